@@ -1,0 +1,1 @@
+"""Everything that reads what the pipeline wrote; never a DVC dependency."""

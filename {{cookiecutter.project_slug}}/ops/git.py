@@ -1,0 +1,81 @@
+"""Runs git; the one place that knows how a token reaches a push."""
+
+import os
+import subprocess
+
+# The token stays in the environment: it is never on a command line or in a file.
+CREDENTIALS = (
+    '!f() { test "$1" = get && echo username=x-access-token'
+    ' && echo "password=$GH_TOKEN"; }; f'
+)
+
+
+class GitError(Exception):
+    """Git said no; the message is one sentence with git's own words."""
+
+
+def run(
+    *args: str,
+    cwd: str | os.PathLike[str] = ".",
+    check: bool = True,
+    data: bytes | None = None,
+    env: dict[str, str] | None = None,
+) -> str:
+    """Run git and return what it printed, stripped.
+
+    Raises:
+        GitError: git exited with an error and ``check`` is set.
+    """
+    return _bytes(args, cwd, check, data, env).decode(errors="replace").strip()
+
+
+def remote_run(*args: str, cwd: str | os.PathLike[str] = ".") -> str:
+    """Run a git command that talks to a remote, with GH_TOKEN when it is set."""
+    if not os.environ.get("GH_TOKEN"):
+        return run(*args, cwd=cwd)
+    login = ("-c", "credential.helper=", "-c", f"credential.helper={CREDENTIALS}")
+    return run(*login, *args, cwd=cwd)
+
+
+def show(ref: str, path: str, cwd: str | os.PathLike[str] = ".") -> bytes | None:
+    """Return the bytes of a file at a commit, or None if it is not there."""
+    found = run("ls-tree", "--name-only", ref, "--", path, cwd=cwd, check=False)
+    if found != path:
+        return None
+    return _bytes(("show", f"{ref}:{path}"), cwd, True, None, None)
+
+
+def has_remote(cwd: str | os.PathLike[str] = ".", name: str = "origin") -> bool:
+    """Tell whether the repository has that remote."""
+    return name in run("remote", cwd=cwd, check=False).split()
+
+
+def fetch_branch(branch: str, cwd: str | os.PathLike[str] = ".") -> str | None:
+    """Fetch one branch of origin; return its commit, or None if it is not there."""
+    ref = f"refs/remotes/origin/{branch}"
+    if not has_remote(cwd):
+        return run("rev-parse", "-q", "--verify", ref, cwd=cwd, check=False) or None
+    if not remote_run("ls-remote", "origin", f"refs/heads/{branch}", cwd=cwd):
+        return None
+    spec = f"+refs/heads/{branch}:{ref}"
+    remote_run("fetch", "-q", "--no-tags", "origin", spec, cwd=cwd)
+    return run("rev-parse", ref, cwd=cwd)
+
+
+def _bytes(
+    args: tuple[str, ...],
+    cwd: str | os.PathLike[str],
+    check: bool,
+    data: bytes | None,
+    env: dict[str, str] | None,
+) -> bytes:
+    """Run git and return its raw output."""
+    surroundings = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})}
+    done = subprocess.run(
+        ("git", *args), cwd=cwd, input=data, capture_output=True, env=surroundings
+    )
+    if check and done.returncode:
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        verb = next((a for a in args if not a.startswith("-") and "=" not in a), "")
+        raise GitError(f"git {verb} failed: {' '.join(words) or done.returncode}")
+    return done.stdout
