@@ -1,0 +1,1 @@
+"""The model server: answers from the exported ONNX file, verified at start."""

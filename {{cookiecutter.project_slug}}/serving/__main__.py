@@ -1,0 +1,161 @@
+"""Serve one version over HTTP.
+
+    python -m serving --model FOLDER --port 8080 --log DIR
+
+Starts even when the model is missing or corrupt: alive, not ready, and /health/ready
+says why. With `--fd N` it first answers on its own port only, unlogged, so that whoever
+started it can check it; the line `accept` on standard input then moves it to the shared
+listening socket N (answered by the line `accepting`), and the end of standard input,
+like SIGTERM, stops it. A stop answers what is in flight, tells clients to reconnect,
+and writes the log to its end.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from serving.app import App, Limits
+from serving.log import PredictionLog
+from serving.model import Model, ModelError
+from serving.verify import VerifyError
+
+MAX_CONNECTIONS = 2_048  # beyond, 503 at once instead of memory
+KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection
+
+
+class Server(uvicorn.Server):
+    """uvicorn with a drain before its shutdown and a move to a shared socket."""
+
+    def __init__(
+        self, app: App, drain: float, shared: socket.socket | None, log: Path | None
+    ) -> None:
+        config = uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            limit_concurrency=MAX_CONNECTIONS,
+        )
+        super().__init__(config)
+        self.app, self.drain, self.shared, self.log = app, drain, shared, log
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and Ctrl-C; with a shared socket also obey standard input."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        if self.shared is not None:
+            loop.add_reader(sys.stdin.fileno(), self._obey)
+        yield
+
+    def _stop(self, number: int = signal.SIGTERM) -> None:
+        if number == signal.SIGINT:
+            self.drain = 0.0  # someone at a keyboard, not a load balancer
+        self.app.draining = self.should_exit = True
+
+    def _obey(self) -> None:
+        line = os.read(sys.stdin.fileno(), 100)
+        if line.strip() == b"accept":
+            self._moving = asyncio.create_task(self._accept())
+        elif not line:
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self._stop()
+
+    async def _accept(self) -> None:
+        """Leave the private port and take requests from the shared socket."""
+        if self.log is not None:
+            self.app.log = PredictionLog(self.log)
+        for server in self.servers:
+            server.close()
+        assert self.shared is not None
+        await self.startup(sockets=[self.shared])
+        print("accepting", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let busy clients leave with their next answer, then close what is idle.
+
+        A shared socket is left at once, its queue is the successor's; an own one
+        stays open while load balancers learn that this server is going.
+        """
+        if self.shared is not None:
+            for server in self.servers:
+                server.close()
+        end = time.monotonic() + self.drain
+        while time.monotonic() < end:
+            if self.shared is not None and not self.server_state.connections:
+                break
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def load(folder: Path, expected: str | None, threads: int) -> tuple[Model | None, str]:
+    """Return the verified model, or None and the reason why it cannot serve."""
+    try:
+        model = Model(folder, expected, threads=threads)
+        model.check_golden()
+    except (VerifyError, ModelError) as error:
+        print(f"not ready: {error}", file=sys.stderr)
+        return None, str(error)
+    return model, ""
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    limits = Limits()
+    parser = argparse.ArgumentParser("python -m serving", description="Serve a model.")
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="folder with model.onnx and manifest")
+    add("--host", default="127.0.0.1", help="address to listen on")
+    add("--port", type=int, default=8080, help="0 takes a free one")
+    add("--fd", type=int, help="a listening socket, used after the line `accept`")
+    add("--log", type=Path, help="folder of the prediction log")
+    add("--version", help="the version's name, for /info and the log")
+    add("--expect", help="sha256 of the manifest that must be served")
+    add("--max-rows", type=int, default=limits.rows, help="rows in one request")
+    add("--max-bytes", type=int, default=limits.bytes, help="bytes of one body")
+    add("--drain", type=float, default=2.0, help="seconds to let clients leave")
+    add("--threads", type=int, default=1, help="threads for one prediction")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the server until it is told to stop."""
+    given = parse(arguments)
+    model, reason = load(given.model, given.expect, given.threads)
+    try:
+        own = socket.create_server((given.host, given.port), backlog=1024)
+    except OSError as error:
+        raise SystemExit(
+            f"port {given.port} on {given.host} cannot be used: {error.strerror}; "
+            "choose another with --port."
+        ) from None
+    shared = None if given.fd is None else socket.socket(fileno=given.fd)
+    limits = Limits(given.max_rows, given.max_bytes)
+    app = App(model, reason, given.version, None, limits)
+    if shared is None and given.log is not None:
+        app.log = PredictionLog(given.log)
+    port = own.getsockname()[1]
+    print(f"serving on http://{given.host}:{port}", flush=True)
+    server = Server(app, given.drain, shared, given.log)
+    server.run(sockets=[own])
+    if app.log is not None:
+        app.log.close()
+
+
+if __name__ == "__main__":
+    main()
