@@ -1,0 +1,224 @@
+"""The contract of the data, the checks against it, and the split by time; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where used
+    import pandas as pd
+    import pandera.pandas as pa
+
+
+class ContractError(Exception):
+    """One sentence about data, a contract or a setting that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that a request carries: a number in a range, or a category."""
+
+    name: str
+    type: str
+    missing: bool
+    categories: tuple[str, ...] = ()
+    min: float = -np.inf
+    max: float = np.inf
+
+    def __post_init__(self) -> None:
+        """Refuse a type that nothing downstream can serve."""
+        if self.type not in ("number", "category"):
+            raise ContractError(
+                f'contract.yaml: column "{self.name}" has the type "{self.type}"; '
+                "type number or category."
+            )
+        if self.type == "category" and not self.categories:
+            raise ContractError(
+                f'contract.yaml: category "{self.name}" needs its list of categories.'
+            )
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What rows must look like in training, serving and monitoring."""
+
+    name: str
+    task: str
+    id: str
+    time: str
+    target: str
+    sensitive: tuple[str, ...]
+    columns: dict[str, Column]
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Contract:
+        """Build the contract from the parsed contract.yaml, or raise ContractError."""
+        try:
+            columns = {
+                name: Column(
+                    name, **{**c, "categories": tuple(c.get("categories", ()))}
+                )
+                for name, c in document["columns"].items()
+            }
+            words = {
+                k: str(document[k]) for k in ("name", "task", "id", "time", "target")
+            }
+            sensitive = tuple(document.get("sensitive") or ())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ContractError(
+                f"contract.yaml has a missing or misspelt entry: {error}."
+            ) from error
+        return cls(**words, sensitive=sensitive, columns=columns)
+
+    def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
+        """Return those of `columns` that are of `kind` ("number" or "category")."""
+        unknown = [name for name in columns if name not in self.columns]
+        if unknown:
+            raise ContractError(
+                f'params.yaml: train.columns names "{unknown[0]}", which contract.yaml '
+                "does not have; correct the name or add the column to the contract."
+            )
+        return [name for name in columns if self.columns[name].type == kind]
+
+
+def settings(params: Any, section: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return one section of the parsed params.yaml; ContractError names what lacks."""
+    found = params.get(section) if isinstance(params, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise ContractError(f'params.yaml has no section "{section}"; add it.')
+    lacking = [name for name in names if name not in found]
+    if lacking:
+        raise ContractError(f"params.yaml lacks {section}.{lacking[0]}; add it.")
+    return dict(found)
+
+
+def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
+    """Return the pandera schema of a table in the form that `check` gives it."""
+    import pandera.pandas as pa
+
+    columns = {contract.id: pa.Column(unique=True), contract.time: pa.Column()}
+    for name, column in contract.columns.items():
+        if column.type == "category":
+            rule = pa.Check.isin(column.categories, error="not a category it knows")
+        else:
+            span = f"outside {column.min:g} to {column.max:g}"
+            rule = pa.Check.in_range(column.min, column.max, error=span)
+        columns[name] = pa.Column(checks=rule, nullable=column.missing)
+    if target:
+        rule = pa.Check.isin([0, 1], error="neither 0 nor 1")
+        columns[contract.target] = pa.Column(checks=rule)
+    return pa.DataFrameSchema(columns, strict=True)
+
+
+def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.DataFrame:
+    """Return the rows typed and in the contract's column order, or raise ContractError.
+
+    Numbers become float32, times UTC; without `target` its column is left out.
+    """
+    from pandera.errors import SchemaErrors
+
+    rules = schema(contract, target)
+    wanted = list(rules.columns)
+    extra = [c for c in frame.columns if c not in (*wanted, contract.target)]
+    lacking = [c for c in wanted if c not in frame.columns]
+    if extra or lacking:
+        name, what = (lacking or extra)[0], "is missing" if lacking else "is not known"
+        raise ContractError(
+            f'Column "{name}" {what}; correct the data or edit contract.yaml.'
+        )
+    typed = _typed(frame[wanted], contract)
+    try:
+        rules.validate(typed, lazy=True)
+    except SchemaErrors as errors:
+        raise ContractError(_sentence(errors.failure_cases, len(typed))) from errors
+    return typed
+
+
+def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return a copy with the contract's types; values that cannot be cast raise."""
+    import pandas as pd
+
+    cast = {}
+    for name in frame.columns:
+        values = frame[name]
+        if name == contract.time:
+            new = pd.to_datetime(values, utc=True, errors="coerce")
+            new = new.astype("datetime64[us, UTC]")
+        elif name in contract.kind("category", list(contract.columns)):
+            new = values.where(values.notna() & (values != ""), None)
+        elif name == contract.id:
+            new = values
+        else:
+            new = pd.to_numeric(values, errors="coerce").astype("float32")
+        broken = int((new.isna() & values.notna() & (values != "")).sum())
+        if broken:
+            kind = "times" if name == contract.time else "numbers"
+            raise ContractError(
+                f'Column "{name}": {broken:,} of {len(frame):,} values are no {kind}; '
+                "correct the data."
+            )
+        cast[name] = new
+    if contract.target in cast and cast[contract.target].notna().all():
+        if set(cast[contract.target].unique()) <= {0, 1}:
+            cast[contract.target] = cast[contract.target].astype("int8")
+    return pd.DataFrame(cast)
+
+
+def _sentence(failures: pd.DataFrame, rows: int) -> str:
+    """Say the first failed rule: column, how many values, what is wrong, an example."""
+    rule = failures["check"].iloc[0]
+    name = failures["column"].iloc[0]
+    same = failures[(failures["column"] == name) & (failures["check"] == rule)]
+    known = {"not_nullable": "missing", "field_uniqueness": "repeated"}
+    what = known.get(str(rule), str(rule))
+    example = "" if what == "missing" else f" (such as {same['failure_case'].iloc[0]})"
+    return (
+        f'Column "{name}": {len(same):,} of {rows:,} values are {what}{example}; '
+        "correct the data or edit contract.yaml."
+    )
+
+
+def split(
+    frame: pd.DataFrame, contract: Contract, params: Mapping[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (train, holdout): the newest `holdout_days`, and `train_days` before it.
+
+    Both are sorted by time, then id, so that the order of the input does not matter.
+    """
+    import pandas as pd
+
+    days = settings({"prepare": params}, "prepare", ["train_days", "holdout_days"])
+    table = frame.sort_values([contract.time, contract.id], ignore_index=True)
+    border = table[contract.time].max() - pd.Timedelta(days=days["holdout_days"])
+    oldest = border - pd.Timedelta(days=days["train_days"])
+    holdout = table[table[contract.time] > border]
+    train = table[(table[contract.time] <= border) & (table[contract.time] > oldest)]
+    for part, name in ((train, "train"), (holdout, "holdout")):
+        if part[contract.target].nunique() < 2:
+            raise ContractError(
+                f"The {name} window has {len(part):,} rows and not both values of "
+                f'"{contract.target}"; add data or change prepare.{name}_days.'
+            )
+    return train.reset_index(drop=True), holdout.reset_index(drop=True)
+
+
+def inputs(
+    frame: pd.DataFrame, contract: Contract, columns: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return what the ONNX model is fed: per column an [n, 1] array.
+
+    Numbers are float32 with NaN for missing, categories are strings with "" for it.
+    """
+    categories = set(contract.kind("category", columns))
+    arrays = {}
+    for name in columns:
+        values = frame[name]
+        if name in categories:
+            words = ["" if v is None or v != v else str(v) for v in values]
+            arrays[name] = np.array(words, dtype=object).reshape(-1, 1)
+        else:
+            arrays[name] = values.to_numpy(np.float32, na_value=np.nan).reshape(-1, 1)
+    return arrays

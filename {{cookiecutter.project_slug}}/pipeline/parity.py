@@ -1,0 +1,91 @@
+"""Proof that the exported model answers as the fitted one, and its golden rows; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.data import Contract, inputs
+from pipeline.model import Inputs, score, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+UNKNOWN = "unknown"  # a category that no contract should hold
+
+
+def awkward(arrays: Inputs, unknown: str = UNKNOWN) -> Inputs:
+    """Return the rows again, each with one column blank or of an unknown category."""
+    rows = len(next(iter(arrays.values())))
+    turn = np.arange(rows)
+    changed = {}
+    for place, (name, array) in enumerate(arrays.items()):
+        changed[name] = array.copy()
+        here = turn % len(arrays) == place
+        if array.dtype == object:
+            changed[name][here, 0] = np.where(
+                turn[here] // len(arrays) % 2, unknown, ""
+            )
+        else:
+            changed[name][here, 0] = np.nan
+    return changed
+
+
+def parity(pipeline: Pipeline, model: bytes, arrays: Inputs) -> dict[str, Any]:
+    """Compare the exported model with the fitted one, on plain and awkward rows."""
+    difference, rows = 0.0, 0
+    for rows_in in (arrays, awkward(arrays)):
+        expected = pipeline.predict_proba(table(rows_in))[:, 1]
+        answered = score(model, rows_in)
+        difference = max(difference, float(np.abs(expected - answered).max()))
+        rows += len(answered)
+    return {"rows": rows, "max_difference": difference}
+
+
+def golden(
+    model: bytes,
+    frame: pd.DataFrame,
+    contract: Contract,
+    columns: Sequence[str],
+    rows: int = 18,
+) -> list[dict[str, Any]]:
+    """Return rows with the model's answers: `rows` spread over its probabilities.
+
+    Two more: one with every column blank that may be, one with an unknown category.
+    """
+    order = np.argsort(score(model, inputs(frame, contract, columns)), kind="stable")
+    spread = np.linspace(0, len(order) - 1, rows).round().astype(int)
+    chosen = frame.iloc[order[spread]][list(contract.columns)].astype(object)
+    blank = chosen.iloc[[rows // 3]].copy()
+    blank[[name for name, c in contract.columns.items() if c.missing]] = None
+    strange = chosen.iloc[[2 * rows // 3]].copy()
+    strange[contract.kind("category", list(contract.columns))[:1]] = UNKNOWN
+    records = [
+        {name: _plain(value) for name, value in row.items()}
+        for part in (chosen, blank, strange)
+        for row in part.to_dict("records")
+    ]
+    answers = score(model, _fed(records, contract, columns))
+    return [
+        {"row": row, "probability": float(answer)}
+        for row, answer in zip(records, answers, strict=True)
+    ]
+
+
+def _fed(
+    rows: Sequence[dict[str, Any]], contract: Contract, columns: Sequence[str]
+) -> Inputs:
+    """Return the arrays for rows as JSON holds them, so that golden rows are that."""
+    import pandas as pd
+
+    return inputs(pd.DataFrame(rows, dtype=object), contract, columns)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value for JSON: the shortest number that is the same float32, or None."""
+    if value is None or value != value:
+        return None
+    return value if isinstance(value, str) else float(str(np.float32(value)))
