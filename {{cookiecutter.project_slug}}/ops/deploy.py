@@ -1,0 +1,117 @@
+"""Brings a registered version to an environment and waits until it answers.
+
+    python -m ops.deploy staging v1.2.0
+
+Every step looks at what is there first, so that running it again finishes what an
+earlier run began. A target that does not come up gets the last version back.
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ops import git, github
+from ops.ledger import Ledger, LedgerError
+from ops.release import (
+    MAIN,
+    Record,
+    ReleaseError,
+    TargetError,
+    admit,
+    assets,
+    model_name,
+    on_main,
+    promote,
+    registry,
+    revert,
+    settings,
+    target,
+)
+from ops.release.promote import Promotion
+from ops.release.registry import Version
+
+ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
+
+
+def main() -> None:
+    """Deploy, and exit 1 with a sentence if it was refused or taken back."""
+    parser = argparse.ArgumentParser(prog="python -m ops.deploy", description=__doc__)
+    parser.add_argument("environment", choices=("staging", "production"))
+    parser.add_argument("version", help="a registered version, such as v1.2.0")
+    arguments = parser.parse_args()
+    try:
+        record = deploy(arguments.environment, arguments.version)
+    except ERRORS as error:
+        raise github.fail(str(error)) from error
+    print(said(record))
+    github.summary(said(record))
+
+
+def deploy(environment: str, version: str) -> Record:
+    """Return the record of the deployment.
+
+    Raises:
+        ReleaseError: refused, or taken back because the target did not come up.
+    """
+    name = model_name()
+    ledger = Ledger()
+    registry.fetch(name)
+    found = registry.get(name, version)
+    wish = promotion(name, environment, found)
+    try:
+        return promote.run(ledger, wish, lambda now: check(now, found))
+    except TargetError as error:
+        record = ledger.release(environment) or {}
+        raise ReleaseError(take_back(ledger, name, record, str(error))) from error
+
+
+def promotion(name: str, environment: str, version: Version) -> Promotion:
+    """Return what is to happen, with the golden rows of the version's release."""
+    seconds = float(settings().get("timeout_seconds", 300))
+    golden = golden_rows(version) if target.address(environment) else []
+    return Promotion(name, environment, version, golden=golden, seconds=seconds)
+
+
+def golden_rows(version: Version) -> list[Record]:
+    """Return the golden rows from a version's release, after verifying all of it."""
+    with TemporaryDirectory() as folder:
+        return list(assets.bring(version, Path(folder))["golden"])
+
+
+def check(ledger: Ledger, version: Version) -> Record:
+    """Return the verdict that allows main's version to be deployed now."""
+    if not on_main(version.commit):
+        raise ReleaseError(f"{version.tag} is on {version.commit}, which {MAIN} lacks")
+    if not admit.same_model(version.commit, f"origin/{MAIN}"):
+        raise ReleaseError(
+            f"{MAIN} does not name {version.tag} any more: its newest commit is "
+            "deployed by its own run"
+        )
+    lock_sha256 = admit.locked(f"origin/{MAIN}").sha256
+    return admit.check(ledger, version.manifest_sha256, lock_sha256)
+
+
+def take_back(ledger: Ledger, name: str, record: Record, why: str) -> str:
+    """Put the last version back, say so on the pull request; return a sentence."""
+    reverted = revert.put_back(ledger, name, record, why)
+    link = revert.tell(ledger, name, reverted)
+    if reverted["state"] == "failed":
+        return f"{record['tag']} was taken back, and nothing ran before it: {why}"
+    return (
+        f"{record['tag']} was taken back, {record['environment']} has "
+        f"{reverted['tag']} again: {why}; revert pull request: {link}"
+    )
+
+
+def said(record: Record) -> str:
+    """Return a record as one sentence."""
+    state = record["state"]
+    words = "published, unconfirmed" if state == "published" else state
+    return (
+        f"{record['tag']} in {record['environment']}: {words} "
+        f"(manifest {record['manifest_sha256']})"
+    )
+
+
+if __name__ == "__main__":
+    main()

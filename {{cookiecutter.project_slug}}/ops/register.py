@@ -1,0 +1,133 @@
+"""Gives the version that main names a tag and a GitHub Release, or says why not.
+
+    python -m ops.register
+
+Nothing is trained and nothing is taken from the run's own files: the bytes come from
+storage, by main's dvc.lock, and the ledger says whether they were judged. Running it
+again changes nothing.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ops import git, github
+from ops.ledger import Ledger, LedgerError
+from ops.release import (
+    MAIN,
+    Record,
+    ReleaseError,
+    admit,
+    assets,
+    model_name,
+    on_main,
+    promote,
+    registry,
+    revert,
+    settings,
+)
+from ops.release.admit import Candidate
+from ops.release.registry import Version
+
+
+def main() -> None:
+    """Register what main names; hand version and ``changed`` to the next jobs."""
+    try:
+        outcome = register()
+    except (ReleaseError, LedgerError, git.GitError, github.GitHubError) as error:
+        raise github.fail(str(error)) from error
+    if isinstance(outcome, str):
+        print(outcome)
+        github.summary(outcome)
+        github.output(changed="false")
+        return
+    print(f"{outcome.tag} is registered: manifest {outcome.manifest_sha256}")
+    github.output(
+        changed="true",
+        version=outcome.version,
+        tag=outcome.tag,
+        manifest_sha256=outcome.manifest_sha256,
+    )
+
+
+def register() -> Version | str:
+    """Return the version to deploy, or why there is nothing to do.
+
+    Raises:
+        ReleaseError: main names a version that may not be deployed.
+    """
+    commit = git.run("rev-parse", "HEAD")
+    name = model_name()
+    ledger = Ledger()
+    if sentence := nothing_to_do(ledger, commit):
+        return sentence
+    registry.fetch(name)
+    history = [*ledger.history("staging"), *ledger.history("production")]
+    registry.agree(registry.versions(name), history)
+    with TemporaryDirectory() as folder:
+        candidate = admit.bring(commit, Path(folder))
+        verdict = allowed(ledger, name, candidate)
+        version = tag(candidate)
+        publish(version, candidate, ledger.read_bytes(verdict["path"]) or b"")
+    return version
+
+
+def nothing_to_do(ledger: Ledger, commit: str) -> str:
+    """Return why a commit calls for no deployment, or nothing."""
+    if git.show(commit, "dvc.lock") is None:
+        return "Nothing to do: main has no dvc.lock yet, so there is no model."
+    if not on_main(commit):
+        raise ReleaseError(f"{commit} is not on {MAIN}: only merged work is deployed")
+    if git.show(f"origin/{MAIN}", "dvc.lock") != git.show(commit, "dvc.lock"):
+        return f"Nothing to do: {MAIN} has moved on, its newest commit is deployed."
+    champion = ledger.champion()
+    if champion is None or not admit.same_model(champion["commit"], commit):
+        return ""
+    if not promote.finished(champion):
+        return ""
+    return f"Nothing to do: production has {champion['tag']}, which main names too."
+
+
+def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
+    """Return the verdict that allows a candidate, or refuse it.
+
+    A version that was taken back is refused; its comment and revert pull request are
+    written first if an earlier run died before it could.
+    """
+    try:
+        return admit.check(ledger, candidate.manifest_sha256, candidate.lock_sha256)
+    except ReleaseError:
+        record = admit.left(ledger, candidate.manifest_sha256)
+        if record and record["action"] == "revert":
+            revert.tell(ledger, name, record)
+        raise
+
+
+def tag(candidate: Candidate) -> Version:
+    """Return the candidate's version on origin, after tagging it if it has none."""
+    name = str(candidate.manifest["name"])
+    bump = str(settings().get("bump", "minor"))
+    sha256, commit = candidate.manifest_sha256, candidate.commit
+    version = registry.register(name, sha256, commit, bump)
+    if not on_main(version.commit):
+        raise ReleaseError(f"{version.tag} is on {version.commit}, which main lacks")
+    if not admit.same_model(version.commit, commit):
+        raise ReleaseError(
+            f"the tag {version.tag} was moved: {version.commit} names another model"
+        )
+    return version
+
+
+def publish(version: Version, candidate: Candidate, verdict: bytes) -> str:
+    """Put the version's bytes on its GitHub Release; return its address."""
+    files = {name: (candidate.folder / name).read_bytes() for name in assets.FILES}
+    notes = (
+        f"`{version.tag}` is the manifest with sha256\n\n"
+        f"`{version.manifest_sha256}`\n\n"
+        f"built from {version.commit}. Check a download with "
+        "`python -m serving.verify FOLDER SHA256`."
+    )
+    return assets.put(version, {**files, "verdict.json": verdict}, notes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The GitHub Release of a version: the files that targets download."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ops import github
+from ops.release import ReleaseError
+from ops.release.registry import Version
+from serving.verify import VerifyError, verify
+
+FILES = ("manifest.json", "model.onnx", "contract.yaml")
+
+
+def put(version: Version, files: dict[str, bytes], notes: str) -> str:
+    """Make the release complete and return its address; what is there is kept.
+
+    Raises:
+        ReleaseError: the release holds other bytes under one of the names.
+    """
+    release = find(version.tag) or _create(version, notes)
+    present = {str(asset["name"]): asset for asset in release.get("assets") or []}
+    for name, data in files.items():
+        asset = present.get(name)
+        if asset and asset.get("state", "uploaded") != "uploaded":
+            github.api(f"releases/assets/{asset['id']}", "DELETE", raw=True)
+            asset = None  # an upload that broke off
+        if asset is None:
+            _upload(release["id"], name, data)
+        elif name in FILES and _sha256(asset) != hashlib.sha256(data).hexdigest():
+            raise ReleaseError(
+                f"the release {version.tag} holds another {name}: a version never "
+                "changes; find out who replaced that file before anything is deployed"
+            )
+    return str(release.get("html_url", ""))
+
+
+def find(tag: str) -> dict[str, Any] | None:
+    """Return the release of a tag, or None."""
+    try:
+        return dict(github.api(f"releases/tags/{quote(tag, safe='@')}"))
+    except github.GitHubError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def bring(version: Version, folder: Path) -> dict[str, Any]:
+    """Download a version from its release, verify it, and return its manifest.
+
+    Raises:
+        ReleaseError: a file is missing, or is not the one that was registered.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).write_bytes(read(version, name))
+    try:
+        return verify(folder, version.manifest_sha256)
+    except VerifyError as error:
+        raise ReleaseError(f"the release {version.tag} is altered: {error}") from error
+
+
+def read(version: Version, name: str) -> bytes:
+    """Return the bytes of one file of a release."""
+    release = find(version.tag)
+    for asset in (release or {}).get("assets") or []:
+        if asset["name"] == name:
+            return _bytes(asset)
+    raise ReleaseError(
+        f"the release {version.tag} has no {name}: bring it back with "
+        f"`gh release upload {version.tag} {name}`"
+    )
+
+
+def _create(version: Version, notes: str) -> dict[str, Any]:
+    """Open the release of a tag that origin has."""
+    fields = {"tag_name": version.tag, "name": version.tag, "body": notes}
+    try:
+        return dict(github.api("releases", "POST", fields))
+    except github.GitHubError:
+        if found := find(version.tag):  # somebody else was faster
+            return found
+        raise
+
+
+def _upload(release: int, name: str, data: bytes) -> None:
+    """Add one file to a release."""
+    place = f"https://uploads.github.com/repos/{github.repo()}/releases/{release}"
+    github.api(f"{place}/assets?name={quote(name)}", "POST", data=data)
+
+
+def _sha256(asset: dict[str, Any]) -> str:
+    """Return an asset's sha256, from GitHub or from its bytes."""
+    digest = str(asset.get("digest") or "")
+    if digest.startswith("sha256:"):
+        return digest.removeprefix("sha256:")
+    return hashlib.sha256(_bytes(asset)).hexdigest()
+
+
+def _bytes(asset: dict[str, Any]) -> bytes:
+    """Download one file of a release."""
+    path = f"releases/assets/{asset['id']}"
+    return bytes(github.api(path, raw=True, accept="application/octet-stream"))

@@ -1,0 +1,229 @@
+"""Brings a version to an environment, or finishes what an earlier run began.
+
+Every step looks at what is there first: the deployment on GitHub, the record on the
+ledger that targets follow, the stage tag, the target's own answer, its confirmation.
+A run that dies between two of them is finished by running it again.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from ops import github
+from ops.ledger import Ledger
+from ops.release import Record, actor, registry, target
+from ops.release.registry import Version
+
+Check = Callable[[Ledger], Record]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What is to happen: which version, where, and by which act."""
+
+    name: str
+    environment: str
+    version: Version
+    action: str = "deploy"
+    reason: str | None = None
+    golden: list[Record] = field(default_factory=list)
+    seconds: float = 300.0
+
+
+def run(ledger: Ledger, wish: Promotion, check: Check) -> Record:
+    """Promote a version and return its record, confirmed if there is a target.
+
+    ``check`` returns the verdict that allows it, and raises if nothing does.
+
+    Raises:
+        ReleaseError: refused, and nothing has changed.
+        TargetError: the target did not come up; the caller takes it back.
+    """
+    record = publish(ledger, wish, check)
+    assign(wish)
+    if finished(record):
+        return record
+    state = target.wait(record, wish.golden, wish.seconds)
+    return confirm(ledger, record, state)
+
+
+def current(ledger: Ledger, environment: str, version: Version) -> Record | None:
+    """Return the environment's record if it is of this version and not failed."""
+    found = ledger.champion(environment)
+    if found and found["manifest_sha256"] == version.manifest_sha256:
+        return found
+    return None
+
+
+def finished(record: Record) -> bool:
+    """Tell whether nothing is left to do for a record."""
+    if record["state"] != "published":
+        return True
+    if target.address(record["environment"]):
+        return False
+    return target.reported(record["deployment_id"])["state"] in target.FINAL
+
+
+def publish(ledger: Ledger, wish: Promotion, check: Check) -> Record:
+    """Write the record that targets follow, unless it is there."""
+    if found := current(ledger, wish.environment, wish.version):
+        return found
+    check(ledger)
+    deployment = deployment_of(wish)
+
+    def make(seq: int) -> Record:
+        if found := current(ledger, wish.environment, wish.version):
+            raise Settled(found)
+        return record_of(ledger, wish, check(ledger), deployment, seq)
+
+    line = f"{wish.action} {wish.version.tag} to {wish.environment}"
+    return write(ledger, make, line)
+
+
+class Settled(Exception):
+    """Nothing is to be written: the record that settles it is there."""
+
+    def __init__(self, record: Record) -> None:
+        """Keep the record."""
+        super().__init__("settled")
+        self.record = record
+
+
+def write(ledger: Ledger, make: Callable[[int], Record], line: str) -> Record:
+    """Put a release record on the ledger, as current one and as history.
+
+    ``make`` gets its ``seq``; it is asked again when somebody else was faster, and
+    raises ``Settled`` when that made its record needless.
+    """
+    written: list[Record] = []
+
+    def files(seq: int) -> dict[str, Record]:
+        written.append(make(seq))
+        folder = f"environments/{written[-1]['environment']}"
+        names = ("release.json", f"history/{seq:08d}.json")
+        return {f"{folder}/{name}": written[-1] for name in names}
+
+    try:
+        ledger.append(files, line)
+    except Settled as settled:
+        return settled.record
+    return written[-1]
+
+
+def record_of(
+    ledger: Ledger, wish: Promotion, verdict: Record, deployment: int, seq: int
+) -> Record:
+    """Return the record of a promotion."""
+    before = ledger.champion(wish.environment)
+    by_hand = wish.action != "deploy"
+    number = verdict["pull_request"]
+    return {
+        "schema": 1,
+        "seq": seq,
+        "environment": wish.environment,
+        "action": wish.action,
+        "version": wish.version.version,
+        "tag": wish.version.tag,
+        "manifest_sha256": wish.version.manifest_sha256,
+        "commit": wish.version.commit,
+        "pull_request": number,
+        "author": actor() if by_hand else verdict["author"],
+        "approvers": approvers(None if by_hand else number, wish.environment),
+        "verdict": verdict["path"],
+        "image": None,
+        "deployment_id": deployment,
+        "run_url": github.run_url(),
+        "reason": wish.reason,
+        "previous": before["manifest_sha256"] if before else None,
+        "state": "published",
+        "time": now(),
+    }
+
+
+def now() -> str:
+    """Return the time, for people: nothing is ordered by it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def deployment_of(wish: Promotion) -> int:
+    """Return GitHub's deployment of this promotion: an open one, or a new one."""
+    payload = {
+        "version": wish.version.version,
+        "manifest_sha256": wish.version.manifest_sha256,
+        "action": wish.action,
+    }
+    where = {"environment": wish.environment, "sha": wish.version.commit}
+    for found in github.pages("deployments", where):
+        said = found.get("payload")
+        said = json.loads(said) if isinstance(said, str) and said else said
+        same = said == payload and found["environment"] == wish.environment
+        if same and target.reported(found["id"])["state"] not in target.FINAL:
+            return int(found["id"])
+    fields = {
+        "ref": wish.version.commit,
+        "environment": wish.environment,
+        "description": f"{wish.action} {wish.version.tag}",
+        "required_contexts": [],  # the ledger decides, not the checks of a commit
+        "auto_merge": False,
+        "production_environment": wish.environment == "production",
+        "payload": payload,
+    }
+    return int(github.api("deployments", "POST", fields)["id"])
+
+
+def approvers(number: int | None, environment: str) -> list[str]:
+    """Return who approved the pull request or this run's environment, sorted."""
+    found: set[str] = set()
+    if number:
+        state: dict[str, str] = {}
+        for review in github.pages(f"pulls/{number}/reviews"):
+            if review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
+                state[review["user"]["login"]] = review["state"]
+        found = {login for login, last in state.items() if last == "APPROVED"}
+    if run_id := os.environ.get("GITHUB_RUN_ID"):
+        for approval in github.api(f"actions/runs/{run_id}/approvals") or []:
+            names = [place["name"] for place in approval.get("environments") or []]
+            if approval["state"] == "approved" and environment in names:
+                found.add(approval["user"]["login"])
+    return sorted(found)
+
+
+def assign(wish: Promotion) -> str:
+    """Give the version the stage of the environment; return the stage's tag."""
+    note = f"{wish.action} {wish.version.tag} to {wish.environment}"
+    return registry.assign(wish.name, wish.environment, wish.version, note)
+
+
+def confirm(ledger: Ledger, record: Record, state: str) -> Record:
+    """Write down what the target said, on the ledger and on GitHub."""
+    if record["state"] != state:
+
+        def make(seq: int) -> Record:
+            there = ledger.release(record["environment"]) or {}
+            if there.get("deployment_id") != record["deployment_id"]:
+                raise Settled(record)  # something else was promoted meanwhile
+            return {**record, "seq": seq, "state": state, "time": now()}
+
+        line = f"{record['tag']} in {record['environment']} is {state}"
+        record = write(ledger, make, line)
+    words = "published, unconfirmed" if state == "published" else state
+    close(record, "success", f"{record['tag']}: {words}")
+    return record
+
+
+def close(record: Record, state: str, description: str) -> None:
+    """Give GitHub's deployment its final status, unless it has one."""
+    deployment = record["deployment_id"]
+    if target.reported(deployment)["state"] in target.FINAL:
+        return
+    url = target.address(record["environment"])
+    fields = {
+        "state": state,
+        "description": re.sub(r"\s+", " ", description)[:140],
+        "log_url": github.run_url(),
+        "environment_url": url if url.startswith("http") else "",
+    }
+    github.api(f"deployments/{deployment}/statuses", "POST", fields)

@@ -1,0 +1,216 @@
+"""Versions and stages as annotated tags on origin; the only module that knows GTO.
+
+A tag ``flights@v1.2.0`` says in its message which manifest it stands for and which
+commit it was put on, so that a moved tag contradicts itself. GTO takes an older
+version, orders by clock and keeps the tag of a lost race: the next number is taken
+from origin, the push decides, and the loser looks again.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ops import git
+from ops.release import Record, ReleaseError
+
+TRIES = 20
+FORM = "%(refname:strip=2)%00%(objecttype)%00%(*objectname)%00%(contents)%00%01"
+MANIFEST = re.compile(r"^manifest_sha256: ([0-9a-f]{64})$", re.MULTILINE)
+COMMIT = re.compile(r"^commit: ([0-9a-f]{40,64})$", re.MULTILINE)
+NUMBER = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+TAGGER = {"author": "registry", "author_email": "registry@localhost"}
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version: its tag, its commit and the manifest it stands for."""
+
+    version: str
+    tag: str
+    commit: str
+    manifest_sha256: str
+
+    @property
+    def number(self) -> tuple[int, ...]:
+        """The version as numbers, for ordering."""
+        return _number(self.version)
+
+
+def fetch(name: str) -> None:
+    """Make the tags of this model the ones that origin has, moved and deleted too."""
+    specs = [f"+refs/tags/{name}{mark}*:refs/tags/{name}{mark}*" for mark in "@#"]
+    git.remote_run("fetch", "-q", "--prune", "--no-tags", "origin", *specs)
+
+
+def versions(name: str) -> list[Version]:
+    """Return the registered versions, lowest first.
+
+    Raises:
+        ReleaseError: a tag was moved, or not written by `register`.
+    """
+    found = [_version(*entry) for entry in _tags(f"{name}@")]
+    return sorted(found, key=lambda version: version.number)
+
+
+def get(name: str, version: str) -> Version:
+    """Return one version.
+
+    Raises:
+        ReleaseError: origin has no such version.
+    """
+    known = versions(name)
+    for candidate in known:
+        if candidate.version == version:
+            return candidate
+    names = ", ".join(v.version for v in known) or "none yet"
+    raise ReleaseError(f"there is no version {version} of {name}; there are: {names}")
+
+
+def agree(known: Iterable[Version], history: Iterable[Record]) -> None:
+    """Compare the tags with what the ledger says was deployed.
+
+    Raises:
+        ReleaseError: a tag was deleted, or stands for other bytes than before.
+    """
+    tags = {version.tag: version for version in known}
+    for record in history:
+        tag = tags.get(record["tag"])
+        if tag is None:
+            raise ReleaseError(
+                f"the tag {record['tag']} was deleted: the ledger deployed it from "
+                f"{record['commit']}; restore it there before anything is deployed"
+            )
+        if tag.manifest_sha256 != record["manifest_sha256"]:
+            raise ReleaseError(
+                f"the tag {tag.tag} was moved: it stands for {tag.manifest_sha256}, "
+                f"the ledger deployed {record['manifest_sha256']} under that name"
+            )
+
+
+def register(
+    name: str, manifest_sha256: str, commit: str, bump: str = "minor"
+) -> Version:
+    """Return the version of a manifest on origin, after tagging it if it has none.
+
+    Raises:
+        ReleaseError: the commit carries a version for other bytes, or origin
+            cannot be reached.
+    """
+    for _ in range(TRIES):
+        fetch(name)
+        known = versions(name)
+        for version in known:
+            if version.manifest_sha256 == manifest_sha256:
+                return version
+            if version.commit == commit:
+                raise ReleaseError(
+                    f"{version.tag} is registered on this commit for other bytes "
+                    f"({version.manifest_sha256}, not {manifest_sha256}): a version "
+                    "never changes; find out who wrote that tag"
+                )
+        new = following(known, bump)
+        _gto_register(name, new, commit, manifest_sha256)
+        if _push(f"{name}@{new}"):
+            return Version(new, f"{name}@{new}", commit, manifest_sha256)
+    raise ReleaseError(f"origin refused the tag {TRIES} times: run it again")
+
+
+def following(known: Iterable[Version], bump: str = "minor") -> str:
+    """Return the version after the highest one: v1.0.0 first."""
+    if not (numbers := [version.number for version in known]):
+        return "v1.0.0"
+    major, minor, patch = max(numbers)
+    later = {"major": (major + 1, 0, 0), "minor": (major, minor + 1, 0)}
+    return "v{}.{}.{}".format(*later.get(bump, (major, minor, patch + 1)))
+
+
+def assign(name: str, stage: str, version: Version, note: str) -> str:
+    """Give a stage to a version on origin and return the stage's newest tag."""
+    for _ in range(TRIES):
+        fetch(name)
+        if (newest := holder(name, stage)) and newest[1] == version.commit:
+            return newest[0]
+        tag = _gto_assign(name, stage, version.version, note)
+        if _push(tag):
+            return tag
+    raise ReleaseError(f"origin refused the tag {TRIES} times: run it again")
+
+
+def holder(name: str, stage: str) -> tuple[str, str] | None:
+    """Return the newest tag of a stage, by its counter, and its commit."""
+    found = [(_counter(tag), tag, commit) for tag, _, commit, _ in _tags(f"{name}#")]
+    mine = [entry for entry in found if entry[1].startswith(f"{name}#{stage}#")]
+    return max(mine)[1:] if mine else None
+
+
+def _tags(prefix: str) -> list[tuple[str, str, str, str]]:
+    """Return tag, kind of object, commit and message of the tags with a prefix."""
+    text = git.run("for-each-ref", f"refs/tags/{prefix}*", f"--format={FORM}")
+    entries = [entry.strip("\n").split("\0") for entry in text.split("\1")]
+    return [(e[0], e[1], e[2], e[3]) for e in entries if len(e) > 3]
+
+
+def _version(tag: str, kind: str, commit: str, message: str) -> Version:
+    """Read a version from its tag, or refuse a tag that contradicts itself."""
+    manifest, said = MANIFEST.search(message), COMMIT.search(message)
+    version = tag.partition("@")[2]
+    if kind != "tag" or not manifest or not said or not NUMBER.fullmatch(version):
+        raise ReleaseError(
+            f"the tag {tag} was not written by `register`: delete it on origin with "
+            f"`git push origin :refs/tags/{tag}`"
+        )
+    if said[1] != commit:
+        raise ReleaseError(
+            f"the tag {tag} was moved: it stands on {commit}, but says {said[1]}; "
+            "put it back before anything is deployed"
+        )
+    return Version(version, tag, commit, manifest[1])
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """Return (1, 2, 0) of v1.2.0."""
+    return tuple(int(part) for part in version.removeprefix("v").split("."))
+
+
+def _counter(tag: str) -> int:
+    """Return 7 of flights#production#7."""
+    last = tag.rsplit("#", 1)[-1]
+    return int(last) if last.isdigit() else 0
+
+
+def _gto_register(name: str, version: str, commit: str, manifest: str) -> None:
+    """Write the annotated tag of a version here."""
+    lines = (f"manifest_sha256: {manifest}", f"commit: {commit}")
+    message = f"{name} {version}\n\n" + "\n".join(lines)
+    _gto("register", name=name, ref=commit, version=version, message=message)
+
+
+def _gto_assign(name: str, stage: str, version: str, note: str) -> str:
+    """Write the annotated tag of a stage here and return its name."""
+    fields = {"name": name, "stage": stage, "version": version, "message": note}
+    return str(_gto("assign", **fields, force=True).tag)
+
+
+def _gto(verb: str, **fields: Any) -> Any:
+    """Call GTO; imported here because that takes over a second."""
+    import gto.api
+    from gto.exceptions import GTOException
+
+    try:
+        return getattr(gto.api, verb)(".", **fields, **TAGGER)
+    except GTOException as error:
+        raise ReleaseError(f"gto {verb} refused: {error}") from error
+
+
+def _push(tag: str) -> bool:
+    """Push one tag; on rejection drop it here and say False."""
+    try:
+        ref = f"refs/tags/{tag}"
+        git.remote_run("push", "-q", "--atomic", "origin", f"{ref}:{ref}")
+    except git.GitError as error:
+        git.run("tag", "-d", tag)
+        if re.search(r"rejected|already exists|cannot lock", str(error)):
+            return False
+        raise ReleaseError(f"the tag {tag} was not pushed: {error}") from error
+    return True

@@ -1,0 +1,113 @@
+"""Waits until a target itself says that it runs a version, and asks it golden rows.
+
+Where a target is, ``STAGING_URL`` and ``PRODUCTION_URL`` say: an address to ask,
+``agent`` for one that reports by deployment status, nothing for none.
+"""
+
+import json
+import os
+import time
+import urllib.request
+from http.client import HTTPException
+from typing import Any
+
+from ops import github
+from ops.release import Record, ReleaseError, TargetError
+
+POLL = 1.0  # seconds between two looks
+PATIENCE = 10.0  # seconds for one answer
+TOLERANCE = 1e-5  # float32 answers of the same file on another CPU
+BROKEN = (OSError, ValueError, KeyError, TypeError, HTTPException)
+FINAL = ("success", "failure", "error", "inactive")
+
+
+def address(environment: str) -> str:
+    """Return where the target of an environment is."""
+    return os.environ.get(f"{environment.upper()}_URL", "").strip().rstrip("/")
+
+
+def wait(record: Record, golden: list[Record], seconds: float) -> str:
+    """Wait for the target and return the state reached: published or confirmed.
+
+    Raises:
+        TargetError: it reported a failure, answers otherwise, or not in time.
+    """
+    place = address(record["environment"])
+    if not place:
+        return "published"
+    deadline = time.monotonic() + seconds
+    while True:
+        agent = reported(record["deployment_id"])
+        if agent["state"] in ("failure", "error"):
+            raise TargetError(f"the target reported a failure: {agent['description']}")
+        if place == "agent":
+            answer = f"its last report is {agent['state'] or 'none'}"
+            done = agent["state"] == "success"
+        else:
+            answer, done = _asked(place, record["manifest_sha256"])
+            if done and (problem := ask_golden(place, golden)):
+                answer, done = problem, False
+        if done:
+            return "confirmed"
+        if time.monotonic() >= deadline:
+            raise TargetError(
+                f"{record['environment']} did not come up with {record['version']} "
+                f"within {seconds:g} s: {answer}"
+            )
+        time.sleep(POLL)
+
+
+def reported(deployment: int | None) -> dict[str, str]:
+    """Return the newest status of a deployment: its state and description."""
+    none = {"state": "", "description": ""}
+    if deployment is None:
+        return none
+    found = github.pages(f"deployments/{deployment}/statuses")
+    newest = max(found, key=lambda status: int(status["id"]), default=none)
+    return {key: str(newest.get(key) or "") for key in none}
+
+
+def ask_golden(place: str, golden: list[Record]) -> str:
+    """Compare a target's answers with the golden rows; return why it gave none.
+
+    Raises:
+        TargetError: it answers something else than the reviewed model.
+    """
+    try:
+        rows = {"rows": [item["row"] for item in golden]}
+        answers = _get(f"{place}/predict", rows)["predictions"]
+        given = [float(answer["probability"]) for answer in answers]
+    except BROKEN as error:
+        return f"{place} does not answer golden rows ({error})"
+    expected = [float(item["probability"]) for item in golden]
+    pairs = zip(given, expected, strict=False)
+    worst = max((abs(a - b) for a, b in pairs), default=0.0)
+    if len(given) != len(expected) or not worst <= TOLERANCE:
+        raise TargetError(
+            f"{place} answers {len(given)} of {len(expected)} golden rows, up to "
+            f"{worst:.3g} away from what was reviewed"
+        )
+    return ""
+
+
+def _asked(place: str, manifest_sha256: str) -> tuple[str, bool]:
+    """Ask a target what it runs: its answer in words, and whether it is the one."""
+    try:
+        info = _get(f"{place}/info")
+    except BROKEN as error:
+        return f"{place}/info does not answer ({error})", False
+    running = str(info.get("manifest_sha256"))
+    ready = bool(info.get("ready", True))
+    words = f"it runs {running[:12]}{'' if ready else ', not ready'}"
+    return words, running == manifest_sha256 and ready
+
+
+def _get(url: str, body: Any = None) -> dict[str, Any]:
+    """Return a target's JSON answer."""
+    if not url.startswith(("http://", "https://")):
+        raise ReleaseError(f"{url} is not an address: it must begin with https://")
+    data = None if body is None else json.dumps(body).encode()
+    head = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data, head)  # noqa: S310 (checked above)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
+        return dict(json.loads(answer.read(10_000_000)))

@@ -1,0 +1,146 @@
+"""Brings an older, reviewed version back to an environment, and leaves a trace.
+
+    python -m ops.rollback --request v1.0.0 [production] [reason]
+    python -m ops.rollback production v1.0.0 reason
+
+The first, which is ``make rollback VERSION=v1.0.0``, asks GitHub to run the workflow;
+the second is what the workflow runs. The old version's tag, verdict and bytes are
+verified before anything is touched.
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ops import git, github
+from ops.ledger import Ledger, LedgerError
+from ops.release import (
+    MAIN,
+    Record,
+    ReleaseError,
+    TargetError,
+    admit,
+    assets,
+    model_name,
+    on_main,
+    promote,
+    registry,
+    revert,
+    settings,
+)
+from ops.release.promote import Promotion
+from ops.release.registry import Version
+
+ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
+
+
+def main() -> None:
+    """Ask for a rollback, or do it."""
+    parser = argparse.ArgumentParser(prog="python -m ops.rollback", description=__doc__)
+    parser.add_argument("--request", metavar="VERSION", help="start the workflow")
+    parser.add_argument("words", nargs="*", metavar="[ENVIRONMENT] [VERSION] REASON")
+    arguments = parser.parse_args()
+    try:
+        if arguments.request:
+            print(request(arguments.request, *arguments.words[:2]))
+            return
+        if len(arguments.words) != 3:
+            parser.error("needs an environment, a version and a reason")
+        sentence = rollback(*arguments.words)
+    except ERRORS as error:
+        raise github.fail(str(error)) from error
+    print(sentence)
+    github.summary(sentence)
+
+
+def request(version: str, environment: str = "production", reason: str = "") -> str:
+    """Start the rollback workflow and return where to watch it."""
+    inputs = {"environment": environment, "version": version}
+    inputs["reason"] = reason or "asked for with `make rollback`"
+    fields = {"ref": MAIN, "inputs": inputs}
+    github.api("actions/workflows/rollback.yml/dispatches", "POST", fields, raw=True)
+    place = f"https://github.com/{github.repo()}/actions/workflows/rollback.yml"
+    return f"asked for {version} in {environment}; watch it at {place}"
+
+
+def rollback(environment: str, version: str, reason: str) -> str:
+    """Bring a version back; return what happened as one sentence.
+
+    Raises:
+        ReleaseError: the version is not there, was never reviewed, or its bytes are
+            not the reviewed ones; or the target did not come up with it.
+    """
+    if environment not in ("staging", "production"):
+        raise ReleaseError(f"there is no environment {environment}: name production")
+    name = model_name()
+    ledger = Ledger()
+    registry.fetch(name)
+    found = registry.get(name, version)
+    before = ledger.champion(environment)
+    if before is None:
+        raise ReleaseError(f"{environment} runs nothing yet: there is no way back")
+    verdict, manifest = verified(ledger, found)
+    seconds = float(settings().get("timeout_seconds", 300))
+    why, golden = reason or "no reason given", manifest["golden"]
+    wish = Promotion(name, environment, found, "rollback", why, golden, seconds)
+    there = promote.current(ledger, environment, found)
+    record = there or before
+    if there is None or not promote.finished(there):
+        record = do(ledger, wish, verdict)
+    if record["action"] != "rollback":
+        return f"Nothing to do: {environment} has {found.tag} already."
+    first = _first(ledger.history(environment), record)
+    left = first["previous"]
+    bad = revert.registry_version(name, left) if left else None
+    link = revert.pull_request(first, bad)
+    return f"{environment} has {found.tag} again: {record['state']}; {link}"
+
+
+def do(ledger: Ledger, wish: Promotion, verdict: Record) -> Record:
+    """Promote the old version; put back what ran if the target refuses it."""
+    try:
+        return promote.run(ledger, wish, lambda _: verdict)
+    except TargetError as error:
+        record = ledger.release(wish.environment) or {}
+        back = revert.put_back(ledger, wish.name, record, str(error))
+        raise ReleaseError(
+            f"{wish.environment} did not take {wish.version.tag} and has "
+            f"{back['tag']} again: {error}"
+        ) from error
+
+
+def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
+    """Return the verdict and the manifest of a version after checking all of it.
+
+    Raises:
+        ReleaseError: its commit is not on main, nobody let it pass, or its bytes in
+            storage or on its release are missing or altered.
+    """
+    if not on_main(version.commit):
+        raise ReleaseError(f"{version.tag} is on {version.commit}, which {MAIN} lacks")
+    passed = [
+        verdict
+        for verdict in admit.verdicts(ledger, version.manifest_sha256)
+        if verdict["passed"]
+    ]
+    if not passed:
+        raise ReleaseError(f"{version.tag} has no passing verdict: it was not reviewed")
+    with TemporaryDirectory() as folder:
+        stored, released = Path(folder, "storage"), Path(folder, "release")
+        try:
+            admit.bring(version.commit, stored, version.manifest_sha256)
+            manifest = assets.bring(version, released)
+        except ReleaseError as error:
+            raise ReleaseError(f"no rollback to {version.tag}: {error}") from error
+    return passed[-1], manifest
+
+
+def _first(history: list[Record], record: Record) -> Record:
+    """Return the first record of the rollback that a record belongs to."""
+    same = [r for r in history if r["deployment_id"] == record["deployment_id"]]
+    same = [r for r in same if r["action"] == "rollback"]
+    return same[0] if same else record
+
+
+if __name__ == "__main__":
+    main()
