@@ -1,0 +1,66 @@
+# `make demo` and `make test` set themselves up on a machine that has only
+# Python >= 3.11, make and git.
+PYTHON ?= python3
+TEMPLATE := {{cookiecutter.project_slug}}
+STORAGES := s3 gs azure ssh
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --exclude-newer '7 days' \
+	--custom-compile-command 'make lock'
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export OMP_NUM_THREADS ?= 1
+# A cache inside the template's folder would end up in somebody's project.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/cache/python
+export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
+export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test proof check lint lock clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: setup ## Play the whole life of a generated repository on this machine
+	@python -m rehearsal
+
+test: setup ## Run every test; the fast ones first
+	@python -m pytest -p no:cacheprovider $(ARGS)
+
+proof: setup ## Run the tests with thousands of trials instead of tens
+	@PROOF=1 python -m pytest -p no:cacheprovider $(ARGS)
+
+check: lint ## Lint, types, workflows: of the template and of what it generates
+	@mypy
+	@zizmor --offline --no-progress --quiet --persona=auditor .github '$(TEMPLATE)/.github'
+	@actionlint .github/workflows/*.yml '$(TEMPLATE)'/.github/workflows/*.yml
+
+lint: setup
+	@ruff check --quiet . && ruff format --check --quiet .
+
+setup: .venv/ready
+
+.venv/ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: type make PYTHON=python3.12, say." >&2; exit 1; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet uv==0.13.9
+	@uv pip sync --quiet --python .venv --require-hashes --compile-bytecode requirements/dev.txt
+	@touch $@
+
+# One resolution for all: this repository's environment and every group of the template.
+lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
+	@mkdir -p .venv/lock
+	@sed 's/{{ cookiecutter.__dvc }}/dvc[s3,gs,azure,ssh]/; s/{{.*}}/x/' \
+		'$(TEMPLATE)/pyproject.toml' > .venv/lock/pyproject.toml
+	@cat requirements/*.txt '$(TEMPLATE)'/requirements/*.txt > .venv/lock/all.txt
+	@$(COMPILE) $(UPGRADE) --group dev -o .venv/lock/all.txt \
+		$(foreach g,pipeline ops storage monitor serving dev,--group .venv/lock/pyproject.toml:$(g))
+	@$(COMPILE) --group dev -c .venv/lock/all.txt -o requirements/dev.txt
+	@for group in pipeline ops monitor serving dev; do \
+		$(COMPILE) --group .venv/lock/pyproject.toml:$$group -c .venv/lock/all.txt \
+		-o '$(TEMPLATE)/requirements/'$$group.txt || exit 1; done
+	@for name in $(STORAGES); do echo "dvc[$$name]" | $(COMPILE) - -c .venv/lock/all.txt \
+		-o '$(TEMPLATE)/requirements/'storage-$$name.txt || exit 1; done
+
+clean: ## Remove what the commands made
+	rm -rf .venv .demo
