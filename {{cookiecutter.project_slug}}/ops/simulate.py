@@ -1,0 +1,216 @@
+"""Plays production: sends later rows to a server, then writes the labels that came.
+
+    python -m ops.simulate --from 2013-04-01 --until 2013-06-30 \
+        --url http://127.0.0.1:8080 --labels labels.csv
+
+Rows go out in the order of their events; both days are included. A label comes
+``--label-delay`` days after its event: the newest ones are missing at first and are
+written by the next call. A second run repeats no label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from pipeline.data import Contract, check
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRIES = 5  # of one batch, while the server is busy or being replaced
+STEPS = 10  # lines of progress
+
+
+class SimulateError(Exception):
+    """The traffic could not be sent: one sentence."""
+
+
+def span(
+    table: pd.DataFrame, column: str, start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Return the rows with ``start`` <= time < ``end``, oldest first."""
+    found = table[(table[column] >= start) & (table[column] < end)]
+    return found.sort_values(column, kind="stable")
+
+
+def requests(
+    table: pd.DataFrame, contract: Contract, size: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the bodies' rows: id, time, columns; missing values are null."""
+    names = list(contract.columns)
+    for at in range(0, len(table), size):
+        part = table.iloc[at : at + size]
+        plain = part[names].astype(object).where(part[names].notna(), None)
+        yield [
+            {"id": key, "time": moment.isoformat(), **row}
+            for key, moment, row in zip(
+                part[contract.id],
+                part[contract.time],
+                plain.to_dict("records"),
+                strict=True,
+            )
+        ]
+
+
+def send(url: str, batches: Iterator[list[dict[str, Any]]], total: int) -> int:
+    """Post every batch to ``url``/predict and return how many rows were answered.
+
+    Raises:
+        SimulateError: the server refuses a batch, or is not there.
+    """
+    parts = urlsplit(url)
+    kind = http.client.HTTPConnection
+    if parts.scheme == "https":
+        kind = http.client.HTTPSConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=60)
+    answered = told = 0
+    started = time.monotonic()
+    for rows in batches:
+        body = json.dumps({"rows": rows}).encode()
+        answered += _post(connection, f"{parts.path.rstrip('/')}/predict", body, url)
+        if answered * STEPS // total > told:
+            told = answered * STEPS // total
+            seconds = time.monotonic() - started
+            day = rows[-1]["time"][:10]
+            print(f"{day}  {answered:,} of {total:,} answered in {seconds:.1f} s")
+    connection.close()
+    return answered
+
+
+def add_labels(path: Path, due: pd.DataFrame, contract: Contract) -> int:
+    """Append the labels that the file lacks and return how many those are."""
+    known: set[str] = set()
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            known = {row["id"] for row in csv.DictReader(file)}
+    new = due[~due[contract.id].isin(known)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(["id", contract.target])
+        writer.writerows(zip(new[contract.id], new[contract.target], strict=True))
+    return len(new)
+
+
+def main() -> None:
+    """Send the rows and write the labels."""
+    args = _arguments()
+    try:
+        _simulate(args)
+    except SimulateError as error:
+        raise SystemExit(str(error)) from error
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; no label was written") from None
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    """Do what ``main`` says, once the arguments are known."""
+    import pandas as pd
+
+    if not args.data.exists():
+        raise SimulateError(f"{args.data} is not here: run `make pull`")
+    contract = Contract.parse(yaml.safe_load(Path("contract.yaml").read_text()))
+    table = check(pd.read_parquet(args.data), contract)
+    start, end = args.start, args.until + timedelta(days=1)
+    rows = span(table, contract.time, start, end)
+    if args.sample and args.sample < len(rows):
+        rows = rows.sample(args.sample, random_state=0).sort_values(contract.time)
+    if rows.empty:
+        first, last = table[contract.time].min(), table[contract.time].max()
+        raise SimulateError(
+            f"{args.data} has no rows from {start:%Y-%m-%d} until "
+            f"{args.until:%Y-%m-%d}: choose days from {first:%Y-%m-%d} to "
+            f"{last:%Y-%m-%d}"
+        )
+    batches = requests(rows, contract, args.batch)
+    answered = send(args.url, batches, len(rows))
+    delay = timedelta(days=args.label_delay)
+    late = span(table, contract.time, start - delay, start)  # due since the last call
+    due = pd.concat([late, rows])
+    due = due[due[contract.time] < end - delay]
+    written = add_labels(args.labels, due, contract)
+    waiting = int((rows[contract.time] >= end - delay).sum())
+    print(
+        f"{answered:,} rows answered, {written:,} labels written to {args.labels}, "
+        f"{waiting:,} labels still to come"
+    )
+
+
+def _post(
+    connection: http.client.HTTPConnection, path: str, body: bytes, url: str
+) -> int:
+    """Post one batch, again while the server is busy; return the rows answered."""
+    reason = ""
+    for attempt in range(TRIES):
+        try:
+            head = {"Content-Type": "application/json"}
+            connection.request("POST", path, body, head)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            reason = str(error) or type(error).__name__
+            if isinstance(error, ConnectionRefusedError | OSError) and attempt:
+                time.sleep(0.5)
+            continue
+        if answer.status == 200:
+            return len(json.loads(text)["predictions"])
+        reason = f"{answer.status} {text.decode(errors='replace')[:200]}"
+        if answer.status != 503:
+            break
+        time.sleep(float(answer.getheader("Retry-After") or 0.5))
+    raise SimulateError(
+        f"{url} did not answer: {reason}; start a server with `make serve`"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.simulate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--from", dest="start", type=_day, required=True)
+    parser.add_argument("--until", type=_day, required=True)
+    parser.add_argument("--url", type=_url, required=True)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("data/later.parquet"))
+    parser.add_argument("--sample", type=int, default=0, help="rows; 0 sends all")
+    parser.add_argument("--batch", type=int, default=1000, help="rows a request")
+    parser.add_argument("--label-delay", type=float, default=1.0, help="days")
+    return parser.parse_args()
+
+
+def _day(text: str) -> datetime:
+    """Parse a day."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        word = text or "nothing"
+        raise argparse.ArgumentTypeError(
+            f"{word} is not a day: type it as 2013-04-01"
+        ) from None
+
+
+def _url(text: str) -> str:
+    """Parse the server's address."""
+    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname:
+        raise argparse.ArgumentTypeError("type it as URL=http://127.0.0.1:8080")
+    return text
+
+
+if __name__ == "__main__":
+    main()
