@@ -1,98 +1,28 @@
-"""The contract of the data, the checks against it, and the split by time; pure."""
+"""The checks of rows against the contract, and the split by time; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from pipeline.contract import Column, Contract, ContractError, settings
 
 if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where used
     import pandas as pd
     import pandera.pandas as pa
 
-
-class ContractError(Exception):
-    """One sentence about data, a contract or a setting that cannot be used."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column that a request carries: a number in a range, or a category."""
-
-    name: str
-    type: str
-    missing: bool
-    categories: tuple[str, ...] = ()
-    min: float = -np.inf
-    max: float = np.inf
-
-    def __post_init__(self) -> None:
-        """Refuse a type that nothing downstream can serve."""
-        if self.type not in ("number", "category"):
-            raise ContractError(
-                f'contract.yaml: column "{self.name}" has the type "{self.type}"; '
-                "type number or category."
-            )
-        if self.type == "category" and not self.categories:
-            raise ContractError(
-                f'contract.yaml: category "{self.name}" needs its list of categories.'
-            )
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What rows must look like in training, serving and monitoring."""
-
-    name: str
-    task: str
-    id: str
-    time: str
-    target: str
-    sensitive: tuple[str, ...]
-    columns: dict[str, Column]
-
-    @classmethod
-    def parse(cls, document: Mapping[str, Any]) -> Contract:
-        """Build the contract from the parsed contract.yaml, or raise ContractError."""
-        try:
-            columns = {
-                name: Column(
-                    name, **{**c, "categories": tuple(c.get("categories", ()))}
-                )
-                for name, c in document["columns"].items()
-            }
-            words = {
-                k: str(document[k]) for k in ("name", "task", "id", "time", "target")
-            }
-            sensitive = tuple(document.get("sensitive") or ())
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ContractError(
-                f"contract.yaml has a missing or misspelt entry: {error}."
-            ) from error
-        return cls(**words, sensitive=sensitive, columns=columns)
-
-    def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
-        """Return those of `columns` that are of `kind` ("number" or "category")."""
-        unknown = [name for name in columns if name not in self.columns]
-        if unknown:
-            raise ContractError(
-                f'params.yaml: train.columns names "{unknown[0]}", which contract.yaml '
-                "does not have; correct the name or add the column to the contract."
-            )
-        return [name for name in columns if self.columns[name].type == kind]
-
-
-def settings(params: Any, section: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return one section of the parsed params.yaml; ContractError names what lacks."""
-    found = params.get(section) if isinstance(params, Mapping) else None
-    if not isinstance(found, Mapping):
-        raise ContractError(f'params.yaml has no section "{section}"; add it.')
-    lacking = [name for name in names if name not in found]
-    if lacking:
-        raise ContractError(f"params.yaml lacks {section}.{lacking[0]}; add it.")
-    return dict(found)
+__all__ = [
+    "Column",
+    "Contract",
+    "ContractError",
+    "check",
+    "inputs",
+    "schema",
+    "settings",
+    "split",
+]
 
 
 def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
@@ -190,7 +120,7 @@ def split(
     """
     import pandas as pd
 
-    days = settings({"prepare": params}, "prepare", ["train_days", "holdout_days"])
+    days = settings({"prepare": params}, "prepare")
     table = frame.sort_values([contract.time, contract.id], ignore_index=True)
     border = table[contract.time].max() - pd.Timedelta(days=days["holdout_days"])
     oldest = border - pd.Timedelta(days=days["train_days"])

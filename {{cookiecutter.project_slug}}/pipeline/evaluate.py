@@ -14,7 +14,8 @@ import pandas as pd
 import yaml
 
 from pipeline import metrics
-from pipeline.data import Contract, ContractError, inputs, settings
+from pipeline.contract import Contract, ContractError, settings
+from pipeline.data import inputs
 from pipeline.model import score
 
 
@@ -38,7 +39,7 @@ def evaluate(model: Path, manifest: Path, holdout: Path, out: Path) -> None:
     """Read model and holdout, write the measures as canonical JSON."""
     contract = Contract.parse(yaml.safe_load(Path("contract.yaml").read_text()))
     params = yaml.safe_load(Path("params.yaml").read_text())
-    bins = settings(params, "evaluate", ["bins"])["bins"]
+    bins = settings(params, "evaluate")["bins"]
     version, rows = json.loads(manifest.read_text()), pd.read_parquet(holdout)
     p = score(model.read_bytes(), inputs(rows, contract, version["columns"]))
     found = measure(rows[contract.target], p, version["threshold"], bins)

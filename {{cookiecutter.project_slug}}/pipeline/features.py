@@ -9,7 +9,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from pipeline.data import Contract
+from pipeline.contract import Contract
 
 UNKNOWN = -1  # the code of a missing or unknown category, in both runtimes
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data import Contract, ContractError, inputs
+from pipeline.contract import Contract, ContractError
+from pipeline.data import inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,7 @@ def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
 
 
 def score(model: bytes, arrays: Inputs) -> np.ndarray:
-    """Return P(target = 1), float32 [n], as the exported model answers on one thread."""
+    """Return P(target = 1), float32 [n], as the exported model answers; one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,13 +1,14 @@
-"""Proof that the exported model answers as the fitted one, and its golden rows; pure."""
+"""Proof that the exported model answers as the fitted one, and golden rows; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data import Contract, inputs
+from pipeline.contract import Contract, ContractError
+from pipeline.data import inputs
 from pipeline.model import Inputs, score, table
 
 if TYPE_CHECKING:
@@ -43,6 +44,16 @@ def parity(pipeline: Pipeline, model: bytes, arrays: Inputs) -> dict[str, Any]:
         difference = max(difference, float(np.abs(expected - answered).max()))
         rows += len(answered)
     return {"rows": rows, "max_difference": difference}
+
+
+def demand(proof: Mapping[str, Any], limit: float) -> None:
+    """Raise ContractError when the exported model differs by more than `limit`."""
+    if not proof["max_difference"] <= limit:
+        raise ContractError(
+            f"The ONNX file differs from the fitted model by "
+            f"{proof['max_difference']:g} (at most {limit:g} is train.parity); "
+            "choose an estimator or columns that convert exactly."
+        )
 
 
 def golden(
@@ -85,7 +96,7 @@ def _fed(
 
 
 def _plain(value: Any) -> Any:
-    """Return a value for JSON: the shortest number that is the same float32, or None."""
+    """Return a JSON value: the shortest number that is the same float32, or None."""
     if value is None or value != value:
         return None
     return value if isinstance(value, str) else float(str(np.float32(value)))

@@ -12,14 +12,15 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from pipeline.data import Contract, ContractError, check, settings, split
+from pipeline.contract import Contract, ContractError, settings
+from pipeline.data import check, split
 
 
 def prepare(source: Path, train: Path, holdout: Path) -> None:
     """Write both windows; each file's attributes hold the sha256 of its source."""
     contract = Contract.parse(yaml.safe_load(Path("contract.yaml").read_text()))
     params = yaml.safe_load(Path("params.yaml").read_text())
-    days = settings(params, "prepare", ["train_days", "holdout_days"])
+    days = settings(params, "prepare")
     rows = check(pd.read_parquet(source), contract)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     for part, path in zip(split(rows, contract, days), (train, holdout), strict=True):

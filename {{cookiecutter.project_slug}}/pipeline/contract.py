@@ -1,0 +1,121 @@
+"""What contract.yaml and params.yaml say, as objects, or one sentence; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NUMBER = (int, float)
+WANTED: dict[str, dict[str, tuple[Any, str]]] = {
+    "prepare": {
+        "holdout_days": (NUMBER, "a number of days"),
+        "train_days": (NUMBER, "a number of days"),
+    },
+    "train": {
+        "seed": (int, "a whole number"),
+        "estimator": (str, "the name of an estimator"),
+        "columns": (list, "a list of columns"),
+        "threshold": (NUMBER, "a probability from 0 to 1"),
+        "parity": (NUMBER, "a small number such as 1.0e-5"),
+    },
+    "evaluate": {"bins": (int, "a whole number from 1 to 1000")},
+}
+SPANS = {
+    "holdout_days": (1e-3, 1e5),
+    "train_days": (1e-3, 1e5),
+    "seed": (0, 2**32 - 1),
+    "threshold": (0, 1),
+    "parity": (0, 1),
+    "bins": (1, 1000),
+}
+
+
+class ContractError(Exception):
+    """One sentence about data, a contract or a setting that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that a request carries: a number in a range, or a category."""
+
+    name: str
+    type: str
+    missing: bool
+    categories: tuple[str, ...] = ()
+    min: float = -float("inf")
+    max: float = float("inf")
+
+    def __post_init__(self) -> None:
+        """Refuse a type that nothing downstream can serve."""
+        if self.type not in ("number", "category"):
+            raise ContractError(
+                f'contract.yaml: column "{self.name}" has the type "{self.type}"; '
+                "type number or category."
+            )
+        if self.type == "category" and not self.categories:
+            raise ContractError(
+                f'contract.yaml: category "{self.name}" needs its list of categories.'
+            )
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What rows must look like in training, serving and monitoring."""
+
+    name: str
+    task: str
+    id: str
+    time: str
+    target: str
+    sensitive: tuple[str, ...]
+    columns: dict[str, Column]
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Contract:
+        """Build the contract from the parsed contract.yaml, or raise ContractError."""
+        try:
+            columns = {
+                name: Column(
+                    name, **{**c, "categories": tuple(c.get("categories", ()))}
+                )
+                for name, c in document["columns"].items()
+            }
+            words = {
+                k: str(document[k]) for k in ("name", "task", "id", "time", "target")
+            }
+            sensitive = tuple(document.get("sensitive") or ())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ContractError(
+                f"contract.yaml has a missing or misspelt entry: {error}."
+            ) from error
+        return cls(**words, sensitive=sensitive, columns=columns)
+
+    def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
+        """Return those of `columns` that are of `kind` ("number" or "category")."""
+        unknown = [name for name in columns if name not in self.columns]
+        if unknown:
+            raise ContractError(
+                f'params.yaml: train.columns names "{unknown[0]}", which contract.yaml '
+                "does not have; correct the name or add the column to the contract."
+            )
+        return [name for name in columns if self.columns[name].type == kind]
+
+
+def settings(params: Any, section: str) -> dict[str, Any]:
+    """Return a stage's section of the parsed params.yaml, or raise ContractError."""
+    found = params.get(section) if isinstance(params, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise ContractError(f'params.yaml has no section "{section}"; add it.')
+    for name, (kind, wanted) in WANTED[section].items():
+        value: Any = found.get(name)
+        low, high = SPANS.get(name, (0, 0))
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if not right or (name in SPANS and not low <= value <= high):
+            raise ContractError(
+                f"params.yaml: {section}.{name} is {value}; it must be {wanted}."
+            )
+    repeated = len(set(found.get("columns", ()))) < len(found.get("columns", ()))
+    if repeated or found.get("columns") == []:
+        raise ContractError("params.yaml: train.columns must name each column once.")
+    return dict(found)
