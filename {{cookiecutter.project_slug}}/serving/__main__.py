@@ -38,8 +38,9 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: App, drain: float, shared: socket.socket | None, log: Path | None
     ) -> None:
+        """`drain` is in seconds; with `shared`, `log` is the folder used from then."""
         config = uvicorn.Config(
-            app,  # type: ignore[arg-type]
+            app,
             http="httptools",
             ws="none",
             lifespan="off",
@@ -63,6 +64,14 @@ class Server(uvicorn.Server):
             loop.add_reader(sys.stdin.fileno(), self._obey)
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say where: from that line on a signal is a drain."""
+        await super().startup(sockets)
+        assert sockets is not None
+        host, port = sockets[0].getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        print(f"serving on http://{host}:{port}", flush=True)
+
     def _stop(self, number: int = signal.SIGTERM) -> None:
         if number == signal.SIGINT:
             self.drain = 0.0  # someone at a keyboard, not a load balancer
@@ -83,7 +92,7 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         assert self.shared is not None
-        await self.startup(sockets=[self.shared])
+        await super().startup([self.shared])
         print("accepting", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -95,6 +104,7 @@ class Server(uvicorn.Server):
         if self.shared is not None:
             for server in self.servers:
                 server.close()
+            self.shared.close()
         end = time.monotonic() + self.drain
         while time.monotonic() < end:
             if self.shared is not None and not self.server_state.connections:
@@ -137,8 +147,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the server until it is told to stop."""
     given = parse(arguments)
     model, reason = load(given.model, given.expect, given.threads)
+    family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
     try:
-        own = socket.create_server((given.host, given.port), backlog=1024)
+        own = socket.create_server((given.host, given.port), family=family)
     except OSError as error:
         raise SystemExit(
             f"port {given.port} on {given.host} cannot be used: {error.strerror}; "
@@ -149,8 +160,6 @@ def main(arguments: list[str] | None = None) -> None:
     app = App(model, reason, given.version, None, limits)
     if shared is None and given.log is not None:
         app.log = PredictionLog(given.log)
-    port = own.getsockname()[1]
-    print(f"serving on http://{given.host}:{port}", flush=True)
     server = Server(app, given.drain, shared, given.log)
     server.run(sockets=[own])
     if app.log is not None:

@@ -34,10 +34,11 @@ class Limits(NamedTuple):
     seconds: float = 10.0  # for the body to arrive
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """An answer that is not 200: its status and one sentence."""
 
     def __init__(self, status: int, sentence: str, *headers: tuple[bytes, bytes]):
+        """`headers` are sent beside the sentence."""
         super().__init__(sentence)
         self.status, self.headers = status, headers
 
@@ -84,7 +85,7 @@ class App:
         status, headers = 200, [JSON]
         try:
             body = await self._answer(scope, receive)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             status, body = refusal.status, self._encode({"error": str(refusal)})
             headers.extend(refusal.headers)
         except ConnectionError:
@@ -103,17 +104,17 @@ class App:
         path, method = scope["path"], scope["method"]
         allowed = "POST" if path == "/predict" else "GET"
         if path not in ("/predict", "/health/live", "/health/ready", "/info"):
-            raise Refusal(
+            raise RefusalError(
                 404, "there are /predict, /health/live, /health/ready and /info."
             )
         if method != allowed:
             header = (b"allow", allowed.encode())
-            raise Refusal(405, f"{path} takes {allowed} only.", header)
+            raise RefusalError(405, f"{path} takes {allowed} only.", header)
         if path == "/predict":
             return await self._predict(scope, receive)
         if path == "/health/ready" and (self.model is None or self.draining):
             reason = self.reason or "the server is stopping."
-            raise Refusal(503, reason, (b"retry-after", b"1"))
+            raise RefusalError(503, reason, (b"retry-after", b"1"))
         return self._encode(self.info() if path == "/info" else {"status": "ok"})
 
     def info(self) -> Message:
@@ -130,16 +131,16 @@ class App:
 
     async def _predict(self, scope: Message, receive: Receive) -> bytes:
         if self.model is None:
-            raise Refusal(503, self.reason, (b"retry-after", b"1"))
+            raise RefusalError(503, self.reason, (b"retry-after", b"1"))
         body = await self._body(scope, receive)
         try:
             rows = self._decode(body).rows
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise Refusal(
+            raise RefusalError(
                 400, f'the body is not {{"rows": [{{...}}, ...]}}: {error}.'
             ) from None
         if not 0 < len(rows) <= self.limits.rows:
-            raise Refusal(
+            raise RefusalError(
                 413 if rows else 422,
                 f"the body has {len(rows)} rows; 1 to {self.limits.rows} are allowed.",
             )
@@ -147,7 +148,7 @@ class App:
             beside = [_beside(at, row) for at, row in enumerate(rows)]
             probabilities = self.model.predict(rows).tolist()
         except RowError as error:
-            raise Refusal(422, str(error)) from None
+            raise RefusalError(422, str(error)) from None
         threshold = self.model.threshold
         answers = [
             Prediction(key, probability, probability >= threshold)
@@ -165,7 +166,7 @@ class App:
         too_large = f"the body has more than {limit} bytes; send fewer rows."
         for name, value in scope["headers"]:
             if name == b"content-length" and int(value) > limit:
-                raise Refusal(413, too_large)
+                raise RefusalError(413, too_large)
         parts, size = [], 0
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -177,10 +178,10 @@ class App:
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > limit:
-                        raise Refusal(413, too_large)
+                        raise RefusalError(413, too_large)
                     more = message.get("more_body", False)
         except TimeoutError:
-            raise Refusal(
+            raise RefusalError(
                 408,
                 f"the body did not arrive within {self.limits.seconds:g} seconds.",
                 (b"connection", b"close"),

@@ -25,6 +25,7 @@ class PredictionLog:
     """Appends lines to `<folder>/predictions-<day>.jsonl` in the background."""
 
     def __init__(self, folder: Path | str, max_queue: int = MAX_QUEUE) -> None:
+        """Start the writer; the folder is made when the first line is written."""
         self.folder = Path(folder)
         self.max_queue = max_queue
         self.written = 0
@@ -38,7 +39,7 @@ class PredictionLog:
         self._thread.start()
 
     def put(self, day: str, lines: list[bytes]) -> None:
-        """Queue lines (each ends with a newline) for a day; count what finds no room."""
+        """Queue whole lines for a day; count those that find no room."""
         room = self.max_queue - self._waiting()
         if room < len(lines):
             self.dropped += len(lines) - max(room, 0)

@@ -63,17 +63,16 @@ def _array(rows: Rows, column: Column) -> np.ndarray[Any, Any]:
     """Return one column of the rows as an array of shape [rows, 1]."""
     values = [row.get(column.name) for row in rows]
     kinds = set(map(type, values))
-    expected = {int, float} if column.number else {str}
+    expected: set[type] = {int, float} if column.number else {str}
     if not kinds <= expected | {type(None)}:
         raise _refusal(values, column, expected)
     if not column.missing and (type(None) in kinds or "" in values):
         at = next(at for at, value in enumerate(values) if value in (None, ""))
         raise RowError(f"row {at} lacks the column '{column.name}'.")
     if not column.number:
-        texts = ["" if value is None else value for value in values]
-        array = np.empty((len(texts), 1), dtype=object)
-        array[:, 0] = texts
-        return array
+        return np.array(
+            [["" if value is None else value] for value in values], dtype=object
+        )
     with np.errstate(over="ignore"):
         try:
             numbers = [np.nan if value is None else value for value in values]
@@ -82,7 +81,7 @@ def _array(rows: Rows, column: Column) -> np.ndarray[Any, Any]:
             array = np.full(len(values), np.inf, dtype=np.float32)
     finite = np.isfinite(array)
     if not finite.all():
-        for at in np.flatnonzero(~finite):
+        for at in np.flatnonzero(~finite).tolist():
             if values[at] is not None:
                 raise RowError(
                     f"row {at}: column '{column.name}' is not a finite 32-bit number."

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("usage: python -m serving.smoke FOLDER [SHA256]")
     started = time.perf_counter()
     try:
-        model = Model(*arguments)
+        model = Model(arguments[0], arguments[1] if arguments[1:] else None)
         worst = model.check_golden()
     except (VerifyError, ModelError) as error:
         raise SystemExit(f"refused: {error}") from None

@@ -141,17 +141,18 @@ def call(
 
 @contextmanager
 def server(
-    folder: Path, *options: str, errors: Path | None = None
+    folder: Path, *options: str, errors: Path | None = None, shared: int | None = None
 ) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """Run a real server process on a free port; ends it whatever happens."""
     stream = errors.open("w") if errors else subprocess.DEVNULL
+    command = [sys.executable, "-m", "serving", "--port", "0", "--drain", "0.3"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving", "--model", str(folder), "--port", "0"]
-        + ["--drain", "0.3", *options],
+        [*command, "--model", str(folder), *options],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stream,
+        pass_fds=() if shared is None else (shared,),
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
@@ -162,7 +163,10 @@ def server(
         yield int(found[1]), process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
         if errors:
             stream.close()  # type: ignore[union-attr]
 
