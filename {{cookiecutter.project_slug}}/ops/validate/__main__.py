@@ -1,0 +1,33 @@
+"""Judges a proposal by main's rules: `make validate` here, `validate` on GitHub.
+
+python -m ops.validate            the workflow: the event says which pull request
+python -m ops.validate --local    what is in build/, printed; exit 1 if blocked
+python -m ops.validate --preview  the same for a job's summary; never fails
+"""
+
+import argparse
+
+from ops import github
+from ops.validate import local, workflow
+from ops.validate.verdict import ERRORS
+
+
+def main() -> None:
+    """Choose the way; an ordinary failure is one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m ops.validate")
+    parser.add_argument("--local", action="store_true", help="judge build/")
+    parser.add_argument("--preview", action="store_true", help="judge, never fail")
+    wanted = parser.parse_args()
+    if not (wanted.local or wanted.preview):
+        return workflow.run()
+    try:
+        passed = local.run()
+    except ERRORS as error:
+        if not wanted.preview:
+            raise SystemExit(str(error)) from error
+        return github.summary(f"No preview: {error}")
+    raise SystemExit(0 if passed or wanted.preview else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The rules that can block a merge: numbers in, checks with reasons out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+class Refused(Exception):
+    """What was proposed cannot be judged: the check it failed and one sentence."""
+
+    def __init__(self, name: str, why: str, value: str = "", limit: str = "") -> None:
+        """Keep what the check will say."""
+        super().__init__(why)
+        self.check = Check(name, False, value, limit, why)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule's answer; ``value`` and ``limit`` are text for people."""
+
+    name: str
+    passed: bool
+    value: str
+    limit: str
+    why: str
+    gate: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """Return what the ledger keeps."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The section ``gates`` of params.yaml; a missing rule is an error, never open."""
+
+    roc_auc_min: float
+    margin: float
+    confidence: float
+    holdout_min_rows: int
+    parity_max: float
+    model_max_mb: float
+    artifact_max_mb: float
+
+
+def parse(section: Mapping[str, Any]) -> Gates:
+    """Read the gates.
+
+    Raises:
+        SystemExit: a rule is missing, unknown or not a number.
+    """
+    known = {field.name for field in fields(Gates)}
+    if wrong := sorted(known ^ set(section)):
+        raise SystemExit(
+            f"params.yaml: section gates has to name {', '.join(sorted(known))} and "
+            f"nothing else; it differs in {', '.join(map(str, wrong))}"
+        )
+    for name, value in section.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise SystemExit(f"params.yaml: gates.{name} has to be a number, 0 or more")
+    gates = Gates(**section)
+    if not 0.5 <= gates.confidence < 1:
+        raise SystemExit("params.yaml: gates.confidence has to be from 0.5 to below 1")
+    return gates
+
+
+def floor(auc: float, gates: Gates) -> Check:
+    """The absolute floor: how well the model ranks at all."""
+    passed = bool(auc >= gates.roc_auc_min)
+    why = (
+        "ranks the one class above the other well enough"
+        if passed
+        else "the model ranks too poorly to be worth deploying"
+    )
+    return Check("ROC AUC", passed, f"{auc:.4f}", f"≥ {gates.roc_auc_min}", why, True)
+
+
+def compared(difference: float, low: float, high: float, gates: Gates) -> Check:
+    """Not worse than the champion by more than the margin, on the same rows."""
+    passed = bool(low >= -gates.margin)
+    if low > 0:
+        why = "better than the champion"
+    elif passed and high < 0:
+        why = f"worse than the champion, but by less than {gates.margin}"
+    elif passed:
+        why = "no significant difference to the champion"
+    elif high < 0:
+        why = f"worse than the champion, possibly by more than {gates.margin}"
+    else:
+        why = (
+            f"not shown to be within {gates.margin} of the champion: "
+            "the interval is too wide"
+        )
+    value = f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+    limit = f"interval above {-gates.margin}"
+    return Check("Difference to the champion", passed, value, limit, why, True)
+
+
+def alone() -> Check:
+    """There is nothing to compare with yet."""
+    why = "no champion yet: only the absolute rules apply"
+    return Check("Difference to the champion", True, "no champion", "none", why, True)
+
+
+def rows(count: int, gates: Gates) -> Check:
+    """Enough holdout rows to decide anything."""
+    passed = count >= gates.holdout_min_rows
+    why = (
+        "rows that neither model was trained on"
+        if passed
+        else "too few rows to decide on: hold out more days"
+    )
+    limit = f"≥ {gates.holdout_min_rows:,.0f}"
+    return Check("Holdout rows", passed, f"{count:,}", limit, why, True)
+
+
+def export(parity: Mapping[str, Any], golden: float, gates: Gates) -> Check:
+    """The exported file answers as the estimator did when it was trained."""
+    worst = max(float(parity["max_difference"]), golden)
+    passed = bool(worst <= gates.parity_max) and int(parity["rows"]) > 0
+    why = (
+        "the exported file answers as the estimator did"
+        if passed
+        else "the exported file does not answer as the estimator did"
+    )
+    limit = f"≤ {gates.parity_max:g}"
+    return Check("Export parity", passed, f"{worst:.1e}", limit, why, True)
+
+
+def size(count: int, gates: Gates) -> Check:
+    """The model file fits its budget."""
+    megabytes = count / 1e6
+    passed = megabytes <= gates.model_max_mb
+    why = "fits the budget" if passed else "the model file is over its budget"
+    limit = f"≤ {gates.model_max_mb:g} MB"
+    return Check("Model size", passed, f"{megabytes:.2f} MB", limit, why, True)

@@ -1,0 +1,38 @@
+"""The same judge on a laptop: build/ by the working tree's rules, no GitHub needed."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ops import github, lock, report
+from ops.ledger import Ledger
+from ops.validate import identity, verdict
+from ops.validate.verdict import Case
+
+
+def run() -> bool:
+    """Judge the working tree's build/ by its own rules."""
+    built = lock.read()
+    if built is None or not Path("build/manifest.json").is_file():
+        raise SystemExit("there is no model in build/ yet: run `make repro` first")
+    with TemporaryDirectory(prefix="validate-") as name:
+        case = Case(Path(name), built, _read, lock.pointers(), Ledger())
+        case.challenger.mkdir()
+        for out in built.outs:
+            shutil.copyfile(out.path, case.challenger / out.name)
+        for beside in ("dvc.lock", "contract.yaml"):
+            shutil.copyfile(beside, case.challenger / beside)
+        raw = identity.raw_data(Path("dvc.lock").read_bytes(), lock.pointers())
+        case.raw = Path(raw.path)
+        verdict.consider(case)
+        facts = verdict.facts(case, "ready" if case.passed else "blocked")
+        facts["verdict"] += " Judged here, by the rules of this working tree."
+        body = report.render(facts)
+    Path("build", "report.md").write_text(body + "\n", encoding="utf-8")
+    github.summary(body)
+    return case.passed
+
+
+def _read(path: str) -> bytes | None:
+    """Read a file of the working tree."""
+    return Path(path).read_bytes() if Path(path).is_file() else None

@@ -1,0 +1,127 @@
+"""Scores rows with a stranger's model file, in a process that has nothing to steal.
+
+Run by `ops.validate.sandbox`: model, inputs (.npz), result (.npy). The file is read
+here for the first time; external data and foreign operators are refused before the
+runtime sees it.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ops.validate.sandbox import confine
+
+DOMAINS = {b"", b"ai.onnx", b"ai.onnx.ml"}
+BATCH = 100_000  # rows a call; keeps memory flat
+# The parts of a model that can hold a tensor, by onnx.proto's field numbers.
+PARTS = {
+    "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute", 7: "domain"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"}
+    | {22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 9: "opset", 11: "attribute"},
+    "opset": {1: "domain"},
+    "tensor": {13: "external", 14: "location"},
+}
+
+
+def check(data: bytes | memoryview, part: str = "model", depth: int = 0) -> None:
+    """Refuse a model that reads other files or uses operators beyond ONNX's own.
+
+    Raises:
+        ValueError: with one sentence.
+    """
+    if depth > 40:
+        raise ValueError("the model is nested too deeply")
+    for field, value in _fields(memoryview(data)):
+        kind = PARTS[part].get(field)
+        if kind == "external" or (kind == "location" and value != 0):
+            raise ValueError("the model reads external data: export it as one file")
+        if kind == "domain" and (isinstance(value, int) or bytes(value) not in DOMAINS):
+            raise ValueError("the model uses operators that are not ONNX's own")
+        if kind in PARTS:
+            if isinstance(value, int):
+                raise ValueError("the model is not an ONNX file")
+            check(value, kind, depth + 1)
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Walk one protobuf message: field number with its number or its bytes."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        wire = key & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            length, at = _varint(data, at)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise ValueError("the model is not an ONNX file")
+        if at + length > len(data):
+            raise ValueError("the model is cut short")
+        yield key >> 3, data[at : at + length]
+        at += length
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Read one variable-length number."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise ValueError("the model is cut short")
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("the model is not an ONNX file")
+
+
+def score(model: Path, inputs: Path, result: Path) -> None:
+    """Write the probabilities, float64 (rows,), of the rows in ``inputs``."""
+    data = model.read_bytes()
+    check(data)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(data, options, providers=providers)
+    with np.load(inputs, allow_pickle=False) as archive:
+        columns = {name: archive[name] for name in archive.files}
+    names = {entry.name for entry in session.get_inputs()}
+    if names != set(columns):
+        raise ValueError("the model's inputs are not the columns its manifest names")
+    parts = []
+    for start in range(0, len(next(iter(columns.values()))), BATCH):
+        feed = {name: array[start : start + BATCH] for name, array in columns.items()}
+        rows = len(next(iter(feed.values())))
+        (answer,) = session.run(["probability"], feed)
+        if np.size(answer) != rows:
+            raise ValueError("the model does not give one probability a row")
+        parts.append(np.asarray(answer, dtype=np.float64).reshape(-1))
+    np.save(result, np.concatenate(parts), allow_pickle=False)
+
+
+def main() -> None:
+    """Confine this process, then score; a refusal is one sentence and exit 1."""
+    confine()
+    try:
+        score(*(Path(argument) for argument in sys.argv[1:4]))
+    except Exception as error:  # the runtime's errors have no common class
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise SystemExit(words[0][:300]) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""From files to a verdict: identify, bring the champion, judge in a child, decide."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ops import git, github, lock, storage
+from ops.ledger import Ledger, LedgerError
+from ops.lock import Lock, Out
+from ops.validate import identity, sandbox
+from ops.validate.gates import Check, Refused
+from serving.verify import VerifyError, sha256_file, verify
+
+Facts = dict[str, Any]
+DECIDE = "Every check passed, but dvc.lock is not the one that CI built."
+
+
+class Unsound(Exception):
+    """Something of ours is wrong, not of the proposal: no verdict can be given."""
+
+
+ERRORS = (
+    git.GitError,
+    github.GitHubError,
+    storage.StorageError,
+    LedgerError,
+    lock.LockError,
+    Unsound,
+)
+
+
+@dataclass
+class Case:
+    """One challenger before the judge, and all that is found out about it."""
+
+    folder: Path
+    built: Lock
+    read: identity.Read
+    pointers: Mapping[str, Out]
+    ledger: Ledger
+    raw: Path | None = None
+    manifest: identity.Manifest | None = None
+    manifest_sha256: str | None = None
+    champion: Facts | None = None
+    champion_manifest: identity.Manifest | None = None
+    found: Facts = field(default_factory=dict)
+    checks: list[Facts] = field(default_factory=list)
+
+    @property
+    def challenger(self) -> Path:
+        """Where the files of the challenger lie."""
+        return self.folder / "challenger"
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check did; without a check, no."""
+        return bool(self.checks) and all(check["passed"] for check in self.checks)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether this is the model that production has already."""
+        now = self.champion and self.champion["manifest_sha256"]
+        return bool(now) and now == self.manifest_sha256
+
+
+def consider(case: Case) -> None:
+    """Fill in the case; what the proposal got wrong ends up as a failed check."""
+    try:
+        manifest = identity.identify(case.challenger, case.built, case.read)
+        lock_bytes = (case.challenger / "dvc.lock").read_bytes()
+        raw = identity.raw_data(lock_bytes, dict(case.pointers))
+        case.champion = case.ledger.champion()
+        case.manifest_sha256 = sha256_file(case.challenger / "manifest.json")
+        try:
+            if not case.unchanged:
+                _bring(case, raw)
+                identity.check_raw(case.folder / "raw.parquet", manifest)
+        except Refused:
+            case.manifest_sha256 = None
+            raise
+        case.manifest = manifest
+        why = "model, data, contract, params and requirements are the ones proposed"
+        case.checks.append(Check("Identity", True, "all equal", "sha256", why).record())
+        if case.unchanged:
+            why = "the model is the one that production has: nothing to compare"
+            same = Check("No model change", True, "same manifest", "", why, True)
+            case.checks.append(same.record())
+            return
+        sandbox.run("Judge", "ops.validate.judge", case.folder)
+        case.found = json.loads((case.folder / "judgement.json").read_bytes())
+        case.checks += case.found["checks"]
+    except Refused as refusal:
+        case.checks.append(refusal.check.record())
+
+
+def judge_changes(paths: list[str]) -> list[str]:
+    """Return those of the changed files that say what is good or how it is judged."""
+    whole = {"contract.yaml", "CODEOWNERS", ".dvc/config", "serving/verify.py"}
+    judging = ("contract", "data", "metrics", "prepare", "train", "manifest", "parity")
+    whole |= {f"pipeline/{name}.py" for name in judging}
+    folders = ("ops/", ".github/", "requirements/")
+    return [path for path in paths if path in whole or path.startswith(folders)]
+
+
+def summary(case: Case) -> str:
+    """Say the verdict and its reason in one sentence."""
+    if not case.passed:
+        bad = [check for check in case.checks if not check["passed"]]
+        return "; ".join(f"{check['name']}: {check['why']}" for check in bad) + "."
+    if case.unchanged:
+        return "The model is the one that production has: no model change."
+    head = case.found["headline"]
+    if head["champion"] is None:
+        return (
+            f"No champion yet: ROC AUC {head['challenger']:.4f} is above the floor, "
+            "and every other check passed."
+        )
+    gate = next(c for c in case.checks if c["name"].startswith("Difference"))
+    return (
+        f"ROC AUC {head['champion']:.4f} → {head['challenger']:.4f}: {gate['why']}. "
+        "Every check passed."
+    )
+
+
+def params_diff(old: Facts | None, new: Facts | None) -> list[list[object]]:
+    """Return name, old and new value of every setting of training that differs."""
+    before, after = _flat((old or {}).get("params")), _flat((new or {}).get("params"))
+    names = sorted(before.keys() | after.keys()) if old else []
+    return [
+        [name, before.get(name, "none"), after.get(name, "none")]
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def facts(case: Case, state: str, step: str = "") -> Facts:
+    """Return what the report says of a case."""
+    manifest = case.manifest or {}
+    decide = f"{DECIDE} {summary(case)}"
+    return {
+        **case.found,
+        "state": state,
+        "next": step,
+        "verdict": decide if state == "decide" else summary(case),
+        "checks": case.checks,
+        "manifest_sha256": case.manifest_sha256,
+        "data_sha256": manifest.get("data", {}).get("sha256"),
+        "params": params_diff(case.champion_manifest, case.manifest),
+    }
+
+
+def _bring(case: Case, raw: Out) -> None:
+    """Put the raw data and the champion's files into the folder, checked."""
+    into = case.folder / "champion"
+    wanted = [] if case.raw else [raw]
+    if case.champion:
+        wanted += _champion_files(case.champion)
+        into.mkdir()
+    pulled = storage.pull(wanted, case.folder / "pulled")
+    for file in pulled:
+        name = into / file.name
+        os.replace(file, case.folder / "raw.parquet" if file.name == raw.name else name)
+    if case.raw:
+        shutil.copyfile(case.raw, case.folder / "raw.parquet")
+    if case.champion:
+        contract = git.show(case.champion["commit"], "contract.yaml") or b""
+        (into / "contract.yaml").write_bytes(contract)
+        try:
+            sha256 = case.champion["manifest_sha256"]
+            case.champion_manifest = verify(into, sha256)
+        except VerifyError as error:
+            why = f"the champion in storage is not the version in the ledger: {error}"
+            raise Unsound(why) from error
+
+
+def _champion_files(release: Facts) -> list[Out]:
+    """Return the model and the manifest that production was given."""
+    at = lock.at(release["commit"])
+    if at is None:
+        raise Unsound(f"commit {release['commit']} of the champion has no dvc.lock")
+    return [at.out("model.onnx"), at.out("manifest.json")]
+
+
+def _flat(value: Any, name: str = "") -> dict[str, object]:
+    """Return nested settings with dotted names."""
+    if not isinstance(value, dict):
+        return {name: value} if name else {}
+    parts = (_flat(v, f"{name}.{k}" if name else str(k)) for k, v in value.items())
+    return {key: inner for part in parts for key, inner in part.items()}

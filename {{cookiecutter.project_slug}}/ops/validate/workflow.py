@@ -1,0 +1,136 @@
+"""The program of the workflow `validate`: fetch, judge, decide, publish."""
+
+import os
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from ops import git, github, lock, report
+from ops.ledger import Ledger
+from ops.validate import artifact, gates, identity, proposal, publish, verdict
+from ops.validate.gates import Refused
+from ops.validate.verdict import ERRORS, Case, Facts
+
+BUILD = ("stages_run", "restored", "seconds", "committed_lock_sha256")
+
+
+def run() -> None:
+    """Judge a pull request; whatever happens, its author sees why."""
+    try:
+        found = proposal.find(github.event())
+    except proposal.Nothing as nothing:
+        return print(f"nothing to judge: {nothing}")
+    except ERRORS as error:
+        raise github.fail(str(error)) from error
+    try:
+        if found.run["conclusion"] == "success":
+            _judge(found)
+        else:
+            _not_built(found)
+    except proposal.Nothing as nothing:
+        print(f"nothing to judge: {nothing}")
+    except ERRORS as error:
+        words = f"No verdict: {error}"
+        github.status(found.head_sha, publish.CONTEXT, "error", words)
+        raise github.fail(words) from error
+
+
+def _judge(found: proposal.Proposal) -> None:
+    """Fetch, judge, decide, publish."""
+    rules = gates.parse(yaml.safe_load(Path("params.yaml").read_bytes())["gates"])
+    limit = int(rules.artifact_max_mb * 1e6)
+    with TemporaryDirectory(prefix="validate-") as name:
+        folder = Path(name)
+        (folder / "challenger").mkdir()
+        try:
+            data = proposal.download(found.run["id"], limit)
+            built = artifact.unpack(data, folder / "challenger", limit)
+            build = artifact.read_build(folder / "challenger")
+            tree = proposal.merged(found.number, found.head_sha, build["base_sha"])
+            pointers = lock.pointers(tree)
+        except (Refused, lock.LockError) as error:
+            wrapped = (
+                error if isinstance(error, Refused) else Refused("Data", f"{error}")
+            )
+            return _refuse(found, wrapped)
+        read = partial(git.show, tree)
+        case = Case(folder, built, read, pointers, Ledger())
+        verdict.consider(case)
+        if case.passed:
+            publish.keep(case, build["base_sha"])
+        publish.record(case, found, build)
+        facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
+        changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
+        facts["cautions"] = _cautions(changed, build["base_sha"], read)
+        facts["build"] = {key.replace("_", " "): build[key] for key in BUILD}
+        publish.say(found, facts)
+
+
+def _state(case: Case, found: proposal.Proposal) -> tuple[str, str]:
+    """Return the state, and what to do next."""
+    if not case.passed:
+        return "blocked", "push a change to this branch; it is judged again."
+    committed = case.read("dvc.lock")
+    if (
+        committed is not None
+        and committed == (case.challenger / "dvc.lock").read_bytes()
+    ):
+        return "ready", "review and merge; what is deployed is what was judged here."
+    if publish.adopt(case, found, os.environ.get("APP_TOKEN", "")):
+        return "decide", "wait: the lock was committed here, and is judged once more."
+    return "decide", f"`make adopt PR={found.number}` commits the lock that CI built."
+
+
+def _not_built(found: proposal.Proposal) -> None:
+    """Say that there is nothing to judge because `train` did not succeed."""
+    word = str(found.run["conclusion"]).replace("_", " ")
+    why = f"`train` ended with {word}, so there is no model to judge"
+    _refuse(found, Refused("Train", why, word, "success"))
+
+
+def _refuse(found: proposal.Proposal, refusal: Refused) -> None:
+    """Publish a refusal of what was never a version: no verdict, but a red status."""
+    facts = {
+        "state": "blocked",
+        "verdict": f"{refusal.check.name}: {refusal}.",
+        "checks": [refusal.check.record()],
+        "next": f"read [the run of train]({found.run['html_url']}), then push a fix.",
+    }
+    publish.say(found, {**facts, **_about(found)})
+
+
+def _about(found: proposal.Proposal) -> Facts:
+    """Return which pull request, commit, rules and runs the report is about."""
+    return {
+        "pull_request": found.number,
+        "head_sha": found.head_sha,
+        "rules_sha": git.run("rev-parse", "HEAD"),
+        "run_url": github.run_url(),
+        "artifact_url": found.run["html_url"],
+    }
+
+
+def _cautions(changed: list[str], base: str, read: identity.Read) -> list[str]:
+    """Return what a reviewer has to look at beside the numbers."""
+    lines = []
+    files = verdict.judge_changes(changed) + _settings_changed(read("params.yaml"))
+    if files:
+        named = ", ".join(map(report.code, files[:10]))
+        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
+        lines.append(
+            f"**It changes what judges it:** {named}{more}. Main's rules judged it "
+            "all the same; the owner has to agree to the change itself."
+        )
+    if base != git.run("rev-parse", "HEAD"):
+        lines.append("Main has moved on since it was built: update the branch.")
+    return lines
+
+
+def _settings_changed(proposed: bytes | None) -> list[str]:
+    """Return the sections of params.yaml that rule the judge and are not main's."""
+    ours = yaml.safe_load(Path("params.yaml").read_bytes())
+    theirs = yaml.safe_load(proposed or b"") or {}
+    sections = ("gates", "prepare", "evaluate")
+    return [f"params.yaml: {s}" for s in sections if ours.get(s) != theirs.get(s)]
