@@ -95,6 +95,9 @@ def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
     del graph.output[:]
     output = helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None])
     graph.output.append(output)
+    opsets = sorted(model.opset_import, key=lambda opset: opset.domain)
+    del model.opset_import[:]  # the converter lists them in the order of a set
+    model.opset_import.extend(opsets)
     checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 
