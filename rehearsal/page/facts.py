@@ -1,0 +1,105 @@
+"""What a step observed: a list of facts, and numbers that must be one number."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rehearsal.page.markup import Html, el, html, icon
+
+SHA = re.compile(r"(?:sha256:)?[0-9a-f]{40,64}")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them: 0.4 s, 12 s, 3 min 05 s."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def moment(time: object) -> Html:
+    """Return a time element for an ISO time, the text itself when it is none."""
+    text = str(time or "")
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return el("span", text, class_="muted")
+    shown = when.strftime("%d %b %Y, %H:%M").lstrip("0")
+    return el("time", shown, datetime=text, title=text)
+
+
+def sha(value: str, length: int = 12) -> Html:
+    """Return a hash, shortened; the whole of it is its title and can be selected."""
+    bare = value.removeprefix("sha256:")
+    return el("code", bare[:length], class_="sha", title=value)
+
+
+def readings(facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the numbers read in several places: {fact: {place: hash}}."""
+    return {
+        name: {str(place): str(read) for place, read in value.items()}
+        for name, value in facts.items()
+        if isinstance(value, Mapping)
+        and len(value) > 1
+        and any(SHA.fullmatch(str(read)) for read in value.values())
+    }
+
+
+def equality(name: str, read: Mapping[str, str]) -> Html:
+    """Show one number as read in several places, and whether it is one."""
+    equal = len(set(read.values())) == 1
+    places = [el("li", icon("check-circle-fill"), el("span", place)) for place in read]
+    if equal:
+        body = html(
+            el("p", next(iter(read.values())), class_="number"),
+            el("ul", places, class_="places"),
+        )
+    else:
+        body = el("dl", [_row(p, sha(v, 64)) for p, v in read.items()], class_="facts")
+    said = f"one number, read in {len(read)} places" if equal else "NOT one number"
+    title = el("p", el("b", label(name)), el("span", said, class_="muted"))
+    return el("div", title, body, class_=f"equality {'good' if equal else 'bad'}")
+
+
+def label(name: object) -> str:
+    """Return a fact's name as words."""
+    return str(name).replace("_", " ")
+
+
+def _row(name: object, value: object) -> Html:
+    return el("div", el("dt", label(name)), el("dd", value))
+
+
+def shown(value: Any) -> Html:
+    """Return one value as a person reads it."""
+    if isinstance(value, bool):
+        name, word = ("check-circle-fill", "yes") if value else ("skip", "no")
+        return el("span", icon(name), word, class_="good" if value else "muted")
+    if isinstance(value, float):
+        return html(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
+    if isinstance(value, int):
+        return html(f"{value:,}" if abs(value) >= 10_000 else value)
+    if isinstance(value, Mapping):
+        return el("dl", [_row(k, shown(v)) for k, v in value.items()], class_="facts")
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return el("span", _list(value))
+    text = str(value)
+    return sha(text) if SHA.fullmatch(text) else html("none" if value is None else text)
+
+
+def _list(values: Iterable[Any]) -> list[object]:
+    items: list[object] = []
+    for value in values:
+        items += [", ", shown(value)] if items else [shown(value)]
+    return items
+
+
+def facts(given: Mapping[str, Any]) -> Html:
+    """Show a step's facts: equalities first, then the rest as a list."""
+    equal = readings(given)
+    rest = [_row(k, shown(v)) for k, v in given.items() if k not in equal]
+    return html(
+        [equality(name, read) for name, read in equal.items()],
+        el("dl", rest, class_="facts") if rest else None,
+    )

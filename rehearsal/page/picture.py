@@ -1,0 +1,77 @@
+"""Takes a picture of a page, or of a Markdown comment as GitHub would show it.
+
+`python -m rehearsal.page.picture timeline.html timeline.png --width 390 --dark`
+"""
+
+import argparse
+import base64
+import shutil
+import tempfile
+from pathlib import Path
+
+from rehearsal.page.browser import TALLEST, Browser, BrowserError
+from rehearsal.page.document import MERMAID, comment_page
+
+UNFOLD = "document.querySelectorAll('details').forEach(d => { d.open = true })"
+HEIGHT = "Math.ceil(document.documentElement.getBoundingClientRect().height)"
+
+
+def take(
+    page: Path,
+    picture: Path,
+    width: int = 1280,
+    dark: bool = False,
+    unfold: bool = False,
+) -> None:
+    """Write a PNG of the whole page (at most 16,000 pixels high); BrowserError."""
+    with Browser() as browser:
+        browser.open(page, width, dark=dark)
+        if unfold:
+            browser.evaluate(UNFOLD)
+        for _ in range(2):  # charts make the page taller
+            height = min(int(browser.evaluate(HEIGHT)), TALLEST)
+            browser.resize(width, height)
+            browser.drawn()
+        shot = browser.call("Page.captureScreenshot", format="png")
+    picture.write_bytes(base64.b64decode(shot["data"]))
+
+
+def take_comment(
+    markdown: str,
+    picture: Path,
+    width: int = 960,
+    dark: bool = False,
+    unfold: bool = False,
+) -> None:
+    """Write a PNG of one comment as GitHub shows it; BrowserError."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "comment.html")
+        page.write_text(comment_page(markdown), encoding="utf-8")
+        shutil.copyfile(MERMAID, page.with_name("mermaid.js"))
+        take(page, picture, width, dark, unfold)
+
+
+def main() -> None:
+    """Read the command line, take the picture."""
+    parser = argparse.ArgumentParser(prog="python -m rehearsal.page.picture")
+    parser.add_argument("page", type=Path, help="an HTML file, or a comment as .md")
+    parser.add_argument("picture", type=Path, help="the PNG to write")
+    parser.add_argument("--width", type=int, default=None, help="in CSS pixels")
+    parser.add_argument("--dark", action="store_true", help="as a dark screen shows it")
+    parser.add_argument("--unfold", action="store_true", help="open what is folded")
+    given = parser.parse_args()
+    if not given.page.is_file():
+        raise SystemExit(f"There is no file {given.page}; `make demo` writes the page.")
+    look = {"dark": given.dark, "unfold": given.unfold}
+    try:
+        if given.page.suffix == ".md":
+            text = given.page.read_text(encoding="utf-8")
+            take_comment(text, given.picture, given.width or 960, **look)
+        else:
+            take(given.page, given.picture, given.width or 1280, **look)
+    except BrowserError as problem:
+        raise SystemExit(str(problem)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Runs, deployments, reports and decisions of the monitor, one row each."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rehearsal.page.facts import duration, label, moment, sha
+from rehearsal.page.markup import Html, el, html, icon, local
+
+CONCLUSIONS = {
+    "success": ("check-circle-fill", "good"),
+    "failure": ("x-circle-fill", "bad"),
+    "timed_out": ("x-circle-fill", "bad"),
+    "cancelled": ("stop", "muted"),
+    "skipped": ("skip", "muted"),
+    "action_required": ("alert", "wait"),
+}
+DEPLOYMENTS = {
+    "success": ("check-circle-fill", "good"),
+    "confirmed": ("check-circle-fill", "good"),
+    "failure": ("x-circle-fill", "bad"),
+    "failed": ("x-circle-fill", "bad"),
+    "error": ("x-circle-fill", "bad"),
+    "inactive": ("skip", "muted"),
+}
+DECISIONS = {"none": "good", "watch": "wait", "retrain": "done", "stop": "bad"}
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")
+LINES, CHARACTERS = 80, 12_000
+
+
+def run(given: Mapping[str, Any], folder: Path) -> Html:
+    """Return a workflow run: what it was, how it ended, how long, and its log."""
+    ended = str(given.get("conclusion") or given.get("status") or "in progress")
+    name, look = CONCLUSIONS.get(ended, ("dot-fill", "wait"))
+    line = html(
+        el("span", icon(name, ended), class_=look),
+        el("b", given.get("workflow")),
+        el("span", given.get("title"), class_="grow"),
+        el("span", given.get("event"), class_="tag"),
+        el("span", duration(float(given.get("seconds") or 0)), class_="seconds"),
+    )
+    log = _log(str(given.get("log") or ""), folder)
+    inside = el("details", el("summary", line), log) if log else el("p", line)
+    return el("li", inside, id=f"run-{given['id']}")
+
+
+def _log(path: str, folder: Path) -> Html | None:
+    """Return a log's end and a link to all of it; nothing outside the folder."""
+    beside, file = local(path) if path else None, (folder / path).resolve()
+    if not beside or not file.is_relative_to(folder.resolve()) or not file.is_file():
+        return el("p", f"log: {path}", class_="muted") if path else None
+    text = ANSI.sub("", file.read_text(encoding="utf-8", errors="replace"))
+    lines = text.strip().splitlines()
+    end = "\n".join(lines[-LINES:])[-CHARACTERS:]
+    whole = len(lines) <= LINES and len(text) <= CHARACTERS
+    said = f"The whole log ({len(lines)} lines)" if not whole else "The log as a file"
+    link = el("a", said, href=beside, target="_blank")
+    return html(el("pre", end, class_="log", tabindex=0), el("p", link))
+
+
+def deployment(given: Mapping[str, Any]) -> Html:
+    """Return a deployment: version, environment, what became of it."""
+    state = str(given.get("state") or "pending")
+    name, look = DEPLOYMENTS.get(state, ("rocket", "wait"))
+    manifest = str(given.get("manifest_sha256") or "")
+    action = str(given.get("action") or "deploy")
+    line = html(
+        el("span", icon(name, state), class_=look),
+        el("b", given.get("version")),
+        el(
+            "span", el("span", f"{action} to "), given.get("environment"), class_="grow"
+        ),
+        sha(manifest) if manifest else None,
+        el("span", state, class_=f"tag {look}"),
+        moment(given.get("time")) if given.get("time") else None,
+    )
+    return el("li", el("p", line), id=f"deployment-{given['id']}")
+
+
+def report(given: Mapping[str, Any]) -> Html:
+    """Return a link to a report beside the page."""
+    path = str(given.get("path") or "")
+    beside, title = local(path), given.get("title") or path
+    if not beside:
+        return el("li", el("p", title, class_="muted"))
+    link = el("a", title, href=beside, target="_blank", class_="grow")
+    return el("li", el("p", icon("graph"), link, el("span", "report", class_="tag")))
+
+
+def decision(given: Mapping[str, Any]) -> Html:
+    """Return what the monitor decided: a record of the ledger's `monitoring/`."""
+    record = given.get("record") or given
+    word = str(record.get("decision") or "none")
+    window = record.get("window") or {}
+    span = [f"{window['from']} to {window['until']}"] if "until" in window else []
+    rows = [f"{window['rows']:,} rows"] if isinstance(window.get("rows"), int) else []
+    line = html(
+        el("span", word, class_=f"tag {DECISIONS.get(word, 'muted')}"),
+        el("span", record.get("sentence"), class_="grow"),
+        el("span", ", ".join(span + rows), class_="muted"),
+    )
+    path = given.get("path")
+    return html(el("li", el("p", line)), report(given) if path else None)
+
+
+def text(given: Mapping[str, Any]) -> Html:
+    """Return a text as it was printed, in a box that scrolls by itself."""
+    title = el("h3", given.get("title"))
+    return el("div", title, el("pre", given.get("body"), tabindex=0), class_="text")
+
+
+def missing(kind: object, key: object) -> Html:
+    """Say that something a step points at is not in the story."""
+    return el("li", el("p", f"{label(kind)} {key}: not recorded", class_="muted"))

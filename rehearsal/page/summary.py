@@ -1,0 +1,87 @@
+"""What frames the steps: the head, the rail of steps, the summary at the end."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rehearsal.page.facts import duration, equality, readings
+from rehearsal.page.markup import Html, el, icon
+
+Steps = list[Mapping[str, Any]]
+
+
+def mark(ok: object) -> Html:
+    """Return the icon of something that went well, or did not."""
+    name, said = ("check-circle-fill", "ok") if ok else ("x-circle-fill", "failed")
+    return el("span", icon(name, said), class_="good" if ok else "bad")
+
+
+def rail(steps: Steps) -> Html:
+    """Return the list of steps beside the page."""
+    items = [
+        el(
+            "li",
+            el(
+                "a",
+                mark(step.get("ok")),
+                el("span", step.get("title") or step.get("name")),
+                el("small", duration(float(step.get("seconds") or 0))),
+                href=f"#step-{number}",
+            ),
+        )
+        for number, step in enumerate(steps, 1)
+    ]
+    end = el("li", el("a", icon("history"), el("span", "Summary"), href="#summary"))
+    return el("nav", el("ol", items, end), class_="rail", aria_label="Steps")
+
+
+def head(story: Mapping[str, Any], steps: Steps) -> Html:
+    """Return title, verdict and counts."""
+    passed = sum(bool(step.get("ok")) for step in steps)
+    pulls = list((story.get("pulls") or {}).values())
+    merged = sum(pull.get("state") == "merged" for pull in pulls)
+    counts = [
+        (f"{passed} of {len(steps)}", "steps ok"),
+        (duration(float(story.get("seconds") or 0)), "from start to end"),
+        (len(pulls), f"pull requests, {merged} merged"),
+        (len(story.get("runs") or {}), "workflow runs"),
+        (len(story.get("deployments") or {}), "deployments"),
+    ]
+    tiles = [el("div", el("dd", n), el("dt", what)) for n, what in counts]
+    ok = story.get("ok")
+    said = "Everything went as it should" if ok else "A step failed"
+    return el(
+        "header",
+        el("p", mark(ok), said, class_=f"verdict {'good' if ok else 'bad'}"),
+        el("h1", story.get("title")),
+        el("p", story.get("subtitle"), class_="subtitle"),
+        el("dl", tiles, class_="tiles"),
+        class_="head",
+    )
+
+
+def summary(steps: Steps) -> Html:
+    """Return where the time went, and each number that had to be one number."""
+    longest = max([float(s.get("seconds") or 0) for s in steps] or [0]) or 1
+    table = [_timed(n, step, longest) for n, step in enumerate(steps, 1)]
+    equal = [
+        el("div", el("p", step.get("title"), class_="muted"), equality(name, read))
+        for step in steps
+        for name, read in readings(step.get("facts") or {}).items()
+    ]
+    return el(
+        "section",
+        el("header", el("h2", "Summary")),
+        el("ol", table, class_="times"),
+        el("h3", "What was reviewed is what runs") if equal else None,
+        equal,
+        id="summary",
+        class_="step",
+    )
+
+
+def _timed(number: int, step: Mapping[str, Any], longest: float) -> Html:
+    seconds = float(step.get("seconds") or 0)
+    title = step.get("title") or step.get("name")
+    bar = el("span", style=f"width:{100 * seconds / longest:.1f}%", class_="bar")
+    name = el("a", title, href=f"#step-{number}")
+    return el("li", mark(step.get("ok")), name, el("b", duration(seconds)), bar)

@@ -1,0 +1,135 @@
+"""The page a person looks at after `make demo`: a repository's life, in order."""
+
+import shutil
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rehearsal.page import pull, rows, summary
+from rehearsal.page.document import MERMAID, document
+from rehearsal.page.facts import duration, facts
+from rehearsal.page.markdown import render
+from rehearsal.page.markup import Html, el, html
+
+GROUPS = {
+    "run": "Workflow runs",
+    "deployment": "Deployments",
+    "report": "Reports",
+    "monitoring": "Monitoring",
+}
+
+
+class _Story:
+    """A story being written: knows what has been shown already."""
+
+    def __init__(self, folder: Path, story: Mapping[str, Any]) -> None:
+        self.folder, self.story = folder, story
+        self.told: set[tuple[str, str]] = set()
+        self.anchors = {
+            f"{kind}-{key}"
+            for kind in ("pull", "run")
+            for key in story.get(f"{kind}s") or {}
+        }
+
+    def find(self, kind: str, key: object) -> Mapping[str, Any] | None:
+        """Return a pull, run or deployment, whether its key is a number or text."""
+        for known, value in (self.story.get(f"{kind}s") or {}).items():
+            if str(known) == str(key):
+                return {"id": key, "number": key, **value}
+        return None
+
+    def first(self, kind: str, key: object) -> bool:
+        """Say whether something is shown for the first time, and remember it."""
+        seen = (kind, str(key)) in self.told
+        self.told.add((kind, str(key)))
+        return not seen
+
+    def refs(self, refs: list[Mapping[str, Any]]) -> Html:
+        """Show what a step points at, in order, runs and the like in one list."""
+        groups = groupby(refs, key=lambda ref: str(ref.get("kind")))
+        return html([self.group(kind, list(group)) for kind, group in groups])
+
+    def group(self, kind: str, refs: list[Mapping[str, Any]]) -> Html:
+        if kind == "pull":
+            return html([self.pull(ref.get("number")) for ref in refs])
+        if kind == "text":
+            return html([rows.text(ref) for ref in refs])
+        title = el("h3", GROUPS.get(kind, kind))
+        items = el("ul", [self.row(kind, ref) for ref in refs], class_="rows")
+        return el("div", title, items, class_="group")
+
+    def pull(self, number: object) -> Html:
+        given = self.find("pull", number)
+        if given is None:
+            return el("ul", rows.missing("pull request", number), class_="rows")
+        if self.first("pull", number):
+            return pull.card(given, self.anchors)
+        return pull.link(given)
+
+    def row(self, kind: str, ref: Mapping[str, Any]) -> Html:
+        if kind == "report":
+            return rows.report(ref)
+        if kind == "monitoring":
+            return rows.decision(ref)
+        given = self.find(kind, ref.get("id"))
+        if given is None:
+            return rows.missing(kind, ref.get("id"))
+        if not self.first(kind, ref.get("id")):
+            given = {**given, "id": f"{given['id']}-{len(self.told)}"}
+        if kind == "run":
+            return rows.run(given, self.folder)
+        return rows.deployment(given)
+
+    def rest(self) -> list[Mapping[str, Any]]:
+        """Return references to everything that no step has shown."""
+        return [
+            {"kind": kind, key: known}
+            for kind, key in (("pull", "number"), ("run", "id"), ("deployment", "id"))
+            for known in self.story.get(f"{kind}s") or {}
+            if (kind, str(known)) not in self.told
+        ]
+
+
+def _step(told: _Story, number: int, step: Mapping[str, Any]) -> Html:
+    ok, seconds = step.get("ok"), duration(float(step.get("seconds") or 0))
+    title = step.get("title") or step.get("name")
+    text = str(step.get("text") or "")
+    return el(
+        "section",
+        el("span", number, class_=f"bead {'good' if ok else 'bad'}", aria_hidden=True),
+        el(
+            "header",
+            el("h2", title),
+            el("p", summary.mark(ok), seconds, class_="muted"),
+        ),
+        el("div", render(text, told.anchors), class_="markdown") if text else None,
+        facts(step.get("facts") or {}),
+        told.refs(step.get("refs") or []),
+        id=f"step-{number}",
+        class_="step",
+    )
+
+
+def write(folder: Path, story: Mapping[str, Any]) -> Path:
+    """Write `timeline.html` and `mermaid.js` into folder; return the page's path.
+
+    The story is described in this package's `__init__`; whatever text it holds is
+    shown as text, and comments as GitHub would show them.
+    """
+    told, steps = _Story(folder, story), list(story.get("steps") or [])
+    sections = [_step(told, n, step) for n, step in enumerate(steps, 1)]
+    rest = told.rest()
+    others = el("h2", "Also in this repository")
+    more = el("section", el("header", others), told.refs(rest), class_="step")
+    main = el(
+        "main", sections, more if rest else None, summary.summary(steps), id="main"
+    )
+    skip = el("a", "Skip to the first step", href="#step-1", class_="skip")
+    columns = el("div", summary.rail(steps), main, class_="columns")
+    body = html(skip, summary.head(story, steps), columns)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(MERMAID, folder / "mermaid.js")
+    page = folder / "timeline.html"
+    page.write_text(document(str(story.get("title")), body), encoding="utf-8")
+    return page
