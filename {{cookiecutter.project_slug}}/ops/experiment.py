@@ -1,0 +1,87 @@
+"""Tries the settings of params.yaml's section experiment: `make experiment`.
+
+Each trial runs in a folder of its own with `dvc exp run --temp` and is recorded beside
+the current commit; the working tree stays as it is. DVC has no switch that keeps its
+run-cache out of an experiment, so a trial is a hint: what counts is what CI builds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ops import git
+
+SHOWN = "Experiment|roc_auc|log_loss|calibration_error|train[.]"
+ADVICE = """\
+To propose one: dvc exp apply NAME, commit params.yaml and dvc.lock on a branch, and open
+a pull request. To forget all of them: dvc exp remove --all-commits."""
+
+
+def trials(grid: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield (name, settings) for every combination of the grid's values."""
+    for values in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        parts = [f"{path.split('.')[-1]}-{value}" for path, value in chosen.items()]
+        yield ".".join(parts), [f"{path}={value}" for path, value in chosen.items()]
+
+
+def recorded(name: str) -> bool:
+    """Tell whether this commit has the trial already."""
+    head = git.run("rev-parse", "HEAD")
+    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+    return git.run("for-each-ref", ref) != ""
+
+
+def experiment(grid: Mapping[str, Sequence[Any]]) -> None:
+    """Run the trials that this commit lacks, then print the table of all of them."""
+    if git.run("status", "--porcelain", "--untracked-files=no"):
+        raise SystemExit(
+            "experiment: there are changes that are not committed, so a trial would "
+            "not say what it compares with; commit them, then type make experiment."
+        )
+    for name, chosen in trials(grid):
+        if not recorded(name):
+            options = [word for setting in chosen for word in ("-S", setting)]
+            dvc("exp", "run", "--quiet", "--temp", "--name", name, *options)
+    sort = ("--sort-by", "roc_auc", "--sort-order", "desc")
+    drop = ("--hide-workspace", "--only-changed", "--drop", f"^(?!{SHOWN})")
+    dvc("exp", "show", "--no-pager", "--md", *sort, *drop)
+    print(ADVICE)
+
+
+def dvc(*args: str) -> None:
+    """Run dvc with this interpreter's programs first; its failure ends the command."""
+    here = str(Path(sys.executable).parent)
+    env = {**os.environ, "PATH": here + os.pathsep + os.environ.get("PATH", "")}
+    done = subprocess.run([sys.executable, "-m", "dvc", *args], env=env, check=False)
+    if done.returncode:
+        raise SystemExit(f"experiment: dvc {' '.join(args)} failed; see above.")
+
+
+def main() -> None:
+    """Read the grid and run it; an ordinary mistake is one sentence."""
+    try:
+        params = yaml.safe_load(Path("params.yaml").read_text())
+        grid = params["experiment"]
+        if not all(isinstance(values, list) and values for values in grid.values()):
+            raise TypeError
+        experiment(grid)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        raise SystemExit(
+            "experiment: params.yaml needs a section experiment that gives settings and "
+            "their values, such as train.seed: [1, 2]."
+        ) from None
+    except git.GitError as error:
+        raise SystemExit(f"experiment: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
