@@ -1,0 +1,135 @@
+"""Looks at the newest window of production and says what to do.
+
+    python -m ops.monitor [--record]
+
+PREDICTION_LOG (a folder or URL with predictions-*.jsonl) and LABELS (CSV) say where
+to look. ``--record`` writes the decision to the ledger; without it nothing leaves this
+machine. Nothing here opens a pull request: that is `ops.retrain`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from ops import git, github, lock, storage
+from ops.ledger import Ledger, LedgerError
+from ops.monitor import page, record, reference
+from ops.monitor.checks import CheckError
+from ops.monitor.decide import Decision, Evidence, decide
+from ops.monitor.inspect import Window, inspect
+from ops.monitor.window import FeedError, read_log
+from pipeline.data import ContractError, settings
+from serving.verify import VerifyError
+
+PAGE = Path("build", "monitor.html")
+NAMES = ("window_days", "min_rows", "min_labels", "max_fall", "min_gain")
+MISTAKES = (
+    CheckError,
+    ContractError,
+    FeedError,
+    LedgerError,
+    VerifyError,
+    git.GitError,
+    lock.LockError,
+    storage.StorageError,
+)
+
+
+def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record, str]:
+    """Return the record of this run and its page.
+
+    Raises:
+        FeedError: there is no version to compare with.
+    """
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    limits = settings(params, "monitor", NAMES)
+    days = max(limits["window_days"], params["retrain"]["keep_days"])
+    release = ledger.champion()
+    with TemporaryDirectory() as folder:
+        known = _reference(release, Path(folder))
+        try:
+            log = read_log(source, limits, days=days)
+            window = inspect(known, log, labels, params)
+        except FeedError as error:  # a log that is mostly rubbish is a broken feed
+            window = Window(Evidence(0, broken=str(error)))
+    decision: Decision = decide(window.evidence, limits)
+    found = record.build(known.version, known.manifest_sha256, window, decision, limits)
+    found |= {"run_url": github.run_url(), "time": _now()}
+    return found, page.page(found, window.html)
+
+
+def keep(found: record.Record, ledger: Ledger) -> str:
+    """Write the record to the ledger, unless the newest one says the same."""
+    paths = [path for path in ledger.paths("monitoring/") if path.endswith(".json")]
+    if paths and record.same(ledger.read(paths[-1]), found):
+        return f"{paths[-1]} says so already; nothing written"
+    made: list[str] = []
+
+    def files(seq: int) -> dict[str, Any]:
+        name = f"{seq:08d}"
+        made.append(f"monitoring/{name}.json")
+        text = page.markdown(found).encode()
+        complete = {**found, "seq": seq}
+        return {made[-1]: complete, f"monitoring/reports/{name}.md": text}
+
+    ledger.append(files, f"monitor: {found['decision']}")
+    return f"recorded as {made[-1]}"
+
+
+def main() -> None:
+    """Print the decision; exit 1 when the feed is broken."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.monitor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--record", action="store_true", help="write to the ledger")
+    args = parser.parse_args()
+    source = os.environ.get("PREDICTION_LOG", "").strip()
+    if not source:
+        print(
+            "Monitoring is not configured: set PREDICTION_LOG to the folder or URL of "
+            "the prediction log, and LABELS to the CSV of labels."
+        )
+        return
+    try:
+        ledger = Ledger()
+        if ledger.champion() is None and not Path("build/manifest.json").exists():
+            print("No version is in production yet: there is nothing to compare with.")
+            return
+        labels = os.environ.get("LABELS", "").strip() or None
+        found, text = look(source, labels, ledger)
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(text, encoding="utf-8")
+        github.summary(page.markdown(found))
+        if args.record:
+            print(keep(found, ledger))
+    except MISTAKES as error:
+        raise github.fail(str(error)) from error
+    print(f"{found['sentence']} ({PAGE})")
+    if found["decision"] == "stop":
+        raise github.fail(str(found["sentence"]))
+
+
+def _reference(release: dict[str, Any] | None, folder: Path) -> reference.Reference:
+    """Return the version in production, or what `make repro` built when none is."""
+    if release is None:
+        return reference.load(Path("build"), "build")
+    here = reference.fetch(release, folder)
+    return reference.load(here, str(release["version"]), release["manifest_sha256"])
+
+
+def _now() -> str:
+    """Return the time of this run: for the reader, never to order by."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Measures the serving version where labels have come, and what newer rows would give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipeline.data import Contract, inputs
+from pipeline.metrics import Difference, delong
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Fall(NamedTuple):
+    """ROC AUC in the window and on the version's own holdout, and their difference."""
+
+    window: float
+    holdout: float
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    predicted: float  # mean probability of the window's labelled rows
+    observed: float  # share of 1s among them
+
+
+def fall(
+    window: pd.DataFrame, holdout: pd.DataFrame, target: str, confidence: float
+) -> Fall:
+    """Compare the ROC AUC on labelled rows of the window with that on the holdout.
+
+    The two samples share no row, so the variances (DeLong) add. Both tables have the
+    columns ``probability`` and the target; raises ValueError when one has one class.
+    """
+    areas, variance = [], 0.0
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2)
+    for table in (window, holdout):
+        y, p = table[target].to_numpy(), table["probability"].to_numpy()
+        # A constant score has an area of one half, and no variance of its own.
+        found = delong(y, np.zeros(len(y)), p, confidence)
+        areas.append(found.challenger)
+        variance += ((found.high - found.difference) / reach) ** 2
+    difference = areas[0] - areas[1]
+    half = reach * variance**0.5
+    predicted, observed = window["probability"].mean(), window[target].mean()
+    return Fall(
+        areas[0],
+        areas[1],
+        difference,
+        difference - half,
+        difference + half,
+        confidence,
+        float(predicted),
+        float(observed),
+    )
+
+
+def gain(
+    old: pd.DataFrame,
+    labelled: pd.DataFrame,
+    window: pd.DataFrame,
+    contract: Contract,
+    params: Mapping[str, Any],
+) -> Difference | None:
+    """Estimate what retraining would give: fit main's recipe on newer rows and try it.
+
+    The newest ``prepare.holdout_days`` of labelled window rows are kept away; the
+    rest of ``old`` and ``labelled`` that retraining would keep is fitted, and both
+    models are compared on the rows kept away, as validation will do. None when there
+    are too few labels on one of the sides.
+    """
+    import pandas as pd
+
+    # Its import takes a second, and most windows never come here.
+    from pipeline import model
+
+    limits, time = params["monitor"], contract.time
+    newest = window[time].max()
+    cut = newest - pd.Timedelta(days=params["prepare"]["holdout_days"])
+    start = cut - pd.Timedelta(days=params["prepare"]["train_days"])
+    tried = window[window[time] > cut]
+    columns = [contract.id, time, *contract.columns, contract.target]
+    rows = pd.concat([old[columns], labelled[columns]], ignore_index=True)
+    rows = rows.drop_duplicates(contract.id).sort_values([time, contract.id])
+    rows = rows[(rows[time] > start) & (rows[time] <= cut)]
+    newer = rows[time] > old[time].max()
+    if min(len(tried), int(newer.sum())) < limits["min_labels"]:
+        return None
+    if tried[contract.target].nunique() < 2 or rows[contract.target].nunique() < 2:
+        return None
+    if len(rows) > limits["probe_rows"]:
+        rows = rows.sample(limits["probe_rows"], random_state=0).sort_index()
+    fitted = model.fit(rows, contract, params["train"])
+    X = model.table(inputs(tried, contract, params["train"]["columns"]))
+    probability = fitted.predict_proba(X)[:, 1]
+    y = tried[contract.target].to_numpy()
+    confidence = limits["confidence"]
+    return delong(y, tried["probability"].to_numpy(), probability, confidence)
