@@ -1,0 +1,34 @@
+"""Exchanges an app's private key for a token, as the real action does."""
+
+import json
+import os
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+
+def main() -> None:
+    """Ask for the permissions that the ``permission-*`` inputs name."""
+    asked = {k: v for k, v in json.loads(os.environ["ASKED"]).items() if v}
+    wanted = {
+        key.removeprefix("permission-"): value
+        for key, value in asked.items()
+        if key.startswith("permission-")
+    }
+    url = f"{os.environ['GITHUB_API_URL']}/app/installations/{os.environ['APP']}"
+    request = Request(
+        f"{url}/access_tokens",
+        data=json.dumps({"permissions": wanted}).encode(),
+        headers={"Authorization": f"Bearer {os.environ['KEY']}"},
+    )
+    try:
+        with urlopen(request) as answer:
+            token = json.load(answer)["token"]
+    except HTTPError as error:
+        raise SystemExit(f"The app gets no token: {error} {error.read()!r}") from error
+    print(f"::add-mask::{token}")
+    with open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as output:
+        output.write(f"token={token}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""One call of the real ``act``: an unchanged workflow on this machine, no container."""
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+STAND_INS = Path(__file__).parents[1] / "actions"
+
+
+@dataclass
+class Call:
+    """What act is asked to do."""
+
+    event: str
+    workflow: str  # path of the workflow file inside ``folder``
+    folder: Path
+    payload: Path
+    cache: Path  # workspaces and RUNNER_TOOL_CACHE
+    log: Path
+    actor: str
+    env: dict[str, str]  # of the act process, inherited by the steps
+    github: dict[str, str]  # what act itself must be told (GITHUB_...)
+    secrets: dict[str, str]
+    variables: dict[str, str]
+    actions: dict[str, str]  # "owner/name@ref" -> stand-in folder
+    job: str = ""
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    code: int = 1
+    jobs: dict[str, str] = field(default_factory=dict)  # job id -> result
+    summary: str = ""
+
+
+def run(call: Call) -> Outcome:
+    """Run act to its end and write a readable log.
+
+    The secrets go through a pipe: they are on no command line and in no file.
+    """
+    reader, writer = os.pipe()
+    with open(writer, "w", encoding="utf-8") as pipe:
+        pipe.writelines(f"{k}={_quoted(v)}\n" for k, v in call.secrets.items())
+    command = _command(call, reader)
+    outcome = Outcome()
+    with call.log.open("a", encoding="utf-8", buffering=1) as log:
+        with subprocess.Popen(
+            command, env=call.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, pass_fds=(reader,), start_new_session=True,
+        ) as process:  # fmt: skip
+            os.close(reader)
+            assert process.stdout
+            for line in process.stdout:
+                _read(line.decode(errors="replace"), log, outcome)
+        outcome.code = process.returncode
+    return outcome
+
+
+def _command(call: Call, secrets: int) -> list[str]:
+    """Return the command line."""
+    pairs = [("--local-repository", f"{k}={v}") for k, v in call.actions.items()]
+    pairs += [("--env", f"{k}={v}") for k, v in call.github.items()]
+    pairs += [("--var", f"{k}={v}") for k, v in call.variables.items()]
+    pairs += [("--platform", "ubuntu-latest=-self-hosted")]
+    pairs += [("--job", call.job)] if call.job else []
+    return [
+        "act", call.event, "--directory", str(call.folder),
+        "--workflows", call.workflow, "--eventpath", str(call.payload),
+        "--secret-file", f"/dev/fd/{secrets}", "--actor", call.actor,
+        "--action-cache-path", str(call.cache), "--action-offline-mode",
+        "--no-skip-checkout", "--no-cache-server", "--concurrent-jobs", "1", "--json",
+        *(word for pair in pairs for word in pair),
+    ]  # fmt: skip
+
+
+def _quoted(value: str) -> str:
+    """Quote a secret for act's file of secrets."""
+    text = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return '"' + text.replace("\n", "\\n") + '"'
+
+
+def _read(line: str, log: IO[str], outcome: Outcome) -> None:
+    """Take one line of act's JSON: results and summaries out, words to the log."""
+    try:
+        entry: dict[str, Any] = json.loads(line)
+    except ValueError:
+        log.write(line)
+        return
+    job, words = entry.get("jobID", "act"), ANSI.sub("", str(entry.get("msg", ""))).rstrip("\r\n")
+    if "jobResult" in entry:
+        outcome.jobs[str(job)] = str(entry["jobResult"])
+    if entry.get("command") == "summary":
+        outcome.summary += str(entry["content"])
+    elif "LocalRepositoryCache" not in words and "docker connection" not in words:
+        mark = "  | " if entry.get("raw_output") else " "
+        log.write(f"[{job}]{mark}{words}\n")

@@ -1,0 +1,301 @@
+"""Workflow runs, artifacts, approvals, dispatches, environments, variables."""
+
+import hashlib
+import secrets
+from pathlib import Path
+from typing import Any
+
+from . import events, shapes
+from .routes import Answer, Request, route
+from .state import Json, Refusal, Repository, Run
+
+READ, WRITE = "actions:read", "actions:write"
+
+
+def _run(request: Request) -> Run:
+    """Return the run of the path."""
+    run = request.state.run(request.number("id"))
+    if run.repository != request.repo.full_name:
+        raise Refusal(404, "Not Found")
+    return run
+
+
+@route("GET", "actions/runs", READ)
+def list_runs(request: Request) -> Any:
+    """List runs, newest first: filters event, head_sha, branch, status, actor."""
+    query = request.query
+    found = []
+    for run in reversed(request.state.runs):
+        facts = {"event": run.event, "head_sha": run.head_sha, "actor": run.actor.login}
+        facts["branch"] = run.head_branch
+        states = (run.status, run.conclusion)
+        if (
+            run.repository == request.repo.full_name
+            and all(query.get(key, value) == value for key, value in facts.items())
+            and query.get("status", run.status) in states
+        ):
+            found.append(shapes.run(request.state, run))
+    return {"total_count": len(found), "workflow_runs": found}
+
+
+@route("GET", "actions/workflows/{file}/runs", READ)
+def list_workflow_runs(request: Request) -> Any:
+    """List the runs of one workflow."""
+    all_runs = list_runs(request)["workflow_runs"]
+    mine = [r for r in all_runs if r["path"].endswith(f"/{request.args['file']}")]
+    return {"total_count": len(mine), "workflow_runs": mine}
+
+
+@route("GET", "actions/runs/{id}", READ)
+def get_run(request: Request) -> Any:
+    """Return a run."""
+    return shapes.run(request.state, _run(request))
+
+
+@route("POST", "actions/runs/{id}/approve", WRITE, status=201)
+def approve_run(request: Request) -> Any:
+    """Let a held run start: a person's decision."""
+    run = _run(request)
+    if request.token.permissions is not None:
+        raise Refusal(403, "Resource not accessible by integration")
+    if run.conclusion != "action_required":
+        raise Refusal(403, "This run is not waiting for approval")
+    by = request.token.person.login
+    request.state.record("run_approved", id=run.id, by=by)
+    request.queue.release(run)
+    return {}
+
+
+@route("POST", "actions/runs/{id}/cancel", WRITE, status=202)
+def cancel_run(request: Request) -> Any:
+    """Cancel a run."""
+    request.queue.cancel(_run(request))
+    return {}
+
+
+@route("GET", "actions/runs/{id}/pending_deployments", READ)
+def list_pending(request: Request) -> Any:
+    """List the environments that a run waits for."""
+    repo, me = request.repo, request.token.person
+    return [
+        {
+            "environment": _short(request, repo.environments[name]),
+            "wait_timer": 0,
+            "wait_timer_started_at": None,
+            "current_user_can_approve": _may_review(repo, me.id, name),
+            "reviewers": _reviewers(request, repo.environments[name]),
+        }
+        for name in _run(request).waiting
+    ]
+
+
+@route("POST", "actions/runs/{id}/pending_deployments", "deployments:write", "read")
+def review_pending(request: Request) -> Any:
+    """Approve or reject environments, as one of their reviewers."""
+    run, repo, me = _run(request), request.repo, request.token.person
+    ids, verdict, words = request.need("environment_ids", "state", "comment")
+    names = [name for name in run.waiting if repo.environments[name]["id"] in ids]
+    if not names:
+        raise Refusal(422, "Could not find any pending deployments to review")
+    for name in names:
+        self_review = repo.environments[name]["prevent_self_review"]
+        if not _may_review(repo, me.id, name) or (self_review and me is run.actor):
+            raise Refusal(403, f"{me.login} may not review the environment {name}")
+    run.approvals.append({
+        "environments": [_short(request, repo.environments[name]) for name in names],
+        "state": verdict, "user": shapes.person(request.state, me), "comment": words,
+    })  # fmt: skip
+    request.state.record("approval", id=run.id, environments=names, state=verdict,
+                         by=me.login, comment=words)  # fmt: skip
+    request.queue.review(run, names, verdict == "approved")
+    return []
+
+
+@route("GET", "actions/runs/{id}/approvals", READ)
+def list_approvals(request: Request) -> Any:
+    """List who decided what about a run."""
+    return _run(request).approvals
+
+
+@route("POST", "actions/workflows/{file}/dispatches", WRITE, status=204)
+def dispatch(request: Request) -> Any:
+    """Start a workflow by hand; a run's own token may (GitHub's exception)."""
+    request.need("ref")
+    file = request.args["file"]
+    events.dispatch(
+        request.state, request.queue, request.repo, file, request.body, request.token
+    )
+    return Answer(204)
+
+
+def artifacts(request: Request, run: Run) -> list[Json]:
+    """Return the artifacts of a run, numbered when they are first seen."""
+    state, found = request.state, []
+    folder = state.home / "artifacts" / str(run.id)
+    for path in sorted(folder.glob("*.zip")):
+        known = {p: key for key, p in state.blobs.items()}
+        number = known.get(path) or f"artifact-{state.next_id()}"
+        state.blobs[number] = path
+        id = int(number.split("-")[1])
+        url = shapes.api(state, run.repository, "actions/artifacts", id)
+        found.append({
+            "id": id, "name": path.stem, "size_in_bytes": path.stat().st_size,
+            "url": url, "archive_download_url": f"{url}/zip", "expired": False,
+            "digest": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
+            "created_at": run.created_at, "updated_at": run.created_at,
+            "expires_at": None,
+            "workflow_run": {
+                "id": run.id, "head_sha": run.head_sha, "head_branch": run.head_branch,
+                "repository_id": request.repo.id,
+                "head_repository_id": state.repository(run.head_repository).id,
+            },
+        })  # fmt: skip
+    return found
+
+
+@route("GET", "actions/runs/{id}/artifacts", READ)
+def list_artifacts(request: Request) -> Any:
+    """List the artifacts of a run: filter name."""
+    found = artifacts(request, _run(request))
+    name = request.query.get("name")
+    mine = [a for a in found if name in (None, a["name"])]
+    return {"total_count": len(mine), "artifacts": mine}
+
+
+@route("GET", "actions/artifacts/{id}/zip", READ)
+def download(request: Request) -> Any:
+    """Redirect to an address that holds the bytes for a short time."""
+    state, id = request.state, request.number("id")
+    path = state.blobs.get(f"artifact-{id}")
+    owners = {str(r.id) for r in state.runs if r.repository == request.repo.full_name}
+    if path is None or path.parent.name not in owners:
+        raise Refusal(404, "Not Found")
+    secret = secrets.token_hex(20)
+    state.blobs[secret] = path
+    return Answer(302, location=f"{state.url}/_blobs/{secret}")
+
+
+def blob(blobs: dict[str, Path], secret: str) -> Answer:
+    """Hand out the bytes of one short-lived address, once."""
+    path = None if secret.startswith("artifact-") else blobs.pop(secret, None)
+    if path is None:
+        return Answer(404, {"message": "Not Found"})
+    return Answer(200, path.read_bytes(), "application/zip")
+
+
+def _may_review(repo: Repository, person: int, name: str) -> bool:
+    """Tell whether a person is a reviewer of an environment."""
+    return any(r["id"] == person for r in repo.environments[name]["reviewers"])
+
+
+def _reviewers(request: Request, environment: Json) -> list[Json]:
+    """Return the reviewers of an environment."""
+    people = {p.id: p for p in request.state.people.values()}
+    return [
+        {"type": "User", "reviewer": shapes.person(request.state, people[r["id"]])}
+        for r in environment["reviewers"]
+    ]
+
+
+def _short(request: Request, environment: Json) -> Json:
+    """Return an environment as runs name it."""
+    name, full = environment["name"], request.repo.full_name
+    return {
+        "id": environment["id"],
+        "name": name,
+        "url": shapes.api(request.state, full, "environments", name),
+        "html_url": shapes.page(request.state, full, "deployments", name),
+    }
+
+
+def _environment(request: Request, environment: Json) -> Json:
+    """Return an environment with its protection rules."""
+    rule = {
+        "id": environment["id"],
+        "type": "required_reviewers",
+        "prevent_self_review": environment["prevent_self_review"],
+        "reviewers": _reviewers(request, environment),
+    }
+    return _short(request, environment) | {
+        "created_at": environment["created_at"],
+        "updated_at": environment["created_at"],
+        "protection_rules": [rule] if environment["reviewers"] else [],
+        "deployment_branch_policy": environment["deployment_branch_policy"],
+    }
+
+
+@route("GET", "environments", READ)
+def list_environments(request: Request) -> Any:
+    """List environments."""
+    found = [_environment(request, e) for e in request.repo.environments.values()]
+    return {"total_count": len(found), "environments": found}
+
+
+@route("GET", "environments/{name}", READ)
+def get_environment(request: Request) -> Any:
+    """Return an environment."""
+    if request.args["name"] not in request.repo.environments:
+        raise Refusal(404, "Not Found")
+    return _environment(request, request.repo.environments[request.args["name"]])
+
+
+@route("PUT", "environments/{name}", "administration:write", "admin")
+def put_environment(request: Request) -> Any:
+    """Make or change an environment: its reviewers, by their numbers."""
+    name, body = request.args["name"], request.body
+    made = events.environment(request.state, request.repo, name)
+    people = {p.id for p in request.state.people.values()}
+    wanted = body.get("reviewers") or []
+    if unknown := [r for r in wanted if r["id"] not in people]:
+        raise Refusal(422, f"Validation Failed: no such reviewer {unknown[0]}")
+    made |= {
+        "reviewers": wanted,
+        "prevent_self_review": bool(body.get("prevent_self_review")),
+        "deployment_branch_policy": body.get("deployment_branch_policy"),
+    }
+    by = request.token.person.login
+    request.state.record("environment", name=name, reviewers=wanted, by=by)
+    return _environment(request, made)
+
+
+@route("GET", "actions/permissions/workflow", "administration:read", "admin")
+def get_actions(request: Request) -> Any:
+    """Return what workflow tokens may do by default."""
+    return request.repo.actions
+
+
+@route("PUT", "actions/permissions/workflow", "administration:write", "admin", 204)
+def put_actions(request: Request) -> Any:
+    """Change what workflow tokens may do by default."""
+    known = {k: v for k, v in request.body.items() if k in request.repo.actions}
+    request.repo.actions |= known
+    return Answer(204)
+
+
+@route("GET", "actions/variables", "variables:read", "write")
+def list_variables(request: Request) -> Any:
+    """List variables."""
+    found = list(request.repo.variables.values())
+    return {"total_count": len(found), "variables": found}
+
+
+@route("POST", "actions/variables", "variables:write", status=201)
+def make_variable(request: Request) -> Any:
+    """Make a variable; one that exists is refused."""
+    name, value = request.need("name", "value")
+    if name in request.repo.variables:
+        raise Refusal(409, "Already exists - Variable already exists")
+    now = request.state.now()
+    made = {"name": name, "value": value, "created_at": now, "updated_at": now}
+    request.repo.variables[name] = made
+    return {}
+
+
+@route("PATCH", "actions/variables/{name}", "variables:write", status=204)
+def change_variable(request: Request) -> Any:
+    """Change a variable."""
+    known = request.repo.variables.get(request.args["name"])
+    if known is None:
+        raise Refusal(404, "Not Found")
+    known |= {"value": request.need("value")[0], "updated_at": request.state.now()}
+    return Answer(204)

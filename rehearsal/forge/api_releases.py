@@ -1,0 +1,222 @@
+"""Deployments and releases with their files."""
+
+from typing import Any
+
+from . import events, git, rules, shapes
+from .routes import Answer, Request, route
+from .state import Json, Refusal
+
+DEPLOY = "deployments"
+STATES = ("error", "failure", "inactive", "in_progress", "queued", "pending", "success")
+
+
+@route("GET", "deployments", f"{DEPLOY}:read")
+def list_deployments(request: Request) -> Any:
+    """List deployments, newest first: filters environment, sha, ref."""
+    query = request.query
+    return [
+        {k: v for k, v in d.items() if k != "statuses"}
+        for d in reversed(request.repo.deployments)
+        if all(
+            query.get(key, d[key]) == d[key] for key in ("environment", "sha", "ref")
+        )
+    ]
+
+
+@route("POST", "deployments", f"{DEPLOY}:write", status=201)
+def deploy(request: Request) -> Any:
+    """Make a deployment; checks of its commit that are not green refuse it.
+
+    ``required_contexts``: [] asks for no check at all, as on GitHub.
+    """
+    (ref,), body, repo, state = (
+        request.need("ref"),
+        request.body,
+        request.repo,
+        request.state,
+    )
+    if not (sha := git.sha(repo.path, ref)):
+        raise Refusal(422, f"No ref found for: {ref}")
+    names = body.get("required_contexts")
+    if names is None:
+        names = {s["context"] for s in repo.statuses if s["sha"] == sha}
+        names |= {c["name"] for c in repo.checks if c["head_sha"] == sha}
+    bad = [n for n in names if rules.check(repo, sha, {"context": n}) != "success"]
+    if bad:
+        raise Refusal(409, f"Conflict: Commit status checks failed for {ref}: {bad}")
+    number = state.next_id()
+    url = shapes.api(state, repo.full_name, "deployments", number)
+    made: Json = {
+        "id": number,
+        "sha": sha,
+        "ref": ref,
+        "task": body.get("task", "deploy"),
+        "payload": body.get("payload") or {},
+        "environment": body.get("environment", "production"),
+        "description": body.get("description"),
+        "creator": shapes.person(state, request.token.person),
+        "created_at": state.now(),
+        "updated_at": state.now(),
+        "url": url,
+        "statuses_url": f"{url}/statuses",
+        "repository_url": shapes.api(state, repo.full_name),
+    }
+    events.environment(state, repo, made["environment"])
+    repo.deployments.append(made | {"statuses": []})
+    state.record(
+        "deployment", repository=repo.full_name, id=number, sha=sha, ref=ref,
+        environment=made["environment"], description=made["description"],
+    )  # fmt: skip
+    return made
+
+
+def _deployment(request: Request) -> Json:
+    """Return the deployment of the path."""
+    for made in request.repo.deployments:
+        if made["id"] == request.number("id"):
+            return made
+    raise Refusal(404, "Not Found")
+
+
+@route("GET", "deployments/{id}", f"{DEPLOY}:read")
+def get_deployment(request: Request) -> Any:
+    """Return a deployment."""
+    return {k: v for k, v in _deployment(request).items() if k != "statuses"}
+
+
+@route("GET", "deployments/{id}/statuses", f"{DEPLOY}:read")
+def list_statuses(request: Request) -> Any:
+    """List the statuses of a deployment, newest first."""
+    return list(reversed(_deployment(request)["statuses"]))
+
+
+@route("POST", "deployments/{id}/statuses", f"{DEPLOY}:write", status=201)
+def set_status(request: Request) -> Any:
+    """Say how a deployment goes."""
+    its, (wanted,), state = _deployment(request), request.need("state"), request.state
+    if wanted not in STATES:
+        raise Refusal(422, f"Validation Failed: {wanted} is not a state")
+    made: Json = {
+        "id": state.next_id(),
+        "state": wanted,
+        "description": request.body.get("description") or "",
+        "environment": its["environment"],
+        "environment_url": request.body.get("environment_url") or "",
+        "log_url": request.body.get("log_url") or "",
+        "target_url": request.body.get("log_url") or "",
+        "creator": shapes.person(state, request.token.person),
+        "created_at": state.now(),
+        "updated_at": state.now(),
+        "deployment_url": its["url"],
+        "repository_url": its["repository_url"],
+        "url": f"{its['statuses_url']}/{state.next_id()}",
+    }
+    its["statuses"].append(made)
+    state.record("deployment_status", id=its["id"], environment=its["environment"],
+                 state=wanted, description=made["description"],
+                 by=request.token.person.login)  # fmt: skip
+    return made
+
+
+@route("POST", "releases", "contents:write", status=201)
+def make_release(request: Request) -> Any:
+    """Make a release of a tag, which is made too when it is not there yet."""
+    (tag,), body, repo, state = (
+        request.need("tag_name"),
+        request.body,
+        request.repo,
+        request.state,
+    )
+    if any(r["tag_name"] == tag for r in repo.releases):
+        raise Refusal(422, "Validation Failed: already_exists tag_name")
+    target = body.get("target_commitish") or repo.default_branch
+    if not git.sha(repo.path, f"refs/tags/{tag}"):
+        if not (sha := git.sha(repo.path, target)):
+            raise Refusal(422, "Validation Failed: target_commitish is invalid")
+        git.git(repo.path, "update-ref", f"refs/tags/{tag}", sha)
+    number = state.next_id()
+    url = shapes.api(state, repo.full_name, "releases", number)
+    made: Json = {
+        "id": number,
+        "tag_name": tag,
+        "target_commitish": target,
+        "name": body.get("name"),
+        "body": body.get("body"),
+        "draft": bool(body.get("draft")),
+        "prerelease": bool(body.get("prerelease")),
+        "created_at": state.now(),
+        "published_at": state.now(),
+        "author": shapes.person(state, request.token.person),
+        "assets": [],
+        "url": url,
+        "assets_url": f"{url}/assets",
+        "upload_url": f"https://uploads.github.com/repos/{repo.full_name}/releases/"
+        f"{number}/assets{{?name,label}}",
+        "html_url": shapes.page(state, repo.full_name, "releases/tag", tag),
+    }
+    repo.releases.append(made)
+    state.record("release", repository=repo.full_name, tag=tag, name=made["name"],
+                 body=made["body"])  # fmt: skip
+    return made
+
+
+@route("GET", "releases", "contents:read")
+def list_releases(request: Request) -> Any:
+    """List releases, newest first."""
+    return list(reversed(request.repo.releases))
+
+
+@route("GET", "releases/tags/{path}", "contents:read")
+def get_release(request: Request) -> Any:
+    """Return the release of a tag."""
+    for made in request.repo.releases:
+        if made["tag_name"] == request.args["path"]:
+            return made
+    raise Refusal(404, "Not Found")
+
+
+@route("POST", "releases/{id}/assets", "contents:write", status=201)
+def upload(request: Request) -> Any:
+    """Add a file to a release (uploads.github.com); a name is used once."""
+    state, repo, name = request.state, request.repo, request.query.get("name", "")
+    release = next((r for r in repo.releases if r["id"] == request.number("id")), None)
+    if release is None:
+        raise Refusal(404, "Not Found")
+    if not name or any(a["name"] == name for a in release["assets"]):
+        raise Refusal(422, f"Validation Failed: already_exists name {name}")
+    number = state.next_id()
+    path = state.home / "assets" / str(number)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(request.data)
+    tag = release["tag_name"]
+    made: Json = {
+        "id": number,
+        "name": name,
+        "label": request.query.get("label"),
+        "state": "uploaded",
+        "content_type": request.headers.get("content-type", ""),
+        "size": len(request.data),
+        "download_count": 0,
+        "created_at": state.now(),
+        "updated_at": state.now(),
+        "uploader": shapes.person(state, request.token.person),
+        "url": shapes.api(state, repo.full_name, "releases/assets", number),
+        "browser_download_url": shapes.page(
+            state, repo.full_name, "releases/download", tag, name
+        ),
+    }
+    release["assets"].append(made)
+    return made
+
+
+@route("GET", "releases/assets/{id}", "contents:read")
+def get_asset(request: Request) -> Any:
+    """Return a file of a release: its description, or its bytes when asked for."""
+    assets = (a for r in request.repo.releases for a in r["assets"])
+    made = next((a for a in assets if a["id"] == request.number("id")), None)
+    if made is None:
+        raise Refusal(404, "Not Found")
+    if "application/octet-stream" not in request.headers.get("accept", ""):
+        return made
+    path = request.state.home / "assets" / str(made["id"])
+    return Answer(200, path.read_bytes(), "application/octet-stream")

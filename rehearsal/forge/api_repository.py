@@ -1,0 +1,260 @@
+"""Repositories, people, commits, statuses, contents, rulesets."""
+
+import base64
+from typing import Any
+
+from . import events, git, shapes
+from .routes import Request, route
+from .state import Json, Refusal, Repository
+
+WORST = ("error", "failure", "pending")
+
+
+@route("GET", "/repos/{owner}/{repo}")
+def get_repository(request: Request) -> Any:
+    """Return a repository."""
+    return shapes.repository(request.state, request.repo, full=True)
+
+
+@route("GET", "/user")
+def get_me(request: Request) -> Any:
+    """Return whose token this is."""
+    return shapes.person(request.state, request.token.person)
+
+
+@route("POST", "/app/installations/{id}/access_tokens", "app", status=201)
+def app_token(request: Request) -> Any:
+    """Exchange an app's private key (GitHub: a JWT signed with it) for a token."""
+    app = request.state.apps[request.token.value]
+    granted = request.body.get("permissions") or app["permissions"]
+    if any(app["permissions"].get(k) not in (v, "write") for k, v in granted.items()):
+        raise Refusal(422, "The permissions requested are not granted to this app.")
+    token = request.state.mint(
+        request.token.person,
+        "ghs",
+        permissions={"metadata": "read", **granted},
+        repository=app["repository"],
+        app=request.token.app,
+    )
+    return {"token": token.value, "permissions": granted}
+
+
+@route("GET", "/users/{login}")
+def get_user(request: Request) -> Any:
+    """Return an account."""
+    if request.args["login"] not in request.state.people:
+        raise Refusal(404, "Not Found")
+    return shapes.person(request.state, request.state.people[request.args["login"]])
+
+
+@route("POST", "forks", "administration:write", "read", status=202)
+def fork(request: Request) -> Any:
+    """Copy a repository under the caller's name; its workflows stay off."""
+    state, repo, me = request.state, request.repo, request.token.person
+    name = request.body.get("name") or repo.name
+    full = f"{me.login}/{name}"
+    if full not in state.repositories:
+        path = state.home / "git" / f"{full}.git"
+        made = Repository(
+            state.next_id(), me, name, path, repo.private, repo.default_branch,
+            repo.full_name,
+        )  # fmt: skip
+        git.create(path, repo.path)
+        state.repositories[full] = made
+        state.record("fork", repository=repo.full_name, fork=full, by=me.login)
+    return shapes.repository(state, state.repositories[full], full=True)
+
+
+@route("GET", "collaborators/{login}/permission")
+def get_role(request: Request) -> Any:
+    """Return what somebody may do in a repository."""
+    person = request.state.people.get(request.args["login"])
+    if person is None:
+        raise Refusal(404, "Not Found")
+    role = request.repo.role(person)
+    user = shapes.person(request.state, person)
+    return {"permission": role, "role_name": role, "user": user}
+
+
+@route("GET", "commits/{ref}", "contents:read")
+def get_commit(request: Request) -> Any:
+    """Return a commit by branch, tag or hash."""
+    return shapes.commit(request.state, request.repo, _sha(request))
+
+
+@route("POST", "statuses/{ref}", "statuses:write", status=201)
+def set_status(request: Request) -> Any:
+    """Set a commit status: error, failure, pending or success."""
+    sha, (wanted,), body = _sha(request), request.need("state"), request.body
+    if wanted not in (*WORST, "success"):
+        raise Refusal(422, f"Validation Failed: {wanted} is not a state")
+    if len(body.get("description") or "") > 140:
+        raise Refusal(
+            422, "Validation Failed: description is too long (maximum is 140)"
+        )
+    state, repo = request.state, request.repo
+    made: Json = {
+        "id": state.next_id(),
+        "state": wanted,
+        "context": body.get("context") or "default",
+        "description": body.get("description"),
+        "target_url": body.get("target_url"),
+        "url": shapes.api(state, repo.full_name, "statuses", sha),
+        "created_at": state.now(),
+        "updated_at": state.now(),
+        "creator": shapes.person(state, request.token.person),
+    }
+    repo.statuses.append(made | {"sha": sha, "app": request.token.app})
+    state.record("status", repository=repo.full_name, sha=sha, context=made["context"],
+                 state=wanted, description=made["description"],
+                 by=request.token.person.login)  # fmt: skip
+    return made
+
+
+@route("GET", "commits/{ref}/statuses", "statuses:read")
+def list_statuses(request: Request) -> Any:
+    """List the statuses of a commit, newest first."""
+    sha = _sha(request)
+    return [_public(s) for s in reversed(request.repo.statuses) if s["sha"] == sha]
+
+
+@route("GET", "commits/{ref}/status", "statuses:read")
+def combined_status(request: Request) -> Any:
+    """Return the newest status of each context, and the worst of them."""
+    latest = {s["context"]: s for s in reversed(list_statuses(request))}
+    states = {s["state"] for s in latest.values()}
+    worst = "success" if states == {"success"} else "pending"
+    if states & {"error", "failure"}:
+        worst = "failure"
+    statuses = [{k: v for k, v in s.items() if k != "creator"} for s in latest.values()]
+    return {
+        "state": worst,
+        "sha": _sha(request),
+        "total_count": len(statuses),
+        "statuses": statuses,
+        "url": shapes.api(request.state, request.repo.full_name, "status"),
+    }
+
+
+@route("GET", "contents/{path}", "contents:read")
+def get_content(request: Request) -> Any:
+    """Return a file at a ref, in base64, with the hash of its blob."""
+    ref = request.query.get("ref", request.repo.default_branch)
+    path, name = request.repo.path, request.args["path"]
+    sha = git.sha(path, ref)
+    content = git.show(path, sha, name) if sha else None
+    if content is None:
+        raise Refusal(404, "Not Found")
+    return _file(request, sha, name, content) | {
+        "encoding": "base64",
+        "content": base64.encodebytes(content).decode(),
+    }
+
+
+@route("PUT", "contents/{path}", "contents:write")
+def put_content(request: Request) -> Any:
+    """Commit one file to a branch; ``sha`` must be the blob that it replaces."""
+    message, encoded = request.need("message", "content")
+    repo, name, token = request.repo, request.args["path"], request.token
+    branch = request.body.get("branch", repo.default_branch)
+    ref = f"refs/heads/{branch}"
+    if not (parent := git.sha(repo.path, ref)):
+        raise Refusal(404, f"Branch {branch} not found")
+    old = git.git(
+        repo.path, "rev-parse", "-q", "--verify", f"{parent}:{name}", check=False
+    )
+    if old and not request.body.get("sha"):
+        raise Refusal(422, 'Invalid request. "sha" wasn\'t supplied.')
+    if request.body.get("sha", "") != old:
+        raise Refusal(409, f"{name} does not match {request.body.get('sha')}")
+    new = git.write_file(
+        repo.path, parent, name, base64.b64decode(encoded), token.person, message
+    )
+    _guard(request, ref, parent, new, name)
+    git.git(repo.path, "update-ref", ref, new, parent)
+    events.push(request.state, request.queue, repo, token, (ref, parent, new))
+    content = _file(request, new, name, base64.b64decode(encoded))
+    commit = shapes.commit(request.state, repo, new)
+    inner = commit["commit"] | {"sha": new, "html_url": commit["html_url"]}
+    return {"content": content, "commit": inner}
+
+
+def _guard(request: Request, ref: str, old: str, new: str, name: str) -> None:
+    """Hold a commit made through the API to the rules of a push."""
+    from . import rules, smart_http
+
+    if name.startswith(".github/workflows/"):
+        if not rules.may_change_workflows(request.token):
+            raise Refusal(403, "Resource not accessible by integration")
+    update = smart_http.Update(old, new, ref)
+    if sentence := rules.refuse_push(request.repo, request.token, update):
+        raise Refusal(409, sentence)
+
+
+def _file(request: Request, commit: str, name: str, content: bytes) -> Json:
+    """Return what describes a file."""
+    full = request.repo.full_name
+    return {
+        "type": "file",
+        "name": name.split("/")[-1],
+        "path": name,
+        "size": len(content),
+        "sha": git.git(request.repo.path, "rev-parse", f"{commit}:{name}"),
+        "url": shapes.api(request.state, full, "contents", name),
+        "html_url": shapes.page(request.state, full, "blob", commit, name),
+    }
+
+
+def _sha(request: Request) -> str:
+    """Return the commit that the path names."""
+    sha = git.sha(request.repo.path, request.args["ref"])
+    if not sha:
+        raise Refusal(422, f"No commit found for SHA: {request.args['ref']}")
+    return sha
+
+
+def _public(status: Json) -> Json:
+    """Return a status without the forge's own notes."""
+    return {k: v for k, v in status.items() if k not in ("sha", "app")}
+
+
+@route("GET", "rulesets")
+def list_rulesets(request: Request) -> Any:
+    """List rulesets."""
+    return request.repo.rulesets
+
+
+@route("POST", "rulesets", "administration:write", "admin", status=201)
+def make_ruleset(request: Request) -> Any:
+    """Make a ruleset; its rules hold from now on."""
+    name, enforcement = request.need("name", "enforcement")
+    state, repo, body = request.state, request.repo, request.body
+    if any(r["name"] == name for r in repo.rulesets):
+        raise Refusal(422, "Validation Failed: Name must be unique")
+    made: Json = {
+        "id": state.next_id(),
+        "name": name,
+        "target": body.get("target", "branch"),
+        "source_type": "Repository",
+        "source": repo.full_name,
+        "enforcement": enforcement,
+        "bypass_actors": body.get("bypass_actors") or [],
+        "conditions": body.get("conditions") or {},
+        "rules": body.get("rules") or [],
+        "created_at": state.now(),
+        "updated_at": state.now(),
+    }
+    repo.rulesets.append(made)
+    state.record("ruleset", repository=repo.full_name, name=name, rules=made["rules"])
+    return made
+
+
+@route("PUT", "rulesets/{id}", "administration:write", "admin")
+def change_ruleset(request: Request) -> Any:
+    """Change a ruleset."""
+    for ruleset in request.repo.rulesets:
+        if ruleset["id"] == request.number("id"):
+            keys = ("name", "enforcement", "bypass_actors", "conditions", "rules")
+            ruleset |= {k: v for k, v in request.body.items() if k in keys}
+            return ruleset
+    raise Refusal(404, "Not Found")

@@ -1,0 +1,163 @@
+"""The forge as a rehearsal uses it."""
+
+import atexit
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from . import api_issues, api_pulls, api_releases, api_repository, events, git
+from .processes import environment
+from .runs import Queue
+from .server import Doors
+from .state import APP_KEY, ROLES, Refusal, Repository, Run, State
+
+# Importing a module of routes fills the table; named here so that none is left out.
+ROUTES = (api_issues, api_pulls, api_releases, api_repository)
+HELPER = (
+    '!f() { test "$1" = get && echo username=x-access-token'
+    ' && echo "password=$GH_TOKEN"; }; f'
+)
+
+
+class Forge:
+    """A GitHub of its own under ``home``; use it in a ``with`` statement.
+
+    ``tools`` is the folder put first on every runner's PATH: act, gh, python, uv.
+    """
+
+    def __init__(self, home: Path, tools: Path) -> None:
+        """Open both doors and start the worker."""
+        self.home = Path(home).absolute()
+        for name in ("runs", "git", "gh"):
+            (self.home / name).mkdir(parents=True, exist_ok=True)
+        self.tools = Path(tools).absolute()
+        self.state = State(self.home)
+        self.queue = Queue(self.state, self.tools, self._gh_config)
+        # a Unix socket's path has at most 107 bytes, a home may have more
+        self._folder = tempfile.TemporaryDirectory(prefix="forge-")
+        self.socket = Path(self._folder.name) / "api"
+        self._doors = Doors(self.state, self.queue, self.socket)
+        self.state.url = self._doors.url
+        self.queue.thread.start()
+        atexit.register(self.close)
+
+    def __enter__(self) -> "Forge":
+        """Return the forge."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every child and close both doors."""
+        self.close()
+
+    def close(self) -> None:
+        """End every child and close both doors; a second call does nothing."""
+        atexit.unregister(self.close)
+        if not self.queue.stopped:
+            self.queue.stop()
+            self._doors.close()
+            self._folder.cleanup()
+
+    @property
+    def api_url(self) -> str:
+        """Return the address of the REST API on loopback."""
+        return self.state.url
+
+    @property
+    def runs(self) -> list[Run]:
+        """Return every run, oldest first."""
+        return self.state.runs
+
+    def set_clock(self, clock: Callable[[], datetime]) -> None:
+        """Replace the clock that answers and the journal are stamped with."""
+        self.state.clock = clock
+
+    def user(self, name: str, admin: bool = False) -> str:
+        """Make a person and return their token; an admin is one everywhere."""
+        person = self.state.person(name)
+        person.admin = admin or person.admin
+        return self.state.mint(person).value
+
+    def repository(self, owner: str, name: str, private: bool = False) -> str:
+        """Make an empty repository and return its Git address."""
+        known = owner in self.state.people
+        holder = self.state.person(owner, "User" if known else "Organization")
+        path = self.home / "git" / owner / f"{name}.git"
+        git.create(path)
+        repo = Repository(self.state.next_id(), holder, name, path, private)
+        self.state.repositories[repo.full_name] = repo
+        self.state.record("repository", repository=repo.full_name)
+        return f"{self.state.url}/{repo.full_name}.git"
+
+    def collaborator(self, repo: str, name: str, role: str = "write") -> None:
+        """Let somebody read, write or administer a repository."""
+        if role not in ROLES:
+            raise Refusal(422, f"{role} is none of {ROLES}")
+        self.state.repository(repo).roles[name] = role
+
+    def variable(self, repo: str, name: str, value: str) -> None:
+        """Set a variable of a repository (``vars`` in its workflows)."""
+        now = self.state.now()
+        made = {"name": name, "value": value, "created_at": now, "updated_at": now}
+        self.state.repository(repo).variables[name] = made
+
+    def secret(self, repo: str, name: str, value: str) -> None:
+        """Set a secret of a repository; runs of forks never see it."""
+        self.state.repository(repo).secrets[name] = value
+
+    def app(
+        self, repo: str, login: str, permissions: dict[str, str]
+    ) -> tuple[str, str]:
+        """Install an app; return its id and its private key, to be set as secrets."""
+        bot = self.state.person(f"{login}[bot]", "Bot")
+        key = self.state.mint(bot, APP_KEY, permissions={}, app=bot.id).value
+        self.state.apps[key] = {"repository": repo, "permissions": permissions}
+        return str(bot.id), key
+
+    def gh_env(self, token: str) -> dict[str, str]:
+        """Return the environment in which gh, git and make act as a token's owner."""
+        login = self.state.tokens[token].person.login
+        folder = self.home / "gh" / login
+        folder.mkdir(parents=True, exist_ok=True)
+        self._gh_config(folder)
+        mail = f"{login}@users.noreply.github.com"
+        return {
+            **os.environ,
+            "PATH": environment(self.tools)["PATH"],
+            "GH_TOKEN": token,
+            "GH_CONFIG_DIR": str(folder),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"credential.{self.state.url}.helper",
+            "GIT_CONFIG_VALUE_0": HELPER,
+            "GIT_AUTHOR_NAME": login,
+            "GIT_AUTHOR_EMAIL": mail,
+            "GIT_COMMITTER_NAME": login,
+            "GIT_COMMITTER_EMAIL": mail,
+        }
+
+    def tick(self, repo: str, workflow_file: str) -> None:
+        """Let the time of a scheduled workflow come."""
+        with self.state.changed:
+            found = self.state.repository(repo)
+            events.schedule(self.state, self.queue, found, workflow_file)
+
+    def wait(self) -> None:
+        """Wait until nothing is queued or in progress; approvals are not waited for."""
+        with self.state.changed:
+            while not self.queue.idle():
+                self.state.changed.wait(timeout=1)
+
+    def _gh_config(self, folder: Path) -> None:
+        """Point gh at the socket."""
+        words = f"version: '1'\nhttp_unix_socket: {self.socket}\nprompt: disabled\n"
+        (folder / "config.yml").write_text(words, encoding="utf-8")

@@ -1,0 +1,36 @@
+"""Code owners: who has to approve which files."""
+
+from fnmatch import fnmatchcase
+
+from . import git
+from .state import Issue, Pull, Repository
+
+
+def missing(
+    repository: Repository, issue: Issue, pull: Pull, approvers: set[str]
+) -> str:
+    """Return the first changed file that its code owners have not approved."""
+    base = f"refs/heads/{pull.base_ref}"
+    places = ("CODEOWNERS", ".github/CODEOWNERS", "docs/CODEOWNERS")
+    text = next((t for p in places if (t := git.show(repository.path, base, p))), b"")
+    lines = [line.split("#")[0].split() for line in text.decode().splitlines()]
+    rules = [line for line in reversed(lines) if line]
+    changed = git.git(
+        repository.path, "diff", "--name-only", f"{base}...{pull.head_sha}"
+    )
+    for name in changed.splitlines():
+        owners = next((r[1:] for r in rules if _owns(r[0], name)), [])
+        logins = {owner.lstrip("@") for owner in owners} - {issue.user.login}
+        if owners and not logins & approvers:
+            return f"Waiting on code owner review from {' '.join(owners)} ({name})."
+    return ""
+
+
+def _owns(pattern: str, name: str) -> bool:
+    """Match one CODEOWNERS pattern: ``*``, ``/folder/``, ``*.yml``, ``/file``."""
+    bare = pattern.strip("/")
+    if pattern.startswith("/") or "/" in bare:
+        return fnmatchcase(name, bare) or fnmatchcase(name, f"{bare}/*")
+    parts = name.split("/")
+    folders = parts[:-1] if pattern.endswith("/") else parts
+    return any(fnmatchcase(part, bare) for part in folders)

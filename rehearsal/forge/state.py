@@ -1,0 +1,226 @@
+"""What the forge knows: people, tokens, repositories, pull requests and runs."""
+
+import json
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+ROLES = ("none", "read", "write", "admin")
+APP_KEY = "key"  # how an app's private key begins
+ACTIONS_APP = 15368  # GitHub's own id of the app "GitHub Actions"
+
+
+class Refusal(Exception):
+    """A request that GitHub would refuse: an HTTP status and a sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """Keep the status beside the sentence."""
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+@dataclass
+class Person:
+    """An account: somebody who types, an organisation, or an app's bot."""
+
+    login: str
+    id: int
+    type: str = "User"
+    admin: bool = False
+
+
+@dataclass
+class Token:
+    """A credential; ``permissions`` is None for a person, who has roles instead."""
+
+    value: str
+    person: Person
+    permissions: dict[str, str] | None = None
+    repository: str = ""
+    app: int = 0  # 0: a person, ACTIONS_APP: a run, else an app
+
+
+@dataclass
+class Pull:
+    """The part of a pull request that an issue does not have."""
+
+    base_ref: str
+    head_repo: str
+    head_ref: str
+    head_sha: str = ""
+    base_sha: str = ""
+    test_merge: str | None = None  # the commit at refs/pull/N/merge
+    merged_by: Person | None = None
+    merged_at: str | None = None
+    merge_sha: str | None = None
+    pushed_by: str = ""
+    reviews: list[Json] = field(default_factory=list)
+
+
+@dataclass
+class Issue:
+    """An issue, or a pull request when ``pull`` is set: they share numbers."""
+
+    id: int
+    number: int
+    title: str
+    body: str
+    user: Person
+    created_at: str
+    state: str = "open"
+    labels: list[str] = field(default_factory=list)
+    comments: list[Json] = field(default_factory=list)
+    closed_at: str | None = None
+    pull: Pull | None = None
+
+
+@dataclass
+class Run:
+    """One run of one workflow."""
+
+    id: int
+    number: int
+    workflow: str
+    path: str
+    event: str
+    title: str
+    repository: str
+    head_sha: str
+    head_branch: str
+    head_repository: str
+    sha: str  # GITHUB_SHA
+    ref: str  # GITHUB_REF
+    actor: Person
+    payload: Json
+    created_at: str
+    log_path: Path
+    pull: int | None = None
+    fork: bool = False
+    status: str = "queued"  # queued, in_progress, waiting, completed
+    conclusion: str | None = None
+    attempt: int = 1
+    seconds: float = 0.0
+    jobs: dict[str, str] = field(default_factory=dict)  # job id -> result
+    approvals: list[Json] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)  # environments
+    token: str = ""
+    summary: str = ""
+    updated_at: str = ""
+
+
+@dataclass
+class Repository:
+    """A bare Git repository and everything that GitHub keeps beside it."""
+
+    id: int
+    owner: Person
+    name: str
+    path: Path
+    private: bool = False
+    default_branch: str = "main"
+    parent: str = ""
+    roles: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, Json] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    issues: dict[int, Issue] = field(default_factory=dict)
+    labels: dict[str, Json] = field(default_factory=dict)
+    statuses: list[Json] = field(default_factory=list)
+    checks: list[Json] = field(default_factory=list)
+    rulesets: list[Json] = field(default_factory=list)
+    environments: dict[str, Json] = field(default_factory=dict)
+    deployments: list[Json] = field(default_factory=list)
+    releases: list[Json] = field(default_factory=list)
+    workflows: dict[str, Json] = field(default_factory=dict)
+    actions: Json = field(
+        default_factory=lambda: {
+            "default_workflow_permissions": "read",
+            "can_approve_pull_request_reviews": False,
+        }
+    )
+
+    @property
+    def full_name(self) -> str:
+        """Return ``owner/name``."""
+        return f"{self.owner.login}/{self.name}"
+
+    def role(self, person: Person) -> str:
+        """Return what a person may do here: none, read, write or admin."""
+        if person.admin or person.login == self.owner.login:
+            return "admin"
+        return self.roles.get(person.login, "none" if self.private else "read")
+
+    def pull(self, number: int) -> Issue:
+        """Return a pull request."""
+        issue = self.issues.get(number)
+        if issue is None or issue.pull is None:
+            raise Refusal(404, "Not Found")
+        return issue
+
+    def pulls(self) -> list[tuple[Issue, Pull]]:
+        """Return all pull requests, newest first."""
+        found = [(i, i.pull) for i in self.issues.values() if i.pull]
+        return sorted(found, key=lambda pair: -pair[0].number)
+
+
+class State:
+    """Everything, behind one lock; each change is a line in the journal."""
+
+    def __init__(self, home: Path) -> None:
+        """Start empty, with the journal at ``home/events.jsonl``."""
+        self.home, self.url = home, ""
+        self.changed = threading.Condition(threading.RLock())
+        self.people: dict[str, Person] = {}
+        self.tokens: dict[str, Token] = {}
+        self.apps: dict[str, Json] = {}
+        self.repositories: dict[str, Repository] = {}
+        self.runs: list[Run] = []
+        self.blobs: dict[str, Path] = {}
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self._ids, self._lines = count(1001), count(1)
+
+    def next_id(self) -> int:
+        """Return a number that was never given before."""
+        return next(self._ids)
+
+    def now(self) -> str:
+        """Return the time as GitHub writes it."""
+        return self.clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def record(self, kind: str, **facts: Any) -> None:
+        """Append one line to the journal: a counter, a time, what happened."""
+        with self.changed:
+            line = {"seq": next(self._lines), "time": self.now(), "kind": kind}
+            with (self.home / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line | facts, default=str) + "\n")
+            self.changed.notify_all()
+
+    def person(self, login: str, type: str = "User") -> Person:
+        """Return an account, made when it is new."""
+        if login not in self.people:
+            self.people[login] = Person(login, self.next_id(), type)
+        return self.people[login]
+
+    def mint(self, person: Person, prefix: str = "ghp", **rest: Any) -> Token:
+        """Return a new token."""
+        token = Token(f"{prefix}_{secrets.token_hex(20)}", person, **rest)
+        self.tokens[token.value] = token
+        return token
+
+    def repository(self, name: str) -> Repository:
+        """Return a repository by ``owner/name``."""
+        if name not in self.repositories:
+            raise Refusal(404, f"Not Found: there is no repository {name}")
+        return self.repositories[name]
+
+    def run(self, id: int) -> Run:
+        """Return a run."""
+        for run in self.runs:
+            if run.id == id:
+                return run
+        raise Refusal(404, "Not Found")

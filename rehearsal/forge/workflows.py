@@ -1,0 +1,191 @@
+"""Workflow files: which of them an event starts, and what their jobs may do."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import yaml
+
+from . import git
+from .state import Json, Repository
+
+FOLDER = ".github/workflows"
+DEFAULT_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
+KNOWN_FILTERS = {
+    "branches", "branches-ignore", "tags", "tags-ignore", "paths", "paths-ignore",
+    "types", "workflows", "inputs",
+}  # fmt: skip
+SCOPES = (
+    "actions", "attestations", "checks", "contents", "deployments", "discussions",
+    "id-token", "issues", "models", "packages", "pages", "pull-requests",
+    "security-events", "statuses",
+)  # fmt: skip
+
+
+class WorkflowError(Exception):
+    """A workflow file that cannot be used; one sentence names the file."""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One workflow file at one commit."""
+
+    path: str
+    name: str
+    on: dict[str, Json]
+    jobs: dict[str, Json]
+    permissions: Any
+    concurrency: Json
+    text: str
+
+    def environments(self) -> dict[str, str]:
+        """Return job id -> environment name, for the jobs that have one."""
+        found = {key: job.get("environment") for key, job in self.jobs.items()}
+        names = {k: e["name"] if isinstance(e, dict) else e for k, e in found.items()}
+        return {key: str(name) for key, name in names.items() if name}
+
+    def job_names(self) -> dict[str, str]:
+        """Return job id -> the name of its check."""
+        return {key: str(job.get("name", key)) for key, job in self.jobs.items()}
+
+    def needs(self, job: str) -> set[str]:
+        """Return every job that comes before a job."""
+        direct = self.jobs[job].get("needs") or []
+        direct = {direct} if isinstance(direct, str) else set(direct)
+        return direct.union(*(self.needs(each) for each in direct))
+
+    def without(self, jobs: set[str]) -> str:
+        """Return the file's text with the steps of some jobs emptied.
+
+        Used to learn whether a job's condition lets it start, before its approval.
+        """
+        spans = [_steps(self.text, job) for job in jobs]
+        text = self.text
+        for start, end in sorted(spans, reverse=True):
+            text = f"{text[:start]}[{{run: 'true'}}]\n{text[end:]}"
+        return text
+
+
+def _steps(text: str, job: str) -> tuple[int, int]:
+    """Return where the steps of a job begin and end."""
+    node: Any = yaml.compose(text)
+    for key in ("jobs", job, "steps"):
+        node = next(v for k, v in node.value if k.value == key)
+    return node.start_mark.index, node.end_mark.index
+
+
+def parse(path: str, text: str) -> Workflow:
+    """Read a workflow file.
+
+    Raises:
+        WorkflowError: it is not YAML, or uses a filter that the forge does not know.
+    """
+    try:
+        document = yaml.safe_load(text)
+        on = document.get("on", document.get(True))
+        if isinstance(on, str):
+            on = {on: {}}
+        elif isinstance(on, list):
+            on = {key: {} for key in on}
+        on = {event: rule or {} for event, rule in on.items()}
+        group = document.get("concurrency") or {}
+        name = str(document.get("name") or path)
+        jobs = dict(document["jobs"])
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise WorkflowError(f"{path} is not a workflow: {error}") from error
+    for event, rule in on.items():
+        if isinstance(rule, dict) and (unknown := set(rule) - KNOWN_FILTERS):
+            raise WorkflowError(f"{path}: the forge has no filter {unknown} ({event})")
+    concurrency = group if isinstance(group, dict) else {"group": group}
+    return Workflow(
+        path, name, on, jobs, document.get("permissions"), concurrency, text
+    )
+
+
+def at(repository: Repository, commit: str) -> tuple[list[Workflow], list[str]]:
+    """Return the workflows of a commit, and the sentences of unusable files."""
+    listing = git.git(repository.path, "ls-tree", "--name-only", commit, f"{FOLDER}/")
+    found, broken = [], []
+    for path in listing.splitlines():
+        if path.endswith((".yml", ".yaml")):
+            text = (git.show(repository.path, commit, path) or b"").decode()
+            try:
+                found.append(parse(path, text))
+            except WorkflowError as error:
+                broken.append(str(error))
+    return found, broken
+
+
+def starts(workflow: Workflow, event: str, facts: Json) -> bool:
+    """Tell whether an event starts a workflow.
+
+    ``facts`` holds what filters look at: action, branch or tag, paths, workflow.
+    """
+    if event not in workflow.on:
+        return False
+    rule = workflow.on[event]
+    if not isinstance(rule, dict):
+        return True
+    types = rule.get("types", DEFAULT_TYPES.get(event))
+    if types and facts.get("action") and facts["action"] not in types:
+        return False
+    if "workflows" in rule and facts.get("workflow") not in rule["workflows"]:
+        return False
+    if event == "push" and not _push(rule, facts):
+        return False
+    if "branch" in facts and not _matches(rule, "branches", [facts["branch"]]):
+        return False
+    return "paths" not in facts or _matches(rule, "paths", facts["paths"])
+
+
+def _push(rule: Json, facts: Json) -> bool:
+    """Only tags named: no branch starts it, and the other way round."""
+    branches = {"branches", "branches-ignore"} & set(rule)
+    tags = {"tags", "tags-ignore"} & set(rule)
+    if "tag" in facts:
+        return (not branches or bool(tags)) and _matches(rule, "tags", [facts["tag"]])
+    return not tags or bool(branches)
+
+
+def _matches(rule: Json, key: str, names: list[str]) -> bool:
+    """Apply ``key`` and ``key-ignore`` as GitHub does; ``!`` takes away again."""
+    wanted, ignored = rule.get(key), rule.get(f"{key}-ignore") or []
+    left = [n for n in names if not any(_glob(p, n) for p in ignored)]
+    if wanted is None:
+        return bool(left) or not ignored
+    for name in left:
+        hit = False
+        for pattern in [wanted] if isinstance(wanted, str) else wanted:
+            if _glob(pattern.lstrip("!"), name):
+                hit = not pattern.startswith("!")
+        if hit:
+            return True
+    return False
+
+
+def _glob(pattern: str, name: str) -> bool:
+    """Match ``**`` over folders and ``*`` inside one."""
+    if "**" not in pattern and pattern.count("/") != name.count("/"):
+        return False
+    return fnmatchcase(name, pattern.replace("**/", "*").replace("**", "*"))
+
+
+def permissions(workflow: Workflow, default: str, fork: bool) -> dict[str, str]:
+    """Return the union of what the jobs' tokens may do.
+
+    ``default`` is the repository's setting (read or write), which counts only where
+    neither the job nor the workflow names permissions. A fork's token never writes.
+    """
+    granted: dict[str, str] = {"metadata": "read"}
+    basic = {"contents": "read", "packages": "read"}
+    fallback = dict.fromkeys(SCOPES, "write") if default == "write" else basic
+    for job in workflow.jobs.values():
+        named = job.get("permissions", workflow.permissions)
+        if named in ("read-all", "write-all"):
+            named = dict.fromkeys(SCOPES, str(named).removesuffix("-all"))
+        for scope, level in (fallback if named is None else named).items():
+            if fork and level == "write":
+                level = "none" if scope == "id-token" else "read"
+            if granted.get(scope) != "write" and level != "none":
+                granted[scope] = level
+    return granted
