@@ -134,8 +134,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--port", type=int, default=8080, help="0 takes a free one")
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
     add("--log", type=Path, help="folder of the prediction log")
-    add("--version", help="the version's name, for /info and the log")
-    add("--expect", help="sha256 of the manifest that must be served")
+    env = os.environ.get  # an image carries its version and its identity
+    add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
+    add("--expect", default=env("MODEL_SHA256"), help="sha256 the manifest must have")
     add("--max-rows", type=int, default=limits.rows, help="rows in one request")
     add("--max-bytes", type=int, default=limits.bytes, help="bytes of one body")
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
@@ -146,7 +147,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Run the server until it is told to stop."""
     given = parse(arguments)
-    model, reason = load(given.model, given.expect, given.threads)
+    model, reason = load(given.model, given.expect or None, given.threads)
     family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
     try:
         own = socket.create_server((given.host, given.port), family=family)

@@ -1,0 +1,112 @@
+"""The edge bundle: two packages, no network, the server's answers bit for bit."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+
+ROWS = [
+    {"id": "a", "carrier": "UA", "distance": 1400, "temp": 40.5},
+    {"id": "b", "carrier": "??", "distance": 77.7},
+    {"id": "c", "carrier": "AA", "distance": 0, "temp": None, "seat": "a"},
+]
+# Blocks every import that the bundle may not need, and the network.
+GUARD = """\
+import sys
+for name in ("yaml", "msgspec", "uvicorn", "pandas", "sklearn", "onnx", "httptools"):
+    sys.modules[name] = None
+import socket
+def no(*_): raise OSError("no network")
+socket.socket.connect = no
+"""
+
+
+def build(folder: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.edge.build", str(folder), str(target)],
+        cwd=tiny.ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    tiny.version(tmp_path / "m")
+    done = build(tmp_path / "m", tmp_path / "b.zip")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / "b.zip") as file:
+        file.extractall(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def run(bundle: Path, given: Any) -> subprocess.CompletedProcess[str]:
+    code = GUARD + "import runpy; runpy.run_path('run.py', run_name='__main__')"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=bundle,
+        input=given if isinstance(given, str) else json.dumps(given),
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_its_answers_are_the_servers(bundle: Path, tmp_path: Path) -> None:
+    done = run(bundle, {"rows": ROWS})
+    assert done.returncode == 0, done.stderr
+    with tiny.server(tmp_path / "m") as (port, _):
+        served = tiny.call(port, "/predict", {"rows": ROWS})[1]
+    assert json.loads(done.stdout) == served
+
+
+def test_it_refuses_what_the_server_refuses(bundle: Path) -> None:
+    for given, words in (
+        ({"rows": [ROWS[0] | {"distance": "far"}]}, "must be a number, not text"),
+        ({"rows": [ROWS[0] | {"x": 1}]}, "unknown column 'x'"),
+        ({"rows": [{"carrier": "AA"}]}, "lacks the column 'distance'"),
+        ('{"rows": [{"carrier": "AA", "distance": NaN}]}', "not a finite"),
+        ([], "the input is not"),
+        ("{", "the input is not"),
+    ):
+        done = run(bundle, given)
+        assert done.returncode == 1 and words in done.stderr
+        assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["model/model.onnx", "model/contract.json", "serving/rows.py", "run.py"]
+)
+def test_an_altered_file_is_refused_by_name(bundle: Path, name: str) -> None:
+    with (bundle / name).open("ab") as file:
+        file.write(b"\n")
+    done = run(bundle, {"rows": ROWS})
+    assert done.returncode == 1 and f"{name} is not the file" in done.stderr
+
+
+def test_the_same_version_gives_the_same_bytes(tmp_path: Path) -> None:
+    tiny.version(tmp_path / "m")
+    for name in ("one.zip", "two.zip"):
+        assert build(tmp_path / "m", tmp_path / name).returncode == 0
+    one, two = (tmp_path / f"{name}.zip" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_version_that_is_not_whole_gives_no_bundle(tmp_path: Path) -> None:
+    tiny.version(tmp_path / "m")
+    (tmp_path / "m/model.onnx").write_bytes(b"other")
+    done = build(tmp_path / "m", tmp_path / "b.zip")
+    assert done.returncode == 1 and "model.onnx is not the reviewed" in done.stderr
+    assert not (tmp_path / "b.zip").exists()
+
+
+def test_it_pins_two_packages_with_hashes(bundle: Path) -> None:
+    lines = (bundle / "requirements.txt").read_text().splitlines()
+    pins = [line.split("==")[0] for line in lines if not line.startswith(" ")]
+    assert set(pins) == {"numpy", "onnxruntime"}
+    assert sum("--hash=sha256:" in line for line in lines) >= 2
