@@ -90,14 +90,15 @@ def nothing_to_do(ledger: Ledger, commit: str) -> str:
 def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
     """Return the verdict that allows a candidate, or refuse it.
 
-    A version that was taken back is refused; its comment and revert pull request are
-    written first if an earlier run died before it could.
+    A version that was taken back is refused; what was to follow (stage, status,
+    comment, revert pull request) is done first if an earlier run died before it could.
     """
     try:
         return admit.check(ledger, candidate.manifest_sha256, candidate.lock_sha256)
     except ReleaseError:
         record = admit.left(ledger, candidate.manifest_sha256)
         if record and record["action"] == "revert":
+            revert.settle(ledger, name, record)
             revert.tell(ledger, name, record)
         raise
 

@@ -1,6 +1,6 @@
 """Brings an older, reviewed version back to an environment, and leaves a trace.
 
-    python -m ops.rollback --request v1.0.0 [production] [reason]
+    python -m ops.rollback --request v1.0.0 [--environment staging] [--reason TEXT]
     python -m ops.rollback production v1.0.0 reason
 
 The first, which is ``make rollback VERSION=v1.0.0``, asks GitHub to run the workflow;
@@ -9,6 +9,7 @@ verified before anything is touched.
 """
 
 import argparse
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,15 +39,17 @@ def main() -> None:
     """Ask for a rollback, or do it."""
     parser = argparse.ArgumentParser(prog="python -m ops.rollback", description=__doc__)
     parser.add_argument("--request", metavar="VERSION", help="start the workflow")
-    parser.add_argument("words", nargs="*", metavar="[ENVIRONMENT] [VERSION] REASON")
-    arguments = parser.parse_args()
+    parser.add_argument("--environment", default="production", help="with --request")
+    parser.add_argument("--reason", default="", help="with --request")
+    parser.add_argument("words", nargs="*", metavar="ENVIRONMENT VERSION REASON")
+    given = parser.parse_args()
     try:
-        if arguments.request:
-            print(request(arguments.request, *arguments.words[:2]))
+        if given.request is not None:
+            print(request(given.request, given.environment, given.reason))
             return
-        if len(arguments.words) != 3:
+        if len(given.words) != 3:
             parser.error("needs an environment, a version and a reason")
-        sentence = rollback(*arguments.words)
+        sentence = rollback(*given.words)
     except ERRORS as error:
         raise github.fail(str(error)) from error
     print(sentence)
@@ -55,8 +58,10 @@ def main() -> None:
 
 def request(version: str, environment: str = "production", reason: str = "") -> str:
     """Start the rollback workflow and return where to watch it."""
-    inputs = {"environment": environment, "version": version}
-    inputs["reason"] = reason or "asked for with `make rollback`"
+    if not version:
+        raise ReleaseError("which version? Type `make rollback VERSION=v1.0.0`")
+    why = reason or os.environ.get("REASON") or "asked for with `make rollback`"
+    inputs = {"environment": environment, "version": version, "reason": why}
     fields = {"ref": MAIN, "inputs": inputs}
     github.api("actions/workflows/rollback.yml/dispatches", "POST", fields, raw=True)
     place = f"https://github.com/{github.repo()}/actions/workflows/rollback.yml"

@@ -40,14 +40,22 @@ def put_back(ledger: Ledger, name: str, failed: Record, why: str) -> Record:
         return _record(good, failed, why, seq)
 
     record = promote.write(ledger, make, f"revert {failed['tag']} in {environment}")
-    if good is not None:
-        version = Version(
-            good["version"], good["tag"], good["commit"], good["manifest_sha256"]
-        )
-        note = f"revert {failed['tag']}: {environment} goes back to {version.tag}"
-        registry.assign(name, environment, version, note)
-    promote.close(failed, "failure", why)
+    settle(ledger, name, record)
     return record
+
+
+def settle(ledger: Ledger, name: str, record: Record) -> None:
+    """Make the stage's tag and the failed deployment agree with a revert."""
+    environment = record["environment"]
+    now_there = ledger.release(environment) or {}
+    if record["state"] != "failed" and now_there.get("seq") == record["seq"]:
+        keys = ("version", "tag", "commit", "manifest_sha256")
+        version = Version(*(record[key] for key in keys))
+        note = f"revert: {environment} goes back to {version.tag}"
+        registry.assign(name, environment, version, note)
+    for failed in ledger.history(environment):
+        if failed["manifest_sha256"] == record["previous"]:
+            promote.close(failed, "failure", record["reason"])
 
 
 def _last_good(history: list[Record], failed: Record) -> Record | None:
