@@ -9,7 +9,12 @@ CHOSEN = {
 }
 FILES = {  # the files that only one choice needs
     ("deploy_target", "host"): ["deploy/agent.py", "tests/test_agent.py"],
-    ("deploy_target", "kubernetes"): ["deploy/kubernetes", "tests/test_kubernetes.py"],
+    ("deploy_target", "kubernetes"): [
+        "deploy/Dockerfile",
+        "deploy/Dockerfile.dockerignore",
+        "deploy/kubernetes",
+        "tests/test_kubernetes.py",
+    ],
     ("deploy_target", "edge"): ["deploy/edge", "tests/test_edge.py"],
     ("storage", "s3"): ["requirements/storage-s3.txt"],
     ("storage", "gs"): ["requirements/storage-gs.txt"],

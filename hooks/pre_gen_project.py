@@ -4,7 +4,7 @@ import re
 import sys
 
 FOLDER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?"
-HOST = r"([A-Za-z0-9_.-]+@)?[A-Za-z0-9.-]+(:[0-9]+)?/"
+HOST = r"([a-z_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/"
 RESERVED = r"(?!(con|prn|aux|nul|com\d|lpt\d|data|deploy|ops|pipeline|serving|tests?)$)"
 STORAGE = "{{ cookiecutter.storage }}"
 URL = {

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ops import git
+from ops import git, storage
 
 WORKFLOW = ".github/workflows/train.yml"
 
@@ -32,21 +32,43 @@ def event(base: str, head: str, branch: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Clone, write the event, run act; exit as act does."""
+    """Clone, write the event, run act with what was typed; exit as act does."""
     try:
-        head, base = git.run("rev-parse", "HEAD"), git.run("rev-parse", "main")
-        branch = git.run("rev-parse", "--abbrev-ref", "HEAD")
+        with TemporaryDirectory(prefix="act-") as folder:
+            payload = clone(Path(folder))
+            sys.exit(run(Path(folder), payload, sys.argv[1:]))
     except git.GitError as error:
-        raise SystemExit(f"{error}: make act needs a branch `main`") from error
-    with TemporaryDirectory(prefix="act-") as folder:
-        sys.exit(run(Path(folder), event(base, head, branch)))
+        raise SystemExit(f"make act needs commits and a main: {error}") from error
 
 
-def run(folder: Path, payload: dict[str, object]) -> int:
-    """Run act in a clone inside `folder` and return its exit code."""
-    clone = folder / "clone"
-    git.run("clone", "--quiet", ".", str(clone))
-    git.run("remote", "set-url", "origin", str(Path.cwd()), cwd=clone)
+def clone(folder: Path) -> dict[str, object]:
+    """Put the merge of this branch with main into `folder`, as GitHub would."""
+    head, base = git.run("rev-parse", "HEAD"), git.run("rev-parse", "main")
+    branch = git.run("rev-parse", "--abbrev-ref", "HEAD")
+    here = folder / "clone"
+    git.run("clone", "--quiet", "--branch=main", ".", str(here))
+    git.run("remote", "set-url", "origin", origin(folder), cwd=here)
+    if base != head:
+        who = ("-c", "user.name=act", "-c", "user.email=act@localhost")
+        git.run(*who, "merge", "--quiet", "--no-ff", "-m", "merge", head, cwd=here)
+    on_branch = storage.url() == str(Path(".dvc", "branch").resolve())
+    if not (on_branch and git.has_remote()):
+        setting = f"['remote \"{storage.REMOTE}\"']\n    url = {storage.url()}\n"
+        (here / ".dvc" / "config.local").write_text(setting)
+    return event(base, head, branch)
+
+
+def origin(folder: Path) -> str:
+    """Return this repository's origin, or a bare copy that stands in for it."""
+    if git.has_remote():
+        return git.run("remote", "get-url", "origin")
+    bare = folder / "origin.git"
+    git.run("clone", "--quiet", "--bare", ".", str(bare))
+    return str(bare)
+
+
+def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
+    """Run act in the clone and return its exit code."""
     (folder / "event.json").write_text(json.dumps(payload))
     command = (
         "act",
@@ -56,9 +78,9 @@ def run(folder: Path, payload: dict[str, object]) -> int:
         f"--artifact-server-path={folder / 'artifacts'}",
         "--artifact-server-addr=127.0.0.1",
         "--platform=ubuntu-latest=-self-hosted",
-        "--pull=false",
+        *more,
     )
-    return subprocess.run(command, cwd=clone).returncode
+    return subprocess.run(command, cwd=folder / "clone").returncode
 
 
 if __name__ == "__main__":

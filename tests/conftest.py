@@ -1,0 +1,72 @@
+"""Bakes projects from a clean copy of the template, away from its caches."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parent.parent
+FOLDER = "{{cookiecutter.project_slug}}"
+
+Bake = Callable[..., Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> Path:
+    """Give each test an empty home, and a git that knows nobody."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    cache = os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv"
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of what git knows of the template, and what it would add."""
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
+    copy = tmp_path_factory.mktemp("template")
+    for name in sorted(set(names.decode().split("\0")) - {""}):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.fixture
+def bake(template: Path, tmp_path: Path) -> Bake:
+    """Return a function that bakes a project from answers and returns its folder."""
+
+    def run(**answers: str) -> Path:
+        out = tmp_path / "baked"
+        out.mkdir(exist_ok=True)
+        config = tmp_path / "cookiecutterrc"
+        config.write_text(
+            f"cookiecutters_dir: {tmp_path / 'c'}\nreplay_dir: {tmp_path / 'r'}\n"
+        )
+        return Path(
+            cookiecutter(
+                str(template),
+                no_input=True,
+                extra_context=answers,
+                output_dir=str(out),
+                overwrite_if_exists=False,
+                config_file=str(config),
+            )
+        )
+
+    return run
