@@ -21,8 +21,8 @@ from ops import git
 
 SHOWN = "Experiment|roc_auc|log_loss|calibration_error|train[.]"
 ADVICE = """\
-To propose one: dvc exp apply NAME, commit params.yaml and dvc.lock on a branch, and open
-a pull request. To forget all of them: dvc exp remove --all-commits."""
+To propose one: dvc exp apply NAME, commit params.yaml and dvc.lock on a branch, open a
+pull request. To forget all of them: dvc exp remove --all-commits."""
 
 
 def trials(grid: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, list[str]]]:
@@ -66,21 +66,26 @@ def dvc(*args: str) -> None:
         raise SystemExit(f"experiment: dvc {' '.join(args)} failed; see above.")
 
 
+def read(params: Any) -> dict[str, Sequence[Any]]:
+    """Return the grid of the parsed params.yaml: a setting's path to its values."""
+    grid = params.get("experiment") if isinstance(params, Mapping) else None
+    lists = isinstance(grid, Mapping) and all(
+        isinstance(values, list) and values for values in grid.values()
+    )
+    if not grid or not lists:
+        raise SystemExit(
+            "experiment: params.yaml needs a section experiment with settings and the "
+            "values to try, such as train.seed: [1, 2]."
+        )
+    return dict(grid)
+
+
 def main() -> None:
     """Read the grid and run it; an ordinary mistake is one sentence."""
     try:
-        params = yaml.safe_load(Path("params.yaml").read_text())
-        grid = params["experiment"]
-        if not all(isinstance(values, list) and values for values in grid.values()):
-            raise TypeError
-        experiment(grid)
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise SystemExit(
-            "experiment: params.yaml needs a section experiment that gives settings and "
-            "their values, such as train.seed: [1, 2]."
-        ) from None
-    except git.GitError as error:
-        raise SystemExit(f"experiment: {error}") from None
+        experiment(read(yaml.safe_load(Path("params.yaml").read_text())))
+    except (git.GitError, OSError, yaml.YAMLError) as error:
+        raise SystemExit(f"experiment: {' '.join(str(error).split())}") from None
 
 
 if __name__ == "__main__":

@@ -119,3 +119,10 @@ def settings(params: Any, section: str) -> dict[str, Any]:
     if repeated or found.get("columns") == []:
         raise ContractError("params.yaml: train.columns must name each column once.")
     return dict(found)
+
+
+def sentence(error: Exception) -> str:
+    """Return an ordinary mistake in one line: what is wrong, and what to type."""
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is missing; type dvc pull, then make repro."
+    return " ".join(str(error).split())

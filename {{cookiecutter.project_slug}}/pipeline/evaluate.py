@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from pipeline import metrics
-from pipeline.contract import Contract, ContractError, settings
+from pipeline.contract import Contract, ContractError, sentence, settings
 from pipeline.data import inputs
 from pipeline.model import score
 
@@ -54,7 +54,7 @@ def main() -> None:
     try:
         evaluate(*map(Path, sys.argv[1:]))
     except (ContractError, OSError, yaml.YAMLError, ValueError) as error:
-        raise SystemExit(f"evaluate: {error}") from None
+        raise SystemExit(f"evaluate: {sentence(error)}") from None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from pipeline.contract import Contract, ContractError, settings
+from pipeline.contract import Contract, ContractError, sentence, settings
 from pipeline.data import check, split
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     try:
         prepare(*map(Path, sys.argv[1:]))
     except (ContractError, OSError, yaml.YAMLError, ValueError) as error:
-        raise SystemExit(f"prepare: {error}") from None
+        raise SystemExit(f"prepare: {sentence(error)}") from None
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main() -> None:
         with threadpool_limits(1):  # the same sums in the same order on any machine
             train(*map(Path, sys.argv[1:]))
     except (contract.ContractError, OSError, yaml.YAMLError, ValueError) as error:
-        raise SystemExit(f"train: {error}") from None
+        raise SystemExit(f"train: {contract.sentence(error)}") from None
 
 
 if __name__ == "__main__":
