@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -63,7 +64,8 @@ jobs:
         env:
           GH_TOKEN: ${{{{ github.token }}}}
       - run: |
-          git push -q "http://x:$GH_TOKEN@${{GITHUB_SERVER_URL#http://}}/$GITHUB_REPOSITORY" HEAD:x
+          server="http://x:$GH_TOKEN@${{GITHUB_SERVER_URL#http://}}"
+          git push -q "$server/$GITHUB_REPOSITORY" HEAD:x
         continue-on-error: true
         env:
           GH_TOKEN: ${{{{ github.token }}}}
@@ -216,7 +218,7 @@ git add .github
 git -c user.name=x -c user.email=x@x commit -qm evil
 if git push -q origin retrain/1; then exit 1; fi
 """
-PROTECTION = {
+PROTECTION: dict[str, Any] = {
     "name": "main",
     "target": "branch",
     "enforcement": "active",
@@ -251,8 +253,8 @@ PROTECTION = {
 class World:
     """A forge with one repository and four people."""
 
-    def __init__(self, forge: Forge, folder: Path) -> None:
-        """Push the first commit."""
+    def __init__(self, forge: Forge, folder: Path, workflows: tuple[str, ...]) -> None:
+        """Push the first commit, with those workflows."""
         self.forge, self.folder = forge, folder
         self.tokens = {
             "boss": forge.user("boss", admin=True),
@@ -265,14 +267,19 @@ class World:
             forge.collaborator(REPO, name)
         forge.variable(REPO, "PLACE", "here")
         forge.secret(REPO, "KEY", "hush-hush")
-        files = {f".github/workflows/{k}.yml": f"name: {k}{v}" for k, v in WORKFLOWS.items()}
+        files = {
+            f".github/workflows/{name}.yml": f"name: {name}{WORKFLOWS[name]}"
+            for name in workflows
+        }
         files |= {"judge.sh": JUDGE, "propose.sh": PROPOSE, "model": "good-1\n"}
         self.git("boss", "clone", "-q", self.url, str(folder / "boss"), cwd=folder)
         self.write("boss", files)
         self.git("boss", "push", "-q", "origin", "HEAD:main")
         forge.wait()
 
-    def git(self, who: str, *args: str, cwd: Path | None = None, ok: bool = True) -> str:
+    def git(
+        self, who: str, *args: str, cwd: Path | None = None, ok: bool = True
+    ) -> str:
         """Run git as somebody, in their clone."""
         done = subprocess.run(
             ("git", *args), cwd=cwd or self.folder / who, capture_output=True, text=True,
@@ -293,7 +300,9 @@ class World:
     def branch(self, who: str, name: str, files: dict[str, str], url: str = "") -> str:
         """Push a branch from a fresh clone; return its commit."""
         shutil.rmtree(self.folder / who, ignore_errors=True)
-        self.git("boss", "clone", "-q", self.url, str(self.folder / who), cwd=self.folder)
+        self.git(
+            "boss", "clone", "-q", self.url, str(self.folder / who), cwd=self.folder
+        )
         self.git(who, "switch", "-qc", name)
         self.write(who, files)
         self.git(who, "push", "-q", url or "origin", f"HEAD:{name}")
@@ -311,7 +320,9 @@ class World:
             raise AssertionError(done.stdout + done.stderr)
         return json.loads(done.stdout or "null")
 
-    def refused(self, status: int, who: str, path: str, method: str, **fields: Any) -> str:
+    def refused(
+        self, status: int, who: str, path: str, method: str, **fields: Any
+    ) -> str:
         """Call the API and expect an HTTP status; return the words."""
         with pytest.raises(AssertionError, match=f"HTTP {status}") as caught:
             self.gh(who, path, method, **fields)
@@ -342,10 +353,19 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def world(tmp_path: Path, tools: Path) -> Iterator[World]:
-    """Return a fresh world."""
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, tools: Path
+) -> Iterator[World]:
+    """Return a fresh world with the workflows that a test names."""
     with Forge(tmp_path / "forge", tools) as forge:
-        yield World(forge, tmp_path)
+        yield World(forge, tmp_path, getattr(request, "param", ()))
+
+
+def having(*workflows: str) -> pytest.MarkDecorator:
+    """Give a test's world some workflows."""
+    return pytest.mark.parametrize(
+        "world", [workflows], indirect=True, ids=["-".join(workflows)]
+    )
 
 
 def results(world: World) -> dict[str, str | None]:
@@ -353,6 +373,7 @@ def results(world: World) -> dict[str, str | None]:
     return {run.workflow: run.conclusion or run.status for run in world.forge.runs}
 
 
+@having("ci", "train", "validate", "deploy")
 def test_a_pull_request_goes_all_the_way(world: World) -> None:
     world.gh("boss", "rulesets", "POST", **PROTECTION)
     head = world.branch("ann", "better", {"model": "good-2\n"})
@@ -363,7 +384,9 @@ def test_a_pull_request_goes_all_the_way(world: World) -> None:
     comments = world.gh("ann", f"issues/{number}/comments")
     assert [c["body"] for c in comments] == ["verdict: success"]
     assert comments[0]["user"]["login"] == "github-actions[bot]"
-    assert "At least 1 approving" in world.refused(405, "ann", f"pulls/{number}/merge", "PUT")
+    assert "At least 1 approving" in world.refused(
+        405, "ann", f"pulls/{number}/merge", "PUT"
+    )
     world.refused(422, "ann", f"pulls/{number}/reviews", "POST", event="APPROVE")
     world.gh("bob", f"pulls/{number}/reviews", "POST", event="APPROVE", body="fine")
     world.refused(409, "bob", f"pulls/{number}/merge", "PUT", sha="0" * 40)
@@ -377,7 +400,10 @@ def test_a_pull_request_goes_all_the_way(world: World) -> None:
     assert world.gh("ann", "deployments")[0]["environment"] == "production"
 
 
-def test_the_proposal_is_built_from_the_merge_with_a_read_only_token(world: World) -> None:
+@having("train", "validate")
+def test_the_proposal_is_built_from_the_merge_with_a_read_only_token(
+    world: World,
+) -> None:
     world.branch("ann", "better", {"model": "good-2\n"})
     world.open("ann", "better")
     run, log = world.run("train"), world.log("train")
@@ -398,6 +424,7 @@ def test_the_proposal_is_built_from_the_merge_with_a_read_only_token(world: Worl
     assert commit == run.sha and len(parents) == 2 and run.head_sha in parents
 
 
+@having("validate", "train")
 def test_the_token_of_a_run_is_gone_when_it_ends(world: World) -> None:
     world.branch("ann", "better", {"model": "good-2\n"})
     world.open("ann", "better")
@@ -409,6 +436,7 @@ def test_the_token_of_a_run_is_gone_when_it_ends(world: World) -> None:
         urlopen(request)
 
 
+@having("ci", "train", "validate")
 def test_a_red_status_blocks_the_merge(world: World) -> None:
     world.gh("boss", "rulesets", "POST", **PROTECTION)
     world.branch("ann", "worse", {"model": "bad\n"})
@@ -425,14 +453,16 @@ def test_a_red_status_blocks_the_merge(world: World) -> None:
     assert world.gh("bob", f"pulls/{number}/merge", "PUT")["merged"]
 
 
+@having("ci")
 def test_a_branch_behind_main_and_one_with_conflicts(world: World) -> None:
-    world.gh("boss", "rulesets", "POST", **PROTECTION)
+    rules = [deepcopy(r) for r in PROTECTION["rules"] if "strict" in str(r)]
+    rules[0]["parameters"]["required_status_checks"] = [{"context": "ci"}]
+    world.gh("boss", "rulesets", "POST", **(PROTECTION | {"rules": rules}))
     world.branch("ann", "behind", {"other": "x\n"})
     world.branch("bob", "clash", {"model": "good-2\n"})
     behind, clash = world.open("ann", "behind"), world.open("bob", "clash")
     world.write("boss", {"model": "good-9\n"})
     world.git("boss", "push", "-q", "origin", "HEAD:main")
-    world.gh("bob", f"pulls/{behind}/reviews", "POST", event="APPROVE")
     assert "not up to date" in world.refused(405, "ann", f"pulls/{behind}/merge", "PUT")
     assert world.gh("ann", f"pulls/{clash}")["mergeable"] is False
     assert "conflicts" in world.refused(405, "ann", f"pulls/{clash}/merge", "PUT")
@@ -455,6 +485,7 @@ def test_code_owners_decide_about_their_files(world: World) -> None:
     assert world.gh("bob", f"pulls/{number}/merge", "PUT")["merged"]
 
 
+@having("train", "validate")
 def test_a_fork_gets_neither_secrets_nor_write_rights(world: World) -> None:
     fork = world.gh("eve", "forks", "POST")
     assert fork["full_name"] == "eve/flights" and fork["parent"]["full_name"] == REPO
@@ -478,6 +509,7 @@ def test_a_fork_gets_neither_secrets_nor_write_rights(world: World) -> None:
     world.refused(403, "eve", f"pulls/{number}/merge", "PUT")
 
 
+@having("deploy")
 def test_an_environment_waits_for_its_reviewer(world: World) -> None:
     boss = json.loads(subprocess.run(
         ("gh", "api", "user"), env=world.forge.gh_env(world.tokens["boss"]),
@@ -491,7 +523,9 @@ def test_an_environment_waits_for_its_reviewer(world: World) -> None:
     run = world.run("deploy")
     assert (run.status, run.conclusion) == ("waiting", None)
     assert run.jobs == {"register": "success", "staging": "success"}
-    assert "staging v1" in world.log("deploy") and "production v1" not in world.log("deploy")
+    assert "staging v1" in world.log("deploy") and "production v1" not in world.log(
+        "deploy"
+    )
     path = f"actions/runs/{run.id}/pending_deployments"
     waits = world.gh("boss", path)
     assert [w["environment"]["name"] for w in waits] == ["production"]
@@ -507,7 +541,9 @@ def test_an_environment_waits_for_its_reviewer(world: World) -> None:
     assert run.jobs["production"] == run.jobs["after"] == "success"
     assert run.jobs["never"] == "skipped" and "production v1" in world.log("deploy")
     approvals = world.gh("ann", f"actions/runs/{run.id}/approvals")
-    assert [(a["user"]["login"], a["state"]) for a in approvals] == [("boss", "approved")]
+    assert [(a["user"]["login"], a["state"]) for a in approvals] == [
+        ("boss", "approved")
+    ]
     world.gh("ann", "actions/workflows/deploy.yml/dispatches", "POST", ref="main")
     world.forge.wait()
     again = world.run("deploy")
@@ -516,12 +552,15 @@ def test_an_environment_waits_for_its_reviewer(world: World) -> None:
     assert (again.status, again.conclusion) == ("completed", "failure")
 
 
-def test_a_schedule_proposes_and_its_pull_request_waits_for_a_person(world: World) -> None:
+@having("monitor", "train", "validate")
+def test_a_schedule_proposes_and_its_pull_request_waits_for_a_person(
+    world: World,
+) -> None:
     world.forge.tick(REPO, "monitor.yml")
     world.forge.wait()
     assert world.run("monitor").conclusion == "failure"
     assert "not permitted to create" in world.log("monitor")
-    world.gh("boss", "git/refs/heads/retrain/1", "DELETE")
+    world.git("boss", "push", "-q", "origin", ":retrain/1")
     world.gh("boss", "actions/permissions/workflow", "PUT",
              can_approve_pull_request_reviews=True)  # fmt: skip
     world.forge.tick(REPO, "monitor.yml")
@@ -531,19 +570,26 @@ def test_a_schedule_proposes_and_its_pull_request_waits_for_a_person(world: Worl
     assert monitor.payload["schedule"] == "17 5 * * *"
     assert "without `workflows` permission" in world.log("monitor")
     assert (train.status, train.conclusion) == ("completed", "action_required")
-    listed = world.gh("ann", f"actions/runs?event=pull_request&head_sha={train.head_sha}")
+    listed = world.gh(
+        "ann", f"actions/runs?event=pull_request&head_sha={train.head_sha}"
+    )
     for run in listed["workflow_runs"]:
         world.refused(403, "eve", f"actions/runs/{run['id']}/approve", "POST")
         world.gh("bob", f"actions/runs/{run['id']}/approve", "POST")
     world.forge.wait()
-    assert train.conclusion == "success" and world.run("validate").conclusion == "success"
+    assert (
+        train.conclusion == "success" and world.run("validate").conclusion == "success"
+    )
     assert world.gh("ann", "pulls")[0]["user"]["login"] == "github-actions[bot]"
 
 
+@having("monitor")
 def test_a_dispatch_checks_and_passes_its_inputs(world: World) -> None:
     path = "actions/workflows/monitor.yml/dispatches"
     world.refused(422, "ann", path, "POST", ref="main", inputs={})
-    world.refused(422, "ann", path, "POST", ref="main", inputs={"version": "1", "x": "1"})
+    world.refused(
+        422, "ann", path, "POST", ref="main", inputs={"version": "1", "x": "1"}
+    )
     bad = {"version": "1", "where": "moon"}
     world.refused(422, "ann", path, "POST", ref="main", inputs=bad)
     world.refused(422, "ann", path, "POST", ref="nowhere", inputs={"version": "1"})
@@ -576,9 +622,12 @@ def test_only_an_admin_pushes_past_the_rules(world: World) -> None:
     world.git("boss", "commit", "-q", "--amend", "-m", "rewritten")
     world.git("boss", "push", "-qf", "origin", "HEAD:main")
     assert world.gh("ann", "commits/main")["commit"]["message"] == "rewritten"
-    assert "GH003" in world.git("ann", "push", "origin", "HEAD:refs/pull/1/head", ok=False)
+    assert "GH003" in world.git(
+        "ann", "push", "origin", "HEAD:refs/pull/1/head", ok=False
+    )
 
 
+@having("ci")
 def test_contents_are_written_only_over_the_blob_one_has_seen(world: World) -> None:
     seen = world.gh("ann", "contents/model")
     change = {"message": "m", "content": "Z29vZC01Cg==", "branch": "main"}
@@ -630,9 +679,12 @@ def test_issues_labels_variables(world: World) -> None:
     assert world.gh("ann", "collaborators/eve/permission")["permission"] == "read"
 
 
+@having("ci")
 def test_an_app_acts_for_itself(world: World) -> None:
     grants = {"contents": "write", "pull_requests": "write"}
-    number, key = world.forge.app(REPO, "adopter", {k.replace("_", "-"): v for k, v in grants.items()})
+    number, key = world.forge.app(
+        REPO, "adopter", {k.replace("_", "-"): v for k, v in grants.items()}
+    )
     request = Request(
         f"{world.forge.api_url}/app/installations/{number}/access_tokens",
         data=b"{}", headers={"Authorization": f"Bearer {key}"},
@@ -642,7 +694,9 @@ def test_an_app_acts_for_itself(world: World) -> None:
     head = world.branch("ann", "better", {"model": "good-2\n"})
     world.open("ann", "better")
     runs = len(world.forge.runs)
-    world.git("app", "commit", "-q", "--allow-empty", "-m", "adopt", cwd=world.folder / "ann")
+    world.git(
+        "app", "commit", "-q", "--allow-empty", "-m", "adopt", cwd=world.folder / "ann"
+    )
     world.git("app", "push", "-q", "origin", "better", cwd=world.folder / "ann")
     world.forge.wait()
     started = [r for r in world.forge.runs[runs:] if r.event == "pull_request"]
@@ -650,12 +704,15 @@ def test_an_app_acts_for_itself(world: World) -> None:
     world.refused(403, "app", f"statuses/{head}", "POST", state="success")
 
 
+@having("ci")
 def test_the_journal_counts_every_change(world: World) -> None:
     lines = (world.forge.home / "events.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
     assert {"repository", "push", "run"} <= {e["kind"] for e in events}
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", e["time"]) for e in events)
+    assert all(
+        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", e["time"]) for e in events
+    )
 
 
 def test_leaving_ends_every_child(tmp_path: Path, tools: Path) -> None:
@@ -669,10 +726,16 @@ def test_leaving_ends_every_child(tmp_path: Path, tools: Path) -> None:
             subprocess.run(("git", *args), cwd=tmp_path, env=env, check=True)
         (tmp_path / ".github/workflows").mkdir(parents=True)
         (tmp_path / ".github/workflows/s.yml").write_text(sleep)
-        for args in (("add", ".github"), ("commit", "-qm", "x"), ("push", "-q", "o", "main")):
+        for args in (
+            ("add", ".github"),
+            ("commit", "-qm", "x"),
+            ("push", "-q", "o", "main"),
+        ):
             subprocess.run(("git", *args), cwd=tmp_path, env=env, check=True)
         while len(_children(forge)) < 3:
-            assert forge.runs[0].status != "completed", forge.runs[0].log_path.read_text()
+            assert forge.runs[0].status != "completed", forge.runs[
+                0
+            ].log_path.read_text()
     assert _children(forge) == []
 
 
@@ -686,5 +749,3 @@ def _children(forge: Forge) -> list[str]:
         except OSError:
             continue
     return found
-
-

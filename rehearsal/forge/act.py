@@ -93,7 +93,10 @@ def _read(line: str, log: IO[str], outcome: Outcome) -> None:
     except ValueError:
         log.write(line)
         return
-    job, words = entry.get("jobID", "act"), ANSI.sub("", str(entry.get("msg", ""))).rstrip("\r\n")
+    job, words = (
+        entry.get("jobID", "act"),
+        ANSI.sub("", str(entry.get("msg", ""))).rstrip("\r\n"),
+    )
     if "jobResult" in entry:
         outcome.jobs[str(job)] = str(entry["jobResult"])
     if entry.get("command") == "summary":

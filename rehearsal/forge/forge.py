@@ -112,6 +112,17 @@ class Forge:
         """Set a secret of a repository; runs of forks never see it."""
         self.state.repository(repo).secrets[name] = value
 
+    def machine(self, repo: str, name: str, permissions: dict[str, str]) -> str:
+        """Return a token of somebody's that reaches one repository only.
+
+        GitHub calls it a fine-grained personal access token.
+        """
+        person = self.state.person(name)
+        granted = {"metadata": "read", **permissions}
+        return self.state.mint(
+            person, "github_pat", permissions=granted, repository=repo
+        ).value
+
     def app(
         self, repo: str, login: str, permissions: dict[str, str]
     ) -> tuple[str, str]:

@@ -62,7 +62,7 @@ class Workflow:
         spans = [_steps(self.text, job) for job in jobs]
         text = self.text
         for start, end in sorted(spans, reverse=True):
-            text = f"{text[:start]}[{{run: 'true'}}]\n{text[end:]}"
+            text = f"{text[:start]}[{{run: 'true'}}]{text[end:]}"
         return text
 
 
@@ -71,7 +71,8 @@ def _steps(text: str, job: str) -> tuple[int, int]:
     node: Any = yaml.compose(text)
     for key in ("jobs", job, "steps"):
         node = next(v for k, v in node.value if k.value == key)
-    return node.start_mark.index, node.end_mark.index
+    start, end = node.start_mark.index, node.end_mark.index
+    return start, start + len(text[start:end].rstrip())
 
 
 def parse(path: str, text: str) -> Workflow:
