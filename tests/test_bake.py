@@ -72,7 +72,9 @@ def test_combination(bake: Bake, template: Path, choices: tuple[str, ...]) -> No
         "MIT License": "mit",
         "Apache License": "apache",
         "BSD 3-Clause License": "bsd",
-    }.get(project.joinpath("LICENSE").read_text().splitlines()[0].strip(), "proprietary")
+    }.get(
+        project.joinpath("LICENSE").read_text().splitlines()[0].strip(), "proprietary"
+    )
 
 
 def parse(path: Path) -> None:

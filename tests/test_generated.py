@@ -1,0 +1,166 @@
+"""What a user gets: a generated repository sets itself up, checks and tests itself."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parent.parent
+STAND_INS = ROOT / "rehearsal" / "actions"
+SOMEBODY = {
+    "GIT_AUTHOR_NAME": "Anna O'Neil",
+    "GIT_AUTHOR_EMAIL": "anna@example.com",
+    "GIT_COMMITTER_NAME": "Anna O'Neil",
+    "GIT_COMMITTER_EMAIL": "anna@example.com",
+}
+
+pytestmark = pytest.mark.slow
+
+
+class Project:
+    """A generated repository, and what its user types."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        ours = str(ROOT / ".venv" / "bin")
+        path = [p for p in os.environ["PATH"].split(os.pathsep) if p != ours]
+        drop = re.compile(
+            r"GIT_|GITHUB_|GH_|VIRTUAL_ENV|PYTHON|RUFF_|MYPY_|MAKE|MFLAGS"
+        )
+        self.env = {k: v for k, v in os.environ.items() if not drop.match(k)}
+        cache = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
+        self.env |= {"PATH": os.pathsep.join(path), "HOME": str(home)}
+        self.env |= {"UV_CACHE_DIR": cache, "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def run(
+        self, *command: str, fails: bool = False, env: Mapping[str, str] = SOMEBODY
+    ) -> str:
+        """Run a command here; return everything that it printed."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert bool(done.returncode) == fails, f"{command}\n{done.stdout[-6000:]}"
+        assert "Traceback" not in done.stdout, done.stdout[-6000:]
+        return done.stdout
+
+    def state(self) -> tuple[str, str]:
+        """Return the commit, and what is not in it."""
+        status = ("git", "status", "--porcelain", "--untracked-files=all")
+        return self.run("git", "rev-parse", "HEAD"), self.run(*status)
+
+
+@pytest.fixture(scope="module")
+def generated(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Bake with an awkward name into an awkward folder, and `make setup` as nobody."""
+    folder = tmp_path_factory.mktemp("it's a folder")
+    home = tmp_path_factory.mktemp("home")
+    (folder / "rc").write_text(f"cookiecutters_dir: {home}\nreplay_dir: {home}\n")
+    made = cookiecutter(
+        str(template),
+        no_input=True,
+        extra_context={
+            "project_name": "Anna's flights",
+            "description": 'Is it "late"?',
+        },
+        output_dir=str(folder),
+        config_file=str(folder / "rc"),
+    )
+    project = Project(Path(made), home)
+    said = project.run("make", "check", fails=True)
+    assert "type 'make setup' first" in said or "ruff" in said
+    said = project.run("make", "setup", env={})
+    assert "tracked flights.parquet, later.parquet" in said
+    assert "git does not know you yet" in said
+    return project
+
+
+def test_setup_makes_one_commit_with_pointers_and_hooks(generated: Project) -> None:
+    tracked = generated.run("git", "ls-files").splitlines()
+    assert "data/flights.parquet.dvc" in tracked
+    assert not [path for path in tracked if path.endswith(".parquet")]
+    author = generated.run("git", "log", "-1", "--reverse", "--format=%an %s")
+    assert author.strip() == "setup Start from the template"
+    assert generated.state()[1] == ""
+    assert (generated.folder / ".git" / "hooks" / "pre-commit").exists()
+
+
+def test_setup_again_changes_nothing(generated: Project) -> None:
+    before = generated.state()
+    assert "Everything was set up already." in generated.run("make", "setup")
+    assert generated.state() == before
+
+
+def test_check(generated: Project) -> None:
+    generated.run("make", "check")
+
+
+def test_every_command_of_the_readme_is_one_of_make(generated: Project) -> None:
+    targets = set(re.findall(r"^  make (\w+)", generated.run("make", "help"), re.M))
+    readme = (generated.folder / "README.md").read_text()
+    used = set(re.findall(r"(?:^|`|&& )make (\w+)", readme, re.M))
+    assert used and used <= targets, used - targets
+    said = generated.run("make", "--dry-run", *sorted(targets - {"help"}))
+    for module in set(re.findall(r"python -m (ops[\w.]*|serving)", said)):
+        place = generated.folder / module.replace(".", "/")
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists()
+
+
+def test_commit_with_a_password_is_refused(generated: Project) -> None:
+    config = generated.folder / ".dvc" / "config"
+    good = config.read_text()
+    try:
+        config.write_text(good + "    password = hunter2\n")
+        said = generated.run("git", "commit", "-am", "oops", fails=True)
+        assert "holds a secret" in said and "--local" in said
+    finally:
+        config.write_text(good)
+        generated.run("git", "restore", "--staged", "--worktree", ".")
+
+
+def test_first_model_is_built_judged_and_built_again_by_act(generated: Project) -> None:
+    assert "nothing to" not in generated.run("make", "repro")
+    assert {"model.onnx", "manifest.json", "metrics.json"} <= {
+        path.name for path in (generated.folder / "build").iterdir()
+    }
+    assert "passed" in generated.run("make", "validate").lower()
+    again = generated.run("make", "repro")
+    assert "Running stage" not in again
+
+    generated.run("git", "switch", "--quiet", "-c", "first-model")
+    generated.run("git", "add", "dvc.lock")
+    generated.run("git", "commit", "--quiet", "-m", "Train the first model")
+    assert generated.state()[1] == ""
+    generated.run("make", "push")
+    said = generated.run("make", "act", f"ARGS={stand_ins(generated.folder)}")
+    manifest = (generated.folder / "build" / "manifest.json").read_bytes()
+    assert "Job succeeded" in said
+    assert re.search(r"manifest: [0-9a-f]{64}", said)
+    assert json.loads(manifest)["name"] == "flights"
+    assert generated.state()[1] == "", "make act leaves nothing behind"
+
+
+def stand_ins(project: Path) -> str:
+    """Return the arguments that let act find the actions on this machine."""
+    found = {}
+    for path in (project / ".github").rglob("*.yml"):
+        for name, ref in re.findall(r"uses: (actions/[\w-]+)@(\w+)", path.read_text()):
+            if (STAND_INS / name.removeprefix("actions/")).is_dir():
+                folder = STAND_INS / name.removeprefix("actions/")
+                found[f"{name}@{ref}"] = folder
+    return " ".join(f"--local-repository {k}={v}" for k, v in found.items())
+
+
+def test_own_tests(generated: Project) -> None:
+    said = generated.run("make", "test")
+    assert re.search(r"\d+ passed", said) and "failed" not in said

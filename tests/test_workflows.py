@@ -1,0 +1,89 @@
+"""Workflows pass the strictest linters, in place and as generated."""
+
+import itertools
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import FOLDER, Bake
+
+ROOT = Path(__file__).parent.parent
+TARGETS = ["host", "kubernetes", "edge"]
+STORAGES = ["branch", "s3", "gs", "azure", "ssh", "local"]
+
+
+def lint(folder: Path) -> str:
+    """Return what zizmor and actionlint find in a folder with workflows."""
+    workflows = sorted(map(str, (folder / ".github" / "workflows").glob("*.yml")))
+    assert workflows
+    found = ""
+    for command in (
+        ("zizmor", "--offline", "--no-progress", "--quiet", "--persona=auditor"),
+        ("actionlint", "-no-color"),
+    ):
+        what = [str(folder / ".github")] if command[0] == "zizmor" else workflows
+        done = subprocess.run(
+            (*command, *what), cwd=folder, capture_output=True, text=True
+        )
+        quiet = done.returncode == 0
+        found += "" if quiet else done.stdout + done.stderr or command[0]
+    return found
+
+
+@pytest.mark.parametrize("name", [".", FOLDER])
+def test_in_place(template: Path, name: str) -> None:
+    assert lint(template / name) == ""
+
+
+@pytest.mark.parametrize(
+    "choices", list(itertools.product(STORAGES, TARGETS)), ids="-".join
+)
+def test_as_generated(bake: Bake, choices: tuple[str, str]) -> None:
+    storage, target = choices
+    assert lint(bake(storage=storage, deploy_target=target)) == ""
+
+
+def test_linters_find_what_they_should(bake: Bake) -> None:
+    """A check that could not fail would prove nothing."""
+    project = bake()
+    flow = project / ".github" / "workflows" / "ci.yml"
+    bad = "        run: echo ${{ github.head_ref }}\n"
+    flow.write_text(re.sub(r" +run: make check\n", bad, flow.read_text()))
+    found = lint(project)
+    assert "template-injection" in found and "untrusted" in found
+
+
+def test_exactly_one_ignore_and_its_reason(template: Path) -> None:
+    ignored = [
+        line
+        for path in (template / FOLDER / ".github").rglob("*.yml")
+        for line in path.read_text().splitlines()
+        if "zizmor: ignore" in line
+    ]
+    assert len(ignored) == 1
+    assert re.search(r"ignore\[dangerous-triggers\] \w+ \w+ \w+", ignored[0])
+
+
+def test_seven_workflows_with_the_agreed_pins(template: Path) -> None:
+    folder = template / FOLDER / ".github" / "workflows"
+    names = {path.stem for path in folder.glob("*.yml")}
+    wanted = "ci train validate deploy monitor rollback update"
+    assert names == set(wanted.split())
+    pins: dict[str, set[str]] = {}
+    for path in (
+        *(template / FOLDER / ".github").rglob("*.yml"),
+        *(template / ".github").rglob("*.yml"),
+    ):
+        for action, pin in re.findall(r"uses: (actions/[\w-]+)@(.*)", path.read_text()):
+            assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", pin), path
+            pins.setdefault(action, set()).add(pin)
+    assert pins and all(len(pin) == 1 for pin in pins.values()), pins
+
+
+def test_workflow_fits_the_gap_between_act_and_github(template: Path) -> None:
+    """Act 0.2.89 rejects a whole workflow that uses one of these new keys."""
+    for path in (template / FOLDER / ".github").rglob("*.yml"):
+        assert not re.search(
+            r"^\s*(queue|cache-mode|artifact-metadata):", path.read_text(), re.M
+        )
