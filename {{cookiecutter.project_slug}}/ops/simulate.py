@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pipeline.data import Contract, check
+from pipeline.contract import Contract
+from pipeline.data import check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,9 +71,8 @@ def send(url: str, batches: Iterator[list[dict[str, Any]]], total: int) -> int:
         SimulateError: the server refuses a batch, or is not there.
     """
     parts = urlsplit(url)
-    kind = http.client.HTTPConnection
-    if parts.scheme == "https":
-        kind = http.client.HTTPSConnection
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=60)
     answered = told = 0
     started = time.monotonic()

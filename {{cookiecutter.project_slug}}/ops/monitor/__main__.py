@@ -24,12 +24,12 @@ from ops.monitor import page, record, reference
 from ops.monitor.checks import CheckError
 from ops.monitor.decide import Decision, Evidence, decide
 from ops.monitor.inspect import Window, inspect
+from ops.monitor.limits import keep_days, limits
 from ops.monitor.window import FeedError, read_log
-from pipeline.data import ContractError, settings
+from pipeline.contract import ContractError
 from serving.verify import VerifyError
 
 PAGE = Path("build", "monitor.html")
-NAMES = ("window_days", "min_rows", "min_labels", "max_fall", "min_gain")
 MISTAKES = (
     CheckError,
     ContractError,
@@ -49,18 +49,18 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
         FeedError: there is no version to compare with.
     """
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    limits = settings(params, "monitor", NAMES)
-    days = max(limits["window_days"], params["retrain"]["keep_days"])
+    params["monitor"] = allowed = limits(params)
+    days = max(allowed["window_days"], keep_days(params))
     release = ledger.champion()
     with TemporaryDirectory() as folder:
         known = _reference(release, Path(folder))
         try:
-            log = read_log(source, limits, days=days)
+            log = read_log(source, allowed, days=days)
             window = inspect(known, log, labels, params)
         except FeedError as error:  # a log that is mostly rubbish is a broken feed
             window = Window(Evidence(0, broken=str(error)))
-    decision: Decision = decide(window.evidence, limits)
-    found = record.build(known.version, known.manifest_sha256, window, decision, limits)
+    decision: Decision = decide(window.evidence, allowed)
+    found = record.build(known.version, known.manifest_sha256, window, decision, allowed)
     found |= {"run_url": github.run_url(), "time": _now()}
     return found, page.page(found, window.html)
 

@@ -84,7 +84,7 @@ def parse(document: Mapping[str, Any], rules: Rules) -> list[Drift]:
     found: dict[str, Drift] = {}
     for metric in document.get("metrics") or []:
         config = metric.get("config") or {}
-        column, value = config.get("column"), metric.get("value")
+        column, value = str(config.get("column")), metric.get("value")
         if config.get("type") != KIND or column not in rules:
             continue
         if config.get("method") != rules[column]["method"]:

@@ -55,7 +55,7 @@ def moved(evidence: Evidence) -> bool:
 
 
 def fell(evidence: Evidence, limits: Mapping[str, Any]) -> bool:
-    """Tell whether ROC AUC is surely lower than on the holdout, by more than allowed."""
+    """Tell whether ROC AUC surely fell below the holdout's by more than allowed."""
     found = evidence.fall
     return found is not None and found.high < -limits["max_fall"]
 

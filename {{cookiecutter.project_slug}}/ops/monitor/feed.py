@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.data import Column, Contract
+from pipeline.contract import Column, Contract
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,8 @@ from ops.report import table, text
 
 MARKS = {True: "ok", False: "look", None: "pending"}
 STYLE = """<style>
-.ours{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+.ours{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;
+padding:0 1rem}
 .ours table{border-collapse:collapse;display:block;overflow-x:auto}
 .ours td,.ours th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left}
 .ours .look{background:#fff2cc}

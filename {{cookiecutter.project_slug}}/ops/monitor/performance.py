@@ -1,4 +1,4 @@
-"""Measures the serving version where labels have come, and what newer rows would give."""
+"""Measures a version where labels have come, and what newer rows would give."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.data import Contract, inputs
+from pipeline.contract import Contract
+from pipeline.data import inputs
 from pipeline.metrics import Difference, delong
 
 if TYPE_CHECKING:

@@ -63,10 +63,9 @@ def checks(evidence: Evidence, limits: Mapping[str, Any]) -> list[Check]:
     found += [_performance(evidence, limits), _gain(evidence, limits)]
     moved = [*evidence.columns, *([evidence.prediction] if evidence.prediction else [])]
     for drift in sorted(moved, key=lambda d: -d.distance / d.threshold):
-        what = "prediction" if drift is evidence.prediction else f"input {drift.column}"
-        why = (
-            "" if what == "prediction" or drift.column in evidence.used else "not used"
-        )
+        answers = drift is evidence.prediction
+        what = "prediction" if answers else f"input {drift.column}"
+        why = "" if answers or drift.column in evidence.used else "not used"
         value = f"{drift.distance:.3f} ({drift.method})"
         limit = f"below {drift.threshold:g}"
         found.append(_check(f"drift of {what}", not drift.found, value, limit, why))

@@ -11,7 +11,8 @@ import yaml
 from numpy.typing import NDArray
 
 from ops import git, lock, storage
-from pipeline.data import Contract, inputs
+from pipeline.contract import Contract
+from pipeline.data import inputs
 from serving import verify
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.data import Contract
+    from pipeline.contract import Contract
 
 PRUNE = 100_000  # rows kept before those that fell out of the window are let go
 
@@ -137,16 +137,17 @@ def _row(line: str) -> dict[str, Any] | None:
         time = datetime.fromisoformat(found["time"] or found["logged_at"])
         if time.tzinfo is None:
             time = time.replace(tzinfo=UTC)
+        probability = float(found["probability"])
         row = {
             "id": str(found["id"]),
             "time": time,
-            "probability": float(found["probability"]),
+            "probability": probability,
             "manifest_sha256": str(found["manifest_sha256"]),
             "row": dict(found["row"]),
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return row if 0 <= row["probability"] <= 1 else None
+    return row if 0 <= probability <= 1 else None
 
 
 def _labels(source: str, target: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,64 @@
+"""Makes the next training data: the old rows and the answered rows with a label."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+from ops.monitor import feed
+from pipeline.contract import Contract, ContractError
+from pipeline.data import check
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Harvest(NamedTuple):
+    """The new table, and how many rows were added, set aside and let go."""
+
+    table: pd.DataFrame
+    counts: dict[str, int]
+
+
+def harvest(
+    old: pd.DataFrame, labelled: pd.DataFrame, contract: Contract, keep_days: float
+) -> Harvest:
+    """Return old and labelled rows, one per id, of the newest ``keep_days``.
+
+    ``labelled`` comes as logged: rows that break the contract, or hold a category
+    that it lacks, are set aside and counted. Where an id is in both, the old row stays.
+
+    Raises:
+        ContractError: what is left does not keep the contract.
+    """
+    import pandas as pd
+
+    if contract.sensitive:
+        raise ContractError(
+            f'the prediction log never holds "{contract.sensitive[0]}" (sensitive in '
+            "contract.yaml): make the next training data by hand"
+        )
+    past = check(old, contract)
+    checked = feed.quarantine(labelled, contract)
+    known = feed.known_categories(checked.good, contract)
+    fresh = check(checked.good[known].drop(columns="probability"), contract)
+    fresh = fresh[~fresh[contract.id].isin(past[contract.id])]
+    fresh = fresh.drop_duplicates(contract.id)
+    both = pd.concat([past, fresh], ignore_index=True)
+    newest = both[contract.time].max()
+    kept = both[both[contract.time] > newest - pd.Timedelta(days=keep_days)]
+    kept = kept.sort_values([contract.time, contract.id], ignore_index=True)
+    counts = {
+        "rows": len(kept),
+        "new": int(kept[contract.id].isin(fresh[contract.id]).sum()),
+        "let go": len(both) - len(kept),
+        "quarantined": checked.broken + int((~known).sum()),
+    }
+    return Harvest(check(kept, contract), counts)
+
+
+def parquet(table: pd.DataFrame) -> bytes:
+    """Return the table as a file: the same rows give the same bytes."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
+    return buffer.getvalue()
