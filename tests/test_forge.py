@@ -282,8 +282,8 @@ class World:
     ) -> str:
         """Run git as somebody, in their clone."""
         done = subprocess.run(
-            ("git", *args), cwd=cwd or self.folder / who, capture_output=True, text=True,
-            env=self.forge.gh_env(self.tokens[who]),
+            ("git", *args), cwd=cwd or self.folder / who, capture_output=True,
+            text=True, env=self.forge.gh_env(self.tokens[who]),
         )  # fmt: skip
         assert (done.returncode == 0) is ok, done.stderr
         return (done.stdout + done.stderr).strip()
@@ -314,7 +314,8 @@ class World:
         done = subprocess.run(
             command + (["--input", "-"] if fields else []),
             env=self.forge.gh_env(self.tokens[who]),
-            input=json.dumps(fields) if fields else None, capture_output=True, text=True,
+            input=json.dumps(fields) if fields else None, capture_output=True,
+            text=True,
         )  # fmt: skip
         if done.returncode:
             raise AssertionError(done.stdout + done.stderr)

@@ -111,7 +111,7 @@ def rebase(path: Path, base: str, head: str, by: Person) -> str | None:
         work = Path(folder) / "work"
         git(path, "worktree", "add", "-q", "--detach", str(work), head)
         try:
-            git(work, "rebase", "-q", "--force-rebase", base, by=None)
+            git(work, "rebase", "-q", "--force-rebase", base, by=by)
             return git(work, "rev-parse", "HEAD")
         except Refusal:
             return None

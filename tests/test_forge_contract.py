@@ -1,0 +1,297 @@
+"""Every answer of the forge, held against GitHub's own OpenAPI description."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+
+from rehearsal.forge import Forge
+from rehearsal.forge.description import FILE
+from rehearsal.forge.routes import TABLE
+
+REPO = "acme/flights"
+TOOLS = Path(sys.executable).parent
+WORKFLOW = """
+name: flow
+on:
+  pull_request:
+  workflow_dispatch:
+permissions: {}
+jobs:
+  build:
+    name: build
+    runs-on: ubuntu-latest
+    steps:
+      - run: python -m zipfile -c "$FORGE_ARTIFACTS/thing.zip" "$GITHUB_EVENT_PATH"
+  live:
+    name: live
+    needs: build
+    if: github.event_name == 'workflow_dispatch'
+    environment: production
+    runs-on: ubuntu-latest
+    steps:
+      - run: "true"
+"""
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "array": list,
+    "object": dict,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+}
+DESCRIPTION = json.loads(FILE.read_text())
+
+
+def wrong(schema: Any, value: Any, at: str = "$") -> list[str]:
+    """Say what in a value GitHub's schema does not allow; missing keys are allowed."""
+    if "$ref" in schema:
+        return wrong(DESCRIPTION["schemas"][schema["$ref"].split("/")[-1]], value, at)
+    if value is None and (schema.get("nullable") or not schema):
+        return []
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            found = [wrong(each, value, at) for each in schema[key]]
+            return min(found, key=len)
+    if "allOf" in schema:
+        return wrong(_merged(schema), value, at)
+    kind = schema.get("type")
+    if kind and not _is(kind, value):
+        return [f"{at}: {value!r} is not of type {kind}"]
+    if "enum" in schema and value not in schema["enum"]:
+        return [f"{at}: {value!r} is none of {schema['enum']}"]
+    problems = []
+    if isinstance(value, list):
+        for i, each in enumerate(value):
+            problems += wrong(schema.get("items", {}), each, f"{at}[{i}]")
+    elif isinstance(value, dict) and (known := schema.get("properties")):
+        for key, each in value.items():
+            if key not in known:
+                problems.append(f"{at}.{key}: GitHub has no such key")
+            else:
+                problems += wrong(known[key], each, f"{at}.{key}")
+    return problems
+
+
+def _is(kind: str, value: Any) -> bool:
+    """Compare a value with a JSON type; a boolean is no number."""
+    if isinstance(value, bool) and kind != "boolean":
+        return False
+    return isinstance(value, TYPES[kind])
+
+
+def _merged(schema: Any) -> Any:
+    """Return the parts of an allOf as one object."""
+    properties: dict[str, Any] = {}
+    for part in schema["allOf"]:
+        if "$ref" in part:
+            part = DESCRIPTION["schemas"][part["$ref"].split("/")[-1]]
+        part = _merged(part) if "allOf" in part else part
+        properties |= part.get("properties", {})
+    return {"type": "object", "properties": properties}
+
+
+class Caller:
+    """Calls the API and holds each answer against the description."""
+
+    def __init__(self, forge: Forge) -> None:
+        """Start with nothing called."""
+        self.forge, self.token, self.seen = forge, "", set[str]()
+
+    def __call__(self, method: str, path: str, **fields: Any) -> Any:
+        """Call, check, and return the JSON."""
+        raw = fields.pop("raw", None)
+        full = path if path.startswith("/") else f"/repos/{REPO}/{path}".rstrip("/")
+        request = Request(self.forge.api_url + full, method=method)
+        request.add_header("Authorization", f"Bearer {self.token}")
+        if raw or method != "GET":
+            request.data = raw or json.dumps(fields).encode()
+        with urlopen(request) as answer:
+            content, status = answer.read(), answer.status
+        bare = urlsplit(full).path
+        row = next(r for r in TABLE if r.method == method and r.pattern.fullmatch(bare))
+        name = f"{row.method} {row.path}"
+        operation = DESCRIPTION["operations"][name]
+        self.seen.add(name)
+        if name.endswith("/zip"):
+            return content  # the redirect was followed
+        assert str(status) in operation["statuses"], (name, status)
+        value = json.loads(content or "null")
+        assert wrong(operation["schema"], value) == [], name
+        return value
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Iterator[Caller]:
+    """Return a caller on a forge with one repository of two branches."""
+    for program in ("act", "gh"):
+        if not (TOOLS / program).exists():
+            pytest.skip(f"no {program} beside {sys.executable}: run make test")
+    with Forge(tmp_path / "forge", TOOLS) as forge:
+        caller = Caller(forge)
+        caller.token = forge.user("ann", admin=True)
+        forge.user("bob")
+        url, env = forge.repository("acme", "flights"), forge.gh_env(caller.token)
+        work = tmp_path / "work"
+        (work / ".github/workflows").mkdir(parents=True)
+        (work / ".github/workflows/flow.yml").write_text(WORKFLOW)
+        for line in (
+            "init -q -b main", "add .", "commit -qm one", f"push -q {url} main",
+            "commit -q --allow-empty -m two", f"push -q {url} HEAD:topic",
+        ):  # fmt: skip
+            if "two" in line:
+                (work / "model").write_text("1\n")
+                subprocess.run(("git", "add", "."), cwd=work, env=env, check=True)
+            subprocess.run(("git", *line.split()), cwd=work, env=env, check=True)
+        yield caller
+
+
+def test_every_route_answers_as_github_describes(call: Caller) -> None:
+    _people_and_settings(call)
+    number = _pull_request(call)
+    _runs(call)
+    sha = call("PUT", f"pulls/{number}/merge", merge_method="rebase")["sha"]
+    assert call("GET", f"commits/{sha}/pulls")[0]["number"] == number
+    _issues(call)
+    _deployments(call, sha)
+    _releases(call)
+    number, key = call.forge.app(REPO, "adopter", {"contents": "write"})
+    call.token = key
+    made = call("POST", f"/app/installations/{number}/access_tokens")
+    assert made["token"].startswith("ghs_")
+    assert {f"{r.method} {r.path}" for r in TABLE} == call.seen
+
+
+def _people_and_settings(call: Caller) -> None:
+    me = call("GET", "/user")
+    assert call("GET", "/users/ann") == me
+    assert call("GET", "")["default_branch"] == "main"
+    assert call("GET", "collaborators/bob/permission")["permission"] == "read"
+    assert call("POST", "forks")["parent"]["full_name"] == REPO
+    call("PUT", "actions/permissions/workflow", default_workflow_permissions="read")
+    call("GET", "actions/permissions/workflow")
+    call("POST", "actions/variables", name="A", value="1")
+    call("PATCH", "actions/variables/A", value="2")
+    assert call("GET", "actions/variables")["variables"][0]["value"] == "2"
+    reviewers = [{"type": "User", "id": me["id"]}]
+    call("PUT", "environments/production", reviewers=reviewers)
+    rules = call("GET", "environments/production")["protection_rules"]
+    assert rules[0]["reviewers"][0]["reviewer"]["login"] == "ann"
+    assert call("GET", "environments")["total_count"] == 1
+    names = {"ref_name": {"include": ["refs/heads/none"], "exclude": []}}
+    made = call("POST", "rulesets", name="r", target="branch", enforcement="active",
+                conditions=names, rules=[{"type": "deletion"}])  # fmt: skip
+    call("PUT", f"rulesets/{made['id']}", enforcement="disabled")
+    assert call("GET", "rulesets")[0]["enforcement"] == "disabled"
+
+
+def _pull_request(call: Caller) -> int:
+    number = int(
+        call("POST", "pulls", title="T", head="topic", base="main", body="b")["number"]
+    )
+    call.forge.wait()
+    pull = call("GET", f"pulls/{number}")
+    assert pull["mergeable"] is True
+    assert call("GET", "pulls?head=acme:topic&state=open")[0]["number"] == number
+    assert call("PATCH", f"pulls/{number}", title="U")["title"] == "U"
+    assert call("GET", f"pulls/{number}/files")[0]["filename"] == "model"
+    call("POST", f"pulls/{number}/reviews", event="COMMENT", body="hm")
+    assert call("GET", f"pulls/{number}/reviews")[0]["state"] == "COMMENTED"
+    sha = pull["head"]["sha"]
+    call("POST", f"statuses/{sha}", state="success", context="validate")
+    assert call("GET", f"commits/{sha}/status")["state"] == "success"
+    assert call("GET", f"commits/{sha}/statuses")[0]["context"] == "validate"
+    assert call("GET", f"commits/{sha}")["sha"] == sha
+    made = call("POST", f"issues/{number}/comments", body="1")
+    call("PATCH", f"issues/comments/{made['id']}", body="2")
+    assert call("GET", f"issues/{number}/comments")[0]["body"] == "2"
+    return number
+
+
+def _runs(call: Caller) -> None:
+    run = call("GET", "actions/runs?event=pull_request")["workflow_runs"][0]
+    assert run["conclusion"] == "success"
+    assert call("GET", "actions/workflows/flow.yml/runs")["total_count"] == 1
+    artifact = call("GET", f"actions/runs/{run['id']}/artifacts")["artifacts"][0]
+    zipped = call("GET", f"actions/artifacts/{artifact['id']}/zip")
+    assert len(zipped) == artifact["size_in_bytes"]
+    call("POST", "actions/workflows/flow.yml/dispatches", ref="main")
+    call.forge.wait()
+    waiting = call.forge.runs[-1]
+    path = f"actions/runs/{waiting.id}"
+    assert call("GET", path)["status"] == "waiting"
+    environment = call("GET", f"{path}/pending_deployments")[0]["environment"]
+    ids = [environment["id"]]
+    call("POST", f"{path}/pending_deployments", environment_ids=ids, state="approved",
+         comment="go")  # fmt: skip
+    call.forge.wait()
+    assert call("GET", f"{path}/approvals")[0]["state"] == "approved"
+    held = call.forge.runs[0]
+    held.conclusion = "action_required"
+    call("POST", f"actions/runs/{held.id}/approve")
+    call.forge.wait()
+    call("POST", "actions/workflows/flow.yml/dispatches", ref="main")
+    call("POST", f"actions/runs/{call.forge.runs[-1].id}/cancel")
+    call.forge.wait()
+    assert call.forge.runs[-1].conclusion == "cancelled"
+
+
+def _issues(call: Caller) -> None:
+    call("POST", "labels", name="monitor", color="ff0000")
+    assert call("GET", "labels")[0]["name"] == "monitor"
+    number = call("POST", "issues", title="T", body="b", labels=["monitor"])["number"]
+    call("POST", f"issues/{number}/labels", labels=["x"])
+    assert call("GET", "issues?labels=x")[0]["number"] == number
+    call("PATCH", f"issues/{number}", state="closed")
+    assert call("GET", f"issues/{number}")["state"] == "closed"
+    seen = call("GET", "contents/model")
+    change = {"message": "m", "content": base64.b64encode(b"2").decode()}
+    call("PUT", "contents/model", **change, branch="main", sha=seen["sha"])
+
+
+def _deployments(call: Caller, sha: str) -> None:
+    made = call("POST", "deployments", ref=sha, environment="e", required_contexts=[])
+    path = f"deployments/{made['id']}"
+    call("POST", f"{path}/statuses", state="success", description="d")
+    assert call("GET", f"{path}/statuses")[0]["state"] == "success"
+    assert call("GET", path)["sha"] == sha
+    assert call("GET", "deployments?environment=e")[0]["id"] == made["id"]
+
+
+def _releases(call: Caller) -> None:
+    made = call("POST", "releases", tag_name="m@v1", name="n", body="b")
+    call("POST", f"releases/{made['id']}/assets?name=model.onnx", raw=b"\0\1")
+    asset = call("GET", "releases/tags/m@v1")["assets"][0]
+    assert call("GET", f"releases/assets/{asset['id']}")["size"] == 2
+    assert call("GET", "releases")[0]["tag_name"] == "m@v1"
+
+
+def test_without_a_token_nothing_is_answered(call: Caller) -> None:
+    call.token = "ghp_guessed"
+    for path in ("/user", "", "pulls"):
+        with pytest.raises(HTTPError, match="401"):
+            call("GET", path)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"number": "1"}, "$.number: '1' is not of type integer"),
+        ({"number": True}, "$.number: True is not of type integer"),
+        ({"nonsense": 1}, "$.nonsense: GitHub has no such key"),
+        ({"state": "merged"}, "$.state: 'merged' is none of ['open', 'closed']"),
+        ({"user": {"login": 1}}, "$.user.login: 1 is not of type string"),
+        ({"title": None}, "$.title: None is not of type string"),
+    ],
+)
+def test_the_check_sees_what_github_would_not_answer(value: Any, words: str) -> None:
+    operation = "GET /repos/{owner}/{repo}/pulls/{n}"
+    assert words in wrong(DESCRIPTION["operations"][operation]["schema"], value)
