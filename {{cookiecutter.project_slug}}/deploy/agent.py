@@ -178,7 +178,9 @@ class Source:
             raise RefusedError(f"commit {commit} has no serving code.")
         data = self._git(home, "archive", "--format=tar", commit, *names.split())
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            archive.extractall(into, filter="data")
+            if hasattr(tarfile, "data_filter"):  # since 3.11.4
+                archive.extraction_filter = tarfile.data_filter
+            archive.extractall(into)  # noqa: S202 (our own commit, from git archive)
 
     def assets(self, tag: str, into: Path) -> None:
         """Download the model's files from the GitHub Release of a tag."""
@@ -312,7 +314,8 @@ class Child:
             with urllib.request.urlopen(address, body, timeout=20) as answer:  # noqa: S310
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            words = json.loads(error.read() or b"{}").get("error", "")
+            said = json.loads(error.read() or b"{}")
+            words = said.get("error") or said.get("reason")
             raise RefusedError(f"{urlsplit(address).path}: {words or error}") from None
         except (OSError, ValueError) as error:
             raise RefusedError(f"{urlsplit(address).path}: {error}") from None
@@ -379,7 +382,7 @@ class Agent:
         try:
             self.switch(running)
             say(f"{running['version']}: serving again {running['manifest_sha256']}")
-        except (RefusedError, TransientError) as error:
+        except Exception as error:  # whatever it is, the next look tries again
             self.falls += 1
             self.resume_at = time.monotonic() + min(60, 2**self.falls - 1)
             say(f"{running['version']} cannot be resumed: {error}")
@@ -397,12 +400,12 @@ class Agent:
             if not (same and self.child is not None):
                 say(f"{wanted['version']}: deploying {wanted['manifest_sha256']}")
                 self.switch(wanted)
-        except TransientError as error:
+        except RefusedError as error:
+            return self.settle(wanted, str(error))
+        except Exception as error:  # out of reach, disk full, an odd answer
             self.tries[key(wanted)] = self.tries.get(key(wanted), 0) + 1
             if self.tries[key(wanted)] < TRIES:
                 raise
-            return self.settle(wanted, str(error))
-        except RefusedError as error:
             return self.settle(wanted, str(error))
         return self.settle(wanted, None)
 
@@ -619,7 +622,7 @@ def _loop(
             try:
                 good = agent.follow()
                 agent.tell()
-            except TransientError as error:
+            except Exception as error:  # the server that runs goes on running
                 good = False
                 say(f"trying again in {given.poll:g} s: {error}")
             look_at = time.monotonic() + given.poll

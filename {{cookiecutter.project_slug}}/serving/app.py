@@ -86,7 +86,9 @@ class App:
         try:
             body = await self._answer(scope, receive)
         except RefusalError as refusal:
-            status, body = refusal.status, self._encode({"error": str(refusal)})
+            status = refusal.status
+            word = "reason" if scope["path"] == "/health/ready" else "error"
+            body = self._encode({word: str(refusal)})
             headers.extend(refusal.headers)
         except ConnectionError:
             return

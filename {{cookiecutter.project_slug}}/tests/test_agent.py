@@ -373,6 +373,23 @@ def test_what_is_out_of_reach_is_tried_again(world: World) -> None:
         assert world.state()["failed"] is None
 
 
+def test_what_nobody_foresaw_keeps_the_agent_alive(world: World) -> None:
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent():
+        world.until(lambda: world.settled(one))
+        releases = world.home / "agent/releases"
+        releases.rename(world.home / "agent/moved")
+        releases.write_text("no folder can be made here, as on a full disk")
+        two = world.release("v1.1.0", 0.002)["manifest_sha256"]
+        world.until(lambda: world.state()["failed"])
+        assert world.serves() == one
+        releases.unlink()
+        (world.home / "agent/moved").rename(releases)
+        world.name("v1.1.0", two)
+        world.until(lambda: world.settled(two))
+    assert "Traceback" not in world.words()
+
+
 def test_once_checks_and_leaves(world: World) -> None:
     def once() -> subprocess.CompletedProcess[str]:
         return subprocess.run(

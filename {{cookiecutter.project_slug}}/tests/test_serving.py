@@ -224,7 +224,7 @@ def test_a_bad_model_is_alive_but_not_ready(
     with tiny.server(tmp_path) as (port, _):
         assert tiny.call(port, "/health/live")[0] == 200
         status, answer = tiny.call(port, "/health/ready")
-        assert status == 503 and words in answer["error"]
+        assert status == 503 and words in answer["reason"]
         assert tiny.call(port, "/predict", rows())[0] == 503
         info = tiny.call(port, "/info")[1]
         assert (info["ready"], info["manifest_sha256"]) == (False, None)
@@ -233,7 +233,7 @@ def test_a_bad_model_is_alive_but_not_ready(
 def test_another_version_than_expected_is_not_served(model: Path) -> None:
     with tiny.server(model, "--expect", "0" * 64) as (port, _):
         status, answer = tiny.call(port, "/health/ready")
-        assert status == 503 and "not the expected version" in answer["error"]
+        assert status == 503 and "not the expected version" in answer["reason"]
 
 
 def test_a_taken_port_is_one_sentence(model: Path, tmp_path: Path) -> None:
