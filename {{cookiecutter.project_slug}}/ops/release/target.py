@@ -74,8 +74,9 @@ def ask_golden(place: str, golden: list[Record]) -> str:
         TargetError: it answers something else than the reviewed model.
     """
     try:
-        rows = {"rows": [item["row"] for item in golden]}
-        answers = _get(f"{place}/predict", rows)["predictions"]
+        named = enumerate(golden)  # so that the prediction log tells who asked
+        rows = [{"id": f"golden-{n}", **item["row"]} for n, item in named]
+        answers = _get(f"{place}/predict", {"rows": rows})["predictions"]
         given = [float(answer["probability"]) for answer in answers]
     except BROKEN as error:
         return f"{place} does not answer golden rows ({error})"
