@@ -28,7 +28,6 @@ class Call:
     secrets: dict[str, str]
     variables: dict[str, str]
     actions: dict[str, str]  # "owner/name@ref" -> stand-in folder
-    job: str = ""
 
 
 @dataclass
@@ -38,6 +37,7 @@ class Outcome:
     code: int = 1
     jobs: dict[str, str] = field(default_factory=dict)  # job id -> result
     summary: str = ""
+    outputs: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def run(call: Call) -> Outcome:
@@ -69,7 +69,6 @@ def _command(call: Call, secrets: int) -> list[str]:
     pairs += [("--env", f"{k}={v}") for k, v in call.github.items()]
     pairs += [("--var", f"{k}={v}") for k, v in call.variables.items()]
     pairs += [("--platform", "ubuntu-latest=-self-hosted")]
-    pairs += [("--job", call.job)] if call.job else []
     return [
         "act", call.event, "--directory", str(call.folder),
         "--workflows", call.workflow, "--eventpath", str(call.payload),
@@ -99,6 +98,11 @@ def _read(line: str, log: IO[str], outcome: Outcome) -> None:
     )
     if "jobResult" in entry:
         outcome.jobs[str(job)] = str(entry["jobResult"])
+    if entry.get("command") == "set-output" and len(entry["stepID"]) == 1:
+        steps = outcome.outputs.setdefault(str(job), {})
+        step, mark = str(entry["stepID"][0]), "FORGE_END"
+        lines = f"{entry['name']}<<{mark}\n{entry['arg']}\n{mark}\n"
+        steps[step] = steps.get(step, "") + lines
     if entry.get("command") == "summary":
         outcome.summary += str(entry["content"])
     elif "LocalRepositoryCache" not in words and "docker connection" not in words:

@@ -1,4 +1,4 @@
-"""Workflow runs, artifacts, approvals, dispatches, environments, variables."""
+"""Workflow runs, artifacts, approvals, dispatches."""
 
 import hashlib
 import secrets
@@ -79,11 +79,11 @@ def list_pending(request: Request) -> Any:
     repo, me = request.repo, request.token.person
     return [
         {
-            "environment": _short(request, repo.environments[name]),
+            "environment": short(request, repo.environments[name]),
             "wait_timer": 0,
             "wait_timer_started_at": None,
             "current_user_can_approve": _may_review(repo, me.id, name),
-            "reviewers": _reviewers(request, repo.environments[name]),
+            "reviewers": reviewers_of(request, repo.environments[name]),
         }
         for name in _run(request).waiting
     ]
@@ -102,7 +102,7 @@ def review_pending(request: Request) -> Any:
         if not _may_review(repo, me.id, name) or (self_review and me is run.actor):
             raise Refusal(403, f"{me.login} may not review the environment {name}")
     run.approvals.append({
-        "environments": [_short(request, repo.environments[name]) for name in names],
+        "environments": [short(request, repo.environments[name]) for name in names],
         "state": verdict, "user": shapes.person(request.state, me), "comment": words,
     })  # fmt: skip
     request.state.record("approval", id=run.id, environments=names, state=verdict,
@@ -188,7 +188,7 @@ def _may_review(repo: Repository, person: int, name: str) -> bool:
     return any(r["id"] == person for r in repo.environments[name]["reviewers"])
 
 
-def _reviewers(request: Request, environment: Json) -> list[Json]:
+def reviewers_of(request: Request, environment: Json) -> list[Json]:
     """Return the reviewers of an environment."""
     people = {p.id: p for p in request.state.people.values()}
     return [
@@ -197,7 +197,7 @@ def _reviewers(request: Request, environment: Json) -> list[Json]:
     ]
 
 
-def _short(request: Request, environment: Json) -> Json:
+def short(request: Request, environment: Json) -> Json:
     """Return an environment as runs name it."""
     name, full = environment["name"], request.repo.full_name
     return {
@@ -206,96 +206,3 @@ def _short(request: Request, environment: Json) -> Json:
         "url": shapes.api(request.state, full, "environments", name),
         "html_url": shapes.page(request.state, full, "deployments", name),
     }
-
-
-def _environment(request: Request, environment: Json) -> Json:
-    """Return an environment with its protection rules."""
-    rule = {
-        "id": environment["id"],
-        "type": "required_reviewers",
-        "prevent_self_review": environment["prevent_self_review"],
-        "reviewers": _reviewers(request, environment),
-    }
-    return _short(request, environment) | {
-        "created_at": environment["created_at"],
-        "updated_at": environment["created_at"],
-        "protection_rules": [rule] if environment["reviewers"] else [],
-        "deployment_branch_policy": environment["deployment_branch_policy"],
-    }
-
-
-@route("GET", "environments", READ)
-def list_environments(request: Request) -> Any:
-    """List environments."""
-    found = [_environment(request, e) for e in request.repo.environments.values()]
-    return {"total_count": len(found), "environments": found}
-
-
-@route("GET", "environments/{name}", READ)
-def get_environment(request: Request) -> Any:
-    """Return an environment."""
-    if request.args["name"] not in request.repo.environments:
-        raise Refusal(404, "Not Found")
-    return _environment(request, request.repo.environments[request.args["name"]])
-
-
-@route("PUT", "environments/{name}", "administration:write", "admin")
-def put_environment(request: Request) -> Any:
-    """Make or change an environment: its reviewers, by their numbers."""
-    name, body = request.args["name"], request.body
-    made = events.environment(request.state, request.repo, name)
-    people = {p.id for p in request.state.people.values()}
-    wanted = body.get("reviewers") or []
-    if unknown := [r for r in wanted if r["id"] not in people]:
-        raise Refusal(422, f"Validation Failed: no such reviewer {unknown[0]}")
-    made |= {
-        "reviewers": wanted,
-        "prevent_self_review": bool(body.get("prevent_self_review")),
-        "deployment_branch_policy": body.get("deployment_branch_policy"),
-    }
-    by = request.token.person.login
-    request.state.record("environment", name=name, reviewers=wanted, by=by)
-    return _environment(request, made)
-
-
-@route("GET", "actions/permissions/workflow", "administration:read", "admin")
-def get_actions(request: Request) -> Any:
-    """Return what workflow tokens may do by default."""
-    return request.repo.actions
-
-
-@route("PUT", "actions/permissions/workflow", "administration:write", "admin", 204)
-def put_actions(request: Request) -> Any:
-    """Change what workflow tokens may do by default."""
-    known = {k: v for k, v in request.body.items() if k in request.repo.actions}
-    request.repo.actions |= known
-    return Answer(204)
-
-
-@route("GET", "actions/variables", "variables:read", "write")
-def list_variables(request: Request) -> Any:
-    """List variables."""
-    found = list(request.repo.variables.values())
-    return {"total_count": len(found), "variables": found}
-
-
-@route("POST", "actions/variables", "variables:write", status=201)
-def make_variable(request: Request) -> Any:
-    """Make a variable; one that exists is refused."""
-    name, value = request.need("name", "value")
-    if name in request.repo.variables:
-        raise Refusal(409, "Already exists - Variable already exists")
-    now = request.state.now()
-    made = {"name": name, "value": value, "created_at": now, "updated_at": now}
-    request.repo.variables[name] = made
-    return {}
-
-
-@route("PATCH", "actions/variables/{name}", "variables:write", status=204)
-def change_variable(request: Request) -> Any:
-    """Change a variable."""
-    known = request.repo.variables.get(request.args["name"])
-    if known is None:
-        raise Refusal(404, "Not Found")
-    known |= {"value": request.need("value")[0], "updated_at": request.state.now()}
-    return Answer(204)

@@ -42,7 +42,8 @@ def shape(path: str) -> str:
 def extract(description: Json) -> Json:
     """Return the operations of the forge's routes, and the schemas that they need."""
     paths = {shape(path): item for path, item in description["paths"].items()}
-    operations, schemas = {}, {}
+    operations: Json = {}
+    schemas: Json = {}
     for route in TABLE:
         operation = paths[shape(route.path)][route.method.lower()]
         answer = operation["responses"].get(str(route.status), {})

@@ -8,14 +8,22 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from . import api_issues, api_pulls, api_releases, api_repository, events, git
+from . import (
+    api_issues,
+    api_pulls,
+    api_releases,
+    api_repository,
+    api_settings,
+    events,
+    git,
+)
 from .processes import environment
 from .runs import Queue
 from .server import Doors
 from .state import APP_KEY, ROLES, Refusal, Repository, Run, State
 
 # Importing a module of routes fills the table; named here so that none is left out.
-ROUTES = (api_issues, api_pulls, api_releases, api_repository)
+ROUTES = (api_issues, api_pulls, api_releases, api_repository, api_settings)
 HELPER = (
     '!f() { test "$1" = get && echo username=x-access-token'
     ' && echo "password=$GH_TOKEN"; }; f'

@@ -1,6 +1,5 @@
 """The queue of workflow runs: one at a time, each in a clean place, with its token."""
 
-import json
 import shutil
 import threading
 import time
@@ -9,8 +8,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from . import act, events, processes, workflows
-from .state import ACTIONS_APP, Json, Repository, Run, State
+from . import act, events, processes, workspace
+from .state import ACTIONS_APP, Repository, Run, State
 from .workflows import Workflow
 
 ORDER = ("failure", "cancelled", "success")  # the worst result names the run's
@@ -61,7 +60,7 @@ class Queue:
             run.status = "queued"
             self.tell(run)
         else:
-            gated = self.workflows[run.id].environments()
+            gated = self.workflows[run.id].environments(run.payload.get("inputs") or {})
             run.jobs |= {j: "failure" for j, e in gated.items() if e in environments}
             self._finish(run)
 
@@ -134,24 +133,21 @@ class Queue:
             blocked = {
                 j for j in workflow.jobs if gates.keys() & {j, *workflow.needs(j)}
             }
-            call = self._call(run, workflow, repository, workflow.without(blocked))
-        begun = time.monotonic()
-        codes, reached = [], set()
+            call = workspace.prepare(self, run, workflow, repository, blocked)
+        begun, outcome = time.monotonic(), act.Outcome()
         try:
-            for job in self._leaves(run, workflow, blocked):
-                call.job = job
-                outcome = act.run(call)
-                codes.append(outcome.code)
-                run.summary += outcome.summary
-                reached |= {j for j, r in outcome.jobs.items() if r == "success"}
-                fresh = {j: r for j, r in outcome.jobs.items() if j not in blocked}
-                run.jobs |= {j: r for j, r in fresh.items() if run.jobs.get(j) != r}
+            outcome = act.run(call)
         finally:
             processes.end(f"{self.mark}-{run.id}")
             shutil.rmtree(call.folder.parent, ignore_errors=True)
+        done = {j: r for j, r in outcome.jobs.items() if j not in blocked}
+        reached = {j for j, r in outcome.jobs.items() if r == "success"}
         with self.state.changed:
             run.seconds += time.monotonic() - begun
-            if any(codes) and "failure" not in run.jobs.values():
+            run.summary += outcome.summary
+            run.outputs = outcome.outputs | run.outputs
+            run.jobs = done | run.jobs
+            if outcome.code and "failure" not in run.jobs.values():
                 run.jobs["act"] = "failure"
             run.waiting = sorted({gates[j] for j in gates.keys() & reached})
             if run.waiting and run.conclusion is None:
@@ -165,89 +161,12 @@ class Queue:
     ) -> dict[str, str]:
         """Return the jobs that wait for a reviewer: job id -> environment."""
         gates = {}
-        for job, name in workflow.environments().items():
+        inputs = run.payload.get("inputs") or {}
+        for job, name in workflow.environments(inputs).items():
             environment = events.environment(self.state, repository, name)
             if environment["reviewers"] and name not in self.approved[run.id]:
                 gates[job] = name
         return gates
-
-    def _leaves(self, run: Run, workflow: Workflow, blocked: set[str]) -> list[str]:
-        """Return the jobs to name to act: nothing for all, in the first phase."""
-        if not run.jobs:
-            return [""]
-        todo = [j for j in workflow.jobs if j not in blocked and j not in run.jobs]
-        needed = set().union(*(workflow.needs(job) for job in todo))
-        return [job for job in todo if job not in needed]
-
-    def _call(
-        self, run: Run, workflow: Workflow, repository: Repository, text: str
-    ) -> act.Call:
-        """Lay out a clean place for a run and mint its token."""
-        folder = self.state.home / "runs" / str(run.id)
-        for name in ("source", "home", "tmp", "gh"):
-            (folder / name).mkdir(parents=True)
-        file = folder / "source" / workflow.path
-        file.parent.mkdir(parents=True)
-        file.write_text(text, encoding="utf-8")
-        payload = folder / "event.json"
-        payload.write_text(json.dumps(run.payload), encoding="utf-8")
-        self.gh_config(folder / "gh")
-        artifacts = self.state.home / "artifacts" / str(run.id)
-        artifacts.mkdir(parents=True, exist_ok=True)
-        pool = "proposed" if run.event == "pull_request" else "trusted"
-        cache = self.state.home / "runner" / pool
-        cache.mkdir(parents=True, exist_ok=True)
-        env = processes.environment(self.tools) | {
-            "HOME": str(folder / "home"),
-            "TMPDIR": str(folder / "tmp"),
-            "GH_CONFIG_DIR": str(folder / "gh"),
-            "FORGE_ARTIFACTS": str(artifacts),
-            processes.MARK: f"{self.mark}-{run.id}",
-        }
-        variables = {k: str(v["value"]) for k, v in repository.variables.items()}
-        return act.Call(
-            run.event, workflow.path, folder / "source", payload, cache, run.log_path,
-            run.actor.login, env, self._github(run),
-            self._secrets(run, workflow, repository), {} if run.fork else variables,
-            actions(workflow.text, self._local(repository, run.sha)),
-        )  # fmt: skip
-
-    def _github(self, run: Run) -> dict[str, str]:
-        """Return what a run is told about itself."""
-        base = self.state.url
-        return {
-            "GITHUB_RUN_ID": str(run.id),
-            "GITHUB_RUN_NUMBER": str(run.number),
-            "GITHUB_RUN_ATTEMPT": str(run.attempt),
-            "GITHUB_REPOSITORY": run.repository,
-            "GITHUB_REPOSITORY_OWNER": run.repository.split("/")[0],
-            "GITHUB_REF": run.ref,
-            "GITHUB_REF_NAME": run.ref.split("/", 2)[2],
-            "GITHUB_REF_TYPE": "tag" if run.ref.startswith("refs/tags/") else "branch",
-            "GITHUB_SHA": run.sha,
-            "SHA_REF": run.sha,  # the name under which act 0.2.89 reads GITHUB_SHA
-            "GITHUB_SERVER_URL": base,
-            "GITHUB_API_URL": base,
-        }
-
-    def _secrets(
-        self, run: Run, workflow: Workflow, repository: Repository
-    ) -> dict[str, str]:
-        """Mint the run's token (once) and return it with the secrets it may have."""
-        if not run.token:
-            default = str(repository.actions["default_workflow_permissions"])
-            granted = workflows.permissions(workflow, default, run.fork)
-            bot = self.state.person("github-actions[bot]", "Bot")
-            run.token = self.state.mint(
-                bot, "ghs", permissions=granted, repository=run.repository,
-                app=ACTIONS_APP,
-            ).value  # fmt: skip
-            self.state.record("token", run=run.id, permissions=granted)
-        return {**({} if run.fork else repository.secrets), "GITHUB_TOKEN": run.token}
-
-    def _local(self, repository: Repository, commit: str) -> str:
-        """Return the text of the repository's own composite actions at a commit."""
-        return events.composites(repository, commit)
 
     def _finish(self, run: Run) -> None:
         """Close a run: its checks, its token, and whatever waits for its end."""
@@ -268,19 +187,3 @@ class Queue:
             self.state.tokens.pop(run.token, None)
             self.tell(run)
             events.workflow_run(self.state, self, run)
-
-
-def actions(*texts: str) -> dict[str, str]:
-    """Return a stand-in for every third-party action that the texts use."""
-    found: dict[str, str] = {}
-    for line in "\n".join(texts).splitlines():
-        words = line.strip().removeprefix("- ").split()
-        if len(words) > 1 and words[0] == "uses:" and "@" in words[1]:
-            name = words[1].split("@")[0]
-            found[words[1]] = str(act.STAND_INS / name.split("/")[-1])
-    return found
-
-
-def pending(run: Run, queue: Queue, repository: Repository) -> list[Json]:
-    """Return what a waiting run waits for."""
-    return [repository.environments[name] for name in run.waiting]

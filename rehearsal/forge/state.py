@@ -109,6 +109,7 @@ class Run:
     jobs: dict[str, str] = field(default_factory=dict)  # job id -> result
     approvals: list[Json] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)  # environments
+    outputs: Json = field(default_factory=dict)  # job id -> step id -> its outputs
     token: str = ""
     summary: str = ""
     updated_at: str = ""

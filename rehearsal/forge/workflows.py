@@ -1,5 +1,6 @@
 """Workflow files: which of them an event starts, and what their jobs may do."""
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 from . import git
 from .state import Json, Repository
 
+INPUT = re.compile(r"\$\{\{\s*inputs\.([\w-]+)\s*\}\}")
 FOLDER = ".github/workflows"
 DEFAULT_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
 KNOWN_FILTERS = {
@@ -38,11 +40,15 @@ class Workflow:
     concurrency: Json
     text: str
 
-    def environments(self) -> dict[str, str]:
-        """Return job id -> environment name, for the jobs that have one."""
+    def environments(self, inputs: Json) -> dict[str, str]:
+        """Return job id -> environment, for the jobs that name one (or an input)."""
         found = {key: job.get("environment") for key, job in self.jobs.items()}
         names = {k: e["name"] if isinstance(e, dict) else e for k, e in found.items()}
-        return {key: str(name) for key, name in names.items() if name}
+        return {
+            key: INPUT.sub(lambda m: str(inputs.get(m[1], "")), str(name))
+            for key, name in names.items()
+            if name
+        }
 
     def job_names(self) -> dict[str, str]:
         """Return job id -> the name of its check."""
@@ -54,15 +60,12 @@ class Workflow:
         direct = {direct} if isinstance(direct, str) else set(direct)
         return direct.union(*(self.needs(each) for each in direct))
 
-    def without(self, jobs: set[str]) -> str:
-        """Return the file's text with the steps of some jobs emptied.
-
-        Used to learn whether a job's condition lets it start, before its approval.
-        """
-        spans = [_steps(self.text, job) for job in jobs]
+    def replaced(self, steps: dict[str, str]) -> str:
+        """Return the file's text with other steps in some jobs; the rest is kept."""
         text = self.text
-        for start, end in sorted(spans, reverse=True):
-            text = f"{text[:start]}[{{run: 'true'}}]{text[end:]}"
+        spans = {_steps(self.text, job): new for job, new in steps.items()}
+        for (start, end), new in sorted(spans.items(), reverse=True):
+            text = f"{text[:start]}{new}{text[end:]}"
         return text
 
 

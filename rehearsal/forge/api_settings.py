@@ -1,0 +1,143 @@
+"""Settings: environments, variables, what workflow tokens may do, rulesets."""
+
+from typing import Any
+
+from . import events
+from .api_actions import READ, reviewers_of, short
+from .routes import Answer, Request, route
+from .state import Json, Refusal
+
+
+def _environment(request: Request, environment: Json) -> Json:
+    """Return an environment with its protection rules."""
+    rule = {
+        "id": environment["id"],
+        "type": "required_reviewers",
+        "prevent_self_review": environment["prevent_self_review"],
+        "reviewers": reviewers_of(request, environment),
+    }
+    return short(request, environment) | {
+        "created_at": environment["created_at"],
+        "updated_at": environment["created_at"],
+        "protection_rules": [rule] if environment["reviewers"] else [],
+        "deployment_branch_policy": environment["deployment_branch_policy"],
+    }
+
+
+@route("GET", "environments", READ)
+def list_environments(request: Request) -> Any:
+    """List environments."""
+    found = [_environment(request, e) for e in request.repo.environments.values()]
+    return {"total_count": len(found), "environments": found}
+
+
+@route("GET", "environments/{name}", READ)
+def get_environment(request: Request) -> Any:
+    """Return an environment."""
+    if request.args["name"] not in request.repo.environments:
+        raise Refusal(404, "Not Found")
+    return _environment(request, request.repo.environments[request.args["name"]])
+
+
+@route("PUT", "environments/{name}", "administration:write", "admin")
+def put_environment(request: Request) -> Any:
+    """Make or change an environment: its reviewers, by their numbers."""
+    name, body = request.args["name"], request.body
+    made = events.environment(request.state, request.repo, name)
+    people = {p.id for p in request.state.people.values()}
+    wanted = body.get("reviewers") or []
+    if unknown := [r for r in wanted if r["id"] not in people]:
+        raise Refusal(422, f"Validation Failed: no such reviewer {unknown[0]}")
+    made |= {
+        "reviewers": wanted,
+        "prevent_self_review": bool(body.get("prevent_self_review")),
+        "deployment_branch_policy": body.get("deployment_branch_policy"),
+    }
+    by = request.token.person.login
+    request.state.record("environment", name=name, reviewers=wanted, by=by)
+    return _environment(request, made)
+
+
+@route("GET", "actions/permissions/workflow", "administration:read", "admin")
+def get_actions(request: Request) -> Any:
+    """Return what workflow tokens may do by default."""
+    return request.repo.actions
+
+
+@route("PUT", "actions/permissions/workflow", "administration:write", "admin", 204)
+def put_actions(request: Request) -> Any:
+    """Change what workflow tokens may do by default."""
+    known = {k: v for k, v in request.body.items() if k in request.repo.actions}
+    request.repo.actions |= known
+    return Answer(204)
+
+
+@route("GET", "actions/variables", "variables:read", "write")
+def list_variables(request: Request) -> Any:
+    """List variables."""
+    found = list(request.repo.variables.values())
+    return {"total_count": len(found), "variables": found}
+
+
+@route("POST", "actions/variables", "variables:write", status=201)
+def make_variable(request: Request) -> Any:
+    """Make a variable; one that exists is refused."""
+    name, value = request.need("name", "value")
+    if name in request.repo.variables:
+        raise Refusal(409, "Already exists - Variable already exists")
+    now = request.state.now()
+    made = {"name": name, "value": value, "created_at": now, "updated_at": now}
+    request.repo.variables[name] = made
+    return {}
+
+
+@route("PATCH", "actions/variables/{name}", "variables:write", status=204)
+def change_variable(request: Request) -> Any:
+    """Change a variable."""
+    known = request.repo.variables.get(request.args["name"])
+    if known is None:
+        raise Refusal(404, "Not Found")
+    known |= {"value": request.need("value")[0], "updated_at": request.state.now()}
+    return Answer(204)
+
+
+@route("GET", "rulesets")
+def list_rulesets(request: Request) -> Any:
+    """List rulesets."""
+    return request.repo.rulesets
+
+
+@route("POST", "rulesets", "administration:write", "admin", status=201)
+def make_ruleset(request: Request) -> Any:
+    """Make a ruleset; its rules hold from now on."""
+    name, enforcement = request.need("name", "enforcement")
+    state, repo, body = request.state, request.repo, request.body
+    if any(r["name"] == name for r in repo.rulesets):
+        raise Refusal(422, "Validation Failed: Name must be unique")
+    made: Json = {
+        "id": state.next_id(),
+        "name": name,
+        "target": body.get("target", "branch"),
+        "source_type": "Repository",
+        "source": repo.full_name,
+        "enforcement": enforcement,
+        "bypass_actors": body.get("bypass_actors") or [],
+        "conditions": body.get("conditions") or {},
+        "rules": body.get("rules") or [],
+        "created_at": state.now(),
+        "updated_at": state.now(),
+    }
+    repo.rulesets.append(made)
+    state.record("ruleset", repository=repo.full_name, name=name, rules=made["rules"])
+    return made
+
+
+@route("PUT", "rulesets/{id}", "administration:write", "admin")
+def change_ruleset(request: Request) -> Any:
+    """Change a ruleset."""
+    for ruleset in request.repo.rulesets:
+        if ruleset["id"] == request.number("id"):
+            keys = ("name", "enforcement", "bypass_actors", "conditions", "rules")
+            ruleset |= {k: v for k, v in request.body.items() if k in keys}
+            return ruleset
+    raise Refusal(404, "Not Found")

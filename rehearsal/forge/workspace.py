@@ -1,0 +1,120 @@
+"""A clean place for one run: files, environment, token, secrets, stand-ins."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import act, events, processes, workflows
+from .state import ACTIONS_APP, Repository, Run, State
+from .workflows import Workflow
+
+if TYPE_CHECKING:
+    from .runs import Queue
+
+
+def prepare(
+    queue: Queue, run: Run, workflow: Workflow, repository: Repository,
+    blocked: set[str],
+) -> act.Call:  # fmt: skip
+    """Lay out the place and return the call of act.
+
+    Proposed code and trusted code have a RUNNER_TOOL_CACHE each, kept from run to run.
+    """
+    state = queue.state
+    folder = state.home / "runs" / str(run.id)
+    for name in ("source", "home", "tmp", "gh", "outputs"):
+        (folder / name).mkdir(parents=True)
+    file = folder / "source" / workflow.path
+    file.parent.mkdir(parents=True)
+    file.write_text(_text(run, workflow, blocked, folder), encoding="utf-8")
+    payload = folder / "event.json"
+    payload.write_text(json.dumps(run.payload), encoding="utf-8")
+    queue.gh_config(folder / "gh")
+    pool = "proposed" if run.event == "pull_request" else "trusted"
+    cache, artifacts = (
+        state.home / "runner" / pool,
+        state.home / "artifacts" / str(run.id),
+    )
+    for path in (cache, artifacts):
+        path.mkdir(parents=True, exist_ok=True)
+    env = processes.environment(queue.tools) | {
+        "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
+        "GH_CONFIG_DIR": str(folder / "gh"),
+        "FORGE_ARTIFACTS": str(artifacts),
+        processes.MARK: f"{queue.mark}-{run.id}",
+    }
+    variables = {k: str(v["value"]) for k, v in repository.variables.items()}
+    return act.Call(
+        run.event, workflow.path, folder / "source", payload, cache, run.log_path,
+        run.actor.login, env, _github(state, run),
+        _secrets(state, run, workflow, repository), {} if run.fork else variables,
+        _actions(workflow.text, events.composites(repository, run.sha)),
+    )  # fmt: skip
+
+
+def _text(run: Run, workflow: Workflow, blocked: set[str], folder: Path) -> str:
+    """Return the workflow's text: as it is, unless an approval cuts the run in two.
+
+    Jobs behind the approval are emptied, which tells whether their conditions would
+    let them start. Jobs that are done give their outputs again and do nothing else.
+    """
+    steps: dict[str, str] = dict.fromkeys(blocked, "[{run: 'true'}]")
+    for job in run.jobs.keys() & workflow.jobs.keys():
+        replayed = [{"run": "true"}]
+        for step, lines in run.outputs.get(job, {}).items():
+            if step.isdigit():  # a step without an id: nobody can read its outputs
+                continue
+            file = folder / "outputs" / f"{job}-{step}"
+            file.write_text(lines, encoding="utf-8")
+            words = f'cat {shlex.quote(str(file))} >> "$GITHUB_OUTPUT"'
+            replayed.append({"id": step, "run": words})
+        steps[job] = json.dumps(replayed)
+    return workflow.replaced(steps)
+
+
+def _github(state: State, run: Run) -> dict[str, str]:
+    """Return what a run is told about itself."""
+    return {
+        "GITHUB_RUN_ID": str(run.id),
+        "GITHUB_RUN_NUMBER": str(run.number),
+        "GITHUB_RUN_ATTEMPT": str(run.attempt),
+        "GITHUB_REPOSITORY": run.repository,
+        "GITHUB_REPOSITORY_OWNER": run.repository.split("/")[0],
+        "GITHUB_REF": run.ref,
+        "GITHUB_REF_NAME": run.ref.split("/", 2)[2],
+        "GITHUB_REF_TYPE": "tag" if run.ref.startswith("refs/tags/") else "branch",
+        "GITHUB_SHA": run.sha,
+        "SHA_REF": run.sha,  # the name under which act 0.2.89 reads GITHUB_SHA
+        "GITHUB_SERVER_URL": state.url,
+        "GITHUB_API_URL": state.url,
+    }
+
+
+def _secrets(
+    state: State, run: Run, workflow: Workflow, repository: Repository
+) -> dict[str, str]:
+    """Mint the run's token (once) and return it with the secrets it may have."""
+    if not run.token:
+        default = str(repository.actions["default_workflow_permissions"])
+        granted = workflows.permissions(workflow, default, run.fork)
+        bot = state.person("github-actions[bot]", "Bot")
+        run.token = state.mint(
+            bot, "ghs", permissions=granted, repository=run.repository, app=ACTIONS_APP
+        ).value
+        state.record("token", run=run.id, permissions=granted)
+    return {**({} if run.fork else repository.secrets), "GITHUB_TOKEN": run.token}
+
+
+def _actions(*texts: str) -> dict[str, str]:
+    """Return a stand-in for every third-party action that the texts use."""
+    found: dict[str, str] = {}
+    for line in "\n".join(texts).splitlines():
+        words = line.strip().removeprefix("- ").split()
+        if len(words) > 1 and words[0] == "uses:" and "@" in words[1]:
+            name = words[1].split("@")[0]
+            found[words[1]] = str(act.STAND_INS / name.split("/")[-1])
+    return found

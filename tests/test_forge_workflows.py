@@ -1,0 +1,144 @@
+"""Which events start which workflows, and whether the template's fit the forge."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rehearsal.forge.act import STAND_INS
+from rehearsal.forge.workflows import WorkflowError, parse, permissions, starts
+
+ROOT = Path(__file__).parents[1]
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}" / ".github"
+FILES = sorted((TEMPLATE / "workflows").glob("*.yml"))
+JOB = "jobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: 'true'\n"
+
+
+@pytest.mark.parametrize(
+    ("on", "event", "facts", "expected"),
+    [
+        ("push", "push", {"branch": "x", "paths": []}, True),
+        ("push", "push", {"tag": "v1"}, True),
+        ("[push, pull_request]", "pull_request", {"action": "opened"}, True),
+        ("pull_request", "pull_request", {"action": "closed"}, False),
+        ("pull_request", "push", {"branch": "main"}, False),
+        (
+            "{pull_request: {types: [closed]}}",
+            "pull_request",
+            {"action": "closed"},
+            True,
+        ),
+        ("{push: {branches: [main]}}", "push", {"branch": "main", "paths": []}, True),
+        ("{push: {branches: [main]}}", "push", {"branch": "x", "paths": []}, False),
+        ("{push: {branches: [main]}}", "push", {"tag": "v1"}, False),
+        ("{push: {tags: ['v*']}}", "push", {"tag": "v1"}, True),
+        ("{push: {tags: ['v*']}}", "push", {"branch": "v1", "paths": []}, False),
+        ("{push: {branches: ['re/**', '!re/x']}}", "push", {"branch": "re/a/b"}, True),
+        ("{push: {branches: ['re/**', '!re/x']}}", "push", {"branch": "re/x"}, False),
+        ("{push: {branches: ['*']}}", "push", {"branch": "a/b"}, False),
+        ("{push: {branches-ignore: [ledger]}}", "push", {"branch": "ledger"}, False),
+        ("{push: {branches-ignore: [ledger]}}", "push", {"branch": "main"}, True),
+        (
+            "{pull_request: {paths: ['data/**']}}",
+            "pull_request",
+            {"action": "opened", "paths": ["README.md"]},
+            False,
+        ),
+        (
+            "{pull_request: {paths: ['data/**']}}",
+            "pull_request",
+            {"action": "opened", "paths": ["README.md", "data/a.dvc"]},
+            True,
+        ),
+        (
+            "{workflow_run: {workflows: [train], types: [completed]}}",
+            "workflow_run",
+            {"action": "completed", "workflow": "ci", "branch": "x"},
+            False,
+        ),
+        (
+            "{workflow_run: {workflows: [train], types: [completed]}}",
+            "workflow_run",
+            {"action": "completed", "workflow": "train", "branch": "x"},
+            True,
+        ),
+    ],
+)
+def test_filters(on: str, event: str, facts: dict[str, Any], expected: bool) -> None:
+    assert starts(parse("a.yml", f"on: {on}\n{JOB}"), event, facts) is expected
+
+
+def test_a_filter_that_nobody_implemented_is_not_ignored() -> None:
+    with pytest.raises(WorkflowError, match="no filter"):
+        parse("a.yml", f"on: {{push: {{moons: [full]}}}}\n{JOB}")
+    with pytest.raises(WorkflowError, match=r"a\.yml is not a workflow"):
+        parse("a.yml", "on: push\n")
+
+
+@pytest.mark.parametrize(
+    ("top", "job", "default", "fork", "expected"),
+    [
+        ("{}", None, "write", False, {}),
+        (None, None, "read", False, {"contents": "read", "packages": "read"}),
+        ("{contents: write}", None, "read", False, {"contents": "write"}),
+        ("{contents: write}", "{issues: read}", "read", False, {"issues": "read"}),
+        ("{contents: write}", None, "read", True, {"contents": "read"}),
+        ("{id-token: write}", None, "read", True, {}),
+        ("{contents: none}", None, "read", False, {}),
+    ],
+)
+def test_a_token_holds_what_the_jobs_ask_for(
+    top: str | None, job: str | None, default: str, fork: bool, expected: dict[str, str]
+) -> None:
+    text = "on: push\n" + (f"permissions: {top}\n" if top else "") + JOB
+    text += f"    permissions: {job}\n" if job else ""
+    granted = permissions(parse("a.yml", text), default, fork)
+    assert granted == {"metadata": "read", **expected}
+
+
+def test_write_all_is_still_read_only_for_a_fork() -> None:
+    flow = parse("a.yml", f"on: push\npermissions: write-all\n{JOB}")
+    assert set(permissions(flow, "read", True).values()) == {"read"}
+    assert permissions(flow, "read", False)["contents"] == "write"
+
+
+def test_steps_are_replaced_and_nothing_else() -> None:
+    text = (
+        f"on: push\n{JOB}  # why\n  b:\n    runs-on: x\n    steps:\n      - run: 'b'\n"
+    )
+    changed = parse("a.yml", text).replaced({"a": "[{run: 'no'}]"})
+    before, after = yaml.safe_load(text), yaml.safe_load(changed)
+    assert after["jobs"]["a"]["steps"] == [{"run": "no"}]
+    before["jobs"]["a"]["steps"] = after["jobs"]["a"]["steps"]
+    assert before == after
+    assert parse("a.yml", text).replaced({}) == text
+
+
+def test_an_environment_may_be_an_input() -> None:
+    text = f"on: push\n{JOB}    environment: ${{{{ inputs.where }}}}\n"
+    flow = parse("a.yml", text)
+    assert flow.environments({"where": "production"}) == {"a": "production"}
+    assert flow.environments({}) == {"a": ""}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_template_fits(file: Path) -> None:
+    """The forge reads each workflow, and has a stand-in for each action it uses."""
+    flow = parse(f".github/workflows/{file.name}", file.read_text())
+    assert flow.on and flow.jobs
+    for name in re.findall(r"uses: ([\w./-]+)@", file.read_text()):
+        assert (STAND_INS / name.split("/")[-1] / "action.yml").is_file(), name
+
+
+def test_every_input_given_to_a_stand_in_is_declared_there() -> None:
+    for file in [*FILES, *TEMPLATE.glob("actions/*/action.yml")]:
+        document = yaml.safe_load(file.read_text())
+        groups = [j["steps"] for j in document.get("jobs", {}).values()]
+        groups.append(document.get("runs", {}).get("steps", []))
+        for step in (step for group in groups for step in group):
+            if "@" in step.get("uses", ""):
+                name = step["uses"].split("@")[0].split("/")[-1]
+                action = yaml.safe_load((STAND_INS / name / "action.yml").read_text())
+                assert set(step.get("with", {})) <= set(action["inputs"]), file
