@@ -75,7 +75,7 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     for name in frame.columns:
         values = frame[name]
         if name == contract.time:
-            new = pd.to_datetime(values, utc=True, errors="coerce")
+            new = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
             new = new.astype("datetime64[us, UTC]")
         elif name in contract.kind("category", list(contract.columns)):
             new = values.where(values.notna() & (values != ""), None)
