@@ -474,11 +474,12 @@ def test_a_branch_behind_main_and_one_with_conflicts(world: World) -> None:
 
 
 def test_code_owners_decide_about_their_files(world: World) -> None:
-    world.write("boss", {"CODEOWNERS": "* @bob\n/judge.sh @boss\n"})
+    owners = "* @bob\n/judge.sh @boss\n/propose.sh @eve\n"  # eve may not write
+    world.write("boss", {"CODEOWNERS": owners})
     world.git("boss", "push", "-q", "origin", "HEAD:main")
     rules = [r for r in PROTECTION["rules"] if r["type"] == "pull_request"]
     world.gh("boss", "rulesets", "POST", **(PROTECTION | {"rules": rules}))
-    world.branch("ann", "soft", {"judge.sh": "exit 0\n"})
+    world.branch("ann", "soft", {"judge.sh": "exit 0\n", "propose.sh": "exit 0\n"})
     number = world.open("ann", "soft")
     world.gh("bob", f"pulls/{number}/reviews", "POST", event="APPROVE")
     assert "code owner" in world.refused(405, "bob", f"pulls/{number}/merge", "PUT")
@@ -499,6 +500,12 @@ def test_a_fork_gets_neither_secrets_nor_write_rights(world: World) -> None:
     world.git("eve", "push", "-q", "origin", "HEAD:main")
     assert world.git("eve", "push", world.url, "HEAD:refs/heads/x", ok=False)
     number = world.open("eve", "eve:main")
+    held = world.run("train")
+    assert held.conclusion == "action_required"  # a stranger's first proposal
+    world.refused(403, "eve", f"actions/runs/{held.id}/approve", "POST")
+    world.gh("bob", f"actions/runs/{held.id}/approve", "POST")
+    world.forge.wait()
+    assert (held.secrets, set(held.permissions.values())) == ([], {"read"})
     log = world.log("train")
     assert "secret=[] var=[]" in log
     assert log.count("HTTP 403") == 1 and "returned error: 403" in log
@@ -800,3 +807,28 @@ def test_a_deployment_waits_for_green_checks(world: World) -> None:
     world.refused(409, "ann", "deployments", "POST", ref="main")
     world.gh("ann", f"statuses/{sha}", "POST", state="success", context="slow")
     assert world.gh("ann", "deployments", "POST", ref="main")["sha"] == sha
+
+
+def test_a_proposal_pushed_to_its_base_counts_as_merged(world: World) -> None:
+    head = world.branch("ann", "x", {"model": "good-2\n"})
+    number = world.open("ann", "x")
+    world.git("boss", "push", "-q", "origin", f"{head}:main", cwd=world.folder / "ann")
+    pull = world.gh("ann", f"pulls/{number}")
+    assert (pull["merged"], pull["merge_commit_sha"]) == (True, head)
+    assert (pull["state"], pull["merged_by"]["login"]) == ("closed", "boss")
+
+
+@having("deploy")
+def test_an_environment_may_be_closed_to_a_branch(world: World) -> None:
+    policy = {"protected_branches": False, "custom_branch_policies": True}
+    world.gh("boss", "environments/staging", "PUT", deployment_branch_policy=policy)
+    path = "environments/staging/deployment-branch-policies"
+    world.gh("boss", path, "POST", name="main", type="branch")
+    world.branch("ann", "x", {"a": "1"})
+    for branch, expected in (("x", "failure"), ("main", "success")):
+        start = "actions/workflows/deploy.yml/dispatches"
+        world.gh("ann", start, "POST", ref=branch)
+        world.forge.wait()
+        run = world.run("deploy")
+        assert (run.jobs["staging"], run.conclusion) == (expected, expected)
+        assert ("  | staging v1" in world.log("deploy")) is (expected == "success")

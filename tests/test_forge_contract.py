@@ -186,6 +186,12 @@ def _people_and_settings(call: Caller) -> None:
     rules = call("GET", "environments/production")["protection_rules"]
     assert rules[0]["reviewers"][0]["reviewer"]["login"] == "ann"
     assert call("GET", "environments")["total_count"] == 1
+    policy = {"protected_branches": False, "custom_branch_policies": True}
+    call("PUT", "environments/e", deployment_branch_policy=policy)
+    path = "environments/e/deployment-branch-policies"
+    call("POST", path, name="main", type="branch")
+    assert call("GET", path)["branch_policies"][0]["name"] == "main"
+    assert call("GET", "collaborators")[0]["permissions"]["push"] is True
     names = {"ref_name": {"include": ["refs/heads/none"], "exclude": []}}
     made = call("POST", "rulesets", name="r", target="branch", enforcement="active",
                 conditions=names, rules=[{"type": "deletion"}])  # fmt: skip
@@ -272,6 +278,8 @@ def _releases(call: Caller) -> None:
     asset = call("GET", "releases/tags/m@v1")["assets"][0]
     assert call("GET", f"releases/assets/{asset['id']}")["size"] == 2
     assert call("GET", "releases")[0]["tag_name"] == "m@v1"
+    call("DELETE", f"releases/assets/{asset['id']}")
+    assert call("GET", "releases")[0]["assets"] == []
 
 
 def test_without_a_token_nothing_is_answered(call: Caller) -> None:

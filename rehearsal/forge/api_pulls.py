@@ -180,7 +180,7 @@ def merge(request: Request) -> Any:
     if request.body.get("sha", pull.head_sha) != pull.head_sha:
         raise Refusal(409, "Head branch was modified. Review and try the merge again.")
     events.refresh(state, repo, issue, pull)
-    sentence = rules.refuse_merge(repo, issue, pull)
+    sentence = rules.refuse_merge(repo, state.people, issue, pull)
     if pull.test_merge is None:
         sentence = "Pull Request has merge conflicts"
     if sentence:

@@ -1,5 +1,6 @@
 """Deployments and releases with their files."""
 
+import hashlib
 from typing import Any
 
 from . import events, git, rules, shapes
@@ -196,6 +197,7 @@ def upload(request: Request) -> Any:
         "state": "uploaded",
         "content_type": request.headers.get("content-type", ""),
         "size": len(request.data),
+        "digest": f"sha256:{hashlib.sha256(request.data).hexdigest()}",
         "download_count": 0,
         "created_at": state.now(),
         "updated_at": state.now(),
@@ -220,3 +222,14 @@ def get_asset(request: Request) -> Any:
         return made
     path = request.state.home / "assets" / str(made["id"])
     return Answer(200, path.read_bytes(), "application/octet-stream")
+
+
+@route("DELETE", "releases/assets/{id}", "contents:write", status=204)
+def delete_asset(request: Request) -> Any:
+    """Delete a file of a release."""
+    for release in request.repo.releases:
+        for asset in release["assets"]:
+            if asset["id"] == request.number("id"):
+                release["assets"].remove(asset)
+                return Answer(204)
+    raise Refusal(404, "Not Found")

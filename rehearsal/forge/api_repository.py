@@ -76,6 +76,24 @@ def get_role(request: Request) -> Any:
     return {"permission": role, "role_name": role, "user": user}
 
 
+@route("GET", "collaborators", "", "write")
+def list_collaborators(request: Request) -> Any:
+    """List everybody with rights of their own here."""
+    state, repo, found = request.state, request.repo, []
+    for person in state.people.values():
+        own = person.admin or person is repo.owner or person.login in repo.roles
+        role = repo.role(person)
+        if own and person.type == "User" and role != "none":
+            rights = {
+                "pull": True,
+                "push": role in ("write", "admin"),
+                "admin": role == "admin",
+            }
+            user = shapes.person(state, person)
+            found.append(user | {"permissions": rights, "role_name": role})
+    return found
+
+
 @route("GET", "commits/{ref}", "contents:read")
 def get_commit(request: Request) -> Any:
     """Return a commit by branch, tag or hash."""

@@ -58,6 +58,36 @@ def put_environment(request: Request) -> Any:
     return _environment(request, made)
 
 
+@route(
+    "POST",
+    "environments/{name}/deployment-branch-policies",
+    "administration:write",
+    "admin",
+)
+def add_branch(request: Request) -> Any:
+    """Let a branch deploy to an environment that asks for named branches."""
+    made = request.repo.environments.get(request.args["name"])
+    if made is None or not (made["deployment_branch_policy"] or {}).get(
+        "custom_branch_policies"
+    ):
+        raise Refusal(404, "Not Found")
+    (name,) = request.need("name")
+    if name in made["branches"]:
+        raise Refusal(303, "The branch policy is there already")
+    made["branches"].append(name)
+    return {"id": request.state.next_id(), "name": name, "type": "branch"}
+
+
+@route("GET", "environments/{name}/deployment-branch-policies", READ)
+def list_branches(request: Request) -> Any:
+    """List the branches that may deploy to an environment."""
+    made = request.repo.environments.get(request.args["name"])
+    if made is None:
+        raise Refusal(404, "Not Found")
+    found = [{"name": name, "type": "branch"} for name in made["branches"]]
+    return {"total_count": len(found), "branch_policies": found}
+
+
 @route("GET", "actions/permissions/workflow", "administration:read", "admin")
 def get_actions(request: Request) -> Any:
     """Return what workflow tokens may do by default."""

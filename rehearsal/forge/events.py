@@ -65,7 +65,19 @@ def _follow(
                 refresh(state, base, issue, pull)
                 pull_request(state, queue, base, issue, "synchronize", token)
         elif (base, pull.base_ref) == (repo, name):
-            refresh(state, base, issue, pull)
+            if git.contains(base.path, after, pull.head_sha):
+                _pushed_past(state, issue, pull, token)
+            else:
+                refresh(state, base, issue, pull)
+
+
+def _pushed_past(state: State, issue: Issue, pull: Pull, token: Token) -> None:
+    """A push brought a proposal's commits to its base: GitHub calls that merged."""
+    issue.state, issue.closed_at = "closed", state.now()
+    pull.merged_at, pull.merged_by = issue.closed_at, token.person
+    pull.merge_sha = pull.head_sha
+    state.record("merged", number=issue.number, sha=pull.merge_sha, title=issue.title,
+                 by=token.person.login)  # fmt: skip
 
 
 def refresh(state: State, repo: Repository, issue: Issue, pull: Pull) -> None:
@@ -198,6 +210,7 @@ def environment(state: State, repo: Repository, name: str) -> Json:
         "reviewers": [],
         "prevent_self_review": False,
         "deployment_branch_policy": None,
+        "branches": [],
         "created_at": state.now(),
     }
     return repo.environments.setdefault(name, new)
@@ -251,9 +264,21 @@ def _start(
         )  # fmt: skip
         if event == "schedule":
             run.payload["schedule"] = _cron(flow)
-        held = event == "pull_request" and token.app == ACTIONS_APP
-        queue.submit(run, flow, held)
+        queue.submit(run, flow, _held(repo, run, token))
     return len(started)
+
+
+def _held(repo: Repository, run: Run, token: Token) -> bool:
+    """Tell whether a person has to let a run start.
+
+    GitHub holds what a run's own token proposes, and a fork's first proposals.
+    """
+    if run.event != "pull_request" or token.app == ACTIONS_APP:
+        return run.event == "pull_request"
+    merged = any(
+        pull.merged_at and issue.user is run.actor for issue, pull in repo.pulls()
+    )
+    return run.fork and repo.role(run.actor) == "read" and not merged
 
 
 def _cron(flow: workflows.Workflow) -> str:

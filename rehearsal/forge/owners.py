@@ -3,13 +3,21 @@
 from fnmatch import fnmatchcase
 
 from . import git
-from .state import Issue, Pull, Repository
+from .state import Issue, Person, Pull, Repository
 
 
 def missing(
-    repository: Repository, issue: Issue, pull: Pull, approvers: set[str]
+    repository: Repository,
+    people: dict[str, Person],
+    issue: Issue,
+    pull: Pull,
+    approvers: set[str],
 ) -> str:
-    """Return the first changed file that its code owners have not approved."""
+    """Return the first changed file that its code owners have not approved.
+
+    Owners who may not write here do not count, as on GitHub.
+    """
+    writers = {k for k, p in people.items() if repository.role(p) in ("write", "admin")}
     base = f"refs/heads/{pull.base_ref}"
     places = ("CODEOWNERS", ".github/CODEOWNERS", "docs/CODEOWNERS")
     text = next((t for p in places if (t := git.show(repository.path, base, p))), b"")
@@ -20,8 +28,8 @@ def missing(
     )
     for name in changed.splitlines():
         owners = next((r[1:] for r in rules if _owns(r[0], name)), [])
-        logins = {owner.lstrip("@") for owner in owners} - {issue.user.login}
-        if owners and not logins & approvers:
+        logins = {owner.lstrip("@") for owner in owners} & writers
+        if logins and not (logins - {issue.user.login}) & approvers:
             return f"Waiting on code owner review from {' '.join(owners)} ({name})."
     return ""
 

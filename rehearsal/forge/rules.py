@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from . import git, owners
-from .state import Issue, Json, Pull, Repository, Token
+from .state import Issue, Json, Person, Pull, Repository, Token
 
 if TYPE_CHECKING:
     from .smart_http import Update
@@ -131,14 +131,16 @@ def check(repository: Repository, sha: str, wanted: Json) -> str:
     return "success" if found else "expected"
 
 
-def refuse_merge(repository: Repository, issue: Issue, pull: Pull) -> str:
+def refuse_merge(
+    repository: Repository, people: dict[str, Person], issue: Issue, pull: Pull
+) -> str:
     """Return why a pull request may not be merged now, or nothing."""
     for _, rule in active(repository, f"refs/heads/{pull.base_ref}"):
         parameters: dict[str, Any] = rule.get("parameters", {})
         if rule["type"] == "required_status_checks":
             sentence = _checks(repository, pull, parameters)
         elif rule["type"] == "pull_request":
-            sentence = _reviews(repository, issue, pull, parameters)
+            sentence = _reviews(repository, people, issue, pull, parameters)
         else:
             continue
         if sentence:
@@ -163,7 +165,13 @@ def _checks(repository: Repository, pull: Pull, parameters: Json) -> str:
     return ""
 
 
-def _reviews(repository: Repository, issue: Issue, pull: Pull, parameters: Json) -> str:
+def _reviews(
+    repository: Repository,
+    people: dict[str, Person],
+    issue: Issue,
+    pull: Pull,
+    parameters: Json,
+) -> str:
     """Return what is missing of the required reviews."""
     latest: dict[str, Json] = {}
     for review in pull.reviews:
@@ -186,5 +194,5 @@ def _reviews(repository: Repository, issue: Issue, pull: Pull, parameters: Json)
     if parameters.get("require_last_push_approval") and not others:
         return "The most recent push must be approved by someone else."
     if parameters.get("require_code_owner_review"):
-        return owners.missing(repository, issue, pull, approvers)
+        return owners.missing(repository, people, issue, pull, approvers)
     return ""

@@ -6,6 +6,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from . import act, events, processes, workspace
@@ -133,6 +134,8 @@ class Queue:
             blocked = {
                 j for j in workflow.jobs if gates.keys() & {j, *workflow.needs(j)}
             }
+            closed = self._closed(run, workflow, repository)
+            blocked |= {j for j in workflow.jobs if closed & {j, *workflow.needs(j)}}
             call = workspace.prepare(self, run, workflow, repository, blocked)
         begun, outcome = time.monotonic(), act.Outcome()
         try:
@@ -147,9 +150,13 @@ class Queue:
             run.summary += outcome.summary
             run.outputs = outcome.outputs | run.outputs
             run.jobs = done | run.jobs
+            for job in closed & reached:
+                run.jobs[job] = "failure"
+                with run.log_path.open("a", encoding="utf-8") as log:
+                    log.write(f"[{job}] {run.ref} may not deploy to its environment\n")
             if outcome.code and "failure" not in run.jobs.values():
                 run.jobs["act"] = "failure"
-            run.waiting = sorted({gates[j] for j in gates.keys() & reached})
+            run.waiting = sorted({gates[j] for j in gates.keys() & reached - closed})
             if run.waiting and run.conclusion is None:
                 run.status = "waiting"
                 self.tell(run)
@@ -167,6 +174,19 @@ class Queue:
             if environment["reviewers"] and name not in self.approved[run.id]:
                 gates[job] = name
         return gates
+
+    def _closed(self, run: Run, workflow: Workflow, repository: Repository) -> set[str]:
+        """Return the jobs whose environment is not open to the run's branch."""
+        closed = set()
+        for job, name in workflow.environments(run.payload.get("inputs") or {}).items():
+            about = events.environment(self.state, repository, name)
+            custom = (about["deployment_branch_policy"] or {}).get(
+                "custom_branch_policies"
+            )
+            names = (f"refs/heads/{branch}" for branch in about["branches"])
+            if custom and not any(fnmatchcase(run.ref, each) for each in names):
+                closed.add(job)
+        return closed
 
     def _finish(self, run: Run) -> None:
         """Close a run: its checks, its token, and whatever waits for its end."""

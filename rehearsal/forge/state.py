@@ -111,6 +111,8 @@ class Run:
     waiting: list[str] = field(default_factory=list)  # environments
     outputs: Json = field(default_factory=dict)  # job id -> step id -> its outputs
     token: str = ""
+    permissions: dict[str, str] = field(default_factory=dict)  # of its token
+    secrets: list[str] = field(default_factory=list)  # names of those it was given
     summary: str = ""
     updated_at: str = ""
 

@@ -105,7 +105,9 @@ def _secrets(
         run.token = state.mint(
             bot, "ghs", permissions=granted, repository=run.repository, app=ACTIONS_APP
         ).value
-        state.record("token", run=run.id, permissions=granted)
+        run.permissions = granted
+        run.secrets = [] if run.fork else sorted(repository.secrets)
+        state.record("token", run=run.id, permissions=granted, secrets=run.secrets)
     return {**({} if run.fork else repository.secrets), "GITHUB_TOKEN": run.token}
 
 
