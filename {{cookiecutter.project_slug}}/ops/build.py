@@ -117,7 +117,9 @@ def reproduce() -> list[str]:
         env = {k: v for k, v in os.environ.items() if not SECRET.search(k)}
         env |= {"DVC_SITE_CACHE_DIR": site, "DVC_NO_ANALYTICS": "1"}
         env.setdefault("OMP_NUM_THREADS", "1")
-        command = [sys.executable, "-m", "dvc", "repro", "--no-run-cache"]
+        # What was pulled lies in its place, not in DVC's cache: --allow-missing.
+        options = ("--no-run-cache", "--allow-missing")
+        command = [sys.executable, "-m", "dvc", "repro", *options]
         run = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
         stages = []
         for line in run.stdout or ():

@@ -11,7 +11,9 @@ from typing import Any
 MARKER = "<!-- validation report -->"
 LIMIT = 65_000  # characters; GitHub takes 65,536
 TABLE = 8  # rows a reviewer reads
-PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.+=%/≥≤")
+PLAIN = set(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.+=%/≥≤…→·–’"
+)
 VERDICTS = {
     "ready": "✅ Ready to merge",
     "decide": "🟡 Needs one step before it can merge",
@@ -22,11 +24,17 @@ Facts = Mapping[str, Any]
 
 
 def text(value: object, limit: int = 120) -> str:
-    """Return a stranger's text as inert Markdown: no markup, link, mention or break."""
-    words = " ".join(str(value).split())
-    cut = words if len(words) <= limit else words[: limit - 1] + "…"
-    safe = "".join(map(_inert, cut, f"{cut[1:]} ", f" {cut[:-1]}"))
-    return safe.replace("www.", "www&#46;")
+    """Return a stranger's text as inert Markdown: no markup, link, mention or break.
+
+    At most ``limit`` letters, and at most three times as many once made inert.
+    """
+    words = " ".join(str(value)[: limit * 10].split())
+    marks = list(map(_inert, words, f"{words[1:]} ", f" {words[:-1]}"))
+    shown = min(len(marks), limit)
+    while sum(map(len, marks[:shown])) > 3 * limit:
+        shown -= 1
+    cut = "…" if shown < len(marks) else ""
+    return "".join(marks[:shown]).replace("www.", "www&#46;") + cut
 
 
 def code(value: object, limit: int = 80) -> str:
@@ -64,7 +72,8 @@ def render(facts: Facts) -> str:
             break
         parts.append(section)
         room -= len(section) + 2
-    return "\n\n".join([*parts, foot])[:LIMIT]
+    body = "\n\n".join(parts)[: LIMIT - len(foot) - 2]
+    return f"{body}\n\n{foot}"
 
 
 def _inert(letter: str, after: str, before: str) -> str:
@@ -134,12 +143,8 @@ def _check(check: Facts) -> list[str]:
 
 def _alert(facts: Facts) -> str:
     """A caution for what a person has to look at; nothing when there is nothing."""
-    lines = [f"> {line}" for line in facts.get("cautions") or []]
-    return (
-        "\n>\n".join(["> [!CAUTION]", *lines]).replace("]\n>\n", "]\n", 1)
-        if (lines)
-        else ""
-    )
+    lines = [f"> {line}" for line in facts.get("cautions") or []][:5]
+    return "> [!CAUTION]\n" + "\n>\n".join(lines) if lines else ""
 
 
 def _sections(facts: Facts) -> list[str]:

@@ -91,6 +91,7 @@ def say(proposal: Proposal, facts: Facts) -> None:
     body = report.render(facts)
     address = github.sticky_comment(proposal.number, report.MARKER, body)
     github.summary(body)
-    words = str(facts["verdict"])
+    step = f"Passed. {facts.get('next')}".replace("`", "")
+    words = step if facts["state"] == "decide" else str(facts["verdict"])
     github.status(proposal.head_sha, CONTEXT, STATES[facts["state"]], words, address)
     print(f"{facts['state']}: {words}\n{address}")

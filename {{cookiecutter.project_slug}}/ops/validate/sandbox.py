@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ops.validate.gates import Refused
 
-ROOT = Path(__file__).resolve().parents[2]
 MEMORY = 6_000_000_000  # bytes of address space; a million rows need about two
 SECONDS = 300
 LARGEST = 1_000_000_000  # bytes of any one file it may write
@@ -33,7 +32,6 @@ def run(check: str, module: str, *arguments: str | Path) -> None:
     try:
         done = subprocess.run(
             command,
-            cwd=ROOT,
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -13,8 +13,6 @@ from ops.validate import artifact, gates, identity, proposal, publish, verdict
 from ops.validate.gates import Refused
 from ops.validate.verdict import ERRORS, Case, Facts
 
-BUILD = ("stages_run", "restored", "seconds", "committed_lock_sha256")
-
 
 def run() -> None:
     """Judge a pull request; whatever happens, its author sees why."""
@@ -64,7 +62,11 @@ def _judge(found: proposal.Proposal) -> None:
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
         changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
         facts["cautions"] = _cautions(changed, build["base_sha"], read)
-        facts["build"] = {key.replace("_", " "): build[key] for key in BUILD}
+        facts["build"] = {
+            "stages run": ", ".join(map(str, build["stages_run"])) or "none",
+            "restored": "yes, CI built it before" if build["restored"] else "no",
+            "seconds": build["seconds"],
+        }
         publish.say(found, facts)
 
 

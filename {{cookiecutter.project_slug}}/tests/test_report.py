@@ -1,0 +1,173 @@
+"""The report: verdict first, few words, and nothing that a stranger wrote is markup."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops import report
+
+HOSTILE = [
+    "@octocat",
+    "a|b",
+    "`code`",
+    "<script>alert(1)</script>",
+    "[x](https://evil.example)",
+    "![x](https://evil.example/p.png)",
+    "https://evil.example",
+    "www.evil.example",
+    "#1",
+    "owner/repo#1",
+    "**bold** _it_ ~~no~~",
+    "line\nbreak\r\n| a | b |",
+    "```mermaid\ngraph TD; A-->B\n```",
+    "--> -->",
+    "</details>",
+    "<!-- validation report -->",
+    "\\`",
+    "&lt;b&gt;",
+    ":smile:",
+    "\u202eevil\u200b",
+    "x" * 100_000,
+]
+CHECK = {
+    "name": "ROC AUC",
+    "passed": True,
+    "value": "0.7",
+    "limit": "≥ 0.6",
+    "why": "good enough",
+    "gate": True,
+}
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    """Return the facts of a challenger that passed."""
+    bins = [
+        {
+            "low": n / 10,
+            "high": (n + 1) / 10,
+            "rows": 9,
+            "predicted": 0.1,
+            "observed": 0.2,
+        }
+        for n in range(5)
+    ]
+    return {
+        "state": "ready",
+        "verdict": "Every check passed.",
+        "next": "review and merge.",
+        "headline": {
+            "champion": 0.63,
+            "challenger": 0.7,
+            "difference": 0.07,
+            "low": 0.06,
+            "high": 0.08,
+            "confidence": 0.95,
+        },
+        "checks": [CHECK],
+        "metrics": [
+            {"name": "Brier", "champion": 0.2, "challenger": 0.1, "better": "lower"}
+        ],
+        "calibration": {"champion": bins[:4], "challenger": bins},
+        "rows": {"rows held out": "12"},
+        "params": [["columns", "a", "b"]],
+        "build": {"stages run": "train"},
+        "manifest_sha256": "a" * 64,
+        "data_sha256": "b" * 64,
+        "head_sha": "c" * 40,
+        "rules_sha": "d" * 40,
+        "pull_request": 7,
+        "run_url": "https://github.com/o/r/actions/runs/1",
+        **changes,
+    }
+
+
+def test_the_verdict_comes_first_and_the_manifest_stands_in_full() -> None:
+    body = report.render(facts())
+    assert body.startswith("## ✅ Ready to merge\n\nEvery check passed.\n\n**Next:**")
+    assert "ROC AUC 0.6300 → **0.7000** · +0.0700 (95% interval +0.0600" in body
+    assert re.findall(r"manifest: `([0-9a-f]{64})`", body) == ["a" * 64]
+    order = ["## ", "ROC AUC 0.63", "| Check |", "<details>", "---\n\n<sub>"]
+    assert sorted(order, key=body.index) == order
+
+
+@pytest.mark.parametrize("state", ["ready", "decide", "blocked"])
+def test_words_stand_beside_every_icon(state: str) -> None:
+    checks = [CHECK, {**CHECK, "passed": state != "blocked"}]
+    for line in report.render(facts(state=state, checks=checks)).splitlines():
+        for icon in "✅⛔🟡":
+            assert f"{icon} |" not in line and not line.endswith(icon)
+
+
+def test_the_table_has_at_most_eight_rows_and_failures_come_first() -> None:
+    checks = [{**CHECK, "name": f"check {n}"} for n in range(20)]
+    checks[15]["passed"] = False
+    head = report.render(facts(checks=checks)).split("<details>")[0]
+    rows = [line for line in head.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == 8 and "check 15" in rows[0] and "13 of 13" in rows[-1]
+
+
+def test_more_failures_than_rows_are_not_called_passed() -> None:
+    checks = [{**CHECK, "passed": False} for _ in range(12)]
+    head = report.render(facts(checks=checks)).split("<details>")[0]
+    assert "| ⛔ failed | Other checks | 0 of 5 |" in head
+
+
+def test_an_alert_appears_only_when_there_is_a_caution() -> None:
+    assert "[!CAUTION]" not in report.render(facts())
+    body = report.render(facts(cautions=["first", "second"]))
+    assert "> [!CAUTION]\n> first\n>\n> second\n" in body
+
+
+def test_without_a_champion_it_says_so() -> None:
+    headline = {**facts()["headline"], "champion": None}
+    assert "(no champion yet)" in report.render(facts(headline=headline))
+
+
+def test_only_bins_that_both_have_are_drawn_and_all_are_listed() -> None:
+    body = report.render(facts())
+    assert body.count("  line [") == 3
+    assert all(line.count(",") == 3 for line in re.findall(r"line \[.*\]", body))
+    assert "| 0.4 to 0.5 | 0 | none | none | 9 | 0.100 | 0.200 |" in body
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_hostile_text_is_inert(words: str) -> None:
+    inert = report.text(words)
+    assert not re.search(r"[|`<>\[\]*_~\\\n\r\"']|@\w|(?<!&)#\d|https?:/|www\.", inert)
+    assert len(inert) <= 361
+    places = facts(
+        verdict=words,
+        params=[[words, words, words]],
+        build={words: words},
+        checks=[{**CHECK, "name": words, "value": words, "limit": words, "why": words}],
+    )
+    plain = facts(verdict="v", params=[["p", "p", "p"]], build={"b": "b"})
+    body, calm = report.render(places), report.render(plain)
+    for mark in ("```", "<details>", "</details>", "<!--", "<script", "\n|", "\n#"):
+        assert body.count(mark) == calm.count(mark), mark
+    assert "@octocat" not in body and "https://evil" not in body
+
+
+@given(st.text())
+def test_no_text_gets_out_of_its_cell(words: str) -> None:
+    inert = report.text(words)
+    assert not re.search(r"[|`<>\[\]*_~\\\n\r]|@\w|(?<!&)#\d|https?:/", inert)
+    assert inert.count("&") == len(re.findall(r"&#\d+;", inert))
+
+
+@pytest.mark.parametrize("rows", [10, 2_000, 50_000])
+def test_it_never_outgrows_a_comment(rows: int) -> None:
+    params = [[f"setting {n}", "|" * 80, "@" * 80] for n in range(rows)]
+    body = report.render(facts(params=params))
+    assert len(f"{report.MARKER}\n{body}") < 65_536
+    assert ("Cut here" in body) is (rows > 10)
+    assert "manifest: `" in body and body.count("<details>") == body.count("</details>")
+
+
+def test_a_long_verdict_and_many_cautions_do_not_push_the_footer_out() -> None:
+    many = {"cautions": [report.code("x" * 1000) * 10] * 200}
+    body = report.render(facts(verdict="word " * 50_000, **many))
+    assert len(body) < 65_536 and "manifest: `" in body
