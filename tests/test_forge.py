@@ -832,3 +832,40 @@ def test_an_environment_may_be_closed_to_a_branch(world: World) -> None:
         run = world.run("deploy")
         assert (run.jobs["staging"], run.conclusion) == (expected, expected)
         assert ("  | staging v1" in world.log("deploy")) is (expected == "success")
+
+
+def test_two_workers_overlap_workflows_but_never_one_with_itself(
+    tmp_path: Path, tools: Path
+) -> None:
+    wait = JOB_OF.replace("STEP", "sleep 1; date +%s%N > $FORGE_ARTIFACTS/end")
+    with Forge(tmp_path / "forge", tools, workers=2) as forge:
+        world = World(forge, tmp_path, ())
+        flows = {f".github/workflows/{n}.yml": f"name: {n}{wait}" for n in "ab"}
+        world.write("boss", flows)
+        world.git("boss", "push", "-q", "origin", "HEAD:main")
+        world.write("boss", {"x": "1"})
+        world.git("boss", "push", "-q", "origin", "HEAD:main")
+        forge.wait()
+        assert [r.conclusion for r in forge.runs] == ["success"] * 4
+    lines = (tmp_path / "forge/events.jsonl").read_text().splitlines()
+    seen = [e for e in map(json.loads, lines) if e["kind"] == "run"]
+    busy: list[str] = []
+    most = 0
+    for entry in seen:
+        if entry["status"] == "in_progress":
+            assert entry["workflow"] not in busy
+            busy.append(entry["workflow"])
+        elif entry["status"] == "completed":
+            busy.remove(entry["workflow"])
+        most = max(most, len(busy))
+    assert most == 2
+
+
+JOB_OF = """
+on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - run: STEP
+"""

@@ -1,4 +1,16 @@
-"""A small local stand-in for GitHub: Git, the REST API, and workflows through act."""
+"""A small local stand-in for GitHub: Git, the REST API, and workflows through act.
+
+Where it is not like GitHub, on purpose:
+
+- one token serves all jobs of a run: the union of what they ask for;
+- reading needs its scope even in a public repository, as in a private one;
+- ``PUT pulls/N/merge`` holds for administrators too; only pushes can be let past;
+- ``concurrency`` groups are not evaluated: runs of one workflow never overlap, and
+  ``cancel-in-progress`` counts within one pull request;
+- an approval cuts a run in two calls of act: finished jobs give their outputs again;
+- job environments have no deployment, secrets or variables of their own;
+- an app proves itself with its key, not with a JWT signed by it.
+"""
 
 from .forge import Forge
 from .state import Refusal, Run

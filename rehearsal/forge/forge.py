@@ -34,22 +34,24 @@ class Forge:
     """A GitHub of its own under ``home``; use it in a ``with`` statement.
 
     ``tools`` is the folder put first on every runner's PATH: act, gh, python, uv.
+    ``workers`` is how many runs may be in progress at a time.
     """
 
-    def __init__(self, home: Path, tools: Path) -> None:
+    def __init__(self, home: Path, tools: Path, workers: int = 1) -> None:
         """Open both doors and start the worker."""
         self.home = Path(home).absolute()
         for name in ("runs", "git", "gh"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
         self.tools = Path(tools).absolute()
         self.state = State(self.home)
-        self.queue = Queue(self.state, self.tools, self._gh_config)
+        self.queue = Queue(self.state, self.tools, self._gh_config, workers)
         # a Unix socket's path has at most 107 bytes, a home may have more
         self._folder = tempfile.TemporaryDirectory(prefix="forge-")
         self.socket = Path(self._folder.name) / "api"
         self._doors = Doors(self.state, self.queue, self.socket)
         self.state.url = self._doors.url
-        self.queue.thread.start()
+        for thread in self.queue.threads:
+            thread.start()
         atexit.register(self.close)
 
     def __enter__(self) -> "Forge":

@@ -17,10 +17,14 @@ ORDER = ("failure", "cancelled", "success")  # the worst result names the run's
 
 
 class Queue:
-    """Runs what is queued, in order, in one worker thread."""
+    """Runs what is queued, in order; two runs of one workflow never overlap."""
 
     def __init__(
-        self, state: State, tools: Path, gh_config: Callable[[Path], None]
+        self,
+        state: State,
+        tools: Path,
+        gh_config: Callable[[Path], None],
+        workers: int,
     ) -> None:
         """``tools`` is the folder put first on PATH; ``gh_config`` writes gh's."""
         self.state, self.tools, self.gh_config = state, tools, gh_config
@@ -28,7 +32,9 @@ class Queue:
         self.workflows: dict[int, Workflow] = {}
         self.approved: dict[int, set[str]] = {}
         self.stopped = False
-        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.threads = [
+            threading.Thread(target=self._work, daemon=True) for _ in range(workers)
+        ]
 
     def submit(self, run: Run, workflow: Workflow, held: bool) -> None:
         """Queue a run, or hold it until somebody approves it."""
@@ -92,8 +98,9 @@ class Queue:
         with self.state.changed:
             self.state.changed.notify_all()
         processes.end(f"{self.mark}-")
-        if self.thread.is_alive():
-            self.thread.join(timeout=5)
+        for thread in self.threads:
+            if thread.is_alive():
+                thread.join(timeout=5)
         processes.end(f"{self.mark}-")
 
     def _supersede(self, run: Run, workflow: Workflow) -> None:
@@ -109,21 +116,27 @@ class Queue:
         """Take the oldest queued run, again and again."""
         while True:
             with self.state.changed:
-                queued = [r for r in self.state.runs if r.status == "queued"]
                 if self.stopped:
                     return
-                if not queued:
+                if (run := self._next()) is None:
                     self.state.changed.wait()
                     continue
-                queued[0].status = "in_progress"
-                self.tell(queued[0])
+                run.status = "in_progress"
+                self.tell(run)
             try:
-                self._run(queued[0])
+                self._run(run)
             except Exception:  # the forge's own fault: shown in the log, never lost
-                with queued[0].log_path.open("a") as log:
+                with run.log_path.open("a") as log:
                     log.write(traceback.format_exc())
-                queued[0].jobs["forge"] = "failure"
-                self._finish(queued[0])
+                run.jobs["forge"] = "failure"
+                self._finish(run)
+
+    def _next(self) -> Run | None:
+        """Return the oldest queued run of a workflow that is not running already."""
+        runs = self.state.runs
+        busy = {(r.repository, r.path) for r in runs if r.status == "in_progress"}
+        queued = (r for r in runs if r.status == "queued")
+        return next((r for r in queued if (r.repository, r.path) not in busy), None)
 
     def _run(self, run: Run) -> None:
         """Run the jobs that may start now; then finish, or wait for an approval."""
