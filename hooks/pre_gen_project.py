@@ -17,8 +17,7 @@ RULES = {  # answer: (longest, pattern, what to type instead)
     "project_slug": (
         40,
         RESERVED + r"[a-z](-?[a-z0-9])+",
-        "lower-case letters, digits and single hyphens, such as flight-delays, "
-        "and not the name of one of the project's folders or of a device",
+        "lower-case letters, digits and single hyphens, and no reserved name",
     ),
     "description": (
         200,
@@ -35,9 +34,7 @@ ANSWERS = {
     "github_owner": "{{ (cookiecutter.github_owner | jsonify)[1:-1] }}",
     "storage_url": "{{ (cookiecutter.storage_url | jsonify)[1:-1] }}",
 }
-
 for name, (longest, pattern, instead) in RULES.items():
-    answer = ANSWERS[name]
-    if len(answer) > longest or not re.fullmatch(pattern, answer):
-        at_most = f"at most {longest} characters"
-        sys.exit(f"{name} cannot be {answer[:80]!a}: type {instead} ({at_most}).")
+    if len(ANSWERS[name]) > longest or not re.fullmatch(pattern, ANSWERS[name]):
+        instead += f" (at most {longest} characters)"
+        sys.exit(f"{name} cannot be {ANSWERS[name][:80]!a}: type {instead}.")

@@ -30,7 +30,7 @@ def dotted(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Return the modules that a file imports; `from a import b` gives a.b if it is one."""
+    """Return the modules that a file imports; `from a import b` may be a.b."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
