@@ -4,6 +4,7 @@ Facts in, text out. Whatever a person or a data set wrote passes through `text`;
 charts hold nothing but our own words and numbers.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,11 @@ TABLE = 8  # rows a reviewer reads
 PLAIN = set(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.+=%/≥≤…→·–’"
 )
+COLOURS = {  # of lines, with their names
+    "ideal": ("#8c959f", "grey"),
+    "champion": ("#0969da", "blue"),
+    "challenger": ("#bc4c00", "orange"),
+}
 VERDICTS = {
     "ready": "✅ Ready to merge",
     "decide": "🟡 Needs one step before it can merge",
@@ -128,7 +134,7 @@ def _checks(facts: Facts) -> str:
     rows = [_check(c) for c in shown[: TABLE - 1]]
     if rest:
         good = sum(c["passed"] for c in rest)
-        word = "✅ passed" if good == len(rest) else "⛔ failed"
+        word = "✅&nbsp;passed" if good == len(rest) else "⛔&nbsp;failed"
         value = f"{good} of {len(rest)}"
         rows.append([word, "Other checks", value, "all", "listed under Checks"])
     return table(["", "Check", "Found", "Allowed", "Meaning"], rows) if rows else ""
@@ -136,7 +142,7 @@ def _checks(facts: Facts) -> str:
 
 def _check(check: Facts) -> list[str]:
     """One row of the table of checks."""
-    word = "✅ passed" if check["passed"] else "⛔ failed"
+    word = "✅&nbsp;passed" if check["passed"] else "⛔&nbsp;failed"
     cells = (text(check[key], 200) for key in ("name", "value", "limit", "why"))
     return [word, *cells]
 
@@ -189,19 +195,23 @@ def _chart(lows: Sequence[float], sides: Mapping[str, Mapping[float, Facts]]) ->
     lines = {"ideal": [(first[low]["low"] + first[low]["high"]) / 2 for low in lows]}
     for who, side in sides.items():
         lines[who] = [side[low]["observed"] for low in lows]
-    names = ", ".join(f"{number} {who}" for number, who in enumerate(lines, 1))
+    colours = [COLOURS[who] for who in lines]
+    palette = ", ".join(shade for shade, _ in colours)
+    style = {"themeVariables": {"xyChart": {"plotColorPalette": palette}}}
+    legend = ", ".join(f"{who} {COLOURS[who][1]}" for who in lines)
     axis = ", ".join(f'"{_span(first[low])}"' for low in lows)
     top = math.ceil(max(map(max, lines.values())) * 10 + 1e-9) / 10
     chart = [
         "```mermaid",
+        f"%%{{init: {json.dumps(style)}}}%%",
         "xychart-beta",
-        f'  title "Calibration: share observed ({names})"',
+        f'  title "Calibration: {legend}"',
         f'  x-axis "probability predicted" [{axis}]',
         f'  y-axis "share observed" 0 --> {top:.1f}',
         *(f"  line [{', '.join(f'{v:.3f}' for v in line)}]" for line in lines.values()),
         "```",
     ]
-    return "\n".join(chart) + f"\n\n*Lines in order: {names}.*\n\n"
+    return "\n".join(chart) + "\n\n"
 
 
 def _span(row: Facts) -> str:
@@ -240,8 +250,15 @@ def _pairs(pairs: Mapping[str, object] | None) -> str:
 
 def _params(params: Sequence[Sequence[object]] | None) -> str:
     """Name, champion's value, challenger's value."""
-    rows = [[code(name), code(old), code(new)] for name, old, new in params or []]
+    rows = [
+        [code(n), *(code(_plain(v), 300) for v in pair)] for n, *pair in params or []
+    ]
     return table(["Setting", "Champion", "Challenger"], rows) if rows else ""
+
+
+def _plain(value: object) -> object:
+    """Return a list of settings as people write one."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _reproduce(facts: Facts) -> str:

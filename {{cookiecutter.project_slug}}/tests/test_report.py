@@ -112,7 +112,7 @@ def test_the_table_has_at_most_eight_rows_and_failures_come_first() -> None:
 def test_more_failures_than_rows_are_not_called_passed() -> None:
     checks = [{**CHECK, "passed": False} for _ in range(12)]
     head = report.render(facts(checks=checks)).split("<details>")[0]
-    assert "| ⛔ failed | Other checks | 0 of 5 |" in head
+    assert "| ⛔&nbsp;failed | Other checks | 0 of 5 |" in head
 
 
 def test_an_alert_appears_only_when_there_is_a_caution() -> None:

@@ -84,6 +84,8 @@ def compared(difference: float, low: float, high: float, gates: Gates) -> Check:
         why = f"worse than the champion, but by less than {gates.margin}"
     elif passed:
         why = "no significant difference to the champion"
+    elif high < -gates.margin:
+        why = f"worse than the champion by more than {gates.margin}"
     elif high < 0:
         why = f"worse than the champion, possibly by more than {gates.margin}"
     else:
@@ -133,4 +135,4 @@ def size(count: int, gates: Gates) -> Check:
     passed = megabytes <= gates.model_max_mb
     why = "fits the budget" if passed else "the model file is over its budget"
     limit = f"≤ {gates.model_max_mb:g} MB"
-    return Check("Model size", passed, f"{megabytes:.2f} MB", limit, why, True)
+    return Check("Model size", passed, f"{megabytes:.3g} MB", limit, why, True)

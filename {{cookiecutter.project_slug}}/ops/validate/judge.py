@@ -65,17 +65,19 @@ def judge(
     if champion:
         compared = _after(holdout, contract.time, champion)
     into["rows"] = _described(rows, holdout, compared, contract)
-    checks.append(gates.rows(len(compared), rules))
-    if not checks[-1].passed:
+    enough = gates.rows(len(compared), rules)
+    if not enough.passed:
+        checks.append(enough)
         return
     y = compared[contract.target].to_numpy()
     new, golden = scores(folder / "challenger", manifest, compared, contract)
-    checks.append(gates.export(manifest["parity"], golden, rules))
-    checks.append(gates.size(manifest["model"]["bytes"], rules))
     old = None
     if champion:
         old, _ = scores(folder / "champion", champion, compared, contract)
     _measure(into, y, old, new, rules)
+    checks.append(gates.export(manifest["parity"], golden, rules))
+    checks.append(gates.size(manifest["model"]["bytes"], rules))
+    checks.append(enough)
     bins = settings(params, "evaluate")["bins"]
     sides = {"champion": old, "challenger": new}
     into["calibration"] = {
