@@ -9,6 +9,8 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
+# Modules compiled again at each start would double the time of everything.
+unexport PYTHONDONTWRITEBYTECODE
 # A cache inside the template's folder would end up in somebody's project.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/cache/python
 export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
@@ -45,7 +47,7 @@ setup: .venv/ready
 		{ echo "Python 3.11 or newer is needed: type make PYTHON=python3.12, say." >&2; exit 1; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet uv==0.13.9
-	@uv pip sync --quiet --python .venv --require-hashes --compile-bytecode requirements/dev.txt
+	@uv pip sync --quiet --python .venv --require-hashes requirements/dev.txt
 	@touch $@
 
 # One resolution for all: this repository's environment and every group of the template.

@@ -20,7 +20,7 @@ def main() -> None:
         (*quiet, "venv", "--python", sys.executable, "--allow-existing", home),
         check=True,
     )
-    sync = ("pip", "sync", "--python", home, "--require-hashes", "--compile-bytecode")
+    sync = ("pip", "sync", "--python", home, "--require-hashes")
     subprocess.run((*quiet, *sync, *files), check=True)
     with open(os.environ["GITHUB_PATH"], "a", encoding="utf-8") as path:
         path.write(f"{home / 'bin'}\n")
