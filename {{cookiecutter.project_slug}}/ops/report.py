@@ -22,6 +22,7 @@ COLOURS = {  # of lines, with their names
 }
 VERDICTS = {
     "ready": "✅ Ready to merge",
+    "here": "✅ Passes here",
     "decide": "🟡 Needs one step before it can merge",
     "blocked": "⛔ Blocked",
 }
@@ -62,7 +63,7 @@ def details(title: str, body: str) -> str:
 def render(facts: Facts) -> str:
     """Return the report, without its marker, under GitHub's limit.
 
-    ``facts`` holds: state (ready, decide, blocked), verdict (sentences), next
+    ``facts`` holds: state (of VERDICTS), verdict (sentences), next
     (Markdown, what to do), headline, checks, cautions, metrics, calibration, rows,
     params, build, manifest_sha256, data_sha256, head_sha, rules_sha, run_url; all
     but state and verdict may be absent.

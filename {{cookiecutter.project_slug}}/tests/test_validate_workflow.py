@@ -269,7 +269,11 @@ def test_here_it_judges_what_is_in_build(
     monkeypatch.chdir(runner)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     assert local.run() is True
-    assert (runner / "build" / "report.md").read_text() == capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith("## ✅ Passes here") and "main's decide" in (
+        printed.replace("&#39;", "'")
+    )
+    assert (runner / "build" / "report.md").read_text() == printed
     gates = (runner / "params.yaml").read_text()
     (runner / "params.yaml").write_text(gates.replace("min: 0.6", "min: 0.9"))
     assert local.run() is False

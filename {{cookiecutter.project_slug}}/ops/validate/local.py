@@ -25,8 +25,10 @@ def run() -> bool:
         raw = identity.raw_data(Path("dvc.lock").read_bytes(), lock.pointers())
         case.raw = Path(raw.path)
         verdict.consider(case)
-        facts = verdict.facts(case, "ready" if case.passed else "blocked")
-        facts["verdict"] += " Judged here, by the rules of this working tree."
+        facts = verdict.facts(case, "here" if case.passed else "blocked")
+        facts["verdict"] += (
+            " By the rules of this working tree; in a pull request main's decide."
+        )
         body = report.render(facts)
     Path("build", "report.md").write_text(body + "\n", encoding="utf-8")
     github.summary(body)
