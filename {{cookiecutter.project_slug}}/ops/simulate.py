@@ -88,12 +88,17 @@ def send(url: str, batches: Iterator[list[dict[str, Any]]], total: int) -> int:
     return answered
 
 
+def labelled(path: Path) -> set[str]:
+    """Return the ids in the file of labels; none if there is no file yet."""
+    if not path.exists():
+        return set()
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["id"] for row in csv.DictReader(file)}
+
+
 def add_labels(path: Path, due: pd.DataFrame, contract: Contract) -> int:
     """Append the labels that the file lacks and return how many those are."""
-    known: set[str] = set()
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            known = {row["id"] for row in csv.DictReader(file)}
+    known = labelled(path)
     new = due[~due[contract.id].isin(known)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
@@ -137,8 +142,10 @@ def _simulate(args: argparse.Namespace) -> None:
     batches = requests(rows, contract, args.batch)
     answered = send(args.url, batches, len(rows))
     delay = timedelta(days=args.label_delay)
-    late = span(table, contract.time, start - delay, start)  # due since the last call
-    due = pd.concat([late, rows])
+    known = table[table[contract.id].isin(labelled(args.labels))]
+    # Events of earlier calls whose labels were not due then.
+    since = known[contract.time].max() if len(known) else start
+    due = pd.concat([span(table, contract.time, since, start), rows])
     due = due[due[contract.time] < end - delay]
     written = add_labels(args.labels, due, contract)
     waiting = int((rows[contract.time] >= end - delay).sum())

@@ -60,7 +60,9 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
         except FeedError as error:  # a log that is mostly rubbish is a broken feed
             window = Window(Evidence(0, broken=str(error)))
     decision: Decision = decide(window.evidence, allowed)
-    found = record.build(known.version, known.manifest_sha256, window, decision, allowed)
+    found = record.build(
+        known.version, known.manifest_sha256, window, decision, allowed
+    )
     found |= {"run_url": github.run_url(), "time": _now()}
     return found, page.page(found, window.html)
 
@@ -114,6 +116,8 @@ def main() -> None:
     except MISTAKES as error:
         raise github.fail(str(error)) from error
     print(f"{found['sentence']} ({PAGE})")
+    if found["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
+        print(f"::warning::{found['sentence']}")  # nothing will follow by itself
     if found["decision"] == "stop":
         raise github.fail(str(found["sentence"]))
 

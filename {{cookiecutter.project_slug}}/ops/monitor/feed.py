@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL = 0.99  # share of missing values from which a column says nothing
+FEWEST = 100  # rows that say whether a column still has values
 SOME = 0.5  # share of missing values up to which the reference did say something
 
 
@@ -65,11 +66,16 @@ def known_categories(table: pd.DataFrame, contract: Contract) -> pd.Series:
 def silent_columns(
     table: pd.DataFrame, reference: pd.DataFrame, contract: Contract
 ) -> list[str]:
-    """Return the columns that are (all but) empty now and were not in the reference."""
+    """Return the columns that are (all but) empty now and were not in the reference.
+
+    Now is the newest tenth of the rows: a feed that has just broken is still full of
+    yesterday's values.
+    """
+    newest = table.tail(max(len(table) // 10, FEWEST))
     return [
         name
         for name in contract.columns
-        if missing_share(table[name]) >= ALL and missing_share(reference[name]) <= SOME
+        if missing_share(newest[name]) >= ALL and missing_share(reference[name]) <= SOME
     ]
 
 

@@ -39,11 +39,10 @@ def harvest(
             "contract.yaml): make the next training data by hand"
         )
     past = check(old, contract)
-    checked = feed.quarantine(labelled, contract)
+    checked = feed.quarantine(labelled.drop_duplicates(contract.id), contract)
     known = feed.known_categories(checked.good, contract)
     fresh = check(checked.good[known].drop(columns="probability"), contract)
     fresh = fresh[~fresh[contract.id].isin(past[contract.id])]
-    fresh = fresh.drop_duplicates(contract.id)
     both = pd.concat([past, fresh], ignore_index=True)
     newest = both[contract.time].max()
     kept = both[both[contract.time] > newest - pd.Timedelta(days=keep_days)]

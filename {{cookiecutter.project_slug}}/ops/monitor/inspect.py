@@ -47,6 +47,7 @@ def inspect(
         return Window(Evidence(0), counts={"log": log.counts})
     start = newest - timedelta(days=limits["window_days"])
     ours = [row for row in ours if row["time"] > start]
+    ours.sort(key=lambda row: row["time"])
     found = Window(Evidence(len(ours)), counts={"log": log.counts})
     found.start = min(row["time"] for row in ours).isoformat()
     found.until = newest.isoformat()

@@ -80,6 +80,8 @@ def gain(
     from pipeline import model
 
     limits, time = params["monitor"], contract.time
+    if not set(params["train"]["columns"]) <= contract.columns.keys():
+        return None  # the recipe takes columns that are never logged
     newest = window[time].max()
     cut = newest - pd.Timedelta(days=params["prepare"]["holdout_days"])
     start = cut - pd.Timedelta(days=params["prepare"]["train_days"])

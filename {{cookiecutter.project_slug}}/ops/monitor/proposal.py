@@ -7,6 +7,7 @@ branch are never touched. Nothing here merges.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -118,7 +119,8 @@ def _open(change: Change) -> str:
             link = f"https://github.com/{github.repo()}/pull/new/{change.branch}"
             return f"This token may not open pull requests; open it yourself: {link}"
         raise
-    github.api(f"issues/{pull['number']}/labels", "POST", {"labels": [LABEL]})
+    with suppress(github.GitHubError):  # the branch's name says the same
+        github.api(f"issues/{pull['number']}/labels", "POST", {"labels": [LABEL]})
     first = _oldest_open()
     if first and first["number"] < pull["number"]:
         github.api(f"pulls/{pull['number']}", "PATCH", {"state": "closed"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,10 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
     columns = list(manifest["columns"])
     judged["probability"] = score(folder / "model.onnx", judged, contract, columns)
     digest = verify.sha256_file(folder / verify.MANIFEST)
+    shown = {n: c for n, c in contract.columns.items() if n not in contract.sensitive}
+    logged = replace(contract, columns=shown)  # the log never holds sensitive columns
     train_rows = pd.read_parquet(train)
-    return Reference(version, digest, manifest, contract, train_rows, judged)
+    return Reference(version, digest, manifest, logged, train_rows, judged)
 
 
 def score(
