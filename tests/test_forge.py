@@ -19,6 +19,7 @@ from rehearsal.forge import Forge, Run
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
 UPLOAD = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a"
 REPO = "acme/flights"
+pytestmark = pytest.mark.slow  # each test plays a small repository through act
 TOOLS = Path(sys.executable).parent
 
 WORKFLOWS = {
@@ -550,6 +551,7 @@ def test_an_environment_waits_for_its_reviewer(world: World) -> None:
     assert run.jobs["never"] == "skipped"
     log = world.log("deploy")
     assert log.count("  | staging v1") == log.count("  | production v1") == 1
+    assert log.count("Set up job") == 2 * 4  # begun and done: no trace of a replay
     approvals = world.gh("ann", f"actions/runs/{run.id}/approvals")
     assert [(a["user"]["login"], a["state"]) for a in approvals] == [
         ("boss", "approved")

@@ -28,6 +28,7 @@ class Call:
     secrets: dict[str, str]
     variables: dict[str, str]
     actions: dict[str, str]  # "owner/name@ref" -> stand-in folder
+    silent: set[str]  # jobs that are kept out of the log
 
 
 @dataclass
@@ -58,7 +59,7 @@ def run(call: Call) -> Outcome:
             os.close(reader)
             assert process.stdout
             for line in process.stdout:
-                _read(line.decode(errors="replace"), log, outcome)
+                _read(line.decode(errors="replace"), log, call.silent, outcome)
         outcome.code = process.returncode
     return outcome
 
@@ -85,7 +86,7 @@ def _quoted(value: str) -> str:
     return '"' + text.replace("\n", "\\n") + '"'
 
 
-def _read(line: str, log: IO[str], outcome: Outcome) -> None:
+def _read(line: str, log: IO[str], silent: set[str], outcome: Outcome) -> None:
     """Take one line of act's JSON: results and summaries out, words to the log."""
     try:
         entry: dict[str, Any] = json.loads(line)
@@ -105,6 +106,8 @@ def _read(line: str, log: IO[str], outcome: Outcome) -> None:
         steps[step] = steps.get(step, "") + lines
     if entry.get("command") == "summary":
         outcome.summary += str(entry["content"])
+    elif job in silent:
+        return
     elif "LocalRepositoryCache" not in words and "docker connection" not in words:
         mark = "  | " if entry.get("raw_output") else " "
         log.write(f"[{job}]{mark}{words}\n")

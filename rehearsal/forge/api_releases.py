@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from . import events, git, rules, shapes
+from . import git, rules, shapes
 from .routes import Answer, Request, route
 from .state import Json, Refusal
 
@@ -62,7 +62,7 @@ def deploy(request: Request) -> Any:
         "statuses_url": f"{url}/statuses",
         "repository_url": shapes.api(state, repo.full_name),
     }
-    events.environment(state, repo, made["environment"])
+    state.environment(repo, made["environment"])
     repo.deployments.append(made | {"statuses": []})
     state.record(
         "deployment", repository=repo.full_name, id=number, sha=sha, ref=ref,

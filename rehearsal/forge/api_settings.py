@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from . import events
 from .api_actions import READ, reviewers_of, short
 from .routes import Answer, Request, route
 from .state import Json, Refusal
@@ -43,7 +42,7 @@ def get_environment(request: Request) -> Any:
 def put_environment(request: Request) -> Any:
     """Make or change an environment: its reviewers, by their numbers."""
     name, body = request.args["name"], request.body
-    made = events.environment(request.state, request.repo, name)
+    made = request.state.environment(request.repo, name)
     people = {p.id for p in request.state.people.values()}
     wanted = body.get("reviewers") or []
     if unknown := [r for r in wanted if r["id"] not in people]:

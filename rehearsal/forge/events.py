@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import git, shapes, workflows
+from . import git, payloads, shapes, workflows
 from .state import (
     ACTIONS_APP,
     Issue,
     Json,
-    Person,
     Pull,
     Refusal,
     Repository,
@@ -39,9 +38,9 @@ def push(
     )
     if after != git.ZERO and token.app != ACTIONS_APP and not repo.parent:
         commit = git.sha(repo.path, after)
-        payload = _push_payload(state, repo, token.person, moved)
+        payload = payloads.push(state, repo, token.person, moved)
         title = git.git(repo.path, "show", "-s", "--format=%s", commit)
-        paths = _changed(repo, before, commit)
+        paths = payloads.changed(repo, before, commit)
         facts: Json = {kind: name} | ({"paths": paths} if kind == "branch" else {})
         _start(state, queue, repo, "push", commit, facts, payload, token,
                title=title, ref=ref, head_branch=name)  # fmt: skip
@@ -119,7 +118,7 @@ def pull_request(
         "repository": shapes.repository(state, repo),
         "sender": shapes.person(state, token.person),
     }
-    changed = _changed(repo, f"{pull.base_sha}...", pull.head_sha)
+    changed = payloads.changed(repo, f"{pull.base_sha}...", pull.head_sha)
     facts = {"action": action, "branch": pull.base_ref, "paths": changed}
     _start(
         state, queue, repo, "pull_request", commit, facts, payload, token,
@@ -171,7 +170,7 @@ def dispatch(
         raise Refusal(404, "Not Found")
     if "workflow_dispatch" not in flow.on:
         raise Refusal(422, "Workflow does not have 'workflow_dispatch' trigger")
-    inputs = _inputs(flow.on["workflow_dispatch"].get("inputs") or {}, body)
+    inputs = payloads.inputs(flow.on["workflow_dispatch"].get("inputs") or {}, body)
     payload = {
         "inputs": inputs,
         "ref": f"refs/heads/{ref}",
@@ -183,46 +182,6 @@ def dispatch(
         state, queue, repo, "workflow_dispatch", commit, {}, payload, token,
         title=flow.name, ref=f"refs/heads/{ref}", head_branch=ref, file=file,
     )  # fmt: skip
-
-
-def _inputs(declared: Json, body: Json) -> Json:
-    """Check the inputs of a dispatch against the workflow's and fill in defaults."""
-    given: Json = body.get("inputs") or {}
-    if unknown := set(given) - set(declared):
-        raise Refusal(422, f"Unexpected inputs provided: {sorted(unknown)}")
-    inputs = {}
-    for name, about in declared.items():
-        about = about or {}
-        value = given.get(name, about.get("default", ""))
-        if about.get("required") and value in ("", None):
-            raise Refusal(422, f"Required input '{name}' not provided")
-        if about.get("type") == "choice" and value not in about["options"]:
-            raise Refusal(422, f"Provided value '{value}' for input '{name}' not in the list of allowed values")  # fmt: skip # noqa: E501
-        inputs[name] = value
-    return inputs
-
-
-def environment(state: State, repo: Repository, name: str) -> Json:
-    """Return an environment, made when a job names it first."""
-    new = {
-        "id": state.next_id(),
-        "name": name,
-        "reviewers": [],
-        "prevent_self_review": False,
-        "deployment_branch_policy": None,
-        "branches": [],
-        "created_at": state.now(),
-    }
-    return repo.environments.setdefault(name, new)
-
-
-def composites(repo: Repository, commit: str) -> str:
-    """Return the text of the repository's own composite actions at a commit."""
-    listing = git.git(repo.path, "ls-tree", "-r", "--name-only", commit, ".github/")
-    names = [
-        n for n in listing.splitlines() if n.endswith(("action.yml", "action.yaml"))
-    ]
-    return "\n".join((git.show(repo.path, commit, n) or b"").decode() for n in names)
 
 
 def _default(
@@ -263,7 +222,7 @@ def _start(
             pull=issue.number if issue else None, fork=head != repo.full_name,
         )  # fmt: skip
         if event == "schedule":
-            run.payload["schedule"] = _cron(flow)
+            run.payload["schedule"] = payloads.cron(flow)
         queue.submit(run, flow, _held(repo, run, token))
     return len(started)
 
@@ -279,50 +238,3 @@ def _held(repo: Repository, run: Run, token: Token) -> bool:
         pull.merged_at and issue.user is run.actor for issue, pull in repo.pulls()
     )
     return run.fork and repo.role(run.actor) == "read" and not merged
-
-
-def _cron(flow: workflows.Workflow) -> str:
-    """Return the first line of a schedule."""
-    lines: Any = flow.on["schedule"]
-    return str(lines[0]["cron"])
-
-
-def _changed(repo: Repository, before: str, after: str) -> list[str]:
-    """Return the paths that changed."""
-    span = (before + after,) if before.endswith("...") else (before, after)
-    if before == git.ZERO:
-        return git.git(repo.path, "ls-tree", "-r", "--name-only", after).splitlines()
-    return git.git(repo.path, "diff", "--name-only", *span, check=False).splitlines()
-
-
-def _push_payload(
-    state: State, repo: Repository, who: Person, moved: tuple[str, ...]
-) -> Json:
-    """Return the payload of a push."""
-    ref, before, after = moved
-    commit = shapes.commit(state, repo, after)
-    forced = before != git.ZERO and not git.contains(repo.path, after, before)
-    head = {
-        "id": commit["sha"],
-        "tree_id": commit["commit"]["tree"]["sha"],
-        "message": commit["commit"]["message"],
-        "timestamp": commit["commit"]["committer"]["date"],
-        "url": commit["html_url"],
-        "author": commit["commit"]["author"],
-        "committer": commit["commit"]["committer"],
-    }
-    return {
-        "ref": ref,
-        "before": before,
-        "after": after,
-        "created": before == git.ZERO,
-        "deleted": False,
-        "forced": forced,
-        "base_ref": None,
-        "head_commit": head,
-        "commits": [head],
-        "compare": shapes.page(state, repo.full_name, f"compare/{before}...{after}"),
-        "repository": shapes.repository(state, repo),
-        "pusher": {"name": who.login},
-        "sender": shapes.person(state, who),
-    }

@@ -183,7 +183,7 @@ class Queue:
         gates = {}
         inputs = run.payload.get("inputs") or {}
         for job, name in workflow.environments(inputs).items():
-            environment = events.environment(self.state, repository, name)
+            environment = self.state.environment(repository, name)
             if environment["reviewers"] and name not in self.approved[run.id]:
                 gates[job] = name
         return gates
@@ -192,7 +192,7 @@ class Queue:
         """Return the jobs whose environment is not open to the run's branch."""
         closed = set()
         for job, name in workflow.environments(run.payload.get("inputs") or {}).items():
-            about = events.environment(self.state, repository, name)
+            about = self.state.environment(repository, name)
             custom = (about["deployment_branch_policy"] or {}).get(
                 "custom_branch_policies"
             )

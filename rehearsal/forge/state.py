@@ -221,6 +221,19 @@ class State:
             raise Refusal(404, f"Not Found: there is no repository {name}")
         return self.repositories[name]
 
+    def environment(self, repo: Repository, name: str) -> Json:
+        """Return an environment, made when a job names it first."""
+        new = {
+            "id": self.next_id(),
+            "name": name,
+            "reviewers": [],
+            "prevent_self_review": False,
+            "deployment_branch_policy": None,
+            "branches": [],
+            "created_at": self.now(),
+        }
+        return repo.environments.setdefault(name, new)
+
     def run(self, id: int) -> Run:
         """Return a run."""
         for run in self.runs:

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import act, events, processes, workflows
+from . import act, git, processes, workflows
 from .state import ACTIONS_APP, Repository, Run, State
 from .workflows import Workflow
 
@@ -29,7 +29,8 @@ def prepare(
         (folder / name).mkdir(parents=True)
     file = folder / "source" / workflow.path
     file.parent.mkdir(parents=True)
-    file.write_text(_text(run, workflow, blocked, folder), encoding="utf-8")
+    steps = _steps(run, workflow, blocked, folder)
+    file.write_text(workflow.replaced(steps), encoding="utf-8")
     payload = folder / "event.json"
     payload.write_text(json.dumps(run.payload), encoding="utf-8")
     queue.gh_config(folder / "gh")
@@ -52,12 +53,14 @@ def prepare(
         run.event, workflow.path, folder / "source", payload, cache, run.log_path,
         run.actor.login, env, _github(state, run),
         _secrets(state, run, workflow, repository), {} if run.fork else variables,
-        _actions(workflow.text, events.composites(repository, run.sha)),
+        _actions(workflow.text, _composites(repository, run.sha)), set(steps),
     )  # fmt: skip
 
 
-def _text(run: Run, workflow: Workflow, blocked: set[str], folder: Path) -> str:
-    """Return the workflow's text: as it is, unless an approval cuts the run in two.
+def _steps(
+    run: Run, workflow: Workflow, blocked: set[str], folder: Path
+) -> dict[str, str]:
+    """Return the jobs that get other steps: none, unless an approval cuts the run.
 
     Jobs behind the approval are emptied, which tells whether their conditions would
     let them start. Jobs that are done give their outputs again and do nothing else.
@@ -73,7 +76,7 @@ def _text(run: Run, workflow: Workflow, blocked: set[str], folder: Path) -> str:
             words = f'cat {shlex.quote(str(file))} >> "$GITHUB_OUTPUT"'
             replayed.append({"id": step, "run": words})
         steps[job] = json.dumps(replayed)
-    return workflow.replaced(steps)
+    return steps
 
 
 def _github(state: State, run: Run) -> dict[str, str]:
@@ -120,3 +123,12 @@ def _actions(*texts: str) -> dict[str, str]:
             name = words[1].split("@")[0]
             found[words[1]] = str(act.STAND_INS / name.split("/")[-1])
     return found
+
+
+def _composites(repo: Repository, commit: str) -> str:
+    """Return the text of the repository's own composite actions at a commit."""
+    listing = git.git(repo.path, "ls-tree", "-r", "--name-only", commit, ".github/")
+    names = [
+        n for n in listing.splitlines() if n.endswith(("action.yml", "action.yaml"))
+    ]
+    return "\n".join((git.show(repo.path, commit, n) or b"").decode() for n in names)

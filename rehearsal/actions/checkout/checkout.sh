@@ -35,13 +35,14 @@ case $REF in
 esac
 
 if [ "$DEPTH" = 0 ]; then
-  unshallow=$(git rev-parse --is-shallow-repository | grep -qx true && echo --unshallow || true)
-  fetch --prune --tags $unshallow origin "+refs/heads/*:refs/remotes/origin/*"
+  all=(--prune --tags)
+  [ "$(git rev-parse --is-shallow-repository)" = true ] && all+=(--unshallow)
+  fetch "${all[@]}" origin "+refs/heads/*:refs/remotes/origin/*"
   fetch --no-tags origin "+${commit:-$REF}:$spec"
 else
-  tags=--no-tags
-  [ "$TAGS" = true ] && tags=--tags
-  fetch "$tags" --prune "--depth=$DEPTH" origin "+${commit:-$REF}:$spec"
+  which=--no-tags
+  [ "$TAGS" = true ] && which=--tags
+  fetch "$which" --prune "--depth=$DEPTH" origin "+${commit:-$REF}:$spec"
 fi
 if [ -n "$branch" ]; then
   git checkout -q --force -B "$branch" "$spec"
