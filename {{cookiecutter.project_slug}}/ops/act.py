@@ -78,6 +78,7 @@ def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
         f"--artifact-server-path={folder / 'artifacts'}",
         "--artifact-server-addr=127.0.0.1",
         "--platform=ubuntu-latest=-self-hosted",
+        "--use-gitignore=false",  # .dvc/config.local says where storage is
         *more,
     )
     return subprocess.run(command, cwd=folder / "clone").returncode
