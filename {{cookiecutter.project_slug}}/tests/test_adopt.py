@@ -14,6 +14,8 @@ from ops import adopt
 from ops.ledger import Ledger
 from tests.judged import WHO, Hub, Record, git
 
+pytestmark = pytest.mark.machinery
+
 LOCK = b"stages: {train: {outs: []}}\n"
 
 

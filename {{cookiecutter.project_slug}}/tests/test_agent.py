@@ -20,6 +20,8 @@ import pytest
 
 from tests import tiny
 
+pytestmark = pytest.mark.machinery
+
 TOKEN = "t0ken"
 
 

@@ -10,6 +10,8 @@ from ops import audit, deploy, register, rollback
 from ops.release import ReleaseError, facts
 from tests.world import World, git, world
 
+pytestmark = pytest.mark.machinery
+
 DAYS = ("2026-03-01T10:00:00+00:00", "2026-03-02T10:00:00+00:00")
 
 

@@ -13,6 +13,8 @@ import yaml
 from ops import build, github, lock
 from tests.judged import Project, git, rows
 
+pytestmark = pytest.mark.machinery
+
 FORK = {"full_name": "eve/r", "clone_url": "https://github.com/eve/r.git"}
 
 

@@ -12,6 +12,8 @@ from ops.release import ReleaseError, assets, promote, registry, revert, target
 from tests.world import Target, World, world
 from tests.world import target as serve
 
+pytestmark = pytest.mark.machinery
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:

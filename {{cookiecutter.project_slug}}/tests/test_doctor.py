@@ -11,6 +11,8 @@ import pytest
 from ops import doctor, github, protect, storage, update
 from tests.world import World, git, world
 
+pytestmark = pytest.mark.machinery
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests import tiny
 
+pytestmark = pytest.mark.machinery
+
 ROWS = [
     {"id": "a", "carrier": "UA", "distance": 1400, "temp": 40.5},
     {"id": "b", "carrier": "??", "distance": 77.7},

@@ -13,6 +13,8 @@ import yaml
 
 from tests import tiny
 
+pytestmark = pytest.mark.machinery
+
 HERE = tiny.ROOT / "deploy/kubernetes"
 IMAGE = "example.org/you/model@sha256:" + "a" * 64
 MANIFEST = "b" * 64

@@ -8,6 +8,8 @@ import pytest
 
 from ops.ledger import Ledger, LedgerError
 
+pytestmark = pytest.mark.machinery
+
 
 def git(*args: str, cwd: Path) -> str:
     """Run git as a person with a name."""

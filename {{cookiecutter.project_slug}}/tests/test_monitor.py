@@ -21,6 +21,8 @@ from pipeline.metrics import Difference
 from tests import rows, traffic
 from tests.traffic import MONITOR, PARAMS, SHA
 
+pytestmark = pytest.mark.machinery
+
 CONTRACT = rows.small()
 
 

@@ -10,6 +10,8 @@ import yaml
 from ops import experiment, git
 from tests import rows
 
+pytestmark = pytest.mark.machinery
+
 GRID: dict[str, list[float]] = {"train.a.rate": [0.05, 0.1], "train.seed": [1, 2]}
 
 

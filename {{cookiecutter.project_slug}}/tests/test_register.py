@@ -11,6 +11,8 @@ from ops.ledger import Ledger
 from ops.release import ReleaseError, promote, registry
 from tests.world import World, git, world
 
+pytestmark = pytest.mark.machinery
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:

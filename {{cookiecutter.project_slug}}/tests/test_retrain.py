@@ -19,6 +19,8 @@ from ops.monitor import harvest, reference
 from pipeline.contract import ContractError
 from tests import rows, tiny, traffic
 
+pytestmark = pytest.mark.machinery
+
 Record = dict[str, Any]
 CONTRACT = rows.small()
 RECORD = {

@@ -11,6 +11,8 @@ from ops.release import ReleaseError, registry, revert, target
 from tests.world import Target, World, git, world
 from tests.world import target as serve
 
+pytestmark = pytest.mark.machinery
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:

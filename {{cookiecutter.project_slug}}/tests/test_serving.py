@@ -20,6 +20,8 @@ from serving.model import Model
 from serving.rows import RowError
 from tests import tiny
 
+pytestmark = pytest.mark.machinery
+
 TIME = "2013-04-01T23:30:00-04:00"  # the 2nd of April in UTC
 
 

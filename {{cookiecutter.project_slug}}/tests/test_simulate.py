@@ -10,6 +10,8 @@ import pytest
 from ops import simulate
 from tests import tiny, traffic
 
+pytestmark = pytest.mark.machinery
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -10,6 +10,8 @@ import pytest
 from ops import storage
 from ops.lock import Out
 
+pytestmark = pytest.mark.machinery
+
 CONFIG = """[core]
     remote = storage
     analytics = false

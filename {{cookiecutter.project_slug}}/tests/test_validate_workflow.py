@@ -18,7 +18,7 @@ from ops.validate import local, workflow
 from tests.judged import Hub, Project, Record, git, packed, rows
 from tests.test_validate import linear
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.machinery, pytest.mark.slow]
 Given = tuple[Project, Record, bytes]
 
 

@@ -1,0 +1,1 @@
+"""Plays a generated repository's whole life on one machine."""

@@ -1,0 +1,178 @@
+"""Play the whole life of a generated repository: `make demo`."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rehearsal import page, scenes, story
+from rehearsal.forge import Forge
+from rehearsal.people import CommandError, Person
+from rehearsal.play import Play, PlayError, say
+from rehearsal.targets import Target, free_port
+from rehearsal.world import World
+
+TEMPLATE = Path(__file__).resolve().parent.parent
+OWNER, SLUG = "rita", "flight-delays"
+TOOLS = Path(sys.executable).parent
+
+
+def main() -> int:
+    """Play, write summary.json and timeline.html, and say where they are."""
+    parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(".demo"))
+    parser.add_argument("--storage", choices=("branch", "local"), default="branch")
+    parser.add_argument(
+        "--until", choices=("deploy", "end"), default="end", help="stop earlier"
+    )
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = args.folder.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    play = Play(folder)
+    problem = ""
+    with ExitStack() as stack:
+        try:
+            world = set_up(play, args.storage, stack)
+            perform(world, args.until)
+        except (CommandError, PlayError) as error:
+            problem = f"\nThe play stopped: {error}"
+        except KeyboardInterrupt:
+            problem = "\nStopped by you; nothing is left running."
+        finally:
+            if "world" in locals():
+                page.write(folder, story.tell(world))
+            summary = play.write_summary()
+    say(problem or f"\nEverything went as it must: {len(play.steps)} steps.")
+    setting = play.seconds("generate", "set-up")
+    say(f"set-up {setting:.0f} s, play {play.seconds() - setting:.0f} s")
+    say(f"look at {folder / 'timeline.html'} (facts: {summary})")
+    return 0 if play.ok and not problem else 1
+
+
+def set_up(play: Play, storage: str, stack: ExitStack) -> World:
+    """Generate the repository and put a forge, people and machines around it."""
+    clone = play.folder / SLUG
+    with play.step("generate", "A repository, generated with cookiecutter") as step:
+        step.note(files=generate(play.folder, storage))
+    with play.step("set-up", "Its environment, data and first commit: make setup"):
+        log = play.folder / "commands.log"
+        env = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
+        Person("dana", f"{OWNER}/{SLUG}", clone, env, log).make("setup")
+    with play.step("publish", "Published, with rules: make push, make github") as step:
+        forge = stack.enter_context(Forge(play.folder / "forge", TOOLS, workers=2))
+        world = populate(play, forge, clone, log)
+        stack.enter_context(machines(world))
+        publish(world)
+        world.settle(step)
+    return world
+
+
+def generate(folder: Path, storage: str) -> int:
+    """Bake the template as a user would; return how many files it has."""
+    from cookiecutter.main import cookiecutter
+
+    answers = {"project_slug": SLUG, "github_owner": OWNER, "storage": storage}
+    if storage == "local":
+        answers["storage_url"] = str(folder / "storage")
+    made = cookiecutter(
+        str(TEMPLATE), no_input=True, output_dir=str(folder), extra_context=answers
+    )
+    return sum(1 for path in Path(made).rglob("*") if path.is_file())
+
+
+def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:
+    """Give dana, rita and finn accounts, and the repository a place."""
+    tokens = {
+        "rita": forge.user("rita", admin=True),
+        "dana": forge.user("dana"),
+        "finn": forge.user("finn"),
+    }
+    forge.repository(OWNER, SLUG)
+    forge.collaborator(f"{OWNER}/{SLUG}", "dana", "write")
+    people = {}
+    for name, token in tokens.items():
+        env = {**forge.gh_env(token), "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+        people[name] = Person(name, f"{OWNER}/{SLUG}", clone, env, log)
+    people["finn"].clone = play.folder / "finn" / SLUG
+    machines = [
+        Target(name, play.folder / "hosts" / name, free_port())
+        for name in ("staging", "production")
+    ]
+    return World(
+        play,
+        forge,
+        f"{OWNER}/{SLUG}",
+        **people,
+        staging=machines[0],
+        production=machines[1],
+    )
+
+
+def publish(world: World) -> None:
+    """Let rita push the repository, set its rules, and tell it where targets are."""
+    world.rita.git("remote", "add", "origin", world.url(world.repo))
+    world.rita.git("push", "-q", "origin", "main")
+    world.rita.make("push")
+    world.rita.make("github")
+    for name, value in {
+        "STAGING_URL": world.staging.url,
+        "PRODUCTION_URL": world.production.url,
+        "PREDICTION_LOG": str(world.production.log),
+        "LABELS": str(world.folder / "labels.csv"),
+    }.items():
+        world.rita.api("actions/variables", "POST", {"name": name, "value": value})
+    world.forge.secret(world.repo, "STORAGE_KEY", "not for strangers")
+
+
+@contextmanager
+def machines(world: World) -> Iterator[None]:
+    """Start the agents of both environments; end them whatever happens."""
+    agent = world.folder / SLUG / "deploy" / "agent.py"
+    rights = {"contents": "read", "deployments": "write"}
+    token = world.forge.machine(world.repo, "host", rights)
+    command = [
+        sys.executable,
+        str(agent),
+        "--git",
+        world.url(world.repo),
+        "--api-url",
+        world.forge.api_url,
+        "--poll",
+        "1",
+    ]
+    env = {"AGENT_TOKEN": token, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    try:
+        for target in (world.staging, world.production):
+            target.start(command, env)
+        yield
+    finally:
+        for target in (world.staging, world.production):
+            target.stop()
+
+
+def perform(world: World, until: str) -> None:
+    """Play the scenes in order."""
+    scenes.first_model(world)
+    if until == "deploy":
+        return
+    scenes.better_model(world)
+    scenes.worse_model(world)
+    scenes.fork(world)
+    scenes.quiet_months(world)
+    before = scenes.retrained(world, scenes.drift(world))
+    scenes.rollback(world, before)
+    scenes.audit(world)
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    code = main()
+    say(f"{time.monotonic() - began:.0f} s in all")
+    sys.exit(code)

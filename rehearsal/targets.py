@@ -1,0 +1,84 @@
+"""The machines that the model runs on: one pull agent per environment."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Target:
+    """A host that follows one environment of the ledger."""
+
+    environment: str
+    home: Path
+    port: int
+    agent: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where the target answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, command: list[str], env: dict[str, str]) -> None:
+        """Start the agent as a process group of its own."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        log = (self.home / "agent.log").open("ab")
+        where = ["--environment", self.environment, "--home", str(self.home)]
+        self.agent = subprocess.Popen(
+            [*command, *where, "--port", str(self.port), "--log", str(self.log)],
+            env={**os.environ, **env},
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def log(self) -> Path:
+        """The folder with what was answered."""
+        return self.home / "predictions"
+
+    def info(self) -> dict[str, Any]:
+        """Return what the server says of itself; empty when nothing answers yet."""
+        try:
+            with urllib.request.urlopen(  # noqa: S310  only our own loopback address
+                f"{self.url}/info", timeout=5
+            ) as answer:
+                return dict(json.load(answer))
+        except (OSError, urllib.error.URLError, ValueError):
+            return {}
+
+    def wait_for(self, manifest_sha256: str, seconds: float = 30.0) -> bool:
+        """Wait until the server says that it runs that version."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.info().get("manifest_sha256") == manifest_sha256:
+                return True
+            time.sleep(0.2)
+        return False
+
+    def stop(self) -> None:
+        """End the agent and everything it started."""
+        if self.agent is None or self.agent.poll() is not None:
+            return
+        self.agent.send_signal(signal.SIGTERM)
+        try:
+            self.agent.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.agent.pid, signal.SIGKILL)
+            self.agent.wait()
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

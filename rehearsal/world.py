@@ -1,0 +1,214 @@
+"""What the scenes share: the forge, the people, the machines, and how to look."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rehearsal.forge import Forge
+from rehearsal.people import Person
+from rehearsal.play import Play, Step, expect
+from rehearsal.targets import Target
+
+MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
+REPORT = "<!-- ml-gitops:"  # how the one comment of the machine begins
+
+
+BUSY = ("queued", "in_progress")
+
+
+def aside(run: Any) -> bool:
+    """Tell whether nobody waits for a run: the tests of what is on main already."""
+    return bool(run.event == "push" and Path(run.path).name == "ci.yml")
+
+
+@dataclass
+class World:
+    """A repository on the forge, with the people and machines around it."""
+
+    play: Play
+    forge: Forge
+    repo: str  # owner/name
+    dana: Person  # the data scientist, who proposes
+    rita: Person  # the reviewer and owner, who decides
+    finn: Person  # a stranger with a fork
+    staging: Target
+    production: Target
+
+    def url(self, repo: str) -> str:
+        """Return where git finds a repository."""
+        return f"{self.forge.api_url}/{repo}.git"
+
+    @property
+    def folder(self) -> Path:
+        """Where the play leaves what it made."""
+        return self.play.folder
+
+    def propose(self, branch: str, title: str, body: str) -> int:
+        """Push a branch of dana's and open a pull request; return its number."""
+        self.dana.git("push", "-q", "--force", "origin", branch)
+        fields = {"title": title, "head": branch, "base": "main", "body": body}
+        return int(self.dana.api("pulls", "POST", fields)["number"])
+
+    def settle(self, step: Step) -> None:
+        """Wait for every run that was started, and let the page show them."""
+        seen = {ref["id"] for s in self.play.steps for ref in s.refs if "id" in ref}
+        while any(run.status in BUSY and not aside(run) for run in self.forge.runs):
+            time.sleep(0.1)
+        for run in self.forge.runs:
+            if run.id not in seen:
+                step.show("run", id=run.id)
+
+    def head(self, number: int) -> str:
+        """Return the newest commit of a pull request."""
+        return str(self.rita.api(f"pulls/{number}")["head"]["sha"])
+
+    def status(self, number: int, context: str = "validate") -> str:
+        """Return the state of a required status on a pull request's head."""
+        found = self.rita.api(f"commits/{self.head(number)}/status")["statuses"]
+        states = [s["state"] for s in found if s["context"] == context]
+        return str(states[0]) if states else "absent"
+
+    def report(self, number: int) -> str:
+        """Return the machine's one comment on a pull request."""
+        comments = self.rita.api(f"issues/{number}/comments")
+        bodies = [c["body"] for c in comments if c["body"].startswith(REPORT)]
+        expect(len(bodies) == 1, f"#{number} has {len(bodies)} reports, not one")
+        return str(bodies[0])
+
+    def reviewed(self, number: int) -> str:
+        """Return the manifest's sha256 as the report names it."""
+        found = MANIFEST.search(self.report(number))
+        expect(found is not None, f"the report on #{number} names no manifest")
+        assert found
+        return found[1]
+
+    def merge(self, number: int) -> str:
+        """Let rita review and merge; return the commit on main."""
+        review = {"event": "APPROVE", "body": "Read the report. Agreed."}
+        self.rita.api(f"pulls/{number}/reviews", "POST", review)
+        fields = {"sha": self.head(number), "merge_method": "squash"}
+        merged = self.rita.api(f"pulls/{number}/merge", "PUT", fields)
+        self.dana.git("switch", "-q", "main")
+        self.dana.git("pull", "-q", "--ff-only", "origin", "main")
+        return str(merged["sha"])
+
+    def approve_deployments(self) -> int:
+        """Let rita approve every job that waits for her; return how many."""
+        waiting = [run for run in self.forge.runs if run.status == "waiting"]
+        for run in waiting:
+            path = f"actions/runs/{run.id}/pending_deployments"
+            asked = self.rita.api(path)
+            ids = [entry["environment"]["id"] for entry in asked]
+            names = ", ".join(entry["environment"]["name"] for entry in asked)
+            fields = {
+                "environment_ids": ids,
+                "state": "approved",
+                "comment": f"{names}: go",
+            }
+            self.rita.api(path, "POST", fields)
+        return len(waiting)
+
+    def start_waiting_runs(self, number: int) -> int:
+        """Press "Approve workflows to run" on a machine's pull request."""
+        head = self.head(number)
+        held = [
+            run
+            for run in self.forge.runs
+            if run.conclusion == "action_required" and run.head_sha == head
+        ]
+        for run in held:
+            self.rita.api(f"actions/runs/{run.id}/approve", "POST", {})
+        return len(held)
+
+    def release(self, environment: str = "production") -> dict[str, Any]:
+        """Return what the ledger says an environment runs."""
+        self.dana.git("fetch", "-q", "origin", "+ledger:refs/remotes/origin/ledger")
+        path = f"origin/ledger:environments/{environment}/release.json"
+        return dict(json.loads(self.dana.git("show", path)))
+
+    def tagged(self, tag: str) -> str:
+        """Return the manifest's sha256 as the version's tag names it."""
+        self.dana.git("fetch", "-q", "--tags", "--force", "origin")
+        text = self.dana.git("for-each-ref", f"refs/tags/{tag}", "--format=%(contents)")
+        found = re.search(r"\b[0-9a-f]{64}\b", text)
+        expect(found is not None, f"the tag {tag} names no manifest")
+        assert found
+        return found[0]
+
+    def check_one_number(self, step: Step, number: int) -> str:
+        """Read the manifest's sha256 wherever it stands; it must be one number."""
+        reviewed = self.reviewed(number)
+        expect(
+            self.production.wait_for(reviewed),
+            f"production answers with {self.production.info()}, not with {reviewed}",
+        )
+        release = self.release()
+        read = {
+            "comment": reviewed,
+            "ledger": release["manifest_sha256"],
+            "tag": self.tagged(release["tag"]),
+            "info": self.production.info()["manifest_sha256"],
+        }
+        step.note(version=release["version"], manifest_sha256=read)
+        expect(len(set(read.values())) == 1, f"not one number: {read}")
+        return str(release["version"])
+
+    def deployed(self, step: Step) -> None:
+        """Wait for deployments, approving production, and let the page show them."""
+        self.settle(step)
+        if self.approve_deployments():
+            self.settle(step)
+
+        for entry in self.releases():
+            known = (ref for other in self.play.steps for ref in other.refs)
+            if not any(ref.get("id") == entry["id"] for ref in known):
+                step.show("deployment", id=entry["id"])
+
+    def records(self, folder: str) -> list[dict[str, Any]]:
+        """Return the JSON records under a folder of the ledger, oldest first."""
+        branch = "+ledger:refs/remotes/origin/ledger"
+        self.dana.git("fetch", "-q", "origin", branch)
+        names = self.dana.git("ls-tree", "--name-only", "origin/ledger", f"{folder}/")
+        files = [name for name in names.splitlines() if name.endswith(".json")]
+        return [json.loads(self.dana.git("show", f"origin/ledger:{f}")) for f in files]
+
+    def releases(self) -> list[dict[str, Any]]:
+        """Return every release so far, in the order of the ledger."""
+        found = []
+        for environment in ("staging", "production"):
+            for record in self.records(f"environments/{environment}/history"):
+                found.append({**record, "id": f"{environment}-{record['seq']}"})
+        return sorted(found, key=lambda record: int(record["seq"]))
+
+    @contextmanager
+    def no_rules(self) -> Iterator[None]:
+        """Let rita, who owns the repository, switch its rules off for a moment."""
+        rules = [rule["id"] for rule in self.rita.api("rulesets")]
+        for state in ("disabled", "active"):
+            for number in rules:
+                self.rita.api(f"rulesets/{number}", "PUT", {"enforcement": state})
+            if state == "disabled":
+                yield
+
+    def last_run(self, workflow: str) -> Any:
+        """Return the newest run of a workflow file."""
+        runs = [run for run in self.forge.runs if Path(run.path).name == workflow]
+        expect(bool(runs), f"{workflow} never ran")
+        return runs[-1]
+
+
+def apply(person: Person, patch: Path) -> None:
+    """Let somebody change files as a patch says."""
+    person.run("git", "apply", "-C1", str(patch))
+
+
+def leftovers(marker: str) -> list[int]:
+    """Return the processes whose command line still holds ``marker``."""
+    found = subprocess.run(("pgrep", "-f", marker), capture_output=True, text=True)
+    return [int(pid) for pid in found.stdout.split()]
