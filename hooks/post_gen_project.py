@@ -8,7 +8,13 @@ CHOSEN = {
     "deploy_target": "{{ cookiecutter.deploy_target }}",
 }
 FILES = {  # the files that only one choice needs
-    ("deploy_target", "host"): ["deploy/agent.py", "tests/test_agent.py"],
+    ("deploy_target", "host"): [
+        "deploy/README.md",
+        "deploy/agent.py",
+        "deploy/agent.service",
+        "deploy/agent.socket",
+        "tests/test_agent.py",
+    ],
     ("deploy_target", "kubernetes"): [
         "deploy/Dockerfile",
         "deploy/Dockerfile.dockerignore",

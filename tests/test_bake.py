@@ -18,7 +18,7 @@ from conftest import FOLDER, Bake
 CHOICES = json.loads((Path(__file__).parent.parent / "cookiecutter.json").read_text())
 RENDERED = {".dvc/config", "CODEOWNERS", "LICENSE", "README.md", "pyproject.toml"}
 ONLY = {  # a pattern of paths: the one choice that keeps them
-    r"deploy/(agent.*|host/.*)|tests/test_agent\w*\.py": "host",
+    r"deploy/(README\.md|agent\..*)|tests/test_agent\w*\.py": "host",
     r"deploy/(Dockerfile.*|kubernetes/.*)|tests/test_kubernetes\w*\.py": "kubernetes",
     r"deploy/edge/.*|tests/test_edge\w*\.py": "edge",
     r"requirements/storage-s3\.txt": "s3",
