@@ -22,6 +22,7 @@ from ops.ledger import Ledger, LedgerError
 from ops.monitor import harvest, proposal, window
 from ops.monitor.limits import keep_days, limits
 from ops.monitor.page import evidence
+from ops.monitor.source import FeedError
 from ops.report import text
 from pipeline.contract import Contract, ContractError
 
@@ -32,7 +33,7 @@ MISTAKES = (
     github.GitHubError,
     lock.LockError,
     storage.StorageError,
-    window.FeedError,
+    FeedError,
 )
 Record = dict[str, Any]
 

@@ -15,7 +15,8 @@ from ops.monitor.decide import Decision, Evidence
 from ops.monitor.inspect import Window, inspect
 from ops.monitor.limits import keep_days, limits
 from ops.monitor.performance import Fall
-from ops.monitor.window import FeedError, Log, read_labels, read_log
+from ops.monitor.source import FeedError
+from ops.monitor.window import Log, read_labels, read_log
 from pipeline.contract import ContractError
 from pipeline.metrics import Difference
 from tests import rows, traffic

@@ -25,7 +25,8 @@ from ops.monitor.checks import CheckError
 from ops.monitor.decide import Decision, Evidence, decide
 from ops.monitor.inspect import Window, inspect
 from ops.monitor.limits import keep_days, limits
-from ops.monitor.window import FeedError, read_log
+from ops.monitor.source import FeedError
+from ops.monitor.window import read_log
 from pipeline.contract import ContractError
 from serving.verify import VerifyError
 

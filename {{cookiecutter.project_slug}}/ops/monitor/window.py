@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ops.monitor.source import FeedError, files, lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +23,6 @@ if TYPE_CHECKING:
     from pipeline.contract import Contract
 
 PRUNE = 100_000  # rows kept before those that fell out of the window are let go
-
-
-class FeedError(Exception):
-    """The log or the labels cannot be believed: one sentence, says what to fix."""
 
 
 @dataclass
@@ -56,7 +54,7 @@ def read_log(
     """
     log, seen = Log(), set[tuple[str, str]]()
     newest = datetime.min.replace(tzinfo=UTC)
-    for line in _lines(source, "predictions-*.jsonl"):
+    for line in lines(source, "predictions-*.jsonl"):
         log.counts["lines"] += 1
         row = _row(line)
         if row is None:
@@ -152,8 +150,8 @@ def _row(line: str) -> dict[str, Any] | None:
 
 def _labels(source: str, target: str) -> Iterator[tuple[str, str]]:
     """Yield (id, label) of every CSV file; each file has its own header."""
-    for name, lines in _files(source, "*.csv"):
-        reader = csv.DictReader(lines)
+    for name, text in files(source, "*.csv"):
+        reader = csv.DictReader(text)
         lacking = {"id", target} - set(reader.fieldnames or ())
         if lacking:
             word = sorted(lacking)[0]
@@ -163,41 +161,6 @@ def _labels(source: str, target: str) -> Iterator[tuple[str, str]]:
             )
         for record in reader:
             yield str(record["id"]), str(record[target]).strip()
-
-
-def _lines(source: str, pattern: str) -> Iterator[str]:
-    """Yield the lines of every file, in the files' order, that are not empty."""
-    for _, lines in _files(source, pattern):
-        yield from (line for line in lines if line.strip())
-
-
-def _files(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield (name, lines) of a file, or of each matching file in a folder or URL."""
-    if "://" in source:
-        yield from _remote(source, pattern)
-        return
-    place = Path(source)
-    if not place.exists():
-        raise FeedError(f"{source} does not exist: correct PREDICTION_LOG")
-    for path in [place] if place.is_file() else sorted(place.glob(pattern)):
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            yield path.name, file
-
-
-def _remote(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:
-    """Do the same for anything that fsspec can open."""
-    import fsspec
-
-    try:
-        system, path = fsspec.core.url_to_fs(source)
-        found = (
-            [path] if system.isfile(path) else sorted(system.glob(f"{path}/{pattern}"))
-        )
-        for name in found:
-            with system.open(name, "rt", encoding="utf-8", errors="replace") as file:
-                yield name.rsplit("/", 1)[-1], file
-    except (OSError, ValueError, ImportError) as error:
-        raise FeedError(f"{source} cannot be read: {error}") from error
 
 
 def _since(rows: list[dict[str, Any]], start: datetime) -> list[dict[str, Any]]:

@@ -1,0 +1,45 @@
+"""Opens the files of a feed: a file, a folder, or anything that fsspec knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+class FeedError(Exception):
+    """The log or the labels cannot be believed: one sentence, says what to fix."""
+
+
+def lines(source: str, pattern: str) -> Iterator[str]:
+    """Yield the lines of every file, in the files' order, that are not empty."""
+    for _, lines in files(source, pattern):
+        yield from (line for line in lines if line.strip())
+
+
+def files(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield (name, lines) of a file, or of each matching file in a folder or URL."""
+    if "://" in source:
+        yield from _remote(source, pattern)
+        return
+    place = Path(source)
+    if not place.exists():
+        raise FeedError(f"{source} does not exist: correct PREDICTION_LOG")
+    for path in [place] if place.is_file() else sorted(place.glob(pattern)):
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            yield path.name, file
+
+
+def _remote(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:
+    """Do the same for anything that fsspec can open."""
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(source)
+        found = (
+            [path] if system.isfile(path) else sorted(system.glob(f"{path}/{pattern}"))
+        )
+        for name in found:
+            with system.open(name, "rt", encoding="utf-8", errors="replace") as file:
+                yield name.rsplit("/", 1)[-1], file
+    except (OSError, ValueError, ImportError) as error:
+        raise FeedError(f"{source} cannot be read: {error}") from error
