@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ def main() -> int:
     folder = args.folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    # Runners keep the machine's own downloads, as an image of GitHub's would.
+    cache = subprocess.run((TOOLS / "uv", "cache", "dir"), capture_output=True)
+    os.environ.setdefault("UV_CACHE_DIR", cache.stdout.decode().strip())
     play = Play(folder)
     problem = ""
     with ExitStack() as stack:
@@ -78,13 +82,26 @@ def generate(folder: Path, storage: str) -> int:
     """Bake the template as a user would; return how many files it has."""
     from cookiecutter.main import cookiecutter
 
+    template = folder / "template"
+    for name in source_files():
+        (template / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TEMPLATE / name, template / name)
     answers = {"project_slug": SLUG, "github_owner": OWNER, "storage": storage}
     if storage == "local":
         answers["storage_url"] = str(folder / "storage")
     made = cookiecutter(
-        str(TEMPLATE), no_input=True, output_dir=str(folder), extra_context=answers
+        str(template), no_input=True, output_dir=str(folder), extra_context=answers
     )
     return sum(1 for path in Path(made).rglob("*") if path.is_file())
+
+
+def source_files() -> list[str]:
+    """Return the template's files as a clone would have them, without caches."""
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, check=True)
+    wanted = ("{{cookiecutter.project_slug}}/", "hooks/", "cookiecutter.json")
+    names = [name for name in listed.stdout.decode().split("\0") if name]
+    return [n for n in names if n.startswith(wanted) and (TEMPLATE / n).is_file()]
 
 
 def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:

@@ -154,8 +154,10 @@ def fork(world: World) -> None:
 
 def quiet_months(world: World) -> None:
     """Production answers; the monitor looks and proposes nothing."""
-    with world.play.step("traffic", "A month of traffic; the monitor is quiet") as step:
-        step.note(sent=traffic(world, "2013-04-01", "2013-04-30"))
+    with world.play.step(
+        "traffic", "Two weeks of traffic; the monitor proposes nothing"
+    ) as step:
+        step.note(sent=traffic(world, "2013-04-01", "2013-04-15"))
         world.forge.tick(world.repo, "monitor.yml")
         world.settle(step)
         run = world.last_run("monitor.yml")
@@ -163,7 +165,7 @@ def quiet_months(world: World) -> None:
         step.note(monitor=run.conclusion, decision=decision["decision"])
         step.note(sentence=decision["sentence"])
         expect(run.conclusion == "success", "the monitor failed")
-        expect(decision["decision"] != "retrain", "the monitor cried wolf in April")
+        expect(decision["decision"] != "retrain", "the monitor cried wolf")
 
 
 def drift(world: World) -> int:

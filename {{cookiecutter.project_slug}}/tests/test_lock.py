@@ -5,6 +5,8 @@ import yaml
 
 from ops.lock import LockError, parse
 
+pytestmark = pytest.mark.machinery
+
 MD5 = "0" * 32
 
 

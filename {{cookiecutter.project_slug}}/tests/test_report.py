@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from ops import report
 
+pytestmark = pytest.mark.machinery
+
 HOSTILE = [
     "@octocat",
     "a|b",

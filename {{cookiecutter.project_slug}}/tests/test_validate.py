@@ -18,6 +18,8 @@ from ops.validate.gates import Refused
 from pipeline.contract import Contract
 from tests.judged import CONTRACT, Record, params, rows
 
+pytestmark = pytest.mark.machinery
+
 Members = dict[str, bytes]
 
 

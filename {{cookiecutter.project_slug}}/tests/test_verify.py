@@ -13,6 +13,8 @@ import pytest
 from serving.verify import VerifyError, load_manifest, sha256_file, verify
 from tests import tiny
 
+pytestmark = pytest.mark.machinery
+
 FILES = ("manifest.json", "model.onnx", "contract.yaml")
 
 

@@ -32,7 +32,7 @@ def install(home: Path, files: list[Path]) -> None:
     uv = (sys.executable, "-m", "uv", "--quiet")
     python = ("--python", sys.executable)
     subprocess.run((*uv, "venv", *python, "--allow-existing", home), check=True)
-    sync = ("pip", "sync", "--python", home, "--require-hashes", "--compile-bytecode")
+    sync = ("pip", "sync", "--python", home, "--require-hashes")
     subprocess.run((*uv, *sync, *files), check=True)
 
 
