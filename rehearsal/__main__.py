@@ -20,6 +20,7 @@ from rehearsal.world import World
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 OWNER, SLUG = "rita", "flight-delays"
+MARK = ".rehearsal"
 TOOLS = Path(sys.executable).parent
 
 
@@ -34,8 +35,7 @@ def main() -> int:
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = args.folder.resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    clear(folder)
     # Runners keep the machine's own downloads, as an image of GitHub's would.
     cache = subprocess.run((TOOLS / "uv", "cache", "dir"), capture_output=True)
     os.environ.setdefault("UV_CACHE_DIR", cache.stdout.decode().strip())
@@ -49,6 +49,9 @@ def main() -> int:
             problem = f"\nThe play stopped: {error}"
         except KeyboardInterrupt:
             problem = "\nStopped by you; nothing is left running."
+        except Exception as error:
+            name = type(error).__name__
+            problem = f"\nThe play broke: {name}: {error}; see {folder}/failure.log"
         finally:
             if "world" in locals():
                 page.write(folder, story.tell(world))
@@ -95,6 +98,17 @@ def generate(folder: Path, storage: str) -> int:
     return sum(1 for path in Path(made).rglob("*") if path.is_file())
 
 
+def clear(folder: Path) -> None:
+    """Make an empty folder; remove only what an earlier play left there."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise SystemExit(
+            f"{folder} holds something else than a rehearsal: name another --folder"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text("made by `make demo`, removed by the next one\n")
+
+
 def source_files() -> list[str]:
     """Return the template's files as a clone would have them, without caches."""
     command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -117,7 +131,7 @@ def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:
     for name, token in tokens.items():
         env = {**forge.gh_env(token), "PATH": f"{TOOLS}:{os.environ['PATH']}"}
         people[name] = Person(name, f"{OWNER}/{SLUG}", clone, env, log)
-    people["finn"].clone = play.folder / "finn" / SLUG
+    people["finn"].clone = play.folder / "finn"
     machines = [
         Target(name, play.folder / "hosts" / name, free_port())
         for name in ("staging", "production")

@@ -79,6 +79,8 @@ def worse_model(world: World) -> None:
         world.settle(step)
         step.note(pull_request=number, validate=world.status(number))
         expect(world.status(number) == "failure", "the worse model was not refused")
+        review = {"event": "APPROVE", "body": "Looks simple enough."}
+        world.rita.api(f"pulls/{number}/reviews", "POST", review)
         fields = {"sha": world.head(number), "merge_method": "squash"}
         code, words = world.rita.refused(f"pulls/{number}/merge", "PUT", fields)
         step.note(merge=f"{code}: {words.splitlines()[-1]}")
@@ -115,14 +117,12 @@ def worse_model(world: World) -> None:
 def fork(world: World) -> None:
     """A stranger's proposal runs with no secret and a token that only reads."""
     with world.play.step("fork", "A stranger's fork: judged without secrets") as step:
+        world.finn.clone.mkdir(parents=True)
         world.finn.api("forks", "POST", {})
-        url = world.url(f"finn/{world.repo.split('/')[1]}")
-        world.finn.clone.parent.mkdir(parents=True, exist_ok=True)
-        source = world.url(world.repo)
-        here = Path(world.finn.clone)
-        world.finn.clone = here.parent
-        world.finn.git("clone", "-q", source, here.name)
-        world.finn.clone = here
+        slug = world.repo.split("/")[1]
+        world.finn.git("clone", "-q", world.url(world.repo), slug)
+        world.finn.clone = here = world.finn.clone / slug
+        url = world.url(f"finn/{slug}")
         world.finn.git("remote", "set-url", "origin", url)
         world.finn.git("switch", "-q", "-c", "typo")
         readme = here / "README.md"
@@ -130,9 +130,7 @@ def fork(world: World) -> None:
         world.finn.git("commit", "-qam", "Look at the spelling")
         world.finn.git("push", "-q", "origin", "typo")
         fields = {"title": "Spelling", "head": "finn:typo", "base": "main", "body": ""}
-        finn_repo, world.finn.repo = world.finn.repo, world.repo
         number = int(world.finn.api("pulls", "POST", fields)["number"])
-        world.finn.repo = finn_repo
         step.show("pull", number=number)
         world.settle(step)
         if world.start_waiting_runs(number):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from rehearsal.play import Play, Step, expect
 from rehearsal.targets import Target
 
 MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
-REPORT = "<!-- ml-gitops:"  # how the one comment of the machine begins
+REPORT = "<!-- validation report -->"  # how the one comment of the machine begins
 
 
 BUSY = ("queued", "in_progress")
@@ -206,9 +205,3 @@ class World:
 def apply(person: Person, patch: Path) -> None:
     """Let somebody change files as a patch says."""
     person.run("git", "apply", "-C1", str(patch))
-
-
-def leftovers(marker: str) -> list[int]:
-    """Return the processes whose command line still holds ``marker``."""
-    found = subprocess.run(("pgrep", "-f", marker), capture_output=True, text=True)
-    return [int(pid) for pid in found.stdout.split()]

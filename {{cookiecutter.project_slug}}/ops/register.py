@@ -63,6 +63,7 @@ def register() -> Version | str:
     registry.fetch(name)
     history = [*ledger.history("staging"), *ledger.history("production")]
     registry.agree(registry.versions(name), history)
+    admit.not_refused(ledger, admit.locked(commit).sha256)
     with TemporaryDirectory() as folder:
         candidate = admit.bring(commit, Path(folder))
         verdict = allowed(ledger, name, candidate)

@@ -3,10 +3,11 @@
 import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ops import register
+from ops import register, storage
 from ops.ledger import Ledger
 from ops.release import ReleaseError, promote, registry
 from tests.world import World, git, world
@@ -113,9 +114,28 @@ def test_no_verdict_is_refused(here: World) -> None:
 def test_the_newest_verdict_decides(here: World) -> None:
     manifest = here.judged("one")
     here.verdict(manifest, passed=False)
-    assert "the newest verdict refuses" in refusal()
+    assert "#7 was refused, and main names what it proposed" in refusal()
     here.verdict(manifest)
     assert not isinstance(register.register(), str)
+
+
+def test_a_verdict_on_another_lock_decides_too(here: World) -> None:
+    manifest = here.judged("one")
+    here.verdict(manifest, passed=False, lock_sha256="0" * 64)
+    assert "the newest verdict refuses" in refusal()
+
+
+def test_a_refused_lock_is_told_before_its_missing_bytes(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise storage.StorageError("the object is not in storage")
+
+    manifest = here.judged("one")
+    monkeypatch.setattr(storage, "pull", gone)
+    assert "not in storage" in refusal()
+    here.verdict(manifest, passed=False)
+    assert "was refused" in refusal()
 
 
 def test_a_lock_that_was_not_judged_is_refused(here: World) -> None:

@@ -101,6 +101,23 @@ def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
     return newest
 
 
+def not_refused(ledger: Ledger, lock_sha256: str) -> None:
+    """Refuse a dvc.lock whose newest verdict refuses it, before any byte is moved.
+
+    The objects of a refused proposal never enter storage: "they are missing" would be
+    true, and would send the reader the wrong way.
+    """
+    records = [ledger.read(path) or {} for path in ledger.paths("verdicts/")]
+    found = [record for record in records if record.get("lock_sha256") == lock_sha256]
+    newest = max(found, key=lambda record: int(record["seq"]), default=None)
+    if newest and not newest["passed"]:
+        raise ReleaseError(
+            f"not deployed: #{newest['pull_request']} was refused, and main names what "
+            f"it proposed. {newest['summary']} Revert it on main, or make it pass in a "
+            "new pull request"
+        )
+
+
 def verdicts(ledger: Ledger, manifest_sha256: str) -> list[Record]:
     """Return the verdicts on a version, oldest first, each with its ``path``."""
     found = []

@@ -1,0 +1,72 @@
+"""Every command in README is one that a test runs, and the page stays short."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+# Where each command of README is run.
+RUN_BY = {
+    "make demo": "tests/test_rehearsal.py",
+    "make test": ".ci/run",
+    "cookiecutter gh:your-github-name/cookiecutter-ml-gitops": "tests/test_bake.py",
+}
+
+
+def commands() -> list[str]:
+    """Return the lines of the code blocks that have no language."""
+    tokens = MarkdownIt().parse(README)
+    blocks = [t.content for t in tokens if t.type == "fence" and not t.info]
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def test_every_command_is_run_somewhere() -> None:
+    """A command that no test runs is a promise that nobody keeps."""
+    assert set(commands()) == set(RUN_BY)
+    for command, place in RUN_BY.items():
+        word = command.removeprefix("make ").split()[0]
+        assert re.search(rf"\b{word}\b", (ROOT / place).read_text()), (command, place)
+
+
+def test_inline_make_words_are_in_the_generated_makefile() -> None:
+    """What README names in passing exists in what users get."""
+    makefile = (ROOT / "{{cookiecutter.project_slug}}" / "Makefile").read_text()
+    ours = (ROOT / "Makefile").read_text()
+    for word in re.findall(r"`make (\w+)", README):
+        assert re.search(rf"^{word}:", makefile + ours, re.M), word
+
+
+def test_it_is_short_and_starts_with_a_command() -> None:
+    """At most 150 lines, the first command within fifteen."""
+    lines = README.splitlines()
+    assert len(lines) < 150
+    assert lines.index("make demo") < 15
+
+
+def test_what_it_links_to_is_there() -> None:
+    """Pictures and pages of this repository exist."""
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert [name for name in links if ":" not in name]
+    for name in links:
+        assert ":" in name or (ROOT / name).is_file(), name
+
+
+def direct(path: Path) -> set[str]:
+    """Return the names of the packages that a pyproject.toml asks for."""
+    text = path.read_text().replace("{{ cookiecutter.__dvc }}", "dvc")
+    groups = tomllib.loads(re.sub(r"{{.*?}}", "x", text))["dependency-groups"]
+    asked = [entry for group in groups.values() for entry in group]
+    return {re.split(r"[^\w.-]", name)[0] for name in asked if isinstance(name, str)}
+
+
+@pytest.mark.parametrize("folder", [".", "{{cookiecutter.project_slug}}"])
+def test_each_dependency_has_its_reason(folder: str) -> None:
+    """A package that nobody can say the use of is one too many."""
+    table = (ROOT / "ARCHITECTURE.md").read_text().split("## Dependencies")[1]
+    named = set(re.findall(r"[\w.-]+", table))
+    assert direct(ROOT / folder / "pyproject.toml") - named == set()

@@ -1,0 +1,154 @@
+"""The loop under act: what `make demo` plays, held against what it must show."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+Facts = dict[str, Any]
+
+
+def command(folder: Path, *args: str) -> list[str]:
+    """Return what `make demo` runs, in a folder of the test's own."""
+    return [sys.executable, "-m", "rehearsal", "--folder", str(folder), *args]
+
+
+def test_demo_is_the_rehearsal() -> None:
+    """The word in README runs the module that the tests here run."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert "python -m rehearsal" in makefile.split("demo:")[1].split("\n\n")[0]
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    """A slip of the hand does not delete anybody's files."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "name another --folder" in done.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def alive(marker: Path) -> list[str]:
+    """Return the processes that still name a folder, on their line or in their env."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes()
+            text = line + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if str(marker).encode() in text and line:
+            found.append(line.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+    """Stopped in the middle of a workflow, everything that was started ends."""
+    folder = tmp_path / "demo"
+    with subprocess.Popen(
+        command(folder), cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
+    ) as play:
+        assert play.stdout
+        for line in play.stdout:
+            if line.startswith(b"   4 "):
+                break
+        time.sleep(8)
+        assert alive(folder), "nothing was running, so nothing is shown"
+        os.kill(play.pid, signal.SIGINT)
+        rest = play.stdout.read().decode()
+        assert play.wait(60) == 1
+    assert "nothing is left running" in rest
+    assert alive(folder) == []
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Facts]:
+    """Play everything once; return the folder and the facts of each step."""
+    folder = tmp_path_factory.mktemp("play") / "demo"
+    done = subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "set-up" in done.stdout and "play" in done.stdout
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["ok"] and all(step["ok"] for step in summary["steps"])
+    return folder, {step["name"]: step["facts"] for step in summary["steps"]}
+
+
+@pytest.mark.slow
+def test_one_number_everywhere(story: tuple[Path, Facts]) -> None:
+    """Promise 1: comment, ledger, tag and /info name the same manifest, each time."""
+    _, facts = story
+    seen = set()
+    for step in ("first deploy", "better deploy", "retrained deploy"):
+        read = facts[step]["manifest_sha256"]
+        assert set(read) == {"comment", "ledger", "tag", "info"}
+        assert len(set(read.values())) == 1, (step, read)
+        seen |= set(read.values())
+    assert len(seen) == 3, "three models were deployed"
+
+
+@pytest.mark.slow
+def test_the_worse_model_is_refused_twice(story: tuple[Path, Facts]) -> None:
+    """Promise 3: no merge through the API, and no deployment when pushed past it."""
+    _, facts = story
+    assert facts["worse model"]["validate"] == "failure"
+    assert facts["worse model"]["merge"].startswith("405")
+    assert "validate" in facts["worse model"]["merge"]
+    assert facts["forced"]["deploy"] == "failure"
+    assert "was refused" in facts["forced"]["why"]
+    champion = facts["better deploy"]["manifest_sha256"]["info"]
+    assert facts["forced"]["production"] == champion
+    assert facts["forced"]["deploy_after_revert"] == "success"
+
+
+@pytest.mark.slow
+def test_a_fork_gets_no_secret(story: tuple[Path, Facts]) -> None:
+    """Promise 4: a stranger's run reads, and holds nothing."""
+    _, facts = story
+    assert facts["fork"]["secrets"] == []
+    assert "write" not in facts["fork"]["token"].values()
+    assert facts["fork"]["train"] == "success"
+
+
+@pytest.mark.slow
+def test_the_arrow_back_is_a_pull_request(story: tuple[Path, Facts]) -> None:
+    """Promise 5: the monitor proposes, and what was rolled back stays so."""
+    _, facts = story
+    assert facts["traffic"]["decision"] != "retrain"
+    assert facts["drift"]["decision"] == "retrain"
+    assert facts["drift"]["opened_by"].endswith("[bot]")
+    assert facts["rollback"]["action"] == "rollback"
+    assert facts["rollback"]["info"] == facts["rollback"]["ledger"]
+    assert facts["revert"]["deploy"] == "success"
+
+
+@pytest.mark.slow
+def test_the_page_is_there(story: tuple[Path, Facts]) -> None:
+    """What a person looks at names every pull request and loads nothing from afar."""
+    folder, facts = story
+    page = (folder / "timeline.html").read_text()
+    for number in range(1, facts["revert"]["pull_request"] + 1):
+        assert f"#{number}" in page
+    assert 'src="http' not in page
+    assert alive(folder) == []
+
+
+@pytest.mark.slow
+def test_storage_local_works_through_the_loop(tmp_path: Path) -> None:
+    """A folder as storage: proposed, judged, merged, deployed, one number."""
+    args = ("--storage", "local", "--until", "deploy")
+    play = command(tmp_path / "demo", *args)
+    done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    read = summary["steps"][-1]["facts"]["manifest_sha256"]
+    assert len(set(read.values())) == 1
