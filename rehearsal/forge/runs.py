@@ -104,12 +104,18 @@ class Queue:
         processes.end(f"{self.mark}-")
 
     def _supersede(self, run: Run, workflow: Workflow) -> None:
-        """Cancel older runs of the same proposal, where the workflow says so."""
-        if not run.pull or not workflow.concurrency.get("cancel-in-progress"):
+        """Cancel what a newer run replaces, where the workflow has a group.
+
+        A run that only waits for its turn is always replaced, one in progress only
+        if it belongs to a proposal and the workflow says so.
+        """
+        if not workflow.concurrency or run.event not in ("pull_request", "push"):
             return
+        ends = bool(run.pull and workflow.concurrency.get("cancel-in-progress"))
         for old in self.state.runs:
-            same = (old.path, old.pull) == (run.path, run.pull)
-            if same and old.event == run.event and old.status != "completed":
+            same = (old.path, old.pull, old.ref) == (run.path, run.pull, run.ref)
+            late = old.status == "queued" or (ends and old.status != "completed")
+            if same and old.event == run.event and late:
                 self.cancel(old)
 
     def _work(self) -> None:

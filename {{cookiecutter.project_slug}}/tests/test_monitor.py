@@ -48,6 +48,18 @@ def test_f19_corrupt_half_written_and_repeated_lines_are_counted(
     assert log.counts == {"lines": 208, "corrupt": 6, "duplicate": 2}
 
 
+def test_rows_that_no_event_has_a_time_for_belong_to_no_window(
+    tmp_path: Path,
+) -> None:
+    """A deployment sends golden rows without a time: they open no window of today."""
+    good = traffic.lines(traffic.flights(200))
+    golden = json.dumps(json.loads(good[0]) | {"id": "golden-0", "time": None})
+    (tmp_path / "predictions-1.jsonl").write_text("\n".join([*good, golden]))
+    log = read_log(str(tmp_path), MONITOR, days=28)
+    assert log.counts == {"lines": 201, "without a time": 1}
+    assert "golden-0" not in {row["id"] for row in log.rows}
+
+
 def test_f19_a_log_that_is_mostly_rubbish_is_not_believed(tmp_path: Path) -> None:
     good = traffic.lines(traffic.flights(90))
     (tmp_path / "predictions-1.jsonl").write_text("\n".join([*good, *["{"] * 10]))

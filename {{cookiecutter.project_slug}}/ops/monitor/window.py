@@ -48,6 +48,7 @@ def read_log(
 
     A row is {"id", "time", "probability", "manifest_sha256", "row"}. An id that the
     same version answered before is a duplicate and skipped; the first answer stays.
+    A row that no event has a time for is counted and belongs to no window.
 
     Raises:
         FeedError: too many lines are corrupt or repeated, or nothing is there to read.
@@ -59,6 +60,8 @@ def read_log(
         row = _row(line)
         if row is None:
             log.counts["corrupt"] += 1
+        elif row["time"] is None:
+            log.counts["without a time"] += 1  # golden rows of a deployment, say
         elif version is not None and row["manifest_sha256"] != version:
             log.counts["other versions"] += 1
         elif (key := (row["id"], row["manifest_sha256"])) in seen:
@@ -132,8 +135,8 @@ def _row(line: str) -> dict[str, Any] | None:
     """Return a log line as a row, or None if it is not one."""
     try:
         found = json.loads(line)
-        time = datetime.fromisoformat(found["time"] or found["logged_at"])
-        if time.tzinfo is None:
+        time = datetime.fromisoformat(found["time"]) if found["time"] else None
+        if time is not None and time.tzinfo is None:
             time = time.replace(tzinfo=UTC)
         probability = float(found["probability"])
         row = {
