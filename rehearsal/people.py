@@ -41,7 +41,7 @@ class Person:
         return done.stdout.decode(errors="replace").strip()
 
     def attempt(
-        self, *command: str, data: bytes | None = None
+        self, *command: str, data: bytes | None = None, kept: bool = True
     ) -> "subprocess.CompletedProcess[bytes]":
         """Type a command that may fail, and keep what it printed in the log."""
         env = {**os.environ, **self.env}
@@ -52,7 +52,7 @@ class Person:
         )
         with self.log.open("ab") as log:
             log.write(f"\n{self.name} $ {' '.join(command)}\n".encode())
-            log.write(done.stdout + done.stderr)
+            log.write((done.stdout if kept else b"") + done.stderr)
             log.write(f"[exit {done.returncode}]\n".encode())
         return done
 
@@ -74,6 +74,13 @@ class Person:
             return json.loads(self.run(*command) or "null")
         body = json.dumps(fields).encode()
         return json.loads(self.run(*command, "--input", "-", data=body) or "null")
+
+    def download(self, path: str) -> bytes:
+        """Return the bytes behind an address of the API."""
+        done = self.attempt("gh", "api", f"repos/{self.repo}/{path}", kept=False)
+        if done.returncode:
+            raise CommandError(f"{path} cannot be fetched: {done.stderr.decode()}")
+        return done.stdout
 
     def refused(
         self, path: str, method: str, fields: dict[str, Any]

@@ -1,7 +1,9 @@
 """The life of one repository, scene by scene, in the order in which it happens."""
 
+import io
 import re
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -273,8 +275,27 @@ def decided(world: World, step: Step) -> dict[str, Any]:
     records = world.records("monitoring")
     expect(bool(records), "the monitor wrote nothing to the ledger")
     newest = max(records, key=lambda record: int(record["seq"]))
-    step.show("monitoring", record=newest, title=f"Monitor, {newest['decision']}")
+    path = monitor_page(world, f"monitor-{newest['seq']}.html")
+    where = {"path": path} if path else {}
+    title = f"Monitor: {newest['decision']}"
+    step.show("monitoring", record=newest, title=title, **where)
     return newest
+
+
+def monitor_page(world: World, name: str) -> str:
+    """Bring the page that the monitor's run left, if it left one; return its path."""
+    run = world.last_run("monitor.yml")
+    kept = world.rita.api(f"actions/runs/{run.id}/artifacts")["artifacts"]
+    for artifact in kept:
+        data = world.rita.download(f"actions/artifacts/{artifact['id']}/zip")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            pages = [n for n in archive.namelist() if n.endswith(".html")]
+            if pages:
+                place = world.folder / "reports" / name
+                place.parent.mkdir(exist_ok=True)
+                place.write_bytes(archive.read(pages[0]))
+                return f"reports/{name}"
+    return ""
 
 
 def _error(log: Path) -> str:

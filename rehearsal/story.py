@@ -33,6 +33,10 @@ def _pull(world: World, pull: dict[str, Any]) -> dict[str, Any]:
     """Return one pull request with everything that was said on it."""
     number, head = pull["number"], pull["head"]
     comments = world.rita.api(f"issues/{number}/comments")
+    for comment in comments[:1]:  # as a file too: README's picture is one of them
+        place = world.folder / "reports" / f"pull-{number}.md"
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(comment["body"], encoding="utf-8")
     reviews = world.rita.api(f"pulls/{number}/reviews")
     statuses = world.rita.api(f"commits/{head['sha']}/status")["statuses"]
     whole = world.rita.api(f"pulls/{number}")
