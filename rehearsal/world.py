@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,6 @@ from rehearsal.targets import Target
 
 MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
 REPORT = "<!-- validation report -->"  # how the one comment of the machine begins
-
-
-BUSY = ("queued", "in_progress")
 
 
 def aside(run: Any) -> bool:
@@ -56,8 +52,7 @@ class World:
 
     def settle(self, step: Step) -> None:
         """Wait for every run that was started, and let the page show them."""
-        while any(run.status in BUSY and not aside(run) for run in self.forge.runs):
-            time.sleep(0.1)
+        self.forge.wait(aside)
         self._show_runs(step)
 
     def finish(self, step: Step) -> None:
@@ -101,8 +96,7 @@ class World:
         review = {"event": "APPROVE", "body": "Read the report. Agreed."}
         self.rita.api(f"pulls/{number}/reviews", "POST", review)
         head = self.head(number)
-        while any(r.status in BUSY for r in self.forge.runs if r.head_sha == head):
-            time.sleep(0.1)  # the required check `ci`
+        self.forge.wait(lambda run: bool(run.head_sha != head))  # required: `ci`
         fields = {"sha": head, "merge_method": "squash"}
         merged = self.rita.api(f"pulls/{number}/merge", "PUT", fields)
         self.dana.git("switch", "-q", "main")
@@ -184,7 +178,8 @@ class World:
     def records(self, folder: str) -> list[dict[str, Any]]:
         """Return the JSON records under a folder of the ledger, oldest first."""
         branch = "+ledger:refs/remotes/origin/ledger"
-        self.dana.git("fetch", "-q", "origin", branch)
+        if self.dana.attempt("git", "fetch", "-q", "origin", branch).returncode:
+            return []  # nothing was judged yet
         names = self.dana.git("ls-tree", "--name-only", "origin/ledger", f"{folder}/")
         files = [name for name in names.splitlines() if name.endswith(".json")]
         return [json.loads(self.dana.git("show", f"origin/ledger:{f}")) for f in files]

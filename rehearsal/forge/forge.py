@@ -172,10 +172,13 @@ class Forge:
             found = self.state.repository(repo)
             events.schedule(self.state, self.queue, found, workflow_file)
 
-    def wait(self) -> None:
-        """Wait until nothing is queued or in progress; approvals are not waited for."""
+    def wait(self, aside: Callable[[Run], bool] = lambda run: False) -> None:
+        """Wait until nothing is queued or in progress, but for what is ``aside``.
+
+        Approvals are not waited for.
+        """
         with self.state.changed:
-            while not self.queue.idle():
+            while not self.queue.idle(aside):
                 self.state.changed.wait(timeout=1)
 
     def _gh_config(self, folder: Path) -> None:

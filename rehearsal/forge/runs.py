@@ -79,9 +79,10 @@ class Queue:
         elif was != "completed":
             self._finish(run)
 
-    def idle(self) -> bool:
-        """Tell whether nothing is queued or in progress."""
-        return all(r.status in ("completed", "waiting") for r in self.state.runs)
+    def idle(self, aside: Callable[[Run], bool] = lambda run: False) -> bool:
+        """Tell whether nothing is queued or in progress, but for what is ``aside``."""
+        ended = ("completed", "waiting")
+        return all(r.status in ended or aside(r) for r in self.state.runs)
 
     def tell(self, run: Run) -> None:
         """Write the run's state to the journal."""
