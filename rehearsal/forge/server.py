@@ -4,7 +4,9 @@ import base64
 import json
 import re
 import socketserver
+import sys
 import threading
+import traceback
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -133,13 +135,22 @@ def credentials(state: State, header: str) -> Token | None:
     return state.tokens.get(value.strip())
 
 
-class SocketServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class Quiet:
+    """A client that goes away in the middle of a word is no fault of the server."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection that was cut; show everything else."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            traceback.print_exc()
+
+
+class SocketServer(Quiet, socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """The same handler on a Unix socket."""
 
     daemon_threads = True
 
 
-class HttpServer(ThreadingHTTPServer):
+class HttpServer(Quiet, ThreadingHTTPServer):
     """Loopback HTTP; does not look its own name up."""
 
     daemon_threads = True
