@@ -17,10 +17,10 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test proof check lint lock clean
+.PHONY: help setup demo test proof benchmark check lint lock clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## Play the whole life of a generated repository on this machine
 	@python -m rehearsal
@@ -30,6 +30,9 @@ test: setup ## Run every test; the fast ones first
 
 proof: setup ## Run the tests with thousands of trials instead of tens
 	@PROOF=1 python -m pytest -p no:cacheprovider $(ARGS)
+
+benchmark: setup ## Time a bake beside a copy of the same files
+	@python -m benchmarks.bake
 
 check: lint ## Lint, types, workflows: of the template and of what it generates
 	@mypy

@@ -1,0 +1,1 @@
+"""Side-by-side performance: one command each, ratios from one run."""
