@@ -194,6 +194,9 @@ def retrained(world: World, number: int) -> str:
         world.settle(step)
         step.note(validate=world.status(number))
         if world.status(number) == "pending":
+            branch = str(world.dana.api(f"pulls/{number}")["head"]["ref"])
+            world.dana.git("fetch", "-q", "origin", branch)
+            world.dana.git("switch", "-q", branch)
             world.dana.make("adopt", f"PR={number}")
             world.settle(step)
         step.note(validate_after_adopt=world.status(number))
