@@ -49,7 +49,7 @@ def test_linters_find_what_they_should(bake: Bake) -> None:
     project = bake()
     flow = project / ".github" / "workflows" / "ci.yml"
     bad = "        run: echo ${{ github.head_ref }}\n"
-    flow.write_text(re.sub(r" +run: make check\n", bad, flow.read_text()))
+    flow.write_text(re.sub(r" +run: make changed\n", bad, flow.read_text()))
     found = lint(project)
     assert "template-injection" in found and "untrusted" in found
 
