@@ -137,7 +137,8 @@ def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
             manifest = assets.bring(version, released)
         except ReleaseError as error:
             raise ReleaseError(f"no rollback to {version.tag}: {error}") from error
-    return passed[-1], manifest
+    # the first one registered it; later ones are other proposals that left it alone
+    return passed[0], manifest
 
 
 def _first(history: list[Record], record: Record) -> Record:
