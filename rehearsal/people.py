@@ -2,11 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+# What this process was started with, and a person's own shell would not hold.
+LEFT_OUT = (
+    *("VIRTUAL_ENV", "GITHUB_ACTIONS"),
+    *("ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"),
+)
 
 
 class CommandError(Exception):
@@ -45,11 +54,9 @@ class Person:
     ) -> "subprocess.CompletedProcess[bytes]":
         """Type a command that may fail, and keep what it printed in the log."""
         env = {**os.environ, **self.env}
-        for name in ("VIRTUAL_ENV", "GITHUB_ACTIONS", "MAKEFLAGS", "MAKELEVEL"):
+        for name in LEFT_OUT:
             env.pop(name, None)
-        done = subprocess.run(
-            command, cwd=self.clone, env=env, input=data, capture_output=True
-        )
+        done = _run(command, self.clone, env, data)
         with self.log.open("ab") as log:
             log.write(f"\n{self.name} $ {' '.join(command)}\n".encode())
             log.write((done.stdout if kept else b"") + done.stderr)
@@ -96,3 +103,25 @@ class Person:
         if done.returncode == 0 or "HTTP " not in words:
             raise CommandError(f"{method} {path} was not refused: {words or 'exit 0'}")
         return int(words.split("HTTP ")[1][:3]), words
+
+
+def _run(
+    command: tuple[str, ...], cwd: Path, env: dict[str, str], data: bytes | None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command; when the play is interrupted, end it with all its children."""
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(data)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
