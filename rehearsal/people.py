@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 # What this process was started with, and a person's own shell would not hold.
 LEFT_OUT = (
     *("VIRTUAL_ENV", "GITHUB_ACTIONS"),
