@@ -36,7 +36,9 @@ benchmark: setup ## Time a bake beside a copy of the same files
 
 check: lint ## Lint, types, workflows: of the template and of what it generates
 	@mypy
-	@zizmor --offline --no-progress --quiet --persona=auditor .github '$(TEMPLATE)/.github'
+	@zizmor --offline --no-progress --quiet --persona=auditor .github
+	@zizmor --offline --no-progress --quiet --persona=auditor \
+		--config '$(TEMPLATE)/.github/zizmor.yml' '$(TEMPLATE)/.github'
 	@actionlint .github/workflows/*.yml '$(TEMPLATE)'/.github/workflows/*.yml
 
 lint: setup
