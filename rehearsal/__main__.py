@@ -53,13 +53,17 @@ def main() -> int:
             name = type(error).__name__
             problem = f"\nThe play broke: {name}: {error}; see {folder}/failure.log"
         finally:
+            summary = play.write_summary()
             if "world" in locals():
                 page.write(folder, story.tell(world))
-            summary = play.write_summary()
+    if problem:
+        problem += f"\nlogs: {folder / 'commands.log'} and {folder / 'forge' / 'runs'}"
     say(problem or f"\nEverything went as it must: {len(play.steps)} steps.")
     setting = play.seconds("generate", "set-up")
     say(f"set-up {setting:.0f} s, play {play.seconds() - setting:.0f} s")
-    say(f"look at {folder / 'timeline.html'} (facts: {summary})")
+    if (folder / "timeline.html").exists():
+        say(f"look at {folder / 'timeline.html'}")
+    say(f"facts: {summary}")
     return 0 if play.ok and not problem else 1
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,24 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "name another --folder" in done.stderr
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_step_that_fails_says_what_and_where(tmp_path: Path) -> None:
+    """Without make on PATH, set-up fails: the reason, the logs, exit 1, no page."""
+    folder = tmp_path / "demo"
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("git", "python3"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    env = {**os.environ, "PATH": str(tools)}
+    done = subprocess.run(
+        command(folder), cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout and "make" in done.stdout
+    assert str(folder / "commands.log") in done.stdout
+    assert "timeline.html" not in done.stdout
+    assert json.loads((folder / "summary.json").read_text())["ok"] is False
 
 
 def alive(marker: Path) -> list[str]:
