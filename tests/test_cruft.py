@@ -141,11 +141,12 @@ def test_update_from_an_earlier_commit_of_this_repository(tmp_path: Path) -> Non
     git(project, "init", "--quiet", "--initial-branch=main")
     (project / "params.yaml").write_text("mine: true\n")
     commit(project, "start")
-    cruft(project, "update", "--skip-apply-ask", "--checkout", "main")
+    newest = git(copy, "rev-parse", "HEAD")
+    cruft(project, "update", "--skip-apply-ask", "--checkout", newest)
     assert (project / "params.yaml").read_text() == "mine: true\n"
     assert not list(project.rglob("*.rej"))
     state = json.loads((project / ".cruft.json").read_text())
-    assert state["commit"] == git(copy, "rev-parse", "main")
+    assert state["commit"] == newest
 
 
 def test_what_is_the_users_is_listed_and_exists(bake: Bake) -> None:

@@ -40,6 +40,15 @@ jobs:
     steps:
       - run: "true"
 """
+AFTER = """
+name: after
+on:
+  push:
+  workflow_run: {workflows: [flow], types: [completed]}
+permissions: {}
+jobs:
+  after: {name: after, runs-on: ubuntu-latest, steps: [run: "true"]}
+"""
 TYPES: dict[str, type | tuple[type, ...]] = {
     "array": list,
     "object": dict,
@@ -280,6 +289,28 @@ def _releases(call: Caller) -> None:
     assert call("GET", "releases")[0]["tag_name"] == "m@v1"
     call("DELETE", f"releases/assets/{asset['id']}")
     assert call("GET", "releases")[0]["assets"] == []
+
+
+def test_every_payload_is_one_that_github_sends(call: Caller) -> None:
+    _pull_request(call)
+    content = base64.b64encode(AFTER.encode()).decode()
+    path = ".github/workflows/after.yml"
+    call("PUT", f"contents/{path}", message="m", content=content, branch="main")
+    call.forge.wait()
+    call("POST", "actions/workflows/flow.yml/dispatches", ref="main")
+    call.forge.wait()
+    seen = {run.event: run.payload for run in call.forge.runs}
+    assert set(seen) == set(DESCRIPTION["events"])
+    for event, schema in DESCRIPTION["events"].items():
+        problems = wrong(schema, seen[event])
+        assert not problems, (event, problems)
+
+
+def test_an_invented_key_of_a_payload_is_seen() -> None:
+    schema = DESCRIPTION["events"]["pull_request"]
+    assert wrong(schema, {"number": 1}) == []
+    assert wrong(schema, {"numbr": 1}) == ["$.numbr: GitHub has no such key"]
+    assert wrong(schema, {"pull_request": {"merged": "yes"}}) != []
 
 
 def test_without_a_token_nothing_is_answered(call: Caller) -> None:

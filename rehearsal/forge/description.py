@@ -1,7 +1,8 @@
-"""The part of GitHub's own OpenAPI description that covers the forge's routes.
+"""The part of GitHub's own description that covers the forge's routes and events.
 
 ``python -m rehearsal.forge.description`` writes ``description.json`` anew from the npm
-package ``@octokit/openapi``; the tests hold every answer of the forge against it.
+packages ``@octokit/openapi`` (answers) and ``@octokit/webhooks-examples`` (payloads);
+the tests hold every answer and every payload of the forge against it.
 """
 
 import json
@@ -17,21 +18,23 @@ from .routes import TABLE
 from .state import Json
 
 FILE = Path(__file__).with_name("description.json")
-SOURCE = "package/generated/api.github.com.json"
+OPENAPI = ("@octokit/openapi", "package/generated/api.github.com.json")
+EXAMPLES = ("@octokit/webhooks-examples", "package/api.github.com/index.json")
+EVENTS = ("push", "pull_request", "workflow_run", "workflow_dispatch")
+NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 KEPT = ("type", "enum", "items", "properties", "anyOf", "oneOf", "allOf", "nullable")
 
 
-def fetch() -> Json:
-    """Return GitHub's description, from the package registry that npm uses."""
+def fetch(package: str, file: str) -> Any:
+    """Return a JSON file of a package, from the registry that npm uses."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ("npm", "pack", "--silent", "@octokit/openapi")
+        command = ("npm", "pack", "--silent", package)
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         (archive,) = Path(folder).glob("*.tgz")
         with tarfile.open(archive) as packed:
-            member = packed.extractfile(SOURCE)
+            member = packed.extractfile(file)
             assert member
-            found: Json = json.load(member)
-            return found
+            return json.load(member)
 
 
 def shape(path: str) -> str:
@@ -59,6 +62,29 @@ def extract(description: Json) -> Json:
         "operations": operations,
         "schemas": dict(sorted(schemas.items())),
     }
+
+
+def payloads(examples: list[Json]) -> Json:
+    """Return a schema for each event: the keys and types in GitHub's examples."""
+    known = {each["name"]: each["examples"] for each in examples}
+    return {event: _seen(known[event]) for event in EVENTS}
+
+
+def _seen(values: list[Any]) -> Json:
+    """Return the schema of values that were seen in one place."""
+    some = [value for value in values if value is not None]
+    null: Json = {"nullable": True} if len(some) < len(values) else {}
+    if not some:
+        return {}
+    if all(isinstance(value, dict) for value in some):
+        keys = sorted({key for value in some for key in value})
+        at = {k: _seen([v[k] for v in some if k in v]) for k in keys}
+        return {"type": "object", "properties": at, **null}
+    if all(isinstance(value, list) for value in some):
+        items = _seen([item for value in some for item in value])
+        return {"type": "array", "items": items, **null}
+    kinds = sorted({NAMES[type(value)] for value in some if type(value) in NAMES})
+    return {"type": kinds[0], **null} if len(kinds) == 1 else {}
 
 
 def _resolve(description: Json, ref: str) -> Any:
@@ -98,9 +124,9 @@ def _reduce(description: Json, schema: Any, schemas: Json) -> Any:
 
 
 def text(extracted: Json) -> str:
-    """Return the extract as JSON, one operation or schema on each line."""
+    """Return the extract as JSON, one operation, schema or event on each line."""
     parts = [f'"version": {json.dumps(extracted["version"])}']
-    for key in ("operations", "schemas"):
+    for key in ("operations", "schemas", "events"):
         rows = (
             f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}"
             for name, value in sorted(extracted[key].items())
@@ -111,4 +137,5 @@ def text(extracted: Json) -> str:
 
 if __name__ == "__main__":
     assert ROUTES  # their import has filled the table
-    FILE.write_text(text(extract(fetch())), encoding="utf-8")
+    found = {**extract(fetch(*OPENAPI)), "events": payloads(fetch(*EXAMPLES))}
+    FILE.write_text(text(found), encoding="utf-8")

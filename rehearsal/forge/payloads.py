@@ -49,8 +49,8 @@ def push(state: State, repo: Repository, who: Person, moved: tuple[str, ...]) ->
         "message": commit["commit"]["message"],
         "timestamp": commit["commit"]["committer"]["date"],
         "url": commit["html_url"],
-        "author": commit["commit"]["author"],
-        "committer": commit["commit"]["committer"],
+        "author": _signed(commit["commit"]["author"]),
+        "committer": _signed(commit["commit"]["committer"]),
     }
     return {
         "ref": ref,
@@ -67,3 +67,8 @@ def push(state: State, repo: Repository, who: Person, moved: tuple[str, ...]) ->
         "pusher": {"name": who.login},
         "sender": shapes.person(state, who),
     }
+
+
+def _signed(person: Json) -> Json:
+    """Return who wrote a commit as payloads say it: without the time."""
+    return {"name": person["name"], "email": person["email"]}

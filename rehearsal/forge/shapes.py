@@ -144,8 +144,8 @@ def run(state: State, it: Run) -> Json:
         "workflow_id": workflow(state, repo, it.path, it.workflow)["id"],
         "head_sha": it.head_sha,
         "head_branch": it.head_branch,
-        "head_repository": repository(state, head),
-        "repository": repository(state, repo),
+        "head_repository": _minimal(state, head),
+        "repository": _minimal(state, repo),
         "pull_requests": pulls,
         "actor": person(state, it.actor),
         "triggering_actor": person(state, it.actor),
@@ -158,6 +158,13 @@ def run(state: State, it: Run) -> Json:
         "logs_url": f"{url}/logs",
         "artifacts_url": f"{url}/artifacts",
     }
+
+
+def _minimal(state: State, repo: Repository) -> Json:
+    """Return a repository as a run names it."""
+    left_out = {"default_branch", "clone_url", "visibility"}
+    shape = repository(state, repo)
+    return {key: value for key, value in shape.items() if key not in left_out}
 
 
 def _short(repo: Repository, ref: str, sha: str, state: State) -> Json:
