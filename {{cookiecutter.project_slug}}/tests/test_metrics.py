@@ -1,5 +1,9 @@
 """The measures against scikit-learn, brute force and a bootstrap."""
 
+import itertools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as known
 
 from pipeline import metrics
+from pipeline.metrics import multiclass, regression
 
 RNG = np.random.default_rng(3)
 Y = (RNG.random(4000) < 0.25).astype("int8")
@@ -125,3 +130,146 @@ def test_what_cannot_be_measured_is_refused(
     for measure in (metrics.roc_auc, metrics.average_precision):
         with pytest.raises(ValueError, match=words):
             measure(y, p)
+
+
+def test_roc_curve_is_that_of_scikit_learn_in_few_points() -> None:
+    """Each point lies on the whole curve, and its area is that of the whole."""
+    false, true, _ = known.roc_curve(Y, P, drop_intermediate=False)
+    whole = set(zip(false.round(9), true.round(9), strict=True))
+    found = metrics.roc_curve(Y, P, 50)
+    assert found[0] == [0, 0] and found[-1] == [1, 1] and 40 < len(found) <= 50
+    assert {(round(x, 9), round(y, 9)) for x, y in found} <= whole
+    assert known.auc(*zip(*found, strict=True)) == pytest.approx(
+        metrics.roc_auc(Y, P), abs=2e-3
+    )
+
+
+K = 4
+SCORES = RNG.normal(size=(4000, K)) + np.array([0.5, 0.0, 1.0, -0.5])
+PK = (np.exp(SCORES) / np.exp(SCORES).sum(axis=1, keepdims=True)).astype("float32")
+YK = np.array([RNG.choice(K, p=p / p.sum()) for p in PK.astype(float)])
+DECIDED = PK.argmax(axis=1)
+OVR = {"multi_class": "ovr", "labels": range(K)}
+
+
+def auc(y: Any, p: Any, average: str) -> float:
+    """Return scikit-learn's, which wants rows that sum to one in float64."""
+    rows = np.asarray(p, float)
+    rows = rows / rows.sum(axis=1, keepdims=True)
+    return float(known.roc_auc_score(y, rows, average=average, **OVR))
+
+
+MULTICLASS: dict[str, Callable[[Any, Any], float]] = {
+    "roc_auc_macro": lambda y, p: auc(y, p, "macro"),
+    "roc_auc_weighted": lambda y, p: auc(y, p, "weighted"),
+    "log_loss": lambda y, p: known.log_loss(y, p / p.sum(axis=1, keepdims=True)),
+    "brier": lambda y, p: np.mean(np.sum((p - np.eye(K)[y]) ** 2, axis=1)),
+    "accuracy": lambda y, p: known.accuracy_score(y, p.argmax(axis=1)),
+    "f1_macro": lambda y, p: known.f1_score(y, p.argmax(axis=1), average="macro"),
+    "f1_weighted": lambda y, p: known.f1_score(y, p.argmax(axis=1), average="weighted"),
+    "calibration_error": lambda y, p: metrics.calibration_error(
+        y == p.argmax(axis=1), p.max(axis=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("measure", metrics.MEASURES["multiclass"], ids=lambda m: m.key)
+def test_multiclass_as_scikit_learn(measure: metrics.Measure) -> None:
+    """Also where no row is decided as the rarest class."""
+    theirs = MULTICLASS[measure.key]
+    assert measure.value(YK, PK) == pytest.approx(theirs(YK, PK), rel=1e-5)
+    shy = PK * np.array([1, 1, 1, 0.01], dtype="float32")
+    shy /= shy.sum(axis=1, keepdims=True)
+    assert 3 not in shy.argmax(axis=1) and 3 in YK
+    assert measure.value(YK, shy) == pytest.approx(theirs(YK, shy), rel=1e-5)
+
+
+def test_multiclass_of_two_is_the_binary_measure() -> None:
+    """Where both have one: ROC AUC, log loss, and Brier counted twice."""
+    both = np.stack([1 - P.astype(float), P.astype(float)], axis=1)
+    assert multiclass.roc_auc_macro(Y, both) == pytest.approx(metrics.roc_auc(Y, P))
+    assert multiclass.log_loss(Y, both) == pytest.approx(metrics.log_loss(Y, P))
+    assert multiclass.brier(Y, both) == pytest.approx(2 * metrics.brier(Y, P))
+
+
+def test_confusion_matrix_has_a_row_per_true_class() -> None:
+    """As scikit-learn's, a class without rows included."""
+    found = metrics.confusion_matrix(YK, PK, K)
+    assert found == known.confusion_matrix(YK, DECIDED, labels=range(K)).tolist()
+    some = YK != 1
+    found = metrics.confusion_matrix(YK[some], PK[some], K)
+    assert found[1] == [0] * K
+
+
+@pytest.mark.parametrize(
+    ("y", "p", "words"),
+    [
+        ([0, 1], [[0.5, 0.5], [np.nan, 1]], "not a finite"),
+        ([0, 2], [[0.5, 0.5], [0.5, 0.5]], "index from 0 to 1"),
+        ([0, -1], [[0.5, 0.5], [0.5, 0.5]], "index from 0 to 1"),
+        ([0.5, 1], [[0.5, 0.5], [0.5, 0.5]], "index from 0 to 1"),
+        ([0, 1], [0.5, 0.5], r"must be \[n\] and \[n, k\]"),
+        ([0], [[0.5, 0.5], [0.5, 0.5]], r"must be \[n\] and \[n, k\]"),
+    ],
+)
+def test_what_is_no_class_is_refused(y: Any, p: Any, words: str) -> None:
+    """By every measure."""
+    for measure in metrics.MEASURES["multiclass"]:
+        with pytest.raises(ValueError, match=words):
+            measure.value(y, p)
+
+
+def test_a_class_without_rows_has_no_roc_auc() -> None:
+    """Its ranking is undefined; the others are measured."""
+    some = YK != 1
+    for measure in metrics.MEASURES["multiclass"]:
+        if "roc" in measure.key:
+            with pytest.raises(ValueError, match="Not every class"):
+                measure.value(YK[some], PK[some])
+        else:
+            assert np.isfinite(measure.value(YK[some], PK[some]))
+
+
+V = RNG.normal(100, 20, 3000)
+PV = (V + RNG.normal(3, 8, 3000)).astype("float32")
+REGRESSION = {
+    "rmse": known.root_mean_squared_error,
+    "mae": known.mean_absolute_error,
+    "r2": known.r2_score,
+    "pinball": known.mean_pinball_loss,
+}
+
+
+@pytest.mark.parametrize("measure", metrics.MEASURES["regression"], ids=lambda m: m.key)
+def test_regression_as_scikit_learn(measure: metrics.Measure) -> None:
+    """And what is no number is refused."""
+    theirs = REGRESSION[measure.key]
+    assert measure.value(V, PV) == pytest.approx(theirs(V, PV.astype(float)))
+    for y, p in (([1, 2], [1, np.nan]), ([1, np.inf], [1, 2]), ([1, 2], [1])):
+        with pytest.raises(ValueError, match="finite|must be"):
+            measure.value(y, p)
+
+
+def test_pinball_at_the_quantile_asked_for() -> None:
+    """A too low 90 % costs nine times what a too high one does."""
+    (found,) = (m for m in metrics.measures("regression", 0.9) if m.key == "pinball")
+    theirs = known.mean_pinball_loss(V, PV.astype(float), alpha=0.9)
+    assert found.value(V, PV) == pytest.approx(theirs)
+    assert found.value([10], [0]) == pytest.approx(9 * found.value([0], [10]))
+
+
+def test_r2_of_one_target_is_refused() -> None:
+    """There is nothing to explain."""
+    with pytest.raises(ValueError, match="one target"):
+        regression.r2([3, 3], [1, 2])
+
+
+def test_residuals_by_prediction() -> None:
+    """Every row in one bin, of about equal rows, in order; the mean is y - p."""
+    found = metrics.residuals(V, PV, 7)
+    assert len(found) == 7 and sum(part["rows"] for part in found) == len(V)
+    assert all(a["high"] <= b["low"] for a, b in itertools.pairwise(found))
+    mean = sum(part["mean"] * part["rows"] for part in found) / len(V)
+    assert mean == pytest.approx(np.mean(V - PV))
+    assert all(part["p10"] < part["mean"] < part["p90"] for part in found)
+    assert metrics.residuals([1.0, 2.0], [1.0, 1.0], 7)[-1]["rows"] == 1

@@ -23,7 +23,10 @@ from tests import rows
 
 ROOT = rows.ROOT
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-MODULES = sorted(path.stem for path in (ROOT / "pipeline").glob("*.py"))
+PACKAGE = ROOT / "pipeline"
+MODULES = sorted(
+    str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.rglob("*.py")
+)
 CONTRACT = Contract.parse(yaml.safe_load((ROOT / "contract.yaml").read_text()))
 
 
@@ -32,10 +35,11 @@ def imported(module: str) -> set[str]:
     seen, waiting = {"__init__"}, [module]
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        file = next((f for f in _files(name) if f in MODULES), None)
+        if file is None or file in seen:
             continue
-        seen.add(name)
-        for node in ast.walk(ast.parse((ROOT / f"pipeline/{name}.py").read_text())):
+        seen.add(file)
+        for node in ast.walk(ast.parse((ROOT / f"pipeline/{file}.py").read_text())):
             if isinstance(node, ast.Import):
                 found = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -44,9 +48,14 @@ def imported(module: str) -> set[str]:
             else:
                 continue
             parts = [name.split(".") for name in found]
-            waiting += [p[1] for p in parts if p[0] == "pipeline" and p[1:]]
-        waiting = [name for name in waiting if name in MODULES]
+            ours = [p[1:] for p in parts if p[0] == "pipeline"]
+            waiting += ["/".join(p[:n]) for p in ours for n in range(1, len(p) + 1)]
     return {f"pipeline/{name}.py" for name in seen}
+
+
+def _files(name: str) -> tuple[str, str]:
+    """Return where a module, or a package, of `pipeline` would be."""
+    return name, f"{name}/__init__"
 
 
 def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -309,7 +318,7 @@ def test_reproducing_runs_what_changed_and_nothing_else(tracked: Path) -> None:
     params = tracked / "params.yaml"
     params.write_text(params.read_text() + "\nanother: {thing: 1}\n")
     assert reproduced(tracked) == set()
-    file = tracked / "pipeline/metrics.py"
+    file = tracked / "pipeline/metrics/binary.py"
     file.write_text(file.read_text() + "# changed\n")
     assert reproduced(tracked) == {"evaluate"}
     text = params.read_text()
