@@ -1,11 +1,14 @@
 """Runs the workflow `train` for the current branch on this machine: `make act`.
 
 The unchanged workflow file goes through act in host mode, without a container and
-without a token, in a clean clone of what is committed: what you have not committed
-is not part of it, as on GitHub.
+without a token or a network, in a clean clone of what is committed: what you have not
+committed is not part of it, as on GitHub. GitHub's own two actions are stood in for:
+this machine's Python is used, and what would be uploaded is put into build/act/.
 """
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,18 @@ from tempfile import TemporaryDirectory
 from ops import git, storage
 
 WORKFLOW = ".github/workflows/train.yml"
+KEPT = Path("build", "act")
+USES = re.compile(r"uses: (actions/(?:setup-python|upload-artifact))@(\w+)")
+STAND_IN = """\
+name: stand-in
+description: stands in for an action of GitHub's
+inputs: {python-version: {default: ""}, path: {default: "."}, name: {default: ""},
+  if-no-files-found: {default: ""}, retention-days: {default: ""}}
+runs:
+  using: composite
+  steps: [{shell: bash, run: 'if test -n "$NAME"; then cp -R "$FROM/." "$ACT_KEPT"; fi',
+    env: {NAME: "${{ inputs.name }}", FROM: "${{ inputs.path }}"}}]
+"""
 
 
 def event(base: str, head: str, branch: str) -> dict[str, object]:
@@ -70,6 +85,8 @@ def origin(folder: Path) -> str:
 def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
     """Run act in the clone and return its exit code."""
     (folder / "event.json").write_text(json.dumps(payload))
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir(parents=True)
     command = (
         "act",
         "pull_request",
@@ -79,9 +96,23 @@ def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
         "--artifact-server-addr=127.0.0.1",
         "--platform=ubuntu-latest=-self-hosted",
         "--use-gitignore=false",  # .dvc/config.local says where storage is
+        f"--env=ACT_KEPT={KEPT.resolve()}",
+        *stand_ins(folder),
         *more,
     )
-    return subprocess.run(command, cwd=folder / "clone").returncode
+    code = subprocess.run(command, cwd=folder / "clone").returncode
+    if code == 0:
+        print(f"what `train` would hand over is in {KEPT}/")
+    return code
+
+
+def stand_ins(folder: Path) -> list[str]:
+    """Write the stand-ins; return the arguments that let act find them."""
+    (folder / "action").mkdir()
+    (folder / "action" / "action.yml").write_text(STAND_IN)
+    files = (folder / "clone" / ".github").rglob("*.yml")
+    used = {f"{n}@{ref}" for file in files for n, ref in USES.findall(file.read_text())}
+    return [f"--local-repository={name}={folder / 'action'}" for name in sorted(used)]
 
 
 if __name__ == "__main__":
