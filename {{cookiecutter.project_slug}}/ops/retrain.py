@@ -20,6 +20,7 @@ import yaml
 from ops import git, github, lock, storage
 from ops.ledger import Ledger, LedgerError
 from ops.monitor import harvest, proposal, window
+from ops.monitor.labels import read_labels
 from ops.monitor.limits import keep_days, limits
 from ops.monitor.page import evidence
 from ops.monitor.source import FeedError
@@ -60,11 +61,11 @@ def collect(old: Path, contract: Contract, params: Any) -> harvest.Harvest:
     source, labels_at = os.environ["PREDICTION_LOG"], os.environ["LABELS"]
     log = window.read_log(source, allowed, days=keep)
     ids = {row["id"] for row in log.rows}
-    labels, counts = window.read_labels(labels_at, ids, contract, allowed)
-    rows = [row for row in log.rows if row["id"] in labels]
-    labelled = window.frame(rows, labels, contract)
+    labels = read_labels(labels_at, ids, contract, allowed)
+    rows = [row for row in log.rows if row["id"] in labels.by_id]
+    labelled = window.frame(rows, labels.by_id, contract)
     made = harvest.harvest(pd.read_parquet(old), labelled, contract, keep)
-    made.counts["contradictory"] = counts["contradictory"]
+    made.counts["contradictory"] = labels.counts["contradictory"]
     made.counts["without a label"] = len(log.rows) - len(rows)
     return made
 

@@ -121,6 +121,7 @@ class World:
         Path("contract.yaml").write_text(rows.SMALL)
         prepare = {"holdout_days": 14, "train_days": 20}
         params = {**traffic.PARAMS, "prepare": prepare}
+        params["monitor"] = {**traffic.MONITOR, "min_rows": 300}
         Path("params.yaml").write_text(yaml.safe_dump(params))
         Path("data").mkdir()
         old = traffic.flights(3000, 0, 74, seed=5)
@@ -569,7 +570,8 @@ def test_drift_to_pull_request(
     table["late"] = 1 - table["late"]  # the world turns
     folder = Path("build")
     columns = json.loads((folder / "manifest.json").read_text())["columns"]
-    scores = reference.score(folder / "model.onnx", table, CONTRACT, columns)
+    model = reference.Model(folder / "model.onnx", CONTRACT, columns)
+    scores = model.score(table)
     table = table.assign(probability=scores)
     traffic.write(world.log, table, sha=world.manifest)
     traffic.label(world.labels, table)

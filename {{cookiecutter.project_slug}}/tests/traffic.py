@@ -14,15 +14,21 @@ from tests import rows
 
 SHA = "a" * 64
 START = pd.Timestamp("2020-01-01", tz="UTC")
-RULE = {"method": "wasserstein", "threshold": 0.25}
 MONITOR: dict[str, Any] = {
     "window_days": 28,
+    "every_days": 7,
     "min_rows": 1000,
     "min_labels": 500,
-    "sample_rows": 10_000,
-    "number": RULE,
-    "category": {"method": "jensenshannon", "threshold": 0.25},
-    "prediction": RULE,
+    "false_alarm_rate": 0.01,
+    "block_days": 0,
+    "confirm_parts": 2,
+    "cooldown_days": 0,
+    "precision": 0.02,
+    "sample_rows": 6623,
+    "number": 0.1,
+    "category": 0.1,
+    "prediction": 0.1,
+    "min_group": 30,
     "columns": {},
     "max_missing": 0.1,
     "max_broken": 0.05,
@@ -37,7 +43,7 @@ PARAMS: dict[str, Any] = {
     "prepare": {"holdout_days": 14, "train_days": 90},
     "train": rows.PARAMS,
     "monitor": MONITOR,
-    "retrain": {"keep_days": 120},
+    "retrain": {"keep_days": 120, "min_days": 0},
 }
 
 
@@ -74,7 +80,8 @@ def reference(seed: int = 100) -> Reference:
     """Return a version that was trained on 60 days and judged on the next 14."""
     train, holdout = flights(6000, 0, 60, seed), flights(3000, 60, 14, seed + 1)
     manifest = {"columns": ["temp", "carrier", "distance"]}
-    return Reference("v1.0.0", SHA, manifest, rows.small(), train, holdout)
+    importance = {"temp": 0.5, "carrier": 0.3, "distance": 0.2}
+    return Reference("v1.0.0", SHA, manifest, rows.small(), train, holdout, importance)
 
 
 def lines(table: pd.DataFrame, sha: str = SHA) -> list[str]:

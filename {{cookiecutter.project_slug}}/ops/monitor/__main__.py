@@ -20,7 +20,7 @@ import yaml
 
 from ops import git, github, lock, storage
 from ops.ledger import Ledger, LedgerError
-from ops.monitor import page, record, reference
+from ops.monitor import checks, page, record, reference
 from ops.monitor.checks import CheckError
 from ops.monitor.decide import Decision, Evidence, decide
 from ops.monitor.inspect import Window, inspect
@@ -65,7 +65,7 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
         known.version, known.manifest_sha256, window, decision, allowed
     )
     found |= {"run_url": github.run_url(), "time": _now()}
-    return found, page.page(found, window.html)
+    return found, page.page(found, _evidently(window))
 
 
 def keep(found: record.Record, ledger: Ledger) -> str:
@@ -121,6 +121,14 @@ def main() -> None:
         print(f"::warning::{found['sentence']}")  # nothing will follow by itself
     if found["decision"] == "stop":
         raise github.fail(str(found["sentence"]))
+
+
+def _evidently(window: Window) -> str:
+    """Return Evidently's page on what was compared, at our thresholds."""
+    evidence = window.evidence
+    if window.sides is None or evidence.prediction is None:
+        return ""
+    return checks.report(*window.sides, [*evidence.columns, evidence.prediction])
 
 
 def _reference(release: dict[str, Any] | None, folder: Path) -> reference.Reference:

@@ -1,22 +1,23 @@
-"""Asks Evidently how far a window is from its reference; the one place that does.
+"""What a check of drift found, and Evidently's report on the same rows.
 
-Methods and thresholds are always given: Evidently's own choices depend on the number
-of rows and call drift in windows that have none. Its JSON says a column's distance
-and, only in ``config``, by which method; what is not recognised is an error.
+Evidently gets explicit methods and our thresholds: its own choices depend on the
+number of rows and call drift in windows that have none. Its JSON says a column's
+distance and, only in ``config``, by which method; what is not recognised, or is not
+the number that we found ourselves, is an error.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Evidently's methods whose value is a distance; of the others small means drift.
-DISTANCES = {"psi", "wasserstein", "jensenshannon", "hellinger", "kl_div"}
+METHODS = {"number": "wasserstein", "category": "jensenshannon"}  # both are distances
 KIND = "evidently:metric_v2:ValueDrift"
+SAME = 1e-6  # Evidently adds in another order
 
 
 class CheckError(Exception):
@@ -37,68 +38,76 @@ class Drift(NamedTuple):
         return self.distance >= self.threshold
 
 
-Rules = Mapping[str, Mapping[str, Any]]  # column -> {"method", "threshold"}
-
-
-def drift(
-    current: pd.DataFrame, reference: pd.DataFrame, numbers: list[str], rules: Rules
-) -> tuple[list[Drift], str]:
-    """Return the drift of every column in ``rules``, and Evidently's HTML.
-
-    ``numbers`` names the numeric columns, the others are categories. Columns whose
-    values are all missing on one side must be left out.
+def report(
+    current: pd.DataFrame, reference: pd.DataFrame, drifts: Sequence[Drift]
+) -> str:
+    """Return Evidently's HTML on the columns of ``drifts``, at their thresholds.
 
     Raises:
-        CheckError: a method is not a distance, or the answer lacks a column.
+        CheckError: Evidently's numbers are not ours.
     """
-    for column, rule in rules.items():
-        if rule["method"] not in DISTANCES:
-            raise CheckError(
-                f"params.yaml: monitor's method for {column} is {rule['method']}; type "
-                f"one of {', '.join(sorted(DISTANCES))}"
-            )
-    # Its import takes seconds, so it waits until there is a window to check.
+    # Its import takes seconds, so it waits until there is a window to show.
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
+    names = [drift.column for drift in drifts]
+    numbers = [d.column for d in drifts if d.method == METHODS["number"]]
     definition = DataDefinition(
-        numerical_columns=[name for name in rules if name in numbers],
-        categorical_columns=[name for name in rules if name not in numbers],
+        numerical_columns=numbers,
+        categorical_columns=[name for name in names if name not in numbers],
     )
     sides = [
-        Dataset.from_pandas(side[list(rules)], data_definition=definition)
+        Dataset.from_pandas(side[names], data_definition=definition)
         for side in (current, reference)
     ]
-    metrics = [ValueDrift(column=name, **rule) for name, rule in rules.items()]
+    metrics = [
+        ValueDrift(column=d.column, method=d.method, threshold=d.threshold)
+        for d in drifts
+    ]
     snapshot = Report(metrics).run(*sides)
-    return parse(json.loads(snapshot.json()), rules), snapshot.get_html_str(False)
+    agree(parse(json.loads(snapshot.json()), drifts), drifts)
+    return str(snapshot.get_html_str(False))
 
 
-def parse(document: Mapping[str, Any], rules: Rules) -> list[Drift]:
-    """Return the drifts in Evidently's JSON, in the order of ``rules``.
+def parse(document: Mapping[str, Any], drifts: Sequence[Drift]) -> list[Drift]:
+    """Return the drifts in Evidently's JSON, in the order of those that we know.
 
     Raises:
-        CheckError: nothing is recognised, a column of ``rules`` is missing or comes
-            with another method, or a value is no number.
+        CheckError: nothing is recognised, a column is missing or comes with another
+            method, or a value is no number.
     """
+    known = {drift.column: drift for drift in drifts}
     found: dict[str, Drift] = {}
     for metric in document.get("metrics") or []:
         config = metric.get("config") or {}
         column, value = str(config.get("column")), metric.get("value")
-        if config.get("type") != KIND or column not in rules:
+        if config.get("type") != KIND or column not in known:
             continue
-        if config.get("method") != rules[column]["method"]:
+        if config.get("method") != known[column].method:
             raise CheckError(f"Evidently used another method for {column} than asked")
         if type(value) not in (int, float) or not 0 <= value < float("inf"):
             raise CheckError(
                 f"Evidently's value for {column} is not a distance: {value}"
             )
-        limit = float(rules[column]["threshold"])
-        found[column] = Drift(column, config["method"], float(value), limit)
-    lacking = [column for column in rules if column not in found]
+        found[column] = known[column]._replace(distance=float(value))
+    lacking = [column for column in known if column not in found]
     if lacking:
         raise CheckError(
             f"Evidently's answer has no drift of {lacking[0]}: this version of it is "
             "not known here, so nothing was decided"
         )
-    return [found[column] for column in rules]
+    return [found[column] for column in known]
+
+
+def agree(theirs: Sequence[Drift], ours: Sequence[Drift]) -> None:
+    """Refuse to decide when Evidently's distances are not ours.
+
+    Raises:
+        CheckError: names the column.
+    """
+    for their, our in zip(theirs, ours, strict=True):
+        if abs(their.distance - our.distance) > SAME * max(our.distance, 1):
+            raise CheckError(
+                f"Evidently says {their.distance:.6g} for {our.column}, the monitor "
+                f"{our.distance:.6g}: this version of Evidently counts differently"
+            )

@@ -1,10 +1,11 @@
-"""Turns evidence into one of five decisions, in words; pure.
+"""Turns evidence into one of six decisions, in words; pure.
 
 none              production looks like what the version was trained on
 watch             something moved, but there is no cure to propose (yet)
 retrain           a model trained on newer rows is expected to be better
 stop              the data is broken: fix the feed; nothing is to be trained on it
 not enough data   too few rows for any of the above
+no verdict        there are rows, but nothing to compare them with
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ops.monitor.checks import Drift
+from ops.monitor.estimate import Estimate
 from ops.monitor.performance import Fall
+from ops.monitor.slices import Group, Slice
 from pipeline.metrics import Difference
 
 
@@ -32,13 +35,23 @@ class Evidence:
     rows: int
     labels: int = 0
     broken: str | None = None  # why the feed cannot be believed
+    undecided: str | None = None  # why there is nothing to compare with
     columns: list[Drift] = field(default_factory=list)
     used: list[str] = field(default_factory=list)  # columns that the model takes
+    whole: Drift | None = None
     prediction: Drift | None = None
-    missing: dict[str, tuple[float, float]] = field(default_factory=dict)
+    target: Drift | None = None
+    missing: list[Drift] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
+    confirmed: bool = True  # each part of the window shows it
+    served_days: float = float("inf")  # since the version's first answer in the log
+    label_delay: float | None = None  # days that the newest label is behind
+    estimate: Estimate | None = None
     fall: Fall | None = None
     gain: Difference | None = None
+    calibration: float | None = None
+    slices: list[Slice] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
 
     @property
     def drifted(self) -> list[Drift]:
@@ -46,12 +59,17 @@ class Evidence:
         found = [d for d in self.columns if d.found and d.column in self.used]
         return sorted(found, key=lambda d: -d.distance / d.threshold)
 
+    @property
+    def lacking(self) -> list[str]:
+        """Columns that the model uses, and whose share of missing values moved."""
+        return [d.column for d in self.missing if d.found and d.column in self.used]
+
 
 def moved(evidence: Evidence) -> bool:
-    """Tell whether inputs of the model, or its answers, are not what they were."""
-    answers = evidence.prediction is not None and evidence.prediction.found
-    lacking = any(name in evidence.used for name in evidence.missing)
-    return bool(evidence.drifted or lacking or answers)
+    """Tell whether inputs, answers or labels are not what they were."""
+    others = (evidence.prediction, evidence.whole, evidence.target)
+    alarms = any(drift is not None and drift.found for drift in others)
+    return bool(evidence.drifted or evidence.lacking or alarms)
 
 
 def fell(evidence: Evidence, limits: Mapping[str, Any]) -> bool:
@@ -70,20 +88,40 @@ def decide(evidence: Evidence, limits: Mapping[str, Any]) -> Decision:
             f"The window has {evidence.rows:,} rows; no verdict below "
             f"{limits['min_rows']:,}.",
         )
+    if evidence.undecided:
+        return Decision("no verdict", f"No verdict: {evidence.undecided}.")
     reasons = _reasons(evidence, limits)
     if not reasons:
         return Decision("none", f"Nothing to do: {_calm(evidence)}.")
     story, gain = " and ".join(reasons), evidence.gain
+    sure = fell(evidence, limits)
+    if not sure and (doubt := _doubt(evidence, limits)):
+        return Decision("watch", f"Watch: {story}; {doubt}.")
     if gain is None:
-        if fell(evidence, limits):
+        if sure:
             return Decision("retrain", f"Retrain: {story}.")
         why = "labels are pending" if evidence.fall is None else _calm(evidence)
-        return Decision("watch", f"Watch: {story}; {why}.")
+        return Decision("watch", f"Watch: {story}; {why}{_promise(evidence, limits)}.")
     size = f"{gain.difference:+.3f} ROC AUC [{gain.low:+.3f}, {gain.high:+.3f}]"
     worth = gain.low >= limits["min_gain"]
-    if worth or (fell(evidence, limits) and gain.high >= 0):
+    if worth or (sure and gain.high >= 0):
         return Decision("retrain", f"Retrain: {story}; newer rows are worth {size}.")
     return Decision("watch", f"Watch: {story}, but newer rows are worth {size} only.")
+
+
+def _doubt(evidence: Evidence, limits: Mapping[str, Any]) -> str:
+    """Say why drift alone is not acted on yet, or nothing."""
+    if not evidence.confirmed:
+        return (
+            f"not yet in each of the window's {limits['confirm_parts']} parts, so it "
+            "may pass"
+        )
+    if evidence.served_days < limits["cooldown_days"]:
+        return (
+            f"this version has served for {evidence.served_days:.0f} days only, the "
+            f"cool-down is {limits['cooldown_days']:g}"
+        )
+    return ""
 
 
 def _reasons(evidence: Evidence, limits: Mapping[str, Any]) -> list[str]:
@@ -98,12 +136,26 @@ def _reasons(evidence: Evidence, limits: Mapping[str, Any]) -> list[str]:
         names = [drift.column for drift in evidence.drifted]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         reasons.append(f"{', '.join(names[:3])}{more} drifted")
-    lacking = [name for name in evidence.missing if name in evidence.used]
-    if lacking:
-        reasons.append(f"{', '.join(lacking)} lacks more or fewer values than it did")
+    elif evidence.whole is not None and evidence.whole.found:
+        reasons.append("the columns drifted together, though none did by itself")
+    if evidence.lacking:
+        names = evidence.lacking
+        reasons.append(f"{', '.join(names)} lacks more or fewer values than it did")
     if evidence.prediction is not None and evidence.prediction.found:
         reasons.append("the predictions drifted")
+    if evidence.target is not None and evidence.target.found:
+        reasons.append("the labels drifted")
     return reasons
+
+
+def _promise(evidence: Evidence, limits: Mapping[str, Any]) -> str:
+    """Say what the estimate promises while labels are pending."""
+    found = evidence.estimate
+    if evidence.fall is not None or found is None:
+        return ""
+    if found.fell > limits["max_fall"]:
+        return f", and ROC AUC is estimated to have fallen by {found.fell:.3f}"
+    return f", ROC AUC is estimated to hold ({found.window:.3f})"
 
 
 def _calm(evidence: Evidence) -> str:

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from ops.monitor import feed
+from ops.monitor.reference import OUTPUTS
 from pipeline.contract import Contract, ContractError
 from pipeline.data import check
 
@@ -41,7 +42,7 @@ def harvest(
     past = check(old, contract)
     checked = feed.quarantine(labelled.drop_duplicates(contract.id), contract)
     known = feed.known_categories(checked.good, contract)
-    fresh = check(checked.good[known].drop(columns="probability"), contract)
+    fresh = check(checked.good[known].drop(columns=OUTPUTS[contract.task][1]), contract)
     fresh = fresh[~fresh[contract.id].isin(past[contract.id])]
     both = pd.concat([past, fresh], ignore_index=True)
     newest = both[contract.time].max()

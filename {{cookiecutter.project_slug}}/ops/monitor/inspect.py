@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ops.monitor import checks, feed, performance, window
+from ops.monitor import drift, estimate, feed, performance, slices, window
 from ops.monitor.decide import Evidence, fell, moved
+from ops.monitor.labels import Labels, read_labels
 from ops.monitor.reference import Reference
 
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ Params = Mapping[str, Any]
 
 @dataclass
 class Window:
-    """The window that was looked at, what was found in it, and Evidently's page."""
+    """The window that was looked at, what was found in it, and both sides of it."""
 
     evidence: Evidence
     start: str | None = None  # time of the oldest and of the newest event, ISO
     until: str | None = None
     counts: dict[str, Counter[str]] = field(default_factory=dict)
-    html: str = ""
+    compared_with: str = ""
+    sides: tuple[pd.DataFrame, pd.DataFrame] | None = None  # as Evidently sees them
 
 
 def inspect(
@@ -38,21 +40,22 @@ def inspect(
     are what a retrained model would learn from too.
 
     Raises:
-        FeedError, CheckError: the labels or Evidently's answer cannot be believed.
+        FeedError: the labels cannot be believed.
     """
     limits, contract = params["monitor"], reference.contract
     ours = [r for r in log.rows if r["manifest_sha256"] == reference.manifest_sha256]
     newest = max((row["time"] for row in ours), default=None)
     if newest is None:
         return Window(Evidence(0), counts={"log": log.counts})
+    began = min(row["time"] for row in ours)
     start = newest - timedelta(days=limits["window_days"])
     ours = [row for row in ours if row["time"] > start]
     ours.sort(key=lambda row: row["time"])
-    found = Window(Evidence(len(ours)), counts={"log": log.counts})
-    found.start = min(row["time"] for row in ours).isoformat()
-    found.until = newest.isoformat()
+    found = Window(Evidence(log.estimated(len(ours))), counts={"log": log.counts})
+    found.start, found.until = ours[0]["time"].isoformat(), newest.isoformat()
     if len(ours) < limits["min_rows"]:
         return found
+    found.evidence.served_days = (newest - began).total_seconds() / 86_400
     table = window.frame(ours, {}, contract)
     checked = feed.quarantine(table, contract)
     found.evidence.unknown = checked.unknown
@@ -60,9 +63,30 @@ def inspect(
     found.evidence.broken = _broken(table, checked, reference, limits)
     if found.evidence.broken:
         return found
-    _drift(found, checked.good, reference, limits)
+    good = checked.good
+    if min(len(good), len(reference.holdout)) < limits["min_rows"]:
+        found.evidence.undecided = (
+            f"there are {len(good):,} rows that keep the contract, and the version's "
+            f"holdout has {len(reference.holdout):,}; both need {limits['min_rows']:,}"
+        )
+        return found
+    labels = Labels()
     if label_source:
-        _labels(found, log, checked.good, reference, label_source, params)
+        ids = {row["id"] for row in log.rows}
+        labels = read_labels(label_source, ids, reference.full, limits)
+        found.counts["labels"] = labels.counts
+    known = labels.by_id
+    _drift(found, good, known, reference, limits)
+    if contract.task != "binary":
+        found.evidence.labels = int(good[contract.id].isin(known.keys()).sum())
+        return found
+    answered = _answered(found, good, labels, reference, params)
+    if answered is not None and (fell(found.evidence, limits) or moved(found.evidence)):
+        rows = [row for row in log.rows if row["id"] in known]
+        labelled = feed.quarantine(window.frame(rows, known, contract), contract).good
+        found.evidence.gain = performance.gain(
+            reference.rows, labelled, answered, contract, params
+        )
     return found
 
 
@@ -79,67 +103,65 @@ def _broken(
 
 
 def _drift(
-    found: Window, good: pd.DataFrame, reference: Reference, limits: Params
-) -> None:
-    """Fill in the drift of every column and of the predictions."""
-    contract, past = reference.contract, reference.rows
-    for name in contract.columns:
-        pair = feed.missing_share(past[name]), feed.missing_share(good[name])
-        if abs(pair[1] - pair[0]) >= limits["max_missing"]:
-            found.evidence.missing[name] = pair
-    rules = {
-        name: {**limits[column.type], **(limits["columns"] or {}).get(name, {})}
-        for name, column in contract.columns.items()
-        if good[name].notna().any() and past[name].notna().any()
-    }
-    numbers = [name for name, c in contract.columns.items() if c.type == "number"]
-    current, past = (_sample(rows, limits["sample_rows"]) for rows in (good, past))
-    # The model's answers on rows that it was fitted on are too sure: holdout only.
-    answers = _sample(reference.holdout, len(past))["probability"].to_numpy()
-    past = past.assign(probability=_stretch(answers, len(past)))
-    rules["probability"] = dict(limits["prediction"])
-    drifts, found.html = checks.drift(current, past, [*numbers, "probability"], rules)
-    found.evidence.columns, found.evidence.prediction = drifts[:-1], drifts[-1]
-
-
-def _labels(
     found: Window,
-    log: window.Log,
     good: pd.DataFrame,
+    known: Mapping[str, Any],
     reference: Reference,
-    source: str,
-    params: Params,
+    limits: Params,
 ) -> None:
-    """Fill in performance, and what retraining would give if something is wrong."""
-    limits, contract = params["monitor"], reference.contract
-    ids = {row["id"] for row in log.rows}
-    labels, found.counts["labels"] = window.read_labels(source, ids, contract, limits)
-    target = contract.target
-    answered = good.assign(**{target: good[contract.id].map(labels)})
-    answered = answered[answered[target].notna()]
-    found.evidence.labels = len(answered)
-    if len(answered) < limits["min_labels"] or answered[target].nunique() < 2:
-        return
-    found.evidence.fall = performance.fall(
-        answered, reference.holdout, target, limits["confidence"]
-    )
-    if fell(found.evidence, limits) or moved(found.evidence):
-        rows = [row for row in log.rows if row["id"] in labels]
-        table = window.frame(rows, labels, contract)
-        labelled = feed.quarantine(table, contract).good
-        found.evidence.gain = performance.gain(
-            reference.rows, labelled, answered, contract, params
+    """Fill in the drift of inputs, answers and labels, and whether it lasts."""
+    come = good[reference.contract.id].map(dict(known)).dropna() if known else None
+    enough = come is not None and len(come) >= limits["min_labels"]
+    seen = drift.compare(good, come if enough else None, reference, limits)
+    evidence = found.evidence
+    evidence.columns, evidence.whole = seen.columns, seen.whole
+    evidence.prediction, evidence.target = seen.prediction, seen.target
+    evidence.missing = seen.missing
+    found.compared_with, found.sides = seen.compared_with, seen.sides
+    parts = int(limits["confirm_parts"])
+    evidence.confirmed = drift.confirmed(seen, good, reference, parts)
+
+
+def _answered(
+    found: Window,
+    good: pd.DataFrame,
+    labels: Labels,
+    reference: Reference,
+    params: Params,
+) -> pd.DataFrame | None:
+    """Fill in the estimate and what labels show; return the rows that have one."""
+    evidence, limits = found.evidence, params["monitor"]
+    target, holdout = reference.contract.target, reference.holdout
+    truth = holdout[target].to_numpy()
+    if len(set(truth)) == 2:
+        evidence.estimate = estimate.estimate(
+            good["probability"], holdout["probability"], truth
         )
-
-
-def _sample(rows: pd.DataFrame, size: int) -> pd.DataFrame:
-    """Return at most ``size`` rows, the same ones every time."""
-    return rows if len(rows) <= size else rows.sample(size, random_state=0)
-
-
-def _stretch(values: Any, size: int) -> Any:
-    """Repeat values evenly to ``size``: the same distribution, as long as a column."""
-    import numpy as np
-
-    ordered = np.sort(values)
-    return ordered[(np.arange(size) * len(ordered)) // size]
+    answered = good.assign(**{target: good[reference.contract.id].map(labels.by_id)})
+    answered = answered[answered[target].notna()]
+    evidence.labels = len(answered)
+    time = reference.contract.time
+    if len(answered):
+        late = good[time].max() - answered[time].max()
+        evidence.label_delay = late.total_seconds() / 86_400
+    if len(answered) < limits["min_labels"] or answered[target].nunique() < 2:
+        return None
+    rate = limits["false_alarm_rate"] * drift.PERFORMANCE
+    evidence.fall = performance.fall(answered, holdout, target, 1 - 2 * rate)
+    if evidence.estimate is not None:
+        promised = estimate.expected_auc(answered["probability"])
+        evidence.estimate = evidence.estimate._replace(
+            promised=promised, came=evidence.fall.window
+        )
+    evidence.calibration = performance.calibration_gap(answered, target)
+    evidence.slices = slices.slices(
+        answered, holdout, reference.contract, limits["min_group"], 1 - rate
+    )
+    evidence.groups = slices.groups(
+        answered,
+        labels.groups,
+        reference.contract,
+        float(reference.manifest["threshold"]) if labels.groups else 0.5,
+        limits["min_group"],
+    )
+    return answered

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.contract import Contract
 from pipeline.data import inputs
-from pipeline.metrics import Difference, delong
+from pipeline.metrics import Difference, calibration_error, delong
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,14 +37,9 @@ def fall(
     The two samples share no row, so the variances (DeLong) add. Both tables have the
     columns ``probability`` and the target; raises ValueError when one has one class.
     """
-    areas, variance = [], 0.0
     reach = NormalDist().inv_cdf(0.5 + confidence / 2)
-    for table in (window, holdout):
-        y, p = table[target].to_numpy(), table["probability"].to_numpy()
-        # A constant score has an area of one half, and no variance of its own.
-        found = delong(y, np.zeros(len(y)), p, confidence)
-        areas.append(found.challenger)
-        variance += ((found.high - found.difference) / reach) ** 2
+    found = [area(side[target], side["probability"]) for side in (window, holdout)]
+    areas, variance = [auc for auc, _ in found], sum(v for _, v in found)
     difference = areas[0] - areas[1]
     half = reach * variance**0.5
     predicted, observed = window["probability"].mean(), window[target].mean()
@@ -58,6 +53,19 @@ def fall(
         float(predicted),
         float(observed),
     )
+
+
+def area(y: Any, p: Any) -> tuple[float, float]:
+    """Return ROC AUC and its variance (DeLong); ValueError when one class is there."""
+    # A constant score has an area of one half, and no variance of its own.
+    found = delong(y, np.zeros(len(y)), p, 0.95)
+    reach = NormalDist().inv_cdf(0.975)
+    return found.challenger, ((found.high - found.difference) / reach) ** 2
+
+
+def calibration_gap(window: pd.DataFrame, target: str) -> float:
+    """Return the mean distance of predicted and observed shares, over ten bins."""
+    return calibration_error(window[target], window["probability"])
 
 
 def gain(

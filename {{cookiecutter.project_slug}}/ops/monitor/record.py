@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ops.monitor.checks import Drift
 from ops.monitor.decide import Decision, Evidence, fell
+from ops.monitor.estimate import CALIBRATED
 from ops.monitor.inspect import Window
 
 Check = dict[str, Any]
 Record = dict[str, Any]
+YEAR = 365.25  # days
 PASSING = ("seq", "time", "run_url")  # differ between runs that found the same
 
 
@@ -33,6 +36,14 @@ def build(
             "rows": evidence.rows,
             "labels": evidence.labels,
         },
+        "compared_with": window.compared_with,
+        "false_alarms": {
+            "rate": limits["false_alarm_rate"],
+            "per_year": round(
+                limits["false_alarm_rate"] * YEAR / limits["every_days"], 3
+            ),
+        },
+        "measured": measured(evidence),
         "checks": checks(evidence, limits),
         "expectation": expectation,
         "counts": {name: dict(count) for name, count in window.counts.items()},
@@ -60,23 +71,90 @@ def checks(evidence: Evidence, limits: Mapping[str, Any]) -> list[Check]:
     ]
     if evidence.broken or not evidence.columns:
         return found
-    found += [_performance(evidence, limits), _gain(evidence, limits)]
-    moved = [*evidence.columns, *([evidence.prediction] if evidence.prediction else [])]
-    for drift in sorted(moved, key=lambda d: -d.distance / d.threshold):
-        answers = drift is evidence.prediction
-        what = "prediction" if answers else f"input {drift.column}"
-        why = "" if answers or drift.column in evidence.used else "not used"
+    found += [_performance(evidence, limits), _estimate(evidence, limits)]
+    found.append(_gain(evidence, limits))
+    moved = [
+        *[(d, f"input {d.column}") for d in evidence.columns],
+        *([(evidence.prediction, "prediction")] if evidence.prediction else []),
+        *([(evidence.target, "target")] if evidence.target else []),
+        *([(evidence.whole, "the whole data set")] if evidence.whole else []),
+    ]
+    for drift, what in sorted(moved, key=lambda pair: -_size(pair[0])):
+        unused = what.startswith("input ") and drift.column not in evidence.used
         value = f"{drift.distance:.3f} ({drift.method})"
-        limit = f"below {drift.threshold:g}"
+        limit, why = f"below {drift.threshold:.3g}", "not used" if unused else ""
         found.append(_check(f"drift of {what}", not drift.found, value, limit, why))
-    for name, (before, now) in evidence.missing.items():
-        value = f"{now:.1%} instead of {before:.1%}"
-        limit = f"change below {limits['max_missing']:.0%}"
-        found.append(_check(f"missing values of {name}", False, value, limit))
+    for drift in evidence.missing:
+        if drift.found:
+            limit = f"change below {drift.threshold:.0%}"
+            name = f"missing values of {drift.column}"
+            found.append(_check(name, False, drift.method, limit))
     for name, rows in evidence.unknown.items():
         value = f"{rows:,} rows have a category that contract.yaml lacks"
         found.append(_check(f"new categories of {name}", False, value, "none"))
+    return found + _labelled(evidence, limits)
+
+
+def measured(evidence: Evidence) -> dict[str, Any]:
+    """Return the numbers that the history draws; what is unknown is None."""
+    fall, promise, delay = evidence.fall, evidence.estimate, evidence.label_delay
+    moved = [*evidence.columns, evidence.prediction, evidence.whole, evidence.target]
+    sizes = [_size(drift) for drift in moved if drift is not None]
+    numbers = {
+        "roc_auc": fall.window if fall else None,
+        "holdout": fall.holdout if fall else None,
+        "estimated": promise.window if promise else None,
+        "promised": promise.promised if promise else None,
+        "came": promise.came if promise else None,
+        "drift": max(sizes, default=None),  # 1 is where the alarm begins
+        "calibration_error": evidence.calibration,
+        "label_delay_days": delay,
+    }
+    return {n: None if v is None else round(v, 6) for n, v in numbers.items()}
+
+
+def _size(drift: Drift) -> float:
+    """Return a distance in units of its threshold."""
+    return drift.distance / drift.threshold
+
+
+def _labelled(evidence: Evidence, limits: Mapping[str, Any]) -> list[Check]:
+    """Return what is known of calibration, slices and groups; none raises an alarm."""
+    found = []
+    if evidence.calibration is not None:
+        value = f"{evidence.calibration:.3f} from predicted to observed, on average"
+        passed = evidence.calibration <= CALIBRATED
+        found.append(_check("calibration", passed, value, f"up to {CALIBRATED:g}"))
+    surely = [piece for piece in evidence.slices if piece.high < -limits["max_fall"]]
+    for piece in evidence.slices[: max(len(surely), 1)][:3]:
+        value = (
+            f"ROC AUC {piece.window:.3f}, holdout {piece.holdout:.3f} "
+            f"[{piece.low:+.3f}, {piece.high:+.3f}], {piece.rows:,} rows"
+        )
+        name = f"worst slice: {piece.column} {piece.value}"
+        why = f"of {len(evidence.slices)} with {limits['min_group']:,} labels or more"
+        found.append(_check(name, piece not in surely, value, "", why))
+    for group in evidence.groups:
+        hit = "" if group.found is None else f", {group.found:.1%} of its 1s found"
+        value = f"{group.selected:.1%} decided 1{hit}, {group.rows:,} rows"
+        found.append(_check(f"group {group.column} {group.value}", None, value))
     return found
+
+
+def _estimate(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
+    """Return the check of ROC AUC as the answers promise it, and how that came out."""
+    found = evidence.estimate
+    limit = f"not {limits['max_fall']:g} below the holdout's"
+    if found is None:
+        why = "needs a calibrated classifier of two classes"
+        return _check("estimated performance", None, "not estimated", limit, why)
+    value = f"ROC AUC {found.window:.3f}, holdout {found.holdout:.3f}"
+    why = "from the probabilities, no labels"
+    if found.promised is not None and found.came is not None:
+        error = found.promised - found.came
+        why = f"labels gave {found.came:.3f}, an error of {error:+.3f}"
+    passed = found.fell <= limits["max_fall"]
+    return _check("estimated performance", passed, value, limit, why)
 
 
 def _performance(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
@@ -85,12 +163,16 @@ def _performance(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
     found = evidence.fall
     if found is None:
         value = f"pending: {evidence.labels:,} labels of {limits['min_labels']:,}"
+        if evidence.labels >= limits["min_labels"]:
+            value = "not computed: only for two classes, both among the labels"
         return _check("performance", None, value, limit)
     value = (
         f"ROC AUC {found.window:.3f}, holdout {found.holdout:.3f}, difference "
         f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
     )
     why = f"{found.observed:.1%} of 1s where {found.predicted:.1%} were predicted"
+    if evidence.label_delay is not None:
+        why += f"; the newest label is {evidence.label_delay:.1f} days behind"
     return _check("performance", not fell(evidence, limits), value, limit, why)
 
 

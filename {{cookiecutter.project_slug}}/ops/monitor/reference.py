@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,22 @@ from serving import verify
 if TYPE_CHECKING:
     import pandas as pd
 
+# What the model says of a row: its name in ONNX, in the log, and as a column here.
+OUTPUTS = {
+    "binary": ("probability", "probability"),
+    "multiclass": ("probabilities", "class"),
+    "regression": ("value", "value"),
+}
+ASKED = 2000  # rows that say how much an answer depends on each column
 FILES = ("train.parquet", "holdout.parquet", "model.onnx", "manifest.json")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A version's rows, with P(target = 1) of every row of its holdout."""
+    """A version's rows, with its answer to every row of its holdout.
+
+    ``importance`` is each column's part in the answers; together they are 1.
+    """
 
     version: str
     manifest_sha256: str
@@ -31,6 +41,18 @@ class Reference:
     contract: Contract
     train: pd.DataFrame
     holdout: pd.DataFrame
+    importance: dict[str, float] = field(default_factory=dict)
+    sensitive: tuple[str, ...] = ()  # never logged; labels may carry them
+
+    @property
+    def full(self) -> Contract:
+        """The contract, with the sensitive columns that a log never holds."""
+        return replace(self.contract, sensitive=self.sensitive)
+
+    @property
+    def answer(self) -> str:
+        """The name of the column with the model's answers."""
+        return OUTPUTS[self.contract.task][1]
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -72,25 +94,76 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
     text = verify.contract_path(folder).read_text(encoding="utf-8")
     contract = Contract.parse(yaml.safe_load(text))
     judged = pd.read_parquet(holdout)
-    columns = list(manifest["columns"])
-    judged["probability"] = score(folder / "model.onnx", judged, contract, columns)
+    model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
+    judged[OUTPUTS[contract.task][1]] = model.answers(judged)
     digest = verify.sha256_file(folder / verify.MANIFEST)
     shown = {n: c for n, c in contract.columns.items() if n not in contract.sensitive}
     logged = replace(contract, columns=shown)  # the log never holds sensitive columns
     train_rows = pd.read_parquet(train)
-    return Reference(version, digest, manifest, logged, train_rows, judged)
-
-
-def score(
-    model: Path, frame: pd.DataFrame, contract: Contract, columns: list[str]
-) -> NDArray[np.float64]:
-    """Return P(target = 1), float64 (rows,), of a version that passed `verify`."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        str(model), options, providers=["CPUExecutionProvider"]
+    weights = model.importance(judged)
+    return Reference(
+        version,
+        digest,
+        manifest,
+        logged,
+        train_rows,
+        judged,
+        weights,
+        contract.sensitive,
     )
-    (answer,) = session.run(["probability"], inputs(frame, contract, columns))
-    return np.asarray(answer, dtype=np.float64).reshape(-1)
+
+
+class Model:
+    """The exported model of a version that passed `verify`."""
+
+    def __init__(self, path: Path, contract: Contract, columns: list[str]) -> None:
+        """Load the file; one thread, as the answers must not depend on the machine."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.contract, self.columns = contract, columns
+        self.session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def score(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return what the model puts out: float64 [rows], or [rows, k] of k classes."""
+        return self._run(inputs(frame, self.contract, self.columns))
+
+    def answers(self, frame: pd.DataFrame) -> NDArray[Any]:
+        """Return the answers as they are compared: of k classes, the likeliest."""
+        found = self.score(frame)
+        if self.contract.task != "multiclass":
+            return found
+        return np.array(named(self.contract, found.argmax(1)), dtype=object)
+
+    def importance(self, frame: pd.DataFrame) -> dict[str, float]:
+        """Return each column's part in the answers: how far they move without it.
+
+        Breiman (2001), Machine Learning 45(1), on answers instead of errors: no label
+        is asked for.
+        """
+        some = frame.head(ASKED)
+        fed = inputs(some, self.contract, self.columns)
+        before, order = self._run(fed), np.random.default_rng(0).permutation(len(some))
+        moved = {
+            name: float(
+                np.abs(self._run({**fed, name: fed[name][order]}) - before).mean()
+            )
+            for name in self.columns
+        }
+        total = sum(moved.values())
+        return {n: m / total if total else 1 / len(moved) for n, m in moved.items()}
+
+    def _run(self, fed: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+        (answer,) = self.session.run([OUTPUTS[self.contract.task][0]], fed)
+        found = np.asarray(answer, dtype=np.float64)
+        flat = found.reshape(-1) if self.contract.task != "multiclass" else found
+        return np.asarray(flat)
+
+
+def named(contract: Contract, places: NDArray[Any]) -> list[str]:
+    """Return the names of classes by their places in the contract's list."""
+    classes = list(getattr(contract, "classes", ()))
+    return [str(classes[at]) if at < len(classes) else str(at) for at in places]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 
 class FeedError(Exception):
@@ -27,6 +29,21 @@ def files(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:
     for path in [place] if place.is_file() else sorted(place.glob(pattern)):
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             yield path.name, file
+
+
+def believe(what: str, counts: Counter[str], limits: Mapping[str, Any]) -> None:
+    """Refuse a feed of which too much cannot be used.
+
+    Raises:
+        FeedError: more lines are corrupt or repeated than params.yaml allows.
+    """
+    for kind, name in (("corrupt", "max_corrupt"), ("duplicate", "max_duplicate")):
+        share = counts[kind] / max(counts["lines"], 1)
+        if share > limits[name]:
+            raise FeedError(
+                f"{counts[kind]:,} of {counts['lines']:,} lines of {what} are {kind} "
+                f"({share:.1%}, allowed are {limits[name]:.0%})"
+            )
 
 
 def _remote(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:

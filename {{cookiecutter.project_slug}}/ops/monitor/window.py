@@ -1,21 +1,28 @@
-"""Reads the prediction log and the labels, line by line, and joins them by id.
+"""Reads the prediction log and makes tables of it.
 
 Windows are cut by the events' own time, never by the clock of this machine. Lines
 that cannot be read are skipped and counted; above a share the log is not believed.
+Memory is bounded: beyond `MOST` rows those whose ids have the smallest hashes stay,
+and a log on this machine that is longer than `sample.LONG` is drawn from.
 """
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.monitor.source import FeedError, files, lines
+import numpy as np
+
+from ops.monitor import sample
+from ops.monitor.reference import OUTPUTS, named
+from ops.monitor.source import believe, lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +30,9 @@ if TYPE_CHECKING:
     from pipeline.contract import Contract
 
 PRUNE = 100_000  # rows kept before those that fell out of the window are let go
+MOST = 500_000  # rows in memory, about a gigabyte; a log with more is thinned by id
+PATTERN = "predictions-*.jsonl"
+TRIES = 20  # lines drawn for a wanted row, when most are of other windows
 
 
 @dataclass
@@ -32,10 +42,16 @@ class Log:
     rows: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
+    share: float = 1.0  # of the log's rows that were looked at
+
     @property
     def until(self) -> datetime | None:
         """The newest event's time."""
         return max((row["time"] for row in self.rows), default=None)
+
+    def estimated(self, rows: int) -> int:
+        """Return how many rows of the log so many rows here stand for."""
+        return rows if self.share >= 1 else round(rows / self.share)
 
 
 def read_log(
@@ -46,73 +62,51 @@ def read_log(
 ) -> Log:
     """Return the rows of the newest ``days``, of one version (manifest) or of all.
 
-    A row is {"id", "time", "probability", "manifest_sha256", "row"}. An id that the
-    same version answered before is a duplicate and skipped; the first answer stays.
-    A row that no event has a time for is counted and belongs to no window.
+    A row is {"id", "time", "answer", "manifest_sha256", "row"}. An id that the same
+    version answered before is a duplicate and skipped; the first answer stays. A row
+    that no event has a time for is counted and belongs to no window.
 
     Raises:
         FeedError: too many lines are corrupt or repeated, or nothing is there to read.
     """
-    log, seen = Log(), set[tuple[str, str]]()
+    files = sample.partitions(source, PATTERN)
+    if sum(size for _, size in files) > sample.LONG:
+        return _drawn(files, limits, version, days)
+    log, seen, bar = Log(), dict[tuple[str, str], int](), 2**32
     newest = datetime.min.replace(tzinfo=UTC)
-    for line in lines(source, "predictions-*.jsonl"):
-        log.counts["lines"] += 1
-        row = _row(line)
+    for line in lines(source, PATTERN):
+        row = _counted(log, line, version)
         if row is None:
-            log.counts["corrupt"] += 1
-        elif row["time"] is None:
-            log.counts["without a time"] += 1  # golden rows of a deployment, say
-        elif version is not None and row["manifest_sha256"] != version:
-            log.counts["other versions"] += 1
-        elif (key := (row["id"], row["manifest_sha256"])) in seen:
+            continue
+        key = (row["id"], row["manifest_sha256"])
+        place = _hash(row["id"])
+        if place >= bar:
+            log.counts["not looked at"] += 1
+        elif key in seen:
             log.counts["duplicate"] += 1
         else:
-            seen.add(key)
+            seen[key] = place
             log.rows.append(row)
             newest = max(newest, row["time"])
-            if days is not None and len(log.rows) % PRUNE == 0:
+            if len(log.rows) % PRUNE == 0 and days is not None:
                 log.rows = _since(log.rows, newest - timedelta(days=days))
-    _believe("the prediction log", log.counts, limits)
+            while len(log.rows) > MOST:
+                bar //= 2
+                log.rows = [r for r in log.rows if _hash(r["id"]) < bar]
+                seen = {k: at for k, at in seen.items() if at < bar}
+    log.share = bar / 2**32
+    believe("the prediction log", log.counts, limits)
     if days is not None and log.rows:
         log.rows = _since(log.rows, newest - timedelta(days=days))
     return log
 
 
-def read_labels(
-    source: str, wanted: set[str], contract: Contract, limits: dict[str, Any]
-) -> tuple[dict[str, int], Counter[str]]:
-    """Return the label of each wanted id, and how many were what.
-
-    The files are CSV with the columns ``id`` and the contract's target. An id with
-    two different labels has none: nobody can say which one is true.
-
-    Raises:
-        FeedError: a column is missing, too many labels are neither 0 nor 1, or
-            nothing is there to read.
-    """
-    labels: dict[str, int] = {}
-    counts: Counter[str] = Counter()
-    contradictory: set[str] = set()
-    if "://" not in source and not Path(source).exists():
-        counts["no file"] = 1  # labels come late: the first ones may not be there yet
-        return labels, counts
-    for key, text in _labels(source, contract.target):
-        counts["lines"] += 1
-        if text not in ("0", "1"):
-            counts["corrupt"] += 1
-        elif key in wanted and labels.setdefault(key, int(text)) != int(text):
-            contradictory.add(key)
-    for key in contradictory:
-        del labels[key]
-    counts["contradictory"] = len(contradictory)
-    _believe("the labels", counts, limits)
-    return labels, counts
-
-
 def frame(
-    rows: list[dict[str, Any]], labels: dict[str, int], contract: Contract
+    rows: list[dict[str, Any]], labels: Mapping[str, Any], contract: Contract
 ) -> pd.DataFrame:
-    """Return the rows as a table: id, time, columns as logged, probability, target.
+    """Return the rows as a table: id, time, columns as logged, answer, target.
+
+    The answer's column is named as in `reference.OUTPUTS`; of k classes, the likeliest.
 
     The target is NaN where no label has come; a column that a row lacks is None.
     """
@@ -125,9 +119,13 @@ def frame(
     for name in contract.columns:
         values = [row["row"].get(name) for row in rows]
         table[name] = pd.Series(values, dtype=object)
-    table["probability"] = [row["probability"] for row in rows]
+    answers = [row["answer"] for row in rows]
+    if contract.task == "multiclass":
+        answers = named(contract, np.array([np.argmax(answer) for answer in answers]))
+    table[OUTPUTS[contract.task][1]] = answers
     found = [labels.get(row["id"]) for row in rows]
-    table[contract.target] = pd.Series(found, dtype="float64")
+    kind: Any = object if contract.task == "multiclass" else "float64"
+    table[contract.target] = pd.Series(found, dtype=kind)
     return pd.DataFrame(table)
 
 
@@ -138,45 +136,86 @@ def _row(line: str) -> dict[str, Any] | None:
         time = datetime.fromisoformat(found["time"]) if found["time"] else None
         if time is not None and time.tzinfo is None:
             time = time.replace(tzinfo=UTC)
-        probability = float(found["probability"])
         row = {
             "id": str(found["id"]),
             "time": time,
-            "probability": probability,
+            "answer": _answer(found),
             "manifest_sha256": str(found["manifest_sha256"]),
             "row": dict(found["row"]),
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return row if 0 <= probability <= 1 else None
+    return row
 
 
-def _labels(source: str, target: str) -> Iterator[tuple[str, str]]:
-    """Yield (id, label) of every CSV file; each file has its own header."""
-    for name, text in files(source, "*.csv"):
-        reader = csv.DictReader(text)
-        lacking = {"id", target} - set(reader.fieldnames or ())
-        if lacking:
-            word = sorted(lacking)[0]
-            raise FeedError(
-                f'{name} has no column "{word}": labels are CSV with the columns '
-                f"id and {target}"
-            )
-        for record in reader:
-            yield str(record["id"]), str(record[target]).strip()
+def _answer(found: Mapping[str, Any]) -> Any:
+    """Return what the model said: P(1), the probabilities of k classes, or a value.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none of these.
+    """
+    if "value" in found:
+        if not isfinite(value := float(found["value"])):
+            raise ValueError("not a number")
+        return value
+    several = found.get("probabilities")
+    given = [float(p) for p in (several or [found["probability"]])]
+    if not all(0 <= p <= 1 for p in given):
+        raise ValueError("not a probability")
+    return given if several else given[0]
+
+
+def _drawn(
+    files: list[tuple[Path, int]],
+    limits: dict[str, Any],
+    version: str | None,
+    days: float | None,
+) -> Log:
+    """Return rows of a log that is too long to parse, until there are enough."""
+    log, known = Log(), set[tuple[str, str]]()
+    total = sample.count(files)
+    wanted = int(max(limits["sample_rows"], limits["probe_rows"]))
+    newest = datetime.min.replace(tzinfo=UTC)
+    for tried, line in enumerate(sample.draw(files)):
+        if len(log.rows) >= wanted or tried >= wanted * TRIES:
+            break
+        row = _counted(log, line, version)
+        if row is None or (key := (row["id"], row["manifest_sha256"])) in known:
+            continue
+        known.add(key)
+        if row["time"] > newest:
+            newest = row["time"]
+        if days is None or row["time"] > newest - timedelta(days=days):
+            log.rows.append(row)
+    believe("the prediction log", log.counts, limits)
+    log.share = min(log.counts["lines"] / max(total, 1), 1.0)
+    log.counts["looked at"] = log.counts["lines"]
+    log.counts["lines"] = total
+    if days is not None:
+        log.rows = _since(log.rows, newest - timedelta(days=days))
+    return log
+
+
+def _counted(log: Log, line: str, version: str | None) -> dict[str, Any] | None:
+    """Return a line's row if it belongs to a window of the version; count it."""
+    log.counts["lines"] += 1
+    row = _row(line)
+    if row is None:
+        log.counts["corrupt"] += 1
+    elif row["time"] is None:
+        log.counts["without a time"] += 1  # golden rows of a deployment, say
+    elif version is not None and row["manifest_sha256"] != version:
+        log.counts["other versions"] += 1
+    else:
+        return row
+    return None
+
+
+def _hash(key: str) -> int:
+    """Return 32 bits of an id, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big")
 
 
 def _since(rows: list[dict[str, Any]], start: datetime) -> list[dict[str, Any]]:
     """Return the rows after ``start``."""
     return [row for row in rows if row["time"] > start]
-
-
-def _believe(what: str, counts: Counter[str], limits: dict[str, Any]) -> None:
-    """Refuse a feed of which too much cannot be used."""
-    for kind, name in (("corrupt", "max_corrupt"), ("duplicate", "max_duplicate")):
-        share = counts[kind] / max(counts["lines"], 1)
-        if share > limits[name]:
-            raise FeedError(
-                f"{counts[kind]:,} of {counts['lines']:,} lines of {what} are {kind} "
-                f"({share:.1%}, allowed are {limits[name]:.0%})"
-            )

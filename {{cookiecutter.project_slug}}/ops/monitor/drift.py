@@ -1,0 +1,232 @@
+"""Compares a window with its reference: inputs, missing values, answers, labels, all.
+
+Every threshold is drawn from the reference (`calibrate`), for a window of this size.
+The share of runs that raise an alarm without drift, ``monitor.false_alarm_rate``, is
+split: half for inputs, missing values, labels and the data set as a whole, together;
+a quarter for the answers; a quarter for performance (`performance`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ops.monitor import calibrate, distance, feed, season
+from ops.monitor.cache import cached
+from ops.monitor.calibrate import Coded
+from ops.monitor.checks import METHODS, Drift
+from ops.monitor.reference import Reference
+from pipeline.contract import Contract
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WHOLE = "all columns"
+INPUTS, ANSWERS, PERFORMANCE = 0.5, 0.25, 0.25  # of the false-alarm rate
+
+Limits = Mapping[str, Any]
+
+
+@dataclass
+class Found:
+    """Everything that was compared, and both sides as Evidently is to see them."""
+
+    columns: list[Drift] = field(default_factory=list)
+    missing: list[Drift] = field(default_factory=list)
+    whole: Drift | None = None
+    prediction: Drift | None = None
+    target: Drift | None = None
+    compared_with: str = ""  # which rows of the reference, and why
+    sides: tuple[pd.DataFrame, pd.DataFrame] | None = None
+
+
+def compare(
+    good: pd.DataFrame,
+    labels: pd.Series | None,
+    reference: Reference,
+    limits: Limits,
+    seed: int = 0,
+) -> Found:
+    """Return how far a window's rows are from the reference, with thresholds.
+
+    ``labels`` are those of the window that have come. A column without a value on
+    one side is left out; what it lacks is in ``missing``.
+    """
+    good = thin(good, limits["sample_rows"])
+    contract, time = reference.contract, good[reference.contract.time]
+    days = (time.max() - time.min()).total_seconds() / 86_400
+    past, words = season.like(reference.rows, time.min(), time.max(), contract, limits)
+    past = thin(past, limits["sample_rows"])
+    found = Found(compared_with=words)
+    coded = _coded(past, good, reference, limits, 0 if labels is None else len(labels))
+    limit = cached(
+        lambda: _null(coded, past[contract.time], len(good), days, limits, INPUTS),
+        (reference.manifest_sha256, words, _shape(coded), len(good), days, limits),
+    )
+    distances = {
+        name: gap(contract, name, past[name], good[name])
+        for name in coded
+        if name != contract.target
+    }
+    found.columns = [
+        Drift(n, METHODS[contract.columns[n].type], d, limit.columns[n])
+        for n, d in distances.items()
+    ]
+    if labels is not None and contract.target in coded:
+        found.target = _target(contract, past, labels, limit.columns)
+    together = calibrate.whole(distances, {n: coded[n] for n in distances})
+    found.whole = Drift(WHOLE, "weighted", together, limit.whole)
+    found.missing = _missing(contract, past, good, limit.missing, limits)
+    found.prediction, answers = _prediction(good, len(past), reference, limits, days)
+    shown, answers = list(distances), answers.reindex(range(len(past)))
+    found.sides = (
+        good[[*shown, reference.answer]],
+        past[shown].assign(**{reference.answer: answers.array}),
+    )
+    return found
+
+
+def confirmed(
+    found: Found, good: pd.DataFrame, reference: Reference, parts: int
+) -> bool:
+    """Tell whether something drifted in each of the window's parts, one by one.
+
+    One storm is a part, not all of them. This can only silence an alarm.
+    """
+    if parts < 2 or found.sides is None:
+        return True
+    contract, past = reference.contract, found.sides[1]
+    moved = [d for d in found.columns if d.found]
+    moved += [d for d in [found.prediction] if d is not None and d.found]
+    if not moved:  # only the whole, or missing values: nothing to follow in parts
+        return True
+    pieces = np.array_split(np.arange(len(good)), parts)
+    return all(
+        any(
+            part[d.column].notna().any()
+            and gap(contract, d.column, past[d.column], part[d.column]) >= d.threshold
+            for d in moved
+        )
+        for part in (good.iloc[piece] for piece in pieces)
+    )
+
+
+def gap(contract: Contract, name: str, past: Any, now: Any) -> float:
+    """Return the distance of one column; see `distance`."""
+    column = contract.columns.get(name)
+    if column.type == "category" if column else contract.task == "multiclass":
+        return float(distance.jensenshannon(*distance.counts(past, now)))
+    return distance.wasserstein(past, now)
+
+
+def thin(rows: pd.DataFrame, size: int) -> pd.DataFrame:
+    """Return at most ``size`` rows, the same ones every time, in their order."""
+    return rows if len(rows) <= size else rows.sample(size, random_state=0).sort_index()
+
+
+def _coded(
+    past: pd.DataFrame,
+    good: pd.DataFrame,
+    reference: Reference,
+    limits: Limits,
+    labels: int,
+) -> dict[str, Coded]:
+    """Return the reference's columns in bins; those empty on one side are left out."""
+    coded = {}
+    for name, column in reference.contract.columns.items():
+        if past[name].isna().all() or good[name].isna().all():
+            continue
+        make = getattr(calibrate, column.type)
+        floor = limits["columns"].get(name, limits[column.type])
+        weight = reference.importance.get(name, 0.0)
+        coded[name] = make(past[name], floor, weight=weight)
+    if labels:
+        kind = "number" if reference.contract.task == "regression" else "category"
+        target = reference.contract.target
+        make = getattr(calibrate, kind)
+        coded[target] = make(past[target], limits[kind], first=labels)
+    return coded
+
+
+def _null(
+    coded: Mapping[str, Coded],
+    times: Any,
+    rows: int,
+    days: float,
+    limits: Limits,
+    share: float,
+) -> calibrate.Null:
+    """Return the thresholds of columns for a window of so many rows and days."""
+    rate = limits["false_alarm_rate"] * share
+    naive = times.dt.tz_localize(None)
+    place, blocks = calibrate.blocks(naive, limits["block_days"], days)
+    return calibrate.null(coded, rows, rate, place, blocks)
+
+
+def _target(
+    contract: Contract,
+    past: pd.DataFrame,
+    labels: pd.Series,
+    thresholds: Mapping[str, float],
+) -> Drift:
+    """Return the drift of the labels."""
+    name, known = contract.target, past[contract.target]
+    if contract.task == "regression":
+        moved, method = distance.wasserstein(known, labels), METHODS["number"]
+    else:
+        known, labels = known.map(_word), labels.map(_word)
+        moved = float(distance.jensenshannon(*distance.counts(known, labels)))
+        method = METHODS["category"]
+    return Drift(name, method, moved, thresholds[name])
+
+
+def _missing(
+    contract: Contract,
+    past: pd.DataFrame,
+    good: pd.DataFrame,
+    thresholds: Mapping[str, float],
+    limits: Limits,
+) -> list[Drift]:
+    """Return the change of each column's share of missing values."""
+    found = []
+    for name in contract.columns:
+        before, now = feed.missing_share(past[name]), feed.missing_share(good[name])
+        limit = max(thresholds.get(name, 0.0), limits["max_missing"])
+        found.append(
+            Drift(name, f"{now:.1%}, was {before:.1%}", abs(now - before), limit)
+        )
+    return found
+
+
+def _prediction(
+    good: pd.DataFrame, most: int, reference: Reference, limits: Limits, days: float
+) -> tuple[Drift, pd.Series]:
+    """Return the drift of the answers, and at most ``most`` of the reference's.
+
+    The model is too sure of rows that it was fitted on: only its holdout counts.
+    """
+    contract = reference.contract
+    past = thin(reference.holdout, min(limits["sample_rows"], most))
+    kind = "category" if contract.task == "multiclass" else "number"
+    name = reference.answer
+    coded = {name: getattr(calibrate, kind)(past[name], limits["prediction"])}
+    limit = cached(
+        lambda: _null(coded, past[contract.time], len(good), days, limits, ANSWERS),
+        (reference.manifest_sha256, "answers", _shape(coded), len(good), days, limits),
+    )
+    moved = gap(contract, name, past[name], good[name])
+    drift = Drift(name, METHODS[kind], moved, limit.columns[name])
+    return drift, past[name].reset_index(drop=True)
+
+
+def _shape(coded: Mapping[str, Coded]) -> list[Any]:
+    """Return what a threshold depends on, beside the reference's rows."""
+    return [(n, c.floor, c.weight, c.first) for n, c in coded.items()]
+
+
+def _word(label: Any) -> str:
+    """Return a label as text, so that 1, 1.0 and "1" are one class."""
+    return f"{label:g}" if isinstance(label, int | float) else str(label)

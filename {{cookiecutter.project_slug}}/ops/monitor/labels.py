@@ -1,0 +1,85 @@
+"""Reads the labels and joins them by id: late, missing and contradictory ones too."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ops.monitor.source import FeedError, believe, files
+from pipeline.contract import Contract
+
+
+@dataclass
+class Labels:
+    """The label of each id, how many lines were what, and groups that came along."""
+
+    by_id: dict[str, Any] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    groups: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def read_labels(
+    source: str, wanted: Collection[str], contract: Contract, limits: Mapping[str, Any]
+) -> Labels:
+    """Return the label of each wanted id, and how many were what.
+
+    The files are CSV with the columns ``id`` and the contract's target; a column that
+    the contract calls sensitive may come along, for aggregates by group. An id with two
+    different labels has none: nobody can say which one is true.
+
+    Raises:
+        FeedError: a column is missing, too many labels are none that the task knows,
+            or nothing is there to read.
+    """
+    found, contradictory = Labels(), set[str]()
+    if "://" not in source and not Path(source).exists():
+        found.counts["no file"] = 1  # labels come late: the first may not be there yet
+        return found
+    for record in _records(source, contract.target):
+        found.counts["lines"] += 1
+        label = _label(str(record[contract.target]).strip(), contract)
+        key = str(record["id"])
+        if label is None:
+            found.counts["corrupt"] += 1
+        elif key in wanted:
+            if found.by_id.setdefault(key, label) != label:
+                contradictory.add(key)
+            for name in contract.sensitive:
+                if group := (record.get(name) or "").strip():
+                    found.groups.setdefault(name, {})[key] = group
+    for key in contradictory:
+        del found.by_id[key]
+    found.counts["contradictory"] = len(contradictory)
+    believe("the labels", found.counts, limits)
+    return found
+
+
+def _label(text: str, contract: Contract) -> Any:
+    """Return a label as the task knows it, or None."""
+    if contract.task == "binary":
+        return int(text) if text in ("0", "1") else None
+    if contract.task == "multiclass":
+        return text or None
+    try:
+        return number if isfinite(number := float(text)) else None
+    except ValueError:
+        return None
+
+
+def _records(source: str, target: str) -> Iterator[dict[str, str]]:
+    """Yield the lines of every CSV file; each file has its own header."""
+    for name, text in files(source, "*.csv"):
+        reader = csv.DictReader(text)
+        lacking = {"id", target} - set(reader.fieldnames or ())
+        if lacking:
+            word = sorted(lacking)[0]
+            raise FeedError(
+                f'{name} has no column "{word}": labels are CSV with the columns '
+                f"id and {target}"
+            )
+        yield from reader
