@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops import git, github, lock, storage
+from ops import git, github, heartbeat, lock, storage
 from ops.ledger import Ledger
 
 GOOD, WEAK, BROKEN = "ok", "weaker", "broken"
@@ -81,11 +81,14 @@ def remote() -> Iterator[Finding]:
         return
     git.remote_run("ls-remote", "--heads", "origin")
     yield Finding(GOOD, "origin answers")
-    release = Ledger().champion()
+    ledger = Ledger()
+    release = ledger.champion()
     said = (
         f"production has {release['tag']}" if release else "nothing in production yet"
     )
     yield Finding(GOOD, said)
+    if late := heartbeat.late(ledger):
+        yield Finding(WEAK, late)
 
 
 def rulesets() -> Iterator[Finding]:

@@ -4,24 +4,27 @@
 
 Does so when the newest monitoring record says ``retrain``. The pull request changes
 one file, the pointer to the data; `train` and `validate` then treat it like any other,
-and a person merges it or does not. Run twice, it finds nothing left to do.
+and a person merges it or does not. Run twice, it finds nothing left to do. When the
+newest record says ``none``, a pull request that is still open is closed, with the
+reason. What was done is kept in the ledger's ``proposals/``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
-from ops import git, github, lock, storage
+from ops import git, github, heartbeat, lock, storage
 from ops.ledger import Ledger, LedgerError
 from ops.monitor import harvest, proposal, window
 from ops.monitor.labels import read_labels
-from ops.monitor.limits import keep_days, limits
+from ops.monitor.limits import keep_days, limits, min_days
 from ops.monitor.page import evidence
 from ops.monitor.source import FeedError
 from ops.report import text
@@ -41,16 +44,16 @@ Record = dict[str, Any]
 
 def reason(ledger: Ledger) -> Record | str:
     """Return the record that asks for retraining, or why there is none."""
-    paths = [path for path in ledger.paths("monitoring/") if path.endswith(".json")]
-    record = ledger.read(paths[-1]) if paths else None
-    if record is None:
+    newest = heartbeat.newest(ledger)
+    if newest is None:
         return "The monitor has recorded nothing yet: nothing to propose."
+    path, record = newest
     if record["decision"] != "retrain":
         return f"The monitor says `{record['decision']}`: nothing to propose."
     champion = ledger.champion()
     if champion is None or champion["manifest_sha256"] != record["manifest_sha256"]:
         return "Another version is in production since the monitor looked: nothing."
-    return record | {"path": paths[-1]}
+    return record | {"path": path}
 
 
 def collect(old: Path, contract: Contract, params: Any) -> harvest.Harvest:
@@ -70,11 +73,8 @@ def collect(old: Path, contract: Contract, params: Any) -> harvest.Harvest:
     return made
 
 
-def propose(record: Record) -> str:
-    """Store the new data, push the branch, open or update the pull request.
-
-    Returns what was done, in one sentence.
-    """
+def propose(record: Record) -> proposal.Done:
+    """Store the new data, push the branch, open or update the pull request."""
     base = git.fetch_branch("main")
     if base is None:
         raise git.GitError("origin has no branch `main`: push it first")
@@ -91,7 +91,7 @@ def propose(record: Record) -> str:
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         out = lock.Out("data", path, md5, len(data))
         if out.md5 == pointer.md5 or made.counts["new"] == 0:
-            return "main has every labelled row already: nothing to propose."
+            return proposal.Done("main has every labelled row: nothing to propose.")
         new = Path(folder, "new", out.name)
         new.parent.mkdir()
         new.write_bytes(data)
@@ -103,7 +103,26 @@ def propose(record: Record) -> str:
     message = f"data: {contract.name} until {until}\n\n{proposal.MARK} {record['path']}"
     file = f"{path}.dvc", repoint(git.show(base, f"{path}.dvc") or b"", out)
     change = proposal.Change(branch, title, body(record, made.counts), message, file)
-    return proposal.submit(change, base)
+    return proposal.submit(change, base, min_days(params))
+
+
+def gone(ledger: Ledger) -> proposal.Done | None:
+    """Close what is open when the newest record finds nothing any more."""
+    newest, base = heartbeat.newest(ledger), git.fetch_branch("main")
+    if newest is None or newest[1]["decision"] != "none" or base is None:
+        return None
+    words = f"{text(newest[1]['sentence'], 600)} (`ledger:{newest[0]}`)"
+    return proposal.withdraw(f"the newest window shows no drift. {words}", base)
+
+
+def keep(done: proposal.Done, ledger: Ledger) -> None:
+    """Write to the ledger what was done to which pull request."""
+    entry = {"schema": 1, "action": done.action, "pull": done.number, "url": done.url}
+    entry["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+    ledger.append(
+        lambda seq: {f"proposals/{seq:08d}.json": {**entry, "seq": seq}},
+        f"retrain: {done.action} #{done.number}",
+    )
 
 
 def repoint(pointer: bytes, out: lock.Out) -> bytes:
@@ -138,11 +157,17 @@ def main() -> None:
         print("Retraining is not configured: set PREDICTION_LOG and LABELS.")
         return
     try:
-        found = reason(Ledger())
-        said = found if isinstance(found, str) else propose(found)
+        ledger = Ledger()
+        found = reason(ledger)
+        if isinstance(found, str):
+            done = gone(ledger) or proposal.Done(found)
+        else:
+            done = propose(found)
+        if done.action:
+            keep(done, ledger)
     except MISTAKES as error:
         raise github.fail(str(error)) from error
-    github.summary(said)
+    github.summary(done.words)
 
 
 def _expectation(record: Record) -> str:

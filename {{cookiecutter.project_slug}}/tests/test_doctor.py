@@ -3,12 +3,15 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops import doctor, github, protect, storage, update
+from ops import doctor, github, heartbeat, protect, storage, update
+from ops.ledger import Ledger
 from tests.world import World, git, world
 
 pytestmark = pytest.mark.machinery
@@ -214,3 +217,19 @@ def test_nothing_is_announced_when_up_to_date(here: World) -> None:
 
 def test_not_linked_is_green(here: World) -> None:
     assert "Not linked" in update.update()
+
+
+def test_a_monitor_that_stopped_to_run_is_named(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_text("monitor: {every_days: 7}\n")
+    assert heartbeat.late(Ledger()) is None
+    made = datetime(2020, 1, 1, tzinfo=UTC)
+    entry = {"decision": "none", "time": made.isoformat(), "seq": 1}
+    Ledger().append({"monitoring/00000001.json": entry}, "monitor: none")
+    assert heartbeat.late(Ledger(), made + timedelta(days=13)) is None
+    said = heartbeat.late(Ledger(), made + timedelta(days=15))
+    assert said is not None and "last ran 15 days ago" in said
+    with suppress(SystemExit):
+        doctor.main()
+    assert any("the monitor last ran" in line for line in lines(capsys))

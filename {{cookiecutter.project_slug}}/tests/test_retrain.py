@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ class Hub:
             case ("PATCH", "pulls", number):
                 self.pulls[int(number) - 1].update(fields)
                 return self.pulls[int(number) - 1]
+            case ("POST", "issues", number, "comments"):
+                self.pulls[int(number) - 1]["comments"] = [fields["body"]]
+                return {}
             case ("POST", "issues", number, "labels"):
                 self.pulls[int(number) - 1]["labels"] = fields["labels"]
                 return []
@@ -88,7 +92,9 @@ class Hub:
         head = {"ref": branch, "repo": {"full_name": repo}}
         number = len(self.pulls) + 1
         words = {"title": fields.get("title"), "body": fields.get("body")}
+        now = datetime.now(UTC).isoformat()
         pull = {"number": number, "state": "open", "head": head, **words}
+        pull["created_at"] = now
         self.pulls.append({**pull, "html_url": f"pull/{number}"})
         return self.pulls[-1]
 
@@ -315,7 +321,7 @@ def test_f15_newer_rows_update_the_one_that_is_open(
     assert pull["title"].endswith("until 2020-04-19") and "more" in pull["body"]
 
 
-@pytest.mark.parametrize("decision", ["none", "watch", "stop", "not enough data"])
+@pytest.mark.parametrize("decision", ["watch", "stop", "not enough data", "no verdict"])
 def test_other_decisions_propose_nothing(world: World, decision: str) -> None:
     world.traffic(600, 80, 28)
     world.record()
@@ -351,6 +357,63 @@ def test_f20_rows_without_a_label_are_not_trained_on(
     body = world.hub.pulls[0]["body"]
     assert "3,090 rows, 90 new" in body
     assert "10 contradictory, 510 without a label" in body
+
+
+def test_what_is_open_is_closed_with_a_reason_when_the_drift_is_gone(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.record(decision="none", sentence="Nothing to do: <b>calm</b>.")
+    retrain.main()
+    assert "nothing to propose" in capsys.readouterr().out and not world.hub.pulls
+    world.traffic(600, 80, 28)
+    world.record()
+    retrain.main()
+    world.record(decision="watch")
+    retrain.main()
+    assert world.hub.pulls[0]["state"] == "open"
+    world.record(decision="none", sentence="Nothing to do: <b>calm</b>.")
+    retrain.main()
+    assert "closed #1: the newest window shows no drift" in capsys.readouterr().out
+    (pull,) = world.hub.pulls
+    assert pull["state"] == "closed" and "calm" in pull["comments"][0]
+    assert "<b>" not in pull["comments"][0]
+    done = [Ledger().read(path) or {} for path in Ledger().paths("proposals/")]
+    assert [entry["action"] for entry in done] == ["opened", "closed"]
+
+
+def test_one_that_a_person_works_on_is_not_closed(world: World) -> None:
+    world.traffic(600, 80, 20)
+    world.record()
+    retrain.main()
+    branch = world.hub.pulls[0]["head"]["ref"]
+    run("checkout", "-q", "-B", "work", f"origin/{branch}")
+    run("commit", "-q", "--allow-empty", "-m", "adopt the lock that CI built")
+    run("push", "-q", "origin", f"work:{branch}")
+    world.record(decision="none")
+    retrain.main()
+    assert world.hub.pulls[0]["state"] == "open"
+
+
+def test_the_next_proposal_waits_its_days(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path("params.yaml").read_text().replace("min_days: 0", "min_days: 7")
+    Path("params.yaml").write_text(text)
+    run("commit", "-qam", "one a week")
+    run("push", "-q", "origin", "main")
+    world.traffic(600, 80, 28)
+    world.record()
+    retrain.main()
+    world.hub.pulls[0]["state"] = "closed"
+    world.traffic(300, 108, 10, seed=2)
+    world.record(sentence="Retrain: more.")
+    retrain.main()
+    assert "the next one may come 7 days later" in capsys.readouterr().out
+    assert world.hub.made("POST", "pulls") == 1
+    week_ago = datetime.now(UTC) - timedelta(days=8)
+    world.hub.pulls[0]["created_at"] = week_ago.isoformat()
+    retrain.main()
+    assert "opened #2" in capsys.readouterr().out
 
 
 def test_a_closed_proposal_is_not_opened_again(
