@@ -1,10 +1,12 @@
 """Looks at the newest window of production and says what to do.
 
-    python -m ops.monitor [--record]
+    python -m ops.monitor [--record] [--history]
 
 PREDICTION_LOG (a folder or URL with predictions-*.jsonl) and LABELS (CSV) say where
 to look. ``--record`` writes the decision to the ledger; without it nothing leaves this
-machine. Nothing here opens a pull request: that is `ops.retrain`.
+machine. The history is written to build/monitoring/ as static pages; MONITOR_PAGES=true
+puts it on the branch that GitHub Pages serves. Nothing here opens a pull request: that
+is `ops.retrain`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import yaml
 
 from ops import git, github, heartbeat, lock, storage
 from ops.ledger import Ledger, LedgerError
-from ops.monitor import checks, page, record, reference
+from ops.monitor import checks, history, page, record, reference
 from ops.monitor.checks import CheckError
 from ops.monitor.decide import Decision, Evidence, decide
 from ops.monitor.inspect import Window, inspect
@@ -106,7 +108,11 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--record", action="store_true", help="write to the ledger")
+    parser.add_argument("--history", action="store_true", help="only write the pages")
     args = parser.parse_args()
+    if args.history:
+        print(history.publish(Ledger()))
+        return
     source = os.environ.get("PREDICTION_LOG", "").strip()
     if not source:
         print(
@@ -126,9 +132,12 @@ def main() -> None:
         github.summary(page.markdown(found))
         if args.record:
             print(keep(found, ledger, float(_params()["monitor"]["every_days"])))
+        history.publish(ledger, found, text)
+        if os.environ.get("MONITOR_PAGES", "").lower() == "true":
+            history.push()
     except MISTAKES as error:
         raise github.fail(str(error)) from error
-    print(f"{found['sentence']} ({PAGE})")
+    print(f"{found['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
     if found["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
         print(f"::warning::{found['sentence']}")  # nothing will follow by itself
     if found["decision"] == "stop":
