@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Bake
+from test_generated import Project
 
 from rehearsal.forge import Forge
 
@@ -40,13 +41,16 @@ def test_f15_five_monitors_at_once_leave_one_pull_request(
     bake: Bake, tmp_path: Path
 ) -> None:
     project = bake()
+    Project(project, tmp_path).run("make", "setup")
+    python = str(project / ".venv" / "bin" / "python")
     with Forge(tmp_path / "forge", TOOLS) as forge:
         token = forge.user("boss", admin=True)
         url = forge.repository("acme", "flights")
         env = {**forge.gh_env(token), "GH_TOKEN": token, "GITHUB_REPOSITORY": REPO}
         env |= {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
         env |= {"PREDICTION_LOG": f"{tmp_path}/log", "LABELS": f"{tmp_path}/labels.csv"}
-        env = {**os.environ, **env}
+        path = f"{project / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        env = {**os.environ, **env, "PATH": path}
 
         def run(*command: str, cwd: Path = tmp_path) -> str:
             done = subprocess.run(command, cwd=cwd, env=env, capture_output=True)
@@ -55,13 +59,10 @@ def test_f15_five_monitors_at_once_leave_one_pull_request(
 
         run("git", "clone", "-q", url, "first")
         run("git", "switch", "-q", "-C", "main", cwd=tmp_path / "first")
-        run(sys.executable, "-c", SETUP, str(tmp_path), cwd=tmp_path / "first")
+        run(python, "-c", SETUP, str(tmp_path), cwd=tmp_path / "first")
         for number in range(5):
             run("git", "clone", "-q", url, f"runner-{number}")
-        script = (
-            f"{sys.executable} -m ops.monitor --record && {sys.executable} -m "
-            "ops.retrain"
-        )
+        script = f"{python} -m ops.monitor --record && {python} -m ops.retrain"
         running = [
             subprocess.Popen(
                 ("sh", "-c", script),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from ops import doctor, github, heartbeat, protect, storage, update
 from ops.ledger import Ledger
 from tests.world import World, git, world

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from ops.ledger import Ledger, LedgerError
 
 pytestmark = pytest.mark.machinery

@@ -2,7 +2,6 @@
 
 import pytest
 import yaml
-
 from ops.lock import LockError, parse
 
 pytestmark = pytest.mark.machinery

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-from scipy.spatial.distance import jensenshannon
-
 from ops.monitor import (
     calibrate,
     decide,
@@ -28,8 +25,11 @@ from ops.monitor import (
 )
 from ops.monitor.limits import sample_rows
 from pipeline.metrics import roc_auc
-from tests import rows, traffic
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
 from tests.traffic import MONITOR
+
+from tests import rows, traffic
 
 pytestmark = pytest.mark.machinery
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from ops import adopt, lock, storage
 from ops.ledger import Ledger
 from ops.validate import local, workflow

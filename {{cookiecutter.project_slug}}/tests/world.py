@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-
 from ops import github, storage
 from ops.ledger import Ledger
 from ops.lock import Out

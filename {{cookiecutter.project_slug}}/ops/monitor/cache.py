@@ -17,11 +17,11 @@ FOLDER = Path("build", "thresholds")
 def cached(make: Callable[[], Null], key: tuple[Any, ...]) -> Null:
     """Return what ``make`` gives, from the last time if version and size are the same.
 
-    ``key`` is (version, which rows, columns, rows, days, settings).
+    ``key`` is (version, which rows, columns, rows, blocks, settings).
     """
-    version, words, shape, rows, days, limits = key
+    version, words, shape, rows, blocks, limits = key
     asked = [limits["false_alarm_rate"], limits["block_days"], limits["sample_rows"]]
-    question = [version, words, shape, min(rows, MOST_ROWS), round(days, 1), asked]
+    question = [version, words, shape, min(rows, MOST_ROWS), blocks, asked]
     text = json.dumps(question, sort_keys=True, default=str)
     place = FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError, TypeError):

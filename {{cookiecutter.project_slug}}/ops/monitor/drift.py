@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pipeline.contract import Contract
 
 from ops.monitor import calibrate, distance, feed, season
 from ops.monitor.cache import cached
 from ops.monitor.calibrate import Coded
 from ops.monitor.checks import METHODS, Drift
 from ops.monitor.reference import Reference
-from pipeline.contract import Contract
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +62,8 @@ def compare(
     past = thin(past, limits["sample_rows"])
     found = Found(compared_with=words)
     coded = _coded(past, good, reference, limits, 0 if labels is None else len(labels))
-    limit = cached(
-        lambda: _null(coded, past[contract.time], len(good), days, limits, INPUTS),
-        (reference.manifest_sha256, words, _shape(coded), len(good), days, limits),
-    )
+    key = reference.manifest_sha256, words
+    limit = _null(coded, past[contract.time], len(good), days, limits, INPUTS, key)
     distances = {
         name: gap(contract, name, past[name], good[name])
         for name in coded
@@ -158,12 +156,17 @@ def _null(
     days: float,
     limits: Limits,
     share: float,
+    key: tuple[str, str],
 ) -> calibrate.Null:
     """Return the thresholds of columns for a window of so many rows and days."""
     rate = limits["false_alarm_rate"] * share
     naive = times.dt.tz_localize(None)
     place, blocks = calibrate.blocks(naive, limits["block_days"], days)
-    return calibrate.null(coded, rows, rate, place, blocks)
+    shape = [(n, c.floor, c.weight, c.first) for n, c in coded.items()]
+    return cached(
+        lambda: calibrate.null(coded, rows, rate, place, blocks),
+        (*key, shape, rows, blocks, limits),
+    )
 
 
 def _target(
@@ -213,18 +216,11 @@ def _prediction(
     kind = "category" if contract.task == "multiclass" else "number"
     name = reference.answer
     coded = {name: getattr(calibrate, kind)(past[name], limits["prediction"])}
-    limit = cached(
-        lambda: _null(coded, past[contract.time], len(good), days, limits, ANSWERS),
-        (reference.manifest_sha256, "answers", _shape(coded), len(good), days, limits),
-    )
+    key = reference.manifest_sha256, "answers"
+    limit = _null(coded, past[contract.time], len(good), days, limits, ANSWERS, key)
     moved = gap(contract, name, past[name], good[name])
     drift = Drift(name, METHODS[kind], moved, limit.columns[name])
     return drift, past[name].reset_index(drop=True)
-
-
-def _shape(coded: Mapping[str, Coded]) -> list[Any]:
-    """Return what a threshold depends on, beside the reference's rows."""
-    return [(n, c.floor, c.weight, c.first) for n, c in coded.items()]
 
 
 def _word(label: Any) -> str:

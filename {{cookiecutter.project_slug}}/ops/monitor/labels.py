@@ -10,8 +10,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ops.monitor.source import FeedError, believe, files
 from pipeline.contract import Contract
+
+from ops.monitor.source import FeedError, believe, files
 
 
 @dataclass
@@ -40,17 +41,17 @@ def read_labels(
     if "://" not in source and not Path(source).exists():
         found.counts["no file"] = 1  # labels come late: the first may not be there yet
         return found
-    for record in _records(source, contract.target):
+    names = ["id", contract.target, *contract.sensitive]
+    for key, text, *beside in _records(source, names):
         found.counts["lines"] += 1
-        label = _label(str(record[contract.target]).strip(), contract)
-        key = str(record["id"])
+        label = _label(text.strip(), contract)
         if label is None:
             found.counts["corrupt"] += 1
         elif key in wanted:
             if found.by_id.setdefault(key, label) != label:
                 contradictory.add(key)
-            for name in contract.sensitive:
-                if group := (record.get(name) or "").strip():
+            for name, group in zip(contract.sensitive, beside, strict=True):
+                if group:
                     found.groups.setdefault(name, {})[key] = group
     for key in contradictory:
         del found.by_id[key]
@@ -71,15 +72,21 @@ def _label(text: str, contract: Contract) -> Any:
         return None
 
 
-def _records(source: str, target: str) -> Iterator[dict[str, str]]:
-    """Yield the lines of every CSV file; each file has its own header."""
+def _records(source: str, names: list[str]) -> Iterator[list[str]]:
+    """Yield the named fields of every line of the CSV files, "" where there is none.
+
+    Each file has its own header; only the first two fields must be in it.
+    """
     for name, text in files(source, "*.csv"):
-        reader = csv.DictReader(text)
-        lacking = {"id", target} - set(reader.fieldnames or ())
+        reader = csv.reader(text)
+        header = next(reader, [])
+        lacking = sorted(set(names[:2]) - set(header))
         if lacking:
-            word = sorted(lacking)[0]
             raise FeedError(
-                f'{name} has no column "{word}": labels are CSV with the columns '
-                f"id and {target}"
+                f'{name} has no column "{lacking[0]}": labels are CSV with the columns '
+                f"id and {names[1]}"
             )
-        yield from reader
+        places = [header.index(field) if field in header else -1 for field in names]
+        for line in reader:
+            if line:
+                yield [line[at] if 0 <= at < len(line) else "" for at in places]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ops.monitor.performance import area
 from pipeline.contract import Contract
+
+from ops.monitor.performance import area
 
 if TYPE_CHECKING:
     import pandas as pd

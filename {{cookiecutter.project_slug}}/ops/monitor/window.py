@@ -26,7 +26,6 @@ from ops.monitor.source import believe, lines
 
 if TYPE_CHECKING:
     import pandas as pd
-
     from pipeline.contract import Contract
 
 PRUNE = 100_000  # rows kept before those that fell out of the window are let go
