@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from pipeline.contract import Contract, ContractError
 
 from ops import git, github, heartbeat, lock, storage
 from ops.ledger import Ledger, LedgerError
@@ -29,6 +28,7 @@ from ops.monitor.limits import keep_days, limits, min_days
 from ops.monitor.page import evidence
 from ops.monitor.source import FeedError
 from ops.report import text
+from pipeline.contract import Contract, ContractError
 
 MISTAKES = (
     ContractError,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import yaml
+
 from pipeline.contract import Contract
 from pipeline.data import check
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
 from ops import github, storage
 from ops.ledger import Ledger
 

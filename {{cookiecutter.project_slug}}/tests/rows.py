@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+
 from pipeline.contract import Contract
 
 ROOT = Path(__file__).resolve().parent.parent

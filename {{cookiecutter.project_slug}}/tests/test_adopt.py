@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ops import adopt
 from ops.ledger import Ledger
 from tests.judged import WHO, Hub, Record, git

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from ops import audit, deploy, register, rollback
 from ops.release import ReleaseError, facts
 from tests.world import World, git, world

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ops import build, github, lock
 from tests.judged import Project, git, rows
 

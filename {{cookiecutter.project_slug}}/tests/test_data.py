@@ -8,9 +8,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pipeline import contract as terms
 from pipeline import data
-
 from tests import rows
 
 CONTRACT = rows.small()

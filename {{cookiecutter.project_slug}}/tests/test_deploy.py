@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from ops import deploy, github, register
 from ops.ledger import Ledger
 from ops.release import ReleaseError, assets, promote, registry, revert, target

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ops import doctor, github, heartbeat, protect, storage, update
 from ops.ledger import Ledger
 from tests.world import World, git, world

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from pipeline import features
 
+from pipeline import features
 from tests import rows
 
 CONTRACT = rows.small()

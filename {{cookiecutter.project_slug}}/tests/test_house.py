@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ops import act, secrets
 
 STAGES = ("pipeline.prepare", "pipeline.train", "pipeline.evaluate")

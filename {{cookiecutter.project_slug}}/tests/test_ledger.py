@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from ops.ledger import Ledger, LedgerError
 
 pytestmark = pytest.mark.machinery

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from ops.lock import LockError, parse
 
 pytestmark = pytest.mark.machinery

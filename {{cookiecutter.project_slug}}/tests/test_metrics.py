@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as known
+
 from pipeline import metrics
 from pipeline.metrics import multiclass, regression
-from sklearn import metrics as known
 
 RNG = np.random.default_rng(3)
 Y = (RNG.random(4000) < 0.25).astype("int8")

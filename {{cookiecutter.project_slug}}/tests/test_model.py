@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+
 from pipeline import model, parity
 from pipeline.data import ContractError, inputs
-
 from tests import rows
 
 CONTRACT = rows.small()

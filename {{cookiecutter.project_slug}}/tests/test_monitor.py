@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from ops.monitor import __main__ as command
 from ops.monitor import checks, decide, drift, feed, page, record, window
 from ops.monitor.checks import CheckError, Drift
@@ -20,9 +21,8 @@ from ops.monitor.source import FeedError
 from ops.monitor.window import Log, read_log
 from pipeline.contract import ContractError
 from pipeline.metrics import Difference
-from tests.traffic import MONITOR, PARAMS, SHA
-
 from tests import rows, traffic
+from tests.traffic import MONITOR, PARAMS, SHA
 
 pytestmark = pytest.mark.machinery
 

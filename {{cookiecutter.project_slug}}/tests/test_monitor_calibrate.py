@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+
 from ops.monitor import (
     calibrate,
     decide,
@@ -25,11 +28,8 @@ from ops.monitor import (
 )
 from ops.monitor.limits import sample_rows
 from pipeline.metrics import roc_auc
-from scipy import stats
-from scipy.spatial.distance import jensenshannon
-from tests.traffic import MONITOR
-
 from tests import rows, traffic
+from tests.traffic import MONITOR
 
 pytestmark = pytest.mark.machinery
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ops.ledger import Ledger
 from ops.monitor import history, timeline
 from ops.monitor.sparkline import Line, chart

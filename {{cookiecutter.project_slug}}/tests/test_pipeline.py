@@ -14,11 +14,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+
 from pipeline import contract as terms
 from pipeline import parity
 from pipeline import train as stage
 from pipeline.contract import Contract
-
 from tests import rows
 
 ROOT = rows.ROOT

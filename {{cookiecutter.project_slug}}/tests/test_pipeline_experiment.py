@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ops import experiment, git
 
+from ops import experiment, git
 from tests import rows
 
 pytestmark = pytest.mark.machinery

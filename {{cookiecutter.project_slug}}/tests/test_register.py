@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ops import register, storage
 from ops.ledger import Ledger
 from ops.release import ReleaseError, promote, registry

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
 from ops import github, lock, retrain, storage
 from ops.ledger import Ledger
 from ops.monitor import __main__ as monitor
 from ops.monitor import harvest, reference
 from pipeline.contract import ContractError
-
 from tests import rows, tiny, traffic
 
 pytestmark = pytest.mark.machinery

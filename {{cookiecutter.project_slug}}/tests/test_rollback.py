@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from ops import deploy, register, rollback
 from ops.ledger import Ledger
 from ops.release import ReleaseError, registry, revert, target

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from serving.log import PredictionLog, append
 from serving.model import Model
 from serving.rows import RowError
-
 from tests import tiny
 
 pytestmark = pytest.mark.machinery

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ops import simulate
 
+from ops import simulate
 from tests import tiny, traffic
 
 pytestmark = pytest.mark.machinery

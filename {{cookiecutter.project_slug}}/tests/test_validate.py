@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from onnx import TensorProto, helper
+
 from ops.validate import artifact, gates, judge, sandbox, score
 from ops.validate.gates import Refused
 from pipeline.contract import Contract

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ops import adopt, lock, storage
 from ops.ledger import Ledger
 from ops.validate import local, workflow

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving.verify import VerifyError, load_manifest, sha256_file, verify
 
+from serving.verify import VerifyError, load_manifest, sha256_file, verify
 from tests import tiny
 
 pytestmark = pytest.mark.machinery

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from ops.monitor.reference import Reference
 from ops.monitor.window import Log, read_log
-
 from tests import rows
 
 SHA = "a" * 64

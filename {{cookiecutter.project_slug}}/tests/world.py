@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+
 from ops import github, storage
 from ops.ledger import Ledger
 from ops.lock import Out

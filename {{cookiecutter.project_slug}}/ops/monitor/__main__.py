@@ -19,8 +19,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from pipeline.contract import ContractError
-from serving.verify import VerifyError
 
 from ops import git, github, heartbeat, lock, storage
 from ops.ledger import Ledger, LedgerError
@@ -31,6 +29,8 @@ from ops.monitor.inspect import Window, inspect
 from ops.monitor.limits import keep_days, limits
 from ops.monitor.source import FeedError
 from ops.monitor.window import read_log
+from pipeline.contract import ContractError
+from serving.verify import VerifyError
 
 PAGE = Path("build", "monitor.html")
 MISTAKES = (

@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pipeline.metrics import Difference
-
 from ops.monitor.checks import Drift
 from ops.monitor.estimate import Estimate
 from ops.monitor.performance import Fall
 from ops.monitor.slices import Group, Slice
+from pipeline.metrics import Difference
 
 
 class Decision(NamedTuple):

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pipeline.contract import Contract
 
 from ops.monitor import calibrate, distance, feed, season
 from ops.monitor.cache import cached
 from ops.monitor.calibrate import Coded
 from ops.monitor.checks import METHODS, Drift
 from ops.monitor.reference import Reference
+from pipeline.contract import Contract
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from pipeline.metrics import calibration_error
 
 CALIBRATED = 0.05  # mean distance of said and seen, up to which a promise is believed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
 from pipeline.contract import Column, Contract
 
 if TYPE_CHECKING:

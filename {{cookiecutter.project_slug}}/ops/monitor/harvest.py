@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.contract import Contract, ContractError
-from pipeline.data import check
-
 from ops.monitor import feed
 from ops.monitor.reference import OUTPUTS
+from pipeline.contract import Contract, ContractError
+from pipeline.data import check
 
 if TYPE_CHECKING:
     import pandas as pd

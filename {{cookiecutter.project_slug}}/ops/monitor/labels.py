@@ -10,9 +10,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from pipeline.contract import Contract
-
 from ops.monitor.source import FeedError, believe, files
+from pipeline.contract import Contract
 
 
 @dataclass

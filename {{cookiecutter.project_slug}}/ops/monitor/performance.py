@@ -7,6 +7,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
 from pipeline.contract import Contract
 from pipeline.data import inputs
 from pipeline.metrics import Difference, calibration_error, delong

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+
+from ops import git, lock, storage
 from pipeline.contract import Contract
 from pipeline.data import inputs
 from serving import verify
-
-from ops import git, lock, storage
 
 if TYPE_CHECKING:
     import pandas as pd

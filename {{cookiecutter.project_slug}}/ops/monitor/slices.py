@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.contract import Contract
-
 from ops.monitor.performance import area
+from pipeline.contract import Contract
 
 if TYPE_CHECKING:
     import pandas as pd

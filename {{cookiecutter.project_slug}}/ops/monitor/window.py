@@ -26,6 +26,7 @@ from ops.monitor.source import believe, lines
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from pipeline.contract import Contract
 
 PRUNE = 100_000  # rows kept before those that fell out of the window are let go

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.verify import VerifyError, sha256_file, verify
-
 from ops import git, lock, storage
 from ops.ledger import Ledger
 from ops.lock import Lock
 from ops.release import Record, ReleaseError
+from serving.verify import VerifyError, sha256_file, verify
 
 LEFT = {"production": ("rollback", "revert"), "staging": ("revert",)}
 

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from serving.verify import VerifyError, verify
-
 from ops import github
 from ops.release import ReleaseError
 from ops.release.registry import Version
+from serving.verify import VerifyError, verify
 
 FILES = ("manifest.json", "model.onnx", "contract.yaml")
 

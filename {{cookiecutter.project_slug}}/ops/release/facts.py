@@ -7,12 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from serving.verify import VerifyError, load_manifest
-
 from ops import git, lock, storage
 from ops.ledger import Ledger
 from ops.release import MAIN, Record, ReleaseError, admit, registry
 from ops.release.registry import Version
+from serving.verify import VerifyError, load_manifest
 
 ENVIRONMENTS = ("production", "staging")
 SECTIONS = ("data", "code", "requirements", "params", "contract", "threshold")

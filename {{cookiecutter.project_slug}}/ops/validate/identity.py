@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from serving.verify import VerifyError, sha256_file, verify
 
 from ops.lock import Lock, Out
 from ops.validate import artifact
 from ops.validate.gates import Refused
+from serving.verify import VerifyError, sha256_file, verify
 
 Read = Callable[[str], bytes | None]
 Manifest = dict[str, Any]

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from pipeline import data, metrics
-from pipeline.contract import Contract, ContractError, settings
 
 from ops.validate import gates, sandbox
 from ops.validate.gates import Check, Gates, Refused
+from pipeline import data, metrics
+from pipeline.contract import Contract, ContractError, settings
 
 Judgement = dict[str, Any]
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.verify import VerifyError, sha256_file, verify
-
 from ops import git, github, lock, storage
 from ops.ledger import Ledger, LedgerError
 from ops.lock import Lock, Out
 from ops.validate import identity, sandbox
 from ops.validate.gates import Check, Refused
+from serving.verify import VerifyError, sha256_file, verify
 
 Facts = dict[str, Any]
 DECIDE = "It can merge once its dvc.lock is the one that CI built."
