@@ -6,6 +6,10 @@
 Rows go out in the order of their events; both days are included. A label comes
 ``--label-delay`` days after its event: the newest ones are missing at first and are
 written by the next call. A second run repeats no label.
+
+``--drift temp=15`` adds 15 to a number, ``--drift carrier=UA`` makes half of the rows
+one category, ``--drift late=0.3`` turns that share of the labels: the inputs stay,
+their meaning does not. It may be given more than once.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ import csv
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import yaml
 
 from pipeline.contract import Contract
@@ -43,6 +48,38 @@ def span(
     """Return the rows with ``start`` <= time < ``end``, oldest first."""
     found = table[(table[column] >= start) & (table[column] < end)]
     return found.sort_values(column, kind="stable")
+
+
+def drifted(
+    rows: pd.DataFrame, changes: Sequence[tuple[str, str]], contract: Contract
+) -> pd.DataFrame:
+    """Return the rows with the chosen drift; numbers stay within the contract's range.
+
+    Raises:
+        SimulateError: a column or a change is none that the contract knows.
+    """
+    rng, rows = np.random.default_rng(0), rows.copy()
+    for name, change in changes:
+        column = contract.columns.get(name)
+        try:
+            if column is not None and column.type == "category":
+                if change not in column.categories:
+                    raise ValueError
+                rows[name] = rows[name].mask(rng.random(len(rows)) < 0.5, change)
+            elif column is not None:
+                moved = (rows[name] + float(change)).clip(column.min, column.max)
+                rows[name] = moved.astype(rows[name].dtype)
+            elif name == contract.target and contract.task == "binary":
+                turned = rng.random(len(rows)) < float(change)
+                rows[name] = rows[name].mask(turned, 1 - rows[name])
+            else:
+                raise ValueError
+        except ValueError:
+            raise SimulateError(
+                f"--drift {name}={change}: type a column of contract.yaml and a "
+                "number, or one of its categories"
+            ) from None
+    return rows
 
 
 def requests(
@@ -139,6 +176,10 @@ def _simulate(args: argparse.Namespace) -> None:
             f"{args.until:%Y-%m-%d}: choose days from {first:%Y-%m-%d} to "
             f"{last:%Y-%m-%d}"
         )
+    if args.drift:
+        # The whole table: labels of earlier days come late, and have drifted too.
+        table = drifted(table, args.drift, contract)
+        rows = table.loc[rows.index]
     batches = requests(rows, contract, args.batch)
     answered = send(args.url, batches, len(rows))
     delay = timedelta(days=args.label_delay)
@@ -198,7 +239,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=0, help="rows; 0 sends all")
     parser.add_argument("--batch", type=int, default=1000, help="rows a request")
     parser.add_argument("--label-delay", type=float, default=1.0, help="days")
+    parser.add_argument("--drift", type=_change, action="append", metavar="COLUMN=...")
     return parser.parse_args()
+
+
+def _change(text: str) -> tuple[str, str]:
+    """Parse a drift."""
+    name, found, change = text.partition("=")
+    if not (name and found and change):
+        raise argparse.ArgumentTypeError(f"{text} is no drift: type it as temp=15")
+    return name, change
 
 
 def _day(text: str) -> datetime:

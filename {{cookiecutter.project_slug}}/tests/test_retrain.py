@@ -330,6 +330,16 @@ def test_other_decisions_propose_nothing(world: World, decision: str) -> None:
     assert world.hub.calls == [] and world.branches() == ["ledger", "main"]
 
 
+def test_f21_the_newest_record_is_the_last_one_not_the_latest_clock(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.traffic(600, 80, 28)
+    world.record(decision="retrain", time="2031-01-02T00:00:00+00:00")
+    world.record(decision="watch", time="2031-01-01T00:00:00+00:00")  # a day behind
+    retrain.main()
+    assert "says `watch`" in capsys.readouterr().out and not world.hub.pulls
+
+
 def test_a_record_about_another_version_proposes_nothing(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

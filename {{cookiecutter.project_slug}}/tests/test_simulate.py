@@ -70,6 +70,33 @@ def test_f20_rows_go_out_in_order_and_labels_come_late(
     assert all(truth[key] == value for key, value in labels().items())
 
 
+def test_the_chosen_drift_is_sent_and_labelled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_parquet("data/later.parquet").set_index("flight_id")
+    drift = ["--drift", "temp=15", "--drift", "carrier=UA", "--drift", "late=1"]
+    log = folder / "log"
+    with tiny.server(folder / "version", "--log", str(log)) as (port, process):
+        play(monkeypatch, port, "2020-01-01", "2020-01-06", *drift)
+        with pytest.raises(SystemExit, match="--drift carrier=XX: type a column"):
+            play(monkeypatch, port, "2020-01-01", "2020-01-06", "--drift", "carrier=XX")
+        process.terminate()
+        process.wait(20)
+    sent = {row["id"]: row["row"] for row in tiny.logged(log)}
+    warmer = [
+        row["temp"] - table["temp"][key]
+        for key, row in sent.items()
+        if row["temp"] is not None
+    ]
+    assert min(warmer) == pytest.approx(15, abs=1e-3) == pytest.approx(max(warmer))
+    share = sum(row["carrier"] == "UA" for row in sent.values()) / len(sent)
+    assert share > 0.5
+    assert all(int(late) == 1 - table["late"][key] for key, late in labels().items())
+    with pytest.raises(SystemExit):
+        play(monkeypatch, port, "2020-01-01", "2020-01-06", "--drift", "temp")
+    assert "temp is no drift" in capsys.readouterr().err
+
+
 def test_a_sample_is_sent_and_labelled(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
