@@ -17,10 +17,10 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test proof benchmark check lint lock clean
+.PHONY: help setup demo test proof benchmark monitoring check lint lock clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## Play the whole life of a generated repository on this machine
 	@python -m rehearsal
@@ -33,6 +33,16 @@ proof: setup ## Run the tests with thousands of trials instead of tens
 
 benchmark: setup ## Time a bake beside a copy of the same files
 	@python -m benchmarks.bake
+
+# The census is the one world here that does not drift; its packaging is used for nothing
+# else, so it is no dependency.
+monitoring: setup ## Measure the monitor: alarms, power, cost (PROOF=1 for all; PARTS=cost)
+	@uv venv --quiet --allow-existing .venv/monitoring
+	@uv pip install --quiet --python .venv/monitoring --require-hashes \
+		$(foreach g,pipeline ops monitor,-r '$(TEMPLATE)/requirements/$(g).txt')
+	@uv pip install --quiet --no-deps --target .venv/census nannyml==0.13.1
+	@PYTHONPATH='$(CURDIR):$(CURDIR)/$(TEMPLATE)' .venv/monitoring/bin/python -W ignore \
+		-m benchmarks.monitoring $(PARTS) --data .venv/census
 
 check: lint ## Lint, types, workflows: of the template and of what it generates
 	@mypy

@@ -1,0 +1,169 @@
+"""Two real worlds: flights, whose rows drift, and a census, whose rows do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from ops.monitor import limits
+from ops.monitor.reference import Reference
+from pipeline import model
+from pipeline.contract import Contract
+from pipeline.data import inputs
+
+PROJECT = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
+CENSUS = "nannyml/datasets/data/employment_MA_{}.pq"  # Apache-2.0; US Census data
+START = pd.Timestamp("2015-01-01", tz="UTC")
+
+
+@dataclass
+class World:
+    """A reference, rows that no part of it has seen, and the settings as shipped."""
+
+    name: str
+    reference: Reference
+    rows: pd.DataFrame  # to draw windows from; with the model's probability
+    params: dict[str, Any]
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Return the shipped params.yaml, with changes to its section ``monitor``."""
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["monitor"] |= changes
+    return {**params, "monitor": limits.limits(params)}
+
+
+def silent(**changes: Any) -> dict[str, Any]:
+    """Return settings without floors: what calibration does alone; row by row."""
+    none = {"number": 0.001, "category": 0.001, "prediction": 0.001, "max_missing": 0}
+    return settings(
+        **{**none, "min_rows": 30, "block_days": 0, "max_fall": 0} | changes
+    )
+
+
+def flights() -> tuple[Contract, pd.DataFrame, pd.DataFrame]:
+    """Return the contract, the first quarter and the rest of the year."""
+    document = yaml.safe_load((PROJECT / "contract.yaml").read_text())
+    contract = Contract.parse(document)
+    known, later = (
+        pd.read_parquet(PROJECT / "data" / f"{name}.parquet")
+        for name in ("flights", "later")
+    )
+    return contract, known, later.sort_values(contract.time, ignore_index=True)
+
+
+def fitted(rows: pd.DataFrame, contract: Contract) -> Any:
+    """Return a function from rows to P(1), of a model that takes every column."""
+    columns = list(contract.columns)
+    train = settings()["train"] | {"columns": columns}
+    found = model.fit(rows, contract, train)
+
+    def score(some: pd.DataFrame) -> Any:
+        return found.predict_proba(model.table(inputs(some, contract, columns)))[:, 1]
+
+    return score
+
+
+def reference(
+    contract: Contract, train: pd.DataFrame, holdout: pd.DataFrame, score: Any
+) -> Reference:
+    """Return a version as the monitor loads it, by hand."""
+    holdout = holdout.assign(probability=score(holdout))
+    rng, some = np.random.default_rng(0), holdout.head(1000)
+    before = score(some)
+    moved = {}
+    for name in contract.columns:
+        other = some.assign(**{name: some[name].to_numpy()[rng.permutation(len(some))]})
+        moved[name] = float(np.abs(score(other) - before).mean())
+    weights = {name: value / sum(moved.values()) for name, value in moved.items()}
+    manifest = {"columns": list(contract.columns), "threshold": 0.3}
+    name = f"{len(train)}-{len(holdout)}-{holdout['probability'].sum():.9f}"
+    return Reference(
+        "v1", f"benchmark {name}", manifest, contract, train, holdout, weights
+    )
+
+
+def shuffled_flights() -> World:
+    """Return the first quarter in random order: windows drawn from it do not drift."""
+    contract, known, _ = flights()
+    rows = known.sample(frac=1, random_state=1).reset_index(drop=True)
+    train, holdout, rest = rows[:40_000], rows[40_000:55_000], rows[55_000:]
+    score = fitted(train, contract)
+    found = reference(contract, train, holdout, score)
+    return World("flights", found, rest.assign(probability=score(rest)), silent())
+
+
+def census(folder: Path) -> World:
+    """Return the census: the reference is 2015, the rows are 2016 to 2018.
+
+    The model and its probabilities came with the data.
+    """
+    first, later, truth = (
+        pd.read_parquet(folder / CENSUS.format(name))
+        for name in ("reference", "analysis", "analysis_target")
+    )
+    later = later.merge(truth, on="id")
+    both = pd.concat([first, later], ignore_index=True)
+    numbers = ["AGEP"]
+    columns = [*first.columns[1:17]]
+    document: dict[str, Any] = {
+        "name": "census",
+        "task": "binary",
+        "id": "id",
+        "time": "time",
+        "target": "employed",
+        "columns": {
+            name: {"type": "number", "missing": True}
+            if name in numbers
+            else {
+                "type": "category",
+                "missing": True,
+                "categories": sorted(both[name].astype(str).unique()),
+            }
+            for name in columns
+        },
+    }
+    contract = Contract.parse(document)
+    for name in columns:
+        kind = "float32" if name in numbers else object
+        values = both[name] if name in numbers else both[name].astype(str)
+        both[name] = values.astype(kind)
+    both["id"] = both["id"].astype(str)
+    days = (both["year"] - 2015) * 365 + np.random.default_rng(0).uniform(
+        0, 365, len(both)
+    )
+    both["time"] = START + pd.to_timedelta(days.round(4), unit="D")
+    both = both.rename(columns={"predicted_probability": "probability"})
+    first, later = both[both["year"] == 2015], both[both["year"] > 2015]
+    manifest = {"columns": columns, "threshold": 0.5}
+    even = dict.fromkeys(columns, 1 / len(columns))
+    sides = (first.drop(columns="probability")[:40_000], first[40_000:])
+    found = Reference("v1", "benchmark census", manifest, contract, *sides, even)
+    return World("census", found, later.reset_index(drop=True), silent())
+
+
+def weeks(seed: int) -> World:
+    """Return flights of random weeks of the year: neither side is a season.
+
+    Rows of one week resemble each other, so rows are no fair unit of chance.
+    """
+    contract, known, later = flights()
+    rows = pd.concat([known, later], ignore_index=True)
+    week = ((rows[contract.time] - rows[contract.time].min()).dt.days // 7).to_numpy()
+    order = np.random.default_rng(seed).permutation(52)
+    place = np.argsort(order)[np.minimum(week, 51)]  # where a week is moved to
+    shift = pd.to_timedelta((place - week) * 7, unit="D")
+    rows = rows.assign(**{contract.time: rows[contract.time] + shift})[week < 52]
+    rows = rows.sort_values(contract.time, ignore_index=True)
+    start = rows[contract.time].min()
+    apart = (rows[contract.time] - start).dt.days // 7
+    train, holdout, rest = rows[apart < 16], rows[apart.between(16, 27)], apart >= 28
+    score = fitted(train.sample(20_000, random_state=0), contract)
+    found = reference(contract, train, holdout, score)
+    found = replace(found, manifest_sha256=f"weeks {seed}")
+    drawn = rows[rest].reset_index(drop=True)
+    return World("weeks", found, drawn.assign(probability=score(drawn)), silent())
