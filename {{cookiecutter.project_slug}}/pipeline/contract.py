@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NUMBER = (int, float)
+TASKS = ("binary",)  # what training, serving and the judge can do
 WANTED: dict[str, dict[str, tuple[Any, str]]] = {
     "prepare": {
         "holdout_days": (NUMBER, "a number of days"),
@@ -89,6 +90,10 @@ class Contract:
             raise ContractError(
                 f"contract.yaml has a missing or misspelt entry: {error}."
             ) from error
+        if words["task"] not in TASKS:
+            raise ContractError(
+                f'contract.yaml: task is "{words["task"]}"; type {" or ".join(TASKS)}.'
+            )
         return cls(**words, sensitive=sensitive, columns=columns)
 
     def kind(self, kind: str, columns: Sequence[str]) -> list[str]:

@@ -103,6 +103,7 @@ def test_columns_must_be_those_of_the_contract(frame: pd.DataFrame) -> None:
         ("categories: [AA, B6, UA], ", ""),
         ("min: 0", "least: 0"),
         ("target: late\n", ""),
+        ("task: binary", "task: ranking"),
         ("missing: true", "min: 3"),
     ],
 )

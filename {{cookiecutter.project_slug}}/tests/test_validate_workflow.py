@@ -15,6 +15,7 @@ import pytest
 from ops import adopt, lock, storage
 from ops.ledger import Ledger
 from ops.validate import local, workflow
+from ops.validate.verdict import Unsound
 from tests.judged import Hub, Project, Record, git, packed, rows
 from tests.test_validate import linear
 
@@ -277,6 +278,10 @@ def test_here_it_judges_what_is_in_build(
     gates = (runner / "params.yaml").read_text()
     (runner / "params.yaml").write_text(gates.replace("min: 0.6", "min: 0.9"))
     assert local.run() is False
+    for name in ("data/flights.parquet", "build/holdout.parquet"):
+        (runner / name).unlink()
+        with pytest.raises(Unsound, match=f"{name} is missing: run `make"):
+            local.run()
 
 
 @pytest.fixture(autouse=True)

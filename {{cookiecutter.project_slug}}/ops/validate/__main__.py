@@ -9,6 +9,7 @@ import argparse
 
 from ops import github
 from ops.validate import local, workflow
+from ops.validate.gates import Refused
 from ops.validate.verdict import ERRORS
 
 
@@ -22,7 +23,7 @@ def main() -> None:
         return workflow.run()
     try:
         passed = local.run()
-    except ERRORS as error:
+    except (Refused, *ERRORS) as error:
         if not wanted.preview:
             raise SystemExit(str(error)) from error
         return github.summary(f"No preview: {error}")

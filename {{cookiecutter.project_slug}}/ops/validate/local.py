@@ -7,14 +7,16 @@ from tempfile import TemporaryDirectory
 from ops import github, lock, report
 from ops.ledger import Ledger
 from ops.validate import identity, verdict
-from ops.validate.verdict import Case
+from ops.validate.verdict import Case, Unsound
 
 
 def run() -> bool:
     """Judge the working tree's build/ by its own rules."""
     built = lock.read()
-    if built is None or not Path("build/manifest.json").is_file():
-        raise SystemExit("there is no model in build/ yet: run `make repro` first")
+    if built is None:
+        raise Unsound("there is no model in build/ yet: run `make repro` first")
+    if lacking := [out.path for out in built.outs if not Path(out.path).is_file()]:
+        raise Unsound(f"{lacking[0]} is missing: run `make repro` first")
     with TemporaryDirectory(prefix="validate-") as name:
         case = Case(Path(name), built, _read, lock.pointers(), Ledger())
         case.challenger.mkdir()
@@ -24,6 +26,8 @@ def run() -> bool:
             shutil.copyfile(beside, case.challenger / beside)
         raw = identity.raw_data(Path("dvc.lock").read_bytes(), lock.pointers())
         case.raw = Path(raw.path)
+        if not case.raw.is_file():
+            raise Unsound(f"{case.raw} is missing: run `make pull` first")
         verdict.consider(case)
         facts = verdict.facts(case, "here" if case.passed else "blocked")
         facts["verdict"] += (
