@@ -48,7 +48,7 @@ check: lint ## Lint, types, workflows: of the template and of what it generates
 	@mypy
 	@zizmor --offline --no-progress --quiet --persona=auditor .github
 	@zizmor --offline --no-progress --quiet --persona=auditor \
-		--config '$(TEMPLATE)/.github/zizmor.yml' '$(TEMPLATE)/.github'
+		'$(TEMPLATE)/.github'
 	@actionlint .github/workflows/*.yml '$(TEMPLATE)'/.github/workflows/*.yml
 
 lint: setup

@@ -62,6 +62,7 @@ def test_exactly_one_ignore_and_its_reason(template: Path) -> None:
         if "zizmor: ignore" in line
     ]
     assert len(ignored) == 1
+    assert not list((template / FOLDER).rglob("zizmor.y*ml")), "no rule is switched off"
     assert re.search(r"ignore\[dangerous-triggers\] \w+ \w+ \w+", ignored[0])
 
 

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import act, git, processes, workflows
+from . import act, processes, workflows
 from .state import ACTIONS_APP, Repository, Run, State
 from .workflows import Workflow
 
@@ -53,7 +53,7 @@ def prepare(
         run.event, workflow.path, folder / "source", payload, cache, run.log_path,
         run.actor.login, env, _github(state, run),
         _secrets(state, run, workflow, repository), {} if run.fork else variables,
-        _actions(workflow.text, _composites(repository, run.sha)), set(steps),
+        _actions(workflow.text), set(steps),
     )  # fmt: skip
 
 
@@ -114,21 +114,12 @@ def _secrets(
     return {**({} if run.fork else repository.secrets), "GITHUB_TOKEN": run.token}
 
 
-def _actions(*texts: str) -> dict[str, str]:
-    """Return a stand-in for every third-party action that the texts use."""
+def _actions(text: str) -> dict[str, str]:
+    """Return a stand-in for every third-party action that a workflow uses."""
     found: dict[str, str] = {}
-    for line in "\n".join(texts).splitlines():
+    for line in text.splitlines():
         words = line.strip().removeprefix("- ").split()
         if len(words) > 1 and words[0] == "uses:" and "@" in words[1]:
             name = words[1].split("@")[0]
             found[words[1]] = str(act.STAND_INS / name.split("/")[-1])
     return found
-
-
-def _composites(repo: Repository, commit: str) -> str:
-    """Return the text of the repository's own composite actions at a commit."""
-    listing = git.git(repo.path, "ls-tree", "-r", "--name-only", commit, ".github/")
-    names = [
-        n for n in listing.splitlines() if n.endswith(("action.yml", "action.yaml"))
-    ]
-    return "\n".join((git.show(repo.path, commit, n) or b"").decode() for n in names)

@@ -1,5 +1,7 @@
 """Installs locked groups into an environment of their own; standard library only.
 
+    python .github/install.py GROUP...
+
 A runner that keeps its tool cache finds the environment there again, and installs
 nothing when the locks are still the same.
 """
@@ -10,10 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+UV = "uv==0.13.9"  # as in the Makefile
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+
 
 def main() -> None:
-    """Install GROUPS_WANTED, and what the chosen storage speaks; tell the runner."""
-    wanted = os.environ["GROUPS_WANTED"].split()
+    """Install the groups, and what the chosen storage speaks; tell the runner."""
+    wanted = sys.argv[1:]
+    if not wanted:
+        raise SystemExit("Type: python .github/install.py GROUP... (of requirements/)")
     home = Path(os.environ["RUNNER_TOOL_CACHE"], f"venv-{'-'.join(wanted)}")
     files = [Path("requirements", f"{group}.txt") for group in wanted]
     files += sorted(Path("requirements").glob("storage*.txt"))
@@ -29,6 +36,7 @@ def main() -> None:
 
 def install(home: Path, files: list[Path]) -> None:
     """Make the environment hold exactly what the files name, hashes checked."""
+    subprocess.run((*PIP, "install", UV), check=True)
     uv = (sys.executable, "-m", "uv", "--quiet")
     python = ("--python", sys.executable)
     subprocess.run((*uv, "venv", *python, "--allow-existing", home), check=True)
