@@ -97,10 +97,14 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
     second = project.built(again)
     build = json.loads(read(second, "build.json"))
     assert build["restored"] is True and build["stages_run"] == []
+    assert "monitor last ran" not in hub.comments[1]
+    old = {"decision": "none", "time": "2020-01-01T00:00:00+00:00"}
+    Ledger(project.clone).append({"monitoring/00000001.json": old}, "monitor: none")
     hub = validate(project, again, second, monkeypatch)
+    assert "The monitor last ran" in hub.comments[1]
     assert hub.statuses[-1][1] == "success"
     assert "Ready to merge" in hub.comments[1]
-    assert [v["seq"] for v in verdicts(project)] == [0, 1]
+    assert [v["seq"] for v in verdicts(project)] == [0, 2], "the monitor has 1"
 
 
 def test_better_and_worse_and_the_same_against_a_champion(

@@ -9,6 +9,7 @@ from typing import Any
 from ops.report import table, text
 
 MARKS = {True: "ok", False: "look", None: "pending"}
+COLUMNS = ("check", "state", "value", "limit", "meaning")
 STYLE = """<style>
 .ours{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;
 padding:0 1rem}
@@ -32,7 +33,7 @@ def markdown(record: Record) -> str:
 def evidence(record: Record) -> str:
     """Return the checks as a Markdown table; what a data set named is made inert."""
     rows = [[text(cell, LONG) for cell in _cells(c)] for c in record["checks"]]
-    return table(["check", "", "value", "limit", ""], rows)
+    return table(COLUMNS, rows)
 
 
 def page(record: Record, evidently: str) -> str:
@@ -43,11 +44,12 @@ def page(record: Record, evidently: str) -> str:
         + "</tr>"
         for c in record["checks"]
     )
+    head = "".join(f"<th>{name}" for name in COLUMNS)
     lines = [record["sentence"], _about(record), _counts(record)]
     words = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
     ours = (
         f'{STYLE}<section class="ours"><h1>Monitoring: {record["decision"]}</h1>{words}'
-        f"<table><tr><th>check<th><th>value<th>limit<th></tr>{rows}</table></section>"
+        f"<table><tr>{head}</tr>{rows}</table></section>"
     )
     title = f"<title>Monitoring: {record['decision']}</title>"
     if not evidently:

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from ops import git, github, lock, report
+from ops import git, github, heartbeat, lock, report
 from ops.ledger import Ledger
 from ops.validate import artifact, gates, identity, proposal, publish, verdict
 from ops.validate.gates import Refused
@@ -61,7 +61,7 @@ def _judge(found: proposal.Proposal) -> None:
         publish.record(case, found, build)
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
         changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
-        facts["cautions"] = _cautions(changed, build["base_sha"], read)
+        facts["cautions"] = _cautions(changed, build["base_sha"], read, case.ledger)
         facts["build"] = {
             "stages run": ", ".join(map(str, build["stages_run"])) or "none",
             "restored": "yes, CI built it before" if build["restored"] else "no",
@@ -114,7 +114,9 @@ def _about(found: proposal.Proposal) -> Facts:
     }
 
 
-def _cautions(changed: list[str], base: str, read: identity.Read) -> list[str]:
+def _cautions(
+    changed: list[str], base: str, read: identity.Read, ledger: Ledger
+) -> list[str]:
     """Return what a reviewer has to look at beside the numbers."""
     lines = []
     files = verdict.judge_changes(changed) + _settings_changed(read("params.yaml"))
@@ -127,6 +129,8 @@ def _cautions(changed: list[str], base: str, read: identity.Read) -> list[str]:
         )
     if base != git.run("rev-parse", "HEAD"):
         lines.append("Main has moved on since it was built: update the branch.")
+    if late := heartbeat.late(ledger):
+        lines.append(f"{late[0].upper()}{late[1:]}.")
     return lines
 
 
