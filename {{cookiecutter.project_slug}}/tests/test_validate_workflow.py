@@ -148,7 +148,7 @@ def test_better_and_worse_and_the_same_against_a_champion(
     newest = verdicts(project)[-1]
     assert not newest["passed"] and newest["champion"] == champion
     failed = [check["name"] for check in newest["checks"] if not check["passed"]]
-    assert failed == ["ROC AUC", "Difference to the champion"]
+    assert failed == ["ROC AUC", "Difference to the champion", "Slices"]
 
 
 def packed_by_hand(project: Project, pull: Record) -> bytes:

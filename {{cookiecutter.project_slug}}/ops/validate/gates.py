@@ -37,6 +37,8 @@ class Gates:
     roc_auc_min: float
     margin: float
     confidence: float
+    slice_min_rows: int
+    slice_margin: float
     holdout_min_rows: int
     parity_max: float
     model_max_mb: float

@@ -12,16 +12,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
-from ops.validate import gates, sandbox
-from ops.validate.gates import Check, Gates, Refused
-from pipeline import data, metrics
+from ops.validate import business, gates, performance, sandbox, slices, trial
+from ops.validate.gates import Check, Refused
+from ops.validate.trial import Trial
+from pipeline import data
 from pipeline.contract import Contract, ContractError, settings
 
 Judgement = dict[str, Any]
+PARTS = (performance, business, slices)
 
 
 def main() -> None:
@@ -46,45 +47,38 @@ def main() -> None:
 def judge(
     folder: Path, contract: Contract, params: dict[str, Any], into: Judgement
 ) -> None:
-    """Fill in what the raw data, the challenger and the champion say, step by step.
+    """Fill in what the raw data, the challenger and the champion say, part by part.
 
     Raises:
         Refused, ContractError: a step that the rest needs did not pass.
     """
     rules = gates.parse(params.get("gates") or {})
     checks: list[Check] = into["checks"]
-    manifest = json.loads((folder / "challenger" / "manifest.json").read_bytes())
+    challenger, champion = (trial.read(folder / w) for w in ("challenger", "champion"))
+    if challenger is None:
+        raise Refused("Manifest", "the challenger has no manifest")
     rows = data.check(_table(folder / "raw.parquet"), contract)
     _, holdout = data.split(rows, contract, settings(params, "prepare"))
     checks.append(
         Check("Data", True, f"{len(rows):,} rows", "contract.yaml", "as agreed")
     )
     checks.append(unseen(folder / "challenger", holdout[contract.id], contract.id))
-    champion = _champion(folder)
     compared = holdout
     if champion:
-        compared = _after(holdout, contract.time, champion)
+        compared = _after(holdout, contract.time, champion.manifest)
     into["rows"] = _described(rows, holdout, compared, contract)
     enough = gates.rows(len(compared), rules)
-    if not enough.passed:
-        checks.append(enough)
-        return
-    y = compared[contract.target].to_numpy()
-    new, golden = scores(folder / "challenger", manifest, compared, contract)
-    old = None
-    if champion:
-        old, _ = scores(folder / "champion", champion, compared, contract)
-    _measure(into, y, old, new, rules)
-    checks.append(gates.export(manifest["parity"], golden, rules))
-    checks.append(gates.size(manifest["model"]["bytes"], rules))
     checks.append(enough)
-    bins = settings(params, "evaluate")["bins"]
-    sides = {"champion": old, "challenger": new}
-    into["calibration"] = {
-        who: metrics.calibration(y, side, bins)
-        for who, side in sides.items()
-        if side is not None
-    }
+    if not enough.passed:
+        return
+    for side in filter(None, (champion, challenger)):
+        trial.score(side, compared, contract)
+    tried = Trial(contract, params, rules, compared, challenger, champion, checks, into)
+    for part in PARTS:
+        part.add(tried)
+    parity = challenger.manifest["parity"]
+    checks.append(gates.export(parity, challenger.golden, rules))
+    checks.append(gates.size(challenger.manifest["model"]["bytes"], rules))
 
 
 def unseen(folder: Path, holdout: "pd.Series[Any]", name: str) -> Check:
@@ -98,84 +92,6 @@ def unseen(folder: Path, holdout: "pd.Series[Any]", name: str) -> Check:
         else "the challenger was trained on rows of the holdout that main's split gives"
     )
     return Check("Holdout unseen", passed, f"{seen:,} rows", "0 rows", why)
-
-
-def scores(
-    folder: Path, manifest: dict[str, Any], rows: pd.DataFrame, contract: Contract
-) -> tuple[np.ndarray, float]:
-    """Return P(target = 1), float64 (rows,), and the worst golden-row difference.
-
-    Raises:
-        Refused: the file cannot be scored, or answers what is no probability.
-    """
-    golden = manifest["golden"]
-    known = pd.DataFrame([item["row"] for item in golden], dtype=object)
-    try:
-        arrays = data.inputs(rows, contract, manifest["columns"])
-        extra = data.inputs(known, contract, manifest["columns"])
-    except (ContractError, KeyError, TypeError, ValueError) as error:
-        why = f"main's contract does not give what the model needs: {error}"
-        raise Refused("Model columns", why) from error
-    feeds = {name: np.concatenate([arrays[name], extra[name]]) for name in arrays}
-    plain = {n: a.astype(str) if a.dtype == object else a for n, a in feeds.items()}
-    inputs, result = folder / "inputs.npz", folder / "scores.npy"
-    np.savez(inputs, **plain)  # type: ignore[arg-type]
-    model = folder / manifest["model"]["file"]
-    sandbox.run("Model file", "ops.validate.score", model, inputs, result)
-    answers = np.load(result, allow_pickle=False)
-    if answers.shape != (len(rows) + len(golden),) or answers.dtype != np.float64:
-        raise Refused("Predictions", "the model does not give one probability a row")
-    good = (answers >= 0) & (answers <= 1)
-    if not good.all():
-        value = f"{int((~good).sum()):,} rows"
-        why = "the model answers NaN or numbers that are no probability"
-        raise Refused("Predictions", why, value, "0 rows")
-    wanted = np.array([float(item["probability"]) for item in golden])
-    return answers[: len(rows)], float(np.abs(answers[len(rows) :] - wanted).max())
-
-
-def _measure(
-    into: Judgement,
-    y: np.ndarray,
-    old: np.ndarray | None,
-    new: np.ndarray,
-    rules: Gates,
-) -> None:
-    """Add the metrics, the headline and the gates on them."""
-    measures = {
-        "ROC AUC": (metrics.roc_auc, "higher"),
-        "Average precision": (metrics.average_precision, "higher"),
-        "Log loss": (metrics.log_loss, "lower"),
-        "Brier score": (metrics.brier, "lower"),
-        "Calibration error": (metrics.calibration_error, "lower"),
-    }
-    into["metrics"] = [
-        {
-            "name": name,
-            "champion": None if old is None else measure(y, old),
-            "challenger": measure(y, new),
-            "better": better,
-        }
-        for name, (measure, better) in measures.items()
-    ]
-    auc = into["metrics"][0]["challenger"]
-    head = dict.fromkeys(("champion", "difference", "low", "high"))
-    into["headline"] = {"metric": "roc_auc", "challenger": auc, **head}
-    into["headline"]["confidence"] = rules.confidence
-    into["checks"].append(gates.floor(auc, rules))
-    if old is None:
-        into["checks"].append(gates.alone())
-        return
-    found = metrics.delong(y, old, new, rules.confidence)
-    into["headline"].update(found._asdict())
-    compared = gates.compared(found.difference, found.low, found.high, rules)
-    into["checks"].append(compared)
-
-
-def _champion(folder: Path) -> dict[str, Any] | None:
-    """Return the champion's manifest, if there is a champion."""
-    file = folder / "champion" / "manifest.json"
-    return dict(json.loads(file.read_bytes())) if file.is_file() else None
 
 
 def _after(holdout: pd.DataFrame, time: str, champion: dict[str, Any]) -> pd.DataFrame:

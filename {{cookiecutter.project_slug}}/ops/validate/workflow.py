@@ -138,5 +138,5 @@ def _settings_changed(proposed: bytes | None) -> list[str]:
     """Return the sections of params.yaml that rule the judge and are not main's."""
     ours = yaml.safe_load(Path("params.yaml").read_bytes())
     theirs = yaml.safe_load(proposed or b"") or {}
-    sections = ("gates", "prepare", "evaluate")
+    sections = ("gates", "prepare", "evaluate", "business")
     return [f"params.yaml: {s}" for s in sections if ours.get(s) != theirs.get(s)]

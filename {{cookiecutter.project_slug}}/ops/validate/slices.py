@@ -1,0 +1,110 @@
+"""Where the challenger does worse: every category and quarter of the raw columns.
+
+Compared by squared error (Brier), which any slice has, whatever its classes. A slice
+is refused when it is surely worse than the champion by more than the margin, after
+Holm's correction for the number of slices looked at.
+"""
+
+from collections.abc import Iterator
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ops.validate import compare
+from ops.validate.gates import Check
+from ops.validate.trial import Trial
+
+SHOWN = 10
+QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
+
+
+def add(trial: Trial) -> None:
+    """Add the worst slices, and with a champion the gate on them."""
+    y = trial.y.astype(np.float64)
+    errors = {who: (side.scores - y) ** 2 for who, side in trial.sides.items()}
+    rows = [
+        row
+        for column in trial.contract.columns
+        if column not in trial.contract.sensitive
+        for row in _column(trial, column, errors)
+    ]
+    if trial.champion and rows:
+        _judge(trial, rows)
+    order = "difference" if trial.champion else "challenger"
+    rows.sort(key=lambda row: -row[order])
+    trial.found["slices"] = {
+        "metric": "Brier score",
+        "looked_at": len(rows),
+        "rows": rows[:SHOWN],
+    }
+
+
+def _column(
+    trial: Trial, name: str, errors: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Give each value of a column that has enough rows, with the errors in it."""
+    codes, labels = _parts(trial.holdout[name])
+    counts = np.bincount(codes, minlength=len(labels))
+    means = {
+        who: np.bincount(codes, each, len(labels)) / np.maximum(counts, 1)
+        for who, each in errors.items()
+    }
+    if "champion" in errors:
+        gaps = errors["challenger"] - errors["champion"]
+        squares = np.bincount(codes, gaps**2, len(labels)) / np.maximum(counts, 1)
+    for number in np.flatnonzero(counts >= trial.rules.slice_min_rows):
+        row: dict[str, Any] = {
+            "column": name,
+            "value": labels[number],
+            "rows": int(counts[number]),
+            "champion": None,
+            **{who: float(mean[number]) for who, mean in means.items()},
+        }
+        if row["champion"] is not None:
+            gap = row["challenger"] - row["champion"]
+            spread = max(float(squares[number]) - gap**2, 0.0)
+            row |= {"difference": gap, "error": (spread / row["rows"]) ** 0.5}
+        yield row
+
+
+def _parts(column: "pd.Series[Any]") -> tuple[Any, list[str]]:
+    """Return the number of each row's slice, and the slices' names."""
+    if pd.api.types.is_numeric_dtype(column):
+        values = column.to_numpy(np.float64)
+        known = values[~np.isnan(values)]
+        if not len(known):
+            return np.zeros(len(values), int), ["missing"]
+        edges = np.unique(np.quantile(known, (0.25, 0.5, 0.75)))
+        codes = np.searchsorted(edges, values, side="left")
+        codes[np.isnan(values)] = 4
+        return codes, [*QUARTERS, "missing"]
+    codes, names = pd.factorize(column.astype(object))
+    return np.where(codes < 0, len(names), codes), [*map(str, names), "missing"]
+
+
+def _judge(trial: Trial, rows: list[dict[str, Any]]) -> None:
+    """Mark the slices that are surely worse by more than the margin; add the check."""
+    rules, tail = trial.rules, NormalDist()
+    p = [
+        tail.cdf((rules.slice_margin - row["difference"]) / max(row["error"], 1e-12))
+        for row in rows
+    ]
+    reach = compare.normal(rules.confidence)
+    for row, adjusted in zip(rows, compare.holm(np.array(p)), strict=True):
+        error = row.pop("error") * reach
+        row |= {"low": row["difference"] - error, "high": row["difference"] + error}
+        row["failed"] = bool(adjusted < 1 - rules.confidence)
+    bad = [row for row in rows if row["failed"]]
+    worst = max(rows, key=lambda row: row["difference"])
+    named = max(bad, key=lambda row: row["difference"]) if bad else worst
+    value = f"{named['difference']:+.4f} for {named['column']} {named['value']}"
+    why = (
+        f"surely worse than the champion where {named['column']} is "
+        f"{named['value']}, by more than {rules.slice_margin} of Brier score"
+        if bad
+        else f"none of {len(rows)} slices is surely worse by more than the margin"
+    )
+    limit = f"≤ {rules.slice_margin} surely"
+    trial.checks.append(Check("Slices", not bad, value, limit, why, True))
