@@ -73,6 +73,7 @@ def facts(**changes: Any) -> dict[str, Any]:
             {"name": "Brier", "champion": 0.2, "challenger": 0.1, "better": "lower"}
         ],
         "calibration": {"champion": bins[:4], "challenger": bins},
+        "power": {"smallest": 0.012, "power": 0.8},
         "rows": {"rows held out": "12"},
         "params": [["columns", "a", "b"]],
         "build": {"stages run": "train"},
@@ -126,6 +127,100 @@ def test_an_alert_appears_only_when_there_is_a_caution() -> None:
 def test_without_a_champion_it_says_so() -> None:
     headline = {**facts()["headline"], "champion": None}
     assert "(no champion yet)" in report.render(facts(headline=headline))
+
+
+COUNTS = {
+    "threshold": 0.3,
+    "true_positive": 1234,
+    "false_positive": 5,
+    "false_negative": 6,
+    "true_negative": 7,
+}
+WORTH = {
+    "unit": "minutes",
+    "per": 1000,
+    "champion": 100.0,
+    "challenger": 1250.0,
+    "difference": 1150.0,
+    "low": 1000.0,
+    "high": 1300.0,
+    "threshold": 0.3,
+    "best_threshold": 0.333,
+    "best": 1300.0,
+}
+SLICE = {
+    "column": "carrier",
+    "value": "AA",
+    "rows": 300,
+    "champion": 0.1,
+    "challenger": 0.2,
+    "difference": 0.1,
+    "low": 0.05,
+    "high": 0.15,
+    "failed": True,
+}
+
+
+def evidence(**changes: Any) -> dict[str, Any]:
+    """Return the facts with everything that the judge may find."""
+    return facts(
+        roc={"champion": [[0, 0], [1, 1]], "challenger": [[0, 0], [0.2, 0.8], [1, 1]]},
+        confusion={"champion": COUNTS, "challenger": COUNTS},
+        mcnemar={"only_champion_right": 3, "only_challenger_right": 50, "p": 1e-9},
+        business=WORTH,
+        slices={"metric": "Brier score", "looked_at": 40, "rows": [SLICE]},
+        **changes,
+    )
+
+
+def test_decisions_their_worth_and_the_worst_slices_are_shown() -> None:
+    body = report.render(evidence())
+    head = body.split("<details>")[0]
+    assert (
+        "worth 100 → **1,250** minutes per 1,000 decisions (+1,000 to +1,300)" in head
+    )
+    assert "| champion | 0.3 | 1,234 | 5 | 6 | 7 |" in body
+    assert "McNemar's exact test, p = 1e-09" in body
+    assert "threshold 0.333 would be worth most" in body
+    assert "⛔ surely worse, +0.0500 to +0.1500" in body
+    assert "would have shown on these rows 80% of the time" in body
+
+
+def test_the_roc_curve_is_drawn_between_its_points() -> None:
+    body = report.render(evidence())
+    curve = next(line for line in body.splitlines() if "line [0.000, 0.400" in line)
+    assert curve.strip().startswith("line [0.000, 0.400, 0.800, 0.825")
+    assert "| 0.2 | 0.200 | 0.800 |" in body
+
+
+def test_without_a_champion_nothing_is_compared() -> None:
+    alone = {**WORTH, "champion": None}
+    row = {k: SLICE[k] for k in ("column", "value", "rows", "challenger")}
+    found = {
+        "metric": "Brier score",
+        "looked_at": 1,
+        "rows": [{**row, "champion": None}],
+    }
+    body = report.render(
+        facts(
+            business=alone,
+            confusion={"challenger": COUNTS},
+            roc={"challenger": [[0, 0], [1, 1]]},
+            slices=found,
+        )
+    )
+    assert "worth 1,250 minutes per 1,000 decisions" in body
+    assert "| carrier: AA | 300 | none | 0.2000 | none | none |" in body
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_hostile_names_of_data_are_inert(words: str) -> None:
+    found = {"metric": "Brier score", "looked_at": 1, "rows": [SLICE]}
+    hostile = {**found, "rows": [{**SLICE, "column": words, "value": words}]}
+    body, calm = (report.render(facts(slices=each)) for each in (hostile, found))
+    for mark in ("```", "<details>", "</details>", "<!--", "<script", "\n|", "\n#"):
+        assert body.count(mark) == calm.count(mark), mark
+    assert "@octocat" not in body and "https://evil" not in body
 
 
 def test_only_bins_that_both_have_are_drawn_and_all_are_listed() -> None:

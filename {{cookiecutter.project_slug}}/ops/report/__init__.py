@@ -1,0 +1,10 @@
+"""The validation report: one Markdown text that a reviewer can decide from.
+
+Facts in, text out. Whatever a person or a data set wrote passes through `text`;
+charts hold nothing but our own words and numbers.
+"""
+
+from ops.report.render import LIMIT, MARKER, render
+from ops.report.text import code, details, table, text
+
+__all__ = ["LIMIT", "MARKER", "code", "details", "render", "table", "text"]

@@ -1,0 +1,123 @@
+"""Puts the report together: verdict first, and always short enough for a comment."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ops.report.sections import check_row, sections
+from ops.report.text import details, interval, table, text
+
+MARKER = "<!-- validation report -->"
+LIMIT = 65_000  # characters; GitHub takes 65,536
+TABLE = 8  # rows a reviewer reads
+VERDICTS = {
+    "ready": "✅ Ready to merge",
+    "here": "✅ Passes here",
+    "decide": "🟡 Needs one step before it can merge",
+    "blocked": "⛔ Blocked",
+}
+
+Facts = Mapping[str, Any]
+
+
+def render(facts: Facts) -> str:
+    """Return the report, without its marker, under GitHub's limit.
+
+    ``facts`` holds: state (of VERDICTS), verdict (sentences), next
+    (Markdown, what to do), headline, checks, cautions, metrics, calibration, rows,
+    params, build, manifest_sha256, data_sha256, head_sha, rules_sha, run_url; all
+    but state and verdict may be absent.
+    """
+    head = [_verdict(facts), _headline(facts), _checks(facts), _alert(facts)]
+    foot = _footer(facts)
+    parts = [part for part in head if part]
+    room = LIMIT - len(foot) - sum(len(part) + 2 for part in parts)
+    for title, found in sections(facts):
+        if not found:
+            continue
+        section = details(title, found)
+        if len(section) + 2 > room:
+            where = facts.get("run_url") or "the job's summary"
+            parts.append(f"*Cut here to fit: the rest is in {where}.*")
+            break
+        parts.append(section)
+        room -= len(section) + 2
+    body = "\n\n".join(parts)[: LIMIT - len(foot) - 2]
+    return f"{body}\n\n{foot}"
+
+
+def _verdict(facts: Facts) -> str:
+    """The verdict in words, and what to do next."""
+    lines = [f"## {VERDICTS[facts['state']]}", text(facts["verdict"], 600)]
+    if facts.get("next"):
+        lines.append(f"**Next:** {facts['next']}")
+    return "\n\n".join(lines)
+
+
+def _headline(facts: Facts) -> str:
+    """The one line: old, new, difference, interval, model and data."""
+    line = []
+    if head := facts.get("headline"):
+        new = f"**ROC AUC {head['challenger']:.4f}**"
+        if head.get("champion") is None:
+            line.append(f"{new} (no champion yet)")
+        else:
+            line.append(
+                f"ROC AUC {head['champion']:.4f} → **{head['challenger']:.4f}**"
+            )
+            line.append(
+                f"{head['difference']:+.4f} ({head['confidence']:.0%} interval "
+                f"{head['low']:+.4f} to {head['high']:+.4f})"
+            )
+    if worth := facts.get("business"):
+        line.append(_worth(worth))
+    for name in ("manifest", "data"):
+        if found := facts.get(f"{name}_sha256"):
+            line.append(f"{name} {found[:12]}")
+    return " · ".join(line)
+
+
+def _worth(worth: Facts) -> str:
+    """Return what decisions are worth, the champion's first."""
+    unit = f"{text(worth['unit'], 30)} per {worth['per']:,} decisions"
+    if worth.get("champion") is None:
+        return f"worth {worth['challenger']:,.0f} {unit}"
+    span = interval(worth, 0)
+    return f"worth {worth['champion']:,.0f} → **{worth['challenger']:,.0f}** {unit} ({span})"
+
+
+def _checks(facts: Facts) -> str:
+    """At most eight rows: what failed first, then the gates, then a summary."""
+    checks = facts.get("checks") or []
+    shown = [c for c in checks if not c["passed"]]
+    shown += [c for c in checks if c["passed"] and c["gate"]]
+    rest = [c for c in checks if c not in shown] + shown[TABLE - 1 :]
+    rows = [check_row(c) for c in shown[: TABLE - 1]]
+    if rest:
+        good = sum(c["passed"] for c in rest)
+        word = "✅&nbsp;passed" if good == len(rest) else "⛔&nbsp;failed"
+        value = f"{good} of {len(rest)}"
+        rows.append([word, "Other checks", value, "all", "listed under Checks"])
+    return table(["", "Check", "Found", "Allowed", "Meaning"], rows) if rows else ""
+
+
+def _alert(facts: Facts) -> str:
+    """A caution for what a person has to look at; nothing when there is nothing."""
+    lines = [f"> {line}" for line in facts.get("cautions") or []][:5]
+    return "> [!CAUTION]\n" + "\n>\n".join(lines) if lines else ""
+
+
+def _footer(facts: Facts) -> str:
+    """What was judged, by which rules, where; the manifest's sha256 in full."""
+    parts = []
+    if found := facts.get("manifest_sha256"):
+        parts.append(f"manifest: `{found}`")
+    if found := facts.get("head_sha"):
+        parts.append(f"commit {found[:12]}")
+    if found := facts.get("rules_sha"):
+        parts.append(f"rules of main at {found[:12]}")
+    if url := facts.get("run_url"):
+        parts.append(f"[run]({url})")
+    if url := facts.get("artifact_url"):
+        parts.append(f"[artifact]({url})")
+    line = " · ".join(parts)
+    return f"---\n\n<sub>{line}</sub>" if line else "---"

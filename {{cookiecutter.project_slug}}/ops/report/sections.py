@@ -1,0 +1,217 @@
+"""The collapsed sections of the report: facts in, Markdown out, or nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ops.report import charts
+from ops.report.text import code, interval, number, table, text
+
+Facts = Mapping[str, Any]
+GRID = [n / 10 for n in range(11)]  # false positive rates at which ROC is drawn
+
+
+def sections(facts: Facts) -> list[tuple[str, str]]:
+    """Return title and body of every section, in order; a body may be empty."""
+    return [
+        ("Metrics", _metrics(facts)),
+        ("Calibration", _calibration(facts.get("calibration"))),
+        ("ROC curve", _roc(facts.get("roc"))),
+        ("Decisions", _decisions(facts)),
+        ("Slices", _slices(facts.get("slices"))),
+        ("Checks", all_checks(facts.get("checks"))),
+        ("Data", _pairs(facts.get("rows"))),
+        ("Settings that differ from the champion's", _params(facts.get("params"))),
+        ("How it was built", _pairs(facts.get("build"))),
+        ("Reproduce this", _reproduce(facts)),
+    ]
+
+
+def check_row(check: Facts) -> list[str]:
+    """One row of the table of checks."""
+    word = "✅&nbsp;passed" if check["passed"] else "⛔&nbsp;failed"
+    cells = (text(check[key], 200) for key in ("name", "value", "limit", "why"))
+    return [word, *cells]
+
+
+def all_checks(checks: Sequence[Facts] | None) -> str:
+    """Every check with its reason."""
+    header = ["", "Check", "Found", "Allowed", "Meaning"]
+    return table(header, map(check_row, checks)) if checks else ""
+
+
+def _metrics(facts: Facts) -> str:
+    """Every metric, champion beside challenger, on the same rows."""
+    rows = [
+        [
+            text(m["name"]),
+            number(m["champion"]),
+            number(m["challenger"]),
+            f"{m['difference']:+.4f}" if m.get("difference") is not None else "none",
+            interval(m),
+            m["better"],
+        ]
+        for m in facts.get("metrics") or []
+    ]
+    if not rows:
+        return ""
+    header = ["Metric", "Champion", "Challenger", "Difference", "Interval"]
+    words = ""
+    if power := facts.get("power"):
+        words = (
+            f"\n\nA true difference of {power['smallest']:.4f} in ROC AUC would have "
+            f"shown on these rows {power['power']:.0%} of the time; a smaller one may "
+            "be there."
+        )
+    return table([*header, "Better when"], rows) + words
+
+
+def _calibration(bins: Mapping[str, Sequence[Facts]] | None) -> str:
+    """Predicted against observed share: both models, drawn and as a table."""
+    sides = {who: {r["low"]: r for r in rows} for who, rows in (bins or {}).items()}
+    if not sides.get("challenger"):
+        return ""
+    lows = sorted(set().union(*sides.values()))
+    whole = {low: next(s[low] for s in sides.values() if low in s) for low in lows}
+    header = ["Predicted"]
+    for who in sides:
+        header += [f"{who}: rows", "predicted", "observed"]
+    rows = [
+        [
+            _span(whole[low]),
+            *(cell for s in sides.values() for cell in _bin(s.get(low))),
+        ]
+        for low in lows
+    ]
+    shared = [low for low in lows if all(low in side for side in sides.values())]
+    chart = ""
+    if len(shared) > 1:  # mermaid's lines have no gaps
+        first = sides["challenger"]
+        ideal = [(first[low]["low"] + first[low]["high"]) / 2 for low in shared]
+        drawn = {w: [s[low]["observed"] for low in shared] for w, s in sides.items()}
+        labels = [_span(first[low]) for low in shared]
+        axes = ("Calibration", "probability predicted", "share observed")
+        chart = charts.lines(*axes, labels, {"ideal": ideal, **drawn})
+    return chart + table(header, rows)
+
+
+def _span(row: Facts) -> str:
+    """Return the limits of a bin."""
+    return f"{row['low']:.1f} to {row['high']:.1f}"
+
+
+def _bin(row: Facts | None) -> list[str]:
+    """Return the cells of a bin that may be empty."""
+    if row is None:
+        return ["0", "none", "none"]
+    return [f"{row['rows']:,}", f"{row['predicted']:.3f}", f"{row['observed']:.3f}"]
+
+
+def _roc(curves: Mapping[str, Sequence[Sequence[float]]] | None) -> str:
+    """True against false positive rate: both models, drawn and as a table."""
+    if not curves:
+        return ""
+    values = {who: [charts.at(c, x) for x in GRID] for who, c in curves.items()}
+    labels = [f"{x:.1f}" for x in GRID]
+    axes = ("ROC", "false positive rate", "true positive rate")
+    rows = [
+        [label, *(f"{line[n]:.3f}" for line in values.values())]
+        for n, label in enumerate(labels)
+    ]
+    chart = charts.lines(*axes, labels, {"chance": GRID, **values})
+    header = ["False positive rate", *(f"{who}: true positive rate" for who in values)]
+    return chart + table(header, rows)
+
+
+def _decisions(facts: Facts) -> str:
+    """What is decided at each model's threshold, and what that is worth."""
+    rows = [
+        [
+            who,
+            f"{c['threshold']:g}",
+            f"{c['true_positive']:,}",
+            f"{c['false_positive']:,}",
+            f"{c['false_negative']:,}",
+            f"{c['true_negative']:,}",
+        ]
+        for who, c in (facts.get("confusion") or {}).items()
+    ]
+    if not rows:
+        return ""
+    header = ["Model", "Threshold", "True positive", "False positive"]
+    parts = [table([*header, "False negative", "True negative"], rows)]
+    if test := facts.get("mcnemar"):
+        surely = "a difference" if test["p"] < 0.05 else "no significant difference"
+        parts.append(
+            f"Only the champion is right on {test['only_champion_right']:,} rows, only "
+            f"the challenger on {test['only_challenger_right']:,}: {surely} "
+            f"(McNemar's exact test, p = {test['p']:.2g})."
+        )
+    if worth := facts.get("business"):
+        parts.append(_worth(worth))
+    return "\n\n".join(parts)
+
+
+def _worth(worth: Facts) -> str:
+    """What the decisions are worth, and what another threshold would bring."""
+    unit = text(worth["unit"], 30)
+    words = f"Worth {worth['challenger']:,.0f} {unit} per {worth['per']:,} decisions"
+    if worth.get("champion") is not None:
+        words += (
+            f" (champion {worth['champion']:,.0f}, difference "
+            f"{worth['difference']:+,.0f}, interval {interval(worth, 0)})"
+        )
+    return (
+        f"{words}. On these rows the threshold {worth['best_threshold']:.3f} would be "
+        f"worth most, {worth['best']:,.0f}; it is {worth['threshold']:g}."
+    )
+
+
+def _slices(found: Facts | None) -> str:
+    """Where the challenger does worst, of all that was looked at."""
+    rows = [
+        [
+            f"{text(r['column'])}: {text(r['value'])}",
+            f"{r['rows']:,}",
+            number(r["champion"]),
+            number(r["challenger"]),
+            f"{r['difference']:+.4f}" if r.get("difference") is not None else "none",
+            ("⛔ surely worse, " if r.get("failed") else "") + interval(r),
+        ]
+        for r in (found or {}).get("rows", [])
+    ]
+    if not found or not rows:
+        return ""
+    words = (
+        f"The worst {len(rows)} of {found['looked_at']} slices by "
+        f"{text(found['metric'])} (lower is better).\n\n"
+    )
+    header = ["Slice", "Rows", "Champion", "Challenger", "Difference", "Interval"]
+    return words + table(header, rows)
+
+
+def _pairs(pairs: Mapping[str, object] | None) -> str:
+    """Names and values as a table."""
+    rows = [[text(key), code(value, 200)] for key, value in (pairs or {}).items()]
+    return table(["What", "Value"], rows) if rows else ""
+
+
+def _params(params: Sequence[Sequence[object]] | None) -> str:
+    """Name, champion's value, challenger's value."""
+    rows = [
+        [code(n), *(code(_plain(v), 300) for v in pair)] for n, *pair in params or []
+    ]
+    return table(["Setting", "Champion", "Challenger"], rows) if rows else ""
+
+
+def _plain(value: object) -> object:
+    """Return a list of settings as people write one."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _reproduce(facts: Facts) -> str:
+    """One command."""
+    if not facts.get("pull_request"):
+        return "```sh\nmake repro validate\n```"
+    number = int(facts["pull_request"])
+    fetch = f"git fetch origin refs/pull/{number}/head && git checkout FETCH_HEAD"
+    return f"```sh\n{fetch} && make setup repro validate\n```"

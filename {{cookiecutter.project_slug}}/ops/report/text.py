@@ -1,0 +1,64 @@
+"""Text of people and data made inert, and the pieces of Markdown around it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+PLAIN = set(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.+=%/≥≤…→·–’"
+)
+
+
+def text(value: object, limit: int = 120) -> str:
+    """Return a stranger's text as inert Markdown: no markup, link, mention or break.
+
+    At most ``limit`` letters, and at most three times as many once made inert.
+    """
+    words = " ".join(str(value)[: limit * 10].split())
+    marks = list(map(_inert, words, f"{words[1:]} ", f" {words[:-1]}"))
+    shown = min(len(marks), limit)
+    while sum(map(len, marks[:shown])) > 3 * limit:
+        shown -= 1
+    cut = "…" if shown < len(marks) else ""
+    return "".join(marks[:shown]).replace("www.", "www&#46;") + cut
+
+
+def code(value: object, limit: int = 80) -> str:
+    """Return a stranger's text as inert inline code."""
+    return f"<code>{text(value, limit)}</code>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; cells must be inert already."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def details(title: str, body: str) -> str:
+    """Return a collapsed section."""
+    return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def number(value: float | None) -> str:
+    """Return a metric for people."""
+    return "none" if value is None else f"{value:.4f}"
+
+
+def interval(row: Mapping[str, Any], digits: int = 4) -> str:
+    """Return the interval of a difference, or none."""
+    if row.get("low") is None:
+        return "none"
+    return f"{row['low']:+,.{digits}f} to {row['high']:+,.{digits}f}"
+
+
+def _inert(letter: str, after: str, before: str) -> str:
+    """Return one letter so that no renderer gives it a meaning."""
+    if letter in PLAIN or (letter.isalpha() and letter.isprintable()):
+        return letter
+    if letter == "-" and before.isalnum():
+        return letter
+    if letter == ":" and after in " 0123456789":
+        return letter
+    if not letter.isprintable():
+        return "\ufffd"
+    mark = f"&#{ord(letter)};"
+    return f"{mark}&#8203;" if letter in "@#:" else mark
