@@ -213,6 +213,34 @@ def test_without_a_champion_nothing_is_compared() -> None:
     assert "| carrier: AA | 300 | none | 0.2000 | none | none |" in body
 
 
+def test_what_a_model_looks_at_is_shown() -> None:
+    words = "a|b"
+    body = report.render(
+        facts(
+            importance=[
+                {"column": words, "champion": None, "challenger": [0.1, 0, 0.2]}
+            ],
+            dependence=[
+                {"column": words, "places": [words, "1"], "challenger": [0.1, 1]}
+            ],
+            flips=[
+                {
+                    "champion": 0.1,
+                    "challenger": 0.9,
+                    "truth": 1,
+                    "reasons": [[words, words, -0.5]],
+                }
+            ],
+            footprint={"challenger": {"p50_ms": 0.1, "p99_ms": 0.2, "megabytes": 1}},
+        )
+    )
+    inert = report.code(words)
+    assert f"| {inert} | not used | 0.1000 (0.0000 to 0.2000) |" in body
+    assert f"| {inert} | challenger |" in body and f"| {inert} | 0.100 |" in body
+    assert f"| 0.100 | 0.900 | 1 | {report.code(f'{words} = {words}')} -0.500 |" in body
+    assert "| challenger | 0.100 | 0.200 | 1.000 |" in body
+
+
 @pytest.mark.parametrize("words", HOSTILE)
 def test_hostile_names_of_data_are_inert(words: str) -> None:
     found = {"metric": "Brier score", "looked_at": 1, "rows": [SLICE]}

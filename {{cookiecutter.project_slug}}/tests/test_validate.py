@@ -475,3 +475,41 @@ def test_too_few_rows_decide_nothing(bench: Bench) -> None:
 
 def test_a_model_over_its_budget_is_refused(bench: Bench) -> None:
     assert bench.judged(model_max_mb=0.0001)[1] == ["Model size"]
+
+
+def test_a_model_that_answers_too_slowly_is_refused(bench: Bench) -> None:
+    found, failed = bench.judged(latency_p99_max_ms=0.000001)
+    assert failed == ["Latency"]
+    times = found["footprint"]["challenger"]
+    assert 0 < times["p50_ms"] <= times["p99_ms"] < 20
+
+
+def test_what_a_model_looks_at_is_found_and_what_it_ignores_is_not(
+    bench: Bench,
+) -> None:
+    bench.put("champion", linear({"price": 1.0}))
+    bench.put("challenger", linear({"price": 1.0, "age": 0.0}))
+    found, _ = bench.judged()
+    by = {row["column"]: row for row in found["importance"]}
+    assert by["price"]["challenger"][0] > 0.05
+    assert by["age"]["challenger"] == [0.0, 0.0, 0.0] and by["age"]["champion"] is None
+    assert found["dependence"][0]["column"] == "price"
+    answers = found["dependence"][0]["challenger"]
+    assert answers == sorted(answers), "a higher price never lowers the risk"
+
+
+def test_a_flipped_decision_names_what_moved_it(bench: Bench) -> None:
+    bench.put("champion", linear({"price": 1.0}))
+    assert bench.judged()[0]["flips"] == [], "the same model flips nothing"
+    bench.put("challenger", linear({"price": 1.0, "age": 1.5}))
+    flips = bench.judged()[0]["flips"]
+    assert flips
+    assert all((f["champion"] >= 0.5) != (f["challenger"] >= 0.5) for f in flips)
+    assert {"price", "age"} >= {name for f in flips for name, _, _ in f["reasons"]}
+
+
+def test_the_same_models_are_explained_in_the_same_way(bench: Bench) -> None:
+    bench.put("champion", linear({"price": 1.0}))
+    first, second = bench.judged()[0], bench.judged()[0]
+    for key in ("importance", "dependence", "flips", "metrics", "slices"):
+        assert first[key] == second[key], key

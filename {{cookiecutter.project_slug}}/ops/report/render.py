@@ -81,8 +81,8 @@ def _worth(worth: Facts) -> str:
     unit = f"{text(worth['unit'], 30)} per {worth['per']:,} decisions"
     if worth.get("champion") is None:
         return f"worth {worth['challenger']:,.0f} {unit}"
-    span = interval(worth, 0)
-    return f"worth {worth['champion']:,.0f} → **{worth['challenger']:,.0f}** {unit} ({span})"
+    pair = f"{worth['champion']:,.0f} → **{worth['challenger']:,.0f}**"
+    return f"worth {pair} {unit} ({interval(worth, 0)})"
 
 
 def _checks(facts: Facts) -> str:

@@ -18,6 +18,10 @@ def sections(facts: Facts) -> list[tuple[str, str]]:
         ("ROC curve", _roc(facts.get("roc"))),
         ("Decisions", _decisions(facts)),
         ("Slices", _slices(facts.get("slices"))),
+        ("What the models look at", _importance(facts.get("importance"))),
+        ("How answers depend on it", _dependence(facts.get("dependence"))),
+        ("Decisions that would flip, and why", _flips(facts.get("flips"))),
+        ("Latency and size", _footprint(facts.get("footprint"))),
         ("Checks", all_checks(facts.get("checks"))),
         ("Data", _pairs(facts.get("rows"))),
         ("Settings that differ from the champion's", _params(facts.get("params"))),
@@ -187,6 +191,68 @@ def _slices(found: Facts | None) -> str:
     )
     header = ["Slice", "Rows", "Champion", "Challenger", "Difference", "Interval"]
     return words + table(header, rows)
+
+
+def _importance(found: Sequence[Facts] | None) -> str:
+    """How much ROC AUC falls when a column is shuffled, largest first."""
+    rows = [
+        [
+            code(row["column"]),
+            *(_fall(row.get(who)) for who in ("champion", "challenger")),
+        ]
+        for row in found or []
+    ]
+    if not rows:
+        return ""
+    words = "Fall of ROC AUC when a column is shuffled: mean, least to most.\n\n"
+    return words + table(["Column", "Champion", "Challenger"], rows)
+
+
+def _fall(values: Sequence[float] | None) -> str:
+    """Return a column's importance, or that the model does not have it."""
+    if values is None:
+        return "not used"
+    mean, least, most = values
+    return f"{mean:.4f} ({least:.4f} to {most:.4f})"
+
+
+def _dependence(found: Sequence[Facts] | None) -> str:
+    """The mean answer with a column set to each of a few values."""
+    parts = []
+    for row in found or []:
+        sides = [who for who in ("champion", "challenger") if row.get(who)]
+        cells = [
+            [code(place), *(f"{row[who][n]:.3f}" for who in sides)]
+            for n, place in enumerate(row["places"])
+        ]
+        parts.append(table([code(row["column"]), *sides], cells))
+    words = "Mean probability with the column set to a value, all else as it is.\n\n"
+    return words + "\n\n".join(parts) if parts else ""
+
+
+def _flips(found: Sequence[Facts] | None) -> str:
+    """A few rows that the models decide differently, with what moved the challenger."""
+    rows = [
+        [
+            f"{flip['champion']:.3f}",
+            f"{flip['challenger']:.3f}",
+            str(flip["truth"]),
+            ", ".join(f"{code(f'{n} = {v}')} {m:+.3f}" for n, v, m in flip["reasons"]),
+        ]
+        for flip in found or []
+    ]
+    header = ["Champion", "Challenger", "Truth", "What moved the challenger"]
+    return table(header, rows) if rows else ""
+
+
+def _footprint(found: Mapping[str, Facts] | None) -> str:
+    """How long one row takes, and how large the file is."""
+    rows = [
+        [who, f"{f['p50_ms']:.3f}", f"{f['p99_ms']:.3f}", f"{f['megabytes']:.3f}"]
+        for who, f in (found or {}).items()
+    ]
+    header = ["Model", "p50, ms", "p99, ms", "Size, MB"]
+    return table(header, rows) if rows else ""
 
 
 def _pairs(pairs: Mapping[str, object] | None) -> str:

@@ -42,6 +42,7 @@ class Gates:
     holdout_min_rows: int
     parity_max: float
     model_max_mb: float
+    latency_p99_max_ms: float
     artifact_max_mb: float
 
 
@@ -138,3 +139,11 @@ def size(count: int, gates: Gates) -> Check:
     why = "fits the budget" if passed else "the model file is over its budget"
     limit = f"≤ {gates.model_max_mb:g} MB"
     return Check("Model size", passed, f"{megabytes:.3g} MB", limit, why, True)
+
+
+def latency(p99: float, gates: Gates) -> Check:
+    """The exported file answers one row within its budget."""
+    passed = bool(p99 <= gates.latency_p99_max_ms)
+    why = "answers in time" if passed else "one row takes longer than its budget"
+    limit = f"≤ {gates.latency_p99_max_ms:g} ms"
+    return Check("Latency", passed, f"{p99:.3g} ms", limit, why, True)

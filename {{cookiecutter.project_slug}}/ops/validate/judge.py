@@ -15,14 +15,23 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ops.validate import business, gates, performance, sandbox, slices, trial
+from ops.validate import (
+    business,
+    explain,
+    gates,
+    latency,
+    performance,
+    sandbox,
+    slices,
+    trial,
+)
 from ops.validate.gates import Check, Refused
 from ops.validate.trial import Trial
 from pipeline import data
 from pipeline.contract import Contract, ContractError, settings
 
 Judgement = dict[str, Any]
-PARTS = (performance, business, slices)
+PARTS = (performance, business, slices, explain, latency)
 
 
 def main() -> None:
@@ -78,7 +87,6 @@ def judge(
         part.add(tried)
     parity = challenger.manifest["parity"]
     checks.append(gates.export(parity, challenger.golden, rules))
-    checks.append(gates.size(challenger.manifest["model"]["bytes"], rules))
 
 
 def unseen(folder: Path, holdout: "pd.Series[Any]", name: str) -> Check:

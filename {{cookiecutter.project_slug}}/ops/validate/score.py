@@ -1,19 +1,22 @@
 """Scores rows with a stranger's model file, in a process that has nothing to steal.
 
-Run by `ops.validate.sandbox`: model, inputs (.npz), result (.npy). The file is read
-here for the first time; external data and foreign operators are refused before the
-runtime sees it.
+Run by `ops.validate.sandbox`: model, inputs (.npz), result (.npy), and perhaps clock
+(.npy), where the milliseconds of one-row answers go. The file is read here for the
+first time; external data and foreign operators are refused before the runtime sees it.
 """
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ops.validate.sandbox import confine
 
 DOMAINS = {b"", b"ai.onnx", b"ai.onnx.ml"}
+TIMED = 1_000  # rows answered one by one
 BATCH = 100_000  # rows a call; keeps memory flat
 # The parts of a model that can hold a tensor, by onnx.proto's field numbers.
 PARTS = {
@@ -86,8 +89,11 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise ValueError("the model is not an ONNX file")
 
 
-def score(model: Path, inputs: Path, result: Path) -> None:
-    """Write the probabilities, float64 (rows,), of the rows in ``inputs``."""
+def score(model: Path, inputs: Path, result: Path, clock: Path | None = None) -> None:
+    """Write the probabilities, float64 (rows,), of the rows in ``inputs``.
+
+    With ``clock``, also the milliseconds, float64, that single rows took.
+    """
     data = model.read_bytes()
     check(data)
     import onnxruntime
@@ -111,13 +117,26 @@ def score(model: Path, inputs: Path, result: Path) -> None:
             raise ValueError("the model does not give one probability a row")
         parts.append(np.asarray(answer, dtype=np.float64).reshape(-1))
     np.save(result, np.concatenate(parts), allow_pickle=False)
+    if clock:
+        np.save(clock, _timed(session, columns), allow_pickle=False)
+
+
+def _timed(session: Any, columns: dict[str, Any]) -> Any:
+    """Return the milliseconds of one-row answers, after a few to warm up."""
+    taken = []
+    for row in range(min(TIMED, len(next(iter(columns.values()))))):
+        feed = {name: array[row : row + 1] for name, array in columns.items()}
+        start = time.perf_counter()
+        session.run(["probability"], feed)
+        taken.append((time.perf_counter() - start) * 1000)
+    return np.array(taken[min(20, len(taken) // 2) :])
 
 
 def main() -> None:
     """Confine this process, then score; a refusal is one sentence and exit 1."""
     confine()
     try:
-        score(*(Path(argument) for argument in sys.argv[1:4]))
+        score(*(Path(argument) for argument in sys.argv[1:5]))
     except Exception as error:  # the runtime's errors have no common class
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise SystemExit(words[0][:300]) from None

@@ -28,6 +28,7 @@ class Side:
     folder: Path
     manifest: dict[str, Any]
     scores: Scores = field(default_factory=lambda: np.empty(0))
+    latency: Scores = field(default_factory=lambda: np.empty(0))  # ms of one row
     golden: float = 0.0  # the worst difference to the manifest's golden answers
 
     @property
@@ -62,44 +63,53 @@ class Trial:
 
 
 def score(side: Side, rows: pd.DataFrame, contract: Contract) -> None:
-    """Fill in the side's scores of the rows and of its golden rows, in a child.
+    """Fill in the side's scores of the rows and of its golden rows, and its latency.
 
     Raises:
         Refused: the file cannot be scored, or answers what is no probability.
     """
     golden = side.manifest["golden"]
     known = pd.DataFrame([item["row"] for item in golden], dtype=object)
+    clock = side.folder / "clock.npy"
+    answers = predict(side, [rows, known], contract, clock)
+    wanted = np.array([float(item["probability"]) for item in golden])
+    side.scores = answers[: len(rows)]
+    side.golden = float(np.abs(answers[len(rows) :] - wanted).max())
+    side.latency = np.load(clock, allow_pickle=False)
+
+
+def predict(
+    side: Side, tables: list[pd.DataFrame], contract: Contract, *clock: Path
+) -> Scores:
+    """Return P(y = 1), float64, of all rows of the tables, scored in one child.
+
+    Raises:
+        Refused: the file cannot be scored, or answers what is no probability.
+    """
+    columns = side.manifest["columns"]
     try:
-        arrays = data.inputs(rows, contract, side.manifest["columns"])
-        extra = data.inputs(known, contract, side.manifest["columns"])
+        parts = [data.inputs(table, contract, columns) for table in tables]
     except (ContractError, KeyError, TypeError, ValueError) as error:
         why = f"main's contract does not give what the model needs: {error}"
         raise Refused("Model columns", why) from error
-    feeds = {name: np.concatenate([arrays[name], extra[name]]) for name in arrays}
-    answers = _answers(side, feeds)
-    if answers.shape != (len(rows) + len(golden),) or answers.dtype != np.float64:
+    arrays = {name: np.concatenate([p[name] for p in parts]) for name in columns}
+    plain = {n: a.astype(str) if a.dtype == object else a for n, a in arrays.items()}
+    inputs, result = side.folder / "inputs.npz", side.folder / "scores.npy"
+    np.savez(inputs, **plain)  # type: ignore[arg-type]
+    model = side.folder / side.manifest["model"]["file"]
+    sandbox.run("Model file", "ops.validate.score", model, inputs, result, *clock)
+    answers = np.load(result, allow_pickle=False)
+    if answers.shape != (sum(map(len, tables)),) or answers.dtype != np.float64:
         raise Refused("Predictions", "the model does not give one probability a row")
     good = (answers >= 0) & (answers <= 1)
     if not good.all():
         value = f"{int((~good).sum()):,} rows"
         why = "the model answers NaN or numbers that are no probability"
         raise Refused("Predictions", why, value, "0 rows")
-    wanted = np.array([float(item["probability"]) for item in golden])
-    side.scores = answers[: len(rows)]
-    side.golden = float(np.abs(answers[len(rows) :] - wanted).max())
+    return np.asarray(answers)
 
 
 def read(folder: Path) -> Side | None:
     """Return the model in a folder, if there is one."""
     file = folder / "manifest.json"
     return Side(folder, json.loads(file.read_bytes())) if file.is_file() else None
-
-
-def _answers(side: Side, feeds: dict[str, NDArray[Any]]) -> Any:
-    """Run the model's file on the inputs in a child of its own."""
-    plain = {n: a.astype(str) if a.dtype == object else a for n, a in feeds.items()}
-    inputs, result = side.folder / "inputs.npz", side.folder / "scores.npy"
-    np.savez(inputs, **plain)  # type: ignore[arg-type]
-    model = side.folder / side.manifest["model"]["file"]
-    sandbox.run("Model file", "ops.validate.score", model, inputs, result)
-    return np.load(result, allow_pickle=False)
