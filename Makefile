@@ -17,7 +17,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test proof benchmark monitoring check lint lock clean
+.PHONY: help setup demo test proof benchmark validation monitoring check lint lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,12 @@ proof: setup ## Run the tests with thousands of trials instead of tens
 
 benchmark: setup ## Time a bake beside a copy of the same files
 	@python -m benchmarks.bake
+
+validation: setup ## Time the judge on a million rows beside a plain bootstrap loop (ROWS=)
+	@uv venv --quiet --allow-existing .venv/validation
+	@uv pip install --quiet --python .venv/validation --require-hashes \
+		-r '$(TEMPLATE)/requirements/pipeline.txt'
+	@PYTHONPATH='$(CURDIR)' .venv/validation/bin/python -W ignore -m benchmarks.validation
 
 # The census is the one world here that does not drift; its packaging is used for nothing
 # else, so it is no dependency.

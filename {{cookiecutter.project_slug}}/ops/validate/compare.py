@@ -15,8 +15,8 @@ Vector = NDArray[np.float64]
 Statistic = Callable[[Vector, Vector, Vector], Vector]  # weights [r, n], y, p -> [r]
 
 RESAMPLES = 1_000
-CELLS = 20_000  # rows above which equal scores are counted together
-STEPS = 128  # quantiles of each model's scores in that case
+CELLS = 4_000  # rows above which equal scores are counted together
+STEPS = 64  # quantiles of each model's scores in that case
 CHUNK = 2**22  # numbers held at a time
 
 
@@ -53,8 +53,8 @@ def bootstrap(
 
     Percentiles of 1,000 resamples of the rows, both models on the same ones, with
     Poisson weights (Hanley and MacGibbon 2006, Computer Methods and Programs in
-    Biomedicine 83(1)). Above 20,000 rows, rows whose scores fall into the same pair of
-    1/128 quantiles are resampled together; the difference itself is always exact.
+    Biomedicine 83(1)). Above 4,000 rows, rows whose scores fall into the same pair of
+    1/64 quantiles are resampled together; the difference itself is always exact.
     """
     random = np.random.default_rng(seed)
     counts, truth, first, second = _cells(y, old, new)
