@@ -77,8 +77,8 @@ def judge(
         compared = _after(holdout, contract.time, champion.manifest)
     into["rows"] = _described(rows, holdout, compared, contract)
     enough = gates.rows(len(compared), rules)
-    checks.append(enough)
     if not enough.passed:
+        checks.append(enough)
         return
     for side in filter(None, (champion, challenger)):
         trial.score(side, compared, contract)
@@ -87,6 +87,7 @@ def judge(
         part.add(tried)
     parity = challenger.manifest["parity"]
     checks.append(gates.export(parity, challenger.golden, rules))
+    checks.append(enough)
 
 
 def unseen(folder: Path, holdout: "pd.Series[Any]", name: str) -> Check:
