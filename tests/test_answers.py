@@ -11,6 +11,8 @@ from pathlib import Path
 
 import jinja2
 import pytest
+from conftest import Bake
+from cookiecutter.exceptions import FailedHookException
 from cookiecutter.extensions import JsonifyExtension
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -212,3 +214,12 @@ def test_cookiecutter_prints_the_sentence_and_leaves_nothing(
     )
     assert done.returncode and f"{name} cannot be " in done.stdout + done.stderr
     assert list(tmp_path.rglob("*")) == [tmp_path / "out"]
+
+
+def test_a_name_of_nothing_still_ends_in_a_sentence(
+    bake: Bake, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without a name there is no folder to derive either; the hook has to run."""
+    with pytest.raises(FailedHookException):
+        bake(project_name="")
+    assert "project_name cannot be ''" in capfd.readouterr().err

@@ -80,6 +80,12 @@ class Ledger:
         records = self._all("verdicts/")
         return {str(r["lock_sha256"]) for r in records if r.get("passed")}
 
+    def judged_on(self, data_sha256: str) -> set[str]:
+        """Return the sha256 of every version that these data have decided on."""
+        records = self._all("verdicts/")
+        used = [r for r in records if r.get("data_sha256") == data_sha256]
+        return {str(r["manifest_sha256"]) for r in used}
+
     def release(self, environment: str) -> Record | None:
         """Return what the targets of an environment follow, or None."""
         return self.read(f"environments/{environment}/release.json")

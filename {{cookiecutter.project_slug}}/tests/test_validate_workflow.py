@@ -7,6 +7,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pytest
 
 from ops import adopt, lock, storage
 from ops.ledger import Ledger
-from ops.validate import local, workflow
+from ops.validate import gates, local, workflow
 from ops.validate.verdict import Unsound
-from tests.judged import Hub, Project, Record, git, packed, rows
+from tests.judged import Hub, Project, Record, git, packed, params, rows
 from tests.test_validate import linear
 
 pytestmark = [pytest.mark.machinery, pytest.mark.slow]
@@ -135,16 +136,23 @@ def test_better_and_worse_and_the_same_against_a_champion(
     assert "better than the champion" in hub.comments[3]
     assert hub.statuses[-1][1] == "pending"
     assert verdicts(project)[-1]["headline"]["low"] > 0
+    assert "has decided on 2 models, this one included" in hub.comments[3]
+    assert "This holdout has decided on 2 models**" not in hub.comments[3]
     git("switch", "-q", "main", cwd=project.clone)
 
     project.params(["shop"])
     project.write("ops/report.py", "# a proposal may try\n")
     worse = project.propose("worse")
     hub = Hub(worse, packed_by_hand(project, worse))
+    few = replace(gates.parse(params(["shop"])["gates"]), holdout_uses=2)
+    monkeypatch.setattr(gates, "parse", lambda _: few)
     hub = validate(project, worse, hub.data, monkeypatch)
     assert hub.statuses[-1][1] == "failure"
     assert "## ⛔ Blocked" in hub.comments[4]
     assert "It changes what judges it" in hub.comments[4]
+    assert (
+        "**This holdout has decided on 3 models**, more than the 2" in hub.comments[4]
+    )
     newest = verdicts(project)[-1]
     assert not newest["passed"] and newest["champion"] == champion
     failed = [check["name"] for check in newest["checks"] if not check["passed"]]

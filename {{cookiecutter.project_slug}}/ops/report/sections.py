@@ -66,6 +66,8 @@ def _metrics(facts: Facts) -> str:
             f"shown on these rows {power['power']:.0%} of the time; a smaller one may "
             "be there."
         )
+    if uses := facts.get("uses"):
+        words += f" This holdout has decided on {uses} models, this one included."
     return table([*header, "Better when"], rows) + words
 
 

@@ -40,6 +40,7 @@ class Gates:
     slice_min_rows: int
     slice_margin: float
     holdout_min_rows: int
+    holdout_uses: float
     parity_max: float
     model_max_mb: float
     latency_p99_max_ms: float

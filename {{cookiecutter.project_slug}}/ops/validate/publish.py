@@ -31,6 +31,7 @@ def record(case: Case, proposal: Proposal, build: Facts) -> int:
         "schema": 1,
         "manifest_sha256": case.manifest_sha256,
         "lock_sha256": case.built.sha256,
+        "data_sha256": case.data_sha256,
         "passed": case.passed,
         "override": None,
         "champion": case.champion and case.champion["manifest_sha256"],

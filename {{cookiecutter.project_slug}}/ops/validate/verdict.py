@@ -56,6 +56,12 @@ class Case:
         return self.folder / "challenger"
 
     @property
+    def data_sha256(self) -> str | None:
+        """Which data the challenger is from, and so which holdout decides."""
+        found = (self.manifest or {}).get("data", {}).get("sha256")
+        return None if found is None else str(found)
+
+    @property
     def passed(self) -> bool:
         """Whether every check did; without a check, no."""
         return bool(self.checks) and all(check["passed"] for check in self.checks)
@@ -139,7 +145,6 @@ def params_diff(old: Facts | None, new: Facts | None) -> list[list[object]]:
 
 def facts(case: Case, state: str, step: str = "") -> Facts:
     """Return what the report says of a case."""
-    manifest = case.manifest or {}
     return {
         **case.found,
         "state": state,
@@ -147,7 +152,7 @@ def facts(case: Case, state: str, step: str = "") -> Facts:
         "verdict": summary(case) + (f" {DECIDE}" if state == "decide" else ""),
         "checks": case.checks,
         "manifest_sha256": case.manifest_sha256,
-        "data_sha256": manifest.get("data", {}).get("sha256"),
+        "data_sha256": case.data_sha256,
         "params": params_diff(case.champion_manifest, case.manifest),
     }
 

@@ -56,18 +56,33 @@ def _judge(found: proposal.Proposal) -> None:
         read = partial(git.show, tree)
         case = Case(folder, built, read, pointers, Ledger())
         verdict.consider(case)
+        uses = _uses(case)
         if case.passed:
             publish.keep(case, build["base_sha"])
         publish.record(case, found, build)
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
         changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
         facts["cautions"] = _cautions(changed, build["base_sha"], read, case.ledger)
+        facts["uses"] = uses
+        if uses > rules.holdout_uses:
+            facts["cautions"].append(
+                f"**This holdout has decided on {uses} models**, more than the "
+                f"{rules.holdout_uses:g} of gates.holdout_uses: the best of them may be "
+                "the luckiest. Bring newer rows before believing a small gain."
+            )
         facts["build"] = {
             "stages run": ", ".join(map(str, build["stages_run"])) or "none",
             "restored": "yes, CI built it before" if build["restored"] else "no",
             "seconds": build["seconds"],
         }
         publish.say(found, facts)
+
+
+def _uses(case: Case) -> int:
+    """Return how many models this holdout has decided on, this one included."""
+    if case.data_sha256 is None:
+        return 0
+    return len(case.ledger.judged_on(case.data_sha256) | {str(case.manifest_sha256)})
 
 
 def _state(case: Case, found: proposal.Proposal) -> tuple[str, str]:
