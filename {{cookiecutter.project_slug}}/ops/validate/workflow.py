@@ -67,8 +67,8 @@ def _judge(found: proposal.Proposal) -> None:
         if uses > rules.holdout_uses:
             facts["cautions"].append(
                 f"**This holdout has decided on {uses} models**, more than the "
-                f"{rules.holdout_uses:g} of gates.holdout_uses: the best of them may be "
-                "the luckiest. Bring newer rows before believing a small gain."
+                f"{rules.holdout_uses:g} of gates.holdout_uses: the best of them may "
+                "be the luckiest. Bring newer rows before believing a small gain."
             )
         facts["build"] = {
             "stages run": ", ".join(map(str, build["stages_run"])) or "none",
