@@ -81,6 +81,7 @@ def test_update_brings_the_new_and_leaves_what_is_the_users(
     # The user goes on: own data, own settings, own README, own code.
     mine = {
         "params.yaml": (project / "params.yaml").read_text() + "# mine\n",
+        "behaviour.yaml": "[]\n",
         "contract.yaml": "name: churn\n",
         "README.md": "# Mine\n",
         ".dvc/config": (project / ".dvc" / "config").read_text() + "# mine\n",
@@ -102,6 +103,7 @@ def test_update_brings_the_new_and_leaves_what_is_the_users(
     (inside / "ops" / "act.py").unlink()
     for path in (
         "params.yaml",
+        "behaviour.yaml",
         "contract.yaml",
         "README.md",
         "requirements/pipeline.txt",

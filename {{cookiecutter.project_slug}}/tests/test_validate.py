@@ -13,7 +13,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper
 
-from ops.validate import artifact, gates, judge, sandbox, score
+from ops.validate import artifact, behaviour, gates, judge, sandbox, score
 from ops.validate.gates import Refused
 from pipeline.contract import Contract
 from tests.judged import CONTRACT, Record, params, rows
@@ -393,6 +393,7 @@ def compared(found: Record) -> str:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Give a bench on which an honest first model passes."""
     monkeypatch.chdir(Path(__file__).resolve().parent.parent)
+    monkeypatch.setattr(behaviour, "FILE", tmp_path / "none")
     return Bench(tmp_path)
 
 

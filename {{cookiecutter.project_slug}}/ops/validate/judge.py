@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from ops.validate import (
+    behaviour,
     business,
     explain,
     gates,
@@ -31,7 +32,7 @@ from pipeline import data
 from pipeline.contract import Contract, ContractError, settings
 
 Judgement = dict[str, Any]
-PARTS = (performance, business, slices, explain, latency)
+PARTS = (performance, business, slices, behaviour, explain, latency)
 
 
 def main() -> None:

@@ -105,7 +105,13 @@ def consider(case: Case) -> None:
 
 def judge_changes(paths: list[str]) -> list[str]:
     """Return those of the changed files that say what is good or how it is judged."""
-    whole = {"contract.yaml", "CODEOWNERS", ".dvc/config", "serving/verify.py"}
+    whole = {
+        "contract.yaml",
+        "behaviour.yaml",
+        "CODEOWNERS",
+        ".dvc/config",
+        "serving/verify.py",
+    }
     judging = ("contract", "data", "prepare", "train", "manifest", "parity")
     whole |= {f"pipeline/{name}.py" for name in judging}
     folders = ("ops/", ".github/", "requirements/", "pipeline/metrics/")
