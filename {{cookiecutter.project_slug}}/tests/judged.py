@@ -85,6 +85,8 @@ def params(columns: list[str]) -> Record:
     found["prepare"] = {"holdout_days": 14, "train_days": 90}
     found["train"]["columns"] = columns
     found["train"]["hist_gradient_boosting"]["max_iter"] = 20
+    found["fairness"] |= {"columns": ["shop"], "equalized_odds_max": 0.2}
+    found["fairness"]["selection_rate_max"] = 0.2
     return dict(found)
 
 

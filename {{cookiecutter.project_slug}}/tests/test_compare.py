@@ -156,6 +156,7 @@ def trial(old: Any, new: Any, champion: bool = True, **changes: Any) -> Trial:
         sides[0] if champion else None,
         [],
         {},
+        frame,
     )
 
 

@@ -13,7 +13,14 @@ from ops import act, secrets
 STAGES = ("pipeline.prepare", "pipeline.train", "pipeline.evaluate")
 IO = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile", "urllib"}
 CLOCK = {"datetime", "random", "time"}
-SHARED = {"ops.git", "ops.github", "ops.heartbeat", "ops.ledger", "ops.lock"}
+SHARED = {
+    "ops.distance",
+    "ops.git",
+    "ops.github",
+    "ops.heartbeat",
+    "ops.ledger",
+    "ops.lock",
+}
 SHARED |= {"ops.storage"}
 SHARED |= {"ops", "ops.report", "ops.release"}  # written and released in one way
 SERVING = {"msgspec", "numpy", "onnxruntime", "uvicorn", "uvloop", "httptools", "yaml"}

@@ -13,10 +13,10 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from ops import distance
 from ops.monitor import (
     calibrate,
     decide,
-    distance,
     drift,
     estimate,
     inspect,

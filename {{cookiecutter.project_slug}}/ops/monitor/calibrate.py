@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.monitor import distance
+from ops import distance
 
 Vector = NDArray[np.float64]
 DRAWS = 2000  # windows drawn; at a rate of 0.5 % the limit is the tenth largest

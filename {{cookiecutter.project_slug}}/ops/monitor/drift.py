@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ops.monitor import calibrate, distance, feed, season
+from ops import distance
+from ops.monitor import calibrate, feed, season
 from ops.monitor.cache import cached
 from ops.monitor.calibrate import Coded
 from ops.monitor.checks import METHODS, Drift

@@ -18,10 +18,12 @@ def sections(facts: Facts) -> list[tuple[str, str]]:
         ("ROC curve", _roc(facts.get("roc"))),
         ("Decisions", _decisions(facts)),
         ("Slices", _slices(facts.get("slices"))),
+        ("Fairness", _fairness(facts.get("fairness"))),
         ("What the models look at", _importance(facts.get("importance"))),
         ("How answers depend on it", _dependence(facts.get("dependence"))),
         ("Decisions that would flip, and why", _flips(facts.get("flips"))),
         ("Latency and size", _footprint(facts.get("footprint"))),
+        ("Data changes since the champion", _changes(facts.get("changes"))),
         ("Checks", all_checks(facts.get("checks"))),
         ("Data", _pairs(facts.get("rows"))),
         ("Settings that differ from the champion's", _params(facts.get("params"))),
@@ -193,6 +195,76 @@ def _slices(found: Facts | None) -> str:
     )
     header = ["Slice", "Rows", "Champion", "Challenger", "Difference", "Interval"]
     return words + table(header, rows)
+
+
+def _fairness(found: Sequence[Facts] | None) -> str:
+    """How alike groups are treated, column by column."""
+    parts = []
+    for column in found or []:
+        sides = [w for w in ("champion", "challenger") if column["groups"][0].get(w)]
+        header = ["Group", "Rows"]
+        for who in sides:
+            header += [f"{who}: selected", "true positive", "false positive"]
+        groups = [
+            [
+                code(group["group"]),
+                f"{group['rows']:,}",
+                *(number(rate) for who in sides for rate in group[who]),
+            ]
+            for group in column["groups"]
+        ]
+        gaps = [
+            [
+                text(gap["rate"]),
+                number(gap["champion"]),
+                number(gap["challenger"]),
+                interval(gap),
+                f"{gap['limit']:g}",
+                " above ".join(map(code, gap["pair"])),
+            ]
+            for gap in column["gaps"]
+        ]
+        columns = ["Gap", "Champion", "Challenger", "Interval", "Limit", "Widest"]
+        parts.append(f"{code(column['column'])}\n\n{table(header, groups)}")
+        parts.append(table(columns, gaps))
+    words = (
+        "The equalized odds difference is the larger gap of the true and the false "
+        "positive rate."
+    )
+    return "\n\n".join([*parts, words]) if parts else ""
+
+
+def _changes(found: Facts | None) -> str:
+    """What the data has that the champion's had not."""
+    if found is None:
+        return ""
+    if found["same"]:
+        return "None: both models come from the same table."
+    if "rows" not in found:
+        return "Not known: the champion's data is not in storage, or fits no more."
+    rows, (old, new) = found["rows"], found["target"]
+    words = (
+        f"{rows['champion']:,} rows became {rows['challenger']:,}: {rows['added']:,} "
+        f"added, {rows['removed']:,} removed, {rows['changed']:,} changed. The rate of "
+        f"the target went from {old:.1%} to {new:.1%}.\n\n"
+    )
+    cells = [
+        [
+            code(column["column"]),
+            number(column["distance"]),
+            " → ".join(f"{share:.1%}" for share in column["missing"]),
+            _fresh(column),
+        ]
+        for column in sorted(found["columns"], key=lambda c: -(c["distance"] or 0))
+    ]
+    return words + table(["Column", "Distance", "Missing", "New categories"], cells)
+
+
+def _fresh(column: Facts) -> str:
+    """Return the categories that a column has newly."""
+    count = column.get("new_count", 0)
+    named = ", ".join(map(code, column["new"]))
+    return f"{count}: {named}" if named else str(count or "none")
 
 
 def _importance(found: Sequence[Facts] | None) -> str:

@@ -106,6 +106,22 @@ def mcnemar(y: Vector, old: NDArray[Any], new: NDArray[Any]) -> dict[str, Any]:
     return {"only_champion_right": lost, "only_challenger_right": won, "p": p}
 
 
+def rates(
+    hits: Vector, rows: Vector, others: Vector, of: Vector, confidence: float
+) -> tuple[Vector, Vector, Vector]:
+    """Return the difference of independent shares hits/rows - others/of, low and high.
+
+    All [k]. Newcombe (1998), Statistics in Medicine 17(8), method 10: from the score
+    intervals of Wilson, so that it holds for few rows and for shares near 0 and 1.
+    """
+    z = normal(confidence)
+    p, q = hits / rows, others / of
+    (p_low, p_high), (q_low, q_high) = _wilson(p, rows, z), _wilson(q, of, z)
+    low = p - q - np.sqrt((p - p_low) ** 2 + (q_high - q) ** 2)
+    high = p - q + np.sqrt((p_high - p) ** 2 + (q - q_low) ** 2)
+    return p - q, low, high
+
+
 def smallest(low: float, high: float, confidence: float, power: float = 0.8) -> float:
     """Return the smallest true difference that these rows would likely have shown.
 
@@ -130,6 +146,13 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
 def normal(confidence: float) -> float:
     """Return how many standard errors a two-sided interval reaches."""
     return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def _wilson(p: Vector, rows: Vector, z: float) -> tuple[Vector, Vector]:
+    """Return the limits of Wilson's score interval of shares of so many rows."""
+    middle = (p + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    reach = np.sqrt(p * (1 - p) / rows + z**2 / (4 * rows**2)) * z / (1 + z**2 / rows)
+    return middle - reach, middle + reach
 
 
 def _cells(y: Vector, old: Vector, new: Vector) -> tuple[Vector, ...]:

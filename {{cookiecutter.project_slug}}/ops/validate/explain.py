@@ -29,61 +29,61 @@ def add(trial: Trial) -> None:
     sample, y = trial.holdout.iloc[rows], trial.y[rows]
     if len(np.unique(y)) < 2:
         return
-    found = {
-        who: _importance(trial, side, sample, y) for who, side in trial.sides.items()
+    names = [n for n in trial.contract.columns if n not in trial.contract.sensitive]
+    places = {name: _places(trial.holdout[name]) for name in names}
+    seen = {
+        who: _looks(trial, side, sample, y, places) for who, side in trial.sides.items()
     }
-    names = sorted(
-        set().union(*found.values()), key=lambda n: -found["challenger"].get(n, (0,))[0]
+    falls = {who: each[0] for who, each in seen.items()}
+    order = sorted(
+        set().union(*falls.values()), key=lambda n: -falls["challenger"].get(n, (0,))[0]
     )
     trial.found["importance"] = [
-        {"column": name, **{who: each.get(name) for who, each in found.items()}}
-        for name in names
+        {"column": name, **{who: each.get(name) for who, each in falls.items()}}
+        for name in order
     ]
-    top = [name for name in names if name in found["challenger"]][:TOP]
-    trial.found["dependence"] = _dependence(trial, top, sample.iloc[:SPREAD])
+    top = [n for n in order if n in falls["challenger"] and n in places][:TOP]
+    trial.found["dependence"] = [
+        {
+            "column": name,
+            "places": [str(place) for place in places[name]],
+            **{who: each[1][name] for who, each in seen.items() if name in each[1]},
+        }
+        for name in top
+    ]
     trial.found["flips"] = _flips(trial)
 
 
-def _importance(
-    trial: Trial, side: Side, sample: pd.DataFrame, y: Any
-) -> dict[str, list[float]]:
-    """Return per column of the model the fall of ROC AUC: mean, least and most."""
+def _looks(
+    trial: Trial, side: Side, sample: pd.DataFrame, y: Any, places: dict[str, list[Any]]
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return, per column of the model, the fall of ROC AUC and the partial dependence.
+
+    The fall is mean, least and most of the repeats; the dependence is the mean answer
+    with the column set to each of its places. Both come from one child.
+    """
     random = np.random.default_rng(1)
     columns = side.manifest["columns"]
-    tables = [sample]
-    for name in columns:
-        for _ in range(REPEATS):
-            mixed = sample[name].to_numpy()[random.permutation(len(sample))]
-            tables.append(sample.assign(**{name: mixed}))
-    scores = predict(side, tables, trial.contract).reshape(-1, len(sample))
-    whole = metrics.roc_auc(y, scores[0])
-    falls = np.array([whole - metrics.roc_auc(y, each) for each in scores[1:]])
-    per = falls.reshape(len(columns), REPEATS)
-    return {
-        name: [float(f.mean()), float(f.min()), float(f.max())]
-        for name, f in zip(columns, per, strict=True)
-    }
-
-
-def _dependence(
-    trial: Trial, names: list[str], sample: pd.DataFrame
-) -> list[dict[str, Any]]:
-    """Return the mean answer of each model with a column set to each of its places."""
-    places = {name: _places(trial.holdout[name]) for name in names}
-    found: list[dict[str, Any]] = [
-        {"column": name, "places": [str(p) for p in places[name]]} for name in names
+    shuffled = [
+        sample.assign(
+            **{name: sample[name].to_numpy()[random.permutation(len(sample))]}
+        )
+        for name in columns
+        for _ in range(REPEATS)
     ]
-    for who, side in trial.sides.items():
-        used = [name for name in names if name in side.manifest["columns"]]
-        tables = [sample.assign(**{n: p}) for n in used for p in places[n]]
-        if not tables:
-            continue
-        means = predict(side, tables, trial.contract).reshape(len(tables), -1).mean(1)
-        answers = iter(means.tolist())
-        for row in found:
-            if row["column"] in used:
-                row[who] = [next(answers) for _ in row["places"]]
-    return found
+    few, shown = sample.iloc[:SPREAD], [name for name in columns if name in places]
+    fixed = [few.assign(**{name: p}) for name in shown for p in places[name]]
+    scores = predict(side, [sample, *shuffled, *fixed], trial.contract)
+    border = (1 + len(shuffled)) * len(sample)
+    first, *rest = scores[:border].reshape(-1, len(sample))
+    whole = metrics.roc_auc(y, first)
+    falls = np.array([whole - metrics.roc_auc(y, each) for each in rest])
+    per = zip(columns, falls.reshape(len(columns), REPEATS), strict=True)
+    means = iter(scores[border:].reshape(len(fixed), -1).mean(axis=1).tolist())
+    return (
+        {name: [float(f.mean()), float(f.min()), float(f.max())] for name, f in per},
+        {name: [next(means) for _ in places[name]] for name in shown},
+    )
 
 
 def _places(column: "pd.Series[Any]") -> list[Any]:

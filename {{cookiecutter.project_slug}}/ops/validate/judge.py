@@ -18,7 +18,9 @@ import yaml
 from ops.validate import (
     behaviour,
     business,
+    changes,
     explain,
+    fairness,
     gates,
     latency,
     performance,
@@ -32,7 +34,16 @@ from pipeline import data
 from pipeline.contract import Contract, ContractError, settings
 
 Judgement = dict[str, Any]
-PARTS = (performance, business, slices, behaviour, explain, latency)
+PARTS = (
+    performance,
+    business,
+    slices,
+    fairness,
+    behaviour,
+    changes,
+    explain,
+    latency,
+)
 
 
 def main() -> None:
@@ -83,7 +94,20 @@ def judge(
         return
     for side in filter(None, (champion, challenger)):
         trial.score(side, compared, contract)
-    tried = Trial(contract, params, rules, compared, challenger, champion, checks, into)
+    before = None if champion is None else _before(champion.folder, contract)
+    tried = Trial(
+        contract,
+        params,
+        rules,
+        compared,
+        challenger,
+        champion,
+        checks,
+        into,
+        rows,
+        before,
+        champion is None or _read_the_same(champion, challenger),
+    )
     for part in PARTS:
         part.add(tried)
     parity = challenger.manifest["parity"]
@@ -108,6 +132,25 @@ def _after(holdout: pd.DataFrame, time: str, champion: dict[str, Any]) -> pd.Dat
     """Return the holdout rows newer than all that the champion learnt from."""
     until = pd.Timestamp(champion["data"]["train_until"])
     return holdout[holdout[time] > until]
+
+
+def _before(folder: Path, contract: Contract) -> pd.DataFrame | None:
+    """Return the champion's data, where it was brought and fits today's contract."""
+    file = folder / "raw.parquet"
+    if not file.is_file():
+        return None
+    try:
+        return data.check(_table(file), contract)
+    except (ContractError, Refused):
+        return None
+
+
+def _read_the_same(champion: trial.Side, challenger: trial.Side) -> bool:
+    """Tell whether both models come from one table."""
+    first, second = (
+        side.manifest["data"].get("sha256") for side in (champion, challenger)
+    )
+    return bool(first == second)
 
 
 def _table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:

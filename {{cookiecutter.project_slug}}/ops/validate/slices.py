@@ -45,7 +45,7 @@ def _column(
     trial: Trial, name: str, errors: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Give each value of a column that has enough rows, with the errors in it."""
-    codes, labels = _parts(trial.holdout[name])
+    codes, labels = parts(trial.holdout[name])
     counts = np.bincount(codes, minlength=len(labels))
     means = {
         who: np.bincount(codes, each, len(labels)) / np.maximum(counts, 1)
@@ -69,7 +69,7 @@ def _column(
         yield row
 
 
-def _parts(column: "pd.Series[Any]") -> tuple[Any, list[str]]:
+def parts(column: "pd.Series[Any]") -> tuple[Any, list[str]]:
     """Return the number of each row's slice, and the slices' names."""
     if pd.api.types.is_numeric_dtype(column):
         values = column.to_numpy(np.float64)

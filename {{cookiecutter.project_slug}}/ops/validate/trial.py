@@ -49,6 +49,9 @@ class Trial:
     champion: Side | None
     checks: list[Check]
     found: dict[str, Any]
+    rows: pd.DataFrame  # all of the proposed data
+    before: pd.DataFrame | None = None  # the champion's, where it is other data
+    same_data: bool = True
 
     @property
     def y(self) -> NDArray[Any]:

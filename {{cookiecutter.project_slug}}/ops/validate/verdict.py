@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ops import git, github, lock, storage
+from ops import git, github, lock, report, storage
 from ops.ledger import Ledger, LedgerError
 from ops.lock import Lock, Out
 from ops.validate import identity, sandbox
@@ -160,6 +160,7 @@ def facts(case: Case, state: str, step: str = "") -> Facts:
         "manifest_sha256": case.manifest_sha256,
         "data_sha256": case.data_sha256,
         "params": params_diff(case.champion_manifest, case.manifest),
+        "cautions": [report.text(c, 400) for c in case.found.get("cautions", [])],
     }
 
 
@@ -177,6 +178,7 @@ def _bring(case: Case, raw: Out) -> None:
     if case.raw:
         shutil.copyfile(case.raw, case.folder / "raw.parquet")
     if case.champion:
+        _bring_before(case, raw)
         contract = git.show(case.champion["commit"], "contract.yaml") or b""
         (into / "contract.yaml").write_bytes(contract)
         try:
@@ -185,6 +187,21 @@ def _bring(case: Case, raw: Out) -> None:
         except VerifyError as error:
             why = f"the champion in storage is not the version in the ledger: {error}"
             raise Unsound(why) from error
+
+
+def _bring_before(case: Case, raw: Out) -> None:
+    """Put the champion's data beside it, if it is other data and still in storage."""
+    assert case.champion
+    commit = case.champion["commit"]
+    try:
+        then = identity.raw_data(
+            git.show(commit, "dvc.lock") or b"", lock.pointers(commit)
+        )
+        if then.md5 != raw.md5:
+            (file,) = storage.pull([then], case.folder / "before")
+            os.replace(file, case.folder / "champion" / "raw.parquet")
+    except (Refused, storage.StorageError, lock.LockError) as error:
+        print(f"what changed in the data is not known: {error}")
 
 
 def _champion_files(release: Facts) -> list[Out]:

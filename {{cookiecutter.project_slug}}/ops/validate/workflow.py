@@ -62,7 +62,7 @@ def _judge(found: proposal.Proposal) -> None:
         publish.record(case, found, build)
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
         changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
-        facts["cautions"] = _cautions(changed, build["base_sha"], read, case.ledger)
+        facts["cautions"] += _cautions(changed, build["base_sha"], read, case.ledger)
         facts["uses"] = uses
         if uses > rules.holdout_uses:
             facts["cautions"].append(
@@ -74,8 +74,18 @@ def _judge(found: proposal.Proposal) -> None:
             "stages run": ", ".join(map(str, build["stages_run"])) or "none",
             "restored": "yes, CI built it before" if build["restored"] else "no",
             "seconds": build["seconds"],
+            "cost": _cost(build["seconds"]),
         }
         publish.say(found, facts)
+
+
+def _cost(seconds: float) -> str:
+    """Return what a build of so many seconds costs, by main's price of a minute."""
+    section = yaml.safe_load(Path("params.yaml").read_bytes()).get("compute")
+    if not section:
+        return "not known: params.yaml has no section compute"
+    price = float(section["price_per_minute"])
+    return f"{seconds / 60 * price:.4f} {section['currency']}"
 
 
 def _uses(case: Case) -> int:
@@ -153,5 +163,5 @@ def _settings_changed(proposed: bytes | None) -> list[str]:
     """Return the sections of params.yaml that rule the judge and are not main's."""
     ours = yaml.safe_load(Path("params.yaml").read_bytes())
     theirs = yaml.safe_load(proposed or b"") or {}
-    sections = ("gates", "prepare", "evaluate", "business")
+    sections = ("gates", "prepare", "evaluate", "business", "fairness")
     return [f"params.yaml: {s}" for s in sections if ours.get(s) != theirs.get(s)]
