@@ -121,6 +121,9 @@ def _facts(version: dict[str, Any]) -> list[str]:
     for verdict in version["verdicts"]:
         passed = "passed" if verdict["passed"] else "refused"
         lines += ["", f"Verdict {verdict['seq']}, {passed}: {verdict['summary']}", ""]
+        if over := verdict.get("override"):
+            names = ", ".join(over["checks"])
+            lines += [f"**Overruled** by {over['by']}: {names}: {over['reason']}", ""]
         lines += ["| gate | value | limit | passed |", "|---|---|---|---|"]
         for check in verdict["checks"]:
             cells = (check["name"], check["value"], check["limit"])

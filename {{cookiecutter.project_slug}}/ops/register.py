@@ -7,6 +7,7 @@ storage, by main's dvc.lock, and the ledger says whether they were judged. Runni
 again changes nothing.
 """
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,7 @@ from ops.release import (
     ReleaseError,
     admit,
     assets,
+    card,
     model_name,
     on_main,
     promote,
@@ -68,7 +70,7 @@ def register() -> Version | str:
         candidate = admit.bring(commit, Path(folder))
         verdict = allowed(ledger, name, candidate)
         version = tag(candidate)
-        publish(version, candidate, ledger.read_bytes(verdict["path"]) or b"")
+        publish(version, candidate, ledger.read_bytes(verdict["path"]) or b"{}")
     return version
 
 
@@ -128,7 +130,10 @@ def publish(version: Version, candidate: Candidate, verdict: bytes) -> str:
         f"built from {version.commit}. Check a download with "
         "`python -m serving.verify FOLDER SHA256`."
     )
-    return assets.put(version, {**files, "verdict.json": verdict}, notes)
+    said = json.loads(verdict)
+    text = card.card(version, candidate.manifest, said, files["contract.yaml"])
+    beside = {"verdict.json": verdict, card.FILE: text.encode()}
+    return assets.put(version, {**files, **beside}, notes)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from ops.monitor import harvest, proposal, window
 from ops.monitor.labels import read_labels
 from ops.monitor.limits import keep_days, limits, min_days
 from ops.monitor.page import evidence
-from ops.monitor.source import FeedError
 from ops.report import text
+from ops.source import FeedError
 from pipeline.contract import Contract, ContractError
 
 MISTAKES = (

@@ -232,6 +232,7 @@ class Hub:
         self.pull, self.data = pull, data
         self.comments: dict[int, str] = {}
         self.statuses: list[tuple[str, str, str]] = []
+        self.event: Record | None = None  # what starts `validate`, if not a run
         self.put: list[Record] = []
         self.run = {
             "id": 5,
@@ -269,6 +270,7 @@ class Hub:
                 "artifacts": [{**artifact, "size_in_bytes": size}]
             },
             "contents/dvc.lock": {},
+            "collaborators/olga/permission": {"role_name": "maintain"},
         }
         return answers[path]
 
@@ -290,7 +292,7 @@ class Hub:
             patch.delenv(name)
         for name, value in WHO.items():
             patch.setenv(name, value)
-        event.write_text(json.dumps({"workflow_run": self.run}))
+        event.write_text(json.dumps(self.event or {"workflow_run": self.run}))
         patch.setenv("GITHUB_EVENT_PATH", str(event))
         patch.setenv("GITHUB_REPOSITORY", "o/r")
         patch.setenv("GITHUB_RUN_ID", "77")

@@ -21,7 +21,7 @@ SHARED = {
     "ops.ledger",
     "ops.lock",
 }
-SHARED |= {"ops.storage"}
+SHARED |= {"ops.source", "ops.storage"}
 SHARED |= {"ops", "ops.report", "ops.release"}  # written and released in one way
 SERVING = {"msgspec", "numpy", "onnxruntime", "uvicorn", "uvloop", "httptools", "yaml"}
 

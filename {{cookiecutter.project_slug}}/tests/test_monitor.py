@@ -17,8 +17,8 @@ from ops.monitor.inspect import Window, inspect
 from ops.monitor.labels import read_labels
 from ops.monitor.limits import keep_days, limits
 from ops.monitor.performance import Fall
-from ops.monitor.source import FeedError
 from ops.monitor.window import Log, read_log
+from ops.source import FeedError
 from pipeline.contract import ContractError
 from pipeline.metrics import Difference
 from tests import rows, traffic

@@ -15,7 +15,7 @@ import pytest
 
 from ops import adopt, lock, storage
 from ops.ledger import Ledger
-from ops.validate import gates, local, workflow
+from ops.validate import gates, local, override, workflow
 from ops.validate.verdict import Unsound
 from tests.judged import Hub, Project, Record, git, packed, params, rows
 from tests.test_validate import linear
@@ -43,7 +43,9 @@ def validate(
     project: Project, pull: Record, data: bytes, patch: pytest.MonkeyPatch, **run: Any
 ) -> Hub:
     """Run the program of `validate` in a fresh clone of main."""
+    event = run.pop("event", None)
     hub = Hub(pull, data, **run)
+    hub.event = event
     with patch.context() as place:
         hub.plug(place, project.home / "run.json")
         place.chdir(project.checkout("judge"))
@@ -157,6 +159,21 @@ def test_better_and_worse_and_the_same_against_a_champion(
     assert not newest["passed"] and newest["champion"] == champion
     failed = [check["name"] for check in newest["checks"] if not check["passed"]]
     assert failed == ["ROC AUC", "Difference to the champion", "Slices"]
+
+    reason = {"pull_request": "4", "reason": "the shop closes | anyway"}
+    event = {"inputs": reason, "sender": {"login": "olga"}}
+    hub = validate(project, worse, hub.data, monkeypatch, event=event)
+    assert hub.statuses[-1][1] == "failure"
+    assert "An override was asked for, and refused" in hub.comments[4]
+    rules = {"checks": failed, "role": "maintain"}
+    monkeypatch.setattr(override, "parse", lambda _: rules)
+    hub = validate(project, worse, hub.data, monkeypatch, event=event)
+    assert hub.statuses[-1][1] == "pending", "only the lock is to be adopted"
+    assert "olga overruled ROC AUC" in hub.comments[4]
+    newest = verdicts(project)[-1]
+    assert newest["passed"] and newest["override"]["reason"] == reason["reason"]
+    hub = validate(project, worse, hub.data, monkeypatch)
+    assert hub.statuses[-1][1] == "pending", "it holds for the same model"
 
 
 def packed_by_hand(project: Project, pull: Record) -> bytes:

@@ -206,7 +206,13 @@ class World:
             "run_id": 1,
             "summary": "ROC AUC is too low.",
             "checks": [
-                {"name": "floor", "passed": passed, "value": "0.7", "limit": "0.6"}
+                {
+                    "name": "floor",
+                    "passed": passed,
+                    "value": "0.7",
+                    "limit": "0.6",
+                    "why": "ranks well enough",
+                }
             ],
             **changes,
         }

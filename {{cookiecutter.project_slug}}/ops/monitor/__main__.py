@@ -27,8 +27,8 @@ from ops.monitor.checks import CheckError
 from ops.monitor.decide import Decision, Evidence, decide
 from ops.monitor.inspect import Window, inspect
 from ops.monitor.limits import keep_days, limits
-from ops.monitor.source import FeedError
 from ops.monitor.window import read_log
+from ops.source import FeedError
 from pipeline.contract import ContractError
 from serving.verify import VerifyError
 

@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ops.monitor.source import FeedError, believe, files
+from ops.source import FeedError, believe, files
 from pipeline.contract import Contract
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from ops.monitor import sample
 from ops.monitor.reference import OUTPUTS, named
-from ops.monitor.source import believe, lines
+from ops.source import believe, lines
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,6 +5,19 @@ charts hold nothing but our own words and numbers.
 """
 
 from ops.report.render import LIMIT, MARKER, render
-from ops.report.text import code, details, table, text
+from ops.report.sections import all_checks, pairs
+from ops.report.text import code, details, interval, number, table, text
 
-__all__ = ["LIMIT", "MARKER", "code", "details", "render", "table", "text"]
+__all__ = [
+    "LIMIT",
+    "MARKER",
+    "all_checks",
+    "code",
+    "details",
+    "interval",
+    "number",
+    "pairs",
+    "render",
+    "table",
+    "text",
+]

@@ -22,13 +22,14 @@ def sections(facts: Facts) -> list[tuple[str, str]]:
         ("What the models look at", _importance(facts.get("importance"))),
         ("How answers depend on it", _dependence(facts.get("dependence"))),
         ("Decisions that would flip, and why", _flips(facts.get("flips"))),
+        ("Production's newest requests, decided again", _replay(facts)),
         ("Latency and size", _footprint(facts.get("footprint"))),
         ("Data changes since the champion", _changes(facts.get("changes"))),
         ("Checks", all_checks(facts.get("checks"))),
-        ("Data", _pairs(facts.get("rows"))),
+        ("Data", pairs(facts.get("rows"))),
         ("Settings that differ from the champion's", _params(facts.get("params"))),
-        ("How it was built", _pairs(facts.get("build"))),
-        ("Reproduce this", _reproduce(facts)),
+        ("How it was built", pairs(facts.get("build"))),
+        (_last(facts), _reproduce(facts)),
     ]
 
 
@@ -319,6 +320,33 @@ def _flips(found: Sequence[Facts] | None) -> str:
     return table(header, rows) if rows else ""
 
 
+def _replay(facts: Facts) -> str:
+    """How many decisions would flip, which way, for whom."""
+    found = facts.get("replay")
+    if found is None or "why" in found:
+        why = found["why"] if found else facts.get("unplayed")
+        return f"Not known: {text(why, 300)}." if why else ""
+    count, flips = found["requests"], found["to_yes"] + found["to_no"]
+    old, new = found["yes"]
+    words = (
+        f"Of the newest {count:,} requests (until {text(found['until'])}), {flips:,} "
+        f"({flips / count:.1%}) would be decided otherwise: {found['to_yes']:,} from "
+        f"no to yes, {found['to_no']:,} from yes to no. Yes is said to {old:.1%} → "
+        f"{new:.1%}."
+    )
+    rows = [
+        [
+            f"{code(g['column'])} {code(g['value'])}",
+            f"{g['requests']:,}",
+            f"{g['flips']:,}",
+            f"{g['flips'] / g['requests']:.1%}",
+        ]
+        for g in found["groups"]
+    ]
+    header = ["Who is affected most", "Requests", "Flips", "Share"]
+    return f"{words}\n\n{table(header, rows)}" if rows else words
+
+
 def _footprint(found: Mapping[str, Facts] | None) -> str:
     """How long one row takes, and how large the file is."""
     rows = [
@@ -329,9 +357,9 @@ def _footprint(found: Mapping[str, Facts] | None) -> str:
     return table(header, rows) if rows else ""
 
 
-def _pairs(pairs: Mapping[str, object] | None) -> str:
+def pairs(found: Mapping[str, object] | None) -> str:
     """Names and values as a table."""
-    rows = [[text(key), code(value, 200)] for key, value in (pairs or {}).items()]
+    rows = [[text(key), code(value, 200)] for key, value in (found or {}).items()]
     return table(["What", "Value"], rows) if rows else ""
 
 
@@ -348,10 +376,22 @@ def _plain(value: object) -> object:
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
+def _last(facts: Facts) -> str:
+    """Return the title of the last section."""
+    return "Reproduce this" + (", or overrule it" if facts.get("override") else "")
+
+
 def _reproduce(facts: Facts) -> str:
     """One command."""
     if not facts.get("pull_request"):
         return "```sh\nmake repro validate\n```"
     number = int(facts["pull_request"])
+    over = ""
+    if facts.get("override"):
+        over = (
+            "\n\nTo let it pass all the same, with the reason recorded under your "
+            "name:\n\n```sh\ngh workflow run validate.yml -f "
+            f'pull_request={number} -f reason="..."\n```'
+        )
     fetch = f"git fetch origin refs/pull/{number}/head && git checkout FETCH_HEAD"
-    return f"```sh\n{fetch} && make setup repro validate\n```"
+    return f"```sh\n{fetch} && make setup repro validate\n```" + over

@@ -24,6 +24,7 @@ from ops.validate import (
     gates,
     latency,
     performance,
+    replay,
     sandbox,
     slices,
     trial,
@@ -41,6 +42,7 @@ PARTS = (
     fairness,
     behaviour,
     changes,
+    replay,
     explain,
     latency,
 )

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ops import git, github, lock, report, storage
 from ops.ledger import Ledger, LedgerError
 from ops.lock import Lock, Out
-from ops.validate import identity, sandbox
+from ops.validate import identity, requests, sandbox
 from ops.validate.gates import Check, Refused
+from pipeline.contract import Contract
 from serving.verify import VerifyError, sha256_file, verify
 
 Facts = dict[str, Any]
@@ -49,6 +52,8 @@ class Case:
     champion_manifest: identity.Manifest | None = None
     found: Facts = field(default_factory=dict)
     checks: list[Facts] = field(default_factory=list)
+    override: Facts | None = None
+    unplayed: str = ""
 
     @property
     def challenger(self) -> Path:
@@ -63,8 +68,11 @@ class Case:
 
     @property
     def passed(self) -> bool:
-        """Whether every check did; without a check, no."""
-        return bool(self.checks) and all(check["passed"] for check in self.checks)
+        """Whether every check did, or was overruled; without a check, no."""
+        over = set(self.override["checks"]) if self.override else set()
+        return bool(self.checks) and all(
+            check["passed"] or check["name"] in over for check in self.checks
+        )
 
     @property
     def unchanged(self) -> bool:
@@ -96,6 +104,8 @@ def consider(case: Case) -> None:
             same = Check("No model change", True, "same manifest", "", why, True)
             case.checks.append(same.record())
             return
+        if case.champion:
+            case.unplayed = requests.bring(case.folder, _contract())
         sandbox.run("Judge", "ops.validate.judge", case.folder)
         case.found = json.loads((case.folder / "judgement.json").read_bytes())
         case.checks += case.found["checks"]
@@ -125,6 +135,9 @@ def summary(case: Case) -> str:
         return "; ".join(f"{check['name']}: {check['why']}" for check in bad) + "."
     if case.unchanged:
         return "The model is the one that production has: no model change."
+    if case.override:
+        by, names = case.override["by"], ", ".join(case.override["checks"])
+        return f"Refused by {names}, overruled by {by}: {case.override['reason']}."
     head = case.found["headline"]
     if head["champion"] is None:
         return (
@@ -159,6 +172,7 @@ def facts(case: Case, state: str, step: str = "") -> Facts:
         "checks": case.checks,
         "manifest_sha256": case.manifest_sha256,
         "data_sha256": case.data_sha256,
+        "unplayed": case.unplayed,
         "params": params_diff(case.champion_manifest, case.manifest),
         "cautions": [report.text(c, 400) for c in case.found.get("cautions", [])],
     }
@@ -187,6 +201,11 @@ def _bring(case: Case, raw: Out) -> None:
         except VerifyError as error:
             why = f"the champion in storage is not the version in the ledger: {error}"
             raise Unsound(why) from error
+
+
+def _contract() -> Contract:
+    """Return main's contract."""
+    return Contract.parse(yaml.safe_load(Path("contract.yaml").read_bytes()))
 
 
 def _bring_before(case: Case, raw: Out) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from ops import git, github, heartbeat, lock, report
 from ops.ledger import Ledger
-from ops.validate import artifact, gates, identity, proposal, publish, verdict
+from ops.validate import artifact, gates, identity, override, proposal, publish, verdict
 from ops.validate.gates import Refused
 from ops.validate.verdict import ERRORS, Case, Facts
 
@@ -57,11 +57,17 @@ def _judge(found: proposal.Proposal) -> None:
         case = Case(folder, built, read, pointers, Ledger())
         verdict.consider(case)
         uses = _uses(case)
+        params = yaml.safe_load(Path("params.yaml").read_bytes())
+        section = params.get("override")
+        said = override.apply(case, github.event(), found.number, section)
         if case.passed:
             publish.keep(case, build["base_sha"])
         publish.record(case, found, build)
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
         changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
+        if said:
+            facts["cautions"].insert(0, report.text(said, 800))
+        facts["override"] = override.possible(case.checks, section)
         facts["cautions"] += _cautions(changed, build["base_sha"], read, case.ledger)
         facts["uses"] = uses
         if uses > rules.holdout_uses:
@@ -163,5 +169,5 @@ def _settings_changed(proposed: bytes | None) -> list[str]:
     """Return the sections of params.yaml that rule the judge and are not main's."""
     ours = yaml.safe_load(Path("params.yaml").read_bytes())
     theirs = yaml.safe_load(proposed or b"") or {}
-    sections = ("gates", "prepare", "evaluate", "business", "fairness")
+    sections = ("gates", "prepare", "evaluate", "business", "fairness", "override")
     return [f"params.yaml: {s}" for s in sections if ours.get(s) != theirs.get(s)]

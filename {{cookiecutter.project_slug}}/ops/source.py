@@ -18,15 +18,21 @@ def lines(source: str, pattern: str) -> Iterator[str]:
         yield from (line for line in lines if line.strip())
 
 
-def files(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield (name, lines) of a file, or of each matching file in a folder or URL."""
+def files(
+    source: str, pattern: str, newest_first: bool = False
+) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield (name, lines) of a file, or of each matching file in a folder or URL.
+
+    Files are named by day: their names' order is that of time.
+    """
     if "://" in source:
-        yield from _remote(source, pattern)
+        yield from _remote(source, pattern, newest_first)
         return
     place = Path(source)
     if not place.exists():
         raise FeedError(f"{source} does not exist: correct PREDICTION_LOG")
-    for path in [place] if place.is_file() else sorted(place.glob(pattern)):
+    found = [place] if place.is_file() else sorted(place.glob(pattern))
+    for path in reversed(found) if newest_first else found:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             yield path.name, file
 
@@ -46,7 +52,9 @@ def believe(what: str, counts: Counter[str], limits: Mapping[str, Any]) -> None:
             )
 
 
-def _remote(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:
+def _remote(
+    source: str, pattern: str, newest_first: bool
+) -> Iterator[tuple[str, Iterable[str]]]:
     """Do the same for anything that fsspec can open."""
     import fsspec
 
@@ -55,7 +63,7 @@ def _remote(source: str, pattern: str) -> Iterator[tuple[str, Iterable[str]]]:
         found = (
             [path] if system.isfile(path) else sorted(system.glob(f"{path}/{pattern}"))
         )
-        for name in found:
+        for name in reversed(found) if newest_first else found:
             with system.open(name, "rt", encoding="utf-8", errors="replace") as file:
                 yield name.rsplit("/", 1)[-1], file
     except (OSError, ValueError, ImportError) as error:
