@@ -306,6 +306,12 @@ RULES = gates.parse(params(["price"])["gates"])
         (gates.compared(-0.001, -0.011, 0.009, RULES), False),
         (gates.compared(-0.02, -0.03, -0.01, RULES), False),
         (gates.compared(0.0, float("nan"), 1.0, RULES), False),
+        (gates.ceiling(0.98, RULES), True),
+        (gates.ceiling(0.9801, RULES), False),
+        (gates.ceiling(float("nan"), RULES), False),
+        (gates.calibrated(0.1, RULES), True),
+        (gates.calibrated(0.1001, RULES), False),
+        (gates.calibrated(float("nan"), RULES), False),
         (gates.rows(1000, RULES), True),
         (gates.rows(999, RULES), False),
         (gates.export({"rows": 9, "max_difference": 1e-6}, 1e-7, RULES), True),
@@ -457,7 +463,28 @@ def test_a_planted_model_is_refused_for_its_own_reason(
 ) -> None:
     bench.put("challenger", model, **manifest)
     found, failed = bench.judged()
-    assert failed == [check], found["checks"]
+    beside = {"Calibration"}  # a constant or reversed model cannot be calibrated
+    assert [name for name in failed if name not in beside] == [check], found["checks"]
+
+
+def test_a_model_that_ranks_well_but_is_miscalibrated_is_refused(bench: Bench) -> None:
+    bench.put("challenger", linear({"price": 1.0}, bias=1.0), golden=0.81757448)
+    assert bench.judged()[1] == ["Calibration"]
+
+
+def test_a_model_that_is_too_good_is_refused_as_leaking(bench: Bench) -> None:
+    assert bench.judged(roc_auc_max=0.65)[1] == ["Leakage"]
+
+
+def test_rows_learnt_under_another_id_are_seen(bench: Bench) -> None:
+    file = bench.folder / "challenger" / "train.parquet"
+    train = pd.read_parquet(file)
+    newest = bench.frame.tail(5)
+    again = pd.concat([train, newest.assign(order="x" + newest["order"])])
+    again.to_parquet(file)
+    found, failed = bench.judged()
+    assert failed == ["Holdout unseen"]
+    assert next(c.value for c in found["checks"] if not c.passed) == "5 rows"
 
 
 def test_rows_that_the_champion_learnt_from_do_not_count(bench: Bench) -> None:

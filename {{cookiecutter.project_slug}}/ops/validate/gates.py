@@ -35,6 +35,8 @@ class Gates:
     """The section ``gates`` of params.yaml; a missing rule is an error, never open."""
 
     roc_auc_min: float
+    roc_auc_max: float
+    calibration_error_max: float
     margin: float
     confidence: float
     slice_min_rows: int
@@ -77,6 +79,30 @@ def floor(auc: float, gates: Gates) -> Check:
         else "the model ranks too poorly to be worth deploying"
     )
     return Check("ROC AUC", passed, f"{auc:.4f}", f"≥ {gates.roc_auc_min}", why, True)
+
+
+def ceiling(auc: float, gates: Gates) -> Check:
+    """Too good to be true: a column that knows the answer."""
+    passed = bool(auc <= gates.roc_auc_max)
+    why = (
+        "not so good that a column has to know the answer"
+        if passed
+        else "too good to be true: a column probably knows the answer; look at what is "
+        "known before the event"
+    )
+    return Check("Leakage", passed, f"{auc:.4f}", f"≤ {gates.roc_auc_max}", why)
+
+
+def calibrated(error: float, gates: Gates) -> Check:
+    """The probabilities mean what they say."""
+    passed = bool(error <= gates.calibration_error_max)
+    why = (
+        "a predicted probability is near the share observed"
+        if passed
+        else "the probabilities are far from the shares observed"
+    )
+    limit = f"≤ {gates.calibration_error_max:g}"
+    return Check("Calibration", passed, f"{error:.4f}", limit, why)
 
 
 def compared(difference: float, low: float, high: float, gates: Gates) -> Check:

@@ -85,7 +85,7 @@ def judge(
     checks.append(
         Check("Data", True, f"{len(rows):,} rows", "contract.yaml", "as agreed")
     )
-    checks.append(unseen(folder / "challenger", holdout[contract.id], contract.id))
+    checks.append(unseen(folder / "challenger", holdout, contract))
     compared = holdout
     if champion:
         compared = _after(holdout, contract.time, champion.manifest)
@@ -117,10 +117,23 @@ def judge(
     checks.append(enough)
 
 
-def unseen(folder: Path, holdout: "pd.Series[Any]", name: str) -> Check:
-    """Refuse rows of main's holdout in the table that the challenger learnt from."""
-    train = _table(folder / "train.parquet", [name])[name]
-    seen = int(holdout.isin(train).sum())
+def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
+    """Refuse rows of main's holdout in the table that the challenger learnt from.
+
+    A row is known by its id, and under another id by its time and all its values.
+    """
+    train = _table(folder / "train.parquet")
+    lacking = [name for name in holdout.columns if name not in train]
+    if lacking:
+        raise Refused("Holdout unseen", f"train.parquet has no column {lacking[0]}")
+    rest = [name for name in holdout.columns if name != contract.id]
+    same = holdout[contract.id].isin(train[contract.id])
+    typed = train[rest].astype(holdout[rest].dtypes.to_dict(), errors="ignore")
+    hashes = [
+        pd.util.hash_pandas_object(table[rest], index=False)
+        for table in (holdout, typed)
+    ]
+    seen = int((same | hashes[0].isin(hashes[1]).to_numpy()).sum())
     passed = seen == 0
     why = (
         "the challenger has not seen the holdout"

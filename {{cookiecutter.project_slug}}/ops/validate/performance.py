@@ -36,7 +36,10 @@ def _headline(trial: Trial, y: Any) -> None:
     head |= dict.fromkeys(("champion", "difference", "low", "high"))
     head["confidence"] = rules.confidence
     trial.found["headline"] = head
+    error = metrics.calibration_error(y, new.scores)
     trial.checks.append(gates.floor(auc, rules))
+    trial.checks.append(gates.ceiling(auc, rules))
+    trial.checks.append(gates.calibrated(error, rules))
     if trial.champion is None:
         trial.checks.append(gates.alone())
         return
