@@ -57,7 +57,7 @@ def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.Da
     if extra or lacking:
         name, what = (lacking or extra)[0], "is missing" if lacking else "is not known"
         raise ContractError(
-            f'Column "{name}" {what}; correct the data or edit contract.yaml.'
+            f'Column "{_short(name)}" {what}; correct the data or edit contract.yaml.'
         )
     typed = _typed(frame[wanted], contract)
     try:
@@ -104,11 +104,21 @@ def _sentence(failures: pd.DataFrame, rows: int) -> str:
     same = failures[(failures["column"] == name) & (failures["check"] == rule)]
     known = {"not_nullable": "missing", "field_uniqueness": "repeated"}
     what = known.get(str(rule), str(rule))
-    example = "" if what == "missing" else f" (such as {same['failure_case'].iloc[0]})"
+    example = (
+        ""
+        if what == "missing"
+        else f" (such as {_short(same['failure_case'].iloc[0])})"
+    )
     return (
         f'Column "{name}": {len(same):,} of {rows:,} values are {what}{example}; '
         "correct the data or edit contract.yaml."
     )
+
+
+def _short(value: object, most: int = 60) -> str:
+    """Return what a person wrote in one line, cut."""
+    line = " ".join(str(value).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def split(

@@ -1,0 +1,103 @@
+"""Data that nobody expects: the judge says one sentence, and never passes it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ops.validate import sandbox
+from tests.judged import CONTRACT, params, rows
+from tests.test_validate import Bench, linear
+
+pytestmark = [pytest.mark.machinery, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parent.parent
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def newest(frame: pd.DataFrame, **columns: object) -> pd.DataFrame:
+    """Return the rows with other values in the holdout."""
+    later = frame["placed"] > frame["placed"].max() - pd.Timedelta(days=14)
+    found = frame.copy()
+    for name, value in columns.items():
+        found.loc[later, name] = value
+    return found
+
+
+BAD: dict[str, tuple[Change, str]] = {
+    "a column is missing": (lambda f: f.drop(columns="price"), 'Column "price"'),
+    "a column too many": (lambda f: f.assign(cost=1), 'Column "cost"'),
+    "a column with a weird name": (
+        lambda f: f.assign(**{"| `x`\n<b>": 1}),
+        "is not known",
+    ),
+    "a column that is all missing": (
+        lambda f: f.assign(price=np.float32("nan")),
+        'Column "price": 6,000 of 6,000 values are missing',
+    ),
+    "text where numbers belong": (
+        lambda f: f.assign(price="dear"),
+        'Column "price": 6,000 of 6,000 values are no numbers',
+    ),
+    "numbers out of their range": (lambda f: f.assign(price=99.0), "outside -10 to 10"),
+    "one class in the holdout": (lambda f: newest(f, returned=0), "not both values"),
+    "one row": (lambda f: f.head(1), "not both values"),
+    "no row": (lambda f: f.head(0), "0 rows"),
+    "no times": (lambda f: f.assign(placed="soon"), 'Column "placed"'),
+    "repeated ids": (lambda f: f.assign(order="o"), 'Column "order"'),
+    "ten thousand categories": (
+        lambda f: f.assign(shop=[f"s{n}" for n in range(len(f))]),
+        'Column "shop"',
+    ),
+    "a string of 100,000 letters": (
+        lambda f: f.assign(shop="x" * 100_000),
+        'Column "shop"',
+    ),
+    "a target of three values": (lambda f: f.assign(returned=2), 'Column "returned"'),
+}
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Give a bench whose judge runs as its child, from a project of its own."""
+    home = tmp_path / "main"
+    home.mkdir()
+    for name in ("ops", "pipeline", "serving"):
+        (home / name).symlink_to(ROOT / name)
+    (home / "contract.yaml").write_text(yaml.safe_dump(CONTRACT))
+    (home / "params.yaml").write_text(yaml.safe_dump(params(["price"])))
+    monkeypatch.chdir(home)
+    found = Bench(tmp_path)
+    found.put("champion", linear({"price": 1.0}))
+    return found
+
+
+def judged(bench: Bench) -> list[dict[str, object]]:
+    """Return the checks that failed, as the child wrote them."""
+    sandbox.run("Judge", "ops.validate.judge", bench.folder)
+    found = json.loads((bench.folder / "judgement.json").read_bytes())["checks"]
+    return [check for check in found if not check["passed"]]
+
+
+def test_good_data_passes(bench: Bench) -> None:
+    assert judged(bench) == []
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_data_is_one_sentence_and_never_passes(name: str, bench: Bench) -> None:
+    change, words = BAD[name]
+    change(rows()).to_parquet(bench.folder / "raw.parquet")
+    (check,) = judged(bench)
+    why = str(check["why"])
+    assert check["name"] == "Data" and words in why, why
+    assert len(why) < 400 and "\n" not in why and "Traceback" not in why
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"no table at all" * 100])
+def test_a_file_that_is_no_table_is_one_sentence(data: bytes, bench: Bench) -> None:
+    (bench.folder / "raw.parquet").write_bytes(data)
+    (check,) = judged(bench)
+    assert "not a table that can be read" in str(check["why"])
