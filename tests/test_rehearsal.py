@@ -70,12 +70,21 @@ def alive(marker: Path) -> list[str]:
     return found
 
 
+def heeds_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     """Stopped in the middle of a workflow, everything that was started ends."""
     folder = tmp_path / "demo"
     with subprocess.Popen(
-        command(folder), cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
+        command(folder),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heeds_ctrl_c,
     ) as play:
         assert play.stdout
         for line in play.stdout:
