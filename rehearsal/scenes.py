@@ -203,6 +203,10 @@ def retrained(world: World, number: int) -> str:
         expect(
             world.status(number) == "success", "the retrained model was not accepted"
         )
+        lines = world.report(number).splitlines()
+        promise = [line for line in lines if line.startswith("The monitor expected")]
+        expect(len(promise) == 1, "the report does not say what came of the promise")
+        step.note(expectation=promise[0])
     with world.play.step("retrained deploy", "Merged and deployed") as step:
         step.show("pull", number=number)
         before = str(world.release()["version"])

@@ -154,6 +154,7 @@ def test_the_arrow_back_is_a_pull_request(story: tuple[Path, Facts]) -> None:
     assert facts["traffic"]["decision"] != "retrain"
     assert facts["drift"]["decision"] == "retrain"
     assert facts["drift"]["opened_by"].endswith("[bot]")
+    assert "confirmed" in facts["retrained"]["expectation"]
     assert facts["rollback"]["action"] == "rollback"
     assert facts["rollback"]["info"] == facts["rollback"]["ledger"]
     assert facts["revert"]["deploy"] == "success"

@@ -96,6 +96,13 @@ def test_the_verdict_comes_first_and_the_manifest_stands_in_full() -> None:
     assert sorted(order, key=body.index) == order
 
 
+def test_what_the_monitor_expected_stands_below_the_headline() -> None:
+    words = "The monitor expected more: **confirmed**."
+    body = report.render(facts(expectation=words))
+    assert f"\n\n{words}\n\n| " in body
+    assert "monitor" not in report.render(facts(expectation=""))
+
+
 @pytest.mark.parametrize("state", ["ready", "decide", "blocked"])
 def test_words_stand_beside_every_icon(state: str) -> None:
     checks = [CHECK, {**CHECK, "passed": state != "blocked"}]

@@ -23,11 +23,12 @@ def render(facts: Facts) -> str:
     """Return the report, without its marker, under GitHub's limit.
 
     ``facts`` holds: state (of VERDICTS), verdict (sentences), next
-    (Markdown, what to do), headline, checks, cautions, metrics, calibration, rows,
-    params, build, manifest_sha256, data_sha256, head_sha, rules_sha, run_url; all
-    but state and verdict may be absent.
+    (Markdown, what to do), headline, expectation (Markdown), checks, cautions,
+    metrics, calibration, rows, params, build, manifest_sha256, data_sha256, head_sha,
+    rules_sha, run_url; all but state and verdict may be absent.
     """
-    head = [_verdict(facts), _headline(facts), _checks(facts), _alert(facts)]
+    head = [_verdict(facts), _headline(facts), str(facts.get("expectation") or "")]
+    head += [_checks(facts), _alert(facts)]
     foot = _footer(facts)
     parts = [part for part in head if part]
     room = LIMIT - len(foot) - sum(len(part) + 2 for part in parts)

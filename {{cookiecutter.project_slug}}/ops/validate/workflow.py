@@ -9,7 +9,16 @@ import yaml
 
 from ops import git, github, heartbeat, lock, report
 from ops.ledger import Ledger
-from ops.validate import artifact, gates, identity, override, proposal, publish, verdict
+from ops.validate import (
+    artifact,
+    expectation,
+    gates,
+    identity,
+    override,
+    proposal,
+    publish,
+    verdict,
+)
 from ops.validate.gates import Refused
 from ops.validate.verdict import ERRORS, Case, Facts
 
@@ -70,6 +79,8 @@ def _judge(found: proposal.Proposal) -> None:
         facts["override"] = override.possible(case.checks, section)
         facts["cautions"] += _cautions(changed, build["base_sha"], read, case.ledger)
         facts["uses"] = uses
+        base, head = build["base_sha"], facts.get("headline")
+        facts["expectation"] = expectation.told(found, base, case.ledger, head)
         if uses > rules.holdout_uses:
             facts["cautions"].append(
                 f"**This holdout has decided on {uses} models**, more than the "
