@@ -239,6 +239,15 @@ def key(release: Release | None) -> tuple[str, ...] | None:
     return tuple(str(release[name]) for name in names) if release else None
 
 
+def _pairs(item: Release, answer: Release) -> list[tuple[float, float]]:
+    """Return (given, expected) of all numbers of a golden row's answer."""
+    (name,) = item.keys() - {"row"}
+    expected, given = item[name], answer[name]
+    if not isinstance(expected, dict):
+        return [(given, expected)]
+    return [(given[key], expected[key]) for key in expected]
+
+
 class Child:
     """One server process, first on a private port, then on the public one."""
 
@@ -286,12 +295,14 @@ class Child:
         golden = json.loads((folder / "model/manifest.json").read_bytes())["golden"]
         body = json.dumps({"rows": [item["row"] for item in golden]}).encode()
         answers = self._get(found[0] + "/predict", body)["predictions"]
+        scale = max(abs(item.get("value", 1.0)) for item in golden) or 1.0
         for at, (item, answer) in enumerate(zip(golden, answers, strict=True)):
-            given, expected = answer["probability"], item["probability"]
-            if not abs(given - expected) <= TOLERANCE:
-                raise RefusedError(
-                    f"golden row {at} is answered {given:.6g}, expected {expected:.6g}."
-                )
+            for given, expected in _pairs(item, answer):
+                if not abs(given - expected) <= TOLERANCE * scale:
+                    raise RefusedError(
+                        f"golden row {at} is answered {given:.6g}, "
+                        f"expected {expected:.6g}."
+                    )
 
     def accept(self) -> None:
         """Move the server to the public port and wait until it is there."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.task import TASKS
+
 NUMBER = (int, float)
-TASKS = ("binary",)  # what training, serving and the judge can do
 WANTED: dict[str, dict[str, tuple[Any, str]]] = {
     "prepare": {
         "holdout_days": (NUMBER, "a number of days"),
@@ -71,6 +72,7 @@ class Contract:
     target: str
     sensitive: tuple[str, ...]
     columns: dict[str, Column]
+    classes: tuple[str, ...] = ()  # of the target, in the order of a model's answers
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Contract:
@@ -86,6 +88,7 @@ class Contract:
                 k: str(document[k]) for k in ("name", "task", "id", "time", "target")
             }
             sensitive = tuple(document.get("sensitive") or ())
+            classes = tuple(map(str, document.get("classes") or ()))
         except (KeyError, TypeError, AttributeError) as error:
             raise ContractError(
                 f"contract.yaml has a missing or misspelt entry: {error}."
@@ -94,7 +97,8 @@ class Contract:
             raise ContractError(
                 f'contract.yaml: task is "{words["task"]}"; type {" or ".join(TASKS)}.'
             )
-        return cls(**words, sensitive=sensitive, columns=columns)
+        _agree(words["task"], classes)
+        return cls(**words, sensitive=sensitive, columns=columns, classes=classes)
 
     def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
         """Return those of `columns` that are of `kind` ("number" or "category")."""
@@ -107,12 +111,34 @@ class Contract:
         return [name for name in columns if self.columns[name].type == kind]
 
 
-def settings(params: Any, section: str) -> dict[str, Any]:
+def _agree(task: str, classes: Sequence[str]) -> None:
+    """Refuse classes that the task has no use for, or not enough of them."""
+    if "classes" not in TASKS[task].needs:
+        if classes:
+            raise ContractError(
+                f'contract.yaml: classes are for the task multiclass, not "{task}"; '
+                "remove the line."
+            )
+    elif len(set(classes)) < max(2, len(classes)):
+        raise ContractError(
+            "contract.yaml: the task multiclass needs classes, a list of two or more "
+            "names, each once."
+        )
+
+
+def settings(params: Any, section: str, task: str = "binary") -> dict[str, Any]:
     """Return a stage's section of the parsed params.yaml, or raise ContractError."""
     found = params.get(section) if isinstance(params, Mapping) else None
     if not isinstance(found, Mapping):
         raise ContractError(f'params.yaml has no section "{section}"; add it.')
     for name, (kind, wanted) in WANTED[section].items():
+        if name == "threshold" and name not in TASKS[task].needs:
+            if name in found:
+                raise ContractError(
+                    f"params.yaml: train.threshold is for the task binary, not {task}; "
+                    "remove the line."
+                )
+            continue
         value: Any = found.get(name)
         low, high = SPANS.get(name, (0, 0))
         right = isinstance(value, kind) and not isinstance(value, bool)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contract import Column, Contract, ContractError, settings
+from pipeline.task import TASKS
 
 if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where used
     import pandas as pd
@@ -22,6 +23,7 @@ __all__ = [
     "schema",
     "settings",
     "split",
+    "truth",
 ]
 
 
@@ -38,7 +40,8 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
             rule = pa.Check.in_range(column.min, column.max, error=span)
         columns[name] = pa.Column(checks=rule, nullable=column.missing)
     if target:
-        rule = pa.Check.isin([0, 1], error="neither 0 nor 1")
+        task, classes = TASKS[contract.task], contract.classes
+        rule = pa.Check(lambda values: task.allowed(values, classes), error=task.wrong)
         columns[contract.target] = pa.Column(checks=rule)
     return pa.DataFrameSchema(columns, strict=True)
 
@@ -81,6 +84,8 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             new = values.where(values.notna() & (values != ""), None)
         elif name == contract.id:
             new = values
+        elif name == contract.target:
+            new = TASKS[contract.task].typed(values)
         else:
             new = pd.to_numeric(values, errors="coerce").astype("float32")
         broken = int((new.isna() & values.notna() & (values != "")).sum())
@@ -137,12 +142,19 @@ def split(
     holdout = table[table[contract.time] > border]
     train = table[(table[contract.time] <= border) & (table[contract.time] > oldest)]
     for part, name in ((train, "train"), (holdout, "holdout")):
-        if part[contract.target].nunique() < 2:
+        target = part[contract.target]
+        if lack := TASKS[contract.task].lacking(target, contract.classes):
             raise ContractError(
-                f"The {name} window has {len(part):,} rows and not both values of "
+                f"The {name} window has {len(part):,} rows and {lack} of "
                 f'"{contract.target}"; add data or change prepare.{name}_days.'
             )
     return train.reset_index(drop=True), holdout.reset_index(drop=True)
+
+
+def truth(frame: pd.DataFrame, contract: Contract) -> np.ndarray:
+    """Return the target of checked rows as the measures take it, [n]."""
+    values = frame[contract.target]
+    return TASKS[contract.task].truth(values, contract.classes)
 
 
 def inputs(

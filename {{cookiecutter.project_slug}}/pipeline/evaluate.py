@@ -15,24 +15,45 @@ import yaml
 
 from pipeline import metrics
 from pipeline.contract import Contract, ContractError, sentence, settings
-from pipeline.data import inputs
+from pipeline.data import inputs, truth
 from pipeline.model import score
+from pipeline.task import TASKS
 
 
-def measure(y: Any, p: Any, threshold: float, bins: int) -> dict[str, Any]:
-    """Return every measure of one model on one holdout."""
+def measure(task: str, y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
+    """Return every measure of one model (its manifest is `version`) on one holdout."""
+    found = {m.key: m.value(y, p) for m in metrics.MEASURES[task]}
+    return {"rows": len(y), **found, **DETAILS[task](y, p, version, bins)}
+
+
+def _binary(y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
+    """Return what is decided, and what is said and seen."""
     return {
-        "rows": len(y),
         "positive_rate": float(y.mean()),
-        "roc_auc": metrics.roc_auc(y, p),
-        "average_precision": metrics.average_precision(y, p),
-        "log_loss": metrics.log_loss(y, p),
-        "brier": metrics.brier(y, p),
         "calibration_error": metrics.calibration_error(y, p, bins),
-        "threshold": threshold,
-        **metrics.confusion(y, p, threshold),
+        "threshold": version["threshold"],
+        **metrics.confusion(y, p, version["threshold"]),
         "calibration": metrics.calibration(y, p, bins),
     }
+
+
+def _multiclass(y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
+    """Return the matrix, a row per true class, and what is said and seen of the top."""
+    top = metrics.multiclass.top(y, p)
+    return {
+        "classes": version["classes"],
+        "calibration_error": metrics.calibration_error(*top, bins),
+        "confusion_matrix": metrics.confusion_matrix(y, p, len(version["classes"])),
+        "calibration": metrics.calibration(*top, bins),
+    }
+
+
+def _regression(y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
+    """Return what is left over, by the answer."""
+    return {"mean": float(y.mean()), "residuals": metrics.residuals(y, p, bins)}
+
+
+DETAILS = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}
 
 
 def evaluate(model: Path, manifest: Path, holdout: Path, out: Path) -> None:
@@ -41,10 +62,12 @@ def evaluate(model: Path, manifest: Path, holdout: Path, out: Path) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
     bins = settings(params, "evaluate")["bins"]
     version, rows = json.loads(manifest.read_text()), pd.read_parquet(holdout)
-    p = score(model.read_bytes(), inputs(rows, contract, version["columns"]))
-    found = measure(rows[contract.target], p, version["threshold"], bins)
+    arrays, task = inputs(rows, contract, version["columns"]), contract.task
+    p = score(model.read_bytes(), arrays, TASKS[task].output)
+    found = measure(task, truth(rows, contract), p, version, bins)
     out.write_text(json.dumps(found, sort_keys=True, indent=2) + "\n")
-    print(f"{out}: ROC AUC {found['roc_auc']:.4f} on {found['rows']:,} rows")
+    head = metrics.MEASURES[task][0]
+    print(f"{out}: {head.label} {found[head.key]:.4f} on {found['rows']:,} rows")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract import Contract
+from pipeline.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +57,9 @@ def manifest(
         "name": contract.name,
         "task": contract.task,
         "model": {"file": name, "sha256": sha256(exported), "bytes": len(exported)},
-        "threshold": params["threshold"],
         "columns": list(params["columns"]),
         "params": dict(params),
     }
-    return text({**version, **entries})
+    beside = {"threshold": params.get("threshold"), "classes": list(contract.classes)}
+    needed = {name: beside[name] for name in TASKS[contract.task].needs}
+    return text({**version, **needed, **entries})

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contract import Contract, ContractError
-from pipeline.data import inputs
+from pipeline.data import inputs, truth
+from pipeline.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,23 +17,33 @@ if TYPE_CHECKING:
 
 OPSET = {"": 18, "ai.onnx.ml": 3}  # fixed, so that the same model has the same bytes
 Inputs = dict[str, np.ndarray]
+CONVERTED = {  # which output of the converter is the answer, and which column of it
+    "binary": ("probabilities", 1),
+    "multiclass": ("probabilities", None),
+    "regression": ("variable", 0),
+}
 
 
 def build(contract: Contract, params: Mapping[str, Any]) -> Pipeline:
     """Return the unfitted pipeline that the train section of params.yaml names."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
+    from sklearn import ensemble, linear_model
     from sklearn.pipeline import Pipeline
 
     from pipeline import features
 
+    classifies = TASKS[contract.task].kind == "classifier"
+    boosting: Any = ensemble.HistGradientBoostingRegressor
+    linear: tuple[str, Any] = "ridge", linear_model.Ridge
+    if classifies:
+        boosting = ensemble.HistGradientBoostingClassifier
+        linear = "logistic_regression", linear_model.LogisticRegression
     known: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "hist_gradient_boosting": (
             features.for_trees,
-            HistGradientBoostingClassifier,
+            boosting,
             {"early_stopping": False},
         ),
-        "logistic_regression": (features.for_linear, LogisticRegression, {}),
+        linear[0]: (features.for_linear, linear[1], {}),
     }
     name = params["estimator"]
     if name not in known:
@@ -53,7 +64,7 @@ def fit(frame: pd.DataFrame, contract: Contract, params: Mapping[str, Any]) -> P
     pipeline = build(contract, params)
     X = table(inputs(frame, contract, params["columns"]))
     try:
-        return pipeline.fit(X, frame[contract.target].to_numpy())
+        return pipeline.fit(X, truth(frame, contract))
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise ContractError(
@@ -69,9 +80,10 @@ def table(arrays: Inputs) -> pd.DataFrame:
 
 
 def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
-    """Return the ONNX model: an [n, 1] input per column, one output "probability" [n].
+    """Return the ONNX model: an [n, 1] input per column, one output, named by the task.
 
-    The class labels are dropped and P(target = 1) is sliced out of the two columns.
+    That is "probability" [n], "probabilities" [n, k] in the contract's order, or
+    "value" [n]; what else the converter puts out is dropped.
     """
     from onnx import TensorProto, checker, helper
     from skl2onnx import convert_sklearn
@@ -80,20 +92,27 @@ def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
 
     words = set(contract.kind("category", columns))
     types = {True: StringTensorType([None, 1]), False: FloatTensorType([None, 1])}
+    task = TASKS[contract.task]
+    source, place = CONVERTED[task.name]
     converted = convert_sklearn(
         pipeline,
         name=contract.name,
         initial_types=[(name, types[name in words]) for name in columns],
-        options={id(pipeline): {"zipmap": False}},
+        options={id(pipeline): {"zipmap": False}} if place != 0 else None,
         target_opset=OPSET,
     )
-    model = select_model_inputs_outputs(converted, outputs=["probabilities"])
-    graph = model.graph
-    graph.initializer.append(helper.make_tensor("one", TensorProto.INT64, [], [1]))
-    pick = helper.make_node("Gather", ["probabilities", "one"], ["probability"], axis=1)
-    graph.node.append(pick)
+    model = select_model_inputs_outputs(converted, outputs=[source])
+    graph, shape = model.graph, [None, len(contract.classes)]
+    if place is not None:
+        shape = [None]
+        at = helper.make_tensor("one", TensorProto.INT64, [], [1])
+        if place == 0:
+            at = helper.make_tensor("zero", TensorProto.INT64, [], [0])
+        graph.initializer.append(at)
+        pick = helper.make_node("Gather", [source, at.name], [task.output], axis=1)
+        graph.node.append(pick)
     del graph.output[:]
-    output = helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None])
+    output = helper.make_tensor_value_info(task.output, TensorProto.FLOAT, shape)
     graph.output.append(output)
     opsets = sorted(model.opset_import, key=lambda opset: opset.domain)
     del model.opset_import[:]  # the converter lists them in the order of a set
@@ -102,12 +121,12 @@ def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def score(model: bytes, arrays: Inputs) -> np.ndarray:
-    """Return P(target = 1), float32 [n], as the exported model answers; one thread."""
+def score(model: bytes, arrays: Inputs, output: str = "probability") -> np.ndarray:
+    """Return what a file's output says, float32 [n] or [n, k]; on one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
     feed = {entry.name: arrays[entry.name] for entry in session.get_inputs()}
-    return np.asarray(session.run(["probability"], feed)[0], dtype=np.float32)
+    return np.asarray(session.run([output], feed)[0], dtype=np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.contract import Contract, ContractError
 from pipeline.data import inputs
 from pipeline.model import Inputs, score, table
+from pipeline.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,13 +36,19 @@ def awkward(arrays: Inputs, unknown: str = UNKNOWN) -> Inputs:
     return changed
 
 
-def parity(pipeline: Pipeline, model: bytes, arrays: Inputs) -> dict[str, Any]:
-    """Compare the exported model with the fitted one, on plain and awkward rows."""
-    difference, rows = 0.0, 0
+def parity(
+    pipeline: Pipeline, model: bytes, arrays: Inputs, name: str = "binary"
+) -> dict[str, Any]:
+    """Compare the exported model with the fitted one, on plain and awkward rows.
+
+    Probabilities differ as they are, values in parts of the largest one.
+    """
+    difference, rows, task = 0.0, 0, TASKS[name]
     for rows_in in (arrays, awkward(arrays)):
-        expected = pipeline.predict_proba(table(rows_in))[:, 1]
-        answered = score(model, rows_in)
-        difference = max(difference, float(np.abs(expected - answered).max()))
+        expected = task.fitted(pipeline, table(rows_in))
+        answered = score(model, rows_in, task.output)
+        gap = float(np.abs(expected - answered).max()) / task.scale(expected)
+        difference = float(np.maximum(difference, gap))  # NaN stays NaN
         rows += len(answered)
     return {"rows": rows, "max_difference": difference}
 
@@ -63,11 +70,13 @@ def golden(
     columns: Sequence[str],
     rows: int = 18,
 ) -> list[dict[str, Any]]:
-    """Return rows with the model's answers: `rows` spread over its probabilities.
+    """Return rows with the model's answers: `rows` spread over those.
 
     Two more: one with every column blank that may be, one with an unknown category.
     """
-    order = np.argsort(score(model, inputs(frame, contract, columns)), kind="stable")
+    task = TASKS[contract.task]
+    answers = score(model, inputs(frame, contract, columns), task.output)
+    order = np.argsort(task.order(answers), kind="stable")
     spread = np.linspace(0, len(order) - 1, rows).round().astype(int)
     chosen = frame.iloc[order[spread]][list(contract.columns)].astype(object)
     blank = chosen.iloc[[rows // 3]].copy()
@@ -79,10 +88,11 @@ def golden(
         for part in (chosen, blank, strange)
         for row in part.to_dict("records")
     ]
-    answers = score(model, _fed(records, contract, columns))
+    answers = score(model, _fed(records, contract, columns), task.output)
+    told = task.plain(answers, contract.classes)
     return [
-        {"row": row, "probability": float(answer)}
-        for row, answer in zip(records, answers, strict=True)
+        {"row": row, task.output: answer}
+        for row, answer in zip(records, told, strict=True)
     ]
 
 

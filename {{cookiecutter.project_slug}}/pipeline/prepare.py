@@ -14,6 +14,7 @@ import yaml
 
 from pipeline.contract import Contract, ContractError, sentence, settings
 from pipeline.data import check, split
+from pipeline.task import TASKS
 
 
 def prepare(source: Path, train: Path, holdout: Path) -> None:
@@ -29,8 +30,8 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
         part.to_parquet(path, index=False, compression="zstd")
         span = f"{part[contract.time].min():%Y-%m-%d} to "
         span += f"{part[contract.time].max():%Y-%m-%d}"
-        late = f"{part[contract.target].mean():.1%} {contract.target}"
-        print(f"{path}: {len(part):,} rows, {span}, {late}")
+        about = TASKS[contract.task].about(part[contract.target])
+        print(f"{path}: {len(part):,} rows, {span}, {about}")
 
 
 def main() -> None:

@@ -12,21 +12,25 @@ import pandas as pd
 import yaml
 from threadpoolctl import threadpool_limits
 
-from pipeline import contract, data, features, manifest, model, parity
+from pipeline import contract, data, features, manifest, model, parity, task
 
-MODULES = [contract, data, features, manifest, model, parity, sys.modules[__name__]]
+MODULES = [contract, data, features, manifest, model, parity, task]
+MODULES.append(sys.modules[__name__])
 
 
 def train(source: Path, onnx: Path, out: Path) -> None:
     """Write the exported model and its manifest; same inputs, same bytes."""
     agreed = Path("contract.yaml").read_bytes()
     terms = contract.Contract.parse(yaml.safe_load(agreed))
-    params = contract.settings(yaml.safe_load(Path("params.yaml").read_text()), "train")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = contract.settings(params, "train", terms.task)
     rows, columns = pd.read_parquet(source), params["columns"]
     fitted = model.fit(rows, terms, params)
     exported = model.export(fitted, terms, columns)
     some = rows.iloc[:: max(1, len(rows) // 10_000)]
-    proof = parity.parity(fitted, exported, data.inputs(some, terms, columns))
+    proof = parity.parity(
+        fitted, exported, data.inputs(some, terms, columns), terms.task
+    )
     parity.demand(proof, params["parity"])
     requirements = Path("requirements/pipeline.txt").read_bytes()
     code = {Path(str(m.__file__)).name: Path(str(m.__file__)) for m in MODULES}

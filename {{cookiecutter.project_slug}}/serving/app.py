@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from serving.answers import Answer
 from serving.log import PredictionLog
 from serving.model import Model
 from serving.rows import RowError
@@ -50,14 +51,6 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /predict."""
 
     rows: list[dict[str, Value]]
-
-
-class Prediction(msgspec.Struct):
-    """The answer to one row."""
-
-    id: str | int
-    probability: float
-    decision: bool
 
 
 class App:
@@ -126,7 +119,9 @@ class App:
             "manifest_sha256": model and model.manifest_sha256,
             "name": model and model.name,
             "version": self.version,
+            "task": model and model.task,
             "threshold": model and model.threshold,
+            "classes": model and model.classes,
             "ready": model is not None and not self.draining,
             "log": self.log and self.log.state(),
         }
@@ -148,13 +143,11 @@ class App:
             )
         try:
             beside = [_beside(at, row) for at, row in enumerate(rows)]
-            probabilities = self.model.predict(rows).tolist()
+            told = self.model.answers(rows)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
-        threshold = self.model.threshold
         answers = [
-            Prediction(key, probability, probability >= threshold)
-            for (key, _), probability in zip(beside, probabilities, strict=True)
+            {"id": key, **answer} for (key, _), answer in zip(beside, told, strict=True)
         ]
         if self.log is not None:
             self._record(self.log, rows, [time for _, time in beside], answers)
@@ -195,7 +188,7 @@ class App:
         log: PredictionLog,
         rows: list[dict[str, Value]],
         times: list[datetime | None],
-        answers: list[Prediction],
+        answers: list[Answer],
     ) -> None:
         """Queue one line per answered row, under the day of its event."""
         model = self.model
@@ -204,13 +197,13 @@ class App:
         hidden = {"id", "time", *model.contract.get("sensitive", [])}
         days: dict[str, list[bytes]] = {}
         for row, time, answer in zip(rows, times, answers, strict=True):
+            told = {name: answer[name] for name in answer if name != "id"}
             line = {
-                "id": str(answer.id),
+                "id": str(answer["id"]),
                 "time": time and time.isoformat(),
                 "manifest_sha256": model.manifest_sha256,
                 "version": self.version,
-                "probability": answer.probability,
-                "decision": answer.decision,
+                **told,
                 "logged_at": now.isoformat(),
                 "row": {key: row[key] for key in row if key not in hidden},
             }

@@ -1,4 +1,4 @@
-"""The exported model: verified bytes in, probabilities out; onnxruntime and numpy."""
+"""The exported model: verified bytes in, answers out; onnxruntime and numpy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,16 +8,18 @@ import numpy as np
 import onnxruntime
 
 from serving import rows as strict
+from serving.answers import TASKS, Answer
 from serving.verify import (
     MANIFEST,
+    OUTPUTS,
     VerifyError,
     contract_path,
+    distance,
     read_verified,
     sha256_file,
     verify,
 )
 
-OUTPUT = "probability"  # float32, one per row: P(target = 1)
 TOLERANCE = 1e-5  # float32 noise between CPU types; a golden row may move this much
 
 
@@ -43,7 +45,10 @@ class Model:
         self.manifest = verify(folder, expected_sha256)
         self.manifest_sha256 = sha256_file(folder / MANIFEST)
         self.name: str = self.manifest["name"]
-        self.threshold: float = self.manifest["threshold"]
+        self.task: str = self.manifest.get("task", "binary")
+        self.output = OUTPUTS[self.task]  # float32, one per row, or one per class
+        self.threshold: float | None = self.manifest.get("threshold")
+        self.classes: list[str] | None = self.manifest.get("classes")
         self.inputs: list[str] = self.manifest["columns"]
         read = self.manifest["contract"]["sha256"]
         text = read_verified(contract_path(folder), read)
@@ -58,29 +63,40 @@ class Model:
         self._check_inputs()
 
     def predict(self, rows: strict.Rows) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return P(target = 1) per row, float32; RowError when a row is refused."""
+        """Return the model's output, float32 [n] or [n, k] of k classes.
+
+        Raises RowError when a row is refused.
+        """
         feeds = strict.feeds(rows, self.columns, self.inputs)
         try:
-            (answer,) = self._session.run([OUTPUT], feeds)
+            (found,) = self._session.run([self.output], feeds)
         except Exception as error:
             raise ModelError(f"the model failed: {str(error)[:200]}.") from None
-        answer = np.asarray(answer).reshape(-1)
-        if answer.shape != (len(rows),) or answer.dtype != np.float32:
-            raise ModelError("the model did not answer one float32 per row.")
-        if not ((answer >= 0) & (answer <= 1)).all():
-            at = int(np.flatnonzero(~((answer >= 0) & (answer <= 1)))[0])
-            raise strict.RowError(f"row {at}: the model has no probability for it.")
+        answer: np.ndarray[Any, np.dtype[np.float32]] = np.asarray(found)
+        shape: tuple[int, ...] = (len(rows), len(self.classes or ()))
+        if self.classes is None:
+            answer, shape = answer.reshape(-1), shape[:1]
+        if answer.shape != shape or answer.dtype != np.float32:
+            what = "one float32" if self.classes is None else f"{shape[1]} float32"
+            raise ModelError(f"the model did not answer {what} per row.")
+        possible = TASKS[self.task].possible(answer)
+        if not possible.all():
+            at, what = int(np.flatnonzero(~possible)[0]), TASKS[self.task].lacking
+            raise strict.RowError(f"row {at}: the model has no {what} for it.")
         return answer
+
+    def answers(self, rows: strict.Rows) -> list[Answer]:
+        """Return what is said of each row; RowError when a row is refused."""
+        return TASKS[self.task].tell(self.predict(rows), self.manifest)
 
     def check_golden(self, tolerance: float = TOLERANCE) -> float:
         """Return the largest difference to the golden rows; ModelError beyond it."""
         golden = self.manifest["golden"]
-        expected = np.array([item["probability"] for item in golden])
         try:
-            given = self.predict([item["row"] for item in golden])
+            given = self.answers([item["row"] for item in golden])
         except strict.RowError as error:
             raise ModelError(f"the golden rows are not answered: {error}") from None
-        worst = float(np.abs(given - expected).max())
+        worst = distance(golden, given)
         if not worst <= tolerance:
             raise ModelError(
                 f"the golden rows are answered wrongly: off by {worst:.3g}, "
@@ -99,8 +115,8 @@ class Model:
             wanted[name] = "tensor(float)" if number else "tensor(string)"
         if kinds != wanted:
             raise ModelError(f"the model's inputs are {kinds}, expected {wanted}.")
-        if OUTPUT not in [item.name for item in self._session.get_outputs()]:
-            raise ModelError(f"the model has no output '{OUTPUT}'.")
+        if self.output not in [item.name for item in self._session.get_outputs()]:
+            raise ModelError(f"the model has no output '{self.output}'.")
 
 
 def _parse(text: bytes) -> dict[str, Any]:

@@ -16,6 +16,11 @@ from typing import Any
 MANIFEST = "manifest.json"
 CONTRACT = "contract.yaml"
 MAX_MANIFEST_BYTES = 4_000_000  # a manifest is text and some golden rows
+OUTPUTS = {  # by task, an answer's name: in ONNX, golden rows, /predict, the log
+    "binary": "probability",
+    "multiclass": "probabilities",
+    "regression": "value",
+}
 HASHES = ("model", "contract", "code", "requirements")  # sections with a sha256
 
 
@@ -107,6 +112,29 @@ def verify(folder: Path | str, expected_sha256: str | None = None) -> dict[str, 
     return manifest
 
 
+def distance(golden: list[Any], answers: list[Any]) -> float:
+    """Return how far answers are from the golden rows at most; NaN stays NaN.
+
+    Probabilities differ as they are, values in parts of the largest golden one. Raises
+    KeyError, TypeError or ValueError when an answer cannot be compared.
+    """
+    pairs: list[tuple[float, float]] = []
+    scale = 1.0
+    for item, answer in zip(golden, answers, strict=True):
+        (name,) = item.keys() - {"row"}
+        wanted, given = item[name], answer[name]
+        if isinstance(wanted, dict):
+            if wanted.keys() != given.keys():
+                raise ValueError("the answer has other classes")
+            pairs += [(float(given[key]), float(wanted[key])) for key in wanted]
+        else:
+            pairs.append((float(given), float(wanted)))
+    if "value" in golden[0]:
+        scale = max(abs(wanted) for _, wanted in pairs) or 1.0
+    gaps = [abs(given - wanted) for given, wanted in pairs]
+    return math.nan if any(map(math.isnan, gaps)) else max(gaps) / scale
+
+
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number that JSON allows")
 
@@ -130,6 +158,15 @@ def _is_share(value: Any) -> bool:
     return number and math.isfinite(value) and 0 <= value <= 1
 
 
+def _is_answer(value: Any, task: str, classes: Any) -> bool:
+    """Tell whether a value is what a model of the task answers."""
+    if task == "multiclass":
+        known = isinstance(value, dict) and value.keys() == set(classes)
+        return known and all(map(_is_share, value.values()))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return _is_share(value) if task == "binary" else number and math.isfinite(value)
+
+
 def _check(manifest: Any) -> None:
     """Raise ValueError with the first thing that is not as a manifest must be."""
     _need(isinstance(manifest, dict), "it is not a JSON object")
@@ -143,7 +180,17 @@ def _check(manifest: Any) -> None:
     plain = isinstance(file, str) and file not in ("", ".", "..")
     _need(plain and not set(file) & set("/\\\0"), "'model.file' is not a file name")
     _need(type(size) is int and size > 0, "'model.bytes' is not a size")
-    _need(_is_share(manifest.get("threshold")), "'threshold' is not from 0 to 1")
+    task, classes = manifest.get("task", "binary"), manifest.get("classes")
+    _need(isinstance(task, str) and task in OUTPUTS, "its task is not known")
+    if task == "binary":
+        _need(_is_share(manifest.get("threshold")), "'threshold' is not from 0 to 1")
+    if task == "multiclass":
+        _need(
+            isinstance(classes, list)
+            and all(isinstance(name, str) for name in classes)
+            and 1 < len(classes) == len(set(classes)),
+            "'classes' is not a list of names",
+        )
     names = manifest.get("columns")
     _need(
         isinstance(names, list)
@@ -156,9 +203,10 @@ def _check(manifest: Any) -> None:
     for item in golden:
         _need(
             isinstance(item, dict)
+            and set(item) == {"row", OUTPUTS[task]}
             and isinstance(item.get("row"), dict)
-            and _is_share(item.get("probability")),
-            "'golden' holds something that is not a row with its probability",
+            and _is_answer(item[OUTPUTS[task]], task, classes),
+            f"'golden' holds something that is not a row with its {OUTPUTS[task]}",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,9 +34,24 @@ PARAMS = {
 }
 
 
-def small() -> Contract:
+TASKS: dict[str, dict[str, Any]] = {
+    "binary": {},
+    "multiclass": {"task": "multiclass", "classes": ["none", "some", "much"]},
+    "regression": {"task": "regression"},
+}
+
+
+def small(task: str = "binary") -> Contract:
     """Return a contract of three columns, each awkward in its own way."""
-    return Contract.parse(yaml.safe_load(SMALL))
+    return Contract.parse({**yaml.safe_load(SMALL), **TASKS[task]})
+
+
+def settings(task: str, estimator: str = "hist_gradient_boosting") -> dict[str, Any]:
+    """Return settings of training for a task."""
+    params = {**PARAMS, "estimator": estimator}
+    if task != "binary":
+        del params["threshold"]
+    return params
 
 
 def make(contract: Contract, count: int = 2000, days: int = 120) -> pd.DataFrame:
@@ -60,5 +76,13 @@ def make(contract: Contract, count: int = 2000, days: int = 120) -> pd.DataFrame
             values[(rng.random(count) < 0.1) & column.missing] = np.nan
             table[name] = values
     noise = rng.normal(0, 0.3 * signal.std() + 1e-9, count)
-    table[contract.target] = (signal + noise > np.median(signal)).astype("int8")
+    seen = signal + noise
+    if contract.task == "binary":
+        table[contract.target] = (seen > np.median(signal)).astype("int8")
+    elif contract.task == "multiclass":
+        names = np.array(contract.classes, dtype=object)
+        edges = np.quantile(seen, np.linspace(0, 1, len(names) + 1)[1:-1])
+        table[contract.target] = names[np.searchsorted(edges, seen)]
+    else:
+        table[contract.target] = 50 + 100 * seen
     return pd.DataFrame(table)

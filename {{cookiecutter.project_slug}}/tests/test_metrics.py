@@ -273,3 +273,44 @@ def test_residuals_by_prediction() -> None:
     assert mean == pytest.approx(np.mean(V - PV))
     assert all(part["p10"] < part["mean"] < part["p90"] for part in found)
     assert metrics.residuals([1.0, 2.0], [1.0, 1.0], 7)[-1]["rows"] == 1
+
+
+def test_delong_of_two_classes_is_delong() -> None:
+    """The macro interval is a generalisation."""
+    pair = [np.stack([1 - p, p], axis=1) for p in (P.astype(float), ROUGH)]
+    one, two = metrics.delong(Y, P, ROUGH), metrics.delong_macro(Y, *pair)
+    assert two == pytest.approx(one)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_paired_intervals_agree_with_a_plain_bootstrap(task: str) -> None:
+    """Of the headline; its values are the measure's own."""
+    y, one = (YK, PK.astype(float)) if task == "multiclass" else (V, PV.astype(float))
+    noise = RNG.normal(size=one.shape)
+    two = one * np.exp(0.4 * noise) if task == "multiclass" else one + 4 * noise
+    if task == "multiclass":
+        two /= two.sum(axis=1, keepdims=True)
+    found = metrics.PAIRED[task](y, one, two, 0.95)
+    value = metrics.MEASURES[task][0].value
+    assert found.champion == pytest.approx(value(y, one))
+    assert found.challenger == pytest.approx(value(y, two))
+    assert found.difference == found.challenger - found.champion
+    drawn = []
+    for _ in range(400):
+        rows = RNG.integers(0, len(y), len(y))
+        drawn.append(value(y[rows], two[rows]) - value(y[rows], one[rows]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    width = found.high - found.low
+    assert abs(found.low - low) < width / 6 and abs(found.high - high) < width / 6
+    same = metrics.PAIRED[task](y, one, one, 0.95)
+    assert same.difference == same.low == same.high == 0
+
+
+@pytest.mark.parametrize("task", metrics.MEASURES)
+def test_the_loss_of_rows_is_a_measure(task: str) -> None:
+    """Its mean is the Brier score, or what R² leaves."""
+    y, p = {"binary": (Y, P), "multiclass": (YK, PK), "regression": (V, PV)}[task]
+    mean = metrics.LOSSES[task][0](y, p).mean()
+    known_as = {m.key: m.value(y, p) for m in metrics.MEASURES[task]}
+    wanted = 1 - known_as["r2"] if task == "regression" else known_as["brier"]
+    assert mean == pytest.approx(wanted)

@@ -66,7 +66,9 @@ def test_health_and_info(port: int, model: Path) -> None:
         "manifest_sha256": Model(model).manifest_sha256,
         "name": "flights",
         "version": "v1.0.0",
+        "task": "binary",
         "threshold": 0.3,
+        "classes": None,
         "ready": True,
     }
 

@@ -19,7 +19,7 @@ import yaml
 from serving.verify import MANIFEST, VerifyError, contract_path, verify
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CODE = ("__init__.py", "verify.py", "rows.py", "model.py")  # of serving/
+CODE = ("__init__.py", "verify.py", "rows.py", "answers.py", "model.py")  # of serving/
 NEEDS = ("numpy", "onnxruntime")
 STAMP = (1980, 1, 1, 0, 0, 0)  # no clock in the bundle
 

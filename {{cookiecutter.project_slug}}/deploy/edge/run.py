@@ -45,10 +45,9 @@ def load(folder: Path = HERE) -> Any:
 
 def answer(model: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what the server would answer to these rows."""
-    probabilities = model.predict(rows).tolist()
+    told = model.answers(rows)
     predictions = [
-        {"id": row.get("id"), "probability": p, "decision": p >= model.threshold}
-        for row, p in zip(rows, probabilities, strict=True)
+        {"id": row.get("id"), **answer} for row, answer in zip(rows, told, strict=True)
     ]
     return {"manifest_sha256": model.manifest_sha256, "predictions": predictions}
 

@@ -75,6 +75,10 @@ def judge(
     Raises:
         Refused, ContractError: a step that the rest needs did not pass.
     """
+    if contract.task != "binary":
+        raise ContractError(
+            f"contract.yaml: the judge knows the task binary only, not {contract.task}."
+        )
     rules = gates.parse(params.get("gates") or {})
     checks: list[Check] = into["checks"]
     challenger, champion = (trial.read(folder / w) for w in ("challenger", "champion"))

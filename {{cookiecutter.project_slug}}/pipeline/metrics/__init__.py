@@ -1,8 +1,10 @@
 """The measures of each task; pure, numpy only.
 
 `MEASURES[task]` lists what a model of that task is measured by; the first is the
-headline. `y` and `p` are what the task's module says: 0/1 and P(y = 1), the class's
-index and [n, k] probabilities, or two numbers.
+headline, and higher is better. `PAIRED[task]` compares the headline of two models on
+the same rows, `LOSSES[task]` is the loss of each row, and what its mean is called. `y`
+and `p` are what the task's module says: 0/1 and P(y = 1), the class's index and [n, k]
+probabilities, or two numbers.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from pipeline.metrics.binary import (
     roc_curve,
 )
 from pipeline.metrics.multiclass import confusion_matrix
-from pipeline.metrics.paired import Difference, delong
+from pipeline.metrics.paired import Difference, delong, delong_macro, paired_r2
 from pipeline.metrics.regression import residuals
 
 __all__ = [
+    "LOSSES",
     "MEASURES",
+    "PAIRED",
     "Difference",
     "Measure",
     "average_precision",
@@ -37,6 +41,7 @@ __all__ = [
     "confusion",
     "confusion_matrix",
     "delong",
+    "delong_macro",
     "log_loss",
     "measures",
     "residuals",
@@ -87,11 +92,21 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
         ),
     ),
     "regression": (
+        Measure("r2", "R²", "higher", regression.r2),
         Measure("rmse", "RMSE", "lower", regression.rmse),
         Measure("mae", "MAE", "lower", regression.mae),
-        Measure("r2", "R²", "higher", regression.r2),
         Measure("pinball", "Pinball loss", "lower", regression.pinball),
     ),
+}
+PAIRED: dict[str, Callable[[Any, Any, Any, float], Difference]] = {
+    "binary": delong,
+    "multiclass": delong_macro,
+    "regression": paired_r2,
+}
+LOSSES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "binary": (binary.losses, "Brier score"),
+    "multiclass": (multiclass.losses, "Brier score"),
+    "regression": (regression.losses, "squared error in variances of the target"),
 }
 
 

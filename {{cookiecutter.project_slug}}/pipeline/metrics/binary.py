@@ -63,6 +63,12 @@ def brier(y: ArrayLike, p: ArrayLike) -> float:
     return float(np.mean((scores - truth) ** 2))
 
 
+def losses(y: ArrayLike, p: ArrayLike) -> Vector:
+    """Return the squared error of each row, whose mean is the Brier score."""
+    truth, scores = arrays(y, p, both=False)
+    return np.asarray((scores - truth) ** 2)
+
+
 def confusion(y: ArrayLike, p: ArrayLike, threshold: float) -> dict[str, Any]:
     """Return the four counts, precision and recall of the decision p >= threshold.
 

@@ -40,9 +40,14 @@ def log_loss(y: ArrayLike, p: ArrayLike) -> float:
 
 def brier(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean over rows of the summed squared errors, 0 to 2; Brier (1950)."""
+    return float(np.mean(losses(y, p)))
+
+
+def losses(y: ArrayLike, p: ArrayLike) -> Vector:
+    """Return the summed squared errors of each row, whose mean is the Brier score."""
     truth, scores = arrays(y, p)
     right = scores[np.arange(len(truth)), truth]
-    return float(np.mean((scores**2).sum(axis=1) - right**2 + (1 - right) ** 2))
+    return np.asarray((scores**2).sum(axis=1) - right**2 + (1 - right) ** 2)
 
 
 def accuracy(y: ArrayLike, p: ArrayLike) -> float:

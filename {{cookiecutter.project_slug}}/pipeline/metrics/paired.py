@@ -1,4 +1,4 @@
-"""ROC AUC of two models on the same rows, with DeLong's interval."""
+"""The headline of two models on the same rows, with the interval of its difference."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pipeline.metrics import multiclass, regression
 from pipeline.metrics.binary import Vector, arrays, midranks
 
 
 class Difference(NamedTuple):
-    """ROC AUC of two models on the same rows, and the interval of the difference."""
+    """The headline of two models on the same rows, and how far they differ."""
 
     champion: float
     challenger: float
@@ -34,14 +35,68 @@ def delong(
     _, second = arrays(y, challenger)
     parts = [_placements(truth, scores) for scores in (first, second)]
     areas = [float(ones.mean()) for ones, _ in parts]
-    difference = areas[1] - areas[0]
     variance = sum(
         float(np.var(b - a, ddof=1)) / len(a) if len(a) > 1 else 0.0
         for a, b in zip(parts[0], parts[1], strict=True)
     )
-    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * variance**0.5
-    low, high = difference - reach, difference + reach
-    return Difference(areas[0], areas[1], difference, low, high, confidence)
+    return _interval(areas[0], areas[1], variance, confidence)
+
+
+def delong_macro(
+    y: ArrayLike, champion: ArrayLike, challenger: ArrayLike, confidence: float = 0.95
+) -> Difference:
+    """Return the difference in macro ROC AUC, of classes y [n] and P [n, k], as DeLong.
+
+    The macro mean is a sum over rows too: each row counts in the area of its own class
+    and, as one of the rest, in those of the others. Its variance is that of the rows'
+    parts, class by class; of two classes it is DeLong's.
+    """
+    truth, first = multiclass.arrays(y, champion)
+    _, second = multiclass.arrays(y, challenger)
+    rows = np.bincount(truth, minlength=first.shape[1])
+    if not rows.all():
+        raise ValueError("Not every class has a row; this measure needs all.")
+    parts = [_macro_parts(truth, scores, rows) for scores in (first, second)]
+    areas = [float(area) for area, _ in parts]
+    gaps = parts[1][1] - parts[0][1]
+    variance = sum(
+        float(np.var(gaps[truth == k], ddof=1)) / count if count > 1 else 0.0
+        for k, count in enumerate(rows.tolist())
+    )
+    return _interval(areas[0], areas[1], variance, confidence)
+
+
+def paired_r2(
+    y: ArrayLike, champion: ArrayLike, challenger: ArrayLike, confidence: float = 0.95
+) -> Difference:
+    """Return the difference in R2: the mean of paired differences of squared errors.
+
+    The spread of `y` on these rows is taken as given, as both models meet it.
+    """
+    old, new = (regression.losses(y, p) for p in (champion, challenger))
+    variance = float(np.var(old - new, ddof=1)) / len(old) if len(old) > 1 else 0.0
+    return _interval(1 - old.mean(), 1 - new.mean(), variance, confidence)
+
+
+def _interval(old: float, new: float, variance: float, level: float) -> Difference:
+    """Return the difference of two areas with its normal interval."""
+    gap, reach = new - old, NormalDist().inv_cdf(0.5 + level / 2) * variance**0.5
+    return Difference(float(old), float(new), gap, gap - reach, gap + reach, level)
+
+
+def _macro_parts(
+    truth: multiclass.Labels, scores: Vector, rows: multiclass.Labels
+) -> tuple[float, Vector]:
+    """Return the macro area and each row's part in it, [n]."""
+    parts, areas, k = np.zeros(len(truth)), [], len(rows)
+    for place, count in enumerate(rows.tolist()):
+        own = truth == place
+        ones, zeros = _placements(own.astype(np.float64), scores[:, place])
+        areas.append(float(ones.mean()))
+        parts[own] += ones / k
+        rest = len(truth) - count
+        parts[~own] += zeros * (rows[truth[~own]] / rest) / k
+    return float(np.mean(areas)), parts
 
 
 def _placements(truth: Vector, scores: Vector) -> tuple[Vector, Vector]:

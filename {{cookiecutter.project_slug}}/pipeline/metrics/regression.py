@@ -31,6 +31,15 @@ def r2(y: ArrayLike, p: ArrayLike) -> float:
     return float(1 - np.sum((values - truth) ** 2) / spread)
 
 
+def losses(y: ArrayLike, p: ArrayLike) -> Vector:
+    """Return the squared error of each row in variances of `y`; 1 - its mean is R2."""
+    truth, values = arrays(y, p)
+    variance = truth.var()
+    if not variance > 0:
+        raise ValueError("All rows have one target; this measure needs two.")
+    return np.asarray((values - truth) ** 2 / variance)
+
+
 def pinball(y: ArrayLike, p: ArrayLike, quantile: float = 0.5) -> float:
     """Return the mean pinball loss at a quantile; at 0.5, half of the MAE.
 

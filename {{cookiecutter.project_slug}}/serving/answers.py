@@ -1,0 +1,54 @@
+"""What a model of each task answers, and how that is told; numpy only.
+
+`TASKS[manifest["task"]]` is looked up by whoever answers: the server and the edge
+bundle. The names are those of `serving.verify.OUTPUTS`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Answer = dict[str, Any]
+
+
+class Task(NamedTuple):
+    """A task: which answers are possible, and what is said of them."""
+
+    possible: Callable[[Array], Array]  # float32 [n] or [n, k] -> bool [n]
+    tell: Callable[[Array, Mapping[str, Any]], list[Answer]]  # with the manifest
+    lacking: str  # what the model does not have for a row that is refused
+
+
+def _shares(answer: Array) -> Array:
+    """Tell which rows hold probabilities and nothing else."""
+    good = (answer >= 0) & (answer <= 1)
+    return np.asarray(good if good.ndim == 1 else good.all(axis=1))
+
+
+def _binary(answer: Array, manifest: Mapping[str, Any]) -> list[Answer]:
+    """P(target = 1), and whether that is enough."""
+    threshold = manifest["threshold"]
+    return [{"probability": p, "decision": p >= threshold} for p in answer.tolist()]
+
+
+def _multiclass(answer: Array, manifest: Mapping[str, Any]) -> list[Answer]:
+    """The probability of each class by its name, and the likeliest."""
+    classes = manifest["classes"]
+    return [
+        {"probabilities": dict(zip(classes, row, strict=True)), "class": classes[best]}
+        for row, best in zip(answer.tolist(), answer.argmax(axis=1), strict=True)
+    ]
+
+
+def _regression(answer: Array, manifest: Mapping[str, Any]) -> list[Answer]:
+    """The predicted number."""
+    return [{"value": value} for value in answer.tolist()]
+
+
+TASKS = {
+    "binary": Task(_shares, _binary, "probability"),
+    "multiclass": Task(_shares, _multiclass, "probabilities"),
+    "regression": Task(np.isfinite, _regression, "finite value"),
+}
