@@ -1,6 +1,6 @@
 """Says what served when, from which data and code, who approved it, and why.
 
-    python -m ops.audit [--date 2026-11-22] [--version v1.0.0] [--id FLIGHT --log DIR]
+    make audit [DATE=2026-11-22] [VERSION=v1.0.0] [ID=FLIGHT LOG=FOLDER]
 
 Dates are when deployments happened, by the wall clock of the runs that made them;
 order is by the ledger. It prints a report and writes build/audit.md and audit.json.
@@ -9,14 +9,17 @@ order is by the ledger. It prints a report and writes build/audit.md and audit.j
 import argparse
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ops import git, lock
 from ops.ledger import Ledger, LedgerError
-from ops.release import ReleaseError, facts, model_name, registry
-from ops.release.facts import ENVIRONMENTS
+from ops.release import ReleaseError, agreement, facts, model_name, registry
+from ops.release.agreement import ENVIRONMENTS
+
+DAY = re.compile(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d){0,2})?")
 
 
 def main() -> None:
@@ -48,57 +51,90 @@ def audit(
     Raises:
         ReleaseError: nothing served then, or there is no such version or prediction.
     """
+    if date and not DAY.fullmatch(date):
+        raise ReleaseError(f"{date} is not a date: type DATE=2026-11-22, in UTC")
     ledger, name = Ledger(), model_name()
     if git.has_remote():
         registry.fetch(name)
-    known = registry.versions(name)
-    answered = facts.answer(prediction, log) if prediction else None
-    histories = [ledger.history(place) for place in ENVIRONMENTS]
-    periods = [p for history in histories for p in facts.served(history, date)]
-    if version:
-        periods = [p for p in periods if p.version == version]
-        wanted = [registry.get(name, version)]
-    elif answered:
-        manifest = answered["manifest_sha256"]
-        periods = [p for p in periods if p.manifest_sha256 == manifest]
-        wanted = [v for v in known if v.manifest_sha256 == manifest]
-        if not wanted:
-            raise ReleaseError(f"{prediction} was answered by {manifest}, no version")
-    else:
-        manifests = {p.manifest_sha256 for p in periods}
-        wanted = [v for v in known if v.manifest_sha256 in manifests]
+    known, _ = registry.survey(name)
+    answers = facts.answers(prediction, log) if prediction else []
+    everything = [p for e in ENVIRONMENTS for p in facts.served(ledger.history(e))]
+    periods = [p for p in everything if not date or facts.covers(p, date)]
     if date and not periods:
-        raise ReleaseError(f"nothing was deployed on {date}")
+        raise ReleaseError(_nothing(date, [p.began for p in everything]))
+    versions = facts.versions(ledger, known)
+    manifests = {p.manifest_sha256 for p in periods}
+    if version:
+        manifests = {v.manifest_sha256 for v in versions if v.version == version}
+        if not manifests:
+            raise ReleaseError(_unknown(version, [v.version for v in versions]))
+    elif answers:
+        manifests = {answer["manifest_sha256"] for answer in answers}
+    wanted = [v for v in versions if v.manifest_sha256 in manifests]
+    for answer in answers:
+        answer["served"] = facts.served_then(answer, everything)
     return {
         "asked": {"date": date, "version": version, "id": prediction},
-        "prediction": answered,
-        "periods": [asdict(period) for period in periods],
+        "answers": answers,
+        "periods": [asdict(p) for p in periods if p.manifest_sha256 in manifests],
         "versions": [facts.explain(ledger, one) for one in wanted],
-        "disagreements": facts.disagreements(ledger, known),
+        "disagreements": [
+            *_strangers(answers, {v.manifest_sha256 for v in versions}),
+            *agreement.disagreements(ledger, name),
+        ],
     }
+
+
+def _nothing(date: str, began: list[str]) -> str:
+    """Say that nothing served at a date, and since when something does."""
+    since = f": the first deployment was at {min(began)}" if began else " or any day"
+    return f"nothing was deployed on {date}{since}"
+
+
+def _unknown(version: str, known: list[str]) -> str:
+    """Say that there is no such version, and which there are."""
+    return f"there is no version {version}; there are: {', '.join(known) or 'none yet'}"
+
+
+def _strangers(answers: list[dict[str, Any]], known: set[str]) -> list[str]:
+    """Return which answers came from what no version is, or when it did not serve."""
+    said = []
+    for answer in answers:
+        manifest = answer["manifest_sha256"]
+        what = f"the answer to {answer['id']} in {answer['file']}"
+        if manifest not in known:
+            said.append(f"{what} came from {manifest}, which is no version")
+        elif not answer["served"]:
+            said.append(
+                f"{what} was logged at {answer['logged_at']}, when {manifest[:12]} "
+                "served nowhere: a target did not follow, or its clock is off"
+            )
+    return said
 
 
 def report(found: dict[str, Any]) -> str:
     """Return the facts as Markdown."""
     lines = ["# Audit", ""]
-    if answered := found["prediction"]:
+    for answer in found["answers"]:
         lines += [
-            f"Prediction `{answered['id']}` was answered with probability "
-            f"{answered['probability']} (decision: {answered['decision']}) by manifest "
-            f"`{answered['manifest_sha256']}`, logged at {answered['logged_at']}.",
+            f"Prediction `{answer['id']}` was answered with probability "
+            f"{answer['probability']} (decision: {answer['decision']}) by manifest "
+            f"`{answer['manifest_sha256']}`, logged at {answer['logged_at']}; it "
+            f"served in {', '.join(answer['served']) or 'no environment then'}.",
             "",
         ]
-    lines += ["| where | version | from | until | how | state | approved by |"]
-    lines += ["|---|---|---|---|---|---|---|"]
+    lines += ["| where | version | from | until | how | by | approved by | state |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
     for p in found["periods"]:
         how = p["action"] + (f": {p['reason']}" if p["reason"] else "")
-        cells = (p["environment"], p["version"], p["began"], p["until"] or "now", how)
-        lines.append(_row(*cells, p["state"], ", ".join(p["approvers"]) or "nobody"))
+        until = f"{p['until']}, {p['ended_by']}" if p["until"] else "now"
+        cells = (p["environment"], p["version"], p["began"], until, how, p["author"])
+        lines.append(_row(*cells, ", ".join(p["approvers"]) or "nobody", p["state"]))
     for version in found["versions"]:
         lines += ["", f"## {version['tag']}", "", *_facts(version)]
     lines += ["", "## Agreement", ""]
     lines += [f"- {line}" for line in found["disagreements"]] or [
-        "Ledger, tags and main agree."
+        "Ledger, tags, stages and main agree."
     ]
     return "\n".join(lines) + "\n"
 

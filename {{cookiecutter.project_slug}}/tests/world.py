@@ -4,6 +4,7 @@ Bytes come from a folder instead of DVC's storage (which has its own tests); Git
 answers are kept in memory behind the one function that talks to it.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -156,6 +157,15 @@ class World:
         (self.clone / "params.yaml").write_text("deploy: {timeout_seconds: 1}\n")
         self.commit("start")
 
+    def twin(self, home: Path) -> "World":
+        """Return a copy in another folder: a world that took long is made once."""
+        shutil.copytree(self.home, home, dirs_exist_ok=True)
+        other = copy.copy(self)
+        other.home, other.hub = home, copy.deepcopy(self.hub)
+        other.clone, other.objects = home / "clone", home / "objects"
+        git("remote", "set-url", "origin", str(home / "origin"), cwd=other.clone)
+        return other
+
     def commit(self, message: str) -> str:
         """Commit everything on main and push it; return the commit."""
         git("checkout", "-q", "-B", "main", cwd=self.clone)
@@ -297,8 +307,10 @@ def target() -> Iterator[Target]:
 
 
 @contextmanager
-def world(home: Path, patch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Give a world and stand in its clone."""
+def world(
+    home: Path, patch: pytest.MonkeyPatch, like: World | None = None
+) -> Iterator[World]:
+    """Give a world, a new one or a twin of another, and stand in its clone."""
     for name in [n for n in os.environ if n.startswith(("GITHUB_", "GH_", "GIT_"))]:
         patch.delenv(name)
     for name in ("STAGING_URL", "PRODUCTION_URL"):
@@ -306,9 +318,8 @@ def world(home: Path, patch: pytest.MonkeyPatch) -> Iterator[World]:
     patch.setenv("GITHUB_REPOSITORY", "o/r")
     patch.setenv("GITHUB_ACTOR", "eve")
     patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    hub = GitHub()
-    made = World(home, hub)
+    made = like.twin(home) if like else World(home, GitHub())
     patch.chdir(made.clone)
-    patch.setattr(github, "api", hub.api)
+    patch.setattr(github, "api", made.hub.api)
     patch.setattr(storage, "pull", made.pull)
     yield made

@@ -49,8 +49,21 @@ def versions(name: str) -> list[Version]:
     Raises:
         ReleaseError: a tag was moved, or not written by `register`.
     """
-    found = [_version(*entry) for entry in _tags(f"{name}@")]
-    return sorted(found, key=lambda version: version.number)
+    found, problems = survey(name)
+    if problems:
+        raise ReleaseError(problems[0])
+    return found
+
+
+def survey(name: str) -> tuple[list[Version], list[str]]:
+    """Return the versions whose tags hold together, and what is wrong with others."""
+    found, problems = [], []
+    for entry in _tags(f"{name}@"):
+        try:
+            found.append(_version(*entry))
+        except ReleaseError as error:
+            problems.append(str(error))
+    return sorted(found, key=lambda version: version.number), problems
 
 
 def get(name: str, version: str) -> Version:
@@ -73,19 +86,27 @@ def agree(known: Iterable[Version], history: Iterable[Record]) -> None:
     Raises:
         ReleaseError: a tag was deleted, or stands for other bytes than before.
     """
+    if found := differences(known, history):
+        raise ReleaseError(found[0])
+
+
+def differences(known: Iterable[Version], history: Iterable[Record]) -> list[str]:
+    """Return where the tags and the ledger name different bytes, as sentences."""
     tags = {version.tag: version for version in known}
+    said = []
     for record in history:
         tag = tags.get(record["tag"])
         if tag is None:
-            raise ReleaseError(
+            said.append(
                 f"the tag {record['tag']} was deleted: the ledger deployed it from "
                 f"{record['commit']}; restore it there before anything is deployed"
             )
-        if tag.manifest_sha256 != record["manifest_sha256"]:
-            raise ReleaseError(
+        elif tag.manifest_sha256 != record["manifest_sha256"]:
+            said.append(
                 f"the tag {tag.tag} was moved: it stands for {tag.manifest_sha256}, "
                 f"the ledger deployed {record['manifest_sha256']} under that name"
             )
+    return list(dict.fromkeys(said))
 
 
 def register(
