@@ -7,7 +7,7 @@ CHOSEN = {
     "storage": "{{ cookiecutter.storage }}",
     "deploy_target": "{{ cookiecutter.deploy_target }}",
 }
-FILES = {  # the files that only one choice needs
+FILES = {  # the files that only these choices need
     ("deploy_target", "host"): [
         "deploy/README.md",
         "deploy/agent.py",
@@ -15,9 +15,12 @@ FILES = {  # the files that only one choice needs
         "deploy/agent.socket",
         "tests/test_agent.py",
     ],
-    ("deploy_target", "kubernetes"): [
+    ("deploy_target", "host kubernetes"): [
         "deploy/Dockerfile",
         "deploy/Dockerfile.dockerignore",
+        "tests/test_image.py",
+    ],
+    ("deploy_target", "kubernetes"): [
         "deploy/kubernetes",
         "tests/test_kubernetes.py",
     ],
@@ -29,9 +32,9 @@ FILES = {  # the files that only one choice needs
 }
 RENAMED = {"requirements/storage-{storage}.txt": "requirements/storage.txt"}
 
-for (question, choice), paths in FILES.items():
+for (question, choices), paths in FILES.items():
     for path in map(Path, paths):
-        if CHOSEN[question] == choice:
+        if CHOSEN[question] in choices.split():
             continue
         if path.is_dir():
             shutil.rmtree(path)

@@ -7,6 +7,7 @@ Where a target is, ``STAGING_URL`` and ``PRODUCTION_URL`` say: an address to ask
 import json
 import os
 import time
+import urllib.error
 import urllib.request
 from http.client import HTTPException
 from typing import Any
@@ -45,7 +46,7 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
             answer = f"its last report is {agent['state'] or 'none'}"
             done = agent["state"] == "success"
         else:
-            answer, done = _asked(place, record["manifest_sha256"])
+            answer, done = asked(place, record["manifest_sha256"])
             if done and (problem := ask_golden(place, golden)):
                 answer, done = problem, False
         if done:
@@ -90,7 +91,7 @@ def ask_golden(place: str, golden: list[Record]) -> str:
     return ""
 
 
-def _asked(place: str, manifest_sha256: str) -> tuple[str, bool]:
+def asked(place: str, manifest_sha256: str) -> tuple[str, bool]:
     """Ask a target what it runs: its answer in words, and whether it is the one."""
     try:
         info = _get(f"{place}/info")
@@ -100,6 +101,15 @@ def _asked(place: str, manifest_sha256: str) -> tuple[str, bool]:
     ready = bool(info.get("ready", True))
     words = f"it runs {running[:12]}{'' if ready else ', not ready'}"
     return words, running == manifest_sha256 and ready
+
+
+def refuses(place: str, body: Any) -> bool:
+    """Tell whether a target refuses a body of /predict as the caller's mistake."""
+    try:
+        _get(f"{place}/predict", body)
+    except urllib.error.HTTPError as error:
+        return 400 <= error.code < 500
+    return False
 
 
 def _get(url: str, body: Any = None) -> dict[str, Any]:
