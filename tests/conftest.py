@@ -11,6 +11,7 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "build"  # what tests leave for people to read
 FOLDER = "{{cookiecutter.project_slug}}"
 
 Bake = Callable[..., Path]
@@ -19,6 +20,12 @@ Bake = Callable[..., Path]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the fast tests first."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say where the tables are that tests left for people."""
+    for file in sorted(RESULTS.glob("*.md")):
+        terminalreporter.write_line(f"for people to read: {file.relative_to(ROOT)}")
 
 
 @pytest.fixture(autouse=True)

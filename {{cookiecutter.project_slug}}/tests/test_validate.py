@@ -487,6 +487,18 @@ def test_rows_learnt_under_another_id_are_seen(bench: Bench) -> None:
     assert next(c.value for c in found["checks"] if not c.passed) == "5 rows"
 
 
+def test_rows_of_the_holdouts_days_are_seen_whatever_their_values(
+    bench: Bench,
+) -> None:
+    file = bench.folder / "challenger" / "train.parquet"
+    train, newest = pd.read_parquet(file), bench.frame.tail(5)
+    other = newest.assign(order="x" + newest["order"], price=newest["price"] + 0.001)
+    pd.concat([train, other]).to_parquet(file)
+    found, failed = bench.judged()
+    assert failed == ["Holdout unseen"]
+    assert next(c.value for c in found["checks"] if not c.passed) == "5 rows"
+
+
 def test_rows_that_the_champion_learnt_from_do_not_count(bench: Bench) -> None:
     bench.put("champion", linear({"price": 1.0}), until="2025-02-01")
     found, failed = bench.judged()

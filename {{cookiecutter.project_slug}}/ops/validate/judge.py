@@ -124,7 +124,8 @@ def judge(
 def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     """Refuse rows of main's holdout in the table that the challenger learnt from.
 
-    A row is known by its id, and under another id by its time and all its values.
+    A row is known by its id, under another id by its time and all its values, and
+    whatever its values by a time on the holdout's side of main's split.
     """
     train = _table(folder / "train.parquet")
     lacking = [name for name in holdout.columns if name not in train]
@@ -138,6 +139,9 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
         for table in (holdout, typed)
     ]
     seen = int((same | hashes[0].isin(hashes[1]).to_numpy()).sum())
+    times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
+    older = times < holdout[contract.time].min()
+    seen = max(seen, int((~older).sum()))
     passed = seen == 0
     why = (
         "the challenger has not seen the holdout"

@@ -132,7 +132,7 @@ def summary(case: Case) -> str:
     """Say the verdict and its reason in one sentence."""
     if not case.passed:
         bad = [check for check in case.checks if not check["passed"]]
-        return "; ".join(f"{check['name']}: {check['why']}" for check in bad) + "."
+        return "; ".join(f"{c['name']}: {c['why'].rstrip('.')}" for c in bad) + "."
     if case.unchanged:
         return "The model is the one that production has: no model change."
     if case.override:
