@@ -66,10 +66,10 @@ def test_exactly_one_ignore_and_its_reason(template: Path) -> None:
     assert re.search(r"ignore\[dangerous-triggers\] \w+ \w+ \w+", ignored[0])
 
 
-def test_seven_workflows_with_the_agreed_pins(template: Path) -> None:
+def test_eight_workflows_with_the_agreed_pins(template: Path) -> None:
     folder = template / FOLDER / ".github" / "workflows"
     names = {path.stem for path in folder.glob("*.yml")}
-    wanted = "ci train validate deploy monitor rollback update"
+    wanted = "ci train validate deploy monitor rollback reproduce update"
     assert names == set(wanted.split())
     pins: dict[str, set[str]] = {}
     for path in (

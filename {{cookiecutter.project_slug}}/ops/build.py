@@ -7,7 +7,6 @@ ledger therefore knows, is the better start. Storage is the base branch's too.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,12 +18,11 @@ from typing import Any
 
 import yaml
 
-from ops import git, github, lock, storage
+from ops import git, github, lock, machine, storage
 from ops.ledger import Ledger, LedgerError
 from ops.lock import Lock, LockError
 
 ARTIFACT = Path("artifact")
-SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|_KEY|^ACTIONS_|^AWS_|^AZURE_")
 
 
 def main() -> None:
@@ -76,6 +74,7 @@ def build(base: str) -> dict[str, Any]:
         "built_lock_sha256": built.sha256,
         "restored": restored and not stages,
         "stages_run": stages,
+        "cpu": machine.cpu(),
     }
 
 
@@ -114,9 +113,7 @@ def inputs() -> list[lock.Out]:
 def reproduce() -> list[str]:
     """Run `dvc repro` without a run-cache or a token; return the stages it ran."""
     with TemporaryDirectory() as site:
-        env = {k: v for k, v in os.environ.items() if not SECRET.search(k)}
-        env |= {"DVC_SITE_CACHE_DIR": site, "DVC_NO_ANALYTICS": "1"}
-        env.setdefault("OMP_NUM_THREADS", "1")
+        env = machine.environment(DVC_SITE_CACHE_DIR=site)
         # What was pulled lies in its place, not in DVC's cache: --allow-missing.
         options = ("--no-run-cache", "--allow-missing")
         command = [sys.executable, "-m", "dvc", "repro", *options]

@@ -15,7 +15,8 @@ from ops import git, github
 
 RULESETS = Path(".github/rulesets")
 DEPLOYS = ("staging", "production")
-JUDGES = ("register", "validate")  # hold storage's login, run for main only
+# These hold storage's login, or the App's key, and run for main only.
+JUDGES = ("register", "validate", "monitor", "reproduce")
 LABELS = {"retraining": "0e8a16", "rollback": "d93f0b"}
 MAIN_ONLY = {"protected_branches": False, "custom_branch_policies": True}
 PLAN = (403, 404, 422)  # what GitHub answers when plan or rights do not allow it

@@ -20,6 +20,7 @@ SHARED = {
     "ops.heartbeat",
     "ops.ledger",
     "ops.lock",
+    "ops.machine",
 }
 SHARED |= {"ops.source", "ops.storage"}
 SHARED |= {"ops", "ops.report", "ops.release"}  # written and released in one way

@@ -52,6 +52,7 @@ def members() -> Members:
         "restored": False,
         "stages_run": [],
         "seconds": 1.5,
+        "cpu": "x86_64 some",
     }
     found |= {"build.json": json.dumps(build).encode(), "contract.yaml": b"x: 1"}
     return {**found, "dvc.lock": lock_of(found)}

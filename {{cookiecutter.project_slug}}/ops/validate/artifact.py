@@ -34,6 +34,7 @@ BUILD = {
     "restored": bool,
     "stages_run": list,
     "seconds": (int, float),
+    "cpu": str,
 }
 
 

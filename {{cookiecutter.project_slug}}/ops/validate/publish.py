@@ -40,6 +40,7 @@ def record(case: Case, proposal: Proposal, build: Facts) -> int:
         "base_sha": build["base_sha"],
         "merge_sha": build["merge_sha"],
         "author": proposal.author,
+        "cpu": build["cpu"][:100],
         "rules_sha": git.run("rev-parse", "HEAD"),
         "run_id": run,
         "run_url": github.run_url(),
