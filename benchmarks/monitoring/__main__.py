@@ -26,15 +26,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="where nannyml lies")
     args = parser.parse_args()
     where, windows = args.data.resolve(), 2000 if PROOF else 100
-    beside = 200 if PROOF else 10
+    shares = (windows, 200, 50) if PROOF else (windows, 10, 5)
     parts: dict[str, Callable[[], Rows]] = {
-        "false-flights": lambda: false_alarms.by_size(
-            data.shuffled_flights(), windows, beside
-        ),
-        "false-census": lambda: false_alarms.by_size(
-            data.census(where), windows, beside
-        ),
-        "weeks": lambda: false_alarms.by_week(20 if PROOF else 3, 100 if PROOF else 20),
+        "false-flights": lambda: false_alarms.by_size(data.flights_pool(), *shares),
+        "false-census": lambda: false_alarms.by_size(data.census_pool(where), *shares),
+        "weeks": lambda: false_alarms.by_week(*((50, 40) if PROOF else (4, 15))),
         "power": lambda: power.power(data.shuffled_flights(), windows // 10),
         "delay": lambda: power.delay(data.shuffled_flights(), windows // 20),
         "real": real.months,

@@ -18,6 +18,8 @@ from pipeline.data import inputs
 PROJECT = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
 CENSUS = "nannyml/datasets/data/employment_MA_{}.pq"  # Apache-2.0; US Census data
 START = pd.Timestamp("2015-01-01", tz="UTC")
+REFERENCE = 20_000  # rows of a split; more would cost time and show the same
+FOURTH = REFERENCE * 2 // 5  # of them are its holdout
 
 
 @dataclass
@@ -40,9 +42,38 @@ def settings(**changes: Any) -> dict[str, Any]:
 def silent(**changes: Any) -> dict[str, Any]:
     """Return settings without floors: what calibration does alone; row by row."""
     none = {"number": 0.001, "category": 0.001, "prediction": 0.001, "max_missing": 0}
-    return settings(
-        **{**none, "min_rows": 30, "block_days": 0, "max_fall": 0} | changes
-    )
+    fewest = {"min_rows": 30, "min_labels": 100, "block_days": 0, "max_fall": 0}
+    return settings(**none | fewest | changes)
+
+
+@dataclass
+class Pool:
+    """Rows of one time and place, to be split into a reference and windows at random.
+
+    Whatever split is drawn, windows differ from their reference by chance alone. The
+    model, whose probability stands beside each row, was fitted on none of them.
+    """
+
+    name: str
+    contract: Contract
+    rows: pd.DataFrame
+    importance: dict[str, float]
+
+    def world(self, seed: int) -> World:
+        """Return a reference of `REFERENCE` rows, and the rows that are left."""
+        rows = self.rows.sample(frac=1, random_state=seed)
+        train, holdout = rows[: REFERENCE * 3 // 5], rows[REFERENCE * 3 // 5 :][:FOURTH]
+        name, columns = f"{self.name} {seed}", list(self.contract.columns)
+        found = Reference(
+            "v1",
+            name,
+            {"columns": columns, "threshold": 0.3},
+            self.contract,
+            train.drop(columns="probability"),
+            holdout,
+            self.importance,
+        )
+        return World(self.name, found, rows[REFERENCE:], silent())
 
 
 def flights() -> tuple[Contract, pd.DataFrame, pd.DataFrame]:
@@ -87,21 +118,37 @@ def reference(
     )
 
 
+def flights_pool() -> Pool:
+    """Return the first quarter but for the rows that a model was fitted on."""
+    contract, known, _ = flights()
+    rows = packed(known.sample(frac=1, random_state=1), contract)
+    score = fitted(rows[:20_000], contract)
+    found = reference(contract, rows[:100], rows[20_000:21_000], score)
+    rest = rows[20_000:].assign(probability=score(rows[20_000:]))
+    return Pool("flights", contract, rest, found.importance)
+
+
+def census_pool(folder: Path) -> Pool:
+    """Return the census of 2015; the model and its probabilities came with the data."""
+    world = census(folder)
+    first = pd.concat([world.reference.train, world.reference.holdout])
+    known = world.reference
+    return Pool("census", known.contract, first, known.importance)
+
+
+def packed(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return the rows with their categories as such: the same, and quicker to count."""
+    words = [n for n, c in contract.columns.items() if c.type == "category"]
+    return rows.astype(dict.fromkeys(words, "category"))
+
+
 def shuffled_flights() -> World:
     """Return the first quarter in random order: windows drawn from it do not drift."""
-    contract, known, _ = flights()
-    rows = known.sample(frac=1, random_state=1).reset_index(drop=True)
-    train, holdout, rest = rows[:40_000], rows[40_000:55_000], rows[55_000:]
-    score = fitted(train, contract)
-    found = reference(contract, train, holdout, score)
-    return World("flights", found, rest.assign(probability=score(rest)), silent())
+    return replace(flights_pool().world(1), params=settings(block_days=0, min_rows=30))
 
 
 def census(folder: Path) -> World:
-    """Return the census: the reference is 2015, the rows are 2016 to 2018.
-
-    The model and its probabilities came with the data.
-    """
+    """Return the census: the reference is 2015, the rows are 2016 to 2018."""
     first, later, truth = (
         pd.read_parquet(folder / CENSUS.format(name))
         for name in ("reference", "analysis", "analysis_target")
@@ -129,7 +176,7 @@ def census(folder: Path) -> World:
     }
     contract = Contract.parse(document)
     for name in columns:
-        kind = "float32" if name in numbers else object
+        kind = "float32" if name in numbers else "category"
         values = both[name] if name in numbers else both[name].astype(str)
         both[name] = values.astype(kind)
     both["id"] = both["id"].astype(str)
@@ -141,7 +188,7 @@ def census(folder: Path) -> World:
     first, later = both[both["year"] == 2015], both[both["year"] > 2015]
     manifest = {"columns": columns, "threshold": 0.5}
     even = dict.fromkeys(columns, 1 / len(columns))
-    sides = (first.drop(columns="probability")[:40_000], first[40_000:])
+    sides = (first[:40_000], first[40_000:])
     found = Reference("v1", "benchmark census", manifest, contract, *sides, even)
     return World("census", found, later.reset_index(drop=True), silent())
 
@@ -149,21 +196,23 @@ def census(folder: Path) -> World:
 def weeks(seed: int) -> World:
     """Return flights of random weeks of the year: neither side is a season.
 
-    Rows of one week resemble each other, so rows are no fair unit of chance.
+    Rows of one week resemble each other, so rows are no fair unit of chance. Each
+    week of ``rows`` has its number beside it.
     """
     contract, known, later = flights()
-    rows = pd.concat([known, later], ignore_index=True)
+    rows = packed(pd.concat([known, later], ignore_index=True), contract)
     week = ((rows[contract.time] - rows[contract.time].min()).dt.days // 7).to_numpy()
     order = np.random.default_rng(seed).permutation(52)
     place = np.argsort(order)[np.minimum(week, 51)]  # where a week is moved to
     shift = pd.to_timedelta((place - week) * 7, unit="D")
-    rows = rows.assign(**{contract.time: rows[contract.time] + shift})[week < 52]
-    rows = rows.sort_values(contract.time, ignore_index=True)
-    start = rows[contract.time].min()
-    apart = (rows[contract.time] - start).dt.days // 7
-    train, holdout, rest = rows[apart < 16], rows[apart.between(16, 27)], apart >= 28
-    score = fitted(train.sample(20_000, random_state=0), contract)
+    rows = rows.assign(**{contract.time: rows[contract.time] + shift}, week=place)
+    rows = rows[week < 52].sort_values(contract.time, ignore_index=True)
+    # A tenth of the rows of each week: what a week is like shows in them as well.
+    rows = rows[np.random.default_rng(seed).random(len(rows)) < 0.2]
+    rows = rows.reset_index(drop=True)
+    train, holdout = rows[rows["week"] < 16], rows[rows["week"].between(16, 27)]
+    score = fitted(train, contract)
     found = reference(contract, train, holdout, score)
     found = replace(found, manifest_sha256=f"weeks {seed}")
-    drawn = rows[rest].reset_index(drop=True)
+    drawn = rows[rows["week"] >= 28].reset_index(drop=True)
     return World("weeks", found, drawn.assign(probability=score(drawn)), silent())

@@ -1,50 +1,63 @@
-"""False alarms in windows without drift: ours, and Evidently's defaults beside them."""
+"""False alarms in windows without drift: ours, and Evidently's defaults beside them.
+
+A window does not drift if nothing but chance makes it differ from its reference. So
+both are drawn from one pool, anew for each split; the rate is that of all splits, and
+its bound knows that windows of one split share a reference.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import multiprocessing
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
-from ops.monitor import drift
+import pandas as pd
 from scipy import stats
 
-from benchmarks.monitoring.data import World, silent, weeks
-from benchmarks.monitoring.look import alarm, evidently
+from benchmarks.monitoring.data import Pool, World, silent, weeks
+from benchmarks.monitoring.look import alarm, evidently, verdicts
 
 SIZES = (30, 100, 300, 1000, 5000)
 
 
-def bound(alarms: int, windows: int) -> float:
-    """Return the one-sided 95 % upper bound of a rate; Clopper and Pearson (1934)."""
-    return float(stats.beta.ppf(0.95, alarms + 1, windows - alarms))
+class Told(NamedTuple):
+    """What was said of the windows of one split."""
+
+    alarms: list[bool]
+    theirs: list[int]  # columns in which Evidently found drift, window by window
 
 
-def by_size(world: World, windows: int, beside: int) -> list[dict[str, Any]]:
+def bound(alarms: list[list[bool]]) -> float:
+    """Return the one-sided 95 % upper bound of a rate, from the windows of each split.
+
+    The larger of two: Clopper and Pearson (1934), as if windows were independent, and
+    Student's over the splits' own rates.
+    """
+    said, windows = sum(map(sum, alarms)), sum(map(len, alarms))
+    alone = float(stats.beta.ppf(0.95, said + 1, windows - said))
+    rates = np.array([np.mean(split) for split in alarms])
+    reach = stats.t.ppf(0.95, len(rates) - 1) * rates.std(ddof=1) / len(rates) ** 0.5
+    return max(alone, float(rates.mean() + reach))
+
+
+def by_size(pool: Pool, windows: int, beside: int, splits: int) -> list[dict[str, Any]]:
     """Return the share of false alarms for each window size."""
-    rows = []
+    columns, rows = len(pool.contract.columns), []
     for size in SIZES:
-        rng = np.random.default_rng(size)
-
-        def draw(size: int = size, rng: Any = rng) -> Any:
-            chosen = np.sort(rng.choice(len(world.rows), size, replace=False))
-            return world.rows.iloc[chosen].reset_index(drop=True)
-
-        ours = sum(alarm(draw(), world.reference, world.params) for _ in range(windows))
-        past = drift.thin(world.reference.rows, world.params["monitor"]["sample_rows"])
-        columns = len(world.reference.contract.columns)
-        found = [
-            len(evidently(draw(), past, world.reference.contract))
-            for _ in range(beside)
-        ]
+        look = partial(_split, pool, size, windows // splits, beside // splits)
+        told = everywhere(look, splits)
+        found = np.array([count for split in told for count in split.theirs])
         entry = {
-            "data": world.name,
+            "data": pool.name,
             "rows": size,
             "windows": windows,
-            "false alarms": ours / windows,
-            "95 % bound": bound(ours, windows),
-            "Evidently's windows": beside,
-            "Evidently: data set drifted": np.mean(np.array(found) >= columns / 2),
-            "Evidently: any column": np.mean(np.array(found) > 0),
+            **rated([split.alarms for split in told]),
+            "Evidently's windows": len(found),
+            "Evidently: data set drifted": np.mean(found >= columns / 2),
+            "Evidently: any column": np.mean(found > 0),
         }
         print(entry, flush=True)
         rows.append(entry)
@@ -57,32 +70,63 @@ def by_week(worlds: int, windows: int) -> list[dict[str, Any]]:
     The rows of a window are four random weeks that no reference has seen, so only
     the weeks' own moods differ.
     """
-    alarms = {7: 0, 0: 0}
-    total = 0
-    for seed in range(worlds):
-        world = weeks(seed)
-        time = world.reference.contract.time
-        week = ((world.rows[time] - world.rows[time].min()).dt.days // 7).to_numpy()
-        rng = np.random.default_rng(seed)
-        for _ in range(windows):
-            chosen = rng.choice(week.max() + 1, 4, replace=False)
-            window = world.rows[np.isin(week, chosen)].reset_index(drop=True)
-            start = window[time].min()
-            spread = np.linspace(0, 28 * 86_400 - 1, len(window)).astype("int64")
-            window[time] = start + spread.astype("timedelta64[s]")
-            total += 1
-            for days in alarms:
-                params = silent(block_days=days, max_fall=0.02)
-                alarms[days] += alarm(window, world.reference, params)
     found = []
-    for days, count in alarms.items():
+    for days in (7, 0):
+        alarms = everywhere(partial(_weeks, days, windows), worlds)
         name = "whole weeks" if days else "single rows"
-        entry = {
-            "imitated by": name,
-            "windows": total,
-            "false alarms": count / total,
-            "95 % bound": bound(count, total),
-        }
+        entry = {"imitated by": name, "windows": worlds * windows, **rated(alarms)}
         print(entry, flush=True)
         found.append(entry)
     return found
+
+
+def rated(alarms: list[list[bool]]) -> dict[str, Any]:
+    """Return the rate of alarms and its bound, as cells."""
+    rate = float(np.mean([said for split in alarms for said in split]))
+    return {"false alarms": rate, "95 % bound": bound(alarms)}
+
+
+def everywhere(look: Callable[[int], Any], seeds: int) -> list[Any]:
+    """Return what ``look`` gives for each seed, on all processors."""
+    with multiprocessing.get_context("fork").Pool(os.cpu_count()) as workers:
+        return workers.map(look, range(seeds), chunksize=1)
+
+
+def _split(pool: Pool, size: int, windows: int, beside: int, seed: int) -> Told:
+    """Return what is said of windows of one split."""
+    world, rng = pool.world(seed), np.random.default_rng((size, seed))
+    alarms = [
+        alarm(_window(world, size, rng), world.reference, world.params)
+        for _ in range(windows)
+    ]
+    past, theirs = world.reference.rows, []
+    for number in range(beside):
+        window = _window(world, size, rng)
+        names = verdicts(window, past, pool.contract)
+        if seed == number == 0 and names != evidently(window, past, pool.contract):
+            raise SystemExit("Evidently's own report says something else")
+        theirs.append(len(names))
+    return Told(alarms, theirs)
+
+
+def _window(world: World, size: int, rng: Any) -> pd.DataFrame:
+    """Return rows that the reference does not have."""
+    chosen = np.sort(rng.choice(len(world.rows), size, replace=False))
+    return world.rows.iloc[chosen].reset_index(drop=True)
+
+
+def _weeks(days: int, windows: int, seed: int) -> list[bool]:
+    """Return what is said of windows of four weeks each."""
+    world, rng = weeks(seed), np.random.default_rng(seed)
+    time, params = world.reference.contract.time, silent(block_days=days)
+    known = np.unique(world.rows["week"])
+    said = []
+    for _ in range(windows):
+        parts = []
+        for slot, week in enumerate(rng.choice(known, 4, replace=False)):
+            rows = world.rows[world.rows["week"] == week]
+            moved = pd.to_timedelta(7 * (slot - int(week)), unit="D")
+            parts.append(rows.assign(**{time: rows[time] + moved}))
+        window = pd.concat(parts, ignore_index=True)
+        said.append(alarm(window, world.reference, params))
+    return said

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from ops.monitor import (
     drift,
     estimate,
     inspect,
+    performance,
+    rearrange,
     record,
     sample,
     season,
@@ -122,6 +125,95 @@ def test_weeks_that_differ_by_themselves_are_no_drift() -> None:
     assert distance.wasserstein(values, now + 9) > by_week
 
 
+def weeks(rng: Any, count: int) -> Any:
+    """Return values of weeks: mostly alike, and now and then one that is very odd."""
+    moods = rng.standard_t(1.5, count)
+    values = np.repeat(moods, 50) + rng.normal(size=count * 50)
+    values[np.repeat(rng.random(count) < 0.05, 50)] = np.nan  # an outage
+    return values
+
+
+@pytest.mark.parametrize("shift", [0.0, 20.0])
+def test_f18_odd_weeks_that_the_reference_has_not_seen_are_no_drift(
+    shift: float,
+) -> None:
+    """Of 15 weeks and 4 more, drawn alike: the rate holds, and a shift is seen."""
+    rate, said, by_reference = 0.05, 0, 0
+    windows = WINDOWS if WINDOWS > 1000 else 10 if shift else 60
+    for seed in range(windows):
+        rng = np.random.default_rng(seed)
+        values = weeks(rng, 19)
+        values[15 * 50 :] += shift
+        place = np.repeat(np.arange(19), 50)
+        column = {"x": calibrate.number(values, 0.001)}
+        found = rearrange.limits(column, place, 19, 4, rate, rng)
+        pairs = zip(found.distances[:2], found.limits[:2], strict=True)
+        said += any(far["x"] >= limit["x"] for far, limit in pairs)
+        past, now = values[: 15 * 50], values[15 * 50 :]
+        if seed < 20:
+            known = {"x": calibrate.number(past, 0.001)}
+            drawn = calibrate.null(known, len(now), rate, place[: len(past)], 4)
+            far = distance.wasserstein(past, now)
+            gone = abs(np.isnan(past).mean() - np.isnan(now).mean())
+            by_reference += far >= drawn.columns["x"] or gone >= drawn.missing["x"]
+    if shift:
+        assert said > windows / 2
+    else:
+        assert said <= stats.binom.ppf(0.999, windows, rate)
+        assert by_reference > 20 * rate * 3, "the reference alone cries wolf"
+
+
+def test_what_is_called_drift_holds_against_other_weeks() -> None:
+    """An outage of a day is nobody's drift, a summer is; both after weeks of calm."""
+    table = traffic.flights(2000, 60, 28, seed=3)
+    day = (table["scheduled_departure"] - traffic.START).dt.days
+    outage = table.assign(temp=table["temp"].where(day != 70))
+    weekly = {"block_days": 7, "sample_rows": 6623}
+    row_by_row, by_week = looked(outage), looked(outage, **weekly)
+    gone = [d.column for d in row_by_row.missing if d.found]
+    assert gone == ["temp"]
+    assert not any(d.found for d in by_week.missing)
+    summer = looked(table.assign(temp=table["temp"] + 5), **weekly)
+    assert [d.column for d in summer.columns if d.found] == ["temp"]
+
+
+def test_blocks_are_days_where_weeks_are_too_few() -> None:
+    days = pd.date_range("2020-01-01", periods=56 * 4, freq="6h")
+    past, now = days[: 28 * 4], days[28 * 4 :]
+    found = rearrange.blocks(past, now, 7, 0.05)  # 70 choices of 4 of 8
+    assert found and found.window == 4
+    found = rearrange.blocks(past, now, 7, 0.005)
+    assert found and found.window == 28
+    assert rearrange.blocks(past, now, 0, 0.005) is None
+    assert rearrange.blocks(past[:4], now[:4], 7, 0.005) is None
+
+
+def test_the_interval_of_a_fall_knows_that_days_differ() -> None:
+    """Days on which the model does well or badly are no news; a lasting fall is."""
+    rng = np.random.default_rng(4)
+
+    def side(days: int, strength: float, mood: float) -> pd.DataFrame:
+        day = np.repeat(np.arange(days), 200)
+        p = rng.random(len(day))
+        pull = strength + mood * rng.normal(size=days)[day]
+        y = rng.random(len(day)) < 0.5 + pull * (p - 0.5)
+        when = traffic.START + pd.to_timedelta(day, unit="D")
+        return pd.DataFrame({"probability": p, "late": y.astype(int), "time": when})
+
+    def half(strength: float, mood: float) -> tuple[float, float, float]:
+        past, now = side(14, 0.6, mood), side(28, strength, mood)
+        blocks = rearrange.blocks(past["time"], now["time"], 7, 0.0025)
+        narrow = performance.fall(now, past, "late", 0.995)
+        wide = performance.fall(now, past, "late", 0.995, blocks)
+        assert wide[:3] == narrow[:3]
+        return narrow.high - narrow.low, wide.high - wide.low, wide.high
+
+    narrow, wide, _ = half(0.6, 0.4)
+    assert wide > 2 * narrow
+    assert half(0.6, 0.0)[1] < 2 * half(0.6, 0.0)[0]
+    assert half(0.1, 0.0)[2] < -0.02
+
+
 def test_short_references_are_drawn_by_day_and_then_by_row() -> None:
     days = pd.date_range("2020-01-01", periods=240, freq="1h")  # ten days
     place, blocks = calibrate.blocks(days, 7, 28)
@@ -131,8 +223,8 @@ def test_short_references_are_drawn_by_day_and_then_by_row() -> None:
 
 
 def test_a_column_that_matters_speaks_for_the_whole() -> None:
-    column = calibrate.number(np.arange(100.0), 0.1, weight=0.8)
-    other = calibrate.number(np.arange(100.0), 0.1, weight=0.05)
+    column = partial(calibrate.number, floor=0.1, weight=0.8)
+    other = partial(calibrate.number, floor=0.1, weight=0.05)
     columns = {"much": column, "little": other}
     assert calibrate.whole({"much": 0.3, "little": 0}, columns) == pytest.approx(2.4)
     assert calibrate.whole({"much": 0, "little": 0.3}, columns) == pytest.approx(0.15)

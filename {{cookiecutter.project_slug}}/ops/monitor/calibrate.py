@@ -87,14 +87,20 @@ def blocks(times: Any, block_days: float, window_days: float) -> tuple[Any, int]
     ``times`` are [rows] datetimes. Where the reference has too few blocks to draw
     from, days take their place, and single rows where there are too few days.
     """
-    found = np.asarray(times, "datetime64[s]").astype(np.int64) / 86_400
     for days in (block_days, 1.0):
-        if days <= 0 or not len(found):
+        if days <= 0 or not len(times):
             break
-        _, place = np.unique((found - found.min()) // days, return_inverse=True)
+        place = numbered(times, days)
         if place.max() + 1 >= FEWEST_BLOCKS:
             return place, max(round(window_days / days), 1)
     return None, 0
+
+
+def numbered(times: Any, days: float) -> NDArray[np.int64]:
+    """Return the number of each row's block, from 0; ``times`` [rows] are datetimes."""
+    found = np.asarray(times, "datetime64[s]").astype(np.int64) / 86_400
+    _, place = np.unique((found - found.min()) // days, return_inverse=True)
+    return np.asarray(place, np.int64)
 
 
 def null(
@@ -120,22 +126,22 @@ def null(
     at = min(int(np.ceil((DRAWS + 1) * (1 - rate))), DRAWS) - 1
     limits = centre + largest[at] * scatter
     names, width = list(columns), len(columns)
-    moved = {
+    by_name = {
         name: max(float(limit), columns[name].floor)
         for name, limit in zip(names, limits[:width], strict=True)
     }
     missing = dict(zip(names, map(float, limits[width:-1]), strict=True))
-    return Null(moved, missing, max(float(limits[-1]), 1.0))
+    return Null(by_name, missing, max(float(limits[-1]), 1.0))
 
 
-def whole(distances: Mapping[str, float], columns: Mapping[str, Coded]) -> float:
-    """Return the distance of the data set: 1 is as far as matters, by importance."""
-    return float(
-        sum(
-            columns[name].weight * value / columns[name].floor
-            for name, value in distances.items()
-        )
-    )
+def whole(distances: Mapping[str, float], columns: Mapping[str, Any]) -> float:
+    """Return the distance of the data set: 1 is as far as matters, by importance.
+
+    ``columns`` are partial calls of `number` or `category`, with floor and weight.
+    """
+    known = {name: columns[name].keywords for name in distances}
+    parts = (known[n]["weight"] * d / known[n]["floor"] for n, d in distances.items())
+    return float(sum(parts))
 
 
 class _Draws:
@@ -177,7 +183,7 @@ def _distances(columns: Mapping[str, Coded], drawn: _Draws, rows: int) -> Vector
     """Return [CHUNK, checks]: each column, each column's missing values, the whole."""
     picked, again = drawn.window(rows), drawn.reference()
     offset = np.arange(CHUNK)[:, None]
-    moved, missing = [], []
+    strayed, missing = [], []
     for column in columns.values():
         bins = column.bins
         mine = picked[:, : column.first]
@@ -187,16 +193,16 @@ def _distances(columns: Mapping[str, Coded], drawn: _Draws, rows: int) -> Vector
         pair = drawn.place * (bins + 1) + column.codes
         by_block = np.bincount(pair, minlength=len(drawn.size) * (bins + 1))
         then = again @ by_block.reshape(-1, bins + 1)
-        moved.append(_moved(then[:, :bins], now[:, :bins], column))
+        strayed.append(moved(then[:, :bins], now[:, :bins], column))
         gone = [side[:, bins] / side.sum(1) for side in (then, now)]
         missing.append(np.abs(gone[0] - gone[1]))
     weigh = [c.weight / c.floor for c in columns.values()]
-    together = np.stack(moved, 1) @ np.array(weigh)
-    return np.stack([*moved, *missing, together], 1)
+    together = np.stack(strayed, 1) @ np.array(weigh)
+    return np.stack([*strayed, *missing, together], 1)
 
 
-def _moved(then: Vector, now: Vector, column: Coded) -> Vector:
-    """Return [CHUNK] distances of counts in bins."""
+def moved(then: Vector, now: Vector, column: Coded) -> Vector:
+    """Return [draws] distances of counts in bins."""
     then, now = then + 1e-12, now + 1e-12  # a column may be missing in a whole draw
     if column.places is None:
         return np.asarray(distance.jensenshannon(then, now))

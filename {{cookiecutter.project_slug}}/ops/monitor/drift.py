@@ -3,19 +3,21 @@
 Every threshold is drawn from the reference (`calibrate`), for a window of this size.
 The share of runs that raise an alarm without drift, ``monitor.false_alarm_rate``, is
 split: half for inputs, missing values, labels and the data set as a whole, together;
-a quarter for the answers; a quarter for performance (`performance`).
+a quarter for the answers; a quarter for performance (`performance`). What is called
+drift then has to hold against other choices of as many weeks (`rearrange`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ops import distance
-from ops.monitor import calibrate, feed, season
+from ops.monitor import calibrate, feed, rearrange, season
 from ops.monitor.cache import cached
 from ops.monitor.calibrate import Coded
 from ops.monitor.checks import METHODS, Drift
@@ -29,6 +31,7 @@ WHOLE = "all columns"
 INPUTS, ANSWERS, PERFORMANCE = 0.5, 0.25, 0.25  # of the false-alarm rate
 
 Limits = Mapping[str, Any]
+Make = partial[Coded]  # from a column's values to its bins
 
 
 @dataclass
@@ -62,23 +65,27 @@ def compare(
     past, words = season.like(reference.rows, time.min(), time.max(), contract, limits)
     past = thin(past, limits["sample_rows"])
     found = Found(compared_with=words)
-    coded = _coded(past, good, reference, limits, 0 if labels is None else len(labels))
+    known = 0 if labels is None else len(labels)
+    made = _made(past, good, reference, limits, known)
     key = reference.manifest_sha256, words
-    limit = _null(coded, past[contract.time], len(good), days, limits, INPUTS, key)
+    limit = _null(made, past, contract, len(good), days, limits, INPUTS, key)
     distances = {
         name: gap(contract, name, past[name], good[name])
-        for name in coded
+        for name in made
         if name != contract.target
     }
     found.columns = [
         Drift(n, METHODS[contract.columns[n].type], d, limit.columns[n])
         for n, d in distances.items()
     ]
-    if labels is not None and contract.target in coded:
+    if labels is not None and contract.target in made:
         found.target = _target(contract, past, labels, limit.columns)
-    together = calibrate.whole(distances, {n: coded[n] for n in distances})
+    together = calibrate.whole(distances, made)
     found.whole = Drift(WHOLE, "weighted", together, limit.whole)
     found.missing = _missing(contract, past, good, limit.missing, limits)
+    if labels is not None:
+        good = good.assign(**{contract.target: labels.reindex(good.index)})
+    _hold(found, past, good, made, contract, limits)
     found.prediction, answers = _prediction(good, len(past), reference, limits, days)
     shown, answers = list(distances), answers.reindex(range(len(past)))
     found.sides = (
@@ -126,33 +133,91 @@ def thin(rows: pd.DataFrame, size: int) -> pd.DataFrame:
     return rows if len(rows) <= size else rows.sample(size, random_state=0).sort_index()
 
 
-def _coded(
+def _made(
     past: pd.DataFrame,
     good: pd.DataFrame,
     reference: Reference,
     limits: Limits,
     labels: int,
-) -> dict[str, Coded]:
-    """Return the reference's columns in bins; those empty on one side are left out."""
-    coded = {}
+) -> dict[str, Make]:
+    """Return how each column is put in bins; those empty on one side are left out."""
+    made = {}
     for name, column in reference.contract.columns.items():
         if past[name].isna().all() or good[name].isna().all():
             continue
         make = getattr(calibrate, column.type)
         floor = limits["columns"].get(name, limits[column.type])
         weight = reference.importance.get(name, 0.0)
-        coded[name] = make(past[name], floor, weight=weight)
+        made[name] = partial(make, floor=floor, weight=weight)
     if labels:
         kind = "number" if reference.contract.task == "regression" else "category"
-        target = reference.contract.target
         make = getattr(calibrate, kind)
-        coded[target] = make(past[target], limits[kind], first=labels)
-    return coded
+        made[reference.contract.target] = partial(
+            make, floor=limits[kind], first=labels
+        )
+    return made
+
+
+def _hold(
+    found: Found,
+    past: pd.DataFrame,
+    good: pd.DataFrame,
+    made: Mapping[str, Make],
+    contract: Contract,
+    limits: Limits,
+) -> None:
+    """Raise thresholds that as many other weeks would pass, if any was passed."""
+    speak = [found.whole, found.target, *found.columns, *found.missing]
+    seen = _held(past, good, made, contract, limits, INPUTS, speak)
+    if seen is None:
+        return
+    lengths, beyond = seen
+    if found.whole is not None:
+        found.whole = _raised(found.whole, lengths.whole, beyond.whole)
+    for drifts, of, to in (
+        (found.columns, lengths.columns, beyond.columns),
+        (found.missing, lengths.missing, beyond.missing),
+    ):
+        drifts[:] = [
+            _raised(d, of[d.column], to[d.column]) if d.column in of else d
+            for d in drifts
+        ]
+    if found.target is not None:
+        name = found.target.column
+        found.target = _raised(
+            found.target, lengths.columns[name], beyond.columns[name]
+        )
+
+
+def _held(
+    past: pd.DataFrame,
+    good: pd.DataFrame,
+    made: Mapping[str, Make],
+    contract: Contract,
+    limits: Limits,
+    share: float,
+    speak: Iterable[Drift | None],
+) -> rearrange.Held | None:
+    """Return how the window compares with other choices of blocks, if one speaks."""
+    if not any(drift is not None and drift.found for drift in speak):
+        return None
+    rate = limits["false_alarm_rate"] * share
+    before, now = (side[contract.time].dt.tz_localize(None) for side in (past, good))
+    blocks = rearrange.blocks(before, now, limits["block_days"], rate)
+    return blocks and rearrange.held(past, good, made, blocks, rate)
+
+
+def _raised(drift: Drift, length: float, beyond: float) -> Drift:
+    """Return a drift that is found only if its length in bins is beyond the limit."""
+    # The distance is exact, the length is of bins and fewer rows: as far above it.
+    least = beyond + drift.distance - length
+    return drift._replace(threshold=max(drift.threshold, least))
 
 
 def _null(
-    coded: Mapping[str, Coded],
-    times: Any,
+    made: Mapping[str, Make],
+    past: pd.DataFrame,
+    contract: Contract,
     rows: int,
     days: float,
     limits: Limits,
@@ -161,13 +226,15 @@ def _null(
 ) -> calibrate.Null:
     """Return the thresholds of columns for a window of so many rows and days."""
     rate = limits["false_alarm_rate"] * share
-    naive = times.dt.tz_localize(None)
+    naive = past[contract.time].dt.tz_localize(None)
     place, blocks = calibrate.blocks(naive, limits["block_days"], days)
-    shape = [(n, c.floor, c.weight, c.first) for n, c in coded.items()]
-    return cached(
-        lambda: calibrate.null(coded, rows, rate, place, blocks),
-        (*key, shape, rows, blocks, limits),
-    )
+    shape = [(n, sorted(make.keywords.items())) for n, make in made.items()]
+
+    def drawn() -> calibrate.Null:
+        coded = {name: make(past[name]) for name, make in made.items()}
+        return calibrate.null(coded, rows, rate, place, blocks)
+
+    return cached(drawn, (*key, shape, rows, blocks, limits))
 
 
 def _target(
@@ -181,7 +248,7 @@ def _target(
     if contract.task == "regression":
         moved, method = distance.wasserstein(known, labels), METHODS["number"]
     else:
-        known, labels = known.map(_word), labels.map(_word)
+        known, labels = _words(known), _words(labels)
         moved = float(distance.jensenshannon(*distance.counts(known, labels)))
         method = METHODS["category"]
     return Drift(name, method, moved, thresholds[name])
@@ -216,14 +283,22 @@ def _prediction(
     past = thin(reference.holdout, min(limits["sample_rows"], most))
     kind = "category" if contract.task == "multiclass" else "number"
     name = reference.answer
-    coded = {name: getattr(calibrate, kind)(past[name], limits["prediction"])}
-    key = reference.manifest_sha256, "answers"
-    limit = _null(coded, past[contract.time], len(good), days, limits, ANSWERS, key)
+    make = partial(getattr(calibrate, kind), floor=limits["prediction"])
+    made, key = {name: make}, (reference.manifest_sha256, "answers")
+    limit = _null(made, past, contract, len(good), days, limits, ANSWERS, key)
     moved = gap(contract, name, past[name], good[name])
     drift = Drift(name, METHODS[kind], moved, limit.columns[name])
+    seen = _held(past, good, made, contract, limits, ANSWERS, [drift])
+    if seen is not None:
+        drift = _raised(drift, seen.distances.columns[name], seen.limits.columns[name])
     return drift, past[name].reset_index(drop=True)
 
 
+def _words(labels: pd.Series) -> pd.Series:
+    """Return labels as text, so that 1, 1.0 and "1" are one class."""
+    return labels.map({label: _word(label) for label in labels.unique()})
+
+
 def _word(label: Any) -> str:
-    """Return a label as text, so that 1, 1.0 and "1" are one class."""
-    return f"{label:g}" if isinstance(label, int | float) else str(label)
+    """Return one label as text."""
+    return f"{label:g}" if isinstance(label, int | float | np.number) else str(label)

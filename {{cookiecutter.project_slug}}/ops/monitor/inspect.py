@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ops.monitor import drift, estimate, feed, performance, slices, window
+from ops.monitor import (
+    drift,
+    estimate,
+    feed,
+    performance,
+    rearrange,
+    slices,
+    window,
+)
 from ops.monitor.decide import Evidence, fell, moved
 from ops.monitor.labels import Labels, read_labels
 from ops.monitor.reference import Reference
@@ -147,7 +155,9 @@ def _answered(
     if len(answered) < limits["min_labels"] or answered[target].nunique() < 2:
         return None
     rate = limits["false_alarm_rate"] * drift.PERFORMANCE
-    evidence.fall = performance.fall(answered, holdout, target, 1 - 2 * rate)
+    before, now = (side[time].dt.tz_localize(None) for side in (holdout, answered))
+    blocks = rearrange.blocks(before, now, limits["block_days"], rate)
+    evidence.fall = performance.fall(answered, holdout, target, 1 - 2 * rate, blocks)
     if evidence.estimate is not None:
         promised = estimate.expected_auc(answered["probability"])
         evidence.estimate = evidence.estimate._replace(
