@@ -21,7 +21,7 @@ PLOTS: dict[str, tuple[str, tuple[str, ...], bool, str, str]] = {
             ),
             False,
             "",
-            f"False alarms in windows of {name} without drift",
+            f"Alarms in windows of {name} without drift",
         )
         for name in ("flights", "census")
     },

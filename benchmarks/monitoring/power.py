@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.monitoring.data import World, settings
+from benchmarks.monitoring.data import World
+from benchmarks.monitoring.false_alarms import everywhere
 from benchmarks.monitoring.look import alarm
 
 SIZES = (100, 300, 1000, 5000)
+WEEKS = 10  # windows of a run
+RAMPS: dict[str, Callable[[int], float]] = {
+    "sudden, 0.5": lambda week: 0.5,
+    "slow, 0.1 a window": lambda week: 0.1 * (week + 1),
+    "seasonal return, 0.5 for four windows": lambda week: 0.5 * (week < 4),
+}
 Change = Callable[[pd.DataFrame, Any], pd.DataFrame]
 
 
@@ -26,7 +34,8 @@ def _variance(rows: pd.DataFrame, rng: Any) -> pd.DataFrame:
 
 def _category(rows: pd.DataFrame, rng: Any) -> pd.DataFrame:
     new = rng.random(len(rows)) < 0.1
-    return rows.assign(carrier=rows["carrier"].mask(new, "ZZ"))
+    carrier = rows["carrier"].astype(object).mask(new, "ZZ")
+    return rows.assign(carrier=carrier.astype("category"))
 
 
 def _missing(rows: pd.DataFrame, rng: Any) -> pd.DataFrame:
@@ -64,20 +73,17 @@ SHIFTS: dict[str, Change] = {
 
 def power(world: World, windows: int) -> list[dict[str, Any]]:
     """Return the share of windows with an alarm, by shift and size; as shipped."""
-    params = settings(block_days=0, min_rows=30)
+    cases = [(name, size) for name in SHIFTS for size in SIZES]
+    shares = everywhere(partial(_seen, world, windows, cases), len(cases))
     found = []
-    for name, change in SHIFTS.items():
-        entry: dict[str, Any] = {"shift": name}
-        for size in SIZES:
-            rng = np.random.default_rng(size)
-            seen = 0
-            for _ in range(windows):
-                chosen = np.sort(rng.choice(len(world.rows), size, replace=False))
-                rows = change(world.rows.iloc[chosen].reset_index(drop=True), rng)
-                seen += alarm(rows, world.reference, params)
-            entry[f"{size:,} rows"] = seen / windows
-        print(entry, flush=True)
-        found.append(entry)
+    for name in SHIFTS:
+        known = {
+            f"{size:,} rows": share
+            for (shift, size), share in zip(cases, shares, strict=True)
+            if shift == name
+        }
+        print({"shift": name, **known}, flush=True)
+        found.append({"shift": name, **known})
     return found
 
 
@@ -87,32 +93,40 @@ def delay(world: World, runs: int, size: int = 1000) -> list[dict[str, Any]]:
     Sudden: half a standard deviation from the first window on; slow: a tenth more in
     each window; return: four windows of a season that then ends.
     """
-    params = settings(block_days=0, min_rows=30)
-    spread = float(world.rows["temp"].std())
-    kinds: dict[str, Callable[[int], float]] = {
-        "sudden, 0.5": lambda week: 0.5,
-        "slow, 0.1 a window": lambda week: 0.1 * (week + 1),
-        "seasonal return, 0.5 for four windows": lambda week: 0.5 * (week < 4),
-    }
     found = []
-    for name, by in kinds.items():
-        first, after = [], 0
-        for run in range(runs):
-            rng = np.random.default_rng(run)
-            said = []
-            for week in range(10):
-                chosen = np.sort(rng.choice(len(world.rows), size, replace=False))
-                rows = world.rows.iloc[chosen].reset_index(drop=True)
-                moved = rows.assign(temp=rows["temp"] + by(week) * spread)
-                said.append(alarm(moved, world.reference, params))
-            first.append(said.index(True) + 1 if any(said) else 11)
-            after += sum(said[4:]) if "return" in name else 0
+    for name in RAMPS:
+        told = everywhere(partial(_run, world, name, size), runs)
+        first = [said.index(True) + 1 if any(said) else WEEKS + 1 for said in told]
+        after = sum(sum(said[4:]) for said in told) if "return" in name else ""
         entry = {
             "drift": name,
             "windows until the alarm, median": float(np.median(first)),
             "at most": max(first),
-            "alarms after the return": after if "return" in name else "",
+            "alarms after the return": after,
         }
         print(entry, flush=True)
         found.append(entry)
     return found
+
+
+def _seen(world: World, windows: int, cases: Any, number: int) -> float:
+    """Return the share of windows of one shift and size with an alarm."""
+    name, size = cases[number]
+    rng, seen = np.random.default_rng(size), 0
+    for _ in range(windows):
+        chosen = np.sort(rng.choice(len(world.rows), size, replace=False))
+        rows = SHIFTS[name](world.rows.iloc[chosen].reset_index(drop=True), rng)
+        seen += alarm(rows, world.reference, world.params)
+    return seen / windows
+
+
+def _run(world: World, name: str, size: int, run: int) -> list[bool]:
+    """Return what is said of the windows of one run, week by week."""
+    rng, spread = np.random.default_rng(run), float(world.rows["temp"].std())
+    said = []
+    for week in range(WEEKS):
+        chosen = np.sort(rng.choice(len(world.rows), size, replace=False))
+        rows = world.rows.iloc[chosen].reset_index(drop=True)
+        moved = rows.assign(temp=rows["temp"] + RAMPS[name](week) * spread)
+        said.append(alarm(moved, world.reference, world.params))
+    return said

@@ -338,6 +338,23 @@ def test_a_short_file_is_read_to_its_end_and_then_it_ends(tmp_path: Path) -> Non
     assert sample.count(files) == 2
 
 
+def test_a_long_table_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = traffic.flights(5000, 0, 20)
+    whole.to_parquet(tmp_path / "train.parquet", index=False, row_group_size=700)
+    every = sample.table(tmp_path / "train.parquet")
+    pd.testing.assert_frame_equal(every, pd.read_parquet(tmp_path / "train.parquet"))
+    monkeypatch.setattr(sample, "PIECE", 300)
+    some = sample.table(tmp_path / "train.parquet", 1000)
+    assert len(some) == 1000 and (some.dtypes == every.dtypes).all()
+    again = sample.table(tmp_path / "train.parquet", 1000)
+    pd.testing.assert_frame_equal(some, again)
+    kept = every[every["flight_id"].isin(some["flight_id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some, kept)
+    assert some["scheduled_departure"].dt.day.nunique() == 20
+
+
 def test_memory_is_bounded_while_a_log_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

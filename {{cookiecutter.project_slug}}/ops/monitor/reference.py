@@ -1,4 +1,7 @@
-"""The reference: the rows that the serving version was trained and judged on."""
+"""The reference: the rows that the serving version was trained and judged on.
+
+Of a table of more than `sample.MOST` rows, a seeded sample stands for it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ops import git, lock, storage
+from ops.monitor import sample
 from pipeline.contract import Contract
 from pipeline.data import inputs
 from serving import verify
@@ -86,20 +90,19 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
     Raises:
         VerifyError: a file is not the one that the manifest names.
     """
-    import pandas as pd
-
     manifest = verify.verify(folder, manifest_sha256)
     train, holdout = (folder / f"{name}.parquet" for name in ("train", "holdout"))
-    verify.read_verified(train, manifest["data"]["train_sha256"])
+    if verify.sha256_file(train) != manifest["data"]["train_sha256"]:
+        raise verify.VerifyError(f"{train} is not the reviewed file.")
     text = verify.contract_path(folder).read_text(encoding="utf-8")
     contract = Contract.parse(yaml.safe_load(text))
-    judged = pd.read_parquet(holdout)
+    judged = sample.table(holdout)
     model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
     judged[OUTPUTS[contract.task][1]] = model.answers(judged)
     digest = verify.sha256_file(folder / verify.MANIFEST)
     shown = {n: c for n, c in contract.columns.items() if n not in contract.sensitive}
     logged = replace(contract, columns=shown)  # the log never holds sensitive columns
-    train_rows = pd.read_parquet(train)
+    train_rows = sample.table(train)
     weights = model.importance(judged)
     return Reference(
         version,

@@ -1,4 +1,4 @@
-"""Reads a log that is too long to parse: counts every line, looks at some.
+"""Reads what is too long for memory: counts every line of a log, looks at some.
 
 Lines are counted exactly, at the speed of the disk. Which lines are parsed is decided
 by a seeded draw of places in all files together, each byte as likely as another; the
@@ -12,11 +12,18 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONG = 256 * 2**20  # bytes from which a log on this machine is drawn from, not parsed
 BLOCK = 8 * 2**20  # bytes that are counted at a time
 LOOK = 4096  # bytes around a place; more where lines are longer
+MOST = 200_000  # rows of a table that are kept; more would show no more
+PIECE = 65_536  # of them that are read at a time
 
 
 def partitions(source: str, pattern: str) -> list[tuple[Path, int]]:
@@ -60,6 +67,28 @@ def draw(files: list[tuple[Path, int]], seed: int = 0) -> Iterator[str]:
     finally:
         for file in opened:
             file.close()
+
+
+def table(path: Path, most: int = MOST) -> pd.DataFrame:
+    """Return a Parquet file's rows, at most ``most``: the same every time, in order.
+
+    A longer file is read in pieces, so that memory does not depend on it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        rows = int(file.metadata.num_rows)
+        if rows <= most:
+            return file.read().to_pandas()
+        keep = np.zeros(rows, bool)
+        keep[np.random.default_rng(0).choice(rows, most, replace=False)] = True
+        parts, at = [], 0
+        for piece in file.iter_batches(PIECE):
+            chosen = pa.array(keep[at : at + len(piece)])
+            parts.append(piece.filter(chosen))
+            at += len(piece)
+        return pa.Table.from_batches(parts).to_pandas()
 
 
 def _after(file: BinaryIO, place: int, size: int) -> tuple[int, bytes]:
