@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from ops import github
 from ops.ledger import Ledger
-from ops.release import Record, actor, registry, target
+from ops.release import Record, ReleaseError, actor, registry, target
 from ops.release.registry import Version
 
 Check = Callable[[Ledger], Record]
@@ -46,7 +46,9 @@ def run(ledger: Ledger, wish: Promotion, check: Check) -> Record:
     assign(wish)
     if finished(record):
         return record
-    state = target.wait(record, wish.golden, wish.seconds)
+    state = record["state"]
+    if state == "published":
+        state = target.wait(record, wish.golden, wish.seconds)
     return confirm(ledger, record, state)
 
 
@@ -59,10 +61,10 @@ def current(ledger: Ledger, environment: str, version: Version) -> Record | None
 
 
 def finished(record: Record) -> bool:
-    """Tell whether nothing is left to do for a record."""
-    if record["state"] != "published":
+    """Tell whether nothing is left to do for a record, on the ledger or on GitHub."""
+    if record["state"] == "failed" or record["deployment_id"] is None:
         return True
-    if target.address(record["environment"]):
+    if record["state"] == "published" and target.address(record["environment"]):
         return False
     return target.reported(record["deployment_id"])["state"] in target.FINAL
 
@@ -80,7 +82,15 @@ def publish(ledger: Ledger, wish: Promotion, check: Check) -> Record:
         return record_of(ledger, wish, check(ledger), deployment, seq)
 
     line = f"{wish.action} {wish.version.tag} to {wish.environment}"
-    return write(ledger, make, line)
+    mine = {"deployment_id": deployment, "environment": wish.environment}
+    try:
+        record = write(ledger, make, line)
+    except ReleaseError as error:
+        close(mine, "inactive", str(error))
+        raise
+    if record["deployment_id"] != deployment:
+        close(mine, "inactive", "another run promoted it first")
+    return record
 
 
 class Settled(Exception):
