@@ -74,10 +74,13 @@ def test_intervals_agree_with_a_plain_loop_over_resamples() -> None:
         assert found.high == pytest.approx(high[place], abs=0.15 * width)
 
 
+@pytest.mark.parametrize("wrong", [0.0, 0.005])
 def test_cells_of_many_rows_give_the_interval_of_the_rows(
-    monkeypatch: pytest.MonkeyPatch,
+    wrong: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where the old model is wrong about a few in its highest cell."""
     y, old, new = pair(15_000, gain=0.2)
+    old[(np.random.default_rng(4).random(len(y)) < wrong) & (y == 0)] = 1.0
     whole = compare.bootstrap(compare.average_precision, y, old, new, 0.95)
     monkeypatch.setattr(compare, "CELLS", 1000)
     cells = compare.bootstrap(compare.average_precision, y, old, new, 0.95)

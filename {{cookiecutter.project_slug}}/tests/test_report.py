@@ -184,7 +184,8 @@ def test_decisions_their_worth_and_the_worst_slices_are_shown() -> None:
     body = report.render(evidence())
     head = body.split("<details>")[0]
     assert (
-        "worth 100 → **1,250** minutes per 1,000 decisions (+1,000 to +1,300)" in head
+        "worth 100 → **1,250** minutes per 1,000 decisions, "
+        "+1,150 (+1,000 to +1,300)" in head
     )
     assert "| champion | 0.3 | 1,234 | 5 | 6 | 7 |" in body
     assert "McNemar's exact test, p = 1e-09" in body

@@ -27,11 +27,8 @@ def render(facts: Facts) -> str:
     metrics, calibration, rows, params, build, manifest_sha256, data_sha256, head_sha,
     rules_sha, run_url; all but state and verdict may be absent.
     """
-    head = [_verdict(facts), _headline(facts), str(facts.get("expectation") or "")]
-    head += [_checks(facts), _alert(facts)]
-    foot = _footer(facts)
-    parts = [part for part in head if part]
-    room = LIMIT - len(foot) - sum(len(part) + 2 for part in parts)
+    parts, last = head(facts), foot(facts)
+    room = LIMIT - len(last) - sum(len(part) + 2 for part in parts)
     for title, found in sections(facts):
         if not found:
             continue
@@ -42,8 +39,15 @@ def render(facts: Facts) -> str:
             break
         parts.append(section)
         room -= len(section) + 2
-    body = "\n\n".join(parts)[: LIMIT - len(foot) - 2]
-    return f"{body}\n\n{foot}"
+    body = "\n\n".join(parts)[: LIMIT - len(last) - 2]
+    return f"{body}\n\n{last}"
+
+
+def head(facts: Facts) -> list[str]:
+    """Return what is not folded: the verdict, one line, a table, perhaps an alert."""
+    found = [_verdict(facts), _headline(facts), str(facts.get("expectation") or "")]
+    found += [_checks(facts), _alert(facts)]
+    return [part for part in found if part]
 
 
 def _verdict(facts: Facts) -> str:
@@ -83,7 +87,7 @@ def _worth(worth: Facts) -> str:
     if worth.get("champion") is None:
         return f"worth {worth['challenger']:,.0f} {unit}"
     pair = f"{worth['champion']:,.0f} → **{worth['challenger']:,.0f}**"
-    return f"worth {pair} {unit} ({interval(worth, 0)})"
+    return f"worth {pair} {unit}, {worth['difference']:+,.0f} ({interval(worth, 0)})"
 
 
 def _checks(facts: Facts) -> str:
@@ -107,7 +111,7 @@ def _alert(facts: Facts) -> str:
     return "> [!CAUTION]\n" + "\n>\n".join(lines) if lines else ""
 
 
-def _footer(facts: Facts) -> str:
+def foot(facts: Facts) -> str:
     """What was judged, by which rules, where; the manifest's sha256 in full."""
     parts = []
     if found := facts.get("manifest_sha256"):
@@ -118,6 +122,7 @@ def _footer(facts: Facts) -> str:
         parts.append(f"rules of main at {found[:12]}")
     if url := facts.get("run_url"):
         parts.append(f"[run]({url})")
+        parts.append(f"[with plots: report.html]({url}#artifacts)")
     if url := facts.get("artifact_url"):
         parts.append(f"[artifact]({url})")
     line = " · ".join(parts)

@@ -69,7 +69,11 @@ def bootstrap(
     whole = np.ones((1, len(y)))
     middle = float(statistic(whole, y, new)[0] - statistic(whole, y, old)[0])
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.nanquantile(np.concatenate(found), tails)
+    resampled = np.concatenate(found)
+    cells = statistic(counts[None], truth, second) - statistic(
+        counts[None], truth, first
+    )
+    low, high = middle + np.nanquantile(resampled, tails) - cells[0]
     return Interval(middle, float(low), float(high), "paired bootstrap")
 
 

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from ops import github, lock, report
 from ops.ledger import Ledger
+from ops.report import page
 from ops.validate import identity, verdict
 from ops.validate.verdict import Case, Unsound
 
@@ -36,6 +37,7 @@ def run() -> bool:
         body = report.render(facts)
     Path("build", "report.md").write_text(body + "\n", encoding="utf-8")
     github.summary(body)
+    print(f"\nwith plots, in a browser: {page.write(facts)}")
     return case.passed
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ops import git, github, lock, report, storage
 from ops.ledger import Record
+from ops.report import page
 from ops.validate.proposal import Proposal
 from ops.validate.verdict import Case, Facts, summary
 
@@ -94,6 +95,7 @@ def say(proposal: Proposal, facts: Facts) -> None:
     body = report.render(facts)
     address = github.sticky_comment(proposal.number, report.MARKER, body)
     github.summary(body)
+    page.write(facts)
     step = f"Passed. {facts.get('next')}".replace("`", "")
     words = step if facts["state"] == "decide" else str(facts["verdict"])
     github.status(proposal.head_sha, CONTEXT, STATES[facts["state"]], words, address)
