@@ -31,6 +31,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -44,6 +45,7 @@ RUN_SECONDS = 600.0  # for git or an installation
 BIND_SECONDS = 10.0  # for the servers of a killed agent to let go of the port
 STABLE_SECONDS = 60.0  # a server that ran so long is started again at once
 DRAIN_SECONDS = 30.0  # for an old server to finish, then it is killed
+LATE_PERIODS = 2  # of the monitor without a run, before its silence is said, once a day
 TOLERANCE = 1e-5  # the same as the server's own check of the golden rows
 LIBC = ctypes.CDLL(None)  # loaded before any fork
 HIDDEN = ("AGENT_TOKEN", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -165,6 +167,21 @@ class Source:
         except (ValueError, TypeError, KeyError) as error:
             raise TransientError(f"{path} on the ledger is broken: {error}") from None
         return dict(release)
+
+    def silence(self, home: Path) -> str:
+        """Say that the monitor has stopped to run, by its newest record, or nothing."""
+        listed = ("ls-tree", "--name-only", "refs/heads/ledger", "monitoring/")
+        try:
+            names = self._git(home, *listed).decode().split()
+            newest = max(name for name in names if name.endswith(".json"))
+            record = json.loads(self._git(home, "show", f"refs/heads/ledger:{newest}"))
+            ran, every = datetime.fromisoformat(record["time"]), record["every_days"]
+            age = (datetime.now(UTC) - ran).total_seconds() / 86_400
+        except (TransientError, ValueError, TypeError, KeyError):
+            return ""  # it has never run, or does not say how often it should
+        if age <= LATE_PERIODS * every:
+            return ""
+        return f"the monitor last ran {age:.0f} days ago and should every {every:g}"
 
     def code(self, home: Path, commit: str, into: Path) -> None:
         """Put the server's code and its requirements at a commit into a folder."""
@@ -354,7 +371,7 @@ class Agent:
         self.given, self.source, self.home = given, source, given.home
         self.child: Child | None = None
         self.leaving: list[Child] = []
-        self.falls, self.resume_at = 0, 0.0
+        self.falls, self.resume_at, self.remind_at = 0, 0.0, 0.0
         self.tries: dict[tuple[str, ...] | None, int] = {}
         self.state: dict[str, Any] = {"running": None, "failed": None, "report": None}
         try:
@@ -449,6 +466,13 @@ class Agent:
                     raise
                 say(f"GitHub does not take the deployment status: {error}")
             self.save(report=None)
+
+    def remind(self) -> None:
+        """Say once a day that nobody watches what is served here."""
+        if time.monotonic() >= self.remind_at:
+            self.remind_at = time.monotonic() + 86_400
+            if words := self.source.silence(self.home):
+                say(f"{words}: see `make doctor` in the repository")
 
     def switch(self, release: Release) -> None:
         """Start a release, check it, move the public port to it, let the old one go."""
@@ -633,6 +657,7 @@ def _loop(
             try:
                 good = agent.follow()
                 agent.tell()
+                agent.remind()
             except Exception as error:  # the server that runs goes on running
                 good = False
                 say(f"trying again in {given.poll:g} s: {error}")

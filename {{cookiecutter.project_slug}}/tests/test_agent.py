@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -479,3 +480,25 @@ def test_an_environment_is_made_per_set_of_requirements(world: World) -> None:
     assert (venv / "complete").exists() and (venv / "bin/python").exists()
     assert done.returncode == 1  # it has no requirements, so the server cannot start
     assert "the server ended at its start" in done.stderr
+
+
+@pytest.mark.parametrize(("days", "late"), [(15, True), (13, False), (None, False)])
+def test_the_agent_says_that_the_monitor_stopped(
+    days: float | None, late: bool, world: World
+) -> None:
+    if days is not None:
+        made = datetime.now(UTC) - timedelta(days=days)
+        record = {"time": made.isoformat(), "every_days": 7}
+        place = world.work / "monitoring"
+        (place / "reports").mkdir(parents=True)
+        (place / "00000002.json").write_text(json.dumps(record))
+        old = {"time": "2020-01-01T00:00:00+00:00", "every_days": 7}
+        (place / "00000001.json").write_text(json.dumps(old))
+        (place / "reports" / "00000002.md").write_text("# fine")
+    identity = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent():
+        world.until(lambda: world.settled(identity))
+        time.sleep(0.5)
+    assert world.words().count("the monitor last ran") == late
+    if late:
+        assert "the monitor last ran 15 days ago and should every 7" in world.words()

@@ -37,6 +37,7 @@ def build(
             "labels": evidence.labels,
         },
         "compared_with": window.compared_with,
+        "every_days": limits["every_days"],
         "false_alarms": {
             "rate": limits["false_alarm_rate"],
             "per_year": round(
