@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from ops.validate import business, compare, gates, performance, slices
+from ops.validate.tasks import TASKS
 from ops.validate.trial import Side, Trial
 from pipeline import metrics
 from pipeline.contract import Contract
@@ -102,10 +103,10 @@ def test_mcnemar_counts_where_one_model_alone_is_right() -> None:
     y = np.array([1.0] * 10 + [0.0] * 10)
     old = np.array([True] * 8 + [False] * 2 + [False] * 10)
     new = np.array([True] * 10 + [False] * 10)
-    found = compare.mcnemar(y, old, new)
+    found = compare.mcnemar(old == (y == 1), new == (y == 1))
     assert (found["only_champion_right"], found["only_challenger_right"]) == (0, 2)
     assert found["p"] == pytest.approx(0.5)
-    assert compare.mcnemar(y, old, old)["p"] == 1.0
+    assert compare.mcnemar(old, old)["p"] == 1.0
 
 
 def test_holm_is_as_published() -> None:
@@ -238,12 +239,15 @@ def _slices(tried: Trial) -> list[dict[str, Any]]:
 def test_worth_of_decisions_and_the_best_threshold() -> None:
     y = np.array([True, True, False, False])
     scores = np.array([0.9, 0.4, 0.6, 0.1])
-    threshold, best = business.best_threshold(y, scores, WORTH)
-    assert threshold == 0.4 and best == pytest.approx((5 + 5 - 2 + 0) / 4)
-    assert business.worth(y, scores >= 0.5, WORTH).tolist() == [5, -1, -2, 0]
+    binary, manifest = TASKS["binary"], {"threshold": 0.5}
+    found = binary.best(y, scores, manifest, WORTH, ())
+    assert found["best_threshold"] == 0.4
+    assert found["best"] == pytest.approx((5 + 5 - 2 + 0) / 4)
+    decided = binary.decided(scores, manifest)
+    assert binary.worth(y, decided, WORTH, ()).tolist() == [5, -1, -2, 0]
     never = {**WORTH, "true_positive": -9, "false_positive": -9}
-    threshold, best = business.best_threshold(y, scores, never)
-    assert threshold > 0.9 and best == pytest.approx(-0.5)
+    found = binary.best(y, scores, manifest, never, ())
+    assert found["best_threshold"] > 0.9 and found["best"] == pytest.approx(-0.5)
 
 
 def test_business_value_is_reported_per_thousand_with_an_interval() -> None:
@@ -266,7 +270,7 @@ def test_business_value_is_reported_per_thousand_with_an_interval() -> None:
 def test_a_value_that_is_no_number_is_refused(change: dict[str, Any]) -> None:
     section = {k: v for k, v in {**WORTH, **change}.items() if v is not None}
     with pytest.raises(SystemExit, match="business"):
-        business.parse(section)
+        TASKS["binary"].priced(section, ())
 
 
 def test_every_difference_has_an_interval() -> None:

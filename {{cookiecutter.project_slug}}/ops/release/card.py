@@ -43,7 +43,8 @@ def _header(manifest: Facts, verdict: Facts, terms: Facts) -> dict[str, Any]:
         {"type": m["key"], "name": m["name"], "value": round(m["challenger"], 6)}
         for m in verdict.get("metrics") or []
     ]
-    task = {"type": "tabular-classification"}
+    number = manifest.get("task") == "regression"
+    task = {"type": f"tabular-{'regression' if number else 'classification'}"}
     data = {
         "name": f"newest rows of {terms['name']}, held out",
         "type": str(terms["name"]),
@@ -65,12 +66,22 @@ def _purpose(manifest: Facts, terms: Facts) -> str:
     purpose = str(whole.get("project", {}).get("description", ""))
     columns = ", ".join(map(report.code, manifest["columns"]))
     return (
-        f"{report.text(purpose, 300)}\n\nIt answers with the probability that "
-        f"{report.code(terms['target'])} is 1, and decides so from "
-        f"{manifest['threshold']:g} on. It takes {columns}, within the ranges and "
-        "categories of `contract.yaml`; for other rows, times and places it was never "
-        "tried."
+        f"{report.text(purpose, 300)}\n\nIt answers with {_answer(manifest, terms)}. "
+        f"It takes {columns}, within the ranges and categories of `contract.yaml`; for "
+        "other rows, times and places it was never tried."
     )
+
+
+def _answer(manifest: Facts, terms: Facts) -> str:
+    """Say what an answer is, and what is decided from it."""
+    target = report.code(terms["target"])
+    if "threshold" in manifest:
+        least = f"{manifest['threshold']:g}"
+        return f"the probability that {target} is 1, and decides so from {least} on"
+    if classes := manifest.get("classes"):
+        named = ", ".join(map(report.code, classes))
+        return f"the probability of each {target} ({named}), and the likeliest"
+    return f"a number: what {target} will be"
 
 
 def _override(verdict: Facts) -> str:

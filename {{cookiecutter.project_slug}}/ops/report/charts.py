@@ -24,21 +24,33 @@ def lines(
     style = {"themeVariables": {"xyChart": {"plotColorPalette": palette}}}
     legend = ", ".join(f"{who} {COLOURS[who][1]}" for who in values)
     axis = ", ".join(f'"{label}"' for label in labels)
-    top = math.ceil(max(map(max, values.values())) * 10 - 1e-9) / 10 or 0.1
+    low, top = _ends(values)
     chart = [
         "```mermaid",
         f"%%{{init: {json.dumps(style)}}}%%",
         "xychart-beta",
         f'  title "{title}: {legend}"',
         f'  x-axis "{across}" [{axis}]',
-        f'  y-axis "{up}" 0 --> {top:.1f}',
-        *(
-            f"  line [{', '.join(f'{v:.3f}' for v in line)}]"
-            for line in values.values()
-        ),
+        f'  y-axis "{up}" {low} --> {top}',
+        *(f"  line [{', '.join(_plain(v) for v in line)}]" for line in values.values()),
         "```",
     ]
     return "\n".join(chart) + "\n\n"
+
+
+def _ends(values: Mapping[str, Sequence[float]]) -> tuple[str, str]:
+    """Return both ends of the axis: from 0 for shares, else around the numbers."""
+    low, top = (end(map(end, values.values())) for end in (min, max))
+    if low >= 0 and top <= 1:
+        return "0", f"{math.ceil(top * 10 - 1e-9) / 10 or 0.1:.1f}"
+    room = (top - low) / 20 or 1.0
+    return _plain(low - room), _plain(top + room)
+
+
+def _plain(value: float) -> str:
+    """Return a number as mermaid reads it: no exponent, no more digits than needed."""
+    digits = 3 if abs(value) < 1000 else 0
+    return f"{value:.{digits}f}"
 
 
 def at(curve: Sequence[Sequence[float]], x: float) -> float:

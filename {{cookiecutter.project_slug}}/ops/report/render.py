@@ -62,23 +62,35 @@ def _headline(facts: Facts) -> str:
     """The one line: old, new, difference, interval, model and data."""
     line = []
     if head := facts.get("headline"):
-        new = f"**ROC AUC {head['challenger']:.4f}**"
+        label = text(head.get("label", "ROC AUC"), 40)
+        new = f"**{label} {head['challenger']:.4f}**"
         if head.get("champion") is None:
             line.append(f"{new} (no champion yet)")
         else:
             line.append(
-                f"ROC AUC {head['champion']:.4f} → **{head['challenger']:.4f}**"
+                f"{label} {head['champion']:.4f} → **{head['challenger']:.4f}**"
             )
             line.append(
                 f"{head['difference']:+.4f} ({head['confidence']:.0%} interval "
                 f"{head['low']:+.4f} to {head['high']:+.4f})"
             )
+    line += _error(facts)
     if worth := facts.get("business"):
         line.append(_worth(worth))
     for name in ("manifest", "data"):
         if found := facts.get(f"{name}_sha256"):
             line.append(f"{name} {found[:12]}")
     return " · ".join(line)
+
+
+def _error(facts: Facts) -> list[str]:
+    """Return how far numbers are off, in the target's unit, where they are numbers."""
+    named = {metric["name"]: metric for metric in facts.get("metrics") or []}
+    if (found := named.get("RMSE")) is None:
+        return []
+    if found["champion"] is None:
+        return [f"RMSE {found['challenger']:.4g}"]
+    return [f"RMSE {found['champion']:.4g} → **{found['challenger']:.4g}**"]
 
 
 def _worth(worth: Facts) -> str:

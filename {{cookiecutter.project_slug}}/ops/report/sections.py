@@ -7,6 +7,9 @@ from ops.report import charts
 from ops.report.text import code, interval, number, table, text
 
 Facts = Mapping[str, Any]
+MATRIX = 8  # classes up to which every cell of the matrix of decisions is shown
+MIXED = 12  # pairs of classes, or classes, that are named otherwise
+RATES = ("selected", "true positive", "false positive")
 GRID = [n / 10 for n in range(11)]  # false positive rates at which ROC is drawn
 
 
@@ -16,10 +19,11 @@ def sections(facts: Facts) -> list[tuple[str, str]]:
         ("Metrics", _metrics(facts)),
         ("Calibration", _calibration(facts.get("calibration"))),
         ("ROC curve", _roc(facts.get("roc"))),
+        ("What is left over", _residuals(facts.get("residuals"))),
         ("Decisions", _decisions(facts)),
         ("Slices", _slices(facts.get("slices"))),
         ("Fairness", _fairness(facts.get("fairness"))),
-        ("What the models look at", _importance(facts.get("importance"))),
+        ("What the models look at", _importance(facts)),
         ("How answers depend on it", _dependence(facts.get("dependence"))),
         ("Decisions that would flip, and why", _flips(facts.get("flips"))),
         ("Production's newest requests, decided again", _replay(facts)),
@@ -65,13 +69,18 @@ def _metrics(facts: Facts) -> str:
     words = ""
     if power := facts.get("power"):
         words = (
-            f"\n\nA true difference of {power['smallest']:.4f} in ROC AUC would have "
-            f"shown on these rows {power['power']:.0%} of the time; a smaller one may "
-            "be there."
+            f"\n\nA true difference of {power['smallest']:.4f} in {_label(facts)} "
+            f"would have shown on these rows {power['power']:.0%} of the time; a "
+            "smaller one may be there."
         )
     if uses := facts.get("uses"):
         words += f" This holdout has decided on {uses} models, this one included."
     return table([*header, "Better when"], rows) + words
+
+
+def _label(facts: Facts) -> str:
+    """Return the name of the measure that decides."""
+    return text((facts.get("headline") or {}).get("label", "ROC AUC"), 40)
 
 
 def _calibration(bins: Mapping[str, Sequence[Facts]] | None) -> str:
@@ -133,6 +142,7 @@ def _roc(curves: Mapping[str, Sequence[Sequence[float]]] | None) -> str:
 
 def _decisions(facts: Facts) -> str:
     """What is decided at each model's threshold, and what that is worth."""
+    parts = _matrix(facts.get("matrix"))
     rows = [
         [
             who,
@@ -144,10 +154,9 @@ def _decisions(facts: Facts) -> str:
         ]
         for who, c in (facts.get("confusion") or {}).items()
     ]
-    if not rows:
-        return ""
-    header = ["Model", "Threshold", "True positive", "False positive"]
-    parts = [table([*header, "False negative", "True negative"], rows)]
+    if rows:
+        header = ["Model", "Threshold", "True positive", "False positive"]
+        parts.append(table([*header, "False negative", "True negative"], rows))
     if test := facts.get("mcnemar"):
         surely = "a difference" if test["p"] < 0.05 else "no significant difference"
         parts.append(
@@ -169,10 +178,70 @@ def _worth(worth: Facts) -> str:
             f" (champion {worth['champion']:,.0f}, difference "
             f"{worth['difference']:+,.0f}, interval {interval(worth, 0)})"
         )
+    best = f"{worth['best']:,.0f}"
+    if "shift" in worth:
+        return (
+            f"{words}. On these rows, {worth['shift']:+.4g} to every answer would be "
+            f"worth most, {best}."
+        )
+    if "expected" in worth:
+        return (
+            f"{words}. Deciding by the worth that is expected, not by the likeliest "
+            f"class, would be worth {best}."
+        )
     return (
         f"{words}. On these rows the threshold {worth['best_threshold']:.3f} would be "
-        f"worth most, {worth['best']:,.0f}; it is {worth['threshold']:g}."
+        f"worth most, {best}; it is {worth['threshold']:g}."
     )
+
+
+def _matrix(found: Mapping[str, Facts] | None) -> list[str]:
+    """What is decided for each true class; of many classes, what is mixed up most."""
+    parts = []
+    for who, matrix in (found or {}).items():
+        classes, cells = matrix["classes"], matrix["cells"]
+        if len(classes) <= MATRIX:
+            rows = [
+                [code(name), *(f"{count:,}" for count in row)]
+                for name, row in zip(classes, cells, strict=True)
+            ]
+            head = [f"{who}: true class", *(f"→ {code(name)}" for name in classes)]
+            parts.append(table(head, rows))
+            continue
+        mixed = sorted(
+            (-count, classes[a], classes[b])
+            for a, row in enumerate(cells)
+            for b, count in enumerate(row)
+            if a != b and count
+        )
+        rows = [[code(a), code(b), f"{-n:,}"] for n, a, b in mixed[:MIXED]]
+        head = [f"{who}: true class", "decided", "Rows"]
+        parts.append(f"Mixed up most:\n\n{table(head, rows)}")
+    return parts
+
+
+def _residuals(found: Mapping[str, Sequence[Facts]] | None) -> str:
+    """The truth minus the answer, by the answer: both models, drawn and as a table."""
+    if not found:
+        return ""
+    count = min(map(len, found.values()))
+    values = {who: [row["mean"] for row in rows][:count] for who, rows in found.items()}
+    labels = [f"{n + 1} of {count}" for n in range(count)]
+    axes = ("Left over", "rows by their answer, lowest first", "truth minus answer")
+    chart = charts.lines(*axes, labels, {"ideal": [0.0] * count, **values})
+    rows = [
+        [
+            who,
+            f"{row['low']:.4g} to {row['high']:.4g}",
+            f"{row['rows']:,}",
+            f"{row['mean']:+.4g}",
+            f"{row['p10']:+.4g} to {row['p90']:+.4g}",
+        ]
+        for who, each in found.items()
+        for row in each
+    ]
+    header = ["Model", "Answer", "Rows", "Mean left over", "10 % to 90 %"]
+    return (chart if count > 1 else "") + table(header, rows)
 
 
 def _slices(found: Facts | None) -> str:
@@ -205,7 +274,8 @@ def _fairness(found: Sequence[Facts] | None) -> str:
         sides = [w for w in ("champion", "challenger") if column["groups"][0].get(w)]
         header = ["Group", "Rows"]
         for who in sides:
-            header += [f"{who}: selected", "true positive", "false positive"]
+            first, *rest = map(text, column.get("rates") or RATES)
+            header += [f"{who}: {first}", *rest]
         groups = [
             [
                 code(group["group"]),
@@ -228,11 +298,12 @@ def _fairness(found: Sequence[Facts] | None) -> str:
         columns = ["Gap", "Champion", "Challenger", "Interval", "Limit", "Widest"]
         parts.append(f"{code(column['column'])}\n\n{table(header, groups)}")
         parts.append(table(columns, gaps))
-    words = (
-        "The equalized odds difference is the larger gap of the true and the false "
-        "positive rate."
-    )
-    return "\n\n".join([*parts, words]) if parts else ""
+    if any(g["rate"] == "true positive rate" for c in found or [] for g in c["gaps"]):
+        parts.append(
+            "The equalized odds difference is the larger gap of the true and the false "
+            "positive rate."
+        )
+    return "\n\n".join(parts)
 
 
 def _changes(found: Facts | None) -> str:
@@ -243,11 +314,11 @@ def _changes(found: Facts | None) -> str:
         return "None: both models come from the same table."
     if "rows" not in found:
         return "Not known: the champion's data is not in storage, or fits no more."
-    rows, (old, new) = found["rows"], found["target"]
+    rows = found["rows"]
     words = (
         f"{rows['champion']:,} rows became {rows['challenger']:,}: {rows['added']:,} "
-        f"added, {rows['removed']:,} removed, {rows['changed']:,} changed. The rate of "
-        f"the target went from {old:.1%} to {new:.1%}.\n\n"
+        f"added, {rows['removed']:,} removed, {rows['changed']:,} changed. "
+        f"{_target(found['target'])}\n\n"
     )
     cells = [
         [
@@ -261,6 +332,22 @@ def _changes(found: Facts | None) -> str:
     return words + table(["Column", "Distance", "Missing", "New categories"], cells)
 
 
+def _target(found: Any) -> str:
+    """How the target went: its rate, its mean and spread, or its classes' shares."""
+    if isinstance(found, list):
+        old, new = found
+        return f"The rate of the target went from {old:.1%} to {new:.1%}."
+    if "mean" in found:
+        (old, new), (spread, wide) = found["mean"], found["spread"]
+        return (
+            f"The mean of the target went from {old:.4g} to {new:.4g}, its spread from "
+            f"{spread:.4g} to {wide:.4g}."
+        )
+    most = sorted(found["classes"], key=lambda row: -abs(row[2] - row[1]))[:MIXED]
+    shares = ", ".join(f"{code(n)} {old:.1%} → {new:.1%}" for n, old, new in most)
+    return f"The shares of the target: {shares}."
+
+
 def _fresh(column: Facts) -> str:
     """Return the categories that a column has newly."""
     count = column.get("new_count", 0)
@@ -268,18 +355,19 @@ def _fresh(column: Facts) -> str:
     return f"{count}: {named}" if named else str(count or "none")
 
 
-def _importance(found: Sequence[Facts] | None) -> str:
-    """How much ROC AUC falls when a column is shuffled, largest first."""
+def _importance(facts: Facts) -> str:
+    """How much the headline falls when a column is shuffled, largest first."""
     rows = [
         [
             code(row["column"]),
             *(_fall(row.get(who)) for who in ("champion", "challenger")),
         ]
-        for row in found or []
+        for row in facts.get("importance") or []
     ]
     if not rows:
         return ""
-    words = "Fall of ROC AUC when a column is shuffled: mean, least to most.\n\n"
+    words = f"Fall of {_label(facts)} when a column is shuffled: "
+    words += "mean, least to most.\n\n"
     return words + table(["Column", "Champion", "Challenger"], rows)
 
 
@@ -297,11 +385,12 @@ def _dependence(found: Sequence[Facts] | None) -> str:
     for row in found or []:
         sides = [who for who in ("champion", "challenger") if row.get(who)]
         cells = [
-            [code(place), *(f"{row[who][n]:.3f}" for who in sides)]
+            [code(place), *(_answer(row[who][n]) for who in sides)]
             for n, place in enumerate(row["places"])
         ]
-        parts.append(table([code(row["column"]), *sides], cells))
-    words = "Mean probability with the column set to a value, all else as it is.\n\n"
+        of = [f"{who}: {code(row['of'])}" for who in sides] if "of" in row else sides
+        parts.append(table([code(row["column"]), *of], cells))
+    words = "Mean answer with the column set to a value, all else as it is.\n\n"
     return words + "\n\n".join(parts) if parts else ""
 
 
@@ -309,9 +398,9 @@ def _flips(found: Sequence[Facts] | None) -> str:
     """A few rows that the models decide differently, with what moved the challenger."""
     rows = [
         [
-            f"{flip['champion']:.3f}",
-            f"{flip['challenger']:.3f}",
-            str(flip["truth"]),
+            _answer(flip["champion"]),
+            _answer(flip["challenger"]),
+            _truth(flip["truth"]),
             ", ".join(f"{code(f'{n} = {v}')} {m:+.3f}" for n, v, m in flip["reasons"]),
         ]
         for flip in found or []
@@ -320,31 +409,74 @@ def _flips(found: Sequence[Facts] | None) -> str:
     return table(header, rows) if rows else ""
 
 
+def _answer(value: Any) -> str:
+    """Return an answer for people: a number, or a class and its probability."""
+    if isinstance(value, list):
+        return f"{code(value[0])} {value[1]:.3f}"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
+
+
+def _truth(value: Any) -> str:
+    """Return a truth for people: 0 or 1, a class, or a number."""
+    if isinstance(value, str):
+        return code(value)
+    return str(value) if isinstance(value, int) else _answer(value)
+
+
 def _replay(facts: Facts) -> str:
     """How many decisions would flip, which way, for whom."""
     found = facts.get("replay")
     if found is None or "why" in found:
         why = found["why"] if found else facts.get("unplayed")
         return f"Not known: {text(why, 300)}." if why else ""
-    count, flips = found["requests"], found["to_yes"] + found["to_no"]
-    old, new = found["yes"]
     words = (
-        f"Of the newest {count:,} requests (until {text(found['until'])}), {flips:,} "
-        f"({flips / count:.1%}) would be decided otherwise: {found['to_yes']:,} from "
-        f"no to yes, {found['to_no']:,} from yes to no. Yes is said to {old:.1%} → "
-        f"{new:.1%}."
+        f"Of the newest {found['requests']:,} requests (until {text(found['until'])}), "
+        f"{_moved(found)}"
     )
+    moved = "change" in found
     rows = [
         [
             f"{code(g['column'])} {code(g['value'])}",
             f"{g['requests']:,}",
-            f"{g['flips']:,}",
-            f"{g['flips'] / g['requests']:.1%}",
+            *([] if moved else [f"{g['flips']:,.0f}"]),
+            _answer(g["flips"] / g["requests"])
+            if moved
+            else f"{g['flips'] / g['requests']:.1%}",
         ]
         for g in found["groups"]
     ]
-    header = ["Who is affected most", "Requests", "Flips", "Share"]
+    header = ["Who is affected most", "Requests"]
+    header += ["Mean change, either way"] if moved else ["Flips", "Share"]
     return f"{words}\n\n{table(header, rows)}" if rows else words
+
+
+def _moved(found: Facts) -> str:
+    """How the two models' decisions on the same requests differ."""
+    count = found["requests"]
+    if "change" in found:
+        (mean, middle, most), (old, new) = found["change"], found["mean"]
+        return (
+            f"{found['up']:,} would be answered higher and {found['down']:,} lower: by "
+            f"{mean:+.4g} on average, half of them by more than {middle:.4g}, one in "
+            f"ten by more than {most:.4g}. The mean answer goes {old:.4g} → {new:.4g}."
+        )
+    if "moves" in found:
+        flips, moves = found["flips"], found["moves"]
+        which = ", ".join(f"{n:,} from {code(a)} to {code(b)}" for a, b, n in moves)
+        shares = ", ".join(
+            f"{code(name)} {old:.1%} → {new:.1%}"
+            for name, old, new in found["shares"][:MIXED]
+        )
+        return (
+            f"{flips:,} ({flips / count:.1%}) would be decided otherwise"
+            f"{': ' if moves else ''}{which}. Decided are {shares}."
+        )
+    flips, (old, new) = found["to_yes"] + found["to_no"], found["yes"]
+    return (
+        f"{flips:,} ({flips / count:.1%}) would be decided otherwise: "
+        f"{found['to_yes']:,} from no to yes, {found['to_no']:,} from yes to no. Yes "
+        f"is said to {old:.1%} → {new:.1%}."
+    )
 
 
 def _footprint(found: Mapping[str, Facts] | None) -> str:

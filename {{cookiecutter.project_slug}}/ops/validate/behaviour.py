@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from ops.validate.gates import Check
+from ops.validate.tasks import TASKS
 from ops.validate.trial import Trial, predict
 from pipeline.contract import Column, Contract, ContractError
 
@@ -29,6 +30,7 @@ def add(trial: Trial) -> None:
     """Add one check for each test that the challenger's columns take part in."""
     declared = yaml.safe_load(FILE.read_bytes()) if FILE.is_file() else []
     tests = parse(declared, trial.contract)
+    task, classes = trial.task, trial.contract.classes
     new = trial.challenger
     tests = [test for test in tests if test["column"] in new.manifest["columns"]]
     if not tests:
@@ -41,10 +43,12 @@ def add(trial: Trial) -> None:
         sample.assign(**{t["column"]: changed(sample[t["column"]], t, trial.contract)})
         for t in tests
     ]
-    answers = predict(new, tables, trial.contract).reshape(len(tests), -1)
-    for test, answer in zip(tests, answers, strict=True):
-        moved = BROKEN[test["expect"]](answer - new.scores[rows])
-        share = float((moved > test["tolerance"]).mean())
+    answers = predict(new, tables, trial.contract)
+    for test, answer in zip(tests, np.split(answers, len(tests)), strict=True):
+        before = task.watched(new.scores[rows], test, classes)
+        moved = BROKEN[test["expect"]](task.watched(answer, test, classes) - before)
+        broken = moved > test["tolerance"]
+        share = float((broken if broken.ndim == 1 else broken.any(axis=1)).mean())
         trial.checks.append(_check(test, share))
 
 
@@ -75,7 +79,7 @@ def _parsed(test: Any, contract: Contract) -> dict[str, Any]:
     """Check one entry."""
     named = test.get("name") if isinstance(test, Mapping) else test
     about = f'behaviour.yaml: "{named}"'
-    if not isinstance(test, Mapping) or set(test) - {"add", "set"} != KEYS:
+    if not isinstance(test, Mapping) or set(test) - {"add", "set", "class"} != KEYS:
         names = ", ".join(sorted(KEYS))
         raise ContractError(f"{about} has to name {names}, and add or set.")
     if ("add" in test) == ("set" in test):
@@ -85,9 +89,13 @@ def _parsed(test: Any, contract: Contract) -> dict[str, Any]:
         raise ContractError(f"{about} names a column that contract.yaml does not have.")
     if test["expect"] not in BROKEN:
         raise ContractError(f"{about}: expect is one of {', '.join(BROKEN)}.")
-    for key in ("tolerance", "allowed"):
-        if not _number(test[key]) or not 0 <= test[key] < 1:
-            raise ContractError(f"{about}: {key} is a number from 0 to below 1.")
+    if "class" in test and str(test["class"]) not in contract.classes:
+        raise ContractError(f"{about} names a class that contract.yaml does not have.")
+    if contract.classes and test["expect"] != "same" and "class" not in test:
+        raise ContractError(f"{about} has to name the class whose probability it is.")
+    for key, most in (("tolerance", TASKS[contract.task].most), ("allowed", 1)):
+        if not _number(test[key]) or not 0 <= test[key] < most:
+            raise ContractError(f"{about}: {key} is a number from 0 to below {most:g}.")
     if not _fits(test, entry):
         raise ContractError(f"{about}: the change does not fit the column.")
     return dict(test)

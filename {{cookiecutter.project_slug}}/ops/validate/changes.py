@@ -29,7 +29,7 @@ def add(trial: Trial) -> None:
     trial.found["changes"] = {
         "same": False,
         "rows": rows,
-        "target": [float(old[target].mean()), float(new[target].mean())],
+        "target": trial.task.targets(old[target], new[target], contract.classes),
         "columns": [
             _column(name, old[name], new[name], name not in contract.sensitive)
             for name in contract.columns

@@ -48,8 +48,14 @@ def bootstrap(
     new: Vector,
     confidence: float,
     seed: int = 0,
+    *,
+    also: Vector | None = None,
+    whole: bool = False,
 ) -> Interval:
     """Return the difference of a statistic, with its paired bootstrap interval.
+
+    ``also`` is the new model's `y`, where that differs; with ``whole`` the scores are
+    whole numbers, of which rows that are equal are counted together.
 
     Percentiles of 1,000 resamples of the rows, both models on the same ones, with
     Poisson weights (Hanley and MacGibbon 2006, Computer Methods and Programs in
@@ -57,17 +63,18 @@ def bootstrap(
     1/64 quantiles are resampled together; the difference itself is always exact.
     """
     random = np.random.default_rng(seed)
-    counts, truth, first, second = _cells(y, old, new)
+    truths = y if also is None else also
+    counts, truth, other, first, second = _cells(y, truths, old, new, whole)
     found = []
     step = max(1, CHUNK // len(counts))
     for start in range(0, RESAMPLES, step):
         shape = (min(step, RESAMPLES - start), len(counts))
         weights = random.poisson(counts, shape).astype(np.float64)
         found.append(
-            statistic(weights, truth, second) - statistic(weights, truth, first)
+            statistic(weights, other, second) - statistic(weights, truth, first)
         )
-    whole = np.ones((1, len(y)))
-    middle = float(statistic(whole, y, new)[0] - statistic(whole, y, old)[0])
+    once = np.ones((1, len(y)))
+    middle = float(statistic(once, truths, new)[0] - statistic(once, y, old)[0])
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     resampled = np.concatenate(found)
     cells = statistic(counts[None], truth, second) - statistic(
@@ -99,12 +106,25 @@ def calibration_error(weights: Vector, y: Vector, p: Vector, bins: int = 10) -> 
     return np.asarray(np.abs(gaps).sum(axis=1) / weights.sum(axis=1))
 
 
-def mcnemar(y: Vector, old: NDArray[Any], new: NDArray[Any]) -> dict[str, Any]:
-    """Compare the decisions (bool [n]) of two models where only one of them is right.
+def f1(weights: Vector, y: Any, decided: Any, k: int, weighted: bool) -> Vector:
+    """Return the mean F1 of k classes of each row of weights [r, n], as [r].
+
+    Weighted by the classes' rows, or over those that are true or decided somewhere.
+    """
+    true, said = (np.eye(k)[np.asarray(each, int)] for each in (y, decided))
+    rows, taken, hits = weights @ true, weights @ said, weights @ (true * said)
+    with np.errstate(invalid="ignore"):
+        found = 2 * hits / (rows + taken)
+    if weighted:
+        return np.asarray(np.nansum(found * rows, axis=1) / rows.sum(axis=1))
+    return np.asarray(np.nanmean(found, axis=1))
+
+
+def mcnemar(right: NDArray[Any], righter: NDArray[Any]) -> dict[str, Any]:
+    """Compare two models' right decisions (bool [n]) where only one of them is right.
 
     The exact two-sided test of McNemar (1947), Psychometrika 12(2).
     """
-    right, righter = old == (y == 1), new == (y == 1)
     lost, won = int((right & ~righter).sum()), int((~right & righter).sum())
     p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
     return {"only_champion_right": lost, "only_challenger_right": won, "p": p}
@@ -124,6 +144,24 @@ def rates(
     low = p - q - np.sqrt((p - p_low) ** 2 + (q_high - q) ** 2)
     high = p - q + np.sqrt((p_high - p) ** 2 + (q - q_low) ** 2)
     return p - q, low, high
+
+
+def means(
+    counts: tuple[Vector, Vector, Vector],
+    high: NDArray[np.int64],
+    low: NDArray[np.int64],
+    confidence: float,
+) -> tuple[Vector, Vector, Vector]:
+    """Return the difference of the means of groups high - low, low end and high end.
+
+    ``counts`` are sums, rows and sums of squares, all [groups]. Welch (1947).
+    """
+    sums, rows, squares = counts
+    mean = sums / rows
+    variance = np.maximum(squares / rows - mean**2, 0) / np.maximum(rows - 1, 1)
+    gap = mean[high] - mean[low]
+    reach = normal(confidence) * np.sqrt(variance[high] + variance[low])
+    return gap, gap - reach, gap + reach
 
 
 def smallest(low: float, high: float, confidence: float, power: float = 0.8) -> float:
@@ -159,15 +197,20 @@ def _wilson(p: Vector, rows: Vector, z: float) -> tuple[Vector, Vector]:
     return middle - reach, middle + reach
 
 
-def _cells(y: Vector, old: Vector, new: Vector) -> tuple[Vector, ...]:
-    """Return counts, y, old and new, of rows or of cells of like rows."""
-    if len(y) <= CELLS:
-        return np.ones(len(y)), y, old, new
-    keys = y.astype(np.int64)
+def _cells(
+    y: Vector, also: Vector, old: Vector, new: Vector, whole: bool
+) -> tuple[Vector, ...]:
+    """Return counts, both y, old and new, of rows or of cells of like rows."""
+    if len(y) <= CELLS and not whole:
+        return np.ones(len(y)), y, also, old, new
+    keys = y.astype(np.int64) * 2 + (also != y)  # y differs for 0/1 only
     for scores in (old, new):
+        if whole:
+            keys = keys * (int(scores.max()) + 1) + scores
+            continue
         edges = np.quantile(scores, np.linspace(0, 1, STEPS + 1)[1:-1])
         keys = keys * STEPS + np.searchsorted(edges, scores, side="right")
     _, place = np.unique(keys, return_inverse=True)
     counts = np.bincount(place).astype(np.float64)
-    means = (np.bincount(place, part) / counts for part in (y, old, new))
+    means = (np.bincount(place, part) / counts for part in (y, also, old, new))
     return (counts, *means)

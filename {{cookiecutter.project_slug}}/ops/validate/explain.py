@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from ops.validate.trial import Side, Trial, predict
-from pipeline import metrics
 
 SAMPLE = 2_000  # rows whose columns are shuffled
 REPEATS = 3
@@ -27,13 +26,15 @@ def add(trial: Trial) -> None:
     count = min(SAMPLE, len(trial.holdout))
     rows = np.sort(random.choice(len(trial.holdout), count, replace=False))
     sample, y = trial.holdout.iloc[rows], trial.y[rows]
-    if len(np.unique(y)) < 2:
-        return
     names = [n for n in trial.contract.columns if n not in trial.contract.sensitive]
     places = {name: _places(trial.holdout[name]) for name in names}
-    seen = {
-        who: _looks(trial, side, sample, y, places) for who, side in trial.sides.items()
-    }
+    try:
+        seen = {
+            who: _looks(trial, side, sample, y, places)
+            for who, side in trial.sides.items()
+        }
+    except ValueError:  # a class is so rare that the sample has no row of it
+        return
     falls = {who: each[0] for who, each in seen.items()}
     order = sorted(
         set().union(*falls.values()), key=lambda n: -falls["challenger"].get(n, (0,))[0]
@@ -43,21 +44,32 @@ def add(trial: Trial) -> None:
         for name in order
     ]
     top = [n for n in order if n in falls["challenger"] and n in places][:TOP]
+    looks = {who: each[1] for who, each in seen.items()}
     trial.found["dependence"] = [
-        {
-            "column": name,
-            "places": [str(place) for place in places[name]],
-            **{who: each[1][name] for who, each in seen.items() if name in each[1]},
-        }
-        for name in top
+        _dependence(trial, name, places[name], looks) for name in top
     ]
     trial.found["flips"] = _flips(trial)
 
 
+def _dependence(
+    trial: Trial, name: str, places: list[Any], looks: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the mean answers at a column's places, of one class if there are some."""
+    of = trial.task.pick(looks["challenger"][name])
+    found: dict[str, Any] = {"column": name, "places": [str(p) for p in places]}
+    if of is not None:
+        found["of"] = trial.contract.classes[of]
+    for who, means in looks.items():
+        if name in means:
+            at = None if of is None else np.full(len(places), of)
+            found[who] = trial.task.view(means[name], at).tolist()
+    return found
+
+
 def _looks(
     trial: Trial, side: Side, sample: pd.DataFrame, y: Any, places: dict[str, list[Any]]
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return, per column of the model, the fall of ROC AUC and the partial dependence.
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Return, per column of the model, the fall of the headline and the dependence.
 
     The fall is mean, least and most of the repeats; the dependence is the mean answer
     with the column set to each of its places. Both come from one child.
@@ -75,14 +87,16 @@ def _looks(
     fixed = [few.assign(**{name: p}) for name in shown for p in places[name]]
     scores = predict(side, [sample, *shuffled, *fixed], trial.contract)
     border = (1 + len(shuffled)) * len(sample)
-    first, *rest = scores[:border].reshape(-1, len(sample))
-    whole = metrics.roc_auc(y, first)
-    falls = np.array([whole - metrics.roc_auc(y, each) for each in rest])
+    first, *rest = np.split(scores[:border], 1 + len(shuffled))
+    value = trial.task.headline.value
+    whole = value(y, first)
+    falls = np.array([whole - value(y, each) for each in rest])
     per = zip(columns, falls.reshape(len(columns), REPEATS), strict=True)
-    means = iter(scores[border:].reshape(len(fixed), -1).mean(axis=1).tolist())
+    parts = np.split(scores[border:], len(fixed)) if fixed else []
+    means = iter([part.mean(axis=0) for part in parts])
     return (
         {name: [float(f.mean()), float(f.min()), float(f.max())] for name, f in per},
-        {name: [next(means) for _ in places[name]] for name in shown},
+        {name: np.array([next(means) for _ in places[name]]) for name in shown},
     )
 
 
@@ -100,31 +114,33 @@ def _places(column: "pd.Series[Any]") -> list[Any]:
 def _flips(trial: Trial) -> list[dict[str, Any]]:
     """Explain a few rows that the two models decide differently.
 
-    The reason of a column: how far the challenger's answer moves when the column has
-    its usual value instead.
+    The reason of a column: how far the challenger's answer (of several classes, the
+    probability of the one that it decides) moves when the column has its usual value.
     """
     if trial.champion is None:
         return []
-    new = trial.challenger
-    other = np.flatnonzero(trial.champion.decisions != new.decisions)
-    gaps = np.abs(new.scores - trial.champion.scores)[other]
+    old, new, task = trial.champion, trial.challenger, trial.task
+    classes = trial.contract.classes
+    other = np.flatnonzero(task.other(old.decisions, new.decisions))
+    gaps = task.gaps(old.scores, new.scores)[other]
     chosen = other[np.argsort(-gaps, kind="stable")[:FLIPS]]
     if not len(chosen):
         return []
     rows = trial.holdout.iloc[chosen]
     shown = [n for n in new.manifest["columns"] if n not in trial.contract.sensitive]
     tables = [rows.assign(**{n: _usual(trial.holdout[n])}) for n in shown]
-    moved = new.scores[chosen] - predict(new, tables, trial.contract).reshape(
-        len(shown), -1
-    )
-    found = []
+    of = new.decisions[chosen] if classes else None
+    usual = np.split(predict(new, tables, trial.contract), len(shown))
+    before = task.view(new.scores[chosen], of)
+    moved = np.array([before - task.view(each, of) for each in usual])
+    found, truth = [], trial.y
     for place, number in enumerate(chosen):
         order = np.argsort(-np.abs(moved[:, place]))[:TOP]
         found.append(
             {
-                "champion": float(trial.champion.scores[number]),
-                "challenger": float(new.scores[number]),
-                "truth": int(trial.y[number]),
+                "champion": task.said(old.scores[number], classes),
+                "challenger": task.said(new.scores[number], classes),
+                "truth": task.true(truth[number], classes),
                 "reasons": [
                     [
                         shown[n],

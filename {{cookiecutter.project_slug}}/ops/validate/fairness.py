@@ -1,10 +1,12 @@
 """How alike groups are treated: the columns that main's section `fairness` names.
 
 The vocabulary is Fairlearn's: selection rate, true and false positive rates, and the
-equalized odds difference, which is the larger gap of those two. A gap is that between
-the highest and the lowest group. Refused is a model whose gap is surely above its
-limit: some pair of groups has an interval that lies above it, each interval so wide
-that all of them hold together (Bonferroni). A gap that may be above is a caution.
+equalized odds difference, which is the larger gap of those two. Of several classes it
+is how often each is decided, and how often wrongly; of numbers, the mean error and the
+mean absolute error. A gap is that between the highest and the lowest group. Refused is
+a model whose gap is surely above its limit: some pair of groups has an interval that
+lies above it, each interval so wide that all of them hold together (Bonferroni). A gap
+that may be above is a caution.
 """
 
 from collections.abc import Mapping
@@ -16,12 +18,11 @@ import numpy as np
 
 from ops.validate import compare, slices
 from ops.validate.gates import Check
+from ops.validate.tasks import Rate
 from ops.validate.trial import Side, Trial
 from pipeline.contract import ContractError
 
-KEYS = {"columns", "min_rows", "selection_rate_max", "equalized_odds_max"}
-RATES = ("selection rate", "true positive rate", "false positive rate")
-LIMITS = ("selection_rate_max", "equalized_odds_max", "equalized_odds_max")
+KEYS = {"columns", "min_rows"}
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,13 @@ def parse(section: Any, trial: Trial) -> Any:
     """
     if section is None:
         return None
-    if not isinstance(section, Mapping) or set(section) != KEYS:
+    keys = KEYS | set(trial.task.limits)
+    if not isinstance(section, Mapping) or set(section) != keys:
         raise SystemExit(
-            f"params.yaml: section fairness has to name {', '.join(sorted(KEYS))} and "
-            "nothing else; or leave the section out"
+            f"params.yaml: section fairness has to name {', '.join(sorted(keys))} and "
+            f"nothing else for the task {trial.task.name}; or leave the section out"
         )
-    for name in sorted(KEYS - {"columns"}):
+    for name in sorted(keys - {"columns"}):
         value = section[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not value >= 0:
@@ -88,23 +90,29 @@ def _column(trial: Trial, column: str, section: Mapping[str, Any]) -> None:
         )
         return
     names = [labels[group] for group in groups]
-    counted = {who: _counts(trial, s, codes) for who, s in trial.sides.items()}
+    rates = {who: _rates(trial, side) for who, side in trial.sides.items()}
+    counted = {who: _counts(each, codes) for who, each in rates.items()}
     gaps = {
         who: [
             gap
-            for place, rate in enumerate(RATES)
-            if (gap := _gap(trial, place, rate, each[:, :, groups], names, section))
+            for place, rate in enumerate(rates[who])
+            if (
+                gap := _gap(
+                    trial, rate, each[:, place][:, groups], names, section, len(each[0])
+                )
+            )
         ]
         for who, each in counted.items()
     }
     trial.found.setdefault("fairness", []).append(
         {
             "column": column,
+            "rates": [rate.short for rate in rates["challenger"]],
             "groups": [
                 {
                     "group": name,
                     "rows": int(counts[group]),
-                    **{who: _rates(c[:, :, group]) for who, c in counted.items()},
+                    **{who: _means(c[:, :, group]) for who, c in counted.items()},
                 }
                 for group, name in zip(groups, names, strict=True)
             ],
@@ -116,55 +124,64 @@ def _column(trial: Trial, column: str, section: Mapping[str, Any]) -> None:
     _judge(trial, column, gaps["challenger"], len(groups))
 
 
-def _counts(trial: Trial, side: Side, codes: Any) -> Any:
-    """Return [hits and rows, rate, group]: how often "yes" was said, of how many."""
-    y, yes = trial.y == 1, side.decisions
+def _rates(trial: Trial, side: Side) -> list[Rate]:
+    """Return what is compared across groups."""
+    return trial.task.rates(trial.y, side.decisions, trial.contract.classes)
+
+
+def _counts(rates: list[Rate], codes: Any) -> Any:
+    """Return [sum, rows and sum of squares; rate; group] of what is compared."""
     groups = int(codes.max()) + 1
-    among = (np.ones(len(y), bool), y, ~y)
     found = [
-        [np.bincount(codes[rows & chosen], minlength=groups) for rows in among]
-        for chosen in (yes, np.ones(len(y), bool))
+        [
+            np.bincount(codes[rate.among], values[rate.among], groups)
+            for rate in rates
+            for values in [np.asarray(rate.values, np.float64) ** power]
+        ]
+        for power in (1, 0, 2)
     ]
     return np.array(found, dtype=np.float64)
 
 
-def _rates(counts: Any) -> list[float | None]:
-    """Return the three rates of one group; None where there was no row."""
-    hits, rows = counts
-    return [float(h / n) if n else None for h, n in zip(hits, rows, strict=True)]
+def _means(counts: Any) -> list[float | None]:
+    """Return the rates of one group; None where there was no row."""
+    sums, rows, _ = counts
+    return [float(h / n) if n else None for h, n in zip(sums, rows, strict=True)]
 
 
 def _gap(
     trial: Trial,
-    place: int,
-    rate: str,
+    rate: Rate,
     counts: Any,
     names: list[str],
     section: Mapping[str, Any],
+    rates: int,
 ) -> Gap | None:
-    """Return the gap of one rate; None when fewer than two groups have it."""
-    hits, rows = counts[:, place]
+    """Return the gap of one of the rates; None when fewer than two groups have it."""
+    sums, rows, squares = counts
     known = [n for n in range(len(names)) if rows[n]]
     pairs = np.array(list(combinations(known, 2)))
     if not len(pairs):
         return None
-    shares = hits / np.maximum(rows, 1)
-    swap = shares[pairs[:, 0]] < shares[pairs[:, 1]]
+    means = sums / np.maximum(rows, 1)
+    swap = means[pairs[:, 0]] < means[pairs[:, 1]]
     pairs[swap] = pairs[swap, ::-1]
     high, low = pairs.T
-    level = 1 - (1 - trial.rules.confidence) / (len(pairs) * len(RATES))
-    difference, least, most = compare.rates(
-        hits[high], rows[high], hits[low], rows[low], level
-    )
+    level = 1 - (1 - trial.rules.confidence) / (len(pairs) * rates)
+    if trial.task.shares:
+        found = compare.rates(sums[high], rows[high], sums[low], rows[low], level)
+    else:
+        found = compare.means((sums, rows, squares), high, low, level)
+    difference, least, most = found
     widest = int(np.argmax(difference))
     return Gap(
-        rate,
+        rate.name,
         float(difference[widest]),
         float(least[widest]),
         float(most[widest]),
         (names[high[widest]], names[low[widest]]),
         float(least.max()),
-        float(section[LIMITS[place]]),
+        float(section[rate.limit]),
     )
 
 

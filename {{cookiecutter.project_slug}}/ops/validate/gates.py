@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ops.validate.tasks import TASKS
+
 
 class Refused(Exception):
     """What was proposed cannot be judged: the check it failed and one sentence."""
@@ -32,10 +34,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Gates:
-    """The section ``gates`` of params.yaml; a missing rule is an error, never open."""
+    """The section ``gates`` of params.yaml; a missing rule is an error, never open.
 
-    roc_auc_min: float
-    roc_auc_max: float
+    The headline is bounded under its own name: roc_auc_min and roc_auc_max, or r2_min
+    and r2_max for a regression, which has no calibration error.
+    """
+
+    task: str
+    headline_min: float
+    headline_max: float
     calibration_error_max: float
     margin: float
     confidence: float
@@ -49,48 +56,52 @@ class Gates:
     artifact_max_mb: float
 
 
-def parse(section: Mapping[str, Any]) -> Gates:
+def parse(section: Mapping[str, Any], task: str = "binary") -> Gates:
     """Read the gates.
 
     Raises:
         SystemExit: a rule is missing, unknown or not a number.
     """
-    known = {field.name for field in fields(Gates)}
+    about = TASKS[task]
+    names = {field.name: field.name for field in fields(Gates) if field.name != "task"}
+    names |= {f"headline_{end}": f"{about.gate}_{end}" for end in ("min", "max")}
+    if not about.calibrated:
+        del names["calibration_error_max"]
+    known = set(names.values())
     if wrong := sorted(known ^ set(section)):
         raise SystemExit(
             f"params.yaml: section gates has to name {', '.join(sorted(known))} and "
-            f"nothing else; it differs in {', '.join(map(str, wrong))}"
+            f"nothing else for the task {task}; it differs in "
+            f"{', '.join(map(str, wrong))}"
         )
     for name, value in section.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise SystemExit(f"params.yaml: gates.{name} has to be a number, 0 or more")
-    gates = Gates(**section)
+    found = {field: section[name] for field, name in names.items()}
+    gates = Gates(**{"calibration_error_max": 0.0, **found, "task": task})
     if not 0.5 <= gates.confidence < 1:
         raise SystemExit("params.yaml: gates.confidence has to be from 0.5 to below 1")
     return gates
 
 
-def floor(auc: float, gates: Gates) -> Check:
-    """The absolute floor: how well the model ranks at all."""
-    passed = bool(auc >= gates.roc_auc_min)
-    why = (
-        "ranks the one class above the other well enough"
-        if passed
-        else "the model ranks too poorly to be worth deploying"
-    )
-    return Check("ROC AUC", passed, f"{auc:.4f}", f"≥ {gates.roc_auc_min}", why, True)
+def floor(value: float, gates: Gates) -> Check:
+    """The absolute floor: how well the model does at all."""
+    passed, task = bool(value >= gates.headline_min), TASKS[gates.task]
+    why = task.good if passed else task.poor
+    limit = f"≥ {gates.headline_min}"
+    return Check(task.headline.label, passed, f"{value:.4f}", limit, why, True)
 
 
-def ceiling(auc: float, gates: Gates) -> Check:
+def ceiling(value: float, gates: Gates) -> Check:
     """Too good to be true: a column that knows the answer."""
-    passed = bool(auc <= gates.roc_auc_max)
+    passed = bool(value <= gates.headline_max)
     why = (
         "not so good that a column has to know the answer"
         if passed
         else "too good to be true: a column probably knows the answer; look at what is "
         "known before the event"
     )
-    return Check("Leakage", passed, f"{auc:.4f}", f"≤ {gates.roc_auc_max}", why)
+    return Check("Leakage", passed, f"{value:.4f}", f"≤ {gates.headline_max}", why)
 
 
 def calibrated(error: float, gates: Gates) -> Check:

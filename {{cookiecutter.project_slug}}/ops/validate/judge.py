@@ -31,7 +31,7 @@ from ops.validate import (
 )
 from ops.validate.gates import Check, Refused
 from ops.validate.trial import Trial
-from pipeline import data
+from pipeline import data, task
 from pipeline.contract import Contract, ContractError, settings
 
 Judgement = dict[str, Any]
@@ -75,15 +75,21 @@ def judge(
     Raises:
         Refused, ContractError: a step that the rest needs did not pass.
     """
-    if contract.task != "binary":
-        raise ContractError(
-            f"contract.yaml: the judge knows the task binary only, not {contract.task}."
-        )
-    rules = gates.parse(params.get("gates") or {})
+    rules = gates.parse(params.get("gates") or {}, contract.task)
     checks: list[Check] = into["checks"]
     challenger, champion = (trial.read(folder / w) for w in ("challenger", "champion"))
     if challenger is None:
         raise Refused("Manifest", "the challenger has no manifest")
+    if (found := _kind(challenger.manifest)) != (wanted := _kind(contract)):
+        why = f"the model is for {found}, and main's contract.yaml for {wanted}"
+        raise Refused("Manifest", why)
+    into["task"] = contract.task
+    if champion and (found := _kind(champion.manifest)) != wanted:
+        into.setdefault("cautions", []).append(
+            f"**Nothing is compared:** the champion is for {found}, and contract.yaml "
+            f"for {wanted} now. Only the absolute rules apply."
+        )
+        champion = None
     rows = data.check(_table(folder / "raw.parquet"), contract)
     _, holdout = data.split(rows, contract, settings(params, "prepare"))
     checks.append(
@@ -98,6 +104,10 @@ def judge(
     if not enough.passed:
         checks.append(enough)
         return
+    about = task.TASKS[contract.task]
+    if lack := about.lacking(compared[contract.target], contract.classes):
+        why = f"the rows that both models are new to have {lack} of {contract.target}"
+        raise Refused("Holdout rows", why, f"{len(compared):,}")
     for side in filter(None, (champion, challenger)):
         trial.score(side, compared, contract)
     before = None if champion is None else _before(champion.folder, contract)
@@ -151,6 +161,15 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     return Check("Holdout unseen", passed, f"{seen:,} rows", "0 rows", why)
 
 
+def _kind(found: Contract | dict[str, Any]) -> str:
+    """Return what a contract, or a model's manifest, is for, in words."""
+    if isinstance(found, Contract):
+        name, classes = found.task, found.classes
+    else:
+        name, classes = found.get("task", "binary"), found.get("classes") or ()
+    return f"the task {name}" + (f" of {', '.join(classes)}" if classes else "")
+
+
 def _after(holdout: pd.DataFrame, time: str, champion: dict[str, Any]) -> pd.DataFrame:
     """Return the holdout rows newer than all that the champion learnt from."""
     until = pd.Timestamp(champion["data"]["train_until"])
@@ -198,7 +217,7 @@ def _described(
         "rows held out": f"{len(holdout):,}",
         "held out from": times.min().isoformat(),
         "held out until": times.max().isoformat(),
-        f"share of {contract.target}": f"{holdout[contract.target].mean():.1%}",
+        "target": task.TASKS[contract.task].about(holdout[contract.target]),
     }
     if len(compared) < len(holdout):
         left = f"{len(compared):,} (the rest is older than the champion's newest row)"

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ops.validate.gates import Refused
@@ -31,27 +30,25 @@ def add(trial: Trial) -> None:
     except Refused as refusal:
         trial.found["replay"] = {"why": str(refusal)}
         return
-    flipped = old != new
+    task, classes = trial.task, trial.contract.classes
     times = sorted(t for t in table["time"] if t)
     trial.found["replay"] = {
         "requests": len(table),
         "from": times[0] if times else "unknown",
         "until": times[-1] if times else "unknown",
-        "to_yes": int((flipped & new).sum()),
-        "to_no": int((flipped & old).sum()),
-        "yes": [float(old.mean()), float(new.mean())],
-        "groups": _groups(table, flipped, trial),
+        **task.moves(old, new, classes),
+        "groups": _groups(table, task.other(old, new), trial),
     }
 
 
 def _decided(side: Side, table: pd.DataFrame, trial: Trial) -> Any:
-    """Return what a model decides on each request, bool [n]."""
+    """Return what a model decides on each request, [n]."""
     scores = predict(side, [table], trial.contract)
-    return scores >= np.float32(side.manifest["threshold"])
+    return trial.task.decided(scores, side.manifest)
 
 
 def _groups(table: pd.DataFrame, flipped: Any, trial: Trial) -> list[dict[str, Any]]:
-    """Return the categories whose requests flip most often."""
+    """Return the categories whose requests flip most often, or move farthest."""
     found: list[dict[str, Any]] = []
     for name, column in trial.contract.columns.items():
         if column.type != "category" or name in trial.contract.sensitive:
@@ -61,6 +58,6 @@ def _groups(table: pd.DataFrame, flipped: Any, trial: Trial) -> list[dict[str, A
         counted = pd.Series(flipped).groupby(table[name]).agg(["size", "sum"])
         for value, (size, flips) in counted.iterrows():
             if size >= FEWEST and flips:
-                group = {"column": name, "value": str(value)}
-                found.append({**group, "requests": int(size), "flips": int(flips)})
+                group = {"column": name, "value": str(value), "requests": int(size)}
+                found.append({**group, "flips": float(flips)})
     return sorted(found, key=lambda g: -g["flips"] / g["requests"])[:SHOWN]

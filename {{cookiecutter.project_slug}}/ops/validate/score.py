@@ -1,8 +1,9 @@
 """Scores rows with a stranger's model file, in a process that has nothing to steal.
 
-Run by `ops.validate.sandbox`: model, inputs (.npz), result (.npy), and perhaps clock
-(.npy), where the milliseconds of one-row answers go. The file is read here for the
-first time; external data and foreign operators are refused before the runtime sees it.
+Run by `ops.validate.sandbox`: model, inputs (.npz), result (.npy), the name of the
+output, how many numbers it gives a row, and perhaps clock (.npy), where the times of
+one-row answers go, in milliseconds. The file is read here for the first time; external
+data and foreign operators are refused before the runtime sees it.
 """
 
 import sys
@@ -91,8 +92,15 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise ValueError("the model is not an ONNX file")
 
 
-def score(model: Path, inputs: Path, result: Path, clock: Path | None = None) -> None:
-    """Write the probabilities, float64 (rows,), of the rows in ``inputs``.
+def score(
+    model: Path,
+    inputs: Path,
+    result: Path,
+    output: str = "probability",
+    width: int = 1,
+    clock: Path | None = None,
+) -> None:
+    """Write the answers, float64 (rows,) or (rows, width), to the rows in ``inputs``.
 
     With ``clock``, also the milliseconds, float64, that single rows took.
     """
@@ -114,16 +122,17 @@ def score(model: Path, inputs: Path, result: Path, clock: Path | None = None) ->
     for start in range(0, len(next(iter(columns.values()))), BATCH):
         feed = {name: array[start : start + BATCH] for name, array in columns.items()}
         rows = len(next(iter(feed.values())))
-        (answer,) = session.run(["probability"], feed)
-        if np.size(answer) != rows:
-            raise ValueError("the model does not give one probability a row")
-        parts.append(np.asarray(answer, dtype=np.float64).reshape(-1))
+        (answer,) = session.run([output], feed)
+        if np.size(answer) != rows * width:
+            raise ValueError(f"the model does not give one {output} a row")
+        shape = (rows, width) if width > 1 else (rows,)
+        parts.append(np.asarray(answer, dtype=np.float64).reshape(shape))
     np.save(result, np.concatenate(parts), allow_pickle=False)
     if clock:
-        np.save(clock, _timed(session, columns), allow_pickle=False)
+        np.save(clock, _timed(session, columns, output), allow_pickle=False)
 
 
-def _timed(session: Any, columns: dict[str, Any]) -> Any:
+def _timed(session: Any, columns: dict[str, Any], output: str) -> Any:
     """Return the milliseconds of one-row answers, after a few to warm up."""
     taken: list[float] = []
     for row in range(min(TIMED, len(next(iter(columns.values()))))):
@@ -131,7 +140,7 @@ def _timed(session: Any, columns: dict[str, Any]) -> Any:
             break
         feed = {name: array[row : row + 1] for name, array in columns.items()}
         start = time.perf_counter()
-        session.run(["probability"], feed)
+        session.run([output], feed)
         taken.append((time.perf_counter() - start) * 1000)
     return np.array(taken[min(20, len(taken) // 2) :])
 
@@ -140,7 +149,9 @@ def main() -> None:
     """Confine this process, then score; a refusal is one sentence and exit 1."""
     confine()
     try:
-        score(*(Path(argument) for argument in sys.argv[1:5]))
+        model, inputs, result, output, width, *clock = sys.argv[1:7]
+        places = (Path(model), Path(inputs), Path(result))
+        score(*places, output, int(width), *map(Path, clock))
     except Exception as error:  # the runtime's errors have no common class
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise SystemExit(words[0][:300]) from None

@@ -1,8 +1,8 @@
 """Where the challenger does worse: every category and quarter of the raw columns.
 
-Compared by squared error (Brier), which any slice has, whatever its classes. A slice
-is refused when it is surely worse than the champion by more than the margin, after
-Holm's correction for the number of slices looked at.
+Compared by the loss of rows (`metrics.LOSSES`: Brier score, or squared error), which
+any slice has, whatever its targets. A slice is refused when it is surely worse than the
+champion by more than the margin, after Holm's correction for the slices looked at.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ import pandas as pd
 from ops.validate import compare
 from ops.validate.gates import Check
 from ops.validate.trial import Trial
+from pipeline import metrics
 
 SHOWN = 10
 QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
@@ -22,8 +23,8 @@ QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarte
 
 def add(trial: Trial) -> None:
     """Add the worst slices, and with a champion the gate on them."""
-    y = trial.y.astype(np.float64)
-    errors = {who: (side.scores - y) ** 2 for who, side in trial.sides.items()}
+    losses, label = metrics.LOSSES[trial.task.name]
+    errors = {who: losses(trial.y, side.scores) for who, side in trial.sides.items()}
     rows = [
         row
         for column in trial.contract.columns
@@ -31,11 +32,11 @@ def add(trial: Trial) -> None:
         for row in _column(trial, column, errors)
     ]
     if trial.champion and rows:
-        _judge(trial, rows)
+        _judge(trial, rows, label)
     order = "difference" if trial.champion else "challenger"
     rows.sort(key=lambda row: -row[order])
     trial.found["slices"] = {
-        "metric": "Brier score",
+        "metric": label,
         "looked_at": len(rows),
         "rows": rows[:SHOWN],
     }
@@ -84,7 +85,7 @@ def parts(column: "pd.Series[Any]") -> tuple[Any, list[str]]:
     return np.where(codes < 0, len(names), codes), [*map(str, names), "missing"]
 
 
-def _judge(trial: Trial, rows: list[dict[str, Any]]) -> None:
+def _judge(trial: Trial, rows: list[dict[str, Any]], label: str) -> None:
     """Mark the slices that are surely worse by more than the margin; add the check."""
     rules, tail = trial.rules, NormalDist()
     p = [
@@ -102,7 +103,7 @@ def _judge(trial: Trial, rows: list[dict[str, Any]]) -> None:
     value = f"{named['difference']:+.4f} for {named['column']} {named['value']}"
     why = (
         f"surely worse than the champion where {named['column']} is "
-        f"{named['value']}, by more than {rules.slice_margin} of Brier score"
+        f"{named['value']}, by more than {rules.slice_margin} of {label}"
         if bad
         else f"none of {len(rows)} slices is surely worse by more than the margin"
     )

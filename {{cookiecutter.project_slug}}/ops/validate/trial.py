@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from ops.validate import sandbox
 from ops.validate.gates import Check, Gates, Refused
-from pipeline import data
+from ops.validate.tasks import TASKS, Task
+from pipeline import data, task
 from pipeline.contract import Contract, ContractError
+from serving.verify import distance
 
 Scores = NDArray[np.float64]
 
 
 @dataclass
 class Side:
-    """One model: its folder, its manifest, its P(y = 1) of the holdout, (rows,)."""
+    """One model: its folder, its manifest, its answers to the holdout, (rows, ...)."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -32,9 +34,14 @@ class Side:
     golden: float = 0.0  # the worst difference to the manifest's golden answers
 
     @property
-    def decisions(self) -> NDArray[np.bool_]:
+    def decisions(self) -> NDArray[Any]:
         """What the model decides on each row of the holdout."""
-        return np.asarray(self.scores >= np.float32(self.manifest["threshold"]))
+        return self.task.decided(self.scores, self.manifest)
+
+    @property
+    def task(self) -> Task:
+        """What the model is for."""
+        return TASKS[self.manifest.get("task", "binary")]
 
 
 @dataclass
@@ -55,8 +62,13 @@ class Trial:
 
     @property
     def y(self) -> NDArray[Any]:
-        """The truth of the holdout."""
-        return np.asarray(self.holdout[self.contract.target])
+        """The truth of the holdout, as the measures take it."""
+        return data.truth(self.holdout, self.contract)
+
+    @property
+    def task(self) -> Task:
+        """What the judge asks of this task."""
+        return TASKS[self.contract.task]
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -69,25 +81,26 @@ def score(side: Side, rows: pd.DataFrame, contract: Contract) -> None:
     """Fill in the side's scores of the rows and of its golden rows, and its latency.
 
     Raises:
-        Refused: the file cannot be scored, or answers what is no probability.
+        Refused: the file cannot be scored, or answers what is no answer.
     """
     golden = side.manifest["golden"]
     known = pd.DataFrame([item["row"] for item in golden], dtype=object)
     clock = side.folder / "clock.npy"
     answers = predict(side, [rows, known], contract, clock)
-    wanted = np.array([float(item["probability"]) for item in golden])
     side.scores = answers[: len(rows)]
-    side.golden = float(np.abs(answers[len(rows) :] - wanted).max())
+    about = task.TASKS[contract.task]
+    told = about.plain(answers[len(rows) :], contract.classes)
+    side.golden = distance(golden, [{about.output: answer} for answer in told])
     side.latency = np.load(clock, allow_pickle=False)
 
 
 def predict(
     side: Side, tables: list[pd.DataFrame], contract: Contract, *clock: Path
 ) -> Scores:
-    """Return P(y = 1), float64, of all rows of the tables, scored in one child.
+    """Return the answers, float64, to all rows of the tables, scored in one child.
 
     Raises:
-        Refused: the file cannot be scored, or answers what is no probability.
+        Refused: the file cannot be scored, or answers what is no answer.
     """
     columns = side.manifest["columns"]
     try:
@@ -100,14 +113,16 @@ def predict(
     inputs, result = side.folder / "inputs.npz", side.folder / "scores.npy"
     np.savez(inputs, **plain)  # type: ignore[arg-type]
     model = side.folder / side.manifest["model"]["file"]
-    sandbox.run("Model file", "ops.validate.score", model, inputs, result, *clock)
+    output, k = task.TASKS[contract.task].output, len(contract.classes)
+    what = (model, inputs, result, output, max(k, 1), *clock)
+    sandbox.run("Model file", "ops.validate.score", *what)
     answers = np.load(result, allow_pickle=False)
-    if answers.shape != (sum(map(len, tables)),) or answers.dtype != np.float64:
-        raise Refused("Predictions", "the model does not give one probability a row")
-    good = (answers >= 0) & (answers <= 1)
+    shape = (sum(map(len, tables)), *([k] if k else []))
+    if answers.shape != shape or answers.dtype != np.float64:
+        raise Refused("Predictions", f"the model does not give one {output} a row")
+    good = TASKS[contract.task].possible(answers)
     if not good.all():
-        value = f"{int((~good).sum()):,} rows"
-        why = "the model answers NaN or numbers that are no probability"
+        value, why = f"{int((~good).sum()):,} rows", TASKS[contract.task].impossible
         raise Refused("Predictions", why, value, "0 rows")
     return np.asarray(answers)
 

@@ -105,7 +105,7 @@ def consider(case: Case) -> None:
             case.checks.append(same.record())
             return
         if case.champion:
-            case.unplayed = requests.bring(case.folder, _contract())
+            case.unplayed = requests.bring(case.folder, contract())
         sandbox.run("Judge", "ops.validate.judge", case.folder)
         case.found = json.loads((case.folder / "judgement.json").read_bytes())
         case.checks += case.found["checks"]
@@ -140,14 +140,15 @@ def summary(case: Case) -> str:
         return f"Refused by {names}, overruled by {by}: {case.override['reason']}."
     head = case.found["headline"]
     if head["champion"] is None:
+        alone = "Nothing is compared" if case.champion else "No champion yet"
         return (
-            f"No champion yet: ROC AUC {head['challenger']:.4f} is above the floor, "
+            f"{alone}: {head['label']} {head['challenger']:.4f} is above the floor, "
             "and every other check passed."
         )
     gate = next(c for c in case.checks if c["name"].startswith("Difference"))
     return (
-        f"ROC AUC {head['champion']:.4f} → {head['challenger']:.4f}: {gate['why']}. "
-        "Every check passed."
+        f"{head['label']} {head['champion']:.4f} → {head['challenger']:.4f}: "
+        f"{gate['why']}. Every check passed."
     )
 
 
@@ -203,7 +204,7 @@ def _bring(case: Case, raw: Out) -> None:
             raise Unsound(why) from error
 
 
-def _contract() -> Contract:
+def contract() -> Contract:
     """Return main's contract."""
     return Contract.parse(yaml.safe_load(Path("contract.yaml").read_bytes()))
 

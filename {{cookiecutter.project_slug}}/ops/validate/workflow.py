@@ -46,7 +46,8 @@ def run() -> None:
 
 def _judge(found: proposal.Proposal) -> None:
     """Fetch, judge, decide, publish."""
-    rules = gates.parse(yaml.safe_load(Path("params.yaml").read_bytes())["gates"])
+    section = yaml.safe_load(Path("params.yaml").read_bytes())["gates"]
+    rules = gates.parse(section, verdict.contract().task)
     limit = int(rules.artifact_max_mb * 1e6)
     with TemporaryDirectory(prefix="validate-") as name:
         folder = Path(name)

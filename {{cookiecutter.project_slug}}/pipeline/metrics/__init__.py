@@ -25,7 +25,13 @@ from pipeline.metrics.binary import (
     roc_curve,
 )
 from pipeline.metrics.multiclass import confusion_matrix
-from pipeline.metrics.paired import Difference, delong, delong_macro, paired_r2
+from pipeline.metrics.paired import (
+    Difference,
+    delong,
+    delong_macro,
+    delong_weighted,
+    paired_r2,
+)
 from pipeline.metrics.regression import residuals
 
 __all__ = [
@@ -42,6 +48,7 @@ __all__ = [
     "confusion_matrix",
     "delong",
     "delong_macro",
+    "delong_weighted",
     "log_loss",
     "measures",
     "residuals",

@@ -51,12 +51,31 @@ def delong_macro(
     and, as one of the rest, in those of the others. Its variance is that of the rows'
     parts, class by class; of two classes it is DeLong's.
     """
+    return _classes(y, champion, challenger, confidence, weighted=False)
+
+
+def delong_weighted(
+    y: ArrayLike, champion: ArrayLike, challenger: ArrayLike, confidence: float = 0.95
+) -> Difference:
+    """Return the same with each class weighted by its rows."""
+    return _classes(y, champion, challenger, confidence, weighted=True)
+
+
+def _classes(
+    y: ArrayLike,
+    champion: ArrayLike,
+    challenger: ArrayLike,
+    confidence: float,
+    weighted: bool,
+) -> Difference:
+    """Return the difference of a mean of the classes' areas."""
     truth, first = multiclass.arrays(y, champion)
     _, second = multiclass.arrays(y, challenger)
     rows = np.bincount(truth, minlength=first.shape[1])
     if not rows.all():
         raise ValueError("Not every class has a row; this measure needs all.")
-    parts = [_macro_parts(truth, scores, rows) for scores in (first, second)]
+    share = rows / len(truth) if weighted else np.full(len(rows), 1 / len(rows))
+    parts = [_parts(truth, scores, rows, share) for scores in (first, second)]
     areas = [float(area) for area, _ in parts]
     gaps = parts[1][1] - parts[0][1]
     variance = sum(
@@ -84,19 +103,19 @@ def _interval(old: float, new: float, variance: float, level: float) -> Differen
     return Difference(float(old), float(new), gap, gap - reach, gap + reach, level)
 
 
-def _macro_parts(
-    truth: multiclass.Labels, scores: Vector, rows: multiclass.Labels
+def _parts(
+    truth: multiclass.Labels, scores: Vector, rows: multiclass.Labels, share: Vector
 ) -> tuple[float, Vector]:
-    """Return the macro area and each row's part in it, [n]."""
-    parts, areas, k = np.zeros(len(truth)), [], len(rows)
+    """Return the mean area, classes weighted by share [k], and each row's part."""
+    parts, areas = np.zeros(len(truth)), []
     for place, count in enumerate(rows.tolist()):
         own = truth == place
         ones, zeros = _placements(own.astype(np.float64), scores[:, place])
         areas.append(float(ones.mean()))
-        parts[own] += ones / k
+        parts[own] += ones * share[place]
         rest = len(truth) - count
-        parts[~own] += zeros * (rows[truth[~own]] / rest) / k
-    return float(np.mean(areas)), parts
+        parts[~own] += zeros * (rows[truth[~own]] / rest) * share[place]
+    return float(np.dot(areas, share)), parts
 
 
 def _placements(truth: Vector, scores: Vector) -> tuple[Vector, Vector]:

@@ -1,0 +1,132 @@
+"""A number: the target and the answer, both [n], in the target's unit."""
+
+from typing import Any
+
+import numpy as np
+
+from ops.validate import compare
+from ops.validate.tasks.base import (
+    Array,
+    Classes,
+    Rate,
+    Section,
+    Task,
+    named,
+    number,
+)
+from pipeline import metrics
+
+
+class Regression(Task):
+    """The answers for a target that is a number."""
+
+    name = "regression"
+    gate = "r2"
+    calibrated = False
+    good = "predicts enough better than the mean of the target does"
+    poor = "the model predicts hardly better than the mean of the target does"
+    impossible = "the model answers NaN or infinity"
+    most = np.inf
+    limits = ("mean_error_max", "absolute_error_max")
+    shares = False
+
+    def possible(self, scores: Array) -> Array:
+        """Any finite number is an answer."""
+        return np.isfinite(scores)
+
+    def decided(self, scores: Array, manifest: Section) -> Array:
+        """Return the answer itself: what follows from it is not decided here."""
+        return scores
+
+    def right(self, y: Array, decided: Array) -> Array | None:
+        """No number is just right."""
+        return None
+
+    def _other(
+        self, key: str, y: Array, old: Array, new: Array, confidence: float
+    ) -> compare.Interval:
+        """Means of rows; for RMSE by the delta method."""
+        first, second = old - y, new - y
+        if key == "rmse":
+            roots = [float(np.sqrt(np.mean(e**2))) for e in (first, second)]
+            halves = [
+                e**2 / (2 * root) if root else e
+                for e, root in zip((first, second), roots, strict=True)
+            ]
+            around = compare.mean_difference(halves[0], halves[1], confidence)
+            gap, reach = roots[1] - roots[0], (around.high - around.low) / 2
+            return compare.Interval(gap, gap - reach, gap + reach, "delta method")
+        share = 1.0 if key == "mae" else 0.5  # the pinball loss at the median
+        return compare.mean_difference(
+            share * np.abs(first), share * np.abs(second), confidence
+        )
+
+    def curves(
+        self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
+    ) -> dict[str, Any]:
+        """Return what is left over, by the answer."""
+        return {"residuals": metrics.residuals(y, scores, bins)}
+
+    def priced(self, section: Section, classes: Classes) -> None:
+        """Return what one unit too much and one too little costs."""
+        named(section, {"unit", "over", "under"})
+        for name in ("over", "under"):
+            if not number(section[name]) or section[name] < 0:
+                raise SystemExit(f"params.yaml: business.{name} has to be 0 or more")
+
+    def worth(
+        self, y: Array, decided: Array, section: Section, classes: Classes
+    ) -> Array:
+        """Return the cost of each answer, as a worth: 0 is the best there is."""
+        error = decided - y
+        cost = np.where(error > 0, section["over"] * error, section["under"] * -error)
+        return np.asarray(-cost, np.float64)
+
+    def best(
+        self,
+        y: Array,
+        scores: Array,
+        manifest: Section,
+        section: Section,
+        classes: Classes,
+    ) -> dict[str, Any]:
+        """Return the number that, added to every answer, would be worth most.
+
+        That is a quantile of what is left over; Koenker and Bassett (1978).
+        """
+        whole = section["over"] + section["under"]
+        share = section["under"] / whole if whole else 0.5
+        shift = float(np.quantile(y - scores, share, method="inverted_cdf"))
+        worth = self.worth(y, scores + shift, section, classes)
+        return {"shift": shift, "best": float(worth.mean())}
+
+    def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
+        """Return which way answers err, and how far."""
+        every, error = np.ones(len(y), bool), decided - y
+        far = np.abs(error)
+        return [
+            Rate("mean error", "mean error", "mean_error_max", error, every),
+            Rate("mean absolute error", "absolute", "absolute_error_max", far, every),
+        ]
+
+    def moves(self, old: Array, new: Array, classes: Classes) -> dict[str, Any]:
+        """Return how far answers move, and which way."""
+        gap = new - old
+        middle, most = np.quantile(np.abs(gap), (0.5, 0.9))
+        return {
+            "up": int((gap > 0).sum()),
+            "down": int((gap < 0).sum()),
+            "change": [float(gap.mean()), float(middle), float(most)],
+            "mean": [float(old.mean()), float(new.mean())],
+        }
+
+    def other(self, old: Array, new: Array) -> Array:
+        """Return how far the answer moves."""
+        return np.asarray(np.abs(new - old))
+
+    def targets(self, old: Any, new: Any, classes: Classes) -> Any:
+        """Return mean and spread of both."""
+        return {
+            "mean": [float(old.mean()), float(new.mean())],
+            "spread": [float(old.std()), float(new.std())],
+        }
