@@ -105,12 +105,7 @@ def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
     graph, shape = model.graph, [None, len(contract.classes)]
     if place is not None:
         shape = [None]
-        at = helper.make_tensor("one", TensorProto.INT64, [], [1])
-        if place == 0:
-            at = helper.make_tensor("zero", TensorProto.INT64, [], [0])
-        graph.initializer.append(at)
-        pick = helper.make_node("Gather", [source, at.name], [task.output], axis=1)
-        graph.node.append(pick)
+        _pick(graph, source, place, task.output)
     del graph.output[:]
     output = helper.make_tensor_value_info(task.output, TensorProto.FLOAT, shape)
     graph.output.append(output)
@@ -119,6 +114,18 @@ def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
     model.opset_import.extend(opsets)
     checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _pick(graph: Any, source: str, place: int, output: str) -> None:
+    """Let one column of the converter's output, [n, columns], be the answer, [n]."""
+    from onnx import TensorProto, helper
+
+    at = helper.make_tensor("one", TensorProto.INT64, [], [1])
+    if place == 0:
+        at = helper.make_tensor("zero", TensorProto.INT64, [], [0])
+    graph.initializer.append(at)
+    pick = helper.make_node("Gather", [source, at.name], [output], axis=1)
+    graph.node.append(pick)
 
 
 def score(model: bytes, arrays: Inputs, output: str = "probability") -> np.ndarray:

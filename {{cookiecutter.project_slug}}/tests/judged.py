@@ -46,6 +46,42 @@ CONTRACT = {
         "age": {"type": "number", "min": -10, "max": 10, "missing": True},
     },
 }
+TASKS: dict[str, dict[str, Any]] = {  # what each task's contract and params differ in
+    "binary": {
+        "gates": {"roc_auc_min": 0.6, "roc_auc_max": 0.98, "calibration_error_max": 0.1}
+    },
+    "multiclass": {
+        "contract": {"task": "multiclass", "classes": ["low", "mid", "high"]},
+        "gates": {
+            "roc_auc_min": 0.6,
+            "roc_auc_max": 0.98,
+            "calibration_error_max": 0.1,
+        },
+        "business": {
+            "unit": "euros",
+            "worth": {
+                "low": {"low": 3, "mid": -1, "high": -9},
+                "mid": {"low": -1, "mid": 3, "high": -1},
+                "high": {"low": -9, "mid": -1, "high": 3},
+            },
+        },
+        "fairness": {"selection_rate_max": 0.2, "error_rate_max": 0.2},
+    },
+    "regression": {
+        "contract": {"task": "regression"},
+        "gates": {"r2_min": 0.1, "r2_max": 0.98},
+        "business": {"unit": "euros", "over": 1, "under": 3},
+        "fairness": {"mean_error_max": 2, "absolute_error_max": 2},
+    },
+}
+OWN = {"roc_auc_min", "roc_auc_max", "calibration_error_max", "r2_min", "r2_max"}
+WORTH = {
+    "unit": "euros",
+    "true_positive": 20,
+    "false_positive": -10,
+    "false_negative": 0,
+    "true_negative": 0,
+}
 WHO = {
     f"GIT_{r}_{f}": "t@t" for r in ("AUTHOR", "COMMITTER") for f in ("NAME", "EMAIL")
 }
@@ -61,11 +97,23 @@ def git(*args: str, cwd: Path | str = ".") -> str:
     return done.stdout.strip()
 
 
-def rows(count: int = 6000, seed: int = 0) -> pd.DataFrame:
+def contract(task: str = "binary") -> Record:
+    """Return the contract of a task as its file holds it."""
+    return {**CONTRACT, **TASKS[task].get("contract", {})}
+
+
+def rows(count: int = 6000, seed: int = 0, task: str = "binary") -> pd.DataFrame:
     """Return rows over 40 days whose target hangs on price, and on age a bit more."""
     random = np.random.default_rng(seed)
     price, age = random.normal(size=(2, count))
-    late = 1 / (1 + np.exp(1 - price - 1.5 * age)) > random.random(count)
+    chance = random.random(count)
+    target = (1 / (1 + np.exp(1 - price - 1.5 * age)) > chance).astype("int8")
+    if task != "binary":
+        score = price + 1.5 * age + np.log(chance / (1 - chance))
+        target = 10 + 3 * score
+    if task == "multiclass":
+        place = np.searchsorted([-1.0, 1.5], score)
+        target = np.array(["low", "mid", "high"], dtype=object)[place]
     hours = pd.to_timedelta(np.linspace(0, 40 * 24, count), unit="h")
     return pd.DataFrame(
         {
@@ -74,27 +122,37 @@ def rows(count: int = 6000, seed: int = 0) -> pd.DataFrame:
             "shop": random.choice(["a", "b", "c"], count),
             "price": price.astype("float32"),
             "age": np.where(random.random(count) < 0.05, np.nan, age).astype("float32"),
-            "returned": late.astype("int8"),
+            "returned": target,
         }
     )
 
 
-def params(columns: list[str]) -> Record:
-    """Return the project's own params, made small."""
+def params(columns: list[str], task: str = "binary") -> Record:
+    """Return the project's own params, made small, for a task."""
     found = yaml.safe_load((ROOT / "params.yaml").read_bytes())
+    about, gates = TASKS[task], found["gates"]
+    shared = {name: gates[name] for name in gates if name not in OWN}
+    found["gates"] = {**about["gates"], **shared}
+    found["business"] = about.get("business", WORTH)
+    found["train"] |= {"estimator": "hist_gradient_boosting", "threshold": 0.3}
+    if task != "binary":
+        del found["train"]["threshold"]
     found["prepare"] = {"holdout_days": 14, "train_days": 90}
     found["train"]["columns"] = columns
     found["train"]["hist_gradient_boosting"]["max_iter"] = 20
-    found["fairness"] |= {"columns": ["shop"], "equalized_odds_max": 0.2}
-    found["fairness"]["selection_rate_max"] = 0.2
+    limits = {"selection_rate_max": 0.2, "equalized_odds_max": 0.2}
+    limits = about.get("fairness", limits)
+    found["fairness"] = {"columns": ["shop"], "min_rows": 300, **limits}
     return dict(found)
 
 
 class Project:
     """A bare origin, its storage, and a clone that its author works in."""
 
-    def __init__(self, home: Path, url: str = "../../store") -> None:
-        self.home, self.pulls = home, 0
+    def __init__(
+        self, home: Path, url: str = "../../store", task: str = "binary"
+    ) -> None:
+        self.home, self.pulls, self.task = home, 0, task
         self.clone = home / "author"
         git("init", "-q", "--bare", "-b", "main", "origin", cwd=home)
         git("clone", "-q", str(home / "origin"), "author", cwd=home)
@@ -112,9 +170,9 @@ class Project:
         self.write(".dvc/.gitignore", "/config.local\n/tmp\n/cache\n/branch\n")
         self.write(".gitignore", "__pycache__/\n/build/\n/artifact/\n")
         self.write(".dvcignore", "__pycache__\n")
-        self.write("contract.yaml", yaml.safe_dump(CONTRACT, sort_keys=False))
+        self.write("contract.yaml", yaml.safe_dump(contract(task), sort_keys=False))
         self.params(["shop", "price"])
-        self.data(rows())
+        self.data(rows(task=task))
         self.commit("start")
         git("push", "-q", "origin", "main", cwd=self.clone)
 
@@ -123,6 +181,7 @@ class Project:
         shutil.copytree(self.home, home, dirs_exist_ok=True, symlinks=True)
         new = object.__new__(Project)
         new.home, new.pulls, new.clone = home, self.pulls, home / "author"
+        new.task = self.task
         git("remote", "set-url", "origin", str(home / "origin"), cwd=new.clone)
         return new
 
@@ -134,7 +193,7 @@ class Project:
 
     def params(self, columns: list[str], **train: Any) -> None:
         """Set what the model learns from, and other settings of training."""
-        found = params(columns)
+        found = params(columns, self.task)
         found["train"].update(train)
         self.write("params.yaml", yaml.safe_dump(found, sort_keys=False))
 

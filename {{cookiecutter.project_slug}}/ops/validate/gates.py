@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ops.validate.tasks import TASKS
+if TYPE_CHECKING:  # the children that score import this module, and need no measures
+    from ops.validate.tasks import Task
 
 
 class Refused(Exception):
@@ -40,7 +41,7 @@ class Gates:
     and r2_max for a regression, which has no calibration error.
     """
 
-    task: str
+    task: "Task"
     headline_min: float
     headline_max: float
     calibration_error_max: float
@@ -62,6 +63,8 @@ def parse(section: Mapping[str, Any], task: str = "binary") -> Gates:
     Raises:
         SystemExit: a rule is missing, unknown or not a number.
     """
+    from ops.validate.tasks import TASKS
+
     about = TASKS[task]
     names = {field.name: field.name for field in fields(Gates) if field.name != "task"}
     names |= {f"headline_{end}": f"{about.gate}_{end}" for end in ("min", "max")}
@@ -78,7 +81,7 @@ def parse(section: Mapping[str, Any], task: str = "binary") -> Gates:
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise SystemExit(f"params.yaml: gates.{name} has to be a number, 0 or more")
     found = {field: section[name] for field, name in names.items()}
-    gates = Gates(**{"calibration_error_max": 0.0, **found, "task": task})
+    gates = Gates(**{"calibration_error_max": 0.0, **found, "task": about})
     if not 0.5 <= gates.confidence < 1:
         raise SystemExit("params.yaml: gates.confidence has to be from 0.5 to below 1")
     return gates
@@ -86,7 +89,7 @@ def parse(section: Mapping[str, Any], task: str = "binary") -> Gates:
 
 def floor(value: float, gates: Gates) -> Check:
     """The absolute floor: how well the model does at all."""
-    passed, task = bool(value >= gates.headline_min), TASKS[gates.task]
+    passed, task = bool(value >= gates.headline_min), gates.task
     why = task.good if passed else task.poor
     limit = f"≥ {gates.headline_min}"
     return Check(task.headline.label, passed, f"{value:.4f}", limit, why, True)
