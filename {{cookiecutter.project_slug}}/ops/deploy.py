@@ -19,6 +19,8 @@ from ops.release import (
     TargetError,
     admit,
     assets,
+    by_dispatch,
+    dispatched,
     model_name,
     on_main,
     promote,
@@ -30,6 +32,10 @@ from ops.release import (
 from ops.release.promote import Promotion
 from ops.release.registry import Version
 
+WAITS = (
+    "production waits: somebody who may push starts it with "
+    "`gh workflow run deploy.yml` (PRODUCTION_BY_DISPATCH is true)"
+)
 ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
 
 
@@ -45,6 +51,8 @@ def main() -> None:
         raise github.fail(str(error)) from error
     print(said(record))
     github.summary(said(record))
+    if record["environment"] == "staging" and by_dispatch() and not dispatched():
+        github.summary(WAITS)
 
 
 def deploy(environment: str, version: str) -> Record:
@@ -53,10 +61,13 @@ def deploy(environment: str, version: str) -> Record:
     Raises:
         ReleaseError: refused, or taken back because the target did not come up.
     """
+    if environment == "production" and by_dispatch() and not dispatched():
+        raise ReleaseError(WAITS)
     name = model_name()
     ledger = Ledger()
     registry.fetch(name)
     found = registry.get(name, version)
+    way_back(ledger, name, environment, found)
     wish = promotion(name, environment, found)
     try:
         return promote.run(ledger, wish, lambda now: check(now, found))
@@ -70,6 +81,25 @@ def promotion(name: str, environment: str, version: Version) -> Promotion:
     seconds = float(settings().get("timeout_seconds", 300))
     golden = golden_rows(version) if target.address(environment) else []
     return Promotion(name, environment, version, golden=golden, seconds=seconds)
+
+
+def way_back(ledger: Ledger, name: str, environment: str, new: Version) -> None:
+    """Refuse to replace a version that could not be brought back, before anything.
+
+    Raises:
+        ReleaseError: the release that runs now is missing or altered on GitHub.
+    """
+    there = ledger.champion(environment)
+    if there is None or there["manifest_sha256"] == new.manifest_sha256:
+        return
+    try:
+        with TemporaryDirectory() as folder:
+            assets.bring(registry.get(name, there["version"]), Path(folder))
+    except ReleaseError as error:
+        raise ReleaseError(
+            f"{environment} keeps {there['tag']}: there is no verified way back to it, "
+            f"so nothing replaces it; {error}"
+        ) from error
 
 
 def golden_rows(version: Version) -> list[Record]:

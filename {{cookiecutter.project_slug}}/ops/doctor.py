@@ -106,18 +106,30 @@ def rulesets() -> Iterator[Finding]:
 
 
 def environments() -> Iterator[Finding]:
-    """Look whether production waits for somebody."""
+    """Look whether production waits for somebody, and for whom."""
     found = (github.api("environments") or {}).get("environments") or []
     for place in found:
         kinds = [rule["type"] for rule in place.get("protection_rules") or []]
         if place["name"] == "production" and "required_reviewers" in kinds:
             yield Finding(GOOD, "production waits for a reviewer")
             return
+    if _variables().get("PRODUCTION_BY_DISPATCH", "").lower() == "true":
+        yield Finding(
+            GOOD,
+            "production waits for `gh workflow run deploy.yml` by who may push",
+        )
+        return
     yield Finding(
         WEAK,
-        "production waits for nobody: type `make github`; free private repositories "
-        "have no required reviewers, there the merge is the approval",
+        "production waits for nobody: type `make github`; where the plan has no "
+        "required reviewers, that lets it wait for a dispatch of `deploy`",
     )
+
+
+def _variables() -> dict[str, str]:
+    """Return the variables of the repository."""
+    found = (github.api("actions/variables") or {}).get("variables") or []
+    return {str(one["name"]): str(one["value"]) for one in found}
 
 
 def actions() -> Iterator[Finding]:
@@ -126,10 +138,7 @@ def actions() -> Iterator[Finding]:
     on = bool(may.get("can_approve_pull_request_reviews"))
     fix = "Actions may not open pull requests: type `make github`"
     yield Finding(GOOD if on else WEAK, "Actions may open pull requests" if on else fix)
-    settings = {
-        str(one["name"]): str(one["value"])
-        for one in (github.api("actions/variables") or {}).get("variables") or []
-    }
+    settings = _variables()
     yield _said(
         settings,
         "APP_ID",

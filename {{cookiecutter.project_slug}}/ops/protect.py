@@ -34,7 +34,7 @@ def main() -> None:
         (
             "environments",
             environments,
-            "deployments do not wait for an approval; start `deploy` by hand instead",
+            "no approvals: production waits for `gh workflow run deploy.yml` instead",
         ),
         (
             "pull requests by Actions",
@@ -111,9 +111,21 @@ def environments() -> str:
             # without a rule for branches, or nothing could be deployed at all
             kept = {"reviewers": fields.get("reviewers")}
             refused = _bare(name, {**kept, "deployment_branch_policy": None}) or refused
+    if not any(e["name"] == "production" and _guarded(e) for e in _environments()):
+        by_dispatch()
     if refused:
         raise refused
     return f"{', '.join((*JUDGES, *DEPLOYS))}; production waits for a reviewer"
+
+
+def by_dispatch() -> None:
+    """Let production wait for a dispatch of `deploy`, unless that is set already."""
+    variable = {"name": "PRODUCTION_BY_DISPATCH", "value": "true"}
+    try:
+        github.api("actions/variables", "POST", variable)
+    except github.GitHubError as error:
+        if error.status not in (*PLAN, 409):  # 409 is GitHub's word for "there already"
+            raise
 
 
 def _guarded(place: dict[str, Any]) -> bool:

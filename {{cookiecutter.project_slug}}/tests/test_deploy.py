@@ -273,6 +273,61 @@ def test_actions_that_may_not_open_pull_requests_get_a_link(
     assert "/compare/main...rollback/v1.0.0-" in fails()
 
 
+def test_where_nobody_can_approve_production_waits_for_a_dispatch(
+    here: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRODUCTION_BY_DISPATCH", "true")
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "push")
+    here.judged("one")
+    register.register()
+    monkeypatch.setattr("sys.argv", ["deploy", "staging", "v1.0.0"])
+    deploy.main()
+    assert "gh workflow run deploy.yml" in capsys.readouterr().out
+    assert "production waits" in fails("v1.0.0")
+    assert current() == {}
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "workflow_dispatch")
+    deploy.deploy("production", "v1.0.0")
+    assert (current()["version"], current()["approvers"]) == ("v1.0.0", ["eve"])
+
+
+def test_who_starts_a_run_approves_nothing_where_reviewers_do(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "workflow_dispatch")
+    bring(here, "one")
+    assert current()["approvers"] == []
+
+
+def test_the_workflow_waits_where_the_module_does() -> None:
+    text = (Path(__file__).parent.parent / ".github/workflows/deploy.yml").read_text()
+    job = text.partition("  production:")[2]
+    assert "vars.PRODUCTION_BY_DISPATCH != 'true'" in job
+    assert "github.event_name == 'workflow_dispatch'" in job
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_f14_without_a_verified_way_back_nothing_is_replaced(
+    here: World, gone: bool
+) -> None:
+    """The release of what runs is altered or gone: deploy says so, and stops."""
+    good = bring(here, "one")
+    here.judged("two")
+    register.register()
+    release = here.hub.kept["releases"][0]
+    (model,) = [a for a in release["assets"] if a["name"] == "model.onnx"]
+    if gone:
+        release["assets"].remove(model)
+    else:
+        here.hub.data[model["id"]] = b"owe"
+    sentence = fails()
+    assert "there is no verified way back" in sentence and "model.onnx" in sentence
+    assert current()["manifest_sha256"] == good
+    release["assets"] = [a for a in release["assets"] if a["name"] != "model.onnx"]
+    release["assets"].append(here.hub._asset(1, "model.onnx", b"one"))
+    deploy.deploy("production", "v1.1.0")  # repaired
+    assert current()["version"] == "v1.1.0"
+
+
 class KilledError(BaseException):
     """What a kill looks like from inside."""
 

@@ -49,6 +49,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                     return {}
                 case "PUT", "actions":
                     return settings.update(fields)
+                case "POST", "actions":
+                    return variables.append(fields)
                 case "GET", "actions":
                     return {"variables": variables, **settings}
             return {"id": 9} if path == "/user" else keep(path, method, fields, **more)
@@ -108,6 +110,35 @@ def test_a_production_made_by_a_first_run_gets_its_reviewer(here: World) -> None
     protect.main()
     (place,) = [e for e in protect._environments() if e["name"] == "production"]
     assert place["protection_rules"] == [{"type": "required_reviewers"}]
+
+
+def test_without_reviewers_production_waits_for_a_dispatch(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A free private repository: no rule for environments, and the doctor says so."""
+    api = github.api
+
+    def free(path: str, method: str = "GET", fields: Any = None, **more: Any) -> Any:
+        if (
+            method == "PUT"
+            and path.startswith("environments/")
+            and any(fields.values())
+        ):
+            raise github.GitHubError(422, "the plan has no such rule")
+        return api(path, method, fields, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(github, "api", free)
+        with pytest.raises(SystemExit, match="1 of 4 refused"):
+            protect.main()
+    said = capsys.readouterr().out
+    assert "refused  environments: no approvals: production waits for `gh" in said
+    assert starting(lines(capsys), "ok", "production waits for `gh workflow run")
+
+
+def test_with_reviewers_nothing_waits_for_a_dispatch(here: World) -> None:
+    protect.main()
+    assert here.variables == []  # type: ignore[attr-defined]
 
 
 def test_one_person_alone_is_not_locked_out(here: World) -> None:

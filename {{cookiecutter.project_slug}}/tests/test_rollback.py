@@ -1,5 +1,6 @@
 """A rollback checks the way back first, leaves a trace, and stays."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,16 +15,26 @@ from tests.world import target as serve
 pytestmark = pytest.mark.machinery
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Stand in a repository where v1.0.0 was followed by v1.1.0."""
-    monkeypatch.setattr(target, "POLL", 0.05)
-    with world(tmp_path, monkeypatch) as made:
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Make a repository where v1.0.0 was followed by v1.1.0."""
+    home = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
         for text in ("one", "two"):
             made.judged(text)
             version = register.register()
             assert not isinstance(version, str)
             deploy.deploy("production", version.version)
+    yield made
+
+
+@pytest.fixture
+def here(
+    first: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Stand in a copy of it."""
+    monkeypatch.setattr(target, "POLL", 0.05)
+    with world(tmp_path / "twin", monkeypatch, first) as made:
         yield made
 
 
@@ -83,6 +94,34 @@ def test_after_the_revert_is_merged_main_and_production_agree(here: World) -> No
     git("merge", "-q", "--no-edit", f"origin/{branch}")
     git("push", "-q", "origin", "main")
     assert "Nothing to do: production has flights@v1.0.0" in str(register.register())
+
+
+def test_afterwards_everything_agrees(here: World) -> None:
+    """Stage, ledger, deployment, main and audit; the revert is merged in between."""
+    import gto.api
+
+    from ops import audit
+
+    time.sleep(1.1)  # GTO orders stages by the seconds of their tags
+    rollback.rollback("production", "v1.0.0", "slow")
+    old = registry.get("flights", "v1.0.0")
+    (said,) = audit.audit()["disagreements"]
+    assert "merge the revert pull request" in said
+    git("fetch", "-q", "origin")
+    git("merge", "-q", "--no-edit", f"origin/{here.hub.kept['pulls'][0]['head']}")
+    git("push", "-q", "origin", "main")
+    assert audit.audit()["disagreements"] == []
+    (stage,) = gto.api.show(".", name="flights#production")
+    assert stage["version"] == "v1.0.0"
+    record = current()
+    assert (record["version"], record["commit"]) == ("v1.0.0", old.commit)
+    newest = here.hub.kept["deployments"][-1]
+    assert (newest["sha" if "sha" in newest else "ref"]) == old.commit
+    assert here.hub.kept[f"statuses/{newest['id']}"][-1]["state"] == "success"
+    (here.clone / "README.md").write_text("words\n")
+    here.commit("the next unrelated merge")
+    assert "Nothing to do: production has flights@v1.0.0" in str(register.register())
+    assert audit.audit()["disagreements"] == []
 
 
 def refused(version: str = "v1.0.0", environment: str = "production") -> str:

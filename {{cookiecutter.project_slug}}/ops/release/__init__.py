@@ -37,6 +37,16 @@ def actor() -> str:
     return os.environ.get("GITHUB_ACTOR") or git.run("config", "user.name", check=False)
 
 
+def by_dispatch() -> bool:
+    """Tell whether production waits for somebody who starts `deploy` by hand."""
+    return os.environ.get("PRODUCTION_BY_DISPATCH", "").strip().lower() == "true"
+
+
+def dispatched() -> bool:
+    """Tell whether somebody started this run by hand."""
+    return os.environ.get("GITHUB_EVENT_NAME") == "workflow_dispatch"
+
+
 def on_main(commit: str) -> bool:
     """Tell whether a commit belongs to the main branch that origin has now."""
     tip = git.fetch_branch(MAIN)

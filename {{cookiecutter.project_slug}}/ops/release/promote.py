@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 
 from ops import github
 from ops.ledger import Ledger
-from ops.release import Record, ReleaseError, actor, registry, target
+from ops.release import (
+    Record,
+    ReleaseError,
+    actor,
+    by_dispatch,
+    dispatched,
+    registry,
+    target,
+)
 from ops.release.registry import Version
 
 Check = Callable[[Ledger], Record]
@@ -198,6 +206,8 @@ def approvers(number: int | None, environment: str) -> list[str]:
             names = [place["name"] for place in approval.get("environments") or []]
             if approval["state"] == "approved" and environment in names:
                 found.add(approval["user"]["login"])
+    if environment == "production" and by_dispatch() and dispatched():
+        found.add(actor())  # whoever started it is who let it go there
     return sorted(found)
 
 
