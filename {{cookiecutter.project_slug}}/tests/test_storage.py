@@ -1,8 +1,12 @@
 """No transfer is believed: bytes are hashed on arrival and pushes read back."""
 
 import hashlib
+import os
+import random
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from ops.lock import Out
 
 pytestmark = pytest.mark.machinery
 
+ROOT = Path(__file__).resolve().parent.parent
 CONFIG = """[core]
     remote = storage
     analytics = false
@@ -117,6 +122,123 @@ def test_f1_storage_that_is_down_fails_the_push(tmp_path: Path) -> None:
         storage.push({file: out(file)}, here)
     blocker.unlink()
     storage.push({file: out(file)}, here)
+
+
+def test_f1_storage_that_breaks_in_the_middle_of_a_push(tmp_path: Path) -> None:
+    """One object arrives, the next does not: red; run again, both are there."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    files = {}
+    for name in ("model.onnx", "manifest.json"):
+        (tmp_path / name).write_text(name)
+        files[tmp_path / name] = out(tmp_path / name, name)
+    storage.push({tmp_path / "model.onnx": files[tmp_path / "model.onnx"]}, here)
+    second = files[tmp_path / "manifest.json"]
+    blocker = tmp_path / "store/files/md5" / second.md5[:2]
+    blocker.write_text("a file where the folder should be")
+    with pytest.raises(storage.StorageError):
+        storage.push(files, here)
+    blocker.unlink()
+    storage.push(files, here)
+    there = clone(tmp_path, "there", "../../store")
+    found = storage.pull(files.values(), cwd=there)
+    assert [path.read_text() for path in found] == ["model.onnx", "manifest.json"]
+
+
+KILLS = 30 if os.environ.get("PROOF") else 1
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_f3_a_push_that_was_killed_is_complete_or_red(
+    tmp_path: Path, number: int
+) -> None:
+    """Kill -9 at a random moment: what is missing is named, a re-run completes it."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    files = {}
+    for at in range(3):
+        file = tmp_path / f"{at}.bin"
+        file.write_bytes(bytes([at]) * 100_000)
+        files[file] = out(file, file.name)
+    script = (
+        "import sys; from pathlib import Path; from ops import storage; "
+        "from ops.lock import Out; from tests.test_storage import out; "
+        "files = [Path(name) for name in sys.argv[2:]]; "
+        "storage.push({file: out(file, file.name) for file in files}, sys.argv[1])"
+    )
+    command = [sys.executable, "-c", script, str(here), *map(str, files)]
+    push = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    try:
+        push.wait(random.Random(number).uniform(0.5, 6))
+    except subprocess.TimeoutExpired:
+        os.killpg(push.pid, signal.SIGKILL)  # the push and DVC, which it started
+    push.wait()
+    there = clone(tmp_path, "there", "../../store")
+    gone = storage.missing(files.values(), there)
+    if push.returncode == 0:
+        assert gone == []
+    for named in gone:
+        with pytest.raises(storage.StorageError, match=named.name):
+            storage.pull([named], cwd=there)
+    storage.push(files, here)
+    for file, path in zip(files, storage.pull(files.values(), cwd=there), strict=True):
+        assert path.read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("how", ["writable", "read-only", "truncated"])
+def test_f5_a_corrupted_cache_is_never_believed(tmp_path: Path, how: str) -> None:
+    """DVC's cache on this disk holds other bytes under the right name."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here, file = clone(tmp_path, "here", "../../store"), tmp_path / "model.onnx"
+    file.write_bytes(bytes(range(256)) * 4)
+    named = out(file)
+    storage.push({file: named}, here)
+    cached = here / ".dvc/cache/files/md5" / named.md5[:2] / named.md5[2:]
+    cached.parent.mkdir(parents=True)
+    data = file.read_bytes()
+    cached.write_bytes(data[:-1] if how == "truncated" else b"x" * len(data))
+    cached.chmod(0o644 if how == "writable" else 0o444)
+    (found,) = storage.pull([named], cwd=here)
+    assert found.read_bytes() == data
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_f22_a_full_disk_leaves_nothing_half(tmp_path: Path) -> None:
+    """Pulling onto a disk of 400 kB, pushing from it; with room, both end."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    far = clone(tmp_path, "far", "../../store")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(random.Random(1).randbytes(1_000_000))
+    named = out(file)
+    storage.push({file: named}, far)
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small))
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine does not let a small disk be mounted")
+    try:
+        git("clone", "-q", "../origin", "here", cwd=small)
+        here = small / "here"
+        (here / ".dvc").mkdir()
+        text = CONFIG.format(url=tmp_path / "store")
+        (here / ".dvc/config").write_text(text)
+        with pytest.raises(storage.StorageError, match="model"):
+            storage.pull([named], cwd=here)
+        assert not (here / "build/model.onnx").exists()
+        other = tmp_path / "other.bin"
+        other.write_bytes(random.Random(2).randbytes(1_000_000))
+        with pytest.raises((storage.StorageError, OSError)):
+            storage.push({other: out(other, "other.bin")}, here)
+        absent = out(other, "other.bin")
+        assert storage.missing([absent], far) == [absent]
+        remount = ("mount", "-o", "remount,size=40m", str(small))
+        subprocess.run(remount, check=True)
+        (found,) = storage.pull([named], cwd=here)
+        assert found.read_bytes() == file.read_bytes()
+        storage.push({other: absent}, here)
+        assert storage.missing([absent], far) == []
+    finally:
+        subprocess.run(("umount", "-l", str(small)), check=True)
 
 
 def test_a_branch_refuses_big_files(

@@ -136,6 +136,9 @@ class GitHub:
         raise github.GitHubError(404, "Not Found")
 
     def _asset(self, release: int, name: str, data: bytes) -> Record:
+        there = self.kept["releases"][release - 1]["assets"]
+        if name in [asset["name"] for asset in there]:
+            raise github.GitHubError(422, f"already_exists: {name}")
         number = len(self.data) + 1
         self.data[number] = data
         asset = {"id": number, "name": name, "state": "uploaded"}

@@ -26,9 +26,12 @@ def put(version: Version, files: dict[str, bytes], notes: str) -> str:
         if asset and asset.get("state", "uploaded") != "uploaded":
             github.api(f"releases/assets/{asset['id']}", "DELETE", raw=True)
             asset = None  # an upload that broke off
-        if asset is None:
-            _upload(release["id"], name, data)
-        elif name in FILES and _sha256(asset) != hashlib.sha256(data).hexdigest():
+        asset = asset or _upload(version, release["id"], name, data)
+        if (
+            asset
+            and name in FILES
+            and _sha256(asset) != hashlib.sha256(data).hexdigest()
+        ):
             raise ReleaseError(
                 f"the release {version.tag} holds another {name}: a version never "
                 "changes; find out who replaced that file before anything is deployed"
@@ -84,10 +87,20 @@ def _create(version: Version, notes: str) -> dict[str, Any]:
         raise
 
 
-def _upload(release: int, name: str, data: bytes) -> None:
-    """Add one file to a release."""
+def _upload(
+    version: Version, release: int, name: str, data: bytes
+) -> dict[str, Any] | None:
+    """Add one file to a release; return the one that is there if another was faster."""
     place = f"https://uploads.github.com/repos/{github.repo()}/releases/{release}"
-    github.api(f"{place}/assets?name={quote(name)}", "POST", data=data)
+    try:
+        github.api(f"{place}/assets?name={quote(name)}", "POST", data=data)
+    except github.GitHubError as error:
+        there = (find(version.tag) or {}).get("assets") or []
+        for asset in there if error.status == 422 else []:
+            if asset["name"] == name:
+                return dict(asset)
+        raise
+    return None
 
 
 def _sha256(asset: dict[str, Any]) -> str:
