@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rehearsal import page, scenes, story
+from rehearsal import page, scenes, story, tricks
 from rehearsal.forge import Forge
 from rehearsal.people import CommandError, Person
 from rehearsal.play import Play, PlayError, say
@@ -30,7 +30,10 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(".demo"))
     parser.add_argument("--storage", choices=("branch", "local"), default="branch")
     parser.add_argument(
-        "--until", choices=("deploy", "end"), default="end", help="stop earlier"
+        "--until",
+        choices=("deploy", "tricks", "end"),
+        default="end",
+        help="stop earlier",
     )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -195,8 +198,8 @@ def machines(world: World) -> Iterator[None]:
 def perform(world: World, until: str) -> None:
     """Play the scenes in order."""
     scenes.first_model(world)
-    if until == "deploy":
-        return
+    if until != "end":
+        return tricks.tricks(world) if until == "tricks" else None
     scenes.better_model(world)
     scenes.worse_model(world)
     scenes.fork(world)

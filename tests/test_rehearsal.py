@@ -173,11 +173,17 @@ def test_the_page_is_there(story: tuple[Path, Facts]) -> None:
 
 @pytest.mark.slow
 def test_storage_local_works_through_the_loop(tmp_path: Path) -> None:
-    """A folder as storage: proposed, judged, merged, deployed, one number."""
-    args = ("--storage", "local", "--until", "deploy")
+    """A folder as storage: proposed, judged, merged, deployed, one number.
+
+    Then two proposals that play tricks on `train.yml`: the judge is not taken in.
+    """
+    args = ("--storage", "local", "--until", "tricks")
     play = command(tmp_path / "demo", *args)
     done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
-    read = summary["steps"][-1]["facts"]["manifest_sha256"]
-    assert len(set(read.values())) == 1
+    *_, deploy, tricks = (step["facts"] for step in summary["steps"])
+    assert len(set(deploy["manifest_sha256"].values())) == 1
+    assert tricks["swallowed"] == tricks["forged"] == "failure"
+    assert "has no artifact challenger" in tricks["swallowed_why"]
+    assert "wrote judgement" in tricks["forged_why"]
