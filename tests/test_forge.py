@@ -359,7 +359,7 @@ def world(
     request: pytest.FixtureRequest, tmp_path: Path, tools: Path
 ) -> Iterator[World]:
     """Return a fresh world with the workflows that a test names."""
-    with Forge(tmp_path / "forge", tools) as forge:
+    with Forge(tmp_path / "the forge", tools) as forge:
         yield World(forge, tmp_path, getattr(request, "param", ()))
 
 
@@ -731,7 +731,7 @@ def test_leaving_ends_every_child(tmp_path: Path, tools: Path) -> None:
     sleep = "on: push\njobs:\n  s:\n    runs-on: ubuntu-latest\n    steps:\n" + (
         "      - run: |\n          (setsid sleep 987 &)\n          sleep 987\n"
     )
-    with Forge(tmp_path / "forge", tools) as forge:
+    with Forge(tmp_path / "the forge", tools) as forge:
         token, url = forge.user("ann", admin=True), forge.repository("ann", "x")
         env = forge.gh_env(token)
         for args in (("init", "-q", "-b", "main"), ("remote", "add", "o", url)):

@@ -40,14 +40,17 @@ class Forge:
     def __init__(self, home: Path, tools: Path, workers: int = 1) -> None:
         """Open both doors and start the worker."""
         self.home = Path(home).absolute()
-        for name in ("runs", "git", "gh"):
+        for name in ("runs", "git", "gh", "runner"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
         self.tools = Path(tools).absolute()
         self.state = State(self.home)
-        self.queue = Queue(self.state, self.tools, self._gh_config, workers)
-        # a Unix socket's path has at most 107 bytes, a home may have more
+        # a Unix socket's path has at most 107 bytes, a home may have more; act gives
+        # the path of a runner to its shell unquoted, a home may have a space
         self._folder = tempfile.TemporaryDirectory(prefix="forge-")
         self.socket = Path(self._folder.name) / "api"
+        runners = Path(self._folder.name) / "runner"
+        runners.symlink_to(self.home / "runner")
+        self.queue = Queue(self.state, self.tools, runners, self._gh_config, workers)
         self._doors = Doors(self.state, self.queue, self.socket)
         self.state.url = self._doors.url
         for thread in self.queue.threads:

@@ -23,11 +23,13 @@ class Queue:
         self,
         state: State,
         tools: Path,
+        runners: Path,
         gh_config: Callable[[Path], None],
         workers: int,
     ) -> None:
-        """``tools`` is the folder put first on PATH; ``gh_config`` writes gh's."""
+        """``tools`` is put first on PATH; ``runners`` is where workspaces are."""
         self.state, self.tools, self.gh_config = state, tools, gh_config
+        self.runners = runners
         self.mark = uuid.uuid4().hex[:12]
         self.workflows: dict[int, Workflow] = {}
         self.approved: dict[int, set[str]] = {}

@@ -36,7 +36,7 @@ def prepare(
     queue.gh_config(folder / "gh")
     pool = "proposed" if run.event == "pull_request" else "trusted"
     cache, artifacts = (
-        state.home / "runner" / pool,
+        queue.runners / pool,
         state.home / "artifacts" / str(run.id),
     )
     for path in (cache, artifacts):
