@@ -267,13 +267,39 @@ def main() -> None:
     locked = lock.read()
     outs = [*lock.pointers().values(), *(locked.outs if locked else ())]
     try:
-        if verb == "pull":
-            pull(outs)
-        else:
-            push({Path(out.path): out for out in outs if Path(out.path).is_file()})
+        print(fetched(outs) if verb == "pull" else sent(outs))
     except (StorageError, git.GitError, lock.LockError) as error:
         raise SystemExit(str(error)) from error
-    print(f"{verb}: {len(outs)} objects, storage is {url()}")
+
+
+def fetched(outs: list[Out]) -> str:
+    """Bring everything here and say so."""
+    pull(outs)
+    return f"pull: {len(outs)} objects, storage is {url()}"
+
+
+def sent(outs: list[Out]) -> str:
+    """Send what is here and say so.
+
+    Raises:
+        StorageError: a file is neither here nor in storage, so it may be lost.
+    """
+    here = {Path(out.path): out for out in outs if Path(out.path).is_file()}
+    push(here)
+    elsewhere = [out for out in outs if Path(out.path) not in here]
+    if lost := missing(elsewhere):
+        names = ", ".join(out.path for out in lost)
+        raise StorageError(
+            f"sent {len(here)} of {len(outs)} objects; neither here nor in storage: "
+            f"{names}. Run `make push` where they are, or `make repro` if they are "
+            "built."
+        )
+    words = f"push: {len(here)} objects sent, storage is {url()}"
+    if elsewhere:
+        words += f"; {len(elsewhere)} more were there"
+    if _branch_folder(Path()) and not git.has_remote():
+        words += ", on this machine only: no `origin` yet, so push again when there is"
+    return words
 
 
 if __name__ == "__main__":

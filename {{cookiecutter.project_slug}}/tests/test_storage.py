@@ -269,3 +269,33 @@ def test_two_clones_fill_one_branch(tmp_path: Path) -> None:
             shutil.rmtree(here / ".dvc" / "branch", ignore_errors=True)
         storage.push({file: named[-1]}, here)
     assert storage.missing(named, tmp_path / "one") == []
+
+
+def test_a_push_names_what_is_neither_here_nor_in_storage(
+    place: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is absent here and was sent before is fine; what is nowhere is not."""
+    here, file, _ = place
+    monkeypatch.chdir(here)
+    sent, other = out(file), tmp_path / "other"
+    other.write_bytes(b"never sent")
+    storage.push({file: sent}, here)
+    assert "0 objects sent" in storage.sent([sent]) and "1 more" in storage.sent([sent])
+    lost = out(other, "holdout.parquet")
+    with pytest.raises(storage.StorageError, match=r"storage: build/holdout\.parquet"):
+        storage.sent([sent, lost])
+
+
+def test_a_push_without_origin_says_that_nothing_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a branch as storage and no origin, the bytes are on this machine only."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "branch")
+    monkeypatch.chdir(here)
+    (here / "build").mkdir()
+    (here / "build" / "model.onnx").write_bytes(b"model")
+    named = out(here / "build" / "model.onnx")
+    assert "this machine only" not in storage.sent([named])
+    git("remote", "remove", "origin", cwd=here)
+    assert "on this machine only: no `origin` yet" in storage.sent([named])
