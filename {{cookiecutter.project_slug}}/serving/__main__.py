@@ -24,6 +24,7 @@ from pathlib import Path
 import uvicorn
 
 from serving.app import App, Limits
+from serving.head import CappedHead
 from serving.log import PredictionLog
 from serving.model import Model, ModelError
 from serving.verify import VerifyError
@@ -41,7 +42,7 @@ class Server(uvicorn.Server):
         """`drain` is in seconds; with `shared`, `log` is the folder used from then."""
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=CappedHead,
             ws="none",
             lifespan="off",
             log_level="warning",
@@ -151,9 +152,10 @@ def main(arguments: list[str] | None = None) -> None:
     family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
     try:
         own = socket.create_server((given.host, given.port), family=family)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or "it must be from 0 to 65535"
         raise SystemExit(
-            f"port {given.port} on {given.host} cannot be used: {error.strerror}; "
+            f"port {given.port} on {given.host} cannot be used: {why}; "
             "choose another with --port."
         ) from None
     shared = None if given.fd is None else socket.socket(fileno=given.fd)

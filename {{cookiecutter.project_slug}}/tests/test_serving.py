@@ -1,5 +1,6 @@
 """The server as a process: strict, honest about its state, and it loses nothing."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -14,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
+from serving.app import App
+from serving.head import CappedHead
 from serving.log import PredictionLog, append
 from serving.model import Model
 from serving.rows import RowError
@@ -164,6 +169,60 @@ def test_other_paths_and_methods(
     assert given == status and answer["error"].endswith(".")
 
 
+def head(port: int, size: int) -> tuple[bytes, int]:
+    """Send a head with so long a header, a piece at a time; what came, what went."""
+    piece, sent = b"a" * 8_192, 0
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        try:
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX: ")
+            while sent < size:
+                client.sendall(piece)
+                sent += len(piece)
+                time.sleep(0.001)
+            client.sendall(b"\r\nConnection: close\r\n\r\n")
+        except OSError:
+            pass  # it hung up
+        try:
+            return client.recv(100), sent
+        except OSError:
+            return b"", sent
+
+
+def test_a_head_without_end_is_refused_and_others_are_answered(port: int) -> None:
+    assert head(port, 40_000)[0].startswith(b"HTTP/1.1 200")
+    answer, sent = head(port, 50_000_000)
+    assert answer.startswith(b"HTTP/1.1 431") or not answer
+    assert sent < 10_000_000, "what was sent was read"
+    assert tiny.call(port, "/health/live") == (200, {"status": "ok"})
+
+
+def test_a_head_that_does_not_arrive_is_left() -> None:
+    async def alone() -> tuple[bytes, float]:
+        quick = type("Quick", (CappedHead,), {"seconds": 0.2})
+        config = uvicorn.Config(App(None, "none"), http=quick, lifespan="off")
+        config.load()
+        state, loop = ServerState(), asyncio.get_running_loop()
+        listening = await loop.create_server(
+            lambda: quick(config=config, server_state=state, app_state={}),
+            "127.0.0.1",
+            0,
+        )
+        place = listening.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*place)
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200"), "not a slow one"
+        await reader.readuntil(b'ok"}')
+        began = loop.time()
+        writer.write(b"GET /health/live HTTP/1.1\r\nHo")
+        rest = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        listening.close()
+        return rest, loop.time() - began
+
+    rest, seconds = asyncio.run(alone())
+    assert rest == b"" and 0.1 < seconds < 5
+
+
 def test_a_body_without_length_is_cut_at_the_cap(port: int) -> None:
     sent = 0
     with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
@@ -240,16 +299,17 @@ def test_another_version_than_expected_is_not_served(model: Path) -> None:
         assert status == 503 and "not the expected version" in answer["reason"]
 
 
-def test_a_taken_port_is_one_sentence(model: Path, tmp_path: Path) -> None:
-    with tiny.server(model) as (port, _):
-        errors = tmp_path / "errors"
-        with (
-            pytest.raises(AssertionError),
-            tiny.server(model, "--port", str(port), errors=errors),
-        ):
-            pass
-        assert "choose another with --port" in errors.read_text()
-        assert "Traceback" not in errors.read_text()
+def test_a_port_that_cannot_be_had_is_one_sentence(model: Path, tmp_path: Path) -> None:
+    with tiny.server(model) as (taken, _):
+        for port in (taken, 70_000):
+            errors = tmp_path / "errors"
+            with (
+                pytest.raises(AssertionError),
+                tiny.server(model, "--port", str(port), errors=errors),
+            ):
+                pass
+            assert "choose another with --port" in errors.read_text()
+            assert "Traceback" not in errors.read_text()
 
 
 def test_each_answer_is_logged_once_under_its_day(model: Path, tmp_path: Path) -> None:
