@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pipeline.task import TASKS
@@ -59,6 +60,12 @@ class Column:
             raise ContractError(
                 f'contract.yaml: category "{self.name}" needs its list of categories.'
             )
+        limits = [v for v in (self.min, self.max) if isinstance(v, NUMBER)]
+        if len(limits) < 2 or not self.min < self.max:
+            raise ContractError(
+                f'contract.yaml: column "{self.name}" goes from {self.min} to '
+                f"{self.max}; min and max must be numbers, the smaller one first."
+            )
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,7 @@ class Contract:
     def parse(cls, document: Mapping[str, Any]) -> Contract:
         """Build the contract from the parsed contract.yaml, or raise ContractError."""
         try:
-            columns = {
-                name: Column(
-                    name, **{**c, "categories": tuple(c.get("categories", ()))}
-                )
-                for name, c in document["columns"].items()
-            }
+            columns = {n: _column(n, c) for n, c in document["columns"].items()}
             words = {
                 k: str(document[k]) for k in ("name", "task", "id", "time", "target")
             }
@@ -97,6 +99,11 @@ class Contract:
             raise ContractError(
                 f'contract.yaml: task is "{words["task"]}"; type {" or ".join(TASKS)}.'
             )
+        if not re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", words["name"]):
+            raise ContractError(
+                f'contract.yaml: name is "{words["name"]}"; it begins the tags of '
+                "versions, so type lower-case letters, digits and hyphens."
+            )
         _agree(words["task"], classes)
         return cls(**words, sensitive=sensitive, columns=columns, classes=classes)
 
@@ -109,6 +116,17 @@ class Contract:
                 "does not have; correct the name or add the column to the contract."
             )
         return [name for name in columns if self.columns[name].type == kind]
+
+
+def _column(name: str, entry: Mapping[str, Any]) -> Column:
+    """Return a column of the parsed contract.yaml."""
+    known = {field.name for field in fields(Column)} - {"name"}
+    if unknown := sorted(set(entry) - known):
+        raise ContractError(
+            f'contract.yaml: column "{name}" has the unknown entry "{unknown[0]}"; it '
+            f"can have {', '.join(sorted(known))}."
+        )
+    return Column(name, **{**entry, "categories": tuple(entry.get("categories", ()))})
 
 
 def _agree(task: str, classes: Sequence[str]) -> None:
@@ -155,5 +173,8 @@ def settings(params: Any, section: str, task: str = "binary") -> dict[str, Any]:
 def sentence(error: Exception) -> str:
     """Return an ordinary mistake in one line: what is wrong, and what to type."""
     if isinstance(error, FileNotFoundError):
-        return f"{error.filename} is missing; type dvc pull, then make repro."
+        return f"{error.filename} is missing; type make pull, then make repro."
+    if mark := getattr(error, "problem_mark", None):  # of yaml.YAMLError
+        where = f"line {mark.line + 1}: {getattr(error, 'problem', error)}"
+        return f"contract.yaml or params.yaml is no sound YAML, at {where}."
     return " ".join(str(error).split())

@@ -22,7 +22,7 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
     contract = Contract.parse(yaml.safe_load(Path("contract.yaml").read_text()))
     params = yaml.safe_load(Path("params.yaml").read_text())
     days = settings(params, "prepare")
-    rows = check(pd.read_parquet(source), contract)
+    rows = check(_read(source), contract)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     for part, path in zip(split(rows, contract, days), (train, holdout), strict=True):
         part.attrs = {"source_sha256": digest}
@@ -32,6 +32,17 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
         span += f"{part[contract.time].max():%Y-%m-%d}"
         about = TASKS[contract.task].about(part[contract.target])
         print(f"{path}: {len(part):,} rows, {span}, {about}")
+
+
+def _read(source: Path) -> pd.DataFrame:
+    """Return the table, or say which file holds none."""
+    try:
+        return pd.read_parquet(source)
+    except ValueError as error:
+        raise ContractError(
+            f"{source} is no Parquet file that can be read; type make pull, or write "
+            "it again."
+        ) from error
 
 
 def main() -> None:

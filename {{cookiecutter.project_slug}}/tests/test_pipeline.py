@@ -212,16 +212,18 @@ def test_a_refusal_as_a_person_sees_it(built: Path, tmp_path: Path) -> None:
     """One line on standard error, exit code 1, no traceback."""
     done = run("pipeline.evaluate", "no", "such", "file", "out", cwd=built)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == "evaluate: such is missing; type dvc pull, then make repro.\n"
+    assert done.stderr == (
+        "evaluate: such is missing; type make pull, then make repro.\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "path", "broken", "words"),
     [
         ("prepare", "data", "duplicate", "are repeated"),
-        ("prepare", "data", "truncated", "Parquet"),
-        ("prepare", "data", None, "is missing; type dvc pull"),
-        ("prepare", "params.yaml", "a: [", "while parsing"),
+        ("prepare", "data", "truncated", "no Parquet file that can be read"),
+        ("prepare", "data", None, "is missing; type make pull"),
+        ("prepare", "params.yaml", "a: [", "no sound YAML, at line"),
         ("train", "params.yaml", "prepare: {}", 'no section "train"'),
         ("evaluate", "build/metrics.json", "a folder", "metrics.json"),
     ],
