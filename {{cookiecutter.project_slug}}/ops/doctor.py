@@ -33,8 +33,8 @@ def main() -> None:
         try:
             findings = list(look())
         except github.GitHubError as error:
-            hint = "type `gh auth login`" if error.status in (0, 401) else str(error)
-            findings = [Finding(WEAK, f"{_name(look)}: GitHub does not tell; {hint}")]
+            what = f"{_name(look)}: GitHub does not tell; {error}"
+            findings = [Finding(WEAK, what)]
         except (git.GitError, storage.StorageError, lock.LockError) as error:
             findings = [Finding(BROKEN, f"{_name(look)}: {error}")]
         for finding in findings:

@@ -31,9 +31,13 @@ def repo() -> str:
     if name := os.environ.get("GITHUB_REPOSITORY"):
         return name
     url = git.run("remote", "get-url", "origin", check=False)
-    found = re.search(r"[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", url)
+    place = r"(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)"  # https://host/ or git@host:
+    found = re.fullmatch(place + r"([^/:]+/[^/]+?)(?:\.git)?/?", url)
     if not found:
-        raise GitHubError(0, "no `origin` on GitHub: run `git remote add origin URL`")
+        what = f"`origin` is {url}, which" if url else "there is no `origin`, so it"
+        raise GitHubError(
+            0, f"{what} is not on GitHub: run `gh repo create`, or set origin's address"
+        )
     return found[1]
 
 
@@ -143,6 +147,9 @@ def _error(method: str, path: str, words: str) -> GitHubError:
     """Turn gh's words into an error with the status."""
     code = re.search(r"HTTP (\d{3})", words)
     status = int(code[1]) if code else 0
+    if "gh auth login" in words or status == 401:
+        sentence = "you are not logged in to GitHub: type `gh auth login`"
+        return GitHubError(status, sentence)
     return GitHubError(status, f"GitHub refused {method} {path}: {words}")
 
 
