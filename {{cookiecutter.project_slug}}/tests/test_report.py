@@ -304,3 +304,12 @@ def test_a_long_verdict_and_many_cautions_do_not_push_the_footer_out() -> None:
     many = {"cautions": [report.code("x" * 1000) * 10] * 200}
     body = report.render(facts(verdict="word " * 50_000, **many))
     assert len(body) < 65_536 and "manifest: `" in body
+
+
+def test_in_a_terminal_it_reads_as_words() -> None:
+    """No tag, entity or chart; each word and number is still there."""
+    told = report.details("Curve", "```mermaid\nxychart-beta\n```\n\n| a&nbsp;b |")
+    said = report.text("main's a_b @c; 3 > 2")
+    body = f"{said}\n\n{told}\n\n<sub>`ab12`</sub>"
+    words = "main's a_b @c; 3 > 2\n\n### Curve\n\n| a b |\n\n`ab12`"
+    assert report.plain(body) == words

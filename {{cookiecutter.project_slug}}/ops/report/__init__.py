@@ -6,7 +6,7 @@ charts hold nothing but our own words and numbers.
 
 from ops.report.render import LIMIT, MARKER, render
 from ops.report.sections import all_checks, pairs
-from ops.report.text import code, details, interval, number, table, text
+from ops.report.text import code, details, interval, number, plain, table, text
 
 __all__ = [
     "LIMIT",
@@ -17,6 +17,7 @@ __all__ = [
     "interval",
     "number",
     "pairs",
+    "plain",
     "render",
     "table",
     "text",

@@ -1,5 +1,7 @@
 """Text of people and data made inert, and the pieces of Markdown around it."""
 
+import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +50,15 @@ def interval(row: Mapping[str, Any], digits: int = 4) -> str:
     if row.get("low") is None:
         return "none"
     return f"{row['low']:+,.{digits}f} to {row['high']:+,.{digits}f}"
+
+
+def plain(markdown: str) -> str:
+    """Return a report for a terminal: no HTML, no charts, every word as it reads."""
+    words = re.sub(r"```mermaid\n.*?```\n*", "", markdown, flags=re.DOTALL)
+    words = re.sub(r"<summary>(.*?)</summary>", r"### \1", words)
+    words = re.sub(r"</?(details|sub|code)>\n*", "", words)
+    words = html.unescape(words).replace("\xa0", " ").replace("\u200b", "")
+    return re.sub(r"\n{3,}", "\n\n", words)
 
 
 def _inert(letter: str, after: str, before: str) -> str:

@@ -1,5 +1,6 @@
 """The same judge on a laptop: build/ by the working tree's rules, no GitHub needed."""
 
+import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +37,10 @@ def run() -> bool:
         )
         body = report.render(facts)
     Path("build", "report.md").write_text(body + "\n", encoding="utf-8")
-    github.summary(body)
+    if "GITHUB_STEP_SUMMARY" in os.environ:
+        github.summary(body)
+    else:
+        print(report.plain(body))
     print(f"\nwith plots, in a browser: {page.write(facts)}")
     return case.passed
 
