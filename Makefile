@@ -66,6 +66,7 @@ setup: .venv/ready
 .venv/ready: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: type make PYTHON=python3.12, say." >&2; exit 1; }
+	@echo "Setting up .venv, in a minute or less"
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet uv==0.13.9
 	@uv pip sync --quiet --python .venv --require-hashes requirements/dev.txt

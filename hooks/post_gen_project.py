@@ -44,3 +44,5 @@ for (question, choices), paths in FILES.items():
 for old, new in RENAMED.items():
     if Path(old.format(**CHOSEN)).exists():
         Path(old.format(**CHOSEN)).replace(new)
+
+print(f"Generated {Path.cwd().name}; in a new project, `make setup` comes next.")

@@ -223,3 +223,13 @@ def test_a_name_of_nothing_still_ends_in_a_sentence(
     with pytest.raises(FailedHookException):
         bake(project_name="")
     assert "project_name cannot be ''" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["A", "2048 game", "x" * 60, "Ünïted flights", "7"])
+def test_a_folder_is_derived_from_any_name_that_is_taken(
+    name: str, bake: Bake, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What was not typed is not refused; the last line says what comes next."""
+    folder = bake(project_name=name).name
+    assert refusal(project_slug=folder) is None
+    assert f"Generated {folder}; in a new project" in capfd.readouterr().out
