@@ -176,7 +176,8 @@ def _expectation(record: Record) -> str:
     if gain is None:
         return "No estimate: too few rows are newer than the champion's data."
     return (
-        f"On the newest days, ROC AUC {gain['challenger']:.3f} instead of the "
+        f"On the newest days, {record.get('metric', 'ROC AUC')} "
+        f"{gain['challenger']:.3f} instead of the "
         f"champion's {gain['champion']:.3f}: {gain['difference']:+.3f} "
         f"[{gain['low']:+.3f}, {gain['high']:+.3f}] at {gain['confidence']:.0%} "
         "confidence. The validation report will confirm it, or not."

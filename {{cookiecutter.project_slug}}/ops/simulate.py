@@ -72,6 +72,8 @@ def drifted(
             elif name == contract.target and contract.task == "binary":
                 turned = rng.random(len(rows)) < float(change)
                 rows[name] = rows[name].mask(turned, 1 - rows[name])
+            elif name == contract.target and contract.task == "regression":
+                rows[name] = rows[name] + float(change)
             else:
                 raise ValueError
         except ValueError:

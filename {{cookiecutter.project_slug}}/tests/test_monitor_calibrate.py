@@ -1,9 +1,7 @@
 """Thresholds that know the window's size: silent without drift, awake with it."""
 
-import json
 import os
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,10 @@ from scipy.spatial.distance import jensenshannon
 from ops import distance
 from ops.monitor import (
     calibrate,
-    decide,
     drift,
     estimate,
-    inspect,
     performance,
     rearrange,
-    record,
     sample,
     season,
     slices,
@@ -367,35 +362,3 @@ def test_memory_is_bounded_while_a_log_is_read(
 
 def test_the_sample_follows_from_the_precision() -> None:
     assert sample_rows(0.01) == 26_492 and sample_rows(0.02) == 6_623
-
-
-# Other tasks
-
-
-@pytest.mark.parametrize("task", ["multiclass", "regression"])
-def test_other_tasks_get_drift_and_say_what_is_not_computed(
-    task: str, tmp_path: Path
-) -> None:
-    contract = replace(CONTRACT, task=task)
-    known = traffic.reference()
-    table, answer = traffic.flights(2000, 80, 14, warmer=20), {}
-    if task == "multiclass":
-        answer = {"class": np.where(known.holdout["probability"] > 0.5, "1", "0")}
-    holdout = known.holdout.assign(value=known.holdout["probability"], **answer)
-    known = replace(known, contract=contract, holdout=holdout)
-    lines = []
-    for text in traffic.lines(table):
-        line = json.loads(text)
-        p = line.pop("probability")
-        more = {"value": p} if task == "regression" else {"probabilities": [1 - p, p]}
-        lines.append(json.dumps(line | more))
-    (tmp_path / "predictions-1.jsonl").write_text("\n".join(lines))
-    labels = traffic.label(tmp_path / "labels.csv", table)
-    log = window.read_log(str(tmp_path), MONITOR)
-    found = inspect.inspect(known, log, labels, traffic.PARAMS)
-    decision = decide.decide(found.evidence, MONITOR)
-    assert decision.decision == "watch" and "temp drifted" in decision.sentence
-    assert found.evidence.labels == 2000 and found.evidence.target is not None
-    said = {c["name"]: c for c in record.checks(found.evidence, MONITOR)}
-    assert "not computed" in said["performance"]["value"]
-    assert "two classes" in said["estimated performance"]["why"]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ops.monitor.checks import Drift
 from ops.monitor.estimate import Estimate
+from ops.monitor.measure import BINARY, Measure
 from ops.monitor.performance import Fall
 from ops.monitor.slices import Group, Slice
 from pipeline.metrics import Difference
@@ -52,6 +53,8 @@ class Evidence:
     calibration: float | None = None
     slices: list[Slice] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
+    ungrouped: str = ""  # why groups that labels came with are not compared
+    measure: Measure = BINARY  # what performance is here
 
     @property
     def drifted(self) -> list[Drift]:
@@ -73,7 +76,7 @@ def moved(evidence: Evidence) -> bool:
 
 
 def fell(evidence: Evidence, limits: Mapping[str, Any]) -> bool:
-    """Tell whether ROC AUC surely fell below the holdout's by more than allowed."""
+    """Tell if the headline surely fell below the holdout's by more than allowed."""
     found = evidence.fall
     return found is not None and found.high < -limits["max_fall"]
 
@@ -102,7 +105,8 @@ def decide(evidence: Evidence, limits: Mapping[str, Any]) -> Decision:
             return Decision("retrain", f"Retrain: {story}.")
         why = "labels are pending" if evidence.fall is None else _calm(evidence)
         return Decision("watch", f"Watch: {story}; {why}{_promise(evidence, limits)}.")
-    size = f"{gain.difference:+.3f} ROC AUC [{gain.low:+.3f}, {gain.high:+.3f}]"
+    label = evidence.measure.label
+    size = f"{gain.difference:+.3f} {label} [{gain.low:+.3f}, {gain.high:+.3f}]"
     worth = gain.low >= limits["min_gain"]
     if worth or (sure and gain.high >= 0):
         return Decision("retrain", f"Retrain: {story}; newer rows are worth {size}.")
@@ -130,7 +134,8 @@ def _reasons(evidence: Evidence, limits: Mapping[str, Any]) -> list[str]:
     if evidence.fall is not None and fell(evidence, limits):
         found = evidence.fall
         reasons.append(
-            f"performance fell from ROC AUC {found.holdout:.3f} to {found.window:.3f}"
+            f"performance fell from {evidence.measure.label} {found.holdout:.3f} to "
+            f"{found.window:.3f}"
         )
     if evidence.drifted:
         names = [drift.column for drift in evidence.drifted]
@@ -153,13 +158,14 @@ def _promise(evidence: Evidence, limits: Mapping[str, Any]) -> str:
     found = evidence.estimate
     if evidence.fall is not None or found is None:
         return ""
+    label = evidence.measure.label
     if found.fell > limits["max_fall"]:
-        return f", and ROC AUC is estimated to have fallen by {found.fell:.3f}"
-    return f", ROC AUC is estimated to hold ({found.window:.3f})"
+        return f", and {label} is estimated to have fallen by {found.fell:.3f}"
+    return f", {label} is estimated to hold ({found.window:.3f})"
 
 
 def _calm(evidence: Evidence) -> str:
     """Say what holds."""
     if evidence.fall is None:
         return "no drift was found; performance is pending"
-    return f"performance holds (ROC AUC {evidence.fall.window:.3f})"
+    return f"performance holds ({evidence.measure.label} {evidence.fall.window:.3f})"

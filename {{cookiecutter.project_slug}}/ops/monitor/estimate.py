@@ -1,9 +1,10 @@
-"""Estimates ROC AUC before labels come, from the model's own probabilities; pure.
+"""Estimates the headline before labels come, from the model's probabilities; pure.
 
 A calibrated model that says 0.3 is right about 0.3 of such rows, so what its answers
 promise is what labels would show: as long as only the inputs have moved. When the
 meaning of the inputs changes, the estimate does not see it; so it is compared with
-the truth once labels have come, and the error is kept.
+the truth once labels have come, and the error is kept. A predicted number promises
+nothing of its own error, so there is no estimate for a regression.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.metrics import calibration_error
+from ops.monitor.measure import BINARY, Measure
 
 CALIBRATED = 0.05  # mean distance of said and seen, up to which a promise is believed
 
@@ -46,12 +47,15 @@ def expected_auc(probability: Any) -> float | None:
     return float(ranked / pairs) if pairs > 0 else None
 
 
-def estimate(window: Any, holdout: Any, truth: Any) -> Estimate | None:
+def estimate(
+    window: Any, holdout: Any, truth: Any, measure: Measure = BINARY
+) -> Estimate | None:
     """Return the estimate for a window's probabilities [n], or None: not calibrated.
 
     ``truth`` are the holdout's labels.
     """
-    if calibration_error(truth, holdout) > CALIBRATED:
+    error = measure.calibration(truth, holdout)
+    if error is None or error > CALIBRATED:
         return None
-    now, then = expected_auc(window), expected_auc(holdout)
+    now, then = (measure.expected(p, expected_auc) for p in (window, holdout))
     return None if now is None or then is None else Estimate(now, then)

@@ -42,7 +42,8 @@ def harvest(
     past = check(old, contract)
     checked = feed.quarantine(labelled.drop_duplicates(contract.id), contract)
     known = feed.known_categories(checked.good, contract)
-    fresh = check(checked.good[known].drop(columns=OUTPUTS[contract.task][1]), contract)
+    answers = list(set(OUTPUTS[contract.task]))
+    fresh = check(checked.good[known].drop(columns=answers), contract)
     fresh = fresh[~fresh[contract.id].isin(past[contract.id])]
     both = pd.concat([past, fresh], ignore_index=True)
     newest = both[contract.time].max()

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ops.monitor import (
     drift,
     estimate,
     feed,
+    measure,
     performance,
     rearrange,
     slices,
@@ -20,6 +23,7 @@ from ops.monitor import (
 from ops.monitor.decide import Evidence, fell, moved
 from ops.monitor.labels import Labels, read_labels
 from ops.monitor.reference import Reference
+from pipeline.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,15 +89,13 @@ def inspect(
         found.counts["labels"] = labels.counts
     known = labels.by_id
     _drift(found, good, known, reference, limits)
-    if contract.task != "binary":
-        found.evidence.labels = int(good[contract.id].isin(known.keys()).sum())
-        return found
+    found.evidence.measure = measure.of(contract, reference.holdout)
     answered = _answered(found, good, labels, reference, params)
     if answered is not None and (fell(found.evidence, limits) or moved(found.evidence)):
         rows = [row for row in log.rows if row["id"] in known]
         labelled = feed.quarantine(window.frame(rows, known, contract), contract).good
         found.evidence.gain = performance.gain(
-            reference.rows, labelled, answered, contract, params
+            reference.rows, labelled, answered, contract, params, found.evidence.measure
         )
     return found
 
@@ -140,11 +142,11 @@ def _answered(
     """Fill in the estimate and what labels show; return the rows that have one."""
     evidence, limits = found.evidence, params["monitor"]
     target, holdout = reference.contract.target, reference.holdout
-    truth = holdout[target].to_numpy()
-    if len(set(truth)) == 2:
-        evidence.estimate = estimate.estimate(
-            good["probability"], holdout["probability"], truth
-        )
+    headline, said = evidence.measure, TASKS[evidence.measure.task].output
+    if headline.defined(holdout):
+        truth, then = headline.sides(holdout)
+        now = np.array(good[said].tolist(), np.float64)
+        evidence.estimate = estimate.estimate(now, then, truth, headline)
     answered = good.assign(**{target: good[reference.contract.id].map(labels.by_id)})
     answered = answered[answered[target].notna()]
     evidence.labels = len(answered)
@@ -152,26 +154,30 @@ def _answered(
     if len(answered):
         late = good[time].max() - answered[time].max()
         evidence.label_delay = late.total_seconds() / 86_400
-    if len(answered) < limits["min_labels"] or answered[target].nunique() < 2:
+    if len(answered) < limits["min_labels"] or not headline.defined(answered):
         return None
     rate = limits["false_alarm_rate"] * drift.PERFORMANCE
     before, now = (side[time].dt.tz_localize(None) for side in (holdout, answered))
     blocks = rearrange.blocks(before, now, limits["block_days"], rate)
-    evidence.fall = performance.fall(answered, holdout, target, 1 - 2 * rate, blocks)
+    evidence.fall = performance.fall(
+        answered, holdout, target, 1 - 2 * rate, blocks, headline
+    )
+    y, p = headline.sides(answered)
     if evidence.estimate is not None:
-        promised = estimate.expected_auc(answered["probability"])
+        promised = headline.expected(p, estimate.expected_auc)
         evidence.estimate = evidence.estimate._replace(
             promised=promised, came=evidence.fall.window
         )
-    evidence.calibration = performance.calibration_gap(answered, target)
+    evidence.calibration = headline.calibration(y, p)
+    fewest, contract = limits["min_group"], reference.contract
     evidence.slices = slices.slices(
-        answered, holdout, reference.contract, limits["min_group"], 1 - rate
+        answered, holdout, contract, fewest, 1 - rate, headline
     )
-    evidence.groups = slices.groups(
-        answered,
-        labels.groups,
-        reference.contract,
-        float(reference.manifest["threshold"]) if labels.groups else 0.5,
-        limits["min_group"],
-    )
+    if labels.groups and "threshold" in reference.manifest:
+        threshold = float(reference.manifest["threshold"])
+        evidence.groups = slices.groups(
+            answered, labels.groups, contract, threshold, fewest
+        )
+    elif labels.groups:
+        evidence.ungrouped = f"only decisions of yes or no are, not {contract.task}"
     return answered

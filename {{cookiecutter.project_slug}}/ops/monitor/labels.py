@@ -64,7 +64,7 @@ def _label(text: str, contract: Contract) -> Any:
     if contract.task == "binary":
         return int(text) if text in ("0", "1") else None
     if contract.task == "multiclass":
-        return text or None
+        return text if text in contract.classes else None
     try:
         return number if isfinite(number := float(text)) else None
     except ValueError:

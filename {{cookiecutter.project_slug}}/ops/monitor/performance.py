@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from ops.monitor.measure import BINARY, Measure
 from ops.monitor.rearrange import Blocks, Place
 from pipeline.contract import Contract
 from pipeline.data import inputs
-from pipeline.metrics import Difference, calibration_error, delong, roc_auc
+from pipeline.metrics import PAIRED, Difference
+from pipeline.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class Fall(NamedTuple):
-    """ROC AUC in the window and on the version's own holdout, and their difference."""
+    """The headline in the window and on the version's own holdout, their difference."""
 
     window: float
     holdout: float
@@ -27,8 +30,8 @@ class Fall(NamedTuple):
     low: float
     high: float
     confidence: float
-    predicted: float  # mean probability of the window's labelled rows
-    observed: float  # share of 1s among them
+    predicted: float  # mean answer to the window's labelled rows (`Measure.means`)
+    observed: float  # the mean of their labels
 
 
 def fall(
@@ -37,21 +40,23 @@ def fall(
     target: str,
     confidence: float,
     blocks: Blocks | None = None,
+    measure: Measure = BINARY,
 ) -> Fall:
-    """Compare the ROC AUC on labelled rows of the window with that on the holdout.
+    """Compare the headline on labelled rows of the window with that on the holdout.
 
     The two samples share no row, so the variances (DeLong) add. Rows of one day, or
     week, fare alike: with ``blocks`` the interval is at least as wide as they say
-    (`by_block`). Both tables have the columns ``probability`` and the target; raises
-    ValueError when one has one class.
+    (`by_block`). Both tables have the answers and the target; raises ValueError when
+    one has not all that the headline needs.
     """
-    found = [area(side[target], side["probability"]) for side in (window, holdout)]
+    measure = replace(measure, target=target)
+    found = [measure.area(side) for side in (window, holdout)]
     areas, variance = [auc for auc, _ in found], sum(v for _, v in found)
     difference = areas[0] - areas[1]
     half = float(NormalDist().inv_cdf(0.5 + confidence / 2) * variance**0.5)
     if blocks is not None:
-        half = max(half, by_block(window, holdout, target, confidence, blocks))
-    predicted, observed = window["probability"].mean(), window[target].mean()
+        half = max(half, by_block(window, holdout, measure, confidence, blocks))
+    predicted, observed = measure.means(*measure.sides(window))
     return Fall(
         areas[0],
         areas[1],
@@ -59,25 +64,25 @@ def fall(
         difference - half,
         difference + half,
         confidence,
-        float(predicted),
-        float(observed),
+        predicted,
+        observed,
     )
 
 
 def by_block(
     window: pd.DataFrame,
     holdout: pd.DataFrame,
-    target: str,
+    measure: Measure,
     confidence: float,
     blocks: Blocks,
 ) -> float:
     """Return half the interval of the difference, from what single blocks do to it.
 
-    Student's for two samples of pseudo-values: what the ROC AUC loses when a block is
-    left out. Kuensch (1989), Annals of Statistics 17(3), on the jackknife by blocks.
+    Student's for two samples of pseudo-values: what the headline loses when a block
+    is left out. Kuensch (1989), Annals of Statistics 17(3), on the jackknife by blocks.
     """
     sides = ((window, blocks.now), (holdout, blocks.past))
-    values = [_pseudo(t[target].to_numpy(), t["probability"], at) for t, at in sides]
+    values = [_pseudo(measure, t, at) for t, at in sides]
     counts = [len(side) for side in values]
     if min(counts) < 2:
         return 0.0
@@ -87,28 +92,12 @@ def by_block(
     return float(reach * (pooled * sum(1 / n for n in counts)) ** 0.5)
 
 
-def _pseudo(y: Any, p: Any, place: Place) -> Any:
+def _pseudo(measure: Measure, table: pd.DataFrame, place: Place) -> Any:
     """Return n A - (n - 1) A_b for each of n blocks b, A_b without its rows."""
-    scores, names = np.asarray(p), np.unique(place)
-    without = []
-    for name in names:
-        rest = place != name
-        both = len(np.unique(y[rest])) == 2  # or nothing is told apart any more
-        without.append(roc_auc(y[rest], scores[rest]) if both else 0.5)
-    return len(names) * roc_auc(y, scores) - (len(names) - 1) * np.array(without)
-
-
-def area(y: Any, p: Any) -> tuple[float, float]:
-    """Return ROC AUC and its variance (DeLong); ValueError when one class is there."""
-    # A constant score has an area of one half, and no variance of its own.
-    found = delong(y, np.zeros(len(y)), p, 0.95)
-    reach = NormalDist().inv_cdf(0.975)
-    return found.challenger, ((found.high - found.difference) / reach) ** 2
-
-
-def calibration_gap(window: pd.DataFrame, target: str) -> float:
-    """Return the mean distance of predicted and observed shares, over ten bins."""
-    return calibration_error(window[target], window["probability"])
+    names, (y, p) = np.unique(place), measure.sides(table)
+    rests = [place != name for name in names]
+    without = np.array([measure.value(y[rest], p[rest]) for rest in rests])
+    return len(names) * measure.value(y, p) - (len(names) - 1) * without
 
 
 def gain(
@@ -117,6 +106,7 @@ def gain(
     window: pd.DataFrame,
     contract: Contract,
     params: Mapping[str, Any],
+    measure: Measure = BINARY,
 ) -> Difference | None:
     """Estimate what retraining would give: fit main's recipe on newer rows and try it.
 
@@ -144,13 +134,13 @@ def gain(
     newer = rows[time] > old[time].max()
     if min(len(tried), int(newer.sum())) < limits["min_labels"]:
         return None
-    if tried[contract.target].nunique() < 2 or rows[contract.target].nunique() < 2:
+    measure = replace(measure, target=contract.target)
+    if not (measure.defined(tried) and measure.defined(rows)):
         return None
     if len(rows) > limits["probe_rows"]:
         rows = rows.sample(limits["probe_rows"], random_state=0).sort_index()
     fitted = model.fit(rows, contract, params["train"])
     X = model.table(inputs(tried, contract, params["train"]["columns"]))
-    probability = fitted.predict_proba(X)[:, 1]
-    y = tried[contract.target].to_numpy()
-    confidence = limits["confidence"]
-    return delong(y, tried["probability"].to_numpy(), probability, confidence)
+    answers = TASKS[contract.task].fitted(fitted, X)
+    y, before = measure.sides(tried)
+    return PAIRED[contract.task](y, before, answers, limits["confidence"])

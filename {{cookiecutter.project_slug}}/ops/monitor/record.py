@@ -9,6 +9,7 @@ from ops.monitor.checks import Drift
 from ops.monitor.decide import Decision, Evidence, fell
 from ops.monitor.estimate import CALIBRATED
 from ops.monitor.inspect import Window
+from pipeline.metrics import MEASURES
 
 Check = dict[str, Any]
 Record = dict[str, Any]
@@ -23,7 +24,8 @@ def build(
     evidence = window.evidence
     expectation = None
     if decision.decision == "retrain" and evidence.gain:
-        expectation = {"metric": "roc_auc", **_rounded(evidence.gain._asdict())}
+        metric = MEASURES[evidence.measure.task][0].key
+        expectation = {"metric": metric, **_rounded(evidence.gain._asdict())}
     return {
         "schema": 1,
         "decision": decision.decision,
@@ -44,6 +46,7 @@ def build(
                 limits["false_alarm_rate"] * YEAR / limits["every_days"], 3
             ),
         },
+        "metric": evidence.measure.label,
         "measured": measured(evidence),
         "checks": checks(evidence, limits),
         "expectation": expectation,
@@ -102,7 +105,7 @@ def measured(evidence: Evidence) -> dict[str, Any]:
     moved = [*evidence.columns, evidence.prediction, evidence.whole, evidence.target]
     sizes = [_size(drift) for drift in moved if drift is not None]
     numbers = {
-        "roc_auc": fall.window if fall else None,
+        "roc_auc": fall.window if fall else None,  # of other tasks, their headline
         "holdout": fall.holdout if fall else None,
         "estimated": promise.window if promise else None,
         "promised": promise.promised if promise else None,
@@ -129,12 +132,14 @@ def _labelled(evidence: Evidence, limits: Mapping[str, Any]) -> list[Check]:
     surely = [piece for piece in evidence.slices if piece.high < -limits["max_fall"]]
     for piece in evidence.slices[: max(len(surely), 1)][:3]:
         value = (
-            f"ROC AUC {piece.window:.3f}, holdout {piece.holdout:.3f} "
+            f"{evidence.measure.label} {piece.window:.3f}, holdout {piece.holdout:.3f} "
             f"[{piece.low:+.3f}, {piece.high:+.3f}], {piece.rows:,} rows"
         )
         name = f"worst slice: {piece.column} {piece.value}"
         why = f"of {len(evidence.slices)} with {limits['min_group']:,} labels or more"
         found.append(_check(name, piece not in surely, value, "", why))
+    if evidence.ungrouped:
+        found.append(_check("groups", None, "not compared", "", evidence.ungrouped))
     for group in evidence.groups:
         hit = "" if group.found is None else f", {group.found:.1%} of its 1s found"
         value = f"{group.selected:.1%} decided 1{hit}, {group.rows:,} rows"
@@ -143,13 +148,16 @@ def _labelled(evidence: Evidence, limits: Mapping[str, Any]) -> list[Check]:
 
 
 def _estimate(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
-    """Return the check of ROC AUC as the answers promise it, and how that came out."""
+    """Return the check of what the answers promise, and how that came out."""
     found = evidence.estimate
     limit = f"not {limits['max_fall']:g} below the holdout's"
     if found is None:
-        why = "needs a calibrated classifier of two classes"
+        why = "a predicted number says nothing of its own error"
+        if evidence.measure.task != "regression":
+            why = "needs calibrated probabilities"
         return _check("estimated performance", None, "not estimated", limit, why)
-    value = f"ROC AUC {found.window:.3f}, holdout {found.holdout:.3f}"
+    label = evidence.measure.label
+    value = f"{label} {found.window:.3f}, holdout {found.holdout:.3f}"
     why = "from the probabilities, no labels"
     if found.promised is not None and found.came is not None:
         error = found.promised - found.came
@@ -159,19 +167,19 @@ def _estimate(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
 
 
 def _performance(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
-    """Return the check of ROC AUC against the version's own holdout."""
+    """Return the check of the headline against the version's own holdout."""
     limit = f"not surely {limits['max_fall']:g} below the holdout"
     found = evidence.fall
     if found is None:
         value = f"pending: {evidence.labels:,} labels of {limits['min_labels']:,}"
         if evidence.labels >= limits["min_labels"]:
-            value = "not computed: only for two classes, both among the labels"
+            value = "not computed: the labels lack a class, or never vary"
         return _check("performance", None, value, limit)
     value = (
-        f"ROC AUC {found.window:.3f}, holdout {found.holdout:.3f}, difference "
-        f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        f"{evidence.measure.label} {found.window:.3f}, holdout {found.holdout:.3f}, "
+        f"difference {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
     )
-    why = f"{found.observed:.1%} of 1s where {found.predicted:.1%} were predicted"
+    why = evidence.measure.words(found.predicted, found.observed)
     if evidence.label_delay is not None:
         why += f"; the newest label is {evidence.label_delay:.1f} days behind"
     return _check("performance", not fell(evidence, limits), value, limit, why)
@@ -183,7 +191,8 @@ def _gain(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
     found = evidence.gain
     if found is None:
         return _check("gain of newer rows", None, "not estimated", limit)
-    value = f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}] ROC AUC"
+    value = f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}] "
+    value += evidence.measure.label
     why = "the same recipe on newer rows, against the champion, on the newest days"
     return _check(
         "gain of newer rows", found.low < limits["min_gain"], value, limit, why

@@ -17,17 +17,15 @@ from ops import git, lock, storage
 from ops.monitor import sample
 from pipeline.contract import Contract
 from pipeline.data import inputs
+from pipeline.task import TASKS
 from serving import verify
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # What the model says of a row: its name in ONNX, in the log, and as a column here.
-OUTPUTS = {
-    "binary": ("probability", "probability"),
-    "multiclass": ("probabilities", "class"),
-    "regression": ("value", "value"),
-}
+OUTPUTS = {task.name: (task.output, task.output) for task in TASKS.values()}
+OUTPUTS["multiclass"] = (TASKS["multiclass"].output, "class")
 ASKED = 2000  # rows that say how much an answer depends on each column
 FILES = ("train.parquet", "holdout.parquet", "model.onnx", "manifest.json")
 
@@ -99,6 +97,8 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
     judged = sample.table(holdout)
     model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
     judged[OUTPUTS[contract.task][1]] = model.answers(judged)
+    if contract.task == "multiclass":
+        judged[OUTPUTS[contract.task][0]] = list(model.score(judged))
     digest = verify.sha256_file(folder / verify.MANIFEST)
     shown = {n: c for n, c in contract.columns.items() if n not in contract.sensitive}
     logged = replace(contract, columns=shown)  # the log never holds sensitive columns
@@ -168,5 +168,5 @@ class Model:
 
 def named(contract: Contract, places: NDArray[Any]) -> list[str]:
     """Return the names of classes by their places in the contract's list."""
-    classes = list(getattr(contract, "classes", ()))
+    classes = contract.classes
     return [str(classes[at]) if at < len(classes) else str(at) for at in places]

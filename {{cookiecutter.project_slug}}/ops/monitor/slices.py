@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ops.monitor.performance import area
+from ops.monitor.measure import BINARY, Measure
 from pipeline.contract import Contract
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Slice(NamedTuple):
-    """ROC AUC of one category's rows, now and on the holdout, and the difference."""
+    """The headline of one category's rows, now and on the holdout, the difference."""
 
     column: str
     value: str
@@ -41,21 +42,22 @@ def slices(
     contract: Contract,
     fewest: int,
     confidence: float,
+    measure: Measure = BINARY,
 ) -> list[Slice]:
     """Return every category with enough labelled rows on both sides, worst first.
 
     Intervals hold for all slices together (Bonferroni).
     """
-    pairs = []
+    measure, pairs = replace(measure, target=contract.target), []
     for name, column in contract.columns.items():
         if column.type != "category":
             continue
         for value in column.categories:
             sides = [side[side[name] == value] for side in (window, holdout)]
             areas = [
-                area(side[contract.target], side["probability"])
+                measure.area(side)
                 for side in sides
-                if len(side) >= fewest and side[contract.target].nunique() == 2
+                if len(side) >= fewest and measure.defined(side)
             ]
             if len(areas) == 2:
                 pairs.append((name, value, len(sides[0]), areas))

@@ -72,6 +72,7 @@ def _charts(records: Sequence[Record], events: Sequence[Record]) -> str:
     rows: list[float | None] = [r["window"]["rows"] for r in records]
     come = Line("labels", [r["window"]["labels"] for r in records], "other")
     auc = (line("measured", "roc_auc"), line("estimated", "estimated", "other"))
+    label = str(records[-1].get("metric", "ROC AUC")) if records else "ROC AUC"
     drift = line("largest", "drift")
     alarm = Line("alarm from", [1.0] * len(records), "limit")
     missed = [
@@ -80,7 +81,7 @@ def _charts(records: Sequence[Record], events: Sequence[Record]) -> str:
     ]
     return "".join(
         (
-            chart("ROC AUC", (*auc, line("holdout", "holdout", "limit")), marks),
+            chart(label, (*auc, line("holdout", "holdout", "limit")), marks),
             chart("Drift, 1 is the alarm", (drift, alarm), marks, 2)
             if any(v is not None for v in drift.values)
             else "",

@@ -121,7 +121,9 @@ def frame(
         table[name] = pd.Series(values, dtype=object)
     answers = [row["answer"] for row in rows]
     if contract.task == "multiclass":
+        given = answers
         answers = named(contract, np.array([np.argmax(answer) for answer in answers]))
+        table[OUTPUTS[contract.task][0]] = pd.Series(given, dtype=object)
     table[OUTPUTS[contract.task][1]] = answers
     found = [labels.get(row["id"]) for row in rows]
     kind: Any = object if contract.task == "multiclass" else "float64"
@@ -159,6 +161,8 @@ def _answer(found: Mapping[str, Any]) -> Any:
             raise ValueError("not a number")
         return value
     several = found.get("probabilities")
+    if isinstance(several, Mapping):  # by class, in the order of the version's own list
+        several = list(several.values())
     given = [float(p) for p in (several or [found["probability"]])]
     if not all(0 <= p <= 1 for p in given):
         raise ValueError("not a probability")

@@ -99,8 +99,9 @@ def paired_r2(
 
 def _interval(old: float, new: float, variance: float, level: float) -> Difference:
     """Return the difference of two areas with its normal interval."""
+    old, new = float(old), float(new)
     gap, reach = new - old, NormalDist().inv_cdf(0.5 + level / 2) * variance**0.5
-    return Difference(float(old), float(new), gap, gap - reach, gap + reach, level)
+    return Difference(old, new, gap, gap - reach, gap + reach, level)
 
 
 def _parts(
