@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 
 from ops import git
+from pipeline.metrics import MEASURES
 
-SHOWN = "Experiment|roc_auc|log_loss|calibration_error|train[.]"
+SHOWN = "log_loss|calibration_error|rmse|mae|train[.]"  # beside the headline
 ADVICE = """\
 To propose one: dvc exp apply NAME, commit params.yaml and dvc.lock on a branch, open a
 pull request. To forget all of them: dvc exp remove --all-commits."""
@@ -40,7 +41,7 @@ def recorded(name: str) -> bool:
     return git.run("for-each-ref", ref) != ""
 
 
-def experiment(grid: Mapping[str, Sequence[Any]]) -> None:
+def experiment(grid: Mapping[str, Sequence[Any]], headline: str = "roc_auc") -> None:
     """Run the trials that this commit lacks, then print the table of all of them."""
     if git.run("status", "--porcelain", "--untracked-files=no"):
         raise SystemExit(
@@ -51,8 +52,9 @@ def experiment(grid: Mapping[str, Sequence[Any]]) -> None:
         if not recorded(name):
             options = [word for setting in chosen for word in ("-S", setting)]
             dvc("exp", "run", "--quiet", "--temp", "--name", name, *options)
-    sort = ("--sort-by", "roc_auc", "--sort-order", "desc")
-    drop = ("--hide-workspace", "--only-changed", "--drop", f"^(?!{SHOWN})")
+    sort = ("--sort-by", headline, "--sort-order", "desc")
+    shown = f"^(?!Experiment|{headline}|{SHOWN})"
+    drop = ("--hide-workspace", "--only-changed", "--drop", shown)
     dvc("exp", "show", "--no-pager", "--md", *sort, *drop)
     print(ADVICE)
 
@@ -83,8 +85,10 @@ def read(params: Any) -> dict[str, Sequence[Any]]:
 def main() -> None:
     """Read the grid and run it; an ordinary mistake is one sentence."""
     try:
-        experiment(read(yaml.safe_load(Path("params.yaml").read_text())))
-    except (git.GitError, OSError, yaml.YAMLError) as error:
+        grid = read(yaml.safe_load(Path("params.yaml").read_text()))
+        task = yaml.safe_load(Path("contract.yaml").read_text())["task"]
+        experiment(grid, MEASURES[task][0].key)
+    except (git.GitError, OSError, KeyError, TypeError, yaml.YAMLError) as error:
         raise SystemExit(f"experiment: {' '.join(str(error).split())}") from None
 
 

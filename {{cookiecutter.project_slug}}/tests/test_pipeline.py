@@ -19,6 +19,7 @@ from pipeline import contract as terms
 from pipeline import parity
 from pipeline import train as stage
 from pipeline.contract import Contract
+from pipeline.metrics import MEASURES
 from tests import rows
 
 ROOT = rows.ROOT
@@ -28,6 +29,7 @@ MODULES = sorted(
     str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.rglob("*.py")
 )
 CONTRACT = Contract.parse(yaml.safe_load((ROOT / "contract.yaml").read_text()))
+LINEAR = "ridge" if CONTRACT.task == "regression" else "logistic_regression"
 
 
 def imported(module: str) -> set[str]:
@@ -158,7 +160,8 @@ def test_the_manifest_says_what_it_was_made_from(built: Path) -> None:
         assert entry["sha256"] == digest
     params = yaml.safe_load((built / "params.yaml").read_text())["train"]
     assert version["params"] == params
-    assert version["threshold"] == params["threshold"]
+    assert version.get("threshold") == params.get("threshold")
+    assert version["task"] == CONTRACT.task
     assert version["columns"] == params["columns"]
     assert version["data"]["train_rows"] == len(
         pd.read_parquet(build / "train.parquet")
@@ -173,12 +176,13 @@ def test_evaluate_measures_the_exported_model(built: Path) -> None:
     """On the rows of the holdout, all of them."""
     found = json.loads((built / "build/metrics.json").read_text())
     assert found["rows"] == len(pd.read_parquet(built / "build/holdout.parquet"))
-    assert 0.6 < found["roc_auc"] < 1
-    assert sum(entry["rows"] for entry in found["calibration"]) == found["rows"]
+    assert 0.3 < found[MEASURES[CONTRACT.task][0].key] < 1
+    bins = found["residuals" if CONTRACT.task == "regression" else "calibration"]
+    assert sum(entry["rows"] for entry in bins) == found["rows"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator", ["hist_gradient_boosting", "logistic_regression"])
+@pytest.mark.parametrize("estimator", ["hist_gradient_boosting", LINEAR])
 def test_training_twice_gives_the_same_bytes(
     built: Path, tmp_path: Path, estimator: str
 ) -> None:

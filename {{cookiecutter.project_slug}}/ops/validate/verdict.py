@@ -122,7 +122,7 @@ def judge_changes(paths: list[str]) -> list[str]:
         ".dvc/config",
         "serving/verify.py",
     }
-    judging = ("contract", "data", "prepare", "train", "manifest", "parity")
+    judging = ("contract", "data", "prepare", "train", "manifest", "parity", "task")
     whole |= {f"pipeline/{name}.py" for name in judging}
     folders = ("ops/", ".github/", "requirements/", "pipeline/metrics/")
     return [path for path in paths if path in whole or path.startswith(folders)]
