@@ -4,20 +4,21 @@
 bundle. The names are those of `serving.verify.OUTPUTS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 Answer = dict[str, Any]
+Ids = Sequence[Any]
 
 
 class Task(NamedTuple):
     """A task: which answers are possible, and what is said of them."""
 
     possible: Callable[[Array], Array]  # float32 [n] or [n, k] -> bool [n]
-    tell: Callable[[Array, Mapping[str, Any]], list[Answer]]  # with the manifest
+    tell: Callable[[Array, Mapping[str, Any], Ids], list[Answer]]  # with the manifest
     lacking: str  # what the model does not have for a row that is refused
 
 
@@ -27,24 +28,34 @@ def _shares(answer: Array) -> Array:
     return np.asarray(good if good.ndim == 1 else good.all(axis=1))
 
 
-def _binary(answer: Array, manifest: Mapping[str, Any]) -> list[Answer]:
+def _binary(answer: Array, manifest: Mapping[str, Any], ids: Ids) -> list[Answer]:
     """P(target = 1), and whether that is enough."""
-    threshold = manifest["threshold"]
-    return [{"probability": p, "decision": p >= threshold} for p in answer.tolist()]
-
-
-def _multiclass(answer: Array, manifest: Mapping[str, Any]) -> list[Answer]:
-    """The probability of each class by its name, and the likeliest."""
-    classes = manifest["classes"]
+    least = manifest["threshold"]
     return [
-        {"probabilities": dict(zip(classes, row, strict=True)), "class": classes[best]}
-        for row, best in zip(answer.tolist(), answer.argmax(axis=1), strict=True)
+        {"id": key, "probability": p, "decision": p >= least}
+        for key, p in zip(ids, answer.tolist(), strict=True)
     ]
 
 
-def _regression(answer: Array, manifest: Mapping[str, Any]) -> list[Answer]:
+def _multiclass(answer: Array, manifest: Mapping[str, Any], ids: Ids) -> list[Answer]:
+    """The probability of each class by its name, and the likeliest."""
+    classes, likeliest = manifest["classes"], answer.argmax(axis=1).tolist()
+    return [
+        {
+            "id": key,
+            "probabilities": dict(zip(classes, row, strict=True)),
+            "class": classes[best],
+        }
+        for key, row, best in zip(ids, answer.tolist(), likeliest, strict=True)
+    ]
+
+
+def _regression(answer: Array, manifest: Mapping[str, Any], ids: Ids) -> list[Answer]:
     """The predicted number."""
-    return [{"value": value} for value in answer.tolist()]
+    return [
+        {"id": key, "value": value}
+        for key, value in zip(ids, answer.tolist(), strict=True)
+    ]
 
 
 TASKS = {

@@ -143,12 +143,9 @@ class App:
             )
         try:
             beside = [_beside(at, row) for at, row in enumerate(rows)]
-            told = self.model.answers(rows)
+            answers = self.model.answers(rows, [key for key, _ in beside])
         except RowError as error:
             raise RefusalError(422, str(error)) from None
-        answers = [
-            {"id": key, **answer} for (key, _), answer in zip(beside, told, strict=True)
-        ]
         if self.log is not None:
             self._record(self.log, rows, [time for _, time in beside], answers)
         return self._encode(
@@ -197,16 +194,16 @@ class App:
         hidden = {"id", "time", *model.contract.get("sensitive", [])}
         days: dict[str, list[bytes]] = {}
         for row, time, answer in zip(rows, times, answers, strict=True):
-            told = {name: answer[name] for name in answer if name != "id"}
             line = {
-                "id": str(answer["id"]),
+                "id": "",
                 "time": time and time.isoformat(),
                 "manifest_sha256": model.manifest_sha256,
                 "version": self.version,
-                **told,
+                **answer,
                 "logged_at": now.isoformat(),
                 "row": {key: row[key] for key in row if key not in hidden},
             }
+            line["id"] = str(answer["id"])
             day = (time or now).date().isoformat()
             days.setdefault(day, []).append(self._encode(line) + b"\n")
         for day, lines in days.items():

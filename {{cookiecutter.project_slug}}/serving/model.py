@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from serving import rows as strict
-from serving.answers import TASKS, Answer
+from serving.answers import TASKS, Answer, Ids
 from serving.verify import (
     MANIFEST,
     OUTPUTS,
@@ -85,15 +85,15 @@ class Model:
             raise strict.RowError(f"row {at}: the model has no {what} for it.")
         return answer
 
-    def answers(self, rows: strict.Rows) -> list[Answer]:
-        """Return what is said of each row; RowError when a row is refused."""
-        return TASKS[self.task].tell(self.predict(rows), self.manifest)
+    def answers(self, rows: strict.Rows, ids: Ids) -> list[Answer]:
+        """Return what is said of each row and its id; RowError if one is refused."""
+        return TASKS[self.task].tell(self.predict(rows), self.manifest, ids)
 
     def check_golden(self, tolerance: float = TOLERANCE) -> float:
         """Return the largest difference to the golden rows; ModelError beyond it."""
         golden = self.manifest["golden"]
         try:
-            given = self.answers([item["row"] for item in golden])
+            given = self.answers([item["row"] for item in golden], range(len(golden)))
         except strict.RowError as error:
             raise ModelError(f"the golden rows are not answered: {error}") from None
         worst = distance(golden, given)

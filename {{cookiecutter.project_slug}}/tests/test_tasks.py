@@ -117,7 +117,7 @@ def test_it_learns_something(built: Built) -> None:
 def test_a_version_is_verified_and_answers_its_golden_rows(built: Built) -> None:
     served = Model(built.folder)
     assert served.check_golden() <= 1e-5
-    (answer,) = served.answers([ROW])
+    (answer,) = served.answers([ROW], ["a"])
     task = built.contract.task
     if task == "multiclass":
         assert list(answer["probabilities"]) == ["none", "some", "much"]
@@ -125,7 +125,7 @@ def test_a_version_is_verified_and_answers_its_golden_rows(built: Built) -> None
         best = max(answer["probabilities"], key=answer["probabilities"].get)
         assert answer["class"] == best
     elif task == "regression":
-        assert set(answer) == {"value"} and 0 < answer["value"] < 1000
+        assert set(answer) == {"id", "value"} and 0 < answer["value"] < 1000
     else:
         assert answer["decision"] == (answer["probability"] >= 0.3)
 
@@ -143,7 +143,7 @@ def test_golden_rows_notice_another_model(built: Built, by: float) -> None:
         changed[3][name] += by * scale * (-1 if values[3] > 0.5 else 1)
     served = Model(built.folder)
     served.manifest["golden"] = changed
-    told = served.answers([entry["row"] for entry in changed])
+    told = served.answers([entry["row"] for entry in changed], range(len(changed)))
     assert verify.distance(changed, told) == pytest.approx(by, rel=0.5)
     if by < 1e-5:
         assert served.check_golden() <= 1e-5
@@ -155,7 +155,8 @@ def test_golden_rows_notice_another_model(built: Built, by: float) -> None:
 def test_the_agent_compares_what_the_verifier_does(built: Built) -> None:
     """It is one file without imports, so it has its own few lines."""
     agent = pytest.importorskip("deploy.agent")
-    told = Model(built.folder).answers([entry["row"] for entry in built.golden])
+    asked = [entry["row"] for entry in built.golden]
+    told = Model(built.folder).answers(asked, range(len(asked)))
     for entry, answer in zip(built.golden, told, strict=True):
         pairs = agent._pairs(entry, answer)
         assert len(pairs) == max(len(built.contract.classes), 1)
@@ -181,9 +182,9 @@ def test_the_server_answers_and_logs(built: Built, tmp_path: Path) -> None:
         process.terminate()
         process.wait(20)
     (answer,) = said["predictions"]
-    assert status == 200 and answer.pop("id") == "a" and info["task"] == task
+    assert status == 200 and answer["id"] == "a" and info["task"] == task
     assert info["classes"] == (list(built.contract.classes) or None)
-    assert answer == Model(built.folder).answers([ROW])[0]
+    assert answer == Model(built.folder).answers([ROW], ["a"])[0]
     (line,) = tiny.logged(log)
     assert {name: line[name] for name in answer} == answer
 
