@@ -14,6 +14,7 @@ FILES = {  # the files that only these choices need
         "deploy/agent.service",
         "deploy/agent.socket",
         "tests/test_agent.py",
+        "tests/test_agent_load.py",
     ],
     ("deploy_target", "host kubernetes"): [
         "deploy/Dockerfile",

