@@ -14,7 +14,7 @@ PLOTS: dict[str, tuple[str, tuple[str, ...], bool, str, str]] = {
         f"monitoring-false-{name}": (
             "rows",
             (
-                "false alarms",
+                "alarms",
                 "95 % bound",
                 "Evidently: data set drifted",
                 "Evidently: any column",

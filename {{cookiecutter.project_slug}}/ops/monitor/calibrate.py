@@ -117,8 +117,10 @@ def null(
     """
     rng = np.random.default_rng(seed)
     drawn = _Draws(len(next(iter(columns.values())).codes), place, window_blocks, rng)
+    counted = {name: drawn.counts(column) for name, column in columns.items()}
     chunks = [
-        _distances(columns, drawn, min(rows, MOST_ROWS)) for _ in range(DRAWS // CHUNK)
+        _distances(columns, drawn, min(rows, MOST_ROWS), counted)
+        for _ in range(DRAWS // CHUNK)
     ]
     found = np.concatenate(chunks)  # [draws, checks]
     centre, scatter = found.mean(0), np.maximum(found.std(0), 1e-9)
@@ -158,6 +160,17 @@ class _Draws:
         self.size = np.bincount(place)
         self.start = np.cumsum(self.size) - self.size
 
+    def counts(self, column: Coded) -> NDArray[np.float32]:
+        """Return [blocks, bins + 1]: how many rows of each block are in which bin.
+
+        Single precision: exact for whole numbers of this size, and twice as fast.
+        """
+        width = column.bins + 1
+        flat = np.bincount(
+            self.place * width + column.codes, minlength=len(self.size) * width
+        )
+        return flat.reshape(-1, width).astype(np.float32)
+
     def window(self, rows: int) -> NDArray[np.int64]:
         """Return [CHUNK, rows] row numbers of windows."""
         if not self.window_blocks:
@@ -171,28 +184,30 @@ class _Draws:
         inside = (self.rng.random((CHUNK, rows)) * self.size[block]).astype(np.int64)
         return np.asarray(self.order[self.start[block] + inside])
 
-    def reference(self) -> Vector:
+    def reference(self) -> NDArray[np.float32]:
         """Return [CHUNK, blocks]: how often each block is in a reference drawn anew."""
         count = len(self.size)
-        return self.rng.multinomial(count, np.full(count, 1 / count), CHUNK).astype(
-            float
-        )
+        even = np.full(count, 1 / count)
+        return self.rng.multinomial(count, even, CHUNK).astype(np.float32)
 
 
-def _distances(columns: Mapping[str, Coded], drawn: _Draws, rows: int) -> Vector:
+def _distances(
+    columns: Mapping[str, Coded],
+    drawn: _Draws,
+    rows: int,
+    counts: Mapping[str, NDArray[np.float32]],
+) -> Vector:
     """Return [CHUNK, checks]: each column, each column's missing values, the whole."""
     picked, again = drawn.window(rows), drawn.reference()
     offset = np.arange(CHUNK)[:, None]
     strayed, missing = [], []
-    for column in columns.values():
+    for name, column in columns.items():
         bins = column.bins
         mine = picked[:, : column.first]
         flat = (column.codes[mine] + offset * (bins + 1)).ravel()
         counted = np.bincount(flat, minlength=CHUNK * (bins + 1))
         now = counted.reshape(CHUNK, bins + 1).astype(np.float64)
-        pair = drawn.place * (bins + 1) + column.codes
-        by_block = np.bincount(pair, minlength=len(drawn.size) * (bins + 1))
-        then = again @ by_block.reshape(-1, bins + 1)
+        then = (again @ counts[name]).astype(np.float64)
         strayed.append(moved(then[:, :bins], now[:, :bins], column))
         gone = [side[:, bins] / side.sum(1) for side in (then, now)]
         missing.append(np.abs(gone[0] - gone[1]))

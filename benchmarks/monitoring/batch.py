@@ -1,0 +1,199 @@
+"""Looks at many windows of one size against one reference, as the monitor would.
+
+The monitor looks once a week; thousands of looks would spend nine tenths of their time
+on tables that are made anew each time. Here they are arrays, made once; distances and
+thresholds are the monitor's own, and each batch is held against the monitor itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from ops import distance
+from ops.monitor import drift, performance
+from ops.monitor.checks import Drift
+from ops.monitor.decide import Evidence, fell, moved
+
+from benchmarks.monitoring.data import World
+from benchmarks.monitoring.look import evidence
+
+CLOSE = 1e-7  # sums of many numbers, added in another order
+
+
+class Ordered:
+    """Numbers in order and their sums, to have a window's distance from them quickly.
+
+    Between two of the window's values its distribution function stands still, and the
+    area between it and the other one follows from sums; exact, as `distance` is.
+    """
+
+    def __init__(self, values: Any) -> None:
+        """Sort them; NaN is left out."""
+        there = np.asarray(values, np.float64)
+        self.values = np.sort(there[~np.isnan(there)])
+        self.sums = np.concatenate([[0.0], np.cumsum(self.values)])
+        self.spread = distance.spread(self.values)
+
+    def below(self, at: Any) -> Any:
+        """Return the area under the distribution function up to some places."""
+        count = np.searchsorted(self.values, at, "right")
+        return (count * at - self.sums[count]) / len(self.values)
+
+    def gap(self, window: Any) -> float:
+        """Return the Wasserstein distance, in standard deviations."""
+        now = np.asarray(window, np.float64)
+        now = np.sort(now[~np.isnan(now)])
+        many = len(self.values)
+        level = np.arange(1, len(now)) / len(now)
+        cross = self.values[np.minimum(np.ceil(level * many) - 1, many - 1).astype(int)]
+        first, last = now[:-1], now[1:]
+        cross = np.clip(cross, first, last)
+        left = level * (cross - first) - (self.below(cross) - self.below(first))
+        right = (self.below(last) - self.below(cross)) - level * (last - cross)
+        count = np.searchsorted(self.values, now[-1], "right")
+        rest = self.sums[-1] - self.sums[count] - (many - count) * now[-1]
+        ends = self.below(now[0]) + rest / many
+        return float((left + right).sum() + ends) / self.spread
+
+
+class Batch:
+    """The arrays of a reference, and of the rows that windows are drawn from."""
+
+    def __init__(self, world: World) -> None:
+        """Put both sides' columns into arrays; rows are looked at one by one."""
+        limits, reference = world.params["monitor"], world.reference
+        past = reference.rows
+        if limits["block_days"] or len(past) > limits["sample_rows"]:
+            raise ValueError("only rows one by one, of a reference that is not thinned")
+        self.world, self.limits, self.contract = world, limits, reference.contract
+        self.sides: dict[str, tuple[Any, Any]] = {}
+        for name, column in self.contract.columns.items():
+            pair = past[name], world.rows[name]
+            if column.type == "category":
+                known = pair[0].cat.categories
+                pair = tuple(side.cat.set_categories(known).cat.codes for side in pair)
+            self.sides[name] = tuple(side.to_numpy() for side in pair)
+        target, holdout = self.contract.target, reference.holdout
+        self.answers = [t["probability"].to_numpy() for t in (holdout, world.rows)]
+        self.labels = [t[target].to_numpy() for t in (past, world.rows)]
+        self.area = performance.area(holdout[target], holdout["probability"])
+        self.ordered = {
+            name: Ordered(past[name])
+            for name, column in self.contract.columns.items()
+            if column.type == "number"
+        }
+        self.ordered["probability"] = Ordered(holdout["probability"])
+
+    def alarms(self, size: int, windows: int, rng: Any) -> list[bool]:
+        """Return whether the monitor would speak, for each of so many windows.
+
+        Raises:
+            SystemExit: the monitor says something else of the first one.
+        """
+        said: list[bool] = []
+        model: Evidence | None = None
+        for chosen in self.windows(size, windows, rng):
+            if model is None:
+                model = self._monitor(chosen)
+            found = self._look(chosen, model)
+            if not said:
+                _same(found, model)
+            said.append(moved(found) or fell(found, self.limits))
+        return said
+
+    def windows(self, size: int, count: int, rng: Any) -> Iterator[NDArray[np.int64]]:
+        """Yield the places of rows that the reference does not have."""
+        for _ in range(count):
+            yield np.sort(rng.choice(len(self.world.rows), size, replace=False))
+
+    def table(self, chosen: NDArray[np.int64]) -> pd.DataFrame:
+        """Return a window as a table."""
+        return self.world.rows.iloc[chosen].reset_index(drop=True)
+
+    def _monitor(self, chosen: NDArray[np.int64]) -> Evidence:
+        """Return what the monitor itself finds, and its thresholds of this size."""
+        return evidence(self.table(chosen), self.world.reference, self.world.params)
+
+    def _look(self, chosen: NDArray[np.int64], model: Evidence) -> Evidence:
+        """Return what the monitor finds in another window of the same size."""
+        found = Evidence(len(chosen), len(chosen), used=model.used)
+        for old in model.columns:
+            found.columns.append(old._replace(distance=self._gap(old.column, chosen)))
+        for old in model.missing:
+            found.missing.append(old._replace(distance=self._gone(old.column, chosen)))
+        importance, total = self.world.reference.importance, 0.0
+        for new in found.columns:
+            kind = self.contract.columns[new.column].type
+            floor = self.limits["columns"].get(new.column, self.limits[kind])
+            total += importance.get(new.column, 0.0) * new.distance / floor
+        assert model.whole and model.prediction
+        found.whole = model.whole._replace(distance=total)
+        now = self.answers[1]
+        far = self.ordered["probability"].gap(now[chosen])
+        found.prediction = model.prediction._replace(distance=far)
+        if model.target is not None:
+            far = _shares(self.labels[0], self.labels[1][chosen])
+            found.target = model.target._replace(distance=far)
+        y = self.labels[1][chosen]
+        if model.target is not None and len(np.unique(y)) == 2:
+            found.fall = self._fall(y, now[chosen])
+        return found
+
+    def _gap(self, name: str, chosen: NDArray[np.int64]) -> float:
+        """Return the distance of one column."""
+        then, now = self.sides[name]
+        if self.contract.columns[name].type == "category":
+            return _shares(then, now[chosen])
+        return self.ordered[name].gap(now[chosen])
+
+    def _gone(self, name: str, chosen: NDArray[np.int64]) -> float:
+        """Return the change of the share of missing values."""
+        then, now = self.sides[name]
+        lack = (lambda x: x < 0) if then.dtype.kind == "i" else np.isnan
+        return abs(float(lack(now[chosen]).mean()) - float(lack(then).mean()))
+
+    def _fall(self, y: Any, p: Any) -> performance.Fall:
+        """Return the fall in ROC AUC; see `performance.fall`."""
+        confidence = 1 - 2 * self.limits["false_alarm_rate"] * drift.PERFORMANCE
+        (now, a), (then, b) = performance.area(y, p), self.area
+        half = NormalDist().inv_cdf(0.5 + confidence / 2) * (a + b) ** 0.5
+        gap = now - then
+        means = float(p.mean()), float(y.mean())
+        return performance.Fall(
+            now, then, gap, gap - half, gap + half, confidence, *means
+        )
+
+
+def _shares(past: Any, now: Any) -> float:
+    """Return the Jensen-Shannon distance of codes; those below 0 are missing."""
+    least = max(int(past.max()), int(now.max())) + 1
+    sides = [
+        np.bincount(side[side >= 0], minlength=least).astype(float)
+        for side in (past, now)
+    ]
+    return float(distance.jensenshannon(*sides))
+
+
+def _same(ours: Evidence, model: Evidence) -> None:
+    """Refuse to go on when the monitor itself says something else."""
+    for first, second in zip(_drifts(ours), _drifts(model), strict=True):
+        if abs(first.distance - second.distance) > CLOSE:
+            raise SystemExit(f"the batch says {first}, the monitor {second}")
+    highs = [found.fall.high if found.fall else 0.0 for found in (ours, model)]
+    if abs(highs[0] - highs[1]) > CLOSE:
+        raise SystemExit(f"the batch says {highs[0]} for the fall, not {highs[1]}")
+
+
+def _drifts(found: Evidence) -> list[Drift]:
+    """Return every drift that was looked for."""
+    others = [found.whole, found.prediction, found.target]
+    return [
+        *found.columns,
+        *found.missing,
+        *[drift for drift in others if drift is not None],
+    ]
