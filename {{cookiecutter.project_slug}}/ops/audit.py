@@ -145,6 +145,7 @@ def _facts(version: dict[str, Any]) -> list[str]:
     lines = [
         f"- manifest: `{version['manifest_sha256']}`",
         f"- code: commit `{version['commit']}`",
+        f"- tag: {version['signature']}",
         f"- proposed by {version['author']} in pull request "
         f"#{version['pull_request']}, approved by "
         f"{', '.join(version['approvers']) or 'nobody'}",

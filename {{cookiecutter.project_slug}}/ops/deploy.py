@@ -27,6 +27,7 @@ from ops.release import (
     registry,
     revert,
     settings,
+    signature,
     target,
 )
 from ops.release.promote import Promotion
@@ -117,6 +118,7 @@ def check(ledger: Ledger, version: Version) -> Record:
             f"{MAIN} does not name {version.tag} any more: its newest commit is "
             "deployed by its own run"
         )
+    signature.demand(version.tag)
     lock_sha256 = admit.locked(f"origin/{MAIN}").sha256
     return admit.check(ledger, version.manifest_sha256, lock_sha256)
 

@@ -28,6 +28,7 @@ from ops.release import (
     registry,
     revert,
     settings,
+    signature,
 )
 from ops.release.promote import Promotion
 from ops.release.registry import Version
@@ -123,6 +124,7 @@ def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
     """
     if not on_main(version.commit):
         raise ReleaseError(f"{version.tag} is on {version.commit}, which {MAIN} lacks")
+    signature.demand(version.tag, new=False)  # it may be older than the key
     passed = [
         verdict
         for verdict in admit.verdicts(ledger, version.manifest_sha256)

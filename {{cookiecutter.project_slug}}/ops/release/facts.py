@@ -10,7 +10,7 @@ from typing import Any
 
 from ops import lock, source, storage
 from ops.ledger import Ledger
-from ops.release import Record, ReleaseError, admit
+from ops.release import Record, ReleaseError, admit, signature
 from ops.release.agreement import ENVIRONMENTS
 from ops.release.registry import Version
 from serving.verify import VerifyError, load_manifest
@@ -171,6 +171,7 @@ def explain(ledger: Ledger, version: Version) -> dict[str, Any]:
     approvers = {who for record in mine for who in record["approvers"]}
     return {
         **asdict(version),
+        "signature": signature.state(version.tag),
         "data_files": [asdict(o) for o in lock.pointers(version.commit).values()],
         "made_from": manifest(version),
         "author": verdicts[-1]["author"] if verdicts else None,

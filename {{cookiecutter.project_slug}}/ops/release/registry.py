@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops import git
-from ops.release import Record, ReleaseError
+from ops.release import Record, ReleaseError, signature
 
 TRIES = 20
 FORM = "%(refname:strip=2)%00%(objecttype)%00%(*objectname)%00%(contents)%00%01"
@@ -201,10 +201,11 @@ def _counter(tag: str) -> int:
 
 
 def _gto_register(name: str, version: str, commit: str, manifest: str) -> None:
-    """Write the annotated tag of a version here."""
+    """Write the annotated tag of a version here, signed if there is a key."""
     lines = (f"manifest_sha256: {manifest}", f"commit: {commit}")
     message = f"{name} {version}\n\n" + "\n".join(lines)
     _gto("register", name=name, ref=commit, version=version, message=message)
+    signature.sign(f"{name}@{version}", commit, message)
 
 
 def _gto_assign(name: str, stage: str, version: str, note: str) -> str:
