@@ -114,6 +114,7 @@ def tag(candidate: Candidate) -> Version:
     version = registry.register(name, sha256, commit, bump)
     if not on_main(version.commit):
         raise ReleaseError(f"{version.tag} is on {version.commit}, which main lacks")
+    registry.in_order(name, version)
     if not admit.same_model(version.commit, commit):
         raise ReleaseError(
             f"the tag {version.tag} was moved: {version.commit} names another model"

@@ -55,6 +55,7 @@ FAULTS = {
         "test_register::test_a_version_for_other_bytes_is_a_hard_stop",
         "test_register::test_a_release_with_other_bytes_is_a_hard_stop",
         "test_register::test_a_foreign_tag_is_a_hard_stop",
+        "test_register::test_an_older_number_on_newer_work_is_a_hard_stop",
     ],
     "F10 a tag is moved or deleted by hand": [
         "test_register::test_a_moved_tag_is_a_hard_stop",
@@ -139,6 +140,25 @@ FAULTS = {
     "F29 a new model is swapped in under load, some of them bad": [
         "test_agent_load::test_f29_swaps_under_load_lose_no_request",
         "test_agent::test_deploy_switch_refuse_roll_back_without_losing_a_request",
+    ],
+    "Merge skew: what was green is not what may be deployed now": [
+        "test_skew::test_of_two_that_beat_the_old_champion_the_second_is_asked_again",
+        "test_skew::test_one_that_was_judged_between_the_two_is_deployed",
+        "test_skew::test_f26_how_it_is_merged_does_not_matter",
+        "test_skew::test_f8_every_job_may_run_again",
+        "test_register::test_no_verdict_is_refused",
+        "test_register::test_the_newest_verdict_decides",
+        "test_register::test_a_lock_that_was_not_judged_is_refused",
+        "test_register::test_missing_bytes_are_refused",
+        "test_deploy::test_a_champion_that_changed_while_waiting_is_refused",
+    ],
+    "Tampering: the audit names it": [
+        "test_audit::test_a_tampered_ledger_is_named",
+        "test_audit::test_a_moved_tag_hides_nothing",
+        "test_audit::test_a_deleted_tag_is_a_disagreement",
+        "test_audit::test_an_answer_that_no_deployment_explains_is_named",
+        "test_signature::test_a_tag_of_another_key_is_refused",
+        "test_reproduce::test_other_data_and_another_seed_are_refused_by_name",
     ],
 }
 

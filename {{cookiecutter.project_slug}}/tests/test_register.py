@@ -226,6 +226,26 @@ def test_a_deleted_tag_is_a_hard_stop(here: World) -> None:
     assert "flights@v1.0.0 was deleted" in refusal()
 
 
+def test_an_older_number_on_newer_work_is_a_hard_stop(here: World) -> None:
+    """GTO takes an older number, and a person may type one."""
+    deployed(here, "one")
+    manifest, head = here.judged("two"), git("rev-parse", "HEAD")
+    message = f"x\n\nmanifest_sha256: {manifest}\ncommit: {head}\n"
+    git("tag", "-a", "-m", message, "flights@v0.9.0", head)
+    git("push", "-q", "origin", "flights@v0.9.0")
+    assert "flights@v0.9.0 has an older number than flights@v1.0.0" in refusal()
+
+
+def test_an_older_version_that_main_names_again_keeps_its_number(here: World) -> None:
+    """The negative control: reverted, judged again, and deployed as what it is."""
+    first = deployed(here, "one")
+    deployed(here, "two")
+    assert here.judged("one") == first
+    version = register.register()
+    assert not isinstance(version, str)
+    assert version.version == "v1.0.0"
+
+
 def test_a_foreign_tag_is_a_hard_stop(here: World) -> None:
     here.judged("one")
     here.origin("tag", "flights@v9.0.0", "main")

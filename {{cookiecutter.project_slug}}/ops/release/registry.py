@@ -137,6 +137,23 @@ def register(
     raise ReleaseError(f"origin refused the tag {TRIES} times: run it again")
 
 
+def in_order(name: str, version: Version) -> None:
+    """Refuse an older number on newer work: `register` never gives one.
+
+    Raises:
+        ReleaseError: a higher version stands on a commit before this one's.
+    """
+    for other in versions(name):
+        if other.number <= version.number or other.commit == version.commit:
+            continue
+        args = ("merge-base", other.commit, version.commit)
+        if git.run(*args, check=False) == other.commit:
+            raise ReleaseError(
+                f"{version.tag} has an older number than {other.tag}, but stands on "
+                "newer work: it was not written by `register`; find out who wrote it"
+            )
+
+
 def following(known: Iterable[Version], bump: str = "minor") -> str:
     """Return the version after the highest one: v1.0.0 first."""
     if not (numbers := [version.number for version in known]):
