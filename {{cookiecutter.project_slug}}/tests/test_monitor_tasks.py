@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ops.monitor import decide, estimate, harvest, inspect, measure, record, window
+from ops.monitor import (
+    decide,
+    estimate,
+    harvest,
+    inspect,
+    measure,
+    performance,
+    record,
+    window,
+)
 from ops.monitor.labels import read_labels
 from ops.monitor.reference import Reference
 from pipeline import metrics
@@ -154,6 +163,16 @@ def test_the_next_training_data_keeps_the_contract(task: str, tmp_path: Path) ->
     made = harvest.harvest(old, labelled, contract, 120)
     assert made.counts["new"] == 2000 and made.counts["quarantined"] == 0
     assert list(made.table) == [*old.drop(columns="late"), "late"]
+
+
+@pytest.mark.parametrize(("gap", "words"), [(-0.01, "holds"), (-0.1, "is lower")])
+def test_what_is_not_surely_a_fall_is_not_called_holding(
+    gap: float, words: str
+) -> None:
+    """A wide interval is no comfort."""
+    fall = performance.Fall(0.5 + gap, 0.5, gap, gap - 0.3, gap + 0.3, 0.99, 0.2, 0.2)
+    made = decide.decide(decide.Evidence(5000, 5000, fall=fall), MONITOR)
+    assert made.decision == "none" and f"performance {words}" in made.sentence
 
 
 def test_a_label_that_is_no_class_is_corrupt(tmp_path: Path) -> None:

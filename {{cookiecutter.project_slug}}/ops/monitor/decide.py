@@ -95,7 +95,7 @@ def decide(evidence: Evidence, limits: Mapping[str, Any]) -> Decision:
         return Decision("no verdict", f"No verdict: {evidence.undecided}.")
     reasons = _reasons(evidence, limits)
     if not reasons:
-        return Decision("none", f"Nothing to do: {_calm(evidence)}.")
+        return Decision("none", f"Nothing to do: {_calm(evidence, limits)}.")
     story, gain = " and ".join(reasons), evidence.gain
     sure = fell(evidence, limits)
     if not sure and (doubt := _doubt(evidence, limits)):
@@ -103,7 +103,7 @@ def decide(evidence: Evidence, limits: Mapping[str, Any]) -> Decision:
     if gain is None:
         if sure:
             return Decision("retrain", f"Retrain: {story}.")
-        why = "labels are pending" if evidence.fall is None else _calm(evidence)
+        why = "labels are pending" if evidence.fall is None else _calm(evidence, limits)
         return Decision("watch", f"Watch: {story}; {why}{_promise(evidence, limits)}.")
     label = evidence.measure.label
     size = f"{gain.difference:+.3f} {label} [{gain.low:+.3f}, {gain.high:+.3f}]"
@@ -164,8 +164,15 @@ def _promise(evidence: Evidence, limits: Mapping[str, Any]) -> str:
     return f", {label} is estimated to hold ({found.window:.3f})"
 
 
-def _calm(evidence: Evidence) -> str:
-    """Say what holds."""
-    if evidence.fall is None:
+def _calm(evidence: Evidence, limits: Mapping[str, Any]) -> str:
+    """Say what holds, or what may not but cannot be told from days that differ."""
+    found = evidence.fall
+    if found is None:
         return "no drift was found; performance is pending"
-    return f"performance holds ({evidence.measure.label} {evidence.fall.window:.3f})"
+    now = f"{evidence.measure.label} {found.window:.3f}"
+    if found.difference >= -limits["max_fall"]:
+        return f"performance holds ({now})"
+    return (
+        f"performance is lower ({now}, holdout {found.holdout:.3f}), but no more than "
+        "the days of either differ among themselves"
+    )
