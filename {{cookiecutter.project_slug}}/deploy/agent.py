@@ -248,12 +248,23 @@ def _check(release: Release) -> None:
     ):
         if not re.fullmatch(pattern, str(release[key])):
             raise ValueError(f"'{key}' is {str(release[key])[:80]!r}")
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", server(release)[0]):
+        raise ValueError(f"'server' is {str(release['server'])[:80]!r}")
 
 
 def key(release: Release | None) -> tuple[str, ...] | None:
     """Return what makes a release another one: model, code, and its name."""
+    if release is None:
+        return None
     names = ("manifest_sha256", "commit", "version")
-    return tuple(str(release[name]) for name in names) if release else None
+    image = str(release.get("image") or "")
+    return (*(str(release[name]) for name in names), *server(release), image)
+
+
+def server(release: Release) -> tuple[str, str]:
+    """Return the commit that has the server's code, and the hash of that code."""
+    said = release.get("server") or {"commit": release["commit"], "sha256": ""}
+    return str(said["commit"]), str(said["sha256"])
 
 
 def _pairs(item: Release, answer: Release) -> list[tuple[float, float]]:
@@ -280,7 +291,8 @@ class Child:
         self.process = subprocess.Popen(
             command,
             cwd=folder / "code",
-            env=_environment() | {"OMP_NUM_THREADS": "1"},
+            env=_environment()
+            | {"OMP_NUM_THREADS": "1", "SERVER_SHA256": server(release)[1]},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[public],
@@ -306,9 +318,14 @@ class Child:
             raise RefusedError("the server did not say where it listens.")
         self._get(found[0] + "/health/ready")
         wanted = self.release["manifest_sha256"]
-        served = self._get(found[0] + "/info")["manifest_sha256"]
-        if served != wanted:
-            raise RefusedError(f"the server serves {served}, expected {wanted}.")
+        info = self._get(found[0] + "/info")
+        if info["manifest_sha256"] != wanted:
+            raise RefusedError(
+                f"the server serves {info['manifest_sha256']}, expected {wanted}."
+            )
+        code, said = server(self.release)[1], info.get("server_sha256")
+        if code and said and said != code:  # an older one does not say
+            raise RefusedError(f"the server is {said}, expected {code}.")
         golden = json.loads((folder / "model/manifest.json").read_bytes())["golden"]
         body = json.dumps({"rows": [item["row"] for item in golden]}).encode()
         answers = self._get(found[0] + "/predict", body)["predictions"]
@@ -495,14 +512,14 @@ class Agent:
 
     def fetch(self, release: Release) -> Path:
         """Return the folder of a release, fetched when needed, verified always."""
-        name = f"{release['manifest_sha256'][:16]}-{release['commit'][:12]}"
+        name = f"{release['manifest_sha256'][:16]}-{server(release)[0][:12]}"
         folder: Path = self.home / "releases" / name
         if not folder.exists():
             part = folder.with_name(name + ".part")
             shutil.rmtree(part, ignore_errors=True)
             (part / "model").mkdir(parents=True)
             (part / "code").mkdir()
-            self.source.code(self.home, release["commit"], part / "code")
+            self.source.code(self.home, server(release)[0], part / "code")
             self.source.assets(release["tag"], part / "model")
             self.verify(part, release)
             part.rename(folder)
@@ -518,7 +535,8 @@ class Agent:
         """Recompute the hashes of a release with its own standard-library verifier."""
         script = folder / "code/serving/verify.py"
         if not script.exists():
-            raise RefusedError(f"commit {release['commit']} has no serving/verify.py.")
+            commit = server(release)[0]
+            raise RefusedError(f"commit {commit} has no serving/verify.py.")
         command = [sys.executable, str(script), str(folder / "model")]
         run([*command, release["manifest_sha256"]])
 

@@ -7,6 +7,7 @@ earlier run began. A target that does not come up gets the last version back.
 """
 
 import argparse
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +27,7 @@ from ops.release import (
     promote,
     registry,
     revert,
+    server,
     settings,
     signature,
     target,
@@ -81,7 +83,10 @@ def promotion(name: str, environment: str, version: Version) -> Promotion:
     """Return what is to happen, with the golden rows of the version's release."""
     seconds = float(settings().get("timeout_seconds", 300))
     golden = golden_rows(version) if target.address(environment) else []
-    return Promotion(name, environment, version, golden=golden, seconds=seconds)
+    code, image = server.at("HEAD"), os.environ.get("IMAGE") or None
+    return Promotion(
+        name, environment, version, code, image, golden=golden, seconds=seconds
+    )
 
 
 def way_back(ledger: Ledger, name: str, environment: str, new: Version) -> None:
@@ -119,6 +124,11 @@ def check(ledger: Ledger, version: Version) -> Record:
             "deployed by its own run"
         )
     signature.demand(version.tag)
+    if server.at("HEAD").sha256 != server.at(f"origin/{MAIN}").sha256:
+        raise ReleaseError(
+            f"{MAIN} has a newer server than this run: its newest commit is deployed "
+            "by its own run"
+        )
     lock_sha256 = admit.locked(f"origin/{MAIN}").sha256
     return admit.check(ledger, version.manifest_sha256, lock_sha256)
 

@@ -20,11 +20,13 @@ from ops.release import (
     admit,
     assets,
     card,
+    image,
     model_name,
     on_main,
     promote,
     registry,
     revert,
+    server,
     settings,
 )
 from ops.release.admit import Candidate
@@ -35,6 +37,7 @@ def main() -> None:
     """Register what main names; hand version and ``changed`` to the next jobs."""
     try:
         outcome = register()
+        named = None if isinstance(outcome, str) else image_of(outcome)
     except (ReleaseError, LedgerError, git.GitError, github.GitHubError) as error:
         raise github.fail(str(error)) from error
     if isinstance(outcome, str):
@@ -43,10 +46,12 @@ def main() -> None:
         github.output(changed="false")
         return
     print(f"{outcome.tag} is registered: manifest {outcome.manifest_sha256}")
+    print(f"image: {named or 'none, as IMAGE_REGISTRY is not set'}")
     github.output(
         changed="true",
         version=outcome.version,
         tag=outcome.tag,
+        image=named or "",
         manifest_sha256=outcome.manifest_sha256,
     )
 
@@ -74,18 +79,50 @@ def register() -> Version | str:
     return version
 
 
+def image_of(version: Version) -> str | None:
+    """Return the image of a version with this commit's server, by digest, or None.
+
+    Built once: the one that an environment has had is taken again.
+
+    Raises:
+        ReleaseError: an image is asked for, and it was not built, tried or pushed.
+    """
+    place, code = image.registry(), server.at("HEAD")
+    if not place:
+        return None
+    ledger = Ledger()
+    for record in [*ledger.history("staging"), *ledger.history("production")]:
+        known = str(record.get("image") or "")
+        same = server.identity(record) == (version.manifest_sha256, code.sha256)
+        if same and known.startswith(f"{place}@"):
+            return known
+    if not image.engine():
+        raise ReleaseError(
+            f"no container engine answers here, and {place} asks for an image: run "
+            "`deploy` where docker is, or delete the variable IMAGE_REGISTRY"
+        )
+    with TemporaryDirectory() as name:
+        manifest = assets.bring(version, Path(name))
+        built = image.build(Path(name), version.version, code.sha256)
+        image.check(built, version.manifest_sha256)
+        image.smoke(built, manifest, version.manifest_sha256, code.sha256)
+        return image.push(built, place, f"{version.version}-{code.sha256[:12]}")
+
+
 def nothing_to_do(ledger: Ledger, commit: str) -> str:
     """Return why a commit calls for no deployment, or nothing."""
     if git.show(commit, "dvc.lock") is None:
         return "Nothing to do: main has no dvc.lock yet, so there is no model."
     if not on_main(commit):
         raise ReleaseError(f"{commit} is not on {MAIN}: only merged work is deployed")
-    if git.show(f"origin/{MAIN}", "dvc.lock") != git.show(commit, "dvc.lock"):
+    here, tip = server.at(commit), server.at(f"origin/{MAIN}")
+    newer = git.show(f"origin/{MAIN}", "dvc.lock") != git.show(commit, "dvc.lock")
+    if newer or here.sha256 != tip.sha256:
         return f"Nothing to do: {MAIN} has moved on, its newest commit is deployed."
     champion = ledger.champion()
     if champion is None or not admit.same_model(champion["commit"], commit):
         return ""
-    if not promote.finished(champion):
+    if server.of(champion).sha256 != here.sha256 or not promote.finished(champion):
         return ""
     return f"Nothing to do: production has {champion['tag']}, which main names too."
 

@@ -27,11 +27,13 @@ from ops.release import (
     promote,
     registry,
     revert,
+    server,
     settings,
     signature,
 )
 from ops.release.promote import Promotion
 from ops.release.registry import Version
+from ops.release.server import Server
 
 ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
 
@@ -88,8 +90,11 @@ def rollback(environment: str, version: str, reason: str) -> str:
     verdict, manifest = verified(ledger, found)
     seconds = float(settings().get("timeout_seconds", 300))
     why, golden = reason or "no reason given", manifest["golden"]
-    wish = Promotion(name, environment, found, "rollback", why, golden, seconds)
-    there = promote.current(ledger, environment, found)
+    code, image = way_back(ledger, environment, found)
+    wish = Promotion(
+        name, environment, found, code, image, "rollback", why, golden, seconds
+    )
+    there = promote.current(ledger, wish)
     record = there or before
     if there is None or not promote.finished(there):
         record = do(ledger, wish, verdict)
@@ -100,6 +105,24 @@ def rollback(environment: str, version: str, reason: str) -> str:
     bad = revert.registry_version(name, left) if left else None
     link = revert.pull_request(first, bad)
     return f"{environment} has {found.tag} again: {record['state']}; {link}"
+
+
+def way_back(
+    ledger: Ledger, environment: str, version: Version
+) -> tuple[Server, str | None]:
+    """Return the server and the image with which a version comes back.
+
+    Those that it last ran with; of the version that runs now, those before, unless
+    they are what a rollback has brought back already.
+    """
+    now = ledger.champion(environment)
+    same = now and now["manifest_sha256"] == version.manifest_sha256
+    record = server.last(ledger, environment, version)
+    if now and same and (record is None or now["action"] == "rollback"):
+        record = now
+    if record is None:
+        return server.at(version.commit), None
+    return server.of(record), record.get("image")
 
 
 def do(ledger: Ledger, wish: Promotion, verdict: Record) -> Record:

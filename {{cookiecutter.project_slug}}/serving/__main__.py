@@ -161,6 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     shared = None if given.fd is None else socket.socket(fileno=given.fd)
     limits = Limits(given.max_rows, given.max_bytes)
     app = App(model, reason, given.version, None, limits)
+    app.server = os.environ.get("SERVER_SHA256") or None
     if shared is None and given.log is not None:
         app.log = PredictionLog(given.log)
     server = Server(app, given.drain, shared, given.log)

@@ -67,6 +67,7 @@ class App:
         """`reason` says why there is no model; without `log` nothing is recorded."""
         self.model, self.reason, self.version = model, reason, version
         self.log, self.limits = log, limits or Limits()
+        self.server: str | None = None  # the hash of this code, if it was told
         self.draining = False
         self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
@@ -119,6 +120,7 @@ class App:
             "manifest_sha256": model and model.manifest_sha256,
             "name": model and model.name,
             "version": self.version,
+            "server_sha256": self.server,
             "task": model and model.task,
             "threshold": model and model.threshold,
             "classes": model and model.classes,

@@ -502,3 +502,23 @@ def test_the_agent_says_that_the_monitor_stopped(
     assert world.words().count("the monitor last ran") == late
     if late:
         assert "the monitor last ran 15 days ago and should every 7" in world.words()
+
+
+def test_a_change_of_the_server_alone_is_switched_to(world: World) -> None:
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent():
+        world.until(lambda: world.settled(one))
+        world.git("checkout", "-q", "main")
+        (world.work / "serving/app.py").open("a").write("# better\n")
+        world.git("commit", "-qam", "server")
+        newer = {"commit": world.git("rev-parse", "HEAD"), "sha256": "5" * 64}
+        world.git("push", "-q", str(world.bare), "main")
+        world.git("checkout", "-q", "ledger")
+        world.name("v1.0.0", one, server=newer)
+        told = lambda: tiny.call(world.port, "/info")[1]["server_sha256"]  # noqa: E731
+        world.until(lambda: told() == "5" * 64)
+        world.until(lambda: world.state()["running"]["seq"] == world.seq)
+        missing = {"commit": "0" * 40, "sha256": "6" * 64}
+        world.name("v1.0.0", one, server=missing)
+        world.until(lambda: world.state()["failed"])
+        assert told() == "5" * 64

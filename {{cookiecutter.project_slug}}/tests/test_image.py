@@ -34,7 +34,7 @@ def identity(reviewed: Path) -> str:
 @pytest.fixture(scope="module")
 def built(docker: Engine, reviewed: Path) -> str:
     """Build the image once."""
-    return image.build(reviewed, "v1.0.0", docker.base)
+    return image.build(reviewed, "v1.0.0", base=docker.base)
 
 
 def inside(built: str, code: str) -> subprocess.CompletedProcess[str]:
@@ -131,7 +131,7 @@ def test_altered_bytes_build_no_image(
             file.write(b"\n")
     if name == "model.onnx":
         with pytest.raises(ReleaseError, match=rf"{name} is not the reviewed file"):
-            image.build(folder, "v1.0.0", docker.base)
+            image.build(folder, "v1.0.0", base=docker.base)
     given = {"MANIFEST_SHA256": identity, "VERSION": "v1.0.0"}
     given |= {"BASE": docker.base} if docker.base else {}
     with pytest.raises(ReleaseError, match=rf"{name} is not the"):

@@ -71,6 +71,7 @@ def test_health_and_info(port: int, model: Path) -> None:
         "manifest_sha256": Model(model).manifest_sha256,
         "name": "flights",
         "version": "v1.0.0",
+        "server_sha256": None,
         "task": "binary",
         "threshold": 0.3,
         "classes": None,

@@ -269,11 +269,13 @@ class Target:
 
     def __init__(self) -> None:
         self.manifest, self.shift, self.url = "", 0.0, ""
+        self.server: str | None = None  # one that was not told does not say
 
     def answer(self, path: str, body: Record) -> Record:
         """Return an answer."""
         if path == "/info":
-            return {"manifest_sha256": self.manifest, "ready": True}
+            said = {"manifest_sha256": self.manifest, "server_sha256": self.server}
+            return {**said, "ready": True}
         rows = body["rows"]
         given = [{"probability": row["distance"] / 10 + self.shift} for row in rows]
         return {"manifest_sha256": self.manifest, "predictions": given}

@@ -14,11 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ops import github
-from ops.release import Record, ReleaseError, target
+from ops.release import Record, ReleaseError, server, target
 from serving.verify import VerifyError, contract_path, sha256_file, verify
 
 DOCKERFILE = Path("deploy/Dockerfile")
-CONTEXT = ("serving", "requirements/serving.txt", "deploy/Dockerfile")
 LABEL = "model.manifest.sha256"
 HARD = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 START_SECONDS = 60.0
@@ -52,8 +51,10 @@ def engine() -> str:
         return ""
 
 
-def build(folder: Path, version: str, base: str = "") -> str:
+def build(folder: Path, version: str, server_sha256: str = "", base: str = "") -> str:
     """Build the image of a folder with a whole version; return the image's id.
+
+    The server is the working tree's, known as `server_sha256`.
 
     Raises:
         ReleaseError: the bytes are not the manifest's, or do not answer as recorded.
@@ -64,6 +65,7 @@ def build(folder: Path, version: str, base: str = "") -> str:
         raise ReleaseError(f"no image: {error}") from error
     sha256 = sha256_file(folder / "manifest.json")
     arguments = {"MANIFEST_SHA256": sha256, "VERSION": version}
+    arguments |= {"SERVER_SHA256": server_sha256}
     arguments |= {"BASE": base} if base else {}
     with TemporaryDirectory() as name:
         place = context(folder, Path(name), manifest["model"]["file"])
@@ -80,7 +82,7 @@ def build_context(place: Path, arguments: dict[str, str]) -> str:
 
 def context(folder: Path, place: Path, model: str = "model.onnx") -> Path:
     """Put what the Dockerfile takes into an empty folder: only that enters a build."""
-    for name in CONTEXT:
+    for name in server.PATHS:
         source, goal = Path(name), place / name
         goal.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -112,7 +114,9 @@ def check(image: str, manifest_sha256: str) -> None:
     docker("run", "--rm", "--network=none", *HARD, "--entrypoint=python", image, *words)
 
 
-def smoke(image: str, manifest: Record, manifest_sha256: str) -> float:
+def smoke(
+    image: str, manifest: Record, manifest_sha256: str, server_sha256: str = ""
+) -> float:
     """Run an image as strictly as a target does and ask it; return seconds to ready.
 
     Raises:
@@ -124,7 +128,7 @@ def smoke(image: str, manifest: Record, manifest_sha256: str) -> float:
     container = docker("run", "--detach", "--network=host", *HARD, image, *where)
     try:
         place = _address(container)
-        words, right = target.asked(place, manifest_sha256)
+        words, right = target.asked(place, manifest_sha256, server_sha256)
         seconds = time.monotonic() - started
         if not right:
             raise ReleaseError(f"the image {image} is wrong: {words}")

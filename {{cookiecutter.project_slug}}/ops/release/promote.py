@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from ops import github
@@ -21,20 +21,24 @@ from ops.release import (
     by_dispatch,
     dispatched,
     registry,
+    server,
     target,
 )
 from ops.release.registry import Version
+from ops.release.server import Server
 
 Check = Callable[[Ledger], Record]
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What is to happen: which version, where, and by which act."""
+    """What is to happen: which version and server, where, and by which act."""
 
     name: str
     environment: str
     version: Version
+    server: Server
+    image: str | None = None  # by digest
     action: str = "deploy"
     reason: str | None = None
     golden: list[Record] = field(default_factory=list)
@@ -60,11 +64,12 @@ def run(ledger: Ledger, wish: Promotion, check: Check) -> Record:
     return confirm(ledger, record, state)
 
 
-def current(ledger: Ledger, environment: str, version: Version) -> Record | None:
-    """Return the environment's record if it is of this version and not failed."""
-    found = ledger.champion(environment)
-    if found and found["manifest_sha256"] == version.manifest_sha256:
-        return found
+def current(ledger: Ledger, wish: Promotion) -> Record | None:
+    """Return the environment's record if it is of this release and not failed."""
+    found = ledger.champion(wish.environment)
+    release = (wish.version.manifest_sha256, wish.server.sha256)
+    if found and server.identity(found) == release:
+        return found if wish.image in (None, found.get("image")) else None
     return None
 
 
@@ -79,13 +84,13 @@ def finished(record: Record) -> bool:
 
 def publish(ledger: Ledger, wish: Promotion, check: Check) -> Record:
     """Write the record that targets follow, unless it is there."""
-    if found := current(ledger, wish.environment, wish.version):
+    if found := current(ledger, wish):
         return found
     check(ledger)
     deployment = deployment_of(wish)
 
     def make(seq: int) -> Record:
-        if found := current(ledger, wish.environment, wish.version):
+        if found := current(ledger, wish):
             raise Settled(found)
         return record_of(ledger, wish, check(ledger), deployment, seq)
 
@@ -151,11 +156,13 @@ def record_of(
         "author": actor() if by_hand else verdict["author"],
         "approvers": approvers(None if by_hand else number, wish.environment),
         "verdict": verdict["path"],
-        "image": None,
+        "server": asdict(wish.server),
+        "image": wish.image,
         "deployment_id": deployment,
         "run_url": github.run_url(),
         "reason": wish.reason,
         "previous": before["manifest_sha256"] if before else None,
+        "previous_server": server.of(before).sha256 if before else None,
         "state": "published",
         "time": now(),
     }
@@ -171,6 +178,7 @@ def deployment_of(wish: Promotion) -> int:
     payload = {
         "version": wish.version.version,
         "manifest_sha256": wish.version.manifest_sha256,
+        "server_sha256": wish.server.sha256,
         "action": wish.action,
     }
     where = {"environment": wish.environment, "sha": wish.version.commit}

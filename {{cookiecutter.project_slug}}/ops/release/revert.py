@@ -4,7 +4,7 @@ from tempfile import TemporaryDirectory
 
 from ops import git, github
 from ops.ledger import Ledger
-from ops.release import MAIN, Record, ReleaseError, promote, registry
+from ops.release import MAIN, Record, ReleaseError, promote, registry, server
 from ops.release.registry import Version
 
 # Everything that can change the model: what a version is made of.
@@ -34,7 +34,7 @@ def put_back(ledger: Ledger, name: str, failed: Record, why: str) -> Record:
 
     def make(seq: int) -> Record:
         there = ledger.release(environment) or {}
-        other = there.get("manifest_sha256") != failed["manifest_sha256"]
+        other = not there or server.identity(there) != server.identity(failed)
         if other or there["state"] == "failed":
             raise promote.Settled(there)  # an earlier run has put it back
         return _record(good, failed, why, seq)
@@ -54,7 +54,7 @@ def settle(ledger: Ledger, name: str, record: Record) -> None:
         note = f"revert: {environment} goes back to {version.tag}"
         registry.assign(name, environment, version, note)
     for failed in ledger.history(environment):
-        if failed["manifest_sha256"] == record["previous"]:
+        if server.replaced(failed, record):
             promote.close(failed, "failure", record["reason"])
 
 
@@ -63,7 +63,7 @@ def _last_good(history: list[Record], failed: Record) -> Record | None:
     for record in reversed(history):
         if record["state"] == "failed" or failed["previous"] is None:
             continue
-        if record["manifest_sha256"] == failed["previous"]:
+        if server.replaced(record, failed):
             return record
     return None
 
@@ -75,6 +75,7 @@ def _record(good: Record | None, failed: Record, why: str, seq: int) -> Record:
         "action": "revert",
         "reason": why,
         "previous": failed["manifest_sha256"],
+        "previous_server": server.of(failed).sha256,
         "run_url": github.run_url(),
         "time": promote.now(),
     }
@@ -133,7 +134,7 @@ def pull_request(record: Record, bad: Version | None) -> str:
     found = github.api("pulls", fields={"head": f"{owner}:{branch}", "state": "all"})
     if found:
         return str(found[0]["html_url"])
-    commit = _commit(record["tag"], record["commit"])
+    commit = _commit(record)
     if commit is None:
         return f"main names {record['tag']} already"
     git.remote_run("push", "-q", "--force", "origin", f"{commit}:refs/heads/{branch}")
@@ -155,16 +156,18 @@ def pull_request(record: Record, bad: Version | None) -> str:
         )
 
 
-def _commit(tag: str, commit: str) -> str | None:
-    """Write main with the model's files of another commit; None if that is main."""
+def _commit(record: Record) -> str | None:
+    """Write main with a release's model and server; None if main has them."""
+    tag, commit, code = record["tag"], record["commit"], server.of(record).commit
     tip = git.fetch_branch(MAIN) or "HEAD"
     with TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
         git.run("read-tree", tip, env=env)
         gone = ("rm", "-rqf", "--cached", "--ignore-unmatch", "--")
-        git.run(*gone, *PATHS, env=env)
+        git.run(*gone, *PATHS, *server.PATHS, env=env)
         files = git.run("ls-tree", "-r", commit, "--", *PATHS[:-1], "data/")
-        lines = [line for line in files.splitlines() if _belongs(line)]
+        files += "\n" + git.run("ls-tree", "-r", code, "--", *server.PATHS)
+        lines = [line for line in files.splitlines() if line and _belongs(line)]
         data = "".join(f"{line}\n" for line in lines).encode()
         git.run("update-index", "--index-info", data=data, env=env)
         tree = git.run("write-tree", env=env)
@@ -192,7 +195,9 @@ def _body(record: Record, bad: Version | None) -> str:
         f"{record['environment']} runs **{record['tag']}**{left} since a "
         f"{record['action']}: {record['reason']}\n\n"
         "`main` still names the version that was left. This brings the model's files "
-        f"({', '.join(f'`{path}`' for path in PATHS)}) back to {record['commit']}, so "
-        "that `main` and production agree. Nothing is deployed by merging it.\n\n"
+        f"({', '.join(f'`{path}`' for path in PATHS)}) back to {record['commit']}, and "
+        f"the server's ({', '.join(f'`{path}`' for path in server.PATHS)}) back to "
+        f"{server.of(record).commit}, so that `main` and production agree. Nothing is "
+        "deployed by merging it.\n\n"
         f"{PRESS}\n"
     )

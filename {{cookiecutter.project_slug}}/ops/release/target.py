@@ -46,7 +46,8 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
             answer = f"its last report is {agent['state'] or 'none'}"
             done = agent["state"] == "success"
         else:
-            answer, done = asked(place, record["manifest_sha256"])
+            code = (record.get("server") or {}).get("sha256", "")
+            answer, done = asked(place, record["manifest_sha256"], code)
             if done and (problem := ask_golden(place, golden)):
                 answer, done = problem, False
         if done:
@@ -91,16 +92,21 @@ def ask_golden(place: str, golden: list[Record]) -> str:
     return ""
 
 
-def asked(place: str, manifest_sha256: str) -> tuple[str, bool]:
-    """Ask a target what it runs: its answer in words, and whether it is the one."""
+def asked(place: str, manifest_sha256: str, server_sha256: str) -> tuple[str, bool]:
+    """Ask a target what it runs: its answer in words, and whether it is the one.
+
+    A server that was not told what it is, is believed to be the right one.
+    """
     try:
         info = _get(f"{place}/info")
     except BROKEN as error:
         return f"{place}/info does not answer ({error})", False
     running = str(info.get("manifest_sha256"))
     ready = bool(info.get("ready", True))
-    words = f"it runs {running[:12]}{'' if ready else ', not ready'}"
-    return words, running == manifest_sha256 and ready
+    code = str(info.get("server_sha256") or server_sha256)
+    words = f"it runs {running[:12]} with server {code[:12]}"
+    same = (running, code) == (manifest_sha256, server_sha256)
+    return words + ("" if ready else ", not ready"), same and ready
 
 
 def refuses(place: str, body: Any) -> bool:

@@ -1,0 +1,156 @@
+"""A release is a version and its server: a change of the server alone rolls out, too."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops import deploy, register, rollback
+from ops.ledger import Ledger
+from ops.release import ReleaseError, admit, server, target
+from tests.world import Record, Target, World, git, world
+from tests.world import target as serve
+
+pytestmark = pytest.mark.machinery
+
+
+@pytest.fixture
+def asked() -> Iterator[Target]:
+    """Give a production server that the deployment asks."""
+    with serve() as made:
+        yield made
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Target
+) -> Iterator[World]:
+    """Stand where production runs a version with its first server."""
+    monkeypatch.setattr(target, "POLL", 0.05)
+    with world(tmp_path, monkeypatch) as made:
+        monkeypatch.setenv("PRODUCTION_URL", asked.url)
+        code(made, "one")
+        asked.manifest, asked.server = made.judged("a"), server.at("HEAD").sha256
+        roll_out()
+        yield made
+
+
+def code(here: World, text: str) -> None:
+    """Merge a change of the server's code; the model stays."""
+    file = here.clone / "serving" / "app.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"# {text}\n")
+    here.commit(f"server {text}")
+
+
+def roll_out(environment: str = "production") -> Record:
+    """Do what the workflow `deploy` does after a merge."""
+    version = register.register()
+    assert not isinstance(version, str), version
+    return deploy.deploy(environment, version.version)
+
+
+def test_a_change_of_the_server_alone_rolls_out(here: World, asked: Target) -> None:
+    before = Ledger().release("production") or {}
+    code(here, "two")
+    asked.server = server.at("HEAD").sha256
+    record = roll_out()
+    assert record["state"] == "confirmed"
+    assert record["version"] == before["version"] == "v1.0.0"
+    assert record["server"]["sha256"] != before["server"]["sha256"]
+    assert record["previous_server"] == before["server"]["sha256"]
+    assert record["deployment_id"] != before["deployment_id"]
+    assert "Nothing to do" in str(register.register())
+
+
+def test_other_changes_do_not(here: World) -> None:
+    (here.clone / "README.md").write_text("words\n")
+    here.commit("words")
+    (here.clone / "requirements").mkdir()
+    (here.clone / "requirements" / "dev.txt").write_text("pytest\n")
+    here.commit("a tool")
+    assert "Nothing to do: production has flights@v1.0.0" in str(register.register())
+    known = server.at("HEAD")
+    assert known.commit != git("rev-parse", "HEAD", cwd=here.clone)
+    assert known.sha256 == server.at(known.commit).sha256
+
+
+@pytest.mark.parametrize("path", ["requirements/serving.txt", "deploy/Dockerfile"])
+def test_requirements_and_image_are_the_servers(here: World, path: str) -> None:
+    (here.clone / path).parent.mkdir()
+    (here.clone / path).write_text("new\n")
+    here.commit("part of the server")
+    assert not isinstance(register.register(), str)
+
+
+def test_the_old_server_confirms_nothing_and_comes_back(
+    here: World, asked: Target
+) -> None:
+    before = Ledger().release("production") or {}
+    code(here, "bad")  # and the target keeps saying that it runs the one before
+    with pytest.raises(ReleaseError, match="has flights@v1.0.0 again: .* with server"):
+        roll_out()
+    record = Ledger().release("production") or {}
+    assert (record["action"], record["server"]) == ("revert", before["server"])
+    first = here.hub.kept[f"statuses/{before['deployment_id']}"]
+    assert [status["state"] for status in first] == ["success"]
+    with pytest.raises(ReleaseError, match="taken out of production by a revert"):
+        register.register()
+    pull = here.hub.kept["pulls"][0]
+    git("fetch", "-q", "origin")
+    git("merge", "-q", "--no-edit", f"origin/{pull['head']}", cwd=here.clone)
+    git("push", "-q", "origin", "main", cwd=here.clone)
+    assert (here.clone / "serving" / "app.py").read_text() == "# one\n"
+    assert "Nothing to do" in str(register.register())
+
+
+def test_a_better_server_is_deployed_after_its_own_verdict(
+    here: World, asked: Target
+) -> None:
+    code(here, "bad")
+    with pytest.raises(ReleaseError):
+        roll_out()
+    code(here, "good")
+    asked.server = server.at("HEAD").sha256
+    here.verdict(asked.manifest)
+    assert roll_out()["state"] == "confirmed"
+
+
+def test_a_newer_server_on_main_is_left_to_its_own_run(here: World) -> None:
+    code(here, "two")
+    version = register.register()
+    assert not isinstance(version, str)
+    code(here, "three")
+    git("checkout", "-q", "HEAD^", cwd=here.clone)
+    assert "main has moved on" in str(register.register())
+    with pytest.raises(ReleaseError, match="newer server"):
+        deploy.deploy("production", version.version)
+
+
+def test_a_rollback_brings_the_server_along(here: World, asked: Target) -> None:
+    first = Ledger().release("production") or {}
+    code(here, "two")
+    asked.manifest, asked.server = here.judged("b"), server.at("HEAD").sha256
+    roll_out()
+    asked.manifest, asked.server = first["manifest_sha256"], first["server"]["sha256"]
+    said = rollback.rollback("production", "v1.0.0", "slow")
+    assert "flights@v1.0.0 again: confirmed" in said
+    record = Ledger().release("production") or {}
+    assert record["server"] == first["server"]
+    assert admit.same_model(record["commit"], first["commit"])
+
+
+def test_the_version_that_runs_goes_back_to_its_server_before(
+    here: World, asked: Target
+) -> None:
+    first = Ledger().release("production") or {}
+    code(here, "two")
+    asked.server = server.at("HEAD").sha256
+    roll_out()
+    asked.server = first["server"]["sha256"]
+    said = rollback.rollback("production", "v1.0.0", "leaks memory")
+    record = Ledger().release("production") or {}
+    assert (record["action"], record["server"]) == ("rollback", first["server"])
+    commit = Ledger().commit
+    assert rollback.rollback("production", "v1.0.0", "leaks memory") == said
+    assert Ledger().commit == commit, "a second run goes neither back nor forth"
