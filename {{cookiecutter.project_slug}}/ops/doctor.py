@@ -158,11 +158,42 @@ def actions() -> Iterator[Finding]:
         )
     yield _said(
         settings,
+        "IMAGE_REGISTRY",
+        f"images go to {settings.get('IMAGE_REGISTRY')}",
+        "no IMAGE_REGISTRY: releases for hosts have no image; type `gh variable set "
+        "IMAGE_REGISTRY --body ghcr.io`",
+    )
+    yield _said(
+        settings,
         "PREDICTION_LOG",
         "the monitor reads the prediction log",
         "no PREDICTION_LOG: the monitor has nothing to read; type `gh variable set "
         "PREDICTION_LOG --body URL`",
     )
+
+
+def origins() -> Iterator[Finding]:
+    """Look whether others can check where a version comes from."""
+    try:
+        secrets = github.api("environments/register/secrets") or {}
+    except github.GitHubError as error:
+        if error.status != 404:
+            raise
+        secrets = {}
+    names = [str(one["name"]) for one in secrets.get("secrets") or []]
+    signed = "SIGNING_KEY" in names and Path("signing.pub").is_file()
+    public = (github.api(f"/repos/{github.repo()}") or {}).get("visibility") == "public"
+    if public:
+        yield Finding(GOOD, "GitHub attests where versions come from")
+    if signed:
+        yield Finding(GOOD, "versions are signed")
+    if not (public or signed):
+        yield Finding(
+            WEAK,
+            "versions are neither attested nor signed: set the variable ATTEST to true "
+            "where your plan attests private repositories, or make a key as "
+            "ops/release/sign.py says",
+        )
 
 
 def _said(settings: dict[str, str], name: str, good: str, weak: str) -> Finding:
@@ -182,7 +213,7 @@ def _name(look: Callable[[], Iterator[Finding]]) -> str:
 
 
 LOCAL = (programs, verify, objects)
-REMOTE = (remote, rulesets, environments, actions)
+REMOTE = (remote, rulesets, environments, actions, origins)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from typing import Any
 from ops import git
 
 BRANCH = "ledger"
-REPLACED = re.compile(r"environments/[a-z0-9-]+/release\.json")
+REPLACED = re.compile(
+    r"environments/[a-z0-9-]+/(release\.json|kubernetes/manifests\.yaml)"
+)
 TRIES = 20
 AUTHOR = {
     "GIT_AUTHOR_NAME": "ledger",

@@ -7,7 +7,6 @@ storage, by main's dvc.lock, and the ledger says whether they were judged. Runni
 again changes nothing.
 """
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +17,9 @@ from ops.release import (
     Record,
     ReleaseError,
     admit,
-    assets,
-    card,
-    image,
     model_name,
     on_main,
+    package,
     promote,
     registry,
     revert,
@@ -32,12 +29,17 @@ from ops.release import (
 from ops.release.admit import Candidate
 from ops.release.registry import Version
 
+SUBJECTS = Path("build/subjects.txt")  # of the provenance that the workflow attests
+
 
 def main() -> None:
     """Register what main names; hand version and ``changed`` to the next jobs."""
     try:
         outcome = register()
-        named = None if isinstance(outcome, str) else image_of(outcome)
+        named = None
+        if not isinstance(outcome, str):
+            named = package.image_of(outcome)
+            package.subjects(outcome, named, SUBJECTS)
     except (ReleaseError, LedgerError, git.GitError, github.GitHubError) as error:
         raise github.fail(str(error)) from error
     if isinstance(outcome, str):
@@ -52,6 +54,7 @@ def main() -> None:
         version=outcome.version,
         tag=outcome.tag,
         image=named or "",
+        attest=str(package.attestable()).lower(),
         manifest_sha256=outcome.manifest_sha256,
     )
 
@@ -75,38 +78,8 @@ def register() -> Version | str:
         candidate = admit.bring(commit, Path(folder))
         verdict = allowed(ledger, name, candidate)
         version = tag(candidate)
-        publish(version, candidate, ledger.read_bytes(verdict["path"]) or b"{}")
+        package.publish(version, candidate, ledger.read_bytes(verdict["path"]) or b"{}")
     return version
-
-
-def image_of(version: Version) -> str | None:
-    """Return the image of a version with this commit's server, by digest, or None.
-
-    Built once: the one that an environment has had is taken again.
-
-    Raises:
-        ReleaseError: an image is asked for, and it was not built, tried or pushed.
-    """
-    place, code = image.registry(), server.at("HEAD")
-    if not place:
-        return None
-    ledger = Ledger()
-    for record in [*ledger.history("staging"), *ledger.history("production")]:
-        known = str(record.get("image") or "")
-        same = server.identity(record) == (version.manifest_sha256, code.sha256)
-        if same and known.startswith(f"{place}@"):
-            return known
-    if not image.engine():
-        raise ReleaseError(
-            f"no container engine answers here, and {place} asks for an image: run "
-            "`deploy` where docker is, or delete the variable IMAGE_REGISTRY"
-        )
-    with TemporaryDirectory() as name:
-        manifest = assets.bring(version, Path(name))
-        built = image.build(Path(name), version.version, code.sha256)
-        image.check(built, version.manifest_sha256)
-        image.smoke(built, manifest, version.manifest_sha256, code.sha256)
-        return image.push(built, place, f"{version.version}-{code.sha256[:12]}")
 
 
 def nothing_to_do(ledger: Ledger, commit: str) -> str:
@@ -157,21 +130,6 @@ def tag(candidate: Candidate) -> Version:
             f"the tag {version.tag} was moved: {version.commit} names another model"
         )
     return version
-
-
-def publish(version: Version, candidate: Candidate, verdict: bytes) -> str:
-    """Put the version's bytes on its GitHub Release; return its address."""
-    files = {name: (candidate.folder / name).read_bytes() for name in assets.FILES}
-    notes = (
-        f"`{version.tag}` is the manifest with sha256\n\n"
-        f"`{version.manifest_sha256}`\n\n"
-        f"built from {version.commit}. Check a download with "
-        "`python -m serving.verify FOLDER SHA256`."
-    )
-    said = json.loads(verdict)
-    text = card.card(version, candidate.manifest, said, files["contract.yaml"])
-    beside = {"verdict.json": verdict, card.FILE: text.encode()}
-    return assets.put(version, {**files, **beside}, notes)
 
 
 if __name__ == "__main__":

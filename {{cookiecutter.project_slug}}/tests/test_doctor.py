@@ -53,11 +53,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                     return variables.append(fields)
                 case "GET", "actions":
                     return {"variables": variables, **settings}
+            if path == "/repos/o/r":
+                return {"visibility": made.visibility}  # type: ignore[attr-defined]
             return {"id": 9} if path == "/user" else keep(path, method, fields, **more)
 
         monkeypatch.setattr(github, "api", api)
         monkeypatch.setattr(storage, "missing", lambda outs: [])
         made.variables = variables  # type: ignore[attr-defined]
+        made.visibility = "private"  # type: ignore[attr-defined]
         yield made
 
 
@@ -80,6 +83,8 @@ def test_doctor_names_what_is_weaker(
         assert starting(found, "weaker", what), what
     for what in ("no STAGING_URL", "no PRODUCTION_URL", "no PREDICTION_LOG"):
         assert starting(found, "weaker", what), what
+    for what in ("no IMAGE_REGISTRY", "neither attested nor signed"):
+        assert starting(found, "weaker", what), what
     assert starting(found, "ok", "origin answers")
     assert starting(found, "weaker", "no dvc.lock yet")
 
@@ -88,7 +93,9 @@ def test_protect_makes_the_doctor_content(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     protect.main()
-    names = ("APP_ID", "STAGING_URL", "PRODUCTION_URL", "PREDICTION_LOG")
+    names = ["APP_ID", "STAGING_URL", "PRODUCTION_URL", "PREDICTION_LOG"]
+    names.append("IMAGE_REGISTRY")
+    here.visibility = "public"  # type: ignore[attr-defined]
     here.variables += [{"name": n, "value": "agent"} for n in names]  # type: ignore
     capsys.readouterr()
     found = lines(capsys)

@@ -1,4 +1,4 @@
-"""A release is a version and its server: a change of the server alone rolls out, too."""
+"""A release is a version and its server: a change of the server alone rolls out."""
 
 from collections.abc import Iterator
 from pathlib import Path

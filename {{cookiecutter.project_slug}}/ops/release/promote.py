@@ -20,6 +20,7 @@ from ops.release import (
     actor,
     by_dispatch,
     dispatched,
+    manifests,
     registry,
     server,
     target,
@@ -123,11 +124,12 @@ def write(ledger: Ledger, make: Callable[[int], Record], line: str) -> Record:
     """
     written: list[Record] = []
 
-    def files(seq: int) -> dict[str, Record]:
+    def files(seq: int) -> dict[str, Record | bytes]:
         written.append(make(seq))
         folder = f"environments/{written[-1]['environment']}"
         names = ("release.json", f"history/{seq:08d}.json")
-        return {f"{folder}/{name}": written[-1] for name in names}
+        records = {f"{folder}/{name}": written[-1] for name in names}
+        return records | manifests.files(written[-1])
 
     try:
         ledger.append(files, line)

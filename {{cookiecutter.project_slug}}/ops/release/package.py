@@ -1,0 +1,120 @@
+"""What a version's GitHub Release carries, and the image of a release."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ops import github
+from ops.ledger import Ledger
+from ops.release import ReleaseError, assets, bom, card, image, server, sign
+from ops.release.admit import Candidate
+from ops.release.registry import Version
+
+EDGE = Path("deploy/edge/build.py")
+
+
+def publish(version: Version, candidate: Candidate, verdict: bytes) -> str:
+    """Put everything that belongs to a version on its GitHub Release; its address."""
+    files = {name: (candidate.folder / name).read_bytes() for name in assets.FILES}
+    signed = ["manifest.json"]
+    files |= described(version, candidate, verdict, files["contract.yaml"])
+    if EDGE.is_file():
+        name = f"{candidate.manifest['name']}-{version.version}-edge.zip"
+        files[name] = edge(candidate.folder)
+        signed.append(name)
+    files |= sign.signatures(files, signed)
+    notes = (
+        f"`{version.tag}` is the manifest with sha256\n\n"
+        f"`{version.manifest_sha256}`\n\n"
+        f"built from {version.commit}. Check a download with "
+        "`python -m serving.verify FOLDER SHA256`."
+    )
+    return assets.put(version, files, notes)
+
+
+def described(
+    version: Version, candidate: Candidate, verdict: bytes, contract: bytes
+) -> dict[str, bytes]:
+    """Return the verdict, the model card and the bills of materials."""
+    said, code = json.loads(verdict), server.at("HEAD")
+    found = {
+        "verdict.json": verdict,
+        card.FILE: card.card(version, candidate.manifest, said, contract).encode(),
+        "model.cdx.json": bom.model(version, candidate.manifest, said),
+    }
+    pins = Path("requirements/serving.txt")
+    if pins.is_file():  # one bill for each server that a version has had
+        name = f"server-{code.sha256[:12]}.cdx.json"
+        text = pins.read_text(encoding="utf-8")
+        found[name] = bom.server(version, candidate.manifest, code, text)
+    return found
+
+
+def edge(folder: Path) -> bytes:
+    """Return the edge bundle of a folder with a whole version.
+
+    Raises:
+        ReleaseError: it was not built; why.
+    """
+    with TemporaryDirectory() as place:
+        target = Path(place, "edge.zip")
+        command = (sys.executable, "-m", "deploy.edge.build", str(folder), str(target))
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ReleaseError(f"no edge bundle: {done.stderr.strip()}")
+        return target.read_bytes()
+
+
+def image_of(version: Version) -> str | None:
+    """Return the image of a version with this commit's server, by digest, or None.
+
+    Built once: the one that an environment has had is taken again.
+
+    Raises:
+        ReleaseError: an image is asked for, and it was not built, tried or pushed.
+    """
+    place, code = image.registry(), server.at("HEAD")
+    if not place:
+        return None
+    ledger = Ledger()
+    for record in [*ledger.history("staging"), *ledger.history("production")]:
+        known = str(record.get("image") or "")
+        same = server.identity(record) == (version.manifest_sha256, code.sha256)
+        if same and known.startswith(f"{place}@"):
+            return known
+    if not image.engine():
+        raise ReleaseError(
+            f"no container engine answers here, and {place} asks for an image: run "
+            "`deploy` where docker is, or delete the variable IMAGE_REGISTRY"
+        )
+    with TemporaryDirectory() as name:
+        manifest = assets.bring(version, Path(name))
+        built = image.build(Path(name), version.version, code.sha256)
+        image.check(built, version.manifest_sha256)
+        image.smoke(built, manifest, version.manifest_sha256, code.sha256)
+        return image.push(built, place, f"{version.version}-{code.sha256[:12]}")
+
+
+def attestable() -> bool:
+    """Tell whether GitHub attests here: public repositories, and plans that pay."""
+    setting = os.environ.get("ATTEST", "").strip().lower()
+    repository = github.event().get("repository") or {}
+    return (setting or str(repository.get("visibility") == "public").lower()) == "true"
+
+
+def subjects(version: Version, named: str | None, place: Path) -> None:
+    """Write what a build provenance is about, as checksums with names."""
+    with TemporaryDirectory() as folder:
+        manifest = assets.bring(version, Path(folder))
+    lines = [
+        f"{version.manifest_sha256}  {version.tag}/manifest.json",
+        f"{manifest['model']['sha256']}  {version.tag}/model.onnx",
+    ]
+    if named:
+        name, _, digest = named.partition("@sha256:")
+        lines.append(f"{digest}  {name}")
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,237 @@
+"""What a version's release carries: bills of materials, a signature, an edge bundle."""
+
+import copy
+import json
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops import register
+from ops.ledger import Ledger
+from ops.release import ReleaseError, assets, bom, manifests, package, sign
+from ops.release.registry import Version
+from ops.release.server import Server
+from tests import tiny
+from tests.world import World, world
+
+pytestmark = pytest.mark.machinery
+VERSION = Version("v1.2.0", "flights@v1.2.0", "c" * 40, "a" * 64)
+SERVER = Server("d" * 40, "b" * 64)
+METRICS = {"metrics": [{"name": "ROC AUC", "key": "roc_auc", "challenger": 0.71}]}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for name in ("SIGNING_KEY", "IMAGE_REGISTRY", "ATTEST"):
+        monkeypatch.delenv(name, raising=False)
+    with world(tmp_path, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> dict[str, Any]:
+    tiny.version(tmp_path / "m", data={"sha256": "e" * 64, "train_rows": 9})
+    return dict(json.loads((tmp_path / "m/manifest.json").read_bytes()))
+
+
+def lock() -> str:
+    return (tiny.ROOT / "requirements/serving.txt").read_text()
+
+
+def test_the_bills_fit_the_schema(manifest: dict[str, Any]) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    bills = (
+        bom.model(VERSION, manifest, METRICS),
+        bom.server(VERSION, manifest, SERVER, lock()),
+    )
+    for bill in bills:
+        assert validator.validate_str(bill.decode()) is None
+        wrong = json.loads(bill)
+        wrong["components"][0]["type"] = "thing"
+        assert validator.validate_str(json.dumps(wrong)) is not None
+
+
+def test_the_models_bill_says_what_it_is(manifest: dict[str, Any]) -> None:
+    bill = json.loads(bom.model(VERSION, manifest, METRICS))
+    model = bill["metadata"]["component"]
+    assert model["type"] == "machine-learning-model"
+    assert model["hashes"][0]["content"] == manifest["model"]["sha256"]
+    assert {"name": "manifest_sha256", "value": "a" * 64} in model["properties"]
+    measured = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert measured == [{"type": "ROC AUC", "value": "0.71"}]
+    (data,) = bill["components"]
+    assert (data["type"], data["hashes"][0]["content"]) == ("data", "e" * 64)
+
+
+def test_the_servers_bill_has_what_is_installed(manifest: dict[str, Any]) -> None:
+    first = bom.server(VERSION, manifest, SERVER, lock())
+    assert first == bom.server(VERSION, manifest, SERVER, lock())
+    parts = {part["name"]: part for part in json.loads(first)["components"]}
+    assert {"flights", "numpy", "onnxruntime", "uvicorn", "uvloop"} <= set(parts)
+    assert "colorama" not in parts, "it is installed on Windows only"
+    assert not {"pandas", "scikit-learn", "dvc"} & set(parts)
+    for name in set(parts) - {"flights"}:
+        assert parts[name]["purl"] == f"pkg:pypi/{name}@{parts[name]['version']}"
+        assert parts[name]["externalReferences"][0]["hashes"]
+
+
+def released(here: World) -> dict[str, bytes]:
+    """Register a model; return what its release carries."""
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str), version
+    found = assets.find(version.tag) or {}
+    return {a["name"]: here.hub.data[a["id"]] for a in found["assets"]}
+
+
+def test_a_release_is_whole_without_a_key(here: World) -> None:
+    (here.clone / "requirements").mkdir()
+    shutil.copy(tiny.ROOT / "requirements/serving.txt", here.clone / "requirements")
+    found = released(here)
+    wanted = {*assets.FILES, "verdict.json", "README.md", "model.cdx.json"}
+    assert wanted <= set(found)
+    assert [name for name in found if name.startswith("server-")]
+    assert not [name for name in found if name.endswith(".sig")]
+
+
+def openssl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(("openssl", *arguments), capture_output=True, text=True)
+
+
+def pair(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a key as `HOW` says, and give it to the run."""
+    if not shutil.which("openssl"):
+        pytest.skip("there is no openssl")
+    secret, public = str(folder / "signing.pem"), str(folder / "signing.pub")
+    curve = ("-name", "prime256v1", "-genkey", "-noout")
+    assert openssl("ecparam", *curve, "-out", secret).returncode == 0
+    assert openssl("ec", "-in", secret, "-pubout", "-out", public).returncode == 0
+    monkeypatch.setenv("SIGNING_KEY", Path(secret).read_text())
+
+
+def test_a_signature_is_checked_with_openssl_alone(
+    here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pair(tmp_path, monkeypatch)
+    shutil.copy(tmp_path / "signing.pub", here.clone)
+    found = released(here)
+    for name in ("manifest.json", "manifest.json.sig"):
+        (tmp_path / name).write_bytes(found[name])
+    public = ("-sha256", "-verify", str(tmp_path / "signing.pub"), "-signature")
+    files = (str(tmp_path / "manifest.json.sig"), str(tmp_path / "manifest.json"))
+    assert openssl("dgst", *public, *files).returncode == 0
+    assert sign.valid(found["manifest.json"], found["manifest.json.sig"])
+    altered = found["manifest.json"] + b" "
+    (tmp_path / "manifest.json").write_bytes(altered)
+    assert openssl("dgst", *public, *files).returncode != 0
+    assert not sign.valid(altered, found["manifest.json.sig"])
+
+
+def test_a_key_that_is_not_ours_signs_nothing(
+    here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pair(tmp_path, monkeypatch)
+    here.judged("one")
+    with pytest.raises(
+        ReleaseError, match=r"signing\.pub is not usable: type `openssl"
+    ):
+        register.register()
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(tmp_path / "signing.pub", here.clone)
+    pair(other, monkeypatch)
+    with pytest.raises(ReleaseError, match="does not belong to SIGNING_KEY"):
+        register.register()
+
+
+@pytest.mark.parametrize(
+    ("setting", "visibility", "expected"),
+    [
+        ("", "public", True),
+        ("", "private", False),
+        ("true", "private", True),
+        ("false", "public", False),
+    ],
+)
+def test_provenance_where_github_has_it(
+    monkeypatch: pytest.MonkeyPatch, setting: str, visibility: str, expected: bool
+) -> None:
+    event = {"repository": {"visibility": visibility}}
+    monkeypatch.setattr(package.github, "event", lambda: copy.deepcopy(event))
+    monkeypatch.setenv("ATTEST", setting)
+    assert package.attestable() is expected
+
+
+def test_provenance_is_about_the_reviewed_bytes(here: World, tmp_path: Path) -> None:
+    found = released(here)
+    version = register.register()
+    assert not isinstance(version, str)
+    image = f"ghcr.io/o/r@sha256:{'7' * 64}"
+    package.subjects(version, image, tmp_path / "build/subjects.txt")
+    lines = (tmp_path / "build/subjects.txt").read_text().splitlines()
+    assert lines == [
+        f"{version.manifest_sha256}  flights@v1.0.0/manifest.json",
+        f"{tiny.sha256(found['model.onnx'])}  flights@v1.0.0/model.onnx",
+        f"{'7' * 64}  ghcr.io/o/r",
+    ]
+
+
+def test_without_a_registry_there_is_no_image(here: World) -> None:
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str)
+    assert package.image_of(version) is None
+
+
+def test_an_image_that_is_asked_for_needs_an_engine(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str)
+    monkeypatch.setenv("IMAGE_REGISTRY", "ghcr.io")
+    monkeypatch.setattr(package.image, "engine", lambda: "")
+    with pytest.raises(ReleaseError, match=r"ghcr\.io/o/r asks for an image"):
+        package.image_of(version)
+
+
+def test_a_cluster_gets_its_manifests_with_the_release(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ops import deploy
+
+    script = here.clone / manifests.RENDER
+    script.parent.mkdir(parents=True)
+    script.write_text("import sys; print(sys.argv[1:])\n")
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str)
+    monkeypatch.delenv("IMAGE", raising=False)
+    with pytest.raises(ReleaseError, match="a cluster runs images"):
+        deploy.deploy("production", version.version)
+    assert Ledger().release("production") is None
+    image = f"ghcr.io/o/r@sha256:{'7' * 64}"
+    monkeypatch.setenv("IMAGE", image)
+    assert deploy.deploy("production", version.version)["image"] == image
+    path = "environments/production/kubernetes/manifests.yaml"
+    assert image in (Ledger().read_bytes(path) or b"").decode()
+
+
+@pytest.mark.skipif(not package.EDGE.is_file(), reason="this target has no bundle")
+def test_the_edge_bundle_is_of_these_bytes(tmp_path: Path) -> None:
+    tiny.version(tmp_path / "m")
+    (tmp_path / "edge.zip").write_bytes(package.edge(tmp_path / "m"))
+    with zipfile.ZipFile(tmp_path / "edge.zip") as file:
+        model = (tmp_path / "m/model.onnx").read_bytes()
+        assert file.read("model/model.onnx") == model
+    (tmp_path / "m/model.onnx").write_bytes(b"other")
+    with pytest.raises(ReleaseError, match="not the reviewed file"):
+        package.edge(tmp_path / "m")
