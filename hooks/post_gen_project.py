@@ -15,6 +15,7 @@ FILES = {  # the files that only these choices need
         "deploy/agent.socket",
         "tests/test_agent.py",
         "tests/test_agent_load.py",
+        "tests/test_agent_docker.py",
     ],
     ("deploy_target", "host kubernetes"): [
         "deploy/Dockerfile",

@@ -13,6 +13,7 @@ Killed at any point, it resumes the release that it last ran. See README.md.
 
 import argparse
 import base64
+import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -47,6 +48,10 @@ STABLE_SECONDS = 60.0  # a server that ran so long is started again at once
 DRAIN_SECONDS = 30.0  # for an old server to finish, then it is killed
 LATE_PERIODS = 2  # of the monitor without a run, before its silence is said, once a day
 TOLERANCE = 1e-5  # the same as the server's own check of the golden rows
+LABEL = "model.agent"  # on containers: the home of the agent that started them
+HARD = ("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512")
+HARD += ("--security-opt=no-new-privileges",)
+IMAGE = r"([a-z0-9][\w./:-]{0,300}@sha256:[0-9a-f]{64})?"
 LIBC = ctypes.CDLL(None)  # loaded before any fork
 HIDDEN = ("AGENT_TOKEN", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 Release = dict[str, Any]
@@ -201,17 +206,21 @@ class Source:
 
     def assets(self, tag: str, into: Path) -> None:
         """Download the model's files from the GitHub Release of a tag."""
+        for name in ASSETS:
+            self.asset(tag, name, into / name)
+
+    def asset(self, tag: str, name: str, into: Path) -> None:
+        """Download one file from the GitHub Release of a tag."""
         path = f"/repos/{self.repository}/releases/tags/{quote(tag, safe='')}"
         with self.request(path) as answer:
             listed = json.loads(answer.read(10_000_000))["assets"]
         addresses = {item["name"]: item["url"] for item in listed}
-        for name in ASSETS:
-            if name not in addresses:
-                raise RefusedError(f"the GitHub Release {tag} has no {name}.")
-            with self.request(addresses[name], "application/octet-stream") as answer:
-                size = save(answer, into / name)
-                if size != int(answer.headers.get("Content-Length", size)):
-                    raise TransientError(f"{name} was cut off after {size} bytes")
+        if name not in addresses:
+            raise RefusedError(f"the GitHub Release {tag} has no {name}.")
+        with self.request(addresses[name], "application/octet-stream") as answer:
+            size = save(answer, into)
+            if size != int(answer.headers.get("Content-Length", size)):
+                raise TransientError(f"{name} was cut off after {size} bytes")
 
     def report(self, release: Release, state: str, description: str) -> None:
         """Tell GitHub how a deployment went."""
@@ -248,6 +257,8 @@ def _check(release: Release) -> None:
     ):
         if not re.fullmatch(pattern, str(release[key])):
             raise ValueError(f"'{key}' is {str(release[key])[:80]!r}")
+    if not re.fullmatch(IMAGE, str(release.get("image") or "")):
+        raise ValueError(f"'image' is {str(release['image'])[:80]!r}")
     if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", server(release)[0]):
         raise ValueError(f"'server' is {str(release['server'])[:80]!r}")
 
@@ -354,6 +365,11 @@ class Child:
         self.process.terminate()
         self.kill_at = time.monotonic() + DRAIN_SECONDS
 
+    def kill(self) -> None:
+        """End the server now."""
+        self.process.kill()
+        self.process.wait()
+
     def _get(self, address: str, body: bytes | None = None) -> Any:
         try:
             with urllib.request.urlopen(address, body, timeout=20) as answer:  # noqa: S310
@@ -364,6 +380,83 @@ class Child:
             raise RefusedError(f"{urlsplit(address).path}: {words or error}") from None
         except (OSError, ValueError) as error:
             raise RefusedError(f"{urlsplit(address).path}: {error}") from None
+
+
+class Container(Child):
+    """One server in a container that has no network: the agent gives it its sockets."""
+
+    def __init__(self, folder: Path, release: Release, given: Any):
+        """Start the image beside whatever runs; `given` are the agent's options."""
+        self.release, self.given = release, given
+        self.name = f"model-{os.getpid()}-{os.urandom(4).hex()}"
+        self.place = given.home / "run" / self.name
+        self.place.mkdir(parents=True)
+        user = os.getuid() or 10001  # root's containers run as the image's own user
+        group = os.getgid() or 10001
+        command = ["docker", "run", "--rm", "--interactive", f"--name={self.name}"]
+        command += [f"--label={LABEL}={given.home}", "--pull=never", *HARD]
+        command += [f"--user={user}:{group}"]
+        command += [f"--mount=type=bind,src={self.place},dst=/run/agent"]
+        if given.log:
+            given.log.mkdir(parents=True, exist_ok=True)
+            command += [f"--mount=type=bind,src={given.log},dst=/log"]
+        self._listen(user, group)
+        command += [release["image"], "--sockets", "/run/agent/sockets"]
+        command += ["--version", release["version"]]
+        command += ["--expect", release["manifest_sha256"]]
+        command += ["--log", "/log"] if given.log else []
+        self.process = subprocess.Popen(
+            command,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            preexec_fn=_die_with_parent,
+        )
+        self.since = time.monotonic()
+        self.kill_at = 0.0
+
+    def _listen(self, user: int, group: int) -> None:
+        """Wait for the server on a Unix socket that only it can open."""
+        self.channel = socket.socket(socket.AF_UNIX)
+        folder = os.open(self.place, os.O_RDONLY)
+        try:  # by a short name: such a path has room for 107 letters
+            self.channel.bind(f"/proc/self/fd/{folder}/sockets")
+        finally:
+            os.close(folder)
+        if not os.getuid():
+            for path in filter(None, (self.place / "sockets", self.given.log)):
+                os.chown(path, user, group)
+        self.channel.listen(1)
+
+    def check(self, folder: Path) -> None:
+        """Hand the sockets over, then check the server as any other."""
+        end = time.monotonic() + START_SECONDS
+        while not select.select([self.channel], [], [], 0.1)[0]:
+            if self.process.poll() is not None:
+                raise RefusedError("the container ended at its start; see above.")
+            if time.monotonic() > end:
+                raise RefusedError(f"no container within {START_SECONDS:g} s.")
+        with socket.socket() as own, self.channel.accept()[0] as server:
+            own.bind(("127.0.0.1", 0))
+            public = self.given.listen.fileno()
+            socket.send_fds(server, [b"2"], [own.fileno(), public])
+        self.channel.close()
+        super().check(folder)
+
+    def kill(self) -> None:
+        """End the container now, not only the program that watches it."""
+        with contextlib.suppress(RefusedError):
+            run(["docker", "rm", "--force", self.name])
+        super().kill()
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+def sweep(home: Path) -> None:
+    """Remove the containers that a killed agent of this home has left."""
+    found = run(["docker", "ps", "-aq", f"--filter=label={LABEL}={home}"]).decode()
+    if found.split():
+        run(["docker", "rm", "--force", *found.split()])
+    shutil.rmtree(home / "run", ignore_errors=True)
 
 
 def install(venv: Path, pins: Path) -> None:
@@ -408,7 +501,7 @@ class Agent:
             if child.process.poll() is not None:
                 self.leaving.remove(child)
             elif time.monotonic() > child.kill_at:
-                child.process.kill()
+                child.kill()
         running = self.state["running"]
         ended = self.child is None or self.child.process.poll() is not None
         if running is not None and ended:
@@ -494,7 +587,11 @@ class Agent:
     def switch(self, release: Release) -> None:
         """Start a release, check it, move the public port to it, let the old one go."""
         folder = self.fetch(release)
-        child = Child(self.python(folder), folder, release, self.given)
+        child: Child
+        if self.given.runtime == "docker":
+            child = Container(folder, release, self.given)
+        else:
+            child = Child(self.python(folder), folder, release, self.given)
         try:
             child.check(folder)
             if self.given.once:
@@ -502,8 +599,7 @@ class Agent:
                 return
             child.accept()
         except BaseException:
-            child.process.kill()
-            child.process.wait()
+            child.kill()
             raise
         old, self.child = self.child, child
         if old is not None:
@@ -512,6 +608,8 @@ class Agent:
 
     def fetch(self, release: Release) -> Path:
         """Return the folder of a release, fetched when needed, verified always."""
+        if self.given.runtime == "docker":
+            return self.pull(release)
         name = f"{release['manifest_sha256'][:16]}-{server(release)[0][:12]}"
         folder: Path = self.home / "releases" / name
         if not folder.exists():
@@ -528,6 +626,44 @@ class Agent:
         except RefusedError:
             shutil.rmtree(folder)  # altered on this disk: fetched anew next time
             raise
+        os.utime(folder)
+        return folder
+
+    def pull(self, release: Release) -> Path:
+        """Return the folder of a release with an image, pulled when it is not here.
+
+        The engine checks the digest, the label is the manifest's, and the image checks
+        its model at every start.
+        """
+        image, manifest = release.get("image"), release["manifest_sha256"]
+        if not image:
+            raise RefusedError(
+                "this release has no image: set IMAGE_REGISTRY on GitHub and deploy "
+                "again, or use --runtime process."
+            )
+        folder: Path = self.home / "releases" / f"{manifest[:16]}-{image[-12:]}"
+        inspect = ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}"]
+        try:
+            try:
+                run([*inspect, image])
+            except RefusedError:
+                run(["docker", "pull", "--quiet", image])
+            labels = json.loads(run([*inspect, image])) or {}
+        except RefusedError as error:
+            raise TransientError(f"{image}: {error}") from None
+        if labels.get("model.manifest.sha256") != manifest:
+            said = labels.get("model.manifest.sha256")
+            raise RefusedError(f"the image is labelled {said}, expected {manifest}.")
+        path = folder / "model/manifest.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            self.source.asset(release["tag"], path.name, part)
+            part.rename(path)
+        if hashlib.sha256(path.read_bytes()).hexdigest() != manifest:
+            shutil.rmtree(folder)
+            raise RefusedError("manifest.json is not the expected version.")
+        write(folder / "image", image.encode())
         os.utime(folder)
         return folder
 
@@ -568,6 +704,8 @@ class Agent:
                 (self.home / name).glob("*"), key=lambda path: -path.stat().st_mtime
             )
             for place in places[KEEP + 1 :]:
+                with contextlib.suppress(OSError, RefusedError):
+                    run(["docker", "image", "rm", (place / "image").read_text()])
                 shutil.rmtree(place, ignore_errors=True)
 
     def close(self) -> None:
@@ -579,7 +717,7 @@ class Agent:
             try:
                 child.process.wait(DRAIN_SECONDS)
             except subprocess.TimeoutExpired:
-                child.process.kill()
+                child.kill()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -629,10 +767,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Follow the ledger until told to stop."""
     given = parse(arguments)
-    if given.runtime == "docker":
-        raise SystemExit(
-            "the docker runtime is not part of this version; use --runtime process."
-        )
     given.home = given.home.resolve()
     for name in ("releases", "venvs"):
         (given.home / name).mkdir(parents=True, exist_ok=True)
@@ -642,6 +776,14 @@ def main(arguments: list[str] | None = None) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise SystemExit(f"another agent already uses {given.home}.") from None
+    if given.runtime == "docker":
+        try:
+            sweep(given.home)
+        except (OSError, RefusedError) as error:
+            raise SystemExit(
+                f"docker does not answer: {error}; start it, let this user in, or "
+                "use --runtime process."
+            ) from None
     given.listen = listen(given.host, given.port)
     token = os.environ.get("AGENT_TOKEN", "")
     source = Source(given.git, given.api_url, given.repository, token)

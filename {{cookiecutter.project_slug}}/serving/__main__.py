@@ -125,6 +125,15 @@ def load(folder: Path, expected: str | None, threads: int) -> tuple[Model | None
     return model, ""
 
 
+def receive(path: str) -> tuple[socket.socket, socket.socket]:
+    """Take two sockets from whoever started this: a container needs no network then."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.connect(path)
+        numbers = socket.recv_fds(channel, 1, 2)[1]
+    own, shared = (socket.socket(fileno=number) for number in numbers)
+    return own, shared
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     limits = Limits()
@@ -134,6 +143,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=8080, help="0 takes a free one")
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
+    add("--sockets", help="Unix socket that hands over an own and such a socket")
     add("--log", type=Path, help="folder of the prediction log")
     env = os.environ.get  # an image carries its version and its identity
     add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
@@ -150,15 +160,18 @@ def main(arguments: list[str] | None = None) -> None:
     given = parse(arguments)
     model, reason = load(given.model, given.expect or None, given.threads)
     family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
+    shared = None if given.fd is None else socket.socket(fileno=given.fd)
     try:
-        own = socket.create_server((given.host, given.port), family=family)
+        if given.sockets:
+            own, shared = receive(given.sockets)
+        else:
+            own = socket.create_server((given.host, given.port), family=family)
     except (OSError, OverflowError) as error:
+        place = given.sockets or f"port {given.port} on {given.host}"
         why = getattr(error, "strerror", None) or "it must be from 0 to 65535"
         raise SystemExit(
-            f"port {given.port} on {given.host} cannot be used: {why}; "
-            "choose another with --port."
+            f"{place} cannot be used: {why}; choose another with --port."
         ) from None
-    shared = None if given.fd is None else socket.socket(fileno=given.fd)
     limits = Limits(given.max_rows, given.max_bytes)
     app = App(model, reason, given.version, None, limits)
     app.server = os.environ.get("SERVER_SHA256") or None

@@ -428,12 +428,6 @@ def test_two_agents_do_not_share_a_home(world: World) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_docker_runtime_is_refused_with_a_sentence(world: World) -> None:
-    command = world.command("--runtime", "docker")
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and "use --runtime process" in done.stderr
-
-
 def test_the_units_name_what_exists() -> None:
     unit = (tiny.ROOT / "deploy/agent.service").read_text()
     line = unit.replace("\\\n", " ").partition("ExecStart=")[2].splitlines()[0]

@@ -177,9 +177,9 @@ def push(image: str, place: str, tag: str) -> str:
 def login(place: str) -> None:
     """Log in to a registry: GitHub's with the run's token, others as configured."""
     host, given = place.split("/")[0], os.environ.get
-    user, password = given("REGISTRY_USER"), given("REGISTRY_PASSWORD")
+    user, _, password = (given("REGISTRY_LOGIN") or "").strip().partition(":")
     if host == "ghcr.io" and not password:
-        user, password = given("GITHUB_ACTOR"), given("GH_TOKEN")
+        user, password = given("GITHUB_ACTOR") or "", given("GH_TOKEN") or ""
     if user and password:
         words = ("login", "--username", user, "--password-stdin", host)
         docker(*words, data=password.encode())
