@@ -195,3 +195,27 @@ def test_own_tests(generated: Project) -> None:
     for name in ("planted.md", "calibration.md"):
         assert f"build/{name}" in said
         shutil.copyfile(generated.folder / "build" / name, RESULTS / name)
+
+
+def test_other_targets_pass_their_tests(
+    generated: Project, template: Path, tmp_path: Path
+) -> None:
+    """Kubernetes and edge have files of their own; the environment is the host's."""
+    config = tmp_path / "rc"
+    config.write_text(f"cookiecutters_dir: {tmp_path}\nreplay_dir: {tmp_path}\n")
+    python = str(generated.folder / ".venv" / "bin" / "python")
+    for target in ("kubernetes", "edge"):
+        made = cookiecutter(
+            str(template),
+            no_input=True,
+            extra_context={"deploy_target": target},
+            output_dir=str(tmp_path / target),
+            config_file=str(config),
+        )
+        project = Project(Path(made), tmp_path)
+        here = str(generated.folder / ".venv" / "bin")
+        project.env["PATH"] = f"{here}{os.pathsep}{project.env['PATH']}"
+        command = (python, "-m", "pytest", "-p", "no:cacheprovider", "--no-header")
+        said = project.run(*command, f"tests/test_{target}.py", "-v")
+        assert re.search(r"\d+ passed", said) and "SKIPPED" not in said
+        project.run(*command, "tests/test_package.py")

@@ -116,3 +116,43 @@ def test_it_pins_two_packages_with_hashes(bundle: Path) -> None:
     pins = [line.split("==")[0] for line in lines if not line.startswith(" ")]
     assert set(pins) == {"numpy", "onnxruntime"}
     assert sum("--hash=sha256:" in line for line in lines) >= 2
+
+
+@pytest.mark.slow
+def test_in_a_clean_environment_its_answers_are_the_servers(
+    packed: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """As README.md says: two packages by their hashes, no network, other rows."""
+    env = tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
+    python = str(env / "bin/python")
+    pip = (python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes")
+    pins = str(bundle / "requirements.txt")
+    done = subprocess.run((*pip, "-r", pins), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run(
+        (python, "-m", "pip", "list", "--format=json"), capture_output=True, text=True
+    )
+    names = {item["name"] for item in json.loads(listed.stdout)}
+    assert names - {"pip", "setuptools"} == {"numpy", "onnxruntime"}
+    rows = [{**row, "distance": 13.7 * n} for n in range(40) for row in ROWS]
+    code = "import socket; socket.socket.connect = None; import runpy; "
+    code += "runpy.run_path('run.py', run_name='__main__')"
+    done = subprocess.run(
+        (python, "-c", code),
+        cwd=bundle,
+        input=json.dumps({"rows": rows}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    with tiny.server(packed.parent / "m") as (port, _):
+        assert json.loads(done.stdout) == tiny.call(port, "/predict", {"rows": rows})[1]
+
+
+def test_size_and_cold_start_are_stated_by_a_command(packed: Path) -> None:
+    command = [sys.executable, "-m", "deploy.edge.measure", str(packed.parent / "m")]
+    done = subprocess.run(
+        [*command, "2"], cwd=tiny.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "MB; from start to answer: " in done.stdout
