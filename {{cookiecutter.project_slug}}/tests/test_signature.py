@@ -75,10 +75,16 @@ def test_with_a_key_it_is_signed(here: World, monkeypatch: pytest.MonkeyPatch) -
 def test_a_tag_of_another_key_is_refused(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SIGNING_KEY", key(here, "theirs")[0])
+    private, public = key(here, "theirs")
+    monkeypatch.setenv("SIGNING_KEY", private)
+    published(here, public)
+    version = register.register()
+    assert isinstance(version, registry.Version)
     published(here, key(here, "ours")[1])
+    with pytest.raises(ReleaseError, match="does not belong to SIGNING_KEY"):
+        register.register()
     with pytest.raises(ReleaseError, match="signed with another key"):
-        promoted()
+        deploy.deploy("production", version.version)
     assert not [tag for tag in here.tags() if "#production#" in tag]
 
 
