@@ -254,6 +254,20 @@ def test_a_drift_of_one_part_of_the_window_is_not_confirmed() -> None:
         assert drift.confirmed(found, table, known, parts) is expected
 
 
+def test_a_part_is_asked_for_what_the_reference_alone_allows() -> None:
+    """It is too short to stand against other choices of as many weeks."""
+    table = traffic.flights(2000, 60, 28, seed=3)
+    warmer = np.where(table.index < 1000, 4.0, 7.0)
+    table = table.assign(temp=(table["temp"] + warmer).astype("float32"))
+    found = looked(table)
+    (moved,) = [d for d in found.columns if d.found]
+    raised = moved._replace(threshold=moved.distance * 0.99)
+    found.columns = [raised]
+    assert drift.confirmed(found, table, traffic.reference(), 2)
+    found.drawn = {}
+    assert not drift.confirmed(found, table, traffic.reference(), 2)
+
+
 def test_a_year_of_reference_is_compared_with_the_same_season() -> None:
     year = traffic.flights(8000, 0, 400, seed=6)
     ask = (CONTRACT, {"min_rows": 300})

@@ -43,6 +43,7 @@ class Found:
     whole: Drift | None = None
     prediction: Drift | None = None
     target: Drift | None = None
+    drawn: dict[str, float] = field(default_factory=dict)  # what a part must reach
     compared_with: str = ""  # which rows of the reference, and why
     sides: tuple[pd.DataFrame, pd.DataFrame] | None = None
 
@@ -85,8 +86,12 @@ def compare(
     found.missing = _missing(contract, past, good, limit.missing, limits)
     if labels is not None:
         good = good.assign(**{contract.target: labels.reindex(good.index)})
+    found.drawn = {drift.column: drift.threshold for drift in found.columns}
     _hold(found, past, good, made, contract, limits)
-    found.prediction, answers = _prediction(good, len(past), reference, limits, days)
+    found.prediction, answers, drawn = _prediction(
+        good, len(past), reference, limits, days
+    )
+    found.drawn[found.prediction.column] = drawn
     shown, answers = list(distances), answers.reindex(range(len(past)))
     found.sides = (
         good[[*shown, reference.answer]],
@@ -100,7 +105,8 @@ def confirmed(
 ) -> bool:
     """Tell whether something drifted in each of the window's parts, one by one.
 
-    One storm is a part, not all of them. This can only silence an alarm.
+    One storm is a part, not all of them. This can only silence an alarm. A part is
+    asked for what the reference alone allows: it is too short to stand against others.
     """
     if parts < 2 or found.sides is None:
         return True
@@ -113,7 +119,8 @@ def confirmed(
     return all(
         any(
             part[d.column].notna().any()
-            and gap(contract, d.column, past[d.column], part[d.column]) >= d.threshold
+            and gap(contract, d.column, past[d.column], part[d.column])
+            >= found.drawn.get(d.column, d.threshold)
             for d in moved
         )
         for part in (good.iloc[piece] for piece in pieces)
@@ -274,8 +281,10 @@ def _missing(
 
 def _prediction(
     good: pd.DataFrame, most: int, reference: Reference, limits: Limits, days: float
-) -> tuple[Drift, pd.Series]:
+) -> tuple[Drift, pd.Series, float]:
     """Return the drift of the answers, and at most ``most`` of the reference's.
+
+    Last comes the threshold that the reference alone gives.
 
     The model is too sure of rows that it was fitted on: only its holdout counts.
     """
@@ -291,7 +300,7 @@ def _prediction(
     seen = _held(past, good, made, contract, limits, ANSWERS, [drift])
     if seen is not None:
         drift = _raised(drift, seen.distances.columns[name], seen.limits.columns[name])
-    return drift, past[name].reset_index(drop=True)
+    return drift, past[name].reset_index(drop=True), limit.columns[name]
 
 
 def _words(labels: pd.Series) -> pd.Series:
