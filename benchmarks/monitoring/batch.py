@@ -8,6 +8,7 @@ thresholds are the monitor's own, and each batch is held against the monitor its
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -18,6 +19,7 @@ from ops import distance
 from ops.monitor import drift, performance
 from ops.monitor.checks import Drift
 from ops.monitor.decide import Evidence, fell, moved
+from ops.monitor.measure import BINARY
 
 from benchmarks.monitoring.data import World
 from benchmarks.monitoring.look import evidence
@@ -81,7 +83,8 @@ class Batch:
         target, holdout = self.contract.target, reference.holdout
         self.answers = [t["probability"].to_numpy() for t in (holdout, world.rows)]
         self.labels = [t[target].to_numpy() for t in (past, world.rows)]
-        self.area = performance.area(holdout[target], holdout["probability"])
+        self.measure = replace(BINARY, target=target)
+        self.area = self.measure.area(holdout)
         self.ordered = {
             name: Ordered(past[name])
             for name, column in self.contract.columns.items()
@@ -160,7 +163,8 @@ class Batch:
     def _fall(self, y: Any, p: Any) -> performance.Fall:
         """Return the fall in ROC AUC; see `performance.fall`."""
         confidence = 1 - 2 * self.limits["false_alarm_rate"] * drift.PERFORMANCE
-        (now, a), (then, b) = performance.area(y, p), self.area
+        table = pd.DataFrame({"probability": p, self.contract.target: y})
+        (now, a), (then, b) = self.measure.area(table), self.area
         half = NormalDist().inv_cdf(0.5 + confidence / 2) * (a + b) ** 0.5
         gap = now - then
         means = float(p.mean()), float(y.mean())
