@@ -2,7 +2,6 @@
 
 import io
 import re
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,8 @@ def first_model(world: World) -> None:
     with world.play.step("first deploy", "Merged, registered, deployed") as step:
         step.show("pull", number=number)
         world.merge(number)
-        world.deployed(step)
+        with world.timed(step, number):
+            world.deployed(step)
         world.check_one_number(step, number)
 
 
@@ -60,11 +60,10 @@ def better_model(world: World) -> None:
         expect(world.status(number) == "success", "the better model was not accepted")
     with world.play.step("better deploy", "Merged and deployed") as step:
         step.show("pull", number=number)
-        before = time.monotonic()
         world.merge(number)
-        world.deployed(step)
+        with world.timed(step, number):
+            world.deployed(step)
         world.check_one_number(step, number)
-        step.note(seconds_from_merge=round(time.monotonic() - before, 1))
 
 
 def worse_model(world: World) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from rehearsal.forge import Forge
@@ -163,6 +165,21 @@ class World:
         step.note(version=release["version"], manifest_sha256=read)
         expect(len(set(read.values())) == 1, f"not one number: {read}")
         return str(release["version"])
+
+    @contextmanager
+    def timed(self, step: Step, number: int) -> Iterator[None]:
+        """Note how long after the merge production itself answers with the version."""
+        reviewed, merged, answered = self.reviewed(number), time.monotonic(), []
+
+        def watch() -> None:
+            if self.production.wait_for(reviewed, 900):
+                answered.append(time.monotonic() - merged)
+
+        watching = Thread(target=watch, daemon=True)
+        watching.start()
+        yield
+        watching.join(30)
+        step.note(seconds_from_merge=round(answered[0], 1) if answered else None)
 
     def deployed(self, step: Step) -> None:
         """Wait for deployments, approving production, and let the page show them."""
