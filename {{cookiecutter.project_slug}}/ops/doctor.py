@@ -156,13 +156,14 @@ def actions() -> Iterator[Finding]:
             "versions are published, unconfirmed; type `gh variable set "
             f"{name} --body agent`, or the address that answers /info",
         )
-    yield _said(
-        settings,
-        "IMAGE_REGISTRY",
-        f"images go to {settings.get('IMAGE_REGISTRY')}",
-        "no IMAGE_REGISTRY: releases for hosts have no image; type `gh variable set "
-        "IMAGE_REGISTRY --body ghcr.io`",
-    )
+    if not any(Path("deploy", other).is_dir() for other in ("kubernetes", "edge")):
+        yield _said(
+            settings,
+            "IMAGE_REGISTRY",
+            f"images go to {settings.get('IMAGE_REGISTRY')}",
+            "no IMAGE_REGISTRY: releases have no image; type `gh variable set "
+            "IMAGE_REGISTRY --body ghcr.io`",
+        )
     yield _said(
         settings,
         "PREDICTION_LOG",

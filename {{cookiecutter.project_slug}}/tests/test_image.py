@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from ops import image as program
-from ops.release import ReleaseError, image
+from ops.ledger import Ledger
+from ops.release import ReleaseError, image, package, server
 from ops.release.image import docker as run
+from ops.release.registry import Version
 from serving.verify import sha256_file
+from tests import tiny
 from tests.conftest import Engine
+from tests.world import world
 
 pytestmark = [pytest.mark.machinery, pytest.mark.slow]
 pytest.importorskip("ops.image")
@@ -195,6 +199,51 @@ def test_a_digest_leads_to_the_same_bytes(
     run("rmi", "--force", f"{loopback}/flights:v1.0.0", name)
     run("pull", "--quiet", name)
     assert json.loads(run("image", "inspect", name))[0]["Id"] == built
+
+
+def test_a_release_has_its_image_built_once(
+    docker: Engine,
+    loopback: str,
+    reviewed: Path,
+    identity: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What `register` does with IMAGE_REGISTRY, up to the digest in the ledger."""
+    with world(tmp_path, monkeypatch) as here:
+        for name in server.PATHS:
+            source, goal = tiny.ROOT / name, here.clone / name
+            goal.parent.mkdir(exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, goal)
+        if docker.base:  # as somebody with a base of their own would
+            file = here.clone / "deploy/Dockerfile"
+            text = re.sub(r"ARG BASE=.*", f"ARG BASE={docker.base}", file.read_text())
+            file.write_text(text)
+        commit = here.commit("server")
+
+        def bring(_: Version, folder: Path) -> dict[str, Any]:
+            shutil.copytree(reviewed, folder, dirs_exist_ok=True)
+            return dict(json.loads((reviewed / "manifest.json").read_bytes()))
+
+        monkeypatch.setattr(package.assets, "bring", bring)
+        monkeypatch.setenv("IMAGE_REGISTRY", f"{loopback}/released")
+        version = Version("v1.0.0", "flights@v1.0.0", commit, identity)
+        named = package.image_of(version)
+        assert named and named.startswith(f"{loopback}/released@sha256:")
+        said = run("image", "inspect", "--format", "{{json .Config.Labels}}", named)
+        code = server.at("HEAD")
+        assert json.loads(said)["model.server.sha256"] == code.sha256
+        record = {
+            "seq": 0,
+            "environment": "staging",
+            "manifest_sha256": identity,
+            "server": {"commit": code.commit, "sha256": code.sha256},
+            "image": named,
+        }
+        path = "environments/staging/history/00000000.json"
+        Ledger().append({path: record}, "staging has it")
+        monkeypatch.setattr(package.image, "build", None)  # and it is not built again
+        assert package.image_of(version) == named
 
 
 def output(*command: str) -> str:
