@@ -92,22 +92,21 @@ class Batch:
         }
         self.ordered["probability"] = Ordered(holdout["probability"])
 
-    def alarms(self, size: int, windows: int, rng: Any) -> list[bool]:
-        """Return whether the monitor would speak, for each of so many windows.
+    def thresholds(self, size: int, rng: Any) -> Evidence:
+        """Return what the monitor itself finds in a window, and so its thresholds.
 
         Raises:
-            SystemExit: the monitor says something else of the first one.
+            SystemExit: the batch says something else of it.
         """
-        said: list[bool] = []
-        model: Evidence | None = None
-        for chosen in self.windows(size, windows, rng):
-            if model is None:
-                model = self._monitor(chosen)
-            found = self._look(chosen, model)
-            if not said:
-                _same(found, model)
-            said.append(moved(found) or fell(found, self.limits))
-        return said
+        (chosen,) = self.windows(size, 1, rng)
+        model = self._monitor(chosen)
+        _same(self._look(chosen, model), model)
+        return model
+
+    def alarms(self, size: int, windows: int, rng: Any, model: Evidence) -> list[bool]:
+        """Return whether the monitor would speak, for each of so many windows."""
+        looks = (self._look(at, model) for at in self.windows(size, windows, rng))
+        return [moved(found) or fell(found, self.limits) for found in looks]
 
     def windows(self, size: int, count: int, rng: Any) -> Iterator[NDArray[np.int64]]:
         """Yield the places of rows that the reference does not have."""
