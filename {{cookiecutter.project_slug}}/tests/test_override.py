@@ -11,6 +11,7 @@ from ops.validate import override
 from ops.validate.verdict import Case
 
 pytestmark = pytest.mark.machinery
+MODEL = "0123456789abcdef" * 4
 RULES = {"checks": ["Slices", "Fairness"], "role": "maintain"}
 
 
@@ -28,7 +29,7 @@ class Book(Ledger):
 def case(*failed: str, earlier: dict[str, Any] | None = None) -> Case:
     """Return a case that failed these checks."""
     found: Any = Case(Path(), None, None, {}, Book(*filter(None, [earlier])))  # type: ignore[arg-type]
-    found.manifest_sha256 = "m"
+    found.manifest_sha256 = MODEL
     found.champion = {"manifest_sha256": "c"}
     names = ("Identity", *failed)
     found.checks = [{"name": n, "passed": n not in failed} for n in names]
@@ -38,7 +39,8 @@ def case(*failed: str, earlier: dict[str, Any] | None = None) -> Case:
 
 def asked(by: str = "olga", reason: str = "known, and worth it") -> dict[str, Any]:
     """Return the event of somebody who asks for it."""
-    return {"inputs": {"reason": reason}, "sender": {"login": by}}
+    inputs = {"reason": reason, "manifest": MODEL[:12]}
+    return {"inputs": inputs, "sender": {"login": by}}
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,7 @@ def people(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"permission": old, "role_name": role}
 
     monkeypatch.setattr(github, "api", api)
+    monkeypatch.delenv("GITHUB_TRIGGERING_ACTOR", raising=False)
 
 
 @pytest.mark.parametrize("by", ["olga", "max"])
@@ -65,6 +68,32 @@ def test_who_has_the_role_overrules_what_may_be(by: str) -> None:
         "reason": "known, and worth it",
         "checks": ["Slices", "Fairness: origin"],
     }
+
+
+def test_started_again_by_somebody_else_it_overrules_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A re-run keeps the event, and so the sender, of the run before."""
+    for starter, passes in (("will", False), ("max", False), ("olga", True)):
+        monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", starter)
+        judged = case("Slices")
+        said = override.apply(judged, asked("olga"), 7, RULES)
+        assert judged.passed is passes
+        assert ("started the run of olga again" in said) is not passes
+
+
+@pytest.mark.parametrize("named", ["", "0123", "f" * 12, MODEL + "0"])
+def test_another_model_than_the_one_that_was_read_is_not_overruled(named: str) -> None:
+    judged, event = case("Slices"), asked()
+    event["inputs"]["manifest"] = named
+    said = override.apply(judged, event, 7, RULES)
+    assert not judged.passed and f"the one judged is {MODEL[:12]}" in said
+
+
+def test_what_was_never_a_version_is_not_overruled() -> None:
+    judged, event = case("Slices"), asked()
+    judged.manifest_sha256, event["inputs"]["manifest"] = None, "None0000"
+    assert override.apply(judged, event, 7, RULES) and not judged.passed
 
 
 @pytest.mark.parametrize("by", ["will", "eve", ""])
@@ -84,7 +113,8 @@ def test_what_is_not_named_stays_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Identity", "Holdout unseen", "Export parity", "Data"]
+    "name",
+    ["Identity", "Holdout unseen", "Leakage", "Export parity", "Data", "Predictions"],
 )
 def test_no_setting_opens_integrity_or_leakage(name: str) -> None:
     with pytest.raises(SystemExit, match="nobody may overrule"):

@@ -4,10 +4,11 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops import report
+from ops.report.sections import sections
 
 pytestmark = pytest.mark.machinery
 
@@ -296,7 +297,8 @@ def test_it_never_outgrows_a_comment(rows: int) -> None:
     params = [[f"setting {n}", "|" * 80, "@" * 80] for n in range(rows)]
     body = report.render(facts(params=params))
     assert len(f"{report.MARKER}\n{body}") < 65_536
-    assert ("Cut here" in body) is (rows > 10)
+    assert ("Too long for a comment" in body) is (rows > 10)
+    assert "make setup repro validate" in body, "only what is too long is cut"
     assert "manifest: `" in body and body.count("<details>") == body.count("</details>")
 
 
@@ -313,3 +315,62 @@ def test_in_a_terminal_it_reads_as_words() -> None:
     body = f"{said}\n\n{told}\n\n<sub>`ab12`</sub>"
     words = "main's a_b @c; 3 > 2\n\n### Curve\n\n| a b |\n\n`ab12`"
     assert report.plain(body) == words
+
+
+WORDS = st.text(max_size=400) | st.sampled_from(HOSTILE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["ready", "here", "decide", "blocked"]),
+    st.lists(st.tuples(WORDS, st.booleans(), st.booleans()), max_size=40),
+    WORDS,
+    st.integers(0, 400),
+)
+def test_whatever_is_found_the_report_is_a_comment_that_can_be_read(
+    state: str, found: list[tuple[str, bool, bool]], words: str, many: int
+) -> None:
+    """Its size, its fixed order, its one table, its words; and no hostile markup."""
+    checks = [
+        {"name": w, "passed": p, "value": w, "limit": w, "why": w, "gate": g}
+        for w, p, g in found
+    ]
+    cautions = [report.text(words, 800)] * min(many, 9)
+    slices = {"metric": words, "looked_at": many, "rows": [hostile(words)] * many}
+    params = [[words, words * 9, words] for _ in range(many)]
+    body = report.render(
+        facts(
+            state=state,
+            verdict=words,
+            checks=checks,
+            cautions=cautions,
+            params=params,
+            slices=slices,
+            build={words: words},
+        )
+    )
+    assert len(f"{report.MARKER}\n{body}") < 65_536
+    head = body.split("<details>")[0]
+    rows = [line for line in head.splitlines() if line.startswith("|")]
+    assert len(rows) <= 2 + 8 and all(row.count(" | ") <= 5 for row in rows)
+    assert ("[!CAUTION]" in head) is bool(cautions)
+    assert body.count("<details>") == body.count("</details>")
+    assert body.count("```") % 2 == 0 and body.rstrip().endswith("</sub>")
+    assert not re.search(r"@octocat|<script|https://evil|\u202e", body)
+    for row in rows[2:]:
+        assert re.match(r"\| (✅&nbsp;passed|⛔&nbsp;failed) \| ", row)
+
+
+def hostile(words: str) -> dict[str, Any]:
+    """Return a slice that a stranger named."""
+    return {**SLICE, "column": words, "value": words}
+
+
+def test_every_part_that_a_reviewer_is_promised_has_its_section() -> None:
+    """The list of the report, in its order; each with what the judge finds."""
+    titles = [title for title, _ in sections(facts())]
+    wanted = ["Calibration", "ROC curve", "Decisions", "Slices", "Fairness"]
+    wanted += ["What the models look at", "Production's newest requests, decided again"]
+    wanted += ["Latency and size", "Data changes since the champion", "Checks"]
+    wanted += ["Settings that differ from the champion's", "Reproduce this"]
+    assert [title for title in titles if title in wanted] == wanted

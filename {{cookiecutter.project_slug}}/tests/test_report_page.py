@@ -124,7 +124,7 @@ def test_it_loads_nothing_and_runs_nothing() -> None:
 def test_nothing_is_cut() -> None:
     rows = [[f"setting {n}", "a", "b"] for n in range(5_000)]
     text = page.page(full(params=rows))
-    assert "setting 4999" in text and "Cut here" not in text
+    assert "setting 4999" in text and "Too long" not in text
 
 
 def test_a_refusal_without_a_model_is_a_page_too() -> None:

@@ -161,6 +161,7 @@ def test_better_and_worse_and_the_same_against_a_champion(
     assert failed == ["ROC AUC", "Difference to the champion", "Slices"]
 
     reason = {"pull_request": "4", "reason": "the shop closes | anyway"}
+    reason["manifest"] = newest["manifest_sha256"][:12]
     event = {"inputs": reason, "sender": {"login": "olga"}}
     hub = validate(project, worse, hub.data, monkeypatch, event=event)
     assert hub.statuses[-1][1] == "failure"

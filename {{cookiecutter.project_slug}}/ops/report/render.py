@@ -28,17 +28,18 @@ def render(facts: Facts) -> str:
     rules_sha, run_url; all but state and verdict may be absent.
     """
     parts, last = head(facts), foot(facts)
-    room = LIMIT - len(last) - sum(len(part) + 2 for part in parts)
-    for title, found in sections(facts):
-        if not found:
-            continue
-        section = details(title, found)
-        if len(section) + 2 > room:
-            where = facts.get("run_url") or "the job's summary"
-            parts.append(f"*Cut here to fit: the rest is in {where}.*")
-            break
-        parts.append(section)
-        room -= len(section) + 2
+    url = facts.get("run_url")
+    where = f"[report.html]({url}#artifacts)" if url else "`build/report.html`"
+    short = f"Too long for a comment: the whole is in {where}."
+    whole = [
+        (title, details(title, found)) for title, found in sections(facts) if found
+    ]
+    cut = [details(title, short) for title, _ in whole]
+    room = LIMIT - len(last) - sum(len(part) + 2 for part in [*parts, *cut])
+    for (_, section), placeholder in zip(whole, cut, strict=True):
+        more = len(section) - len(placeholder)
+        parts.append(section if more <= room else placeholder)
+        room -= max(more, 0) if more <= room else 0
     body = "\n\n".join(parts)[: LIMIT - len(last) - 2]
     return f"{body}\n\n{last}"
 

@@ -520,10 +520,11 @@ def _reproduce(facts: Facts) -> str:
     number = int(facts["pull_request"])
     over = ""
     if facts.get("override"):
+        model = str(facts.get("manifest_sha256"))[:12]
         over = (
-            "\n\nTo let it pass all the same, with the reason recorded under your "
-            "name:\n\n```sh\ngh workflow run validate.yml -f "
-            f'pull_request={number} -f reason="..."\n```'
+            "\n\nTo let this model pass all the same, with the reason recorded under "
+            "your name:\n\n```sh\ngh workflow run validate.yml "
+            f'-f pull_request={number} -f manifest={model} -f reason="..."\n```'
         )
     fetch = f"git fetch origin refs/pull/{number}/head && git checkout FETCH_HEAD"
     return f"```sh\n{fetch} && make setup repro validate\n```" + over

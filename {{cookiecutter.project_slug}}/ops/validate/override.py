@@ -1,9 +1,12 @@
 """A refusal that a person overrules: who may, which rules, and that it is recorded.
 
-Only what is a matter of judgement can be overruled, and of that what main's section
+It is for the model whose report was read, which the person names, and under the name
+of whoever starts the run: started again by somebody else, it overrules nothing. Only
+what is a matter of judgement can be overruled, and of that what main's section
 `override` names. Identity, leakage, the data's contract and the export are not in it.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +25,7 @@ OVERRIDABLE = {
 }
 ROLES = ("read", "triage", "write", "maintain", "admin")
 LONGEST = 500  # characters of a reason
+SHORTEST = 8  # digits of a manifest that name a model
 
 
 def apply(case: Case, event: Mapping[str, Any], number: int, section: Any) -> str:
@@ -32,12 +36,14 @@ def apply(case: Case, event: Mapping[str, Any], number: int, section: Any) -> st
     """
     rules = parse(section)
     failed = [str(check["name"]) for check in case.checks if not check["passed"]]
-    reason = str((event.get("inputs") or {}).get("reason") or "").strip()[:LONGEST]
+    inputs = event.get("inputs") or {}
+    reason, named = (str(inputs.get(n) or "").strip() for n in ("reason", "manifest"))
     given: dict[str, Any] | None = None
     if reason:
         who = str((event.get("sender") or {}).get("login") or "")
-        given = {"by": who, "reason": reason, "checks": failed}
-        if why := _refused(failed, who, rules):
+        given = {"by": who, "reason": reason[:LONGEST], "checks": failed}
+        why = _meant(case, named, who) or _refused(failed, who, rules)
+        if why:
             return f"An override was asked for, and refused: {why}."
     elif failed:
         given = _earlier(case, number, failed, rules)
@@ -85,6 +91,23 @@ def _beyond(failed: list[str], rules: Mapping[str, Any]) -> list[str]:
     """Return the failed checks that main does not let anybody overrule."""
     allowed = set(rules["checks"] or [])
     return [name for name in failed if name.split(":")[0] not in allowed]
+
+
+def _meant(case: Case, named: str, who: str) -> str:
+    """Return why this is not what the person decided on, or nothing."""
+    starter = os.environ.get("GITHUB_TRIGGERING_ACTOR") or who
+    if starter != who:
+        return (
+            f"{starter} started the run of {who or 'nobody'} again; whoever overrules "
+            "has to dispatch it"
+        )
+    model = str(case.manifest_sha256)
+    if len(named) < SHORTEST or not model.startswith(named):
+        return (
+            f"the input manifest names {named or 'no model'}, the one judged is "
+            f"{model[:12]}"
+        )
+    return ""
 
 
 def _refused(failed: list[str], who: str, rules: Mapping[str, Any]) -> str:
