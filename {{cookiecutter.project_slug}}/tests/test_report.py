@@ -32,6 +32,9 @@ HOSTILE = [
     "\\`",
     "&lt;b&gt;",
     ":smile:",
+    "=",
+    "+ a list",
+    "1. a list",
     "\u202eevil\u200b",
     "x" * 100_000,
 ]

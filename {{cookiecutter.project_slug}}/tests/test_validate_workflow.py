@@ -147,7 +147,7 @@ def test_better_and_worse_and_the_same_against_a_champion(
     worse = project.propose("worse")
     hub = Hub(worse, packed_by_hand(project, worse))
     few = replace(gates.parse(params(["shop"])["gates"]), holdout_uses=2)
-    monkeypatch.setattr(gates, "parse", lambda _: few)
+    monkeypatch.setattr(gates, "parse", lambda *_: few)
     hub = validate(project, worse, hub.data, monkeypatch)
     assert hub.statuses[-1][1] == "failure"
     assert "## ⛔ Blocked" in hub.comments[4]

@@ -9,6 +9,8 @@ PLAIN = set(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.+=%/≥≤…→·–’"
 )
 
+BLOCK = re.compile(r"=|\+ |\d{1,9}[.)]( |$)")  # what starts a heading or a list
+
 
 def text(value: object, limit: int = 120) -> str:
     """Return a stranger's text as inert Markdown: no markup, link, mention or break.
@@ -17,6 +19,8 @@ def text(value: object, limit: int = 120) -> str:
     """
     words = " ".join(str(value)[: limit * 10].split())
     marks = list(map(_inert, words, f"{words[1:]} ", f" {words[:-1]}"))
+    if BLOCK.match(words):
+        marks[0] = f"&#{ord(words[0])};"
     shown = min(len(marks), limit)
     while sum(map(len, marks[:shown])) > 3 * limit:
         shown -= 1
