@@ -9,12 +9,24 @@ import pandas as pd
 import pytest
 import yaml
 
-from ops.validate import sandbox
+from ops.validate import sandbox, trial
+from pipeline.contract import Contract
 from tests.judged import CONTRACT, params, rows
 from tests.test_validate import Bench, linear
 
 pytestmark = [pytest.mark.machinery, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parent.parent
+MONTH = pd.Timedelta(days=30)
+WEIRD = [
+    "file",
+    "names",
+    "allow_pickle",
+    "arr_0",
+    "a|b `c` <d>",
+    "x.npy",
+    "../y",
+    "ü 1",
+]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
@@ -33,6 +45,12 @@ BAD: dict[str, tuple[Change, str]] = {
     "a column with a weird name": (
         lambda f: f.assign(**{"| `x`\n<b>": 1}),
         "is not known",
+    ),
+    "one row in the holdout": (
+        lambda f: f.assign(
+            placed=f["placed"].where(f.index > 0, f["placed"].max() + MONTH)
+        ),
+        "The holdout window has 1 rows",
     ),
     "a column that is all missing": (
         lambda f: f.assign(price=np.float32("nan")),
@@ -101,3 +119,16 @@ def test_a_file_that_is_no_table_is_one_sentence(data: bytes, bench: Bench) -> N
     (bench.folder / "raw.parquet").write_bytes(data)
     (check,) = judged(bench)
     assert "not a table that can be read" in str(check["why"])
+
+
+def test_columns_may_have_any_name(tmp_path: Path) -> None:
+    """Those that a file of arrays or Markdown gives a meaning, among others."""
+    column = {"type": "number", "missing": False}
+    contract = Contract.parse({**CONTRACT, "columns": dict.fromkeys(WEIRD, column)})
+    model = linear(dict.fromkeys(WEIRD, 0.1))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    manifest = {"columns": WEIRD, "model": {"file": "model.onnx"}}
+    frame = pd.DataFrame({n: [float(p), 0.0] for p, n in enumerate(WEIRD)})
+    answers = trial.predict(trial.Side(tmp_path, manifest), [frame], contract)
+    wanted = 1 / (1 + np.exp(1 - 0.1 * frame.sum(axis=1)))
+    np.testing.assert_allclose(answers, wanted, atol=1e-6)

@@ -114,7 +114,10 @@ def score(
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(data, options, providers=providers)
     with np.load(inputs, allow_pickle=False) as archive:
-        columns = {name: archive[name] for name in archive.files}
+        columns = {
+            str(name): archive[f"arr_{place}"]
+            for place, name in enumerate(archive["names"])
+        }
     names = {entry.name for entry in session.get_inputs()}
     if names != set(columns):
         raise ValueError("the model's inputs are not the columns its manifest names")

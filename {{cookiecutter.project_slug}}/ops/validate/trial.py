@@ -108,10 +108,10 @@ def predict(
     except (ContractError, KeyError, TypeError, ValueError) as error:
         why = f"main's contract does not give what the model needs: {error}"
         raise Refused("Model columns", why) from error
-    arrays = {name: np.concatenate([p[name] for p in parts]) for name in columns}
-    plain = {n: a.astype(str) if a.dtype == object else a for n, a in arrays.items()}
+    arrays = [np.concatenate([part[name] for part in parts]) for name in columns]
+    plain = [a.astype(str) if a.dtype == object else a for a in arrays]
     inputs, result = side.folder / "inputs.npz", side.folder / "scores.npy"
-    np.savez(inputs, **plain)  # type: ignore[arg-type]
+    np.savez(inputs, *plain, names=np.array(columns))  # a name may be any text
     model = side.folder / side.manifest["model"]["file"]
     output, k = task.TASKS[contract.task].output, len(contract.classes)
     what = (model, inputs, result, output, max(k, 1), *clock)
