@@ -7,7 +7,7 @@ import pytest
 
 from ops import deploy, register, rollback
 from ops.ledger import Ledger
-from ops.release import ReleaseError, admit, server, target
+from ops.release import ReleaseError, admit, facts, server, target
 from tests.world import Record, Target, World, git, world
 from tests.world import target as serve
 
@@ -61,6 +61,9 @@ def test_a_change_of_the_server_alone_rolls_out(here: World, asked: Target) -> N
     assert record["previous_server"] == before["server"]["sha256"]
     assert record["deployment_id"] != before["deployment_id"]
     assert "Nothing to do" in str(register.register())
+    periods = facts.served(Ledger().history("production"))
+    assert [period.version for period in periods] == ["v1.0.0", "v1.0.0"]
+    assert periods[0].until == periods[1].began
 
 
 def test_other_changes_do_not(here: World) -> None:

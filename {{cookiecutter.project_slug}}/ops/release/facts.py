@@ -43,7 +43,7 @@ def served(history: list[Record]) -> list[Period]:
     """Return the periods of an environment, oldest first."""
     groups: list[list[Record]] = []
     for record in history:
-        same = groups and groups[-1][0]["manifest_sha256"] == record["manifest_sha256"]
+        same = groups and _release(groups[-1][0]) == _release(record)
         if same and record["action"] != "revert":
             groups[-1].append(record)
         elif record["state"] != "failed":
@@ -52,6 +52,12 @@ def served(history: list[Record]) -> list[Period]:
     ends: list[Record | None] = [group[0] for group in groups[1:]]
     ends.append(history[-1] if failed else None)
     return [_period(group, end) for group, end in zip(groups, ends, strict=False)]
+
+
+def _release(record: Record) -> tuple[str, str | None]:
+    """Return what makes a release another one: its manifest and its server."""
+    code = record.get("server") or {}
+    return record["manifest_sha256"], code.get("sha256")
 
 
 def _period(group: list[Record], end: Record | None) -> Period:
