@@ -17,7 +17,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test proof benchmark validation monitoring check lint lock clean
+.PHONY: help setup demo test picture proof benchmark validation monitoring check lint lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ demo: setup ## Play the whole life of a generated repository on this machine
 
 test: setup ## Run every test; the fast ones first
 	@python -m pytest -p no:cacheprovider $(ARGS)
+
+picture: setup ## Take README's picture: the report of the last demo's better model
+	@python -m rehearsal.page.picture .demo/reports/pull-2.md docs/report.png
 
 proof: setup ## Run the tests with thousands of trials instead of tens
 	@PROOF=1 python -m pytest -p no:cacheprovider $(ARGS)
