@@ -60,7 +60,7 @@ def contract() -> Contract:
     words = [f"w{i}" for i in range(12)]
     kinds = {"type": "category", "missing": True, "categories": words}
     columns = numbers | {f"c{i}": kinds for i in range(CATEGORIES)}
-    words_ = {"name": "x", "task": "binary", "id": "id", "time": "time"}
+    words_ = {"name": "cost", "task": "binary", "id": "id", "time": "time"}
     return Contract.parse({**words_, "target": "late", "columns": columns})
 
 
