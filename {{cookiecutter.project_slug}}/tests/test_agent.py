@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -223,7 +224,7 @@ class Callers:
     """A light load: some keep their connection, some do not; every answer counts."""
 
     def __init__(self, port: int) -> None:
-        self.port, self.errors, self.seen = port, list[str](), dict[str, int]()
+        self.port, self.errors, self.answers = port, list[str](), list[str]()
         self.stop = threading.Event()
         self.threads = [
             threading.Thread(target=self.run, args=(kept,))
@@ -246,10 +247,14 @@ class Callers:
                 self.errors.append(repr(error))
                 connection.close()
                 continue
-            identity = found["manifest_sha256"]
-            self.seen[identity] = self.seen.get(identity, 0) + 1
+            self.answers.append(found["manifest_sha256"])
             time.sleep(0.002)
         connection.close()
+
+    @property
+    def seen(self) -> Counter[str]:
+        """How many answers each version gave; threads append, nobody adds."""
+        return Counter(self.answers)
 
     def end(self) -> None:
         self.stop.set()
