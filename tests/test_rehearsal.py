@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,18 @@ def test_demo_is_the_rehearsal() -> None:
     """The word in README runs the module that the tests here run."""
     makefile = (ROOT / "Makefile").read_text()
     assert "python -m rehearsal" in makefile.split("demo:")[1].split("\n\n")[0]
+
+
+@pytest.mark.parametrize("patch", sorted((ROOT / "rehearsal/proposals").glob("*")))
+def test_a_proposal_still_applies(patch: Path, tmp_path: Path) -> None:
+    """A change of its file is noticed in a second, not in the middle of the play."""
+    name = re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(), re.M)[0]
+    before = (ROOT / "{{cookiecutter.project_slug}}" / name).read_text()
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(before)
+    apply = ("git", "apply", "-C1", str(patch))
+    subprocess.run(apply, cwd=tmp_path, check=True)
+    assert (tmp_path / name).read_text() != before
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
