@@ -31,13 +31,14 @@ def test_demo_is_the_rehearsal() -> None:
 @pytest.mark.parametrize("patch", sorted((ROOT / "rehearsal/proposals").glob("*")))
 def test_a_proposal_still_applies(patch: Path, tmp_path: Path) -> None:
     """A change of its file is noticed in a second, not in the middle of the play."""
-    name = re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(), re.M)[0]
-    before = (ROOT / "{{cookiecutter.project_slug}}" / name).read_text()
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text(before)
-    apply = ("git", "apply", "-C1", str(patch))
-    subprocess.run(apply, cwd=tmp_path, check=True)
-    assert (tmp_path / name).read_text() != before
+    template = ROOT / "{{cookiecutter.project_slug}}"
+    names = re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(), re.M)
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(template / name, tmp_path / name)
+    subprocess.run(("git", "apply", "-C1", str(patch)), cwd=tmp_path, check=True)
+    for name in names:
+        assert (tmp_path / name).read_text() != (template / name).read_text()
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
