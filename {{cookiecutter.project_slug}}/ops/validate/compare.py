@@ -77,9 +77,8 @@ def bootstrap(
     middle = float(statistic(once, truths, new)[0] - statistic(once, y, old)[0])
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     resampled = np.concatenate(found)
-    cells = statistic(counts[None], truth, second) - statistic(
-        counts[None], truth, first
-    )
+    each = counts[None]
+    cells = statistic(each, other, second) - statistic(each, truth, first)
     low, high = middle + np.nanquantile(resampled, tails) - cells[0]
     return Interval(middle, float(low), float(high), "paired bootstrap")
 
