@@ -17,7 +17,7 @@ import pytest
 
 from ops import deploy, github, register
 from ops.ledger import Ledger
-from ops.release import ReleaseError, admit, assets, promote, registry
+from ops.release import ReleaseError, admit, assets, promote, registry, server
 from ops.release.promote import Promotion
 from ops.release.registry import Version
 from tests.world import GitHub, World, git, world
@@ -179,7 +179,7 @@ def test_f7_four_merges_that_each_beat_the_old_champion(
 
         def run(number: int) -> str:
             version, lock = versions[number], locks[number]
-            wish = Promotion("flights", "production", version)
+            wish = Promotion("flights", "production", version, server.at("HEAD"))
             allowed = lambda now: admit.check(now, version.manifest_sha256, lock)  # noqa: E731
             return str(promote.run(Ledger(), wish, allowed)["version"])
 
