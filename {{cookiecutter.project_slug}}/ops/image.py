@@ -32,6 +32,12 @@ def main() -> None:
         print("The image was not tried: no container engine answers here.")
         return
     try:
+        base()
+    except ReleaseError as error:  # what is not ours does not make a proposal red
+        sentence = f"The image was not tried: its base cannot be fetched ({error})."
+        print(sentence)
+        return github.summary(sentence)
+    try:
         sentence = tried(FOLDER)
     except ReleaseError as error:
         raise github.fail(str(error)) from error

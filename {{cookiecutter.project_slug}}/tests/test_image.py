@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ops.release.registry import Version
 from serving.verify import sha256_file
 from tests import tiny
 from tests.conftest import Engine
-from tests.world import world
+from tests.world import World, world
 
 pytestmark = [pytest.mark.machinery, pytest.mark.slow]
 pytest.importorskip("ops.image")
@@ -201,6 +202,48 @@ def test_a_digest_leads_to_the_same_bytes(
     assert json.loads(run("image", "inspect", name))[0]["Id"] == built
 
 
+def with_server(here: World, base: str) -> str:
+    """Put the server on main, on a base of one's own if there is one."""
+    for name in server.PATHS:
+        source, goal = tiny.ROOT / name, here.clone / name
+        goal.parent.mkdir(exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, goal)
+    if base:
+        file = here.clone / "deploy/Dockerfile"
+        file.write_text(re.sub(r"ARG BASE=.*", f"ARG BASE={base}", file.read_text()))
+    return here.commit("server")
+
+
+def bringing(reviewed: Path) -> Callable[[Version, Path], dict[str, Any]]:
+    """Return what brings a version from its release: here, from a folder."""
+
+    def bring(_: Version, folder: Path) -> dict[str, Any]:
+        shutil.copytree(reviewed, folder, dirs_exist_ok=True)
+        return dict(json.loads((reviewed / "manifest.json").read_bytes()))
+
+    return bring
+
+
+def test_a_base_that_cannot_be_fetched_stops_deploy_and_not_train(
+    docker: Engine,
+    reviewed: Path,
+    identity: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with world(tmp_path, monkeypatch) as here:
+        commit = with_server(here, f"127.0.0.1:1/gone@sha256:{'0' * 64}")
+        program.main()
+        said = capsys.readouterr().out
+        assert "The image was not tried: its base cannot be fetched (docker" in said
+        monkeypatch.setattr(package.assets, "bring", bringing(reviewed))
+        monkeypatch.setenv("IMAGE_REGISTRY", "127.0.0.1:1/released")
+        version = Version("v1.0.0", "flights@v1.0.0", commit, identity)
+        with pytest.raises(ReleaseError, match="docker build failed"):
+            package.image_of(version)
+
+
 def test_a_release_has_its_image_built_once(
     docker: Engine,
     loopback: str,
@@ -211,21 +254,8 @@ def test_a_release_has_its_image_built_once(
 ) -> None:
     """What `register` does with IMAGE_REGISTRY, up to the digest in the ledger."""
     with world(tmp_path, monkeypatch) as here:
-        for name in server.PATHS:
-            source, goal = tiny.ROOT / name, here.clone / name
-            goal.parent.mkdir(exist_ok=True)
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, goal)
-        if docker.base:  # as somebody with a base of their own would
-            file = here.clone / "deploy/Dockerfile"
-            text = re.sub(r"ARG BASE=.*", f"ARG BASE={docker.base}", file.read_text())
-            file.write_text(text)
-        commit = here.commit("server")
-
-        def bring(_: Version, folder: Path) -> dict[str, Any]:
-            shutil.copytree(reviewed, folder, dirs_exist_ok=True)
-            return dict(json.loads((reviewed / "manifest.json").read_bytes()))
-
-        monkeypatch.setattr(package.assets, "bring", bring)
+        commit = with_server(here, docker.base)
+        monkeypatch.setattr(package.assets, "bring", bringing(reviewed))
         monkeypatch.setenv("IMAGE_REGISTRY", f"{loopback}/released")
         version = Version("v1.0.0", "flights@v1.0.0", commit, identity)
         named = package.image_of(version)
