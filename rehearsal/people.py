@@ -83,7 +83,8 @@ class Person:
 
     def download(self, path: str) -> bytes:
         """Return the bytes behind an address of the API."""
-        done = self.attempt("gh", "api", f"repos/{self.repo}/{path}", kept=False)
+        where, kind = f"repos/{self.repo}/{path}", "Accept: application/octet-stream"
+        done = self.attempt("gh", "api", where, "-H", kind, kept=False)
         if done.returncode:
             raise CommandError(f"{path} cannot be fetched: {done.stderr.decode()}")
         return done.stdout

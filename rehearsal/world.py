@@ -1,5 +1,6 @@
 """What the scenes share: the forge, the people, the machines, and how to look."""
 
+import hashlib
 import json
 import re
 import time
@@ -16,6 +17,7 @@ from rehearsal.play import Play, Step, expect
 from rehearsal.targets import Target
 
 MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
+BESIDE = {"report.html", "README.md", "model.cdx.json", "verdict.json", "manifest.json"}
 REPORT = "<!-- validation report -->"  # how the one comment of the machine begins
 
 
@@ -164,7 +166,23 @@ class World:
         }
         step.note(version=release["version"], manifest_sha256=read)
         expect(len(set(read.values())) == 1, f"not one number: {read}")
+        step.note(release_files=", ".join(self.packaged(release["tag"])))
         return str(release["version"])
+
+    def packaged(self, tag: str) -> list[str]:
+        """Return what a version's GitHub Release holds; its report is the ledger's."""
+        listed = self.rita.api(f"releases/tags/{tag}")["assets"]
+        numbers = {str(asset["name"]): asset["id"] for asset in listed}
+        lacking = sorted(BESIDE - numbers.keys())
+        expect(not lacking, f"the release {tag} lacks {lacking}")
+        told, page = (
+            self.rita.download(f"releases/assets/{numbers[name]}")
+            for name in ("verdict.json", "report.html")
+        )
+        named = json.loads(told)["report"]
+        digest = hashlib.sha256(page).hexdigest()
+        expect(digest == named["sha256"], f"{tag} has another report than the ledger")
+        return sorted(numbers)
 
     @contextmanager
     def timed(self, step: Step, number: int) -> Iterator[None]:

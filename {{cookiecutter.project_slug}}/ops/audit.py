@@ -158,6 +158,9 @@ def _facts(version: dict[str, Any]) -> list[str]:
     for verdict in version["verdicts"]:
         passed = "passed" if verdict["passed"] else "refused"
         lines += ["", f"Verdict {verdict['seq']}, {passed}: {verdict['summary']}", ""]
+        if kept := verdict.get("report"):
+            show = f"git show origin/ledger:{kept['path']}"
+            lines += [f"The report that was reviewed: `{show}`", ""]
         if over := verdict.get("override"):
             names = ", ".join(over["checks"])
             lines += [f"**Overruled** by {over['by']}: {names}: {over['reason']}", ""]

@@ -78,7 +78,7 @@ def register() -> Version | str:
         candidate = admit.bring(commit, Path(folder))
         verdict = allowed(ledger, name, candidate)
         version = tag(candidate)
-        package.publish(version, candidate, ledger.read_bytes(verdict["path"]) or b"{}")
+        package.publish(version, candidate, ledger, verdict["path"])
     return version
 
 

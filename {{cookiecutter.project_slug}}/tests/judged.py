@@ -293,6 +293,7 @@ class Hub:
         self.statuses: list[tuple[str, str, str]] = []
         self.event: Record | None = None  # what starts `validate`, if not a run
         self.put: list[Record] = []
+        self.page = b""  # of the report, as the run hands it over
         self.run = {
             "id": 5,
             "path": ".github/workflows/train.yml",

@@ -102,6 +102,35 @@ def test_a_release_is_whole_without_a_key(here: World) -> None:
     assert not [name for name in found if name.endswith(".sig")]
 
 
+def test_a_release_has_the_report_that_was_reviewed(here: World) -> None:
+    found = released(here)
+    manifest = tiny.sha256(found["manifest.json"])
+    assert found[package.REPORT] == f"<p>{manifest}".encode()
+    named = json.loads(found["verdict.json"])["report"]
+    assert named["sha256"] == tiny.sha256(found[package.REPORT])
+    assert Ledger().read_bytes(named["path"]) == found[package.REPORT]
+
+
+@pytest.mark.parametrize("path", ["reports/none.html", "reports/other.html"])
+def test_another_report_than_the_reviewed_one_is_refused(
+    here: World, path: str
+) -> None:
+    Ledger().append({"reports/other.html": b"other"}, "other")
+    manifest = here.model("one")
+    here.verdict(manifest, report={"path": path, "sha256": "0" * 64})
+    with pytest.raises(ReleaseError, match="is not the report that was reviewed"):
+        register.register()
+    assert not here.hub.kept.get("releases")
+
+
+def test_a_verdict_of_before_reports_were_kept_has_none(here: World) -> None:
+    here.verdict(here.model("one"), report=None)
+    version = register.register()
+    assert not isinstance(version, str)
+    names = [a["name"] for a in (assets.find(version.tag) or {})["assets"]]
+    assert "verdict.json" in names and package.REPORT not in names
+
+
 def openssl(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(("openssl", *arguments), capture_output=True, text=True)
 

@@ -49,7 +49,7 @@ def test_a_judged_model_becomes_the_first_version(here: World) -> None:
     assert f"commit: {git('rev-parse', 'HEAD')}" in message
     assets = here.hub.kept["releases"][0]["assets"]
     names = {"manifest.json", "model.onnx", "contract.yaml", "verdict.json"}
-    names |= {"README.md", "model.cdx.json"}
+    names |= {"README.md", "model.cdx.json", "report.html"}
     assert {asset["name"] for asset in assets} == names
 
 
@@ -60,7 +60,7 @@ def test_registering_again_changes_nothing(here: World) -> None:
     git("tag", "-d", "flights@v1.0.0")
     assert register.register() == first
     assert (here.tags(), here.hub.data) == before
-    assert here.hub.made("POST", "releases") == 7  # one release, six files
+    assert here.hub.made("POST", "releases") == 8  # one release, seven files
 
 
 def test_the_next_version_follows_the_highest_on_origin(here: World) -> None:
@@ -267,7 +267,7 @@ def test_a_partial_release_is_finished(here: World) -> None:
     release["assets"][1]["state"] = "starter"  # GitHub's word for a broken upload
     release["assets"] = release["assets"][:3]
     register.register()
-    assert len(release["assets"]) == 6
+    assert len(release["assets"]) == 7
     assert all(asset["state"] == "uploaded" for asset in release["assets"])
 
 

@@ -1,5 +1,6 @@
 """The whole of `validate` on what `train` really built: ledger, comment, status."""
 
+import hashlib
 import io
 import json
 import os
@@ -50,6 +51,8 @@ def validate(
         hub.plug(place, project.home / "run.json")
         place.chdir(project.checkout("judge"))
         workflow.run()
+        page = Path("build/report.html")
+        hub.page = page.read_bytes() if page.exists() else b""
     return hub
 
 
@@ -84,6 +87,10 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
     (verdict,) = verdicts(project)
     assert verdict["passed"] and verdict["lock_sha256"] in Ledger(project.clone).locks()
     assert f"manifest: `{verdict['manifest_sha256']}`" in hub.comments[1]
+    kept = Ledger(project.clone).read_bytes(verdict["report"]["path"]) or b""
+    assert kept == hub.page, "what is handed over is what is kept"
+    assert hashlib.sha256(kept).hexdigest() == verdict["report"]["sha256"]
+    assert verdict["manifest_sha256"] in kept.decode()
     built = lock.parse(read(data, "dvc.lock"))
     assert storage.missing(built.outs, project.clone) == []
 

@@ -229,10 +229,15 @@ class World:
             ],
             **changes,
         }
-        path = f"verdicts/{manifest}"
-        ledger.append(
-            lambda seq: {f"{path}/{seq:08d}-1.json": {**record, "seq": seq}}, "verdict"
-        )
+        html = f"<p>{manifest}".encode()
+
+        def files(seq: int) -> dict[str, Record | bytes]:
+            name = f"{manifest}/{seq:08d}-1"
+            where = {"path": f"reports/{name}.html", "sha256": sha(html)}
+            whole = {"report": where, **record, "seq": seq}
+            return {f"verdicts/{name}.json": whole, where["path"]: html}
+
+        ledger.append(files, "verdict")
         return record
 
     def judged(self, text: str) -> str:

@@ -13,7 +13,9 @@ from ops.release import MAIN, Record, admit, registry
 from ops.release.registry import Version
 
 ENVIRONMENTS = ("production", "staging")
-NUMBERED = re.compile(r"(?:environments/[^/]+/history|verdicts/[^/]+)/(\d{8})\D")
+NUMBERED = re.compile(
+    r"(?:environments/[^/]+/history|(?:verdicts|reports)/[^/]+)/(\d{8})\D"
+)
 
 
 def disagreements(ledger: Ledger, name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """What a version's GitHub Release carries, and the image of a release."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,18 +10,24 @@ from tempfile import TemporaryDirectory
 
 from ops import github
 from ops.ledger import Ledger
-from ops.release import ReleaseError, assets, bom, card, image, server, sign
+from ops.release import Record, ReleaseError, assets, bom, card, image, server, sign
 from ops.release.admit import Candidate
 from ops.release.registry import Version
 
 EDGE = Path("deploy/edge/build.py")
+REPORT = "report.html"
 
 
-def publish(version: Version, candidate: Candidate, verdict: bytes) -> str:
-    """Put everything that belongs to a version on its GitHub Release; its address."""
+def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -> str:
+    """Put everything that belongs to a version on its GitHub Release; its address.
+
+    ``path`` is where the ledger holds the verdict that allows it.
+    """
     files = {name: (candidate.folder / name).read_bytes() for name in assets.FILES}
     signed = ["manifest.json"]
+    verdict = ledger.read_bytes(path) or b"{}"
     files |= described(version, candidate, verdict, files["contract.yaml"])
+    files |= reviewed(ledger, json.loads(verdict))
     if EDGE.is_file():
         name = f"{candidate.manifest['name']}-{version.version}-edge.zip"
         files[name] = edge(candidate.folder)
@@ -51,6 +58,25 @@ def described(
         text = pins.read_text(encoding="utf-8")
         found[name] = bom.server(version, candidate.manifest, code, text)
     return found
+
+
+def reviewed(ledger: Ledger, verdict: Record) -> dict[str, bytes]:
+    """Return the report that was reviewed with a verdict, byte for byte.
+
+    A verdict of before reports were kept has none.
+
+    Raises:
+        ReleaseError: the ledger's report is not the one that the verdict names.
+    """
+    if not (named := verdict.get("report")):
+        return {}
+    data = ledger.read_bytes(named["path"])
+    if data is None or hashlib.sha256(data).hexdigest() != named["sha256"]:
+        raise ReleaseError(
+            f"{named['path']} on the ledger is not the report that was reviewed: find "
+            "out who changed it before anything is deployed"
+        )
+    return {REPORT: data}
 
 
 def edge(folder: Path) -> bytes:

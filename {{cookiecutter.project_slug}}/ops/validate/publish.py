@@ -1,6 +1,7 @@
 """Makes a verdict known: storage, ledger, comment, status, and the lock to adopt."""
 
 import base64
+import hashlib
 import os
 from datetime import UTC, datetime
 from typing import Any
@@ -25,8 +26,8 @@ def keep(case: Case, base: str) -> None:
     storage.push({case.challenger / out.name: out for out in new})
 
 
-def record(case: Case, proposal: Proposal, build: Facts) -> int:
-    """Write the verdict to the ledger; return its seq."""
+def record(case: Case, proposal: Proposal, build: Facts, said: str) -> int:
+    """Write the verdict to the ledger, and the report with it; return its seq."""
     run = os.environ.get("GITHUB_RUN_ID", "0")
     verdict: Record = {
         "schema": 1,
@@ -51,10 +52,14 @@ def record(case: Case, proposal: Proposal, build: Facts) -> int:
         "summary": summary(case),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    place = case.manifest_sha256 or "unverified"
+    place, html = case.manifest_sha256 or "unverified", said.encode()
+    sha256 = hashlib.sha256(html).hexdigest()
 
-    def files(seq: int) -> dict[str, Record]:
-        return {f"verdicts/{place}/{seq:08d}-{run}.json": {**verdict, "seq": seq}}
+    def files(seq: int) -> dict[str, Record | bytes]:
+        name = f"{place}/{seq:08d}-{run}"
+        where = {"path": f"reports/{name}.html", "sha256": sha256}
+        whole = {**verdict, "report": where, "seq": seq}
+        return {f"verdicts/{name}.json": whole, where["path"]: html}
 
     word = "pass" if case.passed else "refuse"
     return case.ledger.append(files, f"{word} {place[:12]} of #{proposal.number}")

@@ -9,6 +9,7 @@ import yaml
 
 from ops import git, github, heartbeat, lock, report
 from ops.ledger import Ledger
+from ops.report import page
 from ops.validate import (
     artifact,
     expectation,
@@ -21,6 +22,8 @@ from ops.validate import (
 )
 from ops.validate.gates import Refused
 from ops.validate.verdict import ERRORS, Case, Facts
+
+ADOPTED = "wait: the lock was committed here, and is judged once more."
 
 
 def run() -> None:
@@ -72,7 +75,6 @@ def _judge(found: proposal.Proposal) -> None:
         said = override.apply(case, github.event(), found.number, section)
         if case.passed:
             publish.keep(case, build["base_sha"])
-        publish.record(case, found, build)
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
         changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
         if said:
@@ -94,6 +96,10 @@ def _judge(found: proposal.Proposal) -> None:
             "seconds": build["seconds"],
             "cost": _cost(build["seconds"]),
         }
+        publish.record(case, found, build, page.page(facts))
+        app = os.environ.get("APP_TOKEN", "")
+        if facts["state"] == "decide" and publish.adopt(case, found, app):
+            facts["next"] = ADOPTED
         publish.say(found, facts)
 
 
@@ -123,8 +129,6 @@ def _state(case: Case, found: proposal.Proposal) -> tuple[str, str]:
         and committed == (case.challenger / "dvc.lock").read_bytes()
     ):
         return "ready", "review and merge; what is deployed is what was judged here."
-    if publish.adopt(case, found, os.environ.get("APP_TOKEN", "")):
-        return "decide", "wait: the lock was committed here, and is judged once more."
     return "decide", f"`make adopt PR={found.number}` commits the lock that CI built."
 
 
