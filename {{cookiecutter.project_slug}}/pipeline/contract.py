@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pipeline.task import TASKS
@@ -80,6 +80,7 @@ class Contract:
     sensitive: tuple[str, ...]
     columns: dict[str, Column]
     classes: tuple[str, ...] = ()  # of the target, in the order of a model's answers
+    entity: str = ""  # a column whose rows belong together, such as a customer's
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Contract:
@@ -91,6 +92,7 @@ class Contract:
             }
             sensitive = tuple(document.get("sensitive") or ())
             classes = tuple(map(str, document.get("classes") or ()))
+            entity = document.get("entity", "")
         except (KeyError, TypeError, AttributeError) as error:
             raise ContractError(
                 f"contract.yaml has a missing or misspelt entry: {error}."
@@ -105,7 +107,15 @@ class Contract:
                 "versions, so type lower-case letters, digits and hyphens."
             )
         _agree(words["task"], classes)
-        return cls(**words, sensitive=sensitive, columns=columns, classes=classes)
+        found = cls(**words, sensitive=sensitive, columns=columns, classes=classes)
+        return found if entity == "" else replace(found, entity=_whose(entity, found))
+
+    @property
+    def beside(self) -> list[str]:
+        """The entity's column, where labelled rows have it and requests do not."""
+        return (
+            [self.entity] if self.entity not in ("", self.time, *self.columns) else []
+        )
 
     def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
         """Return those of `columns` that are of `kind` ("number" or "category")."""
@@ -142,6 +152,21 @@ def _agree(task: str, classes: Sequence[str]) -> None:
             "contract.yaml: the task multiclass needs classes, a list of two or more "
             "names, each once."
         )
+
+
+def _whose(entity: Any, contract: Contract) -> str:
+    """Return the entity's column, or refuse one that cannot tell whose a row is."""
+    why = ""
+    if not isinstance(entity, str) or not entity.strip():
+        why = "type the name of one column, or remove the line"
+    elif entity in (contract.id, contract.target):
+        role = "id" if entity == contract.id else "target"
+        why = f"that is the {role}; name the column that tells whose a row is"
+    elif entity in contract.columns and contract.columns[entity].missing:
+        why = "whose a row is must be known; set missing: false on that column"
+    if why:
+        raise ContractError(f'contract.yaml: entity is "{entity}"; {why}.')
+    return str(entity)
 
 
 def settings(params: Any, section: str, task: str = "binary") -> dict[str, Any]:

@@ -32,6 +32,7 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
     import pandera.pandas as pa
 
     columns = {contract.id: pa.Column(unique=True), contract.time: pa.Column()}
+    columns |= {name: pa.Column() for name in contract.beside if target}
     for name, column in contract.columns.items():
         if column.type == "category":
             rule = pa.Check.isin(column.categories, error="not a category it knows")
@@ -49,13 +50,15 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
 def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.DataFrame:
     """Return the rows typed and in the contract's column order, or raise ContractError.
 
-    Numbers become float32, times UTC; without `target` its column is left out.
+    Numbers become float32, times UTC; without `target` its column is left out, and that
+    of the entity, if no request has it.
     """
     from pandera.errors import SchemaErrors
 
     rules = schema(contract, target)
     wanted = list(rules.columns)
-    extra = [c for c in frame.columns if c not in (*wanted, contract.target)]
+    known = (*wanted, contract.target, *contract.beside)
+    extra = [c for c in frame.columns if c not in known]
     lacking = [c for c in wanted if c not in frame.columns]
     if extra or lacking:
         name, what = (lacking or extra)[0], "is missing" if lacking else "is not known"
@@ -80,7 +83,7 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         if name == contract.time:
             new = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
             new = new.astype("datetime64[us, UTC]")
-        elif name in contract.kind("category", list(contract.columns)):
+        elif name in contract.kind("category", [*contract.columns]) + contract.beside:
             new = values.where(values.notna() & (values != ""), None)
         elif name == contract.id:
             new = values

@@ -24,7 +24,7 @@ from ops.validate import (
     performance,
     slices,
 )
-from ops.validate.tasks import TASKS
+from ops.validate.tasks import TASKS, Pair
 from ops.validate.trial import Side, Trial
 from pipeline import data, metrics
 from pipeline.contract import Contract, ContractError
@@ -184,7 +184,7 @@ def test_intervals_agree_with_a_plain_loop_over_resamples(task: str) -> None:
             gap = m.value(y[at], new[at]) - m.value(y[at], old[at])
             drawn.setdefault(m.key, []).append(gap)
     for key, gaps in drawn.items():
-        found = TASKS[task].difference(key, y, old, new, 0.95)
+        found = TASKS[task].difference(key, Pair(y, old, new, 0.95))
         low, high = np.quantile(gaps, [0.025, 0.975])
         width = high - low
         assert found.low == pytest.approx(low, abs=0.25 * width), key
@@ -201,7 +201,7 @@ def test_f1_of_weights_is_the_measure_itself(n: int) -> None:
         if m.key.startswith("f1"):
             got = compare.f1(np.ones((1, n)), y, p.argmax(1), 3, m.key == "f1_weighted")
             assert got[0] == pytest.approx(m.value(y, p))
-            found = TASKS["multiclass"].difference(m.key, y, p, q, 0.95)
+            found = TASKS["multiclass"].difference(m.key, Pair(y, p, q, 0.95))
             assert found.difference == pytest.approx(m.value(y, q) - m.value(y, p))
             assert found.low < found.difference < found.high
 

@@ -34,9 +34,10 @@ def harvest(
     """
     import pandas as pd
 
-    if contract.sensitive:
+    if unlogged := [*contract.sensitive, *contract.beside]:
+        role = "sensitive" if contract.sensitive else "the entity"
         raise ContractError(
-            f'the prediction log never holds "{contract.sensitive[0]}" (sensitive in '
+            f'the prediction log never holds "{unlogged[0]}" ({role} in '
             "contract.yaml): make the next training data by hand"
         )
     past = check(old, contract)

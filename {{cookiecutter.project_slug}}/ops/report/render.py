@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.report.sections import check_row, sections
-from ops.report.text import details, interval, table, text
+from ops.report.text import by, details, interval, table, text
 
 MARKER = "<!-- validation report -->"
 LIMIT = 65_000  # characters; GitHub takes 65,536
@@ -72,8 +72,8 @@ def _headline(facts: Facts) -> str:
                 f"{label} {head['champion']:.4f} → **{head['challenger']:.4f}**"
             )
             line.append(
-                f"{head['difference']:+.4f} ({head['confidence']:.0%} interval "
-                f"{head['low']:+.4f} to {head['high']:+.4f})"
+                f"{head['difference']:+.4f} ({head['confidence']:.0%} interval"
+                f"{by(facts)} {head['low']:+.4f} to {head['high']:+.4f})"
             )
     line += _error(facts)
     if worth := facts.get("business"):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ops.report import charts
-from ops.report.text import code, interval, number, table, text
+from ops.report.text import by, code, interval, number, table, text
 
 Facts = Mapping[str, Any]
 MATRIX = 8  # classes up to which every cell of the matrix of decisions is shown
@@ -66,9 +66,9 @@ def _metrics(facts: Facts) -> str:
     if not rows:
         return ""
     header = ["Metric", "Champion", "Challenger", "Difference", "Interval"]
-    words = ""
+    words = _methods(facts)
     if power := facts.get("power"):
-        words = (
+        words += (
             f"\n\nA true difference of {power['smallest']:.4f} in {_label(facts)} "
             f"would have shown on these rows {power['power']:.0%} of the time; a "
             "smaller one may be there."
@@ -76,6 +76,25 @@ def _metrics(facts: Facts) -> str:
     if uses := facts.get("uses"):
         words += f" This holdout has decided on {uses} models, this one included."
     return table([*header, "Better when"], rows) + words
+
+
+def _methods(facts: Facts) -> str:
+    """How the intervals were found, and whose rows count as one in them."""
+    head, found = facts.get("headline") or {}, dict[str, list[str]]()
+    for metric in facts.get("metrics") or []:
+        if method := metric.get("method"):
+            own = head.get("method") if metric.get("key") == head.get("metric") else ""
+            found.setdefault(own or method, []).append(text(metric["name"]))
+    if not found:
+        return ""
+    each = "; ".join(f"{method} for {', '.join(of)}" for method, of in found.items())
+    if entity := facts.get("entity"):
+        name = text(entity["column"], 40)
+        each += (
+            f". All are by {name}: the rows of each of {entity['count']:,} count as "
+        )
+        each += "one"
+    return f"\n\nIntervals: {each}."
 
 
 def _label(facts: Facts) -> str:
@@ -162,11 +181,16 @@ def _decisions(facts: Facts) -> str:
         parts.append(
             f"Only the champion is right on {test['only_champion_right']:,} rows, only "
             f"the challenger on {test['only_challenger_right']:,}: {surely} "
-            f"(McNemar's exact test, p = {test['p']:.2g})."
+            f"({_test(facts)}, p = {test['p']:.2g})."
         )
     if worth := facts.get("business"):
         parts.append(_worth(worth))
     return "\n\n".join(parts)
+
+
+def _test(facts: Facts) -> str:
+    """Name the test; by entity it is of what each won and lost."""
+    return f"McNemar's exact test{by(facts).rstrip(',')}"
 
 
 def _worth(worth: Facts) -> str:

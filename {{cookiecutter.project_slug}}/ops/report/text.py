@@ -56,6 +56,12 @@ def interval(row: Mapping[str, Any], digits: int = 4) -> str:
     return f"{row['low']:+,.{digits}f} to {row['high']:+,.{digits}f}"
 
 
+def by(facts: Mapping[str, Any]) -> str:
+    """Return whose rows count as one in the intervals, where somebody's do."""
+    found = facts.get("entity")
+    return f" by {text(found['column'], 40)}," if found else ""
+
+
 def plain(markdown: str) -> str:
     """Return a report for a terminal: no HTML, no charts, every word as it reads."""
     words = re.sub(r"```mermaid\n.*?```\n*", "", markdown, flags=re.DOTALL)

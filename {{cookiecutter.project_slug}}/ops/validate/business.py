@@ -32,6 +32,6 @@ def add(trial: Trial) -> None:
     }
     if "champion" in values:
         pair = (values["champion"], values["challenger"])
-        gap = compare.mean_difference(*pair, trial.rules.confidence)
+        gap = compare.mean_difference(*pair, trial.rules.confidence, trial.clusters)
         found |= {"difference": gap.difference, "low": gap.low, "high": gap.high}
     trial.found["business"] = found

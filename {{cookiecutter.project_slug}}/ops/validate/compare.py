@@ -1,6 +1,7 @@
 """Two models on the same rows: differences with paired intervals; arrays in, out.
 
 `y` is 0/1, `old` and `new` are P(y = 1), all [n]. A difference is new minus old.
+`clusters` are the rows' entities, int [n], where rows of one entity belong together.
 """
 
 from collections.abc import Callable
@@ -9,15 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.stats import binomtest
 
+from pipeline.metrics import clusters as entities
+
 Vector = NDArray[np.float64]
+Codes = NDArray[np.int64]
 Statistic = Callable[[Vector, Vector, Vector], Vector]  # weights [r, n], y, p -> [r]
 
 RESAMPLES = 1_000
 CELLS = 4_000  # rows above which equal scores are counted together
 STEPS = 64  # quantiles of each model's scores in that case
 CHUNK = 2**22  # numbers held at a time
+DRAWN = 4_000  # entities above which some, by chance, are resampled together
+LEAST = 1e-12  # a p-value by entity is not told from any below
 
 
 class Interval(NamedTuple):
@@ -29,15 +36,17 @@ class Interval(NamedTuple):
     method: str
 
 
-def mean_difference(old: Vector, new: Vector, confidence: float) -> Interval:
+def mean_difference(
+    old: Vector, new: Vector, confidence: float, clusters: Codes | None = None
+) -> Interval:
     """Return the difference of two means over the same rows, with its interval.
 
     The central limit theorem for the mean of paired differences [n].
     """
-    gaps = new - old
-    middle = float(gaps.mean())
-    error = float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 1 else np.inf
-    reach = normal(confidence) * error
+    gaps = np.asarray(new - old, np.float64)
+    middle, one = float(gaps.mean()), np.zeros(len(gaps), np.int64)
+    reach = entities.spread(gaps, one, clusters).reach(confidence)
+    reach = reach if len(gaps) > 1 else float("inf")
     return Interval(middle, middle - reach, middle + reach, "paired mean")
 
 
@@ -49,6 +58,7 @@ def bootstrap(
     confidence: float,
     seed: int = 0,
     *,
+    clusters: Codes | None = None,
     also: Vector | None = None,
     whole: bool = False,
 ) -> Interval:
@@ -60,16 +70,21 @@ def bootstrap(
     Percentiles of 1,000 resamples of the rows, both models on the same ones, with
     Poisson weights (Hanley and MacGibbon 2006, Computer Methods and Programs in
     Biomedicine 83(1)). Above 4,000 rows, rows whose scores fall into the same pair of
-    1/64 quantiles are resampled together; the difference itself is always exact.
+    1/64 quantiles are resampled together; the difference itself is always exact. By
+    entity, one weight is drawn for all rows of one, and the interval is widened as
+    Student's t is for so many (Hesterberg 2015, The American Statistician 69(4)).
     """
     random = np.random.default_rng(seed)
     truths = y if also is None else also
-    counts, truth, other, first, second = _cells(y, truths, old, new, whole)
+    place, counts, truth, other, first, second = _cells(y, truths, old, new, whole)
+    draw, wider = _by_row(random, counts), 1.0
+    if clusters is not None:
+        draw = _by_entity(random, clusters, place)
+        wider = _wider(len(np.unique(clusters)), confidence)
     found = []
     step = max(1, CHUNK // len(counts))
     for start in range(0, RESAMPLES, step):
-        shape = (min(step, RESAMPLES - start), len(counts))
-        weights = random.poisson(counts, shape).astype(np.float64)
+        weights = draw(min(step, RESAMPLES - start))
         found.append(
             statistic(weights, other, second) - statistic(weights, truth, first)
         )
@@ -79,7 +94,7 @@ def bootstrap(
     resampled = np.concatenate(found)
     each = counts[None]
     cells = statistic(each, other, second) - statistic(each, truth, first)
-    low, high = middle + np.nanquantile(resampled, tails) - cells[0]
+    low, high = middle + wider * (np.nanquantile(resampled, tails) - cells[0])
     return Interval(middle, float(low), float(high), "paired bootstrap")
 
 
@@ -119,14 +134,37 @@ def f1(weights: Vector, y: Any, decided: Any, k: int, weighted: bool) -> Vector:
     return np.asarray(np.nanmean(found, axis=1))
 
 
-def mcnemar(right: NDArray[Any], righter: NDArray[Any]) -> dict[str, Any]:
+def mcnemar(
+    right: NDArray[Any], righter: NDArray[Any], clusters: Codes | None = None
+) -> dict[str, Any]:
     """Compare two models' right decisions (bool [n]) where only one of them is right.
 
-    The exact two-sided test of McNemar (1947), Psychometrika 12(2).
+    The exact two-sided test of McNemar (1947), Psychometrika 12(2). By entity it is the
+    same test of what each entity won less what it lost: as often one way as the other.
     """
     lost, won = int((right & ~righter).sum()), int((~right & righter).sum())
-    p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    if clusters is not None:
+        gains = righter.astype(np.float64) - right
+        p = _flipped(np.asarray(np.bincount(clusters, gains), np.float64))
+    else:
+        p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
     return {"only_champion_right": lost, "only_challenger_right": won, "p": p}
+
+
+def _flipped(won: Vector) -> float:
+    """Return how often whole numbers [k], each of either sign, sum up to as much.
+
+    Exact, as the product of the numbers' characteristic functions.
+    """
+    sizes, times = np.unique(np.abs(won[won != 0]), return_counts=True)
+    most = int(np.dot(sizes, times))
+    turns = 2 * np.pi * np.arange(2 * most + 1) / (2 * most + 1)
+    wave = np.ones(2 * most + 1)
+    for size, many in zip(sizes, times, strict=True):
+        wave *= np.cos(size * turns) ** many
+    chances = np.fft.ifft(wave).real
+    sums = np.minimum(np.arange(2 * most + 1), np.arange(2 * most + 1, 0, -1))
+    return float(np.clip(chances[sums >= abs(round(won.sum()))].sum(), LEAST, 1.0))
 
 
 def rates(
@@ -198,10 +236,10 @@ def _wilson(p: Vector, rows: Vector, z: float) -> tuple[Vector, Vector]:
 
 def _cells(
     y: Vector, also: Vector, old: Vector, new: Vector, whole: bool
-) -> tuple[Vector, ...]:
-    """Return counts, both y, old and new, of rows or of cells of like rows."""
+) -> tuple[Any, ...]:
+    """Return each row's cell; of the cells: counts, both y, old and new."""
     if len(y) <= CELLS and not whole:
-        return np.ones(len(y)), y, also, old, new
+        return np.arange(len(y)), np.ones(len(y)), y, also, old, new
     keys = y.astype(np.int64) * 2 + (also != y)  # y differs for 0/1 only
     for scores in (old, new):
         if whole:
@@ -212,4 +250,29 @@ def _cells(
     _, place = np.unique(keys, return_inverse=True)
     counts = np.bincount(place).astype(np.float64)
     means = (np.bincount(place, part) / counts for part in (y, also, old, new))
-    return (counts, *means)
+    return (place, counts, *means)
+
+
+def _by_row(random: np.random.Generator, counts: Vector) -> Callable[[int], Vector]:
+    """Draw weights [times, cells], each row's by itself."""
+    return lambda times: random.poisson(counts, (times, len(counts))).astype(np.float64)
+
+
+def _wider(number: int, confidence: float) -> float:
+    """Return what an interval from so few entities lacks."""
+    if number < 2:
+        return float("inf")
+    known = entities.quantile(confidence, number - 1) / normal(confidence)
+    return float(known * (number / (number - 1)) ** 0.5)
+
+
+def _by_entity(
+    random: np.random.Generator, clusters: Codes, place: Codes
+) -> Callable[[int], Vector]:
+    """Draw weights [times, cells], one for all rows of an entity."""
+    drawn = random.permutation(int(clusters.max()) + 1) % DRAWN
+    held = csr_array((np.ones(len(place)), (place, drawn[clusters])))
+    shape = (held.shape[1],)
+    return lambda times: np.asarray(
+        (held @ random.poisson(1.0, (*shape, times)).astype(np.float64)).T
+    )

@@ -6,7 +6,8 @@ is how often each is decided, and how often wrongly; of numbers, the mean error 
 mean absolute error. A gap is that between the highest and the lowest group. Refused is
 a model whose gap is surely above its limit: some pair of groups has an interval that
 lies above it, each interval so wide that all of them hold together (Bonferroni). A gap
-that may be above is a caution.
+that may be above is a caution. Where rows belong to entities, a group has as many rows
+as say the same without it (groups that share entities count as if they did not).
 """
 
 from collections.abc import Mapping
@@ -15,12 +16,14 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from ops.validate import compare, slices
 from ops.validate.gates import Check
 from ops.validate.tasks import Rate
 from ops.validate.trial import Side, Trial
 from pipeline.contract import ContractError
+from pipeline.metrics.clusters import variances
 
 KEYS = {"columns", "min_rows"}
 
@@ -91,7 +94,7 @@ def _column(trial: Trial, column: str, section: Mapping[str, Any]) -> None:
         return
     names = [labels[group] for group in groups]
     rates = {who: _rates(trial, side) for who, side in trial.sides.items()}
-    counted = {who: _counts(each, codes) for who, each in rates.items()}
+    counted = {who: _counts(each, codes, trial.clusters) for who, each in rates.items()}
     gaps = {
         who: [
             gap
@@ -129,23 +132,40 @@ def _rates(trial: Trial, side: Side) -> list[Rate]:
     return trial.task.rates(trial.y, side.decisions, trial.contract.classes)
 
 
-def _counts(rates: list[Rate], codes: Any) -> Any:
-    """Return [sum, rows and sum of squares; rate; group] of what is compared."""
+def _counts(rates: list[Rate], codes: Any, clusters: Any) -> Any:
+    """Return [sum, rows, sum of squares, effect, entities; rate; group] of rates."""
     groups = int(codes.max()) + 1
-    found = [
-        [
-            np.bincount(codes[rate.among], values[rate.among], groups)
-            for rate in rates
-            for values in [np.asarray(rate.values, np.float64) ** power]
-        ]
-        for power in (1, 0, 2)
-    ]
-    return np.array(found, dtype=np.float64)
+    found = []
+    for rate in rates:
+        values, of = np.asarray(rate.values, np.float64)[rate.among], codes[rate.among]
+        counted = [np.bincount(of, values**power, groups) for power in (1, 0, 2)]
+        whose = None if clusters is None else clusters[rate.among]
+        found.append([*counted, *_effect(values, of, counted, whose)])
+    return np.array(found, dtype=np.float64).transpose(1, 0, 2)
+
+
+def _effect(values: Any, groups: Any, counted: Any, clusters: Any) -> Any:
+    """Return how many rows say as much as one, and the entities they are of [group].
+
+    The design effect of Rao and Scott (1992), Biometrics 48(2), at least 1; where no
+    row differs, or one entity has all, an entity says as much as one row.
+    """
+    sums, rows, squares = counted
+    if clusters is None:
+        return np.ones(len(rows)), np.full(len(rows), np.inf)
+    variance, entities = variances(values, groups, len(rows), clusters)
+    many = np.maximum(rows, 1)
+    plain = np.maximum(squares / many - (sums / many) ** 2, 0) / many
+    known = (entities > 1) & (plain > 0)
+    effect = np.where(
+        known, variance / np.where(known, plain, 1), many / entities.clip(1)
+    )
+    return np.maximum(effect, 1), entities
 
 
 def _means(counts: Any) -> list[float | None]:
     """Return the rates of one group; None where there was no row."""
-    sums, rows, _ = counts
+    sums, rows, *_ = counts
     return [float(h / n) if n else None for h, n in zip(sums, rows, strict=True)]
 
 
@@ -158,7 +178,7 @@ def _gap(
     rates: int,
 ) -> Gap | None:
     """Return the gap of one of the rates; None when fewer than two groups have it."""
-    sums, rows, squares = counts
+    sums, rows, squares, effect, entities = counts
     known = [n for n in range(len(names)) if rows[n]]
     pairs = np.array(list(combinations(known, 2)))
     if not len(pairs):
@@ -168,6 +188,9 @@ def _gap(
     pairs[swap] = pairs[swap, ::-1]
     high, low = pairs.T
     level = 1 - (1 - trial.rules.confidence) / (len(pairs) * rates)
+    if trial.clusters is not None:
+        few = stdtrit((entities - 1).clip(1), 0.5 + level / 2) / compare.normal(level)
+        sums, rows, squares = (each / (effect * few**2) for each in counts[:3])
     if trial.task.shares:
         found = compare.rates(sums[high], rows[high], sums[low], rows[low], level)
     else:

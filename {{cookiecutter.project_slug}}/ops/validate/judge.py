@@ -19,6 +19,7 @@ from ops.validate import (
     behaviour,
     business,
     changes,
+    entities,
     explain,
     fairness,
     gates,
@@ -36,6 +37,7 @@ from pipeline.contract import Contract, ContractError, settings
 
 Judgement = dict[str, Any]
 PARTS = (
+    entities,
     performance,
     business,
     slices,

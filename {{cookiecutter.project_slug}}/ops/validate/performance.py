@@ -3,7 +3,8 @@
 from typing import Any
 
 from ops.validate import compare, gates
-from ops.validate.trial import Trial
+from ops.validate.tasks import Pair
+from ops.validate.trial import Side, Trial
 from pipeline import metrics
 from pipeline.contract import settings
 
@@ -37,12 +38,12 @@ def _headline(trial: Trial) -> None:
         trial.checks.append(gates.alone())
         return
     old = trial.champion
-    found = metrics.PAIRED[task.name](y, old.scores, new.scores, rules.confidence)
+    found = metrics.PAIRED[task.name](*_pair(trial, old))
     head.update(found._asdict(), method="DeLong" if task.calibrated else "paired mean")
     trial.checks.append(gates.compared(found.difference, found.low, found.high, rules))
     right, righter = task.right(y, old.decisions), task.right(y, new.decisions)
     if right is not None and righter is not None:
-        trial.found["mcnemar"] = compare.mcnemar(right, righter)
+        trial.found["mcnemar"] = compare.mcnemar(right, righter, trial.clusters)
     least = compare.smallest(found.low, found.high, rules.confidence)
     trial.found["power"] = {"smallest": least, "power": 0.8}
 
@@ -60,8 +61,12 @@ def _measures(trial: Trial) -> list[dict[str, Any]]:
         for who, side in trial.sides.items():
             row[who] = measure.value(y, side.scores)
         if trial.champion:
-            pair = (trial.champion.scores, trial.challenger.scores)
-            level = trial.rules.confidence
-            row |= task.difference(measure.key, y, *pair, level)._asdict()
+            row |= task.difference(measure.key, _pair(trial, trial.champion))._asdict()
         rows.append(row)
     return rows
+
+
+def _pair(trial: Trial, champion: Side) -> Pair:
+    """Return what an interval is made of."""
+    scores = (champion.scores, trial.challenger.scores)
+    return Pair(trial.y, *scores, trial.rules.confidence, trial.clusters)

@@ -6,16 +6,17 @@ champion by more than the margin, after Holm's correction for the slices looked 
 """
 
 from collections.abc import Iterator
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr
 
 from ops.validate import compare
 from ops.validate.gates import Check
 from ops.validate.trial import Trial
 from pipeline import metrics
+from pipeline.metrics.clusters import quantile, variances
 
 SHOWN = 10
 QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
@@ -52,10 +53,15 @@ def _column(
         who: np.bincount(codes, each, len(labels)) / np.maximum(counts, 1)
         for who, each in errors.items()
     }
+    enough = counts >= trial.rules.slice_min_rows
     if "champion" in errors:
         gaps = errors["challenger"] - errors["champion"]
-        squares = np.bincount(codes, gaps**2, len(labels)) / np.maximum(counts, 1)
-    for number in np.flatnonzero(counts >= trial.rules.slice_min_rows):
+        variance, rests = variances(gaps, codes, len(labels), trial.clusters)
+        if trial.clusters is None:
+            variance *= (counts - 1) / np.maximum(counts, 1)
+            rests = np.full(len(labels), np.inf)
+        enough &= rests > 1  # of one entity nothing is known
+    for number in np.flatnonzero(enough):
         row: dict[str, Any] = {
             "column": name,
             "value": labels[number],
@@ -65,8 +71,8 @@ def _column(
         }
         if row["champion"] is not None:
             gap = row["challenger"] - row["champion"]
-            spread = max(float(squares[number]) - gap**2, 0.0)
-            row |= {"difference": gap, "error": (spread / row["rows"]) ** 0.5}
+            row |= {"difference": gap, "error": float(variance[number]) ** 0.5}
+            row["freedom"] = float(rests[number]) - 1
         yield row
 
 
@@ -87,14 +93,16 @@ def parts(column: "pd.Series[Any]") -> tuple[Any, list[str]]:
 
 def _judge(trial: Trial, rows: list[dict[str, Any]], label: str) -> None:
     """Mark the slices that are surely worse by more than the margin; add the check."""
-    rules, tail = trial.rules, NormalDist()
+    rules = trial.rules
     p = [
-        tail.cdf((rules.slice_margin - row["difference"]) / max(row["error"], 1e-12))
+        stdtr(
+            row["freedom"],
+            (rules.slice_margin - row["difference"]) / max(row["error"], 1e-12),
+        )
         for row in rows
     ]
-    reach = compare.normal(rules.confidence)
     for row, adjusted in zip(rows, compare.holm(np.array(p)), strict=True):
-        error = row.pop("error") * reach
+        error = row.pop("error") * quantile(rules.confidence, row.pop("freedom"))
         row |= {"low": row["difference"] - error, "high": row["difference"] + error}
         row["failed"] = bool(adjusted < 1 - rules.confidence)
     bad = [row for row in rows if row["failed"]]

@@ -6,6 +6,7 @@ shows in `trial.found`.
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ class Trial:
     def y(self) -> NDArray[Any]:
         """The truth of the holdout, as the measures take it."""
         return data.truth(self.holdout, self.contract)
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """The number of each row's entity, or None where every row is its own."""
+        name = self.contract.entity
+        return np.asarray(pd.factorize(self.holdout[name])[0]) if name else None
 
     @property
     def task(self) -> Task:

@@ -1,10 +1,10 @@
 """The measures of each task; pure, numpy only.
 
 `MEASURES[task]` lists what a model of that task is measured by; the first is the
-headline, and higher is better. `PAIRED[task]` compares the headline of two models on
-the same rows, `LOSSES[task]` is the loss of each row, and what its mean is called. `y`
-and `p` are what the task's module says: 0/1 and P(y = 1), the class's index and [n, k]
-probabilities, or two numbers.
+headline, and higher is better. `PAIRED[task](y, old, new, confidence, clusters)`
+compares the headline of two models on the same rows, `LOSSES[task]` is the loss of
+each row, and what its mean is called. `y` and `p` are what the task's module says: 0/1
+and P(y = 1), the class's index and [n, k] probabilities, or two numbers.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
         Measure("pinball", "Pinball loss", "lower", regression.pinball),
     ),
 }
-PAIRED: dict[str, Callable[[Any, Any, Any, float], Difference]] = {
+PAIRED: dict[str, Callable[..., Difference]] = {
     "binary": delong,
     "multiclass": delong_macro,
     "regression": paired_r2,

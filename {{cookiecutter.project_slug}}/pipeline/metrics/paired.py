@@ -1,8 +1,10 @@
-"""The headline of two models on the same rows, with the interval of its difference."""
+"""The headline of two models on the same rows, with the interval of its difference.
+
+`clusters` are the rows' entities, as `pipeline.metrics.clusters` takes them.
+"""
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.metrics import multiclass, regression
 from pipeline.metrics.binary import Vector, arrays, midranks
+from pipeline.metrics.clusters import Codes, Spread, spread
 
 
 class Difference(NamedTuple):
@@ -24,7 +27,11 @@ class Difference(NamedTuple):
 
 
 def delong(
-    y: ArrayLike, champion: ArrayLike, challenger: ArrayLike, confidence: float = 0.95
+    y: ArrayLike,
+    champion: ArrayLike,
+    challenger: ArrayLike,
+    confidence: float = 0.95,
+    clusters: Codes | None = None,
 ) -> Difference:
     """Return challenger minus champion in ROC AUC, with DeLong's paired interval.
 
@@ -35,15 +42,19 @@ def delong(
     _, second = arrays(y, challenger)
     parts = [_placements(truth, scores) for scores in (first, second)]
     areas = [float(ones.mean()) for ones, _ in parts]
-    variance = sum(
-        float(np.var(b - a, ddof=1)) / len(a) if len(a) > 1 else 0.0
-        for a, b in zip(parts[0], parts[1], strict=True)
-    )
-    return _interval(areas[0], areas[1], variance, confidence)
+    gaps = np.empty(len(truth))
+    for of, old, new in zip((1, 0), *parts, strict=True):
+        gaps[truth == of] = new - old
+    found = spread(gaps, truth.astype(np.int64), clusters)
+    return _interval(areas[0], areas[1], found, confidence)
 
 
 def delong_macro(
-    y: ArrayLike, champion: ArrayLike, challenger: ArrayLike, confidence: float = 0.95
+    y: ArrayLike,
+    champion: ArrayLike,
+    challenger: ArrayLike,
+    confidence: float = 0.95,
+    clusters: Codes | None = None,
 ) -> Difference:
     """Return the difference in macro ROC AUC, of classes y [n] and P [n, k], as DeLong.
 
@@ -51,14 +62,18 @@ def delong_macro(
     and, as one of the rest, in those of the others. Its variance is that of the rows'
     parts, class by class; of two classes it is DeLong's.
     """
-    return _classes(y, champion, challenger, confidence, weighted=False)
+    return _classes(y, champion, challenger, confidence, clusters, False)
 
 
 def delong_weighted(
-    y: ArrayLike, champion: ArrayLike, challenger: ArrayLike, confidence: float = 0.95
+    y: ArrayLike,
+    champion: ArrayLike,
+    challenger: ArrayLike,
+    confidence: float = 0.95,
+    clusters: Codes | None = None,
 ) -> Difference:
     """Return the same with each class weighted by its rows."""
-    return _classes(y, champion, challenger, confidence, weighted=True)
+    return _classes(y, champion, challenger, confidence, clusters, True)
 
 
 def _classes(
@@ -66,6 +81,7 @@ def _classes(
     champion: ArrayLike,
     challenger: ArrayLike,
     confidence: float,
+    clusters: Codes | None,
     weighted: bool,
 ) -> Difference:
     """Return the difference of a mean of the classes' areas."""
@@ -77,30 +93,30 @@ def _classes(
     share = rows / len(truth) if weighted else np.full(len(rows), 1 / len(rows))
     parts = [_parts(truth, scores, rows, share) for scores in (first, second)]
     areas = [float(area) for area, _ in parts]
-    gaps = parts[1][1] - parts[0][1]
-    variance = sum(
-        float(np.var(gaps[truth == k], ddof=1)) / count if count > 1 else 0.0
-        for k, count in enumerate(rows.tolist())
-    )
-    return _interval(areas[0], areas[1], variance, confidence)
+    found = spread(parts[1][1] - parts[0][1], truth, clusters)
+    return _interval(areas[0], areas[1], found, confidence)
 
 
 def paired_r2(
-    y: ArrayLike, champion: ArrayLike, challenger: ArrayLike, confidence: float = 0.95
+    y: ArrayLike,
+    champion: ArrayLike,
+    challenger: ArrayLike,
+    confidence: float = 0.95,
+    clusters: Codes | None = None,
 ) -> Difference:
     """Return the difference in R2: the mean of paired differences of squared errors.
 
     The spread of `y` on these rows is taken as given, as both models meet it.
     """
     old, new = (regression.losses(y, p) for p in (champion, challenger))
-    variance = float(np.var(old - new, ddof=1)) / len(old) if len(old) > 1 else 0.0
-    return _interval(1 - old.mean(), 1 - new.mean(), variance, confidence)
+    found = spread(old - new, np.zeros(len(old), np.int64), clusters)
+    return _interval(1 - old.mean(), 1 - new.mean(), found, confidence)
 
 
-def _interval(old: float, new: float, variance: float, level: float) -> Difference:
-    """Return the difference of two areas with its normal interval."""
+def _interval(old: float, new: float, found: Spread, level: float) -> Difference:
+    """Return the difference of two areas with its interval."""
     old, new = float(old), float(new)
-    gap, reach = new - old, NormalDist().inv_cdf(0.5 + level / 2) * variance**0.5
+    gap, reach = new - old, found.reach(level)
     return Difference(old, new, gap, gap - reach, gap + reach, level)
 
 

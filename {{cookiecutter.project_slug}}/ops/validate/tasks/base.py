@@ -4,7 +4,7 @@
 `classes` are the contract's, empty but for multiclass; a `manifest` is the model's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,26 @@ class Rate(NamedTuple):
     limit: str  # the setting in the section fairness
     values: Array  # [n]
     among: Array  # bool [n]
+
+
+class Pair(NamedTuple):
+    """The answers of two models to the same rows, and how sure an interval is to be."""
+
+    y: Array
+    old: Array
+    new: Array
+    confidence: float
+    clusters: Array | None = None  # the rows' entities, where rows belong together
+
+    def mean(self, value: Callable[[Array, Array], Array]) -> compare.Interval:
+        """Return the interval of a measure that is the mean of rows: value(y, p)."""
+        both = (value(self.y, self.old), value(self.y, self.new))
+        return compare.mean_difference(*both, self.confidence, self.clusters)
+
+    def area(self, paired: Callable[..., metrics.Difference]) -> compare.Interval:
+        """Return the interval of a measure that has its own: paired(*self)."""
+        found = paired(*self)
+        return compare.Interval(found.difference, found.low, found.high, "paired")
 
 
 class Task:
@@ -58,18 +78,13 @@ class Task:
         """Tell which decisions are right, bool [n]; None where that makes no sense."""
         return np.asarray(decided == y)
 
-    def difference(
-        self, key: str, y: Array, old: Array, new: Array, confidence: float
-    ) -> compare.Interval:
+    def difference(self, key: str, pair: Pair) -> compare.Interval:
         """Return the paired interval that suits a measure."""
         if key == self.headline.key:
-            found = metrics.PAIRED[self.name](y, old, new, confidence)
-            return compare.Interval(found.difference, found.low, found.high, "paired")
-        return self._other(key, y, old, new, confidence)
+            return pair.area(metrics.PAIRED[self.name])
+        return self._other(key, pair)
 
-    def _other(
-        self, key: str, y: Array, old: Array, new: Array, confidence: float
-    ) -> compare.Interval:
+    def _other(self, key: str, pair: Pair) -> compare.Interval:
         """Return the interval of a measure beside the headline."""
         raise NotImplementedError
 

@@ -8,6 +8,7 @@ from ops.validate import compare
 from ops.validate.tasks.base import (
     Array,
     Classes,
+    Pair,
     Rate,
     Section,
     Task,
@@ -38,16 +39,12 @@ class Binary(Task):
         """Yes to a 1, no to a 0."""
         return np.asarray(decided == (y == 1))
 
-    def _other(
-        self, key: str, y: Array, old: Array, new: Array, confidence: float
-    ) -> compare.Interval:
+    def _other(self, key: str, pair: Pair) -> compare.Interval:
         """Means of rows for log loss and Brier score, else a bootstrap."""
-        if key == "log_loss":
-            return compare.mean_difference(_loss(y, old), _loss(y, new), confidence)
-        if key == "brier":
-            return compare.mean_difference((old - y) ** 2, (new - y) ** 2, confidence)
+        if key in MEANS:
+            return pair.mean(MEANS[key])
         statistic: compare.Statistic = getattr(compare, key)
-        return compare.bootstrap(statistic, y, old, new, confidence)
+        return compare.bootstrap(statistic, *pair[:4], clusters=pair.clusters)
 
     def calibration_error(self, y: Array, scores: Array) -> float:
         """Of P(1)."""
@@ -138,3 +135,6 @@ def _loss(y: Any, p: Any) -> Any:
     least = float(np.finfo(np.float32).eps)
     sure = np.clip(p, least, 1 - least)
     return -np.where(y == 1, np.log(sure), np.log1p(-sure))
+
+
+MEANS = {"log_loss": _loss, "brier": metrics.LOSSES["binary"][0]}

@@ -9,6 +9,7 @@ from ops.validate import compare
 from ops.validate.tasks.base import (
     Array,
     Classes,
+    Pair,
     Rate,
     Section,
     Task,
@@ -34,17 +35,13 @@ class Multiclass(Task):
         """Return the place of the likeliest class, [n]."""
         return np.asarray(scores.argmax(axis=1))
 
-    def _other(
-        self, key: str, y: Array, old: Array, new: Array, confidence: float
-    ) -> compare.Interval:
+    def _other(self, key: str, pair: Pair) -> compare.Interval:
         """Means of rows where a measure is one, else a bootstrap of what is decided."""
         if key in MEANS:
-            return compare.mean_difference(
-                MEANS[key](y, old), MEANS[key](y, new), confidence
-            )
+            return pair.mean(MEANS[key])
         if key == "roc_auc_weighted":
-            found = metrics.delong_weighted(y, old, new, confidence)
-            return compare.Interval(found.difference, found.low, found.high, "paired")
+            return pair.area(metrics.delong_weighted)
+        y, old, new, confidence, clusters = pair
         if key == "calibration_error":
             tops = [metrics.multiclass.top(y, scores) for scores in (old, new)]
             (right, first), (righter, second) = tops
@@ -54,6 +51,7 @@ class Multiclass(Task):
                 first,
                 second,
                 confidence,
+                clusters=clusters,
                 also=righter,
             )
         k, weighted = old.shape[1], key == "f1_weighted"
@@ -62,7 +60,9 @@ class Multiclass(Task):
             return compare.f1(weights, truth, decided, k, weighted)
 
         decisions = (old.argmax(axis=1), new.argmax(axis=1))
-        return compare.bootstrap(f1, y, *decisions, confidence, whole=True)
+        return compare.bootstrap(
+            f1, y, *decisions, confidence, clusters=clusters, whole=True
+        )
 
     def calibration_error(self, y: Array, scores: Array) -> float:
         """Of the likeliest class."""

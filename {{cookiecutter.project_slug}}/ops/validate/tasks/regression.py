@@ -8,6 +8,7 @@ from ops.validate import compare
 from ops.validate.tasks.base import (
     Array,
     Classes,
+    Pair,
     Rate,
     Section,
     Task,
@@ -42,24 +43,16 @@ class Regression(Task):
         """No number is just right."""
         return None
 
-    def _other(
-        self, key: str, y: Array, old: Array, new: Array, confidence: float
-    ) -> compare.Interval:
+    def _other(self, key: str, pair: Pair) -> compare.Interval:
         """Means of rows; for RMSE by the delta method."""
-        first, second = old - y, new - y
         if key == "rmse":
-            roots = [float(np.sqrt(np.mean(e**2))) for e in (first, second)]
-            halves = [
-                e**2 / (2 * root) if root else e
-                for e, root in zip((first, second), roots, strict=True)
-            ]
-            around = compare.mean_difference(halves[0], halves[1], confidence)
-            gap, reach = roots[1] - roots[0], (around.high - around.low) / 2
+            around = pair.mean(_halves)
+            roots = [metrics.regression.rmse(pair.y, p) for p in (pair.old, pair.new)]
+            gap = roots[1] - roots[0]
+            reach = (around.high - around.low) / 2
             return compare.Interval(gap, gap - reach, gap + reach, "delta method")
         share = 1.0 if key == "mae" else 0.5  # the pinball loss at the median
-        return compare.mean_difference(
-            share * np.abs(first), share * np.abs(second), confidence
-        )
+        return pair.mean(lambda y, p: share * np.abs(p - y))
 
     def curves(
         self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
@@ -130,3 +123,9 @@ class Regression(Task):
             "mean": [float(old.mean()), float(new.mean())],
             "spread": [float(old.std()), float(new.std())],
         }
+
+
+def _halves(y: Array, p: Array) -> Array:
+    """Return each row's part of the RMSE, by the delta method."""
+    root = metrics.regression.rmse(y, p)
+    return np.asarray((p - y) ** 2 / (2 * root) if root else p - y)
