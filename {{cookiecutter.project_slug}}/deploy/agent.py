@@ -204,23 +204,19 @@ class Source:
                 archive.extraction_filter = tarfile.data_filter
             archive.extractall(into)  # noqa: S202 (our own commit, from git archive)
 
-    def assets(self, tag: str, into: Path) -> None:
-        """Download the model's files from the GitHub Release of a tag."""
-        for name in ASSETS:
-            self.asset(tag, name, into / name)
-
-    def asset(self, tag: str, name: str, into: Path) -> None:
-        """Download one file from the GitHub Release of a tag."""
+    def assets(self, tag: str, places: dict[str, Path]) -> None:
+        """Download files from the GitHub Release of a tag, each to its place."""
         path = f"/repos/{self.repository}/releases/tags/{quote(tag, safe='')}"
         with self.request(path) as answer:
             listed = json.loads(answer.read(10_000_000))["assets"]
         addresses = {item["name"]: item["url"] for item in listed}
-        if name not in addresses:
-            raise RefusedError(f"the GitHub Release {tag} has no {name}.")
-        with self.request(addresses[name], "application/octet-stream") as answer:
-            size = save(answer, into)
-            if size != int(answer.headers.get("Content-Length", size)):
-                raise TransientError(f"{name} was cut off after {size} bytes")
+        for name, into in places.items():
+            if name not in addresses:
+                raise RefusedError(f"the GitHub Release {tag} has no {name}.")
+            with self.request(addresses[name], "application/octet-stream") as answer:
+                size = save(answer, into)
+                if size != int(answer.headers.get("Content-Length", size)):
+                    raise TransientError(f"{name} was cut off after {size} bytes")
 
     def report(self, release: Release, state: str, description: str) -> None:
         """Tell GitHub how a deployment went."""
@@ -465,9 +461,8 @@ def install(venv: Path, pins: Path) -> None:
     run([sys.executable, "-m", "venv", "--without-pip", str(venv)])
     uv = shutil.which("uv")
     if uv:
-        command = [uv, "pip", "sync", "--python", python, "--compile-bytecode"]
-        run([*command, "--require-hashes", str(pins)])
-        return
+        run([uv, "pip", "sync", "--python", python, "--require-hashes", str(pins)])
+        return  # nothing is compiled: the first start compiles the part that it needs
     run([python, "-m", "ensurepip"])
     command = [python, "-m", "pip", "install", "--quiet", "--require-hashes"]
     run([*command, "-r", str(pins)])
@@ -612,20 +607,22 @@ class Agent:
             return self.pull(release)
         name = f"{release['manifest_sha256'][:16]}-{server(release)[0][:12]}"
         folder: Path = self.home / "releases" / name
-        if not folder.exists():
+        if folder.exists():
+            try:
+                self.verify(folder, release)
+            except RefusedError:
+                shutil.rmtree(folder)  # altered on this disk: fetched anew next time
+                raise
+        else:
             part = folder.with_name(name + ".part")
             shutil.rmtree(part, ignore_errors=True)
             (part / "model").mkdir(parents=True)
             (part / "code").mkdir()
             self.source.code(self.home, server(release)[0], part / "code")
-            self.source.assets(release["tag"], part / "model")
+            places = {name: part / "model" / name for name in ASSETS}
+            self.source.assets(release["tag"], places)
             self.verify(part, release)
             part.rename(folder)
-        try:
-            self.verify(folder, release)
-        except RefusedError:
-            shutil.rmtree(folder)  # altered on this disk: fetched anew next time
-            raise
         os.utime(folder)
         return folder
 
@@ -658,7 +655,7 @@ class Agent:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            self.source.asset(release["tag"], path.name, part)
+            self.source.assets(release["tag"], {path.name: part})
             part.rename(path)
         if hashlib.sha256(path.read_bytes()).hexdigest() != manifest:
             shutil.rmtree(folder)

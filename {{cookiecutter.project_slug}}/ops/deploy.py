@@ -67,6 +67,7 @@ def deploy(environment: str, version: str) -> Record:
     if environment == "production" and by_dispatch() and not dispatched():
         raise ReleaseError(WAITS)
     name = model_name()
+    registry.warm()
     ledger = Ledger()
     registry.fetch(name)
     found = registry.get(name, version)

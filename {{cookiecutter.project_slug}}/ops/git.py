@@ -9,6 +9,8 @@ CREDENTIALS = (
     ' && echo "password=$GH_TOKEN"; }; f'
 )
 
+ABSENT = "couldn't find remote ref"  # git's words for a branch that is not there
+
 
 class GitError(Exception):
     """Git said no; the message is one sentence with git's own words."""
@@ -55,10 +57,13 @@ def fetch_branch(branch: str, cwd: str | os.PathLike[str] = ".") -> str | None:
     ref = f"refs/remotes/origin/{branch}"
     if not has_remote(cwd):
         return run("rev-parse", "-q", "--verify", ref, cwd=cwd, check=False) or None
-    if not remote_run("ls-remote", "origin", f"refs/heads/{branch}", cwd=cwd):
-        return None
     spec = f"+refs/heads/{branch}:{ref}"
-    remote_run("fetch", "-q", "--no-tags", "origin", spec, cwd=cwd)
+    try:
+        remote_run("fetch", "-q", "--no-tags", "origin", spec, cwd=cwd)
+    except GitError as error:
+        if ABSENT in str(error):
+            return None
+        raise
     return run("rev-parse", ref, cwd=cwd)
 
 
@@ -70,7 +75,8 @@ def _bytes(
     env: dict[str, str] | None,
 ) -> bytes:
     """Run git and return its raw output."""
-    surroundings = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})}
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}  # words that we know
+    surroundings = {**os.environ, **quiet, **(env or {})}
     done = subprocess.run(
         ("git", *args), cwd=cwd, input=data, capture_output=True, env=surroundings
     )

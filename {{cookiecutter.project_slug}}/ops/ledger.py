@@ -46,7 +46,11 @@ class Ledger:
 
     def refresh(self) -> None:
         """Look at origin again."""
-        self.commit = git.fetch_branch(BRANCH, self.cwd)
+        self._stand(git.fetch_branch(BRANCH, self.cwd))
+
+    def _stand(self, commit: str | None) -> None:
+        """Read the ledger as it is at a commit from now on."""
+        self.commit = commit
         self._known: list[str] | None = None
 
     @property
@@ -115,8 +119,9 @@ class Ledger:
         for _ in range(TRIES):
             seq = self.seq
             files = make(seq) if callable(make) else make
-            if self._push(self._commit(files, message)):
-                self.refresh()
+            commit = self._commit(files, message)
+            if self._push(commit):
+                self._stand(commit)
                 return seq
             self.refresh()
         raise LedgerError(f"origin refused the ledger {TRIES} times: run it again")

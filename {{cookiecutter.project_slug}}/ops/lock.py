@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -55,6 +56,7 @@ class Lock:
         return tuple(dict.fromkeys(out.stage for out in self.outs))
 
 
+@lru_cache(8)
 def parse(data: bytes) -> Lock:
     """Read the bytes of a dvc.lock, trusting none of them.
 

@@ -1,6 +1,7 @@
 """The GitHub Release of a version: the files that targets download."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,8 @@ from ops.release.registry import Version
 from serving.verify import VerifyError, verify
 
 FILES = ("manifest.json", "model.onnx", "contract.yaml")
+AT_ONCE = 4  # files on their way at a time
+Asset = dict[str, Any]
 
 
 def put(version: Version, files: dict[str, bytes], notes: str) -> str:
@@ -21,22 +24,28 @@ def put(version: Version, files: dict[str, bytes], notes: str) -> str:
     """
     release = find(version.tag) or _create(version, notes)
     present = {str(asset["name"]): asset for asset in release.get("assets") or []}
-    for name, data in files.items():
-        asset = present.get(name)
-        if asset and asset.get("state", "uploaded") != "uploaded":
-            github.api(f"releases/assets/{asset['id']}", "DELETE", raw=True)
-            asset = None  # an upload that broke off
-        asset = asset or _upload(version, release["id"], name, data)
-        if (
-            asset
-            and name in FILES
-            and _sha256(asset) != hashlib.sha256(data).hexdigest()
-        ):
-            raise ReleaseError(
-                f"the release {version.tag} holds another {name}: a version never "
-                "changes; find out who replaced that file before anything is deployed"
-            )
+
+    def one(name: str) -> None:
+        _put(version, release["id"], present.get(name), name, files[name])
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, files))
     return str(release.get("html_url", ""))
+
+
+def _put(
+    version: Version, release: int, asset: Asset | None, name: str, data: bytes
+) -> None:
+    """Make one file of a release complete."""
+    if asset and asset.get("state", "uploaded") != "uploaded":
+        github.api(f"releases/assets/{asset['id']}", "DELETE", raw=True)
+        asset = None  # an upload that broke off
+    asset = asset or _upload(version, release, name, data)
+    if asset and name in FILES and _sha256(asset) != hashlib.sha256(data).hexdigest():
+        raise ReleaseError(
+            f"the release {version.tag} holds another {name}: a version never "
+            "changes; find out who replaced that file before anything is deployed"
+        )
 
 
 def find(tag: str) -> dict[str, Any] | None:
@@ -56,20 +65,21 @@ def bring(version: Version, folder: Path) -> dict[str, Any]:
         ReleaseError: a file is missing, or is not the one that was registered.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        (folder / name).write_bytes(read(version, name))
+    listed = {a["name"]: a for a in (find(version.tag) or {}).get("assets") or []}
+    found = [_listed(version, listed, name) for name in FILES]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for name, data in zip(FILES, pool.map(_bytes, found), strict=True):
+            (folder / name).write_bytes(data)
     try:
         return verify(folder, version.manifest_sha256)
     except VerifyError as error:
         raise ReleaseError(f"the release {version.tag} is altered: {error}") from error
 
 
-def read(version: Version, name: str) -> bytes:
-    """Return the bytes of one file of a release."""
-    release = find(version.tag)
-    for asset in (release or {}).get("assets") or []:
-        if asset["name"] == name:
-            return _bytes(asset)
+def _listed(version: Version, listed: dict[str, Asset], name: str) -> Asset:
+    """Return a file that a release has to have."""
+    if name in listed:
+        return listed[name]
     raise ReleaseError(
         f"the release {version.tag} has no {name}: bring it back with "
         f"`gh release upload {version.tag} {name}`"

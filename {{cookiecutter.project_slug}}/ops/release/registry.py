@@ -9,6 +9,8 @@ from origin, the push decides, and the loser looks again.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 from ops import git
@@ -229,6 +231,11 @@ def _gto_assign(name: str, stage: str, version: str, note: str) -> str:
     """Write the annotated tag of a stage here and return its name."""
     fields = {"name": name, "stage": stage, "version": version, "message": note}
     return str(_gto("assign", **fields, force=True).tag)
+
+
+def warm() -> None:
+    """Import GTO, which takes a second, beside work that waits for other programs."""
+    Thread(target=import_module, args=("gto.api",)).start()
 
 
 def _gto(verb: str, **fields: Any) -> Any:
