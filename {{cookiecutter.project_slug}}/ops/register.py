@@ -29,17 +29,15 @@ from ops.release import (
 from ops.release.admit import Candidate
 from ops.release.registry import Version
 
-SUBJECTS = Path("build/subjects.txt")  # of the provenance that the workflow attests
-
 
 def main() -> None:
     """Register what main names; hand version and ``changed`` to the next jobs."""
     try:
         outcome = register()
-        named = None
+        named, subjects = None, ""
         if not isinstance(outcome, str):
             named = package.image_of(outcome)
-            package.subjects(outcome, named, SUBJECTS)
+            subjects = package.subjects(outcome, named) if package.attestable() else ""
     except (ReleaseError, LedgerError, git.GitError, github.GitHubError) as error:
         raise github.fail(str(error)) from error
     if isinstance(outcome, str):
@@ -54,7 +52,7 @@ def main() -> None:
         version=outcome.version,
         tag=outcome.tag,
         image=named or "",
-        attest=str(package.attestable()).lower(),
+        subjects=subjects,
         manifest_sha256=outcome.manifest_sha256,
     )
 
@@ -74,6 +72,7 @@ def register() -> Version | str:
     history = [*ledger.history("staging"), *ledger.history("production")]
     registry.agree(registry.versions(name), history)
     admit.not_refused(ledger, admit.locked(commit).sha256)
+    registry.warm()
     with TemporaryDirectory() as folder:
         candidate = admit.bring(commit, Path(folder))
         verdict = allowed(ledger, name, candidate)

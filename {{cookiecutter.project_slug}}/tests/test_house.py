@@ -155,6 +155,16 @@ def test_code_of_a_proposal_never_runs_beside_a_secret_or_a_right_to_write() -> 
             assert set(job["permissions"].values()) <= {"read"}
 
 
+def test_the_right_to_sign_never_stands_beside_a_secret() -> None:
+    signing = []
+    for path in WORKFLOWS:
+        for job in yaml.safe_load(path.read_text())["jobs"].values():
+            if "id-token" in job["permissions"]:
+                signing.append(job["name"])
+                assert "secrets." not in str(job) and "environment" not in job
+    assert signing == ["attest"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

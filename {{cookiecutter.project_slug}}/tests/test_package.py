@@ -199,14 +199,12 @@ def test_provenance_where_github_has_it(
     assert package.attestable() is expected
 
 
-def test_provenance_is_about_the_reviewed_bytes(here: World, tmp_path: Path) -> None:
+def test_provenance_is_about_the_reviewed_bytes(here: World) -> None:
     found = released(here)
     version = register.register()
     assert not isinstance(version, str)
     image = f"ghcr.io/o/r@sha256:{'7' * 64}"
-    package.subjects(version, image, tmp_path / "build/subjects.txt")
-    lines = (tmp_path / "build/subjects.txt").read_text().splitlines()
-    assert lines == [
+    assert package.subjects(version, image).splitlines() == [
         f"{version.manifest_sha256}  flights@v1.0.0/manifest.json",
         f"{tiny.sha256(found['model.onnx'])}  flights@v1.0.0/model.onnx",
         f"{'7' * 64}  ghcr.io/o/r",
@@ -252,6 +250,29 @@ def test_a_cluster_gets_its_manifests_with_the_release(
     assert deploy.deploy("production", version.version)["image"] == image
     path = "environments/production/kubernetes/manifests.yaml"
     assert image in (Ledger().read_bytes(path) or b"").decode()
+
+
+@pytest.mark.skipif(not package.EDGE.is_file(), reason="this target has no bundle")
+def test_a_released_edge_bundle_is_signed_and_another_is_refused(
+    here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What deploy/edge/README.md tells its reader to type, on what a release holds."""
+    for name in ("deploy/edge", "serving", "requirements"):
+        shutil.copytree(tiny.ROOT / name, here.clone / name)
+    pair(tmp_path, monkeypatch)
+    shutil.copy(tmp_path / "signing.pub", here.clone)
+    found = released(here)
+    (bundle,) = [name for name in found if name.endswith("-edge.zip")]
+    for name in (bundle, f"{bundle}.sig"):
+        (tmp_path / name).write_bytes(found[name])
+    public = ("-sha256", "-verify", str(tmp_path / "signing.pub"), "-signature")
+    files = (str(tmp_path / f"{bundle}.sig"), str(tmp_path / bundle))
+    assert openssl("dgst", *public, *files).returncode == 0
+    assert sign.valid(found[bundle], found[f"{bundle}.sig"])
+    with zipfile.ZipFile(tmp_path / bundle, "a") as file:
+        file.writestr("model/more.json", "{}")  # a whole zip, and another
+    assert openssl("dgst", *public, *files).returncode != 0
+    assert not sign.valid((tmp_path / bundle).read_bytes(), found[f"{bundle}.sig"])
 
 
 @pytest.mark.skipif(not package.EDGE.is_file(), reason="this target has no bundle")

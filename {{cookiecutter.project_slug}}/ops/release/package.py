@@ -131,8 +131,8 @@ def attestable() -> bool:
     return (setting or str(repository.get("visibility") == "public").lower()) == "true"
 
 
-def subjects(version: Version, named: str | None, place: Path) -> None:
-    """Write what a build provenance is about, as checksums with names."""
+def subjects(version: Version, named: str | None) -> str:
+    """Return what a build provenance is about, as checksums with names."""
     with TemporaryDirectory() as folder:
         manifest = assets.bring(version, Path(folder))
     lines = [
@@ -142,5 +142,4 @@ def subjects(version: Version, named: str | None, place: Path) -> None:
     if named:
         name, _, digest = named.partition("@sha256:")
         lines.append(f"{digest}  {name}")
-    place.parent.mkdir(exist_ok=True)
-    place.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines)
