@@ -29,6 +29,8 @@ from tests.traffic import MONITOR, SHA
 
 NEW = ["multiclass", "regression"]
 
+pytestmark = pytest.mark.machinery
+
 
 def answered(
     task: str, count: int, day: float, days: float, seed: int = 0, **change: float

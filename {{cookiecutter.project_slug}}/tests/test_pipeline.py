@@ -259,6 +259,7 @@ def test_an_ordinary_mistake_is_one_sentence(
     assert words in refused(name, folder, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_convert_is_not_written(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

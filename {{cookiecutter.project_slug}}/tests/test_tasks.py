@@ -33,6 +33,8 @@ ESTIMATORS = [
 ]
 NEW = ["multiclass", "regression"]
 
+pytestmark = pytest.mark.machinery
+
 
 class Built:
     """One estimator of one task, fitted and exported, as a version in a folder."""
