@@ -333,8 +333,16 @@ def test_altered_missing_and_foreign_bytes_never_serve(world: World) -> None:
 
 
 def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """Return the servers that an agent started; its short git commands are none."""
     path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [int(number) for number in path.read_text().split()]
+    return [int(n) for n in path.read_text().split() if serving(int(n))]
+
+
+def serving(number: int) -> bool:
+    try:
+        return b"serving" in Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+    except FileNotFoundError:
+        return False
 
 
 def gone(number: int) -> bool:
