@@ -45,22 +45,36 @@ def pull(
     Raises:
         StorageError: an object is missing from storage, or is not the one named.
     """
-    wanted = list(outs)
-    if not wanted:
-        return []
-    with _scratch(Path(cwd), wanted) as scratch:
-        problem = _dvc(scratch, "pull", *_targets(wanted))
-        places = []
-        for number, out in enumerate(wanted):
+    places = {
+        Path(cwd, out.path) if into is None else Path(into, out.name): out
+        for out in outs
+    }
+    for problem in bring(places, cwd).values():
+        raise problem
+    return list(places)
+
+
+def bring(
+    places: Mapping[Path, Out], cwd: str | Path = "."
+) -> dict[Path, StorageError]:
+    """Bring objects to places in one go; return why any of them is not there now."""
+    if not places:
+        return {}
+    outs, problems = list(places.values()), {}
+    with _scratch(Path(cwd), outs) as scratch:
+        problem = _dvc(scratch, "pull", *_targets(outs))
+        for number, (place, out) in enumerate(places.items()):
             found = scratch / str(number) / out.name
-            if not found.is_file():
-                raise StorageError(_absent(out, problem))
-            _verify(found, out)
-            place = Path(cwd, out.path) if into is None else Path(into, out.name)
+            try:
+                if not found.is_file():
+                    raise StorageError(_absent(out, problem))
+                _verify(found, out)
+            except StorageError as error:
+                problems[place] = error
+                continue
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(found, place)
-            places.append(place)
-    return places
+    return problems
 
 
 def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:

@@ -172,7 +172,9 @@ def inputs(
     for name in columns:
         values = frame[name]
         if name in categories:
-            words = ["" if v is None or v != v else str(v) for v in values]
+            words = [
+                "" if v is None or v != v else str(v) for v in values.to_numpy(object)
+            ]
             arrays[name] = np.array(words, dtype=object).reshape(-1, 1)
         else:
             arrays[name] = values.to_numpy(np.float32, na_value=np.nan).reshape(-1, 1)

@@ -129,6 +129,7 @@ def test_columns_may_have_any_name(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     manifest = {"columns": WEIRD, "model": {"file": "model.onnx"}}
     frame = pd.DataFrame({n: [float(p), 0.0] for p, n in enumerate(WEIRD)})
-    answers = trial.predict(trial.Side(tmp_path, manifest), [frame], contract)
+    side = trial.Side(tmp_path, manifest)
+    answers = trial.predict(side, [trial.fed(side, frame, contract)], contract)
     wanted = 1 / (1 + np.exp(1 - 0.1 * frame.sum(axis=1)))
     np.testing.assert_allclose(answers, wanted, atol=1e-6)

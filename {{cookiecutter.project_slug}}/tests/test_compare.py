@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from ops.validate import business, compare, gates, performance, slices
@@ -104,6 +105,13 @@ def test_mcnemar_counts_where_one_model_alone_is_right() -> None:
     assert (found["only_champion_right"], found["only_challenger_right"]) == (0, 2)
     assert found["p"] == pytest.approx(0.5)
     assert compare.mcnemar(old, old)["p"] == 1.0
+    random = np.random.default_rng(6)
+    for share in (0.5, 0.6, 0.9):
+        first, second = random.random(500) < share, random.random(500) < 0.5
+        found = compare.mcnemar(first, second)
+        won, lost = found["only_challenger_right"], found["only_champion_right"]
+        exact = binomtest(won, won + lost).pvalue
+        assert found["p"] == pytest.approx(exact, rel=1e-9)
 
 
 def test_holm_is_as_published() -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from ops.validate.gates import Check
 from ops.validate.tasks import TASKS
-from ops.validate.trial import Trial, predict
+from ops.validate.trial import Trial, fed, predict
 from pipeline.contract import Column, Contract, ContractError
 
 FILE = Path("behaviour.yaml")
@@ -43,7 +43,8 @@ def add(trial: Trial) -> None:
         sample.assign(**{t["column"]: changed(sample[t["column"]], t, trial.contract)})
         for t in tests
     ]
-    answers = predict(new, tables, trial.contract)
+    parts = [fed(new, table, trial.contract) for table in tables]
+    answers = predict(new, parts, trial.contract)
     for test, answer in zip(tests, np.split(answers, len(tests)), strict=True):
         before = task.watched(new.scores[rows], test, classes)
         moved = BROKEN[test["expect"]](task.watched(answer, test, classes) - before)

@@ -69,7 +69,7 @@ def _hashes(table: pd.DataFrame, contract: Contract) -> "pd.Series[Any]":
     """Return one number per id for all the other values of its row."""
     rest = table.drop(columns=[contract.id])
     hashes = pd.util.hash_pandas_object(rest, index=False)
-    return pd.Series(hashes.to_numpy(), index=table[contract.id])
+    return pd.Series(hashes.to_numpy(), index=table[contract.id].astype(object))
 
 
 def _column(

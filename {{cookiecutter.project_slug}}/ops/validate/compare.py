@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.stats import binomtest
 
 from pipeline.metrics import clusters as entities
 
@@ -142,12 +140,14 @@ def mcnemar(
     The exact two-sided test of McNemar (1947), Psychometrika 12(2). By entity it is the
     same test of what each entity won less what it lost: as often one way as the other.
     """
+    from scipy.special import bdtr  # scipy.stats would take a second to import
+
     lost, won = int((right & ~righter).sum()), int((~right & righter).sum())
     if clusters is not None:
         gains = righter.astype(np.float64) - right
         p = _flipped(np.asarray(np.bincount(clusters, gains), np.float64))
     else:
-        p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+        p = min(1.0, 2 * float(bdtr(min(won, lost), won + lost, 0.5)))
     return {"only_champion_right": lost, "only_challenger_right": won, "p": p}
 
 
@@ -270,6 +270,8 @@ def _by_entity(
     random: np.random.Generator, clusters: Codes, place: Codes
 ) -> Callable[[int], Vector]:
     """Draw weights [times, cells], one for all rows of an entity."""
+    from scipy.sparse import csr_array
+
     drawn = random.permutation(int(clusters.max()) + 1) % DRAWN
     held = csr_array((np.ones(len(place)), (place, drawn[clusters])))
     shape = (held.shape[1],)

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ops.validate.trial import Side, Trial, predict
+from ops.validate.trial import Side, Trial, fed, predict
+from pipeline import data
+from pipeline.contract import Contract
 
 SAMPLE = 2_000  # rows whose columns are shuffled
 REPEATS = 3
@@ -76,16 +79,20 @@ def _looks(
     """
     random = np.random.default_rng(1)
     columns = side.manifest["columns"]
+    plain = fed(side, sample, trial.contract)
     shuffled = [
-        sample.assign(
-            **{name: sample[name].to_numpy()[random.permutation(len(sample))]}
-        )
+        {**plain, name: plain[name][random.permutation(len(sample))]}
         for name in columns
         for _ in range(REPEATS)
     ]
-    few, shown = sample.iloc[:SPREAD], [name for name in columns if name in places]
-    fixed = [few.assign(**{name: p}) for name in shown for p in places[name]]
-    scores = predict(side, [sample, *shuffled, *fixed], trial.contract)
+    shown = [name for name in columns if name in places]
+    few = {name: values[:SPREAD] for name, values in plain.items()}
+    fixed = [
+        {**few, name: np.broadcast_to(_alone(p, name, trial.contract), few[name].shape)}
+        for name in shown
+        for p in places[name]
+    ]
+    scores = predict(side, [plain, *shuffled, *fixed], trial.contract)
     border = (1 + len(shuffled)) * len(sample)
     first, *rest = np.split(scores[:border], 1 + len(shuffled))
     value = trial.task.headline.value
@@ -98,6 +105,11 @@ def _looks(
         {name: [float(f.mean()), float(f.min()), float(f.max())] for name, f in per},
         {name: np.array([next(means) for _ in places[name]]) for name in shown},
     )
+
+
+def _alone(value: Any, name: str, contract: Contract) -> NDArray[Any]:
+    """Return one value of a column as a model is fed with it, [1, 1]."""
+    return data.inputs(pd.DataFrame({name: [value]}), contract, [name])[name]
 
 
 def _places(column: "pd.Series[Any]") -> list[Any]:
@@ -130,7 +142,8 @@ def _flips(trial: Trial) -> list[dict[str, Any]]:
     shown = [n for n in new.manifest["columns"] if n not in trial.contract.sensitive]
     tables = [rows.assign(**{n: _usual(trial.holdout[n])}) for n in shown]
     of = new.decisions[chosen] if classes else None
-    usual = np.split(predict(new, tables, trial.contract), len(shown))
+    parts = [fed(new, table, trial.contract) for table in tables]
+    usual = np.split(predict(new, parts, trial.contract), len(shown))
     before = task.view(new.scores[chosen], of)
     moved = np.array([before - task.view(each, of) for each in usual])
     found, truth = [], trial.y

@@ -144,7 +144,8 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     if lacking:
         raise Refused("Holdout unseen", f"train.parquet has no column {lacking[0]}")
     rest = [name for name in holdout.columns if name != contract.id]
-    same = holdout[contract.id].isin(train[contract.id])
+    ids = [table[contract.id].astype(object) for table in (holdout, train)]
+    same = ids[0].isin(ids[1])  # one by one, pandas would compare Arrow's strings
     typed = train[rest].astype(holdout[rest].dtypes.to_dict(), errors="ignore")
     hashes = [
         pd.util.hash_pandas_object(table[rest], index=False)

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from ops.validate.gates import Refused
-from ops.validate.trial import Side, Trial, predict
+from ops.validate.trial import Side, Trial, fed, predict
 
 FEWEST = 30  # requests of a group below which it is not named
 SHOWN = 5
@@ -43,7 +43,7 @@ def add(trial: Trial) -> None:
 
 def _decided(side: Side, table: pd.DataFrame, trial: Trial) -> Any:
     """Return what a model decides on each request, [n]."""
-    scores = predict(side, [table], trial.contract)
+    scores = predict(side, [fed(side, table, trial.contract)], trial.contract)
     return trial.task.decided(scores, side.manifest)
 
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ops import source
 from pipeline.contract import Contract
 
@@ -26,6 +24,8 @@ def bring(folder: Path, contract: Contract) -> str:
     place = os.environ.get("PREDICTION_LOG", "").strip()
     if not place:
         return "no PREDICTION_LOG is set"
+    import pandas as pd
+
     try:
         rows = list(_newest(place))
     except source.FeedError as error:

@@ -22,6 +22,7 @@ from pipeline.contract import Contract, ContractError
 from serving.verify import distance
 
 Scores = NDArray[np.float64]
+Inputs = dict[str, NDArray[Any]]  # what a model is fed, per column [rows, 1]
 
 
 @dataclass
@@ -93,7 +94,8 @@ def score(side: Side, rows: pd.DataFrame, contract: Contract) -> None:
     golden = side.manifest["golden"]
     known = pd.DataFrame([item["row"] for item in golden], dtype=object)
     clock = side.folder / "clock.npy"
-    answers = predict(side, [rows, known], contract, clock)
+    parts = [fed(side, table, contract) for table in (rows, known)]
+    answers = predict(side, parts, contract, clock)
     side.scores = answers[: len(rows)]
     about = task.TASKS[contract.task]
     told = about.plain(answers[len(rows) :], contract.classes)
@@ -101,20 +103,28 @@ def score(side: Side, rows: pd.DataFrame, contract: Contract) -> None:
     side.latency = np.load(clock, allow_pickle=False)
 
 
+def fed(side: Side, table: pd.DataFrame, contract: Contract) -> Inputs:
+    """Return a table's rows as the model is fed with them.
+
+    Raises:
+        Refused: the contract and the model do not agree on the columns.
+    """
+    try:
+        return data.inputs(table, contract, side.manifest["columns"])
+    except (ContractError, KeyError, TypeError, ValueError) as error:
+        why = f"main's contract does not give what the model needs: {error}"
+        raise Refused("Model columns", why) from error
+
+
 def predict(
-    side: Side, tables: list[pd.DataFrame], contract: Contract, *clock: Path
+    side: Side, parts: list[Inputs], contract: Contract, *clock: Path
 ) -> Scores:
-    """Return the answers, float64, to all rows of the tables, scored in one child.
+    """Return the answers, float64, to the rows of all parts, scored in one child.
 
     Raises:
         Refused: the file cannot be scored, or answers what is no answer.
     """
     columns = side.manifest["columns"]
-    try:
-        parts = [data.inputs(table, contract, columns) for table in tables]
-    except (ContractError, KeyError, TypeError, ValueError) as error:
-        why = f"main's contract does not give what the model needs: {error}"
-        raise Refused("Model columns", why) from error
     arrays = [np.concatenate([part[name] for part in parts]) for name in columns]
     plain = [a.astype(str) if a.dtype == object else a for a in arrays]
     inputs, result = side.folder / "inputs.npz", side.folder / "scores.npy"
@@ -124,7 +134,7 @@ def predict(
     what = (model, inputs, result, output, max(k, 1), *clock)
     sandbox.run("Model file", "ops.validate.score", *what)
     answers = np.load(result, allow_pickle=False)
-    shape = (sum(map(len, tables)), *([k] if k else []))
+    shape = (len(arrays[0]), *([k] if k else []))
     if answers.shape != shape or answers.dtype != np.float64:
         raise Refused("Predictions", f"the model does not give one {output} a row")
     good = TASKS[contract.task].possible(answers)

@@ -1,7 +1,6 @@
 """From files to a verdict: identify, bring the champion, judge in a child, decide."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -181,19 +180,21 @@ def facts(case: Case, state: str, step: str = "") -> Facts:
 
 def _bring(case: Case, raw: Out) -> None:
     """Put the raw data and the champion's files into the folder, checked."""
-    into = case.folder / "champion"
-    wanted = [] if case.raw else [raw]
-    if case.champion:
-        wanted += _champion_files(case.champion)
-        into.mkdir()
-    pulled = storage.pull(wanted, case.folder / "pulled")
-    for file in pulled:
-        name = into / file.name
-        os.replace(file, case.folder / "raw.parquet" if file.name == raw.name else name)
+    into, wanted = case.folder / "champion", {}
     if case.raw:
         shutil.copyfile(case.raw, case.folder / "raw.parquet")
+    else:
+        wanted[case.folder / "raw.parquet"] = raw
     if case.champion:
-        _bring_before(case, raw)
+        into.mkdir()
+        wanted |= {into / out.name: out for out in _champion_files(case.champion)}
+        if before := _before(case.champion, raw):
+            wanted[into / "raw.parquet"] = before
+    for place, problem in storage.bring(wanted).items():
+        if place != into / "raw.parquet":
+            raise problem
+        print(f"what changed in the data is not known: {problem}")
+    if case.champion:
         contract = git.show(case.champion["commit"], "contract.yaml") or b""
         (into / "contract.yaml").write_bytes(contract)
         try:
@@ -209,19 +210,16 @@ def contract() -> Contract:
     return Contract.parse(yaml.safe_load(Path("contract.yaml").read_bytes()))
 
 
-def _bring_before(case: Case, raw: Out) -> None:
-    """Put the champion's data beside it, if it is other data and still in storage."""
-    assert case.champion
-    commit = case.champion["commit"]
+def _before(release: Facts, raw: Out) -> Out | None:
+    """Return the champion's data, if it is other data and known."""
+    commit = release["commit"]
     try:
-        then = identity.raw_data(
-            git.show(commit, "dvc.lock") or b"", lock.pointers(commit)
-        )
-        if then.md5 != raw.md5:
-            (file,) = storage.pull([then], case.folder / "before")
-            os.replace(file, case.folder / "champion" / "raw.parquet")
-    except (Refused, storage.StorageError, lock.LockError) as error:
+        locked = git.show(commit, "dvc.lock") or b""
+        then = identity.raw_data(locked, lock.pointers(commit))
+    except (Refused, lock.LockError) as error:
         print(f"what changed in the data is not known: {error}")
+        return None
+    return then if then.md5 != raw.md5 else None
 
 
 def _champion_files(release: Facts) -> list[Out]:
