@@ -114,6 +114,31 @@ def test_bad_data_is_one_sentence_and_never_passes(name: str, bench: Bench) -> N
     assert len(why) < 400 and "\n" not in why and "Traceback" not in why
 
 
+def grown(bench: Bench, columns: dict[str, float]) -> None:
+    """Let the proposal's contract and data have a column more, its model `columns`."""
+    cost = {"type": "number", "min": 0, "max": 9, "missing": False}
+    contract = {**CONTRACT, "columns": {**CONTRACT["columns"], "cost": cost}}
+    bench.put("challenger", linear(columns))
+    file = bench.folder / "challenger" / "contract.yaml"
+    file.write_text(yaml.safe_dump(contract))
+    rows().assign(cost=1.0).to_parquet(bench.folder / "raw.parquet")
+
+
+def test_a_contract_may_grow_by_a_pull_request(bench: Bench) -> None:
+    """The column first, by main's rules for all that main knows; it is said."""
+    grown(bench, {"price": 1.0})
+    assert judged(bench) == []
+    found = json.loads((bench.folder / "judgement.json").read_bytes())
+    assert "New in this contract: cost" in found["cautions"][0]
+
+
+def test_a_model_may_not_use_what_mains_contract_does_not_know(bench: Bench) -> None:
+    grown(bench, {"price": 1.0, "cost": 0.0})
+    (check,) = judged(bench)
+    assert check["name"] == "Model columns"
+    assert "propose contract and data first" in str(check["why"])
+
+
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"no table at all" * 100])
 def test_a_file_that_is_no_table_is_one_sentence(data: bytes, bench: Bench) -> None:
     (bench.folder / "raw.parquet").write_bytes(data)

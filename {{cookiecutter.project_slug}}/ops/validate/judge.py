@@ -92,7 +92,20 @@ def judge(
             f"for {wanted} now. Only the absolute rules apply."
         )
         champion = None
-    rows = data.check(_table(folder / "raw.parquet"), contract)
+    table = _table(folder / "raw.parquet")
+    if added := _added(folder / "challenger", table, contract):
+        into.setdefault("cautions", []).append(
+            f"**New in this contract: {', '.join(added)}.** Main's has no rule for "
+            "it: its values are not judged, and no model may use it before this "
+            "contract is on main."
+        )
+        if used := sorted(set(added) & set(challenger.manifest["columns"])):
+            why = (
+                f"the model needs {', '.join(used)}, which main's contract.yaml does "
+                "not have: propose contract and data first, the model after that"
+            )
+            raise Refused("Model columns", why)
+    rows = data.check(table.drop(columns=added), contract)
     _, holdout = data.split(rows, contract, settings(params, "prepare"))
     checks.append(
         Check("Data", True, f"{len(rows):,} rows", "contract.yaml", "as agreed")
@@ -162,6 +175,20 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
         else "the challenger was trained on rows of the holdout that main's split gives"
     )
     return Check("Holdout unseen", passed, f"{seen:,} rows", "0 rows", why)
+
+
+def _added(challenger: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
+    """Return the table's columns that the proposal's contract has and main's has not.
+
+    So that a contract can grow by a pull request: first a column, then its use.
+    """
+    file = challenger / "contract.yaml"
+    if not file.is_file():
+        return []
+    proposed = Contract.parse(yaml.safe_load(file.read_bytes()))
+    given = {*proposed.columns, proposed.entity}
+    known = {*contract.columns, contract.id, contract.time, contract.target}
+    return [n for n in table if n in given - known - {contract.entity}]
 
 
 def _kind(found: Contract | dict[str, Any]) -> str:
