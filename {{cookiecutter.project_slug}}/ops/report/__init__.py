@@ -5,7 +5,7 @@ charts hold nothing but our own words and numbers.
 """
 
 from ops.report.render import LIMIT, MARKER, render
-from ops.report.sections import all_checks, pairs
+from ops.report.sections.record import all_checks, pairs
 from ops.report.text import code, details, interval, number, plain, table, text
 
 __all__ = [

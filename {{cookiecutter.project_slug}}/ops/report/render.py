@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ops.report.sections import check_row, sections
+from ops.report.sections import sections
+from ops.report.sections.record import check_row
 from ops.report.text import by, details, interval, table, text
 
 MARKER = "<!-- validation report -->"

@@ -9,6 +9,7 @@ PLAIN = set(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.+=%/≥≤…→·–’"
 )
 
+MIXED = 12  # classes, or pairs of them, that a sentence names
 BLOCK = re.compile(r"=|\+ |\d{1,9}[.)]( |$)")  # what starts a heading or a list
 
 
@@ -60,6 +61,18 @@ def by(facts: Mapping[str, Any]) -> str:
     """Return whose rows count as one in the intervals, where somebody's do."""
     found = facts.get("entity")
     return f" by {text(found['column'], 40)}," if found else ""
+
+
+def label(facts: Mapping[str, Any]) -> str:
+    """Return the name of the measure that decides."""
+    return text((facts.get("headline") or {}).get("label", "ROC AUC"), 40)
+
+
+def answer(value: Any) -> str:
+    """Return an answer for people: a number, or a class and its probability."""
+    if isinstance(value, list):
+        return f"{code(value[0])} {value[1]:.3f}"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
 def plain(markdown: str) -> str:
