@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from ops.validate import business, compare, gates, performance, slices
-from ops.validate.tasks import TASKS
+from ops.validate.tasks import TASKS, Price
 from ops.validate.trial import Side, Trial
 from pipeline import metrics
 from pipeline.contract import Contract
@@ -211,13 +211,13 @@ def test_worth_of_decisions_and_the_best_threshold() -> None:
     y = np.array([True, True, False, False])
     scores = np.array([0.9, 0.4, 0.6, 0.1])
     binary, manifest = TASKS["binary"], {"threshold": 0.5}
-    found = binary.best(y, scores, manifest, WORTH, ())
+    found = binary.best(y, scores, manifest, Price(WORTH, ()))
     assert found["best_threshold"] == 0.4
     assert found["best"] == pytest.approx((5 + 5 - 2 + 0) / 4)
     decided = binary.decided(scores, manifest)
-    assert binary.worth(y, decided, WORTH, ()).tolist() == [5, -1, -2, 0]
+    assert binary.worth(y, decided, Price(WORTH, ())).tolist() == [5, -1, -2, 0]
     never = {**WORTH, "true_positive": -9, "false_positive": -9}
-    found = binary.best(y, scores, manifest, never, ())
+    found = binary.best(y, scores, manifest, Price(never, ()))
     assert found["best_threshold"] > 0.9 and found["best"] == pytest.approx(-0.5)
 
 
@@ -241,7 +241,7 @@ def test_business_value_is_reported_per_thousand_with_an_interval() -> None:
 def test_a_value_that_is_no_number_is_refused(change: dict[str, Any]) -> None:
     section = {k: v for k, v in {**WORTH, **change}.items() if v is not None}
     with pytest.raises(SystemExit, match="business"):
-        TASKS["binary"].priced(section, ())
+        TASKS["binary"].priced(Price(section, ()))
 
 
 def test_every_difference_has_an_interval() -> None:

@@ -24,7 +24,7 @@ from ops.validate import (
     performance,
     slices,
 )
-from ops.validate.tasks import TASKS, Pair
+from ops.validate.tasks import TASKS, Pair, Price
 from ops.validate.trial import Side, Trial
 from pipeline import data, metrics
 from pipeline.contract import Contract, ContractError
@@ -230,8 +230,8 @@ def test_worth_of_classes_and_what_is_expected_to_be_worth_most() -> None:
     y = np.array([0, 2, 1])
     scores = np.array([[0.4, 0.25, 0.35], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3]])
     decided = task.decided(scores, {})
-    assert task.worth(y, decided, section, classes).tolist() == [3, 3, 3]
-    best = task.best(y, scores, {}, section, classes)
+    assert task.worth(y, decided, Price(section, classes)).tolist() == [3, 3, 3]
+    best = task.best(y, scores, {}, Price(section, classes))
     assert best["best"] == pytest.approx((-1 + 3 + 3) / 3)
 
 
@@ -239,8 +239,8 @@ def test_cost_of_numbers_and_the_shift_that_saves_most() -> None:
     """With under three times as dear as over, three of four rows are to be covered."""
     task, section = TASKS["regression"], judged.TASKS["regression"]["business"]
     y, scores = np.array([1.0, 2, 3, 4]), np.zeros(4)
-    assert task.worth(y, scores, section, ()).tolist() == [-3, -6, -9, -12]
-    best = task.best(y, scores, {}, section, ())
+    assert task.worth(y, scores, Price(section, ())).tolist() == [-3, -6, -9, -12]
+    best = task.best(y, scores, {}, Price(section, ()))
     assert best["shift"] == 3 and best["best"] == pytest.approx(-(2 + 1 + 0 + 3) / 4)
 
 

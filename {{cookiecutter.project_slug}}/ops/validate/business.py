@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.validate import compare
+from ops.validate.tasks import Price
 from ops.validate.trial import Trial
 
 PER = 1_000  # decisions
@@ -11,17 +12,18 @@ PER = 1_000  # decisions
 
 def add(trial: Trial) -> None:
     """Add the value per 1,000 decisions, and the best that these answers could be."""
-    task, classes, y = trial.task, trial.contract.classes, trial.y
+    task, y = trial.task, trial.y
     section: Mapping[str, Any] | None = trial.params.get("business")
     if section is None:
         return
-    task.priced(section, classes)
+    price = Price(section, trial.contract.classes)
+    task.priced(price)
     values = {
-        who: PER * task.worth(y, side.decisions, section, classes)
+        who: PER * task.worth(y, side.decisions, price)
         for who, side in trial.sides.items()
     }
     new = trial.challenger
-    best = task.best(y, new.scores, new.manifest, section, classes)
+    best = task.best(y, new.scores, new.manifest, price)
     found: dict[str, Any] = {
         "unit": section["unit"],
         "per": PER,

@@ -15,6 +15,7 @@ from pipeline import metrics
 Array = np.ndarray[Any, Any]
 Classes = Sequence[str]
 Section = Mapping[str, Any]
+Found = dict[str, Any]
 
 
 class Rate(NamedTuple):
@@ -45,6 +46,13 @@ class Pair(NamedTuple):
         """Return the interval of a measure that has its own: paired(*self)."""
         found = paired(*self)
         return compare.Interval(found.difference, found.low, found.high, "paired")
+
+
+class Price(NamedTuple):
+    """What decisions are worth: main's section business, for these classes."""
+
+    section: Section
+    classes: Classes
 
 
 class Task:
@@ -98,24 +106,15 @@ class Task:
         """Return what the report draws of one model, by the section's name."""
         raise NotImplementedError
 
-    def priced(self, section: Section, classes: Classes) -> None:
+    def priced(self, price: Price) -> None:
         """Check the section business; SystemExit with one sentence."""
         raise NotImplementedError
 
-    def worth(
-        self, y: Array, decided: Array, section: Section, classes: Classes
-    ) -> Array:
+    def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """Return what each decision is worth, [n]."""
         raise NotImplementedError
 
-    def best(
-        self,
-        y: Array,
-        scores: Array,
-        manifest: Section,
-        section: Section,
-        classes: Classes,
-    ) -> dict[str, Any]:
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
         """Return the best that could be made of these answers, `best` per decision."""
         raise NotImplementedError
 

@@ -8,7 +8,9 @@ from ops.validate import compare
 from ops.validate.tasks.base import (
     Array,
     Classes,
+    Found,
     Pair,
+    Price,
     Rate,
     Section,
     Task,
@@ -62,37 +64,29 @@ class Binary(Task):
             "confusion": {**counts, "threshold": threshold},
         }
 
-    def priced(self, section: Section, classes: Classes) -> None:
+    def priced(self, price: Price) -> None:
         """A worth for each of the four kinds of decision."""
-        named(section, {"unit", *KINDS})
+        named(price.section, {"unit", *KINDS})
         for name in KINDS:
-            if not number(section[name]):
+            if not number(price.section[name]):
                 raise SystemExit(f"params.yaml: business.{name} has to be a number")
 
-    def worth(
-        self, y: Array, decided: Array, section: Section, classes: Classes
-    ) -> Array:
+    def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """By the kind that it is."""
-        right = np.where(y == 1, section["true_positive"], section["false_positive"])
-        left = np.where(y == 1, section["false_negative"], section["true_negative"])
+        worth = price.section
+        right = np.where(y == 1, worth["true_positive"], worth["false_positive"])
+        left = np.where(y == 1, worth["false_negative"], worth["true_negative"])
         return np.where(decided, right, left).astype(np.float64)
 
-    def best(
-        self,
-        y: Array,
-        scores: Array,
-        manifest: Section,
-        section: Section,
-        classes: Classes,
-    ) -> dict[str, Any]:
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
         """Return the threshold worth most on these rows.
 
         Every score is tried as a threshold, and one above all of them ("never").
         """
         order = np.argsort(-scores, kind="stable")
         ranked = scores[order]
-        yes = self.worth(y, np.ones(len(y), bool), section, classes)
-        no = self.worth(y, np.zeros(len(y), bool), section, classes)
+        yes = self.worth(y, np.ones(len(y), bool), price)
+        no = self.worth(y, np.zeros(len(y), bool), price)
         total = float(no.sum()) + np.append(0.0, np.cumsum((yes - no)[order]))
         last = np.append(0, np.flatnonzero(np.append(np.diff(ranked) != 0, True)) + 1)
         place = int(last[np.argmax(total[last])])

@@ -9,7 +9,9 @@ from ops.validate import compare
 from ops.validate.tasks.base import (
     Array,
     Classes,
+    Found,
     Pair,
+    Price,
     Rate,
     Section,
     Task,
@@ -79,8 +81,9 @@ class Multiclass(Task):
             "matrix": {"classes": list(classes), "cells": cells},
         }
 
-    def priced(self, section: Section, classes: Classes) -> None:
+    def priced(self, price: Price) -> None:
         """A worth for each pair of a true class and a decided one."""
+        section, classes = price
         named(section, {"unit", "worth"})
         worth = section["worth"]
         rows = worth.values() if isinstance(worth, Mapping) else ()
@@ -98,26 +101,17 @@ class Multiclass(Task):
         ):
             raise SystemExit("params.yaml: business.worth has to hold numbers only")
 
-    def worth(
-        self, y: Array, decided: Array, section: Section, classes: Classes
-    ) -> Array:
+    def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """By the row of the truth and the column of the decision."""
-        return np.asarray(_table(section, classes)[y, decided])
+        return np.asarray(_table(price)[y, decided])
 
-    def best(
-        self,
-        y: Array,
-        scores: Array,
-        manifest: Section,
-        section: Section,
-        classes: Classes,
-    ) -> dict[str, Any]:
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
         """Return the worth of deciding by what is expected to be worth most."""
-        expected = scores @ _table(section, classes)
+        expected = scores @ _table(price)
         decided = expected.argmax(axis=1)
         return {
             "expected": True,
-            "best": float(self.worth(y, decided, section, classes).mean()),
+            "best": float(self.worth(y, decided, price).mean()),
         }
 
     def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
@@ -193,8 +187,9 @@ class Multiclass(Task):
         }
 
 
-def _table(section: Section, classes: Classes) -> Array:
+def _table(price: Price) -> Array:
     """Return the worth [true class, decided class]."""
+    section, classes = price
     rows = {str(true): row for true, row in section["worth"].items()}
     plain = [{str(c): v for c, v in rows[name].items()} for name in classes]
     return np.array([[row[name] for name in classes] for row in plain], np.float64)

@@ -8,7 +8,9 @@ from ops.validate import compare
 from ops.validate.tasks.base import (
     Array,
     Classes,
+    Found,
     Pair,
+    Price,
     Rate,
     Section,
     Task,
@@ -60,37 +62,28 @@ class Regression(Task):
         """Return what is left over, by the answer."""
         return {"residuals": metrics.residuals(y, scores, bins)}
 
-    def priced(self, section: Section, classes: Classes) -> None:
+    def priced(self, price: Price) -> None:
         """Return what one unit too much and one too little costs."""
-        named(section, {"unit", "over", "under"})
+        named(price.section, {"unit", "over", "under"})
         for name in ("over", "under"):
-            if not number(section[name]) or section[name] < 0:
+            if not number(price.section[name]) or price.section[name] < 0:
                 raise SystemExit(f"params.yaml: business.{name} has to be 0 or more")
 
-    def worth(
-        self, y: Array, decided: Array, section: Section, classes: Classes
-    ) -> Array:
+    def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """Return the cost of each answer, as a worth: 0 is the best there is."""
-        error = decided - y
-        cost = np.where(error > 0, section["over"] * error, section["under"] * -error)
+        error, unit = decided - y, price.section
+        cost = np.where(error > 0, unit["over"] * error, unit["under"] * -error)
         return np.asarray(-cost, np.float64)
 
-    def best(
-        self,
-        y: Array,
-        scores: Array,
-        manifest: Section,
-        section: Section,
-        classes: Classes,
-    ) -> dict[str, Any]:
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
         """Return the number that, added to every answer, would be worth most.
 
         That is a quantile of what is left over; Koenker and Bassett (1978).
         """
-        whole = section["over"] + section["under"]
-        share = section["under"] / whole if whole else 0.5
+        over, under = price.section["over"], price.section["under"]
+        share = under / (over + under) if over + under else 0.5
         shift = float(np.quantile(y - scores, share, method="inverted_cdf"))
-        worth = self.worth(y, scores + shift, section, classes)
+        worth = self.worth(y, scores + shift, price)
         return {"shift": shift, "best": float(worth.mean())}
 
     def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
