@@ -149,7 +149,8 @@ def split(
         if lack := TASKS[contract.task].lacking(target, contract.classes):
             raise ContractError(
                 f"The {name} window has {len(part):,} rows and {lack} of "
-                f'"{contract.target}"; add data or change prepare.{name}_days.'
+                f'"{contract.target}"; add data or change prepare.holdout_days '
+                "or prepare.train_days."
             )
     return train.reset_index(drop=True), holdout.reset_index(drop=True)
 

@@ -98,14 +98,15 @@ class App:
 
     async def _answer(self, scope: Message, receive: Receive) -> bytes:
         path, method = scope["path"], scope["method"]
-        allowed = "POST" if path == "/predict" else "GET"
+        allowed = ["POST"] if path == "/predict" else ["GET", "HEAD"]
         if path not in ("/predict", "/health/live", "/health/ready", "/info"):
             raise RefusalError(
                 404, "there are /predict, /health/live, /health/ready and /info."
             )
-        if method != allowed:
-            header = (b"allow", allowed.encode())
-            raise RefusalError(405, f"{path} takes {allowed} only.", header)
+        if method not in allowed:
+            header = (b"allow", ", ".join(allowed).encode())
+            words = " and ".join(allowed)
+            raise RefusalError(405, f"{path} takes {words} only.", header)
         if path == "/predict":
             return await self._predict(scope, receive)
         if path == "/health/ready" and (self.model is None or self.draining):

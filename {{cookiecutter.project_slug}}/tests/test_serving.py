@@ -170,6 +170,17 @@ def test_other_paths_and_methods(
     assert given == status and answer["error"].endswith(".")
 
 
+def test_a_probe_may_ask_for_the_head_alone(port: int) -> None:
+    """RFC 9110, 9.1: who answers GET answers HEAD."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    for path in ("/health/live", "/health/ready", "/info"):
+        connection.request("HEAD", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        assert int(answer.headers["content-length"]) > 0
+    connection.close()
+
+
 def head(port: int, size: int) -> tuple[bytes, int]:
     """Send a head with so long a header, a piece at a time; what came, what went."""
     piece, sent = b"a" * 8_192, 0
