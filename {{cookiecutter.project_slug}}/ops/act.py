@@ -92,8 +92,6 @@ def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
         "pull_request",
         f"--workflows={WORKFLOW}",
         f"--eventpath={folder / 'event.json'}",
-        f"--artifact-server-path={folder / 'artifacts'}",
-        "--artifact-server-addr=127.0.0.1",
         "--platform=ubuntu-latest=-self-hosted",
         "--use-gitignore=false",  # .dvc/config.local says where storage is
         f"--env=ACT_KEPT={KEPT.resolve()}",
