@@ -45,12 +45,12 @@ def chart(
     )
     drawn = "".join(_line(line, place) for line in lines)
     newest = ", ".join(
-        f'<span class="{line.kind}">{html.escape(line.name)} {value:.{digits}f}</span>'
+        f'<span class="{line.kind}">{html.escape(line.name)} {value:,.{digits}f}</span>'
         for line in lines
         if (value := next((v for v in reversed(line.values) if v is not None), None))
         is not None
     )
-    words = html.escape(f"{title}, from {low:.{digits}f} to {high:.{digits}f}")
+    words = html.escape(f"{title}, from {low:,.{digits}f} to {high:,.{digits}f}")
     return (
         f"<figure><figcaption><b>{html.escape(title)}</b> {newest}</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}" '
