@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -126,6 +127,11 @@ class Contract:
                 "does not have; correct the name or add the column to the contract."
             )
         return [name for name in columns if self.columns[name].type == kind]
+
+
+def plain(document: Any) -> bytes:
+    """Return a contract as the JSON that a machine without YAML reads (edge)."""
+    return json.dumps(document, indent=1, default=str).encode()
 
 
 def _column(name: str, entry: Mapping[str, Any]) -> Column:

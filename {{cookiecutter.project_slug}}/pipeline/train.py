@@ -21,7 +21,8 @@ MODULES.append(sys.modules[__name__])
 def train(source: Path, onnx: Path, out: Path) -> None:
     """Write the exported model and its manifest; same inputs, same bytes."""
     agreed = Path("contract.yaml").read_bytes()
-    terms = contract.Contract.parse(yaml.safe_load(agreed))
+    document = yaml.safe_load(agreed)
+    terms = contract.Contract.parse(document)
     params = yaml.safe_load(Path("params.yaml").read_text())
     params = contract.settings(params, "train", terms.task)
     rows, columns = pd.read_parquet(source), params["columns"]
@@ -38,7 +39,10 @@ def train(source: Path, onnx: Path, out: Path) -> None:
         terms,
         params,
         (onnx.name, exported),
-        contract={"sha256": manifest.sha256(agreed)},
+        contract={
+            "sha256": manifest.sha256(agreed),
+            "json_sha256": manifest.sha256(contract.plain(document)),
+        },
         data=manifest.trained_on(rows, terms, source.read_bytes()),
         code={"sha256": manifest.code({k: p.read_bytes() for k, p in code.items()})},
         requirements={"sha256": manifest.sha256(requirements)},

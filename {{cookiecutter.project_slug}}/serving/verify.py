@@ -15,6 +15,7 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 CONTRACT = "contract.yaml"
+PLAIN = "contract.json"  # the same where there is no YAML library
 MAX_MANIFEST_BYTES = 4_000_000  # a manifest is text and some golden rows
 OUTPUTS = {  # by task, an answer's name: in ONNX, golden rows, /predict, the log
     "binary": "probability",
@@ -98,11 +99,14 @@ def verify(folder: Path | str, expected_sha256: str | None = None) -> dict[str, 
             f"{model} is not the reviewed file: it has {model.stat().st_size} bytes, "
             f"expected {manifest['model']['bytes']}."
         )
-    contract = contract_path(folder)
-    for path, expected in (
+    contract, plain = contract_path(folder), folder / PLAIN
+    named = [
         (model, manifest["model"]["sha256"]),
         (contract, manifest["contract"]["sha256"]),
-    ):
+    ]
+    if plain.exists() and "json_sha256" in manifest["contract"]:
+        named.append((plain, manifest["contract"]["json_sha256"]))
+    for path, expected in named:
         found = sha256_file(path)
         if found != expected:
             raise VerifyError(
@@ -176,9 +180,11 @@ def _check(manifest: Any) -> None:
         section = manifest.get(key)
         _need(isinstance(section, dict), f"'{key}' is missing")
         _need(_is_sha256(section.get("sha256")), f"'{key}.sha256' is not a sha256")
+    plain = manifest["contract"].get("json_sha256", "0" * 64)  # older ones have none
+    _need(_is_sha256(plain), "'contract.json_sha256' is not a sha256")
     file, size = manifest["model"].get("file"), manifest["model"].get("bytes")
-    plain = isinstance(file, str) and file not in ("", ".", "..")
-    _need(plain and not set(file) & set("/\\\0"), "'model.file' is not a file name")
+    bare = isinstance(file, str) and file not in ("", ".", "..")
+    _need(bare and not set(file) & set("/\\\0"), "'model.file' is not a file name")
     _need(type(size) is int and size > 0, "'model.bytes' is not a size")
     task, classes = manifest.get("task", "binary"), manifest.get("classes")
     _need(isinstance(task, str) and task in OUTPUTS, "its task is not known")

@@ -98,6 +98,25 @@ def test_an_altered_file_is_refused_by_name(bundle: Path, name: str) -> None:
     assert done.returncode == 1 and f"{name} is not the file" in done.stderr
 
 
+def test_a_contract_with_new_checksums_is_refused_by_the_manifest(bundle: Path) -> None:
+    """Whoever alters a file can list it anew; the version's identity stays."""
+    file, sums = bundle / "model/contract.json", bundle / "SHA256SUMS"
+    before = tiny.sha256(file.read_bytes())
+    file.write_text(file.read_text().replace("6000", "60000"))
+    sums.write_text(sums.read_text().replace(before, tiny.sha256(file.read_bytes())))
+    assert before != tiny.sha256(file.read_bytes())
+    done = run(bundle, {"rows": ROWS})
+    assert done.returncode == 1
+    assert "contract.json is not the reviewed file" in done.stderr
+
+
+def test_a_manifest_that_names_another_contract_gives_no_bundle(tmp_path: Path) -> None:
+    named = {"sha256": tiny.sha256(tiny.CONTRACT.encode()), "json_sha256": "0" * 64}
+    tiny.version(tmp_path / "m", contract=named)
+    done = build(tmp_path / "m", tmp_path / "b.zip")
+    assert done.returncode == 1 and "the contract as JSON is not" in done.stderr
+
+
 def test_the_same_version_gives_the_same_bytes(packed: Path, tmp_path: Path) -> None:
     assert build(packed.parent / "m", tmp_path / "again.zip").returncode == 0
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()

@@ -99,6 +99,8 @@ def test_a_release_is_whole_without_a_key(here: World) -> None:
     wanted = {*assets.FILES, "verdict.json", "README.md", "model.cdx.json"}
     assert wanted <= set(found)
     assert [name for name in found if name.startswith("server-")]
+    (release,) = here.hub.kept["releases"]
+    assert tiny.sha256(found["manifest.json"]) in release["body"]
     assert not [name for name in found if name.endswith(".sig")]
 
 
@@ -257,7 +259,7 @@ def test_a_released_edge_bundle_is_signed_and_another_is_refused(
     here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What deploy/edge/README.md tells its reader to type, on what a release holds."""
-    for name in ("deploy/edge", "serving", "requirements"):
+    for name in ("deploy/edge", "serving", "pipeline", "requirements"):
         shutil.copytree(tiny.ROOT / name, here.clone / name)
     pair(tmp_path, monkeypatch)
     shutil.copy(tmp_path / "signing.pub", here.clone)

@@ -158,6 +158,9 @@ def test_the_manifest_says_what_it_was_made_from(built: Path) -> None:
     ):
         digest = hashlib.sha256((built / path).read_bytes()).hexdigest()
         assert entry["sha256"] == digest
+    document = yaml.safe_load((built / "contract.yaml").read_text())
+    plain = hashlib.sha256(json.dumps(document, indent=1).encode()).hexdigest()
+    assert version["contract"]["json_sha256"] == plain
     params = yaml.safe_load((built / "params.yaml").read_text())["train"]
     assert version["params"] == params
     assert version.get("threshold") == params.get("threshold")

@@ -200,6 +200,16 @@ def test_an_artifact_that_is_not_the_proposals_is_refused_and_condemns_nobody(
     hub = validate(project, pull, other, monkeypatch)
     assert hub.statuses[-1][1] == "failure" and "model.onnx" in hub.comments[1]
 
+    text = read(data, "manifest.json")
+    named = json.loads(text)["contract"]["json_sha256"].encode()
+    lie = text.replace(named, b"0" * 64)
+    was, now = (hashlib.md5(file).hexdigest().encode() for file in (text, lie))
+    lock_bytes = read(data, "dvc.lock").replace(was, now)
+    other = altered(data, manifest_json=lie, dvc_lock=lock_bytes)
+    hub = validate(project, pull, other, monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    assert "the contract that the manifest names are not" in hub.comments[1]
+
     git("switch", "-q", "main", cwd=project.clone)
     project.params(["shop", "price", "age"])
     thief = project.propose("thief")

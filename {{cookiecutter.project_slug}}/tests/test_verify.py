@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from serving.verify import VerifyError, load_manifest, sha256_file, verify
 from tests import tiny
@@ -91,6 +92,19 @@ def test_files_of_another_version_are_refused(folder: Path, name: str) -> None:
         verify(folder, identity)
 
 
+def test_the_contract_as_json_is_checked_where_it_lies(tmp_path: Path) -> None:
+    tiny.version(tmp_path)
+    plain = json.dumps(yaml.safe_load(tiny.CONTRACT), indent=1)
+    (tmp_path / "contract.json").write_text(plain)
+    verify(tmp_path)
+    (tmp_path / "contract.json").write_text(plain.replace("distance", "altitude"))
+    with pytest.raises(VerifyError, match=r"contract\.json is not the reviewed file"):
+        verify(tmp_path)
+    older = {"contract": {"sha256": tiny.sha256(tiny.CONTRACT.encode())}}
+    tiny.version(tmp_path, **older)  # of before: it says nothing about it
+    verify(tmp_path)
+
+
 def _manifest(folder: Path, **changes: Any) -> Path:
     tiny.version(folder, **changes)
     return folder / "manifest.json"
@@ -105,6 +119,7 @@ def _manifest(folder: Path, **changes: Any) -> Path:
         ({"model": {"file": "m", "sha256": "0" * 63, "bytes": 1}}, "model.sha256"),
         ({"model": {"file": "m", "sha256": "0" * 64, "bytes": True}}, "model.bytes"),
         ({"contract": "no"}, "contract"),
+        ({"contract": {"sha256": "0" * 64, "json_sha256": "no"}}, "json_sha256"),
         ({"threshold": 1.5}, "threshold"),
         ({"threshold": True}, "threshold"),
         ({"threshold": float("nan")}, "NaN"),

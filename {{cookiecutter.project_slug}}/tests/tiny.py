@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import yaml
 from onnx import TensorProto, helper
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +90,7 @@ def sha256(data: bytes) -> str:
 def version(folder: Path, slope: float = 0.001, **changes: Any) -> str:
     """Write a whole version into a folder and return its manifest's sha256."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = onnx_bytes(slope)
+    model, terms = onnx_bytes(slope), yaml.safe_load(CONTRACT)
     rows: list[dict[str, Any]] = [
         {"carrier": carrier, "distance": distance, "temp": temp, "seat": None}
         for carrier in ("AA", "UA", "??")
@@ -104,7 +105,10 @@ def version(folder: Path, slope: float = 0.001, **changes: Any) -> str:
             "sha256": sha256(model),
             "bytes": len(model),
         },
-        "contract": {"sha256": sha256(CONTRACT.encode())},
+        "contract": {
+            "sha256": sha256(CONTRACT.encode()),
+            "json_sha256": sha256(json.dumps(terms, indent=1).encode()),
+        },
         "threshold": 0.3,
         "columns": ["carrier", "distance", "temp"],
         "code": {"sha256": "0" * 64},

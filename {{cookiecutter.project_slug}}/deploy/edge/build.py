@@ -8,7 +8,6 @@ The same version gives the same bytes.
 """
 
 import hashlib
-import json
 import re
 import sys
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.contract import plain
 from serving.verify import MANIFEST, VerifyError, contract_path, verify
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,9 +49,12 @@ def contents(folder: Path) -> dict[str, bytes]:
         "requirements.txt": requirements(lock).encode(),
         f"model/{MANIFEST}": (folder / MANIFEST).read_bytes(),
         "model/contract.yaml": contract,
-        "model/contract.json": json.dumps(yaml.safe_load(contract), indent=1).encode(),
+        "model/contract.json": plain(yaml.safe_load(contract)),
         "model/model.onnx": (folder / manifest["model"]["file"]).read_bytes(),
     }
+    found = hashlib.sha256(files["model/contract.json"]).hexdigest()
+    if found != manifest["contract"].get("json_sha256", found):
+        raise VerifyError("the contract as JSON is not the one that the manifest names")
     for name in CODE:
         files[f"serving/{name}"] = (ROOT / "serving" / name).read_bytes()
     sums = [f"{hashlib.sha256(files[n]).hexdigest()}  {n}\n" for n in sorted(files)]

@@ -15,6 +15,7 @@ import yaml
 from ops.lock import Lock, Out
 from ops.validate import artifact
 from ops.validate.gates import Refused
+from pipeline.contract import plain as as_json
 from serving.verify import VerifyError, sha256_file, verify
 
 Read = Callable[[str], bytes | None]
@@ -42,6 +43,8 @@ def identify(folder: Path, built: Lock, read: Read) -> Manifest:
         manifest["data"]["train_sha256"], sha256_file(folder / "train.parquet"), "rows"
     )
     _same(manifest["contract"]["sha256"], _digest(read("contract.yaml")), "contract")
+    plain = _digest(as_json(_yaml(read("contract.yaml"))))
+    _same(manifest["contract"].get("json_sha256", plain), plain, "contract")
     requirements = _digest(read("requirements/pipeline.txt"))
     _same(manifest["requirements"]["sha256"], requirements, "requirements")
     params = _yaml(read("params.yaml")).get("train")
