@@ -182,3 +182,30 @@ def test_any_numbers_can_be_drawn(points: list[tuple[float, float]]) -> None:
 def test_without_facts_nothing_is_drawn() -> None:
     assert plots.lines("x", "y", {}) == plots.intervals([], "x") == ""
     assert "<figure>" not in page.page(facts(calibration=None, metrics=[]))
+
+
+LONG = "a name that somebody made far too long for any plot"
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        plots.intervals([plots.Interval(LONG, -1, 0, 1, "+0.1, 9,999 rows")], LONG * 2),
+        plots.lines(LONG, "y", {"champion": [(0, 1), (29, 2)]}, [LONG] * 30),
+        plots.lines(
+            "x", "y", {w: [(0, 1)] for w in ("ideal", "champion", "challenger")}
+        ),
+    ],
+)
+def test_words_stay_in_the_plot_and_apart(drawn: str) -> None:
+    """As wide as letters usually are; a phone shows the plot whole."""
+    texts = re.findall(
+        r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">(.*?)</text>', drawn
+    )
+    taken: dict[str, float] = {}
+    for x, y, anchor, words in sorted(texts, key=lambda t: float(t[0])):
+        width = len(words) * plots.LETTER
+        start = float(x) - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+        assert start + width <= plots.WIDTH + plots.RIGHT, words
+        assert y == "0.0" or start >= max(taken.get(y, -plots.RIGHT), -plots.RIGHT)
+        taken[y] = start + width

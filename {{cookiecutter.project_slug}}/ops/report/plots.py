@@ -8,12 +8,14 @@ never by its colour alone.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from textwrap import wrap
 from typing import NamedTuple
 
 Point = tuple[float, float]
-WIDTH, HEIGHT = 640, 340
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 76
-ROW, NAMES = 26, 230  # of a list of intervals: a row's height, the room for names
+WIDTH, HEIGHT = 480, 330  # narrow: words stay readable on a phone
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 76
+ROW, LETTER = 40, 7.5  # the height of a row of intervals; the usual width of a letter
+LONGEST = 14  # letters of a place's name that are written
 
 
 class Interval(NamedTuple):
@@ -59,11 +61,14 @@ def lines(
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(_text(LEFT - 8, y + 4, f"{value:g}", "end"))
     marks = list(enumerate(labels)) if labels else [(v, f"{v:g}") for v in _ticks(*xs)]
-    step = math.ceil(len(marks) / 8)
-    for value, words in marks[::step]:
+    longest = max(min(len(words), LONGEST) for _, words in marks) + 1
+    fit = max(1, int((WIDTH - LEFT - RIGHT) / (longest * LETTER)))
+    for value, words in marks[:: math.ceil(len(marks) / fit)]:
         x, _ = at((value, ys[0]))
-        parts.append(_text(x, HEIGHT - BOTTOM + 18, words[:14], "middle"))
-    parts.append(_text((LEFT + WIDTH) / 2, HEIGHT - BOTTOM + 38, across, "middle"))
+        parts.append(_text(x, HEIGHT - BOTTOM + 18, words[:LONGEST], "middle"))
+    most = int((WIDTH - LEFT) / LETTER)
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(_text(middle, HEIGHT - BOTTOM + 40, across[:most], "middle"))
     parts.append(
         f'<g transform="translate(14 {(HEIGHT - BOTTOM + TOP) / 2:.0f}) rotate(-90)">'
         f"{_text(0, 0, up, 'middle')}</g>"
@@ -74,7 +79,7 @@ def lines(
         parts.append(f'<path class="line {escape(who)}" d="{path}"/>')
         if len(where) <= 12 and who in ("champion", "challenger"):
             parts += [_mark(who, x, y) for x, y in where]
-        x = LEFT + place * 150
+        x = LEFT + place * 130
         key = f'<path class="line {escape(who)}" d="M{x} {HEIGHT - 14}h28"/>'
         parts += [key, _text(x + 36, HEIGHT - 10, who, "start")]
     return _svg(HEIGHT, f"{up} by {across}", parts)
@@ -85,22 +90,27 @@ def intervals(rows: Sequence[Interval], across: str, shared: bool = True) -> str
     if not rows:
         return ""
     most = max(max(abs(row.low), abs(row.high)) for row in rows) or 1.0
-    start, room = NAMES, WIDTH - NAMES - 150
-    middle, height = start + room / 2, ROW * len(rows) + 44
-    parts = [f'<path class="zero" d="M{middle} 4V{height - 38}"/>']
+    caption = wrap(across, int(WIDTH / LETTER))
+    middle, room = WIDTH / 2, WIDTH / 2 - RIGHT
+    height = ROW * len(rows) + 20 * len(caption) + 12
+    parts = [f'<path class="zero" d="M{middle} 4V{ROW * len(rows)}"/>']
     for place, row in enumerate(rows):
         own = most if shared else max(abs(row.low), abs(row.high)) or 1.0
         low, dot, high = (
-            middle + max(-1.0, min(1.0, value / own)) * room / 2
+            middle + max(-1.0, min(1.0, value / own)) * room
             for value in (row.low, row.middle, row.high)
         )
-        y = 20 + place * ROW
+        y = 16 + place * ROW
         look = "worse" if row.worse else "challenger"
-        parts.append(_text(NAMES - 10, y + 4, row.name[:32], "end"))
+        name = row.name[: int(2 * room / LETTER) - len(row.words) - 1]
+        parts += [_text(RIGHT, y, name, "start")]
+        parts += [_text(WIDTH - RIGHT, y, row.words, "end")]
+        y += 13
         parts.append(f'<path class="line {look}" d="M{low:.1f} {y}H{high:.1f}"/>')
         parts.append(f'<circle class="dot {look}" cx="{dot:.1f}" cy="{y}" r="4"/>')
-        parts.append(_text(WIDTH - 144, y + 4, row.words, "start"))
-    parts.append(_text(middle, height - 16, across, "middle"))
+    for place, words in enumerate(caption):
+        y = ROW * len(rows) + 20 * (place + 1)
+        parts.append(_text(middle, y, words, "middle"))
     return _svg(height, across, parts)
 
 

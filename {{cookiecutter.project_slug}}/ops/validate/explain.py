@@ -59,7 +59,7 @@ def _dependence(
 ) -> dict[str, Any]:
     """Return the mean answers at a column's places, of one class if there are some."""
     of = trial.task.pick(looks["challenger"][name])
-    found: dict[str, Any] = {"column": name, "places": [str(p) for p in places]}
+    found: dict[str, Any] = {"column": name, "places": list(map(_named, places))}
     if of is not None:
         found["of"] = trial.contract.classes[of]
     for who, means in looks.items():
@@ -110,6 +110,11 @@ def _looks(
 def _alone(value: Any, name: str, contract: Contract) -> NDArray[Any]:
     """Return one value of a column as a model is fed with it, [1, 1]."""
     return data.inputs(pd.DataFrame({name: [value]}), contract, [name])[name]
+
+
+def _named(place: Any) -> str:
+    """Return a place as people write it, a number with the digits of float32."""
+    return f"{place:.7g}" if isinstance(place, float) else str(place)
 
 
 def _places(column: "pd.Series[Any]") -> list[Any]:
