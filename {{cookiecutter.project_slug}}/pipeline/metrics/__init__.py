@@ -1,4 +1,4 @@
-"""The measures of each task; pure, numpy only.
+"""The measures of each task; pure: numpy, and of scipy Student's t alone.
 
 `MEASURES[task]` lists what a model of that task is measured by; the first is the
 headline, and higher is better. `PAIRED[task](y, old, new, confidence, clusters)`
