@@ -1,6 +1,7 @@
 """A year later: what ran, from what, who approved it, and does it still agree?"""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def test_a_date_tells_what_served_from_what(here: World) -> None:
     text = audit.report(found)
     for words in (version["manifest_sha256"], version["commit"], "reviewer-one", "0.7"):
         assert words in text
+    show = re.search(r"was reviewed: `git (show) (\S+)`", text)
+    assert show and git(*show.groups()) == f"<p>{version['manifest_sha256']}"
 
 
 def test_a_later_date_tells_what_serves_now(here: World) -> None:
