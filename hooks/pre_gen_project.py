@@ -11,7 +11,13 @@ URL = {
     "branch": ("branch", "the word branch, as the repository itself keeps the data"),
     "local": (rf"/?(\.\./)*{FOLDER}", "a folder, such as /srv/models"),
     "ssh": (rf"ssh://{HOST}{FOLDER}", "an address, such as ssh://machine/folder"),
-}.get(STORAGE, (rf"{STORAGE}://{FOLDER}", f"an address, such as {STORAGE}://bucket"))
+}.get(
+    STORAGE,
+    (
+        rf"{STORAGE}://{FOLDER}",
+        f"an address without a login, such as {STORAGE}://bucket",
+    ),
+)
 RULES = {  # answer: (longest, pattern, what to type instead)
     "project_name": (60, r"[^\W_][\w .,!?&()'+-]*", "letters, digits and spaces"),
     "project_slug": (
@@ -37,4 +43,5 @@ ANSWERS = {
 for name, (longest, pattern, instead) in RULES.items():
     if len(ANSWERS[name]) > longest or not re.fullmatch(pattern, ANSWERS[name]):
         instead += f" (at most {longest} characters)"
-        sys.exit(f"{name} cannot be {ANSWERS[name][:80]!a}: type {instead}.")
+        shown = re.sub("//[^/]*@", "//***@", ANSWERS[name])  # a password is not printed
+        sys.exit(f"{name} cannot be {shown[:80]!a}: type {instead}.")

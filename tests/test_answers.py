@@ -138,6 +138,11 @@ def test_bad_storage_url_is_refused(storage: str, url: str) -> None:
     assert said and said.startswith("storage_url cannot be ")
 
 
+def test_a_password_is_refused_and_not_printed() -> None:
+    said = refusal(storage="s3", storage_url="s3://key:hunter2@bucket/x")
+    assert said and "without a login" in said and "hunter2" not in said
+
+
 @pytest.mark.parametrize(
     "answers",
     [

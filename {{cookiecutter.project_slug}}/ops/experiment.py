@@ -22,8 +22,8 @@ from pipeline.metrics import MEASURES
 
 SHOWN = "log_loss|calibration_error|rmse|mae|train[.]"  # beside the headline
 ADVICE = """\
-To propose one: dvc exp apply NAME, commit params.yaml and dvc.lock on a branch, open a
-pull request. To forget all of them: dvc exp remove --all-commits."""
+To propose one: .venv/bin/dvc exp apply NAME, commit params.yaml and dvc.lock on a
+branch, open a pull request. To forget all: .venv/bin/dvc exp remove --all-commits."""
 
 
 def trials(grid: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, list[str]]]:

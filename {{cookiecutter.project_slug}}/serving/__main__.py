@@ -170,7 +170,8 @@ def main(arguments: list[str] | None = None) -> None:
         place = given.sockets or f"port {given.port} on {given.host}"
         why = getattr(error, "strerror", None) or "it must be from 0 to 65535"
         raise SystemExit(
-            f"{place} cannot be used: {why}; choose another with --port."
+            f"{place} cannot be used: {why}; choose another with --port "
+            "(make serve PORT=)."
         ) from None
     limits = Limits(given.max_rows, given.max_bytes)
     app = App(model, reason, given.version, None, limits)
