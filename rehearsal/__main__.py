@@ -39,6 +39,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = args.folder.resolve()
     clear(folder)
+    for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"):
+        os.environ.pop(name, None)  # meant for the make that started this, not theirs
     # Runners keep the machine's own downloads, as an image of GitHub's would.
     cache = subprocess.run((TOOLS / "uv", "cache", "dir"), capture_output=True)
     os.environ.setdefault("UV_CACHE_DIR", cache.stdout.decode().strip())

@@ -34,7 +34,7 @@ class Project:
         ours = str(ROOT / ".venv" / "bin")
         path = [p for p in os.environ["PATH"].split(os.pathsep) if p != ours]
         drop = re.compile(
-            r"GIT_|GITHUB_|GH_|VIRTUAL_ENV|PYTHON|RUFF_|MYPY_|MAKE|MFLAGS"
+            r"ARGS$|GIT_|GITHUB_|GH_|VIRTUAL_ENV|PYTHON|RUFF_|MYPY_|MAKE|MFLAGS"
         )
         self.env = {k: v for k, v in os.environ.items() if not drop.match(k)}
         cache = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
