@@ -7,7 +7,7 @@ import pytest
 
 from ops import deploy, github, register
 from ops.ledger import Ledger
-from ops.release import ReleaseError, promote, registry, revert, target
+from ops.release import Record, ReleaseError, promote, registry, revert, target
 from tests.world import GOLDEN, Target, World, world
 from tests.world import target as serve
 
@@ -180,6 +180,29 @@ def test_wrong_answers_are_taken_back_at_once(here: World, server: Target) -> No
     register.register()
     assert "away from what was reviewed" in fails()
     assert current()["manifest_sha256"] == good
+
+
+def test_the_version_before_may_answer_while_they_are_switched(
+    here: World, server: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both hold the socket for a moment: /info is the new one's, /predict the old's."""
+    old = bring(here, "one", server)
+    server.manifest = here.judged("two")
+    register.register()
+    asked, answer = [], server.answer
+
+    def switching(path: str, body: Record) -> Record:
+        found = answer(path, body)
+        if path == "/predict":
+            asked.append(path)
+            if len(asked) < 3:
+                wrong = [{"probability": 0.9} for _ in found["predictions"]]
+                return {"manifest_sha256": old, "predictions": wrong}
+        return found
+
+    monkeypatch.setattr(server, "answer", switching)
+    deploy.deploy("production", "v1.1.0")
+    assert len(asked) == 3 and current()["manifest_sha256"] == server.manifest
 
 
 def test_an_agents_failure_is_taken_back_at_once(

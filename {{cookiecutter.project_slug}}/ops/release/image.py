@@ -132,7 +132,7 @@ def smoke(
         seconds = time.monotonic() - started
         if not right:
             raise ReleaseError(f"the image {image} is wrong: {words}")
-        if problem := target.ask_golden(place, manifest["golden"]):
+        if problem := target.ask_golden(place, manifest["golden"], manifest_sha256):
             raise ReleaseError(f"the image {image} is wrong: {problem}")
         if not target.refuses(place, {"rows": [{"no such column": 1}]}):
             raise ReleaseError(f"the image {image} answers a row that breaks the rules")

@@ -50,8 +50,9 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
             done = agent["state"] == "success"
         else:
             code = (record.get("server") or {}).get("sha256", "")
-            answer, done = asked(place, record["manifest_sha256"], code)
-            if done and (problem := ask_golden(place, golden)):
+            manifest = record["manifest_sha256"]
+            answer, done = asked(place, manifest, code)
+            if done and (problem := ask_golden(place, golden, manifest)):
                 answer, done = problem, False
         if done:
             return "confirmed"
@@ -73,8 +74,10 @@ def reported(deployment: int | None) -> dict[str, str]:
     return {key: str(newest.get(key) or "") for key in none}
 
 
-def ask_golden(place: str, golden: list[Record]) -> str:
+def ask_golden(place: str, golden: list[Record], manifest_sha256: str) -> str:
     """Compare a target's answers with the golden rows; return why it gave none.
+
+    While versions are switched, the one before may still answer: it says who it is.
 
     Raises:
         TargetError: it answers something else than the reviewed model.
@@ -82,11 +85,14 @@ def ask_golden(place: str, golden: list[Record]) -> str:
     try:
         named = enumerate(golden)  # so that the prediction log tells who asked
         rows = [{"id": f"golden-{n}", **item["row"]} for n, item in named]
-        answers = _get(f"{place}/predict", {"rows": rows})["predictions"]
+        said = _get(f"{place}/predict", {"rows": rows})
+        running, answers = str(said["manifest_sha256"]), said["predictions"]
         count = min(len(answers), len(golden))
         worst = distance(golden[:count], answers[:count]) if count else 0.0
     except BROKEN as error:
         return f"{place} does not answer golden rows ({error})"
+    if running != manifest_sha256:
+        return f"golden rows were answered by {running[:12]}"
     if len(answers) != len(golden) or not worst <= TOLERANCE:
         raise TargetError(
             f"{place} answers {len(answers)} of {len(golden)} golden rows, up to "
