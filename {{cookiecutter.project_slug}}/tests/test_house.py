@@ -1,6 +1,7 @@
 """The house rules: who may import what, thin workflows, no secret in a tracked file."""
 
 import ast
+import functools
 import re
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """Return the modules that a file imports; `from a import b` may be a.b."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -51,7 +53,7 @@ def imports(path: Path) -> set[str]:
                 name = f"{module}.{alias.name}".replace(".", "/")
                 is_module = Path(f"{name}.py").exists() or Path(name).is_dir()
                 found.add(f"{module}.{alias.name}" if is_module else module)
-    return found
+    return frozenset(found)
 
 
 def layer(name: str) -> str:

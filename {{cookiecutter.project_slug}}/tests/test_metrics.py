@@ -13,6 +13,8 @@ from sklearn import metrics as known
 from pipeline import metrics
 from pipeline.metrics import multiclass, regression
 
+pytestmark = pytest.mark.machinery
+
 RNG = np.random.default_rng(3)
 Y = (RNG.random(4000) < 0.25).astype("int8")
 P = np.clip(0.2 + 0.1 * Y + RNG.normal(0, 0.15, 4000), 0, 1).astype("float32")

@@ -95,11 +95,12 @@ def source() -> str:
     return str(next(d for d in STAGES["prepare"]["deps"] if d.startswith("data/")))
 
 
-def stages(folder: Path) -> None:
-    """Run the three stages as dvc.yaml has them, without DVC."""
+def stages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the three stages as dvc.yaml has them, in this process."""
+    monkeypatch.chdir(folder)
     for name in STAGES:
-        done = run(*STAGES[name]["cmd"].split()[2:], cwd=folder)
-        assert done.returncode == 0, done.stderr
+        monkeypatch.setattr(sys, "argv", STAGES[name]["cmd"].split()[2:])
+        importlib.import_module(f"pipeline.{name}").main()
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -112,7 +113,8 @@ def digests(folder: Path) -> dict[str, str]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy in which every stage has run once."""
     folder = copy(tmp_path_factory.mktemp("built"))
-    stages(folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stages(folder, monkeypatch)
     return folder
 
 
