@@ -255,13 +255,13 @@ def rollback(world: World, version: str) -> None:
 def audit(world: World) -> None:
     """In a year: what served on this date, from which data, who approved?"""
     with world.play.step("audit", "Audit: what served, and who approved") as step:
-        world.finish(step)
         text = world.rita.make("audit")
         step.show("text", title="make audit", body=text)
         release = world.release()
         step.note(lines=len(text.splitlines()))
         for what in (release["version"], release["manifest_sha256"], "rita", "dana"):
             expect(str(what) in text, f"the audit does not say {what}")
+        world.finish(step)
 
 
 def traffic(world: World, since: str, until: str) -> str:

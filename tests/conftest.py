@@ -13,13 +13,14 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "build"  # what tests leave for people to read
 FOLDER = "{{cookiecutter.project_slug}}"
+ORDER = ("slow", "bakes")
 
 Bake = Callable[..., Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Run the fast tests first, then the bakes, then what plays the loop."""
+    items.sort(key=lambda item: [bool(item.get_closest_marker(m)) for m in ORDER])
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

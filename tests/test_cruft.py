@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import FOLDER, Bake
 
+pytestmark = pytest.mark.bakes
+
 
 def git(folder: Path, *args: str) -> str:
     """Run git as somebody and return what it printed."""

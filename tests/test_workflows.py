@@ -36,6 +36,7 @@ def test_in_place(template: Path, name: str) -> None:
     assert lint(template / name) == ""
 
 
+@pytest.mark.bakes
 @pytest.mark.parametrize(
     "choices", list(itertools.product(STORAGES, TARGETS)), ids="-".join
 )
