@@ -96,7 +96,7 @@ class Batch:
         """Return what the monitor itself finds in a window, and so its thresholds.
 
         Raises:
-            SystemExit: the batch says something else of it.
+            RuntimeError: the batch says something else of it.
         """
         (chosen,) = self.windows(size, 1, rng)
         model = self._monitor(chosen)
@@ -186,10 +186,10 @@ def _same(ours: Evidence, model: Evidence) -> None:
     """Refuse to go on when the monitor itself says something else."""
     for first, second in zip(_drifts(ours), _drifts(model), strict=True):
         if abs(first.distance - second.distance) > CLOSE:
-            raise SystemExit(f"the batch says {first}, the monitor {second}")
+            raise RuntimeError(f"the batch says {first}, the monitor {second}")
     highs = [found.fall.high if found.fall else 0.0 for found in (ours, model)]
     if abs(highs[0] - highs[1]) > CLOSE:
-        raise SystemExit(f"the batch says {highs[0]} for the fall, not {highs[1]}")
+        raise RuntimeError(f"the batch says {highs[0]} for the fall, not {highs[1]}")
 
 
 def _drifts(found: Evidence) -> list[Drift]:
