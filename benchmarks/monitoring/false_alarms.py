@@ -24,6 +24,8 @@ from benchmarks.monitoring.look import alarm, evidently, verdicts
 
 SIZES = (30, 100, 300, 1000, 5000)
 TOGETHER = 5  # windows of one split
+WEEKS = ((7, 0.0), (0, 0.0), (7, 150.0))  # days of a block, minutes of delay
+ROWS = 4000  # of a window of four weeks
 
 
 class Told(NamedTuple):
@@ -76,14 +78,13 @@ def by_week(worlds: int, windows: int) -> list[dict[str, Any]]:
     the weeks' own moods differ. The last line is no false alarm: everything departs
     two and a half hours later.
     """
-    found = []
-    for days, late in ((7, 0.0), (0, 0.0), (7, 150.0)):
-        count = windows if days and not late else max(windows // 4, 2)
-        alarms = everywhere(partial(_weeks, days, late, count), worlds)
+    told, found = everywhere(partial(_weeks, windows), worlds), []
+    for number, (days, late) in enumerate(WEEKS):
+        alarms = [world[number] for world in told]
         entry = {
             "imitated by": "whole weeks" if days else "single rows",
             "shift": f"{late:g} minutes",
-            "windows": worlds * count,
+            "windows": sum(map(len, alarms)),
             **rated(alarms),
         }
         print(entry, flush=True)
@@ -131,20 +132,27 @@ def _split(pool: Pool, size: int, windows: int, beside: int, seed: int) -> Told:
     return Told(alarms, theirs)
 
 
-def _weeks(days: int, late: float, windows: int, seed: int) -> list[bool]:
-    """Return what is said of windows of four weeks each."""
+def _weeks(windows: int, seed: int) -> list[list[bool]]:
+    """Return what is said of windows of four weeks each, for each of `WEEKS`.
+
+    They have as many rows each, so that thresholds of one size serve them all.
+    """
     world, rng = weeks(seed), np.random.default_rng(seed)
-    time, params = world.reference.contract.time, silent(block_days=days)
-    known = np.unique(world.rows["week"])
-    said = []
-    for _ in range(windows):
-        parts = []
-        for slot, week in enumerate(rng.choice(known, 4, replace=False)):
-            rows = world.rows[world.rows["week"] == week]
-            shift = pd.to_timedelta(7 * (slot - int(week)), unit="D")
-            parts.append(rows.assign(**{time: rows[time] + shift}))
-        window = pd.concat(parts, ignore_index=True)
-        moved = (window["minute"] + late).clip(upper=1439).astype("float32")
-        window = window.assign(minute=moved)
-        said.append(alarm(window, world.reference, params))
-    return said
+    time, known = world.reference.contract.time, np.unique(world.rows["week"])
+    told = []
+    for days, late in WEEKS:
+        params, said = silent(block_days=days), list[bool]()
+        for _ in range(windows if days and not late else max(windows // 4, 2)):
+            parts = []
+            for slot, week in enumerate(rng.choice(known, 4, replace=False)):
+                rows = world.rows[world.rows["week"] == week]
+                shift = pd.to_timedelta(7 * (slot - int(week)), unit="D")
+                parts.append(rows.assign(**{time: rows[time] + shift}))
+            window = pd.concat(parts, ignore_index=True)
+            kept = np.sort(rng.choice(len(window), ROWS, replace=False))
+            window = window.iloc[kept].reset_index(drop=True)
+            moved = (window["minute"] + late).clip(upper=1439).astype("float32")
+            window = window.assign(minute=moved)
+            said.append(alarm(window, world.reference, params))
+        told.append(said)
+    return told
