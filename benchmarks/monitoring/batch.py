@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from ops import distance
-from ops.monitor import drift, performance
+from ops.monitor import drift, performance, season
 from ops.monitor.checks import Drift
 from ops.monitor.decide import Evidence, fell, moved
 from ops.monitor.measure import BINARY
@@ -72,6 +72,8 @@ class Batch:
         past = reference.rows
         if limits["block_days"] or len(past) > limits["sample_rows"]:
             raise ValueError("only rows one by one, of a reference that is not thinned")
+        if season.long(past[reference.contract.time]):
+            raise ValueError("a reference of a year is cut to the window's season")
         self.world, self.limits, self.contract = world, limits, reference.contract
         self.sides: dict[str, tuple[Any, Any]] = {}
         for name, column in self.contract.columns.items():

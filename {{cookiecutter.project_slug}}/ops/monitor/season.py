@@ -28,8 +28,7 @@ def like(
     ``monitor.min_rows`` rows of the season.
     """
     times = rows[contract.time]
-    span = (times.max() - times.min()).total_seconds() / 86_400
-    if span < YEAR - 1:
+    if not long(times):
         return rows, ALL
     middle = start + (until - start) / 2
     reach = (until - start).total_seconds() / 86_400 / 2 + AROUND
@@ -39,3 +38,8 @@ def like(
         return rows, ALL
     season = f"{int(same.sum()):,} rows of the same season"
     return rows[same].reset_index(drop=True), season
+
+
+def long(times: pd.Series) -> bool:
+    """Tell whether there is a year, so that each season is there to compare with."""
+    return bool((times.max() - times.min()).total_seconds() / 86_400 >= YEAR - 1)
