@@ -67,7 +67,8 @@ def collect(old: Path, contract: Contract, params: Any) -> harvest.Harvest:
     labels = read_labels(labels_at, ids, contract, allowed)
     rows = [row for row in log.rows if row["id"] in labels.by_id]
     labelled = window.frame(rows, labels.by_id, contract)
-    made = harvest.harvest(pd.read_parquet(old), labelled, contract, keep)
+    past, broken = pd.read_parquet(old), allowed["max_broken"]
+    made = harvest.harvest(past, labelled, contract, keep, broken)
     made.counts["contradictory"] = labels.counts["contradictory"]
     made.counts["without a label"] = len(log.rows) - len(rows)
     return made

@@ -319,7 +319,7 @@ def test_a_row_of_nobody_is_refused(value: Any) -> None:
 
 def test_the_log_does_not_know_whose_its_rows_are() -> None:
     with pytest.raises(ContractError, match='never holds "customer" \\(the entity in'):
-        harvest.harvest(TABLE, TABLE, Contract.parse(NAMED), 30)
+        harvest.harvest(TABLE, TABLE, Contract.parse(NAMED), 30, 0.05)
 
 
 @pytest.mark.slow

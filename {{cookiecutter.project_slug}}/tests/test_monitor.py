@@ -2,10 +2,12 @@
 
 import json
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -135,6 +137,27 @@ def test_f20_labels_of_another_shape_are_refused(tmp_path: Path) -> None:
     path.write_text("id,late\na,yes\n")
     with pytest.raises(FeedError, match="1 of 1 lines of the labels are corrupt"):
         read_labels(str(path), {"a"}, CONTRACT, MONITOR)
+
+
+def test_ids_that_left_the_window_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long log of short windows: memory is that of the window, ids and all."""
+    table = traffic.flights(3000, 0, 300)
+    table["flight_id"] = [f"{n}-{'x' * 2000}" for n in range(3000)]
+    source = f"file://{traffic.write(tmp_path / 'log', table)}"
+
+    def peak() -> int:
+        tracemalloc.start()
+        log = read_log(source, MONITOR, days=10)
+        assert 50 < len(log.rows) < 150 and log.counts["lines"] == 3000
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    whole = peak()
+    monkeypatch.setattr(window, "PRUNE", 100)
+    assert peak() < whole / 5
 
 
 # The feed
@@ -353,6 +376,10 @@ WORSE = Difference(0.6, 0.55, -0.05, -0.08, -0.02, 0.99)
         ({"columns": MOVED, "used": ["temp"], "fall": HELD, "gain": UNSURE}, "watch"),
         ({"columns": MOVED, "used": ["temp"], "fall": HELD, "gain": BETTER}, "retrain"),
         ({"prediction": MOVED[0], "fall": HELD, "gain": BETTER}, "retrain"),
+        ({"whole": MOVED[0], "fall": HELD, "gain": BETTER}, "retrain"),
+        ({"whole": PASSED[0], "target": PASSED[0], "fall": HELD}, "none"),
+        ({"target": MOVED[0], "fall": HELD, "gain": UNSURE}, "watch"),
+        ({"columns": MOVED, "used": ["temp"], "confirmed": False}, "watch"),
         ({"fall": FELL}, "retrain"),
         ({"fall": FELL, "gain": UNSURE}, "retrain"),
         ({"fall": FELL, "gain": WORSE}, "watch"),
@@ -364,6 +391,78 @@ def test_decisions(found: dict[str, Any], expected: str) -> None:
     decision = decide.decide(evidence, MONITOR)
     assert decision.decision == expected
     assert decision.sentence.endswith(".") and "\n" not in decision.sentence
+
+
+@pytest.mark.parametrize(
+    ("served", "fall", "expected"),
+    [(13.9, HELD, "watch"), (14.1, HELD, "retrain"), (1.0, FELL, "retrain")],
+)
+def test_drift_alone_waits_until_the_version_has_served_for_a_while(
+    served: float, fall: Fall, expected: str
+) -> None:
+    """The cool-down; a sure fall does not wait for it."""
+    evidence = Evidence(2000, columns=MOVED, used=["temp"], fall=fall, gain=BETTER)
+    evidence.served_days = served
+    decision = decide.decide(evidence, {**MONITOR, "cooldown_days": 14})
+    assert decision.decision == expected
+    waits = "served for 14 days only, the cool-down is 14" in decision.sentence
+    assert waits == (expected == "watch")
+
+
+def test_days_that_a_version_has_served_are_those_of_its_log(tmp_path: Path) -> None:
+    log = traffic.answered(tmp_path, traffic.flights(2000, 80, 40))
+    found = inspect(traffic.reference(), log, None, PARAMS)
+    assert found.evidence.served_days == pytest.approx(40, abs=0.5)
+    assert found.evidence.rows == pytest.approx(1400, abs=100), "28 of these days"
+
+
+def test_late_labels_are_told_and_the_estimate_is_scored(tmp_path: Path) -> None:
+    """Before they come, and after: what was promised stands beside what came."""
+    table = traffic.flights(4000, 80, 28)
+    log = traffic.answered(tmp_path / "log", table)
+    found = inspect(traffic.reference(), log, None, PARAMS)
+    promise = found.evidence.estimate
+    assert promise is not None and promise.came is None
+    told = {c["name"]: c for c in record.checks(found.evidence, MONITOR)}
+    assert told["performance"]["passed"] is None
+    assert told["performance"]["value"] == "pending: 0 labels of 500"
+    assert told["estimated performance"]["why"] == "from the probabilities, no labels"
+
+    border = table["scheduled_departure"].max() - pd.Timedelta(days=9)
+    come = table[table["scheduled_departure"] <= border]
+    labels = traffic.label(tmp_path / "labels.csv", come)
+    for turned in (False, True):
+        if turned:  # the inputs stay, their meaning does not: it promises too much
+            Path(labels).unlink()
+            traffic.label(Path(labels), come.assign(late=1 - come["late"]))
+        found = inspect(traffic.reference(), log, labels, PARAMS)
+        scored = found.evidence.estimate
+        assert scored is not None and scored.promised and scored.came
+        assert (abs(scored.promised - scored.came) > 0.1) == turned
+        told = {c["name"]: c for c in record.checks(found.evidence, MONITOR)}
+        assert f"labels gave {scored.came:.3f}" in told["estimated performance"]["why"]
+        assert "label is 9.0 days behind" in told["performance"]["why"]
+        assert told["calibration"]["passed"] == (not turned)
+        measured = record.measured(found.evidence)
+        assert measured["came"] == round(scored.came, 6)
+        assert measured["label_delay_days"] == pytest.approx(9, abs=0.1)
+
+
+def test_groups_that_labels_bring_along_are_told_from_the_smallest_size_on(
+    tmp_path: Path,
+) -> None:
+    """The log never holds them; a group below `min_group` is in no record."""
+    known = replace(traffic.reference(), sensitive=("sex",))
+    known = replace(known, manifest={**known.manifest, "threshold": 0.5})
+    table = traffic.flights(2000, 80, 28)
+    sexes = ["x"] * 29 + ["f"] * 30 + ["m"] * 1941
+    rows_ = zip(table["flight_id"], table["late"], sexes, strict=True)
+    lines = "".join(f"{key},{late},{sex}\n" for key, late, sex in rows_)
+    (tmp_path / "labels.csv").write_text(f"id,late,sex\n{lines}")
+    log = traffic.answered(tmp_path / "log", table)
+    found = inspect(known, log, str(tmp_path / "labels.csv"), PARAMS)
+    told = [c["name"] for c in record.checks(found.evidence, MONITOR)]
+    assert [name for name in told if "group" in name] == ["group sex f", "group sex m"]
 
 
 # Saying
@@ -380,6 +479,7 @@ def test_page_and_summary_are_inert() -> None:
     text = page.markdown(saying())
     assert "<b>" not in text and "@all" not in text
     assert sum(line.count("|") == 6 for line in text.splitlines()) >= 6
+    assert "1.0% of runs without drift" in text and "0.52 expected a year" in text
     html = page.page(saying(), "<html><head></head><body><p>evidently</body></html>")
     assert html.index("Monitoring: retrain</h1>") < html.index("<p>evidently")
     assert "&lt;b&gt;" in html and "<b>" not in html

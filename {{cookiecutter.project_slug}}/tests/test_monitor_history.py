@@ -45,6 +45,8 @@ def test_the_ledger_becomes_pages(
     with world(tmp_path, monkeypatch):
         ledger = Ledger()
         release = {"version": "v1.0.0", "state": "confirmed", "time": "2020-01-02"}
+        deployed = "https://github.com/o/r/actions/runs/7"
+        release |= {"run_url": deployed, "pull_request": 2}
         pull = {"pull": 4, "action": "opened", "url": "https://github.com/o/r/pull/4"}
         files: dict[str, Any] = {
             "monitoring/00000001.json": run(1, roc_auc=0.7, estimated=0.71, drift=0.4),
@@ -53,7 +55,7 @@ def test_the_ledger_becomes_pages(
             "proposals/00000004.json": {**pull, "seq": 4, "time": "2020-01-04"},
         }
         ledger.append(files, "what happened")
-        place = history.publish(ledger, run(5, "watch"), "<p>the newest report</p>")
+        place = history.publish(ledger, run(5, "watch"))
         history.push()
         text = place.read_text()
         assert re.findall(r'badge (\w+)"', text) == [
@@ -62,13 +64,14 @@ def test_the_ledger_becomes_pages(
             "retrain",
             "none",
         ]
-        assert "v1.0.0 in production (confirmed)" in text and "pull/4" in text
+        assert f'<a href="{deployed}">v1.0.0 in production (confirmed)</a>' in text
+        assert 'from <a href="https://github.com/o/r/pull/2">#2</a>' in text
+        assert 'pull/4">retraining pull request #4 opened</a><' in text + "<"
         assert "0.52 expected a year" in text and "polyline" in text
         assert "<script" not in text and "javascript:" not in text
         assert not re.search(r'(src|href)="(?!runs/|https://github.com/o/r)', text)
         for link in re.findall(r'href="(runs/[^"]+)"', text):
             assert (place.parent / link).is_file()
-        assert "newest report" in (place.parent / "runs/newest.html").read_text()
         git("fetch", "-q", "origin", history.PAGES)
         served = git("ls-tree", "-r", "--name-only", "FETCH_HEAD")
         assert "index.html" in served and "runs/00000003.html" in served

@@ -162,7 +162,7 @@ def test_the_next_training_data_keeps_the_contract(task: str, tmp_path: Path) ->
     old = reference(task).train.drop(
         columns=["probabilities", "class"] if task == "multiclass" else ["value"]
     )
-    made = harvest.harvest(old, labelled, contract, 120)
+    made = harvest.harvest(old, labelled, contract, 120, 0.05)
     assert made.counts["new"] == 2000 and made.counts["quarantined"] == 0
     assert list(made.table) == [*old.drop(columns="late"), "late"]
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ops import github, lock, retrain, storage
+from ops import github, heartbeat, lock, retrain, storage
 from ops.ledger import Ledger
 from ops.monitor import __main__ as monitor
 from ops.monitor import harvest, reference
@@ -319,6 +319,7 @@ def test_f15_newer_rows_update_the_one_that_is_open(
     assert run("rev-parse", f"{new[0]}^") == run("rev-parse", "origin/main")
     (pull,) = world.hub.pulls
     assert pull["title"].endswith("until 2020-04-19") and "more" in pull["body"]
+    assert not any("merge" in path for _, path in world.hub.calls), "a person merges"
 
 
 @pytest.mark.parametrize("decision", ["watch", "stop", "not enough data", "no verdict"])
@@ -547,7 +548,7 @@ def test_harvest_keeps_the_contract_and_the_newest_days() -> None:
     fresh.loc[10:14, "carrier"] = "ZZ"
     again = fresh.tail(5).assign(flight_id=old["flight_id"].tail(5).to_numpy())
     both = pd.concat([fresh, fresh.tail(3), again], ignore_index=True)
-    made = harvest.harvest(old, both, CONTRACT, keep_days=60)
+    made = harvest.harvest(old, both, CONTRACT, 60, 0.05)
     assert made.counts["quarantined"] == 15 and made.counts["new"] == 485
     assert made.table["flight_id"].is_unique
     times = made.table["scheduled_departure"]
@@ -557,12 +558,31 @@ def test_harvest_keeps_the_contract_and_the_newest_days() -> None:
     assert not np.isin(["ZZ"], made.table["carrier"]).any()
 
 
+@pytest.mark.parametrize(("lost", "stops"), [(10, False), (11, True)])
+def test_rows_that_mostly_break_the_contract_are_not_trained_on(
+    lost: int, stops: bool, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gate on the data comes first; up to it, broken rows are only left out."""
+    table = traffic.flights(200, 80, 28).astype({"distance": object})
+    table.loc[: lost - 1, "distance"] = "far"
+    traffic.write(world.log, table, sha=world.manifest)
+    traffic.label(world.labels, table)
+    world.record()
+    if stops:
+        with pytest.raises(SystemExit, match=r"11 of 200 labelled rows .*: fix the"):
+            retrain.main()
+        assert not world.hub.pulls and world.branches() == ["ledger", "main"]
+    else:
+        retrain.main()
+        assert "190 new, 0 let go, 10 quarantined" in world.hub.pulls[0]["body"]
+
+
 def test_the_same_rows_give_the_same_bytes() -> None:
     old = traffic.flights(300).drop(columns="probability")
     fresh = traffic.flights(200, 28, seed=1)
     shuffled = fresh.sample(200, random_state=1), old.sample(300, random_state=1)
-    first = harvest.harvest(old, fresh, CONTRACT, 100).table
-    second = harvest.harvest(shuffled[1], shuffled[0], CONTRACT, 100).table
+    first = harvest.harvest(old, fresh, CONTRACT, 100, 0.05).table
+    second = harvest.harvest(shuffled[1], shuffled[0], CONTRACT, 100, 0.05).table
     assert harvest.parquet(first) == harvest.parquet(second)
 
 
@@ -571,7 +591,7 @@ def test_sensitive_columns_are_never_made_up() -> None:
     contract = type(CONTRACT).parse(document)
     old = traffic.flights(300).drop(columns="probability")
     with pytest.raises(ContractError, match="never holds"):
-        harvest.harvest(old, traffic.flights(9, 28), contract, 100)
+        harvest.harvest(old, traffic.flights(9, 28), contract, 100, 0.05)
 
 
 def test_the_pointer_is_what_dvc_writes(
@@ -594,7 +614,7 @@ def test_the_pointer_is_what_dvc_writes(
 
 
 def test_monitor_records_once_and_stops_on_a_broken_feed(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.traffic(60, 74, 5)
     monitor.main()
@@ -606,11 +626,18 @@ def test_monitor_records_once_and_stops_on_a_broken_feed(
     assert said is not None and said["decision"] == "not enough data"
     assert said["seq"] == 1 and said["manifest_sha256"] == world.manifest
     assert "not enough data" in Path("build/monitor.html").read_text()
+    with monkeypatch.context() as later:
+        later.setattr(heartbeat, "age_days", lambda record: 3.4)
+        monitor.main()
+        assert "nothing written" in capsys.readouterr().out
+        later.setattr(heartbeat, "age_days", lambda record: 3.6)
+        monitor.main()  # half a period on: that it ran is news
+    assert "recorded as monitoring/00000002.json" in capsys.readouterr().out
     lost = traffic.flights(2000, 80, 22, seed=3).assign(temp=np.nan)
     traffic.write(world.log, lost, sha=world.manifest)
     with pytest.raises(SystemExit, match=r"Fix the feed: .*temp.* no values any more"):
         monitor.main()
-    said = Ledger().read("monitoring/00000002.json")
+    said = Ledger().read("monitoring/00000003.json")
     assert said is not None and said["decision"] == "stop"
     retrain.main()
     assert "says `stop`" in capsys.readouterr().out and not world.hub.calls

@@ -132,7 +132,7 @@ def main() -> None:
         github.summary(page.markdown(found))
         if args.record:
             print(keep(found, ledger, float(_params()["monitor"]["every_days"])))
-        history.publish(ledger, found, text)
+        history.publish(ledger, found)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()
     except MISTAKES as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ops.monitor import feed
 from ops.monitor.reference import OUTPUTS
+from ops.source import FeedError
 from pipeline.contract import Contract, ContractError
 from pipeline.data import check
 
@@ -22,7 +23,11 @@ class Harvest(NamedTuple):
 
 
 def harvest(
-    old: pd.DataFrame, labelled: pd.DataFrame, contract: Contract, keep_days: float
+    old: pd.DataFrame,
+    labelled: pd.DataFrame,
+    contract: Contract,
+    keep_days: float,
+    max_broken: float,
 ) -> Harvest:
     """Return old and labelled rows, one per id, of the newest ``keep_days``.
 
@@ -30,6 +35,7 @@ def harvest(
     that it lacks, are set aside and counted. Where an id is in both, the old row stays.
 
     Raises:
+        FeedError: more than the share ``max_broken`` of the labelled rows is broken.
         ContractError: what is left does not keep the contract.
     """
     import pandas as pd
@@ -41,7 +47,13 @@ def harvest(
             "contract.yaml): make the next training data by hand"
         )
     past = check(old, contract)
-    checked = feed.quarantine(labelled.drop_duplicates(contract.id), contract)
+    once = labelled.drop_duplicates(contract.id)
+    checked = feed.quarantine(once, contract)
+    if checked.broken > max_broken * len(once):
+        raise FeedError(
+            f"{checked.broken:,} of {len(once):,} labelled rows break the contract "
+            f"({checked.worst}), so nothing is trained on them: fix the feed"
+        )
     known = feed.known_categories(checked.good, contract)
     answers = list(set(OUTPUTS[contract.task]))
     fresh = check(checked.good[known].drop(columns=answers), contract)

@@ -1,6 +1,7 @@
 """Publishes the ledger's monitoring history as a folder of static pages.
 
 Every run, every version and every proposal; aggregates only, as the records are.
+Evidently's page is not among them: its plots count groups of one row, and weigh 4 MB.
 The pages need no script, no font and no network.
 """
 
@@ -29,12 +30,10 @@ AUTHOR = {
 Record = Mapping[str, Any]
 
 
-def publish(
-    ledger: Ledger, newest: Record | None = None, report: str = "", at: Path = FOLDER
-) -> Path:
+def publish(ledger: Ledger, newest: Record | None = None, at: Path = FOLDER) -> Path:
     """Write the pages and return the first one.
 
-    ``newest`` is a run that the ledger does not hold (yet), ``report`` its page.
+    ``newest`` is a run that the ledger does not hold (yet).
     """
     records = _all(ledger, "monitoring/")
     if newest is not None and not any(record.same(r, newest) for r in records[-1:]):
@@ -43,8 +42,6 @@ def publish(
     (at / "runs").mkdir(parents=True, exist_ok=True)
     for run in records:
         (at / "runs" / file_name(run)).write_text(page(run, ""), encoding="utf-8")
-    if report and records:
-        (at / "runs" / file_name(records[-1])).write_text(report, encoding="utf-8")
     place = at / "index.html"
     place.write_text(timeline.index(records, events), encoding="utf-8")
     return place
@@ -71,13 +68,21 @@ def _events(ledger: Ledger) -> list[dict[str, Any]]:
         if found and found[-1].get("version") == entry.get("version"):
             found[-1]["what"] = words  # the same release, as far as it is by now
         else:
-            found.append({**entry, "what": words})
+            run = entry.get("run_url") or ""
+            found.append({**entry, "what": words, "url": run, "pull": _pull(entry)})
     found += [
-        {**r, "what": f"retraining pull request #{r['pull']} {r['action']}"}
+        {**r, "what": f"retraining pull request #{r['pull']} {r['action']}", "pull": ""}
         for r in _all(ledger, "proposals/")
     ]
     known = [{"time": "", "url": "", **event} for event in found if "seq" in event]
     return sorted(known, key=lambda event: int(event["seq"]))
+
+
+def _pull(entry: Record) -> str:
+    """Return the address of the pull request that a release came from, or nothing."""
+    place, run, _ = str(entry.get("run_url") or "").partition("/actions/runs/")
+    number = entry.get("pull_request")
+    return f"{place}/pull/{int(number)}" if run and number else ""
 
 
 def _all(ledger: Ledger, prefix: str) -> list[dict[str, Any]]:

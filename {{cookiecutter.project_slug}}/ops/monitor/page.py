@@ -26,7 +26,8 @@ Record = Mapping[str, Any]
 def markdown(record: Record) -> str:
     """Return the one-page summary."""
     parts = [f"# Monitoring: {record['decision']}", text(record["sentence"], LONG)]
-    parts += [text(_about(record), LONG), evidence(record), text(_counts(record), LONG)]
+    parts += [text(_about(record), LONG), evidence(record)]
+    parts += [text(line(record), LONG) for line in (_counts, promise)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -34,6 +35,16 @@ def evidence(record: Record) -> str:
     """Return the checks as a Markdown table; what a data set named is made inert."""
     rows = [[text(cell, LONG) for cell in _cells(c)] for c in record["checks"]]
     return table(COLUMNS, rows)
+
+
+def promise(record: Record) -> str:
+    """Say how many false alarms the settings promise."""
+    if not (rate := record.get("false_alarms")):
+        return ""
+    return (
+        f"False alarms: {rate['rate']:.1%} of runs without drift, over all checks "
+        f"together; {rate['per_year']:.2g} expected a year."
+    )
 
 
 def page(record: Record, evidently: str) -> str:
@@ -45,7 +56,7 @@ def page(record: Record, evidently: str) -> str:
         for c in record["checks"]
     )
     head = "".join(f"<th>{name}" for name in COLUMNS)
-    lines = [record["sentence"], _about(record), _counts(record)]
+    lines = [record["sentence"], _about(record), _counts(record), promise(record)]
     words = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
     ours = (
         f'{STYLE}<section class="ours"><h1>Monitoring: {record["decision"]}</h1>{words}'

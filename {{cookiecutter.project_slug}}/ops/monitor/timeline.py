@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ops.monitor.page import promise
 from ops.monitor.sparkline import Line, chart
 from ops.monitor.style import STYLE
 
@@ -40,19 +41,12 @@ def index(records: Sequence[Record], events: Sequence[Record]) -> str:
 
 def _now(record: Record) -> str:
     """Return how it stands, and what the settings promise."""
-    rate = record.get("false_alarms") or {}
-    promise = (
-        f"False alarms: {rate['rate']:.1%} of runs without drift, over all checks "
-        f"together; {rate['per_year']:.2g} expected a year."
-        if rate
-        else ""
-    )
     beside = record.get("compared_with")
     beside = f"Compared with {beside}." if beside else ""
     return (
         f'<div class="now">{_badge(record)} <span class="soft">{_text(record, "time")}'
         f"</span><p>{_text(record, 'sentence')}</p>"
-        f'<p class="soft">{html.escape(promise)} {html.escape(beside)}</p>'
+        f'<p class="soft">{html.escape(promise(record))} {html.escape(beside)}</p>'
         "</div>"
     )
 
@@ -109,11 +103,17 @@ def _run(record: Record) -> str:
 
 def _event(event: Record) -> str:
     """Return a version or a proposal as a row."""
-    what = html.escape(str(event["what"]))
-    url = str(event.get("url") or "")
-    if url.startswith(("https://", "http://")):
-        what = f'<a href="{html.escape(url)}">{what}</a>'
+    what = _link(str(event["what"]), event.get("url"))
+    if pull := str(event.get("pull") or ""):
+        what += " from " + _link(f"#{pull.rsplit('/', 1)[-1]}", pull)
     return f'<tr><td class="day">{html.escape(str(event["time"])[:10])}<td>{what}'
+
+
+def _link(words: str, url: Any) -> str:
+    """Return words as a link where there is an address to link to."""
+    if not str(url or "").startswith(("https://", "http://")):
+        return html.escape(words)
+    return f'<a href="{html.escape(str(url))}">{html.escape(words)}</a>'
 
 
 def _order(record: Record) -> int:

@@ -2,8 +2,9 @@
 
 Windows are cut by the events' own time, never by the clock of this machine. Lines
 that cannot be read are skipped and counted; above a share the log is not believed.
-Memory is bounded: beyond `MOST` rows those whose ids have the smallest hashes stay,
-and a log on this machine that is longer than `sample.LONG` is drawn from.
+Memory is bounded: what fell out of the window is let go, beyond `MOST` rows those whose
+ids have the smallest hashes stay, and a log on this machine that is longer than
+`sample.LONG` is drawn from.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 PRUNE = 100_000  # rows kept before those that fell out of the window are let go
 MOST = 500_000  # rows in memory, about a gigabyte; a log with more is thinned by id
+ROOM = 0.9  # of them that may stay: the next ones need room before it is done again
 PATTERN = "predictions-*.jsonl"
 TRIES = 20  # lines drawn for a wanted row, when most are of other windows
 
@@ -64,8 +66,9 @@ def read_log(
     """Return the rows of the newest ``days``, of one version (manifest) or of all.
 
     A row is {"id", "time", "answer", "manifest_sha256", "row"}. An id that the same
-    version answered before is a duplicate and skipped; the first answer stays. A row
-    that no event has a time for is counted and belongs to no window.
+    version answered before is a duplicate and skipped; the first answer stays, as far
+    as the window goes back. A row that no event has a time for belongs to no window
+    and is counted.
 
     Raises:
         FeedError: too many lines are corrupt or repeated, or nothing is there to read.
@@ -73,28 +76,27 @@ def read_log(
     files = sample.partitions(source, PATTERN)
     if sum(size for _, size in files) > sample.LONG:
         return _drawn(files, limits, version, days)
-    log, seen, bar = Log(), dict[tuple[str, str], int](), 2**32
+    log, seen, bar, full = Log(), set[tuple[str, str]](), 2**32, PRUNE
     newest = datetime.min.replace(tzinfo=UTC)
     for line in lines(source, PATTERN):
         row = _counted(log, line, version)
         if row is None:
             continue
-        key = (row["id"], row["manifest_sha256"])
-        place = _hash(row["id"])
-        if place >= bar:
+        if _hash(row["id"]) >= bar:
             log.counts["not looked at"] += 1
-        elif key in seen:
+        elif _key(row) in seen:
             log.counts["duplicate"] += 1
         else:
-            seen[key] = place
+            seen.add(_key(row))
             log.rows.append(row)
             newest = max(newest, row["time"])
-            if len(log.rows) % PRUNE == 0 and days is not None:
-                log.rows = _since(log.rows, newest - timedelta(days=days))
-            while len(log.rows) > MOST:
-                bar //= 2
-                log.rows = [r for r in log.rows if _hash(r["id"]) < bar]
-                seen = {k: at for k, at in seen.items() if at < bar}
+            if len(log.rows) >= min(full, MOST):
+                if days is not None:
+                    log.rows = _since(log.rows, newest - timedelta(days=days))
+                while len(log.rows) > MOST * ROOM:
+                    bar //= 2
+                    log.rows = [r for r in log.rows if _hash(r["id"]) < bar]
+                seen, full = set(map(_key, log.rows)), max(PRUNE, 2 * len(log.rows))
     log.share = bar / 2**32
     believe("the prediction log", log.counts, limits)
     if days is not None and log.rows:
@@ -196,9 +198,9 @@ def _drawn(
         if len(log.rows) >= wanted or tried >= wanted * TRIES:
             break
         row = _counted(log, line, version)
-        if row is None or (key := (row["id"], row["manifest_sha256"])) in known:
+        if row is None or _key(row) in known:
             continue
-        known.add(key)
+        known.add(_key(row))
         if row["time"] > newest:
             newest = row["time"]
         if days is None or row["time"] > newest - timedelta(days=days):
@@ -225,6 +227,11 @@ def _counted(log: Log, line: str, version: str | None) -> dict[str, Any] | None:
     else:
         return row
     return None
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what makes two rows the same answer."""
+    return row["id"], row["manifest_sha256"]
 
 
 def _hash(key: str) -> int:
