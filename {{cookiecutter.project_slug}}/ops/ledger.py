@@ -83,14 +83,11 @@ class Ledger:
 
     def locks(self) -> set[str]:
         """Return the sha256 of every dvc.lock that CI built and passed."""
-        records = self._all("verdicts/")
-        return {str(r["lock_sha256"]) for r in records if r.get("passed")}
+        return {str(r["lock_sha256"]) for r in self.judged() if r.get("passed")}
 
-    def judged_on(self, data_sha256: str) -> set[str]:
-        """Return the sha256 of every version that these data have decided on."""
-        records = self._all("verdicts/")
-        used = [r for r in records if r.get("data_sha256") == data_sha256]
-        return {str(r["manifest_sha256"]) for r in used}
+    def judged(self) -> list[Record]:
+        """Return what was decided on every version, oldest first."""
+        return self._all("verdicts/")
 
     def release(self, environment: str) -> Record | None:
         """Return what the targets of an environment follow, or None."""

@@ -34,6 +34,7 @@ def record(case: Case, proposal: Proposal, build: Facts, said: str) -> int:
         "manifest_sha256": case.manifest_sha256,
         "lock_sha256": case.built.sha256,
         "data_sha256": case.data_sha256,
+        "held_out": case.found.get("held_out"),
         "passed": case.passed,
         "override": case.override,
         "champion": case.champion and case.champion["manifest_sha256"],

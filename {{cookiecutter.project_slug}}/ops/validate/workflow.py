@@ -18,6 +18,7 @@ from ops.validate import (
     override,
     proposal,
     publish,
+    shelf,
     verdict,
 )
 from ops.validate.gates import Refused
@@ -69,7 +70,7 @@ def _judge(found: proposal.Proposal) -> None:
         read = partial(git.show, tree)
         case = Case(folder, built, read, pointers, Ledger())
         verdict.consider(case)
-        uses = _uses(case)
+        uses = shelf.uses(case)
         params = yaml.safe_load(Path("params.yaml").read_bytes())
         section = params.get("override")
         said = override.apply(case, github.event(), found.number, section)
@@ -77,19 +78,14 @@ def _judge(found: proposal.Proposal) -> None:
             publish.keep(case, build["base_sha"])
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
         changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
-        if said:
-            facts["cautions"].insert(0, report.text(said, 800))
+        first = [report.text(said, 800)] if said else []
+        first += _cautions(changed, build["base_sha"], read, case.ledger)
+        facts["cautions"] = first + facts["cautions"]
         facts["override"] = override.possible(case.checks, section)
-        facts["cautions"] += _cautions(changed, build["base_sha"], read, case.ledger)
         facts["uses"] = uses
         base, head = build["base_sha"], facts.get("headline")
         facts["expectation"] = expectation.told(found, base, case.ledger, head)
-        if uses > rules.holdout_uses:
-            facts["cautions"].append(
-                f"**This holdout has decided on {uses} models**, more than the "
-                f"{rules.holdout_uses:g} of gates.holdout_uses: the best of them may "
-                "be the luckiest. Bring newer rows before believing a small gain."
-            )
+        facts["cautions"] += shelf.caution(uses, rules.holdout_uses)
         facts["build"] = {
             "stages run": ", ".join(map(str, build["stages_run"])) or "none",
             "restored": "yes, CI built it before" if build["restored"] else "no",
@@ -110,13 +106,6 @@ def _cost(seconds: float) -> str:
         return "not known: params.yaml has no section compute"
     price = float(section["price_per_minute"])
     return f"{seconds / 60 * price:.4f} {section['currency']}"
-
-
-def _uses(case: Case) -> int:
-    """Return how many models this holdout has decided on, this one included."""
-    if case.data_sha256 is None:
-        return 0
-    return len(case.ledger.judged_on(case.data_sha256) | {str(case.manifest_sha256)})
 
 
 def _state(case: Case, found: proposal.Proposal) -> tuple[str, str]:
