@@ -95,6 +95,8 @@ def test_the_verdict_comes_first_and_the_manifest_stands_in_full() -> None:
     body = report.render(facts())
     assert body.startswith("## ✅ Ready to merge\n\nEvery check passed.\n\n**Next:**")
     assert "ROC AUC 0.6300 → **0.7000** · +0.0700 (95% interval +0.0600" in body
+    line = next(line for line in body.splitlines() if line.startswith("ROC AUC 0.63"))
+    assert line.endswith(f"· manifest {'a' * 12} · data {'b' * 12}")
     assert re.findall(r"manifest: `([0-9a-f]{64})`", body) == ["a" * 64]
     order = ["## ", "ROC AUC 0.63", "| Check |", "<details>", "---\n\n<sub>"]
     assert sorted(order, key=body.index) == order
@@ -133,6 +135,25 @@ def test_an_alert_appears_only_when_there_is_a_caution() -> None:
     assert "[!CAUTION]" not in report.render(facts())
     body = report.render(facts(cautions=["first", "second"]))
     assert "> [!CAUTION]\n> first\n>\n> second\n" in body
+
+
+def test_more_cautions_than_the_alert_holds_are_folded_below_it_not_lost() -> None:
+    said = [f"caution {n}" for n in range(8)]
+    head, first, *_ = report.render(facts(cautions=said)).split("<details>")
+    assert [n for n in said if n in head] == said[:5]
+    assert first.startswith("\n<summary>More to look at</summary>")
+    assert [n for n in said if n in first] == said[5:]
+    assert "More to look at" not in report.render(facts(cautions=said[:5]))
+
+
+def test_how_to_overrule_is_told_only_where_it_is_possible() -> None:
+    """With the model that was read, so that no other one passes by it."""
+    body = report.render(facts(state="blocked", override=True))
+    told = "gh workflow run validate.yml -f pull_request=7 -f manifest=aaaaaaaaaaaa"
+    assert f'{told} -f reason="..."' in body
+    assert "<summary>Reproduce this, or overrule it</summary>" in body
+    body = report.render(facts(state="blocked", override=False))
+    assert "validate.yml" not in body and "<summary>Reproduce this</summary>" in body
 
 
 def test_without_a_champion_it_says_so() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.report.sections import sections
-from ops.report.sections.record import check_row
+from ops.report.sections.record import CAUTIONS, check_row
 from ops.report.text import by, details, interval, table, text
 
 MARKER = "<!-- validation report -->"
@@ -121,7 +121,7 @@ def _checks(facts: Facts) -> str:
 
 def _alert(facts: Facts) -> str:
     """A caution for what a person has to look at; nothing when there is nothing."""
-    lines = [f"> {line}" for line in facts.get("cautions") or []][:5]
+    lines = [f"> {line}" for line in (facts.get("cautions") or [])[:CAUTIONS]]
     return "> [!CAUTION]\n" + "\n>\n".join(lines) if lines else ""
 
 

@@ -18,6 +18,7 @@ Facts = Mapping[str, Any]
 def sections(facts: Facts) -> list[tuple[str, str]]:
     """Return title and body of every section, in order; a body may be empty."""
     return [
+        ("More to look at", record.more(facts.get("cautions"))),
         ("Metrics", performance.measures(facts)),
         ("Calibration", performance.calibration(facts.get("calibration"))),
         ("ROC curve", performance.roc(facts.get("roc"))),

@@ -6,6 +6,12 @@ from typing import Any
 from ops.report.text import code, table, text
 
 Facts = Mapping[str, Any]
+CAUTIONS = 5  # that stand in the alert; the rest is folded right below it
+
+
+def more(cautions: Sequence[str] | None) -> str:
+    """Return the cautions that the alert has no room for."""
+    return "\n".join(f"- {line}" for line in (cautions or [])[CAUTIONS:])
 
 
 def check_row(check: Facts) -> list[str]:
