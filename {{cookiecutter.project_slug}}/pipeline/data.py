@@ -138,6 +138,12 @@ def split(
     """
     import pandas as pd
 
+    for name in contract.columns:
+        if len(frame) and frame[name].isna().all():
+            raise ContractError(
+                f'Column "{name}" is missing in all {len(frame):,} rows; correct the '
+                "data, or remove it from contract.yaml."
+            )
     days = settings({"prepare": params}, "prepare")
     table = frame.sort_values([contract.time, contract.id], ignore_index=True)
     border = table[contract.time].max() - pd.Timedelta(days=days["holdout_days"])

@@ -56,6 +56,10 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda f: f.assign(price=np.float32("nan")),
         'Column "price": 6,000 of 6,000 values are missing',
     ),
+    "a column that may be missing, and is everywhere": (
+        lambda f: f.assign(age=np.float32("nan")),
+        'Column "age" is missing in all 6,000 rows',
+    ),
     "text where numbers belong": (
         lambda f: f.assign(price="dear"),
         'Column "price": 6,000 of 6,000 values are no numbers',
@@ -144,6 +148,28 @@ def test_a_file_that_is_no_table_is_one_sentence(data: bytes, bench: Bench) -> N
     (bench.folder / "raw.parquet").write_bytes(data)
     (check,) = judged(bench)
     assert "not a table that can be read" in str(check["why"])
+
+
+TRAIN: dict[str, tuple[Change, str]] = {
+    "no rows": (lambda f: f.head(0), "holds no rows"),
+    "lists": (lambda f: f.assign(price=[[1.0]] * len(f)), "holds lists or records"),
+    "no times": (lambda f: f.assign(placed="soon"), "rows of the holdout"),
+    "a column too few": (lambda f: f.drop(columns="age"), "has no column age"),
+}
+
+
+@pytest.mark.parametrize("name", TRAIN)
+def test_bad_rows_to_learn_from_show_nothing_and_are_refused(
+    name: str, bench: Bench
+) -> None:
+    """An empty table holds no row of the holdout either."""
+    change, words = TRAIN[name]
+    file = bench.folder / "challenger" / "train.parquet"
+    change(pd.read_parquet(file)).to_parquet(file)
+    (check,) = judged(bench)
+    why = str(check["why"])
+    assert check["name"] == "Holdout unseen" and words in why, why
+    assert "\n" not in why and "Traceback" not in why
 
 
 def test_columns_may_have_any_name(tmp_path: Path) -> None:

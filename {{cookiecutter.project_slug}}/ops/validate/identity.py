@@ -20,6 +20,7 @@ from serving.verify import VerifyError, sha256_file, verify
 
 Read = Callable[[str], bytes | None]
 Manifest = dict[str, Any]
+MOST = 1e15  # of rows, and of a difference
 
 
 def identify(folder: Path, built: Lock, read: Read) -> Manifest:
@@ -87,7 +88,8 @@ def _shape(manifest: Manifest) -> None:
         raise Refused("Manifest", "the manifest does not say what was trained on")
     numbers = ("rows", "max_difference")
     if not isinstance(parity, dict) or not all(
-        isinstance(parity.get(n), int | float) for n in numbers
+        isinstance(parity.get(n), int | float) and 0 <= parity[n] < MOST
+        for n in numbers
     ):
         raise Refused("Export parity", "the manifest holds no parity: run `make repro`")
 

@@ -88,14 +88,14 @@ def judge(
     into["task"] = contract.task
     if champion and (found := _kind(champion.manifest)) != wanted:
         into.setdefault("cautions", []).append(
-            f"**Nothing is compared:** the champion is for {found}, and contract.yaml "
+            f"Nothing is compared: the champion is for {found}, and contract.yaml "
             f"for {wanted} now. Only the absolute rules apply."
         )
         champion = None
     table = _table(folder / "raw.parquet")
     if added := _added(folder / "challenger", table, contract):
         into.setdefault("cautions", []).append(
-            f"**New in this contract: {', '.join(added)}.** Main's has no rule for "
+            f"New in this contract: {', '.join(added)}. Main's has no rule for "
             "it: its values are not judged, and no model may use it before this "
             "contract is on main."
         )
@@ -114,6 +114,8 @@ def judge(
     compared = holdout
     if champion:
         compared = _after(holdout, contract.time, champion.manifest)
+    times = holdout[contract.time]
+    into["held_out"] = [times.min().isoformat(), times.max().isoformat()]
     into["rows"] = _described(rows, holdout, compared, contract)
     enough = gates.rows(len(compared), rules)
     if not enough.passed:
@@ -153,17 +155,23 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     whatever its values by a time on the holdout's side of main's split.
     """
     train = _table(folder / "train.parquet")
+    if not len(train):
+        raise Refused("Holdout unseen", "train.parquet holds no rows", "0 rows", "some")
     lacking = [name for name in holdout.columns if name not in train]
     if lacking:
         raise Refused("Holdout unseen", f"train.parquet has no column {lacking[0]}")
     rest = [name for name in holdout.columns if name != contract.id]
     ids = [table[contract.id].astype(object) for table in (holdout, train)]
-    same = ids[0].isin(ids[1])  # one by one, pandas would compare Arrow's strings
     typed = train[rest].astype(holdout[rest].dtypes.to_dict(), errors="ignore")
-    hashes = [
-        pd.util.hash_pandas_object(table[rest], index=False)
-        for table in (holdout, typed)
-    ]
+    try:
+        same = ids[0].isin(ids[1])  # one by one, pandas would compare Arrow's strings
+        hashes = [
+            pd.util.hash_pandas_object(table[rest], index=False)
+            for table in (holdout, typed)
+        ]
+    except TypeError as error:
+        why = "train.parquet holds lists or records where values belong"
+        raise Refused("Holdout unseen", why) from error
     seen = int((same | hashes[0].isin(hashes[1]).to_numpy()).sum())
     times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
     older = times < holdout[contract.time].min()
@@ -230,7 +238,8 @@ def _table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     try:
         return pd.read_parquet(path, columns=columns)
     except Exception as error:  # pyarrow's errors have no common class
-        why = f"{path.name} is not a table that can be read: {str(error)[:200]}"
+        words = " ".join(str(error).split())[:200]
+        why = f"{path.name} is not a table that can be read: {words}"
         raise Refused("Data", why) from error
 
 
