@@ -277,7 +277,7 @@ FORGED: dict[str, tuple[Forge, str]] = {
         lambda a: altered(a, dvc_lock=read(a, "dvc.lock").replace(b"md5: ", b"md5: 0")),
         "Lock",
     ),
-    "a stale lock": (
+    "a lock that names no file as it is": (
         lambda a: altered(a, dvc_lock=read(a, "dvc.lock").replace(b"1", b"2")),
         "Lock",
     ),

@@ -13,7 +13,7 @@ import pytest
 
 from tests.judged import Hub, Project, Record, git, packed
 from tests.planted import ALL, FORGED, HONEST, LOCKED, PROPOSED
-from tests.test_validate_workflow import read, validate, verdicts
+from tests.test_validate_workflow import altered, read, validate, verdicts
 
 pytestmark = [pytest.mark.machinery, pytest.mark.slow]
 TABLE: list[str] = []
@@ -114,6 +114,24 @@ def test_a_forged_artifact_is_refused_for_its_own_reason(
     hub = validate(project.copy(tmp_path / "home"), pull, forge(artifact), monkeypatch)
     assert hub.statuses[-1][1] == "failure"
     assert noted(name, hub.comments[pull["number"]]) == [check]
+
+
+def test_a_stale_lock_is_refused_for_its_own_reason(
+    trained: tuple[Project, Record, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The champion's, in the artifact of a model that was trained anew."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    project, pull, artifact = trained
+    stale = git("show", "origin/main:dvc.lock", cwd=project.clone).encode()
+    assert stale.strip() != read(artifact, "dvc.lock").strip()
+    forged = altered(artifact, dvc_lock=stale)
+    hub = validate(project.copy(tmp_path / "home"), pull, forged, monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    comment = hub.comments[pull["number"]]
+    assert noted("a stale lock", comment) == ["Lock"]
+    assert "is not the file that the lock names" in comment
 
 
 @pytest.mark.parametrize("name", LOCKED)

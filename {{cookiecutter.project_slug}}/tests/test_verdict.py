@@ -1,0 +1,94 @@
+"""What a verdict names beside its numbers: changes of the judge, costs, evidence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ops.validate import identity, workflow
+from ops.validate.gates import Refused
+from ops.validate.verdict import judge_changes
+from tests import judged
+
+pytestmark = pytest.mark.machinery
+JUDGING = [
+    "ops/validate/gates.py",
+    "ops/report/render.py",
+    ".github/workflows/train.yml",
+    ".github/install.py",
+    "pipeline/metrics/binary.py",
+    "pipeline/data.py",
+    "pipeline/prepare.py",
+    "pipeline/train.py",
+    "pipeline/parity.py",
+    "pipeline/contract.py",
+    "contract.yaml",
+    "behaviour.yaml",
+    "CODEOWNERS",
+    ".dvc/config",
+    "requirements/pipeline.txt",
+    "serving/verify.py",
+]
+OTHERS = ["README.md", "pipeline/model.py", "pipeline/features.py", "tests/test_x.py"]
+
+
+@pytest.mark.parametrize("path", JUDGING)
+def test_a_change_of_what_judges_is_named(path: str) -> None:
+    assert judge_changes([path, *OTHERS]) == [path]
+    project = Path(__file__).resolve().parent.parent
+    assert (project / path).exists(), "a file that is there"
+
+
+@pytest.mark.parametrize(
+    "section", ["gates", "prepare", "evaluate", "business", "fairness", "override"]
+)
+def test_a_change_of_a_rule_in_params_is_named(
+    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = judged.params(["price"])
+    Path("params.yaml").write_text(yaml.safe_dump(ours))
+    changed = yaml.safe_dump({**ours, section: {"open": True}}).encode()
+    assert workflow._settings_changed(changed) == [f"params.yaml: {section}"]
+    without = {k: v for k, v in ours.items() if k != section}
+    gone = yaml.safe_dump(without).encode()
+    assert workflow._settings_changed(gone) == [f"params.yaml: {section}"]
+    other = yaml.safe_dump({**ours, "train": {}, "monitor": {}}).encode()
+    assert workflow._settings_changed(other) == []
+
+
+def test_what_a_build_cost_is_its_minutes_times_mains_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    price = {"price_per_minute": 0.5, "currency": "euros"}
+    Path("params.yaml").write_text(yaml.safe_dump({"compute": price}))
+    assert workflow._cost(90) == "0.7500 euros"
+    Path("params.yaml").write_text("x: 1")
+    assert "no section compute" in workflow._cost(90)
+
+
+GOOD = {"rows": 10, "max_difference": 1e-7}
+
+
+@pytest.mark.parametrize(
+    "parity",
+    [
+        None,
+        {},
+        {"rows": 10},
+        {**GOOD, "max_difference": "0"},
+        {**GOOD, "max_difference": -1},
+        {**GOOD, "max_difference": 10**400},
+        {**GOOD, "rows": -1},
+    ],
+)
+def test_a_manifest_without_a_sound_parity_is_refused(parity: Any) -> None:
+    words = ("sha256", "train_sha256", "train_from", "train_until")
+    manifest = {"data": dict.fromkeys(words, "x"), "parity": GOOD}
+    identity._shape(manifest)
+    with pytest.raises(Refused, match="no parity") as refused:
+        identity._shape(json.loads(json.dumps({**manifest, "parity": parity})))
+    assert refused.value.check.name == "Export parity"
