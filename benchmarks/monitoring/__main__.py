@@ -1,6 +1,6 @@
 """Runs the parts that are named, or all of them, and writes tables and plots.
 
-python -m benchmarks.monitoring [PART ...] --data FOLDER
+python -m benchmarks.monitoring [PART ...] --data FOLDER [--results FOLDER]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.monitoring")
     parser.add_argument("parts", nargs="*", help="false-flights, cost, ...; all")
     parser.add_argument("--data", type=Path, required=True, help="where nannyml lies")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     where, windows = args.data.resolve(), 2000 if PROOF else 100
     shares = (windows, 200, 20) if PROOF else (windows, 10, 5)
@@ -38,14 +39,15 @@ def main() -> None:
         "cost": lambda: cost.against_rows((10_000, 100_000, 1_000_000)),
         "long": lambda: [cost.long_log(100_000_000 if PROOF else 2_000_000)],
     }
-    RESULTS.mkdir(exist_ok=True)
+    results = args.results.resolve()
+    results.mkdir(exist_ok=True)
     chosen = args.parts or list(parts)
     with TemporaryDirectory() as folder:
         os.chdir(folder)  # the monitor's cache of thresholds stays here
         for name in chosen:
             rows = parts[name]()
-            plot.write(RESULTS / f"monitoring-{name}", rows)
-    print(f"written to {RESULTS}")
+            plot.write(results / f"monitoring-{name}", rows)
+    print(f"written to {results}")
 
 
 if __name__ == "__main__":

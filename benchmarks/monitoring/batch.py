@@ -79,7 +79,7 @@ class Batch:
         for name, column in self.contract.columns.items():
             pair = past[name], world.rows[name]
             if column.type == "category":
-                known = pair[0].cat.categories
+                known = pair[0].cat.categories.union(pair[1].cat.categories)
                 pair = tuple(side.cat.set_categories(known).cat.codes for side in pair)
             self.sides[name] = tuple(side.to_numpy() for side in pair)
         target, holdout = self.contract.target, reference.holdout
@@ -107,8 +107,12 @@ class Batch:
 
     def alarms(self, size: int, windows: int, rng: Any, model: Evidence) -> list[bool]:
         """Return whether the monitor would speak, for each of so many windows."""
-        looks = (self._look(at, model) for at in self.windows(size, windows, rng))
-        return [moved(found) or fell(found, self.limits) for found in looks]
+        return [self.speaks(at, model) for at in self.windows(size, windows, rng)]
+
+    def speaks(self, chosen: NDArray[np.int64], model: Evidence) -> bool:
+        """Return whether the monitor would speak of one window."""
+        found = self._look(chosen, model)
+        return moved(found) or fell(found, self.limits)
 
     def windows(self, size: int, count: int, rng: Any) -> Iterator[NDArray[np.int64]]:
         """Yield the places of rows that the reference does not have."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.monitoring.batch import Batch
 from benchmarks.monitoring.data import World
 from benchmarks.monitoring.false_alarms import everywhere
-from benchmarks.monitoring.look import alarm
 
 SIZES = (100, 300, 1000, 5000)
 WEEKS = 10  # windows of a run
@@ -112,21 +113,18 @@ def delay(world: World, runs: int, size: int = 1000) -> list[dict[str, Any]]:
 def _seen(world: World, windows: int, cases: Any, number: int) -> float:
     """Return the share of windows of one shift and size with an alarm."""
     name, size = cases[number]
-    rng, seen = np.random.default_rng(size), 0
-    for _ in range(windows):
-        chosen = np.sort(rng.choice(len(world.rows), size, replace=False))
-        rows = SHIFTS[name](world.rows.iloc[chosen].reset_index(drop=True), rng)
-        seen += alarm(rows, world.reference, world.params)
-    return seen / windows
+    rng = np.random.default_rng(size)
+    batch = Batch(replace(world, rows=SHIFTS[name](world.rows, rng)))
+    return float(np.mean(batch.alarms(size, windows, rng, batch.thresholds(size, rng))))
 
 
 def _run(world: World, name: str, size: int, run: int) -> list[bool]:
     """Return what is said of the windows of one run, week by week."""
     rng, spread = np.random.default_rng(run), float(world.rows["temp"].std())
+    batch = Batch(world)
+    model, (past, now) = batch.thresholds(size, rng), batch.sides["temp"]
     said = []
-    for week in range(WEEKS):
-        chosen = np.sort(rng.choice(len(world.rows), size, replace=False))
-        rows = world.rows.iloc[chosen].reset_index(drop=True)
-        moved = rows.assign(temp=rows["temp"] + RAMPS[name](week) * spread)
-        said.append(alarm(moved, world.reference, world.params))
+    for week, chosen in enumerate(batch.windows(size, WEEKS, rng)):
+        batch.sides["temp"] = past, now + RAMPS[name](week) * spread
+        said.append(batch.speaks(chosen, model))
     return said
