@@ -67,6 +67,8 @@ def collect(old: Path, contract: Contract, params: Any) -> harvest.Harvest:
     labels = read_labels(labels_at, ids, contract, allowed)
     rows = [row for row in log.rows if row["id"] in labels.by_id]
     labelled = window.frame(rows, labels.by_id, contract)
+    for name in contract.beside:
+        labelled[name] = labelled[contract.id].map(labels.whose).astype(object)
     past, broken = pd.read_parquet(old), allowed["max_broken"]
     made = harvest.harvest(past, labelled, contract, keep, broken)
     made.counts["contradictory"] = labels.counts["contradictory"]

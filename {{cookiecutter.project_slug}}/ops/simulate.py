@@ -143,8 +143,9 @@ def add_labels(path: Path, due: pd.DataFrame, contract: Contract) -> int:
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
-            writer.writerow(["id", contract.target])
-        writer.writerows(zip(new[contract.id], new[contract.target], strict=True))
+            writer.writerow(["id", contract.target, *contract.beside])
+        names = [contract.id, contract.target, *contract.beside]
+        writer.writerows(new[names].itertuples(index=False))
     return len(new)
 
 

@@ -7,16 +7,20 @@ of a holdout, customer by customer.
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from scipy.stats import binomtest
 
-from ops import report
+from ops import report, retrain, simulate
 from ops.monitor import harvest
+from ops.monitor.labels import read_labels
+from ops.monitor.performance import gain
 from ops.validate import compare, entities, fairness, gates, performance, slices
 from ops.validate.gates import Refused
 from ops.validate.tasks import TASKS, Pair
@@ -24,7 +28,8 @@ from ops.validate.trial import Side, Trial
 from pipeline import data, metrics
 from pipeline.contract import Contract, ContractError
 from pipeline.metrics import clusters
-from tests import judged
+from tests import judged, traffic
+from tests import rows as small_rows
 from tests.test_validate_workflow import read, validate, verdicts
 
 pytestmark = pytest.mark.machinery
@@ -317,9 +322,92 @@ def test_a_row_of_nobody_is_refused(value: Any) -> None:
         data.check(table.drop(columns="customer"), Contract.parse(NAMED))
 
 
-def test_the_log_does_not_know_whose_its_rows_are() -> None:
-    with pytest.raises(ContractError, match='never holds "customer" \\(the entity in'):
-        harvest.harvest(TABLE, TABLE, Contract.parse(NAMED), 30, 0.05)
+def harvested(whose: Any, past: Any = None) -> harvest.Harvest:
+    """Return the next training data, of answered rows that are these customers'."""
+    old = TABLE if past is None else TABLE.assign(customer=past)
+    fresh = judged.rows(50, seed=1).assign(probability=0.5, customer=whose)
+    return harvest.harvest(old, fresh, Contract.parse(NAMED), 3000, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("past", "whose"),
+    [
+        (None, [str(n % 7) for n in range(50)]),  # numbers, which CSV has as text
+        ([f"c{n % 7}" for n in range(50)], [f"c{n % 9}" for n in range(50)]),
+    ],
+)
+def test_labels_tell_whose_the_next_rows_are(
+    past: Any, whose: list[str], tmp_path: Path
+) -> None:
+    made = harvested([None, *whose[1:]], past)
+    assert made.counts["new"] == 49 and made.counts["quarantined"] == 1
+    (tmp_path / "next.parquet").write_bytes(harvest.parquet(made.table))
+    again = pd.read_parquet(tmp_path / "next.parquet")["customer"]
+    assert {type(each) for each in again} == {int if past is None else str}
+    assert {str(each) for each in again} == {*whose, *map(str, past or range(7))}
+
+
+def test_without_them_nothing_is_made_up() -> None:
+    with pytest.raises(ContractError, match='say "customer" .*: add that column to'):
+        harvested(None)
+    made = harvested(["nobody", *["1"] * 49])
+    assert made.counts["quarantined"] == 1, "a name where numbers are"
+
+
+def test_labels_carry_the_entity_of_each_row(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("customer,id,returned\nc1,o1,1\n,o2,0\nc3,o3,1\nc9,other,1\n")
+    wanted, terms = {"o1", "o2", "o3"}, Contract.parse(NAMED)
+    found = read_labels(str(path), wanted, terms, traffic.MONITOR)
+    assert found.whose == {"o1": "c1", "o3": "c3"}
+    assert found.by_id == {"o1": 1, "o2": 0, "o3": 1} and found.groups == {}
+    plain = Contract.parse(judged.CONTRACT)
+    assert read_labels(str(path), wanted, plain, traffic.MONITOR).whose == {}
+
+
+def test_the_next_data_is_collected_with_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the log and the labels, as `retrain` does; simulated labels carry it too."""
+    terms = replace(small_rows.small(), entity="customer")
+    old = traffic.flights(300).drop(columns="probability").assign(customer="c0")
+    old.to_parquet(tmp_path / "old.parquet")
+    fresh = traffic.flights(200, 28, seed=1)
+    due = fresh.assign(customer=[f"c{n % 40}" for n in range(200)])
+    assert simulate.add_labels(tmp_path / "labels.csv", due, terms) == 200
+    monkeypatch.setenv("PREDICTION_LOG", traffic.write(tmp_path / "log", fresh))
+    monkeypatch.setenv("LABELS", str(tmp_path / "labels.csv"))
+    made = retrain.collect(tmp_path / "old.parquet", terms, traffic.PARAMS)
+    assert made.counts["new"] == 200 and made.counts["quarantined"] == 0
+    found = made.table.set_index("flight_id")["customer"]
+    assert found[due["flight_id"]].tolist() == due["customer"].tolist()
+    plain = tmp_path / "plain.csv"
+    traffic.label(plain, fresh)
+    monkeypatch.setenv("LABELS", str(plain))
+    with pytest.raises(ContractError, match="add that column to the labels"):
+        retrain.collect(tmp_path / "old.parquet", terms, traffic.PARAMS)
+
+
+def test_what_newer_rows_bring_is_estimated_by_entity() -> None:
+    """Each customer's four rows are alike: they say as much as one of them."""
+    once = traffic.flights(800, 80, 28, inverted=1)
+    window = pd.concat([once.assign(flight_id=once["flight_id"] + c) for c in "abcd"])
+    window = window.sort_values("scheduled_departure", ignore_index=True)
+    whose = {key: key[:-1] for key in window["flight_id"]}
+    terms, old = small_rows.small(), traffic.flights(3000, 0, 74)
+    settings = {**traffic.PARAMS, "monitor": {**traffic.MONITOR, "min_labels": 100}}
+    named = replace(terms, entity="customer")
+    args = (old, window, window)
+    rows = gain(*args, terms, settings)
+    by = gain(*args, named, settings, whose=whose)
+    assert rows and by and by.difference == pytest.approx(rows.difference)
+    assert (by.high - by.low) / (rows.high - rows.low) == pytest.approx(2, rel=0.1)
+    logged = gain(*args, replace(terms, entity="carrier"), settings)
+    assert logged and logged.high - logged.low > rows.high - rows.low
+    some = dict(list(whose.items())[: len(whose) * 3 // 4])
+    known = gain(*args, named, settings, whose=some)
+    assert known and known.difference != rows.difference, "on the rows that are known"
+    assert gain(*args, named, settings) is None, "nobody says whose"
 
 
 @pytest.mark.slow

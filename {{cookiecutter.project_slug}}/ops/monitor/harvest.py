@@ -32,7 +32,8 @@ def harvest(
     """Return old and labelled rows, one per id, of the newest ``keep_days``.
 
     ``labelled`` comes as logged: rows that break the contract, or hold a category
-    that it lacks, are set aside and counted. Where an id is in both, the old row stays.
+    that it lacks, or are nobody's though the contract names an entity, are set aside
+    and counted. Where an id is in both, the old row stays.
 
     Raises:
         FeedError: more than the share ``max_broken`` of the labelled rows is broken.
@@ -40,14 +41,15 @@ def harvest(
     """
     import pandas as pd
 
-    if unlogged := [*contract.sensitive, *contract.beside]:
-        role = "sensitive" if contract.sensitive else "the entity"
+    if contract.sensitive:
         raise ContractError(
-            f'the prediction log never holds "{unlogged[0]}" ({role} in '
+            f'the prediction log never holds "{contract.sensitive[0]}" (sensitive in '
             "contract.yaml): make the next training data by hand"
         )
     past = check(old, contract)
     once = labelled.drop_duplicates(contract.id)
+    for name in contract.beside:
+        once = once.assign(**{name: _whose(once, past, name)})
     checked = feed.quarantine(once, contract)
     if checked.broken > max_broken * len(once):
         raise FeedError(
@@ -55,6 +57,8 @@ def harvest(
             f"({checked.worst}), so nothing is trained on them: fix the feed"
         )
     known = feed.known_categories(checked.good, contract)
+    for name in contract.beside:
+        known &= checked.good[name].notna()
     answers = list(set(OUTPUTS[contract.task]))
     fresh = check(checked.good[known].drop(columns=answers), contract)
     fresh = fresh[~fresh[contract.id].isin(past[contract.id])]
@@ -69,6 +73,22 @@ def harvest(
         "quarantined": checked.broken + int((~known).sum()),
     }
     return Harvest(check(kept, contract), counts)
+
+
+def _whose(rows: pd.DataFrame, past: pd.DataFrame, name: str) -> pd.Series:
+    """Return whose the rows are, typed as in the past: no request says, labels may."""
+    import pandas as pd
+
+    found = rows[name] if name in rows else pd.Series(None, rows.index, dtype=object)
+    if not found.notna().any():
+        raise ContractError(
+            f'neither the prediction log nor the labels say "{name}" (the entity in '
+            "contract.yaml): add that column to the labels"
+        )
+    if pd.api.types.infer_dtype(past[name]) != "integer":
+        return found
+    numbers = pd.to_numeric(found, errors="coerce")
+    return numbers.astype("Int64").astype(object).where(numbers.notna(), None)
 
 
 def parquet(table: pd.DataFrame) -> bytes:

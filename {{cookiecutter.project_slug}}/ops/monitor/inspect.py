@@ -95,7 +95,13 @@ def inspect(
         rows = [row for row in log.rows if row["id"] in known]
         labelled = feed.quarantine(window.frame(rows, known, contract), contract).good
         found.evidence.gain = performance.gain(
-            reference.rows, labelled, answered, contract, params, found.evidence.measure
+            reference.rows,
+            labelled,
+            answered,
+            contract,
+            params,
+            found.evidence.measure,
+            labels.whose,
         )
     return found
 

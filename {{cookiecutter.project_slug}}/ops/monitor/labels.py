@@ -21,6 +21,7 @@ class Labels:
     by_id: dict[str, Any] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     groups: dict[str, dict[str, str]] = field(default_factory=dict)
+    whose: dict[str, str] = field(default_factory=dict)  # the entity of each id
 
 
 def read_labels(
@@ -29,8 +30,9 @@ def read_labels(
     """Return the label of each wanted id, and how many were what.
 
     The files are CSV with the columns ``id`` and the contract's target; a column that
-    the contract calls sensitive may come along, for aggregates by group. An id with two
-    different labels has none: nobody can say which one is true.
+    the contract calls sensitive may come along, for aggregates by group, and that of
+    its entity, which no request carries. An id with two different labels has none:
+    nobody can say which one is true.
 
     Raises:
         FeedError: a column is missing, too many labels are none that the task knows,
@@ -40,8 +42,9 @@ def read_labels(
     if "://" not in source and not Path(source).exists():
         found.counts["no file"] = 1  # labels come late: the first may not be there yet
         return found
-    names = ["id", contract.target, *contract.sensitive]
+    names = ["id", contract.target, *contract.beside, *contract.sensitive]
     for key, text, *beside in _records(source, names):
+        whose = beside.pop(0) if contract.beside else ""
         found.counts["lines"] += 1
         label = _label(text.strip(), contract)
         if label is None:
@@ -52,6 +55,8 @@ def read_labels(
             for name, group in zip(contract.sensitive, beside, strict=True):
                 if group:
                     found.groups.setdefault(name, {})[key] = group
+            if whose:
+                found.whose.setdefault(key, whose)
     for key in contradictory:
         del found.by_id[key]
     found.counts["contradictory"] = len(contradictory)

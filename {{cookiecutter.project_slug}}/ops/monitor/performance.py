@@ -107,26 +107,33 @@ def gain(
     contract: Contract,
     params: Mapping[str, Any],
     measure: Measure = BINARY,
+    whose: Mapping[str, str] | None = None,
 ) -> Difference | None:
     """Estimate what retraining would give: fit main's recipe on newer rows and try it.
 
     The newest ``prepare.holdout_days`` of labelled window rows are kept away; the
     rest of ``old`` and ``labelled`` that retraining would keep is fitted, and both
-    models are compared on the rows kept away, as validation will do. None when there
-    are too few labels on one of the sides.
+    models are compared on the rows kept away, as validation will do: by entity, where
+    the contract names one, on the rows of which it is known (``whose`` says it by id,
+    if requests do not). None when there are too few labels on one of the sides.
     """
     import pandas as pd
 
     # Its import takes a second, and most windows never come here.
     from pipeline import model
 
-    limits, time = params["monitor"], contract.time
+    limits, time, clusters = params["monitor"], contract.time, None
     if not set(params["train"]["columns"]) <= contract.columns.keys():
         return None  # the recipe takes columns that are never logged
     newest = window[time].max()
     cut = newest - pd.Timedelta(days=params["prepare"]["holdout_days"])
     start = cut - pd.Timedelta(days=params["prepare"]["train_days"])
     tried = window[window[time] > cut]
+    if contract.entity:
+        owner = tried[contract.id].map(dict(whose or {}))
+        owner = owner if contract.beside else tried[contract.entity]
+        tried = tried[owner.notna()]
+        clusters = pd.factorize(owner.dropna())[0]
     columns = [contract.id, time, *contract.columns, contract.target]
     rows = pd.concat([old[columns], labelled[columns]], ignore_index=True)
     rows = rows.drop_duplicates(contract.id).sort_values([time, contract.id])
@@ -143,4 +150,4 @@ def gain(
     X = model.table(inputs(tried, contract, params["train"]["columns"]))
     answers = TASKS[contract.task].fitted(fitted, X)
     y, before = measure.sides(tried)
-    return PAIRED[contract.task](y, before, answers, limits["confidence"])
+    return PAIRED[contract.task](y, before, answers, limits["confidence"], clusters)
