@@ -274,12 +274,25 @@ def test_a_child_sees_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("x = bytearray(3_000_000_000)", "MemoryError"),
         ("sys.exit('no: a sentence')", "no: a sentence"),
         ("os.abort()", "crashed with SIGABRT"),
+        ("sys.stderr.write('a b\\nwhy'); sys.stderr.flush(); os.abort()", "ABRT: why"),
     ],
 )
 def test_a_child_at_its_limit_is_a_refusal(
     code: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Refused, match=why):
+        child(tmp_path, monkeypatch, code)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_child_that_has_written_its_result_cannot_end_badly(
+    leaves: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a native library may, whose threads still run when the process ends."""
+    code = "import atexit; atexit.register(os.abort); print('done')"
+    if leaves:
+        return child(tmp_path, monkeypatch, f"{code}; sandbox.leave()")
+    with pytest.raises(Refused, match="SIGABRT"):
         child(tmp_path, monkeypatch, code)
 
 

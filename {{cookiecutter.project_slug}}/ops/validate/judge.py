@@ -67,6 +67,7 @@ def main() -> None:
         )
     judgement["checks"] = [check.record() for check in judgement["checks"]]
     (folder / "judgement.json").write_text(json.dumps(judgement))
+    sandbox.leave()
 
 
 def judge(
