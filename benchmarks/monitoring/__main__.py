@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     where, windows = args.data.resolve(), 2000 if PROOF else 100
-    shares = (windows, 200, 20) if PROOF else (windows, 10, 5)
+    shares = (windows, 200, 20) if PROOF else (windows, 10, 2)
     parts: dict[str, Callable[[], Rows]] = {
         "false-flights": lambda: false_alarms.by_size(data.flights_pool(), *shares),
         "false-census": lambda: false_alarms.by_size(data.census_pool(where), *shares),

@@ -52,6 +52,9 @@ def bound(alarms: list[list[bool]]) -> float:
 
 def by_size(pool: Pool, windows: int, beside: int, splits: int) -> list[dict[str, Any]]:
     """Return the share of false alarms for each window size."""
+    import evidently.core.report  # once, and not in each worker again
+    import evidently.legacy.calculations.stattests  # noqa: F401
+
     columns, rows = len(pool.contract.columns), []
     for size in SIZES:
         look = partial(_split, pool, size, windows // splits, beside // splits)
