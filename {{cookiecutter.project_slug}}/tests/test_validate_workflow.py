@@ -241,6 +241,11 @@ def test_the_judge_runs_main_and_never_the_proposal(
     assert "≥ 0.99" in hub.comments[pull["number"]]
     assert "params.yaml: gates" in hub.comments[pull["number"]].replace("&#46;", ".")
     assert "Main has moved on" in hub.comments[pull["number"]]
+    for broken in ({"conclusion": "failure"}, {"data": b"no zip"}):
+        artifact = broken.pop("data", data)
+        hub = validate(project, pull, artifact, monkeypatch, **broken)
+        said = hub.comments[pull["number"]].replace("&#46;", ".")
+        assert "It changes what judges it" in said and "params.yaml: gates" in said
 
 
 @pytest.mark.parametrize("conclusion", ["failure", "cancelled", "timed_out"])
@@ -251,6 +256,7 @@ def test_a_failed_train_is_red_and_says_so(
     hub = validate(project, pull, b"", monkeypatch, conclusion=conclusion)
     assert hub.statuses == [(pull["head"]["sha"], "failure", hub.statuses[0][2])]
     assert conclusion.replace("_", " ") in hub.comments[1]
+    assert "It changes what judges it" not in hub.comments[1]
     assert verdicts(project) == []
 
 

@@ -57,6 +57,9 @@ def test_a_change_of_a_rule_in_params_is_named(
     assert workflow._settings_changed(gone) == [f"params.yaml: {section}"]
     other = yaml.safe_dump({**ours, "train": {}, "monitor": {}}).encode()
     assert workflow._settings_changed(other) == []
+    assert workflow._settings_changed(changed, changed) == [], "of the same base"
+    for broken in (b"a: [", b"- a", b"7", b"", None, b"\xff"):
+        assert f"params.yaml: {section}" in workflow._settings_changed(broken)
 
 
 def test_what_a_build_cost_is_its_minutes_times_mains_price(

@@ -134,6 +134,7 @@ def _refuse(found: proposal.Proposal, refusal: Refused) -> None:
         "state": "blocked",
         "verdict": f"{refusal.check.name}: {refusal}.",
         "checks": [refusal.check.record()],
+        "cautions": _unjudged(found),
         "next": f"read [the run of train]({found.run['html_url']}), then push a fix.",
     }
     publish.say(found, {**facts, **_about(found)})
@@ -154,15 +155,7 @@ def _cautions(
     changed: list[str], base: str, read: identity.Read, ledger: Ledger
 ) -> list[str]:
     """Return what a reviewer has to look at beside the numbers."""
-    lines = []
-    files = verdict.judge_changes(changed) + _settings_changed(read("params.yaml"))
-    if files:
-        named = ", ".join(map(report.code, files[:10]))
-        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
-        lines.append(
-            f"**It changes what judges it:** {named}{more}. Main's rules judged it "
-            "all the same; the owner has to agree to the change itself."
-        )
+    lines = _judging(changed, read("params.yaml"))
     if base != git.run("rev-parse", "HEAD"):
         lines.append("Main has moved on since it was built: update the branch.")
     if late := heartbeat.late(ledger):
@@ -170,9 +163,46 @@ def _cautions(
     return lines
 
 
-def _settings_changed(proposed: bytes | None) -> list[str]:
+def _unjudged(found: proposal.Proposal) -> list[str]:
+    """Return what a proposal that has no model changes of its judge, if git knows."""
+    head = found.head_sha
+    try:
+        spec = f"refs/pull/{found.number}/head"
+        git.remote_run("fetch", "-q", "--no-tags", "origin", spec)
+        base = git.run("merge-base", "HEAD", head)
+        changed = git.run("diff", "--name-only", base, head).splitlines()
+    except git.GitError:
+        return []
+    params = (git.show(commit, "params.yaml") for commit in (head, base))
+    return _judging(changed, *params)
+
+
+def _judging(
+    changed: list[str], proposed: bytes | None, ours: bytes | None = None
+) -> list[str]:
+    """Name what a proposal changes of the rules that it is judged by."""
+    files = verdict.judge_changes(changed) + _settings_changed(proposed, ours)
+    if files:
+        named = ", ".join(map(report.code, files[:10]))
+        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
+        return [
+            f"**It changes what judges it:** {named}{more}. Main's rules judged it "
+            "all the same; the owner has to agree to the change itself."
+        ]
+    return []
+
+
+def _settings_changed(proposed: bytes | None, ours: bytes | None = None) -> list[str]:
     """Return the sections of params.yaml that rule the judge and are not main's."""
-    ours = yaml.safe_load(Path("params.yaml").read_bytes())
-    theirs = yaml.safe_load(proposed or b"") or {}
+    mains, theirs = map(_parsed, (ours or Path("params.yaml").read_bytes(), proposed))
     sections = ("gates", "prepare", "evaluate", "business", "fairness", "override")
-    return [f"params.yaml: {s}" for s in sections if ours.get(s) != theirs.get(s)]
+    return [f"params.yaml: {s}" for s in sections if mains.get(s) != theirs.get(s)]
+
+
+def _parsed(text: bytes | None) -> Facts:
+    """Return a stranger's YAML; what is no mapping has no sections."""
+    try:
+        found = yaml.safe_load(text or b"")
+    except (yaml.YAMLError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
