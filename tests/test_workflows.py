@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import FOLDER, Bake
 
 ROOT = Path(__file__).parent.parent
@@ -81,6 +82,21 @@ def test_eight_workflows_with_the_agreed_pins(template: Path) -> None:
             assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", pin), path
             pins.setdefault(action, set()).add(pin)
     assert pins and all(len(pin) == 1 for pin in pins.values()), pins
+
+
+def test_each_schedule_has_a_file_of_its_own_and_runs_one_at_a_time(
+    template: Path,
+) -> None:
+    """GitHub switches a schedule off with every other trigger of its file."""
+    found = {}
+    for path in (template / FOLDER / ".github" / "workflows").glob("*.yml"):
+        document = yaml.safe_load(path.read_text())
+        triggers = document[True]  # YAML reads the key `on` as yes
+        if "schedule" in triggers:
+            found[path.stem] = len(triggers["schedule"])
+            assert set(triggers) == {"schedule", "workflow_dispatch"}, path
+            assert document["concurrency"]["group"] == path.stem
+    assert found == {"monitor": 1, "reproduce": 1, "update": 1}
 
 
 def test_workflow_fits_the_gap_between_act_and_github(template: Path) -> None:

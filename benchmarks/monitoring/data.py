@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 from ops.monitor import limits
 from ops.monitor.reference import Reference
-from pipeline.contract import Contract
+from pipeline.contract import Column, Contract
 from pipeline.data import inputs
 
 PROJECT = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
@@ -153,6 +153,26 @@ def shuffled_flights() -> World:
         flights_pool().world(1),
         params=settings(block_days=0, min_rows=30, min_labels=100),
     )
+
+
+def twenty(world: World) -> World:
+    """Return a world with more columns of mere noise, so that there are twenty."""
+    known, rng = world.reference, np.random.default_rng(0)
+    more = [f"noise {n}" for n in range(20 - len(known.contract.columns))]
+    columns = {name: Column(name, "number", True) for name in more}
+    sides = [
+        side.assign(
+            **{name: rng.normal(size=len(side)).astype("float32") for name in more}
+        )
+        for side in (known.train, known.holdout, world.rows)
+    ]
+    contract = replace(known.contract, columns={**known.contract.columns, **columns})
+    manifest = {**known.manifest, "columns": list(contract.columns)}
+    name = f"{known.manifest_sha256} of twenty"
+    found = Reference(
+        "v1", name, manifest, contract, *sides[:2], dict(known.importance)
+    )
+    return replace(world, reference=found, rows=sides[2])
 
 
 def census(folder: Path) -> World:
