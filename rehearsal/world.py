@@ -150,6 +150,19 @@ class World:
         assert found
         return found[0]
 
+    def judged(self, path: str) -> str:
+        """Return the manifest's sha256 as a verdict on the ledger names it."""
+        verdict = json.loads(self.dana.git("show", f"origin/ledger:{path}"))
+        return str(verdict["manifest_sha256"])
+
+    def published(self, tag: str) -> str:
+        """Return the manifest's sha256 as the words of a GitHub Release name it."""
+        body = str(self.rita.api(f"releases/tags/{tag}")["body"])
+        found = re.search(r"`([0-9a-f]{64})`", body)
+        expect(found is not None, f"the release {tag} names no manifest")
+        assert found
+        return found[1]
+
     def check_one_number(self, step: Step, number: int) -> str:
         """Read the manifest's sha256 wherever it stands; it must be one number."""
         reviewed = self.reviewed(number)
@@ -160,8 +173,10 @@ class World:
         release = self.release()
         read = {
             "comment": reviewed,
-            "ledger": release["manifest_sha256"],
+            "verdict": self.judged(release["verdict"]),
             "tag": self.tagged(release["tag"]),
+            "release": self.published(release["tag"]),
+            "ledger": release["manifest_sha256"],
             "info": self.production.info()["manifest_sha256"],
         }
         step.note(version=release["version"], manifest_sha256=read)

@@ -132,7 +132,8 @@ def test_one_number_everywhere(story: tuple[Path, Facts]) -> None:
     seen = set()
     for step in ("first deploy", "better deploy", "retrained deploy"):
         read = facts[step]["manifest_sha256"]
-        assert set(read) == {"comment", "ledger", "tag", "info"}
+        places = {"comment", "verdict", "tag", "release", "ledger", "info"}
+        assert set(read) == places
         assert len(set(read.values())) == 1, (step, read)
         seen |= set(read.values())
     assert len(seen) == 3, "three models were deployed"

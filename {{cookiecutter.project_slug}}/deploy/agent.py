@@ -819,7 +819,7 @@ def _loop(
                 good = False
                 say(f"trying again in {given.poll:g} s: {error}")
             look_at = time.monotonic() + given.poll
-        if given.once or stop(min(0.5, given.poll)):
+        if given.once or stop(max(0.0, min(0.5, look_at - time.monotonic()))):
             return good
 
 

@@ -8,6 +8,7 @@ earlier run began. A target that does not come up gets the last version back.
 
 import argparse
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -68,11 +69,14 @@ def deploy(environment: str, version: str) -> Record:
         raise ReleaseError(WAITS)
     name = model_name()
     registry.warm()
+    git.complete(MAIN)
     ledger = Ledger()
     registry.fetch(name)
     found = registry.get(name, version)
-    way_back(ledger, name, environment, found)
-    wish = promotion(name, environment, found)
+    with ThreadPoolExecutor(1) as pool:  # what comes, beside what it would replace
+        coming = pool.submit(promotion, name, environment, found)
+        way_back(ledger, name, environment, found)
+        wish = coming.result()
     try:
         return promote.run(ledger, wish, lambda now: check(now, found))
     except TargetError as error:

@@ -67,6 +67,17 @@ def fetch_branch(branch: str, cwd: str | os.PathLike[str] = ".") -> str | None:
     return run("rev-parse", ref, cwd=cwd)
 
 
+def complete(branch: str, cwd: str | os.PathLike[str] = ".") -> None:
+    """Bring all of one branch's history where only the newest commit was checked out.
+
+    The other branches, such as one that is a storage, stay where they are.
+    """
+    if run("rev-parse", "--is-shallow-repository", cwd=cwd, check=False) == "true":
+        spec = f"+refs/heads/{branch}:refs/remotes/origin/{branch}"
+        fetch = ("fetch", "-q", "--no-tags", "--unshallow")
+        remote_run(*fetch, "origin", spec, cwd=cwd)
+
+
 def _bytes(
     args: tuple[str, ...],
     cwd: str | os.PathLike[str],

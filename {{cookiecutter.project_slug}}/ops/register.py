@@ -63,16 +63,17 @@ def register() -> Version | str:
     Raises:
         ReleaseError: main names a version that may not be deployed.
     """
+    git.complete(MAIN)
     commit = git.run("rev-parse", "HEAD")
     name = model_name()
     ledger = Ledger()
     if sentence := nothing_to_do(ledger, commit):
         return sentence
+    registry.warm()
     registry.fetch(name)
     history = [*ledger.history("staging"), *ledger.history("production")]
     registry.agree(registry.versions(name), history)
     admit.not_refused(ledger, admit.locked(commit).sha256)
-    registry.warm()
     with TemporaryDirectory() as folder:
         candidate = admit.bring(commit, Path(folder))
         verdict = allowed(ledger, name, candidate)
@@ -121,7 +122,7 @@ def tag(candidate: Candidate) -> Version:
     bump = str(settings().get("bump", "minor"))
     sha256, commit = candidate.manifest_sha256, candidate.commit
     version = registry.register(name, sha256, commit, bump)
-    if not on_main(version.commit):
+    if version.commit != commit and not on_main(version.commit):
         raise ReleaseError(f"{version.tag} is on {version.commit}, which main lacks")
     registry.in_order(name, version)
     if not admit.same_model(version.commit, commit):

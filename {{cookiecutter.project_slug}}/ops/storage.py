@@ -6,7 +6,8 @@ earlier, broken push for done. Every object that arrives is hashed here once mor
 every push is proved by reading it back.
 
 With ``branch`` storage the DVC remote is the folder ``.dvc/branch``, a clone of this
-repository's orphan branch ``storage``: enough to try everything with no account.
+repository's orphan branch ``storage``: enough to try everything with no account. Out
+of a folder, objects are copied as they are: to start DVC for that takes a second.
 """
 
 import argparse
@@ -60,6 +61,9 @@ def bring(
     """Bring objects to places in one go; return why any of them is not there now."""
     if not places:
         return {}
+    if folder := _objects(Path(cwd)):
+        copied = {place: _copied(folder, out, place) for place, out in places.items()}
+        return {place: problem for place, problem in copied.items() if problem}
     outs, problems = list(places.values()), {}
     with _scratch(Path(cwd), outs) as scratch:
         problem = _dvc(scratch, "pull", *_targets(outs))
@@ -105,6 +109,8 @@ def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
     wanted = list(outs)
     if not wanted:
         return []
+    if folder := _objects(Path(cwd)):
+        return [out for out in wanted if not _object(folder, out).is_file()]
     with _scratch(Path(cwd), wanted) as scratch:
         args = ("data", "status", "--not-in-remote", "--json")
         done = _run(scratch, *args)
@@ -146,6 +152,39 @@ def _config(cwd: str | Path) -> configparser.ConfigParser:
     config.set(SECTION, "url", place)
     config.read_dict({"core": {"no_scm": "true", "remote": REMOTE}})
     return config
+
+
+def _objects(cwd: Path) -> Path | None:
+    """Return where the objects are if the remote is a folder, brought up to date."""
+    place = url(cwd)
+    if "://" in place:
+        return None
+    _sync(cwd)
+    return Path(place, "files", "md5")
+
+
+def _object(folder: Path, out: Out) -> Path:
+    """Return where DVC keeps an object in a folder."""
+    return folder / out.md5[:2] / out.md5[2:]
+
+
+def _copied(folder: Path, out: Out, place: Path) -> StorageError | None:
+    """Copy an object to its place, whole or not at all; return why it is not there."""
+    part = place.with_name(place.name + ".part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_object(folder, out), part)
+        _verify(part, out)
+        part.replace(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return StorageError(_absent(out, ""))
+    except OSError as error:
+        return StorageError(f"{out.path} was not brought here: {error.strerror}")
+    except StorageError as error:
+        return error
+    finally:
+        part.unlink(missing_ok=True)
+    return None
 
 
 def _branch_folder(cwd: Path) -> Path | None:

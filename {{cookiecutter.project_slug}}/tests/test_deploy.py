@@ -8,6 +8,7 @@ import pytest
 from ops import deploy, github, register
 from ops.ledger import Ledger
 from ops.release import Record, ReleaseError, promote, registry, revert, target
+from tests import tiny
 from tests.world import GOLDEN, Target, World, world
 from tests.world import target as serve
 
@@ -180,6 +181,19 @@ def test_wrong_answers_are_taken_back_at_once(here: World, server: Target) -> No
     register.register()
     assert "away from what was reviewed" in fails()
     assert current()["manifest_sha256"] == good
+
+
+def test_what_should_be_refused_and_is_not_shows(
+    server: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The image's smoke test: an answer is no refusal, and neither is a crash."""
+    bad = {"rows": [{"no such column": 1}]}
+    assert not target.refuses(server.url, bad)  # it falls over
+    monkeypatch.setattr(server, "answer", lambda path, body: {"predictions": []})
+    assert not target.refuses(server.url, bad)  # it answers
+    tiny.version(tmp_path / "m")
+    with tiny.server(tmp_path / "m") as (port, _):
+        assert target.refuses(f"http://127.0.0.1:{port}", bad)
 
 
 def test_the_version_before_may_answer_while_they_are_switched(

@@ -122,7 +122,7 @@ def test_the_twins_are_twins() -> None:
 def from_storage(
     home: Path, patch: pytest.MonkeyPatch, files: Bytes
 ) -> Iterator[Offer]:
-    """Out of storage, whatever DVC lets through: `register`, `rollback`."""
+    """Out of storage, whatever DVC lets through, or lies in a folder."""
     with world(home, patch) as here:
         patch.undo()
         patch.chdir(here.clone)
@@ -136,6 +136,8 @@ def from_storage(
             return ""
 
         patch.setattr(storage, "_dvc", transfer)
+        roads = itertools.cycle((None, home / "s"))  # DVC's, and that of a folder
+        patch.setattr(storage, "_objects", lambda cwd: next(roads))
 
         def offer(good: Files, bad: Files) -> str:
             lines = ["schema: '2.0'", "stages:", "  train:", "    outs:"]
@@ -143,6 +145,9 @@ def from_storage(
                 md5 = hashlib.md5(good[name]).hexdigest()
                 lines += [f"    - path: build/{name}", f"      md5: {md5}"]
                 lines += [f"      size: {len(good[name])}"]
+                place = home / "s" / md5[:2] / md5[2:]
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(bad[name])
             Path("dvc.lock").write_text("\n".join(lines) + "\n")
             Path("contract.yaml").write_bytes(bad["contract.yaml"])
             git("add", "dvc.lock", "contract.yaml")

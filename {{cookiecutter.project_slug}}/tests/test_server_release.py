@@ -66,6 +66,43 @@ def test_a_change_of_the_server_alone_rolls_out(here: World, asked: Target) -> N
     assert periods[0].until == periods[1].began
 
 
+def test_a_change_of_the_threshold_alone_rolls_out(here: World, asked: Target) -> None:
+    """The same model and another threshold are another version."""
+    before = {a["name"]: a["id"] for a in here.hub.kept["releases"][0]["assets"]}
+    assert isinstance(register.register(), str)  # the negative control: nothing to do
+    asked.manifest = here.model("a", threshold=0.7)
+    here.verdict(asked.manifest)
+    record = roll_out()
+    assert (record["version"], record["state"]) == ("v1.1.0", "confirmed")
+    after = {a["name"]: a["id"] for a in here.hub.kept["releases"][1]["assets"]}
+    same = {n for n in before if here.hub.data[before[n]] == here.hub.data[after[n]]}
+    assert "model.onnx" in same and "manifest.json" not in same
+
+
+def test_one_commit_checked_out_is_enough(
+    here: World, asked: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the workflow does: main's history is fetched, the storage branch is not."""
+    changed = server.at("HEAD")
+    git("push", "-q", "origin", "HEAD:refs/heads/storage")
+    asked.manifest = here.judged("b")
+    for number in range(2):  # the second run finds nothing to do
+        place = here.home / f"runner{number}"
+        origin = f"file://{here.home}/origin"
+        git("clone", "-q", "--depth=1", "--no-tags", origin, str(place))
+        git("remote", "set-branches", "origin", "main", cwd=place)
+        monkeypatch.chdir(place)
+        assert server.at("HEAD").commit != changed.commit  # history is missing here
+        version = register.register()
+        if isinstance(version, str):
+            break
+        record = deploy.deploy("production", version.version)
+        assert record["server"] == {"commit": changed.commit, "sha256": changed.sha256}
+        assert git("rev-parse", "--is-shallow-repository") == "false"
+        assert "storage" not in git("branch", "-r")
+    assert "Nothing to do: production has flights@v1.1.0" in str(version)
+
+
 def test_other_changes_do_not(here: World) -> None:
     (here.clone / "README.md").write_text("words\n")
     here.commit("words")

@@ -49,14 +49,19 @@ def out(path: Path, name: str = "model.onnx") -> Out:
     return Out("train", f"build/{name}", hashlib.md5(data).hexdigest(), len(data))
 
 
-@pytest.fixture(params=["branch", "../../store"])
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path, str]:
-    """Give a clone, a file of 1 kB, and where storage is."""
+@pytest.fixture(params=["branch", "folder", "elsewhere"])
+def place(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path, str]:
+    """Give a clone, a file of 1 kB, and where storage is; elsewhere, DVC moves all."""
     git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
-    here = clone(tmp_path, "here", request.param)
+    url = "branch" if request.param == "branch" else "../../store"
+    if request.param == "elsewhere":
+        monkeypatch.setattr(storage, "_objects", lambda cwd: None)
+    here = clone(tmp_path, "here", url)
     file = tmp_path / "model.onnx"
     file.write_bytes(bytes(range(256)) * 4)
-    return here, file, request.param
+    return here, file, url
 
 
 def test_what_was_pushed_comes_back_elsewhere(

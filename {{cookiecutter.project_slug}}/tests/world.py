@@ -179,8 +179,8 @@ class World:
         git("push", "-q", "-f", "origin", "main", cwd=self.clone)
         return git("rev-parse", "HEAD", cwd=self.clone)
 
-    def model(self, text: str) -> str:
-        """Merge a model to main; return its manifest's sha256."""
+    def model(self, text: str, **changes: Any) -> str:
+        """Merge a model to main, its manifest changed; return the manifest's sha256."""
         model = text.encode()
         manifest = {
             "schema": 1,
@@ -194,6 +194,7 @@ class World:
             "threshold": 0.5,
             "columns": ["distance"],
             "golden": GOLDEN,
+            **changes,
         }
         data = (json.dumps(manifest, sort_keys=True, indent=2) + "\n").encode()
         lines = ["schema: '2.0'", "stages:", "  train:", "    outs:"]

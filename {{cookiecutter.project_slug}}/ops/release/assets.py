@@ -12,7 +12,7 @@ from ops.release.registry import Version
 from serving.verify import VerifyError, verify
 
 FILES = ("manifest.json", "model.onnx", "contract.yaml")
-AT_ONCE = 4  # files on their way at a time
+AT_ONCE = 8  # files on their way at a time
 Asset = dict[str, Any]
 
 

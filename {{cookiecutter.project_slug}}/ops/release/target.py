@@ -124,6 +124,8 @@ def refuses(place: str, body: Any) -> bool:
         _get(f"{place}/predict", body)
     except urllib.error.HTTPError as error:
         return 400 <= error.code < 500
+    except BROKEN:  # it fell over, or said something that is no answer
+        return False
     return False
 
 
