@@ -111,6 +111,15 @@ def write(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
+def discard(place: Path) -> None:
+    """Remove a folder; a kill in the middle leaves nothing half under its name."""
+    part = place.with_name(place.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        place.rename(part)
+    shutil.rmtree(part, ignore_errors=True)
+
+
 def save(answer: Any, path: Path) -> int:
     """Write an answer's body to a file, up to the cap; return how many bytes."""
     size = 0
@@ -611,7 +620,7 @@ class Agent:
             try:
                 self.verify(folder, release)
             except RefusedError:
-                shutil.rmtree(folder)  # altered on this disk: fetched anew next time
+                discard(folder)  # altered on this disk: fetched anew next time
                 raise
         else:
             part = folder.with_name(name + ".part")
@@ -658,7 +667,7 @@ class Agent:
             self.source.assets(release["tag"], {path.name: part})
             part.rename(path)
         if hashlib.sha256(path.read_bytes()).hexdigest() != manifest:
-            shutil.rmtree(folder)
+            discard(folder)
             raise RefusedError("manifest.json is not the expected version.")
         write(folder / "image", image.encode())
         os.utime(folder)
@@ -685,7 +694,7 @@ class Agent:
         python = venv / "bin/python"
         if not (venv / "complete").exists():
             say(f"installing {pins.name} into {venv}")
-            shutil.rmtree(venv, ignore_errors=True)
+            discard(venv)
             try:
                 install(venv, pins)
             except RefusedError as error:
@@ -700,10 +709,11 @@ class Agent:
             places = sorted(
                 (self.home / name).glob("*"), key=lambda path: -path.stat().st_mtime
             )
-            for place in places[KEEP + 1 :]:
+            whole = [place for place in places if place.suffix != ".part"]
+            for place in {*places} - {*whole[: KEEP + 1]}:
                 with contextlib.suppress(OSError, RefusedError):
                     run(["docker", "image", "rm", (place / "image").read_text()])
-                shutil.rmtree(place, ignore_errors=True)
+                discard(place)
 
     def close(self) -> None:
         """Drain and end every child."""

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
+from tests.test_handovers import program
 
 pytestmark = pytest.mark.machinery
 
@@ -430,6 +431,36 @@ def test_old_releases_are_kept_but_not_for_ever(world: World) -> None:
             identity = world.release(f"v{number}", number / 1000)["manifest_sha256"]
             world.until(lambda wanted=identity: world.settled(wanted))
     assert len(list((world.home / "agent/releases").iterdir())) == 3
+
+
+def test_killed_while_it_removes_an_old_release_none_is_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is half would be refused as altered when a rollback asks for it."""
+    module = program("deploy/agent.py")
+    given = module.parse(["--git", "x/y/z", "--home", str(tmp_path)])
+    agent = module.Agent(given, module.Source("x/y/z", "", None, ""))
+    for number in range(6):
+        folder = tmp_path / "releases" / f"{number}"
+        (folder / "model").mkdir(parents=True)
+        (folder / "last").touch()
+        os.utime(folder, (number, number))
+    whole = shutil.rmtree
+
+    def killed(place: Path, ignore_errors: bool = False) -> None:
+        if (place / "model").exists():
+            whole(place / "model")
+            raise KeyboardInterrupt
+        whole(place, ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        agent.prune()
+    monkeypatch.undo()
+    left = [f for f in (tmp_path / "releases").iterdir() if f.suffix != ".part"]
+    assert len(left) == 5 and all((folder / "model").exists() for folder in left)
+    agent.prune()
+    assert sorted(f.name for f in (tmp_path / "releases").iterdir()) == ["3", "4", "5"]
 
 
 def test_two_agents_do_not_share_a_home(world: World) -> None:
