@@ -45,7 +45,7 @@ traffic.label(world.labels, table)
 HISTORY = """
 import sys
 from pathlib import Path
-from ops.monitor import timeline
+from ops.monitor import page, timeline
 from tests.test_monitor_history import run
 kinds = ["none", "watch", "retrain", "stop", "not enough data"]
 runs = [
@@ -54,7 +54,12 @@ runs = [
 ]
 event = {"time": "2020-01-02", "what": "v1.0.0 in production (confirmed)"}
 events = [event | {"seq": n, "url": "https://github.com/o/r"} for n in range(0, 28, 4)]
-Path(sys.argv[1]).write_text(timeline.index(runs, events), encoding="utf-8")
+place = Path(sys.argv[1])
+place.write_text(timeline.index(runs, events), encoding="utf-8")
+words = "a long word, and_one_that_nobody_can_break " * 9
+checks = [{"name": "x", "passed": False, "value": words, "limit": "", "why": words}]
+text = page.page({**runs[0], "checks": checks}, "")
+place.with_name("run.html").write_text(text, encoding="utf-8")
 """
 
 
@@ -126,7 +131,10 @@ def test_the_history_opens_within_a_second_at_any_width_without_a_network(
             assert (
                 browser.evaluate("document.querySelectorAll('.runs tr').length") > 260
             )
-        assert set(browser.requests) == {place.resolve().as_uri()}
+            one = place.with_name("run.html")
+            browser.open(one, width)
+            assert browser.evaluate("document.documentElement.scrollWidth") == width
+        assert set(browser.requests) == {at.resolve().as_uri() for at in (place, one)}
 
 
 def test_f15_five_monitors_at_once_leave_one_pull_request(

@@ -18,6 +18,10 @@ padding:0 1rem}
 .ours .look{background:#fff2cc}
 </style>"""
 
+HEAD = (
+    '<meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width,initial-scale=1">'
+)
 LONG = 1000  # characters of one cell
 
 Record = Mapping[str, Any]
@@ -64,7 +68,7 @@ def page(record: Record, evidently: str) -> str:
     )
     title = f"<title>Monitoring: {record['decision']}</title>"
     if not evidently:
-        return f"<!DOCTYPE html><meta charset=utf-8>{title}{ours}"
+        return f'<!DOCTYPE html><html lang="en">{HEAD}{title}{ours}</html>'
     with_title = evidently.replace("</head>", f"{title}</head>", 1)
     return with_title.replace("<body>", f"<body>{ours}", 1)
 
