@@ -4,9 +4,9 @@ Bytes of training differ a little between types of processor; what CI built is w
 was judged and what is deployed, so its lock is the one to merge.
 """
 
-import argparse
 import hashlib
 import io
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ ERRORS = (git.GitError, github.GitHubError, LedgerError, zipfile.BadZipFile, Key
 
 def main() -> None:
     """Adopt the lock of one pull request; an ordinary failure is one sentence."""
-    parser = argparse.ArgumentParser(prog="make adopt PR=", description=__doc__)
-    parser.add_argument("pull_request", type=_number)
-    number = parser.parse_args().pull_request
+    given = " ".join(sys.argv[1:])
+    if not (given.isascii() and given.isdecimal()):
+        what = f'"{given}" is no number of a pull request' if given else "which one?"
+        raise SystemExit(f"nothing was adopted: {what}; type `make adopt PR=7`")
     try:
-        print(adopt(number))
+        print(adopt(int(given)))
     except ERRORS as error:
         raise SystemExit(f"nothing was adopted: {error}") from error
 
@@ -97,13 +98,6 @@ def _source(pull: dict[str, Any]) -> str:
     source, base = pull["head"].get("repo") or {}, pull["base"]["repo"]
     ours = source.get("full_name") in (None, base["full_name"])
     return "origin" if ours else str(source["clone_url"])
-
-
-def _number(text: str) -> int:
-    """Read the number of a pull request."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError("say which pull request, such as PR=7")
-    return int(text)
 
 
 if __name__ == "__main__":

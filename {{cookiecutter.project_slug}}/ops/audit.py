@@ -11,6 +11,7 @@ import json
 import os
 import re
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,10 @@ def audit(
     Raises:
         ReleaseError: nothing served then, or there is no such version or prediction.
     """
-    if date and not DAY.fullmatch(date):
+    if date and not _is_date(date):
         raise ReleaseError(f"{date} is not a date: type DATE=2026-11-22, in UTC")
+    if version:
+        registry.spelt(version)
     ledger, name = Ledger(), model_name()
     if git.has_remote():
         registry.fetch(name)
@@ -83,6 +86,14 @@ def audit(
             *agreement.disagreements(ledger, name),
         ],
     }
+
+
+def _is_date(text: str) -> bool:
+    """Tell whether a text is a day, or a time as far as it goes."""
+    try:
+        return bool(DAY.fullmatch(text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _nothing(date: str, began: list[str]) -> str:

@@ -53,8 +53,7 @@ def main() -> None:
         record = deploy(arguments.environment, arguments.version)
     except ERRORS as error:
         raise github.fail(str(error)) from error
-    print(said(record))
-    github.summary(said(record))
+    github.tell(said(record))
     if record["environment"] == "staging" and by_dispatch() and not dispatched():
         github.summary(WAITS)
 

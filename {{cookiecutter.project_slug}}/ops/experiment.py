@@ -15,9 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ops import git
+from pipeline.contract import Contract, ContractError, mapping
 from pipeline.metrics import MEASURES
 
 SHOWN = "log_loss|calibration_error|rmse|mae|train[.]"  # beside the headline
@@ -85,10 +84,10 @@ def read(params: Any) -> dict[str, Sequence[Any]]:
 def main() -> None:
     """Read the grid and run it; an ordinary mistake is one sentence."""
     try:
-        grid = read(yaml.safe_load(Path("params.yaml").read_text()))
-        task = yaml.safe_load(Path("contract.yaml").read_text())["task"]
-        experiment(grid, MEASURES[task][0].key)
-    except (git.GitError, OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        grid = read(mapping(Path("params.yaml").read_bytes(), "params.yaml"))
+        agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+        experiment(grid, MEASURES[Contract.parse(agreed).task][0].key)
+    except (git.GitError, OSError, ContractError) as error:
         raise SystemExit(f"experiment: {' '.join(str(error).split())}") from None
 
 

@@ -123,6 +123,12 @@ def summary(markdown: str) -> None:
         print(markdown)
 
 
+def tell(sentence: str) -> None:
+    """Say how a program ended; in a job its summary says so, too."""
+    print(sentence)
+    _append("GITHUB_STEP_SUMMARY", sentence + "\n")
+
+
 def event() -> dict[str, Any]:
     """Return the event that started this workflow run, or an empty mapping."""
     path = os.environ.get("GITHUB_EVENT_PATH", "")

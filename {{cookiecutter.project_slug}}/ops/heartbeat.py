@@ -38,7 +38,8 @@ def late(ledger: Ledger, now: datetime | None = None) -> str | None:
     """
     place = Path("params.yaml")
     params = yaml.safe_load(place.read_text("utf-8")) if place.is_file() else None
-    every = ((params or {}).get("monitor") or {}).get("every_days")
+    section = params.get("monitor") if isinstance(params, dict) else None
+    every = section.get("every_days") if isinstance(section, dict) else None
     found = newest(ledger)
     if not isinstance(every, int | float) or found is None:
         return None

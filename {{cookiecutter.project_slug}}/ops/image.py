@@ -35,14 +35,12 @@ def main() -> None:
         base()
     except ReleaseError as error:  # what is not ours does not make a proposal red
         sentence = f"The image was not tried: its base cannot be fetched ({error})."
-        print(sentence)
-        return github.summary(sentence)
+        return github.tell(sentence)
     try:
         sentence = tried(FOLDER)
     except ReleaseError as error:
         raise github.fail(str(error)) from error
-    print(f"{sentence} (engine {version})")
-    github.summary(sentence)
+    github.tell(f"{sentence} (engine {version})")
 
 
 def tried(folder: Path) -> str:

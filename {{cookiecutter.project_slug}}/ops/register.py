@@ -41,8 +41,7 @@ def main() -> None:
     except (ReleaseError, LedgerError, git.GitError, github.GitHubError) as error:
         raise github.fail(str(error)) from error
     if isinstance(outcome, str):
-        print(outcome)
-        github.summary(outcome)
+        github.tell(outcome)
         github.output(changed="false")
         return
     print(f"{outcome.tag} is registered: manifest {outcome.manifest_sha256}")

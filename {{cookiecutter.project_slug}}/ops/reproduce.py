@@ -41,8 +41,7 @@ def main() -> None:
         raise github.fail(str(error)) from error
     except lock.LockError as error:
         raise github.fail(str(error)) from error
-    print(sentence)
-    github.summary(sentence)
+    github.tell(sentence)
 
 
 def reproduce(wanted: str = "") -> str:
@@ -51,6 +50,8 @@ def reproduce(wanted: str = "") -> str:
     Raises:
         ReleaseError: it was not, and which file, input or metric differs.
     """
+    if wanted:
+        registry.spelt(wanted)
     ledger, name = Ledger(), model_name()
     if git.has_remote():
         registry.fetch(name)

@@ -55,14 +55,14 @@ def main() -> None:
         sentence = rollback(*given.words)
     except ERRORS as error:
         raise github.fail(str(error)) from error
-    print(sentence)
-    github.summary(sentence)
+    github.tell(sentence)
 
 
 def request(version: str, environment: str = "production", reason: str = "") -> str:
     """Start the rollback workflow and return where to watch it."""
     if not version:
         raise ReleaseError("which version? Type `make rollback VERSION=v1.0.0`")
+    _spelt(environment, version)
     why = reason or os.environ.get("REASON") or "asked for with `make rollback`"
     inputs = {"environment": environment, "version": version, "reason": why}
     fields = {"ref": MAIN, "inputs": inputs}
@@ -78,8 +78,7 @@ def rollback(environment: str, version: str, reason: str) -> str:
         ReleaseError: the version is not there, was never reviewed, or its bytes are
             not the reviewed ones; or the target did not come up with it.
     """
-    if environment not in ("staging", "production"):
-        raise ReleaseError(f"there is no environment {environment}: name production")
+    _spelt(environment, version)
     name = model_name()
     ledger = Ledger()
     registry.fetch(name)
@@ -105,6 +104,20 @@ def rollback(environment: str, version: str, reason: str) -> str:
     bad = revert.registry_version(name, left) if left else None
     link = revert.pull_request(first, bad)
     return f"{environment} has {found.tag} again: {record['state']}; {link}"
+
+
+def _spelt(environment: str, version: str) -> None:
+    """Refuse what can be neither an environment nor a version, before anyone is asked.
+
+    Raises:
+        ReleaseError: which of them, and what to type.
+    """
+    if environment not in ("staging", "production"):
+        raise ReleaseError(
+            f'there is no environment "{environment}": '
+            "type ENVIRONMENT=staging or ENVIRONMENT=production"
+        )
+    registry.spelt(version)
 
 
 def way_back(

@@ -22,13 +22,12 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import numpy as np
-import yaml
 
-from pipeline.contract import Contract
+from pipeline.contract import Contract, ContractError, mapping
 from pipeline.data import check
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def main() -> None:
     args = _arguments()
     try:
         _simulate(args)
-    except SimulateError as error:
+    except (SimulateError, ContractError) as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; no label was written") from None
@@ -166,7 +165,8 @@ def _simulate(args: argparse.Namespace) -> None:
 
     if not args.data.exists():
         raise SimulateError(f"{args.data} is not here: run `make pull`")
-    contract = Contract.parse(yaml.safe_load(Path("contract.yaml").read_text()))
+    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+    contract = Contract.parse(agreed)
     table = check(pd.read_parquet(args.data), contract)
     start, end = args.start, args.until + timedelta(days=1)
     rows = span(table, contract.time, start, end)
@@ -183,7 +183,7 @@ def _simulate(args: argparse.Namespace) -> None:
         # The whole table: labels of earlier days come late, and have drifted too.
         table = drifted(table, args.drift, contract)
         rows = table.loc[rows.index]
-    batches = requests(rows, contract, args.batch)
+    batches = requests(rows, contract, args.batch or len(rows))
     answered = send(args.url, batches, len(rows))
     delay = timedelta(days=args.label_delay)
     known = table[table[contract.id].isin(labelled(args.labels))]
@@ -227,9 +227,17 @@ def _post(
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the command line in one sentence, without its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with the sentence."""
+        raise SystemExit(f"nothing was sent: {message.removeprefix('argument ')}")
+
+
 def _arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m ops.simulate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -237,10 +245,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--from", dest="start", type=_day, required=True)
     parser.add_argument("--until", type=_day, required=True)
     parser.add_argument("--url", type=_url, required=True)
-    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--labels", type=_file, required=True)
     parser.add_argument("--data", type=Path, default=Path("data/later.parquet"))
-    parser.add_argument("--sample", type=int, default=0, help="rows; 0 sends all")
-    parser.add_argument("--batch", type=int, default=1000, help="rows a request")
+    parser.add_argument("--sample", type=_count, default=0, help="rows; 0 sends all")
+    parser.add_argument("--batch", type=_count, default=1000, help="rows a request")
     parser.add_argument("--label-delay", type=float, default=1.0, help="days")
     parser.add_argument("--drift", type=_change, action="append", metavar="COLUMN=...")
     return parser.parse_args()
@@ -261,14 +269,35 @@ def _day(text: str) -> datetime:
     except ValueError:
         word = text or "nothing"
         raise argparse.ArgumentTypeError(
-            f"{word} is not a day: type it as 2013-04-01"
+            f"{word} is not a day: type FROM=2013-04-01 UNTIL=2013-06-30"
         ) from None
+
+
+def _file(text: str) -> Path:
+    """Parse the file of labels."""
+    if not text or Path(text).is_dir():
+        raise argparse.ArgumentTypeError("name a file: type LABELS=build/labels.csv")
+    return Path(text)
+
+
+def _count(text: str) -> int:
+    """Parse a number of rows; 0 is all."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text} is no number of rows: type 1000")
+    return int(text)
 
 
 def _url(text: str) -> str:
     """Parse the server's address."""
-    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname:
-        raise argparse.ArgumentTypeError("type it as URL=http://127.0.0.1:8080")
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        known = False
+    if not known:
+        raise argparse.ArgumentTypeError(
+            f"{text or 'nothing'} is no address: type URL=http://127.0.0.1:8080"
+        )
     return text
 
 

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 
 from ops import git, lock
 from ops.lock import Out
@@ -32,6 +33,7 @@ SECTION = f"'remote \"{REMOTE}\"'"
 BRANCH = "storage"
 BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns from 50
 TRIES = 20
+UNKNOWN = "Checkout failed for"  # all that DVC says of an object that is not there
 
 
 class StorageError(Exception):
@@ -50,8 +52,9 @@ def pull(
         Path(cwd, out.path) if into is None else Path(into, out.name): out
         for out in outs
     }
-    for problem in bring(places, cwd).values():
-        raise problem
+    if problems := list(bring(places, cwd).values()):
+        more = f" ({len(problems) - 1} more fail, too)" if problems[1:] else ""
+        raise StorageError(f"{problems[0]}{more}")
     return list(places)
 
 
@@ -287,16 +290,19 @@ def _run(cwd: Path, *args: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _words(text: str) -> str:
-    """Return the lines that say something, as one."""
+    """Return what DVC calls an error, or all that it said, as one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines).removeprefix("ERROR: ")[:400]
+    errors = [line for line in lines if line.startswith("ERROR: ")] or lines
+    return shorten(" ".join(errors).removeprefix("ERROR: "), 400, placeholder=" …")
 
 
 def _absent(out: Out, problem: str) -> str:
-    """Say that an object is not there, and what to type."""
+    """Say that an object is not there, and what to type; or why nothing came."""
+    if problem and UNKNOWN not in problem:
+        return f"{out.path} (md5 {out.md5}) did not come from storage: {problem}"
     return (
-        f"{out.path} (md5 {out.md5}) is not in storage: run `make push` where the "
-        f"file is, then run this again" + (f" [{problem}]" if problem else "")
+        f"{out.path} (md5 {out.md5}) is not in storage, or was altered there: run "
+        "`make push` where the file is, then run this again"
     )
 
 

@@ -21,8 +21,7 @@ def main() -> None:
         sentence = update()
     except (git.GitError, github.GitHubError) as error:
         raise github.fail(str(error)) from error
-    print(sentence)
-    github.summary(sentence)
+    github.tell(sentence)
 
 
 def update(path: str = ".cruft.json") -> str:

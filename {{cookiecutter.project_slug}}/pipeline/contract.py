@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import yaml
+
 from pipeline.task import TASKS
 
 NUMBER = (int, float)
@@ -33,6 +35,11 @@ SPANS = {
     "parity": (0, 1),
     "bins": (1, 1000),
 }
+SHAPES = [
+    ("columns", dict, "a column a line, each with its entries"),
+    ("sensitive", list, "a list of columns, such as [age]"),
+    ("classes", list, "a list of names, such as [a, b, c]"),
+]
 
 
 class ContractError(Exception):
@@ -86,6 +93,11 @@ class Contract:
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Contract:
         """Build the contract from the parsed contract.yaml, or raise ContractError."""
+        if not isinstance(document, Mapping):
+            raise ContractError(no_entries("contract.yaml"))
+        for name, kind, wanted in SHAPES:
+            if not isinstance(document.get(name) or kind(), kind):
+                raise ContractError(f"contract.yaml: {name} has to be {wanted}.")
         try:
             columns = {n: _column(n, c) for n, c in document["columns"].items()}
             words = {
@@ -94,9 +106,10 @@ class Contract:
             sensitive = tuple(document.get("sensitive") or ())
             classes = tuple(map(str, document.get("classes") or ()))
             entity = document.get("entity", "")
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, AttributeError) as error:
+            lacks = error.args[0] if isinstance(error, KeyError) else "columns"
             raise ContractError(
-                f"contract.yaml has a missing or misspelt entry: {error}."
+                f'contract.yaml has no entry "{lacks}", or a misspelt one; add it.'
             ) from error
         if words["task"] not in TASKS:
             raise ContractError(
@@ -129,6 +142,28 @@ class Contract:
         return [name for name in columns if self.columns[name].type == kind]
 
 
+def mapping(text: str | bytes, name: str) -> dict[str, Any]:
+    """Return the entries of a YAML file of that name, or raise ContractError."""
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", at line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "it is no text, or too deep"
+        raise ContractError(f"{name} is no sound YAML{where}: {what}.") from error
+    if not isinstance(found, Mapping):
+        raise ContractError(no_entries(name))
+    return dict(found)
+
+
+def no_entries(name: str) -> str:
+    """Say that a YAML file is a list, a word or empty."""
+    return (
+        f"{name} holds no entries such as `name: value`; write them, or bring it back: "
+        f"`git checkout HEAD -- {name}`."
+    )
+
+
 def plain(document: Any) -> bytes:
     """Return a contract as the JSON that a machine without YAML reads (edge)."""
     return json.dumps(document, indent=1, default=str).encode()
@@ -137,12 +172,21 @@ def plain(document: Any) -> bytes:
 def _column(name: str, entry: Mapping[str, Any]) -> Column:
     """Return a column of the parsed contract.yaml."""
     known = {field.name for field in fields(Column)} - {"name"}
+    if not isinstance(entry, Mapping) or "type" not in entry or "missing" not in entry:
+        raise ContractError(
+            f'contract.yaml: column "{name}" needs entries, among them type and '
+            "missing, such as {type: number, missing: false}."
+        )
     if unknown := sorted(set(entry) - known):
         raise ContractError(
             f'contract.yaml: column "{name}" has the unknown entry "{unknown[0]}"; it '
             f"can have {', '.join(sorted(known))}."
         )
-    return Column(name, **{**entry, "categories": tuple(entry.get("categories", ()))})
+    if not isinstance(categories := entry.get("categories") or [], list):
+        raise ContractError(
+            f'contract.yaml: the categories of "{name}" have to be a list.'
+        )
+    return Column(name, **{**entry, "categories": tuple(categories)})
 
 
 def _agree(task: str, classes: Sequence[str]) -> None:
@@ -205,7 +249,4 @@ def sentence(error: Exception) -> str:
     """Return an ordinary mistake in one line: what is wrong, and what to type."""
     if isinstance(error, FileNotFoundError):
         return f"{error.filename} is missing; type make pull, then make repro."
-    if mark := getattr(error, "problem_mark", None):  # of yaml.YAMLError
-        where = f"line {mark.line + 1}: {getattr(error, 'problem', error)}"
-        return f"contract.yaml or params.yaml is no sound YAML, at {where}."
     return " ".join(str(error).split())

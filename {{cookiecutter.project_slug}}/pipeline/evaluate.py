@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from pipeline import metrics
-from pipeline.contract import Contract, ContractError, sentence, settings
+from pipeline.contract import Contract, ContractError, mapping, sentence, settings
 from pipeline.data import inputs, truth
 from pipeline.model import score
 from pipeline.task import TASKS
@@ -58,8 +57,9 @@ DETAILS = {"binary": _binary, "multiclass": _multiclass, "regression": _regressi
 
 def evaluate(model: Path, manifest: Path, holdout: Path, out: Path) -> None:
     """Read model and holdout, write the measures as canonical JSON."""
-    contract = Contract.parse(yaml.safe_load(Path("contract.yaml").read_text()))
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+    contract = Contract.parse(agreed)
+    params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
     bins = settings(params, "evaluate")["bins"]
     version, rows = json.loads(manifest.read_text()), pd.read_parquet(holdout)
     arrays, task = inputs(rows, contract, version["columns"]), contract.task
@@ -76,7 +76,7 @@ def main() -> None:
         raise SystemExit("Type: python -m pipeline.evaluate MODEL MANIFEST HOLDOUT OUT")
     try:
         evaluate(*map(Path, sys.argv[1:]))
-    except (ContractError, OSError, yaml.YAMLError, ValueError) as error:
+    except (ContractError, OSError, ValueError) as error:
         raise SystemExit(f"evaluate: {sentence(error)}") from None
 
 

@@ -10,17 +10,17 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from pipeline.contract import Contract, ContractError, sentence, settings
+from pipeline.contract import Contract, ContractError, mapping, sentence, settings
 from pipeline.data import check, split
 from pipeline.task import TASKS
 
 
 def prepare(source: Path, train: Path, holdout: Path) -> None:
     """Write both windows; each file's attributes hold the sha256 of its source."""
-    contract = Contract.parse(yaml.safe_load(Path("contract.yaml").read_text()))
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+    contract = Contract.parse(agreed)
+    params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
     days = settings(params, "prepare")
     rows = check(_read(source), contract)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -51,7 +51,7 @@ def main() -> None:
         raise SystemExit("Type: python -m pipeline.prepare ROWS TRAIN HOLDOUT")
     try:
         prepare(*map(Path, sys.argv[1:]))
-    except (ContractError, OSError, yaml.YAMLError, ValueError) as error:
+    except (ContractError, OSError, ValueError) as error:
         raise SystemExit(f"prepare: {sentence(error)}") from None
 
 

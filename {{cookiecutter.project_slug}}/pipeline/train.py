@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
 from threadpoolctl import threadpool_limits
 
 from pipeline import contract, data, features, manifest, model, parity, task
@@ -21,9 +20,9 @@ MODULES.append(sys.modules[__name__])
 def train(source: Path, onnx: Path, out: Path) -> None:
     """Write the exported model and its manifest; same inputs, same bytes."""
     agreed = Path("contract.yaml").read_bytes()
-    document = yaml.safe_load(agreed)
+    document = contract.mapping(agreed, "contract.yaml")
     terms = contract.Contract.parse(document)
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = contract.mapping(Path("params.yaml").read_bytes(), "params.yaml")
     params = contract.settings(params, "train", terms.task)
     rows, columns = pd.read_parquet(source), params["columns"]
     fitted = model.fit(rows, terms, params)
@@ -61,7 +60,7 @@ def main() -> None:
     try:
         with threadpool_limits(1):  # the same sums in the same order on any machine
             train(*map(Path, sys.argv[1:]))
-    except (contract.ContractError, OSError, yaml.YAMLError, ValueError) as error:
+    except (contract.ContractError, OSError, ValueError) as error:
         raise SystemExit(f"train: {contract.sentence(error)}") from None
 
 

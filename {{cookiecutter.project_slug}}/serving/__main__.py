@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 
@@ -134,14 +135,33 @@ def receive(path: str) -> tuple[socket.socket, socket.socket]:
     return own, shared
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the command line in one sentence, without its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with the sentence."""
+        raise SystemExit(f"nothing was started: {message.removeprefix('argument ')}")
+
+
+def _port(text: str) -> int:
+    """Read a port."""
+    if not (text.isascii() and text.isdecimal() and int(text) < 65_536):
+        word = text or "nothing"
+        raise argparse.ArgumentTypeError(
+            f"{word} is none from 0 to 65535; choose another with --port "
+            "(make serve PORT=8080)"
+        )
+    return int(text)
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     limits = Limits()
-    parser = argparse.ArgumentParser("python -m serving", description="Serve a model.")
+    parser = _Parser("python -m serving", description="Serve a model.")
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder with model.onnx and manifest")
     add("--host", default="127.0.0.1", help="address to listen on")
-    add("--port", type=int, default=8080, help="0 takes a free one")
+    add("--port", type=_port, default=8080, help="0 takes a free one")
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
     add("--sockets", help="Unix socket that hands over an own and such a socket")
     add("--log", type=Path, help="folder of the prediction log")
@@ -166,12 +186,11 @@ def main(arguments: list[str] | None = None) -> None:
             own, shared = receive(given.sockets)
         else:
             own = socket.create_server((given.host, given.port), family=family)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         place = given.sockets or f"port {given.port} on {given.host}"
-        why = getattr(error, "strerror", None) or "it must be from 0 to 65535"
         raise SystemExit(
-            f"{place} cannot be used: {why}; choose another with --port "
-            "(make serve PORT=)."
+            f"{place} cannot be used: {error.strerror}; choose another with --port "
+            "(make serve PORT=8080)."
         ) from None
     limits = Limits(given.max_rows, given.max_bytes)
     app = App(model, reason, given.version, None, limits)

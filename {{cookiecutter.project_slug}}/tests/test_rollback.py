@@ -136,7 +136,7 @@ def refused(version: str = "v1.0.0", environment: str = "production") -> str:
 
 def test_an_unknown_version_is_refused(here: World) -> None:
     assert "there are: v1.0.0, v1.1.0" in refused("v0.9.0")
-    assert "there is no environment moon" in refused(environment="moon")
+    assert 'there is no environment "moon"' in refused(environment="moon")
     assert "staging runs nothing yet" in refused(environment="staging")
 
 

@@ -320,7 +320,10 @@ def test_a_port_that_cannot_be_had_is_one_sentence(model: Path, tmp_path: Path) 
                 tiny.server(model, "--port", str(port), errors=errors),
             ):
                 pass
-            assert "choose another with --port (make serve PORT=)" in errors.read_text()
+            assert (
+                "choose another with --port (make serve PORT=8080)"
+                in errors.read_text()
+            )
             assert "Traceback" not in errors.read_text()
 
 

@@ -18,8 +18,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from ops import git, github, heartbeat, lock, storage
 from ops.ledger import Ledger, LedgerError
 from ops.monitor import checks, history, page, record, reference
@@ -29,7 +27,7 @@ from ops.monitor.inspect import Window, inspect
 from ops.monitor.limits import keep_days, limits
 from ops.monitor.window import read_log
 from ops.source import FeedError
-from pipeline.contract import ContractError
+from pipeline.contract import ContractError, mapping
 from serving.verify import VerifyError
 
 PAGE = Path("build", "monitor.html")
@@ -146,7 +144,7 @@ def main() -> None:
 
 def _params() -> dict[str, Any]:
     """Return params.yaml, its section for the monitor checked."""
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
     return {**params, "monitor": limits(params)}
 
 

@@ -34,6 +34,7 @@ class Evidence:
     """What was found in a window; what was not looked at is empty or None."""
 
     rows: int
+    found: str = ""  # what a log without any such row holds instead
     labels: int = 0
     broken: str | None = None  # why the feed cannot be believed
     undecided: str | None = None  # why there is nothing to compare with
@@ -88,7 +89,7 @@ def decide(evidence: Evidence, limits: Mapping[str, Any]) -> Decision:
     if evidence.rows < limits["min_rows"]:
         return Decision(
             "not enough data",
-            f"The window has {evidence.rows:,} rows; no verdict below "
+            f"The window has {evidence.rows:,} rows{evidence.found}; no verdict below "
             f"{limits['min_rows']:,}.",
         )
     if evidence.undecided:

@@ -58,7 +58,8 @@ def inspect(
     ours = [r for r in log.rows if r["manifest_sha256"] == reference.manifest_sha256]
     newest = max((row["time"] for row in ours), default=None)
     if newest is None:
-        return Window(Evidence(0), counts={"log": log.counts})
+        holds = f" of this version ({window.inventory(log)})"
+        return Window(Evidence(0, holds), counts={"log": log.counts})
     began = min(row["time"] for row in ours)
     start = newest - timedelta(days=limits["window_days"])
     ours = [row for row in ours if row["time"] > start]

@@ -104,6 +104,17 @@ def read_log(
     return log
 
 
+def inventory(log: Log) -> str:
+    """Say what a log holds that has no row to look at."""
+    lines = log.counts["lines"]
+    if not lines:
+        return f"no lines in files named {PATTERN}; does PREDICTION_LOG name them?"
+    kinds = [f"{n:,} {kind}" for kind, n in log.counts.items() if kind != "lines" and n]
+    of_others = lines - sum(n for k, n in log.counts.items() if k != "lines")
+    kinds += [f"{of_others:,} of other versions"] if of_others else []
+    return f"of {lines:,} lines, {', '.join(kinds)}"
+
+
 def frame(
     rows: list[dict[str, Any]], labels: Mapping[str, Any], contract: Contract
 ) -> pd.DataFrame:

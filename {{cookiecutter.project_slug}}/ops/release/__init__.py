@@ -3,9 +3,8 @@
 import os
 from typing import Any
 
-import yaml
-
 from ops import git
+from pipeline.contract import ContractError, mapping
 
 MAIN = "main"
 Record = dict[str, Any]
@@ -59,7 +58,9 @@ def _yaml(path: str) -> dict[str, Any]:
     """Read a YAML file of the working tree."""
     try:
         with open(path, encoding="utf-8") as file:
-            return dict(yaml.safe_load(file) or {})
+            return mapping(file.read(), path)
     except FileNotFoundError as error:
         sentence = f"{path} is not here: run this in the top folder of the repository"
         raise ReleaseError(sentence) from error
+    except ContractError as error:
+        raise ReleaseError(str(error)) from error

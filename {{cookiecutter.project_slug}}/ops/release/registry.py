@@ -82,6 +82,19 @@ def get(name: str, version: str) -> Version:
     raise ReleaseError(f"there is no version {version} of {name}; there are: {names}")
 
 
+def spelt(version: str) -> None:
+    """Refuse what is not spelt like a version, without asking origin.
+
+    Raises:
+        ReleaseError: with what to type.
+    """
+    if not NUMBER.fullmatch(version):
+        raise ReleaseError(
+            f'"{version}" is not spelt like a version: type VERSION=v1.0.0, with its '
+            "own numbers (`make audit` lists what was deployed)"
+        )
+
+
 def agree(known: Iterable[Version], history: Iterable[Record]) -> None:
     """Compare the tags with what the ledger says was deployed.
 

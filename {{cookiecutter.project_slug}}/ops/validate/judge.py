@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ops.validate import (
     behaviour,
@@ -33,7 +32,7 @@ from ops.validate import (
 from ops.validate.gates import Check, Refused
 from ops.validate.trial import Trial
 from pipeline import data, task
-from pipeline.contract import Contract, ContractError, settings
+from pipeline.contract import Contract, ContractError, mapping, settings
 
 Judgement = dict[str, Any]
 PARTS = (
@@ -54,10 +53,11 @@ def main() -> None:
     """Judge the folder; a refusal is a failed check, anything else is one sentence."""
     sandbox.confine()
     folder = Path(sys.argv[1])
-    contract = Contract.parse(yaml.safe_load(Path("contract.yaml").read_bytes()))
-    params = yaml.safe_load(Path("params.yaml").read_bytes())
     judgement: Judgement = {"checks": [], "headline": None}
     try:
+        agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+        contract = Contract.parse(agreed)
+        params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
         judge(folder, contract, params, judgement)
     except Refused as refusal:
         judgement["checks"].append(refusal.check)
@@ -194,7 +194,7 @@ def _added(challenger: Path, table: pd.DataFrame, contract: Contract) -> list[st
     file = challenger / "contract.yaml"
     if not file.is_file():
         return []
-    proposed = Contract.parse(yaml.safe_load(file.read_bytes()))
+    proposed = Contract.parse(mapping(file.read_bytes(), "contract.yaml"))
     given = {*proposed.columns, proposed.entity}
     known = {*contract.columns, contract.id, contract.time, contract.target}
     return [n for n in table if n in given - known - {contract.entity}]

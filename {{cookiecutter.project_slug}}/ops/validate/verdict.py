@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ops import git, github, lock, report, storage
 from ops.ledger import Ledger, LedgerError
 from ops.lock import Lock, Out
 from ops.validate import identity, requests, sandbox
 from ops.validate.gates import Check, Refused
-from pipeline.contract import Contract
+from pipeline.contract import Contract, ContractError, mapping
 from serving.verify import VerifyError, sha256_file, verify
 
 Facts = dict[str, Any]
@@ -31,6 +29,7 @@ ERRORS = (
     storage.StorageError,
     LedgerError,
     lock.LockError,
+    ContractError,
     Unsound,
 )
 
@@ -207,7 +206,8 @@ def _bring(case: Case, raw: Out) -> None:
 
 def contract() -> Contract:
     """Return main's contract."""
-    return Contract.parse(yaml.safe_load(Path("contract.yaml").read_bytes()))
+    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+    return Contract.parse(agreed)
 
 
 def _before(release: Facts, raw: Out) -> Out | None:

@@ -23,6 +23,7 @@ from ops.validate import (
 )
 from ops.validate.gates import Refused
 from ops.validate.verdict import ERRORS, Case, Facts
+from pipeline.contract import mapping
 
 ADOPTED = "wait: the lock was committed here, and is judged once more."
 
@@ -50,8 +51,7 @@ def run() -> None:
 
 def _judge(found: proposal.Proposal) -> None:
     """Fetch, judge, decide, publish."""
-    section = yaml.safe_load(Path("params.yaml").read_bytes())["gates"]
-    rules = gates.parse(section, verdict.contract().task)
+    rules = gates.parse(_params().get("gates") or {}, verdict.contract().task)
     limit = int(rules.artifact_max_mb * 1e6)
     with TemporaryDirectory(prefix="validate-") as name:
         folder = Path(name)
@@ -71,8 +71,7 @@ def _judge(found: proposal.Proposal) -> None:
         case = Case(folder, built, read, pointers, Ledger())
         verdict.consider(case)
         uses = shelf.uses(case)
-        params = yaml.safe_load(Path("params.yaml").read_bytes())
-        section = params.get("override")
+        section = _params().get("override")
         said = override.apply(case, github.event(), found.number, section)
         if case.passed:
             publish.keep(case, build["base_sha"])
@@ -101,7 +100,7 @@ def _judge(found: proposal.Proposal) -> None:
 
 def _cost(seconds: float) -> str:
     """Return what a build of so many seconds costs, by main's price of a minute."""
-    section = yaml.safe_load(Path("params.yaml").read_bytes()).get("compute")
+    section = _params().get("compute")
     if not section:
         return "not known: params.yaml has no section compute"
     price = float(section["price_per_minute"])
@@ -161,6 +160,11 @@ def _cautions(
     if late := heartbeat.late(ledger):
         lines.append(f"{late[0].upper()}{late[1:]}.")
     return lines
+
+
+def _params() -> Facts:
+    """Return main's params.yaml."""
+    return mapping(Path("params.yaml").read_bytes(), "params.yaml")
 
 
 def _unjudged(found: proposal.Proposal) -> list[str]:
