@@ -69,6 +69,16 @@ def test_a_date_tells_what_served_from_what(here: World) -> None:
     assert show and git(*show.groups()) == f"<p>{version['manifest_sha256']}"
 
 
+def test_who_overruled_what_and_why_is_told(here: World) -> None:
+    over = {"by": "olga", "reason": "the shop closes", "checks": ["Slices", "Latency"]}
+    here.verdict(here.model("three"), override=over)
+    version = register.register()
+    assert not isinstance(version, str)
+    text = audit.report(audit.audit(version=version.version))
+    assert "**Overruled** by olga: Slices, Latency: the shop closes" in text
+    assert "Overruled" not in audit.report(audit.audit(version="v1.0.0"))
+
+
 def test_a_later_date_tells_what_serves_now(here: World) -> None:
     found = audit.audit(date="2030-01-01")
     assert [(p["version"], p["until"]) for p in found["periods"]] == [("v1.1.0", None)]

@@ -111,21 +111,6 @@ def consider(case: Case) -> None:
         case.checks.append(refusal.check.record())
 
 
-def judge_changes(paths: list[str]) -> list[str]:
-    """Return those of the changed files that say what is good or how it is judged."""
-    whole = {
-        "contract.yaml",
-        "behaviour.yaml",
-        "CODEOWNERS",
-        ".dvc/config",
-        "serving/verify.py",
-    }
-    judging = ("contract", "data", "prepare", "train", "manifest", "parity", "task")
-    whole |= {f"pipeline/{name}.py" for name in judging}
-    folders = ("ops/", ".github/", "requirements/", "pipeline/metrics/")
-    return [path for path in paths if path in whole or path.startswith(folders)]
-
-
 def summary(case: Case) -> str:
     """Say the verdict and its reason in one sentence."""
     if not case.passed:

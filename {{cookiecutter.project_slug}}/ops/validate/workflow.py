@@ -5,16 +5,14 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
-from ops import git, github, heartbeat, lock, report
+from ops import git, github, lock, report
 from ops.ledger import Ledger
 from ops.report import page
 from ops.validate import (
     artifact,
+    cautions,
     expectation,
     gates,
-    identity,
     override,
     proposal,
     publish,
@@ -78,7 +76,7 @@ def _judge(found: proposal.Proposal) -> None:
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
         changed = git.run("diff", "--name-only", build["base_sha"], tree).splitlines()
         first = [report.text(said, 800)] if said else []
-        first += _cautions(changed, build["base_sha"], read, case.ledger)
+        first += cautions.built(changed, build["base_sha"], read, case.ledger)
         facts["cautions"] = first + facts["cautions"]
         facts["override"] = override.possible(case.checks, section)
         facts["uses"] = uses
@@ -133,7 +131,7 @@ def _refuse(found: proposal.Proposal, refusal: Refused) -> None:
         "state": "blocked",
         "verdict": f"{refusal.check.name}: {refusal}.",
         "checks": [refusal.check.record()],
-        "cautions": _unjudged(found),
+        "cautions": cautions.unbuilt(found),
         "next": f"read [the run of train]({found.run['html_url']}), then push a fix.",
     }
     publish.say(found, {**facts, **_about(found)})
@@ -150,63 +148,6 @@ def _about(found: proposal.Proposal) -> Facts:
     }
 
 
-def _cautions(
-    changed: list[str], base: str, read: identity.Read, ledger: Ledger
-) -> list[str]:
-    """Return what a reviewer has to look at beside the numbers."""
-    lines = _judging(changed, read("params.yaml"))
-    if base != git.run("rev-parse", "HEAD"):
-        lines.append("Main has moved on since it was built: update the branch.")
-    if late := heartbeat.late(ledger):
-        lines.append(f"{late[0].upper()}{late[1:]}.")
-    return lines
-
-
 def _params() -> Facts:
     """Return main's params.yaml."""
     return mapping(Path("params.yaml").read_bytes(), "params.yaml")
-
-
-def _unjudged(found: proposal.Proposal) -> list[str]:
-    """Return what a proposal that has no model changes of its judge, if git knows."""
-    head = found.head_sha
-    try:
-        spec = f"refs/pull/{found.number}/head"
-        git.remote_run("fetch", "-q", "--no-tags", "origin", spec)
-        base = git.run("merge-base", "HEAD", head)
-        changed = git.run("diff", "--name-only", base, head).splitlines()
-    except git.GitError:
-        return []
-    params = (git.show(commit, "params.yaml") for commit in (head, base))
-    return _judging(changed, *params)
-
-
-def _judging(
-    changed: list[str], proposed: bytes | None, ours: bytes | None = None
-) -> list[str]:
-    """Name what a proposal changes of the rules that it is judged by."""
-    files = verdict.judge_changes(changed) + _settings_changed(proposed, ours)
-    if files:
-        named = ", ".join(map(report.code, files[:10]))
-        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
-        return [
-            f"**It changes what judges it:** {named}{more}. Main's rules judged it "
-            "all the same; the owner has to agree to the change itself."
-        ]
-    return []
-
-
-def _settings_changed(proposed: bytes | None, ours: bytes | None = None) -> list[str]:
-    """Return the sections of params.yaml that rule the judge and are not main's."""
-    mains, theirs = map(_parsed, (ours or Path("params.yaml").read_bytes(), proposed))
-    sections = ("gates", "prepare", "evaluate", "business", "fairness", "override")
-    return [f"params.yaml: {s}" for s in sections if mains.get(s) != theirs.get(s)]
-
-
-def _parsed(text: bytes | None) -> Facts:
-    """Return a stranger's YAML; what is no mapping has no sections."""
-    try:
-        found = yaml.safe_load(text or b"")
-    except (yaml.YAMLError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
