@@ -95,7 +95,8 @@ class Server(uvicorn.Server):
             server.close()
         assert self.shared is not None
         await super().startup([self.shared])
-        print("accepting", flush=True)
+        with contextlib.suppress(BrokenPipeError):  # its parent is gone: it stops next
+            os.write(sys.stdout.fileno(), b"accepting\n")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let busy clients leave with their next answer, then close what is idle.

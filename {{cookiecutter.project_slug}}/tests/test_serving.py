@@ -437,6 +437,23 @@ def test_private_first_then_the_shared_socket(model: Path, tmp_path: Path) -> No
     assert [r["id"] for r in tiny.logged(log)] == ["real"]
 
 
+def test_a_parent_that_dies_while_it_moves_leaves_no_traceback(
+    model: Path, tmp_path: Path
+) -> None:
+    words = tmp_path / "words"
+    with socket.socket() as public:
+        public.bind(("127.0.0.1", 0))
+        os.set_inheritable(shared := public.fileno(), True)
+        command = ("--fd", str(shared))
+        with tiny.server(model, *command, shared=shared, errors=words) as (_, process):
+            assert process.stdin and process.stdout
+            process.stdout.close()
+            process.stdin.write("accept\n")
+            process.stdin.close()
+            assert process.wait(10) == 0
+    assert "BrokenPipeError" not in words.read_text()
+
+
 def test_killed_hard_then_started_again_the_log_has_no_torn_line(
     model: Path, tmp_path: Path
 ) -> None:
