@@ -1,6 +1,8 @@
 """What several tests share: one real container engine for all that need one."""
 
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +12,11 @@ import pytest
 
 from serving.verify import VerifyError, verify
 from tests import engine, tiny
+
+# However pytest was started: programs find those of this environment first.
+os.environ["PATH"] = os.pathsep.join(
+    (str(Path(sys.executable).parent), os.environ["PATH"])
+)
 
 
 class Engine(NamedTuple):

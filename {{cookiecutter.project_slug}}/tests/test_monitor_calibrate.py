@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -333,10 +334,25 @@ def test_a_long_log_is_counted_exactly_and_drawn_from(
     assert {row["time"].day for row in log.rows} >= {1, 5, 9}
     again = window.read_log(str(tmp_path / "log"), limits, days=10)
     assert [row["id"] for row in again.rows] == ids
+    limits |= {"window_days": 40}
     every = window.read_log(str(tmp_path / "log"), limits)
     assert Counter(row["id"].split("-")[0] for row in every.rows) == pytest.approx(
         dict.fromkeys("0123", 750), rel=0.15
     )
+
+
+def test_the_window_has_its_rows_however_far_the_log_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic.write(tmp_path / "log", traffic.flights(20_000, 0, 40))
+    monkeypatch.setattr(sample, "LONG", 1000)
+    limits = {**MONITOR, "sample_rows": 1000, "probe_rows": 1500, "window_days": 7}
+    log = window.read_log(str(tmp_path / "log"), limits, days=40)
+    newest = max(row["time"] for row in log.rows)
+    inside = [row for row in log.rows if row["time"] > newest - timedelta(days=7)]
+    assert len(inside) == pytest.approx(1000, rel=0.02) and len(log.rows) < 20_000
+    monkeypatch.setattr(window, "MOST", 2000)  # unless that would be too many
+    assert len(window.read_log(str(tmp_path / "log"), limits, days=40).rows) == 2000
 
 
 def test_a_short_file_is_read_to_its_end_and_then_it_ends(tmp_path: Path) -> None:

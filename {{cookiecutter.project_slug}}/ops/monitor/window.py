@@ -200,13 +200,19 @@ def _drawn(
     version: str | None,
     days: float | None,
 ) -> Log:
-    """Return rows of a log that is too long to parse, until there are enough."""
-    log, known = Log(), set[tuple[str, str]]()
+    """Return rows of a log that is too long to parse, until there are enough.
+
+    Enough are ``probe_rows``, and ``sample_rows`` in the window itself, however much
+    longer ``days`` go back.
+    """
+    log, known, recent = Log(), set[tuple[str, str]](), 0
     total = sample.count(files)
-    wanted = int(max(limits["sample_rows"], limits["probe_rows"]))
+    least, most = int(limits["sample_rows"]), int(limits["probe_rows"])
+    window = timedelta(days=limits["window_days"])
     newest = datetime.min.replace(tzinfo=UTC)
     for tried, line in enumerate(sample.draw(files)):
-        if len(log.rows) >= wanted or tried >= wanted * TRIES:
+        enough = len(log.rows) >= most and recent >= least
+        if enough or len(log.rows) >= MOST or tried >= max(least, most) * TRIES:
             break
         row = _counted(log, line, version)
         if row is None or _key(row) in known:
@@ -216,6 +222,7 @@ def _drawn(
             newest = row["time"]
         if days is None or row["time"] > newest - timedelta(days=days):
             log.rows.append(row)
+            recent += row["time"] > newest - window
     believe("the prediction log", log.counts, limits)
     log.share = min(log.counts["lines"] / max(total, 1), 1.0)
     log.counts["looked at"] = log.counts["lines"]
