@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,6 +110,12 @@ def test_serving_needs_little(path: Path) -> None:
 def test_what_runs_anywhere_is_standard_library(name: str) -> None:
     if Path(name).exists():
         assert set(map(layer, imports(Path(name)))) <= sys.stdlib_module_names
+
+
+def test_a_deployment_starts_without_numpy() -> None:
+    """Its three jobs would wait a third of a second each, for no number."""
+    words = "import sys, ops.deploy, ops.register; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run((sys.executable, "-c", words)).returncode == 0
 
 
 def test_no_pickle_anywhere() -> None:
