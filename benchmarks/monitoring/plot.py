@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 COLOURS = ("#0b63c5", "#b45309", "#1a7f37", "#8250df", "#cf222e", "#57606a")
+COLOURS += ("#bf3989", "#1b7c83")
 WIDTH, HEIGHT, LEFT, BOTTOM = 720, 360, 60, 40
 # part -> (x, lines, logarithmic y, group, title)
 PLOTS: dict[str, tuple[str, tuple[str, ...], bool, str, str]] = {
@@ -25,6 +26,13 @@ PLOTS: dict[str, tuple[str, tuple[str, ...], bool, str, str]] = {
         )
         for name in ("flights", "census")
     },
+    "monitoring-power": (
+        "rows",
+        ("alarms",),
+        False,
+        "shift",
+        "Windows with an alarm, by their size and what moved",
+    ),
     "monitoring-cost": (
         "rows",
         ("seconds", "Evidently, seconds"),
@@ -42,7 +50,18 @@ def write(place: Path, rows: list[dict[str, Any]]) -> None:
     lines += [f"| {' | '.join(_cell(r.get(n)) for n in names)} |" for r in rows]
     place.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if place.name in PLOTS:
-        place.with_suffix(".svg").write_text(_svg(place.name, rows), encoding="utf-8")
+        drawn = _svg(place.name, _by_size(rows) if PLOTS[place.name][3] else rows)
+        place.with_suffix(".svg").write_text(drawn, encoding="utf-8")
+
+
+def _by_size(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each column of a table that is named as "1,000 rows"."""
+    return [
+        {**row, "rows": int(name.split()[0].replace(",", "")), "alarms": value}
+        for row in rows
+        for name, value in row.items()
+        if name.endswith(" rows")
+    ]
 
 
 def _cell(value: Any) -> str:
@@ -62,7 +81,7 @@ def _svg(name: str, rows: list[dict[str, Any]]) -> str:
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for line in lines:
-            label = f"{row[group]}: {line}" if group else line
+            label = row[group] if group else line
             series.setdefault(label, []).append((float(row[key]), float(row[line])))
     flat = [y for points in series.values() for _, y in points]
     ys = [_scale(y, logarithmic) for y in flat]
@@ -95,7 +114,7 @@ def _svg(name: str, rows: list[dict[str, Any]]) -> str:
         drawn += f'fill="{colour}">{label}</text>'
     drawn += f'<text x="{WIDTH / 2}" y="{HEIGHT - 2}" text-anchor="middle">{key}</text>'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + 260} {HEIGHT}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + 360} {HEIGHT}" '
         f'font-family="system-ui,sans-serif" font-size="13">'
         f'<rect width="100%" height="100%" fill="#fff"/>{drawn}</svg>\n'
     )
