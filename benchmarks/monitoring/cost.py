@@ -67,7 +67,7 @@ def contract() -> Contract:
 def ours(folder: Path) -> list[str]:
     """Read the reference and the log, and return the columns that drifted."""
     params = settings(block_days=0, min_labels=1e9)
-    log = window.read_log(str(folder), params["monitor"], days=28)
+    log = window.read_log(str(folder), params["monitor"], days=28, labelled=False)
     rows = window.frame(log.rows, {}, contract())
     good = feed.quarantine(rows, contract()).good
     seen = evidence(good, _version(sample.table(folder / "past.parquet")), params)

@@ -348,9 +348,14 @@ def test_the_window_has_its_rows_however_far_the_log_goes_back(
     monkeypatch.setattr(sample, "LONG", 1000)
     limits = {**MONITOR, "sample_rows": 1000, "probe_rows": 1500, "window_days": 7}
     log = window.read_log(str(tmp_path / "log"), limits, days=40)
-    newest = max(row["time"] for row in log.rows)
-    inside = [row for row in log.rows if row["time"] > newest - timedelta(days=7)]
+    newest, week = max(row["time"] for row in log.rows), timedelta(days=7)
+    inside = [row for row in log.rows if row["time"] > newest - week]
     assert len(inside) == pytest.approx(1000, rel=0.02) and len(log.rows) < 20_000
+    few = {**limits, "sample_rows": 100}  # of them only labels ask for more
+    for labelled, wanted in ((True, 1500), (False, len(inside) / 10)):
+        log = window.read_log(str(tmp_path / "log"), few, None, 40, labelled)
+        seen = [row for row in log.rows if labelled or row["time"] > newest - week]
+        assert len(seen) == pytest.approx(wanted, rel=0.1)
     monkeypatch.setattr(window, "MOST", 2000)  # unless that would be too many
     assert len(window.read_log(str(tmp_path / "log"), limits, days=40).rows) == 2000
 

@@ -60,7 +60,7 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
     with TemporaryDirectory() as folder:
         known = _reference(release, Path(folder))
         try:
-            log = read_log(source, allowed, days=days)
+            log = read_log(source, allowed, days=days, labelled=bool(labels))
             window = inspect(known, log, labels, params)
         except FeedError as error:  # a log that is mostly rubbish is a broken feed
             window = Window(Evidence(0, broken=str(error)))

@@ -62,6 +62,7 @@ def read_log(
     limits: dict[str, Any],
     version: str | None = None,
     days: float | None = None,
+    labelled: bool = True,
 ) -> Log:
     """Return the rows of the newest ``days``, of one version (manifest) or of all.
 
@@ -75,7 +76,7 @@ def read_log(
     """
     files = sample.partitions(source, PATTERN)
     if sum(size for _, size in files) > sample.LONG:
-        return _drawn(files, limits, version, days)
+        return _drawn(files, limits, version, days, labelled)
     log, seen, bar, full = Log(), set[tuple[str, str]](), 2**32, PRUNE
     newest = datetime.min.replace(tzinfo=UTC)
     for line in lines(source, PATTERN):
@@ -199,15 +200,16 @@ def _drawn(
     limits: dict[str, Any],
     version: str | None,
     days: float | None,
+    labelled: bool,
 ) -> Log:
     """Return rows of a log that is too long to parse, until there are enough.
 
-    Enough are ``probe_rows``, and ``sample_rows`` in the window itself, however much
-    longer ``days`` go back.
+    Enough are ``sample_rows`` in the window itself, however much longer ``days`` go
+    back, and ``probe_rows`` in all where labels let them be learnt from.
     """
     log, known, recent = Log(), set[tuple[str, str]](), 0
     total = sample.count(files)
-    least, most = int(limits["sample_rows"]), int(limits["probe_rows"])
+    least, most = int(limits["sample_rows"]), int(limits["probe_rows"]) * labelled
     window = timedelta(days=limits["window_days"])
     newest = datetime.min.replace(tzinfo=UTC)
     for tried, line in enumerate(sample.draw(files)):
