@@ -33,7 +33,9 @@ def said(*command: str, cwd: Path, **env: str) -> str:
 
 def make(folder: Path, *words: str, **env: str) -> str:
     """Return the sentence of a command of the Makefile, in an empty folder."""
-    return said("make", "--file", str(ROOT / "Makefile"), *words, cwd=folder, **env)
+    outer = dict.fromkeys(("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"), "")
+    command = ("make", "--file", str(ROOT / "Makefile"))
+    return said(*command, *words, cwd=folder, **outer, **env)
 
 
 @pytest.mark.parametrize(
