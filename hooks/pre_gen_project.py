@@ -3,13 +3,13 @@
 import re
 import sys
 
-FOLDER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?"
+FOLDER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/\.?[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?"
 HOST = r"([a-z_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/"
 RESERVED = r"(?!(con|prn|aux|nul|com\d|lpt\d|data|deploy|ops|pipeline|serving|tests?)$)"
 STORAGE = "{{ cookiecutter.storage }}"
 URL = {
     "branch": ("branch", "the word branch, as the repository itself keeps the data"),
-    "local": (rf"/?(\.\./)*{FOLDER}", "a folder, such as /srv/models"),
+    "local": (rf"/?(\.\./)*\.?{FOLDER}", "a folder, such as /srv/models"),
     "ssh": (rf"ssh://{HOST}{FOLDER}", "an address, such as ssh://machine/folder"),
 }.get(
     STORAGE,

@@ -121,6 +121,10 @@ BAD_URLS = [
     ("local", "C:\\models"),
     ("local", "~/models"),
     ("local", "a;b"),
+    ("local", "/srv/../etc"),
+    ("local", "/srv/./models"),
+    ("local", ".."),
+    ("local", "/srv/..models"),
     ("local", "s3://bucket"),
 ]
 
@@ -160,6 +164,8 @@ def test_a_password_is_refused_and_not_printed() -> None:
         {"storage": "ssh", "storage_url": "ssh://me@machine.example.com:22/srv/x"},
         {"storage": "local", "storage_url": "/srv/models"},
         {"storage": "local", "storage_url": "../../models"},
+        {"storage": "local", "storage_url": "/home/me/.demo/storage"},
+        {"storage": "local", "storage_url": ".storage"},
     ],
 )
 def test_good_answer_is_taken(answers: dict[str, str]) -> None:
