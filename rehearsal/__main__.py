@@ -16,7 +16,7 @@ from rehearsal.forge import Forge
 from rehearsal.people import CommandError, Person
 from rehearsal.play import Play, PlayError, say
 from rehearsal.targets import Target, free_port
-from rehearsal.world import World
+from rehearsal.world import World, merged
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 OWNER, SLUG = "rita", "flight-delays"
@@ -82,7 +82,8 @@ def set_up(play: Play, storage: str, stack: ExitStack) -> World:
         env = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
         Person("dana", f"{OWNER}/{SLUG}", clone, env, log).make("setup")
     with play.step("publish", "Published, with rules: make push, make github") as step:
-        forge = stack.enter_context(Forge(play.folder / "forge", TOOLS, workers=2))
+        forge = Forge(play.folder / "forge", TOOLS, workers=2, aside=merged)
+        stack.enter_context(forge)
         world = populate(play, forge, clone, log)
         stack.enter_context(machines(world))
         publish(world)
@@ -185,7 +186,7 @@ def machines(world: World) -> Iterator[None]:
         "--api-url",
         world.forge.api_url,
         "--poll",
-        "1",
+        "0.5",
     ]
     env = {"AGENT_TOKEN": token, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     try:

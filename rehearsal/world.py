@@ -26,6 +26,11 @@ def aside(run: Any) -> bool:
     return bool(Path(run.path).name == "ci.yml")
 
 
+def merged(run: Any) -> bool:
+    """Tell whether a run tests what is on main already, and was tested before."""
+    return aside(run) and run.pull is None
+
+
 @dataclass
 class World:
     """A repository on the forge, with the people and machines around it."""

@@ -863,6 +863,23 @@ def test_two_workers_overlap_workflows_but_never_one_with_itself(
     assert most == 2
 
 
+def test_what_is_aside_starts_when_no_other_run_is_left(
+    tmp_path: Path, tools: Path
+) -> None:
+    flows = {f".github/workflows/{n}.yml": f"name: {n}{JOB_OF}" for n in "ab"}
+    home = tmp_path / "forge"
+    with Forge(home, tools, 2, lambda run: run.workflow == "a") as forge:
+        world = World(forge, tmp_path, ())
+        world.write("boss", flows)
+        world.git("boss", "push", "-q", "origin", "HEAD:main")
+        forge.wait()
+    lines = (home / "events.jsonl").read_text().splitlines()
+    seen = [e for e in map(json.loads, lines) if e["kind"] == "run"]
+    told = [(e["workflow"], e["status"]) for e in seen if e["status"] != "queued"]
+    went = ("in_progress", "completed")
+    assert told == [(name, status) for name in "ba" for status in went]
+
+
 JOB_OF = """
 on: push
 jobs:

@@ -34,10 +34,17 @@ class Forge:
     """A GitHub of its own under ``home``; use it in a ``with`` statement.
 
     ``tools`` is the folder put first on every runner's PATH: act, gh, python, uv.
-    ``workers`` is how many runs may be in progress at a time.
+    ``workers`` is how many runs may be in progress at a time; those that are ``aside``
+    start when no other is left: GitHub gives each a machine, here they share one.
     """
 
-    def __init__(self, home: Path, tools: Path, workers: int = 1) -> None:
+    def __init__(
+        self,
+        home: Path,
+        tools: Path,
+        workers: int = 1,
+        aside: Callable[[Run], bool] = lambda run: False,
+    ) -> None:
         """Open both doors and start the worker."""
         self.home = Path(home).absolute()
         for name in ("runs", "git", "gh", "runner"):
@@ -50,7 +57,9 @@ class Forge:
         self.socket = Path(self._folder.name) / "api"
         runners = Path(self._folder.name) / "runner"
         runners.symlink_to(self.home / "runner")
-        self.queue = Queue(self.state, self.tools, runners, self._gh_config, workers)
+        self.queue = Queue(
+            self.state, self.tools, runners, self._gh_config, workers, aside
+        )
         self._doors = Doors(self.state, self.queue, self.socket)
         self.state.url = self._doors.url
         for thread in self.queue.threads:

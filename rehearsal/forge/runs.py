@@ -26,10 +26,11 @@ class Queue:
         runners: Path,
         gh_config: Callable[[Path], None],
         workers: int,
+        aside: Callable[[Run], bool] = lambda run: False,
     ) -> None:
         """``tools`` is put first on PATH; ``runners`` is where workspaces are."""
         self.state, self.tools, self.gh_config = state, tools, gh_config
-        self.runners = runners
+        self.runners, self.aside = runners, aside
         self.mark = uuid.uuid4().hex[:12]
         self.workflows: dict[int, Workflow] = {}
         self.approved: dict[int, set[str]] = {}
@@ -141,10 +142,16 @@ class Queue:
                 self._finish(run)
 
     def _next(self) -> Run | None:
-        """Return the oldest queued run of a workflow that is not running already."""
+        """Return the oldest queued run of a workflow that is not running already.
+
+        What is ``aside`` waits for all others, also for one that an approval holds.
+        """
         runs = self.state.runs
         busy = {(r.repository, r.path) for r in runs if r.status == "in_progress"}
-        queued = (r for r in runs if r.status == "queued")
+        others = any(r.status != "completed" and not self.aside(r) for r in runs)
+        queued = (
+            r for r in runs if r.status == "queued" and not (others and self.aside(r))
+        )
         return next((r for r in queued if (r.repository, r.path) not in busy), None)
 
     def _run(self, run: Run) -> None:
