@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ops import git, github
-from ops.ledger import Ledger, LedgerError
+from ops.ledger import SPEC, Ledger, LedgerError
 from ops.release import (
     MAIN,
     Record,
@@ -67,8 +67,7 @@ def deploy(environment: str, version: str) -> Record:
     if environment == "production" and by_dispatch() and not dispatched():
         raise ReleaseError(WAITS)
     name = model_name()
-    registry.warm()
-    git.complete(MAIN)
+    git.complete(MAIN, SPEC, *registry.specs(name))  # one fetch in place of three
     ledger = Ledger()
     registry.fetch(name)
     found = registry.get(name, version)

@@ -67,15 +67,18 @@ def fetch_branch(branch: str, cwd: str | os.PathLike[str] = ".") -> str | None:
     return run("rev-parse", ref, cwd=cwd)
 
 
-def complete(branch: str, cwd: str | os.PathLike[str] = ".") -> None:
+def complete(branch: str, *also: str, cwd: str | os.PathLike[str] = ".") -> None:
     """Bring all of one branch's history where only the newest commit was checked out.
 
-    The other branches, such as one that is a storage, stay where they are.
+    On the same way come refs that match ``also``, patterns such as
+    ``+refs/heads/x*:refs/remotes/origin/x*``: who asks for them next has them, and a
+    pattern that nothing matches is no error. The other branches, such as one that is
+    a storage, stay where they are.
     """
     if run("rev-parse", "--is-shallow-repository", cwd=cwd, check=False) == "true":
         spec = f"+refs/heads/{branch}:refs/remotes/origin/{branch}"
         fetch = ("fetch", "-q", "--no-tags", "--unshallow")
-        remote_run(*fetch, "origin", spec, cwd=cwd)
+        remote_run(*fetch, "origin", spec, *also, cwd=cwd)
 
 
 def _bytes(

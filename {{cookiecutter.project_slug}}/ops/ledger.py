@@ -16,6 +16,7 @@ from typing import Any
 from ops import git
 
 BRANCH = "ledger"
+SPEC = f"+refs/heads/{BRANCH}*:refs/remotes/origin/{BRANCH}*"  # it may not be there yet
 REPLACED = re.compile(
     r"environments/[a-z0-9-]+/(release\.json|kubernetes/manifests\.yaml)"
 )

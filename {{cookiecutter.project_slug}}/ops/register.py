@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ops import git, github
-from ops.ledger import Ledger, LedgerError
+from ops.ledger import SPEC, Ledger, LedgerError
 from ops.release import (
     MAIN,
     Record,
@@ -62,9 +62,9 @@ def register() -> Version | str:
     Raises:
         ReleaseError: main names a version that may not be deployed.
     """
-    git.complete(MAIN)
-    commit = git.run("rev-parse", "HEAD")
     name = model_name()
+    git.complete(MAIN, SPEC, *registry.specs(name))  # one fetch in place of three
+    commit = git.run("rev-parse", "HEAD")
     ledger = Ledger()
     if sentence := nothing_to_do(ledger, commit):
         return sentence

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.ledger import Ledger, LedgerError
+from ops.git import complete
+from ops.ledger import SPEC, Ledger, LedgerError
 
 pytestmark = pytest.mark.machinery
 
@@ -96,6 +97,25 @@ def test_racing_writers_lose_nothing(clones: list[Path]) -> None:
     ledger = Ledger(clones[0])
     written = [ledger.read(path) for path in ledger.paths("monitoring/")]
     assert sorted(r["by"] for r in written if r) == list(range(6))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_one_fetch_brings_history_and_ledger(
+    clones: list[Path], tmp_path: Path, there: bool
+) -> None:
+    """Where one commit was checked out; before the first verdict it is no error."""
+    git("commit", "-q", "--allow-empty", "-m", "more", cwd=clones[0])
+    git("push", "-q", "origin", "HEAD:main", "HEAD:storage", cwd=clones[0])
+    if there:
+        Ledger(clones[0]).append({"verdicts/aa/00000000-7.json": verdict(0)}, "one")
+    place = tmp_path / "runner"
+    origin = f"file://{tmp_path}/origin"
+    git("clone", "-q", "--depth=1", "--no-tags", origin, str(place), cwd=tmp_path)
+    complete("main", SPEC, cwd=place)
+    assert git("rev-list", "--count", "origin/main", cwd=place) == "2"
+    assert ("origin/ledger" in git("branch", "-r", cwd=place)) == there
+    assert "origin/storage" not in git("branch", "-r", cwd=place)
+    assert len(Ledger(place).verdicts("aa")) == there
 
 
 def test_without_origin_it_says_so(tmp_path: Path) -> None:

@@ -41,8 +41,12 @@ class Version:
 
 def fetch(name: str) -> None:
     """Make the tags of this model the ones that origin has, moved and deleted too."""
-    specs = [f"+refs/tags/{name}{mark}*:refs/tags/{name}{mark}*" for mark in "@#"]
-    git.remote_run("fetch", "-q", "--prune", "--no-tags", "origin", *specs)
+    git.remote_run("fetch", "-q", "--prune", "--no-tags", "origin", *specs(name))
+
+
+def specs(name: str) -> list[str]:
+    """Return what git is told to fetch for all tags of a model."""
+    return [f"+refs/tags/{name}{mark}*:refs/tags/{name}{mark}*" for mark in "@#"]
 
 
 def versions(name: str) -> list[Version]:
