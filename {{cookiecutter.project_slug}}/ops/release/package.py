@@ -133,8 +133,7 @@ def attestable() -> bool:
 
 def subjects(version: Version, named: str | None) -> str:
     """Return what a build provenance is about, as checksums with names."""
-    with TemporaryDirectory() as folder:
-        manifest = assets.bring(version, Path(folder))
+    manifest = assets.manifest(version)
     lines = [
         f"{version.manifest_sha256}  {version.tag}/manifest.json",
         f"{manifest['model']['sha256']}  {version.tag}/model.onnx",

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
@@ -84,25 +85,31 @@ def finished(record: Record) -> bool:
 
 
 def publish(ledger: Ledger, wish: Promotion, check: Check) -> Record:
-    """Write the record that targets follow, unless it is there."""
-    if found := current(ledger, wish):
-        return found
-    check(ledger)
-    deployment = deployment_of(wish)
+    """Write the record that targets follow, unless it is there.
+
+    GitHub gets its deployment when the first check has passed; it is closed again when
+    another run was faster and a later check refuses, or finds nothing left to do.
+    """
+    mine: Record = {"deployment_id": None, "environment": wish.environment}
 
     def make(seq: int) -> Record:
         if found := current(ledger, wish):
             raise Settled(found)
-        return record_of(ledger, wish, check(ledger), deployment, seq)
+        verdict = check(ledger)
+        with ThreadPoolExecutor(1) as pool:  # who approved, beside GitHub's deployment
+            people = pool.submit(approvers, wish, verdict["pull_request"])
+            mine["deployment_id"] = mine["deployment_id"] or deployment_of(wish)
+            said = {**verdict, "approvers": people.result()}
+        return record_of(ledger, wish, said, mine["deployment_id"], seq)
 
     line = f"{wish.action} {wish.version.tag} to {wish.environment}"
-    mine = {"deployment_id": deployment, "environment": wish.environment}
     try:
         record = write(ledger, make, line)
     except ReleaseError as error:
-        close(mine, "inactive", str(error))
+        if mine["deployment_id"]:
+            close(mine, "inactive", str(error))
         raise
-    if record["deployment_id"] != deployment:
+    if mine["deployment_id"] not in (None, record["deployment_id"]):
         close(mine, "inactive", "another run promoted it first")
     return record
 
@@ -141,10 +148,9 @@ def write(ledger: Ledger, make: Callable[[int], Record], line: str) -> Record:
 def record_of(
     ledger: Ledger, wish: Promotion, verdict: Record, deployment: int, seq: int
 ) -> Record:
-    """Return the record of a promotion."""
+    """Return the record of a promotion; ``verdict`` has its ``approvers``, too."""
     before = ledger.champion(wish.environment)
     by_hand = wish.action != "deploy"
-    number = verdict["pull_request"]
     return {
         "schema": 1,
         "seq": seq,
@@ -154,9 +160,9 @@ def record_of(
         "tag": wish.version.tag,
         "manifest_sha256": wish.version.manifest_sha256,
         "commit": wish.version.commit,
-        "pull_request": number,
+        "pull_request": verdict["pull_request"],
         "author": actor() if by_hand else verdict["author"],
-        "approvers": approvers(None if by_hand else number, wish.environment),
+        "approvers": verdict["approvers"],
         "verdict": verdict["path"],
         "server": asdict(wish.server),
         "image": wish.image,
@@ -202,10 +208,13 @@ def deployment_of(wish: Promotion) -> int:
     return int(github.api("deployments", "POST", fields)["id"])
 
 
-def approvers(number: int | None, environment: str) -> list[str]:
-    """Return who approved the pull request or this run's environment, sorted."""
+def approvers(wish: Promotion, number: int) -> list[str]:
+    """Return who approved the pull request or this run's environment, sorted.
+
+    Of what is not a deployment by itself, such as a rollback, only the run is asked.
+    """
     found: set[str] = set()
-    if number:
+    if wish.action == "deploy":
         state: dict[str, str] = {}
         for review in github.pages(f"pulls/{number}/reviews"):
             if review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
@@ -214,9 +223,9 @@ def approvers(number: int | None, environment: str) -> list[str]:
     if run_id := os.environ.get("GITHUB_RUN_ID"):
         for approval in github.api(f"actions/runs/{run_id}/approvals") or []:
             names = [place["name"] for place in approval.get("environments") or []]
-            if approval["state"] == "approved" and environment in names:
+            if approval["state"] == "approved" and wish.environment in names:
                 found.add(approval["user"]["login"])
-    if environment == "production" and by_dispatch() and dispatched():
+    if wish.environment == "production" and by_dispatch() and dispatched():
         found.add(actor())  # whoever started it is who let it go there
     return sorted(found)
 
