@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,9 +211,6 @@ def test_provenance_is_about_the_reviewed_bytes(here: World) -> None:
         f"{tiny.sha256(found['model.onnx'])}  flights@v1.0.0/model.onnx",
         f"{'7' * 64}  ghcr.io/o/r",
     ]
-    other = replace(version, manifest_sha256="0" * 64)
-    with pytest.raises(ReleaseError, match=r"is altered: manifest\.json"):
-        package.subjects(other, image)
 
 
 def test_without_a_registry_there_is_no_image(here: World) -> None:

@@ -1,7 +1,6 @@
 """The GitHub Release of a version: the files that targets download."""
 
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,19 +74,6 @@ def bring(version: Version, folder: Path) -> dict[str, Any]:
         return verify(folder, version.manifest_sha256)
     except VerifyError as error:
         raise ReleaseError(f"the release {version.tag} is altered: {error}") from error
-
-
-def manifest(version: Version) -> dict[str, Any]:
-    """Return a version's manifest from its release, the other files left there.
-
-    Raises:
-        ReleaseError: it is missing, or is not the one that was registered.
-    """
-    listed = {a["name"]: a for a in (find(version.tag) or {}).get("assets") or []}
-    data = _bytes(_listed(version, listed, FILES[0]))
-    if hashlib.sha256(data).hexdigest() != version.manifest_sha256:
-        raise ReleaseError(f"the release {version.tag} is altered: {FILES[0]}")
-    return dict(json.loads(data))
 
 
 def _listed(version: Version, listed: dict[str, Asset], name: str) -> Asset:

@@ -133,7 +133,8 @@ def attestable() -> bool:
 
 def subjects(version: Version, named: str | None) -> str:
     """Return what a build provenance is about, as checksums with names."""
-    manifest = assets.manifest(version)
+    with TemporaryDirectory() as folder:
+        manifest = assets.bring(version, Path(folder))
     lines = [
         f"{version.manifest_sha256}  {version.tag}/manifest.json",
         f"{manifest['model']['sha256']}  {version.tag}/model.onnx",
