@@ -82,7 +82,7 @@ def set_up(play: Play, storage: str, stack: ExitStack) -> World:
         env = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
         Person("dana", f"{OWNER}/{SLUG}", clone, env, log).make("setup")
     with play.step("publish", "Published, with rules: make push, make github") as step:
-        forge = Forge(play.folder / "forge", TOOLS, workers=2, aside=merged)
+        forge = Forge(play.folder / "forge", TOOLS, workers=2, last=merged)
         stack.enter_context(forge)
         world = populate(play, forge, clone, log)
         stack.enter_context(machines(world))

@@ -27,7 +27,7 @@ def aside(run: Any) -> bool:
 
 
 def merged(run: Any) -> bool:
-    """Tell whether a run tests what is on main already, and was tested before."""
+    """Tell whether a run tests what is on main already: it stops nothing any more."""
     return aside(run) and run.pull is None
 
 

@@ -863,7 +863,7 @@ def test_two_workers_overlap_workflows_but_never_one_with_itself(
     assert most == 2
 
 
-def test_what_is_aside_starts_when_no_other_run_is_left(
+def test_what_comes_last_starts_when_no_other_run_is_left(
     tmp_path: Path, tools: Path
 ) -> None:
     flows = {f".github/workflows/{n}.yml": f"name: {n}{JOB_OF}" for n in "ab"}

@@ -34,7 +34,7 @@ class Forge:
     """A GitHub of its own under ``home``; use it in a ``with`` statement.
 
     ``tools`` is the folder put first on every runner's PATH: act, gh, python, uv.
-    ``workers`` is how many runs may be in progress at a time; those that are ``aside``
+    ``workers`` is how many runs may be in progress at a time; those that come ``last``
     start when no other is left: GitHub gives each a machine, here they share one.
     """
 
@@ -43,7 +43,7 @@ class Forge:
         home: Path,
         tools: Path,
         workers: int = 1,
-        aside: Callable[[Run], bool] = lambda run: False,
+        last: Callable[[Run], bool] = lambda run: False,
     ) -> None:
         """Open both doors and start the worker."""
         self.home = Path(home).absolute()
@@ -58,7 +58,7 @@ class Forge:
         runners = Path(self._folder.name) / "runner"
         runners.symlink_to(self.home / "runner")
         self.queue = Queue(
-            self.state, self.tools, runners, self._gh_config, workers, aside
+            self.state, self.tools, runners, self._gh_config, workers, last
         )
         self._doors = Doors(self.state, self.queue, self.socket)
         self.state.url = self._doors.url

@@ -26,11 +26,11 @@ class Queue:
         runners: Path,
         gh_config: Callable[[Path], None],
         workers: int,
-        aside: Callable[[Run], bool] = lambda run: False,
+        last: Callable[[Run], bool] = lambda run: False,
     ) -> None:
         """``tools`` is put first on PATH; ``runners`` is where workspaces are."""
         self.state, self.tools, self.gh_config = state, tools, gh_config
-        self.runners, self.aside = runners, aside
+        self.runners, self.last = runners, last
         self.mark = uuid.uuid4().hex[:12]
         self.workflows: dict[int, Workflow] = {}
         self.approved: dict[int, set[str]] = {}
@@ -144,13 +144,13 @@ class Queue:
     def _next(self) -> Run | None:
         """Return the oldest queued run of a workflow that is not running already.
 
-        What is ``aside`` waits for all others, also for one that an approval holds.
+        What comes ``last`` waits for all others, also for one that an approval holds.
         """
         runs = self.state.runs
         busy = {(r.repository, r.path) for r in runs if r.status == "in_progress"}
-        others = any(r.status != "completed" and not self.aside(r) for r in runs)
+        others = any(r.status != "completed" and not self.last(r) for r in runs)
         queued = (
-            r for r in runs if r.status == "queued" and not (others and self.aside(r))
+            r for r in runs if r.status == "queued" and not (others and self.last(r))
         )
         return next((r for r in queued if (r.repository, r.path) not in busy), None)
 
