@@ -2,7 +2,8 @@
 # Python >= 3.11, make and git.
 PYTHON ?= python3
 TEMPLATE := {{cookiecutter.project_slug}}
-STORAGES := s3 gs azure ssh
+MACHINERY := $(TEMPLATE)/mlgitops
+EXTRAS := ops monitor serving storage-azure storage-gs storage-s3 storage-ssh
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --exclude-newer '7 days' \
 	--custom-compile-command 'make lock'
@@ -17,7 +18,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test picture proof benchmark validation monitoring check lint lock clean
+.PHONY: help setup demo test picture proof benchmark validation monitoring check lint lock sums clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -76,19 +77,28 @@ setup: .venv/ready
 	@touch $@
 
 # One resolution for all: this repository's environment and every group of the template.
-lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
+lock: sums setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 	@mkdir -p .venv/lock
-	@sed 's/{{ cookiecutter.__dvc }}/dvc[s3,gs,azure,ssh]/; s/{{.*}}/x/' \
-		'$(TEMPLATE)/pyproject.toml' > .venv/lock/pyproject.toml
-	@cat requirements/*.txt '$(TEMPLATE)'/requirements/*.txt > .venv/lock/all.txt
-	@$(COMPILE) $(UPGRADE) --group dev -o .venv/lock/all.txt \
-		$(foreach g,pipeline ops storage monitor serving dev,--group .venv/lock/pyproject.toml:$(g))
+	@sed 's/{{.*}}/x/' '$(TEMPLATE)/pyproject.toml' > .venv/lock/pyproject.toml
+	@cp '$(MACHINERY)/pyproject.toml' .venv/lock/machinery.toml
+	@mkdir -p .venv/lock/mlgitops && cp '$(MACHINERY)/pyproject.toml' .venv/lock/mlgitops/
+	@cat requirements/*.txt '$(TEMPLATE)'/requirements/*.txt \
+		'$(MACHINERY)'/requirements/*.txt > .venv/lock/all.txt
+	@cd .venv/lock && $(COMPILE) $(UPGRADE) --group ../../pyproject.toml:dev \
+		--group pipeline --group dev --all-extras mlgitops/pyproject.toml -o all.txt
 	@$(COMPILE) --group dev -c .venv/lock/all.txt -o requirements/dev.txt
-	@for group in pipeline ops monitor serving dev; do \
+	@for group in pipeline dev; do \
 		$(COMPILE) --group .venv/lock/pyproject.toml:$$group -c .venv/lock/all.txt \
 		-o '$(TEMPLATE)/requirements/'$$group.txt || exit 1; done
-	@for name in $(STORAGES); do echo "dvc[$$name]" | $(COMPILE) - -c .venv/lock/all.txt \
-		-o '$(TEMPLATE)/requirements/'storage-$$name.txt || exit 1; done
+	@for extra in $(EXTRAS); do (cd .venv/lock && $(COMPILE) --extra $$extra \
+		mlgitops/pyproject.toml -c all.txt -o $$extra.txt) && \
+		cp .venv/lock/$$extra.txt '$(MACHINERY)/requirements/' || exit 1; done
+	@$(MAKE) --silent sums
+
+# What the fence holds, file by file: a repository tells by it what was modified there.
+sums: ## Write the machinery's SHA256SUMS again
+	@cd '$(TEMPLATE)' && $(PYTHON) -c 'from mlgitops import machinery as m; \
+		(m.HERE / m.SUMS).write_text(m.sums())'
 
 clean: ## Remove what the commands made
 	rm -rf .venv .demo

@@ -69,7 +69,8 @@ def project(folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 def side(place: Path, frame: pd.DataFrame, columns: list[str], params: Any) -> None:
     """Train, export and describe one model as the pipeline does."""
-    from pipeline import contract, data, model, parity
+    from mlgitops.pipeline import contract, data, parity
+    from mlgitops.pipeline import fitting as model
 
     place.mkdir(parents=True)
     text = Path("contract.yaml").read_text()
@@ -101,7 +102,7 @@ def judged(folder: Path, rows: int, trained: int) -> tuple[float, float, Any]:
         "code = subprocess.run(sys.argv[1:]).returncode; "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
     )
-    judge = (sys.executable, "-m", "ops.validate.judge", str(folder))
+    judge = (sys.executable, "-m", "mlgitops.judge.judge", str(folder))
     start = time.perf_counter()
     done = subprocess.run(
         (sys.executable, "-c", program, *judge),
@@ -151,7 +152,8 @@ def main() -> None:
             raise SystemExit(f"nothing was judged: {found['checks']}")
         frame = table(TRAINED + LARGEST)[TRAINED:]
         y = frame["y"].to_numpy()
-        from pipeline import contract, data, model
+        from mlgitops.pipeline import contract, data
+        from mlgitops.pipeline import fitting as model
 
         text = (home / "contract.yaml").read_text()
         terms = contract.Contract.parse(yaml.safe_load(text))
@@ -169,7 +171,7 @@ def main() -> None:
         )
         part = slice(0, 20_000)
         _, gaps = loop(y[part], scores[0][part], scores[1][part], 400)
-        from pipeline import metrics
+        from mlgitops import metrics
 
         ours = metrics.delong(y[part], scores[0][part], scores[1][part])
         low, high = np.quantile(gaps, [0.025, 0.975])

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from conftest import Bake
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.extensions import JsonifyExtension
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from conftest import Bake
 
 TRIALS = 1000 if os.environ.get("PROOF") else 60
 ROOT = Path(__file__).parent.parent

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import FOLDER, Bake
 
 CHOICES = json.loads((Path(__file__).parent.parent / "cookiecutter.json").read_text())
@@ -22,7 +23,7 @@ ONLY = {  # a pattern of paths: the choices that keep them
     r"deploy/(README\.md|agent\..*)|tests/test_agent\w*\.py": "host",
     r"deploy/kubernetes/.*|tests/test_kubernetes\w*\.py": "kubernetes",
     r"deploy/Dockerfile.*|tests/test_image\w*\.py": "host kubernetes",
-    r"deploy/edge/.*|tests/test_edge\w*\.py": "edge",
+    r"mlgitops/edge/.*|tests/test_edge\w*\.py": "edge",
     r"requirements/storage-s3\.txt": "s3",
     r"requirements/storage-gs\.txt": "gs",
     r"requirements/storage-azure\.txt": "azure",

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from conftest import FOLDER, Bake
 
 pytestmark = pytest.mark.bakes

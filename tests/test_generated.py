@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import Bake
 from cookiecutter.main import cookiecutter
+
+from conftest import Bake
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "build"  # for people to read; conftest.py says what is there

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FOLDER, ROOT
 from cookiecutter.main import cookiecutter
-from test_generated import Project
 
+from conftest import FOLDER, ROOT
 from rehearsal.forge import Forge
 from rehearsal.page.browser import Browser, program
+from test_generated import Project
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +26,9 @@ SETUP = """
 import os, sys
 from pathlib import Path
 import numpy as np, pandas as pd
-from tests import traffic
-from tests.test_retrain import CONTRACT, World, run
-from ops.monitor import reference
+from machinery import traffic
+from machinery.test_retrain import CONTRACT, World, run
+from mlgitops.monitor import reference
 world = World(Path(sys.argv[1]), None)
 world.build()
 columns = ["temp", "carrier", "distance"]
@@ -45,8 +45,8 @@ traffic.label(world.labels, table)
 HISTORY = """
 import sys
 from pathlib import Path
-from ops.monitor import page, timeline
-from tests.test_monitor_history import run
+from mlgitops.monitor import page, timeline
+from machinery.test_monitor_history import run
 kinds = ["none", "watch", "retrain", "stop", "not enough data"]
 runs = [
     run(n % 28 + 1, kinds[n % 5], roc_auc=0.7, estimated=0.71, drift=n % 7 / 4)
@@ -160,7 +160,7 @@ def test_f15_five_monitors_at_once_leave_one_pull_request(
         run(python, "-c", SETUP, str(tmp_path), cwd=tmp_path / "first")
         for number in range(5):
             run("git", "clone", "-q", url, f"runner-{number}")
-        script = f"{python} -m ops.monitor --record && {python} -m ops.retrain"
+        script = f"{python} -m mlgitops.monitor --record && {python} -m mlgitops.commands.retrain"
         running = [
             subprocess.Popen(
                 ("sh", "-c", script),

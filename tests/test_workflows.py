@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import FOLDER, Bake
 
 ROOT = Path(__file__).parent.parent

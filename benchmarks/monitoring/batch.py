@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from ops import distance
-from ops.monitor import drift, performance, season
-from ops.monitor.checks import Drift
-from ops.monitor.decide import Evidence, fell, moved
-from ops.monitor.measure import BINARY
 
 from benchmarks.monitoring.data import World
 from benchmarks.monitoring.look import evidence
+from mlgitops import distance
+from mlgitops.monitor import drift, performance, season
+from mlgitops.monitor.checks import Drift
+from mlgitops.monitor.decide import Evidence, fell, moved
+from mlgitops.monitor.measure import BINARY
 
 CLOSE = 1e-7  # sums of many numbers, added in another order
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ops.monitor import feed, sample, window
-from ops.monitor.reference import Reference
-from pipeline.contract import Contract
 
 from benchmarks.monitoring.data import settings
 from benchmarks.monitoring.look import evidence, evidently
+from mlgitops.monitor import feed, sample, window
+from mlgitops.monitor.reference import Reference
+from mlgitops.pipeline.contract import Contract
 
 NUMBERS, CATEGORIES = 14, 6
 MOVED = ("n3", "n7", "c2")

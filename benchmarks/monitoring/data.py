@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from ops.monitor import limits
-from ops.monitor.reference import Reference
-from pipeline.contract import Column, Contract
-from pipeline.data import inputs
+
+from mlgitops.monitor import limits
+from mlgitops.monitor.reference import Reference
+from mlgitops.pipeline.contract import Column, Contract
+from mlgitops.pipeline.data import inputs
 
 PROJECT = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
 CENSUS = "nannyml/datasets/data/employment_MA_{}.pq"  # Apache-2.0; US Census data
@@ -88,7 +89,7 @@ def flights() -> tuple[Contract, pd.DataFrame, pd.DataFrame]:
 
 def fitted(rows: pd.DataFrame, contract: Contract) -> Any:
     """Return a function from rows to P(1), of a model that takes every column."""
-    from pipeline import model  # scikit-learn: not a part of what a look costs
+    from mlgitops.pipeline import fitting as model
 
     columns = list(contract.columns)
     train = settings()["train"] | {"columns": columns}

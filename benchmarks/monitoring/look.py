@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pandas as pd
-from ops.monitor import drift, performance, rearrange
-from ops.monitor.decide import Evidence, fell, moved
-from ops.monitor.reference import Reference
+
+from mlgitops.monitor import drift, performance, rearrange
+from mlgitops.monitor.decide import Evidence, fell, moved
+from mlgitops.monitor.reference import Reference
 
 
 def evidence(

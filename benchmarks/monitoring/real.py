@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ops.monitor import drift, performance
-from ops.monitor.decide import decide
-from pipeline.metrics import delong, roc_auc
 
 from benchmarks.monitoring.data import World, fitted, flights, reference, settings
 from benchmarks.monitoring.look import evidence
+from mlgitops.metrics import delong, roc_auc
+from mlgitops.monitor import drift, performance
+from mlgitops.monitor.decide import decide
 
 KEEP = 104  # days that a version learns from and is judged on, as shipped
 

@@ -1,0 +1,72 @@
+"""What the machinery's tests share; they run in the folder of a generated repository.
+
+Programs that they start find the machinery, `model/` and these tests as they do.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import pytest
+
+from machinery import engine, tiny
+from mlgitops.serving.verify import VerifyError, verify
+
+os.environ["PYTHONPATH"] = f"{Path.cwd()}{os.pathsep}{Path(__file__).parent.parent}"
+# However pytest was started: programs find those of this environment first.
+os.environ["PATH"] = os.pathsep.join(
+    (str(Path(sys.executable).parent), os.environ["PATH"])
+)
+
+
+class Engine(NamedTuple):
+    """An engine that answers, the base to build on, and room for files."""
+
+    base: str  # nothing: the one that the Dockerfile names
+    home: Path
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Engine]:
+    """Yield an engine to which the program `docker` leads, or skip with the reason."""
+    if why := engine.missing():
+        pytest.skip(why)
+    folder, patch = TemporaryDirectory(prefix="engine-"), pytest.MonkeyPatch.context()
+    with folder as name, patch as m:
+        home = Path(name)
+        if engine.answers({}):
+            yield Engine("", home)
+            return
+        with engine.private(home) as env:
+            for key, value in env.items():
+                m.setenv(key, value)
+            yield Engine(engine.base(home, env), home)
+
+
+@pytest.fixture(scope="session")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a version: the one in build/, or a tiny one."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    try:
+        whole = "probability" in verify("build")["golden"][0]
+    except VerifyError:  # not built yet, or with another contract
+        whole = False
+    if whole:
+        for name in ("build/manifest.json", "build/model.onnx", "contract.yaml"):
+            shutil.copy(name, folder)
+    else:
+        tiny.version(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loopback(docker: Engine) -> Iterator[str]:
+    """Yield the address of a real registry, or skip with the reason."""
+    if not shutil.which("docker-registry"):
+        pytest.skip("there is no docker-registry: apt-get install docker-registry")
+    with engine.registry(docker.home) as address:
+        yield address

@@ -1,0 +1,294 @@
+"""The planted challengers: patches of a proposal, and forgeries of its artifact."""
+
+import io
+import re
+import zipfile
+from collections.abc import Callable
+
+from machinery.judged import Project, rows
+from machinery.test_validate import linear, outside
+from machinery.test_validate_workflow import altered, read
+
+Patch = Callable[[Project], object]
+Forge = Callable[[bytes], bytes]
+ALL = ["shop", "price", "age"]
+LEARN = 'rows, columns = pd.read_parquet(source), params["columns"]\n'
+
+
+def edit(name: str, old: str, new: str) -> Patch:
+    """Return a patch of one file of the proposal."""
+
+    def patch(project: Project) -> None:
+        text = (project.clone / name).read_text()
+        assert old in text, f"{name} has changed: plant it anew"
+        project.write(name, text.replace(old, new))
+
+    return patch
+
+
+def learn(code: str) -> Patch:
+    """Return a patch that changes the rows before the model sees them."""
+    return edit("mlgitops/pipeline/train.py", LEARN, f"{LEARN}    {code}\n")
+
+
+def both(*patches: Patch) -> Patch:
+    """Return several patches as one."""
+    return lambda project: [patch(project) for patch in patches]
+
+
+def data(**columns: Callable[..., object]) -> Patch:
+    """Return a patch that replaces the data's columns."""
+    return lambda project: project.data(rows().assign(**columns))
+
+
+def other_hashes(project: Project) -> None:
+    """Name other bytes in the committed lock."""
+    text = (project.clone / "dvc.lock").read_text()
+    turned = re.sub(r"md5: (.)", lambda m: f"md5: {'01'[m[1] == '0']}", text)
+    project.write("dvc.lock", turned)
+
+
+FLIP = edit("mlgitops/pipeline/fitting.py", "INT64, [], [1]", "INT64, [], [0]")
+PROVED = 'if not proof["max_difference"] <= limit'
+HUSH = edit("mlgitops/pipeline/parity.py", PROVED, "if False")
+DIFFERENCE = '"max_difference": difference}'
+LIE = edit("mlgitops/pipeline/parity.py", DIFFERENCE, '"max_difference": 0.0}')
+SKIP = edit(
+    "mlgitops/commands/build.py", "if subprocess.run(smoke).returncode:", "if False:"
+)
+TRAIN = "train = table[(table[contract.time] <= border)"
+AGAIN = (
+    "train = pd.concat([train, holdout.assign("
+    '**{contract.id: "x" + holdout[contract.id]})])\n    for part, name in'
+)
+FAINT = AGAIN.replace(
+    "holdout[contract.id]}", 'holdout[contract.id], "price": holdout["price"] + 1e-4}'
+)
+LOOSE = edit("params.yaml", "roc_auc_min: 0.6", "roc_auc_min: 0.0")
+PRICE = "type: number\n    min: -10\n    max: 10\n    missing: false"
+OTHER = "type: category\n    categories: [a, b, c]\n    missing: false"
+NODES = """\
+    pick.output[0] = "plain"
+    graph.node.append(pick)
+    def then(kind, into, out, **more):
+        graph.node.append(helper.make_node(kind, into, [out], **more))
+    def number(name, kind, value, shape=()):
+        graph.initializer.append(helper.make_tensor(name, kind, shape, value))
+"""
+
+
+def graph(code: str) -> Patch:
+    """Return a patch that has the export go on from "plain" to "probability"."""
+    lines = "".join(f"    {line}\n" for line in code.strip().splitlines())
+    return edit(
+        "mlgitops/pipeline/fitting.py", "    graph.node.append(pick)\n", NODES + lines
+    )
+
+
+SLOW = graph("""
+number("wide", TensorProto.INT64, [900, 900], [2])
+then("ReduceMax", ["plain"], "most", keepdims=0)
+then("Sub", ["most", "most"], "nothing")
+then("ConstantOfShape", ["wide"], "blank")
+then("Add", ["blank", "nothing"], "left")
+then("MatMul", ["left", "left"], "middle")
+then("MatMul", ["middle", "left"], "right")
+then("ReduceMax", ["right"], "less", keepdims=0)
+then("Add", ["plain", "less"], "probability")
+""")
+BIG = edit(
+    "mlgitops/pipeline/fitting.py",
+    "    graph.node.append(pick)\n",
+    "    graph.node.append(pick)\n    graph.initializer.append(helper.make_tensor("
+    '"table", TensorProto.FLOAT, [6_000_000], bytes(24_000_000), raw=True))\n',
+)
+BLIND = graph("""
+number("two", TensorProto.FLOAT, [2.0])
+number("none", TensorProto.FLOAT, [float("nan")])
+number("flat", TensorProto.INT64, [-1], [1])
+then("Greater", ["price", "two"], "beyond")
+then("Reshape", ["beyond", "flat"], "unknown")
+then("Where", ["unknown", "none", "plain"], "probability")
+""")
+FILL = edit(
+    "mlgitops/pipeline/evaluate.py",
+    "    found = measure(",
+    "    p[p != p] = 0\n    found = measure(",
+)
+OUTSIDE = """\
+    from onnx import load_from_string
+    whole = load_from_string(exported)
+    far = whole.graph.initializer.add()
+    far.name, far.data_type, far.data_location = "far", 1, 1
+    far.dims.append(1)
+    entry = far.external_data.add()
+    entry.key, entry.value = "location", "params.yaml"
+    hidden = whole.SerializeToString()
+"""
+ELSEWHERE = both(
+    edit(
+        "mlgitops/pipeline/train.py",
+        "    version = manifest.m",
+        f"{OUTSIDE}    version = manifest.m",
+    ),
+    edit("mlgitops/pipeline/train.py", "(onnx.name, exported)", "(onnx.name, hidden)"),
+    edit(
+        "mlgitops/pipeline/train.py",
+        "onnx.write_bytes(exported)",
+        "onnx.write_bytes(hidden)",
+    ),
+    SKIP,
+)
+PROPOSED: dict[str, tuple[Patch, str]] = {
+    "worse": (lambda p: p.params(["shop"]), "Difference to the champion"),
+    "a constant model": (
+        edit("params.yaml", "learning_rate: 0.1", "learning_rate: 1.0e-30"),
+        "ROC AUC",
+    ),
+    "much worse in one slice only": (
+        learn('rows.loc[rows["shop"] == "a", "returned"] ^= 1'),
+        "Slices",
+    ),
+    "biased against a group": (
+        learn('rows.loc[rows["shop"] == "a", "returned"] = 1'),
+        "Fairness: shop",
+    ),
+    "miscalibrated": (
+        edit(
+            "mlgitops/pipeline/fitting.py",
+            '{"early_stopping": False}',
+            '{"early_stopping": False, "class_weight": {0: 1, 1: 9}}',
+        ),
+        "Calibration",
+    ),
+    "leaks the target": (
+        both(
+            data(price=lambda t: t["returned"].astype("float32")),
+            lambda p: p.params(["shop", "price"]),
+        ),
+        "Leakage",
+    ),
+    "trained on the holdout": (
+        edit(
+            "mlgitops/pipeline/data.py", TRAIN, f"{TRAIN[:-1]} + pd.Timedelta(days=99))"
+        ),
+        "Holdout unseen",
+    ),
+    "overfit to the holdout under other ids": (
+        edit("mlgitops/pipeline/data.py", "for part, name in", AGAIN),
+        "Holdout unseen",
+    ),
+    "the same, each a little changed": (
+        edit("mlgitops/pipeline/data.py", "for part, name in", FAINT),
+        "Holdout unseen",
+    ),
+    "on the wrong side of main's split": (
+        edit("params.yaml", "holdout_days: 14", "holdout_days: 7"),
+        "Holdout unseen",
+    ),
+    "a converter that flips labels": (FLIP, "Train"),
+    "the same, with its proof switched off": (both(FLIP, HUSH), "Export parity"),
+    "the same, with its proof forged": (both(FLIP, HUSH, LIE), "ROC AUC"),
+    "a broken schema": (data(price=lambda t: t["shop"]), "Train"),
+    "the same, with the contract made to fit": (
+        both(data(price=lambda t: t["shop"]), edit("contract.yaml", PRICE, OTHER)),
+        "Data",
+    ),
+    "too slow": (SLOW, "Latency"),
+    "too big": (BIG, "Model size"),
+    "no answer beyond the prices it has seen (NaN)": (
+        both(learn('rows = rows[rows["price"] < 2]'), BLIND, FILL),
+        "Predictions",
+    ),
+    "external data, written by its own training": (ELSEWHERE, "Model file"),
+    "loosened gates in the same proposal": (
+        both(lambda p: p.params(["shop"]), LOOSE),
+        "ROC AUC",
+    ),
+}
+HONEST: dict[str, tuple[Patch, str, list[str]]] = {
+    "better": (
+        lambda p: p.params(ALL),
+        "better than the champion",
+        ["train", "evaluate"],
+    ),
+    "equal, with cleaner code": (
+        edit("mlgitops/pipeline/train.py", LEARN, f"{LEARN}    # cleaner\n"),
+        "no significant difference",
+        ["train", "evaluate"],
+    ),
+    "only words": (lambda p: p.write("README.md", "words\n"), "no model change", []),
+}
+LOCKED: dict[str, Patch] = {
+    "a lock edited by hand, committed": both(lambda p: p.params(ALL), other_hashes),
+}
+
+
+def without_model(artifact: bytes) -> bytes:
+    """Return what a swallowed exit code leaves behind."""
+    source, target = zipfile.ZipFile(io.BytesIO(artifact)), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            if name != "model.onnx":
+                archive.writestr(name, source.read(name))
+    return target.getvalue()
+
+
+def with_file(name: str, content: bytes) -> Forge:
+    """Return a forgery that adds a file to the artifact."""
+
+    def forge(artifact: bytes) -> bytes:
+        target = io.BytesIO(artifact)
+        with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, content)
+        return target.getvalue()
+
+    return forge
+
+
+def bomb(artifact: bytes) -> bytes:
+    """Return an artifact with five gigabytes of nothing in a few megabytes."""
+    target = io.BytesIO(artifact)
+    with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("zeros", "w", force_zip64=True) as file:
+            block = bytes(50_000_000)
+            for _ in range(100):
+                file.write(block)
+    return target.getvalue()
+
+
+def external(_: bytes) -> bytes:
+    """Return the bytes of a model that reads another file."""
+    return bytes(outside(linear({"price": 1.0})).SerializeToString())
+
+
+def nothing(_: bytes) -> bytes:
+    """Return a model that answers NaN."""
+    return bytes(linear({"price": 1.0}, float("nan")).SerializeToString())
+
+
+FORGED: dict[str, tuple[Forge, str]] = {
+    "a swallowed exit code: no model in the artifact": (without_model, "Artifact"),
+    "a forged verdict in the artifact": (
+        with_file("judgement.json", b'{"checks": []}'),
+        "Artifact",
+    ),
+    "a path out of the artifact": (with_file("../../evil", b"x"), "Artifact"),
+    "a 5 GB zip bomb": (bomb, "Artifact"),
+    "a model put in after training": (
+        lambda a: altered(a, model_onnx=nothing(a)),
+        "Lock",
+    ),
+    "a model with external data put in": (
+        lambda a: altered(a, model_onnx=external(a)),
+        "Lock",
+    ),
+    "a hand-edited lock": (
+        lambda a: altered(a, dvc_lock=read(a, "dvc.lock").replace(b"md5: ", b"md5: 0")),
+        "Lock",
+    ),
+    "a lock that names no file as it is": (
+        lambda a: altered(a, dvc_lock=read(a, "dvc.lock").replace(b"1", b"2")),
+        "Lock",
+    ),
+}

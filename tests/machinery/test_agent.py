@@ -1,0 +1,560 @@
+"""The host agent against real Git, real servers and a small release API."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinery import tiny
+from machinery.test_handovers import program
+
+TOKEN = "t0ken"
+
+
+class Api(ThreadingHTTPServer):
+    """GitHub's release assets and deployment statuses, as far as the agent goes."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.releases: dict[str, Path] = {}
+        self.statuses: list[tuple[str, str, str]] = []
+        self.tokens: set[str | None] = set()
+        self.broken = False
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Api
+
+    def do_GET(self) -> None:
+        parts = self.path.strip("/").split("/")
+        self.server.tokens.add(self.headers["Authorization"])
+        if self.server.broken:
+            return self.send(500, b"{}")
+        if parts[0] == "files":  # where GitHub redirects to: must see no token
+            tag, name = parts[1:]
+            return self.send(200, (self.server.releases[tag] / name).read_bytes())
+        tag = parts[-1].replace("%40", "@")
+        if parts[:5] == ["repos", "me", "flights", "releases", "assets"]:
+            self.send_response(302)
+            tag, name = parts[5:]
+            other = self.server.url.replace("127.0.0.1", "localhost")
+            self.send_header("Location", f"{other}/files/{tag}/{name}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        if tag not in self.server.releases:
+            return self.send(404, b"{}")
+        assets = [
+            {
+                "name": path.name,
+                "url": f"{self.server.url}/repos/me/flights/releases/assets/{tag}/"
+                + path.name,
+            }
+            for path in self.server.releases[tag].iterdir()
+        ]
+        return self.send(200, json.dumps({"assets": assets}).encode())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        number = self.path.split("/")[-2]
+        status = (number, body["state"], body["description"])
+        self.server.statuses.append(status)
+        self.send(201, b"{}")
+
+    def send(self, status: int, body: bytes) -> None:
+        if "files" in self.path and self.headers["Authorization"]:
+            status = 400  # the token left the API's host
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class World:
+    """A repository with a ledger, its releases, and a home for the agent."""
+
+    def __init__(self, home: Path, api: Api) -> None:
+        self.home, self.api, self.seq = home, api, 0
+        self.bare, self.work = home / "me/flights.git", home / "work"
+        self.port = free_port()
+        self.git("init", "--quiet", "--bare", str(self.bare), at=home)
+        self.git("init", "--quiet", "-b", "main", str(self.work), at=home)
+        shutil.copytree(
+            tiny.ROOT / "serving",
+            self.work / "serving",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        (self.work / "requirements").mkdir()
+        (self.work / "mlgitops/requirements/serving.txt").write_text("# none\n")
+        self.git("add", "-A")
+        self.git("commit", "-qm", "code")
+        self.commit = self.git("rev-parse", "HEAD")
+        self.git("push", "-q", str(self.bare), "main")
+        self.git("checkout", "-q", "--orphan", "ledger")
+        self.git("rm", "-rfq", ".")
+
+    def git(self, *arguments: str, at: Path | None = None) -> str:
+        config = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        done = subprocess.run(
+            ["git", *config, *arguments],
+            cwd=at or self.work,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def release(self, version: str, slope: float, **changes: Any) -> dict[str, Any]:
+        """Publish a version and name it in the ledger."""
+        folder = self.home / "published" / version
+        identity = tiny.version(folder, slope, **changes)
+        self.api.releases[f"flights@{version}"] = folder
+        return self.name(version, identity)
+
+    def name(self, version: str, identity: str, **changes: Any) -> dict[str, Any]:
+        """Write the ledger's release.json."""
+        self.seq += 1
+        release = {
+            "schema": 1,
+            "seq": self.seq,
+            "version": version,
+            "tag": f"flights@{version}",
+            "manifest_sha256": identity,
+            "commit": self.commit,
+            "deployment_id": 100 + self.seq,
+        } | changes
+        path = self.work / "environments/production/release.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(release))
+        self.git("add", "-A")
+        self.git("commit", "-qm", version)
+        self.git("push", "-q", str(self.bare), "ledger")
+        return release
+
+    def command(self, *options: str) -> list[str]:
+        script = str(tiny.ROOT / "mlgitops/host/agent.py")
+        given = ["--git", str(self.bare), "--home", str(self.home / "agent")]
+        given += ["--host", "127.0.0.1", "--port", str(self.port), "--poll", "0.2"]
+        given += ["--api-url", self.api.url, "--log", str(self.home / "log")]
+        return [sys.executable, script, *given, "--python", sys.executable, *options]
+
+    @contextmanager
+    def agent(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the agent; ends it whatever happens."""
+        with (self.home / "agent.err").open("a") as errors:
+            env = os.environ | {"AGENT_TOKEN": TOKEN}
+            process = subprocess.Popen(self.command(*options), stderr=errors, env=env)
+            try:
+                yield process
+            finally:
+                process.terminate()
+                try:
+                    process.wait(20)
+                finally:
+                    process.kill()
+
+    def state(self) -> dict[str, Any]:
+        path = self.home / "agent/state.json"
+        empty = {"running": None, "failed": None, "report": None}
+        return dict(json.loads(path.read_text())) if path.exists() else empty
+
+    def words(self) -> str:
+        return (self.home / "agent.err").read_text()
+
+    def serves(self) -> str | None:
+        """Return which manifest the public port answers with."""
+        try:
+            return str(tiny.call(self.port, "/info")[1]["manifest_sha256"])
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def settled(self, identity: str) -> bool:
+        """Tell whether a manifest serves and the agent has recorded that."""
+        running = self.state()["running"] or {}
+        recorded = running.get("manifest_sha256") == identity
+        return recorded and self.serves() == identity
+
+    def until(self, true: Callable[[], Any], seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < deadline, self.words()
+            time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    api = Api()
+    try:
+        yield World(tmp_path, api)
+    finally:
+        api.shutdown()
+        api.server_close()
+
+
+class Callers:
+    """A light load: some keep their connection, some do not; every answer counts."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.errors, self.answers = port, list[str](), list[str]()
+        self.stop = threading.Event()
+        self.threads = [
+            threading.Thread(target=self.run, args=(kept,))
+            for kept in (True, True, False)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, kept: bool) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {} if kept else {"Connection": "close"}
+        body = json.dumps({"rows": [tiny.ROW]})
+        while not self.stop.is_set():
+            try:
+                connection.request("POST", "/predict", body, headers)
+                answer = connection.getresponse()
+                found = json.loads(answer.read())
+                assert answer.status == 200, found
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                self.errors.append(repr(error))
+                connection.close()
+                continue
+            self.answers.append(found["manifest_sha256"])
+            time.sleep(0.002)
+        connection.close()
+
+    @property
+    def seen(self) -> Counter[str]:
+        """How many answers each version gave; threads append, nobody adds."""
+        return Counter(self.answers)
+
+    def end(self) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(30)
+
+
+def test_deploy_switch_refuse_roll_back_without_losing_a_request(world: World) -> None:
+    first = world.release("v1.0.0", 0.001)
+    one = first["manifest_sha256"]
+    with world.agent():
+        world.until(lambda: world.settled(one))
+        callers = Callers(world.port)
+        try:
+            two = world.release("v1.1.0", 0.002)["manifest_sha256"]
+            world.until(lambda: world.settled(two))
+            golden = [{"row": tiny.ROW, "probability": 0.01}]
+            world.release("v1.2.0", 0.003, golden=golden)  # healthy but wrong
+            world.until(lambda: world.state()["failed"])
+            assert "golden" in world.state()["failed"]["reason"]
+            assert world.state()["running"]["version"] == "v1.1.0"
+            assert world.serves() == two
+            world.name("v1.0.0", one)  # rollback
+            world.until(lambda: world.settled(one))
+            world.until(lambda: world.state()["running"]["seq"] == 4)
+            time.sleep(0.5)
+        finally:
+            callers.end()
+        world.until(lambda: world.state()["report"] is None)
+    assert callers.errors == []
+    assert set(callers.seen) == {one, two}
+    assert world.state()["failed"] is None
+    states = [(number, state) for number, state, _ in world.api.statuses]
+    assert states == [
+        ("101", "success"),
+        ("102", "success"),
+        ("103", "failure"),
+        ("104", "success"),
+    ]
+    assert world.api.tokens == {f"Bearer {TOKEN}", None}
+    assert "Traceback" not in world.words()
+    logged = tiny.logged(world.home / "log")
+    assert len(logged) == sum(callers.seen.values())  # checks are not logged
+    assert len({record["id"] for record in logged}) == len(logged)
+
+
+def test_altered_missing_and_foreign_bytes_never_serve(world: World) -> None:
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent():
+        world.until(lambda: world.settled(one))
+
+        def refused(words: str) -> None:
+            failed = lambda: world.state()["failed"] or {}  # noqa: E731
+            world.until(lambda: failed().get("seq") == world.seq)
+            assert words in failed()["reason"]
+            assert world.serves() == one
+
+        two = tiny.version(world.home / "published/v2", 0.002)
+        folder = world.home / "published/v2"
+        world.api.releases["flights@v2"] = folder
+        whole = (folder / "model.onnx").read_bytes()
+        (folder / "model.onnx").write_bytes(whole[:-1] + b"x")
+        world.name("v2", two)
+        refused("model.onnx is not the reviewed file")
+        (folder / "model.onnx").write_bytes(whole)
+        world.name("v2", "0" * 64)
+        refused("manifest.json is not the expected version")
+        (folder / "contract.yaml").unlink()
+        world.name("v2", two)
+        refused("has no contract.yaml")
+        world.name("v2", two, commit="0" * 40)
+        refused("git fetch")
+        (folder / "contract.yaml").write_text(tiny.CONTRACT)
+        world.name("v2", two)  # and the same, whole, is accepted
+        world.until(lambda: world.settled(two))
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """Return the servers that an agent started; its short git commands are none."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(n) for n in path.read_text().split() if serving(int(n))]
+
+
+def serving(number: int) -> bool:
+    try:
+        return b"serving" in Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+    except FileNotFoundError:
+        return False
+
+
+def gone(number: int) -> bool:
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def test_killed_hard_it_takes_its_children_along_and_resumes(world: World) -> None:
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent() as agent:
+        world.until(lambda: world.settled(one))
+        found = children(agent)
+        assert found
+        agent.send_signal(signal.SIGKILL)
+        agent.wait()
+        world.until(lambda: all(gone(number) for number in found))
+    assert world.serves() is None
+    world.bare.rename(world.home / "away")  # no Git, no API: it resumes all the same
+    world.api.broken = True
+    with world.agent():
+        world.until(lambda: world.settled(one))
+        assert world.state()["running"]["version"] == "v1.0.0"
+
+
+def test_a_server_that_dies_is_started_again(world: World) -> None:
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent() as agent:
+        world.until(lambda: world.settled(one))
+        (old,) = children(agent)
+        os.kill(old, signal.SIGKILL)
+        world.until(lambda: world.serves() == one and children(agent) != [old])
+
+
+def test_what_is_out_of_reach_is_tried_again(world: World) -> None:
+    world.api.broken = True
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent("--poll", "0.6"):
+        world.until(lambda: "trying again" in world.words())
+        world.api.broken = False
+        world.until(lambda: world.settled(one))
+        assert world.state()["failed"] is None
+
+
+def test_what_nobody_foresaw_keeps_the_agent_alive(world: World) -> None:
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent():
+        world.until(lambda: world.settled(one))
+        releases = world.home / "agent/releases"
+        releases.rename(world.home / "agent/moved")
+        releases.write_text("no folder can be made here, as on a full disk")
+        two = world.release("v1.1.0", 0.002)["manifest_sha256"]
+        world.until(lambda: world.state()["failed"])
+        assert world.serves() == one
+        releases.unlink()
+        (world.home / "agent/moved").rename(releases)
+        world.name("v1.1.0", two)
+        world.until(lambda: world.settled(two))
+    assert "Traceback" not in world.words()
+
+
+def test_once_checks_and_leaves(world: World) -> None:
+    def once() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            world.command("--once"), capture_output=True, text=True, timeout=60
+        )
+
+    world.release("v1.0.0", 0.001)
+    done = once()
+    assert done.returncode == 0 and "checked, it would serve" in done.stderr
+    assert world.serves() is None
+    golden = [{"row": tiny.ROW, "probability": 0.5}]
+    world.release("v1.1.0", 0.002, golden=golden)
+    done = once()
+    assert done.returncode == 1 and "golden" in done.stderr
+    assert world.api.statuses == []
+
+
+@pytest.mark.slow
+def test_old_releases_are_kept_but_not_for_ever(world: World) -> None:
+    with world.agent():
+        for number in range(1, 6):
+            identity = world.release(f"v{number}", number / 1000)["manifest_sha256"]
+            world.until(lambda wanted=identity: world.settled(wanted))
+    assert len(list((world.home / "agent/releases").iterdir())) == 3
+
+
+def test_killed_while_it_removes_an_old_release_none_is_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is half would be refused as altered when a rollback asks for it."""
+    module = program("mlgitops/host/agent.py")
+    given = module.parse(["--git", "x/y/z", "--home", str(tmp_path)])
+    agent = module.Agent(given, module.Source("x/y/z", "", None, ""))
+    for number in range(6):
+        folder = tmp_path / "releases" / f"{number}"
+        (folder / "model").mkdir(parents=True)
+        (folder / "last").touch()
+        os.utime(folder, (number, number))
+    whole = shutil.rmtree
+
+    def killed(place: Path, ignore_errors: bool = False) -> None:
+        if (place / "model").exists():
+            whole(place / "model")
+            raise KeyboardInterrupt
+        whole(place, ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        agent.prune()
+    monkeypatch.undo()
+    left = [f for f in (tmp_path / "releases").iterdir() if f.suffix != ".part"]
+    assert len(left) == 5 and all((folder / "model").exists() for folder in left)
+    agent.prune()
+    assert sorted(f.name for f in (tmp_path / "releases").iterdir()) == ["3", "4", "5"]
+
+
+def test_two_agents_do_not_share_a_home(world: World) -> None:
+    world.release("v1.0.0", 0.001)
+    with world.agent():
+        world.until(lambda: world.serves())
+        done = subprocess.run(world.command(), capture_output=True, text=True)
+    assert done.returncode == 1 and "another agent already uses" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_units_name_what_exists() -> None:
+    unit = (tiny.ROOT / "deploy/agent.service").read_text()
+    line = unit.replace("\\\n", " ").partition("ExecStart=")[2].splitlines()[0]
+    options = {word for word in line.split() if word.startswith("--")}
+    script = str(tiny.ROOT / "mlgitops/host/agent.py")
+    usage = subprocess.run(
+        [sys.executable, script, "--help"], capture_output=True, text=True
+    )
+    assert options and all(f"{option} " in usage.stdout for option in options)
+    assert "agent.socket" in unit and "KillMode=mixed" in unit
+    socket_unit = (tiny.ROOT / "deploy/agent.socket").read_text()
+    assert "ListenStream=8080" in socket_unit
+
+
+def test_systemd_may_hold_the_port(world: World) -> None:
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    code = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True); "
+        "os.environ['LISTEN_PID'] = str(os.getpid()); "
+        "os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        world.port = held.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(held.fileno()), *world.command()],
+            pass_fds=[held.fileno()],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            world.until(lambda: world.state()["running"])
+            assert world.serves() == one
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.mark.slow
+def test_an_environment_is_made_per_set_of_requirements(world: World) -> None:
+    world.release("v1.0.0", 0.001)
+    command = world.command("--once")
+    del command[command.index("--python") : command.index("--python") + 2]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    (venv,) = (world.home / "agent/venvs").iterdir()
+    assert (venv / "complete").exists() and (venv / "bin/python").exists()
+    assert done.returncode == 1  # it has no requirements, so the server cannot start
+    assert "the server ended at its start" in done.stderr
+
+
+@pytest.mark.parametrize(("days", "late"), [(15, True), (13, False), (None, False)])
+def test_the_agent_says_that_the_monitor_stopped(
+    days: float | None, late: bool, world: World
+) -> None:
+    if days is not None:
+        made = datetime.now(UTC) - timedelta(days=days)
+        record = {"time": made.isoformat(), "every_days": 7}
+        place = world.work / "monitoring"
+        (place / "reports").mkdir(parents=True)
+        (place / "00000002.json").write_text(json.dumps(record))
+        old = {"time": "2020-01-01T00:00:00+00:00", "every_days": 7}
+        (place / "00000001.json").write_text(json.dumps(old))
+        (place / "reports" / "00000002.md").write_text("# fine")
+    identity = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent():
+        world.until(lambda: world.settled(identity))
+        time.sleep(0.5)
+    assert world.words().count("the monitor last ran") == late
+    if late:
+        assert "the monitor last ran 15 days ago and should every 7" in world.words()
+
+
+def test_a_change_of_the_server_alone_is_switched_to(world: World) -> None:
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with world.agent():
+        world.until(lambda: world.settled(one))
+        world.git("checkout", "-q", "main")
+        (world.work / "serving/app.py").open("a").write("# better\n")
+        world.git("commit", "-qam", "server")
+        newer = {"commit": world.git("rev-parse", "HEAD"), "sha256": "5" * 64}
+        world.git("push", "-q", str(world.bare), "main")
+        world.git("checkout", "-q", "ledger")
+        world.name("v1.0.0", one, server=newer)
+        told = lambda: tiny.call(world.port, "/info")[1]["server_sha256"]  # noqa: E731
+        world.until(lambda: told() == "5" * 64)
+        world.until(lambda: world.state()["running"]["seq"] == world.seq)
+        missing = {"commit": "0" * 40, "sha256": "6" * 64}
+        world.name("v1.0.0", one, server=missing)
+        world.until(lambda: world.state()["failed"])
+        assert told() == "5" * 64

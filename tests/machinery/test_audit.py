@@ -1,0 +1,303 @@
+"""A year later: what ran, from what, who approved it, and does it still agree?"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from machinery.world import World, git, world
+from mlgitops.commands import audit, deploy, register, rollback
+from mlgitops.release import ReleaseError, facts, registry
+
+DAYS = ("2026-03-01T10:00:00+00:00", "2026-03-02T10:00:00+00:00")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Make a repository where v1.0.0 was followed by v1.1.0 on the next day."""
+    home = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
+        (made.clone / "data").mkdir()
+        for text, day in zip(("one", "two"), DAYS, strict=True):
+            patch.setattr("mlgitops.release.promote.now", lambda day=day: day)
+            pointer = f"outs:\n- md5: {'ab' * 16}\n  size: 5\n  path: flights.parquet\n"
+            (made.clone / "data" / "flights.parquet.dvc").write_text(pointer)
+            user = {"login": f"reviewer-{text}"}
+            made.hub.reviews = [{"user": user, "state": "APPROVED"}]
+            made.judged(text)
+            version = register.register()
+            assert not isinstance(version, str)
+            deploy.deploy("production", version.version)
+    yield made
+
+
+@pytest.fixture
+def here(
+    first: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Stand in a copy of it."""
+    with world(tmp_path / "twin", monkeypatch, first) as made:
+        yield made
+
+
+def record(time: str, manifest: str, **changes: object) -> dict[str, object]:
+    """Return a record of the ledger."""
+    base = {"environment": "production", "version": manifest, "action": "deploy"}
+    rest = {"state": "published", "reason": None, "approvers": [], "run_url": ""}
+    return {**base, **rest, "manifest_sha256": manifest, "time": time, **changes}
+
+
+def test_a_date_tells_what_served_from_what(here: World) -> None:
+    found = audit.audit(date="2026-03-01")
+    assert [p["version"] for p in found["periods"]] == ["v1.0.0"]
+    assert found["periods"][0]["until"] == DAYS[1]
+    (version,) = found["versions"]
+    assert version["author"] == "ann"
+    assert version["approvers"] == ["reviewer-one"]
+    assert version["made_from"]["params"] == {"estimator": "one"}
+    assert version["data_files"][0]["md5"] == "ab" * 16
+    assert version["verdicts"][0]["passed"]
+    assert found["disagreements"] == []
+    text = audit.report(found)
+    for words in (version["manifest_sha256"], version["commit"], "reviewer-one", "0.7"):
+        assert words in text
+    show = re.search(r"was reviewed: `git (show) (\S+)`", text)
+    assert show and git(*show.groups()) == f"<p>{version['manifest_sha256']}"
+
+
+def test_who_overruled_what_and_why_is_told(here: World) -> None:
+    over = {"by": "olga", "reason": "the shop closes", "checks": ["Slices", "Latency"]}
+    here.verdict(here.model("three"), override=over)
+    version = register.register()
+    assert not isinstance(version, str)
+    text = audit.report(audit.audit(version=version.version))
+    assert "**Overruled** by olga: Slices, Latency: the shop closes" in text
+    assert "Overruled" not in audit.report(audit.audit(version="v1.0.0"))
+
+
+def test_a_later_date_tells_what_serves_now(here: World) -> None:
+    found = audit.audit(date="2030-01-01")
+    assert [(p["version"], p["until"]) for p in found["periods"]] == [("v1.1.0", None)]
+
+
+def test_the_day_of_a_change_names_both(here: World) -> None:
+    periods = audit.audit(date="2026-03-02")["periods"]
+    assert [p["version"] for p in periods] == ["v1.0.0", "v1.1.0"]
+    periods = audit.audit(date="2026-03-02T09")["periods"]
+    assert [p["version"] for p in periods] == ["v1.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"date": "2020-01-01"}, "nothing was deployed on 2020-01-01: the first"),
+        ({"date": "1.3.2026"}, "is not a date: type DATE=2026-11-22"),
+        ({"version": "v9.0.0"}, "no version v9.0.0; there are: v1.0.0, v1.1.0"),
+        ({"prediction": "f1", "log": "nowhere"}, "name it with LOG="),
+    ],
+)
+def test_what_cannot_be_answered_is_said(
+    here: World, asked: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ReleaseError, match=words):
+        audit.audit(**asked)
+
+
+def test_before_any_deployment_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world(tmp_path, monkeypatch):
+        with pytest.raises(ReleaseError, match="on 2026-01-01 or any day"):
+            audit.audit(date="2026-01-01")
+        found = audit.audit()
+    assert found["periods"] == found["versions"] == found["disagreements"] == []
+
+
+def logged(folder: Path, **changes: object) -> str:
+    """Write a prediction log with a torn line and an answer; return its place."""
+    manifest = registry.get("flights", "v1.0.0").manifest_sha256
+    line = {"id": "f9", "manifest_sha256": manifest, "probability": 0.4}
+    rest = {"decision": False, "logged_at": "2026-03-01T12:00:00+00:00"}
+    folder.mkdir()
+    text = 'torn {"id": "f9"\n' + json.dumps({**line, **rest, **changes}) + "\n"
+    (folder / "predictions-2013-05-01.jsonl").write_text(text)
+    return str(folder)
+
+
+def test_a_prediction_leads_to_its_version(here: World, tmp_path: Path) -> None:
+    log = logged(tmp_path / "log")
+    found = audit.audit(prediction="f9", log=log)
+    assert [v["version"] for v in found["versions"]] == ["v1.0.0"]
+    assert found["answers"][0]["served"] == [f"production since {DAYS[0]}"]
+    assert found["disagreements"] == []
+    assert "`f9` was answered with probability 0.4" in audit.report(found)
+    with pytest.raises(ReleaseError, match="no prediction with the id f1"):
+        audit.audit(prediction="f1", log=log)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"logged_at": "2026-03-05T12:00:00+00:00"}, "served nowhere: a target did"),
+        ({"manifest_sha256": "e" * 64}, "which is no version"),
+    ],
+)
+def test_an_answer_that_no_deployment_explains_is_named(
+    here: World, tmp_path: Path, change: dict[str, str], words: str
+) -> None:
+    found = audit.audit(prediction="f9", log=logged(tmp_path / "log", **change))
+    assert words in found["disagreements"][0]
+
+
+def test_an_answer_within_the_grace_of_clocks_is_no_disagreement(
+    here: World, tmp_path: Path
+) -> None:
+    late = {"logged_at": "2026-03-02T10:59:00+00:00"}
+    found = audit.audit(prediction="f9", log=logged(tmp_path / "log", **late))
+    assert found["disagreements"] == []
+
+
+def test_a_rollback_shows_as_one_more_period(here: World) -> None:
+    rollback.rollback("production", "v1.0.0", "slow | late")
+    found = audit.audit(version="v1.0.0")
+    assert [p["action"] for p in found["periods"]] == ["deploy", "rollback"]
+    assert "rollback: slow \\| late" in audit.report(found)
+    assert "main does not name what production runs" in found["disagreements"][0]
+
+
+def moved(here: World, message: str) -> None:
+    """Put the tag of v1.0.0 on today's commit."""
+    git("tag", "-f", "-a", "-m", message, "flights@v1.0.0", "HEAD")
+    git("push", "-q", "-f", "origin", "flights@v1.0.0")
+
+
+def test_a_moved_tag_hides_nothing(here: World) -> None:
+    """What the ledger deployed is explained, and the tag is named."""
+    old = registry.get("flights", "v1.0.0")
+    moved(here, here.origin("tag", "-l", "--format=%(contents)", "flights@v1.0.0"))
+    found = audit.audit(version="v1.0.0")
+    assert found["versions"][0]["commit"] == old.commit
+    (sentence,) = found["disagreements"]
+    assert "flights@v1.0.0 was moved" in sentence and old.commit in sentence
+
+
+def test_a_moved_tag_that_lies_is_a_disagreement(here: World) -> None:
+    head = git("rev-parse", "HEAD")
+    moved(here, f"x\n\nmanifest_sha256: {'b' * 64}\ncommit: {head}\n")
+    found = audit.audit(version="v1.0.0")
+    assert "was moved" in found["disagreements"][0]
+    assert found["versions"][0]["manifest_sha256"] != "b" * 64
+
+
+def test_a_deleted_tag_is_a_disagreement(here: World) -> None:
+    here.origin("tag", "-d", "flights@v1.0.0")
+    found = audit.audit(date="2026-03-01")
+    assert found["versions"][0]["version"] == "v1.0.0"
+    assert "flights@v1.0.0 was deleted" in found["disagreements"][0]
+
+
+def test_a_stage_that_somebody_reassigned_is_a_disagreement(here: World) -> None:
+    old = registry.get("flights", "v1.0.0")
+    registry.assign("flights", "production", old, "by hand")
+    (sentence,) = audit.audit()["disagreements"]
+    assert "production is assigned to v1.0.0, the ledger has v1.1.0" in sentence
+
+
+def tamper(here: World, change: Callable[[Path], None], onto: str = "") -> None:
+    """Change the ledger behind its back; ``onto`` forgets its newest commits."""
+    place = here.home / "tampered"
+    git("clone", "-q", "-b", "ledger", "origin", "tampered", cwd=here.home)
+    if onto:
+        git("reset", "-q", "--soft", onto, cwd=place)
+    change(place)
+    git("add", "-A", cwd=place)
+    git("commit", "-q", "-m", "tampered", cwd=place)
+    git("push", "-q", "-f", "origin", "ledger", cwd=place)
+
+
+def newest(place: Path, pattern: str) -> Path:
+    """Return the newest record under a pattern."""
+    return sorted(place.glob(pattern))[-1]
+
+
+def rewrite(place: Path) -> None:
+    """Say that somebody else approved."""
+    path = newest(place, "environments/production/history/*.json")
+    path.write_text(path.read_text().replace("reviewer-two", "nobody-else"))
+
+
+def remove(place: Path) -> None:
+    """Forget a verdict."""
+    newest(place, "verdicts/*/*.json").unlink()
+
+
+def turn(place: Path) -> None:
+    """Let the targets follow something that was never recorded."""
+    path = place / "environments/production/release.json"
+    path.write_text(path.read_text().replace("v1.1.0", "v1.0.0"))
+
+
+@pytest.mark.parametrize(
+    ("change", "onto", "words"),
+    [
+        (rewrite, "", "was changed after it was written"),
+        (remove, "", "was removed after it was written"),
+        (turn, "", "release.json is not the newest record"),
+        (lambda _: None, "HEAD~2", "the branch was rewritten, or the record slipped"),
+    ],
+    ids=["rewrite", "remove", "turn", "squash"],
+)
+def test_a_tampered_ledger_is_named(
+    here: World, change: Callable[[Path], None], onto: str, words: str
+) -> None:
+    assert audit.audit()["disagreements"] == []
+    tamper(here, change, onto)
+    assert any(words in line for line in audit.audit()["disagreements"])
+
+
+def test_a_deployment_whose_verdict_refuses_it_is_named(here: World) -> None:
+    def forge(place: Path) -> None:
+        for path in place.glob("verdicts/*/*.json"):
+            path.write_text(path.read_text().replace('"passed": true', '"passed": 0'))
+
+    tamper(here, forge)
+    assert any("refuses it" in line for line in audit.audit()["disagreements"])
+
+
+def test_a_confirmation_is_not_a_new_period() -> None:
+    history = [
+        record("2026-01-01", "a"),
+        record("2026-01-02", "a", state="confirmed"),
+        record("2026-01-03", "b"),
+        record("2026-01-04", "a", action="revert"),
+    ]
+    found = facts.served(history)
+    assert found[0].ended_by == "deploy to b" and found[1].ended_by == "revert to a"
+    assert [(p.version, p.began, p.until, p.state) for p in found] == [
+        ("a", "2026-01-01", "2026-01-03", "confirmed"),
+        ("b", "2026-01-03", "2026-01-04", "published"),
+        ("a", "2026-01-04", None, "published"),
+    ]
+
+
+def test_a_failed_first_version_ends() -> None:
+    history = [
+        record("2026-01-01", "a"),
+        record("2026-01-02", "a", action="revert", state="failed"),
+    ]
+    (period,) = facts.served(history)
+    assert period.ended_by == "revert to nothing"
+    assert (period.began, period.until) == ("2026-01-01", "2026-01-02")
+
+
+def test_make_passes_its_variables_on(
+    here: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VERSION", "v1.1.0")
+    monkeypatch.setattr("sys.argv", ["audit"])
+    audit.main()
+    assert "## flights@v1.1.0" in capsys.readouterr().out
+    assert Path("build/audit.md").is_file()
+    assert json.loads(Path("build/audit.json").read_text())["asked"]["date"] is None

@@ -1,0 +1,160 @@
+"""`train` builds what a proposal describes, whatever it committed."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from machinery.judged import Project, git, rows
+from mlgitops import github, lock
+from mlgitops.commands import build
+
+FORK = {"full_name": "eve/r", "clone_url": "https://github.com/eve/r.git"}
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project without a model; nobody changes this one."""
+    return Project(tmp_path_factory.mktemp("origin"))
+
+
+@pytest.fixture
+def project(
+    origin: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    """The same in a folder of the test's own."""
+    for name in [n for n in os.environ if n.startswith(("GITHUB_", "GH_"))]:
+        monkeypatch.delenv(name)
+    return origin.copy(tmp_path / "home")
+
+
+def test_it_starts_from_mains_lock_whatever_was_committed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planted lock that the ledger does not know is not believed."""
+    runner = project.checkout("runner")
+    monkeypatch.chdir(runner)
+    mains, planted = b"stages: {}\n", b"stages: {a: {outs: []}}\n"
+    Path("dvc.lock").write_bytes(mains)
+    git("add", "dvc.lock")
+    git("commit", "-qm", "lock")
+    Path("dvc.lock").write_bytes(planted)
+    start, restored = build.first_lock("HEAD", lock.parse(planted))
+    assert Path("dvc.lock").read_bytes() == mains
+    assert start and start.sha256 == lock.parse(mains).sha256 and not restored
+
+
+def test_without_a_lock_on_main_every_stage_is_built(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.checkout("runner"))
+    Path("dvc.lock").write_bytes(b"stages: {a: {outs: []}}\n")
+    assert build.first_lock("HEAD", lock.read()) == (None, False)
+    assert not Path("dvc.lock").exists()
+
+
+def test_a_proposal_cannot_redirect_storage(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(project.checkout("runner"))
+    config = Path(".dvc", "config")
+    mains = config.read_bytes()
+    build.use_storage_of("HEAD")
+    assert capsys.readouterr().out == ""
+    config.write_text("['remote \"storage\"']\nurl = s3://evil\n")
+    build.use_storage_of("HEAD")
+    assert config.read_bytes() == mains
+    assert "building with main's instead" in capsys.readouterr().out
+
+
+def test_only_data_that_a_stage_reads_is_pulled(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.checkout("runner"))
+    shutil.copy("data/flights.parquet.dvc", "data/later.parquet.dvc")
+    pointer = Path("data/later.parquet.dvc")
+    pointer.write_text(pointer.read_text().replace("flights", "later"))
+    assert set(lock.pointers()) == {"data/flights.parquet", "data/later.parquet"}
+    assert [out.path for out in build.inputs()] == ["data/flights.parquet"]
+
+
+def test_stages_see_no_token_and_a_failure_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("GH_TOKEN", "AWS_SECRET_ACCESS_KEY", "ACTIONS_RUNTIME_TOKEN"):
+        monkeypatch.setenv(name, "secret")
+    git("init", "-q")
+    git("-c", "core.hooksPath=", "commit", "-q", "--allow-empty", "-m", "x")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").touch()
+    show = f"{sys.executable} -c 'import os; print(sorted(os.environ.values()))'"
+    stages = {"show": {"cmd": [show, "exit 3"]}}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    with pytest.raises(SystemExit, match="`dvc repro` failed"):
+        build.reproduce()
+    printed = capfd.readouterr().out
+    assert "/bin" in printed and "'secret'" not in printed
+
+
+def test_data_that_was_not_pushed_is_named_with_its_command(project: Project) -> None:
+    """F2: the pointer is committed, the object is nowhere."""
+    project.data(rows(seed=1), push=False)
+    pull = project.propose("unpushed")
+    done = project.train(pull)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "data/flights.parquet" in done.stderr and "make push" in done.stderr
+    assert "fork" not in done.stderr
+
+
+def test_a_fork_is_told_who_has_to_push(project: Project) -> None:
+    project.data(rows(seed=1), push=False)
+    pull = project.propose("fork")
+    pull["head"]["repo"] = FORK
+    done = project.train(pull)
+    assert done.returncode == 1 and "a maintainer has to push the data" in done.stderr
+
+
+def test_the_base_is_the_first_parent_of_the_merge(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event's base may be older than what the merge was made with."""
+    pull = project.propose("words")
+    git("switch", "-q", "main", cwd=project.clone)
+    main = project.commit("main moves on")
+    git("push", "-q", "origin", "main", cwd=project.clone)
+    monkeypatch.chdir(project.checkout("runner", pull["head"]["sha"]))
+    found = build.commits({"pull_request": pull})
+    assert found["base_sha"] == main != pull["base"]["sha"]
+    assert found["head_sha"] == pull["head"]["sha"]
+    assert re.fullmatch("[0-9a-f]{40}", found["merge_sha"])
+
+
+def test_outside_of_a_pull_request_it_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(github, "event", dict)
+    with pytest.raises(SystemExit, match="make repro"):
+        build.main()
+
+
+@pytest.mark.slow
+def test_two_builds_of_one_proposal_give_the_same_bytes(project: Project) -> None:
+    pull = project.propose("twice")
+    artifact = project.home / "runner" / "artifact"
+    seen = []
+    for _ in range(2):
+        project.built(pull)
+        files = {p.name: p.read_bytes() for p in artifact.iterdir()}
+        facts = json.loads(files.pop("build.json"))
+        assert facts["stages_run"] == ["prepare", "train", "evaluate"]
+        assert facts["built_lock_sha256"] == lock.parse(files["dvc.lock"]).sha256
+        seen.append(files)
+    assert seen[0] == seen[1]

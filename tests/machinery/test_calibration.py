@@ -1,0 +1,162 @@
+"""The gates themselves, measured: how often each is wrong on simulated pairs.
+
+Nothing is trained: scores are drawn, and go through the functions that the judge uses.
+What was measured stands in build/calibration.md; `PROOF=1` takes 5,000 pairs.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from machinery.judged import params
+from machinery.test_compare import pair
+from mlgitops import metrics
+from mlgitops.judge import compare, fairness, gates, slices
+from mlgitops.judge.trial import Side, Trial
+from mlgitops.pipeline.contract import Contract
+
+PAIRS = 5_000 if os.environ.get("PROOF") else 1_500
+POINT = 0.01  # above its level a gate may measure at most
+GAIN = 0.57  # so large that its true difference is the one that 800 rows show
+PARAMS = params(["price"])
+RULES = gates.parse(PARAMS["gates"])
+ALPHA = 1 - RULES.confidence
+TABLE: list[str] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Iterator[None]:
+    """Write what was measured where a person finds it."""
+    yield
+    head = [
+        "| What | Stated | Measured | 95 % bound | Pairs |",
+        "|---|---|---|---|---|",
+    ]
+    Path("build").mkdir(exist_ok=True)
+    text = "\n".join([*head, *sorted(TABLE)]) + "\n"
+    Path("build", "calibration.md").write_text(text)
+
+
+def at_most(name: str, level: float, hit: Callable[[int], bool]) -> None:
+    """Count hits over the pairs; their upper bound is at most a point above level."""
+    found = sum(map(hit, range(PAIRS)))
+    test = binomtest(found, PAIRS, alternative="less")
+    bound = float(test.proportion_ci(0.95, method="exact").high)
+    cells = (name, f"≤ {level:.1%}", f"{found / PAIRS:.2%}", f"{bound:.2%}")
+    TABLE.append(f"| {' | '.join(cells)} | {PAIRS:,} |")
+    assert bound <= level + POINT, (name, found, PAIRS, bound)
+
+
+def verdict(y: Any, old: Any, new: Any, margin: float = RULES.margin) -> gates.Check:
+    """Return what the gate on the difference says of a pair."""
+    found = metrics.delong(y, old, new, RULES.confidence)
+    rules = replace(RULES, margin=margin)
+    return gates.compared(found.difference, found.low, found.high, rules)
+
+
+def is_better(check: gates.Check) -> bool:
+    """Tell whether the verdict is that the challenger is better."""
+    return check.why == "better than the champion"
+
+
+def test_an_equal_model_is_seldom_called_better() -> None:
+    at_most(
+        "an equal model called better",
+        ALPHA / 2,
+        lambda seed: is_better(verdict(*pair(800, 0.0, seed))),
+    )
+
+
+def test_a_model_that_is_worse_by_the_margin_seldom_passes() -> None:
+    true = metrics.delong(*pair(400_000, GAIN)).difference
+
+    def passes(seed: int) -> bool:
+        y, old, new = pair(800, GAIN, seed)
+        return verdict(y, new, old, true).passed
+
+    at_most("a model worse by the margin let through", ALPHA / 2, passes)
+
+
+def test_a_difference_of_the_stated_size_is_found_four_times_in_five() -> None:
+    true = metrics.delong(*pair(200_000, GAIN)).difference
+    seen = metrics.delong(*pair(800, GAIN))
+    least = compare.smallest(seen.low, seen.high, seen.confidence)
+    assert true == pytest.approx(least, rel=0.1), "the size that is stated"
+    found = sum(is_better(verdict(*pair(800, GAIN, seed))) for seed in range(PAIRS))
+    cells = ("a difference of the stated size found", "≥ 80 %", f"{found / PAIRS:.2%}")
+    TABLE.append(f"| {' | '.join(cells)} | | {PAIRS:,} |")
+    assert 0.8 <= found / PAIRS <= 0.9
+
+
+# --- gates that look at many things at once ----------------------------------------
+
+COLUMNS = {
+    name: {"type": "category", "missing": False, "categories": list("abcdef")}
+    for name in ("first", "second")
+} | {"size": {"type": "number", "missing": False}}
+CONTRACT = Contract.parse(
+    {
+        "name": "many",
+        "task": "binary",
+        "id": "id",
+        "time": "time",
+        "target": "y",
+        "columns": COLUMNS,
+    }
+)
+
+
+def trial(frame: pd.DataFrame, old: Any, new: Any, **changes: Any) -> Trial:
+    """Return a trial on rows with these scores."""
+    settings = {**PARAMS, **changes}
+    old_side, new_side = (
+        Side(Path(), {"threshold": 0.5, "task": "binary"}, each) for each in (old, new)
+    )
+    return Trial(CONTRACT, settings, RULES, frame, new_side, old_side, [], {}, frame)
+
+
+def frame(random: np.random.Generator, rows: int = 2_400) -> pd.DataFrame:
+    """Return rows whose columns say nothing about their target."""
+    words = {name: random.choice(list("abcdef"), rows) for name in ("first", "second")}
+    y = (random.random(rows) < 0.5).astype("int8")
+    return pd.DataFrame({**words, "size": random.normal(size=rows), "y": y})
+
+
+def test_no_slice_is_refused_too_often() -> None:
+    """Worse by the margin itself in each of 16 slices: all at once, at most 5 %."""
+
+    def refused(seed: int) -> bool:
+        random = np.random.default_rng(seed)
+        rows = frame(random)
+        old = np.full(len(rows), 0.5)
+        new = old + random.normal(0, RULES.slice_margin**0.5, len(rows))
+        tried = trial(rows, old, new)
+        slices.add(tried)
+        assert tried.found["slices"]["looked_at"] == 16
+        return not tried.checks[0].passed
+
+    at_most("a slice within the margin refused", ALPHA, refused)
+
+
+def test_no_group_is_refused_too_often() -> None:
+    """A gap of exactly the limit between the first group and the five others."""
+    section = PARAMS["fairness"] | {"columns": ["first"], "equalized_odds_max": 1.0}
+
+    def refused(seed: int) -> bool:
+        random = np.random.default_rng(seed)
+        rows = frame(random)
+        more = (rows["first"] == "a") * section["selection_rate_max"]
+        new = (random.random(len(rows)) < 0.4 + more).astype(float)
+        tried = trial(rows, new, new, fairness=section)
+        fairness.add(tried)
+        assert [check.name for check in tried.checks] == ["Fairness: first"]
+        return not tried.checks[0].passed
+
+    at_most("a group at its limit refused", ALPHA, refused)

@@ -1,0 +1,253 @@
+"""The numbers behind the gates: intervals, slices, business value, on planted pairs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+from sklearn import metrics as reference
+
+from machinery.judged import CONTRACT, params, rows
+from mlgitops import metrics
+from mlgitops.judge import business, compare, gates, performance, slices
+from mlgitops.judge.tasks import TASKS, Price
+from mlgitops.judge.trial import Side, Trial
+from mlgitops.pipeline.contract import Contract
+
+WORTH = {
+    "unit": "euros",
+    "true_positive": 5,
+    "false_positive": -2,
+    "false_negative": -1,
+    "true_negative": 0,
+}
+
+
+def pair(n: int = 3000, gain: float = 0.0, seed: int = 1) -> tuple[Any, Any, Any]:
+    """Return y, and two calibrated-ish models of it; the second sees `gain` more."""
+    random = np.random.default_rng(seed)
+    signal, more = random.normal(size=(2, n))
+    y = (random.random(n) < 1 / (1 + np.exp(-signal - gain * more))).astype(float)
+    noise = random.normal(scale=0.3, size=(2, n))
+    old = 1 / (1 + np.exp(-signal - noise[0]))
+    return y, old, 1 / (1 + np.exp(-signal - gain * more - noise[1]))
+
+
+@pytest.mark.parametrize("key", ["average_precision", "calibration_error"])
+@pytest.mark.parametrize("n", [500, 30_000])
+def test_bootstrap_statistics_are_the_measures_themselves(key: str, n: int) -> None:
+    y, old, new = pair(n)
+    statistic = getattr(compare, key)
+    measure = getattr(metrics, key)
+    assert statistic(np.ones((1, n)), y, old)[0] == pytest.approx(measure(y, old))
+    found = compare.bootstrap(statistic, y, old, new, 0.95)
+    assert found.difference == pytest.approx(measure(y, new) - measure(y, old))
+    assert found.low < found.high
+
+
+def test_intervals_agree_with_a_plain_loop_over_resamples() -> None:
+    y, old, new = pair(2000, gain=0.5)
+    random, loop = np.random.default_rng(7), []
+    for _ in range(600):
+        rows_ = random.integers(0, len(y), len(y))
+        loop.append(
+            [
+                measure(y[rows_], new[rows_]) - measure(y[rows_], old[rows_])
+                for measure in (
+                    reference.average_precision_score,
+                    reference.brier_score_loss,
+                )
+            ]
+        )
+    low, high = np.quantile(np.array(loop), [0.025, 0.975], axis=0)
+    ours = (
+        compare.bootstrap(compare.average_precision, y, old, new, 0.95),
+        compare.mean_difference((old - y) ** 2, (new - y) ** 2, 0.95),
+    )
+    for place, found in enumerate(ours):
+        width = high[place] - low[place]
+        assert found.low == pytest.approx(low[place], abs=0.15 * width)
+        assert found.high == pytest.approx(high[place], abs=0.15 * width)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.005])
+def test_cells_of_many_rows_give_the_interval_of_the_rows(
+    wrong: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the old model is wrong about a few in its highest cell."""
+    y, old, new = pair(15_000, gain=0.2)
+    old[(np.random.default_rng(4).random(len(y)) < wrong) & (y == 0)] = 1.0
+    whole = compare.bootstrap(compare.average_precision, y, old, new, 0.95)
+    monkeypatch.setattr(compare, "CELLS", 1000)
+    cells = compare.bootstrap(compare.average_precision, y, old, new, 0.95)
+    width = whole.high - whole.low
+    assert cells.low == pytest.approx(whole.low, abs=0.15 * width)
+    assert cells.high == pytest.approx(whole.high, abs=0.15 * width)
+
+
+def test_same_rows_same_answer() -> None:
+    y, old, new = pair(1000)
+    first, second = (
+        compare.bootstrap(compare.average_precision, y, old, new, 0.95)
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_mcnemar_counts_where_one_model_alone_is_right() -> None:
+    y = np.array([1.0] * 10 + [0.0] * 10)
+    old = np.array([True] * 8 + [False] * 2 + [False] * 10)
+    new = np.array([True] * 10 + [False] * 10)
+    found = compare.mcnemar(old == (y == 1), new == (y == 1))
+    assert (found["only_champion_right"], found["only_challenger_right"]) == (0, 2)
+    assert found["p"] == pytest.approx(0.5)
+    assert compare.mcnemar(old, old)["p"] == 1.0
+    random = np.random.default_rng(6)
+    for share in (0.5, 0.6, 0.9):
+        first, second = random.random(500) < share, random.random(500) < 0.5
+        found = compare.mcnemar(first, second)
+        won, lost = found["only_challenger_right"], found["only_champion_right"]
+        exact = binomtest(won, won + lost).pvalue
+        assert found["p"] == pytest.approx(exact, rel=1e-9)
+
+
+def test_holm_is_as_published() -> None:
+    given = np.array([0.01, 0.04, 0.03, 0.005])
+    assert compare.holm(given) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_smallest_difference_is_found_four_times_in_five() -> None:
+    random = np.random.default_rng(3)
+    errors = random.normal(size=4000)
+    low, high = -1.96, 1.96  # an interval of one standard error
+    least = compare.smallest(low, high, 0.95)
+    assert np.mean(errors + least > 1.96) == pytest.approx(0.8, abs=0.02)
+
+
+# --- the parts, on a trial ---------------------------------------------------------
+
+
+def trial(old: Any, new: Any, champion: bool = True, **changes: Any) -> Trial:
+    """Return a trial on the tiny project's rows; old and new make scores of them."""
+    frame = rows()
+    settings = {**params(["price"]), "business": WORTH, **changes}
+    contract = Contract.parse(CONTRACT)
+    manifest = {"threshold": 0.5}
+    sides = [Side(Path(), manifest, make(frame)) for make in (old, new)]
+    return Trial(
+        contract,
+        settings,
+        gates.parse(settings["gates"]),
+        frame,
+        sides[1],
+        sides[0] if champion else None,
+        [],
+        {},
+        frame,
+    )
+
+
+def good(frame: pd.DataFrame) -> Any:
+    """Return scores that know something."""
+    return 1 / (1 + np.exp(-frame["price"].to_numpy(float)))
+
+
+def bad_in_one_shop(frame: pd.DataFrame) -> Any:
+    """Return the same scores, but the opposite in one shop."""
+    shop = frame["shop"].to_numpy() == frame["shop"].mode()[0]
+    return np.where(shop, 1 - good(frame), good(frame))
+
+
+def test_a_model_that_fails_one_slice_is_refused_and_the_slice_is_named() -> None:
+    tried = trial(good, bad_in_one_shop)
+    slices.add(tried)
+    (check,) = tried.checks
+    assert not check.passed
+    assert f"where shop is {tried.holdout['shop'].mode()[0]}" in check.why
+    worst = tried.found["slices"]["rows"][0]
+    assert worst["failed"] and worst["low"] > 0
+
+
+def test_an_equal_model_passes_every_slice() -> None:
+    tried = trial(good, good)
+    slices.add(tried)
+    assert tried.checks[0].passed
+    assert not any(row["failed"] for row in tried.found["slices"]["rows"])
+
+
+def test_noise_alone_fails_no_slice() -> None:
+    """Equally good models that differ by chance, twenty times."""
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+
+        def noisy(frame: pd.DataFrame, random: Any = random) -> Any:
+            return np.clip(good(frame) + random.normal(0, 0.1, len(frame)), 0, 1)
+
+        tried = trial(noisy, noisy)
+        slices.add(tried)
+        assert tried.checks[0].passed, seed
+
+
+def test_small_slices_and_hidden_columns_are_not_looked_at() -> None:
+    tried = trial(good, bad_in_one_shop)
+    everything = {row["column"] for row in _slices(tried)}
+    assert "shop" in everything
+    object.__setattr__(tried.contract, "sensitive", ("shop",))
+    assert "shop" not in {row["column"] for row in _slices(tried)}
+    tried = trial(good, bad_in_one_shop)
+    object.__setattr__(tried.rules, "slice_min_rows", len(tried.holdout) + 1)
+    assert _slices(tried) == [] and tried.checks == []
+
+
+def _slices(tried: Trial) -> list[dict[str, Any]]:
+    slices.add(tried)
+    return list(tried.found["slices"]["rows"])
+
+
+def test_worth_of_decisions_and_the_best_threshold() -> None:
+    y = np.array([True, True, False, False])
+    scores = np.array([0.9, 0.4, 0.6, 0.1])
+    binary, manifest = TASKS["binary"], {"threshold": 0.5}
+    found = binary.best(y, scores, manifest, Price(WORTH, ()))
+    assert found["best_threshold"] == 0.4
+    assert found["best"] == pytest.approx((5 + 5 - 2 + 0) / 4)
+    decided = binary.decided(scores, manifest)
+    assert binary.worth(y, decided, Price(WORTH, ())).tolist() == [5, -1, -2, 0]
+    never = {**WORTH, "true_positive": -9, "false_positive": -9}
+    found = binary.best(y, scores, manifest, Price(never, ()))
+    assert found["best_threshold"] > 0.9 and found["best"] == pytest.approx(-0.5)
+
+
+def test_business_value_is_reported_per_thousand_with_an_interval() -> None:
+    tried = trial(good, bad_in_one_shop)
+    business.add(tried)
+    found = tried.found["business"]
+    assert found["difference"] == pytest.approx(found["challenger"] - found["champion"])
+    assert found["high"] < 0 and found["best"] >= found["challenger"]
+    alone = trial(good, good, champion=False)
+    business.add(alone)
+    assert alone.found["business"]["champion"] is None
+    none = trial(good, good, business=None)
+    business.add(none)
+    assert none.found == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"unit": None}, {"true_positive": "5"}, {"false_negative": True}]
+)
+def test_a_value_that_is_no_number_is_refused(change: dict[str, Any]) -> None:
+    section = {k: v for k, v in {**WORTH, **change}.items() if v is not None}
+    with pytest.raises(SystemExit, match="business"):
+        TASKS["binary"].priced(Price(section, ()))
+
+
+def test_every_difference_has_an_interval() -> None:
+    tried = trial(good, bad_in_one_shop)
+    performance.add(tried)
+    for row in tried.found["metrics"]:
+        assert row["low"] <= row["difference"] <= row["high"], row
+        assert row["difference"] == pytest.approx(row["challenger"] - row["champion"])
+    assert tried.found["power"]["smallest"] > 0
+    assert tried.found["mcnemar"]["p"] < 0.01

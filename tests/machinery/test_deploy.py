@@ -1,0 +1,453 @@
+"""A deployment ends confirmed, or with the last good version back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from machinery import tiny
+from machinery.world import GOLDEN, Target, World, world
+from machinery.world import target as serve
+from mlgitops import github
+from mlgitops.commands import deploy, register
+from mlgitops.ledger import Ledger
+from mlgitops.release import Record, ReleaseError, promote, registry, revert, target
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Stand in a repository; look for answers quickly."""
+    monkeypatch.setattr(target, "POLL", 0.05)
+    with world(tmp_path, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """Give a production server that the deployment asks."""
+    with serve() as made:
+        monkeypatch.setenv("PRODUCTION_URL", made.url + "/")
+        yield made
+
+
+def bring(here: World, text: str, server: Target | None = None) -> str:
+    """Merge, register and deploy a judged model; return its manifest."""
+    manifest = here.judged(text)
+    if server:
+        server.manifest = manifest
+    version = register.register()
+    assert not isinstance(version, str)
+    deploy.deploy("production", version.version)
+    return manifest
+
+
+def current() -> dict[str, object]:
+    """Return what production's targets follow."""
+    return Ledger().release("production") or {}
+
+
+def last(here: World, deployment: int) -> str:
+    """Return the newest state of a deployment."""
+    return str(here.hub.kept[f"statuses/{deployment}"][-1]["state"])
+
+
+def test_without_a_target_it_is_published_and_says_so(here: World) -> None:
+    manifest = bring(here, "one")
+    record = current()
+    assert (record["state"], record["action"]) == ("published", "deploy")
+    assert record["manifest_sha256"] == manifest
+    assert record["tag"] == "flights@v1.0.0"
+    assert record["previous"] is None
+    assert "published, unconfirmed" in deploy.said(record)
+    assert "flights#production#1" in here.tags()
+    deployment = here.hub.kept["deployments"][0]
+    assert deployment["required_contexts"] == []
+    assert deployment["auto_merge"] is False
+    assert last(here, 1) == "success"
+
+
+def test_staging_and_production_have_their_own_record(here: World) -> None:
+    here.judged("one")
+    register.register()
+    deploy.deploy("staging", "v1.0.0")
+    assert Ledger().champion() is None
+    deploy.deploy("production", "v1.0.0")
+    assert {"flights#staging#1", "flights#production#2"} <= set(here.tags())
+
+
+def test_a_server_that_answers_confirms(here: World, server: Target) -> None:
+    manifest = bring(here, "one", server)
+    record = current()
+    assert (record["state"], record["manifest_sha256"]) == ("confirmed", manifest)
+    states = [r["state"] for r in Ledger().history("production")]
+    assert states == ["published", "confirmed"]
+    assert last(here, 1) == "success"
+
+
+def test_approvers_come_from_reviews_and_the_run(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_RUN_ID", "5")
+    place = {"name": "production"}
+    here.hub.approvals = [
+        {"state": "approved", "user": {"login": "dan"}, "environments": [place]},
+        {"state": "rejected", "user": {"login": "fay"}, "environments": [place]},
+    ]
+    said = [("bob", "APPROVED"), ("cat", "APPROVED"), ("cat", "CHANGES_REQUESTED")]
+    here.hub.reviews = [{"user": {"login": who}, "state": s} for who, s in said]
+    bring(here, "one")
+    assert current()["approvers"] == ["bob", "dan"]
+    assert current()["author"] == "ann"
+
+
+def test_running_it_again_changes_nothing(here: World, server: Target) -> None:
+    bring(here, "one", server)
+    before = Ledger().commit, here.tags()
+    deploy.deploy("production", "v1.0.0")
+    assert (Ledger().commit, here.tags()) == before
+    assert len(here.hub.kept["deployments"]) == 1
+    assert len(here.hub.kept["statuses/1"]) == 1
+
+
+def test_a_confirmed_version_is_not_taken_back_by_a_rerun(
+    here: World, server: Target
+) -> None:
+    manifest = bring(here, "one", server)
+    server.manifest = "down"
+    deploy.deploy("production", "v1.0.0")
+    assert current()["manifest_sha256"] == manifest
+
+
+def test_an_agent_reports_by_deployment_status(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRODUCTION_URL", "agent")
+    ask = target.reported
+
+    def agent(deployment: int | None) -> dict[str, str]:
+        if f"statuses/{deployment}" not in here.hub.kept and "1" in str(deployment):
+            if Ledger().release("production"):
+                here.hub.add(f"statuses/{deployment}", {"state": "success"})
+        return ask(deployment)
+
+    monkeypatch.setattr(target, "reported", agent)
+    bring(here, "one")
+    assert current()["state"] == "confirmed"
+    assert len(here.hub.kept["statuses/1"]) == 1  # the agent's own
+
+
+def fails(version: str = "v1.1.0", environment: str = "production") -> str:
+    """Return the sentence with which a deployment ends."""
+    with pytest.raises(ReleaseError) as caught:
+        deploy.deploy(environment, version)
+    return str(caught.value)
+
+
+def test_a_version_that_does_not_come_up_is_taken_back(
+    here: World, server: Target
+) -> None:
+    good = bring(here, "one", server)
+    (here.clone / "pipeline").mkdir()
+    (here.clone / "pipeline" / "model.py").write_text("# bad\n")
+    (here.clone / "README.md").write_text("newer words\n")
+    bad = here.judged("two")
+    register.register()
+    sentence = fails()
+    assert "did not come up with v1.1.0 within 1 s" in sentence
+    assert "production has flights@v1.0.0 again" in sentence
+    record = current()
+    assert (record["action"], record["manifest_sha256"]) == ("revert", good)
+    assert record["previous"] == bad
+    assert registry.holder("flights", "production")[0] == "flights#production#3"
+    assert registry.holder("flights", "production")[1] == record["commit"]
+    assert last(here, 2) == "failure"
+    comment = here.hub.kept["comments/7"][0]["body"]
+    assert "flights@v1.1.0 was deployed to production and taken back" in comment
+    pull = here.hub.kept["pulls"][0]
+    assert "Approve workflows to run" in pull["body"]
+    branch = pull["head"]
+    files = here.origin("ls-tree", "-r", "--name-only", branch).split()
+    assert "mlgitops/pipeline/fitting.py" not in files  # came with the bad version
+    assert here.origin("show", f"{branch}:README.md") == "newer words"
+    old = here.origin("show", "flights@v1.0.0:dvc.lock")
+    assert here.origin("show", f"{branch}:dvc.lock") == old
+
+
+def test_wrong_answers_are_taken_back_at_once(here: World, server: Target) -> None:
+    good = bring(here, "one", server)
+    server.manifest = here.judged("two")
+    server.shift = 0.001
+    register.register()
+    assert "away from what was reviewed" in fails()
+    assert current()["manifest_sha256"] == good
+
+
+def test_what_should_be_refused_and_is_not_shows(
+    server: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The image's smoke test: an answer is no refusal, and neither is a crash."""
+    bad = {"rows": [{"no such column": 1}]}
+    assert not target.refuses(server.url, bad)  # it falls over
+    monkeypatch.setattr(server, "answer", lambda path, body: {"predictions": []})
+    assert not target.refuses(server.url, bad)  # it answers
+    tiny.version(tmp_path / "m")
+    with tiny.server(tmp_path / "m") as (port, _):
+        assert target.refuses(f"http://127.0.0.1:{port}", bad)
+
+
+def test_the_version_before_may_answer_while_they_are_switched(
+    here: World, server: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both hold the socket for a moment: /info is the new one's, /predict the old's."""
+    old = bring(here, "one", server)
+    server.manifest = here.judged("two")
+    register.register()
+    asked, answer = [], server.answer
+
+    def switching(path: str, body: Record) -> Record:
+        found = answer(path, body)
+        if path == "/predict":
+            asked.append(path)
+            if len(asked) < 3:
+                wrong = [{"probability": 0.9} for _ in found["predictions"]]
+                return {"manifest_sha256": old, "predictions": wrong}
+        return found
+
+    monkeypatch.setattr(server, "answer", switching)
+    deploy.deploy("production", "v1.1.0")
+    assert len(asked) == 3 and current()["manifest_sha256"] == server.manifest
+
+
+def test_an_agents_failure_is_taken_back_at_once(
+    here: World, server: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(here, "one", server)
+    here.judged("two")
+    register.register()
+    promoted = promote.assign
+
+    def agent(wish: promote.Promotion) -> str:
+        note = {"state": "failure", "description": "health check"}
+        here.hub.add(f"statuses/{len(here.hub.kept['deployments'])}", note)
+        return promoted(wish)
+
+    monkeypatch.setattr(promote, "assign", agent)
+    assert "the target reported a failure: health check" in fails()
+
+
+def test_a_first_version_that_fails_leaves_no_champion(
+    here: World, server: Target
+) -> None:
+    here.judged("one")
+    register.register()
+    assert "nothing ran before it" in fails("v1.0.0")
+    assert current()["state"] == "failed"
+    assert Ledger().champion() is None
+    assert "no earlier version" in here.hub.kept["comments/7"][0]["body"]
+    with pytest.raises(ReleaseError, match="not validated since"):
+        register.register()
+
+
+def test_what_was_taken_back_is_refused_until_validated(
+    here: World, server: Target
+) -> None:
+    bring(here, "one", server)
+    bad = here.judged("two")
+    register.register()
+    fails()
+    here.commit("an unrelated merge")
+    with pytest.raises(ReleaseError, match="taken out of production by a revert"):
+        register.register()
+    assert "not validated since" in fails()
+    server.manifest = bad
+    here.verdict(bad)
+    deploy.deploy("production", "v1.1.0")
+    assert current()["manifest_sha256"] == bad
+
+
+def test_a_champion_that_changed_while_waiting_is_refused(here: World) -> None:
+    """Somebody else's version went to production during the approval."""
+    here.judged("one")
+    register.register()
+    bring(here, "two")
+    here.model("one")  # main names it again
+    before = Ledger().commit
+    assert "the champion changed since the verdict" in fails("v1.0.0")
+    assert Ledger().commit == before
+
+
+def test_main_that_moved_on_is_refused(here: World) -> None:
+    here.judged("one")
+    register.register()
+    here.judged("two")
+    assert "main does not name flights@v1.0.0 any more" in fails("v1.0.0")
+
+
+def test_an_unknown_version_is_refused(here: World) -> None:
+    here.judged("one")
+    assert "no version v3.0.0 of flights; there are: none yet" in fails("v3.0.0")
+
+
+def test_an_altered_release_is_refused_before_anything(
+    here: World, server: Target
+) -> None:
+    here.judged("one")
+    register.register()
+    here.hub.data[2] = here.hub.data[2] + b"x"
+    assert "the release flights@v1.0.0 is altered" in fails("v1.0.0")
+    assert current() == {}
+
+
+def test_actions_that_may_not_open_pull_requests_get_a_link(
+    here: World, server: Target
+) -> None:
+    bring(here, "one", server)
+    here.judged("two")
+    register.register()
+    here.hub.refused["POST", "pulls"] = 403
+    assert "/compare/main...rollback/v1.0.0-" in fails()
+
+
+def test_where_nobody_can_approve_production_waits_for_a_dispatch(
+    here: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRODUCTION_BY_DISPATCH", "true")
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "push")
+    here.judged("one")
+    register.register()
+    monkeypatch.setattr("sys.argv", ["deploy", "staging", "v1.0.0"])
+    deploy.main()
+    assert "gh workflow run deploy.yml" in capsys.readouterr().out
+    assert "production waits" in fails("v1.0.0")
+    assert current() == {}
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "workflow_dispatch")
+    deploy.deploy("production", "v1.0.0")
+    assert (current()["version"], current()["approvers"]) == ("v1.0.0", ["eve"])
+
+
+def test_who_starts_a_run_approves_nothing_where_reviewers_do(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "workflow_dispatch")
+    bring(here, "one")
+    assert current()["approvers"] == []
+
+
+def test_the_workflow_waits_where_the_module_does() -> None:
+    text = (Path.cwd() / ".github/workflows/deploy.yml").read_text()
+    job = text.partition("  production:")[2]
+    assert "vars.PRODUCTION_BY_DISPATCH != 'true'" in job
+    assert "github.event_name == 'workflow_dispatch'" in job
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_f14_without_a_verified_way_back_nothing_is_replaced(
+    here: World, gone: bool
+) -> None:
+    """The release of what runs is altered or gone: deploy says so, and stops."""
+    good = bring(here, "one")
+    here.judged("two")
+    register.register()
+    release = here.hub.kept["releases"][0]
+    (model,) = [a for a in release["assets"] if a["name"] == "model.onnx"]
+    if gone:
+        release["assets"].remove(model)
+    else:
+        here.hub.data[model["id"]] = b"owe"
+    sentence = fails()
+    assert "there is no verified way back" in sentence and "model.onnx" in sentence
+    assert current()["manifest_sha256"] == good
+    release["assets"] = [a for a in release["assets"] if a["name"] != "model.onnx"]
+    release["assets"].append(here.hub._asset(1, "model.onnx", b"one"))
+    deploy.deploy("production", "v1.1.0")  # repaired
+    assert current()["version"] == "v1.1.0"
+
+
+class KilledError(BaseException):
+    """What a kill looks like from inside."""
+
+
+STEPS = {
+    "before the record": (promote, "deployment_of"),
+    "after the deployment": (promote, "write"),
+    "before the stage": (promote, "assign"),
+    "before the wait": (target, "wait"),
+    "before the confirmation": (promote, "confirm"),
+    "before the last status": (promote, "close"),
+}
+
+
+def kill(patch: pytest.MonkeyPatch, module: object, name: str) -> None:
+    """Let a step die before it does anything."""
+
+    def die(*args: object, **kwargs: object) -> None:
+        raise KilledError
+
+    patch.setattr(module, name, die)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_between_two_steps_a_rerun_finishes(
+    step: str, here: World, server: Target
+) -> None:
+    manifest = here.judged("one")
+    server.manifest = manifest
+    with pytest.MonkeyPatch.context() as patch:
+        register.register()
+        kill(patch, *STEPS[step])
+        with pytest.raises(KilledError):
+            deploy.deploy("production", "v1.0.0")
+    outcome = register.register()
+    if not isinstance(outcome, str):
+        deploy.deploy("production", "v1.0.0")
+    record = current()
+    assert (record["state"], record["manifest_sha256"]) == ("confirmed", manifest)
+    assert len(here.hub.kept["deployments"]) == 1
+    stages = [tag for tag in here.tags() if "#production#" in tag]
+    assert stages == ["flights#production#1"]
+    assert "Nothing to do" in str(register.register())
+
+
+TAKING_BACK = {
+    "before the record": (promote, "write"),
+    "before the stage": (registry, "assign"),
+    "before the status": (promote, "close"),
+    "before the comment": (revert, "tell"),
+    "before the pull request": (revert, "pull_request"),
+    "after the pull request": (github, "sticky_comment"),
+}
+
+
+@pytest.mark.parametrize("step", TAKING_BACK)
+def test_killed_while_taking_back_a_rerun_finishes(
+    step: str, here: World, server: Target
+) -> None:
+    good = bring(here, "one", server)
+    here.judged("two")
+    register.register()
+    with pytest.MonkeyPatch.context() as patch:
+        wait = target.wait
+
+        def then_die(*args: object) -> str:
+            kill(patch, *TAKING_BACK[step])
+            return wait(*args)  # type: ignore[arg-type]
+
+        patch.setattr(target, "wait", then_die)
+        with pytest.raises(KilledError):
+            deploy.deploy("production", "v1.1.0")
+    with pytest.raises(ReleaseError):
+        register.register()
+        deploy.deploy("production", "v1.1.0")
+    assert current()["manifest_sha256"] == good
+    commit = registry.get("flights", "v1.0.0").commit
+    assert registry.holder("flights", "production")[1] == commit
+    assert last(here, 2) == "failure"
+    assert len(here.hub.kept["comments/7"]) == 1
+    assert len(here.hub.kept["pulls"]) == 1
+
+
+def test_golden_rows_come_from_the_release(here: World) -> None:
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str)
+    assert deploy.golden_rows(version) == GOLDEN

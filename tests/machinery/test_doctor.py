@@ -1,0 +1,272 @@
+"""doctor tells what is weaker, protect sets it up, update says when to update."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinery.world import World, git, world
+from mlgitops import github, heartbeat, storage
+from mlgitops.commands import doctor, protect, update
+from mlgitops.ledger import Ledger
+
+ROOT = Path.cwd()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Stand in a repository on a GitHub that knows its settings."""
+    with world(tmp_path, monkeypatch) as made:
+        shutil.copytree(ROOT / ".github" / "rulesets", Path(".github/rulesets"))
+        Path(".dvc").mkdir()
+        Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = true\n")
+        settings: dict[str, Any] = {"can_approve_pull_request_reviews": False}
+        places: dict[str, dict[str, Any]] = {}
+        variables: list[dict[str, str]] = []
+        keep = made.hub.api
+
+        def api(path: str, method: str = "GET", fields: Any = None, **more: Any) -> Any:
+            made.hub.calls.append((method, path))
+            for (verb, start), status in made.hub.refused.items():
+                if verb == method and path.startswith(start):
+                    raise github.GitHubError(status, f"GitHub refused {path}")
+            name = path.removeprefix("environments/").split("/")[0]
+            match method, path.split("/")[0]:
+                case "GET", "environments":
+                    return {"environments": list(places.values())}
+                case "PUT", "environments":
+                    kinds = ["required_reviewers"] if fields.get("reviewers") else []
+                    rules = [{"type": kind} for kind in kinds]
+                    places[name] = {"name": name, "protection_rules": rules}
+                    return places[name]
+                case "POST", "environments":
+                    return {}
+                case "PUT", "actions":
+                    return settings.update(fields)
+                case "POST", "actions":
+                    return variables.append(fields)
+                case "GET", "actions":
+                    return {"variables": variables, **settings}
+            if path == "/repos/o/r":
+                return {"visibility": made.visibility}  # type: ignore[attr-defined]
+            return {"id": 9} if path == "/user" else keep(path, method, fields, **more)
+
+        monkeypatch.setattr(github, "api", api)
+        monkeypatch.setattr(storage, "missing", lambda outs: [])
+        made.variables = variables  # type: ignore[attr-defined]
+        made.visibility = "private"  # type: ignore[attr-defined]
+        yield made
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what the doctor says."""
+    doctor.main()
+    return capsys.readouterr().out.splitlines()
+
+
+def starting(found: list[str], state: str, what: str) -> bool:
+    """Tell whether a line of that state speaks of something."""
+    return any(line.startswith(state) and what in line for line in found)
+
+
+def test_doctor_names_what_is_weaker(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = lines(capsys)
+    for what in ("no ruleset", "waits for nobody", "may not open", "no App"):
+        assert starting(found, "weaker", what), what
+    for what in ("no STAGING_URL", "no PRODUCTION_URL", "no PREDICTION_LOG"):
+        assert starting(found, "weaker", what), what
+    for what in ("no IMAGE_REGISTRY", "neither attested nor signed"):
+        assert starting(found, "weaker", what), what
+    assert starting(found, "ok", "origin answers")
+    assert starting(found, "weaker", "no dvc.lock yet")
+
+
+def test_protect_makes_the_doctor_content(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protect.main()
+    names = ["APP_ID", "STAGING_URL", "PRODUCTION_URL", "PREDICTION_LOG"]
+    names.append("IMAGE_REGISTRY")
+    here.visibility = "public"  # type: ignore[attr-defined]
+    here.variables += [{"name": n, "value": "agent"} for n in names]  # type: ignore
+    capsys.readouterr()
+    found = lines(capsys)
+    assert [line for line in found if not line.startswith("ok")] == [
+        "weaker  no dvc.lock yet: type `make repro`, then commit it"
+    ]
+
+
+def test_protect_again_changes_nothing(here: World) -> None:
+    protect.main()
+    here.hub.calls.clear()
+    protect.main()
+    changes = [c for c in here.hub.calls if c[0] != "GET" and c[1] != "labels"]
+    assert changes == []
+
+
+def test_a_production_made_by_a_first_run_gets_its_reviewer(here: World) -> None:
+    github.api("environments/production", "PUT", {})
+    protect.main()
+    (place,) = [e for e in protect._environments() if e["name"] == "production"]
+    assert place["protection_rules"] == [{"type": "required_reviewers"}]
+
+
+def test_without_reviewers_production_waits_for_a_dispatch(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A free private repository: no rule for environments, and the doctor says so."""
+    api = github.api
+
+    def free(path: str, method: str = "GET", fields: Any = None, **more: Any) -> Any:
+        if (
+            method == "PUT"
+            and path.startswith("environments/")
+            and any(fields.values())
+        ):
+            raise github.GitHubError(422, "the plan has no such rule")
+        return api(path, method, fields, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(github, "api", free)
+        with pytest.raises(SystemExit, match="1 of 4 refused"):
+            protect.main()
+    said = capsys.readouterr().out
+    assert "refused  environments: no approvals: production waits for `gh" in said
+    assert starting(lines(capsys), "ok", "production waits for `gh workflow run")
+
+
+def test_with_reviewers_nothing_waits_for_a_dispatch(here: World) -> None:
+    protect.main()
+    assert here.variables == []  # type: ignore[attr-defined]
+
+
+def test_one_person_alone_is_not_locked_out(here: World) -> None:
+    here.hub.kept["collaborators"] = [{"permissions": {"push": True}}]
+    protect.rulesets()
+    assert reviews(here) == 0
+
+
+def test_two_people_review_each_other(here: World) -> None:
+    here.hub.kept["collaborators"] = [{"permissions": {"push": True}}] * 2
+    protect.rulesets()
+    assert reviews(here) == 1
+
+
+def reviews(here: World) -> int:
+    """Return how many approvals the ruleset asks for."""
+    (count,) = [
+        rule["parameters"]["required_approving_review_count"]
+        for ruleset in here.hub.kept["rulesets"]
+        for rule in ruleset["rules"]
+        if rule["type"] == "pull_request"
+    ]
+    return int(count)
+
+
+def test_a_plan_without_rulesets_is_said_and_the_rest_is_done(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.hub.refused["GET", "rulesets"] = 403
+    with pytest.raises(SystemExit, match="1 of 4 refused"):
+        protect.main()
+    out = capsys.readouterr().out
+    assert "refused  rulesets: main is not protected" in out
+    assert "ok       pull requests by Actions: allowed" in out
+
+
+def test_rights_that_are_missing_are_not_a_traceback(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("GET", "PUT"):
+        here.hub.refused[verb, "actions"] = 403
+    found = lines(capsys)
+    assert starting(found, "weaker", "actions: GitHub does not tell")
+
+
+def test_doctor_is_red_when_something_is_broken(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = false\n")
+    git("remote", "remove", "origin")
+    with pytest.raises(SystemExit, match="2 to repair"):
+        doctor.main()
+    out = capsys.readouterr().out
+    assert "dvc remote modify storage verify true" in out
+    assert "gh repo create" in out
+
+
+def test_rulesets_name_the_required_checks() -> None:
+    rules = json.loads((ROOT / ".github/rulesets/main.json").read_text())["rules"]
+    (checks,) = [r["parameters"] for r in rules if r["type"].startswith("required_")]
+    named = {check["context"] for check in checks["required_status_checks"]}
+    assert named == {"ci", "validate"}
+    assert checks["strict_required_status_checks_policy"]
+
+
+def linked(here: World, behind: bool) -> None:
+    """Link the repository to a template, one commit behind it or not."""
+    template = here.home / "template"
+    git("init", "-q", "-b", "main", str(template))
+    commits = []
+    for message in ("one", "two"):
+        git("commit", "-q", "--allow-empty", "-m", message, cwd=template)
+        commits.append(git("rev-parse", "HEAD", cwd=template))
+    link = {"template": "https://example.com/template", "commit": commits[not behind]}
+    Path(".cruft.json").write_text(json.dumps(link))
+    git(
+        "config", f"url.{template}.insteadOf", link["template"], cwd=here.clone
+    )  # so that the address leads to the folder
+
+
+def test_an_update_is_announced_once(here: World) -> None:
+    linked(here, behind=True)
+    for _ in range(2):
+        assert "has moved on" in update.update()
+    (issue,) = here.hub.kept["issues"]
+    assert "cruft update" in issue["body"]
+
+
+def test_a_declined_update_stays_closed_until_the_next(here: World) -> None:
+    linked(here, behind=True)
+    update.update()
+    (issue,) = here.hub.kept["issues"]
+    issue["state"] = "closed"
+    update.update()
+    assert issue["state"] == "closed"
+    git("commit", "-q", "--allow-empty", "-m", "three", cwd=here.home / "template")
+    update.update()
+    assert issue["state"] == "open"
+    assert len(here.hub.kept["issues"]) == 1
+
+
+def test_nothing_is_announced_when_up_to_date(here: World) -> None:
+    linked(here, behind=False)
+    assert "Up to date" in update.update()
+    assert "issues" not in here.hub.kept
+
+
+def test_not_linked_is_green(here: World) -> None:
+    assert "Not linked" in update.update()
+
+
+def test_a_monitor_that_stopped_to_run_is_named(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_text("monitor: {every_days: 7}\n")
+    assert heartbeat.late(Ledger()) is None
+    made = datetime(2020, 1, 1, tzinfo=UTC)
+    entry = {"decision": "none", "time": made.isoformat(), "seq": 1}
+    Ledger().append({"monitoring/00000001.json": entry}, "monitor: none")
+    assert heartbeat.late(Ledger(), made + timedelta(days=13)) is None
+    said = heartbeat.late(Ledger(), made + timedelta(days=15))
+    assert said is not None and "last ran 15 days ago" in said
+    with suppress(SystemExit):
+        doctor.main()
+    assert any("the monitor last ran" in line for line in lines(capsys))

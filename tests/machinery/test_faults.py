@@ -1,0 +1,174 @@
+"""Which test shows that a fault is survived; each of them must exist.
+
+A line is a fault and its tests, as `file::test`. A fault without a test is not listed.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+FAULTS = {
+    "F1 storage is down before or in the middle of a push": [
+        "test_storage::test_f1_storage_that_is_down_fails_the_push",
+        "test_storage::test_f1_storage_that_breaks_in_the_middle_of_a_push",
+        "test_validate_workflow::test_storage_that_is_down_is_an_error_not_a_pass",
+    ],
+    "F2 a pointer or a lock is committed, its object is missing in storage": [
+        "test_storage::test_f2_a_missing_object_names_the_command",
+        "test_build::test_data_that_was_not_pushed_is_named_with_its_command",
+        "test_register::test_missing_bytes_are_refused",
+    ],
+    "F3 a push is killed and run again": [
+        "test_storage::test_f3_a_push_that_was_killed_is_complete_or_red",
+    ],
+    "F4 an object in storage is altered, truncated or swapped": [
+        "test_storage::test_f4_an_altered_object_is_refused",
+        "test_register::test_altered_bytes_are_refused",
+        "test_handovers::test_mutations_are_refused_by_name",
+    ],
+    "F5 a cache object is corrupted on disk": [
+        "test_storage::test_f5_a_corrupted_cache_is_never_believed",
+        "test_storage::test_a_push_of_other_bytes_is_refused",
+    ],
+    "F6 two files have one MD5": [
+        "test_handovers::test_the_twins_are_twins",
+        "test_handovers::test_mutations_are_refused_by_name",
+    ],
+    "F7 two merges promote at once": [
+        "test_races::test_f7_four_merges_that_each_beat_the_old_champion",
+        "test_races::test_four_runs_of_one_merge",
+        "test_races::test_four_models_get_four_versions",
+        "test_skew::test_of_two_that_beat_the_old_champion_the_second_is_asked_again",
+        "test_deploy::test_a_champion_that_changed_while_waiting_is_refused",
+    ],
+    "F8 deploy runs again": [
+        "test_skew::test_f8_every_job_may_run_again",
+        "test_register::test_registering_again_changes_nothing",
+        "test_deploy::test_running_it_again_changes_nothing",
+        "test_rollback::test_a_second_run_changes_nothing",
+    ],
+    "F9 a version's tag exists for other bytes": [
+        "test_register::test_a_version_for_other_bytes_is_a_hard_stop",
+        "test_register::test_a_release_with_other_bytes_is_a_hard_stop",
+        "test_register::test_a_foreign_tag_is_a_hard_stop",
+        "test_register::test_an_older_number_on_newer_work_is_a_hard_stop",
+    ],
+    "F10 a tag is moved or deleted by hand": [
+        "test_register::test_a_moved_tag_is_a_hard_stop",
+        "test_register::test_a_moved_tag_that_lies_is_a_hard_stop",
+        "test_register::test_a_deleted_tag_is_a_hard_stop",
+        "test_rollback::test_a_moved_tag_is_refused",
+    ],
+    "F11 killed between two steps of a promotion": [
+        "test_kills::test_killed_anywhere_it_is_never_half_and_a_rerun_ends",
+        "test_agent_load::test_killed_at_random_moments_it_resumes_whole",
+        "test_agent::test_killed_hard_it_takes_its_children_along_and_resumes",
+        "test_deploy::test_killed_between_two_steps_a_rerun_finishes",
+        "test_deploy::test_killed_while_taking_back_a_rerun_finishes",
+        "test_rollback::test_killed_before_the_pull_request_a_rerun_opens_it",
+    ],
+    "F12 the new version fails its health check": [
+        "test_deploy::test_a_version_that_does_not_come_up_is_taken_back",
+        "test_deploy::test_an_agents_failure_is_taken_back_at_once",
+        "test_deploy::test_a_first_version_that_fails_leaves_no_champion",
+    ],
+    "F13 healthy but wrong": [
+        "test_deploy::test_wrong_answers_are_taken_back_at_once",
+        "test_agent::test_deploy_switch_refuse_roll_back_without_losing_a_request",
+    ],
+    "F14 the way back is missing or corrupt": [
+        "test_deploy::test_f14_without_a_verified_way_back_nothing_is_replaced",
+        "test_rollback::test_missing_bytes_in_storage_are_refused",
+        "test_rollback::test_altered_bytes_in_storage_are_refused",
+        "test_rollback::test_altered_bytes_on_the_release_are_refused",
+        "test_rollback::test_a_release_without_its_model_is_refused",
+    ],
+    "F15 the monitor runs twice, or overlaps itself": [
+        "test_retrain::test_f15_one_pull_request_is_opened_and_found_again",
+        "test_retrain::test_f15_newer_rows_update_the_one_that_is_open",
+        "test_retrain::test_f15_runs_that_overlap_leave_one",
+        "test_retrain::test_monitor_records_once_and_stops_on_a_broken_feed",
+    ],
+    "F16 the log is empty, or a column is gone, empty or of another kind": [
+        "test_monitor::test_f16_an_empty_log_is_not_enough_data",
+        "test_monitor::test_f16_a_broken_feed_stops",
+        "test_retrain::test_rows_that_mostly_break_the_contract_are_not_trained_on",
+        "test_retrain::test_monitor_records_once_and_stops_on_a_broken_feed",
+        "test_retrain::test_other_decisions_propose_nothing",
+    ],
+    "F17 one row, five rows, fifty rows": [
+        "test_monitor::test_f17_few_rows_get_no_verdict_and_no_check",
+    ],
+    "F18 no drift": [
+        "test_monitor::test_f18_windows_without_drift_stay_silent",
+        "test_monitor_calibrate::test_f18_false_alarms_stay_within_the_setting",
+        "test_monitor_calibrate::test_weeks_that_differ_by_themselves_are_no_drift",
+        "test_monitor_calibrate::"
+        "test_f18_odd_weeks_that_the_reference_has_not_seen_are_no_drift",
+    ],
+    "F19 a log line is corrupt, half-written or repeated": [
+        "test_monitor::test_f19_corrupt_half_written_and_repeated_lines_are_counted",
+        "test_monitor::test_f19_a_log_that_is_mostly_rubbish_is_not_believed",
+    ],
+    "F20 labels are late, missing or contradictory": [
+        "test_monitor::test_f20_labels_join_by_id_and_contradictory_ones_are_dropped",
+        "test_monitor::test_f20_drift_without_labels_is_watched_not_retrained",
+        "test_monitor::test_late_labels_are_told_and_the_estimate_is_scored",
+        "test_retrain::test_f20_rows_without_a_label_are_not_trained_on",
+        "test_simulate::test_f20_rows_go_out_in_order_and_labels_come_late",
+    ],
+    "F21 clocks are a day apart": [
+        "test_retrain::test_f21_the_newest_record_is_the_last_one_not_the_latest_clock",
+        "test_monitor::test_windows_follow_the_events_and_the_version_not_the_clock",
+    ],
+    "F22 the disk is full": [
+        "test_storage::test_f22_a_full_disk_leaves_nothing_half",
+        "test_agent::test_what_nobody_foresaw_keeps_the_agent_alive",
+    ],
+    "F25 the verdict of what was merged is stale, red or missing": [
+        "test_register::test_no_verdict_is_refused",
+        "test_register::test_the_newest_verdict_decides",
+        "test_register::test_a_champion_that_changed_is_refused",
+        "test_register::test_a_lock_that_was_not_judged_is_refused",
+        "test_deploy::test_main_that_moved_on_is_refused",
+    ],
+    "F26 squash or rebase changes the commit": [
+        "test_skew::test_f26_how_it_is_merged_does_not_matter",
+    ],
+    "F29 a new model is swapped in under load, some of them bad": [
+        "test_agent_load::test_f29_swaps_under_load_lose_no_request",
+        "test_agent::test_deploy_switch_refuse_roll_back_without_losing_a_request",
+    ],
+    "Merge skew: what was green is not what may be deployed now": [
+        "test_skew::test_of_two_that_beat_the_old_champion_the_second_is_asked_again",
+        "test_skew::test_one_that_was_judged_between_the_two_is_deployed",
+        "test_skew::test_f26_how_it_is_merged_does_not_matter",
+        "test_skew::test_f8_every_job_may_run_again",
+        "test_register::test_no_verdict_is_refused",
+        "test_register::test_the_newest_verdict_decides",
+        "test_register::test_a_lock_that_was_not_judged_is_refused",
+        "test_register::test_missing_bytes_are_refused",
+        "test_deploy::test_a_champion_that_changed_while_waiting_is_refused",
+    ],
+    "Tampering: the audit names it": [
+        "test_audit::test_a_tampered_ledger_is_named",
+        "test_audit::test_a_moved_tag_hides_nothing",
+        "test_audit::test_a_deleted_tag_is_a_disagreement",
+        "test_audit::test_an_answer_that_no_deployment_explains_is_named",
+        "test_signature::test_a_tag_of_another_key_is_refused",
+        "test_reproduce::test_other_data_and_another_seed_are_refused_by_name",
+    ],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_tests_of_a_fault_exist(fault: str) -> None:
+    assert FAULTS[fault]
+    for name in FAULTS[fault]:
+        file, test = name.split("::")
+        if file.startswith("test_agent") and not (HERE / f"{file}.py").exists():
+            continue  # only where the target is a host
+        tree = ast.parse((HERE / f"{file}.py").read_text(encoding="utf-8"))
+        assert test in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}

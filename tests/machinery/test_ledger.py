@@ -1,0 +1,123 @@
+"""The ledger grows, never changes, and survives writers that race."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mlgitops.git import complete
+from mlgitops.ledger import SPEC, Ledger, LedgerError
+
+
+def git(*args: str, cwd: Path) -> str:
+    """Run git as a person with a name."""
+    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    done = subprocess.run(
+        ("git", *who, *args), cwd=cwd, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def clones(tmp_path: Path) -> list[Path]:
+    """Give two clones of one bare repository with a commit on main."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    folders = []
+    for name in ("one", "two"):
+        git("clone", "-q", "origin", name, cwd=tmp_path)
+        folders.append(tmp_path / name)
+    git("commit", "-q", "--allow-empty", "-m", "start", cwd=folders[0])
+    git("push", "-q", "origin", "HEAD:main", cwd=folders[0])
+    return folders
+
+
+def verdict(seq: int, passed: bool = True) -> dict[str, object]:
+    """Give the part of a verdict that the ledger itself reads."""
+    return {"seq": seq, "passed": passed, "lock_sha256": f"lock{seq}"}
+
+
+def test_an_absent_ledger_is_empty(clones: list[Path]) -> None:
+    """A repository before its first verdict has no champion."""
+    ledger = Ledger(clones[0])
+    assert (ledger.seq, ledger.paths(), ledger.champion()) == (0, [], None)
+
+
+def test_records_come_back_in_order(clones: list[Path]) -> None:
+    """What one clone appends, another reads, oldest first."""
+    for passed in (True, False):
+        Ledger(clones[0]).append(
+            lambda seq, ok=passed: {f"verdicts/aa/{seq:08d}-7.json": verdict(seq, ok)},
+            "a verdict",
+        )
+    other = Ledger(clones[1])
+    assert [record["passed"] for record in other.verdicts("aa")] == [True, False]
+    assert other.locks() == {"lock0"}
+    assert other.verdicts("bb") == []
+
+
+def test_a_record_is_never_replaced(clones: list[Path]) -> None:
+    """Only release.json may change; every other path is refused the second time."""
+    ledger = Ledger(clones[0])
+    ledger.append({"verdicts/aa/1.json": {"seq": 0}}, "first")
+    with pytest.raises(LedgerError, match="only grows"):
+        ledger.append({"verdicts/aa/1.json": {"seq": 1}}, "second")
+    for version in ("v1.0.0", "v1.1.0"):
+        release = {"version": version, "state": "confirmed"}
+        ledger.append({"environments/production/release.json": release}, version)
+    champion = Ledger(clones[1]).champion()
+    assert champion is not None
+    assert champion["version"] == "v1.1.0"
+
+
+def test_a_failed_release_is_no_champion(clones: list[Path]) -> None:
+    """A release that never answered does not count as production."""
+    path = "environments/production/release.json"
+    Ledger(clones[0]).append({path: {"state": "failed"}}, "failed")
+    assert Ledger(clones[1]).champion() is None
+
+
+def test_racing_writers_lose_nothing(clones: list[Path]) -> None:
+    """Two clones that write at once: every record lands, each with its own seq."""
+
+    def write(number: int) -> int:
+        ledger = Ledger(clones[number % 2])
+        return ledger.append(
+            lambda seq: {f"monitoring/{seq:08d}.json": {"seq": seq, "by": number}},
+            f"record {number}",
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        seqs = [
+            seq for pair in ((0, 1), (2, 3), (4, 5)) for seq in pool.map(write, pair)
+        ]
+    assert sorted(seqs) == list(range(6))
+    ledger = Ledger(clones[0])
+    written = [ledger.read(path) for path in ledger.paths("monitoring/")]
+    assert sorted(r["by"] for r in written if r) == list(range(6))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_one_fetch_brings_history_and_ledger(
+    clones: list[Path], tmp_path: Path, there: bool
+) -> None:
+    """Where one commit was checked out; before the first verdict it is no error."""
+    git("commit", "-q", "--allow-empty", "-m", "more", cwd=clones[0])
+    git("push", "-q", "origin", "HEAD:main", "HEAD:storage", cwd=clones[0])
+    if there:
+        Ledger(clones[0]).append({"verdicts/aa/00000000-7.json": verdict(0)}, "one")
+    place = tmp_path / "runner"
+    origin = f"file://{tmp_path}/origin"
+    git("clone", "-q", "--depth=1", "--no-tags", origin, str(place), cwd=tmp_path)
+    complete("main", SPEC, cwd=place)
+    assert git("rev-list", "--count", "origin/main", cwd=place) == "2"
+    assert ("origin/ledger" in git("branch", "-r", cwd=place)) == there
+    assert "origin/storage" not in git("branch", "-r", cwd=place)
+    assert len(Ledger(place).verdicts("aa")) == there
+
+
+def test_without_origin_it_says_so(tmp_path: Path) -> None:
+    """A repository that was never pushed has no ledger to write."""
+    git("init", "-q", cwd=tmp_path)
+    with pytest.raises(LedgerError, match="no remote"):
+        Ledger(tmp_path).append({"a.json": {}}, "nothing")

@@ -1,0 +1,316 @@
+"""The measures against scikit-learn, brute force and a bootstrap."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as known
+
+from mlgitops import metrics
+from mlgitops.metrics import multiclass, regression
+
+RNG = np.random.default_rng(3)
+Y = (RNG.random(4000) < 0.25).astype("int8")
+P = np.clip(0.2 + 0.1 * Y + RNG.normal(0, 0.15, 4000), 0, 1).astype("float32")
+ROUGH = np.round(P, 1)  # many ties
+
+
+@pytest.mark.parametrize("p", [P, ROUGH])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (metrics.roc_auc, known.roc_auc_score),
+        (metrics.average_precision, known.average_precision_score),
+        (metrics.brier, known.brier_score_loss),
+        (metrics.log_loss, known.log_loss),
+    ],
+)
+def test_as_scikit_learn(ours: object, theirs: object, p: np.ndarray) -> None:
+    """To the last digits, ties and certain answers included."""
+    assert ours(Y, p) == pytest.approx(theirs(Y, p), rel=1e-6)  # type: ignore[operator]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40))
+def test_roc_auc_by_counting_pairs(pairs: list[tuple[bool, int]]) -> None:
+    """The share of pairs in the right order, ties half; with one class, ValueError."""
+    y = np.array([one for one, _ in pairs], dtype=int)
+    p = np.array([score for _, score in pairs]) / 5
+    ones, zeros = p[y == 1], p[y == 0]
+    if not len(ones) or not len(zeros):
+        with pytest.raises(ValueError, match="one class"):
+            metrics.roc_auc(y, p)
+        return
+    wins = (ones[:, None] > zeros).mean() + 0.5 * (ones[:, None] == zeros).mean()
+    assert metrics.roc_auc(y, p) == pytest.approx(wins)
+    assert metrics.delong(y, p, p)[2:5] == (0, 0, 0)
+
+
+def test_delong_agrees_with_a_bootstrap() -> None:
+    """The paired interval is that of 2,000 resamples, to a tenth of its width."""
+    better = np.clip(P + 0.03 * Y + RNG.normal(0, 0.05, len(P)), 0, 1)
+    found = metrics.delong(Y, P, better)
+    assert found.champion == pytest.approx(known.roc_auc_score(Y, P))
+    assert found.challenger == pytest.approx(known.roc_auc_score(Y, better))
+    assert found.difference == found.challenger - found.champion
+    drawn = []
+    for _ in range(2000):
+        rows = RNG.integers(0, len(Y), len(Y))
+        areas = [metrics.roc_auc(Y[rows], p[rows]) for p in (P, better)]
+        drawn.append(areas[1] - areas[0])
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    width = found.high - found.low
+    assert abs(found.low - low) < width / 10 and abs(found.high - high) < width / 10
+
+
+def test_delong_covers_the_truth_as_often_as_it_says() -> None:
+    """Two equally good models: 90 % of the intervals hold 0 (0.87-0.93 in 400)."""
+    inside = 0
+    for _ in range(400):
+        y = RNG.random(400) < 0.3
+        signal = RNG.normal(y, 1)
+        pair = [signal + RNG.normal(0, 0.7, 400) for _ in range(2)]
+        found = metrics.delong(y, pair[0], pair[1], confidence=0.9)
+        inside += found.low <= 0 <= found.high
+    assert 0.855 < inside / 400 < 0.945
+
+
+def test_delong_is_antisymmetric_and_widens_with_confidence() -> None:
+    """Swapping the models swaps the sign; more confidence, a wider interval."""
+    one, two = metrics.delong(Y, P, ROUGH), metrics.delong(Y, ROUGH, P)
+    assert one.difference == pytest.approx(-two.difference)
+    assert one.low == pytest.approx(-two.high)
+    wide = metrics.delong(Y, P, ROUGH, confidence=0.99)
+    assert wide.low < one.low and wide.high > one.high
+
+
+def test_confusion_at_a_threshold() -> None:
+    """The counts of scikit-learn; a probability at the threshold is a yes."""
+    found = metrics.confusion(Y, P, 0.3)
+    rest, false, missed, hit = known.confusion_matrix(Y, P >= np.float32(0.3)).ravel()
+    assert (found["true_negative"], found["false_positive"]) == (rest, false)
+    assert (found["false_negative"], found["true_positive"]) == (missed, hit)
+    assert found["precision"] == known.precision_score(Y, P >= np.float32(0.3))
+    assert found["recall"] == known.recall_score(Y, P >= np.float32(0.3))
+    at_it = metrics.confusion([1], np.array([0.3], dtype="float32"), 0.3)
+    assert at_it["true_positive"] == 1
+    assert metrics.confusion([0], [0.1], 0.3)["precision"] is None
+
+
+def test_calibration_bins() -> None:
+    """Every row is in one bin, 1.0 in the last; perfect answers have no error."""
+    found = metrics.calibration(Y, ROUGH, bins=5)
+    assert sum(entry["rows"] for entry in found) == len(Y)
+    here = (P >= 0.2) & (P < 0.4)
+    second = metrics.calibration(Y, P, bins=5)[1]
+    assert second["rows"] == here.sum()
+    assert second["observed"] == pytest.approx(Y[here].mean())
+    assert second["predicted"] == pytest.approx(P[here].mean(), rel=1e-5)
+    assert metrics.calibration([1, 0], [1.0, 0.0], bins=5)[-1]["rows"] == 1
+    assert metrics.calibration_error([1, 0], [1.0, 0.0]) == 0
+    assert metrics.calibration_error([0, 1], [1.0, 0.0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("y", "p", "words"),
+    [
+        ([0, 1], [0.1, float("nan")], "not a finite"),
+        ([0, 1, 1], [0.1, 0.2], "must be"),
+        ([1, 1], [0.1, 0.2], "one class"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    y: list[int], p: list[float], words: str
+) -> None:
+    """A number made from it would mislead."""
+    for measure in (metrics.roc_auc, metrics.average_precision):
+        with pytest.raises(ValueError, match=words):
+            measure(y, p)
+
+
+def test_roc_curve_is_that_of_scikit_learn_in_few_points() -> None:
+    """Each point lies on the whole curve, and its area is that of the whole."""
+    false, true, _ = known.roc_curve(Y, P, drop_intermediate=False)
+    whole = set(zip(false.round(9), true.round(9), strict=True))
+    found = metrics.roc_curve(Y, P, 50)
+    assert found[0] == [0, 0] and found[-1] == [1, 1] and 40 < len(found) <= 50
+    assert {(round(x, 9), round(y, 9)) for x, y in found} <= whole
+    assert known.auc(*zip(*found, strict=True)) == pytest.approx(
+        metrics.roc_auc(Y, P), abs=2e-3
+    )
+
+
+K = 4
+SCORES = RNG.normal(size=(4000, K)) + np.array([0.5, 0.0, 1.0, -0.5])
+PK = (np.exp(SCORES) / np.exp(SCORES).sum(axis=1, keepdims=True)).astype("float32")
+YK = np.array([RNG.choice(K, p=p / p.sum()) for p in PK.astype(float)])
+DECIDED = PK.argmax(axis=1)
+OVR = {"multi_class": "ovr", "labels": range(K)}
+
+
+def auc(y: Any, p: Any, average: str) -> float:
+    """Return scikit-learn's, which wants rows that sum to one in float64."""
+    rows = np.asarray(p, float)
+    rows = rows / rows.sum(axis=1, keepdims=True)
+    return float(known.roc_auc_score(y, rows, average=average, **OVR))
+
+
+MULTICLASS: dict[str, Callable[[Any, Any], float]] = {
+    "roc_auc_macro": lambda y, p: auc(y, p, "macro"),
+    "roc_auc_weighted": lambda y, p: auc(y, p, "weighted"),
+    "log_loss": lambda y, p: known.log_loss(y, p / p.sum(axis=1, keepdims=True)),
+    "brier": lambda y, p: np.mean(np.sum((p - np.eye(K)[y]) ** 2, axis=1)),
+    "accuracy": lambda y, p: known.accuracy_score(y, p.argmax(axis=1)),
+    "f1_macro": lambda y, p: known.f1_score(y, p.argmax(axis=1), average="macro"),
+    "f1_weighted": lambda y, p: known.f1_score(y, p.argmax(axis=1), average="weighted"),
+    "calibration_error": lambda y, p: metrics.calibration_error(
+        y == p.argmax(axis=1), p.max(axis=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("measure", metrics.MEASURES["multiclass"], ids=lambda m: m.key)
+def test_multiclass_as_scikit_learn(measure: metrics.Measure) -> None:
+    """Also where no row is decided as the rarest class."""
+    theirs = MULTICLASS[measure.key]
+    assert measure.value(YK, PK) == pytest.approx(theirs(YK, PK), rel=1e-5)
+    shy = PK * np.array([1, 1, 1, 0.01], dtype="float32")
+    shy /= shy.sum(axis=1, keepdims=True)
+    assert 3 not in shy.argmax(axis=1) and 3 in YK
+    assert measure.value(YK, shy) == pytest.approx(theirs(YK, shy), rel=1e-5)
+
+
+def test_multiclass_of_two_is_the_binary_measure() -> None:
+    """Where both have one: ROC AUC, log loss, and Brier counted twice."""
+    both = np.stack([1 - P.astype(float), P.astype(float)], axis=1)
+    assert multiclass.roc_auc_macro(Y, both) == pytest.approx(metrics.roc_auc(Y, P))
+    assert multiclass.log_loss(Y, both) == pytest.approx(metrics.log_loss(Y, P))
+    assert multiclass.brier(Y, both) == pytest.approx(2 * metrics.brier(Y, P))
+
+
+def test_confusion_matrix_has_a_row_per_true_class() -> None:
+    """As scikit-learn's, a class without rows included."""
+    found = metrics.confusion_matrix(YK, PK, K)
+    assert found == known.confusion_matrix(YK, DECIDED, labels=range(K)).tolist()
+    some = YK != 1
+    found = metrics.confusion_matrix(YK[some], PK[some], K)
+    assert found[1] == [0] * K
+
+
+@pytest.mark.parametrize(
+    ("y", "p", "words"),
+    [
+        ([0, 1], [[0.5, 0.5], [np.nan, 1]], "not a finite"),
+        ([0, 2], [[0.5, 0.5], [0.5, 0.5]], "index from 0 to 1"),
+        ([0, -1], [[0.5, 0.5], [0.5, 0.5]], "index from 0 to 1"),
+        ([0.5, 1], [[0.5, 0.5], [0.5, 0.5]], "index from 0 to 1"),
+        ([0, 1], [0.5, 0.5], r"must be \[n\] and \[n, k\]"),
+        ([0], [[0.5, 0.5], [0.5, 0.5]], r"must be \[n\] and \[n, k\]"),
+    ],
+)
+def test_what_is_no_class_is_refused(y: Any, p: Any, words: str) -> None:
+    """By every measure."""
+    for measure in metrics.MEASURES["multiclass"]:
+        with pytest.raises(ValueError, match=words):
+            measure.value(y, p)
+
+
+def test_a_class_without_rows_has_no_roc_auc() -> None:
+    """Its ranking is undefined; the others are measured."""
+    some = YK != 1
+    for measure in metrics.MEASURES["multiclass"]:
+        if "roc" in measure.key:
+            with pytest.raises(ValueError, match="Not every class"):
+                measure.value(YK[some], PK[some])
+        else:
+            assert np.isfinite(measure.value(YK[some], PK[some]))
+
+
+V = RNG.normal(100, 20, 3000)
+PV = (V + RNG.normal(3, 8, 3000)).astype("float32")
+REGRESSION = {
+    "rmse": known.root_mean_squared_error,
+    "mae": known.mean_absolute_error,
+    "r2": known.r2_score,
+    "pinball": known.mean_pinball_loss,
+}
+
+
+@pytest.mark.parametrize("measure", metrics.MEASURES["regression"], ids=lambda m: m.key)
+def test_regression_as_scikit_learn(measure: metrics.Measure) -> None:
+    """And what is no number is refused."""
+    theirs = REGRESSION[measure.key]
+    assert measure.value(V, PV) == pytest.approx(theirs(V, PV.astype(float)))
+    for y, p in (([1, 2], [1, np.nan]), ([1, np.inf], [1, 2]), ([1, 2], [1])):
+        with pytest.raises(ValueError, match="finite|must be"):
+            measure.value(y, p)
+
+
+def test_pinball_at_the_quantile_asked_for() -> None:
+    """A too low 90 % costs nine times what a too high one does."""
+    (found,) = (m for m in metrics.measures("regression", 0.9) if m.key == "pinball")
+    theirs = known.mean_pinball_loss(V, PV.astype(float), alpha=0.9)
+    assert found.value(V, PV) == pytest.approx(theirs)
+    assert found.value([10], [0]) == pytest.approx(9 * found.value([0], [10]))
+
+
+def test_r2_of_one_target_is_refused() -> None:
+    """There is nothing to explain."""
+    with pytest.raises(ValueError, match="one target"):
+        regression.r2([3, 3], [1, 2])
+
+
+def test_residuals_by_prediction() -> None:
+    """Every row in one bin, of about equal rows, in order; the mean is y - p."""
+    found = metrics.residuals(V, PV, 7)
+    assert len(found) == 7 and sum(part["rows"] for part in found) == len(V)
+    assert all(a["high"] <= b["low"] for a, b in itertools.pairwise(found))
+    mean = sum(part["mean"] * part["rows"] for part in found) / len(V)
+    assert mean == pytest.approx(np.mean(V - PV))
+    assert all(part["p10"] < part["mean"] < part["p90"] for part in found)
+    assert metrics.residuals([1.0, 2.0], [1.0, 1.0], 7)[-1]["rows"] == 1
+
+
+def test_delong_of_two_classes_is_delong() -> None:
+    """The macro interval is a generalisation."""
+    pair = [np.stack([1 - p, p], axis=1) for p in (P.astype(float), ROUGH)]
+    one, two = metrics.delong(Y, P, ROUGH), metrics.delong_macro(Y, *pair)
+    assert two == pytest.approx(one)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_paired_intervals_agree_with_a_plain_bootstrap(task: str) -> None:
+    """Of the headline; its values are the measure's own."""
+    y, one = (YK, PK.astype(float)) if task == "multiclass" else (V, PV.astype(float))
+    noise = RNG.normal(size=one.shape)
+    two = one * np.exp(0.4 * noise) if task == "multiclass" else one + 4 * noise
+    if task == "multiclass":
+        two /= two.sum(axis=1, keepdims=True)
+    found = metrics.PAIRED[task](y, one, two, 0.95)
+    value = metrics.MEASURES[task][0].value
+    assert found.champion == pytest.approx(value(y, one))
+    assert found.challenger == pytest.approx(value(y, two))
+    assert found.difference == found.challenger - found.champion
+    drawn = []
+    for _ in range(400):
+        rows = RNG.integers(0, len(y), len(y))
+        drawn.append(value(y[rows], two[rows]) - value(y[rows], one[rows]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    width = found.high - found.low
+    assert abs(found.low - low) < width / 6 and abs(found.high - high) < width / 6
+    same = metrics.PAIRED[task](y, one, one, 0.95)
+    assert same.difference == same.low == same.high == 0
+
+
+@pytest.mark.parametrize("task", metrics.MEASURES)
+def test_the_loss_of_rows_is_a_measure(task: str) -> None:
+    """Its mean is the Brier score, or what R² leaves."""
+    y, p = {"binary": (Y, P), "multiclass": (YK, PK), "regression": (V, PV)}[task]
+    mean = metrics.LOSSES[task][0](y, p).mean()
+    known_as = {m.key: m.value(y, p) for m in metrics.MEASURES[task]}
+    wanted = 1 - known_as["r2"] if task == "regression" else known_as["brier"]
+    assert mean == pytest.approx(wanted)

@@ -1,0 +1,167 @@
+"""Who may overrule which refusal; what may never be overruled is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlgitops import github
+from mlgitops.judge import override
+from mlgitops.judge.verdict import Case
+from mlgitops.ledger import Ledger
+
+MODEL = "0123456789abcdef" * 4
+RULES = {"checks": ["Slices", "Fairness"], "role": "maintain"}
+
+
+class Book(Ledger):
+    """A ledger of nothing but the verdicts given."""
+
+    def __init__(self, *records: dict[str, Any]) -> None:
+        self.records = list(records)
+
+    def verdicts(self, manifest_sha256: str) -> list[dict[str, Any]]:
+        """Return them."""
+        return self.records
+
+
+def case(*failed: str, earlier: dict[str, Any] | None = None) -> Case:
+    """Return a case that failed these checks."""
+    found: Any = Case(Path(), None, None, {}, Book(*filter(None, [earlier])))  # type: ignore[arg-type]
+    found.manifest_sha256 = MODEL
+    found.champion = {"manifest_sha256": "c"}
+    names = ("Identity", *failed)
+    found.checks = [{"name": n, "passed": n not in failed} for n in names]
+    assert isinstance(found, Case)
+    return found
+
+
+def asked(by: str = "olga", reason: str = "known, and worth it") -> dict[str, Any]:
+    """Return the event of somebody who asks for it."""
+    inputs = {"reason": reason, "manifest": MODEL[:12]}
+    return {"inputs": inputs, "sender": {"login": by}}
+
+
+@pytest.fixture(autouse=True)
+def people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let GitHub know three people."""
+    roles = {"olga": "admin", "max": "maintain", "will": "write"}
+
+    def api(path: str) -> Any:
+        role = roles.get(path.split("/")[1], "none")
+        old = {"maintain": "write"}.get(role, role)
+        return {"permission": old, "role_name": role}
+
+    monkeypatch.setattr(github, "api", api)
+    monkeypatch.delenv("GITHUB_TRIGGERING_ACTOR", raising=False)
+
+
+@pytest.mark.parametrize("by", ["olga", "max"])
+def test_who_has_the_role_overrules_what_may_be(by: str) -> None:
+    judged = case("Slices", "Fairness: origin")
+    assert not judged.passed
+    said = override.apply(judged, asked(by), 7, RULES)
+    assert judged.passed and f"{by} overruled Slices, Fairness: origin" in said
+    assert judged.override == {
+        "by": by,
+        "reason": "known, and worth it",
+        "checks": ["Slices", "Fairness: origin"],
+    }
+
+
+def test_started_again_by_somebody_else_it_overrules_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A re-run keeps the event, and so the sender, of the run before."""
+    for starter, passes in (("will", False), ("max", False), ("olga", True)):
+        monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", starter)
+        judged = case("Slices")
+        said = override.apply(judged, asked("olga"), 7, RULES)
+        assert judged.passed is passes
+        assert ("started the run of olga again" in said) is not passes
+
+
+@pytest.mark.parametrize("named", ["", "0123", "f" * 12, MODEL + "0"])
+def test_another_model_than_the_one_that_was_read_is_not_overruled(named: str) -> None:
+    judged, event = case("Slices"), asked()
+    event["inputs"]["manifest"] = named
+    said = override.apply(judged, event, 7, RULES)
+    assert not judged.passed and f"the one judged is {MODEL[:12]}" in said
+
+
+def test_what_was_never_a_version_is_not_overruled() -> None:
+    judged, event = case("Slices"), asked()
+    judged.manifest_sha256, event["inputs"]["manifest"] = None, "None0000"
+    assert override.apply(judged, event, 7, RULES) and not judged.passed
+
+
+@pytest.mark.parametrize("by", ["will", "eve", ""])
+def test_who_has_it_not_does_not(by: str) -> None:
+    judged = case("Slices")
+    said = override.apply(judged, asked(by), 7, RULES)
+    assert not judged.passed and "refused" in said and "maintain" in said
+
+
+@pytest.mark.parametrize(
+    "name", ["Identity", "Holdout unseen", "Export parity", "Data", "Latency"]
+)
+def test_what_is_not_named_stays_refused(name: str) -> None:
+    judged = case("Slices", name)
+    said = override.apply(judged, asked(), 7, RULES)
+    assert not judged.passed and f"{name} is nothing that may be overruled" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Identity", "Holdout unseen", "Leakage", "Export parity", "Data", "Predictions"],
+)
+def test_no_setting_opens_integrity_or_leakage(name: str) -> None:
+    with pytest.raises(SystemExit, match="nobody may overrule"):
+        override.parse({**RULES, "checks": ["Slices", name]})
+
+
+@pytest.mark.parametrize("section", [[], {"checks": []}, {**RULES, "role": "read"}])
+def test_a_section_that_is_none_is_an_error(section: Any) -> None:
+    with pytest.raises(SystemExit, match="override"):
+        override.parse(section)
+
+
+def test_without_a_section_or_a_reason_nothing_is_overruled() -> None:
+    judged = case("Slices")
+    assert override.apply(judged, asked(), 7, None)
+    assert override.apply(judged, asked(reason=" "), 7, RULES) == ""
+    assert override.apply(judged, {}, 7, RULES) == ""
+    assert not judged.passed
+    assert override.apply(case(), asked(), 7, RULES) == "", "nothing failed"
+
+
+BEFORE = {
+    "override": {"by": "olga", "reason": "yes", "checks": ["Slices"]},
+    "pull_request": 7,
+    "champion": "c",
+}
+
+
+@pytest.mark.parametrize(
+    ("failed", "number", "change", "passes"),
+    [
+        (("Slices",), 7, {}, True),
+        (("Slices",), 8, {}, False),
+        (("Slices",), 7, {"champion": "d"}, False),
+        (("Slices", "Fairness: x"), 7, {}, False),
+        (("Data",), 7, {}, False),
+    ],
+)
+def test_it_holds_for_the_same_model_proposal_and_champion(
+    failed: tuple[str, ...], number: int, change: dict[str, Any], passes: bool
+) -> None:
+    judged = case(*failed, earlier={**BEFORE, **change})
+    override.apply(judged, {}, number, RULES)
+    assert judged.passed is passes
+
+
+def test_the_report_offers_it_only_where_it_is_possible() -> None:
+    assert override.possible(case("Slices").checks, RULES)
+    assert not override.possible(case("Slices", "Data").checks, RULES)
+    assert not override.possible(case().checks, RULES)
+    assert not override.possible(case("Slices").checks, None)

@@ -1,0 +1,290 @@
+"""What a version's release carries: bills of materials, a signature, an edge bundle."""
+
+import copy
+import json
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinery import tiny
+from machinery.world import World, world
+from mlgitops.commands import register
+from mlgitops.ledger import Ledger
+from mlgitops.release import ReleaseError, assets, bom, manifests, package, sign
+from mlgitops.release.registry import Version
+from mlgitops.release.server import Server
+
+VERSION = Version("v1.2.0", "flights@v1.2.0", "c" * 40, "a" * 64)
+SERVER = Server("d" * 40, "b" * 64)
+METRICS = {"metrics": [{"name": "ROC AUC", "key": "roc_auc", "challenger": 0.71}]}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for name in ("SIGNING_KEY", "IMAGE_REGISTRY", "ATTEST"):
+        monkeypatch.delenv(name, raising=False)
+    with world(tmp_path, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> dict[str, Any]:
+    tiny.version(tmp_path / "m", data={"sha256": "e" * 64, "train_rows": 9})
+    return dict(json.loads((tmp_path / "m/manifest.json").read_bytes()))
+
+
+def lock() -> str:
+    return (tiny.ROOT / "mlgitops/requirements/serving.txt").read_text()
+
+
+def test_the_bills_fit_the_schema(manifest: dict[str, Any]) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    bills = (
+        bom.model(VERSION, manifest, METRICS),
+        bom.server(VERSION, manifest, SERVER, lock()),
+    )
+    for bill in bills:
+        assert validator.validate_str(bill.decode()) is None
+        wrong = json.loads(bill)
+        wrong["components"][0]["type"] = "thing"
+        assert validator.validate_str(json.dumps(wrong)) is not None
+
+
+def test_the_models_bill_says_what_it_is(manifest: dict[str, Any]) -> None:
+    bill = json.loads(bom.model(VERSION, manifest, METRICS))
+    model = bill["metadata"]["component"]
+    assert model["type"] == "machine-learning-model"
+    assert model["hashes"][0]["content"] == manifest["model"]["sha256"]
+    assert {"name": "manifest_sha256", "value": "a" * 64} in model["properties"]
+    measured = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert measured == [{"type": "ROC AUC", "value": "0.71"}]
+    (data,) = bill["components"]
+    assert (data["type"], data["hashes"][0]["content"]) == ("data", "e" * 64)
+
+
+def test_the_servers_bill_has_what_is_installed(manifest: dict[str, Any]) -> None:
+    first = bom.server(VERSION, manifest, SERVER, lock())
+    assert first == bom.server(VERSION, manifest, SERVER, lock())
+    parts = {part["name"]: part for part in json.loads(first)["components"]}
+    assert {"flights", "numpy", "onnxruntime", "uvicorn", "uvloop"} <= set(parts)
+    assert "colorama" not in parts, "it is installed on Windows only"
+    assert not {"pandas", "scikit-learn", "dvc"} & set(parts)
+    for name in set(parts) - {"flights"}:
+        assert parts[name]["purl"] == f"pkg:pypi/{name}@{parts[name]['version']}"
+        assert parts[name]["externalReferences"][0]["hashes"]
+
+
+def released(here: World) -> dict[str, bytes]:
+    """Register a model; return what its release carries."""
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str), version
+    found = assets.find(version.tag) or {}
+    return {a["name"]: here.hub.data[a["id"]] for a in found["assets"]}
+
+
+def test_a_release_is_whole_without_a_key(here: World) -> None:
+    (here.clone / "requirements").mkdir()
+    shutil.copy(
+        tiny.ROOT / "mlgitops/requirements/serving.txt", here.clone / "requirements"
+    )
+    found = released(here)
+    wanted = {*assets.FILES, "verdict.json", "README.md", "model.cdx.json"}
+    assert wanted <= set(found)
+    assert [name for name in found if name.startswith("server-")]
+    (release,) = here.hub.kept["releases"]
+    assert tiny.sha256(found["manifest.json"]) in release["body"]
+    assert not [name for name in found if name.endswith(".sig")]
+
+
+def test_a_release_has_the_report_that_was_reviewed(here: World) -> None:
+    found = released(here)
+    manifest = tiny.sha256(found["manifest.json"])
+    assert found[package.REPORT] == f"<p>{manifest}".encode()
+    named = json.loads(found["verdict.json"])["report"]
+    assert named["sha256"] == tiny.sha256(found[package.REPORT])
+    assert Ledger().read_bytes(named["path"]) == found[package.REPORT]
+
+
+@pytest.mark.parametrize("path", ["reports/none.html", "reports/other.html"])
+def test_another_report_than_the_reviewed_one_is_refused(
+    here: World, path: str
+) -> None:
+    Ledger().append({"reports/other.html": b"other"}, "other")
+    manifest = here.model("one")
+    here.verdict(manifest, report={"path": path, "sha256": "0" * 64})
+    with pytest.raises(ReleaseError, match="is not the report that was reviewed"):
+        register.register()
+    assert not here.hub.kept.get("releases")
+
+
+def test_a_verdict_of_before_reports_were_kept_has_none(here: World) -> None:
+    here.verdict(here.model("one"), report=None)
+    version = register.register()
+    assert not isinstance(version, str)
+    names = [a["name"] for a in (assets.find(version.tag) or {})["assets"]]
+    assert "verdict.json" in names and package.REPORT not in names
+
+
+def openssl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(("openssl", *arguments), capture_output=True, text=True)
+
+
+def pair(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a key as `HOW` says, and give it to the run."""
+    if not shutil.which("openssl"):
+        pytest.skip("there is no openssl")
+    secret, public = str(folder / "signing.pem"), str(folder / "signing.pub")
+    curve = ("-name", "prime256v1", "-genkey", "-noout")
+    assert openssl("ecparam", *curve, "-out", secret).returncode == 0
+    assert openssl("ec", "-in", secret, "-pubout", "-out", public).returncode == 0
+    monkeypatch.setenv("SIGNING_KEY", Path(secret).read_text())
+
+
+def test_a_signature_is_checked_with_openssl_alone(
+    here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pair(tmp_path, monkeypatch)
+    shutil.copy(tmp_path / "signing.pub", here.clone)
+    found = released(here)
+    for name in ("manifest.json", "manifest.json.sig"):
+        (tmp_path / name).write_bytes(found[name])
+    public = ("-sha256", "-verify", str(tmp_path / "signing.pub"), "-signature")
+    files = (str(tmp_path / "manifest.json.sig"), str(tmp_path / "manifest.json"))
+    assert openssl("dgst", *public, *files).returncode == 0
+    assert sign.valid(found["manifest.json"], found["manifest.json.sig"])
+    altered = found["manifest.json"] + b" "
+    (tmp_path / "manifest.json").write_bytes(altered)
+    assert openssl("dgst", *public, *files).returncode != 0
+    assert not sign.valid(altered, found["manifest.json.sig"])
+
+
+def test_a_key_that_is_not_ours_signs_nothing(
+    here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pair(tmp_path, monkeypatch)
+    here.judged("one")
+    with pytest.raises(
+        ReleaseError, match=r"signing\.pub is not usable: type `openssl"
+    ):
+        register.register()
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(tmp_path / "signing.pub", here.clone)
+    pair(other, monkeypatch)
+    with pytest.raises(ReleaseError, match="does not belong to SIGNING_KEY"):
+        register.register()
+
+
+@pytest.mark.parametrize(
+    ("setting", "visibility", "expected"),
+    [
+        ("", "public", True),
+        ("", "private", False),
+        ("true", "private", True),
+        ("false", "public", False),
+    ],
+)
+def test_provenance_where_github_has_it(
+    monkeypatch: pytest.MonkeyPatch, setting: str, visibility: str, expected: bool
+) -> None:
+    event = {"repository": {"visibility": visibility}}
+    monkeypatch.setattr(package.github, "event", lambda: copy.deepcopy(event))
+    monkeypatch.setenv("ATTEST", setting)
+    assert package.attestable() is expected
+
+
+def test_provenance_is_about_the_reviewed_bytes(here: World) -> None:
+    found = released(here)
+    version = register.register()
+    assert not isinstance(version, str)
+    image = f"ghcr.io/o/r@sha256:{'7' * 64}"
+    assert package.subjects(version, image).splitlines() == [
+        f"{version.manifest_sha256}  flights@v1.0.0/manifest.json",
+        f"{tiny.sha256(found['model.onnx'])}  flights@v1.0.0/model.onnx",
+        f"{'7' * 64}  ghcr.io/o/r",
+    ]
+
+
+def test_without_a_registry_there_is_no_image(here: World) -> None:
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str)
+    assert package.image_of(version) is None
+
+
+def test_an_image_that_is_asked_for_needs_an_engine(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str)
+    monkeypatch.setenv("IMAGE_REGISTRY", "ghcr.io")
+    monkeypatch.setattr(package.image, "engine", lambda: "")
+    with pytest.raises(ReleaseError, match=r"ghcr\.io/o/r asks for an image"):
+        package.image_of(version)
+
+
+def test_a_cluster_gets_its_manifests_with_the_release(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlgitops.commands import deploy
+
+    script = here.clone / manifests.RENDER
+    script.parent.mkdir(parents=True)
+    script.write_text("import sys; print(sys.argv[1:])\n")
+    here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str)
+    monkeypatch.delenv("IMAGE", raising=False)
+    with pytest.raises(ReleaseError, match="a cluster runs images"):
+        deploy.deploy("production", version.version)
+    assert Ledger().release("production") is None
+    image = f"ghcr.io/o/r@sha256:{'7' * 64}"
+    monkeypatch.setenv("IMAGE", image)
+    assert deploy.deploy("production", version.version)["image"] == image
+    path = "environments/production/kubernetes/manifests.yaml"
+    assert image in (Ledger().read_bytes(path) or b"").decode()
+
+
+@pytest.mark.skipif(not package.EDGE.is_file(), reason="this target has no bundle")
+def test_a_released_edge_bundle_is_signed_and_another_is_refused(
+    here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What deploy/edge/README.md tells its reader to type, on what a release holds."""
+    for name in ("deploy/edge", "serving", "pipeline", "requirements"):
+        shutil.copytree(tiny.ROOT / name, here.clone / name)
+    pair(tmp_path, monkeypatch)
+    shutil.copy(tmp_path / "signing.pub", here.clone)
+    found = released(here)
+    (bundle,) = [name for name in found if name.endswith("-edge.zip")]
+    for name in (bundle, f"{bundle}.sig"):
+        (tmp_path / name).write_bytes(found[name])
+    public = ("-sha256", "-verify", str(tmp_path / "signing.pub"), "-signature")
+    files = (str(tmp_path / f"{bundle}.sig"), str(tmp_path / bundle))
+    assert openssl("dgst", *public, *files).returncode == 0
+    assert sign.valid(found[bundle], found[f"{bundle}.sig"])
+    with zipfile.ZipFile(tmp_path / bundle, "a") as file:
+        file.writestr("model/more.json", "{}")  # a whole zip, and another
+    assert openssl("dgst", *public, *files).returncode != 0
+    assert not sign.valid((tmp_path / bundle).read_bytes(), found[f"{bundle}.sig"])
+
+
+@pytest.mark.skipif(not package.EDGE.is_file(), reason="this target has no bundle")
+def test_the_edge_bundle_is_of_these_bytes(tmp_path: Path) -> None:
+    tiny.version(tmp_path / "m")
+    (tmp_path / "edge.zip").write_bytes(package.edge(tmp_path / "m"))
+    with zipfile.ZipFile(tmp_path / "edge.zip") as file:
+        model = (tmp_path / "m/model.onnx").read_bytes()
+        assert file.read("model/model.onnx") == model
+    (tmp_path / "m/model.onnx").write_bytes(b"other")
+    with pytest.raises(ReleaseError, match="not the reviewed file"):
+        package.edge(tmp_path / "m")

@@ -1,0 +1,158 @@
+"""Planted challengers: each a patch that somebody might send, judged by `validate`.
+
+The bad ones are refused, each for its own reason; the honest ones pass. The table of
+what happened is in build/planted.md.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from machinery.judged import Hub, Project, Record, git, packed
+from machinery.planted import ALL, FORGED, HONEST, LOCKED, PROPOSED
+from machinery.test_validate_workflow import altered, read, validate, verdicts
+
+pytestmark = pytest.mark.slow
+TABLE: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def reigning(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose champion was judged, adopted, merged and released."""
+    project = Project(tmp_path_factory.mktemp("reigning"))
+    pull = project.propose("first")
+    artifact = project.built(pull)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        hub = validate(project, pull, artifact, patch)
+    noted("a first model", hub.comments[1])
+    assert hub.statuses[-1][1] == "pending"
+    project.write("dvc.lock", read(artifact, "dvc.lock").decode())
+    project.commit("adopt")
+    commit = project.merge(pull)
+    project.release(verdicts(project)[0]["manifest_sha256"], commit)
+    git("switch", "-q", "main", cwd=project.clone)
+    return project
+
+
+@pytest.fixture(scope="module")
+def trained(
+    reigning: Project, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Project, Record, bytes]:
+    """A better model, proposed and built, whose artifact can be forged."""
+    project = reigning.copy(tmp_path_factory.mktemp("trained") / "home")
+    project.params(ALL)
+    pull = project.propose("planted")
+    return project, pull, project.built(pull)
+
+
+@pytest.fixture
+def project(
+    reigning: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    """The same in a folder of the test's own."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return reigning.copy(tmp_path / "home")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Iterator[None]:
+    """Write what happened where a person finds it."""
+    yield
+    head = ["| Challenger | Verdict | Refused by |", "|---|---|---|"]
+    Path("build").mkdir(exist_ok=True)
+    Path("build", "planted.md").write_text("\n".join([*head, *TABLE]) + "\n")
+
+
+def noted(name: str, comment: str) -> list[str]:
+    """Add a row to the table; return the checks that failed."""
+    lines = [line.split(" | ") for line in comment.splitlines() if "⛔&nbsp;" in line]
+    failed = list(dict.fromkeys(cells[1] for cells in lines))
+    verdict = comment.splitlines()[0].removeprefix("## ")
+    TABLE.append(f"| {name} | {verdict} | {', '.join(failed)} |")
+    return failed
+
+
+def judged(
+    project: Project, name: str, patch: pytest.MonkeyPatch
+) -> tuple[Hub, list[str]]:
+    """Train and judge what stands on the author's disk."""
+    pull = project.propose("planted")
+    done = project.train(pull)
+    if done.returncode:
+        hub = validate(project, pull, b"", patch, conclusion="failure")
+    else:
+        artifact = packed(project.home / "runner" / "artifact")
+        hub = validate(project, pull, artifact, patch)
+    return hub, noted(name, hub.comments[pull["number"]])
+
+
+@pytest.mark.parametrize("name", PROPOSED)
+def test_a_bad_proposal_is_refused_for_its_own_reason(
+    name: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, check = PROPOSED[name]
+    plant(project)
+    hub, failed = judged(project, name, monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    assert check in failed, failed
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_artifact_is_refused_for_its_own_reason(
+    name: str,
+    trained: tuple[Project, Record, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forge, check = FORGED[name]
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    project, pull, artifact = trained
+    hub = validate(project.copy(tmp_path / "home"), pull, forge(artifact), monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    assert noted(name, hub.comments[pull["number"]]) == [check]
+
+
+def test_a_stale_lock_is_refused_for_its_own_reason(
+    trained: tuple[Project, Record, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The champion's, in the artifact of a model that was trained anew."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    project, pull, artifact = trained
+    stale = git("show", "origin/main:dvc.lock", cwd=project.clone).encode()
+    assert stale.strip() != read(artifact, "dvc.lock").strip()
+    forged = altered(artifact, dvc_lock=stale)
+    hub = validate(project.copy(tmp_path / "home"), pull, forged, monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    comment = hub.comments[pull["number"]]
+    assert noted("a stale lock", comment) == ["Lock"]
+    assert "is not the file that the lock names" in comment
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_a_committed_lock_that_ci_did_not_build_is_never_ready(
+    name: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LOCKED[name](project)
+    hub, failed = judged(project, name, monkeypatch)
+    assert failed == [] and hub.statuses[-1][1] == "pending"
+    assert f"make adopt PR={hub.pull['number']}" in hub.statuses[-1][2]
+    assert "Ready to merge" not in hub.comments[hub.pull["number"]]
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_proposal_passes(
+    name: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, words, stages = HONEST[name]
+    plant(project)
+    hub, failed = judged(project, name, monkeypatch)
+    assert hub.statuses[-1][1] in ("pending", "success"), "pending: only its lock"
+    assert failed == [] and words in next(reversed(hub.comments.values()))
+    build = json.loads((project.home / "runner/artifact/build.json").read_bytes())
+    assert build["stages_run"] == stages

@@ -1,0 +1,340 @@
+"""Only judged bytes become a version; a version never changes."""
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinery.world import World, git, world
+from mlgitops import storage
+from mlgitops.commands import register
+from mlgitops.ledger import Ledger
+from mlgitops.release import ReleaseError, promote, registry
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Stand in a repository with a main branch and no model."""
+    with world(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def deployed(here: World, text: str) -> str:
+    """Bring a judged model to production, as the workflow would."""
+    from mlgitops.commands import deploy
+
+    manifest = here.judged(text)
+    version = register.register()
+    assert not isinstance(version, str)
+    deploy.deploy("production", version.version)
+    return manifest
+
+
+def test_without_a_lock_there_is_nothing_to_do(here: World) -> None:
+    assert "no dvc.lock" in str(register.register())
+    assert here.tags() == []
+
+
+def test_a_judged_model_becomes_the_first_version(here: World) -> None:
+    manifest = here.judged("one")
+    version = register.register()
+    assert not isinstance(version, str)
+    assert (version.version, version.manifest_sha256) == ("v1.0.0", manifest)
+    assert here.tags() == ["flights@v1.0.0"]
+    message = here.origin("tag", "-l", "--format=%(contents)", "flights@v1.0.0")
+    assert f"manifest_sha256: {manifest}" in message
+    assert f"commit: {git('rev-parse', 'HEAD')}" in message
+    assets = here.hub.kept["releases"][0]["assets"]
+    names = {"manifest.json", "model.onnx", "contract.yaml", "verdict.json"}
+    names |= {"README.md", "model.cdx.json", "report.html"}
+    assert {asset["name"] for asset in assets} == names
+
+
+def test_registering_again_changes_nothing(here: World) -> None:
+    here.judged("one")
+    first = register.register()
+    before = here.tags(), dict(here.hub.data)
+    git("tag", "-d", "flights@v1.0.0")
+    assert register.register() == first
+    assert (here.tags(), here.hub.data) == before
+    assert here.hub.made("POST", "releases") == 8  # one release, seven files
+
+
+def test_the_next_version_follows_the_highest_on_origin(here: World) -> None:
+    deployed(here, "one")
+    here.judged("two")
+    version = register.register()
+    assert not isinstance(version, str)
+    assert version.version == "v1.1.0"
+
+
+@pytest.mark.parametrize(
+    ("bump", "expected"),
+    [("major", "v2.0.0"), ("minor", "v1.10.0"), ("patch", "v1.9.1")],
+)
+def test_the_bump_is_a_setting(bump: str, expected: str) -> None:
+    known = [registry.Version(f"v1.{n}.0", "t", "c", "m") for n in (10, 2, 9)][1:]
+    assert registry.following(known, bump) == expected
+    assert registry.following([], bump) == "v1.0.0"
+
+
+def test_what_production_has_is_not_deployed_again(here: World) -> None:
+    deployed(here, "one")
+    here.commit("words only")
+    pulled = here.pulled
+    assert "production has flights@v1.0.0" in str(register.register())
+    assert here.pulled == pulled
+
+
+def test_an_unfinished_deployment_is_taken_up_again(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = deployed(here, "one")
+    monkeypatch.setenv("PRODUCTION_URL", "agent")  # published, and nobody has answered
+    version = register.register()
+    assert not isinstance(version, str)
+    assert version.manifest_sha256 == manifest
+
+
+def refusal() -> str:
+    """Return the sentence with which register refuses."""
+    with pytest.raises(ReleaseError) as caught:
+        register.register()
+    return str(caught.value)
+
+
+def test_no_verdict_is_refused(here: World) -> None:
+    here.model("one")
+    assert "there is no verdict" in refusal()
+    assert here.tags() == []
+
+
+def test_the_newest_verdict_decides(here: World) -> None:
+    manifest = here.judged("one")
+    here.verdict(manifest, passed=False)
+    assert "#7 was refused, and main names what it proposed" in refusal()
+    here.verdict(manifest)
+    assert not isinstance(register.register(), str)
+
+
+def test_a_verdict_on_another_lock_decides_too(here: World) -> None:
+    manifest = here.judged("one")
+    here.verdict(manifest, passed=False, lock_sha256="0" * 64)
+    assert "the newest verdict refuses" in refusal()
+
+
+def test_a_refused_lock_is_told_before_its_missing_bytes(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise storage.StorageError("the object is not in storage")
+
+    manifest = here.judged("one")
+    monkeypatch.setattr(storage, "pull", gone)
+    assert "not in storage" in refusal()
+    here.verdict(manifest, passed=False)
+    assert "was refused" in refusal()
+
+
+def test_a_lock_that_was_not_judged_is_refused(here: World) -> None:
+    manifest = here.model("one")
+    here.verdict(manifest, lock_sha256="0" * 64)
+    assert "is not the one that was judged" in refusal()
+
+
+def test_a_champion_that_changed_is_refused(here: World) -> None:
+    first = here.judged("one")
+    here.verdict(first, champion="f" * 64)
+    sentence = refusal()
+    assert "the champion changed since the verdict" in sentence
+    assert "pull_request=7" in sentence
+
+
+def test_missing_bytes_are_refused(here: World) -> None:
+    here.judged("one")
+    for file in here.objects.iterdir():
+        file.unlink()
+    assert "is not in storage" in refusal()
+
+
+def test_altered_bytes_are_refused(here: World) -> None:
+    here.judged("one")
+    for file in here.objects.iterdir():
+        if file.read_bytes() == b"one":
+            file.write_bytes(b"two")
+    assert "model.onnx is not the reviewed file" in refusal()
+    assert here.tags() == []
+
+
+def test_another_contract_is_refused(here: World) -> None:
+    manifest = here.model("one")
+    (here.clone / "contract.yaml").write_text("name: flights\n# looser\n")
+    here.commit("loosen the contract")
+    here.verdict(manifest)
+    assert "contract.yaml is not the reviewed file" in refusal()
+
+
+def test_a_commit_that_was_not_merged_is_refused(here: World) -> None:
+    here.judged("one")
+    git("commit", "-q", "--allow-empty", "-m", "on the side")
+    assert "is not on main" in refusal()
+
+
+def test_an_older_commit_leaves_the_work_to_the_newest(here: World) -> None:
+    here.judged("one")
+    old = git("rev-parse", "HEAD")
+    here.judged("two")
+    git("checkout", "-q", old)
+    assert "main has moved on" in str(register.register())
+
+
+def test_a_version_for_other_bytes_is_a_hard_stop(here: World) -> None:
+    here.judged("one")
+    registry.register("flights", "a" * 64, git("rev-parse", "HEAD"))
+    tags = here.tags()
+    assert "registered on this commit for other bytes" in refusal()
+    assert here.tags() == tags
+
+
+def test_a_moved_tag_is_a_hard_stop(here: World) -> None:
+    deployed(here, "one")
+    here.judged("two")
+    message = here.origin("tag", "-l", "--format=%(contents)", "flights@v1.0.0")
+    git("tag", "-f", "-a", "-m", message, "flights@v1.0.0", "HEAD")
+    git("push", "-q", "-f", "origin", "flights@v1.0.0")
+    assert "flights@v1.0.0 was moved" in refusal()
+
+
+def test_a_moved_tag_that_lies_is_a_hard_stop(here: World) -> None:
+    deployed(here, "one")
+    here.judged("two")
+    head = git("rev-parse", "HEAD")
+    message = f"x\n\nmanifest_sha256: {'b' * 64}\ncommit: {head}\n"
+    git("tag", "-f", "-a", "-m", message, "flights@v1.0.0", "HEAD")
+    git("push", "-q", "-f", "origin", "flights@v1.0.0")
+    assert "the ledger deployed" in refusal()
+
+
+def test_a_deleted_tag_is_a_hard_stop(here: World) -> None:
+    deployed(here, "one")
+    here.judged("two")
+    here.origin("tag", "-d", "flights@v1.0.0")
+    assert "flights@v1.0.0 was deleted" in refusal()
+
+
+def test_an_older_number_on_newer_work_is_a_hard_stop(here: World) -> None:
+    """GTO takes an older number, and a person may type one."""
+    deployed(here, "one")
+    manifest, head = here.judged("two"), git("rev-parse", "HEAD")
+    message = f"x\n\nmanifest_sha256: {manifest}\ncommit: {head}\n"
+    git("tag", "-a", "-m", message, "flights@v0.9.0", head)
+    git("push", "-q", "origin", "flights@v0.9.0")
+    assert "flights@v0.9.0 has an older number than flights@v1.0.0" in refusal()
+
+
+def test_an_older_version_that_main_names_again_keeps_its_number(here: World) -> None:
+    """The negative control: reverted, judged again, and deployed as what it is."""
+    first = deployed(here, "one")
+    deployed(here, "two")
+    assert here.judged("one") == first
+    version = register.register()
+    assert not isinstance(version, str)
+    assert version.version == "v1.0.0"
+
+
+def test_a_foreign_tag_is_a_hard_stop(here: World) -> None:
+    here.judged("one")
+    here.origin("tag", "flights@v9.0.0", "main")
+    assert "was not written by `register`" in refusal()
+
+
+def test_a_release_with_other_bytes_is_a_hard_stop(here: World) -> None:
+    here.judged("one")
+    register.register()
+    for asset in here.hub.kept["releases"][0]["assets"]:
+        if asset["name"] == "model.onnx":
+            here.hub.data[asset["id"]] = b"other"
+    assert "holds another model.onnx" in refusal()
+
+
+def test_a_partial_release_is_finished(here: World) -> None:
+    here.judged("one")
+    register.register()
+    release = here.hub.kept["releases"][0]
+    release["assets"][1]["state"] = "starter"  # GitHub's word for a broken upload
+    release["assets"] = release["assets"][:3]
+    register.register()
+    assert len(release["assets"]) == 7
+    assert all(asset["state"] == "uploaded" for asset in release["assets"])
+
+
+def test_a_version_taken_back_needs_a_new_verdict(here: World) -> None:
+    deployed(here, "one")
+    bad = deployed(here, "two")
+    ledger = Ledger()
+    good = ledger.history("production")[0]
+
+    def back(seq: int) -> dict[str, object]:
+        why = {"action": "rollback", "reason": "slow", "previous": bad, "seq": seq}
+        return {**good, **why}
+
+    promote.write(ledger, back, "rollback")
+    here.commit("an unrelated merge")
+    assert "was taken out of production by a rollback (slow)" in refusal()
+    here.verdict(bad)
+    assert not isinstance(register.register(), str)
+
+
+def _race(clone: Path, manifest: str, commit: str) -> None:
+    """Register from one of two clones; the other does the same."""
+    import os
+
+    os.chdir(clone)
+    registry.register("flights", manifest, commit)
+
+
+def test_two_registrations_race(here: World) -> None:
+    """One manifest from two runs: one tag, and both know it."""
+    here.judged("one")
+    commit = git("rev-parse", "HEAD")
+    git("clone", "-q", "origin", "other", cwd=here.home)
+    spawn = multiprocessing.get_context("fork")
+    runs = [
+        spawn.Process(target=_race, args=(clone, "a" * 64, commit))
+        for clone in (here.clone, here.home / "other")
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(60)
+    assert [run.exitcode for run in runs] == [0, 0]
+    assert here.tags() == ["flights@v1.0.0"]
+
+
+def test_the_loser_of_a_race_takes_the_next_number(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else takes v1.0.0 between the look and the push."""
+    here.judged("one")
+    first = git("rev-parse", "HEAD")
+    here.judged("two")
+    second = git("rev-parse", "HEAD")
+    git("clone", "-q", "origin", "other", cwd=here.home)
+    push, raced = registry._push, []
+
+    def late(tag: str) -> bool:
+        if not raced:
+            raced.append(tag)
+            message = f"x\n\nmanifest_sha256: {'c' * 64}\ncommit: {first}\n"
+            other = here.home / "other"
+            git("tag", "-a", "-m", message, "flights@v1.0.0", first, cwd=other)
+            git("push", "-q", "origin", "flights@v1.0.0", cwd=other)
+        return push(tag)
+
+    monkeypatch.setattr(registry, "_push", late)
+    version = registry.register("flights", "a" * 64, second)
+    assert version.version == "v1.1.0"
+    assert sorted(here.tags()) == ["flights@v1.0.0", "flights@v1.1.0"]
+    assert registry.get("flights", "v1.0.0").manifest_sha256 == "c" * 64

@@ -1,0 +1,223 @@
+"""A rollback checks the way back first, leaves a trace, and stays."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from machinery.world import Target, World, git, world
+from machinery.world import target as serve
+from mlgitops.commands import deploy, register, rollback
+from mlgitops.ledger import Ledger
+from mlgitops.release import ReleaseError, registry, revert, target
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Make a repository where v1.0.0 was followed by v1.1.0."""
+    home = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
+        for text in ("one", "two"):
+            made.judged(text)
+            version = register.register()
+            assert not isinstance(version, str)
+            deploy.deploy("production", version.version)
+    yield made
+
+
+@pytest.fixture
+def here(
+    first: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Stand in a copy of it."""
+    monkeypatch.setattr(target, "POLL", 0.05)
+    with world(tmp_path / "twin", monkeypatch, first) as made:
+        yield made
+
+
+def current() -> dict[str, object]:
+    """Return what production's targets follow."""
+    return Ledger().release("production") or {}
+
+
+def test_a_rollback_leaves_its_trace_everywhere(here: World) -> None:
+    left = current()["manifest_sha256"]
+    sentence = rollback.rollback("production", "v1.0.0", "late | answers")
+    assert "production has flights@v1.0.0 again" in sentence
+    record = current()
+    assert (record["action"], record["version"]) == ("rollback", "v1.0.0")
+    assert (record["reason"], record["author"]) == ("late | answers", "eve")
+    assert record["previous"] == left
+    old = registry.get("flights", "v1.0.0")
+    assert registry.holder("flights", "production") == (
+        "flights#production#3",
+        old.commit,
+    )
+    assert here.hub.kept["deployments"][-1]["description"].startswith("rollback")
+    assert here.hub.kept["statuses/3"][-1]["state"] == "success"
+    pull = here.hub.kept["pulls"][0]
+    assert pull["head"] == f"rollback/v1.0.0-{record['seq']}"
+    assert "late | answers" in pull["body"]
+    assert "Approve workflows to run" in pull["body"]
+
+
+def test_a_second_run_changes_nothing(here: World) -> None:
+    rollback.rollback("production", "v1.0.0", "slow")
+    before = Ledger().commit, here.tags(), len(here.hub.kept["pulls"])
+    rollback.rollback("production", "v1.0.0", "slow")
+    assert (Ledger().commit, here.tags(), len(here.hub.kept["pulls"])) == before
+
+
+def test_what_runs_already_is_left_alone(here: World) -> None:
+    before = Ledger().commit
+    assert "Nothing to do" in rollback.rollback("production", "v1.1.0", "slow")
+    assert Ledger().commit == before
+    assert "pulls" not in here.hub.kept
+
+
+def test_an_unrelated_merge_does_not_bring_it_again(here: World) -> None:
+    rollback.rollback("production", "v1.0.0", "slow")
+    (here.clone / "README.md").write_text("words\n")
+    here.commit("an unrelated merge")
+    with pytest.raises(ReleaseError, match="taken out of production by a rollback"):
+        register.register()
+    assert current()["version"] == "v1.0.0"
+
+
+def test_after_the_revert_is_merged_main_and_production_agree(here: World) -> None:
+    rollback.rollback("production", "v1.0.0", "slow")
+    branch = here.hub.kept["pulls"][0]["head"]
+    git("fetch", "-q", "origin")
+    git("merge", "-q", "--no-edit", f"origin/{branch}")
+    git("push", "-q", "origin", "main")
+    assert "Nothing to do: production has flights@v1.0.0" in str(register.register())
+
+
+def test_afterwards_everything_agrees(here: World) -> None:
+    """Stage, ledger, deployment, main and audit; the revert is merged in between."""
+    import gto.api
+
+    from mlgitops.commands import audit
+
+    time.sleep(1.1)  # GTO orders stages by the seconds of their tags
+    rollback.rollback("production", "v1.0.0", "slow")
+    old = registry.get("flights", "v1.0.0")
+    (said,) = audit.audit()["disagreements"]
+    assert "merge the revert pull request" in said
+    git("fetch", "-q", "origin")
+    git("merge", "-q", "--no-edit", f"origin/{here.hub.kept['pulls'][0]['head']}")
+    git("push", "-q", "origin", "main")
+    assert audit.audit()["disagreements"] == []
+    (stage,) = gto.api.show(".", name="flights#production")
+    assert stage["version"] == "v1.0.0"
+    record = current()
+    assert (record["version"], record["commit"]) == ("v1.0.0", old.commit)
+    newest = here.hub.kept["deployments"][-1]
+    assert (newest["sha" if "sha" in newest else "ref"]) == old.commit
+    assert here.hub.kept[f"statuses/{newest['id']}"][-1]["state"] == "success"
+    (here.clone / "README.md").write_text("words\n")
+    here.commit("the next unrelated merge")
+    assert "Nothing to do: production has flights@v1.0.0" in str(register.register())
+    assert audit.audit()["disagreements"] == []
+
+
+def refused(version: str = "v1.0.0", environment: str = "production") -> str:
+    """Return why a rollback is refused, after seeing that nothing was touched."""
+    before = Ledger().commit
+    with pytest.raises(ReleaseError) as caught:
+        rollback.rollback(environment, version, "slow")
+    assert Ledger().commit == before
+    assert registry.holder("flights", "production")[0] == "flights#production#2"
+    return str(caught.value)
+
+
+def test_an_unknown_version_is_refused(here: World) -> None:
+    assert "there are: v1.0.0, v1.1.0" in refused("v0.9.0")
+    assert 'there is no environment "moon"' in refused(environment="moon")
+    assert "staging runs nothing yet" in refused(environment="staging")
+
+
+def test_missing_bytes_in_storage_are_refused(here: World) -> None:
+    for file in here.objects.iterdir():
+        if file.read_bytes() == b"one":
+            file.unlink()
+    assert "no rollback to flights@v1.0.0" in refused()
+
+
+def test_altered_bytes_in_storage_are_refused(here: World) -> None:
+    for file in here.objects.iterdir():
+        if file.read_bytes() == b"one":
+            file.write_bytes(b"owe")
+    assert "model.onnx is not the reviewed file" in refused()
+
+
+def test_altered_bytes_on_the_release_are_refused(here: World) -> None:
+    for number, data in here.hub.data.items():
+        if data == b"one":
+            here.hub.data[number] = b"owe"
+    assert "the release flights@v1.0.0 is altered" in refused()
+
+
+def test_a_release_without_its_model_is_refused(here: World) -> None:
+    release = here.hub.kept["releases"][0]
+    release["assets"] = [a for a in release["assets"] if a["name"] != "model.onnx"]
+    assert "gh release upload flights@v1.0.0 model.onnx" in refused()
+
+
+def test_a_version_nobody_let_pass_is_refused(here: World) -> None:
+    here.model("three")
+    commit = git("rev-parse", "HEAD")
+    registry.register("flights", "d" * 64, commit)
+    assert "has no passing verdict" in refused("v1.2.0")
+
+
+def test_a_moved_tag_is_refused(here: World) -> None:
+    message = here.origin("tag", "-l", "--format=%(contents)", "flights@v1.0.0")
+    git("tag", "-f", "-a", "-m", message, "flights@v1.0.0", "HEAD")
+    git("push", "-q", "-f", "origin", "flights@v1.0.0")
+    assert "flights@v1.0.0 was moved" in refused()
+
+
+def test_a_target_that_refuses_keeps_what_it_ran(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve() as server:
+        server.manifest = str(current()["manifest_sha256"])
+        monkeypatch.setenv("PRODUCTION_URL", server.url)
+        with pytest.raises(ReleaseError, match=r"has flights@v1\.1\.0 again"):
+            rollback.rollback("production", "v1.0.0", "slow")
+    assert (current()["action"], current()["version"]) == ("revert", "v1.1.0")
+
+
+def test_killed_before_the_pull_request_a_rerun_opens_it(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(revert, "pull_request", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            rollback.rollback("production", "v1.0.0", "slow")
+    rollback.rollback("production", "v1.0.0", "slow")
+    assert len(here.hub.kept["pulls"]) == 1
+    assert len(here.hub.kept["deployments"]) == 3
+
+
+def test_a_confirmed_rollback_keeps_its_branch(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The confirmation is a newer record; the pull request is still the same."""
+    server: Target
+    with serve() as server:
+        server.manifest = registry.get("flights", "v1.0.0").manifest_sha256
+        monkeypatch.setenv("PRODUCTION_URL", server.url)
+        for _ in range(2):
+            rollback.rollback("production", "v1.0.0", "slow")
+    assert current()["state"] == "confirmed"
+    assert len(here.hub.kept["pulls"]) == 1
+
+
+def test_asking_for_a_rollback_starts_the_workflow(here: World) -> None:
+    rollback.request("v1.0.0", "staging", "slow")
+    asked = here.hub.kept["actions/workflows/rollback.yml/dispatches"][0]
+    inputs = {"environment": "staging", "version": "v1.0.0", "reason": "slow"}
+    assert (asked["ref"], asked["inputs"]) == ("main", inputs)

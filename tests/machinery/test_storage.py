@@ -1,0 +1,304 @@
+"""No transfer is believed: bytes are hashed on arrival and pushes read back."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlgitops import storage
+from mlgitops.lock import Out
+
+ROOT = Path.cwd()
+CONFIG = """[core]
+    remote = storage
+    analytics = false
+['remote "storage"']
+    url = {url}
+    verify = true
+"""
+
+
+def git(*args: str, cwd: Path) -> str:
+    """Run git as a person with a name."""
+    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    done = subprocess.run(
+        ("git", *who, *args), cwd=cwd, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def clone(folder: Path, name: str, url: str) -> Path:
+    """Give a clone of the bare repository with DVC's settings in it."""
+    git("clone", "-q", "origin", name, cwd=folder)
+    (folder / name / ".dvc").mkdir()
+    (folder / name / ".dvc" / "config").write_text(CONFIG.format(url=url))
+    return folder / name
+
+
+def out(path: Path, name: str = "model.onnx") -> Out:
+    """Name the bytes of a file."""
+    data = path.read_bytes()
+    return Out("train", f"build/{name}", hashlib.md5(data).hexdigest(), len(data))
+
+
+@pytest.fixture(params=["branch", "folder", "elsewhere"])
+def place(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path, str]:
+    """Give a clone, a file of 1 kB, and where storage is; elsewhere, DVC moves all."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    url = "branch" if request.param == "branch" else "../../store"
+    if request.param == "elsewhere":
+        monkeypatch.setattr(storage, "_objects", lambda cwd: None)
+    here = clone(tmp_path, "here", url)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(bytes(range(256)) * 4)
+    return here, file, url
+
+
+def test_what_was_pushed_comes_back_elsewhere(
+    place: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    """Another clone pulls the same bytes; missing ones are told without moving any."""
+    here, file, url = place
+    named = out(file)
+    storage.push({file: named}, here)
+    there = clone(tmp_path, "there", url)
+    absent = Out("train", "build/other.bin", "0" * 32, 5)
+    assert storage.missing([named, absent], there) == [absent]
+    (found,) = storage.pull([named], cwd=there)
+    assert found == there / "build" / "model.onnx"
+    assert found.read_bytes() == file.read_bytes()
+
+
+def test_f4_an_altered_object_is_refused(place: tuple[Path, Path, str]) -> None:
+    """An object that changed in storage is named, and nothing is left behind."""
+    here, file, _ = place
+    named = out(file)
+    storage.push({file: named}, here)
+    (kept,) = Path(storage.url(here)).rglob(named.md5[2:])
+    for data in (b"x" * named.size, file.read_bytes()[:-1]):
+        kept.unlink(missing_ok=True)  # DVC removes an object that it found altered
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(data)
+        if (here / ".dvc" / "branch").exists():
+            git("add", "--all", cwd=here / ".dvc" / "branch")
+            git("commit", "-qm", "altered", cwd=here / ".dvc" / "branch")
+            git("push", "-q", "origin", "HEAD:storage", cwd=here / ".dvc" / "branch")
+        with pytest.raises(storage.StorageError, match=r"build/model\.onnx"):
+            storage.pull([named], cwd=here)
+        assert not (here / "build" / "model.onnx").exists()
+
+
+def test_f2_a_missing_object_names_the_command(place: tuple[Path, Path, str]) -> None:
+    """The message says which object and what to type."""
+    here, file, _ = place
+    with pytest.raises(storage.StorageError, match=r"model\.onnx.*make push"):
+        storage.pull([out(file)], cwd=here)
+
+
+def test_a_push_of_other_bytes_is_refused(place: tuple[Path, Path, str]) -> None:
+    """What is not the file that the lock names never enters storage."""
+    here, file, _ = place
+    named = out(file)
+    file.write_bytes(b"other")
+    with pytest.raises(storage.StorageError, match="not the file that was named"):
+        storage.push({file: named}, here)
+    assert storage.missing([named], here) == [named]
+
+
+def test_f1_storage_that_is_down_fails_the_push(tmp_path: Path) -> None:
+    """A remote that cannot be written is an error, not a warning."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    blocker = tmp_path / "store"
+    blocker.write_text("a file where the folder should be")
+    here = clone(tmp_path, "here", "../../store")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"bytes")
+    with pytest.raises(storage.StorageError):
+        storage.push({file: out(file)}, here)
+    blocker.unlink()
+    storage.push({file: out(file)}, here)
+
+
+def test_f1_storage_that_breaks_in_the_middle_of_a_push(tmp_path: Path) -> None:
+    """One object arrives, the next does not: red; run again, both are there."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    files = {}
+    for name in ("model.onnx", "manifest.json"):
+        (tmp_path / name).write_text(name)
+        files[tmp_path / name] = out(tmp_path / name, name)
+    storage.push({tmp_path / "model.onnx": files[tmp_path / "model.onnx"]}, here)
+    second = files[tmp_path / "manifest.json"]
+    blocker = tmp_path / "store/files/md5" / second.md5[:2]
+    blocker.write_text("a file where the folder should be")
+    with pytest.raises(storage.StorageError):
+        storage.push(files, here)
+    blocker.unlink()
+    storage.push(files, here)
+    there = clone(tmp_path, "there", "../../store")
+    found = storage.pull(files.values(), cwd=there)
+    assert [path.read_text() for path in found] == ["model.onnx", "manifest.json"]
+
+
+KILLS = 30 if os.environ.get("PROOF") else 1
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_f3_a_push_that_was_killed_is_complete_or_red(
+    tmp_path: Path, number: int
+) -> None:
+    """Kill -9 at a random moment: what is missing is named, a re-run completes it."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    files = {}
+    for at in range(3):
+        file = tmp_path / f"{at}.bin"
+        file.write_bytes(bytes([at]) * 100_000)
+        files[file] = out(file, file.name)
+    script = (
+        "import sys; from pathlib import Path; from ops import storage; "
+        "from mlgitops.lock import Out; from machinery.test_storage import out; "
+        "files = [Path(name) for name in sys.argv[2:]]; "
+        "storage.push({file: out(file, file.name) for file in files}, sys.argv[1])"
+    )
+    command = [sys.executable, "-c", script, str(here), *map(str, files)]
+    push = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    try:
+        push.wait(random.Random(number).uniform(0.5, 6))
+    except subprocess.TimeoutExpired:
+        os.killpg(push.pid, signal.SIGKILL)  # the push and DVC, which it started
+    push.wait()
+    there = clone(tmp_path, "there", "../../store")
+    gone = storage.missing(files.values(), there)
+    if push.returncode == 0:
+        assert gone == []
+    for named in gone:
+        with pytest.raises(storage.StorageError, match=named.name):
+            storage.pull([named], cwd=there)
+    storage.push(files, here)
+    for file, path in zip(files, storage.pull(files.values(), cwd=there), strict=True):
+        assert path.read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("how", ["writable", "read-only", "truncated"])
+def test_f5_a_corrupted_cache_is_never_believed(tmp_path: Path, how: str) -> None:
+    """DVC's cache on this disk holds other bytes under the right name."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here, file = clone(tmp_path, "here", "../../store"), tmp_path / "model.onnx"
+    file.write_bytes(bytes(range(256)) * 4)
+    named = out(file)
+    storage.push({file: named}, here)
+    cached = here / ".dvc/cache/files/md5" / named.md5[:2] / named.md5[2:]
+    cached.parent.mkdir(parents=True)
+    data = file.read_bytes()
+    cached.write_bytes(data[:-1] if how == "truncated" else b"x" * len(data))
+    cached.chmod(0o644 if how == "writable" else 0o444)
+    (found,) = storage.pull([named], cwd=here)
+    assert found.read_bytes() == data
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_f22_a_full_disk_leaves_nothing_half(tmp_path: Path) -> None:
+    """Pulling onto a disk of 400 kB, pushing from it; with room, both end."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    far = clone(tmp_path, "far", "../../store")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(random.Random(1).randbytes(1_000_000))
+    named = out(file)
+    storage.push({file: named}, far)
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small))
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine does not let a small disk be mounted")
+    try:
+        git("clone", "-q", "../origin", "here", cwd=small)
+        here = small / "here"
+        (here / ".dvc").mkdir()
+        text = CONFIG.format(url=tmp_path / "store")
+        (here / ".dvc/config").write_text(text)
+        with pytest.raises(storage.StorageError, match="model"):
+            storage.pull([named], cwd=here)
+        assert not (here / "build/model.onnx").exists()
+        other = tmp_path / "other.bin"
+        other.write_bytes(random.Random(2).randbytes(1_000_000))
+        with pytest.raises((storage.StorageError, OSError)):
+            storage.push({other: out(other, "other.bin")}, here)
+        absent = out(other, "other.bin")
+        assert storage.missing([absent], far) == [absent]
+        remount = ("mount", "-o", "remount,size=40m", str(small))
+        subprocess.run(remount, check=True)
+        (found,) = storage.pull([named], cwd=here)
+        assert found.read_bytes() == file.read_bytes()
+        storage.push({other: absent}, here)
+        assert storage.missing([absent], far) == []
+    finally:
+        subprocess.run(("umount", "-l", str(small)), check=True)
+
+
+def test_a_branch_refuses_big_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub refuses big files, so we do first, and name the way out."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    monkeypatch.setattr(storage, "BRANCH_LIMIT", 3)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"bytes")
+    here = clone(tmp_path, "here", "branch")
+    with pytest.raises(storage.StorageError, match="s3, gs, azure or ssh"):
+        storage.push({file: out(file)}, here)
+    elsewhere = clone(tmp_path, "elsewhere", "../../store")
+    storage.push({file: out(file)}, elsewhere)
+
+
+def test_two_clones_fill_one_branch(tmp_path: Path) -> None:
+    """Objects of two clones that did not know of one another both stay."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    named = []
+    for name in ("one", "two"):
+        here = clone(tmp_path, name, "branch")
+        file = tmp_path / f"{name}.bin"
+        file.write_text(name)
+        named.append(out(file, file.name))
+        if name == "two":
+            shutil.rmtree(here / ".dvc" / "branch", ignore_errors=True)
+        storage.push({file: named[-1]}, here)
+    assert storage.missing(named, tmp_path / "one") == []
+
+
+def test_a_push_names_what_is_neither_here_nor_in_storage(
+    place: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is absent here and was sent before is fine; what is nowhere is not."""
+    here, file, _ = place
+    monkeypatch.chdir(here)
+    sent, other = out(file), tmp_path / "other"
+    other.write_bytes(b"never sent")
+    storage.push({file: sent}, here)
+    assert "0 objects sent" in storage.sent([sent]) and "1 more" in storage.sent([sent])
+    lost = out(other, "holdout.parquet")
+    with pytest.raises(storage.StorageError, match=r"storage: build/holdout\.parquet"):
+        storage.sent([sent, lost])
+
+
+def test_a_push_without_origin_says_that_nothing_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a branch as storage and no origin, the bytes are on this machine only."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "branch")
+    monkeypatch.chdir(here)
+    (here / "build").mkdir()
+    (here / "build" / "model.onnx").write_bytes(b"model")
+    named = out(here / "build" / "model.onnx")
+    assert "this machine only" not in storage.sent([named])
+    git("remote", "remove", "origin", cwd=here)
+    assert "on this machine only: no `origin` yet" in storage.sent([named])

@@ -1,0 +1,113 @@
+"""What a verdict names beside its numbers: changes of the judge, costs, evidence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from machinery import judged
+from mlgitops.judge import cautions, identity, workflow
+from mlgitops.judge.gates import Refused
+
+JUDGING = [
+    "mlgitops/judge/gates.py",
+    "mlgitops/report/render.py",
+    ".github/workflows/train.yml",
+    ".github/install.py",
+    "mlgitops/metrics/binary.py",
+    "mlgitops/pipeline/data.py",
+    "mlgitops/pipeline/prepare.py",
+    "mlgitops/pipeline/train.py",
+    "mlgitops/pipeline/parity.py",
+    "mlgitops/pipeline/contract.py",
+    "contract.yaml",
+    "behaviour.yaml",
+    "CODEOWNERS",
+    ".dvc/config",
+    "dvc.yaml",
+    "requirements/pipeline.txt",
+    "serving/verify.py",
+]
+OTHERS = [
+    "README.md",
+    "mlgitops/pipeline/fitting.py",
+    "model/features.py",
+    "tests/test_x.py",
+]
+
+
+@pytest.mark.parametrize("path", JUDGING)
+def test_a_change_of_what_judges_is_named(path: str) -> None:
+    assert cautions.judge_changes([path, *OTHERS]) == [path]
+    project = Path.cwd()
+    assert (project / path).exists(), "a file that is there"
+
+
+@pytest.mark.parametrize("path", [*JUDGING, "params.yaml", "signing.pub"])
+def test_what_judges_has_an_owner(path: str) -> None:
+    """As the report says of each change of it; of the rest a project decides."""
+    text = (Path.cwd() / "CODEOWNERS").read_text()
+    owned = [line.split()[0].lstrip("/") for line in text.splitlines()[1:]]
+
+    def held(name: str) -> bool:
+        return any(name == o or (o.endswith("/") and name.startswith(o)) for o in owned)
+
+    assert held(path) and not any(map(held, OTHERS))
+
+
+@pytest.mark.parametrize(
+    "section", ["gates", "prepare", "evaluate", "business", "fairness", "override"]
+)
+def test_a_change_of_a_rule_in_params_is_named(
+    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = judged.params(["price"])
+    Path("params.yaml").write_text(yaml.safe_dump(ours))
+    changed = yaml.safe_dump({**ours, section: {"open": True}}).encode()
+    assert cautions.settings_changed(changed) == [f"params.yaml: {section}"]
+    without = {k: v for k, v in ours.items() if k != section}
+    gone = yaml.safe_dump(without).encode()
+    assert cautions.settings_changed(gone) == [f"params.yaml: {section}"]
+    other = yaml.safe_dump({**ours, "train": {}, "monitor": {}}).encode()
+    assert cautions.settings_changed(other) == []
+    assert cautions.settings_changed(changed, changed) == [], "of the same base"
+    for broken in (b"a: [", b"- a", b"7", b"", None, b"\xff"):
+        assert f"params.yaml: {section}" in cautions.settings_changed(broken)
+
+
+def test_what_a_build_cost_is_its_minutes_times_mains_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    price = {"price_per_minute": 0.5, "currency": "euros"}
+    Path("params.yaml").write_text(yaml.safe_dump({"compute": price}))
+    assert workflow._cost(90) == "0.7500 euros"
+    Path("params.yaml").write_text("x: 1")
+    assert "no section compute" in workflow._cost(90)
+
+
+GOOD = {"rows": 10, "max_difference": 1e-7}
+
+
+@pytest.mark.parametrize(
+    "parity",
+    [
+        None,
+        {},
+        {"rows": 10},
+        {**GOOD, "max_difference": "0"},
+        {**GOOD, "max_difference": -1},
+        {**GOOD, "max_difference": 10**400},
+        {**GOOD, "rows": -1},
+    ],
+)
+def test_a_manifest_without_a_sound_parity_is_refused(parity: Any) -> None:
+    words = ("sha256", "train_sha256", "train_from", "train_until")
+    manifest = {"data": dict.fromkeys(words, "x"), "parity": GOOD}
+    identity._shape(manifest)
+    with pytest.raises(Refused, match="no parity") as refused:
+        identity._shape(json.loads(json.dumps({**manifest, "parity": parity})))
+    assert refused.value.check.name == "Export parity"

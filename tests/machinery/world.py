@@ -1,0 +1,338 @@
+"""A small world for the tests of releases: real git, real GTO, a recorded GitHub.
+
+Bytes come from a folder instead of DVC's storage (which has its own tests); GitHub's
+answers are kept in memory behind the one function that talks to it.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from mlgitops import github, storage
+from mlgitops.ledger import Ledger
+from mlgitops.lock import Out
+from mlgitops.serving.verify import sha256_file
+
+Record = dict[str, Any]
+CONTRACT = "name: flights\ntarget: late\n"
+ALONE = threading.Lock()  # files come and go several at once
+GOLDEN = [{"row": {"distance": n}, "probability": n / 10} for n in range(3)]
+
+
+def git(*args: str, cwd: Path | str = ".") -> str:
+    """Run git as a person with a name."""
+    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    done = subprocess.run(
+        ("git", *who, *args), cwd=cwd, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+class GitHub:
+    """What GitHub keeps, and every call that was made."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.refused: dict[tuple[str, str], int] = {}
+        self.kept: dict[str, list[Record]] = {}
+        self.data: dict[int, bytes] = {}
+        self.reviews: list[Record] = []
+        self.approvals: list[Record] = []
+        self.on_status: Callable[[int, Record], None] | None = None
+
+    def api(
+        self,
+        path: str,
+        method: str = "GET",
+        fields: Record | None = None,
+        *,
+        raw: bool = False,
+        data: bytes | None = None,
+        accept: str = "",
+        content_type: str = "",
+    ) -> Any:
+        """Stand in for mlgitops.github.api."""
+        url = urlsplit(path)
+        query = dict(parse_qsl(url.query))
+        fields = {**query, **(fields or {})}
+        where = url.path.removeprefix("/repos/o/r/").strip("/")
+        self.calls.append((method, where))
+        for (verb, start), status in self.refused.items():
+            if verb == method and where.startswith(start):
+                raise github.GitHubError(status, f"GitHub refused {method} {where}")
+        with ALONE:
+            return self._answer(method, where.split("/"), fields, data)
+
+    def made(self, method: str, start: str) -> int:
+        """Count the calls of one kind."""
+        return sum(m == method and p.startswith(start) for m, p in self.calls)
+
+    def _answer(
+        self, method: str, parts: list[str], fields: Record, data: bytes | None
+    ) -> Any:
+        match (method, *parts):
+            case ("GET", "pulls", _, "reviews"):
+                return self.reviews if fields.get("page", 1) == 1 else []
+            case ("GET", "actions", "runs", _, "approvals"):
+                return self.approvals
+            case ("GET", "releases", "tags", tag):
+                return self._release(tag)
+            case ("POST", "releases", number, "assets"):
+                return self._asset(int(number), str(fields["name"]), data or b"")
+            case ("GET", "releases", "assets", number):
+                return self.data[int(number)]
+            case ("DELETE", "releases", "assets", number):
+                for release in self.kept["releases"]:
+                    release["assets"] = [
+                        a for a in release["assets"] if a["id"] != int(number)
+                    ]
+                return b""
+            case ("GET", "deployments", number, "statuses"):
+                return self.kept.get(f"statuses/{number}", [])
+            case ("POST", "deployments", number, "statuses"):
+                return self.add(f"statuses/{number}", fields)
+            case ("POST", "issues", number, "comments"):
+                return self.add(f"comments/{number}", fields)
+            case ("GET", "issues", number, "comments"):
+                return self.kept.get(f"comments/{number}", [])
+            case ("PATCH", "issues", "comments", _):
+                return {"html_url": "u"}
+            case ("PATCH", "issues", number):
+                self.kept["issues"][int(number) - 1].update(fields)
+                return {"html_url": "u"}
+            case ("GET", "pulls"):
+                branch = str(fields["head"]).split(":")[-1]
+                return [p for p in self.kept.get("pulls", []) if p["head"] == branch]
+            case ("POST", kind):
+                return self.add(kind, {"assets": [], **fields})
+            case ("GET", kind):
+                return self.kept.get(kind, []) if fields.get("page", 1) == 1 else []
+            case ("POST", *_):
+                return self.add("/".join(parts), fields)
+        raise github.GitHubError(404, f"no {method} {'/'.join(parts)}")
+
+    def add(self, kind: str, fields: Record) -> Record:
+        """Keep a new object."""
+        many = self.kept.setdefault(kind, [])
+        number = len(many) + 1
+        new = {**fields, "id": number, "number": number, "html_url": f"{kind}/{number}"}
+        many.append(new)
+        return new
+
+    def _release(self, tag: str) -> Record:
+        for release in self.kept.get("releases", []):
+            if release["tag_name"] == tag:
+                return release
+        raise github.GitHubError(404, "Not Found")
+
+    def _asset(self, release: int, name: str, data: bytes) -> Record:
+        there = self.kept["releases"][release - 1]["assets"]
+        if name in [asset["name"] for asset in there]:
+            raise github.GitHubError(422, f"already_exists: {name}")
+        number = len(self.data) + 1
+        self.data[number] = data
+        asset = {"id": number, "name": name, "state": "uploaded"}
+        self.kept["releases"][release - 1]["assets"].append(asset)
+        return asset
+
+
+class World:
+    """A clone of a bare origin, its storage folder, its GitHub."""
+
+    def __init__(self, home: Path, hub: GitHub) -> None:
+        self.home, self.hub = home, hub
+        self.clone, self.objects = home / "clone", home / "objects"
+        self.objects.mkdir()
+        self.pulled = 0
+        git("init", "-q", "--bare", "-b", "main", "origin", cwd=home)
+        git("clone", "-q", "origin", "clone", cwd=home)
+        (self.clone / "contract.yaml").write_text(CONTRACT)
+        (self.clone / "params.yaml").write_text("deploy: {timeout_seconds: 1}\n")
+        self.commit("start")
+
+    def twin(self, home: Path) -> "World":
+        """Return a copy in another folder: a world that took long is made once."""
+        shutil.copytree(self.home, home, dirs_exist_ok=True)
+        other = copy.copy(self)
+        other.home, other.hub = home, copy.deepcopy(self.hub)
+        other.clone, other.objects = home / "clone", home / "objects"
+        git("remote", "set-url", "origin", str(home / "origin"), cwd=other.clone)
+        return other
+
+    def commit(self, message: str) -> str:
+        """Commit everything on main and push it; return the commit."""
+        git("checkout", "-q", "-B", "main", cwd=self.clone)
+        git("add", "-A", cwd=self.clone)
+        git("commit", "-q", "--allow-empty", "-m", message, cwd=self.clone)
+        git("push", "-q", "-f", "origin", "main", cwd=self.clone)
+        return git("rev-parse", "HEAD", cwd=self.clone)
+
+    def model(self, text: str, **changes: Any) -> str:
+        """Merge a model to main, its manifest changed; return the manifest's sha256."""
+        model = text.encode()
+        manifest = {
+            "schema": 1,
+            "name": "flights",
+            "model": {"file": "model.onnx", "sha256": sha(model), "bytes": len(model)},
+            "contract": {"sha256": sha256_file(self.clone / "contract.yaml")},
+            "code": {"sha256": sha(b"code")},
+            "requirements": {"sha256": sha(b"requirements")},
+            "data": {"sha256": sha(text.encode() + b"data"), "train_rows": 9},
+            "params": {"estimator": text},
+            "threshold": 0.5,
+            "columns": ["distance"],
+            "golden": GOLDEN,
+            **changes,
+        }
+        data = (json.dumps(manifest, sort_keys=True, indent=2) + "\n").encode()
+        lines = ["schema: '2.0'", "stages:", "  train:", "    outs:"]
+        for name, content in (("model.onnx", model), ("manifest.json", data)):
+            md5 = hashlib.md5(content).hexdigest()
+            (self.objects / md5).write_bytes(content)
+            lines += [f"    - path: build/{name}", f"      md5: {md5}"]
+            lines += [f"      size: {len(content)}"]
+        (self.clone / "dvc.lock").write_text("\n".join(lines) + "\n")
+        self.commit(f"model {text}")
+        return sha(data)
+
+    def verdict(self, manifest: str, passed: bool = True, **changes: Any) -> Record:
+        """Let the judge write a verdict on what main names."""
+        ledger = Ledger(self.clone)
+        champion = ledger.champion()
+        lock = sha256_file(self.clone / "dvc.lock")
+        record = {
+            "manifest_sha256": manifest,
+            "lock_sha256": lock,
+            "passed": passed,
+            "champion": champion["manifest_sha256"] if champion else None,
+            "pull_request": 7,
+            "author": "ann",
+            "run_id": 1,
+            "summary": "ROC AUC is too low.",
+            "checks": [
+                {
+                    "name": "floor",
+                    "passed": passed,
+                    "value": "0.7",
+                    "limit": "0.6",
+                    "why": "ranks well enough",
+                }
+            ],
+            **changes,
+        }
+        html = f"<p>{manifest}".encode()
+
+        def files(seq: int) -> dict[str, Record | bytes]:
+            name = f"{manifest}/{seq:08d}-1"
+            where = {"path": f"reports/{name}.html", "sha256": sha(html)}
+            whole = {"report": where, **record, "seq": seq}
+            return {f"verdicts/{name}.json": whole, where["path"]: html}
+
+        ledger.append(files, "verdict")
+        return record
+
+    def judged(self, text: str) -> str:
+        """Merge a model that passed; return its manifest's sha256."""
+        manifest = self.model(text)
+        self.verdict(manifest)
+        return manifest
+
+    def pull(self, outs: Iterable[Out], into: Path, cwd: str = ".") -> list[Path]:
+        """Stand in for mlgitops.storage.pull."""
+        self.pulled += 1
+        for out in outs:
+            if not (self.objects / out.md5).is_file():
+                raise storage.StorageError(f"{out.path} is not in storage: `make push`")
+            shutil.copyfile(self.objects / out.md5, Path(into, out.name))
+        return []
+
+    def tags(self) -> list[str]:
+        """Return the tags that origin has."""
+        return git("tag", cwd=self.home / "origin").split()
+
+    def origin(self, *args: str) -> str:
+        """Run git in origin."""
+        return git(*args, cwd=self.home / "origin")
+
+
+def sha(data: bytes) -> str:
+    """Return a sha256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Target:
+    """A server's answers: what it says it runs and predicts."""
+
+    def __init__(self) -> None:
+        self.manifest, self.shift, self.url = "", 0.0, ""
+        self.server: str | None = None  # one that was not told does not say
+
+    def answer(self, path: str, body: Record) -> Record:
+        """Return an answer."""
+        if path == "/info":
+            said = {"manifest_sha256": self.manifest, "server_sha256": self.server}
+            return {**said, "ready": True}
+        rows = body["rows"]
+        given = [{"probability": row["distance"] / 10 + self.shift} for row in rows]
+        return {"manifest_sha256": self.manifest, "predictions": given}
+
+
+@contextmanager
+def target() -> Iterator[Target]:
+    """Serve a target on loopback."""
+    state = Target()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length) or b"{}")
+            data = json.dumps(state.answer(self.path, body)).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_POST = do_GET
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def world(
+    home: Path, patch: pytest.MonkeyPatch, like: World | None = None
+) -> Iterator[World]:
+    """Give a world, a new one or a twin of another, and stand in its clone."""
+    for name in [n for n in os.environ if n.startswith(("GITHUB_", "GH_", "GIT_"))]:
+        patch.delenv(name)
+    for name in ("STAGING_URL", "PRODUCTION_URL"):
+        patch.delenv(name, raising=False)
+    patch.setenv("GITHUB_REPOSITORY", "o/r")
+    patch.setenv("GITHUB_ACTOR", "eve")
+    patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    made = like.twin(home) if like else World(home, GitHub())
+    patch.chdir(made.clone)
+    patch.setattr(github, "api", made.hub.api)
+    patch.setattr(storage, "pull", made.pull)
+    yield made

@@ -1,0 +1,1 @@
+"""What people and workflows start: `python -m mlgitops COMMAND`."""

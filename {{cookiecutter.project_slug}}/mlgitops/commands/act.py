@@ -1,0 +1,113 @@
+"""Runs the workflow `train` for the current branch on this machine: `make act`.
+
+The unchanged workflow file goes through act in host mode, without a container and
+without a token or a network, in a clean clone of what is committed: what you have not
+committed is not part of it, as on GitHub. GitHub's own two actions are stood in for:
+this machine's Python is used, and what would be uploaded is put into build/act/.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlgitops import git, storage
+
+WORKFLOW = ".github/workflows/train.yml"
+KEPT = Path("build", "act")
+USES = re.compile(r"uses: (actions/(?:setup-python|upload-artifact))@(\w+)")
+STAND_IN = """\
+name: stand-in
+description: stands in for an action of GitHub's
+inputs: {python-version: {default: ""}, path: {default: "."}, name: {default: ""},
+  if-no-files-found: {default: ""}, retention-days: {default: ""}}
+runs:
+  using: composite
+  steps: [{shell: bash, run: 'if test -n "$NAME"; then cp -R "$FROM/." "$ACT_KEPT"; fi',
+    env: {NAME: "${{ inputs.name }}", FROM: "${{ inputs.path }}"}}]
+"""
+
+
+def event(base: str, head: str, branch: str) -> dict[str, object]:
+    """Return the part of GitHub's `pull_request` event that `train` reads."""
+    repository = {"full_name": "local/local", "default_branch": "main"}
+    return {
+        "action": "synchronize",
+        "number": 1,
+        "repository": repository,
+        "pull_request": {
+            "number": 1,
+            "head": {"ref": branch, "sha": head, "repo": repository},
+            "base": {"ref": "main", "sha": base, "repo": repository},
+        },
+    }
+
+
+def main() -> None:
+    """Clone, write the event, run act with what was typed; exit as act does."""
+    try:
+        with TemporaryDirectory(prefix="act-") as folder:
+            payload = clone(Path(folder))
+            sys.exit(run(Path(folder), payload, sys.argv[1:]))
+    except git.GitError as error:
+        raise SystemExit(f"make act needs commits and a main: {error}") from error
+
+
+def clone(folder: Path) -> dict[str, object]:
+    """Put the merge of this branch with main into `folder`, as GitHub would."""
+    head, base = git.run("rev-parse", "HEAD"), git.run("rev-parse", "main")
+    branch = git.run("rev-parse", "--abbrev-ref", "HEAD")
+    here = folder / "clone"
+    git.run("clone", "--quiet", "--branch=main", ".", str(here))
+    git.run("remote", "set-url", "origin", origin(folder), cwd=here)
+    if base != head:
+        who = ("-c", "user.name=act", "-c", "user.email=act@localhost")
+        git.run(*who, "merge", "--quiet", "--no-ff", "-m", "merge", head, cwd=here)
+    on_branch = storage.url() == str(Path(".dvc", "branch").resolve())
+    if not (on_branch and git.has_remote()):
+        setting = f"['remote \"{storage.REMOTE}\"']\n    url = {storage.url()}\n"
+        (here / ".dvc" / "config.local").write_text(setting)
+    return event(base, head, branch)
+
+
+def origin(folder: Path) -> str:
+    """Return this repository's origin, or a bare copy that stands in for it."""
+    if git.has_remote():
+        return git.run("remote", "get-url", "origin")
+    bare = folder / "origin.git"
+    git.run("clone", "--quiet", "--bare", ".", str(bare))
+    return str(bare)
+
+
+def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
+    """Run act in the clone and return its exit code."""
+    (folder / "event.json").write_text(json.dumps(payload))
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir(parents=True)
+    command = (
+        "act",
+        "pull_request",
+        f"--workflows={WORKFLOW}",
+        f"--eventpath={folder / 'event.json'}",
+        "--platform=ubuntu-latest=-self-hosted",
+        "--use-gitignore=false",  # .dvc/config.local says where storage is
+        f"--env=ACT_KEPT={KEPT.resolve()}",
+        *stand_ins(folder),
+        *more,
+    )
+    code = subprocess.run(command, cwd=folder / "clone").returncode
+    if code == 0:
+        print(f"what `train` would hand over is in {KEPT}/")
+    return code
+
+
+def stand_ins(folder: Path) -> list[str]:
+    """Write the stand-ins; return the arguments that let act find them."""
+    (folder / "action").mkdir()
+    (folder / "action" / "action.yml").write_text(STAND_IN)
+    files = (folder / "clone" / ".github").rglob("*.yml")
+    used = {f"{n}@{ref}" for file in files for n, ref in USES.findall(file.read_text())}
+    return [f"--local-repository={name}={folder / 'action'}" for name in sorted(used)]

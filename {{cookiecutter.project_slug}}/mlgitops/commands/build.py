@@ -1,0 +1,159 @@
+"""The program of the workflow `train`: builds the challenger a proposal describes.
+
+It starts from the lock of the base branch, so that every stage that differs from
+main runs here, whatever lock was committed. A lock that CI itself built, and the
+ledger therefore knows, is the better start. Storage is the base branch's too.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from mlgitops import git, github, lock, machine, storage
+from mlgitops.ledger import Ledger, LedgerError
+from mlgitops.lock import Lock, LockError
+
+ARTIFACT = Path("artifact")
+
+
+def main() -> None:
+    """Build, smoke-test and pack; every ordinary failure is one sentence."""
+    started = time.monotonic()
+    event = github.event()
+    try:
+        facts = commits(event)
+        facts |= build(facts["base_sha"])
+        facts["seconds"] = round(time.monotonic() - started, 1)
+        pack(facts)
+    except storage.StorageError as error:
+        raise github.fail(f"{error}{_fork(event)}") from error
+    except (git.GitError, LedgerError, LockError) as error:
+        raise github.fail(str(error)) from error
+    print(f"packed {ARTIFACT}/ in {facts['seconds']} s")
+
+
+def commits(event: dict[str, Any]) -> dict[str, Any]:
+    """Return which proposal this is; the base is what the merge was made with."""
+    pull = event.get("pull_request")
+    if not pull:
+        raise github.fail(
+            "`python -m mlgitops build` runs for a pull request: use `make repro` here"
+        )
+    merge, *parents = git.run("rev-list", "--parents", "-1", "HEAD").split()
+    base = parents[0] if len(parents) == 2 else str(pull["base"]["sha"])
+    return {
+        "schema": 1,
+        "pull_request": int(pull["number"]),
+        "head_sha": str(pull["head"]["sha"]),
+        "base_sha": base,
+        "merge_sha": merge,
+    }
+
+
+def build(base: str) -> dict[str, Any]:
+    """Bring main's outputs and the proposal's data here, then run what differs."""
+    use_storage_of(base)
+    committed = lock.read()
+    start, restored = first_lock(base, committed)
+    wanted = [*(start.outs if start else ()), *inputs()]
+    print(f"pulling {len(wanted)} objects from storage", flush=True)
+    storage.pull(wanted)
+    stages = reproduce()
+    built = lock.read()
+    if built is None:
+        raise LockError("`dvc repro` wrote no dvc.lock: dvc.yaml names no stage")
+    return {
+        "committed_lock_sha256": committed.sha256 if committed else None,
+        "built_lock_sha256": built.sha256,
+        "restored": restored and not stages,
+        "stages_run": stages,
+        "cpu": machine.cpu(),
+    }
+
+
+def use_storage_of(base: str) -> None:
+    """Put the base branch's .dvc/config in place: a proposal cannot redirect it."""
+    config = git.show(base, ".dvc/config")
+    file = Path(".dvc", "config")
+    if config is not None and file.read_bytes() != config:
+        print("this proposal changes .dvc/config: building with main's instead")
+        file.write_bytes(config)
+
+
+def first_lock(base: str, committed: Lock | None) -> tuple[Lock | None, bool]:
+    """Put the lock to start from in place; say whether CI built it before."""
+    if committed and committed.sha256 in Ledger().locks():
+        print("CI built the committed dvc.lock before: restoring its outputs")
+        return committed, True
+    file = Path("dvc.lock")
+    data = git.show(base, "dvc.lock")
+    if data is None:
+        print("main has no dvc.lock yet: building every stage")
+        file.unlink(missing_ok=True)
+        return None, False
+    print("starting from main's dvc.lock")
+    file.write_bytes(data)
+    return lock.parse(data), False
+
+
+def inputs() -> list[lock.Out]:
+    """Return the tracked data that a stage reads, as the proposal points to it."""
+    stages = (yaml.safe_load(Path("dvc.yaml").read_bytes()) or {}).get("stages") or {}
+    named = {str(dep) for body in stages.values() for dep in body.get("deps") or []}
+    return [out for path, out in lock.pointers().items() if path in named]
+
+
+def reproduce() -> list[str]:
+    """Run `dvc repro` without a run-cache or a token; return the stages it ran."""
+    with TemporaryDirectory() as site:
+        env = machine.environment(DVC_SITE_CACHE_DIR=site)
+        # What was pulled lies in its place, not in DVC's cache: --allow-missing.
+        options = ("--no-run-cache", "--allow-missing")
+        command = [sys.executable, "-m", "dvc", "repro", *options]
+        run = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        stages = []
+        for line in run.stdout or ():
+            print(line, end="", flush=True)
+            if found := re.match(r"Running stage '([^']+)'", line):
+                stages.append(found[1])
+    if run.wait():
+        raise github.fail("`dvc repro` failed: the reason is above")
+    return stages
+
+
+def pack(facts: dict[str, Any]) -> None:
+    """Copy the outputs into one folder and make sure that a server would take them."""
+    shutil.rmtree(ARTIFACT, ignore_errors=True)
+    ARTIFACT.mkdir()
+    built = lock.read()
+    for out in built.outs if built else ():
+        shutil.copyfile(out.path, ARTIFACT / out.name)
+    for name in ("dvc.lock", "contract.yaml"):
+        shutil.copyfile(name, ARTIFACT / name)
+    (ARTIFACT / "build.json").write_text(json.dumps(facts, indent=2, sort_keys=True))
+    smoke = [sys.executable, "-m", "mlgitops.serving.smoke", str(ARTIFACT)]
+    if subprocess.run(smoke).returncode:
+        raise github.fail("the server does not take this model: the reason is above")
+    manifest = (ARTIFACT / "manifest.json").read_bytes()
+    print(f"manifest: {hashlib.sha256(manifest).hexdigest()}")
+
+
+def _fork(event: dict[str, Any]) -> str:
+    """Add why a fork may not reach storage, if this is one."""
+    pull = event.get("pull_request") or {}
+    source = ((pull.get("head") or {}).get("repo") or {}).get("full_name")
+    if source == ((pull.get("base") or {}).get("repo") or {}).get("full_name"):
+        return ""
+    return (
+        " (a fork gets no login to storage: a maintainer has to push the data, or "
+        "this branch, to the repository itself)"
+    )

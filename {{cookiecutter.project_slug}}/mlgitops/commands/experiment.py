@@ -1,0 +1,91 @@
+"""Tries the settings of params.yaml's section experiment: `make experiment`.
+
+Each trial runs in a folder of its own with `dvc exp run --temp` and is recorded beside
+the current commit; the working tree stays as it is. DVC has no switch that keeps its
+run-cache out of an experiment, so a trial is a hint: what counts is what CI builds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlgitops import git
+from mlgitops.metrics import MEASURES
+from mlgitops.pipeline.contract import Contract, ContractError, mapping
+
+SHOWN = "log_loss|calibration_error|rmse|mae|train[.]"  # beside the headline
+ADVICE = """\
+To propose one: .venv/bin/dvc exp apply NAME, commit params.yaml and dvc.lock on a
+branch, open a pull request. To forget all: .venv/bin/dvc exp remove --all-commits."""
+
+
+def trials(grid: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield (name, settings) for every combination of the grid's values."""
+    for values in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        parts = [f"{path.split('.')[-1]}-{value}" for path, value in chosen.items()]
+        yield ".".join(parts), [f"{path}={value}" for path, value in chosen.items()]
+
+
+def recorded(name: str) -> bool:
+    """Tell whether this commit has the trial already."""
+    head = git.run("rev-parse", "HEAD")
+    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+    return git.run("for-each-ref", ref) != ""
+
+
+def experiment(grid: Mapping[str, Sequence[Any]], headline: str = "roc_auc") -> None:
+    """Run the trials that this commit lacks, then print the table of all of them."""
+    if git.run("status", "--porcelain", "--untracked-files=no"):
+        raise SystemExit(
+            "experiment: there are changes that are not committed, so a trial would "
+            "not say what it compares with; commit them, then type make experiment."
+        )
+    for name, chosen in trials(grid):
+        if not recorded(name):
+            options = [word for setting in chosen for word in ("-S", setting)]
+            dvc("exp", "run", "--quiet", "--temp", "--name", name, *options)
+    sort = ("--sort-by", headline, "--sort-order", "desc")
+    shown = f"^(?!Experiment|{headline}|{SHOWN})"
+    drop = ("--hide-workspace", "--only-changed", "--drop", shown)
+    dvc("exp", "show", "--no-pager", "--md", *sort, *drop)
+    print(ADVICE)
+
+
+def dvc(*args: str) -> None:
+    """Run dvc with this interpreter's programs first; its failure ends the command."""
+    here = str(Path(sys.executable).parent)
+    env = {**os.environ, "PATH": here + os.pathsep + os.environ.get("PATH", "")}
+    done = subprocess.run([sys.executable, "-m", "dvc", *args], env=env, check=False)
+    if done.returncode:
+        raise SystemExit(f"experiment: dvc {' '.join(args)} failed; see above.")
+
+
+def read(params: Any) -> dict[str, Sequence[Any]]:
+    """Return the grid of the parsed params.yaml: a setting's path to its values."""
+    grid = params.get("experiment") if isinstance(params, Mapping) else None
+    lists = isinstance(grid, Mapping) and all(
+        isinstance(values, list) and values for values in grid.values()
+    )
+    if not grid or not lists:
+        raise SystemExit(
+            "experiment: params.yaml needs a section experiment with settings and the "
+            "values to try, such as train.seed: [1, 2]."
+        )
+    return dict(grid)
+
+
+def main() -> None:
+    """Read the grid and run it; an ordinary mistake is one sentence."""
+    try:
+        grid = read(mapping(Path("params.yaml").read_bytes(), "params.yaml"))
+        agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+        experiment(grid, MEASURES[Contract.parse(agreed).task][0].key)
+    except (git.GitError, OSError, ContractError) as error:
+        raise SystemExit(f"experiment: {' '.join(str(error).split())}") from None

@@ -1,0 +1,168 @@
+"""Looks at the newest window of production and says what to do.
+
+    python -m mlgitops monitor [--record] [--history]
+
+PREDICTION_LOG (a folder or URL with predictions-*.jsonl) and LABELS (CSV) say where
+to look. ``--record`` writes the decision to the ledger; without it nothing leaves this
+machine. The history is written to build/monitoring/ as static pages; MONITOR_PAGES=true
+puts it on the branch that GitHub Pages serves. Nothing here opens a pull request: that
+is `mlgitops.commands.retrain`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlgitops import git, github, heartbeat, lock, storage
+from mlgitops.ledger import Ledger, LedgerError
+from mlgitops.monitor import checks, history, page, record, reference
+from mlgitops.monitor.checks import CheckError
+from mlgitops.monitor.decide import Decision, Evidence, decide
+from mlgitops.monitor.inspect import Window, inspect
+from mlgitops.monitor.limits import keep_days, limits
+from mlgitops.monitor.window import read_log
+from mlgitops.pipeline.contract import ContractError, mapping
+from mlgitops.serving.verify import VerifyError
+from mlgitops.source import FeedError
+
+PAGE = Path("build", "monitor.html")
+MISTAKES = (
+    CheckError,
+    ContractError,
+    FeedError,
+    LedgerError,
+    VerifyError,
+    git.GitError,
+    lock.LockError,
+    storage.StorageError,
+)
+
+
+class Said(Exception):
+    """The ledger says the same already, perhaps since a moment ago."""
+
+
+def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record, str]:
+    """Return the record of this run and its page.
+
+    Raises:
+        FeedError: there is no version to compare with.
+    """
+    params = _params()
+    allowed = params["monitor"]
+    days = max(allowed["window_days"], keep_days(params))
+    release = ledger.champion()
+    with TemporaryDirectory() as folder:
+        known = _reference(release, Path(folder))
+        try:
+            log = read_log(source, allowed, days=days, labelled=bool(labels))
+            window = inspect(known, log, labels, params)
+        except FeedError as error:  # a log that is mostly rubbish is a broken feed
+            window = Window(Evidence(0, broken=str(error)))
+    decision: Decision = decide(window.evidence, allowed)
+    found = record.build(
+        known.version, known.manifest_sha256, window, decision, allowed
+    )
+    found |= {"run_url": github.run_url(), "time": _now()}
+    return found, page.page(found, _evidently(window))
+
+
+def keep(found: record.Record, ledger: Ledger, every_days: float) -> str:
+    """Write the record to the ledger, unless the newest one says the same.
+
+    After half a period it is written all the same: that the monitor ran is news, too
+    (`mlgitops.heartbeat`).
+    """
+    made: list[str] = []
+
+    def files(seq: int) -> dict[str, Any]:
+        newest = heartbeat.newest(ledger)
+        if newest and record.same(newest[1], found):
+            if heartbeat.age_days(newest[1]) < every_days / 2:
+                raise Said(newest[0])
+        name = f"{seq:08d}"
+        made.append(f"monitoring/{name}.json")
+        text = page.markdown(found).encode()
+        complete = {**found, "seq": seq}
+        return {made[-1]: complete, f"monitoring/reports/{name}.md": text}
+
+    try:
+        ledger.append(files, f"monitor: {found['decision']}")
+    except Said as said:
+        return f"{said} says so already; nothing written"
+    return f"recorded as {made[-1]}"
+
+
+def main() -> None:
+    """Print the decision; exit 1 when the feed is broken."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--record", action="store_true", help="write to the ledger")
+    parser.add_argument("--history", action="store_true", help="only write the pages")
+    args = parser.parse_args()
+    if args.history:
+        print(history.publish(Ledger()))
+        return
+    source = os.environ.get("PREDICTION_LOG", "").strip()
+    if not source:
+        print(
+            "Monitoring is not configured: set PREDICTION_LOG to the folder or URL of "
+            "the prediction log, and LABELS to the CSV of labels."
+        )
+        return
+    try:
+        ledger = Ledger()
+        if ledger.champion() is None and not Path("build/manifest.json").exists():
+            print("No version is in production yet: there is nothing to compare with.")
+            return
+        labels = os.environ.get("LABELS", "").strip() or None
+        found, text = look(source, labels, ledger)
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(text, encoding="utf-8")
+        github.summary(page.markdown(found))
+        if args.record:
+            print(keep(found, ledger, float(_params()["monitor"]["every_days"])))
+        history.publish(ledger, found)
+        if os.environ.get("MONITOR_PAGES", "").lower() == "true":
+            history.push()
+    except MISTAKES as error:
+        raise github.fail(str(error)) from error
+    print(f"{found['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
+    if found["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
+        print(f"::warning::{found['sentence']}")  # nothing will follow by itself
+    if found["decision"] == "stop":
+        raise github.fail(str(found["sentence"]))
+
+
+def _params() -> dict[str, Any]:
+    """Return params.yaml, its section for the monitor checked."""
+    params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
+    return {**params, "monitor": limits(params)}
+
+
+def _evidently(window: Window) -> str:
+    """Return Evidently's page on what was compared, at our thresholds."""
+    evidence = window.evidence
+    if window.sides is None or evidence.prediction is None:
+        return ""
+    return checks.report(*window.sides, [*evidence.columns, evidence.prediction])
+
+
+def _reference(release: dict[str, Any] | None, folder: Path) -> reference.Reference:
+    """Return the version in production, or what `make repro` built when none is."""
+    if release is None:
+        return reference.load(Path("build"), "build")
+    here = reference.fetch(release, folder)
+    return reference.load(here, str(release["version"]), release["manifest_sha256"])
+
+
+def _now() -> str:
+    """Return the time of this run: for the reader, never to order by."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

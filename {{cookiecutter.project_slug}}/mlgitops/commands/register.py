@@ -1,0 +1,131 @@
+"""Gives the version that main names a tag and a GitHub Release, or says why not.
+
+    python -m mlgitops register
+
+Nothing is trained and nothing is taken from the run's own files: the bytes come from
+storage, by main's dvc.lock, and the ledger says whether they were judged. Running it
+again changes nothing.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlgitops import git, github
+from mlgitops.ledger import SPEC, Ledger, LedgerError
+from mlgitops.release import (
+    MAIN,
+    Record,
+    ReleaseError,
+    admit,
+    model_name,
+    on_main,
+    package,
+    promote,
+    registry,
+    revert,
+    server,
+    settings,
+)
+from mlgitops.release.admit import Candidate
+from mlgitops.release.registry import Version
+
+
+def main() -> None:
+    """Register what main names; hand version and ``changed`` to the next jobs."""
+    try:
+        outcome = register()
+        named, subjects = None, ""
+        if not isinstance(outcome, str):
+            named = package.image_of(outcome)
+            subjects = package.subjects(outcome, named) if package.attestable() else ""
+    except (ReleaseError, LedgerError, git.GitError, github.GitHubError) as error:
+        raise github.fail(str(error)) from error
+    if isinstance(outcome, str):
+        github.tell(outcome)
+        github.output(changed="false")
+        return
+    print(f"{outcome.tag} is registered: manifest {outcome.manifest_sha256}")
+    print(f"image: {named or 'none, as IMAGE_REGISTRY is not set'}")
+    github.output(
+        changed="true",
+        version=outcome.version,
+        tag=outcome.tag,
+        image=named or "",
+        subjects=subjects,
+        manifest_sha256=outcome.manifest_sha256,
+    )
+
+
+def register() -> Version | str:
+    """Return the version to deploy, or why there is nothing to do.
+
+    Raises:
+        ReleaseError: main names a version that may not be deployed.
+    """
+    name = model_name()
+    git.complete(MAIN, SPEC, *registry.specs(name))  # one fetch in place of three
+    commit = git.run("rev-parse", "HEAD")
+    ledger = Ledger()
+    if sentence := nothing_to_do(ledger, commit):
+        return sentence
+    registry.warm()
+    registry.fetch(name)
+    history = [*ledger.history("staging"), *ledger.history("production")]
+    registry.agree(registry.versions(name), history)
+    admit.not_refused(ledger, admit.locked(commit).sha256)
+    with TemporaryDirectory() as folder:
+        candidate = admit.bring(commit, Path(folder))
+        verdict = allowed(ledger, name, candidate)
+        version = tag(candidate)
+        package.publish(version, candidate, ledger, verdict["path"])
+    return version
+
+
+def nothing_to_do(ledger: Ledger, commit: str) -> str:
+    """Return why a commit calls for no deployment, or nothing."""
+    if git.show(commit, "dvc.lock") is None:
+        return "Nothing to do: main has no dvc.lock yet, so there is no model."
+    if not on_main(commit):
+        raise ReleaseError(f"{commit} is not on {MAIN}: only merged work is deployed")
+    here, tip = server.at(commit), server.at(f"origin/{MAIN}")
+    newer = git.show(f"origin/{MAIN}", "dvc.lock") != git.show(commit, "dvc.lock")
+    if newer or here.sha256 != tip.sha256:
+        return f"Nothing to do: {MAIN} has moved on, its newest commit is deployed."
+    champion = ledger.champion()
+    if champion is None or not admit.same_model(champion["commit"], commit):
+        return ""
+    if server.of(champion).sha256 != here.sha256 or not promote.finished(champion):
+        return ""
+    return f"Nothing to do: production has {champion['tag']}, which main names too."
+
+
+def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
+    """Return the verdict that allows a candidate, or refuse it.
+
+    A version that was taken back is refused; what was to follow (stage, status,
+    comment, revert pull request) is done first if an earlier run died before it could.
+    """
+    try:
+        return admit.check(ledger, candidate.manifest_sha256, candidate.lock_sha256)
+    except ReleaseError:
+        record = admit.left(ledger, candidate.manifest_sha256)
+        if record and record["action"] == "revert":
+            revert.settle(ledger, name, record)
+            revert.tell(ledger, name, record)
+        raise
+
+
+def tag(candidate: Candidate) -> Version:
+    """Return the candidate's version on origin, after tagging it if it has none."""
+    name = str(candidate.manifest["name"])
+    bump = str(settings().get("bump", "minor"))
+    sha256, commit = candidate.manifest_sha256, candidate.commit
+    version = registry.register(name, sha256, commit, bump)
+    if version.commit != commit and not on_main(version.commit):
+        raise ReleaseError(f"{version.tag} is on {version.commit}, which main lacks")
+    registry.in_order(name, version)
+    if not admit.same_model(version.commit, commit):
+        raise ReleaseError(
+            f"the tag {version.tag} was moved: {version.commit} names another model"
+        )
+    return version

@@ -1,0 +1,300 @@
+"""Plays production: sends later rows to a server, then writes the labels that came.
+
+    python -m mlgitops simulate --from 2013-04-01 --until 2013-06-30 \
+        --url http://127.0.0.1:8080 --labels labels.csv
+
+Rows go out in the order of their events; both days are included. A label comes
+``--label-delay`` days after its event: the newest ones are missing at first and are
+written by the next call. A second run repeats no label.
+
+``--drift temp=15`` adds 15 to a number, ``--drift carrier=UA`` makes half of the rows
+one category, ``--drift late=0.3`` turns that share of the labels: the inputs stay,
+their meaning does not. It may be given more than once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import http.client
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from mlgitops.pipeline.contract import Contract, ContractError, mapping
+from mlgitops.pipeline.data import check
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRIES = 5  # of one batch, while the server is busy or being replaced
+STEPS = 10  # lines of progress
+
+
+class SimulateError(Exception):
+    """The traffic could not be sent: one sentence."""
+
+
+def span(
+    table: pd.DataFrame, column: str, start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Return the rows with ``start`` <= time < ``end``, oldest first."""
+    found = table[(table[column] >= start) & (table[column] < end)]
+    return found.sort_values(column, kind="stable")
+
+
+def drifted(
+    rows: pd.DataFrame, changes: Sequence[tuple[str, str]], contract: Contract
+) -> pd.DataFrame:
+    """Return the rows with the chosen drift; numbers stay within the contract's range.
+
+    Raises:
+        SimulateError: a column or a change is none that the contract knows.
+    """
+    rng, rows = np.random.default_rng(0), rows.copy()
+    for name, change in changes:
+        column = contract.columns.get(name)
+        try:
+            if column is not None and column.type == "category":
+                if change not in column.categories:
+                    raise ValueError
+                rows[name] = rows[name].mask(rng.random(len(rows)) < 0.5, change)
+            elif column is not None:
+                moved = (rows[name] + float(change)).clip(column.min, column.max)
+                rows[name] = moved.astype(rows[name].dtype)
+            elif name == contract.target and contract.task == "binary":
+                turned = rng.random(len(rows)) < float(change)
+                rows[name] = rows[name].mask(turned, 1 - rows[name])
+            elif name == contract.target and contract.task == "regression":
+                rows[name] = rows[name] + float(change)
+            else:
+                raise ValueError
+        except ValueError:
+            raise SimulateError(
+                f"--drift {name}={change}: type a column of contract.yaml and a "
+                "number, or one of its categories"
+            ) from None
+    return rows
+
+
+def requests(
+    table: pd.DataFrame, contract: Contract, size: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the bodies' rows: id, time, columns; missing values are null."""
+    names = list(contract.columns)
+    for at in range(0, len(table), size):
+        part = table.iloc[at : at + size]
+        plain = part[names].astype(object).where(part[names].notna(), None)
+        yield [
+            {"id": key, "time": moment.isoformat(), **row}
+            for key, moment, row in zip(
+                part[contract.id],
+                part[contract.time],
+                plain.to_dict("records"),
+                strict=True,
+            )
+        ]
+
+
+def send(url: str, batches: Iterator[list[dict[str, Any]]], total: int) -> int:
+    """Post every batch to ``url``/predict and return how many rows were answered.
+
+    Raises:
+        SimulateError: the server refuses a batch, or is not there.
+    """
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=60)
+    answered = told = 0
+    started = time.monotonic()
+    for rows in batches:
+        body = json.dumps({"rows": rows}).encode()
+        answered += _post(connection, f"{parts.path.rstrip('/')}/predict", body, url)
+        if answered * STEPS // total > told:
+            told = answered * STEPS // total
+            seconds = time.monotonic() - started
+            day = rows[-1]["time"][:10]
+            print(f"{day}  {answered:,} of {total:,} answered in {seconds:.1f} s")
+    connection.close()
+    return answered
+
+
+def labelled(path: Path) -> set[str]:
+    """Return the ids in the file of labels; none if there is no file yet."""
+    if not path.exists():
+        return set()
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["id"] for row in csv.DictReader(file)}
+
+
+def add_labels(path: Path, due: pd.DataFrame, contract: Contract) -> int:
+    """Append the labels that the file lacks and return how many those are."""
+    known = labelled(path)
+    new = due[~due[contract.id].isin(known)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(["id", contract.target, *contract.beside])
+        names = [contract.id, contract.target, *contract.beside]
+        writer.writerows(new[names].itertuples(index=False))
+    return len(new)
+
+
+def main() -> None:
+    """Send the rows and write the labels."""
+    args = _arguments()
+    try:
+        _simulate(args)
+    except (SimulateError, ContractError) as error:
+        raise SystemExit(str(error)) from error
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; no label was written") from None
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    """Do what ``main`` says, once the arguments are known."""
+    import pandas as pd
+
+    if not args.data.exists():
+        raise SimulateError(f"{args.data} is not here: run `make pull`")
+    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+    contract = Contract.parse(agreed)
+    table = check(pd.read_parquet(args.data), contract)
+    start, end = args.start, args.until + timedelta(days=1)
+    rows = span(table, contract.time, start, end)
+    if args.sample and args.sample < len(rows):
+        rows = rows.sample(args.sample, random_state=0).sort_values(contract.time)
+    if rows.empty:
+        first, last = table[contract.time].min(), table[contract.time].max()
+        raise SimulateError(
+            f"{args.data} has no rows from {start:%Y-%m-%d} until "
+            f"{args.until:%Y-%m-%d}: choose days from {first:%Y-%m-%d} to "
+            f"{last:%Y-%m-%d}"
+        )
+    if args.drift:
+        # The whole table: labels of earlier days come late, and have drifted too.
+        table = drifted(table, args.drift, contract)
+        rows = table.loc[rows.index]
+    batches = requests(rows, contract, args.batch or len(rows))
+    answered = send(args.url, batches, len(rows))
+    delay = timedelta(days=args.label_delay)
+    known = table[table[contract.id].isin(labelled(args.labels))]
+    # Events of earlier calls whose labels were not due then.
+    since = known[contract.time].max() if len(known) else start
+    due = pd.concat([span(table, contract.time, since, start), rows])
+    due = due[due[contract.time] < end - delay]
+    written = add_labels(args.labels, due, contract)
+    waiting = int((rows[contract.time] >= end - delay).sum())
+    print(
+        f"{answered:,} rows answered, {written:,} labels written to {args.labels}, "
+        f"{waiting:,} labels still to come"
+    )
+
+
+def _post(
+    connection: http.client.HTTPConnection, path: str, body: bytes, url: str
+) -> int:
+    """Post one batch, again while the server is busy; return the rows answered."""
+    reason = ""
+    for attempt in range(TRIES):
+        try:
+            head = {"Content-Type": "application/json"}
+            connection.request("POST", path, body, head)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            reason = str(error) or type(error).__name__
+            if isinstance(error, ConnectionRefusedError | OSError) and attempt:
+                time.sleep(0.5)
+            continue
+        if answer.status == 200:
+            return len(json.loads(text)["predictions"])
+        reason = f"{answer.status} {text.decode(errors='replace')[:200]}"
+        if answer.status != 503:
+            break
+        time.sleep(float(answer.getheader("Retry-After") or 0.5))
+    raise SimulateError(
+        f"{url} did not answer: {reason}; start a server with `make serve`"
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the command line in one sentence, without its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with the sentence."""
+        raise SystemExit(f"nothing was sent: {message.removeprefix('argument ')}")
+
+
+def _arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = _Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--from", dest="start", type=_day, required=True)
+    parser.add_argument("--until", type=_day, required=True)
+    parser.add_argument("--url", type=_url, required=True)
+    parser.add_argument("--labels", type=_file, required=True)
+    parser.add_argument("--data", type=Path, default=Path("example/later.parquet"))
+    parser.add_argument("--sample", type=_count, default=0, help="rows; 0 sends all")
+    parser.add_argument("--batch", type=_count, default=1000, help="rows a request")
+    parser.add_argument("--label-delay", type=float, default=1.0, help="days")
+    parser.add_argument("--drift", type=_change, action="append", metavar="COLUMN=...")
+    return parser.parse_args()
+
+
+def _change(text: str) -> tuple[str, str]:
+    """Parse a drift."""
+    name, found, change = text.partition("=")
+    if not (name and found and change):
+        raise argparse.ArgumentTypeError(f"{text} is no drift: type it as temp=15")
+    return name, change
+
+
+def _day(text: str) -> datetime:
+    """Parse a day."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        word = text or "nothing"
+        raise argparse.ArgumentTypeError(
+            f"{word} is not a day: type FROM=2013-04-01 UNTIL=2013-06-30"
+        ) from None
+
+
+def _file(text: str) -> Path:
+    """Parse the file of labels."""
+    if not text or Path(text).is_dir():
+        raise argparse.ArgumentTypeError("name a file: type LABELS=build/labels.csv")
+    return Path(text)
+
+
+def _count(text: str) -> int:
+    """Parse a number of rows; 0 is all."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text} is no number of rows: type 1000")
+    return int(text)
+
+
+def _url(text: str) -> str:
+    """Parse the server's address."""
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        known = False
+    if not known:
+        raise argparse.ArgumentTypeError(
+            f"{text or 'nothing'} is no address: type URL=http://127.0.0.1:8080"
+        )
+    return text

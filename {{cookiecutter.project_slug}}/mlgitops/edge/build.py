@@ -1,0 +1,89 @@
+"""Build the edge bundle: one version for a machine with no network and no server.
+
+    python -m mlgitops edge build flights-edge.zip
+
+Run from the root of the repository. The bundle holds the model, its manifest and
+contract, the verifier, the runner, two pinned requirements and a list of checksums.
+The same version gives the same bytes.
+"""
+
+import hashlib
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import yaml
+
+from mlgitops.pipeline.contract import plain
+from mlgitops.serving.verify import MANIFEST, VerifyError, contract_path, verify
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent  # of the machinery
+SERVING = ("__init__.py", "verify.py", "rows.py", "answers.py", "model.py")
+CODE = ("__init__.py", *(f"serving/{name}" for name in SERVING))
+NEEDS = ("numpy", "onnxruntime")
+STAMP = (1980, 1, 1, 0, 0, 0)  # no clock in the bundle
+
+
+def requirements(lock: str) -> str:
+    """Return the pins, with hashes, of what the runner imports, out of a lock."""
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", lock)
+    names = {name: [b for b in blocks if b.startswith(f"{name}==")] for name in NEEDS}
+    for name, found in names.items():
+        if not found or any("--hash=sha256:" not in block for block in found):
+            raise SystemExit(
+                f"mlgitops/requirements/serving.txt does not pin {name} with hashes; "
+                "run: make lock"
+            )
+    kept = [re.sub(r"\n *#.*", "", b.rstrip()) for f in names.values() for b in f]
+    return "\n".join(kept) + "\n"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bundle's files by name; VerifyError if the version is not whole."""
+    manifest = verify(folder)
+    contract = contract_path(folder).read_bytes()
+    lock = (ROOT / "requirements/serving.txt").read_text()
+    files = {
+        "run.py": (HERE / "run.py").read_bytes(),
+        "README.md": (HERE / "README.md").read_bytes(),
+        "requirements.txt": requirements(lock).encode(),
+        f"model/{MANIFEST}": (folder / MANIFEST).read_bytes(),
+        "model/contract.yaml": contract,
+        "model/contract.json": plain(yaml.safe_load(contract)),
+        "model/model.onnx": (folder / manifest["model"]["file"]).read_bytes(),
+    }
+    found = hashlib.sha256(files["model/contract.json"]).hexdigest()
+    if found != manifest["contract"].get("json_sha256", found):
+        raise VerifyError("the contract as JSON is not the one that the manifest names")
+    for name in CODE:
+        files[f"mlgitops/{name}"] = (ROOT / name).read_bytes()
+    sums = [f"{hashlib.sha256(files[n]).hexdigest()}  {n}\n" for n in sorted(files)]
+    return files | {"SHA256SUMS": "".join(sums).encode()}
+
+
+def build(folder: Path, target: Path) -> str:
+    """Write the bundle as a zip and return its sha256."""
+    files = contents(folder)
+    part = target.with_name(target.name + ".part")
+    with zipfile.ZipFile(part, "w") as bundle:
+        for name in sorted(files):
+            item = zipfile.ZipInfo(name, STAMP)
+            item.external_attr = 0o644 << 16
+            bundle.writestr(item, files[name], zipfile.ZIP_DEFLATED)
+    part.replace(target)
+    return hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build the bundle of a folder; exit 1 with a sentence when it is refused."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 2:
+        raise SystemExit("usage: python -m mlgitops edge FOLDER BUNDLE.zip")
+    target = Path(arguments[1])
+    try:
+        digest = build(Path(arguments[0]), target)
+    except (VerifyError, OSError) as error:
+        raise SystemExit(f"refused: {error}") from None
+    print(f"{digest}  {target} ({target.stat().st_size / 1e6:.2f} MB)")

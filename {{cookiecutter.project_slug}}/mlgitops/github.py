@@ -1,0 +1,172 @@
+"""Talks to GitHub's REST API through ``gh``, and to a running workflow."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from mlgitops import git
+
+
+class GitHubError(Exception):
+    """GitHub said no: ``status`` is its HTTP status, 0 when it did not answer."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        """Keep the status beside the sentence."""
+        super().__init__(sentence)
+        self.status = status
+
+
+def repo() -> str:
+    """Return ``owner/name`` of this repository.
+
+    Raises:
+        GitHubError: there is no workflow run and no origin to read it from.
+    """
+    if name := os.environ.get("GITHUB_REPOSITORY"):
+        return name
+    url = git.run("remote", "get-url", "origin", check=False)
+    place = r"(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)"  # https://host/ or git@host:
+    found = re.fullmatch(place + r"([^/:]+/[^/]+?)(?:\.git)?/?", url)
+    if not found:
+        what = f"`origin` is {url}, which" if url else "there is no `origin`, so it"
+        raise GitHubError(
+            0, f"{what} is not on GitHub: run `gh repo create`, or set origin's address"
+        )
+    return found[1]
+
+
+def api(
+    path: str,
+    method: str = "GET",
+    fields: dict[str, Any] | None = None,
+    *,
+    raw: bool = False,
+    data: bytes | None = None,
+    accept: str = "application/vnd.github+json",
+    content_type: str = "application/octet-stream",
+) -> Any:
+    """Call the API and return its JSON, or the bytes of the answer with ``raw``.
+
+    ``path`` is relative to this repository unless it begins with ``/`` or
+    ``https://``; a GET turns ``fields`` into its query.
+
+    Raises:
+        GitHubError: with GitHub's status and words.
+    """
+    if fields and method == "GET":
+        path, fields = f"{path}?{urlencode(fields)}", None
+    command = ["gh", "api", _url(path), "--method", method, "-H", f"Accept: {accept}"]
+    if fields is not None:
+        data, content_type = json.dumps(fields).encode(), "application/json"
+    if data is not None:
+        command += ["--input", "-", "-H", f"Content-Type: {content_type}"]
+    try:
+        done = subprocess.run(command, input=data, capture_output=True)
+    except FileNotFoundError as error:
+        raise GitHubError(0, "`gh` is not on PATH: run `make setup`") from error
+    if done.returncode:
+        raise _error(method, path, done.stderr.decode(errors="replace").strip())
+    return done.stdout if raw else json.loads(done.stdout or b"null")
+
+
+def pages(path: str, fields: dict[str, Any] | None = None) -> list[Any]:
+    """Return all pages of a list."""
+    found: list[Any] = []
+    for page in range(1, 100):
+        query = {**(fields or {}), "per_page": 100, "page": page}
+        part = api(path, fields=query)
+        found += part
+        if len(part) < 100:
+            break
+    return found
+
+
+def sticky_comment(number: int, marker: str, body: str) -> str:
+    """Write the one comment that carries ``marker``; return its address."""
+    text = {"body": f"{marker}\n{body}"}
+    for comment in pages(f"issues/{number}/comments"):
+        if str(comment["body"]).startswith(marker):
+            path = f"issues/comments/{comment['id']}"
+            return str(api(path, "PATCH", text)["html_url"])
+    return str(api(f"issues/{number}/comments", "POST", text)["html_url"])
+
+
+def status(sha: str, context: str, state: str, description: str, url: str = "") -> None:
+    """Set a commit status: pending, success, failure or error."""
+    fields = {"context": context, "state": state, "description": description[:140]}
+    api(f"statuses/{sha}", "POST", {**fields, "target_url": url or run_url()})
+
+
+def run_url() -> str:
+    """Return the address of this workflow run, or nothing outside of one."""
+    run = os.environ.get("GITHUB_RUN_ID", "")
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    return f"{server}/{repo()}/actions/runs/{run}" if run else ""
+
+
+def output(**values: str) -> None:
+    """Hand values to later steps and jobs."""
+    _append("GITHUB_OUTPUT", "".join(_output(k, v) for k, v in values.items()))
+
+
+def summary(markdown: str) -> None:
+    """Add to the job's summary; without a job, print it."""
+    if "GITHUB_STEP_SUMMARY" in os.environ:
+        _append("GITHUB_STEP_SUMMARY", markdown + "\n")
+    else:
+        print(markdown)
+
+
+def tell(sentence: str) -> None:
+    """Say how a program ended; in a job its summary says so, too."""
+    print(sentence)
+    _append("GITHUB_STEP_SUMMARY", sentence + "\n")
+
+
+def event() -> dict[str, Any]:
+    """Return the event that started this workflow run, or an empty mapping."""
+    path = os.environ.get("GITHUB_EVENT_PATH", "")
+    return dict(json.loads(Path(path).read_bytes())) if path else {}
+
+
+def fail(sentence: str) -> SystemExit:
+    """Return the exit that says the sentence, as an annotation in a workflow."""
+    if os.environ.get("GITHUB_ACTIONS"):
+        print(f"::error::{sentence}".replace("\n", " "), file=sys.stdout, flush=True)
+    return SystemExit(sentence)
+
+
+def _url(path: str) -> str:
+    """Return what ``gh api`` takes."""
+    if path.startswith(("https://", "http://")):
+        return path
+    return path.lstrip("/") if path.startswith("/") else f"repos/{repo()}/{path}"
+
+
+def _error(method: str, path: str, words: str) -> GitHubError:
+    """Turn gh's words into an error with the status."""
+    code = re.search(r"HTTP (\d{3})", words)
+    status = int(code[1]) if code else 0
+    if "gh auth login" in words or status == 401:
+        sentence = "you are not logged in to GitHub: type `gh auth login`"
+        return GitHubError(status, sentence)
+    return GitHubError(status, f"GitHub refused {method} {path}: {words}")
+
+
+def _append(variable: str, text: str) -> None:
+    """Append to the file that a workflow command names, if there is one."""
+    if path := os.environ.get(variable):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _output(key: str, value: str) -> str:
+    """Return one output, safe for values with newlines."""
+    mark = uuid.uuid4().hex
+    return f"{key}<<{mark}\n{value}\n{mark}\n"

@@ -1,0 +1,250 @@
+"""How alike groups are treated: the columns that main's section `fairness` names.
+
+The vocabulary is Fairlearn's: selection rate, true and false positive rates, and the
+equalized odds difference, which is the larger gap of those two. Of several classes it
+is how often each is decided, and how often wrongly; of numbers, the mean error and the
+mean absolute error. A gap is that between the highest and the lowest group. Refused is
+a model whose gap is surely above its limit: some pair of groups has an interval that
+lies above it, each interval so wide that all of them hold together (Bonferroni). A gap
+that may be above is a caution. Where rows belong to entities, a group has as many rows
+as say the same without it (groups that share entities count as if they did not).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from mlgitops.judge import compare, slices
+from mlgitops.judge.gates import Check
+from mlgitops.judge.tasks import Rate
+from mlgitops.judge.trial import Side, Trial
+from mlgitops.metrics.clusters import variances
+from mlgitops.pipeline.contract import ContractError
+
+KEYS = {"columns", "min_rows"}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The largest gap of one rate, and the one that is surest to be large."""
+
+    rate: str
+    size: float
+    low: float
+    high: float
+    pair: tuple[str, str]  # the group with the higher rate first
+    surely: float  # the highest lower end of all pairs
+    limit: float
+
+
+def add(trial: Trial) -> None:
+    """Add rates and gaps of each named column, with a check or a caution."""
+    section = parse(trial.params.get("fairness"), trial)
+    for column in section["columns"] if section else ():
+        _column(trial, column, section)
+
+
+def parse(section: Any, trial: Trial) -> Any:
+    """Read the section; None when a project has none.
+
+    Raises:
+        SystemExit: a setting is missing, unknown or no number.
+        ContractError: a column that the contract does not have.
+    """
+    if section is None:
+        return None
+    keys = KEYS | set(trial.task.limits)
+    if not isinstance(section, Mapping) or set(section) != keys:
+        raise SystemExit(
+            f"params.yaml: section fairness has to name {', '.join(sorted(keys))} and "
+            f"nothing else for the task {trial.task.name}; or leave the section out"
+        )
+    for name in sorted(keys - {"columns"}):
+        value = section[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not value >= 0:
+            raise SystemExit(f"params.yaml: fairness.{name} has to be 0 or more")
+    if not isinstance(section["columns"], list):
+        raise SystemExit("params.yaml: fairness.columns has to be a list of columns")
+    for name in section["columns"]:
+        if name not in trial.contract.columns:
+            raise ContractError(
+                f'params.yaml: fairness.columns names "{name}", which contract.yaml '
+                "does not have"
+            )
+    return section
+
+
+def _column(trial: Trial, column: str, section: Mapping[str, Any]) -> None:
+    """Add what one column shows."""
+    codes, labels = slices.parts(trial.holdout[column])
+    if column in trial.contract.sensitive:  # its values are never written
+        labels = [f"group {n}" for n in range(1, len(labels) + 1)]
+    counts = np.bincount(codes, minlength=len(labels))
+    groups = np.flatnonzero(counts >= max(section["min_rows"], 1))
+    if len(groups) < 2:
+        trial.found.setdefault("cautions", []).append(
+            f"Nothing can be said about fairness across {column}: fewer than two "
+            f"groups have {section['min_rows']:,} rows of the holdout."
+        )
+        return
+    names = [labels[group] for group in groups]
+    rates = {who: _rates(trial, side) for who, side in trial.sides.items()}
+    counted = {who: _counts(each, codes, trial.clusters) for who, each in rates.items()}
+    gaps = {
+        who: [
+            gap
+            for place, rate in enumerate(rates[who])
+            if (
+                gap := _gap(
+                    trial, rate, each[:, place][:, groups], names, section, len(each[0])
+                )
+            )
+        ]
+        for who, each in counted.items()
+    }
+    trial.found.setdefault("fairness", []).append(
+        {
+            "column": column,
+            "rates": [rate.short for rate in rates["challenger"]],
+            "groups": [
+                {
+                    "group": name,
+                    "rows": int(counts[group]),
+                    **{who: _means(c[:, :, group]) for who, c in counted.items()},
+                }
+                for group, name in zip(groups, names, strict=True)
+            ],
+            "gaps": [
+                _shown(gap, gaps.get("champion", [])) for gap in gaps["challenger"]
+            ],
+        }
+    )
+    _judge(trial, column, gaps["challenger"], len(groups))
+
+
+def _rates(trial: Trial, side: Side) -> list[Rate]:
+    """Return what is compared across groups."""
+    return trial.task.rates(trial.y, side.decisions, trial.contract.classes)
+
+
+def _counts(rates: list[Rate], codes: Any, clusters: Any) -> Any:
+    """Return [sum, rows, sum of squares, effect, entities; rate; group] of rates."""
+    groups = int(codes.max()) + 1
+    found = []
+    for rate in rates:
+        values, of = np.asarray(rate.values, np.float64)[rate.among], codes[rate.among]
+        counted = [np.bincount(of, values**power, groups) for power in (1, 0, 2)]
+        whose = None if clusters is None else clusters[rate.among]
+        found.append([*counted, *_effect(values, of, counted, whose)])
+    return np.array(found, dtype=np.float64).transpose(1, 0, 2)
+
+
+def _effect(values: Any, groups: Any, counted: Any, clusters: Any) -> Any:
+    """Return how many rows say as much as one, and the entities they are of [group].
+
+    The design effect of Rao and Scott (1992), Biometrics 48(2), at least 1; where no
+    row differs, or one entity has all, an entity says as much as one row.
+    """
+    sums, rows, squares = counted
+    if clusters is None:
+        return np.ones(len(rows)), np.full(len(rows), np.inf)
+    variance, entities = variances(values, groups, len(rows), clusters)
+    many = np.maximum(rows, 1)
+    plain = np.maximum(squares / many - (sums / many) ** 2, 0) / many
+    known = (entities > 1) & (plain > 0)
+    effect = np.where(
+        known, variance / np.where(known, plain, 1), many / entities.clip(1)
+    )
+    return np.maximum(effect, 1), entities
+
+
+def _means(counts: Any) -> list[float | None]:
+    """Return the rates of one group; None where there was no row."""
+    sums, rows, *_ = counts
+    return [float(h / n) if n else None for h, n in zip(sums, rows, strict=True)]
+
+
+def _gap(
+    trial: Trial,
+    rate: Rate,
+    counts: Any,
+    names: list[str],
+    section: Mapping[str, Any],
+    rates: int,
+) -> Gap | None:
+    """Return the gap of one of the rates; None when fewer than two groups have it."""
+    sums, rows, squares, effect, entities = counts
+    known = [n for n in range(len(names)) if rows[n]]
+    pairs = np.array(list(combinations(known, 2)))
+    if not len(pairs):
+        return None
+    means = sums / np.maximum(rows, 1)
+    swap = means[pairs[:, 0]] < means[pairs[:, 1]]
+    pairs[swap] = pairs[swap, ::-1]
+    high, low = pairs.T
+    level = 1 - (1 - trial.rules.confidence) / (len(pairs) * rates)
+    if trial.clusters is not None:
+        few = stdtrit((entities - 1).clip(1), 0.5 + level / 2) / compare.normal(level)
+        sums, rows, squares = (each / (effect * few**2) for each in counts[:3])
+    if trial.task.shares:
+        found = compare.rates(sums[high], rows[high], sums[low], rows[low], level)
+    else:
+        found = compare.means((sums, rows, squares), high, low, level)
+    difference, least, most = found
+    widest = int(np.argmax(difference))
+    return Gap(
+        rate.name,
+        float(difference[widest]),
+        float(least[widest]),
+        float(most[widest]),
+        (names[high[widest]], names[low[widest]]),
+        float(least.max()),
+        float(section[rate.limit]),
+    )
+
+
+def _shown(gap: Gap, champion: list[Gap]) -> dict[str, Any]:
+    """Return what the report shows of a gap."""
+    before = next((each.size for each in champion if each.rate == gap.rate), None)
+    return {
+        "rate": gap.rate,
+        "champion": before,
+        "challenger": gap.size,
+        "low": gap.low,
+        "high": gap.high,
+        "pair": list(gap.pair),
+        "limit": gap.limit,
+    }
+
+
+def _judge(trial: Trial, column: str, gaps: list[Gap], groups: int) -> None:
+    """Add the check of a column, and a caution for what may be above its limit."""
+    surely = [gap for gap in gaps if gap.surely > gap.limit]
+    maybe = [gap for gap in gaps if gap.size > gap.limit and gap not in surely]
+    worst = max(gaps, key=lambda gap: gap.size - gap.limit)
+    why = f"no gap between the {groups} groups is surely above its limit"
+    if surely:
+        worst = max(surely, key=lambda gap: gap.surely - gap.limit)
+        why = _sentence(worst, "surely")
+    trial.found.setdefault("cautions", []).extend(
+        f"Fairness across {column}: {_sentence(gap, 'perhaps')}. A person decides."
+        for gap in maybe
+    )
+    value, limit = f"{worst.rate} gap {worst.size:.3f}", f"≤ {worst.limit:g} surely"
+    trial.checks.append(
+        Check(f"Fairness: {column}", not surely, value, limit, why, True)
+    )
+
+
+def _sentence(gap: Gap, how: str) -> str:
+    """Say who is treated differently, by how much."""
+    more, less = gap.pair
+    return (
+        f"the {gap.rate} of {more} is {gap.size:.3f} above that of {less}, {how} more "
+        f"than {gap.limit:g}"
+    )

@@ -1,0 +1,121 @@
+"""Finds what is to be judged on GitHub: the pull request, its run, its artifact."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlgitops import git, github
+from mlgitops.judge.gates import Refused
+
+ARTIFACT = "challenger"
+WORKFLOW = ".github/workflows/train.yml"
+
+
+class Nothing(Exception):
+    """There is nothing to judge, and why; no mistake of anybody."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An open pull request and the newest run of `train` for its head."""
+
+    number: int
+    author: str
+    head_sha: str
+    branch: str
+    same_repository: bool
+    run: dict[str, Any]
+
+
+def find(event: dict[str, Any]) -> Proposal:
+    """Return the proposal that an event is about.
+
+    A run names its pull request only by head owner, branch and commit: the event's
+    own list is empty for forks.
+
+    Raises:
+        Nothing: it was closed or pushed to since, or its run has not ended.
+    """
+    if run := event.get("workflow_run"):
+        owner = run["head_repository"]["owner"]["login"]
+        fields = {"state": "open", "head": f"{owner}:{run['head_branch']}"}
+        pulls = github.pages("pulls", fields)
+        for pull in pulls:
+            if pull["head"]["sha"] == run["head_sha"]:
+                return _proposal(pull, run)
+        raise Nothing(f"no open pull request has its head at {run['head_sha']}")
+    number = str((event.get("inputs") or {}).get("pull_request") or "")
+    if not number.isdecimal():
+        raise SystemExit("the input pull_request has to be a number, such as 7")
+    pull = github.api(f"pulls/{number}")
+    if pull["state"] != "open":
+        raise Nothing(f"pull request {number} is not open")
+    return _proposal(pull, _newest_run(pull["head"]["sha"]))
+
+
+def _newest_run(head: str) -> dict[str, Any]:
+    """Return the newest run of `train` for a commit."""
+    fields = {"event": "pull_request", "head_sha": head}
+    runs = github.api("actions/runs", fields=fields)["workflow_runs"]
+    runs = [run for run in runs if str(run["path"]).split("@")[0] == WORKFLOW]
+    if not runs:
+        raise Nothing(f"`train` has not run for {head} yet")
+    return dict(max(runs, key=lambda run: int(run["id"])))
+
+
+def _proposal(pull: dict[str, Any], run: dict[str, Any]) -> Proposal:
+    """Keep what is needed of a pull request and a run that has ended."""
+    if run["status"] != "completed":
+        raise Nothing("`train` has not ended yet: validate starts when it has")
+    if run["conclusion"] == "action_required":
+        raise Nothing("`train` waits for a maintainer to approve the run")
+    source = (pull["head"].get("repo") or {}).get("full_name")
+    return Proposal(
+        number=int(pull["number"]),
+        author=str(pull["user"]["login"]),
+        head_sha=str(pull["head"]["sha"]),
+        branch=str(pull["head"]["ref"]),
+        same_repository=source == pull["base"]["repo"]["full_name"],
+        run=run,
+    )
+
+
+def download(run_id: int, limit: int) -> bytes:
+    """Return the zip that the run uploaded, at most ``limit`` bytes.
+
+    Raises:
+        Refused: there is none, or it is too big.
+    """
+    found = github.api(f"actions/runs/{run_id}/artifacts")["artifacts"]
+    named = [a for a in found if a["name"] == ARTIFACT and not a["expired"]]
+    if not named:
+        why = f"the run of `train` has no artifact {ARTIFACT}: run it again"
+        raise Refused("Artifact", why)
+    newest = max(named, key=lambda artifact: int(artifact["id"]))
+    if int(newest["size_in_bytes"]) > limit:
+        size = f"{int(newest['size_in_bytes']) / 1e6:,.0f} MB"
+        raise Refused(
+            "Artifact", "the artifact is too big", size, f"{limit / 1e6:,.0f} MB"
+        )
+    data: bytes = github.api(f"actions/artifacts/{newest['id']}/zip", raw=True)
+    return data
+
+
+def merged(number: int, head: str, base: str) -> str:
+    """Return the tree that merging the head into the base gives, made by git here.
+
+    Raises:
+        Refused: the base is not main's, or the two conflict.
+    """
+    git.remote_run("fetch", "-q", "--no-tags", "origin", f"refs/pull/{number}/head")
+    if git.run("rev-parse", "FETCH_HEAD") != head:
+        raise Nothing(f"pull request {number} was pushed to since {head}")
+    try:
+        git.run("merge-base", "--is-ancestor", base, "HEAD")
+    except git.GitError as error:
+        why = "it was built on a commit that main does not contain: update the branch"
+        raise Refused("Merge", why) from error
+    try:
+        return git.run("merge-tree", "--write-tree", base, head).splitlines()[0]
+    except git.GitError as error:
+        why = "it conflicts with main: update the branch and resolve the conflicts"
+        raise Refused("Merge", why) from error

@@ -1,0 +1,97 @@
+"""Runs a part of the judge in a child: clean environment, limits, no way to a token.
+
+What it is: another process with a memory, time and file-size limit, no inherited
+environment, no new privileges, and a parent whose memory and environment it cannot
+read. What it is not: a container; the network is not closed.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from mlgitops.judge.gates import Refused
+
+MEMORY = 6_000_000_000  # bytes of address space; a million rows need about two
+SECONDS = 300
+LARGEST = 1_000_000_000  # bytes of any one file it may write
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+
+
+def run(check: str, module: str, *arguments: str | Path) -> None:
+    """Run ``python -m module`` from main's code; ``check`` is what fails with it.
+
+    Raises:
+        Refused: it was stopped by a limit, crashed, or said why it refuses.
+    """
+    _prctl(PR_SET_DUMPABLE, 0)
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    try:
+        done = subprocess.run(
+            command,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        why = f"it took longer than {SECONDS} seconds"
+        raise Refused(check, why) from error
+    if done.returncode:
+        raise Refused(check, _why(done.returncode, done.stderr))
+
+
+def environment() -> dict[str, str]:
+    """Return all that a child gets to see: where programs are, one thread, no token."""
+    kept = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
+    clean = {name: os.environ[name] for name in kept if name in os.environ}
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {**clean, "HOME": "/nonexistent", **dict.fromkeys(threads, "1")}
+
+
+def confine(memory: int = MEMORY, seconds: int = SECONDS) -> None:
+    """Give up, for this process and its children, what scoring does not need."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    limits = {
+        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_FSIZE: LARGEST,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, wanted in limits.items():
+        _, hard = resource.getrlimit(kind)
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (most, most))
+
+
+def leave() -> NoReturn:
+    """End this process now that its result is written: no library gets to end badly.
+
+    Threads of native libraries may abort a process that is ending, once in hundreds of
+    times on a busy machine; that would refuse a model for nothing.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _prctl(option: int, value: int) -> None:
+    """Ask Linux; other systems have no such thing and a laptop has no such need."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _why(code: int, stderr: bytes) -> str:
+    """Turn how the child ended into a sentence."""
+    if code in (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGXFSZ):
+        return "it was stopped at a limit of time, memory or file size"
+    last = "".join(stderr.decode(errors="replace").strip().splitlines()[-1:])[:300]
+    if code < 0:
+        crashed = f"it crashed with {signal.Signals(-code).name}"
+        return f"{crashed}: {last}" if last else crashed
+    return last or f"it ended with exit code {code}"

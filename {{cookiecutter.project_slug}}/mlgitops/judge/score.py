@@ -1,0 +1,165 @@
+"""Scores rows with a stranger's model file, in a process that has nothing to steal.
+
+Run by `mlgitops.judge.sandbox`: model, inputs (.npz), result (.npy), the name of the
+output, how many numbers it gives a row, and perhaps clock (.npy), where the times of
+one-row answers go, in milliseconds. The file is read here for the first time; external
+data and foreign operators are refused before the runtime sees it.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlgitops.judge.sandbox import confine, leave
+
+DOMAINS = {b"", b"ai.onnx", b"ai.onnx.ml"}
+TIMED = 1_000  # rows answered one by one,
+FEWEST = 120  # or as few, once they have taken
+PATIENCE = 3.0  # seconds
+BATCH = 100_000  # rows a call; keeps memory flat
+# The parts of a model that can hold a tensor, by onnx.proto's field numbers.
+PARTS = {
+    "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute", 7: "domain"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"}
+    | {22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 9: "opset", 11: "attribute"},
+    "opset": {1: "domain"},
+    "tensor": {13: "external", 14: "location"},
+}
+
+
+def check(data: bytes | memoryview, part: str = "model", depth: int = 0) -> None:
+    """Refuse a model that reads other files or uses operators beyond ONNX's own.
+
+    Raises:
+        ValueError: with one sentence.
+    """
+    if depth > 40:
+        raise ValueError("the model is nested too deeply")
+    for field, value in _fields(memoryview(data)):
+        kind = PARTS[part].get(field)
+        if kind == "external" or (kind == "location" and value != 0):
+            raise ValueError("the model reads external data: export it as one file")
+        if kind == "domain" and (isinstance(value, int) or bytes(value) not in DOMAINS):
+            raise ValueError("the model uses operators that are not ONNX's own")
+        if kind in PARTS:
+            if isinstance(value, int):
+                raise ValueError("the model is not an ONNX file")
+            check(value, kind, depth + 1)
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Walk one protobuf message: field number with its number or its bytes."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        wire = key & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            length, at = _varint(data, at)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise ValueError("the model is not an ONNX file")
+        if at + length > len(data):
+            raise ValueError("the model is cut short")
+        yield key >> 3, data[at : at + length]
+        at += length
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Read one variable-length number."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise ValueError("the model is cut short")
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("the model is not an ONNX file")
+
+
+def score(
+    model: Path,
+    inputs: Path,
+    result: Path,
+    output: str = "probability",
+    width: int = 1,
+    clock: Path | None = None,
+) -> None:
+    """Write the answers, float64 (rows,) or (rows, width), to the rows in ``inputs``.
+
+    With ``clock``, also the milliseconds, float64, that single rows took.
+    """
+    data = model.read_bytes()
+    check(data)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(data, options, providers=providers)
+    with np.load(inputs, allow_pickle=False) as archive:
+        columns = {
+            str(name): archive[f"arr_{place}"]
+            for place, name in enumerate(archive["names"])
+        }
+    names = {entry.name for entry in session.get_inputs()}
+    if names != set(columns):
+        raise ValueError("the model's inputs are not the columns its manifest names")
+    parts = []
+    for start in range(0, len(next(iter(columns.values()))), BATCH):
+        feed = {name: array[start : start + BATCH] for name, array in columns.items()}
+        rows = len(next(iter(feed.values())))
+        (answer,) = session.run([output], feed)
+        if np.size(answer) != rows * width:
+            raise ValueError(f"the model does not give one {output} a row")
+        shape = (rows, width) if width > 1 else (rows,)
+        parts.append(np.asarray(answer, dtype=np.float64).reshape(shape))
+    np.save(result, np.concatenate(parts), allow_pickle=False)
+    if clock:
+        np.save(clock, _timed(session, columns, output), allow_pickle=False)
+
+
+def _timed(session: Any, columns: dict[str, Any], output: str) -> Any:
+    """Return the milliseconds of one-row answers, after a few to warm up."""
+    taken: list[float] = []
+    for row in range(min(TIMED, len(next(iter(columns.values()))))):
+        if row >= FEWEST and sum(taken) > PATIENCE * 1000:
+            break
+        feed = {name: array[row : row + 1] for name, array in columns.items()}
+        start = time.perf_counter()
+        session.run([output], feed)
+        taken.append((time.perf_counter() - start) * 1000)
+    return np.array(taken[min(20, len(taken) // 2) :])
+
+
+def main() -> None:
+    """Confine this process, then score; a refusal is one sentence and exit 1."""
+    confine()
+    try:
+        model, inputs, result, output, width, *clock = sys.argv[1:7]
+        places = (Path(model), Path(inputs), Path(result))
+        score(*places, output, int(width), *map(Path, clock))
+    except Exception as error:  # the runtime's errors have no common class
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise SystemExit(words[0][:300]) from None
+    leave()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Yes or no: 0/1 in the data, P(1) from the model, a decision from a threshold on."""
+
+from typing import Any
+
+import numpy as np
+
+from mlgitops import metrics
+from mlgitops.judge import compare
+from mlgitops.judge.tasks.base import (
+    Array,
+    Classes,
+    Found,
+    Pair,
+    Price,
+    Rate,
+    Section,
+    Task,
+    named,
+    number,
+)
+
+KINDS = ("true_positive", "false_positive", "false_negative", "true_negative")
+CURVE = 40  # points of the ROC curve
+
+
+class Binary(Task):
+    """The answers for a target of 0 and 1."""
+
+    name = "binary"
+    gate = "roc_auc"
+    calibrated = True
+    good = "ranks the one class above the other well enough"
+    poor = "the model ranks too poorly to be worth deploying"
+    limits = ("selection_rate_max", "equalized_odds_max")
+
+    def decided(self, scores: Array, manifest: Section) -> Array:
+        """Yes from the threshold on, bool [n]."""
+        return np.asarray(scores >= np.float32(manifest["threshold"]))
+
+    def right(self, y: Array, decided: Array) -> Array | None:
+        """Yes to a 1, no to a 0."""
+        return np.asarray(decided == (y == 1))
+
+    def _other(self, key: str, pair: Pair) -> compare.Interval:
+        """Means of rows for log loss and Brier score, else a bootstrap."""
+        if key in MEANS:
+            return pair.mean(MEANS[key])
+        statistic: compare.Statistic = getattr(compare, key)
+        return compare.bootstrap(statistic, *pair[:4], clusters=pair.clusters)
+
+    def calibration_error(self, y: Array, scores: Array) -> float:
+        """Of P(1)."""
+        return metrics.calibration_error(y, scores)
+
+    def curves(
+        self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
+    ) -> dict[str, Any]:
+        """Calibration, ROC, and the four counts at the threshold."""
+        threshold = manifest["threshold"]
+        counts = metrics.confusion(y, scores, threshold)
+        return {
+            "calibration": metrics.calibration(y, scores, bins),
+            "roc": metrics.roc_curve(y, scores, CURVE),
+            "confusion": {**counts, "threshold": threshold},
+        }
+
+    def priced(self, price: Price) -> None:
+        """A worth for each of the four kinds of decision."""
+        named(price.section, {"unit", *KINDS})
+        for name in KINDS:
+            if not number(price.section[name]):
+                raise SystemExit(f"params.yaml: business.{name} has to be a number")
+
+    def worth(self, y: Array, decided: Array, price: Price) -> Array:
+        """By the kind that it is."""
+        worth = price.section
+        right = np.where(y == 1, worth["true_positive"], worth["false_positive"])
+        left = np.where(y == 1, worth["false_negative"], worth["true_negative"])
+        return np.where(decided, right, left).astype(np.float64)
+
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
+        """Return the threshold worth most on these rows.
+
+        Every score is tried as a threshold, and one above all of them ("never").
+        """
+        order = np.argsort(-scores, kind="stable")
+        ranked = scores[order]
+        yes = self.worth(y, np.ones(len(y), bool), price)
+        no = self.worth(y, np.zeros(len(y), bool), price)
+        total = float(no.sum()) + np.append(0.0, np.cumsum((yes - no)[order]))
+        last = np.append(0, np.flatnonzero(np.append(np.diff(ranked) != 0, True)) + 1)
+        place = int(last[np.argmax(total[last])])
+        never = float(np.nextafter(ranked[0], 2))
+        return {
+            "threshold": manifest["threshold"],
+            "best_threshold": float(ranked[place - 1]) if place else never,
+            "best": float(total[place] / len(y)),
+        }
+
+    def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
+        """Return Fairlearn's: selection, true and false positive rate."""
+        every, odds = np.ones(len(y), bool), "equalized_odds_max"
+        one = y == 1
+        return [
+            Rate("selection rate", "selected", "selection_rate_max", decided, every),
+            Rate("true positive rate", "true positive", odds, decided, one),
+            Rate("false positive rate", "false positive", odds, decided, ~one),
+        ]
+
+    def moves(self, old: Array, new: Array, classes: Classes) -> dict[str, Any]:
+        """How many go from no to yes, and from yes to no."""
+        return {
+            "to_yes": int((~old & new).sum()),
+            "to_no": int((old & ~new).sum()),
+            "yes": [float(old.mean()), float(new.mean())],
+        }
+
+    def true(self, y: Any, classes: Classes) -> Any:
+        """0 or 1."""
+        return int(y)
+
+    def targets(self, old: Any, new: Any, classes: Classes) -> Any:
+        """The two rates of 1."""
+        return [float(old.mean()), float(new.mean())]
+
+
+def _loss(y: Any, p: Any) -> Any:
+    """Return the log loss of each row, clipped as `metrics.log_loss` does."""
+    least = float(np.finfo(np.float32).eps)
+    sure = np.clip(p, least, 1 - least)
+    return -np.where(y == 1, np.log(sure), np.log1p(-sure))
+
+
+MEANS = {"log_loss": _loss, "brier": metrics.LOSSES["binary"][0]}

@@ -1,0 +1,213 @@
+"""One of k classes: their places in the contract's list, [n, k] probabilities."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlgitops import metrics
+from mlgitops.judge import compare
+from mlgitops.judge.tasks.base import (
+    Array,
+    Classes,
+    Found,
+    Pair,
+    Price,
+    Rate,
+    Section,
+    Task,
+    named,
+    number,
+)
+
+SHOWN = 10  # moves between two classes that are named
+
+
+class Multiclass(Task):
+    """The answers for a target of several classes."""
+
+    name = "multiclass"
+    gate = "roc_auc"
+    calibrated = True
+    good = "ranks each class above the rest well enough"
+    poor = "the model ranks too poorly to be worth deploying"
+    limits = ("selection_rate_max", "error_rate_max")
+
+    def decided(self, scores: Array, manifest: Section) -> Array:
+        """Return the place of the likeliest class, [n]."""
+        return np.asarray(scores.argmax(axis=1))
+
+    def _other(self, key: str, pair: Pair) -> compare.Interval:
+        """Means of rows where a measure is one, else a bootstrap of what is decided."""
+        if key in MEANS:
+            return pair.mean(MEANS[key])
+        if key == "roc_auc_weighted":
+            return pair.area(metrics.delong_weighted)
+        y, old, new, confidence, clusters = pair
+        if key == "calibration_error":
+            tops = [metrics.multiclass.top(y, scores) for scores in (old, new)]
+            (right, first), (righter, second) = tops
+            return compare.bootstrap(
+                compare.calibration_error,
+                right,
+                first,
+                second,
+                confidence,
+                clusters=clusters,
+                also=righter,
+            )
+        k, weighted = old.shape[1], key == "f1_weighted"
+
+        def f1(weights: Array, truth: Array, decided: Array) -> Array:
+            return compare.f1(weights, truth, decided, k, weighted)
+
+        decisions = (old.argmax(axis=1), new.argmax(axis=1))
+        return compare.bootstrap(
+            f1, y, *decisions, confidence, clusters=clusters, whole=True
+        )
+
+    def calibration_error(self, y: Array, scores: Array) -> float:
+        """Of the likeliest class."""
+        return metrics.multiclass.calibration_error(y, scores)
+
+    def curves(
+        self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
+    ) -> dict[str, Any]:
+        """Calibration of the likeliest class, and the matrix of decisions."""
+        top = metrics.multiclass.top(y, scores)
+        cells = metrics.confusion_matrix(y, scores, len(classes))
+        return {
+            "calibration": metrics.calibration(*top, bins),
+            "matrix": {"classes": list(classes), "cells": cells},
+        }
+
+    def priced(self, price: Price) -> None:
+        """A worth for each pair of a true class and a decided one."""
+        section, classes = price
+        named(section, {"unit", "worth"})
+        worth = section["worth"]
+        rows = worth.values() if isinstance(worth, Mapping) else ()
+        if not rows or any(
+            {str(n) for n in each} != set(classes)
+            for each in (worth, *rows)
+            if isinstance(each, Mapping)
+        ):
+            raise SystemExit(
+                "params.yaml: business.worth has to have a row for each true class of "
+                "contract.yaml, and in it a number for each class that may be decided"
+            )
+        if not all(
+            isinstance(row, Mapping) and all(map(number, row.values())) for row in rows
+        ):
+            raise SystemExit("params.yaml: business.worth has to hold numbers only")
+
+    def worth(self, y: Array, decided: Array, price: Price) -> Array:
+        """By the row of the truth and the column of the decision."""
+        return np.asarray(_table(price)[y, decided])
+
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
+        """Return the worth of deciding by what is expected to be worth most."""
+        expected = scores @ _table(price)
+        decided = expected.argmax(axis=1)
+        return {
+            "expected": True,
+            "best": float(self.worth(y, decided, price).mean()),
+        }
+
+    def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
+        """Return how often a decision is wrong, and how often each class is decided."""
+        every = np.ones(len(y), bool)
+        wrong = Rate("error rate", "wrong", "error_rate_max", decided != y, every)
+        return [wrong] + [
+            Rate(
+                f"selection rate of {name}",
+                name,
+                "selection_rate_max",
+                decided == place,
+                every,
+            )
+            for place, name in enumerate(classes)
+        ]
+
+    def watched(self, scores: Array, test: Section, classes: Classes) -> Array:
+        """Return the probability of the class that the test names, or all of them."""
+        if "class" in test:
+            return np.asarray(scores[:, list(classes).index(str(test["class"]))])
+        return scores
+
+    def moves(self, old: Array, new: Array, classes: Classes) -> dict[str, Any]:
+        """Return how often one class becomes another, the most frequent first."""
+        k = len(classes)
+        counts = np.bincount(old * k + new, minlength=k * k).reshape(k, k)
+        np.fill_diagonal(counts, 0)
+        order = np.argsort(-counts, axis=None, kind="stable")[:SHOWN]
+        found = [(int(counts.flat[at]), *divmod(int(at), k)) for at in order]
+        shares = [np.bincount(each, minlength=k) / len(each) for each in (old, new)]
+        return {
+            "flips": int(counts.sum()),
+            "moves": [[classes[a], classes[b], n] for n, a, b in found if n],
+            "shares": [
+                [name, float(shares[0][at]), float(shares[1][at])]
+                for at, name in enumerate(classes)
+            ],
+        }
+
+    def gaps(self, old: Array, new: Array) -> Array:
+        """Return the largest difference of a probability."""
+        return np.asarray(np.abs(new - old).max(axis=1))
+
+    def view(self, scores: Array, of: Array | None) -> Array:
+        """Return the probability of the class in question."""
+        if of is None:
+            return scores
+        places = np.broadcast_to(np.asarray(of)[..., None], (*scores.shape[:-1], 1))
+        return np.asarray(np.take_along_axis(scores, places, axis=-1)[..., 0])
+
+    def pick(self, means: Array) -> int | None:
+        """Return the class whose probability moves most."""
+        return int(np.ptp(means, axis=0).argmax())
+
+    def said(self, score: Any, classes: Classes) -> Any:
+        """Return the likeliest class and its probability."""
+        best = int(np.argmax(score))
+        return [classes[best], float(score[best])]
+
+    def true(self, y: Any, classes: Classes) -> Any:
+        """Return the class's name."""
+        return classes[int(y)]
+
+    def targets(self, old: Any, new: Any, classes: Classes) -> Any:
+        """Return the two shares of each class."""
+        shares = [each.value_counts(normalize=True) for each in (old, new)]
+        return {
+            "classes": [
+                [name, *(float(each.get(name, 0.0)) for each in shares)]
+                for name in classes
+            ]
+        }
+
+
+def _table(price: Price) -> Array:
+    """Return the worth [true class, decided class]."""
+    section, classes = price
+    rows = {str(true): row for true, row in section["worth"].items()}
+    plain = [{str(c): v for c, v in rows[name].items()} for name in classes]
+    return np.array([[row[name] for name in classes] for row in plain], np.float64)
+
+
+def _log_loss(y: Array, p: Array) -> Array:
+    """Return the log loss of each row, clipped as `metrics.log_loss` does."""
+    right = p[np.arange(len(y)), y]
+    return np.asarray(-np.log(np.clip(right, np.finfo(np.float32).eps, 1)))
+
+
+def _right(y: Array, p: Array) -> Array:
+    """Return 1 where the decision is right."""
+    return np.asarray(p.argmax(axis=1) == y, np.float64)
+
+
+MEANS = {
+    "log_loss": _log_loss,
+    "brier": metrics.LOSSES["multiclass"][0],
+    "accuracy": _right,
+}

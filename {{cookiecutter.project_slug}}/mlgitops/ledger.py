@@ -1,0 +1,172 @@
+"""The ledger: one orphan branch that says what was judged and what runs where.
+
+It only grows: a record is never changed or removed. The one file per environment
+that is replaced is ``environments/<name>/release.json``, what targets follow; each
+of its contents also stands in ``environments/<name>/history/``. Records are ordered
+by ``seq``, the number of commits before them, never by a clock.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlgitops import git
+
+BRANCH = "ledger"
+SPEC = f"+refs/heads/{BRANCH}*:refs/remotes/origin/{BRANCH}*"  # it may not be there yet
+REPLACED = re.compile(
+    r"environments/[a-z0-9-]+/(release\.json|kubernetes/manifests\.yaml)"
+)
+TRIES = 20
+AUTHOR = {
+    "GIT_AUTHOR_NAME": "ledger",
+    "GIT_AUTHOR_EMAIL": "ledger@localhost",
+    "GIT_COMMITTER_NAME": "ledger",
+    "GIT_COMMITTER_EMAIL": "ledger@localhost",
+}
+
+Record = dict[str, Any]
+Files = Mapping[str, Record | bytes]
+
+
+class LedgerError(Exception):
+    """The ledger could not be read or written; the message says what to do."""
+
+
+class Ledger:
+    """The ledger as origin has it now; an absent branch is an empty ledger."""
+
+    def __init__(self, cwd: str | Path = ".") -> None:
+        """Fetch the branch."""
+        self.cwd = Path(cwd)
+        self.commit: str | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at origin again."""
+        self._stand(git.fetch_branch(BRANCH, self.cwd))
+
+    def _stand(self, commit: str | None) -> None:
+        """Read the ledger as it is at a commit from now on."""
+        self.commit = commit
+        self._known: list[str] | None = None
+
+    @property
+    def seq(self) -> int:
+        """The number of commits so far."""
+        if self.commit is None:
+            return 0
+        return int(git.run("rev-list", "--count", self.commit, cwd=self.cwd))
+
+    def paths(self, prefix: str = "") -> list[str]:
+        """Return the paths that begin with ``prefix``, sorted."""
+        if self._known is None:
+            args = ("ls-tree", "-r", "--name-only", self.commit or "")
+            text = git.run(*args, cwd=self.cwd) if self.commit else ""
+            self._known = sorted(text.splitlines())
+        return [path for path in self._known if path.startswith(prefix)]
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """Return the file's bytes, or None."""
+        return git.show(self.commit, path, self.cwd) if self.commit else None
+
+    def read(self, path: str) -> Record | None:
+        """Return the JSON record at that path, or None."""
+        data = self.read_bytes(path)
+        return None if data is None else dict(json.loads(data))
+
+    def verdicts(self, manifest_sha256: str) -> list[Record]:
+        """Return what was decided on a version, oldest first."""
+        return self._all(f"verdicts/{manifest_sha256}/")
+
+    def locks(self) -> set[str]:
+        """Return the sha256 of every dvc.lock that CI built and passed."""
+        return {str(r["lock_sha256"]) for r in self.judged() if r.get("passed")}
+
+    def judged(self) -> list[Record]:
+        """Return what was decided on every version, oldest first."""
+        return self._all("verdicts/")
+
+    def release(self, environment: str) -> Record | None:
+        """Return what the targets of an environment follow, or None."""
+        return self.read(f"environments/{environment}/release.json")
+
+    def champion(self, environment: str = "production") -> Record | None:
+        """Return the release that is assigned to production, or None."""
+        found = self.release(environment)
+        return None if found is None or found.get("state") == "failed" else found
+
+    def history(self, environment: str) -> list[Record]:
+        """Return every release of an environment, oldest first."""
+        return self._all(f"environments/{environment}/history/")
+
+    def append(self, make: Files | Callable[[int], Files], message: str) -> int:
+        """Add records in one commit on origin and return its ``seq``.
+
+        ``make`` is the files, or a function from ``seq`` to the files: it is called
+        again when somebody else was faster.
+
+        Raises:
+            LedgerError: a record exists already, or origin cannot be reached.
+        """
+        if not git.has_remote(self.cwd):
+            raise LedgerError("there is no remote `origin` to keep the ledger on")
+        for _ in range(TRIES):
+            seq = self.seq
+            files = make(seq) if callable(make) else make
+            commit = self._commit(files, message)
+            if self._push(commit):
+                self._stand(commit)
+                return seq
+            self.refresh()
+        raise LedgerError(f"origin refused the ledger {TRIES} times: run it again")
+
+    def _all(self, prefix: str) -> list[Record]:
+        """Return the JSON records under a prefix, ordered by seq."""
+        paths = [path for path in self.paths(prefix) if path.endswith(".json")]
+        records = [record for path in paths if (record := self.read(path)) is not None]
+        return sorted(records, key=lambda record: int(record.get("seq", 0)))
+
+    def _commit(self, files: Files, message: str) -> str:
+        """Write a commit on top of the ledger without touching the working tree."""
+        taken = [p for p in files if p in self.paths() and not REPLACED.fullmatch(p)]
+        if taken:
+            raise LedgerError(f"the ledger has {taken[0]} already; it only grows")
+        with TemporaryDirectory() as folder:
+            env = {**AUTHOR, "GIT_INDEX_FILE": str(Path(folder, "index"))}
+            if self.commit:
+                git.run("read-tree", self.commit, cwd=self.cwd, env=env)
+            for path, content in files.items():
+                blob = git.run(
+                    "hash-object", "-w", "--stdin", cwd=self.cwd, data=encode(content)
+                )
+                entry = f"100644,{blob},{path}"
+                args = ("update-index", "--add", "--cacheinfo", entry)
+                git.run(*args, cwd=self.cwd, env=env)
+            tree = git.run("write-tree", cwd=self.cwd, env=env)
+            parent = ("-p", self.commit) if self.commit else ()
+            args = ("commit-tree", tree, *parent, "-m", message)
+            return git.run(*args, cwd=self.cwd, env=env)
+
+    def _push(self, commit: str) -> bool:
+        """Push; say False when somebody else was faster."""
+        lease = f"--force-with-lease=refs/heads/{BRANCH}:{self.commit or ''}"
+        target = f"{commit}:refs/heads/{BRANCH}"
+        try:
+            git.remote_run("push", "-q", lease, "origin", target, cwd=self.cwd)
+        except git.GitError as error:
+            # git's words for "the branch is not where you saw it"
+            if re.search(r"stale info|rejected|fetch first|cannot lock", str(error)):
+                return False
+            raise LedgerError(f"the ledger was not written: {error}") from error
+        return True
+
+
+def encode(content: Record | bytes) -> bytes:
+    """Return a record as canonical JSON."""
+    if isinstance(content, bytes):
+        return content
+    return (json.dumps(content, sort_keys=True, indent=2) + "\n").encode()

@@ -1,0 +1,74 @@
+"""Which machinery this is, and whether it is as released; standard library only."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SUMS = "SHA256SUMS"
+MADE_HERE = ("__pycache__", ".ruff_cache", ".mypy_cache")
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """A version of the machinery, and the files of it that were changed here."""
+
+    version: str
+    modified: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, object]:
+        """Return what the ledger keeps."""
+        return {"version": self.version, "modified": list(self.modified)}
+
+    def __str__(self) -> str:
+        """Return what reports, the ledger, the audit and `/info` say."""
+        if not self.modified:
+            return f"machinery {self.version}, as released"
+        files = "1 file" if len(self.modified) == 1 else f"{len(self.modified)} files"
+        return f"machinery {self.version}, modified here ({files})"
+
+
+def files(folder: Path = HERE) -> list[str]:
+    """Return the machinery's files by path, without the list of hashes itself."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.name != SUMS
+        and not set(MADE_HERE) & set(path.relative_to(folder).parts)
+    )
+
+
+def sums(folder: Path = HERE) -> str:
+    """Return the hash of each file, in the format of `sha256sum`."""
+    lines = (f"{_sha256(folder / name)}  {name}\n" for name in files(folder))
+    return "".join(lines)
+
+
+def machinery(folder: Path = HERE, part: bool = False) -> Machinery:
+    """Return which machinery a folder holds.
+
+    With `part`, files may be absent: a server carries a part of the machinery only.
+    """
+    listed = dict(
+        reversed(line.split("  ", 1)) for line in _text(folder / SUMS).splitlines()
+    )
+    here = files(folder)
+    wanted = here if part else sorted({*here, *listed})
+    modified = [name for name in wanted if listed.get(name) != _digest(folder, name)]
+    version = _text(folder / "VERSION").strip() or "unknown"
+    return Machinery(version, tuple(modified))
+
+
+def _digest(folder: Path, name: str) -> str | None:
+    """Return a file's hash, or None where it is not there."""
+    file = folder / name
+    return _sha256(file) if file.is_file() else None
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""

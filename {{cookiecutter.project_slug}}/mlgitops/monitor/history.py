@@ -1,0 +1,91 @@
+"""Publishes the ledger's monitoring history as a folder of static pages.
+
+Every run, every version and every proposal; aggregates only, as the records are.
+Evidently's page is not among them: its plots count groups of one row, and weigh 4 MB.
+The pages need no script, no font and no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlgitops import git
+from mlgitops.ledger import Ledger
+from mlgitops.monitor import record, timeline
+from mlgitops.monitor.page import page
+from mlgitops.monitor.timeline import file_name
+
+FOLDER = Path("build", "monitoring")
+PAGES = "gh-pages"  # the branch that GitHub Pages serves
+AUTHOR = {
+    "GIT_AUTHOR_NAME": "monitor",
+    "GIT_AUTHOR_EMAIL": "monitor@localhost",
+    "GIT_COMMITTER_NAME": "monitor",
+    "GIT_COMMITTER_EMAIL": "monitor@localhost",
+}
+
+Record = Mapping[str, Any]
+
+
+def publish(ledger: Ledger, newest: Record | None = None, at: Path = FOLDER) -> Path:
+    """Write the pages and return the first one.
+
+    ``newest`` is a run that the ledger does not hold (yet).
+    """
+    records = _all(ledger, "monitoring/")
+    if newest is not None and not any(record.same(r, newest) for r in records[-1:]):
+        records.append({**newest, "seq": None})
+    events = _events(ledger)
+    (at / "runs").mkdir(parents=True, exist_ok=True)
+    for run in records:
+        (at / "runs" / file_name(run)).write_text(page(run, ""), encoding="utf-8")
+    place = at / "index.html"
+    place.write_text(timeline.index(records, events), encoding="utf-8")
+    return place
+
+
+def push(folder: Path = FOLDER) -> None:
+    """Put the folder on the branch `gh-pages`: one commit, its past is the ledger's."""
+    with TemporaryDirectory() as scratch:
+        env = {**AUTHOR, "GIT_INDEX_FILE": str(Path(scratch, "index"))}
+        for path in sorted(folder.rglob("*.html")):
+            blob = git.run("hash-object", "-w", str(path.resolve()))
+            entry = f"100644,{blob},{path.relative_to(folder).as_posix()}"
+            git.run("update-index", "--add", "--cacheinfo", entry, env=env)
+        tree = git.run("write-tree", env=env)
+        made = git.run("commit-tree", tree, "-m", "Monitoring history", env=env)
+    git.remote_run("push", "-q", "--force", "origin", f"{made}:refs/heads/{PAGES}")
+
+
+def _events(ledger: Ledger) -> list[dict[str, Any]]:
+    """Return what happened to production and to proposals, in the ledger's order."""
+    found: list[dict[str, Any]] = []
+    for entry in ledger.history("production"):
+        words = f"{entry.get('version')} in production ({entry.get('state')})"
+        if found and found[-1].get("version") == entry.get("version"):
+            found[-1]["what"] = words  # the same release, as far as it is by now
+        else:
+            run = entry.get("run_url") or ""
+            found.append({**entry, "what": words, "url": run, "pull": _pull(entry)})
+    found += [
+        {**r, "what": f"retraining pull request #{r['pull']} {r['action']}", "pull": ""}
+        for r in _all(ledger, "proposals/")
+    ]
+    known = [{"time": "", "url": "", **event} for event in found if "seq" in event]
+    return sorted(known, key=lambda event: int(event["seq"]))
+
+
+def _pull(entry: Record) -> str:
+    """Return the address of the pull request that a release came from, or nothing."""
+    place, run, _ = str(entry.get("run_url") or "").partition("/actions/runs/")
+    number = entry.get("pull_request")
+    return f"{place}/pull/{int(number)}" if run and number else ""
+
+
+def _all(ledger: Ledger, prefix: str) -> list[dict[str, Any]]:
+    """Return the JSON records under a prefix, oldest first."""
+    paths = [path for path in ledger.paths(prefix) if path.endswith(".json")]
+    return [found for path in paths if (found := ledger.read(path)) is not None]

@@ -1,0 +1,188 @@
+"""Puts a one-file change on a branch and keeps one pull request open for it.
+
+The commit is made from objects, on top of origin's main: the working tree and its
+branch are never touched. Nothing here merges.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from mlgitops import git, github
+
+PREFIX = "retrain/"
+LABEL = "retraining"
+MARK = "Monitoring-Record:"  # in the message of every commit that is made here
+AUTHOR = {
+    "GIT_AUTHOR_NAME": "monitor",
+    "GIT_AUTHOR_EMAIL": "monitor@localhost",
+    "GIT_COMMITTER_NAME": "monitor",
+    "GIT_COMMITTER_EMAIL": "monitor@localhost",
+}
+
+Pull = dict[str, Any]
+
+
+class Change(NamedTuple):
+    """What is proposed: a branch, the pull request's words, and one file."""
+
+    branch: str
+    title: str
+    body: str
+    message: str
+    file: tuple[str, bytes]
+
+
+class Done(NamedTuple):
+    """What was done, in words, and to which pull request; action "" is nothing."""
+
+    words: str
+    action: str = ""  # opened, updated, closed
+    number: int = 0
+    url: str = ""
+
+
+def submit(change: Change, base: str, min_days: float = 0) -> Done:
+    """Open the pull request or update the open one; return what was done.
+
+    A pull request that a person closed is not opened again for the same branch, one
+    on whose branch a person has worked is left alone, and the next one comes no
+    sooner than ``min_days`` after the last.
+    """
+    open_one = _oldest_open()
+    if open_one is None and (why := _too_soon(change, min_days)):
+        return Done(why)
+    branch = open_one["head"]["ref"] if open_one else change.branch
+    tip = git.fetch_branch(branch)
+    if tip and open_one and not _ours(tip, base):
+        return Done(f"#{open_one['number']} is being worked on: left as it is.")
+    moved = _push(branch, tip, commit(change, base))
+    if open_one is None:
+        return _open(change)
+    words = {"title": change.title, "body": change.body}
+    number, url = int(open_one["number"]), str(open_one["html_url"])
+    if not moved and all(open_one[name] == word for name, word in words.items()):
+        return Done(f"#{number} proposes this already: nothing changed.")
+    github.api(f"pulls/{number}", "PATCH", words)
+    return Done(f"updated #{number}: {url}", "updated", number, url)
+
+
+def withdraw(reason: str, base: str) -> Done | None:
+    """Close the open pull request with a reason; None when there is none to close.
+
+    One on whose branch a person has worked is theirs: it stays open.
+    """
+    open_one = _oldest_open()
+    if open_one is None:
+        return None
+    tip = git.fetch_branch(open_one["head"]["ref"])
+    if tip and not _ours(tip, base):
+        return None
+    number, url = int(open_one["number"]), str(open_one["html_url"])
+    github.api(f"issues/{number}/comments", "POST", {"body": f"Closed: {reason}"})
+    github.api(f"pulls/{number}", "PATCH", {"state": "closed"})
+    return Done(f"closed #{number}: {reason}", "closed", number, url)
+
+
+def commit(change: Change, base: str) -> str:
+    """Return a commit on top of ``base`` that changes the one file."""
+    path, content = change.file
+    with TemporaryDirectory() as folder:
+        env = {**AUTHOR, "GIT_INDEX_FILE": str(Path(folder, "index"))}
+        git.run("read-tree", base, env=env)
+        blob = git.run("hash-object", "-w", "--stdin", data=content)
+        entry = f"100644,{blob},{path}"
+        git.run("update-index", "--add", "--cacheinfo", entry, env=env)
+        tree = git.run("write-tree", env=env)
+        return git.run("commit-tree", tree, "-p", base, "-m", change.message, env=env)
+
+
+def _mine(state: str) -> list[Pull]:
+    """Return the pull requests of this repository's monitor, newest first."""
+    found = [
+        pull
+        for pull in github.pages("pulls", {"state": state})
+        if pull["head"]["ref"].startswith(PREFIX)
+        and (pull["head"].get("repo") or {}).get("full_name") == github.repo()
+    ]
+    return sorted(found, key=lambda pull: -int(pull["number"]))
+
+
+def _oldest_open() -> Pull | None:
+    """Return the oldest open pull request of this repository's monitor."""
+    return next(reversed(_mine("open")), None)
+
+
+def _too_soon(change: Change, min_days: float) -> str:
+    """Say why there is no new pull request now, or nothing."""
+    before = _mine("closed")
+    for pull in before:
+        if pull["head"]["ref"] == change.branch:
+            return f"#{pull['number']} proposed this already and was closed."
+    if not before:
+        return ""
+    opened = datetime.fromisoformat(str(before[0]["created_at"]))
+    if datetime.now(UTC) - opened < timedelta(days=min_days):
+        return (
+            f"#{before[0]['number']} was opened on {opened:%Y-%m-%d}; the next one may "
+            f"come {min_days:g} days later (params.yaml: retrain.min_days)."
+        )
+    return ""
+
+
+def _ours(tip: str, base: str) -> bool:
+    """Tell whether every commit beyond main was made here."""
+    messages = git.run("log", "--format=%B%x00", f"{base}..{tip}").split("\0")
+    return all(MARK in message for message in messages if message.strip())
+
+
+def _push(branch: str, tip: str | None, made: str) -> bool:
+    """Put the commit on the branch; say False when the branch has it already.
+
+    Another run may have been faster: what it pushed is as good if it is the same.
+    """
+    if tip and _state(tip) == _state(made):
+        return False
+    lease = f"--force-with-lease=refs/heads/{branch}:{tip or ''}"
+    try:
+        git.remote_run("push", "-q", lease, "origin", f"{made}:refs/heads/{branch}")
+    except git.GitError:
+        now = git.fetch_branch(branch)
+        if now is None or _state(now) != _state(made):
+            raise
+        return False
+    return True
+
+
+def _state(commit_: str) -> str:
+    """Return what makes two commits the same proposal: tree and parents."""
+    return git.run("log", "-1", "--format=%T %P", commit_)
+
+
+def _open(change: Change) -> Done:
+    """Open the pull request; if two runs did so at once, the older one stays."""
+    fields = {"title": change.title, "body": change.body, "base": "main"}
+    try:
+        pull = github.api("pulls", "POST", {**fields, "head": change.branch})
+    except github.GitHubError as error:
+        if error.status == 422 and re.search("already exists", str(error)):
+            return Done("Another run has just opened it: nothing left to do.")
+        if error.status == 403:
+            link = f"https://github.com/{github.repo()}/pull/new/{change.branch}"
+            return Done(
+                f"This token may not open pull requests; open it yourself: {link}"
+            )
+        raise
+    with suppress(github.GitHubError):  # the branch's name says the same
+        github.api(f"issues/{pull['number']}/labels", "POST", {"labels": [LABEL]})
+    first = _oldest_open()
+    if first and first["number"] < pull["number"]:
+        github.api(f"pulls/{pull['number']}", "PATCH", {"state": "closed"})
+        return Done(f"#{first['number']} was opened at the same time: it stays.")
+    number, url = int(pull["number"]), str(pull["html_url"])
+    return Done(f"opened #{number}: {url}", "opened", number, url)

@@ -1,0 +1,172 @@
+"""The reference: the rows that the serving version was trained and judged on.
+
+Of a table of more than `sample.MOST` rows, a seeded sample stands for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from mlgitops import git, lock, storage
+from mlgitops.monitor import sample
+from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.data import inputs
+from mlgitops.pipeline.task import TASKS
+from mlgitops.serving import verify
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What the model says of a row: its name in ONNX, in the log, and as a column here.
+OUTPUTS = {task.name: (task.output, task.output) for task in TASKS.values()}
+OUTPUTS["multiclass"] = (TASKS["multiclass"].output, "class")
+ASKED = 2000  # rows that say how much an answer depends on each column
+FILES = ("train.parquet", "holdout.parquet", "model.onnx", "manifest.json")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A version's rows, with its answer to every row of its holdout.
+
+    ``importance`` is each column's part in the answers; together they are 1.
+    """
+
+    version: str
+    manifest_sha256: str
+    manifest: dict[str, Any]
+    contract: Contract
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+    importance: dict[str, float] = field(default_factory=dict)
+    sensitive: tuple[str, ...] = ()  # never logged; labels may carry them
+
+    @property
+    def full(self) -> Contract:
+        """The contract, with the sensitive columns that a log never holds."""
+        return replace(self.contract, sensitive=self.sensitive)
+
+    @property
+    def answer(self) -> str:
+        """The name of the column with the model's answers."""
+        return OUTPUTS[self.contract.task][1]
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Train and holdout, oldest first."""
+        import pandas as pd
+
+        return pd.concat([self.train, self.holdout], ignore_index=True)
+
+
+def fetch(release: dict[str, Any], into: Path) -> Path:
+    """Bring a release's files from storage into a folder and return it.
+
+    Raises:
+        StorageError, LockError, GitError: the files are not to be had.
+    """
+    commit = str(release["commit"])
+    known = git.run("cat-file", "-t", f"{commit}^{{commit}}", check=False)
+    if known != "commit":
+        git.remote_run("fetch", "-q", "--no-tags", "--depth=1", "origin", commit)
+    locked = lock.at(commit)
+    if locked is None:
+        raise lock.LockError(f"commit {commit} of the serving version has no dvc.lock")
+    storage.pull([locked.out(name) for name in FILES], into)
+    (into / "contract.yaml").write_bytes(git.show(commit, "contract.yaml") or b"")
+    return into
+
+
+def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Reference:
+    """Return the reference in a folder, after checking it against its manifest.
+
+    Raises:
+        VerifyError: a file is not the one that the manifest names.
+    """
+    manifest = verify.verify(folder, manifest_sha256)
+    train, holdout = (folder / f"{name}.parquet" for name in ("train", "holdout"))
+    if verify.sha256_file(train) != manifest["data"]["train_sha256"]:
+        raise verify.VerifyError(f"{train} is not the reviewed file.")
+    text = verify.contract_path(folder).read_text(encoding="utf-8")
+    contract = Contract.parse(yaml.safe_load(text))
+    judged = sample.table(holdout)
+    model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
+    judged[OUTPUTS[contract.task][1]] = model.answers(judged)
+    if contract.task == "multiclass":
+        judged[OUTPUTS[contract.task][0]] = list(model.score(judged))
+    digest = verify.sha256_file(folder / verify.MANIFEST)
+    shown = {n: c for n, c in contract.columns.items() if n not in contract.sensitive}
+    logged = replace(contract, columns=shown)  # the log never holds sensitive columns
+    train_rows = sample.table(train)
+    weights = model.importance(judged)
+    return Reference(
+        version,
+        digest,
+        manifest,
+        logged,
+        train_rows,
+        judged,
+        weights,
+        contract.sensitive,
+    )
+
+
+class Model:
+    """The exported model of a version that passed `verify`."""
+
+    def __init__(self, path: Path, contract: Contract, columns: list[str]) -> None:
+        """Load the file; one thread, as the answers must not depend on the machine."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.contract, self.columns = contract, columns
+        self.session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def score(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return what the model puts out: float64 [rows], or [rows, k] of k classes."""
+        return self._run(inputs(frame, self.contract, self.columns))
+
+    def answers(self, frame: pd.DataFrame) -> NDArray[Any]:
+        """Return the answers as they are compared: of k classes, the likeliest."""
+        found = self.score(frame)
+        if self.contract.task != "multiclass":
+            return found
+        return np.array(named(self.contract, found.argmax(1)), dtype=object)
+
+    def importance(self, frame: pd.DataFrame) -> dict[str, float]:
+        """Return each column's part in the answers: how far they move without it.
+
+        Breiman (2001), Machine Learning 45(1), on answers instead of errors: no label
+        is asked for.
+        """
+        some = frame.head(ASKED)
+        fed = inputs(some, self.contract, self.columns)
+        before, order = self._run(fed), np.random.default_rng(0).permutation(len(some))
+        moved = {
+            name: float(
+                np.abs(self._run({**fed, name: fed[name][order]}) - before).mean()
+            )
+            for name in self.columns
+        }
+        total = sum(moved.values())
+        return {n: m / total if total else 1 / len(moved) for n, m in moved.items()}
+
+    def _run(self, fed: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+        (answer,) = self.session.run([OUTPUTS[self.contract.task][0]], fed)
+        found = np.asarray(answer, dtype=np.float64)
+        flat = found.reshape(-1) if self.contract.task != "multiclass" else found
+        return np.asarray(flat)
+
+
+def named(contract: Contract, places: NDArray[Any]) -> list[str]:
+    """Return the names of classes by their places in the contract's list."""
+    classes = contract.classes
+    return [str(classes[at]) if at < len(classes) else str(at) for at in places]

@@ -1,0 +1,45 @@
+"""Compares like with like: summer with summer, once the reference has a year; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlgitops.pipeline.contract import Contract
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+YEAR = 365.25  # days
+AROUND = 21.0  # days before and after the window that are of the same season
+ALL = "all rows that the version was trained and judged on"
+
+
+def like(
+    rows: pd.DataFrame,
+    start: Any,
+    until: Any,
+    contract: Contract,
+    limits: Mapping[str, Any],
+) -> tuple[pd.DataFrame, str]:
+    """Return the reference's rows of the window's season, and which those are.
+
+    They are all rows while the reference is shorter than a year, or has fewer than
+    ``monitor.min_rows`` rows of the season.
+    """
+    times = rows[contract.time]
+    if not long(times):
+        return rows, ALL
+    middle = start + (until - start) / 2
+    reach = (until - start).total_seconds() / 86_400 / 2 + AROUND
+    apart = ((times - middle).dt.total_seconds() / 86_400) % YEAR
+    same = apart.where(apart <= YEAR / 2, YEAR - apart) <= reach
+    if int(same.sum()) < limits["min_rows"]:
+        return rows, ALL
+    season = f"{int(same.sum()):,} rows of the same season"
+    return rows[same].reset_index(drop=True), season
+
+
+def long(times: pd.Series) -> bool:
+    """Tell whether there is a year, so that each season is there to compare with."""
+    return bool((times.max() - times.min()).total_seconds() / 86_400 >= YEAR - 1)

@@ -1,0 +1,140 @@
+"""The first page of the history: how it stands, charts, runs, events; pure."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlgitops.monitor.page import promise
+from mlgitops.monitor.sparkline import Line, chart
+from mlgitops.monitor.style import STYLE
+
+CLASSES = {"not enough data": "few", "no verdict": "few"}
+
+Record = Mapping[str, Any]
+
+
+def index(records: Sequence[Record], events: Sequence[Record]) -> str:
+    """Return the first page: how it stands, charts, runs, versions and proposals."""
+    title = "Monitoring"
+    body = f"<h1>{title}</h1>"
+    body += _now(records[-1]) if records else "<p>No run yet.</p>"
+    body += f'<div class="charts">{_charts(records, events)}</div>'
+    if records:
+        rows = "".join(_run(record) for record in reversed(records))
+        head = "<th>window until<th>decision<th>version<th>rows<th>why<th>"
+        body += (
+            f'<h2>Runs</h2><div class="scroll"><table class="runs"><thead><tr>{head}'
+        )
+        body += f"</thead><tbody>{rows}</tbody></table></div>"
+    if events:
+        rows = "".join(_event(event) for event in reversed(events))
+        body += f'<h2>Versions and proposals</h2><div class="scroll"><table>{rows}'
+        body += "</table></div>"
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}'
+        '</title><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<style>{STYLE}</style></head><body>{body}</body></html>\n"
+    )
+
+
+def _now(record: Record) -> str:
+    """Return how it stands, and what the settings promise."""
+    beside = record.get("compared_with")
+    beside = f"Compared with {beside}." if beside else ""
+    return (
+        f'<div class="now">{_badge(record)} <span class="soft">{_text(record, "time")}'
+        f"</span><p>{_text(record, 'sentence')}</p>"
+        f'<p class="soft">{html.escape(promise(record))} {html.escape(beside)}</p>'
+        "</div>"
+    )
+
+
+def _charts(records: Sequence[Record], events: Sequence[Record]) -> str:
+    """Return the charts over all runs; versions and proposals are marked."""
+    marks = []
+    for event in events:
+        later = [i for i, r in enumerate(records) if _order(r) > int(event["seq"])]
+        if later:
+            marks.append((later[0], str(event["what"])))
+
+    def line(name: str, key: str, kind: str = "main") -> Line:
+        numbers = [(r.get("measured") or {}).get(key) for r in records]
+        return Line(name, numbers, kind)
+
+    rows: list[float | None] = [r["window"]["rows"] for r in records]
+    come = Line("labels", [r["window"]["labels"] for r in records], "other")
+    auc = (line("measured", "roc_auc"), line("estimated", "estimated", "other"))
+    label = str(records[-1].get("metric", "ROC AUC")) if records else "ROC AUC"
+    drift = line("largest", "drift")
+    alarm = Line("alarm from", [1.0] * len(records), "limit")
+    missed = [
+        (m["promised"] - m["came"]) if m.get("came") and m.get("promised") else None
+        for m in (r.get("measured") or {} for r in records)
+    ]
+    return "".join(
+        (
+            chart(label, (*auc, line("holdout", "holdout", "limit")), marks),
+            chart("Drift, 1 is the alarm", (drift, alarm), marks, 2)
+            if any(v is not None for v in drift.values)
+            else "",
+            chart("Estimate minus truth", (Line("error", missed),), marks),
+            chart("Calibration error", (line("mean", "calibration_error"),), marks),
+            chart("Rows", (Line("rows", rows), come), marks, 0),
+            chart("Label delay, days", (line("newest", "label_delay_days"),), marks, 1),
+        )
+    )
+
+
+def _run(record: Record) -> str:
+    """Return one run as a row."""
+    window = record["window"]
+    links = f'<a href="runs/{file_name(record)}">report</a>'
+    if str(record.get("run_url") or "").startswith("https://"):
+        links += f' <a href="{html.escape(str(record["run_url"]))}">run</a>'
+    until = html.escape(str(window["until"] or "no rows")[:10])
+    return (
+        f'<tr><td class="day">{until}<td>{_badge(record)}<td>{_text(record, "version")}'
+        f'<td>{window["rows"]:,}<td class="words">{_text(record, "sentence")}'
+        f'<td class="day">{links}'
+    )
+
+
+def _event(event: Record) -> str:
+    """Return a version or a proposal as a row."""
+    what = _link(str(event["what"]), event.get("url"))
+    if pull := str(event.get("pull") or ""):
+        what += " from " + _link(f"#{pull.rsplit('/', 1)[-1]}", pull)
+    return f'<tr><td class="day">{html.escape(str(event["time"])[:10])}<td>{what}'
+
+
+def _link(words: str, url: Any) -> str:
+    """Return words as a link where there is an address to link to."""
+    if not str(url or "").startswith(("https://", "http://")):
+        return html.escape(words)
+    return f'<a href="{html.escape(str(url))}">{html.escape(words)}</a>'
+
+
+def _order(record: Record) -> int:
+    """Return a run's place in the ledger; one that is not in it yet is the newest."""
+    seq = record.get("seq")
+    return 10**9 if seq is None else int(seq)
+
+
+def file_name(record: Record) -> str:
+    """Return the name of a run's page."""
+    seq = record.get("seq")
+    return "newest.html" if seq is None else f"{int(seq):08d}.html"
+
+
+def _badge(record: Record) -> str:
+    """Return the decision as a badge."""
+    decision = html.escape(str(record["decision"]))
+    kind = CLASSES.get(decision, decision)
+    return f'<span class="badge {kind}">{decision}</span>'
+
+
+def _text(record: Record, key: str) -> str:
+    """Return a field as text that cannot be markup."""
+    return html.escape(str(record.get(key) or ""))

@@ -1,0 +1,188 @@
+"""The checks of rows against the contract, and the split by time; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlgitops.pipeline.contract import Column, Contract, ContractError, settings
+from mlgitops.pipeline.task import TASKS
+
+if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where used
+    import pandas as pd
+    import pandera.pandas as pa
+
+__all__ = [
+    "Column",
+    "Contract",
+    "ContractError",
+    "check",
+    "inputs",
+    "schema",
+    "settings",
+    "split",
+    "truth",
+]
+
+
+def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
+    """Return the pandera schema of a table in the form that `check` gives it."""
+    import pandera.pandas as pa
+
+    columns = {contract.id: pa.Column(unique=True), contract.time: pa.Column()}
+    columns |= {name: pa.Column() for name in contract.beside if target}
+    for name, column in contract.columns.items():
+        if column.type == "category":
+            rule = pa.Check.isin(column.categories, error="not a category it knows")
+        else:
+            span = f"outside {column.min:g} to {column.max:g}"
+            rule = pa.Check.in_range(column.min, column.max, error=span)
+        columns[name] = pa.Column(checks=rule, nullable=column.missing)
+    if target:
+        task, classes = TASKS[contract.task], contract.classes
+        rule = pa.Check(lambda values: task.allowed(values, classes), error=task.wrong)
+        columns[contract.target] = pa.Column(checks=rule)
+    return pa.DataFrameSchema(columns, strict=True)
+
+
+def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.DataFrame:
+    """Return the rows typed and in the contract's column order, or raise ContractError.
+
+    Numbers become float32, times UTC; without `target` its column is left out, and that
+    of the entity, if no request has it.
+    """
+    from pandera.errors import SchemaErrors
+
+    rules = schema(contract, target)
+    wanted = list(rules.columns)
+    known = (*wanted, contract.target, *contract.beside)
+    extra = [c for c in frame.columns if c not in known]
+    lacking = [c for c in wanted if c not in frame.columns]
+    if extra or lacking:
+        name, what = (lacking or extra)[0], "is missing" if lacking else "is not known"
+        raise ContractError(
+            f'Column "{_short(name)}" {what}; correct the data or edit contract.yaml.'
+        )
+    typed = _typed(frame[wanted], contract)
+    try:
+        rules.validate(typed, lazy=True)
+    except SchemaErrors as errors:
+        raise ContractError(_sentence(errors.failure_cases, len(typed))) from errors
+    return typed
+
+
+def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return a copy with the contract's types; values that cannot be cast raise."""
+    import pandas as pd
+
+    cast = {}
+    for name in frame.columns:
+        values = frame[name]
+        if name == contract.time:
+            new = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+            new = new.astype("datetime64[us, UTC]")
+        elif name in contract.kind("category", [*contract.columns]) + contract.beside:
+            new = values.where(values.notna() & (values != ""), None)
+        elif name == contract.id:
+            new = values
+        elif name == contract.target:
+            new = TASKS[contract.task].typed(values)
+        else:
+            new = pd.to_numeric(values, errors="coerce").astype("float32")
+        broken = int((new.isna() & values.notna() & (values != "")).sum())
+        if broken:
+            kind = "times" if name == contract.time else "numbers"
+            raise ContractError(
+                f'Column "{name}": {broken:,} of {len(frame):,} values are no {kind}; '
+                "correct the data."
+            )
+        cast[name] = new
+    if contract.target in cast and cast[contract.target].notna().all():
+        if set(cast[contract.target].unique()) <= {0, 1}:
+            cast[contract.target] = cast[contract.target].astype("int8")
+    return pd.DataFrame(cast)
+
+
+def _sentence(failures: pd.DataFrame, rows: int) -> str:
+    """Say the first failed rule: column, how many values, what is wrong, an example."""
+    rule = failures["check"].iloc[0]
+    name = failures["column"].iloc[0]
+    same = failures[(failures["column"] == name) & (failures["check"] == rule)]
+    known = {"not_nullable": "missing", "field_uniqueness": "repeated"}
+    what = known.get(str(rule), str(rule))
+    example = (
+        ""
+        if what == "missing"
+        else f" (such as {_short(same['failure_case'].iloc[0])})"
+    )
+    return (
+        f'Column "{name}": {len(same):,} of {rows:,} values are {what}{example}; '
+        "correct the data or edit contract.yaml."
+    )
+
+
+def _short(value: object, most: int = 60) -> str:
+    """Return what a person wrote in one line, cut."""
+    line = " ".join(str(value).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def split(
+    frame: pd.DataFrame, contract: Contract, params: Mapping[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (train, holdout): the newest `holdout_days`, and `train_days` before it.
+
+    Both are sorted by time, then id, so that the order of the input does not matter.
+    """
+    import pandas as pd
+
+    for name in contract.columns:
+        if len(frame) and frame[name].isna().all():
+            raise ContractError(
+                f'Column "{name}" is missing in all {len(frame):,} rows; correct the '
+                "data, or remove it from contract.yaml."
+            )
+    days = settings({"prepare": params}, "prepare")
+    table = frame.sort_values([contract.time, contract.id], ignore_index=True)
+    border = table[contract.time].max() - pd.Timedelta(days=days["holdout_days"])
+    oldest = border - pd.Timedelta(days=days["train_days"])
+    holdout = table[table[contract.time] > border]
+    train = table[(table[contract.time] <= border) & (table[contract.time] > oldest)]
+    for part, name in ((train, "train"), (holdout, "holdout")):
+        target = part[contract.target]
+        if lack := TASKS[contract.task].lacking(target, contract.classes):
+            raise ContractError(
+                f"The {name} window has {len(part):,} rows and {lack} of "
+                f'"{contract.target}"; add data or change prepare.holdout_days '
+                "or prepare.train_days."
+            )
+    return train.reset_index(drop=True), holdout.reset_index(drop=True)
+
+
+def truth(frame: pd.DataFrame, contract: Contract) -> np.ndarray:
+    """Return the target of checked rows as the measures take it, [n]."""
+    values = frame[contract.target]
+    return TASKS[contract.task].truth(values, contract.classes)
+
+
+def inputs(
+    frame: pd.DataFrame, contract: Contract, columns: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return what the ONNX model is fed: per column an [n, 1] array.
+
+    Numbers are float32 with NaN for missing, categories are strings with "" for it.
+    """
+    categories = set(contract.kind("category", columns))
+    arrays = {}
+    for name in columns:
+        values = frame[name]
+        if name in categories:
+            words = [
+                "" if v is None or v != v else str(v) for v in values.to_numpy(object)
+            ]
+            arrays[name] = np.array(words, dtype=object).reshape(-1, 1)
+        else:
+            arrays[name] = values.to_numpy(np.float32, na_value=np.nan).reshape(-1, 1)
+    return arrays

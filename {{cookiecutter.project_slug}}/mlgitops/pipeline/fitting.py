@@ -1,0 +1,131 @@
+"""Fit an estimator, export it to ONNX, score the exported bytes; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.data import inputs, truth
+from mlgitops.pipeline.task import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+OPSET = {"": 18, "ai.onnx.ml": 3}  # fixed, so that the same model has the same bytes
+Inputs = dict[str, np.ndarray]
+CONVERTED = {  # which output of the converter is the answer, and which column of it
+    "binary": ("probabilities", 1),
+    "multiclass": ("probabilities", None),
+    "regression": ("variable", 0),
+}
+
+
+def build(contract: Contract, params: Mapping[str, Any]) -> Pipeline:
+    """Return the unfitted pipeline that the train section of params.yaml names."""
+    from sklearn.base import clone
+    from sklearn.pipeline import Pipeline
+
+    from model import estimator
+
+    kind = TASKS[contract.task].kind
+    known = estimator.CLASSIFIERS if kind == "classifier" else estimator.REGRESSORS
+    name = params["estimator"]
+    if name not in known:
+        raise ContractError(
+            f'params.yaml: train.estimator is "{name}"; type {" or ".join(known)}, or '
+            "add it to model/estimator.py."
+        )
+    features, unfitted = known[name]
+    chosen = clone(unfitted)
+    try:
+        chosen.set_params(**(params.get(name) or {}))
+    except ValueError as error:
+        raise ContractError(f"params.yaml: train.{name}: {error}") from error
+    if "random_state" in chosen.get_params():
+        chosen.set_params(random_state=params["seed"])
+    steps = [("features", features(contract, params["columns"])), (name, chosen)]
+    return Pipeline(steps)
+
+
+def fit(frame: pd.DataFrame, contract: Contract, params: Mapping[str, Any]) -> Pipeline:
+    """Return the pipeline fitted on the frame's rows, in the order they come."""
+    pipeline = build(contract, params)
+    X = table(inputs(frame, contract, params["columns"]))
+    try:
+        return pipeline.fit(X, truth(frame, contract))
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise ContractError(
+            f"params.yaml: the model cannot be fitted: {reason}"
+        ) from error
+
+
+def table(arrays: Inputs) -> pd.DataFrame:
+    """Return the arrays of `inputs` as the table that the fitted pipeline takes."""
+    import pandas as pd
+
+    return pd.DataFrame({name: array[:, 0] for name, array in arrays.items()})
+
+
+def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
+    """Return the ONNX model: an [n, 1] input per column, one output, named by the task.
+
+    That is "probability" [n], "probabilities" [n, k] in the contract's order, or
+    "value" [n]; what else the converter puts out is dropped.
+    """
+    from onnx import TensorProto, checker, helper
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
+
+    words = set(contract.kind("category", columns))
+    types = {True: StringTensorType([None, 1]), False: FloatTensorType([None, 1])}
+    task = TASKS[contract.task]
+    source, place = CONVERTED[task.name]
+    converted = convert_sklearn(
+        pipeline,
+        name=contract.name,
+        initial_types=[(name, types[name in words]) for name in columns],
+        options={id(pipeline): {"zipmap": False}} if place != 0 else None,
+        target_opset=OPSET,
+    )
+    model = select_model_inputs_outputs(converted, outputs=[source])
+    graph, shape = model.graph, [None, len(contract.classes)]
+    if place is not None:
+        shape = [None]
+        _pick(graph, source, place, task.output)
+    del graph.output[:]
+    output = helper.make_tensor_value_info(task.output, TensorProto.FLOAT, shape)
+    graph.output.append(output)
+    opsets = sorted(model.opset_import, key=lambda opset: opset.domain)
+    del model.opset_import[:]  # the converter lists them in the order of a set
+    model.opset_import.extend(opsets)
+    checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _pick(graph: Any, source: str, place: int, output: str) -> None:
+    """Let one column of the converter's output, [n, columns], be the answer, [n]."""
+    from onnx import TensorProto, helper
+
+    at = helper.make_tensor("one", TensorProto.INT64, [], [1])
+    if place == 0:
+        at = helper.make_tensor("zero", TensorProto.INT64, [], [0])
+    graph.initializer.append(at)
+    pick = helper.make_node("Gather", [source, at.name], [output], axis=1)
+    graph.node.append(pick)
+
+
+def score(model: bytes, arrays: Inputs, output: str = "probability") -> np.ndarray:
+    """Return what a file's output says, float32 [n] or [n, k]; on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+    feed = {entry.name: arrays[entry.name] for entry in session.get_inputs()}
+    return np.asarray(session.run([output], feed)[0], dtype=np.float32)

@@ -1,0 +1,65 @@
+"""The manifest: what a version is, as one canonical JSON text; pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.task import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sha256(data: bytes) -> str:
+    """Return the sha256 of bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def text(document: Any) -> str:
+    """Return the one JSON text of a document, so that its bytes can be compared."""
+    return json.dumps(document, sort_keys=True, indent=2) + "\n"
+
+
+def code(files: Mapping[str, bytes]) -> str:
+    """Return one sha256 over the names and bytes of source files."""
+    return sha256(text({name: sha256(data) for name, data in files.items()}).encode())
+
+
+def trained_on(rows: pd.DataFrame, contract: Contract, file: bytes) -> dict[str, Any]:
+    """Return what was trained on: the table's file, its window and its source."""
+    return {
+        "sha256": rows.attrs["source_sha256"],
+        "train_sha256": sha256(file),
+        "train_rows": len(rows),
+        "train_from": rows[contract.time].min().isoformat(),
+        "train_until": rows[contract.time].max().isoformat(),
+    }
+
+
+def manifest(
+    contract: Contract,
+    params: Mapping[str, Any],
+    model: tuple[str, bytes],
+    /,
+    **entries: Any,
+) -> str:
+    """Return the manifest's text; `params` is the train section, `model` (name, bytes).
+
+    It holds no clock and no path, so that the same inputs have the same manifest.
+    """
+    name, exported = model
+    version = {
+        "schema": 1,
+        "name": contract.name,
+        "task": contract.task,
+        "model": {"file": name, "sha256": sha256(exported), "bytes": len(exported)},
+        "columns": list(params["columns"]),
+        "params": dict(params),
+    }
+    beside = {"threshold": params.get("threshold"), "classes": list(contract.classes)}
+    needed = {name: beside[name] for name in TASKS[contract.task].needs}
+    return text({**version, **needed, **entries})

@@ -1,0 +1,62 @@
+"""Stage prepare: check the labelled rows and split them by time.
+
+python -m mlgitops prepare ROWS TRAIN HOLDOUT
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from mlgitops.pipeline.contract import (
+    Contract,
+    ContractError,
+    mapping,
+    sentence,
+    settings,
+)
+from mlgitops.pipeline.data import check, split
+from mlgitops.pipeline.task import TASKS
+from model.prepare import prepare as clean
+
+
+def prepare(source: Path, train: Path, holdout: Path) -> None:
+    """Write both windows; each file's attributes hold the sha256 of its source."""
+    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
+    contract = Contract.parse(agreed)
+    params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
+    days = settings(params, "prepare")
+    rows = check(clean(_read(source)), contract)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    for part, path in zip(split(rows, contract, days), (train, holdout), strict=True):
+        part.attrs = {"source_sha256": digest}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.to_parquet(path, index=False, compression="zstd")
+        span = f"{part[contract.time].min():%Y-%m-%d} to "
+        span += f"{part[contract.time].max():%Y-%m-%d}"
+        about = TASKS[contract.task].about(part[contract.target])
+        print(f"{path}: {len(part):,} rows, {span}, {about}")
+
+
+def _read(source: Path) -> pd.DataFrame:
+    """Return the table, or say which file holds none."""
+    try:
+        return pd.read_parquet(source)
+    except ValueError as error:
+        raise ContractError(
+            f"{source} is no Parquet file that can be read; type make pull, or write "
+            "it again."
+        ) from error
+
+
+def main() -> None:
+    """Run the stage; a mistake in data or settings is one sentence, exit 1."""
+    if len(sys.argv) != 4:
+        raise SystemExit("Type: python -m mlgitops prepare ROWS TRAIN HOLDOUT")
+    try:
+        prepare(*map(Path, sys.argv[1:]))
+    except (ContractError, OSError, ValueError) as error:
+        raise SystemExit(f"prepare: {sentence(error)}") from None

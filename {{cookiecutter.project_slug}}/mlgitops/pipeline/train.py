@@ -1,0 +1,65 @@
+"""Stage train: fit, export to ONNX, prove the export, write the manifest.
+
+python -m mlgitops train TRAIN MODEL MANIFEST
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from mlgitops.pipeline import contract, data, fitting, manifest, parity, task
+from model import estimator, features
+
+MODULES = [contract, data, manifest, task, fitting, parity, estimator, features]
+MODULES.append(sys.modules[__name__])
+
+
+def train(source: Path, onnx: Path, out: Path) -> None:
+    """Write the exported model and its manifest; same inputs, same bytes."""
+    agreed = Path("contract.yaml").read_bytes()
+    document = contract.mapping(agreed, "contract.yaml")
+    terms = contract.Contract.parse(document)
+    params = contract.mapping(Path("params.yaml").read_bytes(), "params.yaml")
+    params = contract.settings(params, "train", terms.task)
+    rows, columns = pd.read_parquet(source), params["columns"]
+    fitted = fitting.fit(rows, terms, params)
+    exported = fitting.export(fitted, terms, columns)
+    some = rows.iloc[:: max(1, len(rows) // 10_000)]
+    proof = parity.parity(
+        fitted, exported, data.inputs(some, terms, columns), terms.task
+    )
+    parity.demand(proof, params["parity"])
+    requirements = Path("requirements/pipeline.txt").read_bytes()
+    code = {m.__name__: Path(str(m.__file__)).read_bytes() for m in MODULES}
+    version = manifest.manifest(
+        terms,
+        params,
+        (onnx.name, exported),
+        contract={
+            "sha256": manifest.sha256(agreed),
+            "json_sha256": manifest.sha256(contract.plain(document)),
+        },
+        data=manifest.trained_on(rows, terms, source.read_bytes()),
+        code={"sha256": manifest.code(code)},
+        requirements={"sha256": manifest.sha256(requirements)},
+        parity=proof,
+        golden=parity.golden(exported, rows, terms, columns),
+    )
+    onnx.write_bytes(exported)
+    out.write_text(version)
+    print(f"{onnx}: {len(exported):,} bytes, parity {proof['max_difference']:.1e}")
+
+
+def main() -> None:
+    """Run the stage on one thread; an ordinary mistake is one sentence, exit 1."""
+    if len(sys.argv) != 4:
+        raise SystemExit("Type: python -m mlgitops train TRAIN MODEL MANIFEST")
+    try:
+        with threadpool_limits(1):  # the same sums in the same order on any machine
+            train(*map(Path, sys.argv[1:]))
+    except (contract.ContractError, OSError, ValueError) as error:
+        raise SystemExit(f"train: {contract.sentence(error)}") from None

@@ -1,0 +1,66 @@
+"""What register, deploy, rollback and audit share: how a version reaches a target."""
+
+import os
+from typing import Any
+
+from mlgitops import git
+from mlgitops.pipeline.contract import ContractError, mapping
+
+MAIN = "main"
+Record = dict[str, Any]
+
+
+class ReleaseError(Exception):
+    """A version was refused or a step failed; the message says what to do."""
+
+
+class TargetError(ReleaseError):
+    """The target did not come up with the version: it has to be taken back."""
+
+
+def settings() -> dict[str, Any]:
+    """Return the ``deploy`` section of params.yaml."""
+    return dict(_yaml("params.yaml").get("deploy") or {})
+
+
+def model_name() -> str:
+    """Return the model's name, which is also the name of its versions."""
+    name = _yaml("contract.yaml").get("name")
+    if not name:
+        raise ReleaseError("contract.yaml has no `name`: write the model's name there")
+    return str(name)
+
+
+def actor() -> str:
+    """Return who started this run."""
+    return os.environ.get("GITHUB_ACTOR") or git.run("config", "user.name", check=False)
+
+
+def by_dispatch() -> bool:
+    """Tell whether production waits for somebody who starts `deploy` by hand."""
+    return os.environ.get("PRODUCTION_BY_DISPATCH", "").strip().lower() == "true"
+
+
+def dispatched() -> bool:
+    """Tell whether somebody started this run by hand."""
+    return os.environ.get("GITHUB_EVENT_NAME") == "workflow_dispatch"
+
+
+def on_main(commit: str) -> bool:
+    """Tell whether a commit belongs to the main branch that origin has now."""
+    tip = git.fetch_branch(MAIN)
+    if tip is None:
+        return False
+    return git.run("merge-base", commit, tip, check=False) == commit
+
+
+def _yaml(path: str) -> dict[str, Any]:
+    """Read a YAML file of the working tree."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return mapping(file.read(), path)
+    except FileNotFoundError as error:
+        sentence = f"{path} is not here: run this in the top folder of the repository"
+        raise ReleaseError(sentence) from error
+    except ContractError as error:
+        raise ReleaseError(str(error)) from error

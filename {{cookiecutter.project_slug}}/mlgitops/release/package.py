@@ -1,0 +1,160 @@
+"""What a version's GitHub Release carries, and the image of a release."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlgitops import github
+from mlgitops.ledger import Ledger
+from mlgitops.release import (
+    Record,
+    ReleaseError,
+    assets,
+    bom,
+    card,
+    image,
+    server,
+    sign,
+)
+from mlgitops.release.admit import Candidate
+from mlgitops.release.registry import Version
+
+EDGE = Path("deploy/edge")
+REPORT = "report.html"
+
+
+def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -> str:
+    """Put everything that belongs to a version on its GitHub Release; its address.
+
+    ``path`` is where the ledger holds the verdict that allows it.
+    """
+    files = {name: (candidate.folder / name).read_bytes() for name in assets.FILES}
+    signed = ["manifest.json"]
+    verdict = ledger.read_bytes(path) or b"{}"
+    files |= described(version, candidate, verdict, files["contract.yaml"])
+    files |= reviewed(ledger, json.loads(verdict))
+    if EDGE.is_dir():
+        name = f"{candidate.manifest['name']}-{version.version}-edge.zip"
+        files[name] = edge(candidate.folder)
+        signed.append(name)
+    files |= sign.signatures(files, signed)
+    notes = (
+        f"`{version.tag}` is the manifest with sha256\n\n"
+        f"`{version.manifest_sha256}`\n\n"
+        f"built from {version.commit}. Check a download with "
+        "`python -m mlgitops verify FOLDER SHA256`."
+    )
+    return assets.put(version, files, notes)
+
+
+def described(
+    version: Version, candidate: Candidate, verdict: bytes, contract: bytes
+) -> dict[str, bytes]:
+    """Return the verdict, the model card and the bills of materials."""
+    said, code = json.loads(verdict), server.at("HEAD")
+    found = {
+        "verdict.json": verdict,
+        card.FILE: card.card(version, candidate.manifest, said, contract).encode(),
+        "model.cdx.json": bom.model(version, candidate.manifest, said),
+    }
+    pins = Path("mlgitops/requirements/serving.txt")
+    if pins.is_file():  # one bill for each server that a version has had
+        name = f"server-{code.sha256[:12]}.cdx.json"
+        text = pins.read_text(encoding="utf-8")
+        found[name] = bom.server(version, candidate.manifest, code, text)
+    return found
+
+
+def reviewed(ledger: Ledger, verdict: Record) -> dict[str, bytes]:
+    """Return the report that was reviewed with a verdict, byte for byte.
+
+    A verdict of before reports were kept has none.
+
+    Raises:
+        ReleaseError: the ledger's report is not the one that the verdict names.
+    """
+    if not (named := verdict.get("report")):
+        return {}
+    data = ledger.read_bytes(named["path"])
+    if data is None or hashlib.sha256(data).hexdigest() != named["sha256"]:
+        raise ReleaseError(
+            f"{named['path']} on the ledger is not the report that was reviewed: find "
+            "out who changed it before anything is deployed"
+        )
+    return {REPORT: data}
+
+
+def edge(folder: Path) -> bytes:
+    """Return the edge bundle of a folder with a whole version.
+
+    Raises:
+        ReleaseError: it was not built; why.
+    """
+    with TemporaryDirectory() as place:
+        target = Path(place, "edge.zip")
+        command = (
+            sys.executable,
+            "-m",
+            "mlgitops.edge.build",
+            str(folder),
+            str(target),
+        )
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ReleaseError(f"no edge bundle: {done.stderr.strip()}")
+        return target.read_bytes()
+
+
+def image_of(version: Version) -> str | None:
+    """Return the image of a version with this commit's server, by digest, or None.
+
+    Built once: the one that an environment has had is taken again.
+
+    Raises:
+        ReleaseError: an image is asked for, and it was not built, tried or pushed.
+    """
+    place, code = image.registry(), server.at("HEAD")
+    if not place:
+        return None
+    ledger = Ledger()
+    for record in [*ledger.history("staging"), *ledger.history("production")]:
+        known = str(record.get("image") or "")
+        same = server.identity(record) == (version.manifest_sha256, code.sha256)
+        if same and known.startswith(f"{place}@"):
+            return known
+    if not image.engine():
+        raise ReleaseError(
+            f"no container engine answers here, and {place} asks for an image: run "
+            "`deploy` where docker is, or delete the variable IMAGE_REGISTRY"
+        )
+    with TemporaryDirectory() as name:
+        manifest = assets.bring(version, Path(name))
+        built = image.build(Path(name), version.version, code.sha256)
+        image.check(built, version.manifest_sha256)
+        image.smoke(built, manifest, version.manifest_sha256, code.sha256)
+        return image.push(built, place, f"{version.version}-{code.sha256[:12]}")
+
+
+def attestable() -> bool:
+    """Tell whether GitHub attests here: public repositories, and plans that pay."""
+    setting = os.environ.get("ATTEST", "").strip().lower()
+    repository = github.event().get("repository") or {}
+    return (setting or str(repository.get("visibility") == "public").lower()) == "true"
+
+
+def subjects(version: Version, named: str | None) -> str:
+    """Return what a build provenance is about, as checksums with names."""
+    with TemporaryDirectory() as folder:
+        manifest = assets.bring(version, Path(folder))
+    lines = [
+        f"{version.manifest_sha256}  {version.tag}/manifest.json",
+        f"{manifest['model']['sha256']}  {version.tag}/model.onnx",
+    ]
+    if named:
+        name, _, digest = named.partition("@sha256:")
+        lines.append(f"{digest}  {name}")
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""The server of a release: the code that answers beside a version's bytes.
+
+A version is a manifest; a release is a version and its server, and a change of either
+rolls out. A server is known by the hash of its files, not by a commit: a merge that
+leaves them alone makes no new one.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from mlgitops import git
+from mlgitops.ledger import Ledger
+from mlgitops.release import Record
+from mlgitops.release.registry import Version
+
+PATHS = (
+    "mlgitops/__init__.py",
+    "mlgitops/machinery.py",
+    "mlgitops/serving",
+    "mlgitops/requirements/serving.txt",
+    "deploy/Dockerfile",
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server's code: a commit that has it, and the hash of its files."""
+
+    commit: str
+    sha256: str
+
+
+def at(commit: str) -> Server:
+    """Return the server at a commit, under the newest commit that changed it."""
+    files = _files(commit)
+    newest = git.run("log", "-1", "--format=%H", commit, "--", *PATHS)
+    same = newest and _files(newest) == files
+    sha256 = hashlib.sha256(files.encode()).hexdigest()
+    return Server(newest if same else git.run("rev-parse", commit), sha256)
+
+
+def of(record: Record) -> Server:
+    """Return the server of a release's record."""
+    said = record.get("server")
+    return Server(said["commit"], said["sha256"]) if said else at(record["commit"])
+
+
+def identity(record: Record) -> tuple[str, str]:
+    """Return what makes a release another one: its manifest and its server."""
+    return record["manifest_sha256"], of(record).sha256
+
+
+def replaced(record: Record, by: Record) -> bool:
+    """Tell whether a record's release is the one that a later record replaced."""
+    before = by.get("previous_server")
+    same = record["manifest_sha256"] == by["previous"]
+    return same and before in (None, of(record).sha256)
+
+
+def last(ledger: Ledger, environment: str, version: Version) -> Record | None:
+    """Return the release by which a version is brought back to an environment.
+
+    The one that ran there last; for the version that runs now, the one with the server
+    before. What was taken back does not count.
+    """
+    now = ledger.champion(environment) or {}
+    for place in (environment, "staging", "production"):
+        history = ledger.history(place)
+        undone = [r for r in history if r["action"] in ("revert", "rollback")]
+        for record in reversed(history):
+            same = record["manifest_sha256"] == version.manifest_sha256
+            if not same or record["state"] == "failed":
+                continue
+            if any(replaced(record, by) for by in undone):
+                continue
+            if not now or identity(record) != identity(now):
+                return record
+    return None
+
+
+def _files(commit: str) -> str:
+    """Return the files of a server at a commit, each with its hash."""
+    return git.run("ls-tree", commit, "--", *PATHS)

@@ -1,0 +1,93 @@
+"""Signed tags: with the secret SIGNING_KEY, checked against signing.pub on main.
+
+Git does the work, through ssh-keygen, which takes the same elliptic curve key that
+openssl makes. Without a key tags are annotated and not signed, and the audit says so.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import run
+from tempfile import TemporaryDirectory
+
+from mlgitops import git
+from mlgitops.release import ReleaseError
+
+PUBLIC = Path("signing.pub")
+SIGNER = "registry@localhost"
+TAGGER = {"GIT_COMMITTER_NAME": "registry", "GIT_COMMITTER_EMAIL": SIGNER}
+NONE, GOOD = "not signed", "signed with the key of signing.pub"
+BAD = "signed with another key than that of signing.pub"
+UNKNOWN = "signed; there is no signing.pub to check it with"
+
+
+def sign(tag: str, commit: str, message: str) -> None:
+    """Write an annotated tag here once more, signed, if there is a key.
+
+    Raises:
+        ReleaseError: the secret is no key that ssh-keygen takes.
+    """
+    key = os.environ.get("SIGNING_KEY", "").strip()
+    if not key:
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "key")
+        file.touch(mode=0o600)
+        file.write_text(f"{key}\n")
+        # ssh-keygen signs with a key of openssl's only if its public half is beside it
+        public = run(("ssh-keygen", "-y", "-f", str(file)), capture_output=True)
+        file.with_suffix(".pub").write_bytes(public.stdout)
+        how = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={file}")
+        args = (*how, "tag", "-f", "-s", "-m", message, tag, commit)
+        said = git.run(*args, check=False, env=TAGGER)
+    if state(tag) == NONE:  # git may say nothing when a key does not work
+        git.run("tag", "-d", tag, check=False)
+        words = public.stderr.decode().strip() or said or "git did not sign it"
+        raise ReleaseError(f"SIGNING_KEY cannot sign {tag}: {words[-200:]}")
+
+
+def state(tag: str) -> str:
+    """Return whether a tag is signed, and with whose key, in words."""
+    text = git.run("for-each-ref", f"refs/tags/{tag}", "--format=%(contents:signature)")
+    if not text:
+        return NONE
+    with _signers() as file:
+        if file is None:
+            return UNKNOWN
+        how = ("-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={file}")
+        try:
+            git.run(*how, "verify-tag", tag)
+        except git.GitError:
+            return BAD
+    return GOOD
+
+
+def demand(tag: str, new: bool = True) -> None:
+    """Refuse a tag of another key; a new one has to be signed where main has a key.
+
+    Raises:
+        ReleaseError: it is not, or not signed at all.
+    """
+    found = state(tag)
+    if found == BAD or (new and found == NONE and PUBLIC.is_file()):
+        raise ReleaseError(
+            f"the tag {tag} is {found}, and main has {PUBLIC}: find out who wrote it "
+            "before anything is deployed"
+        )
+
+
+@contextmanager
+def _signers() -> Iterator[Path | None]:
+    """Give main's public key as ssh-keygen wants to see it, if there is one."""
+    if not PUBLIC.is_file():
+        yield None
+        return
+    command = ("ssh-keygen", "-i", "-m", "PKCS8", "-f", str(PUBLIC))
+    done = run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ReleaseError(f"{PUBLIC} is no public key: {done.stderr.strip()}")
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "signers")
+        file.write_text(f"{SIGNER} {done.stdout}")
+        yield file

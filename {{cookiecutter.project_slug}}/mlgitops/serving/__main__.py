@@ -1,0 +1,208 @@
+"""Serve one version over HTTP.
+
+    python -m mlgitops.serving --model FOLDER --port 8080 --log DIR
+
+Starts even when the model is missing or corrupt: alive, not ready, and /health/ready
+says why. With `--fd N` it first answers on its own port only, unlogged, so that whoever
+started it can check it; the line `accept` on standard input then moves it to the shared
+listening socket N (answered by the line `accepting`), and the end of standard input,
+like SIGTERM, stops it. A stop answers what is in flight, tells clients to reconnect,
+and writes the log to its end.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import uvicorn
+
+from mlgitops.serving.app import App, Limits
+from mlgitops.serving.head import CappedHead
+from mlgitops.serving.log import PredictionLog
+from mlgitops.serving.model import Model, ModelError
+from mlgitops.serving.verify import VerifyError
+
+MAX_CONNECTIONS = 2_048  # beyond, 503 at once instead of memory
+KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection
+
+
+class Server(uvicorn.Server):
+    """uvicorn with a drain before its shutdown and a move to a shared socket."""
+
+    def __init__(
+        self, app: App, drain: float, shared: socket.socket | None, log: Path | None
+    ) -> None:
+        """`drain` is in seconds; with `shared`, `log` is the folder used from then."""
+        config = uvicorn.Config(
+            app,
+            http=CappedHead,
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            limit_concurrency=MAX_CONNECTIONS,
+        )
+        super().__init__(config)
+        self.app, self.drain, self.shared, self.log = app, drain, shared, log
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and Ctrl-C; with a shared socket also obey standard input."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        if self.shared is not None:
+            loop.add_reader(sys.stdin.fileno(), self._obey)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say where: from that line on a signal is a drain."""
+        await super().startup(sockets)
+        assert sockets is not None
+        host, port = sockets[0].getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        print(f"serving on http://{host}:{port}", flush=True)
+
+    def _stop(self, number: int = signal.SIGTERM) -> None:
+        if number == signal.SIGINT:
+            self.drain = 0.0  # someone at a keyboard, not a load balancer
+        self.app.draining = self.should_exit = True
+
+    def _obey(self) -> None:
+        line = os.read(sys.stdin.fileno(), 100)
+        if line.strip() == b"accept":
+            self._moving = asyncio.create_task(self._accept())
+        elif not line:
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self._stop()
+
+    async def _accept(self) -> None:
+        """Leave the private port and take requests from the shared socket."""
+        if self.log is not None:
+            self.app.log = PredictionLog(self.log)
+        for server in self.servers:
+            server.close()
+        assert self.shared is not None
+        await super().startup([self.shared])
+        with contextlib.suppress(BrokenPipeError):  # its parent is gone: it stops next
+            os.write(sys.stdout.fileno(), b"accepting\n")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let busy clients leave with their next answer, then close what is idle.
+
+        A shared socket is left at once, its queue is the successor's; an own one
+        stays open while load balancers learn that this server is going.
+        """
+        if self.shared is not None:
+            for server in self.servers:
+                server.close()
+            self.shared.close()
+        end = time.monotonic() + self.drain
+        while time.monotonic() < end:
+            if self.shared is not None and not self.server_state.connections:
+                break
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def load(folder: Path, expected: str | None, threads: int) -> tuple[Model | None, str]:
+    """Return the verified model, or None and the reason why it cannot serve."""
+    try:
+        model = Model(folder, expected, threads=threads)
+        model.check_golden()
+    except (VerifyError, ModelError) as error:
+        print(f"not ready: {error}", file=sys.stderr)
+        return None, str(error)
+    return model, ""
+
+
+def receive(path: str) -> tuple[socket.socket, socket.socket]:
+    """Take two sockets from whoever started this: a container needs no network then."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.connect(path)
+        numbers = socket.recv_fds(channel, 1, 2)[1]
+    own, shared = (socket.socket(fileno=number) for number in numbers)
+    return own, shared
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the command line in one sentence, without its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with the sentence."""
+        raise SystemExit(f"nothing was started: {message.removeprefix('argument ')}")
+
+
+def _port(text: str) -> int:
+    """Read a port."""
+    if not (text.isascii() and text.isdecimal() and int(text) < 65_536):
+        word = text or "nothing"
+        raise argparse.ArgumentTypeError(
+            f"{word} is none from 0 to 65535; choose another with --port "
+            "(make serve PORT=8080)"
+        )
+    return int(text)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    limits = Limits()
+    parser = _Parser("python -m serving", description="Serve a model.")
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="folder with model.onnx and manifest")
+    add("--host", default="127.0.0.1", help="address to listen on")
+    add("--port", type=_port, default=8080, help="0 takes a free one")
+    add("--fd", type=int, help="a listening socket, used after the line `accept`")
+    add("--sockets", help="Unix socket that hands over an own and such a socket")
+    add("--log", type=Path, help="folder of the prediction log")
+    env = os.environ.get  # an image carries its version and its identity
+    add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
+    add("--expect", default=env("MODEL_SHA256"), help="sha256 the manifest must have")
+    add("--max-rows", type=int, default=limits.rows, help="rows in one request")
+    add("--max-bytes", type=int, default=limits.bytes, help="bytes of one body")
+    add("--drain", type=float, default=2.0, help="seconds to let clients leave")
+    add("--threads", type=int, default=1, help="threads for one prediction")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the server until it is told to stop."""
+    given = parse(arguments)
+    model, reason = load(given.model, given.expect or None, given.threads)
+    family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
+    shared = None if given.fd is None else socket.socket(fileno=given.fd)
+    try:
+        if given.sockets:
+            own, shared = receive(given.sockets)
+        else:
+            own = socket.create_server((given.host, given.port), family=family)
+    except OSError as error:
+        place = given.sockets or f"port {given.port} on {given.host}"
+        raise SystemExit(
+            f"{place} cannot be used: {error.strerror}; choose another with --port "
+            "(make serve PORT=8080)."
+        ) from None
+    limits = Limits(given.max_rows, given.max_bytes)
+    app = App(model, reason, given.version, None, limits)
+    app.server = os.environ.get("SERVER_SHA256") or None
+    if shared is None and given.log is not None:
+        app.log = PredictionLog(given.log)
+    server = Server(app, given.drain, shared, given.log)
+    server.run(sockets=[own])
+    if app.log is not None:
+        app.log.close()
+
+
+if __name__ == "__main__":
+    main()

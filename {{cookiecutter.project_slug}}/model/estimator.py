@@ -1,0 +1,39 @@
+"""The models to choose from: `train.estimator` in params.yaml names one of them.
+
+An entry is a name, the transformers before the estimator (`model/features.py`) and an
+unfitted estimator. Its arguments stand in params.yaml, in a section of the same name
+below `train`; what is set here is what nobody should change there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from mlgitops.pipeline.contract import Contract
+from model.features import for_linear, for_trees
+
+Features = Callable[[Contract, Sequence[str]], ColumnTransformer]
+Choices = dict[str, tuple[Features, Any]]
+
+CLASSIFIERS: Choices = {  # for the tasks binary and multiclass
+    "hist_gradient_boosting": (
+        for_trees,
+        HistGradientBoostingClassifier(early_stopping=False),
+    ),
+    "logistic_regression": (for_linear, LogisticRegression()),
+}
+REGRESSORS: Choices = {  # for the task regression
+    "hist_gradient_boosting": (
+        for_trees,
+        HistGradientBoostingRegressor(early_stopping=False),
+    ),
+    "ridge": (for_linear, Ridge()),
+}

@@ -1,0 +1,51 @@
+"""The transformers before the estimator: only those that convert to ONNX exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from mlgitops.pipeline.contract import Contract
+
+UNKNOWN = -1  # the code of a missing or unknown category, in both runtimes
+
+
+def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
+    """Encode categories by their place in the contract; leave numbers as they are.
+
+    Scaling before trees would move rows across their float32 thresholds.
+    """
+    names = contract.kind("category", columns)
+    codes = OrdinalEncoder(
+        categories=_categories(contract, names),
+        handle_unknown="use_encoded_value",
+        unknown_value=UNKNOWN,
+    )
+    numbers = contract.kind("number", columns)
+    return ColumnTransformer(
+        [("categories", codes, names), ("numbers", "passthrough", numbers)]
+    )
+
+
+def for_linear(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
+    """One indicator per category (none when unknown); fill and scale the numbers."""
+    names = contract.kind("category", columns)
+    indicators = OneHotEncoder(
+        categories=_categories(contract, names),
+        handle_unknown="ignore",
+        sparse_output=False,
+    )
+    scaled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    numbers = contract.kind("number", columns)
+    return ColumnTransformer(
+        [("categories", indicators, names), ("numbers", scaled, numbers)]
+    )
+
+
+def _categories(contract: Contract, names: Sequence[str]) -> list[list[str]]:
+    """Return the contract's categories of each column, in the contract's order."""
+    return [list(contract.columns[name].categories) for name in names]
