@@ -5,7 +5,9 @@ import sys
 
 FOLDER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/\.?[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?"
 HOST = r"([a-z_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/"
-RESERVED = r"(?!(con|prn|aux|nul|com\d|lpt\d|data|deploy|example|mlgitops|model|tests?)$)"
+RESERVED = (
+    r"(?!(con|prn|aux|nul|com\d|lpt\d|data|deploy|example|mlgitops|model|tests?)$)"
+)
 STORAGE = "{{ cookiecutter.storage }}"
 URL = {
     "branch": ("branch", "the word branch, as the repository itself keeps the data"),

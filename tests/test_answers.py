@@ -30,7 +30,7 @@ GOOD = {
     "storage_url": "branch",
     "deploy_target": "host",
     "license": "MIT",
-    "__dvc": "dvc",
+    "_template": "gh:octo-org/cookiecutter-ml-gitops",
 }
 
 
@@ -85,9 +85,9 @@ BAD = [
     ("project_slug", "con"),
     ("project_slug", "aux"),
     ("project_slug", "com1"),
-    ("project_slug", "pipeline"),
-    ("project_slug", "ops"),
-    ("project_slug", "serving"),
+    ("project_slug", "mlgitops"),
+    ("project_slug", "model"),
+    ("project_slug", "example"),
     ("project_slug", "test"),
     ("project_slug", "tests"),
     ("project_slug", "flight-delays\n"),
@@ -158,6 +158,7 @@ def test_a_password_is_refused_and_not_printed() -> None:
         {"description": "Wie spät? Größer als früher."},
         {"project_slug": "a1"},
         {"project_slug": "console"},
+        {"project_slug": "pipeline"},  # no package of the team's has that name now
         {"github_owner": "A-1"},
         {"storage": "s3", "storage_url": "s3://bucket"},
         {"storage": "gs", "storage_url": "gs://bucket/folder/"},
@@ -211,6 +212,24 @@ def test_any_storage_url_is_refused_or_stays_one_setting(
     assert config.sections() == ["core", "'remote \"storage\"'"]
     assert dict(config["'remote \"storage\"'"]) == {"url": url, "verify": "true"}
     assert not re.search(r"://[^/@]*:[^/@]*@", url)
+
+
+WHERE = [  # what somebody typed for cookiecutter, and what the project keeps of it
+    ("gh:octo/tpl", "gh:octo/tpl"),
+    ("https://github.com/octo/tpl.git", "https://github.com/octo/tpl.git"),
+    ("https://me:secret@example.com/tpl.git", "https://example.com/tpl.git"),
+    ("https://ghp_secret@example.com/t", "https://example.com/t"),
+    ("git@github.com:octo/tpl.git", "git@github.com:octo/tpl.git"),
+    ("ssh://git@example.com/tpl", "ssh://git@example.com/tpl"),
+    ('/home/anna/it\'s "mine" \\ tpl', '/home/anna/it\'s "mine" \\ tpl'),
+]
+
+
+@pytest.mark.parametrize(("typed", "kept"), WHERE)
+def test_the_templates_address_is_kept_without_a_login(typed: str, kept: str) -> None:
+    """`make selftest` fetches the machinery's tests from there."""
+    text = render(TEMPLATE / "pyproject.toml", GOOD | {"_template": typed})
+    assert tomllib.loads(text)["tool"]["mlgitops"] == {"template": kept}
 
 
 @pytest.mark.parametrize(("name", "answer"), [BAD[0], BAD[11], BAD[18]])

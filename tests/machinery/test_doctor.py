@@ -1,7 +1,6 @@
 """doctor tells what is weaker, protect sets it up, update says when to update."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,14 +14,11 @@ from mlgitops import github, heartbeat, storage
 from mlgitops.commands import doctor, protect, update
 from mlgitops.ledger import Ledger
 
-ROOT = Path.cwd()
-
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Stand in a repository on a GitHub that knows its settings."""
     with world(tmp_path, monkeypatch) as made:
-        shutil.copytree(ROOT / ".github" / "rulesets", Path(".github/rulesets"))
         Path(".dvc").mkdir()
         Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = true\n")
         settings: dict[str, Any] = {"can_approve_pull_request_reviews": False}
@@ -203,7 +199,7 @@ def test_doctor_is_red_when_something_is_broken(
 
 
 def test_rulesets_name_the_required_checks() -> None:
-    rules = json.loads((ROOT / ".github/rulesets/main.json").read_text())["rules"]
+    rules = json.loads((protect.RULESETS / "main.json").read_text())["rules"]
     (checks,) = [r["parameters"] for r in rules if r["type"].startswith("required_")]
     named = {check["context"] for check in checks["required_status_checks"]}
     assert named == {"ci", "validate"}

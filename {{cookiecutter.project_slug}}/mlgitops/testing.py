@@ -226,7 +226,7 @@ def _values(column: Column, share: np.ndarray, absent: np.ndarray) -> np.ndarray
     """Return values of a column: `share` says where each lies between its ends."""
     if column.type == "category":
         places = (share * len(column.categories)).astype(int)
-        words = np.array(column.categories, dtype=object)[places]
+        words: np.ndarray = np.array(column.categories, dtype=object)[places]
         words[absent] = None
         return words
     low, high = column.min, column.max
@@ -234,7 +234,7 @@ def _values(column: Column, share: np.ndarray, absent: np.ndarray) -> np.ndarray
         low = high - WIDE if np.isfinite(high) else -WIDE
     if not np.isfinite(high):
         high = low + WIDE
-    numbers = (low + share * (high - low)).astype("float32")
+    numbers: np.ndarray = (low + share * (high - low)).astype("float32")
     numbers = np.clip(numbers, low, high).astype("float32")
     numbers[absent] = np.nan
     return numbers

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgitops import git, github, heartbeat, lock, storage
+from mlgitops.commands.protect import RULESETS
 from mlgitops.ledger import Ledger
 
 GOOD, WEAK, BROKEN = "ok", "weaker", "broken"
@@ -204,7 +205,7 @@ def _said(settings: dict[str, str], name: str, good: str, weak: str) -> Finding:
 
 def _rulesets() -> list[dict[str, Any]]:
     """Return the rulesets that this repository ships."""
-    files = sorted(Path(".github/rulesets").glob("*.json"))
+    files = sorted(RULESETS.glob("*.json"))
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 

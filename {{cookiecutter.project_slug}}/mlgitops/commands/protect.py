@@ -13,7 +13,7 @@ from typing import Any
 
 from mlgitops import git, github
 
-RULESETS = Path(".github/rulesets")
+RULESETS = Path(__file__).parent.parent / "rulesets"
 DEPLOYS = ("staging", "production")
 # These hold storage's login, or the App's key, and run for main only.
 JUDGES = ("register", "validate", "monitor", "reproduce")
