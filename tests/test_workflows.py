@@ -52,7 +52,7 @@ def test_linters_find_what_they_should(bake: Bake) -> None:
     project = bake()
     flow = project / ".github" / "workflows" / "ci.yml"
     bad = "        run: echo ${{ github.head_ref }}\n"
-    flow.write_text(re.sub(r" +run: make changed\n", bad, flow.read_text()))
+    flow.write_text(re.sub(r" +run: make test\n", bad, flow.read_text()))
     found = lint(project)
     assert "template-injection" in found and "untrusted" in found
 
@@ -106,3 +106,11 @@ def test_workflow_fits_the_gap_between_act_and_github(template: Path) -> None:
         assert not re.search(
             r"^\s*(queue|cache-mode|artifact-metadata):", path.read_text(), re.M
         )
+
+
+def test_machinery_is_tested_only_where_it_was_modified(template: Path) -> None:
+    """Released machinery was tested where it was made: a team waits for its own."""
+    flow = template / FOLDER / ".github" / "workflows" / "ci.yml"
+    steps = yaml.safe_load(flow.read_text())["jobs"]["test"]["steps"]
+    runs = [step["run"] for step in steps if "run" in step]
+    assert runs[-2:] == ["make test", "python -m mlgitops machinery || make selftest"]
