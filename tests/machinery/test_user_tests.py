@@ -100,7 +100,7 @@ def penguins(count: int = 2400) -> pd.DataFrame:
 def replaced(folder: Path, contract: dict[str, Any], table: pd.DataFrame) -> Path:
     """Copy the repository and make it the team's: data, contract, settings, model."""
     shutil.copytree(ROOT, folder, ignore=LEFT)
-    name = f"data/{contract['name']}/rows.parquet"
+    name = f"data/{contract['name']}.parquet"
     (folder / name).parent.mkdir(parents=True)
     table.to_parquet(folder / name, index=False)
     (folder / "contract.yaml").write_text(yaml.safe_dump(contract, sort_keys=False))
@@ -216,10 +216,10 @@ def test_a_fault_is_found(team: Path, test: str) -> None:
 
 def test_skipped_with_the_reason_where_the_data_is_not(team: Path) -> None:
     """And not skipped where nothing says that there is data at all."""
-    file = team / "data/penguins/rows.parquet"
+    file = team / "data/penguins.parquet"
     kept = file.read_bytes()
     file.unlink()
-    pointer = file.with_name("rows.parquet.dvc")
+    pointer = file.with_name("penguins.parquet.dvc")
     try:
         said = run(team, "tests/test_data.py")
         assert "there is neither it nor" in said and "error" in said, said
@@ -228,5 +228,5 @@ def test_skipped_with_the_reason_where_the_data_is_not(team: Path) -> None:
     finally:
         pointer.unlink(missing_ok=True)
         file.write_bytes(kept)
-    assert "rows.parquet is not here yet: type make pull" in said, said
+    assert "penguins.parquet is not here yet: type make pull" in said, said
     assert "6 skipped" in said and "failed" not in said, said
