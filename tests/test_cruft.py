@@ -9,6 +9,8 @@ import pytest
 
 from conftest import FOLDER, Bake
 
+ROOT = Path(__file__).parent.parent
+
 pytestmark = pytest.mark.bakes
 
 
@@ -67,89 +69,189 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def changed(folder: Path) -> set[str]:
+    """Return the paths that git sees as changed, added or deleted."""
+    git(folder, "add", "--all")
+    return set(git(folder, "diff", "--cached", "--name-only").splitlines())
+
+
+def edit(project: Path, edits: dict[str, str]) -> dict[str, str]:
+    """Append to files, or write new ones; return what they hold then."""
+    for path, text in edits.items():
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        with (project / path).open("a") as file:
+            file.write(text)
+    return {path: (project / path).read_text() for path in edits}
+
+
+# What a team makes its own: model, features, gate, environment, README and tests.
+TEAM = {
+    "model/estimator.py": '\nCLASSIFIERS["mine"] = CLASSIFIERS["ridge"]\n',
+    "model/features.py": "\nMINE = 1\n",
+    "model/metrics.py": '\nMETRICS["mine"] = lambda y, prediction: 0.0\n',
+    "model/more.py": '"""Mine."""\n',
+    "params.yaml": "\nmine: a gate and an environment # of ours\n",
+    "contract.yaml": "\n# mine\n",
+    "behaviour.yaml": "\n# mine\n",
+    "dvc.yaml": "\n# mine\n",
+    "deploy/kubernetes/overlays/qa/kustomization.yaml": "namespace: model-qa\n",
+    "deploy/kubernetes/overlays/production/kustomization.yaml": "\n# mine\n",
+    "deploy/Dockerfile": "\n# mine\n",
+    "README.md": "\nMine.\n",
+    "tests/test_mine.py": "def test_mine() -> None: ...\n",
+    "tests/test_features.py": "\n# mine\n",
+    "pyproject.toml": "\n# mine\n",
+    "requirements/pipeline.txt": "\n# mine\n",
+    "Makefile": "\n# mine\n",
+    "CODEOWNERS": "\n# mine\n",
+    ".dvc/config": "\n# mine\n",
+    "data/mine.parquet.dvc": "outs: []\n",
+    "dvc.lock": "schema: '2.0'\n",
+}
+GONE = ("example", "data/flights.parquet", "tests/test_data.py", "data/README.md")
+
+
+def make_own(project: Path) -> dict[str, str]:
+    """Let a team take a project over, committed; return what is the team's."""
+    owned = edit(project, TEAM)
+    git(project, "rm", "-rq", "--ignore-unmatch", *GONE)
+    commit(project, "ours")
+    return owned
+
+
+def update(project: Path, *options: str) -> set[str]:
+    """Apply the template's news; return the paths that it changed."""
+    said = cruft(project, "update", "--skip-apply-ask", *options)
+    assert "Good work" in said and "Failed" not in said, said
+    assert not list(project.rglob("*.rej")) and not git(project, "ls-files", "-u")
+    return changed(project)
+
+
 def test_cruft_and_cookiecutter_give_the_same(
-    repository: Path, bake: Bake, tmp_path: Path
+    repository: Path, bake: Bake, template: Path, tmp_path: Path
 ) -> None:
+    """But for the address that each was given."""
     project = create(repository, tmp_path / "out", "storage=s3", "deploy_target=edge")
     ours = contents(project)
     assert ours.pop(".cruft.json")
-    assert ours == contents(bake(storage="s3", deploy_target="edge"))
+    theirs = contents(bake(storage="s3", deploy_target="edge"))
+    name = "pyproject.toml"
+    assert f'template = "{repository}"' in ours[name].decode()
+    ours[name] = ours[name].replace(bytes(repository), bytes(template))
+    assert ours == theirs
 
 
-def test_update_brings_the_new_and_leaves_what_is_the_users(
+def test_update_brings_the_new_and_leaves_what_is_the_teams(
     repository: Path, tmp_path: Path
 ) -> None:
-    project = create(repository, tmp_path / "out")
+    project = create(repository, tmp_path / "out", "deploy_target=kubernetes")
+    owned = make_own(project)
 
-    # The user goes on: own data, own settings, own README, own code.
-    mine = {
-        "params.yaml": (project / "params.yaml").read_text() + "# mine\n",
-        "behaviour.yaml": "[]\n",
-        "contract.yaml": "name: churn\n",
-        "README.md": "# Mine\n",
-        ".dvc/config": (project / ".dvc" / "config").read_text() + "# mine\n",
-        "CODEOWNERS": "* @me\n",
-        "dvc.lock": "schema: '2.0'\n",
-        "requirements/pipeline.txt": "# mine\n",
-        "pipeline/mine.py": '"""Mine."""\n',
-    }
-    for path, text in mine.items():
-        (project / path).write_text(text)
-    (project / "data" / "later.parquet").unlink()
-    commit(project, "mine")
-
-    # So does the template: a module changes, one comes, one goes, and so do all those.
+    # The template goes on: inside the fence a module changes, one comes, a folder and a
+    # module go; a workflow changes; and outside it changes just what the team changed.
     inside = repository / FOLDER
-    with (inside / "ops" / "git.py").open("a") as file:
+    fence = inside / "mlgitops"
+    with (fence / "git.py").open("a") as file:
         file.write("# newer\n")
-    (inside / "ops" / "newer.py").write_text('"""Newer."""\n')
-    (inside / "ops" / "act.py").unlink()
-    for path in (
-        "params.yaml",
-        "behaviour.yaml",
-        "contract.yaml",
-        "README.md",
-        "requirements/pipeline.txt",
-    ):
-        with (inside / path).open("a") as file:
-            file.write("# newer\n")
-    (inside / "data" / "later.parquet").write_bytes(b"newer")
+    (fence / "newer.py").write_text('"""Newer."""\n')
+    (fence / "commands" / "act.py").unlink()
+    git(repository, "rm", "-rq", str(fence / "host"))
+    with (inside / ".github/workflows/ci.yml").open("a") as file:
+        file.write("# newer\n")
+    theirs = {path for path in owned if (inside / path).exists()}
+    edit(inside, dict.fromkeys(theirs, "# newer\n"))
+    edit(inside, {"model/newest.py": "", "deploy/newest.yaml": "", "tests/new.py": ""})
+    (inside / "data/flights.parquet").write_bytes(b"newer")
+    (inside / "example/later.parquet").write_bytes(b"newer")
+    git(repository, "rm", "-q", str(inside / "model/prepare.py"))
     newest = commit(repository, "newer")
 
-    cruft(project, "update", "--skip-apply-ask")
-
-    assert (project / "ops" / "git.py").read_text().endswith("# newer\n")
-    assert (project / "ops" / "newer.py").exists()
-    assert not (project / "ops" / "act.py").exists()
-    for path, text in mine.items():
+    assert update(project) == {
+        ".cruft.json",
+        ".github/workflows/ci.yml",
+        "mlgitops/commands/act.py",
+        "mlgitops/git.py",
+        "mlgitops/host/agent.py",
+        "mlgitops/newer.py",
+    }
+    assert (project / "mlgitops/git.py").read_text().endswith("# newer\n")
+    assert not (project / "mlgitops/commands/act.py").exists()
+    for path, text in owned.items():
         assert (project / path).read_text() == text, path
-    assert not (project / "data" / "later.parquet").exists()
+    assert not any((project / path).exists() for path in GONE)
+    assert (project / "model/prepare.py").exists(), "the template's loss is not ours"
     assert json.loads((project / ".cruft.json").read_text())["commit"] == newest
-    assert not list(project.rglob("*.rej"))
     commit(project, "update")
     assert "up to date" in cruft(project, "update", "--skip-apply-ask")
 
 
-def test_update_from_an_earlier_commit_of_this_repository(tmp_path: Path) -> None:
-    """The history that people have: from the first commit that could be generated."""
-    root = Path(__file__).parent.parent
-    first = git(root, "log", "--format=%H", "--reverse", "--", "cookiecutter.json")
-    if not first or git(root, "rev-parse", "--is-shallow-repository") == "true":
+def test_a_modified_machinery_is_merged(repository: Path, tmp_path: Path) -> None:
+    """A team may change a file behind the fence: git merges the two."""
+    project = create(repository, tmp_path / "out")
+    file = project / "mlgitops/git.py"
+    file.write_text('"""Ours."""\n' + file.read_text())
+    commit(project, "ours")
+    theirs = repository / FOLDER / "mlgitops/git.py"
+    theirs.write_text(theirs.read_text() + "# newer\n")
+    commit(repository, "newer")
+    update(project)
+    text = file.read_text()
+    assert text.startswith('"""Ours."""\n') and text.endswith("# newer\n")
+    assert "<<<<" not in text
+
+
+def history(path: str) -> list[str]:
+    """Return the commits that touch a path of this repository, oldest first."""
+    if git(ROOT, "rev-parse", "--is-shallow-repository") == "true":
         pytest.skip("the history of the template is not here")
-    copy = tmp_path / "template"
-    git(tmp_path, "clone", "--quiet", str(root), str(copy))
-    out = tmp_path / "out"
+    found = git(ROOT, "log", "--format=%H", "--reverse", "--", path).splitlines()
+    if not found:
+        pytest.skip(f"no commit has {path} yet")
+    return found
+
+
+def generated_at(start: str, folder: Path, *answers: str) -> tuple[Path, Path]:
+    """Return a copy of this repository, and a project of one of its commits."""
+    copy, out = folder / "template", folder / "out"
+    git(folder, "clone", "--quiet", str(ROOT), str(copy))
     out.mkdir()
-    start = first.splitlines()[0]
-    cruft(out, "create", str(copy), "--no-input", "--checkout", start)
+    more = json.dumps(dict(answer.split("=") for answer in answers))
+    options = ("--no-input", "--checkout", start, "--extra-context", more)
+    cruft(out, "create", str(copy), *options)
     (project,) = out.iterdir()
     git(project, "init", "--quiet", "--initial-branch=main")
-    (project / "params.yaml").write_text("mine: true\n")
     commit(project, "start")
+    return copy, project
+
+
+@pytest.mark.parametrize("age", ["the first fence", "the fence before"])
+def test_a_team_that_started_with_an_older_fence_takes_the_newest(
+    age: str, tmp_path: Path
+) -> None:
+    """No conflict, nothing of the team's; a step opens at most six files outside."""
+    states = history(f"{FOLDER}/mlgitops/SHA256SUMS")
+    start = states[0] if age == "the first fence" else states[-2:][0]
+    copy, project = generated_at(start, tmp_path, "deploy_target=kubernetes")
+    owned = make_own(project)
     newest = git(copy, "rev-parse", "HEAD")
-    cruft(project, "update", "--skip-apply-ask", "--checkout", newest)
+    paths = update(project, "--checkout", newest)
+    outside = sorted(path for path in paths if not path.startswith("mlgitops/"))
+    assert all(path.startswith((".github/", ".cruft.json")) for path in outside)
+    assert len(outside) <= 6 or age == "the first fence", outside
+    for path, text in owned.items():
+        assert (project / path).read_text() == text, path
+    assert not any((project / path).exists() for path in GONE)
+
+
+def test_update_from_the_first_commit_of_this_repository(tmp_path: Path) -> None:
+    """Before the fence: what that project named as its user's stays."""
+    copy, project = generated_at(history("cookiecutter.json")[0], tmp_path)
+    (project / "params.yaml").write_text("mine: true\n")
+    commit(project, "ours")
+    newest = git(copy, "rev-parse", "HEAD")
+    update(project, "--checkout", newest)
     assert (project / "params.yaml").read_text() == "mine: true\n"
-    assert not list(project.rglob("*.rej"))
+    assert (project / "mlgitops/VERSION").is_file()
     state = json.loads((project / ".cruft.json").read_text())
     assert state["commit"] == newest
 
@@ -159,3 +261,5 @@ def test_what_is_the_users_is_listed_and_exists(bake: Bake) -> None:
     with (project / "pyproject.toml").open("rb") as file:
         skipped = tomllib.load(file)["tool"]["cruft"]["skip"]
     assert all((project / path).exists() for path in skipped if path != "dvc.lock")
+    top = {path.name for path in project.iterdir()}
+    assert top - set(skipped) == {"mlgitops", ".github"}
