@@ -3,7 +3,8 @@
 PYTHON ?= python3
 TEMPLATE := {{cookiecutter.project_slug}}
 MACHINERY := $(TEMPLATE)/mlgitops
-EXTRAS := ops monitor serving storage-azure storage-gs storage-s3 storage-ssh
+EXTRAS = $(shell $(PYTHON) -c 'import tomllib as t; \
+	print(*t.load(open("$(MACHINERY)/pyproject.toml", "rb"))["project"]["optional-dependencies"])')
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --exclude-newer '7 days' \
 	--custom-compile-command 'make lock'
@@ -77,11 +78,10 @@ setup: .venv/ready
 	@touch $@
 
 # One resolution for all: this repository's environment and every group of the template.
-lock: sums setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
-	@mkdir -p .venv/lock
+lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
+	@mkdir -p .venv/lock/mlgitops
 	@sed 's/{{.*}}/x/' '$(TEMPLATE)/pyproject.toml' > .venv/lock/pyproject.toml
-	@cp '$(MACHINERY)/pyproject.toml' .venv/lock/machinery.toml
-	@mkdir -p .venv/lock/mlgitops && cp '$(MACHINERY)/pyproject.toml' .venv/lock/mlgitops/
+	@cp '$(MACHINERY)/pyproject.toml' .venv/lock/mlgitops/
 	@cat requirements/*.txt '$(TEMPLATE)'/requirements/*.txt \
 		'$(MACHINERY)'/requirements/*.txt > .venv/lock/all.txt
 	@cd .venv/lock && $(COMPILE) $(UPGRADE) --group ../../pyproject.toml:dev \
@@ -90,9 +90,9 @@ lock: sums setup ## Resolve all requirements again (UPGRADE=--upgrade for newer 
 	@for group in pipeline dev; do \
 		$(COMPILE) --group .venv/lock/pyproject.toml:$$group -c .venv/lock/all.txt \
 		-o '$(TEMPLATE)/requirements/'$$group.txt || exit 1; done
-	@for extra in $(EXTRAS); do (cd .venv/lock && $(COMPILE) --extra $$extra \
-		mlgitops/pyproject.toml -c all.txt -o $$extra.txt) && \
-		cp .venv/lock/$$extra.txt '$(MACHINERY)/requirements/' || exit 1; done
+	@for extra in $(EXTRAS); do \
+		$(COMPILE) --extra $$extra .venv/lock/mlgitops/pyproject.toml \
+		-c .venv/lock/all.txt -o '$(MACHINERY)/requirements/'$$extra.txt || exit 1; done
 	@$(MAKE) --silent sums
 
 # What the fence holds, file by file: a repository tells by it what was modified there.

@@ -19,13 +19,13 @@ RUNS = 7
 
 def seconds(action: Callable[[Path], object], folder: Path) -> float:
     """Return the median time of ``action`` on fresh folders, in seconds."""
-    found = []
+    durations = []
     for number in range(RUNS):
-        place = folder / f"{action.__name__}-{number}"
-        begun = time.perf_counter()
-        action(place)
-        found.append(time.perf_counter() - begun)
-    return statistics.median(found)
+        target = folder / f"{action.__name__}-{number}"
+        start = time.perf_counter()
+        action(target)
+        durations.append(time.perf_counter() - start)
+    return statistics.median(durations)
 
 
 def main() -> None:
@@ -40,20 +40,20 @@ def main() -> None:
             (template / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, template / file)
 
-        def bake(place: Path) -> None:
+        def bake(target: Path) -> None:
             """Generate a project with the default answers."""
-            cookiecutter(str(template), no_input=True, output_dir=str(place))
+            cookiecutter(str(template), no_input=True, output_dir=str(target))
 
-        made = folder / "made"
-        bake(made)
+        project = folder / "project"
+        bake(project)
 
-        def copy(place: Path) -> None:
+        def copy(target: Path) -> None:
             """Copy a generated project."""
-            shutil.copytree(made, place)
+            shutil.copytree(project, target)
 
-        one, other = seconds(bake, folder), seconds(copy, folder)
-    print(f"bake {one * 1000:.0f} ms, copy of the same files {other * 1000:.0f} ms")
-    print(f"ratio {one / other:.1f} (median of {RUNS}); goal: a bake under 1000 ms")
+        bake_s, copy_s = seconds(bake, folder), seconds(copy, folder)
+    print(f"bake {bake_s * 1000:.0f} ms, copy of the same files {copy_s * 1000:.0f} ms")
+    print(f"ratio {bake_s / copy_s:.1f} (median of {RUNS}); goal: a bake under 1000 ms")
 
 
 if __name__ == "__main__":

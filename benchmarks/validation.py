@@ -45,7 +45,7 @@ def table(rows: int, seed: int = 1) -> pd.DataFrame:
 
 def project(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Lay out what the judge runs from; return its params and the model's columns."""
-    for name in ("pipeline", "ops", "serving"):
+    for name in ("mlgitops", "model"):
         shutil.copytree(TEMPLATE / name, folder / name)
     numbers = [f"n{n:02}" for n in range(12)]
     word = {"type": "category", "missing": False, "categories": WORDS}

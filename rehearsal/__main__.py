@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,11 +22,12 @@ from rehearsal.world import World, merged
 TEMPLATE = Path(__file__).resolve().parent.parent
 OWNER, SLUG = "rita", "flight-delays"
 MARK = ".rehearsal"
+AGENT = re.compile(r"`(\S+/agent\.py)`")  # as the generated README names it
 TOOLS = Path(sys.executable).parent
 
 
 def main() -> int:
-    """Play, write summary.json and timeline.html, and say where they are."""
+    """Play every step, write summary.json and timeline.html, and print their paths."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".demo"))
     parser.add_argument("--storage", choices=("branch", "local"), default="branch")
@@ -33,7 +35,7 @@ def main() -> int:
         "--until",
         choices=("deploy", "tricks", "end"),
         default="end",
-        help="stop earlier",
+        help="the last step to play",
     )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -51,29 +53,31 @@ def main() -> int:
             world = set_up(play, args.storage, stack)
             perform(world, args.until)
         except (CommandError, PlayError) as error:
-            problem = f"\nThe play stopped: {error}"
+            problem = f"\nThe rehearsal stopped: {error}"
         except KeyboardInterrupt:
-            problem = "\nStopped by you; nothing is left running."
+            problem = "\nInterrupted; nothing is left running."
         except Exception as error:
             name = type(error).__name__
-            problem = f"\nThe play broke: {name}: {error}; see {folder}/failure.log"
+            problem = (
+                f"\nThe rehearsal broke: {name}: {error}; see {folder}/failure.log"
+            )
         finally:
             summary = play.write_summary()
             if "world" in locals():
                 page.write(folder, story.tell(world))
     if problem:
         problem += f"\nlogs: {folder / 'commands.log'} and {folder / 'forge' / 'runs'}"
-    say(problem or f"\nEverything went as it must: {len(play.steps)} steps.")
+    say(problem or f"\nAll {len(play.steps)} steps passed.")
     setting = play.seconds("generate", "set-up")
     say(f"set-up {setting:.0f} s, play {play.seconds() - setting:.0f} s")
     if (folder / "timeline.html").exists():
-        say(f"look at {folder / 'timeline.html'}")
+        say(f"open {folder / 'timeline.html'}")
     say(f"facts: {summary}")
     return 0 if play.ok and not problem else 1
 
 
 def set_up(play: Play, storage: str, stack: ExitStack) -> World:
-    """Generate the repository and put a forge, people and machines around it."""
+    """Generate the repository; start the forge, the accounts and the machines."""
     clone = play.folder / SLUG
     with play.step("generate", "A repository, generated with cookiecutter") as step:
         step.note(files=generate(play.folder, storage))
@@ -102,34 +106,34 @@ def generate(folder: Path, storage: str) -> int:
     answers = {"project_slug": SLUG, "github_owner": OWNER, "storage": storage}
     if storage == "local":
         answers["storage_url"] = str(folder / "storage")
-    made = cookiecutter(
+    project = cookiecutter(
         str(template), no_input=True, output_dir=str(folder), extra_context=answers
     )
-    return sum(1 for path in Path(made).rglob("*") if path.is_file())
+    return sum(1 for path in Path(project).rglob("*") if path.is_file())
 
 
 def clear(folder: Path) -> None:
     """Make an empty folder; remove only what an earlier play left there."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise SystemExit(
-            f"{folder} holds something else than a rehearsal: name another --folder"
+            f"{folder} holds files that no rehearsal wrote: choose another --folder"
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / MARK).write_text("made by `make demo`, removed by the next one\n")
+    (folder / MARK).write_text("written by `make demo`, removed by the next one\n")
 
 
 def source_files() -> list[str]:
     """Return the template's files as a clone would have them, without caches."""
     command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, check=True)
-    wanted = ("{{cookiecutter.project_slug}}/", "hooks/", "cookiecutter.json")
+    prefixes = ("{{cookiecutter.project_slug}}/", "hooks/", "cookiecutter.json")
     names = [name for name in listed.stdout.decode().split("\0") if name]
-    return [n for n in names if n.startswith(wanted) and (TEMPLATE / n).is_file()]
+    return [n for n in names if n.startswith(prefixes) and (TEMPLATE / n).is_file()]
 
 
 def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:
-    """Give dana, rita and finn accounts, and the repository a place."""
+    """Create the repository and the accounts of dana, rita and finn."""
     tokens = {
         "rita": forge.user("rita", admin=True),
         "dana": forge.user("dana"),
@@ -157,7 +161,7 @@ def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:
 
 
 def publish(world: World) -> None:
-    """Let rita push the repository, set its rules, and tell it where targets are."""
+    """Push the repository as rita, set its rules and the addresses of its targets."""
     world.rita.git("remote", "add", "origin", world.url(world.repo))
     world.rita.git("push", "-q", "origin", "main")
     world.rita.make("push")
@@ -174,8 +178,8 @@ def publish(world: World) -> None:
 
 @contextmanager
 def machines(world: World) -> Iterator[None]:
-    """Start the agents of both environments; end them whatever happens."""
-    agent = world.folder / SLUG / "deploy" / "agent.py"
+    """Start the agents of both environments; stop them in any case."""
+    agent = copied_agent(world.folder / SLUG, world.folder / "hosts")
     rights = {"contents": "read", "deployments": "write"}
     token = world.forge.machine(world.repo, "host", rights)
     command = [
@@ -198,6 +202,15 @@ def machines(world: World) -> Iterator[None]:
             target.stop()
 
 
+def copied_agent(clone: Path, hosts: Path) -> Path:
+    """Copy the host agent to the machines, from where the README says it is."""
+    named = AGENT.search((clone / "README.md").read_text(encoding="utf-8"))
+    if named is None:
+        raise PlayError("the README does not say which file the host agent is")
+    hosts.mkdir(exist_ok=True)
+    return Path(shutil.copy(clone / named[1], hosts))
+
+
 def perform(world: World, until: str) -> None:
     """Play the scenes in order."""
     scenes.first_model(world)
@@ -215,5 +228,5 @@ def perform(world: World, until: str) -> None:
 if __name__ == "__main__":
     began = time.monotonic()
     code = main()
-    say(f"{time.monotonic() - began:.0f} s in all")
+    say(f"{time.monotonic() - began:.0f} s in total")
     sys.exit(code)

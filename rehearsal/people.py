@@ -1,4 +1,4 @@
-"""The people of the play: they type git, gh and make, as anyone would."""
+"""The people of the rehearsal: they type git, gh and make, as users do."""
 
 import json
 import os
@@ -18,7 +18,7 @@ LEFT_OUT = (
 
 
 class CommandError(Exception):
-    """A command failed: what was typed, its last words, and where its log is."""
+    """A command failed: the message has its last lines and the path of its log."""
 
 
 @dataclass
@@ -37,35 +37,35 @@ class Person:
         Raises:
             CommandError: it exited with an error.
         """
-        done = self.attempt(*command, data=data)
-        if done.returncode:
-            words = (done.stderr or done.stdout).decode(errors="replace").strip()
-            last = "\n".join(words.splitlines()[-12:])
+        process = self.attempt(*command, data=data)
+        if process.returncode:
+            output = (process.stderr or process.stdout).decode(errors="replace").strip()
+            last = "\n".join(output.splitlines()[-12:])
             typed = " ".join(command)
             raise CommandError(
-                f"{self.name} typed `{typed}`: exit {done.returncode}\n{last}\n"
+                f"{self.name} typed `{typed}`: exit {process.returncode}\n{last}\n"
                 f"whole log: {self.log}"
             )
-        return done.stdout.decode(errors="replace").strip()
+        return process.stdout.decode(errors="replace").strip()
 
     def attempt(
-        self, *command: str, data: bytes | None = None, kept: bool = True
+        self, *command: str, data: bytes | None = None, log_output: bool = True
     ) -> "subprocess.CompletedProcess[bytes]":
         """Type a command that may fail, and keep what it printed in the log."""
         env = {**os.environ, **self.env}
         for name in LEFT_OUT:
             env.pop(name, None)
-        done = _run(command, self.clone, env, data)
+        process = _run(command, self.clone, env, data)
         with self.log.open("ab") as log:
             log.write(f"\n{self.name} $ {' '.join(command)}\n".encode())
-            log.write((done.stdout if kept else b"") + done.stderr)
-            log.write(f"[exit {done.returncode}]\n".encode())
-        return done
+            log.write((process.stdout if log_output else b"") + process.stderr)
+            log.write(f"[exit {process.returncode}]\n".encode())
+        return process
 
     def git(self, *args: str) -> str:
         """Type a git command under one's own name."""
-        who = (f"user.name={self.name}", f"user.email={self.name}@example.com")
-        return self.run("git", "-c", who[0], "-c", who[1], *args)
+        identity = (f"user.name={self.name}", f"user.email={self.name}@example.com")
+        return self.run("git", "-c", identity[0], "-c", identity[1], *args)
 
     def make(self, *args: str) -> str:
         """Type a make command."""
@@ -83,26 +83,30 @@ class Person:
 
     def download(self, path: str) -> bytes:
         """Return the bytes behind an address of the API."""
-        where, kind = f"repos/{self.repo}/{path}", "Accept: application/octet-stream"
-        done = self.attempt("gh", "api", where, "-H", kind, kept=False)
-        if done.returncode:
-            raise CommandError(f"{path} cannot be fetched: {done.stderr.decode()}")
-        return done.stdout
+        url, accept = f"repos/{self.repo}/{path}", "Accept: application/octet-stream"
+        process = self.attempt("gh", "api", url, "-H", accept, log_output=False)
+        if process.returncode:
+            raise CommandError(f"{path} cannot be fetched: {process.stderr.decode()}")
+        return process.stdout
 
     def refused(
         self, path: str, method: str, fields: dict[str, Any]
     ) -> tuple[int, str]:
-        """Call the API where it should say no; return its status and words.
+        """Call the API where it has to refuse; return its status and message.
 
         Raises:
-            CommandError: it said yes.
+            CommandError: the call succeeded.
         """
         command = ("gh", "api", f"repos/{self.repo}/{path}", "--method", method)
-        done = self.attempt(*command, "--input", "-", data=json.dumps(fields).encode())
-        words = done.stderr.decode(errors="replace").strip()
-        if done.returncode == 0 or "HTTP " not in words:
-            raise CommandError(f"{method} {path} was not refused: {words or 'exit 0'}")
-        return int(words.split("HTTP ")[1][:3]), words
+        process = self.attempt(
+            *command, "--input", "-", data=json.dumps(fields).encode()
+        )
+        message = process.stderr.decode(errors="replace").strip()
+        if process.returncode == 0 or "HTTP " not in message:
+            raise CommandError(
+                f"{method} {path} was not refused: {message or 'exit 0'}"
+            )
+        return int(message.split("HTTP ")[1][:3]), message
 
 
 def _run(

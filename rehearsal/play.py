@@ -1,4 +1,4 @@
-"""The stage: steps with facts, shown as they go, and written down at the end."""
+"""Steps with facts: printed as they happen, written to summary.json at the end."""
 
 import json
 import sys
@@ -14,12 +14,12 @@ Reference = dict[str, Any]
 
 
 class PlayError(Exception):
-    """Something was not as it must be; the message says what was observed."""
+    """An expectation does not hold; the message says what was observed."""
 
 
 @dataclass
 class Step:
-    """One scene: what was observed, and what to show of it."""
+    """One step: what was observed, and what the page shows of it."""
 
     name: str
     title: str
@@ -30,14 +30,14 @@ class Step:
     refs: list[Reference] = field(default_factory=list)
 
     def note(self, **facts: Any) -> None:
-        """Write down what was observed, and show it."""
+        """Record what was observed, and print it."""
         self.facts.update(facts)
         for name, value in facts.items():
             say(f"      {name.replace('_', ' ')}: {_short(value)}")
 
-    def show(self, kind: str, **where: Any) -> None:
-        """Let the page show something with this step."""
-        self.refs.append({"kind": kind, **where})
+    def show(self, kind: str, **reference: Any) -> None:
+        """Show something on the page with this step."""
+        self.refs.append({"kind": kind, **reference})
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Play:
 
     @contextmanager
     def step(self, name: str, title: str) -> Iterator[Step]:
-        """Play a step; a failure is told with its log and ends the play."""
+        """Play a step; a failure is recorded with its traceback and ends it all."""
         step = Step(name, title)
         self.steps.append(step)
         say(f"{len(self.steps):>4}  {title}")
@@ -69,7 +69,7 @@ class Play:
 
     @property
     def ok(self) -> bool:
-        """Tell whether every step went as it must."""
+        """Tell whether every step passed."""
         return bool(self.steps) and all(step.ok for step in self.steps)
 
     def seconds(self, *names: str) -> float:
@@ -90,7 +90,7 @@ class Play:
 
 
 def expect(holds: bool, sentence: str) -> None:
-    """Stop the play when something is not as it must be."""
+    """Stop the rehearsal when an expectation does not hold."""
     if not holds:
         raise PlayError(sentence)
 

@@ -1,4 +1,4 @@
-"""Collects what the page shows: pull requests, runs and deployments as they ended."""
+"""Collects what the page shows: the last state of pulls, runs and deployments."""
 
 import shutil
 from pathlib import Path
@@ -25,18 +25,18 @@ def tell(world: World) -> dict[str, Any]:
 
 def _pulls(world: World) -> list[dict[str, Any]]:
     """Return all pull requests, oldest first."""
-    found = world.rita.api("pulls?state=all&per_page=100")
-    return sorted(found, key=lambda pull: int(pull["number"]))
+    pulls = world.rita.api("pulls?state=all&per_page=100")
+    return sorted(pulls, key=lambda pull: int(pull["number"]))
 
 
 def _pull(world: World, pull: dict[str, Any]) -> dict[str, Any]:
-    """Return one pull request with everything that was said on it."""
+    """Return one pull request with its comments, reviews and statuses."""
     number, head = pull["number"], pull["head"]
     comments = world.rita.api(f"issues/{number}/comments")
     for comment in comments[:1]:  # as a file too: README's picture is one of them
-        place = world.folder / "reports" / f"pull-{number}.md"
-        place.parent.mkdir(exist_ok=True)
-        place.write_text(comment["body"], encoding="utf-8")
+        file = world.folder / "reports" / f"pull-{number}.md"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(comment["body"], encoding="utf-8")
     reviews = world.rita.api(f"pulls/{number}/reviews")
     statuses = world.rita.api(f"commits/{head['sha']}/status")["statuses"]
     whole = world.rita.api(f"pulls/{number}")
@@ -66,9 +66,9 @@ def _run(world: World, run: Any) -> dict[str, Any]:
     """Return one workflow run, its log copied beside the page."""
     logs = world.folder / "logs"
     logs.mkdir(exist_ok=True)
-    place = logs / f"{run.id}-{Path(run.path).stem}.txt"
+    copy = logs / f"{run.id}-{Path(run.path).stem}.txt"
     if Path(run.log_path).is_file():
-        shutil.copyfile(run.log_path, place)
+        shutil.copyfile(run.log_path, copy)
     return {
         "id": run.id,
         "workflow": Path(run.path).name,
@@ -76,5 +76,5 @@ def _run(world: World, run: Any) -> dict[str, Any]:
         "title": run.title,
         "conclusion": run.conclusion or run.status,
         "seconds": run.seconds,
-        "log": place.relative_to(world.folder).as_posix(),
+        "log": copy.relative_to(world.folder).as_posix(),
     }

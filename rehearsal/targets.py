@@ -31,9 +31,9 @@ class Target:
         """Start the agent as a process group of its own."""
         self.home.mkdir(parents=True, exist_ok=True)
         log = (self.home / "agent.log").open("ab")
-        where = ["--environment", self.environment, "--home", str(self.home)]
+        options = ["--environment", self.environment, "--home", str(self.home)]
         self.agent = subprocess.Popen(
-            [*command, *where, "--port", str(self.port), "--log", str(self.log)],
+            [*command, *options, "--port", str(self.port), "--log", str(self.log)],
             env={**os.environ, **env},
             stdout=log,
             stderr=log,
@@ -43,7 +43,7 @@ class Target:
 
     @property
     def log(self) -> Path:
-        """The folder with what was answered."""
+        """The folder of the prediction log."""
         return self.home / "predictions"
 
     def info(self) -> dict[str, Any]:

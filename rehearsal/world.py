@@ -1,4 +1,4 @@
-"""What the scenes share: the forge, the people, the machines, and how to look."""
+"""What the scenes share: the forge, the people, the machines, and queries."""
 
 import hashlib
 import json
@@ -17,17 +17,23 @@ from rehearsal.play import Play, Step, expect
 from rehearsal.targets import Target
 
 MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
-BESIDE = {"report.html", "README.md", "model.cdx.json", "verdict.json", "manifest.json"}
-REPORT = "<!-- validation report -->"  # how the one comment of the machine begins
+RELEASE_FILES = {
+    "report.html",
+    "README.md",
+    "model.cdx.json",
+    "verdict.json",
+    "manifest.json",
+}
+REPORT = "<!-- validation report -->"  # how the comment with the report begins
 
 
 def aside(run: Any) -> bool:
-    """Tell whether nobody waits for a run: tests go on while people read reports."""
+    """Tell whether no step waits for a run: tests go on while people read reports."""
     return bool(Path(run.path).name == "ci.yml")
 
 
 def merged(run: Any) -> bool:
-    """Tell whether a run tests what is on main already: it stops nothing any more."""
+    """Tell whether a run only tests what is on main already."""
     return aside(run) and run.pull is None
 
 
@@ -50,7 +56,7 @@ class World:
 
     @property
     def folder(self) -> Path:
-        """Where the play leaves what it made."""
+        """The folder that the rehearsal writes to."""
         return self.play.folder
 
     def propose(self, branch: str, title: str, body: str) -> int:
@@ -60,20 +66,20 @@ class World:
         return int(self.dana.api("pulls", "POST", fields)["number"])
 
     def settle(self, step: Step) -> None:
-        """Wait for every run that was started, and let the page show them."""
+        """Wait for every run that was started, and show them on the page."""
         self.forge.wait(aside)
         self._show_runs(step)
 
     def finish(self, step: Step) -> None:
-        """Wait for every run, tests too."""
+        """Wait for every run, including tests."""
         self.forge.wait()
         self._show_runs(step)
 
     def _show_runs(self, step: Step) -> None:
-        """Let the page show the runs that no step has shown yet."""
-        seen = {ref["id"] for s in self.play.steps for ref in s.refs if "id" in ref}
+        """Show the runs that no step has shown yet."""
+        shown = {ref["id"] for s in self.play.steps for ref in s.refs if "id" in ref}
         for run in self.forge.runs:
-            if run.id not in seen:
+            if run.id not in shown:
                 step.show("run", id=run.id)
 
     def head(self, number: int) -> str:
@@ -82,23 +88,23 @@ class World:
 
     def status(self, number: int, context: str = "validate") -> str:
         """Return the state of a required status on a pull request's head."""
-        found = self.rita.api(f"commits/{self.head(number)}/status")["statuses"]
-        states = [s["state"] for s in found if s["context"] == context]
+        statuses = self.rita.api(f"commits/{self.head(number)}/status")["statuses"]
+        states = [s["state"] for s in statuses if s["context"] == context]
         return str(states[0]) if states else "absent"
 
     def report(self, number: int) -> str:
-        """Return the machine's one comment on a pull request."""
+        """Return the validation report on a pull request."""
         comments = self.rita.api(f"issues/{number}/comments")
         bodies = [c["body"] for c in comments if c["body"].startswith(REPORT)]
-        expect(len(bodies) == 1, f"#{number} has {len(bodies)} reports, not one")
+        expect(len(bodies) == 1, f"#{number} has {len(bodies)} reports, expected 1")
         return str(bodies[0])
 
     def reviewed(self, number: int) -> str:
         """Return the manifest's sha256 as the report names it."""
-        found = MANIFEST.search(self.report(number))
-        expect(found is not None, f"the report on #{number} names no manifest")
-        assert found
-        return found[1]
+        match = MANIFEST.search(self.report(number))
+        expect(match is not None, f"the report on #{number} names no manifest")
+        assert match
+        return match[1]
 
     def merge(self, number: int) -> str:
         """Let rita review and merge; return the commit on main."""
@@ -117,9 +123,9 @@ class World:
         waiting = [run for run in self.forge.runs if run.status == "waiting"]
         for run in waiting:
             path = f"actions/runs/{run.id}/pending_deployments"
-            asked = self.rita.api(path)
-            ids = [entry["environment"]["id"] for entry in asked]
-            names = ", ".join(entry["environment"]["name"] for entry in asked)
+            pending = self.rita.api(path)
+            ids = [entry["environment"]["id"] for entry in pending]
+            names = ", ".join(entry["environment"]["name"] for entry in pending)
             fields = {
                 "environment_ids": ids,
                 "state": "approved",
@@ -129,7 +135,7 @@ class World:
         return len(waiting)
 
     def start_waiting_runs(self, number: int) -> int:
-        """Press "Approve workflows to run" on a machine's pull request."""
+        """Press "Approve workflows to run" on a pull request of a bot or a fork."""
         head = self.head(number)
         held = [
             run
@@ -150,10 +156,10 @@ class World:
         """Return the manifest's sha256 as the version's tag names it."""
         self.dana.git("fetch", "-q", "--tags", "--force", "origin")
         text = self.dana.git("for-each-ref", f"refs/tags/{tag}", "--format=%(contents)")
-        found = re.search(r"\b[0-9a-f]{64}\b", text)
-        expect(found is not None, f"the tag {tag} names no manifest")
-        assert found
-        return found[0]
+        match = re.search(r"\b[0-9a-f]{64}\b", text)
+        expect(match is not None, f"the tag {tag} names no manifest")
+        assert match
+        return match[0]
 
     def judged(self, path: str) -> str:
         """Return the manifest's sha256 as a verdict on the ledger names it."""
@@ -161,22 +167,22 @@ class World:
         return str(verdict["manifest_sha256"])
 
     def published(self, tag: str) -> str:
-        """Return the manifest's sha256 as the words of a GitHub Release name it."""
+        """Return the manifest's sha256 as the text of a GitHub Release names it."""
         body = str(self.rita.api(f"releases/tags/{tag}")["body"])
-        found = re.search(r"`([0-9a-f]{64})`", body)
-        expect(found is not None, f"the release {tag} names no manifest")
-        assert found
-        return found[1]
+        match = re.search(r"`([0-9a-f]{64})`", body)
+        expect(match is not None, f"the release {tag} names no manifest")
+        assert match
+        return match[1]
 
     def check_one_number(self, step: Step, number: int) -> str:
-        """Read the manifest's sha256 wherever it stands; it must be one number."""
+        """Read the manifest's sha256 from every source; all have to be equal."""
         reviewed = self.reviewed(number)
         expect(
             self.production.wait_for(reviewed),
             f"production answers with {self.production.info()}, not with {reviewed}",
         )
         release = self.release()
-        read = {
+        hashes = {
             "comment": reviewed,
             "verdict": self.judged(release["verdict"]),
             "tag": self.tagged(release["tag"]),
@@ -184,8 +190,8 @@ class World:
             "ledger": release["manifest_sha256"],
             "info": self.production.info()["manifest_sha256"],
         }
-        step.note(version=release["version"], manifest_sha256=read)
-        expect(len(set(read.values())) == 1, f"not one number: {read}")
+        step.note(version=release["version"], manifest_sha256=hashes)
+        expect(len(set(hashes.values())) == 1, f"the hashes differ: {hashes}")
         step.note(release_files=", ".join(self.packaged(release["tag"])))
         return str(release["version"])
 
@@ -193,13 +199,13 @@ class World:
         """Return what a version's GitHub Release holds; its report is the ledger's."""
         listed = self.rita.api(f"releases/tags/{tag}")["assets"]
         numbers = {str(asset["name"]): asset["id"] for asset in listed}
-        lacking = sorted(BESIDE - numbers.keys())
-        expect(not lacking, f"the release {tag} lacks {lacking}")
-        told, page = (
+        missing = sorted(RELEASE_FILES - numbers.keys())
+        expect(not missing, f"the release {tag} lacks {missing}")
+        verdict, page = (
             self.rita.download(f"releases/assets/{numbers[name]}")
             for name in ("verdict.json", "report.html")
         )
-        named = json.loads(told)["report"]
+        named = json.loads(verdict)["report"]
         digest = hashlib.sha256(page).hexdigest()
         expect(digest == named["sha256"], f"{tag} has another report than the ledger")
         return sorted(numbers)
@@ -207,27 +213,27 @@ class World:
     @contextmanager
     def timed(self, step: Step, number: int) -> Iterator[None]:
         """Note how long after the merge production itself answers with the version."""
-        reviewed, merged, answered = self.reviewed(number), time.monotonic(), []
+        reviewed, merged, seconds = self.reviewed(number), time.monotonic(), []
 
         def watch() -> None:
             if self.production.wait_for(reviewed, 900):
-                answered.append(time.monotonic() - merged)
+                seconds.append(time.monotonic() - merged)
 
         watching = Thread(target=watch, daemon=True)
         watching.start()
         yield
         watching.join(30)
-        step.note(seconds_from_merge=round(answered[0], 1) if answered else None)
+        step.note(seconds_from_merge=round(seconds[0], 1) if seconds else None)
 
     def deployed(self, step: Step) -> None:
-        """Wait for deployments, approving production, and let the page show them."""
+        """Wait for deployments, approve production, and show them on the page."""
         self.settle(step)
         if self.approve_deployments():
             self.settle(step)
 
         for entry in self.releases():
-            known = (ref for other in self.play.steps for ref in other.refs)
-            if not any(ref.get("id") == entry["id"] for ref in known):
+            shown = (ref for other in self.play.steps for ref in other.refs)
+            if not any(ref.get("id") == entry["id"] for ref in shown):
                 step.show("deployment", id=entry["id"])
 
     def records(self, folder: str) -> list[dict[str, Any]]:
@@ -241,15 +247,15 @@ class World:
 
     def releases(self) -> list[dict[str, Any]]:
         """Return every release so far, in the order of the ledger."""
-        found = []
+        releases = []
         for environment in ("staging", "production"):
             for record in self.records(f"environments/{environment}/history"):
-                found.append({**record, "id": f"{environment}-{record['seq']}"})
-        return sorted(found, key=lambda record: int(record["seq"]))
+                releases.append({**record, "id": f"{environment}-{record['seq']}"})
+        return sorted(releases, key=lambda record: int(record["seq"]))
 
     @contextmanager
     def no_rules(self) -> Iterator[None]:
-        """Let rita, who owns the repository, switch its rules off for a moment."""
+        """Switch the rules of the repository off for a moment, as rita, its owner."""
         rules = [rule["id"] for rule in self.rita.api("rulesets")]
         for state in ("disabled", "active"):
             for number in rules:
@@ -262,8 +268,3 @@ class World:
         runs = [run for run in self.forge.runs if Path(run.path).name == workflow]
         expect(bool(runs), f"{workflow} never ran")
         return runs[-1]
-
-
-def apply(person: Person, patch: Path) -> None:
-    """Let somebody change files as a patch says."""
-    person.run("git", "apply", "-C1", str(patch))

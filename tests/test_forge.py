@@ -756,7 +756,7 @@ def _children(forge: Forge) -> list[str]:
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if f"FORGE_RUN={forge.queue.mark}".encode() in path.read_bytes():
+            if f"FORGE_RUN={forge.queue.runner.mark}".encode() in path.read_bytes():
                 found.append((path.parent / "cmdline").read_text())
         except OSError:
             continue

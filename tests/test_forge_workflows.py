@@ -8,7 +8,14 @@ import pytest
 import yaml
 
 from rehearsal.forge.act import STAND_INS
-from rehearsal.forge.workflows import WorkflowError, parse, permissions, starts
+from rehearsal.forge.files import called
+from rehearsal.forge.workflows import (
+    Workflow,
+    WorkflowError,
+    parse,
+    permissions,
+    starts,
+)
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}" / ".github"
@@ -123,10 +130,77 @@ def test_an_environment_may_be_an_input() -> None:
     assert flow.environments({}) == {"a": ""}
 
 
+CALL = """
+on: push
+jobs:
+  each:
+    name: ${{ matrix.environment }}
+    strategy: {max-parallel: 1, matrix: {environment: [a, b]}}
+    permissions: {contents: write}
+    uses: ./.github/workflows/called.yml
+    with: {environment: "${{ matrix.environment }}", version: v1}
+"""
+CALLED = """
+on:
+  workflow_call:
+    inputs: {environment: {required: true}, version: {required: true}, image: {}}
+jobs:
+  it:
+    environment: ${{ inputs.environment }}
+    permissions: {contents: write}
+    runs-on: x
+    steps: [{run: "true"}]
+"""
+
+
+def call(old: str = "", new: str = "") -> Workflow:
+    """Return a workflow that calls another, after a change in either."""
+    texts = {
+        ".github/workflows/a.yml": CALL.replace(old, new),
+        ".github/workflows/called.yml": CALLED.replace(old, new),
+    }
+    assert not old or old in CALL + CALLED
+    return called(parse("a.yml", texts[".github/workflows/a.yml"]), texts)
+
+
+def test_a_call_has_a_check_per_environment() -> None:
+    flow = call()
+    assert flow.call and (flow.call.job, flow.call.called_job) == ("each", "it")
+    assert [flow.leg(name) for name in "ab"] == ["a / it", "b / it"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("workflows/called", "workflows/gone", "no workflow"),
+        ("max-parallel: 1", "max-parallel: 2", "does not know"),
+        ("max-parallel: 1", "fail-fast: false, max-parallel: 1", "does not know"),
+        ("{environment: [a, b]}", "{os: [a], environment: [a]}", "does not know"),
+        ('"${{ matrix.environment }}"', "a", "does not know"),
+        ("${{ inputs.environment }}", "a", "does not know"),
+        ("workflow_call", "push", "does not know"),
+        ("  it:\n", "  each:\n", "does not know"),
+        ("jobs:\n  each", "jobs:\n  x: {needs: each}\n  each", "does not know"),
+        (", version: v1", "", "inputs of"),
+        ("version: v1", "version: v1, picture: x", "inputs of"),
+        ("write}\n    uses", "read}\n    uses", "asks for contents: write"),
+        ("    permissions: {contents: write}\n    uses", "    uses", "asks for"),
+    ],
+)
+def test_a_call_that_github_would_not_start_or_nobody_implemented(
+    old: str, new: str, words: str
+) -> None:
+    with pytest.raises(WorkflowError, match=words):
+        call(old, new)
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_the_template_fits(file: Path) -> None:
     """The forge reads each workflow, and has a stand-in for each action it uses."""
-    flow = parse(f".github/workflows/{file.name}", file.read_text())
+    texts = {f".github/workflows/{each.name}": each.read_text() for each in FILES}
+    path = f".github/workflows/{file.name}"
+    flow = called(parse(path, texts[path]), texts)
+    assert bool(flow.call) is (file.name == "deploy.yml")
     assert flow.on and flow.jobs
     for name in re.findall(r"uses: ([\w./-]+)@", file.read_text()):
         assert (STAND_INS / name.split("/")[-1] / "action.yml").is_file(), name
@@ -135,7 +209,7 @@ def test_the_template_fits(file: Path) -> None:
 def test_every_input_given_to_a_stand_in_is_declared_there() -> None:
     for file in FILES:
         jobs = yaml.safe_load(file.read_text())["jobs"].values()
-        for step in (step for job in jobs for step in job["steps"]):
+        for step in (step for job in jobs for step in job.get("steps", [])):
             if "@" in step.get("uses", ""):
                 name = step["uses"].split("@")[0].split("/")[-1]
                 action = yaml.safe_load((STAND_INS / name / "action.yml").read_text())

@@ -19,9 +19,10 @@ from test_generated import Project
 pytestmark = pytest.mark.slow
 
 REPO = "acme/flights"
+TESTS = Path(__file__).parent  # `machinery` is imported from here
 TOOLS = Path(sys.executable).parent
 
-# The generated repository's own tests know how to make a small production.
+# The machinery's tests know how to make a small production.
 SETUP = """
 import os, sys
 from pathlib import Path
@@ -118,7 +119,7 @@ def test_the_history_opens_within_a_second_at_any_width_without_a_network(
     project: Path, tmp_path: Path
 ) -> None:
     python, place = str(project / ".venv" / "bin" / "python"), tmp_path / "index.html"
-    env = {**os.environ, "PYTHONPATH": str(project)}
+    env = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{TESTS}"}
     subprocess.run((python, "-c", HISTORY, str(place)), env=env, check=True)
     took = "performance.getEntriesByType('navigation')[0].loadEventEnd"
     drawn = "[...document.querySelectorAll('svg')].filter(s => s.clientHeight > 50)"
@@ -145,7 +146,7 @@ def test_f15_five_monitors_at_once_leave_one_pull_request(
         token = forge.user("boss", admin=True)
         url = forge.repository("acme", "flights")
         env = {**forge.gh_env(token), "GH_TOKEN": token, "GITHUB_REPOSITORY": REPO}
-        env |= {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+        env |= {"PYTHONPATH": f"{project}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
         env |= {"PREDICTION_LOG": f"{tmp_path}/log", "LABELS": f"{tmp_path}/labels.csv"}
         path = f"{project / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
         env = {**os.environ, **env, "PATH": path}
@@ -160,7 +161,9 @@ def test_f15_five_monitors_at_once_leave_one_pull_request(
         run(python, "-c", SETUP, str(tmp_path), cwd=tmp_path / "first")
         for number in range(5):
             run("git", "clone", "-q", url, f"runner-{number}")
-        script = f"{python} -m mlgitops.monitor --record && {python} -m mlgitops.commands.retrain"
+        script = (
+            f"{python} -m mlgitops monitor --record && {python} -m mlgitops retrain"
+        )
         running = [
             subprocess.Popen(
                 ("sh", "-c", script),

@@ -81,8 +81,8 @@ def flights() -> tuple[Contract, pd.DataFrame, pd.DataFrame]:
     document = yaml.safe_load((PROJECT / "contract.yaml").read_text())
     contract = Contract.parse(document)
     known, later = (
-        pd.read_parquet(PROJECT / "data" / f"{name}.parquet")
-        for name in ("flights", "later")
+        pd.read_parquet(PROJECT / f"{name}.parquet")
+        for name in ("data/flights", "example/later")
     )
     return contract, known, later.sort_values(contract.time, ignore_index=True)
 

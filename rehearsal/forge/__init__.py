@@ -9,6 +9,8 @@ Where it is not like GitHub, on purpose:
   ``cancel-in-progress`` counts within one pull request;
 - an approval cuts a run in two calls of act: finished jobs give their outputs again;
 - job environments have no deployment, secrets or variables of their own;
+- of called workflows it plays one shape (``files.py``) and refuses all others; each
+  environment of the matrix is a call of act, as act goes on after one that failed;
 - an app proves itself with its key, not with a JWT signed by it.
 """
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import IO, Any
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+LEG = "forge-leg"  # the output by which an emptied job says its environment
 STAND_INS = Path(__file__).parents[1] / "actions"
 
 
 @dataclass
 class Call:
-    """What act is asked to do."""
+    """The arguments of one call of act."""
 
     event: str
     workflow: str  # path of the workflow file inside ``folder``
@@ -29,16 +30,18 @@ class Call:
     variables: dict[str, str]
     actions: dict[str, str]  # "owner/name@ref" -> stand-in folder
     silent: set[str]  # jobs that are kept out of the log
+    leg: str = ""  # the only one to run of a matrix of environments
 
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """The results of one call of act."""
 
     code: int = 1
     jobs: dict[str, str] = field(default_factory=dict)  # job id -> result
     summary: str = ""
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    legs: list[str] = field(default_factory=list)  # environments, as LEG names them
 
 
 def run(call: Call) -> Outcome:
@@ -70,6 +73,7 @@ def _command(call: Call, secrets: int) -> list[str]:
     pairs += [("--env", f"{k}={v}") for k, v in call.github.items()]
     pairs += [("--var", f"{k}={v}") for k, v in call.variables.items()]
     pairs += [("--platform", "ubuntu-latest=-self-hosted")]
+    pairs += [("--matrix", f"environment:{call.leg}")] if call.leg else []
     return [
         "act", call.event, "--directory", str(call.folder),
         "--workflows", call.workflow, "--eventpath", str(call.payload),
@@ -93,13 +97,14 @@ def _read(line: str, log: IO[str], silent: set[str], outcome: Outcome) -> None:
     except ValueError:
         log.write(line)
         return
-    job, words = (
+    job, message = (
         entry.get("jobID", "act"),
         ANSI.sub("", str(entry.get("msg", ""))).rstrip("\r\n"),
     )
     if "jobResult" in entry:
         outcome.jobs[str(job)] = str(entry["jobResult"])
     if entry.get("command") == "set-output" and len(entry["stepID"]) == 1:
+        outcome.legs += [str(entry["arg"])] if entry["name"] == LEG else []
         steps = outcome.outputs.setdefault(str(job), {})
         step, mark = str(entry["stepID"][0]), "FORGE_END"
         lines = f"{entry['name']}<<{mark}\n{entry['arg']}\n{mark}\n"
@@ -108,6 +113,6 @@ def _read(line: str, log: IO[str], silent: set[str], outcome: Outcome) -> None:
         outcome.summary += str(entry["content"])
     elif job in silent:
         return
-    elif "LocalRepositoryCache" not in words and "docker connection" not in words:
+    elif "LocalRepositoryCache" not in message and "docker connection" not in message:
         mark = "  | " if entry.get("raw_output") else " "
-        log.write(f"[{job}]{mark}{words}\n")
+        log.write(f"[{job}]{mark}{message}\n")

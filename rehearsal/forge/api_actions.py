@@ -24,7 +24,7 @@ def _run(request: Request) -> Run:
 def list_runs(request: Request) -> Any:
     """List runs, newest first: filters event, head_sha, branch, status, actor."""
     query = request.query
-    found = []
+    runs = []
     for run in reversed(request.state.runs):
         facts = {"event": run.event, "head_sha": run.head_sha, "actor": run.actor.login}
         facts["branch"] = run.head_branch
@@ -34,16 +34,16 @@ def list_runs(request: Request) -> Any:
             and all(query.get(key, value) == value for key, value in facts.items())
             and query.get("status", run.status) in states
         ):
-            found.append(shapes.run(request.state, run))
-    return {"total_count": len(found), "workflow_runs": found}
+            runs.append(shapes.run(request.state, run))
+    return {"total_count": len(runs), "workflow_runs": runs}
 
 
 @route("GET", "actions/workflows/{file}/runs", READ)
 def list_workflow_runs(request: Request) -> Any:
     """List the runs of one workflow."""
     all_runs = list_runs(request)["workflow_runs"]
-    mine = [r for r in all_runs if r["path"].endswith(f"/{request.args['file']}")]
-    return {"total_count": len(mine), "workflow_runs": mine}
+    runs = [r for r in all_runs if r["path"].endswith(f"/{request.args['file']}")]
+    return {"total_count": len(runs), "workflow_runs": runs}
 
 
 @route("GET", "actions/runs/{id}", READ)
@@ -93,7 +93,7 @@ def list_pending(request: Request) -> Any:
 def review_pending(request: Request) -> Any:
     """Approve or reject environments, as one of their reviewers."""
     run, repo, me = _run(request), request.repo, request.token.person
-    ids, verdict, words = request.need("environment_ids", "state", "comment")
+    ids, verdict, comment = request.need("environment_ids", "state", "comment")
     names = [name for name in run.waiting if repo.environments[name]["id"] in ids]
     if not names:
         raise Refusal(422, "Could not find any pending deployments to review")
@@ -103,10 +103,10 @@ def review_pending(request: Request) -> Any:
             raise Refusal(403, f"{me.login} may not review the environment {name}")
     run.approvals.append({
         "environments": [short(request, repo.environments[name]) for name in names],
-        "state": verdict, "user": shapes.person(request.state, me), "comment": words,
+        "state": verdict, "user": shapes.person(request.state, me), "comment": comment,
     })  # fmt: skip
     request.state.record("approval", id=run.id, environments=names, state=verdict,
-                         by=me.login, comment=words)  # fmt: skip
+                         by=me.login, comment=comment)  # fmt: skip
     request.queue.review(run, names, verdict == "approved")
     return []
 
@@ -130,15 +130,15 @@ def dispatch(request: Request) -> Any:
 
 def artifacts(request: Request, run: Run) -> list[Json]:
     """Return the artifacts of a run, numbered when they are first seen."""
-    state, found = request.state, []
+    state, listing = request.state, []
     folder = state.home / "artifacts" / str(run.id)
     for path in sorted(folder.glob("*.zip")):
-        known = {p: key for key, p in state.blobs.items()}
-        number = known.get(path) or f"artifact-{state.next_id()}"
+        secret_of = {p: key for key, p in state.blobs.items()}
+        number = secret_of.get(path) or f"artifact-{state.next_id()}"
         state.blobs[number] = path
         id = int(number.split("-")[1])
         url = shapes.api(state, run.repository, "actions/artifacts", id)
-        found.append({
+        listing.append({
             "id": id, "name": path.stem, "size_in_bytes": path.stat().st_size,
             "url": url, "archive_download_url": f"{url}/zip", "expired": False,
             "digest": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
@@ -150,16 +150,16 @@ def artifacts(request: Request, run: Run) -> list[Json]:
                 "head_repository_id": state.repository(run.head_repository).id,
             },
         })  # fmt: skip
-    return found
+    return listing
 
 
 @route("GET", "actions/runs/{id}/artifacts", READ)
 def list_artifacts(request: Request) -> Any:
     """List the artifacts of a run: filter name."""
-    found = artifacts(request, _run(request))
+    listing = artifacts(request, _run(request))
     name = request.query.get("name")
-    mine = [a for a in found if name in (None, a["name"])]
-    return {"total_count": len(mine), "artifacts": mine}
+    chosen = [a for a in listing if name in (None, a["name"])]
+    return {"total_count": len(chosen), "artifacts": chosen}
 
 
 @route("GET", "actions/artifacts/{id}/zip", READ)

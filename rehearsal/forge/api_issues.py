@@ -24,13 +24,13 @@ def _issue(request: Request) -> Issue:
 @route("GET", "issues", "issues:read")
 def list_issues(request: Request) -> Any:
     """List issues and pull requests: filters state, labels, creator."""
-    wanted = request.query.get("state", "open")
+    state = request.query.get("state", "open")
     labels = set(filter(None, request.query.get("labels", "").split(",")))
     creator = request.query.get("creator")
     return [
         shapes.issue(request.state, request.repo, issue)
         for issue in reversed(request.repo.issues.values())
-        if wanted in (issue.state, "all")
+        if state in (issue.state, "all")
         and labels <= set(issue.labels)
         and creator in (None, issue.user.login)
     ]
@@ -46,7 +46,7 @@ def open_issue(request: Request) -> Any:
         request.token.person, state.now(),
     )  # fmt: skip
     repo.issues[number] = issue
-    issue.labels = _known(request, request.body.get("labels", []))
+    issue.labels = _existing_labels(request, request.body.get("labels", []))
     _tell(request, "issue", issue)
     return shapes.issue(state, repo, issue)
 
@@ -64,7 +64,7 @@ def change_issue(request: Request) -> Any:
     issue.title = body.get("title", issue.title)
     issue.body = body.get("body", issue.body)
     if "labels" in body:
-        issue.labels = _known(request, body["labels"])
+        issue.labels = _existing_labels(request, body["labels"])
     if issue.pull is None and "state" in body:
         issue.state = body["state"]
         issue.closed_at = request.state.now() if issue.state == "closed" else None
@@ -76,7 +76,7 @@ def change_issue(request: Request) -> Any:
 def add_labels(request: Request) -> Any:
     """Add labels."""
     issue = _issue(request)
-    added = _known(request, request.body.get("labels", []))
+    added = _existing_labels(request, request.body.get("labels", []))
     issue.labels += [name for name in added if name not in issue.labels]
     _tell(request, "labels", issue)
     return [shapes.label(request.state, request.repo, name) for name in issue.labels]
@@ -116,7 +116,7 @@ def comment(request: Request) -> Any:
     kind = "pull" if issue.pull else "issues"
     number = state.next_id()
     url = shapes.page(state, repo.full_name, kind, issue.number)
-    made: Json = {
+    new: Json = {
         "id": number,
         "body": _body(request),
         "user": shapes.person(state, request.token.person),
@@ -126,9 +126,9 @@ def comment(request: Request) -> Any:
         "html_url": f"{url}#issuecomment-{number}",
         "issue_url": shapes.api(state, repo.full_name, "issues", issue.number),
     }
-    issue.comments.append(made)
-    _tell_comment(request, issue, made)
-    return made
+    issue.comments.append(new)
+    _tell_comment(request, issue, new)
+    return new
 
 
 @route("PATCH", "issues/comments/{id}", WRITE, "read")
@@ -136,15 +136,15 @@ def change_comment(request: Request) -> Any:
     """Change a comment: one's own, or anyone's with write rights."""
     token = request.token
     for issue in request.repo.issues.values():
-        for made in issue.comments:
-            if made["id"] == request.number("id"):
-                own = made["user"]["login"] == token.person.login
+        for comment in issue.comments:
+            if comment["id"] == request.number("id"):
+                own = comment["user"]["login"] == token.person.login
                 role = request.repo.role(token.person)
                 if not own and token.permissions is None and role == "read":
                     raise Refusal(403, "Must have write rights to Repository.")
-                made |= {"body": _body(request), "updated_at": request.state.now()}
-                _tell_comment(request, issue, made)
-                return made
+                comment |= {"body": _body(request), "updated_at": request.state.now()}
+                _tell_comment(request, issue, comment)
+                return comment
     raise Refusal(404, "Not Found")
 
 
@@ -156,7 +156,7 @@ def _body(request: Request) -> str:
     return str(body)
 
 
-def _known(request: Request, names: list[Any]) -> list[str]:
+def _existing_labels(request: Request, names: list[Any]) -> list[str]:
     """Return label names; a label that nobody made yet is made."""
     plain = [n["name"] if isinstance(n, dict) else str(n) for n in names]
     for name in plain:
@@ -174,9 +174,9 @@ def _tell(request: Request, kind: str, issue: Issue) -> None:
     )  # fmt: skip
 
 
-def _tell_comment(request: Request, issue: Issue, made: Json) -> None:
+def _tell_comment(request: Request, issue: Issue, comment: Json) -> None:
     """Write a comment to the journal."""
     request.state.record(
         "comment", repository=request.repo.full_name, number=issue.number,
-        id=made["id"], body=made["body"], by=request.token.person.login,
+        id=comment["id"], body=comment["body"], by=request.token.person.login,
     )  # fmt: skip

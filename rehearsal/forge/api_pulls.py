@@ -30,17 +30,17 @@ def _pull(request: Request) -> tuple[Issue, Pull]:
 @route("GET", "pulls", f"{PULLS}:read")
 def list_pulls(request: Request) -> Any:
     """List pull requests: filters state, head (owner:branch), base."""
-    wanted, query = request.query.get("state", "open"), request.query
-    found = []
+    state, query = request.query.get("state", "open"), request.query
+    pulls = []
     for issue, pull in request.repo.pulls():
         head = f"{pull.head_repo.split('/')[0]}:{pull.head_ref}"
         if (
-            wanted in (issue.state, "all")
+            state in (issue.state, "all")
             and query.get("head", head) == head
             and query.get("base", pull.base_ref) == pull.base_ref
         ):
-            found.append(shapes.pull(request.state, request.repo, issue))
-    return found
+            pulls.append(shapes.pull(request.state, request.repo, issue))
+    return pulls
 
 
 @route("POST", "pulls", f"{PULLS}:write", "read", status=201)
@@ -50,8 +50,10 @@ def open_pull(request: Request) -> Any:
     title, head, base = request.need("title", "head", "base")
     if token.app == ACTIONS_APP:
         if not repo.actions["can_approve_pull_request_reviews"]:
-            words = "GitHub Actions is not permitted to create or approve pull requests"
-            raise Refusal(403, f"{words}.")
+            sentence = (
+                "GitHub Actions is not permitted to create or approve pull requests"
+            )
+            raise Refusal(403, f"{sentence}.")
     owner, _, branch = head.rpartition(":")
     names = [
         r.full_name for r in state.repositories.values()
@@ -95,13 +97,13 @@ def change_pull(request: Request) -> Any:
     """Change title or body; close, or open again."""
     issue, pull = _pull(request)
     _change(request, issue)
-    if (wanted := request.body.get("state", issue.state)) != issue.state:
+    if (new_state := request.body.get("state", issue.state)) != issue.state:
         if pull.merged_at:
             raise Refusal(422, "Validation Failed: state cannot be changed")
-        issue.state = wanted
-        issue.closed_at = request.state.now() if wanted == "closed" else None
-        action = "closed" if wanted == "closed" else "reopened"
-        if wanted == "open":
+        issue.state = new_state
+        issue.closed_at = request.state.now() if new_state == "closed" else None
+        action = "closed" if new_state == "closed" else "reopened"
+        if new_state == "open":
             events.refresh(request.state, request.repo, issue, pull)
         events.pull_request(
             request.state, request.queue, request.repo, issue, action, request.token
@@ -120,18 +122,18 @@ def list_files(request: Request) -> Any:
     counts = git.git(
         request.repo.path, "diff", "--numstat", "--no-renames", span
     ).splitlines()
-    words = {"A": "added", "M": "modified", "D": "removed", "T": "changed"}
-    found = []
+    status = {"A": "added", "M": "modified", "D": "removed", "T": "changed"}
+    files = []
     for name, count in zip(names, counts, strict=True):
         letter, path = name.split("\t", 1)
-        more, less = (int(c) if c != "-" else 0 for c in count.split("\t")[:2])
+        added, removed = (int(c) if c != "-" else 0 for c in count.split("\t")[:2])
         blob = f"{pull.base_sha if letter == 'D' else pull.head_sha}:{path}"
-        found.append({
+        files.append({
             "sha": git.git(request.repo.path, "rev-parse", blob),
-            "filename": path, "status": words[letter],
-            "additions": more, "deletions": less, "changes": more + less,
+            "filename": path, "status": status[letter],
+            "additions": added, "deletions": removed, "changes": added + removed,
         })  # fmt: skip
-    return found
+    return files
 
 
 @route("GET", "pulls/{n}/reviews", f"{PULLS}:read")
@@ -151,7 +153,7 @@ def review(request: Request) -> Any:
         raise Refusal(422, "Can not approve your own pull request")
     names = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED"}
     app = token.permissions is not None
-    made = {
+    new = {
         "id": state.next_id(),
         "user": shapes.person(state, token.person),
         "body": request.body.get("body") or "",
@@ -161,19 +163,19 @@ def review(request: Request) -> Any:
         "html_url": shapes.page(state, request.repo.full_name, "pull", issue.number),
     }
     role = "read" if app else request.repo.role(token.person)
-    pull.reviews.append(made | {"role": role})
+    pull.reviews.append(new | {"role": role})
     state.record(
         "review", repository=request.repo.full_name, number=issue.number,
-        state=made["state"], by=token.person.login, body=made["body"],
+        state=new["state"], by=token.person.login, body=new["body"],
     )  # fmt: skip
-    return made
+    return new
 
 
 @route("PUT", "pulls/{n}/merge", "contents:write")
 def merge(request: Request) -> Any:
     """Merge, squash or rebase, when the rules allow it."""
     (issue, pull), repo, state = _pull(request), request.repo, request.state
-    base_ref, who = f"refs/heads/{pull.base_ref}", request.token.person
+    base_ref, merger = f"refs/heads/{pull.base_ref}", request.token.person
     method = request.body.get("merge_method", "merge")
     if issue.state != "open":
         raise Refusal(405, "Pull Request is not mergeable")
@@ -185,17 +187,17 @@ def merge(request: Request) -> Any:
         sentence = "Pull Request has merge conflicts"
     if sentence:
         state.record("merge_refused", repository=repo.full_name, number=issue.number,
-                     message=sentence, by=who.login)  # fmt: skip
+                     message=sentence, by=merger.login)  # fmt: skip
         raise Refusal(405, sentence)
     new = _merge_commit(request, issue, pull, method)
     if not new:
         raise Refusal(405, "This branch can't be rebased")
-    before, pull.merge_sha, pull.merged_by = pull.base_sha, new, who
+    before, pull.merge_sha, pull.merged_by = pull.base_sha, new, merger
     issue.state, pull.merged_at = "closed", state.now()
     issue.closed_at = pull.merged_at
     git.git(repo.path, "update-ref", base_ref, new, before)
     state.record("merged", repository=repo.full_name, number=issue.number, sha=new,
-                 by=who.login, title=issue.title)  # fmt: skip
+                 by=merger.login, title=issue.title)  # fmt: skip
     events.push(state, request.queue, repo, request.token, (base_ref, before, new))
     events.pull_request(state, request.queue, repo, issue, "closed", request.token)
     return {"sha": new, "merged": True, "message": "Pull Request successfully merged"}
@@ -205,11 +207,11 @@ def _merge_commit(
     request: Request, issue: Issue, pull: Pull, method: str
 ) -> str | None:
     """Return the commit that the base branch moves to."""
-    path, who = request.repo.path, request.token.person
+    path, merger = request.repo.path, request.token.person
     owner, title = pull.head_repo.split("/")[0], issue.title
     first = f"Merge pull request #{issue.number} from {owner}/{pull.head_ref}"
     if method == "rebase":
-        return git.rebase(path, pull.base_sha, pull.head_sha, who)
+        return git.rebase(path, pull.base_sha, pull.head_sha, merger)
     tree = str(git.commit(path, str(pull.test_merge))["tree"])
     if method == "squash":
         title = request.body.get("commit_title") or f"{issue.title} (#{issue.number})"
@@ -217,21 +219,21 @@ def _merge_commit(
         return git.commit_tree(path, tree, [pull.base_sha], issue.user, message + "\n")
     head = request.body.get("commit_title") or first
     message = f"{head}\n\n{request.body.get('commit_message', title)}\n"
-    return git.commit_tree(path, tree, [pull.base_sha, pull.head_sha], who, message)
+    return git.commit_tree(path, tree, [pull.base_sha, pull.head_sha], merger, message)
 
 
 @route("GET", "commits/{ref}/pulls", f"{PULLS}:read")
 def pulls_of_commit(request: Request) -> Any:
     """List the pull requests that brought a commit, or would."""
     path, sha = request.repo.path, git.sha(request.repo.path, request.args["ref"])
-    found = []
+    pulls = []
     for issue, pull in request.repo.pulls():
         own = git.git(
             path, "rev-list", pull.head_sha, f"^{pull.base_sha}", check=False
         ).split()
         if sha and (sha == pull.merge_sha or sha in own):
-            found.append(shapes.pull(request.state, request.repo, issue))
-    return found
+            pulls.append(shapes.pull(request.state, request.repo, issue))
+    return pulls
 
 
 def _change(request: Request, issue: Issue) -> None:

@@ -47,7 +47,7 @@ def deploy(request: Request) -> Any:
         raise Refusal(409, f"Conflict: Commit status checks failed for {ref}: {bad}")
     number = state.next_id()
     url = shapes.api(state, repo.full_name, "deployments", number)
-    made: Json = {
+    deployment: Json = {
         "id": number,
         "sha": sha,
         "ref": ref,
@@ -62,20 +62,20 @@ def deploy(request: Request) -> Any:
         "statuses_url": f"{url}/statuses",
         "repository_url": shapes.api(state, repo.full_name),
     }
-    state.environment(repo, made["environment"])
-    repo.deployments.append(made | {"statuses": []})
+    state.environment(repo, deployment["environment"])
+    repo.deployments.append(deployment | {"statuses": []})
     state.record(
         "deployment", repository=repo.full_name, id=number, sha=sha, ref=ref,
-        environment=made["environment"], description=made["description"],
+        environment=deployment["environment"], description=deployment["description"],
     )  # fmt: skip
-    return made
+    return deployment
 
 
 def _deployment(request: Request) -> Json:
     """Return the deployment of the path."""
-    for made in request.repo.deployments:
-        if made["id"] == request.number("id"):
-            return made
+    for deployment in request.repo.deployments:
+        if deployment["id"] == request.number("id"):
+            return deployment
     raise Refusal(404, "Not Found")
 
 
@@ -94,29 +94,34 @@ def list_statuses(request: Request) -> Any:
 @route("POST", "deployments/{id}/statuses", f"{DEPLOY}:write", status=201)
 def set_status(request: Request) -> Any:
     """Say how a deployment goes."""
-    its, (wanted,), state = _deployment(request), request.need("state"), request.state
-    if wanted not in STATES:
-        raise Refusal(422, f"Validation Failed: {wanted} is not a state")
-    made: Json = {
+    deployment, (outcome,), state = (
+        _deployment(request),
+        request.need("state"),
+        request.state,
+    )
+    if outcome not in STATES:
+        raise Refusal(422, f"Validation Failed: {outcome} is not a state")
+    status: Json = {
         "id": state.next_id(),
-        "state": wanted,
+        "state": outcome,
         "description": request.body.get("description") or "",
-        "environment": its["environment"],
+        "environment": deployment["environment"],
         "environment_url": request.body.get("environment_url") or "",
         "log_url": request.body.get("log_url") or "",
         "target_url": request.body.get("log_url") or "",
         "creator": shapes.person(state, request.token.person),
         "created_at": state.now(),
         "updated_at": state.now(),
-        "deployment_url": its["url"],
-        "repository_url": its["repository_url"],
-        "url": f"{its['statuses_url']}/{state.next_id()}",
+        "deployment_url": deployment["url"],
+        "repository_url": deployment["repository_url"],
+        "url": f"{deployment['statuses_url']}/{state.next_id()}",
     }
-    its["statuses"].append(made)
-    state.record("deployment_status", id=its["id"], environment=its["environment"],
-                 state=wanted, description=made["description"],
+    deployment["statuses"].append(status)
+    state.record("deployment_status", id=deployment["id"],
+                 environment=deployment["environment"],
+                 state=outcome, description=status["description"],
                  by=request.token.person.login)  # fmt: skip
-    return made
+    return status
 
 
 @route("POST", "releases", "contents:write", status=201)
@@ -137,7 +142,7 @@ def make_release(request: Request) -> Any:
         git.git(repo.path, "update-ref", f"refs/tags/{tag}", sha)
     number = state.next_id()
     url = shapes.api(state, repo.full_name, "releases", number)
-    made: Json = {
+    release: Json = {
         "id": number,
         "tag_name": tag,
         "target_commitish": target,
@@ -155,10 +160,10 @@ def make_release(request: Request) -> Any:
         f"{number}/assets{{?name,label}}",
         "html_url": shapes.page(state, repo.full_name, "releases/tag", tag),
     }
-    repo.releases.append(made)
-    state.record("release", repository=repo.full_name, tag=tag, name=made["name"],
-                 body=made["body"])  # fmt: skip
-    return made
+    repo.releases.append(release)
+    state.record("release", repository=repo.full_name, tag=tag, name=release["name"],
+                 body=release["body"])  # fmt: skip
+    return release
 
 
 @route("GET", "releases", "contents:read")
@@ -170,9 +175,9 @@ def list_releases(request: Request) -> Any:
 @route("GET", "releases/tags/{path}", "contents:read")
 def get_release(request: Request) -> Any:
     """Return the release of a tag."""
-    for made in request.repo.releases:
-        if made["tag_name"] == request.args["path"]:
-            return made
+    for release in request.repo.releases:
+        if release["tag_name"] == request.args["path"]:
+            return release
     raise Refusal(404, "Not Found")
 
 
@@ -190,7 +195,7 @@ def upload(request: Request) -> Any:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(request.data)
     tag = release["tag_name"]
-    made: Json = {
+    asset: Json = {
         "id": number,
         "name": name,
         "label": request.query.get("label"),
@@ -207,20 +212,20 @@ def upload(request: Request) -> Any:
             state, repo.full_name, "releases/download", tag, name
         ),
     }
-    release["assets"].append(made)
-    return made
+    release["assets"].append(asset)
+    return asset
 
 
 @route("GET", "releases/assets/{id}", "contents:read")
 def get_asset(request: Request) -> Any:
     """Return a file of a release: its description, or its bytes when asked for."""
     assets = (a for r in request.repo.releases for a in r["assets"])
-    made = next((a for a in assets if a["id"] == request.number("id")), None)
-    if made is None:
+    asset = next((a for a in assets if a["id"] == request.number("id")), None)
+    if asset is None:
         raise Refusal(404, "Not Found")
     if "application/octet-stream" not in request.headers.get("accept", ""):
-        return made
-    path = request.state.home / "assets" / str(made["id"])
+        return asset
+    path = request.state.home / "assets" / str(asset["id"])
     return Answer(200, path.read_bytes(), "application/octet-stream")
 
 

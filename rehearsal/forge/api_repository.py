@@ -3,9 +3,9 @@
 import base64
 from typing import Any
 
-from . import events, git, shapes
+from . import events, git, rules, shapes
 from .routes import Request, route
-from .state import Json, Refusal, Repository
+from .state import Json, Refusal, Repository, Update
 
 WORST = ("error", "failure", "pending")
 
@@ -55,12 +55,12 @@ def fork(request: Request) -> Any:
     full = f"{me.login}/{name}"
     if full not in state.repositories:
         path = state.home / "git" / f"{full}.git"
-        made = Repository(
+        copy = Repository(
             state.next_id(), me, name, path, repo.private, repo.default_branch,
             repo.full_name,
         )  # fmt: skip
         git.create(path, repo.path)
-        state.repositories[full] = made
+        state.repositories[full] = copy
         state.record("fork", repository=repo.full_name, fork=full, by=me.login)
     return shapes.repository(state, state.repositories[full], full=True)
 
@@ -78,8 +78,8 @@ def get_role(request: Request) -> Any:
 
 @route("GET", "collaborators", "", "write")
 def list_collaborators(request: Request) -> Any:
-    """List everybody with rights of their own here."""
-    state, repo, found = request.state, request.repo, []
+    """List everybody with a role in this repository."""
+    state, repo, collaborators = request.state, request.repo, []
     for person in state.people.values():
         own = person.admin or person is repo.owner or person.login in repo.roles
         role = repo.role(person)
@@ -90,8 +90,8 @@ def list_collaborators(request: Request) -> Any:
                 "admin": role == "admin",
             }
             user = shapes.person(state, person)
-            found.append(user | {"permissions": rights, "role_name": role})
-    return found
+            collaborators.append(user | {"permissions": rights, "role_name": role})
+    return collaborators
 
 
 @route("GET", "commits/{ref}", "contents:read")
@@ -103,17 +103,17 @@ def get_commit(request: Request) -> Any:
 @route("POST", "statuses/{ref}", "statuses:write", status=201)
 def set_status(request: Request) -> Any:
     """Set a commit status: error, failure, pending or success."""
-    sha, (wanted,), body = _sha(request), request.need("state"), request.body
-    if wanted not in (*WORST, "success"):
-        raise Refusal(422, f"Validation Failed: {wanted} is not a state")
+    sha, (outcome,), body = _sha(request), request.need("state"), request.body
+    if outcome not in (*WORST, "success"):
+        raise Refusal(422, f"Validation Failed: {outcome} is not a state")
     if len(body.get("description") or "") > 140:
         raise Refusal(
             422, "Validation Failed: description is too long (maximum is 140)"
         )
     state, repo = request.state, request.repo
-    made: Json = {
+    status: Json = {
         "id": state.next_id(),
-        "state": wanted,
+        "state": outcome,
         "context": body.get("context") or "default",
         "description": body.get("description"),
         "target_url": body.get("target_url"),
@@ -122,11 +122,12 @@ def set_status(request: Request) -> Any:
         "updated_at": state.now(),
         "creator": shapes.person(state, request.token.person),
     }
-    repo.statuses.append(made | {"sha": sha, "app": request.token.app})
-    state.record("status", repository=repo.full_name, sha=sha, context=made["context"],
-                 state=wanted, description=made["description"],
+    repo.statuses.append(status | {"sha": sha, "app": request.token.app})
+    state.record("status", repository=repo.full_name, sha=sha,
+                 context=status["context"], state=outcome,
+                 description=status["description"],
                  by=request.token.person.login)  # fmt: skip
-    return made
+    return status
 
 
 @route("GET", "commits/{ref}/statuses", "statuses:read")
@@ -199,12 +200,10 @@ def put_content(request: Request) -> Any:
 
 def _guard(request: Request, ref: str, old: str, new: str, name: str) -> None:
     """Hold a commit made through the API to the rules of a push."""
-    from . import rules, smart_http
-
     if name.startswith(".github/workflows/"):
         if not rules.may_change_workflows(request.token):
             raise Refusal(403, "Resource not accessible by integration")
-    update = smart_http.Update(old, new, ref)
+    update = Update(old, new, ref)
     if sentence := rules.refuse_push(request.repo, request.token, update):
         raise Refusal(409, sentence)
 

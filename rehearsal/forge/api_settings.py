@@ -26,8 +26,10 @@ def _environment(request: Request, environment: Json) -> Json:
 @route("GET", "environments", READ)
 def list_environments(request: Request) -> Any:
     """List environments."""
-    found = [_environment(request, e) for e in request.repo.environments.values()]
-    return {"total_count": len(found), "environments": found}
+    environments = [
+        _environment(request, e) for e in request.repo.environments.values()
+    ]
+    return {"total_count": len(environments), "environments": environments}
 
 
 @route("GET", "environments/{name}", READ)
@@ -42,19 +44,19 @@ def get_environment(request: Request) -> Any:
 def put_environment(request: Request) -> Any:
     """Make or change an environment: its reviewers, by their numbers."""
     name, body = request.args["name"], request.body
-    made = request.state.environment(request.repo, name)
+    environment = request.state.environment(request.repo, name)
     people = {p.id for p in request.state.people.values()}
-    wanted = body.get("reviewers") or []
-    if unknown := [r for r in wanted if r["id"] not in people]:
+    reviewers = body.get("reviewers") or []
+    if unknown := [r for r in reviewers if r["id"] not in people]:
         raise Refusal(422, f"Validation Failed: no such reviewer {unknown[0]}")
-    made |= {
-        "reviewers": wanted,
+    environment |= {
+        "reviewers": reviewers,
         "prevent_self_review": bool(body.get("prevent_self_review")),
         "deployment_branch_policy": body.get("deployment_branch_policy"),
     }
     by = request.token.person.login
-    request.state.record("environment", name=name, reviewers=wanted, by=by)
-    return _environment(request, made)
+    request.state.record("environment", name=name, reviewers=reviewers, by=by)
+    return _environment(request, environment)
 
 
 @route(
@@ -65,26 +67,26 @@ def put_environment(request: Request) -> Any:
 )
 def add_branch(request: Request) -> Any:
     """Let a branch deploy to an environment that asks for named branches."""
-    made = request.repo.environments.get(request.args["name"])
-    if made is None or not (made["deployment_branch_policy"] or {}).get(
+    environment = request.repo.environments.get(request.args["name"])
+    if environment is None or not (environment["deployment_branch_policy"] or {}).get(
         "custom_branch_policies"
     ):
         raise Refusal(404, "Not Found")
     (name,) = request.need("name")
-    if name in made["branches"]:
+    if name in environment["branches"]:
         raise Refusal(303, "The branch policy is there already")
-    made["branches"].append(name)
+    environment["branches"].append(name)
     return {"id": request.state.next_id(), "name": name, "type": "branch"}
 
 
 @route("GET", "environments/{name}/deployment-branch-policies", READ)
 def list_branches(request: Request) -> Any:
     """List the branches that may deploy to an environment."""
-    made = request.repo.environments.get(request.args["name"])
-    if made is None:
+    environment = request.repo.environments.get(request.args["name"])
+    if environment is None:
         raise Refusal(404, "Not Found")
-    found = [{"name": name, "type": "branch"} for name in made["branches"]]
-    return {"total_count": len(found), "branch_policies": found}
+    policies = [{"name": name, "type": "branch"} for name in environment["branches"]]
+    return {"total_count": len(policies), "branch_policies": policies}
 
 
 @route("GET", "actions/permissions/workflow", "administration:read", "admin")
@@ -96,16 +98,16 @@ def get_actions(request: Request) -> Any:
 @route("PUT", "actions/permissions/workflow", "administration:write", "admin", 204)
 def put_actions(request: Request) -> Any:
     """Change what workflow tokens may do by default."""
-    known = {k: v for k, v in request.body.items() if k in request.repo.actions}
-    request.repo.actions |= known
+    settings = {k: v for k, v in request.body.items() if k in request.repo.actions}
+    request.repo.actions |= settings
     return Answer(204)
 
 
 @route("GET", "actions/variables", "variables:read", "write")
 def list_variables(request: Request) -> Any:
     """List variables."""
-    found = list(request.repo.variables.values())
-    return {"total_count": len(found), "variables": found}
+    variables = list(request.repo.variables.values())
+    return {"total_count": len(variables), "variables": variables}
 
 
 @route("POST", "actions/variables", "variables:write", status=201)
@@ -115,18 +117,18 @@ def make_variable(request: Request) -> Any:
     if name in request.repo.variables:
         raise Refusal(409, "Already exists - Variable already exists")
     now = request.state.now()
-    made = {"name": name, "value": value, "created_at": now, "updated_at": now}
-    request.repo.variables[name] = made
+    variable = {"name": name, "value": value, "created_at": now, "updated_at": now}
+    request.repo.variables[name] = variable
     return {}
 
 
 @route("PATCH", "actions/variables/{name}", "variables:write", status=204)
 def change_variable(request: Request) -> Any:
     """Change a variable."""
-    known = request.repo.variables.get(request.args["name"])
-    if known is None:
+    variable = request.repo.variables.get(request.args["name"])
+    if variable is None:
         raise Refusal(404, "Not Found")
-    known |= {"value": request.need("value")[0], "updated_at": request.state.now()}
+    variable |= {"value": request.need("value")[0], "updated_at": request.state.now()}
     return Answer(204)
 
 
@@ -143,7 +145,7 @@ def make_ruleset(request: Request) -> Any:
     state, repo, body = request.state, request.repo, request.body
     if any(r["name"] == name for r in repo.rulesets):
         raise Refusal(422, "Validation Failed: Name must be unique")
-    made: Json = {
+    ruleset: Json = {
         "id": state.next_id(),
         "name": name,
         "target": body.get("target", "branch"),
@@ -156,9 +158,11 @@ def make_ruleset(request: Request) -> Any:
         "created_at": state.now(),
         "updated_at": state.now(),
     }
-    repo.rulesets.append(made)
-    state.record("ruleset", repository=repo.full_name, name=name, rules=made["rules"])
-    return made
+    repo.rulesets.append(ruleset)
+    state.record(
+        "ruleset", repository=repo.full_name, name=name, rules=ruleset["rules"]
+    )
+    return ruleset
 
 
 @route("PUT", "rulesets/{id}", "administration:write", "admin")

@@ -66,11 +66,11 @@ def extract(description: Json) -> Json:
 
 def payloads(examples: list[Json]) -> Json:
     """Return a schema for each event: the keys and types in GitHub's examples."""
-    known = {each["name"]: each["examples"] for each in examples}
-    return {event: _seen(known[event]) for event in EVENTS}
+    examples_of = {each["name"]: each["examples"] for each in examples}
+    return {event: _schema(examples_of[event]) for event in EVENTS}
 
 
-def _seen(values: list[Any]) -> Json:
+def _schema(values: list[Any]) -> Json:
     """Return the schema of values that were seen in one place."""
     some = [value for value in values if value is not None]
     null: Json = {"nullable": True} if len(some) < len(values) else {}
@@ -78,10 +78,10 @@ def _seen(values: list[Any]) -> Json:
         return {}
     if all(isinstance(value, dict) for value in some):
         keys = sorted({key for value in some for key in value})
-        at = {k: _seen([v[k] for v in some if k in v]) for k in keys}
-        return {"type": "object", "properties": at, **null}
+        properties = {k: _schema([v[k] for v in some if k in v]) for k in keys}
+        return {"type": "object", "properties": properties, **null}
     if all(isinstance(value, list) for value in some):
-        items = _seen([item for value in some for item in value])
+        items = _schema([item for value in some for item in value])
         return {"type": "array", "items": items, **null}
     kinds = sorted({NAMES[type(value)] for value in some if type(value) in NAMES})
     return {"type": kinds[0], **null} if len(kinds) == 1 else {}
@@ -89,10 +89,10 @@ def _seen(values: list[Any]) -> Json:
 
 def _resolve(description: Json, ref: str) -> Any:
     """Return what a reference points to."""
-    found: Any = description
+    target: Any = description
     for key in ref.removeprefix("#/").split("/"):
-        found = found[key]
-    return found
+        target = target[key]
+    return target
 
 
 def _reduce(description: Json, schema: Any, schemas: Json) -> Any:
@@ -106,33 +106,33 @@ def _reduce(description: Json, schema: Any, schemas: Json) -> Any:
             target = _resolve(description, schema["$ref"])
             schemas[name] = _reduce(description, target, schemas)
         return {"$ref": f"#/schemas/{name}"}
-    found: Json = {}
+    reduced: Json = {}
     for key in KEPT:
         value = schema.get(key)
         if value is None:
             continue
         if key == "properties":
-            found[key] = {
+            reduced[key] = {
                 name: _reduce(description, each, schemas)
                 for name, each in value.items()
             }
         elif isinstance(value, list) and key != "enum" and key != "type":
-            found[key] = [_reduce(description, each, schemas) for each in value]
+            reduced[key] = [_reduce(description, each, schemas) for each in value]
         else:
-            found[key] = _reduce(description, value, schemas)
-    return found
+            reduced[key] = _reduce(description, value, schemas)
+    return reduced
 
 
 def text(extracted: Json) -> str:
     """Return the extract as JSON, one operation, schema or event on each line."""
-    parts = [f'"version": {json.dumps(extracted["version"])}']
+    members = [f'"version": {json.dumps(extracted["version"])}']
     for key in ("operations", "schemas", "events"):
         rows = (
             f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}"
             for name, value in sorted(extracted[key].items())
         )
-        parts.append(f'"{key}": {{\n' + ",\n".join(rows) + "\n}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
+        members.append(f'"{key}": {{\n' + ",\n".join(rows) + "\n}")
+    return "{\n" + ",\n".join(members) + "\n}\n"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 """What happens on the forge, in GitHub's order, and the runs that it starts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from . import git, payloads, shapes, workflows
+from . import files, git, payloads, shapes, workflows
+from .runs import Queue
 from .state import (
     ACTIONS_APP,
     Issue,
@@ -16,9 +13,6 @@ from .state import (
     State,
     Token,
 )
-
-if TYPE_CHECKING:
-    from .runs import Queue
 
 
 def push(
@@ -50,11 +44,11 @@ def push(
 
 
 def _follow(
-    state: State, queue: Queue, base: Repository, at: tuple[Repository, str, str],
+    state: State, queue: Queue, base: Repository, moved: tuple[Repository, str, str],
     token: Token,
 ) -> None:  # fmt: skip
     """Bring the open pull requests up to date with a branch that moved."""
-    repo, name, after = at
+    repo, name, after = moved
     for issue, pull in base.pulls():
         if issue.state != "open":
             continue
@@ -142,7 +136,7 @@ def workflow_run(state: State, queue: Queue, run: Run) -> None:
 
 
 def schedule(state: State, queue: Queue, repo: Repository, file: str) -> None:
-    """A schedule's time has come.
+    """Start a scheduled workflow.
 
     Raises:
         Refusal: the default branch has no such workflow with a schedule.
@@ -164,13 +158,14 @@ def dispatch(
     ref = str(body.get("ref") or "").removeprefix("refs/heads/")
     if not (commit := git.sha(repo.path, f"refs/heads/{ref}")):
         raise Refusal(422, f"No ref found for: {ref}")
-    found, _ = workflows.at(repo, commit)
-    flow = next((w for w in found if w.path.endswith(f"/{file}")), None)
+    flows, _ = files.at(repo, commit)
+    flow = next((w for w in flows if w.path.endswith(f"/{file}")), None)
     if flow is None:
         raise Refusal(404, "Not Found")
     if "workflow_dispatch" not in flow.on:
         raise Refusal(422, "Workflow does not have 'workflow_dispatch' trigger")
-    inputs = payloads.inputs(flow.on["workflow_dispatch"].get("inputs") or {}, body)
+    declared = flow.on["workflow_dispatch"].get("inputs") or {}
+    inputs = payloads.inputs(repo, declared, body)
     payload = {
         "inputs": inputs,
         "ref": f"refs/heads/{ref}",
@@ -202,10 +197,10 @@ def _start(
     head_sha: str = "", issue: Issue | None = None, file: str = "",
 ) -> int:  # fmt: skip
     """Queue a run for each workflow that an event starts; return how many."""
-    found, broken = workflows.at(repo, commit)
+    flows, broken = files.at(repo, commit)
     for sentence in broken:
         state.record("workflow_error", repository=repo.full_name, message=sentence)
-    started = [flow for flow in found if workflows.starts(flow, event, facts)]
+    started = [flow for flow in flows if workflows.starts(flow, event, facts)]
     if file:
         started = [flow for flow in started if flow.path.endswith(f"/{file}")]
     pull = issue.pull if issue else None

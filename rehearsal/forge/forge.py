@@ -3,6 +3,7 @@
 import atexit
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from .processes import environment
 from .runs import Queue
 from .server import Doors
 from .state import APP_KEY, ROLES, Refusal, Repository, Run, State
+from .workspace import Runner
 
 # Importing a module of routes fills the table; named here so that none is left out.
 ROUTES = (api_issues, api_pulls, api_releases, api_repository, api_settings)
@@ -45,7 +47,7 @@ class Forge:
         workers: int = 1,
         last: Callable[[Run], bool] = lambda run: False,
     ) -> None:
-        """Open both doors and start the worker."""
+        """Start both servers and the workers."""
         self.home = Path(home).absolute()
         for name in ("runs", "git", "gh", "runner"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
@@ -57,9 +59,9 @@ class Forge:
         self.socket = Path(self._folder.name) / "api"
         runners = Path(self._folder.name) / "runner"
         runners.symlink_to(self.home / "runner")
-        self.queue = Queue(
-            self.state, self.tools, runners, self._gh_config, workers, last
-        )
+        mark = uuid.uuid4().hex[:12]
+        runner = Runner(self.state, self.tools, runners, self._gh_config, mark)
+        self.queue = Queue(runner, workers, self._ended, last)
         self._doors = Doors(self.state, self.queue, self.socket)
         self.state.url = self._doors.url
         for thread in self.queue.threads:
@@ -76,11 +78,11 @@ class Forge:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End every child and close both doors."""
+        """End every child and stop both servers."""
         self.close()
 
     def close(self) -> None:
-        """End every child and close both doors; a second call does nothing."""
+        """End every child and stop both servers; a second call does nothing."""
         atexit.unregister(self.close)
         if not self.queue.stopped:
             self.queue.stop()
@@ -109,8 +111,8 @@ class Forge:
 
     def repository(self, owner: str, name: str, private: bool = False) -> str:
         """Make an empty repository and return its Git address."""
-        known = owner in self.state.people
-        holder = self.state.person(owner, "User" if known else "Organization")
+        is_person = owner in self.state.people
+        holder = self.state.person(owner, "User" if is_person else "Organization")
         path = self.home / "git" / owner / f"{name}.git"
         git.create(path)
         repo = Repository(self.state.next_id(), holder, name, path, private)
@@ -121,14 +123,14 @@ class Forge:
     def collaborator(self, repo: str, name: str, role: str = "write") -> None:
         """Let somebody read, write or administer a repository."""
         if role not in ROLES:
-            raise Refusal(422, f"{role} is none of {ROLES}")
+            raise Refusal(422, f"role must be one of {ROLES}, got {role}")
         self.state.repository(repo).roles[name] = role
 
     def variable(self, repo: str, name: str, value: str) -> None:
         """Set a variable of a repository (``vars`` in its workflows)."""
         now = self.state.now()
-        made = {"name": name, "value": value, "created_at": now, "updated_at": now}
-        self.state.repository(repo).variables[name] = made
+        variable = {"name": name, "value": value, "created_at": now, "updated_at": now}
+        self.state.repository(repo).variables[name] = variable
 
     def secret(self, repo: str, name: str, value: str) -> None:
         """Set a secret of a repository; runs of forks never see it."""
@@ -181,8 +183,8 @@ class Forge:
     def tick(self, repo: str, workflow_file: str) -> None:
         """Let the time of a scheduled workflow come."""
         with self.state.changed:
-            found = self.state.repository(repo)
-            events.schedule(self.state, self.queue, found, workflow_file)
+            repository = self.state.repository(repo)
+            events.schedule(self.state, self.queue, repository, workflow_file)
 
     def wait(self, aside: Callable[[Run], bool] = lambda run: False) -> None:
         """Wait until nothing is queued or in progress, but for what is ``aside``.
@@ -193,7 +195,11 @@ class Forge:
             while not self.queue.idle(aside):
                 self.state.changed.wait(timeout=1)
 
+    def _ended(self, run: Run) -> None:
+        """Start what waits for the end of a run."""
+        events.workflow_run(self.state, self.queue, run)
+
     def _gh_config(self, folder: Path) -> None:
         """Point gh at the socket."""
-        words = f"version: '1'\nhttp_unix_socket: {self.socket}\nprompt: disabled\n"
-        (folder / "config.yml").write_text(words, encoding="utf-8")
+        settings = f"version: '1'\nhttp_unix_socket: {self.socket}\nprompt: disabled\n"
+        (folder / "config.yml").write_text(settings, encoding="utf-8")

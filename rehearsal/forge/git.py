@@ -49,12 +49,16 @@ def git(
         mail = f"{by.id}+{by.login}@users.noreply.github.com"
         env |= {"GIT_AUTHOR_NAME": by.login, "GIT_AUTHOR_EMAIL": mail}
         env |= {"GIT_COMMITTER_NAME": "GitHub", "GIT_COMMITTER_EMAIL": mail}
-    done = subprocess.run(
+    process = subprocess.run(
         ("git", *args), cwd=path, env=env, capture_output=True, input=data.encode()
     )
-    if check and done.returncode:
-        raise Refusal(422, done.stderr.decode(errors="replace").strip())
-    return done.stdout.decode(errors="replace").strip() if not done.returncode else ""
+    if check and process.returncode:
+        raise Refusal(422, process.stderr.decode(errors="replace").strip())
+    return (
+        process.stdout.decode(errors="replace").strip()
+        if not process.returncode
+        else ""
+    )
 
 
 def create(path: Path, source: Path | None = None) -> None:
@@ -79,11 +83,11 @@ def sha(path: Path, ref: str) -> str:
 
 def show(path: Path, commit: str, name: str) -> bytes | None:
     """Return a file's bytes at a commit, or None."""
-    done = subprocess.run(
+    process = subprocess.run(
         ("git", "cat-file", "blob", f"{commit}:{name}"),
         cwd=path, env=environment(), capture_output=True,
     )  # fmt: skip
-    return None if done.returncode else done.stdout
+    return None if process.returncode else process.stdout
 
 
 def contains(path: Path, commit: str, ancestor: str) -> bool:
@@ -133,10 +137,10 @@ def write_file(
             ("update-index", "--add", "--cacheinfo", f"{mode},{blob},{name}"),
         ):
             subprocess.run(("git", *args), cwd=path, env=index, check=True)
-        done = subprocess.run(
+        process = subprocess.run(
             ("git", "write-tree"), cwd=path, env=index, check=True, capture_output=True
         )
-    return commit_tree(path, done.stdout.decode().strip(), [parent], by, message)
+    return commit_tree(path, process.stdout.decode().strip(), [parent], by, message)
 
 
 def commit(path: Path, ref: str) -> dict[str, str | list[str]]:
@@ -144,6 +148,6 @@ def commit(path: Path, ref: str) -> dict[str, str | list[str]]:
     layout = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
     text = git(path, "show", "-s", f"--format={layout}", ref)
     keys = "sha tree parents an ae ad cn ce cd message".split()
-    found: dict[str, str | list[str]] = dict(zip(keys, text.split("\0"), strict=True))
-    found["parents"] = str(found["parents"]).split()
-    return found
+    fields: dict[str, str | list[str]] = dict(zip(keys, text.split("\0"), strict=True))
+    fields["parents"] = str(fields["parents"]).split()
+    return fields

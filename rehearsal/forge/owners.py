@@ -19,8 +19,8 @@ def missing(
     """
     writers = {k for k, p in people.items() if repository.role(p) in ("write", "admin")}
     base = f"refs/heads/{pull.base_ref}"
-    places = ("CODEOWNERS", ".github/CODEOWNERS", "docs/CODEOWNERS")
-    text = next((t for p in places if (t := git.show(repository.path, base, p))), b"")
+    paths = ("CODEOWNERS", ".github/CODEOWNERS", "docs/CODEOWNERS")
+    text = next((t for p in paths if (t := git.show(repository.path, base, p))), b"")
     lines = [line.split("#")[0].split() for line in text.decode().splitlines()]
     rules = [line for line in reversed(lines) if line]
     changed = git.git(
@@ -39,6 +39,6 @@ def _owns(pattern: str, name: str) -> bool:
     bare = pattern.strip("/")
     if pattern.startswith("/") or "/" in bare:
         return fnmatchcase(name, bare) or fnmatchcase(name, f"{bare}/*")
-    parts = name.split("/")
-    folders = parts[:-1] if pattern.endswith("/") else parts
-    return any(fnmatchcase(part, bare) for part in folders)
+    segments = name.split("/")
+    folders = segments[:-1] if pattern.endswith("/") else segments
+    return any(fnmatchcase(segment, bare) for segment in folders)

@@ -7,18 +7,22 @@ from .state import Json, Person, Refusal, Repository, State
 from .workflows import Workflow
 
 
-def inputs(declared: Json, body: Json) -> Json:
+def inputs(repo: Repository, declared: Json, body: Json) -> Json:
     """Check the inputs of a dispatch against the workflow's and fill in defaults."""
-    given: Json = body.get("inputs") or {}
-    if unknown := set(given) - set(declared):
+    values: Json = body.get("inputs") or {}
+    if unknown := set(values) - set(declared):
         raise Refusal(422, f"Unexpected inputs provided: {sorted(unknown)}")
     inputs = {}
     for name, about in declared.items():
         about = about or {}
-        value = given.get(name, about.get("default", ""))
+        value = values.get(name, about.get("default", ""))
         if about.get("required") and value in ("", None):
             raise Refusal(422, f"Required input '{name}' not provided")
-        if about.get("type") == "choice" and value not in about["options"]:
+        choices = {
+            "choice": about.get("options") or [],
+            "environment": list(repo.environments),
+        }
+        if value not in choices.get(str(about.get("type")), [value]):
             raise Refusal(422, f"Provided value '{value}' for input '{name}' not in the list of allowed values")  # fmt: skip # noqa: E501
         inputs[name] = value
     return inputs
@@ -38,7 +42,9 @@ def changed(repo: Repository, before: str, after: str) -> list[str]:
     return git.git(repo.path, "diff", "--name-only", *span, check=False).splitlines()
 
 
-def push(state: State, repo: Repository, who: Person, moved: tuple[str, ...]) -> Json:
+def push(
+    state: State, repo: Repository, pusher: Person, moved: tuple[str, ...]
+) -> Json:
     """Return the payload of a push."""
     ref, before, after = moved
     commit = shapes.commit(state, repo, after)
@@ -64,8 +70,8 @@ def push(state: State, repo: Repository, who: Person, moved: tuple[str, ...]) ->
         "commits": [head],
         "compare": shapes.page(state, repo.full_name, f"compare/{before}...{after}"),
         "repository": shapes.repository(state, repo),
-        "pusher": {"name": who.login},
-        "sender": shapes.person(state, who),
+        "pusher": {"name": pusher.login},
+        "sender": shapes.person(state, pusher),
     }
 
 

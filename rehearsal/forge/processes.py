@@ -26,16 +26,16 @@ SETTINGS = {
 
 def environment(tools: Path) -> dict[str, str]:
     """Return the environment of a runner: tools first, no trace of who started it."""
-    here = os.environ
-    kept = {k: v for k, v in here.items() if k.startswith(KEPT)}
-    kept |= {k: v for k, v in here.items() if k.lower() in PROXIES}
-    for key, places in SETTINGS.items():
-        for place in places:
-            if key not in here and (Path.home() / place).is_file():
-                kept[key] = str(Path.home() / place)
-    local = ",".join(filter(None, [here.get("no_proxy"), "127.0.0.1"]))
-    return kept | {
-        "PATH": f"{tools}:{here.get('PATH', os.defpath)}",
+    environ = os.environ
+    passed = {k: v for k, v in environ.items() if k.startswith(KEPT)}
+    passed |= {k: v for k, v in environ.items() if k.lower() in PROXIES}
+    for key, names in SETTINGS.items():
+        for name in names:
+            if key not in environ and (Path.home() / name).is_file():
+                passed[key] = str(Path.home() / name)
+    local = ",".join(filter(None, [environ.get("no_proxy"), "127.0.0.1"]))
+    return passed | {
+        "PATH": f"{tools}:{environ.get('PATH', os.defpath)}",
         "LANG": "C.UTF-8",
         "CI": "true",
         "OMP_NUM_THREADS": "1",
@@ -52,12 +52,12 @@ def end(mark: str) -> int:
     A runner's children start process groups of their own, so the mark, which is
     inherited, finds more of them than a group would.
     """
-    wanted, ended = f"{MARK}={mark}".encode(), 0
+    entry, ended = f"{MARK}={mark}".encode(), 0
     for _ in range(50):
-        found = [pid for pid in _pids() if _marked(pid, wanted)]
-        if not found:
+        pids = [pid for pid in _pids() if _marked(pid, entry)]
+        if not pids:
             break
-        for pid in found:
+        for pid in pids:
             ended += _kill(pid)
         time.sleep(0.02)
     return ended
@@ -70,15 +70,15 @@ def _pids() -> list[int]:
     ]
 
 
-def _marked(pid: int, wanted: bytes) -> bool:
+def _marked(pid: int, mark: bytes) -> bool:
     """Tell whether a process has the mark (any run of it, when it ends in ``-``)."""
     try:
         entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
-    if wanted.endswith(b"-"):
-        return any(entry.startswith(wanted) for entry in entries)
-    return wanted in entries
+    if mark.endswith(b"-"):
+        return any(entry.startswith(mark) for entry in entries)
+    return mark in entries
 
 
 def _kill(pid: int) -> int:

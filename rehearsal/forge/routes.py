@@ -135,25 +135,25 @@ def answer(
     data: bytes, headers: dict[str, str],
 ) -> Answer:  # fmt: skip
     """Answer one request of the API."""
-    parts = urlsplit(target)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    url = urlsplit(target)
+    query = dict(parse_qsl(url.query, keep_blank_values=True))
     try:
         if token is None:
             raise Refusal(401, "Bad credentials")
-        found, match = _find(method, parts.path)
+        row, match = _find(method, url.path)
         args = {key: unquote(value) for key, value in match.groupdict().items()}
         with state.changed:
             repo = _repository(state, token, args)
-            allowed(found, token, repo)
+            allowed(row, token, repo)
             request = Request(state, queue, token, args, query, data, repo, headers)
-            result = found.handler(request)
+            result = row.handler(request)
         if isinstance(result, Answer):
             return result
-        return Answer(found.status, _page(result, query))
+        return Answer(row.status, _page(result, query))
     except Refusal as refusal:
-        words = {"message": refusal.message, "status": str(refusal.status)}
+        body = {"message": refusal.message, "status": str(refusal.status)}
         docs = "https://docs.github.com/rest"
-        return Answer(refusal.status, words | {"documentation_url": docs})
+        return Answer(refusal.status, body | {"documentation_url": docs})
 
 
 def _find(method: str, path: str) -> tuple[Route, re.Match[str]]:

@@ -1,16 +1,11 @@
 """Who may push where, and what a pull request needs before it is merged."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import git, owners
-from .state import Issue, Json, Person, Pull, Repository, Token
-
-if TYPE_CHECKING:
-    from .smart_http import Update
+from .state import Issue, Json, Person, Pull, Repository, Token, Update
 
 GOOD = ("success", "skipped", "neutral")
 ADMIN_ROLE = 5  # GitHub's number of the role "admin" in bypass_actors
@@ -90,10 +85,10 @@ def _broken(repository: Repository, rule: Json, u: Update) -> str:
     if kind == "pull_request" and not created:
         return "Changes must be made through a pull request."
     if kind == "required_status_checks" and not created and not deleted:
-        wanted = rule["parameters"]["required_status_checks"]
-        states = [check(repository, u.new, c) for c in wanted]
+        required = rule["parameters"]["required_status_checks"]
+        states = [check(repository, u.new, c) for c in required]
         if any(s != "success" for s in states):
-            return f"{len(wanted)} required status checks are expected."
+            return f"{len(required)} required status checks are expected."
     return ""
 
 
@@ -106,29 +101,29 @@ def forward_only(repository: Repository, token: Token | None, ref: str) -> bool:
     )
 
 
-def check(repository: Repository, sha: str, wanted: Json) -> str:
+def check(repository: Repository, sha: str, required: Json) -> str:
     """Return success, failure, pending or expected for one required context.
 
     A context is a commit status or a job of a workflow run; both count when both
     are there. ``integration_id`` binds it to one app.
     """
-    name, app = wanted["context"], wanted.get("integration_id")
-    found: list[str] = []
+    name, app = required["context"], required.get("integration_id")
+    states: list[str] = []
     statuses = [s for s in repository.statuses if s["sha"] == sha]
     for status in reversed(statuses):
         if status["context"] == name and app in (None, status["app"]):
-            found.append(status["state"])
+            states.append(status["state"])
             break
     checks = [c for c in repository.checks if c["head_sha"] == sha]
     for job in reversed(checks):
         if job["name"] == name and app in (None, job["app"]):
             result = job["conclusion"] or "pending"
-            found.append("success" if result in GOOD else result)
+            states.append("success" if result in GOOD else result)
             break
-    for state in found:
+    for state in states:
         if state != "success":
             return "pending" if state == "pending" else "failure"
-    return "success" if found else "expected"
+    return "success" if states else "expected"
 
 
 def refuse_merge(
@@ -154,13 +149,13 @@ def _checks(repository: Repository, pull: Pull, parameters: Json) -> str:
     if parameters.get("strict_required_status_checks_policy"):
         if not git.contains(repository.path, pull.head_sha, base):
             return "The head branch is not up to date with the base branch."
-    for wanted in parameters["required_status_checks"]:
-        state = check(repository, pull.head_sha, wanted)
-        words = {"failure": "is failing", "pending": "is in progress"}
+    for required in parameters["required_status_checks"]:
+        state = check(repository, pull.head_sha, required)
+        phrases = {"failure": "is failing", "pending": "is in progress"}
         if state != "success":
             return (
-                f'Required status check "{wanted["context"]}" '
-                f"{words.get(state, 'is expected')}."
+                f'Required status check "{required["context"]}" '
+                f"{phrases.get(state, 'is expected')}."
             )
     return ""
 

@@ -4,14 +4,13 @@ import shutil
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from pathlib import Path
 
-from . import act, events, processes, workspace
-from .state import ACTIONS_APP, Repository, Run, State
+from . import act, processes, workspace
+from .state import ACTIONS_APP, Json, Run
 from .workflows import Workflow
+from .workspace import Runner
 
 ORDER = ("failure", "cancelled", "success")  # the worst result names the run's
 
@@ -21,17 +20,14 @@ class Queue:
 
     def __init__(
         self,
-        state: State,
-        tools: Path,
-        runners: Path,
-        gh_config: Callable[[Path], None],
+        runner: Runner,
         workers: int,
+        ended: Callable[[Run], None],
         last: Callable[[Run], bool] = lambda run: False,
     ) -> None:
-        """``tools`` is put first on PATH; ``runners`` is where workspaces are."""
-        self.state, self.tools, self.gh_config = state, tools, gh_config
-        self.runners, self.last = runners, last
-        self.mark = uuid.uuid4().hex[:12]
+        """``ended`` is called with each run that has a conclusion."""
+        self.state, self.runner = runner.state, runner
+        self.ended, self.last = ended, last
         self.workflows: dict[int, Workflow] = {}
         self.approved: dict[int, set[str]] = {}
         self.stopped = False
@@ -70,15 +66,16 @@ class Queue:
             run.status = "queued"
             self.tell(run)
         else:
-            gated = self.workflows[run.id].environments(run.payload.get("inputs") or {})
-            run.jobs |= {j: "failure" for j, e in gated.items() if e in environments}
+            gated = self._environments(run, self.workflows[run.id])
+            names = {job: each["name"] for job, each in gated.items()}
+            run.jobs |= {j: "failure" for j, e in names.items() if e in environments}
             self._finish(run)
 
     def cancel(self, run: Run) -> None:
         """End a run that is queued, waiting or in progress."""
         was, run.conclusion = run.status, "cancelled"
         if was == "in_progress":
-            processes.end(f"{self.mark}-{run.id}")
+            processes.end(f"{self.runner.mark}-{run.id}")
         elif was != "completed":
             self._finish(run)
 
@@ -101,11 +98,11 @@ class Queue:
         self.stopped = True
         with self.state.changed:
             self.state.changed.notify_all()
-        processes.end(f"{self.mark}-")
+        processes.end(f"{self.runner.mark}-")
         for thread in self.threads:
             if thread.is_alive():
                 thread.join(timeout=5)
-        processes.end(f"{self.mark}-")
+        processes.end(f"{self.runner.mark}-")
 
     def _supersede(self, run: Run, workflow: Workflow) -> None:
         """Cancel what a newer run replaces, where the workflow has a group.
@@ -148,72 +145,123 @@ class Queue:
         """
         runs = self.state.runs
         busy = {(r.repository, r.path) for r in runs if r.status == "in_progress"}
-        others = any(r.status != "completed" and not self.last(r) for r in runs)
+        unfinished = any(r.status != "completed" and not self.last(r) for r in runs)
         queued = (
-            r for r in runs if r.status == "queued" and not (others and self.last(r))
+            r
+            for r in runs
+            if r.status == "queued" and not (unfinished and self.last(r))
         )
         return next((r for r in queued if (r.repository, r.path) not in busy), None)
 
     def _run(self, run: Run) -> None:
-        """Run the jobs that may start now; then finish, or wait for an approval."""
+        """Run what may start now; then finish, or wait for an approval."""
         workflow = self.workflows[run.id]
+        if not run.legs:
+            self._jobs(run, workflow)
+        for leg in [each for each in run.legs if each not in run.jobs]:
+            if run.conclusion or not self._leg(run, workflow, leg):
+                break
         with self.state.changed:
-            repository = self.state.repositories[run.repository]
-            gates = self._gates(run, workflow, repository)
-            blocked = {
-                j for j in workflow.jobs if gates.keys() & {j, *workflow.needs(j)}
-            }
-            closed = self._closed(run, workflow, repository)
-            blocked |= {j for j in workflow.jobs if closed & {j, *workflow.needs(j)}}
-            call = workspace.prepare(self, run, workflow, repository, blocked)
-        begun, outcome = time.monotonic(), act.Outcome()
-        try:
-            outcome = act.run(call)
-        finally:
-            processes.end(f"{self.mark}-{run.id}")
-            shutil.rmtree(call.folder.parent, ignore_errors=True)
-        done = {j: r for j, r in outcome.jobs.items() if j not in blocked}
-        reached = {j for j, r in outcome.jobs.items() if r == "success"}
-        with self.state.changed:
-            run.seconds += time.monotonic() - begun
-            run.summary += outcome.summary
-            run.outputs = outcome.outputs | run.outputs
-            run.jobs = done | run.jobs
-            for job in closed & reached:
-                run.jobs[job] = "failure"
-                with run.log_path.open("a", encoding="utf-8") as log:
-                    log.write(f"[{job}] {run.ref} may not deploy to its environment\n")
-            if outcome.code and "failure" not in run.jobs.values():
-                run.jobs["act"] = "failure"
-            run.waiting = sorted({gates[j] for j in gates.keys() & reached - closed})
             if run.waiting and run.conclusion is None:
                 run.status = "waiting"
                 self.tell(run)
             else:
                 self._finish(run)
 
-    def _gates(
-        self, run: Run, workflow: Workflow, repository: Repository
-    ) -> dict[str, str]:
-        """Return the jobs that wait for a reviewer: job id -> environment."""
-        gates = {}
-        inputs = run.payload.get("inputs") or {}
-        for job, name in workflow.environments(inputs).items():
-            environment = self.state.environment(repository, name)
-            if environment["reviewers"] and name not in self.approved[run.id]:
-                gates[job] = name
-        return gates
+    def _jobs(self, run: Run, workflow: Workflow) -> None:
+        """Run the jobs that nothing holds; learn what an approval or a call is for."""
+        gates, closed = self._gates(run, workflow), self._closed(run, workflow)
+        held = {*gates, *closed, *([workflow.call.job] if workflow.call else [])}
+        blocked = {j for j in workflow.jobs if held & {j, *workflow.needs(j)}}
+        outcome = self._act(run, workflow, blocked)
+        own = {j: r for j, r in outcome.jobs.items() if j in workflow.jobs}
+        reached = {j for j, r in own.items() if r == "success"}
+        with self.state.changed:
+            run.jobs = {j: r for j, r in own.items() if j not in blocked} | run.jobs
+            for job in closed & reached:
+                self._refuse(run, job)
+            if outcome.code and "failure" not in run.jobs.values():
+                run.jobs["act"] = "failure"
+            run.waiting = sorted({gates[j] for j in gates.keys() & reached - closed})
+            if workflow.call and not run.waiting:
+                self._expand(run, workflow, outcome.legs)
 
-    def _closed(self, run: Run, workflow: Workflow, repository: Repository) -> set[str]:
+    def _expand(self, run: Run, workflow: Workflow, environments: list[str]) -> None:
+        """Put a check per environment in the place of the job that calls for each."""
+        assert workflow.call
+        run.legs = {workflow.leg(name): name for name in environments}
+        checks = self.state.repositories[run.repository].checks
+        its = (run.id, workflow.call.job)
+        for check in [c for c in checks if run.legs and (c["run"], c["job"]) == its]:
+            checks.remove(check)
+            checks += [{**check, "name": leg, "job": leg} for leg in run.legs]
+
+    def _leg(self, run: Run, workflow: Workflow, leg: str) -> bool:
+        """Run one environment of a call; tell whether the next one may follow.
+
+        act goes on after one that failed; GitHub does not, so each has its own call.
+        """
+        assert workflow.call
+        gates, closed = self._gates(run, workflow), self._closed(run, workflow)
+        if leg in closed:
+            self._refuse(run, leg)
+        elif leg in gates:
+            run.waiting = [gates[leg]]
+        else:
+            rest = workflow.jobs.keys() - run.jobs.keys() - {workflow.call.job}
+            outcome = self._act(run, workflow, rest, run.legs[leg])
+            run.jobs[leg] = outcome.jobs.get(workflow.call.called_job, "failure")
+        return run.jobs.get(leg) == "success"
+
+    def _act(
+        self, run: Run, workflow: Workflow, blocked: set[str], leg: str = ""
+    ) -> act.Outcome:
+        """Call act once, with some jobs emptied."""
+        with self.state.changed:
+            call = workspace.prepare(self.runner, run, workflow, blocked, leg)
+        begun, outcome = time.monotonic(), act.Outcome()
+        try:
+            outcome = act.run(call)
+        finally:
+            processes.end(f"{self.runner.mark}-{run.id}")
+            shutil.rmtree(call.folder.parent, ignore_errors=True)
+        with self.state.changed:
+            run.seconds += time.monotonic() - begun
+            run.summary += outcome.summary
+            run.outputs = outcome.outputs | run.outputs
+        return outcome
+
+    def _refuse(self, run: Run, job: str) -> None:
+        """Fail a job whose environment is not open to the run's branch."""
+        run.jobs[job] = "failure"
+        with run.log_path.open("a", encoding="utf-8") as log:
+            log.write(f"[{job}] {run.ref} may not deploy to its environment\n")
+
+    def _environments(self, run: Run, workflow: Workflow) -> dict[str, Json]:
+        """Return the environment of each job that has one, as the settings say."""
+        names = workflow.environments(run.payload.get("inputs") or {}) | run.legs
+        repository = self.state.repositories[run.repository]
+        with self.state.changed:
+            return {j: self.state.environment(repository, n) for j, n in names.items()}
+
+    def _gates(self, run: Run, workflow: Workflow) -> dict[str, str]:
+        """Return the jobs that wait for a reviewer: job id -> environment."""
+        approved = self.approved[run.id]
+        return {
+            job: environment["name"]
+            for job, environment in self._environments(run, workflow).items()
+            if environment["reviewers"] and environment["name"] not in approved
+        }
+
+    def _closed(self, run: Run, workflow: Workflow) -> set[str]:
         """Return the jobs whose environment is not open to the run's branch."""
         closed = set()
-        for job, name in workflow.environments(run.payload.get("inputs") or {}).items():
-            about = self.state.environment(repository, name)
-            custom = (about["deployment_branch_policy"] or {}).get(
-                "custom_branch_policies"
-            )
+        for job, about in self._environments(run, workflow).items():
+            policy = about["deployment_branch_policy"] or {}
             names = (f"refs/heads/{branch}" for branch in about["branches"])
-            if custom and not any(fnmatchcase(run.ref, each) for each in names):
+            if policy.get("custom_branch_policies") and not any(
+                fnmatchcase(run.ref, each) for each in names
+            ):
                 closed.add(job)
         return closed
 
@@ -222,7 +270,9 @@ class Queue:
         with self.state.changed:
             workflow = self.workflows[run.id]
             repository = self.state.repositories[run.repository]
-            for job in workflow.jobs:
+            called = workflow.call.job if workflow.call and run.legs else None
+            run.jobs = dict.fromkeys(run.legs, "cancelled") | run.jobs
+            for job in workflow.jobs.keys() - {called}:
                 run.jobs.setdefault(job, "skipped")
             results = set(run.jobs.values())
             worst = next((r for r in ORDER if r in results), "skipped")
@@ -235,4 +285,4 @@ class Queue:
                     check["conclusion"] = "cancelled" if cancelled else result
             self.state.tokens.pop(run.token, None)
             self.tell(run)
-            events.workflow_run(self.state, self, run)
+            self.ended(run)

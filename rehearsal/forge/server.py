@@ -1,4 +1,4 @@
-"""The two doors: a Unix socket for ``gh``, loopback HTTP for Git and the host agent."""
+"""Two servers: a Unix socket for ``gh``, loopback HTTP for Git and the host agent."""
 
 import base64
 import json
@@ -70,9 +70,11 @@ class Handler(BaseHTTPRequestHandler):
             )  # fmt: skip
         except Refusal as refusal:
             extra = [("WWW-Authenticate", 'Basic realm="GitHub"')]
-            words = refusal.message.encode()
+            message = refusal.message.encode()
             extra = extra if refusal.status == 401 else []
-            self._write(refusal.status, [("Content-Type", "text/plain"), *extra], words)
+            self._write(
+                refusal.status, [("Content-Type", "text/plain"), *extra], message
+            )
             return
         with self.state.changed:
             for update in moved:
@@ -85,13 +87,13 @@ class Handler(BaseHTTPRequestHandler):
         """Read the request's body, whole or in chunks."""
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = []
+        chunks = []
         while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
+            chunks.append(self.rfile.read(size))
             self.rfile.readline()
         while self.rfile.readline().strip():
             pass
-        return b"".join(parts)
+        return b"".join(chunks)
 
     def _send(self, answer: Answer) -> None:
         """Write an answer of the API."""
@@ -121,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         return "local"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet; the journal tells what happened."""
+        """Write no access log; the journal records what happened."""
 
 
 def credentials(state: State, header: str) -> Token | None:
@@ -136,10 +138,10 @@ def credentials(state: State, header: str) -> Token | None:
 
 
 class Quiet:
-    """A client that goes away in the middle of a word is no fault of the server."""
+    """Ignores clients that close their connection early."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a connection that was cut; show everything else."""
+        """Print the traceback of any error but a closed connection."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             traceback.print_exc()
 
@@ -165,7 +167,7 @@ class Doors:
     """Both servers, each in a thread."""
 
     def __init__(self, state: State, queue: Queue, socket: Path) -> None:
-        """Open both doors; the loopback port is any free one."""
+        """Start both servers; the loopback port is any free one."""
         kind = type("BoundHandler", (Handler,), {"state": state, "queue": queue})
         socket.unlink(missing_ok=True)
         self.servers = [

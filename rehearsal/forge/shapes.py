@@ -6,13 +6,13 @@ from . import git
 from .state import Issue, Json, Person, Pull, Refusal, Repository, Run, State
 
 
-def person(state: State, who: Person) -> Json:
+def person(state: State, account: Person) -> Json:
     """Return a simple user."""
-    login = who.login
+    login = account.login
     return {
         "login": login,
-        "id": who.id,
-        "type": who.type,
+        "id": account.id,
+        "type": account.type,
         "site_admin": False,
         "url": f"{state.url}/users/{login}",
         "html_url": f"{state.url}/{login}",
@@ -50,33 +50,35 @@ def repository(state: State, repo: Repository, *, full: bool = False) -> Json:
 
 def label(state: State, repo: Repository, name: str) -> Json:
     """Return a label, with GitHub's default colour when nobody chose one."""
-    known = repo.labels.get(name, {"id": 0, "color": "ededed", "description": None})
-    return {"name": name, "default": False, **known}
+    details = repo.labels.get(name, {"id": 0, "color": "ededed", "description": None})
+    return {"name": name, "default": False, **details}
 
 
-def issue(state: State, repo: Repository, it: Issue) -> Json:
+def issue(state: State, repo: Repository, entry: Issue) -> Json:
     """Return an issue; a pull request has the key ``pull_request`` too."""
-    kind = "pull" if it.pull else "issues"
+    kind = "pull" if entry.pull else "issues"
     shape = {
-        "id": it.id,
-        "number": it.number,
-        "title": it.title,
-        "body": it.body,
-        "state": it.state,
-        "user": person(state, it.user),
-        "labels": [label(state, repo, name) for name in it.labels],
-        "comments": len(it.comments),
-        "created_at": it.created_at,
-        "closed_at": it.closed_at,
-        "url": api(state, repo.full_name, "issues", it.number),
-        "html_url": page(state, repo.full_name, kind, it.number),
+        "id": entry.id,
+        "number": entry.number,
+        "title": entry.title,
+        "body": entry.body,
+        "state": entry.state,
+        "user": person(state, entry.user),
+        "labels": [label(state, repo, name) for name in entry.labels],
+        "comments": len(entry.comments),
+        "created_at": entry.created_at,
+        "closed_at": entry.closed_at,
+        "url": api(state, repo.full_name, "issues", entry.number),
+        "html_url": page(state, repo.full_name, kind, entry.number),
     }
-    if it.pull:
-        shape["pull_request"] = {"url": api(state, repo.full_name, "pulls", it.number)}
+    if entry.pull:
+        shape["pull_request"] = {
+            "url": api(state, repo.full_name, "pulls", entry.number)
+        }
     return shape
 
 
-def side(state: State, name: str, ref: str, sha: str) -> Json:
+def _branch(state: State, name: str, ref: str, sha: str) -> Json:
     """Return the base or the head of a pull request."""
     repo = state.repositories.get(name)
     return {
@@ -88,72 +90,76 @@ def side(state: State, name: str, ref: str, sha: str) -> Json:
     }
 
 
-def pull(state: State, repo: Repository, it: Issue, *, full: bool = False) -> Json:
+def pull(state: State, repo: Repository, entry: Issue, *, full: bool = False) -> Json:
     """Return a pull request; ``full`` adds what lists leave out."""
-    its: Pull | None = it.pull
-    if its is None:
+    details: Pull | None = entry.pull
+    if details is None:
         raise Refusal(404, "Not Found")
-    shape = issue(state, repo, it)
+    shape = issue(state, repo, entry)
     del shape["pull_request"], shape["comments"]
     shape |= {
-        "url": api(state, repo.full_name, "pulls", it.number),
-        "issue_url": api(state, repo.full_name, "issues", it.number),
-        "head": side(state, its.head_repo, its.head_ref, its.head_sha),
-        "base": side(state, repo.full_name, its.base_ref, its.base_sha),
-        "merged_at": its.merged_at,
-        "merge_commit_sha": its.merge_sha or its.test_merge,
+        "url": api(state, repo.full_name, "pulls", entry.number),
+        "issue_url": api(state, repo.full_name, "issues", entry.number),
+        "head": _branch(state, details.head_repo, details.head_ref, details.head_sha),
+        "base": _branch(state, repo.full_name, details.base_ref, details.base_sha),
+        "merged_at": details.merged_at,
+        "merge_commit_sha": details.merge_sha or details.test_merge,
         "draft": False,
     }
     if full:
         shape |= {
-            "merged": its.merged_at is not None,
-            "mergeable": None if its.merged_at else its.test_merge is not None,
-            "mergeable_state": "clean" if its.test_merge else "dirty",
-            "merged_by": person(state, its.merged_by) if its.merged_by else None,
-            "comments": len(it.comments),
+            "merged": details.merged_at is not None,
+            "mergeable": None if details.merged_at else details.test_merge is not None,
+            "mergeable_state": "clean" if details.test_merge else "dirty",
+            "merged_by": person(state, details.merged_by)
+            if details.merged_by
+            else None,
+            "comments": len(entry.comments),
         }
     return shape
 
 
-def run(state: State, it: Run) -> Json:
+def run(state: State, entry: Run) -> Json:
     """Return a workflow run."""
-    repo = state.repositories[it.repository]
-    head = state.repositories.get(it.head_repository, repo)
-    url = api(state, it.repository, "actions/runs", it.id)
+    repo = state.repositories[entry.repository]
+    head = state.repositories.get(entry.head_repository, repo)
+    url = api(state, entry.repository, "actions/runs", entry.id)
     pulls: list[Json] = []
-    if it.pull and not it.fork and (its := repo.pull(it.pull).pull):
+    if entry.pull and not entry.fork and (pull_details := repo.pull(entry.pull).pull):
         pulls = [
             {
-                "id": repo.issues[it.pull].id,
-                "number": it.pull,
-                "url": api(state, it.repository, "pulls", it.pull),
-                "head": _short(head, its.head_ref, it.head_sha, state),
-                "base": _short(repo, its.base_ref, its.base_sha, state),
+                "id": repo.issues[entry.pull].id,
+                "number": entry.pull,
+                "url": api(state, entry.repository, "pulls", entry.pull),
+                "head": _short(head, pull_details.head_ref, entry.head_sha, state),
+                "base": _short(
+                    repo, pull_details.base_ref, pull_details.base_sha, state
+                ),
             }
         ]
     return {
-        "id": it.id,
-        "name": it.workflow,
-        "path": it.path,
-        "event": it.event,
-        "display_title": it.title,
-        "status": it.status,
-        "conclusion": it.conclusion,
-        "run_number": it.number,
-        "run_attempt": it.attempt,
-        "workflow_id": workflow(state, repo, it.path, it.workflow)["id"],
-        "head_sha": it.head_sha,
-        "head_branch": it.head_branch,
+        "id": entry.id,
+        "name": entry.workflow,
+        "path": entry.path,
+        "event": entry.event,
+        "display_title": entry.title,
+        "status": entry.status,
+        "conclusion": entry.conclusion,
+        "run_number": entry.number,
+        "run_attempt": entry.attempt,
+        "workflow_id": workflow(state, repo, entry.path, entry.workflow)["id"],
+        "head_sha": entry.head_sha,
+        "head_branch": entry.head_branch,
         "head_repository": _minimal(state, head),
         "repository": _minimal(state, repo),
         "pull_requests": pulls,
-        "actor": person(state, it.actor),
-        "triggering_actor": person(state, it.actor),
-        "created_at": it.created_at,
-        "run_started_at": it.created_at,
-        "updated_at": it.updated_at or it.created_at,
+        "actor": person(state, entry.actor),
+        "triggering_actor": person(state, entry.actor),
+        "created_at": entry.created_at,
+        "run_started_at": entry.created_at,
+        "updated_at": entry.updated_at or entry.created_at,
         "url": url,
-        "html_url": page(state, it.repository, "actions/runs", it.id),
+        "html_url": page(state, entry.repository, "actions/runs", entry.id),
         "jobs_url": f"{url}/jobs",
         "logs_url": f"{url}/logs",
         "artifacts_url": f"{url}/artifacts",
@@ -176,28 +182,33 @@ def _short(repo: Repository, ref: str, sha: str, state: State) -> Json:
 def workflow(state: State, repo: Repository, path: str, name: str) -> Json:
     """Return a workflow, numbered when it is first seen."""
     url = api(state, repo.full_name, "actions/workflows", path.split("/")[-1])
-    known = repo.workflows.setdefault(path, {"id": state.next_id()})
-    return known | {"name": name, "path": path, "state": "active", "url": url}
+    number = repo.workflows.setdefault(path, {"id": state.next_id()})
+    return number | {"name": name, "path": path, "state": "active", "url": url}
 
 
 def commit(state: State, repo: Repository, ref: str) -> Json:
     """Return a commit."""
-    it: dict[str, Any] = git.commit(repo.path, ref)
-    author = {"name": it["an"], "email": it["ae"], "date": it["ad"]}
-    committer = {"name": it["cn"], "email": it["ce"], "date": it["cd"]}
-    known = state.people.get(str(it["an"]))
+    fields: dict[str, Any] = git.commit(repo.path, ref)
+    author = {"name": fields["an"], "email": fields["ae"], "date": fields["ad"]}
+    committer = {"name": fields["cn"], "email": fields["ce"], "date": fields["cd"]}
+    account = state.people.get(str(fields["an"]))
     base = api(state, repo.full_name)
     return {
-        "sha": it["sha"],
-        "url": f"{base}/commits/{it['sha']}",
-        "html_url": page(state, repo.full_name, "commit", it["sha"]),
+        "sha": fields["sha"],
+        "url": f"{base}/commits/{fields['sha']}",
+        "html_url": page(state, repo.full_name, "commit", fields["sha"]),
         "commit": {
-            "message": it["message"].rstrip("\n"),
+            "message": fields["message"].rstrip("\n"),
             "author": author,
             "committer": committer,
-            "tree": {"sha": it["tree"], "url": f"{base}/git/trees/{it['tree']}"},
+            "tree": {
+                "sha": fields["tree"],
+                "url": f"{base}/git/trees/{fields['tree']}",
+            },
         },
-        "author": person(state, known) if known else None,
-        "committer": person(state, known) if known else None,
-        "parents": [{"sha": p, "url": f"{base}/commits/{p}"} for p in it["parents"]],
+        "author": person(state, account) if account else None,
+        "committer": person(state, account) if account else None,
+        "parents": [
+            {"sha": p, "url": f"{base}/commits/{p}"} for p in fields["parents"]
+        ],
     }

@@ -3,19 +3,9 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from . import git, rules
-from .state import Refusal, Repository, State, Token
-
-
-@dataclass
-class Update:
-    """One ref that a push wants to move; all zeros for nothing."""
-
-    old: str
-    new: str
-    ref: str
+from .state import Refusal, Repository, State, Token, Update
 
 
 def may(repository: Repository, token: Token | None, write: bool) -> bool:
@@ -32,12 +22,12 @@ def may(repository: Repository, token: Token | None, write: bool) -> bool:
 
 def updates(body: bytes) -> Iterator[Update]:
     """Read the commands at the head of a push (pkt-line)."""
-    at = 0
-    while (size := int(body[at : at + 4] or b"0", 16)) >= 4:
-        line = body[at + 4 : at + size].split(b"\0")[0].decode().strip()
-        at += size
-        if len(words := line.split(" ", 2)) == 3:
-            yield Update(*words)
+    offset = 0
+    while (size := int(body[offset : offset + 4] or b"0", 16)) >= 4:
+        line = body[offset + 4 : offset + size].split(b"\0")[0].decode().strip()
+        offset += size
+        if len(fields := line.split(" ", 2)) == 3:
+            yield Update(*fields)
 
 
 def backend(
@@ -80,18 +70,18 @@ def backend(
         "FORGE_WORKFLOWS": "yes" if rules.may_change_workflows(token) else "no",
         "PATH": os.environ.get("PATH", os.defpath),
     }
-    done = subprocess.run(
+    process = subprocess.run(
         ("git", "http-backend"), input=body, env=env, capture_output=True
     )
-    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    head, _, content = process.stdout.partition(b"\r\n\r\n")
     pairs = [line.split(": ", 1) for line in head.decode().splitlines() if ": " in line]
     fields = [(key, value) for key, value in pairs if key.lower() != "status"]
     status = next((int(v.split()[0]) for k, v in pairs if k.lower() == "status"), 200)
-    moved = [u for u in push if _at(repository, u.ref) == u.new and u.old != u.new]
+    moved = [u for u in push if _target(repository, u.ref) == u.new and u.old != u.new]
     return status, fields, content, moved
 
 
-def _at(repository: Repository, ref: str) -> str:
+def _target(repository: Repository, ref: str) -> str:
     """Return what a ref points to (a tag object counts as itself), or zeros."""
-    found = git.git(repository.path, "rev-parse", "-q", "--verify", ref, check=False)
-    return found or git.ZERO
+    sha = git.git(repository.path, "rev-parse", "-q", "--verify", ref, check=False)
+    return sha or git.ZERO

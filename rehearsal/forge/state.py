@@ -110,11 +110,21 @@ class Run:
     approvals: list[Json] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)  # environments
     outputs: Json = field(default_factory=dict)  # job id -> step id -> its outputs
+    legs: dict[str, str] = field(default_factory=dict)  # of a matrix: environments
     token: str = ""
     permissions: dict[str, str] = field(default_factory=dict)  # of its token
     secrets: list[str] = field(default_factory=list)  # names of those it was given
     summary: str = ""
     updated_at: str = ""
+
+
+@dataclass
+class Update:
+    """One ref that a push wants to move; all zeros for nothing."""
+
+    old: str
+    new: str
+    ref: str
 
 
 @dataclass
@@ -167,8 +177,8 @@ class Repository:
 
     def pulls(self) -> list[tuple[Issue, Pull]]:
         """Return all pull requests, newest first."""
-        found = [(i, i.pull) for i in self.issues.values() if i.pull]
-        return sorted(found, key=lambda pair: -pair[0].number)
+        pulls = [(i, i.pull) for i in self.issues.values() if i.pull]
+        return sorted(pulls, key=lambda pair: -pair[0].number)
 
 
 class State:
@@ -209,9 +219,9 @@ class State:
             self.people[login] = Person(login, self.next_id(), type)
         return self.people[login]
 
-    def mint(self, person: Person, prefix: str = "ghp", **rest: Any) -> Token:
+    def mint(self, person: Person, prefix: str = "ghp", **fields: Any) -> Token:
         """Return a new token."""
-        token = Token(f"{prefix}_{secrets.token_hex(20)}", person, **rest)
+        token = Token(f"{prefix}_{secrets.token_hex(20)}", person, **fields)
         self.tokens[token.value] = token
         return token
 

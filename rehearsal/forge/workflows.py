@@ -1,5 +1,7 @@
 """Workflow files: which of them an event starts, and what their jobs may do."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -7,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from . import git
-from .state import Json, Repository
+from .state import Json
 
 INPUT = re.compile(r"\$\{\{\s*inputs\.([\w-]+)\s*\}\}")
+LEG = re.compile(r"\$\{\{\s*matrix\.environment\s*\}\}")
 FOLDER = ".github/workflows"
 DEFAULT_TYPES = {"pull_request": ("opened", "synchronize", "reopened")}
 KNOWN_FILTERS = {
@@ -29,6 +31,19 @@ class WorkflowError(Exception):
 
 
 @dataclass(frozen=True)
+class Call:
+    """A job that calls a workflow of the same commit, once per environment.
+
+    GitHub's rules for calls are many. The forge knows one shape, and says so of others:
+    a matrix of environments, one at a time, that ends the workflow.
+    """
+
+    job: str  # that calls
+    called: Workflow
+    called_job: str  # its only one
+
+
+@dataclass(frozen=True)
 class Workflow:
     """One workflow file at one commit."""
 
@@ -39,11 +54,12 @@ class Workflow:
     permissions: Any
     concurrency: Json
     text: str
+    call: Call | None = None
 
     def environments(self, inputs: Json) -> dict[str, str]:
         """Return job id -> environment, for the jobs that name one (or an input)."""
-        found = {key: job.get("environment") for key, job in self.jobs.items()}
-        names = {k: e["name"] if isinstance(e, dict) else e for k, e in found.items()}
+        named = {key: job.get("environment") for key, job in self.jobs.items()}
+        names = {k: e["name"] if isinstance(e, dict) else e for k, e in named.items()}
         return {
             key: INPUT.sub(lambda m: str(inputs.get(m[1], "")), str(name))
             for key, name in names.items()
@@ -53,6 +69,12 @@ class Workflow:
     def job_names(self) -> dict[str, str]:
         """Return job id -> the name of its check."""
         return {key: str(job.get("name", key)) for key, job in self.jobs.items()}
+
+    def leg(self, environment: str) -> str:
+        """Return the name of the check of one environment of a call."""
+        assert self.call
+        (name,) = self.call.called.job_names().values()
+        return LEG.sub(environment, f"{self.job_names()[self.call.job]} / {name}")
 
     def needs(self, job: str) -> set[str]:
         """Return every job that comes before a job."""
@@ -106,20 +128,6 @@ def parse(path: str, text: str) -> Workflow:
     )
 
 
-def at(repository: Repository, commit: str) -> tuple[list[Workflow], list[str]]:
-    """Return the workflows of a commit, and the sentences of unusable files."""
-    listing = git.git(repository.path, "ls-tree", "--name-only", commit, f"{FOLDER}/")
-    found, broken = [], []
-    for path in listing.splitlines():
-        if path.endswith((".yml", ".yaml")):
-            text = (git.show(repository.path, commit, path) or b"").decode()
-            try:
-                found.append(parse(path, text))
-            except WorkflowError as error:
-                broken.append(str(error))
-    return found, broken
-
-
 def starts(workflow: Workflow, event: str, facts: Json) -> bool:
     """Tell whether an event starts a workflow.
 
@@ -153,13 +161,13 @@ def _push(rule: Json, facts: Json) -> bool:
 
 def _matches(rule: Json, key: str, names: list[str]) -> bool:
     """Apply ``key`` and ``key-ignore`` as GitHub does; ``!`` takes away again."""
-    wanted, ignored = rule.get(key), rule.get(f"{key}-ignore") or []
-    left = [n for n in names if not any(_glob(p, n) for p in ignored)]
-    if wanted is None:
-        return bool(left) or not ignored
-    for name in left:
+    patterns, ignored = rule.get(key), rule.get(f"{key}-ignore") or []
+    considered = [n for n in names if not any(_glob(p, n) for p in ignored)]
+    if patterns is None:
+        return bool(considered) or not ignored
+    for name in considered:
         hit = False
-        for pattern in [wanted] if isinstance(wanted, str) else wanted:
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
             if _glob(pattern.lstrip("!"), name):
                 hit = not pattern.startswith("!")
         if hit:

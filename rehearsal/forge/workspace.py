@@ -1,59 +1,81 @@
-"""A clean place for one run: files, environment, token, secrets, stand-ins."""
-
-from __future__ import annotations
+"""A clean folder for one run: files, environment, token, secrets, stand-ins."""
 
 import json
 import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import act, processes, workflows
 from .state import ACTIONS_APP, Repository, Run, State
 from .workflows import Workflow
 
-if TYPE_CHECKING:
-    from .runs import Queue
+
+@dataclass(frozen=True)
+class Runner:
+    """What the runs of one forge share on this machine."""
+
+    state: State
+    tools: Path  # put first on PATH: act, gh, python, uv
+    caches: Path  # holds a RUNNER_TOOL_CACHE for each kind of code
+    gh_config: Callable[[Path], None]  # points the gh of a folder at the forge
+    mark: str  # in the environment of every process, so that each can be ended
+
+
+NAMED = json.dumps([
+    {
+        "id": "forge",
+        "env": {"IT": "${{ inputs.environment }}"},
+        "run": f'echo "{act.LEG}=$IT" >> "$GITHUB_OUTPUT"',
+    }
+])  # fmt: skip
 
 
 def prepare(
-    queue: Queue, run: Run, workflow: Workflow, repository: Repository,
-    blocked: set[str],
-) -> act.Call:  # fmt: skip
-    """Lay out the place and return the call of act.
+    runner: Runner, run: Run, workflow: Workflow, blocked: set[str], leg: str = ""
+) -> act.Call:
+    """Fill the folder of a run and return the call of act.
 
     Proposed code and trusted code have a RUNNER_TOOL_CACHE each, kept from run to run.
     """
-    state = queue.state
+    state, repository = runner.state, runner.state.repositories[run.repository]
     folder = state.home / "runs" / str(run.id)
     for name in ("source", "home", "tmp", "gh", "outputs"):
         (folder / name).mkdir(parents=True)
-    file = folder / "source" / workflow.path
-    file.parent.mkdir(parents=True)
     steps = _steps(run, workflow, blocked, folder)
-    file.write_text(workflow.replaced(steps), encoding="utf-8")
+    texts = {workflow.path: workflow.replaced(steps)}
+    silent = set(steps)
+    if call := workflow.call:
+        named = {} if leg else {call.called_job: NAMED}
+        texts[call.called.path] = call.called.replaced(named)
+        silent |= set(named)
+    for where, text in texts.items():
+        file = folder / "source" / where
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
     payload = folder / "event.json"
     payload.write_text(json.dumps(run.payload), encoding="utf-8")
-    queue.gh_config(folder / "gh")
+    runner.gh_config(folder / "gh")
     pool = "proposed" if run.event == "pull_request" else "trusted"
     cache, artifacts = (
-        queue.runners / pool,
+        runner.caches / pool,
         state.home / "artifacts" / str(run.id),
     )
     for path in (cache, artifacts):
         path.mkdir(parents=True, exist_ok=True)
-    env = processes.environment(queue.tools) | {
+    env = processes.environment(runner.tools) | {
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),
         "GH_CONFIG_DIR": str(folder / "gh"),
         "FORGE_ARTIFACTS": str(artifacts),
-        processes.MARK: f"{queue.mark}-{run.id}",
+        processes.MARK: f"{runner.mark}-{run.id}",
     }
     variables = {k: str(v["value"]) for k, v in repository.variables.items()}
     return act.Call(
         run.event, workflow.path, folder / "source", payload, cache, run.log_path,
         run.actor.login, env, _github(state, run),
         _secrets(state, run, workflow, repository), {} if run.fork else variables,
-        _actions(workflow.text), set(steps),
+        _actions("\n".join(texts.values())), silent, leg,
     )  # fmt: skip
 
 
@@ -65,7 +87,8 @@ def _steps(
     Jobs behind the approval are emptied, which tells whether their conditions would
     let them start. Jobs that are done give their outputs again and do nothing else.
     """
-    steps: dict[str, str] = dict.fromkeys(blocked, "[{run: 'true'}]")
+    own = blocked - ({workflow.call.job} if workflow.call else set())
+    steps: dict[str, str] = dict.fromkeys(own, "[{run: 'true'}]")
     for job in run.jobs.keys() & workflow.jobs.keys():
         replayed = [{"run": "true"}]
         for step, lines in run.outputs.get(job, {}).items():
@@ -73,8 +96,8 @@ def _steps(
                 continue
             file = folder / "outputs" / f"{job}-{step}"
             file.write_text(lines, encoding="utf-8")
-            words = f'cat {shlex.quote(str(file))} >> "$GITHUB_OUTPUT"'
-            replayed.append({"id": step, "run": words})
+            command = f'cat {shlex.quote(str(file))} >> "$GITHUB_OUTPUT"'
+            replayed.append({"id": step, "run": command})
         steps[job] = json.dumps(replayed)
     return steps
 
@@ -116,10 +139,10 @@ def _secrets(
 
 def _actions(text: str) -> dict[str, str]:
     """Return a stand-in for every third-party action that a workflow uses."""
-    found: dict[str, str] = {}
+    stand_ins: dict[str, str] = {}
     for line in text.splitlines():
-        words = line.strip().removeprefix("- ").split()
-        if len(words) > 1 and words[0] == "uses:" and "@" in words[1]:
-            name = words[1].split("@")[0]
-            found[words[1]] = str(act.STAND_INS / name.split("/")[-1])
-    return found
+        fields = line.strip().removeprefix("- ").split()
+        if len(fields) > 1 and fields[0] == "uses:" and "@" in fields[1]:
+            name = fields[1].split("@")[0]
+            stand_ins[fields[1]] = str(act.STAND_INS / name.split("/")[-1])
+    return stand_ins

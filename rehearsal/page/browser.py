@@ -43,13 +43,13 @@ class Browser:
     """One page in one Chromium, which ends with the `with` block."""
 
     def __init__(self) -> None:
-        found = program()
-        if found is None:
+        path = program()
+        if path is None:
             raise BrowserError(
                 "No Chromium here to take the picture with; on Debian, "
                 "`apt-get install chromium` brings one."
             )
-        self._program, self._asked, self.requests = found, 0, list[str]()
+        self._program, self._asked, self.requests = path, 0, list[str]()
 
     def __enter__(self) -> Self:
         """Start Chromium in a folder of its own, with one empty page."""
@@ -118,9 +118,9 @@ class Browser:
         self, method: str, parameters: dict[str, Any], session: str | None = None
     ) -> dict[str, Any]:
         self._asked += 1
-        asked = {"id": self._asked, "method": method, "params": parameters}
-        asked |= {"sessionId": session} if session else {}
-        self._to.write(json.dumps(asked).encode() + b"\0")
+        request = {"id": self._asked, "method": method, "params": parameters}
+        request |= {"sessionId": session} if session else {}
+        self._to.write(json.dumps(request).encode() + b"\0")
         while (answer := self._read()).get("id") != self._asked:
             if answer.get("method") == "Network.requestWillBeSent":
                 self.requests.append(answer["params"]["request"]["url"])
@@ -132,10 +132,10 @@ class Browser:
         """Return the next message; BrowserError when none comes."""
         while b"\0" not in self._unread:
             ready, _, _ = select.select([self._from], [], [], PATIENCE)
-            more = self._from.read(1 << 20) if ready else b""
-            if not more:
+            received = self._from.read(1 << 20) if ready else b""
+            if not received:
                 raise BrowserError("Chromium ended or did not answer; try again.")
-            self._unread += more
+            self._unread += received
         message, _, self._unread = self._unread.partition(b"\0")
         return dict(json.loads(message))
 

@@ -12,14 +12,14 @@ def comment(
     body: str,
     time: object = None,
     anchors: Collection[str] = (),
-    said: str = "commented",
+    verb: str = "commented",
 ) -> Html:
     """Return one comment in its box, the body rendered as Markdown."""
     name = str(author or "ghost")
     head = el(
         "div",
         person(name),
-        el("span", said, " ", moment(time) if time else None, class_="muted"),
+        el("span", verb, " ", moment(time) if time else None, class_="muted"),
         class_="comment-head",
     )
     text = render(body, anchors) if body.strip() else el("em", "No description.")

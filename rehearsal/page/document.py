@@ -20,7 +20,7 @@ ALERTS = {
 }
 POLICY = (
     "default-src 'none'; script-src 'self' file: 'sha256-{}'; "
-    "style-src 'unsafe-inline'; img-src 'self' file: data:; font-src data:; "
+    "style-src 'unsafe-inline'; img-src data:; font-src data:; "
     "base-uri 'none'; form-action 'none'"
 )
 

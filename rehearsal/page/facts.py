@@ -1,4 +1,4 @@
-"""What a step observed: a list of facts, and numbers that must be one number."""
+"""What a step observed: a list of facts, and hashes that must be equal."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -22,11 +22,11 @@ def moment(time: object) -> Html:
     """Return a time element for an ISO time, the text itself when it is none."""
     text = str(time or "")
     try:
-        when = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except ValueError:
         return el("span", text, class_="muted")
-    shown = when.strftime("%d %b %Y, %H:%M").lstrip("0")
-    return el("time", shown, datetime=text, title=text)
+    readable = instant.strftime("%d %b %Y, %H:%M").lstrip("0")
+    return el("time", readable, datetime=text, title=text)
 
 
 def sha(value: str, length: int = 12) -> Html:
@@ -36,29 +36,35 @@ def sha(value: str, length: int = 12) -> Html:
 
 
 def readings(facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return the numbers read in several places: {fact: {place: hash}}."""
+    """Return the hashes read from several sources: {fact: {source: hash}}."""
     return {
-        name: {str(place): str(read) for place, read in value.items()}
+        name: {str(source): str(digest) for source, digest in value.items()}
         for name, value in facts.items()
         if isinstance(value, Mapping)
         and len(value) > 1
-        and any(SHA.fullmatch(str(read)) for read in value.values())
+        and any(SHA.fullmatch(str(digest)) for digest in value.values())
     }
 
 
-def equality(name: str, read: Mapping[str, str]) -> Html:
-    """Show one number as read in several places, and whether it is one."""
-    equal = len(set(read.values())) == 1
-    places = [el("li", icon("check-circle-fill"), el("span", place)) for place in read]
+def equality(name: str, values: Mapping[str, str]) -> Html:
+    """Show a hash as read from several sources, and whether it is the same in all."""
+    equal = len(set(values.values())) == 1
+    sources = [
+        el("li", icon("check-circle-fill"), el("span", source)) for source in values
+    ]
     if equal:
         body = html(
-            el("p", next(iter(read.values())), class_="number"),
-            el("ul", places, class_="places"),
+            el("p", next(iter(values.values())), class_="number"),
+            el("ul", sources, class_="sources"),
         )
     else:
-        body = el("dl", [_row(p, sha(v, 64)) for p, v in read.items()], class_="facts")
-    said = f"one number, read in {len(read)} places" if equal else "NOT one number"
-    title = el("p", el("b", label(name)), el("span", said, class_="muted"))
+        body = el(
+            "dl", [_row(p, sha(v, 64)) for p, v in values.items()], class_="facts"
+        )
+    note = (
+        f"equal in all {len(values)} sources" if equal else "NOT equal in all sources"
+    )
+    title = el("p", el("b", label(name)), el("span", note, class_="muted"))
     return el("div", title, body, class_=f"equality {'good' if equal else 'bad'}")
 
 
@@ -71,7 +77,7 @@ def _row(name: object, value: object) -> Html:
     return el("div", el("dt", label(name)), el("dd", value))
 
 
-def shown(value: Any) -> Html:
+def formatted(value: Any) -> Html:
     """Return one value as a person reads it."""
     if isinstance(value, bool):
         name, word = ("check-circle-fill", "yes") if value else ("skip", "no")
@@ -81,7 +87,9 @@ def shown(value: Any) -> Html:
     if isinstance(value, int):
         return html(f"{value:,}" if abs(value) >= 10_000 else value)
     if isinstance(value, Mapping):
-        return el("dl", [_row(k, shown(v)) for k, v in value.items()], class_="facts")
+        return el(
+            "dl", [_row(k, formatted(v)) for k, v in value.items()], class_="facts"
+        )
     if isinstance(value, Iterable) and not isinstance(value, str):
         return el("span", _list(value))
     text = str(value)
@@ -91,15 +99,15 @@ def shown(value: Any) -> Html:
 def _list(values: Iterable[Any]) -> list[object]:
     items: list[object] = []
     for value in values:
-        items += [", ", shown(value)] if items else [shown(value)]
+        items += [", ", formatted(value)] if items else [formatted(value)]
     return items
 
 
-def facts(given: Mapping[str, Any]) -> Html:
+def facts(observed: Mapping[str, Any]) -> Html:
     """Show a step's facts: equalities first, then the rest as a list."""
-    equal = readings(given)
-    rest = [_row(k, shown(v)) for k, v in given.items() if k not in equal]
+    equal = readings(observed)
+    others = [_row(k, formatted(v)) for k, v in observed.items() if k not in equal]
     return html(
-        [equality(name, read) for name, read in equal.items()],
-        el("dl", rest, class_="facts") if rest else None,
+        [equality(name, values) for name, values in equal.items()],
+        el("dl", others, class_="facts") if others else None,
     )

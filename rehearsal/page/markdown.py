@@ -9,8 +9,8 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
-from rehearsal.page.allow import allowed
 from rehearsal.page.markup import Html
+from rehearsal.page.sanitize import in_page, sanitize
 
 ALERT = re.compile(r"\[!(note|tip|important|warning|caution)\][ \t]*\n", re.I)
 TASK = re.compile(r"\[([ xX])\][ \t]+")
@@ -20,6 +20,8 @@ WORD = re.compile(
     r"|(?<![\w/.`])(?P<user>@[A-Za-z\d][A-Za-z\d-]*)"
 )
 
+SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
+
 
 def _raw(markup: str) -> Token:
     return Token("html_inline", "", 0, content=markup)
@@ -28,57 +30,78 @@ def _raw(markup: str) -> Token:
 def _alerts(state: StateCore) -> None:
     """Turn a quote that starts with `[!WARNING]` into an alert."""
     opened: list[Token] = []
-    for at, token in enumerate(state.tokens):
+    for index, token in enumerate(state.tokens):
         if token.type == "blockquote_open":
             opened.append(token)
-            inline = state.tokens[at + 2] if at + 2 < len(state.tokens) else token
-            found = inline.type == "inline" and ALERT.match(inline.content)
-            if found:
-                kind = found[1].lower()
+            inline = state.tokens[index + 2] if index + 2 < len(state.tokens) else token
+            match = inline.type == "inline" and ALERT.match(inline.content)
+            if match:
+                kind = match[1].lower()
                 token.tag = "div"
                 token.attrSet("class", f"alert alert-{kind}")
                 token.meta["title"] = kind.capitalize()
-                inline.content = inline.content[found.end() :]
+                inline.content = inline.content[match.end() :]
         elif token.type == "blockquote_close":
             token.tag = opened.pop().tag
 
 
 def _tasks(state: StateCore) -> None:
-    """Turn list items that start with `[ ]` or `[x]` into boxes."""
-    for at in range(2, len(state.tokens)):
-        item, inline = state.tokens[at - 2], state.tokens[at]
+    """Let list items that start with `[ ]` or `[x]` start with a box."""
+    for index in range(2, len(state.tokens)):
+        item, inline = state.tokens[index - 2], state.tokens[index]
         if item.type != "list_item_open" or inline.type != "inline":
             continue
-        found = TASK.match(inline.content)
-        if found:
-            checked = "" if found[1] == " " else " checked"
-            inline.content = inline.content[found.end() :]
-            inline.meta["box"] = f'<input type="checkbox"{checked}> '
+        match = TASK.match(inline.content)
+        if match:
+            box = "☐" if match[1] == " " else "☑"
+            inline.content = f"{box} {inline.content[match.end() :]}"
             item.attrSet("class", "task")
 
 
-def _boxes_and_links(state: StateCore) -> None:
-    """Put the boxes in place and link bare addresses and pull requests."""
+def _links(state: StateCore) -> None:
+    """Link pictures, bare addresses and pull requests; leave the page in a new tab."""
+    anchors = state.env["anchors"]
     for token in state.tokens:
-        if token.type != "inline":
-            continue
-        children, depth = [], 0
+        children: list[Token] = []
+        depth = 0
         for child in token.children or []:
             depth += {"link_open": 1, "link_close": -1}.get(child.type, 0)
-            linked = child.type == "text" and depth == 0
-            children += _words(child, state.env) if linked else [child]
-        if "box" in token.meta:
-            children.insert(0, _raw(token.meta["box"]))
-        token.children = children
+            if child.type == "link_open":
+                child.attrs = dict(_address(str(child.attrs["href"]), anchors))
+            if child.type == "image":
+                children.append(_picture(child, anchors, linked=depth > 0))
+            elif child.type == "text" and depth == 0:
+                children += _linked(child, anchors)
+            else:
+                children.append(child)
+        token.children = children if token.children is not None else None
 
 
-def _words(text: Token, env: Any) -> list[Token]:
+def _address(url: str, anchors: Collection[str]) -> dict[str, str]:
+    """Return the attributes of a link."""
+    href = in_page(url, anchors)
+    return {"href": href} if href[:1] == "#" else {"href": href, "target": "_blank"}
+
+
+def _picture(image: Token, anchors: Collection[str], linked: bool) -> Token:
+    """Name a picture and link to it: the page loads none."""
+    url = str(image.attrs["src"])
+    name = escape(image.content or url)
+    return _raw(name if linked else f"{_opened(_address(url, anchors))}{name}</a>")
+
+
+def _opened(attributes: dict[str, str]) -> str:
+    return "<a " + " ".join(f'{k}="{escape(v)}"' for k, v in attributes.items()) + ">"
+
+
+def _linked(text: Token, anchors: Collection[str]) -> list[Token]:
+    """Split a text at what is linked in it."""
     tokens, end = [], 0
-    for found in WORD.finditer(text.content):
-        word = _word(found, env["anchors"])
+    for match in WORD.finditer(text.content):
+        word = _link(match, anchors)
         if word:
-            tokens += [_text(text.content[end : found.start()]), _raw(word)]
-            end = found.end()
+            tokens += [_text(text.content[end : match.start()]), _raw(word)]
+            end = match.end()
     return [*tokens, _text(text.content[end:])]
 
 
@@ -86,20 +109,29 @@ def _text(content: str) -> Token:
     return Token("text", "", 0, content=content)
 
 
-def _word(found: re.Match[str], anchors: Collection[str]) -> str | None:
-    word = escape(found[0])
-    if found["url"]:
-        return f'<a href="{word}">{word}</a>'
-    if found["user"]:
+def _link(match: re.Match[str], anchors: Collection[str]) -> str | None:
+    """Return the HTML of an address, a name or a pull request that is in the page."""
+    word = escape(match[0])
+    if match["url"]:
+        return f"{_opened(_address(match['url'], anchors))}{word}</a>"
+    if match["user"]:
         return f"<strong>{word}</strong>"
-    anchor = f"pull-{found['pull'][1:]}"
+    anchor = f"pull-{match['pull'][1:]}"
     return f'<a href="#{anchor}">{word}</a>' if anchor in anchors else None
 
 
-def _fence(renderer: Any, tokens: list[Token], at: int, _: Any, env: Any) -> str:
+def _cells(state: StateCore) -> None:
+    """Align cells by an attribute: no style passes the sanitizer."""
+    for token in state.tokens:
+        if token.type in ("th_open", "td_open") and "style" in token.attrs:
+            style = str(token.attrs.pop("style"))
+            token.attrSet("align", style.removeprefix("text-align:"))
+
+
+def _fence(renderer: Any, tokens: list[Token], index: int, _: Any, env: Any) -> str:
     """Write a code block; one of mermaid keeps its text for the browser to draw."""
-    language = (tokens[at].info.split() or [""])[0].lower()
-    code = escape(tokens[at].content)
+    language = (tokens[index].info.split() or [""])[0].lower()
+    code = escape(tokens[index].content)
     if language == "mermaid":
         return f'<pre class="mermaid">{code}</pre>\n'
     if language == "diff":
@@ -109,13 +141,13 @@ def _fence(renderer: Any, tokens: list[Token], at: int, _: Any, env: Any) -> str
 
 def _changed(line: str) -> str:
     """Mark a line that a diff adds or removes."""
-    look = {"+": "added", "-": "removed"}.get(line[0])
-    return f'<span class="{look}">{line}</span>' if look else line
+    style = {"+": "added", "-": "removed"}.get(line[0])
+    return f'<span class="{style}">{line}</span>' if style else line
 
 
-def _quote(renderer: Any, tokens: list[Token], at: int, options: Any, _: Any) -> str:
-    opening = str(renderer.renderToken(tokens, at, options, {}))
-    title = tokens[at].meta.get("title")
+def _quote(renderer: Any, tokens: list[Token], index: int, options: Any, _: Any) -> str:
+    opening = str(renderer.renderToken(tokens, index, options, {}))
+    title = tokens[index].meta.get("title")
     return opening + (f'<p class="alert-title">{title}</p>' if title else "")
 
 
@@ -124,7 +156,10 @@ def _parser() -> MarkdownIt:
     parser.enable(["table", "strikethrough"])
     parser.core.ruler.before("inline", "alerts", _alerts)
     parser.core.ruler.before("inline", "tasks", _tasks)
-    parser.core.ruler.push("boxes_and_links", _boxes_and_links)
+    parser.core.ruler.push("links", _links)
+    parser.core.ruler.push("cells", _cells)
+    parser.add_render_rule("table_open", lambda *_: f"{SCROLL}<table>\n")
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     parser.add_render_rule("fence", _fence)
     parser.add_render_rule("blockquote_open", _quote)
     return parser
@@ -139,4 +174,4 @@ def render(markdown: str, anchors: Collection[str] = ()) -> Html:
     `#1`, and links to a pull request or a run, go to that part of the same page
     when `anchors` holds `pull-1` or `run-7`.
     """
-    return allowed(PARSER.render(markdown, {"anchors": anchors}), anchors)
+    return sanitize(PARSER.render(markdown, {"anchors": anchors}), anchors)

@@ -12,10 +12,10 @@ class Html(str):
 
 def html(*children: object) -> Html:
     """Join children: `Html` as it is, lists flattened, None left out, text escaped."""
-    return Html("".join(_one(child) for child in children))
+    return Html("".join(_escaped(child) for child in children))
 
 
-def _one(child: object) -> str:
+def _escaped(child: object) -> str:
     if child is None:
         return ""
     if isinstance(child, Html):
@@ -52,7 +52,7 @@ def icon(name: str, label: str | None = None) -> Html:
 
 def local(path: str) -> str | None:
     """Return the quoted link to a file beside the page, None if it points elsewhere."""
-    parts = path.split("/")
-    if ".." in parts or "" in parts or "\\" in path or ":" in parts[0]:
+    segments = path.split("/")
+    if ".." in segments or "" in segments or "\\" in path or ":" in segments[0]:
         return None
     return quote(path)

@@ -59,16 +59,16 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=None, help="in CSS pixels")
     parser.add_argument("--dark", action="store_true", help="as a dark screen shows it")
     parser.add_argument("--unfold", action="store_true", help="open what is folded")
-    given = parser.parse_args()
-    if not given.page.is_file():
-        raise SystemExit(f"There is no file {given.page}; `make demo` writes the page.")
-    look = {"dark": given.dark, "unfold": given.unfold}
+    args = parser.parse_args()
+    if not args.page.is_file():
+        raise SystemExit(f"There is no file {args.page}; `make demo` writes the page.")
+    options = {"dark": args.dark, "unfold": args.unfold}
     try:
-        if given.page.suffix == ".md":
-            text = given.page.read_text(encoding="utf-8")
-            take_comment(text, given.picture, given.width or 960, **look)
+        if args.page.suffix == ".md":
+            text = args.page.read_text(encoding="utf-8")
+            take_comment(text, args.picture, args.width or 960, **options)
         else:
-            take(given.page, given.picture, given.width or 1280, **look)
+            take(args.page, args.picture, args.width or 1280, **options)
     except BrowserError as problem:
         raise SystemExit(str(problem)) from None
 

@@ -34,38 +34,40 @@ def state(pull: Mapping[str, Any]) -> Html:
 
 def _review(review: Mapping[str, Any]) -> Html:
     kind = str(review.get("state", "")).lower()
-    name, look, said = REVIEWS.get(kind, ("eye", "muted", "reviewed"))
-    who = el("b", str(review.get("user") or "ghost"))
+    name, style, phrase = REVIEWS.get(kind, ("eye", "muted", "reviewed"))
+    reviewer = el("b", str(review.get("user") or "ghost"))
     body = str(review.get("body") or "")
     return html(
-        el("p", el("span", icon(name), class_=look), el("span", who, " ", said)),
+        el(
+            "p", el("span", icon(name), class_=style), el("span", reviewer, " ", phrase)
+        ),
         el("div", render(body), class_="markdown quoted") if body else None,
     )
 
 
 def _statuses(pull: Mapping[str, Any]) -> Html | None:
     """Return the box of checks, newest state of each, and what they add up to."""
-    given = {str(s.get("context")): s for s in pull.get("statuses") or []}
-    if not given:
+    statuses = {str(s.get("context")): s for s in pull.get("statuses") or []}
+    if not statuses:
         return None
-    states = {str(status.get("state")) for status in given.values()}
+    states = {str(status.get("state")) for status in statuses.values()}
     if states & {"failure", "error"}:
-        name, look, said = "x-circle-fill", "bad", "Some checks were not successful"
+        name, style, verdict = "x-circle-fill", "bad", "Some checks were not successful"
     elif "pending" in states:
-        name, look, said = "dot-fill", "wait", "Some checks have not completed yet"
+        name, style, verdict = "dot-fill", "wait", "Some checks have not completed yet"
     else:
-        name, look, said = "check-circle-fill", "good", "All checks have passed"
-    rows = [_status(context, status) for context, status in given.items()]
-    title = el("p", el("span", icon(name), class_=look), el("b", said))
+        name, style, verdict = "check-circle-fill", "good", "All checks have passed"
+    rows = [_status(context, status) for context, status in statuses.items()]
+    title = el("p", el("span", icon(name), class_=style), el("b", verdict))
     return html(title, el("ul", rows, class_="rows"))
 
 
 def _status(context: str, status: Mapping[str, Any]) -> Html:
-    name, look = STATUSES.get(str(status.get("state")), STATUSES["pending"])
+    name, style = STATUSES.get(str(status.get("state")), STATUSES["pending"])
     described = status.get("description")
     return el(
         "li",
-        el("span", icon(name, str(status.get("state"))), class_=look),
+        el("span", icon(name, str(status.get("state"))), class_=style),
         el("b", context),
         el("span", described, class_="muted") if described else None,
     )
@@ -74,9 +76,13 @@ def _status(context: str, status: Mapping[str, Any]) -> Html:
 def _outcome(pull: Mapping[str, Any]) -> Html:
     kind = pull.get("state")
     if kind == "merged":
-        who = el("b", str(pull.get("merged_by") or "somebody"))
-        said = html(who, " merged this into ", el("code", pull.get("base", "main")))
-        return el("p", el("span", icon("git-merge"), class_="done"), el("span", said))
+        merger = el("b", str(pull.get("merged_by") or "somebody"))
+        sentence = html(
+            merger, " merged this into ", el("code", pull.get("base", "main"))
+        )
+        return el(
+            "p", el("span", icon("git-merge"), class_="done"), el("span", sentence)
+        )
     failed = any(
         s.get("state") in ("failure", "error") for s in pull.get("statuses") or []
     )
@@ -87,8 +93,8 @@ def _outcome(pull: Mapping[str, Any]) -> Html:
     return _end("git-pull-request", "good", "Open")
 
 
-def _end(name: str, look: str, said: str) -> Html:
-    return el("p", el("span", icon(name), class_=look), el("span", said))
+def _end(name: str, style: str, sentence: str) -> Html:
+    return el("p", el("span", icon(name), class_=style), el("span", sentence))
 
 
 def card(pull: Mapping[str, Any], anchors: Collection[str] = ()) -> Html:
@@ -99,7 +105,7 @@ def card(pull: Mapping[str, Any], anchors: Collection[str] = ()) -> Html:
         el("h3", pull.get("title"), " ", el("span", f"#{number}", class_="muted")),
         el("p", state(pull), _branches(pull, author), class_="branches"),
     )
-    said = [
+    comments = [
         comment(c.get("author"), str(c.get("body") or ""), c.get("time"), anchors)
         for c in pull.get("comments") or []
     ]
@@ -107,8 +113,8 @@ def card(pull: Mapping[str, Any], anchors: Collection[str] = ()) -> Html:
     return el(
         "article",
         el("header", head),
-        comment(author, str(pull.get("body") or ""), anchors=anchors, said="proposed"),
-        said,
+        comment(author, str(pull.get("body") or ""), anchors=anchors, verb="proposed"),
+        comments,
         el("div", [el("div", end) for end in ends if end], class_="checks"),
         class_="pull",
         id=f"pull-{number}",
@@ -117,10 +123,10 @@ def card(pull: Mapping[str, Any], anchors: Collection[str] = ()) -> Html:
 
 def _branches(pull: Mapping[str, Any], author: str) -> Html:
     verb = "merged" if pull.get("state") == "merged" else "wants to merge"
-    who = pull.get("merged_by") if verb == "merged" else author
+    actor = pull.get("merged_by") if verb == "merged" else author
     fork = el("span", "from a fork", class_="tag") if pull.get("fork") else None
     head, base = el("code", pull.get("head")), el("code", pull.get("base", "main"))
-    line = [el("b", who or author), f" {verb} ", head, " into ", base, " ", fork]
+    line = [el("b", actor or author), f" {verb} ", head, " into ", base, " ", fork]
     return el("span", line)
 
 

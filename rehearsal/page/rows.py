@@ -29,20 +29,20 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")
 LINES, CHARACTERS = 80, 12_000
 
 
-def run(given: Mapping[str, Any], folder: Path) -> Html:
+def run(entry: Mapping[str, Any], folder: Path) -> Html:
     """Return a workflow run: what it was, how it ended, how long, and its log."""
-    ended = str(given.get("conclusion") or given.get("status") or "in progress")
-    name, look = CONCLUSIONS.get(ended, ("dot-fill", "wait"))
+    ended = str(entry.get("conclusion") or entry.get("status") or "in progress")
+    name, style = CONCLUSIONS.get(ended, ("dot-fill", "wait"))
     line = html(
-        el("span", icon(name, ended), class_=look),
-        el("b", given.get("workflow")),
-        el("span", given.get("title"), class_="grow"),
-        el("span", given.get("event"), class_="tag"),
-        el("span", duration(float(given.get("seconds") or 0)), class_="seconds"),
+        el("span", icon(name, ended), class_=style),
+        el("b", entry.get("workflow")),
+        el("span", entry.get("title"), class_="grow"),
+        el("span", entry.get("event"), class_="tag"),
+        el("span", duration(float(entry.get("seconds") or 0)), class_="seconds"),
     )
-    log = _log(str(given.get("log") or ""), folder)
+    log = _log(str(entry.get("log") or ""), folder)
     inside = el("details", el("summary", line), log) if log else el("p", line)
-    return el("li", inside, id=f"run-{given['id']}")
+    return el("li", inside, id=f"run-{entry['id']}")
 
 
 def _log(path: str, folder: Path) -> Html | None:
@@ -54,43 +54,47 @@ def _log(path: str, folder: Path) -> Html | None:
     lines = text.strip().splitlines()
     end = "\n".join(lines[-LINES:])[-CHARACTERS:]
     whole = len(lines) <= LINES and len(text) <= CHARACTERS
-    said = f"The whole log ({len(lines)} lines)" if not whole else "The log as a file"
-    link = el("a", said, href=beside, target="_blank")
+    title = (
+        f"Open the whole log ({len(lines)} lines)"
+        if not whole
+        else "Open the log as a file"
+    )
+    link = el("a", title, href=beside, target="_blank")
     return html(el("pre", end, class_="log", tabindex=0), el("p", link))
 
 
-def deployment(given: Mapping[str, Any]) -> Html:
-    """Return a deployment: version, environment, what became of it."""
-    state = str(given.get("state") or "pending")
-    name, look = DEPLOYMENTS.get(state, ("rocket", "wait"))
-    manifest = str(given.get("manifest_sha256") or "")
-    action = str(given.get("action") or "deploy")
+def deployment(entry: Mapping[str, Any]) -> Html:
+    """Return a deployment: version, environment, outcome."""
+    state = str(entry.get("state") or "pending")
+    name, style = DEPLOYMENTS.get(state, ("rocket", "wait"))
+    manifest = str(entry.get("manifest_sha256") or "")
+    action = str(entry.get("action") or "deploy")
     line = html(
-        el("span", icon(name, state), class_=look),
-        el("b", given.get("version")),
+        el("span", icon(name, state), class_=style),
+        el("b", entry.get("version")),
         el(
-            "span", el("span", f"{action} to "), given.get("environment"), class_="grow"
+            "span", el("span", f"{action} to "), entry.get("environment"), class_="grow"
         ),
         sha(manifest) if manifest else None,
-        el("span", state, class_=f"tag {look}"),
-        moment(given.get("time")) if given.get("time") else None,
+        el("span", state, class_=f"tag {style}"),
+        moment(entry.get("time")) if entry.get("time") else None,
     )
-    return el("li", el("p", line), id=f"deployment-{given['id']}")
+    return el("li", el("p", line), id=f"deployment-{entry['id']}")
 
 
-def report(given: Mapping[str, Any]) -> Html:
+def report(entry: Mapping[str, Any]) -> Html:
     """Return a link to a report beside the page."""
-    path = str(given.get("path") or "")
-    beside, title = local(path), given.get("title") or path
+    path = str(entry.get("path") or "")
+    beside, title = local(path), entry.get("title") or path
     if not beside:
         return el("li", el("p", title, class_="muted"))
     link = el("a", title, href=beside, target="_blank", class_="grow")
     return el("li", el("p", icon("graph"), link, el("span", "report", class_="tag")))
 
 
-def decision(given: Mapping[str, Any]) -> Html:
+def decision(entry: Mapping[str, Any]) -> Html:
     """Return what the monitor decided: a record of the ledger's `monitoring/`."""
-    record = given.get("record") or given
+    record = entry.get("record") or entry
     word = str(record.get("decision") or "none")
     window = record.get("window") or {}
     span = [f"{window['from']} to {window['until']}"] if "until" in window else []
@@ -100,16 +104,16 @@ def decision(given: Mapping[str, Any]) -> Html:
         el("span", record.get("sentence"), class_="grow"),
         el("span", ", ".join(span + rows), class_="muted"),
     )
-    path = given.get("path")
-    return html(el("li", el("p", line)), report(given) if path else None)
+    path = entry.get("path")
+    return html(el("li", el("p", line)), report(entry) if path else None)
 
 
-def text(given: Mapping[str, Any]) -> Html:
+def text(entry: Mapping[str, Any]) -> Html:
     """Return a text as it was printed, in a box that scrolls by itself."""
-    title = el("h3", given.get("title"))
-    return el("div", title, el("pre", given.get("body"), tabindex=0), class_="text")
+    title = el("h3", entry.get("title"))
+    return el("div", title, el("pre", entry.get("body"), tabindex=0), class_="text")
 
 
 def missing(kind: object, key: object) -> Html:
-    """Say that something a step points at is not in the story."""
+    """Say that something that a step refers to is not in the story."""
     return el("li", el("p", f"{label(kind)} {key}: not recorded", class_="muted"))

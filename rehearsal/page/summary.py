@@ -10,9 +10,9 @@ Steps = list[Mapping[str, Any]]
 
 
 def mark(ok: object) -> Html:
-    """Return the icon of something that went well, or did not."""
-    name, said = ("check-circle-fill", "ok") if ok else ("x-circle-fill", "failed")
-    return el("span", icon(name, said), class_="good" if ok else "bad")
+    """Return the icon of a step that passed or failed."""
+    name, alt = ("check-circle-fill", "passed") if ok else ("x-circle-fill", "failed")
+    return el("span", icon(name, alt), class_="good" if ok else "bad")
 
 
 def rail(steps: Steps) -> Html:
@@ -40,18 +40,18 @@ def head(story: Mapping[str, Any], steps: Steps) -> Html:
     pulls = list((story.get("pulls") or {}).values())
     merged = sum(pull.get("state") == "merged" for pull in pulls)
     counts = [
-        (f"{passed} of {len(steps)}", "steps ok"),
-        (duration(float(story.get("seconds") or 0)), "from start to end"),
+        (f"{passed} of {len(steps)}", "steps passed"),
+        (duration(float(story.get("seconds") or 0)), "in total"),
         (len(pulls), f"pull requests, {merged} merged"),
         (len(story.get("runs") or {}), "workflow runs"),
         (len(story.get("deployments") or {}), "deployments"),
     ]
-    tiles = [el("div", el("dd", n), el("dt", what)) for n, what in counts]
+    tiles = [el("div", el("dd", n), el("dt", unit)) for n, unit in counts]
     ok = story.get("ok")
-    said = "Everything went as it should" if ok else "A step failed"
+    verdict = f"All {len(steps)} steps passed" if ok else "A step failed"
     return el(
         "header",
-        el("p", mark(ok), said, class_=f"verdict {'good' if ok else 'bad'}"),
+        el("p", mark(ok), verdict, class_=f"verdict {'good' if ok else 'bad'}"),
         el("h1", story.get("title")),
         el("p", story.get("subtitle"), class_="subtitle"),
         el("dl", tiles, class_="tiles"),
@@ -60,13 +60,13 @@ def head(story: Mapping[str, Any], steps: Steps) -> Html:
 
 
 def summary(steps: Steps) -> Html:
-    """Return where the time went, and each number that had to be one number."""
+    """Return the time of each step, and each hash that had to be equal everywhere."""
     longest = max([float(s.get("seconds") or 0) for s in steps] or [0]) or 1
     table = [_timed(n, step, longest) for n, step in enumerate(steps, 1)]
     equal = [
-        el("div", el("p", step.get("title"), class_="muted"), equality(name, read))
+        el("div", el("p", step.get("title"), class_="muted"), equality(name, values))
         for step in steps
-        for name, read in readings(step.get("facts") or {}).items()
+        for name, values in readings(step.get("facts") or {}).items()
     ]
     return el(
         "section",

@@ -25,7 +25,7 @@ class _Story:
 
     def __init__(self, folder: Path, story: Mapping[str, Any]) -> None:
         self.folder, self.story = folder, story
-        self.told: set[tuple[str, str]] = set()
+        self.shown: set[tuple[str, str]] = set()
         self.anchors = {
             f"{kind}-{key}"
             for kind in ("pull", "run")
@@ -34,15 +34,15 @@ class _Story:
 
     def find(self, kind: str, key: object) -> Mapping[str, Any] | None:
         """Return a pull, run or deployment, whether its key is a number or text."""
-        for known, value in (self.story.get(f"{kind}s") or {}).items():
-            if str(known) == str(key):
+        for name, value in (self.story.get(f"{kind}s") or {}).items():
+            if str(name) == str(key):
                 return {"id": key, "number": key, **value}
         return None
 
     def first(self, kind: str, key: object) -> bool:
         """Say whether something is shown for the first time, and remember it."""
-        seen = (kind, str(key)) in self.told
-        self.told.add((kind, str(key)))
+        seen = (kind, str(key)) in self.shown
+        self.shown.add((kind, str(key)))
         return not seen
 
     def refs(self, refs: list[Mapping[str, Any]]) -> Html:
@@ -60,38 +60,38 @@ class _Story:
         return el("div", title, items, class_="group")
 
     def pull(self, number: object) -> Html:
-        given = self.find("pull", number)
-        if given is None:
+        entry = self.find("pull", number)
+        if entry is None:
             return el("ul", rows.missing("pull request", number), class_="rows")
         if self.first("pull", number):
-            return pull.card(given, self.anchors)
-        return pull.link(given)
+            return pull.card(entry, self.anchors)
+        return pull.link(entry)
 
     def row(self, kind: str, ref: Mapping[str, Any]) -> Html:
         if kind == "report":
             return rows.report(ref)
         if kind == "monitoring":
             return rows.decision(ref)
-        given = self.find(kind, ref.get("id"))
-        if given is None:
+        entry = self.find(kind, ref.get("id"))
+        if entry is None:
             return rows.missing(kind, ref.get("id"))
         if not self.first(kind, ref.get("id")):
-            given = {**given, "id": f"{given['id']}-{len(self.told)}"}
+            entry = {**entry, "id": f"{entry['id']}-{len(self.shown)}"}
         if kind == "run":
-            return rows.run(given, self.folder)
-        return rows.deployment(given)
+            return rows.run(entry, self.folder)
+        return rows.deployment(entry)
 
-    def rest(self) -> list[Mapping[str, Any]]:
+    def not_shown(self) -> list[Mapping[str, Any]]:
         """Return references to everything that no step has shown."""
         return [
-            {"kind": kind, key: known}
+            {"kind": kind, key: name}
             for kind, key in (("pull", "number"), ("run", "id"), ("deployment", "id"))
-            for known in self.story.get(f"{kind}s") or {}
-            if (kind, str(known)) not in self.told
+            for name in self.story.get(f"{kind}s") or {}
+            if (kind, str(name)) not in self.shown
         ]
 
 
-def _step(told: _Story, number: int, step: Mapping[str, Any]) -> Html:
+def _step(page: _Story, number: int, step: Mapping[str, Any]) -> Html:
     ok, seconds = step.get("ok"), duration(float(step.get("seconds") or 0))
     title = step.get("title") or step.get("name")
     text = str(step.get("text") or "")
@@ -103,9 +103,9 @@ def _step(told: _Story, number: int, step: Mapping[str, Any]) -> Html:
             el("h2", title),
             el("p", summary.mark(ok), seconds, class_="muted"),
         ),
-        el("div", render(text, told.anchors), class_="markdown") if text else None,
+        el("div", render(text, page.anchors), class_="markdown") if text else None,
         facts(step.get("facts") or {}),
-        told.refs(step.get("refs") or []),
+        page.refs(step.get("refs") or []),
         id=f"step-{number}",
         class_="step",
     )
@@ -117,11 +117,11 @@ def write(folder: Path, story: Mapping[str, Any]) -> Path:
     The story is described in this package's `__init__`; whatever text it holds is
     shown as text, and comments as GitHub would show them.
     """
-    told, steps = _Story(folder, story), list(story.get("steps") or [])
-    sections = [_step(told, n, step) for n, step in enumerate(steps, 1)]
-    rest = told.rest()
-    others = el("h2", "Also in this repository")
-    more = el("section", el("header", others), told.refs(rest), class_="step")
+    page, steps = _Story(folder, story), list(story.get("steps") or [])
+    sections = [_step(page, n, step) for n, step in enumerate(steps, 1)]
+    rest = page.not_shown()
+    heading = el("h2", "Also in this repository")
+    more = el("section", el("header", heading), page.refs(rest), class_="step")
     main = el(
         "main", sections, more if rest else None, summary.summary(steps), id="main"
     )
@@ -130,6 +130,6 @@ def write(folder: Path, story: Mapping[str, Any]) -> Path:
     body = html(skip, summary.head(story, steps), columns)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(MERMAID, folder / "mermaid.js")
-    page = folder / "timeline.html"
-    page.write_text(document(str(story.get("title")), body), encoding="utf-8")
-    return page
+    file = folder / "timeline.html"
+    file.write_text(document(str(story.get("title")), body), encoding="utf-8")
+    return file

@@ -155,11 +155,19 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
     ),
     "miscalibrated": (
         edit(
-            "mlgitops/pipeline/fitting.py",
-            '{"early_stopping": False}',
-            '{"early_stopping": False, "class_weight": {0: 1, 1: 9}}',
+            "model/estimator.py",
+            "HistGradientBoostingClassifier(early_stopping=False)",
+            "HistGradientBoostingClassifier(class_weight={0: 1, 1: 9})",
         ),
         "Calibration",
+    ),
+    "rows cleaned so that one slice looks better": (
+        edit(
+            "model/prepare.py",
+            "return rows\n",
+            'return rows.assign(returned=rows["returned"] ^ (rows["shop"] == "a"))\n',
+        ),
+        "Slices",
     ),
     "leaks the target": (
         both(
@@ -213,7 +221,7 @@ HONEST: dict[str, tuple[Patch, str, list[str]]] = {
         ["train", "evaluate"],
     ),
     "equal, with cleaner code": (
-        edit("mlgitops/pipeline/train.py", LEARN, f"{LEARN}    # cleaner\n"),
+        edit("model/features.py", "UNKNOWN = -1", "UNKNOWN: int = -1"),
         "no significant difference",
         ["train", "evaluate"],
     ),

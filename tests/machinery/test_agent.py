@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from machinery import tiny
-from machinery.test_handovers import program
+from mlgitops.host import agent
 
 TOKEN = "t0ken"
 
@@ -101,12 +101,14 @@ class World:
         self.port = free_port()
         self.git("init", "--quiet", "--bare", str(self.bare), at=home)
         self.git("init", "--quiet", "-b", "main", str(self.work), at=home)
-        shutil.copytree(
-            tiny.ROOT / "serving",
-            self.work / "serving",
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-        (self.work / "requirements").mkdir()
+        for name in (*agent.SERVER, *agent.STATED):
+            source, goal = tiny.ROOT / "mlgitops" / name, self.work / "mlgitops" / name
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                bare = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, goal, ignore=bare)
+            else:
+                shutil.copy(source, goal)
         (self.work / "mlgitops/requirements/serving.txt").write_text("# none\n")
         self.git("add", "-A")
         self.git("commit", "-qm", "code")
@@ -339,9 +341,10 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
 
 def serving(number: int) -> bool:
     try:
-        return b"serving" in Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+        words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
     except FileNotFoundError:
         return False
+    return b"mlgitops.serving" in words
 
 
 def gone(number: int) -> bool:
@@ -435,9 +438,8 @@ def test_killed_while_it_removes_an_old_release_none_is_half(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is half would be refused as altered when a rollback asks for it."""
-    module = program("mlgitops/host/agent.py")
-    given = module.parse(["--git", "x/y/z", "--home", str(tmp_path)])
-    agent = module.Agent(given, module.Source("x/y/z", "", None, ""))
+    given = agent.parse(["--git", "x/y/z", "--home", str(tmp_path)])
+    follower = agent.Agent(given, agent.Source("x/y/z", "", None, ""))
     for number in range(6):
         folder = tmp_path / "releases" / f"{number}"
         (folder / "model").mkdir(parents=True)
@@ -453,11 +455,11 @@ def test_killed_while_it_removes_an_old_release_none_is_half(
 
     monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        agent.prune()
+        follower.prune()
     monkeypatch.undo()
     left = [f for f in (tmp_path / "releases").iterdir() if f.suffix != ".part"]
     assert len(left) == 5 and all((folder / "model").exists() for folder in left)
-    agent.prune()
+    follower.prune()
     assert sorted(f.name for f in (tmp_path / "releases").iterdir()) == ["3", "4", "5"]
 
 
@@ -545,7 +547,7 @@ def test_a_change_of_the_server_alone_is_switched_to(world: World) -> None:
     with world.agent():
         world.until(lambda: world.settled(one))
         world.git("checkout", "-q", "main")
-        (world.work / "serving/app.py").open("a").write("# better\n")
+        (world.work / "mlgitops/serving/app.py").open("a").write("# better\n")
         world.git("commit", "-qam", "server")
         newer = {"commit": world.git("rev-parse", "HEAD"), "sha256": "5" * 64}
         world.git("push", "-q", str(world.bare), "main")

@@ -19,6 +19,7 @@ from mlgitops.ledger import Ledger
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Stand in a repository on a GitHub that knows its settings."""
     with world(tmp_path, monkeypatch) as made:
+        made.through("staging", "qa", "production")
         Path(".dvc").mkdir()
         Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = true\n")
         settings: dict[str, Any] = {"can_approve_pull_request_reviews": False}
@@ -76,9 +77,10 @@ def test_doctor_names_what_is_weaker(
     found = lines(capsys)
     for what in ("no ruleset", "waits for nobody", "may not open", "no App"):
         assert starting(found, "weaker", what), what
-    for what in ("no STAGING_URL", "no PRODUCTION_URL", "no PREDICTION_LOG"):
+    assert starting(found, "weaker", "no environment staging, qa, production")
+    for what in ("no STAGING_URL", "no QA_URL", "no PRODUCTION_URL"):
         assert starting(found, "weaker", what), what
-    for what in ("no IMAGE_REGISTRY", "neither attested nor signed"):
+    for what in ("no PREDICTION_LOG", "no IMAGE_REGISTRY", "neither attested nor"):
         assert starting(found, "weaker", what), what
     assert starting(found, "ok", "origin answers")
     assert starting(found, "weaker", "no dvc.lock yet")
@@ -88,7 +90,7 @@ def test_protect_makes_the_doctor_content(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     protect.main()
-    names = ["APP_ID", "STAGING_URL", "PRODUCTION_URL", "PREDICTION_LOG"]
+    names = ["APP_ID", "STAGING_URL", "QA_URL", "PRODUCTION_URL", "PREDICTION_LOG"]
     names.append("IMAGE_REGISTRY")
     here.visibility = "public"  # type: ignore[attr-defined]
     here.variables += [{"name": n, "value": "agent"} for n in names]  # type: ignore
@@ -255,7 +257,8 @@ def test_not_linked_is_green(here: World) -> None:
 def test_a_monitor_that_stopped_to_run_is_named(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("params.yaml").write_text("monitor: {every_days: 7}\n")
+    with Path("params.yaml").open("w") as file:
+        file.write("deploy: {environments: [production]}\nmonitor: {every_days: 7}\n")
     assert heartbeat.late(Ledger()) is None
     made = datetime(2020, 1, 1, tzinfo=UTC)
     entry = {"decision": "none", "time": made.isoformat(), "seq": 1}

@@ -87,7 +87,8 @@ def test_it_refuses_what_the_server_refuses(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["model/model.onnx", "model/contract.json", "serving/rows.py", "run.py"]
+    "name",
+    ["model/model.onnx", "model/contract.json", "mlgitops/serving/rows.py", "run.py"],
 )
 def test_an_altered_file_is_refused_by_name(bundle: Path, name: str) -> None:
     with (bundle / name).open("ab") as file:
@@ -168,14 +169,11 @@ def test_in_a_clean_environment_its_answers_are_the_servers(
 
 
 def test_size_and_cold_start_are_stated_by_a_command(packed: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "mlgitops",
-        "edge-measure",
-        str(packed.parent / "m"),
-    ]
+    command = [sys.executable, "-m", "mlgitops", "edge-measure"]
     done = subprocess.run(
-        [*command, "2"], cwd=tiny.ROOT, capture_output=True, text=True
+        [*command, str(packed.parent / "m"), "2"],
+        cwd=tiny.ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0 and "MB; from start to answer: " in done.stdout

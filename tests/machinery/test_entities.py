@@ -26,7 +26,7 @@ from mlgitops.judge import compare, entities, fairness, gates, performance, slic
 from mlgitops.judge.gates import Refused
 from mlgitops.judge.tasks import TASKS, Pair
 from mlgitops.judge.trial import Side, Trial
-from mlgitops.metrics import clusters
+from mlgitops.metrics.groups import spread
 from mlgitops.monitor import harvest
 from mlgitops.monitor.labels import read_labels
 from mlgitops.monitor.performance import gain
@@ -79,7 +79,7 @@ def covered(task: str, key: str, by: bool, runs: int = RUNS) -> float:
     return hits / runs
 
 
-KEYS = [(task, m.key) for task in TASK for m in metrics.MEASURES[task]]
+KEYS = [(task, m.key) for task in TASK for m in metrics.METRICS[task]]
 
 
 @pytest.mark.parametrize(("task", "key"), KEYS)
@@ -178,7 +178,7 @@ def test_by_entity_the_variance_is_obuchowskis() -> None:
     expected = s10 / n1 + s01 / n0 + 2 * s11 / (n1 * n0)
     parts = np.empty(len(y))
     parts[y == 1], parts[y == 0] = v10, v01
-    found = clusters.spread(parts, y.astype(np.int64), whose)
+    found = spread(parts, y.astype(np.int64), whose)
     assert found.variance == pytest.approx(expected)
     assert m0 - 1 < found.freedom < m0 + m1
 

@@ -1,20 +1,17 @@
 """200 times other bytes are handed over; 200 times they are refused, by name.
 
-The hand-overs: out of storage, off the GitHub Release, at the start of a server, and,
-where the target has them, onto a host and in the edge bundle. At each of them bits are
-flipped, files are cut, swapped, replaced by a twin with the same MD5, by another
-version, another contract.
+The hand-overs: out of storage, off the GitHub Release, at the start of a server, onto a
+host, and in the edge bundle. At each of them bits are flipped, files are cut, swapped,
+replaced by a twin with the same MD5, by another version, another contract.
 """
 
 import hashlib
-import importlib.util
 import itertools
 import math
 import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +19,8 @@ import pytest
 from machinery import tiny
 from machinery.world import git, sha, world
 from mlgitops import storage
+from mlgitops.edge import build, run
+from mlgitops.host import agent
 from mlgitops.release import ReleaseError, admit, assets, registry
 from mlgitops.serving.__main__ import load
 from mlgitops.serving.verify import VerifyError, verify
@@ -185,27 +184,18 @@ def from_release(
         yield offer
 
 
-def program(path: str) -> ModuleType:
-    """Return a program that is one file and runs anywhere."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def onto_a_host(home: Path, patch: pytest.MonkeyPatch, files: Bytes) -> Iterator[Offer]:
     """Onto a host, over HTTP; and once there, on its disk."""
     from machinery.test_agent import Api
     from machinery.test_agent import World as Host
 
-    module, api = program("mlgitops/host/agent.py"), Api()
+    api = Api()
     try:
         host = Host(home, api)
         (home / "agent/releases").mkdir(parents=True)
-        given = module.parse(["--git", str(host.bare), "--home", str(home / "agent")])
-        source = module.Source(str(host.bare), api.url, "me/flights", "")
-        follower = module.Agent(given, source)
+        given = agent.parse(["--git", str(host.bare), "--home", str(home / "agent")])
+        source = agent.Source(str(host.bare), api.url, "me/flights", "")
+        follower = agent.Agent(given, source)
         api.releases["flights@v1"] = home / "published"
         chance = random.Random(1)
 
@@ -226,7 +216,7 @@ def onto_a_host(home: Path, patch: pytest.MonkeyPatch, files: Bytes) -> Iterator
                 if here:  # downloaded whole, altered afterwards
                     write(follower.fetch(release) / "model", bad)
                 follower.fetch(release)
-            except module.RefusedError as error:
+            except agent.RefusedError as error:
                 return str(error)
             return ""
 
@@ -240,7 +230,6 @@ def in_the_bundle(
     home: Path, patch: pytest.MonkeyPatch, files: Bytes
 ) -> Iterator[Offer]:
     """In the edge bundle, on a machine without a network."""
-    build, run = (program(f"mlgitops/edge/{name}.py") for name in ("build", "run"))
 
     def offer(good: Files, bad: Files) -> str:
         shutil.rmtree(home)
@@ -278,9 +267,7 @@ def at_the_start(
     yield offer
 
 
-HANDOVERS = [from_storage, from_release, at_the_start]
-HANDOVERS += [onto_a_host] if Path("mlgitops/host/agent.py").exists() else []
-HANDOVERS += [in_the_bundle] if Path("deploy/edge/run.py").exists() else []
+HANDOVERS = [from_storage, from_release, onto_a_host, in_the_bundle, at_the_start]
 COUNT = math.ceil(200 / len(HANDOVERS))
 
 

@@ -12,33 +12,35 @@ import yaml
 
 from mlgitops.commands import act, secrets
 
-STAGES = (
-    "mlgitops.pipeline.prepare",
-    "mlgitops.pipeline.train",
-    "mlgitops.pipeline.evaluate",
-)
+STAGES = {f"mlgitops.pipeline.{name}" for name in ("prepare", "train", "evaluate")}
 IO = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile", "urllib"}
 CLOCK = {"datetime", "random", "time"}
-SHARED = {
-    "mlgitops.distance",
-    "mlgitops.git",
-    "mlgitops.github",
-    "mlgitops.heartbeat",
-    "mlgitops.ledger",
-    "mlgitops.lock",
-    "mlgitops.machine",
-}
-SHARED |= {"mlgitops.source", "mlgitops.storage"}
-SHARED |= {
-    "ops",
-    "mlgitops.report",
-    "mlgitops.release",
-}  # written and released in one way
+PICKLE = {"pickle", "joblib", "cloudpickle", "skops"}
 SERVING = {"msgspec", "numpy", "onnxruntime", "uvicorn", "uvloop", "httptools", "yaml"}
+PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "task")}
+PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
+SHARED = {"git", "github", "heartbeat", "ledger", "lock", "machine", "source"}
+SHARED = {f"mlgitops.{name}" for name in (*SHARED, "storage", "report")}
+PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
+LAYERS = {  # what a folder may use beside itself and packages; a folder names all of it
+    "model": {"mlgitops.pipeline.contract"},
+    "mlgitops/metrics": set(),
+    "mlgitops/pipeline": {"mlgitops.pipeline", "mlgitops.metrics", "model"},
+    "mlgitops/report": set(),
+    "mlgitops/judge": PARTS | {"model.prepare", "model.metrics"},
+    "mlgitops/release": PARTS,
+    "mlgitops/monitor": PARTS | {"mlgitops.pipeline.fitting"},  # what newer rows bring
+    "mlgitops/serving": {"mlgitops.machinery"},
+    "mlgitops/host": set(),
+    "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
+    "mlgitops/kubernetes": set(),
+    "mlgitops/commands": PARTS
+    | {f"mlgitops.{part}" for part in ("judge", "release", "monitor")},
+}
 
 
 def modules(*folders: str) -> list[Path]:
-    """Return the Python files of some packages."""
+    """Return the Python files of some folders."""
     return sorted(path for name in folders for path in Path(name).rglob("*.py"))
 
 
@@ -56,89 +58,99 @@ def imports(path: Path) -> frozenset[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = dotted(path).split(".")[: -node.level] if node.level else []
-            module = ".".join([*base, *filter(None, [node.module])])
+            assert not node.level, "imports name the whole module"
             for alias in node.names:
-                name = f"{module}.{alias.name}".replace(".", "/")
+                name = f"{node.module}.{alias.name}".replace(".", "/")
                 is_module = Path(f"{name}.py").exists() or Path(name).is_dir()
-                found.add(f"{module}.{alias.name}" if is_module else module)
-    return frozenset(found)
+                found.add(f"{node.module}.{alias.name}" if is_module else node.module)
+    return frozenset(map(str, found))
 
 
-def layer(name: str) -> str:
-    """Return the first part of a module's name."""
-    return name.split(".")[0]
+def packages(path: Path) -> set[str]:
+    """Return the first part of each import's name."""
+    return {name.split(".")[0] for name in imports(path)}
 
 
-@pytest.mark.parametrize("path", modules("pipeline"), ids=str)
-def test_pipeline_knows_nothing_of_what_reads_it(path: Path) -> None:
-    found = imports(path)
-    assert not {"ops", "serving", "deploy"} & set(map(layer, found))
-    assert not set(STAGES) & found, "a stage never imports another"
+def own(path: Path) -> set[str]:
+    """Return what a file imports of this repository."""
+    return {n for n in imports(path) if n.split(".")[0] in ("mlgitops", "model")}
 
 
-PURE = [
-    Path("pipeline", f"{name}.py") for name in ("task", "data", "features", "model")
+def within(name: str, allowed: set[str]) -> bool:
+    """Return whether a module is one of these, or below one."""
+    return any(name == a or name.startswith(f"{a}.") for a in allowed)
+
+
+ROWS = [(folder, path) for folder in LAYERS for path in modules(folder)]
+
+
+@pytest.mark.parametrize(("folder", "path"), ROWS, ids=[str(path) for _, path in ROWS])
+def test_a_layer_imports_what_it_may(folder: str, path: Path) -> None:
+    allowed = LAYERS[folder] | {folder.replace("/", ".")}
+    refused = {name for name in own(path) if not within(name, allowed)}
+    assert not refused, f"{path} may not import {refused}"
+    assert not PICKLE & packages(path)
+
+
+def test_an_import_of_another_layer_is_seen(tmp_path: Path) -> None:
+    """Wherever it stands, and however it is written."""
+    file = tmp_path / "file.py"
+    file.write_text("def f():\n    from mlgitops.judge import gates\n")
+    assert own(file) == {"mlgitops.judge.gates"}
+    assert within("mlgitops.judge.gates", LAYERS["mlgitops/commands"])
+    assert not within("mlgitops.judge.gates", LAYERS["mlgitops/release"])
+    assert not within("mlgitops.pipeline.contracts", LAYERS["mlgitops/release"])
+
+
+def test_every_folder_has_its_layer() -> None:
+    """And what lies in none is shared: it knows no layer."""
+    folders = {p.parent for p in modules("mlgitops") if p.parent != Path("mlgitops")}
+    known = {Path(name) for name in LAYERS}
+    assert {f for f in folders if not {f, *f.parents} & known} == set()
+    for path in Path("mlgitops").glob("*.py"):
+        assert own(path) <= SHARED | PURE, path
+
+
+@pytest.mark.parametrize("path", modules("mlgitops"), ids=str)
+def test_only_the_entry_point_runs_a_stage(path: Path) -> None:
+    """Stages do not know one another, and nothing else trains a model."""
+    assert not STAGES & imports(path)
+
+
+PURE_FILES = [
+    *modules("mlgitops/metrics", "model"),
+    *(Path("mlgitops/pipeline", f"{name}.py") for name in ("task", "data", "fitting")),
 ]
 
 
-@pytest.mark.parametrize("path", [*PURE, *modules("mlgitops/metrics")], ids=str)
+@pytest.mark.parametrize("path", PURE_FILES, ids=str)
 def test_pure_modules_touch_nothing(path: Path) -> None:
-    assert not (IO | CLOCK) & set(map(layer, imports(path)))
+    """`model/` is pure: no file, no environment, no network, no clock."""
+    assert not (IO | CLOCK) & packages(path)
     assert not re.search(r"\bopen\(|\.read_\w+\(", path.read_text())
 
 
-@pytest.mark.parametrize("path", modules("ops"), ids=str)
-def test_ops_use_the_pure_part_of_the_pipeline(path: Path) -> None:
-    found, own = imports(path), dotted(path)
-    package = ".".join(own.split(".")[:2])
-    pure = {
-        "mlgitops.pipeline.contract",
-        "mlgitops.pipeline.data",
-        "mlgitops.metrics",
-        "mlgitops.pipeline.task",
-    }
-    pure |= set(map(dotted, modules("mlgitops/metrics")))
-    if package in ("mlgitops.monitor", "mlgitops.commands.retrain"):
-        package = "mlgitops.monitor"  # one part: what it found, and what it proposes
-        pure |= {
-            "model.features",
-            "mlgitops.pipeline.fitting",
-        }  # to ask what newer rows bring
-    for name in found:
-        if layer(name) == "pipeline":
-            assert name in pure, name
-        if layer(name) == "serving":
-            assert name == "mlgitops.serving.verify", name
-        if layer(name) == "ops":
-            theirs = ".".join(name.split(".")[:2])
-            assert theirs in {package, *SHARED}, f"{own} is not a part of {theirs}"
-    assert "deploy" not in set(map(layer, found))
-
-
-@pytest.mark.parametrize("path", modules("serving"), ids=str)
+@pytest.mark.parametrize("path", modules("mlgitops/serving"), ids=str)
 def test_serving_needs_little(path: Path) -> None:
-    known = sys.stdlib_module_names | SERVING | {"serving"}
-    assert set(map(layer, imports(path))) <= known
+    assert packages(path) <= sys.stdlib_module_names | SERVING | {"mlgitops"}
 
 
-@pytest.mark.parametrize("name", ["serving/verify.py", "mlgitops/host/agent.py"])
+ANYWHERE = ("__init__", "__main__", "machinery", "serving/verify", "host/agent")
+
+
+@pytest.mark.parametrize("name", ANYWHERE)
 def test_what_runs_anywhere_is_standard_library(name: str) -> None:
-    if Path(name).exists():
-        assert set(map(layer, imports(Path(name)))) <= sys.stdlib_module_names
+    path = Path("mlgitops", f"{name}.py")
+    if path.exists():  # the agent goes where the target is another
+        assert not own(path)
+        assert packages(path) <= sys.stdlib_module_names
 
 
 def test_a_deployment_starts_without_numpy() -> None:
     """Its three jobs would wait a third of a second each, for no number."""
-    words = "import sys, mlgitops.commands.deploy, mlgitops.commands.register; sys.exit('numpy' in sys.modules)"
+    parts = "mlgitops.commands.deploy, mlgitops.commands.register"
+    words = f"import sys, {parts}; sys.exit('numpy' in sys.modules)"
     assert subprocess.run((sys.executable, "-c", words)).returncode == 0
-
-
-def test_no_pickle_anywhere() -> None:
-    for path in modules("pipeline", "ops", "serving", "deploy"):
-        assert not {"pickle", "joblib", "cloudpickle", "skops"} & set(
-            map(layer, imports(path))
-        ), path
 
 
 WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
@@ -147,7 +159,7 @@ WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 def test_workflows_and_laptops_install_with_one_uv() -> None:
     pins = [
         re.search(r"uv==[\d.]+", Path(name).read_text())
-        for name in ("Makefile", ".github/install.py")
+        for name in ("Makefile", "mlgitops/commands/install.py")
     ]
     assert pins[0] and pins[1] and pins[0][0] == pins[1][0]
 

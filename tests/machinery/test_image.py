@@ -204,7 +204,7 @@ def test_a_digest_leads_to_the_same_bytes(
 
 def with_server(here: World, base: str) -> str:
     """Put the server on main, on a base of one's own if there is one."""
-    for name in server.PATHS:
+    for name in (*server.PATHS, *server.STATED):
         source, goal = tiny.ROOT / name, here.clone / name
         goal.parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, goal)

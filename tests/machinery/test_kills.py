@@ -107,6 +107,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("before")
         with world(home, patch) as first:
+            first.through("staging", "production")
             first.judged("one")
             promote_main()
             first.bad = first.judged("two")  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ MD5 = "0" * 32
 def lock(**entry: object) -> bytes:
     """Give a dvc.lock with one stage and one file."""
     out = {"path": "build/model.onnx", "hash": "md5", "md5": MD5, "size": 3, **entry}
-    stages = {"train": {"cmd": "python -m mlgitops.pipeline.train", "outs": [out]}}
+    stages = {"train": {"cmd": "python -m mlgitops train", "outs": [out]}}
     return yaml.safe_dump({"schema": "2.0", "stages": stages}).encode()
 
 

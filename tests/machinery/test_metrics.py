@@ -1,4 +1,4 @@
-"""The measures against scikit-learn, brute force and a bootstrap."""
+"""The metrics against scikit-learn, brute force and a bootstrap."""
 
 import itertools
 from collections.abc import Callable
@@ -127,9 +127,9 @@ def test_what_cannot_be_measured_is_refused(
     y: list[int], p: list[float], words: str
 ) -> None:
     """A number made from it would mislead."""
-    for measure in (metrics.roc_auc, metrics.average_precision):
+    for metric in (metrics.roc_auc, metrics.average_precision):
         with pytest.raises(ValueError, match=words):
-            measure(y, p)
+            metric(y, p)
 
 
 def test_roc_curve_is_that_of_scikit_learn_in_few_points() -> None:
@@ -173,15 +173,15 @@ MULTICLASS: dict[str, Callable[[Any, Any], float]] = {
 }
 
 
-@pytest.mark.parametrize("measure", metrics.MEASURES["multiclass"], ids=lambda m: m.key)
-def test_multiclass_as_scikit_learn(measure: metrics.Measure) -> None:
+@pytest.mark.parametrize("metric", metrics.METRICS["multiclass"], ids=lambda m: m.key)
+def test_multiclass_as_scikit_learn(metric: metrics.Metric) -> None:
     """Also where no row is decided as the rarest class."""
-    theirs = MULTICLASS[measure.key]
-    assert measure.value(YK, PK) == pytest.approx(theirs(YK, PK), rel=1e-5)
+    theirs = MULTICLASS[metric.key]
+    assert metric.value(YK, PK) == pytest.approx(theirs(YK, PK), rel=1e-5)
     shy = PK * np.array([1, 1, 1, 0.01], dtype="float32")
     shy /= shy.sum(axis=1, keepdims=True)
     assert 3 not in shy.argmax(axis=1) and 3 in YK
-    assert measure.value(YK, shy) == pytest.approx(theirs(YK, shy), rel=1e-5)
+    assert metric.value(YK, shy) == pytest.approx(theirs(YK, shy), rel=1e-5)
 
 
 def test_multiclass_of_two_is_the_binary_measure() -> None:
@@ -213,21 +213,21 @@ def test_confusion_matrix_has_a_row_per_true_class() -> None:
     ],
 )
 def test_what_is_no_class_is_refused(y: Any, p: Any, words: str) -> None:
-    """By every measure."""
-    for measure in metrics.MEASURES["multiclass"]:
+    """By every metric."""
+    for metric in metrics.METRICS["multiclass"]:
         with pytest.raises(ValueError, match=words):
-            measure.value(y, p)
+            metric.value(y, p)
 
 
 def test_a_class_without_rows_has_no_roc_auc() -> None:
     """Its ranking is undefined; the others are measured."""
     some = YK != 1
-    for measure in metrics.MEASURES["multiclass"]:
-        if "roc" in measure.key:
+    for metric in metrics.METRICS["multiclass"]:
+        if "roc" in metric.key:
             with pytest.raises(ValueError, match="Not every class"):
-                measure.value(YK[some], PK[some])
+                metric.value(YK[some], PK[some])
         else:
-            assert np.isfinite(measure.value(YK[some], PK[some]))
+            assert np.isfinite(metric.value(YK[some], PK[some]))
 
 
 V = RNG.normal(100, 20, 3000)
@@ -240,27 +240,29 @@ REGRESSION = {
 }
 
 
-@pytest.mark.parametrize("measure", metrics.MEASURES["regression"], ids=lambda m: m.key)
-def test_regression_as_scikit_learn(measure: metrics.Measure) -> None:
+@pytest.mark.parametrize("metric", metrics.METRICS["regression"], ids=lambda m: m.key)
+def test_regression_as_scikit_learn(metric: metrics.Metric) -> None:
     """And what is no number is refused."""
-    theirs = REGRESSION[measure.key]
-    assert measure.value(V, PV) == pytest.approx(theirs(V, PV.astype(float)))
+    theirs = REGRESSION[metric.key]
+    assert metric.value(V, PV) == pytest.approx(theirs(V, PV.astype(float)))
     for y, p in (([1, 2], [1, np.nan]), ([1, np.inf], [1, 2]), ([1, 2], [1])):
         with pytest.raises(ValueError, match="finite|must be"):
-            measure.value(y, p)
+            metric.value(y, p)
 
 
 def test_pinball_at_the_quantile_asked_for() -> None:
     """A too low 90 % costs nine times what a too high one does."""
-    (found,) = (m for m in metrics.measures("regression", 0.9) if m.key == "pinball")
-    theirs = known.mean_pinball_loss(V, PV.astype(float), alpha=0.9)
-    assert found.value(V, PV) == pytest.approx(theirs)
-    assert found.value([10], [0]) == pytest.approx(9 * found.value([0], [10]))
+    expected = known.mean_pinball_loss(V, PV.astype(float), alpha=0.9)
+    assert regression.pinball(V, PV, 0.9) == pytest.approx(expected)
+    too_low, too_high = ([10], [0]), ([0], [10])
+    assert regression.pinball(*too_low, 0.9) == pytest.approx(
+        9 * regression.pinball(*too_high, 0.9)
+    )
 
 
 def test_r2_of_one_target_is_refused() -> None:
     """There is nothing to explain."""
-    with pytest.raises(ValueError, match="one target"):
+    with pytest.raises(ValueError, match="one value"):
         regression.r2([3, 3], [1, 2])
 
 
@@ -284,14 +286,14 @@ def test_delong_of_two_classes_is_delong() -> None:
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_paired_intervals_agree_with_a_plain_bootstrap(task: str) -> None:
-    """Of the headline; its values are the measure's own."""
+    """Of the headline; its values are the metric's own."""
     y, one = (YK, PK.astype(float)) if task == "multiclass" else (V, PV.astype(float))
     noise = RNG.normal(size=one.shape)
     two = one * np.exp(0.4 * noise) if task == "multiclass" else one + 4 * noise
     if task == "multiclass":
         two /= two.sum(axis=1, keepdims=True)
     found = metrics.PAIRED[task](y, one, two, 0.95)
-    value = metrics.MEASURES[task][0].value
+    value = metrics.METRICS[task][0].value
     assert found.champion == pytest.approx(value(y, one))
     assert found.challenger == pytest.approx(value(y, two))
     assert found.difference == found.challenger - found.champion
@@ -306,11 +308,11 @@ def test_paired_intervals_agree_with_a_plain_bootstrap(task: str) -> None:
     assert same.difference == same.low == same.high == 0
 
 
-@pytest.mark.parametrize("task", metrics.MEASURES)
+@pytest.mark.parametrize("task", metrics.METRICS)
 def test_the_loss_of_rows_is_a_measure(task: str) -> None:
     """Its mean is the Brier score, or what R² leaves."""
     y, p = {"binary": (Y, P), "multiclass": (YK, PK), "regression": (V, PV)}[task]
     mean = metrics.LOSSES[task][0](y, p).mean()
-    known_as = {m.key: m.value(y, p) for m in metrics.MEASURES[task]}
+    known_as = {m.key: m.value(y, p) for m in metrics.METRICS[task]}
     wanted = 1 - known_as["r2"] if task == "regression" else known_as["brier"]
     assert mean == pytest.approx(wanted)

@@ -103,7 +103,7 @@ def looked(
     decision = decide.decide(found.evidence, MONITOR)
     made = record.build("v1", SHA, found, decision, MONITOR)
     json.dumps(made, allow_nan=False)
-    assert made["metric"] == metrics.MEASURES[task][0].label
+    assert made["metric"] == metrics.METRICS[task][0].label
     return found.evidence, decision, {c["name"]: c for c in made["checks"]}
 
 
@@ -112,7 +112,7 @@ def test_calm_production_is_left_alone(task: str, tmp_path: Path) -> None:
     """Nothing drifted, and performance holds, by the task's own measure."""
     evidence, decision, checks = looked(tmp_path, task)
     assert decision.decision == "none"
-    label = metrics.MEASURES[task][0].label
+    label = metrics.METRICS[task][0].label
     assert f"performance holds ({label} " in decision.sentence
     assert evidence.labels == 5000 and evidence.fall is not None
     assert checks["performance"]["passed"] and label in checks["performance"]["value"]
@@ -191,7 +191,7 @@ def test_numbers_are_told_in_the_spread_of_the_holdout() -> None:
     ours = measure.of(rows.small("regression"), holdout)
     y, p = ours.sides(holdout)
     assert ours.value(y, p) == pytest.approx(
-        metrics.MEASURES["regression"][0].value(y, p)
+        metrics.METRICS["regression"][0].value(y, p)
     )
     calm = np.full(len(y), 50.0) + (y - p)
     assert ours.value(calm, np.full(len(y), 50.0)) == pytest.approx(ours.value(y, p))

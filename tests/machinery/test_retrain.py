@@ -124,6 +124,7 @@ class World:
             "/build\n/.dvc/tmp\n/.dvc/cache\n/data/*.parquet\n"
         )
         Path("contract.yaml").write_text(rows.SMALL)
+        self.stages(["data/flights.parquet"])
         prepare = {"holdout_days": 14, "train_days": 20}
         params = {**traffic.PARAMS, "prepare": prepare}
         params["monitor"] = {**traffic.MONITOR, "min_rows": 300}
@@ -145,6 +146,13 @@ class World:
         run("commit", "-qm", "start")
         run("push", "-q", "origin", "main")
         self.release(self.manifest)
+
+    def stages(self, tables: list[str]) -> None:
+        """Write a dvc.yaml whose first stage reads the tables."""
+        prepare = {"cmd": "true", "deps": [*tables, "model/prepare.py"]}
+        train = {"cmd": "true", "deps": ["build/train.parquet"]}
+        document = {"stages": {"prepare": prepare, "train": train}}
+        Path("dvc.yaml").write_text(yaml.safe_dump(document))
 
     def point(self, path: str) -> lock.Out:
         """Write a pointer as DVC does."""
@@ -319,6 +327,41 @@ def test_f15_newer_rows_update_the_one_that_is_open(
     (pull,) = world.hub.pulls
     assert pull["title"].endswith("until 2020-04-19") and "more" in pull["body"]
     assert not any("merge" in path for _, path in world.hub.calls), "a person merges"
+
+
+def test_the_data_are_what_the_stages_read_whatever_the_model_is_called(
+    world: World,
+) -> None:
+    """A renamed model is retrained too: no file's name is made from the contract's."""
+    named_after = rows.SMALL.replace("name: flights", "name: lateness")
+    Path("contract.yaml").write_text(named_after)
+    run("commit", "-qam", "rename the model")
+    run("push", "-q", "origin", "main")
+    world.traffic(600, 80, 28)
+    world.record()
+    retrain.main()
+    (pull,) = world.hub.pulls
+    assert pull["title"].startswith("Retrain lateness on data until ")
+    changed = run("diff", "--name-only", "main", f"origin/{pull['head']['ref']}")
+    assert changed == "data/flights.parquet.dvc"
+
+
+@pytest.mark.parametrize("tables", [[], ["data/flights.parquet", "data/more.parquet"]])
+def test_stages_that_read_no_table_or_several_are_refused(
+    world: World, tables: list[str]
+) -> None:
+    """There is no telling which table the newer rows belong to."""
+    Path("data/more.parquet").write_bytes(b"more")
+    world.point("data/more.parquet")
+    world.stages(tables)
+    run("add", "-A")
+    run("commit", "-qm", "other tables")
+    run("push", "-q", "origin", "main")
+    world.traffic(600, 80, 28)
+    world.record()
+    with pytest.raises(SystemExit, match=f"one tracked file, not {len(tables)}"):
+        retrain.main()
+    assert not world.hub.pulls and world.branches() == ["ledger", "main"]
 
 
 @pytest.mark.parametrize("decision", ["watch", "stop", "not enough data", "no verdict"])

@@ -135,6 +135,7 @@ def refused(version: str = "v1.0.0", environment: str = "production") -> str:
 def test_an_unknown_version_is_refused(here: World) -> None:
     assert "there are: v1.0.0, v1.1.0" in refused("v0.9.0")
     assert 'there is no environment "moon"' in refused(environment="moon")
+    here.through("staging", "production")
     assert "staging runs nothing yet" in refused(environment="staging")
 
 
@@ -217,6 +218,7 @@ def test_a_confirmed_rollback_keeps_its_branch(
 
 
 def test_asking_for_a_rollback_starts_the_workflow(here: World) -> None:
+    here.through("staging", "production")
     rollback.request("v1.0.0", "staging", "slow")
     asked = here.hub.kept["actions/workflows/rollback.yml/dispatches"][0]
     inputs = {"environment": "staging", "version": "v1.0.0", "reason": "slow"}

@@ -8,6 +8,7 @@ import pytest
 from machinery.world import Record, Target, World, git, world
 from machinery.world import target as serve
 from mlgitops.commands import deploy, register, rollback
+from mlgitops.host import agent
 from mlgitops.ledger import Ledger
 from mlgitops.release import ReleaseError, admit, facts, server, target
 
@@ -35,8 +36,8 @@ def here(
 
 def code(here: World, text: str) -> None:
     """Merge a change of the server's code; the model stays."""
-    file = here.clone / "serving" / "app.py"
-    file.parent.mkdir(exist_ok=True)
+    file = here.clone / "mlgitops" / "serving" / "app.py"
+    file.parent.mkdir(exist_ok=True, parents=True)
     file.write_text(f"# {text}\n")
     here.commit(f"server {text}")
 
@@ -107,6 +108,9 @@ def test_other_changes_do_not(here: World) -> None:
     (here.clone / "requirements").mkdir()
     (here.clone / "requirements" / "dev.txt").write_text("pytest\n")
     here.commit("a tool")
+    for name in (*server.STATED, "mlgitops/ledger.py"):
+        (here.clone / name).write_text("another release of the machinery\n")
+    here.commit("the machinery beside the server")
     assert "Nothing to do: production has flights@v1.0.0" in str(register.register())
     known = server.at("HEAD")
     assert known.commit != git("rev-parse", "HEAD", cwd=here.clone)
@@ -114,13 +118,27 @@ def test_other_changes_do_not(here: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["mlgitops/requirements/serving.txt", "deploy/Dockerfile"]
+    "path",
+    [
+        "mlgitops/requirements/serving.txt",
+        "mlgitops/machinery.py",
+        "deploy/Dockerfile",
+    ],
 )
 def test_requirements_and_image_are_the_servers(here: World, path: str) -> None:
-    (here.clone / path).parent.mkdir()
+    (here.clone / path).parent.mkdir(parents=True, exist_ok=True)
     (here.clone / path).write_text("new\n")
     here.commit("part of the server")
     assert not isinstance(register.register(), str)
+
+
+def test_the_agent_brings_the_code_by_which_a_server_is_known() -> None:
+    """Beside it what names the machinery; the Dockerfile is of images only."""
+    brought = {f"mlgitops/{name}" for name in agent.SERVER}
+    assert brought == set(server.PATHS) - {"deploy/Dockerfile"}
+    assert {f"mlgitops/{name}" for name in agent.STATED} == set(server.STATED)
+    for name in (*brought, *server.STATED):
+        assert Path(name).exists(), name
 
 
 def test_the_old_server_confirms_nothing_and_comes_back(
@@ -140,7 +158,7 @@ def test_the_old_server_confirms_nothing_and_comes_back(
     git("fetch", "-q", "origin")
     git("merge", "-q", "--no-edit", f"origin/{pull['head']}", cwd=here.clone)
     git("push", "-q", "origin", "main", cwd=here.clone)
-    assert (here.clone / "serving" / "app.py").read_text() == "# one\n"
+    assert (here.clone / "mlgitops/serving/app.py").read_text() == "# one\n"
     assert "Nothing to do" in str(register.register())
 
 

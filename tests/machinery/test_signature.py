@@ -11,13 +11,10 @@ from machinery.world import World, git, world
 from mlgitops.commands import audit, deploy, register, rollback
 from mlgitops.release import ReleaseError, registry, signature
 
-pytestmark = [
-    pytest.mark.machinery,
-    pytest.mark.skipif(
-        not (shutil.which("ssh-keygen") and shutil.which("openssl")),
-        reason="no ssh-keygen or openssl: apt-get install openssh-client openssl",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("ssh-keygen") and shutil.which("openssl")),
+    reason="no ssh-keygen or openssl: apt-get install openssh-client openssl",
+)
 
 
 @pytest.fixture

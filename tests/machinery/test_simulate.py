@@ -16,10 +16,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder with later rows, a contract and a version to serve."""
     tiny.version(tmp_path / "version")
     (tmp_path / "contract.yaml").write_text(tiny.CONTRACT)
-    (tmp_path / "data").mkdir()
+    (tmp_path / "example").mkdir()
     rows = traffic.flights(500, 0, 10).drop(columns="probability")
     rows.insert(5, "seat", ["a", None] * 250)
-    rows.sample(500, random_state=1).to_parquet(tmp_path / "data" / "later.parquet")
+    rows.sample(500, random_state=1).to_parquet(tmp_path / "example" / "later.parquet")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -46,7 +46,7 @@ def labels() -> dict[str, str]:
 def test_f20_rows_go_out_in_order_and_labels_come_late(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = pd.read_parquet("data/later.parquet").sort_values("scheduled_departure")
+    table = pd.read_parquet("example/later.parquet").sort_values("scheduled_departure")
     day = table["scheduled_departure"].dt.day
     log = folder / "log"
     with tiny.server(folder / "version", "--log", str(log)) as (port, process):
@@ -71,7 +71,7 @@ def test_f20_rows_go_out_in_order_and_labels_come_late(
 def test_the_chosen_drift_is_sent_and_labelled(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = pd.read_parquet("data/later.parquet").set_index("flight_id")
+    table = pd.read_parquet("example/later.parquet").set_index("flight_id")
     drift = ["--drift", "temp=15", "--drift", "carrier=UA", "--drift", "late=1"]
     log = folder / "log"
     with tiny.server(folder / "version", "--log", str(log)) as (port, process):
@@ -118,7 +118,7 @@ def test_mistakes_are_one_sentence(
     with pytest.raises(SystemExit, match="nothing is not a day: type FROM=2013-04-01"):
         play(monkeypatch, 9, "", "2021-01-04")
     assert capsys.readouterr().err == ""
-    Path("data/later.parquet").unlink()
+    Path("example/later.parquet").unlink()
     with pytest.raises(SystemExit, match="run `make pull`"):
         play(monkeypatch, 9, "2020-01-01", "2020-01-04")
 
@@ -128,8 +128,10 @@ def test_a_refused_row_is_said_once(
 ) -> None:
     other = tiny.CONTRACT.replace("distance", "miles")
     (folder / "contract.yaml").write_text(other)
-    table = pd.read_parquet("data/later.parquet").rename(columns={"distance": "miles"})
-    table.to_parquet("data/later.parquet")
+    table = pd.read_parquet("example/later.parquet").rename(
+        columns={"distance": "miles"}
+    )
+    table.to_parquet("example/later.parquet")
     with tiny.server(folder / "version") as (port, _):
         with pytest.raises(SystemExit, match=r"422 .*unknown column"):
             play(monkeypatch, port, "2020-01-01", "2020-01-04")

@@ -17,6 +17,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Make a repository whose production has a champion."""
     home = tmp_path_factory.mktemp("first")
     with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
+        made.through("staging", "production")
         made.judged("champion")
         promoted()
     yield made

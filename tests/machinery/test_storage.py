@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlgitops import storage
+from mlgitops.commands import push
 from mlgitops.lock import Out
 
 ROOT = Path.cwd()
@@ -283,10 +284,11 @@ def test_a_push_names_what_is_neither_here_nor_in_storage(
     sent, other = out(file), tmp_path / "other"
     other.write_bytes(b"never sent")
     storage.push({file: sent}, here)
-    assert "0 objects sent" in storage.sent([sent]) and "1 more" in storage.sent([sent])
+    said = push.send([sent])
+    assert "0 objects sent" in said and "1 more" in said
     lost = out(other, "holdout.parquet")
     with pytest.raises(storage.StorageError, match=r"storage: build/holdout\.parquet"):
-        storage.sent([sent, lost])
+        push.send([sent, lost])
 
 
 def test_a_push_without_origin_says_that_nothing_left(
@@ -299,6 +301,6 @@ def test_a_push_without_origin_says_that_nothing_left(
     (here / "build").mkdir()
     (here / "build" / "model.onnx").write_bytes(b"model")
     named = out(here / "build" / "model.onnx")
-    assert "this machine only" not in storage.sent([named])
+    assert "this machine only" not in push.send([named])
     git("remote", "remove", "origin", cwd=here)
-    assert "on this machine only: no `origin` yet" in storage.sent([named])
+    assert "on this machine only: no `origin` yet" in push.send([named])

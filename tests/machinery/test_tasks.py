@@ -76,9 +76,9 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Built:
 def test_names_are_the_same_on_both_sides() -> None:
     """Training and serving share no code, so that serving stays small."""
     assert {name: task.output for name, task in TASKS.items()} == verify.OUTPUTS
-    assert TASKS.keys() == ANSWERS.keys() == metrics.MEASURES.keys()
+    assert TASKS.keys() == ANSWERS.keys() == metrics.METRICS.keys()
     assert TASKS.keys() == metrics.PAIRED.keys() == metrics.LOSSES.keys()
-    assert all(m[0].better == "higher" for m in metrics.MEASURES.values())
+    assert all(m[0].better == "higher" for m in metrics.METRICS.values())
 
 
 def test_the_file_has_one_output_of_the_tasks_name(built: Built) -> None:
@@ -107,7 +107,7 @@ def test_a_wrong_export_is_noticed(built: Built) -> None:
 def test_it_learns_something(built: Built) -> None:
     """More than always saying the same."""
     y = data.truth(built.rows, built.contract)
-    head = metrics.MEASURES[built.contract.task][0]
+    head = metrics.METRICS[built.contract.task][0]
     assert head.value(y, built.answers) > 0.8
     found = evaluate.measure(
         built.contract.task, y, built.answers, json.loads(built.text), 10

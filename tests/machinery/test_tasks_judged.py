@@ -33,7 +33,6 @@ from mlgitops.judge.trial import Side, Trial
 from mlgitops.pipeline import data
 from mlgitops.pipeline.contract import Contract, ContractError
 
-pytestmark = [pytest.mark.machinery]
 NEW = ["multiclass", "regression"]
 CONSTANT = edit("params.yaml", "learning_rate: 0.1", "learning_rate: 1.0e-30")
 
@@ -83,7 +82,7 @@ def failed(comment: str) -> set[str]:
 @pytest.mark.slow
 def test_a_first_model_is_judged_alone(reigning: tuple[Project, str]) -> None:
     project, comment = reigning
-    label = report.text(metrics.MEASURES[project.task][0].label)
+    label = report.text(metrics.METRICS[project.task][0].label)
     assert "no champion yet" in comment and f"**{label} 0." in comment
     assert "euros per 1,000 decisions" in comment
     section = {"multiclass": "→ <code>mid</code>", "regression": "What is left over"}
@@ -107,7 +106,7 @@ def test_a_worse_and_a_constant_model_are_refused(
 ) -> None:
     CONSTANT(project)
     hub, comment = proposed(project, monkeypatch)
-    label = report.text(metrics.MEASURES[project.task][0].label)
+    label = report.text(metrics.METRICS[project.task][0].label)
     assert hub.statuses[-1][1] == "failure"
     assert {label, "Difference to the champion"} <= failed(comment)
 
@@ -180,7 +179,7 @@ def test_intervals_agree_with_a_plain_loop_over_resamples(task: str) -> None:
     drawn: dict[str, list[float]] = {}
     for _ in range(300):
         at = random.integers(0, len(y), len(y))
-        for m in metrics.MEASURES[task]:
+        for m in metrics.METRICS[task]:
             gap = m.value(y[at], new[at]) - m.value(y[at], old[at])
             drawn.setdefault(m.key, []).append(gap)
     for key, gaps in drawn.items():
@@ -197,7 +196,7 @@ def test_f1_of_weights_is_the_measure_itself(n: int) -> None:
     frame = rows(n, task="multiclass")
     y, p = truth(frame, "multiclass"), good(frame, "multiclass")
     q = bad_in_one_shop(frame, "multiclass")
-    for m in metrics.MEASURES["multiclass"]:
+    for m in metrics.METRICS["multiclass"]:
         if m.key.startswith("f1"):
             got = compare.f1(np.ones((1, n)), y, p.argmax(1), 3, m.key == "f1_weighted")
             assert got[0] == pytest.approx(m.value(y, p))

@@ -252,7 +252,7 @@ sandbox.confine(memory=2_000_000_000, seconds=5)
 def child(tmp_path: Path, patch: pytest.MonkeyPatch, code: str) -> None:
     """Run code as the judge runs its children."""
     here = Path.cwd()
-    (tmp_path / "ops").symlink_to(here / "ops")
+    (tmp_path / "mlgitops").symlink_to(here / "mlgitops")
     (tmp_path / "planted.py").write_text(CHILD.format(code))
     patch.chdir(tmp_path)
     sandbox.run("Model file", "planted", tmp_path / "seen")

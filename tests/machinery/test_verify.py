@@ -151,7 +151,7 @@ def test_it_needs_the_standard_library_only() -> None:
         "bad = {'numpy', 'yaml', 'onnxruntime', 'msgspec'} & set(sys.modules); "
         "sys.exit(str(bad) if bad else 0)"
     )
-    folder = str(tiny.ROOT / "serving")
+    folder = str(tiny.ROOT / "mlgitops/serving")
     assert subprocess.run([sys.executable, "-S", "-c", code, folder]).returncode == 0
 
 

@@ -159,8 +159,13 @@ class World:
         git("init", "-q", "--bare", "-b", "main", "origin", cwd=home)
         git("clone", "-q", "origin", "clone", cwd=home)
         (self.clone / "contract.yaml").write_text(CONTRACT)
-        (self.clone / "params.yaml").write_text("deploy: {timeout_seconds: 1}\n")
-        self.commit("start")
+        self.through("production")
+
+    def through(self, *environments: str) -> str:
+        """Let main name the environments that a release goes through, in order."""
+        deploy = {"environments": list(environments), "timeout_seconds": 1}
+        (self.clone / "params.yaml").write_text(json.dumps({"deploy": deploy}))
+        return self.commit(f"through {environments}")
 
     def twin(self, home: Path) -> "World":
         """Return a copy in another folder: a world that took long is made once."""
@@ -326,7 +331,7 @@ def world(
     """Give a world, a new one or a twin of another, and stand in its clone."""
     for name in [n for n in os.environ if n.startswith(("GITHUB_", "GH_", "GIT_"))]:
         patch.delenv(name)
-    for name in ("STAGING_URL", "PRODUCTION_URL"):
+    for name in ("STAGING_URL", "PRODUCTION_URL", "VARIABLES"):
         patch.delenv(name, raising=False)
     patch.setenv("GITHUB_REPOSITORY", "o/r")
     patch.setenv("GITHUB_ACTOR", "eve")

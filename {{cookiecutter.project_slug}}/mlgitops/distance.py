@@ -1,6 +1,6 @@
 """How far two columns are apart, the way Evidently counts it, in numpy; pure.
 
-``tests/test_monitor_calibrate.py`` holds both against Evidently's own numbers.
+The template's ``test_monitor_calibrate.py`` holds both against Evidently's own numbers.
 """
 
 from __future__ import annotations

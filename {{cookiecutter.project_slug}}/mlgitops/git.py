@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
+from tempfile import TemporaryDirectory
 
 # The token stays in the environment: it is never on a command line or in a file.
 CREDENTIALS = (
@@ -45,6 +47,35 @@ def show(ref: str, path: str, cwd: str | os.PathLike[str] = ".") -> bytes | None
     if found != path:
         return None
     return _bytes(("show", f"{ref}:{path}"), cwd, True, None, None)
+
+
+def commit(
+    files: Mapping[str, bytes],
+    message: str,
+    author: str,
+    parent: str | None = None,
+    cwd: str | os.PathLike[str] = ".",
+) -> str:
+    """Return a new commit: the files, by path, on top of what ``parent`` holds.
+
+    The working tree, the index and every branch stay as they are.
+    """
+    person = {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in (("NAME", author), ("EMAIL", f"{author}@localhost"))
+    }
+    with TemporaryDirectory() as folder:
+        env = {**person, "GIT_INDEX_FILE": os.path.join(folder, "index")}
+        if parent:
+            run("read-tree", parent, cwd=cwd, env=env)
+        for path, content in files.items():
+            blob = run("hash-object", "-w", "--stdin", cwd=cwd, data=content)
+            entry = f"100644,{blob},{path}"
+            run("update-index", "--add", "--cacheinfo", entry, cwd=cwd, env=env)
+        tree = run("write-tree", cwd=cwd, env=env)
+        base = ("-p", parent) if parent else ()
+        return run("commit-tree", tree, *base, "-m", message, cwd=cwd, env=env)
 
 
 def has_remote(cwd: str | os.PathLike[str] = ".", name: str = "origin") -> bool:

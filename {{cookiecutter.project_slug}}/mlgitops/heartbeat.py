@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mlgitops import settings
 from mlgitops.ledger import Ledger
 
 PERIODS = 2  # without a run
@@ -33,16 +32,15 @@ def age_days(record: dict[str, Any], now: datetime | None = None) -> float:
 def late(ledger: Ledger, now: datetime | None = None) -> str | None:
     """Return one sentence when the monitor has not run for two periods, or None.
 
-    Nothing is late that has never run, and without `monitor.every_days` in
-    params.yaml nobody said how often it should.
+    Nothing is late that has never run.
     """
-    place = Path("params.yaml")
-    params = yaml.safe_load(place.read_text("utf-8")) if place.is_file() else None
-    section = params.get("monitor") if isinstance(params, dict) else None
-    every = section.get("every_days") if isinstance(section, dict) else None
-    found = newest(ledger)
-    if not isinstance(every, int | float) or found is None:
+    file, found = Path("params.yaml"), newest(ledger)
+    if found is None or not file.is_file():
         return None
+    try:
+        every = settings.monitor(settings.load(file.read_bytes())).every_days
+    except settings.SettingsError as error:
+        return f"whether the monitor still runs is not known: {error}"
     age = age_days(found[1], now)
     if age <= PERIODS * every:
         return None

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlgitops import git
@@ -21,13 +20,6 @@ REPLACED = re.compile(
     r"environments/[a-z0-9-]+/(release\.json|kubernetes/manifests\.yaml)"
 )
 TRIES = 20
-AUTHOR = {
-    "GIT_AUTHOR_NAME": "ledger",
-    "GIT_AUTHOR_EMAIL": "ledger@localhost",
-    "GIT_COMMITTER_NAME": "ledger",
-    "GIT_COMMITTER_EMAIL": "ledger@localhost",
-}
-
 Record = dict[str, Any]
 Files = Mapping[str, Record | bytes]
 
@@ -99,6 +91,10 @@ class Ledger:
         found = self.release(environment)
         return None if found is None or found.get("state") == "failed" else found
 
+    def environments(self) -> list[str]:
+        """Return the environments that ever had a release, also those that are gone."""
+        return sorted({p.split("/")[1] for p in self.paths("environments/")})
+
     def history(self, environment: str) -> list[Record]:
         """Return every release of an environment, oldest first."""
         return self._all(f"environments/{environment}/history/")
@@ -135,21 +131,8 @@ class Ledger:
         taken = [p for p in files if p in self.paths() and not REPLACED.fullmatch(p)]
         if taken:
             raise LedgerError(f"the ledger has {taken[0]} already; it only grows")
-        with TemporaryDirectory() as folder:
-            env = {**AUTHOR, "GIT_INDEX_FILE": str(Path(folder, "index"))}
-            if self.commit:
-                git.run("read-tree", self.commit, cwd=self.cwd, env=env)
-            for path, content in files.items():
-                blob = git.run(
-                    "hash-object", "-w", "--stdin", cwd=self.cwd, data=encode(content)
-                )
-                entry = f"100644,{blob},{path}"
-                args = ("update-index", "--add", "--cacheinfo", entry)
-                git.run(*args, cwd=self.cwd, env=env)
-            tree = git.run("write-tree", cwd=self.cwd, env=env)
-            parent = ("-p", self.commit) if self.commit else ()
-            args = ("commit-tree", tree, *parent, "-m", message)
-            return git.run(*args, cwd=self.cwd, env=env)
+        contents = {path: encode(content) for path, content in files.items()}
+        return git.commit(contents, message, BRANCH, self.commit, self.cwd)
 
     def _push(self, commit: str) -> bool:
         """Push; say False when somebody else was faster."""

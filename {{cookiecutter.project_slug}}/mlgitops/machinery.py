@@ -50,9 +50,8 @@ def machinery(folder: Path = HERE, part: bool = False) -> Machinery:
 
     With `part`, files may be absent: a server carries a part of the machinery only.
     """
-    listed = dict(
-        reversed(line.split("  ", 1)) for line in _text(folder / SUMS).splitlines()
-    )
+    lines = _text(folder / SUMS).splitlines()
+    listed = {line[66:]: line[:64] for line in lines}
     here = files(folder)
     wanted = here if part else sorted({*here, *listed})
     modified = [name for name in wanted if listed.get(name) != _digest(folder, name)]

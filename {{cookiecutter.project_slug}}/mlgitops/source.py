@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from mlgitops.settings import Monitor
 
 
 class FeedError(Exception):
@@ -37,18 +39,19 @@ def files(
             yield path.name, file
 
 
-def believe(what: str, counts: Counter[str], limits: Mapping[str, Any]) -> None:
+def believe(what: str, counts: Counter[str], limits: Monitor) -> None:
     """Refuse a feed of which too much cannot be used.
 
     Raises:
         FeedError: more lines are corrupt or repeated than params.yaml allows.
     """
-    for kind, name in (("corrupt", "max_corrupt"), ("duplicate", "max_duplicate")):
+    allowed = {"corrupt": limits.max_corrupt, "duplicate": limits.max_duplicate}
+    for kind, most in allowed.items():
         share = counts[kind] / max(counts["lines"], 1)
-        if share > limits[name]:
+        if share > most:
             raise FeedError(
                 f"{counts[kind]:,} of {counts['lines']:,} lines of {what} are {kind} "
-                f"({share:.1%}, allowed are {limits[name]:.0%})"
+                f"({share:.1%}, allowed are {most:.0%})"
             )
 
 

@@ -13,15 +13,17 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlgitops.pipeline import data, fitting, parity
-from mlgitops.pipeline.contract import Column, Contract, mapping, settings
+from mlgitops.pipeline import data, fitting, parity, settings
+from mlgitops.pipeline.contract import Column, Contract
+from mlgitops.pipeline.schema import mapping
+from mlgitops.pipeline.settings import Prepare, Train
 from mlgitops.pipeline.task import TASKS
 
 if TYPE_CHECKING:
@@ -71,9 +73,15 @@ class Project:
         classifier = TASKS[self.contract.task].kind == "classifier"
         return list(estimator.CLASSIFIERS if classifier else estimator.REGRESSORS)
 
-    def settings(self, section: str) -> dict[str, Any]:
-        """Return a stage's section of params.yaml, checked."""
-        return settings(self.params, section, self.contract.task)
+    @property
+    def prepare(self) -> Prepare:
+        """The section of the stage `prepare`; SettingsError where it is wrong."""
+        return settings.prepare(self.params)
+
+    @property
+    def train(self) -> Train:
+        """The section of the stage `train`; SettingsError where it is wrong."""
+        return settings.train(self.params, self.contract.task)
 
     def labelled_rows(self) -> pd.DataFrame:
         """Return the labelled rows as the stage `prepare` leaves them, checked."""
@@ -115,7 +123,7 @@ class Project:
         import pandas as pd
 
         chosen = []
-        for part in data.split(rows, self.contract, self.settings("prepare")):
+        for part in data.split(rows, self.contract, self.prepare):
             kinds = part[self.contract.target]
             if self.contract.task == "regression":
                 kinds = pd.Series(0, part.index)
@@ -143,9 +151,9 @@ class Project:
         """
         from threadpoolctl import threadpool_limits
 
-        train = self.settings("train") | {"estimator": estimator}
+        recipe = replace(self.train, estimator=estimator)
         with threadpool_limits(1):
-            return fitting.fit(rows, self.contract, train)
+            return fitting.fit(rows, self.contract, recipe)
 
     def predict(self, fitted: Pipeline, inputs: pd.DataFrame) -> np.ndarray:
         """Return P(1) [n], P of each class [n, k], or the value [n], by the task."""
@@ -153,7 +161,7 @@ class Project:
 
     def export(self, fitted: Pipeline) -> bytes:
         """Return the ONNX file of a fitted pipeline."""
-        return fitting.export(fitted, self.contract, self.settings("train")["columns"])
+        return fitting.export(fitted, self.contract, self.train.columns)
 
     def difference(self, fitted: Pipeline, onnx: bytes, rows: pd.DataFrame) -> float:
         """Return how far the file's predictions are from the fitted pipeline's.
@@ -190,7 +198,7 @@ class Project:
 
     def _arrays(self, rows: pd.DataFrame) -> fitting.Inputs:
         """Return the inputs as the exported file takes them."""
-        return data.inputs(rows, self.contract, self.settings("train")["columns"])
+        return data.inputs(rows, self.contract, self.train.columns)
 
     def _read(self, name: str) -> dict[str, Any]:
         """Return the entries of a YAML file."""

@@ -1,25 +1,24 @@
 """contract.yaml, params.yaml, behaviour.yaml and dvc.yaml agree with one another."""
 
-import pytest
 import yaml
 
+from mlgitops import settings
 from mlgitops.judge import behaviour, gates
 from mlgitops.testing import Project
 
 
-@pytest.mark.parametrize("section", ["prepare", "train", "evaluate"])
-def test_settings_of_each_stage_are_complete(project: Project, section: str) -> None:
-    assert project.settings(section)
+def test_settings_are_complete_and_fit_the_contract(project: Project) -> None:
+    settings.check(project.params, project.contract)
 
 
 def test_model_takes_columns_of_the_contract(project: Project) -> None:
-    contract, taken = project.contract, project.settings("train")["columns"]
+    contract, taken = project.contract, project.train.columns
     assert set(taken) <= set(contract.columns)
     assert not {contract.id, contract.time, contract.target} & set(taken)
 
 
 def test_estimator_is_one_of_model_estimator(project: Project) -> None:
-    assert project.settings("train")["estimator"] in project.estimators
+    assert project.train.estimator in project.estimators
 
 
 def test_gates_fit_the_task(project: Project) -> None:

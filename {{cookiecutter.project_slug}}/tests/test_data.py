@@ -24,13 +24,13 @@ def test_prepare_leaves_clean_rows_as_they_are(
 
 def test_both_windows_have_enough_rows(rows: pd.DataFrame, project: Project) -> None:
     """The split also refuses a window without one of the classes."""
-    train, holdout = split(rows, project.contract, project.settings("prepare"))
+    train, holdout = split(rows, project.contract, project.prepare)
     assert len(holdout) >= project.params["gates"]["holdout_min_rows"]
     assert len(train) >= len(holdout) / 4
 
 
 def test_each_column_of_the_model_varies(rows: pd.DataFrame, project: Project) -> None:
     """A column with one value teaches nothing: it is often a broken join."""
-    train, _ = split(rows, project.contract, project.settings("prepare"))
-    for name in project.settings("train")["columns"]:
+    train, _ = split(rows, project.contract, project.prepare)
+    for name in project.train.columns:
         assert train[name].nunique(dropna=False) > 1, name

@@ -30,7 +30,7 @@ def test_the_exported_file_predicts_as_the_fit(
     """On awkward rows too: the ONNX file is what is judged, and what runs."""
     fitted = project.fit(made_up, estimator)
     difference = project.difference(fitted, project.export(fitted), made_up)
-    assert difference <= project.settings("train")["parity"]
+    assert difference <= project.train.parity
 
 
 def test_the_same_rows_and_seed_give_the_same_bytes(

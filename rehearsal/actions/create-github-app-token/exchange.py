@@ -8,16 +8,16 @@ from urllib.request import Request, urlopen
 
 def main() -> None:
     """Ask for the permissions that the ``permission-*`` inputs name."""
-    asked = {k: v for k, v in json.loads(os.environ["ASKED"]).items() if v}
-    wanted = {
+    inputs = {k: v for k, v in json.loads(os.environ["ASKED"]).items() if v}
+    permissions = {
         key.removeprefix("permission-"): value
-        for key, value in asked.items()
+        for key, value in inputs.items()
         if key.startswith("permission-")
     }
     url = f"{os.environ['GITHUB_API_URL']}/app/installations/{os.environ['APP']}"
     request = Request(  # noqa: S310 (the forge's own address)
         f"{url}/access_tokens",
-        data=json.dumps({"permissions": wanted}).encode(),
+        data=json.dumps({"permissions": permissions}).encode(),
         headers={"Authorization": f"Bearer {os.environ['KEY']}"},
     )
     try:

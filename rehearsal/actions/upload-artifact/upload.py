@@ -13,15 +13,15 @@ def chosen(lines: list[str], hidden: bool) -> tuple[list[Path], Path]:
     roots: list[Path] = []
     for line in lines:
         pattern = line.removeprefix("!")
-        found = [
+        matches = [
             Path(p) for p in glob.glob(pattern, recursive=True, include_hidden=True)
         ]
-        inside = {f for p in found for f in ([p] if p.is_file() else p.rglob("*"))}
-        inside = {f.absolute() for f in inside if f.is_file()}
+        below = {f for p in matches for f in ([p] if p.is_file() else p.rglob("*"))}
+        below = {f.absolute() for f in below if f.is_file()}
         if line.startswith("!"):
-            files -= inside
+            files -= below
             continue
-        files |= inside
+        files |= below
         fixed = Path(pattern.split("*")[0])
         roots.append((fixed if fixed.is_dir() else fixed.parent).absolute())
     root = Path(os.path.commonpath(roots or [Path.cwd()]))

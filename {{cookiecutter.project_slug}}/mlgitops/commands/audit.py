@@ -19,7 +19,6 @@ from mlgitops import git, lock
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.machinery import Machinery
 from mlgitops.release import ReleaseError, agreement, facts, model_name, registry
-from mlgitops.release.agreement import ENVIRONMENTS
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d){0,2})?")
 
@@ -62,7 +61,8 @@ def audit(
         registry.fetch(name)
     known, _ = registry.survey(name)
     answers = facts.answers(prediction, log) if prediction else []
-    everything = [p for e in ENVIRONMENTS for p in facts.served(ledger.history(e))]
+    records = [ledger.history(name) for name in ledger.environments()]
+    everything = [p for history in records for p in facts.served(history)]
     periods = [p for p in everything if not date or facts.covers(p, date)]
     if date and not periods:
         raise ReleaseError(_nothing(date, [p.began for p in everything]))

@@ -18,9 +18,10 @@ from typing import Any
 
 import yaml
 
-from mlgitops import git, github, lock, machine, storage
+from mlgitops import git, github, lock, machine, settings, storage
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.lock import Lock, LockError
+from mlgitops.pipeline.contract import Contract, ContractError
 
 ARTIFACT = Path("artifact")
 
@@ -31,12 +32,13 @@ def main() -> None:
     event = github.event()
     try:
         facts = commits(event)
+        check()
         facts |= build(facts["base_sha"])
         facts["seconds"] = round(time.monotonic() - started, 1)
         pack(facts)
     except storage.StorageError as error:
         raise github.fail(f"{error}{_fork(event)}") from error
-    except (git.GitError, LedgerError, LockError) as error:
+    except (ContractError, git.GitError, LedgerError, LockError) as error:
         raise github.fail(str(error)) from error
     print(f"packed {ARTIFACT}/ in {facts['seconds']} s")
 
@@ -78,6 +80,16 @@ def build(base: str) -> dict[str, Any]:
         "stages_run": stages,
         "cpu": machine.cpu(),
     }
+
+
+def check() -> None:
+    """Refuse a mistake in any section of params.yaml before it is on main.
+
+    Raises:
+        ContractError: the mistake.
+    """
+    contract = Contract.read(Path("contract.yaml").read_bytes())
+    settings.check(settings.load(Path("params.yaml").read_bytes()), contract)
 
 
 def use_storage_of(base: str) -> None:

@@ -21,8 +21,7 @@ from mlgitops.release import (
     TargetError,
     admit,
     assets,
-    by_dispatch,
-    dispatched,
+    environments,
     model_name,
     on_main,
     promote,
@@ -36,17 +35,13 @@ from mlgitops.release import (
 from mlgitops.release.promote import Promotion
 from mlgitops.release.registry import Version
 
-WAITS = (
-    "production waits: somebody who may push starts it with "
-    "`gh workflow run deploy.yml` (PRODUCTION_BY_DISPATCH is true)"
-)
 ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
 
 
 def main() -> None:
     """Deploy, and exit 1 with a sentence if it was refused or taken back."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("environment", choices=("staging", "production"))
+    parser.add_argument("environment", help="one of those that params.yaml names")
     parser.add_argument("version", help="a registered version, such as v1.2.0")
     arguments = parser.parse_args()
     try:
@@ -54,8 +49,6 @@ def main() -> None:
     except ERRORS as error:
         raise github.fail(str(error)) from error
     github.tell(said(record))
-    if record["environment"] == "staging" and by_dispatch() and not dispatched():
-        github.summary(WAITS)
 
 
 def deploy(environment: str, version: str) -> Record:
@@ -64,8 +57,8 @@ def deploy(environment: str, version: str) -> Record:
     Raises:
         ReleaseError: refused, or taken back because the target did not come up.
     """
-    if environment == "production" and by_dispatch() and not dispatched():
-        raise ReleaseError(WAITS)
+    if environments.waits(environments.known(environment)):
+        raise ReleaseError(environments.WAITS)
     name = model_name()
     git.complete(MAIN, SPEC, *registry.specs(name))  # one fetch in place of three
     ledger = Ledger()
@@ -76,7 +69,7 @@ def deploy(environment: str, version: str) -> Record:
         way_back(ledger, name, environment, found)
         wish = coming.result()
     try:
-        return promote.run(ledger, wish, lambda now: check(now, found))
+        return promote.run(ledger, wish, lambda now: check(now, found, environment))
     except TargetError as error:
         record = ledger.release(environment) or {}
         raise ReleaseError(take_back(ledger, name, record, str(error))) from error
@@ -84,7 +77,7 @@ def deploy(environment: str, version: str) -> Record:
 
 def promotion(name: str, environment: str, version: Version) -> Promotion:
     """Return what is to happen, with the golden rows of the version's release."""
-    seconds = float(settings().get("timeout_seconds", 300))
+    seconds = settings().timeout_seconds
     golden = golden_rows(version) if target.address(environment) else []
     code, image = server.at("HEAD"), os.environ.get("IMAGE") or None
     return Promotion(
@@ -117,8 +110,36 @@ def golden_rows(version: Version) -> list[Record]:
         return list(assets.bring(version, Path(folder))["golden"])
 
 
-def check(ledger: Ledger, version: Version) -> Record:
+def in_turn(ledger: Ledger, version: Version, environment: str) -> None:
+    """Refuse a release that does not run yet in the environment before this one.
+
+    GitHub starts the jobs in the order of params.yaml, and stops at the first that
+    fails; this holds whatever starts the job.
+
+    Raises:
+        ReleaseError: the environment before runs something else, or is not ready.
+    """
+    name = environments.before(environment)
+    if name is None:
+        return
+    there = ledger.champion(name)
+    release = (version.manifest_sha256, server.at("HEAD").sha256)
+    if there is None or server.identity(there) != release:
+        runs = there["tag"] if there else "nothing"
+        raise ReleaseError(
+            f"{version.tag} comes to {environment} after {name}, which runs {runs} or "
+            "has another server: run `gh workflow run deploy.yml`"
+        )
+    if not promote.finished(there):
+        raise ReleaseError(
+            f"{name} has not confirmed {version.tag} yet, and it comes to "
+            f"{environment} after that: run `gh workflow run deploy.yml`"
+        )
+
+
+def check(ledger: Ledger, version: Version, environment: str) -> Record:
     """Return the verdict that allows main's version to be deployed now."""
+    in_turn(ledger, version, environment)
     if not on_main(version.commit):
         raise ReleaseError(f"{version.tag} is on {version.commit}, which {MAIN} lacks")
     if not admit.same_model(version.commit, f"origin/{MAIN}"):

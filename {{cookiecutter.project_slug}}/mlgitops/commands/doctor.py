@@ -15,8 +15,11 @@ from typing import Any
 from mlgitops import git, github, heartbeat, lock, storage
 from mlgitops.commands.protect import RULESETS
 from mlgitops.ledger import Ledger
+from mlgitops.release import ReleaseError
+from mlgitops.release.environments import CHAMPION, names, variable
 
 GOOD, WEAK, BROKEN = "ok", "weaker", "broken"
+ERRORS = (git.GitError, storage.StorageError, lock.LockError, ReleaseError)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def main() -> None:
         except github.GitHubError as error:
             what = f"{_name(look)}: GitHub does not tell; {error}"
             findings = [Finding(WEAK, what)]
-        except (git.GitError, storage.StorageError, lock.LockError) as error:
+        except ERRORS as error:
             findings = [Finding(BROKEN, f"{_name(look)}: {error}")]
         for finding in findings:
             print(f"{finding.state:7} {finding.what}")
@@ -107,13 +110,18 @@ def rulesets() -> Iterator[Finding]:
 
 
 def environments() -> Iterator[Finding]:
-    """Look whether production waits for somebody, and for whom."""
+    """Look whether each is there, and production waits for somebody, and for whom."""
     found = (github.api("environments") or {}).get("environments") or []
-    for place in found:
-        kinds = [rule["type"] for rule in place.get("protection_rules") or []]
-        if place["name"] == "production" and "required_reviewers" in kinds:
-            yield Finding(GOOD, "production waits for a reviewer")
-            return
+    there = {str(one["name"]): one.get("protection_rules") or [] for one in found}
+    if missing := [name for name in names() if name not in there]:
+        yield Finding(
+            WEAK,
+            f"GitHub has no environment {', '.join(missing)}: type `make github`; "
+            "until then a workflow of any branch may say that it deploys there",
+        )
+    if "required_reviewers" in [rule["type"] for rule in there.get(CHAMPION, [])]:
+        yield Finding(GOOD, "production waits for a reviewer")
+        return
     if _variables().get("PRODUCTION_BY_DISPATCH", "").lower() == "true":
         yield Finding(
             GOOD,
@@ -148,7 +156,7 @@ def actions() -> Iterator[Finding]:
         "`make adopt` is typed by a person, and a pull request made by a workflow "
         'waits for "Approve workflows to run"',
     )
-    for name in ("STAGING_URL", "PRODUCTION_URL"):
+    for name in map(variable, names()):
         yield _said(
             settings,
             name,

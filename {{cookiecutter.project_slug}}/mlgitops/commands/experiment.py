@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlgitops import git
-from mlgitops.metrics import MEASURES
-from mlgitops.pipeline.contract import Contract, ContractError, mapping
+from mlgitops import git, settings
+from mlgitops.metrics import METRICS
+from mlgitops.pipeline.contract import Contract, ContractError
 
 SHOWN = "log_loss|calibration_error|rmse|mae|train[.]"  # beside the headline
 ADVICE = """\
@@ -40,7 +40,7 @@ def recorded(name: str) -> bool:
     return git.run("for-each-ref", ref) != ""
 
 
-def experiment(grid: Mapping[str, Sequence[Any]], headline: str = "roc_auc") -> None:
+def experiment(grid: Mapping[str, Sequence[Any]], headline: str) -> None:
     """Run the trials that this commit lacks, then print the table of all of them."""
     if git.run("status", "--porcelain", "--untracked-files=no"):
         raise SystemExit(
@@ -67,25 +67,11 @@ def dvc(*args: str) -> None:
         raise SystemExit(f"experiment: dvc {' '.join(args)} failed; see above.")
 
 
-def read(params: Any) -> dict[str, Sequence[Any]]:
-    """Return the grid of the parsed params.yaml: a setting's path to its values."""
-    grid = params.get("experiment") if isinstance(params, Mapping) else None
-    lists = isinstance(grid, Mapping) and all(
-        isinstance(values, list) and values for values in grid.values()
-    )
-    if not grid or not lists:
-        raise SystemExit(
-            "experiment: params.yaml needs a section experiment with settings and the "
-            "values to try, such as train.seed: [1, 2]."
-        )
-    return dict(grid)
-
-
 def main() -> None:
     """Read the grid and run it; an ordinary mistake is one sentence."""
     try:
-        grid = read(mapping(Path("params.yaml").read_bytes(), "params.yaml"))
-        agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
-        experiment(grid, MEASURES[Contract.parse(agreed).task][0].key)
+        grid = settings.experiment(settings.load(Path("params.yaml").read_bytes()))
+        contract = Contract.read(Path("contract.yaml").read_bytes())
+        experiment(grid, METRICS[contract.task][0].key)
     except (git.GitError, OSError, ContractError) as error:
         raise SystemExit(f"experiment: {' '.join(str(error).split())}") from None

@@ -18,15 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlgitops import git, github, heartbeat, lock, storage
+from mlgitops import git, github, heartbeat, lock, settings, storage
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.monitor import checks, history, page, record, reference
 from mlgitops.monitor.checks import CheckError
 from mlgitops.monitor.decide import Decision, Evidence, decide
 from mlgitops.monitor.inspect import Window, inspect
-from mlgitops.monitor.limits import keep_days, limits
 from mlgitops.monitor.window import read_log
-from mlgitops.pipeline.contract import ContractError, mapping
+from mlgitops.pipeline.contract import ContractError
 from mlgitops.serving.verify import VerifyError
 from mlgitops.source import FeedError
 
@@ -54,8 +53,8 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
         FeedError: there is no version to compare with.
     """
     params = _params()
-    allowed = params["monitor"]
-    days = max(allowed["window_days"], keep_days(params))
+    allowed = settings.monitor(params)
+    days = max(allowed.window_days, settings.retrain(params).keep_days)
     release = ledger.champion()
     with TemporaryDirectory() as folder:
         known = _reference(release, Path(folder))
@@ -128,7 +127,7 @@ def main() -> None:
         PAGE.write_text(text, encoding="utf-8")
         github.summary(page.markdown(found))
         if args.record:
-            print(keep(found, ledger, float(_params()["monitor"]["every_days"])))
+            print(keep(found, ledger, settings.monitor(_params()).every_days))
         history.publish(ledger, found)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()
@@ -141,10 +140,9 @@ def main() -> None:
         raise github.fail(str(found["sentence"]))
 
 
-def _params() -> dict[str, Any]:
-    """Return params.yaml, its section for the monitor checked."""
-    params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
-    return {**params, "monitor": limits(params)}
+def _params() -> settings.Params:
+    """Return params.yaml."""
+    return settings.load(Path("params.yaml").read_bytes())
 
 
 def _evidently(window: Window) -> str:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mlgitops import git, github
+from mlgitops.release import ReleaseError
+from mlgitops.release.environments import CHAMPION, RESERVED, names
 
 RULESETS = Path(__file__).parent.parent / "rulesets"
-DEPLOYS = ("staging", "production")
-# These hold storage's login, or the App's key, and run for main only.
-JUDGES = ("register", "validate", "monitor", "reproduce")
 LABELS = {"retraining": "0e8a16", "rollback": "d93f0b"}
 MAIN_ONLY = {"protected_branches": False, "custom_branch_policies": True}
 PLAN = (403, 404, 422)  # what GitHub answers when plan or rights do not allow it
@@ -52,7 +51,7 @@ def main() -> None:
                 raise SystemExit(str(error)) from error
             refused += 1
             print(f"refused  {name}: {weaker} ({error})")
-        except git.GitError as error:
+        except (git.GitError, ReleaseError) as error:
             raise SystemExit(str(error)) from error
     if refused:
         raise SystemExit(f"{refused} of {len(parts)} refused; `make doctor` tells more")
@@ -94,11 +93,12 @@ def environments() -> str:
     """Create the environments; production waits for you where the plan allows it."""
     there = {str(e["name"]) for e in _environments() if _guarded(e)}
     refused: github.GitHubError | None = None
-    for name in (*JUDGES, *DEPLOYS):
+    wanted = (*RESERVED, *names())
+    for name in wanted:
         if name in there:
             continue
         fields: dict[str, Any] = {"deployment_branch_policy": MAIN_ONLY}
-        if name == "production":
+        if name == CHAMPION:
             you = {"type": "User", "id": github.api("/user")["id"]}
             fields["reviewers"] = [you]
         try:
@@ -111,11 +111,11 @@ def environments() -> str:
             # without a rule for branches, or nothing could be deployed at all
             kept = {"reviewers": fields.get("reviewers")}
             refused = _bare(name, {**kept, "deployment_branch_policy": None}) or refused
-    if not any(e["name"] == "production" and _guarded(e) for e in _environments()):
+    if not any(e["name"] == CHAMPION and _guarded(e) for e in _environments()):
         by_dispatch()
     if refused:
         raise refused
-    return f"{', '.join((*JUDGES, *DEPLOYS))}; production waits for a reviewer"
+    return f"{', '.join(wanted)}; production waits for a reviewer"
 
 
 def by_dispatch() -> None:
@@ -131,7 +131,7 @@ def by_dispatch() -> None:
 def _guarded(place: dict[str, Any]) -> bool:
     """Tell whether an environment is as it should be: a first run makes a bare one."""
     kinds = [rule["type"] for rule in place.get("protection_rules") or []]
-    return place["name"] != "production" or "required_reviewers" in kinds
+    return place["name"] != CHAMPION or "required_reviewers" in kinds
 
 
 def _bare(name: str, fields: dict[str, Any]) -> github.GitHubError | None:

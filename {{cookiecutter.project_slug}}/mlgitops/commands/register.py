@@ -7,6 +7,7 @@ storage, by main's dvc.lock, and the ledger says whether they were judged. Runni
 again changes nothing.
 """
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from mlgitops.release import (
     Record,
     ReleaseError,
     admit,
+    environments,
     model_name,
     on_main,
     package,
@@ -31,8 +33,9 @@ from mlgitops.release.registry import Version
 
 
 def main() -> None:
-    """Register what main names; hand version and ``changed`` to the next jobs."""
+    """Register what main names; hand version and environments to the next jobs."""
     try:
+        to = environments.of_this_run()
         outcome = register()
         named, subjects = None, ""
         if not isinstance(outcome, str):
@@ -42,12 +45,14 @@ def main() -> None:
         raise github.fail(str(error)) from error
     if isinstance(outcome, str):
         github.tell(outcome)
-        github.output(changed="false")
+        github.output(environments="[]")
         return
     print(f"{outcome.tag} is registered: manifest {outcome.manifest_sha256}")
     print(f"image: {named or 'none, as IMAGE_REGISTRY is not set'}")
+    if environments.waits(environments.CHAMPION):
+        github.summary(environments.WAITS)
     github.output(
-        changed="true",
+        environments=json.dumps(to),
         version=outcome.version,
         tag=outcome.tag,
         image=named or "",
@@ -70,7 +75,7 @@ def register() -> Version | str:
         return sentence
     registry.warm()
     registry.fetch(name)
-    history = [*ledger.history("staging"), *ledger.history("production")]
+    history = [r for e in ledger.environments() for r in ledger.history(e)]
     registry.agree(registry.versions(name), history)
     admit.not_refused(ledger, admit.locked(commit).sha256)
     with TemporaryDirectory() as folder:
@@ -96,6 +101,8 @@ def nothing_to_do(ledger: Ledger, commit: str) -> str:
         return ""
     if server.of(champion).sha256 != here.sha256 or not promote.finished(champion):
         return ""
+    if any(ledger.release(name) is None for name in environments.names()):
+        return ""  # one is new: it gets what production has
     return f"Nothing to do: production has {champion['tag']}, which main names too."
 
 
@@ -118,7 +125,7 @@ def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
 def tag(candidate: Candidate) -> Version:
     """Return the candidate's version on origin, after tagging it if it has none."""
     name = str(candidate.manifest["name"])
-    bump = str(settings().get("bump", "minor"))
+    bump = settings().bump
     sha256, commit = candidate.manifest_sha256, candidate.commit
     version = registry.register(name, sha256, commit, bump)
     if version.commit != commit and not on_main(version.commit):

@@ -20,11 +20,10 @@ from typing import Any
 
 import yaml
 
-from mlgitops import git, github, heartbeat, lock, storage
+from mlgitops import git, github, heartbeat, lock, settings, storage
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.monitor import harvest, proposal, window
 from mlgitops.monitor.labels import read_labels
-from mlgitops.monitor.limits import keep_days, limits, min_days
 from mlgitops.monitor.page import evidence
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.report import text
@@ -56,11 +55,11 @@ def reason(ledger: Ledger) -> Record | str:
     return record | {"path": path}
 
 
-def collect(old: Path, contract: Contract, params: Any) -> harvest.Harvest:
+def collect(old: Path, contract: Contract, params: settings.Params) -> harvest.Harvest:
     """Return the next training data from the old file, the log and the labels."""
     import pandas as pd
 
-    allowed, keep = limits(params), keep_days(params)
+    allowed, keep = settings.monitor(params), settings.retrain(params).keep_days
     source, labels_at = os.environ["PREDICTION_LOG"], os.environ["LABELS"]
     log = window.read_log(source, allowed, days=keep)
     ids = {row["id"] for row in log.rows}
@@ -69,7 +68,7 @@ def collect(old: Path, contract: Contract, params: Any) -> harvest.Harvest:
     labelled = window.frame(rows, labels.by_id, contract)
     for name in contract.beside:
         labelled[name] = labelled[contract.id].map(labels.whose).astype(object)
-    past, broken = pd.read_parquet(old), allowed["max_broken"]
+    past, broken = pd.read_parquet(old), allowed.max_broken
     made = harvest.harvest(past, labelled, contract, keep, broken)
     made.counts["contradictory"] = labels.counts["contradictory"]
     made.counts["without a label"] = len(log.rows) - len(rows)
@@ -81,8 +80,8 @@ def propose(record: Record) -> proposal.Done:
     base = git.fetch_branch("main")
     if base is None:
         raise git.GitError("origin has no branch `main`: push it first")
-    contract = Contract.parse(yaml.safe_load(git.show(base, "contract.yaml") or b""))
-    params = yaml.safe_load(git.show(base, "params.yaml") or b"")
+    contract = Contract.read(git.show(base, "contract.yaml") or b"")
+    params = settings.load(git.show(base, "params.yaml") or b"")
     pointer = lock.read_by_stages(base)
     path = pointer.path
     with TemporaryDirectory() as folder:
@@ -104,7 +103,7 @@ def propose(record: Record) -> proposal.Done:
     message = f"data: {contract.name} until {until}\n\n{proposal.MARK} {record['path']}"
     file = f"{path}.dvc", repoint(git.show(base, f"{path}.dvc") or b"", out)
     change = proposal.Change(branch, title, body(record, made.counts), message, file)
-    return proposal.submit(change, base, min_days(params))
+    return proposal.submit(change, base, settings.retrain(params).min_days)
 
 
 def gone(ledger: Ledger) -> proposal.Done | None:

@@ -22,6 +22,7 @@ from mlgitops.release import (
     TargetError,
     admit,
     assets,
+    environments,
     model_name,
     on_main,
     promote,
@@ -87,7 +88,7 @@ def rollback(environment: str, version: str, reason: str) -> str:
     if before is None:
         raise ReleaseError(f"{environment} runs nothing yet: there is no way back")
     verdict, manifest = verified(ledger, found)
-    seconds = float(settings().get("timeout_seconds", 300))
+    seconds = settings().timeout_seconds
     why, golden = reason or "no reason given", manifest["golden"]
     code, image = way_back(ledger, environment, found)
     wish = Promotion(
@@ -112,11 +113,7 @@ def _spelt(environment: str, version: str) -> None:
     Raises:
         ReleaseError: which of them, and what to type.
     """
-    if environment not in ("staging", "production"):
-        raise ReleaseError(
-            f'there is no environment "{environment}": '
-            "type ENVIRONMENT=staging or ENVIRONMENT=production"
-        )
+    environments.known(environment)
     registry.spelt(version)
 
 

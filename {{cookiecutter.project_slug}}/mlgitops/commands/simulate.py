@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from mlgitops.pipeline.contract import Contract, ContractError, mapping
+from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import check
 
 if TYPE_CHECKING:
@@ -165,8 +165,7 @@ def _simulate(args: argparse.Namespace) -> None:
 
     if not args.data.exists():
         raise SimulateError(f"{args.data} is not here: run `make pull`")
-    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
-    contract = Contract.parse(agreed)
+    contract = Contract.read(Path("contract.yaml").read_bytes())
     table = check(pd.read_parquet(args.data), contract)
     start, end = args.start, args.until + timedelta(days=1)
     rows = span(table, contract.time, start, end)

@@ -13,9 +13,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-import yaml
-
-from mlgitops.pipeline.contract import plain
+from mlgitops.pipeline.contract import ContractError, mapping, plain
 from mlgitops.serving.verify import MANIFEST, VerifyError, contract_path, verify
 
 HERE = Path(__file__).resolve().parent
@@ -51,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         "requirements.txt": requirements(lock).encode(),
         f"model/{MANIFEST}": (folder / MANIFEST).read_bytes(),
         "model/contract.yaml": contract,
-        "model/contract.json": plain(yaml.safe_load(contract)),
+        "model/contract.json": plain(mapping(contract, "contract.yaml")),
         "model/model.onnx": (folder / manifest["model"]["file"]).read_bytes(),
     }
     found = hashlib.sha256(files["model/contract.json"]).hexdigest()
@@ -84,6 +82,6 @@ def main(arguments: list[str] | None = None) -> None:
     target = Path(arguments[1])
     try:
         digest = build(Path(arguments[0]), target)
-    except (VerifyError, OSError) as error:
+    except (VerifyError, ContractError, OSError) as error:
         raise SystemExit(f"refused: {error}") from None
     print(f"{digest}  {target} ({target.stat().st_size / 1e6:.2f} MB)")

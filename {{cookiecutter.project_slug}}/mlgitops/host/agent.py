@@ -39,14 +39,8 @@ from urllib.parse import quote, urlsplit
 
 ASSETS = ("manifest.json", "contract.yaml", "model.onnx")
 MAX_ASSET_BYTES = 2_000_000_000  # what GitHub allows for one asset
-SERVER = (  # of mlgitops/: what answers requests, and what says which it is
-    "__init__.py",
-    "machinery.py",
-    "VERSION",
-    "SHA256SUMS",
-    "serving",
-    "requirements/serving.txt",
-)
+SERVER = ("__init__.py", "machinery.py", "serving", "requirements/serving.txt")
+STATED = ("VERSION", "SHA256SUMS")  # with them /info names the machinery
 KEEP = 2  # older releases kept on disk, ready for a rollback
 TRIES = 5  # a release whose parts cannot be fetched is given up after as many polls
 START_SECONDS = 60.0  # for a new server to be ready
@@ -57,7 +51,7 @@ DRAIN_SECONDS = 30.0  # for an old server to finish, then it is killed
 LATE_PERIODS = 2  # of the monitor without a run, before its silence is said, once a day
 TOLERANCE = 1e-5  # the same as the server's own check of the golden rows
 LABEL = "model.agent"  # on containers: the home of the agent that started them
-HARD = ("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512")
+HARD: tuple[str, ...] = ("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512")
 HARD += ("--security-opt=no-new-privileges",)
 IMAGE = r"([a-z0-9][\w./:-]{0,300}@sha256:[0-9a-f]{64})?"
 LIBC = ctypes.CDLL(None)  # loaded before any fork
@@ -211,7 +205,7 @@ class Source:
             self._git(home, "cat-file", "-e", f"{commit}^{{commit}}")
         except TransientError:
             self._git(home, "fetch", "--quiet", "--depth=1", self.git, commit)
-        paths = [f"mlgitops/{name}" for name in SERVER]
+        paths = [f"mlgitops/{name}" for name in (*SERVER, *STATED)]
         names = self._git(home, "ls-tree", "--name-only", commit, *paths).decode()
         if "mlgitops/serving" not in names.split():
             raise RefusedError(f"commit {commit} has no serving code.")
@@ -307,13 +301,8 @@ class Child:
         """Start the server beside whatever runs; `given` are the agent's options."""
         self.release = release
         public = given.listen.fileno()
-        command = [
-            str(python),
-            "-m",
-            "mlgitops.serving",
-            "--model",
-            str(folder / "model"),
-        ]
+        command = [str(python), "-m", "mlgitops.serving"]
+        command += ["--model", str(folder / "model")]
         command += ["--host", "127.0.0.1", "--port", "0", "--fd", str(public)]
         command += ["--version", release["version"]]
         command += ["--expect", release["manifest_sha256"]]

@@ -15,6 +15,7 @@ from mlgitops.judge.gates import Check
 from mlgitops.judge.tasks import TASKS
 from mlgitops.judge.trial import Trial, fed, predict
 from mlgitops.pipeline.contract import Column, Contract, ContractError
+from mlgitops.pipeline.schema import is_number
 
 FILE = Path("behaviour.yaml")
 SAMPLE = 5_000  # rows that are changed
@@ -95,7 +96,7 @@ def _parsed(test: Any, contract: Contract) -> dict[str, Any]:
     if contract.classes and test["expect"] != "same" and "class" not in test:
         raise ContractError(f"{about} has to name the class whose probability it is.")
     for key, most in (("tolerance", TASKS[contract.task].most), ("allowed", 1)):
-        if not _number(test[key]) or not 0 <= test[key] < most:
+        if not is_number(test[key]) or not 0 <= test[key] < most:
             raise ContractError(f"{about}: {key} is a number from 0 to below {most:g}.")
     if not _fits(test, entry):
         raise ContractError(f"{about}: the change does not fit the column.")
@@ -107,12 +108,7 @@ def _fits(test: Mapping[str, Any], entry: Column) -> bool:
     if entry.type == "category":
         return "set" in test and test["set"] in entry.categories
     value = test["add"] if "add" in test else test["set"]
-    return _number(value) and ("add" in test or entry.min <= value <= entry.max)
-
-
-def _number(value: Any) -> bool:
-    """Tell whether a value is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number(value) and ("add" in test or entry.min <= value <= entry.max)
 
 
 def _check(test: Mapping[str, Any], share: float) -> Check:

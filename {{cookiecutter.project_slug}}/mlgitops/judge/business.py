@@ -1,8 +1,8 @@
 """What the decisions are worth, by main's section `business` of params.yaml."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from mlgitops import settings
 from mlgitops.judge import compare
 from mlgitops.judge.tasks import Price
 from mlgitops.judge.trial import Trial
@@ -13,11 +13,10 @@ PER = 1_000  # decisions
 def add(trial: Trial) -> None:
     """Add the value per 1,000 decisions, and the best that these answers could be."""
     task, y = trial.task, trial.y
-    section: Mapping[str, Any] | None = trial.params.get("business")
-    if section is None:
+    worth = settings.business(trial.params, trial.contract)
+    if worth is None:
         return
-    price = Price(section, trial.contract.classes)
-    task.priced(price)
+    price = Price(worth, trial.contract.classes)
     values = {
         who: PER * task.worth(y, side.decisions, price)
         for who, side in trial.sides.items()
@@ -25,7 +24,7 @@ def add(trial: Trial) -> None:
     new = trial.challenger
     best = task.best(y, new.scores, new.manifest, price)
     found: dict[str, Any] = {
-        "unit": section["unit"],
+        "unit": worth.unit,
         "per": PER,
         "champion": None,
         **{who: float(rows.mean()) for who, rows in values.items()},

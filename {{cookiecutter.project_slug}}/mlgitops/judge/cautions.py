@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mlgitops import git, heartbeat, report
+from mlgitops import git, heartbeat, report, settings
 from mlgitops.judge import identity, proposal
 from mlgitops.judge.verdict import Facts
 from mlgitops.ledger import Ledger
-from mlgitops.pipeline.contract import ContractError, mapping
+from mlgitops.settings import SettingsError
 
 
 def built(
@@ -76,6 +76,6 @@ def settings_changed(proposed: bytes | None, ours: bytes | None = None) -> list[
 def _parsed(text: bytes | None) -> Facts:
     """Return a stranger's params.yaml; what is no mapping has no sections."""
     try:
-        return mapping(text or b"", "params.yaml")
-    except ContractError:
+        return settings.load(text or b"")
+    except SettingsError:
         return {}

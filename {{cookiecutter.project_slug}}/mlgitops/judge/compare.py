@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlgitops.metrics import clusters as entities
+from mlgitops.metrics import groups as entities
 
 Vector = NDArray[np.float64]
 Codes = NDArray[np.int64]

@@ -10,7 +10,6 @@ that may be above is a caution. Where rows belong to entities, a group has as ma
 as say the same without it (groups that share entities count as if they did not).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -18,14 +17,13 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from mlgitops import settings
 from mlgitops.judge import compare, slices
 from mlgitops.judge.gates import Check
 from mlgitops.judge.tasks import Rate
 from mlgitops.judge.trial import Side, Trial
-from mlgitops.metrics.clusters import variances
-from mlgitops.pipeline.contract import ContractError
-
-KEYS = {"columns", "min_rows"}
+from mlgitops.metrics.groups import variances
+from mlgitops.settings import Fairness
 
 
 @dataclass(frozen=True)
@@ -43,53 +41,23 @@ class Gap:
 
 def add(trial: Trial) -> None:
     """Add rates and gaps of each named column, with a check or a caution."""
-    section = parse(trial.params.get("fairness"), trial)
-    for column in section["columns"] if section else ():
-        _column(trial, column, section)
+    rules = settings.fairness(trial.params, trial.contract)
+    if rules is not None:
+        for column in rules.columns:
+            _column(trial, column, rules)
 
 
-def parse(section: Any, trial: Trial) -> Any:
-    """Read the section; None when a project has none.
-
-    Raises:
-        SystemExit: a setting is missing, unknown or no number.
-        ContractError: a column that the contract does not have.
-    """
-    if section is None:
-        return None
-    keys = KEYS | set(trial.task.limits)
-    if not isinstance(section, Mapping) or set(section) != keys:
-        raise SystemExit(
-            f"params.yaml: section fairness has to name {', '.join(sorted(keys))} and "
-            f"nothing else for the task {trial.task.name}; or leave the section out"
-        )
-    for name in sorted(keys - {"columns"}):
-        value = section[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not value >= 0:
-            raise SystemExit(f"params.yaml: fairness.{name} has to be 0 or more")
-    if not isinstance(section["columns"], list):
-        raise SystemExit("params.yaml: fairness.columns has to be a list of columns")
-    for name in section["columns"]:
-        if name not in trial.contract.columns:
-            raise ContractError(
-                f'params.yaml: fairness.columns names "{name}", which contract.yaml '
-                "does not have"
-            )
-    return section
-
-
-def _column(trial: Trial, column: str, section: Mapping[str, Any]) -> None:
+def _column(trial: Trial, column: str, rules: Fairness) -> None:
     """Add what one column shows."""
     codes, labels = slices.parts(trial.holdout[column])
     if column in trial.contract.sensitive:  # its values are never written
         labels = [f"group {n}" for n in range(1, len(labels) + 1)]
     counts = np.bincount(codes, minlength=len(labels))
-    groups = np.flatnonzero(counts >= max(section["min_rows"], 1))
+    groups = np.flatnonzero(counts >= max(rules.min_rows, 1))
     if len(groups) < 2:
         trial.found.setdefault("cautions", []).append(
             f"Nothing can be said about fairness across {column}: fewer than two "
-            f"groups have {section['min_rows']:,} rows of the holdout."
+            f"groups have {rules.min_rows:,} rows of the holdout."
         )
         return
     names = [labels[group] for group in groups]
@@ -101,7 +69,7 @@ def _column(trial: Trial, column: str, section: Mapping[str, Any]) -> None:
             for place, rate in enumerate(rates[who])
             if (
                 gap := _gap(
-                    trial, rate, each[:, place][:, groups], names, section, len(each[0])
+                    trial, rate, each[:, place][:, groups], names, rules, len(each[0])
                 )
             )
         ]
@@ -174,7 +142,7 @@ def _gap(
     rate: Rate,
     counts: Any,
     names: list[str],
-    section: Mapping[str, Any],
+    rules: Fairness,
     rates: int,
 ) -> Gap | None:
     """Return the gap of one of the rates; None when fewer than two groups have it."""
@@ -204,7 +172,7 @@ def _gap(
         float(most[widest]),
         (names[high[widest]], names[low[widest]]),
         float(least.max()),
-        float(section[rate.limit]),
+        rules.limit(rate.limit),
     )
 
 

@@ -15,6 +15,7 @@ import yaml
 from mlgitops.judge import artifact
 from mlgitops.judge.gates import Refused
 from mlgitops.lock import Lock, Out
+from mlgitops.pipeline.contract import ContractError, mapping
 from mlgitops.pipeline.contract import plain as as_json
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
 
@@ -44,11 +45,11 @@ def identify(folder: Path, built: Lock, read: Read) -> Manifest:
         manifest["data"]["train_sha256"], sha256_file(folder / "train.parquet"), "rows"
     )
     _same(manifest["contract"]["sha256"], _digest(read("contract.yaml")), "contract")
-    plain = _digest(as_json(_yaml(read("contract.yaml"))))
+    plain = _digest(as_json(_entries(read("contract.yaml"), "contract.yaml")))
     _same(manifest["contract"].get("json_sha256", plain), plain, "contract")
     requirements = _digest(read("requirements/pipeline.txt"))
     _same(manifest["requirements"]["sha256"], requirements, "requirements")
-    params = _yaml(read("params.yaml")).get("train")
+    params = _entries(read("params.yaml"), "params.yaml").get("train")
     if json.dumps(params, sort_keys=True) != json.dumps(
         manifest["params"], sort_keys=True
     ):
@@ -106,10 +107,18 @@ def _digest(data: bytes | None) -> str | None:
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
+def _entries(data: bytes | None, name: str) -> dict[str, Any]:
+    """Parse YAML of a stranger, whose aliases could stand for more than fits memory."""
+    try:
+        return mapping(data or b"", name)
+    except ContractError as error:
+        raise Refused("Manifest", str(error)) from error
+
+
 def _yaml(data: bytes | None) -> dict[str, Any]:
     """Parse YAML of a stranger; what is no mapping counts as empty."""
     try:
         found = yaml.safe_load(data or b"")
-    except (yaml.YAMLError, RecursionError) as error:
-        raise Refused("Manifest", "params.yaml or dvc.lock is not YAML") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Refused("Manifest", "dvc.lock is not YAML") from error
     return found if isinstance(found, dict) else {}

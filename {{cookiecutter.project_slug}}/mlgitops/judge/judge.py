@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from mlgitops import settings
 from mlgitops.judge import (
     behaviour,
     business,
@@ -32,7 +33,7 @@ from mlgitops.judge import (
 from mlgitops.judge.gates import Check, Refused
 from mlgitops.judge.trial import Trial
 from mlgitops.pipeline import data, task
-from mlgitops.pipeline.contract import Contract, ContractError, mapping, settings
+from mlgitops.pipeline.contract import Contract, ContractError
 from model.prepare import prepare
 
 Judgement = dict[str, Any]
@@ -56,12 +57,13 @@ def main() -> None:
     folder = Path(sys.argv[1])
     judgement: Judgement = {"checks": [], "headline": None}
     try:
-        agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
-        contract = Contract.parse(agreed)
-        params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
+        contract = Contract.read(Path("contract.yaml").read_bytes())
+        params = settings.load(Path("params.yaml").read_bytes())
         judge(folder, contract, params, judgement)
     except Refused as refusal:
         judgement["checks"].append(refusal.check)
+    except settings.SettingsError as error:  # main's: no fault of the challenger
+        raise SystemExit(str(error)) from None
     except ContractError as error:
         judgement["checks"].append(
             Check("Data", False, "", "contract.yaml", str(error))
@@ -108,7 +110,7 @@ def judge(
             )
             raise Refused("Model columns", why)
     rows = data.check(prepare(table.drop(columns=added)), contract)
-    _, holdout = data.split(rows, contract, settings(params, "prepare"))
+    _, holdout = data.split(rows, contract, settings.prepare(params))
     checks.append(
         Check("Data", True, f"{len(rows):,} rows", "contract.yaml", "as agreed")
     )
@@ -195,7 +197,7 @@ def _added(challenger: Path, table: pd.DataFrame, contract: Contract) -> list[st
     file = challenger / "contract.yaml"
     if not file.is_file():
         return []
-    proposed = Contract.parse(mapping(file.read_bytes(), "contract.yaml"))
+    proposed = Contract.read(file.read_bytes())
     given = {*proposed.columns, proposed.entity}
     known = {*contract.columns, contract.id, contract.time, contract.target}
     return [n for n in table if n in given - known - {contract.entity}]

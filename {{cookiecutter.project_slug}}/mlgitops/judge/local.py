@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlgitops import github, lock, report
+from mlgitops import github, lock, report, settings
 from mlgitops.judge import identity, verdict
 from mlgitops.judge.verdict import Case, Unsound
 from mlgitops.ledger import Ledger
@@ -14,6 +14,7 @@ from mlgitops.report import page
 
 def run() -> bool:
     """Judge the working tree's build/ by its own rules."""
+    settings.check(settings.load(Path("params.yaml").read_bytes()), verdict.contract())
     built = lock.read()
     if built is None:
         raise Unsound("there is no model in build/ yet: run `make repro` first")

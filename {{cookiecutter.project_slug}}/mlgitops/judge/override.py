@@ -10,9 +10,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mlgitops import github
+from mlgitops import github, settings
 from mlgitops.judge.tasks import TASKS
 from mlgitops.judge.verdict import Case
+from mlgitops.pipeline.schema import near
+from mlgitops.settings import Override, Params
 
 OVERRIDABLE = {
     *(task.headline.label for task in TASKS.values()),
@@ -28,13 +30,13 @@ LONGEST = 500  # characters of a reason
 SHORTEST = 8  # digits of a manifest that name a model
 
 
-def apply(case: Case, event: Mapping[str, Any], number: int, section: Any) -> str:
+def apply(case: Case, event: Mapping[str, Any], number: int, params: Params) -> str:
     """Overrule what the case failed, if the event or an earlier verdict says so.
 
     Returns:
         what a reviewer has to know about it, or nothing.
     """
-    rules = parse(section)
+    rules = parse(params)
     failed = [str(check["name"]) for check in case.checks if not check["passed"]]
     inputs = event.get("inputs") or {}
     reason, named = (str(inputs.get(n) or "").strip() for n in ("reason", "manifest"))
@@ -56,40 +58,31 @@ def apply(case: Case, event: Mapping[str, Any], number: int, section: Any) -> st
     )
 
 
-def possible(checks: list[dict[str, Any]], section: Any) -> bool:
+def possible(checks: list[dict[str, Any]], params: Params) -> bool:
     """Tell whether all that failed could be overruled."""
     failed = [str(check["name"]) for check in checks if not check["passed"]]
-    return bool(failed) and not _beyond(failed, parse(section))
+    return bool(failed) and not _beyond(failed, parse(params))
 
 
-def parse(section: Any) -> Mapping[str, Any]:
+def parse(params: Params) -> Override:
     """Read main's section; without one nothing can be overruled.
 
     Raises:
-        SystemExit: it names a rule that nobody may overrule, or no role.
+        SettingsError: it names a rule that nobody may overrule, or no role.
     """
-    if section is None:
-        return {"checks": [], "role": "admin"}
-    if not isinstance(section, Mapping) or set(section) != {"checks", "role"}:
-        raise SystemExit(
-            "params.yaml: section override has to name checks and role, nothing else"
-        )
-    beyond = sorted(set(map(str, section["checks"] or [])) - OVERRIDABLE)
-    if beyond:
-        raise SystemExit(
-            f"params.yaml: override.checks names {beyond[0]}, which nobody may "
-            f"overrule; it can be {', '.join(sorted(OVERRIDABLE))}"
-        )
-    if section["role"] not in ROLES[2:]:
-        raise SystemExit(
-            f"params.yaml: override.role has to be one of {', '.join(ROLES[2:])}"
-        )
-    return section
+    rules, known = settings.override(params), sorted(OVERRIDABLE)
+    for name in rules.checks:
+        if name not in known:
+            raise settings.SettingsError(
+                f"params.yaml: override.checks names '{name}', which nobody may "
+                f"overrule; {near(name, known)}"
+            )
+    return rules
 
 
-def _beyond(failed: list[str], rules: Mapping[str, Any]) -> list[str]:
+def _beyond(failed: list[str], rules: Override) -> list[str]:
     """Return the failed checks that main does not let anybody overrule."""
-    allowed = set(rules["checks"] or [])
+    allowed = set(rules.checks)
     return [name for name in failed if name.split(":")[0] not in allowed]
 
 
@@ -110,11 +103,11 @@ def _meant(case: Case, named: str, who: str) -> str:
     return ""
 
 
-def _refused(failed: list[str], who: str, rules: Mapping[str, Any]) -> str:
+def _refused(failed: list[str], who: str, rules: Override) -> str:
     """Return why somebody may not overrule these checks, or nothing."""
     if beyond := _beyond(failed, rules):
         return f"{beyond[0]} is nothing that may be overruled"
-    role, needed = _role(who), str(rules["role"])
+    role, needed = _role(who), str(rules.role)
     if role not in ROLES or ROLES.index(role) < ROLES.index(needed):
         return f"{who or 'nobody'} has the role {role or 'none'}, it takes {needed}"
     return ""
@@ -130,7 +123,7 @@ def _role(who: str) -> str:
 
 
 def _earlier(
-    case: Case, number: int, failed: list[str], rules: Mapping[str, Any]
+    case: Case, number: int, failed: list[str], rules: Override
 ) -> dict[str, Any] | None:
     """Return the newest override of the same model in the same pull request.
 

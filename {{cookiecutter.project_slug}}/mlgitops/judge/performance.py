@@ -2,18 +2,17 @@
 
 from typing import Any
 
-from mlgitops import metrics
+from mlgitops import metrics, settings
 from mlgitops.judge import compare, gates
 from mlgitops.judge.tasks import Pair
 from mlgitops.judge.trial import Side, Trial
-from mlgitops.pipeline.contract import settings
 
 
 def add(trial: Trial) -> None:
     """Add the metrics, the headline, the curves, and the gates on them."""
     trial.found["metrics"] = _measures(trial)
     _headline(trial)
-    bins, classes = settings(trial.params, "evaluate")["bins"], trial.contract.classes
+    bins, classes = settings.evaluate(trial.params).bins, trial.contract.classes
     for who, side in trial.sides.items():
         found = trial.task.curves(trial.y, side.scores, side.manifest, bins, classes)
         for name, curve in found.items():
@@ -51,7 +50,7 @@ def _headline(trial: Trial) -> None:
 def _measures(trial: Trial) -> list[dict[str, Any]]:
     """Return every measure of both models, with the interval of its difference."""
     rows, y, task = [], trial.y, trial.task
-    for measure in metrics.MEASURES[task.name]:
+    for measure in metrics.METRICS[task.name]:
         row: dict[str, Any] = {
             "key": measure.key,
             "name": measure.label,

@@ -16,7 +16,7 @@ from mlgitops import metrics
 from mlgitops.judge import compare
 from mlgitops.judge.gates import Check
 from mlgitops.judge.trial import Trial
-from mlgitops.metrics.clusters import quantile, variances
+from mlgitops.metrics.groups import quantile, variances
 
 SHOWN = 10
 QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")

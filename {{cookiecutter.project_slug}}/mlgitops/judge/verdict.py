@@ -13,7 +13,7 @@ from mlgitops.judge.gates import Check, Refused
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.lock import Lock, Out
 from mlgitops.machinery import machinery
-from mlgitops.pipeline.contract import Contract, ContractError, mapping
+from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
 
 Facts = dict[str, Any]
@@ -193,8 +193,7 @@ def _bring(case: Case, raw: Out) -> None:
 
 def contract() -> Contract:
     """Return main's contract."""
-    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
-    return Contract.parse(agreed)
+    return Contract.read(Path("contract.yaml").read_bytes())
 
 
 def _before(release: Facts, raw: Out) -> Out | None:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlgitops import git, github, lock, report
+from mlgitops import git, github, lock, report, settings
 from mlgitops.judge import (
     artifact,
     cautions,
@@ -20,7 +20,6 @@ from mlgitops.judge import (
 from mlgitops.judge.gates import Refused
 from mlgitops.judge.verdict import ERRORS, Case, Facts
 from mlgitops.ledger import Ledger
-from mlgitops.pipeline.contract import mapping
 from mlgitops.report import page
 
 ADOPTED = "wait: the lock was committed here, and is judged once more."
@@ -69,8 +68,8 @@ def _judge(found: proposal.Proposal) -> None:
         case = Case(folder, built, read, pointers, Ledger())
         verdict.consider(case)
         uses = shelf.uses(case)
-        section = _params().get("override")
-        said = override.apply(case, github.event(), found.number, section)
+        params = _params()
+        said = override.apply(case, github.event(), found.number, params)
         if case.passed:
             publish.keep(case, build["base_sha"])
         facts = {**verdict.facts(case, *_state(case, found)), **_about(found)}
@@ -78,7 +77,7 @@ def _judge(found: proposal.Proposal) -> None:
         first = [report.text(said, 800)] if said else []
         first += cautions.built(changed, build["base_sha"], read, case.ledger)
         facts["cautions"] = first + facts["cautions"]
-        facts["override"] = override.possible(case.checks, section)
+        facts["override"] = override.possible(case.checks, params)
         facts["uses"] = uses
         base, head = build["base_sha"], facts.get("headline")
         facts["expectation"] = expectation.told(found, base, case.ledger, head)
@@ -98,11 +97,10 @@ def _judge(found: proposal.Proposal) -> None:
 
 def _cost(seconds: float) -> str:
     """Return what a build of so many seconds costs, by main's price of a minute."""
-    section = _params().get("compute")
-    if not section:
+    rules = settings.compute(_params())
+    if rules is None:
         return "not known: params.yaml has no section compute"
-    price = float(section["price_per_minute"])
-    return f"{seconds / 60 * price:.4f} {section['currency']}"
+    return f"{seconds / 60 * rules.price_per_minute:.4f} {rules.currency}"
 
 
 def _state(case: Case, found: proposal.Proposal) -> tuple[str, str]:
@@ -150,4 +148,4 @@ def _about(found: proposal.Proposal) -> Facts:
 
 def _params() -> Facts:
     """Return main's params.yaml."""
-    return mapping(Path("params.yaml").read_bytes(), "params.yaml")
+    return settings.load(Path("params.yaml").read_bytes())

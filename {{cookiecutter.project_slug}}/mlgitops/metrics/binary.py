@@ -1,6 +1,6 @@
-"""Measures of P(y = 1); pure, numpy only.
+"""Metrics of P(y = 1); pure, scikit-learn's where it has them.
 
-`y` is 0/1 [n], `p` is P(y = 1) [n]; a measure that needs both classes raises
+`y` is 0/1 [n], `p` is P(y = 1) [n]; a metric that needs both classes raises
 ValueError when `y` holds one.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn import metrics as sk
 
 Vector = NDArray[np.float64]
 SMALLEST = float(np.finfo(np.float32).eps)  # probabilities are float32: clip there
@@ -20,52 +21,38 @@ def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
 
     Mann and Whitney (1947), Annals of Mathematical Statistics 18(1).
     """
-    truth, scores = arrays(y, p)
-    ones = int(truth.sum())
-    zeros = len(truth) - ones
-    rank_sum = midranks(scores)[truth == 1].sum()
-    return float((rank_sum - ones * (ones + 1) / 2) / (ones * zeros))
+    return float(sk.roc_auc_score(*arrays(y, p)))
 
 
 def roc_curve(y: ArrayLike, p: ArrayLike, points: int = 50) -> list[list[float]]:
     """Return at most `points` [false, true positive rate] pairs, from 0, 0 to 1, 1."""
-    truth, scores = arrays(y, p)
-    order = np.argsort(-scores)
-    last = np.append(np.diff(scores[order]) != 0, True)
-    hits = np.append(0, np.cumsum(truth[order])[last])
-    false = np.append(0, np.flatnonzero(last) + 1) - hits
-    steps = np.stack([false / false[-1], hits / hits[-1]], axis=1)
-    wanted = np.linspace(0, 2, points)  # even along the curve: x + y runs from 0 to 2
-    kept = np.unique(np.searchsorted(steps.sum(axis=1), wanted).clip(0, len(steps) - 1))
+    false, hits, _ = sk.roc_curve(*arrays(y, p), drop_intermediate=False)
+    steps = np.stack([false, hits], axis=1)
+    even = np.linspace(0, 2, points)  # along the curve, x + y runs from 0 to 2
+    kept = np.unique(np.searchsorted(steps.sum(axis=1), even).clip(0, len(steps) - 1))
     return [[float(x), float(y)] for x, y in steps[kept]]
 
 
 def average_precision(y: ArrayLike, p: ArrayLike) -> float:
     """Return the precision averaged over the recall steps, equal scores as one step."""
-    truth, scores = arrays(y, p)
-    order = np.argsort(-scores)
-    last = np.append(np.diff(scores[order]) != 0, True)
-    hits = np.cumsum(truth[order])[last]
-    precision = hits / (np.flatnonzero(last) + 1)
-    return float(np.sum(np.diff(hits, prepend=0.0) * precision) / truth.sum())
+    return float(sk.average_precision_score(*arrays(y, p)))
 
 
 def log_loss(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean negative log likelihood, in nats; p is clipped at float32 eps."""
-    truth, scores = arrays(y, p, both=False)
+    truth, scores = arrays(y, p, classes=False)
     scores = np.clip(scores, SMALLEST, 1 - SMALLEST)
-    return float(-np.mean(np.where(truth == 1, np.log(scores), np.log1p(-scores))))
+    return float(sk.log_loss(truth, scores, labels=[0, 1]))
 
 
 def brier(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean squared error of the probability; Brier (1950)."""
-    truth, scores = arrays(y, p, both=False)
-    return float(np.mean((scores - truth) ** 2))
+    return float(sk.mean_squared_error(*arrays(y, p, classes=False)))
 
 
 def losses(y: ArrayLike, p: ArrayLike) -> Vector:
     """Return the squared error of each row, whose mean is the Brier score."""
-    truth, scores = arrays(y, p, both=False)
+    truth, scores = arrays(y, p, classes=False)
     return np.asarray((scores - truth) ** 2)
 
 
@@ -89,10 +76,10 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float) -> dict[str, Any]:
 
 def calibration(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, Any]]:
     """Return per bin of equal width: limits, rows, mean predicted, share observed."""
-    truth, scores = arrays(y, p, both=False)
-    place = np.clip((scores * bins).astype(int), 0, bins - 1)
-    rows = np.bincount(place, minlength=bins)
-    sums = [np.bincount(place, part, bins) for part in (scores, truth)]
+    truth, scores = arrays(y, p, classes=False)
+    bin_of = np.clip((scores * bins).astype(int), 0, bins - 1)
+    rows = np.bincount(bin_of, minlength=bins)
+    sums = [np.bincount(bin_of, part, bins) for part in (scores, truth)]
     return [
         {
             "low": float(number / bins),
@@ -116,8 +103,8 @@ def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = 10) -> float:
     return float(sum(gaps) / rows)
 
 
-def arrays(y: ArrayLike, p: ArrayLike, both: bool = True) -> tuple[Vector, Vector]:
-    """Return the two as float64 vectors of finite numbers; with `both`, 0s and 1s."""
+def arrays(y: ArrayLike, p: ArrayLike, classes: bool = True) -> tuple[Vector, Vector]:
+    """Return both as float64 vectors of finite numbers; with `classes`, 0s and 1s."""
     truth, scores = np.asarray(y, np.float64), np.asarray(p, np.float64)
     if truth.shape != scores.shape or truth.ndim != 1 or not len(truth):
         raise ValueError(
@@ -125,8 +112,8 @@ def arrays(y: ArrayLike, p: ArrayLike, both: bool = True) -> tuple[Vector, Vecto
         )
     if not np.isfinite(scores).all():
         raise ValueError("A score is not a finite number.")
-    if both and not 0 < truth.sum() < len(truth):
-        raise ValueError("All rows are of one class; this measure needs both.")
+    if classes and not 0 < truth.sum() < len(truth):
+        raise ValueError("All rows are of one class; this metric needs both.")
     return truth, scores
 
 

@@ -1,4 +1,4 @@
-"""Measures of class probabilities; pure, numpy only.
+"""Metrics of class probabilities; pure, scikit-learn's where it has them.
 
 `y` is the class's index [n], from 0 to k - 1; `p` is [n, k]. The decision is the
 class of the largest probability, the first of equal ones.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn import metrics as sk
 
 from mlgitops.metrics import binary
 
@@ -53,19 +54,17 @@ def losses(y: ArrayLike, p: ArrayLike) -> Vector:
 def accuracy(y: ArrayLike, p: ArrayLike) -> float:
     """Return the share of rows whose decision is their class."""
     truth, scores = arrays(y, p)
-    return float(np.mean(scores.argmax(axis=1) == truth))
+    return float(sk.accuracy_score(truth, scores.argmax(axis=1)))
 
 
 def f1_macro(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean F1 of the classes that are true or decided for some row."""
-    found, _ = _f1(*arrays(y, p))
-    return float(np.nanmean(found))
+    return _f1(y, p, "macro")
 
 
 def f1_weighted(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean F1 of the classes, each weighted by its rows."""
-    found, rows = _f1(*arrays(y, p))
-    return float(np.nansum(found * rows) / rows.sum())
+    return _f1(y, p, "weighted")
 
 
 def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = 10) -> float:
@@ -88,9 +87,9 @@ def confusion_matrix(y: ArrayLike, p: ArrayLike, k: int) -> list[list[int]]:
     """Return the counts [k][k]: a row per true class, a column per decision."""
     truth, scores = arrays(y, p)
     if scores.shape[1] != k:
-        raise ValueError(f"p has {scores.shape[1]} classes; {k} are known.")
-    cells = np.bincount(truth * k + scores.argmax(axis=1), minlength=k * k)
-    return [[int(cell) for cell in row] for row in cells.reshape(k, k)]
+        raise ValueError(f"p has {scores.shape[1]} classes, expected {k}.")
+    counts = sk.confusion_matrix(truth, scores.argmax(axis=1), labels=range(k))
+    return [[int(count) for count in row] for row in counts]
 
 
 def arrays(y: ArrayLike, p: ArrayLike) -> tuple[Labels, Vector]:
@@ -111,15 +110,11 @@ def arrays(y: ArrayLike, p: ArrayLike) -> tuple[Labels, Vector]:
 def _one_vs_rest(truth: Labels, scores: Vector) -> list[float]:
     """Return the ROC AUC of each class against the rest."""
     if not np.bincount(truth, minlength=scores.shape[1]).all():
-        raise ValueError("Not every class has a row; this measure needs all.")
+        raise ValueError("Not every class has a row; this metric needs all.")
     return [binary.roc_auc(truth == k, scores[:, k]) for k in range(scores.shape[1])]
 
 
-def _f1(truth: Labels, scores: Vector) -> tuple[Vector, Vector]:
-    """Return each class's F1 (NaN where neither true nor decided) and its rows."""
-    decided, k = scores.argmax(axis=1), scores.shape[1]
-    rows, taken = np.bincount(truth, minlength=k), np.bincount(decided, minlength=k)
-    hits = np.bincount(truth[truth == decided], minlength=k)
-    with np.errstate(invalid="ignore"):
-        found: Vector = 2 * hits / (rows + taken)
-    return found, rows.astype(np.float64)
+def _f1(y: ArrayLike, p: ArrayLike, average: str) -> float:
+    """Return the mean F1 of the classes that are true or decided for some row."""
+    truth, scores = arrays(y, p)
+    return float(sk.f1_score(truth, scores.argmax(axis=1), average=average))

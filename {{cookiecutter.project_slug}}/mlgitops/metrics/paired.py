@@ -1,6 +1,6 @@
 """The headline of two models on the same rows, with the interval of its difference.
 
-`clusters` are the rows' entities, as `mlgitops.metrics.clusters` takes them.
+`groups` are the rows' entities, as `mlgitops.metrics.groups` takes them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 
 from mlgitops.metrics import multiclass, regression
 from mlgitops.metrics.binary import Vector, arrays, midranks
-from mlgitops.metrics.clusters import Codes, Spread, spread
+from mlgitops.metrics.groups import Codes, Spread, spread
 
 
 class Difference(NamedTuple):
-    """The headline of two models on the same rows, and how far they differ."""
+    """The primary metric of two models on the same rows, and their difference."""
 
     champion: float
     challenger: float
@@ -31,7 +31,7 @@ def delong(
     champion: ArrayLike,
     challenger: ArrayLike,
     confidence: float = 0.95,
-    clusters: Codes | None = None,
+    groups: Codes | None = None,
 ) -> Difference:
     """Return challenger minus champion in ROC AUC, with DeLong's paired interval.
 
@@ -43,10 +43,10 @@ def delong(
     parts = [_placements(truth, scores) for scores in (first, second)]
     areas = [float(ones.mean()) for ones, _ in parts]
     gaps = np.empty(len(truth))
-    for of, old, new in zip((1, 0), *parts, strict=True):
-        gaps[truth == of] = new - old
-    found = spread(gaps, truth.astype(np.int64), clusters)
-    return _interval(areas[0], areas[1], found, confidence)
+    for label, before, after in zip((1, 0), *parts, strict=True):
+        gaps[truth == label] = after - before
+    variance = spread(gaps, truth.astype(np.int64), groups)
+    return _interval(areas[0], areas[1], variance, confidence)
 
 
 def delong_macro(
@@ -54,7 +54,7 @@ def delong_macro(
     champion: ArrayLike,
     challenger: ArrayLike,
     confidence: float = 0.95,
-    clusters: Codes | None = None,
+    groups: Codes | None = None,
 ) -> Difference:
     """Return the difference in macro ROC AUC, of classes y [n] and P [n, k], as DeLong.
 
@@ -62,7 +62,7 @@ def delong_macro(
     and, as one of the rest, in those of the others. Its variance is that of the rows'
     parts, class by class; of two classes it is DeLong's.
     """
-    return _classes(y, champion, challenger, confidence, clusters, False)
+    return _classes(y, champion, challenger, confidence, groups, False)
 
 
 def delong_weighted(
@@ -70,10 +70,10 @@ def delong_weighted(
     champion: ArrayLike,
     challenger: ArrayLike,
     confidence: float = 0.95,
-    clusters: Codes | None = None,
+    groups: Codes | None = None,
 ) -> Difference:
     """Return the same with each class weighted by its rows."""
-    return _classes(y, champion, challenger, confidence, clusters, True)
+    return _classes(y, champion, challenger, confidence, groups, True)
 
 
 def _classes(
@@ -81,7 +81,7 @@ def _classes(
     champion: ArrayLike,
     challenger: ArrayLike,
     confidence: float,
-    clusters: Codes | None,
+    groups: Codes | None,
     weighted: bool,
 ) -> Difference:
     """Return the difference of a mean of the classes' areas."""
@@ -89,12 +89,12 @@ def _classes(
     _, second = multiclass.arrays(y, challenger)
     rows = np.bincount(truth, minlength=first.shape[1])
     if not rows.all():
-        raise ValueError("Not every class has a row; this measure needs all.")
+        raise ValueError("Not every class has a row; this metric needs all.")
     share = rows / len(truth) if weighted else np.full(len(rows), 1 / len(rows))
     parts = [_parts(truth, scores, rows, share) for scores in (first, second)]
     areas = [float(area) for area, _ in parts]
-    found = spread(parts[1][1] - parts[0][1], truth, clusters)
-    return _interval(areas[0], areas[1], found, confidence)
+    variance = spread(parts[1][1] - parts[0][1], truth, groups)
+    return _interval(areas[0], areas[1], variance, confidence)
 
 
 def paired_r2(
@@ -102,22 +102,24 @@ def paired_r2(
     champion: ArrayLike,
     challenger: ArrayLike,
     confidence: float = 0.95,
-    clusters: Codes | None = None,
+    groups: Codes | None = None,
 ) -> Difference:
     """Return the difference in R2: the mean of paired differences of squared errors.
 
     The spread of `y` on these rows is taken as given, as both models meet it.
     """
-    old, new = (regression.losses(y, p) for p in (champion, challenger))
-    found = spread(old - new, np.zeros(len(old), np.int64), clusters)
-    return _interval(1 - old.mean(), 1 - new.mean(), found, confidence)
+    first, second = (regression.losses(y, p) for p in (champion, challenger))
+    variance = spread(first - second, np.zeros(len(first), np.int64), groups)
+    r2s = 1 - float(first.mean()), 1 - float(second.mean())
+    return _interval(*r2s, variance, confidence)
 
 
-def _interval(old: float, new: float, found: Spread, level: float) -> Difference:
-    """Return the difference of two areas with its interval."""
-    old, new = float(old), float(new)
-    gap, reach = new - old, found.reach(level)
-    return Difference(old, new, gap, gap - reach, gap + reach, level)
+def _interval(
+    champion: float, challenger: float, variance: Spread, confidence: float
+) -> Difference:
+    """Return the difference of two metrics with its interval."""
+    gap, reach = challenger - champion, variance.reach(confidence)
+    return Difference(champion, challenger, gap, gap - reach, gap + reach, confidence)
 
 
 def _parts(
@@ -125,20 +127,20 @@ def _parts(
 ) -> tuple[float, Vector]:
     """Return the mean area, classes weighted by share [k], and each row's part."""
     parts, areas = np.zeros(len(truth)), []
-    for place, count in enumerate(rows.tolist()):
-        own = truth == place
-        ones, zeros = _placements(own.astype(np.float64), scores[:, place])
+    for index, count in enumerate(rows.tolist()):
+        own = truth == index
+        ones, zeros = _placements(own.astype(np.float64), scores[:, index])
         areas.append(float(ones.mean()))
-        parts[own] += ones * share[place]
+        parts[own] += ones * share[index]
         rest = len(truth) - count
-        parts[~own] += zeros * (rows[truth[~own]] / rest) * share[place]
+        parts[~own] += zeros * (rows[truth[~own]] / rest) * share[index]
     return float(np.dot(areas, share)), parts
 
 
 def _placements(truth: Vector, scores: Vector) -> tuple[Vector, Vector]:
     """Return, for each 1, the share of 0s below it; for each 0, of 1s above it."""
     ones, zeros = scores[truth == 1], scores[truth == 0]
-    both = midranks(np.concatenate([ones, zeros]))
-    above = (both[: len(ones)] - midranks(ones)) / len(zeros)
-    below = 1 - (both[len(ones) :] - midranks(zeros)) / len(ones)
-    return above, below
+    ranks = midranks(np.concatenate([ones, zeros]))
+    below = (ranks[: len(ones)] - midranks(ones)) / len(zeros)
+    above = 1 - (ranks[len(ones) :] - midranks(zeros)) / len(ones)
+    return below, above

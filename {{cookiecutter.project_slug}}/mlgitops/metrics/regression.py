@@ -1,4 +1,4 @@
-"""Measures of predicted numbers; pure, numpy only. `y` and `p` are [n]."""
+"""Metrics of predicted numbers, scikit-learn's where it has them; `y`, `p` are [n]."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn import metrics as sk
 
 Vector = NDArray[np.float64]
 
 
 def rmse(y: ArrayLike, p: ArrayLike) -> float:
     """Return the root of the mean squared error, in the target's unit."""
-    truth, values = arrays(y, p)
-    return float(np.sqrt(np.mean((values - truth) ** 2)))
+    return float(sk.root_mean_squared_error(*arrays(y, p)))
 
 
 def mae(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean absolute error, in the target's unit."""
-    truth, values = arrays(y, p)
-    return float(np.mean(np.abs(values - truth)))
+    return float(sk.mean_absolute_error(*arrays(y, p)))
 
 
 def r2(y: ArrayLike, p: ArrayLike) -> float:
     """Return 1 - squared error / variance; ValueError when `y` is one number."""
     truth, values = arrays(y, p)
-    spread = np.sum((truth - truth.mean()) ** 2)
-    if not spread > 0:
-        raise ValueError("All rows have one target; this measure needs two.")
-    return float(1 - np.sum((values - truth) ** 2) / spread)
+    if not truth.var() > 0:
+        raise ValueError("The target has one value in all rows; this metric needs two.")
+    return float(sk.r2_score(truth, values))
 
 
 def losses(y: ArrayLike, p: ArrayLike) -> Vector:
@@ -36,7 +34,7 @@ def losses(y: ArrayLike, p: ArrayLike) -> Vector:
     truth, values = arrays(y, p)
     variance = truth.var()
     if not variance > 0:
-        raise ValueError("All rows have one target; this measure needs two.")
+        raise ValueError("The target has one value in all rows; this metric needs two.")
     return np.asarray((values - truth) ** 2 / variance)
 
 
@@ -45,23 +43,21 @@ def pinball(y: ArrayLike, p: ArrayLike, quantile: float = 0.5) -> float:
 
     Koenker and Bassett (1978), Econometrica 46(1).
     """
-    truth, values = arrays(y, p)
-    under = truth - values
-    return float(np.mean(np.maximum(quantile * under, (quantile - 1) * under)))
+    return float(sk.mean_pinball_loss(*arrays(y, p), alpha=quantile))
 
 
 def residuals(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, Any]]:
-    """Return per bin of the prediction, of about equal rows: what y - p is like.
+    """Summarise the residuals y - p in bins of the prediction with about equal rows.
 
-    Limits of p, rows, mean of y - p, and its 10 % and 90 % quantiles.
+    Per bin: limits of p, rows, mean residual, and its 10 % and 90 % quantiles.
     """
     truth, values = arrays(y, p)
     order = np.argsort(values, kind="stable")
-    found = []
+    summaries = []
     for part in np.array_split(order, min(bins, len(order))):
         rest = truth[part] - values[part]
         low, high = np.quantile(rest, [0.1, 0.9])
-        found.append(
+        summaries.append(
             {
                 "low": float(values[part[0]]),
                 "high": float(values[part[-1]]),
@@ -71,7 +67,7 @@ def residuals(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, Any]
                 "p90": float(high),
             }
         )
-    return found
+    return summaries
 
 
 def arrays(y: ArrayLike, p: ArrayLike) -> tuple[Vector, Vector]:

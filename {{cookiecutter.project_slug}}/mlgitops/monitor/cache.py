@@ -20,7 +20,7 @@ def cached(make: Callable[[], Null], key: tuple[Any, ...]) -> Null:
     ``key`` is (version, which rows, columns, rows, blocks, settings).
     """
     version, words, shape, rows, blocks, limits = key
-    asked = [limits["false_alarm_rate"], limits["block_days"], limits["sample_rows"]]
+    asked = [limits.false_alarm_rate, limits.block_days, limits.sample_rows]
     question = [version, words, shape, min(rows, MOST_ROWS), blocks, asked]
     text = json.dumps(question, sort_keys=True, default=str)
     place = FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"

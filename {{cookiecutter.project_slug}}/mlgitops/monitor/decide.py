@@ -20,6 +20,7 @@ from mlgitops.monitor.estimate import Estimate
 from mlgitops.monitor.measure import BINARY, Measure
 from mlgitops.monitor.performance import Fall
 from mlgitops.monitor.slices import Group, Slice
+from mlgitops.settings import Monitor
 
 
 class Decision(NamedTuple):
@@ -76,21 +77,21 @@ def moved(evidence: Evidence) -> bool:
     return bool(evidence.drifted or evidence.lacking or alarms)
 
 
-def fell(evidence: Evidence, limits: Mapping[str, Any]) -> bool:
+def fell(evidence: Evidence, limits: Monitor) -> bool:
     """Tell if the headline surely fell below the holdout's by more than allowed."""
     found = evidence.fall
-    return found is not None and found.high < -limits["max_fall"]
+    return found is not None and found.high < -limits.max_fall
 
 
-def decide(evidence: Evidence, limits: Mapping[str, Any]) -> Decision:
+def decide(evidence: Evidence, limits: Monitor) -> Decision:
     """Return the decision on a window."""
     if evidence.broken:
         return Decision("stop", f"Fix the feed: {evidence.broken}.")
-    if evidence.rows < limits["min_rows"]:
+    if evidence.rows < limits.min_rows:
         return Decision(
             "not enough data",
             f"The window has {evidence.rows:,} rows{evidence.found}; no verdict below "
-            f"{limits['min_rows']:,}.",
+            f"{limits.min_rows:,}.",
         )
     if evidence.undecided:
         return Decision("no verdict", f"No verdict: {evidence.undecided}.")
@@ -108,28 +109,28 @@ def decide(evidence: Evidence, limits: Mapping[str, Any]) -> Decision:
         return Decision("watch", f"Watch: {story}; {why}{_promise(evidence, limits)}.")
     label = evidence.measure.label
     size = f"{gain.difference:+.3f} {label} [{gain.low:+.3f}, {gain.high:+.3f}]"
-    worth = gain.low >= limits["min_gain"]
+    worth = gain.low >= limits.min_gain
     if worth or (sure and gain.high >= 0):
         return Decision("retrain", f"Retrain: {story}; newer rows are worth {size}.")
     return Decision("watch", f"Watch: {story}, but newer rows are worth {size} only.")
 
 
-def _doubt(evidence: Evidence, limits: Mapping[str, Any]) -> str:
+def _doubt(evidence: Evidence, limits: Monitor) -> str:
     """Say why drift alone is not acted on yet, or nothing."""
     if not evidence.confirmed:
         return (
-            f"not yet in each of the window's {limits['confirm_parts']} parts, so it "
+            f"not yet in each of the window's {limits.confirm_parts} parts, so it "
             "may pass"
         )
-    if evidence.served_days < limits["cooldown_days"]:
+    if evidence.served_days < limits.cooldown_days:
         return (
             f"this version has served for {evidence.served_days:.0f} days only, the "
-            f"cool-down is {limits['cooldown_days']:g}"
+            f"cool-down is {limits.cooldown_days:g}"
         )
     return ""
 
 
-def _reasons(evidence: Evidence, limits: Mapping[str, Any]) -> list[str]:
+def _reasons(evidence: Evidence, limits: Monitor) -> list[str]:
     """Say what speaks against leaving things as they are."""
     reasons = []
     if evidence.fall is not None and fell(evidence, limits):
@@ -154,24 +155,24 @@ def _reasons(evidence: Evidence, limits: Mapping[str, Any]) -> list[str]:
     return reasons
 
 
-def _promise(evidence: Evidence, limits: Mapping[str, Any]) -> str:
+def _promise(evidence: Evidence, limits: Monitor) -> str:
     """Say what the estimate promises while labels are pending."""
     found = evidence.estimate
     if evidence.fall is not None or found is None:
         return ""
     label = evidence.measure.label
-    if found.fell > limits["max_fall"]:
+    if found.fell > limits.max_fall:
         return f", and {label} is estimated to have fallen by {found.fell:.3f}"
     return f", {label} is estimated to hold ({found.window:.3f})"
 
 
-def _calm(evidence: Evidence, limits: Mapping[str, Any]) -> str:
+def _calm(evidence: Evidence, limits: Monitor) -> str:
     """Say what holds, or what may not but cannot be told from days that differ."""
     found = evidence.fall
     if found is None:
         return "no drift was found; performance is pending"
     now = f"{evidence.measure.label} {found.window:.3f}"
-    if found.difference >= -limits["max_fall"]:
+    if found.difference >= -limits.max_fall:
         return f"performance holds ({now})"
     return (
         f"performance is lower ({now}, holdout {found.holdout:.3f}), but no more than "

@@ -23,6 +23,7 @@ from mlgitops.monitor.calibrate import Coded
 from mlgitops.monitor.checks import METHODS, Drift
 from mlgitops.monitor.reference import Reference
 from mlgitops.pipeline.contract import Contract
+from mlgitops.settings import Monitor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 WHOLE = "all columns"
 INPUTS, ANSWERS, PERFORMANCE = 0.5, 0.25, 0.25  # of the false-alarm rate
 
-Limits = Mapping[str, Any]
 Make = partial[Coded]  # from a column's values to its bins
 
 
@@ -52,7 +52,7 @@ def compare(
     good: pd.DataFrame,
     labels: pd.Series | None,
     reference: Reference,
-    limits: Limits,
+    limits: Monitor,
     seed: int = 0,
 ) -> Found:
     """Return how far a window's rows are from the reference, with thresholds.
@@ -60,11 +60,11 @@ def compare(
     ``labels`` are those of the window that have come. A column without a value on
     one side is left out; what it lacks is in ``missing``.
     """
-    good = thin(good, limits["sample_rows"])
+    good = thin(good, limits.sample_rows)
     contract, time = reference.contract, good[reference.contract.time]
     days = (time.max() - time.min()).total_seconds() / 86_400
     past, words = season.like(reference.rows, time.min(), time.max(), contract, limits)
-    past = thin(past, limits["sample_rows"])
+    past = thin(past, limits.sample_rows)
     found = Found(compared_with=words)
     known = 0 if labels is None else len(labels)
     made = _made(past, good, reference, limits, known)
@@ -144,7 +144,7 @@ def _made(
     past: pd.DataFrame,
     good: pd.DataFrame,
     reference: Reference,
-    limits: Limits,
+    limits: Monitor,
     labels: int,
 ) -> dict[str, Make]:
     """Return how each column is put in bins; those empty on one side are left out."""
@@ -153,14 +153,14 @@ def _made(
         if past[name].isna().all() or good[name].isna().all():
             continue
         make = getattr(calibrate, column.type)
-        floor = limits["columns"].get(name, limits[column.type])
+        floor = limits.floor(column.type, name)
         weight = reference.importance.get(name, 0.0)
         made[name] = partial(make, floor=floor, weight=weight)
     if labels:
         kind = "number" if reference.contract.task == "regression" else "category"
         make = getattr(calibrate, kind)
         made[reference.contract.target] = partial(
-            make, floor=limits[kind], first=labels
+            make, floor=limits.floor(kind), first=labels
         )
     return made
 
@@ -171,7 +171,7 @@ def _hold(
     good: pd.DataFrame,
     made: Mapping[str, Make],
     contract: Contract,
-    limits: Limits,
+    limits: Monitor,
 ) -> None:
     """Raise thresholds that as many other weeks would pass, if any was passed."""
     speak = [found.whole, found.target, *found.columns, *found.missing]
@@ -201,16 +201,16 @@ def _held(
     good: pd.DataFrame,
     made: Mapping[str, Make],
     contract: Contract,
-    limits: Limits,
+    limits: Monitor,
     share: float,
     speak: Iterable[Drift | None],
 ) -> rearrange.Held | None:
     """Return how the window compares with other choices of blocks, if one speaks."""
     if not any(drift is not None and drift.found for drift in speak):
         return None
-    rate = limits["false_alarm_rate"] * share
+    rate = limits.false_alarm_rate * share
     before, now = (side[contract.time].dt.tz_localize(None) for side in (past, good))
-    blocks = rearrange.blocks(before, now, limits["block_days"], rate)
+    blocks = rearrange.blocks(before, now, limits.block_days, rate)
     return blocks and rearrange.held(past, good, made, blocks, rate)
 
 
@@ -227,14 +227,14 @@ def _null(
     contract: Contract,
     rows: int,
     days: float,
-    limits: Limits,
+    limits: Monitor,
     share: float,
     key: tuple[str, str],
 ) -> calibrate.Null:
     """Return the thresholds of columns for a window of so many rows and days."""
-    rate = limits["false_alarm_rate"] * share
+    rate = limits.false_alarm_rate * share
     naive = past[contract.time].dt.tz_localize(None)
-    place, blocks = calibrate.blocks(naive, limits["block_days"], days)
+    place, blocks = calibrate.blocks(naive, limits.block_days, days)
     shape = [(n, sorted(make.keywords.items())) for n, make in made.items()]
 
     def drawn() -> calibrate.Null:
@@ -266,13 +266,13 @@ def _missing(
     past: pd.DataFrame,
     good: pd.DataFrame,
     thresholds: Mapping[str, float],
-    limits: Limits,
+    limits: Monitor,
 ) -> list[Drift]:
     """Return the change of each column's share of missing values."""
     found = []
     for name in contract.columns:
         before, now = feed.missing_share(past[name]), feed.missing_share(good[name])
-        limit = max(thresholds.get(name, 0.0), limits["max_missing"])
+        limit = max(thresholds.get(name, 0.0), limits.max_missing)
         found.append(
             Drift(name, f"{now:.1%}, was {before:.1%}", abs(now - before), limit)
         )
@@ -280,7 +280,7 @@ def _missing(
 
 
 def _prediction(
-    good: pd.DataFrame, most: int, reference: Reference, limits: Limits, days: float
+    good: pd.DataFrame, most: int, reference: Reference, limits: Monitor, days: float
 ) -> tuple[Drift, pd.Series, float]:
     """Return the drift of the answers, and at most ``most`` of the reference's.
 
@@ -289,10 +289,10 @@ def _prediction(
     The model is too sure of rows that it was fitted on: only its holdout counts.
     """
     contract = reference.contract
-    past = thin(reference.holdout, min(limits["sample_rows"], most))
+    past = thin(reference.holdout, min(limits.sample_rows, most))
     kind = "category" if contract.task == "multiclass" else "number"
     name = reference.answer
-    make = partial(getattr(calibrate, kind), floor=limits["prediction"])
+    make = partial(getattr(calibrate, kind), floor=limits.prediction)
     made, key = {name: make}, (reference.manifest_sha256, "answers")
     limit = _null(made, past, contract, len(good), days, limits, ANSWERS, key)
     moved = gap(contract, name, past[name], good[name])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlgitops import git
@@ -20,12 +19,6 @@ from mlgitops.monitor.timeline import file_name
 
 FOLDER = Path("build", "monitoring")
 PAGES = "gh-pages"  # the branch that GitHub Pages serves
-AUTHOR = {
-    "GIT_AUTHOR_NAME": "monitor",
-    "GIT_AUTHOR_EMAIL": "monitor@localhost",
-    "GIT_COMMITTER_NAME": "monitor",
-    "GIT_COMMITTER_EMAIL": "monitor@localhost",
-}
 
 Record = Mapping[str, Any]
 
@@ -49,14 +42,11 @@ def publish(ledger: Ledger, newest: Record | None = None, at: Path = FOLDER) -> 
 
 def push(folder: Path = FOLDER) -> None:
     """Put the folder on the branch `gh-pages`: one commit, its past is the ledger's."""
-    with TemporaryDirectory() as scratch:
-        env = {**AUTHOR, "GIT_INDEX_FILE": str(Path(scratch, "index"))}
-        for path in sorted(folder.rglob("*.html")):
-            blob = git.run("hash-object", "-w", str(path.resolve()))
-            entry = f"100644,{blob},{path.relative_to(folder).as_posix()}"
-            git.run("update-index", "--add", "--cacheinfo", entry, env=env)
-        tree = git.run("write-tree", env=env)
-        made = git.run("commit-tree", tree, "-m", "Monitoring history", env=env)
+    pages = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*.html"))
+    }
+    made = git.commit(pages, "Monitoring history", "monitor")
     git.remote_run("push", "-q", "--force", "origin", f"{made}:refs/heads/{PAGES}")
 
 

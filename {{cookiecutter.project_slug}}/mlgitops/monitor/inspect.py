@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlgitops import settings
 from mlgitops.monitor import (
     drift,
     estimate,
@@ -24,11 +25,10 @@ from mlgitops.monitor.decide import Evidence, fell, moved
 from mlgitops.monitor.labels import Labels, read_labels
 from mlgitops.monitor.reference import Reference
 from mlgitops.pipeline.task import TASKS
+from mlgitops.settings import Monitor, Params
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Params = Mapping[str, Any]
 
 
 @dataclass
@@ -54,19 +54,19 @@ def inspect(
     Raises:
         FeedError: the labels cannot be believed.
     """
-    limits, contract = params["monitor"], reference.contract
+    limits, contract = settings.monitor(params), reference.contract
     ours = [r for r in log.rows if r["manifest_sha256"] == reference.manifest_sha256]
     newest = max((row["time"] for row in ours), default=None)
     if newest is None:
         holds = f" of this version ({window.inventory(log)})"
         return Window(Evidence(0, holds), counts={"log": log.counts})
     began = min(row["time"] for row in ours)
-    start = newest - timedelta(days=limits["window_days"])
+    start = newest - timedelta(days=limits.window_days)
     ours = [row for row in ours if row["time"] > start]
     ours.sort(key=lambda row: row["time"])
     found = Window(Evidence(log.estimated(len(ours))), counts={"log": log.counts})
     found.start, found.until = ours[0]["time"].isoformat(), newest.isoformat()
-    if len(ours) < limits["min_rows"]:
+    if len(ours) < limits.min_rows:
         return found
     found.evidence.served_days = (newest - began).total_seconds() / 86_400
     table = window.frame(ours, {}, contract)
@@ -77,10 +77,10 @@ def inspect(
     if found.evidence.broken:
         return found
     good = checked.good
-    if min(len(good), len(reference.holdout)) < limits["min_rows"]:
+    if min(len(good), len(reference.holdout)) < limits.min_rows:
         found.evidence.undecided = (
             f"there are {len(good):,} rows that keep the contract, and the version's "
-            f"holdout has {len(reference.holdout):,}; both need {limits['min_rows']:,}"
+            f"holdout has {len(reference.holdout):,}; both need {limits.min_rows:,}"
         )
         return found
     labels = Labels()
@@ -108,13 +108,13 @@ def inspect(
 
 
 def _broken(
-    table: pd.DataFrame, checked: feed.Checked, reference: Reference, limits: Params
+    table: pd.DataFrame, checked: feed.Checked, reference: Reference, limits: Monitor
 ) -> str | None:
     """Say why the rows cannot be believed, or nothing."""
     silent = feed.silent_columns(table, reference.rows, reference.contract)
     if silent:
         return f'column "{silent[0]}" has no values any more'
-    if checked.broken > limits["max_broken"] * len(table):
+    if checked.broken > limits.max_broken * len(table):
         return checked.worst
     return None
 
@@ -124,18 +124,18 @@ def _drift(
     good: pd.DataFrame,
     known: Mapping[str, Any],
     reference: Reference,
-    limits: Params,
+    limits: Monitor,
 ) -> None:
     """Fill in the drift of inputs, answers and labels, and whether it lasts."""
     come = good[reference.contract.id].map(dict(known)).dropna() if known else None
-    enough = come is not None and len(come) >= limits["min_labels"]
+    enough = come is not None and len(come) >= limits.min_labels
     seen = drift.compare(good, come if enough else None, reference, limits)
     evidence = found.evidence
     evidence.columns, evidence.whole = seen.columns, seen.whole
     evidence.prediction, evidence.target = seen.prediction, seen.target
     evidence.missing = seen.missing
     found.compared_with, found.sides = seen.compared_with, seen.sides
-    parts = int(limits["confirm_parts"])
+    parts = limits.confirm_parts
     evidence.confirmed = drift.confirmed(seen, good, reference, parts)
 
 
@@ -147,7 +147,7 @@ def _answered(
     params: Params,
 ) -> pd.DataFrame | None:
     """Fill in the estimate and what labels show; return the rows that have one."""
-    evidence, limits = found.evidence, params["monitor"]
+    evidence, limits = found.evidence, settings.monitor(params)
     target, holdout = reference.contract.target, reference.holdout
     headline, said = evidence.measure, TASKS[evidence.measure.task].output
     if headline.defined(holdout):
@@ -161,11 +161,11 @@ def _answered(
     if len(answered):
         late = good[time].max() - answered[time].max()
         evidence.label_delay = late.total_seconds() / 86_400
-    if len(answered) < limits["min_labels"] or not headline.defined(answered):
+    if len(answered) < limits.min_labels or not headline.defined(answered):
         return None
-    rate = limits["false_alarm_rate"] * drift.PERFORMANCE
+    rate = limits.false_alarm_rate * drift.PERFORMANCE
     before, now = (side[time].dt.tz_localize(None) for side in (holdout, answered))
-    blocks = rearrange.blocks(before, now, limits["block_days"], rate)
+    blocks = rearrange.blocks(before, now, limits.block_days, rate)
     evidence.fall = performance.fall(
         answered, holdout, target, 1 - 2 * rate, blocks, headline
     )
@@ -176,7 +176,7 @@ def _answered(
             promised=promised, came=evidence.fall.window
         )
     evidence.calibration = headline.calibration(y, p)
-    fewest, contract = limits["min_group"], reference.contract
+    fewest, contract = limits.min_group, reference.contract
     evidence.slices = slices.slices(
         answered, holdout, contract, fewest, 1 - rate, headline
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgitops.pipeline.contract import Contract
+from mlgitops.settings import Monitor
 from mlgitops.source import FeedError, believe, files
 
 
@@ -25,7 +26,7 @@ class Labels:
 
 
 def read_labels(
-    source: str, wanted: Collection[str], contract: Contract, limits: Mapping[str, Any]
+    source: str, wanted: Collection[str], contract: Contract, limits: Monitor
 ) -> Labels:
     """Return the label of each wanted id, and how many were what.
 

@@ -38,7 +38,7 @@ class Measure:
     @property
     def label(self) -> str:
         """Return its name."""
-        return metrics.MEASURES[self.task][0].label
+        return metrics.METRICS[self.task][0].label
 
     def sides(self, table: pd.DataFrame) -> tuple[Array, Array]:
         """Return truth and answers of a table of answered rows with labels."""
@@ -57,7 +57,7 @@ class Measure:
         if self.task == "regression":
             return float(1 - np.mean((p - y) ** 2) / self.spread)
         try:
-            return metrics.MEASURES[self.task][0].value(y, p)
+            return metrics.METRICS[self.task][0].value(y, p)
         except ValueError:
             return 0.5
 

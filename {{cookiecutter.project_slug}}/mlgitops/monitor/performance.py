@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from mlgitops import settings
 from mlgitops.metrics import PAIRED, Difference
 from mlgitops.monitor.measure import BINARY, Measure
 from mlgitops.monitor.rearrange import Blocks, Place
@@ -105,7 +106,7 @@ def gain(
     labelled: pd.DataFrame,
     window: pd.DataFrame,
     contract: Contract,
-    params: Mapping[str, Any],
+    params: settings.Params,
     measure: Measure = BINARY,
     whose: Mapping[str, str] | None = None,
 ) -> Difference | None:
@@ -122,12 +123,13 @@ def gain(
     # Its import takes a second, and most windows never come here.
     from mlgitops.pipeline import fitting as model
 
-    limits, time, clusters = params["monitor"], contract.time, None
-    if not set(params["train"]["columns"]) <= contract.columns.keys():
+    limits, time, clusters = settings.monitor(params), contract.time, None
+    recipe, days = settings.train(params, contract.task), settings.prepare(params)
+    if not set(recipe.columns) <= contract.columns.keys():
         return None  # the recipe takes columns that are never logged
     newest = window[time].max()
-    cut = newest - pd.Timedelta(days=params["prepare"]["holdout_days"])
-    start = cut - pd.Timedelta(days=params["prepare"]["train_days"])
+    cut = newest - pd.Timedelta(days=days.holdout_days)
+    start = cut - pd.Timedelta(days=days.train_days)
     tried = window[window[time] > cut]
     if contract.entity:
         owner = tried[contract.id].map(dict(whose or {}))
@@ -139,15 +141,15 @@ def gain(
     rows = rows.drop_duplicates(contract.id).sort_values([time, contract.id])
     rows = rows[(rows[time] > start) & (rows[time] <= cut)]
     newer = rows[time] > old[time].max()
-    if min(len(tried), int(newer.sum())) < limits["min_labels"]:
+    if min(len(tried), int(newer.sum())) < limits.min_labels:
         return None
     measure = replace(measure, target=contract.target)
     if not (measure.defined(tried) and measure.defined(rows)):
         return None
-    if len(rows) > limits["probe_rows"]:
-        rows = rows.sample(limits["probe_rows"], random_state=0).sort_index()
-    fitted = model.fit(rows, contract, params["train"])
-    X = model.table(inputs(tried, contract, params["train"]["columns"]))
+    if len(rows) > limits.probe_rows:
+        rows = rows.sample(limits.probe_rows, random_state=0).sort_index()
+    fitted = model.fit(rows, contract, recipe)
+    X = model.table(inputs(tried, contract, recipe.columns))
     answers = TASKS[contract.task].fitted(fitted, X)
     y, before = measure.sides(tried)
-    return PAIRED[contract.task](y, before, answers, limits["confidence"], clusters)
+    return PAIRED[contract.task](y, before, answers, limits.confidence, clusters)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mlgitops import git, github
@@ -18,12 +16,6 @@ from mlgitops import git, github
 PREFIX = "retrain/"
 LABEL = "retraining"
 MARK = "Monitoring-Record:"  # in the message of every commit that is made here
-AUTHOR = {
-    "GIT_AUTHOR_NAME": "monitor",
-    "GIT_AUTHOR_EMAIL": "monitor@localhost",
-    "GIT_COMMITTER_NAME": "monitor",
-    "GIT_COMMITTER_EMAIL": "monitor@localhost",
-}
 
 Pull = dict[str, Any]
 
@@ -91,15 +83,7 @@ def withdraw(reason: str, base: str) -> Done | None:
 
 def commit(change: Change, base: str) -> str:
     """Return a commit on top of ``base`` that changes the one file."""
-    path, content = change.file
-    with TemporaryDirectory() as folder:
-        env = {**AUTHOR, "GIT_INDEX_FILE": str(Path(folder, "index"))}
-        git.run("read-tree", base, env=env)
-        blob = git.run("hash-object", "-w", "--stdin", data=content)
-        entry = f"100644,{blob},{path}"
-        git.run("update-index", "--add", "--cacheinfo", entry, env=env)
-        tree = git.run("write-tree", env=env)
-        return git.run("commit-tree", tree, "-p", base, "-m", change.message, env=env)
+    return git.commit(dict([change.file]), change.message, "monitor", base)
 
 
 def _mine(state: str) -> list[Pull]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlgitops.metrics import MEASURES
+from mlgitops.metrics import METRICS
 from mlgitops.monitor.checks import Drift
 from mlgitops.monitor.decide import Decision, Evidence, fell
 from mlgitops.monitor.estimate import CALIBRATED
 from mlgitops.monitor.inspect import Window
+from mlgitops.settings import Monitor
 
 Check = dict[str, Any]
 Record = dict[str, Any]
@@ -18,13 +19,13 @@ PASSING = ("seq", "time", "run_url")  # differ between runs that found the same
 
 
 def build(
-    version: str, manifest_sha256: str, window: Window, decision: Decision, limits: Any
+    version: str, manifest_sha256: str, window: Window, decision: Decision, limits: Monitor
 ) -> Record:
     """Return the record, without ``seq``, ``time`` and ``run_url``."""
     evidence = window.evidence
     expectation = None
     if decision.decision == "retrain" and evidence.gain:
-        metric = MEASURES[evidence.measure.task][0].key
+        metric = METRICS[evidence.measure.task][0].key
         expectation = {"metric": metric, **_rounded(evidence.gain._asdict())}
     return {
         "schema": 1,
@@ -39,11 +40,11 @@ def build(
             "labels": evidence.labels,
         },
         "compared_with": window.compared_with,
-        "every_days": limits["every_days"],
+        "every_days": limits.every_days,
         "false_alarms": {
-            "rate": limits["false_alarm_rate"],
+            "rate": limits.false_alarm_rate,
             "per_year": round(
-                limits["false_alarm_rate"] * YEAR / limits["every_days"], 3
+                limits.false_alarm_rate * YEAR / limits.every_days, 3
             ),
         },
         "metric": evidence.measure.label,
@@ -62,15 +63,15 @@ def same(first: Mapping[str, Any] | None, second: Mapping[str, Any]) -> bool:
     return all(first.get(name) == second.get(name) for name in names)
 
 
-def checks(evidence: Evidence, limits: Mapping[str, Any]) -> list[Check]:
+def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
     """Return every check with its value and limit as text; ``passed`` None: pending."""
     found = [
         _check("feed", not evidence.broken, evidence.broken or "keeps the contract"),
         _check(
             "rows",
-            evidence.rows >= limits["min_rows"],
+            evidence.rows >= limits.min_rows,
             f"{evidence.rows:,}",
-            f"at least {limits['min_rows']:,}",
+            f"at least {limits.min_rows:,}",
         ),
     ]
     if evidence.broken or not evidence.columns:
@@ -122,21 +123,21 @@ def _size(drift: Drift) -> float:
     return drift.distance / drift.threshold
 
 
-def _labelled(evidence: Evidence, limits: Mapping[str, Any]) -> list[Check]:
+def _labelled(evidence: Evidence, limits: Monitor) -> list[Check]:
     """Return what is known of calibration, slices and groups; none raises an alarm."""
     found = []
     if evidence.calibration is not None:
         value = f"{evidence.calibration:.3f} from predicted to observed, on average"
         passed = evidence.calibration <= CALIBRATED
         found.append(_check("calibration", passed, value, f"up to {CALIBRATED:g}"))
-    surely = [piece for piece in evidence.slices if piece.high < -limits["max_fall"]]
+    surely = [piece for piece in evidence.slices if piece.high < -limits.max_fall]
     for piece in evidence.slices[: max(len(surely), 1)][:3]:
         value = (
             f"{evidence.measure.label} {piece.window:.3f}, holdout {piece.holdout:.3f} "
             f"[{piece.low:+.3f}, {piece.high:+.3f}], {piece.rows:,} rows"
         )
         name = f"worst slice: {piece.column} {piece.value}"
-        why = f"of {len(evidence.slices)} with {limits['min_group']:,} labels or more"
+        why = f"of {len(evidence.slices)} with {limits.min_group:,} labels or more"
         found.append(_check(name, piece not in surely, value, "", why))
     if evidence.ungrouped:
         found.append(_check("groups", None, "not compared", "", evidence.ungrouped))
@@ -147,10 +148,10 @@ def _labelled(evidence: Evidence, limits: Mapping[str, Any]) -> list[Check]:
     return found
 
 
-def _estimate(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
+def _estimate(evidence: Evidence, limits: Monitor) -> Check:
     """Return the check of what the answers promise, and how that came out."""
     found = evidence.estimate
-    limit = f"not {limits['max_fall']:g} below the holdout's"
+    limit = f"not {limits.max_fall:g} below the holdout's"
     if found is None:
         why = "a predicted number says nothing of its own error"
         if evidence.measure.task != "regression":
@@ -162,17 +163,17 @@ def _estimate(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
     if found.promised is not None and found.came is not None:
         error = found.promised - found.came
         why = f"labels gave {found.came:.3f}, an error of {error:+.3f}"
-    passed = found.fell <= limits["max_fall"]
+    passed = found.fell <= limits.max_fall
     return _check("estimated performance", passed, value, limit, why)
 
 
-def _performance(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
+def _performance(evidence: Evidence, limits: Monitor) -> Check:
     """Return the check of the headline against the version's own holdout."""
-    limit = f"not surely {limits['max_fall']:g} below the holdout"
+    limit = f"not surely {limits.max_fall:g} below the holdout"
     found = evidence.fall
     if found is None:
-        value = f"pending: {evidence.labels:,} labels of {limits['min_labels']:,}"
-        if evidence.labels >= limits["min_labels"]:
+        value = f"pending: {evidence.labels:,} labels of {limits.min_labels:,}"
+        if evidence.labels >= limits.min_labels:
             value = "not computed: the labels lack a class, or never vary"
         return _check("performance", None, value, limit)
     value = (
@@ -185,9 +186,9 @@ def _performance(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
     return _check("performance", not fell(evidence, limits), value, limit, why)
 
 
-def _gain(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
+def _gain(evidence: Evidence, limits: Monitor) -> Check:
     """Return the check of what newer rows would bring."""
-    limit = f"surely below {limits['min_gain']:+g}"
+    limit = f"surely below {limits.min_gain:+g}"
     found = evidence.gain
     if found is None:
         return _check("gain of newer rows", None, "not estimated", limit)
@@ -195,7 +196,7 @@ def _gain(evidence: Evidence, limits: Mapping[str, Any]) -> Check:
     value += evidence.measure.label
     why = "the same recipe on newer rows, against the champion, on the newest days"
     return _check(
-        "gain of newer rows", found.low < limits["min_gain"], value, limit, why
+        "gain of newer rows", found.low < limits.min_gain, value, limit, why
     )
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from mlgitops import git, lock, storage
@@ -93,7 +92,7 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
     if verify.sha256_file(train) != manifest["data"]["train_sha256"]:
         raise verify.VerifyError(f"{train} is not the reviewed file.")
     text = verify.contract_path(folder).read_text(encoding="utf-8")
-    contract = Contract.parse(yaml.safe_load(text))
+    contract = Contract.read(text)
     judged = sample.table(holdout)
     model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
     judged[OUTPUTS[contract.task][1]] = model.answers(judged)

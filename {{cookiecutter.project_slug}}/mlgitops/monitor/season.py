@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.pipeline.contract import Contract
+from mlgitops.settings import Monitor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ def like(
     start: Any,
     until: Any,
     contract: Contract,
-    limits: Mapping[str, Any],
+    limits: Monitor,
 ) -> tuple[pd.DataFrame, str]:
     """Return the reference's rows of the window's season, and which those are.
 
@@ -34,7 +35,7 @@ def like(
     reach = (until - start).total_seconds() / 86_400 / 2 + AROUND
     apart = ((times - middle).dt.total_seconds() / 86_400) % YEAR
     same = apart.where(apart <= YEAR / 2, YEAR - apart) <= reach
-    if int(same.sum()) < limits["min_rows"]:
+    if int(same.sum()) < limits.min_rows:
         return rows, ALL
     season = f"{int(same.sum()):,} rows of the same season"
     return rows[same].reset_index(drop=True), season

@@ -24,6 +24,7 @@ import numpy as np
 
 from mlgitops.monitor import sample
 from mlgitops.monitor.reference import OUTPUTS, named
+from mlgitops.settings import Monitor
 from mlgitops.source import believe, lines
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Log:
 
 def read_log(
     source: str,
-    limits: dict[str, Any],
+    limits: Monitor,
     version: str | None = None,
     days: float | None = None,
     labelled: bool = True,
@@ -197,7 +198,7 @@ def _answer(found: Mapping[str, Any]) -> Any:
 
 def _drawn(
     files: list[tuple[Path, int]],
-    limits: dict[str, Any],
+    limits: Monitor,
     version: str | None,
     days: float | None,
     labelled: bool,
@@ -209,8 +210,8 @@ def _drawn(
     """
     log, known, recent = Log(), set[tuple[str, str]](), 0
     total = sample.count(files)
-    least, most = int(limits["sample_rows"]), int(limits["probe_rows"]) * labelled
-    window = timedelta(days=limits["window_days"])
+    least, most = limits.sample_rows, limits.probe_rows * labelled
+    window = timedelta(days=limits.window_days)
     newest = datetime.min.replace(tzinfo=UTC)
     for tried, line in enumerate(sample.draw(files)):
         enough = len(log.rows) >= most and recent >= least

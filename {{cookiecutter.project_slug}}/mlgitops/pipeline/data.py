@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.pipeline.contract import Column, Contract, ContractError, settings
+from mlgitops.pipeline.contract import Column, Contract, ContractError
+from mlgitops.pipeline.settings import Prepare
 from mlgitops.pipeline.task import TASKS
 
 if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where used
@@ -21,7 +22,6 @@ __all__ = [
     "check",
     "inputs",
     "schema",
-    "settings",
     "split",
     "truth",
 ]
@@ -130,7 +130,7 @@ def _short(value: object, most: int = 60) -> str:
 
 
 def split(
-    frame: pd.DataFrame, contract: Contract, params: Mapping[str, Any]
+    frame: pd.DataFrame, contract: Contract, days: Prepare
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (train, holdout): the newest `holdout_days`, and `train_days` before it.
 
@@ -144,10 +144,9 @@ def split(
                 f'Column "{name}" is missing in all {len(frame):,} rows; correct the '
                 "data, or remove it from contract.yaml."
             )
-    days = settings({"prepare": params}, "prepare")
     table = frame.sort_values([contract.time, contract.id], ignore_index=True)
-    border = table[contract.time].max() - pd.Timedelta(days=days["holdout_days"])
-    oldest = border - pd.Timedelta(days=days["train_days"])
+    border = table[contract.time].max() - pd.Timedelta(days=days.holdout_days)
+    oldest = border - pd.Timedelta(days=days.train_days)
     holdout = table[table[contract.time] > border]
     train = table[(table[contract.time] <= border) & (table[contract.time] > oldest)]
     for part, name in ((train, "train"), (holdout, "holdout")):

@@ -13,13 +13,8 @@ from typing import Any
 import pandas as pd
 
 from mlgitops import metrics
-from mlgitops.pipeline.contract import (
-    Contract,
-    ContractError,
-    mapping,
-    sentence,
-    settings,
-)
+from mlgitops.pipeline import settings
+from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.fitting import score
 from mlgitops.pipeline.task import TASKS
@@ -27,7 +22,7 @@ from mlgitops.pipeline.task import TASKS
 
 def measure(task: str, y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
     """Return every measure of one model (its manifest is `version`) on one holdout."""
-    found = {m.key: m.value(y, p) for m in metrics.MEASURES[task]}
+    found = {m.key: m.value(y, p) for m in metrics.METRICS[task]}
     return {"rows": len(y), **found, **DETAILS[task](y, p, version, bins)}
 
 
@@ -63,16 +58,15 @@ DETAILS = {"binary": _binary, "multiclass": _multiclass, "regression": _regressi
 
 def evaluate(model: Path, manifest: Path, holdout: Path, out: Path) -> None:
     """Read model and holdout, write the measures as canonical JSON."""
-    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
-    contract = Contract.parse(agreed)
-    params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
-    bins = settings(params, "evaluate")["bins"]
+    contract = Contract.read(Path("contract.yaml").read_bytes())
+    params = settings.load(Path("params.yaml").read_bytes())
+    bins = settings.evaluate(params).bins
     version, rows = json.loads(manifest.read_text()), pd.read_parquet(holdout)
     arrays, task = inputs(rows, contract, version["columns"]), contract.task
     p = score(model.read_bytes(), arrays, TASKS[task].output)
     found = measure(task, truth(rows, contract), p, version, bins)
     out.write_text(json.dumps(found, sort_keys=True, indent=2) + "\n")
-    head = metrics.MEASURES[task][0]
+    head = metrics.METRICS[task][0]
     print(f"{out}: {head.label} {found[head.key]:.4f} on {found['rows']:,} rows")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs, truth
+from mlgitops.pipeline.schema import near
+from mlgitops.pipeline.settings import FILE, Train
 from mlgitops.pipeline.task import TASKS
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ CONVERTED = {  # which output of the converter is the answer, and which column o
 }
 
 
-def build(contract: Contract, params: Mapping[str, Any]) -> Pipeline:
+def build(contract: Contract, recipe: Train) -> Pipeline:
     """Return the unfitted pipeline that the train section of params.yaml names."""
     from sklearn.base import clone
     from sklearn.pipeline import Pipeline
@@ -33,35 +35,39 @@ def build(contract: Contract, params: Mapping[str, Any]) -> Pipeline:
 
     kind = TASKS[contract.task].kind
     known = estimator.CLASSIFIERS if kind == "classifier" else estimator.REGRESSORS
-    name = params["estimator"]
+    name, at = recipe.estimator, FILE.key("train")
     if name not in known:
-        raise ContractError(
-            f'params.yaml: train.estimator is "{name}"; type {" or ".join(known)}, or '
-            "add it to model/estimator.py."
-        )
+        allowed = f"{' or '.join(known)} (or add it to model/estimator.py)"
+        raise at.key("estimator").wrong(allowed, name)
+    every = {**estimator.CLASSIFIERS, **estimator.REGRESSORS}
+    for section in recipe.arguments:
+        if section not in every:
+            raise at.key(section).error(f"is not an estimator; {near(section, every)}")
     features, unfitted = known[name]
     chosen = clone(unfitted)
-    try:
-        chosen.set_params(**(params.get(name) or {}))
-    except ValueError as error:
-        raise ContractError(f"params.yaml: train.{name}: {error}") from error
-    if "random_state" in chosen.get_params():
-        chosen.set_params(random_state=params["seed"])
-    steps = [("features", features(contract, params["columns"])), (name, chosen)]
+    arguments = chosen.get_params()
+    for argument, value in recipe.arguments.get(name, {}).items():
+        if argument not in arguments:
+            what = f"is not an argument of {type(chosen).__name__}"
+            where = at.key(name).key(argument)
+            raise where.error(f"{what}; {near(argument, arguments)}")
+        chosen.set_params(**{argument: value})
+    if "random_state" in arguments:
+        chosen.set_params(random_state=recipe.seed)
+    steps = [("features", features(contract, recipe.columns)), (name, chosen)]
     return Pipeline(steps)
 
 
-def fit(frame: pd.DataFrame, contract: Contract, params: Mapping[str, Any]) -> Pipeline:
+def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
     """Return the pipeline fitted on the frame's rows, in the order they come."""
-    pipeline = build(contract, params)
-    X = table(inputs(frame, contract, params["columns"]))
+    pipeline = build(contract, recipe)
+    X = table(inputs(frame, contract, recipe.columns))
     try:
         return pipeline.fit(X, truth(frame, contract))
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise ContractError(
-            f"params.yaml: the model cannot be fitted: {reason}"
-        ) from error
+        what = f"the model cannot be fitted: {reason}"
+        raise FILE.error(what) from error
 
 
 def table(arrays: Inputs) -> pd.DataFrame:
@@ -71,7 +77,7 @@ def table(arrays: Inputs) -> pd.DataFrame:
     return pd.DataFrame({name: array[:, 0] for name, array in arrays.items()})
 
 
-def export(pipeline: Pipeline, contract: Contract, columns: list[str]) -> bytes:
+def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> bytes:
     """Return the ONNX model: an [n, 1] input per column, one output, named by the task.
 
     That is "probability" [n], "probabilities" [n, k] in the contract's order, or
@@ -120,7 +126,7 @@ def _pick(graph: Any, source: str, place: int, output: str) -> None:
     graph.node.append(pick)
 
 
-def score(model: bytes, arrays: Inputs, output: str = "probability") -> np.ndarray:
+def score(model: bytes, arrays: Inputs, output: str) -> np.ndarray:
     """Return what a file's output says, float32 [n] or [n, k]; on one thread."""
     import onnxruntime
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.settings import Train
 from mlgitops.pipeline.task import TASKS
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ def trained_on(rows: pd.DataFrame, contract: Contract, file: bytes) -> dict[str,
 
 def manifest(
     contract: Contract,
-    params: Mapping[str, Any],
+    recipe: Train,
     model: tuple[str, bytes],
     /,
     **entries: Any,
 ) -> str:
-    """Return the manifest's text; `params` is the train section, `model` (name, bytes).
+    """Return the manifest's text; `model` is (name, bytes).
 
     It holds no clock and no path, so that the same inputs have the same manifest.
     """
@@ -57,9 +58,9 @@ def manifest(
         "name": contract.name,
         "task": contract.task,
         "model": {"file": name, "sha256": sha256(exported), "bytes": len(exported)},
-        "columns": list(params["columns"]),
-        "params": dict(params),
+        "columns": list(recipe.columns),
+        "params": dict(recipe.section),
     }
-    beside = {"threshold": params.get("threshold"), "classes": list(contract.classes)}
+    beside = {"threshold": recipe.threshold, "classes": list(contract.classes)}
     needed = {name: beside[name] for name in TASKS[contract.task].needs}
     return text({**version, **needed, **entries})

@@ -37,7 +37,7 @@ def awkward(arrays: Inputs, unknown: str = UNKNOWN) -> Inputs:
 
 
 def parity(
-    pipeline: Pipeline, model: bytes, arrays: Inputs, name: str = "binary"
+    pipeline: Pipeline, model: bytes, arrays: Inputs, name: str
 ) -> dict[str, Any]:
     """Compare the exported model with the fitted one, on plain and awkward rows.
 

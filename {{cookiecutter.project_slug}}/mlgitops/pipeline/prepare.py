@@ -11,13 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlgitops.pipeline.contract import (
-    Contract,
-    ContractError,
-    mapping,
-    sentence,
-    settings,
-)
+from mlgitops.pipeline import settings
+from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import check, split
 from mlgitops.pipeline.task import TASKS
 from model.prepare import prepare as clean
@@ -25,10 +20,9 @@ from model.prepare import prepare as clean
 
 def prepare(source: Path, train: Path, holdout: Path) -> None:
     """Write both windows; each file's attributes hold the sha256 of its source."""
-    agreed = mapping(Path("contract.yaml").read_bytes(), "contract.yaml")
-    contract = Contract.parse(agreed)
-    params = mapping(Path("params.yaml").read_bytes(), "params.yaml")
-    days = settings(params, "prepare")
+    contract = Contract.read(Path("contract.yaml").read_bytes())
+    params = settings.load(Path("params.yaml").read_bytes())
+    days = settings.prepare(params)
     rows = check(clean(_read(source)), contract)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     for part, path in zip(split(rows, contract, days), (train, holdout), strict=True):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlgitops.pipeline.schema import is_number
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -155,5 +157,5 @@ TASKS: dict[str, Binary] = {
 
 def _word(value: Any) -> Any:
     """Return a class as text."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    number = is_number(value) or isinstance(value, np.number)
     return value if value is None else f"{value:g}" if number else str(value)

@@ -11,11 +11,20 @@ from pathlib import Path
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from mlgitops.pipeline import contract, data, fitting, manifest, parity, task
+from mlgitops.pipeline import (
+    contract,
+    data,
+    fitting,
+    manifest,
+    parity,
+    schema,
+    settings,
+    task,
+)
 from model import estimator, features
 
-MODULES = [contract, data, manifest, task, fitting, parity, estimator, features]
-MODULES.append(sys.modules[__name__])
+MODULES = [contract, data, manifest, task, fitting, parity, schema, settings]
+MODULES += [estimator, features, sys.modules[__name__]]
 
 
 def train(source: Path, onnx: Path, out: Path) -> None:
@@ -23,21 +32,21 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     agreed = Path("contract.yaml").read_bytes()
     document = contract.mapping(agreed, "contract.yaml")
     terms = contract.Contract.parse(document)
-    params = contract.mapping(Path("params.yaml").read_bytes(), "params.yaml")
-    params = contract.settings(params, "train", terms.task)
-    rows, columns = pd.read_parquet(source), params["columns"]
-    fitted = fitting.fit(rows, terms, params)
+    params = settings.load(Path("params.yaml").read_bytes())
+    recipe = settings.train(params, terms.task)
+    rows, columns = pd.read_parquet(source), recipe.columns
+    fitted = fitting.fit(rows, terms, recipe)
     exported = fitting.export(fitted, terms, columns)
     some = rows.iloc[:: max(1, len(rows) // 10_000)]
     proof = parity.parity(
         fitted, exported, data.inputs(some, terms, columns), terms.task
     )
-    parity.demand(proof, params["parity"])
+    parity.demand(proof, recipe.parity)
     requirements = Path("requirements/pipeline.txt").read_bytes()
     code = {m.__name__: Path(str(m.__file__)).read_bytes() for m in MODULES}
     version = manifest.manifest(
         terms,
-        params,
+        recipe,
         (onnx.name, exported),
         contract={
             "sha256": manifest.sha256(agreed),

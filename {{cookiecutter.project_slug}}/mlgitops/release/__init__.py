@@ -5,6 +5,7 @@ from typing import Any
 
 from mlgitops import git
 from mlgitops.pipeline.contract import ContractError, mapping
+from mlgitops.settings import Deploy, SettingsError, deploy
 
 MAIN = "main"
 Record = dict[str, Any]
@@ -18,9 +19,12 @@ class TargetError(ReleaseError):
     """The target did not come up with the version: it has to be taken back."""
 
 
-def settings() -> dict[str, Any]:
+def settings() -> Deploy:
     """Return the ``deploy`` section of params.yaml."""
-    return dict(_yaml("params.yaml").get("deploy") or {})
+    try:
+        return deploy(_yaml("params.yaml"))
+    except SettingsError as error:
+        raise ReleaseError(str(error)) from error
 
 
 def model_name() -> str:

@@ -13,9 +13,8 @@ from mlgitops import git, lock, storage
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock
 from mlgitops.release import Record, ReleaseError
+from mlgitops.release.environments import CHAMPION
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
-
-LEFT = {"production": ("rollback", "revert"), "staging": ("revert",)}
 
 
 @dataclass(frozen=True)
@@ -142,11 +141,20 @@ def left(ledger: Ledger, manifest_sha256: str) -> Record | None:
     """Return the newest record by which an environment left a version, if any."""
     found = [
         record
-        for environment, actions in LEFT.items()
+        for environment in ledger.environments()
         for record in ledger.history(environment)
-        if record["action"] in actions and record["previous"] == manifest_sha256
+        if record["previous"] == manifest_sha256 and _leaves(record)
     ]
     return max(found, key=lambda record: int(record["seq"]), default=None)
+
+
+def _leaves(record: Record) -> bool:
+    """Tell whether a record says that a version was found bad.
+
+    A rollback says so of production only: before it, one tries things.
+    """
+    action, environment = record["action"], record["environment"]
+    return action == "revert" or (action, environment) == ("rollback", CHAMPION)
 
 
 def still_champion(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:

@@ -12,7 +12,6 @@ from mlgitops.ledger import REPLACED, Ledger
 from mlgitops.release import MAIN, Record, admit, registry
 from mlgitops.release.registry import Version
 
-ENVIRONMENTS = ("production", "staging")
 NUMBERED = re.compile(
     r"(?:environments/[^/]+/history|(?:verdicts|reports)/[^/]+)/(\d{8})\D"
 )
@@ -21,7 +20,7 @@ NUMBERED = re.compile(
 def disagreements(ledger: Ledger, name: str) -> list[str]:
     """Return what does not agree, as sentences; nothing if all does."""
     known, said = registry.survey(name)
-    history = [r for place in ENVIRONMENTS for r in ledger.history(place)]
+    history = [r for place in ledger.environments() for r in ledger.history(place)]
     broken = {sentence.split()[2] for sentence in said}  # told already
     said += registry.differences(
         known, [record for record in history if record["tag"] not in broken]
@@ -29,7 +28,7 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
     said += _rewritten(ledger)
     for record in history:
         said += _verdict(ledger, record)
-    for place in ENVIRONMENTS:
+    for place in ledger.environments():
         said += _followed(ledger, name, place, known)
     return [*dict.fromkeys(said), *_main(ledger)]
 

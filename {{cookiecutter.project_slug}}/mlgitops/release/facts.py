@@ -11,7 +11,6 @@ from typing import Any
 from mlgitops import lock, source, storage
 from mlgitops.ledger import Ledger
 from mlgitops.release import Record, ReleaseError, admit, signature
-from mlgitops.release.agreement import ENVIRONMENTS
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, load_manifest
 
@@ -163,7 +162,7 @@ def versions(ledger: Ledger, known: list[Version]) -> list[Version]:
     """
     found = {v.version: v for v in known}
     keys = ("version", "tag", "commit", "manifest_sha256")
-    for place in ENVIRONMENTS:
+    for place in ledger.environments():
         for record in ledger.history(place):
             found[record["version"]] = Version(*(record[k] for k in keys))
     return sorted(found.values(), key=lambda version: version.number)
@@ -172,7 +171,7 @@ def versions(ledger: Ledger, known: list[Version]) -> list[Version]:
 def explain(ledger: Ledger, version: Version) -> dict[str, Any]:
     """Return what a version was made from, who proposed it and what the gates said."""
     verdicts = admit.verdicts(ledger, version.manifest_sha256)
-    records = [r for place in ENVIRONMENTS for r in ledger.history(place)]
+    records = [r for place in ledger.environments() for r in ledger.history(place)]
     mine = [r for r in records if r["manifest_sha256"] == version.manifest_sha256]
     approvers = {who for record in mine for who in record["approvers"]}
     return {

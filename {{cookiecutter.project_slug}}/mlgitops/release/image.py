@@ -82,7 +82,7 @@ def build_context(place: Path, arguments: dict[str, str]) -> str:
 
 def context(folder: Path, place: Path, model: str = "model.onnx") -> Path:
     """Put what the Dockerfile takes into an empty folder: only that enters a build."""
-    for name in server.PATHS:
+    for name in (*server.PATHS, *server.STATED):
         source, goal = Path(name), place / name
         goal.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

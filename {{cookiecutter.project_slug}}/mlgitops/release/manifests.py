@@ -13,7 +13,8 @@ def files(record: Record) -> dict[str, bytes]:
     """Return the rendered manifests by their path on the ledger; none for hosts.
 
     Raises:
-        ReleaseError: the release has no image, or kubectl refuses to render.
+        ReleaseError: the release has no image, the environment no overlay, or kubectl
+            refuses to render.
     """
     if not KUBERNETES.is_dir() or record["state"] == "failed":
         return {}
@@ -21,6 +22,12 @@ def files(record: Record) -> dict[str, bytes]:
         raise ReleaseError(
             f"a cluster runs images, and {record['tag']} has none: type `gh variable "
             "set IMAGE_REGISTRY --body ghcr.io`, then `gh workflow run deploy.yml`"
+        )
+    overlay = KUBERNETES / "overlays" / record["environment"] / "kustomization.yaml"
+    if not overlay.is_file():
+        raise ReleaseError(
+            f"{overlay} is missing: copy that of another environment and change its "
+            "namespace"
         )
     done = subprocess.run(
         [

@@ -96,13 +96,7 @@ def edge(folder: Path) -> bytes:
     """
     with TemporaryDirectory() as place:
         target = Path(place, "edge.zip")
-        command = (
-            sys.executable,
-            "-m",
-            "mlgitops.edge.build",
-            str(folder),
-            str(target),
-        )
+        command = (sys.executable, "-m", "mlgitops", "edge", str(folder), str(target))
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ReleaseError(f"no edge bundle: {done.stderr.strip()}")
@@ -121,7 +115,7 @@ def image_of(version: Version) -> str | None:
     if not place:
         return None
     ledger = Ledger()
-    for record in [*ledger.history("staging"), *ledger.history("production")]:
+    for record in [r for e in ledger.environments() for r in ledger.history(e)]:
         known = str(record.get("image") or "")
         same = server.identity(record) == (version.manifest_sha256, code.sha256)
         if same and known.startswith(f"{place}@"):

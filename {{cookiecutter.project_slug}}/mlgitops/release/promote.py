@@ -22,6 +22,7 @@ from mlgitops.release import (
     actor,
     by_dispatch,
     dispatched,
+    environments,
     manifests,
     registry,
     server,
@@ -204,7 +205,7 @@ def deployment_of(wish: Promotion) -> int:
         "description": f"{wish.action} {wish.version.tag}",
         "required_contexts": [],  # the ledger decides, not the checks of a commit
         "auto_merge": False,
-        "production_environment": wish.environment == "production",
+        "production_environment": wish.environment == environments.CHAMPION,
         "payload": payload,
     }
     return int(github.api("deployments", "POST", fields)["id"])
@@ -227,7 +228,7 @@ def approvers(wish: Promotion, number: int) -> list[str]:
             names = [place["name"] for place in approval.get("environments") or []]
             if approval["state"] == "approved" and wish.environment in names:
                 found.add(approval["user"]["login"])
-    if wish.environment == "production" and by_dispatch() and dispatched():
+    if wish.environment == environments.CHAMPION and by_dispatch() and dispatched():
         found.add(actor())  # whoever started it is who let it go there
     return sorted(found)
 

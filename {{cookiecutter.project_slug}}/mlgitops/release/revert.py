@@ -166,9 +166,10 @@ def _commit(record: Record) -> str | None:
         git.run("read-tree", tip, env=env)
         gone = ("rm", "-rqf", "--cached", "--ignore-unmatch", "--")
         git.run(*gone, *PATHS, *server.PATHS, env=env)
-        files = git.run("ls-tree", "-r", commit, "--", *PATHS[:-1], "data/")
+        models = git.run("ls-tree", "-r", commit, "--", *PATHS[:-1], "data/")
+        files = "\n".join(line for line in models.splitlines() if _belongs(line))
         files += "\n" + git.run("ls-tree", "-r", code, "--", *server.PATHS)
-        lines = [line for line in files.splitlines() if line and _belongs(line)]
+        lines = [line for line in files.splitlines() if line]
         data = "".join(f"{line}\n" for line in lines).encode()
         git.run("update-index", "--index-info", data=data, env=env)
         tree = git.run("write-tree", env=env)
@@ -184,8 +185,13 @@ def _commit(record: Record) -> str | None:
 
 
 def _belongs(line: str) -> bool:
-    """Tell whether a line of ls-tree is a file of the model: of data, the pointers."""
+    """Tell whether a line of ls-tree is a file of the model.
+
+    Of data/ the pointers are; of mlgitops/ the server is not: it has its own commit.
+    """
     path = line.partition("\t")[2]
+    if any(path == name or path.startswith(f"{name}/") for name in server.PATHS):
+        return False
     return not path.startswith("data/") or path.endswith(".dvc")
 
 

@@ -13,13 +13,18 @@ from mlgitops.ledger import Ledger
 from mlgitops.release import Record
 from mlgitops.release.registry import Version
 
-PATHS = (
+PATHS = (  # a change of one of these is another server
     "mlgitops/__init__.py",
     "mlgitops/machinery.py",
     "mlgitops/serving",
     "mlgitops/requirements/serving.txt",
     "deploy/Dockerfile",
 )
+# A server carries these too, so that /info can name its machinery. They are no part of
+# its identity: both change with every release of the machinery, and a change elsewhere
+# in it must not roll out a server whose code is the same. That server goes on naming
+# the machinery that it was released with, which is true.
+STATED = ("mlgitops/VERSION", "mlgitops/SHA256SUMS")
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def last(ledger: Ledger, environment: str, version: Version) -> Record | None:
     before. What was taken back does not count.
     """
     now = ledger.champion(environment) or {}
-    for place in (environment, "staging", "production"):
+    for place in (environment, *ledger.environments()):
         history = ledger.history(place)
         undone = [r for r in history if r["action"] in ("revert", "rollback")]
         for record in reversed(history):

@@ -1,7 +1,8 @@
 """Waits until a target itself says that it runs a version, and asks it golden rows.
 
-Where a target is, ``STAGING_URL`` and ``PRODUCTION_URL`` say: an address to ask,
-``agent`` for one that reports by deployment status, nothing for none.
+Where the target of ``staging`` is, the variable ``STAGING_URL`` says, and so on: an
+address to ask, ``agent`` for one that reports by deployment status, nothing for none.
+A workflow hands over all of GitHub's variables at once, as it cannot know their names.
 """
 
 import json
@@ -13,7 +14,7 @@ from http.client import HTTPException
 from typing import Any
 
 from mlgitops import github
-from mlgitops.release import Record, ReleaseError, TargetError
+from mlgitops.release import Record, ReleaseError, TargetError, environments
 from mlgitops.serving.verify import distance
 
 POLL = 1.0  # seconds between two looks at GitHub, which counts them
@@ -26,7 +27,14 @@ FINAL = ("success", "failure", "error", "inactive")
 
 def address(environment: str) -> str:
     """Return where the target of an environment is."""
-    return os.environ.get(f"{environment.upper()}_URL", "").strip().rstrip("/")
+    name = environments.variable(environment)
+    given = os.environ.get(name) or _variables().get(name) or ""
+    return given.strip().rstrip("/")
+
+
+def _variables() -> dict[str, str]:
+    """Return GitHub's variables as a workflow hands them over."""
+    return dict(json.loads(os.environ.get("VARIABLES") or "{}"))
 
 
 def wait(record: Record, golden: list[Record], seconds: float) -> str:

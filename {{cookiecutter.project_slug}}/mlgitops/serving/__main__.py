@@ -158,7 +158,7 @@ def _port(text: str) -> int:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     limits = Limits()
-    parser = _Parser("python -m serving", description="Serve a model.")
+    parser = _Parser("python -m mlgitops.serving", description="Serve a model.")
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder with model.onnx and manifest")
     add("--host", default="127.0.0.1", help="address to listen on")

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlgitops import metrics
 from mlgitops.judge import compare
+from mlgitops.settings import Worth
 
 Array = np.ndarray[Any, Any]
 Classes = Sequence[str]
@@ -51,7 +52,7 @@ class Pair(NamedTuple):
 class Price(NamedTuple):
     """What decisions are worth: main's section business, for these classes."""
 
-    section: Section
+    section: Worth
     classes: Classes
 
 
@@ -65,13 +66,12 @@ class Task:
     poor: str  # and of one below
     impossible = "the model answers NaN or numbers that are no probability"
     most = 1.0  # a tolerance in behaviour.yaml is below it
-    limits: tuple[str, ...]  # what the section fairness has to name, beside its columns
     shares = True  # whether its rates are shares of rows
 
     @property
-    def headline(self) -> metrics.Measure:
+    def headline(self) -> metrics.Metric:
         """Return the measure that decides; higher is better."""
-        return metrics.MEASURES[self.name][0]
+        return metrics.METRICS[self.name][0]
 
     def possible(self, scores: Array) -> Array:
         """Tell of each row whether its answer is one, bool [n]."""
@@ -104,10 +104,6 @@ class Task:
         self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
     ) -> dict[str, Any]:
         """Return what the report draws of one model, by the section's name."""
-        raise NotImplementedError
-
-    def priced(self, price: Price) -> None:
-        """Check the section business; SystemExit with one sentence."""
         raise NotImplementedError
 
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
@@ -157,19 +153,3 @@ class Task:
     def targets(self, old: Any, new: Any, classes: Classes) -> Any:
         """Return how the target of two tables differs (two pandas Series)."""
         raise NotImplementedError
-
-
-def number(value: Any) -> bool:
-    """Tell whether a setting is a finite number."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and bool(np.isfinite(value))
-
-
-def named(section: Any, known: set[str]) -> None:
-    """Refuse a section business that does not name exactly these."""
-    if not isinstance(section, Mapping) or set(section) != known:
-        names = ", ".join(sorted(known))
-        raise SystemExit(
-            f"params.yaml: section business has to name {names} and nothing else; "
-            "or leave the section out"
-        )

@@ -15,11 +15,9 @@ from mlgitops.judge.tasks.base import (
     Rate,
     Section,
     Task,
-    named,
-    number,
 )
+from mlgitops.settings import BinaryWorth
 
-KINDS = ("true_positive", "false_positive", "false_negative", "true_negative")
 CURVE = 40  # points of the ROC curve
 
 
@@ -31,7 +29,6 @@ class Binary(Task):
     calibrated = True
     good = "ranks the one class above the other well enough"
     poor = "the model ranks too poorly to be worth deploying"
-    limits = ("selection_rate_max", "equalized_odds_max")
 
     def decided(self, scores: Array, manifest: Section) -> Array:
         """Yes from the threshold on, bool [n]."""
@@ -64,18 +61,12 @@ class Binary(Task):
             "confusion": {**counts, "threshold": threshold},
         }
 
-    def priced(self, price: Price) -> None:
-        """A worth for each of the four kinds of decision."""
-        named(price.section, {"unit", *KINDS})
-        for name in KINDS:
-            if not number(price.section[name]):
-                raise SystemExit(f"params.yaml: business.{name} has to be a number")
-
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """By the kind that it is."""
         worth = price.section
-        right = np.where(y == 1, worth["true_positive"], worth["false_positive"])
-        left = np.where(y == 1, worth["false_negative"], worth["true_negative"])
+        assert isinstance(worth, BinaryWorth)
+        right = np.where(y == 1, worth.true_positive, worth.false_positive)
+        left = np.where(y == 1, worth.false_negative, worth.true_negative)
         return np.where(decided, right, left).astype(np.float64)
 
     def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:

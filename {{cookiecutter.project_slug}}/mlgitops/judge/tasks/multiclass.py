@@ -1,6 +1,5 @@
 """One of k classes: their places in the contract's list, [n, k] probabilities."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,8 @@ from mlgitops.judge.tasks.base import (
     Rate,
     Section,
     Task,
-    named,
-    number,
 )
+from mlgitops.settings import MulticlassWorth
 
 SHOWN = 10  # moves between two classes that are named
 
@@ -31,7 +29,6 @@ class Multiclass(Task):
     calibrated = True
     good = "ranks each class above the rest well enough"
     poor = "the model ranks too poorly to be worth deploying"
-    limits = ("selection_rate_max", "error_rate_max")
 
     def decided(self, scores: Array, manifest: Section) -> Array:
         """Return the place of the likeliest class, [n]."""
@@ -80,26 +77,6 @@ class Multiclass(Task):
             "calibration": metrics.calibration(*top, bins),
             "matrix": {"classes": list(classes), "cells": cells},
         }
-
-    def priced(self, price: Price) -> None:
-        """A worth for each pair of a true class and a decided one."""
-        section, classes = price
-        named(section, {"unit", "worth"})
-        worth = section["worth"]
-        rows = worth.values() if isinstance(worth, Mapping) else ()
-        if not rows or any(
-            {str(n) for n in each} != set(classes)
-            for each in (worth, *rows)
-            if isinstance(each, Mapping)
-        ):
-            raise SystemExit(
-                "params.yaml: business.worth has to have a row for each true class of "
-                "contract.yaml, and in it a number for each class that may be decided"
-            )
-        if not all(
-            isinstance(row, Mapping) and all(map(number, row.values())) for row in rows
-        ):
-            raise SystemExit("params.yaml: business.worth has to hold numbers only")
 
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """By the row of the truth and the column of the decision."""
@@ -190,9 +167,9 @@ class Multiclass(Task):
 def _table(price: Price) -> Array:
     """Return the worth [true class, decided class]."""
     section, classes = price
-    rows = {str(true): row for true, row in section["worth"].items()}
-    plain = [{str(c): v for c, v in rows[name].items()} for name in classes]
-    return np.array([[row[name] for name in classes] for row in plain], np.float64)
+    assert isinstance(section, MulticlassWorth)
+    rows = [section.worth[name] for name in classes]
+    return np.array([[row[name] for name in classes] for row in rows], np.float64)
 
 
 def _log_loss(y: Array, p: Array) -> Array:

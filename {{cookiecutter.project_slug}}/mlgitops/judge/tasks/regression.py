@@ -15,9 +15,8 @@ from mlgitops.judge.tasks.base import (
     Rate,
     Section,
     Task,
-    named,
-    number,
 )
+from mlgitops.settings import RegressionWorth
 
 
 class Regression(Task):
@@ -30,7 +29,6 @@ class Regression(Task):
     poor = "the model predicts hardly better than the mean of the target does"
     impossible = "the model answers NaN or infinity"
     most = np.inf
-    limits = ("mean_error_max", "absolute_error_max")
     shares = False
 
     def possible(self, scores: Array) -> Array:
@@ -62,17 +60,11 @@ class Regression(Task):
         """Return what is left over, by the answer."""
         return {"residuals": metrics.residuals(y, scores, bins)}
 
-    def priced(self, price: Price) -> None:
-        """Return what one unit too much and one too little costs."""
-        named(price.section, {"unit", "over", "under"})
-        for name in ("over", "under"):
-            if not number(price.section[name]) or price.section[name] < 0:
-                raise SystemExit(f"params.yaml: business.{name} has to be 0 or more")
-
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """Return the cost of each answer, as a worth: 0 is the best there is."""
         error, unit = decided - y, price.section
-        cost = np.where(error > 0, unit["over"] * error, unit["under"] * -error)
+        assert isinstance(unit, RegressionWorth)
+        cost = np.where(error > 0, unit.over * error, unit.under * -error)
         return np.asarray(-cost, np.float64)
 
     def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
@@ -80,7 +72,8 @@ class Regression(Task):
 
         That is a quantile of what is left over; Koenker and Bassett (1978).
         """
-        over, under = price.section["over"], price.section["under"]
+        assert isinstance(price.section, RegressionWorth)
+        over, under = price.section.over, price.section.under
         share = under / (over + under) if over + under else 0.5
         shift = float(np.quantile(y - scores, share, method="inverted_cdf"))
         worth = self.worth(y, scores + shift, price)

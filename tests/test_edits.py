@@ -1,0 +1,81 @@
+"""A value is set by its key: all else stays, and a missing key is an error."""
+
+from pathlib import Path
+
+import pytest
+
+from rehearsal.edits import EditError, add_items, read_value, set_value
+
+TEXT = """# first
+train: # why
+  estimator: trees # or lines
+  columns: # in order
+    - a # one
+    - b # two
+  empty: []
+steps:
+  - uses: x
+  - name: Build
+    run: make # all
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_a_value_is_set_and_its_comment_stays(file: Path) -> None:
+    set_value(file, ("train", "estimator"), "lines")
+    assert file.read_text() == TEXT.replace("estimator: trees", "estimator: lines")
+
+
+def test_items_are_added_below_the_last_one(file: Path) -> None:
+    add_items(file, ("train", "columns"), ["c", "d"])
+    after = TEXT.replace("- b # two\n", "- b # two\n    - c\n    - d\n")
+    assert file.read_text() == after
+    assert read_value(file, ("train", "columns")) == ["a", "b", "c", "d"]
+
+
+def test_a_step_of_a_job_is_found_by_its_name(file: Path) -> None:
+    set_value(file, ("steps", "Build", "run"), "make && echo '{\"a\":true}' > b")
+    run = "make && echo '{\"a\":true}' > b"
+    assert read_value(file, ("steps", "Build", "run")) == run
+    assert file.read_text().endswith(" > b # all\n")
+
+
+@pytest.mark.parametrize("keys", [("train", "model"), ("steps", "Test", "run"), ("x",)])
+def test_a_key_that_is_not_there_is_an_error(file: Path, keys: tuple[str, ...]) -> None:
+    with pytest.raises(EditError, match=keys[-1] if len(keys) < 3 else "Test"):
+        set_value(file, keys, "x")
+    assert file.read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("estimator", "trees"),  # nothing would change
+        ("columns", "c"),  # not a value
+        ("estimator", "a: b"),  # would be read as something else
+        ("estimator", "lines # so"),
+    ],
+)
+def test_a_value_that_cannot_be_set_is_an_error(
+    file: Path, key: str, value: str
+) -> None:
+    with pytest.raises(EditError):
+        set_value(file, ("train", key), value)
+    assert file.read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("key", "item"), [("columns", "a"), ("empty", "a"), ("estimator", "a")]
+)
+def test_items_that_cannot_be_added_are_an_error(
+    file: Path, key: str, item: str
+) -> None:
+    with pytest.raises(EditError):
+        add_items(file, ("train", key), [item])
+    assert file.read_text() == TEXT

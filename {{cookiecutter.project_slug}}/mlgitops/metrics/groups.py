@@ -1,0 +1,90 @@
+"""The variance of means when rows of one group depend on each other; pure.
+
+`groups` is the number of each row's group (its entity: one customer, one aircraft), int
+[n], or None where rows are independent. Rows of one group are summed before they are
+squared: Obuchowski (1997), Biometrics 53(2) for ROC areas; of a plain mean it is the
+cluster-robust sandwich estimator.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+class Spread(NamedTuple):
+    """A variance and its degrees of freedom."""
+
+    variance: float
+    freedom: float = float("inf")
+
+    def reach(self, confidence: float) -> float:
+        """Return half of the width of a two-sided interval."""
+        return quantile(confidence, self.freedom) * math.sqrt(self.variance)
+
+
+def variances(
+    values: Vector, strata: Codes, count: int, groups: Codes | None = None
+) -> tuple[Vector, Codes]:
+    """Return each stratum's variance of the mean of its values, and the sample size.
+
+    `strata` [n] are whole numbers below `count`; the sample size counts rows, or groups
+    where there are any [count]. A variance from fewer than two of them is 0.
+    """
+    sums, stratum, _ = _sums(values, strata, count, groups)
+    size = np.bincount(stratum, minlength=count)
+    squares = np.bincount(stratum, sums**2, count)
+    return squares * size / np.maximum(size - 1, 1), size
+
+
+def spread(values: Vector, strata: Codes, groups: Codes | None = None) -> Spread:
+    """Return the variance of the sum of the strata's means of their values.
+
+    Independent rows make independent strata. A group may have rows in several of them;
+    the degrees of freedom are those of Satterthwaite (1946), Biometrics Bulletin 2(6).
+    """
+    count = int(strata.max()) + 1
+    own, size = variances(values, strata, count, groups)
+    if groups is None:
+        return Spread(float(own.sum()))
+    sums, _, group = _sums(values, strata, count, groups)
+    totals, present = np.bincount(group, sums), len(np.unique(group))
+    shared = float(np.sum(totals**2) - np.sum(sums**2))
+    variance = float(own.sum()) + shared * present / max(present - 1, 1)
+    denominator = float(np.sum(own**2 / np.maximum(size - 1, 1)))
+    if not denominator:
+        return Spread(variance)
+    return Spread(variance, float(own.sum()) ** 2 / denominator)
+
+
+def quantile(confidence: float, freedom: float = float("inf")) -> float:
+    """Return how many standard errors a two-sided interval reaches: Student's t."""
+    if freedom == float("inf"):
+        return NormalDist().inv_cdf(0.5 + confidence / 2)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.5 + confidence / 2))
+
+
+def _sums(
+    values: Vector, strata: Codes, count: int, groups: Codes | None
+) -> tuple[Vector, Codes, Codes]:
+    """Return the terms whose sum is a stratum's mean, centred at that mean.
+
+    There is one term per row, or per group in each stratum: its value, stratum, group.
+    """
+    rows = np.maximum(np.bincount(strata, minlength=count), 1)
+    means = np.bincount(strata, values, count) / rows
+    centred = (values - means[strata]) / rows[strata]
+    if groups is None:
+        return centred, strata, strata
+    pairs, pair = np.unique(groups * count + strata, return_inverse=True)
+    sums = np.asarray(np.bincount(pair, centred), np.float64)
+    return sums, pairs % count, pairs // count
