@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from conftest import Bake
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -54,6 +56,33 @@ def test_what_it_links_to_is_there() -> None:
     assert [name for name in links if ":" not in name]
     for name in links:
         assert ":" in name or (ROOT / name).is_file(), name
+
+
+@pytest.mark.bakes
+@pytest.mark.parametrize("target", ["host", "kubernetes", "edge"])
+@pytest.mark.parametrize("storage", ["branch", "s3"])
+def test_the_generated_readme_is_short_and_names_what_there_is(
+    bake: Bake, target: str, storage: str
+) -> None:
+    """Its first command is near the top; each file and each command of it exists."""
+    project = bake(deploy_target=target, storage=storage)
+    text = (project / "README.md").read_text()
+    lines = text.splitlines()
+    assert len(lines) <= 150
+    assert next(n for n, line in enumerate(lines, 1) if line.startswith("make ")) <= 15
+    opened = re.findall(r"^\| `([\w./]+)` \|", text, re.M)[:4]
+    wanted = "model/features.py model/estimator.py contract.yaml params.yaml"
+    assert opened == wanted.split()
+    made = {"data/flights.parquet.dvc"}  # by `make setup`
+    for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:yaml|toml|md))`", text):
+        known = (project / name).exists() or name in made or name.startswith("build/")
+        assert known or name.startswith(".venv/"), name
+    makefile = (project / "Makefile").read_text()
+    for word in re.findall(r"(?:^|`|&& )make (\w+)", text, re.M):
+        assert re.search(rf"^{word}:", makefile, re.M), word
+    commands = re.findall(r"python -m mlgitops ([\w-]+)", text)
+    entry = (project / "mlgitops/__main__.py").read_text()
+    assert all(f'"{word}": (' in entry for word in commands)
 
 
 def direct(path: Path) -> set[str]:
