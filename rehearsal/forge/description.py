@@ -137,5 +137,5 @@ def text(extracted: Json) -> str:
 
 if __name__ == "__main__":
     assert ROUTES  # their import has filled the table
-    found = {**extract(fetch(*OPENAPI)), "events": payloads(fetch(*EXAMPLES))}
-    FILE.write_text(text(found), encoding="utf-8")
+    extracted = {**extract(fetch(*OPENAPI)), "events": payloads(fetch(*EXAMPLES))}
+    FILE.write_text(text(extracted), encoding="utf-8")
