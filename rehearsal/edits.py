@@ -1,4 +1,8 @@
-"""Edits of YAML files by key: each other byte, comments too, stays as it is."""
+"""Edits of YAML files by key: each other byte, comments too, stays as it is.
+
+PyYAML says where a value begins and ends, and the text is replaced there. A library
+that writes the file anew would also change lines that a proposal is not about.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -12,7 +12,7 @@ from machinery.test_validate_workflow import altered, read
 Patch = Callable[[Project], object]
 Forge = Callable[[bytes], bytes]
 ALL = ["shop", "price", "age"]
-LEARN = 'rows, columns = pd.read_parquet(source), params["columns"]\n'
+LEARN = "rows, columns = pd.read_parquet(source), recipe.columns\n"
 
 
 def edit(name: str, old: str, new: str) -> Patch:

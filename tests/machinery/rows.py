@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.settings import Train, train
 
 ROOT = Path.cwd()
 SMALL = """\
@@ -48,10 +49,15 @@ def small(task: str = "binary") -> Contract:
 
 def settings(task: str, estimator: str = "hist_gradient_boosting") -> dict[str, Any]:
     """Return settings of training for a task."""
-    params = {**PARAMS, "estimator": estimator}
+    params: dict[str, Any] = {**PARAMS, "estimator": estimator}
     if task != "binary":
         del params["threshold"]
     return params
+
+
+def recipe(task: str = "binary", **changes: Any) -> Train:
+    """Return the same as a stage reads it, with changes."""
+    return train({"train": {**settings(task), **changes}}, task)
 
 
 def make(contract: Contract, count: int = 2000, days: int = 120) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ import pytest
 
 from machinery import tiny
 from mlgitops.host import agent
+from mlgitops.machinery import sums
 
 TOKEN = "t0ken"
 
@@ -110,6 +112,7 @@ class World:
             else:
                 shutil.copy(source, goal)
         (self.work / "mlgitops/requirements/serving.txt").write_text("# none\n")
+        (self.work / "mlgitops/SHA256SUMS").write_text(sums(self.work / "mlgitops"))
         self.git("add", "-A")
         self.git("commit", "-qm", "code")
         self.commit = self.git("rev-parse", "HEAD")
@@ -546,6 +549,8 @@ def test_a_change_of_the_server_alone_is_switched_to(world: World) -> None:
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
     with world.agent():
         world.until(lambda: world.settled(one))
+        info = tiny.call(world.port, "/info")[1]
+        assert re.fullmatch(r"machinery \S+, as released", info["machinery"])
         world.git("checkout", "-q", "main")
         (world.work / "mlgitops/serving/app.py").open("a").write("# better\n")
         world.git("commit", "-qam", "server")
@@ -555,6 +560,8 @@ def test_a_change_of_the_server_alone_is_switched_to(world: World) -> None:
         world.name("v1.0.0", one, server=newer)
         told = lambda: tiny.call(world.port, "/info")[1]["server_sha256"]  # noqa: E731
         world.until(lambda: told() == "5" * 64)
+        info = tiny.call(world.port, "/info")[1]
+        assert info["machinery"].endswith(", modified here (1 file)")
         world.until(lambda: world.state()["running"]["seq"] == world.seq)
         missing = {"commit": "0" * 40, "sha256": "6" * 64}
         world.name("v1.0.0", one, server=missing)

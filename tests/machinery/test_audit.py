@@ -3,12 +3,15 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from machinery.world import World, git, world
 from mlgitops.commands import audit, deploy, register, rollback
+from mlgitops.ledger import Ledger
+from mlgitops.machinery import machinery
 from mlgitops.release import ReleaseError, facts, registry
 
 DAYS = ("2026-03-01T10:00:00+00:00", "2026-03-02T10:00:00+00:00")
@@ -65,6 +68,27 @@ def test_a_date_tells_what_served_from_what(here: World) -> None:
         assert words in text
     show = re.search(r"was reviewed: `git (show) (\S+)`", text)
     assert show and git(*show.groups()) == f"<p>{version['manifest_sha256']}"
+
+
+def test_which_machinery_judged_and_deployed_is_told(here: World) -> None:
+    """As the ledger holds it; the machinery of today says nothing of a year ago."""
+    record = Ledger().release("production") or {}
+    assert record["machinery"] == machinery().record()
+    other = {"version": "0.9.0", "modified": ["judge/gates.py"]}
+    here.verdict(here.model("three"), machinery=other)
+    version = register.register()
+    assert not isinstance(version, str)
+    deploy.deploy("production", version.version)
+    text = audit.report(audit.audit(version=version.version))
+    assert "Judged by machinery 0.9.0, modified here (1 file)." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| production")]
+    assert row.endswith(f"| {machinery().state} |")
+
+
+def test_a_record_from_before_machinery_was_named_says_so(here: World) -> None:
+    (old,) = facts.served([record("2026-03-01T10:00:00+00:00", "a")])
+    found = audit.audit() | {"periods": [asdict(old)], "versions": []}
+    assert "| published | not recorded |" in audit.report(found)
 
 
 def test_who_overruled_what_and_why_is_told(here: World) -> None:
@@ -128,13 +152,13 @@ def logged(folder: Path, **changes: object) -> str:
 
 def test_a_prediction_leads_to_its_version(here: World, tmp_path: Path) -> None:
     log = logged(tmp_path / "log")
-    found = audit.audit(prediction="f9", log=log)
+    found = audit.audit(prediction_id="f9", log=log)
     assert [v["version"] for v in found["versions"]] == ["v1.0.0"]
     assert found["answers"][0]["served"] == [f"production since {DAYS[0]}"]
     assert found["disagreements"] == []
     assert "`f9` was answered with probability 0.4" in audit.report(found)
     with pytest.raises(ReleaseError, match="no prediction with the id f1"):
-        audit.audit(prediction="f1", log=log)
+        audit.audit(prediction_id="f1", log=log)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +171,7 @@ def test_a_prediction_leads_to_its_version(here: World, tmp_path: Path) -> None:
 def test_an_answer_that_no_deployment_explains_is_named(
     here: World, tmp_path: Path, change: dict[str, str], words: str
 ) -> None:
-    found = audit.audit(prediction="f9", log=logged(tmp_path / "log", **change))
+    found = audit.audit(prediction_id="f9", log=logged(tmp_path / "log", **change))
     assert words in found["disagreements"][0]
 
 
@@ -155,7 +179,7 @@ def test_an_answer_within_the_grace_of_clocks_is_no_disagreement(
     here: World, tmp_path: Path
 ) -> None:
     late = {"logged_at": "2026-03-02T10:59:00+00:00"}
-    found = audit.audit(prediction="f9", log=logged(tmp_path / "log", **late))
+    found = audit.audit(prediction_id="f9", log=logged(tmp_path / "log", **late))
     assert found["disagreements"] == []
 
 

@@ -15,6 +15,7 @@ from mlgitops.judge import business, compare, gates, performance, slices
 from mlgitops.judge.tasks import TASKS, Price
 from mlgitops.judge.trial import Side, Trial
 from mlgitops.pipeline.contract import Contract
+from mlgitops.settings import BinaryWorth, SettingsError
 
 WORTH = {
     "unit": "euros",
@@ -133,6 +134,7 @@ def trial(old: Any, new: Any, champion: bool = True, **changes: Any) -> Trial:
     """Return a trial on the tiny project's rows; old and new make scores of them."""
     frame = rows()
     settings = {**params(["price"]), "business": WORTH, **changes}
+    settings = {name: value for name, value in settings.items() if value is not None}
     contract = Contract.parse(CONTRACT)
     manifest = {"threshold": 0.5}
     sides = [Side(Path(), manifest, make(frame)) for make in (old, new)]
@@ -210,12 +212,17 @@ def test_worth_of_decisions_and_the_best_threshold() -> None:
     y = np.array([True, True, False, False])
     scores = np.array([0.9, 0.4, 0.6, 0.1])
     binary, manifest = TASKS["binary"], {"threshold": 0.5}
-    found = binary.best(y, scores, manifest, Price(WORTH, ()))
+    found = binary.best(y, scores, manifest, Price(BinaryWorth(**WORTH), ()))
     assert found["best_threshold"] == 0.4
     assert found["best"] == pytest.approx((5 + 5 - 2 + 0) / 4)
     decided = binary.decided(scores, manifest)
-    assert binary.worth(y, decided, Price(WORTH, ())).tolist() == [5, -1, -2, 0]
-    never = {**WORTH, "true_positive": -9, "false_positive": -9}
+    assert binary.worth(y, decided, Price(BinaryWorth(**WORTH), ())).tolist() == [
+        5,
+        -1,
+        -2,
+        0,
+    ]
+    never = BinaryWorth(**{**WORTH, "true_positive": -9, "false_positive": -9})
     found = binary.best(y, scores, manifest, Price(never, ()))
     assert found["best_threshold"] > 0.9 and found["best"] == pytest.approx(-0.5)
 
@@ -239,8 +246,8 @@ def test_business_value_is_reported_per_thousand_with_an_interval() -> None:
 )
 def test_a_value_that_is_no_number_is_refused(change: dict[str, Any]) -> None:
     section = {k: v for k, v in {**WORTH, **change}.items() if v is not None}
-    with pytest.raises(SystemExit, match="business"):
-        TASKS["binary"].priced(Price(section, ()))
+    with pytest.raises(SettingsError, match="business"):
+        business.add(trial(good, good, business=section))
 
 
 def test_every_difference_has_an_interval() -> None:

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machinery import rows
-from mlgitops.pipeline import contract as terms
 from mlgitops.pipeline import data
+from mlgitops.pipeline.settings import Prepare, prepare
 
 CONTRACT = rows.small()
 ROWS = rows.make(CONTRACT)
-DAYS = {"train_days": 60, "holdout_days": 14}
+DAYS = Prepare(train_days=60, holdout_days=14)
 
 
 def changed(column: str, value: object, count: int = 3) -> pd.DataFrame:
@@ -129,9 +129,9 @@ def test_a_contract_that_makes_no_sense_is_refused(old: str, new: str) -> None:
 )
 def test_a_setting_that_makes_no_sense_is_refused(name: str, value: object) -> None:
     """With the name of the setting; the section as it is passes."""
-    assert terms.settings({"train": rows.PARAMS}, "train") == rows.PARAMS
+    assert rows.recipe().section == rows.PARAMS
     with pytest.raises(data.ContractError, match=f"train.{name}"):
-        terms.settings({"train": {**rows.PARAMS, name: value}}, "train")
+        rows.recipe(**{name: value})
 
 
 def test_split_by_time() -> None:
@@ -166,7 +166,7 @@ def test_split_does_not_depend_on_the_order_of_rows(random: object) -> None:
 def test_a_window_without_rows_is_refused(days: dict[str, int]) -> None:
     """Nothing is trained on nothing."""
     with pytest.raises(data.ContractError, match=r"train window|holdout_days"):
-        data.split(ROWS, CONTRACT, days)
+        data.split(ROWS, CONTRACT, prepare({"prepare": days}))
 
 
 def test_inputs_are_what_the_exported_model_takes() -> None:

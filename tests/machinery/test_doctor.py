@@ -1,6 +1,7 @@
 """doctor tells what is weaker, protect sets it up, update says when to update."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from machinery import traffic
 from machinery.world import World, git, world
 from mlgitops import github, heartbeat, storage
 from mlgitops.commands import doctor, protect, update
@@ -257,8 +260,7 @@ def test_not_linked_is_green(here: World) -> None:
 def test_a_monitor_that_stopped_to_run_is_named(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Path("params.yaml").open("w") as file:
-        file.write("deploy: {environments: [production]}\nmonitor: {every_days: 7}\n")
+    Path("params.yaml").write_text(yaml.safe_dump({"monitor": traffic.SECTION}))
     assert heartbeat.late(Ledger()) is None
     made = datetime(2020, 1, 1, tzinfo=UTC)
     entry = {"decision": "none", "time": made.isoformat(), "seq": 1}

@@ -395,7 +395,7 @@ def test_what_newer_rows_bring_is_estimated_by_entity() -> None:
     window = window.sort_values("scheduled_departure", ignore_index=True)
     whose = {key: key[:-1] for key in window["flight_id"]}
     terms, old = small_rows.small(), traffic.flights(3000, 0, 74)
-    settings = {**traffic.PARAMS, "monitor": {**traffic.MONITOR, "min_labels": 100}}
+    settings = {**traffic.PARAMS, "monitor": {**traffic.SECTION, "min_labels": 100}}
     named = replace(terms, entity="customer")
     args = (old, window, window)
     rows = gain(*args, terms, settings)

@@ -54,14 +54,14 @@ def refused(version: str, environment: str) -> str:
     [
         ("[]", "must be a list"),
         ("staging", "must be a list"),
-        ("[no, production]", "got False"),
+        ("[no, production]", "deploy.environments[0]"),
         ("[Staging, production]", "'Staging'"),
         ("[a_b, production]", "'a_b'"),
         ("[qa-, production]", "'qa-'"),
         ("[../x, production]", "'../x'"),
         (f"[{'q' * 41}, production]", "at most 40"),
         ("[register, production]", "holds logins"),
-        ("[qa, qa, production]", "more than once"),
+        ("[qa, qa, production]", "each once"),
         ("[production, qa]", "must end with 'production'"),
         ("[qa]", "must end with 'production'"),
     ],
@@ -82,10 +82,9 @@ def test_any_other_list_is_taken_as_it_is(names: tuple[str, ...], here: World) -
     assert [environments.before(n) for n in names] == [None, *names[:-1]]
 
 
-def test_a_missing_list_is_refused(here: World) -> None:
+def test_without_a_list_it_is_staging_then_production(here: World) -> None:
     (here.clone / "params.yaml").write_text("deploy: {bump: minor}\n")
-    with pytest.raises(ReleaseError, match="got None"):
-        environments.names()
+    assert environments.names() == ("staging", "production")
 
 
 def test_none_can_be_skipped(here: World) -> None:

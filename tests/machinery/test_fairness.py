@@ -11,7 +11,7 @@ from sklearn.metrics import recall_score
 from machinery.judged import params
 from machinery.test_compare import good, trial
 from mlgitops.judge import compare, fairness
-from mlgitops.pipeline.contract import ContractError
+from mlgitops.settings import SettingsError
 
 RULES = {**params(["price"])["fairness"], "columns": ["shop"]}
 
@@ -113,10 +113,10 @@ def test_values_of_a_hidden_column_are_not_written() -> None:
     ],
 )
 def test_a_setting_that_is_none_is_not_open(change: dict[str, Any]) -> None:
-    with pytest.raises(SystemExit, match="fairness"):
-        fairness.parse({**RULES, **change}, trial(fair, fair))
-    with pytest.raises(ContractError, match="colour"):
-        fairness.parse({**RULES, "columns": ["colour"]}, trial(fair, fair))
+    with pytest.raises(SettingsError, match="fairness"):
+        judged(fair, fair, **change)
+    with pytest.raises(SettingsError, match="colour"):
+        judged(fair, fair, columns=["colour"])
 
 
 def test_the_interval_is_the_published_one() -> None:

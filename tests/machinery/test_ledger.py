@@ -60,7 +60,7 @@ def test_a_record_is_never_replaced(clones: list[Path]) -> None:
     """Only release.json may change; every other path is refused the second time."""
     ledger = Ledger(clones[0])
     ledger.append({"verdicts/aa/1.json": {"seq": 0}}, "first")
-    with pytest.raises(LedgerError, match="only grows"):
+    with pytest.raises(LedgerError, match="never replaced"):
         ledger.append({"verdicts/aa/1.json": {"seq": 1}}, "second")
     for version in ("v1.0.0", "v1.1.0"):
         release = {"version": version, "state": "confirmed"}

@@ -59,5 +59,5 @@ def test_two_files_alike_are_refused() -> None:
     """Files are found by name, so a name stands for one file."""
     body = yaml.safe_load(lock())
     body["stages"]["other"] = body["stages"]["train"]
-    with pytest.raises(LockError, match="alike"):
+    with pytest.raises(LockError, match="same file name"):
         parse(yaml.safe_dump(body).encode())

@@ -22,8 +22,8 @@ ESTIMATORS = ["hist_gradient_boosting", "logistic_regression"]
 @pytest.fixture(scope="module", params=ESTIMATORS)
 def built(request: pytest.FixtureRequest) -> tuple[Any, bytes]:
     """Return each estimator, fitted and exported."""
-    params = {**rows.PARAMS, "estimator": request.param}
-    fitted = model.fit(ROWS, CONTRACT, params)
+    recipe = rows.recipe(estimator=request.param)
+    fitted = model.fit(ROWS, CONTRACT, recipe)
     return fitted, model.export(fitted, CONTRACT, COLUMNS)
 
 
@@ -53,16 +53,16 @@ def test_the_order_of_opsets_is_fixed(built: tuple[Any, bytes]) -> None:
 def test_any_number_of_rows(built: tuple[Any, bytes], count: int) -> None:
     """One row or many, each answered on its own."""
     some = {name: array[:count] for name, array in ARRAYS.items()}
-    answers = model.score(built[1], some)
+    answers = model.score(built[1], some, "probability")
     assert answers.shape == (count,) and answers.dtype == np.float32
     np.testing.assert_allclose(
-        answers, model.score(built[1], ARRAYS)[:count], atol=1e-6
+        answers, model.score(built[1], ARRAYS, "probability")[:count], atol=1e-6
     )
 
 
 def test_parity_with_unknown_and_missing_values(built: tuple[Any, bytes]) -> None:
     """On every row, and on every row with one value blank or unknown."""
-    proof = parity.parity(built[0], built[1], ARRAYS)
+    proof = parity.parity(built[0], built[1], ARRAYS, "binary")
     assert proof["rows"] == 4000
     assert proof["max_difference"] < 1e-5
     parity.demand(proof, 1e-5)
@@ -79,8 +79,8 @@ def test_awkward_rows_are_awkward() -> None:
 
 def test_a_wrong_conversion_is_noticed(built: tuple[Any, bytes]) -> None:
     """An export of another model is not the same; the demand says so in a sentence."""
-    other = model.fit(ROWS.iloc[:500], CONTRACT, rows.PARAMS)
-    proof = parity.parity(other, built[1], ARRAYS)
+    other = model.fit(ROWS.iloc[:500], CONTRACT, rows.recipe())
+    proof = parity.parity(other, built[1], ARRAYS, "binary")
     assert proof["max_difference"] > 1e-3
     with pytest.raises(ContractError, match=r"differs .* \(at most 1e-05"):
         parity.demand(proof, 1e-5)
@@ -94,7 +94,7 @@ def test_golden_rows_can_be_answered_again(built: tuple[Any, bytes]) -> None:
     assert len(golden) == 20
     answers = [entry["probability"] for entry in golden]
     assert answers[:18] == sorted(answers[:18])
-    scores = model.score(built[1], ARRAYS)
+    scores = model.score(built[1], ARRAYS, "probability")
     assert [answers[0], answers[17]] == pytest.approx([scores.min(), scores.max()])
     assert golden[18]["row"]["temp"] is None
     assert golden[19]["row"]["carrier"] == parity.UNKNOWN
@@ -105,13 +105,13 @@ def test_golden_rows_can_be_answered_again(built: tuple[Any, bytes]) -> None:
             "carrier": np.array([[entry["row"]["carrier"]]], dtype=object),
             "distance": np.array([[entry["row"]["distance"]]], dtype="float32"),
         }
-        answer = float(model.score(built[1], fed)[0])
+        answer = float(model.score(built[1], fed, "probability")[0])
         assert answer == pytest.approx(entry["probability"], abs=1e-6)
 
 
 def test_it_learns_something(built: tuple[Any, bytes]) -> None:
     """The made-up target depends on the columns, so the answers must too."""
-    scores = model.score(built[1], ARRAYS)
+    scores = model.score(built[1], ARRAYS, "probability")
     late = ROWS["late"].to_numpy() == 1
     assert scores[late].mean() > scores[~late].mean() + 0.2
 
@@ -119,10 +119,11 @@ def test_it_learns_something(built: tuple[Any, bytes]) -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"estimator": "forest"}, "type hist_gradient_boosting or logistic_regression"),
-        ({"hist_gradient_boosting": {"trees": 3}}, "'trees'"),
+        ({"estimator": "forest"}, "hist_gradient_boosting or logistic_regression"),
+        ({"hist_gradient_boosting": {"trees": 3}}, "boosting.trees is not an argument"),
         ({"hist_gradient_boosting": {"max_iter": -1}}, "max_iter"),
-        ({"columns": ["temp", "delay"]}, '"delay"'),
+        ({"columns": ["temp", "delay"]}, "'delay'"),
+        ({"hist_gradient_bosting": {}}, "did you mean hist_gradient_boosting?"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(
@@ -130,5 +131,5 @@ def test_a_wrong_setting_is_one_sentence(
 ) -> None:
     """That names params.yaml and the value."""
     with pytest.raises(ContractError, match=r"params\.yaml") as refused:
-        model.fit(ROWS, CONTRACT, {**rows.PARAMS, **setting})
+        model.fit(ROWS, CONTRACT, rows.recipe(**setting))
     assert words in str(refused.value)

@@ -13,6 +13,7 @@ import yaml
 
 from machinery import rows, traffic
 from machinery.traffic import MONITOR, PARAMS, SHA
+from mlgitops import settings
 from mlgitops.commands import monitor as command
 from mlgitops.metrics import Difference
 from mlgitops.monitor import checks, decide, drift, feed, page, record, window
@@ -20,7 +21,6 @@ from mlgitops.monitor.checks import CheckError, Drift
 from mlgitops.monitor.decide import Decision, Evidence
 from mlgitops.monitor.inspect import Window, inspect
 from mlgitops.monitor.labels import read_labels
-from mlgitops.monitor.limits import keep_days, limits
 from mlgitops.monitor.performance import Fall
 from mlgitops.monitor.window import Log, read_log
 from mlgitops.pipeline.contract import ContractError
@@ -401,7 +401,7 @@ def test_drift_alone_waits_until_the_version_has_served_for_a_while(
     """The cool-down; a sure fall does not wait for it."""
     evidence = Evidence(2000, columns=MOVED, used=["temp"], fall=fall, gain=BETTER)
     evidence.served_days = served
-    decision = decide.decide(evidence, {**MONITOR, "cooldown_days": 14})
+    decision = decide.decide(evidence, traffic.limits(cooldown_days=14))
     assert decision.decision == expected
     waits = "served for 14 days only, the cool-down is 14" in decision.sentence
     assert waits == (expected == "watch")
@@ -515,15 +515,15 @@ def test_settings_that_make_no_sense_are_named(path: Any, value: Any) -> None:
         place = place[name]
     place[path[-1]] = value
     with pytest.raises(ContractError, match=path[-1]):
-        limits(params)
-        keep_days(params)
+        settings.monitor(params)
+        settings.retrain(params)
 
 
 def test_the_shipped_settings_make_sense() -> None:
     params = yaml.safe_load((rows.ROOT / "params.yaml").read_text())
-    assert limits(params)["window_days"] % 7 == 0
+    assert settings.monitor(params).window_days % 7 == 0
     days = params["prepare"]["train_days"] + params["prepare"]["holdout_days"]
-    assert keep_days(params) >= days
+    assert settings.retrain(params).keep_days >= days
 
 
 # The command

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,6 @@ from mlgitops.monitor import (
     slices,
     window,
 )
-from mlgitops.monitor.limits import sample_rows
 
 CONTRACT = rows.small()
 WINDOWS = 2000 if os.environ.get("PROOF") else 150
@@ -68,8 +68,8 @@ def test_a_constant_column_has_a_distance() -> None:
 
 def looked(table: pd.DataFrame, **changes: Any) -> drift.Found:
     """Compare a window with the reference of the tests."""
-    limits = {**MONITOR, "number": 0.001, "category": 0.001, "prediction": 0.001}
-    limits |= {"max_missing": 0.0, **changes}
+    none = {"number": 0.001, "category": 0.001, "prediction": 0.001}
+    limits = traffic.limits(**none | {"max_missing": 0.0} | changes)
     return drift.compare(table, table["late"], traffic.reference(), limits)
 
 
@@ -162,7 +162,7 @@ def test_what_is_called_drift_holds_against_other_weeks() -> None:
     table = traffic.flights(2000, 60, 28, seed=3)
     day = (table["scheduled_departure"] - traffic.START).dt.days
     outage = table.assign(temp=table["temp"].where(day != 70))
-    weekly = {"block_days": 7, "sample_rows": 6623}
+    weekly = {"block_days": 7}
     row_by_row, by_week = looked(outage), looked(outage, **weekly)
     gone = [d.column for d in row_by_row.missing if d.found]
     assert gone == ["temp"]
@@ -323,7 +323,7 @@ def test_a_long_log_is_counted_exactly_and_drawn_from(
         place = tmp_path / "log" / "predictions-2020-01-01.jsonl"
         place.rename(place.with_name(f"predictions-{day}.jsonl"))
     monkeypatch.setattr(sample, "LONG", 1000)
-    limits = {**MONITOR, "sample_rows": 3000, "probe_rows": 1000}
+    limits = traffic.limits(3000, probe_rows=1000)
     log = window.read_log(str(tmp_path / "log"), limits, days=10)
     assert log.counts["lines"] == 20_000
     ids = [row["id"] for row in log.rows]
@@ -332,7 +332,7 @@ def test_a_long_log_is_counted_exactly_and_drawn_from(
     assert {row["time"].day for row in log.rows} >= {1, 5, 9}
     again = window.read_log(str(tmp_path / "log"), limits, days=10)
     assert [row["id"] for row in again.rows] == ids
-    limits |= {"window_days": 40}
+    limits = replace(limits, window_days=40)
     every = window.read_log(str(tmp_path / "log"), limits)
     assert Counter(row["id"].split("-")[0] for row in every.rows) == pytest.approx(
         dict.fromkeys("0123", 750), rel=0.15
@@ -344,12 +344,13 @@ def test_the_window_has_its_rows_however_far_the_log_goes_back(
 ) -> None:
     traffic.write(tmp_path / "log", traffic.flights(20_000, 0, 40))
     monkeypatch.setattr(sample, "LONG", 1000)
-    limits = {**MONITOR, "sample_rows": 1000, "probe_rows": 1500, "window_days": 7}
+    limits = traffic.limits(1000, probe_rows=1500, window_days=7)
     log = window.read_log(str(tmp_path / "log"), limits, days=40)
     newest, week = max(row["time"] for row in log.rows), timedelta(days=7)
     inside = [row for row in log.rows if row["time"] > newest - week]
     assert len(inside) == pytest.approx(1000, rel=0.02) and len(log.rows) < 20_000
-    few = {**limits, "sample_rows": 100}  # of them only labels ask for more
+    # Of so few, only labels ask for more.
+    few = traffic.limits(100, probe_rows=1500, window_days=7)
     for labelled, wanted in ((True, 1500), (False, len(inside) / 10)):
         log = window.read_log(str(tmp_path / "log"), few, None, 40, labelled)
         seen = [row for row in log.rows if labelled or row["time"] > newest - week]
@@ -394,4 +395,5 @@ def test_memory_is_bounded_while_a_log_is_read(
 
 
 def test_the_sample_follows_from_the_precision() -> None:
-    assert sample_rows(0.01) == 26_492 and sample_rows(0.02) == 6_623
+    rows = [traffic.limits(precision=p).sample_rows for p in (0.01, 0.02)]
+    assert rows == [26_492, 6_623]

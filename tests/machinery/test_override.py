@@ -9,9 +9,11 @@ from mlgitops import github
 from mlgitops.judge import override
 from mlgitops.judge.verdict import Case
 from mlgitops.ledger import Ledger
+from mlgitops.settings import SettingsError
 
 MODEL = "0123456789abcdef" * 4
 RULES = {"checks": ["Slices", "Fairness"], "role": "maintain"}
+PARAMS = {"override": RULES}
 
 
 class Book(Ledger):
@@ -60,7 +62,7 @@ def people(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_has_the_role_overrules_what_may_be(by: str) -> None:
     judged = case("Slices", "Fairness: origin")
     assert not judged.passed
-    said = override.apply(judged, asked(by), 7, RULES)
+    said = override.apply(judged, asked(by), 7, PARAMS)
     assert judged.passed and f"{by} overruled Slices, Fairness: origin" in said
     assert judged.override == {
         "by": by,
@@ -76,7 +78,7 @@ def test_started_again_by_somebody_else_it_overrules_nothing(
     for starter, passes in (("will", False), ("max", False), ("olga", True)):
         monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", starter)
         judged = case("Slices")
-        said = override.apply(judged, asked("olga"), 7, RULES)
+        said = override.apply(judged, asked("olga"), 7, PARAMS)
         assert judged.passed is passes
         assert ("started the run of olga again" in said) is not passes
 
@@ -85,20 +87,20 @@ def test_started_again_by_somebody_else_it_overrules_nothing(
 def test_another_model_than_the_one_that_was_read_is_not_overruled(named: str) -> None:
     judged, event = case("Slices"), asked()
     event["inputs"]["manifest"] = named
-    said = override.apply(judged, event, 7, RULES)
+    said = override.apply(judged, event, 7, PARAMS)
     assert not judged.passed and f"the one judged is {MODEL[:12]}" in said
 
 
 def test_what_was_never_a_version_is_not_overruled() -> None:
     judged, event = case("Slices"), asked()
     judged.manifest_sha256, event["inputs"]["manifest"] = None, "None0000"
-    assert override.apply(judged, event, 7, RULES) and not judged.passed
+    assert override.apply(judged, event, 7, PARAMS) and not judged.passed
 
 
 @pytest.mark.parametrize("by", ["will", "eve", ""])
 def test_who_has_it_not_does_not(by: str) -> None:
     judged = case("Slices")
-    said = override.apply(judged, asked(by), 7, RULES)
+    said = override.apply(judged, asked(by), 7, PARAMS)
     assert not judged.passed and "refused" in said and "maintain" in said
 
 
@@ -107,7 +109,7 @@ def test_who_has_it_not_does_not(by: str) -> None:
 )
 def test_what_is_not_named_stays_refused(name: str) -> None:
     judged = case("Slices", name)
-    said = override.apply(judged, asked(), 7, RULES)
+    said = override.apply(judged, asked(), 7, PARAMS)
     assert not judged.passed and f"{name} is nothing that may be overruled" in said
 
 
@@ -116,23 +118,23 @@ def test_what_is_not_named_stays_refused(name: str) -> None:
     ["Identity", "Holdout unseen", "Leakage", "Export parity", "Data", "Predictions"],
 )
 def test_no_setting_opens_integrity_or_leakage(name: str) -> None:
-    with pytest.raises(SystemExit, match="nobody may overrule"):
-        override.parse({**RULES, "checks": ["Slices", name]})
+    with pytest.raises(SettingsError, match="nobody may overrule"):
+        override.parse({"override": {**RULES, "checks": ["Slices", name]}})
 
 
 @pytest.mark.parametrize("section", [[], {"checks": []}, {**RULES, "role": "read"}])
 def test_a_section_that_is_none_is_an_error(section: Any) -> None:
-    with pytest.raises(SystemExit, match="override"):
-        override.parse(section)
+    with pytest.raises(SettingsError, match="override"):
+        override.parse({"override": section})
 
 
 def test_without_a_section_or_a_reason_nothing_is_overruled() -> None:
     judged = case("Slices")
-    assert override.apply(judged, asked(), 7, None)
-    assert override.apply(judged, asked(reason=" "), 7, RULES) == ""
-    assert override.apply(judged, {}, 7, RULES) == ""
+    assert override.apply(judged, asked(), 7, {})
+    assert override.apply(judged, asked(reason=" "), 7, PARAMS) == ""
+    assert override.apply(judged, {}, 7, PARAMS) == ""
     assert not judged.passed
-    assert override.apply(case(), asked(), 7, RULES) == "", "nothing failed"
+    assert override.apply(case(), asked(), 7, PARAMS) == "", "nothing failed"
 
 
 BEFORE = {
@@ -156,12 +158,12 @@ def test_it_holds_for_the_same_model_proposal_and_champion(
     failed: tuple[str, ...], number: int, change: dict[str, Any], passes: bool
 ) -> None:
     judged = case(*failed, earlier={**BEFORE, **change})
-    override.apply(judged, {}, number, RULES)
+    override.apply(judged, {}, number, PARAMS)
     assert judged.passed is passes
 
 
 def test_the_report_offers_it_only_where_it_is_possible() -> None:
-    assert override.possible(case("Slices").checks, RULES)
-    assert not override.possible(case("Slices", "Data").checks, RULES)
-    assert not override.possible(case().checks, RULES)
-    assert not override.possible(case("Slices").checks, None)
+    assert override.possible(case("Slices").checks, PARAMS)
+    assert not override.possible(case("Slices", "Data").checks, PARAMS)
+    assert not override.possible(case().checks, PARAMS)
+    assert not override.possible(case("Slices").checks, {})

@@ -138,7 +138,7 @@ def test_settings_that_a_stage_depends_on_are_read_by_it() -> None:
         named += [path for path in known if f'"{path}"' in code]
         assert set(named) <= set(stage_["deps"])
         assert stage_["cmd"].split()[:4] == ["python", "-m", "mlgitops", name]
-        assert stage_["params"] == [name] and f'params, "{name}"' in code
+        assert stage_["params"] == [name] and f"settings.{name}(params" in code
 
 
 def test_the_manifest_hashes_the_code_that_train_loads(

@@ -127,7 +127,7 @@ class World:
         self.stages(["data/flights.parquet"])
         prepare = {"holdout_days": 14, "train_days": 20}
         params = {**traffic.PARAMS, "prepare": prepare}
-        params["monitor"] = {**traffic.MONITOR, "min_rows": 300}
+        params["monitor"] = {**traffic.SECTION, "min_rows": 300}
         Path("params.yaml").write_text(yaml.safe_dump(params))
         Path("data").mkdir()
         old = traffic.flights(3000, 0, 74, seed=5)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from machinery import tiny
 from machinery.world import Record, Target, World, git, world
 from machinery.world import target as serve
 from mlgitops.commands import deploy, register, rollback
 from mlgitops.host import agent
 from mlgitops.ledger import Ledger
-from mlgitops.release import ReleaseError, admit, facts, server, target
+from mlgitops.release import ReleaseError, admit, facts, image, server, target
 
 
 @pytest.fixture
@@ -141,6 +142,23 @@ def test_the_agent_brings_the_code_by_which_a_server_is_known() -> None:
         assert Path(name).exists(), name
 
 
+def test_an_image_is_made_of_the_same(tmp_path: Path) -> None:
+    """What is built, what the Dockerfile takes and what may enter agree."""
+    if not Path("deploy/Dockerfile").exists():
+        pytest.skip("this target has no image")
+    tiny.version(tmp_path / "m")
+    place = image.context(tmp_path / "m", tmp_path / "context")
+    own = {"deploy/Dockerfile"}
+    carried = ({*server.PATHS, *server.STATED}) - own
+    assert all((place / name).exists() for name in carried)
+    lines = Path("deploy/Dockerfile").read_text().splitlines()
+    copied = {w for line in lines if line.startswith("COPY ") for w in line.split()}
+    assert {w for w in copied if w.startswith("mlgitops/") and w[9:]} == carried
+    allowed = Path("deploy/Dockerfile.dockerignore").read_text().splitlines()
+    entering = {line[1:] for line in allowed if line.startswith("!mlgitops/")}
+    assert entering == carried
+
+
 def test_the_old_server_confirms_nothing_and_comes_back(
     here: World, asked: Target
 ) -> None:
@@ -160,6 +178,27 @@ def test_the_old_server_confirms_nothing_and_comes_back(
     git("push", "-q", "origin", "main", cwd=here.clone)
     assert (here.clone / "mlgitops/serving/app.py").read_text() == "# one\n"
     assert "Nothing to do" in str(register.register())
+
+
+def test_the_way_back_has_no_file_that_the_server_had_dropped(
+    here: World, asked: Target
+) -> None:
+    """The model's commit still has it, and both are parts of the machinery."""
+    dropped = here.clone / "mlgitops/serving/dropped.py"
+    dropped.write_text("# in the server that came with the model\n")
+    here.commit("one more")
+    asked.manifest, asked.server = here.judged("b"), server.at("HEAD").sha256
+    assert roll_out()["state"] == "confirmed"
+    dropped.unlink()
+    here.commit("one less")
+    asked.server = server.at("HEAD").sha256
+    assert roll_out()["state"] == "confirmed"
+    code(here, "bad")
+    with pytest.raises(ReleaseError, match=r"has flights@v1\.1\.0 again"):
+        roll_out()
+    pull = here.hub.kept["pulls"][0]
+    tree = ("ls-tree", "-r", "--name-only", pull["head"], "mlgitops/serving")
+    assert here.origin(*tree).split() == ["mlgitops/serving/app.py"]
 
 
 def test_a_better_server_is_deployed_after_its_own_verdict(

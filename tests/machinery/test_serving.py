@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from machinery import tiny
+from mlgitops.machinery import machinery
 from mlgitops.serving.app import App
 from mlgitops.serving.head import CappedHead
 from mlgitops.serving.log import PredictionLog, append
@@ -70,6 +71,7 @@ def test_health_and_info(port: int, model: Path) -> None:
         "name": "flights",
         "version": "v1.0.0",
         "server_sha256": None,
+        "machinery": str(machinery(part=True)),
         "task": "binary",
         "threshold": 0.3,
         "classes": None,

@@ -14,8 +14,7 @@ import yaml
 
 from machinery import rows, tiny
 from mlgitops import metrics
-from mlgitops.pipeline import contract as terms
-from mlgitops.pipeline import data, evaluate, manifest, parity
+from mlgitops.pipeline import data, evaluate, manifest, parity, settings
 from mlgitops.pipeline import fitting as model
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.task import TASKS
@@ -44,8 +43,8 @@ class Built:
         self.document = {**yaml.safe_load(rows.SMALL), **rows.TASKS[task]}
         self.contract = Contract.parse(self.document)
         self.rows = data.check(rows.make(self.contract), self.contract)
-        self.params = rows.settings(task, estimator)
-        fitted = model.fit(self.rows, self.contract, self.params)
+        self.recipe = rows.recipe(task, estimator=estimator)
+        fitted = model.fit(self.rows, self.contract, self.recipe)
         self.model = model.export(fitted, self.contract, COLUMNS)
         arrays = data.inputs(self.rows, self.contract, COLUMNS)
         self.proof = parity.parity(fitted, self.model, arrays, task)
@@ -54,7 +53,7 @@ class Built:
         agreed = yaml.safe_dump(self.document).encode()
         self.text = manifest.manifest(
             self.contract,
-            self.params,
+            self.recipe,
             ("model.onnx", self.model),
             contract={"sha256": tiny.sha256(agreed)},
             code={"sha256": "0" * 64},
@@ -98,7 +97,7 @@ def test_the_export_answers_as_the_estimator(built: Built) -> None:
 def test_a_wrong_export_is_noticed(built: Built) -> None:
     """That of a model which learnt from fewer rows."""
     task = built.contract.task
-    other = model.fit(built.rows.iloc[:400], built.contract, built.params)
+    other = model.fit(built.rows.iloc[:400], built.contract, built.recipe)
     arrays = data.inputs(built.rows, built.contract, COLUMNS)
     with pytest.raises(ContractError, match="differs from the fitted model"):
         parity.demand(parity.parity(other, built.model, arrays, task), 1e-5)
@@ -109,7 +108,7 @@ def test_it_learns_something(built: Built) -> None:
     y = data.truth(built.rows, built.contract)
     head = metrics.METRICS[built.contract.task][0]
     assert head.value(y, built.answers) > 0.8
-    found = evaluate.measure(
+    found = evaluate.score_model(
         built.contract.task, y, built.answers, json.loads(built.text), 10
     )
     assert found[head.key] == head.value(y, built.answers)
@@ -175,7 +174,7 @@ def test_other_classes_are_no_answer() -> None:
 
 def test_the_server_answers_and_logs(built: Built, tmp_path: Path) -> None:
     """What it says is what it logs, and what the monitor reads."""
-    if built.params["estimator"] != "hist_gradient_boosting":
+    if built.recipe.estimator != "hist_gradient_boosting":
         return
     log, task = tmp_path / "log", built.contract.task
     with tiny.server(built.folder, "--log", str(log)) as (port, process):
@@ -194,12 +193,12 @@ def test_the_server_answers_and_logs(built: Built, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ({"task": "regression", "classes": ["a", "b"]}, "classes are for the task"),
-        ({"classes": ["a", "b"]}, "classes are for the task"),
-        ({"task": "multiclass"}, "needs classes"),
-        ({"task": "multiclass", "classes": ["a"]}, "needs classes"),
-        ({"task": "multiclass", "classes": ["a", "a"]}, "needs classes"),
-        ({"task": "ranking"}, "type binary or multiclass or regression"),
+        ({"task": "regression", "classes": ["a", "b"]}, "classes is for the task"),
+        ({"classes": ["a", "b"]}, "classes is for the task"),
+        ({"task": "multiclass"}, "classes must be"),
+        ({"task": "multiclass", "classes": ["a"]}, "classes must be"),
+        ({"task": "multiclass", "classes": ["a", "a"]}, "each once"),
+        ({"task": "ranking"}, "must be binary or multiclass or regression"),
     ],
 )
 def test_a_contract_says_what_its_task_needs(
@@ -214,16 +213,16 @@ def test_a_contract_says_what_its_task_needs(
 def test_a_threshold_is_for_decisions_of_two(task: str) -> None:
     """A setting that would do nothing is refused."""
     with pytest.raises(ContractError, match=r"train\.threshold is for the task bin"):
-        terms.settings({"train": rows.PARAMS}, "train", task)
+        settings.train({"train": rows.PARAMS}, task)
     good = rows.settings(task)
-    assert terms.settings({"train": good}, "train", task) == good
+    assert settings.train({"train": good}, task).section == good
 
 
 @pytest.mark.parametrize(
     ("task", "estimator", "words"),
     [
-        ("regression", "logistic_regression", "type hist_gradient_boosting or ridge"),
-        ("multiclass", "ridge", "type hist_gradient_boosting or logistic_regression"),
+        ("regression", "logistic_regression", "hist_gradient_boosting or ridge"),
+        ("multiclass", "ridge", "hist_gradient_boosting or logistic_regression"),
     ],
 )
 def test_an_estimator_of_another_task_is_refused(
@@ -231,7 +230,7 @@ def test_an_estimator_of_another_task_is_refused(
 ) -> None:
     """With those that fit."""
     with pytest.raises(ContractError, match=words):
-        model.build(rows.small(task), rows.settings(task, estimator))
+        model.build(rows.small(task), rows.recipe(task, estimator=estimator))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from mlgitops.judge.tasks import TASKS, Pair, Price
 from mlgitops.judge.trial import Side, Trial
 from mlgitops.pipeline import data
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.settings import MulticlassWorth, RegressionWorth, SettingsError
 
 NEW = ["multiclass", "regression"]
 CONSTANT = edit("params.yaml", "learning_rate: 0.1", "learning_rate: 1.0e-30")
@@ -225,7 +226,7 @@ def test_a_slice_and_a_group_that_fare_worse_are_named(task: str) -> None:
 def test_worth_of_classes_and_what_is_expected_to_be_worth_most() -> None:
     """A costly mistake is avoided where the likeliest class would risk it."""
     task, classes = TASKS["multiclass"], ("low", "mid", "high")
-    section = judged.TASKS["multiclass"]["business"]
+    section = MulticlassWorth(**judged.TASKS["multiclass"]["business"])
     y = np.array([0, 2, 1])
     scores = np.array([[0.4, 0.25, 0.35], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3]])
     decided = task.decided(scores, {})
@@ -236,7 +237,8 @@ def test_worth_of_classes_and_what_is_expected_to_be_worth_most() -> None:
 
 def test_cost_of_numbers_and_the_shift_that_saves_most() -> None:
     """With under three times as dear as over, three of four rows are to be covered."""
-    task, section = TASKS["regression"], judged.TASKS["regression"]["business"]
+    task = TASKS["regression"]
+    section = RegressionWorth(**judged.TASKS["regression"]["business"])
     y, scores = np.array([1.0, 2, 3, 4]), np.zeros(4)
     assert task.worth(y, scores, Price(section, ())).tolist() == [-3, -6, -9, -12]
     best = task.best(y, scores, {}, Price(section, ()))
@@ -263,7 +265,7 @@ def test_business_value_has_an_interval(task: str) -> None:
     ],
 )
 def test_a_worth_of_another_task_is_one_sentence(task: str, section: Any) -> None:
-    with pytest.raises(SystemExit, match="business") as refused:
+    with pytest.raises(SettingsError, match="business") as refused:
         business.add(trial(task, good, good, business=section))
     assert "\n" not in str(refused.value)
 
@@ -279,7 +281,7 @@ def test_gates_and_fairness_of_another_task_are_one_sentence(task: str) -> None:
             with pytest.raises(SystemExit, match=f"for the task {task}"):
                 gates.parse(theirs["gates"], task)
         if other != task and task in NEW:
-            with pytest.raises(SystemExit, match=f"for the task {task}"):
+            with pytest.raises(SettingsError, match=r"fairness\.\w+ is not known"):
                 fairness.add(trial(task, good, good, fairness=theirs["fairness"]))
 
 

@@ -145,22 +145,19 @@ def call(
 
 @contextmanager
 def server(
-    folder: Path, *options: str, errors: Path | None = None, shared: int | None = None
+    folder: Path,
+    *options: str,
+    errors: Path | None = None,
+    shared: int | None = None,
+    code: Path = ROOT,
 ) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """Run a real server process on a free port; ends it whatever happens."""
     stream = errors.open("w") if errors else subprocess.DEVNULL
-    command = [
-        sys.executable,
-        "-m",
-        "mlgitops.serving",
-        "--port",
-        "0",
-        "--drain",
-        "0.3",
-    ]
+    command = [sys.executable, "-m", "mlgitops.serving"]
+    command += ["--port", "0", "--drain", "0.3"]
     process = subprocess.Popen(
         [*command, "--model", str(folder), *options],
-        cwd=ROOT,
+        cwd=code,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stream,

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from machinery import rows
+from mlgitops import settings
 from mlgitops.monitor.reference import Reference
 from mlgitops.monitor.window import Log, read_log
 
 SHA = "a" * 64
 START = pd.Timestamp("2020-01-01", tz="UTC")
-MONITOR: dict[str, Any] = {
+SECTION: dict[str, Any] = {  # of params.yaml
     "window_days": 28,
     "every_days": 7,
     "min_rows": 1000,
@@ -24,7 +27,6 @@ MONITOR: dict[str, Any] = {
     "confirm_parts": 2,
     "cooldown_days": 0,
     "precision": 0.02,
-    "sample_rows": 6623,
     "number": 0.1,
     "category": 0.1,
     "prediction": 0.1,
@@ -39,12 +41,22 @@ MONITOR: dict[str, Any] = {
     "min_gain": 0.005,
     "probe_rows": 20_000,
 }
+MONITOR = settings.monitor({"monitor": SECTION})
 PARAMS: dict[str, Any] = {
     "prepare": {"holdout_days": 14, "train_days": 90},
     "train": rows.PARAMS,
-    "monitor": MONITOR,
+    "monitor": SECTION,
     "retrain": {"keep_days": 120, "min_days": 0},
 }
+
+
+def limits(rows_seen: int = 0, **changes: Any) -> settings.Monitor:
+    """Return other limits, with the precision for which so many rows are looked at."""
+    found = replace(MONITOR, **changes)
+    if rows_seen:
+        precision = (math.log(2 / (1 - settings.SURE)) / (2 * rows_seen)) ** 0.5
+        found = replace(found, precision=precision * (1 + 1e-9))
+    return found
 
 
 def flights(

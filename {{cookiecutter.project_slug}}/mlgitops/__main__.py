@@ -8,13 +8,19 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "prepare": ("pipeline.prepare", "check the labelled rows and split them"),
         "train": ("pipeline.train", "fit, export to ONNX, write the manifest"),
         "evaluate": ("pipeline.evaluate", "score the exported model on the holdout"),
-        "experiment": ("commands.experiment", "try a few settings and compare them"),
+        "experiment": (
+            "commands.experiment",
+            "train with a grid of settings and compare the results",
+        ),
     },
     "propose and judge it": {
-        "validate": ("commands.validate", "judge a proposal by the rules of main"),
-        "adopt": ("commands.adopt", "take the lock that CI built for a pull request"),
-        "build": ("commands.build", "build what a pull request describes (train)"),
-        "act": ("commands.act", "run the workflow `train` on this machine"),
+        "validate": ("commands.validate", "judge a proposal with the rules of main"),
+        "adopt": ("commands.adopt", "commit the lock that CI built for a pull request"),
+        "build": (
+            "commands.build",
+            "build the model of a pull request (workflow train)",
+        ),
+        "act": ("commands.act", "run the workflow train on this machine"),
     },
     "move data": {
         "push": ("commands.push", "send the data of this branch to storage"),
@@ -22,45 +28,60 @@ COMMANDS = {  # group: {command: (module, what it does)}
     },
     "release and run it": {
         "serve": ("serving.__main__", "answer requests with a version"),
-        "image": ("commands.image", "build the server's image and try it"),
-        "register": ("commands.register", "register the version that main names"),
-        "deploy": ("commands.deploy", "bring a version to an environment"),
-        "rollback": ("commands.rollback", "bring an earlier version back"),
-        "edge": ("edge.build", "pack a version for a device"),
-        "edge-measure": ("edge.measure", "measure the size and start of such a pack"),
+        "image": ("commands.image", "build the server's image and test it"),
+        "register": ("commands.register", "register the version on main"),
+        "deploy": ("commands.deploy", "deploy a version to an environment"),
+        "rollback": ("commands.rollback", "deploy an earlier version again"),
+        "edge": ("edge.build", "build a bundle of a version for a device"),
+        "edge-measure": (
+            "edge.measure",
+            "measure size and start-up time of such a bundle",
+        ),
         "kubernetes": ("kubernetes.render", "print the manifests of a release"),
     },
     "watch it": {
         "monitor": ("commands.monitor", "compare production with the training data"),
-        "retrain": ("commands.retrain", "propose newer training data"),
-        "simulate": ("commands.simulate", "send rows of a table to a server"),
+        "retrain": ("commands.retrain", "open a pull request with newer training data"),
+        "simulate": (
+            "commands.simulate",
+            "send rows of a table to a server as traffic",
+        ),
     },
     "explain it": {
-        "audit": ("commands.audit", "say what served, from what, who approved"),
-        "reproduce": ("commands.reproduce", "build a version again and compare bytes"),
+        "audit": (
+            "commands.audit",
+            "list what served when, from what, and who approved it",
+        ),
+        "reproduce": (
+            "commands.reproduce",
+            "build a version again and compare the bytes",
+        ),
         "verify": ("serving.verify", "check the files of a version"),
-        "smoke": ("serving.smoke", "load a version and answer its golden rows"),
+        "smoke": ("serving.smoke", "load a version and check its golden rows"),
     },
     "look after the repository": {
         "install": ("commands.install", "install locked requirements (workflows)"),
-        "setup": ("commands.setup", "start git and DVC, make the first commit"),
+        "setup": ("commands.setup", "set up git, DVC and hooks, make the first commit"),
         "github": ("commands.protect", "set up rules and environments on GitHub"),
-        "doctor": ("commands.doctor", "say what is not set up, and what it weakens"),
+        "doctor": ("commands.doctor", "list what is not set up, and what that weakens"),
         "secrets": ("commands.secrets", "refuse a secret in .dvc/config"),
-        "machinery": ("commands.machinery", "say version and state of this folder"),
-        "selftest": ("commands.selftest", "run the machinery's own tests here"),
-        "update": ("commands.update", "say when the template has moved on"),
+        "machinery": (
+            "commands.machinery",
+            "print the version of mlgitops and local changes",
+        ),
+        "selftest": ("commands.selftest", "run the tests of mlgitops here"),
+        "update": ("commands.update", "open an issue when the template has changed"),
     },
 }
 ALL = {name: entry for group in COMMANDS.values() for name, entry in group.items()}
 
 
 def usage() -> str:
-    """Return every command with what it does, by what a person wants."""
+    """Return the list of commands, grouped by task."""
     lines = ["Type: python -m mlgitops COMMAND, or COMMAND --help for its options."]
     for title, group in COMMANDS.items():
-        lines += ["", f"to {title}:"]
-        lines += [f"  {name:13} {what}" for name, (_, what) in group.items()]
+        lines += ["", f"{title.capitalize()}:"]
+        lines += [f"  {name:13} {purpose}" for name, (_, purpose) in group.items()]
     return "\n".join(lines)
 
 
@@ -72,13 +93,15 @@ def main() -> None:
         return
     if name not in ALL:
         raise SystemExit(f"There is no command {name!r}.\n\n{usage()}")
-    module, what = ALL[name]
+    module, purpose = ALL[name]
     sys.argv = [f"python -m mlgitops {name}", *sys.argv[2:]]
-    found = import_module(f"mlgitops.{module}")
-    if sys.argv[1:] in (["--help"], ["-h"]) and "argparse" not in vars(found):
-        print(f"{what[0].upper()}{what[1:]}.\n\n{(found.__doc__ or '').strip()}")
+    program = import_module(f"mlgitops.{module}")
+    if sys.argv[1:] in (["--help"], ["-h"]) and "argparse" not in vars(program):
+        print(
+            f"{purpose[0].upper()}{purpose[1:]}.\n\n{(program.__doc__ or '').strip()}"
+        )
         return
-    found.main()
+    program.main()
 
 
 if __name__ == "__main__":

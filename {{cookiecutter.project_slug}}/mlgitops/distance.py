@@ -1,30 +1,34 @@
-"""How far two columns are apart, the way Evidently counts it, in numpy; pure.
+"""Distances between two columns, as Evidently computes them, in numpy; pure.
 
-The template's ``test_monitor_calibrate.py`` holds both against Evidently's own numbers.
+The template's ``test_monitor_calibrate.py`` compares both with Evidently's numbers.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Vector = NDArray[np.float64]
 SMALLEST = 0.001  # standard deviation below which Evidently divides by this
 
 
-def wasserstein(reference: Any, current: Any) -> float:
-    """Return the area between both distribution functions, in standard deviations.
+def wasserstein(reference: ArrayLike, current: ArrayLike) -> float:
+    """Return the area between the two distribution functions, in standard deviations.
 
-    Numbers, [n] and [m]; NaN is left out. The standard deviation is the reference's.
+    Both are numbers, [n] and [m]; NaN is ignored. The deviation is the reference's.
     Vallender (1974), Theory of Probability and its Applications 18(4).
     """
     first, second = _sorted(reference), _sorted(current)
-    both = np.sort(np.concatenate([first, second]), kind="stable")
-    steps = np.diff(both)
-    left = np.searchsorted(first, both[:-1], "right") / len(first)
-    right = np.searchsorted(second, both[:-1], "right") / len(second)
+    pooled = np.sort(np.concatenate([first, second]), kind="stable")
+    steps = np.diff(pooled)
+    left = np.searchsorted(first, pooled[:-1], "right") / len(first)
+    right = np.searchsorted(second, pooled[:-1], "right") / len(second)
     return float(np.abs(left - right) @ steps) / spread(first)
 
 
@@ -33,7 +37,7 @@ def spread(values: Vector) -> float:
     return max(float(np.std(values)), SMALLEST)
 
 
-def jensenshannon(reference: Any, current: Any) -> Any:
+def jensenshannon(reference: Vector, current: Vector) -> Vector:
     """Return the Jensen-Shannon distance of rows of counts, natural logarithm.
 
     Both are [..., k] counts of the same k categories; returns [...]. Lin (1991), IEEE
@@ -42,28 +46,31 @@ def jensenshannon(reference: Any, current: Any) -> Any:
     p = reference / reference.sum(-1, keepdims=True)
     q = current / current.sum(-1, keepdims=True)
     middle = (p + q) / 2
-    return np.sqrt(np.maximum(_relative(p, middle) + _relative(q, middle), 0) / 2)
+    total = _relative(p, middle) + _relative(q, middle)
+    return np.asarray(np.sqrt(np.maximum(total, 0) / 2))
 
 
-def counts(reference: Any, current: Any) -> tuple[Vector, Vector]:
-    """Return how often each category is on both sides; None and NaN are left out."""
+def counts(
+    reference: pd.Series | Sequence[object], current: pd.Series | Sequence[object]
+) -> tuple[Vector, Vector]:
+    """Return the counts of each category in both columns; None and NaN are ignored."""
     import pandas as pd
 
-    sides = [pd.Series(side).dropna() for side in (reference, current)]
-    codes, known = pd.factorize(pd.concat(sides))
-    split = len(sides[0])
-    first = np.bincount(codes[:split], minlength=len(known)).astype(float)
-    second = np.bincount(codes[split:], minlength=len(known)).astype(float)
+    columns = [pd.Series(column).dropna() for column in (reference, current)]
+    codes, categories = pd.factorize(pd.concat(columns))
+    split = len(columns[0])
+    first = np.bincount(codes[:split], minlength=len(categories)).astype(float)
+    second = np.bincount(codes[split:], minlength=len(categories)).astype(float)
     return first, second
 
 
-def _sorted(values: Any) -> Vector:
-    """Return the values that are there, sorted."""
-    found = np.asarray(values)
-    return np.sort(found[~np.isnan(found)]).astype(np.float64)
+def _sorted(values: ArrayLike) -> Vector:
+    """Return the values without NaN, sorted."""
+    array = np.asarray(values)
+    return np.sort(array[~np.isnan(array)]).astype(np.float64)
 
 
-def _relative(p: Any, q: Any) -> Any:
+def _relative(p: Vector, q: Vector) -> Vector:
     """Return the relative entropy of rows; 0 log 0 is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(p > 0, p * np.log(p / q), 0).sum(-1)
+        return np.asarray(np.where(p > 0, p * np.log(p / q), 0).sum(-1))

@@ -1,4 +1,4 @@
-"""Runs git; the one place that knows how a token reaches a push."""
+"""Runs git, with GH_TOKEN for the commands that talk to a remote."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ CREDENTIALS = (
     ' && echo "password=$GH_TOKEN"; }; f'
 )
 
-ABSENT = "couldn't find remote ref"  # git's words for a branch that is not there
+ABSENT = "couldn't find remote ref"  # what git prints for a branch that does not exist
 
 
 class GitError(Exception):
-    """Git said no; the message is one sentence with git's own words."""
+    """A git command failed; the message contains git's own error."""
 
 
 def run(
@@ -42,9 +42,9 @@ def remote_run(*args: str, cwd: str | os.PathLike[str] = ".") -> str:
 
 
 def show(ref: str, path: str, cwd: str | os.PathLike[str] = ".") -> bytes | None:
-    """Return the bytes of a file at a commit, or None if it is not there."""
-    found = run("ls-tree", "--name-only", ref, "--", path, cwd=cwd, check=False)
-    if found != path:
+    """Return the bytes of a file at a commit, or None if it does not exist."""
+    listed = run("ls-tree", "--name-only", ref, "--", path, cwd=cwd, check=False)
+    if listed != path:
         return None
     return _bytes(("show", f"{ref}:{path}"), cwd, True, None, None)
 
@@ -56,7 +56,7 @@ def commit(
     parent: str | None = None,
     cwd: str | os.PathLike[str] = ".",
 ) -> str:
-    """Return a new commit: the files, by path, on top of what ``parent`` holds.
+    """Return a new commit with these files, by path, on top of ``parent``'s tree.
 
     The working tree, the index and every branch stay as they are.
     """
@@ -84,7 +84,7 @@ def has_remote(cwd: str | os.PathLike[str] = ".", name: str = "origin") -> bool:
 
 
 def fetch_branch(branch: str, cwd: str | os.PathLike[str] = ".") -> str | None:
-    """Fetch one branch of origin; return its commit, or None if it is not there."""
+    """Fetch one branch of origin; return its commit, or None if it does not exist."""
     ref = f"refs/remotes/origin/{branch}"
     if not has_remote(cwd):
         return run("rev-parse", "-q", "--verify", ref, cwd=cwd, check=False) or None
@@ -99,12 +99,11 @@ def fetch_branch(branch: str, cwd: str | os.PathLike[str] = ".") -> str | None:
 
 
 def complete(branch: str, *also: str, cwd: str | os.PathLike[str] = ".") -> None:
-    """Bring all of one branch's history where only the newest commit was checked out.
+    """Fetch all of one branch's history into a shallow clone.
 
-    On the same way come refs that match ``also``, patterns such as
-    ``+refs/heads/x*:refs/remotes/origin/x*``: who asks for them next has them, and a
-    pattern that nothing matches is no error. The other branches, such as one that is
-    a storage, stay where they are.
+    The same fetch brings the refs that match ``also``, patterns such as
+    ``+refs/heads/x*:refs/remotes/origin/x*``; a pattern without a match is not an
+    error. Other branches, such as a storage branch, are not fetched.
     """
     if run("rev-parse", "--is-shallow-repository", cwd=cwd, check=False) == "true":
         spec = f"+refs/heads/{branch}:refs/remotes/origin/{branch}"
@@ -120,13 +119,13 @@ def _bytes(
     env: dict[str, str] | None,
 ) -> bytes:
     """Run git and return its raw output."""
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}  # words that we know
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}  # errors in English
     surroundings = {**os.environ, **quiet, **(env or {})}
     done = subprocess.run(
         ("git", *args), cwd=cwd, input=data, capture_output=True, env=surroundings
     )
     if check and done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
         verb = next((a for a in args if not a.startswith("-") and "=" not in a), "")
-        raise GitError(f"git {verb} failed: {' '.join(words) or done.returncode}")
+        raise GitError(f"git {verb} failed: {' '.join(lines) or done.returncode}")
     return done.stdout

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,10 +15,10 @@ from mlgitops import git
 
 
 class GitHubError(Exception):
-    """GitHub said no: ``status`` is its HTTP status, 0 when it did not answer."""
+    """A call of GitHub failed: ``status`` is its HTTP status, 0 without a response."""
 
     def __init__(self, status: int, sentence: str) -> None:
-        """Keep the status beside the sentence."""
+        """Keep the status with the message."""
         super().__init__(sentence)
         self.status = status
 
@@ -26,38 +27,41 @@ def repo() -> str:
     """Return ``owner/name`` of this repository.
 
     Raises:
-        GitHubError: there is no workflow run and no origin to read it from.
+        GitHubError: neither GITHUB_REPOSITORY nor `origin` names it.
     """
     if name := os.environ.get("GITHUB_REPOSITORY"):
         return name
     url = git.run("remote", "get-url", "origin", check=False)
-    place = r"(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)"  # https://host/ or git@host:
-    found = re.fullmatch(place + r"([^/:]+/[^/]+?)(?:\.git)?/?", url)
-    if not found:
-        what = f"`origin` is {url}, which" if url else "there is no `origin`, so it"
-        raise GitHubError(
-            0, f"{what} is not on GitHub: run `gh repo create`, or set origin's address"
+    prefix = r"(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)"  # https://host/ or git@host:
+    match = re.fullmatch(prefix + r"([^/:]+/[^/]+?)(?:\.git)?/?", url)
+    if not match:
+        problem = (
+            f"`origin` is {url}, which is not on GitHub"
+            if url
+            else "there is no `origin`, so the repository is not on GitHub"
         )
-    return found[1]
+        fix = "run `gh repo create`, or set origin's address"
+        raise GitHubError(0, f"{problem}: {fix}")
+    return match[1]
 
 
 def api(
     path: str,
     method: str = "GET",
-    fields: dict[str, Any] | None = None,
+    fields: Mapping[str, object] | None = None,
     *,
     raw: bool = False,
     data: bytes | None = None,
     accept: str = "application/vnd.github+json",
     content_type: str = "application/octet-stream",
 ) -> Any:
-    """Call the API and return its JSON, or the bytes of the answer with ``raw``.
+    """Call the API and return its JSON, or the response's bytes with ``raw``.
 
     ``path`` is relative to this repository unless it begins with ``/`` or
     ``https://``; a GET turns ``fields`` into its query.
 
     Raises:
-        GitHubError: with GitHub's status and words.
+        GitHubError: with GitHub's status and message.
     """
     if fields and method == "GET":
         path, fields = f"{path}?{urlencode(fields)}", None
@@ -75,16 +79,16 @@ def api(
     return done.stdout if raw else json.loads(done.stdout or b"null")
 
 
-def pages(path: str, fields: dict[str, Any] | None = None) -> list[Any]:
+def pages(path: str, fields: Mapping[str, object] | None = None) -> list[Any]:
     """Return all pages of a list."""
-    found: list[Any] = []
+    items: list[Any] = []
     for page in range(1, 100):
         query = {**(fields or {}), "per_page": 100, "page": page}
         part = api(path, fields=query)
-        found += part
+        items += part
         if len(part) < 100:
             break
-    return found
+    return items
 
 
 def sticky_comment(number: int, marker: str, body: str) -> str:
@@ -111,7 +115,7 @@ def run_url() -> str:
 
 
 def output(**values: str) -> None:
-    """Hand values to later steps and jobs."""
+    """Set outputs for later steps and jobs."""
     _append("GITHUB_OUTPUT", "".join(_output(k, v) for k, v in values.items()))
 
 
@@ -124,7 +128,7 @@ def summary(markdown: str) -> None:
 
 
 def tell(sentence: str) -> None:
-    """Say how a program ended; in a job its summary says so, too."""
+    """Print how a command ended; in a job, add it to the summary as well."""
     print(sentence)
     _append("GITHUB_STEP_SUMMARY", sentence + "\n")
 
@@ -136,7 +140,7 @@ def event() -> dict[str, Any]:
 
 
 def fail(sentence: str) -> SystemExit:
-    """Return the exit that says the sentence, as an annotation in a workflow."""
+    """Return the exit with this message; in a workflow, annotate the run with it."""
     if os.environ.get("GITHUB_ACTIONS"):
         print(f"::error::{sentence}".replace("\n", " "), file=sys.stdout, flush=True)
     return SystemExit(sentence)

@@ -1,51 +1,51 @@
-"""Says when the monitor has stopped to run: a schedule can be switched off unseen.
+"""Notices when the monitor has stopped running.
 
-GitHub switches schedules off after 60 days without activity; a monitor that is silent
-for that reason looks like one that has nothing to say.
+GitHub switches schedules off after 60 days without activity; without this check, a
+monitor that no longer runs looks like one that finds nothing.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mlgitops import settings
-from mlgitops.ledger import Ledger
+from mlgitops.ledger import Ledger, Record
 
-PERIODS = 2  # without a run
+PERIODS = 2  # without a run, before the monitor is late
 
 
-def newest(ledger: Ledger) -> tuple[str, dict[str, Any]] | None:
-    """Return the newest monitoring record and its path; the order is the ledger's."""
+def newest(ledger: Ledger) -> tuple[str, Record] | None:
+    """Return the path and the record of the newest monitoring run in the ledger."""
     paths = [path for path in ledger.paths("monitoring/") if path.endswith(".json")]
-    found = ledger.read(paths[-1]) if paths else None
-    return None if found is None else (paths[-1], found)
+    record = ledger.read(paths[-1]) if paths else None
+    return None if record is None else (paths[-1], record)
 
 
-def age_days(record: dict[str, Any], now: datetime | None = None) -> float:
+def age_days(record: Record, now: datetime | None = None) -> float:
     """Return how many days ago a record was made."""
-    made = datetime.fromisoformat(str(record["time"]))
-    return ((now or datetime.now(UTC)) - made).total_seconds() / 86_400
+    recorded = datetime.fromisoformat(str(record["time"]))
+    return ((now or datetime.now(UTC)) - recorded).total_seconds() / 86_400
 
 
 def late(ledger: Ledger, now: datetime | None = None) -> str | None:
-    """Return one sentence when the monitor has not run for two periods, or None.
+    """Return a warning when the monitor has not run for two periods, or None.
 
-    Nothing is late that has never run.
+    A monitor that never ran is not late.
     """
-    file, found = Path("params.yaml"), newest(ledger)
-    if found is None or not file.is_file():
+    file, latest = Path("params.yaml"), newest(ledger)
+    if latest is None or not file.is_file():
         return None
     try:
         every = settings.monitor(settings.load(file.read_bytes())).every_days
     except settings.SettingsError as error:
-        return f"whether the monitor still runs is not known: {error}"
-    age = age_days(found[1], now)
+        return f"cannot tell whether the monitor still runs: {error}"
+    _, record = latest
+    age = age_days(record, now)
     if age <= PERIODS * every:
         return None
     return (
-        f"the monitor last ran {age:.0f} days ago, on {found[1]['time'][:10]}, and "
-        f"should every {every:g}: type `gh workflow enable monitor.yml`, then "
-        "`gh workflow run monitor.yml`"
+        f"the monitor last ran {age:.0f} days ago, on {record['time'][:10]}, but "
+        f"should run every {every:g} day{'' if every == 1 else 's'}: type "
+        "`gh workflow enable monitor.yml`, then `gh workflow run monitor.yml`"
     )

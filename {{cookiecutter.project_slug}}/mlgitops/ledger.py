@@ -1,9 +1,9 @@
-"""The ledger: one orphan branch that says what was judged and what runs where.
+"""The ledger: an orphan branch that records verdicts and deployments.
 
-It only grows: a record is never changed or removed. The one file per environment
-that is replaced is ``environments/<name>/release.json``, what targets follow; each
-of its contents also stands in ``environments/<name>/history/``. Records are ordered
-by ``seq``, the number of commits before them, never by a clock.
+It is append-only: a record is never changed or removed. Only
+``environments/<name>/release.json`` and the manifests beside it, which targets follow,
+are replaced; each release is also kept in ``environments/<name>/history/``. Records are
+ordered by ``seq``, the number of commits before them, never by a clock.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from mlgitops import git
 
 BRANCH = "ledger"
-SPEC = f"+refs/heads/{BRANCH}*:refs/remotes/origin/{BRANCH}*"  # it may not be there yet
+SPEC = f"+refs/heads/{BRANCH}*:refs/remotes/origin/{BRANCH}*"  # it may not exist yet
 REPLACED = re.compile(
     r"environments/[a-z0-9-]+/(release\.json|kubernetes/manifests\.yaml)"
 )
@@ -29,7 +29,7 @@ class LedgerError(Exception):
 
 
 class Ledger:
-    """The ledger as origin has it now; an absent branch is an empty ledger."""
+    """The ledger as it is on origin; a missing branch is an empty ledger."""
 
     def __init__(self, cwd: str | Path = ".") -> None:
         """Fetch the branch."""
@@ -38,7 +38,7 @@ class Ledger:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look at origin again."""
+        """Fetch the branch again."""
         self._stand(git.fetch_branch(BRANCH, self.cwd))
 
     def _stand(self, commit: str | None) -> None:
@@ -71,7 +71,7 @@ class Ledger:
         return None if data is None else dict(json.loads(data))
 
     def verdicts(self, manifest_sha256: str) -> list[Record]:
-        """Return what was decided on a version, oldest first."""
+        """Return the verdicts on a version, oldest first."""
         return self._all(f"verdicts/{manifest_sha256}/")
 
     def locks(self) -> set[str]:
@@ -79,7 +79,7 @@ class Ledger:
         return {str(r["lock_sha256"]) for r in self.judged() if r.get("passed")}
 
     def judged(self) -> list[Record]:
-        """Return what was decided on every version, oldest first."""
+        """Return the verdicts on all versions, oldest first."""
         return self._all("verdicts/")
 
     def release(self, environment: str) -> Record | None:
@@ -88,11 +88,11 @@ class Ledger:
 
     def champion(self, environment: str = "production") -> Record | None:
         """Return the release that is assigned to production, or None."""
-        found = self.release(environment)
-        return None if found is None or found.get("state") == "failed" else found
+        release = self.release(environment)
+        return None if release is None or release.get("state") == "failed" else release
 
     def environments(self) -> list[str]:
-        """Return the environments that ever had a release, also those that are gone."""
+        """Return every environment that ever had a release, sorted."""
         return sorted({p.split("/")[1] for p in self.paths("environments/")})
 
     def history(self, environment: str) -> list[Record]:
@@ -102,8 +102,8 @@ class Ledger:
     def append(self, make: Files | Callable[[int], Files], message: str) -> int:
         """Add records in one commit on origin and return its ``seq``.
 
-        ``make`` is the files, or a function from ``seq`` to the files: it is called
-        again when somebody else was faster.
+        ``make`` is the files, or a function from ``seq`` to the files; it is called
+        again when another writer pushed first.
 
         Raises:
             LedgerError: a record exists already, or origin cannot be reached.
@@ -118,7 +118,9 @@ class Ledger:
                 self._stand(commit)
                 return seq
             self.refresh()
-        raise LedgerError(f"origin refused the ledger {TRIES} times: run it again")
+        raise LedgerError(
+            f"origin rejected the ledger {TRIES} times: run the command again"
+        )
 
     def _all(self, prefix: str) -> list[Record]:
         """Return the JSON records under a prefix, ordered by seq."""
@@ -130,18 +132,20 @@ class Ledger:
         """Write a commit on top of the ledger without touching the working tree."""
         taken = [p for p in files if p in self.paths() and not REPLACED.fullmatch(p)]
         if taken:
-            raise LedgerError(f"the ledger has {taken[0]} already; it only grows")
+            raise LedgerError(
+                f"the ledger already has {taken[0]}, and records are never replaced"
+            )
         contents = {path: encode(content) for path, content in files.items()}
         return git.commit(contents, message, BRANCH, self.commit, self.cwd)
 
     def _push(self, commit: str) -> bool:
-        """Push; say False when somebody else was faster."""
+        """Push; return False when another writer pushed first."""
         lease = f"--force-with-lease=refs/heads/{BRANCH}:{self.commit or ''}"
         target = f"{commit}:refs/heads/{BRANCH}"
         try:
             git.remote_run("push", "-q", lease, "origin", target, cwd=self.cwd)
         except git.GitError as error:
-            # git's words for "the branch is not where you saw it"
+            # what git prints when the branch has moved since the fetch
             if re.search(r"stale info|rejected|fetch first|cannot lock", str(error)):
                 return False
             raise LedgerError(f"the ledger was not written: {error}") from error

@@ -1,4 +1,4 @@
-"""Reads dvc.lock and data/*.dvc: which bytes belong to a commit."""
+"""Reads dvc.lock and the .dvc pointers: which data and outputs a commit has."""
 
 import hashlib
 import re
@@ -15,12 +15,12 @@ MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class LockError(Exception):
-    """A lock or pointer is not one that DVC writes for single files."""
+    """A dvc.lock or .dvc pointer is invalid, or does not track single files."""
 
 
 @dataclass(frozen=True)
 class Out:
-    """One file that a stage wrote: where it lies and which bytes it holds."""
+    """One output of a stage, or one tracked file: its path, md5 and size."""
 
     stage: str
     path: str
@@ -35,7 +35,7 @@ class Out:
 
 @dataclass(frozen=True)
 class Lock:
-    """A dvc.lock: its own sha256 and the files it names."""
+    """A dvc.lock: its own sha256 and the outputs it lists."""
 
     sha256: str
     outs: tuple[Out, ...]
@@ -44,12 +44,14 @@ class Lock:
         """Return the file with that name.
 
         Raises:
-            LockError: no stage wrote such a file.
+            LockError: no stage has such an output.
         """
         for out in self.outs:
             if out.name == name:
                 return out
-        raise LockError(f"dvc.lock names no {name}: run `make repro` and commit it")
+        raise LockError(
+            f"dvc.lock has no output {name}: run `make repro` and commit it"
+        )
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -59,10 +61,10 @@ class Lock:
 
 @lru_cache(8)
 def parse(data: bytes) -> Lock:
-    """Read the bytes of a dvc.lock, trusting none of them.
+    """Parse the bytes of a dvc.lock and check every value.
 
     Raises:
-        LockError: it is not YAML, names folders, or leaves the repository.
+        LockError: it is not valid, tracks a folder, or a path leaves the repository.
     """
     stages = _mapping(_yaml(data, "dvc.lock").get("stages"), "dvc.lock")
     outs: list[Out] = []
@@ -71,7 +73,7 @@ def parse(data: bytes) -> Lock:
         outs += [_out(str(stage), entry, "") for entry in listed]
     names = [out.name for out in outs]
     if len(names) != len(set(names)):
-        raise LockError("dvc.lock names two files alike: give each its own name")
+        raise LockError("two outputs in dvc.lock have the same file name: rename one")
     return Lock(hashlib.sha256(data).hexdigest(), tuple(outs))
 
 
@@ -88,13 +90,18 @@ def at(ref: str, cwd: str | Path = ".") -> Lock | None:
 
 
 def named() -> list[Out]:
-    """Return all that the working tree names: pointers of data/, then the lock."""
+    """Return every tracked file and output of the working tree."""
     locked = read()
     return [*pointers().values(), *(locked.outs if locked else ())]
 
 
+def objects(count: int) -> str:
+    """Return a number of objects as text."""
+    return f"{count} object{'' if count == 1 else 's'}"
+
+
 def pointers(ref: str | None = None, cwd: str | Path = ".") -> dict[str, Out]:
-    """Return what the pointers point to, by path; in the working tree or a commit."""
+    """Return the files that .dvc pointers track, by path: here, or at a commit."""
     if ref is None:
         files = {
             p.relative_to(cwd).as_posix(): p.read_bytes()
@@ -109,31 +116,31 @@ def pointers(ref: str | None = None, cwd: str | Path = ".") -> dict[str, Out]:
             for name in names.splitlines()
             if name.endswith(".dvc")
         }
-    found: dict[str, Out] = {}
+    outs: dict[str, Out] = {}
     for name, data in files.items():
         folder = PurePosixPath(name).parent.as_posix()
         for entry in _entries(_yaml(data, name), name):
             out = _out("data", entry, folder)
-            found[out.path] = out
-    return found
+            outs[out.path] = out
+    return outs
 
 
 def read_by_stages(ref: str, cwd: str | Path = ".") -> Out:
-    """Return the one tracked file that the stages of dvc.yaml read, at a commit.
+    """Return the one tracked file that a stage of dvc.yaml depends on, at a commit.
 
     Raises:
-        LockError: they read no tracked file, or several.
+        LockError: the stages depend on no tracked file, or on several.
     """
     document = _yaml(git.show(ref, "dvc.yaml", cwd) or b"{}", "dvc.yaml")
     stages = _mapping(document.get("stages") or {}, "dvc.yaml").values()
-    known = pointers(ref, cwd)
+    tracked = pointers(ref, cwd)
     deps = [dep for body in stages for dep in _listed(body, "deps")]
-    if len(found := sorted(set(map(str, deps)) & set(known))) != 1:
+    if len(paths := sorted(set(map(str, deps)) & set(tracked))) != 1:
         raise LockError(
-            f"the stages of dvc.yaml have to read one tracked file, not {len(found)}: "
-            "name it under deps, and run `make setup` to track it"
+            "the stages of dvc.yaml must depend on exactly one tracked file, found "
+            f"{len(paths)}: list it under deps, and run `make setup` to track it"
         )
-    return known[found[0]]
+    return tracked[paths[0]]
 
 
 def _listed(body: object, key: str) -> list[object]:
@@ -147,21 +154,23 @@ def _yaml(data: bytes, name: str) -> dict[str, object]:
     try:
         return _mapping(yaml.safe_load(data), name)
     except yaml.YAMLError as error:
-        raise LockError(f"{name} is not YAML: {str(error).splitlines()[0]}") from error
+        raise LockError(
+            f"{name} is not valid YAML: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _mapping(value: object, name: str) -> dict[str, object]:
     """Return the value if it is a mapping."""
     if not isinstance(value, dict):
-        raise LockError(f"{name} does not have the shape that DVC writes")
+        raise LockError(f"{name} does not have the structure of a DVC file")
     return value
 
 
 def _entries(body: dict[str, object], name: str) -> list[object]:
-    """Return what stands under ``outs``."""
+    """Return the list under ``outs``."""
     listed = body.get("outs") or []
     if not isinstance(listed, list):
-        raise LockError(f"{name} does not have the shape that DVC writes")
+        raise LockError(f"{name} does not have the structure of a DVC file")
     return listed
 
 
@@ -171,7 +180,7 @@ def _out(stage: str, entry: object, folder: str) -> Out:
     path = PurePosixPath(folder, str(body.get("path", "")))
     md5, size = str(body.get("md5", "")), body.get("size")
     if path.is_absolute() or ".." in path.parts or not path.name:
-        raise LockError(f"{stage} names {path}, which is outside the repository")
+        raise LockError(f"{stage}: {path} is outside the repository")
     if not MD5.fullmatch(md5) or not isinstance(size, int) or size < 0:
         raise LockError(f"{stage}: {path} is not a single file with md5 and size")
     return Out(stage, path.as_posix(), md5, size)

@@ -20,12 +20,17 @@ class Machinery:
         """Return what the ledger keeps."""
         return {"version": self.version, "modified": list(self.modified)}
 
+    @property
+    def state(self) -> str:
+        """Return the version, and whether it is as released."""
+        if not self.modified:
+            return f"{self.version}, as released"
+        files = "1 file" if len(self.modified) == 1 else f"{len(self.modified)} files"
+        return f"{self.version}, modified here ({files})"
+
     def __str__(self) -> str:
         """Return what reports, the ledger, the audit and `/info` say."""
-        if not self.modified:
-            return f"machinery {self.version}, as released"
-        files = "1 file" if len(self.modified) == 1 else f"{len(self.modified)} files"
-        return f"machinery {self.version}, modified here ({files})"
+        return f"machinery {self.state}"
 
 
 def files(folder: Path = HERE) -> list[str]:
@@ -50,8 +55,8 @@ def machinery(folder: Path = HERE, part: bool = False) -> Machinery:
 
     With `part`, files may be absent: a server carries a part of the machinery only.
     """
-    lines = _text(folder / SUMS).splitlines()
-    listed = {line[66:]: line[:64] for line in lines}
+    lines = (line.partition("  ") for line in _text(folder / SUMS).splitlines())
+    listed = {name: digest for digest, _, name in lines}
     here = files(folder)
     wanted = here if part else sorted({*here, *listed})
     modified = [name for name in wanted if listed.get(name) != _digest(folder, name)]
@@ -70,4 +75,5 @@ def _sha256(file: Path) -> str:
 
 
 def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    """Return a file's text, whatever it holds: a server starts in any case."""
+    return file.read_text("utf-8", "replace") if file.is_file() else ""

@@ -1,13 +1,13 @@
-"""Moves data and models between here and storage, and believes no transfer.
+"""Moves data and models to and from storage, and verifies every transfer.
 
-The work is DVC's, in a scratch repository of its own: an empty cache and a fresh
-site folder, because DVC never hashes a read-only cache object again and takes an
-earlier, broken push for done. Every object that arrives is hashed here once more,
-every push is proved by reading it back.
+DVC does the work in a scratch repository with an empty cache and a fresh site folder,
+because DVC never hashes a read-only cache object again and takes an earlier, broken
+push for done. Every object that arrives is hashed here again; every push is verified by
+reading it back.
 
 With ``branch`` storage the DVC remote is the folder ``.dvc/branch``, a clone of this
-repository's orphan branch ``storage``: enough to try everything with no account. Out
-of a folder, objects are copied as they are: to start DVC for that takes a second.
+repository's orphan branch ``storage``: enough to try everything with no account.
+Objects in a folder are copied directly: starting DVC for that takes a second.
 """
 
 import configparser
@@ -32,62 +32,64 @@ SECTION = f"'remote \"{REMOTE}\"'"
 BRANCH = "storage"
 BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns from 50
 TRIES = 20
-UNKNOWN = "Checkout failed for"  # all that DVC says of an object that is not there
+UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
 
 
 class StorageError(Exception):
-    """Bytes are missing, altered or could not be moved; the message says which."""
+    """An object is missing, altered or could not be moved; the message says which."""
 
 
 def pull(
     outs: Iterable[Out], into: Path | None = None, cwd: str | Path = "."
 ) -> list[Path]:
-    """Bring objects here, each at its path or by name in ``into``; return the paths.
+    """Download objects to their paths, or by name into ``into``; return the paths.
 
     Raises:
-        StorageError: an object is missing from storage, or is not the one named.
+        StorageError: an object is missing from storage, or has other bytes.
     """
-    places = {
+    targets = {
         Path(cwd, out.path) if into is None else Path(into, out.name): out
         for out in outs
     }
-    if problems := list(bring(places, cwd).values()):
+    if problems := list(bring(targets, cwd).values()):
         more = f" ({len(problems) - 1} more fail, too)" if problems[1:] else ""
         raise StorageError(f"{problems[0]}{more}")
-    return list(places)
+    return list(targets)
 
 
 def bring(
-    places: Mapping[Path, Out], cwd: str | Path = "."
+    targets: Mapping[Path, Out], cwd: str | Path = "."
 ) -> dict[Path, StorageError]:
-    """Bring objects to places in one go; return why any of them is not there now."""
-    if not places:
+    """Download objects to these paths in one go; return the errors by path."""
+    if not targets:
         return {}
     if folder := _objects(Path(cwd)):
-        copied = {place: _copied(folder, out, place) for place, out in places.items()}
-        return {place: problem for place, problem in copied.items() if problem}
-    outs, problems = list(places.values()), {}
+        copied = {
+            target: _copied(folder, out, target) for target, out in targets.items()
+        }
+        return {target: problem for target, problem in copied.items() if problem}
+    outs, problems = list(targets.values()), {}
     with _scratch(Path(cwd), outs) as scratch:
         problem = _dvc(scratch, "pull", *_targets(outs))
-        for number, (place, out) in enumerate(places.items()):
-            found = scratch / str(number) / out.name
+        for number, (target, out) in enumerate(targets.items()):
+            arrived = scratch / str(number) / out.name
             try:
-                if not found.is_file():
+                if not arrived.is_file():
                     raise StorageError(_absent(out, problem))
-                _verify(found, out)
+                _verify(arrived, out)
             except StorageError as error:
-                problems[place] = error
+                problems[target] = error
                 continue
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(found, place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(arrived, target)
     return problems
 
 
 def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
-    """Send files to storage and prove it by reading every one back.
+    """Upload files to storage and verify each by reading it back.
 
     Raises:
-        StorageError: a file is not the one named, or did not arrive.
+        StorageError: a file has other bytes than named, or did not arrive.
     """
     if not files:
         return
@@ -100,69 +102,69 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
         problem = _dvc(scratch, "commit", "--force", *_targets(outs))
         problem = problem or _dvc(scratch, "push", *_targets(outs))
         if problem:
-            raise StorageError(f"storage took nothing: {problem}")
+            raise StorageError(f"nothing was stored: {problem}")
         _publish(Path(cwd))
     with TemporaryDirectory() as folder:
         pull(outs, Path(folder), cwd)
 
 
 def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
-    """Return those of the objects that are not in storage, without moving any."""
-    wanted = list(outs)
-    if not wanted:
+    """Return the objects that are not in storage, without moving any."""
+    listed = list(outs)
+    if not listed:
         return []
     if folder := _objects(Path(cwd)):
-        return [out for out in wanted if not _object(folder, out).is_file()]
-    with _scratch(Path(cwd), wanted) as scratch:
+        return [out for out in listed if not _object(folder, out).is_file()]
+    with _scratch(Path(cwd), listed) as scratch:
         args = ("data", "status", "--not-in-remote", "--json")
         done = _run(scratch, *args)
         if done.returncode:
-            raise StorageError(f"storage does not answer: {_words(done.stderr)}")
+            raise StorageError(f"storage cannot be reached: {_error_text(done.stderr)}")
         gone = set(json.loads(done.stdout or "{}").get("not_in_remote") or [])
-    names = [f"{number}/{out.name}" for number, out in enumerate(wanted)]
-    return [out for name, out in zip(names, wanted, strict=True) if name in gone]
+    names = [f"{number}/{out.name}" for number, out in enumerate(listed)]
+    return [out for name, out in zip(names, listed, strict=True) if name in gone]
 
 
 def add(path: str | Path, cwd: str | Path = ".") -> Out:
-    """Let DVC track a data file and return what its pointer says."""
+    """Let DVC track a data file and return its entry."""
     done = _run(Path(cwd), "add", "--quiet", "--no-relink", str(path))
     if done.returncode:
-        raise StorageError(f"`dvc add {path}` failed: {_words(done.stderr)}")
+        raise StorageError(f"`dvc add {path}` failed: {_error_text(done.stderr)}")
     return lock.pointers(cwd=cwd)[Path(path).as_posix()]
 
 
 def url(cwd: str | Path = ".") -> str:
-    """Return where storage is; a relative folder is made absolute.
+    """Return the address of storage; a relative folder is made absolute.
 
     Raises:
-        StorageError: .dvc/config names no remote called ``storage``.
+        StorageError: .dvc/config has no remote called ``storage``.
     """
     return _config(cwd).get(SECTION, "url")
 
 
 def _config(cwd: str | Path) -> configparser.ConfigParser:
-    """Return DVC's settings as they hold in a scratch repository."""
+    """Return DVC's settings for a scratch repository."""
     config = configparser.ConfigParser(interpolation=None)
     config.read([Path(cwd, ".dvc", name) for name in ("config", "config.local")])
     if not config.has_option(SECTION, "url"):
-        raise StorageError(f".dvc/config names no remote called {REMOTE}")
-    place = config.get(SECTION, "url")
-    if "://" not in place:
-        place = str(Path(cwd, ".dvc", Path(place).expanduser()).resolve())
+        raise StorageError(f".dvc/config has no remote called {REMOTE}")
+    address = config.get(SECTION, "url")
+    if "://" not in address:
+        address = str(Path(cwd, ".dvc", Path(address).expanduser()).resolve())
     for section in set(config.sections()) - {SECTION}:
         config.remove_section(section)
-    config.set(SECTION, "url", place)
+    config.set(SECTION, "url", address)
     config.read_dict({"core": {"no_scm": "true", "remote": REMOTE}})
     return config
 
 
 def _objects(cwd: Path) -> Path | None:
-    """Return where the objects are if the remote is a folder, brought up to date."""
-    place = url(cwd)
-    if "://" in place:
+    """Return the folder of the objects, up to date, if the remote is a folder."""
+    address = url(cwd)
+    if "://" in address:
         return None
     _sync(cwd)
-    return Path(place, "files", "md5")
+    return Path(address, "files", "md5")
 
 
 def _object(folder: Path, out: Out) -> Path:
@@ -170,18 +172,18 @@ def _object(folder: Path, out: Out) -> Path:
     return folder / out.md5[:2] / out.md5[2:]
 
 
-def _copied(folder: Path, out: Out, place: Path) -> StorageError | None:
-    """Copy an object to its place, whole or not at all; return why it is not there."""
-    part = place.with_name(place.name + ".part")
+def _copied(folder: Path, out: Out, target: Path) -> StorageError | None:
+    """Copy an object to its path, whole or not at all; return the error, if any."""
+    part = target.with_name(target.name + ".part")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_object(folder, out), part)
         _verify(part, out)
-        part.replace(place)
+        part.replace(target)
     except (FileNotFoundError, NotADirectoryError):
         return StorageError(_absent(out, ""))
     except OSError as error:
-        return StorageError(f"{out.path} was not brought here: {error.strerror}")
+        return StorageError(f"{out.path} cannot be written: {error.strerror}")
     except StorageError as error:
         return error
     finally:
@@ -218,7 +220,7 @@ def _sync(cwd: Path) -> None:
 
 
 def _join(folder: Path, newest: str) -> None:
-    """Put what is only here on top of origin's branch; objects never conflict."""
+    """Keep local objects on top of origin's branch; objects never conflict."""
     git.run("reset", "-q", newest, cwd=folder)
     deleted = git.run("ls-files", "--deleted", cwd=folder).splitlines()
     if deleted:
@@ -233,8 +235,8 @@ def _publish(cwd: Path) -> None:
     for _ in range(TRIES):
         git.run("add", "--all", cwd=folder)
         if git.run("status", "--porcelain", cwd=folder):
-            who = ("-c", "user.name=storage", "-c", "user.email=storage@localhost")
-            git.run(*who, "commit", "-q", "-m", "add objects", cwd=folder)
+            identity = ("-c", "user.name=storage", "-c", "user.email=storage@localhost")
+            git.run(*identity, "commit", "-q", "-m", "add objects", cwd=folder)
         try:
             git.remote_run("push", "-q", "origin", f"HEAD:{BRANCH}", cwd=folder)
             return
@@ -242,22 +244,24 @@ def _publish(cwd: Path) -> None:
             if not re.search(r"rejected|fetch first|cannot lock", str(error)):
                 raise StorageError(f"the storage branch: {error}") from error
             _sync(cwd)
-    raise StorageError(f"origin refused the storage branch {TRIES} times: run again")
+    raise StorageError(
+        f"origin rejected the storage branch {TRIES} times: run the command again"
+    )
 
 
 def _refuse_big(file: Path, out: Out, cwd: Path) -> None:
-    """Refuse what GitHub would refuse, before anything is sent."""
+    """Refuse a file that GitHub would refuse, before anything is sent."""
     if _branch_folder(cwd) and file.stat().st_size > BRANCH_LIMIT:
         size = file.stat().st_size // 1_000_000
         raise StorageError(
-            f"{out.path} has {size} MB, too big to keep on a branch of GitHub: "
+            f"{out.path} has {size} MB, too large for a branch on GitHub: "
             "set the url of the remote in .dvc/config to s3, gs, azure or ssh"
         )
 
 
 @contextmanager
 def _scratch(cwd: Path, outs: list[Out]) -> Iterator[Path]:
-    """Give a DVC repository of its own that holds nothing but these pointers."""
+    """Yield a temporary DVC repository that holds only these pointers."""
     _sync(cwd)
     home = Path(cwd, ".dvc", "tmp")
     home.mkdir(parents=True, exist_ok=True)
@@ -280,9 +284,9 @@ def _targets(outs: list[Out]) -> list[str]:
 
 
 def _dvc(scratch: Path, *args: str) -> str:
-    """Run DVC and return its complaint, if it has one."""
+    """Run DVC and return its error message, or nothing."""
     done = _run(scratch, *args)
-    return _words(done.stderr) if done.returncode else ""
+    return _error_text(done.stderr) if done.returncode else ""
 
 
 def _run(cwd: Path, *args: str) -> "subprocess.CompletedProcess[str]":
@@ -293,17 +297,17 @@ def _run(cwd: Path, *args: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
-def _words(text: str) -> str:
-    """Return what DVC calls an error, or all that it said, as one line."""
+def _error_text(text: str) -> str:
+    """Return DVC's errors, or all that it printed, as one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR: ")] or lines
     return shorten(" ".join(errors).removeprefix("ERROR: "), 400, placeholder=" …")
 
 
 def _absent(out: Out, problem: str) -> str:
-    """Say that an object is not there, and what to type; or why nothing came."""
+    """Return the message for an object that is missing or was not downloaded."""
     if problem and UNKNOWN not in problem:
-        return f"{out.path} (md5 {out.md5}) did not come from storage: {problem}"
+        return f"{out.path} (md5 {out.md5}) was not downloaded: {problem}"
     return (
         f"{out.path} (md5 {out.md5}) is not in storage, or was altered there: run "
         "`make push` where the file is, then run this again"
@@ -311,12 +315,12 @@ def _absent(out: Out, problem: str) -> str:
 
 
 def _verify(file: Path, out: Out) -> None:
-    """Refuse a file that is not the one named."""
+    """Refuse a file whose bytes are not the expected ones."""
     with file.open("rb") as stream:
         md5 = hashlib.file_digest(stream, "md5").hexdigest()
     if md5 != out.md5 or file.stat().st_size != out.size:
         size = file.stat().st_size
         raise StorageError(
-            f"{out.path} is not the file that was named: expected md5 {out.md5} "
+            f"{out.path} is not the expected file: expected md5 {out.md5} "
             f"({out.size} bytes), found {md5} ({size} bytes)"
         )

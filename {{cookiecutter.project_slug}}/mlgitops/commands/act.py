@@ -1,9 +1,9 @@
 """Runs the workflow `train` for the current branch on this machine: `make act`.
 
-The unchanged workflow file goes through act in host mode, without a container and
-without a token or a network, in a clean clone of what is committed: what you have not
-committed is not part of it, as on GitHub. GitHub's own two actions are stood in for:
-this machine's Python is used, and what would be uploaded is put into build/act/.
+act runs the unchanged workflow file in host mode, without a container, a token or a
+network, in a clean clone of the last commit: uncommitted changes are not part of it, as
+on GitHub. Two of GitHub's actions are replaced: this machine's Python is used, and the
+artifact that would be uploaded is written to build/act/.
 """
 
 import json
@@ -21,7 +21,7 @@ KEPT = Path("build", "act")
 USES = re.compile(r"uses: (actions/(?:setup-python|upload-artifact))@(\w+)")
 STAND_IN = """\
 name: stand-in
-description: stands in for an action of GitHub's
+description: replaces one of GitHub's actions
 inputs: {python-version: {default: ""}, path: {default: "."}, name: {default: ""},
   if-no-files-found: {default: ""}, retention-days: {default: ""}}
 runs:
@@ -47,34 +47,36 @@ def event(base: str, head: str, branch: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Clone, write the event, run act with what was typed; exit as act does."""
+    """Clone, write the event, run act with the arguments; exit as act does."""
     try:
         with TemporaryDirectory(prefix="act-") as folder:
             payload = clone(Path(folder))
             sys.exit(run(Path(folder), payload, sys.argv[1:]))
     except git.GitError as error:
-        raise SystemExit(f"make act needs commits and a main: {error}") from error
+        raise SystemExit(
+            f"make act needs a commit and a branch `main`: {error}"
+        ) from error
 
 
 def clone(folder: Path) -> dict[str, object]:
-    """Put the merge of this branch with main into `folder`, as GitHub would."""
+    """Clone the merge of this branch with main into `folder`; return the event."""
     head, base = git.run("rev-parse", "HEAD"), git.run("rev-parse", "main")
     branch = git.run("rev-parse", "--abbrev-ref", "HEAD")
-    here = folder / "clone"
-    git.run("clone", "--quiet", "--branch=main", ".", str(here))
-    git.run("remote", "set-url", "origin", origin(folder), cwd=here)
+    path = folder / "clone"
+    git.run("clone", "--quiet", "--branch=main", ".", str(path))
+    git.run("remote", "set-url", "origin", origin(folder), cwd=path)
     if base != head:
-        who = ("-c", "user.name=act", "-c", "user.email=act@localhost")
-        git.run(*who, "merge", "--quiet", "--no-ff", "-m", "merge", head, cwd=here)
+        identity = ("-c", "user.name=act", "-c", "user.email=act@localhost")
+        git.run(*identity, "merge", "--quiet", "--no-ff", "-m", "merge", head, cwd=path)
     on_branch = storage.url() == str(Path(".dvc", "branch").resolve())
     if not (on_branch and git.has_remote()):
         setting = f"['remote \"{storage.REMOTE}\"']\n    url = {storage.url()}\n"
-        (here / ".dvc" / "config.local").write_text(setting)
+        (path / ".dvc" / "config.local").write_text(setting)
     return event(base, head, branch)
 
 
 def origin(folder: Path) -> str:
-    """Return this repository's origin, or a bare copy that stands in for it."""
+    """Return this repository's origin, or a bare clone in place of it."""
     if git.has_remote():
         return git.run("remote", "get-url", "origin")
     bare = folder / "origin.git"
@@ -100,12 +102,12 @@ def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
     )
     code = subprocess.run(command, cwd=folder / "clone").returncode
     if code == 0:
-        print(f"what `train` would hand over is in {KEPT}/")
+        print(f"the artifact of `train` is in {KEPT}/")
     return code
 
 
 def stand_ins(folder: Path) -> list[str]:
-    """Write the stand-ins; return the arguments that let act find them."""
+    """Write the replaced actions; return the arguments that let act find them."""
     (folder / "action").mkdir()
     (folder / "action" / "action.yml").write_text(STAND_IN)
     files = (folder / "clone" / ".github").rglob("*.yml")

@@ -1,13 +1,14 @@
-"""Takes over the lock that CI built for a pull request: `make adopt PR=7`.
+"""Commits the lock that CI built for a pull request: `make adopt PR=7`.
 
-Bytes of training differ a little between types of processor; what CI built is what
-was judged and what is deployed, so its lock is the one to merge.
+The bytes of a trained model differ between types of processor. CI's build is the one
+that was judged and will be deployed, so its lock is the one to merge.
 """
 
 import hashlib
 import io
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +21,40 @@ ERRORS = (git.GitError, github.GitHubError, LedgerError, zipfile.BadZipFile, Key
 
 
 def main() -> None:
-    """Adopt the lock of one pull request; an ordinary failure is one sentence."""
-    given = " ".join(sys.argv[1:])
-    if not (given.isascii() and given.isdecimal()):
-        what = f'"{given}" is no number of a pull request' if given else "which one?"
-        raise SystemExit(f"nothing was adopted: {what}; type `make adopt PR=7`")
+    """Adopt the lock of one pull request; a failure is one sentence."""
+    typed = " ".join(sys.argv[1:])
+    if not (typed.isascii() and typed.isdecimal()):
+        problem = "no pull request was named"
+        if typed:
+            problem = f'"{typed}" is not a pull request number'
+        raise SystemExit(f"nothing was adopted: {problem}; type `make adopt PR=7`")
     try:
-        print(adopt(int(given)))
+        print(adopt(int(typed)))
     except ERRORS as error:
         raise SystemExit(f"nothing was adopted: {error}") from error
 
 
 def adopt(number: int) -> str:
-    """Commit the judged lock on top of the branch and push it; return what was done."""
+    """Commit the judged lock to the branch and push it; return a sentence."""
     pull = github.api(f"pulls/{number}")
     head = str(pull["head"]["sha"])
     if git.run("rev-parse", "HEAD") != head:
         raise SystemExit(
-            f"this is not the head of pull request {number} ({head[:12]}): check its "
-            f"branch out, `git switch {pull['head']['ref']} && git pull`, and repeat"
+            f"HEAD is not the head of pull request {number} ({head[:12]}): check out "
+            f"its branch, `git switch {pull['head']['ref']} && git pull`, and repeat"
         )
     data = built(head)
     judged(data, head)
     file = Path("dvc.lock")
     if file.is_file() and git.show("HEAD", "dvc.lock") == data:
-        return "the lock that CI built is committed already"
+        return "the lock that CI built is already committed"
     file.write_bytes(data)
     git.run("add", "dvc.lock")
     git.run("commit", "-q", "-m", "adopt the lock that CI built", "--", "dvc.lock")
     git.remote_run(
-        "push", "-q", _source(pull), f"HEAD:refs/heads/{pull['head']['ref']}"
+        "push", "-q", _remote_of(pull), f"HEAD:refs/heads/{pull['head']['ref']}"
     )
-    return f"pull request {number} has the lock that CI built; it is judged once more"
+    return f"pull request {number} has the lock that CI built; CI judges it again"
 
 
 def built(head: str) -> bytes:
@@ -74,17 +77,17 @@ def built(head: str) -> bytes:
     data = github.api(f"actions/artifacts/{last['id']}/zip", raw=True)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if archive.getinfo("dvc.lock").file_size > LARGEST:
-            raise SystemExit("the artifact's dvc.lock is too big to be one")
+            raise SystemExit("the dvc.lock in the artifact is too large")
         return archive.read("dvc.lock")
 
 
 def judged(data: bytes, head: str) -> None:
-    """Refuse a lock whose newest verdict for this commit is not a pass."""
-    found = hashlib.sha256(data).hexdigest()
+    """Refuse a lock whose newest verdict is not a pass for this commit."""
+    lock_sha256 = hashlib.sha256(data).hexdigest()
     ledger = Ledger()
     records = [ledger.read(path) or {} for path in ledger.paths("verdicts/")]
-    same = [r for r in records if r.get("lock_sha256") == found]
-    newest = max(same, key=lambda r: int(r["seq"]), default=None)
+    verdicts = [r for r in records if r.get("lock_sha256") == lock_sha256]
+    newest = max(verdicts, key=lambda r: int(r["seq"]), default=None)
     if newest is None:
         raise SystemExit("CI has not judged that lock yet: wait for `validate`")
     if newest["head_sha"] != head:
@@ -93,8 +96,8 @@ def judged(data: bytes, head: str) -> None:
         raise SystemExit(f"the lock did not pass: {newest['summary']}")
 
 
-def _source(pull: dict[str, Any]) -> str:
-    """Return where the branch is: origin, or the fork it came from."""
+def _remote_of(pull: Mapping[str, Any]) -> str:
+    """Return the remote of the branch: origin, or the address of its fork."""
     source, base = pull["head"].get("repo") or {}, pull["base"]["repo"]
-    ours = source.get("full_name") in (None, base["full_name"])
-    return "origin" if ours else str(source["clone_url"])
+    is_origin = source.get("full_name") in (None, base["full_name"])
+    return "origin" if is_origin else str(source["clone_url"])

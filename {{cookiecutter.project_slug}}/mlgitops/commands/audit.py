@@ -1,9 +1,9 @@
-"""Says what served when, from which data and code, who approved it, and why.
+"""Reports what served when, from which data and code, who approved it, and why.
 
     make audit [DATE=2026-11-22] [VERSION=v1.0.0] [ID=FLIGHT LOG=FOLDER]
 
-Dates are when deployments happened, by the wall clock of the runs that made them;
-order is by the ledger. It prints a report and writes build/audit.md and audit.json.
+Dates are the times of deployments, by the clock of the runs that made them; the order
+is the ledger's. It prints a report and writes build/audit.md and build/audit.json.
 """
 
 import argparse
@@ -24,27 +24,29 @@ DAY = re.compile(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d){0,2})?")
 
 
 def main() -> None:
-    """Print and write the report that was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print and write the report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for option in ("date", "version", "id", "log"):
-        given = os.environ.get(option.upper())  # make audit VERSION=v1.0.0
-        parser.add_argument(f"--{option}", default=given or None)
-    asked = parser.parse_args()
+        default = os.environ.get(option.upper())  # make audit VERSION=v1.0.0
+        parser.add_argument(f"--{option}", default=default or None)
+    options = parser.parse_args()
     try:
-        found = audit(asked.date, asked.version, asked.id, asked.log)
+        document = audit(options.date, options.version, options.id, options.log)
     except (ReleaseError, LedgerError, git.GitError, lock.LockError) as error:
         raise SystemExit(str(error)) from error
-    text = report(found)
+    text = report(document)
     Path("build").mkdir(exist_ok=True)
     Path("build/audit.md").write_text(text, encoding="utf-8")
-    Path("build/audit.json").write_text(json.dumps(found, indent=2, sort_keys=True))
+    Path("build/audit.json").write_text(json.dumps(document, indent=2, sort_keys=True))
     print(text)
 
 
 def audit(
     date: str | None = None,
     version: str | None = None,
-    prediction: str | None = None,
+    prediction_id: str | None = None,
     log: str | None = None,
 ) -> dict[str, Any]:
     """Return the facts: periods of service, the versions in them, disagreements.
@@ -59,93 +61,97 @@ def audit(
     ledger, name = Ledger(), model_name()
     if git.has_remote():
         registry.fetch(name)
-    known, _ = registry.survey(name)
-    answers = facts.answers(prediction, log) if prediction else []
+    registered, _ = registry.survey(name)
+    predictions = facts.answers(prediction_id, log) if prediction_id else []
     records = [ledger.history(name) for name in ledger.environments()]
     everything = [p for history in records for p in facts.served(history)]
     periods = [p for p in everything if not date or facts.covers(p, date)]
     if date and not periods:
-        raise ReleaseError(_nothing(date, [p.began for p in everything]))
-    versions = facts.versions(ledger, known)
+        raise ReleaseError(_nothing_served(date, [p.began for p in everything]))
+    versions = facts.versions(ledger, registered)
     manifests = {p.manifest_sha256 for p in periods}
     if version:
         manifests = {v.manifest_sha256 for v in versions if v.version == version}
         if not manifests:
-            raise ReleaseError(_unknown(version, [v.version for v in versions]))
-    elif answers:
-        manifests = {answer["manifest_sha256"] for answer in answers}
-    wanted = [v for v in versions if v.manifest_sha256 in manifests]
-    for answer in answers:
-        answer["served"] = facts.served_then(answer, everything)
+            raise ReleaseError(_no_such_version(version, [v.version for v in versions]))
+    elif predictions:
+        manifests = {prediction["manifest_sha256"] for prediction in predictions}
+    chosen = [v for v in versions if v.manifest_sha256 in manifests]
+    for prediction in predictions:
+        prediction["served"] = facts.served_then(prediction, everything)
     return {
-        "asked": {"date": date, "version": version, "id": prediction},
-        "answers": answers,
+        "asked": {"date": date, "version": version, "id": prediction_id},
+        "answers": predictions,
         "periods": [asdict(p) for p in periods if p.manifest_sha256 in manifests],
-        "versions": [facts.explain(ledger, one) for one in wanted],
+        "versions": [facts.explain(ledger, record) for record in chosen],
         "disagreements": [
-            *_strangers(answers, {v.manifest_sha256 for v in versions}),
+            *_unexplained(predictions, {v.manifest_sha256 for v in versions}),
             *agreement.disagreements(ledger, name),
         ],
     }
 
 
 def _is_date(text: str) -> bool:
-    """Tell whether a text is a day, or a time as far as it goes."""
+    """Tell whether a text is a day, or a time to the hour, minute or second."""
     try:
         return bool(DAY.fullmatch(text) and datetime.fromisoformat(text))
     except ValueError:
         return False
 
 
-def _nothing(date: str, began: list[str]) -> str:
-    """Say that nothing served at a date, and since when something does."""
+def _nothing_served(date: str, began: list[str]) -> str:
+    """Return the error for a date on which nothing served."""
     since = f": the first deployment was at {min(began)}" if began else " or any day"
     return f"nothing was deployed on {date}{since}"
 
 
-def _unknown(version: str, known: list[str]) -> str:
-    """Say that there is no such version, and which there are."""
-    return f"there is no version {version}; there are: {', '.join(known) or 'none yet'}"
+def _no_such_version(version: str, versions: list[str]) -> str:
+    """Return the error for an unknown version."""
+    known = ", ".join(versions) or "none yet"
+    return f"there is no version {version}; registered versions: {known}"
 
 
-def _strangers(answers: list[dict[str, Any]], known: set[str]) -> list[str]:
-    """Return which answers came from what no version is, or when it did not serve."""
-    said = []
-    for answer in answers:
-        manifest = answer["manifest_sha256"]
-        what = f"the answer to {answer['id']} in {answer['file']}"
-        if manifest not in known:
-            said.append(f"{what} came from {manifest}, which is no version")
-        elif not answer["served"]:
-            said.append(
-                f"{what} was logged at {answer['logged_at']}, when {manifest[:12]} "
-                "served nowhere: a target did not follow, or its clock is off"
+def _unexplained(predictions: list[dict[str, Any]], manifests: set[str]) -> list[str]:
+    """Return predictions by an unknown version, or when it did not serve."""
+    sentences = []
+    for prediction in predictions:
+        manifest = prediction["manifest_sha256"]
+        subject = f"the prediction for {prediction['id']} in {prediction['file']}"
+        if manifest not in manifests:
+            sentences.append(f"{subject} came from {manifest}, which is not a version")
+        elif not prediction["served"]:
+            sentences.append(
+                f"{subject} was logged at {prediction['logged_at']}, when "
+                f"{manifest[:12]} served nowhere: the target did not follow the "
+                "ledger, or its clock is wrong"
             )
-    return said
+    return sentences
 
 
-def report(found: dict[str, Any]) -> str:
+def report(document: dict[str, Any]) -> str:
     """Return the facts as Markdown."""
     lines = ["# Audit", ""]
-    for answer in found["answers"]:
+    for prediction in document["answers"]:
         lines += [
-            f"Prediction `{answer['id']}` was answered with probability "
-            f"{answer['probability']} (decision: {answer['decision']}) by manifest "
-            f"`{answer['manifest_sha256']}`, logged at {answer['logged_at']}; it "
-            f"served in {', '.join(answer['served']) or 'no environment then'}.",
+            f"Prediction `{prediction['id']}`: probability {prediction['probability']} "
+            f"(decision: {prediction['decision']}), by manifest "
+            f"`{prediction['manifest_sha256']}`, logged at {prediction['logged_at']}. "
+            "This manifest then served in "
+            f"{', '.join(prediction['served']) or 'no environment'}.",
             "",
         ]
-    lines += ["| where | version | from | until | how | by | approved by | state |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
-    for p in found["periods"]:
+    titles = ("where", "version", "from", "until", "how", "by", "approved by", "state")
+    lines += [_row(*titles, "machinery"), f"|{'---|' * 9}"]
+    for p in document["periods"]:
         how = p["action"] + (f": {p['reason']}" if p["reason"] else "")
         until = f"{p['until']}, {p['ended_by']}" if p["until"] else "now"
         cells = (p["environment"], p["version"], p["began"], until, how, p["author"])
-        lines.append(_row(*cells, ", ".join(p["approvers"]) or "nobody", p["state"]))
-    for version in found["versions"]:
+        approvers = ", ".join(p["approvers"]) or "nobody"
+        lines.append(_row(*cells, approvers, p["state"], _machinery(p["machinery"])))
+    for version in document["versions"]:
         lines += ["", f"## {version['tag']}", "", *_facts(version)]
     lines += ["", "## Agreement", ""]
-    lines += [f"- {line}" for line in found["disagreements"]] or [
+    lines += [f"- {line}" for line in document["disagreements"]] or [
         "Ledger, tags, stages and main agree."
     ]
     return "\n".join(lines) + "\n"
@@ -153,7 +159,7 @@ def report(found: dict[str, Any]) -> str:
 
 def _facts(version: dict[str, Any]) -> list[str]:
     """Return the lines of one version."""
-    made = version["made_from"]
+    inputs = version["made_from"]
     lines = [
         f"- manifest: `{version['manifest_sha256']}`",
         f"- code: commit `{version['commit']}`",
@@ -165,7 +171,7 @@ def _facts(version: dict[str, Any]) -> list[str]:
     for out in version["data_files"]:
         size = f"{out['size']} bytes"
         lines.append(f"- data: `{out['path']}`, md5 `{out['md5']}`, {size}")
-    for key, value in made.items():
+    for key, value in inputs.items():
         lines.append(f"- {key}: `{json.dumps(value, sort_keys=True)}`")
     for verdict in version["verdicts"]:
         passed = "passed" if verdict["passed"] else "refused"
@@ -177,13 +183,19 @@ def _facts(version: dict[str, Any]) -> list[str]:
             names = ", ".join(over["checks"])
             lines += [f"**Overruled** by {over['by']}: {names}: {over['reason']}", ""]
         if by := verdict.get("machinery"):
-            judge = Machinery(by["version"], tuple(by["modified"]))
-            lines += [f"Judged by {judge}.", ""]
+            lines += [f"Judged by machinery {_machinery(by)}.", ""]
         lines += ["| gate | value | limit | passed |", "|---|---|---|---|"]
         for check in verdict["checks"]:
             cells = (check["name"], check["value"], check["limit"])
             lines.append(_row(*cells, "yes" if check["passed"] else "no"))
     return lines
+
+
+def _machinery(said: dict[str, Any] | None) -> str:
+    """Return which machinery a record of the ledger names."""
+    if not said:
+        return "not recorded"
+    return Machinery(said["version"], tuple(said["modified"])).state
 
 
 def _row(*cells: object) -> str:

@@ -1,8 +1,8 @@
-"""The program of the workflow `train`: builds the challenger a proposal describes.
+"""Builds the challenger of a pull request; the workflow `train` runs it.
 
-It starts from the lock of the base branch, so that every stage that differs from
-main runs here, whatever lock was committed. A lock that CI itself built, and the
-ledger therefore knows, is the better start. Storage is the base branch's too.
+It starts from the lock of the base branch, so that every stage that differs from main
+runs here, whatever lock was committed. A committed lock that CI itself built, as the
+ledger records, is used instead. Storage is that of the base branch.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,13 +28,13 @@ ARTIFACT = Path("artifact")
 
 
 def main() -> None:
-    """Build, smoke-test and pack; every ordinary failure is one sentence."""
+    """Build, smoke-test and pack; a failure is one sentence."""
     started = time.monotonic()
     event = github.event()
     try:
         facts = commits(event)
         check()
-        facts |= build(facts["base_sha"])
+        facts |= build(str(facts["base_sha"]))
         facts["seconds"] = round(time.monotonic() - started, 1)
         pack(facts)
     except storage.StorageError as error:
@@ -43,12 +44,13 @@ def main() -> None:
     print(f"packed {ARTIFACT}/ in {facts['seconds']} s")
 
 
-def commits(event: dict[str, Any]) -> dict[str, Any]:
-    """Return which proposal this is; the base is what the merge was made with."""
+def commits(event: Mapping[str, Any]) -> dict[str, object]:
+    """Return the pull request and its commits; the base is the merge's parent."""
     pull = event.get("pull_request")
     if not pull:
         raise github.fail(
-            "`python -m mlgitops build` runs for a pull request: use `make repro` here"
+            "`python -m mlgitops build` runs in the workflow of a pull request: use "
+            "`make repro` here"
         )
     merge, *parents = git.run("rev-list", "--parents", "-1", "HEAD").split()
     base = parents[0] if len(parents) == 2 else str(pull["base"]["sha"])
@@ -61,18 +63,18 @@ def commits(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def build(base: str) -> dict[str, Any]:
-    """Bring main's outputs and the proposal's data here, then run what differs."""
+def build(base: str) -> dict[str, object]:
+    """Download main's outputs and the proposal's data, then run what differs."""
     use_storage_of(base)
     committed = lock.read()
     start, restored = first_lock(base, committed)
-    wanted = [*(start.outs if start else ()), *inputs()]
-    print(f"pulling {len(wanted)} objects from storage", flush=True)
-    storage.pull(wanted)
+    needed = [*(start.outs if start else ()), *inputs()]
+    print(f"pulling {len(needed)} objects from storage", flush=True)
+    storage.pull(needed)
     stages = reproduce()
     built = lock.read()
     if built is None:
-        raise LockError("`dvc repro` wrote no dvc.lock: dvc.yaml names no stage")
+        raise LockError("`dvc repro` wrote no dvc.lock: dvc.yaml has no stage")
     return {
         "committed_lock_sha256": committed.sha256 if committed else None,
         "built_lock_sha256": built.sha256,
@@ -83,7 +85,7 @@ def build(base: str) -> dict[str, Any]:
 
 
 def check() -> None:
-    """Refuse a mistake in any section of params.yaml before it is on main.
+    """Refuse a mistake in any section of params.yaml before it is merged.
 
     Raises:
         ContractError: the mistake.
@@ -97,12 +99,12 @@ def use_storage_of(base: str) -> None:
     config = git.show(base, ".dvc/config")
     file = Path(".dvc", "config")
     if config is not None and file.read_bytes() != config:
-        print("this proposal changes .dvc/config: building with main's instead")
+        print("this pull request changes .dvc/config: building with main's instead")
         file.write_bytes(config)
 
 
 def first_lock(base: str, committed: Lock | None) -> tuple[Lock | None, bool]:
-    """Put the lock to start from in place; say whether CI built it before."""
+    """Put the lock to start from in place; return it, and whether CI built it."""
     if committed and committed.sha256 in Ledger().locks():
         print("CI built the committed dvc.lock before: restoring its outputs")
         return committed, True
@@ -128,22 +130,22 @@ def reproduce() -> list[str]:
     """Run `dvc repro` without a run-cache or a token; return the stages it ran."""
     with TemporaryDirectory() as site:
         env = machine.environment(DVC_SITE_CACHE_DIR=site)
-        # What was pulled lies in its place, not in DVC's cache: --allow-missing.
+        # Pulled files are in the workspace, not in DVC's cache: --allow-missing.
         options = ("--no-run-cache", "--allow-missing")
         command = [sys.executable, "-m", "dvc", "repro", *options]
         run = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
         stages = []
         for line in run.stdout or ():
             print(line, end="", flush=True)
-            if found := re.match(r"Running stage '([^']+)'", line):
-                stages.append(found[1])
+            if match := re.match(r"Running stage '([^']+)'", line):
+                stages.append(match[1])
     if run.wait():
-        raise github.fail("`dvc repro` failed: the reason is above")
+        raise github.fail("`dvc repro` failed: see the error above")
     return stages
 
 
-def pack(facts: dict[str, Any]) -> None:
-    """Copy the outputs into one folder and make sure that a server would take them."""
+def pack(facts: Mapping[str, object]) -> None:
+    """Copy the outputs into one folder and check that a server can load them."""
     shutil.rmtree(ARTIFACT, ignore_errors=True)
     ARTIFACT.mkdir()
     built = lock.read()
@@ -154,18 +156,18 @@ def pack(facts: dict[str, Any]) -> None:
     (ARTIFACT / "build.json").write_text(json.dumps(facts, indent=2, sort_keys=True))
     smoke = [sys.executable, "-m", "mlgitops.serving.smoke", str(ARTIFACT)]
     if subprocess.run(smoke).returncode:
-        raise github.fail("the server does not take this model: the reason is above")
+        raise github.fail("the server cannot load this model: see the error above")
     manifest = (ARTIFACT / "manifest.json").read_bytes()
     print(f"manifest: {hashlib.sha256(manifest).hexdigest()}")
 
 
-def _fork(event: dict[str, Any]) -> str:
-    """Add why a fork may not reach storage, if this is one."""
+def _fork(event: Mapping[str, Any]) -> str:
+    """Return why storage may be out of reach, if this is a fork."""
     pull = event.get("pull_request") or {}
     source = ((pull.get("head") or {}).get("repo") or {}).get("full_name")
     if source == ((pull.get("base") or {}).get("repo") or {}).get("full_name"):
         return ""
     return (
-        " (a fork gets no login to storage: a maintainer has to push the data, or "
-        "this branch, to the repository itself)"
+        " (a fork has no login to storage: a maintainer must push the data, or this "
+        "branch, to the repository itself)"
     )

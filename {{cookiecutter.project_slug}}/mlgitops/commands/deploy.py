@@ -1,9 +1,9 @@
-"""Brings a registered version to an environment and waits until it answers.
+"""Deploys a registered version to an environment and waits until it answers.
 
     python -m mlgitops deploy staging v1.2.0
 
-Every step looks at what is there first, so that running it again finishes what an
-earlier run began. A target that does not come up gets the last version back.
+Every step first checks whether it is done, so that a second run finishes what an
+earlier one began. If the target does not come up, the previous version is restored.
 """
 
 import argparse
@@ -39,8 +39,10 @@ ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
 
 
 def main() -> None:
-    """Deploy, and exit 1 with a sentence if it was refused or taken back."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Deploy; exit 1 with a sentence if it was refused or rolled back."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("environment", help="one of those that params.yaml names")
     parser.add_argument("version", help="a registered version, such as v1.2.0")
     arguments = parser.parse_args()
@@ -48,14 +50,14 @@ def main() -> None:
         record = deploy(arguments.environment, arguments.version)
     except ERRORS as error:
         raise github.fail(str(error)) from error
-    github.tell(said(record))
+    github.tell(sentence(record))
 
 
 def deploy(environment: str, version: str) -> Record:
     """Return the record of the deployment.
 
     Raises:
-        ReleaseError: refused, or taken back because the target did not come up.
+        ReleaseError: refused, or rolled back because the target did not come up.
     """
     if environments.waits(environments.known(environment)):
         raise ReleaseError(environments.WAITS)
@@ -63,20 +65,24 @@ def deploy(environment: str, version: str) -> Record:
     git.complete(MAIN, SPEC, *registry.specs(name))  # one fetch in place of three
     ledger = Ledger()
     registry.fetch(name)
-    found = registry.get(name, version)
-    with ThreadPoolExecutor(1) as pool:  # what comes, beside what it would replace
-        coming = pool.submit(promotion, name, environment, found)
-        way_back(ledger, name, environment, found)
-        wish = coming.result()
+    registered = registry.get(name, version)
+    with ThreadPoolExecutor(
+        1
+    ) as pool:  # checks the version that would be replaced meanwhile
+        preparing = pool.submit(promotion, name, environment, registered)
+        way_back(ledger, name, environment, registered)
+        planned = preparing.result()
     try:
-        return promote.run(ledger, wish, lambda now: check(now, found, environment))
+        return promote.run(
+            ledger, planned, lambda latest: check(latest, registered, environment)
+        )
     except TargetError as error:
         record = ledger.release(environment) or {}
         raise ReleaseError(take_back(ledger, name, record, str(error))) from error
 
 
 def promotion(name: str, environment: str, version: Version) -> Promotion:
-    """Return what is to happen, with the golden rows of the version's release."""
+    """Return the planned promotion, with the golden rows of the version's release."""
     seconds = settings().timeout_seconds
     golden = golden_rows(version) if target.address(environment) else []
     code, image = server.at("HEAD"), os.environ.get("IMAGE") or None
@@ -85,22 +91,22 @@ def promotion(name: str, environment: str, version: Version) -> Promotion:
     )
 
 
-def way_back(ledger: Ledger, name: str, environment: str, new: Version) -> None:
-    """Refuse to replace a version that could not be brought back, before anything.
+def way_back(ledger: Ledger, name: str, environment: str, version: Version) -> None:
+    """Refuse to replace a version that could not be restored.
 
     Raises:
         ReleaseError: the release that runs now is missing or altered on GitHub.
     """
-    there = ledger.champion(environment)
-    if there is None or there["manifest_sha256"] == new.manifest_sha256:
+    champion = ledger.champion(environment)
+    if champion is None or champion["manifest_sha256"] == version.manifest_sha256:
         return
     try:
         with TemporaryDirectory() as folder:
-            assets.bring(registry.get(name, there["version"]), Path(folder))
+            assets.bring(registry.get(name, champion["version"]), Path(folder))
     except ReleaseError as error:
         raise ReleaseError(
-            f"{environment} keeps {there['tag']}: there is no verified way back to it, "
-            f"so nothing replaces it; {error}"
+            f"{environment} keeps {champion['tag']}: it could not be restored if "
+            f"it were replaced now; {error}"
         ) from error
 
 
@@ -111,29 +117,29 @@ def golden_rows(version: Version) -> list[Record]:
 
 
 def in_turn(ledger: Ledger, version: Version, environment: str) -> None:
-    """Refuse a release that does not run yet in the environment before this one.
+    """Refuse a release that does not yet run in the previous environment.
 
-    GitHub starts the jobs in the order of params.yaml, and stops at the first that
-    fails; this holds whatever starts the job.
+    GitHub runs the jobs in the order of params.yaml and stops at the first failure;
+    this check also holds when a job is started on its own.
 
     Raises:
-        ReleaseError: the environment before runs something else, or is not ready.
+        ReleaseError: the previous environment runs another release, or is not ready.
     """
     name = environments.before(environment)
     if name is None:
         return
-    there = ledger.champion(name)
+    champion = ledger.champion(name)
     release = (version.manifest_sha256, server.at("HEAD").sha256)
-    if there is None or server.identity(there) != release:
-        runs = there["tag"] if there else "nothing"
+    if champion is None or server.identity(champion) != release:
+        runs = champion["tag"] if champion else "nothing"
         raise ReleaseError(
-            f"{version.tag} comes to {environment} after {name}, which runs {runs} or "
-            "has another server: run `gh workflow run deploy.yml`"
+            f"{version.tag} must run in {name} before {environment}, but {name} runs "
+            f"{runs}, or another server: run `gh workflow run deploy.yml`"
         )
-    if not promote.finished(there):
+    if not promote.finished(champion):
         raise ReleaseError(
-            f"{name} has not confirmed {version.tag} yet, and it comes to "
-            f"{environment} after that: run `gh workflow run deploy.yml`"
+            f"{version.tag} must be confirmed in {name} before {environment}: run "
+            "`gh workflow run deploy.yml`"
         )
 
 
@@ -141,39 +147,41 @@ def check(ledger: Ledger, version: Version, environment: str) -> Record:
     """Return the verdict that allows main's version to be deployed now."""
     in_turn(ledger, version, environment)
     if not on_main(version.commit):
-        raise ReleaseError(f"{version.tag} is on {version.commit}, which {MAIN} lacks")
+        raise ReleaseError(
+            f"{version.tag} is on {version.commit}, which is not on {MAIN}"
+        )
     if not admit.same_model(version.commit, f"origin/{MAIN}"):
         raise ReleaseError(
-            f"{MAIN} does not name {version.tag} any more: its newest commit is "
-            "deployed by its own run"
+            f"{version.tag} is no longer the version on {MAIN}: the run for its newest "
+            "commit deploys that"
         )
     signature.demand(version.tag)
     if server.at("HEAD").sha256 != server.at(f"origin/{MAIN}").sha256:
         raise ReleaseError(
-            f"{MAIN} has a newer server than this run: its newest commit is deployed "
-            "by its own run"
+            f"{MAIN} has a newer server than this run: the run for its newest commit "
+            "deploys that"
         )
     lock_sha256 = admit.locked(f"origin/{MAIN}").sha256
     return admit.check(ledger, version.manifest_sha256, lock_sha256)
 
 
-def take_back(ledger: Ledger, name: str, record: Record, why: str) -> str:
-    """Put the last version back, say so on the pull request; return a sentence."""
-    reverted = revert.put_back(ledger, name, record, why)
+def take_back(ledger: Ledger, name: str, record: Record, reason: str) -> str:
+    """Restore the previous version, comment on the pull request; return a sentence."""
+    reverted = revert.put_back(ledger, name, record, reason)
     link = revert.tell(ledger, name, reverted)
     if reverted["state"] == "failed":
-        return f"{record['tag']} was taken back, and nothing ran before it: {why}"
+        return f"{record['tag']} was rolled back, and nothing ran before it: {reason}"
     return (
-        f"{record['tag']} was taken back, {record['environment']} has "
-        f"{reverted['tag']} again: {why}; revert pull request: {link}"
+        f"{record['tag']} was rolled back, {record['environment']} has "
+        f"{reverted['tag']} again: {reason}; revert pull request: {link}"
     )
 
 
-def said(record: Record) -> str:
+def sentence(record: Record) -> str:
     """Return a record as one sentence."""
     state = record["state"]
-    words = "published, unconfirmed" if state == "published" else state
+    wording = "published, unconfirmed" if state == "published" else state
     return (
-        f"{record['tag']} in {record['environment']}: {words} "
+        f"{record['tag']} in {record['environment']}: {wording} "
         f"(manifest {record['manifest_sha256']})"
     )

@@ -1,8 +1,8 @@
-"""Says, line by line, what is set up here and on GitHub, and what to type if not.
+"""Lists what is set up here and on GitHub, and what to type where it is not.
 
     python -m mlgitops doctor        (make doctor)
 
-It only reads. Exit 1 if something is broken; what is merely weaker is said.
+It only reads. Exit 1 if something is broken; weaker settings are only listed.
 """
 
 import json
@@ -24,10 +24,10 @@ ERRORS = (git.GitError, storage.StorageError, lock.LockError, ReleaseError)
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: how it stands, with what, and what to type."""
+    """One line: the state of one thing, and what to type."""
 
     state: str
-    what: str
+    text: str
 
 
 def main() -> None:
@@ -37,48 +37,55 @@ def main() -> None:
         try:
             findings = list(look())
         except github.GitHubError as error:
-            what = f"{_name(look)}: GitHub does not tell; {error}"
-            findings = [Finding(WEAK, what)]
+            text = f"{_name(look)}: GitHub refuses to tell: {error}"
+            findings = [Finding(WEAK, text)]
         except ERRORS as error:
             findings = [Finding(BROKEN, f"{_name(look)}: {error}")]
         for finding in findings:
-            print(f"{finding.state:7} {finding.what}")
+            print(f"{finding.state:7} {finding.text}")
             broken += finding.state == BROKEN
     if broken:
-        raise SystemExit(f"{broken} to repair")
+        raise SystemExit(f"{broken} finding{'' if broken == 1 else 's'} to repair")
 
 
 def programs() -> Iterator[Finding]:
-    """Look for the programs that the Makefile calls."""
+    """Check the programs that the Makefile calls."""
     for name in ("git", "dvc", "gh", "gto"):
-        found = shutil.which(name)
-        what = f"program {name}" if found else f"no program {name}: type `make setup`"
-        yield Finding(GOOD if found else BROKEN, what)
+        path = shutil.which(name)
+        text = (
+            f"program {name}"
+            if path
+            else f"program {name} is missing: type `make setup`"
+        )
+        yield Finding(GOOD if path else BROKEN, text)
 
 
 def verify() -> Iterator[Finding]:
-    """Look whether DVC believes transfers."""
+    """Check that DVC verifies what it downloads."""
     text = Path(".dvc/config").read_text() if Path(".dvc/config").is_file() else ""
     on = any(line.replace(" ", "") == "verify=true" for line in text.splitlines())
-    fix = "type `dvc remote modify storage verify true`: DVC accepts altered objects"
+    fix = "DVC accepts altered objects: type `dvc remote modify storage verify true`"
     yield Finding(GOOD if on else BROKEN, "DVC verifies objects" if on else fix)
 
 
 def objects() -> Iterator[Finding]:
-    """Look whether storage answers and has what the lock and the pointers name."""
+    """Check that storage has every object of dvc.lock and the .dvc pointers."""
     locked = lock.read()
     outs = [*lock.pointers().values(), *(locked.outs if locked else ())]
     if gone := storage.missing(outs):
         names = ", ".join(out.path for out in gone)
         yield Finding(BROKEN, f"storage lacks {names}: type `make push`")
     else:
-        yield Finding(GOOD, f"storage has all {len(outs)} objects that are named")
+        yield Finding(
+            GOOD,
+            f"storage has all objects of dvc.lock and the .dvc pointers: {len(outs)}",
+        )
     if locked is None:
         yield Finding(WEAK, "no dvc.lock yet: type `make repro`, then commit it")
 
 
 def remote() -> Iterator[Finding]:
-    """Look whether origin answers."""
+    """Check that origin answers, and what is in production."""
     if not git.has_remote():
         fix = "no origin: type `gh repo create --source . --push`"
         yield Finding(BROKEN, fix)
@@ -87,93 +94,94 @@ def remote() -> Iterator[Finding]:
     yield Finding(GOOD, "origin answers")
     ledger = Ledger()
     release = ledger.champion()
-    said = (
+    text = (
         f"production has {release['tag']}" if release else "nothing in production yet"
     )
-    yield Finding(GOOD, said)
+    yield Finding(GOOD, text)
     if late := heartbeat.late(ledger):
         yield Finding(WEAK, late)
 
 
 def rulesets() -> Iterator[Finding]:
-    """Look whether GitHub protects main, versions and the ledger."""
-    there = {str(one["name"]) for one in github.pages("rulesets")}
-    wanted = {str(r["name"]) for r in _rulesets()}
-    if missing := sorted(wanted - there):
+    """Check that GitHub protects main, versions and the ledger."""
+    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
+    shipped = {str(r["name"]) for r in _rulesets()}
+    if missing := sorted(shipped - present):
         yield Finding(
             WEAK,
-            f"no ruleset {'; '.join(missing)}: type `make github`; until then a merge "
-            "can pass a red status, and `deploy` refuses it",
+            f"GitHub lacks ruleset {'; '.join(missing)}: type `make github`; until "
+            "then a merge can pass a red status, and `deploy` refuses it",
         )
     else:
         yield Finding(GOOD, "rulesets protect main, versions and the ledger")
 
 
 def environments() -> Iterator[Finding]:
-    """Look whether each is there, and production waits for somebody, and for whom."""
-    found = (github.api("environments") or {}).get("environments") or []
-    there = {str(one["name"]): one.get("protection_rules") or [] for one in found}
-    if missing := [name for name in names() if name not in there]:
+    """Check that each environment exists, and that production waits for a person."""
+    listed = (github.api("environments") or {}).get("environments") or []
+    rules = {
+        str(environment["name"]): environment.get("protection_rules") or []
+        for environment in listed
+    }
+    if missing := [name for name in names() if name not in rules]:
         yield Finding(
             WEAK,
             f"GitHub has no environment {', '.join(missing)}: type `make github`; "
-            "until then a workflow of any branch may say that it deploys there",
+            "until then a workflow on any branch can claim a deployment there",
         )
-    if "required_reviewers" in [rule["type"] for rule in there.get(CHAMPION, [])]:
+    if "required_reviewers" in [rule["type"] for rule in rules.get(CHAMPION, [])]:
         yield Finding(GOOD, "production waits for a reviewer")
         return
     if _variables().get("PRODUCTION_BY_DISPATCH", "").lower() == "true":
         yield Finding(
             GOOD,
-            "production waits for `gh workflow run deploy.yml` by who may push",
+            "production waits for `gh workflow run deploy.yml`",
         )
         return
     yield Finding(
         WEAK,
-        "production waits for nobody: type `make github`; where the plan has no "
-        "required reviewers, that lets it wait for a dispatch of `deploy`",
+        "nobody approves production: type `make github`; where the plan has no "
+        "required reviewers, production then waits for a dispatch of `deploy`",
     )
 
 
 def _variables() -> dict[str, str]:
     """Return the variables of the repository."""
-    found = (github.api("actions/variables") or {}).get("variables") or []
-    return {str(one["name"]): str(one["value"]) for one in found}
+    listed = (github.api("actions/variables") or {}).get("variables") or []
+    return {str(entry["name"]): str(entry["value"]) for entry in listed}
 
 
 def actions() -> Iterator[Finding]:
-    """Look whether Actions may open pull requests, and as whom."""
+    """Check that Actions may open pull requests, and the repository's variables."""
     may = github.api("actions/permissions/workflow")
     on = bool(may.get("can_approve_pull_request_reviews"))
     fix = "Actions may not open pull requests: type `make github`"
     yield Finding(GOOD if on else WEAK, "Actions may open pull requests" if on else fix)
     settings = _variables()
-    yield _said(
+    yield _variable_finding(
         settings,
         "APP_ID",
-        "an App commits adopted locks",
-        "no App: "
-        "`make adopt` is typed by a person, and a pull request made by a workflow "
+        "an App commits the locks that CI built",
+        "no App: a person types `make adopt`, and a pull request made by a workflow "
         'waits for "Approve workflows to run"',
     )
     for name in map(variable, names()):
-        yield _said(
+        yield _variable_finding(
             settings,
             name,
             f"{name} is {settings.get(name)}",
-            f"no {name}: "
-            "versions are published, unconfirmed; type `gh variable set "
+            f"no {name}: versions are published, unconfirmed; type `gh variable set "
             f"{name} --body agent`, or the address that answers /info",
         )
-    if not any(Path("deploy", other).is_dir() for other in ("kubernetes", "edge")):
-        yield _said(
+    if not any(Path("deploy", target).is_dir() for target in ("kubernetes", "edge")):
+        yield _variable_finding(
             settings,
             "IMAGE_REGISTRY",
             f"images go to {settings.get('IMAGE_REGISTRY')}",
             "no IMAGE_REGISTRY: releases have no image; type `gh variable set "
             "IMAGE_REGISTRY --body ghcr.io`",
         )
-    yield _said(
+    yield _variable_finding(
         settings,
         "PREDICTION_LOG",
         "the monitor reads the prediction log",
@@ -183,14 +191,14 @@ def actions() -> Iterator[Finding]:
 
 
 def origins() -> Iterator[Finding]:
-    """Look whether others can check where a version comes from."""
+    """Check that others can verify where a version comes from."""
     try:
         secrets = github.api("environments/register/secrets") or {}
     except github.GitHubError as error:
         if error.status != 404:
             raise
         secrets = {}
-    names = [str(one["name"]) for one in secrets.get("secrets") or []]
+    names = [str(secret["name"]) for secret in secrets.get("secrets") or []]
     signed = "SIGNING_KEY" in names and Path("signing.pub").is_file()
     public = (github.api(f"/repos/{github.repo()}") or {}).get("visibility") == "public"
     if public:
@@ -206,7 +214,9 @@ def origins() -> Iterator[Finding]:
         )
 
 
-def _said(settings: dict[str, str], name: str, good: str, weak: str) -> Finding:
+def _variable_finding(
+    settings: dict[str, str], name: str, good: str, weak: str
+) -> Finding:
     """Return a finding on one variable of the repository."""
     return Finding(GOOD, good) if settings.get(name) else Finding(WEAK, weak)
 
@@ -218,7 +228,7 @@ def _rulesets() -> list[dict[str, Any]]:
 
 
 def _name(look: Callable[[], Iterator[Finding]]) -> str:
-    """Return what a look is for."""
+    """Return the name of a check."""
     return str(look.__name__)
 
 

@@ -1,4 +1,4 @@
-"""Tries the settings of params.yaml's section experiment: `make experiment`.
+"""Trains with a grid of settings and compares the results: `make experiment`.
 
 Each trial runs in a folder of its own with `dvc exp run --temp` and is recorded beside
 the current commit; the working tree stays as it is. DVC has no switch that keeps its
@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mlgitops import git, settings
 from mlgitops.metrics import METRICS
@@ -25,7 +24,7 @@ To propose one: .venv/bin/dvc exp apply NAME, commit params.yaml and dvc.lock on
 branch, open a pull request. To forget all: .venv/bin/dvc exp remove --all-commits."""
 
 
-def trials(grid: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, list[str]]]:
+def trials(grid: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, list[str]]]:
     """Yield (name, settings) for every combination of the grid's values."""
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
@@ -40,7 +39,7 @@ def recorded(name: str) -> bool:
     return git.run("for-each-ref", ref) != ""
 
 
-def experiment(grid: Mapping[str, Sequence[Any]], headline: str) -> None:
+def experiment(grid: Mapping[str, Sequence[object]], headline: str) -> None:
     """Run the trials that this commit lacks, then print the table of all of them."""
     if git.run("status", "--porcelain", "--untracked-files=no"):
         raise SystemExit(
@@ -49,7 +48,7 @@ def experiment(grid: Mapping[str, Sequence[Any]], headline: str) -> None:
         )
     for name, chosen in trials(grid):
         if not recorded(name):
-            options = [word for setting in chosen for word in ("-S", setting)]
+            options = [argument for setting in chosen for argument in ("-S", setting)]
             dvc("exp", "run", "--quiet", "--temp", "--name", name, *options)
     sort = ("--sort-by", headline, "--sort-order", "desc")
     shown = f"^(?!Experiment|{headline}|{SHOWN})"
@@ -60,8 +59,8 @@ def experiment(grid: Mapping[str, Sequence[Any]], headline: str) -> None:
 
 def dvc(*args: str) -> None:
     """Run dvc with this interpreter's programs first; its failure ends the command."""
-    here = str(Path(sys.executable).parent)
-    env = {**os.environ, "PATH": here + os.pathsep + os.environ.get("PATH", "")}
+    programs = str(Path(sys.executable).parent)
+    env = {**os.environ, "PATH": programs + os.pathsep + os.environ.get("PATH", "")}
     done = subprocess.run([sys.executable, "-m", "dvc", *args], env=env, check=False)
     if done.returncode:
         raise SystemExit(f"experiment: dvc {' '.join(args)} failed; see above.")

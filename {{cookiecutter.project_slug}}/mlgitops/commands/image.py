@@ -1,9 +1,9 @@
-"""Builds the image of what lies in build/ and tries it, where an engine is at hand.
+"""Builds the server's image with the model in build/ and tests it.
 
-    python -m mlgitops image        (make image; `train` runs it, too)
+    python -m mlgitops image        (make image; the workflow train runs it too)
 
-It says how large the image is and how soon it answers. Nothing is pushed: `deploy`
-builds the image of a release, once. The first question is whether there is an engine.
+It prints the size of the image and the time to its first answer, where there is a
+container engine. Nothing is pushed: `deploy` builds the image of a release, once.
 """
 
 import gzip
@@ -23,31 +23,31 @@ FOLDER = Path("build")
 
 
 def main() -> None:
-    """Build, try, measure; say so where that is not possible."""
+    """Build, test and measure the image, or print why that is not possible."""
     if not image.DOCKERFILE.is_file():
-        print("No image: this deploy target has none.")
+        print("This deploy target has no image.")
         return
     version = image.engine()
     if not version:
-        print("The image was not tried: no container engine answers here.")
+        print("The image was not tested: no container engine answers here.")
         return
     try:
         base()
-    except ReleaseError as error:  # what is not ours does not make a proposal red
-        sentence = f"The image was not tried: its base cannot be fetched ({error})."
+    except ReleaseError as error:  # a registry that is down does not fail a proposal
+        sentence = f"The image was not tested: its base cannot be fetched ({error})."
         return github.tell(sentence)
     try:
-        sentence = tried(FOLDER)
+        sentence = trial_run(FOLDER)
     except ReleaseError as error:
         raise github.fail(str(error)) from error
     github.tell(f"{sentence} (engine {version})")
 
 
-def tried(folder: Path) -> str:
-    """Return how the image of a folder did, as one sentence.
+def trial_run(folder: Path) -> str:
+    """Build the image of a folder, test it, and return the result as one sentence.
 
     Raises:
-        ReleaseError: it was not built, or did not do what the manifest says.
+        ReleaseError: it was not built, or does not answer as the manifest says.
     """
     if not (folder / "manifest.json").is_file():
         raise ReleaseError(f"{folder}/ holds no version yet: type `make repro`")
@@ -65,10 +65,10 @@ def tried(folder: Path) -> str:
 
 
 def base() -> str:
-    """Return the base that the Dockerfile names, pulled if it is not here."""
+    """Return the base image that the Dockerfile names, pulled if necessary."""
     text = image.DOCKERFILE.read_text(encoding="utf-8")
-    found = re.search(r"^ARG BASE=(\S+)", text, re.MULTILINE)
-    name = found[1] if found else ""
+    match = re.search(r"^ARG BASE=(\S+)", text, re.MULTILINE)
+    name = match[1] if match else ""
     try:
         docker("image", "inspect", name)
     except ReleaseError:
@@ -79,19 +79,19 @@ def base() -> str:
 def megabytes(built: str, beneath: str) -> float:
     """Return the compressed size of what an image adds to its base, in MB."""
     command = ("image", "inspect", "--format", "{{len .RootFS.Layers}}")
-    known = int(docker(*command, beneath))
+    base_layers = int(docker(*command, beneath))
     with TemporaryDirectory() as folder:
-        place = f"{folder}/image.tar"
-        docker("save", "--output", place, built)
-        with tarfile.open(place) as archive:
+        path = f"{folder}/image.tar"
+        docker("save", "--output", path, built)
+        with tarfile.open(path) as archive:
             listed = archive.extractfile("manifest.json")
             assert listed is not None
-            layers = json.loads(listed.read())[0]["Layers"][known:]
+            layers = json.loads(listed.read())[0]["Layers"][base_layers:]
             return sum(_compressed(archive, layer) for layer in layers) / 1e6
 
 
 def _compressed(archive: tarfile.TarFile, layer: str) -> int:
-    """Return a layer's size as it travels."""
+    """Return the compressed size of a layer."""
     file = archive.extractfile(layer)
     assert file is not None
     return len(gzip.compress(file.read(), 6))

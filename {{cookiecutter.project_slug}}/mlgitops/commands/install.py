@@ -1,10 +1,10 @@
 """Installs locked requirements into an environment; standard library only.
 
     python -m mlgitops install GROUP...
-    python -m mlgitops install --list GROUP...    only says which files are meant
+    python -m mlgitops install --list GROUP...    only prints the files
 
-A runner that keeps its tool cache finds the environment there again, and installs
-nothing when the locks are still the same.
+A runner that keeps its tool cache reuses the environment, and installs nothing while
+the locks are the same.
 """
 
 import configparser
@@ -20,19 +20,19 @@ PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 def main() -> None:
-    """Install the groups, and what the chosen storage speaks; tell the runner."""
-    wanted = [word for word in sys.argv[1:] if word != "--list"]
-    if not wanted:
+    """Install the groups and what the storage needs; put it on the runner's PATH."""
+    groups = [argument for argument in sys.argv[1:] if argument != "--list"]
+    if not groups:
         raise SystemExit("Type: python -m mlgitops install GROUP..., such as ops")
-    files = [*map(lock, wanted), *storage()]
+    files = [*map(lock, groups), *storage()]
     if "--list" in sys.argv:
         print(*files)
         return
-    home = Path(os.environ["RUNNER_TOOL_CACHE"], f"venv-{'-'.join(wanted)}")
+    home = Path(os.environ["RUNNER_TOOL_CACHE"], f"venv-{'-'.join(groups)}")
     locks = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     done = home / "locks.sha256"
     if not done.is_file() or done.read_text() != locks:
-        done.unlink(missing_ok=True)  # an install that is cut off is none
+        done.unlink(missing_ok=True)  # an install that is cut off does not count
         install(home, files)
         done.write_text(locks)
     with open(os.environ["GITHUB_PATH"], "a", encoding="utf-8") as path:
@@ -40,11 +40,11 @@ def main() -> None:
 
 
 def lock(group: str) -> Path:
-    """Return the locked requirements of a group: the team's, or the machinery's."""
+    """Return the locked requirements of a group: the team's, or those of mlgitops."""
     for folder in (Path("requirements"), MACHINERY / "requirements"):
         if (folder / f"{group}.txt").is_file():
             return folder / f"{group}.txt"
-    raise SystemExit(f"There are no requirements of the group {group!r}.")
+    raise SystemExit(f"There are no requirements for the group {group!r}.")
 
 
 def storage(config: Path = Path(".dvc/config")) -> list[Path]:
@@ -58,7 +58,7 @@ def storage(config: Path = Path(".dvc/config")) -> list[Path]:
 
 
 def install(home: Path, files: list[Path]) -> None:
-    """Make the environment hold exactly what the files name, hashes checked."""
+    """Install exactly what the files list into the environment, hashes checked."""
     subprocess.run((*PIP, "install", UV), check=True)
     uv = (sys.executable, "-m", "uv", "--quiet")
     python = ("--python", sys.executable)

@@ -1,4 +1,4 @@
-"""Which machinery is this, and is it as released? Exit 1 where it was modified.
+"""Prints the version of mlgitops and its local changes; exit 1 if there are any.
 
 python -m mlgitops machinery
 """
@@ -8,8 +8,8 @@ from mlgitops.machinery import machinery
 
 def main() -> None:
     """Print version and state, then the files that differ."""
-    found = machinery()
-    print(found)
-    for name in found.modified:
+    state = machinery()
+    print(state)
+    for name in state.modified:
         print(f"  mlgitops/{name}")
-    raise SystemExit(1 if found.modified else 0)
+    raise SystemExit(1 if state.modified else 0)

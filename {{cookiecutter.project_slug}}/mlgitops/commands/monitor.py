@@ -1,12 +1,12 @@
-"""Looks at the newest window of production and says what to do.
+"""Compares the newest window of production with the training data and decides.
 
     python -m mlgitops monitor [--record] [--history]
 
-PREDICTION_LOG (a folder or URL with predictions-*.jsonl) and LABELS (CSV) say where
-to look. ``--record`` writes the decision to the ledger; without it nothing leaves this
+It reads PREDICTION_LOG (a folder or URL with predictions-*.jsonl) and LABELS (a CSV
+file). ``--record`` writes the decision to the ledger; without it nothing leaves this
 machine. The history is written to build/monitoring/ as static pages; MONITOR_PAGES=true
-puts it on the branch that GitHub Pages serves. Nothing here opens a pull request: that
-is `mlgitops.commands.retrain`.
+puts it on the branch that GitHub Pages serves. `python -m mlgitops retrain` opens the
+pull request.
 """
 
 from __future__ import annotations
@@ -42,63 +42,63 @@ MISTAKES = (
 )
 
 
-class Said(Exception):
-    """The ledger says the same already, perhaps since a moment ago."""
+class Unchanged(Exception):
+    """The newest record in the ledger says the same."""
 
 
 def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record, str]:
     """Return the record of this run and its page.
 
     Raises:
-        FeedError: there is no version to compare with.
+        FeedError: the log of the reference cannot be read.
     """
     params = _params()
     allowed = settings.monitor(params)
     days = max(allowed.window_days, settings.retrain(params).keep_days)
     release = ledger.champion()
     with TemporaryDirectory() as folder:
-        known = _reference(release, Path(folder))
+        champion = _reference(release, Path(folder))
         try:
             log = read_log(source, allowed, days=days, labelled=bool(labels))
-            window = inspect(known, log, labels, params)
-        except FeedError as error:  # a log that is mostly rubbish is a broken feed
+            window = inspect(champion, log, labels, params)
+        except FeedError as error:  # too many unusable lines
             window = Window(Evidence(0, broken=str(error)))
     decision: Decision = decide(window.evidence, allowed)
-    found = record.build(
-        known.version, known.manifest_sha256, window, decision, allowed
+    outcome = record.build(
+        champion.version, champion.manifest_sha256, window, decision, allowed
     )
-    found |= {"run_url": github.run_url(), "time": _now()}
-    return found, page.page(found, _evidently(window))
+    outcome |= {"run_url": github.run_url(), "time": _time_of_run()}
+    return outcome, page.page(outcome, _evidently(window))
 
 
-def keep(found: record.Record, ledger: Ledger, every_days: float) -> str:
+def keep(outcome: record.Record, ledger: Ledger, every_days: float) -> str:
     """Write the record to the ledger, unless the newest one says the same.
 
-    After half a period it is written all the same: that the monitor ran is news, too
+    After half a period it is written all the same, to show that the monitor still runs
     (`mlgitops.heartbeat`).
     """
-    made: list[str] = []
+    paths: list[str] = []
 
     def files(seq: int) -> dict[str, Any]:
         newest = heartbeat.newest(ledger)
-        if newest and record.same(newest[1], found):
+        if newest and record.same(newest[1], outcome):
             if heartbeat.age_days(newest[1]) < every_days / 2:
-                raise Said(newest[0])
+                raise Unchanged(newest[0])
         name = f"{seq:08d}"
-        made.append(f"monitoring/{name}.json")
-        text = page.markdown(found).encode()
-        complete = {**found, "seq": seq}
-        return {made[-1]: complete, f"monitoring/reports/{name}.md": text}
+        paths.append(f"monitoring/{name}.json")
+        text = page.markdown(outcome).encode()
+        complete = {**outcome, "seq": seq}
+        return {paths[-1]: complete, f"monitoring/reports/{name}.md": text}
 
     try:
-        ledger.append(files, f"monitor: {found['decision']}")
-    except Said as said:
-        return f"{said} says so already; nothing written"
-    return f"recorded as {made[-1]}"
+        ledger.append(files, f"monitor: {outcome['decision']}")
+    except Unchanged as unchanged:
+        return f"not recorded: {unchanged} says the same"
+    return f"recorded as {paths[-1]}"
 
 
 def main() -> None:
-    """Print the decision; exit 1 when the feed is broken."""
+    """Print the decision; exit 1 when the log or the labels cannot be used."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -122,22 +122,22 @@ def main() -> None:
             print("No version is in production yet: there is nothing to compare with.")
             return
         labels = os.environ.get("LABELS", "").strip() or None
-        found, text = look(source, labels, ledger)
+        outcome, text = look(source, labels, ledger)
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(text, encoding="utf-8")
-        github.summary(page.markdown(found))
+        github.summary(page.markdown(outcome))
         if args.record:
-            print(keep(found, ledger, settings.monitor(_params()).every_days))
-        history.publish(ledger, found)
+            print(keep(outcome, ledger, settings.monitor(_params()).every_days))
+        history.publish(ledger, outcome)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()
     except MISTAKES as error:
         raise github.fail(str(error)) from error
-    print(f"{found['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
-    if found["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
-        print(f"::warning::{found['sentence']}")  # nothing will follow by itself
-    if found["decision"] == "stop":
-        raise github.fail(str(found["sentence"]))
+    print(f"{outcome['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
+    if outcome["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
+        print(f"::warning::{outcome['sentence']}")  # nothing else happens by itself
+    if outcome["decision"] == "stop":
+        raise github.fail(str(outcome["sentence"]))
 
 
 def _params() -> settings.Params:
@@ -146,7 +146,7 @@ def _params() -> settings.Params:
 
 
 def _evidently(window: Window) -> str:
-    """Return Evidently's page on what was compared, at our thresholds."""
+    """Return Evidently's page on the window, at the monitor's thresholds."""
     evidence = window.evidence
     if window.sides is None or evidence.prediction is None:
         return ""
@@ -154,13 +154,13 @@ def _evidently(window: Window) -> str:
 
 
 def _reference(release: dict[str, Any] | None, folder: Path) -> reference.Reference:
-    """Return the version in production, or what `make repro` built when none is."""
+    """Return the version in production, or the one in build/ when there is none."""
     if release is None:
         return reference.load(Path("build"), "build")
-    here = reference.fetch(release, folder)
-    return reference.load(here, str(release["version"]), release["manifest_sha256"])
+    fetched = reference.fetch(release, folder)
+    return reference.load(fetched, str(release["version"]), release["manifest_sha256"])
 
 
-def _now() -> str:
-    """Return the time of this run: for the reader, never to order by."""
+def _time_of_run() -> str:
+    """Return the time of this run: for readers, never to sort by."""
     return datetime.now(UTC).isoformat(timespec="seconds")

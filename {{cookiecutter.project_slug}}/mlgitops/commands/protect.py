@@ -2,8 +2,8 @@
 
     python -m mlgitops github        (make github)
 
-Rulesets, environments, the permission for Actions to open pull requests, labels. What
-GitHub refuses is said, with what it weakens; running it again changes nothing.
+It creates rulesets, environments and labels, and allows Actions to open pull requests.
+What GitHub refuses is listed, with what that weakens. A second run changes nothing.
 """
 
 import json
@@ -18,11 +18,11 @@ from mlgitops.release.environments import CHAMPION, RESERVED, names
 RULESETS = Path(__file__).parent.parent / "rulesets"
 LABELS = {"retraining": "0e8a16", "rollback": "d93f0b"}
 MAIN_ONLY = {"protected_branches": False, "custom_branch_policies": True}
-PLAN = (403, 404, 422)  # what GitHub answers when plan or rights do not allow it
+PLAN = (403, 404, 422)  # the statuses when plan or rights do not allow it
 
 
 def main() -> None:
-    """Do every part and say how each went; exit 1 if one was refused."""
+    """Set up every part and print the result; exit 1 if one was refused."""
     parts: tuple[tuple[str, Callable[[], str], str], ...] = (
         (
             "rulesets",
@@ -38,7 +38,7 @@ def main() -> None:
         (
             "pull requests by Actions",
             pull_requests,
-            "retraining and rollback push their branch and print a link instead",
+            "retraining and rollback push a branch and print a link instead",
         ),
         ("labels", labels, "pull requests made by workflows carry no label"),
     )
@@ -54,48 +54,56 @@ def main() -> None:
         except (git.GitError, ReleaseError) as error:
             raise SystemExit(str(error)) from error
     if refused:
-        raise SystemExit(f"{refused} of {len(parts)} refused; `make doctor` tells more")
+        raise SystemExit(
+            f"{refused} of {len(parts)} refused; `make doctor` lists what is missing"
+        )
 
 
 def rulesets() -> str:
-    """Create the rulesets that are not there, by name."""
-    there = {str(one["name"]) for one in github.pages("rulesets")}
-    made = []
+    """Create the rulesets that do not exist yet, by name."""
+    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
+    created = []
     for file in sorted(RULESETS.glob("*.json")):
         rules = json.loads(file.read_text(encoding="utf-8"))
-        if rules["name"] not in there:
-            made.append(str(rules["name"]) + _relaxed(rules))
+        if rules["name"] not in present:
+            created.append(str(rules["name"]) + _relaxed(rules))
             github.api("rulesets", "POST", rules)
-    return f"made {'; '.join(made)}" if made else "there already"
+    return f"created {'; '.join(created)}" if created else "already exist"
 
 
 def _relaxed(rules: dict[str, Any]) -> str:
-    """Ask for no review where nobody else could give one; return the words for it."""
+    """Drop the required review where nobody else can give one; return a note."""
     reviews = [rule for rule in rules["rules"] if rule["type"] == "pull_request"]
     if not reviews or not alone():
         return ""
     for rule in reviews:
         rule["parameters"]["required_approving_review_count"] = 0
         rule["parameters"]["require_code_owner_review"] = False
-    return " (without a review, as you are alone: delete it when somebody joins)"
+    return (
+        " (without a required review, as you are the only member: delete the ruleset "
+        "and run this again when somebody joins)"
+    )
 
 
 def alone() -> bool:
-    """Tell whether one person only may push here."""
+    """Tell whether only one person may push here."""
     try:
-        found = github.pages("collaborators")
+        collaborators = github.pages("collaborators")
     except github.GitHubError:
         return False
-    return sum(bool(one.get("permissions", {}).get("push")) for one in found) == 1
+    return (
+        sum(bool(person.get("permissions", {}).get("push")) for person in collaborators)
+        == 1
+    )
 
 
 def environments() -> str:
     """Create the environments; production waits for you where the plan allows it."""
-    there = {str(e["name"]) for e in _environments() if _guarded(e)}
+    guarded = {str(e["name"]) for e in _environments() if _guarded(e)}
     refused: github.GitHubError | None = None
-    wanted = (*RESERVED, *names())
-    for name in wanted:
-        if name in there:
+    all_names = (*RESERVED, *names())
+    for name in all_names:
+        if name in guarded:
             continue
         fields: dict[str, Any] = {"deployment_branch_policy": MAIN_ONLY}
         if name == CHAMPION:
@@ -108,34 +116,34 @@ def environments() -> str:
         except github.GitHubError as error:
             if error.status not in PLAN:
                 raise
-            # without a rule for branches, or nothing could be deployed at all
+            # without branch rules: otherwise nothing could be deployed
             kept = {"reviewers": fields.get("reviewers")}
             refused = _bare(name, {**kept, "deployment_branch_policy": None}) or refused
     if not any(e["name"] == CHAMPION and _guarded(e) for e in _environments()):
         by_dispatch()
     if refused:
         raise refused
-    return f"{', '.join(wanted)}; production waits for a reviewer"
+    return f"{', '.join(all_names)}; production waits for a reviewer"
 
 
 def by_dispatch() -> None:
-    """Let production wait for a dispatch of `deploy`, unless that is set already."""
+    """Let production wait for a dispatch of `deploy`, unless that is already set."""
     variable = {"name": "PRODUCTION_BY_DISPATCH", "value": "true"}
     try:
         github.api("actions/variables", "POST", variable)
     except github.GitHubError as error:
-        if error.status not in (*PLAN, 409):  # 409 is GitHub's word for "there already"
+        if error.status not in (*PLAN, 409):  # 409: already exists
             raise
 
 
-def _guarded(place: dict[str, Any]) -> bool:
-    """Tell whether an environment is as it should be: a first run makes a bare one."""
-    kinds = [rule["type"] for rule in place.get("protection_rules") or []]
-    return place["name"] != CHAMPION or "required_reviewers" in kinds
+def _guarded(environment: dict[str, Any]) -> bool:
+    """Tell whether an environment has its rules: a workflow creates it without any."""
+    kinds = [rule["type"] for rule in environment.get("protection_rules") or []]
+    return environment["name"] != CHAMPION or "required_reviewers" in kinds
 
 
 def _bare(name: str, fields: dict[str, Any]) -> github.GitHubError | None:
-    """Create an environment with what the plan allows; return what it refused."""
+    """Create an environment with the rules that the plan allows; return the error."""
     try:
         github.api(f"environments/{name}", "PUT", fields)
     except github.GitHubError as error:
@@ -148,21 +156,21 @@ def _bare(name: str, fields: dict[str, Any]) -> github.GitHubError | None:
 
 
 def _environments() -> list[dict[str, Any]]:
-    """Return the environments that are there."""
+    """Return the environments on GitHub."""
     return list((github.api("environments") or {}).get("environments") or [])
 
 
 def pull_requests() -> str:
-    """Allow Actions to open pull requests, which GitHub forbids at first."""
-    place = "actions/permissions/workflow"
-    now = github.api(place)
-    if now.get("can_approve_pull_request_reviews"):
-        return "allowed already"
+    """Allow Actions to open pull requests, which GitHub forbids by default."""
+    path = "actions/permissions/workflow"
+    permissions = github.api(path)
+    if permissions.get("can_approve_pull_request_reviews"):
+        return "already allowed"
     fields = {
         "default_workflow_permissions": "read",
         "can_approve_pull_request_reviews": True,
     }
-    github.api(place, "PUT", fields, raw=True)
+    github.api(path, "PUT", fields, raw=True)
     return "allowed"
 
 
@@ -172,6 +180,6 @@ def labels() -> str:
         try:
             github.api("labels", "POST", {"name": name, "color": color})
         except github.GitHubError as error:
-            if error.status != 422:  # 422 is GitHub's word for "there already"
+            if error.status != 422:  # 422: already exists
                 raise
     return ", ".join(LABELS)

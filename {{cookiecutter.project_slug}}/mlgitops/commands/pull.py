@@ -1,4 +1,4 @@
-"""Fetches everything that the working tree's lock and pointers name from storage.
+"""Downloads every object of dvc.lock and the .dvc pointers from storage.
 
 python -m mlgitops pull        (make pull)
 """
@@ -7,10 +7,10 @@ from mlgitops import git, lock, storage
 
 
 def main() -> None:
-    """Pull and say so; an ordinary failure is one sentence."""
+    """Pull and print a summary; a failure is one sentence."""
     try:
         outs = lock.named()
         storage.pull(outs)
-        print(f"pull: {len(outs)} objects, storage is {storage.url()}")
+        print(f"pull: {lock.objects(len(outs))}, storage is {storage.url()}")
     except (storage.StorageError, git.GitError, lock.LockError) as error:
         raise SystemExit(str(error)) from error

@@ -1,4 +1,4 @@
-"""Sends everything that the working tree's lock and pointers name to storage.
+"""Uploads every object of dvc.lock and the .dvc pointers to storage.
 
 python -m mlgitops push        (make push)
 """
@@ -11,7 +11,7 @@ from mlgitops.storage import StorageError
 
 
 def main() -> None:
-    """Push and say so; an ordinary failure is one sentence."""
+    """Push and print a summary; a failure is one sentence."""
     try:
         print(send(lock.named()))
     except (StorageError, git.GitError, lock.LockError) as error:
@@ -19,24 +19,24 @@ def main() -> None:
 
 
 def send(outs: list[Out]) -> str:
-    """Send what is here and return what was done.
+    """Upload the files that are here; return a summary.
 
     Raises:
         StorageError: a file is neither here nor in storage, so it may be lost.
     """
-    here = {Path(out.path): out for out in outs if Path(out.path).is_file()}
-    storage.push(here)
-    elsewhere = [out for out in outs if Path(out.path) not in here]
+    present = {Path(out.path): out for out in outs if Path(out.path).is_file()}
+    storage.push(present)
+    elsewhere = [out for out in outs if Path(out.path) not in present]
     if lost := storage.missing(elsewhere):
         names = ", ".join(out.path for out in lost)
         raise StorageError(
-            f"sent {len(here)} of {len(outs)} objects; neither here nor in storage: "
-            f"{names}. Run `make push` where they are, or `make repro` if they are "
-            "built."
+            f"sent {len(present)} of {lock.objects(len(outs))}; neither here nor in "
+            f"storage: {names}. Run `make push` on the machine that has them, or "
+            "`make repro` if a stage builds them."
         )
-    done = f"push: {len(here)} objects sent, storage is {storage.url()}"
+    done = f"push: {lock.objects(len(present))} sent, storage is {storage.url()}"
     if elsewhere:
-        done += f"; {len(elsewhere)} more were there"
+        done += f"; {len(elsewhere)} more already stored"
     if storage.on_branch() and not git.has_remote():
-        done += ", on this machine only: no `origin` yet, so push again when there is"
+        done += ", on this machine only: push again once there is an `origin`"
     return done

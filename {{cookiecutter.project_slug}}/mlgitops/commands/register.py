@@ -1,10 +1,9 @@
-"""Gives the version that main names a tag and a GitHub Release, or says why not.
+"""Registers the version on main: a tag and a GitHub Release.
 
     python -m mlgitops register
 
-Nothing is trained and nothing is taken from the run's own files: the bytes come from
-storage, by main's dvc.lock, and the ledger says whether they were judged. Running it
-again changes nothing.
+Nothing is trained and no file of the run is used: the bytes come from storage, by
+main's dvc.lock, and the ledger has their verdict. A second run changes nothing.
 """
 
 import json
@@ -33,7 +32,7 @@ from mlgitops.release.registry import Version
 
 
 def main() -> None:
-    """Register what main names; hand version and environments to the next jobs."""
+    """Register the version on main; pass version and environments to the next jobs."""
     try:
         to = environments.of_this_run()
         outcome = register()
@@ -62,10 +61,10 @@ def main() -> None:
 
 
 def register() -> Version | str:
-    """Return the version to deploy, or why there is nothing to do.
+    """Return the version to deploy, or a sentence why there is none.
 
     Raises:
-        ReleaseError: main names a version that may not be deployed.
+        ReleaseError: the version on main may not be deployed.
     """
     name = model_name()
     git.complete(MAIN, SPEC, *registry.specs(name))  # one fetch in place of three
@@ -87,30 +86,32 @@ def register() -> Version | str:
 
 
 def nothing_to_do(ledger: Ledger, commit: str) -> str:
-    """Return why a commit calls for no deployment, or nothing."""
+    """Return why a commit needs no deployment, or nothing."""
     if git.show(commit, "dvc.lock") is None:
         return "Nothing to do: main has no dvc.lock yet, so there is no model."
     if not on_main(commit):
-        raise ReleaseError(f"{commit} is not on {MAIN}: only merged work is deployed")
-    here, tip = server.at(commit), server.at(f"origin/{MAIN}")
+        raise ReleaseError(
+            f"{commit} is not on {MAIN}: only merged commits are deployed"
+        )
+    current, tip = server.at(commit), server.at(f"origin/{MAIN}")
     newer = git.show(f"origin/{MAIN}", "dvc.lock") != git.show(commit, "dvc.lock")
-    if newer or here.sha256 != tip.sha256:
-        return f"Nothing to do: {MAIN} has moved on, its newest commit is deployed."
+    if newer or current.sha256 != tip.sha256:
+        return f"Nothing to do: {MAIN} has moved on, and its newest commit is deployed."
     champion = ledger.champion()
     if champion is None or not admit.same_model(champion["commit"], commit):
         return ""
-    if server.of(champion).sha256 != here.sha256 or not promote.finished(champion):
+    if server.of(champion).sha256 != current.sha256 or not promote.finished(champion):
         return ""
     if any(ledger.release(name) is None for name in environments.names()):
-        return ""  # one is new: it gets what production has
-    return f"Nothing to do: production has {champion['tag']}, which main names too."
+        return ""  # a new environment gets what production has
+    return f"Nothing to do: production has {champion['tag']}, as does main."
 
 
 def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
-    """Return the verdict that allows a candidate, or refuse it.
+    """Return the verdict that allows a candidate, or refuse the candidate.
 
-    A version that was taken back is refused; what was to follow (stage, status,
-    comment, revert pull request) is done first if an earlier run died before it could.
+    A version that was rolled back is refused. If an earlier run died before it set the
+    stage and status, commented and opened the revert pull request, that is done first.
     """
     try:
         return admit.check(ledger, candidate.manifest_sha256, candidate.lock_sha256)
@@ -129,10 +130,12 @@ def tag(candidate: Candidate) -> Version:
     sha256, commit = candidate.manifest_sha256, candidate.commit
     version = registry.register(name, sha256, commit, bump)
     if version.commit != commit and not on_main(version.commit):
-        raise ReleaseError(f"{version.tag} is on {version.commit}, which main lacks")
+        raise ReleaseError(
+            f"{version.tag} is on {version.commit}, which is not on main"
+        )
     registry.in_order(name, version)
     if not admit.same_model(version.commit, commit):
         raise ReleaseError(
-            f"the tag {version.tag} was moved: {version.commit} names another model"
+            f"the tag {version.tag} was moved: {version.commit} has another model"
         )
     return version

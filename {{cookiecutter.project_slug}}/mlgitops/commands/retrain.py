@@ -1,12 +1,12 @@
-"""Opens, or updates, the one pull request that proposes newer training data.
+"""Opens or updates the one pull request with newer training data.
 
     python -m mlgitops retrain
 
-Does so when the newest monitoring record says ``retrain``. The pull request changes
-one file, the pointer to the data; `train` and `validate` then treat it like any other,
-and a person merges it or does not. Run twice, it finds nothing left to do. When the
-newest record says ``none``, a pull request that is still open is closed, with the
-reason. What was done is kept in the ledger's ``proposals/``.
+It does so when the newest monitoring record says ``retrain``. The pull request changes
+one file, the pointer to the data; `train` and `validate` treat it like any other, and a
+person merges it or not. A second run changes nothing. When the newest record says
+``none``, a pull request that is still open is closed, with the reason. The ledger's
+``proposals/`` records each action.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Record = dict[str, Any]
 
 
 def reason(ledger: Ledger) -> Record | str:
-    """Return the record that asks for retraining, or why there is none."""
+    """Return the record that asks for retraining, or a sentence why there is none."""
     newest = heartbeat.newest(ledger)
     if newest is None:
         return "The monitor has recorded nothing yet: nothing to propose."
@@ -51,11 +51,15 @@ def reason(ledger: Ledger) -> Record | str:
         return f"The monitor says `{record['decision']}`: nothing to propose."
     champion = ledger.champion()
     if champion is None or champion["manifest_sha256"] != record["manifest_sha256"]:
-        return "Another version is in production since the monitor looked: nothing."
+        return (
+            "Production has another version since the monitor ran: nothing to propose."
+        )
     return record | {"path": path}
 
 
-def collect(old: Path, contract: Contract, params: settings.Params) -> harvest.Harvest:
+def collect(
+    old_file: Path, contract: Contract, params: settings.Params
+) -> harvest.Harvest:
     """Return the next training data from the old file, the log and the labels."""
     import pandas as pd
 
@@ -68,11 +72,11 @@ def collect(old: Path, contract: Contract, params: settings.Params) -> harvest.H
     labelled = window.frame(rows, labels.by_id, contract)
     for name in contract.beside:
         labelled[name] = labelled[contract.id].map(labels.whose).astype(object)
-    past, broken = pd.read_parquet(old), allowed.max_broken
-    made = harvest.harvest(past, labelled, contract, keep, broken)
-    made.counts["contradictory"] = labels.counts["contradictory"]
-    made.counts["without a label"] = len(log.rows) - len(rows)
-    return made
+    past, broken = pd.read_parquet(old_file), allowed.max_broken
+    harvested = harvest.harvest(past, labelled, contract, keep, broken)
+    harvested.counts["contradictory"] = labels.counts["contradictory"]
+    harvested.counts["without a label"] = len(log.rows) - len(rows)
+    return harvested
 
 
 def propose(record: Record) -> proposal.Done:
@@ -85,38 +89,42 @@ def propose(record: Record) -> proposal.Done:
     pointer = lock.read_by_stages(base)
     path = pointer.path
     with TemporaryDirectory() as folder:
-        (old,) = storage.pull([pointer], Path(folder))
-        made = collect(old, contract, params)
-        data = harvest.parquet(made.table)
+        (old_file,) = storage.pull([pointer], Path(folder))
+        harvested = collect(old_file, contract, params)
+        data = harvest.parquet(harvested.table)
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         out = lock.Out("data", path, md5, len(data))
-        if out.md5 == pointer.md5 or made.counts["new"] == 0:
-            return proposal.Done("main has every labelled row: nothing to propose.")
-        new = Path(folder, "new", out.name)
-        new.parent.mkdir()
-        new.write_bytes(data)
+        if out.md5 == pointer.md5 or harvested.counts["new"] == 0:
+            return proposal.Done(
+                "main already has every labelled row: nothing to propose."
+            )
+        new_file = Path(folder, "new", out.name)
+        new_file.parent.mkdir()
+        new_file.write_bytes(data)
         if storage.missing([out]):
-            storage.push({new: out})
-    until = str(made.table[contract.time].max().date())
+            storage.push({new_file: out})
+    until = str(harvested.table[contract.time].max().date())
     branch = f"retrain/{until}-{record['version']}"
     title = f"Retrain {contract.name} on data until {until}"
     message = f"data: {contract.name} until {until}\n\n{proposal.MARK} {record['path']}"
     file = f"{path}.dvc", repoint(git.show(base, f"{path}.dvc") or b"", out)
-    change = proposal.Change(branch, title, body(record, made.counts), message, file)
+    change = proposal.Change(
+        branch, title, body(record, harvested.counts), message, file
+    )
     return proposal.submit(change, base, settings.retrain(params).min_days)
 
 
 def gone(ledger: Ledger) -> proposal.Done | None:
-    """Close what is open when the newest record finds nothing any more."""
+    """Close the open pull request when the newest record no longer shows drift."""
     newest, base = heartbeat.newest(ledger), git.fetch_branch("main")
     if newest is None or newest[1]["decision"] != "none" or base is None:
         return None
-    words = f"{text(newest[1]['sentence'], 600)} (`ledger:{newest[0]}`)"
-    return proposal.withdraw(f"the newest window shows no drift. {words}", base)
+    finding = f"{text(newest[1]['sentence'], 600)} (`ledger:{newest[0]}`)"
+    return proposal.withdraw(f"the newest window shows no drift. {finding}", base)
 
 
 def keep(done: proposal.Done, ledger: Ledger) -> None:
-    """Write to the ledger what was done to which pull request."""
+    """Record the action on the pull request in the ledger."""
     entry = {"schema": 1, "action": done.action, "pull": done.number, "url": done.url}
     entry["time"] = datetime.now(UTC).isoformat(timespec="seconds")
     ledger.append(
@@ -126,7 +134,7 @@ def keep(done: proposal.Done, ledger: Ledger) -> None:
 
 
 def repoint(pointer: bytes, out: lock.Out) -> bytes:
-    """Return DVC's pointer file with another md5 and size in it."""
+    """Return DVC's pointer file with the md5 and size of another file."""
     document = yaml.safe_load(pointer)
     document["outs"][0] |= {"md5": out.md5, "size": out.size}
     return bytes(yaml.safe_dump(document, sort_keys=False), "utf-8")
@@ -135,34 +143,34 @@ def repoint(pointer: bytes, out: lock.Out) -> bytes:
 def body(record: Record, counts: dict[str, int]) -> str:
     """Return the pull request's text: the evidence, the expectation, the data."""
     window_ = record["window"]
-    where = f"version {record['version']} (`{record['manifest_sha256'][:12]}`)"
+    version = f"version {record['version']} (`{record['manifest_sha256'][:12]}`)"
     run = f", [run]({record['run_url']})" if record.get("run_url") else ""
     parts = [
         f"<!-- retraining: {record['path']} -->",
         text(record["sentence"], 600),
-        f"### What the monitor saw\n{window_['rows']:,} answers of {where} from "
-        f"{window_['from'][:10]} until {window_['until'][:10]}, {window_['labels']:,} "
-        f"with a label (`ledger:{record['path']}`{run}).",
+        f"### What the monitor found\n{window_['rows']:,} predictions of {version} "
+        f"from {window_['from'][:10]} until {window_['until'][:10]}, "
+        f"{window_['labels']:,} with a label (`ledger:{record['path']}`{run}).",
         evidence(record),
         f"### What it expects\n{_expectation(record)}",
-        "### The data\n" + ", ".join(f"{n:,} {what}" for what, n in counts.items()),
-        "### What now\n" + _next(),
+        "### The data\n" + ", ".join(f"{n:,} {kind}" for kind, n in counts.items()),
+        "### Next step\n" + _next(),
     ]
     return "\n\n".join(parts)
 
 
 def main() -> None:
-    """Propose, or say why not."""
+    """Propose, or print why not."""
     if not os.environ.get("PREDICTION_LOG") or not os.environ.get("LABELS"):
         print("Retraining is not configured: set PREDICTION_LOG and LABELS.")
         return
     try:
         ledger = Ledger()
-        found = reason(ledger)
-        if isinstance(found, str):
-            done = gone(ledger) or proposal.Done(found)
+        record = reason(ledger)
+        if isinstance(record, str):
+            done = gone(ledger) or proposal.Done(record)
         else:
-            done = propose(found)
+            done = propose(record)
         if done.action:
             keep(done, ledger)
     except MISTAKES as error:
@@ -171,24 +179,24 @@ def main() -> None:
 
 
 def _expectation(record: Record) -> str:
-    """Say what validation should find, if the monitor is right."""
+    """Return what validation should find, if the monitor is right."""
     gain = record.get("expectation")
     if gain is None:
-        return "No estimate: too few rows are newer than the champion's data."
+        return "No estimate: too few rows are newer than the champion's training data."
     return (
         f"On the newest days, {record.get('metric', 'ROC AUC')} "
         f"{gain['challenger']:.3f} instead of the "
         f"champion's {gain['champion']:.3f}: {gain['difference']:+.3f} "
         f"[{gain['low']:+.3f}, {gain['high']:+.3f}] at {gain['confidence']:.0%} "
-        "confidence. The validation report will confirm it, or not."
+        "confidence. The validation report says whether that holds."
     )
 
 
 def _next() -> str:
-    """Say which click is needed."""
+    """Return what a person has to do."""
     if os.environ.get("APP_ID"):
         return "The checks run by themselves. A person merges this, or closes it."
     return (
-        "This was opened with the workflow's own token, so the checks wait: press "
+        "The workflow's own token opened this pull request, so its checks wait: press "
         "**Approve workflows to run**. A person merges this, or closes it."
     )

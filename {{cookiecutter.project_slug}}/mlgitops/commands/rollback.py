@@ -1,11 +1,11 @@
-"""Brings an older, reviewed version back to an environment, and leaves a trace.
+"""Deploys an older, reviewed version to an environment again, and records it.
 
     python -m mlgitops rollback --request v1.0.0 [--environment staging] [--reason TEXT]
     python -m mlgitops rollback production v1.0.0 reason
 
-The first, which is ``make rollback VERSION=v1.0.0``, asks GitHub to run the workflow;
-the second is what the workflow runs. The old version's tag, verdict and bytes are
-verified before anything is touched.
+The first, ``make rollback VERSION=v1.0.0``, starts the workflow on GitHub; the second
+is what the workflow runs. The old version's tag, verdict and bytes are verified before
+anything changes.
 """
 
 import argparse
@@ -40,20 +40,22 @@ ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
 
 
 def main() -> None:
-    """Ask for a rollback, or do it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Request a rollback, or do it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--request", metavar="VERSION", help="start the workflow")
     parser.add_argument("--environment", default="production", help="with --request")
     parser.add_argument("--reason", default="", help="with --request")
     parser.add_argument("words", nargs="*", metavar="ENVIRONMENT VERSION REASON")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        if given.request is not None:
-            print(request(given.request, given.environment, given.reason))
+        if arguments.request is not None:
+            print(request(arguments.request, arguments.environment, arguments.reason))
             return
-        if len(given.words) != 3:
+        if len(arguments.words) != 3:
             parser.error("needs an environment, a version and a reason")
-        sentence = rollback(*given.words)
+        sentence = rollback(*arguments.words)
     except ERRORS as error:
         raise github.fail(str(error)) from error
     github.tell(sentence)
@@ -62,18 +64,18 @@ def main() -> None:
 def request(version: str, environment: str = "production", reason: str = "") -> str:
     """Start the rollback workflow and return where to watch it."""
     if not version:
-        raise ReleaseError("which version? Type `make rollback VERSION=v1.0.0`")
+        raise ReleaseError("no version was named: type `make rollback VERSION=v1.0.0`")
     _spelt(environment, version)
-    why = reason or os.environ.get("REASON") or "asked for with `make rollback`"
-    inputs = {"environment": environment, "version": version, "reason": why}
+    reason = reason or os.environ.get("REASON") or "requested with `make rollback`"
+    inputs = {"environment": environment, "version": version, "reason": reason}
     fields = {"ref": MAIN, "inputs": inputs}
     github.api("actions/workflows/rollback.yml/dispatches", "POST", fields, raw=True)
-    place = f"https://github.com/{github.repo()}/actions/workflows/rollback.yml"
-    return f"asked for {version} in {environment}; watch it at {place}"
+    url = f"https://github.com/{github.repo()}/actions/workflows/rollback.yml"
+    return f"requested {version} in {environment}; watch it at {url}"
 
 
 def rollback(environment: str, version: str, reason: str) -> str:
-    """Bring a version back; return what happened as one sentence.
+    """Deploy an older version again; return what happened as one sentence.
 
     Raises:
         ReleaseError: the version is not there, was never reviewed, or its bytes are
@@ -83,32 +85,34 @@ def rollback(environment: str, version: str, reason: str) -> str:
     name = model_name()
     ledger = Ledger()
     registry.fetch(name)
-    found = registry.get(name, version)
+    target = registry.get(name, version)
     before = ledger.champion(environment)
     if before is None:
-        raise ReleaseError(f"{environment} runs nothing yet: there is no way back")
-    verdict, manifest = verified(ledger, found)
+        raise ReleaseError(
+            f"{environment} runs nothing yet, so there is nothing to roll back"
+        )
+    verdict, manifest = verified(ledger, target)
     seconds = settings().timeout_seconds
-    why, golden = reason or "no reason given", manifest["golden"]
-    code, image = way_back(ledger, environment, found)
-    wish = Promotion(
-        name, environment, found, code, image, "rollback", why, golden, seconds
+    reason, golden = reason or "no reason given", manifest["golden"]
+    code, image = way_back(ledger, environment, target)
+    planned = Promotion(
+        name, environment, target, code, image, "rollback", reason, golden, seconds
     )
-    there = promote.current(ledger, wish)
-    record = there or before
-    if there is None or not promote.finished(there):
-        record = do(ledger, wish, verdict)
+    current = promote.current(ledger, planned)
+    record = current or before
+    if current is None or not promote.finished(current):
+        record = do(ledger, planned, verdict)
     if record["action"] != "rollback":
-        return f"Nothing to do: {environment} has {found.tag} already."
+        return f"Nothing to do: {environment} has {target.tag} already."
     first = _first(ledger.history(environment), record)
     left = first["previous"]
     bad = revert.registry_version(name, left) if left else None
     link = revert.pull_request(first, bad)
-    return f"{environment} has {found.tag} again: {record['state']}; {link}"
+    return f"{environment} has {target.tag} again: {record['state']}; {link}"
 
 
 def _spelt(environment: str, version: str) -> None:
-    """Refuse what can be neither an environment nor a version, before anyone is asked.
+    """Refuse an unknown environment or a malformed version before any request.
 
     Raises:
         ReleaseError: which of them, and what to type.
@@ -120,31 +124,31 @@ def _spelt(environment: str, version: str) -> None:
 def way_back(
     ledger: Ledger, environment: str, version: Version
 ) -> tuple[Server, str | None]:
-    """Return the server and the image with which a version comes back.
+    """Return the server and the image to run an older version with.
 
-    Those that it last ran with; of the version that runs now, those before, unless
-    they are what a rollback has brought back already.
+    They are those that it last ran with. For the version that runs now they are the
+    previous ones, unless a rollback has already restored those.
     """
-    now = ledger.champion(environment)
-    same = now and now["manifest_sha256"] == version.manifest_sha256
+    champion = ledger.champion(environment)
+    runs_now = champion and champion["manifest_sha256"] == version.manifest_sha256
     record = server.last(ledger, environment, version)
-    if now and same and (record is None or now["action"] == "rollback"):
-        record = now
+    if champion and runs_now and (record is None or champion["action"] == "rollback"):
+        record = champion
     if record is None:
         return server.at(version.commit), None
     return server.of(record), record.get("image")
 
 
-def do(ledger: Ledger, wish: Promotion, verdict: Record) -> Record:
-    """Promote the old version; put back what ran if the target refuses it."""
+def do(ledger: Ledger, planned: Promotion, verdict: Record) -> Record:
+    """Promote the old version; restore the previous one if the target refuses it."""
     try:
-        return promote.run(ledger, wish, lambda _: verdict)
+        return promote.run(ledger, planned, lambda _: verdict)
     except TargetError as error:
-        record = ledger.release(wish.environment) or {}
-        back = revert.put_back(ledger, wish.name, record, str(error))
+        record = ledger.release(planned.environment) or {}
+        back = revert.put_back(ledger, planned.name, record, str(error))
         raise ReleaseError(
-            f"{wish.environment} did not take {wish.version.tag} and has "
-            f"{back['tag']} again: {error}"
+            f"{planned.version.tag} did not come up in {planned.environment}, which "
+            f"has {back['tag']} again: {error}"
         ) from error
 
 
@@ -152,11 +156,13 @@ def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
     """Return the verdict and the manifest of a version after checking all of it.
 
     Raises:
-        ReleaseError: its commit is not on main, nobody let it pass, or its bytes in
-            storage or on its release are missing or altered.
+        ReleaseError: its commit is not on main, it has no passing verdict, or its bytes
+            in storage or on its release are missing or altered.
     """
     if not on_main(version.commit):
-        raise ReleaseError(f"{version.tag} is on {version.commit}, which {MAIN} lacks")
+        raise ReleaseError(
+            f"{version.tag} is on {version.commit}, which is not on {MAIN}"
+        )
     signature.demand(version.tag, new=False)  # it may be older than the key
     passed = [
         verdict
@@ -164,7 +170,9 @@ def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
         if verdict["passed"]
     ]
     if not passed:
-        raise ReleaseError(f"{version.tag} has no passing verdict: it was not reviewed")
+        raise ReleaseError(
+            f"{version.tag} has no passing verdict, so it was not reviewed"
+        )
     with TemporaryDirectory() as folder:
         stored, released = Path(folder, "storage"), Path(folder, "release")
         try:
@@ -172,12 +180,12 @@ def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
             manifest = assets.bring(version, released)
         except ReleaseError as error:
             raise ReleaseError(f"no rollback to {version.tag}: {error}") from error
-    # the first one registered it; later ones are other proposals that left it alone
+    # the first registered it; later ones are of proposals that did not change the model
     return passed[0], manifest
 
 
 def _first(history: list[Record], record: Record) -> Record:
     """Return the first record of the rollback that a record belongs to."""
-    same = [r for r in history if r["deployment_id"] == record["deployment_id"]]
-    same = [r for r in same if r["action"] == "rollback"]
-    return same[0] if same else record
+    records = [r for r in history if r["deployment_id"] == record["deployment_id"]]
+    records = [r for r in records if r["action"] == "rollback"]
+    return records[0] if records else record

@@ -1,4 +1,4 @@
-"""Refuses a password or a key in the tracked .dvc/config, where all can read it."""
+"""Refuses a password or key in .dvc/config, which is committed."""
 
 import configparser
 import re
@@ -14,8 +14,8 @@ HARMLESS = re.compile(r"credentialpath|^ask_password$", re.IGNORECASE)
 LOGIN = re.compile(r"://[^/@]*:[^/@]*@")
 
 
-def found(text: str) -> list[str]:
-    """Return the settings of a DVC config that look like a secret."""
+def secrets_in(text: str) -> list[str]:
+    """Return the settings of a DVC config that look like secrets."""
     config = configparser.RawConfigParser()
     config.read_string(text)
     return [
@@ -27,15 +27,15 @@ def found(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Check the file that is named, or .dvc/config."""
+    """Check the named file, or .dvc/config."""
     path = Path(*sys.argv[1:] or (".dvc/config",))
     try:
-        names = found(path.read_text())
+        names = secrets_in(path.read_text())
     except configparser.Error as error:
         raise SystemExit(f"{path} cannot be read: {error}") from error
     if names:
         raise SystemExit(
-            f"{path} holds a secret ({', '.join(names)}): move it to "
-            ".dvc/config.local with `dvc remote modify --local`, and change it, "
-            "as whoever has the repository may have read it"
+            f"{path} contains a secret ({', '.join(names)}): move it to "
+            ".dvc/config.local with `dvc remote modify --local`, and replace it, as "
+            "anyone with a copy of the repository may have read it"
         )

@@ -1,7 +1,7 @@
-"""Turns a folder that was just generated into a repository, once: `make setup`.
+"""Turns a newly generated folder into a repository: `make setup`.
 
-It starts git, lets DVC track the data, makes the first commit and installs the
-pre-commit hooks. Whatever is there already is left as it is.
+It sets up git, lets DVC track the data, makes the first commit and installs the
+pre-commit hooks. It changes nothing that exists already.
 """
 
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from mlgitops import git, lock, storage
 
-# Used for the first commit only, and only where git knows nobody.
+# For the first commit only, and only where git has no user.name and user.email.
 NOBODY = ("-c", "user.name=setup", "-c", "user.email=setup@localhost")
 
 
 def start_git() -> bool:
-    """Make the folder a git repository with a branch `main`, if it is none."""
+    """Make the folder a git repository with a branch `main`, unless it is one."""
     if Path(".git").exists():
         return False
     git.run("init", "--quiet", "--initial-branch=main")
@@ -23,16 +23,16 @@ def start_git() -> bool:
 
 
 def track_data() -> list[str]:
-    """Let DVC track each data file that has no pointer; return their names."""
+    """Let DVC track each data file without a pointer; return their names."""
     files = [f for name in lock.FOLDERS for f in sorted(Path(name).glob("*.parquet"))]
-    new = [file for file in files if not Path(f"{file}.dvc").exists()]
-    for file in new:
+    untracked = [file for file in files if not Path(f"{file}.dvc").exists()]
+    for file in untracked:
         storage.add(file)
-    return [file.name for file in new]
+    return [file.name for file in untracked]
 
 
 def absent_data() -> list[str]:
-    """Return the data files that a pointer names and that are not here."""
+    """Return the data files that a pointer tracks and that are missing here."""
     return [path for path in lock.pointers() if not Path(path).exists()]
 
 
@@ -41,21 +41,23 @@ def first_commit() -> bool:
     if git.run("rev-parse", "--quiet", "--verify", "HEAD", check=False):
         return False
     git.run("add", "--all")
-    known = git.run("var", "GIT_AUTHOR_IDENT", check=False)
+    author = git.run("var", "GIT_AUTHOR_IDENT", check=False)
     email = git.run("config", "user.email", check=False)
-    somebody = bool(known and (email or os.environ.get("GIT_AUTHOR_EMAIL")))
-    who = () if somebody else NOBODY
-    git.run(*who, "commit", "--quiet", "--no-verify", "-m", "Start from the template")
+    somebody = bool(author and (email or os.environ.get("GIT_AUTHOR_EMAIL")))
+    identity = () if somebody else NOBODY
+    git.run(
+        *identity, "commit", "--quiet", "--no-verify", "-m", "Start from the template"
+    )
     if not somebody:
         print(
-            "The first commit is by `setup`, as git does not know you yet: "
-            "type `git config user.name` and `git config user.email` with your own."
+            "The author of the first commit is `setup`, as git does not know you: "
+            "type `git config user.name NAME` and `git config user.email ADDRESS`."
         )
     return True
 
 
 def install_hooks() -> bool:
-    """Let pre-commit look at each commit, if no hook is there yet."""
+    """Install the pre-commit hook, unless there is one."""
     hooks = Path(git.run("rev-parse", "--git-path", "hooks"))
     if (hooks / "pre-commit").exists() or git.run(
         "config", "core.hooksPath", check=False
@@ -66,17 +68,17 @@ def install_hooks() -> bool:
 
 
 def main() -> None:
-    """Do what is not done yet, and say what that was."""
+    """Do what is missing, and print what was done."""
     try:
         done = [
-            "git started" if start_git() else "",
+            "git initialised" if start_git() else "",
             f"tracked {', '.join(names)}" if (names := track_data()) else "",
             "first commit made" if first_commit() else "",
             "commit hooks installed" if install_hooks() else "",
         ]
         absent = absent_data()
     except (git.GitError, storage.StorageError, lock.LockError) as error:
-        raise SystemExit(f"make setup stopped: {error}") from error
-    print("; ".join(filter(None, done)) or "Everything was set up already.")
+        raise SystemExit(f"make setup failed: {error}") from error
+    print("; ".join(filter(None, done)) or "Everything is already set up.")
     if absent:
-        print(f"Not here yet: {', '.join(absent)}. Type `make pull` to fetch.")
+        print(f"Missing data: {', '.join(absent)}. Type `make pull` to download it.")

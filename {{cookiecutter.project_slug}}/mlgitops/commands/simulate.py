@@ -1,15 +1,15 @@
-"""Plays production: sends later rows to a server, then writes the labels that came.
+"""Simulates production: sends later rows to a server, then writes due labels.
 
     python -m mlgitops simulate --from 2013-04-01 --until 2013-06-30 \
         --url http://127.0.0.1:8080 --labels labels.csv
 
-Rows go out in the order of their events; both days are included. A label comes
-``--label-delay`` days after its event: the newest ones are missing at first and are
-written by the next call. A second run repeats no label.
+Rows are sent in the order of their events; both days are included. A label is due
+``--label-delay`` days after its event: the newest labels are written by the next call.
+A second run repeats no label.
 
-``--drift temp=15`` adds 15 to a number, ``--drift carrier=UA`` makes half of the rows
-one category, ``--drift late=0.3`` turns that share of the labels: the inputs stay,
-their meaning does not. It may be given more than once.
+``--drift temp=15`` adds 15 to a number, ``--drift carrier=UA`` sets half of the rows to
+one category, ``--drift late=0.3`` flips that share of the labels, which is concept
+drift. The option may be repeated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -33,7 +33,7 @@ from mlgitops.pipeline.data import check
 if TYPE_CHECKING:
     import pandas as pd
 
-TRIES = 5  # of one batch, while the server is busy or being replaced
+TRIES = 5  # per batch, while the server is busy or being replaced
 STEPS = 10  # lines of progress
 
 
@@ -45,17 +45,17 @@ def span(
     table: pd.DataFrame, column: str, start: datetime, end: datetime
 ) -> pd.DataFrame:
     """Return the rows with ``start`` <= time < ``end``, oldest first."""
-    found = table[(table[column] >= start) & (table[column] < end)]
-    return found.sort_values(column, kind="stable")
+    rows = table[(table[column] >= start) & (table[column] < end)]
+    return rows.sort_values(column, kind="stable")
 
 
 def drifted(
     rows: pd.DataFrame, changes: Sequence[tuple[str, str]], contract: Contract
 ) -> pd.DataFrame:
-    """Return the rows with the chosen drift; numbers stay within the contract's range.
+    """Return the rows with drift; numbers stay within the contract's range.
 
     Raises:
-        SimulateError: a column or a change is none that the contract knows.
+        SimulateError: the contract has no such column, or no such category.
     """
     rng, rows = np.random.default_rng(0), rows.copy()
     for name, change in changes:
@@ -85,11 +85,11 @@ def drifted(
 
 def requests(
     table: pd.DataFrame, contract: Contract, size: int
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield the bodies' rows: id, time, columns; missing values are null."""
+) -> Iterator[list[dict[str, object]]]:
+    """Yield the rows of each request: id, time, columns; missing values are null."""
     names = list(contract.columns)
-    for at in range(0, len(table), size):
-        part = table.iloc[at : at + size]
+    for first in range(0, len(table), size):
+        part = table.iloc[first : first + size]
         plain = part[names].astype(object).where(part[names].notna(), None)
         yield [
             {"id": key, "time": moment.isoformat(), **row}
@@ -102,7 +102,7 @@ def requests(
         ]
 
 
-def send(url: str, batches: Iterator[list[dict[str, Any]]], total: int) -> int:
+def send(url: str, batches: Iterator[list[dict[str, object]]], total: int) -> int:
     """Post every batch to ``url``/predict and return how many rows were answered.
 
     Raises:
@@ -112,22 +112,22 @@ def send(url: str, batches: Iterator[list[dict[str, Any]]], total: int) -> int:
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=60)
-    answered = told = 0
+    row_count = printed = 0
     started = time.monotonic()
     for rows in batches:
         body = json.dumps({"rows": rows}).encode()
-        answered += _post(connection, f"{parts.path.rstrip('/')}/predict", body, url)
-        if answered * STEPS // total > told:
-            told = answered * STEPS // total
+        row_count += _post(connection, f"{parts.path.rstrip('/')}/predict", body, url)
+        if row_count * STEPS // total > printed:
+            printed = row_count * STEPS // total
             seconds = time.monotonic() - started
-            day = rows[-1]["time"][:10]
-            print(f"{day}  {answered:,} of {total:,} answered in {seconds:.1f} s")
+            day = str(rows[-1]["time"])[:10]
+            print(f"{day}  {row_count:,} of {total:,} answered in {seconds:.1f} s")
     connection.close()
-    return answered
+    return row_count
 
 
 def labelled(path: Path) -> set[str]:
-    """Return the ids in the file of labels; none if there is no file yet."""
+    """Return the ids in the label file; none if there is no file yet."""
     if not path.exists():
         return set()
     with path.open(newline="", encoding="utf-8") as file:
@@ -135,21 +135,21 @@ def labelled(path: Path) -> set[str]:
 
 
 def add_labels(path: Path, due: pd.DataFrame, contract: Contract) -> int:
-    """Append the labels that the file lacks and return how many those are."""
-    known = labelled(path)
-    new = due[~due[contract.id].isin(known)]
+    """Append the labels that the file lacks; return their number."""
+    written = labelled(path)
+    added = due[~due[contract.id].isin(written)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
             writer.writerow(["id", contract.target, *contract.beside])
         names = [contract.id, contract.target, *contract.beside]
-        writer.writerows(new[names].itertuples(index=False))
-    return len(new)
+        writer.writerows(added[names].itertuples(index=False))
+    return len(added)
 
 
 def main() -> None:
-    """Send the rows and write the labels."""
+    """Send the rows and write the labels; a failure is one sentence."""
     args = _arguments()
     try:
         _simulate(args)
@@ -160,11 +160,11 @@ def main() -> None:
 
 
 def _simulate(args: argparse.Namespace) -> None:
-    """Do what ``main`` says, once the arguments are known."""
+    """Send the rows and write the labels."""
     import pandas as pd
 
     if not args.data.exists():
-        raise SimulateError(f"{args.data} is not here: run `make pull`")
+        raise SimulateError(f"{args.data} does not exist: run `make pull`")
     contract = Contract.read(Path("contract.yaml").read_bytes())
     table = check(pd.read_parquet(args.data), contract)
     start, end = args.start, args.until + timedelta(days=1)
@@ -179,23 +179,29 @@ def _simulate(args: argparse.Namespace) -> None:
             f"{last:%Y-%m-%d}"
         )
     if args.drift:
-        # The whole table: labels of earlier days come late, and have drifted too.
+        # Drift the whole table: labels of earlier days are written now, too.
         table = drifted(table, args.drift, contract)
         rows = table.loc[rows.index]
     batches = requests(rows, contract, args.batch or len(rows))
-    answered = send(args.url, batches, len(rows))
+    row_count = send(args.url, batches, len(rows))
     delay = timedelta(days=args.label_delay)
-    known = table[table[contract.id].isin(labelled(args.labels))]
+    written = table[table[contract.id].isin(labelled(args.labels))]
     # Events of earlier calls whose labels were not due then.
-    since = known[contract.time].max() if len(known) else start
+    since = written[contract.time].max() if len(written) else start
     due = pd.concat([span(table, contract.time, since, start), rows])
     due = due[due[contract.time] < end - delay]
-    written = add_labels(args.labels, due, contract)
+    label_count = add_labels(args.labels, due, contract)
     waiting = int((rows[contract.time] >= end - delay).sum())
     print(
-        f"{answered:,} rows answered, {written:,} labels written to {args.labels}, "
-        f"{waiting:,} labels still to come"
+        f"{row_count:,} {_plural('row', row_count)} answered, {label_count:,} "
+        f"{_plural('label', label_count)} written to {args.labels}, {waiting:,} "
+        f"{_plural('label', waiting)} still to come"
     )
+
+
+def _plural(noun: str, count: int) -> str:
+    """Return the noun in its number."""
+    return noun if count == 1 else f"{noun}s"
 
 
 def _post(
@@ -207,30 +213,30 @@ def _post(
         try:
             head = {"Content-Type": "application/json"}
             connection.request("POST", path, body, head)
-            answer = connection.getresponse()
-            text = answer.read()
+            response = connection.getresponse()
+            text = response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             reason = str(error) or type(error).__name__
             if isinstance(error, ConnectionRefusedError | OSError) and attempt:
                 time.sleep(0.5)
             continue
-        if answer.status == 200:
+        if response.status == 200:
             return len(json.loads(text)["predictions"])
-        reason = f"{answer.status} {text.decode(errors='replace')[:200]}"
-        if answer.status != 503:
+        reason = f"{response.status} {text.decode(errors='replace')[:200]}"
+        if response.status != 503:
             break
-        time.sleep(float(answer.getheader("Retry-After") or 0.5))
+        time.sleep(float(response.getheader("Retry-After") or 0.5))
     raise SimulateError(
         f"{url} did not answer: {reason}; start a server with `make serve`"
     )
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the command line in one sentence, without its usage."""
+    """Reports a mistake on the command line in one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with the sentence."""
+        """Exit with the sentence."""
         raise SystemExit(f"nothing was sent: {message.removeprefix('argument ')}")
 
 
@@ -254,9 +260,9 @@ def _arguments() -> argparse.Namespace:
 
 def _change(text: str) -> tuple[str, str]:
     """Parse a drift."""
-    name, found, change = text.partition("=")
-    if not (name and found and change):
-        raise argparse.ArgumentTypeError(f"{text} is no drift: type it as temp=15")
+    name, separator, change = text.partition("=")
+    if not (name and separator and change):
+        raise argparse.ArgumentTypeError(f"{text} is not a drift such as temp=15")
     return name, change
 
 
@@ -265,23 +271,25 @@ def _day(text: str) -> datetime:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        word = text or "nothing"
+        typed = text or "nothing"
         raise argparse.ArgumentTypeError(
-            f"{word} is not a day: type FROM=2013-04-01 UNTIL=2013-06-30"
+            f"{typed} is not a day: type FROM=2013-04-01 UNTIL=2013-06-30"
         ) from None
 
 
 def _file(text: str) -> Path:
     """Parse the file of labels."""
     if not text or Path(text).is_dir():
-        raise argparse.ArgumentTypeError("name a file: type LABELS=build/labels.csv")
+        raise argparse.ArgumentTypeError(
+            "no file for the labels: type LABELS=build/labels.csv"
+        )
     return Path(text)
 
 
 def _count(text: str) -> int:
     """Parse a number of rows; 0 is all."""
     if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text} is no number of rows: type 1000")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of rows such as 1000")
     return int(text)
 
 
@@ -289,11 +297,11 @@ def _url(text: str) -> str:
     """Parse the server's address."""
     try:
         parts = urlsplit(text)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none
-        known = False
-    if not known:
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # an invalid port
+        valid = False
+    if not valid:
         raise argparse.ArgumentTypeError(
-            f"{text or 'nothing'} is no address: type URL=http://127.0.0.1:8080"
+            f"{text or 'nothing'} is not an address: type URL=http://127.0.0.1:8080"
         )
     return text

@@ -1,9 +1,8 @@
-"""Says in one issue when the template that this repository came from has moved on.
+"""Opens an issue when the template of this repository has changed.
 
     python -m mlgitops update
 
-It reads .cruft.json, asks the template's repository for its newest commit, and
-changes no file.
+It compares .cruft.json with the newest commit of the template, and changes no file.
 """
 
 import json
@@ -16,7 +15,7 @@ TITLE = "The template has moved on"
 
 
 def main() -> None:
-    """Compare, and open, update or leave the issue."""
+    """Compare, and open or update the issue."""
     try:
         sentence = update()
     except (git.GitError, github.GitHubError) as error:
@@ -25,43 +24,43 @@ def main() -> None:
 
 
 def update(path: str = ".cruft.json") -> str:
-    """Return what was found, after writing the issue if there is something to do."""
+    """Return the result as a sentence, after writing the issue if one is needed."""
     file = Path(path)
     if not file.is_file():
         return (
             "Not linked to a template: type `cruft link URL` once, with the template's "
-            "address, and updates will be announced here."
+            "address, to be told of its updates."
         )
     link = json.loads(file.read_text(encoding="utf-8"))
-    template, ours = str(link["template"]), str(link["commit"])
+    template, current = str(link["template"]), str(link["commit"])
     if not template.startswith(("https://", "http://", "git@", "ssh://")):
-        return f"Not looked: the template is a folder ({template}), not an address."
+        return f"Not checked: the template is a folder ({template}), not an address."
     ref = str(link.get("checkout") or "HEAD")
     newest = git.run("ls-remote", "--", template, ref).split("\t")[0]
     if not newest:
         raise git.GitError(f"{template} has no {ref}: correct .cruft.json")
-    if newest == ours:
-        return f"Up to date with the template ({ours[:12]})."
-    address = announce(template, ours, newest)
+    if newest == current:
+        return f"Up to date with the template ({current[:12]})."
+    address = announce(template, current, newest)
     return f"The template has moved on to {newest[:12]}: {address}"
 
 
-def announce(template: str, ours: str, newest: str) -> str:
-    """Open the one issue, or bring it up to date; return its address."""
+def announce(template: str, current: str, newest: str) -> str:
+    """Open the one issue, or update it; return its address."""
     body = (
-        f"{MARKER}\nThis repository was made from `{template}` at `{ours}`; its newest "
-        f"commit is `{newest}`. To take the changes, type\n\n"
+        f"{MARKER}\nThis repository was generated from `{template}` at `{current}`; "
+        f"the newest commit there is `{newest}`. To apply the changes, type\n\n"
         "```\ncruft update\n```\n\n"
-        "look at what it changed, and open a pull request. What is yours "
-        "(`[tool.cruft] skip` in pyproject.toml) is left alone. To stay where you are, "
-        "close this issue: it comes back with the template's next change.\n"
+        "review the changes, and open a pull request. Your own files "
+        "(`[tool.cruft] skip` in pyproject.toml) are left alone. To skip this update, "
+        "close this issue: it is opened again with the template's next change.\n"
     )
     for issue in github.pages("issues", {"state": "all"}):
         if str(issue.get("body") or "").startswith(MARKER):
             if newest in issue["body"]:
-                return str(issue["html_url"])  # said already, perhaps declined
+                return str(issue["html_url"])  # already announced, perhaps declined
             fields = {"body": body, "state": "open"}
             changed = github.api(f"issues/{issue['number']}", "PATCH", fields)
             return str(changed["html_url"])
-    new = github.api("issues", "POST", {"title": TITLE, "body": body})
-    return str(new["html_url"])
+    created = github.api("issues", "POST", {"title": TITLE, "body": body})
+    return str(created["html_url"])

@@ -1,8 +1,8 @@
-"""Build the edge bundle: one version for a machine with no network and no server.
+"""Builds the edge bundle: one version for a machine without network and server.
 
     python -m mlgitops edge build flights-edge.zip
 
-Run from the root of the repository. The bundle holds the model, its manifest and
+Run it in the root of the repository. The bundle contains the model, its manifest and
 contract, the verifier, the runner, two pinned requirements and a list of checksums.
 The same version gives the same bytes.
 """
@@ -16,21 +16,21 @@ from pathlib import Path
 from mlgitops.pipeline.contract import ContractError, mapping, plain
 from mlgitops.serving.verify import MANIFEST, VerifyError, contract_path, verify
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent  # of the machinery
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent  # of the machinery
 SERVING = ("__init__.py", "verify.py", "rows.py", "answers.py", "model.py")
 CODE = ("__init__.py", *(f"serving/{name}" for name in SERVING))
 NEEDS = ("numpy", "onnxruntime")
-STAMP = (1980, 1, 1, 0, 0, 0)  # no clock in the bundle
+STAMP = (1980, 1, 1, 0, 0, 0)  # no time in the bundle
 
 
 def requirements(lock: str) -> str:
-    """Return the pins, with hashes, of what the runner imports, out of a lock."""
+    """Return the pins, with hashes, of what the runner imports, from a lock."""
     blocks = re.split(r"\n(?=[A-Za-z0-9])", lock)
     names = {name: [b for b in blocks if b.startswith(f"{name}==")] for name in NEEDS}
-    for name, found in names.items():
-        if not found or any("--hash=sha256:" not in block for block in found):
-            raise SystemExit(
+    for name, pins in names.items():
+        if not pins or any("--hash=sha256:" not in block for block in pins):
+            raise VerifyError(
                 f"mlgitops/requirements/serving.txt does not pin {name} with hashes; "
                 "run: make lock"
             )
@@ -39,22 +39,24 @@ def requirements(lock: str) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the bundle's files by name; VerifyError if the version is not whole."""
+    """Return the bundle's files by name; VerifyError if the version is not intact."""
     manifest = verify(folder)
     contract = contract_path(folder).read_bytes()
     lock = (ROOT / "requirements/serving.txt").read_text()
     files = {
-        "run.py": (HERE / "run.py").read_bytes(),
-        "README.md": (HERE / "README.md").read_bytes(),
+        "run.py": (FOLDER / "run.py").read_bytes(),
+        "README.md": (FOLDER / "README.md").read_bytes(),
         "requirements.txt": requirements(lock).encode(),
         f"model/{MANIFEST}": (folder / MANIFEST).read_bytes(),
         "model/contract.yaml": contract,
         "model/contract.json": plain(mapping(contract, "contract.yaml")),
         "model/model.onnx": (folder / manifest["model"]["file"]).read_bytes(),
     }
-    found = hashlib.sha256(files["model/contract.json"]).hexdigest()
-    if found != manifest["contract"].get("json_sha256", found):
-        raise VerifyError("the contract as JSON is not the one that the manifest names")
+    json_sha256 = hashlib.sha256(files["model/contract.json"]).hexdigest()
+    if json_sha256 != manifest["contract"].get("json_sha256", json_sha256):
+        raise VerifyError(
+            "the contract as JSON does not have the sha256 in the manifest"
+        )
     for name in CODE:
         files[f"mlgitops/{name}"] = (ROOT / name).read_bytes()
     sums = [f"{hashlib.sha256(files[n]).hexdigest()}  {n}\n" for n in sorted(files)]

@@ -1,9 +1,9 @@
-"""Say how large the edge bundle is, and how soon it answers after a cold start.
+"""Measures the size of the edge bundle and its time from start to answer.
 
     python -m mlgitops edge-measure [FOLDER] [RUNS]
 
-Builds the bundle of a folder (build/ by default), starts it anew several times, and
-prints the fastest, the middle and the slowest start, up to the first answer.
+It builds the bundle of a folder (build/ by default), starts it RUNS times (5 by
+default), and prints the fastest, the median and the slowest time.
 """
 
 import json
@@ -21,16 +21,16 @@ from mlgitops.serving.verify import VerifyError, load_manifest
 
 def starts(bundle: Path, rows: bytes, runs: int) -> list[float]:
     """Return the seconds from each start to its answer, sorted."""
-    found = []
+    seconds = []
     for _ in range(runs):
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "run.py"], cwd=bundle, input=rows, capture_output=True
         )
         if done.returncode:
-            raise SystemExit(done.stderr.decode().strip())
-        found.append(time.perf_counter() - began)
-    return sorted(found)
+            raise VerifyError(done.stderr.decode(errors="replace").strip())
+        seconds.append(time.perf_counter() - began)
+    return sorted(seconds)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,18 +39,19 @@ def main(arguments: list[str] | None = None) -> None:
     folder = Path(arguments[0] if arguments else "build")
     runs = int(arguments[1]) if arguments[1:] else 5
     with TemporaryDirectory() as name:
-        place = Path(name)
+        scratch = Path(name)
         try:
             golden = load_manifest(folder / "manifest.json")["golden"]
-            build(folder, place / "bundle.zip")
+            build(folder, scratch / "bundle.zip")
+            with zipfile.ZipFile(scratch / "bundle.zip") as file:
+                file.extractall(scratch / "bundle")
+            rows = json.dumps({"rows": [golden[0]["row"]]}).encode()
+            seconds = starts(scratch / "bundle", rows, runs)
         except (VerifyError, OSError) as error:
             raise SystemExit(f"refused: {error}") from None
-        with zipfile.ZipFile(place / "bundle.zip") as file:
-            file.extractall(place / "bundle")
-        size = (place / "bundle.zip").stat().st_size / 1e6
-        rows = json.dumps({"rows": [golden[0]["row"]]}).encode()
-        found = starts(place / "bundle", rows, runs)
+        size = (scratch / "bundle.zip").stat().st_size / 1e6
     print(
-        f"the bundle is {size:.2f} MB; from start to answer: {found[0]:.2f} s at best, "
-        f"{statistics.median(found):.2f} s in the middle of {runs}, {found[-1]:.2f} s"
+        f"the bundle has {size:.2f} MB; seconds from start to answer in {runs} runs: "
+        f"best {seconds[0]:.2f}, median {statistics.median(seconds):.2f}, worst "
+        f"{seconds[-1]:.2f}"
     )

@@ -1,25 +1,30 @@
-"""Answer rows on this machine: no server, no network, onnxruntime and numpy only.
+"""Predicts rows on this machine: no server, no network, onnxruntime and numpy only.
 
     python run.py < rows.json
 
-`rows.json` is what the server's /predict takes, {"rows": [{...}, ...]}; the answer is
-what the server would say, bit for bit. Every file is verified first.
+`rows.json` is a body of the server's /predict, {"rows": [{...}, ...]}; the output is
+the server's response, bit for bit. Every file is verified first.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-HERE = Path(__file__).resolve().parent
+if TYPE_CHECKING:
+    from mlgitops.serving.model import Model
+
+FOLDER = Path(__file__).resolve().parent
 
 
 class BundleError(Exception):
-    """A file of the bundle is not the one that was built: one sentence."""
+    """A file of the bundle is missing or altered: one sentence."""
 
 
-def check(folder: Path = HERE) -> None:
+def check(folder: Path = FOLDER) -> None:
     """Recompute the checksums of the bundle; BundleError names the first bad file."""
     try:
         lines = (folder / "SHA256SUMS").read_text().splitlines()
@@ -31,8 +36,8 @@ def check(folder: Path = HERE) -> None:
         raise BundleError(f"{error.filename}: {error.strerror}") from None
 
 
-def load(folder: Path = HERE) -> Any:
-    """Return the verified model of a bundle, its golden rows answered."""
+def load(folder: Path = FOLDER) -> Model:
+    """Return the verified model of a bundle, after checking its golden rows."""
     check(folder)
     sys.path.insert(0, str(folder))
     from mlgitops.serving.model import Model
@@ -43,14 +48,14 @@ def load(folder: Path = HERE) -> Any:
     return model
 
 
-def answer(model: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the server would answer to these rows."""
+def response(model: Model, rows: list[dict[str, object]]) -> dict[str, object]:
+    """Return the server's response for these rows."""
     predictions = model.answers(rows, [row.get("id") for row in rows])
     return {"manifest_sha256": model.manifest_sha256, "predictions": predictions}
 
 
 def main() -> None:
-    """Read rows from standard input, print answers; exit 1 with a sentence."""
+    """Read rows from standard input, print predictions; an error is one sentence."""
     try:
         model = load()
     except Exception as error:
@@ -65,7 +70,7 @@ def main() -> None:
     from mlgitops.serving.rows import RowError
 
     try:
-        print(json.dumps(answer(model, rows)))
+        print(json.dumps(response(model, rows)))
     except (RowError, ModelError) as error:
         raise SystemExit(str(error)) from None
 

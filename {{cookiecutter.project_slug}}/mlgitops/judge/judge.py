@@ -260,7 +260,7 @@ def _described(
         "rows held out": f"{len(holdout):,}",
         "held out from": times.min().isoformat(),
         "held out until": times.max().isoformat(),
-        "target": task.TASKS[contract.task].about(holdout[contract.target]),
+        "target": task.TASKS[contract.task].summary(holdout[contract.target]),
     }
     if len(compared) < len(holdout):
         left = f"{len(compared):,} (the rest is older than the champion's newest row)"

@@ -1,12 +1,12 @@
-"""Print the manifests of one release, or the entry point that makes a cluster follow.
+"""Prints the manifests of one release, or the entry point for Argo CD or Flux.
 
     python -m mlgitops kubernetes production --image NAME@sha256:... \
         --manifest SHA256 --version v1.0.0
     python -m mlgitops kubernetes argocd production --git URL
     python -m mlgitops kubernetes flux production --git URL
 
-Needs kubectl (for `kubectl kustomize`, no cluster). What is printed first belongs in
-the ledger, in environments/<environment>/kubernetes/, which Argo CD or Flux follows.
+It needs kubectl (for `kubectl kustomize`), but no cluster. The manifests belong in the
+ledger, in environments/<environment>/kubernetes/, which Argo CD or Flux follows.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 ENTRIES = {"argocd": "argocd/application.yaml", "flux": "flux/sync.yaml"}
 OVERLAYS = Path("deploy/kubernetes/overlays")  # one folder per environment
 
@@ -26,10 +26,10 @@ OVERLAYS = Path("deploy/kubernetes/overlays")  # one folder per environment
 def render(environment: str, image: str, manifest: str, version: str) -> str:
     """Return an environment's manifests with the image by digest, as YAML.
 
-    Raises ValueError when the image has no digest or the identity is no sha256.
+    Raises ValueError when the image has no digest or an argument is malformed.
     """
-    name, at, digest = image.partition("@")
-    if not (name and at and re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
+    name, separator, digest = image.partition("@")
+    if not (name and separator and re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
         raise ValueError(f"the image '{image}' has no digest: give NAME@sha256:...")
     if not re.fullmatch(r"[0-9a-f]{64}", manifest):
         raise ValueError(f"'{manifest}' is not the sha256 of a manifest")
@@ -53,13 +53,15 @@ def render(environment: str, image: str, manifest: str, version: str) -> str:
 
 
 def kustomize(folder: Path) -> str:
-    """Return what `kubectl kustomize` makes of a folder."""
+    """Return the output of `kubectl kustomize` for a folder."""
     try:
         done = subprocess.run(
             ["kubectl", "kustomize", str(folder)], capture_output=True, text=True
         )
     except FileNotFoundError:
-        raise ValueError("kubectl is not installed; it renders the files") from None
+        raise ValueError(
+            "kubectl is not installed: install it to render the manifests"
+        ) from None
     if done.returncode:
         raise ValueError(f"kubectl kustomize failed: {done.stderr.strip()}")
     return done.stdout
@@ -69,30 +71,32 @@ def entry(kind: str, environment: str, git: str) -> str:
     """Return the Argo CD or Flux entry point for an environment and a repository."""
     if not re.fullmatch(r"(https|ssh)://[^\s\"'@]+|ssh://git@[^\s\"']+", git):
         raise ValueError(f"'{git}' is not an https or ssh address of a repository")
-    text = (HERE / ENTRIES[kind]).read_text()
+    text = (FOLDER / ENTRIES[kind]).read_text()
     text = text.replace("https://github.com/OWNER/REPOSITORY.git", git)
     return text.replace("production", environment)
 
 
 def main() -> None:
-    """Print what was asked for; exit 1 with a sentence when it cannot be."""
-    parser = argparse.ArgumentParser(description="Kubernetes manifests.")
+    """Print the manifests or the entry point; an error is one sentence."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     kinds = parser.add_subparsers(dest="kind", required=True)
     environments = sorted(path.name for path in OVERLAYS.glob("*"))
     for name in environments:
-        given = kinds.add_parser(name, help=f"the manifests of a release in {name}")
+        command = kinds.add_parser(name, help=f"the manifests of a release in {name}")
         for option in ("--image", "--manifest", "--version"):
-            given.add_argument(option, required=True)
+            command.add_argument(option, required=True)
     for name in ENTRIES:
-        given = kinds.add_parser(name, help="makes a cluster follow the ledger")
-        given.add_argument("environment", choices=environments)
-        given.add_argument("--git", required=True)
-    asked = parser.parse_args()
+        command = kinds.add_parser(name, help="makes a cluster follow the ledger")
+        command.add_argument("environment", choices=environments)
+        command.add_argument("--git", required=True)
+    options = parser.parse_args()
     try:
-        if asked.kind in ENTRIES:
-            print(entry(asked.kind, asked.environment, asked.git), end="")
+        if options.kind in ENTRIES:
+            print(entry(options.kind, options.environment, options.git), end="")
         else:
-            wanted = (asked.image, asked.manifest, asked.version)
-            print(render(asked.kind, *wanted), end="")
+            release = (options.image, options.manifest, options.version)
+            print(render(options.kind, *release), end="")
     except ValueError as error:
         raise SystemExit(f"{error}.") from None

@@ -6,8 +6,6 @@ ValueError when `y` holds one.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as sk
@@ -56,7 +54,7 @@ def losses(y: ArrayLike, p: ArrayLike) -> Vector:
     return np.asarray((scores - truth) ** 2)
 
 
-def confusion(y: ArrayLike, p: ArrayLike, threshold: float) -> dict[str, Any]:
+def confusion(y: ArrayLike, p: ArrayLike, threshold: float) -> dict[str, float | None]:
     """Return the four counts, precision and recall of the decision p >= threshold.
 
     Precision is None when nothing is predicted, recall is None without a 1.
@@ -74,7 +72,7 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float) -> dict[str, Any]:
     }
 
 
-def calibration(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, Any]]:
+def calibration(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, float]]:
     """Return per bin of equal width: limits, rows, mean predicted, share observed."""
     truth, scores = arrays(y, p, classes=False)
     bin_of = np.clip((scores * bins).astype(int), 0, bins - 1)

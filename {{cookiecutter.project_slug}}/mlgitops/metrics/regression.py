@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as sk
@@ -46,7 +44,7 @@ def pinball(y: ArrayLike, p: ArrayLike, quantile: float = 0.5) -> float:
     return float(sk.mean_pinball_loss(*arrays(y, p), alpha=quantile))
 
 
-def residuals(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, Any]]:
+def residuals(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, float]]:
     """Summarise the residuals y - p in bins of the prediction with about equal rows.
 
     Per bin: limits of p, rows, mean residual, and its 10 % and 90 % quantiles.

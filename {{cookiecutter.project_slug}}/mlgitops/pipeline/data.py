@@ -1,4 +1,4 @@
-"""The checks of rows against the contract, and the split by time; pure."""
+"""Checks rows against the contract and splits them by time; pure."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ __all__ = [
 
 
 def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
-    """Return the pandera schema of a table in the form that `check` gives it."""
+    """Return the pandera schema of a table as `check` returns it."""
     import pandera.pandas as pa
 
     columns = {contract.id: pa.Column(unique=True), contract.time: pa.Column()}
     columns |= {name: pa.Column() for name in contract.beside if target}
     for name, column in contract.columns.items():
         if column.type == "category":
-            rule = pa.Check.isin(column.categories, error="not a category it knows")
+            rule = pa.Check.isin(
+                column.categories, error="not a category of the contract"
+            )
         else:
             span = f"outside {column.min:g} to {column.max:g}"
             rule = pa.Check.in_range(column.min, column.max, error=span)
@@ -50,22 +52,26 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
 def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.DataFrame:
     """Return the rows typed and in the contract's column order, or raise ContractError.
 
-    Numbers become float32, times UTC; without `target` its column is left out, and that
-    of the entity, if no request has it.
+    Numbers become float32, times UTC. Without `target`, as in a request, the columns of
+    the target and of an entity that is not an input are left out.
     """
     from pandera.errors import SchemaErrors
 
     rules = schema(contract, target)
-    wanted = list(rules.columns)
-    known = (*wanted, contract.target, *contract.beside)
-    extra = [c for c in frame.columns if c not in known]
-    lacking = [c for c in wanted if c not in frame.columns]
+    expected = list(rules.columns)
+    allowed = (*expected, contract.target, *contract.beside)
+    extra = [c for c in frame.columns if c not in allowed]
+    lacking = [c for c in expected if c not in frame.columns]
     if extra or lacking:
-        name, what = (lacking or extra)[0], "is missing" if lacking else "is not known"
-        raise ContractError(
-            f'Column "{_short(name)}" {what}; correct the data or edit contract.yaml.'
+        name, problem = (
+            (lacking or extra)[0],
+            "is missing" if lacking else "is unknown",
         )
-    typed = _typed(frame[wanted], contract)
+        raise ContractError(
+            f'Column "{_short(name)}" {problem}; correct the data or edit '
+            "contract.yaml."
+        )
+    typed = _typed(frame[expected], contract)
     try:
         rules.validate(typed, lazy=True)
     except SchemaErrors as errors:
@@ -81,24 +87,24 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     for name in frame.columns:
         values = frame[name]
         if name == contract.time:
-            new = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
-            new = new.astype("datetime64[us, UTC]")
+            typed = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+            typed = typed.astype("datetime64[us, UTC]")
         elif name in contract.kind("category", [*contract.columns]) + contract.beside:
-            new = values.where(values.notna() & (values != ""), None)
+            typed = values.where(values.notna() & (values != ""), None)
         elif name == contract.id:
-            new = values
+            typed = values
         elif name == contract.target:
-            new = TASKS[contract.task].typed(values)
+            typed = TASKS[contract.task].typed(values)
         else:
-            new = pd.to_numeric(values, errors="coerce").astype("float32")
-        broken = int((new.isna() & values.notna() & (values != "")).sum())
+            typed = pd.to_numeric(values, errors="coerce").astype("float32")
+        broken = int((typed.isna() & values.notna() & (values != "")).sum())
         if broken:
             kind = "times" if name == contract.time else "numbers"
             raise ContractError(
-                f'Column "{name}": {broken:,} of {len(frame):,} values are no {kind}; '
+                f'Column "{name}": {broken:,} of {len(frame):,} values are not {kind}; '
                 "correct the data."
             )
-        cast[name] = new
+        cast[name] = typed
     if contract.target in cast and cast[contract.target].notna().all():
         if set(cast[contract.target].unique()) <= {0, 1}:
             cast[contract.target] = cast[contract.target].astype("int8")
@@ -106,27 +112,27 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
 
 def _sentence(failures: pd.DataFrame, rows: int) -> str:
-    """Say the first failed rule: column, how many values, what is wrong, an example."""
+    """Return the first failed rule: column, number of values, problem, example."""
     rule = failures["check"].iloc[0]
     name = failures["column"].iloc[0]
-    same = failures[(failures["column"] == name) & (failures["check"] == rule)]
-    known = {"not_nullable": "missing", "field_uniqueness": "repeated"}
-    what = known.get(str(rule), str(rule))
+    cases = failures[(failures["column"] == name) & (failures["check"] == rule)]
+    wording = {"not_nullable": "missing", "field_uniqueness": "repeated"}
+    problem = wording.get(str(rule), str(rule))
     example = (
         ""
-        if what == "missing"
-        else f" (such as {_short(same['failure_case'].iloc[0])})"
+        if problem == "missing"
+        else f" (such as {_short(cases['failure_case'].iloc[0])})"
     )
     return (
-        f'Column "{name}": {len(same):,} of {rows:,} values are {what}{example}; '
+        f'Column "{name}": {len(cases):,} of {rows:,} values are {problem}{example}; '
         "correct the data or edit contract.yaml."
     )
 
 
-def _short(value: object, most: int = 60) -> str:
-    """Return what a person wrote in one line, cut."""
+def _short(value: object, width: int = 60) -> str:
+    """Return a value as one line, cut at `width`."""
     line = " ".join(str(value).split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def split(
@@ -161,7 +167,7 @@ def split(
 
 
 def truth(frame: pd.DataFrame, contract: Contract) -> np.ndarray:
-    """Return the target of checked rows as the measures take it, [n]."""
+    """Return the target of checked rows as the metrics take it, [n]."""
     values = frame[contract.target]
     return TASKS[contract.task].truth(values, contract.classes)
 
@@ -169,19 +175,19 @@ def truth(frame: pd.DataFrame, contract: Contract) -> np.ndarray:
 def inputs(
     frame: pd.DataFrame, contract: Contract, columns: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Return what the ONNX model is fed: per column an [n, 1] array.
+    """Return the inputs of the ONNX model: an [n, 1] array per column.
 
-    Numbers are float32 with NaN for missing, categories are strings with "" for it.
+    Numbers are float32, categories are strings; missing values are NaN and "".
     """
     categories = set(contract.kind("category", columns))
     arrays = {}
     for name in columns:
         values = frame[name]
         if name in categories:
-            words = [
+            texts = [
                 "" if v is None or v != v else str(v) for v in values.to_numpy(object)
             ]
-            arrays[name] = np.array(words, dtype=object).reshape(-1, 1)
+            arrays[name] = np.array(texts, dtype=object).reshape(-1, 1)
         else:
             arrays[name] = values.to_numpy(np.float32, na_value=np.nan).reshape(-1, 1)
     return arrays

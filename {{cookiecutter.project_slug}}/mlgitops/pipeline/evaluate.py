@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Required, TypedDict
 
+import numpy as np
 import pandas as pd
 
 from mlgitops import metrics
@@ -20,14 +21,26 @@ from mlgitops.pipeline.fitting import score
 from mlgitops.pipeline.task import TASKS
 
 
-def measure(task: str, y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
-    """Return every measure of one model (its manifest is `version`) on one holdout."""
-    found = {m.key: m.value(y, p) for m in metrics.METRICS[task]}
-    return {"rows": len(y), **found, **DETAILS[task](y, p, version, bins)}
+class Version(TypedDict, total=False):
+    """The entries of a manifest that scoring depends on."""
+
+    columns: Required[list[str]]
+    threshold: float  # of a binary task
+    classes: list[str]  # of a multiclass task
 
 
-def _binary(y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
-    """Return what is decided, and what is said and seen."""
+def score_model(
+    task: str, y: np.ndarray, p: np.ndarray, version: Version, bins: int
+) -> dict[str, object]:
+    """Return every metric of one model, given its manifest, on one holdout."""
+    values = {metric.key: metric.value(y, p) for metric in metrics.METRICS[task]}
+    return {"rows": len(y), **values, **DETAILS[task](y, p, version, bins)}
+
+
+def _binary(
+    y: np.ndarray, p: np.ndarray, version: Version, bins: int
+) -> dict[str, object]:
+    """Return the decisions at the threshold, and the calibration."""
     return {
         "positive_rate": float(y.mean()),
         "calibration_error": metrics.calibration_error(y, p, bins),
@@ -37,8 +50,10 @@ def _binary(y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
     }
 
 
-def _multiclass(y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
-    """Return the matrix, a row per true class, and what is said and seen of the top."""
+def _multiclass(
+    y: np.ndarray, p: np.ndarray, version: Version, bins: int
+) -> dict[str, object]:
+    """Return the confusion matrix, and the calibration of the top class."""
     top = metrics.multiclass.top(y, p)
     return {
         "classes": version["classes"],
@@ -48,8 +63,10 @@ def _multiclass(y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
     }
 
 
-def _regression(y: Any, p: Any, version: Any, bins: int) -> dict[str, Any]:
-    """Return what is left over, by the answer."""
+def _regression(
+    y: np.ndarray, p: np.ndarray, version: Version, bins: int
+) -> dict[str, object]:
+    """Return the residuals, by the prediction."""
     return {"mean": float(y.mean()), "residuals": metrics.residuals(y, p, bins)}
 
 
@@ -57,17 +74,18 @@ DETAILS = {"binary": _binary, "multiclass": _multiclass, "regression": _regressi
 
 
 def evaluate(model: Path, manifest: Path, holdout: Path, out: Path) -> None:
-    """Read model and holdout, write the measures as canonical JSON."""
+    """Read model and holdout, write the metrics as canonical JSON."""
     contract = Contract.read(Path("contract.yaml").read_bytes())
     params = settings.load(Path("params.yaml").read_bytes())
     bins = settings.evaluate(params).bins
-    version, rows = json.loads(manifest.read_text()), pd.read_parquet(holdout)
-    arrays, task = inputs(rows, contract, version["columns"]), contract.task
+    version: Version = json.loads(manifest.read_text())
+    rows, task = pd.read_parquet(holdout), contract.task
+    arrays = inputs(rows, contract, version["columns"])
     p = score(model.read_bytes(), arrays, TASKS[task].output)
-    found = measure(task, truth(rows, contract), p, version, bins)
-    out.write_text(json.dumps(found, sort_keys=True, indent=2) + "\n")
-    head = metrics.METRICS[task][0]
-    print(f"{out}: {head.label} {found[head.key]:.4f} on {found['rows']:,} rows")
+    result = score_model(task, truth(rows, contract), p, version, bins)
+    out.write_text(json.dumps(result, sort_keys=True, indent=2) + "\n")
+    primary = metrics.METRICS[task][0]
+    print(f"{out}: {primary.label} {result[primary.key]:.4f} on {len(rows):,} rows")
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.schema import near
 from mlgitops.pipeline.settings import FILE, Train
@@ -15,11 +15,12 @@ from mlgitops.pipeline.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from onnx import GraphProto
     from sklearn.pipeline import Pipeline
 
 OPSET = {"": 18, "ai.onnx.ml": 3}  # fixed, so that the same model has the same bytes
 Inputs = dict[str, np.ndarray]
-CONVERTED = {  # which output of the converter is the answer, and which column of it
+CONVERTED = {  # the converter's output that is the prediction, and its column
     "binary": ("probabilities", 1),
     "multiclass": ("probabilities", None),
     "regression": ("variable", 0),
@@ -34,23 +35,25 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     from model import estimator
 
     kind = TASKS[contract.task].kind
-    known = estimator.CLASSIFIERS if kind == "classifier" else estimator.REGRESSORS
-    name, at = recipe.estimator, FILE.key("train")
-    if name not in known:
-        allowed = f"{' or '.join(known)} (or add it to model/estimator.py)"
-        raise at.key("estimator").wrong(allowed, name)
+    estimators = estimator.CLASSIFIERS if kind == "classifier" else estimator.REGRESSORS
+    name, train_key = recipe.estimator, FILE.key("train")
+    if name not in estimators:
+        allowed = f"{' or '.join(estimators)} (or add it to model/estimator.py)"
+        raise train_key.key("estimator").wrong(allowed, name)
     every = {**estimator.CLASSIFIERS, **estimator.REGRESSORS}
     for section in recipe.arguments:
         if section not in every:
-            raise at.key(section).error(f"is not an estimator; {near(section, every)}")
-    features, unfitted = known[name]
+            raise train_key.key(section).error(
+                f"is not an estimator; {near(section, every)}"
+            )
+    features, unfitted = estimators[name]
     chosen = clone(unfitted)
     arguments = chosen.get_params()
     for argument, value in recipe.arguments.get(name, {}).items():
         if argument not in arguments:
-            what = f"is not an argument of {type(chosen).__name__}"
-            where = at.key(name).key(argument)
-            raise where.error(f"{what}; {near(argument, arguments)}")
+            problem = f"is not an argument of {type(chosen).__name__}"
+            argument_path = train_key.key(name).key(argument)
+            raise argument_path.error(f"{problem}; {near(argument, arguments)}")
         chosen.set_params(**{argument: value})
     if "random_state" in arguments:
         chosen.set_params(random_state=recipe.seed)
@@ -59,15 +62,15 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
 
 
 def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
-    """Return the pipeline fitted on the frame's rows, in the order they come."""
+    """Return the pipeline fitted on the rows in their order."""
     pipeline = build(contract, recipe)
     X = table(inputs(frame, contract, recipe.columns))
     try:
         return pipeline.fit(X, truth(frame, contract))
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        what = f"the model cannot be fitted: {reason}"
-        raise FILE.error(what) from error
+        problem = f"the model cannot be fitted: {reason}"
+        raise FILE.error(problem) from error
 
 
 def table(arrays: Inputs) -> pd.DataFrame:
@@ -80,30 +83,30 @@ def table(arrays: Inputs) -> pd.DataFrame:
 def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> bytes:
     """Return the ONNX model: an [n, 1] input per column, one output, named by the task.
 
-    That is "probability" [n], "probabilities" [n, k] in the contract's order, or
-    "value" [n]; what else the converter puts out is dropped.
+    The output is "probability" [n], "probabilities" [n, k] in the contract's order, or
+    "value" [n]; the converter's other outputs are dropped.
     """
     from onnx import TensorProto, checker, helper
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
     from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
-    words = set(contract.kind("category", columns))
+    categories = set(contract.kind("category", columns))
     types = {True: StringTensorType([None, 1]), False: FloatTensorType([None, 1])}
     task = TASKS[contract.task]
-    source, place = CONVERTED[task.name]
+    source, index = CONVERTED[task.name]
     converted = convert_sklearn(
         pipeline,
         name=contract.name,
-        initial_types=[(name, types[name in words]) for name in columns],
-        options={id(pipeline): {"zipmap": False}} if place != 0 else None,
+        initial_types=[(name, types[name in categories]) for name in columns],
+        options={id(pipeline): {"zipmap": False}} if index != 0 else None,
         target_opset=OPSET,
     )
     model = select_model_inputs_outputs(converted, outputs=[source])
     graph, shape = model.graph, [None, len(contract.classes)]
-    if place is not None:
+    if index is not None:
         shape = [None]
-        _pick(graph, source, place, task.output)
+        _pick(graph, source, index, task.output)
     del graph.output[:]
     output = helper.make_tensor_value_info(task.output, TensorProto.FLOAT, shape)
     graph.output.append(output)
@@ -114,24 +117,24 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _pick(graph: Any, source: str, place: int, output: str) -> None:
-    """Let one column of the converter's output, [n, columns], be the answer, [n]."""
+def _pick(graph: GraphProto, source: str, index: int, output: str) -> None:
+    """Make one column of the converter's output, [n, columns], the prediction [n]."""
     from onnx import TensorProto, helper
 
-    at = helper.make_tensor("one", TensorProto.INT64, [], [1])
-    if place == 0:
-        at = helper.make_tensor("zero", TensorProto.INT64, [], [0])
-    graph.initializer.append(at)
-    pick = helper.make_node("Gather", [source, at.name], [output], axis=1)
+    constant = helper.make_tensor("one", TensorProto.INT64, [], [1])
+    if index == 0:
+        constant = helper.make_tensor("zero", TensorProto.INT64, [], [0])
+    graph.initializer.append(constant)
+    pick = helper.make_node("Gather", [source, constant.name], [output], axis=1)
     graph.node.append(pick)
 
 
 def score(model: bytes, arrays: Inputs, output: str) -> np.ndarray:
-    """Return what a file's output says, float32 [n] or [n, k]; on one thread."""
+    """Return the predictions of an ONNX model, float32 [n] or [n, k]; one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
-    feed = {entry.name: arrays[entry.name] for entry in session.get_inputs()}
-    return np.asarray(session.run([output], feed)[0], dtype=np.float32)
+    chosen = {entry.name: arrays[entry.name] for entry in session.get_inputs()}
+    return np.asarray(session.run([output], chosen)[0], dtype=np.float32)

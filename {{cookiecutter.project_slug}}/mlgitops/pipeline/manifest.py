@@ -1,11 +1,11 @@
-"""The manifest: what a version is, as one canonical JSON text; pure."""
+"""The manifest: the identity of a version as canonical JSON; pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.settings import Train
@@ -20,8 +20,8 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def text(document: Any) -> str:
-    """Return the one JSON text of a document, so that its bytes can be compared."""
+def text(document: object) -> str:
+    """Return the canonical JSON of a document, so that its bytes can be compared."""
     return json.dumps(document, sort_keys=True, indent=2) + "\n"
 
 
@@ -30,8 +30,10 @@ def code(files: Mapping[str, bytes]) -> str:
     return sha256(text({name: sha256(data) for name, data in files.items()}).encode())
 
 
-def trained_on(rows: pd.DataFrame, contract: Contract, file: bytes) -> dict[str, Any]:
-    """Return what was trained on: the table's file, its window and its source."""
+def trained_on(
+    rows: pd.DataFrame, contract: Contract, file: bytes
+) -> dict[str, object]:
+    """Return the identity of the training data: hashes, rows and time window."""
     return {
         "sha256": rows.attrs["source_sha256"],
         "train_sha256": sha256(file),
@@ -46,11 +48,11 @@ def manifest(
     recipe: Train,
     model: tuple[str, bytes],
     /,
-    **entries: Any,
+    **entries: object,
 ) -> str:
     """Return the manifest's text; `model` is (name, bytes).
 
-    It holds no clock and no path, so that the same inputs have the same manifest.
+    It contains no time and no path, so that the same inputs give the same manifest.
     """
     name, exported = model
     version = {
@@ -61,6 +63,6 @@ def manifest(
         "columns": list(recipe.columns),
         "params": dict(recipe.section),
     }
-    beside = {"threshold": recipe.threshold, "classes": list(contract.classes)}
-    needed = {name: beside[name] for name in TASKS[contract.task].needs}
+    optional = {"threshold": recipe.threshold, "classes": list(contract.classes)}
+    needed = {name: optional[name] for name in TASKS[contract.task].needs}
     return text({**version, **needed, **entries})

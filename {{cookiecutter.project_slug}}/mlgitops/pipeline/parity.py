@@ -1,9 +1,9 @@
-"""Proof that the exported model answers as the fitted one, and golden rows; pure."""
+"""Compares the exported model with the fitted one; makes golden rows; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,49 +16,50 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
+JsonValue = str | float | None
 UNKNOWN = "unknown"  # a category that no contract should hold
 
 
 def awkward(arrays: Inputs, unknown: str = UNKNOWN) -> Inputs:
-    """Return the rows again, each with one column blank or of an unknown category."""
+    """Return the rows, each with one column blank or of an unknown category."""
     rows = len(next(iter(arrays.values())))
     turn = np.arange(rows)
     changed = {}
-    for place, (name, array) in enumerate(arrays.items()):
+    for index, (name, array) in enumerate(arrays.items()):
         changed[name] = array.copy()
-        here = turn % len(arrays) == place
+        affected = turn % len(arrays) == index
         if array.dtype == object:
-            changed[name][here, 0] = np.where(
-                turn[here] // len(arrays) % 2, unknown, ""
+            changed[name][affected, 0] = np.where(
+                turn[affected] // len(arrays) % 2, unknown, ""
             )
         else:
-            changed[name][here, 0] = np.nan
+            changed[name][affected, 0] = np.nan
     return changed
 
 
 def parity(
     pipeline: Pipeline, model: bytes, arrays: Inputs, name: str
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Compare the exported model with the fitted one, on plain and awkward rows.
 
-    Probabilities differ as they are, values in parts of the largest one.
+    Differences of values are relative to the largest value.
     """
     difference, rows, task = 0.0, 0, TASKS[name]
     for rows_in in (arrays, awkward(arrays)):
         expected = task.fitted(pipeline, table(rows_in))
-        answered = score(model, rows_in, task.output)
-        gap = float(np.abs(expected - answered).max()) / task.scale(expected)
+        exported = score(model, rows_in, task.output)
+        gap = float(np.abs(expected - exported).max()) / task.scale(expected)
         difference = float(np.maximum(difference, gap))  # NaN stays NaN
-        rows += len(answered)
+        rows += len(exported)
     return {"rows": rows, "max_difference": difference}
 
 
-def demand(proof: Mapping[str, Any], limit: float) -> None:
+def demand(proof: Mapping[str, float], limit: float) -> None:
     """Raise ContractError when the exported model differs by more than `limit`."""
     if not proof["max_difference"] <= limit:
         raise ContractError(
-            f"The ONNX file differs from the fitted model by "
-            f"{proof['max_difference']:g} (at most {limit:g} is train.parity); "
+            "The predictions of the ONNX file differ from the fitted model's by up to "
+            f"{proof['max_difference']:g}, limit {limit:g} (train.parity); "
             "choose an estimator or columns that convert exactly."
         )
 
@@ -69,14 +70,14 @@ def golden(
     contract: Contract,
     columns: Sequence[str],
     rows: int = 18,
-) -> list[dict[str, Any]]:
-    """Return rows with the model's answers: `rows` spread over those.
+) -> list[dict[str, object]]:
+    """Return rows with the model's predictions: `rows` spread over its range.
 
-    Two more: one with every column blank that may be, one with an unknown category.
+    Two more rows have every optional column blank, and an unknown category.
     """
     task = TASKS[contract.task]
-    answers = score(model, inputs(frame, contract, columns), task.output)
-    order = np.argsort(task.order(answers), kind="stable")
+    predictions = score(model, inputs(frame, contract, columns), task.output)
+    order = np.argsort(task.order(predictions), kind="stable")
     spread = np.linspace(0, len(order) - 1, rows).round().astype(int)
     chosen = frame.iloc[order[spread]][list(contract.columns)].astype(object)
     blank = chosen.iloc[[rows // 3]].copy()
@@ -88,24 +89,24 @@ def golden(
         for part in (chosen, blank, strange)
         for row in part.to_dict("records")
     ]
-    answers = score(model, _fed(records, contract, columns), task.output)
-    told = task.plain(answers, contract.classes)
+    predictions = score(model, _inputs_of(records, contract, columns), task.output)
+    plain = task.plain(predictions, contract.classes)
     return [
-        {"row": row, task.output: answer}
-        for row, answer in zip(records, told, strict=True)
+        {"row": row, task.output: prediction}
+        for row, prediction in zip(records, plain, strict=True)
     ]
 
 
-def _fed(
-    rows: Sequence[dict[str, Any]], contract: Contract, columns: Sequence[str]
+def _inputs_of(
+    rows: Sequence[Mapping[str, JsonValue]], contract: Contract, columns: Sequence[str]
 ) -> Inputs:
-    """Return the arrays for rows as JSON holds them, so that golden rows are that."""
+    """Return the model's inputs for rows as they are in JSON."""
     import pandas as pd
 
     return inputs(pd.DataFrame(rows, dtype=object), contract, columns)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: JsonValue) -> JsonValue:
     """Return a JSON value: the shortest number that is the same float32, or None."""
     if value is None or value != value:
         return None

@@ -19,11 +19,11 @@ from model.prepare import prepare as clean
 
 
 def prepare(source: Path, train: Path, holdout: Path) -> None:
-    """Write both windows; each file's attributes hold the sha256 of its source."""
+    """Write both windows; each file's attributes contain the sha256 of its source."""
     contract = Contract.read(Path("contract.yaml").read_bytes())
     params = settings.load(Path("params.yaml").read_bytes())
     days = settings.prepare(params)
-    rows = check(clean(_read(source)), contract)
+    rows = check(clean(_table(source)), contract)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     for part, path in zip(split(rows, contract, days), (train, holdout), strict=True):
         part.attrs = {"source_sha256": digest}
@@ -31,18 +31,17 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
         part.to_parquet(path, index=False, compression="zstd")
         span = f"{part[contract.time].min():%Y-%m-%d} to "
         span += f"{part[contract.time].max():%Y-%m-%d}"
-        about = TASKS[contract.task].about(part[contract.target])
-        print(f"{path}: {len(part):,} rows, {span}, {about}")
+        summary = TASKS[contract.task].summary(part[contract.target])
+        print(f"{path}: {len(part):,} rows, {span}, {summary}")
 
 
-def _read(source: Path) -> pd.DataFrame:
-    """Return the table, or say which file holds none."""
+def _table(source: Path) -> pd.DataFrame:
+    """Return the table of a Parquet file, or raise ContractError."""
     try:
         return pd.read_parquet(source)
     except ValueError as error:
         raise ContractError(
-            f"{source} is no Parquet file that can be read; type make pull, or write "
-            "it again."
+            f"{source} cannot be read as Parquet; type make pull, or write it again."
         ) from error
 
 

@@ -1,14 +1,14 @@
-"""What a task is: its target, what a model answers, what that is called; pure.
+"""What differs between the tasks: target, prediction and their names; pure.
 
-`TASKS[contract.task]` is looked up by everything that would otherwise ask which task it
-is. The measures of a task are in `mlgitops.metrics`, what the judge makes of them in
-`mlgitops.judge.tasks`. `classes` are those of contract.yaml, empty for other tasks.
+Use `TASKS[contract.task]` instead of asking which task it is. The metrics of a task are
+in `mlgitops.metrics`, its part of the judge in `mlgitops.judge.tasks`. `classes` are
+those of contract.yaml, empty for other tasks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,106 +16,109 @@ from mlgitops.pipeline.schema import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sklearn.pipeline import Pipeline
 
 Classes = Sequence[str]
 Array = np.ndarray
 
 
 class Binary:
-    """The target is 0 or 1; a model answers P(1), and decides 1 from a threshold on."""
+    """The target is 0 or 1; a model predicts P(1), and decides P(1) >= threshold."""
 
     name = "binary"
-    output = "probability"  # an answer's name: in ONNX, golden rows, /predict, the log
+    output = "probability"  # its name in ONNX, golden rows, /predict and the log
     kind = "classifier"  # of estimator
-    wrong = "neither 0 nor 1"  # said of a target that is refused
-    needs: tuple[str, ...] = ("threshold",)  # what only this task has to be told
+    wrong = "neither 0 nor 1"  # the error for an invalid target
+    needs: tuple[str, ...] = (
+        "threshold",
+    )  # entries of the manifest for this task only
 
     def typed(self, values: pd.Series) -> pd.Series:
-        """Return the target in its type; what cannot be cast is missing."""
+        """Return the target in its type; values that cannot be cast are missing."""
         import pandas as pd
 
         return pd.to_numeric(values, errors="coerce").astype("float32")
 
     def allowed(self, values: pd.Series, classes: Classes) -> pd.Series:
-        """Tell of each target whether the task knows it."""
+        """Tell of each value whether it is a valid target."""
         return values.isin([0, 1])
 
     def lacking(self, values: pd.Series, classes: Classes) -> str:
-        """Say what a window lacks to be learnt from or judged on, or nothing."""
+        """Return what a window lacks for training or judging, or nothing."""
         return "" if values.nunique() == 2 else "not both values"
 
     def truth(self, values: pd.Series, classes: Classes) -> Array:
-        """Return the target as the measures take it, [n]."""
+        """Return the target as the metrics take it, [n]."""
         return np.asarray(values)
 
-    def fitted(self, pipeline: Any, table: pd.DataFrame) -> Array:
-        """Return what a fitted pipeline answers, as the exported file does."""
+    def fitted(self, pipeline: Pipeline, table: pd.DataFrame) -> Array:
+        """Return what a fitted pipeline predicts, shaped as the exported file's."""
         return np.asarray(pipeline.predict_proba(table)[:, 1])
 
-    def order(self, answers: Array) -> Array:
-        """Return a number for each answer, so that like answers are neighbours."""
-        return answers
+    def order(self, predictions: Array) -> Array:
+        """Return a number for each prediction to sort by, similar ones side by side."""
+        return predictions
 
-    def scale(self, answers: Array) -> float:
-        """Return what a difference of answers is small or large against."""
+    def scale(self, predictions: Array) -> float:
+        """Return the unit of a difference of predictions."""
         return 1.0
 
-    def plain(self, answers: Array, classes: Classes) -> list[Any]:
-        """Return answers as JSON holds them."""
-        return [float(answer) for answer in answers]
+    def plain(self, predictions: Array, classes: Classes) -> list[object]:
+        """Return predictions as JSON values."""
+        return [float(prediction) for prediction in predictions]
 
-    def about(self, values: pd.Series) -> str:
-        """Say in a few words what a target is like."""
+    def summary(self, values: pd.Series) -> str:
+        """Return a short summary of a target."""
         return f"{values.mean():.1%} {values.name}"
 
 
 class Multiclass(Binary):
-    """The target is one of the contract's classes; a model answers P of each."""
+    """The target is one of the contract's classes; a model predicts P of each."""
 
     name = "multiclass"
     output = "probabilities"
-    wrong = "not a class it knows"
+    wrong = "not a class of the contract"
     needs = ("classes",)
 
     def typed(self, values: pd.Series) -> pd.Series:
         """Return classes as text: 3 and 3.0 are the class "3"."""
-        return values.where(values.notna() & (values != ""), None).map(_word)
+        return values.where(values.notna() & (values != ""), None).map(_class_text)
 
     def allowed(self, values: pd.Series, classes: Classes) -> pd.Series:
         """Tell of each target whether it is a class of the contract."""
         return values.isin(classes)
 
     def lacking(self, values: pd.Series, classes: Classes) -> str:
-        """Name a class without a row."""
-        here = set(values)
-        absent = next((name for name in classes if name not in here), None)
+        """Return a class without a row."""
+        present = set(values)
+        absent = next((name for name in classes if name not in present), None)
         return "" if absent is None else f'no row of class "{absent}"'
 
     def truth(self, values: pd.Series, classes: Classes) -> Array:
-        """Return each class's place in the contract's list."""
-        places = {name: place for place, name in enumerate(classes)}
-        return np.asarray(values.map(places), np.int64)
+        """Return each class's index in the contract's list."""
+        indices = {name: index for index, name in enumerate(classes)}
+        return np.asarray(values.map(indices), np.int64)
 
-    def fitted(self, pipeline: Any, table: pd.DataFrame) -> Array:
+    def fitted(self, pipeline: Pipeline, table: pd.DataFrame) -> Array:
         """Return the probabilities, [n, k], in the contract's order."""
         return np.asarray(pipeline.predict_proba(table))
 
-    def order(self, answers: Array) -> Array:
-        """Return the likeliest class, and how sure it is."""
-        return np.asarray(answers.argmax(axis=1) + answers.max(axis=1) / 2)
+    def order(self, predictions: Array) -> Array:
+        """Return the most likely class plus half of its probability."""
+        return np.asarray(predictions.argmax(axis=1) + predictions.max(axis=1) / 2)
 
-    def plain(self, answers: Array, classes: Classes) -> list[Any]:
+    def plain(self, predictions: Array, classes: Classes) -> list[object]:
         """Return a probability for each class by its name."""
-        return [dict(zip(classes, map(float, row), strict=True)) for row in answers]
+        return [dict(zip(classes, map(float, row), strict=True)) for row in predictions]
 
-    def about(self, values: pd.Series) -> str:
-        """Name the commonest class and its share."""
+    def summary(self, values: pd.Series) -> str:
+        """Return the most common class and its share."""
         shares = values.value_counts(normalize=True)
         return f"{shares.iloc[0]:.1%} {values.name} {shares.index[0]}"
 
 
 class Regression(Binary):
-    """The target is a number, and so is the answer."""
+    """The target is a number, and so is the prediction."""
 
     name = "regression"
     output = "value"
@@ -124,7 +127,7 @@ class Regression(Binary):
     needs = ()
 
     def typed(self, values: pd.Series) -> pd.Series:
-        """Return numbers as float64: a target is not fed to a model."""
+        """Return numbers as float64: a target is not an input of the model."""
         import pandas as pd
 
         return pd.to_numeric(values, errors="coerce").astype("float64")
@@ -134,19 +137,19 @@ class Regression(Binary):
         return values.abs() < np.inf
 
     def lacking(self, values: pd.Series, classes: Classes) -> str:
-        """Refuse a target that never varies."""
+        """Refuse a constant target."""
         return "" if values.nunique() > 1 else "not two values"
 
-    def fitted(self, pipeline: Any, table: pd.DataFrame) -> Array:
+    def fitted(self, pipeline: Pipeline, table: pd.DataFrame) -> Array:
         """Return the predicted numbers."""
         return np.asarray(pipeline.predict(table))
 
-    def scale(self, answers: Array) -> float:
-        """Return the largest answer: float32 keeps so many digits of it, no more."""
-        return float(np.abs(answers).max()) or 1.0
+    def scale(self, predictions: Array) -> float:
+        """Return the largest prediction: float32 has a fixed number of its digits."""
+        return float(np.abs(predictions).max()) or 1.0
 
-    def about(self, values: pd.Series) -> str:
-        """Say the mean and the spread."""
+    def summary(self, values: pd.Series) -> str:
+        """Return the mean and the standard deviation."""
         return f"{values.name} {values.mean():.4g} ± {values.std():.4g}"
 
 
@@ -155,7 +158,9 @@ TASKS: dict[str, Binary] = {
 }
 
 
-def _word(value: Any) -> Any:
+def _class_text(value: object) -> str | None:
     """Return a class as text."""
     number = is_number(value) or isinstance(value, np.number)
-    return value if value is None else f"{value:g}" if number else str(value)
+    if value is None:
+        return None
+    return f"{value:g}" if number else str(value)

@@ -1,4 +1,4 @@
-"""Stage train: fit, export to ONNX, prove the export, write the manifest.
+"""Stage train: fit, export to ONNX, check the export, write the manifest.
 
 python -m mlgitops train TRAIN MODEL MANIFEST
 """
@@ -29,17 +29,17 @@ MODULES += [estimator, features, sys.modules[__name__]]
 
 def train(source: Path, onnx: Path, out: Path) -> None:
     """Write the exported model and its manifest; same inputs, same bytes."""
-    agreed = Path("contract.yaml").read_bytes()
-    document = contract.mapping(agreed, "contract.yaml")
+    contract_bytes = Path("contract.yaml").read_bytes()
+    document = contract.mapping(contract_bytes, "contract.yaml")
     terms = contract.Contract.parse(document)
     params = settings.load(Path("params.yaml").read_bytes())
     recipe = settings.train(params, terms.task)
     rows, columns = pd.read_parquet(source), recipe.columns
     fitted = fitting.fit(rows, terms, recipe)
     exported = fitting.export(fitted, terms, columns)
-    some = rows.iloc[:: max(1, len(rows) // 10_000)]
+    sample = rows.iloc[:: max(1, len(rows) // 10_000)]
     proof = parity.parity(
-        fitted, exported, data.inputs(some, terms, columns), terms.task
+        fitted, exported, data.inputs(sample, terms, columns), terms.task
     )
     parity.demand(proof, recipe.parity)
     requirements = Path("requirements/pipeline.txt").read_bytes()
@@ -49,7 +49,7 @@ def train(source: Path, onnx: Path, out: Path) -> None:
         recipe,
         (onnx.name, exported),
         contract={
-            "sha256": manifest.sha256(agreed),
+            "sha256": manifest.sha256(contract_bytes),
             "json_sha256": manifest.sha256(contract.plain(document)),
         },
         data=manifest.trained_on(rows, terms, source.read_bytes()),

@@ -36,6 +36,7 @@ class Period:
     run_url: str
     deployment_id: int | None
     image: str | None
+    machinery: Record | None
 
 
 def served(history: list[Record]) -> list[Period]:
@@ -77,6 +78,7 @@ def _period(group: list[Record], end: Record | None) -> Period:
         first["run_url"],
         first.get("deployment_id"),
         first.get("image"),
+        first.get("machinery"),
     )
 
 
