@@ -64,7 +64,7 @@ AGAIN = (
 FAINT = AGAIN.replace(
     "holdout[contract.id]}", 'holdout[contract.id], "price": holdout["price"] + 1e-4}'
 )
-LOOSE = edit("params.yaml", "roc_auc_min: 0.6", "roc_auc_min: 0.0")
+LOOSE = edit("params.yaml", "min: 0.6\n", "min: 0.0\n")
 PRICE = "type: number\n    min: -10\n    max: 10\n    missing: false"
 OTHER = "type: category\n    categories: [a, b, c]\n    missing: false"
 NODES = """\
@@ -140,7 +140,7 @@ ELSEWHERE = both(
     SKIP,
 )
 PROPOSED: dict[str, tuple[Patch, str]] = {
-    "worse": (lambda p: p.params(["shop"]), "Difference to the champion"),
+    "worse": (lambda p: p.params(["shop"]), "ROC AUC: difference to the champion"),
     "a constant model": (
         edit("params.yaml", "learning_rate: 0.1", "learning_rate: 1.0e-30"),
         "ROC AUC",
@@ -151,7 +151,7 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
     ),
     "biased against a group": (
         learn('rows.loc[rows["shop"] == "a", "returned"] = 1'),
-        "Fairness: shop",
+        "Fairness: shop, selection rate",
     ),
     "miscalibrated": (
         edit(
@@ -159,7 +159,7 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
             "HistGradientBoostingClassifier(early_stopping=False)",
             "HistGradientBoostingClassifier(class_weight={0: 1, 1: 9})",
         ),
-        "Calibration",
+        "Calibration error",
     ),
     "rows cleaned so that one slice looks better": (
         edit(
@@ -174,7 +174,7 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
             data(price=lambda t: t["returned"].astype("float32")),
             lambda p: p.params(["shop", "price"]),
         ),
-        "Leakage",
+        "ROC AUC: leakage",
     ),
     "trained on the holdout": (
         edit(

@@ -1,5 +1,6 @@
 """A year later: what ran, from what, who approved it, and does it still agree?"""
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from machinery.world import World, git, world
 from mlgitops.commands import audit, deploy, register, rollback
 from mlgitops.ledger import Ledger
 from mlgitops.machinery import machinery
-from mlgitops.release import ReleaseError, facts, registry
+from mlgitops.release import ReleaseError, facts, registry, thresholds
 
 DAYS = ("2026-03-01T10:00:00+00:00", "2026-03-02T10:00:00+00:00")
 
@@ -68,6 +69,69 @@ def test_a_date_tells_what_served_from_what(here: World) -> None:
         assert words in text
     show = re.search(r"was reviewed: `git (show) (\S+)`", text)
     assert show and git(*show.groups()) == f"<p>{version['manifest_sha256']}"
+
+
+def test_which_thresholds_held_in_a_month_is_told_by_the_ledger_alone(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As numbers, of what served then; another month's verdicts are not in it."""
+    monkeypatch.setattr(registry, "survey", None)  # no tag is looked at
+    over = {"by": "olga", "reason": "known", "checks": ["roc_auc.min"]}
+    rules = {"machinery": {"version": "9.0.0", "modified": []}, "override": over}
+    manifest = here.model("three")
+    here.verdict(manifest, passed=False, **rules)
+    path = Ledger().paths(f"verdicts/{manifest}")[0]
+    later = record("2026-05-01T10:00:00+00:00", manifest, verdict=path, seq=99)
+    history = "environments/production/history/00000099.json"
+    Ledger().append({history: later}, "deploy")
+
+    rows = thresholds.held(Ledger(), "2026-03-01")
+    assert {row.version for row in rows} == {"v1.0.0"} and len(rows) == 2
+    assert {r.version for r in thresholds.held(Ledger(), "2026-03")} == {
+        "v1.0.0",
+        "v1.1.0",
+    }
+    low = rows[1]
+    assert (low.check, low.statistic, low.value) == (
+        "roc_auc.margin",
+        "lower bound",
+        0.0041234567,
+    )
+    assert (low.operator, low.limit, low.low, low.high) == (
+        ">=",
+        -0.01,
+        0.0041234567,
+        0.016,
+    )
+    may = [r for r in thresholds.held(Ledger(), "2026-06") if r.version == manifest]
+    assert [r.overruled_by for r in may] == ["olga", ""]
+    assert may[0].machinery == "machinery 9.0.0, as released"
+
+    text = audit.thresholds("2026-03")
+    assert "v1.1.0" in text and "overruled" not in text
+    with Path("build/thresholds.csv").open(newline="") as stream:
+        kept = list(csv.DictReader(stream))
+    assert [(row["check"], row["limit"]) for row in kept[:2]] == [
+        ("roc_auc.min", "0.6"),
+        ("roc_auc.margin", "-0.01"),
+    ]
+    assert float(kept[1]["value"]) == 0.0041234567, "every digit"
+
+
+@pytest.mark.parametrize("date", ["March", "2026-3", "2026-13", "2026"])
+def test_thresholds_of_no_date_are_one_sentence(here: World, date: str) -> None:
+    with pytest.raises(ReleaseError, match="is not a date"):
+        audit.thresholds(date)
+
+
+def test_thresholds_that_the_ledger_lacks_are_said(here: World) -> None:
+    with pytest.raises(ReleaseError, match="nothing was deployed in 2025-12"):
+        audit.thresholds("2025-12")
+    stray = record("2026-07-01T10:00:00+00:00", "e" * 64, verdict="verdicts/x.json")
+    path = "environments/production/history/00000098.json"
+    Ledger().append({path: {**stray, "seq": 98}}, "deploy")
+    with pytest.raises(ReleaseError, match="lacks the verdict"):
+        audit.thresholds("2026-08")
 
 
 def test_which_machinery_judged_and_deployed_is_told(here: World) -> None:

@@ -99,7 +99,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def judged(bench: Bench) -> list[dict[str, object]]:
     """Return the checks that failed, as the child wrote them."""
-    sandbox.run("Judge", "mlgitops.judge.judge", bench.folder)
+    sandbox.run("judge", "mlgitops.judge.judge", bench.folder)
     found = json.loads((bench.folder / "judgement.json").read_bytes())["checks"]
     return [check for check in found if not check["passed"]]
 
@@ -113,8 +113,8 @@ def test_bad_data_is_one_sentence_and_never_passes(name: str, bench: Bench) -> N
     change, words = BAD[name]
     change(rows()).to_parquet(bench.folder / "raw.parquet")
     (check,) = judged(bench)
-    why = str(check["why"])
-    assert check["name"] == "Data" and words in why, why
+    why = str(check["reason"])
+    assert check["id"] == "data" and words in why, why
     assert len(why) < 400 and "\n" not in why and "Traceback" not in why
 
 
@@ -139,15 +139,15 @@ def test_a_contract_may_grow_by_a_pull_request(bench: Bench) -> None:
 def test_a_model_may_not_use_what_mains_contract_does_not_know(bench: Bench) -> None:
     grown(bench, {"price": 1.0, "cost": 0.0})
     (check,) = judged(bench)
-    assert check["name"] == "Model columns"
-    assert "propose contract and data first" in str(check["why"])
+    assert check["id"] == "model_columns"
+    assert "propose contract and data first" in str(check["reason"])
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"no table at all" * 100])
 def test_a_file_that_is_no_table_is_one_sentence(data: bytes, bench: Bench) -> None:
     (bench.folder / "raw.parquet").write_bytes(data)
     (check,) = judged(bench)
-    assert "not a table that can be read" in str(check["why"])
+    assert "not a table that can be read" in str(check["reason"])
 
 
 TRAIN: dict[str, tuple[Change, str]] = {
@@ -167,8 +167,8 @@ def test_bad_rows_to_learn_from_show_nothing_and_are_refused(
     file = bench.folder / "challenger" / "train.parquet"
     change(pd.read_parquet(file)).to_parquet(file)
     (check,) = judged(bench)
-    why = str(check["why"])
-    assert check["name"] == "Holdout unseen" and words in why, why
+    why = str(check["reason"])
+    assert check["id"] == "holdout_unseen" and words in why, why
     assert "\n" not in why and "Traceback" not in why
 
 

@@ -48,14 +48,14 @@ def test_a_model_that_does_not_is_refused_by_the_name_of_the_test(
     expect: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = judged(bench, monkeypatch, {**RISING, "expect": expect})
-    assert failed == ["Behaviour: dearer is not safer"]
+    assert failed == ["behaviour.dearer_is_not_safer"]
 
 
 def test_the_wrong_direction_is_refused(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.put("challenger", linear({"price": -1.0}), golden=0.182426)
-    assert "Behaviour: dearer is not safer" in judged(bench, monkeypatch, RISING)
+    assert "behaviour.dearer_is_not_safer" in judged(bench, monkeypatch, RISING)
 
 
 def test_the_allowed_share_of_rows_may_break_it(

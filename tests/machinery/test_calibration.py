@@ -6,7 +6,6 @@ What was measured stands in build/calibration.md; `PROOF=1` takes 5,000 pairs.
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,16 @@ from machinery.test_compare import pair
 from mlgitops import metrics
 from mlgitops.judge import compare, fairness, gates, slices
 from mlgitops.judge.trial import Side, Trial
+from mlgitops.judgement import Check, failed
 from mlgitops.pipeline.contract import Contract
 
 PAIRS = 5_000 if os.environ.get("PROOF") else 1_500
 POINT = 0.01  # above its level a gate may measure at most
 GAIN = 0.57  # so large that its true difference is the one that 800 rows show
 PARAMS = params(["price"])
-RULES = gates.parse(PARAMS["gates"])
+GATES = gates.parse(PARAMS, "binary")
+RULES, PRIMARY = GATES.rules, GATES.metrics[0]
+MARGIN = PRIMARY.bounds.margin or 0.0
 ALPHA = 1 - RULES.confidence
 TABLE: list[str] = []
 
@@ -54,16 +56,16 @@ def at_most(name: str, level: float, hit: Callable[[int], bool]) -> None:
     assert bound <= level + POINT, (name, found, PAIRS, bound)
 
 
-def verdict(y: Any, old: Any, new: Any, margin: float = RULES.margin) -> gates.Check:
+def verdict(y: Any, old: Any, new: Any, margin: float = MARGIN) -> Check:
     """Return what the gate on the difference says of a pair."""
     found = metrics.delong(y, old, new, RULES.confidence)
-    rules = replace(RULES, margin=margin)
-    return gates.compared(found.difference, found.low, found.high, rules)
+    interval = (found.difference, found.low, found.high)
+    return gates.margin(PRIMARY.metric, margin, *interval)
 
 
-def is_better(check: gates.Check) -> bool:
+def is_better(check: Check) -> bool:
     """Tell whether the verdict is that the challenger is better."""
-    return check.why == "better than the champion"
+    return check.reason == "better than the champion"
 
 
 def test_an_equal_model_is_seldom_called_better() -> None:
@@ -119,7 +121,15 @@ def trial(frame: pd.DataFrame, old: Any, new: Any, **changes: Any) -> Trial:
     old_side, new_side = (
         Side(Path(), {"threshold": 0.5, "task": "binary"}, each) for each in (old, new)
     )
-    return Trial(CONTRACT, settings, RULES, frame, new_side, old_side, [], {}, frame)
+    return Trial(
+        contract=CONTRACT,
+        params=settings,
+        gates=GATES,
+        holdout=frame,
+        challenger=new_side,
+        champion=old_side,
+        rows=frame,
+    )
 
 
 def frame(random: np.random.Generator, rows: int = 2_400) -> pd.DataFrame:
@@ -136,11 +146,11 @@ def test_no_slice_is_refused_too_often() -> None:
         random = np.random.default_rng(seed)
         rows = frame(random)
         old = np.full(len(rows), 0.5)
-        new = old + random.normal(0, RULES.slice_margin**0.5, len(rows))
+        new = old + random.normal(0, RULES.slices.margin**0.5, len(rows))
         tried = trial(rows, old, new)
         slices.add(tried)
-        assert tried.found["slices"]["looked_at"] == 16
-        return not tried.checks[0].passed
+        assert tried.found.slices.looked_at == 16
+        return bool(failed(tried.found.checks))
 
     at_most("a slice within the margin refused", ALPHA, refused)
 
@@ -156,7 +166,7 @@ def test_no_group_is_refused_too_often() -> None:
         new = (random.random(len(rows)) < 0.4 + more).astype(float)
         tried = trial(rows, new, new, fairness=section)
         fairness.add(tried)
-        assert [check.name for check in tried.checks] == ["Fairness: first"]
-        return not tried.checks[0].passed
+        assert {check.id.split(".")[1] for check in tried.found.checks} == {"first"}
+        return bool(failed(tried.found.checks))
 
     at_most("a group at its limit refused", ALPHA, refused)

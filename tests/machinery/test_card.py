@@ -21,8 +21,22 @@ MANIFEST = {
         "train_until": "2013-03-01",
     },
 }
-METRIC = {"key": "roc_auc", "name": "ROC AUC", "challenger": 0.7, "champion": 0.6}
-CHECK = {"name": "Floor", "passed": True, "value": "0.7", "limit": "0.6", "why": "ok"}
+METRIC = {
+    "id": "roc_auc",
+    "label": "ROC AUC",
+    "better": "higher",
+    "challenger": 0.7,
+    "champion": 0.6,
+}
+CHECK = {
+    "id": "roc_auc.min",
+    "title": "Floor",
+    "passed": True,
+    "value": 0.7,
+    "limit": 0.6,
+    "operator": ">=",
+    "reason": "ok",
+}
 
 
 def written(**changes: Any) -> str:

@@ -1,7 +1,5 @@
 """What differs from the champion's data is counted, and rewriting is pointed out."""
 
-from typing import Any
-
 import pandas as pd
 import pytest
 
@@ -9,11 +7,12 @@ from machinery.judged import CONTRACT, rows
 from machinery.test_compare import good, trial
 from mlgitops import report
 from mlgitops.judge import changes
+from mlgitops.judgement import Judgement, RowChanges
 from mlgitops.pipeline import data
 from mlgitops.pipeline.contract import Contract
 
 
-def found(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, Any]:
+def found(old: pd.DataFrame, new: pd.DataFrame) -> Judgement:
     """Return what the part finds between two tables."""
     contract = Contract.parse(CONTRACT)
     tried = trial(good, good)
@@ -26,15 +25,15 @@ def found(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, Any]:
 def test_newer_rows_are_added_and_older_ones_fall_out_without_a_word() -> None:
     whole = rows(1000)
     seen = found(whole[:800], whole[200:])
-    assert seen["changes"]["rows"] == {
-        "champion": 800,
-        "challenger": 800,
-        "added": 200,
-        "removed": 200,
-        "removed_inside": 0,
-        "changed": 0,
-    }
-    assert seen["cautions"] == []
+    assert seen.changes.rows == RowChanges(
+        champion=800,
+        challenger=800,
+        added=200,
+        removed=200,
+        removed_inside=0,
+        changed=0,
+    )
+    assert seen.cautions == []
 
 
 def test_rewritten_and_missing_history_is_a_caution() -> None:
@@ -42,10 +41,10 @@ def test_rewritten_and_missing_history_is_a_caution() -> None:
     new = old.drop(index=range(500, 510)).copy()
     new.loc[:2, "returned"] = 1 - new.loc[:2, "returned"]
     seen = found(old, new)
-    assert seen["changes"]["rows"]["changed"] == 3
-    assert seen["changes"]["rows"]["removed_inside"] == 10
+    assert seen.changes.rows.changed == 3
+    assert seen.changes.rows.removed_inside == 10
     assert ["3 rows", "10 rows"] == [
-        line[: line.index(" rows") + 5] for line in seen["cautions"]
+        line[: line.index(" rows") + 5] for line in seen.cautions
     ]
 
 
@@ -54,10 +53,10 @@ def test_a_column_that_moved_is_measured_and_new_categories_are_named() -> None:
     old["shop"] = old["shop"].replace("c", "b")
     new["price"] = new["price"] + 1
     new.loc[:99, "age"] = None
-    by = {c["column"]: c for c in found(old, new)["changes"]["columns"]}
-    assert by["price"]["distance"] == pytest.approx(1, abs=0.1)
-    assert by["shop"]["new"] == ["c"] and by["shop"]["distance"] > 0.1
-    assert by["age"]["missing"][1] - by["age"]["missing"][0] > 0.05
+    by = {c.column: c for c in found(old, new).changes.columns}
+    assert by["price"].distance == pytest.approx(1, abs=0.1)
+    assert by["shop"].new == ["c"] and by["shop"].distance > 0.1
+    assert by["age"].missing[1] - by["age"].missing[0] > 0.05
 
 
 def test_values_of_a_hidden_column_are_not_written() -> None:
@@ -71,8 +70,8 @@ def test_values_of_a_hidden_column_are_not_written() -> None:
         data.check(rows(1000), contract),
     )
     changes.add(tried)
-    shop = tried.found["changes"]["columns"][0]
-    assert shop["new"] == [] and shop["new_count"] == 1
+    shop = tried.found.changes.columns[0]
+    assert shop.new == [] and shop.new_count == 1
 
 
 @pytest.mark.parametrize(
@@ -82,13 +81,14 @@ def test_the_same_and_the_unknown_are_said(same: bool, words: str) -> None:
     tried = trial(good, good)
     tried.same_data = same
     changes.add(tried)
-    facts = {**tried.found, "state": "ready", "verdict": "x"}
+    facts = report.Facts(state="ready", verdict="x", found=tried.found)
     assert words in report.render(facts)
 
 
 def test_the_report_shows_them() -> None:
     old, new = rows(1000), rows(1000, seed=1)
-    facts = {**found(old, new), "state": "ready", "verdict": "x"}
+    seen = found(old, new)
+    facts = report.Facts(state="ready", verdict="x", found=seen, cautions=seen.cautions)
     body = report.render(facts)
     assert "1,000 rows became 1,000: 1,000 added, 1,000 removed, 0 changed" in body
     assert "price" in body and "are gone from the period" in body

@@ -14,6 +14,7 @@ from mlgitops import metrics
 from mlgitops.judge import business, compare, gates, performance, slices
 from mlgitops.judge.tasks import TASKS, Price
 from mlgitops.judge.trial import Side, Trial
+from mlgitops.judgement import Judgement, Slice
 from mlgitops.pipeline.contract import Contract
 from mlgitops.settings import BinaryWorth, SettingsError
 
@@ -134,20 +135,18 @@ def trial(old: Any, new: Any, champion: bool = True, **changes: Any) -> Trial:
     """Return a trial on the tiny project's rows; old and new make scores of them."""
     frame = rows()
     settings = {**params(["price"]), "business": WORTH, **changes}
-    settings = {name: value for name, value in settings.items() if value is not None}
+    settings = {name: part for name, part in settings.items() if part is not None}
     contract = Contract.parse(CONTRACT)
-    manifest = {"threshold": 0.5}
+    manifest = {"task": "binary", "threshold": 0.5}
     sides = [Side(Path(), manifest, make(frame)) for make in (old, new)]
     return Trial(
-        contract,
-        settings,
-        gates.parse(settings["gates"]),
-        frame,
-        sides[1],
-        sides[0] if champion else None,
-        [],
-        {},
-        frame,
+        contract=contract,
+        params=settings,
+        gates=gates.parse(settings, "binary"),
+        holdout=frame,
+        challenger=sides[1],
+        champion=sides[0] if champion else None,
+        rows=frame,
     )
 
 
@@ -165,18 +164,18 @@ def bad_in_one_shop(frame: pd.DataFrame) -> Any:
 def test_a_model_that_fails_one_slice_is_refused_and_the_slice_is_named() -> None:
     tried = trial(good, bad_in_one_shop)
     slices.add(tried)
-    (check,) = tried.checks
+    (check,) = tried.found.checks
     assert not check.passed
-    assert f"where shop is {tried.holdout['shop'].mode()[0]}" in check.why
-    worst = tried.found["slices"]["rows"][0]
-    assert worst["failed"] and worst["low"] > 0
+    assert f"where shop is {tried.holdout['shop'].mode()[0]}" in check.reason
+    worst = tried.found.slices.rows[0]
+    assert worst.failed and worst.low > 0
 
 
 def test_an_equal_model_passes_every_slice() -> None:
     tried = trial(good, good)
     slices.add(tried)
-    assert tried.checks[0].passed
-    assert not any(row["failed"] for row in tried.found["slices"]["rows"])
+    assert tried.found.checks[0].passed
+    assert not any(row.failed for row in tried.found.slices.rows)
 
 
 def test_noise_alone_fails_no_slice() -> None:
@@ -189,23 +188,24 @@ def test_noise_alone_fails_no_slice() -> None:
 
         tried = trial(noisy, noisy)
         slices.add(tried)
-        assert tried.checks[0].passed, seed
+        assert tried.found.checks[0].passed, seed
 
 
 def test_small_slices_and_hidden_columns_are_not_looked_at() -> None:
     tried = trial(good, bad_in_one_shop)
-    everything = {row["column"] for row in _slices(tried)}
+    everything = {row.column for row in _slices(tried)}
     assert "shop" in everything
     object.__setattr__(tried.contract, "sensitive", ("shop",))
-    assert "shop" not in {row["column"] for row in _slices(tried)}
+    assert "shop" not in {row.column for row in _slices(tried)}
     tried = trial(good, bad_in_one_shop)
-    object.__setattr__(tried.rules, "slice_min_rows", len(tried.holdout) + 1)
-    assert _slices(tried) == [] and tried.checks == []
+    object.__setattr__(tried.rules.slices, "min_rows", len(tried.holdout) + 1)
+    assert _slices(tried) == [] and tried.found.checks == []
 
 
-def _slices(tried: Trial) -> list[dict[str, Any]]:
+def _slices(tried: Trial) -> list[Slice]:
     slices.add(tried)
-    return list(tried.found["slices"]["rows"])
+    assert tried.found.slices
+    return tried.found.slices.rows
 
 
 def test_worth_of_decisions_and_the_best_threshold() -> None:
@@ -213,8 +213,8 @@ def test_worth_of_decisions_and_the_best_threshold() -> None:
     scores = np.array([0.9, 0.4, 0.6, 0.1])
     binary, manifest = TASKS["binary"], {"threshold": 0.5}
     found = binary.best(y, scores, manifest, Price(BinaryWorth(**WORTH), ()))
-    assert found["best_threshold"] == 0.4
-    assert found["best"] == pytest.approx((5 + 5 - 2 + 0) / 4)
+    assert found.best_threshold == 0.4
+    assert found.best == pytest.approx((5 + 5 - 2 + 0) / 4)
     decided = binary.decided(scores, manifest)
     assert binary.worth(y, decided, Price(BinaryWorth(**WORTH), ())).tolist() == [
         5,
@@ -222,23 +222,23 @@ def test_worth_of_decisions_and_the_best_threshold() -> None:
         -2,
         0,
     ]
-    never = BinaryWorth(**{**WORTH, "true_positive": -9, "false_positive": -9})
-    found = binary.best(y, scores, manifest, Price(never, ()))
-    assert found["best_threshold"] > 0.9 and found["best"] == pytest.approx(-0.5)
+    never = {**WORTH, "true_positive": -9, "false_positive": -9}
+    found = binary.best(y, scores, manifest, Price(BinaryWorth(**never), ()))
+    assert found.best_threshold > 0.9 and found.best == pytest.approx(-0.5)
 
 
 def test_business_value_is_reported_per_thousand_with_an_interval() -> None:
     tried = trial(good, bad_in_one_shop)
     business.add(tried)
-    found = tried.found["business"]
-    assert found["difference"] == pytest.approx(found["challenger"] - found["champion"])
-    assert found["high"] < 0 and found["best"] >= found["challenger"]
+    found = tried.found.business
+    assert found.difference == pytest.approx(found.challenger - found.champion)
+    assert found.high < 0 and found.best.best >= found.challenger
     alone = trial(good, good, champion=False)
     business.add(alone)
-    assert alone.found["business"]["champion"] is None
+    assert alone.found.business.champion is None
     none = trial(good, good, business=None)
     business.add(none)
-    assert none.found == {}
+    assert none.found == Judgement()
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_a_value_that_is_no_number_is_refused(change: dict[str, Any]) -> None:
 def test_every_difference_has_an_interval() -> None:
     tried = trial(good, bad_in_one_shop)
     performance.add(tried)
-    for row in tried.found["metrics"]:
-        assert row["low"] <= row["difference"] <= row["high"], row
-        assert row["difference"] == pytest.approx(row["challenger"] - row["champion"])
-    assert tried.found["power"]["smallest"] > 0
-    assert tried.found["mcnemar"]["p"] < 0.01
+    for row in tried.found.metrics:
+        assert row.low <= row.difference <= row.high, row
+        assert row.difference == pytest.approx(row.challenger - row.champion)
+    assert tried.found.power.smallest > 0
+    assert tried.found.mcnemar.p < 0.01

@@ -23,9 +23,9 @@ from machinery.test_validate_workflow import read, validate, verdicts
 from mlgitops import metrics, report
 from mlgitops.commands import retrain, simulate
 from mlgitops.judge import compare, entities, fairness, gates, performance, slices
-from mlgitops.judge.gates import Refused
 from mlgitops.judge.tasks import TASKS, Pair
 from mlgitops.judge.trial import Side, Trial
+from mlgitops.judgement import Entity, Refused, failed
 from mlgitops.metrics.groups import spread
 from mlgitops.monitor import harvest
 from mlgitops.monitor.labels import read_labels
@@ -97,7 +97,7 @@ def test_decisions_are_tested_by_entity_as_sharply_as_is_said(task: str) -> None
     for seed in range(RUNS):
         both, whose = pair(task, seed)
         sides = [
-            TASKS[task].decided(scores, {"threshold": 0.5})
+            TASKS[task].decided(scores, {"task": "binary", "threshold": 0.5})
             for scores in (both.old, both.new)
         ]
         right = [np.asarray(TASKS[task].right(both.y, side)) for side in sides]
@@ -201,12 +201,21 @@ def trial(seed: int, customers: int = 200, by: bool = True, **changes: Any) -> T
     )
     document = {**judged.CONTRACT, **({"entity": "customer"} if by else {})}
     settings = {**judged.params(["price"]), **changes}
-    settings["gates"] = {**settings["gates"], "slice_margin": 0, "slice_min_rows": 50}
-    sides = [Side(Path(), {"threshold": 0.5}, scores) for scores in both[1:3]]
-    rules = gates.parse(settings["gates"])
+    rule = {"margin": 0, "min_rows": 50}
+    settings["gates"] = {**settings["gates"], "slices": rule}
+    sides = [
+        Side(Path(), {"task": "binary", "threshold": 0.5}, scores)
+        for scores in both[1:3]
+    ]
     contract = Contract.parse(document)
     return Trial(
-        contract, settings, rules, frame, sides[1], sides[0], [], {"rows": {}}, frame
+        contract=contract,
+        params=settings,
+        gates=gates.parse(settings, "binary"),
+        holdout=frame,
+        challenger=sides[1],
+        champion=sides[0],
+        rows=frame,
     )
 
 
@@ -216,7 +225,7 @@ def refused(part: Any, by: bool, runs: int, **changes: Any) -> float:
     for seed in range(runs):
         tried = trial(seed, by=by, **changes)
         part.add(tried)
-        count += not all(check.passed for check in tried.checks)
+        count += bool(failed(tried.found.checks))
     return count / runs
 
 
@@ -238,9 +247,11 @@ def test_the_report_says_by_whom_and_how_many() -> None:
     tried = trial(1)
     for part in (entities, performance):
         part.add(tried)
-    assert tried.found["entity"] == {"column": "customer", "count": 200}
-    assert "cautions" not in tried.found
-    said = report.render({**tried.found, "state": "ready", "verdict": "Passed."})
+    assert tried.found.entity == Entity("customer", 200)
+    assert not tried.found.cautions
+    said = report.render(
+        report.Facts(state="ready", verdict="Passed.", found=tried.found)
+    )
     assert "(95% interval by customer, " in said
     assert (
         "Intervals: DeLong for ROC AUC; paired bootstrap for Average precision" in said
@@ -250,14 +261,16 @@ def test_the_report_says_by_whom_and_how_many() -> None:
     plain = trial(1, by=False)
     for part in (entities, performance):
         part.add(plain)
-    said = report.render({**plain.found, "state": "ready", "verdict": "Passed."})
-    assert "entity" not in plain.found and "customer" not in said
+    said = report.render(
+        report.Facts(state="ready", verdict="Passed.", found=plain.found)
+    )
+    assert plain.found.entity is None and "customer" not in said
 
 
 def test_few_entities_are_a_caution_and_one_alone_is_refused() -> None:
     tried = trial(1, customers=12)
     entities.add(tried)
-    (said,) = tried.found["cautions"]
+    (said,) = tried.found.cautions
     assert "Intervals are by customer" in said and "fewer than 30" in said
     rare = tried.holdout["customer"] == "c1"
     tried.holdout["returned"] = rare.astype("int8")
@@ -271,9 +284,9 @@ def test_a_slice_of_one_customer_says_nothing() -> None:
     tried = trial(1)
     one = tried.holdout["customer"].mode()[0]
     tried.holdout["shop"] = np.where(tried.holdout["customer"] == one, "c", "a")
-    object.__setattr__(tried.rules, "slice_min_rows", 5)
+    object.__setattr__(tried.rules.slices, "min_rows", 5)
     slices.add(tried)
-    found = {(r["column"], r["value"]) for r in tried.found["slices"]["rows"]}
+    found = {(r.column, r.value) for r in tried.found.slices.rows}
     assert ("shop", "a") in found and ("shop", "c") not in found
 
 

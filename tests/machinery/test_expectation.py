@@ -8,20 +8,30 @@ from machinery import judged
 from mlgitops import git
 from mlgitops.judge import expectation
 from mlgitops.judge.proposal import Proposal
+from mlgitops.judgement import Judgement, MetricResult
 from mlgitops.ledger import Ledger
 from mlgitops.monitor import proposal as monitor
 
 EXPECTED = {"difference": 0.036, "low": 0.02, "high": 0.05, "confidence": 0.99}
 
 
-def found(difference: float, low: float) -> dict[str, Any]:
-    """Return a headline."""
-    high = 2 * difference - low
-    return {"difference": difference, "low": low, "high": high, "confidence": 0.95}
+def found(difference: float | None, low: float | None) -> Judgement:
+    """Return a judgement that found such a difference."""
+    high = None if difference is None or low is None else 2 * difference - low
+    metric = MetricResult(
+        id="roc_auc",
+        label="ROC AUC",
+        better="higher",
+        challenger=0.7,
+        difference=difference,
+        low=low,
+        high=high,
+    )
+    return Judgement(primary="roc_auc", confidence=0.95, metrics=[metric])
 
 
 @pytest.mark.parametrize(
-    ("headline", "words"),
+    ("gain", "words"),
     [
         (found(0.026, 0.018), "and validation found +0.026 (95% interval +0.018 to"),
         (found(0.026, 0.018), ": **confirmed**."),
@@ -29,12 +39,12 @@ def found(difference: float, low: float) -> dict[str, Any]:
         (found(0.01, 0.005), "**confirmed in part**"),
         (found(0.03, -0.001), "**not confirmed**"),
         (found(-0.01, -0.02), "**not confirmed**"),
-        ({"challenger": 0.7, "low": None}, "no difference to compare"),
-        (None, "no difference to compare"),
+        (found(None, None), "no difference to compare"),
+        (Judgement(), "no difference to compare"),
     ],
 )
-def test_a_gain_is_held_against_the_expectation(headline: Any, words: str) -> None:
-    said = expectation.compared(EXPECTED, headline)
+def test_a_gain_is_held_against_the_expectation(gain: Judgement, words: str) -> None:
+    said = expectation.compared(EXPECTED, gain)
     assert said.startswith("The monitor expected +0.036 (99% interval +0.020 to")
     assert words in said
 
@@ -55,8 +65,8 @@ def test_the_record_is_the_one_that_the_newest_commit_names(
         record = {"decision": "retrain", "expectation": EXPECTED | {"low": low}}
         Ledger().append({path: record}, "monitor: retrain")
         message = f"data: newer\n\n{monitor.MARK} {path}"
-        git.run("commit", "-q", "--allow-empty", "-m", message, env=monitor.AUTHOR)
-    git.run("commit", "-q", "--allow-empty", "-m", "adopt", env=monitor.AUTHOR)
+        git.run("commit", "-q", "--allow-empty", "-m", message, env=judged.WHO)
+    git.run("commit", "-q", "--allow-empty", "-m", "adopt", env=judged.WHO)
     head = git.run("rev-parse", "HEAD")
 
     def said(branch: str, same: bool = True, since: str = base) -> str:

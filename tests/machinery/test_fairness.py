@@ -11,6 +11,7 @@ from sklearn.metrics import recall_score
 from machinery.judged import params
 from machinery.test_compare import good, trial
 from mlgitops.judge import compare, fairness
+from mlgitops.judgement import failed
 from mlgitops.settings import SettingsError
 
 RULES = {**params(["price"])["fairness"], "columns": ["shop"]}
@@ -39,46 +40,50 @@ def judged(old: Any, new: Any, **changes: Any) -> Any:
 
 def test_a_model_that_treats_a_group_differently_is_refused_by_name() -> None:
     tried = judged(fair, harsh)
-    (check,) = tried.checks
-    assert check.name == "Fairness: shop" and not check.passed and check.gate
-    assert " of a is " in check.why and "surely more than 0.2" in check.why
+    check, odds = tried.found.checks
+    assert check.id == "fairness.shop.selection_rate" and not check.passed
+    assert odds.id == "fairness.shop.equalized_odds" and check.gate
+    assert " of a is " in check.reason and "more than 0.2" in check.reason
+    assert check.limit == 0.2 < check.value < check.estimate
+    assert odds.passed is (odds.value <= odds.limit)
 
 
 def test_an_even_model_passes_whatever_the_champion_did() -> None:
     tried = judged(harsh, fair)
-    (check,) = tried.checks
-    assert check.passed and not tried.found.get("cautions")
-    (column,) = tried.found["fairness"]
+    assert not failed(tried.found.checks) and not tried.found.cautions
+    (column,) = tried.found.fairness
     rates = ["selection rate", "true positive rate", "false positive rate"]
-    assert [gap["rate"] for gap in column["gaps"]] == rates
-    assert all(gap["champion"] > gap["challenger"] for gap in column["gaps"])
+    assert [gap.rate for gap in column.gaps] == rates
+    assert all(gap.champion > gap.challenger for gap in column.gaps)
 
 
 def test_rates_are_those_of_scikit_learn() -> None:
     tried = judged(fair, fair)
     rows, side = tried.holdout, tried.challenger
-    for group in tried.found["fairness"][0]["groups"]:
-        mine = (rows["shop"] == group["group"]).to_numpy()
+    for group in tried.found.fairness[0].groups:
+        mine = (rows["shop"] == group.group).to_numpy()
         y, yes = tried.y[mine], side.decisions[mine]
         expected = [
             yes.mean(),
             recall_score(y, yes),
             1 - recall_score(y, yes, pos_label=0),
         ]
-        assert group["challenger"] == pytest.approx(expected)
-        assert group["rows"] == mine.sum()
+        assert group.challenger == pytest.approx(expected)
+        assert group.rows == mine.sum()
 
 
 def test_a_gap_that_chance_could_make_asks_a_person() -> None:
     tried = judged(fair, fair, selection_rate_max=0.0, equalized_odds_max=0.0)
-    assert tried.checks[0].passed
-    assert any("perhaps more than 0" in line for line in tried.found["cautions"])
+    assert not failed(tried.found.checks)
+    assert any("perhaps more than 0" in line for line in tried.found.cautions)
+    for check in tried.found.checks:
+        assert check.estimate > check.limit >= check.value, "what was compared"
 
 
 def test_groups_too_small_to_say_anything_ask_a_person() -> None:
     tried = judged(fair, harsh, min_rows=100_000)
-    assert tried.checks == []
-    assert "Nothing can be said" in tried.found["cautions"][0]
+    assert tried.found.checks == []
+    assert "Nothing can be said" in tried.found.cautions[0]
 
 
 def test_noise_alone_refuses_few() -> None:
@@ -91,7 +96,7 @@ def test_noise_alone_refuses_few() -> None:
             return random.random(len(frame))
 
         tried = judged(noise, noise, selection_rate_max=0.0, equalized_odds_max=0.0)
-        refused += not tried.checks[0].passed
+        refused += bool(failed(tried.found.checks))
     assert binomtest(refused, trials, 0.05, "greater").pvalue > 0.001
 
 
@@ -99,7 +104,7 @@ def test_values_of_a_hidden_column_are_not_written() -> None:
     tried = trial(fair, harsh, fairness=RULES)
     object.__setattr__(tried.contract, "sensitive", ("shop",))
     fairness.add(tried)
-    names = [group["group"] for group in tried.found["fairness"][0]["groups"]]
+    names = [group.group for group in tried.found.fairness[0].groups]
     assert sorted(names) == ["group 1", "group 2", "group 3"]
 
 

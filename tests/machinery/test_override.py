@@ -8,11 +8,12 @@ import pytest
 from mlgitops import github
 from mlgitops.judge import override
 from mlgitops.judge.verdict import Case
+from mlgitops.judgement import Check
 from mlgitops.ledger import Ledger
 from mlgitops.settings import SettingsError
 
 MODEL = "0123456789abcdef" * 4
-RULES = {"checks": ["Slices", "Fairness"], "role": "maintain"}
+RULES = {"checks": ["slices", "fairness", "roc_auc.margin"], "role": "maintain"}
 PARAMS = {"override": RULES}
 
 
@@ -32,8 +33,10 @@ def case(*failed: str, earlier: dict[str, Any] | None = None) -> Case:
     found: Any = Case(Path(), None, None, {}, Book(*filter(None, [earlier])))  # type: ignore[arg-type]
     found.manifest_sha256 = MODEL
     found.champion = {"manifest_sha256": "c"}
-    names = ("Identity", *failed)
-    found.checks = [{"name": n, "passed": n not in failed} for n in names]
+    found.checks = [
+        Check(id=name, title=name.title(), passed=name not in failed, reason="")
+        for name in ("identity", *failed)
+    ]
     assert isinstance(found, Case)
     return found
 
@@ -60,14 +63,17 @@ def people(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("by", ["olga", "max"])
 def test_who_has_the_role_overrules_what_may_be(by: str) -> None:
-    judged = case("Slices", "Fairness: origin")
+    judged = case("slices", "fairness.origin.selection_rate")
     assert not judged.passed
-    said = override.apply(judged, asked(by), 7, PARAMS)
-    assert judged.passed and f"{by} overruled Slices, Fairness: origin" in said
+    said = override.apply(judged, asked(by), 7, PARAMS, "binary")
+    assert (
+        judged.passed
+        and f"{by} overruled Slices, Fairness.Origin.Selection_Rate" in said
+    )
     assert judged.override == {
         "by": by,
         "reason": "known, and worth it",
-        "checks": ["Slices", "Fairness: origin"],
+        "checks": ["slices", "fairness.origin.selection_rate"],
     }
 
 
@@ -77,68 +83,68 @@ def test_started_again_by_somebody_else_it_overrules_nothing(
     """A re-run keeps the event, and so the sender, of the run before."""
     for starter, passes in (("will", False), ("max", False), ("olga", True)):
         monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", starter)
-        judged = case("Slices")
-        said = override.apply(judged, asked("olga"), 7, PARAMS)
+        judged = case("slices")
+        said = override.apply(judged, asked("olga"), 7, PARAMS, "binary")
         assert judged.passed is passes
         assert ("started the run of olga again" in said) is not passes
 
 
 @pytest.mark.parametrize("named", ["", "0123", "f" * 12, MODEL + "0"])
 def test_another_model_than_the_one_that_was_read_is_not_overruled(named: str) -> None:
-    judged, event = case("Slices"), asked()
+    judged, event = case("slices"), asked()
     event["inputs"]["manifest"] = named
-    said = override.apply(judged, event, 7, PARAMS)
+    said = override.apply(judged, event, 7, PARAMS, "binary")
     assert not judged.passed and f"the one judged is {MODEL[:12]}" in said
 
 
 def test_what_was_never_a_version_is_not_overruled() -> None:
-    judged, event = case("Slices"), asked()
+    judged, event = case("slices"), asked()
     judged.manifest_sha256, event["inputs"]["manifest"] = None, "None0000"
-    assert override.apply(judged, event, 7, PARAMS) and not judged.passed
+    assert override.apply(judged, event, 7, PARAMS, "binary") and not judged.passed
 
 
 @pytest.mark.parametrize("by", ["will", "eve", ""])
 def test_who_has_it_not_does_not(by: str) -> None:
-    judged = case("Slices")
-    said = override.apply(judged, asked(by), 7, PARAMS)
+    judged = case("slices")
+    said = override.apply(judged, asked(by), 7, PARAMS, "binary")
     assert not judged.passed and "refused" in said and "maintain" in said
 
 
 @pytest.mark.parametrize(
-    "name", ["Identity", "Holdout unseen", "Export parity", "Data", "Latency"]
+    "name", ["identity", "holdout_unseen", "parity", "data", "latency"]
 )
 def test_what_is_not_named_stays_refused(name: str) -> None:
-    judged = case("Slices", name)
-    said = override.apply(judged, asked(), 7, PARAMS)
+    judged = case("slices", name)
+    said = override.apply(judged, asked(), 7, PARAMS, "binary")
     assert not judged.passed and f"{name} is nothing that may be overruled" in said
 
 
 @pytest.mark.parametrize(
     "name",
-    ["Identity", "Holdout unseen", "Leakage", "Export parity", "Data", "Predictions"],
+    ["identity", "holdout_unseen", "roc_auc.max", "parity", "data", "predictions"],
 )
 def test_no_setting_opens_integrity_or_leakage(name: str) -> None:
     with pytest.raises(SettingsError, match="nobody may overrule"):
-        override.parse({"override": {**RULES, "checks": ["Slices", name]}})
+        override.parse({"override": {**RULES, "checks": ["slices", name]}}, "binary")
 
 
 @pytest.mark.parametrize("section", [[], {"checks": []}, {**RULES, "role": "read"}])
 def test_a_section_that_is_none_is_an_error(section: Any) -> None:
     with pytest.raises(SettingsError, match="override"):
-        override.parse({"override": section})
+        override.parse({"override": section}, "binary")
 
 
 def test_without_a_section_or_a_reason_nothing_is_overruled() -> None:
-    judged = case("Slices")
-    assert override.apply(judged, asked(), 7, {})
-    assert override.apply(judged, asked(reason=" "), 7, PARAMS) == ""
-    assert override.apply(judged, {}, 7, PARAMS) == ""
+    judged = case("slices")
+    assert override.apply(judged, asked(), 7, {}, "binary")
+    assert override.apply(judged, asked(reason=" "), 7, PARAMS, "binary") == ""
+    assert override.apply(judged, {}, 7, PARAMS, "binary") == ""
     assert not judged.passed
-    assert override.apply(case(), asked(), 7, PARAMS) == "", "nothing failed"
+    assert override.apply(case(), asked(), 7, PARAMS, "binary") == "", "nothing failed"
 
 
 BEFORE = {
-    "override": {"by": "olga", "reason": "yes", "checks": ["Slices"]},
+    "override": {"by": "olga", "reason": "yes", "checks": ["slices"]},
     "pull_request": 7,
     "champion": "c",
 }
@@ -147,23 +153,23 @@ BEFORE = {
 @pytest.mark.parametrize(
     ("failed", "number", "change", "passes"),
     [
-        (("Slices",), 7, {}, True),
-        (("Slices",), 8, {}, False),
-        (("Slices",), 7, {"champion": "d"}, False),
-        (("Slices", "Fairness: x"), 7, {}, False),
-        (("Data",), 7, {}, False),
+        (("slices",), 7, {}, True),
+        (("slices",), 8, {}, False),
+        (("slices",), 7, {"champion": "d"}, False),
+        (("slices", "fairness.x.equalized_odds"), 7, {}, False),
+        (("data",), 7, {}, False),
     ],
 )
 def test_it_holds_for_the_same_model_proposal_and_champion(
     failed: tuple[str, ...], number: int, change: dict[str, Any], passes: bool
 ) -> None:
     judged = case(*failed, earlier={**BEFORE, **change})
-    override.apply(judged, {}, number, PARAMS)
+    override.apply(judged, {}, number, PARAMS, "binary")
     assert judged.passed is passes
 
 
 def test_the_report_offers_it_only_where_it_is_possible() -> None:
-    assert override.possible(case("Slices").checks, PARAMS)
-    assert not override.possible(case("Slices", "Data").checks, PARAMS)
-    assert not override.possible(case().checks, PARAMS)
-    assert not override.possible(case("Slices").checks, {})
+    assert override.possible(case("slices").checks, PARAMS, "binary")
+    assert not override.possible(case("slices", "data").checks, PARAMS, "binary")
+    assert not override.possible(case().checks, PARAMS, "binary")
+    assert not override.possible(case("slices").checks, {}, "binary")

@@ -21,7 +21,11 @@ from mlgitops.release.server import Server
 
 VERSION = Version("v1.2.0", "flights@v1.2.0", "c" * 40, "a" * 64)
 SERVER = Server("d" * 40, "b" * 64)
-METRICS = {"metrics": [{"name": "ROC AUC", "key": "roc_auc", "challenger": 0.71}]}
+METRICS = {
+    "metrics": [
+        {"label": "ROC AUC", "id": "roc_auc", "better": "higher", "challenger": 0.71}
+    ]
+}
 
 
 @pytest.fixture

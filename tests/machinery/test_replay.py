@@ -8,6 +8,7 @@ import pytest
 from machinery.judged import CONTRACT
 from machinery.test_validate import Bench, linear
 from mlgitops.judge import behaviour, requests
+from mlgitops.judgement import Affected
 from mlgitops.pipeline.contract import Contract
 
 TERMS = Contract.parse(CONTRACT)
@@ -41,19 +42,18 @@ def test_decisions_that_would_flip_are_counted_by_way_and_group(bench: Bench) ->
     log(bench.folder / "log", "2025-02-02", [0.5] * 60)
     assert requests.bring(bench.folder, TERMS) == ""
     bench.put("challenger", linear({"price": 1.0}, bias=0.0), golden=0.62245933)
-    found = bench.judged()[0]["replay"]
-    assert (found["requests"], found["to_yes"], found["to_no"]) == (100, 60, 0)
-    assert found["yes"] == [0.0, 0.6]
-    assert found["until"].startswith("2025-02-02")
-    group = {"column": "shop", "value": "a", "requests": 100, "flips": 60}
-    assert found["groups"] == [group]
+    found = bench.judged()[0].replay
+    assert (found.requests, found.moves.to_yes, found.moves.to_no) == (100, 60, 0)
+    assert found.moves.yes == (0.0, 0.6)
+    assert found.until.startswith("2025-02-02")
+    assert found.groups == [Affected("shop", "a", 100, 60)]
 
 
 def test_the_same_model_flips_nothing(bench: Bench) -> None:
     log(bench.folder / "log", "2025-02-01", [0.5, 1.5] * 20)
     requests.bring(bench.folder, TERMS)
-    found = bench.judged()[0]["replay"]
-    assert (found["to_yes"], found["to_no"], found["groups"]) == (0, 0, [])
+    found = bench.judged()[0].replay
+    assert (found.moves.to_yes, found.moves.to_no, found.groups) == (0, 0, [])
 
 
 def test_only_the_newest_requests_are_read(
@@ -63,7 +63,7 @@ def test_only_the_newest_requests_are_read(
     log(bench.folder / "log", "2025-02-02", [2.0] * 10)
     monkeypatch.setattr(requests, "MOST", 15)
     requests.bring(bench.folder, TERMS)
-    assert bench.judged()[0]["replay"]["requests"] == 14, "a torn line too"
+    assert bench.judged()[0].replay.requests == 14, "a torn line too"
 
 
 def test_a_log_that_is_away_is_said_and_blocks_nothing(
@@ -75,7 +75,7 @@ def test_a_log_that_is_away_is_said_and_blocks_nothing(
     monkeypatch.delenv("PREDICTION_LOG")
     assert "PREDICTION_LOG" in requests.bring(bench.folder, TERMS)
     found, failed = bench.judged()
-    assert failed == [] and "replay" not in found
+    assert failed == [] and found.replay is None
 
 
 def test_what_strangers_sent_is_typed_and_a_column_too_few_is_said(
@@ -83,16 +83,16 @@ def test_what_strangers_sent_is_typed_and_a_column_too_few_is_said(
 ) -> None:
     log(bench.folder / "log", "2025-02-01", [1.0] * 5, price="dear", shop=7)
     requests.bring(bench.folder, TERMS)
-    assert bench.judged()[0]["replay"]["requests"] == 5
+    assert bench.judged()[0].replay.requests == 5
     text = (bench.folder / "log" / "predictions-2025-02-01.jsonl").read_text()
     text = text.replace('"price"', '"cost"')
     (bench.folder / "log" / "predictions-2025-02-01.jsonl").write_text(text)
     requests.bring(bench.folder, TERMS)
-    assert "does not hold price" in bench.judged()[0]["replay"]["why"]
+    assert "does not hold price" in bench.judged()[0].replay.why
 
 
 def test_without_a_champion_nothing_is_asked(bench: Bench) -> None:
     (bench.folder / "champion" / "manifest.json").unlink()
     log(bench.folder / "log", "2025-02-01", [1.0] * 5)
     requests.bring(bench.folder, TERMS)
-    assert "replay" not in bench.judged()[0]
+    assert bench.judged()[0].replay is None

@@ -3,12 +3,35 @@
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgitops import report
-from mlgitops.report.sections import sections
+from mlgitops.judgement import (
+    Answer,
+    Best,
+    Bin,
+    Both,
+    Business,
+    Check,
+    Confusion,
+    Curves,
+    Dependence,
+    Flip,
+    Footprint,
+    Importance,
+    Judgement,
+    McNemar,
+    MetricResult,
+    Power,
+    Reason,
+    Rows,
+    Slice,
+    Slices,
+)
+from mlgitops.report.sections import SECTIONS
 
 HOSTILE = [
     "@octocat",
@@ -36,57 +59,70 @@ HOSTILE = [
     "\u202eevil\u200b",
     "x" * 100_000,
 ]
-CHECK = {
-    "name": "ROC AUC",
-    "passed": True,
-    "value": "0.7",
-    "limit": "≥ 0.6",
-    "why": "good enough",
-    "gate": True,
-}
+CHECK = Check(
+    id="roc_auc.min",
+    title="ROC AUC",
+    passed=True,
+    reason="good enough",
+    metric="roc_auc",
+    value=0.7,
+    operator=">=",
+    limit=0.6,
+    gate=True,
+)
+PRIMARY = MetricResult(
+    id="roc_auc",
+    label="ROC AUC",
+    better="higher",
+    champion=0.63,
+    challenger=0.7,
+    difference=0.07,
+    low=0.06,
+    high=0.08,
+)
+BRIER = MetricResult(
+    id="brier", label="Brier", better="lower", champion=0.2, challenger=0.1
+)
+BINS = [Bin(n / 10, (n + 1) / 10, 9, 0.1, 0.2) for n in range(5)]
+HERE = {f.name for f in msgspec.structs.fields(Judgement)} - {"checks", "cautions"}
 
 
-def facts(**changes: Any) -> dict[str, Any]:
-    """Return the facts of a challenger that passed."""
-    bins = [
-        {
-            "low": n / 10,
-            "high": (n + 1) / 10,
-            "rows": 9,
-            "predicted": 0.1,
-            "observed": 0.2,
-        }
-        for n in range(5)
-    ]
-    return {
+def facts(**changes: Any) -> report.Facts:
+    """Return the facts of a challenger that passed; changes are of them or found."""
+    found = {
+        "primary": "roc_auc",
+        "confidence": 0.95,
+        "metrics": [PRIMARY, BRIER],
+        "curves": Both(
+            champion=Curves(calibration=BINS[:4]), challenger=Curves(calibration=BINS)
+        ),
+        "power": Power(0.012, 0.8),
+        "rows": Rows(
+            data=50, held_out=12, since="a", until="b", compared=12, target="1 in 5"
+        ),
+        **{name: value for name, value in changes.items() if name in HERE},
+    }
+    about: dict[str, Any] = {
         "state": "ready",
         "verdict": "Every check passed.",
         "next": "review and merge.",
-        "headline": {
-            "champion": 0.63,
-            "challenger": 0.7,
-            "difference": 0.07,
-            "low": 0.06,
-            "high": 0.08,
-            "confidence": 0.95,
-        },
         "checks": [CHECK],
-        "metrics": [
-            {"name": "Brier", "champion": 0.2, "challenger": 0.1, "better": "lower"}
-        ],
-        "calibration": {"champion": bins[:4], "challenger": bins},
-        "power": {"smallest": 0.012, "power": 0.8},
-        "rows": {"rows held out": "12"},
-        "params": [["columns", "a", "b"]],
-        "build": {"stages run": "train"},
+        "params": [report.Setting("columns", "a", "b")],
+        "build": report.Build(stages_run=["train"], restored=False, seconds=1.5),
         "manifest_sha256": "a" * 64,
         "data_sha256": "b" * 64,
         "head_sha": "c" * 40,
         "rules_sha": "d" * 40,
         "pull_request": 7,
         "run_url": "https://github.com/o/r/actions/runs/1",
-        **changes,
+        **{name: value for name, value in changes.items() if name not in HERE},
     }
+    return report.Facts(found=Judgement(**found), **about)
+
+
+def check(**changes: Any) -> Check:
+    """Return the check with changes."""
+    return msgspec.structs.replace(CHECK, **changes)
 
 
 def test_the_verdict_comes_first_and_the_manifest_stands_in_full() -> None:
@@ -109,22 +145,21 @@ def test_what_the_monitor_expected_stands_below_the_headline() -> None:
 
 @pytest.mark.parametrize("state", ["ready", "decide", "blocked"])
 def test_words_stand_beside_every_icon(state: str) -> None:
-    checks = [CHECK, {**CHECK, "passed": state != "blocked"}]
+    checks = [CHECK, check(passed=state != "blocked")]
     for line in report.render(facts(state=state, checks=checks)).splitlines():
         for icon in "✅⛔🟡":
             assert f"{icon} |" not in line and not line.endswith(icon)
 
 
 def test_the_table_has_at_most_eight_rows_and_failures_come_first() -> None:
-    checks = [{**CHECK, "name": f"check {n}"} for n in range(20)]
-    checks[15]["passed"] = False
+    checks = [check(title=f"check {n}", passed=n != 15) for n in range(20)]
     head = report.render(facts(checks=checks)).split("<details>")[0]
     rows = [line for line in head.splitlines() if line.startswith("| ")][2:]
     assert len(rows) == 8 and "check 15" in rows[0] and "13 of 13" in rows[-1]
 
 
 def test_more_failures_than_rows_are_not_called_passed() -> None:
-    checks = [{**CHECK, "passed": False} for _ in range(12)]
+    checks = [check(title=f"check {n}", passed=False) for n in range(12)]
     head = report.render(facts(checks=checks)).split("<details>")[0]
     assert "| ⛔&nbsp;failed | Other checks | 0 of 5 |" in head
 
@@ -149,58 +184,54 @@ def test_how_to_overrule_is_told_only_where_it_is_possible() -> None:
     body = report.render(facts(state="blocked", override=True))
     told = "gh workflow run validate.yml -f pull_request=7 -f manifest=aaaaaaaaaaaa"
     assert f'{told} -f reason="..."' in body
-    assert "<summary>Reproduce this, or overrule it</summary>" in body
+    assert "<summary>Overrule this</summary>" in body
     body = report.render(facts(state="blocked", override=False))
     assert "validate.yml" not in body and "<summary>Reproduce this</summary>" in body
 
 
 def test_without_a_champion_it_says_so() -> None:
-    headline = {**facts()["headline"], "champion": None}
-    assert "(no champion yet)" in report.render(facts(headline=headline))
+    alone = MetricResult(id="roc_auc", label="ROC AUC", better="higher", challenger=0.7)
+    assert "(no champion yet)" in report.render(facts(metrics=[alone]))
 
 
-COUNTS = {
-    "threshold": 0.3,
-    "true_positive": 1234,
-    "false_positive": 5,
-    "false_negative": 6,
-    "true_negative": 7,
-}
-WORTH = {
-    "unit": "minutes",
-    "per": 1000,
-    "champion": 100.0,
-    "challenger": 1250.0,
-    "difference": 1150.0,
-    "low": 1000.0,
-    "high": 1300.0,
-    "threshold": 0.3,
-    "best_threshold": 0.333,
-    "best": 1300.0,
-}
-SLICE = {
-    "column": "carrier",
-    "value": "AA",
-    "rows": 300,
-    "champion": 0.1,
-    "challenger": 0.2,
-    "difference": 0.1,
-    "low": 0.05,
-    "high": 0.15,
-    "failed": True,
-}
+COUNTS = Confusion(0.3, 1234, 5, 6, 7)
+WORTH = Business(
+    unit="minutes",
+    per=1000,
+    champion=100.0,
+    challenger=1250.0,
+    difference=1150.0,
+    low=1000.0,
+    high=1300.0,
+    best=Best(best=1300.0, threshold=0.3, best_threshold=0.333),
+)
+SLICE = Slice(
+    column="carrier",
+    value="AA",
+    rows=300,
+    champion=0.1,
+    challenger=0.2,
+    difference=0.1,
+    low=0.05,
+    high=0.15,
+    failed=True,
+)
 
 
-def evidence(**changes: Any) -> dict[str, Any]:
+def evidence(**changes: Any) -> report.Facts:
     """Return the facts with everything that the judge may find."""
-    return facts(
-        roc={"champion": [[0, 0], [1, 1]], "challenger": [[0, 0], [0.2, 0.8], [1, 1]]},
-        confusion={"champion": COUNTS, "challenger": COUNTS},
-        mcnemar={"only_champion_right": 3, "only_challenger_right": 50, "p": 1e-9},
-        business=WORTH,
-        slices={"metric": "Brier score", "looked_at": 40, "rows": [SLICE]},
-        **changes,
-    )
+    first: list[tuple[float, float]] = [(0, 0), (1, 1)]
+    second: list[tuple[float, float]] = [(0, 0), (0.2, 0.8), (1, 1)]
+    found = {
+        "curves": Both(
+            champion=Curves(calibration=BINS[:4], roc=first, confusion=COUNTS),
+            challenger=Curves(calibration=BINS, roc=second, confusion=COUNTS),
+        ),
+        "mcnemar": McNemar(3, 50, 1e-9),
+        "business": WORTH,
+        "slices": Slices("Brier score", 40, [SLICE]),
+    }
+    return facts(**{**found, **changes})
 
 
 def test_decisions_their_worth_and_the_worst_slices_are_shown() -> None:
@@ -225,20 +256,11 @@ def test_the_roc_curve_is_drawn_between_its_points() -> None:
 
 
 def test_without_a_champion_nothing_is_compared() -> None:
-    alone = {**WORTH, "champion": None}
-    row = {k: SLICE[k] for k in ("column", "value", "rows", "challenger")}
-    found = {
-        "metric": "Brier score",
-        "looked_at": 1,
-        "rows": [{**row, "champion": None}],
-    }
+    alone = Business(unit="minutes", per=1000, challenger=1250.0, best=WORTH.best)
+    row = Slice(column="carrier", value="AA", rows=300, challenger=0.2)
+    curves = Both(challenger=Curves(roc=[(0, 0), (1, 1)], confusion=COUNTS))
     body = report.render(
-        facts(
-            business=alone,
-            confusion={"challenger": COUNTS},
-            roc={"challenger": [[0, 0], [1, 1]]},
-            slices=found,
-        )
+        facts(business=alone, curves=curves, slices=Slices("Brier score", 1, [row]))
     )
     assert "worth 1,250 minutes per 1,000 decisions" in body
     assert "| carrier: AA | 300 | none | 0.2000 | none | none |" in body
@@ -246,23 +268,20 @@ def test_without_a_champion_nothing_is_compared() -> None:
 
 def test_what_a_model_looks_at_is_shown() -> None:
     words = "a|b"
+    flip = Flip(
+        champion=Answer(0.1),
+        challenger=Answer(0.9),
+        truth=1,
+        reasons=[Reason(words, words, -0.5)],
+    )
     body = report.render(
         facts(
-            importance=[
-                {"column": words, "champion": None, "challenger": [0.1, 0, 0.2]}
-            ],
+            importance=[Importance(column=words, challenger=(0.1, 0, 0.2))],
             dependence=[
-                {"column": words, "places": [words, "1"], "challenger": [0.1, 1]}
+                Dependence(column=words, places=[words, "1"], challenger=[0.1, 1])
             ],
-            flips=[
-                {
-                    "champion": 0.1,
-                    "challenger": 0.9,
-                    "truth": 1,
-                    "reasons": [[words, words, -0.5]],
-                }
-            ],
-            footprint={"challenger": {"p50_ms": 0.1, "p99_ms": 0.2, "megabytes": 1}},
+            flips=[flip],
+            footprint=Both(challenger=Footprint(0.1, 0.2, 1)),
         )
     )
     inert = report.code(words)
@@ -274,9 +293,10 @@ def test_what_a_model_looks_at_is_shown() -> None:
 
 @pytest.mark.parametrize("words", HOSTILE)
 def test_hostile_names_of_data_are_inert(words: str) -> None:
-    found = {"metric": "Brier score", "looked_at": 1, "rows": [SLICE]}
-    hostile = {**found, "rows": [{**SLICE, "column": words, "value": words}]}
-    body, calm = (report.render(facts(slices=each)) for each in (hostile, found))
+    body, calm = (
+        report.render(facts(slices=Slices("Brier score", 1, [each])))
+        for each in (hostile(words), SLICE)
+    )
     for mark in ("```", "<details>", "</details>", "<!--", "<script", "\n|", "\n#"):
         assert body.count(mark) == calm.count(mark), mark
     assert "@octocat" not in body and "https://evil" not in body
@@ -296,11 +316,11 @@ def test_hostile_text_is_inert(words: str) -> None:
     assert len(inert) <= 361
     places = facts(
         verdict=words,
-        params=[[words, words, words]],
-        build={words: words},
-        checks=[{**CHECK, "name": words, "value": words, "limit": words, "why": words}],
+        params=[report.Setting(words, words, words)],
+        build=built(words),
+        checks=[check(id=words, title=words, unit=words, reason=words)],
     )
-    plain = facts(verdict="v", params=[["p", "p", "p"]], build={"b": "b"})
+    plain = facts(verdict="v", params=[report.Setting("p", "p", "p")], build=built("b"))
     body, calm = report.render(places), report.render(plain)
     for mark in ("```", "<details>", "</details>", "<!--", "<script", "\n|", "\n#"):
         assert body.count(mark) == calm.count(mark), mark
@@ -316,7 +336,7 @@ def test_no_text_gets_out_of_its_cell(words: str) -> None:
 
 @pytest.mark.parametrize("rows", [10, 2_000, 50_000])
 def test_it_never_outgrows_a_comment(rows: int) -> None:
-    params = [[f"setting {n}", "|" * 80, "@" * 80] for n in range(rows)]
+    params = [report.Setting(f"setting {n}", "|" * 80, "@" * 80) for n in range(rows)]
     body = report.render(facts(params=params))
     assert len(f"{report.MARKER}\n{body}") < 65_536
     assert ("Too long for a comment" in body) is (rows > 10)
@@ -354,12 +374,11 @@ def test_whatever_is_found_the_report_is_a_comment_that_can_be_read(
 ) -> None:
     """Its size, its fixed order, its one table, its words; and no hostile markup."""
     checks = [
-        {"name": w, "passed": p, "value": w, "limit": w, "why": w, "gate": g}
-        for w, p, g in found
+        check(id=w, title=w, passed=p, unit=w, reason=w, gate=g) for w, p, g in found
     ]
     cautions = [report.text(words, 800)] * min(many, 9)
-    slices = {"metric": words, "looked_at": many, "rows": [hostile(words)] * many}
-    params = [[words, words * 9, words] for _ in range(many)]
+    slices = Slices(words, many, [hostile(words)] * many)
+    params = [report.Setting(words, words * 9, words) for _ in range(many)]
     body = report.render(
         facts(
             state=state,
@@ -368,7 +387,7 @@ def test_whatever_is_found_the_report_is_a_comment_that_can_be_read(
             cautions=cautions,
             params=params,
             slices=slices,
-            build={words: words},
+            build=built(words),
         )
     )
     assert len(f"{report.MARKER}\n{body}") < 65_536
@@ -383,16 +402,68 @@ def test_whatever_is_found_the_report_is_a_comment_that_can_be_read(
         assert re.match(r"\| (✅&nbsp;passed|⛔&nbsp;failed) \| ", row)
 
 
-def hostile(words: str) -> dict[str, Any]:
+def hostile(words: str) -> Slice:
     """Return a slice that a stranger named."""
-    return {**SLICE, "column": words, "value": words}
+    return msgspec.structs.replace(SLICE, column=words, value=words)
+
+
+def built(words: str) -> report.Build:
+    """Return a build whose stages a stranger named."""
+    return report.Build(stages_run=[words], restored=False, seconds=1.0)
 
 
 def test_every_part_that_a_reviewer_is_promised_has_its_section() -> None:
-    """The list of the report, in its order; each with what the judge finds."""
-    titles = [title for title, _ in sections(facts())]
-    wanted = ["Calibration", "ROC curve", "Decisions", "Slices", "Fairness"]
-    wanted += ["What the models look at", "Production's newest requests, decided again"]
-    wanted += ["Latency and size", "Data changes since the champion", "Checks"]
-    wanted += ["Settings that differ from the champion's", "Reproduce this"]
-    assert [title for title in titles if title in wanted] == wanted
+    """In its order; by id, whatever it is called."""
+    ids = [section.id for section in SECTIONS]
+    wanted = "calibration roc decisions slices fairness importance replay footprint"
+    wanted += " changes checks params reproduce"
+    assert [name for name in ids if name in wanted.split()] == wanted.split()
+    assert len(set(ids)) == len(ids)
+
+
+COMPARED = [  # what was held against the limit stands first, with its digits
+    (check(), "0.7000", "≥ 0.6"),
+    (check(value=0.59999, passed=False), "0.59999", "≥ 0.6"),
+    (check(value=4213, limit=1000, unit="rows"), "4,213 rows", "≥ 1,000 rows"),
+    (check(value=1, limit=0, operator="<=", unit="rows", passed=False), "1 row", "≤ 0"),
+    (check(value=0.012, limit=0.05, operator="<=", unit="share"), "1.2%", "≤ 5%"),
+    (check(value=1.2e-7, limit=1e-5, operator="<="), "1.2e-07", "≤ 1e-05"),
+    (
+        check(value=20.0004, limit=20, operator="<=", unit="MB", passed=False),
+        "20.0004 MB",
+        "≤ 20 MB",
+    ),
+    (check(value=None, operator="", limit=None), "", ""),
+]
+
+
+@pytest.mark.parametrize(("found", "value", "limit"), COMPARED)
+def test_a_number_is_shown_as_it_was_compared(
+    found: Check, value: str, limit: str
+) -> None:
+    assert report.value(found) == value
+    assert report.allowed(found).startswith(limit)
+
+
+def test_a_difference_that_passes_shows_the_end_of_its_interval() -> None:
+    """Not the difference, which may be beyond the limit that it is shown beside."""
+    found = check(
+        statistic="lower bound",
+        value=-0.0041,
+        operator="<=",
+        limit=0.01,
+        estimate=0.0312,
+        interval=None,
+    )
+    assert report.value(found) == "lower bound -0.0041 of +0.0312"
+    assert report.allowed(found) == "≤ +0.01"
+    near = check(
+        statistic="lower bound",
+        value=-0.010001,
+        operator=">=",
+        limit=-0.01,
+        estimate=-0.002,
+        interval=(-0.010001, 0.006),
+        passed=False,
+    )
+    assert report.value(near).startswith("lower bound -0.010001 of -0.0020 [-0.0100")

@@ -5,14 +5,16 @@ from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from machinery.test_report import HOSTILE, SLICE, evidence, facts
+from machinery.test_report import HOSTILE, PRIMARY, SLICE, built, evidence, facts
 from mlgitops import report
+from mlgitops.judgement import Bin, Both, Curves, Dependence, MetricResult, Slices
 from mlgitops.report import page, plots
-from mlgitops.report.sections import sections
+from mlgitops.report.sections import SECTIONS
 
 VOID = {"meta", "br", "hr"}
 ALLOWED = VOID | set(
@@ -54,42 +56,45 @@ class Walker(HTMLParser):
         self.words.append(data)
 
 
-def full(**changes: Any) -> dict[str, Any]:
+def full(**changes: Any) -> report.Facts:
     """Return facts with all that is drawn."""
-    metrics = [
-        {
-            "name": "Brier",
-            "champion": 0.2,
-            "challenger": 0.1,
-            "difference": -0.1,
-            "low": -0.2,
-            "high": 0.0,
-            "better": "lower",
+    brier = MetricResult(
+        id="brier",
+        label="Brier",
+        better="lower",
+        champion=0.2,
+        challenger=0.1,
+        difference=-0.1,
+        low=-0.2,
+        high=0.0,
+    )
+    bins = [Bin(n / 5, n / 5 + 0.2, 90, n / 5 + 0.1, n / 5 + 0.05) for n in range(5)]
+    roc = [(0.0, 0.0), (0.2, 0.8), (1.0, 1.0)]
+    curves = Curves(calibration=bins, roc=roc)
+    return evidence(
+        **{
+            "cautions": ["first", "second"],
+            "metrics": [PRIMARY, brier],
+            "curves": Both(champion=curves, challenger=curves),
+            "dependence": [DEPENDENCE],
+            **changes,
         }
-    ]
-    bins = [
-        {"low": n / 5, "high": n / 5 + 0.2, "rows": 90, "predicted": n / 5 + 0.1}
-        | {"observed": n / 5 + 0.05}
-        for n in range(5)
-    ]
-    dependence = [
-        {
-            "column": "minute",
-            "places": ["0", "600", "1200"],
-            "champion": [0.1, 0.2, 0.3],
-            "challenger": [0.1, 0.3, 0.5],
-        }
-    ]
-    found = evidence(cautions=["first", "second"], metrics=metrics)
-    found |= {"calibration": {"champion": bins, "challenger": bins}}
-    return {**found, "dependence": dependence, **changes}
+    )
+
+
+DEPENDENCE = Dependence(
+    column="minute",
+    places=["0", "600", "1200"],
+    champion=[0.1, 0.2, 0.3],
+    challenger=[0.1, 0.3, 0.5],
+)
 
 
 def test_it_holds_the_facts_of_the_comment_in_its_order() -> None:
     text = page.page(full())
     walked = Walker(text)
     words = " ".join(" ".join(walked.words).split())
-    titles = [title for title, body in sections(full()) if body]
+    titles = [s.title for s in SECTIONS if s.body(full())]
     order = ["Ready to merge", "Every check passed", "+0.0700", "good enough"]
     order += ["⚠ Caution", "first", "second", *titles, "a" * 64]
     places = [words.index(each) for each in order]
@@ -121,27 +126,28 @@ def test_it_loads_nothing_and_runs_nothing() -> None:
 
 
 def test_nothing_is_cut() -> None:
-    rows = [[f"setting {n}", "a", "b"] for n in range(5_000)]
+    rows = [report.Setting(f"setting {n}", "a", "b") for n in range(5_000)]
     text = page.page(full(params=rows))
     assert "setting 4999" in text and "Too long" not in text
 
 
 def test_a_refusal_without_a_model_is_a_page_too() -> None:
-    bare = {"state": "blocked", "verdict": "Artifact: it is not a sound zip."}
+    bare = report.Facts(state="blocked", verdict="Artifact: it is not a sound zip.")
     assert "it is not a sound zip" in " ".join(Walker(page.page(bare)).words)
 
 
-def hostile(words: str) -> dict[str, Any]:
+def hostile(words: str) -> report.Facts:
     """Return facts with a stranger's words wherever they can stand."""
-    row = {**SLICE, "column": words, "value": words}
-    depends = {**full()["dependence"][0], "column": words, "places": [words] * 3}
+    row = msgspec.structs.replace(SLICE, column=words, value=words)
+    places = [words] * 3
+    depends = msgspec.structs.replace(DEPENDENCE, column=words, places=places)
     return full(
         verdict=words,
-        params=[[words, words, words]],
-        build={words: words},
+        params=[report.Setting(words, words, words)],
+        build=built(words),
         cautions=[report.text(words)],
         dependence=[depends],
-        slices={"metric": "Brier score", "looked_at": 1, "rows": [row]},
+        slices=Slices("Brier score", 1, [row]),
     )
 
 
@@ -180,7 +186,7 @@ def test_any_numbers_can_be_drawn(points: list[tuple[float, float]]) -> None:
 
 def test_without_facts_nothing_is_drawn() -> None:
     assert plots.lines("x", "y", {}) == plots.intervals([], "x") == ""
-    assert "<figure>" not in page.page(facts(calibration=None, metrics=[]))
+    assert "<figure>" not in page.page(facts(curves=None, metrics=[]))
 
 
 LONG = "a name that somebody made far too long for any plot"

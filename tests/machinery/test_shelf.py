@@ -7,6 +7,7 @@ import pytest
 
 from mlgitops.judge import shelf
 from mlgitops.judge.verdict import Case
+from mlgitops.judgement import Judgement
 from mlgitops.ledger import Ledger
 
 DATA, DAYS = "d" * 64, ["2013-06-01T00:00:00+00:00", "2013-06-15T00:00:00+00:00"]
@@ -31,7 +32,7 @@ def verdict(model: str | None, data: str | None, days: Any = None) -> dict[str, 
 def uses(*records: dict[str, Any], days: Any = DAYS, data: str | None = DATA) -> int:
     """Count for a new model on this data."""
     case: Any = Case(Path(), None, None, {}, Book(*records))  # type: ignore[arg-type]
-    case.manifest_sha256, case.found = "new", {"held_out": days}
+    case.manifest_sha256, case.found = "new", Judgement(held_out=days)
     case.manifest = {"data": {"sha256": data}} if data else None
     return shelf.uses(case)
 
@@ -72,4 +73,4 @@ def test_a_verdict_of_before_counts_by_its_data() -> None:
 def test_a_worn_holdout_is_a_caution_and_a_fresh_one_is_none() -> None:
     assert shelf.caution(20, 20) == []
     (said,) = shelf.caution(21, 20)
-    assert "decided on 21 models**, more than the 20 of gates.holdout_uses" in said
+    assert "decided on 21 models**, more than the 20 of gates.holdout.max_uses" in said

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,12 @@ import yaml
 from onnx import TensorProto, helper
 
 from machinery.judged import CONTRACT, Record, params, rows
+from mlgitops import metrics
 from mlgitops.judge import artifact, behaviour, gates, judge, sandbox, score
-from mlgitops.judge.gates import Refused
+from mlgitops.judge.tasks import TASKS
+from mlgitops.judgement import Check, Judgement, Refused, failed
 from mlgitops.pipeline.contract import Contract
+from mlgitops.settings import SettingsError
 
 Members = dict[str, bytes]
 
@@ -255,7 +259,7 @@ def child(tmp_path: Path, patch: pytest.MonkeyPatch, code: str) -> None:
     (tmp_path / "mlgitops").symlink_to(here / "mlgitops")
     (tmp_path / "planted.py").write_text(CHILD.format(code))
     patch.chdir(tmp_path)
-    sandbox.run("Model file", "planted", tmp_path / "seen")
+    sandbox.run("model_file", "planted", tmp_path / "seen")
 
 
 def test_a_child_sees_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,26 +308,41 @@ def test_a_child_that_does_not_end_is_stopped(
 
 # --- the rules --------------------------------------------------------------------
 
-RULES = gates.parse(params(["price"])["gates"])
+GATES = gates.parse(params(["price"]), "binary")
+RULES, BINARY = GATES.rules, TASKS["binary"]
+PRIMARY, CALIBRATION = GATES.metrics
+NAN = float("nan")
+
+
+def bound(gate: gates.Gate, value: float, bound: str) -> Check:
+    """Return the check of one bound."""
+    found = gates.bounds(gate, value, BINARY)
+    return next(check for check in found if check.id == f"{gate.metric.key}.{bound}")
+
+
+def margin(difference: float, low: float, high: float) -> Check:
+    """Return the check of the primary metric's margin."""
+    return gates.margin(PRIMARY.metric, 0.01, difference, low, high)
 
 
 @pytest.mark.parametrize(
     ("check", "passed"),
     [
-        (gates.floor(0.60, RULES), True),
-        (gates.floor(0.5999, RULES), False),
-        (gates.floor(float("nan"), RULES), False),
-        (gates.compared(0.02, 0.01, 0.03, RULES), True),
-        (gates.compared(0.0, -0.009, 0.009, RULES), True),
-        (gates.compared(-0.001, -0.011, 0.009, RULES), False),
-        (gates.compared(-0.02, -0.03, -0.01, RULES), False),
-        (gates.compared(0.0, float("nan"), 1.0, RULES), False),
-        (gates.ceiling(0.98, RULES), True),
-        (gates.ceiling(0.9801, RULES), False),
-        (gates.ceiling(float("nan"), RULES), False),
-        (gates.calibrated(0.1, RULES), True),
-        (gates.calibrated(0.1001, RULES), False),
-        (gates.calibrated(float("nan"), RULES), False),
+        (bound(PRIMARY, 0.60, "min"), True),
+        (bound(PRIMARY, 0.5999, "min"), False),
+        (bound(PRIMARY, NAN, "min"), False),
+        (margin(0.02, 0.01, 0.03), True),
+        (margin(0.0, -0.009, 0.009), True),
+        (margin(-0.001, -0.011, 0.009), False),
+        (margin(-0.02, -0.03, -0.01), False),
+        (margin(0.0, NAN, 1.0), False),
+        (margin(0.0, -math.inf, math.inf), False),
+        (bound(PRIMARY, 0.98, "max"), True),
+        (bound(PRIMARY, 0.9801, "max"), False),
+        (bound(PRIMARY, NAN, "max"), False),
+        (bound(CALIBRATION, 0.1, "max"), True),
+        (bound(CALIBRATION, 0.1001, "max"), False),
+        (bound(CALIBRATION, NAN, "max"), False),
         (gates.rows(1000, RULES), True),
         (gates.rows(999, RULES), False),
         (gates.export({"rows": 9, "max_difference": 1e-6}, 1e-7, RULES), True),
@@ -334,27 +353,64 @@ RULES = gates.parse(params(["price"])["gates"])
         (gates.size(20_000_001, RULES), False),
     ],
 )
-def test_a_gate_closes_exactly_at_its_limit(check: gates.Check, passed: bool) -> None:
+def test_a_gate_closes_exactly_at_its_limit(check: Check, passed: bool) -> None:
     assert check.passed is passed
-    assert check.why and check.value and check.limit
+    assert check.reason and check.limit is not None and check.operator
+
+
+def test_where_lower_is_better_the_upper_bound_is_held_to_the_margin() -> None:
+    """As the lower bound is where higher is better: the same interval, turned."""
+    loss = next(m for m in metrics.of("binary") if m.key == "log_loss")
+    up, down = (
+        margin(0.001, -0.009, 0.02),
+        gates.margin(loss, 0.01, -0.001, -0.02, 0.009),
+    )
+    assert up.passed and down.passed and up.reason == down.reason
+    assert (down.value, down.operator, down.limit) == (0.009, "<=", 0.01)
+    assert (up.value, up.operator, up.limit) == (-0.009, ">=", -0.01)
+    assert not gates.margin(loss, 0.01, 0.001, -0.02, 0.011).passed
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("name", "change", "words"),
     [
-        {"margin": None},
-        {"margin": True},
-        {"margin": -1},
-        {"margin": "0"},
-        {"more": 1},
-        {"confidence": 1.0},
+        ("roc_auc", {"min": 0.6, "max": 0.98}, "gates.roc_auc.margin' is missing"),
+        ("roc_auc", {"min": 0.6, "margin": 0.01}, "gates.roc_auc.max' is missing"),
+        ("roc_auc", {"max": 0.98, "margin": 0.01}, "gates.roc_auc.min' is missing"),
+        ("roc_auc", None, "gates.roc_auc' is missing"),
+        ("calibration_error", None, "gates.calibration_error' is missing"),
+        ("calibration_error", {}, "gates.calibration_error.max' is missing"),
+        ("slices", None, "gates.slices' is missing"),
+        ("slices", {"min_rows": 300}, "gates.slices.margin' is missing"),
+        ("parity", None, "gates.parity' is missing"),
+        ("latency", {"p99_max": 3}, "p99_max is not known; did you mean p99_max_ms"),
+        ("average_precision", {"margin": True}, "must be a number of 0 or more"),
+        ("average_precision", {"margin": -1}, "must be a number of 0 or more"),
+        ("average_precision", {"min": "0"}, "must be a number"),
+        ("average_precision", {"min": math.nan}, "must be a number"),
+        ("average_precision", {"min": 0.5, "max": 0.4}, "is above max"),
+        ("average_precision", {}, "one or more of min, max, margin"),
+        ("average_precision", 0.3, "must be entries"),
+        ("average_precison", {"min": 0}, "did you mean average_precision?"),
+        (
+            "rmse",
+            {"max": 3},
+            "nor a metric of the task binary; the metrics are roc_auc,",
+        ),
+        ("confidence", 1.0, "between 0.5 and"),
+        ("confidence", None, "gates.confidence' is missing"),
     ],
 )
-def test_a_gate_that_is_not_set_is_not_open(change: Record) -> None:
-    section = {**params(["price"])["gates"], **change}
-    section = {name: value for name, value in section.items() if value is not None}
-    with pytest.raises(SystemExit, match="gates"):
-        gates.parse(section)
+def test_a_gate_that_is_not_set_is_not_open(name: str, change: Any, words: str) -> None:
+    settings = params(["price"])
+    settings["gates"][name] = change
+    if change is None:
+        del settings["gates"][name]
+    with pytest.raises(SettingsError) as refused:
+        gates.parse(settings, "binary")
+    assert words in str(refused.value) and "\n" not in str(refused.value)
+    with pytest.raises(SettingsError):
+        gates.parse({**settings, "gates": []}, "binary")
 
 
 # --- the judge, on planted models -------------------------------------------------
@@ -378,6 +434,7 @@ class Bench:
         train.to_parquet(place / "train.parquet")
         row = {"shop": "a", "price": 0.5, "age": None}
         manifest = {
+            "task": "binary",
             "columns": [n.name for n in onnx.load_from_string(data).graph.input]
             if hasattr(model, "graph")
             else ["price"],
@@ -390,21 +447,21 @@ class Bench:
         }
         (place / "manifest.json").write_text(json.dumps(manifest))
 
-    def judged(self, **rules: Any) -> tuple[Record, list[str]]:
-        """Judge; return all that was found and the names of the checks that failed."""
-        into: Record = {"checks": [], "headline": None}
-        wanted = params(["price"])
-        wanted["gates"].update(rules)
+    def judged(self, **rules: Any) -> tuple[Judgement, list[str]]:
+        """Judge; return all that was found and the ids of the checks that failed."""
+        found, wanted = Judgement(), params(["price"])
+        for name, bounds in rules.items():
+            wanted["gates"][name] = {**wanted["gates"].get(name, {}), **bounds}
         try:
-            judge.judge(self.folder, Contract.parse(CONTRACT), wanted, into)
+            judge.judge(self.folder, Contract.parse(CONTRACT), wanted, found)
         except Refused as refusal:
-            into["checks"].append(refusal.check)
-        return into, [check.name for check in into["checks"] if not check.passed]
+            found.checks.append(refusal.check)
+        return found, [check.id for check in failed(found.checks)]
 
 
-def compared(found: Record) -> str:
+def compared(found: Judgement) -> str:
     """Return what the comparison with the champion said."""
-    return str(next(c.why for c in found["checks"] if c.name.startswith("Difference")))
+    return next(c.reason for c in found.checks if c.id == "roc_auc.margin")
 
 
 @pytest.fixture
@@ -416,51 +473,51 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def test_a_first_model_passes_and_says_that_it_is_the_first(bench: Bench) -> None:
-    found, failed = bench.judged()
-    assert failed == []
-    assert found["headline"]["champion"] is None
-    assert any("no champion yet" in check.why for check in found["checks"])
+    found, refused = bench.judged()
+    assert refused == []
+    assert found.primary_metric and found.primary_metric.champion is None
+    assert "no champion yet" in compared(found)
 
 
 def test_a_better_model_passes_as_better(bench: Bench) -> None:
     bench.put("champion", linear({"price": 1.0}))
     bench.put("challenger", linear({"price": 1.0, "age": 1.5}))
-    found, failed = bench.judged()
-    assert failed == []
+    found, refused = bench.judged()
+    assert refused == []
     assert compared(found) == "better than the champion"
-    assert found["headline"]["low"] > 0
+    assert found.primary_metric and found.primary_metric.low > 0
 
 
 def test_an_equal_model_passes_as_not_different(bench: Bench) -> None:
     bench.put("champion", linear({"price": 2.0}))
-    found, failed = bench.judged()
-    assert failed == []
+    found, refused = bench.judged()
+    assert refused == []
     assert compared(found) == "no significant difference to the champion"
 
 
 def test_a_worse_model_is_refused_as_worse(bench: Bench) -> None:
     bench.put("champion", linear({"price": 1.0, "age": 1.5}))
-    found, failed = bench.judged()
-    assert failed == ["Difference to the champion", "Slices"]
+    found, refused = bench.judged()
+    assert refused == ["roc_auc.margin", "slices"]
     assert compared(found).startswith("worse than the champion")
 
 
 UNPROVED = {"rows": 0, "max_difference": 0.0}
 PLANTED: list[tuple[str, Any, Record, str]] = [
-    ("constant", linear({"price": 0.0}, 0.0), {"golden": 0.5}, "ROC AUC"),
-    ("reversed", linear({"price": -1.0}), {"golden": 0.182426}, "ROC AUC"),
-    ("NaN", linear({"price": 1.0}, float("nan")), {}, "Predictions"),
-    ("above 1", linear({"price": 1.0}, scale=2.0), {}, "Predictions"),
-    ("other answers", linear({"price": 1.1}), {}, "Export parity"),
-    ("no parity", linear({"price": 1.0}), {"parity": UNPROVED}, "Export parity"),
-    ("other column", linear({"cost": 1.0}), {}, "Model columns"),
-    ("external data", outside(linear({"price": 1.0})), {}, "Model file"),
-    ("no model", b"\xff" * 100, {}, "Model file"),
+    ("constant", linear({"price": 0.0}, 0.0), {"golden": 0.5}, "roc_auc.min"),
+    ("reversed", linear({"price": -1.0}), {"golden": 0.182426}, "roc_auc.min"),
+    ("NaN", linear({"price": 1.0}, float("nan")), {}, "predictions"),
+    ("above 1", linear({"price": 1.0}, scale=2.0), {}, "predictions"),
+    ("other answers", linear({"price": 1.1}), {}, "parity"),
+    ("no parity", linear({"price": 1.0}), {"parity": UNPROVED}, "parity"),
+    ("other column", linear({"cost": 1.0}), {}, "model_columns"),
+    ("external data", outside(linear({"price": 1.0})), {}, "model_file"),
+    ("no model", b"\xff" * 100, {}, "model_file"),
     (
         "saw the holdout",
         linear({"price": 1.0}),
         {"until": "2025-02-01"},
-        "Holdout unseen",
+        "holdout_unseen",
     ),
 ]
 
@@ -474,18 +531,20 @@ def test_a_planted_model_is_refused_for_its_own_reason(
     model: Any, manifest: Record, check: str, bench: Bench
 ) -> None:
     bench.put("challenger", model, **manifest)
-    found, failed = bench.judged()
-    beside = {"Calibration"}  # a constant or reversed model cannot be calibrated
-    assert [name for name in failed if name not in beside] == [check], found["checks"]
+    found, refused = bench.judged()
+    beside = {
+        "calibration_error.max"
+    }  # a constant or reversed model cannot be calibrated
+    assert [name for name in refused if name not in beside] == [check], found.checks
 
 
 def test_a_model_that_ranks_well_but_is_miscalibrated_is_refused(bench: Bench) -> None:
     bench.put("challenger", linear({"price": 1.0}, bias=1.0), golden=0.81757448)
-    assert bench.judged()[1] == ["Calibration"]
+    assert bench.judged()[1] == ["calibration_error.max"]
 
 
 def test_a_model_that_is_too_good_is_refused_as_leaking(bench: Bench) -> None:
-    assert bench.judged(roc_auc_max=0.65)[1] == ["Leakage"]
+    assert bench.judged(roc_auc={"max": 0.65})[1] == ["roc_auc.max"]
 
 
 def test_rows_learnt_under_another_id_are_seen(bench: Bench) -> None:
@@ -494,9 +553,9 @@ def test_rows_learnt_under_another_id_are_seen(bench: Bench) -> None:
     newest = bench.frame.tail(5)
     again = pd.concat([train, newest.assign(order="x" + newest["order"])])
     again.to_parquet(file)
-    found, failed = bench.judged()
-    assert failed == ["Holdout unseen"]
-    assert next(c.value for c in found["checks"] if not c.passed) == "5 rows"
+    found, refused = bench.judged()
+    assert refused == ["holdout_unseen"]
+    assert failed(found.checks)[0].value == 5
 
 
 def test_rows_of_the_holdouts_days_are_seen_whatever_their_values(
@@ -506,34 +565,34 @@ def test_rows_of_the_holdouts_days_are_seen_whatever_their_values(
     train, newest = pd.read_parquet(file), bench.frame.tail(5)
     other = newest.assign(order="x" + newest["order"], price=newest["price"] + 0.001)
     pd.concat([train, other]).to_parquet(file)
-    found, failed = bench.judged()
-    assert failed == ["Holdout unseen"]
-    assert next(c.value for c in found["checks"] if not c.passed) == "5 rows"
+    found, refused = bench.judged()
+    assert refused == ["holdout_unseen"]
+    assert failed(found.checks)[0].value == 5
 
 
 def test_rows_that_the_champion_learnt_from_do_not_count(bench: Bench) -> None:
     bench.put("champion", linear({"price": 1.0}), until="2025-02-01")
-    found, failed = bench.judged()
-    assert failed == []
-    assert "rows both models are new to" in found["rows"]
+    found, refused = bench.judged()
+    assert refused == []
+    assert 0 < found.rows.compared < found.rows.held_out
     bench.put("champion", linear({"price": 1.0}), until="2025-02-08")
-    assert bench.judged()[1] == ["Holdout rows"]
+    assert bench.judged()[1] == ["holdout_rows"]
 
 
 def test_too_few_rows_decide_nothing(bench: Bench) -> None:
-    found, failed = bench.judged(holdout_min_rows=5000)
-    assert failed == ["Holdout rows"] and found["headline"] is None
+    found, refused = bench.judged(holdout={"min_rows": 5000})
+    assert refused == ["holdout_rows"] and found.primary_metric is None
 
 
 def test_a_model_over_its_budget_is_refused(bench: Bench) -> None:
-    assert bench.judged(model_max_mb=0.0001)[1] == ["Model size"]
+    assert bench.judged(model_size={"max_mb": 0.0001})[1] == ["model_size"]
 
 
 def test_a_model_that_answers_too_slowly_is_refused(bench: Bench) -> None:
-    found, failed = bench.judged(latency_p99_max_ms=0.000001)
-    assert failed == ["Latency"]
-    times = found["footprint"]["challenger"]
-    assert 0 < times["p50_ms"] <= times["p99_ms"] < 20
+    found, refused = bench.judged(latency={"p99_max_ms": 0.000001})
+    assert refused == ["latency"]
+    times = found.footprint.challenger
+    assert 0 < times.p50_ms <= times.p99_ms < 20
 
 
 def test_what_a_model_looks_at_is_found_and_what_it_ignores_is_not(
@@ -542,26 +601,26 @@ def test_what_a_model_looks_at_is_found_and_what_it_ignores_is_not(
     bench.put("champion", linear({"price": 1.0}))
     bench.put("challenger", linear({"price": 1.0, "age": 0.0}))
     found, _ = bench.judged()
-    by = {row["column"]: row for row in found["importance"]}
-    assert by["price"]["challenger"][0] > 0.05
-    assert by["age"]["challenger"] == [0.0, 0.0, 0.0] and by["age"]["champion"] is None
-    assert found["dependence"][0]["column"] == "price"
-    answers = found["dependence"][0]["challenger"]
+    by = {row.column: row for row in found.importance}
+    assert by["price"].challenger[0] > 0.05
+    assert by["age"].challenger == (0.0, 0.0, 0.0) and by["age"].champion is None
+    assert found.dependence[0].column == "price"
+    answers = found.dependence[0].challenger
     assert answers == sorted(answers), "a higher price never lowers the risk"
 
 
 def test_a_flipped_decision_names_what_moved_it(bench: Bench) -> None:
     bench.put("champion", linear({"price": 1.0}))
-    assert bench.judged()[0]["flips"] == [], "the same model flips nothing"
+    assert bench.judged()[0].flips == [], "the same model flips nothing"
     bench.put("challenger", linear({"price": 1.0, "age": 1.5}))
-    flips = bench.judged()[0]["flips"]
+    flips = bench.judged()[0].flips
     assert flips
-    assert all((f["champion"] >= 0.5) != (f["challenger"] >= 0.5) for f in flips)
-    assert {"price", "age"} >= {name for f in flips for name, _, _ in f["reasons"]}
+    assert all((f.champion.value >= 0.5) != (f.challenger.value >= 0.5) for f in flips)
+    assert {"price", "age"} >= {r.column for f in flips for r in f.reasons}
 
 
 def test_the_same_models_are_explained_in_the_same_way(bench: Bench) -> None:
     bench.put("champion", linear({"price": 1.0}))
     first, second = bench.judged()[0], bench.judged()[0]
     for key in ("importance", "dependence", "flips", "metrics", "slices"):
-        assert first[key] == second[key], key
+        assert getattr(first, key) == getattr(second, key), key

@@ -21,6 +21,7 @@ from mlgitops.commands import adopt
 from mlgitops.judge import gates, local, override, workflow
 from mlgitops.judge.verdict import Unsound
 from mlgitops.ledger import Ledger
+from mlgitops.settings import Override
 
 pytestmark = pytest.mark.slow
 Given = tuple[Project, Record, bytes]
@@ -145,7 +146,7 @@ def test_better_and_worse_and_the_same_against_a_champion(
     hub = validate(project, better, built, monkeypatch)
     assert "better than the champion" in hub.comments[3]
     assert hub.statuses[-1][1] == "pending"
-    assert verdicts(project)[-1]["headline"]["low"] > 0
+    assert verdicts(project)[-1]["metrics"][0]["low"] > 0
     assert "has decided on 2 models, this one included" in hub.comments[3]
     assert "This holdout has decided on 2 models**" not in hub.comments[3]
     git("switch", "-q", "main", cwd=project.clone)
@@ -154,7 +155,9 @@ def test_better_and_worse_and_the_same_against_a_champion(
     project.write("mlgitops/report.py", "# a proposal may try\n")
     worse = project.propose("worse")
     hub = Hub(worse, packed_by_hand(project, worse))
-    few = replace(gates.parse(params(["shop"])["gates"]), holdout_uses=2)
+    gated = gates.parse(params(["shop"]), "binary")
+    fewer = replace(gated.rules.holdout, max_uses=2)
+    few = replace(gated, rules=replace(gated.rules, holdout=fewer))
     monkeypatch.setattr(gates, "parse", lambda *_: few)
     hub = validate(project, worse, hub.data, monkeypatch)
     assert hub.statuses[-1][1] == "failure"
@@ -165,8 +168,8 @@ def test_better_and_worse_and_the_same_against_a_champion(
     )
     newest = verdicts(project)[-1]
     assert not newest["passed"] and newest["champion"] == champion
-    failed = [check["name"] for check in newest["checks"] if not check["passed"]]
-    assert failed == ["ROC AUC", "Difference to the champion", "Slices"]
+    failed = [check["id"] for check in newest["checks"] if not check["passed"]]
+    assert failed == ["roc_auc.min", "roc_auc.margin", "slices"]
 
     reason = {"pull_request": "4", "reason": "the shop closes | anyway"}
     reason["manifest"] = newest["manifest_sha256"][:12]
@@ -174,8 +177,8 @@ def test_better_and_worse_and_the_same_against_a_champion(
     hub = validate(project, worse, hub.data, monkeypatch, event=event)
     assert hub.statuses[-1][1] == "failure"
     assert "An override was asked for, and refused" in hub.comments[4]
-    rules = {"checks": failed, "role": "maintain"}
-    monkeypatch.setattr(override, "parse", lambda _: rules)
+    rules = Override(tuple(failed), "maintain")
+    monkeypatch.setattr(override, "parse", lambda *_: rules)
     hub = validate(project, worse, hub.data, monkeypatch, event=event)
     assert hub.statuses[-1][1] == "pending", "only the lock is to be adopted"
     assert "olga overruled ROC AUC" in hub.comments[4]
@@ -228,18 +231,18 @@ def test_the_judge_runs_main_and_never_the_proposal(
     project, _, data = given
     git("switch", "-q", "main", cwd=project.clone)
     text = (project.clone / "params.yaml").read_text()
-    project.write("params.yaml", text.replace("roc_auc_min: 0.6", "roc_auc_min: 0.0"))
+    project.write("params.yaml", text.replace("min: 0.6\n", "min: 0.0\n"))
     main = project.clone / "params.yaml"
-    assert "roc_auc_min: 0.0" in main.read_text()
+    assert "min: 0.0\n" in main.read_text()
     pull = project.propose("open")
-    strict = text.replace("roc_auc_min: 0.6", "roc_auc_min: 0.99")
+    strict = text.replace("min: 0.6\n", "min: 0.97\n")
     git("switch", "-q", "main", cwd=project.clone)
     project.write("params.yaml", strict)
     project.commit("stricter")
     git("push", "-q", "origin", "main", cwd=project.clone)
     hub = validate(project, pull, data, monkeypatch)
     assert hub.statuses[-1][1] == "failure"
-    assert "≥ 0.99" in hub.comments[pull["number"]]
+    assert "≥ 0.97" in hub.comments[pull["number"]]
     assert "params.yaml: gates" in hub.comments[pull["number"]].replace("&#46;", ".")
     assert "Main has moved on" in hub.comments[pull["number"]]
     for broken in ({"conclusion": "failure"}, {"data": b"no zip"}):

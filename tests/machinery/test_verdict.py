@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from machinery import judged
+from mlgitops import report, settings
 from mlgitops.judge import cautions, identity, workflow
-from mlgitops.judge.gates import Refused
+from mlgitops.judgement import Refused
 
 JUDGING = [
     "mlgitops/judge/gates.py",
@@ -83,15 +84,16 @@ def test_a_change_of_a_rule_in_params_is_named(
         assert f"params.yaml: {section}" in cautions.settings_changed(broken)
 
 
-def test_what_a_build_cost_is_its_minutes_times_mains_price(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_what_a_build_cost_is_its_minutes_times_mains_price() -> None:
+    built = {"stages_run": ["train"], "restored": False, "seconds": 90}
     price = {"price_per_minute": 0.5, "currency": "euros"}
-    Path("params.yaml").write_text(yaml.safe_dump({"compute": price}))
-    assert workflow._cost(90) == "0.7500 euros"
-    Path("params.yaml").write_text("x: 1")
-    assert "no section compute" in workflow._cost(90)
+    for compute, words in (
+        (settings.compute({"compute": price}), "0.7500 euros"),
+        (None, "no section compute"),
+    ):
+        build = workflow._build(built, compute)
+        facts = report.Facts(state="ready", verdict="v", build=build)
+        assert words in report.render(facts)
 
 
 GOOD = {"rows": 10, "max_difference": 1e-7}
@@ -115,4 +117,4 @@ def test_a_manifest_without_a_sound_parity_is_refused(parity: Any) -> None:
     identity._shape(manifest)
     with pytest.raises(Refused, match="no parity") as refused:
         identity._shape(json.loads(json.dumps({**manifest, "parity": parity})))
-    assert refused.value.check.name == "Export parity"
+    assert refused.value.check.id == "parity"

@@ -228,12 +228,28 @@ class World:
             "summary": "ROC AUC is too low.",
             "checks": [
                 {
-                    "name": "floor",
+                    "id": "roc_auc.min",
+                    "title": "ROC AUC",
                     "passed": passed,
-                    "value": "0.7",
-                    "limit": "0.6",
-                    "why": "ranks well enough",
-                }
+                    "reason": "ranks well enough",
+                    "metric": "roc_auc",
+                    "value": 0.7,
+                    "operator": ">=",
+                    "limit": 0.6,
+                },
+                {
+                    "id": "roc_auc.margin",
+                    "title": "ROC AUC: difference to the champion",
+                    "passed": passed,
+                    "reason": "better than the champion",
+                    "metric": "roc_auc",
+                    "statistic": "lower bound",
+                    "value": 0.0041234567,
+                    "operator": ">=",
+                    "limit": -0.01,
+                    "estimate": 0.01,
+                    "interval": [0.0041234567, 0.016],
+                },
             ],
             **changes,
         }

@@ -1,9 +1,12 @@
 """Reports what served when, from which data and code, who approved it, and why.
 
     make audit [DATE=2026-11-22] [VERSION=v1.0.0] [ID=FLIGHT LOG=FOLDER]
+    make audit THRESHOLDS=1 [DATE=2026-03]
 
-Dates are the times of deployments, by the clock of the runs that made them; the order
-is the ledger's. It prints a report and writes build/audit.md and build/audit.json.
+With THRESHOLDS it answers from the ledger alone which thresholds held for what served,
+with which values: printed, and with every digit in build/thresholds.csv. Else it prints
+a report and writes build/audit.md and build/audit.json. Dates are the times of
+deployments, by the clock of the runs that made them; the order is the ledger's.
 """
 
 import argparse
@@ -16,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from mlgitops import git, lock
+from mlgitops import report as printed
+from mlgitops.judgement import checks
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.machinery import Machinery
 from mlgitops.release import ReleaseError, agreement, facts, model_name, registry
+from mlgitops.release import thresholds as held
 
-DAY = re.compile(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d){0,2})?")
+DAY = re.compile(r"\d{4}-\d\d(-\d\d(T\d\d(:\d\d){0,2})?)?")
 
 
 def main() -> None:
@@ -31,8 +37,12 @@ def main() -> None:
     for option in ("date", "version", "id", "log"):
         default = os.environ.get(option.upper())  # make audit VERSION=v1.0.0
         parser.add_argument(f"--{option}", default=default or None)
+    wanted = bool(os.environ.get("THRESHOLDS"))
+    parser.add_argument("--thresholds", action="store_true", default=wanted)
     options = parser.parse_args()
     try:
+        if options.thresholds:
+            return print(thresholds(options.date))
         document = audit(options.date, options.version, options.id, options.log)
     except (ReleaseError, LedgerError, git.GitError, lock.LockError) as error:
         raise SystemExit(str(error)) from error
@@ -41,6 +51,20 @@ def main() -> None:
     Path("build/audit.md").write_text(text, encoding="utf-8")
     Path("build/audit.json").write_text(json.dumps(document, indent=2, sort_keys=True))
     print(text)
+
+
+def thresholds(date: str | None = None) -> str:
+    """Return the thresholds of what served then, as a table; write them as CSV.
+
+    Raises:
+        ReleaseError: nothing served then, or its verdict cannot be read.
+    """
+    if date and not _is_date(date):
+        raise ReleaseError(f"{date} is not a date: type DATE=2026-03-22 or 2026-03")
+    rows = held.held(Ledger(), date)
+    file = Path("build/thresholds.csv")
+    held.write(rows, file)
+    return f"{held.table(rows)}\n\nwith every digit: {file}"
 
 
 def audit(
@@ -92,9 +116,10 @@ def audit(
 
 
 def _is_date(text: str) -> bool:
-    """Tell whether a text is a day, or a time to the hour, minute or second."""
+    """Tell whether a text is a month, a day, or a time as far as it goes."""
+    whole = f"{text}-01" if len(text) == len("2026-03") else text
     try:
-        return bool(DAY.fullmatch(text) and datetime.fromisoformat(text))
+        return bool(DAY.fullmatch(text) and datetime.fromisoformat(whole))
     except ValueError:
         return False
 
@@ -185,9 +210,9 @@ def _facts(version: dict[str, Any]) -> list[str]:
         if by := verdict.get("machinery"):
             lines += [f"Judged by machinery {_machinery(by)}.", ""]
         lines += ["| gate | value | limit | passed |", "|---|---|---|---|"]
-        for check in verdict["checks"]:
-            cells = (check["name"], check["value"], check["limit"])
-            lines.append(_row(*cells, "yes" if check["passed"] else "no"))
+        for check in checks(verdict["checks"]):
+            cells = (check.title, printed.value(check), printed.allowed(check))
+            lines.append(_row(*cells, "yes" if check.passed else "no"))
     return lines
 
 

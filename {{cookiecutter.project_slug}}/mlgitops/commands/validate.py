@@ -9,8 +9,8 @@ import argparse
 
 from mlgitops import github
 from mlgitops.judge import local, workflow
-from mlgitops.judge.gates import Refused
 from mlgitops.judge.verdict import ERRORS
+from mlgitops.judgement import Refused
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgitops import lock
-from mlgitops.judge.gates import Refused
+from mlgitops.judgement import Refused
 from mlgitops.lock import Lock
 
 BESIDE = {"dvc.lock", "build.json", "contract.yaml"}
@@ -51,7 +51,7 @@ def unpack(data: bytes, folder: Path, limit: int) -> Lock:
             return _unpack(archive, folder, limit)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise Refused(
-            "Artifact", f"the artifact is not a sound zip: {error}"
+            "artifact", f"the artifact is not a sound zip: {error}"
         ) from error
 
 
@@ -61,18 +61,18 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, limit: int) -> Lock:
     names = [member.filename for member in members]
     for name in names:
         if not NAME.fullmatch(name):
-            raise Refused("Artifact", f"the artifact holds a path, {name[:80]!r}")
+            raise Refused("artifact", f"the artifact holds a path, {name[:80]!r}")
     if len(names) != len(set(names)) or len(names) > 50:
-        raise Refused("Artifact", "the artifact holds two files of one name")
+        raise Refused("artifact", "the artifact holds two files of one name")
     total = sum(member.file_size for member in members)
     if total > limit:
         raise _too_big(total, limit)
     if missing := sorted((BESIDE | OUTS) - set(names)):
-        raise Refused("Artifact", f"the artifact lacks {', '.join(missing)}")
+        raise Refused("artifact", f"the artifact lacks {', '.join(missing)}")
     _copy(archive, "dvc.lock", folder, SMALL)
     built = parse_lock((folder / "dvc.lock").read_bytes())
     if odd := sorted(set(names) - BESIDE - {out.name for out in built.outs}):
-        raise Refused("Artifact", f"no stage of the lock wrote {', '.join(odd)}")
+        raise Refused("artifact", f"no stage of the lock wrote {', '.join(odd)}")
     for name in names:
         small = name in BESIDE or name.endswith(".json")
         _copy(archive, name, folder, SMALL if small else limit)
@@ -84,9 +84,9 @@ def parse_lock(data: bytes) -> Lock:
     try:
         built = lock.parse(data)
     except lock.LockError as error:
-        raise Refused("Lock", str(error)) from error
+        raise Refused("lock", str(error)) from error
     if missing := sorted(OUTS - {out.name for out in built.outs}):
-        raise Refused("Lock", f"the lock names no {', '.join(missing)}")
+        raise Refused("lock", f"the lock names no {', '.join(missing)}")
     return built
 
 
@@ -99,11 +99,11 @@ def check_objects(folder: Path, built: Lock) -> None:
     for out in built.outs:
         file = folder / out.name
         if not file.is_file():
-            raise Refused("Lock", f"{out.name} is in the lock but was not uploaded")
+            raise Refused("lock", f"{out.name} is in the lock but was not uploaded")
         with file.open("rb") as stream:
             md5 = hashlib.file_digest(stream, "md5").hexdigest()
         if md5 != out.md5 or file.stat().st_size != out.size:
-            raise Refused("Lock", f"{out.name} is not the file that the lock names")
+            raise Refused("lock", f"{out.name} is not the file that the lock names")
 
 
 def read_build(folder: Path) -> dict[str, Any]:
@@ -115,15 +115,15 @@ def read_build(folder: Path) -> dict[str, Any]:
     try:
         build = json.loads((folder / "build.json").read_bytes())
     except (ValueError, RecursionError) as error:
-        raise Refused("Artifact", f"build.json is not JSON: {error}") from error
+        raise Refused("artifact", f"build.json is not JSON: {error}") from error
     if not isinstance(build, dict) or set(build) != set(BUILD):
-        raise Refused("Artifact", f"build.json has to hold {', '.join(BUILD)}")
+        raise Refused("artifact", f"build.json has to hold {', '.join(BUILD)}")
     for key, kind in BUILD.items():
         if not isinstance(build[key], kind):  # type: ignore[arg-type]
-            raise Refused("Artifact", f"build.json: {key} has the wrong type")
+            raise Refused("artifact", f"build.json: {key} has the wrong type")
     for key in ("head_sha", "base_sha", "merge_sha"):
         if not re.fullmatch(r"[0-9a-f]{40}|", build[key]):
-            raise Refused("Artifact", f"build.json: {key} is not a commit")
+            raise Refused("artifact", f"build.json: {key} is not a commit")
     return build
 
 
@@ -146,5 +146,5 @@ def _too_big(found: int, limit: int, name: str = "all files") -> Refused:
         f"the artifact is too big: {name} {found / 1e6:,.1f} MB, "
         f"allowed {limit / 1e6:,.1f} MB"
     )
-    value, most = f"{found / 1e6:,.1f} MB", f"≤ {limit / 1e6:,.1f} MB"
-    return Refused("Artifact", why, value, most)
+    sizes: dict[str, Any] = {"value": found / 1e6, "limit": limit / 1e6}
+    return Refused("artifact", why, operator="<=", unit="MB", **sizes)

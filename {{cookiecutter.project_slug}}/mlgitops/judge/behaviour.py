@@ -3,6 +3,7 @@
 After Ribeiro et al. (2020), ACL: behavioural testing with checklists.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from mlgitops.judge.gates import Check
 from mlgitops.judge.tasks import TASKS
 from mlgitops.judge.trial import Trial, fed, predict
+from mlgitops.judgement import Check
 from mlgitops.pipeline.contract import Column, Contract, ContractError
 from mlgitops.pipeline.schema import is_number
 
@@ -51,7 +52,7 @@ def add(trial: Trial) -> None:
         moved = BROKEN[test["expect"]](task.watched(answer, test, classes) - before)
         broken = moved > test["tolerance"]
         share = float((broken if broken.ndim == 1 else broken.any(axis=1)).mean())
-        trial.checks.append(_check(test, share))
+        trial.found.checks.append(_check(test, share))
 
 
 def parse(declared: Any, contract: Contract) -> list[dict[str, Any]]:
@@ -64,7 +65,15 @@ def parse(declared: Any, contract: Contract) -> list[dict[str, Any]]:
         return []
     if not isinstance(declared, list):
         raise ContractError("behaviour.yaml has to be a list of tests, or empty.")
-    return [_parsed(test, contract) for test in declared]
+    tests = [_parsed(test, contract) for test in declared]
+    slugs = [_slug(test) for test in tests]
+    if twice := [
+        t["name"] for t, s in zip(tests, slugs, strict=True) if slugs.count(s) > 1
+    ]:
+        raise ContractError(
+            f'behaviour.yaml: the name "{twice[0]}" is not the only one.'
+        )
+    return tests
 
 
 def changed(
@@ -118,5 +127,19 @@ def _check(test: Mapping[str, Any], share: float) -> Check:
     why = f"{test['column']} {change} gives an answer that is {test['expect']}"
     if not passed:
         why = f"too often, {test['column']} {change} does not leave it {test['expect']}"
-    value, limit = f"{share:.1%} of rows break it", f"≤ {test['allowed']:.1%}"
-    return Check(f"Behaviour: {test['name']}", passed, value, limit, why)
+    return Check(
+        id=f"behaviour.{_slug(test)}",
+        title=f"Behaviour: {test['name']}",
+        passed=passed,
+        reason=why,
+        metric="rows that break it",
+        value=share,
+        operator="<=",
+        limit=test["allowed"],
+        unit="share",
+    )
+
+
+def _slug(test: Mapping[str, Any]) -> str:
+    """Return a test's name as an id has it."""
+    return re.sub(r"[^a-z0-9]+", "_", str(test["name"]).lower()).strip("_")

@@ -1,11 +1,12 @@
 """What the decisions are worth, by main's section `business` of params.yaml."""
 
-from typing import Any
+import msgspec
 
 from mlgitops import settings
 from mlgitops.judge import compare
 from mlgitops.judge.tasks import Price
 from mlgitops.judge.trial import Trial
+from mlgitops.judgement import Business
 
 PER = 1_000  # decisions
 
@@ -23,16 +24,17 @@ def add(trial: Trial) -> None:
     }
     new = trial.challenger
     best = task.best(y, new.scores, new.manifest, price)
-    found: dict[str, Any] = {
-        "unit": worth.unit,
-        "per": PER,
-        "champion": None,
-        **{who: float(rows.mean()) for who, rows in values.items()},
-        **best,
-        "best": PER * best["best"],
-    }
-    if "champion" in values:
-        pair = (values["champion"], values["challenger"])
+    old, gap = values.get("champion"), None
+    if old is not None:
+        pair = (old, values["challenger"])
         gap = compare.mean_difference(*pair, trial.rules.confidence, trial.clusters)
-        found |= {"difference": gap.difference, "low": gap.low, "high": gap.high}
-    trial.found["business"] = found
+    trial.found.business = Business(
+        unit=worth.unit,
+        per=PER,
+        champion=None if old is None else float(old.mean()),
+        challenger=float(values["challenger"].mean()),
+        difference=None if gap is None else gap.difference,
+        low=None if gap is None else gap.low,
+        high=None if gap is None else gap.high,
+        best=msgspec.structs.replace(best, best=PER * best.best),
+    )

@@ -18,6 +18,9 @@ Codes = NDArray[np.int64]
 Statistic = Callable[[Vector, Vector, Vector], Vector]  # weights [r, n], y, p -> [r]
 
 RESAMPLES = 1_000
+FEWER = 400  # resamples of a metric that is a function of rows
+ROWS = 20_000  # of each of them, at most
+DEFINED = 0.9  # share of them that must have the metric
 CELLS = 4_000  # rows above which equal scores are counted together
 STEPS = 64  # quantiles of each model's scores in that case
 CHUNK = 2**22  # numbers held at a time
@@ -93,6 +96,43 @@ def bootstrap(
     each = counts[None]
     cells = statistic(each, other, second) - statistic(each, truth, first)
     low, high = middle + wider * (np.nanquantile(resampled, tails) - cells[0])
+    return Interval(middle, float(low), float(high), "paired bootstrap")
+
+
+def resampled(
+    value: Callable[[Any, Any], float],
+    y: Any,
+    old: Any,
+    new: Any,
+    confidence: float,
+    seed: int = 0,
+    *,
+    clusters: Codes | None = None,
+) -> Interval:
+    """Return the difference of any metric value(y, p), with its bootstrap interval.
+
+    Rows (or whole entities) are drawn with replacement, both models on the same ones.
+    Above 20,000 rows so many are drawn, and the interval is narrowed by the root of
+    the share: the m out of n bootstrap (Bickel, Goetze and van Zwet 1997, Statistica
+    Sinica 7(1)). Where too few resamples have the metric, the interval is infinite.
+    """
+    random, share = np.random.default_rng(seed), min(1.0, ROWS / len(y))
+    middle, wider = value(y, new) - value(y, old), share**0.5
+    draw = _rows(random, len(y), share)
+    if clusters is not None:
+        draw = _entities(random, clusters, share)
+        wider *= _wider(len(np.unique(clusters)), confidence)
+    found = []
+    for _ in range(FEWER):
+        rows = draw()
+        try:
+            found.append(value(y[rows], new[rows]) - value(y[rows], old[rows]))
+        except ValueError:  # such as a resample without a row of one class
+            continue
+    if len(found) < DEFINED * FEWER or not np.isfinite(wider):
+        return Interval(middle, -np.inf, np.inf, "paired bootstrap")
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = middle + wider * (np.quantile(found, tails) - middle)
     return Interval(middle, float(low), float(high), "paired bootstrap")
 
 
@@ -251,6 +291,25 @@ def _cells(
     counts = np.bincount(place).astype(np.float64)
     means = (np.bincount(place, part) / counts for part in (y, also, old, new))
     return (place, counts, *means)
+
+
+def _rows(
+    random: np.random.Generator, count: int, share: float
+) -> Callable[[], NDArray[np.int64]]:
+    """Draw the places of rows, with replacement."""
+    return lambda: random.integers(0, count, round(count * share))
+
+
+def _entities(
+    random: np.random.Generator, clusters: Codes, share: float
+) -> Callable[[], NDArray[np.int64]]:
+    """Draw the places of all rows of entities, which are drawn with replacement."""
+    order = np.argsort(clusters, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(clusters))[:-1])
+    many = max(2, round(len(rows) * share))
+    return lambda: np.concatenate(
+        [rows[n] for n in random.integers(0, len(rows), many)]
+    )
 
 
 def _by_row(random: np.random.Generator, counts: Vector) -> Callable[[int], Vector]:

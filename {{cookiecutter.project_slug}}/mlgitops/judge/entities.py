@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mlgitops.judge.gates import Refused
 from mlgitops.judge.trial import Trial
+from mlgitops.judgement import Entity, Refused
 
 FEW = 30  # entities below which an interval is rough, whatever formula it is from
 
@@ -19,18 +19,19 @@ def add(trial: Trial) -> None:
     if trial.clusters is None:
         return
     name, count = trial.contract.entity, int(trial.clusters.max()) + 1
-    trial.found["entity"] = {"column": name, "count": count}
+    trial.found.entity = Entity(name, count)
     if trial.champion is None:
         return
     fewest, where = _fewest(trial, count)
-    value, limit = f"{fewest:,} of {name}", "2 or more"
     if fewest < 2:
         why = (
             f"the rows{where} are of one {name}: intervals by {name} need more of them"
         )
-        raise Refused("Holdout rows", why, value, limit)
+        raise Refused(
+            "holdout_rows", why, value=fewest, operator=">=", limit=2, unit=name
+        )
     if fewest < FEW:
-        trial.found.setdefault("cautions", []).append(
+        trial.found.cautions.append(
             f"Intervals are by {name}, and the rows{where} are of only {fewest}: with "
             f"fewer than {FEW} an interval is rough. Hold out more days, or decide "
             "with that in mind."

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlgitops.judge.trial import Side, Trial, fed, predict
+from mlgitops.judgement import Dependence, Fall, Flip, Importance, Reason
 from mlgitops.pipeline import data
 from mlgitops.pipeline.contract import Contract
 
@@ -42,36 +43,36 @@ def add(trial: Trial) -> None:
     order = sorted(
         set().union(*falls.values()), key=lambda n: -falls["challenger"].get(n, (0,))[0]
     )
-    trial.found["importance"] = [
-        {"column": name, **{who: each.get(name) for who, each in falls.items()}}
+    trial.found.importance = [
+        Importance(column=name, **{who: each.get(name) for who, each in falls.items()})
         for name in order
     ]
     top = [n for n in order if n in falls["challenger"] and n in places][:TOP]
     looks = {who: each[1] for who, each in seen.items()}
-    trial.found["dependence"] = [
+    trial.found.dependence = [
         _dependence(trial, name, places[name], looks) for name in top
     ]
-    trial.found["flips"] = _flips(trial)
+    trial.found.flips = _flips(trial)
 
 
 def _dependence(
     trial: Trial, name: str, places: list[Any], looks: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+) -> Dependence:
     """Return the mean answers at a column's places, of one class if there are some."""
     of = trial.task.pick(looks["challenger"][name])
-    found: dict[str, Any] = {"column": name, "places": list(map(_named, places))}
-    if of is not None:
-        found["of"] = trial.contract.classes[of]
-    for who, means in looks.items():
-        if name in means:
-            at = None if of is None else np.full(len(places), of)
-            found[who] = trial.task.view(means[name], at).tolist()
-    return found
+    at = None if of is None else np.full(len(places), of)
+    means = {who: each[name] for who, each in looks.items() if name in each}
+    return Dependence(
+        column=name,
+        places=list(map(_named, places)),
+        of="" if of is None else trial.contract.classes[of],
+        **{who: trial.task.view(each, at).tolist() for who, each in means.items()},
+    )
 
 
 def _looks(
     trial: Trial, side: Side, sample: pd.DataFrame, y: Any, places: dict[str, list[Any]]
-) -> tuple[dict[str, list[float]], dict[str, Any]]:
+) -> tuple[dict[str, Fall], dict[str, Any]]:
     """Return, per column of the model, the fall of the headline and the dependence.
 
     The fall is mean, least and most of the repeats; the dependence is the mean answer
@@ -102,7 +103,7 @@ def _looks(
     parts = np.split(scores[border:], len(fixed)) if fixed else []
     means = iter([part.mean(axis=0) for part in parts])
     return (
-        {name: [float(f.mean()), float(f.min()), float(f.max())] for name, f in per},
+        {name: (float(f.mean()), float(f.min()), float(f.max())) for name, f in per},
         {name: np.array([next(means) for _ in places[name]]) for name in shown},
     )
 
@@ -128,7 +129,7 @@ def _places(column: "pd.Series[Any]") -> list[Any]:
     return list(column.value_counts().index[:PLACES])
 
 
-def _flips(trial: Trial) -> list[dict[str, Any]]:
+def _flips(trial: Trial) -> list[Flip]:
     """Explain a few rows that the two models decide differently.
 
     The reason of a column: how far the challenger's answer (of several classes, the
@@ -155,19 +156,19 @@ def _flips(trial: Trial) -> list[dict[str, Any]]:
     for place, number in enumerate(chosen):
         order = np.argsort(-np.abs(moved[:, place]))[:TOP]
         found.append(
-            {
-                "champion": task.said(old.scores[number], classes),
-                "challenger": task.said(new.scores[number], classes),
-                "truth": task.true(truth[number], classes),
-                "reasons": [
-                    [
+            Flip(
+                champion=task.said(old.scores[number], classes),
+                challenger=task.said(new.scores[number], classes),
+                truth=task.true(truth[number], classes),
+                reasons=[
+                    Reason(
                         shown[n],
                         _word(rows.iloc[place][shown[n]]),
                         float(moved[n, place]),
-                    ]
+                    )
                     for n in order
                 ],
-            }
+            )
         )
     return found
 

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from mlgitops import settings
+from mlgitops import judgement, settings
 from mlgitops.judge import compare, slices
-from mlgitops.judge.gates import Check
 from mlgitops.judge.tasks import Rate
 from mlgitops.judge.trial import Side, Trial
+from mlgitops.judgement import Check, Fairness, Group
 from mlgitops.metrics.groups import variances
-from mlgitops.settings import Fairness
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Gap:
     pair: tuple[str, str]  # the group with the higher rate first
     surely: float  # the highest lower end of all pairs
     limit: float
+    setting: str  # that the limit is from
 
 
 def add(trial: Trial) -> None:
@@ -47,7 +47,7 @@ def add(trial: Trial) -> None:
             _column(trial, column, rules)
 
 
-def _column(trial: Trial, column: str, rules: Fairness) -> None:
+def _column(trial: Trial, column: str, rules: settings.Fairness) -> None:
     """Add what one column shows."""
     codes, labels = slices.parts(trial.holdout[column])
     if column in trial.contract.sensitive:  # its values are never written
@@ -55,7 +55,7 @@ def _column(trial: Trial, column: str, rules: Fairness) -> None:
     counts = np.bincount(codes, minlength=len(labels))
     groups = np.flatnonzero(counts >= max(rules.min_rows, 1))
     if len(groups) < 2:
-        trial.found.setdefault("cautions", []).append(
+        trial.found.cautions.append(
             f"Nothing can be said about fairness across {column}: fewer than two "
             f"groups have {rules.min_rows:,} rows of the holdout."
         )
@@ -75,22 +75,20 @@ def _column(trial: Trial, column: str, rules: Fairness) -> None:
         ]
         for who, each in counted.items()
     }
-    trial.found.setdefault("fairness", []).append(
-        {
-            "column": column,
-            "rates": [rate.short for rate in rates["challenger"]],
-            "groups": [
-                {
-                    "group": name,
-                    "rows": int(counts[group]),
+    trial.found.fairness.append(
+        Fairness(
+            column,
+            [rate.short for rate in rates["challenger"]],
+            [
+                Group(
+                    group=name,
+                    rows=int(counts[group]),
                     **{who: _means(c[:, :, group]) for who, c in counted.items()},
-                }
+                )
                 for group, name in zip(groups, names, strict=True)
             ],
-            "gaps": [
-                _shown(gap, gaps.get("champion", [])) for gap in gaps["challenger"]
-            ],
-        }
+            [_shown(gap, gaps.get("champion", [])) for gap in gaps["challenger"]],
+        )
     )
     _judge(trial, column, gaps["challenger"], len(groups))
 
@@ -142,7 +140,7 @@ def _gap(
     rate: Rate,
     counts: Any,
     names: list[str],
-    rules: Fairness,
+    rules: settings.Fairness,
     rates: int,
 ) -> Gap | None:
     """Return the gap of one of the rates; None when fewer than two groups have it."""
@@ -173,46 +171,58 @@ def _gap(
         (names[high[widest]], names[low[widest]]),
         float(least.max()),
         rules.limit(rate.limit),
+        rate.limit,
     )
 
 
-def _shown(gap: Gap, champion: list[Gap]) -> dict[str, Any]:
+def _shown(gap: Gap, champion: list[Gap]) -> judgement.Gap:
     """Return what the report shows of a gap."""
     before = next((each.size for each in champion if each.rate == gap.rate), None)
-    return {
-        "rate": gap.rate,
-        "champion": before,
-        "challenger": gap.size,
-        "low": gap.low,
-        "high": gap.high,
-        "pair": list(gap.pair),
-        "limit": gap.limit,
-    }
+    return judgement.Gap(
+        rate=gap.rate,
+        champion=before,
+        challenger=gap.size,
+        low=gap.low,
+        high=gap.high,
+        pair=gap.pair,
+        limit=gap.limit,
+    )
 
 
 def _judge(trial: Trial, column: str, gaps: list[Gap], groups: int) -> None:
     """Add the check of a column, and a caution for what may be above its limit."""
-    surely = [gap for gap in gaps if gap.surely > gap.limit]
-    maybe = [gap for gap in gaps if gap.size > gap.limit and gap not in surely]
-    worst = max(gaps, key=lambda gap: gap.size - gap.limit)
-    why = f"no gap between the {groups} groups is surely above its limit"
-    if surely:
-        worst = max(surely, key=lambda gap: gap.surely - gap.limit)
-        why = _sentence(worst, "surely")
-    trial.found.setdefault("cautions", []).extend(
-        f"Fairness across {column}: {_sentence(gap, 'perhaps')}. A person decides."
-        for gap in maybe
+    trial.found.cautions.extend(
+        f"Fairness across {column}: {_sentence(gap)}, perhaps more than "
+        f"{gap.limit:g}. A person decides."
+        for gap in gaps
+        if gap.size > gap.limit >= gap.surely
     )
-    value, limit = f"{worst.rate} gap {worst.size:.3f}", f"≤ {worst.limit:g} surely"
-    trial.checks.append(
-        Check(f"Fairness: {column}", not surely, value, limit, why, True)
+    for setting in dict.fromkeys(gap.setting for gap in gaps):
+        worst = max((g for g in gaps if g.setting == setting), key=lambda g: g.surely)
+        trial.found.checks.append(_check(column, worst, groups))
+
+
+def _check(column: str, worst: Gap, groups: int) -> Check:
+    """Return the check of one limit, by the gap that is shown to be the largest."""
+    rule, passed = worst.setting.removesuffix("_max"), worst.surely <= worst.limit
+    return Check(
+        id=f"fairness.{column}.{rule}",
+        title=f"Fairness: {column}, {rule.replace('_', ' ')}",
+        passed=passed,
+        reason=f"no gap between the {groups} groups is shown to be above its limit"
+        if passed
+        else f"{_sentence(worst)}, more than {worst.limit:g}",
+        metric=worst.rate,
+        statistic="lower bound",
+        value=worst.surely,
+        operator="<=",
+        limit=worst.limit,
+        estimate=worst.size,
+        gate=True,
     )
 
 
-def _sentence(gap: Gap, how: str) -> str:
+def _sentence(gap: Gap) -> str:
     """Say who is treated differently, by how much."""
     more, less = gap.pair
-    return (
-        f"the {gap.rate} of {more} is {gap.size:.3f} above that of {less}, {how} more "
-        f"than {gap.limit:g}"
-    )
+    return f"the {gap.rate} of {more} is {gap.size:.3f} above that of {less}"

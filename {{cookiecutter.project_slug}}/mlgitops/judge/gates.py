@@ -1,190 +1,332 @@
-"""The rules that can block a merge: numbers in, checks with reasons out."""
+"""The rules that can block a merge: the section ``gates`` of params.yaml is data.
 
+A gate on a metric is its bounds: ``min`` and ``max`` of the challenger's value on the
+holdout, ``margin`` of how much worse than the champion's it may be. Numbers in, checks
+with reasons out.
+"""
+
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-if TYPE_CHECKING:  # the children that score import this module, and need no measures
-    from mlgitops.judge.tasks import Task
+from mlgitops import metrics, settings
+from mlgitops.judge.tasks import TASKS, Task
+from mlgitops.judgement import TITLES, Check, Statistic
+from mlgitops.pipeline.schema import At, Between, near, read
 
-
-class Refused(Exception):
-    """What was proposed cannot be judged: the check it failed and one sentence."""
-
-    def __init__(self, name: str, why: str, value: str = "", limit: str = "") -> None:
-        """Keep what the check will say."""
-        super().__init__(why)
-        self.check = Check(name, False, value, limit, why)
+Positive = Annotated[float, Between(0)]
+BOUNDS = ("min", "max", "margin")
+WORDS = {  # of a metric's bound, where it passes and where not
+    "calibration_error": (
+        "a predicted probability is near the share observed",
+        "the probabilities are far from the shares observed",
+    )
+}
+LEAKS = (
+    "too good to be true: a column probably knows the answer; look at what is known "
+    "before the event"
+)
 
 
 @dataclass(frozen=True)
-class Check:
-    """One rule's answer; ``value`` and ``limit`` are text for people."""
+class Bounds:
+    """What a metric is held to; what is None bounds nothing."""
 
-    name: str
-    passed: bool
-    value: str
-    limit: str
-    why: str
-    gate: bool = False
+    min: float | None = None
+    max: float | None = None
+    margin: Positive | None = None
 
-    def record(self) -> dict[str, Any]:
-        """Return what the ledger keeps."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Holdout:
+    """How many rows decide, and how many models before the report warns of luck."""
+
+    min_rows: Positive
+    max_uses: Positive
+
+
+@dataclass(frozen=True)
+class SliceRule:
+    """How many rows a slice needs, and how much worse it may be."""
+
+    min_rows: Positive
+    margin: Positive
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the exported file may be from the estimator."""
+
+    max: Positive
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a file may be."""
+
+    max_mb: Positive
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long a row may take, 99 of 100 times."""
+
+    p99_max_ms: Positive
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is not of one metric; none may be left out."""
+
+    confidence: Annotated[float, Between(0.5, 0.999999)]
+    holdout: Holdout
+    slices: SliceRule
+    parity: Parity
+    model_size: Size
+    latency: Latency
+    artifact_size: Size
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The bounds of one metric."""
+
+    metric: metrics.Metric
+    bounds: Bounds
 
 
 @dataclass(frozen=True)
 class Gates:
-    """The section ``gates`` of params.yaml; a missing rule is an error, never open.
+    """The section ``gates``; the first of ``metrics`` is the primary metric's."""
 
-    The headline is bounded under its own name: roc_auc_min and roc_auc_max, or r2_min
-    and r2_max for a regression, which has no calibration error.
-    """
-
-    task: "Task"
-    headline_min: float
-    headline_max: float
-    calibration_error_max: float
-    margin: float
-    confidence: float
-    slice_min_rows: int
-    slice_margin: float
-    holdout_min_rows: int
-    holdout_uses: float
-    parity_max: float
-    model_max_mb: float
-    latency_p99_max_ms: float
-    artifact_max_mb: float
+    task: Task
+    metrics: tuple[Gate, ...]
+    rules: Rules
 
 
-def parse(section: Mapping[str, Any], task: str = "binary") -> Gates:
-    """Read the gates.
+RULES = tuple(Rules.__dataclass_fields__)
+RESERVED = {*RULES, "fairness", "behaviour"}  # words of other ids
+
+
+def parse(params: settings.Params, task: str) -> Gates:
+    """Read the section ``gates``; a missing rule is an error, never open.
 
     Raises:
-        SystemExit: a rule is missing, unknown or not a number.
+        SettingsError: a rule is missing, unknown, no number, or of no metric.
     """
-    from mlgitops.judge.tasks import TASKS
+    section, at = settings.section(params, "gates")
+    if not isinstance(section, Mapping):
+        raise at.wrong("entries such as `name: {min: 0.5}`", section)
+    about, known = TASKS[task], _known(task)
+    for name in section:
+        if name not in RULES and name not in known:
+            guess = near(name, [*known, *RULES])
+            raise at.key(name).error(
+                f"is neither a rule nor a metric of the task {task}; "
+                f"{f'{guess} ' if guess.startswith('did') else ''}"
+                f"the metrics are {', '.join(known)}"
+            )
+    rules = read(Rules, {n: v for n, v in section.items() if n in RULES}, at)
+    for name, parts in {about.headline.key: BOUNDS, **about.gates}.items():
+        if name not in section:
+            raise at.lacks(name)
+        for part in parts:
+            if isinstance(section[name], Mapping) and part not in section[name]:
+                raise at.key(name).lacks(part)
+    first = [about.headline.key, *(n for n in section if n != about.headline.key)]
+    named = [name for name in first if name in known]
+    return Gates(
+        about,
+        tuple(Gate(known[n], _bounds(section[n], at.key(n))) for n in named),
+        rules,
+    )
 
-    about = TASKS[task]
-    names = {field.name: field.name for field in fields(Gates) if field.name != "task"}
-    names |= {f"headline_{end}": f"{about.gate}_{end}" for end in ("min", "max")}
-    if not about.calibrated:
-        del names["calibration_error_max"]
-    known = set(names.values())
-    if wrong := sorted(known ^ set(section)):
-        raise SystemExit(
-            f"params.yaml: section gates has to name {', '.join(sorted(known))} and "
-            f"nothing else for the task {task}; it differs in "
-            f"{', '.join(map(str, wrong))}"
+
+def _known(task: str) -> dict[str, metrics.Metric]:
+    """Return the metrics of a task by their keys, the team's own among them."""
+    try:
+        known = {metric.key: metric for metric in metrics.of(task)}
+    except ValueError as error:
+        raise settings.SettingsError(str(error)) from error
+    if clash := sorted(RESERVED & set(known)):
+        raise settings.SettingsError(
+            f"model/metrics.py: {clash[0]} is the name of another rule; choose another"
         )
-    for name, value in section.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise SystemExit(f"params.yaml: gates.{name} has to be a number, 0 or more")
-    found = {field: section[name] for field, name in names.items()}
-    gates = Gates(**{"calibration_error_max": 0.0, **found, "task": about})
-    if not 0.5 <= gates.confidence < 1:
-        raise SystemExit("params.yaml: gates.confidence has to be from 0.5 to below 1")
-    return gates
+    return known
 
 
-def floor(value: float, gates: Gates) -> Check:
-    """The absolute floor: how well the model does at all."""
-    passed, task = bool(value >= gates.headline_min), gates.task
-    why = task.good if passed else task.poor
-    limit = f"≥ {gates.headline_min}"
-    return Check(task.headline.label, passed, f"{value:.4f}", limit, why, True)
+def _bounds(found: Any, at: At) -> Bounds:
+    """Return the bounds of a metric, at least one."""
+    bounds = read(Bounds, found, at)
+    if bounds == Bounds():
+        raise at.wrong(f"entries, one or more of {', '.join(BOUNDS)}", found)
+    low, high = bounds.min, bounds.max
+    if low is not None and high is not None and low > high:
+        raise at.key("min").error(f"is above max: {low:g} and {high:g}")
+    return bounds
 
 
-def ceiling(value: float, gates: Gates) -> Check:
-    """Too good to be true: a column that knows the answer."""
-    passed = bool(value <= gates.headline_max)
-    why = (
-        "not so good that a column has to know the answer"
-        if passed
-        else "too good to be true: a column probably knows the answer; look at what is "
-        "known before the event"
-    )
-    return Check("Leakage", passed, f"{value:.4f}", f"≤ {gates.headline_max}", why)
+def bounds(gate: Gate, value: float, task: Task) -> list[Check]:
+    """Hold the challenger's value on the holdout against the gate's min and max."""
+    found = []
+    for bound, limit in (("min", gate.bounds.min), ("max", gate.bounds.max)):
+        if limit is not None:
+            passed = value >= limit if bound == "min" else value <= limit
+            found.append(_bound(gate.metric, bound, value, limit, bool(passed), task))
+    return found
 
 
-def calibrated(error: float, gates: Gates) -> Check:
-    """The probabilities mean what they say."""
-    passed = bool(error <= gates.calibration_error_max)
-    why = (
-        "a predicted probability is near the share observed"
-        if passed
-        else "the probabilities are far from the shares observed"
-    )
-    limit = f"≤ {gates.calibration_error_max:g}"
-    return Check("Calibration", passed, f"{error:.4f}", limit, why)
-
-
-def compared(difference: float, low: float, high: float, gates: Gates) -> Check:
-    """Not worse than the champion by more than the margin, on the same rows."""
-    passed = bool(low >= -gates.margin)
-    if low > 0:
-        why = "better than the champion"
-    elif passed and high < 0:
-        why = f"worse than the champion, but by less than {gates.margin}"
-    elif passed:
-        why = "no significant difference to the champion"
-    elif high < -gates.margin:
-        why = f"worse than the champion by more than {gates.margin}"
-    elif high < 0:
-        why = f"worse than the champion, possibly by more than {gates.margin}"
+def _bound(
+    metric: metrics.Metric,
+    bound: str,
+    value: float,
+    limit: float,
+    passed: bool,
+    task: Task,
+) -> Check:
+    """Return the check of one bound: of how good a model is, or of leakage."""
+    if quality(metric, bound):
+        title, plain = metric.label, ("within its limit", "beyond its limit")
+        good, poor = WORDS.get(metric.key, plain)
+        if metric.key == task.headline.key:
+            good, poor = task.good, task.poor
     else:
-        why = (
-            f"not shown to be within {gates.margin} of the champion: "
-            "the interval is too wide"
-        )
-    value = f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
-    limit = f"interval above {-gates.margin}"
-    return Check("Difference to the champion", passed, value, limit, why, True)
-
-
-def alone() -> Check:
-    """There is nothing to compare with yet."""
-    why = "no champion yet: only the absolute rules apply"
-    return Check("Difference to the champion", True, "no champion", "none", why, True)
-
-
-def rows(count: int, gates: Gates) -> Check:
-    """Enough holdout rows to decide anything."""
-    passed = count >= gates.holdout_min_rows
-    why = (
-        "rows that neither model was trained on"
-        if passed
-        else "too few rows to decide on: hold out more days"
+        side = "ceiling" if bound == "max" else "floor"
+        title, poor = f"{metric.label}: leakage", LEAKS
+        good = f"{'below' if bound == 'max' else 'above'} the leakage {side}"
+    return Check(
+        id=f"{metric.key}.{bound}",
+        title=title,
+        passed=passed,
+        reason=good if passed else poor,
+        metric=metric.key,
+        value=value,
+        operator=">=" if bound == "min" else "<=",
+        limit=limit,
+        gate=bound == "min" and metric.key == task.headline.key,
     )
-    limit = f"≥ {gates.holdout_min_rows:,.0f}"
-    return Check("Holdout rows", passed, f"{count:,}", limit, why, True)
 
 
-def export(parity: Mapping[str, Any], golden: float, gates: Gates) -> Check:
+def quality(metric: metrics.Metric, bound: str) -> bool:
+    """Tell whether a bound says how good a model has to be; else it is of leakage.
+
+    How good is a matter of judgement, and so is a margin; leakage is not.
+    """
+    return bound != {"higher": "max", "lower": "min"}[metric.better]
+
+
+def margin(
+    metric: metrics.Metric, margin: float, difference: float, low: float, high: float
+) -> Check:
+    """Not worse than the champion by more than the margin, on the same rows.
+
+    The end of the difference's interval that speaks against the challenger is held
+    against the margin: the lower one where higher is better, else the upper one.
+    """
+    up = metric.better == "higher"
+    middle, worst, best = (difference, low, high) if up else (-difference, -high, -low)
+    passed = bool(worst >= -margin)
+    end: Statistic = "lower bound" if up else "upper bound"
+    known = math.isfinite(low) and math.isfinite(high)
+    return Check(
+        id=f"{metric.key}.margin",
+        title=f"{metric.label}: difference to the champion",
+        passed=passed,
+        reason=_compared(worst, best, passed, margin),
+        metric=metric.key,
+        statistic=end,
+        value=(low if up else high) if known else None,
+        operator=">=" if up else "<=",
+        limit=-margin if up else margin,
+        estimate=middle if up else -middle,
+        interval=(low, high) if known else None,
+        gate=True,
+    )
+
+
+def _compared(low: float, high: float, passed: bool, margin: float) -> str:
+    """Say what an interval shows, in the direction in which higher is better."""
+    if low > 0:
+        return "better than the champion"
+    if passed and high < 0:
+        return f"worse than the champion, but by less than {margin}"
+    if passed:
+        return "no significant difference to the champion"
+    if high < -margin:
+        return f"worse than the champion by more than {margin}"
+    if high < 0:
+        return f"worse than the champion, possibly by more than {margin}"
+    return f"not shown to be within {margin} of the champion: the interval is too wide"
+
+
+def alone(metric: metrics.Metric) -> Check:
+    """There is nothing to compare with yet."""
+    return Check(
+        id=f"{metric.key}.margin",
+        title=f"{metric.label}: difference to the champion",
+        passed=True,
+        reason="no champion yet: only the absolute rules apply",
+        metric=metric.key,
+        gate=True,
+    )
+
+
+def at_most(
+    rule: str, value: float, limit: float, words: tuple[str, str], unit: str = ""
+) -> Check:
+    """Return the check of a limit; ``words`` are those of passing and of failing."""
+    passed = bool(value <= limit)
+    return Check(
+        id=rule,
+        title=TITLES[rule],
+        passed=passed,
+        reason=words[not passed],
+        value=value,
+        operator="<=",
+        limit=limit,
+        unit=unit,
+        gate=True,
+    )
+
+
+def rows(count: int, rules: Rules) -> Check:
+    """Enough holdout rows to decide anything."""
+    passed = count >= rules.holdout.min_rows
+    return Check(
+        id="holdout_rows",
+        title=TITLES["holdout_rows"],
+        passed=passed,
+        reason="rows that neither model was trained on"
+        if passed
+        else "too few rows to decide on: hold out more days",
+        value=count,
+        operator=">=",
+        limit=rules.holdout.min_rows,
+        unit="rows",
+        gate=True,
+    )
+
+
+def export(parity: Mapping[str, Any], golden: float, rules: Rules) -> Check:
     """The exported file answers as the estimator did when it was trained."""
     worst = max(float(parity["max_difference"]), golden)
-    passed = bool(worst <= gates.parity_max) and int(parity["rows"]) > 0
-    why = (
-        "the exported file answers as the estimator did"
-        if passed
-        else "the exported file does not answer as the estimator did"
+    if not int(parity["rows"]) > 0:
+        worst = math.inf  # nothing was compared
+    words = (
+        "the exported file answers as the estimator did",
+        "the exported file does not answer as the estimator did",
     )
-    limit = f"≤ {gates.parity_max:g}"
-    return Check("Export parity", passed, f"{worst:.1e}", limit, why, True)
+    return at_most("parity", worst, rules.parity.max, words)
 
 
-def size(count: int, gates: Gates) -> Check:
+def size(count: int, rules: Rules) -> Check:
     """The model file fits its budget."""
-    megabytes = count / 1e6
-    passed = megabytes <= gates.model_max_mb
-    why = "fits the budget" if passed else "the model file is over its budget"
-    limit = f"≤ {gates.model_max_mb:g} MB"
-    return Check("Model size", passed, f"{megabytes:.3g} MB", limit, why, True)
+    words = ("fits the budget", "the model file is over its budget")
+    return at_most("model_size", count / 1e6, rules.model_size.max_mb, words, "MB")
 
 
-def latency(p99: float, gates: Gates) -> Check:
-    """The exported file answers one row within its budget."""
-    passed = bool(p99 <= gates.latency_p99_max_ms)
-    why = "answers in time" if passed else "one row takes longer than its budget"
-    limit = f"≤ {gates.latency_p99_max_ms:g} ms"
-    return Check("Latency", passed, f"{p99:.3g} ms", limit, why, True)
+def latency(p99: float, rules: Rules) -> Check:
+    """The exported file answers one row within its budget, 99 of 100 times."""
+    words = ("answers in time", "one row takes longer than its budget")
+    return at_most("latency", p99, rules.latency.p99_max_ms, words, "ms")

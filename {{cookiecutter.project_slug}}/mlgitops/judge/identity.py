@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from mlgitops.judge import artifact
-from mlgitops.judge.gates import Refused
+from mlgitops.judgement import Refused
 from mlgitops.lock import Lock, Out
 from mlgitops.pipeline.contract import ContractError, mapping
 from mlgitops.pipeline.contract import plain as as_json
@@ -37,10 +37,10 @@ def identify(folder: Path, built: Lock, read: Read) -> Manifest:
         manifest = verify(folder)
     except VerifyError as error:
         why = str(error).replace(f"{folder}/", "")
-        raise Refused("Manifest", why) from error
+        raise Refused("manifest", why) from error
     _shape(manifest)
     if manifest["model"]["file"] != "model.onnx":
-        raise Refused("Manifest", "the manifest names another file than model.onnx")
+        raise Refused("manifest", "the manifest names another file than model.onnx")
     _same(
         manifest["data"]["train_sha256"], sha256_file(folder / "train.parquet"), "rows"
     )
@@ -53,7 +53,7 @@ def identify(folder: Path, built: Lock, read: Read) -> Manifest:
     if json.dumps(params, sort_keys=True) != json.dumps(
         manifest["params"], sort_keys=True
     ):
-        raise Refused("Manifest", "the model was not trained with the params proposed")
+        raise Refused("manifest", "the model was not trained with the params proposed")
     return manifest
 
 
@@ -68,10 +68,10 @@ def raw_data(lock_bytes: bytes, pointers: dict[str, Out]) -> Out:
     read = {dep["path"]: dep.get("md5") for dep in deps if dep["path"] in pointers}
     if len(read) != 1:
         why = f"the stages have to read one file of data/, not {len(read)}"
-        raise Refused("Data", why)
+        raise Refused("data", why)
     ((path, md5),) = read.items()
     if pointers[path].md5 != md5:
-        raise Refused("Data", f"the model was built from another {path} than proposed")
+        raise Refused("data", f"the model was built from another {path} than proposed")
     return pointers[path]
 
 
@@ -86,20 +86,23 @@ def _shape(manifest: Manifest) -> None:
     words = ("sha256", "train_sha256", "train_from", "train_until")
     good = isinstance(data, dict) and all(isinstance(data.get(w), str) for w in words)
     if not good:
-        raise Refused("Manifest", "the manifest does not say what was trained on")
+        raise Refused("manifest", "the manifest does not say what was trained on")
     numbers = ("rows", "max_difference")
     if not isinstance(parity, dict) or not all(
         isinstance(parity.get(n), int | float) and 0 <= parity[n] < MOST
         for n in numbers
     ):
-        raise Refused("Export parity", "the manifest holds no parity: run `make repro`")
+        raise Refused("parity", "the manifest holds no parity: run `make repro`")
 
 
 def _same(found: str | None, expected: str | None, what: str) -> None:
     """Refuse a hash that is not the expected one."""
     if found != expected:
-        why = f"the {what} that the manifest names are not the ones proposed"
-        raise Refused("Manifest", why, str(found)[:12], str(expected)[:12])
+        raise Refused(
+            "manifest",
+            f"the {what} that the manifest names are not the ones proposed: "
+            f"{str(found)[:12]} in place of {str(expected)[:12]}",
+        )
 
 
 def _digest(data: bytes | None) -> str | None:
@@ -112,7 +115,7 @@ def _entries(data: bytes | None, name: str) -> dict[str, Any]:
     try:
         return mapping(data or b"", name)
     except ContractError as error:
-        raise Refused("Manifest", str(error)) from error
+        raise Refused("manifest", str(error)) from error
 
 
 def _yaml(data: bytes | None) -> dict[str, Any]:
@@ -120,5 +123,5 @@ def _yaml(data: bytes | None) -> dict[str, Any]:
     try:
         found = yaml.safe_load(data or b"")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Refused("Manifest", "dvc.lock is not YAML") from error
+        raise Refused("manifest", "dvc.lock is not YAML") from error
     return found if isinstance(found, dict) else {}

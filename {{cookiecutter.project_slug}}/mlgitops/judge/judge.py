@@ -7,11 +7,11 @@ the measures and the gates are those of the code this runs from. It writes
 FOLDER/judgement.json; whatever a stranger's file does here, there is nothing to steal.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from mlgitops import settings
@@ -30,13 +30,12 @@ from mlgitops.judge import (
     slices,
     trial,
 )
-from mlgitops.judge.gates import Check, Refused
-from mlgitops.judge.trial import Trial
+from mlgitops.judge.trial import Side, Trial
+from mlgitops.judgement import TITLES, Check, Judgement, Refused, Rows
 from mlgitops.pipeline import data, task
 from mlgitops.pipeline.contract import Contract, ContractError
 from model.prepare import prepare
 
-Judgement = dict[str, Any]
 PARTS = (
     entities,
     performance,
@@ -54,51 +53,90 @@ PARTS = (
 def main() -> None:
     """Judge the folder; a refusal is a failed check, anything else is one sentence."""
     sandbox.confine()
-    folder = Path(sys.argv[1])
-    judgement: Judgement = {"checks": [], "headline": None}
+    folder, found = Path(sys.argv[1]), Judgement()
     try:
         contract = Contract.read(Path("contract.yaml").read_bytes())
         params = settings.load(Path("params.yaml").read_bytes())
-        judge(folder, contract, params, judgement)
+        judge(folder, contract, params, found)
     except Refused as refusal:
-        judgement["checks"].append(refusal.check)
-    except settings.SettingsError as error:  # main's: no fault of the challenger
-        raise SystemExit(str(error)) from None
+        found.checks.append(refusal.check)
     except ContractError as error:
-        judgement["checks"].append(
-            Check("Data", False, "", "contract.yaml", str(error))
-        )
-    judgement["checks"] = [check.record() for check in judgement["checks"]]
-    (folder / "judgement.json").write_text(json.dumps(judgement))
+        what = "settings" if isinstance(error, settings.SettingsError) else "data"
+        found.checks.append(Refused(what, str(error)).check)
+    (folder / "judgement.json").write_bytes(msgspec.json.encode(found))
     sandbox.leave()
 
 
 def judge(
-    folder: Path, contract: Contract, params: dict[str, Any], into: Judgement
+    folder: Path, contract: Contract, params: dict[str, Any], found: Judgement
 ) -> None:
     """Fill in what the raw data, the challenger and the champion say, part by part.
 
     Raises:
         Refused, ContractError: a step that the rest needs did not pass.
     """
-    rules = gates.parse(params.get("gates") or {}, contract.task)
-    checks: list[Check] = into["checks"]
+    gated = gates.parse(params, contract.task)
+    rules = gated.rules
+    found.task = contract.task
+    challenger, champion = _models(folder, contract, found)
+    rows = _proposed(folder, challenger, contract, found)
+    _, holdout = data.split(rows, contract, settings.prepare(params))
+    found.checks.append(unseen(folder / "challenger", holdout, contract))
+    compared = _after(holdout, contract.time, champion)
+    found.rows = _described(rows, holdout, compared, contract)
+    found.held_out = (found.rows.since, found.rows.until)
+    enough = gates.rows(len(compared), rules)
+    if not enough.passed:
+        found.checks.append(enough)
+        return
+    _every_class(compared, contract)
+    for side in filter(None, (champion, challenger)):
+        trial.score(side, compared, contract)
+    tried = Trial(
+        contract=contract,
+        params=params,
+        gates=gated,
+        holdout=compared,
+        challenger=challenger,
+        champion=champion,
+        rows=rows,
+        before=champion and _before(champion.folder, contract),
+        same_data=champion is None or _read_the_same(champion, challenger),
+        found=found,
+    )
+    for part in PARTS:
+        part.add(tried)
+    parity = gates.export(challenger.manifest["parity"], challenger.golden, rules)
+    found.checks += [parity, enough]
+
+
+def _models(
+    folder: Path, contract: Contract, found: Judgement
+) -> tuple[Side, Side | None]:
+    """Return challenger and champion; a champion for another task compares nothing."""
     challenger, champion = (trial.read(folder / w) for w in ("challenger", "champion"))
+    wanted = _kind(contract)
     if challenger is None:
-        raise Refused("Manifest", "the challenger has no manifest")
-    if (found := _kind(challenger.manifest)) != (wanted := _kind(contract)):
-        why = f"the model is for {found}, and main's contract.yaml for {wanted}"
-        raise Refused("Manifest", why)
-    into["task"] = contract.task
-    if champion and (found := _kind(champion.manifest)) != wanted:
-        into.setdefault("cautions", []).append(
-            f"Nothing is compared: the champion is for {found}, and contract.yaml "
+        raise Refused("manifest", "the challenger has no manifest")
+    if (kind := _kind(challenger.manifest)) != wanted:
+        why = f"the model is for {kind}, and main's contract.yaml for {wanted}"
+        raise Refused("manifest", why)
+    if champion and (kind := _kind(champion.manifest)) != wanted:
+        found.cautions.append(
+            f"Nothing is compared: the champion is for {kind}, and contract.yaml "
             f"for {wanted} now. Only the absolute rules apply."
         )
         champion = None
+    return challenger, champion
+
+
+def _proposed(
+    folder: Path, challenger: Side, contract: Contract, found: Judgement
+) -> pd.DataFrame:
+    """Return the proposal's rows as main prepares and agrees to them."""
     table = _table(folder / "raw.parquet")
     if added := _added(folder / "challenger", table, contract):
-        into.setdefault("cautions", []).append(
+        found.cautions.append(
             f"New in this contract: {', '.join(added)}. Main's has no rule for "
             "it: its values are not judged, and no model may use it before this "
             "contract is on main."
@@ -108,48 +146,27 @@ def judge(
                 f"the model needs {', '.join(used)}, which main's contract.yaml does "
                 "not have: propose contract and data first, the model after that"
             )
-            raise Refused("Model columns", why)
+            raise Refused("model_columns", why)
     rows = data.check(prepare(table.drop(columns=added)), contract)
-    _, holdout = data.split(rows, contract, settings.prepare(params))
-    checks.append(
-        Check("Data", True, f"{len(rows):,} rows", "contract.yaml", "as agreed")
+    found.checks.append(
+        Check(
+            id="data",
+            title=TITLES["data"],
+            passed=True,
+            reason="as agreed in contract.yaml",
+            value=len(rows),
+            unit="rows",
+        )
     )
-    checks.append(unseen(folder / "challenger", holdout, contract))
-    compared = holdout
-    if champion:
-        compared = _after(holdout, contract.time, champion.manifest)
-    times = holdout[contract.time]
-    into["held_out"] = [times.min().isoformat(), times.max().isoformat()]
-    into["rows"] = _described(rows, holdout, compared, contract)
-    enough = gates.rows(len(compared), rules)
-    if not enough.passed:
-        checks.append(enough)
-        return
+    return rows
+
+
+def _every_class(compared: pd.DataFrame, contract: Contract) -> None:
+    """Refuse rows whose targets cannot tell two models apart."""
     about = task.TASKS[contract.task]
     if lack := about.lacking(compared[contract.target], contract.classes):
         why = f"the rows that both models are new to have {lack} of {contract.target}"
-        raise Refused("Holdout rows", why, f"{len(compared):,}")
-    for side in filter(None, (champion, challenger)):
-        trial.score(side, compared, contract)
-    before = None if champion is None else _before(champion.folder, contract)
-    tried = Trial(
-        contract,
-        params,
-        rules,
-        compared,
-        challenger,
-        champion,
-        checks,
-        into,
-        rows,
-        before,
-        champion is None or _read_the_same(champion, challenger),
-    )
-    for part in PARTS:
-        part.add(tried)
-    parity = challenger.manifest["parity"]
-    checks.append(gates.export(parity, challenger.golden, rules))
-    checks.append(enough)
+        raise Refused("holdout_rows", why, value=len(compared), unit="rows")
 
 
 def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
@@ -160,10 +177,10 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     """
     train = _table(folder / "train.parquet")
     if not len(train):
-        raise Refused("Holdout unseen", "train.parquet holds no rows", "0 rows", "some")
+        raise Refused("holdout_unseen", "train.parquet holds no rows")
     lacking = [name for name in holdout.columns if name not in train]
     if lacking:
-        raise Refused("Holdout unseen", f"train.parquet has no column {lacking[0]}")
+        raise Refused("holdout_unseen", f"train.parquet has no column {lacking[0]}")
     rest = [name for name in holdout.columns if name != contract.id]
     ids = [table[contract.id].astype(object) for table in (holdout, train)]
     typed = train[rest].astype(holdout[rest].dtypes.to_dict(), errors="ignore")
@@ -175,7 +192,7 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
         ]
     except TypeError as error:
         why = "train.parquet holds lists or records where values belong"
-        raise Refused("Holdout unseen", why) from error
+        raise Refused("holdout_unseen", why) from error
     seen = int((same | hashes[0].isin(hashes[1]).to_numpy()).sum())
     times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
     older = times < holdout[contract.time].min()
@@ -186,7 +203,16 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
         if passed
         else "the challenger was trained on rows of the holdout that main's split gives"
     )
-    return Check("Holdout unseen", passed, f"{seen:,} rows", "0 rows", why)
+    return Check(
+        id="holdout_unseen",
+        title=TITLES["holdout_unseen"],
+        passed=passed,
+        reason=why,
+        value=seen,
+        operator="<=",
+        limit=0,
+        unit="rows",
+    )
 
 
 def _added(challenger: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
@@ -212,10 +238,13 @@ def _kind(found: Contract | dict[str, Any]) -> str:
     return f"the task {name}" + (f" of {', '.join(classes)}" if classes else "")
 
 
-def _after(holdout: pd.DataFrame, time: str, champion: dict[str, Any]) -> pd.DataFrame:
+def _after(holdout: pd.DataFrame, time: str, champion: Side | None) -> pd.DataFrame:
     """Return the holdout rows newer than all that the champion learnt from."""
-    until = pd.Timestamp(champion["data"]["train_until"])
-    return holdout[holdout[time] > until]
+    if champion is None:
+        return holdout
+    return holdout[
+        holdout[time] > pd.Timestamp(champion.manifest["data"]["train_until"])
+    ]
 
 
 def _before(folder: Path, contract: Contract) -> pd.DataFrame | None:
@@ -229,7 +258,7 @@ def _before(folder: Path, contract: Contract) -> pd.DataFrame | None:
         return None
 
 
-def _read_the_same(champion: trial.Side, challenger: trial.Side) -> bool:
+def _read_the_same(champion: Side, challenger: Side) -> bool:
     """Tell whether both models come from one table."""
     first, second = (
         side.manifest["data"].get("sha256") for side in (champion, challenger)
@@ -244,7 +273,7 @@ def _table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     except Exception as error:  # pyarrow's errors have no common class
         words = " ".join(str(error).split())[:200]
         why = f"{path.name} is not a table that can be read: {words}"
-        raise Refused("Data", why) from error
+        raise Refused("data", why) from error
 
 
 def _described(
@@ -252,20 +281,17 @@ def _described(
     holdout: pd.DataFrame,
     compared: pd.DataFrame,
     contract: Contract,
-) -> dict[str, str]:
+) -> Rows:
     """Return what the report says about the rows."""
     times = holdout[contract.time]
-    about = {
-        "rows in the data": f"{len(rows):,}",
-        "rows held out": f"{len(holdout):,}",
-        "held out from": times.min().isoformat(),
-        "held out until": times.max().isoformat(),
-        "target": task.TASKS[contract.task].summary(holdout[contract.target]),
-    }
-    if len(compared) < len(holdout):
-        left = f"{len(compared):,} (the rest is older than the champion's newest row)"
-        about["rows both models are new to"] = left
-    return about
+    return Rows(
+        data=len(rows),
+        held_out=len(holdout),
+        since=times.min().isoformat(),
+        until=times.max().isoformat(),
+        compared=len(compared),
+        target=task.TASKS[contract.task].summary(holdout[contract.target]),
+    )
 
 
 if __name__ == "__main__":

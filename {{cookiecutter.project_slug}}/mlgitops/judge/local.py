@@ -33,7 +33,7 @@ def run() -> bool:
             raise Unsound(f"{case.raw} is missing: run `make pull` first")
         verdict.consider(case)
         facts = verdict.facts(case, "here" if case.passed else "blocked")
-        facts["verdict"] += (
+        facts.verdict += (
             " By the rules of this working tree; in a pull request main's decide."
         )
         body = report.render(facts)

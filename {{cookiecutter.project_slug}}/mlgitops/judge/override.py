@@ -10,34 +10,29 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mlgitops import github, settings
-from mlgitops.judge.tasks import TASKS
+from mlgitops import github, judgement, metrics, settings
+from mlgitops.judge import gates
 from mlgitops.judge.verdict import Case
+from mlgitops.judgement import Check
 from mlgitops.pipeline.schema import near
 from mlgitops.settings import Override, Params
 
-OVERRIDABLE = {
-    *(task.headline.label for task in TASKS.values()),
-    "Difference to the champion",
-    "Slices",
-    "Fairness",
-    "Behaviour",
-    "Latency",
-    "Model size",
-}
+FAMILIES = ("slices", "fairness", "behaviour", "latency", "model_size")
 ROLES = ("read", "triage", "write", "maintain", "admin")
 LONGEST = 500  # characters of a reason
 SHORTEST = 8  # digits of a manifest that name a model
 
 
-def apply(case: Case, event: Mapping[str, Any], number: int, params: Params) -> str:
+def apply(
+    case: Case, event: Mapping[str, Any], number: int, params: Params, task: str
+) -> str:
     """Overrule what the case failed, if the event or an earlier verdict says so.
 
     Returns:
         what a reviewer has to know about it, or nothing.
     """
-    rules = parse(params)
-    failed = [str(check["name"]) for check in case.checks if not check["passed"]]
+    rules = parse(params, task)
+    failed = [check.id for check in judgement.failed(case.checks)]
     inputs = event.get("inputs") or {}
     reason, named = (str(inputs.get(n) or "").strip() for n in ("reason", "manifest"))
     given: dict[str, Any] | None = None
@@ -52,25 +47,24 @@ def apply(case: Case, event: Mapping[str, Any], number: int, params: Params) -> 
     if given is None or not failed:
         return ""
     case.override = given
-    return (
-        f"{given['by']} overruled {', '.join(given['checks'])}. Reason: "
-        f"{given['reason']}"
-    )
+    titles = {check.id: check.title for check in case.checks}
+    named = ", ".join(titles.get(check, check) for check in given["checks"])
+    return f"{given['by']} overruled {named}. Reason: {given['reason']}"
 
 
-def possible(checks: list[dict[str, Any]], params: Params) -> bool:
+def possible(checks: list[Check], params: Params, task: str) -> bool:
     """Tell whether all that failed could be overruled."""
-    failed = [str(check["name"]) for check in checks if not check["passed"]]
-    return bool(failed) and not _beyond(failed, parse(params))
+    failed = [check.id for check in judgement.failed(checks)]
+    return bool(failed) and not _beyond(failed, parse(params, task))
 
 
-def parse(params: Params) -> Override:
+def parse(params: Params, task: str) -> Override:
     """Read main's section; without one nothing can be overruled.
 
     Raises:
         SettingsError: it names a rule that nobody may overrule, or no role.
     """
-    rules, known = settings.override(params), sorted(OVERRIDABLE)
+    rules, known = settings.override(params), overridable(task)
     for name in rules.checks:
         if name not in known:
             raise settings.SettingsError(
@@ -80,10 +74,30 @@ def parse(params: Params) -> Override:
     return rules
 
 
+def overridable(task: str) -> list[str]:
+    """Return what params.yaml may name: families of checks, and bounds of metrics.
+
+    Of a metric how good it has to be, and how much worse than the champion's it may be;
+    never the bound that tells leakage.
+    """
+    bounds = [
+        f"{metric.key}.{bound}"
+        for metric in metrics.of(task)
+        for bound in gates.BOUNDS
+        if gates.quality(metric, bound)
+    ]
+    return [*FAMILIES, *bounds]
+
+
 def _beyond(failed: list[str], rules: Override) -> list[str]:
     """Return the failed checks that main does not let anybody overrule."""
     allowed = set(rules.checks)
-    return [name for name in failed if name.split(":")[0] not in allowed]
+    return [
+        name
+        for name in failed
+        if name not in allowed
+        and name.split(".")[0] not in allowed.intersection(FAMILIES)
+    ]
 
 
 def _meant(case: Case, named: str, who: str) -> str:

@@ -1,71 +1,89 @@
-"""How well the models do on the holdout: every measure, with paired intervals."""
+"""How well the models do on the holdout: every metric, with paired intervals."""
 
-from typing import Any
+import math
 
 from mlgitops import metrics, settings
 from mlgitops.judge import compare, gates
 from mlgitops.judge.tasks import Pair
-from mlgitops.judge.trial import Side, Trial
+from mlgitops.judge.trial import Trial
+from mlgitops.judgement import Both, Check, McNemar, MetricResult, Power
+
+POWER = 0.8
 
 
 def add(trial: Trial) -> None:
-    """Add the metrics, the headline, the curves, and the gates on them."""
-    trial.found["metrics"] = _measures(trial)
-    _headline(trial)
+    """Add the metrics, the gates on them, what the difference shows, and the curves.
+
+    Raises:
+        SettingsError: a metric of the team's cannot be found on these rows.
+    """
+    found, task = trial.found, trial.task
+    found.primary, found.confidence = task.headline.key, trial.rules.confidence
+    try:
+        found.metrics = [_metric(trial, m) for m in metrics.of(task.name)]
+    except ValueError as error:
+        raise settings.SettingsError(str(error)) from error
+    known = {metric.id: metric for metric in found.metrics}
+    for gate in trial.gates.metrics:
+        metric = known[gate.metric.key]
+        found.checks += gates.bounds(gate, metric.challenger, task)
+        if gate.bounds.margin is not None:
+            found.checks.append(_margin(gate.metric, gate.bounds.margin, metric))
+    _significance(trial, known[found.primary])
     bins, classes = settings.evaluate(trial.params).bins, trial.contract.classes
-    for who, side in trial.sides.items():
-        found = trial.task.curves(trial.y, side.scores, side.manifest, bins, classes)
-        for name, curve in found.items():
-            trial.found.setdefault(name, {})[who] = curve
-
-
-def _headline(trial: Trial) -> None:
-    """Add the headline of both, its floor, and what the difference shows."""
-    y, rules, task, new = trial.y, trial.rules, trial.task, trial.challenger
-    value = task.headline.value(y, new.scores)
-    head: dict[str, Any] = {"metric": task.headline.key, "label": task.headline.label}
-    head["challenger"] = value
-    head |= dict.fromkeys(("champion", "difference", "low", "high"))
-    head["confidence"] = rules.confidence
-    trial.found["headline"] = head
-    trial.checks.append(gates.floor(value, rules))
-    trial.checks.append(gates.ceiling(value, rules))
-    if task.calibrated:
-        error = task.calibration_error(y, new.scores)
-        trial.checks.append(gates.calibrated(error, rules))
-    if trial.champion is None:
-        trial.checks.append(gates.alone())
-        return
-    old = trial.champion
-    found = metrics.PAIRED[task.name](*_pair(trial, old))
-    head.update(found._asdict(), method="DeLong" if task.calibrated else "paired mean")
-    trial.checks.append(gates.compared(found.difference, found.low, found.high, rules))
-    right, righter = task.right(y, old.decisions), task.right(y, new.decisions)
-    if right is not None and righter is not None:
-        trial.found["mcnemar"] = compare.mcnemar(right, righter, trial.clusters)
-    least = compare.smallest(found.low, found.high, rules.confidence)
-    trial.found["power"] = {"smallest": least, "power": 0.8}
-
-
-def _measures(trial: Trial) -> list[dict[str, Any]]:
-    """Return every measure of both models, with the interval of its difference."""
-    rows, y, task = [], trial.y, trial.task
-    for measure in metrics.METRICS[task.name]:
-        row: dict[str, Any] = {
-            "key": measure.key,
-            "name": measure.label,
-            "better": measure.better,
-            "champion": None,
+    found.curves = Both(
+        **{
+            who: task.curves(trial.y, side.scores, side.manifest, bins, classes)
+            for who, side in trial.sides.items()
         }
-        for who, side in trial.sides.items():
-            row[who] = measure.value(y, side.scores)
-        if trial.champion:
-            row |= task.difference(measure.key, _pair(trial, trial.champion))._asdict()
-        rows.append(row)
-    return rows
+    )
 
 
-def _pair(trial: Trial, champion: Side) -> Pair:
-    """Return what an interval is made of."""
-    scores = (champion.scores, trial.challenger.scores)
-    return Pair(trial.y, *scores, trial.rules.confidence, trial.clusters)
+def _metric(trial: Trial, metric: metrics.Metric) -> MetricResult:
+    """Return one metric of both models, with the interval of its difference."""
+    y, new, old = trial.y, trial.challenger.scores, trial.champion
+    found = MetricResult(
+        id=metric.key,
+        label=metric.label,
+        better=metric.better,
+        challenger=metric.value(y, new),
+    )
+    if old is None:
+        return found
+    pair = Pair(y, old.scores, new, trial.rules.confidence, trial.clusters)
+    gap = trial.task.difference(metric.key, pair)
+    known = math.isfinite(gap.low) and math.isfinite(gap.high)
+    return MetricResult(
+        id=metric.key,
+        label=metric.label,
+        better=metric.better,
+        champion=metric.value(y, old.scores),
+        challenger=found.challenger,
+        difference=gap.difference,
+        low=gap.low if known else None,
+        high=gap.high if known else None,
+        method=gap.method,
+    )
+
+
+def _margin(metric: metrics.Metric, margin: float, found: MetricResult) -> Check:
+    """Return the check of a margin; without an interval it does not pass."""
+    if found.difference is None:
+        return gates.alone(metric)
+    low = -math.inf if found.low is None else found.low
+    high = math.inf if found.high is None else found.high
+    return gates.margin(metric, margin, found.difference, low, high)
+
+
+def _significance(trial: Trial, primary: MetricResult) -> None:
+    """Add what the difference of the primary metric shows, and of the decisions."""
+    if trial.champion is None or primary.low is None or primary.high is None:
+        return
+    y, (old, new) = trial.y, (side.decisions for side in trial.sides.values())
+    right, righter = trial.task.right(y, old), trial.task.right(y, new)
+    if right is not None and righter is not None:
+        test = compare.mcnemar(right, righter, trial.clusters)
+        trial.found.mcnemar = McNemar(**test)
+    level = trial.rules.confidence
+    least = compare.smallest(primary.low, primary.high, level, POWER)
+    trial.found.power = Power(least, POWER)

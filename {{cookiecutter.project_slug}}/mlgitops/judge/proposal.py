@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlgitops import git, github
-from mlgitops.judge.gates import Refused
+from mlgitops.judgement import Refused
 
 ARTIFACT = "challenger"
 WORKFLOW = ".github/workflows/train.yml"
@@ -89,12 +89,16 @@ def download(run_id: int, limit: int) -> bytes:
     named = [a for a in found if a["name"] == ARTIFACT and not a["expired"]]
     if not named:
         why = f"the run of `train` has no artifact {ARTIFACT}: run it again"
-        raise Refused("Artifact", why)
+        raise Refused("artifact", why)
     newest = max(named, key=lambda artifact: int(artifact["id"]))
     if int(newest["size_in_bytes"]) > limit:
-        size = f"{int(newest['size_in_bytes']) / 1e6:,.0f} MB"
         raise Refused(
-            "Artifact", "the artifact is too big", size, f"{limit / 1e6:,.0f} MB"
+            "artifact",
+            "the artifact is too big",
+            value=int(newest["size_in_bytes"]) / 1e6,
+            operator="<=",
+            limit=limit / 1e6,
+            unit="MB",
         )
     data: bytes = github.api(f"actions/artifacts/{newest['id']}/zip", raw=True)
     return data
@@ -113,9 +117,9 @@ def merged(number: int, head: str, base: str) -> str:
         git.run("merge-base", "--is-ancestor", base, "HEAD")
     except git.GitError as error:
         why = "it was built on a commit that main does not contain: update the branch"
-        raise Refused("Merge", why) from error
+        raise Refused("merge", why) from error
     try:
         return git.run("merge-tree", "--write-tree", base, head).splitlines()[0]
     except git.GitError as error:
         why = "it conflicts with main: update the branch and resolve the conflicts"
-        raise Refused("Merge", why) from error
+        raise Refused("merge", why) from error

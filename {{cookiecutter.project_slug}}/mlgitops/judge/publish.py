@@ -6,6 +6,8 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from mlgitops import git, github, lock, report, storage
 from mlgitops.judge.proposal import Proposal
 from mlgitops.judge.verdict import Case, Facts, summary
@@ -14,6 +16,7 @@ from mlgitops.machinery import machinery
 from mlgitops.report import page
 
 CONTEXT = "validate"
+KEPT = ("task", "primary", "confidence", "metrics", "business", "fairness")
 STATES = {"ready": "success", "decide": "pending", "blocked": "failure"}
 
 
@@ -35,7 +38,7 @@ def record(case: Case, proposal: Proposal, build: Facts, said: str) -> int:
         "manifest_sha256": case.manifest_sha256,
         "lock_sha256": case.built.sha256,
         "data_sha256": case.data_sha256,
-        "held_out": case.found.get("held_out"),
+        "held_out": case.found.held_out,
         "passed": case.passed,
         "override": case.override,
         "champion": case.champion and case.champion["manifest_sha256"],
@@ -49,9 +52,8 @@ def record(case: Case, proposal: Proposal, build: Facts, said: str) -> int:
         "machinery": machinery().record(),
         "run_id": run,
         "run_url": github.run_url(),
-        "headline": case.found.get("headline"),
-        **{key: case.found.get(key) for key in ("metrics", "business", "fairness")},
-        "checks": case.checks,
+        **{name: msgspec.to_builtins(getattr(case.found, name)) for name in KEPT},
+        "checks": msgspec.to_builtins(case.checks),
         "summary": summary(case),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -98,13 +100,13 @@ def adopt(case: Case, proposal: Proposal, token: str) -> bool:
     return True
 
 
-def say(proposal: Proposal, facts: Facts) -> None:
+def say(proposal: Proposal, facts: report.Facts) -> None:
     """Write comment, summary and status; the status last, since it can unblock."""
     body = report.render(facts)
     address = github.sticky_comment(proposal.number, report.MARKER, body)
     github.summary(body)
     page.write(facts)
-    step = f"Passed. {facts.get('next')}".replace("`", "")
-    words = step if facts["state"] == "decide" else str(facts["verdict"])
-    github.status(proposal.head_sha, CONTEXT, STATES[facts["state"]], words, address)
-    print(f"{facts['state']}: {words}\n{address}")
+    step = f"Passed. {facts.next}".replace("`", "")
+    words = step if facts.state == "decide" else facts.verdict
+    github.status(proposal.head_sha, CONTEXT, STATES[facts.state], words, address)
+    print(f"{facts.state}: {words}\n{address}")

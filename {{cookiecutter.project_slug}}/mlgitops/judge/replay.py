@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from mlgitops.judge.gates import Refused
 from mlgitops.judge.trial import Side, Trial, fed, predict
+from mlgitops.judgement import Affected, Refused, Replay
 
 FEWEST = 30  # requests of a group below which it is not named
 SHOWN = 5
@@ -21,24 +21,24 @@ def add(trial: Trial) -> None:
         lacking = [n for n in side.manifest["columns"] if n not in table]
         if lacking:
             why = f"the log does not hold {lacking[0]}, which a model needs"
-            trial.found["replay"] = {"why": why}
+            trial.found.replay = Replay(why=why)
             return
     try:
         old, new = (
             _decided(s, table, trial) for s in (trial.champion, trial.challenger)
         )
     except Refused as refusal:
-        trial.found["replay"] = {"why": str(refusal)}
+        trial.found.replay = Replay(why=str(refusal))
         return
     task, classes = trial.task, trial.contract.classes
     times = sorted(t for t in table["time"] if t)
-    trial.found["replay"] = {
-        "requests": len(table),
-        "from": times[0] if times else "unknown",
-        "until": times[-1] if times else "unknown",
-        **task.moves(old, new, classes),
-        "groups": _groups(table, task.other(old, new), trial),
-    }
+    trial.found.replay = Replay(
+        requests=len(table),
+        since=times[0] if times else "unknown",
+        until=times[-1] if times else "unknown",
+        moves=task.moves(old, new, classes),
+        groups=_groups(table, task.other(old, new), trial),
+    )
 
 
 def _decided(side: Side, table: pd.DataFrame, trial: Trial) -> Any:
@@ -47,9 +47,9 @@ def _decided(side: Side, table: pd.DataFrame, trial: Trial) -> Any:
     return trial.task.decided(scores, side.manifest)
 
 
-def _groups(table: pd.DataFrame, flipped: Any, trial: Trial) -> list[dict[str, Any]]:
+def _groups(table: pd.DataFrame, flipped: Any, trial: Trial) -> list[Affected]:
     """Return the categories whose requests flip most often, or move farthest."""
-    found: list[dict[str, Any]] = []
+    found = []
     for name, column in trial.contract.columns.items():
         if column.type != "category" or name in trial.contract.sensitive:
             continue
@@ -58,6 +58,5 @@ def _groups(table: pd.DataFrame, flipped: Any, trial: Trial) -> list[dict[str, A
         counted = pd.Series(flipped).groupby(table[name]).agg(["size", "sum"])
         for value, (size, flips) in counted.iterrows():
             if size >= FEWEST and flips:
-                group = {"column": name, "value": str(value), "requests": int(size)}
-                found.append({**group, "flips": float(flips)})
-    return sorted(found, key=lambda g: -g["flips"] / g["requests"])[:SHOWN]
+                found.append(Affected(name, str(value), int(size), float(flips)))
+    return sorted(found, key=lambda g: -g.flips / g.requests)[:SHOWN]

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from mlgitops.judge.gates import Refused
+from mlgitops.judgement import Refused
 
 MEMORY = 6_000_000_000  # bytes of address space; a million rows need about two
 SECONDS = 300

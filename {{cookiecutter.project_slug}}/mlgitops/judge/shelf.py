@@ -16,7 +16,7 @@ def uses(case: Case) -> int:
     """Return how many models this holdout has decided on, this one included."""
     if case.data_sha256 is None:
         return 0
-    now = case.found.get("held_out")
+    now = case.found.held_out
     used = {
         record.get("manifest_sha256")
         for record in case.ledger.judged()
@@ -32,8 +32,8 @@ def caution(count: int, most: float) -> list[str]:
         return []
     return [
         f"**This holdout has decided on {count} models**, more than the {most:g} of "
-        "gates.holdout_uses: the best of them may be the luckiest. Bring newer rows "
-        "before believing a small gain."
+        "gates.holdout.max_uses: the best of them may be the luckiest. Bring newer "
+        "rows before believing a small gain."
     ]
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from mlgitops import metrics
 from mlgitops.judge import compare
-from mlgitops.judge.gates import Check
 from mlgitops.judge.trial import Trial
+from mlgitops.judgement import TITLES, Check, Slice, Slices
 from mlgitops.metrics.groups import quantile, variances
 
 SHOWN = 10
@@ -36,11 +36,8 @@ def add(trial: Trial) -> None:
         _judge(trial, rows, label)
     order = "difference" if trial.champion else "challenger"
     rows.sort(key=lambda row: -row[order])
-    trial.found["slices"] = {
-        "metric": label,
-        "looked_at": len(rows),
-        "rows": rows[:SHOWN],
-    }
+    shown = [Slice(**row) for row in rows[:SHOWN]]
+    trial.found.slices = Slices(label, len(rows), shown)
 
 
 def _column(
@@ -53,7 +50,7 @@ def _column(
         who: np.bincount(codes, each, len(labels)) / np.maximum(counts, 1)
         for who, each in errors.items()
     }
-    enough = counts >= trial.rules.slice_min_rows
+    enough = counts >= trial.rules.slices.min_rows
     if "champion" in errors:
         gaps = errors["challenger"] - errors["champion"]
         variance, rests = variances(gaps, codes, len(labels), trial.clusters)
@@ -93,27 +90,40 @@ def parts(column: "pd.Series[Any]") -> tuple[Any, list[str]]:
 
 def _judge(trial: Trial, rows: list[dict[str, Any]], label: str) -> None:
     """Mark the slices that are surely worse by more than the margin; add the check."""
-    rules = trial.rules
-    p = [
-        stdtr(
-            row["freedom"],
-            (rules.slice_margin - row["difference"]) / max(row["error"], 1e-12),
-        )
-        for row in rows
-    ]
-    for row, adjusted in zip(rows, compare.holm(np.array(p)), strict=True):
+    rules, margin = trial.rules, trial.rules.slices.margin
+    gaps, errors, freedom = (
+        np.array([row[name] for row in rows])
+        for name in ("difference", "error", "freedom")
+    )
+    errors = np.maximum(errors, 1e-12)
+    p = stdtr(freedom, (margin - gaps) / errors)
+    for row, adjusted in zip(rows, compare.holm(p), strict=True):
         error = row.pop("error") * quantile(rules.confidence, row.pop("freedom"))
         row |= {"low": row["difference"] - error, "high": row["difference"] + error}
         row["failed"] = bool(adjusted < 1 - rules.confidence)
-    bad = [row for row in rows if row["failed"]]
-    worst = max(rows, key=lambda row: row["difference"])
-    named = max(bad, key=lambda row: row["difference"]) if bad else worst
-    value = f"{named['difference']:+.4f} for {named['column']} {named['value']}"
-    why = (
-        f"surely worse than the champion where {named['column']} is "
-        f"{named['value']}, by more than {rules.slice_margin} of {label}"
-        if bad
-        else f"none of {len(rows)} slices is surely worse by more than the margin"
+    bad = np.array([row["failed"] for row in rows])
+    # By Holm's steps: some slice fails where the bound of the likeliest is above.
+    place = int(np.argmax(np.where(bad, gaps, -np.inf)) if bad.any() else np.argmin(p))
+    left = len(rows) - int(np.argsort(np.argsort(p, kind="stable"))[place])
+    level = 1 - (1 - rules.confidence) / left
+    bound = gaps[place] - stdtrit(freedom[place], level) * errors[place]
+    named, where = rows[place], f"{rows[place]['column']} is {rows[place]['value']}"
+    trial.found.checks.append(
+        Check(
+            id="slices",
+            title=TITLES["slices"],
+            passed=not bool(bad.any()),
+            reason=f"worse than the champion where {where}, by more than "
+            f"{margin:g} of {label}"
+            if bad.any()
+            else f"none of {len(rows)} slices is shown to be worse by more than the "
+            f"margin; nearest to it is the one where {where}",
+            metric=label,
+            statistic="lower bound",
+            value=float(bound),
+            operator="<=",
+            limit=margin,
+            estimate=named["difference"],
+            gate=True,
+        )
     )
-    limit = f"≤ {rules.slice_margin} surely"
-    trial.checks.append(Check("Slices", not bad, value, limit, why, True))

@@ -1,7 +1,6 @@
 """What a challenger is tried on: rows, truth, and one or two models before the judge.
 
-Each part of the judge has `add(trial)`: it appends checks, and leaves what the report
-shows in `trial.found`.
+Each part of the judge has `add(trial)`, which leaves in `trial.found` what it finds.
 """
 
 import json
@@ -15,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlgitops.judge import sandbox
-from mlgitops.judge.gates import Check, Gates, Refused
+from mlgitops.judge.gates import Gates, Rules
 from mlgitops.judge.tasks import TASKS, Task
+from mlgitops.judgement import Judgement, Refused
 from mlgitops.pipeline import data, task
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.serving.verify import distance
@@ -43,24 +43,28 @@ class Side:
     @property
     def task(self) -> Task:
         """What the model is for."""
-        return TASKS[self.manifest.get("task", "binary")]
+        return TASKS[self.manifest["task"]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trial:
-    """All that a part may look at; `rules` and `params` are main's."""
+    """All that a part may look at; `gates` and `params` are main's."""
 
     contract: Contract
     params: dict[str, Any]
-    rules: Gates
+    gates: Gates
     holdout: pd.DataFrame  # rows that both models are new to
     challenger: Side
     champion: Side | None
-    checks: list[Check]
-    found: dict[str, Any]
     rows: pd.DataFrame  # all of the proposed data
     before: pd.DataFrame | None = None  # the champion's, where it is other data
     same_data: bool = True
+    found: Judgement = field(default_factory=Judgement)
+
+    @property
+    def rules(self) -> Rules:
+        """The rules that are not of one metric."""
+        return self.gates.rules
 
     @property
     def y(self) -> NDArray[Any]:
@@ -113,7 +117,7 @@ def fed(side: Side, table: pd.DataFrame, contract: Contract) -> Inputs:
         return data.inputs(table, contract, side.manifest["columns"])
     except (ContractError, KeyError, TypeError, ValueError) as error:
         why = f"main's contract does not give what the model needs: {error}"
-        raise Refused("Model columns", why) from error
+        raise Refused("model_columns", why) from error
 
 
 def predict(
@@ -132,15 +136,21 @@ def predict(
     model = side.folder / side.manifest["model"]["file"]
     output, k = task.TASKS[contract.task].output, len(contract.classes)
     what = (model, inputs, result, output, max(k, 1), *clock)
-    sandbox.run("Model file", "mlgitops.judge.score", *what)
+    sandbox.run("model_file", "mlgitops.judge.score", *what)
     answers = np.load(result, allow_pickle=False)
     shape = (len(arrays[0]), *([k] if k else []))
     if answers.shape != shape or answers.dtype != np.float64:
-        raise Refused("Predictions", f"the model does not give one {output} a row")
+        raise Refused("predictions", f"the model does not give one {output} a row")
     good = TASKS[contract.task].possible(answers)
     if not good.all():
-        value, why = f"{int((~good).sum()):,} rows", TASKS[contract.task].impossible
-        raise Refused("Predictions", why, value, "0 rows")
+        raise Refused(
+            "predictions",
+            TASKS[contract.task].impossible,
+            value=int((~good).sum()),
+            operator="<=",
+            limit=0,
+            unit="rows",
+        )
     return np.asarray(answers)
 
 

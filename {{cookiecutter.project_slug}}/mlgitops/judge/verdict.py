@@ -1,15 +1,14 @@
 """From files to a verdict: identify, bring the champion, judge in a child, decide."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlgitops import git, github, lock, report, storage
+from mlgitops import git, github, judgement, lock, report, storage
 from mlgitops.judge import identity, requests, sandbox
-from mlgitops.judge.gates import Check, Refused
+from mlgitops.judgement import TITLES, Check, Judgement, Refused
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.lock import Lock, Out
 from mlgitops.machinery import machinery
@@ -49,8 +48,8 @@ class Case:
     manifest_sha256: str | None = None
     champion: Facts | None = None
     champion_manifest: identity.Manifest | None = None
-    found: Facts = field(default_factory=dict)
-    checks: list[Facts] = field(default_factory=list)
+    found: Judgement = field(default_factory=Judgement)
+    checks: list[Check] = field(default_factory=list)
     override: Facts | None = None
     unplayed: str = ""
 
@@ -70,7 +69,7 @@ class Case:
         """Whether every check did, or was overruled; without a check, no."""
         over = set(self.override["checks"]) if self.override else set()
         return bool(self.checks) and all(
-            check["passed"] or check["name"] in over for check in self.checks
+            check.passed or check.id in over for check in self.checks
         )
 
     @property
@@ -97,71 +96,77 @@ def consider(case: Case) -> None:
             raise
         case.manifest = manifest
         why = "model, data, contract, params and requirements are the ones proposed"
-        case.checks.append(Check("Identity", True, "all equal", "sha256", why).record())
+        case.checks.append(_passed("identity", why))
         if case.unchanged:
             why = "the model is the one that production has: nothing to compare"
-            same = Check("No model change", True, "same manifest", "", why, True)
-            case.checks.append(same.record())
+            case.checks.append(_passed("no_change", why, gate=True))
             return
         if case.champion:
             case.unplayed = requests.bring(case.folder, contract())
-        sandbox.run("Judge", "mlgitops.judge.judge", case.folder)
-        case.found = json.loads((case.folder / "judgement.json").read_bytes())
-        case.checks += case.found["checks"]
+        sandbox.run("judge", "mlgitops.judge.judge", case.folder)
+        case.found = judgement.read((case.folder / "judgement.json").read_bytes())
+        case.checks += case.found.checks
     except Refused as refusal:
-        case.checks.append(refusal.check.record())
+        case.checks.append(refusal.check)
+
+
+def _passed(check: str, reason: str, gate: bool = False) -> Check:
+    """Return a check without a number, that passed."""
+    return Check(id=check, title=TITLES[check], passed=True, reason=reason, gate=gate)
 
 
 def summary(case: Case) -> str:
     """Say the verdict and its reason in one sentence."""
     if not case.passed:
-        bad = [check for check in case.checks if not check["passed"]]
-        return "; ".join(f"{c['name']}: {c['why'].rstrip('.')}" for c in bad) + "."
+        bad = judgement.failed(case.checks)
+        return "; ".join(f"{c.title}: {c.reason.rstrip('.')}" for c in bad) + "."
     if case.unchanged:
         return "The model is the one that production has: no model change."
     if case.override:
         by, names = case.override["by"], ", ".join(case.override["checks"])
         return f"Refused by {names}, overruled by {by}: {case.override['reason']}."
-    head = case.found["headline"]
-    if head["champion"] is None:
+    head = case.found.primary_metric
+    if head is None:
+        raise Unsound("every check passed, but nothing was measured")
+    if head.champion is None:
         alone = "Nothing is compared" if case.champion else "No champion yet"
         return (
-            f"{alone}: {head['label']} {head['challenger']:.4f} is above the floor, "
+            f"{alone}: {head.label} {head.challenger:.4f} is above the floor, "
             "and every other check passed."
         )
-    gate = next(c for c in case.checks if c["name"].startswith("Difference"))
+    gate = next(c for c in case.checks if c.id == f"{head.id}.margin")
     return (
-        f"{head['label']} {head['champion']:.4f} → {head['challenger']:.4f}: "
-        f"{gate['why']}. Every check passed."
+        f"{head.label} {head.champion:.4f} → {head.challenger:.4f}: "
+        f"{gate.reason}. Every check passed."
     )
 
 
-def params_diff(old: Facts | None, new: Facts | None) -> list[list[object]]:
+def params_diff(old: Facts | None, new: Facts | None) -> list[report.Setting]:
     """Return name, old and new value of every setting of training that differs."""
     before, after = _flat((old or {}).get("params")), _flat((new or {}).get("params"))
     names = sorted(before.keys() | after.keys()) if old else []
     return [
-        [name, before.get(name, "none"), after.get(name, "none")]
+        report.Setting(name, before.get(name, "none"), after.get(name, "none"))
         for name in names
         if before.get(name) != after.get(name)
     ]
 
 
-def facts(case: Case, state: str, step: str = "") -> Facts:
+def facts(case: Case, state: report.State, step: str = "") -> report.Facts:
     """Return what the report says of a case."""
-    return {
-        **case.found,
-        "state": state,
-        "next": step,
-        "verdict": summary(case) + (f" {DECIDE}" if state == "decide" else ""),
-        "checks": case.checks,
-        "manifest_sha256": case.manifest_sha256,
-        "data_sha256": case.data_sha256,
-        "unplayed": case.unplayed,
-        "machinery": str(machinery()),
-        "params": params_diff(case.champion_manifest, case.manifest),
-        "cautions": [report.text(c, 400) for c in case.found.get("cautions", [])],
-    }
+    return report.Facts(
+        found=case.found,
+        state=state,
+        next=step,
+        verdict=summary(case) + (f" {DECIDE}" if state == "decide" else ""),
+        checks=case.checks,
+        manifest_sha256=case.manifest_sha256 or "",
+        data_sha256=case.data_sha256 or "",
+        unplayed=case.unplayed,
+        machinery=str(machinery()),
+        params=params_diff(case.champion_manifest, case.manifest),
+        cautions=[report.text(caution, 400) for caution in case.found.cautions],
+    )
 
 
 def _bring(case: Case, raw: Out) -> None:

@@ -1,7 +1,8 @@
 """The metrics of each task; pure.
 
 `METRICS[task]` lists the metrics of a model; the first is the primary metric, and there
-higher is better. `PAIRED[task](y, champion, challenger, confidence, groups)` compares
+higher is better. `of(task)` has those of `model/metrics.py` after them.
+`PAIRED[task](y, champion, challenger, confidence, groups)` compares
 the primary metric of two models on the same rows. `LOSSES[task]` is the loss of each
 row and the name of its mean. `y` and `p` are, by task, 0/1 and P(y = 1), class indices
 [n] and probabilities [n, k], or two numbers.
@@ -10,11 +11,11 @@ row and the name of its mean. `y` and `p` are, by task, 0/1 and P(y = 1), class 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from numpy.typing import ArrayLike
 
-from mlgitops.metrics import binary, multiclass, regression
+from mlgitops.metrics import binary, multiclass, regression, team
 from mlgitops.metrics.binary import (
     average_precision,
     brier,
@@ -51,6 +52,7 @@ __all__ = [
     "delong_macro",
     "delong_weighted",
     "log_loss",
+    "of",
     "residuals",
     "roc_auc",
     "roc_curve",
@@ -62,7 +64,7 @@ class Metric(NamedTuple):
 
     key: str
     label: str
-    better: str  # "higher" or "lower"
+    better: Literal["higher", "lower"]
     value: Callable[[ArrayLike, ArrayLike], float]
 
 
@@ -115,3 +117,21 @@ LOSSES: dict[str, tuple[Callable[[ArrayLike, ArrayLike], binary.Vector], str]] =
     "multiclass": (multiclass.losses, "Brier score"),
     "regression": (regression.losses, "squared error in variances of the target"),
 }
+
+
+def of(task: str) -> tuple[Metric, ...]:
+    """Return every metric of a task: those above, then the team's (model/metrics.py).
+
+    Raises:
+        ValueError: a name of the team's is taken, or is none.
+    """
+    known = {metric.key for metric in METRICS[task]}
+    functions = team.functions()
+    for name in functions:
+        if name in known or not name.isidentifier():
+            why = "is a metric already" if name in known else "is no plain name"
+            raise ValueError(f"model/metrics.py: {name!r} {why}; choose another name")
+    return METRICS[task] + tuple(
+        Metric(name, name.replace("_", " "), "higher", team.guarded(name, function))
+        for name, function in functions.items()
+    )

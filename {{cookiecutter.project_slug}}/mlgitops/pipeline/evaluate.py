@@ -33,7 +33,7 @@ def score_model(
     task: str, y: np.ndarray, p: np.ndarray, version: Version, bins: int
 ) -> dict[str, object]:
     """Return every metric of one model, given its manifest, on one holdout."""
-    values = {metric.key: metric.value(y, p) for metric in metrics.METRICS[task]}
+    values = {metric.key: metric.value(y, p) for metric in metrics.of(task)}
     return {"rows": len(y), **values, **DETAILS[task](y, p, version, bins)}
 
 

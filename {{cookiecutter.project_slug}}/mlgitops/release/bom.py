@@ -31,7 +31,7 @@ def model(version: Version, manifest: Record, verdict: Record) -> bytes:
     """Return the bill of a model: its bytes, its data, how well it does."""
     data = manifest.get("data") or {}
     measured = [
-        {"type": metric["name"], "value": f"{metric['challenger']:.6g}"}
+        {"type": metric["label"], "value": f"{metric['challenger']:.6g}"}
         for metric in verdict.get("metrics") or []
     ]
     card: Part = {

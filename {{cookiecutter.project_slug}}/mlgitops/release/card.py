@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from mlgitops import report
+from mlgitops.judgement import Fairness, MetricResult, checks
 from mlgitops.release.registry import Version
 
 FILE = "README.md"
@@ -40,7 +42,7 @@ def card(version: Version, manifest: Facts, verdict: Facts, contract: bytes) -> 
 def _header(manifest: Facts, verdict: Facts, terms: Facts) -> dict[str, Any]:
     """Return what a hub reads: kind of model, and its measured numbers."""
     results = [
-        {"type": m["key"], "name": m["name"], "value": round(m["challenger"], 6)}
+        {"type": m["id"], "name": m["label"], "value": round(m["challenger"], 6)}
         for m in verdict.get("metrics") or []
     ]
     number = manifest.get("task") == "regression"
@@ -100,14 +102,19 @@ def _metrics(verdict: Facts) -> str:
     """Every measure, beside the champion's of that day."""
     rows = [
         [
-            report.text(m["name"]),
-            report.number(m["challenger"]),
-            report.number(m["champion"]),
+            report.text(m.label),
+            report.number(m.challenger),
+            report.number(m.champion),
             report.interval(m),
         ]
-        for m in verdict.get("metrics") or []
+        for m in msgspec.convert(verdict.get("metrics") or [], list[MetricResult])
     ]
-    header = ["Metric", "This version", "Champion then", "Interval of the difference"]
+    header = [
+        "MetricResult",
+        "This version",
+        "Champion then",
+        "Interval of the difference",
+    ]
     return report.table(header, rows) if rows else ""
 
 
@@ -115,14 +122,14 @@ def _fairness(verdict: Facts) -> str:
     """How alike groups were treated."""
     rows = [
         [
-            report.code(column["column"]),
-            report.text(gap["rate"]),
-            report.number(gap["challenger"]),
+            report.code(column.column),
+            report.text(gap.rate),
+            report.number(gap.challenger),
             report.interval(gap),
-            " above ".join(map(report.code, gap["pair"])),
+            " above ".join(map(report.code, gap.pair)),
         ]
-        for column in verdict.get("fairness") or []
-        for gap in column["gaps"]
+        for column in msgspec.convert(verdict.get("fairness") or [], list[Fairness])
+        for gap in column.gaps
     ]
     header = ["Groups", "Rate", "Largest gap", "Interval", "Between"]
     return f"## Fairness\n\n{report.table(header, rows)}" if rows else ""
@@ -130,7 +137,7 @@ def _fairness(verdict: Facts) -> str:
 
 def _checks(verdict: Facts) -> str:
     """What it had to pass."""
-    return f"## What it passed\n\n{report.all_checks(verdict['checks'])}"
+    return f"## What it passed\n\n{report.all_checks(checks(verdict['checks']))}"
 
 
 def _training(manifest: Facts) -> str:

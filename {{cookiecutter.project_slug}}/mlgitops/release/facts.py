@@ -37,6 +37,7 @@ class Period:
     deployment_id: int | None
     image: str | None
     machinery: Record | None
+    verdict: str | None  # the record that allowed it
 
 
 def served(history: list[Record]) -> list[Period]:
@@ -79,6 +80,7 @@ def _period(group: list[Record], end: Record | None) -> Period:
         first.get("deployment_id"),
         first.get("image"),
         first.get("machinery"),
+        first.get("verdict"),
     )
 
 

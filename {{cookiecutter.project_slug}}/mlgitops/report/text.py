@@ -2,8 +2,11 @@
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from mlgitops.judgement import Answer
+from mlgitops.report.facts import Facts
 
 PLAIN = set(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.+=%/≥≤…→·–’"
@@ -11,6 +14,18 @@ PLAIN = set(
 
 MIXED = 12  # classes, or pairs of them, that a sentence names
 BLOCK = re.compile(r"=|\+ |\d{1,9}[.)]( |$)")  # what starts a heading or a list
+
+
+class Interval(Protocol):
+    """What has the interval of a difference, or none."""
+
+    @property
+    def low(self) -> float | None:
+        """The lower end."""
+
+    @property
+    def high(self) -> float | None:
+        """The upper end."""
 
 
 def text(value: object, limit: int = 120) -> str:
@@ -50,28 +65,37 @@ def number(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
 
 
-def interval(row: Mapping[str, Any], digits: int = 4) -> str:
+def signed(value: float | None) -> str:
+    """Return a difference for people."""
+    return "none" if value is None else f"{value:+.4f}"
+
+
+def interval(row: Interval, digits: int = 4) -> str:
     """Return the interval of a difference, or none."""
-    if row.get("low") is None:
+    if row.low is None or row.high is None:
         return "none"
-    return f"{row['low']:+,.{digits}f} to {row['high']:+,.{digits}f}"
+    return f"{row.low:+,.{digits}f} to {row.high:+,.{digits}f}"
 
 
-def by(facts: Mapping[str, Any]) -> str:
+def by(facts: Facts) -> str:
     """Return whose rows count as one in the intervals, where somebody's do."""
-    found = facts.get("entity")
-    return f" by {text(found['column'], 40)}," if found else ""
+    found = facts.found.entity
+    return f" by {text(found.column, 40)}," if found else ""
 
 
-def label(facts: Mapping[str, Any]) -> str:
-    """Return the name of the measure that decides."""
-    return text((facts.get("headline") or {}).get("label", "ROC AUC"), 40)
+def label(facts: Facts) -> str:
+    """Return the name of the primary metric."""
+    found = facts.found.primary_metric
+    return text(found.label, 40) if found else "the primary metric"
 
 
-def answer(value: Any) -> str:
+def answer(found: Answer) -> str:
     """Return an answer for people: a number, or a class and its probability."""
-    if isinstance(value, list):
-        return f"{code(value[0])} {value[1]:.3f}"
+    return f"{code(found.name)} {found.value:.3f}" if found.name else size(found.value)
+
+
+def size(value: float) -> str:
+    """Return a number in a unit of its own for people."""
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 

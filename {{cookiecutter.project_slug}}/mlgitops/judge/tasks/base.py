@@ -5,18 +5,28 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from mlgitops import metrics
 from mlgitops.judge import compare
+from mlgitops.judgement import (
+    Answer,
+    Best,
+    ClassMoves,
+    Curves,
+    NumberMoves,
+    TargetRate,
+    TargetShares,
+    TargetSpread,
+    YesNoMoves,
+)
 from mlgitops.settings import Worth
 
 Array = np.ndarray[Any, Any]
 Classes = Sequence[str]
 Section = Mapping[str, Any]
-Found = dict[str, Any]
 
 
 class Rate(NamedTuple):
@@ -43,10 +53,12 @@ class Pair(NamedTuple):
         both = (value(self.y, self.old), value(self.y, self.new))
         return compare.mean_difference(*both, self.confidence, self.clusters)
 
-    def area(self, paired: Callable[..., metrics.Difference]) -> compare.Interval:
-        """Return the interval of a measure that has its own: paired(*self)."""
+    def area(
+        self, paired: Callable[..., metrics.Difference], method: str
+    ) -> compare.Interval:
+        """Return the interval of a metric that has its own: paired(*self)."""
         found = paired(*self)
-        return compare.Interval(found.difference, found.low, found.high, "paired")
+        return compare.Interval(found.difference, found.low, found.high, method)
 
 
 class Price(NamedTuple):
@@ -60,8 +72,9 @@ class Task:
     """The questions; the answers of a task are in its own module."""
 
     name: str
-    gate: str  # gates.<gate>_min and gates.<gate>_max bound the headline
-    calibrated: bool  # whether gates.calibration_error_max bounds it, too
+    gates: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # required beside the primary's
+    paired = "DeLong"  # how the interval of the primary metric is found
+    calibrated: bool  # whether an answer is a probability
     good: str  # said of a headline at or above the floor
     poor: str  # and of one below
     impossible = "the model answers NaN or numbers that are no probability"
@@ -87,30 +100,33 @@ class Task:
         return np.asarray(decided == y)
 
     def difference(self, key: str, pair: Pair) -> compare.Interval:
-        """Return the paired interval that suits a measure."""
+        """Return the paired interval that suits a metric of this task, or the team's.
+
+        Raises:
+            ValueError: it is a metric of the team's that cannot be found on these rows.
+        """
         if key == self.headline.key:
-            return pair.area(metrics.PAIRED[self.name])
-        return self._other(key, pair)
+            return pair.area(metrics.PAIRED[self.name], self.paired)
+        if key in {metric.key for metric in metrics.METRICS[self.name]}:
+            return self._other(key, pair)
+        (value,) = (m.value for m in metrics.of(self.name) if m.key == key)
+        return compare.resampled(value, *pair[:4], clusters=pair.clusters)
 
     def _other(self, key: str, pair: Pair) -> compare.Interval:
         """Return the interval of a measure beside the headline."""
         raise NotImplementedError
 
-    def calibration_error(self, y: Array, scores: Array) -> float:
-        """Return how far answers are from what is seen."""
-        raise NotImplementedError
-
     def curves(
         self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
-    ) -> dict[str, Any]:
-        """Return what the report draws of one model, by the section's name."""
+    ) -> Curves:
+        """Return what the report draws of one model."""
         raise NotImplementedError
 
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """Return what each decision is worth, [n]."""
         raise NotImplementedError
 
-    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Best:
         """Return the best that could be made of these answers, `best` per decision."""
         raise NotImplementedError
 
@@ -122,7 +138,9 @@ class Task:
         """Return the part of the answers that a test of behaviour is about."""
         return scores
 
-    def moves(self, old: Array, new: Array, classes: Classes) -> dict[str, Any]:
+    def moves(
+        self, old: Array, new: Array, classes: Classes
+    ) -> YesNoMoves | ClassMoves | NumberMoves:
         """Return how decisions change from one model to the other."""
         raise NotImplementedError
 
@@ -142,14 +160,16 @@ class Task:
         """Return which class [places, k] says most about, or None."""
         return None
 
-    def said(self, score: Any, classes: Classes) -> Any:
+    def said(self, score: Any, classes: Classes) -> Answer:
         """Return an answer as the report shows it."""
-        return float(score)
+        return Answer(float(score))
 
-    def true(self, y: Any, classes: Classes) -> Any:
+    def true(self, y: Any, classes: Classes) -> int | float | str:
         """Return a truth as the report shows it."""
         return float(y)
 
-    def targets(self, old: Any, new: Any, classes: Classes) -> Any:
+    def targets(
+        self, old: Any, new: Any, classes: Classes
+    ) -> TargetRate | TargetSpread | TargetShares:
         """Return how the target of two tables differs (two pandas Series)."""
         raise NotImplementedError

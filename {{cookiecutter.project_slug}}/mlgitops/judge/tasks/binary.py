@@ -1,7 +1,8 @@
 """Yes or no: 0/1 in the data, P(1) from the model, a decision from a threshold on."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 
 from mlgitops import metrics
@@ -9,15 +10,16 @@ from mlgitops.judge import compare
 from mlgitops.judge.tasks.base import (
     Array,
     Classes,
-    Found,
     Pair,
     Price,
     Rate,
     Section,
     Task,
 )
+from mlgitops.judgement import Best, Bin, Confusion, Curves, TargetRate, YesNoMoves
 from mlgitops.settings import BinaryWorth
 
+KINDS = ("true_positive", "false_positive", "false_negative", "true_negative")
 CURVE = 40  # points of the ROC curve
 
 
@@ -25,7 +27,7 @@ class Binary(Task):
     """The answers for a target of 0 and 1."""
 
     name = "binary"
-    gate = "roc_auc"
+    gates: ClassVar = {"calibration_error": ("max",)}
     calibrated = True
     good = "ranks the one class above the other well enough"
     poor = "the model ranks too poorly to be worth deploying"
@@ -45,21 +47,19 @@ class Binary(Task):
         statistic: compare.Statistic = getattr(compare, key)
         return compare.bootstrap(statistic, *pair[:4], clusters=pair.clusters)
 
-    def calibration_error(self, y: Array, scores: Array) -> float:
-        """Of P(1)."""
-        return metrics.calibration_error(y, scores)
-
     def curves(
         self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
-    ) -> dict[str, Any]:
+    ) -> Curves:
         """Calibration, ROC, and the four counts at the threshold."""
         threshold = manifest["threshold"]
         counts = metrics.confusion(y, scores, threshold)
-        return {
-            "calibration": metrics.calibration(y, scores, bins),
-            "roc": metrics.roc_curve(y, scores, CURVE),
-            "confusion": {**counts, "threshold": threshold},
-        }
+        table = metrics.calibration(y, scores, bins)
+        decided = {"threshold": threshold, **{kind: counts[kind] for kind in KINDS}}
+        return Curves(
+            calibration=msgspec.convert(table, list[Bin]),
+            roc=[(x, y) for x, y in metrics.roc_curve(y, scores, CURVE)],
+            confusion=msgspec.convert(decided, Confusion),
+        )
 
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """By the kind that it is."""
@@ -69,7 +69,7 @@ class Binary(Task):
         left = np.where(y == 1, worth.false_negative, worth.true_negative)
         return np.where(decided, right, left).astype(np.float64)
 
-    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Best:
         """Return the threshold worth most on these rows.
 
         Every score is tried as a threshold, and one above all of them ("never").
@@ -82,11 +82,11 @@ class Binary(Task):
         last = np.append(0, np.flatnonzero(np.append(np.diff(ranked) != 0, True)) + 1)
         place = int(last[np.argmax(total[last])])
         never = float(np.nextafter(ranked[0], 2))
-        return {
-            "threshold": manifest["threshold"],
-            "best_threshold": float(ranked[place - 1]) if place else never,
-            "best": float(total[place] / len(y)),
-        }
+        return Best(
+            best=float(total[place] / len(y)),
+            threshold=manifest["threshold"],
+            best_threshold=float(ranked[place - 1]) if place else never,
+        )
 
     def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
         """Return Fairlearn's: selection, true and false positive rate."""
@@ -98,21 +98,21 @@ class Binary(Task):
             Rate("false positive rate", "false positive", odds, decided, ~one),
         ]
 
-    def moves(self, old: Array, new: Array, classes: Classes) -> dict[str, Any]:
+    def moves(self, old: Array, new: Array, classes: Classes) -> YesNoMoves:
         """How many go from no to yes, and from yes to no."""
-        return {
-            "to_yes": int((~old & new).sum()),
-            "to_no": int((old & ~new).sum()),
-            "yes": [float(old.mean()), float(new.mean())],
-        }
+        return YesNoMoves(
+            to_yes=int((~old & new).sum()),
+            to_no=int((old & ~new).sum()),
+            yes=(float(old.mean()), float(new.mean())),
+        )
 
-    def true(self, y: Any, classes: Classes) -> Any:
+    def true(self, y: Any, classes: Classes) -> int:
         """0 or 1."""
         return int(y)
 
-    def targets(self, old: Any, new: Any, classes: Classes) -> Any:
+    def targets(self, old: Any, new: Any, classes: Classes) -> TargetRate:
         """The two rates of 1."""
-        return [float(old.mean()), float(new.mean())]
+        return TargetRate(float(old.mean()), float(new.mean()))
 
 
 def _loss(y: Any, p: Any) -> Any:

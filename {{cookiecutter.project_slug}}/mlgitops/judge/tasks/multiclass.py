@@ -1,7 +1,8 @@
 """One of k classes: their places in the contract's list, [n, k] probabilities."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 
 from mlgitops import metrics
@@ -9,12 +10,20 @@ from mlgitops.judge import compare
 from mlgitops.judge.tasks.base import (
     Array,
     Classes,
-    Found,
     Pair,
     Price,
     Rate,
     Section,
     Task,
+)
+from mlgitops.judgement import (
+    Answer,
+    Best,
+    Bin,
+    ClassMoves,
+    Curves,
+    Matrix,
+    TargetShares,
 )
 from mlgitops.settings import MulticlassWorth
 
@@ -25,7 +34,7 @@ class Multiclass(Task):
     """The answers for a target of several classes."""
 
     name = "multiclass"
-    gate = "roc_auc"
+    gates: ClassVar = {"calibration_error": ("max",)}
     calibrated = True
     good = "ranks each class above the rest well enough"
     poor = "the model ranks too poorly to be worth deploying"
@@ -39,7 +48,7 @@ class Multiclass(Task):
         if key in MEANS:
             return pair.mean(MEANS[key])
         if key == "roc_auc_weighted":
-            return pair.area(metrics.delong_weighted)
+            return pair.area(metrics.delong_weighted, self.paired)
         y, old, new, confidence, clusters = pair
         if key == "calibration_error":
             tops = [metrics.multiclass.top(y, scores) for scores in (old, new)]
@@ -63,33 +72,27 @@ class Multiclass(Task):
             f1, y, *decisions, confidence, clusters=clusters, whole=True
         )
 
-    def calibration_error(self, y: Array, scores: Array) -> float:
-        """Of the likeliest class."""
-        return metrics.multiclass.calibration_error(y, scores)
-
     def curves(
         self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
-    ) -> dict[str, Any]:
+    ) -> Curves:
         """Calibration of the likeliest class, and the matrix of decisions."""
         top = metrics.multiclass.top(y, scores)
         cells = metrics.confusion_matrix(y, scores, len(classes))
-        return {
-            "calibration": metrics.calibration(*top, bins),
-            "matrix": {"classes": list(classes), "cells": cells},
-        }
+        return Curves(
+            calibration=msgspec.convert(metrics.calibration(*top, bins), list[Bin]),
+            matrix=Matrix(list(classes), cells),
+        )
 
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """By the row of the truth and the column of the decision."""
         return np.asarray(_table(price)[y, decided])
 
-    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Best:
         """Return the worth of deciding by what is expected to be worth most."""
         expected = scores @ _table(price)
         decided = expected.argmax(axis=1)
-        return {
-            "expected": True,
-            "best": float(self.worth(y, decided, price).mean()),
-        }
+        best = float(self.worth(y, decided, price).mean())
+        return Best(best=best, expected=True)
 
     def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
         """Return how often a decision is wrong, and how often each class is decided."""
@@ -112,7 +115,7 @@ class Multiclass(Task):
             return np.asarray(scores[:, list(classes).index(str(test["class"]))])
         return scores
 
-    def moves(self, old: Array, new: Array, classes: Classes) -> dict[str, Any]:
+    def moves(self, old: Array, new: Array, classes: Classes) -> ClassMoves:
         """Return how often one class becomes another, the most frequent first."""
         k = len(classes)
         counts = np.bincount(old * k + new, minlength=k * k).reshape(k, k)
@@ -120,14 +123,14 @@ class Multiclass(Task):
         order = np.argsort(-counts, axis=None, kind="stable")[:SHOWN]
         found = [(int(counts.flat[at]), *divmod(int(at), k)) for at in order]
         shares = [np.bincount(each, minlength=k) / len(each) for each in (old, new)]
-        return {
-            "flips": int(counts.sum()),
-            "moves": [[classes[a], classes[b], n] for n, a, b in found if n],
-            "shares": [
-                [name, float(shares[0][at]), float(shares[1][at])]
+        return ClassMoves(
+            flips=int(counts.sum()),
+            moves=[(classes[a], classes[b], n) for n, a, b in found if n],
+            shares=[
+                (name, float(shares[0][at]), float(shares[1][at]))
                 for at, name in enumerate(classes)
             ],
-        }
+        )
 
     def gaps(self, old: Array, new: Array) -> Array:
         """Return the largest difference of a probability."""
@@ -144,24 +147,22 @@ class Multiclass(Task):
         """Return the class whose probability moves most."""
         return int(np.ptp(means, axis=0).argmax())
 
-    def said(self, score: Any, classes: Classes) -> Any:
+    def said(self, score: Any, classes: Classes) -> Answer:
         """Return the likeliest class and its probability."""
         best = int(np.argmax(score))
-        return [classes[best], float(score[best])]
+        return Answer(float(score[best]), classes[best])
 
-    def true(self, y: Any, classes: Classes) -> Any:
+    def true(self, y: Any, classes: Classes) -> str:
         """Return the class's name."""
         return classes[int(y)]
 
-    def targets(self, old: Any, new: Any, classes: Classes) -> Any:
+    def targets(self, old: Any, new: Any, classes: Classes) -> TargetShares:
         """Return the two shares of each class."""
         shares = [each.value_counts(normalize=True) for each in (old, new)]
-        return {
-            "classes": [
-                [name, *(float(each.get(name, 0.0)) for each in shares)]
-                for name in classes
-            ]
-        }
+        old, new = shares
+        return TargetShares(
+            [(n, float(old.get(n, 0.0)), float(new.get(n, 0.0))) for n in classes]
+        )
 
 
 def _table(price: Price) -> Array:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from mlgitops import metrics
@@ -9,13 +10,13 @@ from mlgitops.judge import compare
 from mlgitops.judge.tasks.base import (
     Array,
     Classes,
-    Found,
     Pair,
     Price,
     Rate,
     Section,
     Task,
 )
+from mlgitops.judgement import Best, Curves, NumberMoves, Residual, TargetSpread
 from mlgitops.settings import RegressionWorth
 
 
@@ -23,8 +24,8 @@ class Regression(Task):
     """The answers for a target that is a number."""
 
     name = "regression"
-    gate = "r2"
     calibrated = False
+    paired = "paired mean"
     good = "predicts enough better than the mean of the target does"
     poor = "the model predicts hardly better than the mean of the target does"
     impossible = "the model answers NaN or infinity"
@@ -56,9 +57,10 @@ class Regression(Task):
 
     def curves(
         self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
-    ) -> dict[str, Any]:
-        """Return what is left over, by the answer."""
-        return {"residuals": metrics.residuals(y, scores, bins)}
+    ) -> Curves:
+        """Return the residuals, by the answer."""
+        parts = metrics.residuals(y, scores, bins)
+        return Curves(residuals=msgspec.convert(parts, list[Residual]))
 
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
         """Return the cost of each answer, as a worth: 0 is the best there is."""
@@ -67,7 +69,7 @@ class Regression(Task):
         cost = np.where(error > 0, unit.over * error, unit.under * -error)
         return np.asarray(-cost, np.float64)
 
-    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Found:
+    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Best:
         """Return the number that, added to every answer, would be worth most.
 
         That is a quantile of what is left over; Koenker and Bassett (1978).
@@ -77,7 +79,7 @@ class Regression(Task):
         share = under / (over + under) if over + under else 0.5
         shift = float(np.quantile(y - scores, share, method="inverted_cdf"))
         worth = self.worth(y, scores + shift, price)
-        return {"shift": shift, "best": float(worth.mean())}
+        return Best(best=float(worth.mean()), shift=shift)
 
     def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
         """Return which way answers err, and how far."""
@@ -88,27 +90,27 @@ class Regression(Task):
             Rate("mean absolute error", "absolute", "absolute_error_max", far, every),
         ]
 
-    def moves(self, old: Array, new: Array, classes: Classes) -> dict[str, Any]:
+    def moves(self, old: Array, new: Array, classes: Classes) -> NumberMoves:
         """Return how far answers move, and which way."""
         gap = new - old
         middle, most = np.quantile(np.abs(gap), (0.5, 0.9))
-        return {
-            "up": int((gap > 0).sum()),
-            "down": int((gap < 0).sum()),
-            "change": [float(gap.mean()), float(middle), float(most)],
-            "mean": [float(old.mean()), float(new.mean())],
-        }
+        return NumberMoves(
+            up=int((gap > 0).sum()),
+            down=int((gap < 0).sum()),
+            change=(float(gap.mean()), float(middle), float(most)),
+            mean=(float(old.mean()), float(new.mean())),
+        )
 
     def other(self, old: Array, new: Array) -> Array:
         """Return how far the answer moves."""
         return np.asarray(np.abs(new - old))
 
-    def targets(self, old: Any, new: Any, classes: Classes) -> Any:
+    def targets(self, old: Any, new: Any, classes: Classes) -> TargetSpread:
         """Return mean and spread of both."""
-        return {
-            "mean": [float(old.mean()), float(new.mean())],
-            "spread": [float(old.std()), float(new.std())],
-        }
+        return TargetSpread(
+            mean=(float(old.mean()), float(new.mean())),
+            spread=(float(old.std()), float(new.std())),
+        )
 
 
 def _halves(y: Array, p: Array) -> Array:

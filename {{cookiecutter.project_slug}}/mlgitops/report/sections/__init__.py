@@ -1,8 +1,9 @@
-"""The collapsed sections of the report: facts in, Markdown out, or nothing."""
+"""The collapsed sections of the report, each with its plot: one entry for each."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
+from mlgitops.report.facts import Facts
 from mlgitops.report.sections import (
     changes,
     decisions,
@@ -12,32 +13,47 @@ from mlgitops.report.sections import (
     record,
 )
 
-Facts = Mapping[str, Any]
+
+class Section(NamedTuple):
+    """A section: Markdown of the facts, or nothing; and what the page draws of it."""
+
+    id: str
+    title: str
+    body: Callable[[Facts], str]
+    plot: Callable[[Facts], str] | None = None
 
 
-def sections(facts: Facts) -> list[tuple[str, str]]:
-    """Return title and body of every section, in order; a body may be empty."""
-    return [
-        ("More to look at", record.more(facts.get("cautions"))),
-        ("Metrics", performance.measures(facts)),
-        ("Calibration", performance.calibration(facts.get("calibration"))),
-        ("ROC curve", performance.roc(facts.get("roc"))),
-        ("What is left over", performance.residuals(facts.get("residuals"))),
-        ("Decisions", decisions.decisions(facts)),
-        ("Slices", groups.slices(facts.get("slices"))),
-        ("Fairness", groups.fairness(facts.get("fairness"))),
-        ("What the models look at", reasons.importance(facts)),
-        ("How answers depend on it", reasons.dependence(facts.get("dependence"))),
-        ("Decisions that would flip, and why", reasons.flips(facts.get("flips"))),
-        ("Production's newest requests, decided again", decisions.replay(facts)),
-        ("Latency and size", record.footprint(facts.get("footprint"))),
-        ("Data changes since the champion", changes.changes(facts.get("changes"))),
-        ("Checks", record.all_checks(facts.get("checks"))),
-        ("Data", record.pairs(facts.get("rows"))),
-        (
-            "Settings that differ from the champion's",
-            record.params(facts.get("params")),
-        ),
-        ("How it was built", record.pairs(facts.get("build"))),
-        (record.last(facts), record.reproduce(facts)),
-    ]
+SECTIONS = (
+    Section("cautions", "More to look at", record.more),
+    Section("metrics", "Metrics", performance.metrics, performance.metrics_plot),
+    Section(
+        "calibration",
+        "Calibration",
+        performance.calibration,
+        performance.calibration_plot,
+    ),
+    Section("roc", "ROC curve", performance.roc, performance.roc_plot),
+    Section(
+        "residuals", "Residuals", performance.residuals, performance.residuals_plot
+    ),
+    Section("decisions", "Decisions", decisions.decisions),
+    Section("slices", "Slices", groups.slices, groups.slices_plot),
+    Section("fairness", "Fairness", groups.fairness),
+    Section("importance", "Feature importance", reasons.importance),
+    Section(
+        "dependence",
+        "Partial dependence",
+        reasons.dependence,
+        reasons.dependence_plot,
+    ),
+    Section("flips", "Decisions that would flip, and why", reasons.flips),
+    Section("replay", "Production's newest requests, decided again", decisions.replay),
+    Section("footprint", "Latency and size", record.footprint),
+    Section("changes", "Data changes since the champion", changes.changes),
+    Section("checks", "Checks", record.checks),
+    Section("rows", "Data", record.rows),
+    Section("params", "Settings that differ from the champion's", record.params),
+    Section("build", "How it was built", record.build),
+    Section("reproduce", "Reproduce this", record.reproduce),
+    Section("override", "Overrule this", record.overrule),
+)

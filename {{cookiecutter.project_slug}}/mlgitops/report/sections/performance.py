@@ -1,65 +1,86 @@
-"""How well the models do: measures, calibration, curves, what is left over."""
+"""How well the models do: metrics, calibration, ROC curve, residuals."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from mlgitops.report import charts
-from mlgitops.report.text import interval, label, number, table, text
+from mlgitops.judgement import Bin, Curves
+from mlgitops.report import charts, plots
+from mlgitops.report.facts import Facts
+from mlgitops.report.text import interval, label, number, signed, table, text
 
-Facts = Mapping[str, Any]
 GRID = [n / 10 for n in range(11)]  # false positive rates at which ROC is drawn
+FEWEST = 30  # rows of a point that is drawn; the table has all
 
 
-def measures(facts: Facts) -> str:
+def metrics(facts: Facts) -> str:
     """Every metric, champion beside challenger, on the same rows."""
+    found = facts.found
     rows = [
         [
-            text(m["name"]),
-            number(m["champion"]),
-            number(m["challenger"]),
-            f"{m['difference']:+.4f}" if m.get("difference") is not None else "none",
+            text(m.label),
+            number(m.champion),
+            number(m.challenger),
+            signed(m.difference),
             interval(m),
-            m["better"],
+            m.better,
         ]
-        for m in facts.get("metrics") or []
+        for m in found.metrics
     ]
     if not rows:
         return ""
     header = ["Metric", "Champion", "Challenger", "Difference", "Interval"]
     words = _methods(facts)
-    if power := facts.get("power"):
+    if power := found.power:
         words += (
-            f"\n\nA true difference of {power['smallest']:.4f} in {label(facts)} "
-            f"would have shown on these rows {power['power']:.0%} of the time; a "
+            f"\n\nA true difference of {power.smallest:.4f} in {label(facts)} "
+            f"would have shown on these rows {power.power:.0%} of the time; a "
             "smaller one may be there."
         )
-    if uses := facts.get("uses"):
-        words += f" This holdout has decided on {uses} models, this one included."
+    if facts.uses:
+        words += f" This holdout has decided on {facts.uses} models, this one included."
     return table([*header, "Better when"], rows) + words
 
 
 def _methods(facts: Facts) -> str:
     """How the intervals were found, and whose rows count as one in them."""
-    head, found = facts.get("headline") or {}, dict[str, list[str]]()
-    for metric in facts.get("metrics") or []:
-        if method := metric.get("method"):
-            own = head.get("method") if metric.get("key") == head.get("metric") else ""
-            found.setdefault(own or method, []).append(text(metric["name"]))
+    found = dict[str, list[str]]()
+    for metric in facts.found.metrics:
+        if metric.method:
+            found.setdefault(metric.method, []).append(text(metric.label))
     if not found:
         return ""
     each = "; ".join(f"{method} for {', '.join(of)}" for method, of in found.items())
-    if entity := facts.get("entity"):
-        name = text(entity["column"], 40)
-        each += (
-            f". All are by {name}: the rows of each of {entity['count']:,} count as "
-        )
+    if entity := facts.found.entity:
+        name = text(entity.column, 40)
+        each += f". All are by {name}: the rows of each of {entity.count:,} count as "
         each += "one"
     return f"\n\nIntervals: {each}."
 
 
-def calibration(bins: Mapping[str, Sequence[Facts]] | None) -> str:
+def metrics_plot(facts: Facts) -> str:
+    """The difference of every metric with its interval, each on a scale of its own."""
+    rows = [
+        plots.Interval(
+            m.label,
+            m.low,
+            m.difference,
+            m.high,
+            f"{m.difference:+.4f}",
+            m.high < 0 if m.better == "higher" else m.low > 0,
+        )
+        for m in facts.found.metrics
+        if m.low is not None and m.difference is not None and m.high is not None
+    ]
+    across = "challenger minus champion, each row on a scale of its own"
+    return plots.intervals(rows, across, shared=False)
+
+
+def calibration(facts: Facts) -> str:
     """Predicted against observed share: both models, drawn and as a table."""
-    sides = {who: {r["low"]: r for r in rows} for who, rows in (bins or {}).items()}
+    sides = {
+        who: {bin.low: bin for bin in curves.calibration}
+        for who, curves in _curves(facts)
+        if curves.calibration
+    }
     if not sides.get("challenger"):
         return ""
     lows = sorted(set().union(*sides.values()))
@@ -78,31 +99,46 @@ def calibration(bins: Mapping[str, Sequence[Facts]] | None) -> str:
     chart = ""
     if len(shared) > 1:  # mermaid's lines have no gaps
         first = sides["challenger"]
-        ideal = [(first[low]["low"] + first[low]["high"]) / 2 for low in shared]
-        drawn = {w: [s[low]["observed"] for low in shared] for w, s in sides.items()}
+        ideal = [(first[low].low + first[low].high) / 2 for low in shared]
+        drawn = {w: [s[low].observed for low in shared] for w, s in sides.items()}
         labels = [_span(first[low]) for low in shared]
         axes = ("Calibration", "probability predicted", "share observed")
         chart = charts.lines(*axes, labels, {"ideal": ideal, **drawn})
     return chart + table(header, rows)
 
 
-def _span(row: Facts) -> str:
+def _span(bin: Bin) -> str:
     """Return the limits of a bin."""
-    return f"{row['low']:.1f} to {row['high']:.1f}"
+    return f"{bin.low:.1f} to {bin.high:.1f}"
 
 
-def _bin(row: Facts | None) -> list[str]:
+def _bin(bin: Bin | None) -> list[str]:
     """Return the cells of a bin that may be empty."""
-    if row is None:
+    if bin is None:
         return ["0", "none", "none"]
-    return [f"{row['rows']:,}", f"{row['predicted']:.3f}", f"{row['observed']:.3f}"]
+    return [f"{bin.rows:,}", f"{bin.predicted:.3f}", f"{bin.observed:.3f}"]
 
 
-def roc(curves: Mapping[str, Sequence[Sequence[float]]] | None) -> str:
+def calibration_plot(facts: Facts) -> str:
+    """Predicted probability against the share observed."""
+    series = {
+        who: [(b.predicted, b.observed) for b in curves.calibration if b.rows >= FEWEST]
+        for who, curves in _curves(facts)
+        if curves.calibration
+    }
+    axes = (f"probability predicted, {FEWEST} rows or more", "share observed")
+    return plots.lines(*axes, _beside("ideal", series), whole=True)
+
+
+def roc(facts: Facts) -> str:
     """True against false positive rate: both models, drawn and as a table."""
-    if not curves:
+    values = {
+        who: [charts.at(curves.roc, x) for x in GRID]
+        for who, curves in _curves(facts)
+        if curves.roc
+    }
+    if not values:
         return ""
-    values = {who: [charts.at(c, x) for x in GRID] for who, c in curves.items()}
     labels = [f"{x:.1f}" for x in GRID]
     axes = ("ROC", "false positive rate", "true positive rate")
     rows = [
@@ -114,25 +150,58 @@ def roc(curves: Mapping[str, Sequence[Sequence[float]]] | None) -> str:
     return chart + table(header, rows)
 
 
-def residuals(found: Mapping[str, Sequence[Facts]] | None) -> str:
+def roc_plot(facts: Facts) -> str:
+    """All points of the curves."""
+    series = {who: curves.roc for who, curves in _curves(facts) if curves.roc}
+    axes = ("false positive rate", "true positive rate")
+    return plots.lines(*axes, _beside("chance", series), whole=True)
+
+
+def residuals(facts: Facts) -> str:
     """The truth minus the answer, by the answer: both models, drawn and as a table."""
+    found = {
+        who: curves.residuals for who, curves in _curves(facts) if curves.residuals
+    }
     if not found:
         return ""
     count = min(map(len, found.values()))
-    values = {who: [row["mean"] for row in rows][:count] for who, rows in found.items()}
+    values = {who: [row.mean for row in rows][:count] for who, rows in found.items()}
     labels = [f"{n + 1} of {count}" for n in range(count)]
-    axes = ("Left over", "rows by their answer, lowest first", "truth minus answer")
+    axes = ("Residuals", "rows by their answer, lowest first", "truth minus answer")
     chart = charts.lines(*axes, labels, {"ideal": [0.0] * count, **values})
     rows = [
         [
             who,
-            f"{row['low']:.4g} to {row['high']:.4g}",
-            f"{row['rows']:,}",
-            f"{row['mean']:+.4g}",
-            f"{row['p10']:+.4g} to {row['p90']:+.4g}",
+            f"{row.low:.4g} to {row.high:.4g}",
+            f"{row.rows:,}",
+            f"{row.mean:+.4g}",
+            f"{row.p10:+.4g} to {row.p90:+.4g}",
         ]
         for who, each in found.items()
         for row in each
     ]
-    header = ["Model", "Answer", "Rows", "Mean left over", "10 % to 90 %"]
+    header = ["Model", "Answer", "Rows", "Mean residual", "10 % to 90 %"]
     return (chart if count > 1 else "") + table(header, rows)
+
+
+def residuals_plot(facts: Facts) -> str:
+    """The mean residual, by the answer."""
+    series = {
+        who: [((row.low + row.high) / 2, row.mean) for row in curves.residuals]
+        for who, curves in _curves(facts)
+        if curves.residuals
+    }
+    return plots.lines("answer", "truth minus answer", series)
+
+
+def _curves(facts: Facts) -> Iterator[tuple[str, Curves]]:
+    """Give each model's curves, where something was measured."""
+    if facts.found.curves:
+        yield from facts.found.curves.items()
+
+
+def _beside(
+    name: str, series: dict[str, list[plots.Point]]
+) -> dict[str, Sequence[plots.Point]]:
+    """Return the curves after their line of reference, if there are any."""
+    return {name: [(0.0, 0.0), (1.0, 1.0)], **series} if series else {}

@@ -1,0 +1,456 @@
+"""What the judge finds, as typed facts: numbers, which become text in the report only.
+
+The judge's child writes them, whoever reads them back checks them, and the ledger keeps
+them. Nothing here knows how a number is found or shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+Statistic = Literal["value", "lower bound", "upper bound"]  # what of the metric is held
+Operator = Literal["", ">=", "<="]
+TITLES = {  # of the checks that are not of one metric, column or test
+    "artifact": "Artifact",
+    "lock": "Lock",
+    "manifest": "Manifest",
+    "merge": "Merge",
+    "train": "Train",
+    "identity": "Identity",
+    "no_change": "No model change",
+    "judge": "Judge",
+    "settings": "Settings of main",
+    "data": "Data",
+    "holdout_unseen": "Holdout unseen",
+    "holdout_rows": "Holdout rows",
+    "model_columns": "Model columns",
+    "model_file": "Model file",
+    "predictions": "Predictions",
+    "parity": "Export parity",
+    "slices": "Slices",
+    "latency": "Latency",
+    "model_size": "Model size",
+}
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule and what it found: ``value`` stands to ``limit`` as ``operator`` says.
+
+    What is held against the limit is a metric's value, or an end of the interval of a
+    difference; ``estimate`` and ``interval`` are then that difference's.
+    """
+
+    id: str  # stable: roc_auc.min, slices, fairness.origin.selection_rate
+    title: str
+    passed: bool
+    reason: str
+    metric: str = ""
+    statistic: Statistic = "value"
+    value: float | None = None
+    operator: Operator = ""
+    limit: float | None = None
+    estimate: float | None = None
+    interval: tuple[float, float] | None = None
+    unit: str = ""  # rows, share, MB, ms, of a column; none for a metric
+    gate: bool = False  # shown before the rest
+
+
+class Refused(Exception):
+    """What was proposed cannot be judged: the check it failed and one sentence."""
+
+    def __init__(self, check: str, reason: str, **numbers: Any) -> None:
+        """Keep what the check will say; ``numbers`` are further fields of it."""
+        super().__init__(reason)
+        self.check = Check(
+            id=check, title=TITLES[check], passed=False, reason=reason, **numbers
+        )
+
+
+class Both(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """The same of both models; of the champion where there is one."""
+
+    champion: T | None = None
+    challenger: T
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Give each model's by its name, the champion's first."""
+        if self.champion is not None:
+            yield "champion", self.champion
+        yield "challenger", self.challenger
+
+
+class MetricResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric of both models on the same rows, and the interval of the difference."""
+
+    id: str
+    label: str
+    better: Literal["higher", "lower"]
+    champion: float | None = None
+    challenger: float
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: str = ""  # of the interval
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """What was judged on; times in ISO 8601."""
+
+    data: int
+    held_out: int
+    since: str
+    until: str
+    compared: int  # of those held out, newer than all that the champion learnt from
+    target: str
+
+
+class Entity(msgspec.Struct, frozen=True):
+    """The column that tells whose a row is, and how many there are."""
+
+    column: str
+    count: int
+
+
+class McNemar(msgspec.Struct, frozen=True):
+    """How many rows one model alone is right on, and what that shows."""
+
+    only_champion_right: int
+    only_challenger_right: int
+    p: float
+
+
+class Power(msgspec.Struct, frozen=True):
+    """The smallest true difference that these rows show with this probability."""
+
+    smallest: float
+    power: float
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """A bin of the calibration table."""
+
+    low: float
+    high: float
+    rows: int
+    predicted: float
+    observed: float
+
+
+class Residual(msgspec.Struct, frozen=True):
+    """Truth minus answer, of rows whose answers are from low to high."""
+
+    low: float
+    high: float
+    rows: int
+    mean: float
+    p10: float
+    p90: float
+
+
+class Confusion(msgspec.Struct, frozen=True):
+    """The four counts of the decisions at a threshold."""
+
+    threshold: float
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+
+class Matrix(msgspec.Struct, frozen=True):
+    """Rows by true class and decision, [k][k]."""
+
+    classes: list[str]
+    cells: list[list[int]]
+
+
+class Curves(msgspec.Struct, frozen=True, kw_only=True):
+    """What is drawn of one model; a task has some of them."""
+
+    calibration: list[Bin] | None = None
+    roc: list[tuple[float, float]] | None = None  # false, true positive rate
+    confusion: Confusion | None = None
+    matrix: Matrix | None = None
+    residuals: list[Residual] | None = None
+
+
+class Best(msgspec.Struct, frozen=True, kw_only=True):
+    """The most that answers could be worth, and what would have to be changed."""
+
+    best: float
+    threshold: float | None = None
+    best_threshold: float | None = None
+    shift: float | None = None  # added to every answer
+    expected: bool = False  # by deciding what is expected to be worth most
+
+
+class Business(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``per`` decisions are worth, in a unit of the team's."""
+
+    unit: str
+    per: int
+    champion: float | None = None
+    challenger: float
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    best: Best
+
+
+class Slice(msgspec.Struct, frozen=True, kw_only=True):
+    """A loss in the rows of one value of a column."""
+
+    column: str
+    value: str
+    rows: int
+    champion: float | None = None
+    challenger: float
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    failed: bool = False
+
+
+class Slices(msgspec.Struct, frozen=True):
+    """The worst of the slices that were looked at."""
+
+    metric: str
+    looked_at: int
+    rows: list[Slice]
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """The rates of one group, in the order of `Fairness.rates`."""
+
+    group: str
+    rows: int
+    champion: list[float | None] | None = None
+    challenger: list[float | None]
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """The largest gap of a rate, between a pair of groups, and its limit."""
+
+    rate: str
+    champion: float | None
+    challenger: float
+    low: float
+    high: float
+    pair: tuple[str, str]  # the group with the higher rate first
+    limit: float
+
+
+class Fairness(msgspec.Struct, frozen=True):
+    """How alike the groups of one column are treated."""
+
+    column: str
+    rates: list[str]
+    groups: list[Group]
+    gaps: list[Gap]
+
+
+Fall = tuple[float, float, float]  # mean, least and most of the repeats
+
+
+class Importance(msgspec.Struct, frozen=True, kw_only=True):
+    """How much the primary metric falls when a column is shuffled."""
+
+    column: str
+    champion: Fall | None = None
+    challenger: Fall | None = None
+
+
+class Dependence(msgspec.Struct, frozen=True, kw_only=True):
+    """The mean answer with a column set to each of a few values."""
+
+    column: str
+    places: list[str]
+    of: str = ""  # the class whose probability it is
+    champion: list[float] | None = None
+    challenger: list[float] | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A model's answer: a number, and whose probability it is of several classes."""
+
+    value: float
+    name: str = ""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """How far a column's value moves an answer."""
+
+    column: str
+    value: str
+    moved: float
+
+
+class Flip(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that the two models decide differently, and what moved the challenger."""
+
+    champion: Answer
+    challenger: Answer
+    truth: int | float | str
+    reasons: list[Reason]
+
+
+class Footprint(msgspec.Struct, frozen=True):
+    """How long one row takes, and how large the file is."""
+
+    p50_ms: float
+    p99_ms: float
+    megabytes: float
+
+
+class RowChanges(msgspec.Struct, frozen=True):
+    """How the rows of two tables differ."""
+
+    champion: int
+    challenger: int
+    added: int
+    removed: int
+    removed_inside: int  # the period that the challenger's table covers
+    changed: int
+
+
+class TargetRate(msgspec.Struct, frozen=True, tag=True):
+    """The shares of 1 in two tables."""
+
+    old: float
+    new: float
+
+
+class TargetSpread(msgspec.Struct, frozen=True, tag=True):
+    """Mean and standard deviation of a number in two tables."""
+
+    mean: tuple[float, float]
+    spread: tuple[float, float]
+
+
+class TargetShares(msgspec.Struct, frozen=True, tag=True):
+    """Each class's share in two tables, or among two models' decisions."""
+
+    classes: list[tuple[str, float, float]]
+
+
+class ColumnChange(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a column moved from one table to another."""
+
+    column: str
+    distance: float | None = None
+    missing: tuple[float, float]
+    new: list[str] = []  # categories, where they may be named
+    new_count: int = 0
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the data has that the champion's had not; unknown without rows."""
+
+    same: bool
+    rows: RowChanges | None = None
+    target: TargetRate | TargetSpread | TargetShares | None = None
+    columns: list[ColumnChange] = []
+
+
+class YesNoMoves(msgspec.Struct, frozen=True, tag=True):
+    """How decisions of yes and no change; `yes` are both models' shares of it."""
+
+    to_yes: int
+    to_no: int
+    yes: tuple[float, float]
+
+
+class ClassMoves(msgspec.Struct, frozen=True, tag=True):
+    """How decided classes change: from, to, rows; and each class's two shares."""
+
+    flips: int
+    moves: list[tuple[str, str, int]]
+    shares: list[tuple[str, float, float]]
+
+
+class NumberMoves(msgspec.Struct, frozen=True, tag=True):
+    """How numbers move: mean, median and 90 % of the change; both means."""
+
+    up: int
+    down: int
+    change: tuple[float, float, float]
+    mean: tuple[float, float]
+
+
+class Affected(msgspec.Struct, frozen=True):
+    """The requests of one category, and how many flip (of numbers, how far)."""
+
+    column: str
+    value: str
+    requests: int
+    flips: float
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """Production's newest requests, asked again; or why they were not."""
+
+    why: str = ""
+    requests: int = 0
+    since: str = ""
+    until: str = ""
+    moves: YesNoMoves | ClassMoves | NumberMoves | None = None
+    groups: list[Affected] = []
+
+
+class Judgement(msgspec.Struct, kw_only=True):
+    """All that the judge finds out about a challenger, part by part."""
+
+    task: str = ""
+    checks: list[Check] = []
+    cautions: list[str] = []
+    held_out: tuple[str, str] | None = None  # in ISO 8601
+    rows: Rows | None = None
+    entity: Entity | None = None
+    primary: str = ""  # the id of the metric that decides
+    confidence: float = 0.0  # of every interval
+    metrics: list[MetricResult] = []
+    mcnemar: McNemar | None = None
+    power: Power | None = None
+    curves: Both[Curves] | None = None
+    business: Business | None = None
+    slices: Slices | None = None
+    fairness: list[Fairness] = []
+    importance: list[Importance] = []
+    dependence: list[Dependence] = []
+    flips: list[Flip] = []
+    replay: Replay | None = None
+    changes: Changes | None = None
+    footprint: Both[Footprint] | None = None
+
+    @property
+    def primary_metric(self) -> MetricResult | None:
+        """Return the primary metric, once it is known."""
+        return next((m for m in self.metrics if m.id == self.primary), None)
+
+
+def read(data: bytes) -> Judgement:
+    """Return what the child wrote.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    return msgspec.json.decode(data, type=Judgement)
+
+
+def checks(records: Any) -> list[Check]:
+    """Return the checks of a verdict that the ledger keeps.
+
+    Raises:
+        ValueError: they are anything else.
+    """
+    return msgspec.convert(records, list[Check])
+
+
+def failed(found: Sequence[Check]) -> list[Check]:
+    """Return those that did not pass."""
+    return [check for check in found if not check.passed]

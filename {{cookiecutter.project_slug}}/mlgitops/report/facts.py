@@ -1,0 +1,56 @@
+"""What a report is made of: the judgement, what came of it, and where to look."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from mlgitops.judgement import Check, Judgement
+
+State = Literal["ready", "here", "decide", "blocked"]
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A setting of training that the two models differ in, as params.yaml has it."""
+
+    name: str
+    champion: Any
+    challenger: Any
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """How the challenger was built, and what that cost, where a price is set."""
+
+    stages_run: list[str]
+    restored: bool
+    seconds: float
+    cost: float | None = None
+    currency: str = ""
+
+
+class Facts(msgspec.Struct, kw_only=True):
+    """All that a report says; what is not known stays out of it.
+
+    ``next`` and ``expectation`` are Markdown, and so are the cautions: what a stranger
+    wrote in them has to be inert already.
+    """
+
+    state: State
+    verdict: str
+    next: str = ""
+    checks: list[Check] = []
+    cautions: list[str] = []
+    found: Judgement = msgspec.field(default_factory=Judgement)
+    expectation: str = ""
+    unplayed: str = ""  # why no requests of production were asked again
+    params: list[Setting] = []
+    build: Build | None = None
+    uses: int = 0  # of the holdout
+    override: bool = False  # whether all that failed may be overruled
+    manifest_sha256: str = ""
+    data_sha256: str = ""
+    head_sha: str = ""
+    rules_sha: str = ""
+    machinery: str = ""
+    pull_request: int = 0
+    run_url: str = ""
+    artifact_url: str = ""
