@@ -1,7 +1,6 @@
 """doctor tells what is weaker, protect sets it up, update says when to update."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
