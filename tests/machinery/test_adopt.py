@@ -72,7 +72,7 @@ def test_the_judged_lock_is_committed_and_pushed_once(desk: Desk) -> None:
     assert git("log", "-1", "--format=%s") == "adopt the lock that CI built"
     desk.pull["head"]["sha"] = desk.hub.run["head_sha"] = git("rev-parse", "HEAD")
     desk.verdict(head_sha=desk.pull["head"]["sha"])
-    assert "committed already" in adopt.adopt(7)
+    assert "already committed" in adopt.adopt(7)
     assert git("rev-list", "--count", "HEAD") == "2"
 
 

@@ -119,7 +119,7 @@ def test_a_fork_is_told_who_has_to_push(project: Project) -> None:
     pull = project.propose("fork")
     pull["head"]["repo"] = FORK
     done = project.train(pull)
-    assert done.returncode == 1 and "a maintainer has to push the data" in done.stderr
+    assert done.returncode == 1 and "a maintainer must push the data" in done.stderr
 
 
 def test_the_base_is_the_first_parent_of_the_merge(

@@ -57,7 +57,7 @@ def test_times_may_be_text() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("distance", "far", "3 of 2,000 values are no numbers"),
+        ("distance", "far", "3 of 2,000 values are not numbers"),
         ("distance", 6001.0, "3 of 2,000 values are outside 0 to 6000 (such as 6001"),
         ("distance", float("inf"), "outside 0 to 6000"),
         ("distance", None, "3 of 2,000 values are missing"),
@@ -68,7 +68,7 @@ def test_times_may_be_text() -> None:
         ("late", 2, "neither 0 nor 1"),
         ("late", None, "3 of 2,000 values are missing"),
         ("flight_id", "twice", "3 of 2,000 values are repeated (such as twice"),
-        ("scheduled_departure", "soon", "3 of 2,000 values are no times"),
+        ("scheduled_departure", "soon", "3 of 2,000 values are not times"),
         ("scheduled_departure", None, "missing"),
     ],
 )

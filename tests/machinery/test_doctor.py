@@ -77,7 +77,7 @@ def test_doctor_names_what_is_weaker(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = lines(capsys)
-    for what in ("no ruleset", "waits for nobody", "may not open", "no App"):
+    for what in ("GitHub lacks ruleset", "nobody approves", "may not open", "no App"):
         assert starting(found, "weaker", what), what
     assert starting(found, "weaker", "no environment staging, qa, production")
     for what in ("no STAGING_URL", "no QA_URL", "no PRODUCTION_URL"):

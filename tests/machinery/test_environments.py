@@ -116,7 +116,7 @@ def test_another_server_has_to_come_the_same_way(here: World) -> None:
     (here.clone / "deploy").mkdir()
     (here.clone / "deploy" / "Dockerfile").write_text("FROM new\n")
     here.commit("another server")
-    assert "has another server" in refused("v1.0.0", "production")
+    assert "another server" in refused("v1.0.0", "production")
     for environment in CHAIN:
         deploy.deploy(environment, "v1.0.0")
 

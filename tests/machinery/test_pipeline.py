@@ -234,7 +234,7 @@ def test_a_refusal_as_a_person_sees_it(built: Path, tmp_path: Path) -> None:
     ("name", "path", "broken", "words"),
     [
         ("prepare", "data", "duplicate", "are repeated"),
-        ("prepare", "data", "truncated", "no Parquet file that can be read"),
+        ("prepare", "data", "truncated", "cannot be read as Parquet"),
         ("prepare", "data", None, "is missing; type make pull"),
         ("prepare", "params.yaml", "a: [", "no sound YAML, at line"),
         ("train", "params.yaml", "prepare: {}", 'no section "train"'),
@@ -281,7 +281,7 @@ def test_a_model_that_does_not_convert_is_not_written(
     files = [
         Path("build") / n for n in ("train.parquet", "model.onnx", "manifest.json")
     ]
-    with pytest.raises(terms.ContractError, match=r"differs from the fitted model"):
+    with pytest.raises(terms.ContractError, match="fitted model"):
         stage.train(*files)
     assert digests(folder) == before
 

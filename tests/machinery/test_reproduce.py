@@ -108,7 +108,7 @@ def test_it_says_what_it_does_not_know(here: Project) -> None:
     registered()
     git("commit", "-q", "--allow-empty", "-m", "aside")
     registry.register("demand", "a" * 64, git("rev-parse", "HEAD"))
-    with pytest.raises(ReleaseError, match="which main lacks"):
+    with pytest.raises(ReleaseError, match="not on main"):
         reproduce.reproduce("v1.1.0")
 
 
@@ -118,7 +118,7 @@ MEASURED = {"rows": 900, "roc_auc": 0.7, "brier": 0.2, "tp": 40}
 @pytest.mark.parametrize(
     ("here_cpu", "there", "found", "words"),
     [
-        (CPU, CPU, MEASURED, "have other bytes, on the same type"),
+        (CPU, CPU, MEASURED, "other bytes"),
         ("x86_64 two", CPU, {**MEASURED, "roc_auc": 0.702}, "roc_auc is 0.702 instead"),
         ("x86_64 two", CPU, {"roc_auc": 0.7}, "brier is None instead of 0.2"),
     ],

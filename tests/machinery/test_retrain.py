@@ -359,7 +359,7 @@ def test_stages_that_read_no_table_or_several_are_refused(
     run("push", "-q", "origin", "main")
     world.traffic(600, 80, 28)
     world.record()
-    with pytest.raises(SystemExit, match=f"one tracked file, not {len(tables)}"):
+    with pytest.raises(SystemExit, match=f"one tracked file, found {len(tables)}"):
         retrain.main()
     assert not world.hub.pulls and world.branches() == ["ledger", "main"]
 
@@ -391,7 +391,7 @@ def test_a_record_about_another_version_proposes_nothing(
     assert "recorded nothing yet" in capsys.readouterr().out
     world.record(manifest_sha256="b" * 64)
     retrain.main()
-    assert "Another version is in production" in capsys.readouterr().out
+    assert "another version" in capsys.readouterr().out
     assert world.hub.calls == []
 
 
@@ -662,7 +662,7 @@ def test_monitor_records_once_and_stops_on_a_broken_feed(
     monitor.main()
     assert "recorded as monitoring/00000001.json" in capsys.readouterr().out
     monitor.main()
-    assert "nothing written" in capsys.readouterr().out
+    assert "not recorded" in capsys.readouterr().out
     (found,) = [p for p in Ledger().paths("monitoring/") if p.endswith(".json")]
     said = Ledger().read(found)
     assert said is not None and said["decision"] == "not enough data"
@@ -671,7 +671,7 @@ def test_monitor_records_once_and_stops_on_a_broken_feed(
     with monkeypatch.context() as later:
         later.setattr(heartbeat, "age_days", lambda record: 3.4)
         monitor.main()
-        assert "nothing written" in capsys.readouterr().out
+        assert "not recorded" in capsys.readouterr().out
         later.setattr(heartbeat, "age_days", lambda record: 3.6)
         monitor.main()  # half a period on: that it ran is news
     assert "recorded as monitoring/00000002.json" in capsys.readouterr().out

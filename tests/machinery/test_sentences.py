@@ -63,9 +63,9 @@ def test_a_command_says_what_to_type(
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--labels", "", "name a file: type LABELS="),
-        ("--url", "http://x:port", "is no address: type URL=http://127.0.0.1:8080"),
-        ("--batch", "-3", "is no number of rows"),
+        ("--labels", "", "type LABELS="),
+        ("--url", "http://x:port", "not an address: type URL="),
+        ("--batch", "-3", "not a number of rows"),
     ],
 )
 def test_simulate_refuses_each_option_by_name(

@@ -99,7 +99,7 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as place:
         hub.plug(place, project.home / "run.json")
         place.chdir(project.clone)
-        assert "it is judged once more" in adopt.adopt(1)
+        assert "CI judges it again" in adopt.adopt(1)
         assert git("show", "HEAD:dvc.lock").encode() == read(data, "dvc.lock").strip()
     again = project.push("first", 1)
     assert (
