@@ -1,0 +1,233 @@
+"""What a team adds without code of the machinery: a gate, a metric, an estimator.
+
+Each drill counts the files that it changes, and has its control: what violates the new
+rule is refused by it, what does not passes.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import average_precision_score
+
+from machinery.judged import Hub, Project, Record, git, params
+from machinery.test_compare import bad_in_one_shop, good, trial
+from machinery.test_validate_workflow import validate, verdicts
+from mlgitops import metrics, report
+from mlgitops.judge import gates, override, performance
+from mlgitops.judgement import failed
+from mlgitops.settings import SettingsError
+from model import metrics as team
+
+LIFT = """\
+METRICS["lift"] = lambda y, prediction: float(
+    y[prediction >= np.quantile(prediction, 0.9)].mean() / y.mean()
+)
+"""
+NETWORK = (
+    "from sklearn.neural_network import MLPClassifier\n"
+    'CLASSIFIERS["network"] = (for_linear, MLPClassifier(early_stopping=False))\n'
+)
+Given = tuple[Project, Record, bytes]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Given:
+    """A first model, built by `train`; nobody changes this one."""
+    project = Project(tmp_path_factory.mktemp("drill"))
+    pull = project.propose("first")
+    built = project.built(pull)
+    git("switch", "-q", "main", cwd=project.clone)
+    return project, pull, built
+
+
+@pytest.fixture
+def given(first: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
+    """The same in a folder of the test's own."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return first[0].copy(tmp_path / "home"), first[1], first[2]
+
+
+def settle(project: Project, gate: Record, **files: str) -> set[str]:
+    """Add gates, and lines to files, on main; return the files that this changed."""
+    before = git("rev-parse", "HEAD", cwd=project.clone)
+    text = (project.clone / "params.yaml").read_text()
+    settings = yaml.safe_load(text)
+    settings["gates"] |= gate
+    project.write("params.yaml", yaml.safe_dump(settings, sort_keys=False))
+    for name, lines in files.items():
+        path = f"model/{name}.py"
+        project.write(path, (project.clone / path).read_text() + lines)
+    project.commit("a rule of ours")
+    git("push", "-q", "origin", "main", cwd=project.clone)
+    return set(git("diff", "--name-only", before, cwd=project.clone).splitlines())
+
+
+def judged(given: Given, patch: pytest.MonkeyPatch) -> tuple[Hub, Record, Record]:
+    """Judge the first model by main; return what was told, the verdict, its checks."""
+    project, pull, built = given
+    hub = validate(project, pull, built, patch)
+    verdict = verdicts(project)[-1]
+    return hub, verdict, {check["id"]: check for check in verdict["checks"]}
+
+
+@pytest.mark.slow
+def test_a_gate_on_a_known_metric_is_one_line_of_one_file(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ledger and report know it; it refuses what violates it and nothing else."""
+    project = given[0]
+    gate = {"average_precision": {"min": 0.25, "margin": 0.02}}
+    assert settle(project, gate) == {"params.yaml"}
+    hub, verdict, checks = judged(given, monkeypatch)
+    assert verdict["passed"] and hub.statuses[-1][1] == "pending"
+    found = checks["average_precision.min"]
+    assert (found["operator"], found["limit"]) == (">=", 0.25)
+    assert found["metric"] == "average_precision" and found["value"] > 0.25
+    assert verdict["machinery"]["version"] and "average_precision.margin" in checks
+    assert report.code("average_precision.min") in hub.comments[1]
+
+    settle(project, {"average_precision": {"min": 0.99, "margin": 0.02}})
+    hub, verdict, checks = judged(given, monkeypatch)
+    assert hub.statuses[-1][1] == "failure" and not verdict["passed"]
+    refused = [name for name, check in checks.items() if not check["passed"]]
+    assert refused == ["average_precision.min"]
+    assert "Average precision" in hub.statuses[-1][2]
+
+
+@pytest.mark.slow
+def test_a_metric_of_ours_is_one_function_and_a_line(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By main's function: one that the proposal brings is not the judge."""
+    project, own = given[0], dict[str, Any]()
+    exec(LIFT, {"METRICS": own, "np": np})  # this process has another `model`
+    monkeypatch.setitem(team.METRICS, "lift", own["lift"])
+    changed = settle(project, {"lift": {"min": 1.1}}, metrics=LIFT)
+    assert changed == {"params.yaml", "model/metrics.py"}
+    hub, verdict, checks = judged(given, monkeypatch)
+    assert verdict["passed"] and checks["lift.min"]["value"] > 1.1
+    assert "| lift | none |" in hub.comments[1]
+    assert [m["id"] for m in verdict["metrics"]][-1] == "lift"
+
+    settle(project, {"lift": {"min": 9.0}})
+    hub, verdict, checks = judged(given, monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    assert [n for n, c in checks.items() if not c["passed"]] == ["lift.min"]
+
+
+@pytest.mark.slow
+def test_an_estimator_of_ours_is_one_entry_and_its_arguments(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fitted, exported, proved and judged as those that were there."""
+    project = given[0]
+    text = (project.clone / "model/estimator.py").read_text()
+    project.write("model/estimator.py", text + NETWORK)
+    arguments = {"hidden_layer_sizes": [4], "learning_rate_init": 0.02}
+    project.params(["shop", "price"], estimator="network", network=arguments)
+    pull = project.propose("network")
+    files = git("diff", "--name-only", "main", "network", cwd=project.clone)
+    assert set(files.splitlines()) == {"params.yaml", "model/estimator.py"}
+    hub = validate(project, pull, project.built(pull), monkeypatch)
+    verdict = verdicts(project)[-1]
+    assert verdict["passed"] and hub.statuses[-1][1] == "pending", hub.comments
+    built = json.loads((project.home / "runner/build/manifest.json").read_bytes())
+    assert built["params"]["estimator"] == "network"
+
+
+# --- the same on a trial, against a champion ----------------------------------------
+
+
+def gated(gate: Record, new: Any = good) -> list[str]:
+    """Return the ids of the checks of performance that a challenger failed."""
+    loose = {"calibration_error": {"max": 1}}  # these scores are no probabilities
+    settings = params(["price"])["gates"] | loose | gate
+    tried = trial(good, new, gates=settings)
+    performance.add(tried)
+    ids = {check.id for check in tried.found.checks}
+    for name, rules in gate.items():
+        assert {f"{name}.{bound}" for bound in rules} <= ids
+    return [check.id for check in failed(tried.found.checks)]
+
+
+@pytest.mark.parametrize(
+    "metric", ["average_precision", "log_loss", "brier", "calibration_error"]
+)
+def test_a_margin_on_any_metric_refuses_what_is_worse(metric: str) -> None:
+    """In the metric's own direction, by the interval that the metric has."""
+    gate = {metric: {"margin": 0.02, "max": 9 if metric != "average_precision" else 1}}
+    assert f"{metric}.margin" in gated(gate, bad_in_one_shop)
+    assert gated(gate) == []
+
+
+@pytest.fixture
+def lift(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the team have a metric: scikit-learn's average precision, by another name."""
+    monkeypatch.setitem(team.METRICS, "precision_of_ours", average_precision_score)
+    yield
+
+
+@pytest.mark.usefixtures("lift")
+def test_a_metric_of_ours_has_an_interval_a_margin_and_an_override() -> None:
+    """The interval is about that of the same metric, which the judge knows better."""
+    tried = trial(good, bad_in_one_shop)
+    performance.add(tried)
+    found = {metric.id: metric for metric in tried.found.metrics}
+    ours, known = found["precision_of_ours"], found["average_precision"]
+    assert ours.method == "paired bootstrap" and ours.better == "higher"
+    assert ours.difference == pytest.approx(known.difference)
+    width = known.high - known.low
+    assert ours.low == pytest.approx(known.low, abs=0.25 * width)
+    assert ours.high == pytest.approx(known.high, abs=0.25 * width)
+    gate = {"precision_of_ours": {"min": 0.25, "margin": 0.02}}
+    assert "precision_of_ours.margin" in gated(gate, bad_in_one_shop)
+    assert gated(gate) == []
+    known_ids = override.overridable("binary")
+    assert {"precision_of_ours.min", "precision_of_ours.margin"} <= set(known_ids)
+    assert "precision_of_ours.max" not in known_ids, "of leakage"
+
+
+BROKEN = {
+    "raises": (lambda y, p: 1 / 0, "mine raised ZeroDivisionError"),
+    "no number": (lambda y, p: float("nan"), "mine gave nan"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_metric_of_ours_that_is_broken_passes_nobody(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, words = BROKEN[name]
+    monkeypatch.setitem(team.METRICS, "mine", function)
+    with pytest.raises(SettingsError, match=words):
+        performance.add(trial(good, good))
+
+
+def test_a_metric_that_few_resamples_have_closes_its_gate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Defined on all the rows alone: without an interval nothing shows no harm."""
+
+    def whole(y: Any, prediction: Any) -> float:
+        if len(np.unique(prediction)) < 5_000:
+            raise ValueError("too few")
+        return 1.0
+
+    monkeypatch.setitem(team.METRICS, "whole", whole)
+    assert gated({"whole": {"margin": 1.0}}) == ["whole.margin"]
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "slices", "fairness", "a metric", "x.y"])
+def test_a_metric_of_ours_takes_no_name_that_is_taken(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(team.METRICS, name, average_precision_score)
+    with pytest.raises(SettingsError, match=r"model/metrics\.py"):
+        gates.parse(params(["price"]), "binary")
+    assert len(metrics.METRICS["binary"]) == 5
