@@ -20,14 +20,15 @@ SERVING = {"msgspec", "numpy", "onnxruntime", "uvicorn", "uvloop", "httptools", 
 PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "task")}
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
+PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
 SHARED = {"git", "github", "heartbeat", "ledger", "lock", "machine", "source"}
 SHARED = {f"mlgitops.{name}" for name in (*SHARED, "storage", "report")}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
 LAYERS = {  # what a folder may use beside itself and packages; a folder names all of it
     "model": {"mlgitops.pipeline.contract"},
-    "mlgitops/metrics": set(),
+    "mlgitops/metrics": {"model.metrics"},  # the team's own
     "mlgitops/pipeline": {"mlgitops.pipeline", "mlgitops.metrics", "model"},
-    "mlgitops/report": set(),
+    "mlgitops/report": {"mlgitops.judgement"},
     "mlgitops/judge": PARTS | {"model.prepare", "model.metrics"},
     "mlgitops/release": PARTS,
     "mlgitops/monitor": PARTS | {"mlgitops.pipeline.fitting"},  # what newer rows bring
@@ -109,7 +110,8 @@ def test_every_folder_has_its_layer() -> None:
     known = {Path(name) for name in LAYERS}
     assert {f for f in folders if not {f, *f.parents} & known} == set()
     for path in Path("mlgitops").glob("*.py"):
-        assert own(path) <= SHARED | PURE, path
+        if path.name != "testing.py":  # what the team's tests ask runs the pipeline
+            assert own(path) <= SHARED | PURE, path
 
 
 @pytest.mark.parametrize("path", modules("mlgitops"), ids=str)
