@@ -63,23 +63,27 @@ def project(folder: Path) -> tuple[dict[str, Any], list[str]]:
     }
     params = yaml.safe_load((TEMPLATE / "params.yaml").read_bytes())
     params["gates"]["roc_auc_min"] = 0.5
-    (folder / "contract.yaml").write_text(yaml.safe_dump(contract))
+    (folder / "contract.yaml").write_text(json.dumps(contract))
     return params, list(columns)
 
 
 def side(place: Path, frame: pd.DataFrame, columns: list[str], params: Any) -> None:
     """Train, export and describe one model as the pipeline does."""
-    from mlgitops.pipeline import contract, data, parity
+    from mlgitops.pipeline import contract, data, parity, settings
     from mlgitops.pipeline import fitting as model
 
     place.mkdir(parents=True)
     text = Path("contract.yaml").read_text()
     terms = contract.Contract.parse(yaml.safe_load(text))
-    fitted = model.fit(frame, terms, {**params["train"], "columns": columns})
+    train = {**params["train"], "columns": columns}
+    recipe = settings.train({"train": train}, terms.task)
+    fitted = model.fit(frame, terms, recipe)
     exported = model.export(fitted, terms, columns)
     (place / "model.onnx").write_bytes(exported)
     frame.to_parquet(place / "train.parquet")
-    proof = parity.parity(fitted, exported, data.inputs(frame[:2000], terms, columns))
+    proof = parity.parity(
+        fitted, exported, data.inputs(frame[:2000], terms, columns), terms.task
+    )
     manifest = {
         "columns": columns,
         "threshold": 0.3,
@@ -161,7 +165,8 @@ def main() -> None:
         for who in ("champion", "challenger"):
             manifest = json.loads((folder / who / "manifest.json").read_bytes())
             fed = data.inputs(frame, terms, manifest["columns"])
-            scores.append(model.score((folder / who / "model.onnx").read_bytes(), fed))
+            exported = (folder / who / "model.onnx").read_bytes()
+            scores.append(model.score(exported, fed, "probability"))
         few = max(3, 2_000_000 // LARGEST)
         taken, _ = loop(y, *scores, few)
         whole = taken / few * RESAMPLES

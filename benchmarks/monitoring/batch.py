@@ -23,6 +23,7 @@ from mlgitops.monitor import drift, performance, season
 from mlgitops.monitor.checks import Drift
 from mlgitops.monitor.decide import Evidence, fell, moved
 from mlgitops.monitor.measure import BINARY
+from mlgitops.settings import monitor
 
 CLOSE = 1e-7  # sums of many numbers, added in another order
 
@@ -68,9 +69,9 @@ class Batch:
 
     def __init__(self, world: World) -> None:
         """Put both sides' columns into arrays; rows are looked at one by one."""
-        limits, reference = world.params["monitor"], world.reference
+        limits, reference = monitor(world.params), world.reference
         past = reference.rows
-        if limits["block_days"] or len(past) > limits["sample_rows"]:
+        if limits.block_days or len(past) > limits.sample_rows:
             raise ValueError("only rows one by one, of a reference that is not thinned")
         if season.long(past[reference.contract.time]):
             raise ValueError("a reference of a year is cut to the window's season")
@@ -137,7 +138,7 @@ class Batch:
         importance, total = self.world.reference.importance, 0.0
         for new in found.columns:
             kind = self.contract.columns[new.column].type
-            floor = self.limits["columns"].get(new.column, self.limits[kind])
+            floor = self.limits.floor(kind, new.column)
             total += importance.get(new.column, 0.0) * new.distance / floor
         assert model.whole and model.prediction
         found.whole = model.whole._replace(distance=total)
@@ -167,7 +168,7 @@ class Batch:
 
     def _fall(self, y: Any, p: Any) -> performance.Fall:
         """Return the fall in ROC AUC; see `performance.fall`."""
-        confidence = 1 - 2 * self.limits["false_alarm_rate"] * drift.PERFORMANCE
+        confidence = 1 - 2 * self.limits.false_alarm_rate * drift.PERFORMANCE
         table = pd.DataFrame({"probability": p, self.contract.target: y})
         (now, a), (then, b) = self.measure.area(table), self.area
         half = NormalDist().inv_cdf(0.5 + confidence / 2) * (a + b) ** 0.5

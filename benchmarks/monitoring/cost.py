@@ -26,6 +26,7 @@ from benchmarks.monitoring.look import evidence, evidently
 from mlgitops.monitor import feed, sample, window
 from mlgitops.monitor.reference import Reference
 from mlgitops.pipeline.contract import Contract
+from mlgitops.settings import monitor
 
 NUMBERS, CATEGORIES = 14, 6
 MOVED = ("n3", "n7", "c2")
@@ -66,8 +67,8 @@ def contract() -> Contract:
 
 def ours(folder: Path) -> list[str]:
     """Read the reference and the log, and return the columns that drifted."""
-    params = settings(block_days=0, min_labels=1e9)
-    log = window.read_log(str(folder), params["monitor"], days=28, labelled=False)
+    params = settings(block_days=0, min_labels=10**9)
+    log = window.read_log(str(folder), monitor(params), days=28, labelled=False)
     rows = window.frame(log.rows, {}, contract())
     good = feed.quarantine(rows, contract()).good
     seen = evidence(good, _version(sample.table(folder / "past.parquet")), params)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from mlgitops.monitor import limits
 from mlgitops.monitor.reference import Reference
 from mlgitops.pipeline.contract import Column, Contract
 from mlgitops.pipeline.data import inputs
+from mlgitops.settings import train
 
 PROJECT = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
 CENSUS = "nannyml/datasets/data/employment_MA_{}.pq"  # Apache-2.0; US Census data
@@ -36,7 +36,7 @@ def settings(**changes: Any) -> dict[str, Any]:
     """Return the shipped params.yaml, with changes to its section ``monitor``."""
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
     params["monitor"] |= changes
-    return {**params, "monitor": limits.limits(params)}
+    return dict(params)
 
 
 def silent(**changes: Any) -> dict[str, Any]:
@@ -92,8 +92,9 @@ def fitted(rows: pd.DataFrame, contract: Contract) -> Any:
     from mlgitops.pipeline import fitting as model
 
     columns = list(contract.columns)
-    train = settings()["train"] | {"columns": columns}
-    found = model.fit(rows, contract, train)
+    params = settings()
+    params["train"] |= {"columns": columns}
+    found = model.fit(rows, contract, train(params, contract.task))
 
     def score(some: pd.DataFrame) -> Any:
         return found.predict_proba(model.table(inputs(some, contract, columns)))[:, 1]

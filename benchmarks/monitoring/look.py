@@ -10,14 +10,15 @@ import pandas as pd
 from mlgitops.monitor import drift, performance, rearrange
 from mlgitops.monitor.decide import Evidence, fell, moved
 from mlgitops.monitor.reference import Reference
+from mlgitops.settings import monitor
 
 
 def evidence(
     window: pd.DataFrame, reference: Reference, params: dict[str, Any]
 ) -> Evidence:
     """Return what the monitor finds in rows whose labels have all come."""
-    limits, target = params["monitor"], reference.contract.target
-    labelled = len(window) >= limits["min_labels"]
+    limits, target = monitor(params), reference.contract.target
+    labelled = len(window) >= limits.min_labels
     labels = window[target] if labelled else None
     found = drift.compare(window, labels, reference, limits)
     evidence = Evidence(len(window), len(window))
@@ -26,7 +27,7 @@ def evidence(
     evidence.whole, evidence.prediction = found.whole, found.prediction
     evidence.target = found.target
     if labelled and window[target].nunique() == 2:
-        rate = limits["false_alarm_rate"] * drift.PERFORMANCE
+        rate = limits.false_alarm_rate * drift.PERFORMANCE
         sides, time = (reference.holdout, window), reference.contract.time
         times = [side[time].dt.tz_localize(None) for side in sides]
         evidence.fall = performance.fall(
@@ -34,7 +35,7 @@ def evidence(
             reference.holdout,
             target,
             1 - 2 * rate,
-            rearrange.blocks(*times, limits["block_days"], rate),
+            rearrange.blocks(*times, limits.block_days, rate),
         )
     return evidence
 
@@ -42,7 +43,7 @@ def evidence(
 def alarm(window: pd.DataFrame, reference: Reference, params: dict[str, Any]) -> bool:
     """Tell whether any check of the monitor speaks, over all checks together."""
     found = evidence(window, reference, params)
-    return moved(found) or fell(found, params["monitor"])
+    return moved(found) or fell(found, monitor(params))
 
 
 def evidently(window: pd.DataFrame, past: pd.DataFrame, contract: Any) -> list[str]:

@@ -12,6 +12,7 @@ from benchmarks.monitoring.look import evidence
 from mlgitops.metrics import delong, roc_auc
 from mlgitops.monitor import drift, performance
 from mlgitops.monitor.decide import decide
+from mlgitops.settings import monitor
 
 KEEP = 104  # days that a version learns from and is judged on, as shipped
 
@@ -32,9 +33,9 @@ def months() -> list[dict[str, Any]]:
         window = every[(every[time] < end) & (every[time] >= end - _days(28))]
         window = window.reset_index(drop=True)
         seen = evidence(window, champion, params)
-        compared = drift.compare(window, window[target], champion, params["monitor"])
+        compared = drift.compare(window, window[target], champion, monitor(params))
         seen.confirmed = drift.confirmed(
-            compared, window, champion, params["monitor"]["confirm_parts"]
+            compared, window, champion, monitor(params).confirm_parts
         )
         recent = every[(every[time] < end) & (every[time] >= end - _days(KEEP))]
         labelled = recent[[contract.id, time, *contract.columns, target]]
@@ -48,7 +49,7 @@ def months() -> list[dict[str, Any]]:
         entry: dict[str, Any] = {
             "window until": str((end - _days(1)).date()),
             "ROC AUC": roc_auc(window[target], window["probability"]),
-            "decision": decide(seen, params["monitor"]).decision,
+            "decision": decide(seen, monitor(params)).decision,
             "drifted": ", ".join(d.column for d in seen.drifted[:4]),
             "expected gain": seen.gain.difference if seen.gain else None,
         }
@@ -79,11 +80,11 @@ def census_years(world: World) -> list[dict[str, Any]]:
         for piece in pieces:
             part = rows.iloc[piece].reset_index(drop=True)
             seen = evidence(part, world.reference, params)
-            said.append(decide(seen, params["monitor"]).decision)
+            said.append(decide(seen, monitor(params)).decision)
         entry = {
             "year": year,
             "rows": len(rows),
-            "whole year": decide(whole, params["monitor"]).decision,
+            "whole year": decide(whole, monitor(params)).decision,
             "ROC AUC": whole.fall.window if whole.fall else None,
             "weekly windows with an alarm": f"{52 - said.count('none')} of 52",
         }

@@ -62,7 +62,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "text where numbers belong": (
         lambda f: f.assign(price="dear"),
-        'Column "price": 6,000 of 6,000 values are no numbers',
+        'Column "price": 6,000 of 6,000 values are not numbers',
     ),
     "numbers out of their range": (lambda f: f.assign(price=99.0), "outside -10 to 10"),
     "one class in the holdout": (lambda f: newest(f, returned=0), "not both values"),

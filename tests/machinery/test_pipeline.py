@@ -236,8 +236,8 @@ def test_a_refusal_as_a_person_sees_it(built: Path, tmp_path: Path) -> None:
         ("prepare", "data", "duplicate", "are repeated"),
         ("prepare", "data", "truncated", "cannot be read as Parquet"),
         ("prepare", "data", None, "is missing; type make pull"),
-        ("prepare", "params.yaml", "a: [", "no sound YAML, at line"),
-        ("train", "params.yaml", "prepare: {}", 'no section "train"'),
+        ("prepare", "params.yaml", "a: [", "not valid YAML, line"),
+        ("train", "params.yaml", "prepare: {}", "'train' is missing"),
         ("evaluate", "build/metrics.json", "a folder", "metrics.json"),
     ],
 )

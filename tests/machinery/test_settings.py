@@ -9,6 +9,7 @@ import yaml
 
 from machinery import judged
 from mlgitops import settings
+from mlgitops.commands import build
 from mlgitops.pipeline import schema
 from mlgitops.pipeline.contract import Contract, ContractError, _Document
 from mlgitops.pipeline.settings import SECTIONS
@@ -134,6 +135,31 @@ def test_a_section_may_be_left_out_but_not_misspelt(section: str) -> None:
 
 def test_a_section_of_a_stage_of_ones_own_is_nobody_elses() -> None:
     settings.check({**PARAMS, "another": {"thing": 1}}, Contract.read(CONTRACT))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("monitor.window_day", 1, "did you mean window_days?"),
+        ("gates.modl_size", {"max_mb": 1}, "did you mean model_size?"),
+        ("override.checks", ["slice"], "did you mean slices?"),
+    ],
+)
+def test_a_pull_request_is_not_built_with_a_mistake_in_any_section(
+    path: str, value: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once merged it would stop the monitor, a deployment or the judge itself."""
+    monkeypatch.chdir(tmp_path)
+    Path("contract.yaml").write_text(CONTRACT)
+    Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
+    build.check()
+    Path("params.yaml").write_text(yaml.safe_dump(changed(path, value)))
+    with pytest.raises(settings.SettingsError, match=r"^params\.yaml") as refused:
+        build.check()
+    assert words in str(refused.value)
+    Path("params.yaml").unlink()
+    with pytest.raises(ContractError, match=r"params\.yaml is missing"):
+        build.check()
 
 
 def test_a_mistake_stops_only_who_reads_it() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from mlgitops import git, github, lock, machine, settings, storage
+from mlgitops.judge import gates, override
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.lock import Lock, LockError
 from mlgitops.pipeline.contract import Contract, ContractError
@@ -90,8 +91,17 @@ def check() -> None:
     Raises:
         ContractError: the mistake.
     """
-    contract = Contract.read(Path("contract.yaml").read_bytes())
-    settings.check(settings.load(Path("params.yaml").read_bytes()), contract)
+    try:
+        contract = Contract.read(Path("contract.yaml").read_bytes())
+        params = settings.load(Path("params.yaml").read_bytes())
+    except FileNotFoundError as error:
+        raise ContractError(
+            f"{error.filename} is missing: restore it with "
+            f"`git checkout origin/main -- {error.filename}`"
+        ) from error
+    settings.check(params, contract)
+    gates.parse(params, contract.task)
+    override.parse(params, contract.task)
 
 
 def use_storage_of(base: str) -> None:

@@ -64,8 +64,8 @@ def score(
     model: Path,
     inputs: Path,
     result: Path,
-    output: str = "probability",
-    width: int = 1,
+    output: str,
+    width: int,
     clock: Path | None = None,
 ) -> None:
     """Write the answers, float64 (rows,) or (rows, width), to the rows in ``inputs``.

@@ -158,8 +158,12 @@ def _is_sha256(value: Any) -> bool:
 
 def _is_share(value: Any) -> bool:
     """Tell whether a value is a number from 0 to 1."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value <= 1
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a finite number; true and false are not."""
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _is_answer(value: Any, task: str, classes: Any) -> bool:
@@ -167,8 +171,7 @@ def _is_answer(value: Any, task: str, classes: Any) -> bool:
     if task == "multiclass":
         known = isinstance(value, dict) and value.keys() == set(classes)
         return known and all(map(_is_share, value.values()))
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return _is_share(value) if task == "binary" else number and math.isfinite(value)
+    return _is_share(value) if task == "binary" else _is_number(value)
 
 
 def _check(manifest: Any) -> None:
