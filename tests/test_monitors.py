@@ -50,7 +50,7 @@ from mlgitops.monitor import page, timeline
 from machinery.test_monitor_history import run
 kinds = ["none", "watch", "retrain", "stop", "not enough data"]
 runs = [
-    run(n % 28 + 1, kinds[n % 5], roc_auc=0.7, estimated=0.71, drift=n % 7 / 4)
+    run(n % 28 + 1, kinds[n % 5], performance=0.7, estimated=0.71, drift=n % 7 / 4)
     for n in range(260)
 ]
 event = {"time": "2020-01-02", "what": "v1.0.0 in production (confirmed)"}
@@ -58,7 +58,7 @@ events = [event | {"seq": n, "url": "https://github.com/o/r"} for n in range(0, 
 place = Path(sys.argv[1])
 place.write_text(timeline.index(runs, events), encoding="utf-8")
 words = "a long word, and_one_that_nobody_can_break " * 9
-checks = [{"name": "x", "passed": False, "value": words, "limit": "", "why": words}]
+checks = [{"name": "x", "passed": False, "value": words, "limit": "", "note": words}]
 text = page.page({**runs[0], "checks": checks}, "")
 place.with_name("run.html").write_text(text, encoding="utf-8")
 """

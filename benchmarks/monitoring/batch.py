@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from benchmarks.monitoring.data import World
 from benchmarks.monitoring.look import evidence
 from mlgitops import distance
-from mlgitops.monitor import drift, performance, season
-from mlgitops.monitor.checks import Drift
-from mlgitops.monitor.decide import Evidence, fell, moved
-from mlgitops.monitor.measure import BINARY
+from mlgitops.monitor import drift, season
+from mlgitops.monitor.evidence import Drift, Evidence, Fall
+from mlgitops.monitor.primary_metric import BINARY
 from mlgitops.settings import monitor
 
 CLOSE = 1e-7  # sums of many numbers, added in another order
@@ -73,7 +72,7 @@ class Batch:
         past = reference.rows
         if limits.block_days or len(past) > limits.sample_rows:
             raise ValueError("only rows one by one, of a reference that is not thinned")
-        if season.long(past[reference.contract.time]):
+        if season.has_a_year(past[reference.contract.time]):
             raise ValueError("a reference of a year is cut to the window's season")
         self.world, self.limits, self.contract = world, limits, reference.contract
         self.sides: dict[str, tuple[Any, Any]] = {}
@@ -86,8 +85,8 @@ class Batch:
         target, holdout = self.contract.target, reference.holdout
         self.answers = [t["probability"].to_numpy() for t in (holdout, world.rows)]
         self.labels = [t[target].to_numpy() for t in (past, world.rows)]
-        self.measure = replace(BINARY, target=target)
-        self.area = self.measure.area(holdout)
+        self.metric = replace(BINARY, target=target)
+        self.holdout = self.metric.with_variance(holdout)
         self.ordered = {
             name: Ordered(past[name])
             for name, column in self.contract.columns.items()
@@ -113,7 +112,7 @@ class Batch:
     def speaks(self, chosen: NDArray[np.int64], model: Evidence) -> bool:
         """Return whether the monitor would speak of one window."""
         found = self._look(chosen, model)
-        return moved(found) or fell(found, self.limits)
+        return found.moved or found.fell(self.limits.max_fall)
 
     def windows(self, size: int, count: int, rng: Any) -> Iterator[NDArray[np.int64]]:
         """Yield the places of rows that the reference does not have."""
@@ -140,8 +139,8 @@ class Batch:
             kind = self.contract.columns[new.column].type
             floor = self.limits.floor(kind, new.column)
             total += importance.get(new.column, 0.0) * new.distance / floor
-        assert model.whole and model.prediction
-        found.whole = model.whole._replace(distance=total)
+        assert model.data_set and model.prediction
+        found.data_set = model.data_set._replace(distance=total)
         now = self.answers[1]
         far = self.ordered["probability"].gap(now[chosen])
         found.prediction = model.prediction._replace(distance=far)
@@ -166,17 +165,15 @@ class Batch:
         lack = (lambda x: x < 0) if then.dtype.kind == "i" else np.isnan
         return abs(float(lack(now[chosen]).mean()) - float(lack(then).mean()))
 
-    def _fall(self, y: Any, p: Any) -> performance.Fall:
+    def _fall(self, y: Any, p: Any) -> Fall:
         """Return the fall in ROC AUC; see `performance.fall`."""
         confidence = 1 - 2 * self.limits.false_alarm_rate * drift.PERFORMANCE
         table = pd.DataFrame({"probability": p, self.contract.target: y})
-        (now, a), (then, b) = self.measure.area(table), self.area
+        (now, a), (then, b) = self.metric.with_variance(table), self.holdout
         half = NormalDist().inv_cdf(0.5 + confidence / 2) * (a + b) ** 0.5
         gap = now - then
         means = float(p.mean()), float(y.mean())
-        return performance.Fall(
-            now, then, gap, gap - half, gap + half, confidence, *means
-        )
+        return Fall(now, then, gap, gap - half, gap + half, confidence, *means)
 
 
 def _shares(past: Any, now: Any) -> float:
@@ -201,7 +198,7 @@ def _same(ours: Evidence, model: Evidence) -> None:
 
 def _drifts(found: Evidence) -> list[Drift]:
     """Return every drift that was looked for."""
-    others = [found.whole, found.prediction, found.target]
+    others = [found.data_set, found.prediction, found.target]
     return [
         *found.columns,
         *found.missing,

@@ -23,7 +23,7 @@ import pandas as pd
 
 from benchmarks.monitoring.data import settings
 from benchmarks.monitoring.look import evidence, evidently
-from mlgitops.monitor import feed, sample, window
+from mlgitops.monitor import data_quality, sample, window
 from mlgitops.monitor.reference import Reference
 from mlgitops.pipeline.contract import Contract
 from mlgitops.settings import monitor
@@ -69,10 +69,10 @@ def ours(folder: Path) -> list[str]:
     """Read the reference and the log, and return the columns that drifted."""
     params = settings(block_days=0, min_labels=10**9)
     log = window.read_log(str(folder), monitor(params), days=28, labelled=False)
-    rows = window.frame(log.rows, {}, contract())
-    good = feed.quarantine(rows, contract()).good
-    seen = evidence(good, _version(sample.table(folder / "past.parquet")), params)
-    return [drift.column for drift in seen.columns if drift.found]
+    rows = window.frame(log.entries, {}, contract())
+    valid = data_quality.quarantine(rows, contract()).valid
+    seen = evidence(valid, _version(sample.table(folder / "past.parquet")), params)
+    return [drift.column for drift in seen.columns if drift.detected]
 
 
 def theirs(folder: Path) -> list[str]:

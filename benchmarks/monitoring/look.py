@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from mlgitops.monitor import drift, performance, rearrange
-from mlgitops.monitor.decide import Evidence, fell, moved
+from mlgitops.monitor import drift, performance, permutation
+from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.reference import Reference
 from mlgitops.settings import monitor
 
@@ -24,18 +24,18 @@ def evidence(
     evidence = Evidence(len(window), len(window))
     evidence.used = list(reference.manifest["columns"])
     evidence.columns, evidence.missing = found.columns, found.missing
-    evidence.whole, evidence.prediction = found.whole, found.prediction
+    evidence.data_set, evidence.prediction = found.data_set, found.prediction
     evidence.target = found.target
     if labelled and window[target].nunique() == 2:
         rate = limits.false_alarm_rate * drift.PERFORMANCE
         sides, time = (reference.holdout, window), reference.contract.time
-        times = [side[time].dt.tz_localize(None) for side in sides]
+        past, now = (side[time].dt.tz_localize(None) for side in sides)
         evidence.fall = performance.fall(
             window,
             reference.holdout,
             target,
             1 - 2 * rate,
-            rearrange.blocks(*times, limits.block_days, rate),
+            permutation.choose_blocks(past, now, limits.block_days, rate),
         )
     return evidence
 
@@ -43,7 +43,7 @@ def evidence(
 def alarm(window: pd.DataFrame, reference: Reference, params: dict[str, Any]) -> bool:
     """Tell whether any check of the monitor speaks, over all checks together."""
     found = evidence(window, reference, params)
-    return moved(found) or fell(found, monitor(params))
+    return found.moved or found.fell(monitor(params).max_fall)
 
 
 def evidently(window: pd.DataFrame, past: pd.DataFrame, contract: Any) -> list[str]:

@@ -206,8 +206,8 @@ def test_before_any_deployment_it_says_so(
 def logged(folder: Path, **changes: object) -> str:
     """Write a prediction log with a torn line and an answer; return its place."""
     manifest = registry.get("flights", "v1.0.0").manifest_sha256
-    line = {"id": "f9", "manifest_sha256": manifest, "probability": 0.4}
-    rest = {"decision": False, "logged_at": "2026-03-01T12:00:00+00:00"}
+    line = {"id": "f9", "time": None, "manifest_sha256": manifest, "probability": 0.4}
+    rest = {"row": {}, "decision": False, "logged_at": "2026-03-01T12:00:00+00:00"}
     folder.mkdir()
     text = 'torn {"id": "f9"\n' + json.dumps({**line, **rest, **changes}) + "\n"
     (folder / "predictions-2013-05-01.jsonl").write_text(text)
@@ -220,7 +220,7 @@ def test_a_prediction_leads_to_its_version(here: World, tmp_path: Path) -> None:
     assert [v["version"] for v in found["versions"]] == ["v1.0.0"]
     assert found["answers"][0]["served"] == [f"production since {DAYS[0]}"]
     assert found["disagreements"] == []
-    assert "`f9` was answered with probability 0.4" in audit.report(found)
+    assert "`f9` was 0.4 (decision: False)" in audit.report(found)
     with pytest.raises(ReleaseError, match="no prediction with the id f1"):
         audit.audit(prediction_id="f1", log=log)
 

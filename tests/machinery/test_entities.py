@@ -27,7 +27,7 @@ from mlgitops.judge.tasks import TASKS, Pair
 from mlgitops.judge.trial import Side, Trial
 from mlgitops.judgement import Entity, Refused, failed
 from mlgitops.metrics.groups import spread
-from mlgitops.monitor import harvest
+from mlgitops.monitor import training_data
 from mlgitops.monitor.labels import read_labels
 from mlgitops.monitor.performance import gain
 from mlgitops.pipeline import data
@@ -335,11 +335,11 @@ def test_a_row_of_nobody_is_refused(value: Any) -> None:
         data.check(table.drop(columns="customer"), Contract.parse(NAMED))
 
 
-def harvested(whose: Any, past: Any = None) -> harvest.Harvest:
+def harvested(whose: Any, past: Any = None) -> training_data.TrainingData:
     """Return the next training data, of answered rows that are these customers'."""
     old = TABLE if past is None else TABLE.assign(customer=past)
     fresh = judged.rows(50, seed=1).assign(probability=0.5, customer=whose)
-    return harvest.harvest(old, fresh, Contract.parse(NAMED), 3000, 0.05)
+    return training_data.build(old, fresh, Contract.parse(NAMED), 3000, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_labels_tell_whose_the_next_rows_are(
 ) -> None:
     made = harvested([None, *whose[1:]], past)
     assert made.counts["new"] == 49 and made.counts["quarantined"] == 1
-    (tmp_path / "next.parquet").write_bytes(harvest.parquet(made.table))
+    (tmp_path / "next.parquet").write_bytes(training_data.parquet(made.table))
     again = pd.read_parquet(tmp_path / "next.parquet")["customer"]
     assert {type(each) for each in again} == {int if past is None else str}
     assert {str(each) for each in again} == {*whose, *map(str, past or range(7))}
@@ -372,10 +372,10 @@ def test_labels_carry_the_entity_of_each_row(tmp_path: Path) -> None:
     path.write_text("customer,id,returned\nc1,o1,1\n,o2,0\nc3,o3,1\nc9,other,1\n")
     wanted, terms = {"o1", "o2", "o3"}, Contract.parse(NAMED)
     found = read_labels(str(path), wanted, terms, traffic.MONITOR)
-    assert found.whose == {"o1": "c1", "o3": "c3"}
-    assert found.by_id == {"o1": 1, "o2": 0, "o3": 1} and found.groups == {}
+    assert found.group_by_id == {"o1": "c1", "o3": "c3"}
+    assert found.by_id == {"o1": 1, "o2": 0, "o3": 1} and found.sensitive == {}
     plain = Contract.parse(judged.CONTRACT)
-    assert read_labels(str(path), wanted, plain, traffic.MONITOR).whose == {}
+    assert read_labels(str(path), wanted, plain, traffic.MONITOR).group_by_id == {}
 
 
 def test_the_next_data_is_collected_with_whose_it_is(
@@ -412,13 +412,13 @@ def test_what_newer_rows_bring_is_estimated_by_entity() -> None:
     named = replace(terms, entity="customer")
     args = (old, window, window)
     rows = gain(*args, terms, settings)
-    by = gain(*args, named, settings, whose=whose)
+    by = gain(*args, named, settings, group_by_id=whose)
     assert rows and by and by.difference == pytest.approx(rows.difference)
     assert (by.high - by.low) / (rows.high - rows.low) == pytest.approx(2, rel=0.1)
     logged = gain(*args, replace(terms, entity="carrier"), settings)
     assert logged and logged.high - logged.low > rows.high - rows.low
     some = dict(list(whose.items())[: len(whose) * 3 // 4])
-    known = gain(*args, named, settings, whose=some)
+    known = gain(*args, named, settings, group_by_id=some)
     assert known and known.difference != rows.difference, "on the rows that are known"
     assert gain(*args, named, settings) is None, "nobody says whose"
 

@@ -21,8 +21,9 @@ PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
-SHARED = {"git", "github", "heartbeat", "ledger", "lock", "machine", "source"}
-SHARED = {f"mlgitops.{name}" for name in (*SHARED, "storage", "report")}
+SHARED = {"git", "github", "heartbeat", "ledger", "lock", "machine", "storage"}
+SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
+SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
 LAYERS = {  # what a folder may use beside itself and packages; a folder names all of it
     "model": {"mlgitops.pipeline.contract"},
@@ -32,7 +33,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/judge": PARTS | {"model.prepare", "model.metrics"},
     "mlgitops/release": PARTS,
     "mlgitops/monitor": PARTS | {"mlgitops.pipeline.fitting"},  # what newer rows bring
-    "mlgitops/serving": {"mlgitops.machinery"},
+    "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},
     "mlgitops/host": set(),
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),
@@ -184,7 +185,8 @@ def test_serving_needs_little(path: Path) -> None:
     assert packages(path) <= sys.stdlib_module_names | SERVING | {"mlgitops"}
 
 
-ANYWHERE = ("__init__", "__main__", "machinery", "serving/verify", "host/agent")
+ANYWHERE = ("__init__", "__main__", "machinery", "prediction_log")
+ANYWHERE += ("serving/verify", "host/agent")
 
 
 @pytest.mark.parametrize("name", ANYWHERE)

@@ -3,6 +3,7 @@
 import json
 import sys
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,25 @@ from machinery.traffic import MONITOR, PARAMS, SHA
 from mlgitops import settings
 from mlgitops.commands import monitor as command
 from mlgitops.metrics import Difference
-from mlgitops.monitor import checks, decide, drift, feed, page, record, window
-from mlgitops.monitor.checks import CheckError, Drift
-from mlgitops.monitor.decide import Decision, Evidence
+from mlgitops.monitor import (
+    data_quality,
+    decide,
+    drift,
+    evidently_report,
+    page,
+    record,
+    window,
+)
+from mlgitops.monitor.decide import Decision
+from mlgitops.monitor.evidence import Drift, Evidence, Fall
+from mlgitops.monitor.evidently_report import EvidentlyError
 from mlgitops.monitor.inspect import Window, inspect
 from mlgitops.monitor.labels import read_labels
-from mlgitops.monitor.performance import Fall
 from mlgitops.monitor.window import Log, read_log
+from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.contract import ContractError
-from mlgitops.source import FeedError
+from mlgitops.prediction_log import Entry
+from mlgitops.production_data import ProductionDataError
 
 CONTRACT = rows.small()
 
@@ -46,7 +57,7 @@ def test_f19_corrupt_half_written_and_repeated_lines_are_counted(
     odd.append(good[2].replace('"probability": 0', '"probability": 7'))
     (tmp_path / "predictions-1.jsonl").write_text("\n".join([*good, "", *odd]))
     log = read_log(str(tmp_path), MONITOR)
-    assert len(log.rows) == 200
+    assert len(log.entries) == 200
     assert log.counts == {"lines": 208, "corrupt": 6, "duplicate": 2}
 
 
@@ -59,16 +70,18 @@ def test_rows_that_no_event_has_a_time_for_belong_to_no_window(
     (tmp_path / "predictions-1.jsonl").write_text("\n".join([*good, golden]))
     log = read_log(str(tmp_path), MONITOR, days=28)
     assert log.counts == {"lines": 201, "without a time": 1}
-    assert "golden-0" not in {row["id"] for row in log.rows}
+    assert "golden-0" not in {entry.id for entry in log.entries}
 
 
 def test_f19_a_log_that_is_mostly_rubbish_is_not_believed(tmp_path: Path) -> None:
     good = traffic.lines(traffic.flights(90))
     (tmp_path / "predictions-1.jsonl").write_text("\n".join([*good, *["{"] * 10]))
-    with pytest.raises(FeedError, match=r"10 of 100 lines .* corrupt \(10.0%"):
+    with pytest.raises(
+        ProductionDataError, match=r"10 of 100 lines .* corrupt \(10.0%"
+    ):
         read_log(str(tmp_path), MONITOR)
     (tmp_path / "predictions-1.jsonl").write_text("\n".join(good * 3))
-    with pytest.raises(FeedError, match=r"180 of 270 lines .* duplicate"):
+    with pytest.raises(ProductionDataError, match=r"180 of 270 lines .* duplicate"):
         read_log(str(tmp_path), MONITOR)
 
 
@@ -79,9 +92,9 @@ def test_windows_follow_the_events_and_the_version_not_the_clock(
     traffic.write(tmp_path, traffic.flights(300, 0, 10, seed=1))  # arrives later
     traffic.write(tmp_path, traffic.flights(50, 90, 1, seed=2), sha="b" * 64)
     log = read_log(str(tmp_path), MONITOR, version=SHA, days=28)
-    assert len(log.rows) == 300 and log.counts["other versions"] == 50
+    assert len(log.entries) == 300 and log.counts["of other versions"] == 50
     assert log.until is not None and log.until.isoformat().startswith("2020-02-19")
-    assert len(read_log(str(tmp_path), MONITOR).rows) == 650
+    assert len(read_log(str(tmp_path), MONITOR).entries) == 650
 
 
 def test_old_rows_are_let_go_while_reading(
@@ -90,18 +103,18 @@ def test_old_rows_are_let_go_while_reading(
     monkeypatch.setattr(window, "PRUNE", 100)
     traffic.write(tmp_path, traffic.flights(1000, 0, 100))
     log = read_log(str(tmp_path), MONITOR, days=10)
-    assert {row["time"].month for row in log.rows} <= {3, 4}
-    assert 50 < len(log.rows) < 150
+    assert {entry.event_time.month for entry in log.entries} <= {3, 4}
+    assert 50 < len(log.entries) < 150
 
 
 def test_a_log_elsewhere_is_read_through_fsspec(tmp_path: Path) -> None:
     traffic.write(tmp_path / "log", traffic.flights(20))
     label = traffic.label(tmp_path / "labels.csv", traffic.flights(20))
     log = read_log(f"file://{tmp_path}/log", MONITOR)
-    ids = {row["id"] for row in log.rows}
+    ids = {entry.id for entry in log.entries}
     assert len(ids) == 20
     assert len(read_labels(f"file://{label}", ids, CONTRACT, MONITOR).by_id) == 20
-    with pytest.raises(FeedError, match="nowhere://x cannot be read"):
+    with pytest.raises(ProductionDataError, match="nowhere://x cannot be read"):
         read_log("nowhere://x", MONITOR)
 
 
@@ -118,7 +131,7 @@ def test_f20_labels_join_by_id_and_contradictory_ones_are_dropped(
     assert labels["r2"] == 0 and labels["r3"] == 1
     assert counts["contradictory"] == 1 and counts["corrupt"] == 1
     table = window.frame(
-        [{"id": "r3", "time": traffic.START, "answer": 0.5, "row": {}}] * 2,
+        [Entry("r3", traffic.START, SHA, None, 0.5, None, "", {})] * 2,
         labels,
         CONTRACT,
     )
@@ -130,10 +143,12 @@ def test_f20_labels_of_another_shape_are_refused(tmp_path: Path) -> None:
     found = read_labels(str(path), {"a"}, CONTRACT, MONITOR)
     assert found.by_id == {} and found.counts["no file"] == 1
     path.write_text("flight,late\na,1\n")
-    with pytest.raises(FeedError, match=r'labels\.csv has no column "id"'):
+    with pytest.raises(ProductionDataError, match=r'labels\.csv has no column "id"'):
         read_labels(str(path), {"a"}, CONTRACT, MONITOR)
     path.write_text("id,late\na,yes\n")
-    with pytest.raises(FeedError, match="1 of 1 lines of the labels are corrupt"):
+    with pytest.raises(
+        ProductionDataError, match="1 of 1 lines of the labels are corrupt"
+    ):
         read_labels(str(path), {"a"}, CONTRACT, MONITOR)
 
 
@@ -148,7 +163,7 @@ def test_ids_that_left_the_window_are_forgotten(
     def peak() -> int:
         tracemalloc.start()
         log = read_log(source, MONITOR, days=10)
-        assert 50 < len(log.rows) < 150 and log.counts["lines"] == 3000
+        assert 50 < len(log.entries) < 150 and log.counts["lines"] == 3000
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
@@ -158,13 +173,13 @@ def test_ids_that_left_the_window_are_forgotten(
     assert peak() < whole / 5
 
 
-# The feed
+# Data quality
 
 
 def test_f16_an_empty_log_is_not_enough_data(tmp_path: Path) -> None:
     decision, found = judge(read_log(str(tmp_path), MONITOR))
     assert decision.decision == "not enough data" and found.until is None
-    with pytest.raises(FeedError, match="does not exist"):
+    with pytest.raises(ProductionDataError, match="does not exist"):
         read_log(str(tmp_path / "nowhere"), MONITOR)
 
 
@@ -175,7 +190,7 @@ def test_f17_few_rows_get_no_verdict_and_no_check(
     monkeypatch.setattr(drift, "compare", None)  # calling it would raise
     decision, _ = judge(traffic.answered(tmp_path, traffic.flights(count, 80)))
     assert decision.decision == "not enough data"
-    assert f"{count:,} rows" in decision.sentence
+    assert f" {plural(count, 'row')};" in decision.sentence
 
 
 def test_nothing_to_compare_with_is_no_verdict(tmp_path: Path) -> None:
@@ -194,15 +209,15 @@ def test_nothing_to_compare_with_is_no_verdict(tmp_path: Path) -> None:
         (lambda t: t.drop(columns="temp"), 'column "temp" has no values any more'),
         (
             lambda t: t.assign(distance=t["distance"].astype(str)),
-            'column "distance": 1,200 of 1,200 are not numbers',
+            'column "distance": 1,200 of 1,200 rows are not numbers',
         ),
         (
             lambda t: t.assign(distance=t["distance"] * 1000),
-            'column "distance": 1,200 of 1,200 are outside 0 to 6000',
+            'column "distance": 1,200 of 1,200 rows are outside 0 to 6000',
         ),
         (
             lambda t: t.assign(carrier=t["carrier"].where(t.index % 4 > 0, None)),
-            'column "carrier": 300 of 1,200 are missing',
+            'column "carrier": 300 of 1,200 rows are missing',
         ),
     ],
     ids=["all empty", "gone", "text in numbers", "another unit", "missing"],
@@ -213,7 +228,7 @@ def test_f16_a_broken_feed_stops(
     monkeypatch.setattr(drift, "compare", None)
     table = change(traffic.flights(1200, 80))
     decision, _ = judge(traffic.answered(tmp_path, table))
-    assert decision == ("stop", f"Fix the feed: {sentence}.")
+    assert decision == ("stop", f"Fix the data feed: {sentence}.")
 
 
 def test_a_few_broken_rows_are_set_aside_and_new_categories_counted() -> None:
@@ -221,11 +236,11 @@ def test_a_few_broken_rows_are_set_aside_and_new_categories_counted() -> None:
     table.loc[:9, "distance"] = "far"
     table.loc[5:14, "temp"] = float("inf")
     table.loc[20:29, "carrier"] = "ZZ"
-    found = feed.quarantine(table, CONTRACT)
-    assert found.broken == 15 and len(found.good) == 985
+    found = data_quality.quarantine(table, CONTRACT)
+    assert found.broken == 15 and len(found.valid) == 985
     assert found.unknown == {"carrier": 10}
-    assert found.good["distance"].dtype == "float32"
-    assert int(feed.known_categories(found.good, CONTRACT).sum()) == 975
+    assert found.valid["distance"].dtype == "float32"
+    assert int(data_quality.known_categories(found.valid, CONTRACT).sum()) == 975
 
 
 # Evidently
@@ -240,7 +255,11 @@ def answer(**changes: Any) -> dict[str, Any]:
     """Return what Evidently says, with one metric changed."""
     metrics = [
         {
-            "config": {"type": checks.KIND, "column": d.column, "method": d.method},
+            "config": {
+                "type": evidently_report.KIND,
+                "column": d.column,
+                "method": d.method,
+            },
             "value": 0.1,
         }
         for d in KNOWN
@@ -252,9 +271,9 @@ def answer(**changes: Any) -> dict[str, Any]:
 
 
 def test_evidently_json_is_read() -> None:
-    drifts = checks.parse(answer(value=0.3), KNOWN)
+    drifts = evidently_report.parse(answer(value=0.3), KNOWN)
     assert drifts[0] == Drift("distance", "wasserstein", 0.1, 0.25)
-    assert [drift.found for drift in drifts] == [False, True]
+    assert [drift.detected for drift in drifts] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -274,28 +293,30 @@ def test_evidently_json_is_read() -> None:
     ],
 )
 def test_an_answer_that_is_not_recognised_is_an_error(document: Any) -> None:
-    with pytest.raises(CheckError):
-        checks.parse(document, KNOWN)
+    with pytest.raises(EvidentlyError):
+        evidently_report.parse(document, KNOWN)
 
 
 def test_numbers_that_are_not_ours_are_an_error() -> None:
-    with pytest.raises(CheckError, match="0.3 for carrier, the monitor 0.1"):
-        checks.agree(checks.parse(answer(value=0.3), KNOWN), KNOWN)
+    with pytest.raises(EvidentlyError, match="0.3 for carrier.* 0.1"):
+        evidently_report.agree(evidently_report.parse(answer(value=0.3), KNOWN), KNOWN)
 
 
 @pytest.mark.slow
 def test_evidently_itself_says_the_same_numbers_and_makes_the_page() -> None:
     moved = traffic.flights(2000, 60, 14, warmer=10, lost=0.1)
     found = drift.compare(moved, moved["late"], traffic.reference(), MONITOR)
-    assert found.sides is not None and found.prediction is not None
+    assert found.tables is not None and found.prediction is not None
     shown = [*found.columns, found.prediction]
-    html = checks.report(*found.sides, shown)  # raises when a number differs
+    html = evidently_report.report(*found.tables, shown)  # raises when a number differs
     assert html.count("<body>") == 1 and "</head>" in html
     by_name = {d.column: d for d in shown}
     assert by_name["temp"].distance == pytest.approx(1.0, abs=0.1)
-    assert by_name["temp"].found and not by_name["carrier"].found
-    with pytest.raises(CheckError, match="counts differently"):
-        checks.report(*found.sides, [shown[0]._replace(distance=0.5), *shown[1:]])
+    assert by_name["temp"].detected and not by_name["carrier"].detected
+    with pytest.raises(EvidentlyError, match="differs"):
+        evidently_report.report(
+            *found.tables, [shown[0]._replace(distance=0.5), *shown[1:]]
+        )
 
 
 # Deciding
@@ -319,7 +340,7 @@ def test_f20_drift_without_labels_is_watched_not_retrained(tmp_path: Path) -> No
     decision, found = judge(traffic.answered(tmp_path, table))
     assert decision.decision == "watch" and "labels are pending" in decision.sentence
     assert found.evidence.drifted[0].column == "temp"
-    assert found.evidence.prediction is not None and found.evidence.prediction.found
+    assert found.evidence.prediction is not None and found.evidence.prediction.detected
     few = traffic.label(tmp_path / "labels.csv", table.head(499))
     decision, found = judge(read_log(str(tmp_path), MONITOR), few)
     assert decision.decision == "watch" and found.evidence.labels == 499
@@ -328,7 +349,9 @@ def test_f20_drift_without_labels_is_watched_not_retrained(tmp_path: Path) -> No
 def test_values_that_go_missing_are_drift(tmp_path: Path) -> None:
     table = traffic.flights(2000, 80, 28, lost=0.5)
     decision, found = judge(traffic.answered(tmp_path, table))
-    assert decision.decision == "watch" and "temp lacks" in decision.sentence
+    assert (
+        decision.decision == "watch" and "missing values of temp" in decision.sentence
+    )
     (missing,) = [d for d in found.evidence.missing if d.column == "temp"]
     assert missing.distance == pytest.approx(0.45, abs=0.03)
 
@@ -374,8 +397,8 @@ WORSE = Difference(0.6, 0.55, -0.05, -0.08, -0.02, 0.99)
         ({"columns": MOVED, "used": ["temp"], "fall": HELD, "gain": UNSURE}, "watch"),
         ({"columns": MOVED, "used": ["temp"], "fall": HELD, "gain": BETTER}, "retrain"),
         ({"prediction": MOVED[0], "fall": HELD, "gain": BETTER}, "retrain"),
-        ({"whole": MOVED[0], "fall": HELD, "gain": BETTER}, "retrain"),
-        ({"whole": PASSED[0], "target": PASSED[0], "fall": HELD}, "none"),
+        ({"data_set": MOVED[0], "fall": HELD, "gain": BETTER}, "retrain"),
+        ({"data_set": PASSED[0], "target": PASSED[0], "fall": HELD}, "none"),
         ({"target": MOVED[0], "fall": HELD, "gain": UNSURE}, "watch"),
         ({"columns": MOVED, "used": ["temp"], "confirmed": False}, "watch"),
         ({"fall": FELL}, "retrain"),
@@ -403,7 +426,7 @@ def test_drift_alone_waits_until_the_version_has_served_for_a_while(
     evidence.served_days = served
     decision = decide.decide(evidence, traffic.limits(cooldown_days=14))
     assert decision.decision == expected
-    waits = "served for 14 days only, the cool-down is 14" in decision.sentence
+    waits = f"served for {served} days" in decision.sentence
     assert waits == (expected == "watch")
 
 
@@ -420,11 +443,14 @@ def test_late_labels_are_told_and_the_estimate_is_scored(tmp_path: Path) -> None
     log = traffic.answered(tmp_path / "log", table)
     found = inspect(traffic.reference(), log, None, PARAMS)
     promise = found.evidence.estimate
-    assert promise is not None and promise.came is None
+    assert promise is not None and promise.observed is None
     told = {c["name"]: c for c in record.checks(found.evidence, MONITOR)}
     assert told["performance"]["passed"] is None
     assert told["performance"]["value"] == "pending: 0 labels of 500"
-    assert told["estimated performance"]["why"] == "from the probabilities, no labels"
+    assert (
+        told["estimated performance"]["note"]
+        == "estimated from the probabilities, without labels"
+    )
 
     border = table["scheduled_departure"].max() - pd.Timedelta(days=9)
     come = table[table["scheduled_departure"] <= border]
@@ -435,14 +461,17 @@ def test_late_labels_are_told_and_the_estimate_is_scored(tmp_path: Path) -> None
             traffic.label(Path(labels), come.assign(late=1 - come["late"]))
         found = inspect(traffic.reference(), log, labels, PARAMS)
         scored = found.evidence.estimate
-        assert scored is not None and scored.promised and scored.came
-        assert (abs(scored.promised - scored.came) > 0.1) == turned
+        assert scored is not None and scored.labelled and scored.observed
+        assert (abs(scored.labelled - scored.observed) > 0.1) == turned
         told = {c["name"]: c for c in record.checks(found.evidence, MONITOR)}
-        assert f"labels gave {scored.came:.3f}" in told["estimated performance"]["why"]
-        assert "label is 9.0 days behind" in told["performance"]["why"]
+        assert (
+            f"labels show {scored.observed:.3f}"
+            in told["estimated performance"]["note"]
+        )
+        assert "label is 9 days older" in told["performance"]["note"]
         assert told["calibration"]["passed"] == (not turned)
         measured = record.measured(found.evidence)
-        assert measured["came"] == round(scored.came, 6)
+        assert measured["observed_labelled"] == round(scored.observed, 6)
         assert measured["label_delay_days"] == pytest.approx(9, abs=0.1)
 
 
@@ -484,6 +513,49 @@ def test_page_and_summary_are_inert() -> None:
     assert page.page(saying(), "").startswith("<!DOCTYPE html>")
 
 
+def test_a_terminal_shows_text_and_a_job_markdown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No HTML entity where nothing renders it; inert where something does."""
+    markdown = page.markdown(saying())
+    assert "&#" in markdown
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    command.summarise(markdown)
+    printed = capsys.readouterr().out
+    assert "&#" not in printed and "difference -0.100 [-0.150, -0.050]" in printed
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    command.summarise(markdown)
+    assert (tmp_path / "summary").read_text() == markdown + "\n"
+
+
+def test_numbers_agree_with_their_nouns() -> None:
+    counts = {"log": Counter(lines=1, corrupt=1), "labels": Counter({"no file": 1})}
+    seen = Window(Evidence(1), "2020-01-01", "2020-01-01", counts)
+    decision = decide.decide(seen.evidence, MONITOR)
+    text = page.markdown(record.build("v1", SHA, seen, decision, MONITOR))
+    assert "1 row from" in text and "labels: no file yet" in text
+    assert "log: 1 line, 1 corrupt" in text and "1 rows" not in text
+
+
+@pytest.mark.parametrize(
+    ("evidence", "nouns"),
+    [
+        ({"fall": Fall(0.6, 0.7, -0.1, -0.2, 0.1, 0.99, 0.2, 0.2)}, "day-to-day"),
+        ({"fall": FELL, "gain": BETTER}, "gain +0.050 ROC AUC [+0.020, +0.080]"),
+        ({"columns": MOVED, "used": ["temp"], "gain": UNSURE}, "gain only +0.010"),
+        ({"columns": MOVED, "used": ["temp"], "gain": WORSE}, "lose 0.050"),
+        (
+            {"columns": MOVED, "used": ["temp"], "fall": FELL, "target": MOVED[0]},
+            "0.600, temp drifted and the labels drifted",
+        ),
+    ],
+)
+def test_sentences_name_the_number_that_decided(
+    evidence: dict[str, Any], nouns: str
+) -> None:
+    assert nouns in decide.decide(Evidence(2000, **evidence), MONITOR).sentence
+
+
 def test_record_is_the_same_but_for_when_it_was_made() -> None:
     first = saying()
     assert record.same({**first, "seq": 1, "time": "a", "run_url": "b"}, first)
@@ -510,10 +582,10 @@ def test_record_is_the_same_but_for_when_it_was_made() -> None:
 )
 def test_settings_that_make_no_sense_are_named(path: Any, value: Any) -> None:
     params = json.loads(json.dumps(PARAMS))
-    place = params
+    section = params
     for name in path[:-1]:
-        place = place[name]
-    place[path[-1]] = value
+        section = section[name]
+    section[path[-1]] = value
     with pytest.raises(ContractError, match=path[-1]):
         settings.monitor(params)
         settings.retrain(params)

@@ -19,11 +19,11 @@ from machinery.traffic import MONITOR
 from mlgitops import distance
 from mlgitops.metrics import roc_auc
 from mlgitops.monitor import (
-    calibrate,
     drift,
     estimate,
+    null_distribution,
     performance,
-    rearrange,
+    permutation,
     sample,
     season,
     slices,
@@ -66,18 +66,18 @@ def test_a_constant_column_has_a_distance() -> None:
 # Thresholds
 
 
-def looked(table: pd.DataFrame, **changes: Any) -> drift.Found:
+def looked(table: pd.DataFrame, **changes: Any) -> drift.Comparison:
     """Compare a window with the reference of the tests."""
     none = {"number": 0.001, "category": 0.001, "prediction": 0.001}
     limits = traffic.limits(**none | {"max_missing": 0.0} | changes)
     return drift.compare(table, table["late"], traffic.reference(), limits)
 
 
-def alarms(found: drift.Found) -> bool:
+def alarms(found: drift.Comparison) -> bool:
     """Tell whether anything is called drift."""
-    others = [found.whole, found.prediction, found.target]
+    others = [found.data_set, found.prediction, found.target]
     every = [*found.columns, *found.missing, *[d for d in others if d is not None]]
-    return any(d.found for d in every)
+    return any(d.detected for d in every)
 
 
 @pytest.mark.parametrize("size", [50, 300, 2000])
@@ -109,11 +109,13 @@ def test_weeks_that_differ_by_themselves_are_no_drift() -> None:
     usual = rng.normal(size=26)
     values = usual[week] + rng.normal(size=len(week)) / 2
     times = pd.date_range("2020-01-01", periods=len(week), freq="20min")
-    column = {"temp": calibrate.number(values, 0.001)}
-    place, blocks = calibrate.blocks(times, 7, 7)
+    column = {"temp": null_distribution.bin_numbers(values, 0.001)}
+    place, blocks = null_distribution.choose_blocks(times, 7, 7)
     assert blocks == 1 and 24 <= place.max() <= 26
-    by_week = calibrate.null(column, 500, 0.01, place, blocks).columns["temp"]
-    by_row = calibrate.null(column, 500, 0.01).columns["temp"]
+    by_week = null_distribution.thresholds(column, 500, 0.01, place, blocks).columns[
+        "temp"
+    ]
+    by_row = null_distribution.thresholds(column, 500, 0.01).columns["temp"]
     now = rng.normal(size=500) / 2 + 1.0  # a week as there were several
     assert by_row < distance.wasserstein(values, now) < by_week
     assert distance.wasserstein(values, now + 9) > by_week
@@ -139,14 +141,16 @@ def test_f18_odd_weeks_that_the_reference_has_not_seen_are_no_drift(
         values = weeks(rng, 19)
         values[15 * 50 :] += shift
         place = np.repeat(np.arange(19), 50)
-        column = {"x": calibrate.number(values, 0.001)}
-        found = rearrange.limits(column, place, 19, 4, rate, rng)
-        pairs = zip(found.distances[:2], found.limits[:2], strict=True)
+        column = {"x": null_distribution.bin_numbers(values, 0.001)}
+        found = permutation.compare_choices(column, place, 19, 4, rate, rng)
+        pairs = zip(found.observed[:2], found.critical[:2], strict=True)
         said += any(far["x"] >= limit["x"] for far, limit in pairs)
         past, now = values[: 15 * 50], values[15 * 50 :]
         if seed < 20:
-            known = {"x": calibrate.number(past, 0.001)}
-            drawn = calibrate.null(known, len(now), rate, place[: len(past)], 4)
+            known = {"x": null_distribution.bin_numbers(past, 0.001)}
+            drawn = null_distribution.thresholds(
+                known, len(now), rate, place[: len(past)], 4
+            )
             far = distance.wasserstein(past, now)
             gone = abs(np.isnan(past).mean() - np.isnan(now).mean())
             by_reference += far >= drawn.columns["x"] or gone >= drawn.missing["x"]
@@ -164,22 +168,22 @@ def test_what_is_called_drift_holds_against_other_weeks() -> None:
     outage = table.assign(temp=table["temp"].where(day != 70))
     weekly = {"block_days": 7}
     row_by_row, by_week = looked(outage), looked(outage, **weekly)
-    gone = [d.column for d in row_by_row.missing if d.found]
+    gone = [d.column for d in row_by_row.missing if d.detected]
     assert gone == ["temp"]
-    assert not any(d.found for d in by_week.missing)
+    assert not any(d.detected for d in by_week.missing)
     summer = looked(table.assign(temp=table["temp"] + 5), **weekly)
-    assert [d.column for d in summer.columns if d.found] == ["temp"]
+    assert [d.column for d in summer.columns if d.detected] == ["temp"]
 
 
 def test_blocks_are_days_where_weeks_are_too_few() -> None:
     days = pd.date_range("2020-01-01", periods=56 * 4, freq="6h")
     past, now = days[: 28 * 4], days[28 * 4 :]
-    found = rearrange.blocks(past, now, 7, 0.05)  # 70 choices of 4 of 8
+    found = permutation.choose_blocks(past, now, 7, 0.05)  # 70 choices of 4 of 8
     assert found and found.window == 4
-    found = rearrange.blocks(past, now, 7, 0.005)
+    found = permutation.choose_blocks(past, now, 7, 0.005)
     assert found and found.window == 28
-    assert rearrange.blocks(past, now, 0, 0.005) is None
-    assert rearrange.blocks(past[:4], now[:4], 7, 0.005) is None
+    assert permutation.choose_blocks(past, now, 0, 0.005) is None
+    assert permutation.choose_blocks(past[:4], now[:4], 7, 0.005) is None
 
 
 def test_the_interval_of_a_fall_knows_that_days_differ() -> None:
@@ -196,7 +200,7 @@ def test_the_interval_of_a_fall_knows_that_days_differ() -> None:
 
     def half(strength: float, mood: float) -> tuple[float, float, float]:
         past, now = side(14, 0.6, mood), side(28, strength, mood)
-        blocks = rearrange.blocks(past["time"], now["time"], 7, 0.0025)
+        blocks = permutation.choose_blocks(past["time"], now["time"], 7, 0.0025)
         narrow = performance.fall(now, past, "late", 0.995)
         wide = performance.fall(now, past, "late", 0.995, blocks)
         assert wide[:3] == narrow[:3]
@@ -210,18 +214,22 @@ def test_the_interval_of_a_fall_knows_that_days_differ() -> None:
 
 def test_short_references_are_drawn_by_day_and_then_by_row() -> None:
     days = pd.date_range("2020-01-01", periods=240, freq="1h")  # ten days
-    place, blocks = calibrate.blocks(days, 7, 28)
+    place, blocks = null_distribution.choose_blocks(days, 7, 28)
     assert place.max() == 9 and blocks == 28
-    assert calibrate.blocks(days[:100], 7, 28) == (None, 0)
-    assert calibrate.blocks(days, 0, 28) == (None, 0)
+    assert null_distribution.choose_blocks(days[:100], 7, 28) == (None, 0)
+    assert null_distribution.choose_blocks(days, 0, 28) == (None, 0)
 
 
 def test_a_column_that_matters_speaks_for_the_whole() -> None:
-    column = partial(calibrate.number, floor=0.1, weight=0.8)
-    other = partial(calibrate.number, floor=0.1, weight=0.05)
+    column = partial(null_distribution.bin_numbers, floor=0.1, weight=0.8)
+    other = partial(null_distribution.bin_numbers, floor=0.1, weight=0.05)
     columns = {"much": column, "little": other}
-    assert calibrate.whole({"much": 0.3, "little": 0}, columns) == pytest.approx(2.4)
-    assert calibrate.whole({"much": 0, "little": 0.3}, columns) == pytest.approx(0.15)
+    assert null_distribution.data_set_distance(
+        {"much": 0.3, "little": 0}, columns
+    ) == pytest.approx(2.4)
+    assert null_distribution.data_set_distance(
+        {"much": 0, "little": 0.3}, columns
+    ) == pytest.approx(0.15)
 
 
 def test_thresholds_are_kept_per_version_and_size(
@@ -229,7 +237,7 @@ def test_thresholds_are_kept_per_version_and_size(
 ) -> None:
     table = traffic.flights(500, 60, 14, seed=3)
     first = looked(table)
-    monkeypatch.setattr(calibrate, "null", None)  # calling it would raise
+    monkeypatch.setattr(null_distribution, "thresholds", None)  # calling it would raise
     assert looked(table).columns == first.columns
     with pytest.raises(TypeError):
         looked(table.head(400))
@@ -249,7 +257,7 @@ def test_a_drift_of_one_part_of_the_window_is_not_confirmed() -> None:
         (lasting, 4, True),
     ]:
         found = looked(table)
-        assert {d.column for d in found.columns if d.found} == {"temp"}
+        assert {d.column for d in found.columns if d.detected} == {"temp"}
         assert drift.confirmed(found, table, known, parts) is expected
 
 
@@ -259,11 +267,11 @@ def test_a_part_is_asked_for_what_the_reference_alone_allows() -> None:
     warmer = np.where(table.index < 1000, 4.0, 7.0)
     table = table.assign(temp=(table["temp"] + warmer).astype("float32"))
     found = looked(table)
-    (moved,) = [d for d in found.columns if d.found]
+    (moved,) = [d for d in found.columns if d.detected]
     raised = moved._replace(threshold=moved.distance * 0.99)
     found.columns = [raised]
     assert drift.confirmed(found, table, traffic.reference(), 2)
-    found.drawn = {}
+    found.part_thresholds = {}
     assert not drift.confirmed(found, table, traffic.reference(), 2)
 
 
@@ -271,14 +279,14 @@ def test_a_year_of_reference_is_compared_with_the_same_season() -> None:
     year = traffic.flights(8000, 0, 400, seed=6)
     ask = (CONTRACT, {"min_rows": 300})
     july = traffic.START + pd.Timedelta(days=547)  # the year after
-    found, words = season.like(year, july, july + pd.Timedelta(days=28), *ask)
+    found, words = season.same_season(year, july, july + pd.Timedelta(days=28), *ask)
     assert "same season" in words
     assert set(found["scheduled_departure"].dt.month) == {6, 7, 8}
     january = traffic.START + pd.Timedelta(days=731)
-    found, _ = season.like(year, january, january + pd.Timedelta(days=1), *ask)
+    found, _ = season.same_season(year, january, january + pd.Timedelta(days=1), *ask)
     assert set(found["scheduled_departure"].dt.month) <= {12, 1}
     half = year[year["scheduled_departure"].dt.month <= 6].head(3000)
-    assert season.like(half, july, july, *ask) == (half, season.ALL)
+    assert season.same_season(half, july, july, *ask) == (half, season.ALL)
 
 
 # Before and after labels
@@ -307,7 +315,7 @@ def test_the_worst_slice_is_found_and_small_groups_are_not_shown() -> None:
     assert all(piece.low < 0 < piece.high for piece in found[1:])
     ids = table["flight_id"].tolist()
     known = {"sex": {key: "f" if n < 20 else "m" for n, key in enumerate(ids[:500])}}
-    groups = slices.groups(table, known, CONTRACT, 0.5, 30)
+    groups = slices.sensitive_groups(table, known, CONTRACT, 0.5, 30)
     assert [(group.value, group.rows) for group in groups] == [("m", 480)]
 
 
@@ -326,15 +334,15 @@ def test_a_long_log_is_counted_exactly_and_drawn_from(
     limits = traffic.limits(3000, probe_rows=1000)
     log = window.read_log(str(tmp_path / "log"), limits, days=10)
     assert log.counts["lines"] == 20_000
-    ids = [row["id"] for row in log.rows]
+    ids = [entry.id for entry in log.entries]
     assert len(ids) == len(set(ids)) == pytest.approx(3000, abs=30)
     assert log.estimated(len(ids)) == pytest.approx(5000, rel=0.1)
-    assert {row["time"].day for row in log.rows} >= {1, 5, 9}
+    assert {entry.event_time.day for entry in log.entries} >= {1, 5, 9}
     again = window.read_log(str(tmp_path / "log"), limits, days=10)
-    assert [row["id"] for row in again.rows] == ids
+    assert [entry.id for entry in again.entries] == ids
     limits = replace(limits, window_days=40)
     every = window.read_log(str(tmp_path / "log"), limits)
-    assert Counter(row["id"].split("-")[0] for row in every.rows) == pytest.approx(
+    assert Counter(e.id.split("-")[0] for e in every.entries) == pytest.approx(
         dict.fromkeys("0123", 750), rel=0.15
     )
 
@@ -346,17 +354,17 @@ def test_the_window_has_its_rows_however_far_the_log_goes_back(
     monkeypatch.setattr(sample, "LONG", 1000)
     limits = traffic.limits(1000, probe_rows=1500, window_days=7)
     log = window.read_log(str(tmp_path / "log"), limits, days=40)
-    newest, week = max(row["time"] for row in log.rows), timedelta(days=7)
-    inside = [row for row in log.rows if row["time"] > newest - week]
-    assert len(inside) == pytest.approx(1000, rel=0.02) and len(log.rows) < 20_000
+    newest, week = max(entry.event_time for entry in log.entries), timedelta(days=7)
+    inside = [e for e in log.entries if e.event_time > newest - week]
+    assert len(inside) == pytest.approx(1000, rel=0.02) and len(log.entries) < 20_000
     # Of so few, only labels ask for more.
     few = traffic.limits(100, probe_rows=1500, window_days=7)
     for labelled, wanted in ((True, 1500), (False, len(inside) / 10)):
         log = window.read_log(str(tmp_path / "log"), few, None, 40, labelled)
-        seen = [row for row in log.rows if labelled or row["time"] > newest - week]
+        seen = [e for e in log.entries if labelled or e.event_time > newest - week]
         assert len(seen) == pytest.approx(wanted, rel=0.1)
     monkeypatch.setattr(window, "MOST", 2000)  # unless that would be too many
-    assert len(window.read_log(str(tmp_path / "log"), limits, days=40).rows) == 2000
+    assert len(window.read_log(str(tmp_path / "log"), limits, days=40).entries) == 2000
 
 
 def test_a_short_file_is_read_to_its_end_and_then_it_ends(tmp_path: Path) -> None:
@@ -390,8 +398,8 @@ def test_memory_is_bounded_while_a_log_is_read(
     traffic.write(tmp_path / "log", traffic.flights(4000, 0, 20))
     monkeypatch.setattr(window, "MOST", 1000)
     log = window.read_log(f"file://{tmp_path}/log", MONITOR)
-    assert 400 < len(log.rows) <= 1000 and log.counts["lines"] == 4000
-    assert log.estimated(len(log.rows)) == pytest.approx(4000, rel=0.1)
+    assert 400 < len(log.entries) <= 1000 and log.counts["lines"] == 4000
+    assert log.estimated(len(log.entries)) == pytest.approx(4000, rel=0.1)
 
 
 def test_the_sample_follows_from_the_precision() -> None:

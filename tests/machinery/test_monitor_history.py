@@ -47,8 +47,10 @@ def test_the_ledger_becomes_pages(
         release |= {"run_url": deployed, "pull_request": 2}
         pull = {"pull": 4, "action": "opened", "url": "https://github.com/o/r/pull/4"}
         files: dict[str, Any] = {
-            "monitoring/00000001.json": run(1, roc_auc=0.7, estimated=0.71, drift=0.4),
-            "monitoring/00000003.json": run(3, "retrain", roc_auc=0.6, drift=2.0),
+            "monitoring/00000001.json": run(
+                1, performance=0.7, estimated=0.71, drift=0.4
+            ),
+            "monitoring/00000003.json": run(3, "retrain", performance=0.6, drift=2.0),
             "environments/production/history/00000002.json": {**release, "seq": 2},
             "proposals/00000004.json": {**pull, "seq": 4, "time": "2020-01-04"},
         }
@@ -76,7 +78,9 @@ def test_the_ledger_becomes_pages(
 
 
 def test_a_thousand_runs_are_one_small_page() -> None:
-    runs = [run(n % 28 + 1, roc_auc=0.7 + n % 7 / 100, drift=0.5) for n in range(1000)]
+    runs = [
+        run(n % 28 + 1, performance=0.7 + n % 7 / 100, drift=0.5) for n in range(1000)
+    ]
     started = time.monotonic()
     text = timeline.index(runs, [])
     assert time.monotonic() - started < 1 and len(text) < 1_000_000

@@ -17,13 +17,13 @@ from mlgitops import metrics
 from mlgitops.monitor import (
     decide,
     estimate,
-    harvest,
     inspect,
-    measure,
-    performance,
+    primary_metric,
     record,
+    training_data,
     window,
 )
+from mlgitops.monitor.evidence import Evidence, Fall
 from mlgitops.monitor.labels import read_labels
 from mlgitops.monitor.reference import Reference
 
@@ -93,7 +93,7 @@ def production(folder: Path, task: str, table: pd.DataFrame) -> tuple[Any, str]:
 
 def looked(
     folder: Path, task: str, **change: float
-) -> tuple[decide.Evidence, decide.Decision, dict[str, Any]]:
+) -> tuple[Evidence, decide.Decision, dict[str, Any]]:
     """Look at four weeks of production; return evidence, decision and checks."""
     known, table = reference(task), answered(task, 5000, 80, 28, 3, **change)
     log, labels = production(folder, task, table)
@@ -118,12 +118,12 @@ def test_calm_production_is_left_alone(task: str, tmp_path: Path) -> None:
     assert checks["performance"]["passed"] and label in checks["performance"]["value"]
     told = checks["estimated performance"]
     if task == "regression":
-        assert told["passed"] is None and "predicted number" in told["why"]
+        assert told["passed"] is None and "predicted number" in told["note"]
         assert evidence.calibration is None
     else:
         assert told["passed"] and evidence.estimate is not None
-        assert evidence.estimate.promised == pytest.approx(
-            evidence.estimate.came, abs=0.01
+        assert evidence.estimate.labelled == pytest.approx(
+            evidence.estimate.observed, abs=0.01
         )
 
 
@@ -145,8 +145,8 @@ def test_inputs_and_answers_that_moved_are_named(task: str, tmp_path: Path) -> N
     """Warmer: the answers' classes, or values, move with it."""
     evidence, decision, _ = looked(tmp_path, task, warmer=20)
     assert "temp drifted" in decision.sentence
-    assert evidence.prediction is not None and evidence.prediction.found
-    assert evidence.target is not None and evidence.target.found
+    assert evidence.prediction is not None and evidence.prediction.detected
+    assert evidence.target is not None and evidence.target.detected
 
 
 @pytest.mark.parametrize("task", NEW)
@@ -154,13 +154,13 @@ def test_the_next_training_data_keeps_the_contract(task: str, tmp_path: Path) ->
     """What was logged and labelled becomes rows like those of before."""
     table, contract = answered(task, 2000, 80, 28, 4), rows.small(task)
     log, labels_at = production(tmp_path, task, table)
-    ids = {row["id"] for row in log.rows}
+    ids = {entry.id for entry in log.entries}
     labels = read_labels(labels_at, ids, contract, MONITOR)
-    labelled = window.frame(log.rows, labels.by_id, contract)
+    labelled = window.frame(log.entries, labels.by_id, contract)
     old = reference(task).train.drop(
         columns=["probabilities", "class"] if task == "multiclass" else ["value"]
     )
-    made = harvest.harvest(old, labelled, contract, 120, 0.05)
+    made = training_data.build(old, labelled, contract, 120, 0.05)
     assert made.counts["new"] == 2000 and made.counts["quarantined"] == 0
     assert list(made.table) == [*old.drop(columns="late"), "late"]
 
@@ -170,8 +170,8 @@ def test_what_is_not_surely_a_fall_is_not_called_holding(
     gap: float, words: str
 ) -> None:
     """A wide interval is no comfort."""
-    fall = performance.Fall(0.5 + gap, 0.5, gap, gap - 0.3, gap + 0.3, 0.99, 0.2, 0.2)
-    made = decide.decide(decide.Evidence(5000, 5000, fall=fall), MONITOR)
+    fall = Fall(0.5 + gap, 0.5, gap, gap - 0.3, gap + 0.3, 0.99, 0.2, 0.2)
+    made = decide.decide(Evidence(5000, 5000, fall=fall), MONITOR)
     assert made.decision == "none" and f"performance {words}" in made.sentence
 
 
@@ -188,23 +188,25 @@ def test_a_label_that_is_no_class_is_corrupt(tmp_path: Path) -> None:
 def test_numbers_are_told_in_the_spread_of_the_holdout() -> None:
     """A calmer month, with the same errors, is no worse."""
     holdout = answered("regression", 3000, 60, 14, 2)
-    ours = measure.of(rows.small("regression"), holdout)
-    y, p = ours.sides(holdout)
-    assert ours.value(y, p) == pytest.approx(
+    metric = primary_metric.of(rows.small("regression"), holdout)
+    y, p = metric.truth_and_predictions(holdout)
+    assert metric.value(y, p) == pytest.approx(
         metrics.METRICS["regression"][0].value(y, p)
     )
     calm = np.full(len(y), 50.0) + (y - p)
-    assert ours.value(calm, np.full(len(y), 50.0)) == pytest.approx(ours.value(y, p))
-    value, variance = ours.area(holdout)
-    assert value == pytest.approx(ours.value(y, p)) and 0 < variance < 1e-3
+    assert metric.value(calm, np.full(len(y), 50.0)) == pytest.approx(
+        metric.value(y, p)
+    )
+    value, variance = metric.with_variance(holdout)
+    assert value == pytest.approx(metric.value(y, p)) and 0 < variance < 1e-3
 
 
 def test_the_estimate_of_classes_is_what_labels_would_show() -> None:
     """Of answers that are calibrated; of others there is none."""
     table = answered("multiclass", 6000, 0, 28, 6)
-    ours = measure.of(rows.small("multiclass"), table)
-    y, p = ours.sides(table)
-    promised = ours.expected(p, estimate.expected_auc)
-    assert promised == pytest.approx(ours.value(y, p), abs=0.01)
+    metric = primary_metric.of(rows.small("multiclass"), table)
+    y, p = metric.truth_and_predictions(table)
+    promised = metric.expected(p, estimate.expected_auc)
+    assert promised == pytest.approx(metric.value(y, p), abs=0.01)
     sure = p**4 / (p**4).sum(axis=1, keepdims=True)
-    assert estimate.estimate(sure, sure, y, ours) is None
+    assert estimate.estimate(sure, sure, y, metric) is None

@@ -18,7 +18,13 @@ def log(folder: Path, day: str, prices: list[float], **more: object) -> None:
     """Write a day of the prediction log."""
     folder.mkdir(exist_ok=True)
     lines = [
-        {"id": f"{day}-{n}", "time": f"{day}T00:00:00+00:00", "row": row}
+        {
+            "id": f"{day}-{n}",
+            "time": f"{day}T00:00:00+00:00",
+            "manifest_sha256": "a" * 64,
+            "probability": 0.5,
+            "row": row,
+        }
         for n, price in enumerate(prices)
         if (row := {"shop": "a", "price": price, "age": None, **more})
     ]

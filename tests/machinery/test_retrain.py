@@ -18,7 +18,7 @@ from mlgitops import github, heartbeat, lock, storage
 from mlgitops.commands import monitor as monitor
 from mlgitops.commands import retrain
 from mlgitops.ledger import Ledger
-from mlgitops.monitor import harvest, reference
+from mlgitops.monitor import reference, training_data
 from mlgitops.pipeline.contract import ContractError
 
 Record = dict[str, Any]
@@ -132,7 +132,7 @@ class World:
         Path("data").mkdir()
         old = traffic.flights(3000, 0, 74, seed=5)
         table = old.drop(columns="probability")
-        Path("data/flights.parquet").write_bytes(harvest.parquet(table))
+        Path("data/flights.parquet").write_bytes(training_data.parquet(table))
         outs = {Path("data/flights.parquet"): self.point("data/flights.parquet")}
         self.manifest = self.version(old)
         stages: Record = {}
@@ -188,9 +188,10 @@ class World:
 
     def record(self, **changes: Any) -> None:
         """Let the monitor say something."""
-        said = {**RECORD, "manifest_sha256": self.manifest, **changes}
+        record = {**RECORD, "manifest_sha256": self.manifest, **changes}
         Ledger().append(
-            lambda seq: {f"monitoring/{seq:08d}.json": {**said, "seq": seq}}, "monitor"
+            lambda seq: {f"monitoring/{seq:08d}.json": {**record, "seq": seq}},
+            "monitor",
         )
 
     def traffic(self, count: int, day: float, days: float, seed: int = 1) -> None:
@@ -380,7 +381,7 @@ def test_f21_the_newest_record_is_the_last_one_not_the_latest_clock(
     world.record(decision="retrain", time="2031-01-02T00:00:00+00:00")
     world.record(decision="watch", time="2031-01-01T00:00:00+00:00")  # a day behind
     retrain.main()
-    assert "says `watch`" in capsys.readouterr().out and not world.hub.pulls
+    assert "decided `watch`" in capsys.readouterr().out and not world.hub.pulls
 
 
 def test_a_record_about_another_version_proposes_nothing(
@@ -461,7 +462,7 @@ def test_the_next_proposal_waits_its_days(
     world.traffic(300, 108, 10, seed=2)
     world.record(sentence="Retrain: more.")
     retrain.main()
-    assert "the next one may come 7 days later" in capsys.readouterr().out
+    assert "7 days later" in capsys.readouterr().out
     assert world.hub.made("POST", "pulls") == 1
     week_ago = datetime.now(UTC) - timedelta(days=8)
     world.hub.pulls[0]["created_at"] = week_ago.isoformat()
@@ -477,7 +478,7 @@ def test_a_closed_proposal_is_not_opened_again(
     retrain.main()
     world.hub.pulls[0]["state"] = "closed"
     retrain.main()
-    assert "#1 proposed this already and was closed" in capsys.readouterr().out
+    assert "#1 already proposed this" in capsys.readouterr().out
     assert world.hub.made("POST", "pulls") == 1
 
 
@@ -495,7 +496,7 @@ def test_a_branch_on_which_somebody_worked_is_left_alone(
     world.traffic(300, 100, 10, seed=2)
     world.record(sentence="Retrain: more.")
     retrain.main()
-    assert "#1 is being worked on" in capsys.readouterr().out
+    assert "Somebody works on #1" in capsys.readouterr().out
     assert run("ls-remote", "origin", branch).split()[0] == tip
 
 
@@ -569,7 +570,7 @@ def test_body_is_inert_and_says_the_one_click(
     gain |= {"low": 0.04, "high": 0.06, "confidence": 0.99}
     check = {"name": "drift of <b>@x</b>", "passed": False, "value": "1 | 2"}
     record = {**RECORD, "path": "monitoring/1.json", "manifest_sha256": "a" * 64}
-    record |= {"expectation": gain, "checks": [{**check, "limit": "", "why": ""}]}
+    record |= {"expectation": gain, "checks": [{**check, "limit": "", "note": ""}]}
     monkeypatch.delenv("APP_ID", raising=False)
     text = retrain.body(record, {"rows": 5})
     assert "<b>" not in text and "@x" not in text and "temp |" not in text
@@ -590,12 +591,12 @@ def test_harvest_keeps_the_contract_and_the_newest_days() -> None:
     fresh.loc[10:14, "carrier"] = "ZZ"
     again = fresh.tail(5).assign(flight_id=old["flight_id"].tail(5).to_numpy())
     both = pd.concat([fresh, fresh.tail(3), again], ignore_index=True)
-    made = harvest.harvest(old, both, CONTRACT, 60, 0.05)
+    made = training_data.build(old, both, CONTRACT, 60, 0.05)
     assert made.counts["quarantined"] == 15 and made.counts["new"] == 485
     assert made.table["flight_id"].is_unique
     times = made.table["scheduled_departure"]
     assert times.max() - times.min() <= pd.Timedelta(days=60)
-    assert made.counts["rows"] + made.counts["let go"] == 1485
+    assert made.counts["rows"] + made.counts["dropped"] == 1485
     assert made.table.dtypes.to_dict() == old.dtypes.to_dict()
     assert not np.isin(["ZZ"], made.table["carrier"]).any()
 
@@ -611,21 +612,23 @@ def test_rows_that_mostly_break_the_contract_are_not_trained_on(
     traffic.label(world.labels, table)
     world.record()
     if stops:
-        with pytest.raises(SystemExit, match=r"11 of 200 labelled rows .*: fix the"):
+        with pytest.raises(
+            SystemExit, match=r"11 of 200 labelled rows .*: fix the data"
+        ):
             retrain.main()
         assert not world.hub.pulls and world.branches() == ["ledger", "main"]
     else:
         retrain.main()
-        assert "190 new, 0 let go, 10 quarantined" in world.hub.pulls[0]["body"]
+        assert "190 new, 0 dropped, 10 quarantined" in world.hub.pulls[0]["body"]
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
     old = traffic.flights(300).drop(columns="probability")
     fresh = traffic.flights(200, 28, seed=1)
     shuffled = fresh.sample(200, random_state=1), old.sample(300, random_state=1)
-    first = harvest.harvest(old, fresh, CONTRACT, 100, 0.05).table
-    second = harvest.harvest(shuffled[1], shuffled[0], CONTRACT, 100, 0.05).table
-    assert harvest.parquet(first) == harvest.parquet(second)
+    first = training_data.build(old, fresh, CONTRACT, 100, 0.05).table
+    second = training_data.build(shuffled[1], shuffled[0], CONTRACT, 100, 0.05).table
+    assert training_data.parquet(first) == training_data.parquet(second)
 
 
 def test_sensitive_columns_are_never_made_up() -> None:
@@ -633,7 +636,7 @@ def test_sensitive_columns_are_never_made_up() -> None:
     contract = type(CONTRACT).parse(document)
     old = traffic.flights(300).drop(columns="probability")
     with pytest.raises(ContractError, match="never holds"):
-        harvest.harvest(old, traffic.flights(9, 28), contract, 100, 0.05)
+        training_data.build(old, traffic.flights(9, 28), contract, 100, 0.05)
 
 
 def test_the_pointer_is_what_dvc_writes(
@@ -677,12 +680,12 @@ def test_monitor_records_once_and_stops_on_a_broken_feed(
     assert "recorded as monitoring/00000002.json" in capsys.readouterr().out
     lost = traffic.flights(2000, 80, 22, seed=3).assign(temp=np.nan)
     traffic.write(world.log, lost, sha=world.manifest)
-    with pytest.raises(SystemExit, match=r"Fix the feed: .*temp.* no values any more"):
+    with pytest.raises(SystemExit, match=r"Fix the data feed: .*temp.* no values"):
         monitor.main()
     said = Ledger().read("monitoring/00000003.json")
     assert said is not None and said["decision"] == "stop"
     retrain.main()
-    assert "says `stop`" in capsys.readouterr().out and not world.hub.calls
+    assert "decided `stop`" in capsys.readouterr().out and not world.hub.calls
 
 
 def test_monitor_without_anything_in_production_is_green(
@@ -721,4 +724,4 @@ def test_drift_to_pull_request(
     assert "Retrain: " in capsys.readouterr().out
     retrain.main()
     (pull,) = world.hub.pulls
-    assert "### What it expects\nOn the newest days" in pull["body"]
+    assert "### What to expect\nOn the newest days" in pull["body"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from machinery import rows
-from mlgitops import settings
+from mlgitops import prediction_log, settings
 from mlgitops.monitor.reference import Reference
 from mlgitops.monitor.window import Log, read_log
 
@@ -98,27 +98,26 @@ def reference(seed: int = 100) -> Reference:
 
 def lines(table: pd.DataFrame, sha: str = SHA) -> list[str]:
     """Return the log lines of answered rows, as the server writes them."""
-    found = []
+    made = []
     for row in table.to_dict("records"):
-        given = {n: row[n] for n in ("carrier", "distance", "temp") if n in row}
-        record = {
-            "id": row["flight_id"],
-            "time": row["scheduled_departure"].isoformat(),
-            "manifest_sha256": sha,
-            "version": "v1.0.0",
-            "probability": row["probability"],
-            "decision": row["probability"] >= 0.5,
-            "logged_at": "2031-01-01T00:00:00+00:00",
-            "row": {n: None if v != v else v for n, v in given.items()},
-        }
-        found.append(json.dumps(record))
-    return found
+        sent = {n: row[n] for n in ("carrier", "distance", "temp") if n in row}
+        p = row["probability"]
+        fields = prediction_log.line(
+            {"id": row["flight_id"], "probability": p, "decision": p >= 0.5},
+            row["scheduled_departure"],
+            sha,
+            "v1.0.0",
+            "2031-01-01T00:00:00+00:00",
+            {n: None if v != v else v for n, v in sent.items()},
+        )
+        made.append(json.dumps(fields))
+    return made
 
 
 def write(folder: Path, table: pd.DataFrame, sha: str = SHA) -> str:
     """Append rows to a log's folder and return it as a source."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "predictions-2020-01-01.jsonl").open("a") as file:
+    with (folder / prediction_log.file_name("2020-01-01")).open("a") as file:
         file.writelines(line + "\n" for line in lines(table, sha))
     return str(folder)
 

@@ -158,7 +158,7 @@ def report(document: dict[str, Any]) -> str:
     lines = ["# Audit", ""]
     for prediction in document["answers"]:
         lines += [
-            f"Prediction `{prediction['id']}`: probability {prediction['probability']} "
+            f"Prediction `{prediction['id']}`: {prediction['prediction']} "
             f"(decision: {prediction['decision']}), by manifest "
             f"`{prediction['manifest_sha256']}`, logged at {prediction['logged_at']}. "
             "This manifest then served in "

@@ -1,12 +1,12 @@
-"""Compares the newest window of production with the training data and decides.
+"""Compares the newest window of production with the training data, and decides.
 
     python -m mlgitops monitor [--record] [--history]
 
-It reads PREDICTION_LOG (a folder or URL with predictions-*.jsonl) and LABELS (a CSV
-file). ``--record`` writes the decision to the ledger; without it nothing leaves this
+PREDICTION_LOG (a folder or URL with predictions-*.jsonl) and LABELS (CSV) say where
+to look. ``--record`` writes the decision to the ledger; without it nothing leaves this
 machine. The history is written to build/monitoring/ as static pages; MONITOR_PAGES=true
-puts it on the branch that GitHub Pages serves. `python -m mlgitops retrain` opens the
-pull request.
+puts it on the branch that GitHub Pages serves. Nothing here opens a pull request: that
+is `mlgitops.commands.retrain`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ from typing import Any
 
 from mlgitops import git, github, heartbeat, lock, settings, storage
 from mlgitops.ledger import Ledger, LedgerError
-from mlgitops.monitor import checks, history, page, record, reference
-from mlgitops.monitor.checks import CheckError
-from mlgitops.monitor.decide import Decision, Evidence, decide
+from mlgitops.monitor import evidently_report, history, page, record, reference
+from mlgitops.monitor.decide import decide
+from mlgitops.monitor.evidence import Evidence
+from mlgitops.monitor.evidently_report import EvidentlyError
 from mlgitops.monitor.inspect import Window, inspect
 from mlgitops.monitor.window import read_log
 from mlgitops.pipeline.contract import ContractError
+from mlgitops.production_data import ProductionDataError
+from mlgitops.report import plain
 from mlgitops.serving.verify import VerifyError
-from mlgitops.source import FeedError
 
 PAGE = Path("build", "monitor.html")
 MISTAKES = (
-    CheckError,
     ContractError,
-    FeedError,
+    EvidentlyError,
     LedgerError,
+    ProductionDataError,
     VerifyError,
     git.GitError,
     lock.LockError,
@@ -42,63 +44,67 @@ MISTAKES = (
 )
 
 
-class Unchanged(Exception):
-    """The newest record in the ledger says the same."""
+class AlreadyRecorded(Exception):
+    """The ledger has the same record, perhaps since a moment ago."""
 
 
 def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record, str]:
     """Return the record of this run and its page.
 
     Raises:
-        FeedError: the log of the reference cannot be read.
+        one of MISTAKES: there is no version to compare with, say.
     """
     params = _params()
     allowed = settings.monitor(params)
     days = max(allowed.window_days, settings.retrain(params).keep_days)
     release = ledger.champion()
     with TemporaryDirectory() as folder:
-        champion = _reference(release, Path(folder))
+        version = _reference(release, Path(folder))
         try:
             log = read_log(source, allowed, days=days, labelled=bool(labels))
-            window = inspect(champion, log, labels, params)
-        except FeedError as error:  # too many unusable lines
+            window = inspect(version, log, labels, params)
+        except ProductionDataError as error:  # a log that is mostly corrupt, say
             window = Window(Evidence(0, broken=str(error)))
-    decision: Decision = decide(window.evidence, allowed)
-    outcome = record.build(
-        champion.version, champion.manifest_sha256, window, decision, allowed
-    )
-    outcome |= {"run_url": github.run_url(), "time": _time_of_run()}
-    return outcome, page.page(outcome, _evidently(window))
+    decision, sha256 = decide(window.evidence, allowed), version.manifest_sha256
+    made = record.build(version.version, sha256, window, decision, allowed)
+    made |= {"run_url": github.run_url(), "time": _now()}
+    return made, page.page(made, _evidently(window))
 
 
-def keep(outcome: record.Record, ledger: Ledger, every_days: float) -> str:
+def keep(made: record.Record, ledger: Ledger, every_days: float) -> str:
     """Write the record to the ledger, unless the newest one says the same.
 
-    After half a period it is written all the same, to show that the monitor still runs
+    After half a period it is written all the same: it shows that the monitor still runs
     (`mlgitops.heartbeat`).
     """
     paths: list[str] = []
 
     def files(seq: int) -> dict[str, Any]:
         newest = heartbeat.newest(ledger)
-        if newest and record.same(newest[1], outcome):
+        if newest and record.same(newest[1], made):
             if heartbeat.age_days(newest[1]) < every_days / 2:
-                raise Unchanged(newest[0])
+                raise AlreadyRecorded(newest[0])
         name = f"{seq:08d}"
         paths.append(f"monitoring/{name}.json")
-        text = page.markdown(outcome).encode()
-        complete = {**outcome, "seq": seq}
+        text = page.markdown(made).encode()
+        complete = {**made, "seq": seq}
         return {paths[-1]: complete, f"monitoring/reports/{name}.md": text}
 
     try:
-        ledger.append(files, f"monitor: {outcome['decision']}")
-    except Unchanged as unchanged:
-        return f"not recorded: {unchanged} says the same"
+        ledger.append(files, f"monitor: {made['decision']}")
+    except AlreadyRecorded as existing:
+        return f"{existing} says the same: nothing written"
     return f"recorded as {paths[-1]}"
 
 
+def summarise(markdown: str) -> None:
+    """Add to the job's summary; in a terminal print it as it reads, without HTML."""
+    in_job = "GITHUB_STEP_SUMMARY" in os.environ
+    github.summary(markdown if in_job else plain(markdown))
+
+
 def main() -> None:
-    """Print the decision; exit 1 when the log or the labels cannot be used."""
+    """Print the decision; exit 1 when the data is broken."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -122,22 +128,22 @@ def main() -> None:
             print("No version is in production yet: there is nothing to compare with.")
             return
         labels = os.environ.get("LABELS", "").strip() or None
-        outcome, text = look(source, labels, ledger)
+        made, text = look(source, labels, ledger)
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(text, encoding="utf-8")
-        github.summary(page.markdown(outcome))
+        summarise(page.markdown(made))
         if args.record:
-            print(keep(outcome, ledger, settings.monitor(_params()).every_days))
-        history.publish(ledger, outcome)
+            print(keep(made, ledger, settings.monitor(_params()).every_days))
+        history.publish(ledger, made)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()
     except MISTAKES as error:
         raise github.fail(str(error)) from error
-    print(f"{outcome['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
-    if outcome["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
-        print(f"::warning::{outcome['sentence']}")  # nothing else happens by itself
-    if outcome["decision"] == "stop":
-        raise github.fail(str(outcome["sentence"]))
+    print(f"{made['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
+    if made["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
+        print(f"::warning::{made['sentence']}")  # nothing will follow by itself
+    if made["decision"] == "stop":
+        raise github.fail(str(made["sentence"]))
 
 
 def _params() -> settings.Params:
@@ -146,21 +152,22 @@ def _params() -> settings.Params:
 
 
 def _evidently(window: Window) -> str:
-    """Return Evidently's page on the window, at the monitor's thresholds."""
+    """Return Evidently's page on what was compared, at the monitor's thresholds."""
     evidence = window.evidence
-    if window.sides is None or evidence.prediction is None:
+    if window.tables is None or evidence.prediction is None:
         return ""
-    return checks.report(*window.sides, [*evidence.columns, evidence.prediction])
+    drifts = [*evidence.columns, evidence.prediction]
+    return evidently_report.report(*window.tables, drifts)
 
 
 def _reference(release: dict[str, Any] | None, folder: Path) -> reference.Reference:
-    """Return the version in production, or the one in build/ when there is none."""
+    """Return the version in production, or what `make repro` built when none is."""
     if release is None:
         return reference.load(Path("build"), "build")
-    fetched = reference.fetch(release, folder)
-    return reference.load(fetched, str(release["version"]), release["manifest_sha256"])
+    files = reference.fetch(release, folder)
+    return reference.load(files, str(release["version"]), release["manifest_sha256"])
 
 
-def _time_of_run() -> str:
-    """Return the time of this run: for readers, never to sort by."""
+def _now() -> str:
+    """Return the time of this run: to be read, never to order by."""
     return datetime.now(UTC).isoformat(timespec="seconds")

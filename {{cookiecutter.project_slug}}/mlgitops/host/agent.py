@@ -39,7 +39,13 @@ from urllib.parse import quote, urlsplit
 
 ASSETS = ("manifest.json", "contract.yaml", "model.onnx")
 MAX_ASSET_BYTES = 2_000_000_000  # what GitHub allows for one asset
-SERVER = ("__init__.py", "machinery.py", "serving", "requirements/serving.txt")
+SERVER = (  # of mlgitops/: what answers requests
+    "__init__.py",
+    "machinery.py",
+    "prediction_log.py",
+    "serving",
+    "requirements/serving.txt",
+)
 STATED = ("VERSION", "SHA256SUMS")  # with them /info names the machinery
 KEEP = 2  # older releases kept on disk, ready for a rollback
 TRIES = 5  # a release whose parts cannot be fetched is given up after as many polls

@@ -4,35 +4,33 @@ Read here, where the login to the log is; the judge's child gets a table of the
 contract's columns and nothing else.
 """
 
-import json
 import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from mlgitops import source
 from mlgitops.pipeline.contract import Contract
+from mlgitops.prediction_log import PATTERN, Entry, parse
+from mlgitops.production_data import ProductionDataError, files
 
-PATTERN = "predictions-*.jsonl"
 MOST = 5_000  # requests that are asked again
 FILE = "requests.parquet"
 
 
 def bring(folder: Path, contract: Contract) -> str:
     """Write the newest requests to the folder; or say why there are none."""
-    place = os.environ.get("PREDICTION_LOG", "").strip()
-    if not place:
+    log = os.environ.get("PREDICTION_LOG", "").strip()
+    if not log:
         return "no PREDICTION_LOG is set"
     import pandas as pd
 
     try:
-        rows = list(_newest(place))
-    except source.FeedError as error:
+        entries = list(_newest(log))
+    except ProductionDataError as error:
         return str(error)
-    if not rows:
+    if not entries:
         return "the prediction log has no requests yet"
-    table = pd.DataFrame([row["row"] for row in rows], dtype=object)
+    table = pd.DataFrame([entry.row for entry in entries], dtype=object)
     kept = {}
     for name in [n for n in contract.columns if n in table]:
         values = table[name]
@@ -40,27 +38,18 @@ def bring(folder: Path, contract: Contract) -> str:
             kept[name] = pd.to_numeric(values, errors="coerce").astype("float32")
         else:
             kept[name] = values.map(lambda v: v if isinstance(v, str) else None)
-    times = pd.Series([str(row.get("time") or "") for row in rows], name="time")
+    events = [entry.time for entry in entries]
+    times = pd.Series([time.isoformat() if time else "" for time in events])
     pd.DataFrame({**kept, "time": times}).to_parquet(folder / FILE, index=False)
     return ""
 
 
-def _newest(place: str) -> Iterator[dict[str, Any]]:
-    """Give the newest lines that hold a row, from the newest files."""
+def _newest(log: str) -> Iterator[Entry]:
+    """Give the newest entries, from the newest files."""
     left = MOST
-    for _, lines in source.files(place, PATTERN, newest_first=True):
-        found = [row for row in map(_row, deque(lines, maxlen=left)) if row]
-        yield from found
-        left -= len(found)
+    for _, lines in files(log, PATTERN, newest_first=True):
+        entries = [e for e in map(parse, deque(lines, maxlen=left)) if e is not None]
+        yield from entries
+        left -= len(entries)
         if left <= 0:
             return
-
-
-def _row(line: str) -> dict[str, Any] | None:
-    """Return a line of the log that holds a row."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    whole = isinstance(found, dict) and isinstance(found.get("row"), dict)
-    return found if whole else None

@@ -1,1 +1,1 @@
-"""Compares what production answered with what the serving version was trained on."""
+"""Compares production with what the serving version was trained on."""

@@ -9,25 +9,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mlgitops.monitor.calibrate import MOST_ROWS, Null
+from mlgitops.monitor.null_distribution import MOST_ROWS, Thresholds
 
 FOLDER = Path("build", "thresholds")
 
 
-def cached(make: Callable[[], Null], key: tuple[Any, ...]) -> Null:
-    """Return what ``make`` gives, from the last time if version and size are the same.
+def cached(draw: Callable[[], Thresholds], key: tuple[Any, ...]) -> Thresholds:
+    """Return what ``draw`` gives, from the last time if version and size are the same.
 
     ``key`` is (version, which rows, columns, rows, blocks, settings).
     """
-    version, words, shape, rows, blocks, limits = key
-    asked = [limits.false_alarm_rate, limits.block_days, limits.sample_rows]
-    question = [version, words, shape, min(rows, MOST_ROWS), blocks, asked]
+    version, which_rows, shape, rows, blocks, limits = key
+    settings = [limits.false_alarm_rate, limits.block_days, limits.sample_rows]
+    question = [version, which_rows, shape, min(rows, MOST_ROWS), blocks, settings]
     text = json.dumps(question, sort_keys=True, default=str)
-    place = FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    file = FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError, TypeError):
-        return Null(*json.loads(place.read_text(encoding="utf-8")))
-    found = make()
+        return Thresholds(*json.loads(file.read_text(encoding="utf-8")))
+    thresholds = draw()
     with suppress(OSError):  # a cache that cannot be written is only slower
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps(found), encoding="utf-8")
-    return found
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(thresholds), encoding="utf-8")
+    return thresholds

@@ -1,15 +1,16 @@
-"""Compares a window with its reference: inputs, missing values, answers, labels, all.
+"""Compares a window with its reference: inputs, missing values, predictions, labels.
 
-Every threshold is drawn from the reference (`calibrate`), for a window of this size.
-The share of runs that raise an alarm without drift, ``monitor.false_alarm_rate``, is
-split: half for inputs, missing values, labels and the data set as a whole, together;
-a quarter for the answers; a quarter for performance (`performance`). What is called
-drift then has to hold against other choices of as many weeks (`rearrange`).
+Every threshold is drawn from the reference (`null_distribution`), for a window of this
+size. The share of runs that raise an alarm without drift, ``monitor.false_alarm_rate``,
+is split: half for inputs, missing values, labels and the data set as a whole, together;
+a quarter for the predictions; a quarter for performance (`performance`). What is called
+drift then has to pass a permutation test against other choices of as many weeks
+(`permutation`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlgitops import distance
-from mlgitops.monitor import calibrate, feed, rearrange, season
+from mlgitops.monitor import data_quality, null_distribution, permutation, season
 from mlgitops.monitor.cache import cached
-from mlgitops.monitor.calibrate import Coded
-from mlgitops.monitor.checks import METHODS, Drift
+from mlgitops.monitor.evidence import Drift
+from mlgitops.monitor.null_distribution import BINNINGS, Binning, Thresholds
 from mlgitops.monitor.reference import Reference
 from mlgitops.pipeline.contract import Contract
 from mlgitops.settings import Monitor
@@ -28,111 +29,136 @@ from mlgitops.settings import Monitor
 if TYPE_CHECKING:
     import pandas as pd
 
-WHOLE = "all columns"
-INPUTS, ANSWERS, PERFORMANCE = 0.5, 0.25, 0.25  # of the false-alarm rate
-
-Make = partial[Coded]  # from a column's values to its bins
+METHODS = {"number": "wasserstein", "category": "jensenshannon"}  # both are distances
+DATA_SET = "all columns"
+INPUTS, PREDICTIONS, PERFORMANCE = 0.5, 0.25, 0.25  # of the false-alarm rate
 
 
 @dataclass
-class Found:
-    """Everything that was compared, and both sides as Evidently is to see them."""
+class Comparison:
+    """Everything that was compared, and both tables as Evidently is to see them."""
 
     columns: list[Drift] = field(default_factory=list)
     missing: list[Drift] = field(default_factory=list)
-    whole: Drift | None = None
+    data_set: Drift | None = None
     prediction: Drift | None = None
     target: Drift | None = None
-    drawn: dict[str, float] = field(default_factory=dict)  # what a part must reach
+    part_thresholds: dict[str, float] = field(default_factory=dict)  # see `confirmed`
     compared_with: str = ""  # which rows of the reference, and why
-    sides: tuple[pd.DataFrame, pd.DataFrame] | None = None
+    tables: tuple[pd.DataFrame, pd.DataFrame] | None = None  # current, past
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Past and current rows, how columns are put in bins, and the false-alarm rate."""
+
+    past: pd.DataFrame
+    current: pd.DataFrame
+    binnings: Mapping[str, Binning]
+    contract: Contract
+    block_days: float
+    rate: float  # of false alarms, of all checks on these samples together
+
+    def thresholds(
+        self, days: float, key: tuple[str, str], limits: Monitor
+    ) -> Thresholds:
+        """Return thresholds for a window of so many days, from past rows only.
+
+        ``key`` says which version and which of its rows: they are kept by it.
+        """
+        times, rows = self.past[self.contract.time], len(self.current)
+        blocks, window_blocks = null_distribution.choose_blocks(
+            times.dt.tz_localize(None), self.block_days, days
+        )
+
+        def draw() -> Thresholds:
+            columns = {n: binning(self.past[n]) for n, binning in self.binnings.items()}
+            return null_distribution.thresholds(
+                columns, rows, self.rate, blocks, window_blocks
+            )
+
+        shape = [(n, sorted(b.keywords.items())) for n, b in self.binnings.items()]
+        return cached(draw, (*key, shape, rows, window_blocks, limits))
+
+    def permutation_test(self) -> permutation.Result | None:
+        """Compare the window with other choices of blocks, if there are enough."""
+        past, current = (
+            table[self.contract.time].dt.tz_localize(None)
+            for table in (self.past, self.current)
+        )
+        blocks = permutation.choose_blocks(past, current, self.block_days, self.rate)
+        if blocks is None:
+            return None
+        return permutation.permutation_test(
+            self.past, self.current, self.binnings, blocks, self.rate
+        )
 
 
 def compare(
-    good: pd.DataFrame,
+    valid: pd.DataFrame,
     labels: pd.Series | None,
     reference: Reference,
     limits: Monitor,
-    seed: int = 0,
-) -> Found:
-    """Return how far a window's rows are from the reference, with thresholds.
+) -> Comparison:
+    """Return how far a window's valid rows are from the reference, with thresholds.
 
-    ``labels`` are those of the window that have come. A column without a value on
-    one side is left out; what it lacks is in ``missing``.
+    ``labels`` are those of the window that have come. A column without a value in
+    one of the tables is left out; what it lacks is in ``missing``.
     """
-    good = thin(good, limits.sample_rows)
-    contract, time = reference.contract, good[reference.contract.time]
-    days = (time.max() - time.min()).total_seconds() / 86_400
-    past, words = season.like(reference.rows, time.min(), time.max(), contract, limits)
+    contract, time = reference.contract, reference.contract.time
+    current = thin(valid, limits.sample_rows)
+    start, end = current[time].min(), current[time].max()
+    rows = reference.rows
+    past, season_rows = season.same_season(rows, start, end, contract, limits)
     past = thin(past, limits.sample_rows)
-    found = Found(compared_with=words)
-    known = 0 if labels is None else len(labels)
-    made = _made(past, good, reference, limits, known)
-    key = reference.manifest_sha256, words
-    limit = _null(made, past, contract, len(good), days, limits, INPUTS, key)
-    distances = {
-        name: gap(contract, name, past[name], good[name])
-        for name in made
-        if name != contract.target
-    }
-    found.columns = [
-        Drift(n, METHODS[contract.columns[n].type], d, limit.columns[n])
-        for n, d in distances.items()
-    ]
-    if labels is not None and contract.target in made:
-        found.target = _target(contract, past, labels, limit.columns)
-    together = calibrate.whole(distances, made)
-    found.whole = Drift(WHOLE, "weighted", together, limit.whole)
-    found.missing = _missing(contract, past, good, limit.missing, limits)
-    if labels is not None:
-        good = good.assign(**{contract.target: labels.reindex(good.index)})
-    found.drawn = {drift.column: drift.threshold for drift in found.columns}
-    _hold(found, past, good, made, contract, limits)
-    found.prediction, answers, drawn = _prediction(
-        good, len(past), reference, limits, days
+    days = (end - start).total_seconds() / 86_400
+    comparison = Comparison(compared_with=season_rows)
+    shown = _compare_inputs(comparison, past, current, labels, reference, limits, days)
+    predictions = _compare_predictions(
+        comparison, len(past), current, reference, limits, days
     )
-    found.drawn[found.prediction.column] = drawn
-    shown, answers = list(distances), answers.reindex(range(len(past)))
-    found.sides = (
-        good[[*shown, reference.answer]],
-        past[shown].assign(**{reference.answer: answers.array}),
+    comparison.tables = (
+        current[[*shown, reference.prediction]],
+        past[shown].assign(**{reference.prediction: predictions.array}),
     )
-    return found
+    return comparison
 
 
 def confirmed(
-    found: Found, good: pd.DataFrame, reference: Reference, parts: int
+    comparison: Comparison, valid: pd.DataFrame, reference: Reference, parts: int
 ) -> bool:
-    """Tell whether something drifted in each of the window's parts, one by one.
+    """Return whether something drifted in each of the window's parts, one by one.
 
-    One storm is a part, not all of them. This can only silence an alarm. A part is
-    asked for what the reference alone allows: it is too short to stand against others.
+    One storm is in one part, not in all. This can only silence an alarm. A part needs
+    to reach the threshold of the reference alone: it is too short for a permutation
+    test.
     """
-    if parts < 2 or found.sides is None:
+    if parts < 2 or comparison.tables is None:
         return True
-    contract, past = reference.contract, found.sides[1]
-    moved = [d for d in found.columns if d.found]
-    moved += [d for d in [found.prediction] if d is not None and d.found]
-    if not moved:  # only the whole, or missing values: nothing to follow in parts
+    contract, past = reference.contract, comparison.tables[1]
+    prediction = [] if comparison.prediction is None else [comparison.prediction]
+    drifted = [d for d in [*comparison.columns, *prediction] if d.detected]
+    if not drifted:  # only the whole, or missing values: nothing to follow in parts
         return True
-    pieces = np.array_split(np.arange(len(good)), parts)
-    return all(
-        any(
+
+    def shows_drift(part: pd.DataFrame) -> bool:
+        return any(
             part[d.column].notna().any()
-            and gap(contract, d.column, past[d.column], part[d.column])
-            >= found.drawn.get(d.column, d.threshold)
-            for d in moved
+            and column_distance(contract, d.column, past[d.column], part[d.column])
+            >= comparison.part_thresholds.get(d.column, d.threshold)
+            for d in drifted
         )
-        for part in (good.iloc[piece] for piece in pieces)
-    )
+
+    pieces = np.array_split(np.arange(len(valid)), parts)
+    return all(shows_drift(valid.iloc[piece]) for piece in pieces)
 
 
-def gap(contract: Contract, name: str, past: Any, now: Any) -> float:
+def column_distance(contract: Contract, name: str, past: Any, current: Any) -> float:
     """Return the distance of one column; see `distance`."""
     column = contract.columns.get(name)
     if column.type == "category" if column else contract.task == "multiclass":
-        return float(distance.jensenshannon(*distance.counts(past, now)))
-    return distance.wasserstein(past, now)
+        return float(distance.jensenshannon(*distance.counts(past, current)))
+    return distance.wasserstein(past, current)
 
 
 def thin(rows: pd.DataFrame, size: int) -> pd.DataFrame:
@@ -140,174 +166,167 @@ def thin(rows: pd.DataFrame, size: int) -> pd.DataFrame:
     return rows if len(rows) <= size else rows.sample(size, random_state=0).sort_index()
 
 
-def _made(
+def _compare_inputs(
+    comparison: Comparison,
     past: pd.DataFrame,
-    good: pd.DataFrame,
+    current: pd.DataFrame,
+    labels: pd.Series | None,
     reference: Reference,
     limits: Monitor,
-    labels: int,
-) -> dict[str, Make]:
-    """Return how each column is put in bins; those empty on one side are left out."""
-    made = {}
-    for name, column in reference.contract.columns.items():
-        if past[name].isna().all() or good[name].isna().all():
-            continue
-        make = getattr(calibrate, column.type)
-        floor = limits.floor(column.type, name)
-        weight = reference.importance.get(name, 0.0)
-        made[name] = partial(make, floor=floor, weight=weight)
-    if labels:
-        kind = "number" if reference.contract.task == "regression" else "category"
-        make = getattr(calibrate, kind)
-        made[reference.contract.target] = partial(
-            make, floor=limits.floor(kind), first=labels
-        )
-    return made
-
-
-def _hold(
-    found: Found,
-    past: pd.DataFrame,
-    good: pd.DataFrame,
-    made: Mapping[str, Make],
-    contract: Contract,
-    limits: Monitor,
-) -> None:
-    """Raise thresholds that as many other weeks would pass, if any was passed."""
-    speak = [found.whole, found.target, *found.columns, *found.missing]
-    seen = _held(past, good, made, contract, limits, INPUTS, speak)
-    if seen is None:
-        return
-    lengths, beyond = seen
-    if found.whole is not None:
-        found.whole = _raised(found.whole, lengths.whole, beyond.whole)
-    for drifts, of, to in (
-        (found.columns, lengths.columns, beyond.columns),
-        (found.missing, lengths.missing, beyond.missing),
-    ):
-        drifts[:] = [
-            _raised(d, of[d.column], to[d.column]) if d.column in of else d
-            for d in drifts
-        ]
-    if found.target is not None:
-        name = found.target.column
-        found.target = _raised(
-            found.target, lengths.columns[name], beyond.columns[name]
-        )
-
-
-def _held(
-    past: pd.DataFrame,
-    good: pd.DataFrame,
-    made: Mapping[str, Make],
-    contract: Contract,
-    limits: Monitor,
-    share: float,
-    speak: Iterable[Drift | None],
-) -> rearrange.Held | None:
-    """Return how the window compares with other choices of blocks, if one speaks."""
-    if not any(drift is not None and drift.found for drift in speak):
-        return None
-    rate = limits.false_alarm_rate * share
-    before, now = (side[contract.time].dt.tz_localize(None) for side in (past, good))
-    blocks = rearrange.blocks(before, now, limits.block_days, rate)
-    return blocks and rearrange.held(past, good, made, blocks, rate)
-
-
-def _raised(drift: Drift, length: float, beyond: float) -> Drift:
-    """Return a drift that is found only if its length in bins is beyond the limit."""
-    # The distance is exact, the length is of bins and fewer rows: as far above it.
-    least = beyond + drift.distance - length
-    return drift._replace(threshold=max(drift.threshold, least))
-
-
-def _null(
-    made: Mapping[str, Make],
-    past: pd.DataFrame,
-    contract: Contract,
-    rows: int,
     days: float,
+) -> list[str]:
+    """Fill in columns, missing values, labels and data set; return what was compared."""
+    contract, target = reference.contract, reference.contract.target
+    binnings = _binnings(past, current, labels, reference, limits)
+    compared = [name for name in binnings if name != target]
+    if labels is not None:
+        current = current.assign(**{target: labels.reindex(current.index)})
+    rate = limits.false_alarm_rate * INPUTS
+    samples = Samples(past, current, binnings, contract, limits.block_days, rate)
+    key = reference.manifest_sha256, comparison.compared_with
+    thresholds = samples.thresholds(days, key, limits)
+    distances = {
+        name: column_distance(contract, name, past[name], current[name])
+        for name in compared
+    }
+    comparison.columns = [
+        Drift(n, METHODS[contract.columns[n].type], distances[n], thresholds.columns[n])
+        for n in compared
+    ]
+    comparison.part_thresholds = {n: thresholds.columns[n] for n in compared}
+    if labels is not None and target in binnings:
+        threshold = thresholds.columns[target]
+        comparison.target = _target(contract, past[target], labels, threshold)
+    whole = null_distribution.data_set_distance(distances, binnings)
+    comparison.data_set = Drift(DATA_SET, "weighted", whole, thresholds.data_set)
+    comparison.missing = _missing(samples, thresholds.missing, limits)
+    _test_inputs(comparison, samples)
+    return compared
+
+
+def _test_inputs(comparison: Comparison, samples: Samples) -> None:
+    """Raise thresholds that as many other weeks would pass, if one was passed."""
+    whole = [comparison.data_set, comparison.target]
+    drifts = [*whole, *comparison.columns, *comparison.missing]
+    if not any(drift is not None and drift.detected for drift in drifts):
+        return
+    result = samples.permutation_test()
+    if result is None:
+        return
+    observed, critical = result
+    if comparison.data_set is not None:
+        limits = observed.data_set, critical.data_set
+        comparison.data_set = _raised(comparison.data_set, *limits)
+    tested = observed.columns, critical.columns
+    comparison.columns = [_raised_by_name(d, *tested) for d in comparison.columns]
+    if comparison.target is not None:
+        comparison.target = _raised_by_name(comparison.target, *tested)
+    tested = observed.missing, critical.missing
+    comparison.missing = [_raised_by_name(d, *tested) for d in comparison.missing]
+
+
+def _compare_predictions(
+    comparison: Comparison,
+    most: int,
+    current: pd.DataFrame,
+    reference: Reference,
     limits: Monitor,
-    share: float,
-    key: tuple[str, str],
-) -> calibrate.Null:
-    """Return the thresholds of columns for a window of so many rows and days."""
-    rate = limits.false_alarm_rate * share
-    naive = past[contract.time].dt.tz_localize(None)
-    place, blocks = calibrate.blocks(naive, limits.block_days, days)
-    shape = [(n, sorted(make.keywords.items())) for n, make in made.items()]
-
-    def drawn() -> calibrate.Null:
-        coded = {name: make(past[name]) for name, make in made.items()}
-        return calibrate.null(coded, rows, rate, place, blocks)
-
-    return cached(drawn, (*key, shape, rows, blocks, limits))
-
-
-def _target(
-    contract: Contract,
-    past: pd.DataFrame,
-    labels: pd.Series,
-    thresholds: Mapping[str, float],
-) -> Drift:
-    """Return the drift of the labels."""
-    name, known = contract.target, past[contract.target]
-    if contract.task == "regression":
-        moved, method = distance.wasserstein(known, labels), METHODS["number"]
-    else:
-        known, labels = _words(known), _words(labels)
-        moved = float(distance.jensenshannon(*distance.counts(known, labels)))
-        method = METHODS["category"]
-    return Drift(name, method, moved, thresholds[name])
-
-
-def _missing(
-    contract: Contract,
-    past: pd.DataFrame,
-    good: pd.DataFrame,
-    thresholds: Mapping[str, float],
-    limits: Monitor,
-) -> list[Drift]:
-    """Return the change of each column's share of missing values."""
-    found = []
-    for name in contract.columns:
-        before, now = feed.missing_share(past[name]), feed.missing_share(good[name])
-        limit = max(thresholds.get(name, 0.0), limits.max_missing)
-        found.append(
-            Drift(name, f"{now:.1%}, was {before:.1%}", abs(now - before), limit)
-        )
-    return found
-
-
-def _prediction(
-    good: pd.DataFrame, most: int, reference: Reference, limits: Monitor, days: float
-) -> tuple[Drift, pd.Series, float]:
-    """Return the drift of the answers, and at most ``most`` of the reference's.
-
-    Last comes the threshold that the reference alone gives.
+    days: float,
+) -> pd.Series:
+    """Fill in the drift of predictions; return the reference's, ``most`` of them.
 
     The model is too sure of rows that it was fitted on: only its holdout counts.
     """
-    contract = reference.contract
+    contract, name = reference.contract, reference.prediction
     past = thin(reference.holdout, min(limits.sample_rows, most))
     kind = "category" if contract.task == "multiclass" else "number"
-    name = reference.answer
-    make = partial(getattr(calibrate, kind), floor=limits.prediction)
-    made, key = {name: make}, (reference.manifest_sha256, "answers")
-    limit = _null(made, past, contract, len(good), days, limits, ANSWERS, key)
-    moved = gap(contract, name, past[name], good[name])
-    drift = Drift(name, METHODS[kind], moved, limit.columns[name])
-    seen = _held(past, good, made, contract, limits, ANSWERS, [drift])
-    if seen is not None:
-        drift = _raised(drift, seen.distances.columns[name], seen.limits.columns[name])
-    return drift, past[name].reset_index(drop=True), limit.columns[name]
+    binnings = {name: partial(BINNINGS[kind], floor=limits.prediction)}
+    rate = limits.false_alarm_rate * PREDICTIONS
+    samples = Samples(past, current, binnings, contract, limits.block_days, rate)
+    key = reference.manifest_sha256, "predictions"
+    threshold = samples.thresholds(days, key, limits).columns[name]
+    moved = column_distance(contract, name, past[name], current[name])
+    drift = Drift(name, METHODS[kind], moved, threshold)
+    if drift.detected and (result := samples.permutation_test()) is not None:
+        observed, critical = result
+        drift = _raised_by_name(drift, observed.columns, critical.columns)
+    comparison.prediction = drift
+    comparison.part_thresholds[name] = threshold
+    return past[name].reset_index(drop=True).reindex(range(most))
 
 
-def _words(labels: pd.Series) -> pd.Series:
+def _binnings(
+    past: pd.DataFrame,
+    current: pd.DataFrame,
+    labels: pd.Series | None,
+    reference: Reference,
+    limits: Monitor,
+) -> dict[str, Binning]:
+    """Return how each column is put in bins; those empty in one table are left out."""
+    contract, binnings = reference.contract, dict[str, Binning]()
+    for name, column in contract.columns.items():
+        if past[name].isna().all() or current[name].isna().all():
+            continue
+        floor = limits.floor(column.type, name)
+        weight = reference.importance.get(name, 0.0)
+        binnings[name] = partial(BINNINGS[column.type], floor=floor, weight=weight)
+    if labels is not None and len(labels):
+        kind = "number" if contract.task == "regression" else "category"
+        binnings[contract.target] = partial(
+            BINNINGS[kind], floor=limits.floor(kind), first=len(labels)
+        )
+    return binnings
+
+
+def _raised_by_name(
+    drift: Drift, observed: Mapping[str, float], critical: Mapping[str, float]
+) -> Drift:
+    """Return a drift with the threshold that the permutation test raised, if any."""
+    if drift.column not in observed:
+        return drift
+    return _raised(drift, observed[drift.column], critical[drift.column])
+
+
+def _raised(drift: Drift, observed: float, critical: float) -> Drift:
+    """Return a drift that is detected only if the permutation test detects it, too."""
+    # The distance is exact, the tested one is of bins and fewer rows: as far above it.
+    threshold = critical + drift.distance - observed
+    return drift._replace(threshold=max(drift.threshold, threshold))
+
+
+def _target(
+    contract: Contract, past: pd.Series, labels: pd.Series, threshold: float
+) -> Drift:
+    """Return the drift of the labels."""
+    if contract.task == "regression":
+        moved, method = distance.wasserstein(past, labels), METHODS["number"]
+    else:
+        counts = distance.counts(_as_text(past), _as_text(labels))
+        moved, method = float(distance.jensenshannon(*counts)), METHODS["category"]
+    return Drift(contract.target, method, moved, threshold)
+
+
+def _missing(
+    samples: Samples, thresholds: Mapping[str, float], limits: Monitor
+) -> list[Drift]:
+    """Return the change of each column's share of missing values."""
+    changes = []
+    for name in samples.contract.columns:
+        past, current = (
+            data_quality.missing_share(table[name])
+            for table in (samples.past, samples.current)
+        )
+        threshold = max(thresholds.get(name, 0.0), limits.max_missing)
+        method = f"{current:.1%}, was {past:.1%}"
+        changes.append(Drift(name, method, abs(current - past), threshold))
+    return changes
+
+
+def _as_text(labels: pd.Series) -> pd.Series:
     """Return labels as text, so that 1, 1.0 and "1" are one class."""
-    return labels.map({label: _word(label) for label in labels.unique()})
+    return labels.map({label: _label_text(label) for label in labels.unique()})
 
 
-def _word(label: Any) -> str:
+def _label_text(label: Any) -> str:
     """Return one label as text."""
     return f"{label:g}" if isinstance(label, int | float | np.number) else str(label)

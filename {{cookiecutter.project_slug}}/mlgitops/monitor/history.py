@@ -23,7 +23,9 @@ PAGES = "gh-pages"  # the branch that GitHub Pages serves
 Record = Mapping[str, Any]
 
 
-def publish(ledger: Ledger, newest: Record | None = None, at: Path = FOLDER) -> Path:
+def publish(
+    ledger: Ledger, newest: Record | None = None, folder: Path = FOLDER
+) -> Path:
     """Write the pages and return the first one.
 
     ``newest`` is a run that the ledger does not hold (yet).
@@ -32,12 +34,12 @@ def publish(ledger: Ledger, newest: Record | None = None, at: Path = FOLDER) -> 
     if newest is not None and not any(record.same(r, newest) for r in records[-1:]):
         records.append({**newest, "seq": None})
     events = _events(ledger)
-    (at / "runs").mkdir(parents=True, exist_ok=True)
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
     for run in records:
-        (at / "runs" / file_name(run)).write_text(page(run, ""), encoding="utf-8")
-    place = at / "index.html"
-    place.write_text(timeline.index(records, events), encoding="utf-8")
-    return place
+        (folder / "runs" / file_name(run)).write_text(page(run, ""), encoding="utf-8")
+    index = folder / "index.html"
+    index.write_text(timeline.index(records, events), encoding="utf-8")
+    return index
 
 
 def push(folder: Path = FOLDER) -> None:
@@ -52,30 +54,30 @@ def push(folder: Path = FOLDER) -> None:
 
 def _events(ledger: Ledger) -> list[dict[str, Any]]:
     """Return what happened to production and to proposals, in the ledger's order."""
-    found: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     for entry in ledger.history("production"):
-        words = f"{entry.get('version')} in production ({entry.get('state')})"
-        if found and found[-1].get("version") == entry.get("version"):
-            found[-1]["what"] = words  # the same release, as far as it is by now
+        what = f"{entry.get('version')} in production ({entry.get('state')})"
+        if events and events[-1].get("version") == entry.get("version"):
+            events[-1]["what"] = what  # the same release, in its newest state
         else:
             run = entry.get("run_url") or ""
-            found.append({**entry, "what": words, "url": run, "pull": _pull(entry)})
-    found += [
+            events.append({**entry, "what": what, "url": run, "pull": _pull(entry)})
+    events += [
         {**r, "what": f"retraining pull request #{r['pull']} {r['action']}", "pull": ""}
         for r in _all(ledger, "proposals/")
     ]
-    known = [{"time": "", "url": "", **event} for event in found if "seq" in event]
-    return sorted(known, key=lambda event: int(event["seq"]))
+    ordered = [{"time": "", "url": "", **event} for event in events if "seq" in event]
+    return sorted(ordered, key=lambda event: int(event["seq"]))
 
 
 def _pull(entry: Record) -> str:
     """Return the address of the pull request that a release came from, or nothing."""
-    place, run, _ = str(entry.get("run_url") or "").partition("/actions/runs/")
+    url, run, _ = str(entry.get("run_url") or "").partition("/actions/runs/")
     number = entry.get("pull_request")
-    return f"{place}/pull/{int(number)}" if run and number else ""
+    return f"{url}/pull/{int(number)}" if run and number else ""
 
 
 def _all(ledger: Ledger, prefix: str) -> list[dict[str, Any]]:
     """Return the JSON records under a prefix, oldest first."""
     paths = [path for path in ledger.paths(prefix) if path.endswith(".json")]
-    return [found for path in paths if (found := ledger.read(path)) is not None]
+    return [record for path in paths if (record := ledger.read(path)) is not None]

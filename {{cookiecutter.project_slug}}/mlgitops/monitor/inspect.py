@@ -1,4 +1,4 @@
-"""Collects the evidence on the newest window of one version."""
+"""Collects the evidence on the newest window of one version; decides nothing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ import numpy as np
 
 from mlgitops import settings
 from mlgitops.monitor import (
+    data_quality,
     drift,
     estimate,
-    feed,
-    measure,
     performance,
-    rearrange,
+    permutation,
+    primary_metric,
     slices,
     window,
 )
-from mlgitops.monitor.decide import Evidence, fell, moved
+from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.labels import Labels, read_labels
 from mlgitops.monitor.reference import Reference
+from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.task import TASKS
+from mlgitops.prediction_log import Entry
 from mlgitops.settings import Monitor, Params
 
 if TYPE_CHECKING:
@@ -33,158 +35,225 @@ if TYPE_CHECKING:
 
 @dataclass
 class Window:
-    """The window that was looked at, what was found in it, and both sides of it."""
+    """The window that was examined, what was found in it, and the tables compared."""
 
     evidence: Evidence
     start: str | None = None  # time of the oldest and of the newest event, ISO
     until: str | None = None
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     compared_with: str = ""
-    sides: tuple[pd.DataFrame, pd.DataFrame] | None = None  # as Evidently sees them
+    tables: tuple[pd.DataFrame, pd.DataFrame] | None = None  # as Evidently sees them
 
 
 def inspect(
-    reference: Reference, log: window.Log, label_source: str | None, params: Params
+    reference: Reference, log: window.Log, labels_source: str | None, params: Params
 ) -> Window:
-    """Look at the newest ``monitor.window_days`` that the reference's version answered.
+    """Examine the newest ``monitor.window_days`` of the reference's version.
 
     ``log`` may hold more: older rows and other versions' rows, once they have labels,
     are what a retrained model would learn from too.
 
     Raises:
-        FeedError: the labels cannot be believed.
+        ProductionDataError: the labels cannot be trusted.
     """
     limits, contract = settings.monitor(params), reference.contract
-    ours = [r for r in log.rows if r["manifest_sha256"] == reference.manifest_sha256]
-    newest = max((row["time"] for row in ours), default=None)
-    if newest is None:
-        holds = f" of this version ({window.inventory(log)})"
-        return Window(Evidence(0, holds), counts={"log": log.counts})
-    began = min(row["time"] for row in ours)
-    start = newest - timedelta(days=limits.window_days)
-    ours = [row for row in ours if row["time"] > start]
-    ours.sort(key=lambda row: row["time"])
-    found = Window(Evidence(log.estimated(len(ours))), counts={"log": log.counts})
-    found.start, found.until = ours[0]["time"].isoformat(), newest.isoformat()
-    if len(ours) < limits.min_rows:
-        return found
-    found.evidence.served_days = (newest - began).total_seconds() / 86_400
-    table = window.frame(ours, {}, contract)
-    checked = feed.quarantine(table, contract)
-    found.evidence.unknown = checked.unknown
-    found.evidence.used = list(reference.manifest["columns"])
-    found.evidence.broken = _broken(table, checked, reference, limits)
-    if found.evidence.broken:
-        return found
-    good = checked.good
-    if min(len(good), len(reference.holdout)) < limits.min_rows:
-        found.evidence.undecided = (
-            f"there are {len(good):,} rows that keep the contract, and the version's "
-            f"holdout has {len(reference.holdout):,}; both need {limits.min_rows:,}"
-        )
-        return found
+    result, entries = _newest(log, reference, limits)
+    evidence = result.evidence
+    if len(entries) < limits.min_rows:
+        return result
+    table = window.frame(entries, {}, contract)
+    checked = data_quality.quarantine(table, contract)
+    evidence.unknown = checked.unknown
+    evidence.used = list(reference.manifest["columns"])
+    evidence.broken = _broken(table, checked, reference, limits)
+    if not evidence.broken:
+        evidence.undecided = _undecided(len(checked.valid), reference, limits)
+    if evidence.broken or evidence.undecided:
+        return result
     labels = Labels()
-    if label_source:
-        ids = {row["id"] for row in log.rows}
-        labels = read_labels(label_source, ids, reference.full, limits)
-        found.counts["labels"] = labels.counts
-    known = labels.by_id
-    _drift(found, good, known, reference, limits)
-    found.evidence.measure = measure.of(contract, reference.holdout)
-    answered = _answered(found, good, labels, reference, params)
-    if answered is not None and (fell(found.evidence, limits) or moved(found.evidence)):
-        rows = [row for row in log.rows if row["id"] in known]
-        labelled = feed.quarantine(window.frame(rows, known, contract), contract).good
-        found.evidence.gain = performance.gain(
-            reference.rows,
-            labelled,
-            answered,
-            contract,
-            params,
-            found.evidence.measure,
-            labels.whose,
-        )
-    return found
+    if labels_source:
+        ids = {entry.id for entry in log.entries}
+        labels = read_labels(labels_source, ids, reference.full_contract, limits)
+        result.counts["labels"] = labels.counts
+    _add_drift(result, checked.valid, labels, reference, limits)
+    evidence.metric = primary_metric.of(contract, reference.holdout)
+    labelled = _add_performance(evidence, checked.valid, labels, reference, params)
+    if labelled is not None and (evidence.fell(limits.max_fall) or evidence.moved):
+        _add_gain(evidence, labelled, log, labels, reference, params)
+    return result
+
+
+def _newest(
+    log: window.Log, reference: Reference, limits: Monitor
+) -> tuple[Window, list[Entry]]:
+    """Return the window and the version's entries in it, oldest first."""
+    sha256, counts = reference.manifest_sha256, {"log": log.counts}
+    entries = [entry for entry in log.entries if entry.manifest_sha256 == sha256]
+    if not entries:
+        summary = f" of this version ({window.inventory(log)})"
+        return Window(Evidence(0, summary), counts=counts), []
+    entries.sort(key=lambda entry: entry.event_time)
+    first, newest = entries[0].event_time, entries[-1].event_time
+    start = newest - timedelta(days=limits.window_days)
+    entries = [entry for entry in entries if entry.event_time > start]
+    evidence = Evidence(log.estimated(len(entries)))
+    if len(entries) >= limits.min_rows:
+        evidence.served_days = (newest - first).total_seconds() / 86_400
+    oldest = entries[0].event_time.isoformat()
+    return Window(evidence, oldest, newest.isoformat(), counts), entries
 
 
 def _broken(
-    table: pd.DataFrame, checked: feed.Checked, reference: Reference, limits: Monitor
+    table: pd.DataFrame,
+    checked: data_quality.Checked,
+    reference: Reference,
+    limits: Monitor,
 ) -> str | None:
-    """Say why the rows cannot be believed, or nothing."""
-    silent = feed.silent_columns(table, reference.rows, reference.contract)
-    if silent:
-        return f'column "{silent[0]}" has no values any more'
+    """Say why the rows cannot be trusted, or nothing."""
+    emptied = data_quality.emptied_columns(table, reference.rows, reference.contract)
+    if emptied:
+        return f'column "{emptied[0]}" has no values any more'
     if checked.broken > limits.max_broken * len(table):
         return checked.worst
     return None
 
 
-def _drift(
-    found: Window,
-    good: pd.DataFrame,
-    known: Mapping[str, Any],
+def _undecided(valid: int, reference: Reference, limits: Monitor) -> str | None:
+    """Say why there is nothing to compare with, or nothing."""
+    holdout, least = len(reference.holdout), limits.min_rows
+    if min(valid, holdout) >= least:
+        return None
+    return (
+        f"the window has {plural(valid, 'row')} that keep the contract, and the "
+        f"version's holdout has {holdout:,}; both need {least:,}"
+    )
+
+
+def _add_drift(
+    result: Window,
+    valid: pd.DataFrame,
+    labels: Labels,
     reference: Reference,
     limits: Monitor,
 ) -> None:
-    """Fill in the drift of inputs, answers and labels, and whether it lasts."""
-    come = good[reference.contract.id].map(dict(known)).dropna() if known else None
-    enough = come is not None and len(come) >= limits.min_labels
-    seen = drift.compare(good, come if enough else None, reference, limits)
-    evidence = found.evidence
-    evidence.columns, evidence.whole = seen.columns, seen.whole
-    evidence.prediction, evidence.target = seen.prediction, seen.target
-    evidence.missing = seen.missing
-    found.compared_with, found.sides = seen.compared_with, seen.sides
+    """Fill in the drift of inputs, predictions and labels, and whether it lasts."""
+    target = valid[reference.contract.id].map(labels.by_id).dropna()
+    enough = len(target) >= limits.min_labels
+    comparison = drift.compare(valid, target if enough else None, reference, limits)
+    evidence = result.evidence
+    evidence.columns, evidence.data_set = comparison.columns, comparison.data_set
+    evidence.prediction, evidence.target = comparison.prediction, comparison.target
+    evidence.missing = comparison.missing
+    result.compared_with, result.tables = comparison.compared_with, comparison.tables
     parts = limits.confirm_parts
-    evidence.confirmed = drift.confirmed(seen, good, reference, parts)
+    evidence.confirmed = drift.confirmed(comparison, valid, reference, parts)
 
 
-def _answered(
-    found: Window,
-    good: pd.DataFrame,
+def _add_performance(
+    evidence: Evidence,
+    valid: pd.DataFrame,
     labels: Labels,
     reference: Reference,
     params: Params,
 ) -> pd.DataFrame | None:
     """Fill in the estimate and what labels show; return the rows that have one."""
-    evidence, limits = found.evidence, settings.monitor(params)
-    target, holdout = reference.contract.target, reference.holdout
-    headline, said = evidence.measure, TASKS[evidence.measure.task].output
-    if headline.defined(holdout):
-        truth, then = headline.sides(holdout)
-        now = np.array(good[said].tolist(), np.float64)
-        evidence.estimate = estimate.estimate(now, then, truth, headline)
-    answered = good.assign(**{target: good[reference.contract.id].map(labels.by_id)})
-    answered = answered[answered[target].notna()]
-    evidence.labels = len(answered)
-    time = reference.contract.time
-    if len(answered):
-        late = good[time].max() - answered[time].max()
-        evidence.label_delay = late.total_seconds() / 86_400
-    if len(answered) < limits.min_labels or not headline.defined(answered):
+    limits, contract, metric = (
+        settings.monitor(params),
+        reference.contract,
+        evidence.metric,
+    )
+    _add_estimate(evidence, valid, reference)
+    target = valid[contract.id].map(labels.by_id)
+    labelled = valid.assign(**{contract.target: target})
+    labelled = labelled[labelled[contract.target].notna()]
+    evidence.labels = len(labelled)
+    if len(labelled):
+        delay = valid[contract.time].max() - labelled[contract.time].max()
+        evidence.label_delay = delay.total_seconds() / 86_400
+    if len(labelled) < limits.min_labels or not metric.defined(labelled):
         return None
     rate = limits.false_alarm_rate * drift.PERFORMANCE
-    before, now = (side[time].dt.tz_localize(None) for side in (holdout, answered))
-    blocks = rearrange.blocks(before, now, limits.block_days, rate)
+    _add_fall(evidence, labelled, reference, limits.block_days, rate)
+    _add_slices(evidence, labelled, labels, reference, limits.min_group, 1 - rate)
+    return labelled
+
+
+def _add_estimate(
+    evidence: Evidence, valid: pd.DataFrame, reference: Reference
+) -> None:
+    """Fill in the estimate of the metric without labels."""
+    metric, holdout = evidence.metric, reference.holdout
+    if metric.defined(holdout):
+        truth, past = metric.truth_and_predictions(holdout)
+        output = TASKS[metric.task].output
+        current = np.array(valid[output].tolist(), np.float64)
+        evidence.estimate = estimate.estimate(current, past, truth, metric)
+
+
+def _add_fall(
+    evidence: Evidence,
+    labelled: pd.DataFrame,
+    reference: Reference,
+    block_days: float,
+    rate: float,
+) -> None:
+    """Fill in the fall of the metric, how good the estimate was, and calibration."""
+    metric, contract = evidence.metric, reference.contract
+    tables = reference.holdout, labelled
+    past, current = (table[contract.time].dt.tz_localize(None) for table in tables)
+    blocks = permutation.choose_blocks(past, current, block_days, rate)
     evidence.fall = performance.fall(
-        answered, holdout, target, 1 - 2 * rate, blocks, headline
+        labelled, reference.holdout, contract.target, 1 - 2 * rate, blocks, metric
     )
-    y, p = headline.sides(answered)
+    y, p = metric.truth_and_predictions(labelled)
     if evidence.estimate is not None:
-        promised = headline.expected(p, estimate.expected_auc)
         evidence.estimate = evidence.estimate._replace(
-            promised=promised, came=evidence.fall.window
+            labelled=metric.expected(p, estimate.expected_auc),
+            observed=evidence.fall.window,
         )
-    evidence.calibration = headline.calibration(y, p)
-    fewest, contract = limits.min_group, reference.contract
+    evidence.calibration = metric.calibration(y, p)
+
+
+def _add_slices(
+    evidence: Evidence,
+    labelled: pd.DataFrame,
+    labels: Labels,
+    reference: Reference,
+    fewest: int,
+    confidence: float,
+) -> None:
+    """Fill in where performance differs: by category, and by sensitive group."""
+    contract = reference.contract
     evidence.slices = slices.slices(
-        answered, holdout, contract, fewest, 1 - rate, headline
+        labelled, reference.holdout, contract, fewest, confidence, evidence.metric
     )
-    if labels.groups and "threshold" in reference.manifest:
+    if labels.sensitive and "threshold" in reference.manifest:
         threshold = float(reference.manifest["threshold"])
-        evidence.groups = slices.groups(
-            answered, labels.groups, contract, threshold, fewest
+        evidence.groups = slices.sensitive_groups(
+            labelled, labels.sensitive, contract, threshold, fewest
         )
-    elif labels.groups:
-        evidence.ungrouped = f"only decisions of yes or no are, not {contract.task}"
-    return answered
+    elif labels.sensitive:
+        evidence.ungrouped = f"only binary decisions are compared, not {contract.task}"
+
+
+def _add_gain(
+    evidence: Evidence,
+    labelled: pd.DataFrame,
+    log: window.Log,
+    labels: Labels,
+    reference: Reference,
+    params: Params,
+) -> None:
+    """Fill in what retraining on newer rows, of every version, would bring."""
+    contract = reference.contract
+    entries = [entry for entry in log.entries if entry.id in labels.by_id]
+    table = window.frame(entries, labels.by_id, contract)
+    evidence.gain = performance.gain(
+        reference.rows,
+        data_quality.quarantine(table, contract).valid,
+        labelled,
+        contract,
+        params,
+        evidence.metric,
+        labels.group_by_id,
+    )

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from mlgitops.pipeline.contract import Contract
+from mlgitops.production_data import ProductionDataError, check_shares, files
 from mlgitops.settings import Monitor
-from mlgitops.source import FeedError, believe, files
 
 
 @dataclass
 class Labels:
-    """The label of each id, how many lines were what, and groups that came along."""
+    """The label of each id, how many lines were what, and what came beside labels."""
 
     by_id: dict[str, Any] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
-    groups: dict[str, dict[str, str]] = field(default_factory=dict)
-    whose: dict[str, str] = field(default_factory=dict)  # the entity of each id
+    sensitive: dict[str, dict[str, str]] = field(default_factory=dict)  # column, id
+    group_by_id: dict[str, str] = field(default_factory=dict)  # the entity's value
 
 
 def read_labels(
@@ -36,33 +36,33 @@ def read_labels(
     nobody can say which one is true.
 
     Raises:
-        FeedError: a column is missing, too many labels are none that the task knows,
-            or nothing is there to read.
+        ProductionDataError: a column is missing, too many labels are not ones of the
+            task, or there is nothing to read.
     """
-    found, contradictory = Labels(), set[str]()
+    labels, contradictory = Labels(), set[str]()
     if "://" not in source and not Path(source).exists():
-        found.counts["no file"] = 1  # labels come late: the first may not be there yet
-        return found
+        labels.counts["no file"] = 1  # labels come late: the first may not exist yet
+        return labels
     names = ["id", contract.target, *contract.beside, *contract.sensitive]
-    for key, text, *beside in _records(source, names):
-        whose = beside.pop(0) if contract.beside else ""
-        found.counts["lines"] += 1
+    for key, text, *others in _records(source, names):
+        group = others.pop(0) if contract.beside else ""
+        labels.counts["lines"] += 1
         label = _label(text.strip(), contract)
         if label is None:
-            found.counts["corrupt"] += 1
+            labels.counts["corrupt"] += 1
         elif key in wanted:
-            if found.by_id.setdefault(key, label) != label:
+            if labels.by_id.setdefault(key, label) != label:
                 contradictory.add(key)
-            for name, group in zip(contract.sensitive, beside, strict=True):
-                if group:
-                    found.groups.setdefault(name, {})[key] = group
-            if whose:
-                found.whose.setdefault(key, whose)
+            for name, value in zip(contract.sensitive, others, strict=True):
+                if value:
+                    labels.sensitive.setdefault(name, {})[key] = value
+            if group:
+                labels.group_by_id.setdefault(key, group)
     for key in contradictory:
-        del found.by_id[key]
-    found.counts["contradictory"] = len(contradictory)
-    believe("the labels", found.counts, limits)
-    return found
+        del labels.by_id[key]
+    labels.counts["contradictory"] = len(contradictory)
+    check_shares("the labels", labels.counts, limits)
+    return labels
 
 
 def _label(text: str, contract: Contract) -> Any:
@@ -82,16 +82,16 @@ def _records(source: str, names: list[str]) -> Iterator[list[str]]:
 
     Each file has its own header; only the first two fields must be in it.
     """
-    for name, text in files(source, "*.csv"):
-        reader = csv.reader(text)
+    for file, lines in files(source, "*.csv"):
+        reader = csv.reader(lines)
         header = next(reader, [])
         lacking = sorted(set(names[:2]) - set(header))
         if lacking:
-            raise FeedError(
-                f'{name} has no column "{lacking[0]}": labels are CSV with the columns '
+            raise ProductionDataError(
+                f'{file} has no column "{lacking[0]}": labels are CSV with the columns '
                 f"id and {names[1]}"
             )
-        places = [header.index(field) if field in header else -1 for field in names]
+        columns = [header.index(name) if name in header else -1 for name in names]
         for line in reader:
             if line:
-                yield [line[at] if 0 <= at < len(line) else "" for at in places]
+                yield [line[c] if 0 <= c < len(line) else "" for c in columns]

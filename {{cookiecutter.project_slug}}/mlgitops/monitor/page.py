@@ -6,16 +6,18 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from mlgitops.monitor.wording import plural
 from mlgitops.report import table, text
 
-MARKS = {True: "ok", False: "look", None: "pending"}
-COLUMNS = ("check", "state", "value", "limit", "meaning")
+STATES = {True: "ok", False: "look", None: "pending"}
+COLUMNS = ("check", "state", "value", "limit", "note")
 STYLE = """<style>
-.ours{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;
+.monitor-summary{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;
 padding:0 1rem}
-.ours table{border-collapse:collapse;display:block;overflow-x:auto}
-.ours td,.ours th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left}
-.ours .look{background:#fff2cc}
+.monitor-summary table{border-collapse:collapse;display:block;overflow-x:auto}
+.monitor-summary td,
+.monitor-summary th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left}
+.monitor-summary .look{background:#fff2cc}
 </style>"""
 
 HEAD = (
@@ -31,7 +33,7 @@ def markdown(record: Record) -> str:
     """Return the one-page summary."""
     parts = [f"# Monitoring: {record['decision']}", text(record["sentence"], LONG)]
     parts += [text(_about(record), LONG), evidence(record)]
-    parts += [text(line(record), LONG) for line in (_counts, promise)]
+    parts += [text(line(record), LONG) for line in (_counts, false_alarms)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -41,65 +43,71 @@ def evidence(record: Record) -> str:
     return table(COLUMNS, rows)
 
 
-def promise(record: Record) -> str:
-    """Say how many false alarms the settings promise."""
-    if not (rate := record.get("false_alarms")):
+def false_alarms(record: Record) -> str:
+    """Say how many false alarms to expect with these settings."""
+    if not (alarms := record.get("false_alarms")):
         return ""
     return (
-        f"False alarms: {rate['rate']:.1%} of runs without drift, over all checks "
-        f"together; {rate['per_year']:.2g} expected a year."
+        f"False alarms: {alarms['rate']:.1%} of runs without drift, over all checks "
+        f"together; {alarms['per_year']:.2g} expected a year."
     )
 
 
 def page(record: Record, evidently: str) -> str:
-    """Return Evidently's page with our summary on top, or the summary alone."""
+    """Return Evidently's page with the summary on top, or the summary alone."""
     rows = "".join(
-        f'<tr class="{MARKS[c["passed"]]}">'
+        f'<tr class="{STATES[c["passed"]]}">'
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(c))
         + "</tr>"
         for c in record["checks"]
     )
     head = "".join(f"<th>{name}" for name in COLUMNS)
-    lines = [record["sentence"], _about(record), _counts(record), promise(record)]
-    words = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
-    ours = (
-        f'{STYLE}<section class="ours"><h1>Monitoring: {record["decision"]}</h1>{words}'
+    lines = [record["sentence"], _about(record), _counts(record), false_alarms(record)]
+    paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
+    title = f"Monitoring: {record['decision']}"
+    summary = (
+        f'{STYLE}<section class="monitor-summary"><h1>{title}</h1>{paragraphs}'
         f"<table><tr>{head}</tr>{rows}</table></section>"
     )
-    title = f"<title>Monitoring: {record['decision']}</title>"
     if not evidently:
-        return f'<!DOCTYPE html><html lang="en">{HEAD}{title}{ours}</html>'
-    with_title = evidently.replace("</head>", f"{title}</head>", 1)
-    return with_title.replace("<body>", f"<body>{ours}", 1)
+        return (
+            f'<!DOCTYPE html><html lang="en">{HEAD}<title>{title}</title>{summary}'
+            "</html>"
+        )
+    with_title = evidently.replace("</head>", f"<title>{title}</title></head>", 1)
+    return with_title.replace("<body>", f"<body>{summary}", 1)
 
 
 def _cells(check: Record) -> list[str]:
     """Return a check as the cells of a row."""
-    return [
-        check["name"],
-        MARKS[check["passed"]],
-        check["value"],
-        check["limit"],
-        check["why"],
-    ]
+    state = STATES[check["passed"]]
+    return [check["name"], state, check["value"], check["limit"], check["note"]]
 
 
 def _about(record: Record) -> str:
-    """Say which rows of which version were looked at."""
+    """Say which rows of which version were examined."""
     window = record["window"]
+    version = f"Version {record['version']} ({record['manifest_sha256'][:12]})"
     if not window["until"]:
-        return f"Version {record['version']} ({record['manifest_sha256'][:12]})."
+        return f"{version}."
     return (
-        f"Version {record['version']} ({record['manifest_sha256'][:12]}), "
-        f"{window['rows']:,} rows from {window['from'][:10]} until "
+        f"{version}, {plural(window['rows'], 'row')} from {window['from'][:10]} until "
         f"{window['until'][:10]}, {window['labels']:,} with a label."
     )
 
 
 def _counts(record: Record) -> str:
     """Say how many lines were read and set aside."""
-    parts = [
-        f"{feed}: " + ", ".join(f"{number:,} {what}" for what, number in counts.items())
-        for feed, counts in record["counts"].items()
-    ]
+    parts = [f"{name}: {_count(counts)}" for name, counts in record["counts"].items()]
     return "Read: " + "; ".join(parts) + "." if parts else ""
+
+
+def _count(counts: Mapping[str, int]) -> str:
+    """Return the lines of one source by kind."""
+    if "no file" in counts:
+        return "no file yet"
+    parts = [
+        plural(number, "line") if kind == "lines" else f"{number:,} {kind}"
+        for kind, number in counts.items()
+    ]
+    return ", ".join(parts) or "no lines"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from mlgitops import git, github
+from mlgitops.monitor.wording import size
 
 PREFIX = "retrain/"
 LABEL = "retraining"
@@ -21,7 +22,7 @@ Pull = dict[str, Any]
 
 
 class Change(NamedTuple):
-    """What is proposed: a branch, the pull request's words, and one file."""
+    """What is proposed: a branch, the pull request's text, and one file."""
 
     branch: str
     title: str
@@ -30,16 +31,16 @@ class Change(NamedTuple):
     file: tuple[str, bytes]
 
 
-class Done(NamedTuple):
-    """What was done, in words, and to which pull request; action "" is nothing."""
+class Outcome(NamedTuple):
+    """What was done, and to which pull request; action "" is nothing."""
 
-    words: str
+    sentence: str
     action: str = ""  # opened, updated, closed
     number: int = 0
     url: str = ""
 
 
-def submit(change: Change, base: str, min_days: float = 0) -> Done:
+def submit(change: Change, base: str, min_days: float = 0) -> Outcome:
     """Open the pull request or update the open one; return what was done.
 
     A pull request that a person closed is not opened again for the same branch, one
@@ -47,38 +48,38 @@ def submit(change: Change, base: str, min_days: float = 0) -> Done:
     sooner than ``min_days`` after the last.
     """
     open_one = _oldest_open()
-    if open_one is None and (why := _too_soon(change, min_days)):
-        return Done(why)
+    if open_one is None and (reason := _too_soon(change, min_days)):
+        return Outcome(reason)
     branch = open_one["head"]["ref"] if open_one else change.branch
     tip = git.fetch_branch(branch)
-    if tip and open_one and not _ours(tip, base):
-        return Done(f"#{open_one['number']} is being worked on: left as it is.")
+    if tip and open_one and not _by_monitor(tip, base):
+        return Outcome(f"Somebody works on #{open_one['number']}: it is left as it is.")
     moved = _push(branch, tip, commit(change, base))
     if open_one is None:
         return _open(change)
-    words = {"title": change.title, "body": change.body}
+    fields = {"title": change.title, "body": change.body}
     number, url = int(open_one["number"]), str(open_one["html_url"])
-    if not moved and all(open_one[name] == word for name, word in words.items()):
-        return Done(f"#{number} proposes this already: nothing changed.")
-    github.api(f"pulls/{number}", "PATCH", words)
-    return Done(f"updated #{number}: {url}", "updated", number, url)
+    if not moved and all(open_one[name] == value for name, value in fields.items()):
+        return Outcome(f"#{number} already proposes this: nothing changed.")
+    github.api(f"pulls/{number}", "PATCH", fields)
+    return Outcome(f"updated #{number}: {url}", "updated", number, url)
 
 
-def withdraw(reason: str, base: str) -> Done | None:
+def withdraw(reason: str, base: str) -> Outcome | None:
     """Close the open pull request with a reason; None when there is none to close.
 
-    One on whose branch a person has worked is theirs: it stays open.
+    One on whose branch a person has worked stays open.
     """
     open_one = _oldest_open()
     if open_one is None:
         return None
     tip = git.fetch_branch(open_one["head"]["ref"])
-    if tip and not _ours(tip, base):
+    if tip and not _by_monitor(tip, base):
         return None
     number, url = int(open_one["number"]), str(open_one["html_url"])
     github.api(f"issues/{number}/comments", "POST", {"body": f"Closed: {reason}"})
     github.api(f"pulls/{number}", "PATCH", {"state": "closed"})
-    return Done(f"closed #{number}: {reason}", "closed", number, url)
+    return Outcome(f"closed #{number}: {reason}", "closed", number, url)
 
 
 def commit(change: Change, base: str) -> str:
@@ -86,47 +87,47 @@ def commit(change: Change, base: str) -> str:
     return git.commit(dict([change.file]), change.message, "monitor", base)
 
 
-def _mine(state: str) -> list[Pull]:
+def _proposals(state: str) -> list[Pull]:
     """Return the pull requests of this repository's monitor, newest first."""
-    found = [
+    pulls = [
         pull
         for pull in github.pages("pulls", {"state": state})
         if pull["head"]["ref"].startswith(PREFIX)
         and (pull["head"].get("repo") or {}).get("full_name") == github.repo()
     ]
-    return sorted(found, key=lambda pull: -int(pull["number"]))
+    return sorted(pulls, key=lambda pull: -int(pull["number"]))
 
 
 def _oldest_open() -> Pull | None:
     """Return the oldest open pull request of this repository's monitor."""
-    return next(reversed(_mine("open")), None)
+    return next(reversed(_proposals("open")), None)
 
 
 def _too_soon(change: Change, min_days: float) -> str:
     """Say why there is no new pull request now, or nothing."""
-    before = _mine("closed")
+    before = _proposals("closed")
     for pull in before:
         if pull["head"]["ref"] == change.branch:
-            return f"#{pull['number']} proposed this already and was closed."
+            return f"#{pull['number']} already proposed this and was closed."
     if not before:
         return ""
     opened = datetime.fromisoformat(str(before[0]["created_at"]))
     if datetime.now(UTC) - opened < timedelta(days=min_days):
         return (
             f"#{before[0]['number']} was opened on {opened:%Y-%m-%d}; the next one may "
-            f"come {min_days:g} days later (params.yaml: retrain.min_days)."
+            f"follow {size(min_days, 'day')} later (params.yaml: retrain.min_days)."
         )
     return ""
 
 
-def _ours(tip: str, base: str) -> bool:
-    """Tell whether every commit beyond main was made here."""
+def _by_monitor(tip: str, base: str) -> bool:
+    """Return whether the monitor made every commit beyond main."""
     messages = git.run("log", "--format=%B%x00", f"{base}..{tip}").split("\0")
     return all(MARK in message for message in messages if message.strip())
 
 
 def _push(branch: str, tip: str | None, made: str) -> bool:
-    """Put the commit on the branch; say False when the branch has it already.
+    """Put the commit on the branch; return False when the branch has it already.
 
     Another run may have been faster: what it pushed is as good if it is the same.
     """
@@ -148,17 +149,17 @@ def _state(commit_: str) -> str:
     return git.run("log", "-1", "--format=%T %P", commit_)
 
 
-def _open(change: Change) -> Done:
+def _open(change: Change) -> Outcome:
     """Open the pull request; if two runs did so at once, the older one stays."""
     fields = {"title": change.title, "body": change.body, "base": "main"}
     try:
         pull = github.api("pulls", "POST", {**fields, "head": change.branch})
     except github.GitHubError as error:
         if error.status == 422 and re.search("already exists", str(error)):
-            return Done("Another run has just opened it: nothing left to do.")
+            return Outcome("Another run has just opened it: nothing left to do.")
         if error.status == 403:
             link = f"https://github.com/{github.repo()}/pull/new/{change.branch}"
-            return Done(
+            return Outcome(
                 f"This token may not open pull requests; open it yourself: {link}"
             )
         raise
@@ -167,6 +168,6 @@ def _open(change: Change) -> Done:
     first = _oldest_open()
     if first and first["number"] < pull["number"]:
         github.api(f"pulls/{pull['number']}", "PATCH", {"state": "closed"})
-        return Done(f"#{first['number']} was opened at the same time: it stays.")
+        return Outcome(f"#{first['number']} was opened at the same time: it stays.")
     number, url = int(pull["number"]), str(pull["html_url"])
-    return Done(f"opened #{number}: {url}", "opened", number, url)
+    return Outcome(f"opened #{number}: {url}", "opened", number, url)

@@ -6,27 +6,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlgitops.metrics import METRICS
-from mlgitops.monitor.checks import Drift
-from mlgitops.monitor.decide import Decision, Evidence, fell
+from mlgitops.monitor.decide import Decision
 from mlgitops.monitor.estimate import CALIBRATED
+from mlgitops.monitor.evidence import Drift, Evidence
 from mlgitops.monitor.inspect import Window
+from mlgitops.monitor.wording import plural, size
 from mlgitops.settings import Monitor
 
 Check = dict[str, Any]
 Record = dict[str, Any]
 YEAR = 365.25  # days
 PASSING = ("seq", "time", "run_url")  # differ between runs that found the same
+SLICES = 3  # of the worst ones that are listed
 
 
 def build(
-    version: str, manifest_sha256: str, window: Window, decision: Decision, limits: Monitor
+    version: str,
+    manifest_sha256: str,
+    window: Window,
+    decision: Decision,
+    limits: Monitor,
 ) -> Record:
     """Return the record, without ``seq``, ``time`` and ``run_url``."""
     evidence = window.evidence
     expectation = None
     if decision.decision == "retrain" and evidence.gain:
-        metric = METRICS[evidence.measure.task][0].key
+        metric = METRICS[evidence.metric.task][0].key
         expectation = {"metric": metric, **_rounded(evidence.gain._asdict())}
+    per_year = limits.false_alarm_rate * YEAR / limits.every_days
     return {
         "schema": 1,
         "decision": decision.decision,
@@ -43,11 +50,9 @@ def build(
         "every_days": limits.every_days,
         "false_alarms": {
             "rate": limits.false_alarm_rate,
-            "per_year": round(
-                limits.false_alarm_rate * YEAR / limits.every_days, 3
-            ),
+            "per_year": round(per_year, 3),
         },
-        "metric": evidence.measure.label,
+        "metric": evidence.metric.label,
         "measured": measured(evidence),
         "checks": checks(evidence, limits),
         "expectation": expectation,
@@ -56,7 +61,7 @@ def build(
 
 
 def same(first: Mapping[str, Any] | None, second: Mapping[str, Any]) -> bool:
-    """Tell whether two runs found the same."""
+    """Return whether two runs found the same."""
     if first is None:
         return False
     names = (first.keys() | second.keys()) - set(PASSING)
@@ -65,8 +70,8 @@ def same(first: Mapping[str, Any] | None, second: Mapping[str, Any]) -> bool:
 
 def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
     """Return every check with its value and limit as text; ``passed`` None: pending."""
-    found = [
-        _check("feed", not evidence.broken, evidence.broken or "keeps the contract"),
+    basic = [
+        _check("data quality", not evidence.broken, evidence.broken or "valid"),
         _check(
             "rows",
             evidence.rows >= limits.min_rows,
@@ -75,135 +80,205 @@ def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
         ),
     ]
     if evidence.broken or not evidence.columns:
-        return found
-    found += [_performance(evidence, limits), _estimate(evidence, limits)]
-    found.append(_gain(evidence, limits))
-    moved = [
-        *[(d, f"input {d.column}") for d in evidence.columns],
-        *([(evidence.prediction, "prediction")] if evidence.prediction else []),
-        *([(evidence.target, "target")] if evidence.target else []),
-        *([(evidence.whole, "the whole data set")] if evidence.whole else []),
+        return basic
+    return [
+        *basic,
+        _performance(evidence, limits),
+        _estimate(evidence, limits),
+        _gain(evidence, limits),
+        *_drift(evidence),
+        *_missing(evidence),
+        *_new_categories(evidence),
+        *_calibration(evidence),
+        *_slices(evidence, limits),
+        *_groups(evidence),
     ]
-    for drift, what in sorted(moved, key=lambda pair: -_size(pair[0])):
-        unused = what.startswith("input ") and drift.column not in evidence.used
-        value = f"{drift.distance:.3f} ({drift.method})"
-        limit, why = f"below {drift.threshold:.3g}", "not used" if unused else ""
-        found.append(_check(f"drift of {what}", not drift.found, value, limit, why))
-    for drift in evidence.missing:
-        if drift.found:
-            limit = f"change below {drift.threshold:.0%}"
-            name = f"missing values of {drift.column}"
-            found.append(_check(name, False, drift.method, limit))
-    for name, rows in evidence.unknown.items():
-        value = f"{rows:,} rows have a category that contract.yaml lacks"
-        found.append(_check(f"new categories of {name}", False, value, "none"))
-    return found + _labelled(evidence, limits)
 
 
 def measured(evidence: Evidence) -> dict[str, Any]:
     """Return the numbers that the history draws; what is unknown is None."""
-    fall, promise, delay = evidence.fall, evidence.estimate, evidence.label_delay
-    moved = [*evidence.columns, evidence.prediction, evidence.whole, evidence.target]
-    sizes = [_size(drift) for drift in moved if drift is not None]
+    fall, estimate = evidence.fall, evidence.estimate
+    drifts = [
+        *evidence.columns,
+        evidence.prediction,
+        evidence.data_set,
+        evidence.target,
+    ]
+    ratios = [drift.ratio for drift in drifts if drift is not None]
     numbers = {
-        "roc_auc": fall.window if fall else None,  # of other tasks, their headline
+        "performance": fall.window if fall else None,  # by the primary metric
         "holdout": fall.holdout if fall else None,
-        "estimated": promise.window if promise else None,
-        "promised": promise.promised if promise else None,
-        "came": promise.came if promise else None,
-        "drift": max(sizes, default=None),  # 1 is where the alarm begins
+        "estimated": estimate.window if estimate else None,
+        "estimated_labelled": estimate.labelled if estimate else None,
+        "observed_labelled": estimate.observed if estimate else None,
+        "drift": max(ratios, default=None),  # 1 is where the alarm begins
         "calibration_error": evidence.calibration,
-        "label_delay_days": delay,
+        "label_delay_days": evidence.label_delay,
     }
     return {n: None if v is None else round(v, 6) for n, v in numbers.items()}
 
 
-def _size(drift: Drift) -> float:
-    """Return a distance in units of its threshold."""
-    return drift.distance / drift.threshold
-
-
-def _labelled(evidence: Evidence, limits: Monitor) -> list[Check]:
-    """Return what is known of calibration, slices and groups; none raises an alarm."""
-    found = []
-    if evidence.calibration is not None:
-        value = f"{evidence.calibration:.3f} from predicted to observed, on average"
-        passed = evidence.calibration <= CALIBRATED
-        found.append(_check("calibration", passed, value, f"up to {CALIBRATED:g}"))
-    surely = [piece for piece in evidence.slices if piece.high < -limits.max_fall]
-    for piece in evidence.slices[: max(len(surely), 1)][:3]:
-        value = (
-            f"{evidence.measure.label} {piece.window:.3f}, holdout {piece.holdout:.3f} "
-            f"[{piece.low:+.3f}, {piece.high:+.3f}], {piece.rows:,} rows"
-        )
-        name = f"worst slice: {piece.column} {piece.value}"
-        why = f"of {len(evidence.slices)} with {limits.min_group:,} labels or more"
-        found.append(_check(name, piece not in surely, value, "", why))
-    if evidence.ungrouped:
-        found.append(_check("groups", None, "not compared", "", evidence.ungrouped))
-    for group in evidence.groups:
-        hit = "" if group.found is None else f", {group.found:.1%} of its 1s found"
-        value = f"{group.selected:.1%} decided 1{hit}, {group.rows:,} rows"
-        found.append(_check(f"group {group.column} {group.value}", None, value))
-    return found
+def _performance(evidence: Evidence, limits: Monitor) -> Check:
+    """Return the check of the metric against the version's own holdout."""
+    limit = _at_least(limits, "upper bound of the difference")
+    fall, metric = evidence.fall, evidence.metric
+    if fall is None:
+        value = f"pending: {evidence.labels:,} labels of {limits.min_labels:,}"
+        if evidence.labels >= limits.min_labels:
+            value = "not computed: the labels lack a class, or are all the same"
+        return _check("performance", None, value, limit)
+    value = (
+        f"{metric.label} {fall.window:.3f}, holdout {fall.holdout:.3f}, "
+        f"difference {fall.difference:+.3f} [{fall.low:+.3f}, {fall.high:+.3f}]"
+    )
+    note = metric.compare_means(fall.predicted, fall.observed)
+    if evidence.label_delay is not None:
+        delay = size(round(evidence.label_delay, 1), "day")
+        note += f"; the newest label is {delay} older than the newest row"
+    passed = not evidence.fell(limits.max_fall)
+    return _check("performance", passed, value, limit, note)
 
 
 def _estimate(evidence: Evidence, limits: Monitor) -> Check:
-    """Return the check of what the answers promise, and how that came out."""
-    found = evidence.estimate
-    limit = f"not {limits.max_fall:g} below the holdout's"
-    if found is None:
-        why = "a predicted number says nothing of its own error"
-        if evidence.measure.task != "regression":
-            why = "needs calibrated probabilities"
-        return _check("estimated performance", None, "not estimated", limit, why)
-    label = evidence.measure.label
-    value = f"{label} {found.window:.3f}, holdout {found.holdout:.3f}"
-    why = "from the probabilities, no labels"
-    if found.promised is not None and found.came is not None:
-        error = found.promised - found.came
-        why = f"labels gave {found.came:.3f}, an error of {error:+.3f}"
-    passed = found.fell <= limits.max_fall
-    return _check("estimated performance", passed, value, limit, why)
-
-
-def _performance(evidence: Evidence, limits: Monitor) -> Check:
-    """Return the check of the headline against the version's own holdout."""
-    limit = f"not surely {limits.max_fall:g} below the holdout"
-    found = evidence.fall
-    if found is None:
-        value = f"pending: {evidence.labels:,} labels of {limits.min_labels:,}"
-        if evidence.labels >= limits.min_labels:
-            value = "not computed: the labels lack a class, or never vary"
-        return _check("performance", None, value, limit)
+    """Return the check of the estimate without labels, and how good it was."""
+    limit, estimate = _at_least(limits, "difference"), evidence.estimate
+    if estimate is None:
+        note = "a predicted number says nothing about its own error"
+        if evidence.metric.task != "regression":
+            note = "needs calibrated probabilities"
+        return _check("estimated performance", None, "not estimated", limit, note)
     value = (
-        f"{evidence.measure.label} {found.window:.3f}, holdout {found.holdout:.3f}, "
-        f"difference {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        f"{evidence.metric.label} {estimate.window:.3f}, holdout "
+        f"{estimate.holdout:.3f}, difference {-estimate.fall:+.3f}"
     )
-    why = evidence.measure.words(found.predicted, found.observed)
-    if evidence.label_delay is not None:
-        why += f"; the newest label is {evidence.label_delay:.1f} days behind"
-    return _check("performance", not fell(evidence, limits), value, limit, why)
+    note = "estimated from the probabilities, without labels"
+    if estimate.labelled is not None and estimate.observed is not None:
+        error = estimate.labelled - estimate.observed
+        note = f"labels show {estimate.observed:.3f}, an error of {error:+.3f}"
+    passed = estimate.fall <= limits.max_fall
+    return _check("estimated performance", passed, value, limit, note)
 
 
 def _gain(evidence: Evidence, limits: Monitor) -> Check:
-    """Return the check of what newer rows would bring."""
-    limit = f"surely below {limits.min_gain:+g}"
-    found = evidence.gain
-    if found is None:
-        return _check("gain of newer rows", None, "not estimated", limit)
-    value = f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}] "
-    value += evidence.measure.label
-    why = "the same recipe on newer rows, against the champion, on the newest days"
-    return _check(
-        "gain of newer rows", found.low < limits.min_gain, value, limit, why
+    """Return the check of what retraining would bring."""
+    name, gain = "gain of retraining", evidence.gain
+    limit = f"lower bound below {limits.min_gain:+g}"
+    if gain is None:
+        return _check(name, None, "not estimated", limit)
+    value = f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
+    value += evidence.metric.label
+    note = (
+        "main's recipe fitted on newer rows, against the champion, on the newest days"
     )
+    return _check(name, gain.low < limits.min_gain, value, limit, note)
+
+
+def _drift(evidence: Evidence) -> list[Check]:
+    """Return the checks of drift, the largest first."""
+    named: list[tuple[Drift | None, str]] = [
+        *((drift, f"input {drift.column}") for drift in evidence.columns),
+        (evidence.prediction, "prediction"),
+        (evidence.target, "target"),
+        (evidence.data_set, "the whole data set"),
+    ]
+    drifts = [(drift, name) for drift, name in named if drift is not None]
+    result = []
+    for drift, name in sorted(drifts, key=lambda pair: -pair[0].ratio):
+        unused = name.startswith("input ") and drift.column not in evidence.used
+        value = f"{drift.distance:.3f} ({drift.method})"
+        limit = f"below {drift.threshold:.3g}"
+        note = "not used by the model" if unused else ""
+        check = _check(f"drift of {name}", not drift.detected, value, limit, note)
+        result.append(check)
+    return result
+
+
+def _missing(evidence: Evidence) -> list[Check]:
+    """Return the changes of missing values that count."""
+    return [
+        _check(
+            f"missing values of {drift.column}",
+            False,
+            drift.method,
+            f"change below {drift.threshold:.0%}",
+        )
+        for drift in evidence.missing
+        if drift.detected
+    ]
+
+
+def _new_categories(evidence: Evidence) -> list[Check]:
+    """Return the columns with categories that the contract does not list."""
+    return [
+        _check(
+            f"new categories of {name}",
+            False,
+            f"{plural(rows, 'row')} with a category that contract.yaml does not list",
+            "none",
+        )
+        for name, rows in evidence.unknown.items()
+    ]
+
+
+def _calibration(evidence: Evidence) -> list[Check]:
+    """Return the check of calibration; it raises no alarm."""
+    error = evidence.calibration
+    if error is None:
+        return []
+    value, limit = f"calibration error {error:.3f}", f"at most {CALIBRATED:g}"
+    return [_check("calibration", error <= CALIBRATED, value, limit)]
+
+
+def _slices(evidence: Evidence, limits: Monitor) -> list[Check]:
+    """Return the worst slices; none raises an alarm."""
+    fell = [s for s in evidence.slices if s.high < -limits.max_fall]
+    limit = _at_least(limits, "upper bound of the difference")
+    compared = plural(len(evidence.slices), "slice")
+    note = f"of {compared} with at least {plural(limits.min_group, 'label')}"
+    return [
+        _check(
+            f"worst slice: {s.column} {s.value}",
+            s not in fell,
+            f"{evidence.metric.label} {s.window:.3f}, holdout {s.holdout:.3f}, "
+            f"difference [{s.low:+.3f}, {s.high:+.3f}], {plural(s.rows, 'row')}",
+            limit,
+            note,
+        )
+        for s in evidence.slices[: max(len(fell), 1)][:SLICES]
+    ]
+
+
+def _groups(evidence: Evidence) -> list[Check]:
+    """Return how sensitive groups are decided on; nothing here passes or fails."""
+    if evidence.ungrouped:
+        note = evidence.ungrouped
+        return [_check("sensitive groups", None, "not compared", "", note)]
+    result = []
+    for group in evidence.groups:
+        rate = group.true_positive_rate
+        hits = "" if rate is None else f", true positive rate {rate:.1%}"
+        rows = plural(group.rows, "row")
+        value = f"selection rate {group.selection_rate:.1%}{hits}, {rows}"
+        result.append(_check(f"group {group.column} {group.value}", None, value))
+    return result
+
+
+def _at_least(limits: Monitor, number: str) -> str:
+    """Return the limit of a fall, with the number that is compared."""
+    return f"{number} at least {-limits.max_fall:+g}"
 
 
 def _check(
-    name: str, passed: bool | None, value: str, limit: str = "", why: str = ""
+    name: str, passed: bool | None, value: str, limit: str = "", note: str = ""
 ) -> Check:
-    return {"name": name, "passed": passed, "value": value, "limit": limit, "why": why}
+    """Return a check as the ledger keeps it."""
+    return {
+        "name": name,
+        "passed": passed,
+        "value": value,
+        "limit": limit,
+        "note": note,
+    }
 
 
 def _rounded(numbers: dict[str, float]) -> dict[str, float]:

@@ -22,18 +22,18 @@ from mlgitops.serving import verify
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the model says of a row: its name in ONNX, in the log, and as a column here.
+# By task, the name of a prediction in ONNX and in the log, and as a column here.
 OUTPUTS = {task.name: (task.output, task.output) for task in TASKS.values()}
 OUTPUTS["multiclass"] = (TASKS["multiclass"].output, "class")
-ASKED = 2000  # rows that say how much an answer depends on each column
+ASKED = 2000  # rows on which the importance of columns is measured
 FILES = ("train.parquet", "holdout.parquet", "model.onnx", "manifest.json")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A version's rows, with its answer to every row of its holdout.
+    """A version's rows, with its prediction for every row of its holdout.
 
-    ``importance`` is each column's part in the answers; together they are 1.
+    ``importance`` is each column's part in the predictions; together they are 1.
     """
 
     version: str
@@ -46,13 +46,13 @@ class Reference:
     sensitive: tuple[str, ...] = ()  # never logged; labels may carry them
 
     @property
-    def full(self) -> Contract:
+    def full_contract(self) -> Contract:
         """The contract, with the sensitive columns that a log never holds."""
         return replace(self.contract, sensitive=self.sensitive)
 
     @property
-    def answer(self) -> str:
-        """The name of the column with the model's answers."""
+    def prediction(self) -> str:
+        """The name of the column with the model's predictions."""
         return OUTPUTS[self.contract.task][1]
 
     @property
@@ -67,11 +67,11 @@ def fetch(release: dict[str, Any], into: Path) -> Path:
     """Bring a release's files from storage into a folder and return it.
 
     Raises:
-        StorageError, LockError, GitError: the files are not to be had.
+        StorageError, LockError, GitError: the files cannot be fetched.
     """
     commit = str(release["commit"])
-    known = git.run("cat-file", "-t", f"{commit}^{{commit}}", check=False)
-    if known != "commit":
+    kind = git.run("cat-file", "-t", f"{commit}^{{commit}}", check=False)
+    if kind != "commit":
         git.remote_run("fetch", "-q", "--no-tags", "--depth=1", "origin", commit)
     locked = lock.at(commit)
     if locked is None:
@@ -93,23 +93,25 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
         raise verify.VerifyError(f"{train} is not the reviewed file.")
     text = verify.contract_path(folder).read_text(encoding="utf-8")
     contract = Contract.read(text)
-    judged = sample.table(holdout)
+    holdout_rows = sample.table(holdout)
     model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
-    judged[OUTPUTS[contract.task][1]] = model.answers(judged)
+    raw, shown = OUTPUTS[contract.task]
+    holdout_rows[shown] = model.predictions(holdout_rows)
     if contract.task == "multiclass":
-        judged[OUTPUTS[contract.task][0]] = list(model.score(judged))
+        holdout_rows[raw] = list(model.score(holdout_rows))
     digest = verify.sha256_file(folder / verify.MANIFEST)
-    shown = {n: c for n, c in contract.columns.items() if n not in contract.sensitive}
-    logged = replace(contract, columns=shown)  # the log never holds sensitive columns
+    columns = contract.columns.items()
+    public = {name: c for name, c in columns if name not in contract.sensitive}
+    logged = replace(contract, columns=public)  # the log never holds sensitive columns
     train_rows = sample.table(train)
-    weights = model.importance(judged)
+    weights = model.importance(holdout_rows)
     return Reference(
         version,
         digest,
         manifest,
         logged,
         train_rows,
-        judged,
+        holdout_rows,
         weights,
         contract.sensitive,
     )
@@ -119,7 +121,7 @@ class Model:
     """The exported model of a version that passed `verify`."""
 
     def __init__(self, path: Path, contract: Contract, columns: list[str]) -> None:
-        """Load the file; one thread, as the answers must not depend on the machine."""
+        """Load the file; one thread, as predictions must not depend on the machine."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -133,39 +135,41 @@ class Model:
         """Return what the model puts out: float64 [rows], or [rows, k] of k classes."""
         return self._run(inputs(frame, self.contract, self.columns))
 
-    def answers(self, frame: pd.DataFrame) -> NDArray[Any]:
-        """Return the answers as they are compared: of k classes, the likeliest."""
-        found = self.score(frame)
+    def predictions(self, frame: pd.DataFrame) -> NDArray[Any]:
+        """Return the predictions as they are compared: of k classes, the likeliest."""
+        scores = self.score(frame)
         if self.contract.task != "multiclass":
-            return found
-        return np.array(named(self.contract, found.argmax(1)), dtype=object)
+            return scores
+        return np.array(class_names(self.contract, scores.argmax(1)), dtype=object)
 
     def importance(self, frame: pd.DataFrame) -> dict[str, float]:
-        """Return each column's part in the answers: how far they move without it.
+        """Return each column's part in the predictions: how far they move without it.
 
-        Breiman (2001), Machine Learning 45(1), on answers instead of errors: no label
-        is asked for.
+        Breiman (2001), Machine Learning 45(1), on predictions instead of errors: no
+        label is needed.
         """
-        some = frame.head(ASKED)
-        fed = inputs(some, self.contract, self.columns)
-        before, order = self._run(fed), np.random.default_rng(0).permutation(len(some))
+        rows = frame.head(ASKED)
+        columns = inputs(rows, self.contract, self.columns)
+        before, rng = self._run(columns), np.random.default_rng(0)
+        order = rng.permutation(len(rows))
         moved = {
             name: float(
-                np.abs(self._run({**fed, name: fed[name][order]}) - before).mean()
+                np.abs(
+                    self._run({**columns, name: columns[name][order]}) - before
+                ).mean()
             )
             for name in self.columns
         }
         total = sum(moved.values())
         return {n: m / total if total else 1 / len(moved) for n, m in moved.items()}
 
-    def _run(self, fed: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-        (answer,) = self.session.run([OUTPUTS[self.contract.task][0]], fed)
-        found = np.asarray(answer, dtype=np.float64)
-        flat = found.reshape(-1) if self.contract.task != "multiclass" else found
-        return np.asarray(flat)
+    def _run(self, columns: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+        (output,) = self.session.run([OUTPUTS[self.contract.task][0]], columns)
+        scores = np.asarray(output, dtype=np.float64)
+        return scores if self.contract.task == "multiclass" else scores.reshape(-1)
 
 
-def named(contract: Contract, places: NDArray[Any]) -> list[str]:
-    """Return the names of classes by their places in the contract's list."""
+def class_names(contract: Contract, indices: NDArray[Any]) -> list[str]:
+    """Return the names of classes by their indices in the contract's list."""
     classes = contract.classes
-    return [str(classes[at]) if at < len(classes) else str(at) for at in places]
+    return [str(classes[i]) if i < len(classes) else str(i) for i in indices]

@@ -1,4 +1,4 @@
-"""Compares like with like: summer with summer, once the reference has a year; pure."""
+"""Chooses the reference's rows of the window's season, once it has a year; pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AROUND = 21.0  # days before and after the window that are of the same season
 ALL = "all rows that the version was trained and judged on"
 
 
-def like(
+def same_season(
     rows: pd.DataFrame,
     start: Any,
     until: Any,
@@ -29,7 +29,7 @@ def like(
     ``monitor.min_rows`` rows of the season.
     """
     times = rows[contract.time]
-    if not long(times):
+    if not has_a_year(times):
         return rows, ALL
     middle = start + (until - start) / 2
     reach = (until - start).total_seconds() / 86_400 / 2 + AROUND
@@ -41,6 +41,6 @@ def like(
     return rows[same].reset_index(drop=True), season
 
 
-def long(times: pd.Series) -> bool:
-    """Tell whether there is a year, so that each season is there to compare with."""
+def has_a_year(times: pd.Series) -> bool:
+    """Return whether each season is there to compare with."""
     return bool((times.max() - times.min()).total_seconds() / 86_400 >= YEAR - 1)

@@ -5,35 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from mlgitops.monitor.measure import BINARY, Measure
+from mlgitops.monitor.evidence import SensitiveGroup, Slice
+from mlgitops.monitor.primary_metric import BINARY, PrimaryMetric
 from mlgitops.pipeline.contract import Contract
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Slice(NamedTuple):
-    """The headline of one category's rows, now and on the holdout, the difference."""
-
-    column: str
-    value: str
-    rows: int
-    window: float
-    holdout: float
-    low: float
-    high: float
-
-
-class Group(NamedTuple):
-    """How one sensitive group is answered: share decided 1, and of true 1s found."""
-
-    column: str
-    value: str
-    rows: int
-    selected: float
-    found: float | None
 
 
 def slices(
@@ -42,55 +21,56 @@ def slices(
     contract: Contract,
     fewest: int,
     confidence: float,
-    measure: Measure = BINARY,
+    metric: PrimaryMetric = BINARY,
 ) -> list[Slice]:
-    """Return every category with enough labelled rows on both sides, worst first.
+    """Return every category with enough labelled rows in both tables, worst first.
 
     Intervals hold for all slices together (Bonferroni).
     """
-    measure, pairs = replace(measure, target=contract.target), []
+    metric, pairs = replace(metric, target=contract.target), []
     for name, column in contract.columns.items():
         if column.type != "category":
             continue
         for value in column.categories:
-            sides = [side[side[name] == value] for side in (window, holdout)]
-            areas = [
-                measure.area(side)
-                for side in sides
-                if len(side) >= fewest and measure.defined(side)
+            tables = [table[table[name] == value] for table in (window, holdout)]
+            values = [
+                metric.with_variance(table)
+                for table in tables
+                if len(table) >= fewest and metric.defined(table)
             ]
-            if len(areas) == 2:
-                pairs.append((name, value, len(sides[0]), areas))
+            if len(values) == 2:
+                pairs.append((name, value, len(tables[0]), values))
     reach = NormalDist().inv_cdf(1 - (1 - confidence) / 2 / max(len(pairs), 1))
-    found = []
-    for name, value, rows, ((now, a), (then, b)) in pairs:
-        half = reach * (a + b) ** 0.5
-        low, high = now - then - half, now - then + half
-        found.append(Slice(name, value, rows, now, then, low, high))
-    return sorted(found, key=lambda piece: piece.high)
+    slices_ = []
+    for name, value, rows, ((current, variance), (past, past_variance)) in pairs:
+        half = reach * (variance + past_variance) ** 0.5
+        low, high = current - past - half, current - past + half
+        slices_.append(Slice(name, value, rows, current, past, low, high))
+    return sorted(slices_, key=lambda piece: piece.high)
 
 
-def groups(
+def sensitive_groups(
     window: pd.DataFrame,
-    known: Mapping[str, Mapping[str, str]],
+    values: Mapping[str, Mapping[str, str]],
     contract: Contract,
     threshold: float,
     fewest: int,
-) -> list[Group]:
-    """Return how each sensitive group was answered; small groups are left out.
+) -> list[SensitiveGroup]:
+    """Return how each sensitive group was decided on; small groups are left out.
 
-    ``known`` gives, for each sensitive column, the group of an id: labels may carry
+    ``values`` gives, for each sensitive column, the group of an id: labels may carry
     it, the prediction log never does.
     """
-    found = []
-    for name, by_id in known.items():
+    groups = []
+    for name, by_id in values.items():
         column = window[contract.id].map(dict(by_id))
-        for value, part in window.groupby(column):
-            if len(part) < fewest:
+        for value, rows in window.groupby(column):
+            if len(rows) < fewest:
                 continue
-            chosen = part["probability"] >= threshold
-            true: Any = part[contract.target] == 1
-            hit = float(chosen[true].mean()) if true.sum() >= fewest else None
-            share = float(chosen.mean())
-            found.append(Group(name, str(value), len(part), share, hit))
-    return found
+            selected = rows["probability"] >= threshold
+            positive: Any = rows[contract.target] == 1
+            enough = positive.sum() >= fewest
+            true_rate = float(selected[positive].mean()) if enough else None
+            rate = float(selected.mean())
+            groups.append(SensitiveGroup(name, str(value), len(rows), rate, true_rate))
+    return groups

@@ -23,49 +23,49 @@ def chart(
     events: Sequence[tuple[int, str]],
     digits: int = 3,
 ) -> str:
-    """Return a chart with its newest values in words; nothing when all is unknown.
+    """Return a chart with its newest values as text; nothing when all is unknown.
 
     ``events`` are (run, what happened just before it).
     """
-    known = [v for line in lines for v in line.values if v is not None]
-    if not known:
+    values = [v for line in lines for v in line.values if v is not None]
+    if not values:
         return ""
-    low, high = min(known), max(known)
+    low, high = min(values), max(values)
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
     count = max(len(line.values) for line in lines)
 
-    def place(at: int, value: float) -> tuple[float, float]:
-        x = EDGE + (WIDTH - 2 * EDGE) * (at / (count - 1) if count > 1 else 0.5)
+    def point(run: int, value: float) -> tuple[float, float]:
+        x = EDGE + (WIDTH - 2 * EDGE) * (run / (count - 1) if count > 1 else 0.5)
         return x, HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * (value - low) / (high - low)
 
     marks = "".join(
-        f'<line class="event" x1="{place(at, low)[0]:.1f}" x2="{place(at, low)[0]:.1f}"'
-        f' y1="0" y2="{HEIGHT}"><title>{html.escape(what)}</title></line>'
-        for at, what in events
+        f'<line class="event" x1="{point(run, low)[0]:.1f}" x2="{point(run, low)[0]:.1f}"'
+        f' y1="0" y2="{HEIGHT}"><title>{html.escape(event)}</title></line>'
+        for run, event in events
     )
-    drawn = "".join(_line(line, place) for line in lines)
+    drawn = "".join(_line(line, point) for line in lines)
     newest = ", ".join(
         f'<span class="{line.kind}">{html.escape(line.name)} {value:,.{digits}f}</span>'
         for line in lines
         if (value := next((v for v in reversed(line.values) if v is not None), None))
         is not None
     )
-    words = html.escape(f"{title}, from {low:,.{digits}f} to {high:,.{digits}f}")
+    label = html.escape(f"{title}, from {low:,.{digits}f} to {high:,.{digits}f}")
     return (
         f"<figure><figcaption><b>{html.escape(title)}</b> {newest}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}" '
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}" '
         f'preserveAspectRatio="none">{marks}{drawn}</svg></figure>'
     )
 
 
-def _line(line: Line, place: Callable[[int, float], tuple[float, float]]) -> str:
-    """Return a line, broken where values are unknown, and a dot for lonely ones."""
+def _line(line: Line, point: Callable[[int, float], tuple[float, float]]) -> str:
+    """Return a line, broken where values are unknown, and a dot for single ones."""
     pieces: list[list[tuple[float, float]]] = [[]]
-    for at, value in enumerate(line.values):
+    for run, value in enumerate(line.values):
         if value is None:
             pieces.append([])
         else:
-            pieces[-1].append(place(at, value))
+            pieces[-1].append(point(run, value))
     drawn = ""
     for piece in filter(None, pieces):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in piece)

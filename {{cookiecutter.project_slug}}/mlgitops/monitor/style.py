@@ -32,5 +32,5 @@ vertical-align:top}th{color:var(--soft);font-weight:500;white-space:nowrap}
 td.day{white-space:nowrap}
 @media (max-width:40rem){.runs thead{display:none}.runs tr{display:block;
 border-bottom:1px solid var(--line);padding:.5rem 0}.runs td{display:inline-block;
-border:0;padding:.1rem .5rem .1rem 0}.runs td.words{display:block}}
+border:0;padding:.1rem .5rem .1rem 0}.runs td.text{display:block}}
 """

@@ -1,4 +1,4 @@
-"""The first page of the history: how it stands, charts, runs, events; pure."""
+"""The first page of the history: current state, charts, runs, events; pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgitops.monitor.page import promise
+from mlgitops.monitor.page import false_alarms
 from mlgitops.monitor.sparkline import Line, chart
 from mlgitops.monitor.style import STYLE
 
@@ -16,14 +16,14 @@ Record = Mapping[str, Any]
 
 
 def index(records: Sequence[Record], events: Sequence[Record]) -> str:
-    """Return the first page: how it stands, charts, runs, versions and proposals."""
+    """Return the first page: current state, charts, runs, versions and proposals."""
     title = "Monitoring"
     body = f"<h1>{title}</h1>"
     body += _now(records[-1]) if records else "<p>No run yet.</p>"
     body += f'<div class="charts">{_charts(records, events)}</div>'
     if records:
         rows = "".join(_run(record) for record in reversed(records))
-        head = "<th>window until<th>decision<th>version<th>rows<th>why<th>"
+        head = "<th>window until<th>decision<th>version<th>rows<th>reason<th>"
         body += (
             f'<h2>Runs</h2><div class="scroll"><table class="runs"><thead><tr>{head}'
         )
@@ -40,13 +40,13 @@ def index(records: Sequence[Record], events: Sequence[Record]) -> str:
 
 
 def _now(record: Record) -> str:
-    """Return how it stands, and what the settings promise."""
-    beside = record.get("compared_with")
-    beside = f"Compared with {beside}." if beside else ""
+    """Return the newest decision, and how many false alarms to expect."""
+    reference = record.get("compared_with")
+    compared = f"Compared with {reference}." if reference else ""
     return (
         f'<div class="now">{_badge(record)} <span class="soft">{_text(record, "time")}'
         f"</span><p>{_text(record, 'sentence')}</p>"
-        f'<p class="soft">{html.escape(promise(record))} {html.escape(beside)}</p>'
+        f'<p class="soft">{html.escape(false_alarms(record))} {html.escape(compared)}</p>'
         "</div>"
     )
 
@@ -64,27 +64,38 @@ def _charts(records: Sequence[Record], events: Sequence[Record]) -> str:
         return Line(name, numbers, kind)
 
     rows: list[float | None] = [r["window"]["rows"] for r in records]
-    come = Line("labels", [r["window"]["labels"] for r in records], "other")
-    auc = (line("measured", "roc_auc"), line("estimated", "estimated", "other"))
+    labels = Line("labels", [r["window"]["labels"] for r in records], "other")
+    observed = line("observed", "performance")
+    estimated = line("estimated", "estimated", "other")
+    holdout = line("holdout", "holdout", "limit")
     label = str(records[-1].get("metric", "ROC AUC")) if records else "ROC AUC"
     drift = line("largest", "drift")
     alarm = Line("alarm from", [1.0] * len(records), "limit")
-    missed = [
-        (m["promised"] - m["came"]) if m.get("came") and m.get("promised") else None
-        for m in (r.get("measured") or {} for r in records)
-    ]
+    errors = [_estimation_error(record) for record in records]
     return "".join(
         (
-            chart(label, (*auc, line("holdout", "holdout", "limit")), marks),
-            chart("Drift, 1 is the alarm", (drift, alarm), marks, 2)
+            chart(label, (observed, estimated, holdout), marks),
+            chart("Drift (alarm from 1)", (drift, alarm), marks, 2)
             if any(v is not None for v in drift.values)
             else "",
-            chart("Estimate minus truth", (Line("error", missed),), marks),
+            chart("Estimated minus observed", (Line("error", errors),), marks),
             chart("Calibration error", (line("mean", "calibration_error"),), marks),
-            chart("Rows", (Line("rows", rows), come), marks, 0),
-            chart("Label delay, days", (line("newest", "label_delay_days"),), marks, 1),
+            chart("Rows", (Line("rows", rows), labels), marks, 0),
+            chart(
+                "Label delay in days", (line("newest", "label_delay_days"),), marks, 1
+            ),
         )
     )
+
+
+def _estimation_error(record: Record) -> float | None:
+    """Return the estimate minus what labels show, where both are there."""
+    numbers = record.get("measured") or {}
+    estimated = numbers.get("estimated_labelled")
+    observed = numbers.get("observed_labelled")
+    if not estimated or not observed:
+        return None
+    return float(estimated - observed)
 
 
 def _run(record: Record) -> str:
@@ -96,28 +107,28 @@ def _run(record: Record) -> str:
     until = html.escape(str(window["until"] or "no rows")[:10])
     return (
         f'<tr><td class="day">{until}<td>{_badge(record)}<td>{_text(record, "version")}'
-        f'<td>{window["rows"]:,}<td class="words">{_text(record, "sentence")}'
+        f'<td>{window["rows"]:,}<td class="text">{_text(record, "sentence")}'
         f'<td class="day">{links}'
     )
 
 
 def _event(event: Record) -> str:
     """Return a version or a proposal as a row."""
-    what = _link(str(event["what"]), event.get("url"))
+    cell = _link(str(event["what"]), event.get("url"))
     if pull := str(event.get("pull") or ""):
-        what += " from " + _link(f"#{pull.rsplit('/', 1)[-1]}", pull)
-    return f'<tr><td class="day">{html.escape(str(event["time"])[:10])}<td>{what}'
+        cell += " from " + _link(f"#{pull.rsplit('/', 1)[-1]}", pull)
+    return f'<tr><td class="day">{html.escape(str(event["time"])[:10])}<td>{cell}'
 
 
-def _link(words: str, url: Any) -> str:
-    """Return words as a link where there is an address to link to."""
+def _link(text: str, url: Any) -> str:
+    """Return text as a link where there is an address to link to."""
     if not str(url or "").startswith(("https://", "http://")):
-        return html.escape(words)
-    return f'<a href="{html.escape(str(url))}">{html.escape(words)}</a>'
+        return html.escape(text)
+    return f'<a href="{html.escape(str(url))}">{html.escape(text)}</a>'
 
 
 def _order(record: Record) -> int:
-    """Return a run's place in the ledger; one that is not in it yet is the newest."""
+    """Return a run's number in the ledger; one that is not in it yet is the newest."""
     seq = record.get("seq")
     return 10**9 if seq is None else int(seq)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlgitops import lock, source, storage
+from mlgitops import lock, storage
 from mlgitops.ledger import Ledger
+from mlgitops.prediction_log import PATTERN, parse
+from mlgitops.production_data import ProductionDataError, files
 from mlgitops.release import Record, ReleaseError, admit, signature
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, load_manifest
@@ -101,32 +103,28 @@ def covers(period: Period, date: str) -> bool:
 
 
 def answers(prediction: str, log: str | None) -> list[Record]:
-    """Return the lines of the prediction log that answer an id, in its order.
+    """Return the entries of the prediction log with an id, in its order.
 
     Raises:
-        ReleaseError: there is no log here, or no such line in it.
+        ReleaseError: there is no log here, or no such entry in it.
     """
-    place = log or os.environ.get("PREDICTION_LOG") or "predictions"
-    mark, found = json.dumps(prediction), []
+    source = log or os.environ.get("PREDICTION_LOG") or "predictions"
+    mark, found = json.dumps(prediction), list[Record]()
     try:
-        for name, lines in source.files(place, "predictions-*.jsonl"):
-            named = [_line(line) for line in lines if mark in line]
-            found += [{**a, "file": name} for a in named if a.get("id") == prediction]
-    except (source.FeedError, OSError, ValueError, ImportError) as error:
+        for name, lines in files(source, PATTERN):
+            entries = [parse(line) for line in lines if mark in line]
+            found += [
+                {**asdict(e), "time": e.time and e.time.isoformat(), "file": name}
+                for e in entries
+                if e is not None and e.id == prediction
+            ]
+    except (ProductionDataError, OSError, ValueError, ImportError) as error:
         raise ReleaseError(
             f"the prediction log cannot be read: name it with LOG= ({error})"
         ) from error
     if not found:
-        raise ReleaseError(f"{place} holds no prediction with the id {prediction}")
+        raise ReleaseError(f"{source} holds no prediction with the id {prediction}")
     return found
-
-
-def _line(line: str) -> Record:
-    """Return a line of the log, or nothing if it is torn."""
-    try:
-        return dict(json.loads(line))
-    except (ValueError, TypeError):
-        return {}
 
 
 def served_then(answer: Record, periods: list[Period]) -> list[str]:

@@ -16,6 +16,7 @@ from mlgitops.release.registry import Version
 PATHS = (  # a change of one of these is another server
     "mlgitops/__init__.py",
     "mlgitops/machinery.py",
+    "mlgitops/prediction_log.py",
     "mlgitops/serving",
     "mlgitops/requirements/serving.txt",
     "deploy/Dockerfile",

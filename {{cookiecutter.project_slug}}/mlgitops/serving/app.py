@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mlgitops import prediction_log
 from mlgitops.machinery import machinery
 from mlgitops.serving.answers import Answer
 from mlgitops.serving.log import PredictionLog
@@ -200,16 +201,14 @@ class App:
         hidden = {"id", "time", *model.contract.get("sensitive", [])}
         days: dict[str, list[bytes]] = {}
         for row, time, answer in zip(rows, times, answers, strict=True):
-            line = {
-                "id": "",
-                "time": time and time.isoformat(),
-                "manifest_sha256": model.manifest_sha256,
-                "version": self.version,
-                **answer,
-                "logged_at": now.isoformat(),
-                "row": {key: row[key] for key in row if key not in hidden},
-            }
-            line["id"] = str(answer["id"])
+            line = prediction_log.line(
+                answer,
+                time,
+                model.manifest_sha256,
+                self.version,
+                now.isoformat(),
+                {key: row[key] for key in row if key not in hidden},
+            )
             day = (time or now).date().isoformat()
             days.setdefault(day, []).append(self._encode(line) + b"\n")
         for day, lines in days.items():

@@ -14,6 +14,8 @@ import time
 from collections import deque
 from pathlib import Path
 
+from mlgitops.prediction_log import file_name
+
 MAX_QUEUE = 50_000  # lines kept while the disk is slow or full, some 25 MB
 APPEND_LINES = 5_000  # most lines in one append
 GATHER_SECONDS = 0.02  # one append per moment, not one per request
@@ -90,7 +92,7 @@ class PredictionLog:
             self._hand.append(self._queue.popleft())
         day = self._hand[0][0]
         lines = [line for its, line in self._hand if its == day]
-        append(self.folder / f"predictions-{day}.jsonl", b"".join(lines))
+        append(self.folder / file_name(day), b"".join(lines))
         self._hand = [item for item in self._hand if item[0] != day]
         self.written += len(lines)
 

@@ -1,4 +1,4 @@
-"""Finds rows that break the contract, and feeds that have stopped to say anything."""
+"""Finds rows that break the contract, and columns that have lost their values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mlgitops.pipeline.contract import Column, Contract
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL = 0.99  # share of missing values from which a column says nothing
-FEWEST = 100  # rows that say whether a column still has values
-SOME = 0.5  # share of missing values up to which the reference did say something
+EMPTY = 0.99  # share of missing values from which a column counts as empty
+FEWEST = 100  # rows that show whether a column still has values
+FILLED = 0.5  # share of missing values up to which it had values in the reference
 
 
 class Checked(NamedTuple):
-    """Rows that keep the contract, how many did not, and the worst column's story."""
+    """Rows that keep the contract, how many did not, and what breaks it most often."""
 
-    good: pd.DataFrame
+    valid: pd.DataFrame
     broken: int
     worst: str
     unknown: dict[str, int]  # rows by column whose category the contract lacks
@@ -28,54 +28,55 @@ class Checked(NamedTuple):
 def quarantine(table: pd.DataFrame, contract: Contract) -> Checked:
     """Type the contract's columns and set aside the rows that break it.
 
-    A category that the contract lacks is not broken: the server answers it too. It
-    is counted in ``unknown``, and stays in ``good``.
+    A category that the contract does not list is not broken: the server accepts it. It
+    is counted in ``unknown``, and stays in ``valid``.
     """
     import pandas as pd
 
     bad = pd.Series(False, index=table.index)
-    typed, stories, unknown = {}, dict[str, int](), dict[str, int]()
+    typed, violations, unknown = {}, dict[str, int](), dict[str, int]()
     for name, column in contract.columns.items():
         values, reasons = _typed(table[name], column)
         typed[name] = values
         for reason, rows in reasons.items():
             if rows.any():
-                stories[f'column "{name}": {{:,}} of {len(table):,} {reason}'] = int(
-                    rows.sum()
-                )
+                count = int(rows.sum())
+                rule = f'column "{name}": {count:,} of {len(table):,} rows {reason}'
+                violations[rule] = count
             bad |= rows
         if column.type == "category":
-            strange = int((values.notna() & ~values.isin(column.categories)).sum())
-            unknown.update({name: strange} if strange else {})
-    good = table.assign(**typed)[~bad].reset_index(drop=True)
-    worst = max(stories, key=lambda story: stories[story], default="")
-    return Checked(good, int(bad.sum()), worst.format(stories.get(worst, 0)), unknown)
+            new = int((values.notna() & ~values.isin(column.categories)).sum())
+            unknown.update({name: new} if new else {})
+    valid = table.assign(**typed)[~bad].reset_index(drop=True)
+    worst = max(violations, key=lambda rule: violations[rule], default="")
+    return Checked(valid, int(bad.sum()), worst, unknown)
 
 
 def known_categories(table: pd.DataFrame, contract: Contract) -> pd.Series:
     """Return which rows hold only categories that the contract lists."""
     import pandas as pd
 
-    known = pd.Series(True, index=table.index)
+    listed = pd.Series(True, index=table.index)
     for name, column in contract.columns.items():
         if column.type == "category":
-            known &= table[name].isna() | table[name].isin(column.categories)
-    return known
+            listed &= table[name].isna() | table[name].isin(column.categories)
+    return listed
 
 
-def silent_columns(
+def emptied_columns(
     table: pd.DataFrame, reference: pd.DataFrame, contract: Contract
 ) -> list[str]:
     """Return the columns that are (all but) empty now and were not in the reference.
 
-    Now is the newest tenth of the rows: a feed that has just broken is still full of
-    yesterday's values.
+    Now is the newest tenth of the rows: a window whose data has just broken is still
+    full of yesterday's values.
     """
     newest = table.tail(max(len(table) // 10, FEWEST))
     return [
         name
         for name in contract.columns
-        if missing_share(newest[name]) >= ALL and missing_share(reference[name]) <= SOME
+        if missing_share(newest[name]) >= EMPTY
+        and missing_share(reference[name]) <= FILLED
     ]
 
 
@@ -89,11 +90,12 @@ def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, dict[str, Any]
     import pandas as pd
 
     empty = values.isna() | (values == "")
-    given = values[~empty].map(type)
-    right = {int, float} if column.type == "number" else {str}
+    types = values[~empty].map(type)
+    allowed = {int, float} if column.type == "number" else {str}
     wrong = pd.Series(False, index=values.index)
-    wrong[given.index] = ~given.isin(right)
-    reasons = {f"are not {'numbers' if column.type == 'number' else 'text'}": wrong}
+    wrong[types.index] = ~types.isin(allowed)
+    what = "numbers" if column.type == "number" else "text"
+    reasons = {f"are not {what}": wrong}
     if not column.missing:
         reasons["are missing"] = empty
     kept = values.where(~empty & ~wrong, None)

@@ -1,0 +1,131 @@
+"""What was found in a window: facts and their numbers, no decision; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mlgitops.metrics import Difference
+from mlgitops.monitor.primary_metric import BINARY, PrimaryMetric
+
+
+class Drift(NamedTuple):
+    """How far one column has moved, and from where on that counts as drift."""
+
+    column: str
+    method: str
+    distance: float
+    threshold: float
+
+    @property
+    def detected(self) -> bool:
+        """The distance is at the threshold or beyond."""
+        return self.distance >= self.threshold
+
+    @property
+    def ratio(self) -> float:
+        """The distance in units of its threshold: from 1 on it is drift."""
+        return self.distance / self.threshold
+
+
+class Estimate(NamedTuple):
+    """The primary metric that the probabilities imply, without any label."""
+
+    window: float
+    holdout: float  # implied as well, so that both have the same bias
+    labelled: float | None = None  # implied for the rows that have a label by now
+    observed: float | None = None  # what the labels show on those rows
+
+    @property
+    def fall(self) -> float:
+        """How far the window's estimate is below the holdout's."""
+        return self.holdout - self.window
+
+
+class Fall(NamedTuple):
+    """The primary metric in the window and on the version's holdout, and its change."""
+
+    window: float
+    holdout: float
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    predicted: float  # mean prediction for the window's labelled rows
+    observed: float  # mean of their labels
+
+
+class Slice(NamedTuple):
+    """The primary metric of one category's rows in the window and on the holdout."""
+
+    column: str
+    value: str
+    rows: int
+    window: float
+    holdout: float
+    low: float
+    high: float
+
+
+class SensitiveGroup(NamedTuple):
+    """How one sensitive group is decided on: share decided 1, and of true 1s."""
+
+    column: str
+    value: str
+    rows: int
+    selection_rate: float
+    true_positive_rate: float | None
+
+
+@dataclass
+class Evidence:
+    """What was found in a window; what was not examined is empty or None."""
+
+    rows: int
+    log_summary: str = ""  # what a log without a row of this version holds instead
+    labels: int = 0
+    broken: str | None = None  # why the data cannot be trusted
+    undecided: str | None = None  # why there is nothing to compare with
+    columns: list[Drift] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)  # columns that the model takes
+    data_set: Drift | None = None  # all columns together
+    prediction: Drift | None = None
+    target: Drift | None = None
+    missing: list[Drift] = field(default_factory=list)
+    unknown: dict[str, int] = field(default_factory=dict)
+    confirmed: bool = True  # each part of the window shows it
+    served_days: float = float("inf")  # since the version's first line in the log
+    label_delay: float | None = None  # days that the newest label is behind
+    estimate: Estimate | None = None
+    fall: Fall | None = None
+    gain: Difference | None = None
+    calibration: float | None = None
+    slices: list[Slice] = field(default_factory=list)
+    groups: list[SensitiveGroup] = field(default_factory=list)
+    ungrouped: str = ""  # why groups that labels came with are not compared
+    metric: PrimaryMetric = BINARY  # what performance is here
+
+    @property
+    def drifted(self) -> list[Drift]:
+        """Columns that drifted and that the model uses, worst first."""
+        drifted = [d for d in self.columns if d.detected and d.column in self.used]
+        return sorted(drifted, key=lambda drift: -drift.ratio)
+
+    @property
+    def missing_changed(self) -> list[str]:
+        """Columns that the model uses, and whose share of missing values changed."""
+        return [d.column for d in self.missing if d.detected and d.column in self.used]
+
+    @property
+    def moved(self) -> bool:
+        """Inputs, predictions or labels are not what they were."""
+        others = (self.prediction, self.data_set, self.target)
+        detected = any(drift is not None and drift.detected for drift in others)
+        return bool(self.drifted or self.missing_changed or detected)
+
+    def fell(self, max_fall: float) -> bool:
+        """Return whether the whole interval of the metric's change is below the limit.
+
+        The change is the window's minus the holdout's, the limit is ``-max_fall``.
+        """
+        return self.fall is not None and self.fall.high < -max_fall

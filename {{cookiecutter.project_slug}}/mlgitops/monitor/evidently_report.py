@@ -1,0 +1,103 @@
+"""Evidently's report on the rows that were compared, at the monitor's thresholds.
+
+Evidently gets explicit methods and our thresholds: its own choices depend on the
+number of rows and call drift in windows that have none. Its JSON says a column's
+distance and, only in ``config``, by which method; what is not recognised, or is not
+the number that we found ourselves, is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlgitops.monitor.drift import METHODS
+from mlgitops.monitor.evidence import Drift
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KIND = "evidently:metric_v2:ValueDrift"
+SAME = 1e-6  # Evidently adds in another order
+
+
+class EvidentlyError(Exception):
+    """Evidently's result is not one that the monitor knows, or differs from its own."""
+
+
+def report(
+    current: pd.DataFrame, reference: pd.DataFrame, drifts: Sequence[Drift]
+) -> str:
+    """Return Evidently's HTML on the columns of ``drifts``, at their thresholds.
+
+    Raises:
+        EvidentlyError: Evidently's numbers are not the monitor's.
+    """
+    # Its import takes seconds, so it waits until there is a window to show.
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
+
+    names = [drift.column for drift in drifts]
+    numbers = [d.column for d in drifts if d.method == METHODS["number"]]
+    definition = DataDefinition(
+        numerical_columns=numbers,
+        categorical_columns=[name for name in names if name not in numbers],
+    )
+    data_sets = [
+        Dataset.from_pandas(table[names], data_definition=definition)
+        for table in (current, reference)
+    ]
+    metrics = [
+        ValueDrift(column=d.column, method=d.method, threshold=d.threshold)
+        for d in drifts
+    ]
+    snapshot = Report(metrics).run(*data_sets)
+    agree(parse(json.loads(snapshot.json()), drifts), drifts)
+    return str(snapshot.get_html_str(False))
+
+
+def parse(document: Mapping[str, Any], drifts: Sequence[Drift]) -> list[Drift]:
+    """Return the drifts in Evidently's JSON, in the order of the monitor's.
+
+    Raises:
+        EvidentlyError: nothing is recognised, a column is missing or comes with another
+            method, or a value is not a number.
+    """
+    expected = {drift.column: drift for drift in drifts}
+    read: dict[str, Drift] = {}
+    for metric in document.get("metrics") or []:
+        config = metric.get("config") or {}
+        column, value = str(config.get("column")), metric.get("value")
+        if config.get("type") != KIND or column not in expected:
+            continue
+        if config.get("method") != expected[column].method:
+            raise EvidentlyError(
+                f"Evidently used another method for {column} than it was given"
+            )
+        if type(value) not in (int, float) or not 0 <= value < float("inf"):
+            raise EvidentlyError(
+                f"Evidently's value for {column} is not a distance: {value}"
+            )
+        read[column] = expected[column]._replace(distance=float(value))
+    lacking = [column for column in expected if column not in read]
+    if lacking:
+        raise EvidentlyError(
+            f"Evidently's result has no drift of {lacking[0]}: this version of "
+            "Evidently is not supported, so nothing was decided"
+        )
+    return [read[column] for column in expected]
+
+
+def agree(evidently: Sequence[Drift], monitor: Sequence[Drift]) -> None:
+    """Refuse to decide when Evidently's distances are not the monitor's.
+
+    Raises:
+        EvidentlyError: names the column.
+    """
+    for reported, drift in zip(evidently, monitor, strict=True):
+        if abs(reported.distance - drift.distance) > SAME * max(drift.distance, 1):
+            raise EvidentlyError(
+                f"Evidently computes {reported.distance:.6g} for {drift.column}, the "
+                f"monitor {drift.distance:.6g}: this version of Evidently differs"
+            )

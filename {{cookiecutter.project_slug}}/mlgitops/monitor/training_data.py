@@ -1,0 +1,104 @@
+"""Builds the next training data: the old rows and the predicted rows with a label."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+from mlgitops.monitor import data_quality
+from mlgitops.monitor.reference import OUTPUTS
+from mlgitops.monitor.wording import plural
+from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.data import check
+from mlgitops.production_data import ProductionDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TrainingData(NamedTuple):
+    """The new table, and how many rows were added, set aside and dropped."""
+
+    table: pd.DataFrame
+    counts: dict[str, int]
+
+
+def build(
+    old: pd.DataFrame,
+    labelled: pd.DataFrame,
+    contract: Contract,
+    keep_days: float,
+    max_broken: float,
+) -> TrainingData:
+    """Return old and labelled rows, one per id, of the newest ``keep_days``.
+
+    ``labelled`` comes as logged: rows that break the contract, hold a category that it
+    does not list, or have no group though the contract names an entity, are set aside
+    and counted. Where an id is in both, the old row stays.
+
+    Raises:
+        ProductionDataError: more than the share ``max_broken`` of the labelled rows is broken.
+        ContractError: what is left does not keep the contract.
+    """
+    import pandas as pd
+
+    if contract.sensitive:
+        raise ContractError(
+            f'the prediction log never holds "{contract.sensitive[0]}" (sensitive in '
+            "contract.yaml): build the next training data by hand"
+        )
+    past = check(old, contract)
+    once = labelled.drop_duplicates(contract.id)
+    for name in contract.beside:
+        once = once.assign(**{name: _group(once, past, name)})
+    checked = data_quality.quarantine(once, contract)
+    if checked.broken > max_broken * len(once):
+        raise ProductionDataError(
+            f"{checked.broken:,} of {plural(len(once), 'labelled row')} break the "
+            f"contract ({checked.worst}), so nothing is trained on them: fix the data "
+            "feed"
+        )
+    usable = data_quality.known_categories(checked.valid, contract)
+    for name in contract.beside:
+        usable &= checked.valid[name].notna()
+    predictions = list(set(OUTPUTS[contract.task]))
+    fresh = check(checked.valid[usable].drop(columns=predictions), contract)
+    # As objects: Arrow looks up text among many others several times slower.
+    ids, old_ids = (table[contract.id].astype(object) for table in (fresh, past))
+    fresh = fresh[~ids.isin(set(old_ids))]
+    both = pd.concat([past, fresh], ignore_index=True)
+    newest = both[contract.time].max()
+    kept = both[both[contract.time] > newest - pd.Timedelta(days=keep_days)]
+    new = int((kept.index >= len(past)).sum())
+    kept = kept.sort_values([contract.time, contract.id], ignore_index=True)
+    counts = {
+        "rows": len(kept),
+        "new": new,
+        "dropped": len(both) - len(kept),
+        "quarantined": checked.broken + int((~usable).sum()),
+    }
+    return TrainingData(check(kept, contract), counts)
+
+
+def _group(rows: pd.DataFrame, past: pd.DataFrame, name: str) -> pd.Series:
+    """Return the rows' groups, typed as in the past: labels may bring them along."""
+    import pandas as pd
+
+    empty = pd.Series(None, rows.index, dtype=object)
+    groups = rows[name] if name in rows else empty
+    if not groups.notna().any():
+        raise ContractError(
+            f'neither the prediction log nor the labels have "{name}" (the entity in '
+            "contract.yaml): add that column to the labels"
+        )
+    if pd.api.types.infer_dtype(past[name]) != "integer":
+        return groups
+    numbers = pd.to_numeric(groups, errors="coerce")
+    return numbers.astype("Int64").astype(object).where(numbers.notna(), None)
+
+
+def parquet(table: pd.DataFrame) -> bytes:
+    """Return the table as a file: the same rows give the same bytes."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, compression="zstd", compression_level=17)
+    return buffer.getvalue()
