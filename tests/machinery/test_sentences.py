@@ -1,10 +1,12 @@
 """What is typed wrongly, or cannot be done here, is one sentence: no usage, no words
 of Python's, and the exit code of a failure."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 
@@ -150,19 +152,18 @@ def test_a_contract_of_another_shape_is_said_in_our_words(broken: object) -> Non
 
 def test_ctrl_c_ends_a_stage_without_a_traceback(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "contract.yaml")  # so that it waits while we press
-    command = (
-        sys.executable,
-        "-m",
-        "mlgitops.pipeline.prepare",
-        "rows",
-        "train",
-        "holdout",
-    )
+    command = (sys.executable, "-m", "mlgitops", "prepare", "rows", "train", "holdout")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     stage = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE)
-    with (tmp_path / "contract.yaml").open("w"):  # open once the stage reads it
-        stage.send_signal(signal.SIGINT)
-        assert stage.communicate(timeout=60)[1] == b""
+    pipe = None
+    while pipe is None:
+        assert stage.poll() is None, "it ended without reading the contract"
+        time.sleep(0.01)
+        with contextlib.suppress(OSError):  # nobody reads it yet
+            pipe = os.open(tmp_path / "contract.yaml", os.O_WRONLY | os.O_NONBLOCK)
+    stage.send_signal(signal.SIGINT)
+    assert stage.communicate(timeout=60)[1] == b""
+    os.close(pipe)
     assert stage.returncode == -signal.SIGINT
 
 
@@ -178,13 +179,13 @@ def test_setup_without_a_registry_is_one_sentence(tmp_path: Path) -> None:
         tmp_path, "setup", UV_INDEX_URL=NOWHERE, UV_FIND_LINKS="", UV_NO_CACHE="1"
     )
     assert found.startswith("The packages could not be installed (")
-    assert found.endswith("type 'make setup' again; all words: .venv/setup.log.")
+    assert "type 'make setup' again" in found and ".venv/setup.log" in found
     assert (tmp_path / ".venv" / "setup.log").read_text()
 
 
 def test_setup_asks_for_a_python_that_is_new_enough(tmp_path: Path) -> None:
     found = make(tmp_path, "setup", "PYTHON=false")
-    assert found.startswith("false is no Python 3.11 or newer: install one")
+    assert found.startswith("false is not Python 3.11 or newer: install one")
 
 
 @pytest.mark.parametrize(
