@@ -62,7 +62,7 @@ def project(folder: Path) -> tuple[dict[str, Any], list[str]]:
         "columns": columns,
     }
     params = yaml.safe_load((TEMPLATE / "params.yaml").read_bytes())
-    params["gates"]["roc_auc_min"] = 0.5
+    params["gates"]["roc_auc"]["min"] = 0.5
     (folder / "contract.yaml").write_text(json.dumps(contract))
     return params, list(columns)
 
@@ -85,6 +85,7 @@ def side(place: Path, frame: pd.DataFrame, columns: list[str], params: Any) -> N
         fitted, exported, data.inputs(frame[:2000], terms, columns), terms.task
     )
     manifest = {
+        "task": "binary",
         "columns": columns,
         "threshold": 0.3,
         "parity": proof,

@@ -4,7 +4,7 @@
 `clusters` are the rows' entities, int [n], where rows of one entity belong together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -76,27 +76,20 @@ def bootstrap(
     Student's t is for so many (Hesterberg 2015, The American Statistician 69(4)).
     """
     random = np.random.default_rng(seed)
-    truths = y if also is None else also
-    place, counts, truth, other, first, second = _cells(y, truths, old, new, whole)
-    draw, wider = _by_row(random, counts), 1.0
+    new_y = y if also is None else also
+    cells = _cells(y, new_y, old, new, whole)
+    draw, wider = _by_row(random, cells.rows), 1.0
     if clusters is not None:
-        draw = _by_entity(random, clusters, place)
+        draw = _by_entity(random, clusters, cells.of)
         wider = _wider(len(np.unique(clusters)), confidence)
-    found = []
-    step = max(1, CHUNK // len(counts))
-    for start in range(0, RESAMPLES, step):
-        weights = draw(min(step, RESAMPLES - start))
-        found.append(
-            statistic(weights, other, second) - statistic(weights, truth, first)
-        )
+    drawn = [cells.difference(statistic, draw(n)) for n in _batches(len(cells.rows))]
     once = np.ones((1, len(y)))
-    middle = float(statistic(once, truths, new)[0] - statistic(once, y, old)[0])
+    exact = float(statistic(once, new_y, new)[0] - statistic(once, y, old)[0])
+    center = cells.difference(statistic, cells.rows[None])[0]
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    resampled = np.concatenate(found)
-    each = counts[None]
-    cells = statistic(each, other, second) - statistic(each, truth, first)
-    low, high = middle + wider * (np.nanquantile(resampled, tails) - cells[0])
-    return Interval(middle, float(low), float(high), "paired bootstrap")
+    spread = np.nanquantile(np.concatenate(drawn), tails) - center
+    low, high = exact + wider * spread
+    return Interval(exact, float(low), float(high), "paired bootstrap")
 
 
 def resampled(
@@ -274,12 +267,26 @@ def _wilson(p: Vector, rows: Vector, z: float) -> tuple[Vector, Vector]:
     return middle - reach, middle + reach
 
 
-def _cells(
-    y: Vector, also: Vector, old: Vector, new: Vector, whole: bool
-) -> tuple[Any, ...]:
-    """Return each row's cell; of the cells: counts, both y, old and new."""
+class _Cells(NamedTuple):
+    """Rows that are resampled together, and what stands for them."""
+
+    of: Codes  # each row's cell
+    rows: Vector  # in each cell; all that follow are of cells
+    old_y: Vector
+    new_y: Vector
+    old: Vector
+    new: Vector
+
+    def difference(self, statistic: Statistic, weights: Vector) -> Vector:
+        """Return the difference of a statistic for each row of weights [r, cells]."""
+        new = statistic(weights, self.new_y, self.new)
+        return new - statistic(weights, self.old_y, self.old)
+
+
+def _cells(y: Vector, also: Vector, old: Vector, new: Vector, whole: bool) -> _Cells:
+    """Return a cell for each of few rows, of many one for those of near scores."""
     if len(y) <= CELLS and not whole:
-        return np.arange(len(y)), np.ones(len(y)), y, also, old, new
+        return _Cells(np.arange(len(y)), np.ones(len(y)), y, also, old, new)
     keys = y.astype(np.int64) * 2 + (also != y)  # y differs for 0/1 only
     for scores in (old, new):
         if whole:
@@ -287,10 +294,17 @@ def _cells(
             continue
         edges = np.quantile(scores, np.linspace(0, 1, STEPS + 1)[1:-1])
         keys = keys * STEPS + np.searchsorted(edges, scores, side="right")
-    _, place = np.unique(keys, return_inverse=True)
-    counts = np.bincount(place).astype(np.float64)
-    means = (np.bincount(place, part) / counts for part in (y, also, old, new))
-    return (place, counts, *means)
+    _, of = np.unique(keys, return_inverse=True)
+    rows = np.bincount(of).astype(np.float64)
+    means = (np.bincount(of, part) / rows for part in (y, also, old, new))
+    return _Cells(of, rows, *means)
+
+
+def _batches(cells: int) -> Iterator[int]:
+    """Give how many resamples are drawn at a time, so that they fit into memory."""
+    step = max(1, CHUNK // cells)
+    for start in range(0, RESAMPLES, step):
+        yield min(step, RESAMPLES - start)
 
 
 def _rows(
