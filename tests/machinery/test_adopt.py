@@ -66,7 +66,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 def test_the_judged_lock_is_committed_and_pushed_once(desk: Desk) -> None:
     desk.verdict()
-    assert "judged once more" in adopt.adopt(7)
+    assert "judges it again" in adopt.adopt(7)
     pushed = git("show", "change:dvc.lock", cwd=desk.home / "origin")
     assert pushed.encode() == LOCK.strip()
     assert git("log", "-1", "--format=%s") == "adopt the lock that CI built"

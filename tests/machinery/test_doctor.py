@@ -79,7 +79,7 @@ def test_doctor_names_what_is_weaker(
     found = lines(capsys)
     for what in ("GitHub lacks ruleset", "nobody approves", "may not open", "no App"):
         assert starting(found, "weaker", what), what
-    assert starting(found, "weaker", "no environment staging, qa, production")
+    assert starting(found, "weaker", "GitHub has no environment staging, qa, production")
     for what in ("no STAGING_URL", "no QA_URL", "no PRODUCTION_URL"):
         assert starting(found, "weaker", what), what
     for what in ("no PREDICTION_LOG", "no IMAGE_REGISTRY", "neither attested nor"):
@@ -187,7 +187,7 @@ def test_rights_that_are_missing_are_not_a_traceback(
     for verb in ("GET", "PUT"):
         here.hub.refused[verb, "actions"] = 403
     found = lines(capsys)
-    assert starting(found, "weaker", "actions: GitHub does not tell")
+    assert starting(found, "weaker", "actions: GitHub refuses")
 
 
 def test_doctor_is_red_when_something_is_broken(
@@ -195,7 +195,7 @@ def test_doctor_is_red_when_something_is_broken(
 ) -> None:
     Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = false\n")
     git("remote", "remove", "origin")
-    with pytest.raises(SystemExit, match="2 to repair"):
+    with pytest.raises(SystemExit, match="2 findings"):
         doctor.main()
     out = capsys.readouterr().out
     assert "dvc remote modify storage verify true" in out

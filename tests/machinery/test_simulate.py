@@ -90,7 +90,7 @@ def test_the_chosen_drift_is_sent_and_labelled(
     share = sum(row["carrier"] == "UA" for row in sent.values()) / len(sent)
     assert share > 0.5
     assert all(int(late) == 1 - table["late"][key] for key, late in labels().items())
-    with pytest.raises(SystemExit, match="temp is no drift"):
+    with pytest.raises(SystemExit, match="not a drift"):
         play(monkeypatch, port, "2020-01-01", "2020-01-06", "--drift", "temp")
 
 
