@@ -79,7 +79,9 @@ def test_doctor_names_what_is_weaker(
     found = lines(capsys)
     for what in ("GitHub lacks ruleset", "nobody approves", "may not open", "no App"):
         assert starting(found, "weaker", what), what
-    assert starting(found, "weaker", "GitHub has no environment staging, qa, production")
+    assert starting(
+        found, "weaker", "GitHub has no environment staging, qa, production"
+    )
     for what in ("no STAGING_URL", "no QA_URL", "no PRODUCTION_URL"):
         assert starting(found, "weaker", what), what
     for what in ("no PREDICTION_LOG", "no IMAGE_REGISTRY", "neither attested nor"):

@@ -234,7 +234,7 @@ def _kind(found: Contract | dict[str, Any]) -> str:
     if isinstance(found, Contract):
         name, classes = found.task, found.classes
     else:
-        name, classes = found.get("task"), found.get("classes") or ()
+        name, classes = str(found.get("task")), found.get("classes") or ()
     return f"the task {name}" + (f" of {', '.join(classes)}" if classes else "")
 
 
