@@ -182,8 +182,8 @@ def test_the_day_of_a_change_names_both(here: World) -> None:
     [
         ({"date": "2020-01-01"}, "nothing was deployed on 2020-01-01: the first"),
         ({"date": "1.3.2026"}, "is not a date: type DATE=2026-11-22"),
-        ({"version": "v9.0.0"}, "no version v9.0.0; there are: v1.0.0, v1.1.0"),
-        ({"prediction": "f1", "log": "nowhere"}, "name it with LOG="),
+        ({"version": "v9.0.0"}, "no version v9.0.0; .*: v1.0.0, v1.1.0"),
+        ({"prediction_id": "f1", "log": "nowhere"}, "name it with LOG="),
     ],
 )
 def test_what_cannot_be_answered_is_said(
@@ -220,7 +220,7 @@ def test_a_prediction_leads_to_its_version(here: World, tmp_path: Path) -> None:
     assert [v["version"] for v in found["versions"]] == ["v1.0.0"]
     assert found["answers"][0]["served"] == [f"production since {DAYS[0]}"]
     assert found["disagreements"] == []
-    assert "`f9` was 0.4 (decision: False)" in audit.report(found)
+    assert "`f9`: 0.4 (decision: False)" in audit.report(found)
     with pytest.raises(ReleaseError, match="no prediction with the id f1"):
         audit.audit(prediction_id="f1", log=log)
 

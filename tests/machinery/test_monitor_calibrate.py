@@ -277,7 +277,7 @@ def test_a_part_is_asked_for_what_the_reference_alone_allows() -> None:
 
 def test_a_year_of_reference_is_compared_with_the_same_season() -> None:
     year = traffic.flights(8000, 0, 400, seed=6)
-    ask = (CONTRACT, {"min_rows": 300})
+    ask = (CONTRACT, traffic.limits(min_rows=300))
     july = traffic.START + pd.Timedelta(days=547)  # the year after
     found, words = season.same_season(year, july, july + pd.Timedelta(days=28), *ask)
     assert "same season" in words

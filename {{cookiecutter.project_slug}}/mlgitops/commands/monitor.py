@@ -93,7 +93,7 @@ def keep(made: record.Record, ledger: Ledger, every_days: float) -> str:
     try:
         ledger.append(files, f"monitor: {made['decision']}")
     except AlreadyRecorded as existing:
-        return f"{existing} says the same: nothing written"
+        return f"not recorded: {existing} says the same"
     return f"recorded as {paths[-1]}"
 
 

@@ -52,7 +52,9 @@ def reason(ledger: Ledger) -> Record | str:
         return f"The monitor decided `{record['decision']}`: nothing to propose."
     champion = ledger.champion()
     if champion is None or champion["manifest_sha256"] != record["manifest_sha256"]:
-        return "Another version is in production since the monitor ran: nothing to propose."
+        return (
+            "Production has another version since the monitor ran: nothing to propose."
+        )
     return record | {"path": path}
 
 
