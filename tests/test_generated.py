@@ -102,7 +102,7 @@ def test_setup_makes_one_commit_with_pointers_and_hooks(generated: Project) -> N
 
 def test_setup_again_changes_nothing(generated: Project) -> None:
     before = generated.state()
-    assert "already set up" in generated.run("make", "setup")
+    assert "Everything is already set up." in generated.run("make", "setup")
     assert generated.state() == before
 
 
@@ -127,7 +127,7 @@ def test_commit_with_a_password_is_refused(generated: Project) -> None:
     try:
         config.write_text(good + "    password = hunter2\n")
         said = generated.run("git", "commit", "-am", "oops", fails=True)
-        assert "a secret" in said and "--local" in said
+        assert "contains a secret" in said and "--local" in said
     finally:
         config.write_text(good)
         generated.run("git", "restore", "--staged", "--worktree", ".")

@@ -116,15 +116,17 @@ def replaced(folder: Path, contract: dict[str, Any], table: pd.DataFrame) -> Pat
         del params[section]
     params["prepare"] = {"holdout_days": 20, "train_days": 200}
     params["train"]["columns"] = list(contract["columns"])
-    params["gates"]["holdout_min_rows"] = 100
+    params["gates"]["holdout"]["min_rows"] = 100
     if contract["task"] != "binary":
         del params["train"]["threshold"]
+    if contract["task"] == "multiclass":
+        params["gates"]["roc_auc_macro"] = params["gates"].pop("roc_auc")
     if contract["task"] == "regression":
         params["train"]["estimator"] = "lasso"
         params["train"]["lasso"] = {"alpha": 0.1}
-        for key in ("roc_auc_min", "roc_auc_max", "calibration_error_max"):
+        for key in ("roc_auc", "calibration_error"):
             del params["gates"][key]
-        params["gates"] |= {"r2_min": 0.2, "r2_max": 0.99}
+        params["gates"]["r2"] = {"min": 0.2, "max": 0.99, "margin": 0.01}
         for file, text in (("estimator", LASSO), ("metrics", METRIC)):
             with (folder / f"model/{file}.py").open("a") as module:
                 module.write(text)

@@ -295,7 +295,7 @@ def test_storage_that_is_down_is_an_error_not_a_pass(
     project, pull, data = given
     shutil.rmtree(project.home / "store")
     hub = Hub(pull, data)
-    with monkeypatch.context() as place, pytest.raises(SystemExit, match="storage"):
+    with monkeypatch.context() as place, pytest.raises(Unsound, match="storage"):
         hub.plug(place, project.home / "run.json")
         place.chdir(project.checkout("judge"))
         workflow.run()

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
-    from mlgitops.judge.gates import Gates
-
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
 WIDE = 1_000.0  # the width of a made-up range where the contract gives one end, or none
 
@@ -84,18 +82,6 @@ class Project:
     def train(self) -> Train:
         """The section of the stage `train`; SettingsError where it is wrong."""
         return settings.train(self.params, self.contract.task)
-
-    @property
-    def gates(self) -> Gates:
-        """The rules that block a merge, as the judge reads them."""
-        from mlgitops.judge import gates
-
-        return gates.parse(self.params["gates"], self.contract.task)
-
-    @property
-    def holdout_min_rows(self) -> float:
-        """How many rows of the holdout the judge asks for."""
-        return self.gates.holdout_min_rows
 
     def labelled_rows(self) -> pd.DataFrame:
         """Return the labelled rows as the stage `prepare` leaves them, checked."""

@@ -3,7 +3,7 @@
 import yaml
 
 from mlgitops import settings
-from mlgitops.judge import behaviour
+from mlgitops.judge import behaviour, gates
 from mlgitops.testing import Project
 
 
@@ -22,7 +22,7 @@ def test_estimator_is_one_of_model_estimator(project: Project) -> None:
 
 
 def test_gates_fit_the_task(project: Project) -> None:
-    assert project.gates
+    gates.parse(project.params, project.contract.task)
 
 
 def test_fairness_names_columns_of_the_contract(project: Project) -> None:

@@ -25,7 +25,7 @@ def test_prepare_leaves_clean_rows_as_they_are(
 def test_both_windows_have_enough_rows(rows: pd.DataFrame, project: Project) -> None:
     """The split also refuses a window without one of the classes."""
     train, holdout = split(rows, project.contract, project.prepare)
-    assert len(holdout) >= project.holdout_min_rows
+    assert len(holdout) >= project.params["gates"]["holdout"]["min_rows"]
     assert len(train) >= len(holdout) / 4
 
 

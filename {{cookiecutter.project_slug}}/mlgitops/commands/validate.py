@@ -20,7 +20,10 @@ def main() -> None:
     parser.add_argument("--preview", action="store_true", help="judge, never fail")
     options = parser.parse_args()
     if not (options.local or options.preview):
-        return workflow.run()
+        try:
+            return workflow.run()
+        except ERRORS as error:
+            raise github.fail(str(error)) from error
     try:
         passed = local.run()
     except (Refused, *ERRORS) as error:

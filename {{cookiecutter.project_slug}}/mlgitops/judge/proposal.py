@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlgitops import git, github
+from mlgitops.judge.verdict import Unsound
 from mlgitops.judgement import Refused
 
 ARTIFACT = "challenger"
@@ -34,6 +35,7 @@ def find(event: dict[str, Any]) -> Proposal:
 
     Raises:
         Nothing: it was closed or pushed to since, or its run has not ended.
+        Unsound: the event names no pull request.
     """
     if run := event.get("workflow_run"):
         owner = run["head_repository"]["owner"]["login"]
@@ -45,7 +47,7 @@ def find(event: dict[str, Any]) -> Proposal:
         raise Nothing(f"no open pull request has its head at {run['head_sha']}")
     number = str((event.get("inputs") or {}).get("pull_request") or "")
     if not number.isdecimal():
-        raise SystemExit("the input pull_request has to be a number, such as 7")
+        raise Unsound("the input pull_request must be a number, such as 7")
     pull = github.api(f"pulls/{number}")
     if pull["state"] != "open":
         raise Nothing(f"pull request {number} is not open")

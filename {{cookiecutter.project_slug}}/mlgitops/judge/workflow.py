@@ -22,7 +22,7 @@ from mlgitops.judge import (
     verdict,
 )
 from mlgitops.judge.proposal import Proposal
-from mlgitops.judge.verdict import ERRORS, Case
+from mlgitops.judge.verdict import ERRORS, Case, Unsound
 from mlgitops.judgement import Refused
 from mlgitops.ledger import Ledger
 from mlgitops.report import page
@@ -31,13 +31,15 @@ ADOPTED = "wait: the lock was committed here, and is judged once more."
 
 
 def run() -> None:
-    """Judge a pull request; whatever happens, its author sees why."""
+    """Judge a pull request; whatever happens, its author sees why.
+
+    Raises:
+        ERRORS: no verdict can be given.
+    """
     try:
         found = proposal.find(github.event())
     except proposal.Nothing as nothing:
         return print(f"nothing to judge: {nothing}")
-    except ERRORS as error:
-        raise github.fail(str(error)) from error
     try:
         if found.run["conclusion"] == "success":
             _judge(found)
@@ -48,7 +50,7 @@ def run() -> None:
     except ERRORS as error:
         words = f"No verdict: {error}"
         github.status(found.head_sha, publish.CONTEXT, "error", words)
-        raise github.fail(words) from error
+        raise Unsound(words) from error
 
 
 def _judge(found: Proposal) -> None:
