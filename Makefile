@@ -63,8 +63,8 @@ check: lint ## Lint, types, workflows: of the template and of what it generates
 	@actionlint .github/workflows/*.yml '$(TEMPLATE)'/.github/workflows/*.yml
 
 lint: setup
-	@ruff check --quiet --extend-per-file-ignores 'pyproject.toml:RUF200' .
-	@ruff format --check --quiet .
+	@ruff check --quiet --extend-per-file-ignores 'pyproject.toml:RUF200' . '$(MACHINERY)'
+	@ruff format --check --quiet . '$(MACHINERY)'
 
 setup: .venv/ready
 

@@ -132,7 +132,7 @@ def test_the_verdict_comes_first_and_the_manifest_stands_in_full() -> None:
     line = next(line for line in body.splitlines() if line.startswith("ROC AUC 0.63"))
     assert line.endswith(f"· manifest {'a' * 12} · data {'b' * 12}")
     assert re.findall(r"manifest: `([0-9a-f]{64})`", body) == ["a" * 64]
-    order = ["## ", "ROC AUC 0.63", "| Check |", "<details>", "---\n\n<sub>"]
+    order = ["## ", "ROC AUC 0.63", "| Check |", "<details", "---\n\n<sub>"]
     assert sorted(order, key=body.index) == order
 
 
@@ -153,14 +153,14 @@ def test_words_stand_beside_every_icon(state: str) -> None:
 
 def test_the_table_has_at_most_eight_rows_and_failures_come_first() -> None:
     checks = [check(title=f"check {n}", passed=n != 15) for n in range(20)]
-    head = report.render(facts(checks=checks)).split("<details>")[0]
+    head = report.render(facts(checks=checks)).split("<details")[0]
     rows = [line for line in head.splitlines() if line.startswith("| ")][2:]
     assert len(rows) == 8 and "check 15" in rows[0] and "13 of 13" in rows[-1]
 
 
 def test_more_failures_than_rows_are_not_called_passed() -> None:
     checks = [check(title=f"check {n}", passed=False) for n in range(12)]
-    head = report.render(facts(checks=checks)).split("<details>")[0]
+    head = report.render(facts(checks=checks)).split("<details")[0]
     assert "| ⛔&nbsp;failed | Other checks | 0 of 5 |" in head
 
 
@@ -172,7 +172,7 @@ def test_an_alert_appears_only_when_there_is_a_caution() -> None:
 
 def test_more_cautions_than_the_alert_holds_are_folded_below_it_not_lost() -> None:
     said = [f"caution {n}" for n in range(8)]
-    head, first, *_ = report.render(facts(cautions=said)).split("<details>")
+    head, first, *_ = report.render(facts(cautions=said)).split("<details")
     assert [n for n in said if n in head] == said[:5]
     assert first.startswith("\n<summary>More to look at</summary>")
     assert [n for n in said if n in first] == said[5:]
@@ -236,7 +236,7 @@ def evidence(**changes: Any) -> report.Facts:
 
 def test_decisions_their_worth_and_the_worst_slices_are_shown() -> None:
     body = report.render(evidence())
-    head = body.split("<details>")[0]
+    head = body.split("<details")[0]
     assert (
         "worth 100 → **1,250** minutes per 1,000 decisions, "
         "+1,150 (+1,000 to +1,300)" in head
@@ -341,7 +341,7 @@ def test_it_never_outgrows_a_comment(rows: int) -> None:
     assert len(f"{report.MARKER}\n{body}") < 65_536
     assert ("Too long for a comment" in body) is (rows > 10)
     assert "make setup repro validate" in body, "only what is too long is cut"
-    assert "manifest: `" in body and body.count("<details>") == body.count("</details>")
+    assert "manifest: `" in body and body.count("<details") == body.count("</details>")
 
 
 def test_a_long_verdict_and_many_cautions_do_not_push_the_footer_out() -> None:
@@ -391,11 +391,11 @@ def test_whatever_is_found_the_report_is_a_comment_that_can_be_read(
         )
     )
     assert len(f"{report.MARKER}\n{body}") < 65_536
-    head = body.split("<details>")[0]
+    head = body.split("<details")[0]
     rows = [line for line in head.splitlines() if line.startswith("|")]
     assert len(rows) <= 2 + 8 and all(row.count(" | ") <= 5 for row in rows)
     assert ("[!CAUTION]" in head) is bool(cautions)
-    assert body.count("<details>") == body.count("</details>")
+    assert body.count("<details") == body.count("</details>")
     assert body.count("```") % 2 == 0 and body.rstrip().endswith("</sub>")
     assert not re.search(r"@octocat|<script|https://evil|\u202e", body)
     for row in rows[2:]:

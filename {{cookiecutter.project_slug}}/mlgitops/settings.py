@@ -310,9 +310,13 @@ def _of_contract(columns: Sequence[str], at: At, contract: Contract) -> None:
     """Refuse columns that the contract does not have."""
     for place, name in enumerate(columns):
         if name not in contract.columns:
-            raise at.key("columns").entry(place).error(
-                f"is '{name}', which is not a column of contract.yaml; "
-                f"{near(name, contract.columns)}"
+            raise (
+                at.key("columns")
+                .entry(place)
+                .error(
+                    f"is '{name}', which is not a column of contract.yaml; "
+                    f"{near(name, contract.columns)}"
+                )
             )
 
 

@@ -1,8 +1,10 @@
 """From files to a verdict: identify, bring the champion, judge in a child, decide."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,10 @@ def facts(case: Case, state: report.State, step: str = "") -> report.Facts:
         data_sha256=case.data_sha256 or "",
         unplayed=case.unplayed,
         machinery=str(machinery()),
+        project=os.environ.get("GITHUB_REPOSITORY") or Path.cwd().name,
+        model=str((case.manifest or {}).get("name", "")),
+        champion=str((case.champion or {}).get("version", "")),
+        date=datetime.now(UTC).date().isoformat(),
         params=params_diff(case.champion_manifest, case.manifest),
         cautions=[report.text(caution, 400) for caution in case.found.cautions],
     )

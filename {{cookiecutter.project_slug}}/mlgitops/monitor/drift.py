@@ -175,7 +175,7 @@ def _compare_inputs(
     limits: Monitor,
     days: float,
 ) -> list[str]:
-    """Fill in columns, missing values, labels and data set; return what was compared."""
+    """Fill in columns, missing values, labels, data set; return what was compared."""
     contract, target = reference.contract, reference.contract.target
     binnings = _binnings(past, current, labels, reference, limits)
     compared = [name for name in binnings if name != target]

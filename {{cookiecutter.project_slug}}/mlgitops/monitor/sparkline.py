@@ -39,8 +39,8 @@ def chart(
         return x, HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * (value - low) / (high - low)
 
     marks = "".join(
-        f'<line class="event" x1="{point(run, low)[0]:.1f}" x2="{point(run, low)[0]:.1f}"'
-        f' y1="0" y2="{HEIGHT}"><title>{html.escape(event)}</title></line>'
+        f'<line class="event" x1="{point(run, low)[0]:.1f}" '
+        f'x2="{point(run, low)[0]:.1f}" y1="0" y2="{HEIGHT}"><title>{html.escape(event)}</title></line>'
         for run, event in events
     )
     drawn = "".join(_line(line, point) for line in lines)

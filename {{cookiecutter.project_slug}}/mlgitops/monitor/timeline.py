@@ -46,7 +46,8 @@ def _now(record: Record) -> str:
     return (
         f'<div class="now">{_badge(record)} <span class="soft">{_text(record, "time")}'
         f"</span><p>{_text(record, 'sentence')}</p>"
-        f'<p class="soft">{html.escape(false_alarms(record))} {html.escape(compared)}</p>'
+        f'<p class="soft">{html.escape(false_alarms(record))} '
+        f"{html.escape(compared)}</p>"
         "</div>"
     )
 

@@ -37,7 +37,7 @@ def build(
     and counted. Where an id is in both, the old row stays.
 
     Raises:
-        ProductionDataError: more than the share ``max_broken`` of the labelled rows is broken.
+        ProductionDataError: more than ``max_broken`` of the labelled rows is broken.
         ContractError: what is left does not keep the contract.
     """
     import pandas as pd

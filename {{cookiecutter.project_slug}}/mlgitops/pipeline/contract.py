@@ -174,8 +174,12 @@ def _roles(contract: Contract) -> None:
     known = [*contract.columns, *contract.beside]
     for place, name in enumerate(contract.sensitive):
         if name not in known:
-            raise FILE.key("sensitive").entry(place).error(
-                f"is '{name}', which is not one of the columns; {near(name, known)}"
+            raise (
+                FILE.key("sensitive")
+                .entry(place)
+                .error(
+                    f"is '{name}', which is not one of the columns; {near(name, known)}"
+                )
             )
 
 

@@ -34,7 +34,9 @@ def page(facts: Facts) -> str:
     for section in SECTIONS:
         if body := section.body(facts):
             plot = section.plot(facts) if section.plot else ""
-            text.append(details(section.title, plot + CHART.sub("", body)))
+            text.append(
+                details(section.title, plot + CHART.sub("", body), section.open)
+            )
     markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
     body = markdown.render("\n\n".join([*text, foot(facts)]))
     of = f" of #{facts.pull_request}" if facts.pull_request else ""

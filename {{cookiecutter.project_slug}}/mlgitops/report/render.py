@@ -22,9 +22,9 @@ def render(facts: Facts) -> str:
     parts, last, url = head(facts), foot(facts), facts.run_url
     where = f"[report.html]({url}#artifacts)" if url else "`build/report.html`"
     short = f"Too long for a comment: the whole is in {where}."
-    bodies = [(section.title, section.body(facts)) for section in SECTIONS]
-    whole = [(title, details(title, body)) for title, body in bodies if body]
-    cut = [details(title, short) for title, _ in whole]
+    bodies = [(section, section.body(facts)) for section in SECTIONS]
+    whole = [(s, details(s.title, body, s.open)) for s, body in bodies if body]
+    cut = [details(section.title, short) for section, _ in whole]
     room = LIMIT - len(last) - sum(len(part) + 2 for part in [*parts, *cut])
     for (_, section), placeholder in zip(whole, cut, strict=True):
         more = len(section) - len(placeholder)
@@ -36,14 +36,25 @@ def render(facts: Facts) -> str:
 
 def head(facts: Facts) -> list[str]:
     """Return what is not folded: the verdict, one line, a table, perhaps an alert."""
-    found = [_verdict(facts), _primary(facts), facts.expectation]
-    found += [_checks(facts), _alert(facts)]
-    return [part for part in found if part]
+    parts = [_verdict(facts), _primary(facts), facts.expectation]
+    parts += [_checks(facts), _alert(facts)]
+    return [part for part in parts if part]
+
+
+def _subject(facts: Facts) -> str:
+    """What was judged: project, model, against which version, when."""
+    against = f"against {facts.champion}" if facts.champion else "a first version"
+    number = f"pull request #{facts.pull_request}" if facts.pull_request else ""
+    parts = [facts.project, f"model {facts.model}", number, against, facts.date]
+    return " · ".join(text(part, 100) for part in parts if part)
 
 
 def _verdict(facts: Facts) -> str:
     """The verdict in words, and what to do next."""
-    lines = [f"## {VERDICTS[facts.state]}", text(facts.verdict, 600)]
+    lines = [f"## {VERDICTS[facts.state]}"]
+    if facts.model:
+        lines.append(_subject(facts))
+    lines.append(text(facts.verdict, 600))
     if facts.next:
         lines.append(f"**Next:** {facts.next}")
     return "\n\n".join(lines)

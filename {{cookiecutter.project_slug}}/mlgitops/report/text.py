@@ -55,9 +55,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def details(title: str, body: str) -> str:
-    """Return a collapsed section."""
-    return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
+def details(title: str, body: str, shown: bool = False) -> str:
+    """Return a section that can be folded, and is at first unless it is ``shown``."""
+    tag = "<details open>" if shown else "<details>"
+    return f"{tag}\n<summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
 def number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The collapsed sections of the report, each with its plot: one entry for each."""
+"""The sections of the report, each with its plot: one entry for each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,20 +21,26 @@ class Section(NamedTuple):
     title: str
     body: Callable[[Facts], str]
     plot: Callable[[Facts], str] | None = None
+    open: bool = False
 
 
 SECTIONS = (
     Section("cautions", "More to look at", record.more),
-    Section("metrics", "Metrics", performance.metrics, performance.metrics_plot),
+    Section("metrics", "Metrics", performance.metrics, performance.metrics_plot, True),
     Section(
         "calibration",
         "Calibration",
         performance.calibration,
         performance.calibration_plot,
+        True,
     ),
     Section("roc", "ROC curve", performance.roc, performance.roc_plot),
     Section(
-        "residuals", "Residuals", performance.residuals, performance.residuals_plot
+        "residuals",
+        "Residuals",
+        performance.residuals,
+        performance.residuals_plot,
+        True,
     ),
     Section("decisions", "Decisions", decisions.decisions),
     Section("slices", "Slices", groups.slices, groups.slices_plot),
