@@ -282,7 +282,7 @@ def test_main_that_moved_on_is_refused(here: World) -> None:
     here.judged("one")
     register.register()
     here.judged("two")
-    assert "main does not name flights@v1.0.0 any more" in fails("v1.0.0")
+    assert "flights@v1.0.0 is no longer the version on main" in fails("v1.0.0")
 
 
 def test_an_unknown_version_is_refused(here: World) -> None:

@@ -150,7 +150,7 @@ def test_what_is_not_confirmed_comes_no_further(
         patch.setattr(target, "wait", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             deploy.deploy("qa", "v1.0.0")
-    assert "qa has not confirmed" in refused("v1.0.0", "production")
+    assert "must be confirmed in qa" in refused("v1.0.0", "production")
     for environment in CHAIN[1:]:
         deploy.deploy(environment, "v1.0.0")
 

@@ -43,8 +43,8 @@ def make(folder: Path, *words: str, **env: str) -> str:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["adopt", "PR=x"], '"x" is no number of a pull request; type `make adopt'),
-        (["adopt"], "which one?; type `make adopt PR=7`"),
+        (["adopt", "PR=x"], '"x" is not a pull request number; type `make adopt'),
+        (["adopt"], "no pull request was named; type `make adopt PR=7`"),
         (["rollback", "VERSION=one"], '"one" is not spelt like a version: type VERS'),
         (["rollback", "VERSION=v1.0.0", "ENVIRONMENT=moon"], "type ENVIRONMENT=stag"),
         (["reproduce", "VERSION=1.0"], '"1.0" is not spelt like a version'),
