@@ -287,6 +287,20 @@ def test_a_threshold_and_classes_are_what_a_task_needs() -> None:
         assert bool(contract.classes) == ("classes" in about.needs)
 
 
+def test_a_class_may_be_a_whole_number() -> None:
+    """In the contract, and where a decision has a worth; 1.0 and NO may not."""
+    text = TERMS.replace("binary", "multiclass\nclasses: [1, 2]")
+    contract = Contract.read(text)
+    assert contract.classes == ("1", "2")
+    worth = "{1: {1: 3, 2: 0}, 2: {1: 0, 2: 3}}"
+    section = f"business: {{unit: euros, worth: {worth}}}"
+    found = settings.business(settings.load(section), contract)
+    assert isinstance(found, settings.MulticlassWorth) and found.worth["1"]["1"] == 3
+    for other in ("1.0", "NO"):
+        with pytest.raises(ContractError, match=r"classes\[0\] must be text"):
+            Contract.read(text.replace("[1,", f"[{other},"))
+
+
 @pytest.mark.parametrize("value", [0, 1.5, -3, 10**30])
 def test_a_number_is_one_and_keeps_its_kind(value: float) -> None:
     found = schema.read(float, value, schema.At("params.yaml", "a"))

@@ -18,6 +18,7 @@ from mlgitops.pipeline.schema import (
     Between,
     Distinct,
     SettingsError,
+    Whole,
     near,
     read,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "train",
 ]
 
+Class = Annotated[str, Whole()]
 Positive = Annotated[float, Between(0)]
 Count = Annotated[int, Between(0, 10**9)]
 Distance = Annotated[float, Between(1e-3, 10)]
@@ -68,7 +70,7 @@ class MulticlassWorth:
     """What each decision is worth, by the true class and the decided one."""
 
     unit: str
-    worth: dict[str, dict[str, float]]
+    worth: dict[Class, dict[Class, float]]
 
 
 @dataclass(frozen=True)

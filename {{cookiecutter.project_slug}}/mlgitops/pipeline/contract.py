@@ -12,6 +12,7 @@ from mlgitops.pipeline.schema import (
     At,
     ContractError,
     Distinct,
+    Whole,
     mapping,
     near,
     read,
@@ -105,7 +106,7 @@ class _Document:
     target: str
     columns: dict[str, Any]
     sensitive: Names = ()
-    classes: Names = ()
+    classes: Annotated[tuple[Annotated[str, Whole()], ...], Distinct()] = ()
     entity: str = ""
 
 

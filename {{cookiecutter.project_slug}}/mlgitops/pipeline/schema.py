@@ -86,6 +86,10 @@ class Between(NamedTuple):
         return f" between {self.low:.10g} and {self.high:.10g}"
 
 
+class Whole(NamedTuple):
+    """Text that may be written as a whole number: the class 3 is the class "3"."""
+
+
 class Distinct(NamedTuple):
     """A list of at least so many entries, each once."""
 
@@ -195,14 +199,14 @@ def _read(kind: Any, value: Any, at: At) -> Any:
     if origin is dict:
         _demand_entries(value, at)
         return {
-            _key(name, at): _read(parts[1], each, at.key(name))
+            _key(name, parts[0], at): _read(parts[1], each, at.key(name))
             for name, each in value.items()
         }
     if kind in (int, float):
         return _number(kind, value, at, *rules)
     if kind is bool and not isinstance(value, bool):
         raise at.wrong("true or false, without quotes", value)
-    return _text(value, at) if kind is str else value
+    return _text(value, at, *rules) if kind is str else value
 
 
 def _entries(kind: Any, value: Any, at: At) -> Any:
@@ -260,8 +264,10 @@ def _number(kind: Any, value: object, at: At, span: Between | None = None) -> An
     return value
 
 
-def _text(value: object, at: At) -> str:
+def _text(value: object, at: At, rule: Whole | None = None) -> str:
     """Return text; YAML reads some words and times as something else."""
+    if rule is not None and type(value) is int:
+        return str(value)
     if isinstance(value, str) and value:
         return value
     listed = at.path.endswith("]")  # the word null, and not a value left out
@@ -270,8 +276,10 @@ def _text(value: object, at: At) -> str:
     raise at.error(f"must be text, but YAML reads it as {_quote(value)}")
 
 
-def _key(name: object, at: At) -> str:
+def _key(name: object, kind: Any, at: At) -> str:
     """Return a key that is text."""
+    if type(name) is int and Whole() in get_args(kind):
+        return str(name)
     if isinstance(name, str) and name:
         return name
     raise at.error(f"has a key that YAML reads as {_quote(name)}")
