@@ -40,7 +40,8 @@ def chart(
 
     marks = "".join(
         f'<line class="event" x1="{point(run, low)[0]:.1f}" '
-        f'x2="{point(run, low)[0]:.1f}" y1="0" y2="{HEIGHT}"><title>{html.escape(event)}</title></line>'
+        f'x2="{point(run, low)[0]:.1f}" y1="0" y2="{HEIGHT}">'
+        f"<title>{html.escape(event)}</title></line>"
         for run, event in events
     )
     drawn = "".join(_line(line, point) for line in lines)
