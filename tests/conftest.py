@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "build"  # what tests leave for people to read
 FOLDER = "{{cookiecutter.project_slug}}"
 ORDER = ("slow", "bakes")
+collect_ignore = ["machinery"]  # runs in a generated repository: test_generated.py
 
 Bake = Callable[..., Path]
 
