@@ -1,6 +1,7 @@
 """The walks in ARCHITECTURE.md: each hop is there, and knows the next one."""
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def connected(first: str, second: str) -> bool:
 @pytest.mark.parametrize("title", WALKS)
 def test_a_hop_knows_the_next_one_or_names_what_carries_it(title: str) -> None:
     lines = WALKS[title]
-    for first, second in zip(lines, lines[1:], strict=False):
+    for first, second in itertools.pairwise(lines):
         assert re.search(r"\[\w+\]$", first) or connected(first, second), first
 
 
