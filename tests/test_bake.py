@@ -3,6 +3,7 @@
 import ast
 import configparser
 import functools
+import hashlib
 import itertools
 import json
 import re
@@ -191,3 +192,15 @@ def test_sizes(template: Path) -> None:
         assert imports <= {"re", "sys", "shutil", "pathlib"}, hook.name
     for workflow in (template / FOLDER / ".github" / "workflows").iterdir():
         assert len(workflow.read_text().splitlines()) <= 120, workflow.name
+
+
+def test_the_hashes_of_the_machinery_are_fresh(template: Path) -> None:
+    """Stale ones would call what is released modified: `make sums` writes them."""
+    folder = template / FOLDER / "mlgitops"
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    listed = {line[66:]: line[:64] for line in lines}
+    there = {
+        path: hashlib.sha256((folder / path).read_bytes()).hexdigest()
+        for path in files(folder) - {"SHA256SUMS"}
+    }
+    assert listed == there
