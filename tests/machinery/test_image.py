@@ -16,13 +16,18 @@ from machinery.conftest import Engine
 from machinery.world import World, world
 from mlgitops.commands import image as program
 from mlgitops.ledger import Ledger
+from mlgitops.machinery import machinery
 from mlgitops.release import ReleaseError, image, package, server
 from mlgitops.release.image import docker as run
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import sha256_file
 
-pytestmark = pytest.mark.slow
-pytest.importorskip("mlgitops.commands.image")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not Path("deploy/Dockerfile").exists(), reason="this target has no image"
+    ),
+]
 BEYOND_MB = 120
 
 
@@ -113,6 +118,12 @@ def test_it_carries_the_version_and_nothing_to_build_with(
     """
     done = inside(built, code)
     assert done.stdout.split("\n")[:2] == ["[] [] 10001", "read only"], done.stderr
+
+
+def test_it_names_its_machinery(built: str) -> None:
+    code = "from mlgitops.machinery import machinery as m; print(m(part=True))"
+    done = inside(built, code)
+    assert done.stdout == f"{machinery(part=True)}\n", done.stderr
 
 
 def test_its_size_beyond_the_base(
