@@ -120,10 +120,13 @@ def test_it_carries_the_version_and_nothing_to_build_with(
     assert done.stdout.split("\n")[:2] == ["[] [] 10001", "read only"], done.stderr
 
 
-def test_it_names_its_machinery(built: str) -> None:
+def test_it_names_its_machinery(built: str, reviewed: Path, tmp_path: Path) -> None:
+    """The same files as on a host, so that both say the same."""
     code = "from mlgitops.machinery import machinery as m; print(m(part=True))"
     done = inside(built, code)
-    assert done.stdout == f"{machinery(part=True)}\n", done.stderr
+    place = image.context(reviewed, tmp_path / "context")
+    said = machinery(place / "mlgitops", part=True)
+    assert done.stdout == f"{said}\n", done.stderr
 
 
 def test_its_size_beyond_the_base(

@@ -57,13 +57,10 @@ DRAIN_SECONDS = 30.0  # for an old server to finish, then it is killed
 LATE_PERIODS = 2  # of the monitor without a run, before its silence is said, once a day
 TOLERANCE = 1e-5  # the same as the server's own check of the golden rows
 LABEL = "model.agent"  # on containers: the home of the agent that started them
-HARD: tuple[str, ...] = (
-    "--network=none",
-    "--read-only",
-    "--cap-drop=ALL",
-    "--pids-limit=512",
+HARD = (
+    *("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512"),
+    "--security-opt=no-new-privileges",
 )
-HARD += ("--security-opt=no-new-privileges",)
 IMAGE = r"([a-z0-9][\w./:-]{0,300}@sha256:[0-9a-f]{64})?"
 LIBC = ctypes.CDLL(None)  # loaded before any fork
 HIDDEN = ("AGENT_TOKEN", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
