@@ -140,6 +140,9 @@ def credentials(state: State, header: str) -> Token | None:
 class Quiet:
     """Ignores clients that close their connection early."""
 
+    # A deployment uploads several files at a time; 5, the default, would refuse some.
+    request_queue_size = 128
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print the traceback of any error but a closed connection."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
