@@ -175,6 +175,23 @@ def test_a_version_that_does_not_come_up_is_taken_back(
     assert here.origin("show", f"{branch}:dvc.lock") == old
 
 
+@pytest.mark.parametrize("stages", [False, True], ids=["judge", "stages"])
+def test_a_newer_judge_stays_unless_the_stages_changed_too(
+    here: World, server: Target, stages: bool
+) -> None:
+    bring(here, "one", server)
+    for name in ("judge", "pipeline") if stages else ("judge",):
+        (here.clone / "mlgitops" / name).mkdir(parents=True)
+        (here.clone / "mlgitops" / name / "newer.py").write_text("# newer\n")
+    here.judged("two")
+    register.register()
+    fails()
+    branch = here.hub.kept["pulls"][0]["head"]
+    files = here.origin("ls-tree", "-r", "--name-only", branch).split()
+    newer = [name for name in files if name.endswith("newer.py")]
+    assert newer == ([] if stages else ["mlgitops/judge/newer.py"])
+
+
 def test_wrong_answers_are_taken_back_at_once(here: World, server: Target) -> None:
     good = bring(here, "one", server)
     server.manifest = here.judged("two")

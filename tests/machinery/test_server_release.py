@@ -151,7 +151,7 @@ def test_an_image_is_made_of_the_same(tmp_path: Path) -> None:
     own = {"deploy/Dockerfile"}
     carried = ({*server.PATHS, *server.STATED}) - own
     assert all((place / name).exists() for name in carried)
-    lines = Path("deploy/Dockerfile").read_text().splitlines()
+    lines = Path("deploy/Dockerfile").read_text().replace("\\\n", " ").splitlines()
     copied = {w for line in lines if line.startswith("COPY ") for w in line.split()}
     folders = {"mlgitops/", "mlgitops/requirements/"}
     assert {w for w in copied if w.startswith("mlgitops/")} - folders == carried

@@ -14,10 +14,13 @@ PATHS = (
     "params.yaml",
     "contract.yaml",
     "model",
-    "mlgitops",
     "requirements/pipeline.txt",
     "data/*.dvc",
 )
+# The machinery goes back with it, as a whole, where its stages or its server differ: a
+# newer judge stays if the version needs neither of the older ones.
+MACHINERY = "mlgitops"
+BUILDS = ("mlgitops/pipeline", "mlgitops/metrics")
 PRESS = (
     "This pull request was opened with the workflow's own token, so GitHub starts no "
     'workflow for it: somebody has to press **"Approve workflows to run"** below.'
@@ -165,8 +168,9 @@ def _commit(record: Record) -> str | None:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
         git.run("read-tree", tip, env=env)
         gone = ("rm", "-rqf", "--cached", "--ignore-unmatch", "--")
-        git.run(*gone, *PATHS, *server.PATHS, env=env)
-        models = git.run("ls-tree", "-r", commit, "--", *PATHS[:-1], "data/")
+        paths = _paths(commit, code, tip)
+        git.run(*gone, *paths, *server.PATHS, env=env)
+        models = git.run("ls-tree", "-r", commit, "--", *paths[:-1], "data/")
         files = "\n".join(line for line in models.splitlines() if _belongs(line))
         files += "\n" + git.run("ls-tree", "-r", code, "--", *server.PATHS)
         lines = [line for line in files.splitlines() if line]
@@ -182,6 +186,15 @@ def _commit(record: Record) -> str | None:
         "GIT_COMMITTER_EMAIL": "rollback@localhost",
     }
     return git.run("commit-tree", tree, "-p", tip, "-m", f"Go back to {tag}", env=who)
+
+
+def _paths(commit: str, code: str, tip: str) -> tuple[str, ...]:
+    """Return what a version is made of, with the machinery where that has to go back."""
+    same = all(
+        git.run("ls-tree", old, "--", *paths) == git.run("ls-tree", tip, "--", *paths)
+        for old, paths in ((commit, BUILDS), (code, server.PATHS))
+    )
+    return PATHS if same else (MACHINERY, *PATHS)
 
 
 def _belongs(line: str) -> bool:
@@ -202,7 +215,8 @@ def _body(record: Record, bad: Version | None) -> str:
         f"{record['environment']} runs **{record['tag']}**{left} since a "
         f"{record['action']}: {record['reason']}\n\n"
         "`main` still names the version that was left. This brings the model's files "
-        f"({', '.join(f'`{path}`' for path in PATHS)}) back to {record['commit']}, and "
+        f"({', '.join(f'`{path}`' for path in PATHS)}; `{MACHINERY}/` if its stages or "
+        f"its server changed) back to {record['commit']}, and "
         f"the server's ({', '.join(f'`{path}`' for path in server.PATHS)}) back to "
         f"{server.of(record).commit}, so that `main` and production agree. Nothing is "
         "deployed by merging it.\n\n"
