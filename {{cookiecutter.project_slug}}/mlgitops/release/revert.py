@@ -189,7 +189,7 @@ def _commit(record: Record) -> str | None:
 
 
 def _paths(commit: str, code: str, tip: str) -> tuple[str, ...]:
-    """Return what a version is made of, with the machinery where that has to go back."""
+    """Return what a version is made of, and the machinery where it has to go back."""
     same = all(
         git.run("ls-tree", old, "--", *paths) == git.run("ls-tree", tip, "--", *paths)
         for old, paths in ((commit, BUILDS), (code, server.PATHS))
