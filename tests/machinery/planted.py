@@ -112,8 +112,8 @@ then("Where", ["unknown", "none", "plain"], "probability")
 """)
 FILL = edit(
     "mlgitops/pipeline/evaluate.py",
-    "    found = measure(",
-    "    p[p != p] = 0\n    found = measure(",
+    "    values = {metric.key",
+    "    p[p != p] = 0\n    values = {metric.key",
 )
 OUTSIDE = """\
     from onnx import load_from_string

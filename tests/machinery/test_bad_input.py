@@ -44,7 +44,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "a column too many": (lambda f: f.assign(cost=1), 'Column "cost"'),
     "a column with a weird name": (
         lambda f: f.assign(**{"| `x`\n<b>": 1}),
-        "is not known",
+        "is unknown",
     ),
     "one row in the holdout": (
         lambda f: f.assign(

@@ -91,17 +91,17 @@ def test_none_can_be_skipped(here: World) -> None:
     """The negative control is the same order, kept."""
     here.judged("one")
     register.register()
-    assert "after staging, which runs nothing" in refused("v1.0.0", "qa")
-    assert "after qa, which runs nothing" in refused("v1.0.0", "production")
+    assert "staging runs nothing" in refused("v1.0.0", "qa")
+    assert "qa runs nothing" in refused("v1.0.0", "production")
     deploy.deploy("staging", "v1.0.0")
-    assert "after qa, which runs nothing" in refused("v1.0.0", "production")
+    assert "qa runs nothing" in refused("v1.0.0", "production")
     for environment in CHAIN:
         deploy.deploy(environment, "v1.0.0")
     here.judged("two")
     register.register()
     deploy.deploy("staging", "v1.1.0")
     sentence = refused("v1.1.0", "production")
-    assert "after qa, which runs flights@v1.0.0" in sentence
+    assert "qa runs flights@v1.0.0" in sentence
     assert "no environment" in refused("v1.1.0", "moon")
     for environment in CHAIN[1:]:
         deploy.deploy(environment, "v1.1.0")
@@ -136,7 +136,7 @@ def test_what_an_environment_did_not_take_comes_no_further(
         deploy.deploy("staging", "v1.1.0")
         with pytest.raises(ReleaseError, match="qa has flights@v1.0.0 again"):
             deploy.deploy("qa", "v1.1.0")
-    assert "after qa, which runs flights@v1.0.0" in refused("v1.1.0", "production")
+    assert "qa runs flights@v1.0.0" in refused("v1.1.0", "production")
 
 
 def test_what_is_not_confirmed_comes_no_further(

@@ -245,7 +245,9 @@ def test_a_cluster_gets_its_manifests_with_the_release(
     standin.mkdir()
     (standin / "__init__.py").touch()
     (standin / "__main__.py").write_text("import sys; print(sys.argv[1:])\n")
-    (here.clone / manifests.KUBERNETES).mkdir(parents=True)
+    overlay = here.clone / manifests.KUBERNETES / "overlays" / "production"
+    overlay.mkdir(parents=True)
+    (overlay / "kustomization.yaml").write_text("resources: [../../base]\n")
     here.judged("one")
     version = register.register()
     assert not isinstance(version, str)

@@ -3,6 +3,7 @@ of Python's, and the exit code of a failure."""
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def make(folder: Path, *words: str, **env: str) -> str:
         (["adopt", "PR=x"], '"x" is not a pull request number; type `make adopt'),
         (["adopt"], "no pull request was named; type `make adopt PR=7`"),
         (["rollback", "VERSION=one"], '"one" is not spelt like a version: type VERS'),
-        (["rollback", "VERSION=v1.0.0", "ENVIRONMENT=moon"], "type ENVIRONMENT=stag"),
+        (["rollback", "VERSION=v1.0.0", "ENVIRONMENT=moon"], 'environment "moon"'),
         (["reproduce", "VERSION=1.0"], '"1.0" is not spelt like a version'),
         (["audit", "DATE=2026-13-45"], "is not a date: type DATE=2026-11-22"),
         (["audit", "VERSION=one"], '"one" is not spelt like a version'),
@@ -59,6 +60,7 @@ def test_a_command_says_what_to_type(
     words: list[str], expected: str, tmp_path: Path
 ) -> None:
     """Before anybody is asked: here is no repository, no network and no `gh`."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     assert expected in make(tmp_path, *words)
 
 
@@ -154,7 +156,13 @@ def test_ctrl_c_ends_a_stage_without_a_traceback(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "contract.yaml")  # so that it waits while we press
     command = (sys.executable, "-m", "mlgitops", "prepare", "rows", "train", "holdout")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    stage = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE)
+    stage = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=env,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # a job in the background would ignore Ctrl-C
     pipe = None
     while pipe is None:
         assert stage.poll() is None, "it ended without reading the contract"
