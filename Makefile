@@ -42,7 +42,7 @@ benchmark: setup ## Time a bake beside a copy of the same files
 validation: setup ## Time the judge on a million rows beside a plain bootstrap loop (ROWS=)
 	@uv venv --quiet --allow-existing .venv/validation
 	@uv pip install --quiet --python .venv/validation --require-hashes \
-		-r '$(TEMPLATE)/requirements/pipeline.txt'
+		-r '$(TEMPLATE)/requirements/pipeline.txt' -r '$(MACHINERY)/requirements/ops.txt'
 	@PYTHONPATH='$(CURDIR)' .venv/validation/bin/python -W ignore -m benchmarks.validation
 
 # The census is the one world here that does not drift; its packaging is used for nothing
@@ -50,7 +50,8 @@ validation: setup ## Time the judge on a million rows beside a plain bootstrap l
 monitoring: setup ## Measure the monitor: alarms, power, cost (PROOF=1 for all; PARTS=cost)
 	@uv venv --quiet --allow-existing .venv/monitoring
 	@uv pip install --quiet --python .venv/monitoring --require-hashes \
-		$(foreach g,pipeline ops monitor,-r '$(TEMPLATE)/requirements/$(g).txt')
+		-r '$(TEMPLATE)/requirements/pipeline.txt' \
+		$(foreach g,ops monitor,-r '$(MACHINERY)/requirements/$(g).txt')
 	@uv pip install --quiet --no-deps --target .venv/census nannyml==0.13.1
 	@PYTHONPATH='$(CURDIR):$(CURDIR)/$(TEMPLATE)' .venv/monitoring/bin/python -W ignore \
 		-m benchmarks.monitoring $(PARTS) --data .venv/census
@@ -60,7 +61,10 @@ check: lint ## Lint, types, workflows: of the template and of what it generates
 	@zizmor --offline --no-progress --quiet --persona=auditor .github
 	@zizmor --offline --no-progress --quiet --persona=auditor \
 		'$(TEMPLATE)/.github'
-	@actionlint .github/workflows/*.yml '$(TEMPLATE)'/.github/workflows/*.yml
+	@actionlint .github/workflows/*.yml
+	@rm -rf .venv/generated && mkdir -p .venv/generated/.git # workflows call each other
+	@cp -r '$(TEMPLATE)/.github' .venv/generated/
+	@cd .venv/generated && actionlint .github/workflows/*.yml
 
 lint: setup
 	@ruff check --quiet --extend-per-file-ignores 'pyproject.toml:RUF200' . '$(MACHINERY)'
