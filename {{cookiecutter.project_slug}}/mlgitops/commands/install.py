@@ -10,6 +10,7 @@ the locks are the same.
 import configparser
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def main() -> None:
         raise SystemExit("Type: python -m mlgitops install GROUP..., such as ops")
     files = [*map(lock, groups), *storage()]
     if "--list" in sys.argv:
-        print(*files)
+        print(*(shlex.quote(str(file)) for file in files))
         return
     home = Path(os.environ["RUNNER_TOOL_CACHE"], f"venv-{'-'.join(groups)}")
     locks = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
