@@ -12,7 +12,10 @@ import pytest
 from machinery.world import git
 
 ROOT = Path.cwd()
-LEFT = shutil.ignore_patterns(".venv", ".git", "build", "__pycache__", ".*_cache")
+# What is built later: dvc.lock names the table that the last model was trained on.
+LEFT = shutil.ignore_patterns(
+    ".venv", ".git", "build", "dvc.lock", "__pycache__", ".*_cache"
+)
 # What is about a model's data is edited by whoever brings other data.
 EDITED = {"README.md", "contract.yaml", "data/README.md", "dvc.yaml", "params.yaml"}
 FLIGHTS = re.compile(rb"flight|airport|airline", re.I)
