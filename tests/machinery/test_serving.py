@@ -287,7 +287,7 @@ def _wrong_inputs(folder: Path) -> None:
         (_missing, "model.onnx cannot be read"),
         (_corrupt, "model.onnx is not the reviewed file"),
         (_no_onnx, "cannot be loaded"),
-        (_wrong_golden, "golden rows are answered wrongly"),
+        (_wrong_golden, "golden rows differ"),
         (_wrong_inputs, "inputs are"),
     ],
 )

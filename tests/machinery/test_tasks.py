@@ -14,13 +14,14 @@ import yaml
 
 from machinery import rows, tiny
 from mlgitops import metrics
+from mlgitops.host import agent
 from mlgitops.pipeline import data, evaluate, manifest, parity, settings
 from mlgitops.pipeline import fitting as model
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.task import TASKS
 from mlgitops.serving import verify
-from mlgitops.serving.answers import TASKS as ANSWERS
 from mlgitops.serving.model import Model, ModelError
+from mlgitops.serving.predictions import TASKS as SERVED
 
 COLUMNS = ["temp", "carrier", "distance"]
 ROW = {"temp": 40.5, "carrier": "UA", "distance": 1400}
@@ -75,7 +76,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Built:
 def test_names_are_the_same_on_both_sides() -> None:
     """Training and serving share no code, so that serving stays small."""
     assert {name: task.output for name, task in TASKS.items()} == verify.OUTPUTS
-    assert TASKS.keys() == ANSWERS.keys() == metrics.METRICS.keys()
+    assert TASKS.keys() == SERVED.keys() == metrics.METRICS.keys()
     assert TASKS.keys() == metrics.PAIRED.keys() == metrics.LOSSES.keys()
     assert all(m[0].better == "higher" for m in metrics.METRICS.values())
 
@@ -118,7 +119,7 @@ def test_it_learns_something(built: Built) -> None:
 def test_a_version_is_verified_and_answers_its_golden_rows(built: Built) -> None:
     served = Model(built.folder)
     assert served.check_golden() <= 1e-5
-    (answer,) = served.answers([ROW], ["a"])
+    (answer,) = served.predictions([ROW], ["a"])
     task = built.contract.task
     if task == "multiclass":
         assert list(answer["probabilities"]) == ["none", "some", "much"]
@@ -144,30 +145,29 @@ def test_golden_rows_notice_another_model(built: Built, by: float) -> None:
         changed[3][name] += by * scale * (-1 if values[3] > 0.5 else 1)
     served = Model(built.folder)
     served.manifest["golden"] = changed
-    told = served.answers([entry["row"] for entry in changed], range(len(changed)))
+    told = served.predictions([entry["row"] for entry in changed], range(len(changed)))
     assert verify.distance(changed, told) == pytest.approx(by, rel=0.5)
     if by < 1e-5:
         assert served.check_golden() <= 1e-5
         return
-    with pytest.raises(ModelError, match="golden rows are answered wrongly"):
+    with pytest.raises(ModelError, match="golden rows differ"):
         served.check_golden()
 
 
 def test_the_agent_compares_what_the_verifier_does(built: Built) -> None:
     """It is one file without imports, so it has its own few lines."""
-    agent = pytest.importorskip("deploy.agent")
     asked = [entry["row"] for entry in built.golden]
-    told = Model(built.folder).answers(asked, range(len(asked)))
-    for entry, answer in zip(built.golden, told, strict=True):
-        pairs = agent._pairs(entry, answer)
+    predictions = Model(built.folder).predictions(asked, range(len(asked)))
+    for entry, prediction in zip(built.golden, predictions, strict=True):
+        pairs = agent.golden_pairs(entry, prediction)
         assert len(pairs) == max(len(built.contract.classes), 1)
-        assert all(given == pytest.approx(expected) for given, expected in pairs)
+        assert all(p == pytest.approx(expected, abs=1e-5) for p, expected in pairs)
 
 
 def test_other_classes_are_no_answer() -> None:
     """An answer that names other classes cannot be compared."""
     golden = [{"row": {}, "probabilities": {"a": 0.5, "b": 0.5}}]
-    with pytest.raises(ValueError, match="other classes"):
+    with pytest.raises(ValueError, match="classes"):
         verify.distance(golden, [{"probabilities": {"a": 0.5, "c": 0.5}}])
     assert np.isnan(verify.distance([{"row": {}, "value": 1}], [{"value": np.nan}]))
 
@@ -185,7 +185,7 @@ def test_the_server_answers_and_logs(built: Built, tmp_path: Path) -> None:
     (answer,) = said["predictions"]
     assert status == 200 and answer["id"] == "a" and info["task"] == task
     assert info["classes"] == (list(built.contract.classes) or None)
-    assert answer == Model(built.folder).answers([ROW], ["a"])[0]
+    assert answer == Model(built.folder).predictions([ROW], ["a"])[0]
     (line,) = tiny.logged(log)
     assert {name: line[name] for name in answer} == answer
 

@@ -3,11 +3,11 @@
     python -m mlgitops.serving --model FOLDER --port 8080 --log DIR
 
 Starts even when the model is missing or corrupt: alive, not ready, and /health/ready
-says why. With `--fd N` it first answers on its own port only, unlogged, so that whoever
-started it can check it; the line `accept` on standard input then moves it to the shared
-listening socket N (answered by the line `accepting`), and the end of standard input,
-like SIGTERM, stops it. A stop answers what is in flight, tells clients to reconnect,
-and writes the log to its end.
+says why. With `--fd N` it first listens on its own port only, unlogged, so that its
+parent can check it; the line `accept` on standard input then moves it to the shared
+listening socket N (it prints the line `accepting`), and the end of standard input, like
+SIGTERM, stops it. Before it stops it answers the requests in flight, tells clients to
+reconnect, and writes the rest of the log.
 """
 
 import argparse
@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say where: from that line on a signal is a drain."""
+        """Listen, then print the address: from that line on a signal is a drain."""
         await super().startup(sockets)
         assert sockets is not None
         host, port = sockets[0].getsockname()[:2]
@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
 
     def _stop(self, number: int = signal.SIGTERM) -> None:
         if number == signal.SIGINT:
-            self.drain = 0.0  # someone at a keyboard, not a load balancer
+            self.drain = 0.0  # a person at a keyboard, not a load balancer
         self.app.draining = self.should_exit = True
 
     def _obey(self) -> None:
@@ -99,17 +99,17 @@ class Server(uvicorn.Server):
             os.write(sys.stdout.fileno(), b"accepting\n")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let busy clients leave with their next answer, then close what is idle.
+        """Let busy clients leave with their next response, then close idle ones.
 
         A shared socket is left at once, its queue is the successor's; an own one
-        stays open while load balancers learn that this server is going.
+        stays open while load balancers learn that this server stops.
         """
         if self.shared is not None:
             for server in self.servers:
                 server.close()
             self.shared.close()
-        end = time.monotonic() + self.drain
-        while time.monotonic() < end:
+        deadline = time.monotonic() + self.drain
+        while time.monotonic() < deadline:
             if self.shared is not None and not self.server_state.connections:
                 break
             await asyncio.sleep(0.02)
@@ -128,7 +128,7 @@ def load(folder: Path, expected: str | None, threads: int) -> tuple[Model | None
 
 
 def receive(path: str) -> tuple[socket.socket, socket.socket]:
-    """Take two sockets from whoever started this: a container needs no network then."""
+    """Take two sockets from the agent: a container needs no network then."""
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(path)
         numbers = socket.recv_fds(channel, 1, 2)[1]
@@ -137,20 +137,19 @@ def receive(path: str) -> tuple[socket.socket, socket.socket]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the command line in one sentence, without its usage."""
+    """Reports an error of the command line in one sentence, without its usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with the sentence."""
+        """Exit with the sentence."""
         raise SystemExit(f"nothing was started: {message.removeprefix('argument ')}")
 
 
 def _port(text: str) -> int:
-    """Read a port."""
+    """Parse a port."""
     if not (text.isascii() and text.isdecimal() and int(text) < 65_536):
-        word = text or "nothing"
         raise argparse.ArgumentTypeError(
-            f"{word} is none from 0 to 65535; choose another with --port "
-            "(make serve PORT=8080)"
+            f"the port must be between 0 and 65535, got '{text}'; choose another with "
+            "--port (make serve PORT=8080)"
         )
     return int(text)
 
@@ -178,27 +177,27 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the server until it is told to stop."""
-    given = parse(arguments)
-    model, reason = load(given.model, given.expect or None, given.threads)
-    family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
-    shared = None if given.fd is None else socket.socket(fileno=given.fd)
+    options = parse(arguments)
+    model, reason = load(options.model, options.expect or None, options.threads)
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    shared = None if options.fd is None else socket.socket(fileno=options.fd)
     try:
-        if given.sockets:
-            own, shared = receive(given.sockets)
+        if options.sockets:
+            own, shared = receive(options.sockets)
         else:
-            own = socket.create_server((given.host, given.port), family=family)
+            own = socket.create_server((options.host, options.port), family=family)
     except OSError as error:
-        place = given.sockets or f"port {given.port} on {given.host}"
+        address = options.sockets or f"port {options.port} on {options.host}"
         raise SystemExit(
-            f"{place} cannot be used: {error.strerror}; choose another with --port "
+            f"{address} cannot be used: {error.strerror}; choose another with --port "
             "(make serve PORT=8080)."
         ) from None
-    limits = Limits(given.max_rows, given.max_bytes)
-    app = App(model, reason, given.version, None, limits)
+    limits = Limits(options.max_rows, options.max_bytes)
+    app = App(model, reason, options.version, None, limits)
     app.server = os.environ.get("SERVER_SHA256") or None
-    if shared is None and given.log is not None:
-        app.log = PredictionLog(given.log)
-    server = Server(app, given.drain, shared, given.log)
+    if shared is None and options.log is not None:
+        app.log = PredictionLog(options.log)
+    server = Server(app, options.drain, shared, options.log)
     server.run(sockets=[own])
     if app.log is not None:
         app.log.close()

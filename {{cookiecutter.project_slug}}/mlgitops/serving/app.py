@@ -1,14 +1,14 @@
 """The HTTP application: bare ASGI, so that a request costs little more than its model.
 
 What is absent: routing, middleware, templates, an access log. A body is capped before
-it is read to its end and parsed strictly; whoever is refused gets one sentence.
+it is read to its end and parsed strictly; a refusal is one sentence.
 """
 
 import asyncio
 import sys
 import traceback
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -16,10 +16,11 @@ import msgspec
 
 from mlgitops import prediction_log
 from mlgitops.machinery import machinery
-from mlgitops.serving.answers import Answer
+from mlgitops.prediction_log import Value
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model
-from mlgitops.serving.rows import RowError
+from mlgitops.serving.predictions import Prediction
+from mlgitops.serving.rows import METADATA, RowError
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -38,15 +39,12 @@ class Limits(NamedTuple):
 
 
 class RefusalError(Exception):
-    """An answer that is not 200: its status and one sentence."""
+    """A response that is not 200: its status and one sentence."""
 
     def __init__(self, status: int, sentence: str, *headers: tuple[bytes, bytes]):
         """`headers` are sent beside the sentence."""
         super().__init__(sentence)
         self.status, self.headers = status, headers
-
-
-Value = str | int | float | bool | None
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,7 +67,7 @@ class App:
         """`reason` says why there is no model; without `log` nothing is recorded."""
         self.model, self.reason, self.version = model, reason, version
         self.log, self.limits = log, limits or Limits()
-        self.server: str | None = None  # the hash of this code, if it was told
+        self.server: str | None = None  # the hash of this code, if it is known
         self.machinery = str(machinery(part=True))
         self.draining = False
         self._decode = msgspec.json.Decoder(Request).decode
@@ -81,17 +79,17 @@ class App:
             return
         status, headers = 200, [JSON]
         try:
-            body = await self._answer(scope, receive)
+            body = await self._respond(scope, receive)
         except RefusalError as refusal:
             status = refusal.status
-            word = "reason" if scope["path"] == "/health/ready" else "error"
-            body = self._encode({word: str(refusal)})
+            field = "reason" if scope["path"] == "/health/ready" else "error"
+            body = self._encode({field: str(refusal)})
             headers.extend(refusal.headers)
         except ConnectionError:
             return
         except Exception:
             traceback.print_exc(file=sys.stderr)
-            status, body = 500, b'{"error":"the server failed to answer this."}'
+            status, body = 500, b'{"error":"the server failed; see its log."}'
         headers.append((b"content-length", b"%d" % len(body)))
         if self.draining or status == 413:
             headers.append((b"connection", b"close"))
@@ -99,7 +97,7 @@ class App:
         await send(start)
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: Message, receive: Receive) -> bytes:
+    async def _respond(self, scope: Message, receive: Receive) -> bytes:
         path, method = scope["path"], scope["method"]
         allowed = ["POST"] if path == "/predict" else ["GET", "HEAD"]
         if path not in ("/predict", "/health/live", "/health/ready", "/info"):
@@ -108,8 +106,8 @@ class App:
             )
         if method not in allowed:
             header = (b"allow", ", ".join(allowed).encode())
-            words = " and ".join(allowed)
-            raise RefusalError(405, f"{path} takes {words} only.", header)
+            methods = " and ".join(allowed)
+            raise RefusalError(405, f"{path} takes {methods} only.", header)
         if path == "/predict":
             return await self._predict(scope, receive)
         if path == "/health/ready" and (self.model is None or self.draining):
@@ -149,18 +147,20 @@ class App:
                 f"the body has {len(rows)} rows; 1 to {self.limits.rows} are allowed.",
             )
         try:
-            beside = [_beside(at, row) for at, row in enumerate(rows)]
-            answers = self.model.answers(rows, [key for key, _ in beside])
+            metadata = [_metadata(index, row) for index, row in enumerate(rows)]
+            ids, times = zip(*metadata, strict=True)
+            predictions = self.model.predictions(rows, ids)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
         if self.log is not None:
-            self._record(self.log, rows, [time for _, time in beside], answers)
-        return self._encode(
-            {"manifest_sha256": self.model.manifest_sha256, "predictions": answers}
-        )
+            self._record(
+                self.log, self.model, zip(rows, times, predictions, strict=True)
+            )
+        manifest = self.model.manifest_sha256
+        return self._encode({"manifest_sha256": manifest, "predictions": predictions})
 
     async def _body(self, scope: Message, receive: Receive) -> bytes:
-        """Read the body up to the cap; what is beyond is neither kept nor parsed."""
+        """Read the body up to the cap; the rest is neither kept nor parsed."""
         limit = self.limits.bytes
         too_large = f"the body has more than {limit} bytes; send fewer rows."
         for name, value in scope["headers"]:
@@ -190,45 +190,42 @@ class App:
     def _record(
         self,
         log: PredictionLog,
-        rows: list[dict[str, Value]],
-        times: list[datetime | None],
-        answers: list[Answer],
+        model: Model,
+        predicted: Iterable[tuple[dict[str, Value], datetime | None, Prediction]],
     ) -> None:
-        """Queue one line per answered row, under the day of its event."""
-        model = self.model
-        assert model is not None
-        now = datetime.now(UTC)
-        hidden = {"id", "time", *model.contract.get("sensitive", [])}
+        """Queue one line per predicted row, under the day of its event."""
+        logged_at = datetime.now(UTC)
+        hidden = METADATA.union(model.contract.get("sensitive", []))
         days: dict[str, list[bytes]] = {}
-        for row, time, answer in zip(rows, times, answers, strict=True):
+        for row, time, prediction in predicted:
             line = prediction_log.line(
-                answer,
+                prediction,
                 time,
                 model.manifest_sha256,
                 self.version,
-                now.isoformat(),
-                {key: row[key] for key in row if key not in hidden},
+                logged_at.isoformat(),
+                {name: row[name] for name in row if name not in hidden},
             )
-            day = (time or now).date().isoformat()
+            day = (time or logged_at).date().isoformat()
             days.setdefault(day, []).append(self._encode(line) + b"\n")
         for day, lines in days.items():
             log.put(day, lines)
 
 
-def _beside(at: int, row: dict[str, Value]) -> tuple[str | int, datetime | None]:
+def _metadata(index: int, row: dict[str, Value]) -> tuple[Value, datetime | None]:
     """Return a row's id (a new one if it has none) and its event time in UTC."""
-    key, time = row.get("id"), row.get("time")
-    if key is None:
-        key = uuid.uuid4().hex
-    elif type(key) not in (str, int) or not 0 < len(str(key)) <= MAX_ID:
-        raise RowError(f"row {at}: 'id' must be text of 1 to {MAX_ID} characters.")
+    row_id, time = row.get("id"), row.get("time")
+    if row_id is None:
+        row_id = uuid.uuid4().hex
+    elif type(row_id) not in (str, int) or not 0 < len(str(row_id)) <= MAX_ID:
+        raise RowError(f"row {index}: 'id' must be text of 1 to {MAX_ID} characters.")
     if time is None:
-        return key, None  # type: ignore[return-value]
+        return row_id, None
     try:
         moment = datetime.fromisoformat(time)  # type: ignore[arg-type]
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):
         raise RowError(
-            f"row {at}: 'time' must be an ISO 8601 time such as 2013-04-01T12:00:00Z."
+            f"row {index}: 'time' must be an ISO 8601 time, e.g. 2013-04-01T12:00:00Z."
         ) from None
-    return key, moment  # type: ignore[return-value]
+    return row_id, moment

@@ -1,4 +1,4 @@
-"""The exported model: verified bytes in, answers out; onnxruntime and numpy."""
+"""The exported model: verified bytes in, predictions out; onnxruntime and numpy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from mlgitops.serving import rows as strict
-from mlgitops.serving.answers import TASKS, Answer, Ids
+from mlgitops.serving.predictions import TASKS, Ids, Prediction, Scores
+from mlgitops.serving.rows import RowError, Rows, columns, inputs
 from mlgitops.serving.verify import (
     MANIFEST,
     OUTPUTS,
@@ -50,11 +50,11 @@ class Model:
         self.threshold: float | None = self.manifest.get("threshold")
         self.classes: list[str] | None = self.manifest.get("classes")
         self.inputs: list[str] = self.manifest["columns"]
-        read = self.manifest["contract"]["sha256"]
-        text = read_verified(contract_path(folder), read)
+        contract_sha256 = self.manifest["contract"]["sha256"]
+        text = read_verified(contract_path(folder), contract_sha256)
         self.contract = _parse(text) if contract is None else dict(contract)
         try:
-            self.columns = strict.columns(self.contract)
+            self.columns = columns(self.contract)
         except (KeyError, TypeError, ValueError) as error:
             raise VerifyError(f"contract.yaml is not a contract: {error}.") from None
         model = self.manifest["model"]
@@ -62,60 +62,60 @@ class Model:
         self._session = _session(data, threads)
         self._check_inputs()
 
-    def predict(self, rows: strict.Rows) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def predict(self, rows: Rows) -> Scores:
         """Return the model's output, float32 [n] or [n, k] of k classes.
 
         Raises RowError when a row is refused.
         """
-        feeds = strict.feeds(rows, self.columns, self.inputs)
+        arrays = inputs(rows, self.columns, self.inputs)
         try:
-            (found,) = self._session.run([self.output], feeds)
+            (output,) = self._session.run([self.output], arrays)
         except Exception as error:
             raise ModelError(f"the model failed: {str(error)[:200]}.") from None
-        answer: np.ndarray[Any, np.dtype[np.float32]] = np.asarray(found)
+        scores: Scores = np.asarray(output)
         shape: tuple[int, ...] = (len(rows), len(self.classes or ()))
         if self.classes is None:
-            answer, shape = answer.reshape(-1), shape[:1]
-        if answer.shape != shape or answer.dtype != np.float32:
-            what = "one float32" if self.classes is None else f"{shape[1]} float32"
-            raise ModelError(f"the model did not answer {what} per row.")
-        possible = TASKS[self.task].possible(answer)
-        if not possible.all():
-            at, what = int(np.flatnonzero(~possible)[0]), TASKS[self.task].lacking
-            raise strict.RowError(f"row {at}: the model has no {what} for it.")
-        return answer
+            scores, shape = scores.reshape(-1), shape[:1]
+        if scores.shape != shape or scores.dtype != np.float32:
+            count = 1 if self.classes is None else shape[1]
+            raise ModelError(f"the model did not return {count} float32 per row.")
+        task = TASKS[self.task]
+        if not (valid := task.valid(scores)).all():
+            index = int(np.flatnonzero(~valid)[0])
+            raise RowError(f"row {index}: the model has no {task.output} for it.")
+        return scores
 
-    def answers(self, rows: strict.Rows, ids: Ids) -> list[Answer]:
-        """Return what is said of each row and its id; RowError if one is refused."""
-        return TASKS[self.task].tell(self.predict(rows), self.manifest, ids)
+    def predictions(self, rows: Rows, ids: Ids) -> list[Prediction]:
+        """Return each row's id and prediction by name; RowError if one is refused."""
+        return TASKS[self.task].predictions(self.predict(rows), self.manifest, ids)
 
     def check_golden(self, tolerance: float = TOLERANCE) -> float:
         """Return the largest difference to the golden rows; ModelError beyond it."""
         golden = self.manifest["golden"]
         try:
-            given = self.answers([item["row"] for item in golden], range(len(golden)))
-        except strict.RowError as error:
-            raise ModelError(f"the golden rows are not answered: {error}") from None
-        worst = distance(golden, given)
-        if not worst <= tolerance:
+            rows = [entry["row"] for entry in golden]
+            difference = distance(golden, self.predictions(rows, range(len(golden))))
+        except RowError as error:
+            raise ModelError(f"a golden row is refused: {error}") from None
+        if not difference <= tolerance:
             raise ModelError(
-                f"the golden rows are answered wrongly: off by {worst:.3g}, "
-                f"allowed is {tolerance:g}."
+                f"the predictions of the golden rows differ by {difference:.3g}, "
+                f"limit {tolerance:g}."
             )
-        return worst
+        return difference
 
     def _check_inputs(self) -> None:
         """Refuse a file whose inputs and output are not those of the manifest."""
-        kinds = {item.name: item.type for item in self._session.get_inputs()}
-        wanted = {}
+        actual = {node.name: node.type for node in self._session.get_inputs()}
+        expected = {}
         for name in self.inputs:
             if name not in self.columns:
                 raise ModelError(f"the contract has no column '{name}'.")
             number = self.columns[name].number
-            wanted[name] = "tensor(float)" if number else "tensor(string)"
-        if kinds != wanted:
-            raise ModelError(f"the model's inputs are {kinds}, expected {wanted}.")
-        if self.output not in [item.name for item in self._session.get_outputs()]:
+            expected[name] = "tensor(float)" if number else "tensor(string)"
+        if actual != expected:
+            raise ModelError(f"the model's inputs are {actual}, expected {expected}.")
+        if self.output not in [node.name for node in self._session.get_outputs()]:
             raise ModelError(f"the model has no output '{self.output}'.")
 
 

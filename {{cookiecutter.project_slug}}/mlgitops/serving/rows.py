@@ -2,7 +2,7 @@
 
 A type that is not the contract's, NaN, infinity, an unknown column and a missing
 required one are refused. A category never seen in training and a number outside the
-contract's range are answered: the monitor is the one to say that the feed changed.
+contract's range get a prediction: the monitor reports that the data changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-BESIDE = frozenset({"id", "time"})  # what a row may carry beside its columns
+METADATA = frozenset({"id", "time"})  # what a row may carry beside its columns
 Rows = Sequence[Mapping[str, Any]]
+Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+JSON_TYPES = {bool: "true or false", str: "text", int: "a number", float: "a number"}
 
 
 class RowError(Exception):
@@ -28,77 +30,69 @@ class Column(NamedTuple):
 
 def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
     """Return the columns of a parsed contract by name; ValueError if it is broken."""
-    found: dict[str, Column] = {}
-    for name, given in dict(contract["columns"]).items():
-        if given["type"] not in ("number", "category"):
-            raise ValueError(f"column '{name}' has the unknown type '{given['type']}'")
-        if name in BESIDE:
+    parsed: dict[str, Column] = {}
+    for name, column in dict(contract["columns"]).items():
+        if column["type"] not in ("number", "category"):
+            raise ValueError(f"column '{name}' has the unknown type '{column['type']}'")
+        if name in METADATA:
             raise ValueError(f"a column cannot be called '{name}'")
-        found[name] = Column(name, given["type"] == "number", bool(given["missing"]))
-    return found
+        number, missing = column["type"] == "number", bool(column["missing"])
+        parsed[name] = Column(name, number, missing)
+    return parsed
 
 
-def feeds(
-    rows: Rows, known: Mapping[str, Column], wanted: Sequence[str]
-) -> dict[str, np.ndarray[Any, Any]]:
-    """Check every row against the contract and return the wanted columns as arrays.
+def inputs(
+    rows: Rows, schema: Mapping[str, Column], names: Sequence[str]
+) -> dict[str, Array]:
+    """Check every row against the contract and return the named columns as arrays.
 
     Numbers become float32 of shape [rows, 1] with NaN for missing, categories
     objects of shape [rows, 1] with "" for missing. Raises RowError.
     """
-    allowed = known.keys() | BESIDE
-    for at, row in enumerate(rows):
+    allowed = schema.keys() | METADATA
+    for index, row in enumerate(rows):
         if not row.keys() <= allowed:
-            extra = sorted(map(repr, row.keys() - allowed))[0]
-            names = ", ".join(known)
+            unknown = min(map(repr, row.keys() - allowed))
             raise RowError(
-                f"row {at} has the unknown column {extra[:80]}; "
-                f"allowed are id, time, {names}."
+                f"row {index} has the unknown column {unknown[:80]}; "
+                f"allowed are id, time, {', '.join(schema)}."
             )
-    arrays = {name: _array(rows, column) for name, column in known.items()}
-    return {name: arrays[name] for name in wanted}
+    arrays = {name: _array(rows, column) for name, column in schema.items()}
+    return {name: arrays[name] for name in names}
 
 
-def _array(rows: Rows, column: Column) -> np.ndarray[Any, Any]:
+def _array(rows: Rows, column: Column) -> Array:
     """Return one column of the rows as an array of shape [rows, 1]."""
     values = [row.get(column.name) for row in rows]
+    allowed: set[type] = {type(None), *((int, float) if column.number else (str,))}
     kinds = set(map(type, values))
-    expected: set[type] = {int, float} if column.number else {str}
-    if not kinds <= expected | {type(None)}:
-        raise _refusal(values, column, expected)
+    if not kinds <= allowed:
+        raise _type_error(values, column, allowed)
     if not column.missing and (type(None) in kinds or "" in values):
-        at = next(at for at, value in enumerate(values) if value in (None, ""))
-        raise RowError(f"row {at} lacks the column '{column.name}'.")
+        index = next(i for i, value in enumerate(values) if value in (None, ""))
+        raise RowError(f"row {index} lacks the column '{column.name}'.")
     if not column.number:
-        return np.array(
-            [["" if value is None else value] for value in values], dtype=object
-        )
+        texts = [["" if value is None else value] for value in values]
+        return np.array(texts, dtype=object)
     with np.errstate(over="ignore"):
         try:
             numbers = [np.nan if value is None else value for value in values]
             array = np.array(numbers, dtype=np.float64).astype(np.float32)
         except OverflowError:
             array = np.full(len(values), np.inf, dtype=np.float32)
-    finite = np.isfinite(array)
-    if not finite.all():
-        for at in np.flatnonzero(~finite).tolist():
-            if values[at] is not None:
-                raise RowError(
-                    f"row {at}: column '{column.name}' is not a finite 32-bit number."
-                )
+    for index in np.flatnonzero(~np.isfinite(array)).tolist():
+        if values[index] is not None:
+            raise RowError(
+                f"row {index}: column '{column.name}' is not a finite 32-bit number."
+            )
     return array.reshape(-1, 1)
 
 
-def _refusal(values: list[Any], column: Column, expected: set[type]) -> RowError:
-    """Return the sentence for the first value of a wrong type."""
-    at, value = next(
-        (at, value)
-        for at, value in enumerate(values)
-        if value is not None and type(value) not in expected
-    )
-    need = "a number" if column.number else "text"
-    given = {bool: "true or false", str: "text", int: "a number", float: "a number"}
+def _type_error(values: list[object], column: Column, allowed: set[type]) -> RowError:
+    """Return the error for the first value of a wrong type."""
+    index = next(i for i, value in enumerate(values) if type(value) not in allowed)
+    expected = "a number" if column.number else "text"
+    actual = JSON_TYPES.get(type(values[index]), "a list or an object")
     return RowError(
-        f"row {at}: column '{column.name}' must be {need}, "
-        f"not {given.get(type(value), 'a list or an object')}."
+        f"row {index}: column '{column.name}' must be {expected}, not {actual}."
     )

@@ -1,0 +1,66 @@
+"""What the server returns for each row, by task; numpy only.
+
+The server and the edge bundle look up `TASKS[manifest["task"]]`. The names are those of
+`mlgitops.serving.verify.OUTPUTS`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mlgitops.serving.verify import Manifest
+
+Scores = npt.NDArray[np.float32]  # [n], or [n, k] of k classes
+Prediction = dict[str, object]
+Ids = Sequence[object]
+
+
+class Task(NamedTuple):
+    """How a task's model output is checked and returned."""
+
+    valid: Callable[[Scores], npt.NDArray[np.bool_]]  # -> [n]
+    predictions: Callable[[Scores, Manifest, Ids], list[Prediction]]
+    output: str  # what the model lacks for a row that is refused
+
+
+def _probabilities(scores: Scores) -> npt.NDArray[np.bool_]:
+    """Return which rows hold probabilities only."""
+    valid = (scores >= 0) & (scores <= 1)
+    return valid if valid.ndim == 1 else np.all(valid, axis=1)
+
+
+def _binary(scores: Scores, manifest: Manifest, ids: Ids) -> list[Prediction]:
+    """Return P(target = 1) and whether it reaches the threshold."""
+    threshold = manifest["threshold"]
+    return [
+        {"id": row_id, "probability": p, "decision": p >= threshold}
+        for row_id, p in zip(ids, scores.tolist(), strict=True)
+    ]
+
+
+def _multiclass(scores: Scores, manifest: Manifest, ids: Ids) -> list[Prediction]:
+    """Return the probability of each class by its name, and the most probable class."""
+    classes, best = manifest["classes"], scores.argmax(axis=1).tolist()
+    return [
+        {
+            "id": row_id,
+            "probabilities": dict(zip(classes, row, strict=True)),
+            "class": classes[index],
+        }
+        for row_id, row, index in zip(ids, scores.tolist(), best, strict=True)
+    ]
+
+
+def _regression(scores: Scores, manifest: Manifest, ids: Ids) -> list[Prediction]:
+    """Return the predicted number."""
+    rows = zip(ids, scores.tolist(), strict=True)
+    return [{"id": row_id, "value": number} for row_id, number in rows]
+
+
+TASKS: Mapping[str, Task] = {
+    "binary": Task(_probabilities, _binary, "probability"),
+    "multiclass": Task(_probabilities, _multiclass, "probabilities"),
+    "regression": Task(np.isfinite, _regression, "finite value"),
+}
