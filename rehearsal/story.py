@@ -39,7 +39,7 @@ def _pull(world: World, pull: dict[str, Any]) -> dict[str, Any]:
         file.write_text(comment["body"], encoding="utf-8")
     reviews = world.rita.api(f"pulls/{number}/reviews")
     statuses = world.rita.api(f"commits/{head['sha']}/status")["statuses"]
-    whole = world.rita.api(f"pulls/{number}")
+    details = world.rita.api(f"pulls/{number}")
     return {
         "number": number,
         "title": pull["title"],
@@ -57,7 +57,7 @@ def _pull(world: World, pull: dict[str, Any]) -> dict[str, Any]:
             for s in statuses
         ],
         "reviews": [{"user": r["user"]["login"], "state": r["state"]} for r in reviews],
-        "merged_by": (whole.get("merged_by") or {}).get("login"),
+        "merged_by": (details.get("merged_by") or {}).get("login"),
         "fork": bool(head["repo"]["fork"]),
     }
 

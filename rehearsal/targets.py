@@ -51,15 +51,15 @@ class Target:
         try:
             with urllib.request.urlopen(  # noqa: S310  only our own loopback address
                 f"{self.url}/info", timeout=5
-            ) as answer:
-                return dict(json.load(answer))
+            ) as response:
+                return dict(json.load(response))
         except (OSError, urllib.error.URLError, ValueError):
             return {}
 
     def wait_for(self, manifest_sha256: str, seconds: float = 30.0) -> bool:
         """Wait until the server says that it runs that version."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             if self.info().get("manifest_sha256") == manifest_sha256:
                 return True
             time.sleep(0.2)

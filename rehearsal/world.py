@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from rehearsal.forge import Forge
+from rehearsal.forge import Forge, Run
 from rehearsal.people import Person
 from rehearsal.play import Play, Step, expect
 from rehearsal.targets import Target
@@ -27,12 +27,12 @@ RELEASE_FILES = {
 REPORT = "<!-- validation report -->"  # how the comment with the report begins
 
 
-def aside(run: Any) -> bool:
-    """Tell whether no step waits for a run: tests go on while people read reports."""
-    return bool(Path(run.path).name == "ci.yml")
+def aside(run: Run) -> bool:
+    """Return whether no step waits for a run: tests go on while people read reports."""
+    return Path(run.path).name == "ci.yml"
 
 
-def merged(run: Any) -> bool:
+def merged(run: Run) -> bool:
     """Tell whether a run only tests what is on main already."""
     return aside(run) and run.pull is None
 
@@ -75,9 +75,13 @@ class World:
         self.forge.wait()
         self._show_runs(step)
 
+    def _shown(self) -> set[object]:
+        """Return the ids of what the steps show."""
+        return {ref["id"] for s in self.play.steps for ref in s.refs if "id" in ref}
+
     def _show_runs(self, step: Step) -> None:
         """Show the runs that no step has shown yet."""
-        shown = {ref["id"] for s in self.play.steps for ref in s.refs if "id" in ref}
+        shown = self._shown()
         for run in self.forge.runs:
             if run.id not in shown:
                 step.show("run", id=run.id)
@@ -231,9 +235,9 @@ class World:
         if self.approve_deployments():
             self.settle(step)
 
+        shown = self._shown()
         for entry in self.releases():
-            shown = (ref for other in self.play.steps for ref in other.refs)
-            if not any(ref.get("id") == entry["id"] for ref in shown):
+            if entry["id"] not in shown:
                 step.show("deployment", id=entry["id"])
 
     def records(self, folder: str) -> list[dict[str, Any]]:
@@ -263,7 +267,7 @@ class World:
             if state == "disabled":
                 yield
 
-    def last_run(self, workflow: str) -> Any:
+    def last_run(self, workflow: str) -> Run:
         """Return the newest run of a workflow file."""
         runs = [run for run in self.forge.runs if Path(run.path).name == workflow]
         expect(bool(runs), f"{workflow} never ran")

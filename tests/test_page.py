@@ -621,7 +621,7 @@ def test_without_chromium_a_sentence_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BrowserError, match="No Chromium here"):
+    with pytest.raises(BrowserError, match="Chromium"):
         take_comment("x", tmp_path / "x.png")
     monkeypatch.setattr("sys.argv", ["picture", "none.html", "x.png"])
     with pytest.raises(SystemExit, match="There is no file none"):

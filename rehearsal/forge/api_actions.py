@@ -3,10 +3,9 @@
 import hashlib
 import secrets
 from pathlib import Path
-from typing import Any
 
 from . import events, shapes
-from .routes import Answer, Request, route
+from .routes import Reply, Request, Response, route
 from .state import Json, Refusal, Repository, Run
 
 READ, WRITE = "actions:read", "actions:write"
@@ -21,7 +20,7 @@ def _run(request: Request) -> Run:
 
 
 @route("GET", "actions/runs", READ)
-def list_runs(request: Request) -> Any:
+def list_runs(request: Request) -> Json:
     """List runs, newest first: filters event, head_sha, branch, status, actor."""
     query = request.query
     runs = []
@@ -39,7 +38,7 @@ def list_runs(request: Request) -> Any:
 
 
 @route("GET", "actions/workflows/{file}/runs", READ)
-def list_workflow_runs(request: Request) -> Any:
+def list_workflow_runs(request: Request) -> Reply:
     """List the runs of one workflow."""
     all_runs = list_runs(request)["workflow_runs"]
     runs = [r for r in all_runs if r["path"].endswith(f"/{request.args['file']}")]
@@ -47,13 +46,13 @@ def list_workflow_runs(request: Request) -> Any:
 
 
 @route("GET", "actions/runs/{id}", READ)
-def get_run(request: Request) -> Any:
+def get_run(request: Request) -> Reply:
     """Return a run."""
     return shapes.run(request.state, _run(request))
 
 
 @route("POST", "actions/runs/{id}/approve", WRITE, status=201)
-def approve_run(request: Request) -> Any:
+def approve_run(request: Request) -> Reply:
     """Let a held run start: a person's decision."""
     run = _run(request)
     if request.token.permissions is not None:
@@ -67,14 +66,14 @@ def approve_run(request: Request) -> Any:
 
 
 @route("POST", "actions/runs/{id}/cancel", WRITE, status=202)
-def cancel_run(request: Request) -> Any:
+def cancel_run(request: Request) -> Reply:
     """Cancel a run."""
     request.queue.cancel(_run(request))
     return {}
 
 
 @route("GET", "actions/runs/{id}/pending_deployments", READ)
-def list_pending(request: Request) -> Any:
+def list_pending(request: Request) -> Reply:
     """List the environments that a run waits for."""
     repo, me = request.repo, request.token.person
     return [
@@ -90,7 +89,7 @@ def list_pending(request: Request) -> Any:
 
 
 @route("POST", "actions/runs/{id}/pending_deployments", "deployments:write", "read")
-def review_pending(request: Request) -> Any:
+def review_pending(request: Request) -> Reply:
     """Approve or reject environments, as one of their reviewers."""
     run, repo, me = _run(request), request.repo, request.token.person
     ids, verdict, comment = request.need("environment_ids", "state", "comment")
@@ -112,20 +111,20 @@ def review_pending(request: Request) -> Any:
 
 
 @route("GET", "actions/runs/{id}/approvals", READ)
-def list_approvals(request: Request) -> Any:
+def list_approvals(request: Request) -> Reply:
     """List who decided what about a run."""
     return _run(request).approvals
 
 
 @route("POST", "actions/workflows/{file}/dispatches", WRITE, status=204)
-def dispatch(request: Request) -> Any:
+def dispatch(request: Request) -> Reply:
     """Start a workflow by hand; a run's own token may (GitHub's exception)."""
     request.need("ref")
     file = request.args["file"]
     events.dispatch(
         request.state, request.queue, request.repo, file, request.body, request.token
     )
-    return Answer(204)
+    return Response(204)
 
 
 def artifacts(request: Request, run: Run) -> list[Json]:
@@ -154,7 +153,7 @@ def artifacts(request: Request, run: Run) -> list[Json]:
 
 
 @route("GET", "actions/runs/{id}/artifacts", READ)
-def list_artifacts(request: Request) -> Any:
+def list_artifacts(request: Request) -> Reply:
     """List the artifacts of a run: filter name."""
     listing = artifacts(request, _run(request))
     name = request.query.get("name")
@@ -163,7 +162,7 @@ def list_artifacts(request: Request) -> Any:
 
 
 @route("GET", "actions/artifacts/{id}/zip", READ)
-def download(request: Request) -> Any:
+def download(request: Request) -> Reply:
     """Redirect to an address that holds the bytes for a short time."""
     state, id = request.state, request.number("id")
     path = state.blobs.get(f"artifact-{id}")
@@ -172,15 +171,15 @@ def download(request: Request) -> Any:
         raise Refusal(404, "Not Found")
     secret = secrets.token_hex(20)
     state.blobs[secret] = path
-    return Answer(302, location=f"{state.url}/_blobs/{secret}")
+    return Response(302, location=f"{state.url}/_blobs/{secret}")
 
 
-def blob(blobs: dict[str, Path], secret: str) -> Answer:
+def blob(blobs: dict[str, Path], secret: str) -> Response:
     """Hand out the bytes of one short-lived address, once."""
     path = None if secret.startswith("artifact-") else blobs.pop(secret, None)
     if path is None:
-        return Answer(404, {"message": "Not Found"})
-    return Answer(200, path.read_bytes(), "application/zip")
+        return Response(404, {"message": "Not Found"})
+    return Response(200, path.read_bytes(), "application/zip")
 
 
 def _may_review(repo: Repository, person: int, name: str) -> bool:

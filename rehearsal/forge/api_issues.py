@@ -3,7 +3,7 @@
 from typing import Any
 
 from . import shapes
-from .routes import Request, route
+from .routes import Reply, Request, route
 from .state import Issue, Json, Refusal
 
 READ = "issues:read|pull-requests:read"
@@ -22,7 +22,7 @@ def _issue(request: Request) -> Issue:
 
 
 @route("GET", "issues", "issues:read")
-def list_issues(request: Request) -> Any:
+def list_issues(request: Request) -> Reply:
     """List issues and pull requests: filters state, labels, creator."""
     state = request.query.get("state", "open")
     labels = set(filter(None, request.query.get("labels", "").split(",")))
@@ -37,7 +37,7 @@ def list_issues(request: Request) -> Any:
 
 
 @route("POST", "issues", "issues:write", "read", status=201)
-def open_issue(request: Request) -> Any:
+def open_issue(request: Request) -> Reply:
     """Open an issue."""
     (title,), repo, state = request.need("title"), request.repo, request.state
     number = len(repo.issues) + 1
@@ -52,13 +52,13 @@ def open_issue(request: Request) -> Any:
 
 
 @route("GET", "issues/{n}", READ)
-def get_issue(request: Request) -> Any:
+def get_issue(request: Request) -> Reply:
     """Return an issue."""
     return shapes.issue(request.state, request.repo, _issue(request))
 
 
 @route("PATCH", "issues/{n}", WRITE, "read")
-def change_issue(request: Request) -> Any:
+def change_issue(request: Request) -> Reply:
     """Change title, body, state or labels."""
     issue, body = _issue(request), request.body
     issue.title = body.get("title", issue.title)
@@ -73,7 +73,7 @@ def change_issue(request: Request) -> Any:
 
 
 @route("POST", "issues/{n}/labels", WRITE)
-def add_labels(request: Request) -> Any:
+def add_labels(request: Request) -> Reply:
     """Add labels."""
     issue = _issue(request)
     added = _existing_labels(request, request.body.get("labels", []))
@@ -83,7 +83,7 @@ def add_labels(request: Request) -> Any:
 
 
 @route("POST", "labels", WRITE, status=201)
-def make_label(request: Request) -> Any:
+def make_label(request: Request) -> Reply:
     """Make a label; one that exists is refused."""
     (name,), body = request.need("name"), request.body
     if name in request.repo.labels:
@@ -97,26 +97,26 @@ def make_label(request: Request) -> Any:
 
 
 @route("GET", "labels", READ)
-def list_labels(request: Request) -> Any:
+def list_labels(request: Request) -> Reply:
     """List labels."""
     names = request.repo.labels
     return [shapes.label(request.state, request.repo, name) for name in names]
 
 
 @route("GET", "issues/{n}/comments", READ)
-def list_comments(request: Request) -> Any:
+def list_comments(request: Request) -> Reply:
     """List comments."""
     return _issue(request).comments
 
 
 @route("POST", "issues/{n}/comments", WRITE, "read", status=201)
-def comment(request: Request) -> Any:
+def comment(request: Request) -> Reply:
     """Write a comment of at most 65,536 characters."""
     issue, state, repo = _issue(request), request.state, request.repo
     kind = "pull" if issue.pull else "issues"
     number = state.next_id()
     url = shapes.page(state, repo.full_name, kind, issue.number)
-    new: Json = {
+    posted: Json = {
         "id": number,
         "body": _body(request),
         "user": shapes.person(state, request.token.person),
@@ -126,13 +126,13 @@ def comment(request: Request) -> Any:
         "html_url": f"{url}#issuecomment-{number}",
         "issue_url": shapes.api(state, repo.full_name, "issues", issue.number),
     }
-    issue.comments.append(new)
-    _tell_comment(request, issue, new)
-    return new
+    issue.comments.append(posted)
+    _tell_comment(request, issue, posted)
+    return posted
 
 
 @route("PATCH", "issues/comments/{id}", WRITE, "read")
-def change_comment(request: Request) -> Any:
+def change_comment(request: Request) -> Reply:
     """Change a comment: one's own, or anyone's with write rights."""
     token = request.token
     for issue in request.repo.issues.values():
@@ -160,8 +160,8 @@ def _existing_labels(request: Request, names: list[Any]) -> list[str]:
     """Return label names; a label that nobody made yet is made."""
     plain = [n["name"] if isinstance(n, dict) else str(n) for n in names]
     for name in plain:
-        new = {"id": request.state.next_id(), "color": "ededed", "description": None}
-        request.repo.labels.setdefault(name, new)
+        label = {"id": request.state.next_id(), "color": "ededed", "description": None}
+        request.repo.labels.setdefault(name, label)
     return plain
 
 

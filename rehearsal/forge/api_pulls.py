@@ -1,15 +1,13 @@
 """Pull requests, reviews, merges; issues, comments, labels."""
 
-from typing import Any
-
 from . import events, git, rules, shapes
-from .routes import Request, route
+from .routes import Reply, Request, route
 from .state import ACTIONS_APP, Issue, Json, Pull, Refusal
 
 PULLS = "pull-requests"
 
 
-def _new(request: Request, title: str, body: str) -> Issue:
+def _create(request: Request, title: str, body: str) -> Issue:
     """Return a new issue with the next number."""
     repo, number = request.repo, len(request.repo.issues) + 1
     issue = Issue(
@@ -28,7 +26,7 @@ def _pull(request: Request) -> tuple[Issue, Pull]:
 
 
 @route("GET", "pulls", f"{PULLS}:read")
-def list_pulls(request: Request) -> Any:
+def list_pulls(request: Request) -> Reply:
     """List pull requests: filters state, head (owner:branch), base."""
     state, query = request.query.get("state", "open"), request.query
     pulls = []
@@ -44,7 +42,7 @@ def list_pulls(request: Request) -> Any:
 
 
 @route("POST", "pulls", f"{PULLS}:write", "read", status=201)
-def open_pull(request: Request) -> Any:
+def open_pull(request: Request) -> Reply:
     """Open a pull request from a branch here, or ``owner:branch`` of a fork."""
     state, repo, token = request.state, request.repo, request.token
     title, head, base = request.need("title", "head", "base")
@@ -75,7 +73,7 @@ def open_pull(request: Request) -> Any:
                 422, f"Validation Failed: A pull request already exists for {head}."
             )
     pull = Pull(base, source.full_name, branch, pushed_by=token.person.login)
-    issue = _new(request, title, request.body.get("body") or "")
+    issue = _create(request, title, request.body.get("body") or "")
     issue.pull = pull
     events.refresh(state, repo, issue, pull)
     if not git.git(repo.path, "rev-list", "-n1", f"{pull.base_sha}..{pull.head_sha}"):
@@ -86,14 +84,14 @@ def open_pull(request: Request) -> Any:
 
 
 @route("GET", "pulls/{n}", f"{PULLS}:read")
-def get_pull(request: Request) -> Any:
+def get_pull(request: Request) -> Reply:
     """Return a pull request."""
     issue, _ = _pull(request)
     return shapes.pull(request.state, request.repo, issue, full=True)
 
 
 @route("PATCH", "pulls/{n}", f"{PULLS}:write", "read")
-def change_pull(request: Request) -> Any:
+def change_pull(request: Request) -> Reply:
     """Change title or body; close, or open again."""
     issue, pull = _pull(request)
     _change(request, issue)
@@ -112,7 +110,7 @@ def change_pull(request: Request) -> Any:
 
 
 @route("GET", "pulls/{n}/files", f"{PULLS}:read")
-def list_files(request: Request) -> Any:
+def list_files(request: Request) -> Reply:
     """List changed files."""
     _, pull = _pull(request)
     span = f"{pull.base_sha}...{pull.head_sha}"
@@ -137,7 +135,7 @@ def list_files(request: Request) -> Any:
 
 
 @route("GET", "pulls/{n}/reviews", f"{PULLS}:read")
-def list_reviews(request: Request) -> Any:
+def list_reviews(request: Request) -> Reply:
     """List reviews."""
     return [
         {k: v for k, v in r.items() if k != "role"} for r in _pull(request)[1].reviews
@@ -145,7 +143,7 @@ def list_reviews(request: Request) -> Any:
 
 
 @route("POST", "pulls/{n}/reviews", f"{PULLS}:write", "read")
-def review(request: Request) -> Any:
+def review(request: Request) -> Reply:
     """Approve, request changes or comment; nobody approves their own work."""
     (issue, pull), token, state = _pull(request), request.token, request.state
     event = request.body.get("event", "COMMENT")
@@ -153,7 +151,7 @@ def review(request: Request) -> Any:
         raise Refusal(422, "Can not approve your own pull request")
     names = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED"}
     app = token.permissions is not None
-    new = {
+    submitted = {
         "id": state.next_id(),
         "user": shapes.person(state, token.person),
         "body": request.body.get("body") or "",
@@ -163,16 +161,16 @@ def review(request: Request) -> Any:
         "html_url": shapes.page(state, request.repo.full_name, "pull", issue.number),
     }
     role = "read" if app else request.repo.role(token.person)
-    pull.reviews.append(new | {"role": role})
+    pull.reviews.append(submitted | {"role": role})
     state.record(
         "review", repository=request.repo.full_name, number=issue.number,
-        state=new["state"], by=token.person.login, body=new["body"],
+        state=submitted["state"], by=token.person.login, body=submitted["body"],
     )  # fmt: skip
-    return new
+    return submitted
 
 
 @route("PUT", "pulls/{n}/merge", "contents:write")
-def merge(request: Request) -> Any:
+def merge(request: Request) -> Reply:
     """Merge, squash or rebase, when the rules allow it."""
     (issue, pull), repo, state = _pull(request), request.repo, request.state
     base_ref, merger = f"refs/heads/{pull.base_ref}", request.token.person
@@ -189,18 +187,22 @@ def merge(request: Request) -> Any:
         state.record("merge_refused", repository=repo.full_name, number=issue.number,
                      message=sentence, by=merger.login)  # fmt: skip
         raise Refusal(405, sentence)
-    new = _merge_commit(request, issue, pull, method)
-    if not new:
+    commit = _merge_commit(request, issue, pull, method)
+    if not commit:
         raise Refusal(405, "This branch can't be rebased")
-    before, pull.merge_sha, pull.merged_by = pull.base_sha, new, merger
+    before, pull.merge_sha, pull.merged_by = pull.base_sha, commit, merger
     issue.state, pull.merged_at = "closed", state.now()
     issue.closed_at = pull.merged_at
-    git.git(repo.path, "update-ref", base_ref, new, before)
-    state.record("merged", repository=repo.full_name, number=issue.number, sha=new,
+    git.git(repo.path, "update-ref", base_ref, commit, before)
+    state.record("merged", repository=repo.full_name, number=issue.number, sha=commit,
                  by=merger.login, title=issue.title)  # fmt: skip
-    events.push(state, request.queue, repo, request.token, (base_ref, before, new))
+    events.push(state, request.queue, repo, request.token, (base_ref, before, commit))
     events.pull_request(state, request.queue, repo, issue, "closed", request.token)
-    return {"sha": new, "merged": True, "message": "Pull Request successfully merged"}
+    return {
+        "sha": commit,
+        "merged": True,
+        "message": "Pull Request successfully merged",
+    }
 
 
 def _merge_commit(
@@ -223,7 +225,7 @@ def _merge_commit(
 
 
 @route("GET", "commits/{ref}/pulls", f"{PULLS}:read")
-def pulls_of_commit(request: Request) -> Any:
+def pulls_of_commit(request: Request) -> Reply:
     """List the pull requests that brought a commit, or would."""
     path, sha = request.repo.path, git.sha(request.repo.path, request.args["ref"])
     pulls = []

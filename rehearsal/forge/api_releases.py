@@ -1,10 +1,9 @@
 """Deployments and releases with their files."""
 
 import hashlib
-from typing import Any
 
 from . import git, rules, shapes
-from .routes import Answer, Request, route
+from .routes import Reply, Request, Response, route
 from .state import Json, Refusal
 
 DEPLOY = "deployments"
@@ -12,11 +11,11 @@ STATES = ("error", "failure", "inactive", "in_progress", "queued", "pending", "s
 
 
 @route("GET", "deployments", f"{DEPLOY}:read")
-def list_deployments(request: Request) -> Any:
+def list_deployments(request: Request) -> Reply:
     """List deployments, newest first: filters environment, sha, ref."""
     query = request.query
     return [
-        {k: v for k, v in d.items() if k != "statuses"}
+        _public(d)
         for d in reversed(request.repo.deployments)
         if all(
             query.get(key, d[key]) == d[key] for key in ("environment", "sha", "ref")
@@ -25,17 +24,13 @@ def list_deployments(request: Request) -> Any:
 
 
 @route("POST", "deployments", f"{DEPLOY}:write", status=201)
-def deploy(request: Request) -> Any:
+def deploy(request: Request) -> Reply:
     """Make a deployment; checks of its commit that are not green refuse it.
 
     ``required_contexts``: [] asks for no check at all, as on GitHub.
     """
-    (ref,), body, repo, state = (
-        request.need("ref"),
-        request.body,
-        request.repo,
-        request.state,
-    )
+    (ref,), body = request.need("ref"), request.body
+    repo, state = request.repo, request.state
     if not (sha := git.sha(repo.path, ref)):
         raise Refusal(422, f"No ref found for: {ref}")
     names = body.get("required_contexts")
@@ -71,34 +66,28 @@ def deploy(request: Request) -> Any:
     return deployment
 
 
-def _deployment(request: Request) -> Json:
-    """Return the deployment of the path."""
-    for deployment in request.repo.deployments:
-        if deployment["id"] == request.number("id"):
-            return deployment
-    raise Refusal(404, "Not Found")
+def _public(deployment: Json) -> Json:
+    """Return a deployment without its statuses, which have a route of their own."""
+    return {k: v for k, v in deployment.items() if k != "statuses"}
 
 
 @route("GET", "deployments/{id}", f"{DEPLOY}:read")
-def get_deployment(request: Request) -> Any:
+def get_deployment(request: Request) -> Reply:
     """Return a deployment."""
-    return {k: v for k, v in _deployment(request).items() if k != "statuses"}
+    return _public(request.find(request.repo.deployments))
 
 
 @route("GET", "deployments/{id}/statuses", f"{DEPLOY}:read")
-def list_statuses(request: Request) -> Any:
+def list_statuses(request: Request) -> Reply:
     """List the statuses of a deployment, newest first."""
-    return list(reversed(_deployment(request)["statuses"]))
+    return list(reversed(request.find(request.repo.deployments)["statuses"]))
 
 
 @route("POST", "deployments/{id}/statuses", f"{DEPLOY}:write", status=201)
-def set_status(request: Request) -> Any:
+def set_status(request: Request) -> Reply:
     """Say how a deployment goes."""
-    deployment, (outcome,), state = (
-        _deployment(request),
-        request.need("state"),
-        request.state,
-    )
+    deployment, state = request.find(request.repo.deployments), request.state
+    (outcome,) = request.need("state")
     if outcome not in STATES:
         raise Refusal(422, f"Validation Failed: {outcome} is not a state")
     status: Json = {
@@ -125,14 +114,10 @@ def set_status(request: Request) -> Any:
 
 
 @route("POST", "releases", "contents:write", status=201)
-def make_release(request: Request) -> Any:
+def make_release(request: Request) -> Reply:
     """Make a release of a tag, which is made too when it is not there yet."""
-    (tag,), body, repo, state = (
-        request.need("tag_name"),
-        request.body,
-        request.repo,
-        request.state,
-    )
+    (tag,), body = request.need("tag_name"), request.body
+    repo, state = request.repo, request.state
     if any(r["tag_name"] == tag for r in repo.releases):
         raise Refusal(422, "Validation Failed: already_exists tag_name")
     target = body.get("target_commitish") or repo.default_branch
@@ -167,13 +152,13 @@ def make_release(request: Request) -> Any:
 
 
 @route("GET", "releases", "contents:read")
-def list_releases(request: Request) -> Any:
+def list_releases(request: Request) -> Reply:
     """List releases, newest first."""
     return list(reversed(request.repo.releases))
 
 
 @route("GET", "releases/tags/{path}", "contents:read")
-def get_release(request: Request) -> Any:
+def get_release(request: Request) -> Reply:
     """Return the release of a tag."""
     for release in request.repo.releases:
         if release["tag_name"] == request.args["path"]:
@@ -182,12 +167,10 @@ def get_release(request: Request) -> Any:
 
 
 @route("POST", "releases/{id}/assets", "contents:write", status=201)
-def upload(request: Request) -> Any:
+def upload(request: Request) -> Reply:
     """Add a file to a release (uploads.github.com); a name is used once."""
     state, repo, name = request.state, request.repo, request.query.get("name", "")
-    release = next((r for r in repo.releases if r["id"] == request.number("id")), None)
-    if release is None:
-        raise Refusal(404, "Not Found")
+    release = request.find(repo.releases)
     if not name or any(a["name"] == name for a in release["assets"]):
         raise Refusal(422, f"Validation Failed: already_exists name {name}")
     number = state.next_id()
@@ -217,24 +200,19 @@ def upload(request: Request) -> Any:
 
 
 @route("GET", "releases/assets/{id}", "contents:read")
-def get_asset(request: Request) -> Any:
+def get_asset(request: Request) -> Reply:
     """Return a file of a release: its description, or its bytes when asked for."""
-    assets = (a for r in request.repo.releases for a in r["assets"])
-    asset = next((a for a in assets if a["id"] == request.number("id")), None)
-    if asset is None:
-        raise Refusal(404, "Not Found")
+    asset = request.find(a for r in request.repo.releases for a in r["assets"])
     if "application/octet-stream" not in request.headers.get("accept", ""):
         return asset
     path = request.state.home / "assets" / str(asset["id"])
-    return Answer(200, path.read_bytes(), "application/octet-stream")
+    return Response(200, path.read_bytes(), "application/octet-stream")
 
 
 @route("DELETE", "releases/assets/{id}", "contents:write", status=204)
-def delete_asset(request: Request) -> Any:
+def delete_asset(request: Request) -> Reply:
     """Delete a file of a release."""
+    asset = request.find(a for r in request.repo.releases for a in r["assets"])
     for release in request.repo.releases:
-        for asset in release["assets"]:
-            if asset["id"] == request.number("id"):
-                release["assets"].remove(asset)
-                return Answer(204)
-    raise Refusal(404, "Not Found")
+        release["assets"] = [a for a in release["assets"] if a is not asset]
+    return Response(204)

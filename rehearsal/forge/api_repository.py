@@ -1,29 +1,28 @@
 """Repositories, people, commits, statuses, contents, rulesets."""
 
 import base64
-from typing import Any
 
 from . import events, git, rules, shapes
-from .routes import Request, route
-from .state import Json, Refusal, Repository, Update
+from .routes import Reply, Request, route
+from .state import Json, Person, Refusal, Repository, Update
 
 WORST = ("error", "failure", "pending")
 
 
 @route("GET", "/repos/{owner}/{repo}")
-def get_repository(request: Request) -> Any:
+def get_repository(request: Request) -> Reply:
     """Return a repository."""
     return shapes.repository(request.state, request.repo, full=True)
 
 
 @route("GET", "/user")
-def get_me(request: Request) -> Any:
+def get_me(request: Request) -> Reply:
     """Return whose token this is."""
     return shapes.person(request.state, request.token.person)
 
 
 @route("POST", "/app/installations/{id}/access_tokens", "app", status=201)
-def app_token(request: Request) -> Any:
+def app_token(request: Request) -> Reply:
     """Exchange an app's private key (GitHub: a JWT signed with it) for a token."""
     app = request.state.apps[request.token.value]
     granted = request.body.get("permissions") or app["permissions"]
@@ -40,15 +39,13 @@ def app_token(request: Request) -> Any:
 
 
 @route("GET", "/users/{login}")
-def get_user(request: Request) -> Any:
+def get_user(request: Request) -> Reply:
     """Return an account."""
-    if request.args["login"] not in request.state.people:
-        raise Refusal(404, "Not Found")
-    return shapes.person(request.state, request.state.people[request.args["login"]])
+    return shapes.person(request.state, _person(request))
 
 
 @route("POST", "forks", "administration:write", "read", status=202)
-def fork(request: Request) -> Any:
+def fork(request: Request) -> Reply:
     """Copy a repository under the caller's name; its workflows stay off."""
     state, repo, me = request.state, request.repo, request.token.person
     name = request.body.get("name") or repo.name
@@ -66,18 +63,16 @@ def fork(request: Request) -> Any:
 
 
 @route("GET", "collaborators/{login}/permission")
-def get_role(request: Request) -> Any:
+def get_role(request: Request) -> Reply:
     """Return what somebody may do in a repository."""
-    person = request.state.people.get(request.args["login"])
-    if person is None:
-        raise Refusal(404, "Not Found")
+    person = _person(request)
     role = request.repo.role(person)
     user = shapes.person(request.state, person)
     return {"permission": role, "role_name": role, "user": user}
 
 
 @route("GET", "collaborators", "", "write")
-def list_collaborators(request: Request) -> Any:
+def list_collaborators(request: Request) -> Reply:
     """List everybody with a role in this repository."""
     state, repo, collaborators = request.state, request.repo, []
     for person in state.people.values():
@@ -95,13 +90,13 @@ def list_collaborators(request: Request) -> Any:
 
 
 @route("GET", "commits/{ref}", "contents:read")
-def get_commit(request: Request) -> Any:
+def get_commit(request: Request) -> Reply:
     """Return a commit by branch, tag or hash."""
     return shapes.commit(request.state, request.repo, _sha(request))
 
 
 @route("POST", "statuses/{ref}", "statuses:write", status=201)
-def set_status(request: Request) -> Any:
+def set_status(request: Request) -> Reply:
     """Set a commit status: error, failure, pending or success."""
     sha, (outcome,), body = _sha(request), request.need("state"), request.body
     if outcome not in (*WORST, "success"):
@@ -131,14 +126,14 @@ def set_status(request: Request) -> Any:
 
 
 @route("GET", "commits/{ref}/statuses", "statuses:read")
-def list_statuses(request: Request) -> Any:
+def list_statuses(request: Request) -> list[Json]:
     """List the statuses of a commit, newest first."""
     sha = _sha(request)
     return [_public(s) for s in reversed(request.repo.statuses) if s["sha"] == sha]
 
 
 @route("GET", "commits/{ref}/status", "statuses:read")
-def combined_status(request: Request) -> Any:
+def combined_status(request: Request) -> Reply:
     """Return the newest status of each context, and the worst of them."""
     latest = {s["context"]: s for s in reversed(list_statuses(request))}
     states = {s["state"] for s in latest.values()}
@@ -156,7 +151,7 @@ def combined_status(request: Request) -> Any:
 
 
 @route("GET", "contents/{path}", "contents:read")
-def get_content(request: Request) -> Any:
+def get_content(request: Request) -> Reply:
     """Return a file at a ref, in base64, with the hash of its blob."""
     ref = request.query.get("ref", request.repo.default_branch)
     path, name = request.repo.path, request.args["path"]
@@ -171,7 +166,7 @@ def get_content(request: Request) -> Any:
 
 
 @route("PUT", "contents/{path}", "contents:write")
-def put_content(request: Request) -> Any:
+def put_content(request: Request) -> Reply:
     """Commit one file to a branch; ``sha`` must be the blob that it replaces."""
     message, encoded = request.need("message", "content")
     repo, name, token = request.repo, request.args["path"], request.token
@@ -179,31 +174,30 @@ def put_content(request: Request) -> Any:
     ref = f"refs/heads/{branch}"
     if not (parent := git.sha(repo.path, ref)):
         raise Refusal(404, f"Branch {branch} not found")
-    old = git.git(
+    replaced = git.git(
         repo.path, "rev-parse", "-q", "--verify", f"{parent}:{name}", check=False
     )
-    if old and not request.body.get("sha"):
+    if replaced and not request.body.get("sha"):
         raise Refusal(422, 'Invalid request. "sha" wasn\'t supplied.')
-    if request.body.get("sha", "") != old:
+    if request.body.get("sha", "") != replaced:
         raise Refusal(409, f"{name} does not match {request.body.get('sha')}")
-    new = git.write_file(
+    written = git.write_file(
         repo.path, parent, name, base64.b64decode(encoded), token.person, message
     )
-    _guard(request, ref, parent, new, name)
-    git.git(repo.path, "update-ref", ref, new, parent)
-    events.push(request.state, request.queue, repo, token, (ref, parent, new))
-    content = _file(request, new, name, base64.b64decode(encoded))
-    commit = shapes.commit(request.state, repo, new)
-    inner = commit["commit"] | {"sha": new, "html_url": commit["html_url"]}
+    _guard(request, Update(parent, written, ref), name)
+    git.git(repo.path, "update-ref", ref, written, parent)
+    events.push(request.state, request.queue, repo, token, (ref, parent, written))
+    content = _file(request, written, name, base64.b64decode(encoded))
+    commit = shapes.commit(request.state, repo, written)
+    inner = commit["commit"] | {"sha": written, "html_url": commit["html_url"]}
     return {"content": content, "commit": inner}
 
 
-def _guard(request: Request, ref: str, old: str, new: str, name: str) -> None:
+def _guard(request: Request, update: Update, name: str) -> None:
     """Hold a commit made through the API to the rules of a push."""
     if name.startswith(".github/workflows/"):
         if not rules.may_change_workflows(request.token):
             raise Refusal(403, "Resource not accessible by integration")
-    update = Update(old, new, ref)
     if sentence := rules.refuse_push(request.repo, request.token, update):
         raise Refusal(409, sentence)
 
@@ -220,6 +214,13 @@ def _file(request: Request, commit: str, name: str, content: bytes) -> Json:
         "url": shapes.api(request.state, full, "contents", name),
         "html_url": shapes.page(request.state, full, "blob", commit, name),
     }
+
+
+def _person(request: Request) -> Person:
+    """Return the account of the path."""
+    if request.args["login"] not in request.state.people:
+        raise Refusal(404, "Not Found")
+    return request.state.people[request.args["login"]]
 
 
 def _sha(request: Request) -> str:

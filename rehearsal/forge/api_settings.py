@@ -1,9 +1,7 @@
 """Settings: environments, variables, what workflow tokens may do, rulesets."""
 
-from typing import Any
-
 from .api_actions import READ, reviewers_of, short
-from .routes import Answer, Request, route
+from .routes import Reply, Request, Response, route
 from .state import Json, Refusal
 
 
@@ -23,8 +21,13 @@ def _environment(request: Request, environment: Json) -> Json:
     }
 
 
+def _named(request: Request) -> Json:
+    """Return the environment of the path."""
+    return request.find(request.repo.environments.values(), "name")
+
+
 @route("GET", "environments", READ)
-def list_environments(request: Request) -> Any:
+def list_environments(request: Request) -> Reply:
     """List environments."""
     environments = [
         _environment(request, e) for e in request.repo.environments.values()
@@ -33,15 +36,13 @@ def list_environments(request: Request) -> Any:
 
 
 @route("GET", "environments/{name}", READ)
-def get_environment(request: Request) -> Any:
+def get_environment(request: Request) -> Reply:
     """Return an environment."""
-    if request.args["name"] not in request.repo.environments:
-        raise Refusal(404, "Not Found")
-    return _environment(request, request.repo.environments[request.args["name"]])
+    return _environment(request, _named(request))
 
 
 @route("PUT", "environments/{name}", "administration:write", "admin")
-def put_environment(request: Request) -> Any:
+def put_environment(request: Request) -> Reply:
     """Make or change an environment: its reviewers, by their numbers."""
     name, body = request.args["name"], request.body
     environment = request.state.environment(request.repo, name)
@@ -65,12 +66,11 @@ def put_environment(request: Request) -> Any:
     "administration:write",
     "admin",
 )
-def add_branch(request: Request) -> Any:
+def add_branch(request: Request) -> Reply:
     """Let a branch deploy to an environment that asks for named branches."""
-    environment = request.repo.environments.get(request.args["name"])
-    if environment is None or not (environment["deployment_branch_policy"] or {}).get(
-        "custom_branch_policies"
-    ):
+    environment = _named(request)
+    policy = environment["deployment_branch_policy"] or {}
+    if not policy.get("custom_branch_policies"):
         raise Refusal(404, "Not Found")
     (name,) = request.need("name")
     if name in environment["branches"]:
@@ -80,66 +80,60 @@ def add_branch(request: Request) -> Any:
 
 
 @route("GET", "environments/{name}/deployment-branch-policies", READ)
-def list_branches(request: Request) -> Any:
+def list_branches(request: Request) -> Reply:
     """List the branches that may deploy to an environment."""
-    environment = request.repo.environments.get(request.args["name"])
-    if environment is None:
-        raise Refusal(404, "Not Found")
-    policies = [{"name": name, "type": "branch"} for name in environment["branches"]]
+    branches = _named(request)["branches"]
+    policies = [{"name": name, "type": "branch"} for name in branches]
     return {"total_count": len(policies), "branch_policies": policies}
 
 
 @route("GET", "actions/permissions/workflow", "administration:read", "admin")
-def get_actions(request: Request) -> Any:
+def get_actions(request: Request) -> Reply:
     """Return what workflow tokens may do by default."""
     return request.repo.actions
 
 
 @route("PUT", "actions/permissions/workflow", "administration:write", "admin", 204)
-def put_actions(request: Request) -> Any:
+def put_actions(request: Request) -> Reply:
     """Change what workflow tokens may do by default."""
     settings = {k: v for k, v in request.body.items() if k in request.repo.actions}
     request.repo.actions |= settings
-    return Answer(204)
+    return Response(204)
 
 
 @route("GET", "actions/variables", "variables:read", "write")
-def list_variables(request: Request) -> Any:
+def list_variables(request: Request) -> Reply:
     """List variables."""
     variables = list(request.repo.variables.values())
     return {"total_count": len(variables), "variables": variables}
 
 
 @route("POST", "actions/variables", "variables:write", status=201)
-def make_variable(request: Request) -> Any:
+def make_variable(request: Request) -> Reply:
     """Make a variable; one that exists is refused."""
     name, value = request.need("name", "value")
     if name in request.repo.variables:
         raise Refusal(409, "Already exists - Variable already exists")
-    now = request.state.now()
-    variable = {"name": name, "value": value, "created_at": now, "updated_at": now}
-    request.repo.variables[name] = variable
+    request.state.variable(request.repo, name, value)
     return {}
 
 
 @route("PATCH", "actions/variables/{name}", "variables:write", status=204)
-def change_variable(request: Request) -> Any:
+def change_variable(request: Request) -> Reply:
     """Change a variable."""
-    variable = request.repo.variables.get(request.args["name"])
-    if variable is None:
-        raise Refusal(404, "Not Found")
+    variable = request.find(request.repo.variables.values(), "name")
     variable |= {"value": request.need("value")[0], "updated_at": request.state.now()}
-    return Answer(204)
+    return Response(204)
 
 
 @route("GET", "rulesets")
-def list_rulesets(request: Request) -> Any:
+def list_rulesets(request: Request) -> Reply:
     """List rulesets."""
     return request.repo.rulesets
 
 
 @route("POST", "rulesets", "administration:write", "admin", status=201)
-def make_ruleset(request: Request) -> Any:
+def make_ruleset(request: Request) -> Reply:
     """Make a ruleset; its rules hold from now on."""
     name, enforcement = request.need("name", "enforcement")
     state, repo, body = request.state, request.repo, request.body
@@ -166,11 +160,9 @@ def make_ruleset(request: Request) -> Any:
 
 
 @route("PUT", "rulesets/{id}", "administration:write", "admin")
-def change_ruleset(request: Request) -> Any:
+def change_ruleset(request: Request) -> Reply:
     """Change a ruleset."""
-    for ruleset in request.repo.rulesets:
-        if ruleset["id"] == request.number("id"):
-            keys = ("name", "enforcement", "bypass_actors", "conditions", "rules")
-            ruleset |= {k: v for k, v in request.body.items() if k in keys}
-            return ruleset
-    raise Refusal(404, "Not Found")
+    ruleset = request.find(request.repo.rulesets)
+    keys = ("name", "enforcement", "bypass_actors", "conditions", "rules")
+    ruleset |= {k: v for k, v in request.body.items() if k in keys}
+    return ruleset

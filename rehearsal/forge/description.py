@@ -49,10 +49,10 @@ def extract(description: Json) -> Json:
     schemas: Json = {}
     for route in TABLE:
         operation = paths[shape(route.path)][route.method.lower()]
-        answer = operation["responses"].get(str(route.status), {})
-        if "$ref" in answer:
-            answer = _resolve(description, answer["$ref"])
-        content = answer.get("content", {}).get("application/json", {})
+        response = operation["responses"].get(str(route.status), {})
+        if "$ref" in response:
+            response = _resolve(description, response["$ref"])
+        content = response.get("content", {}).get("application/json", {})
         operations[f"{route.method} {route.path}"] = {
             "statuses": sorted(operation["responses"]),
             "schema": _reduce(description, content.get("schema", {}), schemas),
@@ -72,18 +72,18 @@ def payloads(examples: list[Json]) -> Json:
 
 def _schema(values: list[Any]) -> Json:
     """Return the schema of values that were seen in one place."""
-    some = [value for value in values if value is not None]
-    null: Json = {"nullable": True} if len(some) < len(values) else {}
-    if not some:
+    present = [value for value in values if value is not None]
+    null: Json = {"nullable": True} if len(present) < len(values) else {}
+    if not present:
         return {}
-    if all(isinstance(value, dict) for value in some):
-        keys = sorted({key for value in some for key in value})
-        properties = {k: _schema([v[k] for v in some if k in v]) for k in keys}
+    if all(isinstance(value, dict) for value in present):
+        keys = sorted({key for value in present for key in value})
+        properties = {k: _schema([v[k] for v in present if k in v]) for k in keys}
         return {"type": "object", "properties": properties, **null}
-    if all(isinstance(value, list) for value in some):
-        items = _schema([item for value in some for item in value])
+    if all(isinstance(value, list) for value in present):
+        items = _schema([item for value in present for item in value])
         return {"type": "array", "items": items, **null}
-    kinds = sorted({NAMES[type(value)] for value in some if type(value) in NAMES})
+    kinds = sorted({NAMES[type(value)] for value in present if type(value) in NAMES})
     return {"type": kinds[0], **null} if len(kinds) == 1 else {}
 
 

@@ -10,17 +10,17 @@ LEVELS = ("none", "read", "write")
 
 
 def at(repository: Repository, commit: str) -> tuple[list[Workflow], list[str]]:
-    """Return the workflows of a commit, and the sentences of unusable files."""
+    """Return the workflows of a commit, and an error message per unusable file."""
     listing = git.git(repository.path, "ls-tree", "--name-only", commit, f"{FOLDER}/")
     paths = [p for p in listing.splitlines() if p.endswith((".yml", ".yaml"))]
     texts = {p: (git.show(repository.path, commit, p) or b"").decode() for p in paths}
-    found, broken = [], []
+    flows, errors = [], []
     for path, text in texts.items():
         try:
-            found.append(called(parse(path, text), texts))
+            flows.append(called(parse(path, text), texts))
         except WorkflowError as error:
-            broken.append(str(error))
-    return found, broken
+            errors.append(str(error))
+    return flows, errors
 
 
 def called(flow: Workflow, texts: dict[str, str]) -> Workflow:
@@ -29,41 +29,41 @@ def called(flow: Workflow, texts: dict[str, str]) -> Workflow:
     Raises:
         WorkflowError: GitHub would not start it, or the forge does not know the shape.
     """
-    calling = [job for job, about in flow.jobs.items() if "uses" in about]
-    if not calling:
+    callers = [job for job, definition in flow.jobs.items() if "uses" in definition]
+    if not callers:
         return flow
-    path = str(flow.jobs[calling[0]]["uses"]).removeprefix("./")
+    path = str(flow.jobs[callers[0]]["uses"]).removeprefix("./")
     if path not in texts:
         raise WorkflowError(f"{flow.path}: there is no workflow {path} to call")
-    other = parse(path, texts[path])
-    if len(calling) > 1 or not _known(flow, calling[0], other):
+    callee = parse(path, texts[path])
+    if len(callers) > 1 or not _supported(flow, callers[0], callee):
         raise WorkflowError(f"{flow.path}: the forge does not know this call of {path}")
-    job, about = calling[0], flow.jobs[calling[0]]
-    ((name, its),) = other.jobs.items()
-    declared = (other.on["workflow_call"] or {}).get("inputs") or {}
-    needed = {key for key, rule in declared.items() if rule.get("required")}
-    if not needed <= set(about["with"]) <= set(declared):
+    caller = flow.jobs[callers[0]]
+    ((name, job),) = callee.jobs.items()
+    declared = (callee.on["workflow_call"] or {}).get("inputs") or {}
+    required = {key for key, rule in declared.items() if rule.get("required")}
+    if not required <= set(caller["with"]) <= set(declared):
         raise WorkflowError(f"{flow.path}: inputs of {path} are {sorted(declared)}")
-    may = about.get("permissions", flow.permissions) or {}
-    for scope, level in (its.get("permissions", other.permissions) or {}).items():
-        if LEVELS.index(level) > LEVELS.index(may.get(scope, "none")):
+    granted = caller.get("permissions", flow.permissions) or {}
+    for scope, level in (job.get("permissions", callee.permissions) or {}).items():
+        if LEVELS.index(level) > LEVELS.index(granted.get(scope, "none")):
             raise WorkflowError(f"{flow.path}: {path} asks for {scope}: {level}")
-    return replace(flow, call=Call(job, other, name))
+    return replace(flow, call=Call(callers[0], callee, name))
 
 
-def _known(flow: Workflow, job: str, other: Workflow) -> bool:
-    """Tell whether a call has the one shape that the forge plays."""
-    about, its = flow.jobs[job], list(other.jobs.values())
-    strategy, inputs = about.get("strategy") or {}, about.get("with") or {}
-    waits = INPUT.fullmatch(str(its and its[0].get("environment")))
+def _supported(flow: Workflow, job: str, callee: Workflow) -> bool:
+    """Return whether a call has the one shape that the forge plays."""
+    caller, jobs = flow.jobs[job], list(callee.jobs.values())
+    strategy, inputs = caller.get("strategy") or {}, caller.get("with") or {}
+    gate = INPUT.fullmatch(str(jobs and jobs[0].get("environment")))
     return bool(
         strategy.get("max-parallel") == 1
         and strategy.get("fail-fast", True) is True
         and set(strategy.get("matrix") or {}) == {"environment"}
         and LEG.fullmatch(str(inputs.get("environment")))
-        and waits and waits[1] == "environment"
-        and "workflow_call" in other.on
-        and len(its) == 1 and not other.jobs.keys() & flow.jobs.keys()
+        and gate and gate[1] == "environment"
+        and "workflow_call" in callee.on
+        and len(jobs) == 1 and not callee.jobs.keys() & flow.jobs.keys()
         and not any(job in flow.needs(each) for each in flow.jobs)
-        and not isinstance(about.get("permissions", flow.permissions), str)
+        and not isinstance(caller.get("permissions", flow.permissions), str)
     )  # fmt: skip

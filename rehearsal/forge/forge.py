@@ -128,9 +128,7 @@ class Forge:
 
     def variable(self, repo: str, name: str, value: str) -> None:
         """Set a variable of a repository (``vars`` in its workflows)."""
-        now = self.state.now()
-        variable = {"name": name, "value": value, "created_at": now, "updated_at": now}
-        self.state.repository(repo).variables[name] = variable
+        self.state.variable(self.state.repository(repo), name, value)
 
     def secret(self, repo: str, name: str, value: str) -> None:
         """Set a secret of a repository; runs of forks never see it."""

@@ -13,16 +13,16 @@ def inputs(repo: Repository, declared: Json, body: Json) -> Json:
     if unknown := set(values) - set(declared):
         raise Refusal(422, f"Unexpected inputs provided: {sorted(unknown)}")
     inputs = {}
-    for name, about in declared.items():
-        about = about or {}
-        value = values.get(name, about.get("default", ""))
-        if about.get("required") and value in ("", None):
+    for name, declaration in declared.items():
+        rule = declaration or {}
+        value = values.get(name, rule.get("default", ""))
+        if rule.get("required") and value in ("", None):
             raise Refusal(422, f"Required input '{name}' not provided")
         choices = {
-            "choice": about.get("options") or [],
+            "choice": rule.get("options") or [],
             "environment": list(repo.environments),
         }
-        if value not in choices.get(str(about.get("type")), [value]):
+        if value not in choices.get(str(rule.get("type")), [value]):
             raise Refusal(422, f"Provided value '{value}' for input '{name}' not in the list of allowed values")  # fmt: skip # noqa: E501
         inputs[name] = value
     return inputs

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .runs import Queue
@@ -50,15 +50,31 @@ class Request:
         """Return a number of the path."""
         return int(self.args[key])
 
+    def find(self, entries: Iterable[Json], key: str = "id") -> Json:
+        """Return the entry that the path names.
+
+        Raises:
+            Refusal: 404, there is none.
+        """
+        for entry in entries:
+            if str(entry[key]) == self.args[key]:
+                return entry
+        raise Refusal(404, "Not Found")
+
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer that is not simply JSON with the route's status."""
+class Response:
+    """A response that is not simply JSON with the route's status."""
 
     status: int
-    data: Any = None
+    data: object = None
     content_type: str = "application/json; charset=utf-8"
     location: str = ""
+
+
+Reply = Json | list[Json] | Response
+Handler = Callable[[Request], Reply]
+H = TypeVar("H", bound=Handler)
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class Route:
 
     method: str
     path: str
-    handler: Callable[[Request], Any]
+    handler: Handler
     needs: str  # "scope:level", alternatives with |; empty: metadata, for everyone
     role: str  # what a person needs instead
     status: int
@@ -79,7 +95,7 @@ TABLE: list[Route] = []
 
 def route(
     method: str, path: str, needs: str = "", role: str = "", status: int = 200
-) -> Callable[[Callable[[Request], Any]], Callable[[Request], Any]]:
+) -> Callable[[H], H]:
     """Put a handler into the table.
 
     A path begins below ``/repos/{owner}/{repo}`` unless it begins with ``/``;
@@ -94,7 +110,7 @@ def route(
     level = needs.split("|")[0].partition(":")[2]
     role = role or ("write" if level == "write" else "read")
 
-    def add(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    def add(handler: H) -> H:
         row = Route(method, full, handler, needs, role, status, re.compile(regex))
         TABLE.append(row)
         return handler
@@ -130,11 +146,11 @@ def allowed(route: Route, token: Token, repo: Repository) -> None:
         raise Refusal(403, "Resource not accessible by integration")
 
 
-def answer(
+def respond(
     state: State, queue: Queue, token: Token | None, method: str, target: str,
     data: bytes, headers: dict[str, str],
-) -> Answer:  # fmt: skip
-    """Answer one request of the API."""
+) -> Response:  # fmt: skip
+    """Return the response to one request of the API."""
     url = urlsplit(target)
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     try:
@@ -147,13 +163,13 @@ def answer(
             allowed(row, token, repo)
             request = Request(state, queue, token, args, query, data, repo, headers)
             result = row.handler(request)
-        if isinstance(result, Answer):
+        if isinstance(result, Response):
             return result
-        return Answer(row.status, _page(result, query))
+        return Response(row.status, _page(result, query))
     except Refusal as refusal:
         body = {"message": refusal.message, "status": str(refusal.status)}
         docs = "https://docs.github.com/rest"
-        return Answer(refusal.status, body | {"documentation_url": docs})
+        return Response(refusal.status, body | {"documentation_url": docs})
 
 
 def _find(method: str, path: str) -> tuple[Route, re.Match[str]]:
@@ -171,15 +187,13 @@ def _repository(state: State, token: Token, args: dict[str, str]) -> Repository:
     return Repository(0, token.person, "", state.home)
 
 
-def _page(result: Any, query: dict[str, str]) -> Any:
-    """Cut a list, or the list inside an answer that counts it, to one page."""
+def _page(result: Json | list[Json], query: dict[str, str]) -> Json | list[Json]:
+    """Cut a list, or the list inside an object that counts it, to one page."""
     size = min(int(query.get("per_page", 30)), 100)
     start = (int(query.get("page", 1)) - 1) * size
     if isinstance(result, list):
         return result[start : start + size]
-    if isinstance(result, dict) and "total_count" in result:
-        cut = {
-            k: v[start : start + size] for k, v in result.items() if k != "total_count"
-        }
-        return {"total_count": result["total_count"], **cut}
-    return result
+    if "total_count" not in result:
+        return result
+    end = start + size
+    return {k: v if k == "total_count" else v[start:end] for k, v in result.items()}

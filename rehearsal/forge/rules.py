@@ -57,24 +57,26 @@ def bypasses(repository: Repository, token: Token, ruleset: Json) -> bool:
     return False
 
 
-def refuse_push(repository: Repository, token: Token | None, u: Update) -> str:
+def refuse_push(repository: Repository, token: Token | None, update: Update) -> str:
     """Return why a push may not move a ref, or nothing.
 
     ``refs/pull`` belongs to the forge. A rule names the ref as GitHub does (GH013).
     """
-    if u.ref.startswith("refs/pull/"):
-        return f"GH003: {u.ref} is read-only"
-    for ruleset, rule in active(repository, u.ref):
+    if update.ref.startswith("refs/pull/"):
+        return f"GH003: {update.ref} is read-only"
+    for ruleset, rule in active(repository, update.ref):
         if token and bypasses(repository, token, ruleset):
             continue
-        if sentence := _broken(repository, rule, u):
-            return f"GH013: Repository rule violations found for {u.ref}. {sentence}"
+        if sentence := _broken(repository, rule, update):
+            return (
+                f"GH013: Repository rule violations found for {update.ref}. {sentence}"
+            )
     return ""
 
 
-def _broken(repository: Repository, rule: Json, u: Update) -> str:
+def _broken(repository: Repository, rule: Json, update: Update) -> str:
     """Return the sentence of a rule that a push breaks, or nothing."""
-    created, deleted = u.old == git.ZERO, u.new == git.ZERO
+    created, deleted = update.before == git.ZERO, update.after == git.ZERO
     kind = rule["type"]
     if kind == "creation" and created:
         return "Cannot create ref due to creations being restricted."
@@ -86,7 +88,7 @@ def _broken(repository: Repository, rule: Json, u: Update) -> str:
         return "Changes must be made through a pull request."
     if kind == "required_status_checks" and not created and not deleted:
         required = rule["parameters"]["required_status_checks"]
-        states = [check(repository, u.new, c) for c in required]
+        states = [check(repository, update.after, c) for c in required]
         if any(s != "success" for s in states):
             return f"{len(required)} required status checks are expected."
     return ""

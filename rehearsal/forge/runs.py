@@ -113,11 +113,13 @@ class Queue:
         if not workflow.concurrency or run.event not in ("pull_request", "push"):
             return
         ends = bool(run.pull and workflow.concurrency.get("cancel-in-progress"))
-        for old in self.state.runs:
-            same = (old.path, old.pull, old.ref) == (run.path, run.pull, run.ref)
-            late = old.status == "queued" or (ends and old.status != "completed")
-            if same and old.event == run.event and late:
-                self.cancel(old)
+        group = (run.path, run.pull, run.ref, run.event)
+        for earlier in self.state.runs:
+            started = earlier.status not in ("queued", "completed")
+            replaced = earlier.status == "queued" or (ends and started)
+            facts = (earlier.path, earlier.pull, earlier.ref, earlier.event)
+            if replaced and facts == group:
+                self.cancel(earlier)
 
     def _work(self) -> None:
         """Take the oldest queued run, again and again."""
@@ -256,9 +258,9 @@ class Queue:
     def _closed(self, run: Run, workflow: Workflow) -> set[str]:
         """Return the jobs whose environment is not open to the run's branch."""
         closed = set()
-        for job, about in self._environments(run, workflow).items():
-            policy = about["deployment_branch_policy"] or {}
-            names = (f"refs/heads/{branch}" for branch in about["branches"])
+        for job, environment in self._environments(run, workflow).items():
+            policy = environment["deployment_branch_policy"] or {}
+            names = (f"refs/heads/{branch}" for branch in environment["branches"])
             if policy.get("custom_branch_policies") and not any(
                 fnmatchcase(run.ref, each) for each in names
             ):

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from . import api_actions, events, routes, smart_http
-from .routes import Answer
+from .routes import Response
 from .runs import Queue
 from .state import Refusal, State, Token
 
@@ -24,15 +24,15 @@ GIT = re.compile(
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Serves one connection."""
 
     protocol_version = "HTTP/1.1"
     server_version = "forge"
     state: State
     queue: Queue
 
-    def _answer(self) -> None:
-        """Answer Git, a short-lived download, or the API."""
+    def _respond(self) -> None:
+        """Respond to Git, a short-lived download, or the API."""
         data = self._body()
         headers = {key.lower(): value for key, value in self.headers.items()}
         token = credentials(self.state, headers.get("authorization", ""))
@@ -43,25 +43,16 @@ class Handler(BaseHTTPRequestHandler):
             secret = unquote(path.path.removeprefix("/_blobs/"))
             self._send(api_actions.blob(self.state.blobs, secret))
         else:
-            self._send(
-                routes.answer(
-                    self.state,
-                    self.queue,
-                    token,
-                    self.command,
-                    self.path,
-                    data,
-                    headers,
-                )
-            )
+            request = (self.command, self.path, data, headers)
+            self._send(routes.respond(self.state, self.queue, token, *request))
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _respond
 
     def _git(
         self, match: re.Match[str], query: str, token: Token | None,
         headers: dict[str, str], data: bytes,
     ) -> None:  # fmt: skip
-        """Answer a Git client; then tell the forge which refs moved."""
+        """Respond to a Git client; then tell the forge which refs moved."""
         try:
             repository = self.state.repository(match["name"])
             status, fields, content, moved = smart_http.backend(
@@ -79,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.state.changed:
             for update in moved:
                 assert token  # nobody pushes without one
-                refs = (update.ref, update.old, update.new)
+                refs = (update.ref, update.before, update.after)
                 events.push(self.state, self.queue, repository, token, refs)
         self._write(status, fields, content)
 
@@ -95,15 +86,15 @@ class Handler(BaseHTTPRequestHandler):
             pass
         return b"".join(chunks)
 
-    def _send(self, answer: Answer) -> None:
-        """Write an answer of the API."""
-        content = answer.data
+    def _send(self, response: Response) -> None:
+        """Write a response of the API."""
+        content = response.data
         if not isinstance(content, bytes):
             content = b"" if content is None else json.dumps(content).encode()
-        fields = [("Content-Type", answer.content_type)]
-        if answer.location:
-            fields.append(("Location", answer.location))
-        self._write(answer.status, fields, content)
+        fields = [("Content-Type", response.content_type)]
+        if response.location:
+            fields.append(("Location", response.location))
+        self._write(response.status, fields, content)
 
     def _write(
         self, status: int, fields: list[tuple[str, str]], content: bytes
@@ -115,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         if status != 204:
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        with suppress(BrokenPipeError):  # who asked did not wait for the answer
+        with suppress(BrokenPipeError):  # the client did not wait
             self.wfile.write(content)
 
     def address_string(self) -> str:

@@ -77,7 +77,11 @@ def backend(
     pairs = [line.split(": ", 1) for line in head.decode().splitlines() if ": " in line]
     fields = [(key, value) for key, value in pairs if key.lower() != "status"]
     status = next((int(v.split()[0]) for k, v in pairs if k.lower() == "status"), 200)
-    moved = [u for u in push if _target(repository, u.ref) == u.new and u.old != u.new]
+    moved = [
+        update
+        for update in push
+        if _target(repository, update.ref) == update.after != update.before
+    ]
     return status, fields, content, moved
 
 

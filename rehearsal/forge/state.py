@@ -122,8 +122,8 @@ class Run:
 class Update:
     """One ref that a push wants to move; all zeros for nothing."""
 
-    old: str
-    new: str
+    before: str
+    after: str
     ref: str
 
 
@@ -233,7 +233,7 @@ class State:
 
     def environment(self, repo: Repository, name: str) -> Json:
         """Return an environment, made when a job names it first."""
-        new = {
+        created = {
             "id": self.next_id(),
             "name": name,
             "reviewers": [],
@@ -242,7 +242,13 @@ class State:
             "branches": [],
             "created_at": self.now(),
         }
-        return repo.environments.setdefault(name, new)
+        return repo.environments.setdefault(name, created)
+
+    def variable(self, repo: Repository, name: str, value: str) -> None:
+        """Set a variable of a repository."""
+        time = self.now()
+        variable = {"name": name, "value": value, "created_at": time}
+        repo.variables[name] = variable | {"updated_at": time}
 
     def run(self, id: int) -> Run:
         """Return a run."""

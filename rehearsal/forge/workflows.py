@@ -85,9 +85,11 @@ class Workflow:
     def replaced(self, steps: dict[str, str]) -> str:
         """Return the file's text with other steps in some jobs; the rest is kept."""
         text = self.text
-        spans = {_steps(self.text, job): new for job, new in steps.items()}
-        for (start, end), new in sorted(spans.items(), reverse=True):
-            text = f"{text[:start]}{new}{text[end:]}"
+        spans = {
+            _steps(self.text, job): replacement for job, replacement in steps.items()
+        }
+        for (start, end), replacement in sorted(spans.items(), reverse=True):
+            text = f"{text[:start]}{replacement}{text[end:]}"
         return text
 
 

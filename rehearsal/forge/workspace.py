@@ -49,8 +49,8 @@ def prepare(
         named = {} if leg else {call.called_job: NAMED}
         texts[call.called.path] = call.called.replaced(named)
         silent |= set(named)
-    for where, text in texts.items():
-        file = folder / "source" / where
+    for path, text in texts.items():
+        file = folder / "source" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     payload = folder / "event.json"
@@ -61,8 +61,8 @@ def prepare(
         runner.caches / pool,
         state.home / "artifacts" / str(run.id),
     )
-    for path in (cache, artifacts):
-        path.mkdir(parents=True, exist_ok=True)
+    for shared in (cache, artifacts):
+        shared.mkdir(parents=True, exist_ok=True)
     env = processes.environment(runner.tools) | {
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),

@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over a pipe: no port, no driver, no network."""
+"""A headless Chromium, driven over a pipe: no port, no driver, no network."""
 
 import contextlib
 import json
@@ -18,8 +18,8 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync "
     "--remote-debugging-pipe --disable-dev-shm-usage"
 ).split()
-PATIENCE = 60.0  # seconds for one answer
-TALLEST = 16_000  # pixels Chromium can paint at once
+TIMEOUT = 60.0  # seconds for one reply
+MAX_HEIGHT = 16_000  # pixels Chromium can paint at once
 READY = """new Promise(done => {
   const charts = [...document.querySelectorAll('pre.mermaid')];
   const left = () => charts.some(c => !c.dataset.state && c.checkVisibility());
@@ -46,10 +46,9 @@ class Browser:
         path = program()
         if path is None:
             raise BrowserError(
-                "No Chromium here to take the picture with; on Debian, "
-                "`apt-get install chromium` brings one."
+                "Chromium is not installed; on Debian: `apt-get install chromium`."
             )
-        self._program, self._asked, self.requests = path, 0, list[str]()
+        self._program, self._calls, self.requests = path, 0, list[str]()
 
     def __enter__(self) -> Self:
         """Start Chromium in a folder of its own, with one empty page."""
@@ -72,23 +71,24 @@ class Browser:
     def _start(self) -> int:
         """Start Chromium with the ends of two pipes as file descriptors 3 and 4."""
         ends = [*os.pipe(), *os.pipe()]
-        theirs_in, to, back, theirs_out = (
+        child_in, to_child, from_child, child_out = (
             fcntl(end, F_DUPFD_CLOEXEC, 10) for end in ends
         )
         root = ["--no-sandbox"] if os.geteuid() == 0 else []
         command = [self._program, *FLAGS, *root, f"--user-data-dir={self._home.name}"]
         null = [(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_RDWR, 0) for n in (0, 1, 2)]
         pipes = [
-            (os.POSIX_SPAWN_DUP2, theirs_in, 3),
-            (os.POSIX_SPAWN_DUP2, theirs_out, 4),
+            (os.POSIX_SPAWN_DUP2, child_in, 3),
+            (os.POSIX_SPAWN_DUP2, child_out, 4),
         ]
         actions = [*null, *pipes]
         process = os.posix_spawn(
             self._program, command, os.environ, file_actions=actions, setpgroup=0
         )
-        for end in (*ends, theirs_in, theirs_out):
+        for end in (*ends, child_in, child_out):
             os.close(end)
-        self._to, self._from = os.fdopen(to, "wb", 0), os.fdopen(back, "rb", 0)
+        self._to = os.fdopen(to_child, "wb", 0)
+        self._from = os.fdopen(from_child, "rb", 0)
         self._unread = b""
         return process
 
@@ -111,27 +111,27 @@ class Browser:
         self._home.cleanup()
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """Ask the page one thing of the DevTools protocol; return its result."""
+        """Call a method of the DevTools protocol on the page; return its result."""
         return self._call(method, parameters, self._session)
 
     def _call(
         self, method: str, parameters: dict[str, Any], session: str | None = None
     ) -> dict[str, Any]:
-        self._asked += 1
-        request = {"id": self._asked, "method": method, "params": parameters}
+        self._calls += 1
+        request = {"id": self._calls, "method": method, "params": parameters}
         request |= {"sessionId": session} if session else {}
         self._to.write(json.dumps(request).encode() + b"\0")
-        while (answer := self._read()).get("id") != self._asked:
-            if answer.get("method") == "Network.requestWillBeSent":
-                self.requests.append(answer["params"]["request"]["url"])
-        if "error" in answer:
-            raise BrowserError(f"{method}: {answer['error'].get('message')}")
-        return dict(answer["result"])
+        while (message := self._receive()).get("id") != self._calls:
+            if message.get("method") == "Network.requestWillBeSent":
+                self.requests.append(message["params"]["request"]["url"])
+        if "error" in message:
+            raise BrowserError(f"{method}: {message['error'].get('message')}")
+        return dict(message["result"])
 
-    def _read(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         """Return the next message; BrowserError when none comes."""
         while b"\0" not in self._unread:
-            ready, _, _ = select.select([self._from], [], [], PATIENCE)
+            ready, _, _ = select.select([self._from], [], [], TIMEOUT)
             received = self._from.read(1 << 20) if ready else b""
             if not received:
                 raise BrowserError("Chromium ended or did not answer; try again.")
@@ -141,12 +141,12 @@ class Browser:
 
     def evaluate(self, script: str) -> Any:
         """Return the value of a JavaScript expression, awaited."""
-        answer = self.call(
+        reply = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
-        if "exceptionDetails" in answer:
-            raise BrowserError(f"script failed: {answer['exceptionDetails']['text']}")
-        return answer["result"].get("value")
+        if "exceptionDetails" in reply:
+            raise BrowserError(f"script failed: {reply['exceptionDetails']['text']}")
+        return reply["result"].get("value")
 
     def open(
         self, page: Path, width: int, height: int = 900, dark: bool = False
@@ -165,7 +165,7 @@ class Browser:
 
     def resize(self, width: int, height: int) -> None:
         """Set the window's size in CSS pixels; narrow ones count as a phone's."""
-        sharp = 2 * height <= TALLEST
+        sharp = 2 * height <= MAX_HEIGHT
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,

@@ -14,8 +14,8 @@ def duration(seconds: float) -> str:
     """Return seconds as a person says them: 0.4 s, 12 s, 3 min 05 s."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def moment(time: object) -> Html:
@@ -80,8 +80,8 @@ def _row(name: object, value: object) -> Html:
 def formatted(value: Any) -> Html:
     """Return one value as a person reads it."""
     if isinstance(value, bool):
-        name, word = ("check-circle-fill", "yes") if value else ("skip", "no")
-        return el("span", icon(name), word, class_="good" if value else "muted")
+        name, text = ("check-circle-fill", "yes") if value else ("skip", "no")
+        return el("span", icon(name), text, class_="good" if value else "muted")
     if isinstance(value, float):
         return html(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
     if isinstance(value, int):

@@ -98,9 +98,8 @@ def _linked(text: Token, anchors: Collection[str]) -> list[Token]:
     """Split a text at what is linked in it."""
     tokens, end = [], 0
     for match in WORD.finditer(text.content):
-        word = _link(match, anchors)
-        if word:
-            tokens += [_text(text.content[end : match.start()]), _raw(word)]
+        if link := _link(match, anchors):
+            tokens += [_text(text.content[end : match.start()]), _raw(link)]
             end = match.end()
     return [*tokens, _text(text.content[end:])]
 
@@ -111,13 +110,13 @@ def _text(content: str) -> Token:
 
 def _link(match: re.Match[str], anchors: Collection[str]) -> str | None:
     """Return the HTML of an address, a name or a pull request that is in the page."""
-    word = escape(match[0])
+    label = escape(match[0])
     if match["url"]:
-        return f"{_opened(_address(match['url'], anchors))}{word}</a>"
+        return f"{_opened(_address(match['url'], anchors))}{label}</a>"
     if match["user"]:
-        return f"<strong>{word}</strong>"
+        return f"<strong>{label}</strong>"
     anchor = f"pull-{match['pull'][1:]}"
-    return f'<a href="#{anchor}">{word}</a>' if anchor in anchors else None
+    return f'<a href="#{anchor}">{label}</a>' if anchor in anchors else None
 
 
 def _cells(state: StateCore) -> None:

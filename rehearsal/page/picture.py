@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from rehearsal.page.browser import TALLEST, Browser, BrowserError
+from rehearsal.page.browser import MAX_HEIGHT, Browser, BrowserError
 from rehearsal.page.document import MERMAID, comment_page
 
 UNFOLD = "document.querySelectorAll('details').forEach(d => { d.open = true })"
@@ -29,7 +29,7 @@ def take(
         if unfold:
             browser.evaluate(UNFOLD)
         for _ in range(2):  # charts make the page taller
-            height = min(int(browser.evaluate(HEIGHT)), TALLEST)
+            height = min(int(browser.evaluate(HEIGHT)), MAX_HEIGHT)
             browser.resize(width, height)
             browser.drawn()
         shot = browser.call("Page.captureScreenshot", format="png")

@@ -28,8 +28,8 @@ REVIEWS = {
 def state(pull: Mapping[str, Any]) -> Html:
     """Return the pill that says merged, closed or open."""
     kind = str(pull.get("state", "open"))
-    name, word = STATES.get(kind, STATES["open"])
-    return el("span", icon(name), word, class_=f"state {word.lower()}")
+    name, label = STATES.get(kind, STATES["open"])
+    return el("span", icon(name), label, class_=f"state {label.lower()}")
 
 
 def _review(review: Mapping[str, Any]) -> Html:

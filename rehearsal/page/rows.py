@@ -47,19 +47,16 @@ def run(entry: Mapping[str, Any], folder: Path) -> Html:
 
 def _log(path: str, folder: Path) -> Html | None:
     """Return a log's end and a link to all of it; nothing outside the folder."""
-    beside, file = local(path) if path else None, (folder / path).resolve()
-    if not beside or not file.is_relative_to(folder.resolve()) or not file.is_file():
+    url, file = local(path) if path else None, (folder / path).resolve()
+    if not url or not file.is_relative_to(folder.resolve()) or not file.is_file():
         return el("p", f"log: {path}", class_="muted") if path else None
     text = ANSI.sub("", file.read_text(encoding="utf-8", errors="replace"))
     lines = text.strip().splitlines()
     end = "\n".join(lines[-LINES:])[-CHARACTERS:]
-    whole = len(lines) <= LINES and len(text) <= CHARACTERS
-    title = (
-        f"Open the whole log ({len(lines)} lines)"
-        if not whole
-        else "Open the log as a file"
-    )
-    link = el("a", title, href=beside, target="_blank")
+    title = "Open the log as a file"
+    if len(lines) > LINES or len(text) > CHARACTERS:
+        title = f"Open the whole log ({len(lines)} lines)"
+    link = el("a", title, href=url, target="_blank")
     return html(el("pre", end, class_="log", tabindex=0), el("p", link))
 
 
@@ -85,22 +82,22 @@ def deployment(entry: Mapping[str, Any]) -> Html:
 def report(entry: Mapping[str, Any]) -> Html:
     """Return a link to a report beside the page."""
     path = str(entry.get("path") or "")
-    beside, title = local(path), entry.get("title") or path
-    if not beside:
+    url, title = local(path), entry.get("title") or path
+    if not url:
         return el("li", el("p", title, class_="muted"))
-    link = el("a", title, href=beside, target="_blank", class_="grow")
+    link = el("a", title, href=url, target="_blank", class_="grow")
     return el("li", el("p", icon("graph"), link, el("span", "report", class_="tag")))
 
 
 def decision(entry: Mapping[str, Any]) -> Html:
     """Return what the monitor decided: a record of the ledger's `monitoring/`."""
     record = entry.get("record") or entry
-    word = str(record.get("decision") or "none")
+    outcome = str(record.get("decision") or "none")
     window = record.get("window") or {}
     span = [f"{window['from']} to {window['until']}"] if "until" in window else []
     rows = [f"{window['rows']:,} rows"] if isinstance(window.get("rows"), int) else []
     line = html(
-        el("span", word, class_=f"tag {DECISIONS.get(word, 'muted')}"),
+        el("span", outcome, class_=f"tag {DECISIONS.get(outcome, 'muted')}"),
         el("span", record.get("sentence"), class_="grow"),
         el("span", ", ".join(span + rows), class_="muted"),
     )

@@ -21,8 +21,8 @@ def main() -> None:
         headers={"Authorization": f"Bearer {os.environ['KEY']}"},
     )
     try:
-        with urlopen(request) as answer:  # noqa: S310
-            token = json.load(answer)["token"]
+        with urlopen(request) as response:  # noqa: S310
+            token = json.load(response)["token"]
     except HTTPError as error:
         raise SystemExit(f"The app gets no token: {error} {error.read()!r}") from error
     print(f"::add-mask::{token}")
