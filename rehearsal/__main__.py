@@ -42,7 +42,7 @@ def main() -> int:
     folder = args.folder.resolve()
     clear(folder)
     for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"):
-        os.environ.pop(name, None)  # meant for the make that started this, not theirs
+        os.environ.pop(name, None)  # of the make that started this, not of theirs
     # Runners keep the machine's own downloads, as an image of GitHub's would.
     cache = subprocess.run((TOOLS / "uv", "cache", "dir"), capture_output=True)
     os.environ.setdefault("UV_CACHE_DIR", cache.stdout.decode().strip())
@@ -68,8 +68,9 @@ def main() -> int:
     if problem:
         problem += f"\nlogs: {folder / 'commands.log'} and {folder / 'forge' / 'runs'}"
     say(problem or f"\nAll {len(play.steps)} steps passed.")
-    setting = play.seconds("generate", "set-up")
-    say(f"set-up {setting:.0f} s, play {play.seconds() - setting:.0f} s")
+    set_up_seconds = play.seconds("generate", "set-up")
+    play_seconds = play.seconds() - set_up_seconds
+    say(f"set-up {set_up_seconds:.0f} s, play {play_seconds:.0f} s")
     if (folder / "timeline.html").exists():
         say(f"open {folder / 'timeline.html'}")
     say(f"facts: {summary}")
@@ -126,19 +127,16 @@ def clear(folder: Path) -> None:
 def source_files() -> list[str]:
     """Return the template's files as a clone would have them, without caches."""
     command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, check=True)
+    listing = subprocess.run(command, cwd=TEMPLATE, capture_output=True, check=True)
     prefixes = ("{{cookiecutter.project_slug}}/", "hooks/", "cookiecutter.json")
-    names = [name for name in listed.stdout.decode().split("\0") if name]
+    names = [name for name in listing.stdout.decode().split("\0") if name]
     return [n for n in names if n.startswith(prefixes) and (TEMPLATE / n).is_file()]
 
 
 def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:
     """Create the repository and the accounts of dana, rita and finn."""
-    tokens = {
-        "rita": forge.user("rita", admin=True),
-        "dana": forge.user("dana"),
-        "finn": forge.user("finn"),
-    }
+    tokens = {"rita": forge.user("rita", admin=True)}
+    tokens |= {name: forge.user(name) for name in ("dana", "finn")}
     forge.repository(OWNER, SLUG)
     forge.collaborator(f"{OWNER}/{SLUG}", "dana", "write")
     people = {}
@@ -150,13 +148,9 @@ def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:
         Target(name, play.folder / "hosts" / name, free_port())
         for name in ("staging", "production")
     ]
+    staging, production = machines
     return World(
-        play,
-        forge,
-        f"{OWNER}/{SLUG}",
-        **people,
-        staging=machines[0],
-        production=machines[1],
+        play, forge, f"{OWNER}/{SLUG}", staging=staging, production=production, **people
     )
 
 
@@ -182,16 +176,8 @@ def machines(world: World) -> Iterator[None]:
     agent = copied_agent(world.folder / SLUG, world.folder / "hosts")
     rights = {"contents": "read", "deployments": "write"}
     token = world.forge.machine(world.repo, "host", rights)
-    command = [
-        sys.executable,
-        str(agent),
-        "--git",
-        world.url(world.repo),
-        "--api-url",
-        world.forge.api_url,
-        "--poll",
-        "0.5",
-    ]
+    command = [sys.executable, str(agent), "--git", world.url(world.repo)]
+    command += ["--api-url", world.forge.api_url, "--poll", "0.5"]
     env = {"AGENT_TOKEN": token, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     try:
         for target in (world.staging, world.production):
@@ -204,11 +190,11 @@ def machines(world: World) -> Iterator[None]:
 
 def copied_agent(clone: Path, hosts: Path) -> Path:
     """Copy the host agent to the machines, from where the README says it is."""
-    named = AGENT.search((clone / "README.md").read_text(encoding="utf-8"))
-    if named is None:
+    match = AGENT.search((clone / "README.md").read_text(encoding="utf-8"))
+    if match is None:
         raise PlayError("the README does not say which file the host agent is")
     hosts.mkdir(exist_ok=True)
-    return Path(shutil.copy(clone / named[1], hosts))
+    return Path(shutil.copy(clone / match[1], hosts))
 
 
 def perform(world: World, until: str) -> None:
@@ -220,13 +206,13 @@ def perform(world: World, until: str) -> None:
     scenes.worse_model(world)
     scenes.fork(world)
     scenes.quiet_months(world)
-    before = scenes.retrained(world, scenes.drift(world))
-    scenes.rollback(world, before)
+    previous = scenes.retrained(world, scenes.drift(world))
+    scenes.rollback(world, previous)
     scenes.audit(world)
 
 
 if __name__ == "__main__":
-    began = time.monotonic()
+    started = time.monotonic()
     code = main()
-    say(f"{time.monotonic() - began:.0f} s in total")
+    say(f"{time.monotonic() - started:.0f} s in total")
     sys.exit(code)

@@ -89,6 +89,7 @@ def _child(node: Any, key: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         return next((value for name, value in node.value if name.value == key), None)
     if isinstance(node, yaml.SequenceNode):
-        named = (entry for entry in node.value if _child(entry, "name") is not None)
-        return next((e for e in named if _child(e, "name").value == key), None)
+        for entry in node.value:
+            if (name := _child(entry, "name")) is not None and name.value == key:
+                return entry
     return None

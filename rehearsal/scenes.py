@@ -26,21 +26,16 @@ def first_model(world: World) -> None:
         )
         step.show("pull", number=number)
         world.settle(step)
-        step.note(pull_request=number, validate=world.status(number))
-        expect(world.status(number) == "success", "the first model was not accepted")
+        step.note(pull_request=number)
+        world.expect_status(step, number, "success")
     with world.play.step("first deploy", "Merged, registered, deployed") as step:
-        step.show("pull", number=number)
-        world.merge(number)
-        with world.timed(step, number):
-            world.deployed(step)
-        world.check_one_number(step, number)
+        world.merge_and_deploy(step, number)
 
 
 def better_model(world: World) -> None:
     """Only params change; CI trains, its lock is adopted, the better model runs."""
-    with world.play.step(
-        "better model", "A better model, with the weather: judged"
-    ) as step:
+    title = "A better model, with the weather: judged"
+    with world.play.step("better model", title) as step:
         world.dana.git("switch", "-q", "-c", "weather")
         proposals.weather(world.dana.clone)
         world.dana.git("commit", "-qam", "Use the weather at the origin")
@@ -51,20 +46,13 @@ def better_model(world: World) -> None:
         )
         step.show("pull", number=number)
         world.settle(step)
-        step.note(pull_request=number, validate=world.status(number))
-        expect(
-            world.status(number) == "pending", "a lock that CI must build is pending"
-        )
+        step.note(pull_request=number)
+        world.expect_status(step, number, "pending")  # CI has built another lock
         step.note(adopt=world.dana.make("adopt", f"PR={number}").splitlines()[-1])
         world.settle(step)
-        step.note(validate_after_adopt=world.status(number))
-        expect(world.status(number) == "success", "the better model was not accepted")
+        world.expect_status(step, number, "success", "validate_after_adopt")
     with world.play.step("better deploy", "Merged and deployed") as step:
-        step.show("pull", number=number)
-        world.merge(number)
-        with world.timed(step, number):
-            world.deployed(step)
-        world.check_one_number(step, number)
+        world.merge_and_deploy(step, number)
 
 
 def worse_model(world: World) -> None:
@@ -79,8 +67,8 @@ def worse_model(world: World) -> None:
         )
         step.show("pull", number=number)
         world.settle(step)
-        step.note(pull_request=number, validate=world.status(number))
-        expect(world.status(number) == "failure", "the worse model was not refused")
+        step.note(pull_request=number)
+        world.expect_status(step, number, "failure")
         review = {"event": "APPROVE", "body": "Looks simple enough."}
         world.rita.api(f"pulls/{number}/reviews", "POST", review)
         fields = {"sha": world.head(number), "merge_method": "squash"}
@@ -109,20 +97,17 @@ def worse_model(world: World) -> None:
             world.rita.git("push", "-q", "origin", "HEAD:main")
         world.rita.api(f"pulls/{number}", "PATCH", {"state": "closed"})
         world.deployed(step)
-        after = world.last_run("deploy.yml")
-        step.note(deploy_after_revert=after.conclusion)
-        expect(
-            after.conclusion == "success", "deploy failed although main was reverted"
-        )
+        reverted = world.last_run("deploy.yml").conclusion
+        step.note(deploy_after_revert=reverted)
+        expect(reverted == "success", "deploy failed although main was reverted")
         world.dana.git("switch", "-q", "main")
         world.dana.git("pull", "-q", "--ff-only", "origin", "main")
 
 
 def fork(world: World) -> None:
     """A pull request from a fork gets no secret and a read-only token."""
-    with world.play.step(
-        "fork", "A pull request from a fork: judged without secrets"
-    ) as step:
+    title = "A pull request from a fork: judged without secrets"
+    with world.play.step("fork", title) as step:
         world.finn.clone.mkdir(parents=True)
         world.finn.api("forks", "POST", {})
         slug = world.repo.split("/")[1]
@@ -147,22 +132,18 @@ def fork(world: World) -> None:
             train=train.conclusion,
             secrets=sorted(train.secrets),
             token=dict(train.permissions),
-            validate=world.status(number),
         )
         expect(not train.secrets, "a fork's run was given secrets")
         writes = [k for k, v in train.permissions.items() if v == "write"]
         expect(not writes, f"a fork's run may write {writes}")
-        expect(
-            world.status(number) == "success", "a change of the README was not accepted"
-        )
+        world.expect_status(step, number, "success")
         world.rita.api(f"pulls/{number}", "PATCH", {"state": "closed"})
 
 
 def quiet_months(world: World) -> None:
     """Two weeks of traffic; the monitor runs and proposes nothing."""
-    with world.play.step(
-        "traffic", "Two weeks of traffic; the monitor proposes nothing"
-    ) as step:
+    title = "Two weeks of traffic; the monitor proposes nothing"
+    with world.play.step("traffic", title) as step:
         step.note(sent=traffic(world, "2013-04-01", "2013-04-15"))
         world.forge.tick(world.repo, "monitor.yml")
         world.settle(step)
@@ -171,31 +152,24 @@ def quiet_months(world: World) -> None:
         step.note(monitor=run.conclusion, decision=decision["decision"])
         step.note(sentence=decision["sentence"])
         expect(run.conclusion == "success", "the monitor failed")
-        expect(
-            decision["decision"] != "retrain",
-            "the monitor proposed to retrain without drift",
-        )
+        retrain = decision["decision"] == "retrain"
+        expect(not retrain, "the monitor proposed to retrain without drift")
 
 
 def drift(world: World) -> int:
     """Months of traffic; performance falls; the monitor opens a pull request."""
-    with world.play.step(
-        "drift", "Months later: drift, and a retraining pull request"
-    ) as step:
+    title = "Months later: drift, and a retraining pull request"
+    with world.play.step("drift", title) as step:
         step.note(sent=traffic(world, "2013-04-16", "2013-06-30"))
         world.forge.tick(world.repo, "monitor.yml")
         world.settle(step)
         decision = decided(world, step)
         step.note(decision=decision["decision"], sentence=decision["sentence"])
-        expect(
-            decision["decision"] == "retrain", "the monitor missed the drift in June"
-        )
-        pulls = world.rita.api("pulls?state=open")
-        expect(len(pulls) == 1, f"{len(pulls)} pull requests are open, expected 1")
-        number = int(pulls[0]["number"])
-        step.show("pull", number=number)
-        step.note(pull_request=number, opened_by=pulls[0]["user"]["login"])
-        return number
+        retrain = decision["decision"] == "retrain"
+        expect(retrain, "the monitor missed the drift in June")
+        pull = world.open_pull(step)
+        step.note(pull_request=pull["number"], opened_by=pull["user"]["login"])
+        return int(pull["number"])
 
 
 def retrained(world: World, number: int) -> str:
@@ -212,37 +186,28 @@ def retrained(world: World, number: int) -> str:
             world.dana.git("switch", "-q", branch)
             world.dana.make("adopt", f"PR={number}")
             world.settle(step)
-        step.note(validate_after_adopt=world.status(number))
-        expect(
-            world.status(number) == "success", "the retrained model was not accepted"
-        )
+        world.expect_status(step, number, "success", "validate_after_adopt")
         lines = world.report(number).splitlines()
         estimate = [line for line in lines if line.startswith("The monitor expected")]
         expect(len(estimate) == 1, "the report does not compare the monitor's estimate")
         step.note(expectation=estimate[0])
     with world.play.step("retrained deploy", "Merged and deployed") as step:
-        step.show("pull", number=number)
-        before = str(world.release()["version"])
-        world.merge(number)
-        world.deployed(step)
-        world.check_one_number(step, number)
-    return before
+        previous = str(world.release()["version"])
+        world.merge_and_deploy(step, number)
+    return previous
 
 
 def rollback(world: World, version: str) -> None:
     """One command brings the earlier version back and opens the revert."""
     with world.play.step("rollback", f"Rolled back to {version}") as step:
         manifest = world.tagged(f"*@{version}")
-        step.note(
-            output=world.rita.make("rollback", f"VERSION={version}").splitlines()[-1]
-        )
+        output = world.rita.make("rollback", f"VERSION={version}")
+        step.note(output=output.splitlines()[-1])
         world.deployed(step)
         run = world.last_run("rollback.yml")
         expect(run.conclusion == "success", f"the rollback failed: {run.log_path}")
-        expect(
-            world.production.wait_for(manifest),
-            "production does not run the earlier version",
-        )
+        runs = world.production.wait_for(manifest)
+        expect(runs, "production does not run the earlier version")
         release = world.release()
         step.note(
             action=release["action"],
@@ -250,28 +215,21 @@ def rollback(world: World, version: str) -> None:
             ledger=release["manifest_sha256"],
             info=world.production.info()["manifest_sha256"],
         )
-        expect(
-            release["manifest_sha256"] == manifest, "the ledger names another version"
-        )
-        pulls = world.rita.api("pulls?state=open")
-        expect(len(pulls) == 1, f"{len(pulls)} pull requests are open, expected 1")
-        number = int(pulls[0]["number"])
-        step.show("pull", number=number)
-    with world.play.step(
-        "revert", "Reverted on main: it names what production runs"
-    ) as step:
+        named = release["manifest_sha256"] == manifest
+        expect(named, "the ledger names another version")
+        number = int(world.open_pull(step)["number"])
+    title = "Reverted on main: it names what production runs"
+    with world.play.step("revert", title) as step:
         step.show("pull", number=number)
         world.start_waiting_runs(number)
         world.settle(step)
-        step.note(pull_request=number, validate=world.status(number))
-        expect(world.status(number) == "success", "the revert was not accepted")
+        step.note(pull_request=number)
+        world.expect_status(step, number, "success")
         world.merge(number)
         world.deployed(step)
-        deploy = world.last_run("deploy.yml")
-        step.note(deploy=deploy.conclusion)
-        expect(
-            deploy.conclusion == "success", "deploying the same version again failed"
-        )
+        deploy = world.last_run("deploy.yml").conclusion
+        step.note(deploy=deploy)
+        expect(deploy == "success", "deploying the same version again failed")
         expect(world.production.wait_for(manifest, 2), "production changed")
 
 

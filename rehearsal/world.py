@@ -13,17 +13,12 @@ from typing import Any
 
 from rehearsal.forge import Forge, Run
 from rehearsal.people import Person
-from rehearsal.play import Play, Step, expect
+from rehearsal.play import Play, PlayError, Step, expect
 from rehearsal.targets import Target
 
 MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
-RELEASE_FILES = {
-    "report.html",
-    "README.md",
-    "model.cdx.json",
-    "verdict.json",
-    "manifest.json",
-}
+RELEASE_FILES = {"report.html", "README.md", "model.cdx.json"}
+RELEASE_FILES |= {"verdict.json", "manifest.json"}
 REPORT = "<!-- validation report -->"  # how the comment with the report begins
 
 
@@ -33,7 +28,7 @@ def aside(run: Run) -> bool:
 
 
 def merged(run: Run) -> bool:
-    """Tell whether a run only tests what is on main already."""
+    """Return whether a run only tests what is on main already."""
     return aside(run) and run.pull is None
 
 
@@ -96,6 +91,14 @@ class World:
         states = [s["state"] for s in statuses if s["context"] == context]
         return str(states[0]) if states else "absent"
 
+    def expect_status(
+        self, step: Step, number: int, state: str, fact: str = "validate"
+    ) -> None:
+        """Note the status `validate` of a pull request, which has to be ``state``."""
+        actual = self.status(number)
+        step.note(**{fact: actual})
+        expect(actual == state, f"validate of #{number} is {actual}, expected {state}")
+
     def report(self, number: int) -> str:
         """Return the validation report on a pull request."""
         comments = self.rita.api(f"issues/{number}/comments")
@@ -105,10 +108,7 @@ class World:
 
     def reviewed(self, number: int) -> str:
         """Return the manifest's sha256 as the report names it."""
-        match = MANIFEST.search(self.report(number))
-        expect(match is not None, f"the report on #{number} names no manifest")
-        assert match
-        return match[1]
+        return _named(MANIFEST.search(self.report(number)), f"the report on #{number}")
 
     def merge(self, number: int) -> str:
         """Let rita review and merge; return the commit on main."""
@@ -160,10 +160,7 @@ class World:
         """Return the manifest's sha256 as the version's tag names it."""
         self.dana.git("fetch", "-q", "--tags", "--force", "origin")
         text = self.dana.git("for-each-ref", f"refs/tags/{tag}", "--format=%(contents)")
-        match = re.search(r"\b[0-9a-f]{64}\b", text)
-        expect(match is not None, f"the tag {tag} names no manifest")
-        assert match
-        return match[0]
+        return _named(re.search(r"\b([0-9a-f]{64})\b", text), f"the tag {tag}")
 
     def judged(self, path: str) -> str:
         """Return the manifest's sha256 as a verdict on the ledger names it."""
@@ -173,10 +170,7 @@ class World:
     def published(self, tag: str) -> str:
         """Return the manifest's sha256 as the text of a GitHub Release names it."""
         body = str(self.rita.api(f"releases/tags/{tag}")["body"])
-        match = re.search(r"`([0-9a-f]{64})`", body)
-        expect(match is not None, f"the release {tag} names no manifest")
-        assert match
-        return match[1]
+        return _named(re.search(r"`([0-9a-f]{64})`", body), f"the release {tag}")
 
     def check_one_number(self, step: Step, number: int) -> str:
         """Read the manifest's sha256 from every source; all have to be equal."""
@@ -201,17 +195,17 @@ class World:
 
     def packaged(self, tag: str) -> list[str]:
         """Return what a version's GitHub Release holds; its report is the ledger's."""
-        listed = self.rita.api(f"releases/tags/{tag}")["assets"]
-        numbers = {str(asset["name"]): asset["id"] for asset in listed}
+        assets = self.rita.api(f"releases/tags/{tag}")["assets"]
+        numbers = {str(asset["name"]): asset["id"] for asset in assets}
         missing = sorted(RELEASE_FILES - numbers.keys())
         expect(not missing, f"the release {tag} lacks {missing}")
         verdict, page = (
             self.rita.download(f"releases/assets/{numbers[name]}")
             for name in ("verdict.json", "report.html")
         )
-        named = json.loads(verdict)["report"]
+        reviewed = json.loads(verdict)["report"]["sha256"]
         digest = hashlib.sha256(page).hexdigest()
-        expect(digest == named["sha256"], f"{tag} has another report than the ledger")
+        expect(digest == reviewed, f"{tag} has another report than the ledger")
         return sorted(numbers)
 
     @contextmanager
@@ -223,11 +217,26 @@ class World:
             if self.production.wait_for(reviewed, 900):
                 seconds.append(time.monotonic() - merged)
 
-        watching = Thread(target=watch, daemon=True)
-        watching.start()
+        watcher = Thread(target=watch, daemon=True)
+        watcher.start()
         yield
-        watching.join(30)
+        watcher.join(30)
         step.note(seconds_from_merge=round(seconds[0], 1) if seconds else None)
+
+    def merge_and_deploy(self, step: Step, number: int) -> None:
+        """Merge a pull request; its manifest has to run, and be named everywhere."""
+        step.show("pull", number=number)
+        self.merge(number)
+        with self.timed(step, number):
+            self.deployed(step)
+        self.check_one_number(step, number)
+
+    def open_pull(self, step: Step) -> dict[str, Any]:
+        """Return the one open pull request, and show it on the page."""
+        pulls = self.rita.api("pulls?state=open")
+        expect(len(pulls) == 1, f"{len(pulls)} pull requests are open, expected 1")
+        step.show("pull", number=int(pulls[0]["number"]))
+        return dict(pulls[0])
 
     def deployed(self, step: Step) -> None:
         """Wait for deployments, approve production, and show them on the page."""
@@ -272,3 +281,10 @@ class World:
         runs = [run for run in self.forge.runs if Path(run.path).name == workflow]
         expect(bool(runs), f"{workflow} never ran")
         return runs[-1]
+
+
+def _named(match: re.Match[str] | None, source: str) -> str:
+    """Return the manifest's sha256 that a source has to name."""
+    if match is None:
+        raise PlayError(f"{source} names no manifest")
+    return match[1]

@@ -1,5 +1,6 @@
 """One call of the real ``act``: an unchanged workflow on this machine, no container."""
 
+import itertools
 import json
 import os
 import re
@@ -62,7 +63,7 @@ def run(call: Call) -> Outcome:
             os.close(reader)
             assert process.stdout
             for line in process.stdout:
-                _read(line.decode(errors="replace"), log, call.silent, outcome)
+                _parse(line.decode(errors="replace"), log, call.silent, outcome)
         outcome.code = process.returncode
     return outcome
 
@@ -80,7 +81,7 @@ def _command(call: Call, secrets: int) -> list[str]:
         "--secret-file", f"/dev/fd/{secrets}", "--actor", call.actor,
         "--action-cache-path", str(call.cache), "--action-offline-mode",
         "--no-skip-checkout", "--no-cache-server", "--concurrent-jobs", "1", "--json",
-        *(word for pair in pairs for word in pair),
+        *itertools.chain.from_iterable(pairs),
     ]  # fmt: skip
 
 
@@ -90,22 +91,20 @@ def _quoted(value: str) -> str:
     return '"' + text.replace("\n", "\\n") + '"'
 
 
-def _read(line: str, log: IO[str], silent: set[str], outcome: Outcome) -> None:
-    """Take one line of act's JSON: results and summaries out, words to the log."""
+def _parse(line: str, log: IO[str], silent: set[str], outcome: Outcome) -> None:
+    """Take results and summaries out of one line of act's JSON; log its message."""
     try:
         entry: dict[str, Any] = json.loads(line)
     except ValueError:
         log.write(line)
         return
-    job, message = (
-        entry.get("jobID", "act"),
-        ANSI.sub("", str(entry.get("msg", ""))).rstrip("\r\n"),
-    )
+    job = str(entry.get("jobID", "act"))
+    message = ANSI.sub("", str(entry.get("msg", ""))).rstrip("\r\n")
     if "jobResult" in entry:
-        outcome.jobs[str(job)] = str(entry["jobResult"])
+        outcome.jobs[job] = str(entry["jobResult"])
     if entry.get("command") == "set-output" and len(entry["stepID"]) == 1:
         outcome.legs += [str(entry["arg"])] if entry["name"] == LEG else []
-        steps = outcome.outputs.setdefault(str(job), {})
+        steps = outcome.outputs.setdefault(job, {})
         step, mark = str(entry["stepID"][0]), "FORGE_END"
         lines = f"{entry['name']}<<{mark}\n{entry['arg']}\n{mark}\n"
         steps[step] = steps.get(step, "") + lines

@@ -54,11 +54,9 @@ def git(
     )
     if check and process.returncode:
         raise Refusal(422, process.stderr.decode(errors="replace").strip())
-    return (
-        process.stdout.decode(errors="replace").strip()
-        if not process.returncode
-        else ""
-    )
+    if process.returncode:
+        return ""
+    return process.stdout.decode(errors="replace").strip()
 
 
 def create(path: Path, source: Path | None = None) -> None:
@@ -105,7 +103,7 @@ def commit_tree(
     path: Path, tree: str, parents: list[str], by: Person, message: str
 ) -> str:
     """Return a new commit."""
-    links = [word for parent in parents for word in ("-p", parent)]
+    links = [argument for parent in parents for argument in ("-p", parent)]
     return git(path, "commit-tree", tree, *links, by=by, data=message)
 
 

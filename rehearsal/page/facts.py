@@ -7,6 +7,7 @@ from typing import Any
 
 from rehearsal.page.markup import Html, el, html, icon
 
+Entry = Mapping[str, Any]  # of the story, or a part of it
 SHA = re.compile(r"(?:sha256:)?[0-9a-f]{40,64}")
 
 
@@ -35,7 +36,7 @@ def sha(value: str, length: int = 12) -> Html:
     return el("code", bare[:length], class_="sha", title=value)
 
 
-def readings(facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def readings(facts: Entry) -> dict[str, dict[str, str]]:
     """Return the hashes read from several sources: {fact: {source: hash}}."""
     return {
         name: {str(source): str(digest) for source, digest in value.items()}
@@ -103,7 +104,7 @@ def _list(values: Iterable[Any]) -> list[object]:
     return items
 
 
-def facts(observed: Mapping[str, Any]) -> Html:
+def facts(observed: Entry) -> Html:
     """Show a step's facts: equalities first, then the rest as a list."""
     equal = readings(observed)
     others = [_row(k, formatted(v)) for k, v in observed.items() if k not in equal]

@@ -1,9 +1,9 @@
 """A pull request as its page on GitHub shows it."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from rehearsal.page.comment import comment
+from rehearsal.page.facts import Entry
 from rehearsal.page.markdown import render
 from rehearsal.page.markup import Html, el, html, icon
 
@@ -25,14 +25,14 @@ REVIEWS = {
 }
 
 
-def state(pull: Mapping[str, Any]) -> Html:
+def state(pull: Entry) -> Html:
     """Return the pill that says merged, closed or open."""
     kind = str(pull.get("state", "open"))
     name, label = STATES.get(kind, STATES["open"])
     return el("span", icon(name), label, class_=f"state {label.lower()}")
 
 
-def _review(review: Mapping[str, Any]) -> Html:
+def _review(review: Entry) -> Html:
     kind = str(review.get("state", "")).lower()
     name, style, phrase = REVIEWS.get(kind, ("eye", "muted", "reviewed"))
     reviewer = el("b", str(review.get("user") or "ghost"))
@@ -45,7 +45,7 @@ def _review(review: Mapping[str, Any]) -> Html:
     )
 
 
-def _statuses(pull: Mapping[str, Any]) -> Html | None:
+def _statuses(pull: Entry) -> Html | None:
     """Return the box of checks, newest state of each, and what they add up to."""
     statuses = {str(s.get("context")): s for s in pull.get("statuses") or []}
     if not statuses:
@@ -62,7 +62,7 @@ def _statuses(pull: Mapping[str, Any]) -> Html | None:
     return html(title, el("ul", rows, class_="rows"))
 
 
-def _status(context: str, status: Mapping[str, Any]) -> Html:
+def _status(context: str, status: Entry) -> Html:
     name, style = STATUSES.get(str(status.get("state")), STATUSES["pending"])
     described = status.get("description")
     return el(
@@ -73,7 +73,7 @@ def _status(context: str, status: Mapping[str, Any]) -> Html:
     )
 
 
-def _outcome(pull: Mapping[str, Any]) -> Html:
+def _outcome(pull: Entry) -> Html:
     kind = pull.get("state")
     if kind == "merged":
         merger = el("b", str(pull.get("merged_by") or "somebody"))
@@ -97,7 +97,7 @@ def _end(name: str, style: str, sentence: str) -> Html:
     return el("p", el("span", icon(name), class_=style), el("span", sentence))
 
 
-def card(pull: Mapping[str, Any], anchors: Collection[str] = ()) -> Html:
+def card(pull: Entry, anchors: Collection[str] = ()) -> Html:
     """Return the whole pull request: heading, comments, reviews, checks, outcome."""
     number = int(pull["number"])
     author = str(pull.get("author") or "ghost")
@@ -121,7 +121,7 @@ def card(pull: Mapping[str, Any], anchors: Collection[str] = ()) -> Html:
     )
 
 
-def _branches(pull: Mapping[str, Any], author: str) -> Html:
+def _branches(pull: Entry, author: str) -> Html:
     verb = "merged" if pull.get("state") == "merged" else "wants to merge"
     actor = pull.get("merged_by") if verb == "merged" else author
     fork = el("span", "from a fork", class_="tag") if pull.get("fork") else None
@@ -130,7 +130,7 @@ def _branches(pull: Mapping[str, Any], author: str) -> Html:
     return el("span", line)
 
 
-def link(pull: Mapping[str, Any]) -> Html:
+def link(pull: Entry) -> Html:
     """Return one line for a pull request that is shown in full elsewhere."""
     number = el("span", f"#{pull['number']}", class_="muted")
     title = el("a", pull.get("title"), href=f"#pull-{pull['number']}")

@@ -1,11 +1,9 @@
 """Runs, deployments, reports and decisions of the monitor, one row each."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from rehearsal.page.facts import duration, label, moment, sha
+from rehearsal.page.facts import Entry, duration, label, moment, sha
 from rehearsal.page.markup import Html, el, html, icon, local
 
 CONCLUSIONS = {
@@ -29,7 +27,7 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f]")
 LINES, CHARACTERS = 80, 12_000
 
 
-def run(entry: Mapping[str, Any], folder: Path) -> Html:
+def run(entry: Entry, folder: Path) -> Html:
     """Return a workflow run: what it was, how it ended, how long, and its log."""
     ended = str(entry.get("conclusion") or entry.get("status") or "in progress")
     name, style = CONCLUSIONS.get(ended, ("dot-fill", "wait"))
@@ -60,7 +58,7 @@ def _log(path: str, folder: Path) -> Html | None:
     return html(el("pre", end, class_="log", tabindex=0), el("p", link))
 
 
-def deployment(entry: Mapping[str, Any]) -> Html:
+def deployment(entry: Entry) -> Html:
     """Return a deployment: version, environment, outcome."""
     state = str(entry.get("state") or "pending")
     name, style = DEPLOYMENTS.get(state, ("rocket", "wait"))
@@ -79,7 +77,7 @@ def deployment(entry: Mapping[str, Any]) -> Html:
     return el("li", el("p", line), id=f"deployment-{entry['id']}")
 
 
-def report(entry: Mapping[str, Any]) -> Html:
+def report(entry: Entry) -> Html:
     """Return a link to a report beside the page."""
     path = str(entry.get("path") or "")
     url, title = local(path), entry.get("title") or path
@@ -89,7 +87,7 @@ def report(entry: Mapping[str, Any]) -> Html:
     return el("li", el("p", icon("graph"), link, el("span", "report", class_="tag")))
 
 
-def decision(entry: Mapping[str, Any]) -> Html:
+def decision(entry: Entry) -> Html:
     """Return what the monitor decided: a record of the ledger's `monitoring/`."""
     record = entry.get("record") or entry
     outcome = str(record.get("decision") or "none")
@@ -105,7 +103,7 @@ def decision(entry: Mapping[str, Any]) -> Html:
     return html(el("li", el("p", line)), report(entry) if path else None)
 
 
-def text(entry: Mapping[str, Any]) -> Html:
+def text(entry: Entry) -> Html:
     """Return a text as it was printed, in a box that scrolls by itself."""
     title = el("h3", entry.get("title"))
     return el("div", title, el("pre", entry.get("body"), tabindex=0), class_="text")

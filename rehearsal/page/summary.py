@@ -1,12 +1,9 @@
 """What frames the steps: the head, the rail of steps, the summary at the end."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from rehearsal.page.facts import duration, equality, readings
+from rehearsal.page.facts import Entry, duration, equality, readings
 from rehearsal.page.markup import Html, el, icon
 
-Steps = list[Mapping[str, Any]]
+Steps = list[Entry]
 
 
 def mark(ok: object) -> Html:
@@ -34,7 +31,7 @@ def rail(steps: Steps) -> Html:
     return el("nav", el("ol", items, end), class_="rail", aria_label="Steps")
 
 
-def head(story: Mapping[str, Any], steps: Steps) -> Html:
+def head(story: Entry, steps: Steps) -> Html:
     """Return title, verdict and counts."""
     passed = sum(bool(step.get("ok")) for step in steps)
     pulls = list((story.get("pulls") or {}).values())
@@ -79,7 +76,7 @@ def summary(steps: Steps) -> Html:
     )
 
 
-def _timed(number: int, step: Mapping[str, Any], longest: float) -> Html:
+def _timed(number: int, step: Entry, longest: float) -> Html:
     seconds = float(step.get("seconds") or 0)
     title = step.get("title") or step.get("name")
     bar = el("span", style=f"width:{100 * seconds / longest:.1f}%", class_="bar")

@@ -1,14 +1,12 @@
 """The page a person looks at after `make demo`: a repository's life, in order."""
 
 import shutil
-from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from rehearsal.page import pull, rows, summary
 from rehearsal.page.document import MERMAID, document
-from rehearsal.page.facts import duration, facts
+from rehearsal.page.facts import Entry, duration, facts
 from rehearsal.page.markdown import render
 from rehearsal.page.markup import Html, el, html
 
@@ -23,7 +21,7 @@ GROUPS = {
 class _Story:
     """A story being written: knows what has been shown already."""
 
-    def __init__(self, folder: Path, story: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, story: Entry) -> None:
         self.folder, self.story = folder, story
         self.shown: set[tuple[str, str]] = set()
         self.anchors = {
@@ -32,7 +30,7 @@ class _Story:
             for key in story.get(f"{kind}s") or {}
         }
 
-    def find(self, kind: str, key: object) -> Mapping[str, Any] | None:
+    def find(self, kind: str, key: object) -> Entry | None:
         """Return a pull, run or deployment, whether its key is a number or text."""
         for name, value in (self.story.get(f"{kind}s") or {}).items():
             if str(name) == str(key):
@@ -45,12 +43,12 @@ class _Story:
         self.shown.add((kind, str(key)))
         return not seen
 
-    def refs(self, refs: list[Mapping[str, Any]]) -> Html:
+    def refs(self, refs: list[Entry]) -> Html:
         """Show what a step points at, in order, runs and the like in one list."""
         groups = groupby(refs, key=lambda ref: str(ref.get("kind")))
         return html([self.group(kind, list(group)) for kind, group in groups])
 
-    def group(self, kind: str, refs: list[Mapping[str, Any]]) -> Html:
+    def group(self, kind: str, refs: list[Entry]) -> Html:
         if kind == "pull":
             return html([self.pull(ref.get("number")) for ref in refs])
         if kind == "text":
@@ -67,7 +65,7 @@ class _Story:
             return pull.card(entry, self.anchors)
         return pull.link(entry)
 
-    def row(self, kind: str, ref: Mapping[str, Any]) -> Html:
+    def row(self, kind: str, ref: Entry) -> Html:
         if kind == "report":
             return rows.report(ref)
         if kind == "monitoring":
@@ -81,7 +79,7 @@ class _Story:
             return rows.run(entry, self.folder)
         return rows.deployment(entry)
 
-    def not_shown(self) -> list[Mapping[str, Any]]:
+    def not_shown(self) -> list[Entry]:
         """Return references to everything that no step has shown."""
         return [
             {"kind": kind, key: name}
@@ -91,7 +89,7 @@ class _Story:
         ]
 
 
-def _step(page: _Story, number: int, step: Mapping[str, Any]) -> Html:
+def _step(page: _Story, number: int, step: Entry) -> Html:
     ok, seconds = step.get("ok"), duration(float(step.get("seconds") or 0))
     title = step.get("title") or step.get("name")
     text = str(step.get("text") or "")
@@ -111,7 +109,7 @@ def _step(page: _Story, number: int, step: Mapping[str, Any]) -> Html:
     )
 
 
-def write(folder: Path, story: Mapping[str, Any]) -> Path:
+def write(folder: Path, story: Entry) -> Path:
     """Write `timeline.html` and `mermaid.js` into folder; return the page's path.
 
     The story is described in this package's `__init__`; whatever text it holds is
