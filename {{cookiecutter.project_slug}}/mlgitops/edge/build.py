@@ -34,8 +34,8 @@ def requirements(lock: str) -> str:
                 f"mlgitops/requirements/serving.txt does not pin {name} with hashes; "
                 "run: make lock"
             )
-    kept = [re.sub(r"\n *#.*", "", b.rstrip()) for f in names.values() for b in f]
-    return "\n".join(kept) + "\n"
+    blocks = [block for pins in names.values() for block in pins]
+    return "".join(re.sub(r"\n *#.*", "", block.rstrip()) + "\n" for block in blocks)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -54,9 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
     json_sha256 = hashlib.sha256(files["model/contract.json"]).hexdigest()
     if json_sha256 != manifest["contract"].get("json_sha256", json_sha256):
-        raise VerifyError(
-            "the contract as JSON does not have the sha256 in the manifest"
-        )
+        raise VerifyError("the contract as JSON has another sha256 than the manifest's")
     for name in CODE:
         files[f"mlgitops/{name}"] = (ROOT / name).read_bytes()
     sums = [f"{hashlib.sha256(files[n]).hexdigest()}  {n}\n" for n in sorted(files)]
@@ -76,9 +74,9 @@ def build(folder: Path, target: Path) -> str:
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Build the bundle of a folder; exit 1 with a sentence when it is refused."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = sys.argv[1:]
     if len(arguments) != 2:
         raise SystemExit("usage: python -m mlgitops edge FOLDER BUNDLE.zip")
     target = Path(arguments[1])

@@ -23,19 +23,19 @@ def starts(bundle: Path, rows: bytes, runs: int) -> list[float]:
     """Return the seconds from each start to its answer, sorted."""
     seconds = []
     for _ in range(runs):
-        began = time.perf_counter()
-        done = subprocess.run(
+        started = time.perf_counter()
+        process = subprocess.run(
             [sys.executable, "run.py"], cwd=bundle, input=rows, capture_output=True
         )
-        if done.returncode:
-            raise VerifyError(done.stderr.decode(errors="replace").strip())
-        seconds.append(time.perf_counter() - began)
+        if process.returncode:
+            raise VerifyError(process.stderr.decode(errors="replace").strip())
+        seconds.append(time.perf_counter() - started)
     return sorted(seconds)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Build, start, print."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def main() -> None:
+    """Build the bundle, start it several times, print its size and times."""
+    arguments = sys.argv[1:]
     folder = Path(arguments[0] if arguments else "build")
     runs = int(arguments[1]) if arguments[1:] else 5
     with TemporaryDirectory() as name:

@@ -819,9 +819,9 @@ def stopper() -> Callable[[float], bool]:
     return lambda seconds: bool(select.select([reader], [], [], seconds)[0])
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Follow the ledger until a signal ends it."""
-    options = parse(arguments)
+    options = parse()
     options.home = options.home.resolve()
     for name in ("releases", "venvs"):
         (options.home / name).mkdir(parents=True, exist_ok=True)
@@ -843,9 +843,8 @@ def main(arguments: list[str] | None = None) -> None:
     token = os.environ.get("AGENT_TOKEN", "")
     source = Source(options.git, options.api_url, options.repository, token)
     agent = Agent(options, source)
-    stop = stopper()
     try:
-        succeeded = agent.run(stop)
+        succeeded = agent.run(stopper())
     finally:
         agent.close()
     raise SystemExit(0 if succeeded else 1)

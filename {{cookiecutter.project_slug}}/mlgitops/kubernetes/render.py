@@ -37,15 +37,11 @@ def render(environment: str, image: str, manifest: str, version: str) -> str:
         raise ValueError(f"'{version}' is not a version such as v1.0.0")
     with tempfile.TemporaryDirectory() as folder:
         overlay = OVERLAYS.resolve() / environment
+        labels = {"app.kubernetes.io/version": version}
         top = {
             "resources": [os.path.relpath(overlay, Path(folder).resolve())],
             "images": [{"name": "model-server", "newName": name, "digest": digest}],
-            "labels": [
-                {
-                    "pairs": {"app.kubernetes.io/version": version},
-                    "includeTemplates": True,
-                }
-            ],
+            "labels": [{"pairs": labels, "includeTemplates": True}],
             "commonAnnotations": {"model/manifest-sha256": manifest},
         }
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(top))
@@ -55,16 +51,13 @@ def render(environment: str, image: str, manifest: str, version: str) -> str:
 def kustomize(folder: Path) -> str:
     """Return the output of `kubectl kustomize` for a folder."""
     try:
-        done = subprocess.run(
-            ["kubectl", "kustomize", str(folder)], capture_output=True, text=True
-        )
+        command = ("kubectl", "kustomize", str(folder))
+        process = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
-        raise ValueError(
-            "kubectl is not installed: install it to render the manifests"
-        ) from None
-    if done.returncode:
-        raise ValueError(f"kubectl kustomize failed: {done.stderr.strip()}")
-    return done.stdout
+        raise ValueError("kubectl is missing: install it to render manifests") from None
+    if process.returncode:
+        raise ValueError(f"kubectl kustomize failed: {process.stderr.strip()}")
+    return process.stdout
 
 
 def entry(kind: str, environment: str, git: str) -> str:

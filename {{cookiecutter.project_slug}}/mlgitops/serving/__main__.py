@@ -24,7 +24,7 @@ from typing import NoReturn
 
 import uvicorn
 
-from mlgitops.serving.app import App, Limits
+from mlgitops.serving.app import LIMITS, App, Limits
 from mlgitops.serving.head import CappedHead
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model, ModelError
@@ -156,7 +156,6 @@ def _port(text: str) -> int:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    limits = Limits()
     parser = _Parser("python -m mlgitops.serving", description="Serve a model.")
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder with model.onnx and manifest")
@@ -168,16 +167,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     env = os.environ.get  # an image carries its version and its identity
     add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
     add("--expect", default=env("MODEL_SHA256"), help="sha256 the manifest must have")
-    add("--max-rows", type=int, default=limits.rows, help="rows in one request")
-    add("--max-bytes", type=int, default=limits.bytes, help="bytes of one body")
+    add("--max-rows", type=int, default=LIMITS.rows, help="rows in one request")
+    add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Run the server until it is told to stop."""
-    options = parse(arguments)
+    options = parse()
     model, reason = load(options.model, options.expect or None, options.threads)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     shared = None if options.fd is None else socket.socket(fileno=options.fd)
@@ -193,8 +192,8 @@ def main(arguments: list[str] | None = None) -> None:
             "(make serve PORT=8080)."
         ) from None
     limits = Limits(options.max_rows, options.max_bytes)
-    app = App(model, reason, options.version, None, limits)
-    app.server = os.environ.get("SERVER_SHA256") or None
+    server_sha256 = os.environ.get("SERVER_SHA256") or None
+    app = App(model, reason, options.version, limits, server_sha256)
     if shared is None and options.log is not None:
         app.log = PredictionLog(options.log)
     server = Server(app, options.drain, shared, options.log)

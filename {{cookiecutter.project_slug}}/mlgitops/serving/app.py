@@ -27,6 +27,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_ID = 200  # characters of a row's id
+PATHS = ("/predict", "/health/live", "/health/ready", "/info")
 JSON = (b"content-type", b"application/json")
 
 
@@ -36,6 +37,9 @@ class Limits(NamedTuple):
     rows: int = 1_000  # one call stays in the low milliseconds
     bytes: int = 1_000_000  # about 1 kB per row
     seconds: float = 10.0  # for the body to arrive
+
+
+LIMITS = Limits()
 
 
 class RefusalError(Exception):
@@ -61,13 +65,13 @@ class App:
         model: Model | None,
         reason: str = "",
         version: str | None = None,
-        log: PredictionLog | None = None,
-        limits: Limits | None = None,
+        limits: Limits = LIMITS,
+        server_sha256: str | None = None,
     ) -> None:
-        """`reason` says why there is no model; without `log` nothing is recorded."""
+        """`reason` says why there is no model; `server_sha256` identifies this code."""
         self.model, self.reason, self.version = model, reason, version
-        self.log, self.limits = log, limits or Limits()
-        self.server: str | None = None  # the hash of this code, if it is known
+        self.limits, self.server_sha256 = limits, server_sha256
+        self.log: PredictionLog | None = None  # without it nothing is recorded
         self.machinery = str(machinery(part=True))
         self.draining = False
         self._decode = msgspec.json.Decoder(Request).decode
@@ -100,10 +104,8 @@ class App:
     async def _respond(self, scope: Message, receive: Receive) -> bytes:
         path, method = scope["path"], scope["method"]
         allowed = ["POST"] if path == "/predict" else ["GET", "HEAD"]
-        if path not in ("/predict", "/health/live", "/health/ready", "/info"):
-            raise RefusalError(
-                404, "there are /predict, /health/live, /health/ready and /info."
-            )
+        if path not in PATHS:
+            raise RefusalError(404, f"the paths are {', '.join(PATHS)}.")
         if method not in allowed:
             header = (b"allow", ", ".join(allowed).encode())
             methods = " and ".join(allowed)
@@ -122,7 +124,7 @@ class App:
             "manifest_sha256": model and model.manifest_sha256,
             "name": model and model.name,
             "version": self.version,
-            "server_sha256": self.server,
+            "server_sha256": self.server_sha256,
             "machinery": self.machinery,
             "task": model and model.task,
             "threshold": model and model.threshold,
@@ -138,14 +140,12 @@ class App:
         try:
             rows = self._decode(body).rows
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise RefusalError(
-                400, f'the body is not {{"rows": [{{...}}, ...]}}: {error}.'
-            ) from None
-        if not 0 < len(rows) <= self.limits.rows:
-            raise RefusalError(
-                413 if rows else 422,
-                f"the body has {len(rows)} rows; 1 to {self.limits.rows} are allowed.",
-            )
+            message = f'the body is not {{"rows": [{{...}}, ...]}}: {error}.'
+            raise RefusalError(400, message) from None
+        count, limit = len(rows), self.limits.rows
+        if not 0 < count <= limit:
+            message = f"the body has {count} rows; 1 to {limit} are allowed."
+            raise RefusalError(413 if rows else 422, message)
         try:
             metadata = [_metadata(index, row) for index, row in enumerate(rows)]
             ids, times = zip(*metadata, strict=True)
@@ -153,9 +153,8 @@ class App:
         except RowError as error:
             raise RefusalError(422, str(error)) from None
         if self.log is not None:
-            self._record(
-                self.log, self.model, zip(rows, times, predictions, strict=True)
-            )
+            entries = zip(rows, times, predictions, strict=True)
+            self._record(self.log, self.model, entries)
         manifest = self.model.manifest_sha256
         return self._encode({"manifest_sha256": manifest, "predictions": predictions})
 
@@ -166,46 +165,36 @@ class App:
         for name, value in scope["headers"]:
             if name == b"content-length" and int(value) > limit:
                 raise RefusalError(413, too_large)
-        parts, size = [], 0
+        body, more = bytearray(), True
         try:
             async with asyncio.timeout(self.limits.seconds):
-                more = True
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ConnectionError
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > limit:
+                    body += message.get("body", b"")
+                    if len(body) > limit:
                         raise RefusalError(413, too_large)
                     more = message.get("more_body", False)
         except TimeoutError:
-            raise RefusalError(
-                408,
-                f"the body did not arrive within {self.limits.seconds:g} seconds.",
-                (b"connection", b"close"),
-            ) from None
-        return b"".join(parts)
+            late = f"the body did not arrive within {self.limits.seconds:g} seconds."
+            raise RefusalError(408, late, (b"connection", b"close")) from None
+        return bytes(body)
 
     def _record(
         self,
         log: PredictionLog,
         model: Model,
-        predicted: Iterable[tuple[dict[str, Value], datetime | None, Prediction]],
+        entries: Iterable[tuple[dict[str, Value], datetime | None, Prediction]],
     ) -> None:
         """Queue one line per predicted row, under the day of its event."""
         logged_at = datetime.now(UTC)
         hidden = METADATA.union(model.contract.get("sensitive", []))
         days: dict[str, list[bytes]] = {}
-        for row, time, prediction in predicted:
-            line = prediction_log.line(
-                prediction,
-                time,
-                model.manifest_sha256,
-                self.version,
-                logged_at.isoformat(),
-                {name: row[name] for name in row if name not in hidden},
-            )
+        for row, time, prediction in entries:
+            visible = {name: row[name] for name in row if name not in hidden}
+            names = (model.manifest_sha256, self.version, logged_at.isoformat())
+            line = prediction_log.line(prediction, time, *names, visible)
             day = (time or logged_at).date().isoformat()
             days.setdefault(day, []).append(self._encode(line) + b"\n")
         for day, lines in days.items():

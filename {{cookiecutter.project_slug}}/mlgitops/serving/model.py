@@ -1,13 +1,13 @@
 """The exported model: verified bytes in, predictions out; onnxruntime and numpy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from mlgitops.serving.predictions import TASKS, Ids, Prediction, Scores
+from mlgitops.serving.predictions import TASKS, Prediction, Scores
 from mlgitops.serving.rows import RowError, Rows, columns, inputs
 from mlgitops.serving.verify import (
     MANIFEST,
@@ -85,9 +85,10 @@ class Model:
             raise RowError(f"row {index}: the model has no {task.output} for it.")
         return scores
 
-    def predictions(self, rows: Rows, ids: Ids) -> list[Prediction]:
+    def predictions(self, rows: Rows, ids: Sequence[object]) -> list[Prediction]:
         """Return each row's id and prediction by name; RowError if one is refused."""
-        return TASKS[self.task].predictions(self.predict(rows), self.manifest, ids)
+        fields = TASKS[self.task].predictions(self.predict(rows), self.manifest)
+        return [{"id": i, **named} for i, named in zip(ids, fields, strict=True)]
 
     def check_golden(self, tolerance: float = TOLERANCE) -> float:
         """Return the largest difference to the golden rows; ModelError beyond it."""

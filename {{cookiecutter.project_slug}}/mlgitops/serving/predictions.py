@@ -4,7 +4,7 @@ The server and the edge bundle look up `TASKS[manifest["task"]]`. The names are 
 `mlgitops.serving.verify.OUTPUTS`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,14 +14,13 @@ from mlgitops.serving.verify import Manifest
 
 Scores = npt.NDArray[np.float32]  # [n], or [n, k] of k classes
 Prediction = dict[str, object]
-Ids = Sequence[object]
 
 
 class Task(NamedTuple):
     """How a task's model output is checked and returned."""
 
     valid: Callable[[Scores], npt.NDArray[np.bool_]]  # -> [n]
-    predictions: Callable[[Scores, Manifest, Ids], list[Prediction]]
+    predictions: Callable[[Scores, Manifest], list[Prediction]]
     output: str  # what the model lacks for a row that is refused
 
 
@@ -31,32 +30,24 @@ def _probabilities(scores: Scores) -> npt.NDArray[np.bool_]:
     return valid if valid.ndim == 1 else np.all(valid, axis=1)
 
 
-def _binary(scores: Scores, manifest: Manifest, ids: Ids) -> list[Prediction]:
+def _binary(scores: Scores, manifest: Manifest) -> list[Prediction]:
     """Return P(target = 1) and whether it reaches the threshold."""
     threshold = manifest["threshold"]
-    return [
-        {"id": row_id, "probability": p, "decision": p >= threshold}
-        for row_id, p in zip(ids, scores.tolist(), strict=True)
-    ]
+    return [{"probability": p, "decision": p >= threshold} for p in scores.tolist()]
 
 
-def _multiclass(scores: Scores, manifest: Manifest, ids: Ids) -> list[Prediction]:
+def _multiclass(scores: Scores, manifest: Manifest) -> list[Prediction]:
     """Return the probability of each class by its name, and the most probable class."""
     classes, best = manifest["classes"], scores.argmax(axis=1).tolist()
     return [
-        {
-            "id": row_id,
-            "probabilities": dict(zip(classes, row, strict=True)),
-            "class": classes[index],
-        }
-        for row_id, row, index in zip(ids, scores.tolist(), best, strict=True)
+        {"probabilities": dict(zip(classes, row, strict=True)), "class": classes[index]}
+        for row, index in zip(scores.tolist(), best, strict=True)
     ]
 
 
-def _regression(scores: Scores, manifest: Manifest, ids: Ids) -> list[Prediction]:
+def _regression(scores: Scores, manifest: Manifest) -> list[Prediction]:
     """Return the predicted number."""
-    rows = zip(ids, scores.tolist(), strict=True)
-    return [{"id": row_id, "value": number} for row_id, number in rows]
+    return [{"value": number} for number in scores.tolist()]
 
 
 TASKS: Mapping[str, Task] = {

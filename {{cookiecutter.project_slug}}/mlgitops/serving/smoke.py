@@ -10,9 +10,9 @@ from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.verify import VerifyError
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Verify, load, predict the golden rows; exit 1 with a sentence when it fails."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = sys.argv[1:]
     if not 1 <= len(arguments) <= 2:
         raise SystemExit("usage: python -m mlgitops.serving.smoke FOLDER [SHA256]")
     started = time.perf_counter()

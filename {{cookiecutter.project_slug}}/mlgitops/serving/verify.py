@@ -211,9 +211,9 @@ def _check(manifest: Any) -> None:
         )
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Verify a folder given on the command line; exit 1 with a sentence if refused."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = sys.argv[1:]
     if not 1 <= len(arguments) <= 2:
         raise SystemExit("usage: python -m mlgitops.serving.verify FOLDER [SHA256]")
     try:
