@@ -17,7 +17,7 @@ from rehearsal.forge import Forge
 from rehearsal.people import CommandError, Person
 from rehearsal.play import Play, PlayError, say
 from rehearsal.targets import Target, free_port
-from rehearsal.world import World, merged
+from rehearsal.world import World, tests_main
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 OWNER, SLUG = "rita", "flight-delays"
@@ -64,7 +64,7 @@ def main() -> int:
         finally:
             summary = play.write_summary()
             if "world" in locals():
-                page.write(folder, story.tell(world))
+                page.write(folder, story.collect(world))
     if problem:
         problem += f"\nlogs: {folder / 'commands.log'} and {folder / 'forge' / 'runs'}"
     say(problem or f"\nAll {len(play.steps)} steps passed.")
@@ -87,7 +87,7 @@ def set_up(play: Play, storage: str, stack: ExitStack) -> World:
         env = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
         Person("dana", f"{OWNER}/{SLUG}", clone, env, log).make("setup")
     with play.step("publish", "Published, with rules: make push, make github") as step:
-        forge = Forge(play.folder / "forge", TOOLS, workers=2, last=merged)
+        forge = Forge(play.folder / "forge", TOOLS, workers=2, last=tests_main)
         stack.enter_context(forge)
         world = populate(play, forge, clone, log)
         stack.enter_context(machines(world))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 # What this process was started with, and a person's own shell would not hold.
-LEFT_OUT = (
+REMOVED = (
     *("VIRTUAL_ENV", "GITHUB_ACTIONS"),
     *("ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"),
 )
@@ -53,7 +53,7 @@ class Person:
     ) -> "subprocess.CompletedProcess[bytes]":
         """Type a command that may fail, and keep what it printed in the log."""
         env = {**os.environ, **self.env}
-        for name in LEFT_OUT:
+        for name in REMOVED:
             env.pop(name, None)
         process = _run(command, self.clone, env, data)
         with self.log.open("ab") as log:

@@ -69,7 +69,7 @@ class Play:
 
     @property
     def ok(self) -> bool:
-        """Tell whether every step passed."""
+        """Return whether every step passed."""
         return bool(self.steps) and all(step.ok for step in self.steps)
 
     def seconds(self, *names: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from rehearsal.world import World
 
 
-def tell(world: World) -> dict[str, Any]:
+def collect(world: World) -> dict[str, Any]:
     """Return the story that ``rehearsal.page.write`` draws."""
     play = world.play
     return {

@@ -22,14 +22,14 @@ RELEASE_FILES |= {"verdict.json", "manifest.json"}
 REPORT = "<!-- validation report -->"  # how the comment with the report begins
 
 
-def aside(run: Run) -> bool:
+def is_test(run: Run) -> bool:
     """Return whether no step waits for a run: tests go on while people read reports."""
     return Path(run.path).name == "ci.yml"
 
 
-def merged(run: Run) -> bool:
+def tests_main(run: Run) -> bool:
     """Return whether a run only tests what is on main already."""
-    return aside(run) and run.pull is None
+    return is_test(run) and run.pull is None
 
 
 @dataclass
@@ -62,7 +62,7 @@ class World:
 
     def settle(self, step: Step) -> None:
         """Wait for every run that was started, and show them on the page."""
-        self.forge.wait(aside)
+        self.forge.wait(is_test)
         self._show_runs(step)
 
     def finish(self, step: Step) -> None:

@@ -183,7 +183,7 @@ def blob(blobs: dict[str, Path], secret: str) -> Response:
 
 
 def _may_review(repo: Repository, person: int, name: str) -> bool:
-    """Tell whether a person is a reviewer of an environment."""
+    """Return whether a person is a reviewer of an environment."""
     return any(r["id"] == person for r in repo.environments[name]["reviewers"])
 
 

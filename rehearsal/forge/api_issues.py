@@ -47,7 +47,7 @@ def open_issue(request: Request) -> Reply:
     )  # fmt: skip
     repo.issues[number] = issue
     issue.labels = _existing_labels(request, request.body.get("labels", []))
-    _tell(request, "issue", issue)
+    _record(request, "issue", issue)
     return shapes.issue(state, repo, issue)
 
 
@@ -68,7 +68,7 @@ def change_issue(request: Request) -> Reply:
     if issue.pull is None and "state" in body:
         issue.state = body["state"]
         issue.closed_at = request.state.now() if issue.state == "closed" else None
-    _tell(request, "issue", issue)
+    _record(request, "issue", issue)
     return shapes.issue(request.state, request.repo, issue)
 
 
@@ -78,7 +78,7 @@ def add_labels(request: Request) -> Reply:
     issue = _issue(request)
     added = _existing_labels(request, request.body.get("labels", []))
     issue.labels += [name for name in added if name not in issue.labels]
-    _tell(request, "labels", issue)
+    _record(request, "labels", issue)
     return [shapes.label(request.state, request.repo, name) for name in issue.labels]
 
 
@@ -127,7 +127,7 @@ def comment(request: Request) -> Reply:
         "issue_url": shapes.api(state, repo.full_name, "issues", issue.number),
     }
     issue.comments.append(posted)
-    _tell_comment(request, issue, posted)
+    _record_comment(request, issue, posted)
     return posted
 
 
@@ -143,7 +143,7 @@ def change_comment(request: Request) -> Reply:
                 if not own and token.permissions is None and role == "read":
                     raise Refusal(403, "Must have write rights to Repository.")
                 comment |= {"body": _body(request), "updated_at": request.state.now()}
-                _tell_comment(request, issue, comment)
+                _record_comment(request, issue, comment)
                 return comment
     raise Refusal(404, "Not Found")
 
@@ -165,7 +165,7 @@ def _existing_labels(request: Request, names: list[Any]) -> list[str]:
     return plain
 
 
-def _tell(request: Request, kind: str, issue: Issue) -> None:
+def _record(request: Request, kind: str, issue: Issue) -> None:
     """Write an issue to the journal."""
     request.state.record(
         kind, repository=request.repo.full_name, number=issue.number, state=issue.state,
@@ -174,7 +174,7 @@ def _tell(request: Request, kind: str, issue: Issue) -> None:
     )  # fmt: skip
 
 
-def _tell_comment(request: Request, issue: Issue, comment: Json) -> None:
+def _record_comment(request: Request, issue: Issue, comment: Json) -> None:
     """Write a comment to the journal."""
     request.state.record(
         "comment", repository=request.repo.full_name, number=issue.number,

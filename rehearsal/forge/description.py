@@ -22,7 +22,7 @@ OPENAPI = ("@octokit/openapi", "package/generated/api.github.com.json")
 EXAMPLES = ("@octokit/webhooks-examples", "package/api.github.com/index.json")
 EVENTS = ("push", "pull_request", "workflow_run", "workflow_dispatch")
 NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
-KEPT = ("type", "enum", "items", "properties", "anyOf", "oneOf", "allOf", "nullable")
+SCHEMA_KEYS = "type enum items properties anyOf oneOf allOf nullable".split()
 
 
 def fetch(package: str, file: str) -> Any:
@@ -107,7 +107,7 @@ def _reduce(description: Json, schema: Any, schemas: Json) -> Any:
             schemas[name] = _reduce(description, target, schemas)
         return {"$ref": f"#/schemas/{name}"}
     reduced: Json = {}
-    for key in KEPT:
+    for key in SCHEMA_KEYS:
         value = schema.get(key)
         if value is None:
             continue

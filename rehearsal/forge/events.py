@@ -1,4 +1,4 @@
-"""What happens on the forge, in GitHub's order, and the runs that it starts."""
+"""Events of the forge, in GitHub's order, and the runs that they start."""
 
 from . import files, git, payloads, shapes, workflows
 from .runs import Queue
@@ -223,7 +223,7 @@ def _start(
 
 
 def _held(repo: Repository, run: Run, token: Token) -> bool:
-    """Tell whether a person has to let a run start.
+    """Return whether a person has to let a run start.
 
     GitHub holds what a run's own token proposes, and a fork's first proposals.
     """

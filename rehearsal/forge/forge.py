@@ -20,13 +20,13 @@ from . import (
 )
 from .processes import environment
 from .runs import Queue
-from .server import Doors
+from .server import Servers
 from .state import APP_KEY, ROLES, Refusal, Repository, Run, State
 from .workspace import Runner
 
 # Importing a module of routes fills the table; named here so that none is left out.
 ROUTES = (api_issues, api_pulls, api_releases, api_repository, api_settings)
-HELPER = (
+CREDENTIAL_HELPER = (
     '!f() { test "$1" = get && echo username=x-access-token'
     ' && echo "password=$GH_TOKEN"; }; f'
 )
@@ -62,8 +62,8 @@ class Forge:
         mark = uuid.uuid4().hex[:12]
         runner = Runner(self.state, self.tools, runners, self._gh_config, mark)
         self.queue = Queue(runner, workers, self._ended, last)
-        self._doors = Doors(self.state, self.queue, self.socket)
-        self.state.url = self._doors.url
+        self._servers = Servers(self.state, self.queue, self.socket)
+        self.state.url = self._servers.url
         for thread in self.queue.threads:
             thread.start()
         atexit.register(self.close)
@@ -86,7 +86,7 @@ class Forge:
         atexit.unregister(self.close)
         if not self.queue.stopped:
             self.queue.stop()
-            self._doors.close()
+            self._servers.close()
             self._folder.cleanup()
 
     @property
@@ -171,7 +171,7 @@ class Forge:
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": f"credential.{self.state.url}.helper",
-            "GIT_CONFIG_VALUE_0": HELPER,
+            "GIT_CONFIG_VALUE_0": CREDENTIAL_HELPER,
             "GIT_AUTHOR_NAME": login,
             "GIT_AUTHOR_EMAIL": mail,
             "GIT_COMMITTER_NAME": login,
@@ -184,13 +184,13 @@ class Forge:
             repository = self.state.repository(repo)
             events.schedule(self.state, self.queue, repository, workflow_file)
 
-    def wait(self, aside: Callable[[Run], bool] = lambda run: False) -> None:
-        """Wait until nothing is queued or in progress, but for what is ``aside``.
+    def wait(self, ignored: Callable[[Run], bool] = lambda run: False) -> None:
+        """Wait until no run is queued or in progress, but for ``ignored`` ones.
 
         Approvals are not waited for.
         """
         with self.state.changed:
-            while not self.queue.idle(aside):
+            while not self.queue.idle(ignored):
                 self.state.changed.wait(timeout=1)
 
     def _ended(self, run: Run) -> None:

@@ -89,7 +89,7 @@ def show(path: Path, commit: str, name: str) -> bytes | None:
 
 
 def contains(path: Path, commit: str, ancestor: str) -> bool:
-    """Tell whether ``ancestor`` is in the history of ``commit``."""
+    """Return whether ``ancestor`` is in the history of ``commit``."""
     return not git(path, "rev-list", "-n", "1", ancestor, f"^{commit}", check=False)
 
 

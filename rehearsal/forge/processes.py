@@ -1,4 +1,4 @@
-"""Child processes: a clean environment to start in, and a sure end."""
+"""Child processes: a clean environment to start in, and an end for each of them."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 MARK = "FORGE_RUN"
 # What a machine needs to reach its package registries; everything else stays out.
-KEPT = ("UV_", "PIP_", "SSL_CERT", "CURL_CA", "REQUESTS_CA", "NODE_EXTRA", "GIT_SSL")
+PASSED = ("UV_", "PIP_", "SSL_CERT", "CURL_CA", "REQUESTS_CA", "NODE_EXTRA", "GIT_SSL")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 # act gives steps a terminal, GitHub does not: keep pagers, colours, questions away.
 NO_TERMINAL = {
@@ -25,9 +25,9 @@ SETTINGS = {
 
 
 def environment(tools: Path) -> dict[str, str]:
-    """Return the environment of a runner: tools first, no trace of who started it."""
+    """Return the environment of a runner: tools first, nothing of the caller's own."""
     environ = os.environ
-    passed = {k: v for k, v in environ.items() if k.startswith(KEPT)}
+    passed = {k: v for k, v in environ.items() if k.startswith(PASSED)}
     passed |= {k: v for k, v in environ.items() if k.lower() in PROXIES}
     for key, names in SETTINGS.items():
         for name in names:
@@ -71,7 +71,7 @@ def _pids() -> list[int]:
 
 
 def _marked(pid: int, mark: bytes) -> bool:
-    """Tell whether a process has the mark (any run of it, when it ends in ``-``)."""
+    """Return whether a process has the mark (any run of it, when it ends in ``-``)."""
     try:
         entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

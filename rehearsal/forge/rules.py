@@ -12,7 +12,7 @@ ADMIN_ROLE = 5  # GitHub's number of the role "admin" in bypass_actors
 
 
 def may_change_workflows(token: Token | None) -> bool:
-    """Tell whether a token may push changes below .github/workflows."""
+    """Return whether a token may push changes below .github/workflows."""
     if token is None or token.permissions is None:
         return token is not None
     return token.permissions.get("workflows") == "write"
@@ -31,7 +31,7 @@ def active(repository: Repository, ref: str) -> Iterator[tuple[Json, Json]]:
 
 
 def _any(repository: Repository, patterns: list[str], ref: str) -> bool:
-    """Tell whether one of a ruleset's patterns matches a ref."""
+    """Return whether one of a ruleset's patterns matches a ref."""
     default = f"refs/heads/{repository.default_branch}"
     return any(
         pattern == "~ALL"
@@ -42,7 +42,7 @@ def _any(repository: Repository, patterns: list[str], ref: str) -> bool:
 
 
 def bypasses(repository: Repository, token: Token, ruleset: Json) -> bool:
-    """Tell whether a ruleset lets this token past (bypass_actors)."""
+    """Return whether a ruleset lets this token past (bypass_actors)."""
     for actor in ruleset.get("bypass_actors") or []:
         kind, number = actor["actor_type"], actor.get("actor_id")
         admin = token.permissions is None and repository.role(token.person) == "admin"
@@ -95,7 +95,7 @@ def _broken(repository: Repository, rule: Json, update: Update) -> str:
 
 
 def forward_only(repository: Repository, token: Token | None, ref: str) -> bool:
-    """Tell whether a push may only add commits to a ref, never drop any."""
+    """Return whether a push may only add commits to a ref, never drop any."""
     return any(
         rule["type"] == "non_fast_forward"
         and not (token and bypasses(repository, token, ruleset))

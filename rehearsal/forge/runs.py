@@ -1,4 +1,4 @@
-"""The queue of workflow runs: one at a time, each in a clean place, with its token."""
+"""The queue of workflow runs, each in a clean folder, with a token of its own."""
 
 import shutil
 import threading
@@ -16,7 +16,7 @@ ORDER = ("failure", "cancelled", "success")  # the worst result names the run's
 
 
 class Queue:
-    """Runs what is queued, in order; two runs of one workflow never overlap."""
+    """Starts queued runs in order; two runs of one workflow never overlap."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class Queue:
             for job, name in names.items()
         ]  # fmt: skip
         self.state.runs.append(run)
-        self.tell(run)
+        self.record(run)
 
     def release(self, run: Run) -> None:
         """Let a held run start."""
         run.status, run.conclusion = "queued", None
-        self.tell(run)
+        self.record(run)
 
     def review(self, run: Run, environments: list[str], approved: bool) -> None:
         """Go on with a waiting run, or end it."""
@@ -64,7 +64,7 @@ class Queue:
         if approved:
             self.approved[run.id].update(environments)
             run.status = "queued"
-            self.tell(run)
+            self.record(run)
         else:
             gated = self._environments(run, self.workflows[run.id])
             names = {job: each["name"] for job, each in gated.items()}
@@ -79,12 +79,12 @@ class Queue:
         elif was != "completed":
             self._finish(run)
 
-    def idle(self, aside: Callable[[Run], bool] = lambda run: False) -> bool:
-        """Tell whether nothing is queued or in progress, but for what is ``aside``."""
-        ended = ("completed", "waiting")
-        return all(r.status in ended or aside(r) for r in self.state.runs)
+    def idle(self, ignored: Callable[[Run], bool] = lambda run: False) -> bool:
+        """Return whether no run is queued or in progress, but for ``ignored`` ones."""
+        idle = ("completed", "waiting")
+        return all(r.status in idle or ignored(r) for r in self.state.runs)
 
-    def tell(self, run: Run) -> None:
+    def record(self, run: Run) -> None:
         """Write the run's state to the journal."""
         self.state.record(
             "run", id=run.id, workflow=run.workflow, event=run.event, title=run.title,
@@ -94,7 +94,7 @@ class Queue:
         )  # fmt: skip
 
     def stop(self) -> None:
-        """End every child and the worker."""
+        """End every child and the workers."""
         self.stopped = True
         with self.state.changed:
             self.state.changed.notify_all()
@@ -122,7 +122,7 @@ class Queue:
                 self.cancel(earlier)
 
     def _work(self) -> None:
-        """Take the oldest queued run, again and again."""
+        """Start the oldest queued run, until the queue stops."""
         while True:
             with self.state.changed:
                 if self.stopped:
@@ -131,7 +131,7 @@ class Queue:
                     self.state.changed.wait()
                     continue
                 run.status = "in_progress"
-                self.tell(run)
+                self.record(run)
             try:
                 self._run(run)
             except Exception:  # the forge's own fault: shown in the log, never lost
@@ -166,12 +166,12 @@ class Queue:
         with self.state.changed:
             if run.waiting and run.conclusion is None:
                 run.status = "waiting"
-                self.tell(run)
+                self.record(run)
             else:
                 self._finish(run)
 
     def _jobs(self, run: Run, workflow: Workflow) -> None:
-        """Run the jobs that nothing holds; learn what an approval or a call is for."""
+        """Run the jobs that can start; note the approvals and calls that come next."""
         gates, closed = self._gates(run, workflow), self._closed(run, workflow)
         held = {*gates, *closed, *([workflow.call.job] if workflow.call else [])}
         blocked = {j for j in workflow.jobs if held & {j, *workflow.needs(j)}}
@@ -268,7 +268,7 @@ class Queue:
         return closed
 
     def _finish(self, run: Run) -> None:
-        """Close a run: its checks, its token, and whatever waits for its end."""
+        """Close a run, its checks and its token; start the workflows that follow it."""
         with self.state.changed:
             workflow = self.workflows[run.id]
             repository = self.state.repositories[run.repository]
@@ -286,5 +286,5 @@ class Queue:
                     result = run.jobs[check["job"]]
                     check["conclusion"] = "cancelled" if cancelled else result
             self.state.tokens.pop(run.token, None)
-            self.tell(run)
+            self.record(run)
             self.ended(run)

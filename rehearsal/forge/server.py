@@ -10,6 +10,7 @@ import traceback
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -128,7 +129,7 @@ def credentials(state: State, header: str) -> Token | None:
     return state.tokens.get(value.strip())
 
 
-class Quiet:
+class Tolerant:
     """Ignores clients that close their connection early."""
 
     # A deployment uploads several files at a time; 5, the default, would refuse some.
@@ -140,13 +141,13 @@ class Quiet:
             traceback.print_exc()
 
 
-class SocketServer(Quiet, socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class SocketServer(Tolerant, ThreadingMixIn, socketserver.UnixStreamServer):
     """The same handler on a Unix socket."""
 
     daemon_threads = True
 
 
-class HttpServer(Quiet, ThreadingHTTPServer):
+class HttpServer(Tolerant, ThreadingHTTPServer):
     """Loopback HTTP; does not look its own name up."""
 
     daemon_threads = True
@@ -157,7 +158,7 @@ class HttpServer(Quiet, ThreadingHTTPServer):
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
 
-class Doors:
+class Servers:
     """Both servers, each in a thread."""
 
     def __init__(self, state: State, queue: Queue, socket: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the forge knows, in the shape of GitHub's answers (its OpenAPI description)."""
+"""The forge's state in the shape of GitHub's responses (its OpenAPI description)."""
 
 from typing import Any
 

@@ -8,8 +8,8 @@ from . import git, rules
 from .state import Refusal, Repository, State, Token, Update
 
 
-def may(repository: Repository, token: Token | None, write: bool) -> bool:
-    """Tell whether a token may fetch from or push to a repository."""
+def may_access(repository: Repository, token: Token | None, write: bool) -> bool:
+    """Return whether a token may fetch from or push to a repository."""
     if token is None:
         return not write and not repository.private
     if token.permissions is None:
@@ -46,7 +46,7 @@ def backend(
         Refusal: 401 or 403 when the token does not reach so far.
     """
     write = "git-receive-pack" in (tail, *query.split("="))
-    if not may(repository, token, write):
+    if not may_access(repository, token, write):
         raise Refusal(403 if token else 401, "Write access not granted" * write)
     push = list(updates(body)) if tail == "git-receive-pack" else []
     with state.changed:

@@ -1,4 +1,4 @@
-"""What the forge knows: people, tokens, repositories, pull requests and runs."""
+"""The forge's state: people, tokens, repositories, pull requests and runs."""
 
 import json
 import secrets
@@ -27,7 +27,7 @@ class Refusal(Exception):
 
 @dataclass
 class Person:
-    """An account: somebody who types, an organisation, or an app's bot."""
+    """An account: a person, an organisation, or an app's bot."""
 
     login: str
     id: int

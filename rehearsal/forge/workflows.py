@@ -131,7 +131,7 @@ def parse(path: str, text: str) -> Workflow:
 
 
 def starts(workflow: Workflow, event: str, facts: Json) -> bool:
-    """Tell whether an event starts a workflow.
+    """Return whether an event starts a workflow.
 
     ``facts`` holds what filters look at: action, branch or tag, paths, workflow.
     """

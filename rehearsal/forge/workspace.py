@@ -22,7 +22,7 @@ class Runner:
     mark: str  # in the environment of every process, so that each can be ended
 
 
-NAMED = json.dumps([
+LEG_STEPS = json.dumps([
     {
         "id": "forge",
         "env": {"IT": "${{ inputs.environment }}"},
@@ -46,9 +46,9 @@ def prepare(
     texts = {workflow.path: workflow.replaced(steps)}
     silent = set(steps)
     if call := workflow.call:
-        named = {} if leg else {call.called_job: NAMED}
-        texts[call.called.path] = call.called.replaced(named)
-        silent |= set(named)
+        emptied = {} if leg else {call.called_job: LEG_STEPS}
+        texts[call.called.path] = call.called.replaced(emptied)
+        silent |= set(emptied)
     for path, text in texts.items():
         file = folder / "source" / path
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,8 @@ A reference is `{"kind": "pull", "number"}`, `{"kind": "run", "id"}`,
 `{"kind": "deployment", "id"}`, `{"kind": "report", "path", "title"}`,
 `{"kind": "text", "title", "body"}` or `{"kind": "monitoring", "record", "path",
 "title"}` (a record of the ledger's `monitoring/` and the report beside the page).
-What is referred to again is shown once and linked afterwards; what no step refers
-to comes at the end. A fact that is a mapping of places to hashes
+An entry that several steps refer to is shown once and linked afterwards; entries that
+no step refers to come at the end. A fact that maps sources to hashes
 (`{"manifest_sha256": {"comment": ..., "ledger": ...}}`) is shown as one number, or
 in red as not one number. Paths are relative to the folder.
 """

@@ -1,4 +1,4 @@
-"""What a comment may contain: an allow-list of HTML, kept by the library nh3."""
+"""The HTML that a comment may contain: an allow-list for the library nh3."""
 
 import re
 from collections.abc import Collection

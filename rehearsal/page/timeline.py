@@ -38,7 +38,7 @@ class _Story:
         return None
 
     def first(self, kind: str, key: object) -> bool:
-        """Say whether something is shown for the first time, and remember it."""
+        """Return whether something is shown for the first time, and remember it."""
         seen = (kind, str(key)) in self.shown
         self.shown.add((kind, str(key)))
         return not seen

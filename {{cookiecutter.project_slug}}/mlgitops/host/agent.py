@@ -231,8 +231,8 @@ class Source:
 
     def fetch_assets(self, tag: str, paths: dict[str, Path]) -> None:
         """Download files from the GitHub Release of a tag, each to its path."""
-        release = f"/repos/{self.repository}/releases/tags/{quote(tag, safe='')}"
-        with self.request(release) as response:
+        endpoint = f"/repos/{self.repository}/releases/tags/{quote(tag, safe='')}"
+        with self.request(endpoint) as response:
             assets = json.loads(response.read(10_000_000))["assets"]
         urls = {asset["name"]: asset["url"] for asset in assets}
         for name, path in paths.items():
