@@ -11,7 +11,7 @@ import yaml
 
 from machinery.judged import CONTRACT, params, rows
 from machinery.test_validate import Bench, linear
-from mlgitops.judge import sandbox, trial
+from mlgitops.judge import evaluation, sandbox
 from mlgitops.pipeline.contract import Contract
 
 pytestmark = pytest.mark.slow
@@ -180,7 +180,8 @@ def test_columns_may_have_any_name(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     manifest = {"columns": WEIRD, "model": {"file": "model.onnx"}}
     frame = pd.DataFrame({n: [float(p), 0.0] for p, n in enumerate(WEIRD)})
-    side = trial.Side(tmp_path, manifest)
-    answers = trial.predict(side, [trial.fed(side, frame, contract)], contract)
+    read = evaluation.Model(tmp_path, manifest)
+    inputs = evaluation.inputs(read, frame, contract)
+    answers = evaluation.predict(read, [inputs], contract)
     wanted = 1 / (1 + np.exp(1 - 0.1 * frame.sum(axis=1)))
     np.testing.assert_allclose(answers, wanted, atol=1e-6)

@@ -17,9 +17,9 @@ from scipy.stats import binomtest
 from machinery.judged import params
 from machinery.test_compare import pair
 from mlgitops import metrics
-from mlgitops.judge import compare, fairness, gates, slices
-from mlgitops.judge.trial import Side, Trial
-from mlgitops.judgement import Check, failed
+from mlgitops.judge import checks, compare, fairness, gates, slices
+from mlgitops.judge.evaluation import Evaluation, Model
+from mlgitops.judgement import Check, MetricResult, failed
 from mlgitops.pipeline.contract import Contract
 
 PAIRS = 5_000 if os.environ.get("PROOF") else 1_500
@@ -59,8 +59,16 @@ def at_most(name: str, level: float, hit: Callable[[int], bool]) -> None:
 def verdict(y: Any, old: Any, new: Any, margin: float = MARGIN) -> Check:
     """Return what the gate on the difference says of a pair."""
     found = metrics.delong(y, old, new, RULES.confidence)
-    interval = (found.difference, found.low, found.high)
-    return gates.margin(PRIMARY.metric, margin, *interval)
+    result = MetricResult(
+        id="roc_auc",
+        label="ROC AUC",
+        better="higher",
+        challenger=found.challenger,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+    )
+    return checks.margin(PRIMARY.metric, margin, result)
 
 
 def is_better(check: Check) -> bool:
@@ -115,19 +123,19 @@ CONTRACT = Contract.parse(
 )
 
 
-def trial(frame: pd.DataFrame, old: Any, new: Any, **changes: Any) -> Trial:
-    """Return a trial on rows with these scores."""
+def evaluation(frame: pd.DataFrame, old: Any, new: Any, **changes: Any) -> Evaluation:
+    """Return an evaluation on rows with these scores."""
     settings = {**PARAMS, **changes}
-    old_side, new_side = (
-        Side(Path(), {"threshold": 0.5, "task": "binary"}, each) for each in (old, new)
+    champion, challenger = (
+        Model(Path(), {"threshold": 0.5, "task": "binary"}, each) for each in (old, new)
     )
-    return Trial(
+    return Evaluation(
         contract=CONTRACT,
         params=settings,
         gates=GATES,
         holdout=frame,
-        challenger=new_side,
-        champion=old_side,
+        challenger=challenger,
+        champion=champion,
         rows=frame,
     )
 
@@ -147,10 +155,10 @@ def test_no_slice_is_refused_too_often() -> None:
         rows = frame(random)
         old = np.full(len(rows), 0.5)
         new = old + random.normal(0, RULES.slices.margin**0.5, len(rows))
-        tried = trial(rows, old, new)
-        slices.add(tried)
-        assert tried.found.slices.looked_at == 16
-        return bool(failed(tried.found.checks))
+        evaluated = evaluation(rows, old, new)
+        slices.add(evaluated)
+        assert evaluated.judgement.slices.looked_at == 16
+        return bool(failed(evaluated.judgement.checks))
 
     at_most("a slice within the margin refused", ALPHA, refused)
 
@@ -164,9 +172,11 @@ def test_no_group_is_refused_too_often() -> None:
         rows = frame(random)
         more = (rows["first"] == "a") * section["selection_rate_max"]
         new = (random.random(len(rows)) < 0.4 + more).astype(float)
-        tried = trial(rows, new, new, fairness=section)
-        fairness.add(tried)
-        assert {check.id.split(".")[1] for check in tried.found.checks} == {"first"}
-        return bool(failed(tried.found.checks))
+        evaluated = evaluation(rows, new, new, fairness=section)
+        fairness.add(evaluated)
+        assert {check.id.split(".")[1] for check in evaluated.judgement.checks} == {
+            "first"
+        }
+        return bool(failed(evaluated.judgement.checks))
 
     at_most("a group at its limit refused", ALPHA, refused)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from machinery.judged import CONTRACT, rows
-from machinery.test_compare import good, trial
+from machinery.test_compare import evaluation, good
 from mlgitops import report
 from mlgitops.judge import changes
 from mlgitops.judgement import Judgement, RowChanges
@@ -15,11 +15,13 @@ from mlgitops.pipeline.contract import Contract
 def found(old: pd.DataFrame, new: pd.DataFrame) -> Judgement:
     """Return what the part finds between two tables."""
     contract = Contract.parse(CONTRACT)
-    tried = trial(good, good)
-    tried.before, tried.rows = (data.check(table, contract) for table in (old, new))
-    tried.same_data = False
-    changes.add(tried)
-    return tried.found
+    evaluated = evaluation(good, good)
+    evaluated.champion_rows, evaluated.rows = (
+        data.check(table, contract) for table in (old, new)
+    )
+    evaluated.same_data = False
+    changes.add(evaluated)
+    return evaluated.judgement
 
 
 def test_newer_rows_are_added_and_older_ones_fall_out_without_a_word() -> None:
@@ -61,16 +63,16 @@ def test_a_column_that_moved_is_measured_and_new_categories_are_named() -> None:
 
 def test_values_of_a_hidden_column_are_not_written() -> None:
     contract = Contract.parse({**CONTRACT, "sensitive": ["shop"]})
-    tried = trial(good, good)
+    evaluated = evaluation(good, good)
     old = rows(1000)
     old["shop"] = old["shop"].replace("c", "b")
-    tried.contract, tried.same_data = contract, False
-    tried.before, tried.rows = (
+    evaluated.contract, evaluated.same_data = contract, False
+    evaluated.champion_rows, evaluated.rows = (
         data.check(old, contract),
         data.check(rows(1000), contract),
     )
-    changes.add(tried)
-    shop = tried.found.changes.columns[0]
+    changes.add(evaluated)
+    shop = evaluated.judgement.changes.columns[0]
     assert shop.new == [] and shop.new_count == 1
 
 
@@ -78,10 +80,10 @@ def test_values_of_a_hidden_column_are_not_written() -> None:
     ("same", "words"), [(True, "the same table"), (False, "Not known")]
 )
 def test_the_same_and_the_unknown_are_said(same: bool, words: str) -> None:
-    tried = trial(good, good)
-    tried.same_data = same
-    changes.add(tried)
-    facts = report.Facts(state="ready", verdict="x", found=tried.found)
+    evaluated = evaluation(good, good)
+    evaluated.same_data = same
+    changes.add(evaluated)
+    facts = report.Facts(state="ready", verdict="x", found=evaluated.judgement)
     assert words in report.render(facts)
 
 

@@ -11,9 +11,18 @@ from sklearn import metrics as reference
 
 from machinery.judged import CONTRACT, params, rows
 from mlgitops import metrics
-from mlgitops.judge import business, compare, gates, performance, slices
+from mlgitops.judge import (
+    bootstrap,
+    business,
+    compare,
+    gates,
+    performance,
+    slices,
+    weighted_metrics,
+)
+from mlgitops.judge.compare import Pair
+from mlgitops.judge.evaluation import Evaluation, Model
 from mlgitops.judge.tasks import TASKS, Price
-from mlgitops.judge.trial import Side, Trial
 from mlgitops.judgement import Judgement, Slice
 from mlgitops.pipeline.contract import Contract
 from mlgitops.settings import BinaryWorth, SettingsError
@@ -41,10 +50,10 @@ def pair(n: int = 3000, gain: float = 0.0, seed: int = 1) -> tuple[Any, Any, Any
 @pytest.mark.parametrize("n", [500, 30_000])
 def test_bootstrap_statistics_are_the_measures_themselves(key: str, n: int) -> None:
     y, old, new = pair(n)
-    statistic = getattr(compare, key)
+    statistic = getattr(weighted_metrics, key)
     measure = getattr(metrics, key)
     assert statistic(np.ones((1, n)), y, old)[0] == pytest.approx(measure(y, old))
-    found = compare.bootstrap(statistic, y, old, new, 0.95)
+    found = bootstrap.weighted(statistic, Pair(y, old, new, 0.95))
     assert found.difference == pytest.approx(measure(y, new) - measure(y, old))
     assert found.low < found.high
 
@@ -65,7 +74,7 @@ def test_intervals_agree_with_a_plain_loop_over_resamples() -> None:
         )
     low, high = np.quantile(np.array(loop), [0.025, 0.975], axis=0)
     ours = (
-        compare.bootstrap(compare.average_precision, y, old, new, 0.95),
+        TASKS["binary"].difference("average_precision", Pair(y, old, new, 0.95)),
         compare.mean_difference((old - y) ** 2, (new - y) ** 2, 0.95),
     )
     for place, found in enumerate(ours):
@@ -81,9 +90,9 @@ def test_cells_of_many_rows_give_the_interval_of_the_rows(
     """Also where the old model is wrong about a few in its highest cell."""
     y, old, new = pair(15_000, gain=0.2)
     old[(np.random.default_rng(4).random(len(y)) < wrong) & (y == 0)] = 1.0
-    whole = compare.bootstrap(compare.average_precision, y, old, new, 0.95)
-    monkeypatch.setattr(compare, "CELLS", 1000)
-    cells = compare.bootstrap(compare.average_precision, y, old, new, 0.95)
+    whole = TASKS["binary"].difference("average_precision", Pair(y, old, new, 0.95))
+    monkeypatch.setattr(bootstrap, "CELLS", 1000)
+    cells = TASKS["binary"].difference("average_precision", Pair(y, old, new, 0.95))
     width = whole.high - whole.low
     assert cells.low == pytest.approx(whole.low, abs=0.15 * width)
     assert cells.high == pytest.approx(whole.high, abs=0.15 * width)
@@ -92,7 +101,7 @@ def test_cells_of_many_rows_give_the_interval_of_the_rows(
 def test_same_rows_same_answer() -> None:
     y, old, new = pair(1000)
     first, second = (
-        compare.bootstrap(compare.average_precision, y, old, new, 0.95)
+        TASKS["binary"].difference("average_precision", Pair(y, old, new, 0.95))
         for _ in range(2)
     )
     assert first == second
@@ -103,16 +112,16 @@ def test_mcnemar_counts_where_one_model_alone_is_right() -> None:
     old = np.array([True] * 8 + [False] * 2 + [False] * 10)
     new = np.array([True] * 10 + [False] * 10)
     found = compare.mcnemar(old == (y == 1), new == (y == 1))
-    assert (found["only_champion_right"], found["only_challenger_right"]) == (0, 2)
-    assert found["p"] == pytest.approx(0.5)
-    assert compare.mcnemar(old, old)["p"] == 1.0
+    assert (found.only_champion_right, found.only_challenger_right) == (0, 2)
+    assert found.p == pytest.approx(0.5)
+    assert compare.mcnemar(old, old).p == 1.0
     random = np.random.default_rng(6)
     for share in (0.5, 0.6, 0.9):
         first, second = random.random(500) < share, random.random(500) < 0.5
         found = compare.mcnemar(first, second)
-        won, lost = found["only_challenger_right"], found["only_champion_right"]
+        won, lost = found.only_challenger_right, found.only_champion_right
         exact = binomtest(won, won + lost).pvalue
-        assert found["p"] == pytest.approx(exact, rel=1e-9)
+        assert found.p == pytest.approx(exact, rel=1e-9)
 
 
 def test_holm_is_as_published() -> None:
@@ -128,24 +137,24 @@ def test_smallest_difference_is_found_four_times_in_five() -> None:
     assert np.mean(errors + least > 1.96) == pytest.approx(0.8, abs=0.02)
 
 
-# --- the parts, on a trial ---------------------------------------------------------
+# --- the parts, on an evaluation ---------------------------------------------------
 
 
-def trial(old: Any, new: Any, champion: bool = True, **changes: Any) -> Trial:
-    """Return a trial on the tiny project's rows; old and new make scores of them."""
+def evaluation(old: Any, new: Any, champion: bool = True, **changes: Any) -> Evaluation:
+    """Return an evaluation of scores that old and new make of the small project."""
     frame = rows()
     settings = {**params(["price"]), "business": WORTH, **changes}
     settings = {name: part for name, part in settings.items() if part is not None}
     contract = Contract.parse(CONTRACT)
     manifest = {"task": "binary", "threshold": 0.5}
-    sides = [Side(Path(), manifest, make(frame)) for make in (old, new)]
-    return Trial(
+    models = [Model(Path(), manifest, make(frame)) for make in (old, new)]
+    return Evaluation(
         contract=contract,
         params=settings,
         gates=gates.parse(settings, "binary"),
         holdout=frame,
-        challenger=sides[1],
-        champion=sides[0] if champion else None,
+        challenger=models[1],
+        champion=models[0] if champion else None,
         rows=frame,
     )
 
@@ -162,20 +171,20 @@ def bad_in_one_shop(frame: pd.DataFrame) -> Any:
 
 
 def test_a_model_that_fails_one_slice_is_refused_and_the_slice_is_named() -> None:
-    tried = trial(good, bad_in_one_shop)
-    slices.add(tried)
-    (check,) = tried.found.checks
+    evaluated = evaluation(good, bad_in_one_shop)
+    slices.add(evaluated)
+    (check,) = evaluated.judgement.checks
     assert not check.passed
-    assert f"where shop is {tried.holdout['shop'].mode()[0]}" in check.reason
-    worst = tried.found.slices.rows[0]
+    assert f"where shop is {evaluated.holdout['shop'].mode()[0]}" in check.reason
+    worst = evaluated.judgement.slices.rows[0]
     assert worst.failed and worst.low > 0
 
 
 def test_an_equal_model_passes_every_slice() -> None:
-    tried = trial(good, good)
-    slices.add(tried)
-    assert tried.found.checks[0].passed
-    assert not any(row.failed for row in tried.found.slices.rows)
+    evaluated = evaluation(good, good)
+    slices.add(evaluated)
+    assert evaluated.judgement.checks[0].passed
+    assert not any(row.failed for row in evaluated.judgement.slices.rows)
 
 
 def test_noise_alone_fails_no_slice() -> None:
@@ -186,26 +195,26 @@ def test_noise_alone_fails_no_slice() -> None:
         def noisy(frame: pd.DataFrame, random: Any = random) -> Any:
             return np.clip(good(frame) + random.normal(0, 0.1, len(frame)), 0, 1)
 
-        tried = trial(noisy, noisy)
-        slices.add(tried)
-        assert tried.found.checks[0].passed, seed
+        evaluated = evaluation(noisy, noisy)
+        slices.add(evaluated)
+        assert evaluated.judgement.checks[0].passed, seed
 
 
 def test_small_slices_and_hidden_columns_are_not_looked_at() -> None:
-    tried = trial(good, bad_in_one_shop)
-    everything = {row.column for row in _slices(tried)}
+    evaluated = evaluation(good, bad_in_one_shop)
+    everything = {row.column for row in _slices(evaluated)}
     assert "shop" in everything
-    object.__setattr__(tried.contract, "sensitive", ("shop",))
-    assert "shop" not in {row.column for row in _slices(tried)}
-    tried = trial(good, bad_in_one_shop)
-    object.__setattr__(tried.rules.slices, "min_rows", len(tried.holdout) + 1)
-    assert _slices(tried) == [] and tried.found.checks == []
+    object.__setattr__(evaluated.contract, "sensitive", ("shop",))
+    assert "shop" not in {row.column for row in _slices(evaluated)}
+    evaluated = evaluation(good, bad_in_one_shop)
+    object.__setattr__(evaluated.rules.slices, "min_rows", len(evaluated.holdout) + 1)
+    assert _slices(evaluated) == [] and evaluated.judgement.checks == []
 
 
-def _slices(tried: Trial) -> list[Slice]:
-    slices.add(tried)
-    assert tried.found.slices
-    return tried.found.slices.rows
+def _slices(evaluated: Evaluation) -> list[Slice]:
+    slices.add(evaluated)
+    assert evaluated.judgement.slices
+    return evaluated.judgement.slices.rows
 
 
 def test_worth_of_decisions_and_the_best_threshold() -> None:
@@ -215,7 +224,7 @@ def test_worth_of_decisions_and_the_best_threshold() -> None:
     found = binary.best(y, scores, manifest, Price(BinaryWorth(**WORTH), ()))
     assert found.best_threshold == 0.4
     assert found.best == pytest.approx((5 + 5 - 2 + 0) / 4)
-    decided = binary.decided(scores, manifest)
+    decided = binary.decide(scores, manifest)
     assert binary.worth(y, decided, Price(BinaryWorth(**WORTH), ())).tolist() == [
         5,
         -1,
@@ -228,17 +237,17 @@ def test_worth_of_decisions_and_the_best_threshold() -> None:
 
 
 def test_business_value_is_reported_per_thousand_with_an_interval() -> None:
-    tried = trial(good, bad_in_one_shop)
-    business.add(tried)
-    found = tried.found.business
+    evaluated = evaluation(good, bad_in_one_shop)
+    business.add(evaluated)
+    found = evaluated.judgement.business
     assert found.difference == pytest.approx(found.challenger - found.champion)
     assert found.high < 0 and found.best.best >= found.challenger
-    alone = trial(good, good, champion=False)
+    alone = evaluation(good, good, champion=False)
     business.add(alone)
-    assert alone.found.business.champion is None
-    none = trial(good, good, business=None)
+    assert alone.judgement.business.champion is None
+    none = evaluation(good, good, business=None)
     business.add(none)
-    assert none.found == Judgement()
+    assert none.judgement == Judgement()
 
 
 @pytest.mark.parametrize(
@@ -247,14 +256,14 @@ def test_business_value_is_reported_per_thousand_with_an_interval() -> None:
 def test_a_value_that_is_no_number_is_refused(change: dict[str, Any]) -> None:
     section = {k: v for k, v in {**WORTH, **change}.items() if v is not None}
     with pytest.raises(SettingsError, match="business"):
-        business.add(trial(good, good, business=section))
+        business.add(evaluation(good, good, business=section))
 
 
 def test_every_difference_has_an_interval() -> None:
-    tried = trial(good, bad_in_one_shop)
-    performance.add(tried)
-    for row in tried.found.metrics:
+    evaluated = evaluation(good, bad_in_one_shop)
+    performance.add(evaluated)
+    for row in evaluated.judgement.metrics:
         assert row.low <= row.difference <= row.high, row
         assert row.difference == pytest.approx(row.challenger - row.champion)
-    assert tried.found.power.smallest > 0
-    assert tried.found.mcnemar.p < 0.01
+    assert evaluated.judgement.power.smallest > 0
+    assert evaluated.judgement.mcnemar.p < 0.01

@@ -16,7 +16,7 @@ import yaml
 from sklearn.metrics import average_precision_score
 
 from machinery.judged import Hub, Project, Record, git, params
-from machinery.test_compare import bad_in_one_shop, good, trial
+from machinery.test_compare import bad_in_one_shop, evaluation, good
 from machinery.test_validate_workflow import validate, verdicts
 from mlgitops import metrics, report
 from mlgitops.judge import gates, override, performance
@@ -141,19 +141,19 @@ def test_an_estimator_of_ours_is_one_entry_and_its_arguments(
     assert built["params"]["estimator"] == "network"
 
 
-# --- the same on a trial, against a champion ----------------------------------------
+# --- the same on an evaluation, against a champion ----------------------------------
 
 
 def gated(gate: Record, new: Any = good) -> list[str]:
     """Return the ids of the checks of performance that a challenger failed."""
     loose = {"calibration_error": {"max": 1}}  # these scores are no probabilities
     settings = params(["price"])["gates"] | loose | gate
-    tried = trial(good, new, gates=settings)
-    performance.add(tried)
-    ids = {check.id for check in tried.found.checks}
+    evaluated = evaluation(good, new, gates=settings)
+    performance.add(evaluated)
+    ids = {check.id for check in evaluated.judgement.checks}
     for name, rules in gate.items():
         assert {f"{name}.{bound}" for bound in rules} <= ids
-    return [check.id for check in failed(tried.found.checks)]
+    return [check.id for check in failed(evaluated.judgement.checks)]
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,9 @@ def lift(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("lift")
 def test_a_metric_of_ours_has_an_interval_a_margin_and_an_override() -> None:
     """The interval is about that of the same metric, which the judge knows better."""
-    tried = trial(good, bad_in_one_shop)
-    performance.add(tried)
-    found = {metric.id: metric for metric in tried.found.metrics}
+    evaluated = evaluation(good, bad_in_one_shop)
+    performance.add(evaluated)
+    found = {metric.id: metric for metric in evaluated.judgement.metrics}
     ours, known = found["precision_of_ours"], found["average_precision"]
     assert ours.method == "paired bootstrap" and ours.better == "higher"
     assert ours.difference == pytest.approx(known.difference)
@@ -206,7 +206,7 @@ def test_a_metric_of_ours_that_is_broken_passes_nobody(
     function, words = BROKEN[name]
     monkeypatch.setitem(team.METRICS, "mine", function)
     with pytest.raises(SettingsError, match=words):
-        performance.add(trial(good, good))
+        performance.add(evaluation(good, good))
 
 
 def test_a_metric_that_few_resamples_have_closes_its_gate(

@@ -23,8 +23,9 @@ from machinery.test_validate_workflow import read, validate, verdicts
 from mlgitops import metrics, report
 from mlgitops.commands import retrain, simulate
 from mlgitops.judge import compare, entities, fairness, gates, performance, slices
-from mlgitops.judge.tasks import TASKS, Pair
-from mlgitops.judge.trial import Side, Trial
+from mlgitops.judge.compare import Pair
+from mlgitops.judge.evaluation import Evaluation, Model
+from mlgitops.judge.tasks import TASKS
 from mlgitops.judgement import Entity, Refused, failed
 from mlgitops.metrics.groups import spread
 from mlgitops.monitor import training_data
@@ -73,7 +74,7 @@ def covered(task: str, key: str, by: bool, runs: int = RUNS) -> float:
     hits = 0
     for seed in range(runs):
         both, whose = pair(task, seed)
-        both = both._replace(clusters=whose if by else None)
+        both = both._replace(groups=whose if by else None)
         found = TASKS[task].difference(key, both)
         hits += found.low <= 0 <= found.high
     return hits / runs
@@ -96,14 +97,14 @@ def test_decisions_are_tested_by_entity_as_sharply_as_is_said(task: str) -> None
     wrong = {True: 0, False: 0}
     for seed in range(RUNS):
         both, whose = pair(task, seed)
-        sides = [
-            TASKS[task].decided(scores, {"task": "binary", "threshold": 0.5})
-            for scores in (both.old, both.new)
+        models = [
+            TASKS[task].decide(scores, {"task": "binary", "threshold": 0.5})
+            for scores in (both.champion, both.challenger)
         ]
-        right = [np.asarray(TASKS[task].right(both.y, side)) for side in sides]
+        right = [np.asarray(TASKS[task].correct(both.y, model)) for model in models]
         for by in wrong:
             found = compare.mcnemar(*right, whose if by else None)
-            wrong[by] += found["p"] < 0.05
+            wrong[by] += found.p < 0.05
     assert wrong[False] > 0.15 * RUNS
     assert binomtest(wrong[True], RUNS, 0.06, alternative="greater").pvalue > 0.01
 
@@ -111,7 +112,7 @@ def test_decisions_are_tested_by_entity_as_sharply_as_is_said(task: str) -> None
 @pytest.mark.parametrize(("task", "key"), KEYS)
 def test_an_entity_a_row_gives_the_interval_of_the_rows(task: str, key: str) -> None:
     both, _ = pair(task, 1, customers=300)
-    alone = both._replace(clusters=np.random.default_rng(0).permutation(len(both.y)))
+    alone = both._replace(groups=np.random.default_rng(0).permutation(len(both.y)))
     rows, entity = (TASKS[task].difference(key, each) for each in (both, alone))
     drawn = rows.method == "paired bootstrap"  # with other random numbers
     assert entity.difference == rows.difference and entity.method == rows.method
@@ -124,9 +125,11 @@ def test_mcnemar_of_an_entity_a_row_is_mcnemars() -> None:
     random = np.random.default_rng(2)
     right, righter = random.random((2, 400)) < [[0.6], [0.68]]
     by_rows = compare.mcnemar(right, righter)
-    assert compare.mcnemar(right, righter, np.arange(400)) == pytest.approx(by_rows)
+    alone = compare.mcnemar(right, righter, np.arange(400))
+    assert alone.p == pytest.approx(by_rows.p)
+    assert alone.only_champion_right == by_rows.only_champion_right
     same = compare.mcnemar(right, right, np.arange(400))
-    assert same["p"] == 1.0
+    assert same.p == 1.0
 
 
 def test_the_test_of_entities_is_that_of_every_choice_of_signs() -> None:
@@ -138,7 +141,7 @@ def test_the_test_of_entities_is_that_of_every_choice_of_signs() -> None:
     sums = np.abs((signs * np.abs(won)[:, None]).sum(axis=0))
     expected = np.mean(sums >= abs(won.sum()))
     found = compare.mcnemar(right, ~right, whose)
-    assert found["p"] == pytest.approx(expected)
+    assert found.p == pytest.approx(expected)
 
 
 def test_without_an_entity_every_variance_is_what_it_was() -> None:
@@ -189,11 +192,13 @@ def _above(ones: Any, zeros: Any, turn: int) -> Any:
     return wins.mean(axis=1 - turn)
 
 
-# --- the parts of the judge, on a trial --------------------------------------------
+# --- the parts of the judge, on an evaluation --------------------------------------
 
 
-def trial(seed: int, customers: int = 200, by: bool = True, **changes: Any) -> Trial:
-    """Return a trial of two equal models; a customer has one shop, for all rows."""
+def evaluation(
+    seed: int, customers: int = 200, by: bool = True, **changes: Any
+) -> Evaluation:
+    """Return an evaluation of two equal models; a customer has one shop."""
     both, whose = pair("binary", seed, customers)
     shops = np.random.default_rng(seed + 1).choice(["a", "b", "c"], customers)
     frame = judged.rows(len(whose)).assign(
@@ -203,18 +208,18 @@ def trial(seed: int, customers: int = 200, by: bool = True, **changes: Any) -> T
     settings = {**judged.params(["price"]), **changes}
     rule = {"margin": 0, "min_rows": 50}
     settings["gates"] = {**settings["gates"], "slices": rule}
-    sides = [
-        Side(Path(), {"task": "binary", "threshold": 0.5}, scores)
+    models = [
+        Model(Path(), {"task": "binary", "threshold": 0.5}, scores)
         for scores in both[1:3]
     ]
     contract = Contract.parse(document)
-    return Trial(
+    return Evaluation(
         contract=contract,
         params=settings,
         gates=gates.parse(settings, "binary"),
         holdout=frame,
-        challenger=sides[1],
-        champion=sides[0],
+        challenger=models[1],
+        champion=models[0],
         rows=frame,
     )
 
@@ -223,9 +228,9 @@ def refused(part: Any, by: bool, runs: int, **changes: Any) -> float:
     """Return how often equal models are refused."""
     count = 0
     for seed in range(runs):
-        tried = trial(seed, by=by, **changes)
-        part.add(tried)
-        count += bool(failed(tried.found.checks))
+        evaluated = evaluation(seed, by=by, **changes)
+        part.add(evaluated)
+        count += bool(failed(evaluated.judgement.checks))
     return count / runs
 
 
@@ -244,13 +249,13 @@ def test_no_group_is_surely_treated_otherwise_by_the_chance_of_its_customers() -
 
 
 def test_the_report_says_by_whom_and_how_many() -> None:
-    tried = trial(1)
+    evaluated = evaluation(1)
     for part in (entities, performance):
-        part.add(tried)
-    assert tried.found.entity == Entity("customer", 200)
-    assert not tried.found.cautions
+        part.add(evaluated)
+    assert evaluated.judgement.entity == Entity("customer", 200)
+    assert not evaluated.judgement.cautions
     said = report.render(
-        report.Facts(state="ready", verdict="Passed.", found=tried.found)
+        report.Facts(state="ready", verdict="Passed.", found=evaluated.judgement)
     )
     assert "(95% interval by customer, " in said
     assert (
@@ -258,35 +263,35 @@ def test_the_report_says_by_whom_and_how_many() -> None:
     )
     assert "All are by customer: the rows of each of 200 count as one." in said
     assert "exact test by customer, p" in said
-    plain = trial(1, by=False)
+    plain = evaluation(1, by=False)
     for part in (entities, performance):
         part.add(plain)
     said = report.render(
-        report.Facts(state="ready", verdict="Passed.", found=plain.found)
+        report.Facts(state="ready", verdict="Passed.", found=plain.judgement)
     )
-    assert plain.found.entity is None and "customer" not in said
+    assert plain.judgement.entity is None and "customer" not in said
 
 
 def test_few_entities_are_a_caution_and_one_alone_is_refused() -> None:
-    tried = trial(1, customers=12)
-    entities.add(tried)
-    (said,) = tried.found.cautions
+    evaluated = evaluation(1, customers=12)
+    entities.add(evaluated)
+    (said,) = evaluated.judgement.cautions
     assert "Intervals are by customer" in said and "fewer than 30" in said
-    rare = tried.holdout["customer"] == "c1"
-    tried.holdout["returned"] = rare.astype("int8")
-    with pytest.raises(Refused, match="where returned is 1 are of one customer: inter"):
-        entities.add(tried)
-    tried.champion = None  # nothing is compared: no interval is needed
-    entities.add(tried)
+    rare = evaluated.holdout["customer"] == "c1"
+    evaluated.holdout["returned"] = rare.astype("int8")
+    with pytest.raises(Refused, match="where returned is 1 belong to one customer"):
+        entities.add(evaluated)
+    evaluated.champion = None  # nothing is compared: no interval is needed
+    entities.add(evaluated)
 
 
 def test_a_slice_of_one_customer_says_nothing() -> None:
-    tried = trial(1)
-    one = tried.holdout["customer"].mode()[0]
-    tried.holdout["shop"] = np.where(tried.holdout["customer"] == one, "c", "a")
-    object.__setattr__(tried.rules.slices, "min_rows", 5)
-    slices.add(tried)
-    found = {(r.column, r.value) for r in tried.found.slices.rows}
+    evaluated = evaluation(1)
+    one = evaluated.holdout["customer"].mode()[0]
+    evaluated.holdout["shop"] = np.where(evaluated.holdout["customer"] == one, "c", "a")
+    object.__setattr__(evaluated.rules.slices, "min_rows", 5)
+    slices.add(evaluated)
+    found = {(r.column, r.value) for r in evaluated.judgement.slices.rows}
     assert ("shop", "a") in found and ("shop", "c") not in found
 
 

@@ -44,13 +44,13 @@ def found(difference: float | None, low: float | None) -> Judgement:
     ],
 )
 def test_a_gain_is_held_against_the_expectation(gain: Judgement, words: str) -> None:
-    said = expectation.compared(EXPECTED, gain)
+    said = expectation.compare(EXPECTED, gain)
     assert said.startswith("The monitor expected +0.036 (99% interval +0.020 to")
     assert words in said
 
 
 def test_no_estimate_is_said() -> None:
-    assert "no estimate" in expectation.compared(None, found(0.1, 0.05))
+    assert "no estimate" in expectation.compare(None, found(0.1, 0.05))
 
 
 def test_the_record_is_the_one_that_the_newest_commit_names(
@@ -71,7 +71,7 @@ def test_the_record_is_the_one_that_the_newest_commit_names(
 
     def said(branch: str, same: bool = True, since: str = base) -> str:
         pull = Proposal(1, "monitor", head, branch, same, {})
-        return expectation.told(pull, since, Ledger(), found(0.026, 0.018))
+        return expectation.sentence(pull, since, Ledger(), found(0.026, 0.018))
 
     assert said(f"{monitor.PREFIX}2013-06-30-v1").endswith("**confirmed**.")
     assert said("feature") == said(f"{monitor.PREFIX}x", same=False) == ""

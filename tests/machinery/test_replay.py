@@ -67,7 +67,7 @@ def test_only_the_newest_requests_are_read(
 ) -> None:
     log(bench.folder / "log", "2025-02-01", [1.0] * 10)
     log(bench.folder / "log", "2025-02-02", [2.0] * 10)
-    monkeypatch.setattr(requests, "MOST", 15)
+    monkeypatch.setattr(requests, "LIMIT", 15)
     requests.bring(bench.folder, TERMS)
     assert bench.judged()[0].replay.requests == 14, "a torn line too"
 

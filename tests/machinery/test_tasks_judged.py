@@ -22,14 +22,15 @@ from mlgitops.judge import (
     behaviour,
     business,
     changes,
-    compare,
     fairness,
     gates,
     performance,
     slices,
+    weighted_metrics,
 )
-from mlgitops.judge.tasks import TASKS, Pair, Price
-from mlgitops.judge.trial import Side, Trial
+from mlgitops.judge.compare import Pair
+from mlgitops.judge.evaluation import Evaluation, Model
+from mlgitops.judge.tasks import TASKS, Price
 from mlgitops.judgement import (
     Affected,
     Both,
@@ -121,7 +122,7 @@ def test_a_worse_and_a_constant_model_are_refused(
     assert {label, f"{label}: difference to the champion"} <= refused(comment)
 
 
-# --- the parts, on a trial ---------------------------------------------------------
+# --- the parts, on an evaluation ---------------------------------------------------
 
 
 def truth(frame: pd.DataFrame, task: str) -> Any:
@@ -148,39 +149,41 @@ def bad_in_one_shop(frame: pd.DataFrame, task: str) -> Any:
     )
 
 
-def trial(task: str, old: Any, new: Any, champion: bool = True, **more: Any) -> Trial:
-    """Return a trial on the small project's rows; old and new make answers of them."""
+def evaluation(
+    task: str, old: Any, new: Any, champion: bool = True, **more: Any
+) -> Evaluation:
+    """Return an evaluation of predictions that old and new make of small rows."""
     frame, settings = rows(task=task), {**params(["price"], task), **more}
     terms = Contract.parse(judged.contract(task))
     manifest = {"task": task, "classes": list(terms.classes)}
-    sides = [Side(Path(), manifest, make(frame, task)) for make in (old, new)]
-    return Trial(
+    models = [Model(Path(), manifest, make(frame, task)) for make in (old, new)]
+    return Evaluation(
         contract=terms,
         params=settings,
         gates=gates.parse(settings, task),
         holdout=frame,
-        challenger=sides[1],
-        champion=sides[0] if champion else None,
+        challenger=models[1],
+        champion=models[0] if champion else None,
         rows=frame,
     )
 
 
 @pytest.mark.parametrize("task", NEW)
 def test_every_difference_has_an_interval(task: str) -> None:
-    tried = trial(task, good, bad_in_one_shop)
-    performance.add(tried)
-    for row in tried.found.metrics:
+    evaluated = evaluation(task, good, bad_in_one_shop)
+    performance.add(evaluated)
+    for row in evaluated.judgement.metrics:
         assert row.low <= row.difference <= row.high, row
         assert row.difference == pytest.approx(row.challenger - row.champion)
-    assert tried.found.power.smallest > 0
-    assert (tried.found.mcnemar is not None) == (task == "multiclass")
-    names = [check.id for check in failed(tried.found.checks)]
+    assert evaluated.judgement.power.smallest > 0
+    assert (evaluated.judgement.mcnemar is not None) == (task == "multiclass")
+    names = [check.id for check in failed(evaluated.judgement.checks)]
     assert f"{metrics.METRICS[task][0].key}.margin" in names
 
 
 @pytest.mark.parametrize("task", NEW)
 def test_intervals_agree_with_a_plain_loop_over_resamples(task: str) -> None:
-    """Every measure, on both sides."""
+    """Every measure, on both models."""
     frame = rows(1500, task=task)
     y, random = truth(frame, task), np.random.default_rng(5)
     old, new = good(frame, task), bad_in_one_shop(frame, task)
@@ -206,7 +209,9 @@ def test_f1_of_weights_is_the_measure_itself(n: int) -> None:
     q = bad_in_one_shop(frame, "multiclass")
     for m in metrics.METRICS["multiclass"]:
         if m.key.startswith("f1"):
-            got = compare.f1(np.ones((1, n)), y, p.argmax(1), 3, m.key == "f1_weighted")
+            got = weighted_metrics.f1(
+                np.ones((1, n)), y, p.argmax(1), 3, m.key == "f1_weighted"
+            )
             assert got[0] == pytest.approx(m.value(y, p))
             found = TASKS["multiclass"].difference(m.key, Pair(y, p, q, 0.95))
             assert found.difference == pytest.approx(m.value(y, q) - m.value(y, p))
@@ -215,20 +220,20 @@ def test_f1_of_weights_is_the_measure_itself(n: int) -> None:
 
 @pytest.mark.parametrize("task", NEW)
 def test_a_slice_and_a_group_that_fare_worse_are_named(task: str) -> None:
-    tried = trial(task, good, bad_in_one_shop)
-    slices.add(tried)
-    (check,) = tried.found.checks
+    evaluated = evaluation(task, good, bad_in_one_shop)
+    slices.add(evaluated)
+    (check,) = evaluated.judgement.checks
     assert not check.passed and "where shop is a" in check.reason
     limit = {"multiclass": "error_rate_max", "regression": "absolute_error_max"}[task]
-    tried.params["fairness"][limit] = 0.1
-    fairness.add(tried)
-    (check,) = failed(tried.found.checks[1:])
+    evaluated.params["fairness"][limit] = 0.1
+    fairness.add(evaluated)
+    (check,) = failed(evaluated.judgement.checks[1:])
     assert check.id == f"fairness.shop.{limit.removesuffix('_max')}"
     assert " of a is " in check.reason
-    even = trial(task, good, good)
+    even = evaluation(task, good, good)
     for part in (slices, fairness):
         part.add(even)
-    assert not failed(even.found.checks) and len(even.found.checks) == 3
+    assert not failed(even.judgement.checks) and len(even.judgement.checks) == 3
 
 
 def test_worth_of_classes_and_what_is_expected_to_be_worth_most() -> None:
@@ -237,7 +242,7 @@ def test_worth_of_classes_and_what_is_expected_to_be_worth_most() -> None:
     section = MulticlassWorth(**judged.TASKS["multiclass"]["business"])
     y = np.array([0, 2, 1])
     scores = np.array([[0.4, 0.25, 0.35], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3]])
-    decided = task.decided(scores, {})
+    decided = task.decide(scores, {})
     assert task.worth(y, decided, Price(section, classes)).tolist() == [3, 3, 3]
     best = task.best(y, scores, {}, Price(section, classes))
     assert best.best == pytest.approx((-1 + 3 + 3) / 3)
@@ -255,9 +260,9 @@ def test_cost_of_numbers_and_the_shift_that_saves_most() -> None:
 
 @pytest.mark.parametrize("task", NEW)
 def test_business_value_has_an_interval(task: str) -> None:
-    tried = trial(task, good, bad_in_one_shop)
-    business.add(tried)
-    found = tried.found.business
+    evaluated = evaluation(task, good, bad_in_one_shop)
+    business.add(evaluated)
+    found = evaluated.judgement.business
     assert found.high < 0 and found.best.best >= found.challenger
 
 
@@ -274,7 +279,7 @@ def test_business_value_has_an_interval(task: str) -> None:
 )
 def test_a_worth_of_another_task_is_one_sentence(task: str, section: Any) -> None:
     with pytest.raises(SettingsError, match="business") as refused:
-        business.add(trial(task, good, good, business=section))
+        business.add(evaluation(task, good, good, business=section))
     assert "\n" not in str(refused.value)
 
 
@@ -290,7 +295,7 @@ def test_gates_and_fairness_of_another_task_are_one_sentence(task: str) -> None:
                 gates.parse(theirs, task)
         if other != task and task in NEW:
             with pytest.raises(SettingsError, match="fairness"):
-                fairness.add(trial(task, good, good, fairness=theirs["fairness"]))
+                fairness.add(evaluation(task, good, good, fairness=theirs["fairness"]))
 
 
 TEST = {
@@ -307,8 +312,8 @@ def test_behaviour_names_a_class_or_is_about_all_of_them() -> None:
     """And of numbers, a tolerance is in their unit."""
     classes = Contract.parse(judged.contract("multiclass"))
     (test,) = behaviour.parse([{**TEST, "class": "high"}], classes)
-    p = np.array([[0.2, 0.3, 0.5]])
-    assert TASKS["multiclass"].watched(p, test, classes.classes).tolist() == [0.5]
+    p, high = np.array([[0.2, 0.3, 0.5]]), np.array([test.class_index(classes)])
+    assert TASKS["multiclass"].of_class(p, high).tolist() == [0.5]
     assert behaviour.parse([{**TEST, "expect": "same"}], classes)
     for change in ({}, {"class": "none"}):
         with pytest.raises(ContractError, match="class"):
@@ -322,16 +327,18 @@ def test_behaviour_names_a_class_or_is_about_all_of_them() -> None:
 @pytest.mark.parametrize("task", NEW)
 def test_how_the_target_moved_and_who_moves_is_told(task: str) -> None:
     """In the report's words, without a number that is none."""
-    tried = trial(task, good, bad_in_one_shop)
-    tried.before, tried.same_data = tried.rows.iloc[:3000], False
-    changes.add(tried)
-    task_, terms = tried.task, tried.contract
-    olds, news = (side.decisions for side in tried.sides.values())
+    evaluated = evaluation(task, good, bad_in_one_shop)
+    evaluated.champion_rows, evaluated.same_data = evaluated.rows.iloc[:3000], False
+    changes.add(evaluated)
+    task_, terms = evaluated.task, evaluated.contract
+    olds, news = (model.decisions for model in evaluated.models.values())
     moved = task_.moves(olds, news, terms.classes)
     shop = Affected("shop", "a", 90, 45.0)
-    tried.found.replay = Replay(requests=6000, until="now", moves=moved, groups=[shop])
-    found = judgement.read(msgspec.json.encode(tried.found))
-    assert found == tried.found
+    evaluated.judgement.replay = Replay(
+        requests=6000, until="now", moves=moved, groups=[shop]
+    )
+    found = judgement.read(msgspec.json.encode(evaluated.judgement))
+    assert found == evaluated.judgement
     body = report.render(report.Facts(state="here", verdict="v", found=found))
     words = {
         "multiclass": ("The shares of the target", "would be decided otherwise: "),

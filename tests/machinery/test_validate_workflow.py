@@ -19,7 +19,7 @@ from machinery.test_validate import linear
 from mlgitops import lock, report, storage
 from mlgitops.commands import adopt
 from mlgitops.judge import gates, local, override, workflow
-from mlgitops.judge.verdict import Unsound
+from mlgitops.judge.verdict import ValidationError
 from mlgitops.ledger import Ledger
 from mlgitops.settings import Override
 
@@ -295,7 +295,10 @@ def test_storage_that_is_down_is_an_error_not_a_pass(
     project, pull, data = given
     shutil.rmtree(project.home / "store")
     hub = Hub(pull, data)
-    with monkeypatch.context() as place, pytest.raises(Unsound, match="storage"):
+    with (
+        monkeypatch.context() as place,
+        pytest.raises(ValidationError, match="storage"),
+    ):
         hub.plug(place, project.home / "run.json")
         place.chdir(project.checkout("judge"))
         workflow.run()
@@ -337,7 +340,7 @@ def test_here_it_judges_what_is_in_build(
     assert local.run() is False
     for name in ("data/flights.parquet", "build/holdout.parquet"):
         (runner / name).unlink()
-        with pytest.raises(Unsound, match=f"{name} is missing: run `make"):
+        with pytest.raises(ValidationError, match=f"{name} is missing: run `make"):
             local.run()
 
 

@@ -11,6 +11,7 @@ import yaml
 from machinery import judged
 from mlgitops import report, settings
 from mlgitops.judge import cautions, identity, workflow
+from mlgitops.judge.artifact import BuildRecord
 from mlgitops.judgement import Refused
 
 JUDGING = [
@@ -85,13 +86,25 @@ def test_a_change_of_a_rule_in_params_is_named(
 
 
 def test_what_a_build_cost_is_its_minutes_times_mains_price() -> None:
-    built = {"stages_run": ["train"], "restored": False, "seconds": 90}
+    built = BuildRecord(
+        schema=1,
+        pull_request=1,
+        head_sha="",
+        base_sha="",
+        merge_sha="",
+        committed_lock_sha256=None,
+        built_lock_sha256="",
+        restored=False,
+        stages_run=["train"],
+        seconds=90,
+        cpu="",
+    )
     price = {"price_per_minute": 0.5, "currency": "euros"}
     for compute, words in (
         (settings.compute({"compute": price}), "0.7500 euros"),
         (None, "no section compute"),
     ):
-        build = workflow._build(built, compute)
+        build = workflow.build_cost(built, compute)
         facts = report.Facts(state="ready", verdict="v", build=build)
         assert words in report.render(facts)
 
@@ -114,7 +127,16 @@ GOOD = {"rows": 10, "max_difference": 1e-7}
 def test_a_manifest_without_a_sound_parity_is_refused(parity: Any) -> None:
     words = ("sha256", "train_sha256", "train_from", "train_until")
     manifest = {"data": dict.fromkeys(words, "x"), "parity": GOOD}
-    identity._shape(manifest)
+    identity.check_types(manifest)
     with pytest.raises(Refused, match="no parity") as refused:
-        identity._shape(json.loads(json.dumps({**manifest, "parity": parity})))
+        identity.check_types(json.loads(json.dumps({**manifest, "parity": parity})))
     assert refused.value.check.id == "parity"
+
+
+@pytest.mark.parametrize("deps", ["[7]", "7", "[{md5: x}]", "[{path: [a]}]"])
+def test_a_lock_whose_dependencies_are_no_files_is_refused(deps: str) -> None:
+    """In one sentence: it is a stranger's, and was parsed only for its outputs."""
+    text = f"stages:\n  prepare:\n    deps: {deps}\n"
+    with pytest.raises(Refused, match=r"dvc\.lock") as refused:
+        identity.raw_data(text.encode(), {})
+    assert refused.value.check.id == "lock"

@@ -2,17 +2,18 @@
 
 import hashlib
 import io
-import json
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from mlgitops import lock
 from mlgitops.judgement import Refused
 from mlgitops.lock import Lock
 
-BESIDE = {"dvc.lock", "build.json", "contract.yaml"}
+NOT_OUTPUTS = {"dvc.lock", "build.json", "contract.yaml"}
 OUTS = {
     "train.parquet",
     "holdout.parquet",
@@ -23,19 +24,23 @@ OUTS = {
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 SMALL = 1_000_000  # bytes; a lock, a contract or a manifest is a few kilobytes
 CHUNK = 1 << 20
-BUILD = {
-    "schema": int,
-    "pull_request": int,
-    "head_sha": str,
-    "base_sha": str,
-    "merge_sha": str,
-    "committed_lock_sha256": (str, type(None)),
-    "built_lock_sha256": str,
-    "restored": bool,
-    "stages_run": list,
-    "seconds": (int, float),
-    "cpu": str,
-}
+Commit = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{40})?$")]
+
+
+class BuildRecord(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What build.json says of a run of `train`."""
+
+    schema: int
+    pull_request: int
+    head_sha: Commit
+    base_sha: Commit
+    merge_sha: Commit
+    committed_lock_sha256: str | None
+    built_lock_sha256: str
+    restored: bool
+    stages_run: list[str]
+    seconds: float
+    cpu: str
 
 
 def unpack(data: bytes, folder: Path, limit: int) -> Lock:
@@ -44,49 +49,41 @@ def unpack(data: bytes, folder: Path, limit: int) -> Lock:
     ``limit`` is the most bytes that all files may have together, unpacked.
 
     Raises:
-        Refused: a member is missing, unexpected, too big, or not what was named.
+        Refused: a member is missing, unexpected, too big, or not what the lock names.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _unpack(archive, folder, limit)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise Refused(
-            "artifact", f"the artifact is not a sound zip: {error}"
-        ) from error
+        reason = f"the artifact is not a valid zip file: {error}"
+        raise Refused("artifact", reason) from error
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path, limit: int) -> Lock:
     """Check the table of contents first, then copy member by member."""
     members = archive.infolist()
-    names = [member.filename for member in members]
+    names = {member.filename for member in members}
     for name in names:
         if not NAME.fullmatch(name):
             raise Refused("artifact", f"the artifact holds a path, {name[:80]!r}")
-    if len(names) != len(set(names)) or len(names) > 50:
+    if len(names) != len(members) or len(names) > 50:
         raise Refused("artifact", "the artifact holds two files of one name")
-    total = sum(member.file_size for member in members)
-    if total > limit:
-        raise _too_big(total, limit)
-    if missing := sorted((BESIDE | OUTS) - set(names)):
+    check_size("all files", sum(member.file_size for member in members), limit)
+    if missing := sorted((NOT_OUTPUTS | OUTS) - names):
         raise Refused("artifact", f"the artifact lacks {', '.join(missing)}")
     _copy(archive, "dvc.lock", folder, SMALL)
-    built = parse_lock((folder / "dvc.lock").read_bytes())
-    if odd := sorted(set(names) - BESIDE - {out.name for out in built.outs}):
-        raise Refused("artifact", f"no stage of the lock wrote {', '.join(odd)}")
-    for name in names:
-        small = name in BESIDE or name.endswith(".json")
-        _copy(archive, name, folder, SMALL if small else limit)
-    return built
-
-
-def parse_lock(data: bytes) -> Lock:
-    """Read a dvc.lock that must name every file a version consists of."""
     try:
-        built = lock.parse(data)
+        built = lock.parse((folder / "dvc.lock").read_bytes())
     except lock.LockError as error:
         raise Refused("lock", str(error)) from error
-    if missing := sorted(OUTS - {out.name for out in built.outs}):
-        raise Refused("lock", f"the lock names no {', '.join(missing)}")
+    outs = {out.name for out in built.outs}
+    if missing := sorted(OUTS - outs):
+        raise Refused("lock", f"the lock lacks {', '.join(missing)}")
+    if unknown := sorted(names - NOT_OUTPUTS - outs):
+        raise Refused("artifact", f"no stage of the lock wrote {', '.join(unknown)}")
+    for name in names:
+        small = name in NOT_OUTPUTS or name.endswith(".json")
+        _copy(archive, name, folder, SMALL if small else limit)
     return built
 
 
@@ -106,45 +103,39 @@ def check_objects(folder: Path, built: Lock) -> None:
             raise Refused("lock", f"{out.name} is not the file that the lock names")
 
 
-def read_build(folder: Path) -> dict[str, Any]:
+def read_build(folder: Path) -> BuildRecord:
     """Return build.json, with the expected keys and types and no others.
 
     Raises:
         Refused: it is anything else.
     """
     try:
-        build = json.loads((folder / "build.json").read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise Refused("artifact", f"build.json is not JSON: {error}") from error
-    if not isinstance(build, dict) or set(build) != set(BUILD):
-        raise Refused("artifact", f"build.json has to hold {', '.join(BUILD)}")
-    for key, kind in BUILD.items():
-        if not isinstance(build[key], kind):  # type: ignore[arg-type]
-            raise Refused("artifact", f"build.json: {key} has the wrong type")
-    for key in ("head_sha", "base_sha", "merge_sha"):
-        if not re.fullmatch(r"[0-9a-f]{40}|", build[key]):
-            raise Refused("artifact", f"build.json: {key} is not a commit")
-    return build
+        data = (folder / "build.json").read_bytes()
+        return msgspec.json.decode(data, type=BuildRecord)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused("artifact", f"build.json is not valid: {error}") from error
 
 
 def _copy(archive: zipfile.ZipFile, name: str, folder: Path, limit: int) -> None:
     """Copy one member, never more bytes than the limit whatever its header says."""
-    if archive.getinfo(name).file_size > limit:
-        raise _too_big(archive.getinfo(name).file_size, limit, name)
-    left = limit
+    check_size(name, archive.getinfo(name).file_size, limit)
+    size = 0
     with archive.open(name) as source, (folder / name).open("wb") as target:
-        while piece := source.read(CHUNK):
-            left -= len(piece)
-            if left < 0:
-                raise _too_big(limit + 1, limit, name)
-            target.write(piece)
+        while chunk := source.read(CHUNK):
+            size += len(chunk)
+            check_size(name, size, limit)
+            target.write(chunk)
 
 
-def _too_big(found: int, limit: int, name: str = "all files") -> Refused:
-    """Say which file is over which limit."""
-    why = (
-        f"the artifact is too big: {name} {found / 1e6:,.1f} MB, "
-        f"allowed {limit / 1e6:,.1f} MB"
-    )
-    sizes: dict[str, Any] = {"value": found / 1e6, "limit": limit / 1e6}
-    return Refused("artifact", why, operator="<=", unit="MB", **sizes)
+def check_size(name: str, size: int, limit: int) -> None:
+    """Refuse a file of more bytes than the limit."""
+    if size > limit:
+        raise Refused(
+            "artifact",
+            f"the artifact is too big: {name} {size / 1e6:,.1f} MB, "
+            f"allowed {limit / 1e6:,.1f} MB",
+            value=size / 1e6,
+            operator="<=",
+            limit=limit / 1e6,
+            unit="MB",
+        )

@@ -5,141 +5,147 @@ After Ribeiro et al. (2020), ACL: behavioural testing with checklists.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from mlgitops.judge import checks
+from mlgitops.judge.evaluation import Evaluation, inputs, predict
 from mlgitops.judge.tasks import TASKS
-from mlgitops.judge.trial import Trial, fed, predict
 from mlgitops.judgement import Check
-from mlgitops.pipeline.contract import Column, Contract, ContractError
-from mlgitops.pipeline.schema import is_number
+from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.schema import OWN, At, is_number, read
 
 FILE = Path("behaviour.yaml")
 SAMPLE = 5_000  # rows that are changed
-KEYS = {"name", "column", "expect", "tolerance", "allowed"}
-BROKEN = {  # by how much an answer breaks an expectation, from the answer's change
+VIOLATION = {  # by how much a prediction breaks an expectation, from its change
     "same": np.abs,
     "not lower": np.negative,
     "not higher": np.positive,
 }
 
 
-def add(trial: Trial) -> None:
-    """Add one check for each test that the challenger's columns take part in."""
+@dataclass(frozen=True)
+class Rule:
+    """One test: what a change of a column may do, for all but the allowed share."""
+
+    name: str
+    column: str
+    expect: Literal["same", "not lower", "not higher"]
+    tolerance: float
+    allowed: float
+    add: float | None = None
+    set: object = None
+    class_name: str = field(default="", metadata=OWN)  # the key `class`
+
+    @property
+    def slug(self) -> str:
+        """The name as an id has it."""
+        return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
+
+    def class_index(self, contract: Contract) -> int | None:
+        """Return the index of the class that the rule is about, if it names one."""
+        return contract.classes.index(self.class_name) if self.class_name else None
+
+    def changed(self, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+        """Return the rows with the change, numbers kept in the contract's range."""
+        column, entry = rows[self.column], contract.columns[self.column]
+        if self.add is None:
+            values = pd.Series(self.set, rows.index, column.dtype)
+        else:
+            values = (column + self.add).clip(entry.min, entry.max)
+        return rows.assign(**{self.column: values})
+
+
+def add(evaluation: Evaluation) -> None:
+    """Add one check for each rule on a column of the challenger's."""
     declared = yaml.safe_load(FILE.read_bytes()) if FILE.is_file() else []
-    tests = parse(declared, trial.contract)
-    task, classes = trial.task, trial.contract.classes
-    new = trial.challenger
-    tests = [test for test in tests if test["column"] in new.manifest["columns"]]
-    if not tests:
+    contract, model, task = evaluation.contract, evaluation.challenger, evaluation.task
+    rules = [r for r in parse(declared, contract) if r.column in model.columns]
+    if not rules:
         return
-    count = min(SAMPLE, len(trial.holdout))
-    random = np.random.default_rng(2)
-    rows = np.sort(random.choice(len(trial.holdout), count, replace=False))
-    sample = trial.holdout.iloc[rows]
-    tables = [
-        sample.assign(**{t["column"]: changed(sample[t["column"]], t, trial.contract)})
-        for t in tests
-    ]
-    parts = [fed(new, table, trial.contract) for table in tables]
-    answers = predict(new, parts, trial.contract)
-    for test, answer in zip(tests, np.split(answers, len(tests)), strict=True):
-        before = task.watched(new.scores[rows], test, classes)
-        moved = BROKEN[test["expect"]](task.watched(answer, test, classes) - before)
-        broken = moved > test["tolerance"]
-        share = float((broken if broken.ndim == 1 else broken.any(axis=1)).mean())
-        trial.found.checks.append(_check(test, share))
+    rows = evaluation.sample(SAMPLE, seed=2)
+    sample, count = evaluation.holdout.iloc[rows], len(rows)
+    tables = [rule.changed(sample, contract) for rule in rules]
+    changed = [inputs(model, table, contract) for table in tables]
+    predictions = np.split(predict(model, changed, contract), len(rules))
+    for rule, after in zip(rules, predictions, strict=True):
+        index = rule.class_index(contract)
+        classes = None if index is None else np.full(count, index)
+        before = task.of_class(model.predictions[rows], classes)
+        change = VIOLATION[rule.expect](task.of_class(after, classes) - before)
+        broken = (change > rule.tolerance).reshape(count, -1).any(axis=1)
+        evaluation.judgement.checks.append(_check(rule, float(broken.mean())))
 
 
-def parse(declared: Any, contract: Contract) -> list[dict[str, Any]]:
-    """Read the tests.
+def parse(declared: object, contract: Contract) -> list[Rule]:
+    """Read the rules.
 
     Raises:
         ContractError: an entry that would not test what it says.
     """
-    if declared is None:
-        return []
-    if not isinstance(declared, list):
-        raise ContractError("behaviour.yaml has to be a list of tests, or empty.")
-    tests = [_parsed(test, contract) for test in declared]
-    slugs = [_slug(test) for test in tests]
-    if twice := [
-        t["name"] for t, s in zip(tests, slugs, strict=True) if slugs.count(s) > 1
-    ]:
-        raise ContractError(
-            f'behaviour.yaml: the name "{twice[0]}" is not the only one.'
-        )
-    return tests
+    file = At(FILE.name)
+    if not isinstance(declared, list | None):
+        raise file.wrong("a list of tests, or empty", declared)
+    rules = [_parse(entry, contract) for entry in declared or []]
+    slugs = [rule.slug for rule in rules]
+    for rule in rules:
+        if slugs.count(rule.slug) > 1:
+            raise file.error(f'two tests have the name "{rule.name}": rename one')
+    return rules
 
 
-def changed(
-    column: "pd.Series[Any]", test: Mapping[str, Any], contract: Contract
-) -> Any:
-    """Return the column with the change, numbers kept in the contract's range."""
-    if "set" in test:
-        return np.full(len(column), test["set"], dtype=column.to_numpy().dtype)
-    entry = contract.columns[test["column"]]
-    return (column + test["add"]).clip(entry.min, entry.max)
-
-
-def _parsed(test: Any, contract: Contract) -> dict[str, Any]:
+def _parse(entry: object, contract: Contract) -> Rule:
     """Check one entry."""
-    named = test.get("name") if isinstance(test, Mapping) else test
-    about = f'behaviour.yaml: "{named}"'
-    if not isinstance(test, Mapping) or set(test) - {"add", "set", "class"} != KEYS:
-        names = ", ".join(sorted(KEYS))
-        raise ContractError(f"{about} has to name {names}, and add or set.")
-    if ("add" in test) == ("set" in test):
-        raise ContractError(f"{about} has to name one of add and set.")
-    entry = contract.columns.get(str(test["column"]))
-    if entry is None:
-        raise ContractError(f"{about} names a column that contract.yaml does not have.")
-    if test["expect"] not in BROKEN:
-        raise ContractError(f"{about}: expect is one of {', '.join(BROKEN)}.")
-    if "class" in test and str(test["class"]) not in contract.classes:
-        raise ContractError(f"{about} names a class that contract.yaml does not have.")
-    if contract.classes and test["expect"] != "same" and "class" not in test:
-        raise ContractError(f"{about} has to name the class whose probability it is.")
-    for key, most in (("tolerance", TASKS[contract.task].most), ("allowed", 1)):
-        if not is_number(test[key]) or not 0 <= test[key] < most:
-            raise ContractError(f"{about}: {key} is a number from 0 to below {most:g}.")
-    if not _fits(test, entry):
-        raise ContractError(f"{about}: the change does not fit the column.")
-    return dict(test)
+    name = entry.get("name") if isinstance(entry, Mapping) else entry
+    at = At(FILE.name, f'"{name}"')
+    if not isinstance(entry, Mapping):
+        raise at.wrong("entries such as `name: value`", entry)
+    rule = read(Rule, {key: entry[key] for key in entry if key != "class"}, at)
+    if "class" in entry:
+        rule = replace(rule, class_name=str(entry["class"]))
+        if rule.class_name not in contract.classes:
+            raise at.key("class").error("is not a class of contract.yaml")
+    elif contract.classes and rule.expect != "same":
+        raise at.error("must name the class whose probability it is about")
+    if (rule.add is None) == (rule.set is None):
+        raise at.error("must have one of add and set")
+    if (column := contract.columns.get(rule.column)) is None:
+        raise at.key("column").error("is not a column of contract.yaml")
+    limits = {"tolerance": TASKS[contract.task].tolerance_limit, "allowed": 1}
+    for key, limit in limits.items():
+        if not 0 <= (value := getattr(rule, key)) < limit:
+            raise at.key(key).wrong(f"a number from 0 to below {limit:g}", value)
+    suits = rule.add is not None or is_number(rule.set)
+    if column.type == "category":
+        suits = rule.set in column.categories
+    elif isinstance(rule.set, int | float):
+        suits = suits and column.min <= rule.set <= column.max
+    if not suits:
+        raise at.error(f"must add or set what the column {rule.column} can hold")
+    return rule
 
 
-def _fits(test: Mapping[str, Any], entry: Column) -> bool:
-    """Tell whether the column can take the change."""
-    if entry.type == "category":
-        return "set" in test and test["set"] in entry.categories
-    value = test["add"] if "add" in test else test["set"]
-    return is_number(value) and ("add" in test or entry.min <= value <= entry.max)
-
-
-def _check(test: Mapping[str, Any], share: float) -> Check:
-    """Return the check of one test."""
-    passed = share <= test["allowed"]
-    change = f"+ {test['add']:g}" if "add" in test else f"= {test['set']}"
-    why = f"{test['column']} {change} gives an answer that is {test['expect']}"
-    if not passed:
-        why = f"too often, {test['column']} {change} does not leave it {test['expect']}"
-    return Check(
-        id=f"behaviour.{_slug(test)}",
-        title=f"Behaviour: {test['name']}",
-        passed=passed,
-        reason=why,
-        metric="rows that break it",
-        value=share,
-        operator="<=",
-        limit=test["allowed"],
-        unit="share",
+def _check(rule: Rule, share: float) -> Check:
+    """Return the check of one rule."""
+    change = f"= {rule.set}" if rule.add is None else f"+ {rule.add:g}"
+    cause = f"{rule.column} {change}"
+    reasons = (
+        f"with {cause} the prediction is {rule.expect}",
+        f"with {cause} the prediction is too often not as expected ({rule.expect})",
     )
-
-
-def _slug(test: Mapping[str, Any]) -> str:
-    """Return a test's name as an id has it."""
-    return re.sub(r"[^a-z0-9]+", "_", str(test["name"]).lower()).strip("_")
+    return checks.held(
+        f"behaviour.{rule.slug}",
+        share,
+        "<=",
+        rule.allowed,
+        reasons,
+        title=f"Behaviour: {rule.name}",
+        metric="rows that break it",
+        unit="share",
+        gate=False,
+    )

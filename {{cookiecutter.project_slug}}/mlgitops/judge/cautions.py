@@ -3,79 +3,80 @@
 from pathlib import Path
 
 from mlgitops import git, heartbeat, report, settings
-from mlgitops.judge import identity, proposal
-from mlgitops.judge.verdict import Facts
+from mlgitops.judge import identity
+from mlgitops.judge.proposal import Proposal, fetch_head
 from mlgitops.ledger import Ledger
-from mlgitops.settings import SettingsError
+
+FILES = {  # that say what is good or how it is judged
+    "contract.yaml",
+    "behaviour.yaml",
+    "CODEOWNERS",
+    ".dvc/config",
+    "dvc.yaml",
+    "model/metrics.py",
+    "model/prepare.py",
+    "signing.pub",
+}
+FOLDERS = ("mlgitops/", ".github/", "requirements/")
+SECTIONS = ("gates", "prepare", "evaluate", "business", "fairness", "override")
 
 
 def built(
-    changed: list[str], base: str, read: identity.Read, ledger: Ledger
+    changed: list[str], base: str, read_file: identity.ReadFile, ledger: Ledger
 ) -> list[str]:
     """Return what a reviewer has to look at beside the numbers."""
-    lines = _judging(changed, read("params.yaml"))
+    cautions = _judge_changed(changed, read_file("params.yaml"))
     if base != git.run("rev-parse", "HEAD"):
-        lines.append("Main has moved on since it was built: update the branch.")
+        cautions.append("Main has moved on since it was built: update the branch.")
     if late := heartbeat.late(ledger):
-        lines.append(f"{late[0].upper()}{late[1:]}.")
-    return lines
+        cautions.append(f"{late[0].upper()}{late[1:]}.")
+    return cautions
 
 
-def unbuilt(found: proposal.Proposal) -> list[str]:
-    """Return what a proposal that has no model changes of its judge, if git knows."""
-    head = found.head_sha
+def unbuilt(proposal: Proposal) -> list[str]:
+    """Return what a proposal without a model changes of its judge, if git can tell."""
+    head = proposal.head_sha
     try:
-        spec = f"refs/pull/{found.number}/head"
-        git.remote_run("fetch", "-q", "--no-tags", "origin", spec)
+        fetch_head(proposal.number)
         base = git.run("merge-base", "HEAD", head)
         changed = git.run("diff", "--name-only", base, head).splitlines()
     except git.GitError:
         return []
     params = (git.show(commit, "params.yaml") for commit in (head, base))
-    return _judging(changed, *params)
+    return _judge_changed(changed, *params)
 
 
-def _judging(
-    changed: list[str], proposed: bytes | None, ours: bytes | None = None
+def _judge_changed(
+    changed: list[str], proposed: bytes | None, main: bytes | None = None
 ) -> list[str]:
     """Name what a proposal changes of the rules that it is judged by."""
-    files = judge_changes(changed) + settings_changed(proposed, ours)
-    if files:
-        named = ", ".join(map(report.code, files[:10]))
-        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
-        return [
-            f"**It changes what judges it:** {named}{more}. Main's rules judged it "
-            "all the same; the owner has to agree to the change itself."
-        ]
-    return []
+    names = judge_changes(changed) + settings_changed(proposed, main)
+    if not names:
+        return []
+    listed = ", ".join(map(report.code, names[:10]))
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return [
+        f"**It changes what judges it:** {listed}{more}. Main's rules judged it "
+        "all the same; the owner has to agree to the change itself."
+    ]
 
 
 def judge_changes(paths: list[str]) -> list[str]:
     """Return those of the changed files that say what is good or how it is judged."""
-    whole = {
-        "contract.yaml",
-        "behaviour.yaml",
-        "CODEOWNERS",
-        ".dvc/config",
-        "dvc.yaml",
-        "model/metrics.py",
-        "model/prepare.py",
-        "signing.pub",
-    }
-    folders = ("mlgitops/", ".github/", "requirements/")
-    return [path for path in paths if path in whole or path.startswith(folders)]
+    return [path for path in paths if path in FILES or path.startswith(FOLDERS)]
 
 
-def settings_changed(proposed: bytes | None, ours: bytes | None = None) -> list[str]:
+def settings_changed(proposed: bytes | None, main: bytes | None = None) -> list[str]:
     """Return the sections of params.yaml that rule the judge and are not main's."""
-    mains, theirs = map(_parsed, (ours or Path("params.yaml").read_bytes(), proposed))
-    sections = ("gates", "prepare", "evaluate", "business", "fairness", "override")
-    return [f"params.yaml: {s}" for s in sections if mains.get(s) != theirs.get(s)]
+    texts = (main or Path("params.yaml").read_bytes(), proposed)
+    current, changed = map(_sections, texts)
+    differing = (name for name in SECTIONS if current.get(name) != changed.get(name))
+    return [f"params.yaml: {name}" for name in differing]
 
 
-def _parsed(text: bytes | None) -> Facts:
-    """Return a stranger's params.yaml; what is no mapping has no sections."""
+def _sections(text: bytes | None) -> settings.Params:
+    """Return a stranger's params.yaml; what is not a mapping has no sections."""
     try:
         return settings.load(text or b"")
-    except SettingsError:
+    except settings.SettingsError:
         return {}

@@ -1,94 +1,91 @@
-"""What the data has that the champion's had not: rows, values, distributions.
+"""How the proposed data differs from the champion's: rows, values, distributions.
 
 Rows are the same when their id is, and changed when any value of the contract differs.
 Distances are the monitor's: Wasserstein in standard deviations, Jensen-Shannon.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from mlgitops import distance
-from mlgitops.judge.trial import Trial
+from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judgement import Changes, ColumnChange, RowChanges
 from mlgitops.pipeline.contract import Contract
 
 SHOWN = 5  # new categories named per column
 
 
-def add(trial: Trial) -> None:
-    """Add how the rows differ from the champion's; cautions for what is rewritten."""
-    if trial.champion is None:
+def add(evaluation: Evaluation) -> None:
+    """Add how the rows differ from the champion's; cautions for rewritten history."""
+    before, after = evaluation.champion_rows, evaluation.rows
+    judgement, contract = evaluation.judgement, evaluation.contract
+    if evaluation.champion is None:
         return
-    if trial.same_data or trial.before is None:
-        trial.found.changes = Changes(same=trial.same_data)
+    if evaluation.same_data or before is None:
+        judgement.changes = Changes(same=evaluation.same_data)
         return
-    old, new, contract = trial.before, trial.rows, trial.contract
-    rows = _rows(old, new, contract)
-    target = contract.target
-    trial.found.changes = Changes(
+    rows, target = _rows(before, after, contract), contract.target
+    judgement.changes = Changes(
         same=False,
         rows=rows,
-        target=trial.task.targets(old[target], new[target], contract.classes),
+        target=evaluation.task.targets(before[target], after[target], contract.classes),
         columns=[
-            _column(name, old[name], new[name], name not in contract.sensitive)
+            _column(name, before[name], after[name], name not in contract.sensitive)
             for name in contract.columns
         ],
     )
-    cautions = trial.found.cautions
     if rows.changed:
-        cautions.append(
-            f"{rows.changed:,} rows that the champion's data has too hold other "
-            "values now: history was rewritten. Make sure that somebody meant it."
+        judgement.cautions.append(
+            f"{rows.changed:,} rows of the champion's data have other values now: "
+            "history was rewritten. Make sure that this was intended."
         )
     if rows.removed_inside:
-        cautions.append(
+        judgement.cautions.append(
             f"{rows.removed_inside:,} rows of the champion's data are gone from the "
-            "period that this data covers. Make sure that somebody meant it."
+            "period that this data covers. Make sure that this was intended."
         )
 
 
-def _rows(old: pd.DataFrame, new: pd.DataFrame, contract: Contract) -> RowChanges:
+def _rows(before: pd.DataFrame, after: pd.DataFrame, contract: Contract) -> RowChanges:
     """Count rows that were added, removed and changed."""
-    before, now = (_hashes(table, contract) for table in (old, new))
-    gone = ~before.index.isin(now.index)
-    shared = before.index[~gone]
-    inside = gone & (old[contract.time] >= new[contract.time].min()).to_numpy()
-    changed = before[shared].to_numpy() != now[shared].to_numpy()
+    hashes, after_hashes = (_hashes(table, contract) for table in (before, after))
+    removed = ~hashes.index.isin(after_hashes.index)
+    shared = hashes.index[~removed]
+    inside = removed & (before[contract.time] >= after[contract.time].min()).to_numpy()
+    changed = hashes[shared].to_numpy() != after_hashes[shared].to_numpy()
     return RowChanges(
-        champion=len(old),
-        challenger=len(new),
-        added=len(new) - len(shared),
-        removed=int(gone.sum()),
+        champion=len(before),
+        challenger=len(after),
+        added=len(after) - len(shared),
+        removed=int(removed.sum()),
         removed_inside=int(inside.sum()),
         changed=int(changed.sum()),
     )
 
 
-def _hashes(table: pd.DataFrame, contract: Contract) -> "pd.Series[Any]":
+def _hashes(table: pd.DataFrame, contract: Contract) -> pd.Series:
     """Return one number per id for all the other values of its row."""
-    rest = table.drop(columns=[contract.id])
-    hashes = pd.util.hash_pandas_object(rest, index=False)
+    values = table.drop(columns=[contract.id])
+    hashes = pd.util.hash_pandas_object(values, index=False)
     return pd.Series(hashes.to_numpy(), index=table[contract.id].astype(object))
 
 
 def _column(
-    name: str, old: "pd.Series[Any]", new: "pd.Series[Any]", named: bool
+    name: str, before: pd.Series, after: pd.Series, show_values: bool
 ) -> ColumnChange:
-    """Return how far a column moved; values only where they may be named."""
-    missing = (float(old.isna().mean()), float(new.isna().mean()))
-    if not (old.notna().any() and new.notna().any()):
+    """Return how far a column moved; values only where they may be shown."""
+    missing = (float(before.isna().mean()), float(after.isna().mean()))
+    if not (before.notna().any() and after.notna().any()):
         return ColumnChange(column=name, missing=missing)
-    if pd.api.types.is_numeric_dtype(new):
-        both = (old.to_numpy(np.float64), new.to_numpy(np.float64))
-        far = float(distance.wasserstein(*both))
-        return ColumnChange(column=name, missing=missing, distance=far)
-    fresh = set(new.dropna().unique()) - set(old.dropna().unique())
+    if pd.api.types.is_numeric_dtype(after):
+        numbers = (before.to_numpy(np.float64), after.to_numpy(np.float64))
+        moved = float(distance.wasserstein(*numbers))
+        return ColumnChange(column=name, missing=missing, distance=moved)
+    categories = set(after.dropna().unique()) - set(before.dropna().unique())
     return ColumnChange(
         column=name,
         missing=missing,
-        distance=float(distance.jensenshannon(*distance.counts(old, new))),
-        new=sorted(map(str, fresh))[:SHOWN] if named else [],
-        new_count=len(fresh),
+        distance=float(distance.jensenshannon(*distance.counts(before, after))),
+        new=sorted(map(str, categories))[:SHOWN] if show_values else [],
+        new_count=len(categories),
     )

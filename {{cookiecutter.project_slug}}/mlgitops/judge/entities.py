@@ -1,51 +1,50 @@
-"""Whose the rows are: how many entities the intervals rest on, if a contract asks."""
+"""How many entities the intervals rest on, where a contract names one."""
 
 import numpy as np
 
-from mlgitops.judge.trial import Trial
+from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judgement import Entity, Refused
 
-FEW = 30  # entities below which an interval is rough, whatever formula it is from
+FEW = 30  # entities below which an interval is rough, whatever its formula
 
 
-def add(trial: Trial) -> None:
-    """Say by what the intervals are; warn of few entities, refuse one alone.
+def add(evaluation: Evaluation) -> None:
+    """Add the number of entities; warn of few, refuse to compare on a single one.
 
     Where the target is a class, each class needs entities of its own.
 
     Raises:
-        Refused: an interval cannot be had.
+        Refused: the intervals need two entities.
     """
-    if trial.clusters is None:
+    if evaluation.groups is None:
         return
-    name, count = trial.contract.entity, int(trial.clusters.max()) + 1
-    trial.found.entity = Entity(name, count)
-    if trial.champion is None:
+    name, count = evaluation.contract.entity, int(evaluation.groups.max()) + 1
+    evaluation.judgement.entity = Entity(name, count)
+    if evaluation.champion is None:
         return
-    fewest, where = _fewest(trial, count)
+    fewest, condition = _fewest(evaluation, evaluation.groups)
     if fewest < 2:
-        why = (
-            f"the rows{where} are of one {name}: intervals by {name} need more of them"
+        reason = (
+            f"all rows{condition} belong to one {name}: intervals by {name} need two"
         )
         raise Refused(
-            "holdout_rows", why, value=fewest, operator=">=", limit=2, unit=name
+            "holdout_rows", reason, value=fewest, operator=">=", limit=2, unit=name
         )
     if fewest < FEW:
-        trial.found.cautions.append(
-            f"Intervals are by {name}, and the rows{where} are of only {fewest}: with "
-            f"fewer than {FEW} an interval is rough. Hold out more days, or decide "
-            "with that in mind."
+        evaluation.judgement.cautions.append(
+            f"Intervals are by {name}, and the rows{condition} belong to {fewest} of "
+            f"them: with fewer than {FEW} an interval is rough. Hold out more days, or "
+            "decide with that in mind."
         )
 
 
-def _fewest(trial: Trial, count: int) -> tuple[int, str]:
-    """Return how many entities the rarest class has, and which that is."""
-    if not trial.task.calibrated:  # the target is a number
-        return count, ""
-    places = trial.y.astype(np.int64)
-    k = int(places.max()) + 1
-    pairs = np.unique(np.asarray(trial.clusters) * k + places)
-    each = np.bincount(pairs % k, minlength=k)
-    rarest = int(each.argmin())
-    names = trial.contract.classes or ("0", "1")
-    return int(each[rarest]), f" where {trial.contract.target} is {names[rarest]}"
+def _fewest(evaluation: Evaluation, groups: np.ndarray) -> tuple[int, str]:
+    """Return how many entities the class with the fewest has, and which that is."""
+    if not evaluation.task.classifies:
+        return int(groups.max()) + 1, ""
+    classes = evaluation.y.astype(np.int64)
+    k = int(classes.max()) + 1
+    counts = np.bincount(np.unique(groups * k + classes) % k, minlength=k)
+    rarest, contract = int(counts.argmin()), evaluation.contract
+    label = (contract.classes or ("0", "1"))[rarest]
+    return int(counts[rarest]), f" where {contract.target} is {label}"

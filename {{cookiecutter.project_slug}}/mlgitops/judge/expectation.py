@@ -1,8 +1,7 @@
-"""Holds the gain of a retraining pull request against what the monitor expected."""
+"""Compares the gain of a retraining pull request with what the monitor expected."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from mlgitops import git
 from mlgitops.judge.proposal import Proposal
@@ -13,7 +12,9 @@ PREFIX = "retrain/"
 MARK = re.compile(r"^Monitoring-Record: (monitoring/\d{8}\.json)$", re.MULTILINE)
 
 
-def told(proposal: Proposal, base: str, ledger: Ledger, found: Judgement) -> str:
+def sentence(
+    proposal: Proposal, base: str, ledger: Ledger, judgement: Judgement
+) -> str:
     """Return one sentence for the report; nothing when no monitor proposed this.
 
     The record is the ledger's, named by the newest commit of the proposal that names
@@ -21,35 +22,34 @@ def told(proposal: Proposal, base: str, ledger: Ledger, found: Judgement) -> str
     """
     if not (proposal.same_repository and proposal.branch.startswith(PREFIX)):
         return ""
-    said = MARK.findall(git.run("log", "--format=%B", f"{base}..{proposal.head_sha}"))
-    record = ledger.read(said[0]) if said else None
-    return "" if record is None else compared(record.get("expectation"), found)
+    commits = git.run("log", "--format=%B", f"{base}..{proposal.head_sha}")
+    mark = MARK.search(commits)
+    record = ledger.read(mark[1]) if mark else None
+    return "" if record is None else compare(record.get("expectation"), judgement)
 
 
-def compared(expected: Mapping[str, Any] | None, found: Judgement) -> str:
+def compare(expected: Mapping[str, float] | None, judgement: Judgement) -> str:
     """Say whether a gain is the one expected.
 
-    Confirmed: there surely is one, and it is not below the interval that was expected.
+    Confirmed: the interval of the gain is above 0, and the gain is not below the
+    interval that was expected.
     """
     if not expected:
         return "The monitor gave no estimate of the gain, so there is none to confirm."
     gain = _gain(*(expected[n] for n in ("difference", "low", "high", "confidence")))
-    promise, primary = f"The monitor expected {gain}", found.primary_metric
-    if (
-        primary is None
-        or primary.difference is None
-        or primary.low is None
-        or primary.high is None
-    ):
+    promise, metric = f"The monitor expected {gain}", judgement.primary_metric
+    ends = (metric.difference, metric.low, metric.high) if metric else (None,) * 3
+    difference, low, high = ends
+    if difference is None or low is None or high is None:
         return f"{promise}; there is no difference to compare it with."
-    if primary.low <= 0:
-        word = "**not confirmed**, as there may be no gain at all"
-    elif primary.difference < expected["low"]:
-        word = "**confirmed in part**: a gain, but a smaller one"
+    if low <= 0:
+        result = "**not confirmed**, as there may be no gain at all"
+    elif difference < expected["low"]:
+        result = "**confirmed in part**: a gain, but a smaller one"
     else:
-        word = "**confirmed**"
-    gain = _gain(primary.difference, primary.low, primary.high, found.confidence)
-    return f"{promise}, and validation found {gain}: {word}."
+        result = "**confirmed**"
+    gain = _gain(difference, low, high, judgement.confidence)
+    return f"{promise}, and validation found {gain}: {result}."
 
 
 def _gain(difference: float, low: float, high: float, confidence: float) -> str:

@@ -1,37 +1,24 @@
-"""The rules that can block a merge: the section ``gates`` of params.yaml is data.
+"""The section ``gates`` of params.yaml: the rules that can block a merge, as data.
 
 A gate on a metric is its bounds: ``min`` and ``max`` of the challenger's value on the
-holdout, ``margin`` of how much worse than the champion's it may be. Numbers in, checks
-with reasons out.
+holdout, ``margin`` of how much worse than the champion's it may be.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from mlgitops import metrics, settings
 from mlgitops.judge.tasks import TASKS, Task
-from mlgitops.judgement import TITLES, Check, Statistic
 from mlgitops.pipeline.schema import At, Between, near, read
 
 Positive = Annotated[float, Between(0)]
 BOUNDS = ("min", "max", "margin")
-WORDS = {  # of a metric's bound, where it passes and where not
-    "calibration_error": (
-        "a predicted probability is near the share observed",
-        "the probabilities are far from the shares observed",
-    )
-}
-LEAKS = (
-    "too good to be true: a column probably knows the answer; look at what is known "
-    "before the event"
-)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a metric is held to; what is None bounds nothing."""
+    """The limits of a metric; None is no limit."""
 
     min: float | None = None
     max: float | None = None
@@ -40,7 +27,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Holdout:
-    """How many rows decide, and how many models before the report warns of luck."""
+    """The fewest rows, and the most models before the report warns of luck."""
 
     min_rows: Positive
     max_uses: Positive
@@ -48,7 +35,7 @@ class Holdout:
 
 @dataclass(frozen=True)
 class SliceRule:
-    """How many rows a slice needs, and how much worse it may be."""
+    """The fewest rows of a slice, and how much worse it may be."""
 
     min_rows: Positive
     margin: Positive
@@ -77,7 +64,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is not of one metric; none may be left out."""
+    """The rules that are not of one metric; all are required."""
 
     confidence: Annotated[float, Between(0.5, 0.999999)]
     holdout: Holdout
@@ -106,47 +93,52 @@ class Gates:
 
 
 RULES = tuple(Rules.__dataclass_fields__)
-RESERVED = {*RULES, "fairness", "behaviour"}  # words of other ids
+RESERVED = {*RULES, "fairness", "behaviour"}  # a metric has another name
 
 
-def parse(params: settings.Params, task: str) -> Gates:
+def parse(params: settings.Params, task_name: str) -> Gates:
     """Read the section ``gates``; a missing rule is an error, never open.
 
     Raises:
-        SettingsError: a rule is missing, unknown, no number, or of no metric.
+        SettingsError: a rule is missing, unknown, not a number, or of no metric.
     """
     section, at = settings.section(params, "gates")
     if not isinstance(section, Mapping):
         raise at.wrong("entries such as `name: {min: 0.5}`", section)
-    about, known = TASKS[task], _known(task)
+    task, known = TASKS[task_name], _metrics(task_name)
     for name in section:
         if name not in RULES and name not in known:
             guess = near(name, [*known, *RULES])
             raise at.key(name).error(
-                f"is neither a rule nor a metric of the task {task}; "
+                f"is neither a rule nor a metric of the task {task_name}; "
                 f"{f'{guess} ' if guess.startswith('did') else ''}"
                 f"the metrics are {', '.join(known)}"
             )
     rules = read(Rules, {n: v for n, v in section.items() if n in RULES}, at)
-    for name, parts in {about.headline.key: BOUNDS, **about.gates}.items():
+    primary = task.primary_metric.key
+    for name, required in {primary: BOUNDS, **task.required_gates}.items():
         if name not in section:
             raise at.lacks(name)
-        for part in parts:
-            if isinstance(section[name], Mapping) and part not in section[name]:
-                raise at.key(name).lacks(part)
-    first = [about.headline.key, *(n for n in section if n != about.headline.key)]
-    named = [name for name in first if name in known]
-    return Gates(
-        about,
-        tuple(Gate(known[n], _bounds(section[n], at.key(n))) for n in named),
-        rules,
-    )
+        for bound in required:
+            if isinstance(section[name], Mapping) and bound not in section[name]:
+                raise at.key(name).lacks(bound)
+    names = dict.fromkeys([primary, *(name for name in section if name in known)])
+    gates = (Gate(known[name], _bounds(section[name], at.key(name))) for name in names)
+    return Gates(task, tuple(gates), rules)
 
 
-def _known(task: str) -> dict[str, metrics.Metric]:
+def measures_quality(metric: metrics.Metric, bound: str) -> bool:
+    """Tell whether a bound says how good a model has to be; else it is of leakage.
+
+    How good is a matter of judgement, and so is a margin; leakage is not.
+    """
+    return bound != {"higher": "max", "lower": "min"}[metric.better]
+
+
+def _metrics(task_name: str) -> dict[str, metrics.Metric]:
     """Return the metrics of a task by their keys, the team's own among them."""
     try:
-        known = {metric.key: metric for metric in metrics.of(task)}
+        known = {metric.key: metric for metric in metrics.of(task_name)}
     except ValueError as error:
         raise settings.SettingsError(str(error)) from error
     if clash := sorted(RESERVED & set(known)):
@@ -156,177 +148,12 @@ def _known(task: str) -> dict[str, metrics.Metric]:
     return known
 
 
-def _bounds(found: Any, at: At) -> Bounds:
+def _bounds(value: object, at: At) -> Bounds:
     """Return the bounds of a metric, at least one."""
-    bounds = read(Bounds, found, at)
+    bounds = read(Bounds, value, at)
     if bounds == Bounds():
-        raise at.wrong(f"entries, one or more of {', '.join(BOUNDS)}", found)
+        raise at.wrong(f"entries, one or more of {', '.join(BOUNDS)}", value)
     low, high = bounds.min, bounds.max
     if low is not None and high is not None and low > high:
         raise at.key("min").error(f"is above max: {low:g} and {high:g}")
     return bounds
-
-
-def bounds(gate: Gate, value: float, task: Task) -> list[Check]:
-    """Hold the challenger's value on the holdout against the gate's min and max."""
-    found = []
-    for bound, limit in (("min", gate.bounds.min), ("max", gate.bounds.max)):
-        if limit is not None:
-            passed = value >= limit if bound == "min" else value <= limit
-            found.append(_bound(gate.metric, bound, value, limit, bool(passed), task))
-    return found
-
-
-def _bound(
-    metric: metrics.Metric,
-    bound: str,
-    value: float,
-    limit: float,
-    passed: bool,
-    task: Task,
-) -> Check:
-    """Return the check of one bound: of how good a model is, or of leakage."""
-    if quality(metric, bound):
-        title, plain = metric.label, ("within its limit", "beyond its limit")
-        good, poor = WORDS.get(metric.key, plain)
-        if metric.key == task.headline.key:
-            good, poor = task.good, task.poor
-    else:
-        side = "ceiling" if bound == "max" else "floor"
-        title, poor = f"{metric.label}: leakage", LEAKS
-        good = f"{'below' if bound == 'max' else 'above'} the leakage {side}"
-    return Check(
-        id=f"{metric.key}.{bound}",
-        title=title,
-        passed=passed,
-        reason=good if passed else poor,
-        metric=metric.key,
-        value=value,
-        operator=">=" if bound == "min" else "<=",
-        limit=limit,
-        gate=bound == "min" and metric.key == task.headline.key,
-    )
-
-
-def quality(metric: metrics.Metric, bound: str) -> bool:
-    """Tell whether a bound says how good a model has to be; else it is of leakage.
-
-    How good is a matter of judgement, and so is a margin; leakage is not.
-    """
-    return bound != {"higher": "max", "lower": "min"}[metric.better]
-
-
-def margin(
-    metric: metrics.Metric, margin: float, difference: float, low: float, high: float
-) -> Check:
-    """Not worse than the champion by more than the margin, on the same rows.
-
-    The end of the difference's interval that speaks against the challenger is held
-    against the margin: the lower one where higher is better, else the upper one.
-    """
-    up = metric.better == "higher"
-    middle, worst, best = (difference, low, high) if up else (-difference, -high, -low)
-    passed = bool(worst >= -margin)
-    end: Statistic = "lower bound" if up else "upper bound"
-    known = math.isfinite(low) and math.isfinite(high)
-    return Check(
-        id=f"{metric.key}.margin",
-        title=f"{metric.label}: difference to the champion",
-        passed=passed,
-        reason=_compared(worst, best, passed, margin),
-        metric=metric.key,
-        statistic=end,
-        value=(low if up else high) if known else None,
-        operator=">=" if up else "<=",
-        limit=-margin if up else margin,
-        estimate=middle if up else -middle,
-        interval=(low, high) if known else None,
-        gate=True,
-    )
-
-
-def _compared(low: float, high: float, passed: bool, margin: float) -> str:
-    """Say what an interval shows, in the direction in which higher is better."""
-    if low > 0:
-        return "better than the champion"
-    if passed and high < 0:
-        return f"worse than the champion, but by less than {margin}"
-    if passed:
-        return "no significant difference to the champion"
-    if high < -margin:
-        return f"worse than the champion by more than {margin}"
-    if high < 0:
-        return f"worse than the champion, possibly by more than {margin}"
-    return f"not shown to be within {margin} of the champion: the interval is too wide"
-
-
-def alone(metric: metrics.Metric) -> Check:
-    """There is nothing to compare with yet."""
-    return Check(
-        id=f"{metric.key}.margin",
-        title=f"{metric.label}: difference to the champion",
-        passed=True,
-        reason="no champion yet: only the absolute rules apply",
-        metric=metric.key,
-        gate=True,
-    )
-
-
-def at_most(
-    rule: str, value: float, limit: float, words: tuple[str, str], unit: str = ""
-) -> Check:
-    """Return the check of a limit; ``words`` are those of passing and of failing."""
-    passed = bool(value <= limit)
-    return Check(
-        id=rule,
-        title=TITLES[rule],
-        passed=passed,
-        reason=words[not passed],
-        value=value,
-        operator="<=",
-        limit=limit,
-        unit=unit,
-        gate=True,
-    )
-
-
-def rows(count: int, rules: Rules) -> Check:
-    """Enough holdout rows to decide anything."""
-    passed = count >= rules.holdout.min_rows
-    return Check(
-        id="holdout_rows",
-        title=TITLES["holdout_rows"],
-        passed=passed,
-        reason="rows that neither model was trained on"
-        if passed
-        else "too few rows to decide on: hold out more days",
-        value=count,
-        operator=">=",
-        limit=rules.holdout.min_rows,
-        unit="rows",
-        gate=True,
-    )
-
-
-def export(parity: Mapping[str, Any], golden: float, rules: Rules) -> Check:
-    """The exported file answers as the estimator did when it was trained."""
-    worst = max(float(parity["max_difference"]), golden)
-    if not int(parity["rows"]) > 0:
-        worst = math.inf  # nothing was compared
-    words = (
-        "the exported file answers as the estimator did",
-        "the exported file does not answer as the estimator did",
-    )
-    return at_most("parity", worst, rules.parity.max, words)
-
-
-def size(count: int, rules: Rules) -> Check:
-    """The model file fits its budget."""
-    words = ("fits the budget", "the model file is over its budget")
-    return at_most("model_size", count / 1e6, rules.model_size.max_mb, words, "MB")
-
-
-def latency(p99: float, rules: Rules) -> Check:
-    """The exported file answers one row within its budget, 99 of 100 times."""
-    words = ("answers in time", "one row takes longer than its budget")
-    return at_most("latency", p99, rules.latency.p99_max_ms, words, "ms")

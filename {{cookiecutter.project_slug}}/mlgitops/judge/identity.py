@@ -1,16 +1,16 @@
 """Is what was uploaded the version that this proposal describes, byte for byte?
 
-Until this says yes, nothing is recorded under the version's name: a stranger could
-else upload somebody else's manifest and have it condemned.
+Until this says yes, nothing is recorded under the version's name: else a stranger could
+upload somebody else's manifest and have it condemned.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+import msgspec
 
 from mlgitops.judge import artifact
 from mlgitops.judgement import Refused
@@ -19,15 +19,15 @@ from mlgitops.pipeline.contract import ContractError, mapping
 from mlgitops.pipeline.contract import plain as as_json
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
 
-Read = Callable[[str], bytes | None]
+ReadFile = Callable[[str], bytes | None]
 Manifest = dict[str, Any]
-MOST = 1e15  # of rows, and of a difference
+LARGEST = 1e15  # number of rows, or difference
 
 
-def identify(folder: Path, built: Lock, read: Read) -> Manifest:
+def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
     """Return the manifest once every hash in it is the proposal's own.
 
-    ``read`` gives the bytes of a file of the proposal, merged into its base.
+    ``read_file`` gives the bytes of a file of the proposal, merged into its base.
 
     Raises:
         Refused: with the first thing that differs.
@@ -36,40 +36,60 @@ def identify(folder: Path, built: Lock, read: Read) -> Manifest:
     try:
         manifest = verify(folder)
     except VerifyError as error:
-        why = str(error).replace(f"{folder}/", "")
-        raise Refused("manifest", why) from error
-    _shape(manifest)
+        reason = str(error).replace(f"{folder}/", "")
+        raise Refused("manifest", reason) from error
+    check_types(manifest)
     if manifest["model"]["file"] != "model.onnx":
-        raise Refused("manifest", "the manifest names another file than model.onnx")
-    _same(
-        manifest["data"]["train_sha256"], sha256_file(folder / "train.parquet"), "rows"
-    )
-    _same(manifest["contract"]["sha256"], _digest(read("contract.yaml")), "contract")
-    plain = _digest(as_json(_entries(read("contract.yaml"), "contract.yaml")))
-    _same(manifest["contract"].get("json_sha256", plain), plain, "contract")
-    requirements = _digest(read("requirements/pipeline.txt"))
-    _same(manifest["requirements"]["sha256"], requirements, "requirements")
-    params = _entries(read("params.yaml"), "params.yaml").get("train")
-    if json.dumps(params, sort_keys=True) != json.dumps(
-        manifest["params"], sort_keys=True
+        raise Refused("manifest", "the model's file in the manifest is not model.onnx")
+    contract = _mapping(read_file("contract.yaml"), "contract.yaml")
+    contract_json = hashlib.sha256(as_json(contract)).hexdigest()
+    requirements = _sha256(read_file("requirements/pipeline.txt"))
+    own, train = manifest["contract"], sha256_file(folder / "train.parquet")
+    for subject, sha256, expected in (
+        ("rows", manifest["data"]["train_sha256"], train),
+        ("contract", own["sha256"], _sha256(read_file("contract.yaml"))),
+        ("contract", own.get("json_sha256", contract_json), contract_json),
+        ("requirements", manifest["requirements"]["sha256"], requirements),
     ):
+        _check_sha256(subject, sha256, expected)
+    params = _mapping(read_file("params.yaml"), "params.yaml").get("train")
+    trained = (json.dumps(p, sort_keys=True) for p in (params, manifest["params"]))
+    if len(set(trained)) > 1:
         raise Refused("manifest", "the model was not trained with the params proposed")
     return manifest
 
 
-def raw_data(lock_bytes: bytes, pointers: dict[str, Out]) -> Out:
+class _Dependency(msgspec.Struct):
+    """What a stage of dvc.lock read."""
+
+    path: str
+    md5: str | None = None
+
+
+class _Stage(msgspec.Struct):
+    """A stage of dvc.lock."""
+
+    deps: list[_Dependency] = []
+
+
+def raw_data(lock_bytes: bytes, pointers: Mapping[str, Out]) -> Out:
     """Return the tracked file that the built lock says the stages read.
 
     Raises:
         Refused: the lock was built from other data than the proposal points to.
     """
-    stages = (_yaml(lock_bytes).get("stages") or {}).values()
-    deps = [dep for stage in stages for dep in stage.get("deps") or []]
-    read = {dep["path"]: dep.get("md5") for dep in deps if dep["path"] in pointers}
-    if len(read) != 1:
-        why = f"the stages have to read one file of data/, not {len(read)}"
-        raise Refused("data", why)
-    ((path, md5),) = read.items()
+    try:
+        stages = msgspec.convert(
+            _mapping(lock_bytes, "dvc.lock").get("stages") or {}, dict[str, _Stage]
+        )
+    except msgspec.ValidationError as error:
+        raise Refused("lock", f"dvc.lock: {error}") from error
+    deps = [dep for stage in stages.values() for dep in stage.deps]
+    used = {dep.path: dep.md5 for dep in deps if dep.path in pointers}
+    if len(used) != 1:
+        reason = f"the stages have to read one file of data/, not {len(used)}"
+        raise Refused("data", reason)
+    ((path, md5),) = used.items()
     if pointers[path].md5 != md5:
         raise Refused("data", f"the model was built from another {path} than proposed")
     return pointers[path]
@@ -77,51 +97,43 @@ def raw_data(lock_bytes: bytes, pointers: dict[str, Out]) -> Out:
 
 def check_raw(file: Path, manifest: Manifest) -> None:
     """Refuse raw data that is not what the manifest says was read."""
-    _same(manifest["data"]["sha256"], sha256_file(file), "raw data")
+    _check_sha256("raw data", manifest["data"]["sha256"], sha256_file(file))
 
 
-def _shape(manifest: Manifest) -> None:
+def check_types(manifest: Manifest) -> None:
     """Check the types that the judge relies on beyond those of the verifier."""
     data, parity = manifest.get("data"), manifest.get("parity")
-    words = ("sha256", "train_sha256", "train_from", "train_until")
-    good = isinstance(data, dict) and all(isinstance(data.get(w), str) for w in words)
-    if not good:
+    texts = ("sha256", "train_sha256", "train_from", "train_until")
+    if not isinstance(data, dict) or not all(
+        isinstance(data.get(t), str) for t in texts
+    ):
         raise Refused("manifest", "the manifest does not say what was trained on")
     numbers = ("rows", "max_difference")
     if not isinstance(parity, dict) or not all(
-        isinstance(parity.get(n), int | float) and 0 <= parity[n] < MOST
+        isinstance(parity.get(n), int | float) and 0 <= parity[n] < LARGEST
         for n in numbers
     ):
         raise Refused("parity", "the manifest holds no parity: run `make repro`")
 
 
-def _same(found: str | None, expected: str | None, what: str) -> None:
+def _check_sha256(subject: str, actual: str | None, expected: str | None) -> None:
     """Refuse a hash that is not the expected one."""
-    if found != expected:
+    if actual != expected:
         raise Refused(
             "manifest",
-            f"the {what} that the manifest names are not the ones proposed: "
-            f"{str(found)[:12]} in place of {str(expected)[:12]}",
+            f"the {subject} that the manifest names are not the ones proposed: "
+            f"{str(actual)[:12]} in place of {str(expected)[:12]}",
         )
 
 
-def _digest(data: bytes | None) -> str | None:
+def _sha256(data: bytes | None) -> str | None:
     """Return the sha256 of bytes, or None when the file is not there."""
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
-def _entries(data: bytes | None, name: str) -> dict[str, Any]:
-    """Parse YAML of a stranger, whose aliases could stand for more than fits memory."""
+def _mapping(data: bytes | None, name: str) -> dict[str, Any]:
+    """Parse a stranger's YAML, whose aliases could stand for more than fits memory."""
     try:
         return mapping(data or b"", name)
     except ContractError as error:
         raise Refused("manifest", str(error)) from error
-
-
-def _yaml(data: bytes | None) -> dict[str, Any]:
-    """Parse YAML of a stranger; what is no mapping counts as empty."""
-    try:
-        found = yaml.safe_load(data or b"")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Refused("manifest", "dvc.lock is not YAML") from error
-    return found if isinstance(found, dict) else {}

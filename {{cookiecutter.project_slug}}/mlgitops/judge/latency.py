@@ -2,25 +2,23 @@
 
 import numpy as np
 
-from mlgitops.judge import gates
-from mlgitops.judge.trial import Trial
+from mlgitops.judge import checks
+from mlgitops.judge.evaluation import Evaluation, Model
 from mlgitops.judgement import Both, Footprint
 
 
-def add(trial: Trial) -> None:
+def add(evaluation: Evaluation) -> None:
     """Add both models' latency and size, and the gates on the challenger's."""
-    new = trial.challenger
-    p99 = float(np.quantile(new.latency, 0.99))
-    trial.found.checks.append(gates.latency(p99, trial.rules))
-    size = gates.size(new.manifest["model"]["bytes"], trial.rules)
-    trial.found.checks.append(size)
-    trial.found.footprint = Both(
-        **{
-            who: Footprint(
-                p50_ms=float(np.median(side.latency)),
-                p99_ms=float(np.quantile(side.latency, 0.99)),
-                megabytes=side.manifest["model"]["bytes"] / 1e6,
-            )
-            for who, side in trial.sides.items()
-        }
-    )
+    footprint = Both(**evaluation.each(_footprint))
+    rules, challenger = evaluation.rules, footprint.challenger
+    evaluation.judgement.checks += [
+        checks.latency(challenger.p99_ms, rules),
+        checks.size(challenger.megabytes, rules),
+    ]
+    evaluation.judgement.footprint = footprint
+
+
+def _footprint(model: Model) -> Footprint:
+    """Return one model's latency and size."""
+    p50, p99 = np.quantile(model.latency, (0.5, 0.99))
+    return Footprint(float(p50), float(p99), model.manifest["model"]["bytes"] / 1e6)

@@ -7,30 +7,29 @@ from tempfile import TemporaryDirectory
 
 from mlgitops import github, lock, report, settings
 from mlgitops.judge import identity, verdict
-from mlgitops.judge.verdict import Case, Unsound
+from mlgitops.judge.verdict import Case, ValidationError
 from mlgitops.ledger import Ledger
 from mlgitops.report import page
 
 
 def run() -> bool:
-    """Judge the working tree's build/ by its own rules."""
+    """Judge the working tree's build/ by its own rules; return whether it passed."""
     settings.check(settings.load(Path("params.yaml").read_bytes()), verdict.contract())
-    built = lock.read()
+    built, pointers = lock.read(), lock.pointers()
     if built is None:
-        raise Unsound("there is no model in build/ yet: run `make repro` first")
-    if lacking := [out.path for out in built.outs if not Path(out.path).is_file()]:
-        raise Unsound(f"{lacking[0]} is missing: run `make repro` first")
+        raise ValidationError("there is no model in build/ yet: run `make repro` first")
+    for out in built.outs:
+        if not Path(out.path).is_file():
+            raise ValidationError(f"{out.path} is missing: run `make repro` first")
     with TemporaryDirectory(prefix="validate-") as name:
-        case = Case(Path(name), built, _read, lock.pointers(), Ledger())
+        case = Case(Path(name), built, read_file, pointers, Ledger())
         case.challenger.mkdir()
-        for out in built.outs:
-            shutil.copyfile(out.path, case.challenger / out.name)
-        for beside in ("dvc.lock", "contract.yaml"):
-            shutil.copyfile(beside, case.challenger / beside)
-        raw = identity.raw_data(Path("dvc.lock").read_bytes(), lock.pointers())
+        for path in ("dvc.lock", "contract.yaml", *(out.path for out in built.outs)):
+            shutil.copyfile(path, case.challenger / Path(path).name)
+        raw = identity.raw_data(Path("dvc.lock").read_bytes(), pointers)
         case.raw = Path(raw.path)
         if not case.raw.is_file():
-            raise Unsound(f"{case.raw} is missing: run `make pull` first")
+            raise ValidationError(f"{case.raw} is missing: run `make pull` first")
         verdict.consider(case)
         facts = verdict.facts(case, "here" if case.passed else "blocked")
         facts.verdict += (
@@ -46,6 +45,6 @@ def run() -> bool:
     return case.passed
 
 
-def _read(path: str) -> bytes | None:
+def read_file(path: str) -> bytes | None:
     """Read a file of the working tree."""
     return Path(path).read_bytes() if Path(path).is_file() else None

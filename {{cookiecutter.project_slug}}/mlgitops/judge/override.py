@@ -1,4 +1,4 @@
-"""A refusal that a person overrules: who may, which rules, and that it is recorded.
+"""A refusal that a person overrules: who may, which checks, and that it is recorded.
 
 It is for the model whose report was read, which the person names, and under the name
 of whoever starts the run: started again by somebody else, it overrules nothing. Only
@@ -7,13 +7,14 @@ what is a matter of judgement can be overruled, and of that what main's section
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlgitops import github, judgement, metrics, settings
 from mlgitops.judge import gates
 from mlgitops.judge.verdict import Case
 from mlgitops.judgement import Check
+from mlgitops.ledger import Record
 from mlgitops.pipeline.schema import near
 from mlgitops.settings import Override, Params
 
@@ -34,35 +35,33 @@ def apply(
     rules = parse(params, task)
     failed = [check.id for check in judgement.failed(case.checks)]
     inputs = event.get("inputs") or {}
-    reason, named = (str(inputs.get(n) or "").strip() for n in ("reason", "manifest"))
-    given: dict[str, Any] | None = None
+    reason, model = (str(inputs.get(n) or "").strip() for n in ("reason", "manifest"))
     if reason:
-        who = str((event.get("sender") or {}).get("login") or "")
-        given = {"by": who, "reason": reason[:LONGEST], "checks": failed}
-        why = _meant(case, named, who) or _refused(failed, who, rules)
-        if why:
-            return f"An override was asked for, and refused: {why}."
-    elif failed:
-        given = _earlier(case, number, failed, rules)
-    if given is None or not failed:
+        person = str((event.get("sender") or {}).get("login") or "")
+        if problem := _refusal(case, model, person, failed, rules):
+            return f"An override was asked for, and refused: {problem}."
+        override = {"by": person, "reason": reason[:LONGEST], "checks": failed}
+    else:
+        override = _earlier(case, number, failed, rules) if failed else {}
+    if not override or not failed:
         return ""
-    case.override = given
+    case.override = override
     titles = {check.id: check.title for check in case.checks}
-    named = ", ".join(titles.get(check, check) for check in given["checks"])
-    return f"{given['by']} overruled {named}. Reason: {given['reason']}"
+    checks = ", ".join(titles.get(check, check) for check in override["checks"])
+    return f"{override['by']} overruled {checks}. Reason: {override['reason']}"
 
 
-def possible(checks: list[Check], params: Params, task: str) -> bool:
+def possible(checks: Sequence[Check], params: Params, task: str) -> bool:
     """Tell whether all that failed could be overruled."""
     failed = [check.id for check in judgement.failed(checks)]
-    return bool(failed) and not _beyond(failed, parse(params, task))
+    return bool(failed) and not _forbidden(failed, parse(params, task))
 
 
 def parse(params: Params, task: str) -> Override:
     """Read main's section; without one nothing can be overruled.
 
     Raises:
-        SettingsError: it names a rule that nobody may overrule, or no role.
+        SettingsError: it names a rule that nobody may overrule, or an unknown role.
     """
     rules, known = settings.override(params), overridable(task)
     for name in rules.checks:
@@ -84,72 +83,66 @@ def overridable(task: str) -> list[str]:
         f"{metric.key}.{bound}"
         for metric in metrics.of(task)
         for bound in gates.BOUNDS
-        if gates.quality(metric, bound)
+        if gates.measures_quality(metric, bound)
     ]
     return [*FAMILIES, *bounds]
 
 
-def _beyond(failed: list[str], rules: Override) -> list[str]:
+def _forbidden(failed: list[str], rules: Override) -> list[str]:
     """Return the failed checks that main does not let anybody overrule."""
-    allowed = set(rules.checks)
+    families = set(rules.checks).intersection(FAMILIES)
     return [
         name
         for name in failed
-        if name not in allowed
-        and name.split(".")[0] not in allowed.intersection(FAMILIES)
+        if name not in rules.checks and name.split(".")[0] not in families
     ]
 
 
-def _meant(case: Case, named: str, who: str) -> str:
-    """Return why this is not what the person decided on, or nothing."""
-    starter = os.environ.get("GITHUB_TRIGGERING_ACTOR") or who
-    if starter != who:
+def _refusal(
+    case: Case, model: str, person: str, failed: list[str], rules: Override
+) -> str:
+    """Return why this person may not overrule these checks, or nothing."""
+    name = person or "nobody"
+    starter = os.environ.get("GITHUB_TRIGGERING_ACTOR") or person
+    if starter != person:
         return (
-            f"{starter} started the run of {who or 'nobody'} again; whoever overrules "
-            "has to dispatch it"
+            f"{starter} started the run of {name} again; whoever overrules has to "
+            "dispatch it"
         )
-    model = str(case.manifest_sha256)
-    if len(named) < SHORTEST or not model.startswith(named):
+    judged = str(case.manifest_sha256)
+    if len(model) < SHORTEST or not judged.startswith(model):
         return (
-            f"the input manifest names {named or 'no model'}, the one judged is "
-            f"{model[:12]}"
+            f"the input manifest names {model or 'no model'}, the one judged is "
+            f"{judged[:12]}"
         )
+    if forbidden := _forbidden(failed, rules):
+        return f"{forbidden[0]} may not be overruled"
+    role = _role(person)
+    if role not in ROLES or ROLES.index(role) < ROLES.index(rules.role):
+        return f"{name} has the role {role or 'none'}, it takes {rules.role}"
     return ""
 
 
-def _refused(failed: list[str], who: str, rules: Override) -> str:
-    """Return why somebody may not overrule these checks, or nothing."""
-    if beyond := _beyond(failed, rules):
-        return f"{beyond[0]} is nothing that may be overruled"
-    role, needed = _role(who), str(rules.role)
-    if role not in ROLES or ROLES.index(role) < ROLES.index(needed):
-        return f"{who or 'nobody'} has the role {role or 'none'}, it takes {needed}"
-    return ""
-
-
-def _role(who: str) -> str:
-    """Return the role of somebody in this repository, as GitHub says it now."""
-    if not who:
+def _role(person: str) -> str:
+    """Return a person's role in this repository, as GitHub says it now."""
+    if not person:
         return ""
-    found = github.api(f"collaborators/{who}/permission")
-    names = (str(found.get("role_name")), str(found.get("permission")))
+    permission = github.api(f"collaborators/{person}/permission")
+    names = (str(permission.get(key)) for key in ("role_name", "permission"))
     return next((name for name in names if name in ROLES), "")
 
 
-def _earlier(
-    case: Case, number: int, failed: list[str], rules: Override
-) -> dict[str, Any] | None:
-    """Return the newest override of the same model in the same pull request.
+def _earlier(case: Case, number: int, failed: list[str], rules: Override) -> Record:
+    """Return the newest override of the same model in the same pull request, if any.
 
     It holds for the checks that it named, as long as the champion is the same: the
     model is judged once more when its lock is adopted.
     """
     champion = case.champion and case.champion["manifest_sha256"]
-    records = case.ledger.verdicts(str(case.manifest_sha256))
-    for record in reversed(records):
-        given = record.get("override")
-        same = (record["pull_request"], record["champion"]) == (number, champion)
-        if given and same:
-            covered = set(failed) <= set(given["checks"])
-            return dict(given) if covered and not _beyond(failed, rules) else None
-    return None
+    for verdict in reversed(case.ledger.verdicts(str(case.manifest_sha256))):
+        override = verdict.get("override")
+        judged = (verdict["pull_request"], verdict["champion"])
+        if override and judged == (number, champion):
+            covered = set(failed) <= set(override["checks"])
+            return override if covered and not _forbidden(failed, rules) else {}
+    return {}

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlgitops import git, github
-from mlgitops.judge.verdict import Unsound
+from mlgitops.judge.artifact import check_size
+from mlgitops.judge.verdict import ValidationError
 from mlgitops.judgement import Refused
 
 ARTIFACT = "challenger"
 WORKFLOW = ".github/workflows/train.yml"
 
+Json = dict[str, Any]  # what GitHub's API or an event says
 
-class Nothing(Exception):
-    """There is nothing to judge, and why; no mistake of anybody."""
+
+class NothingToJudge(Exception):
+    """There is nothing to judge, and why; nobody made a mistake."""
 
 
 @dataclass(frozen=True)
@@ -24,52 +27,51 @@ class Proposal:
     head_sha: str
     branch: str
     same_repository: bool
-    run: dict[str, Any]
+    run: Json
 
 
-def find(event: dict[str, Any]) -> Proposal:
+def find(event: Json) -> Proposal:
     """Return the proposal that an event is about.
 
     A run names its pull request only by head owner, branch and commit: the event's
     own list is empty for forks.
 
     Raises:
-        Nothing: it was closed or pushed to since, or its run has not ended.
-        Unsound: the event names no pull request.
+        NothingToJudge: it was closed or pushed to since, or its run has not ended.
+        ValidationError: the event names no pull request.
     """
     if run := event.get("workflow_run"):
         owner = run["head_repository"]["owner"]["login"]
-        fields = {"state": "open", "head": f"{owner}:{run['head_branch']}"}
-        pulls = github.pages("pulls", fields)
-        for pull in pulls:
+        head = {"state": "open", "head": f"{owner}:{run['head_branch']}"}
+        for pull in github.pages("pulls", head):
             if pull["head"]["sha"] == run["head_sha"]:
                 return _proposal(pull, run)
-        raise Nothing(f"no open pull request has its head at {run['head_sha']}")
+        raise NothingToJudge(f"no open pull request has its head at {run['head_sha']}")
     number = str((event.get("inputs") or {}).get("pull_request") or "")
     if not number.isdecimal():
-        raise Unsound("the input pull_request must be a number, such as 7")
+        raise ValidationError("the input pull_request must be a number, such as 7")
     pull = github.api(f"pulls/{number}")
     if pull["state"] != "open":
-        raise Nothing(f"pull request {number} is not open")
+        raise NothingToJudge(f"pull request {number} is not open")
     return _proposal(pull, _newest_run(pull["head"]["sha"]))
 
 
-def _newest_run(head: str) -> dict[str, Any]:
+def _newest_run(head: str) -> Json:
     """Return the newest run of `train` for a commit."""
     fields = {"event": "pull_request", "head_sha": head}
     runs = github.api("actions/runs", fields=fields)["workflow_runs"]
     runs = [run for run in runs if str(run["path"]).split("@")[0] == WORKFLOW]
     if not runs:
-        raise Nothing(f"`train` has not run for {head} yet")
+        raise NothingToJudge(f"`train` has not run for {head} yet")
     return dict(max(runs, key=lambda run: int(run["id"])))
 
 
-def _proposal(pull: dict[str, Any], run: dict[str, Any]) -> Proposal:
+def _proposal(pull: Json, run: Json) -> Proposal:
     """Keep what is needed of a pull request and a run that has ended."""
     if run["status"] != "completed":
-        raise Nothing("`train` has not ended yet: validate starts when it has")
+        raise NothingToJudge("`train` has not ended yet: validate starts when it has")
     if run["conclusion"] == "action_required":
-        raise Nothing("`train` waits for a maintainer to approve the run")
+        raise NothingToJudge("`train` waits for a maintainer to approve the run")
     source = (pull["head"].get("repo") or {}).get("full_name")
     return Proposal(
         number=int(pull["number"]),
@@ -87,41 +89,42 @@ def download(run_id: int, limit: int) -> bytes:
     Raises:
         Refused: there is none, or it is too big.
     """
-    found = github.api(f"actions/runs/{run_id}/artifacts")["artifacts"]
-    named = [a for a in found if a["name"] == ARTIFACT and not a["expired"]]
-    if not named:
-        why = f"the run of `train` has no artifact {ARTIFACT}: run it again"
-        raise Refused("artifact", why)
-    newest = max(named, key=lambda artifact: int(artifact["id"]))
-    if int(newest["size_in_bytes"]) > limit:
-        raise Refused(
-            "artifact",
-            "the artifact is too big",
-            value=int(newest["size_in_bytes"]) / 1e6,
-            operator="<=",
-            limit=limit / 1e6,
-            unit="MB",
-        )
+    artifacts = github.api(f"actions/runs/{run_id}/artifacts")["artifacts"]
+    current = [a for a in artifacts if a["name"] == ARTIFACT and not a["expired"]]
+    if not current:
+        reason = f"the run of `train` has no artifact {ARTIFACT}: run it again"
+        raise Refused("artifact", reason)
+    newest = max(current, key=lambda artifact: int(artifact["id"]))
+    check_size("the zip file", int(newest["size_in_bytes"]), limit)
     data: bytes = github.api(f"actions/artifacts/{newest['id']}/zip", raw=True)
     return data
 
 
-def merged(number: int, head: str, base: str) -> str:
+def fetch_head(number: int) -> None:
+    """Fetch the head of a pull request into FETCH_HEAD."""
+    spec = f"refs/pull/{number}/head"
+    git.remote_run("fetch", "-q", "--no-tags", "origin", spec)
+
+
+def merge(number: int, head: str, base: str) -> str:
     """Return the tree that merging the head into the base gives, made by git here.
 
     Raises:
         Refused: the base is not main's, or the two conflict.
+        NothingToJudge: the pull request has another head now.
     """
-    git.remote_run("fetch", "-q", "--no-tags", "origin", f"refs/pull/{number}/head")
+    fetch_head(number)
     if git.run("rev-parse", "FETCH_HEAD") != head:
-        raise Nothing(f"pull request {number} was pushed to since {head}")
+        raise NothingToJudge(f"pull request {number} was pushed to since {head}")
     try:
         git.run("merge-base", "--is-ancestor", base, "HEAD")
     except git.GitError as error:
-        why = "it was built on a commit that main does not contain: update the branch"
-        raise Refused("merge", why) from error
+        reason = (
+            "it was built on a commit that main does not contain: update the branch"
+        )
+        raise Refused("merge", reason) from error
     try:
         return git.run("merge-tree", "--write-tree", base, head).splitlines()[0]
     except git.GitError as error:
-        why = "it conflicts with main: update the branch and resolve the conflicts"
-        raise Refused("merge", why) from error
+        reason = "it conflicts with main: update the branch and resolve the conflicts"
+        raise Refused("merge", reason) from error

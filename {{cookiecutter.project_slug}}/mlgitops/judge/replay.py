@@ -1,62 +1,60 @@
-"""What would have been decided otherwise: production's newest requests, asked again."""
-
-from typing import Any
+"""What would have been decided otherwise: production's newest requests, replayed."""
 
 import pandas as pd
 
-from mlgitops.judge.trial import Side, Trial, fed, predict
+from mlgitops.judge.compare import Array
+from mlgitops.judge.evaluation import Evaluation, Model, inputs, predict
+from mlgitops.judge.requests import FILE
 from mlgitops.judgement import Affected, Refused, Replay
 
 FEWEST = 30  # requests of a group below which it is not named
 SHOWN = 5
 
 
-def add(trial: Trial) -> None:
-    """Add how many decisions would flip, which way, and for whom."""
-    file = trial.challenger.folder.parent / "requests.parquet"
-    if trial.champion is None or not file.is_file():
+def add(evaluation: Evaluation) -> None:
+    """Add how many decisions would change, which way, and for which groups."""
+    file = evaluation.challenger.folder.parent / FILE
+    if evaluation.champion is None or not file.is_file():
         return
-    table = pd.read_parquet(file)
-    for side in (trial.champion, trial.challenger):
-        lacking = [n for n in side.manifest["columns"] if n not in table]
-        if lacking:
-            why = f"the log does not hold {lacking[0]}, which a model needs"
-            trial.found.replay = Replay(why=why)
-            return
+    models, table = evaluation.models.values(), pd.read_parquet(file)
+    needed = [column for model in models for column in model.columns]
+    if absent := [column for column in needed if column not in table]:
+        reason = f"the log does not hold {absent[0]}, which a model needs"
+        evaluation.judgement.replay = Replay(why=reason)
+        return
     try:
-        old, new = (
-            _decided(s, table, trial) for s in (trial.champion, trial.challenger)
-        )
+        champion, challenger = (_decisions(m, table, evaluation) for m in models)
     except Refused as refusal:
-        trial.found.replay = Replay(why=str(refusal))
+        evaluation.judgement.replay = Replay(why=str(refusal))
         return
-    task, classes = trial.task, trial.contract.classes
-    times = sorted(t for t in table["time"] if t)
-    trial.found.replay = Replay(
+    task, times = evaluation.task, sorted(time for time in table["time"] if time)
+    evaluation.judgement.replay = Replay(
         requests=len(table),
         since=times[0] if times else "unknown",
         until=times[-1] if times else "unknown",
-        moves=task.moves(old, new, classes),
-        groups=_groups(table, task.other(old, new), trial),
+        moves=task.moves(champion, challenger, evaluation.contract.classes),
+        groups=_groups(table, task.decision_change(champion, challenger), evaluation),
     )
 
 
-def _decided(side: Side, table: pd.DataFrame, trial: Trial) -> Any:
+def _decisions(model: Model, table: pd.DataFrame, evaluation: Evaluation) -> Array:
     """Return what a model decides on each request, [n]."""
-    scores = predict(side, [fed(side, table, trial.contract)], trial.contract)
-    return trial.task.decided(scores, side.manifest)
+    contract = evaluation.contract
+    predictions = predict(model, [inputs(model, table, contract)], contract)
+    return evaluation.task.decide(predictions, model.manifest)
 
 
-def _groups(table: pd.DataFrame, flipped: Any, trial: Trial) -> list[Affected]:
-    """Return the categories whose requests flip most often, or move farthest."""
-    found = []
-    for name, column in trial.contract.columns.items():
-        if column.type != "category" or name in trial.contract.sensitive:
+def _groups(
+    table: pd.DataFrame, changes: Array, evaluation: Evaluation
+) -> list[Affected]:
+    """Return the categories whose decisions change most often, or move farthest."""
+    contract, affected = evaluation.contract, []
+    for name, column in contract.columns.items():
+        shown = column.type == "category" and name not in contract.sensitive
+        if not shown or name not in table:
             continue
-        if name not in table:
-            continue
-        counted = pd.Series(flipped).groupby(table[name]).agg(["size", "sum"])
-        for value, (size, flips) in counted.iterrows():
+        counts = pd.Series(changes).groupby(table[name]).agg(["size", "sum"])
+        for value, (size, flips) in counts.iterrows():
             if size >= FEWEST and flips:
-                found.append(Affected(name, str(value), int(size), float(flips)))
-    return sorted(found, key=lambda g: -g.flips / g.requests)[:SHOWN]
+                affected.append(Affected(name, str(value), int(size), float(flips)))
+    return sorted(affected, key=lambda g: -g.flips / g.requests)[:SHOWN]

@@ -1,4 +1,4 @@
-"""The newest requests of production, for the judge to ask both models again.
+"""The newest requests of production, for the judge to replay on both models.
 
 Read here, where the login to the log is; the judge's child gets a table of the
 contract's columns and nothing else.
@@ -13,12 +13,12 @@ from mlgitops.pipeline.contract import Contract
 from mlgitops.prediction_log import PATTERN, Entry, parse
 from mlgitops.production_data import ProductionDataError, files
 
-MOST = 5_000  # requests that are asked again
+LIMIT = 5_000  # requests that are replayed
 FILE = "requests.parquet"
 
 
 def bring(folder: Path, contract: Contract) -> str:
-    """Write the newest requests to the folder; or say why there are none."""
+    """Write the newest requests to the folder; return why there are none, if so."""
     log = os.environ.get("PREDICTION_LOG", "").strip()
     if not log:
         return "no PREDICTION_LOG is set"
@@ -30,23 +30,22 @@ def bring(folder: Path, contract: Contract) -> str:
         return str(error)
     if not entries:
         return "the prediction log has no requests yet"
-    table = pd.DataFrame([entry.row for entry in entries], dtype=object)
-    kept = {}
-    for name in [n for n in contract.columns if n in table]:
-        values = table[name]
+    requests = pd.DataFrame([entry.row for entry in entries], dtype=object)
+    columns = {}
+    for name in [n for n in contract.columns if n in requests]:
+        values = requests[name]
         if contract.columns[name].type == "number":
-            kept[name] = pd.to_numeric(values, errors="coerce").astype("float32")
+            columns[name] = pd.to_numeric(values, errors="coerce").astype("float32")
         else:
-            kept[name] = values.map(lambda v: v if isinstance(v, str) else None)
-    events = [entry.time for entry in entries]
-    times = pd.Series([time.isoformat() if time else "" for time in events])
-    pd.DataFrame({**kept, "time": times}).to_parquet(folder / FILE, index=False)
+            columns[name] = values.map(lambda v: v if isinstance(v, str) else None)
+    columns["time"] = pd.Series([e.time.isoformat() if e.time else "" for e in entries])
+    pd.DataFrame(columns).to_parquet(folder / FILE, index=False)
     return ""
 
 
 def _newest(log: str) -> Iterator[Entry]:
-    """Give the newest entries, from the newest files."""
-    left = MOST
+    """Yield the newest entries, from the newest files."""
+    left = LIMIT
     for _, lines in files(log, PATTERN, newest_first=True):
         entries = [e for e in map(parse, deque(lines, maxlen=left)) if e is not None]
         yield from entries

@@ -23,10 +23,10 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 
 def run(check: str, module: str, *arguments: str | Path) -> None:
-    """Run ``python -m module`` from main's code; ``check`` is what fails with it.
+    """Run ``python -m module`` from main's code; ``check`` is the check that fails.
 
     Raises:
-        Refused: it was stopped by a limit, crashed, or said why it refuses.
+        Refused: it was stopped by a limit, crashed, or ended with its own refusal.
     """
     _prctl(PR_SET_DUMPABLE, 0)
     command = [sys.executable, "-m", module, *map(str, arguments)]
@@ -39,22 +39,22 @@ def run(check: str, module: str, *arguments: str | Path) -> None:
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        why = f"it took longer than {SECONDS} seconds"
-        raise Refused(check, why) from error
+        reason = f"it took longer than {SECONDS} seconds"
+        raise Refused(check, reason) from error
     if done.returncode:
-        raise Refused(check, _why(done.returncode, done.stderr))
+        raise Refused(check, _ending(done.returncode, done.stderr))
 
 
 def environment() -> dict[str, str]:
-    """Return all that a child gets to see: where programs are, one thread, no token."""
-    kept = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
-    clean = {name: os.environ[name] for name in kept if name in os.environ}
+    """Return the whole environment of a child: paths, one thread, no token."""
+    names = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
+    clean = {name: os.environ[name] for name in names if name in os.environ}
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {**clean, "HOME": "/nonexistent", **dict.fromkeys(threads, "1")}
 
 
 def confine(memory: int = MEMORY, seconds: int = SECONDS) -> None:
-    """Give up, for this process and its children, what scoring does not need."""
+    """Drop, for this process and its children, rights that scoring does not need."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     limits = {
@@ -63,17 +63,18 @@ def confine(memory: int = MEMORY, seconds: int = SECONDS) -> None:
         resource.RLIMIT_FSIZE: LARGEST,
         resource.RLIMIT_CORE: 0,
     }
-    for kind, wanted in limits.items():
+    for kind, limit in limits.items():
         _, hard = resource.getrlimit(kind)
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (most, most))
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
+        resource.setrlimit(kind, (limit, limit))
 
 
 def leave() -> NoReturn:
-    """End this process now that its result is written: no library gets to end badly.
+    """End this process at once, now that its result is written.
 
     Threads of native libraries may abort a process that is ending, once in hundreds of
-    times on a busy machine; that would refuse a model for nothing.
+    times on a busy machine; that would refuse a model without cause.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -81,13 +82,13 @@ def leave() -> NoReturn:
 
 
 def _prctl(option: int, value: int) -> None:
-    """Ask Linux; other systems have no such thing and a laptop has no such need."""
+    """Call prctl on Linux; other systems do not have it, and a laptop needs none."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _why(code: int, stderr: bytes) -> str:
-    """Turn how the child ended into a sentence."""
+def _ending(code: int, stderr: bytes) -> str:
+    """Return how the child ended, as a sentence."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGXFSZ):
         return "it was stopped at a limit of time, memory or file size"
     last = "".join(stderr.decode(errors="replace").strip().splitlines()[-1:])[:300]

@@ -1,8 +1,8 @@
 """Scores rows with a stranger's model file, in a process that has nothing to steal.
 
-Run by `mlgitops.judge.sandbox`: model, inputs (.npz), result (.npy), the name of the
-output, how many numbers it gives a row, and perhaps clock (.npy), where the times of
-one-row answers go, in milliseconds. The file is read here for the first time; external
+Run by `mlgitops.judge.sandbox` with: model, inputs (.npz), result (.npy), the name of
+the output, how many numbers it gives a row, and perhaps clock (.npy), for the
+milliseconds that single rows take. The file is read here for the first time; external
 data and foreign operators are refused before the runtime sees it.
 """
 
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from mlgitops.judge.sandbox import confine, leave
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+    from onnxruntime import InferenceSession
 
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-TIMED = 1_000  # rows answered one by one,
-FEWEST = 120  # or as few, once they have taken
+TIMED = 1_000  # rows predicted one by one,
+FEWEST = 120  # or this many, once they have taken
 PATIENCE = 3.0  # seconds
 BATCH = 100_000  # rows a call; keeps memory flat
 
@@ -68,7 +69,7 @@ def score(
     width: int,
     clock: Path | None = None,
 ) -> None:
-    """Write the answers, float64 (rows,) or (rows, width), to the rows in ``inputs``.
+    """Write the predictions, float64 (rows,) or (rows, width), for the inputs' rows.
 
     With ``clock``, also the milliseconds, float64, that single rows took.
     """
@@ -82,29 +83,28 @@ def score(
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(data, options, providers=providers)
     with np.load(inputs, allow_pickle=False) as archive:
-        columns = {
-            str(name): archive[f"arr_{place}"]
-            for place, name in enumerate(archive["names"])
-        }
-    names = {entry.name for entry in session.get_inputs()}
-    if names != set(columns):
+        names = map(str, archive["names"])
+        columns = {name: archive[f"arr_{n}"] for n, name in enumerate(names)}
+    if {entry.name for entry in session.get_inputs()} != set(columns):
         raise ValueError("the model's inputs are not the columns its manifest names")
     parts = []
     for start in range(0, len(next(iter(columns.values()))), BATCH):
         feed = {name: array[start : start + BATCH] for name, array in columns.items()}
         rows = len(next(iter(feed.values())))
-        (answer,) = session.run([output], feed)
-        if np.size(answer) != rows * width:
+        (predictions,) = session.run([output], feed)
+        if np.size(predictions) != rows * width:
             raise ValueError(f"the model does not give one {output} a row")
         shape = (rows, width) if width > 1 else (rows,)
-        parts.append(np.asarray(answer, dtype=np.float64).reshape(shape))
+        parts.append(np.asarray(predictions, dtype=np.float64).reshape(shape))
     np.save(result, np.concatenate(parts), allow_pickle=False)
     if clock:
         np.save(clock, _timed(session, columns, output), allow_pickle=False)
 
 
-def _timed(session: Any, columns: dict[str, Any], output: str) -> Any:
-    """Return the milliseconds of one-row answers, after a few to warm up."""
+def _timed(
+    session: "InferenceSession", columns: dict[str, np.ndarray], output: str
+) -> np.ndarray:
+    """Return the milliseconds that single rows take, after a few to warm up."""
     taken: list[float] = []
     for row in range(min(TIMED, len(next(iter(columns.values()))))):
         if row >= FEWEST and sum(taken) > PATIENCE * 1000:
@@ -121,11 +121,11 @@ def main() -> None:
     confine()
     try:
         model, inputs, result, output, width, *clock = sys.argv[1:7]
-        places = (Path(model), Path(inputs), Path(result))
-        score(*places, output, int(width), *map(Path, clock))
+        paths = (Path(model), Path(inputs), Path(result))
+        score(*paths, output, int(width), *map(Path, clock))
     except Exception as error:  # the runtime's errors have no common class
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise SystemExit(words[0][:300]) from None
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SystemExit(lines[0][:300]) from None
     leave()
 
 

@@ -1,129 +1,140 @@
 """Where the challenger does worse: every category and quarter of the raw columns.
 
 Compared by the loss of rows (`metrics.LOSSES`: Brier score, or squared error), which
-any slice has, whatever its targets. A slice is refused when it is surely worse than the
-champion by more than the margin, after Holm's correction for the slices looked at.
+any slice has, whatever its targets. A slice is refused when it is shown to be worse
+than the champion by more than the margin, after Holm's correction for all slices.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from msgspec.structs import replace
 from scipy.special import stdtr, stdtrit
 
 from mlgitops import metrics
-from mlgitops.judge import compare
-from mlgitops.judge.trial import Trial
-from mlgitops.judgement import TITLES, Check, Slice, Slices
+from mlgitops.judge import checks, compare
+from mlgitops.judge.compare import Codes, Vector
+from mlgitops.judge.evaluation import Evaluation
+from mlgitops.judgement import Slice, Slices
 from mlgitops.metrics.groups import quantile, variances
 
 SHOWN = 10
 QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
 
 
-def add(trial: Trial) -> None:
+class _Measured(NamedTuple):
+    """A slice, and the standard error of its difference."""
+
+    slice: Slice
+    error: float = 0.0
+    freedom: float = np.inf
+
+
+def add(evaluation: Evaluation) -> None:
     """Add the worst slices, and with a champion the gate on them."""
-    losses, label = metrics.LOSSES[trial.task.name]
-    errors = {who: losses(trial.y, side.scores) for who, side in trial.sides.items()}
-    rows = [
+    losses_of, label = metrics.LOSSES[evaluation.task.name]
+    y = evaluation.y
+    losses = evaluation.each(lambda model: losses_of(y, model.predictions))
+    measured = [
         row
-        for column in trial.contract.columns
-        if column not in trial.contract.sensitive
-        for row in _column(trial, column, errors)
+        for column in evaluation.contract.columns
+        if column not in evaluation.contract.sensitive
+        for row in _measure(evaluation, column, losses)
     ]
-    if trial.champion and rows:
-        _judge(trial, rows, label)
-    order = "difference" if trial.champion else "challenger"
-    rows.sort(key=lambda row: -row[order])
-    shown = [Slice(**row) for row in rows[:SHOWN]]
-    trial.found.slices = Slices(label, len(rows), shown)
+    slices = [row.slice for row in measured]
+    if evaluation.champion and measured:
+        slices = _gate(evaluation, measured, label)
+    slices.sort(key=lambda s: -(s.challenger if s.difference is None else s.difference))
+    evaluation.judgement.slices = Slices(label, len(slices), slices[:SHOWN])
 
 
-def _column(
-    trial: Trial, name: str, errors: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Give each value of a column that has enough rows, with the errors in it."""
-    codes, labels = parts(trial.holdout[name])
-    counts = np.bincount(codes, minlength=len(labels))
-    means = {
-        who: np.bincount(codes, each, len(labels)) / np.maximum(counts, 1)
-        for who, each in errors.items()
-    }
-    enough = counts >= trial.rules.slices.min_rows
-    if "champion" in errors:
-        gaps = errors["challenger"] - errors["champion"]
-        variance, rests = variances(gaps, codes, len(labels), trial.clusters)
-        if trial.clusters is None:
-            variance *= (counts - 1) / np.maximum(counts, 1)
-            rests = np.full(len(labels), np.inf)
-        enough &= rests > 1  # of one entity nothing is known
-    for number in np.flatnonzero(enough):
-        row: dict[str, Any] = {
-            "column": name,
-            "value": labels[number],
-            "rows": int(counts[number]),
-            "champion": None,
-            **{who: float(mean[number]) for who, mean in means.items()},
-        }
-        if row["champion"] is not None:
-            gap = row["challenger"] - row["champion"]
-            row |= {"difference": gap, "error": float(variance[number]) ** 0.5}
-            row["freedom"] = float(rests[number]) - 1
-        yield row
-
-
-def parts(column: "pd.Series[Any]") -> tuple[Any, list[str]]:
+def parts(column: pd.Series) -> tuple[Codes, list[str]]:
     """Return the number of each row's slice, and the slices' names."""
     if pd.api.types.is_numeric_dtype(column):
         values = column.to_numpy(np.float64)
-        known = values[~np.isnan(values)]
-        if not len(known):
-            return np.zeros(len(values), int), ["missing"]
-        edges = np.unique(np.quantile(known, (0.25, 0.5, 0.75)))
+        missing = np.isnan(values)
+        if missing.all():
+            return np.zeros(len(values), np.int64), ["missing"]
+        edges = np.unique(np.quantile(values[~missing], (0.25, 0.5, 0.75)))
         codes = np.searchsorted(edges, values, side="left")
-        codes[np.isnan(values)] = 4
-        return codes, [*QUARTERS, "missing"]
+        return np.where(missing, 4, codes), [*QUARTERS, "missing"]
     codes, names = pd.factorize(column.astype(object))
     return np.where(codes < 0, len(names), codes), [*map(str, names), "missing"]
 
 
-def _judge(trial: Trial, rows: list[dict[str, Any]], label: str) -> None:
-    """Mark the slices that are surely worse by more than the margin; add the check."""
-    rules, margin = trial.rules, trial.rules.slices.margin
-    gaps, errors, freedom = (
-        np.array([row[name] for row in rows])
-        for name in ("difference", "error", "freedom")
-    )
-    errors = np.maximum(errors, 1e-12)
+def _measure(
+    evaluation: Evaluation, column: str, losses: dict[str, Vector]
+) -> Iterator[_Measured]:
+    """Yield each value of a column that has enough rows, with its mean losses."""
+    codes, labels = parts(evaluation.holdout[column])
+    rows = np.bincount(codes, minlength=len(labels))
+    means = {
+        name: np.bincount(codes, loss, len(labels)) / np.maximum(rows, 1)
+        for name, loss in losses.items()
+    }
+    large = rows >= evaluation.rules.slices.min_rows
+    error, freedom = np.zeros(len(labels)), np.full(len(labels), np.inf)
+    if "champion" in losses:
+        gaps, groups = losses["challenger"] - losses["champion"], evaluation.groups
+        variance, sizes = variances(gaps, codes, len(labels), groups)
+        if groups is None:
+            variance *= (rows - 1) / np.maximum(rows, 1)
+        else:
+            large &= sizes > 1  # a single entity gives no variance
+            freedom = sizes - 1.0
+        error = np.sqrt(variance)
+    for n in np.flatnonzero(large):
+        row = Slice(
+            column=column,
+            value=labels[n],
+            rows=int(rows[n]),
+            challenger=float(means["challenger"][n]),
+        )
+        if "champion" in means:
+            champion = float(means["champion"][n])
+            gap = row.challenger - champion
+            row = replace(row, champion=champion, difference=gap)
+        yield _Measured(row, float(error[n]), float(freedom[n]))
+
+
+def _gate(evaluation: Evaluation, measured: list[_Measured], label: str) -> list[Slice]:
+    """Add the check; return the slices with intervals, and with those that fail it."""
+    rules, margin = evaluation.rules, evaluation.rules.slices.margin
+    slices = [row.slice for row in measured]
+    gaps = np.array([row.difference for row in slices])
+    errors = np.maximum([row.error for row in measured], 1e-12)
+    freedom = np.array([row.freedom for row in measured])
     p = stdtr(freedom, (margin - gaps) / errors)
-    for row, adjusted in zip(rows, compare.holm(p), strict=True):
-        error = row.pop("error") * quantile(rules.confidence, row.pop("freedom"))
-        row |= {"low": row["difference"] - error, "high": row["difference"] + error}
-        row["failed"] = bool(adjusted < 1 - rules.confidence)
-    bad = np.array([row["failed"] for row in rows])
+    failed = compare.holm(p) < 1 - rules.confidence
     # By Holm's steps: some slice fails where the bound of the likeliest is above.
-    place = int(np.argmax(np.where(bad, gaps, -np.inf)) if bad.any() else np.argmin(p))
-    left = len(rows) - int(np.argsort(np.argsort(p, kind="stable"))[place])
+    worst = int(np.argmax(np.where(failed, gaps, -np.inf)))
+    worst = worst if failed.any() else int(np.argmin(p))
+    left = len(slices) - int(np.argsort(np.argsort(p, kind="stable"))[worst])
     level = 1 - (1 - rules.confidence) / left
-    bound = gaps[place] - stdtrit(freedom[place], level) * errors[place]
-    named, where = rows[place], f"{rows[place]['column']} is {rows[place]['value']}"
-    trial.found.checks.append(
-        Check(
-            id="slices",
-            title=TITLES["slices"],
-            passed=not bool(bad.any()),
-            reason=f"worse than the champion where {where}, by more than "
-            f"{margin:g} of {label}"
-            if bad.any()
-            else f"none of {len(rows)} slices is shown to be worse by more than the "
-            f"margin; nearest to it is the one where {where}",
+    bound = gaps[worst] - stdtrit(freedom[worst], level) * errors[worst]
+    condition = f"where {slices[worst].column} is {slices[worst].value}"
+    reasons = (
+        f"none of {len(slices)} slices is shown to be worse by more than the margin; "
+        f"nearest to it is the one {condition}",
+        f"worse than the champion {condition}, by more than {margin:g} of {label}",
+    )
+    evaluation.judgement.checks.append(
+        checks.held(
+            "slices",
+            float(bound),
+            "<=",
+            margin,
+            reasons,
             metric=label,
             statistic="lower bound",
-            value=float(bound),
-            operator="<=",
-            limit=margin,
-            estimate=named["difference"],
-            gate=True,
+            estimate=slices[worst].difference,
         )
     )
+    reach = [row.error * quantile(rules.confidence, row.freedom) for row in measured]
+    ends = zip(slices, (gaps - reach).tolist(), (gaps + reach).tolist(), strict=True)
+    return [
+        replace(row, low=low, high=high, failed=bool(failed[n]))
+        for n, (row, low, high) in enumerate(ends)
+    ]

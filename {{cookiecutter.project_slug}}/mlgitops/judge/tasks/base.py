@@ -1,16 +1,19 @@
-"""What every task has to say to the judge; arrays in, numbers out.
+"""What the judge asks of a task; arrays in, numbers out.
 
-`y` is the truth as the measures take it, [n]; `scores` are answers, [n] or [n, k];
-`classes` are the contract's, empty but for multiclass; a `manifest` is the model's.
+`y` is the target as the metrics take it, [n]; `p` are predictions, [n] or [n, k],
+decisions are [n]; `classes` are the contract's, empty but for multiclass.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from mlgitops import metrics
-from mlgitops.judge import compare
+from mlgitops.judge import bootstrap
+from mlgitops.judge.compare import Array, Interval, Pair
 from mlgitops.judgement import (
     Answer,
     Best,
@@ -24,41 +27,18 @@ from mlgitops.judgement import (
 )
 from mlgitops.settings import Worth
 
-Array = np.ndarray[Any, Any]
 Classes = Sequence[str]
-Section = Mapping[str, Any]
+Manifest = Mapping[str, Any]
 
 
 class Rate(NamedTuple):
-    """What is held alike across groups: the mean of `values` over the rows `among`."""
+    """What fairness compares across groups: a mean over some of the rows."""
 
     name: str
     short: str  # for the head of a table
     limit: str  # the setting in the section fairness
     values: Array  # [n]
-    among: Array  # bool [n]
-
-
-class Pair(NamedTuple):
-    """The answers of two models to the same rows, and how sure an interval is to be."""
-
-    y: Array
-    old: Array
-    new: Array
-    confidence: float
-    clusters: Array | None = None  # the rows' entities, where rows belong together
-
-    def mean(self, value: Callable[[Array, Array], Array]) -> compare.Interval:
-        """Return the interval of a measure that is the mean of rows: value(y, p)."""
-        both = (value(self.y, self.old), value(self.y, self.new))
-        return compare.mean_difference(*both, self.confidence, self.clusters)
-
-    def area(
-        self, paired: Callable[..., metrics.Difference], method: str
-    ) -> compare.Interval:
-        """Return the interval of a metric that has its own: paired(*self)."""
-        found = paired(*self)
-        return compare.Interval(found.difference, found.low, found.high, method)
+    included: Array  # which rows count, bool [n]
 
 
 class Price(NamedTuple):
@@ -68,108 +48,99 @@ class Price(NamedTuple):
     classes: Classes
 
 
-class Task:
-    """The questions; the answers of a task are in its own module."""
+class Task(ABC):
+    """What a task decides and compares; the defaults are those of probabilities."""
 
-    name: str
-    gates: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # required beside the primary's
-    paired = "DeLong"  # how the interval of the primary metric is found
-    calibrated: bool  # whether an answer is a probability
-    good: str  # said of a headline at or above the floor
-    poor: str  # and of one below
-    impossible = "the model answers NaN or numbers that are no probability"
-    most = 1.0  # a tolerance in behaviour.yaml is below it
-    shares = True  # whether its rates are shares of rows
+    name: ClassVar[str]
+    required_gates: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "calibration_error": ("max",)  # beside the primary metric's
+    }
+    comparisons: ClassVar[Mapping[str, Callable[[Pair], Interval]]]  # by metric
+    classifies = True  # a prediction is a probability, a decision right or wrong
+    floor_passed = "ranks the classes well enough"
+    floor_failed = "the model ranks the classes too poorly to be deployed"
+    invalid = "the model answers NaN or numbers that are not probabilities"
+    tolerance_limit = 1.0  # a tolerance in behaviour.yaml is below it
 
     @property
-    def headline(self) -> metrics.Metric:
-        """Return the measure that decides; higher is better."""
+    def primary_metric(self) -> metrics.Metric:
+        """Return the metric that decides; higher is better."""
         return metrics.METRICS[self.name][0]
 
-    def possible(self, scores: Array) -> Array:
-        """Tell of each row whether its answer is one, bool [n]."""
-        good = (scores >= 0) & (scores <= 1)
-        return np.asarray(good if good.ndim == 1 else good.all(axis=1))
+    def valid(self, p: Array) -> Array:
+        """Tell of each row whether its prediction is valid, bool [n]."""
+        valid = (p >= 0) & (p <= 1)
+        return np.asarray(valid if valid.ndim == 1 else valid.all(axis=1))
 
-    def decided(self, scores: Array, manifest: Section) -> Array:
-        """Return what is decided on each row."""
-        raise NotImplementedError
+    @abstractmethod
+    def decide(self, p: Array, manifest: Manifest) -> Array:
+        """Return the decision on each row."""
 
-    def right(self, y: Array, decided: Array) -> Array | None:
-        """Tell which decisions are right, bool [n]; None where that makes no sense."""
-        return np.asarray(decided == y)
+    def correct(self, y: Array, decisions: Array) -> Array:
+        """Tell which decisions are correct, bool [n]."""
+        return np.asarray(decisions == y)
 
-    def difference(self, key: str, pair: Pair) -> compare.Interval:
-        """Return the paired interval that suits a metric of this task, or the team's.
+    def difference(self, key: str, pair: Pair) -> Interval:
+        """Return the difference of a metric, with the interval that suits it.
 
         Raises:
-            ValueError: it is a metric of the team's that cannot be found on these rows.
+            ValueError: a metric of the team's is not defined on these rows.
         """
-        if key == self.headline.key:
-            return pair.area(metrics.PAIRED[self.name], self.paired)
-        if key in {metric.key for metric in metrics.METRICS[self.name]}:
-            return self._other(key, pair)
+        if key in self.comparisons:
+            return self.comparisons[key](pair)
         (value,) = (m.value for m in metrics.of(self.name) if m.key == key)
-        return compare.resampled(value, *pair[:4], clusters=pair.clusters)
+        return bootstrap.resampled(value, pair)
 
-    def _other(self, key: str, pair: Pair) -> compare.Interval:
-        """Return the interval of a measure beside the headline."""
-        raise NotImplementedError
-
+    @abstractmethod
     def curves(
-        self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
+        self, y: Array, p: Array, manifest: Manifest, bins: int, classes: Classes
     ) -> Curves:
         """Return what the report draws of one model."""
-        raise NotImplementedError
 
-    def worth(self, y: Array, decided: Array, price: Price) -> Array:
+    @abstractmethod
+    def worth(self, y: Array, decisions: Array, price: Price) -> Array:
         """Return what each decision is worth, [n]."""
-        raise NotImplementedError
 
-    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Best:
-        """Return the best that could be made of these answers, `best` per decision."""
-        raise NotImplementedError
+    @abstractmethod
+    def best(self, y: Array, p: Array, manifest: Manifest, price: Price) -> Best:
+        """Return the best that these predictions could be worth, per decision."""
 
-    def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
-        """Return what is compared across groups."""
-        raise NotImplementedError
+    @abstractmethod
+    def rates(self, y: Array, decisions: Array, classes: Classes) -> list[Rate]:
+        """Return what fairness compares across groups."""
 
-    def watched(self, scores: Array, test: Section, classes: Classes) -> Array:
-        """Return the part of the answers that a test of behaviour is about."""
-        return scores
-
+    @abstractmethod
     def moves(
-        self, old: Array, new: Array, classes: Classes
+        self, champion: Array, challenger: Array, classes: Classes
     ) -> YesNoMoves | ClassMoves | NumberMoves:
         """Return how decisions change from one model to the other."""
-        raise NotImplementedError
 
-    def other(self, old: Array, new: Array) -> Array:
-        """Tell of each row how far it is decided otherwise, [n]; 0 is not."""
-        return np.asarray(old != new, np.float64)
+    def decision_change(self, champion: Array, challenger: Array) -> Array:
+        """Return how far each decision changes, [n]; 0 is not at all."""
+        return np.asarray(champion != challenger, np.float64)
 
-    def gaps(self, old: Array, new: Array) -> Array:
-        """Return how far the answers of two models are apart, [n]."""
-        return np.asarray(np.abs(new - old))
+    def distance(self, champion: Array, challenger: Array) -> Array:
+        """Return how far each row's two predictions are apart, [n]."""
+        return np.asarray(np.abs(challenger - champion))
 
-    def view(self, scores: Array, of: Array | None) -> Array:
-        """Return answers as one number each, [...]; `of` names the class of each."""
-        return scores
+    def of_class(self, p: Array, index: Array | None) -> Array:
+        """Return a number per prediction: of several classes, that of the index."""
+        return p
 
-    def pick(self, means: Array) -> int | None:
-        """Return which class [places, k] says most about, or None."""
+    def most_moved_class(self, means: Array) -> int | None:
+        """Return the class whose mean predictions [values, k] differ most, if any."""
         return None
 
-    def said(self, score: Any, classes: Classes) -> Answer:
-        """Return an answer as the report shows it."""
-        return Answer(float(score))
+    def answer(self, prediction: Array, classes: Classes) -> Answer:
+        """Return one row's prediction as the report shows it."""
+        return Answer(float(prediction))
 
-    def true(self, y: Any, classes: Classes) -> int | float | str:
-        """Return a truth as the report shows it."""
+    def truth(self, y: float, classes: Classes) -> int | float | str:
+        """Return one row's target as the report shows it."""
         return float(y)
 
+    @abstractmethod
     def targets(
-        self, old: Any, new: Any, classes: Classes
+        self, champion: pd.Series, challenger: pd.Series, classes: Classes
     ) -> TargetRate | TargetSpread | TargetShares:
-        """Return how the target of two tables differs (two pandas Series)."""
-        raise NotImplementedError
+        """Return how the target differs between two tables."""

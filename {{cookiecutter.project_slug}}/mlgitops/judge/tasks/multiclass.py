@@ -1,21 +1,16 @@
-"""One of k classes: their places in the contract's list, [n, k] probabilities."""
+"""One of k classes: `y` and decisions are indices in the contract's list of classes."""
 
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 import msgspec
 import numpy as np
+import pandas as pd
 
 from mlgitops import metrics
-from mlgitops.judge import compare
-from mlgitops.judge.tasks.base import (
-    Array,
-    Classes,
-    Pair,
-    Price,
-    Rate,
-    Section,
-    Task,
-)
+from mlgitops.judge import bootstrap, weighted_metrics
+from mlgitops.judge.compare import Array, Interval, Pair, analytic, row_mean
+from mlgitops.judge.tasks.base import Classes, Manifest, Price, Rate, Task
 from mlgitops.judgement import (
     Answer,
     Best,
@@ -25,167 +20,141 @@ from mlgitops.judgement import (
     Matrix,
     TargetShares,
 )
+from mlgitops.metrics.binary import SMALLEST
 from mlgitops.settings import MulticlassWorth
 
 SHOWN = 10  # moves between two classes that are named
 
 
+def log_losses(y: Array, p: Array) -> Array:
+    """Return the log loss of each row, clipped as `metrics.log_loss` does."""
+    return np.asarray(-np.log(np.clip(p[np.arange(len(y)), y], SMALLEST, 1)))
+
+
+def calibration_error(pair: Pair) -> Interval:
+    """Compare two models by the calibration error of the likeliest class."""
+    tops = [metrics.multiclass.top(pair.y, p) for p in pair[1:3]]
+    (correct, champion), (challenger_correct, challenger) = tops
+    pair = pair._replace(y=correct, champion=champion, challenger=challenger)
+    statistic = weighted_metrics.calibration_error
+    return bootstrap.weighted(statistic, pair, challenger_correct)
+
+
+def f1(by_rows: bool, pair: Pair) -> Interval:
+    """Compare two models by the mean F1 of the classes."""
+    k, (champion, challenger) = pair[1].shape[1], (p.argmax(axis=1) for p in pair[1:3])
+    statistic = partial(weighted_metrics.f1, k=k, by_rows=by_rows)
+    pair = pair._replace(champion=champion, challenger=challenger)
+    return bootstrap.weighted(statistic, pair, discrete=True)
+
+
 class Multiclass(Task):
-    """The answers for a target of several classes."""
+    """The task of a target of several classes."""
 
     name = "multiclass"
-    gates: ClassVar = {"calibration_error": ("max",)}
-    calibrated = True
-    good = "ranks each class above the rest well enough"
-    poor = "the model ranks too poorly to be worth deploying"
+    comparisons: ClassVar = {
+        "roc_auc_macro": partial(analytic, metrics.delong_macro, "DeLong"),
+        "roc_auc_weighted": partial(analytic, metrics.delong_weighted, "DeLong"),
+        "log_loss": partial(row_mean, log_losses),
+        "brier": partial(row_mean, metrics.multiclass.losses),
+        "accuracy": partial(row_mean, lambda y, p: p.argmax(axis=1) == y),
+        "f1_macro": partial(f1, False),
+        "f1_weighted": partial(f1, True),
+        "calibration_error": calibration_error,
+    }
 
-    def decided(self, scores: Array, manifest: Section) -> Array:
-        """Return the place of the likeliest class, [n]."""
-        return np.asarray(scores.argmax(axis=1))
-
-    def _other(self, key: str, pair: Pair) -> compare.Interval:
-        """Means of rows where a measure is one, else a bootstrap of what is decided."""
-        if key in MEANS:
-            return pair.mean(MEANS[key])
-        if key == "roc_auc_weighted":
-            return pair.area(metrics.delong_weighted, self.paired)
-        y, old, new, confidence, clusters = pair
-        if key == "calibration_error":
-            tops = [metrics.multiclass.top(y, scores) for scores in (old, new)]
-            (right, first), (righter, second) = tops
-            return compare.bootstrap(
-                compare.calibration_error,
-                right,
-                first,
-                second,
-                confidence,
-                clusters=clusters,
-                also=righter,
-            )
-        k, weighted = old.shape[1], key == "f1_weighted"
-
-        def f1(weights: Array, truth: Array, decided: Array) -> Array:
-            return compare.f1(weights, truth, decided, k, weighted)
-
-        decisions = (old.argmax(axis=1), new.argmax(axis=1))
-        return compare.bootstrap(
-            f1, y, *decisions, confidence, clusters=clusters, whole=True
-        )
+    def decide(self, p: Array, manifest: Manifest) -> Array:
+        """Return the index of the likeliest class, [n]."""
+        return np.asarray(p.argmax(axis=1))
 
     def curves(
-        self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
+        self, y: Array, p: Array, manifest: Manifest, bins: int, classes: Classes
     ) -> Curves:
-        """Calibration of the likeliest class, and the matrix of decisions."""
-        top = metrics.multiclass.top(y, scores)
-        cells = metrics.confusion_matrix(y, scores, len(classes))
+        """Return calibration of the likeliest class, and the confusion matrix."""
+        top = metrics.multiclass.top(y, p)
+        cells = metrics.confusion_matrix(y, p, len(classes))
         return Curves(
             calibration=msgspec.convert(metrics.calibration(*top, bins), list[Bin]),
             matrix=Matrix(list(classes), cells),
         )
 
-    def worth(self, y: Array, decided: Array, price: Price) -> Array:
-        """By the row of the truth and the column of the decision."""
-        return np.asarray(_table(price)[y, decided])
+    def worth(self, y: Array, decisions: Array, price: Price) -> Array:
+        """Return the worth by true class and decided class."""
+        return np.asarray(_worth_table(price)[y, decisions])
 
-    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Best:
-        """Return the worth of deciding by what is expected to be worth most."""
-        expected = scores @ _table(price)
-        decided = expected.argmax(axis=1)
-        best = float(self.worth(y, decided, price).mean())
+    def best(self, y: Array, p: Array, manifest: Manifest, price: Price) -> Best:
+        """Return the worth of deciding for the largest expected worth."""
+        decisions = (p @ _worth_table(price)).argmax(axis=1)
+        best = float(self.worth(y, decisions, price).mean())
         return Best(best=best, expected=True)
 
-    def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
+    def rates(self, y: Array, decisions: Array, classes: Classes) -> list[Rate]:
         """Return how often a decision is wrong, and how often each class is decided."""
-        every = np.ones(len(y), bool)
-        wrong = Rate("error rate", "wrong", "error_rate_max", decided != y, every)
+        every, limit = np.ones(len(y), bool), "selection_rate_max"
+        wrong = Rate("error rate", "wrong", "error_rate_max", decisions != y, every)
         return [wrong] + [
-            Rate(
-                f"selection rate of {name}",
-                name,
-                "selection_rate_max",
-                decided == place,
-                every,
-            )
-            for place, name in enumerate(classes)
+            Rate(f"selection rate of {name}", name, limit, decisions == index, every)
+            for index, name in enumerate(classes)
         ]
 
-    def watched(self, scores: Array, test: Section, classes: Classes) -> Array:
-        """Return the probability of the class that the test names, or all of them."""
-        if "class" in test:
-            return np.asarray(scores[:, list(classes).index(str(test["class"]))])
-        return scores
-
-    def moves(self, old: Array, new: Array, classes: Classes) -> ClassMoves:
+    def moves(self, champion: Array, challenger: Array, classes: Classes) -> ClassMoves:
         """Return how often one class becomes another, the most frequent first."""
         k = len(classes)
-        counts = np.bincount(old * k + new, minlength=k * k).reshape(k, k)
+        counts = np.bincount(champion * k + challenger, minlength=k * k).reshape(k, k)
         np.fill_diagonal(counts, 0)
         order = np.argsort(-counts, axis=None, kind="stable")[:SHOWN]
-        found = [(int(counts.flat[at]), *divmod(int(at), k)) for at in order]
-        shares = [np.bincount(each, minlength=k) / len(each) for each in (old, new)]
+        moves = [(*divmod(int(cell), k), int(counts.flat[cell])) for cell in order]
+        before, after = (np.bincount(d, minlength=k) for d in (champion, challenger))
         return ClassMoves(
             flips=int(counts.sum()),
-            moves=[(classes[a], classes[b], n) for n, a, b in found if n],
-            shares=[
-                (name, float(shares[0][at]), float(shares[1][at]))
-                for at, name in enumerate(classes)
-            ],
+            moves=[(classes[a], classes[b], count) for a, b, count in moves if count],
+            shares=_shares(classes, before / before.sum(), after / after.sum()),
         )
 
-    def gaps(self, old: Array, new: Array) -> Array:
+    def distance(self, champion: Array, challenger: Array) -> Array:
         """Return the largest difference of a probability."""
-        return np.asarray(np.abs(new - old).max(axis=1))
+        return np.asarray(np.abs(challenger - champion).max(axis=1))
 
-    def view(self, scores: Array, of: Array | None) -> Array:
-        """Return the probability of the class in question."""
-        if of is None:
-            return scores
-        places = np.broadcast_to(np.asarray(of)[..., None], (*scores.shape[:-1], 1))
-        return np.asarray(np.take_along_axis(scores, places, axis=-1)[..., 0])
+    def of_class(self, p: Array, index: Array | None) -> Array:
+        """Return the probability of the class with the index."""
+        if index is None:
+            return p
+        shape = (*p.shape[:-1], 1)
+        indices = np.broadcast_to(np.asarray(index)[..., None], shape)
+        return np.asarray(np.take_along_axis(p, indices, axis=-1)[..., 0])
 
-    def pick(self, means: Array) -> int | None:
-        """Return the class whose probability moves most."""
+    def most_moved_class(self, means: Array) -> int | None:
+        """Return the class whose mean probabilities [values, k] differ most."""
         return int(np.ptp(means, axis=0).argmax())
 
-    def said(self, score: Any, classes: Classes) -> Answer:
+    def answer(self, prediction: Array, classes: Classes) -> Answer:
         """Return the likeliest class and its probability."""
-        best = int(np.argmax(score))
-        return Answer(float(score[best]), classes[best])
+        likeliest = int(np.argmax(prediction))
+        return Answer(float(prediction[likeliest]), classes[likeliest])
 
-    def true(self, y: Any, classes: Classes) -> str:
+    def truth(self, y: float, classes: Classes) -> str:
         """Return the class's name."""
         return classes[int(y)]
 
-    def targets(self, old: Any, new: Any, classes: Classes) -> TargetShares:
+    def targets(
+        self, champion: pd.Series, challenger: pd.Series, classes: Classes
+    ) -> TargetShares:
         """Return the two shares of each class."""
-        shares = [each.value_counts(normalize=True) for each in (old, new)]
-        old, new = shares
-        return TargetShares(
-            [(n, float(old.get(n, 0.0)), float(new.get(n, 0.0))) for n in classes]
-        )
+        counts = (each.value_counts(normalize=True) for each in (champion, challenger))
+        shares = (each.reindex(classes, fill_value=0.0) for each in counts)
+        return TargetShares(_shares(classes, *shares))
 
 
-def _table(price: Price) -> Array:
+def _shares(
+    classes: Classes, champion: Array, challenger: Array
+) -> list[tuple[str, float, float]]:
+    """Return the two shares of each class beside its name."""
+    return list(zip(classes, map(float, champion), map(float, challenger), strict=True))
+
+
+def _worth_table(price: Price) -> Array:
     """Return the worth [true class, decided class]."""
     section, classes = price
     assert isinstance(section, MulticlassWorth)
     rows = [section.worth[name] for name in classes]
     return np.array([[row[name] for name in classes] for row in rows], np.float64)
-
-
-def _log_loss(y: Array, p: Array) -> Array:
-    """Return the log loss of each row, clipped as `metrics.log_loss` does."""
-    right = p[np.arange(len(y)), y]
-    return np.asarray(-np.log(np.clip(right, np.finfo(np.float32).eps, 1)))
-
-
-def _right(y: Array, p: Array) -> Array:
-    """Return 1 where the decision is right."""
-    return np.asarray(p.argmax(axis=1) == y, np.float64)
-
-
-MEANS = {
-    "log_loss": _log_loss,
-    "brier": metrics.LOSSES["multiclass"][0],
-    "accuracy": _right,
-}

@@ -1,119 +1,115 @@
-"""A number: the target and the answer, both [n], in the target's unit."""
+"""A number: target and prediction are both [n], in the target's unit."""
 
-from typing import Any
+from functools import partial
+from typing import ClassVar
 
 import msgspec
 import numpy as np
+import pandas as pd
 
 from mlgitops import metrics
-from mlgitops.judge import compare
-from mlgitops.judge.tasks.base import (
-    Array,
-    Classes,
-    Pair,
-    Price,
-    Rate,
-    Section,
-    Task,
-)
+from mlgitops.judge.compare import Array, Interval, Pair, analytic, row_mean
+from mlgitops.judge.tasks.base import Classes, Manifest, Price, Rate, Task
 from mlgitops.judgement import Best, Curves, NumberMoves, Residual, TargetSpread
 from mlgitops.settings import RegressionWorth
 
 
+def rmse(pair: Pair) -> Interval:
+    """Compare two models by RMSE, with the interval of the delta method."""
+
+    roots = [metrics.regression.rmse(pair.y, p) for p in pair[1:3]]
+
+    def linearised(y: Array, p: Array) -> Array:
+        root = metrics.regression.rmse(y, p)
+        return np.asarray((p - y) ** 2 / (2 * root) if root else p - y)
+
+    interval, gap = row_mean(linearised, pair), roots[1] - roots[0]
+    reach = (interval.high - interval.low) / 2
+    return Interval(gap, gap - reach, gap + reach, "delta method")
+
+
 class Regression(Task):
-    """The answers for a target that is a number."""
+    """The task of a target that is a number."""
 
     name = "regression"
-    calibrated = False
-    paired = "paired mean"
-    good = "predicts enough better than the mean of the target does"
-    poor = "the model predicts hardly better than the mean of the target does"
-    impossible = "the model answers NaN or infinity"
-    most = np.inf
-    shares = False
+    required_gates: ClassVar = {}
+    comparisons: ClassVar = {
+        "r2": partial(analytic, metrics.PAIRED["regression"], "paired mean"),
+        "rmse": rmse,
+        "mae": partial(row_mean, lambda y, p: np.abs(p - y)),
+        "pinball": partial(row_mean, lambda y, p: np.abs(p - y) / 2),  # of the median
+    }
+    classifies = False
+    floor_passed = "predicts clearly better than the mean of the target"
+    floor_failed = "the model predicts hardly better than the mean of the target"
+    invalid = "the model answers NaN or infinity"
+    tolerance_limit = np.inf
 
-    def possible(self, scores: Array) -> Array:
-        """Any finite number is an answer."""
-        return np.isfinite(scores)
+    def valid(self, p: Array) -> Array:
+        """Tell of each row whether its prediction is a finite number."""
+        return np.asarray(np.isfinite(p))
 
-    def decided(self, scores: Array, manifest: Section) -> Array:
-        """Return the answer itself: what follows from it is not decided here."""
-        return scores
-
-    def right(self, y: Array, decided: Array) -> Array | None:
-        """No number is just right."""
-        return None
-
-    def _other(self, key: str, pair: Pair) -> compare.Interval:
-        """Means of rows; for RMSE by the delta method."""
-        if key == "rmse":
-            around = pair.mean(_halves)
-            roots = [metrics.regression.rmse(pair.y, p) for p in (pair.old, pair.new)]
-            gap = roots[1] - roots[0]
-            reach = (around.high - around.low) / 2
-            return compare.Interval(gap, gap - reach, gap + reach, "delta method")
-        share = 1.0 if key == "mae" else 0.5  # the pinball loss at the median
-        return pair.mean(lambda y, p: share * np.abs(p - y))
+    def decide(self, p: Array, manifest: Manifest) -> Array:
+        """Return the prediction itself: what follows from it is not decided here."""
+        return p
 
     def curves(
-        self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
+        self, y: Array, p: Array, manifest: Manifest, bins: int, classes: Classes
     ) -> Curves:
-        """Return the residuals, by the answer."""
-        parts = metrics.residuals(y, scores, bins)
-        return Curves(residuals=msgspec.convert(parts, list[Residual]))
+        """Return the residuals by the prediction."""
+        residuals = metrics.residuals(y, p, bins)
+        return Curves(residuals=msgspec.convert(residuals, list[Residual]))
 
-    def worth(self, y: Array, decided: Array, price: Price) -> Array:
-        """Return the cost of each answer, as a worth: 0 is the best there is."""
-        error, unit = decided - y, price.section
-        assert isinstance(unit, RegressionWorth)
-        cost = np.where(error > 0, unit.over * error, unit.under * -error)
-        return np.asarray(-cost, np.float64)
+    def worth(self, y: Array, decisions: Array, price: Price) -> Array:
+        """Return the cost of each prediction, as a worth: 0 is the best there is."""
+        error, cost = decisions - y, price.section
+        assert isinstance(cost, RegressionWorth)
+        costs = np.where(error > 0, cost.over * error, cost.under * -error)
+        return np.asarray(-costs, np.float64)
 
-    def best(self, y: Array, scores: Array, manifest: Section, price: Price) -> Best:
-        """Return the number that, added to every answer, would be worth most.
+    def best(self, y: Array, p: Array, manifest: Manifest, price: Price) -> Best:
+        """Return the number that, added to every prediction, would be worth most.
 
-        That is a quantile of what is left over; Koenker and Bassett (1978).
+        That is a quantile of the residuals; Koenker and Bassett (1978).
         """
         assert isinstance(price.section, RegressionWorth)
         over, under = price.section.over, price.section.under
         share = under / (over + under) if over + under else 0.5
-        shift = float(np.quantile(y - scores, share, method="inverted_cdf"))
-        worth = self.worth(y, scores + shift, price)
+        shift = float(np.quantile(y - p, share, method="inverted_cdf"))
+        worth = self.worth(y, p + shift, price)
         return Best(best=float(worth.mean()), shift=shift)
 
-    def rates(self, y: Array, decided: Array, classes: Classes) -> list[Rate]:
-        """Return which way answers err, and how far."""
-        every, error = np.ones(len(y), bool), decided - y
-        far = np.abs(error)
+    def rates(self, y: Array, decisions: Array, classes: Classes) -> list[Rate]:
+        """Return the mean error and the mean absolute error."""
+        every, error = np.ones(len(y), bool), decisions - y
+        size, limit = np.abs(error), "absolute_error_max"
         return [
             Rate("mean error", "mean error", "mean_error_max", error, every),
-            Rate("mean absolute error", "absolute", "absolute_error_max", far, every),
+            Rate("mean absolute error", "absolute", limit, size, every),
         ]
 
-    def moves(self, old: Array, new: Array, classes: Classes) -> NumberMoves:
-        """Return how far answers move, and which way."""
-        gap = new - old
-        middle, most = np.quantile(np.abs(gap), (0.5, 0.9))
+    def moves(
+        self, champion: Array, challenger: Array, classes: Classes
+    ) -> NumberMoves:
+        """Return how far predictions move, and which way."""
+        gap = challenger - champion
+        median, p90 = np.quantile(np.abs(gap), (0.5, 0.9))
         return NumberMoves(
             up=int((gap > 0).sum()),
             down=int((gap < 0).sum()),
-            change=(float(gap.mean()), float(middle), float(most)),
-            mean=(float(old.mean()), float(new.mean())),
+            change=(float(gap.mean()), float(median), float(p90)),
+            mean=(float(champion.mean()), float(challenger.mean())),
         )
 
-    def other(self, old: Array, new: Array) -> Array:
-        """Return how far the answer moves."""
-        return np.asarray(np.abs(new - old))
+    def decision_change(self, champion: Array, challenger: Array) -> Array:
+        """Return how far each prediction moves."""
+        return self.distance(champion, challenger)
 
-    def targets(self, old: Any, new: Any, classes: Classes) -> TargetSpread:
+    def targets(
+        self, champion: pd.Series, challenger: pd.Series, classes: Classes
+    ) -> TargetSpread:
         """Return mean and spread of both."""
         return TargetSpread(
-            mean=(float(old.mean()), float(new.mean())),
-            spread=(float(old.std()), float(new.std())),
+            mean=(float(champion.mean()), float(challenger.mean())),
+            spread=(float(champion.std()), float(challenger.std())),
         )
-
-
-def _halves(y: Array, p: Array) -> Array:
-    """Return each row's part of the RMSE, by the delta method."""
-    root = metrics.regression.rmse(y, p)
-    return np.asarray((p - y) ** 2 / (2 * root) if root else p - y)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlgitops.judge import shelf
+from mlgitops.judge import holdout_reuse
 from mlgitops.judge.verdict import Case
 from mlgitops.judgement import Judgement
 from mlgitops.ledger import Ledger
@@ -32,9 +32,9 @@ def verdict(model: str | None, data: str | None, days: Any = None) -> dict[str, 
 def uses(*records: dict[str, Any], days: Any = DAYS, data: str | None = DATA) -> int:
     """Count for a new model on this data."""
     case: Any = Case(Path(), None, None, {}, Book(*records))  # type: ignore[arg-type]
-    case.manifest_sha256, case.found = "new", Judgement(held_out=days)
+    case.manifest_sha256, case.judgement = "new", Judgement(held_out=days)
     case.manifest = {"data": {"sha256": data}} if data else None
-    return shelf.uses(case)
+    return holdout_reuse.uses(case)
 
 
 def test_each_model_counts_once_and_this_one_too() -> None:
@@ -71,6 +71,6 @@ def test_a_verdict_of_before_counts_by_its_data() -> None:
 
 
 def test_a_worn_holdout_is_a_caution_and_a_fresh_one_is_none() -> None:
-    assert shelf.caution(20, 20) == []
-    (said,) = shelf.caution(21, 20)
+    assert holdout_reuse.caution(20, 20) == []
+    (said,) = holdout_reuse.caution(21, 20)
     assert "decided on 21 models**, more than the 20 of gates.holdout.max_uses" in said

@@ -1,0 +1,185 @@
+"""What a challenger is judged on: rows, their target, and one or two models.
+
+Each part of the judge has `add(evaluation)`, which adds to `evaluation.judgement`.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from mlgitops.judge import sandbox
+from mlgitops.judge.compare import Array, Codes
+from mlgitops.judge.gates import Gates, Rules
+from mlgitops.judge.tasks import TASKS, Task
+from mlgitops.judgement import Judgement, Refused
+from mlgitops.pipeline import data, task
+from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.serving.verify import distance
+from mlgitops.settings import Params
+
+T = TypeVar("T")
+Inputs = dict[str, Array]  # what a model reads, per column [rows, 1]
+
+
+@dataclass
+class Model:
+    """One model: its folder, its manifest, its predictions for the holdout."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    predictions: Array = field(default_factory=lambda: np.empty(0))  # [rows, ...]
+    latency: Array = field(default_factory=lambda: np.empty(0))  # ms of one row
+    golden: float = 0.0  # the largest difference to the manifest's golden rows
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the model reads."""
+        return list(self.manifest["columns"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the manifest says of the model's data."""
+        return dict(self.manifest["data"])
+
+    @property
+    def task(self) -> str:
+        """What the model is for, in words."""
+        return task_name(self.manifest.get("task"), self.manifest.get("classes") or ())
+
+    @property
+    def decisions(self) -> Array:
+        """What the model decides on each row of the holdout."""
+        return TASKS[self.manifest["task"]].decide(self.predictions, self.manifest)
+
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """All that a part may look at; `gates` and `params` are main's."""
+
+    contract: Contract
+    params: Params
+    gates: Gates
+    holdout: pd.DataFrame  # rows that neither model was trained on
+    challenger: Model
+    champion: Model | None
+    rows: pd.DataFrame  # all of the proposed data
+    champion_rows: pd.DataFrame | None = None  # the champion's, where it is other data
+    same_data: bool = True
+    judgement: Judgement = field(default_factory=Judgement)
+
+    @property
+    def rules(self) -> Rules:
+        """The rules that are not of one metric."""
+        return self.gates.rules
+
+    @property
+    def y(self) -> Array:
+        """The target of the holdout, as the metrics take it."""
+        return data.truth(self.holdout, self.contract)
+
+    @cached_property
+    def groups(self) -> Codes | None:
+        """The number of each row's entity, or None where rows are independent."""
+        name = self.contract.entity
+        return np.asarray(pd.factorize(self.holdout[name])[0]) if name else None
+
+    @property
+    def task(self) -> Task:
+        """What the judge asks of this task."""
+        return TASKS[self.contract.task]
+
+    def each(self, function: Callable[[Model], T]) -> dict[str, T]:
+        """Return what a function says of each model, by the model's name."""
+        return {name: function(model) for name, model in self.models.items()}
+
+    def sample(self, count: int, seed: int) -> Array:
+        """Return the indices of so many random rows of the holdout, in order."""
+        random, rows = np.random.default_rng(seed), len(self.holdout)
+        return np.sort(random.choice(rows, min(count, rows), replace=False))
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The models by name, the champion first where there is one."""
+        models = {"champion": self.champion, "challenger": self.challenger}
+        return {name: model for name, model in models.items() if model is not None}
+
+
+def task_name(task: object, classes: Sequence[str]) -> str:
+    """Return what a contract or a model is for, in words."""
+    return f"the task {task}" + (f" of {', '.join(classes)}" if classes else "")
+
+
+def read_model(folder: Path) -> Model | None:
+    """Return the model in a folder, if there is one."""
+    file = folder / "manifest.json"
+    return Model(folder, json.loads(file.read_bytes())) if file.is_file() else None
+
+
+def score(model: Model, rows: pd.DataFrame, contract: Contract) -> None:
+    """Fill in the model's predictions for the rows, its golden rows and its latency.
+
+    Raises:
+        Refused: the file cannot be scored, or a prediction is invalid.
+    """
+    golden = model.manifest["golden"]
+    golden_rows = pd.DataFrame([entry["row"] for entry in golden], dtype=object)
+    clock = model.folder / "clock.npy"
+    tables = [inputs(model, table, contract) for table in (rows, golden_rows)]
+    predictions = predict(model, tables, contract, clock)
+    model.predictions = predictions[: len(rows)]
+    about = task.TASKS[contract.task]
+    repeated = about.plain(predictions[len(rows) :], contract.classes)
+    model.golden = distance(golden, [{about.output: value} for value in repeated])
+    model.latency = np.load(clock, allow_pickle=False)
+
+
+def inputs(model: Model, table: pd.DataFrame, contract: Contract) -> Inputs:
+    """Return a table's rows as the model reads them.
+
+    Raises:
+        Refused: the contract does not have the columns that the model needs.
+    """
+    try:
+        return data.inputs(table, contract, model.columns)
+    except (ContractError, KeyError, TypeError, ValueError) as error:
+        reason = f"main's contract does not give what the model needs: {error}"
+        raise Refused("model_columns", reason) from error
+
+
+def predict(
+    model: Model, tables: list[Inputs], contract: Contract, *clock: Path
+) -> Array:
+    """Return the predictions, float64, for the rows of all tables, from one child.
+
+    Raises:
+        Refused: the file cannot be scored, or a prediction is invalid.
+    """
+    arrays = [np.concatenate([table[n] for table in tables]) for n in model.columns]
+    plain = [a.astype(str) if a.dtype == object else a for a in arrays]
+    rows, result = model.folder / "inputs.npz", model.folder / "scores.npy"
+    np.savez(rows, *plain, names=np.array(model.columns))  # a name may be any text
+    file = model.folder / model.manifest["model"]["file"]
+    output, k = task.TASKS[contract.task].output, len(contract.classes)
+    arguments = (file, rows, result, output, str(max(k, 1)), *clock)
+    sandbox.run("model_file", "mlgitops.judge.score", *arguments)
+    predictions = np.load(result, allow_pickle=False)
+    shape = (len(arrays[0]), *([k] if k else []))
+    if predictions.shape != shape or predictions.dtype != np.float64:
+        raise Refused("predictions", f"the model does not give one {output} a row")
+    rules = TASKS[contract.task]
+    if invalid := int((~rules.valid(predictions)).sum()):
+        raise Refused(
+            "predictions",
+            rules.invalid,
+            value=invalid,
+            operator="<=",
+            limit=0,
+            unit="rows",
+        )
+    return np.asarray(predictions)

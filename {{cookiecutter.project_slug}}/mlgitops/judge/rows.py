@@ -1,0 +1,121 @@
+"""The rows to judge on: the proposal's, prepared by main, unseen in training."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mlgitops.judge import checks
+from mlgitops.judgement import Check, Judgement, Refused
+from mlgitops.pipeline import data, task
+from mlgitops.pipeline.contract import Contract, ContractError
+from model.prepare import prepare
+
+
+def proposed(
+    folder: Path, model_columns: list[str], contract: Contract, judgement: Judgement
+) -> pd.DataFrame:
+    """Return the proposal's rows, prepared and checked by main's rules.
+
+    A contract can grow by a pull request: first a column, then its use.
+
+    Raises:
+        Refused, ContractError: the rows or the model's columns break the contract.
+    """
+    table = _table(folder / "raw.parquet")
+    if added := _added(folder / "challenger" / "contract.yaml", table, contract):
+        judgement.cautions.append(
+            f"New in this contract: {', '.join(added)}. Main's contract has no rule "
+            "for it: its values are not judged, and no model may use it before this "
+            "contract is on main."
+        )
+        if used := sorted(set(added) & set(model_columns)):
+            reason = (
+                f"the model needs {', '.join(used)}, which main's contract.yaml does "
+                "not have: propose contract and data first, the model after that"
+            )
+            raise Refused("model_columns", reason)
+    rows = data.check(prepare(table.drop(columns=added)), contract)
+    reason = "the rows match contract.yaml"
+    judgement.checks.append(checks.passed("data", reason, value=len(rows), unit="rows"))
+    return rows
+
+
+def champion(folder: Path, contract: Contract) -> pd.DataFrame | None:
+    """Return the champion's rows, where they are known and match today's contract."""
+    file = folder / "raw.parquet"
+    try:
+        return data.check(prepare(_table(file)), contract) if file.is_file() else None
+    except (ContractError, Refused):
+        return None
+
+
+def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
+    """Return the check that the challenger was not trained on main's holdout.
+
+    A row is known by its id, under another id by its time and all its values, and
+    whatever its values by a time on the holdout's side of main's split.
+
+    Raises:
+        Refused: the training table cannot be compared with the holdout.
+    """
+    train = _table(folder / "train.parquet")
+    if not len(train):
+        raise Refused("holdout_unseen", "train.parquet holds no rows")
+    if missing := [name for name in holdout.columns if name not in train]:
+        raise Refused("holdout_unseen", f"train.parquet has no column {missing[0]}")
+    values = [name for name in holdout.columns if name != contract.id]
+    ids = [table[contract.id].astype(object) for table in (holdout, train)]
+    typed = train[values].astype(holdout[values].dtypes.to_dict(), errors="ignore")
+    try:
+        same_id = ids[0].isin(
+            ids[1]
+        )  # one by one, pandas would compare Arrow's strings
+        hashes = [
+            pd.util.hash_pandas_object(table[values], index=False)
+            for table in (holdout, typed)
+        ]
+    except TypeError as error:
+        reason = "train.parquet holds lists or records where values belong"
+        raise Refused("holdout_unseen", reason) from error
+    seen = same_id | hashes[0].isin(hashes[1]).to_numpy()
+    times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
+    late = ~(times < holdout[contract.time].min())  # a time that is missing, too
+    reasons = (
+        "the challenger was not trained on the holdout",
+        "the challenger was trained on rows of the holdout that main's split gives",
+    )
+    count = max(int(seen.sum()), int(late.sum()))
+    return checks.held(
+        "holdout_unseen", count, "<=", 0, reasons, unit="rows", gate=False
+    )
+
+
+def require_every_class(compared: pd.DataFrame, contract: Contract) -> None:
+    """Refuse rows whose targets cannot tell two models apart."""
+    target, rules = compared[contract.target], task.TASKS[contract.task]
+    if lacking := rules.lacking(target, contract.classes):
+        reason = (
+            f"the rows that neither model was trained on have {lacking} of "
+            f"{contract.target}"
+        )
+        raise Refused("holdout_rows", reason, value=len(compared), unit="rows")
+
+
+def _added(file: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
+    """Return the table's columns that only the proposal's contract has."""
+    if not file.is_file():
+        return []
+    proposal = Contract.read(file.read_bytes())
+    own = {*contract.columns, contract.id, contract.time, contract.target}
+    added = {*proposal.columns, proposal.entity} - own - {contract.entity}
+    return [name for name in table if name in added]
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """Read a Parquet file that may be anything."""
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:  # pyarrow's errors have no common class
+        cause = " ".join(str(error).split())[:200]
+        reason = f"{path.name} is not a table that can be read: {cause}"
+        raise Refused("data", reason) from error
