@@ -51,15 +51,22 @@ def add(evaluation: Evaluation) -> None:
 
 
 def parts(column: pd.Series) -> tuple[Codes, list[str]]:
-    """Return the number of each row's slice, and the slices' names."""
+    """Return the number of each row's slice, and the slices' names.
+
+    A number is cut into quarters; a flag, or one of four values, into its values.
+    """
     if pd.api.types.is_numeric_dtype(column):
         values = column.to_numpy(np.float64)
         missing = np.isnan(values)
         if missing.all():
             return np.zeros(len(values), np.int64), ["missing"]
-        edges = np.unique(np.quantile(values[~missing], (0.25, 0.5, 0.75)))
+        distinct = np.sort(pd.unique(values[~missing]))
+        edges, labels = distinct, [f"{value:g}" for value in distinct[: len(QUARTERS)]]
+        if len(distinct) > len(QUARTERS):
+            edges = np.unique(np.quantile(values[~missing], (0.25, 0.5, 0.75)))
+            labels = list(QUARTERS)
         codes = np.searchsorted(edges, values, side="left")
-        return np.where(missing, 4, codes), [*QUARTERS, "missing"]
+        return np.where(missing, len(labels), codes), [*labels, "missing"]
     codes, names = pd.factorize(column.astype(object))
     return np.where(codes < 0, len(names), codes), [*map(str, names), "missing"]
 
