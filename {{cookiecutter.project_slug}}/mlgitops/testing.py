@@ -106,7 +106,7 @@ class Project:
             contract.id: [f"row-{number:06}" for number in range(count)],
             contract.time: start + pd.to_timedelta(seconds, unit="s").as_unit("us"),
         }
-        for name in contract.beside:
+        for name in contract.labelled_only:
             table[name] = [f"group-{number}" for number in rng.integers(0, 99, count)]
         signal = np.zeros(count)
         for name, column in contract.columns.items():

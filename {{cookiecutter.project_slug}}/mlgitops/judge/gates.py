@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from mlgitops import metrics, settings
 from mlgitops.judge.tasks import TASKS, Task
 from mlgitops.judgement import TITLES, Check, Statistic
-from mlgitops.pipeline.schema import At, Between, near, read
+from mlgitops.pipeline.schema import Between, Location, convert, near
 
 Positive = Annotated[float, Between(0)]
 BOUNDS = ("min", "max", "margin")
@@ -115,30 +115,30 @@ def parse(params: settings.Params, task: str) -> Gates:
     Raises:
         SettingsError: a rule is missing, unknown, no number, or of no metric.
     """
-    section, at = settings.section(params, "gates")
+    section, location = settings.section(params, "gates")
     if not isinstance(section, Mapping):
-        raise at.wrong("entries such as `name: {min: 0.5}`", section)
+        raise location.wrong("entries such as `name: {min: 0.5}`", section)
     about, known = TASKS[task], _known(task)
     for name in section:
         if name not in RULES and name not in known:
             guess = near(name, [*known, *RULES])
-            raise at.key(name).error(
+            raise location.key(name).error(
                 f"is neither a rule nor a metric of the task {task}; "
                 f"{f'{guess} ' if guess.startswith('did') else ''}"
                 f"the metrics are {', '.join(known)}"
             )
-    rules = read(Rules, {n: v for n, v in section.items() if n in RULES}, at)
+    rules = convert(Rules, {n: v for n, v in section.items() if n in RULES}, location)
     for name, parts in {about.headline.key: BOUNDS, **about.gates}.items():
         if name not in section:
-            raise at.lacks(name)
+            raise location.lacks(name)
         for part in parts:
             if isinstance(section[name], Mapping) and part not in section[name]:
-                raise at.key(name).lacks(part)
+                raise location.key(name).lacks(part)
     first = [about.headline.key, *(n for n in section if n != about.headline.key)]
     named = [name for name in first if name in known]
     return Gates(
         about,
-        tuple(Gate(known[n], _bounds(section[n], at.key(n))) for n in named),
+        tuple(Gate(known[n], _bounds(section[n], location.key(n))) for n in named),
         rules,
     )
 
@@ -156,14 +156,14 @@ def _known(task: str) -> dict[str, metrics.Metric]:
     return known
 
 
-def _bounds(found: Any, at: At) -> Bounds:
+def _bounds(found: Any, location: Location) -> Bounds:
     """Return the bounds of a metric, at least one."""
-    bounds = read(Bounds, found, at)
+    bounds = convert(Bounds, found, location)
     if bounds == Bounds():
-        raise at.wrong(f"entries, one or more of {', '.join(BOUNDS)}", found)
+        raise location.wrong(f"entries, one or more of {', '.join(BOUNDS)}", found)
     low, high = bounds.min, bounds.max
     if low is not None and high is not None and low > high:
-        raise at.key("min").error(f"is above max: {low:g} and {high:g}")
+        raise location.key("min").error(f"is above max: {low:g} and {high:g}")
     return bounds
 
 

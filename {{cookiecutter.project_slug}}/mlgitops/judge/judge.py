@@ -232,7 +232,7 @@ def _added(challenger: Path, table: pd.DataFrame, contract: Contract) -> list[st
 def _kind(found: Contract | dict[str, Any]) -> str:
     """Return what a contract, or a model's manifest, is for, in words."""
     if isinstance(found, Contract):
-        name, classes = found.task, found.classes
+        name, classes = str(found.task), found.classes
     else:
         name, classes = str(found.get("task")), found.get("classes") or ()
     return f"the task {name}" + (f" of {', '.join(classes)}" if classes else "")

@@ -75,6 +75,8 @@ def golden(
 
     Two more rows have every optional column blank, and an unknown category.
     """
+    import pandas as pd
+
     task = TASKS[contract.task]
     predictions = score(model, inputs(frame, contract, columns), task.output)
     order = np.argsort(task.order(predictions), kind="stable")
@@ -86,24 +88,16 @@ def golden(
     strange[contract.kind("category", list(contract.columns))[:1]] = UNKNOWN
     records = [
         {name: _plain(value) for name, value in row.items()}
-        for part in (chosen, blank, strange)
-        for row in part.to_dict("records")
+        for row in pd.concat([chosen, blank, strange]).to_dict("records")
     ]
-    predictions = score(model, _inputs_of(records, contract, columns), task.output)
-    plain = task.plain(predictions, contract.classes)
+    written = inputs(pd.DataFrame(records, dtype=object), contract, columns)
+    predictions = score(model, written, task.output)
     return [
         {"row": row, task.output: prediction}
-        for row, prediction in zip(records, plain, strict=True)
+        for row, prediction in zip(
+            records, task.plain(predictions, contract.classes), strict=True
+        )
     ]
-
-
-def _inputs_of(
-    rows: Sequence[Mapping[str, JsonValue]], contract: Contract, columns: Sequence[str]
-) -> Inputs:
-    """Return the model's inputs for rows as they are in JSON."""
-    import pandas as pd
-
-    return inputs(pd.DataFrame(rows, dtype=object), contract, columns)
 
 
 def _plain(value: JsonValue) -> JsonValue:

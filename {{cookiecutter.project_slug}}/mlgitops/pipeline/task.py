@@ -29,15 +29,14 @@ class Binary:
     output = "probability"  # its name in ONNX, golden rows, /predict and the log
     kind = "classifier"  # of estimator
     wrong = "neither 0 nor 1"  # the error for an invalid target
-    needs: tuple[str, ...] = (
-        "threshold",
-    )  # entries of the manifest for this task only
+    dtype = "float32"  # of the target while it is checked
+    needs: tuple[str, ...] = ("threshold",)  # manifest entries of this task only
 
     def typed(self, values: pd.Series) -> pd.Series:
         """Return the target in its type; values that cannot be cast are missing."""
         import pandas as pd
 
-        return pd.to_numeric(values, errors="coerce").astype("float32")
+        return pd.to_numeric(values, errors="coerce").astype(self.dtype)
 
     def allowed(self, values: pd.Series, classes: Classes) -> pd.Series:
         """Tell of each value whether it is a valid target."""
@@ -124,13 +123,8 @@ class Regression(Binary):
     output = "value"
     kind = "regressor"
     wrong = "not finite"
+    dtype = "float64"  # it is not an input of the model, which takes float32
     needs = ()
-
-    def typed(self, values: pd.Series) -> pd.Series:
-        """Return numbers as float64: a target is not an input of the model."""
-        import pandas as pd
-
-        return pd.to_numeric(values, errors="coerce").astype("float64")
 
     def allowed(self, values: pd.Series, classes: Classes) -> pd.Series:
         """Tell of each target whether it is finite."""
@@ -160,7 +154,6 @@ TASKS: dict[str, Binary] = {
 
 def _class_text(value: object) -> str | None:
     """Return a class as text."""
-    number = is_number(value) or isinstance(value, np.number)
-    if value is None:
-        return None
-    return f"{value:g}" if number else str(value)
+    if is_number(value) or isinstance(value, np.number):
+        return f"{value:g}"
+    return None if value is None else str(value)

@@ -52,12 +52,12 @@ class Binary(Task):
     ) -> Curves:
         """Calibration, ROC, and the four counts at the threshold."""
         threshold = manifest["threshold"]
-        counts = metrics.confusion(y, scores, threshold)
-        table = metrics.calibration(y, scores, bins)
+        counts = metrics.binary.confusion(y, scores, threshold)
+        table = metrics.binary.calibration(y, scores, bins)
         decided = {"threshold": threshold, **{kind: counts[kind] for kind in KINDS}}
         return Curves(
             calibration=msgspec.convert(table, list[Bin]),
-            roc=[(x, y) for x, y in metrics.roc_curve(y, scores, CURVE)],
+            roc=[(x, y) for x, y in metrics.binary.roc_curve(y, scores, CURVE)],
             confusion=msgspec.convert(decided, Confusion),
         )
 
@@ -116,7 +116,7 @@ class Binary(Task):
 
 
 def _loss(y: Any, p: Any) -> Any:
-    """Return the log loss of each row, clipped as `metrics.log_loss` does."""
+    """Return the log loss of each row, clipped as the metric does."""
     least = float(np.finfo(np.float32).eps)
     sure = np.clip(p, least, 1 - least)
     return -np.where(y == 1, np.log(sure), np.log1p(-sure))

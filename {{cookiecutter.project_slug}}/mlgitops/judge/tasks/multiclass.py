@@ -48,7 +48,7 @@ class Multiclass(Task):
         if key in MEANS:
             return pair.mean(MEANS[key])
         if key == "roc_auc_weighted":
-            return pair.area(metrics.delong_weighted, self.paired)
+            return pair.area(metrics.paired.delong_weighted, self.paired)
         y, old, new, confidence, clusters = pair
         if key == "calibration_error":
             tops = [metrics.multiclass.top(y, scores) for scores in (old, new)]
@@ -77,9 +77,11 @@ class Multiclass(Task):
     ) -> Curves:
         """Calibration of the likeliest class, and the matrix of decisions."""
         top = metrics.multiclass.top(y, scores)
-        cells = metrics.confusion_matrix(y, scores, len(classes))
+        cells = metrics.multiclass.confusion_matrix(y, scores, len(classes))
         return Curves(
-            calibration=msgspec.convert(metrics.calibration(*top, bins), list[Bin]),
+            calibration=msgspec.convert(
+                metrics.binary.calibration(*top, bins), list[Bin]
+            ),
             matrix=Matrix(list(classes), cells),
         )
 
@@ -174,7 +176,7 @@ def _table(price: Price) -> Array:
 
 
 def _log_loss(y: Array, p: Array) -> Array:
-    """Return the log loss of each row, clipped as `metrics.log_loss` does."""
+    """Return the log loss of each row, clipped as the metric does."""
     right = p[np.arange(len(y)), y]
     return np.asarray(-np.log(np.clip(right, np.finfo(np.float32).eps, 1)))
 

@@ -59,7 +59,7 @@ class Regression(Task):
         self, y: Array, scores: Array, manifest: Section, bins: int, classes: Classes
     ) -> Curves:
         """Return the residuals, by the answer."""
-        parts = metrics.residuals(y, scores, bins)
+        parts = metrics.regression.residuals(y, scores, bins)
         return Curves(residuals=msgspec.convert(parts, list[Residual]))
 
     def worth(self, y: Array, decided: Array, price: Price) -> Array:
