@@ -4,7 +4,7 @@ import numpy as np
 
 from mlgitops.judge import gates
 from mlgitops.judge.trial import Trial
-from mlgitops.judgement import Both, Footprint
+from mlgitops.judgement import ByModel, Footprint
 
 
 def add(trial: Trial) -> None:
@@ -14,7 +14,7 @@ def add(trial: Trial) -> None:
     trial.found.checks.append(gates.latency(p99, trial.rules))
     size = gates.size(new.manifest["model"]["bytes"], trial.rules)
     trial.found.checks.append(size)
-    trial.found.footprint = Both(
+    trial.found.footprint = ByModel(
         **{
             who: Footprint(
                 p50_ms=float(np.median(side.latency)),

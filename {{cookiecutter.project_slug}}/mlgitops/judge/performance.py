@@ -6,7 +6,7 @@ from mlgitops import metrics, settings
 from mlgitops.judge import compare, gates
 from mlgitops.judge.tasks import Pair
 from mlgitops.judge.trial import Trial
-from mlgitops.judgement import Both, Check, McNemar, MetricResult, Power
+from mlgitops.judgement import ByModel, Check, McNemar, MetricResult, Power
 
 POWER = 0.8
 
@@ -31,7 +31,7 @@ def add(trial: Trial) -> None:
             found.checks.append(_margin(gate.metric, gate.bounds.margin, metric))
     _significance(trial, known[found.primary])
     bins, classes = settings.evaluate(trial.params).bins, trial.contract.classes
-    found.curves = Both(
+    found.curves = ByModel(
         **{
             who: task.curves(trial.y, side.scores, side.manifest, bins, classes)
             for who, side in trial.sides.items()

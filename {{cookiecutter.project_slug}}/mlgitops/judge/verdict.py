@@ -106,7 +106,7 @@ def consider(case: Case) -> None:
         if case.champion:
             case.unplayed = requests.bring(case.folder, contract())
         sandbox.run("judge", "mlgitops.judge.judge", case.folder)
-        case.found = judgement.read((case.folder / "judgement.json").read_bytes())
+        case.found = judgement.decode((case.folder / "judgement.json").read_bytes())
         case.checks += case.found.checks
     except Refused as refusal:
         case.checks.append(refusal.check)

@@ -12,11 +12,11 @@ import numpy as np
 from mlgitops import metrics
 from mlgitops.judge import compare
 from mlgitops.judgement import (
-    Answer,
     Best,
     ClassMoves,
     Curves,
     NumberMoves,
+    Prediction,
     TargetRate,
     TargetShares,
     TargetSpread,
@@ -160,9 +160,9 @@ class Task:
         """Return which class [places, k] says most about, or None."""
         return None
 
-    def said(self, score: Any, classes: Classes) -> Answer:
+    def said(self, score: Any, classes: Classes) -> Prediction:
         """Return an answer as the report shows it."""
-        return Answer(float(score))
+        return Prediction(float(score))
 
     def true(self, y: Any, classes: Classes) -> int | float | str:
         """Return a truth as the report shows it."""

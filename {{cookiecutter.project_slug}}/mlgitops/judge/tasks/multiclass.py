@@ -17,12 +17,12 @@ from mlgitops.judge.tasks.base import (
     Task,
 )
 from mlgitops.judgement import (
-    Answer,
     Best,
     Bin,
     ClassMoves,
     Curves,
     Matrix,
+    Prediction,
     TargetShares,
 )
 from mlgitops.settings import MulticlassWorth
@@ -149,10 +149,10 @@ class Multiclass(Task):
         """Return the class whose probability moves most."""
         return int(np.ptp(means, axis=0).argmax())
 
-    def said(self, score: Any, classes: Classes) -> Answer:
+    def said(self, score: Any, classes: Classes) -> Prediction:
         """Return the likeliest class and its probability."""
         best = int(np.argmax(score))
-        return Answer(float(score[best]), classes[best])
+        return Prediction(float(score[best]), classes[best])
 
     def true(self, y: Any, classes: Classes) -> str:
         """Return the class's name."""
