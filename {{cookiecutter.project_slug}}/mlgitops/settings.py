@@ -8,7 +8,7 @@ in `mlgitops.judge.gates`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -33,6 +33,7 @@ from mlgitops.pipeline.settings import (
     load,
     prepare,
     refuse_misspelt,
+    required,
     section,
     train,
 )
@@ -41,6 +42,7 @@ __all__ = ["Params", "Prepare", "SettingsError", "Train"]
 __all__ += ["evaluate", "load", "prepare", "section", "train"]
 
 T = TypeVar("T")
+D = TypeVar("D")
 Class = Annotated[str, OrInteger()]
 Positive = Annotated[float, Between(0)]
 Count = Annotated[int, Between(0, 10**9)]
@@ -191,7 +193,6 @@ class Deploy:
     timeout_seconds: Annotated[float, Between(1, 86_400)] = 300
 
 
-NOTHING_OVERRULED = Override((), "admin")
 Worth = BinaryWorth | MulticlassWorth | RegressionWorth
 WORTH: dict[str, type[Worth]] = {
     "binary": BinaryWorth,
@@ -205,13 +206,26 @@ FAIRNESS: dict[str, type[Fairness]] = {
 }
 
 
+def optional(kind: type[T], name: str, default: D) -> Callable[[Params], T | D]:
+    """Return the function that reads a section, or has a default without one."""
+    read_section = required(kind, name)
+    return lambda params: read_section(params) if has_section(params, name) else default
+
+
+compute = optional(Compute, "compute", None)
+deploy = optional(Deploy, "deploy", Deploy())
+monitor = required(Monitor, "monitor")
+override = optional(Override, "override", Override((), "admin"))  # nothing is overruled
+retrain = required(Retrain, "retrain")
+
+
 def business(params: Params, contract: Contract) -> Worth | None:
     """Return the section `business` for the contract's task; None without one.
 
     Raises:
         SettingsError: what is wrong with it; so do all of these.
     """
-    worth = _optional(WORTH[contract.task], params, "business")
+    worth = optional(WORTH[contract.task], "business", None)(params)
     if isinstance(worth, MulticlassWorth):
         location = FILE.key("business").key("worth")
         _check_classes(worth.worth, location, contract)
@@ -222,20 +236,10 @@ def business(params: Params, contract: Contract) -> Worth | None:
 
 def fairness(params: Params, contract: Contract) -> Fairness | None:
     """Return the section `fairness` for the contract's task; None without one."""
-    rules = _optional(FAIRNESS[contract.task], params, "fairness")
+    rules = optional(FAIRNESS[contract.task], "fairness", None)(params)
     if rules:
         _check_columns(rules.columns, "fairness", contract)
     return rules
-
-
-def override(params: Params) -> Override:
-    """Return the section `override`; without one nothing can be overruled."""
-    return _optional(Override, params, "override") or NOTHING_OVERRULED
-
-
-def compute(params: Params) -> Compute | None:
-    """Return the section `compute`; None without one."""
-    return _optional(Compute, params, "compute")
 
 
 def experiment(params: Params) -> dict[str, tuple[object, ...]]:
@@ -254,40 +258,18 @@ def experiment(params: Params) -> dict[str, tuple[object, ...]]:
     return grid
 
 
-def monitor(params: Params) -> Monitor:
-    """Return the section `monitor`."""
-    return convert(Monitor, *section(params, "monitor"))
-
-
-def retrain(params: Params) -> Retrain:
-    """Return the section `retrain`."""
-    return convert(Retrain, *section(params, "retrain"))
-
-
-def deploy(params: Params) -> Deploy:
-    """Return the section `deploy`; without one its defaults."""
-    return _optional(Deploy, params, "deploy") or Deploy()
-
-
 def check(params: Params, contract: Contract) -> None:
     """Refuse a file of which any section is wrong, the gates aside."""
     refuse_misspelt(params)
-    for read_section in (prepare, evaluate, override, compute, deploy):
-        read_section(params)
+    for read_required in (prepare, evaluate, override, compute, deploy):
+        read_required(params)
     _check_columns(train(params, contract.task).columns, "train", contract)
     business(params, contract)
     fairness(params, contract)
-    optional = {"experiment": experiment, "monitor": monitor, "retrain": retrain}
-    for name, read_optional in optional.items():
+    readers = {"experiment": experiment, "monitor": monitor, "retrain": retrain}
+    for name, read_optional in readers.items():
         if name in params:
             read_optional(params)
-
-
-def _optional(kind: type[T], params: Params, name: str) -> T | None:
-    """Return a section, or None without one."""
-    if has_section(params, name):
-        return convert(kind, *section(params, name))
-    return None
 
 
 def _check_columns(names: Sequence[str], section: str, contract: Contract) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mlgitops.pipeline.schema import (
+    PARAMS,
     ContractError,
     Distinct,
     Location,
     OrInteger,
     convert,
     mapping,
-    near,
 )
 
 __all__ = ["Column", "Contract", "ContractError", "mapping", "plain", "sentence"]
@@ -86,12 +86,8 @@ class Contract:
 
     def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
         """Return those of `columns` that are of `kind` ("number" or "category")."""
-        for name in columns:
-            if name not in self.columns:
-                raise ContractError(
-                    f"params.yaml: train.columns names '{name}', which is not a column "
-                    f"of contract.yaml; {near(name, self.columns)}"
-                )
+        location = Location(PARAMS, "train.columns")
+        location.demand(columns, self.columns, "a column of contract.yaml")
         return [name for name in columns if self.columns[name].type == kind]
 
 

@@ -6,9 +6,9 @@ stage run again. `params` is the parsed file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from mlgitops.pipeline.schema import (
     OWN,
@@ -27,6 +27,7 @@ SECTIONS = (
     *("override", "compute", "monitor", "retrain", "deploy"),
 )
 
+T = TypeVar("T")
 Params = Mapping[str, Any]
 Days = Annotated[float, Between(1e-3, 1e5)]
 Share = Annotated[float, Between(0, 1)]
@@ -70,11 +71,6 @@ def load(text: str | bytes) -> dict[str, Any]:
     return mapping(text, PARAMS)
 
 
-def prepare(params: Params) -> Prepare:
-    """Return the section `prepare`; raises SettingsError, as all of these do."""
-    return convert(Prepare, *section(params, "prepare"))
-
-
 def train(params: Params, task: str) -> Train:
     """Return the section `train`; sections in it are arguments of estimators."""
     from mlgitops.pipeline.task import TASKS  # it brings numpy, which some start before
@@ -99,11 +95,6 @@ def train(params: Params, task: str) -> Train:
     return replace(recipe, arguments=arguments, section=dict(entries))
 
 
-def evaluate(params: Params) -> Evaluate:
-    """Return the section `evaluate`."""
-    return convert(Evaluate, *section(params, "evaluate"))
-
-
 def section(params: Params, name: str) -> tuple[object, Location]:
     """Return a section and where it stands.
 
@@ -113,6 +104,11 @@ def section(params: Params, name: str) -> tuple[object, Location]:
     if not has_section(params, name):
         raise FILE.lacks(name)
     return params[name], FILE.key(name)
+
+
+def required(kind: type[T], name: str) -> Callable[[Params], T]:
+    """Return the function that reads a section, or raises SettingsError."""
+    return lambda params: convert(kind, *section(params, name))
 
 
 def has_section(params: Params, name: str) -> bool:
@@ -127,3 +123,7 @@ def refuse_misspelt(params: Params) -> None:
     for name in params:
         if name not in SECTIONS and (guess := near(name, SECTIONS)).startswith("did"):
             raise FILE.error(f"{name} is not known; {guess}")
+
+
+prepare = required(Prepare, "prepare")
+evaluate = required(Evaluate, "evaluate")
