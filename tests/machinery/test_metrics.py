@@ -279,16 +279,6 @@ def test_regression_as_scikit_learn(metric: metrics.Metric) -> None:
             metric.value(y, p)
 
 
-def test_pinball_at_the_quantile_asked_for() -> None:
-    """A too low 90 % costs nine times what a too high one does."""
-    expected = sk.mean_pinball_loss(V, PV.astype(float), alpha=0.9)
-    assert regression.pinball(V, PV, 0.9) == pytest.approx(expected)
-    too_low, too_high = ([10], [0]), ([0], [10])
-    assert regression.pinball(*too_low, 0.9) == pytest.approx(
-        9 * regression.pinball(*too_high, 0.9)
-    )
-
-
 def test_r2_of_one_target_is_refused() -> None:
     """There is nothing to explain."""
     with pytest.raises(ValueError, match="one value"):

@@ -15,26 +15,15 @@ T = TypeVar("T")
 
 Statistic = Literal["value", "lower bound", "upper bound"]  # what of the metric is held
 Operator = Literal["", ">=", "<="]
-TITLES = {  # of the checks that are not of one metric, column or test
-    "artifact": "Artifact",
-    "lock": "Lock",
-    "manifest": "Manifest",
-    "merge": "Merge",
-    "train": "Train",
-    "identity": "Identity",
+IDS = (  # of the checks that are not of one metric, column or test
+    *("artifact", "lock", "manifest", "merge", "train", "identity", "judge", "data"),
+    *("holdout_unseen", "holdout_rows", "model_columns", "model_file", "predictions"),
+    *("slices", "latency", "model_size"),
+)
+TITLES = {name: name.replace("_", " ").capitalize() for name in IDS} | {
     "no_change": "No model change",
-    "judge": "Judge",
     "settings": "Settings of main",
-    "data": "Data",
-    "holdout_unseen": "Holdout unseen",
-    "holdout_rows": "Holdout rows",
-    "model_columns": "Model columns",
-    "model_file": "Model file",
-    "predictions": "Predictions",
     "parity": "Export parity",
-    "slices": "Slices",
-    "latency": "Latency",
-    "model_size": "Model size",
 }
 
 

@@ -71,7 +71,7 @@ class MulticlassWorth:
 
 @dataclass(frozen=True)
 class RegressionWorth:
-    """What one unit too much and one too little cost."""
+    """What predicting one unit too much or too little costs."""
 
     unit: str
     over: Positive
@@ -80,7 +80,7 @@ class RegressionWorth:
 
 @dataclass(frozen=True)
 class Fairness:
-    """Which columns hold groups, and how many rows of one say something."""
+    """Which columns hold groups, and the fewest rows of a group that is compared."""
 
     columns: Annotated[tuple[str, ...], Distinct()]
     min_rows: Count

@@ -22,7 +22,7 @@ def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
     return float(sk.roc_auc_score(*arrays(y, p)))
 
 
-def roc_curve(y: ArrayLike, p: ArrayLike, points: int = 50) -> list[list[float]]:
+def roc_curve(y: ArrayLike, p: ArrayLike, points: int) -> list[list[float]]:
     """Return at most `points` [false, true positive rate] pairs, from 0, 0 to 1, 1."""
     false_rates, true_rates, _ = sk.roc_curve(*arrays(y, p), drop_intermediate=False)
     steps = np.stack([false_rates, true_rates], axis=1)
@@ -73,7 +73,7 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float) -> dict[str, float |
     }
 
 
-def calibration(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, float]]:
+def calibration(y: ArrayLike, p: ArrayLike, bins: int) -> list[dict[str, float]]:
     """Return per bin of equal width: limits, rows, mean predicted, share observed."""
     truth, scores = vectors(y, p)
     bin_of = np.clip((scores * bins).astype(int), 0, bins - 1)

@@ -33,15 +33,15 @@ def losses(y: ArrayLike, p: ArrayLike) -> Vector:
     return np.asarray((values - truth) ** 2 / variance)
 
 
-def pinball(y: ArrayLike, p: ArrayLike, quantile: float = 0.5) -> float:
-    """Return the mean pinball loss at a quantile; at 0.5, half of the MAE.
+def pinball(y: ArrayLike, p: ArrayLike) -> float:
+    """Return the mean pinball loss at the median, half of the MAE.
 
     Koenker and Bassett (1978), Econometrica 46(1).
     """
-    return float(sk.mean_pinball_loss(*vectors(y, p), alpha=quantile))
+    return float(sk.mean_pinball_loss(*vectors(y, p)))
 
 
-def residuals(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, float]]:
+def residuals(y: ArrayLike, p: ArrayLike, bins: int) -> list[dict[str, float]]:
     """Summarise the residuals y - p in bins of the prediction with about equal rows.
 
     Per bin: limits of p, rows, mean residual, and its 10 % and 90 % quantiles.

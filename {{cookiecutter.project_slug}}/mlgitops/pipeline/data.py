@@ -67,16 +67,14 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Return a copy with the contract's types; values that cannot be cast raise."""
     import pandas as pd
 
-    cast = {}
+    categories = contract.kind("category", list(contract.columns))
+    texts, cast = {*categories, *contract.labelled_only}, {}
     for name in frame.columns:
         values = frame[name]
         if name == contract.time:
             typed = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
             typed = typed.astype("datetime64[us, UTC]")
-        elif (
-            name
-            in contract.kind("category", [*contract.columns]) + contract.labelled_only
-        ):
+        elif name in texts:
             typed = values.where(values.notna() & (values != ""), None)
         elif name == contract.id:
             typed = values
@@ -92,9 +90,9 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
                 "correct the data."
             )
         cast[name] = typed
-    if contract.target in cast and cast[contract.target].notna().all():
-        if set(cast[contract.target].unique()) <= {0, 1}:
-            cast[contract.target] = cast[contract.target].astype("int8")
+    target = cast.get(contract.target)
+    if target is not None and set(target.unique()) <= {0, 1}:
+        cast[contract.target] = target.astype("int8")
     return pd.DataFrame(cast)
 
 

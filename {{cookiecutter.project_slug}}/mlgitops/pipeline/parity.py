@@ -20,7 +20,7 @@ JsonValue = str | float | None
 UNKNOWN = "unknown"  # a category that no contract should hold
 
 
-def awkward(arrays: Inputs, unknown: str = UNKNOWN) -> Inputs:
+def awkward(arrays: Inputs) -> Inputs:
     """Return the rows, each with one column blank or of an unknown category."""
     rows = len(next(iter(arrays.values())))
     turn = np.arange(rows)
@@ -28,12 +28,9 @@ def awkward(arrays: Inputs, unknown: str = UNKNOWN) -> Inputs:
     for index, (name, array) in enumerate(arrays.items()):
         changed[name] = array.copy()
         affected = turn % len(arrays) == index
-        if array.dtype == object:
-            changed[name][affected, 0] = np.where(
-                turn[affected] // len(arrays) % 2, unknown, ""
-            )
-        else:
-            changed[name][affected, 0] = np.nan
+        odd = turn[affected] // len(arrays) % 2
+        is_text = array.dtype == object
+        changed[name][affected, 0] = np.where(odd, UNKNOWN, "") if is_text else np.nan
     return changed
 
 
