@@ -307,7 +307,9 @@ def test_a_number_is_one_and_keeps_its_kind(value: float) -> None:
     assert found is value and schema.is_number(value)
 
 
-@pytest.mark.parametrize("value", [True, None, "1", float("inf"), float("nan"), [1]])
+@pytest.mark.parametrize(
+    "value", [True, None, "1", float("inf"), float("nan"), 10**400, [1]]
+)
 def test_what_is_no_number_is_none(value: Any) -> None:
     assert not schema.is_number(value)
     with pytest.raises(settings.SettingsError, match="a must be a number"):

@@ -53,18 +53,17 @@ def losses(y: ArrayLike, p: ArrayLike) -> Vector:
 
 def accuracy(y: ArrayLike, p: ArrayLike) -> float:
     """Return the share of rows whose decision is their class."""
-    truth, scores = arrays(y, p)
-    return float(sk.accuracy_score(truth, scores.argmax(axis=1)))
+    return float(sk.accuracy_score(*_decisions(y, p)))
 
 
 def f1_macro(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean F1 of the classes that are true or decided for some row."""
-    return _f1(y, p, "macro")
+    return float(sk.f1_score(*_decisions(y, p), average="macro"))
 
 
 def f1_weighted(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean F1 of the classes, each weighted by its rows."""
-    return _f1(y, p, "weighted")
+    return float(sk.f1_score(*_decisions(y, p), average="weighted"))
 
 
 def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = 10) -> float:
@@ -121,7 +120,7 @@ def _one_vs_rest(truth: Labels, scores: Vector) -> list[float]:
     return [binary.roc_auc(truth == k, scores[:, k]) for k in range(scores.shape[1])]
 
 
-def _f1(y: ArrayLike, p: ArrayLike, average: str) -> float:
-    """Return the mean F1 of the classes that are true or decided for some row."""
+def _decisions(y: ArrayLike, p: ArrayLike) -> tuple[Labels, Labels]:
+    """Return class indices, and those of the largest probabilities."""
     truth, scores = arrays(y, p)
-    return float(sk.f1_score(truth, scores.argmax(axis=1), average=average))
+    return truth, scores.argmax(axis=1)

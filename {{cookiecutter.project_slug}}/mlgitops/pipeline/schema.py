@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
@@ -90,10 +91,8 @@ class Between(NamedTuple):
 
     def __str__(self) -> str:
         """Return the range as the end of "a number"."""
-        if math.isinf(self.low):
-            return "" if math.isinf(self.high) else f" of {self.high:.10g} or less"
         if math.isinf(self.high):
-            return f" of {self.low:.10g} or more"
+            return "" if math.isinf(self.low) else f" of {self.low:.10g} or more"
         return f" between {self.low:.10g} and {self.high:.10g}"
 
 
@@ -177,7 +176,8 @@ def near(name: object, names: Collection[str]) -> str:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number and neither true nor false."""
-    return type(value) in (int, float) and math.isfinite(cast(float, value))
+    largest = sys.float_info.max  # a whole number in YAML may have 4,000 digits
+    return type(value) in (int, float) and -largest <= cast(float, value) <= largest
 
 
 def shown(value: object) -> str:
@@ -206,9 +206,7 @@ def _convert(kind: object, value: object, location: Location) -> object:
     if get_origin(kind) is Annotated:
         plain, rule = get_args(kind)
     arguments, origin = get_args(plain), get_origin(plain)
-    if (
-        NoneType in arguments
-    ):  # a key that may be left out; one that is given has a value
+    if NoneType in arguments:  # the key may be left out, but not be empty
         return _convert(arguments[0], value, location)
     if origin is Literal:
         if value not in arguments:
@@ -217,12 +215,14 @@ def _convert(kind: object, value: object, location: Location) -> object:
     if origin is tuple:
         return _list(arguments[0], value, location, rule)
     if origin is dict:
-        entries, problem = _entries(value, location), "has a key that YAML reads as"
-        names = [_text(name, arguments[0], location, problem) for name in entries]
-        values = [
-            _convert(arguments[1], e, location.key(n)) for n, e in entries.items()
-        ]
-        return dict(zip(names, values, strict=True))
+        name_type, entry_type = arguments
+        problem = "has a key that YAML reads as"
+        return {
+            _text(n, name_type, location, problem): _convert(
+                entry_type, e, location.key(n)
+            )
+            for n, e in _entries(value, location).items()
+        }
     if isinstance(plain, type) and is_dataclass(plain):
         return value if isinstance(value, plain) else _object(plain, value, location)
     if plain in (int, float):
