@@ -27,14 +27,17 @@ help: ## List the commands
 demo: setup ## Play the whole life of a generated repository on this machine
 	@python -m rehearsal
 
+# A file of tests stays in one process: what it has set up serves all of them.
+TEST := python -m pytest -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder
+
 test: setup ## Run every test; the fast ones first
-	@python -m pytest -p no:cacheprovider $(ARGS)
+	@$(TEST) $(ARGS)
 
 picture: setup ## Take README's picture: the report of the last demo's better model
 	@python -m rehearsal.page.picture .demo/reports/pull-2.md docs/report.png
 
 proof: setup ## Run the tests with thousands of trials instead of tens
-	@PROOF=1 python -m pytest -p no:cacheprovider $(ARGS)
+	@PROOF=1 $(TEST) $(ARGS)
 
 benchmark: setup ## Time a bake beside a copy of the same files
 	@python -m benchmarks.bake

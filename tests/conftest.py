@@ -14,14 +14,23 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "build"  # what tests leave for people to read
 FOLDER = "{{cookiecutter.project_slug}}"
 ORDER = ("slow", "bakes")
-collect_ignore = ["machinery"]  # runs in a generated repository: test_generated.py
+# The two that take longest run side by side: each file has one process.
+LONGEST = ("test_machinery", "test_rehearsal")
+collect_ignore = ["machinery"]  # runs in a generated repository: test_machinery.py
 
 Bake = Callable[..., Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, then the bakes, then what plays the loop."""
-    items.sort(key=lambda item: [bool(item.get_closest_marker(m)) for m in ORDER])
+    """Run the files of fast tests first, then bakes, then what plays the loop."""
+
+    def marks(item: pytest.Item) -> tuple[bool, ...]:
+        return tuple(bool(item.get_closest_marker(mark)) for mark in ORDER)
+
+    rank: dict[Path, tuple[bool, ...]] = {}
+    for item in items:
+        rank[item.path] = max(marks(item), rank.get(item.path, ()))
+    items.sort(key=lambda i: (rank[i.path], i.path.stem not in LONGEST, marks(i)))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

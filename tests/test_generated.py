@@ -2,86 +2,28 @@
 
 import os
 import re
-import shutil
 import socket
-import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cookiecutter.main import cookiecutter
 
-from conftest import Bake
-
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "build"  # for people to read; conftest.py says what is there
-SOMEBODY = {
-    "GIT_AUTHOR_NAME": "Anna O'Neil",
-    "GIT_AUTHOR_EMAIL": "anna@example.com",
-    "GIT_COMMITTER_NAME": "Anna O'Neil",
-    "GIT_COMMITTER_EMAIL": "anna@example.com",
-}
+from user import Project, generate
 
 pytestmark = pytest.mark.slow
-
-
-class Project:
-    """A generated repository, and what its user types."""
-
-    def __init__(self, folder: Path, home: Path) -> None:
-        self.folder = folder
-        ours = str(ROOT / ".venv" / "bin")
-        path = [p for p in os.environ["PATH"].split(os.pathsep) if p != ours]
-        drop = re.compile(
-            r"ARGS$|GIT_|GITHUB_|GH_|VIRTUAL_ENV|PYTHON|RUFF_|MYPY_|MAKE|MFLAGS"
-        )
-        self.env = {k: v for k, v in os.environ.items() if not drop.match(k)}
-        cache = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
-        self.env |= {"PATH": os.pathsep.join(path), "HOME": str(home)}
-        self.env |= {"UV_CACHE_DIR": cache, "GIT_CONFIG_NOSYSTEM": "1"}
-
-    def run(
-        self, *command: str, fails: bool = False, env: Mapping[str, str] = SOMEBODY
-    ) -> str:
-        """Run a command here; return everything that it printed."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**self.env, **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert bool(done.returncode) == fails, f"{command}\n{done.stdout[-6000:]}"
-        assert "Traceback" not in done.stdout, done.stdout[-6000:]
-        return done.stdout
-
-    def state(self) -> tuple[str, str]:
-        """Return the commit, and what is not in it."""
-        status = ("git", "status", "--porcelain", "--untracked-files=all")
-        return self.run("git", "rev-parse", "HEAD"), self.run(*status)
 
 
 @pytest.fixture(scope="module")
 def generated(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Bake with an awkward name into an awkward folder, and `make setup` as nobody."""
     folder = tmp_path_factory.mktemp("it's a folder")
-    home = tmp_path_factory.mktemp("home")
-    (folder / "rc").write_text(f"cookiecutters_dir: {home}\nreplay_dir: {home}\n")
-    made = cookiecutter(
-        str(template),
-        no_input=True,
-        extra_context={
-            "project_name": "Anna's flights",
-            "description": 'Is it "late"?',
-        },
-        output_dir=str(folder),
-        config_file=str(folder / "rc"),
+    project = generate(
+        template,
+        folder,
+        project_name="Anna's flights",
+        description='Is it "late"?',
     )
-    project = Project(Path(made), home)
     said = project.run("make", "check", fails=True)
     assert "type 'make setup' first" in said or "ruff" in said
     said = project.run("make", "setup", env={})
@@ -186,46 +128,3 @@ def test_the_teams_own_tests_take_less_than_a_minute(generated: Project) -> None
     assert re.search(r"\d+ passed", said) and "skipped" not in said
     spent = after.children_user + after.children_system
     assert spent - before.children_user - before.children_system < 60
-
-
-def test_machinery_has_strict_types(generated: Project) -> None:
-    """With the packages that it runs with; `model/` as shipped too."""
-    config = ("--config-file", "mlgitops/pyproject.toml")
-    assert "Success" in generated.run(".venv/bin/mypy", *config)
-
-
-def machinery(template: Path, *files: str) -> tuple[str, ...]:
-    """Return the command that runs the machinery's tests where it is typed."""
-    tests = template / "tests" / "machinery"
-    config = ("-c", str(tests / "pytest.ini"))
-    named = [str(tests / name) for name in files] or [str(tests)]
-    return ("-m", "pytest", *config, *named)
-
-
-@pytest.mark.parametrize("target", ["edge", "kubernetes"])
-def test_machinery_of_another_target(
-    generated: Project, bake: Bake, template: Path, target: str
-) -> None:
-    """What only that target has is tried with the environment that is there."""
-    made = bake(deploy_target=target)
-    other = Project(made, made.parent)
-    bin = generated.folder / ".venv" / "bin"
-    other.env["PATH"] = f"{bin}:{other.env['PATH']}"
-    # With files of that target in all three.
-    files = (f"test_{target}.py", "test_handovers.py", "test_package.py")
-    said = other.run(f"{bin}/python", *machinery(template, *files), "-v")
-    assert re.search(r"\d+ passed", said)
-    assert not re.search(rf"test_{target}\.py.* SKIPPED", said)
-
-
-def test_machinery(generated: Project, template: Path) -> None:
-    """Its tests pass in what a user gets, with the environment that `make setup` made.
-
-    How the judge did, on planted and on drawn models, is kept.
-    """
-    cores = ("-n", "auto", "--dist", "worksteal")
-    said = generated.run(".venv/bin/python", *machinery(template), *cores)
-    assert re.search(r"\d+ passed", said) and "failed" not in said
-    RESULTS.mkdir(exist_ok=True)
-    for name in ("planted.md", "calibration.md"):
-        shutil.copyfile(generated.folder / "build" / name, RESULTS / name)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cookiecutter.main import cookiecutter
 
 from conftest import FOLDER, ROOT
 from rehearsal.forge import Forge
 from rehearsal.page.browser import Browser, program
-from test_generated import Project
+from user import generate
 
 pytestmark = pytest.mark.slow
 
@@ -67,12 +66,9 @@ place.with_name("run.html").write_text(text, encoding="utf-8")
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bake a project, and `make setup`."""
-    home = tmp_path_factory.mktemp("monitors")
-    (home / "rc").write_text(f"cookiecutters_dir: {home}\nreplay_dir: {home}\n")
-    out, rc = str(home / "out"), str(home / "rc")
-    made = cookiecutter(str(template), no_input=True, output_dir=out, config_file=rc)
-    Project(Path(made), home).run("make", "setup")
-    return Path(made)
+    made = generate(template, tmp_path_factory.mktemp("monitors"))
+    made.run("make", "setup")
+    return made.folder
 
 
 def test_f18_without_drift_alarms_are_as_rare_as_the_setting_says(

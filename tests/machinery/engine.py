@@ -1,7 +1,7 @@
 """A real container engine and a real registry for the tests, where they can be had.
 
 Root on Debian starts an engine of its own (`dockerd`, its data in a folder that goes
-away) and makes a base with debootstrap, as no image can be pulled there. Elsewhere the
+away) and makes a base with mmdebstrap, as no image can be pulled there. Elsewhere the
 engine that answers is used, with the base that the Dockerfile names.
 """
 
@@ -30,7 +30,7 @@ def missing() -> str:
         return ""
     if os.getuid():
         return "no container engine answers, and only root may start one"
-    gone = [n for n in ("docker", "dockerd", "debootstrap") if not shutil.which(n)]
+    gone = [n for n in ("docker", "dockerd", "mmdebstrap") if not shutil.which(n)]
     if gone:
         return f"no container engine answers, and there is no {', '.join(gone)}"
     return ""
@@ -91,17 +91,14 @@ def base(home: Path, env: dict[str, str]) -> str:
 
     Where runners keep a tool cache, the file system is kept there.
     """
-    kept = Path(os.environ.get("RUNNER_TOOL_CACHE") or home)
-    archive, folder = kept / "base-bookworm.tar", home / "base"
+    archive = Path(os.environ.get("RUNNER_TOOL_CACHE") or home, "base-bookworm.tar")
     if not archive.exists():
-        command = ("debootstrap", "--variant=minbase", f"--include={PACKAGES}")
-        run((*command, "bookworm", str(folder)))
+        part = archive.with_name("part-bookworm.tar")
+        options = ["--quiet", "--variant=minbase", f"--include={PACKAGES}"]
         if CA.exists():  # the base trusts what this machine trusts
-            shutil.copy(CA, folder / "etc/ssl/certs")
-        part = archive.with_suffix(".part")
-        run(("tar", "-C", str(folder), "--exclude=./var/cache", "-cf", str(part), "."))
+            options.append(f"--customize-hook=upload {CA} {CA}")
+        run(("mmdebstrap", *options, "bookworm", str(part)))
         part.rename(archive)
-        shutil.rmtree(folder)
     trust = f"ENV PIP_CERT={CA}"
     run(("docker", "import", "--change", trust, str(archive), "base:bookworm"), env)
     return "base:bookworm"
