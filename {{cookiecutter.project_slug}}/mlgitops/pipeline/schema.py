@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
@@ -176,7 +175,7 @@ def near(name: object, names: Collection[str]) -> str:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number and neither true nor false."""
-    largest = sys.float_info.max  # a whole number in YAML may have 4,000 digits
+    largest = math.nextafter(math.inf, 0)  # an integer in YAML may have 4,000 digits
     return type(value) in (int, float) and -largest <= cast(float, value) <= largest
 
 
