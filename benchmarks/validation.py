@@ -179,7 +179,7 @@ def main() -> None:
         _, gaps = loop(y[part], scores[0][part], scores[1][part], 400)
         from mlgitops import metrics
 
-        ours = metrics.delong(y[part], scores[0][part], scores[1][part])
+        ours = metrics.paired.delong(y[part], scores[0][part], scores[1][part], 0.95)
         low, high = np.quantile(gaps, [0.025, 0.975])
         print(f"interval on 20,000 rows: loop [{low:+.4f}, {high:+.4f}], ", end="")
         print(f"DeLong [{ours.low:+.4f}, {ours.high:+.4f}]")

@@ -161,7 +161,7 @@ def twenty(world: World) -> World:
     """Return a world with more columns of mere noise, so that there are twenty."""
     known, rng = world.reference, np.random.default_rng(0)
     more = [f"noise {n}" for n in range(20 - len(known.contract.columns))]
-    columns = {name: Column(name, "number", True) for name in more}
+    columns = {name: Column("number", True) for name in more}
     sides = [
         side.assign(
             **{name: rng.normal(size=len(side)).astype("float32") for name in more}

@@ -9,7 +9,8 @@ import pandas as pd
 
 from benchmarks.monitoring.data import World, fitted, flights, reference, settings
 from benchmarks.monitoring.look import evidence
-from mlgitops.metrics import delong, roc_auc
+from mlgitops.metrics.binary import roc_auc
+from mlgitops.metrics.paired import delong
 from mlgitops.monitor import drift, performance
 from mlgitops.monitor.decide import decide
 from mlgitops.settings import monitor
@@ -56,7 +57,7 @@ def months() -> list[dict[str, Any]]:
         ahead = every[(every[time] >= end) & (every[time] < end + _days(28))]
         if len(ahead) > 1000 and ahead[target].nunique() == 2:
             fresh = fitted(recent, contract)(ahead)
-            gain = delong(ahead[target], ahead["probability"], fresh)
+            gain = delong(ahead[target], ahead["probability"], fresh, 0.95)
             entry |= {
                 "next month, champion": gain.champion,
                 "retrained": gain.challenger,

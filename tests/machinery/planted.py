@@ -48,7 +48,9 @@ def other_hashes(project: Project) -> None:
     project.write("dvc.lock", turned)
 
 
-FLIP = edit("mlgitops/pipeline/fitting.py", "INT64, [], [1]", "INT64, [], [0]")
+FLIP = edit(
+    "mlgitops/pipeline/fitting.py", "INT64, [], [index]", "INT64, [], [1 - index]"
+)
 PROVED = 'if not proof["max_difference"] <= limit'
 HUSH = edit("mlgitops/pipeline/parity.py", PROVED, "if False")
 DIFFERENCE = '"max_difference": difference}'

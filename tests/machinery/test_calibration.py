@@ -58,7 +58,7 @@ def at_most(name: str, level: float, hit: Callable[[int], bool]) -> None:
 
 def verdict(y: Any, old: Any, new: Any, margin: float = MARGIN) -> Check:
     """Return what the gate on the difference says of a pair."""
-    found = metrics.delong(y, old, new, RULES.confidence)
+    found = metrics.paired.delong(y, old, new, RULES.confidence)
     result = MetricResult(
         id="roc_auc",
         label="ROC AUC",
@@ -85,7 +85,7 @@ def test_an_equal_model_is_seldom_called_better() -> None:
 
 
 def test_a_model_that_is_worse_by_the_margin_seldom_passes() -> None:
-    true = metrics.delong(*pair(400_000, GAIN)).difference
+    true = metrics.paired.delong(*pair(400_000, GAIN), 0.95).difference
 
     def passes(seed: int) -> bool:
         y, old, new = pair(800, GAIN, seed)
@@ -95,8 +95,8 @@ def test_a_model_that_is_worse_by_the_margin_seldom_passes() -> None:
 
 
 def test_a_difference_of_the_stated_size_is_found_four_times_in_five() -> None:
-    true = metrics.delong(*pair(200_000, GAIN)).difference
-    seen = metrics.delong(*pair(800, GAIN))
+    true = metrics.paired.delong(*pair(200_000, GAIN), 0.95).difference
+    seen = metrics.paired.delong(*pair(800, GAIN), 0.95)
     least = compare.smallest(seen.low, seen.high, seen.confidence)
     assert true == pytest.approx(least, rel=0.1), "the size that is stated"
     found = sum(is_better(verdict(*pair(800, GAIN, seed))) for seed in range(PAIRS))

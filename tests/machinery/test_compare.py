@@ -51,7 +51,7 @@ def pair(n: int = 3000, gain: float = 0.0, seed: int = 1) -> tuple[Any, Any, Any
 def test_bootstrap_statistics_are_the_measures_themselves(key: str, n: int) -> None:
     y, old, new = pair(n)
     statistic = getattr(weighted_metrics, key)
-    measure = getattr(metrics, key)
+    measure = getattr(metrics.binary, key)
     assert statistic(np.ones((1, n)), y, old)[0] == pytest.approx(measure(y, old))
     found = bootstrap.weighted(statistic, Pair(y, old, new, 0.95))
     assert found.difference == pytest.approx(measure(y, new) - measure(y, old))

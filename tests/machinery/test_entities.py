@@ -152,7 +152,7 @@ def test_without_an_entity_every_variance_is_what_it_was() -> None:
         [_above(p[y == 1], p[y == 0], turn) for p in (old, new)] for turn in (0, 1)
     )
     variance = sum(np.var(b - a, ddof=1) / len(a) for a, b in (ones, zeros))
-    found = metrics.delong(y, old, new)
+    found = metrics.paired.delong(y, old, new, 0.95)
     assert found.high - found.difference == pytest.approx(
         1.959963985 * variance**0.5, rel=1e-9
     )
@@ -308,7 +308,7 @@ def test_an_entity_is_a_column_of_the_rows(entity: str) -> None:
     own = entity == "customer"
     table = TABLE if own else TABLE.drop(columns="customer")
     typed = data.check(table, contract)
-    assert entity in typed and contract.beside == (["customer"] if own else [])
+    assert entity in typed and contract.labelled_only == (["customer"] if own else [])
     asked = data.check(table.drop(columns="returned"), contract, target=False)
     assert list(asked) == ["order", "placed", "shop", "price", "age"]
 

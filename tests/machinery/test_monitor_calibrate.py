@@ -17,7 +17,7 @@ from scipy.spatial.distance import jensenshannon
 from machinery import rows, traffic
 from machinery.traffic import MONITOR
 from mlgitops import distance
-from mlgitops.metrics import roc_auc
+from mlgitops.metrics.binary import roc_auc
 from mlgitops.monitor import (
     drift,
     estimate,

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from mlgitops import report
 from mlgitops.judgement import (
-    Answer,
     Best,
     Bin,
-    Both,
     Business,
+    ByModel,
     Check,
     Confusion,
     Curves,
@@ -26,6 +25,7 @@ from mlgitops.judgement import (
     McNemar,
     MetricResult,
     Power,
+    Prediction,
     Reason,
     Rows,
     Slice,
@@ -93,7 +93,7 @@ def facts(**changes: Any) -> report.Facts:
         "primary": "roc_auc",
         "confidence": 0.95,
         "metrics": [PRIMARY, BRIER],
-        "curves": Both(
+        "curves": ByModel(
             champion=Curves(calibration=BINS[:4]), challenger=Curves(calibration=BINS)
         ),
         "power": Power(0.012, 0.8),
@@ -223,7 +223,7 @@ def evidence(**changes: Any) -> report.Facts:
     first: list[tuple[float, float]] = [(0, 0), (1, 1)]
     second: list[tuple[float, float]] = [(0, 0), (0.2, 0.8), (1, 1)]
     found = {
-        "curves": Both(
+        "curves": ByModel(
             champion=Curves(calibration=BINS[:4], roc=first, confusion=COUNTS),
             challenger=Curves(calibration=BINS, roc=second, confusion=COUNTS),
         ),
@@ -258,7 +258,7 @@ def test_the_roc_curve_is_drawn_between_its_points() -> None:
 def test_without_a_champion_nothing_is_compared() -> None:
     alone = Business(unit="minutes", per=1000, challenger=1250.0, best=WORTH.best)
     row = Slice(column="carrier", value="AA", rows=300, challenger=0.2)
-    curves = Both(challenger=Curves(roc=[(0, 0), (1, 1)], confusion=COUNTS))
+    curves = ByModel(challenger=Curves(roc=[(0, 0), (1, 1)], confusion=COUNTS))
     body = report.render(
         facts(business=alone, curves=curves, slices=Slices("Brier score", 1, [row]))
     )
@@ -269,8 +269,8 @@ def test_without_a_champion_nothing_is_compared() -> None:
 def test_what_a_model_looks_at_is_shown() -> None:
     words = "a|b"
     flip = Flip(
-        champion=Answer(0.1),
-        challenger=Answer(0.9),
+        champion=Prediction(0.1),
+        challenger=Prediction(0.9),
         truth=1,
         reasons=[Reason(words, words, -0.5)],
     )
@@ -281,7 +281,7 @@ def test_what_a_model_looks_at_is_shown() -> None:
                 Dependence(column=words, places=[words, "1"], challenger=[0.1, 1])
             ],
             flips=[flip],
-            footprint=Both(challenger=Footprint(0.1, 0.2, 1)),
+            footprint=ByModel(challenger=Footprint(0.1, 0.2, 1)),
         )
     )
     inert = report.code(words)

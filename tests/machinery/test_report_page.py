@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from machinery.test_report import HOSTILE, PRIMARY, SLICE, built, evidence, facts
 from mlgitops import report
-from mlgitops.judgement import Bin, Both, Curves, Dependence, MetricResult, Slices
+from mlgitops.judgement import Bin, ByModel, Curves, Dependence, MetricResult, Slices
 from mlgitops.report import page, plots
 from mlgitops.report.sections import SECTIONS
 
@@ -75,7 +75,7 @@ def full(**changes: Any) -> report.Facts:
         **{
             "cautions": ["first", "second"],
             "metrics": [PRIMARY, brier],
-            "curves": Both(champion=curves, challenger=curves),
+            "curves": ByModel(champion=curves, challenger=curves),
             "dependence": [DEPENDENCE],
             **changes,
         }

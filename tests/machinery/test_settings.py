@@ -11,7 +11,7 @@ from machinery import judged
 from mlgitops import settings
 from mlgitops.commands import build
 from mlgitops.pipeline import schema
-from mlgitops.pipeline.contract import Contract, ContractError, _Document
+from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.settings import SECTIONS
 from mlgitops.pipeline.task import TASKS
 
@@ -274,7 +274,7 @@ def test_a_file_without_entries_is_refused(text: str) -> None:
 
 
 def test_the_tasks_of_the_schema_are_the_tasks() -> None:
-    hints = get_type_hints(_Document)
+    hints = get_type_hints(Contract)
     assert set(get_args(hints["task"])) == set(TASKS)
     by_task: list[Mapping[str, Any]] = [settings.WORTH, settings.FAIRNESS]
     assert all(set(each) == set(TASKS) for each in by_task)
@@ -303,12 +303,14 @@ def test_a_class_may_be_a_whole_number() -> None:
 
 @pytest.mark.parametrize("value", [0, 1.5, -3, 10**30])
 def test_a_number_is_one_and_keeps_its_kind(value: float) -> None:
-    found = schema.read(float, value, schema.At("params.yaml", "a"))
+    found = schema.convert(float, value, schema.Location("params.yaml", "a"))
     assert found is value and schema.is_number(value)
 
 
-@pytest.mark.parametrize("value", [True, None, "1", float("inf"), float("nan"), [1]])
+@pytest.mark.parametrize(
+    "value", [True, None, "1", float("inf"), float("nan"), 10**400, [1]]
+)
 def test_what_is_no_number_is_none(value: Any) -> None:
     assert not schema.is_number(value)
     with pytest.raises(settings.SettingsError, match="a must be a number"):
-        schema.read(float, value, schema.At("params.yaml", "a"))
+        schema.convert(float, value, schema.Location("params.yaml", "a"))

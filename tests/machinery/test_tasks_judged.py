@@ -33,7 +33,7 @@ from mlgitops.judge.evaluation import Evaluation, Model
 from mlgitops.judge.tasks import TASKS, Price
 from mlgitops.judgement import (
     Affected,
-    Both,
+    ByModel,
     Curves,
     Judgement,
     Matrix,
@@ -337,7 +337,7 @@ def test_how_the_target_moved_and_who_moves_is_told(task: str) -> None:
     evaluated.judgement.replay = Replay(
         requests=6000, until="now", moves=moved, groups=[shop]
     )
-    found = judgement.read(msgspec.json.encode(evaluated.judgement))
+    found = judgement.decode(msgspec.json.encode(evaluated.judgement))
     assert found == evaluated.judgement
     body = report.render(report.Facts(state="here", verdict="v", found=found))
     words = {
@@ -353,7 +353,7 @@ def test_many_classes_are_shown_by_what_is_mixed_up_most() -> None:
     names = [f"c{n}" for n in range(30)]
     cells = (np.eye(30, dtype=int) * 9).tolist()
     cells[3][4] = 77
-    curves = Both(challenger=Curves(matrix=Matrix(names, cells)))
+    curves = ByModel(challenger=Curves(matrix=Matrix(names, cells)))
     found = Judgement(curves=curves)
     body = report.render(report.Facts(state="here", verdict="v", found=found))
     assert "| <code>c3</code> | <code>c4</code> | 77 |" in body and "Mixed up" in body

@@ -54,7 +54,9 @@ def limits(rows_seen: int = 0, **changes: Any) -> settings.Monitor:
     """Return other limits, with the precision for which so many rows are looked at."""
     found = replace(MONITOR, **changes)
     if rows_seen:
-        precision = (math.log(2 / (1 - settings.SURE)) / (2 * rows_seen)) ** 0.5
+        precision = (
+            math.log(2 / (1 - settings.SAMPLE_CONFIDENCE)) / (2 * rows_seen)
+        ) ** 0.5
         found = replace(found, precision=precision * (1 + 1e-9))
     return found
 

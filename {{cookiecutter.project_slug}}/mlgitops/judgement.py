@@ -15,26 +15,15 @@ T = TypeVar("T")
 
 Statistic = Literal["value", "lower bound", "upper bound"]  # what of the metric is held
 Operator = Literal["", ">=", "<="]
-TITLES = {  # of the checks that are not of one metric, column or test
-    "artifact": "Artifact",
-    "lock": "Lock",
-    "manifest": "Manifest",
-    "merge": "Merge",
-    "train": "Train",
-    "identity": "Identity",
+IDS = (  # of the checks that are not of one metric, column or test
+    *("artifact", "lock", "manifest", "merge", "train", "identity", "judge", "data"),
+    *("holdout_unseen", "holdout_rows", "model_columns", "model_file", "predictions"),
+    *("slices", "latency", "model_size"),
+)
+TITLES = {name: name.replace("_", " ").capitalize() for name in IDS} | {
     "no_change": "No model change",
-    "judge": "Judge",
     "settings": "Settings of main",
-    "data": "Data",
-    "holdout_unseen": "Holdout unseen",
-    "holdout_rows": "Holdout rows",
-    "model_columns": "Model columns",
-    "model_file": "Model file",
-    "predictions": "Predictions",
     "parity": "Export parity",
-    "slices": "Slices",
-    "latency": "Latency",
-    "model_size": "Model size",
 }
 
 
@@ -64,42 +53,47 @@ class Refused(Exception):
     """What was proposed cannot be judged: the check it failed and one sentence."""
 
     def __init__(self, check: str, reason: str, **numbers: Any) -> None:
-        """Keep what the check will say; ``numbers`` are further fields of it."""
+        """Make the failed check; ``numbers`` are further fields of it."""
         super().__init__(reason)
         self.check = Check(
             id=check, title=TITLES[check], passed=False, reason=reason, **numbers
         )
 
 
-class Both(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """The same of both models; of the champion where there is one."""
+class ByModel(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """One fact about each model; about the champion where there is one."""
 
     champion: T | None = None
     challenger: T
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """Give each model's by its name, the champion's first."""
+        """Yield each model's name and fact, the champion's first."""
         if self.champion is not None:
             yield "champion", self.champion
         yield "challenger", self.challenger
 
 
-class MetricResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric of both models on the same rows, and the interval of the difference."""
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """A number of both models on the same rows, and the interval of the difference."""
 
-    id: str
-    label: str
-    better: Literal["higher", "lower"]
     champion: float | None = None
     challenger: float
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+
+
+class MetricResult(Compared, frozen=True, kw_only=True):
+    """A metric of both models."""
+
+    id: str
+    label: str
+    better: Literal["higher", "lower"]
     method: str = ""  # of the interval
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """What was judged on; times in ISO 8601."""
+    """The rows of the holdout; times in ISO 8601."""
 
     data: int
     held_out: int
@@ -110,14 +104,14 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entity(msgspec.Struct, frozen=True):
-    """The column that tells whose a row is, and how many there are."""
+    """The column of the entities that rows belong to, and how many there are."""
 
     column: str
     count: int
 
 
 class McNemar(msgspec.Struct, frozen=True):
-    """How many rows one model alone is right on, and what that shows."""
+    """McNemar's test: the rows that only one of the models is right on."""
 
     only_champion_right: int
     only_challenger_right: int
@@ -142,7 +136,7 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Residual(msgspec.Struct, frozen=True):
-    """Truth minus answer, of rows whose answers are from low to high."""
+    """Target minus prediction, of rows with predictions from low to high."""
 
     low: float
     high: float
@@ -180,39 +174,29 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Best(msgspec.Struct, frozen=True, kw_only=True):
-    """The most that answers could be worth, and what would have to be changed."""
+    """The most that the predictions could be worth, and the change that gives it."""
 
     best: float
     threshold: float | None = None
     best_threshold: float | None = None
-    shift: float | None = None  # added to every answer
+    shift: float | None = None  # added to every prediction
     expected: bool = False  # by deciding what is expected to be worth most
 
 
-class Business(msgspec.Struct, frozen=True, kw_only=True):
+class Business(Compared, frozen=True, kw_only=True):
     """What ``per`` decisions are worth, in a unit of the team's."""
 
     unit: str
     per: int
-    champion: float | None = None
-    challenger: float
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
     best: Best
 
 
-class Slice(msgspec.Struct, frozen=True, kw_only=True):
+class Slice(Compared, frozen=True, kw_only=True):
     """A loss in the rows of one value of a column."""
 
     column: str
     value: str
     rows: int
-    champion: float | None = None
-    challenger: float
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
     failed: bool = False
 
 
@@ -246,7 +230,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fairness(msgspec.Struct, frozen=True):
-    """How alike the groups of one column are treated."""
+    """The rates of the groups of one column, and their gaps."""
 
     column: str
     rates: list[str]
@@ -266,7 +250,7 @@ class Importance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dependence(msgspec.Struct, frozen=True, kw_only=True):
-    """The mean answer with a column set to each of a few values."""
+    """The mean prediction with a column set to each of a few values."""
 
     column: str
     places: list[str]
@@ -275,15 +259,15 @@ class Dependence(msgspec.Struct, frozen=True, kw_only=True):
     challenger: list[float] | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A model's answer: a number, and whose probability it is of several classes."""
+class Prediction(msgspec.Struct, frozen=True):
+    """A number; of several classes, the probability of the class that is named."""
 
     value: float
     name: str = ""
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """How far a column's value moves an answer."""
+    """How far a column's value moves a prediction."""
 
     column: str
     value: str
@@ -293,8 +277,8 @@ class Reason(msgspec.Struct, frozen=True):
 class Flip(msgspec.Struct, frozen=True, kw_only=True):
     """A row that the two models decide differently, and what moved the challenger."""
 
-    champion: Answer
-    challenger: Answer
+    champion: Prediction
+    challenger: Prediction
     truth: int | float | str
     reasons: list[Reason]
 
@@ -349,7 +333,7 @@ class ColumnChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the data has that the champion's had not; unknown without rows."""
+    """How the data differs from the champion's; unknown without rows."""
 
     same: bool
     rows: RowChanges | None = None
@@ -392,7 +376,7 @@ class Affected(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """Production's newest requests, asked again; or why they were not."""
+    """Production's newest requests, predicted again; or why they were not."""
 
     why: str = ""
     requests: int = 0
@@ -403,7 +387,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judgement(msgspec.Struct, kw_only=True):
-    """All that the judge finds out about a challenger, part by part."""
+    """All that the judge finds about a challenger."""
 
     task: str = ""
     checks: list[Check] = []
@@ -416,7 +400,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     metrics: list[MetricResult] = []
     mcnemar: McNemar | None = None
     power: Power | None = None
-    curves: Both[Curves] | None = None
+    curves: ByModel[Curves] | None = None
     business: Business | None = None
     slices: Slices | None = None
     fairness: list[Fairness] = []
@@ -425,7 +409,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     flips: list[Flip] = []
     replay: Replay | None = None
     changes: Changes | None = None
-    footprint: Both[Footprint] | None = None
+    footprint: ByModel[Footprint] | None = None
 
     @property
     def primary_metric(self) -> MetricResult | None:
@@ -433,24 +417,16 @@ class Judgement(msgspec.Struct, kw_only=True):
         return next((m for m in self.metrics if m.id == self.primary), None)
 
 
-def read(data: bytes) -> Judgement:
-    """Return what the child wrote.
-
-    Raises:
-        ValueError: it is anything else.
-    """
+def decode(data: bytes) -> Judgement:
+    """Return what the child wrote; ValueError if that is not a judgement."""
     return msgspec.json.decode(data, type=Judgement)
 
 
-def checks(records: Any) -> list[Check]:
-    """Return the checks of a verdict that the ledger keeps.
-
-    Raises:
-        ValueError: they are anything else.
-    """
+def checks(records: object) -> list[Check]:
+    """Return the checks of a verdict of the ledger; ValueError if they are not."""
     return msgspec.convert(records, list[Check])
 
 
-def failed(found: Sequence[Check]) -> list[Check]:
+def failed(checks: Sequence[Check]) -> list[Check]:
     """Return those that did not pass."""
-    return [check for check in found if not check.passed]
+    return [check for check in checks if not check.passed]

@@ -23,11 +23,11 @@ class Entry:
     """One predicted row, as it was logged."""
 
     id: str
-    time: datetime | None  # of the event; None where no request said it
+    time: datetime | None  # of the event; None where the request had none
     manifest_sha256: str
     version: str | None
-    prediction: float | list[float]  # P(1), a P per class in their order, or a number
-    decision: bool | str | None  # P(1) is enough; the likeliest class; no decision
+    prediction: float | list[float]  # P(1), P of each class in order, or a number
+    decision: bool | str | None  # P(1) >= threshold; the likeliest class; None
     logged_at: str
     row: dict[str, Value]
 
@@ -45,27 +45,27 @@ def file_name(day: str) -> str:
 
 
 def line(
-    prediction: Mapping[str, Any],
+    prediction: Mapping[str, object],
     time: datetime | None,
     manifest_sha256: str,
     version: str | None,
     logged_at: str,
     row: Mapping[str, Value],
-) -> dict[str, Any]:
-    """Return what a line holds; ``prediction`` is what was returned, its id included.
+) -> dict[str, object]:
+    """Return the fields of a line; ``prediction`` is the server's response for the row.
 
-    It brings `probability` and `decision`, or `probabilities` by class and `class`, or
-    `value`.
+    That is its id, with `probability` and `decision`, or `probabilities` by class and
+    `class`, or `value`.
     """
     return {
-        "id": "",
+        "id": str(prediction["id"]),
         "time": time and time.isoformat(),
         "manifest_sha256": manifest_sha256,
         "version": version,
-        **prediction,
+        **{name: value for name, value in prediction.items() if name != "id"},
         "logged_at": logged_at,
         "row": row,
-    } | {"id": str(prediction["id"])}
+    }
 
 
 def parse(text: str) -> Entry | None:
@@ -100,19 +100,15 @@ def _shared(value: Any) -> Any:
 
 
 def _prediction(fields: Mapping[str, Any]) -> float | list[float]:
-    """Return what the model predicted.
-
-    Raises:
-        ValueError, KeyError, TypeError: there is no number, or no probability.
-    """
+    """Return the prediction; ValueError, KeyError or TypeError where there is none."""
     if "value" in fields:
         if not isfinite(value := float(fields["value"])):
             raise ValueError("not a number")
         return value
-    several = fields.get("probabilities")
-    if isinstance(several, Mapping):  # by class, in the order of the version's own list
-        several = list(several.values())
-    probabilities = [float(p) for p in (several or [fields["probability"]])]
+    by_class = fields.get("probabilities")
+    if isinstance(by_class, Mapping):  # in the order of the version's own list
+        by_class = list(by_class.values())
+    probabilities = [float(p) for p in (by_class or [fields["probability"]])]
     if not all(0 <= p <= 1 for p in probabilities):
         raise ValueError("not a probability")
-    return probabilities if several else probabilities[0]
+    return probabilities if by_class else probabilities[0]

@@ -1,7 +1,4 @@
-"""Opens what production leaves: the prediction log and the labels.
-
-Either is a file, a folder, or anything that fsspec knows.
-"""
+"""Opens the prediction log and the labels: a file, a folder, or a URL for fsspec."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from mlgitops.settings import Monitor
 
 
 class ProductionDataError(Exception):
-    """The log or the labels cannot be trusted: one sentence, says what to fix."""
+    """The log or the labels cannot be used: one sentence, says what to fix."""
 
 
 def lines(source: str, pattern: str) -> Iterator[str]:
@@ -27,7 +24,7 @@ def files(
 ) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield (name, lines) of a file, or of each matching file in a folder or URL.
 
-    Files are named by day: their names' order is that of time.
+    File names contain the day, so that their order is that of time.
 
     Raises:
         ProductionDataError: there is no such file or folder, or it cannot be read.
@@ -44,18 +41,18 @@ def files(
             yield path.name, file
 
 
-def check_shares(what: str, counts: Counter[str], limits: Monitor) -> None:
-    """Refuse data of which too much cannot be used.
+def check_shares(name: str, counts: Counter[str], limits: Monitor) -> None:
+    """Refuse data with too many lines that cannot be used.
 
     Raises:
         ProductionDataError: more lines are corrupt or repeated than params.yaml allows.
     """
-    most = {"corrupt": limits.max_corrupt, "duplicate": limits.max_duplicate}
-    for kind, allowed in most.items():
+    max_shares = {"corrupt": limits.max_corrupt, "duplicate": limits.max_duplicate}
+    for kind, allowed in max_shares.items():
         share = counts[kind] / max(counts["lines"], 1)
         if share > allowed:
             raise ProductionDataError(
-                f"{counts[kind]:,} of {counts['lines']:,} lines of {what} are {kind} "
+                f"{counts[kind]:,} of {counts['lines']:,} lines of {name} are {kind} "
                 f"({share:.1%}, at most {allowed:.0%} are allowed)"
             )
 
@@ -63,13 +60,13 @@ def check_shares(what: str, counts: Counter[str], limits: Monitor) -> None:
 def _remote_files(
     source: str, pattern: str, newest_first: bool
 ) -> Iterator[tuple[str, Iterable[str]]]:
-    """Do the same for anything that fsspec can open."""
+    """Yield the same of a URL."""
     import fsspec
 
     try:
         system, path = fsspec.core.url_to_fs(source)
-        one = system.isfile(path)
-        paths = [path] if one else sorted(system.glob(f"{path}/{pattern}"))
+        is_file = system.isfile(path)
+        paths = [path] if is_file else sorted(system.glob(f"{path}/{pattern}"))
         for name in reversed(paths) if newest_first else paths:
             with system.open(name, "rt", encoding="utf-8", errors="replace") as file:
                 yield name.rsplit("/", 1)[-1], file

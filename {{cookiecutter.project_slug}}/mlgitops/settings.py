@@ -1,4 +1,4 @@
-"""params.yaml, a dataclass per section: the one schema of all that it may hold; pure.
+"""params.yaml, a dataclass per section: the one schema of the whole file; pure.
 
 `params` is the parsed file. A section is checked when it is asked for, so that a
 mistake in one stops nobody who reads another; `check` reads all of them. The gates are
@@ -8,50 +8,46 @@ in `mlgitops.judge.gates`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.schema import (
-    At,
     Between,
     Distinct,
+    Location,
+    OrInteger,
     SettingsError,
-    Whole,
+    convert,
     near,
-    read,
 )
 from mlgitops.pipeline.settings import (
+    FILE,
     Params,
     Prepare,
     Share,
     Train,
     evaluate,
+    has_section,
     load,
-    misspelt,
     prepare,
+    refuse_misspelt,
+    required,
     section,
     train,
 )
 
-__all__ = [
-    "Params",
-    "Prepare",
-    "SettingsError",
-    "Train",
-    "evaluate",
-    "load",
-    "prepare",
-    "section",
-    "train",
-]
+__all__ = ["Params", "Prepare", "SettingsError", "Train"]
+__all__ += ["evaluate", "load", "prepare", "section", "train"]
 
-Class = Annotated[str, Whole()]
+T = TypeVar("T")
+D = TypeVar("D")
+Class = Annotated[str, OrInteger()]
 Positive = Annotated[float, Between(0)]
 Count = Annotated[int, Between(0, 10**9)]
 Distance = Annotated[float, Between(1e-3, 10)]
-SURE = 0.99  # that a sample is as precise as monitor.precision says
+SAMPLE_CONFIDENCE = 0.99  # that a sample is as precise as monitor.precision says
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ class MulticlassWorth:
 
 @dataclass(frozen=True)
 class RegressionWorth:
-    """What one unit too much and one too little cost."""
+    """What predicting one unit too much or too little costs."""
 
     unit: str
     over: Positive
@@ -84,7 +80,7 @@ class RegressionWorth:
 
 @dataclass(frozen=True)
 class Fairness:
-    """Which columns hold groups, and how many rows of one say something."""
+    """Which columns hold groups, and the fewest rows of a group that is compared."""
 
     columns: Annotated[tuple[str, ...], Distinct()]
     min_rows: Count
@@ -170,7 +166,9 @@ class Monitor:
         With 99 % confidence, for the whole distribution function at once. Massart
         (1990), Annals of Probability 18(3): n = ln(2 / 0.01) / (2 precision^2).
         """
-        return math.ceil(math.log(2 / (1 - SURE)) / (2 * self.precision**2))
+        return math.ceil(
+            math.log(2 / (1 - SAMPLE_CONFIDENCE)) / (2 * self.precision**2)
+        )
 
     def floor(self, kind: str, column: str = "") -> float:
         """Return the least distance that matters, of a "number" or "category"."""
@@ -195,7 +193,6 @@ class Deploy:
     timeout_seconds: Annotated[float, Between(1, 86_400)] = 300
 
 
-NOBODY = Override((), "admin")  # may overrule anything
 Worth = BinaryWorth | MulticlassWorth | RegressionWorth
 WORTH: dict[str, type[Worth]] = {
     "binary": BinaryWorth,
@@ -207,7 +204,19 @@ FAIRNESS: dict[str, type[Fairness]] = {
     "multiclass": MulticlassFairness,
     "regression": RegressionFairness,
 }
-GRID: Any = dict[str, Annotated[tuple[Any, ...], Distinct(1)]]  # any value to try
+
+
+def optional(kind: type[T], name: str, default: D) -> Callable[[Params], T | D]:
+    """Return the function that reads a section, or has a default without one."""
+    read_section = required(kind, name)
+    return lambda params: read_section(params) if has_section(params, name) else default
+
+
+compute = optional(Compute, "compute", None)
+deploy = optional(Deploy, "deploy", Deploy())
+monitor = required(Monitor, "monitor")
+override = optional(Override, "override", Override((), "admin"))  # nothing is overruled
+retrain = required(Retrain, "retrain")
 
 
 def business(params: Params, contract: Contract) -> Worth | None:
@@ -216,127 +225,77 @@ def business(params: Params, contract: Contract) -> Worth | None:
     Raises:
         SettingsError: what is wrong with it; so do all of these.
     """
-    if not given(params, "business"):
-        return None
-    found, at = section(params, "business")
-    worth = read(WORTH[contract.task], found, at)
+    worth = optional(WORTH[contract.task], "business", None)(params)
     if isinstance(worth, MulticlassWorth):
-        _by_class(worth.worth, at.key("worth"), contract)
+        location = FILE.key("business").key("worth")
+        _check_classes(worth.worth, location, contract)
         for name, row in worth.worth.items():
-            _by_class(row, at.key("worth").key(name), contract)
+            _check_classes(row, location.key(name), contract)
     return worth
 
 
 def fairness(params: Params, contract: Contract) -> Fairness | None:
     """Return the section `fairness` for the contract's task; None without one."""
-    if not given(params, "fairness"):
-        return None
-    found, at = section(params, "fairness")
-    rules = read(FAIRNESS[contract.task], found, at)
-    _of_contract(rules.columns, at, contract)
+    rules = optional(FAIRNESS[contract.task], "fairness", None)(params)
+    if rules:
+        _check_columns(rules.columns, "fairness", contract)
     return rules
 
 
-def override(params: Params) -> Override:
-    """Return the section `override`; without one nothing can be overruled."""
-    if not given(params, "override"):
-        return NOBODY
-    return read(Override, *section(params, "override"))
-
-
-def compute(params: Params) -> Compute | None:
-    """Return the section `compute`; None without one."""
-    if not given(params, "compute"):
-        return None
-    return read(Compute, *section(params, "compute"))
-
-
-def experiment(params: Params) -> dict[str, tuple[Any, ...]]:
+def experiment(params: Params) -> dict[str, tuple[object, ...]]:
     """Return the grid: the path of each setting to the values to try."""
-    found, at = section(params, "experiment")
-    grid: dict[str, tuple[Any, ...]] = read(GRID, found, at)
-    known = list(_paths({n: v for n, v in params.items() if n != "experiment"}))
+    entries, location = section(params, "experiment")
+    values = Annotated[tuple[Any, ...], Distinct(1)]
+    grid = convert(dict[str, values], entries, location)
+    paths = list(_paths({n: v for n, v in params.items() if n != "experiment"}))
     for path in grid:
-        if path not in known:
-            raise at.error(f"names {path}, which is not set here; {near(path, known)}")
+        if path not in paths:
+            problem = f"names {path}, which is not set here; {near(path, paths)}"
+            raise location.error(problem)
     if not grid:
-        raise at.wrong("settings with values to try, as in train.seed: [1, 2]", found)
+        example = "settings with values to try, as in train.seed: [1, 2]"
+        raise location.wrong(example, entries)
     return grid
-
-
-def monitor(params: Params) -> Monitor:
-    """Return the section `monitor`."""
-    return read(Monitor, *section(params, "monitor"))
-
-
-def retrain(params: Params) -> Retrain:
-    """Return the section `retrain`."""
-    return read(Retrain, *section(params, "retrain"))
-
-
-def deploy(params: Params) -> Deploy:
-    """Return the section `deploy`; without one its defaults."""
-    if not given(params, "deploy"):
-        return Deploy()
-    return read(Deploy, *section(params, "deploy"))
 
 
 def check(params: Params, contract: Contract) -> None:
     """Refuse a file of which any section is wrong, the gates aside."""
-    misspelt(params)
-    prepare(params)
-    _of_contract(
-        train(params, contract.task).columns, section(params, "train")[1], contract
-    )
-    evaluate(params)
+    refuse_misspelt(params)
+    for read_required in (prepare, evaluate, override, compute, deploy):
+        read_required(params)
+    _check_columns(train(params, contract.task).columns, "train", contract)
     business(params, contract)
     fairness(params, contract)
-    for each in (override, compute, deploy):
-        each(params)
-    for name, reader in OPTIONAL.items():
-        if given(params, name):
-            reader(params)
+    readers = {"experiment": experiment, "monitor": monitor, "retrain": retrain}
+    for name, read_optional in readers.items():
+        if name in params:
+            read_optional(params)
 
 
-OPTIONAL = {"experiment": experiment, "monitor": monitor, "retrain": retrain}
-
-
-def given(params: Params, name: str) -> bool:
-    """Tell whether there is a section, whose name may have been misspelt."""
-    if name not in params:
-        misspelt(params)
-    return name in params
-
-
-def _of_contract(columns: Sequence[str], at: At, contract: Contract) -> None:
+def _check_columns(names: Sequence[str], section: str, contract: Contract) -> None:
     """Refuse columns that the contract does not have."""
-    for place, name in enumerate(columns):
-        if name not in contract.columns:
-            raise (
-                at.key("columns")
-                .entry(place)
-                .error(
-                    f"is '{name}', which is not a column of contract.yaml; "
-                    f"{near(name, contract.columns)}"
-                )
-            )
+    location = FILE.key(section).key("columns")
+    location.demand(names, contract.columns, "a column of contract.yaml")
 
 
-def _by_class(row: Mapping[str, object], at: At, contract: Contract) -> None:
-    """Refuse what does not name each class of the contract."""
+def _check_classes(
+    row: Mapping[str, object], location: Location, contract: Contract
+) -> None:
+    """Refuse keys that are not the classes of the contract."""
     for name in row:
         if name not in contract.classes:
-            what = f"is not a class of contract.yaml; {near(name, contract.classes)}"
-            raise at.key(name).error(what)
+            guess = near(name, contract.classes)
+            problem = f"is not a class of contract.yaml; {guess}"
+            raise location.key(name).error(problem)
     for name in contract.classes:
         if name not in row:
-            raise at.lacks(name)
+            raise location.lacks(name)
 
 
-def _paths(params: Params, before: str = "") -> Iterator[str]:
+def _paths(params: Params, prefix: str = "") -> Iterator[str]:
     """Yield the path of every setting, such as train.seed."""
     for name, value in params.items():
         if isinstance(value, Mapping):
-            yield from _paths(value, f"{before}{name}.")
+            yield from _paths(value, f"{prefix}{name}.")
         else:
-            yield f"{before}{name}"
+            yield f"{prefix}{name}"

@@ -46,24 +46,24 @@ class Project:
 
     @cached_property
     def contract(self) -> Contract:
-        """What contract.yaml says; ContractError where it is not sound."""
-        return Contract.parse(self._read("contract.yaml"))
+        """What contract.yaml says; ContractError where it is wrong."""
+        return Contract.parse(self._yaml("contract.yaml"))
 
     @cached_property
     def params(self) -> dict[str, Any]:
         """What params.yaml says, as it stands."""
-        return self._read("params.yaml")
+        return self._yaml("params.yaml")
 
     @cached_property
     def stages(self) -> dict[str, dict[str, Any]]:
         """The stages of dvc.yaml by name."""
-        return dict(self._read("dvc.yaml")["stages"])
+        return dict(self._yaml("dvc.yaml")["stages"])
 
     @property
     def source(self) -> Path:
         """The table of labelled rows that the stage `prepare` reads."""
-        words = shlex.split(self.stages["prepare"]["cmd"])
-        return self.root / words[words.index("prepare") + 1]
+        arguments = shlex.split(self.stages["prepare"]["cmd"])
+        return self.root / arguments[arguments.index("prepare") + 1]
 
     @property
     def estimators(self) -> list[str]:
@@ -106,7 +106,7 @@ class Project:
             contract.id: [f"row-{number:06}" for number in range(count)],
             contract.time: start + pd.to_timedelta(seconds, unit="s").as_unit("us"),
         }
-        for name in contract.beside:
+        for name in contract.labelled_only:
             table[name] = [f"group-{number}" for number in rng.integers(0, 99, count)]
         signal = np.zeros(count)
         for name, column in contract.columns.items():
@@ -118,19 +118,19 @@ class Project:
         table[contract.target] = _target(contract, noisy)
         return data.check(pd.DataFrame(table), contract)
 
-    def sample(self, rows: pd.DataFrame, most: int = 2000) -> pd.DataFrame:
-        """Return about `most` rows for each window, evenly over time and classes."""
+    def sample(self, rows: pd.DataFrame, size: int = 2000) -> pd.DataFrame:
+        """Return about `size` rows for each window, evenly over time and classes."""
         import pandas as pd
 
         chosen = []
         for part in data.split(rows, self.contract, self.prepare):
-            kinds = part[self.contract.target]
+            classes = part[self.contract.target]
             if self.contract.task == "regression":
-                kinds = pd.Series(0, part.index)
-            for _, same in part.groupby(kinds, sort=True):
-                wanted = max(20, round(most * len(same) / len(part)))
-                evenly = np.linspace(0, len(same) - 1, min(wanted, len(same)))
-                chosen.append(same.iloc[evenly.round().astype(int)])
+                classes = pd.Series(0, part.index)
+            for _, members in part.groupby(classes, sort=True):
+                count = max(20, round(size * len(members) / len(part)))
+                evenly = np.linspace(0, len(members) - 1, min(count, len(members)))
+                chosen.append(members.iloc[evenly.round().astype(int)])
         return pd.concat(chosen).sort_values(self.contract.time, ignore_index=True)
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -178,21 +178,29 @@ class Project:
             StageError: a stage failed.
         """
         self._copy(folder)
+        programs = str(Path(sys.executable).parent)
+        environment = {
+            **os.environ,
+            "PATH": programs + os.pathsep + os.environ.get("PATH", ""),
+            "PYTHONPATH": str(Path(__file__).parent.parent),  # this machinery
+            "DVC_SITE_CACHE_DIR": str(folder / ".site"),
+            "DVC_NO_ANALYTICS": "1",
+        }
         source = folder / self.source.relative_to(self.root)
         source.parent.mkdir(parents=True, exist_ok=True)
         rows.to_parquet(source, index=False)
         for command in (("init", "--no-scm"), ("repro", "--no-run-cache")):
-            done = subprocess.run(
+            run = subprocess.run(
                 (sys.executable, "-m", "dvc", *command),
                 cwd=folder,
-                env=self._environment(folder),
+                env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
             )
-            if done.returncode:
-                raise StageError(f"dvc {' '.join(command)} failed:\n{done.stdout}")
+            if run.returncode:
+                raise StageError(f"dvc {' '.join(command)} failed:\n{run.stdout}")
         outs = sorted((folder / "build").iterdir())
         return {file.name: file.read_bytes() for file in outs}
 
@@ -200,7 +208,7 @@ class Project:
         """Return the inputs as the exported file takes them."""
         return data.inputs(rows, self.contract, self.train.columns)
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _yaml(self, name: str) -> dict[str, Any]:
         """Return the entries of a YAML file."""
         return mapping((self.root / name).read_bytes(), name)
 
@@ -218,34 +226,24 @@ class Project:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
 
-    def _environment(self, folder: Path) -> dict[str, str]:
-        """Return the environment of the stages: these programs, this machinery."""
-        programs = str(Path(sys.executable).parent)
-        return {
-            **os.environ,
-            "PATH": programs + os.pathsep + os.environ.get("PATH", ""),
-            "PYTHONPATH": str(Path(__file__).parent.parent),
-            "DVC_SITE_CACHE_DIR": str(folder / ".site"),
-            "DVC_NO_ANALYTICS": "1",
-        }
-
 
 def _values(column: Column, share: np.ndarray, absent: np.ndarray) -> np.ndarray:
     """Return values of a column: `share` says where each lies between its ends."""
     if column.type == "category":
-        places = (share * len(column.categories)).astype(int)
-        words: np.ndarray = np.array(column.categories, dtype=object)[places]
-        words[absent] = None
-        return words
+        indices = (share * len(column.categories)).astype(int)
+        texts: np.ndarray = np.array(column.categories, dtype=object)[indices]
+        texts[absent] = None
+        return texts
     low, high = column.min, column.max
     if not np.isfinite(low):
         low = high - WIDE if np.isfinite(high) else -WIDE
     if not np.isfinite(high):
         high = low + WIDE
-    numbers: np.ndarray = (low + share * (high - low)).astype("float32")
-    numbers = np.clip(numbers, low, high).astype("float32")
+    numbers: np.ndarray = np.clip(
+        (low + share * (high - low)).astype("float32"), low, high
+    )
     numbers[absent] = np.nan
-    return numbers
+    return numbers.astype("float32")
 
 
 def _target(contract: Contract, signal: np.ndarray) -> np.ndarray:

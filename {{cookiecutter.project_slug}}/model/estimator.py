@@ -2,14 +2,14 @@
 
 An entry is a name, the transformers before the estimator (`model/features.py`) and an
 unfitted estimator. Its arguments stand in params.yaml, in a section of the same name
-below `train`; what is set here is what nobody should change there.
+below `train`; those set here are not meant to be changed there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -21,7 +21,7 @@ from mlgitops.pipeline.contract import Contract
 from model.features import for_linear, for_trees
 
 Features = Callable[[Contract, Sequence[str]], ColumnTransformer]
-Choices = dict[str, tuple[Features, Any]]
+Choices = dict[str, tuple[Features, BaseEstimator]]
 
 CLASSIFIERS: Choices = {  # for the tasks binary and multiclass
     "hist_gradient_boosting": (

@@ -15,7 +15,7 @@ UNKNOWN = -1  # the code of a missing or unknown category, in both runtimes
 
 
 def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
-    """Encode categories by their place in the contract; leave numbers as they are.
+    """Encode categories by their index in the contract; leave numbers as they are.
 
     Scaling before trees would move rows across their float32 thresholds.
     """

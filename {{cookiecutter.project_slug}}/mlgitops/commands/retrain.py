@@ -70,7 +70,7 @@ def collect(
     labels = read_labels(os.environ["LABELS"], ids, contract, allowed)
     entries = [entry for entry in log.entries if entry.id in labels.by_id]
     labelled = window.frame(entries, labels.by_id, contract)
-    for name in contract.beside:
+    for name in contract.labelled_only:
         labelled[name] = labelled[contract.id].map(labels.group_by_id).astype(object)
     past, broken = pd.read_parquet(old), allowed.max_broken
     data = training_data.build(past, labelled, contract, keep, broken)

@@ -142,8 +142,8 @@ def add_labels(path: Path, due: pd.DataFrame, contract: Contract) -> int:
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
-            writer.writerow(["id", contract.target, *contract.beside])
-        names = [contract.id, contract.target, *contract.beside]
+            writer.writerow(["id", contract.target, *contract.labelled_only])
+        names = [contract.id, contract.target, *contract.labelled_only]
         writer.writerows(added[names].itertuples(index=False))
     return len(added)
 

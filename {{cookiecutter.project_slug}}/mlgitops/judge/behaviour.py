@@ -18,7 +18,7 @@ from mlgitops.judge.evaluation import Evaluation, inputs, predict
 from mlgitops.judge.tasks import TASKS
 from mlgitops.judgement import Check
 from mlgitops.pipeline.contract import Contract
-from mlgitops.pipeline.schema import OWN, At, is_number, read
+from mlgitops.pipeline.schema import OWN, Location, convert, is_number
 
 FILE = Path("behaviour.yaml")
 SAMPLE = 5_000  # rows that are changed
@@ -88,7 +88,7 @@ def parse(declared: object, contract: Contract) -> list[Rule]:
     Raises:
         ContractError: an entry that would not test what it says.
     """
-    file = At(FILE.name)
+    file = Location(FILE.name)
     if not isinstance(declared, list | None):
         raise file.wrong("a list of tests, or empty", declared)
     rules = [_parse(entry, contract) for entry in declared or []]
@@ -102,10 +102,10 @@ def parse(declared: object, contract: Contract) -> list[Rule]:
 def _parse(entry: object, contract: Contract) -> Rule:
     """Check one entry."""
     name = entry.get("name") if isinstance(entry, Mapping) else entry
-    at = At(FILE.name, f'"{name}"')
+    at = Location(FILE.name, f'"{name}"')
     if not isinstance(entry, Mapping):
         raise at.wrong("entries such as `name: value`", entry)
-    rule = read(Rule, {key: entry[key] for key in entry if key != "class"}, at)
+    rule = convert(Rule, {key: entry[key] for key in entry if key != "class"}, at)
     if "class" in entry:
         rule = replace(rule, class_name=str(entry["class"]))
         if rule.class_name not in contract.classes:

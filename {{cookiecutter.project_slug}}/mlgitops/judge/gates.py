@@ -10,7 +10,7 @@ from typing import Annotated
 
 from mlgitops import metrics, settings
 from mlgitops.judge.tasks import TASKS, Task
-from mlgitops.pipeline.schema import At, Between, near, read
+from mlgitops.pipeline.schema import Between, Location, convert, near
 
 Positive = Annotated[float, Between(0)]
 BOUNDS = ("min", "max", "margin")
@@ -102,28 +102,30 @@ def parse(params: settings.Params, task_name: str) -> Gates:
     Raises:
         SettingsError: a rule is missing, unknown, not a number, or of no metric.
     """
-    section, at = settings.section(params, "gates")
+    section, location = settings.section(params, "gates")
     if not isinstance(section, Mapping):
-        raise at.wrong("entries such as `name: {min: 0.5}`", section)
+        raise location.wrong("entries such as `name: {min: 0.5}`", section)
     task, known = TASKS[task_name], _metrics(task_name)
     for name in section:
         if name not in RULES and name not in known:
             guess = near(name, [*known, *RULES])
-            raise at.key(name).error(
+            raise location.key(name).error(
                 f"is neither a rule nor a metric of the task {task_name}; "
                 f"{f'{guess} ' if guess.startswith('did') else ''}"
                 f"the metrics are {', '.join(known)}"
             )
-    rules = read(Rules, {n: v for n, v in section.items() if n in RULES}, at)
+    rules = convert(Rules, {n: v for n, v in section.items() if n in RULES}, location)
     primary = task.primary_metric.key
     for name, required in {primary: BOUNDS, **task.required_gates}.items():
         if name not in section:
-            raise at.lacks(name)
+            raise location.lacks(name)
         for bound in required:
             if isinstance(section[name], Mapping) and bound not in section[name]:
-                raise at.key(name).lacks(bound)
+                raise location.key(name).lacks(bound)
     names = dict.fromkeys([primary, *(name for name in section if name in known)])
-    gates = (Gate(known[name], _bounds(section[name], at.key(name))) for name in names)
+    gates = (
+        Gate(known[name], _bounds(section[name], location.key(name))) for name in names
+    )
     return Gates(task, tuple(gates), rules)
 
 
@@ -148,12 +150,12 @@ def _metrics(task_name: str) -> dict[str, metrics.Metric]:
     return known
 
 
-def _bounds(value: object, at: At) -> Bounds:
+def _bounds(value: object, location: Location) -> Bounds:
     """Return the bounds of a metric, at least one."""
-    bounds = read(Bounds, value, at)
+    bounds = convert(Bounds, value, location)
     if bounds == Bounds():
-        raise at.wrong(f"entries, one or more of {', '.join(BOUNDS)}", value)
+        raise location.wrong(f"entries, one or more of {', '.join(BOUNDS)}", value)
     low, high = bounds.min, bounds.max
     if low is not None and high is not None and low > high:
-        raise at.key("min").error(f"is above max: {low:g} and {high:g}")
+        raise location.key("min").error(f"is above max: {low:g} and {high:g}")
     return bounds

@@ -4,12 +4,12 @@ import numpy as np
 
 from mlgitops.judge import checks
 from mlgitops.judge.evaluation import Evaluation, Model
-from mlgitops.judgement import Both, Footprint
+from mlgitops.judgement import ByModel, Footprint
 
 
 def add(evaluation: Evaluation) -> None:
     """Add both models' latency and size, and the gates on the challenger's."""
-    footprint = Both(**evaluation.each(_footprint))
+    footprint = ByModel(**evaluation.each(_footprint))
     rules, challenger = evaluation.rules, footprint.challenger
     evaluation.judgement.checks += [
         checks.latency(challenger.p99_ms, rules),

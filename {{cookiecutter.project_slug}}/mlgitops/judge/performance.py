@@ -8,7 +8,7 @@ from mlgitops import metrics, settings
 from mlgitops.judge import checks, compare
 from mlgitops.judge.compare import Pair
 from mlgitops.judge.evaluation import Evaluation
-from mlgitops.judgement import Both, MetricResult, Power
+from mlgitops.judgement import ByModel, MetricResult, Power
 
 POWER = 0.8
 
@@ -37,7 +37,7 @@ def add(evaluation: Evaluation) -> None:
         settings.evaluate(evaluation.params).bins,
         evaluation.contract.classes,
     )
-    judgement.curves = Both(
+    judgement.curves = ByModel(
         **evaluation.each(
             lambda m: task.curves(y, m.predictions, m.manifest, bins, classes)
         )

@@ -92,7 +92,7 @@ def consider(case: Case) -> None:
         if case.champion:
             case.not_replayed = requests.bring(case.folder, contract())
         sandbox.run("judge", "mlgitops.judge.judge", case.folder)
-        case.judgement = judgement.read((case.folder / "judgement.json").read_bytes())
+        case.judgement = judgement.decode((case.folder / "judgement.json").read_bytes())
         case.checks += case.judgement.checks
     except Refused as refusal:
         case.checks.append(refusal.check)

@@ -15,48 +15,12 @@ from typing import Literal, NamedTuple
 
 from numpy.typing import ArrayLike
 
-from mlgitops.metrics import binary, multiclass, regression, team
-from mlgitops.metrics.binary import (
-    average_precision,
-    brier,
-    calibration,
-    calibration_error,
-    confusion,
-    log_loss,
-    roc_auc,
-    roc_curve,
-)
-from mlgitops.metrics.multiclass import confusion_matrix
-from mlgitops.metrics.paired import (
-    Difference,
-    delong,
-    delong_macro,
-    delong_weighted,
-    paired_r2,
-)
-from mlgitops.metrics.regression import residuals
+from mlgitops.metrics import binary, multiclass, paired, regression, team
+from mlgitops.metrics.paired import Difference
 
-__all__ = [
-    "LOSSES",
-    "METRICS",
-    "PAIRED",
-    "Difference",
-    "Metric",
-    "average_precision",
-    "brier",
-    "calibration",
-    "calibration_error",
-    "confusion",
-    "confusion_matrix",
-    "delong",
-    "delong_macro",
-    "delong_weighted",
-    "log_loss",
-    "of",
-    "residuals",
-    "roc_auc",
-    "roc_curve",
-]
+__all__ = ["LOSSES", "METRICS", "PAIRED", "Difference", "Metric", "of"]
+
+Value = Callable[[ArrayLike, ArrayLike], float]
 
 
 class Metric(NamedTuple):
@@ -65,52 +29,43 @@ class Metric(NamedTuple):
     key: str
     label: str
     better: Literal["higher", "lower"]
-    value: Callable[[ArrayLike, ArrayLike], float]
+    value: Value
+
+
+def _metric(label: str, better: Literal["higher", "lower"], value: Value) -> Metric:
+    """Return a metric whose key, in params.yaml too, is the name of its function."""
+    return Metric(value.__name__, label, better, value)
 
 
 METRICS: dict[str, tuple[Metric, ...]] = {
     "binary": (
-        Metric("roc_auc", "ROC AUC", "higher", binary.roc_auc),
-        Metric(
-            "average_precision", "Average precision", "higher", binary.average_precision
-        ),
-        Metric("log_loss", "Log loss", "lower", binary.log_loss),
-        Metric("brier", "Brier score", "lower", binary.brier),
-        Metric(
-            "calibration_error", "Calibration error", "lower", binary.calibration_error
-        ),
+        _metric("ROC AUC", "higher", binary.roc_auc),
+        _metric("Average precision", "higher", binary.average_precision),
+        _metric("Log loss", "lower", binary.log_loss),
+        _metric("Brier score", "lower", binary.brier),
+        _metric("Calibration error", "lower", binary.calibration_error),
     ),
     "multiclass": (
-        Metric("roc_auc_macro", "ROC AUC, macro", "higher", multiclass.roc_auc_macro),
-        Metric(
-            "roc_auc_weighted",
-            "ROC AUC, weighted",
-            "higher",
-            multiclass.roc_auc_weighted,
-        ),
-        Metric("log_loss", "Log loss", "lower", multiclass.log_loss),
-        Metric("brier", "Brier score", "lower", multiclass.brier),
-        Metric("accuracy", "Accuracy", "higher", multiclass.accuracy),
-        Metric("f1_macro", "F1, macro", "higher", multiclass.f1_macro),
-        Metric("f1_weighted", "F1, weighted", "higher", multiclass.f1_weighted),
-        Metric(
-            "calibration_error",
-            "Calibration error",
-            "lower",
-            multiclass.calibration_error,
-        ),
+        _metric("ROC AUC, macro", "higher", multiclass.roc_auc_macro),
+        _metric("ROC AUC, weighted", "higher", multiclass.roc_auc_weighted),
+        _metric("Log loss", "lower", multiclass.log_loss),
+        _metric("Brier score", "lower", multiclass.brier),
+        _metric("Accuracy", "higher", multiclass.accuracy),
+        _metric("F1, macro", "higher", multiclass.f1_macro),
+        _metric("F1, weighted", "higher", multiclass.f1_weighted),
+        _metric("Calibration error", "lower", multiclass.calibration_error),
     ),
     "regression": (
-        Metric("r2", "R²", "higher", regression.r2),
-        Metric("rmse", "RMSE", "lower", regression.rmse),
-        Metric("mae", "MAE", "lower", regression.mae),
-        Metric("pinball", "Pinball loss", "lower", regression.pinball),
+        _metric("R²", "higher", regression.r2),
+        _metric("RMSE", "lower", regression.rmse),
+        _metric("MAE", "lower", regression.mae),
+        _metric("Pinball loss", "lower", regression.pinball),
     ),
 }
 PAIRED: dict[str, Callable[..., Difference]] = {
-    "binary": delong,
-    "multiclass": delong_macro,
-    "regression": paired_r2,
+    "binary": paired.delong,
+    "multiclass": paired.delong_macro,
+    "regression": paired.paired_r2,
 }
 LOSSES: dict[str, tuple[Callable[[ArrayLike, ArrayLike], binary.Vector], str]] = {
     "binary": (binary.losses, "Brier score"),
@@ -123,14 +78,14 @@ def of(task: str) -> tuple[Metric, ...]:
     """Return every metric of a task: those above, then the team's (model/metrics.py).
 
     Raises:
-        ValueError: a name of the team's is taken, or is none.
+        ValueError: a name of the team's is taken, or is not an identifier.
     """
-    known = {metric.key for metric in METRICS[task]}
+    keys = {metric.key for metric in METRICS[task]}
     functions = team.functions()
     for name in functions:
-        if name in known or not name.isidentifier():
-            why = "is a metric already" if name in known else "is no plain name"
-            raise ValueError(f"model/metrics.py: {name!r} {why}; choose another name")
+        if name in keys or not name.isidentifier():
+            problem = "is taken by another metric" if name in keys else "is not a name"
+            raise ValueError(f"model/metrics.py: {name!r} {problem}; choose another")
     return METRICS[task] + tuple(
         Metric(name, name.replace("_", " "), "higher", team.guarded(name, function))
         for name, function in functions.items()

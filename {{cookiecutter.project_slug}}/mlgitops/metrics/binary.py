@@ -22,13 +22,13 @@ def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
     return float(sk.roc_auc_score(*arrays(y, p)))
 
 
-def roc_curve(y: ArrayLike, p: ArrayLike, points: int = 50) -> list[list[float]]:
+def roc_curve(y: ArrayLike, p: ArrayLike, points: int) -> list[list[float]]:
     """Return at most `points` [false, true positive rate] pairs, from 0, 0 to 1, 1."""
-    false, hits, _ = sk.roc_curve(*arrays(y, p), drop_intermediate=False)
-    steps = np.stack([false, hits], axis=1)
+    false_rates, true_rates, _ = sk.roc_curve(*arrays(y, p), drop_intermediate=False)
+    steps = np.stack([false_rates, true_rates], axis=1)
     even = np.linspace(0, 2, points)  # along the curve, x + y runs from 0 to 2
-    kept = np.unique(np.searchsorted(steps.sum(axis=1), even).clip(0, len(steps) - 1))
-    return [[float(x), float(y)] for x, y in steps[kept]]
+    indices = np.searchsorted(steps.sum(axis=1), even).clip(0, len(steps) - 1)
+    return [[float(x), float(y)] for x, y in steps[np.unique(indices)]]
 
 
 def average_precision(y: ArrayLike, p: ArrayLike) -> float:
@@ -38,19 +38,19 @@ def average_precision(y: ArrayLike, p: ArrayLike) -> float:
 
 def log_loss(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean negative log likelihood, in nats; p is clipped at float32 eps."""
-    truth, scores = arrays(y, p, classes=False)
+    truth, scores = vectors(y, p)
     scores = np.clip(scores, SMALLEST, 1 - SMALLEST)
     return float(sk.log_loss(truth, scores, labels=[0, 1]))
 
 
 def brier(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean squared error of the probability; Brier (1950)."""
-    return float(sk.mean_squared_error(*arrays(y, p, classes=False)))
+    return float(np.mean(losses(y, p)))
 
 
 def losses(y: ArrayLike, p: ArrayLike) -> Vector:
     """Return the squared error of each row, whose mean is the Brier score."""
-    truth, scores = arrays(y, p, classes=False)
+    truth, scores = vectors(y, p)
     return np.asarray((scores - truth) ** 2)
 
 
@@ -59,22 +59,23 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float) -> dict[str, float |
 
     Precision is None when nothing is predicted, recall is None without a 1.
     """
-    truth, decided = np.asarray(y) == 1, np.asarray(p) >= np.float32(threshold)
-    hit, false = int(np.sum(truth & decided)), int(np.sum(~truth & decided))
-    missed, rest = int(np.sum(truth & ~decided)), int(np.sum(~truth & ~decided))
+    decided = np.asarray(p) >= np.float32(threshold)
+    counts = sk.confusion_matrix(np.asarray(y) == 1, decided, labels=[False, True])
+    (true_negative, false_positive), (false_negative, true_positive) = counts.tolist()
+    predicted, actual = true_positive + false_positive, true_positive + false_negative
     return {
-        "true_positive": hit,
-        "false_positive": false,
-        "false_negative": missed,
-        "true_negative": rest,
-        "precision": hit / (hit + false) if hit + false else None,
-        "recall": hit / (hit + missed) if hit + missed else None,
+        "true_positive": true_positive,
+        "false_positive": false_positive,
+        "false_negative": false_negative,
+        "true_negative": true_negative,
+        "precision": true_positive / predicted if predicted else None,
+        "recall": true_positive / actual if actual else None,
     }
 
 
-def calibration(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, float]]:
+def calibration(y: ArrayLike, p: ArrayLike, bins: int) -> list[dict[str, float]]:
     """Return per bin of equal width: limits, rows, mean predicted, share observed."""
-    truth, scores = arrays(y, p, classes=False)
+    truth, scores = vectors(y, p)
     bin_of = np.clip((scores * bins).astype(int), 0, bins - 1)
     rows = np.bincount(bin_of, minlength=bins)
     sums = [np.bincount(bin_of, part, bins) for part in (scores, truth)]
@@ -101,17 +102,23 @@ def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = 10) -> float:
     return float(sum(gaps) / rows)
 
 
-def arrays(y: ArrayLike, p: ArrayLike, classes: bool = True) -> tuple[Vector, Vector]:
-    """Return both as float64 vectors of finite numbers; with `classes`, 0s and 1s."""
+def arrays(y: ArrayLike, p: ArrayLike) -> tuple[Vector, Vector]:
+    """Return both as float64 vectors, or raise ValueError without a 0 or a 1."""
+    truth, scores = vectors(y, p)
+    if not 0 < truth.sum() < len(truth):
+        raise ValueError("All rows are of one class; this metric needs both.")
+    return truth, scores
+
+
+def vectors(y: ArrayLike, p: ArrayLike) -> tuple[Vector, Vector]:
+    """Return both as float64 vectors [n] of finite numbers, or raise ValueError."""
     truth, scores = np.asarray(y, np.float64), np.asarray(p, np.float64)
     if truth.shape != scores.shape or truth.ndim != 1 or not len(truth):
         raise ValueError(
             f"y is {truth.shape} and p is {scores.shape}; both must be [n]."
         )
-    if not np.isfinite(scores).all():
-        raise ValueError("A score is not a finite number.")
-    if classes and not 0 < truth.sum() < len(truth):
-        raise ValueError("All rows are of one class; this metric needs both.")
+    if not (np.isfinite(truth).all() and np.isfinite(scores).all()):
+        raise ValueError("A target or a prediction is not a finite number.")
     return truth, scores
 
 

@@ -28,15 +28,15 @@ def roc_auc_macro(y: ArrayLike, p: ArrayLike) -> float:
 def roc_auc_weighted(y: ArrayLike, p: ArrayLike) -> float:
     """Return the same mean, each class weighted by its rows."""
     truth, scores = arrays(y, p)
-    shares = np.bincount(truth, minlength=scores.shape[1])
-    return float(np.average(_one_vs_rest(truth, scores), weights=shares))
+    rows = rows_of_classes(truth, scores)
+    return float(np.average(_one_vs_rest(truth, scores), weights=rows))
 
 
 def log_loss(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean negative log likelihood, in nats; p is clipped at float32 eps."""
     truth, scores = arrays(y, p)
-    right = scores[np.arange(len(truth)), truth]
-    return float(-np.mean(np.log(np.clip(right, binary.SMALLEST, 1))))
+    own = scores[np.arange(len(truth)), truth]
+    return float(-np.mean(np.log(np.clip(own, binary.SMALLEST, 1))))
 
 
 def brier(y: ArrayLike, p: ArrayLike) -> float:
@@ -47,24 +47,23 @@ def brier(y: ArrayLike, p: ArrayLike) -> float:
 def losses(y: ArrayLike, p: ArrayLike) -> Vector:
     """Return the summed squared errors of each row, whose mean is the Brier score."""
     truth, scores = arrays(y, p)
-    right = scores[np.arange(len(truth)), truth]
-    return np.asarray((scores**2).sum(axis=1) - right**2 + (1 - right) ** 2)
+    own = scores[np.arange(len(truth)), truth]
+    return np.asarray((scores**2).sum(axis=1) - own**2 + (1 - own) ** 2)
 
 
 def accuracy(y: ArrayLike, p: ArrayLike) -> float:
     """Return the share of rows whose decision is their class."""
-    truth, scores = arrays(y, p)
-    return float(sk.accuracy_score(truth, scores.argmax(axis=1)))
+    return float(sk.accuracy_score(*_decisions(y, p)))
 
 
 def f1_macro(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean F1 of the classes that are true or decided for some row."""
-    return _f1(y, p, "macro")
+    return float(sk.f1_score(*_decisions(y, p), average="macro"))
 
 
 def f1_weighted(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean F1 of the classes, each weighted by its rows."""
-    return _f1(y, p, "weighted")
+    return float(sk.f1_score(*_decisions(y, p), average="weighted"))
 
 
 def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = 10) -> float:
@@ -107,14 +106,21 @@ def arrays(y: ArrayLike, p: ArrayLike) -> tuple[Labels, Vector]:
     return labels, scores
 
 
+def rows_of_classes(truth: Labels, scores: Vector) -> Labels:
+    """Return the rows of each class [k]; ValueError where a class has none."""
+    rows = np.bincount(truth, minlength=scores.shape[1])
+    if not rows.all():
+        raise ValueError("Not every class has a row; this metric needs all.")
+    return rows
+
+
 def _one_vs_rest(truth: Labels, scores: Vector) -> list[float]:
     """Return the ROC AUC of each class against the rest."""
-    if not np.bincount(truth, minlength=scores.shape[1]).all():
-        raise ValueError("Not every class has a row; this metric needs all.")
+    rows_of_classes(truth, scores)
     return [binary.roc_auc(truth == k, scores[:, k]) for k in range(scores.shape[1])]
 
 
-def _f1(y: ArrayLike, p: ArrayLike, average: str) -> float:
-    """Return the mean F1 of the classes that are true or decided for some row."""
+def _decisions(y: ArrayLike, p: ArrayLike) -> tuple[Labels, Labels]:
+    """Return class indices, and those of the largest probabilities."""
     truth, scores = arrays(y, p)
-    return float(sk.f1_score(truth, scores.argmax(axis=1), average=average))
+    return truth, scores.argmax(axis=1)

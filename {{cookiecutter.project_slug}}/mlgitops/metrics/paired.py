@@ -1,6 +1,7 @@
-"""The headline of two models on the same rows, with the interval of its difference.
+"""The primary metric of two models on the same rows, with the difference's interval.
 
-`groups` are the rows' entities, as `mlgitops.metrics.groups` takes them.
+Each metric is a sum over rows, so that the variance of a difference is that of the
+rows' terms. `groups` are the rows' entities, as `mlgitops.metrics.groups` takes them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from numpy.typing import ArrayLike
 
 from mlgitops.metrics import multiclass, regression
 from mlgitops.metrics.binary import Vector, arrays, midranks
-from mlgitops.metrics.groups import Codes, Spread, spread
+from mlgitops.metrics.groups import Codes, spread
+
+Terms = tuple[float, Vector]  # a model's metric, and what each row adds to it [n]
 
 
 class Difference(NamedTuple):
@@ -30,7 +33,7 @@ def delong(
     y: ArrayLike,
     champion: ArrayLike,
     challenger: ArrayLike,
-    confidence: float = 0.95,
+    confidence: float,
     groups: Codes | None = None,
 ) -> Difference:
     """Return challenger minus champion in ROC AUC, with DeLong's paired interval.
@@ -38,109 +41,91 @@ def delong(
     DeLong et al. (1988), Biometrics 44(3); midranks as in Sun and Xu (2014), IEEE
     Signal Processing Letters 21(11). O(n log n), a normal approximation.
     """
-    truth, first = arrays(y, champion)
-    _, second = arrays(y, challenger)
-    parts = [_placements(truth, scores) for scores in (first, second)]
-    areas = [float(ones.mean()) for ones, _ in parts]
-    gaps = np.empty(len(truth))
-    for label, before, after in zip((1, 0), *parts, strict=True):
-        gaps[truth == label] = after - before
-    variance = spread(gaps, truth.astype(np.int64), groups)
-    return _interval(areas[0], areas[1], variance, confidence)
+    models = [arrays(y, p) for p in (champion, challenger)]
+    strata = models[0][0].astype(np.int64)
+    return _difference([_area(*model) for model in models], strata, confidence, groups)
 
 
 def delong_macro(
     y: ArrayLike,
     champion: ArrayLike,
     challenger: ArrayLike,
-    confidence: float = 0.95,
+    confidence: float,
     groups: Codes | None = None,
+    weighted: bool = False,
 ) -> Difference:
     """Return the difference in macro ROC AUC, of classes y [n] and P [n, k], as DeLong.
 
-    The macro mean is a sum over rows too: each row counts in the area of its own class
-    and, as one of the rest, in those of the others. Its variance is that of the rows'
-    parts, class by class; of two classes it is DeLong's.
+    The mean over classes is a sum over rows too: each row counts in the area of its own
+    class and, as one of the rest, in those of the others. Its variance is that of the
+    rows' terms, class by class; of two classes it is DeLong's.
     """
-    return _classes(y, champion, challenger, confidence, groups, False)
+    models = [multiclass.arrays(y, p) for p in (champion, challenger)]
+    areas = [_mean_area(*model, weighted) for model in models]
+    return _difference(areas, models[0][0], confidence, groups)
 
 
 def delong_weighted(
     y: ArrayLike,
     champion: ArrayLike,
     challenger: ArrayLike,
-    confidence: float = 0.95,
+    confidence: float,
     groups: Codes | None = None,
 ) -> Difference:
     """Return the same with each class weighted by its rows."""
-    return _classes(y, champion, challenger, confidence, groups, True)
-
-
-def _classes(
-    y: ArrayLike,
-    champion: ArrayLike,
-    challenger: ArrayLike,
-    confidence: float,
-    groups: Codes | None,
-    weighted: bool,
-) -> Difference:
-    """Return the difference of a mean of the classes' areas."""
-    truth, first = multiclass.arrays(y, champion)
-    _, second = multiclass.arrays(y, challenger)
-    rows = np.bincount(truth, minlength=first.shape[1])
-    if not rows.all():
-        raise ValueError("Not every class has a row; this metric needs all.")
-    share = rows / len(truth) if weighted else np.full(len(rows), 1 / len(rows))
-    parts = [_parts(truth, scores, rows, share) for scores in (first, second)]
-    areas = [float(area) for area, _ in parts]
-    variance = spread(parts[1][1] - parts[0][1], truth, groups)
-    return _interval(areas[0], areas[1], variance, confidence)
+    return delong_macro(y, champion, challenger, confidence, groups, weighted=True)
 
 
 def paired_r2(
     y: ArrayLike,
     champion: ArrayLike,
     challenger: ArrayLike,
-    confidence: float = 0.95,
+    confidence: float,
     groups: Codes | None = None,
 ) -> Difference:
     """Return the difference in R2: the mean of paired differences of squared errors.
 
-    The spread of `y` on these rows is taken as given, as both models meet it.
+    The variance of `y` on these rows is taken as given, as it is one for both models.
     """
-    first, second = (regression.losses(y, p) for p in (champion, challenger))
-    variance = spread(first - second, np.zeros(len(first), np.int64), groups)
-    r2s = 1 - float(first.mean()), 1 - float(second.mean())
-    return _interval(*r2s, variance, confidence)
+    losses = [regression.losses(y, p) for p in (champion, challenger)]
+    models = [(1 - float(loss.mean()), -loss) for loss in losses]
+    strata = np.zeros(len(losses[0]), np.int64)
+    return _difference(models, strata, confidence, groups)
 
 
-def _interval(
-    champion: float, challenger: float, variance: Spread, confidence: float
+def _difference(
+    models: list[Terms], strata: Codes, confidence: float, groups: Codes | None
 ) -> Difference:
-    """Return the difference of two metrics with its interval."""
-    gap, reach = challenger - champion, variance.reach(confidence)
+    """Return the difference of a metric that is a sum of means over strata of rows."""
+    (champion, before), (challenger, after) = models
+    gap = challenger - champion
+    reach = spread(after - before, strata, groups).reach(confidence)
     return Difference(champion, challenger, gap, gap - reach, gap + reach, confidence)
 
 
-def _parts(
-    truth: multiclass.Labels, scores: Vector, rows: multiclass.Labels, share: Vector
-) -> tuple[float, Vector]:
-    """Return the mean area, classes weighted by share [k], and each row's part."""
-    parts, areas = np.zeros(len(truth)), []
-    for index, count in enumerate(rows.tolist()):
+def _mean_area(truth: multiclass.Labels, scores: Vector, weighted: bool) -> Terms:
+    """Return the mean over classes of the area of one against the rest."""
+    rows = multiclass.rows_of_classes(truth, scores)
+    shares = rows / len(truth) if weighted else np.full(len(rows), 1 / len(rows))
+    mean, terms = 0.0, np.zeros(len(truth))
+    for index, share in enumerate(shares.tolist()):
         own = truth == index
-        ones, zeros = _placements(own.astype(np.float64), scores[:, index])
-        areas.append(float(ones.mean()))
-        parts[own] += ones * share[index]
-        rest = len(truth) - count
-        parts[~own] += zeros * (rows[truth[~own]] / rest) * share[index]
-    return float(np.dot(areas, share)), parts
+        area, parts = _area(own.astype(np.float64), scores[:, index])
+        mean += area * share
+        parts[~own] *= rows[truth[~own]] / (len(truth) - rows[index])
+        terms += parts * share
+    return mean, terms
 
 
-def _placements(truth: Vector, scores: Vector) -> tuple[Vector, Vector]:
-    """Return, for each 1, the share of 0s below it; for each 0, of 1s above it."""
+def _area(truth: Vector, scores: Vector) -> Terms:
+    """Return the ROC AUC; for each 1 the share of 0s below it, for each 0 of 1s above.
+
+    The mean of either is the area.
+    """
     ones, zeros = scores[truth == 1], scores[truth == 0]
     ranks = midranks(np.concatenate([ones, zeros]))
     below = (ranks[: len(ones)] - midranks(ones)) / len(zeros)
-    above = 1 - (ranks[len(ones) :] - midranks(zeros)) / len(ones)
-    return below, above
+    terms = np.empty(len(truth))
+    terms[truth == 1] = below
+    terms[truth == 0] = 1 - (ranks[len(ones) :] - midranks(zeros)) / len(ones)
+    return float(below.mean()), terms

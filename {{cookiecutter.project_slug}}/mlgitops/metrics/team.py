@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-Function = Callable[[Any, Any], float]
+Function = Callable[[np.ndarray, np.ndarray], float]
 
 
 def functions() -> dict[str, Function]:
@@ -17,17 +18,17 @@ def functions() -> dict[str, Function]:
     return dict(METRICS)
 
 
-def guarded(name: str, function: Function) -> Function:
+def guarded(name: str, function: Function) -> Callable[[ArrayLike, ArrayLike], float]:
     """Return the function, so that it gives a finite number or raises ValueError."""
 
-    def value(y: Any, prediction: Any) -> float:
+    def value(y: ArrayLike, prediction: ArrayLike) -> float:
         try:
-            found = float(function(y, prediction))
-        except Exception as error:  # a stranger's function may raise anything
-            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise ValueError(f"model/metrics.py: {name} raised {why}") from error
-        if not np.isfinite(found):
-            raise ValueError(f"model/metrics.py: {name} gave {found}, no number")
-        return found
+            number = float(function(np.asarray(y), np.asarray(prediction)))
+        except Exception as error:  # a team's function may raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ValueError(f"model/metrics.py: {name} raised {reason}") from error
+        if not math.isfinite(number):
+            raise ValueError(f"model/metrics.py: {name} gave {number}, not a number")
+        return number
 
     return value

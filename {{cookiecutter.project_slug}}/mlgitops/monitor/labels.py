@@ -43,9 +43,9 @@ def read_labels(
     if "://" not in source and not Path(source).exists():
         labels.counts["no file"] = 1  # labels come late: the first may not exist yet
         return labels
-    names = ["id", contract.target, *contract.beside, *contract.sensitive]
+    names = ["id", contract.target, *contract.labelled_only, *contract.sensitive]
     for key, text, *others in _records(source, names):
-        group = others.pop(0) if contract.beside else ""
+        group = others.pop(0) if contract.labelled_only else ""
         labels.counts["lines"] += 1
         label = _label(text.strip(), contract)
         if label is None:

@@ -141,7 +141,7 @@ def _with_groups(
 
     if not contract.entity:
         return rows, None
-    if contract.beside:
+    if contract.labelled_only:
         groups = rows[contract.id].map(dict(group_by_id or {}))
     else:
         groups = rows[contract.entity]

@@ -90,7 +90,7 @@ class PrimaryMetric:
         if self.task == "regression":
             return None
         if self.task == "binary":
-            return metrics.calibration_error(y, p)
+            return metrics.binary.calibration_error(y, p)
         return metrics.multiclass.calibration_error(y, p)
 
     def means(self, y: Array, p: Array) -> tuple[float, float]:

@@ -49,7 +49,7 @@ def build(
         )
     past = check(old, contract)
     once = labelled.drop_duplicates(contract.id)
-    for name in contract.beside:
+    for name in contract.labelled_only:
         once = once.assign(**{name: _group(once, past, name)})
     checked = data_quality.quarantine(once, contract)
     if checked.broken > max_broken * len(once):
@@ -59,7 +59,7 @@ def build(
             "feed"
         )
     usable = data_quality.known_categories(checked.valid, contract)
-    for name in contract.beside:
+    for name in contract.labelled_only:
         usable &= checked.valid[name].notna()
     predictions = list(set(OUTPUTS[contract.task]))
     fresh = check(checked.valid[usable].drop(columns=predictions), contract)

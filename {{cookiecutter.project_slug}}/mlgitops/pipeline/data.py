@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.pipeline.contract import Column, Contract, ContractError
+from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.settings import Prepare
 from mlgitops.pipeline.task import TASKS
 
@@ -15,32 +16,20 @@ if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where us
     import pandas as pd
     import pandera.pandas as pa
 
-__all__ = [
-    "Column",
-    "Contract",
-    "ContractError",
-    "check",
-    "inputs",
-    "schema",
-    "split",
-    "truth",
-]
-
 
 def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
     """Return the pandera schema of a table as `check` returns it."""
     import pandera.pandas as pa
 
     columns = {contract.id: pa.Column(unique=True), contract.time: pa.Column()}
-    columns |= {name: pa.Column() for name in contract.beside if target}
+    columns |= {name: pa.Column() for name in contract.labelled_only if target}
     for name, column in contract.columns.items():
         if column.type == "category":
-            rule = pa.Check.isin(
-                column.categories, error="not a category of the contract"
-            )
+            problem = "not a category of the contract"
+            rule = pa.Check.isin(column.categories, error=problem)
         else:
-            span = f"outside {column.min:g} to {column.max:g}"
-            rule = pa.Check.in_range(column.min, column.max, error=span)
+            problem = f"outside {column.min:g} to {column.max:g}"
+            rule = pa.Check.in_range(column.min, column.max, error=problem)
         columns[name] = pa.Column(checks=rule, nullable=column.missing)
     if target:
         task, classes = TASKS[contract.task], contract.classes
@@ -59,18 +48,13 @@ def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.Da
 
     rules = schema(contract, target)
     expected = list(rules.columns)
-    allowed = (*expected, contract.target, *contract.beside)
-    extra = [c for c in frame.columns if c not in allowed]
-    lacking = [c for c in expected if c not in frame.columns]
-    if extra or lacking:
-        name, problem = (
-            (lacking or extra)[0],
-            "is missing" if lacking else "is unknown",
-        )
-        raise ContractError(
-            f'Column "{_short(name)}" {problem}; correct the data or edit '
-            "contract.yaml."
-        )
+    allowed = (*expected, contract.target, *contract.labelled_only)
+    missing = [c for c in expected if c not in frame.columns]
+    unknown = [c for c in frame.columns if c not in allowed]
+    for name in missing or unknown:
+        problem = "is missing" if missing else "is unknown"
+        advice = "correct the data or edit contract.yaml."
+        raise ContractError(f'Column "{one_line(name)}" {problem}; {advice}')
     typed = _typed(frame[expected], contract)
     try:
         rules.validate(typed, lazy=True)
@@ -83,13 +67,14 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Return a copy with the contract's types; values that cannot be cast raise."""
     import pandas as pd
 
-    cast = {}
+    categories = contract.kind("category", list(contract.columns))
+    texts, cast = {*categories, *contract.labelled_only}, {}
     for name in frame.columns:
         values = frame[name]
         if name == contract.time:
             typed = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
             typed = typed.astype("datetime64[us, UTC]")
-        elif name in contract.kind("category", [*contract.columns]) + contract.beside:
+        elif name in texts:
             typed = values.where(values.notna() & (values != ""), None)
         elif name == contract.id:
             typed = values
@@ -105,34 +90,24 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
                 "correct the data."
             )
         cast[name] = typed
-    if contract.target in cast and cast[contract.target].notna().all():
-        if set(cast[contract.target].unique()) <= {0, 1}:
-            cast[contract.target] = cast[contract.target].astype("int8")
+    target = cast.get(contract.target)
+    if target is not None and set(target.unique()) <= {0, 1}:
+        cast[contract.target] = target.astype("int8")
     return pd.DataFrame(cast)
 
 
 def _sentence(failures: pd.DataFrame, rows: int) -> str:
     """Return the first failed rule: column, number of values, problem, example."""
-    rule = failures["check"].iloc[0]
-    name = failures["column"].iloc[0]
-    cases = failures[(failures["column"] == name) & (failures["check"] == rule)]
+    rule, name, value = failures[["check", "column", "failure_case"]].iloc[0]
+    cases = (failures["column"] == name) & (failures["check"] == rule)
     wording = {"not_nullable": "missing", "field_uniqueness": "repeated"}
     problem = wording.get(str(rule), str(rule))
-    example = (
-        ""
-        if problem == "missing"
-        else f" (such as {_short(cases['failure_case'].iloc[0])})"
-    )
+    if problem != "missing":
+        problem += f" (such as {one_line(value)})"
     return (
-        f'Column "{name}": {len(cases):,} of {rows:,} values are {problem}{example}; '
+        f'Column "{name}": {cases.sum():,} of {rows:,} values are {problem}; '
         "correct the data or edit contract.yaml."
     )
-
-
-def _short(value: object, width: int = 60) -> str:
-    """Return a value as one line, cut at `width`."""
-    line = " ".join(str(value).split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def split(
@@ -182,12 +157,11 @@ def inputs(
     categories = set(contract.kind("category", columns))
     arrays = {}
     for name in columns:
-        values = frame[name]
         if name in categories:
-            texts = [
-                "" if v is None or v != v else str(v) for v in values.to_numpy(object)
-            ]
-            arrays[name] = np.array(texts, dtype=object).reshape(-1, 1)
+            values = frame[name].to_numpy(object)
+            texts = ["" if v is None or v != v else str(v) for v in values]
+            array = np.array(texts, dtype=object)
         else:
-            arrays[name] = values.to_numpy(np.float32, na_value=np.nan).reshape(-1, 1)
+            array = frame[name].to_numpy(np.float32, na_value=np.nan)
+        arrays[name] = array.reshape(-1, 1)
     return arrays

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Required, TypedDict
 
-import numpy as np
 import pandas as pd
 
 from mlgitops import metrics
@@ -18,7 +17,7 @@ from mlgitops.pipeline import settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.fitting import score
-from mlgitops.pipeline.task import TASKS
+from mlgitops.pipeline.task import TASKS, Array
 
 
 class Version(TypedDict, total=False):
@@ -29,45 +28,45 @@ class Version(TypedDict, total=False):
     classes: list[str]  # of a multiclass task
 
 
-def score_model(
-    task: str, y: np.ndarray, p: np.ndarray, version: Version, bins: int
-) -> dict[str, object]:
+Scores = dict[str, object]
+
+
+def score_model(task: str, y: Array, p: Array, version: Version, bins: int) -> Scores:
     """Return every metric of one model, given its manifest, on one holdout."""
     values = {metric.key: metric.value(y, p) for metric in metrics.of(task)}
     return {"rows": len(y), **values, **DETAILS[task](y, p, version, bins)}
 
 
-def _binary(
-    y: np.ndarray, p: np.ndarray, version: Version, bins: int
-) -> dict[str, object]:
+def _binary(y: Array, p: Array, version: Version, bins: int) -> Scores:
     """Return the decisions at the threshold, and the calibration."""
     return {
         "positive_rate": float(y.mean()),
-        "calibration_error": metrics.calibration_error(y, p, bins),
+        "calibration_error": metrics.binary.calibration_error(y, p, bins),
         "threshold": version["threshold"],
-        **metrics.confusion(y, p, version["threshold"]),
-        "calibration": metrics.calibration(y, p, bins),
+        **metrics.binary.confusion(y, p, version["threshold"]),
+        "calibration": metrics.binary.calibration(y, p, bins),
     }
 
 
-def _multiclass(
-    y: np.ndarray, p: np.ndarray, version: Version, bins: int
-) -> dict[str, object]:
+def _multiclass(y: Array, p: Array, version: Version, bins: int) -> Scores:
     """Return the confusion matrix, and the calibration of the top class."""
     top = metrics.multiclass.top(y, p)
     return {
         "classes": version["classes"],
-        "calibration_error": metrics.calibration_error(*top, bins),
-        "confusion_matrix": metrics.confusion_matrix(y, p, len(version["classes"])),
-        "calibration": metrics.calibration(*top, bins),
+        "calibration_error": metrics.binary.calibration_error(*top, bins),
+        "confusion_matrix": metrics.multiclass.confusion_matrix(
+            y, p, len(version["classes"])
+        ),
+        "calibration": metrics.binary.calibration(*top, bins),
     }
 
 
-def _regression(
-    y: np.ndarray, p: np.ndarray, version: Version, bins: int
-) -> dict[str, object]:
+def _regression(y: Array, p: Array, version: Version, bins: int) -> Scores:
     """Return the residuals, by the prediction."""
-    return {"mean": float(y.mean()), "residuals": metrics.residuals(y, p, bins)}
+    return {
+        "mean": float(y.mean()),
+        "residuals": metrics.regression.residuals(y, p, bins),
+    }
 
 
 DETAILS = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}

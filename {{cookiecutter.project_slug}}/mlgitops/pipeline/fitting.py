@@ -40,24 +40,26 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     if name not in estimators:
         allowed = f"{' or '.join(estimators)} (or add it to model/estimator.py)"
         raise train_key.key("estimator").wrong(allowed, name)
-    every = {**estimator.CLASSIFIERS, **estimator.REGRESSORS}
+    names = {**estimator.CLASSIFIERS, **estimator.REGRESSORS}
     for section in recipe.arguments:
-        if section not in every:
-            raise train_key.key(section).error(
-                f"is not an estimator; {near(section, every)}"
-            )
+        if section not in names:
+            problem = f"is not an estimator; {near(section, names)}"
+            raise train_key.key(section).error(problem)
     features, unfitted = estimators[name]
-    chosen = clone(unfitted)
-    arguments = chosen.get_params()
-    for argument, value in recipe.arguments.get(name, {}).items():
-        if argument not in arguments:
-            problem = f"is not an argument of {type(chosen).__name__}"
-            argument_path = train_key.key(name).key(argument)
-            raise argument_path.error(f"{problem}; {near(argument, arguments)}")
-        chosen.set_params(**{argument: value})
-    if "random_state" in arguments:
-        chosen.set_params(random_state=recipe.seed)
-    steps = [("features", features(contract, recipe.columns)), (name, chosen)]
+    fresh = clone(unfitted)
+    parameters = fresh.get_params()
+    arguments = recipe.arguments.get(name, {})
+    for argument in arguments:
+        if argument not in parameters:
+            problem = f"is not an argument of {type(fresh).__name__}"
+            raise (
+                train_key.key(name)
+                .key(argument)
+                .error(f"{problem}; {near(argument, parameters)}")
+            )
+    seed = {"random_state": recipe.seed} if "random_state" in parameters else {}
+    fresh.set_params(**{**arguments, **seed})
+    steps = [("features", features(contract, recipe.columns)), (name, fresh)]
     return Pipeline(steps)
 
 
@@ -69,8 +71,7 @@ def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
         return pipeline.fit(X, truth(frame, contract))
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        problem = f"the model cannot be fitted: {reason}"
-        raise FILE.error(problem) from error
+        raise FILE.error(f"the model cannot be fitted: {reason}") from error
 
 
 def table(arrays: Inputs) -> pd.DataFrame:
@@ -121,9 +122,8 @@ def _pick(graph: GraphProto, source: str, index: int, output: str) -> None:
     """Make one column of the converter's output, [n, columns], the prediction [n]."""
     from onnx import TensorProto, helper
 
-    constant = helper.make_tensor("one", TensorProto.INT64, [], [1])
-    if index == 0:
-        constant = helper.make_tensor("zero", TensorProto.INT64, [], [0])
+    name = ("zero", "one")[index]
+    constant = helper.make_tensor(name, TensorProto.INT64, [], [index])
     graph.initializer.append(constant)
     pick = helper.make_node("Gather", [source, constant.name], [output], axis=1)
     graph.node.append(pick)

@@ -20,7 +20,7 @@ JsonValue = str | float | None
 UNKNOWN = "unknown"  # a category that no contract should hold
 
 
-def awkward(arrays: Inputs, unknown: str = UNKNOWN) -> Inputs:
+def awkward(arrays: Inputs) -> Inputs:
     """Return the rows, each with one column blank or of an unknown category."""
     rows = len(next(iter(arrays.values())))
     turn = np.arange(rows)
@@ -28,12 +28,9 @@ def awkward(arrays: Inputs, unknown: str = UNKNOWN) -> Inputs:
     for index, (name, array) in enumerate(arrays.items()):
         changed[name] = array.copy()
         affected = turn % len(arrays) == index
-        if array.dtype == object:
-            changed[name][affected, 0] = np.where(
-                turn[affected] // len(arrays) % 2, unknown, ""
-            )
-        else:
-            changed[name][affected, 0] = np.nan
+        odd = turn[affected] // len(arrays) % 2
+        is_text = array.dtype == object
+        changed[name][affected, 0] = np.where(odd, UNKNOWN, "") if is_text else np.nan
     return changed
 
 
@@ -75,6 +72,8 @@ def golden(
 
     Two more rows have every optional column blank, and an unknown category.
     """
+    import pandas as pd
+
     task = TASKS[contract.task]
     predictions = score(model, inputs(frame, contract, columns), task.output)
     order = np.argsort(task.order(predictions), kind="stable")
@@ -86,24 +85,16 @@ def golden(
     strange[contract.kind("category", list(contract.columns))[:1]] = UNKNOWN
     records = [
         {name: _plain(value) for name, value in row.items()}
-        for part in (chosen, blank, strange)
-        for row in part.to_dict("records")
+        for row in pd.concat([chosen, blank, strange]).to_dict("records")
     ]
-    predictions = score(model, _inputs_of(records, contract, columns), task.output)
-    plain = task.plain(predictions, contract.classes)
+    written = inputs(pd.DataFrame(records, dtype=object), contract, columns)
+    predictions = score(model, written, task.output)
     return [
         {"row": row, task.output: prediction}
-        for row, prediction in zip(records, plain, strict=True)
+        for row, prediction in zip(
+            records, task.plain(predictions, contract.classes), strict=True
+        )
     ]
-
-
-def _inputs_of(
-    rows: Sequence[Mapping[str, JsonValue]], contract: Contract, columns: Sequence[str]
-) -> Inputs:
-    """Return the model's inputs for rows as they are in JSON."""
-    import pandas as pd
-
-    return inputs(pd.DataFrame(rows, dtype=object), contract, columns)
 
 
 def _plain(value: JsonValue) -> JsonValue:

@@ -1,15 +1,15 @@
 """Reads YAML that a person wrote into dataclasses, or says what is wrong with it; pure.
 
 The type of a field is what its key may hold: `Annotated[float, Between(0, 1)]`. Every
-key is known, and none is left out that has no default. A sentence names the path, what
-is allowed and what was found.
+key is a field, and a field without a default is required. An error names the path,
+what is allowed and what was found.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType
@@ -18,7 +18,9 @@ from typing import (
     Any,
     Literal,
     NamedTuple,
+    TypeGuard,
     TypeVar,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -28,7 +30,11 @@ import yaml
 
 PARAMS = "params.yaml"
 OWN = {"yaml": False}  # the metadata of a field that no key is read into
-LONGEST = 60  # characters of a value that a sentence repeats
+WIDTH = 60  # characters of a value that an error repeats
+PROBLEMS: dict[type[Exception], str] = {  # where YAML itself does not say
+    RecursionError: "its entries are nested too deep",
+    UnicodeDecodeError: "it is not UTF-8 text",
+}
 T = TypeVar("T")
 
 
@@ -40,35 +46,40 @@ class SettingsError(ContractError):
     """One sentence about params.yaml."""
 
 
-class At(NamedTuple):
+class Location(NamedTuple):
     """Where a value stands: a file, and a path in it such as train.columns[0]."""
 
     file: str
     path: str = ""
 
-    def key(self, name: object) -> At:
+    def key(self, name: object) -> Location:
         """Return where the value of a key stands."""
-        return At(self.file, f"{self.path}.{name}" if self.path else str(name))
+        return Location(self.file, f"{self.path}.{name}" if self.path else str(name))
 
-    def entry(self, place: int) -> At:
+    def entry(self, index: int) -> Location:
         """Return where an entry of a list stands."""
-        return At(self.file, f"{self.path}[{place}]")
+        return Location(self.file, f"{self.path}[{index}]")
 
-    def error(self, what: str) -> ContractError:
+    def error(self, problem: str) -> ContractError:
         """Return the error that says what is wrong here."""
-        kind = SettingsError if self.file == PARAMS else ContractError
-        return kind(f"{self.file}: {f'{self.path} ' if self.path else ''}{what}")
+        path = f"{self.path} " if self.path else ""
+        return _error_type(self.file)(f"{self.file}: {path}{problem}")
 
     def lacks(self, name: str) -> ContractError:
         """Return the error that says that a key is missing."""
-        path = self.key(name).path
-        return At(self.file).error(
-            f"required key '{path}' is missing (check the spelling)"
-        )
+        problem = f"required key '{self.key(name).path}' is missing"
+        return Location(self.file).error(f"{problem} (check the spelling)")
 
     def wrong(self, allowed: str, value: object) -> ContractError:
         """Return the error that says what is allowed here, and what was found."""
         return self.error(f"must be {allowed}, got {shown(value)}")
+
+    def demand(self, names: Sequence[str], known: Collection[str], kind: str) -> None:
+        """Refuse the first entry of this list that is not one of the known names."""
+        for index, name in enumerate(names):
+            if name not in known:
+                problem = f"is '{name}', which is not {kind}; {near(name, known)}"
+                raise self.entry(index).error(problem)
 
 
 class Between(NamedTuple):
@@ -78,45 +89,20 @@ class Between(NamedTuple):
     high: float = math.inf
 
     def __str__(self) -> str:
-        """Return it in words."""
-        if math.isinf(self.low):
-            return "" if math.isinf(self.high) else f" of {self.high:.10g} or less"
+        """Return the range as the end of "a number"."""
         if math.isinf(self.high):
-            return f" of {self.low:.10g} or more"
+            return "" if math.isinf(self.low) else f" of {self.low:.10g} or more"
         return f" between {self.low:.10g} and {self.high:.10g}"
 
 
-class Whole(NamedTuple):
+class OrInteger(NamedTuple):
     """Text that may be written as a whole number: the class 3 is the class "3"."""
 
 
 class Distinct(NamedTuple):
     """A list of at least so many entries, each once."""
 
-    least: int = 0
-
-
-def mapping(text: str | bytes, name: str) -> dict[str, Any]:
-    """Return the entries of a YAML file of that name.
-
-    Raises:
-        ContractError: it is not YAML, holds no entries, or not what its author meant.
-    """
-    try:
-        found = yaml.load(text, Loader)  # noqa: S506, a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or _reason(error)
-        kind = SettingsError if name == PARAMS else ContractError
-        raise kind(f"{name} is not valid YAML{line}: {what}.") from error
-    if not isinstance(found, Mapping):
-        kind = SettingsError if name == PARAMS else ContractError
-        raise kind(
-            f"{name} holds no entries such as `name: value`; write them, or restore "
-            f"the file: `git checkout HEAD -- {name}`."
-        )
-    return dict(found)
+    minimum: int = 0
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
@@ -125,49 +111,72 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
     And aliases, a few of which can stand for more entries than any memory holds.
     """
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: object, index: object) -> object:
         """Return the next node."""
         if self.check_event(yaml.AliasEvent):
+            problem = "an alias (*) is not allowed here: write the value again"
             mark = self.peek_event().start_mark
-            what = "an alias (*) is not allowed here: write the value again"
-            raise yaml.composer.ComposerError(None, None, what, mark)
+            raise yaml.composer.ComposerError(None, None, problem, mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> object:
         """Return the entries of a node."""
-        found = super().construct_mapping(node, deep)
-        seen = set()
+        entries = super().construct_mapping(node, deep)
+        keys = set()
         for name, _ in node.value:
-            if (key := self.construct_object(name, deep=True)) in seen:
-                what, mark = f"the key '{key}' is given twice", name.start_mark
-                raise yaml.constructor.ConstructorError(None, None, what, mark)
-            seen.add(key)
-        return found
+            if (key := self.construct_object(name, deep=True)) in keys:
+                problem, mark = f"the key '{key}' is given twice", name.start_mark
+                raise yaml.constructor.ConstructorError(None, None, problem, mark)
+            keys.add(key)
+        return entries
 
 
-def read(kind: type[T], value: object, at: At) -> T:
+def mapping(text: str | bytes, name: str) -> dict[str, Any]:
+    """Return the entries of a YAML file of that name.
+
+    Raises:
+        ContractError: it is not YAML, has no entries, or a key twice or an alias.
+    """
+    try:
+        document = yaml.load(text, Loader)  # noqa: S506, a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or PROBLEMS.get(type(error))
+        problem = problem or " ".join(str(error).split())[:200]
+        message = f"{name} is not valid YAML{line}: {problem}."
+        raise _error_type(name)(message) from error
+    if not isinstance(document, dict):
+        raise _error_type(name)(
+            f"{name} holds no entries such as `name: value`; write them, or restore "
+            f"the file: `git checkout HEAD -- {name}`."
+        )
+    return document
+
+
+def convert(kind: type[T], value: object, location: Location) -> T:
     """Return a value as the type says, a dataclass or an annotated type.
 
     Raises:
         ContractError: it is not what the type allows.
     """
-    found: T = _read(kind, value, at)
-    return found
+    return cast(T, _convert(kind, value, location))
 
 
-def near(name: object, known: Collection[str]) -> str:
-    """Return what a misspelt name was probably meant to be, as the end of a sentence.
+def near(name: object, names: Collection[str]) -> str:
+    """Return the end of an error about a name that is not one of these.
 
-    Without a guess it is what there is to choose from.
+    It guesses what was meant, or lists what there is to choose from.
     """
-    if guess := get_close_matches(str(name), known, 1):
+    if guess := get_close_matches(str(name), names, 1):
         return f"did you mean {guess[0]}?"
-    return f"known: {', '.join(known)}" if known else "nothing is known here"
+    return f"known: {', '.join(names)}" if names else "nothing is known here"
 
 
-def is_number(value: object) -> bool:
-    """Tell whether a value is a finite number; true and false are none."""
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a finite number and neither true nor false."""
+    largest = math.nextafter(math.inf, 0)  # an integer in YAML may have 4,000 digits
+    return type(value) in (int, float) and -largest <= cast(float, value) <= largest
 
 
 def shown(value: object) -> str:
@@ -175,129 +184,123 @@ def shown(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]
     if isinstance(value, Mapping):
-        return f"entries ({', '.join(map(str, value))})"[:LONGEST]
-    words = f"'{value}'" if isinstance(value, str) else str(value)
-    line = " ".join(words.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+        return f"entries ({', '.join(map(str, value))})"[:WIDTH]
+    return one_line(f"'{value}'" if isinstance(value, str) else value)
 
 
-def _read(kind: Any, value: Any, at: At) -> Any:
+def one_line(value: object) -> str:
+    """Return a value as one line, cut."""
+    line = " ".join(str(value).split())
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+
+
+def _error_type(file: str) -> type[ContractError]:
+    """Return the type of an error about a file."""
+    return SettingsError if file == PARAMS else ContractError
+
+
+def _convert(kind: object, value: object, location: Location) -> object:
     """Return a value as the type says."""
-    rules: tuple[Any, ...] = ()
+    plain, rule = kind, None
     if get_origin(kind) is Annotated:
-        kind, *rest = get_args(kind)
-        rules = tuple(rest)
-    parts, origin = get_args(kind), get_origin(kind)
-    if NoneType in parts:  # a key that may be left out; one that is given has a value
-        return _read(next(p for p in parts if p is not NoneType), value, at)
-    if is_dataclass(kind):
-        return _entries(kind, value, at)
+        plain, rule = get_args(kind)
+    arguments, origin = get_args(plain), get_origin(plain)
+    if NoneType in arguments:  # the key may be left out, but not be empty
+        return _convert(arguments[0], value, location)
     if origin is Literal:
-        return _choice(parts, value, at)
-    if origin is tuple:
-        return _list(parts[0], value, at, *rules)
-    if origin is dict:
-        _demand_entries(value, at)
-        return {
-            _key(name, parts[0], at): _read(parts[1], each, at.key(name))
-            for name, each in value.items()
-        }
-    if kind in (int, float):
-        return _number(kind, value, at, *rules)
-    if kind is bool and not isinstance(value, bool):
-        raise at.wrong("true or false, without quotes", value)
-    return _text(value, at, *rules) if kind is str else value
-
-
-def _entries(kind: Any, value: Any, at: At) -> Any:
-    """Return the dataclass whose fields are the keys."""
-    _demand_entries(value, at)
-    own = [field for field in fields(kind) if field.metadata != OWN]
-    known = [field.name for field in own]
-    for name in value:
-        if name not in known:
-            path = at.key(name).path
-            raise At(at.file).error(f"{path} is not known; {near(name, known)}")
-    for field in own:
-        left = field.default is MISSING and field.default_factory is MISSING
-        if left and field.name not in value:
-            raise at.lacks(field.name)
-    hints = get_type_hints(kind, include_extras=True)
-    return kind(**{n: _read(hints[n], v, at.key(n)) for n, v in value.items()})
-
-
-def _demand_entries(value: object, at: At) -> None:
-    """Refuse what is no mapping."""
-    if not isinstance(value, Mapping):
-        raise at.wrong("entries such as `name: value`", value)
-
-
-def _choice(allowed: tuple[Any, ...], value: object, at: At) -> Any:
-    """Return one of the values that there are."""
-    if not isinstance(value, str) or value not in allowed:
-        raise at.wrong(" or ".join(map(str, allowed)), value)
-    return value
-
-
-def _list(kind: Any, value: object, at: At, rule: Any = None) -> tuple[Any, ...]:
-    """Return the entries of a list."""
-    if not isinstance(value, list | tuple):
-        raise at.wrong("a list such as [a, b]", value)
-    found = tuple(_read(kind, each, at.entry(n)) for n, each in enumerate(value))
-    for place, each in enumerate(found if rule else ()):
-        if each in found[:place]:
-            raise at.entry(place).error(f"is {shown(each)} again: name each once")
-    if rule and len(found) < rule.least:
-        raise at.wrong(f"a list of {rule.least} or more", value)
-    return found
-
-
-def _number(kind: Any, value: object, at: At, span: Between | None = None) -> Any:
-    """Return a number, as it was written."""
-    span = span or Between()
-    right = is_number(value) and (kind is float or type(value) is int)
-    if not right or not span.low <= value <= span.high:  # type: ignore[operator]
-        whole = "whole " if kind is int else ""
-        text = isinstance(value, str) and re.fullmatch(r"[-+.\deE]+", value)
-        hint = " without quotes (and as in 1.0e-5)" if text else ""
-        raise at.wrong(f"a {whole}number{span}{hint}", value)
-    return value
-
-
-def _text(value: object, at: At, rule: Whole | None = None) -> str:
-    """Return text; YAML reads some words and times as something else."""
-    if rule is not None and type(value) is int:
-        return str(value)
-    if isinstance(value, str) and value:
+        if value not in arguments:
+            raise location.wrong(" or ".join(arguments), value)
         return value
-    listed = at.path.endswith("]")  # the word null, and not a value left out
-    if isinstance(value, Mapping | list | str) or (value is None and not listed):
-        raise at.wrong("text", value)
-    raise at.error(f"must be text, but YAML reads it as {_quote(value)}")
+    if origin is tuple:
+        return _list(arguments[0], value, location, rule)
+    if origin is dict:
+        name_type, entry_type = arguments
+        problem = "has a key that YAML reads as"
+        return {
+            _text(n, name_type, location, problem): _convert(
+                entry_type, e, location.key(n)
+            )
+            for n, e in _entries(value, location).items()
+        }
+    if isinstance(plain, type) and is_dataclass(plain):
+        return value if isinstance(value, plain) else _object(plain, value, location)
+    if plain in (int, float):
+        return _number(plain is int, value, location, rule)
+    if plain is bool and not isinstance(value, bool):
+        raise location.wrong("true or false, without quotes", value)
+    return _text(value, kind, location) if plain is str else value
 
 
-def _key(name: object, kind: Any, at: At) -> str:
-    """Return a key that is text."""
-    if type(name) is int and Whole() in get_args(kind):
-        return str(name)
-    if isinstance(name, str) and name:
-        return name
-    raise at.error(f"has a key that YAML reads as {_quote(name)}")
-
-
-def _quote(value: object) -> str:
-    """Say what YAML made of a word that was to be text, and what to do."""
-    kinds = {int: "the number ", float: "the number ", bool: "", str: "", NoneType: ""}
-    return (
-        f"{kinds.get(type(value), 'the time ')}{shown(value)}: put it in quotes (so "
-        "have NO, on, 010, 12:30 and 1.0 to be)"
+def _object(kind: type[T], value: object, location: Location) -> T:
+    """Return the dataclass whose fields are the keys."""
+    entries = _entries(value, location)
+    own = [field for field in fields(kind) if field.metadata != OWN]  # type: ignore[arg-type]
+    names = [field.name for field in own]
+    for name in entries:
+        if name not in names:
+            path = location.key(name).path
+            problem = f"{path} is not known; {near(name, names)}"
+            raise Location(location.file).error(problem)
+    for field in own:
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in entries:
+            raise location.lacks(field.name)
+    hints = get_type_hints(kind, include_extras=True)
+    return kind(
+        **{n: _convert(hints[n], v, location.key(n)) for n, v in entries.items()}
     )
 
 
-def _reason(error: Exception) -> str:
-    """Return why text cannot be parsed, where YAML itself does not say."""
-    if isinstance(error, RecursionError):
-        return "its entries are nested too deep"
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8 text"
-    return " ".join(str(error).split())[:200]
+def _entries(value: object, location: Location) -> Mapping[str, object]:
+    """Return a mapping, or refuse what is something else."""
+    if not isinstance(value, Mapping):
+        raise location.wrong("entries such as `name: value`", value)
+    return value
+
+
+def _list(
+    kind: object, value: object, location: Location, rule: Distinct | None
+) -> tuple[object, ...]:
+    """Return the entries of a list."""
+    if not isinstance(value, list | tuple):
+        raise location.wrong("a list such as [a, b]", value)
+    entries = tuple(_convert(kind, e, location.entry(n)) for n, e in enumerate(value))
+    for index, entry in enumerate(entries if rule else ()):
+        if entry in entries[:index]:
+            problem = f"is {shown(entry)} again: name each once"
+            raise location.entry(index).error(problem)
+    if rule and len(entries) < rule.minimum:
+        raise location.wrong(f"a list of {rule.minimum} or more", value)
+    return entries
+
+
+def _number(
+    whole_number: bool, value: object, location: Location, rule: Between | None
+) -> float:
+    """Return a number, as it was written."""
+    span = rule or Between()
+    if is_number(value) and span.low <= value <= span.high:
+        if not whole_number or isinstance(value, int):
+            return value
+    quoted = isinstance(value, str) and re.fullmatch(r"[-+.\deE]+", value)
+    hint = " without quotes (and as in 1.0e-5)" if quoted else ""
+    prefix = "whole " if whole_number else ""
+    raise location.wrong(f"a {prefix}number{span}{hint}", value)
+
+
+def _text(value: object, kind: object, location: Location, problem: str = "") -> str:
+    """Return text; YAML reads some words and times as something else."""
+    if type(value) is int and OrInteger() in get_args(kind):
+        return str(value)
+    if isinstance(value, str) and value:
+        return value
+    listed = location.path.endswith("]")  # the word null, and not a value left out
+    unlike_text = isinstance(value, Mapping | list | str)
+    if not problem and (unlike_text or (value is None and not listed)):
+        raise location.wrong("text", value)
+    problem = problem or "must be text, but YAML reads it as"
+    types = {int: "the number ", float: "the number ", bool: "", str: "", NoneType: ""}
+    raise location.error(
+        f"{problem} {types.get(type(value), 'the time ')}{shown(value)}: put it in "
+        "quotes (as for NO, on, 010, 12:30 and 1.0)"
+    )

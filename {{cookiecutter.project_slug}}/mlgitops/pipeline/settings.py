@@ -6,38 +6,28 @@ stage run again. `params` is the parsed file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypeVar
 
 from mlgitops.pipeline.schema import (
     OWN,
     PARAMS,
-    At,
     Between,
     Distinct,
+    Location,
+    convert,
     mapping,
     near,
-    read,
 )
 
-FILE = At(PARAMS)
+FILE = Location(PARAMS)
 SECTIONS = (
-    "prepare",
-    "train",
-    "evaluate",
-    "experiment",
-    "gates",
-    "business",
-    "fairness",
-    "override",
-    "compute",
-    "monitor",
-    "retrain",
-    "deploy",
+    *("prepare", "train", "evaluate", "experiment", "gates", "business", "fairness"),
+    *("override", "compute", "monitor", "retrain", "deploy"),
 )
-T = TypeVar("T")
 
+T = TypeVar("T")
 Params = Mapping[str, Any]
 Days = Annotated[float, Between(1e-3, 1e5)]
 Share = Annotated[float, Between(0, 1)]
@@ -67,7 +57,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """What the metrics need to be told."""
+    """The settings of the metrics."""
 
     bins: Annotated[int, Between(1, 1000)]
 
@@ -81,54 +71,59 @@ def load(text: str | bytes) -> dict[str, Any]:
     return mapping(text, PARAMS)
 
 
-def prepare(params: Params) -> Prepare:
-    """Return the section `prepare`; raises SettingsError, as all of these do."""
-    return read(Prepare, *section(params, "prepare"))
-
-
 def train(params: Params, task: str) -> Train:
     """Return the section `train`; sections in it are arguments of estimators."""
     from mlgitops.pipeline.task import TASKS  # it brings numpy, which some start before
 
-    found, at = section(params, "train")
-    if not isinstance(found, Mapping):
-        return read(Train, found, at)
-    names = set(Train.__dataclass_fields__)
+    entries, location = section(params, "train")
+    if not isinstance(entries, Mapping):
+        return convert(Train, entries, location)
     arguments = {
-        str(name): read(dict[str, Any], value or {}, at.key(name))
-        for name, value in found.items()
-        if name not in names and (value is None or isinstance(value, Mapping))
+        str(name): convert(dict[str, Any], value or {}, location.key(name))
+        for name, value in entries.items()
+        if name not in Train.__dataclass_fields__
+        and (value is None or isinstance(value, Mapping))
     }
-    plain = {name: value for name, value in found.items() if name not in arguments}
+    own = {name: value for name, value in entries.items() if name not in arguments}
     needed = "threshold" in TASKS[task].needs
-    if needed and "threshold" not in found:
-        raise at.lacks("threshold")
-    if not needed and "threshold" in found:
-        raise at.key("threshold").error(
-            f"is for the task binary, not {task}: remove the line"
-        )
-    return replace(read(Train, plain, at), arguments=arguments, section=dict(found))
+    if needed and "threshold" not in entries:
+        raise location.lacks("threshold")
+    if not needed and "threshold" in entries:
+        problem = f"is for the task binary, not {task}: remove the line"
+        raise location.key("threshold").error(problem)
+    recipe = convert(Train, own, location)
+    return replace(recipe, arguments=arguments, section=dict(entries))
 
 
-def evaluate(params: Params) -> Evaluate:
-    """Return the section `evaluate`."""
-    return read(Evaluate, *section(params, "evaluate"))
-
-
-def section(params: Params, name: str) -> tuple[Any, At]:
+def section(params: Params, name: str) -> tuple[object, Location]:
     """Return a section and where it stands.
 
     Raises:
         SettingsError: there is none.
     """
-    if name not in params:
-        misspelt(params)
+    if not has_section(params, name):
         raise FILE.lacks(name)
     return params[name], FILE.key(name)
 
 
-def misspelt(params: Params) -> None:
+def required(kind: type[T], name: str) -> Callable[[Params], T]:
+    """Return the function that reads a section, or raises SettingsError."""
+    return lambda params: convert(kind, *section(params, name))
+
+
+def has_section(params: Params, name: str) -> bool:
+    """Tell whether there is a section; its name may be misspelt where there is not."""
+    if name not in params:
+        refuse_misspelt(params)
+    return name in params
+
+
+def refuse_misspelt(params: Params) -> None:
     """Refuse a section whose name is nearly a known one; others are a team's own."""
     for name in params:
         if name not in SECTIONS and (guess := near(name, SECTIONS)).startswith("did"):
             raise FILE.error(f"{name} is not known; {guess}")
+
+
+prepare = required(Prepare, "prepare")
+evaluate = required(Evaluate, "evaluate")

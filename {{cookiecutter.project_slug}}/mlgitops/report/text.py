@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from mlgitops.judgement import Answer
+from mlgitops.judgement import Prediction
 from mlgitops.report.facts import Facts
 
 PLAIN = set(
@@ -90,7 +90,7 @@ def label(facts: Facts) -> str:
     return text(found.label, 40) if found else "the primary metric"
 
 
-def answer(found: Answer) -> str:
+def answer(found: Prediction) -> str:
     """Return an answer for people: a number, or a class and its probability."""
     return f"{code(found.name)} {found.value:.3f}" if found.name else size(found.value)
 

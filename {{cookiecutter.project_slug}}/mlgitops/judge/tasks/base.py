@@ -15,11 +15,11 @@ from mlgitops import metrics
 from mlgitops.judge import bootstrap
 from mlgitops.judge.compare import Array, Interval, Pair
 from mlgitops.judgement import (
-    Answer,
     Best,
     ClassMoves,
     Curves,
     NumberMoves,
+    Prediction,
     TargetRate,
     TargetShares,
     TargetSpread,
@@ -131,9 +131,9 @@ class Task(ABC):
         """Return the class whose mean predictions [values, k] differ most, if any."""
         return None
 
-    def answer(self, prediction: Array, classes: Classes) -> Answer:
+    def answer(self, prediction: Array, classes: Classes) -> Prediction:
         """Return one row's prediction as the report shows it."""
-        return Answer(float(prediction))
+        return Prediction(float(prediction))
 
     def truth(self, y: float, classes: Classes) -> int | float | str:
         """Return one row's target as the report shows it."""

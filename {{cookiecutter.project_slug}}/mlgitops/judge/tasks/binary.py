@@ -21,7 +21,7 @@ ROC_POINTS = 40
 
 
 def log_losses(y: Array, p: Array) -> Array:
-    """Return the log loss of each row, clipped as `metrics.log_loss` does."""
+    """Return the log loss of each row, clipped as `metrics.binary.log_loss` does."""
     clipped = np.clip(p, SMALLEST, 1 - SMALLEST)
     return np.asarray(-np.where(y == 1, np.log(clipped), np.log1p(-clipped)))
 
@@ -31,7 +31,7 @@ class Binary(Task):
 
     name = "binary"
     comparisons: ClassVar = {
-        "roc_auc": partial(analytic, metrics.delong, "DeLong"),
+        "roc_auc": partial(analytic, metrics.paired.delong, "DeLong"),
         "average_precision": partial(weighted, average_precision),
         "log_loss": partial(row_mean, log_losses),
         "brier": partial(row_mean, metrics.binary.losses),
@@ -47,12 +47,12 @@ class Binary(Task):
     ) -> Curves:
         """Return calibration, ROC, and the four counts at the threshold."""
         threshold = manifest["threshold"]
-        counts = metrics.confusion(y, p, threshold)
+        counts = metrics.binary.confusion(y, p, threshold)
         cells = {"threshold": threshold, **{kind: counts[kind] for kind in KINDS}}
-        calibration = metrics.calibration(y, p, bins)
+        calibration = metrics.binary.calibration(y, p, bins)
         return Curves(
             calibration=msgspec.convert(calibration, list[Bin]),
-            roc=[(x, y) for x, y in metrics.roc_curve(y, p, ROC_POINTS)],
+            roc=[(x, y) for x, y in metrics.binary.roc_curve(y, p, ROC_POINTS)],
             confusion=msgspec.convert(cells, Confusion),
         )
 

@@ -12,12 +12,12 @@ from mlgitops.judge import bootstrap, weighted_metrics
 from mlgitops.judge.compare import Array, Interval, Pair, analytic, row_mean
 from mlgitops.judge.tasks.base import Classes, Manifest, Price, Rate, Task
 from mlgitops.judgement import (
-    Answer,
     Best,
     Bin,
     ClassMoves,
     Curves,
     Matrix,
+    Prediction,
     TargetShares,
 )
 from mlgitops.metrics.binary import SMALLEST
@@ -27,7 +27,7 @@ SHOWN = 10  # moves between two classes that are named
 
 
 def log_losses(y: Array, p: Array) -> Array:
-    """Return the log loss of each row, clipped as `metrics.log_loss` does."""
+    """Return the log loss of each row, clipped as the metric does."""
     return np.asarray(-np.log(np.clip(p[np.arange(len(y)), y], SMALLEST, 1)))
 
 
@@ -53,8 +53,8 @@ class Multiclass(Task):
 
     name = "multiclass"
     comparisons: ClassVar = {
-        "roc_auc_macro": partial(analytic, metrics.delong_macro, "DeLong"),
-        "roc_auc_weighted": partial(analytic, metrics.delong_weighted, "DeLong"),
+        "roc_auc_macro": partial(analytic, metrics.paired.delong_macro, "DeLong"),
+        "roc_auc_weighted": partial(analytic, metrics.paired.delong_weighted, "DeLong"),
         "log_loss": partial(row_mean, log_losses),
         "brier": partial(row_mean, metrics.multiclass.losses),
         "accuracy": partial(row_mean, lambda y, p: p.argmax(axis=1) == y),
@@ -72,9 +72,11 @@ class Multiclass(Task):
     ) -> Curves:
         """Return calibration of the likeliest class, and the confusion matrix."""
         top = metrics.multiclass.top(y, p)
-        cells = metrics.confusion_matrix(y, p, len(classes))
+        cells = metrics.multiclass.confusion_matrix(y, p, len(classes))
         return Curves(
-            calibration=msgspec.convert(metrics.calibration(*top, bins), list[Bin]),
+            calibration=msgspec.convert(
+                metrics.binary.calibration(*top, bins), list[Bin]
+            ),
             matrix=Matrix(list(classes), cells),
         )
 
@@ -127,10 +129,10 @@ class Multiclass(Task):
         """Return the class whose mean probabilities [values, k] differ most."""
         return int(np.ptp(means, axis=0).argmax())
 
-    def answer(self, prediction: Array, classes: Classes) -> Answer:
+    def answer(self, prediction: Array, classes: Classes) -> Prediction:
         """Return the likeliest class and its probability."""
         likeliest = int(np.argmax(prediction))
-        return Answer(float(prediction[likeliest]), classes[likeliest])
+        return Prediction(float(prediction[likeliest]), classes[likeliest])
 
     def truth(self, y: float, classes: Classes) -> str:
         """Return the class's name."""

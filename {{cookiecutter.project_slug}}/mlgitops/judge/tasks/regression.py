@@ -57,7 +57,7 @@ class Regression(Task):
         self, y: Array, p: Array, manifest: Manifest, bins: int, classes: Classes
     ) -> Curves:
         """Return the residuals by the prediction."""
-        residuals = metrics.residuals(y, p, bins)
+        residuals = metrics.regression.residuals(y, p, bins)
         return Curves(residuals=msgspec.convert(residuals, list[Residual]))
 
     def worth(self, y: Array, decisions: Array, price: Price) -> Array:
