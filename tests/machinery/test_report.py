@@ -245,7 +245,7 @@ def test_decisions_their_worth_and_the_worst_slices_are_shown() -> None:
     assert "| champion | 0.3 | 1,234 | 5 | 6 | 7 |" in body
     assert "McNemar's exact test, p = 1e-09" in body
     assert "threshold 0.333 would be worth most" in body
-    assert "⛔ surely worse, +0.0500 to +0.1500" in body
+    assert "⛔ significantly worse, +0.0500 to +0.1500" in body
     assert "would have shown on these rows 80% of the time" in body
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 STYLE = Path(__file__).with_suffix(".css")
 WIDTH, HEIGHT = 480, 330  # narrow: words stay readable on a phone
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 76
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 32, 76
 ROW, LETTER = 40, 7.5  # the height of a row of intervals; the usual width of a letter
 LONGEST = 14  # letters of a label that are written
 MARKED = 12  # points up to which each has its mark
@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
     name: str
     points: Sequence[Point]
-    kind: str = "main"  # or other, reference: its colour, dashes and mark
+    kind: str = "main"  # or other, reference, limit: its colour, dashes and mark
 
 
 class Interval(NamedTuple):
@@ -76,7 +76,9 @@ def lines(
             bottom - (y - low) / (high - low) * (bottom - TOP),
         )
 
-    parts = []
+    longest = int((WIDTH - LEFT) / LETTER)
+    parts = [_text(8, 16, up[:longest], "start")]
+    parts.append(_text((LEFT + end) / 2, bottom + 40, across[:longest], "middle"))
     for tick in _ticks(low, high):
         _, y = at(left, tick)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{end}"/>')
@@ -86,16 +88,10 @@ def lines(
         if labels
         else [(t, f"{t:,g}") for t in _ticks(left, right)]
     )
-    longest = max(min(len(label), LONGEST) for _, label in ticks) + 1
-    fitting = max(1, int((end - LEFT) / (longest * LETTER)))
+    width = max(min(len(label), LONGEST) for _, label in ticks) + 1
+    fitting = max(1, int((end - LEFT) / (width * LETTER)))
     for tick, label in ticks[:: math.ceil(len(ticks) / fitting)]:
         parts.append(_text(at(tick, low)[0], bottom + 18, label[:LONGEST], "middle"))
-    title = across[: int((WIDTH - LEFT) / LETTER)]
-    parts.append(_text((LEFT + end) / 2, bottom + 40, title, "middle"))
-    parts.append(
-        f'<g transform="translate(14 {(bottom + TOP) / 2:.0f}) rotate(-90)">'
-        f"{_text(0, 0, up, 'middle')}</g>"
-    )
     for x, event in events:
         path = f'<path class="event" d="M{at(x, low)[0]:.1f} {TOP}V{bottom}">'
         parts.append(f"{path}<title>{_inert(event)}</title></path>")
@@ -182,8 +178,8 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return four to eight round numbers between the ends."""
-    rough = (high - low) / 5
+    """Return about three to seven round numbers between the ends."""
+    rough = (high - low) / 7
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
     first = math.ceil(low / step - 1e-9)

@@ -19,7 +19,7 @@ def slices(facts: Facts) -> str:
             f"{row.rows:,}",
             *map(number, (row.champion, row.challenger)),
             signed(row.difference),
-            ("⛔ surely worse, " if row.failed else "") + interval(row),
+            ("⛔ significantly worse, " if row.failed else "") + interval(row),
         ]
         for row in slices.rows
     ]
