@@ -4,10 +4,8 @@ The repository's protection settings are not asked: what counts is the ledger, m
 dvc.lock and the bytes in storage.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlgitops import git, lock, storage
 from mlgitops.ledger import Ledger
@@ -25,7 +23,7 @@ class Candidate:
     commit: str
     lock_sha256: str
     manifest_sha256: str
-    manifest: dict[str, Any]
+    manifest: Record
 
 
 def bring(commit: str, folder: Path, expected: str | None = None) -> Candidate:
@@ -34,40 +32,40 @@ def bring(commit: str, folder: Path, expected: str | None = None) -> Candidate:
     Raises:
         ReleaseError: an object is missing, altered, or not what the manifest names.
     """
-    found = locked(commit)
+    dvc_lock = locked(commit)
     folder.mkdir(parents=True, exist_ok=True)
     contract = git.show(commit, "contract.yaml")
     if contract is None:
         raise ReleaseError(f"contract.yaml is missing at {commit}")
     try:
-        manifest = found.out("manifest.json")
-        storage.pull([manifest, found.out("model.onnx")], folder)
+        outs = [dvc_lock.out(name) for name in ("manifest.json", "model.onnx")]
+        storage.pull(outs, folder)
         (folder / "contract.yaml").write_bytes(contract)
-        checked = verify(folder, expected)
+        manifest = verify(folder, expected)
     except (storage.StorageError, lock.LockError, VerifyError) as error:
         raise ReleaseError(f"not deployed: {error}") from error
     sha256 = sha256_file(folder / "manifest.json")
-    return Candidate(folder, commit, found.sha256, sha256, checked)
+    return Candidate(folder, commit, dvc_lock.sha256, sha256, manifest)
 
 
 def locked(commit: str) -> Lock:
     """Return the dvc.lock at a commit, which must be there."""
     try:
-        found = lock.at(commit)
+        dvc_lock = lock.at(commit)
     except lock.LockError as error:
         raise ReleaseError(str(error)) from error
-    if found is None:
+    if dvc_lock is None:
         raise ReleaseError(f"there is no dvc.lock at {commit}")
-    return found
+    return dvc_lock
 
 
-def same_model(one: str, other: str) -> bool:
+def same_model(commit: str, reference: str) -> bool:
     """Tell whether the locks at two commits name the same manifest."""
     try:
-        first, second = (locked(at).out("manifest.json") for at in (one, other))
+        outs = [locked(each).out("manifest.json") for each in (commit, reference)]
     except (lock.LockError, ReleaseError):
         return False
-    return (first.md5, first.size) == (second.md5, second.size)
+    return (outs[0].md5, outs[0].size) == (outs[1].md5, outs[1].size)
 
 
 def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
@@ -77,25 +75,23 @@ def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
         ReleaseError: nobody judged these bytes, they were refused, or main's lock
             is not the judged one.
     """
-    found = verdicts(ledger, manifest_sha256)
-    short = manifest_sha256[:12]
-    if not found:
+    records, short = verdicts(ledger, manifest_sha256), manifest_sha256[:12]
+    if not records:
         raise ReleaseError(
             f"there is no verdict on version {short}: nobody judged these bytes; "
             "propose them in a pull request, and merge it when `validate` is green"
         )
-    newest = found[-1]
+    newest = records[-1]
     if not newest["passed"]:
         raise ReleaseError(
             f"the newest verdict refuses version {short}: {newest['summary']} "
             "Revert the merge, or make it pass in a new pull request"
         )
     if newest["lock_sha256"] != lock_sha256:
-        number = newest["pull_request"]
         raise ReleaseError(
             f"main's dvc.lock ({lock_sha256[:12]}) is not the one that was judged "
-            f"({newest['lock_sha256'][:12]}): run `make adopt PR={number}` in a new "
-            "pull request, and merge that"
+            f"({newest['lock_sha256'][:12]}): run `make adopt "
+            f"PR={newest['pull_request']}` in a new pull request, and merge that"
         )
     return newest
 
@@ -106,10 +102,9 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
     The objects of a refused proposal never enter storage: "they are missing" would be
     true, and would send the reader the wrong way.
     """
-    records = [ledger.read(path) or {} for path in ledger.paths("verdicts/")]
-    found = [record for record in records if record.get("lock_sha256") == lock_sha256]
-    newest = max(found, key=lambda record: int(record["seq"]), default=None)
-    if newest and not newest["passed"]:
+    records = [r for r in ledger.judged() if r.get("lock_sha256") == lock_sha256]
+    if records and not records[-1]["passed"]:
+        newest = records[-1]
         raise ReleaseError(
             f"not deployed: #{newest['pull_request']} was refused, and main names what "
             f"it proposed. {newest['summary']} Revert it on main, or make it pass in a "
@@ -119,62 +114,51 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
 
 def verdicts(ledger: Ledger, manifest_sha256: str) -> list[Record]:
     """Return the verdicts on a version, oldest first, each with its ``path``."""
-    found = []
-    for path in ledger.paths(f"verdicts/{manifest_sha256}/"):
-        found.append({**json.loads(ledger.read_bytes(path) or b"{}"), "path": path})
-    return sorted(found, key=lambda record: int(record["seq"]))
-
-
-def not_left(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:
-    """Refuse a version that was taken back and not validated since."""
-    record = left(ledger, manifest_sha256)
-    if record and int(verdict["seq"]) <= int(record["seq"]):
-        environment, action = record["environment"], record["action"]
-        raise ReleaseError(
-            f"version {manifest_sha256[:12]} was taken out of {environment} by a "
-            f"{action} ({record['reason']}) and not validated since: merge the revert "
-            "pull request, or run `validate` for the proposal again"
-        )
+    paths = ledger.paths(f"verdicts/{manifest_sha256}/")
+    records = [{**(ledger.read(path) or {}), "path": path} for path in paths]
+    return sorted(records, key=lambda record: int(record["seq"]))
 
 
 def left(ledger: Ledger, manifest_sha256: str) -> Record | None:
-    """Return the newest record by which an environment left a version, if any."""
-    found = [
+    """Return the newest record by which an environment left a bad version, if any.
+
+    A rollback calls a version bad in production only: before it, one tries things.
+    """
+    records = [
         record
         for environment in ledger.environments()
         for record in ledger.history(environment)
-        if record["previous"] == manifest_sha256 and _leaves(record)
+        if record["previous"] == manifest_sha256
+        and (
+            record["action"] == "revert"
+            or (record["action"], environment) == ("rollback", CHAMPION)
+        )
     ]
-    return max(found, key=lambda record: int(record["seq"]), default=None)
-
-
-def _leaves(record: Record) -> bool:
-    """Tell whether a record says that a version was found bad.
-
-    A rollback says so of production only: before it, one tries things.
-    """
-    action, environment = record["action"], record["environment"]
-    return action == "revert" or (action, environment) == ("rollback", CHAMPION)
-
-
-def still_champion(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:
-    """Refuse a verdict that compared with another champion than today's."""
-    release = ledger.champion()
-    champion = release["manifest_sha256"] if release else None
-    if champion in (verdict["champion"], manifest_sha256):
-        return
-    number = verdict["pull_request"]
-    raise ReleaseError(
-        f"the champion changed since the verdict: it compared with "
-        f"{(verdict['champion'] or 'none')[:12]}, production has "
-        f"{(champion or 'none')[:12]}; run `gh workflow run validate.yml -f "
-        f"pull_request={number}`, then `gh workflow run deploy.yml`"
-    )
+    return max(records, key=lambda record: int(record["seq"]), default=None)
 
 
 def check(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
-    """Return the verdict that lets a version be deployed now, or refuse it."""
-    found = verdict(ledger, manifest_sha256, lock_sha256)
-    not_left(ledger, manifest_sha256, found)
-    still_champion(ledger, manifest_sha256, found)
-    return found
+    """Return the verdict that lets a version be deployed now.
+
+    Raises:
+        ReleaseError: there is no such verdict, the version was taken back since, or it
+            was compared with another champion than today's.
+    """
+    record = verdict(ledger, manifest_sha256, lock_sha256)
+    end = left(ledger, manifest_sha256)
+    if end and int(record["seq"]) <= int(end["seq"]):
+        raise ReleaseError(
+            f"version {manifest_sha256[:12]} was taken out of {end['environment']} by "
+            f"a {end['action']} ({end['reason']}) and not validated since: merge the "
+            "revert pull request, or run `validate` for the proposal again"
+        )
+    release = ledger.champion()
+    champion = release["manifest_sha256"] if release else None
+    if champion not in (record["champion"], manifest_sha256):
+        raise ReleaseError(
+            "the champion changed since the verdict: it compared with "
+            f"{(record['champion'] or 'none')[:12]}, production has "
+            f"{(champion or 'none')[:12]}; run `gh workflow run validate.yml -f "
+            f"pull_request={record['pull_request']}`, then `gh workflow run deploy.yml`"
+        )
+    return record
