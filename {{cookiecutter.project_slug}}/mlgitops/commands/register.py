@@ -74,8 +74,7 @@ def register() -> Version | str:
         return sentence
     registry.warm()
     registry.fetch(name)
-    history = [r for e in ledger.environments() for r in ledger.history(e)]
-    registry.agree(registry.versions(name), history)
+    registry.agree(registry.versions(name), ledger.releases())
     admit.not_refused(ledger, admit.locked(commit).sha256)
     with TemporaryDirectory() as folder:
         candidate = admit.bring(commit, Path(folder))

@@ -111,8 +111,7 @@ def image_of(version: Version) -> str | None:
     registry, code = image.registry(), server.at("HEAD")
     if not registry:
         return None
-    ledger = Ledger()
-    for record in [r for e in ledger.environments() for r in ledger.history(e)]:
+    for record in Ledger().releases():
         digest = str(record.get("image") or "")
         same = server.identity(record) == (version.manifest_sha256, code.sha256)
         if same and digest.startswith(f"{registry}@"):

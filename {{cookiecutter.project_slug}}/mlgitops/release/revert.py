@@ -34,7 +34,12 @@ def put_back(ledger: Ledger, name: str, failed: Record, reason: str) -> Record:
     targets keep what they run.
     """
     environment = failed["environment"]
-    good = _last_good(ledger.history(environment), failed)
+    before = (
+        record
+        for record in reversed(ledger.history(environment))
+        if record["state"] != "failed" and server.replaced(record, failed)
+    )
+    good = next(before, None)
 
     def make(seq: int) -> Record:
         release = ledger.release(environment)
@@ -71,16 +76,6 @@ def settle(ledger: Ledger, name: str, record: Record) -> None:
     for failed in ledger.history(environment):
         if server.replaced(failed, record):
             promote.close(failed, "failure", record["reason"])
-
-
-def _last_good(history: list[Record], failed: Record) -> Record | None:
-    """Return the newest record of the version that served before."""
-    if failed["previous"] is None:
-        return None
-    for record in reversed(history):
-        if record["state"] != "failed" and server.replaced(record, failed):
-            return record
-    return None
 
 
 def tell(ledger: Ledger, name: str, record: Record) -> str:
