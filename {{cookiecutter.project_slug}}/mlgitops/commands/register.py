@@ -74,7 +74,8 @@ def register() -> Version | str:
         return sentence
     registry.warm()
     registry.fetch(name)
-    registry.agree(registry.versions(name), ledger.releases())
+    if sentences := registry.differences(registry.versions(name), ledger.releases()):
+        raise ReleaseError(sentences[0])
     admit.not_refused(ledger, admit.locked(commit).sha256)
     with TemporaryDirectory() as folder:
         candidate = admit.bring(commit, Path(folder))

@@ -5,8 +5,6 @@ openssl makes. Without a key tags are annotated and not signed, and the audit sa
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from subprocess import run
 from tempfile import TemporaryDirectory
@@ -51,11 +49,16 @@ def sign(tag: str, commit: str, message: str) -> None:
 def state(tag: str) -> str:
     """Return whether a tag is signed, and with whose key, for people."""
     text = git.run("for-each-ref", f"refs/tags/{tag}", "--format=%(contents:signature)")
-    if not text:
-        return NONE
-    with _signers() as file:
-        if file is None:
-            return UNKNOWN
+    if not text or not PUBLIC.is_file():
+        return UNKNOWN if text else NONE
+    # main's public key as ssh-keygen wants to see it
+    command = ("ssh-keygen", "-i", "-m", "PKCS8", "-f", str(PUBLIC))
+    done = run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ReleaseError(f"{PUBLIC} is not a public key: {done.stderr.strip()}")
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "signers")
+        file.write_text(f"{SIGNER} {done.stdout}")
         config = ("-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={file}")
         try:
             git.run(*config, "verify-tag", tag)
@@ -76,19 +79,3 @@ def demand(tag: str, new: bool = True) -> None:
             f"the tag {tag} is {signed}, and main has {PUBLIC}: find out who wrote it "
             "before anything is deployed"
         )
-
-
-@contextmanager
-def _signers() -> Iterator[Path | None]:
-    """Give main's public key as ssh-keygen wants to see it, if there is one."""
-    if not PUBLIC.is_file():
-        yield None
-        return
-    command = ("ssh-keygen", "-i", "-m", "PKCS8", "-f", str(PUBLIC))
-    done = run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise ReleaseError(f"{PUBLIC} is not a public key: {done.stderr.strip()}")
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "signers")
-        file.write_text(f"{SIGNER} {done.stdout}")
-        yield file

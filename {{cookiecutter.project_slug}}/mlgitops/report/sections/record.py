@@ -92,13 +92,8 @@ def allowed(check: Check) -> str:
     return f"{SIGNS.get(check.operator, '')} {limit}".strip()
 
 
-def checks(facts: Facts) -> str:
-    """Every check with its reason, and its id: what `override` may name."""
-    return all_checks(facts.checks)
-
-
 def all_checks(checks: Sequence[Check]) -> str:
-    """Every check with its reason and its id."""
+    """Every check with its reason, and its id: what `override` may name."""
     rows = ([*check_row(check), code(check.id, 100)] for check in checks)
     return table([*HEADER, "Id"], rows)
 
