@@ -71,8 +71,10 @@ class Ledger:
         return None if data is None else dict(json.loads(data))
 
     def verdicts(self, manifest_sha256: str) -> list[Record]:
-        """Return the verdicts on a version, oldest first."""
-        return self._all(f"verdicts/{manifest_sha256}/")
+        """Return the verdicts on a version, oldest first, each with its ``path``."""
+        paths = self.paths(f"verdicts/{manifest_sha256}/")
+        records = [{**(self.read(path) or {}), "path": path} for path in paths]
+        return sorted(records, key=lambda record: int(record["seq"]))
 
     def locks(self) -> set[str]:
         """Return the sha256 of every dvc.lock that CI built and passed."""

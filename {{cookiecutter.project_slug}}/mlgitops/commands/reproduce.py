@@ -166,7 +166,7 @@ def by_metrics(
 
 def built_on(ledger: Ledger, version: Version) -> str:
     """Return the type of processor that built a version, from the ledger."""
-    verdicts = admit.verdicts(ledger, version.manifest_sha256)
+    verdicts = ledger.verdicts(version.manifest_sha256)
     return next((str(v["cpu"]) for v in verdicts if v["passed"] and v.get("cpu")), "")
 
 

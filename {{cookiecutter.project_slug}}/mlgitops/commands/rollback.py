@@ -166,7 +166,7 @@ def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
     signature.demand(version.tag, new=False)  # it may be older than the key
     passed = [
         verdict
-        for verdict in admit.verdicts(ledger, version.manifest_sha256)
+        for verdict in ledger.verdicts(version.manifest_sha256)
         if verdict["passed"]
     ]
     if not passed:

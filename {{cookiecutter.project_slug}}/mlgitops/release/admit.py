@@ -75,7 +75,7 @@ def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
         ReleaseError: nobody judged these bytes, they were refused, or main's lock
             is not the judged one.
     """
-    records, short = verdicts(ledger, manifest_sha256), manifest_sha256[:12]
+    records, short = ledger.verdicts(manifest_sha256), manifest_sha256[:12]
     if not records:
         raise ReleaseError(
             f"there is no verdict on version {short}: nobody judged these bytes; "
@@ -110,13 +110,6 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
             f"it proposed. {newest['summary']} Revert it on main, or make it pass in a "
             "new pull request"
         )
-
-
-def verdicts(ledger: Ledger, manifest_sha256: str) -> list[Record]:
-    """Return the verdicts on a version, oldest first, each with its ``path``."""
-    paths = ledger.paths(f"verdicts/{manifest_sha256}/")
-    records = [{**(ledger.read(path) or {}), "path": path} for path in paths]
-    return sorted(records, key=lambda record: int(record["seq"]))
 
 
 def left(ledger: Ledger, manifest_sha256: str) -> Record | None:

@@ -147,7 +147,7 @@ def versions(ledger: Ledger, registered: list[Version]) -> list[Version]:
 
 def explain(ledger: Ledger, version: Version) -> dict[str, object]:
     """Return what a version was made from, who proposed it and what the gates said."""
-    verdicts = admit.verdicts(ledger, version.manifest_sha256)
+    verdicts = ledger.verdicts(version.manifest_sha256)
     approvers = {
         person
         for record in ledger.releases()
