@@ -18,7 +18,7 @@ from mlgitops.release import (
     card,
     image,
     server,
-    sign,
+    signature,
 )
 from mlgitops.release.admit import Candidate
 from mlgitops.release.registry import Version
@@ -42,7 +42,7 @@ def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -
         name = f"{candidate.manifest['name']}-{version.version}-edge.zip"
         files[name] = edge(candidate.folder)
         signed.append(name)
-    files |= sign.signatures(files, signed)
+    files |= signature.of_files(files, signed)
     notes = (
         f"`{version.tag}` is the manifest with sha256\n\n"
         f"`{version.manifest_sha256}`\n\n"
