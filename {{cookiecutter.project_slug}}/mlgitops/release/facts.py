@@ -45,8 +45,8 @@ def served(history: list[Record]) -> list[Period]:
     """Return the periods of an environment, oldest first."""
     groups: list[list[Record]] = []
     for record in history:
-        same = groups and server.identity(groups[-1][0]) == server.identity(record)
-        if same and record["action"] != "revert":
+        repeated = groups and server.identity(groups[-1][0]) == server.identity(record)
+        if repeated and record["action"] != "revert":
             groups[-1].append(record)
         elif record["state"] != "failed":
             groups.append([record])

@@ -111,10 +111,10 @@ def image_of(version: Version) -> str | None:
     registry, code = image.registry(), server.at("HEAD")
     if not registry:
         return None
+    release = (version.manifest_sha256, code.sha256)
     for record in Ledger().releases():
         digest = str(record.get("image") or "")
-        same = server.identity(record) == (version.manifest_sha256, code.sha256)
-        if same and digest.startswith(f"{registry}@"):
+        if server.identity(record) == release and digest.startswith(f"{registry}@"):
             return digest
     if not image.engine():
         raise ReleaseError(

@@ -180,12 +180,12 @@ def _commit(record: Record) -> str | None:
 
 def _paths(version: str, code: str, tip: str) -> tuple[str, ...]:
     """Return what a version is made of, and the machinery where it has to go back."""
-    same = all(
+    unchanged = all(
         git.run("ls-tree", commit, "--", *paths)
         == git.run("ls-tree", tip, "--", *paths)
         for commit, paths in ((version, BUILDS), (code, server.PATHS))
     )
-    return PATHS if same else (MACHINERY, *PATHS)
+    return PATHS if unchanged else (MACHINERY, *PATHS)
 
 
 def _belongs(line: str) -> bool:

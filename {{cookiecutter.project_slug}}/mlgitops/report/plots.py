@@ -80,13 +80,13 @@ def lines(
         parts.append(f"{path}<title>{_inert(event)}</title></path>")
     key = 8.0
     for name, points, kind in drawn:
-        for known, piece in groupby(points, lambda point: point[1] is not None):
-            if known:
-                at = [(right.at(x), upward.at(y)) for x, y in piece if y is not None]
-                path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
+        for drawable, group in groupby(points, lambda point: point[1] is not None):
+            if drawable:
+                piece = [(right.at(x), upward.at(y)) for x, y in group if y is not None]
+                path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in piece)
                 parts.append(f'<path class="line {kind}" d="{path}"/>')
-                if kind in MARKS and (len(points) <= MARKED or len(at) == 1):
-                    parts += [MARKS[kind].format(x, y) for x, y in at]
+                if kind in MARKS and (len(points) <= MARKED or len(piece) == 1):
+                    parts += [MARKS[kind].format(x, y) for x, y in piece]
         parts.append(f'<path class="line {kind}" d="M{key} {height - 14}h28"/>')
         parts.append(_text(key + 36, height - 10, name, "start"))
         key += 50 + LETTER * len(name)
