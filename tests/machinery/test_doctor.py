@@ -23,7 +23,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     with world(tmp_path, monkeypatch) as made:
         made.through("staging", "qa", "production")
         Path(".dvc").mkdir()
-        Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = true\n")
+        remote = "['remote \"storage\"']\n    url = ../../store\n"
+        Path(".dvc/config").write_text(f"{remote}    verify = true\n")
         settings: dict[str, Any] = {"can_approve_pull_request_reviews": False}
         places: dict[str, dict[str, Any]] = {}
         variables: list[dict[str, str]] = []
@@ -195,13 +196,29 @@ def test_rights_that_are_missing_are_not_a_traceback(
 def test_doctor_is_red_when_something_is_broken(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = false\n")
+    Path(".dvc/config").write_text(
+        Path(".dvc/config").read_text().replace("= true", "= false")
+    )
     git("remote", "remove", "origin")
     with pytest.raises(SystemExit, match="2 findings"):
         doctor.main()
     out = capsys.readouterr().out
     assert "dvc remote modify storage verify true" in out
     assert "gh repo create" in out
+
+
+@pytest.mark.parametrize(
+    ("kind", "fix"), [("s3", "type `make setup`"), ("hdfs", "dvc[hdfs]")]
+)
+def test_doctor_says_what_the_kind_of_storage_lacks(
+    kind: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kind is known by its locked packages; the team may lock another one."""
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text(f"['remote \"storage\"']\nurl = {kind}://bucket\n")
+    (finding,) = doctor.packages()
+    assert finding.state == "broken" and fix in finding.text
 
 
 def test_rulesets_name_the_required_checks() -> None:

@@ -31,6 +31,7 @@ REMOTE = "storage"
 SECTION = f"'remote \"{REMOTE}\"'"
 BRANCH = "storage"
 BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns from 50
+LOGIN = "STORAGE_LOGIN"  # a secret of the workflows: the text of .dvc/config.local
 TRIES = 20
 UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
 
@@ -142,10 +143,29 @@ def url(cwd: str | Path = ".") -> str:
     return _config(cwd).get(SECTION, "url")
 
 
+def kind(cwd: str | Path = ".") -> str:
+    """Return the scheme of storage's address, such as s3; "" is a folder."""
+    scheme, separator, _ = url(cwd).partition("://")
+    return scheme if separator else ""
+
+
+def kinds() -> list[str]:
+    """Return the schemes whose packages are locked; cookiecutter.json offers them."""
+    files = Path(__file__).parent.glob("requirements/storage-*.txt")
+    return sorted(file.stem.removeprefix("storage-") for file in files)
+
+
 def _config(cwd: str | Path) -> configparser.ConfigParser:
     """Return DVC's settings for a scratch repository."""
     config = configparser.ConfigParser(interpolation=None)
-    config.read([Path(cwd, ".dvc", name) for name in ("config", "config.local")])
+    try:
+        config.read([Path(cwd, ".dvc", name) for name in ("config", "config.local")])
+        config.read_string(os.environ.get(LOGIN, ""), LOGIN)
+    except configparser.Error:
+        raise StorageError(  # configparser's own message would print a login
+            "DVC's settings cannot be read: repair .dvc/config, .dvc/config.local or "
+            f"the secret {LOGIN}, which has the text of a .dvc/config.local"
+        ) from None
     if not config.has_option(SECTION, "url"):
         raise StorageError(f".dvc/config has no remote called {REMOTE}")
     address = config.get(SECTION, "url")
@@ -255,7 +275,8 @@ def _refuse_big(file: Path, out: Out, cwd: Path) -> None:
         size = file.stat().st_size // 1_000_000
         raise StorageError(
             f"{out.path} has {size} MB, too large for a branch on GitHub: "
-            "set the url of the remote in .dvc/config to s3, gs, azure or ssh"
+            "set the url of the remote in .dvc/config to other storage, such as "
+            f"{', '.join(kinds())}"
         )
 
 

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def verify() -> Iterator[Finding]:
     on = any(line.replace(" ", "") == "verify=true" for line in text.splitlines())
     fix = "DVC accepts altered objects: type `dvc remote modify storage verify true`"
     yield Finding(GOOD if on else BROKEN, "DVC verifies objects" if on else fix)
+
+
+def packages() -> Iterator[Finding]:
+    """Check that DVC has the package for storage's kind of address."""
+    kind = storage.kind()
+    problem = ""
+    if not kind or any(find_spec(f"dvc_{n}") for n in (kind, kind.removesuffix("s"))):
+        yield Finding(GOOD, f"storage is {storage.url()}")
+    elif kind in storage.kinds():
+        problem = f"DVC's package for {kind} is not installed: type `make setup`"
+    else:
+        problem = (
+            f"the packages for {kind} are not locked (those for "
+            f"{', '.join(storage.kinds())} are): add `dvc[{kind}]` to the group "
+            "`pipeline` in pyproject.toml, then type `make lock` and `make setup`"
+        )
+    if problem:
+        yield Finding(BROKEN, f"storage is {storage.url()}, but {problem}")
 
 
 def objects() -> Iterator[Finding]:
@@ -232,5 +251,5 @@ def _name(look: Callable[[], Iterator[Finding]]) -> str:
     return str(look.__name__)
 
 
-LOCAL = (programs, verify, objects)
+LOCAL = (programs, verify, packages, objects)
 REMOTE = (remote, rulesets, environments, actions, origins)
