@@ -110,7 +110,7 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 # What the fence holds, file by file: a repository tells by it what was modified there.
 sums: ## Write the machinery's SHA256SUMS again
 	@cd '$(TEMPLATE)' && $(PYTHON) -c 'from mlgitops import machinery as m; \
-		(m.HERE / m.SUMS).write_text(m.sums())'
+		(m.FOLDER / m.SUMS).write_text(m.sums())'
 
 clean: ## Remove what the commands made
 	rm -rf .venv .demo

@@ -333,7 +333,7 @@ def turn(place: Path) -> None:
         (rewrite, "", "was changed after it was written"),
         (remove, "", "was removed after it was written"),
         (turn, "", "release.json is not the newest record"),
-        (lambda _: None, "HEAD~2", "the branch was rewritten, or the record slipped"),
+        (lambda _: None, "HEAD~2", "the branch was rewritten"),
     ],
     ids=["rewrite", "remove", "turn", "squash"],
 )

@@ -117,7 +117,7 @@ def test_protect_again_changes_nothing(here: World) -> None:
 def test_a_production_made_by_a_first_run_gets_its_reviewer(here: World) -> None:
     github.api("environments/production", "PUT", {})
     protect.main()
-    (place,) = [e for e in protect._environments() if e["name"] == "production"]
+    (place,) = [e for e in protect.on_github() if e["name"] == "production"]
     assert place["protection_rules"] == [{"type": "required_reviewers"}]
 
 

@@ -12,7 +12,7 @@ from mlgitops.commands import deploy, register, rollback
 from mlgitops.ledger import Ledger
 from mlgitops.release import (
     ReleaseError,
-    agreement,
+    consistency,
     environments,
     facts,
     registry,
@@ -216,11 +216,11 @@ def test_history_outlives_the_list(here: World) -> None:
         deploy.deploy(environment, "v1.0.0")
     here.through("production")
     assert Ledger().environments() == sorted(CHAIN)
-    assert agreement.disagreements(Ledger(), "flights") == []
+    assert consistency.disagreements(Ledger(), "flights") == []
     assert [v.version for v in facts.versions(Ledger(), [])] == ["v1.0.0"]
     slipped = {**(Ledger().release("qa") or {}), "tag": "x"}
     Ledger().append({"environments/qa/release.json": slipped}, "slipped in")
-    said = agreement.disagreements(Ledger(), "flights")
+    said = consistency.disagreements(Ledger(), "flights")
     assert any(line.startswith("qa's release.json is not the newest") for line in said)
 
 

@@ -11,7 +11,7 @@ from machinery.world import target as serve
 from mlgitops.commands import deploy, register, rollback
 from mlgitops.host import agent
 from mlgitops.ledger import Ledger
-from mlgitops.release import ReleaseError, admit, facts, image, server, target
+from mlgitops.release import ReleaseError, eligibility, facts, image, server, target
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_a_rollback_brings_the_server_along(here: World, asked: Target) -> None:
     assert "flights@v1.0.0 again: confirmed" in said
     record = Ledger().release("production") or {}
     assert record["server"] == first["server"]
-    assert admit.same_model(record["commit"], first["commit"])
+    assert eligibility.same_model(record["commit"], first["commit"])
 
 
 def test_the_version_that_runs_goes_back_to_its_server_before(

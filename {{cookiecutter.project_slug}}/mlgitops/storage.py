@@ -14,7 +14,6 @@ import configparser
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -69,14 +68,17 @@ def bring(
             target: _copied(folder, out, target) for target, out in targets.items()
         }
         return {target: problem for target, problem in copied.items() if problem}
-    outs, problems = list(targets.values()), {}
+    outs, problems, failure = list(targets.values()), {}, ""
     with _scratch(Path(cwd), outs) as scratch:
-        problem = _dvc(scratch, "pull", *_targets(outs))
+        try:
+            _dvc(scratch, "not downloaded", "pull", *_pointers(outs))
+        except StorageError as error:
+            failure = str(error)
         for number, (target, out) in enumerate(targets.items()):
             arrived = scratch / str(number) / out.name
             try:
                 if not arrived.is_file():
-                    raise StorageError(_absent(out, problem))
+                    raise StorageError(_absent(out, failure))
                 _verify(arrived, out)
             except StorageError as error:
                 problems[target] = error
@@ -100,10 +102,8 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
             _verify(file, out)
             _refuse_big(file, out, Path(cwd))
             shutil.copyfile(file, scratch / str(number) / out.name)
-        problem = _dvc(scratch, "commit", "--force", *_targets(outs))
-        problem = problem or _dvc(scratch, "push", *_targets(outs))
-        if problem:
-            raise StorageError(f"nothing was stored: {problem}")
+        for verb in (("commit", "--force"), ("push",)):
+            _dvc(scratch, "nothing was stored", *verb, *_pointers(outs))
         _publish(Path(cwd))
     with TemporaryDirectory() as folder:
         pull(outs, Path(folder), cwd)
@@ -111,26 +111,26 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
 
 def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
     """Return the objects that are not in storage, without moving any."""
-    listed = list(outs)
-    if not listed:
+    outs = list(outs)
+    if not outs:
         return []
     if folder := _objects(Path(cwd)):
-        return [out for out in listed if not _object(folder, out).is_file()]
-    with _scratch(Path(cwd), listed) as scratch:
+        return [out for out in outs if not _object(folder, out).is_file()]
+    with _scratch(Path(cwd), outs) as scratch:
         args = ("data", "status", "--not-in-remote", "--json")
-        done = _run(scratch, *args)
-        if done.returncode:
-            raise StorageError(f"storage cannot be reached: {_error_text(done.stderr)}")
-        gone = set(json.loads(done.stdout or "{}").get("not_in_remote") or [])
-    names = [f"{number}/{out.name}" for number, out in enumerate(listed)]
-    return [out for name, out in zip(names, listed, strict=True) if name in gone]
+        status = json.loads(_dvc(scratch, "storage cannot be reached", *args) or "{}")
+    absent = {f"{path}.dvc" for path in status.get("not_in_remote") or []}
+    return [
+        out
+        for pointer, out in zip(_pointers(outs), outs, strict=True)
+        if pointer in absent
+    ]
 
 
 def add(path: str | Path, cwd: str | Path = ".") -> Out:
     """Let DVC track a data file and return its entry."""
-    done = _run(Path(cwd), "add", "--quiet", "--no-relink", str(path))
-    if done.returncode:
-        raise StorageError(f"`dvc add {path}` failed: {_error_text(done.stderr)}")
+    args = ("add", "--quiet", "--no-relink", str(path))
+    _dvc(Path(cwd), f"`dvc add {path}` failed", *args)
     return lock.pointers(cwd=cwd)[Path(path).as_posix()]
 
 
@@ -211,12 +211,7 @@ def _copied(folder: Path, out: Out, target: Path) -> StorageError | None:
     return None
 
 
-def on_branch(cwd: Path = Path()) -> bool:
-    """Tell whether storage is a branch of this repository."""
-    return _branch_folder(cwd) is not None
-
-
-def _branch_folder(cwd: Path) -> Path | None:
+def branch_folder(cwd: Path = Path()) -> Path | None:
     """Return the clone that is the remote, if storage is a branch."""
     folder = Path(cwd, ".dvc", "branch").resolve()
     return folder if url(cwd) == str(folder) else None
@@ -224,7 +219,7 @@ def _branch_folder(cwd: Path) -> Path | None:
 
 def _sync(cwd: Path) -> None:
     """Bring the clone of the storage branch up to date, if that is the remote."""
-    folder = _branch_folder(cwd)
+    folder = branch_folder(cwd)
     if folder is None:
         return
     if not (folder / ".git").is_dir():
@@ -249,7 +244,7 @@ def _join(folder: Path, newest: str) -> None:
 
 def _publish(cwd: Path) -> None:
     """Push the clone of the storage branch, if that is the remote."""
-    folder = _branch_folder(cwd)
+    folder = branch_folder(cwd)
     if folder is None or not git.has_remote(cwd):
         return
     for _ in range(TRIES):
@@ -258,12 +253,11 @@ def _publish(cwd: Path) -> None:
             identity = ("-c", "user.name=storage", "-c", "user.email=storage@localhost")
             git.run(*identity, "commit", "-q", "-m", "add objects", cwd=folder)
         try:
-            git.remote_run("push", "-q", "origin", f"HEAD:{BRANCH}", cwd=folder)
-            return
+            if git.push(f"HEAD:{BRANCH}", cwd=folder):
+                return
         except git.GitError as error:
-            if not re.search(r"rejected|fetch first|cannot lock", str(error)):
-                raise StorageError(f"the storage branch: {error}") from error
-            _sync(cwd)
+            raise StorageError(f"the storage branch: {error}") from error
+        _sync(cwd)
     raise StorageError(
         f"origin rejected the storage branch {TRIES} times: run the command again"
     )
@@ -271,7 +265,7 @@ def _publish(cwd: Path) -> None:
 
 def _refuse_big(file: Path, out: Out, cwd: Path) -> None:
     """Refuse a file that GitHub would refuse, before anything is sent."""
-    if _branch_folder(cwd) and file.stat().st_size > BRANCH_LIMIT:
+    if branch_folder(cwd) and file.stat().st_size > BRANCH_LIMIT:
         size = file.stat().st_size // 1_000_000
         raise StorageError(
             f"{out.path} has {size} MB, too large for a branch on GitHub: "
@@ -299,36 +293,33 @@ def _scratch(cwd: Path, outs: list[Out]) -> Iterator[Path]:
         yield scratch
 
 
-def _targets(outs: list[Out]) -> list[str]:
+def _pointers(outs: list[Out]) -> list[str]:
     """Return the pointers of a scratch repository."""
     return [f"{number}/{out.name}.dvc" for number, out in enumerate(outs)]
 
 
-def _dvc(scratch: Path, *args: str) -> str:
-    """Run DVC and return its error message, or nothing."""
-    done = _run(scratch, *args)
-    return _error_text(done.stderr) if done.returncode else ""
+def _dvc(cwd: Path, problem: str, *args: str) -> str:
+    """Run DVC as a program and return what it printed.
 
-
-def _run(cwd: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    """Run DVC as a program."""
+    Raises:
+        StorageError: the problem, with DVC's errors as one line.
+    """
     site = cwd / ".dvc" / "tmp" / "site"
     env = {**os.environ, "DVC_SITE_CACHE_DIR": str(site), "DVC_NO_ANALYTICS": "1"}
     command = (sys.executable, "-m", "dvc", *args)
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR: ")] or lines
+        text = " ".join(errors).removeprefix("ERROR: ")
+        raise StorageError(f"{problem}: {shorten(text, 400, placeholder=' …')}")
+    return done.stdout
 
 
-def _error_text(text: str) -> str:
-    """Return DVC's errors, or all that it printed, as one line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR: ")] or lines
-    return shorten(" ".join(errors).removeprefix("ERROR: "), 400, placeholder=" …")
-
-
-def _absent(out: Out, problem: str) -> str:
+def _absent(out: Out, failure: str) -> str:
     """Return the message for an object that is missing or was not downloaded."""
-    if problem and UNKNOWN not in problem:
-        return f"{out.path} (md5 {out.md5}) was not downloaded: {problem}"
+    if failure and UNKNOWN not in failure:
+        return f"{out.path} (md5 {out.md5}) was {failure}"
     return (
         f"{out.path} (md5 {out.md5}) is not in storage, or was altered there: run "
         "`make push` where the file is, then run this again"

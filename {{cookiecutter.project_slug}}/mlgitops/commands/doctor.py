@@ -5,16 +5,14 @@
 It only reads. Exit 1 if something is broken; weaker settings are only listed.
 """
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from mlgitops import git, github, heartbeat, lock, storage
-from mlgitops.commands.protect import RULESETS
+from mlgitops.commands.protect import absent_rulesets, on_github
 from mlgitops.ledger import Ledger
 from mlgitops.release import ReleaseError
 from mlgitops.release.environments import CHAMPION, names, variable
@@ -38,10 +36,10 @@ def main() -> None:
         try:
             findings = list(look())
         except github.GitHubError as error:
-            text = f"{_name(look)}: GitHub refuses to tell: {error}"
+            text = f"{look.__name__}: GitHub refuses to tell: {error}"
             findings = [Finding(WEAK, text)]
         except ERRORS as error:
-            findings = [Finding(BROKEN, f"{_name(look)}: {error}")]
+            findings = [Finding(BROKEN, f"{look.__name__}: {error}")]
         for finding in findings:
             print(f"{finding.state:7} {finding.text}")
             broken += finding.state == BROKEN
@@ -52,13 +50,10 @@ def main() -> None:
 def programs() -> Iterator[Finding]:
     """Check the programs that the Makefile calls."""
     for name in ("git", "dvc", "gh", "gto"):
-        path = shutil.which(name)
-        text = (
-            f"program {name}"
-            if path
-            else f"program {name} is missing: type `make setup`"
-        )
-        yield Finding(GOOD if path else BROKEN, text)
+        if shutil.which(name):
+            yield Finding(GOOD, f"program {name}")
+        else:
+            yield Finding(BROKEN, f"program {name} is missing: type `make setup`")
 
 
 def verify() -> Iterator[Finding]:
@@ -89,43 +84,35 @@ def packages() -> Iterator[Finding]:
 
 def objects() -> Iterator[Finding]:
     """Check that storage has every object of dvc.lock and the .dvc pointers."""
-    locked = lock.read()
-    outs = [*lock.pointers().values(), *(locked.outs if locked else ())]
-    if gone := storage.missing(outs):
-        names = ", ".join(out.path for out in gone)
+    outs = lock.tracked()
+    if missing := storage.missing(outs):
+        names = ", ".join(out.path for out in missing)
         yield Finding(BROKEN, f"storage lacks {names}: type `make push`")
     else:
-        yield Finding(
-            GOOD,
-            f"storage has all objects of dvc.lock and the .dvc pointers: {len(outs)}",
-        )
-    if locked is None:
+        text = f"storage has all objects of dvc.lock and the .dvc pointers: {len(outs)}"
+        yield Finding(GOOD, text)
+    if lock.read() is None:
         yield Finding(WEAK, "no dvc.lock yet: type `make repro`, then commit it")
 
 
 def remote() -> Iterator[Finding]:
     """Check that origin answers, and what is in production."""
     if not git.has_remote():
-        fix = "no origin: type `gh repo create --source . --push`"
-        yield Finding(BROKEN, fix)
+        yield Finding(BROKEN, "no origin: type `gh repo create --source . --push`")
         return
     git.remote_run("ls-remote", "--heads", "origin")
     yield Finding(GOOD, "origin answers")
     ledger = Ledger()
     release = ledger.champion()
-    text = (
-        f"production has {release['tag']}" if release else "nothing in production yet"
-    )
-    yield Finding(GOOD, text)
+    runs = f"has {release['tag']}" if release else "has no version yet"
+    yield Finding(GOOD, f"production {runs}")
     if late := heartbeat.late(ledger):
         yield Finding(WEAK, late)
 
 
 def rulesets() -> Iterator[Finding]:
     """Check that GitHub protects main, versions and the ledger."""
-    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
-    shipped = {str(r["name"]) for r in _rulesets()}
-    if missing := sorted(shipped - present):
+    if missing := sorted(str(rules["name"]) for rules in absent_rulesets()):
         yield Finding(
             WEAK,
             f"GitHub lacks ruleset {'; '.join(missing)}: type `make github`; until "
@@ -137,11 +124,7 @@ def rulesets() -> Iterator[Finding]:
 
 def environments() -> Iterator[Finding]:
     """Check that each environment exists, and that production waits for a person."""
-    listed = (github.api("environments") or {}).get("environments") or []
-    rules = {
-        str(environment["name"]): environment.get("protection_rules") or []
-        for environment in listed
-    }
+    rules = {str(e["name"]): e.get("protection_rules") or [] for e in on_github()}
     if missing := [name for name in names() if name not in rules]:
         yield Finding(
             WEAK,
@@ -152,10 +135,7 @@ def environments() -> Iterator[Finding]:
         yield Finding(GOOD, "production waits for a reviewer")
         return
     if _variables().get("PRODUCTION_BY_DISPATCH", "").lower() == "true":
-        yield Finding(
-            GOOD,
-            "production waits for `gh workflow run deploy.yml`",
-        )
+        yield Finding(GOOD, "production waits for `gh workflow run deploy.yml`")
         return
     yield Finding(
         WEAK,
@@ -166,8 +146,8 @@ def environments() -> Iterator[Finding]:
 
 def _variables() -> dict[str, str]:
     """Return the variables of the repository."""
-    listed = (github.api("actions/variables") or {}).get("variables") or []
-    return {str(entry["name"]): str(entry["value"]) for entry in listed}
+    variables = (github.api("actions/variables") or {}).get("variables") or []
+    return {str(entry["name"]): str(entry["value"]) for entry in variables}
 
 
 def actions() -> Iterator[Finding]:
@@ -238,17 +218,6 @@ def _variable_finding(
 ) -> Finding:
     """Return a finding on one variable of the repository."""
     return Finding(GOOD, good) if settings.get(name) else Finding(WEAK, weak)
-
-
-def _rulesets() -> list[dict[str, Any]]:
-    """Return the rulesets that this repository ships."""
-    files = sorted(RULESETS.glob("*.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
-
-
-def _name(look: Callable[[], Iterator[Finding]]) -> str:
-    """Return the name of a check."""
-    return str(look.__name__)
 
 
 LOCAL = (programs, verify, packages, objects)

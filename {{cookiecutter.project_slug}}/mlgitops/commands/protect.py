@@ -61,14 +61,19 @@ def main() -> None:
 
 def rulesets() -> str:
     """Create the rulesets that do not exist yet, by name."""
-    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
     created = []
-    for file in sorted(RULESETS.glob("*.json")):
-        rules = json.loads(file.read_text(encoding="utf-8"))
-        if rules["name"] not in present:
-            created.append(str(rules["name"]) + _relaxed(rules))
-            github.api("rulesets", "POST", rules)
+    for ruleset in absent_rulesets():
+        created.append(str(ruleset["name"]) + _relaxed(ruleset))
+        github.api("rulesets", "POST", ruleset)
     return f"created {'; '.join(created)}" if created else "already exist"
+
+
+def absent_rulesets() -> list[dict[str, Any]]:
+    """Return the rulesets of mlgitops that GitHub lacks, by name."""
+    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
+    files = sorted(RULESETS.glob("*.json"))
+    rulesets = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [ruleset for ruleset in rulesets if ruleset["name"] not in present]
 
 
 def _relaxed(rules: dict[str, Any]) -> str:
@@ -91,15 +96,13 @@ def alone() -> bool:
         collaborators = github.pages("collaborators")
     except github.GitHubError:
         return False
-    return (
-        sum(bool(person.get("permissions", {}).get("push")) for person in collaborators)
-        == 1
-    )
+    pushers = [p for p in collaborators if p.get("permissions", {}).get("push")]
+    return len(pushers) == 1
 
 
 def environments() -> str:
     """Create the environments; production waits for you where the plan allows it."""
-    guarded = {str(e["name"]) for e in _environments() if _guarded(e)}
+    guarded = {str(e["name"]) for e in on_github() if _guarded(e)}
     refused: github.GitHubError | None = None
     all_names = (*RESERVED, *names())
     for name in all_names:
@@ -119,7 +122,7 @@ def environments() -> str:
             # without branch rules: otherwise nothing could be deployed
             kept = {"reviewers": fields.get("reviewers")}
             refused = _bare(name, {**kept, "deployment_branch_policy": None}) or refused
-    if not any(e["name"] == CHAMPION and _guarded(e) for e in _environments()):
+    if not any(e["name"] == CHAMPION and _guarded(e) for e in on_github()):
         by_dispatch()
     if refused:
         raise refused
@@ -155,7 +158,7 @@ def _bare(name: str, fields: dict[str, Any]) -> github.GitHubError | None:
     return None
 
 
-def _environments() -> list[dict[str, Any]]:
+def on_github() -> list[dict[str, Any]]:
     """Return the environments on GitHub."""
     return list((github.api("environments") or {}).get("environments") or [])
 

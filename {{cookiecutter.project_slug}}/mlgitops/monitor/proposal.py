@@ -126,22 +126,20 @@ def _by_monitor(tip: str, base: str) -> bool:
     return all(MARK in message for message in messages if message.strip())
 
 
-def _push(branch: str, tip: str | None, made: str) -> bool:
-    """Put the commit on the branch; return False when the branch has it already.
+def _push(branch: str, tip: str | None, commit_: str) -> bool:
+    """Put a commit on the branch; return False when the branch has it already.
 
     Another run may have been faster: what it pushed is as good if it is the same.
     """
-    if tip and _state(tip) == _state(made):
+    if tip and _state(tip) == _state(commit_):
         return False
     lease = f"--force-with-lease=refs/heads/{branch}:{tip or ''}"
-    try:
-        git.remote_run("push", "-q", lease, "origin", f"{made}:refs/heads/{branch}")
-    except git.GitError:
-        now = git.fetch_branch(branch)
-        if now is None or _state(now) != _state(made):
-            raise
-        return False
-    return True
+    if git.push(lease, f"{commit_}:refs/heads/{branch}"):
+        return True
+    tip = git.fetch_branch(branch)
+    if tip is None or _state(tip) != _state(commit_):
+        raise git.GitError(f"another run pushed {branch} meanwhile: run this again")
+    return False
 
 
 def _state(commit_: str) -> str:

@@ -12,7 +12,7 @@ from mlgitops import lock, storage
 from mlgitops.ledger import Ledger
 from mlgitops.prediction_log import PATTERN, parse
 from mlgitops.production_data import ProductionDataError, files
-from mlgitops.release import Record, ReleaseError, admit, signature
+from mlgitops.release import Record, ReleaseError, eligibility, signature
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, load_manifest
 
@@ -172,7 +172,7 @@ def versions(ledger: Ledger, known: list[Version]) -> list[Version]:
 
 def explain(ledger: Ledger, version: Version) -> dict[str, Any]:
     """Return what a version was made from, who proposed it and what the gates said."""
-    verdicts = admit.verdicts(ledger, version.manifest_sha256)
+    verdicts = ledger.verdicts(version.manifest_sha256)
     records = [r for place in ledger.environments() for r in ledger.history(place)]
     mine = [r for r in records if r["manifest_sha256"] == version.manifest_sha256]
     approvers = {who for record in mine for who in record["approvers"]}
@@ -191,7 +191,7 @@ def explain(ledger: Ledger, version: Version) -> dict[str, Any]:
 def manifest(version: Version) -> dict[str, Any]:
     """Return what a version's manifest says it was made from, after verifying it."""
     try:
-        out = admit.locked(version.commit).out("manifest.json")
+        out = eligibility.locked(version.commit).out("manifest.json")
         with TemporaryDirectory() as folder:
             storage.pull([out], Path(folder))
             path = Path(folder, "manifest.json")

@@ -4,7 +4,6 @@ The repository's protection settings are not asked: what counts is the ledger, m
 dvc.lock and the bytes in storage.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 from mlgitops import git, lock, storage
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock
-from mlgitops.release import Record, ReleaseError
+from mlgitops.release import MAIN, Record, ReleaseError, on_main
 from mlgitops.release.environments import CHAMPION
+from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
 
 
@@ -34,40 +34,47 @@ def bring(commit: str, folder: Path, expected: str | None = None) -> Candidate:
     Raises:
         ReleaseError: an object is missing, altered, or not what the manifest names.
     """
-    found = locked(commit)
+    dvc_lock = locked(commit)
     folder.mkdir(parents=True, exist_ok=True)
     contract = git.show(commit, "contract.yaml")
     if contract is None:
         raise ReleaseError(f"contract.yaml is missing at {commit}")
     try:
-        manifest = found.out("manifest.json")
-        storage.pull([manifest, found.out("model.onnx")], folder)
+        storage.pull(map(dvc_lock.out, ("manifest.json", "model.onnx")), folder)
         (folder / "contract.yaml").write_bytes(contract)
-        checked = verify(folder, expected)
+        manifest = verify(folder, expected)
     except (storage.StorageError, lock.LockError, VerifyError) as error:
         raise ReleaseError(f"not deployed: {error}") from error
     sha256 = sha256_file(folder / "manifest.json")
-    return Candidate(folder, commit, found.sha256, sha256, checked)
+    return Candidate(folder, commit, dvc_lock.sha256, sha256, manifest)
 
 
 def locked(commit: str) -> Lock:
     """Return the dvc.lock at a commit, which must be there."""
     try:
-        found = lock.at(commit)
+        dvc_lock = lock.at(commit)
     except lock.LockError as error:
         raise ReleaseError(str(error)) from error
-    if found is None:
+    if dvc_lock is None:
         raise ReleaseError(f"there is no dvc.lock at {commit}")
-    return found
+    return dvc_lock
 
 
-def same_model(one: str, other: str) -> bool:
+def same_model(*commits: str) -> bool:
     """Tell whether the locks at two commits name the same manifest."""
     try:
-        first, second = (locked(at).out("manifest.json") for at in (one, other))
+        manifests = [locked(commit).out("manifest.json") for commit in commits]
     except (lock.LockError, ReleaseError):
         return False
-    return (first.md5, first.size) == (second.md5, second.size)
+    return len({(manifest.md5, manifest.size) for manifest in manifests}) == 1
+
+
+def demand_merged(version: Version) -> None:
+    """Refuse a version whose commit is not on the main branch of origin."""
+    if not on_main(version.commit):
+        raise ReleaseError(
+            f"{version.tag} is on {version.commit}, which is not on {MAIN}"
+        )
 
 
 def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
@@ -77,14 +84,14 @@ def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
         ReleaseError: nobody judged these bytes, they were refused, or main's lock
             is not the judged one.
     """
-    found = verdicts(ledger, manifest_sha256)
+    verdicts = ledger.verdicts(manifest_sha256)
     short = manifest_sha256[:12]
-    if not found:
+    if not verdicts:
         raise ReleaseError(
             f"there is no verdict on version {short}: nobody judged these bytes; "
             "propose them in a pull request, and merge it when `validate` is green"
         )
-    newest = found[-1]
+    newest = verdicts[-1]
     if not newest["passed"]:
         raise ReleaseError(
             f"the newest verdict refuses version {short}: {newest['summary']} "
@@ -106,9 +113,7 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
     The objects of a refused proposal never enter storage: "they are missing" would be
     true, and would send the reader the wrong way.
     """
-    records = [ledger.read(path) or {} for path in ledger.paths("verdicts/")]
-    found = [record for record in records if record.get("lock_sha256") == lock_sha256]
-    newest = max(found, key=lambda record: int(record["seq"]), default=None)
+    newest = ledger.verdict_on_lock(lock_sha256)
     if newest and not newest["passed"]:
         raise ReleaseError(
             f"not deployed: #{newest['pull_request']} was refused, and main names what "
@@ -117,17 +122,9 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
         )
 
 
-def verdicts(ledger: Ledger, manifest_sha256: str) -> list[Record]:
-    """Return the verdicts on a version, oldest first, each with its ``path``."""
-    found = []
-    for path in ledger.paths(f"verdicts/{manifest_sha256}/"):
-        found.append({**json.loads(ledger.read_bytes(path) or b"{}"), "path": path})
-    return sorted(found, key=lambda record: int(record["seq"]))
-
-
-def not_left(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:
+def not_withdrawn(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:
     """Refuse a version that was taken back and not validated since."""
-    record = left(ledger, manifest_sha256)
+    record = withdrawal(ledger, manifest_sha256)
     if record and int(verdict["seq"]) <= int(record["seq"]):
         environment, action = record["environment"], record["action"]
         raise ReleaseError(
@@ -137,24 +134,20 @@ def not_left(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:
         )
 
 
-def left(ledger: Ledger, manifest_sha256: str) -> Record | None:
-    """Return the newest record by which an environment left a version, if any."""
-    found = [
-        record
-        for environment in ledger.environments()
-        for record in ledger.history(environment)
-        if record["previous"] == manifest_sha256 and _leaves(record)
-    ]
-    return max(found, key=lambda record: int(record["seq"]), default=None)
-
-
-def _leaves(record: Record) -> bool:
-    """Tell whether a record says that a version was found bad.
+def withdrawal(ledger: Ledger, manifest_sha256: str) -> Record | None:
+    """Return the newest record that took a version back because it was bad, if any.
 
     A rollback says so of production only: before it, one tries things.
     """
-    action, environment = record["action"], record["environment"]
-    return action == "revert" or (action, environment) == ("rollback", CHAMPION)
+    withdrawals = [
+        record
+        for environment in ledger.environments()
+        for record in ledger.history(environment)
+        if record["previous"] == manifest_sha256
+        and record["action"] in ("revert", "rollback")
+        and (record["action"] == "revert" or environment == CHAMPION)
+    ]
+    return max(withdrawals, key=lambda record: int(record["seq"]), default=None)
 
 
 def still_champion(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:
@@ -174,7 +167,7 @@ def still_champion(ledger: Ledger, manifest_sha256: str, verdict: Record) -> Non
 
 def check(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
     """Return the verdict that lets a version be deployed now, or refuse it."""
-    found = verdict(ledger, manifest_sha256, lock_sha256)
-    not_left(ledger, manifest_sha256, found)
-    still_champion(ledger, manifest_sha256, found)
-    return found
+    passing = verdict(ledger, manifest_sha256, lock_sha256)
+    not_withdrawn(ledger, manifest_sha256, passing)
+    still_champion(ledger, manifest_sha256, passing)
+    return passing
