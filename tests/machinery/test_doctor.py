@@ -141,7 +141,7 @@ def test_without_reviewers_production_waits_for_a_dispatch(
         with pytest.raises(SystemExit, match="1 of 4 refused"):
             protect.main()
     said = capsys.readouterr().out
-    assert "refused  environments: no approvals: production waits for `gh" in said
+    assert "refused  environments: production waits for a dispatch" in said
     assert starting(lines(capsys), "ok", "production waits for `gh workflow run")
 
 
@@ -217,8 +217,22 @@ def test_doctor_says_what_the_kind_of_storage_lacks(
     monkeypatch.chdir(tmp_path)
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text(f"['remote \"storage\"']\nurl = {kind}://bucket\n")
-    (finding,) = doctor.packages()
-    assert finding.state == "broken" and fix in finding.text
+    ((state, text),) = doctor.packages()
+    assert state == "broken" and fix in text
+
+
+def test_doctor_names_the_environments_without_a_login(
+    here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder or a branch needs none; a bucket does in each workflow that uses it."""
+    assert not any(storage.LOGIN in line for line in lines(capsys))
+    monkeypatch.setattr(storage, "kind", lambda: "s3")
+    ((state, text),) = doctor.logins()
+    assert state == "weaker" and "validate, monitor, reproduce, staging, qa" in text
+    login = {"secrets": [{"name": storage.LOGIN}]}
+    monkeypatch.setattr(github, "api", lambda path: login)
+    ((state, _),) = doctor.logins()
+    assert state == "ok"
 
 
 def test_rulesets_name_the_required_checks() -> None:
