@@ -11,7 +11,15 @@ from machinery.world import target as serve
 from mlgitops import github
 from mlgitops.commands import deploy, register
 from mlgitops.ledger import Ledger
-from mlgitops.release import Record, ReleaseError, promote, registry, revert, target
+from mlgitops.release import (
+    Record,
+    ReleaseError,
+    deployments,
+    promote,
+    registry,
+    revert,
+    target,
+)
 
 
 @pytest.fixture
@@ -123,7 +131,7 @@ def test_an_agent_reports_by_deployment_status(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRODUCTION_URL", "agent")
-    ask = target.reported
+    ask = deployments.reported
 
     def agent(deployment: int | None) -> dict[str, str]:
         if f"statuses/{deployment}" not in here.hub.kept and "1" in str(deployment):
@@ -131,7 +139,7 @@ def test_an_agent_reports_by_deployment_status(
                 here.hub.add(f"statuses/{deployment}", {"state": "success"})
         return ask(deployment)
 
-    monkeypatch.setattr(target, "reported", agent)
+    monkeypatch.setattr(deployments, "reported", agent)
     bring(here, "one")
     assert current()["state"] == "confirmed"
     assert len(here.hub.kept["statuses/1"]) == 1  # the agent's own
@@ -380,7 +388,7 @@ class KilledError(BaseException):
 
 
 STEPS = {
-    "before the record": (promote, "deployment_of"),
+    "before the record": (deployments, "find_or_open"),
     "after the deployment": (promote, "write"),
     "before the stage": (promote, "assign"),
     "before the wait": (target, "wait"),

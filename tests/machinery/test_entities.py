@@ -250,7 +250,7 @@ def test_the_report_says_by_whom_and_how_many() -> None:
     assert tried.found.entity == Entity("customer", 200)
     assert not tried.found.cautions
     said = report.render(
-        report.Facts(state="ready", verdict="Passed.", found=tried.found)
+        report.Facts(state="ready", verdict="Passed.", judgement=tried.found)
     )
     assert "(95% interval by customer, " in said
     assert (
@@ -262,7 +262,7 @@ def test_the_report_says_by_whom_and_how_many() -> None:
     for part in (entities, performance):
         part.add(plain)
     said = report.render(
-        report.Facts(state="ready", verdict="Passed.", found=plain.found)
+        report.Facts(state="ready", verdict="Passed.", judgement=plain.found)
     )
     assert plain.found.entity is None and "customer" not in said
 

@@ -332,7 +332,7 @@ def test_how_the_target_moved_and_who_moves_is_told(task: str) -> None:
     tried.found.replay = Replay(requests=6000, until="now", moves=moved, groups=[shop])
     found = judgement.read(msgspec.json.encode(tried.found))
     assert found == tried.found
-    body = report.render(report.Facts(state="here", verdict="v", found=found))
+    body = report.render(report.Facts(state="here", verdict="v", judgement=found))
     words = {
         "multiclass": ("The shares of the target", "would be decided otherwise: "),
         "regression": ("The mean of the target went", "would be answered higher and "),
@@ -348,5 +348,5 @@ def test_many_classes_are_shown_by_what_is_mixed_up_most() -> None:
     cells[3][4] = 77
     curves = Both(challenger=Curves(matrix=Matrix(names, cells)))
     found = Judgement(curves=curves)
-    body = report.render(report.Facts(state="here", verdict="v", found=found))
+    body = report.render(report.Facts(state="here", verdict="v", judgement=found))
     assert "| <code>c3</code> | <code>c4</code> | 77 |" in body and "Mixed up" in body

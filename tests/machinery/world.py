@@ -190,6 +190,7 @@ class World:
         manifest = {
             "schema": 1,
             "name": "flights",
+            "task": "binary",
             "model": {"file": "model.onnx", "sha256": sha(model), "bytes": len(model)},
             "contract": {"sha256": sha256_file(self.clone / "contract.yaml")},
             "code": {"sha256": sha(b"code")},
@@ -226,6 +227,8 @@ class World:
             "author": "ann",
             "run_id": 1,
             "summary": "ROC AUC is too low.",
+            "metrics": [],
+            "fairness": [],
             "checks": [
                 {
                     "id": "roc_auc.min",

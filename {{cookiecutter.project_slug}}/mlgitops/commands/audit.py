@@ -80,7 +80,7 @@ def audit(
     if date and not _is_date(date):
         raise ReleaseError(f"{date} is not a date: type DATE=2026-11-22, in UTC")
     if version:
-        registry.spelt(version)
+        registry.check_format(version)
     ledger, name = Ledger(), model_name()
     if git.has_remote():
         registry.fetch(name)

@@ -53,7 +53,7 @@ def deploy(environment: str, version: str) -> Record:
     Raises:
         ReleaseError: refused, or rolled back because the target did not come up.
     """
-    if environments.waits(environments.known(environment)):
+    if environments.waits(environments.check_name(environment)):
         raise ReleaseError(environments.WAITS)
     name = model_name()
     git.complete(MAIN, SPEC, *registry.specs(name))  # one fetch in place of three

@@ -44,7 +44,7 @@ def reproduce(version_name: str = "") -> str:
         ReleaseError: a file, an input or a metric differs.
     """
     if version_name:
-        registry.spelt(version_name)
+        registry.check_format(version_name)
     ledger, name = Ledger(), model_name()
     if git.has_remote():
         registry.fetch(name)

@@ -111,8 +111,8 @@ def _check_names(environment: str, version: str) -> None:
     Raises:
         ReleaseError: which of them, and what to type.
     """
-    environments.known(environment)
-    registry.spelt(version)
+    environments.check_name(environment)
+    registry.check_format(version)
 
 
 def way_back(

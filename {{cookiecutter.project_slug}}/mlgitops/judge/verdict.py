@@ -157,14 +157,14 @@ def params_diff(old: Facts | None, new: Facts | None) -> list[report.Setting]:
 def facts(case: Case, state: report.State, step: str = "") -> report.Facts:
     """Return what the report says of a case."""
     return report.Facts(
-        found=case.found,
+        judgement=case.found,
         state=state,
         next=step,
         verdict=summary(case) + (f" {DECIDE}" if state == "decide" else ""),
         checks=case.checks,
         manifest_sha256=case.manifest_sha256 or "",
         data_sha256=case.data_sha256 or "",
-        unplayed=case.unplayed,
+        no_replay=case.unplayed,
         machinery=str(machinery()),
         project=os.environ.get("GITHUB_REPOSITORY") or Path.cwd().name,
         model=str((case.manifest or {}).get("name", "")),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlgitops.monitor import sparkline
 from mlgitops.monitor.page import false_alarms
-from mlgitops.monitor.sparkline import Line, chart
+from mlgitops.monitor.sparkline import Line
 from mlgitops.monitor.style import STYLE
+from mlgitops.report import plots
 
 CLASSES = {"not enough data": "few", "no verdict": "few"}
 
@@ -35,7 +38,7 @@ def index(records: Sequence[Record], events: Sequence[Record]) -> str:
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}'
         '</title><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<style>{STYLE}</style></head><body>{body}</body></html>\n"
+        f"<style>{STYLE}{plots.STYLE.read_text()}</style></head><body>{body}</body></html>\n"
     )
 
 
@@ -64,6 +67,8 @@ def _charts(records: Sequence[Record], events: Sequence[Record]) -> str:
         numbers = [(r.get("measured") or {}).get(key) for r in records]
         return Line(name, numbers, kind)
 
+    days = [str(r["window"]["until"] or "no rows")[:10] for r in records]
+    chart = functools.partial(sparkline.chart, days=days)
     rows: list[float | None] = [r["window"]["rows"] for r in records]
     labels = Line("labels", [r["window"]["labels"] for r in records], "other")
     observed = line("observed", "performance")

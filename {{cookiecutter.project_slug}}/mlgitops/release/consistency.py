@@ -1,7 +1,7 @@
 """Checks that the ledger, the tags, the stages and main agree.
 
 Each disagreement is a sentence. The ledger only grows, and a record carries the number
-of commits before it: one that was changed, removed or slipped in later contradicts it.
+of commits before it: one that was changed, removed or added later contradicts it.
 """
 
 import re
@@ -20,37 +20,43 @@ NUMBERED = re.compile(
 def disagreements(ledger: Ledger, name: str) -> list[str]:
     """Return what does not agree, as sentences; nothing if all does."""
     versions, sentences = registry.survey(name)
-    environments = ledger.environments()
-    records = [r for env in environments for r in ledger.history(env)]
+    names = ledger.environments()
+    history = [record for each in names for record in ledger.history(each)]
     broken_tags = {sentence.split()[2] for sentence in sentences}  # reported already
     sentences += registry.differences(
-        versions, [record for record in records if record["tag"] not in broken_tags]
+        versions, [record for record in history if record["tag"] not in broken_tags]
     )
     sentences += _rewritten(ledger)
-    for record in records:
+    for record in history:
         sentences += _verdict(ledger, record)
-    for environment in environments:
+    for environment in names:
         sentences += _followed(ledger, name, environment, versions)
-    return [*dict.fromkeys(sentences), *_main(ledger)]
+    champion, tip = ledger.champion(), git.fetch_branch(MAIN)
+    if champion and tip and not eligibility.same_model(champion["commit"], tip):
+        sentences.append(
+            f"main does not name what production runs ({champion['tag']}): merge the "
+            "revert pull request, or let `deploy` finish"
+        )
+    return list(dict.fromkeys(sentences))
 
 
 def _rewritten(ledger: Ledger) -> Iterator[str]:
-    """Yield each record that was changed, removed or added later."""
+    """Yield where the ledger's own history contradicts that it only grows."""
     if ledger.commit is None:
         return
     args = ("log", "--reverse", "--no-renames", "--name-status", "--format=%x01")
     log = git.run(*args, ledger.commit, cwd=ledger.cwd)
-    for index, commit in enumerate(log.split("\1")[1:]):
+    for seq, commit in enumerate(log.split("\1")[1:]):
         for line in filter(None, commit.splitlines()):
             change, path = line.split("\t", 1)
             number = NUMBERED.match(path)
             if change != "A" and not REPLACED.fullmatch(path):
                 verb = "removed" if change == "D" else "changed"
                 yield f"the ledger's record {path} was {verb} after it was written"
-            elif change == "A" and number and int(number[1]) != index:
+            elif change == "A" and number and int(number[1]) != seq:
                 yield (
                     f"the ledger's record {path} names commit {int(number[1])}, but is "
-                    f"in commit {index}: the branch was rewritten, or the record was "
+                    f"in commit {seq}: the branch was rewritten, or the record was "
                     "added later"
                 )
 
@@ -58,13 +64,13 @@ def _rewritten(ledger: Ledger) -> Iterator[str]:
 def _verdict(ledger: Ledger, record: Record) -> Iterator[str]:
     """Yield why a deployment was not allowed by the verdict that it names."""
     verdict = ledger.read(str(record["verdict"]))
-    deployment = f"{record['tag']} in {record['environment']}"
+    subject = f"{record['tag']} in {record['environment']}"
     if verdict is None:
-        yield f"{deployment}: the ledger lacks its verdict {record['verdict']}"
+        yield f"{subject}: the ledger lacks its verdict {record['verdict']}"
     elif not verdict["passed"]:
-        yield f"{deployment}: its verdict {record['verdict']} refuses it"
+        yield f"{subject}: its verdict {record['verdict']} refuses it"
     elif verdict["manifest_sha256"] != record["manifest_sha256"]:
-        yield f"{deployment}: its verdict {record['verdict']} is on other bytes"
+        yield f"{subject}: its verdict {record['verdict']} is on other bytes"
 
 
 def _followed(
@@ -76,22 +82,12 @@ def _followed(
         return
     if not history or release != history[-1]:
         yield f"{environment}'s release.json is not the newest record of its history"
-    holder = registry.holder(name, environment)
-    if release["state"] == "failed" or (holder and holder[1] == release["commit"]):
+    _, commit = registry.holder(name, environment) or ("", "")
+    if release["state"] == "failed" or commit == release["commit"]:
         return
     names = {version.commit: version.version for version in versions}
-    stage = names.get(holder[1], holder[1]) if holder else "no version"
     yield (
-        f"the stage {environment} is assigned to {stage}, the ledger has "
+        f"the stage {environment} is assigned to "
+        f"{names.get(commit, commit) or 'no version'}, the ledger has "
         f"{release['version']}: run `gh workflow run deploy.yml`"
     )
-
-
-def _main(ledger: Ledger) -> Iterator[str]:
-    """Yield that main names another version than production runs."""
-    champion, tip = ledger.champion(), git.fetch_branch(MAIN)
-    if champion and tip and not eligibility.same_model(champion["commit"], tip):
-        yield (
-            f"main does not name what production runs ({champion['tag']}): merge the "
-            "revert pull request, or let `deploy` finish"
-        )

@@ -6,7 +6,6 @@ dvc.lock and the bytes in storage.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlgitops import git, lock, storage
 from mlgitops.ledger import Ledger
@@ -25,7 +24,7 @@ class Candidate:
     commit: str
     lock_sha256: str
     manifest_sha256: str
-    manifest: dict[str, Any]
+    manifest: Record
 
 
 def bring(commit: str, folder: Path, expected: str | None = None) -> Candidate:
@@ -60,13 +59,13 @@ def locked(commit: str) -> Lock:
     return dvc_lock
 
 
-def same_model(*commits: str) -> bool:
+def same_model(commit: str, reference: str) -> bool:
     """Tell whether the locks at two commits name the same manifest."""
     try:
-        manifests = [locked(commit).out("manifest.json") for commit in commits]
+        outs = [locked(each).out("manifest.json") for each in (commit, reference)]
     except (lock.LockError, ReleaseError):
         return False
-    return len({(manifest.md5, manifest.size) for manifest in manifests}) == 1
+    return (outs[0].md5, outs[0].size) == (outs[1].md5, outs[1].size)
 
 
 def demand_merged(version: Version) -> None:
@@ -84,25 +83,23 @@ def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
         ReleaseError: nobody judged these bytes, they were refused, or main's lock
             is not the judged one.
     """
-    verdicts = ledger.verdicts(manifest_sha256)
-    short = manifest_sha256[:12]
-    if not verdicts:
+    records, short = ledger.verdicts(manifest_sha256), manifest_sha256[:12]
+    if not records:
         raise ReleaseError(
             f"there is no verdict on version {short}: nobody judged these bytes; "
             "propose them in a pull request, and merge it when `validate` is green"
         )
-    newest = verdicts[-1]
+    newest = records[-1]
     if not newest["passed"]:
         raise ReleaseError(
             f"the newest verdict refuses version {short}: {newest['summary']} "
             "Revert the merge, or make it pass in a new pull request"
         )
     if newest["lock_sha256"] != lock_sha256:
-        number = newest["pull_request"]
         raise ReleaseError(
             f"main's dvc.lock ({lock_sha256[:12]}) is not the one that was judged "
-            f"({newest['lock_sha256'][:12]}): run `make adopt PR={number}` in a new "
-            "pull request, and merge that"
+            f"({newest['lock_sha256'][:12]}): run `make adopt "
+            f"PR={newest['pull_request']}` in a new pull request, and merge that"
         )
     return newest
 
@@ -122,52 +119,46 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
         )
 
 
-def not_withdrawn(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:
-    """Refuse a version that was taken back and not validated since."""
-    record = withdrawal(ledger, manifest_sha256)
-    if record and int(verdict["seq"]) <= int(record["seq"]):
-        environment, action = record["environment"], record["action"]
-        raise ReleaseError(
-            f"version {manifest_sha256[:12]} was taken out of {environment} by a "
-            f"{action} ({record['reason']}) and not validated since: merge the revert "
-            "pull request, or run `validate` for the proposal again"
-        )
-
-
 def withdrawal(ledger: Ledger, manifest_sha256: str) -> Record | None:
-    """Return the newest record that took a version back because it was bad, if any.
+    """Return the newest record that took a bad version back, if any.
 
-    A rollback says so of production only: before it, one tries things.
+    A rollback calls a version bad in production only: before it, one tries things.
     """
-    withdrawals = [
+    records = [
         record
         for environment in ledger.environments()
         for record in ledger.history(environment)
         if record["previous"] == manifest_sha256
-        and record["action"] in ("revert", "rollback")
-        and (record["action"] == "revert" or environment == CHAMPION)
+        and (
+            record["action"] == "revert"
+            or (record["action"], environment) == ("rollback", CHAMPION)
+        )
     ]
-    return max(withdrawals, key=lambda record: int(record["seq"]), default=None)
-
-
-def still_champion(ledger: Ledger, manifest_sha256: str, verdict: Record) -> None:
-    """Refuse a verdict that compared with another champion than today's."""
-    release = ledger.champion()
-    champion = release["manifest_sha256"] if release else None
-    if champion in (verdict["champion"], manifest_sha256):
-        return
-    number = verdict["pull_request"]
-    raise ReleaseError(
-        f"the champion changed since the verdict: it compared with "
-        f"{(verdict['champion'] or 'none')[:12]}, production has "
-        f"{(champion or 'none')[:12]}; run `gh workflow run validate.yml -f "
-        f"pull_request={number}`, then `gh workflow run deploy.yml`"
-    )
+    return max(records, key=lambda record: int(record["seq"]), default=None)
 
 
 def check(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
-    """Return the verdict that lets a version be deployed now, or refuse it."""
-    passing = verdict(ledger, manifest_sha256, lock_sha256)
-    not_withdrawn(ledger, manifest_sha256, passing)
-    still_champion(ledger, manifest_sha256, passing)
-    return passing
+    """Return the verdict that lets a version be deployed now.
+
+    Raises:
+        ReleaseError: there is no such verdict, the version was taken back since, or it
+            was compared with another champion than today's.
+    """
+    record = verdict(ledger, manifest_sha256, lock_sha256)
+    end = withdrawal(ledger, manifest_sha256)
+    if end and int(record["seq"]) <= int(end["seq"]):
+        raise ReleaseError(
+            f"version {manifest_sha256[:12]} was taken out of {end['environment']} by "
+            f"a {end['action']} ({end['reason']}) and not validated since: merge the "
+            "revert pull request, or run `validate` for the proposal again"
+        )
+    release = ledger.champion()
+    champion = release["manifest_sha256"] if release else None
+    if champion not in (record["champion"], manifest_sha256):
+        raise ReleaseError(
+            "the champion changed since the verdict: it compared with "
+            f"{(record['champion'] or 'none')[:12]}, production has "
+            f"{(champion or 'none')[:12]}; run `gh workflow run validate.yml -f "
+            f"pull_request={record['pull_request']}`, then `gh workflow run deploy.yml`"
+        )
+    return record

@@ -7,17 +7,15 @@ private key is the secret SIGNING_KEY, the public one is the file signing.pub on
 """
 
 import os
-from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mlgitops.release import ReleaseError
+from mlgitops.release.signature import PUBLIC
 
-PUBLIC = Path("signing.pub")
-METHOD = ec.ECDSA(hashes.SHA256())
-HOW = (
+COMMANDS = (
     "type `openssl ecparam -name prime256v1 -genkey -noout -out signing.pem`, "
     "`openssl ec -in signing.pem -pubout -out signing.pub` and "
     "`gh secret set SIGNING_KEY --env register < signing.pem`, and commit signing.pub"
@@ -34,33 +32,22 @@ def key() -> ec.EllipticCurvePrivateKey | None:
     if not text:
         return None
     try:
-        found = serialization.load_pem_private_key(text.encode(), None)
+        private = serialization.load_pem_private_key(text.encode(), None)
         public = serialization.load_pem_public_key(PUBLIC.read_bytes())
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ReleaseError(
-            f"SIGNING_KEY or signing.pub is not usable: {HOW}"
+            f"SIGNING_KEY or signing.pub is not usable: {COMMANDS}"
         ) from error
-    if not isinstance(found, ec.EllipticCurvePrivateKey):
-        raise ReleaseError(f"SIGNING_KEY is not an elliptic curve key: {HOW}")
-    if found.public_key() != public:
-        raise ReleaseError(f"signing.pub does not belong to SIGNING_KEY: {HOW}")
-    return found
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise ReleaseError(f"SIGNING_KEY is not an elliptic curve key: {COMMANDS}")
+    if private.public_key() != public:
+        raise ReleaseError(f"signing.pub does not belong to SIGNING_KEY: {COMMANDS}")
+    return private
 
 
 def signatures(files: dict[str, bytes], names: list[str]) -> dict[str, bytes]:
     """Return a signature for each of the named files, where there is a key."""
-    mine = key()
-    if mine is None:
+    private, method = key(), ec.ECDSA(hashes.SHA256())
+    if private is None:
         return {}
-    return {f"{name}.sig": mine.sign(files[name], METHOD) for name in names}
-
-
-def valid(data: bytes, signature: bytes, public: Path = PUBLIC) -> bool:
-    """Tell whether a signature of some bytes is the key's."""
-    found = serialization.load_pem_public_key(public.read_bytes())
-    assert isinstance(found, ec.EllipticCurvePublicKey)
-    try:
-        found.verify(signature, data, METHOD)
-    except InvalidSignature:
-        return False
-    return True
+    return {f"{name}.sig": private.sign(files[name], method) for name in names}

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import run
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 
 from mlgitops import git
 from mlgitops.release import ReleaseError
@@ -38,26 +39,26 @@ def sign(tag: str, commit: str, message: str) -> None:
         # ssh-keygen signs with a key of openssl's only if its public half is beside it
         public = run(("ssh-keygen", "-y", "-f", str(file)), capture_output=True)
         file.with_suffix(".pub").write_bytes(public.stdout)
-        how = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={file}")
-        args = (*how, "tag", "-f", "-s", "-m", message, tag, commit)
-        said = git.run(*args, check=False, env=TAGGER)
-    if state(tag) == NONE:  # git may say nothing when a key does not work
+        config = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={file}")
+        args = (*config, "tag", "-f", "-s", "-m", message, tag, commit)
+        output = git.run(*args, check=False, env=TAGGER)
+    if state(tag) == NONE:  # git may print nothing when a key does not work
         git.run("tag", "-d", tag, check=False)
-        words = public.stderr.decode().strip() or said or "git did not sign it"
-        raise ReleaseError(f"SIGNING_KEY cannot sign {tag}: {words[-200:]}")
+        reason = public.stderr.decode().strip() or output or "git did not sign it"
+        raise ReleaseError(f"SIGNING_KEY cannot sign {tag}: {shorten(reason, 200)}")
 
 
 def state(tag: str) -> str:
-    """Return whether a tag is signed, and with whose key, in words."""
+    """Return whether a tag is signed, and with whose key, for people."""
     text = git.run("for-each-ref", f"refs/tags/{tag}", "--format=%(contents:signature)")
     if not text:
         return NONE
     with _signers() as file:
         if file is None:
             return UNKNOWN
-        how = ("-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={file}")
+        config = ("-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={file}")
         try:
-            git.run(*how, "verify-tag", tag)
+            git.run(*config, "verify-tag", tag)
         except git.GitError:
             return BAD
     return GOOD
@@ -69,10 +70,10 @@ def demand(tag: str, new: bool = True) -> None:
     Raises:
         ReleaseError: it is not, or not signed at all.
     """
-    found = state(tag)
-    if found == BAD or (new and found == NONE and PUBLIC.is_file()):
+    signed = state(tag)
+    if signed == BAD or (new and signed == NONE and PUBLIC.is_file()):
         raise ReleaseError(
-            f"the tag {tag} is {found}, and main has {PUBLIC}: find out who wrote it "
+            f"the tag {tag} is {signed}, and main has {PUBLIC}: find out who wrote it "
             "before anything is deployed"
         )
 
@@ -86,7 +87,7 @@ def _signers() -> Iterator[Path | None]:
     command = ("ssh-keygen", "-i", "-m", "PKCS8", "-f", str(PUBLIC))
     done = run(command, capture_output=True, text=True)
     if done.returncode:
-        raise ReleaseError(f"{PUBLIC} is no public key: {done.stderr.strip()}")
+        raise ReleaseError(f"{PUBLIC} is not a public key: {done.stderr.strip()}")
     with TemporaryDirectory() as folder:
         file = Path(folder, "signers")
         file.write_text(f"{SIGNER} {done.stdout}")

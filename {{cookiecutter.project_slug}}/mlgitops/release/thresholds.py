@@ -49,8 +49,12 @@ def held(ledger: Ledger, date: str | None) -> list[Threshold]:
         ReleaseError: nothing served then, or its verdict cannot be read.
     """
     records = [ledger.history(name) for name in ledger.environments()]
-    everything = [p for history in records for p in facts.served(history)]
-    periods = [p for p in everything if not date or facts.covers(p, date)]
+    periods = [
+        period
+        for history in records
+        for period in facts.served(history)
+        if not date or facts.covers(period, date)
+    ]
     if not periods:
         raise ReleaseError(f"nothing was deployed {f'in {date}' if date else 'yet'}")
     return [row for period in periods for row in _of(ledger, period)]
@@ -64,17 +68,18 @@ def _of(ledger: Ledger, period: Period) -> Iterator[Threshold]:
             f"the ledger lacks the verdict of {period.version} in {period.environment}"
         )
     try:
-        found = checks(verdict["checks"])
+        judged = checks(verdict["checks"])
     except (KeyError, ValueError) as error:
         raise ReleaseError(f"{period.verdict} cannot be read: {error}") from error
-    yield from (_row(period, verdict, check) for check in found)
+    yield from (_row(period, verdict, check) for check in judged)
 
 
 def _row(period: Period, verdict: Record, check: Check) -> Threshold:
     """Return one check of a period."""
-    by, over = verdict.get("machinery"), verdict.get("override") or {}
+    by, override = verdict.get("machinery"), verdict.get("override") or {}
     judge = Machinery(by["version"], tuple(by["modified"])) if by else None
     low, high = check.interval or (None, None)
+    overruled = check.id in override.get("checks", ())
     return Threshold(
         environment=period.environment,
         version=period.version,
@@ -94,7 +99,7 @@ def _row(period: Period, verdict: Record, check: Check) -> Threshold:
         low=low,
         high=high,
         passed=check.passed,
-        overruled_by=str(over["by"]) if check.id in over.get("checks", ()) else "",
+        overruled_by=str(override["by"]) if overruled else "",
     )
 
 
@@ -113,20 +118,20 @@ def table(rows: Sequence[Threshold]) -> str:
     for row in rows:
         if row.limit is None:
             continue
-        until, word = row.until or "now", "yes" if row.passed else "no"
-        of = f" of {report.text(row.metric)}" if row.metric else ""
+        passed = "yes" if row.passed else "no"
+        if row.overruled_by:
+            passed = f"overruled by {report.text(row.overruled_by)}"
+        metric = f" of {report.text(row.metric)}" if row.metric else ""
         lines.append(
             [
                 row.environment,
                 row.version,
-                f"{row.began[:16]} to {until[:16]}",
+                f"{row.began[:16]} to {(row.until or 'now')[:16]}",
                 report.code(row.check, 100),
-                f"{row.statistic}{of}",
+                f"{row.statistic}{metric}",
                 "none" if row.value is None else f"{row.value:.6g}",
                 f"{row.operator} {row.limit:.6g} {report.text(row.unit)}".strip(),
-                f"overruled by {report.text(row.overruled_by)}"
-                if row.overruled_by
-                else word,
+                passed,
                 report.text(row.machinery),
             ]
         )

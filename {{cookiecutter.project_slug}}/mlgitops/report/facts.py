@@ -1,6 +1,6 @@
 """What a report is made of: the judgement, what came of it, and where to look."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -13,8 +13,8 @@ class Setting(msgspec.Struct, frozen=True):
     """A setting of training that the two models differ in, as params.yaml has it."""
 
     name: str
-    champion: Any
-    challenger: Any
+    champion: object
+    challenger: object
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +30,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, kw_only=True):
     """All that a report says; what is not known stays out of it.
 
-    ``next`` and ``expectation`` are Markdown, and so are the cautions: what a stranger
-    wrote in them has to be inert already.
+    ``next``, ``expectation`` and the cautions are Markdown: what a stranger wrote in
+    them has to be inert already.
     """
 
     state: State
@@ -39,9 +39,9 @@ class Facts(msgspec.Struct, kw_only=True):
     next: str = ""
     checks: list[Check] = []
     cautions: list[str] = []
-    found: Judgement = msgspec.field(default_factory=Judgement)
+    judgement: Judgement = msgspec.field(default_factory=Judgement)
     expectation: str = ""
-    unplayed: str = ""  # why no requests of production were asked again
+    no_replay: str = ""  # why production's requests were not replayed
     params: list[Setting] = []
     build: Build | None = None
     uses: int = 0  # of the holdout
