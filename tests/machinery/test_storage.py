@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from machinery.world import git
 from mlgitops import machine, storage
 from mlgitops.commands import push
 from mlgitops.lock import Out
@@ -23,15 +24,6 @@ CONFIG = """[core]
     url = {url}
     verify = true
 """
-
-
-def git(*args: str, cwd: Path) -> str:
-    """Run git as a person with a name."""
-    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-    done = subprocess.run(
-        ("git", *who, *args), cwd=cwd, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 def clone(folder: Path, name: str, url: str) -> Path:
