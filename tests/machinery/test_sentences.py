@@ -87,7 +87,7 @@ def test_a_well_spelt_request_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(github, "api", lambda path, *_, **__: asked.append(path))
     monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
-    with pytest.raises(ReleaseError, match="not spelt"):
+    with pytest.raises(ReleaseError, match="not a version"):
         rollback.request("newest")
     assert not asked
     rollback.request("v1.0.0")

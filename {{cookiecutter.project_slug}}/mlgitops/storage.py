@@ -47,13 +47,10 @@ def pull(
     Raises:
         StorageError: an object is missing from storage, or has other bytes.
     """
-    targets = {
-        Path(cwd, out.path) if into is None else Path(into, out.name): out
-        for out in outs
-    }
+    targets = {Path(cwd, o.path) if into is None else into / o.name: o for o in outs}
     if problems := list(bring(targets, cwd).values()):
-        more = f" ({len(problems) - 1} more fail, too)" if problems[1:] else ""
-        raise StorageError(f"{problems[0]}{more}")
+        others = f" ({len(problems) - 1} more fail, too)" if problems[1:] else ""
+        raise StorageError(f"{problems[0]}{others}")
     return list(targets)
 
 
@@ -64,27 +61,25 @@ def bring(
     if not targets:
         return {}
     if folder := _objects(Path(cwd)):
-        copied = {
-            target: _copied(folder, out, target) for target, out in targets.items()
-        }
-        return {target: problem for target, problem in copied.items() if problem}
+        copies = ((path, _copied(folder, out, path)) for path, out in targets.items())
+        return {path: problem for path, problem in copies if problem}
     outs, problems, failure = list(targets.values()), {}, ""
     with _scratch(Path(cwd), outs) as scratch:
         try:
             _dvc(scratch, "not downloaded", "pull", *_pointers(outs))
         except StorageError as error:
             failure = str(error)
-        for number, (target, out) in enumerate(targets.items()):
-            arrived = scratch / str(number) / out.name
+        for number, (path, out) in enumerate(targets.items()):
+            download = scratch / str(number) / out.name
             try:
-                if not arrived.is_file():
+                if not download.is_file():
                     raise StorageError(_absent(out, failure))
-                _verify(arrived, out)
+                _verify(download, out)
             except StorageError as error:
-                problems[target] = error
+                problems[path] = error
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(arrived, target)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(download, path)
     return problems
 
 
@@ -173,8 +168,8 @@ def _config(cwd: str | Path) -> configparser.ConfigParser:
         address = str(Path(cwd, ".dvc", Path(address).expanduser()).resolve())
     for section in set(config.sections()) - {SECTION}:
         config.remove_section(section)
-    config.set(SECTION, "url", address)
-    config.read_dict({"core": {"no_scm": "true", "remote": REMOTE}})
+    core = {"no_scm": "true", "remote": REMOTE}
+    config.read_dict({SECTION: {"url": address}, "core": core})
     return config
 
 
@@ -194,7 +189,7 @@ def _object(folder: Path, out: Out) -> Path:
 
 def _copied(folder: Path, out: Out, target: Path) -> StorageError | None:
     """Copy an object to its path, whole or not at all; return the error, if any."""
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_object(folder, out), part)

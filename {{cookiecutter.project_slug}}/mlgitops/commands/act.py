@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 
 from mlgitops import git, storage
 from mlgitops.commands.expected import expected_errors
+from mlgitops.train_run import WORKFLOW
 
-WORKFLOW = ".github/workflows/train.yml"
 KEPT = Path("build", "act")
 USES = re.compile(r"uses: (actions/(?:setup-python|upload-artifact))@(\w+)")
 STAND_IN = """\
@@ -85,17 +85,15 @@ def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
     (folder / "event.json").write_text(json.dumps(payload))
     shutil.rmtree(KEPT, ignore_errors=True)
     KEPT.mkdir(parents=True)
-    command = (
-        "act",
-        "pull_request",
+    options = (
         f"--workflows={WORKFLOW}",
         f"--eventpath={folder / 'event.json'}",
         "--platform=ubuntu-latest=-self-hosted",
         "--use-gitignore=false",  # .dvc/config.local says where storage is
         f"--env=ACT_KEPT={KEPT.resolve()}",
         *stand_ins(folder),
-        *more,
     )
+    command = ("act", "pull_request", *options, *more)
     code = subprocess.run(command, cwd=folder / "clone").returncode
     if code == 0:
         print(f"the artifact of `train` is in {KEPT}/")

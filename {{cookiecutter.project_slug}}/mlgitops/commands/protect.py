@@ -93,30 +93,37 @@ def alone() -> bool:
 def environments() -> str:
     """Create the environments; production waits for you where the plan allows it."""
     guarded = {str(e["name"]) for e in on_github() if _guarded(e)}
-    refused: github.GitHubError | None = None
-    all_names = (*RESERVED, *names())
-    for name in all_names:
-        if name in guarded:
-            continue
-        fields: dict[str, Any] = {"deployment_branch_policy": MAIN_ONLY}
-        if name == CHAMPION:
-            you = {"type": "User", "id": github.api("/user")["id"]}
-            fields["reviewers"] = [you]
+    listed = (*RESERVED, *names())
+    refusals = [_create(name) for name in listed if name not in guarded]
+    if not any(e["name"] == CHAMPION and _guarded(e) for e in on_github()):
+        by_dispatch()
+    if refusal := next(filter(None, refusals), None):
+        raise refusal
+    return f"{', '.join(listed)}; production waits for a reviewer"
+
+
+def _create(name: str) -> github.GitHubError | None:
+    """Create an environment with the rules that the plan allows; return a refusal.
+
+    It is created without branch rules, too: otherwise nothing could be deployed.
+    """
+    path, main = f"environments/{name}", {"name": "main", "type": "branch"}
+    you = None
+    if name == CHAMPION:
+        you = [{"type": "User", "id": github.api("/user")["id"]}]
+    refusals = []
+    for policy, reviewers in ((MAIN_ONLY, you), (None, you), (None, None)):
+        fields = {"deployment_branch_policy": policy, "reviewers": reviewers}
         try:
-            github.api(f"environments/{name}", "PUT", fields)
-            main = {"name": "main", "type": "branch"}
-            github.api(f"environments/{name}/deployment-branch-policies", "POST", main)
+            github.api(path, "PUT", fields)
+            if policy:
+                github.api(f"{path}/deployment-branch-policies", "POST", main)
+            break
         except github.GitHubError as error:
             if error.status not in PLAN:
                 raise
-            # without branch rules: otherwise nothing could be deployed
-            kept = {"reviewers": fields.get("reviewers")}
-            refused = _bare(name, {**kept, "deployment_branch_policy": None}) or refused
-    if not any(e["name"] == CHAMPION and _guarded(e) for e in on_github()):
-        by_dispatch()
-    if refused:
-        raise refused
-    return f"{', '.join(all_names)}; production waits for a reviewer"
+            refusals.append(error)
+    return refusals[1] if refusals[1:] else None
 
 
 def by_dispatch() -> None:
@@ -133,19 +140,6 @@ def _guarded(environment: dict[str, Any]) -> bool:
     """Tell whether an environment has its rules: a workflow creates it without any."""
     kinds = [rule["type"] for rule in environment.get("protection_rules") or []]
     return environment["name"] != CHAMPION or "required_reviewers" in kinds
-
-
-def _bare(name: str, fields: dict[str, Any]) -> github.GitHubError | None:
-    """Create an environment with the rules that the plan allows; return the error."""
-    try:
-        github.api(f"environments/{name}", "PUT", fields)
-    except github.GitHubError as error:
-        if error.status not in PLAN:
-            raise
-        if fields["reviewers"]:
-            _bare(name, {"reviewers": None, "deployment_branch_policy": None})
-        return error
-    return None
 
 
 def on_github() -> list[dict[str, Any]]:

@@ -9,8 +9,6 @@ on another type, the metrics must agree within a tolerance. It changes nothing.
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -93,18 +91,13 @@ def environment(pins: Path, home: Path) -> Path:
 
     There is one environment per set of pins; it is kept, and synchronized each time.
     """
-    name = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
-    venv = home / f"reproduce-{name}"
-    python, programs = str(venv / "bin" / "python"), Path(sys.executable).parent
-    uv = shutil.which("uv", path=f"{programs}{os.pathsep}{os.environ['PATH']}")
-    create = [sys.executable, "-m", "venv", "--clear"]
-    fill = [python, "-m", "pip", "install", "-r"]
-    if uv:
-        create = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable]
-        fill = [uv, "pip", "sync", "--python", python]
-    hashed = ("--quiet", "--require-hashes")
-    for command in ((*create, str(venv)), (*fill, str(pins), *hashed)):
-        _run(command, pins.parent, f"{PINS} of that commit cannot be installed")
+    venv = home / f"reproduce-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    python = ("--quiet", "--python")
+    create = ("uv", "venv", "--allow-existing", *python, sys.executable, str(venv))
+    sync = ("uv", "pip", "sync", "--require-hashes", *python, str(venv / "bin/python"))
+    for command in (create, (*sync, str(pins))):
+        failure = f"{PINS} of that commit cannot be installed"
+        _run(command, pins.parent, failure, Path(sys.executable).parent)
     return venv / "bin"
 
 
@@ -202,11 +195,19 @@ def _inputs(
 def _run(
     command: tuple[str, ...], clone: Path, failure: str, programs: Path | None = None
 ) -> None:
-    """Run a program in the clone, without credentials; report its last line."""
+    """Run a program in the clone, without credentials; report its last line.
+
+    ``programs`` is a folder to look for it before those on PATH.
+    """
     env = machine.environment(DVC_SITE_CACHE_DIR=str(clone.parent / "site"))
     if programs:
         env["PATH"] = f"{programs}:{env['PATH']}"
-    done = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True)
+    try:
+        done = subprocess.run(
+            command, cwd=clone, env=env, capture_output=True, text=True
+        )
+    except FileNotFoundError as error:
+        raise ReleaseError(f"not reproduced: no {command[0]}: `make setup`") from error
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
         raise ReleaseError(f"not reproduced: {failure}: {lines[-1][:300]}")

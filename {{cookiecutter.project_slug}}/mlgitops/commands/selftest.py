@@ -130,18 +130,15 @@ def released(clone: Path, template: str) -> str:
 
 def generate(clone: Path, folder: Path) -> Path:
     """Return the template's example, generated, with the machinery of here."""
-    settings = folder / "cookiecutterrc"
-    rest = {key: str(folder / key) for key in ("cookiecutters_dir", "replay_dir")}
-    settings.write_text(json.dumps(rest), encoding="utf-8")  # JSON is YAML
-    target = next((t for t in ("kubernetes", "edge") if Path("deploy", t).is_dir()), "")
-    answers = [f"deploy_target={target}"] if target else []
-    options = ("--no-input", "--config-file", settings, "--output-dir", folder / "out")
-    done = subprocess.run(
-        (sys.executable, "-m", "cookiecutter", *options, str(clone), *answers),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    config = folder / "cookiecutterrc"
+    folders = {key: str(folder / key) for key in ("cookiecutters_dir", "replay_dir")}
+    config.write_text(json.dumps(folders), encoding="utf-8")  # JSON is YAML
+    targets = [name for name in ("kubernetes", "edge") if Path("deploy", name).is_dir()]
+    answers = [f"deploy_target={name}" for name in targets[:1]]
+    options = ("--no-input", "--config-file", config, "--output-dir", folder / "out")
+    arguments = map(str, (*options, clone, *answers))
+    command = (sys.executable, "-m", "cookiecutter", *arguments)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise SelftestError(f"the example could not be generated ({' '.join(last)})")
