@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from machinery import tiny
-from machinery.world import GOLDEN, Target, World, world
+from machinery.world import GOLDEN, Target, World, registered, roll_out, world
 from machinery.world import target as serve
 from mlgitops import github
 from mlgitops.commands import deploy, register
@@ -43,9 +43,7 @@ def bring(here: World, text: str, server: Target | None = None) -> str:
     manifest = here.judged(text)
     if server:
         server.manifest = manifest
-    version = register.register()
-    assert not isinstance(version, str)
-    deploy.deploy("production", version.version)
+    roll_out()
     return manifest
 
 
@@ -468,6 +466,5 @@ def test_killed_while_taking_back_a_rerun_finishes(
 
 def test_golden_rows_come_from_the_release(here: World) -> None:
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     assert deploy.golden_rows(version) == GOLDEN

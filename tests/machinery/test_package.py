@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from machinery import tiny
-from machinery.world import World, world
+from machinery.world import World, registered, world
 from mlgitops.commands import register
 from mlgitops.ledger import Ledger
 from mlgitops.release import ReleaseError, assets, bom, manifests, package
@@ -92,8 +92,7 @@ def test_the_servers_bill_has_what_is_installed(manifest: dict[str, Any]) -> Non
 def released(here: World) -> dict[str, bytes]:
     """Register a model; return what its release carries."""
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str), version
+    version = registered()
     found = assets.find(version.tag) or {}
     return {a["name"]: here.hub.data[a["id"]] for a in found["assets"]}
 
@@ -199,8 +198,7 @@ def test_provenance_where_github_has_it(
 
 def test_provenance_is_about_the_reviewed_bytes(here: World) -> None:
     found = released(here)
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     image = f"ghcr.io/o/r@sha256:{'7' * 64}"
     assert package.subjects(version, image).splitlines() == [
         f"{version.manifest_sha256}  flights@v1.0.0/manifest.json",
@@ -211,8 +209,7 @@ def test_provenance_is_about_the_reviewed_bytes(here: World) -> None:
 
 def test_without_a_registry_there_is_no_image(here: World) -> None:
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     assert package.image_of(version) is None
 
 
@@ -220,8 +217,7 @@ def test_an_image_that_is_asked_for_needs_an_engine(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     monkeypatch.setenv("IMAGE_REGISTRY", "ghcr.io")
     monkeypatch.setattr(package.image, "engine", lambda: "")
     with pytest.raises(ReleaseError, match=r"ghcr\.io/o/r needs an image"):
@@ -241,8 +237,7 @@ def test_a_cluster_gets_its_manifests_with_the_release(
     overlay.mkdir(parents=True)
     (overlay / "kustomization.yaml").write_text("resources: [../../base]\n")
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     monkeypatch.delenv("IMAGE", raising=False)
     with pytest.raises(ReleaseError, match="a cluster runs images"):
         deploy.deploy("production", version.version)

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mlgitops import git, github
+from mlgitops import git, github, train_run
 from mlgitops.judge.verdict import Unsound
 from mlgitops.judgement import Refused
-
-ARTIFACT = "challenger"
-WORKFLOW = ".github/workflows/train.yml"
 
 
 class Nothing(Exception):
@@ -51,17 +48,10 @@ def find(event: dict[str, Any]) -> Proposal:
     pull = github.api(f"pulls/{number}")
     if pull["state"] != "open":
         raise Nothing(f"pull request {number} is not open")
-    return _proposal(pull, _newest_run(pull["head"]["sha"]))
-
-
-def _newest_run(head: str) -> dict[str, Any]:
-    """Return the newest run of `train` for a commit."""
-    fields = {"event": "pull_request", "head_sha": head}
-    runs = github.api("actions/runs", fields=fields)["workflow_runs"]
-    runs = [run for run in runs if str(run["path"]).split("@")[0] == WORKFLOW]
-    if not runs:
-        raise Nothing(f"`train` has not run for {head} yet")
-    return dict(max(runs, key=lambda run: int(run["id"])))
+    run = train_run.newest(pull["head"]["sha"])
+    if run is None:
+        raise Nothing(f"`train` has not run for {pull['head']['sha']} yet")
+    return _proposal(pull, run)
 
 
 def _proposal(pull: dict[str, Any], run: dict[str, Any]) -> Proposal:
@@ -87,12 +77,11 @@ def download(run_id: int, limit: int) -> bytes:
     Raises:
         Refused: there is none, or it is too big.
     """
-    found = github.api(f"actions/runs/{run_id}/artifacts")["artifacts"]
-    named = [a for a in found if a["name"] == ARTIFACT and not a["expired"]]
-    if not named:
-        why = f"the run of `train` has no artifact {ARTIFACT}: run it again"
-        raise Refused("artifact", why)
-    newest = max(named, key=lambda artifact: int(artifact["id"]))
+    newest = train_run.artifact(run_id)
+    if newest is None:
+        name = train_run.ARTIFACT
+        reason = f"the run of `train` has no artifact {name}: run it again"
+        raise Refused("artifact", reason)
     if int(newest["size_in_bytes"]) > limit:
         raise Refused(
             "artifact",
@@ -102,8 +91,7 @@ def download(run_id: int, limit: int) -> bytes:
             limit=limit / 1e6,
             unit="MB",
         )
-    data: bytes = github.api(f"actions/artifacts/{newest['id']}/zip", raw=True)
-    return data
+    return train_run.download(newest["id"])
 
 
 def merged(number: int, head: str, base: str) -> str:

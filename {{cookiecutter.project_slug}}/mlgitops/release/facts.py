@@ -11,7 +11,7 @@ from mlgitops import lock, storage
 from mlgitops.ledger import Ledger
 from mlgitops.prediction_log import PATTERN, parse
 from mlgitops.production_data import ProductionDataError, files
-from mlgitops.release import Record, ReleaseError, admit, server, signature
+from mlgitops.release import Record, ReleaseError, eligibility, server, signature
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, load_manifest
 
@@ -169,7 +169,7 @@ def explain(ledger: Ledger, version: Version) -> dict[str, object]:
 def manifest(version: Version) -> dict[str, object]:
     """Return what a version's manifest says it was made from, after verifying it."""
     try:
-        out = admit.locked(version.commit).out("manifest.json")
+        out = eligibility.locked(version.commit).out("manifest.json")
         with TemporaryDirectory() as folder:
             storage.pull([out], Path(folder))
             path = Path(folder, "manifest.json")

@@ -20,7 +20,7 @@ from mlgitops.release import (
     server,
     signature,
 )
-from mlgitops.release.admit import Candidate
+from mlgitops.release.eligibility import Candidate
 from mlgitops.release.registry import Version
 
 EDGE = Path("deploy/edge")

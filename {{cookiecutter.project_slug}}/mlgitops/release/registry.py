@@ -256,12 +256,12 @@ def _gto(verb: str, **fields: object) -> str:
 
 def _push(tag: str) -> bool:
     """Push one tag; on rejection drop it here and say False."""
+    pushed = False
     try:
-        ref = f"refs/tags/{tag}"
-        git.remote_run("push", "-q", "--atomic", "origin", f"{ref}:{ref}")
+        pushed = git.push("--atomic", f"refs/tags/{tag}:refs/tags/{tag}")
     except git.GitError as error:
-        git.run("tag", "-d", tag)
-        if re.search(r"rejected|already exists|cannot lock", str(error)):
-            return False
         raise ReleaseError(f"the tag {tag} was not pushed: {error}") from error
-    return True
+    finally:
+        if not pushed:
+            git.run("tag", "-d", tag)
+    return pushed

@@ -4,7 +4,15 @@ from tempfile import TemporaryDirectory
 
 from mlgitops import git, github
 from mlgitops.ledger import Ledger
-from mlgitops.release import MAIN, Record, ReleaseError, promote, registry, server
+from mlgitops.release import (
+    MAIN,
+    Record,
+    ReleaseError,
+    TargetError,
+    promote,
+    registry,
+    server,
+)
 from mlgitops.release.registry import Version
 
 # Everything that can change the model: what a version is made of.
@@ -25,6 +33,31 @@ PRESS = (
     "This pull request was opened with the workflow's own token, so GitHub starts no "
     'workflow for it: somebody has to press **"Approve workflows to run"** below.'
 )
+
+
+def promote_or_put_back(
+    ledger: Ledger, planned: promote.Promotion, check: promote.Check
+) -> Record:
+    """Promote a version; if its target does not come up, restore the previous one.
+
+    Raises:
+        ReleaseError: refused, or restored.
+    """
+    try:
+        return promote.run(ledger, planned, check)
+    except TargetError as error:
+        failed = ledger.release(planned.environment) or {}
+        record = put_back(ledger, planned.name, failed, str(error))
+        outcome = "nothing ran before it"
+        if record["state"] != "failed":
+            outcome = f"{planned.environment} has {record['tag']} again"
+        if planned.action == "deploy":
+            if link := tell(ledger, planned.name, record):
+                outcome += f"; revert pull request: {link}"
+        raise ReleaseError(
+            f"{failed['tag']} was taken out of {planned.environment}: {error}; "
+            f"{outcome}"
+        ) from error
 
 
 def put_back(ledger: Ledger, name: str, failed: Record, reason: str) -> Record:

@@ -10,8 +10,9 @@ from pathlib import Path
 from mlgitops import git, lock, storage
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock
-from mlgitops.release import Record, ReleaseError
+from mlgitops.release import MAIN, Record, ReleaseError, on_main
 from mlgitops.release.environments import CHAMPION
+from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
 
 
@@ -38,8 +39,7 @@ def bring(commit: str, folder: Path, expected: str | None = None) -> Candidate:
     if contract is None:
         raise ReleaseError(f"contract.yaml is missing at {commit}")
     try:
-        outs = [dvc_lock.out(name) for name in ("manifest.json", "model.onnx")]
-        storage.pull(outs, folder)
+        storage.pull(map(dvc_lock.out, ("manifest.json", "model.onnx")), folder)
         (folder / "contract.yaml").write_bytes(contract)
         manifest = verify(folder, expected)
     except (storage.StorageError, lock.LockError, VerifyError) as error:
@@ -66,6 +66,14 @@ def same_model(commit: str, reference: str) -> bool:
     except (lock.LockError, ReleaseError):
         return False
     return (outs[0].md5, outs[0].size) == (outs[1].md5, outs[1].size)
+
+
+def demand_merged(version: Version) -> None:
+    """Refuse a version whose commit is not on the main branch of origin."""
+    if not on_main(version.commit):
+        raise ReleaseError(
+            f"{version.tag} is on {version.commit}, which is not on {MAIN}"
+        )
 
 
 def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
@@ -102,9 +110,8 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
     The objects of a refused proposal never enter storage: "they are missing" would be
     true, and would send the reader the wrong way.
     """
-    records = [r for r in ledger.judged() if r.get("lock_sha256") == lock_sha256]
-    if records and not records[-1]["passed"]:
-        newest = records[-1]
+    newest = ledger.verdict_on_lock(lock_sha256)
+    if newest and not newest["passed"]:
         raise ReleaseError(
             f"not deployed: #{newest['pull_request']} was refused, and main names what "
             f"it proposed. {newest['summary']} Revert it on main, or make it pass in a "
@@ -112,8 +119,8 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
         )
 
 
-def left(ledger: Ledger, manifest_sha256: str) -> Record | None:
-    """Return the newest record by which an environment left a bad version, if any.
+def withdrawal(ledger: Ledger, manifest_sha256: str) -> Record | None:
+    """Return the newest record that took a bad version back, if any.
 
     A rollback calls a version bad in production only: before it, one tries things.
     """
@@ -137,7 +144,7 @@ def check(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
             was compared with another champion than today's.
     """
     record = verdict(ledger, manifest_sha256, lock_sha256)
-    end = left(ledger, manifest_sha256)
+    end = withdrawal(ledger, manifest_sha256)
     if end and int(record["seq"]) <= int(end["seq"]):
         raise ReleaseError(
             f"version {manifest_sha256[:12]} was taken out of {end['environment']} by "

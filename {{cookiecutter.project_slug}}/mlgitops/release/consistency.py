@@ -1,7 +1,7 @@
-"""Do the ledger, the tags, the stages and main still say the same?
+"""Checks that the ledger, the tags, the stages and main agree.
 
 Each disagreement is a sentence. The ledger only grows, and a record carries the number
-of commits before it: one that was changed, removed or slipped in later contradicts it.
+of commits before it: one that was changed, removed or added later contradicts it.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from mlgitops import git
 from mlgitops.ledger import REPLACED, Ledger
-from mlgitops.release import MAIN, Record, admit, registry
+from mlgitops.release import MAIN, Record, eligibility, registry
 from mlgitops.release.registry import Version
 
 NUMBERED = re.compile(
@@ -31,7 +31,7 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
     for environment in ledger.environments():
         sentences += _followed(ledger, name, environment, versions)
     champion, tip = ledger.champion(), git.fetch_branch(MAIN)
-    if champion and tip and not admit.same_model(champion["commit"], tip):
+    if champion and tip and not eligibility.same_model(champion["commit"], tip):
         sentences.append(
             f"main does not name what production runs ({champion['tag']}): merge the "
             "revert pull request, or let `deploy` finish"
@@ -54,9 +54,9 @@ def _rewritten(ledger: Ledger) -> Iterator[str]:
                 yield f"the ledger's record {path} was {verb} after it was written"
             elif change == "A" and number and int(number[1]) != seq:
                 yield (
-                    f"the ledger's record {path} says that it is commit "
-                    f"{int(number[1])}, but stands in commit {seq}: the branch was "
-                    "rewritten, or the record slipped in"
+                    f"the ledger's record {path} names commit {int(number[1])}, but is "
+                    f"in commit {seq}: the branch was rewritten, or the record was "
+                    "added later"
                 )
 
 
