@@ -8,7 +8,6 @@ thresholds are the monitor's own, and each batch is held against the monitor its
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -21,7 +20,7 @@ from benchmarks.monitoring.look import evidence
 from mlgitops import distance
 from mlgitops.monitor import drift, season
 from mlgitops.monitor.evidence import Drift, Evidence, Fall
-from mlgitops.monitor.primary_metric import BINARY
+from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.settings import monitor
 
 CLOSE = 1e-7  # sums of many numbers, added in another order
@@ -85,7 +84,7 @@ class Batch:
         target, holdout = self.contract.target, reference.holdout
         self.answers = [t["probability"].to_numpy() for t in (holdout, world.rows)]
         self.labels = [t[target].to_numpy() for t in (past, world.rows)]
-        self.metric = replace(BINARY, target=target)
+        self.metric = PrimaryMetric("binary", target)
         self.holdout = self.metric.with_variance(holdout)
         self.ordered = {
             name: Ordered(past[name])
@@ -129,7 +128,7 @@ class Batch:
 
     def _look(self, chosen: NDArray[np.int64], model: Evidence) -> Evidence:
         """Return what the monitor finds in another window of the same size."""
-        found = Evidence(len(chosen), len(chosen), used=model.used)
+        found = Evidence(len(chosen), self.metric, used=model.used)
         for old in model.columns:
             found.columns.append(old._replace(distance=self._gap(old.column, chosen)))
         for old in model.missing:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mlgitops.monitor import drift, performance, permutation
+from mlgitops.monitor import drift, performance, permutation, primary_metric
 from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.reference import Reference
 from mlgitops.settings import monitor
@@ -21,7 +21,8 @@ def evidence(
     labelled = len(window) >= limits.min_labels
     labels = window[target] if labelled else None
     found = drift.compare(window, labels, reference, limits)
-    evidence = Evidence(len(window), len(window))
+    metric = primary_metric.of(reference.contract, reference.holdout)
+    evidence = Evidence(len(window), metric)
     evidence.used = list(reference.manifest["columns"])
     evidence.columns, evidence.missing = found.columns, found.missing
     evidence.data_set, evidence.prediction = found.data_set, found.prediction
@@ -33,7 +34,7 @@ def evidence(
         evidence.fall = performance.fall(
             window,
             reference.holdout,
-            target,
+            metric,
             1 - 2 * rate,
             permutation.choose_blocks(past, now, limits.block_days, rate),
         )

@@ -408,7 +408,7 @@ WORSE = Difference(0.6, 0.55, -0.05, -0.08, -0.02, 0.99)
     ],
 )
 def test_decisions(found: dict[str, Any], expected: str) -> None:
-    evidence = Evidence(**{"rows": 2000, **found})
+    evidence = Evidence(**{"rows": 2000, "metric": traffic.METRIC, **found})
     decision = decide.decide(evidence, MONITOR)
     assert decision.decision == expected
     assert decision.sentence.endswith(".") and "\n" not in decision.sentence
@@ -422,7 +422,8 @@ def test_drift_alone_waits_until_the_version_has_served_for_a_while(
     served: float, fall: Fall, expected: str
 ) -> None:
     """The cool-down; a sure fall does not wait for it."""
-    evidence = Evidence(2000, columns=MOVED, used=["temp"], fall=fall, gain=BETTER)
+    evidence = Evidence(2000, traffic.METRIC, columns=MOVED, used=["temp"])
+    evidence.fall, evidence.gain = fall, BETTER
     evidence.served_days = served
     decision = decide.decide(evidence, traffic.limits(cooldown_days=14))
     assert decision.decision == expected
@@ -497,7 +498,8 @@ def test_groups_that_labels_bring_along_are_told_from_the_smallest_size_on(
 
 def saying(sentence: str = "Watch: <b>temp</b> | @all.") -> record.Record:
     """Return a record with something to escape in it."""
-    evidence = Evidence(2000, columns=MOVED, used=["temp"], fall=FELL, gain=BETTER)
+    evidence = Evidence(2000, traffic.METRIC, columns=MOVED, used=["temp"])
+    evidence.fall, evidence.gain = FELL, BETTER
     seen = Window(evidence, "2020-01-01T00:00:00", "2020-01-28T00:00:00")
     return record.build("v1.0.0", SHA, seen, Decision("retrain", sentence), MONITOR)
 
@@ -530,7 +532,7 @@ def test_a_terminal_shows_text_and_a_job_markdown(
 
 def test_numbers_agree_with_their_nouns() -> None:
     counts = {"log": Counter(lines=1, corrupt=1), "labels": Counter({"no file": 1})}
-    seen = Window(Evidence(1), "2020-01-01", "2020-01-01", counts)
+    seen = Window(Evidence(1, traffic.METRIC), "2020-01-01", "2020-01-01", counts)
     decision = decide.decide(seen.evidence, MONITOR)
     text = page.markdown(record.build("v1", SHA, seen, decision, MONITOR))
     assert "1 row from" in text and "labels: no file yet" in text
@@ -553,7 +555,9 @@ def test_numbers_agree_with_their_nouns() -> None:
 def test_sentences_name_the_number_that_decided(
     evidence: dict[str, Any], nouns: str
 ) -> None:
-    assert nouns in decide.decide(Evidence(2000, **evidence), MONITOR).sentence
+    assert nouns in decide.decide(
+        Evidence(2000, traffic.METRIC, **evidence), MONITOR
+    ).sentence
 
 
 def test_record_is_the_same_but_for_when_it_was_made() -> None:

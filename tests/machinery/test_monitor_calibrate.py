@@ -15,7 +15,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from machinery import rows, traffic
-from machinery.traffic import MONITOR
+from machinery.traffic import METRIC, MONITOR
 from mlgitops import distance
 from mlgitops.metrics import roc_auc
 from mlgitops.monitor import (
@@ -201,8 +201,8 @@ def test_the_interval_of_a_fall_knows_that_days_differ() -> None:
     def half(strength: float, mood: float) -> tuple[float, float, float]:
         past, now = side(14, 0.6, mood), side(28, strength, mood)
         blocks = permutation.choose_blocks(past["time"], now["time"], 7, 0.0025)
-        narrow = performance.fall(now, past, "late", 0.995)
-        wide = performance.fall(now, past, "late", 0.995, blocks)
+        narrow = performance.fall(now, past, METRIC, 0.995)
+        wide = performance.fall(now, past, METRIC, 0.995, blocks)
         assert wide[:3] == narrow[:3]
         return narrow.high - narrow.low, wide.high - wide.low, wide.high
 
@@ -301,8 +301,8 @@ def test_the_estimate_is_what_labels_would_show() -> None:
     assert estimate.expected_auc([0.0, 1.0]) == 1
     assert estimate.expected_auc([0.0, 0.0]) is None
     truth = rng.random(4000) < p
-    assert estimate.estimate(p, p, truth) is not None
-    assert estimate.estimate(p, p**3, truth) is None  # says less than comes
+    assert estimate.estimate(p, p, truth, METRIC) is not None
+    assert estimate.estimate(p, p**3, truth, METRIC) is None  # says less than comes
 
 
 def test_the_worst_slice_is_found_and_small_groups_are_not_shown() -> None:
@@ -310,7 +310,7 @@ def test_the_worst_slice_is_found_and_small_groups_are_not_shown() -> None:
     wrong = (table["carrier"] == "UA") & (table.index % 2 == 0)
     table.loc[wrong, "probability"] = 1 - table.loc[wrong, "probability"]
     holdout = traffic.reference().holdout
-    found = slices.slices(table, holdout, CONTRACT, 30, 0.99)
+    found = slices.slices(table, holdout, CONTRACT, 30, 0.99, METRIC)
     assert found[0].value == "UA" and found[0].high < 0
     assert all(piece.low < 0 < piece.high for piece in found[1:])
     ids = table["flight_id"].tolist()

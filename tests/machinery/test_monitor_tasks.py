@@ -171,7 +171,7 @@ def test_what_is_not_surely_a_fall_is_not_called_holding(
 ) -> None:
     """A wide interval is no comfort."""
     fall = Fall(0.5 + gap, 0.5, gap, gap - 0.3, gap + 0.3, 0.99, 0.2, 0.2)
-    made = decide.decide(Evidence(5000, 5000, fall=fall), MONITOR)
+    made = decide.decide(Evidence(5000, traffic.METRIC, fall=fall), MONITOR)
     assert made.decision == "none" and f"performance {words}" in made.sentence
 
 

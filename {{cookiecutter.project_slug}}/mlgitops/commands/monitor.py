@@ -20,7 +20,14 @@ from typing import Any
 
 from mlgitops import git, github, heartbeat, lock, settings, storage
 from mlgitops.ledger import Ledger, LedgerError
-from mlgitops.monitor import evidently_report, history, page, record, reference
+from mlgitops.monitor import (
+    evidently_report,
+    history,
+    page,
+    primary_metric,
+    record,
+    reference,
+)
 from mlgitops.monitor.decide import decide
 from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.evidently_report import EvidentlyError
@@ -64,7 +71,8 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
             log = read_log(source, allowed, days=days, labelled=bool(labels))
             window = inspect(version, log, labels, params)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
-            window = Window(Evidence(0, broken=str(error)))
+            metric = primary_metric.of(version.contract, version.holdout)
+            window = Window(Evidence(0, metric, broken=str(error)))
     decision, sha256 = decide(window.evidence, allowed), version.manifest_sha256
     made = record.build(version.version, sha256, window, decision, allowed)
     made |= {"run_url": github.run_url(), "time": _now()}

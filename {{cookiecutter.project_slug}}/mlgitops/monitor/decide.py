@@ -49,7 +49,7 @@ def decide(evidence: Evidence, limits: Monitor) -> Decision:
 
 def _on_change(changes: str, evidence: Evidence, limits: Monitor) -> Decision:
     """Return what follows from changes, once there are some."""
-    gain, fell = evidence.gain, evidence.fell(limits.max_fall)
+    gain, fell = evidence.gain, evidence.worse(limits.max_fall)
     if not fell and (reason := _reason_to_wait(evidence, limits)):
         return Decision("watch", f"Watch: {changes}, but {reason}.")
     if gain is None and fell:
@@ -94,6 +94,13 @@ def _changes(evidence: Evidence, limits: Monitor) -> list[str]:
             f"performance fell from {evidence.metric.label} "
             f"{evidence.fall.holdout:.3f} to {evidence.fall.window:.3f}"
         )
+    for metric in evidence.gated:
+        if metric.passed is False:
+            verb = "fell" if metric.better == "higher" else "rose"
+            changes.append(
+                f"{metric.label} {verb} from {metric.holdout:.3f} to "
+                f"{metric.window:.3f}, beyond its limit {metric.limit:.3f}"
+            )
     if evidence.drifted:
         changes.append(f"{_list([d.column for d in evidence.drifted])} drifted")
     elif evidence.data_set is not None and evidence.data_set.detected:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlgitops.monitor.evidence import Estimate
-from mlgitops.monitor.primary_metric import BINARY, PrimaryMetric
+from mlgitops.monitor.primary_metric import PrimaryMetric
 
 CALIBRATED = 0.05  # calibration error up to which an estimate is believed
 
@@ -35,7 +35,7 @@ def expected_auc(probability: Any) -> float | None:
 
 
 def estimate(
-    window: Any, holdout: Any, truth: Any, metric: PrimaryMetric = BINARY
+    window: Any, holdout: Any, truth: Any, metric: PrimaryMetric
 ) -> Estimate | None:
     """Return the estimate for a window's probabilities [n]; None if not calibrated.
 

@@ -20,8 +20,9 @@ from mlgitops.monitor import (
     slices,
     window,
 )
-from mlgitops.monitor.evidence import Evidence
+from mlgitops.monitor.evidence import Evidence, GatedMetric
 from mlgitops.monitor.labels import Labels, read_labels
+from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.monitor.reference import Reference
 from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.task import TASKS
@@ -30,6 +31,8 @@ from mlgitops.settings import Monitor, Params
 
 if TYPE_CHECKING:
     import pandas as pd
+
+GATES = 0.5  # of performance's part of the false-alarm rate, if a gate has a limit
 
 
 @dataclass
@@ -56,7 +59,8 @@ def inspect(
         ProductionDataError: the labels cannot be trusted.
     """
     limits, contract = settings.monitor(params), reference.contract
-    result, entries = _newest(log, reference, limits)
+    metric = primary_metric.of(contract, reference.holdout)
+    result, entries = _newest(log, reference, metric, limits)
     evidence = result.evidence
     if len(entries) < limits.min_rows:
         return result
@@ -75,27 +79,26 @@ def inspect(
         labels = read_labels(labels_source, ids, reference.full_contract, limits)
         result.counts["labels"] = labels.counts
     _add_drift(result, checked.valid, labels, reference, limits)
-    evidence.metric = primary_metric.of(contract, reference.holdout)
     labelled = _add_performance(evidence, checked.valid, labels, reference, params)
-    if labelled is not None and (evidence.fell(limits.max_fall) or evidence.moved):
+    if labelled is not None and (evidence.worse(limits.max_fall) or evidence.moved):
         _add_gain(evidence, labelled, log, labels, reference, params)
     return result
 
 
 def _newest(
-    log: window.Log, reference: Reference, limits: Monitor
+    log: window.Log, reference: Reference, metric: PrimaryMetric, limits: Monitor
 ) -> tuple[Window, list[Entry]]:
     """Return the window and the version's entries in it, oldest first."""
     sha256, counts = reference.manifest_sha256, {"log": log.counts}
     entries = [entry for entry in log.entries if entry.manifest_sha256 == sha256]
     if not entries:
         summary = f" of this version ({window.inventory(log)})"
-        return Window(Evidence(0, summary), counts=counts), []
+        return Window(Evidence(0, metric, summary), counts=counts), []
     entries.sort(key=lambda entry: entry.event_time)
     first, newest = entries[0].event_time, entries[-1].event_time
     start = newest - timedelta(days=limits.window_days)
     entries = [entry for entry in entries if entry.event_time > start]
-    evidence = Evidence(log.estimated(len(entries)))
+    evidence = Evidence(log.estimated(len(entries)), metric)
     if len(entries) >= limits.min_rows:
         evidence.served_days = (newest - first).total_seconds() / 86_400
     oldest = entries[0].event_time.isoformat()
@@ -155,13 +158,17 @@ def _add_performance(
     reference: Reference,
     params: Params,
 ) -> pd.DataFrame | None:
-    """Fill in the estimate and what labels show; return the rows that have one."""
-    limits, contract, metric = (
-        settings.monitor(params),
-        reference.contract,
-        evidence.metric,
-    )
-    _add_estimate(evidence, valid, reference)
+    """Fill in the estimate and what labels show; return the rows that have one.
+
+    The primary metric and those with a gate share performance's part of the false
+    alarms: half for each side.
+    """
+    limits, contract = settings.monitor(params), reference.contract
+    metric, holdout = evidence.metric, reference.holdout
+    if metric.defined(holdout):
+        truth, predictions = metric.truth_and_predictions(holdout)
+        newest = np.array(valid[TASKS[metric.task].output].tolist(), np.float64)
+        evidence.estimate = estimate.estimate(newest, predictions, truth, metric)
     target = valid[contract.id].map(labels.by_id)
     labelled = valid.assign(**{contract.target: target})
     labelled = labelled[labelled[contract.target].notna()]
@@ -169,48 +176,40 @@ def _add_performance(
     if len(labelled):
         delay = valid[contract.time].max() - labelled[contract.time].max()
         evidence.label_delay = delay.total_seconds() / 86_400
-    if len(labelled) < limits.min_labels or not metric.defined(labelled):
+    gates = performance.gates(params, metric.task)
+    if reason := _unmeasured(labelled, holdout, metric, limits):
+        evidence.unmeasured = reason
+        evidence.gated = [GatedMetric(*gate.metric[:3], reason) for gate in gates]
         return None
     rate = limits.false_alarm_rate * drift.PERFORMANCE
-    _add_fall(evidence, labelled, reference, limits.block_days, rate)
-    _add_slices(evidence, labelled, labels, reference, limits.min_group, 1 - rate)
-    return labelled
-
-
-def _add_estimate(
-    evidence: Evidence, valid: pd.DataFrame, reference: Reference
-) -> None:
-    """Fill in the estimate of the metric without labels."""
-    metric, holdout = evidence.metric, reference.holdout
-    if metric.defined(holdout):
-        truth, past = metric.truth_and_predictions(holdout)
-        output = TASKS[metric.task].output
-        current = np.array(valid[output].tolist(), np.float64)
-        evidence.estimate = estimate.estimate(current, past, truth, metric)
-
-
-def _add_fall(
-    evidence: Evidence,
-    labelled: pd.DataFrame,
-    reference: Reference,
-    block_days: float,
-    rate: float,
-) -> None:
-    """Fill in the fall of the metric, how good the estimate was, and calibration."""
-    metric, contract = evidence.metric, reference.contract
-    tables = reference.holdout, labelled
-    past, current = (table[contract.time].dt.tz_localize(None) for table in tables)
-    blocks = permutation.choose_blocks(past, current, block_days, rate)
-    evidence.fall = performance.fall(
-        labelled, reference.holdout, contract.target, 1 - 2 * rate, blocks, metric
+    share = GATES if any(gate.alarms for gate in gates) else 0.0
+    past, current = (t[contract.time].dt.tz_localize(None) for t in (holdout, labelled))
+    blocks = permutation.choose_blocks(past, current, limits.block_days, rate)
+    confidence = 1 - 2 * rate * (1 - share)
+    evidence.fall = performance.fall(labelled, holdout, metric, confidence, blocks)
+    evidence.gated = performance.gated(
+        labelled, holdout, metric, gates, rate * GATES, blocks
     )
     y, p = metric.truth_and_predictions(labelled)
+    evidence.calibration = metric.calibration(y, p)
     if evidence.estimate is not None:
         evidence.estimate = evidence.estimate._replace(
             labelled=metric.expected(p, estimate.expected_auc),
             observed=evidence.fall.window,
         )
-    evidence.calibration = metric.calibration(y, p)
+    _add_slices(evidence, labelled, labels, reference, limits.min_group, 1 - rate)
+    return labelled
+
+
+def _unmeasured(
+    labelled: pd.DataFrame, holdout: pd.DataFrame, metric: PrimaryMetric, limits: Monitor
+) -> str:
+    """Say why performance cannot be measured (yet), or nothing."""
+    if len(labelled) < limits.min_labels:
+        return f"pending: {len(labelled):,} labels of {limits.min_labels:,}"
+    if metric.defined(labelled) and metric.defined(holdout):
+        return ""
+    return "not computed: the labels lack a class, or are all the same"
 
 
 def _add_slices(

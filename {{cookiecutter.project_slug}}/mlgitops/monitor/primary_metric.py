@@ -108,9 +108,6 @@ class PrimaryMetric:
         return f"{rate} observed {observed:.1%}, predicted {predicted:.1%}"
 
 
-BINARY = PrimaryMetric("binary", "")
-
-
 def of(contract: Contract, holdout: pd.DataFrame) -> PrimaryMetric:
     """Return the primary metric of a version, from its contract and its holdout."""
     variance = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlgitops.monitor.page import false_alarms
@@ -81,12 +81,28 @@ def _charts(records: Sequence[Record], events: Sequence[Record]) -> str:
             else "",
             chart("Estimated minus observed", (Line("error", errors),), marks),
             chart("Calibration error", (line("mean", "calibration_error"),), marks),
+            *(chart(name, drawn, marks) for name, drawn in _gates(records)),
             chart("Rows", (Line("rows", rows), labels), marks, 0),
             chart(
                 "Label delay in days", (line("newest", "label_delay_days"),), marks, 1
             ),
         )
     )
+
+
+def _gates(records: Sequence[Record]) -> Iterator[tuple[str, list[Line]]]:
+    """Yield (name, lines) of each metric that has a gate in the newest run."""
+    runs = [{g["id"]: g for g in record.get("gates") or []} for record in records]
+    for key, newest in (runs[-1] if runs else {}).items():
+        lines = [
+            Line(name, [run.get(key, {}).get(field) for run in runs], kind)
+            for name, field, kind in (
+                ("observed", "value", "main"),
+                ("holdout", "holdout", "other"),
+                ("limit", "limit", "limit"),
+            )
+        ]
+        yield str(newest["label"]), lines
 
 
 def _estimation_error(record: Record) -> float | None:
