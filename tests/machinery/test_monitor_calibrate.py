@@ -24,6 +24,7 @@ from mlgitops.monitor import (
     null_distribution,
     performance,
     permutation,
+    primary_metric,
     sample,
     season,
     slices,
@@ -296,10 +297,10 @@ def test_the_estimate_is_what_labels_would_show() -> None:
     rng = np.random.default_rng(2)
     p = rng.beta(1, 3, 4000).round(2)
     drawn = [roc_auc(rng.random(4000) < p, p) for _ in range(30)]
-    assert estimate.expected_auc(p) == pytest.approx(np.mean(drawn), abs=0.004)
-    assert estimate.expected_auc([0.5] * 10) == pytest.approx(0.5)
-    assert estimate.expected_auc([0.0, 1.0]) == 1
-    assert estimate.expected_auc([0.0, 0.0]) is None
+    assert primary_metric.expected_auc(p) == pytest.approx(np.mean(drawn), abs=0.004)
+    assert primary_metric.expected_auc([0.5] * 10) == pytest.approx(0.5)
+    assert primary_metric.expected_auc([0.0, 1.0]) == 1
+    assert primary_metric.expected_auc([0.0, 0.0]) is None
     truth = rng.random(4000) < p
     assert estimate.estimate(p, p, truth, METRIC) is not None
     assert estimate.estimate(p, p**3, truth, METRIC) is None  # says less than comes
@@ -363,7 +364,7 @@ def test_the_window_has_its_rows_however_far_the_log_goes_back(
         log = window.read_log(str(tmp_path / "log"), few, None, 40, labelled)
         seen = [e for e in log.entries if labelled or e.event_time > newest - week]
         assert len(seen) == pytest.approx(wanted, rel=0.1)
-    monkeypatch.setattr(window, "MOST", 2000)  # unless that would be too many
+    monkeypatch.setattr(window, "MAX_ENTRIES", 2000)  # unless that would be too many
     assert len(window.read_log(str(tmp_path / "log"), limits, days=40).entries) == 2000
 
 
@@ -382,7 +383,7 @@ def test_a_long_table_is_read_in_pieces(
     whole.to_parquet(tmp_path / "train.parquet", index=False, row_group_size=700)
     every = sample.table(tmp_path / "train.parquet")
     pd.testing.assert_frame_equal(every, pd.read_parquet(tmp_path / "train.parquet"))
-    monkeypatch.setattr(sample, "PIECE", 300)
+    monkeypatch.setattr(sample, "BATCH", 300)
     some = sample.table(tmp_path / "train.parquet", 1000)
     assert len(some) == 1000 and (some.dtypes == every.dtypes).all()
     again = sample.table(tmp_path / "train.parquet", 1000)
@@ -396,7 +397,7 @@ def test_memory_is_bounded_while_a_log_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     traffic.write(tmp_path / "log", traffic.flights(4000, 0, 20))
-    monkeypatch.setattr(window, "MOST", 1000)
+    monkeypatch.setattr(window, "MAX_ENTRIES", 1000)
     log = window.read_log(f"file://{tmp_path}/log", MONITOR)
     assert 400 < len(log.entries) <= 1000 and log.counts["lines"] == 4000
     assert log.estimated(len(log.entries)) == pytest.approx(4000, rel=0.1)

@@ -50,7 +50,7 @@ def rarer(table: pd.DataFrame, share: float) -> pd.DataFrame:
 def test_a_gated_metric_alarms_though_the_primary_one_holds(
     share: float, tmp_path: Path
 ) -> None:
-    """Measured on current rows, with its interval, against the gate; and its control."""
+    """Measured on current rows, with its interval, against the gate."""
     table = rarer(traffic.flights(6000, 80, 28), share)
     evidence, decision, entry = monitored(tmp_path, table, GATE)
     (gated,), shown = evidence.gated, check(entry, "average_precision")

@@ -206,7 +206,7 @@ def test_the_estimate_of_classes_is_what_labels_would_show() -> None:
     table = answered("multiclass", 6000, 0, 28, 6)
     metric = primary_metric.of(rows.small("multiclass"), table)
     y, p = metric.truth_and_predictions(table)
-    promised = metric.expected(p, estimate.expected_auc)
+    promised = metric.expected(p)
     assert promised == pytest.approx(metric.value(y, p), abs=0.01)
     sure = p**4 / (p**4).sum(axis=1, keepdims=True)
     assert estimate.estimate(sure, sure, y, metric) is None

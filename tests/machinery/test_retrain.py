@@ -680,7 +680,7 @@ def test_monitor_records_once_and_stops_on_a_broken_feed(
     assert "recorded as monitoring/00000002.json" in capsys.readouterr().out
     lost = traffic.flights(2000, 80, 22, seed=3).assign(temp=np.nan)
     traffic.write(world.log, lost, sha=world.manifest)
-    with pytest.raises(SystemExit, match=r"Fix the data feed: .*temp.* no values"):
+    with pytest.raises(SystemExit, match=r"Fix the input data: .*temp.* no values"):
         monitor.main()
     said = Ledger().read("monitoring/00000003.json")
     assert said is not None and said["decision"] == "stop"

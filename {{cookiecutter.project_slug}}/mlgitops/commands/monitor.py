@@ -74,12 +74,12 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
             metric = primary_metric.of(version.contract, version.holdout)
             window = Window(Evidence(0, metric, broken=str(error)))
     decision, sha256 = decide(window.evidence, allowed), version.manifest_sha256
-    made = record.build(version.version, sha256, window, decision, allowed)
-    made |= {"run_url": github.run_url(), "time": _now()}
-    return made, page.page(made, _evidently(window))
+    entry = record.build(version.version, sha256, window, decision, allowed)
+    entry |= {"run_url": github.run_url(), "time": _now()}
+    return entry, page.page(entry, _evidently(window))
 
 
-def keep(made: record.Record, ledger: Ledger, every_days: float) -> str:
+def keep(entry: record.Record, ledger: Ledger, every_days: float) -> str:
     """Write the record to the ledger, unless the newest one says the same.
 
     After half a period it is written all the same: it shows that the monitor still runs
@@ -89,17 +89,17 @@ def keep(made: record.Record, ledger: Ledger, every_days: float) -> str:
 
     def files(seq: int) -> dict[str, Any]:
         newest = heartbeat.newest(ledger)
-        if newest and record.same(newest[1], made):
+        if newest and record.equal(newest[1], entry):
             if heartbeat.age_days(newest[1]) < every_days / 2:
                 raise AlreadyRecorded(newest[0])
         name = f"{seq:08d}"
         paths.append(f"monitoring/{name}.json")
-        text = page.markdown(made).encode()
-        complete = {**made, "seq": seq}
+        text = page.markdown(entry).encode()
+        complete = {**entry, "seq": seq}
         return {paths[-1]: complete, f"monitoring/reports/{name}.md": text}
 
     try:
-        ledger.append(files, f"monitor: {made['decision']}")
+        ledger.append(files, f"monitor: {entry['decision']}")
     except AlreadyRecorded as existing:
         return f"not recorded: {existing} says the same"
     return f"recorded as {paths[-1]}"
@@ -136,22 +136,22 @@ def main() -> None:
             print("No version is in production yet: there is nothing to compare with.")
             return
         labels = os.environ.get("LABELS", "").strip() or None
-        made, text = look(source, labels, ledger)
+        entry, text = look(source, labels, ledger)
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(text, encoding="utf-8")
-        summarise(page.markdown(made))
+        summarise(page.markdown(entry))
         if args.record:
-            print(keep(made, ledger, settings.monitor(_params()).every_days))
-        history.publish(ledger, made)
+            print(keep(entry, ledger, settings.monitor(_params()).every_days))
+        history.publish(ledger, entry)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()
     except MISTAKES as error:
         raise github.fail(str(error)) from error
-    print(f"{made['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
-    if made["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
-        print(f"::warning::{made['sentence']}")  # nothing will follow by itself
-    if made["decision"] == "stop":
-        raise github.fail(str(made["sentence"]))
+    print(f"{entry['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
+    if entry["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
+        print(f"::warning::{entry['sentence']}")  # nothing will follow by itself
+    if entry["decision"] == "stop":
+        raise github.fail(str(entry["sentence"]))
 
 
 def _params() -> settings.Params:

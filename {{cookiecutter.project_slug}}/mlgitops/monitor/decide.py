@@ -30,7 +30,7 @@ class Decision(NamedTuple):
 def decide(evidence: Evidence, limits: Monitor) -> Decision:
     """Return the decision on a window."""
     if evidence.broken:
-        return Decision("stop", f"Fix the data feed: {evidence.broken}.")
+        return Decision("stop", f"Fix the input data: {evidence.broken}.")
     if evidence.rows < limits.min_rows:
         return Decision(
             "not enough data",

@@ -161,4 +161,6 @@ class Evidence:
 
     def worse(self, max_fall: float) -> bool:
         """Return whether the primary metric fell, or one with a gate failed it."""
-        return self.fell(max_fall) or any(metric.passed is False for metric in self.gated)
+        return self.fell(max_fall) or any(
+            metric.passed is False for metric in self.gated
+        )

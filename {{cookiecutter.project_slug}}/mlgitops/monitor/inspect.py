@@ -194,7 +194,7 @@ def _add_performance(
     evidence.calibration = metric.calibration(y, p)
     if evidence.estimate is not None:
         evidence.estimate = evidence.estimate._replace(
-            labelled=metric.expected(p, estimate.expected_auc),
+            labelled=metric.expected(p),
             observed=evidence.fall.window,
         )
     _add_slices(evidence, labelled, labels, reference, limits.min_group, 1 - rate)
@@ -202,7 +202,10 @@ def _add_performance(
 
 
 def _unmeasured(
-    labelled: pd.DataFrame, holdout: pd.DataFrame, metric: PrimaryMetric, limits: Monitor
+    labelled: pd.DataFrame,
+    holdout: pd.DataFrame,
+    metric: PrimaryMetric,
+    limits: Monitor,
 ) -> str:
     """Say why performance cannot be measured (yet), or nothing."""
     if len(labelled) < limits.min_labels:

@@ -32,7 +32,7 @@ Record = Mapping[str, Any]
 def markdown(record: Record) -> str:
     """Return the one-page summary."""
     parts = [f"# Monitoring: {record['decision']}", text(record["sentence"], LONG)]
-    parts += [text(_about(record), LONG), evidence(record)]
+    parts += [text(_examined(record), LONG), evidence(record)]
     parts += [text(line(record), LONG) for line in (_counts, false_alarms)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -62,7 +62,12 @@ def page(record: Record, evidently: str) -> str:
         for c in record["checks"]
     )
     head = "".join(f"<th>{name}" for name in COLUMNS)
-    lines = [record["sentence"], _about(record), _counts(record), false_alarms(record)]
+    lines = [
+        record["sentence"],
+        _examined(record),
+        _counts(record),
+        false_alarms(record),
+    ]
     paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
     title = f"Monitoring: {record['decision']}"
     summary = (
@@ -84,7 +89,7 @@ def _cells(check: Record) -> list[str]:
     return [check["name"], state, check["value"], check["limit"], check["note"]]
 
 
-def _about(record: Record) -> str:
+def _examined(record: Record) -> str:
     """Say which rows of which version were examined."""
     window = record["window"]
     version = f"Version {record['version']} ({record['manifest_sha256'][:12]})"

@@ -22,7 +22,7 @@ from mlgitops.pipeline.task import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
-GROUPS = 30  # of rows, left out one by one to see how a metric varies
+GROUPS = 20  # of rows, left out one by one to see how a metric varies
 Value = Callable[[Array, Array], float]
 Sample = tuple[Array, Array]  # labels and predictions
 
@@ -183,7 +183,7 @@ def jackknife(
 
 
 def gain(
-    old: pd.DataFrame,
+    past: pd.DataFrame,
     labelled: pd.DataFrame,
     window: pd.DataFrame,
     contract: Contract,
@@ -194,7 +194,7 @@ def gain(
     """Estimate what retraining would bring: fit main's recipe on newer rows, try it.
 
     The newest ``prepare.holdout_days`` of labelled window rows are held out; the rest
-    of ``old`` and ``labelled`` that retraining would keep is fitted, and both models
+    of ``past`` and ``labelled`` that retraining would keep is fitted, and both models
     are compared on the rows held out, as validation will do: by group, where the
     contract names an entity, on the rows whose group is known (``group_by_id`` has it
     where requests do not). None when there are too few labels in one of the samples.
@@ -209,9 +209,9 @@ def gain(
     cut = window[time].max() - _days(days.holdout_days)
     holdout, groups = _with_groups(window[window[time] > cut], contract, group_by_id)
     start = cut - _days(days.train_days)
-    train = _training_rows(old, labelled, contract)
+    train = _training_rows(past, labelled, contract)
     train = train[(train[time] > start) & (train[time] <= cut)]
-    newer = int((train[time] > old[time].max()).sum())
+    newer = int((train[time] > past[time].max()).sum())
     if min(len(holdout), newer) < limits.min_labels:
         return None
     if not (metric.defined(holdout) and metric.defined(train)):
@@ -242,13 +242,13 @@ def _with_groups(
 
 
 def _training_rows(
-    old: pd.DataFrame, labelled: pd.DataFrame, contract: Contract
+    past: pd.DataFrame, labelled: pd.DataFrame, contract: Contract
 ) -> pd.DataFrame:
     """Return the rows of both tables, one per id, oldest first."""
     import pandas as pd
 
     columns = [contract.id, contract.time, *contract.columns, contract.target]
-    rows = pd.concat([old[columns], labelled[columns]], ignore_index=True)
+    rows = pd.concat([past[columns], labelled[columns]], ignore_index=True)
     rows = rows.drop_duplicates(contract.id)
     return rows.sort_values([contract.time, contract.id])
 

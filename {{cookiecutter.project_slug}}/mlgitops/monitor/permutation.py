@@ -65,10 +65,14 @@ def choose_blocks(
     for days in (block_days, 1.0):
         if days <= 0 or not len(past) or not len(current):
             break
-        before, now = (number_blocks(times, days) for times in (past, current))
-        reference, window = (int(blocks.max()) + 1 for blocks in (before, now))
+        past_blocks, current_blocks = (
+            number_blocks(times, days) for times in (past, current)
+        )
+        reference, window = (
+            int(blocks.max()) + 1 for blocks in (past_blocks, current_blocks)
+        )
         if math.comb(reference + window, window) * rate >= ENOUGH:
-            return Blocks(before, now + reference, window)
+            return Blocks(past_blocks, current_blocks + reference, window)
     return None
 
 
@@ -94,8 +98,8 @@ def permutation_test(
         for table, count in ((past, reference), (current, blocks.window))
     ]
     tables = [table.iloc[k] for table, k in zip((past, current), kept, strict=True)]
-    both = pd.concat([table[[*binnings]] for table in tables], ignore_index=True)
-    columns = {name: binning(both[name]) for name, binning in binnings.items()}
+    pooled = pd.concat([table[[*binnings]] for table in tables], ignore_index=True)
+    columns = {name: binning(pooled[name]) for name, binning in binnings.items()}
     row_blocks = np.concatenate([blocks.past[kept[0]], blocks.current[kept[1]]])
     count = reference + blocks.window
     return compare_choices(columns, row_blocks, count, blocks.window, rate, rng)

@@ -126,19 +126,19 @@ def _by_monitor(tip: str, base: str) -> bool:
     return all(MARK in message for message in messages if message.strip())
 
 
-def _push(branch: str, tip: str | None, made: str) -> bool:
+def _push(branch: str, tip: str | None, proposed: str) -> bool:
     """Put the commit on the branch; return False when the branch has it already.
 
     Another run may have been faster: what it pushed is as good if it is the same.
     """
-    if tip and _state(tip) == _state(made):
+    if tip and _state(tip) == _state(proposed):
         return False
     lease = f"--force-with-lease=refs/heads/{branch}:{tip or ''}"
     try:
-        git.remote_run("push", "-q", lease, "origin", f"{made}:refs/heads/{branch}")
+        git.remote_run("push", "-q", lease, "origin", f"{proposed}:refs/heads/{branch}")
     except git.GitError:
-        now = git.fetch_branch(branch)
-        if now is None or _state(now) != _state(made):
+        current = git.fetch_branch(branch)
+        if current is None or _state(current) != _state(proposed):
             raise
         return False
     return True

@@ -70,7 +70,7 @@ def build(
     }
 
 
-def same(first: Mapping[str, object] | None, second: Mapping[str, object]) -> bool:
+def equal(first: Mapping[str, object] | None, second: Mapping[str, object]) -> bool:
     """Return whether two runs found the same."""
     if first is None:
         return False
@@ -248,7 +248,9 @@ def _new_categories(evidence: Evidence) -> list[Check]:
     """Return the columns with categories that the contract does not list."""
     reason = "with a category that contract.yaml does not list"
     return [
-        _check(f"new categories of {n}", False, f"{plural(rows, 'row')} {reason}", "none")
+        _check(
+            f"new categories of {n}", False, f"{plural(rows, 'row')} {reason}", "none"
+        )
         for n, rows in evidence.unknown.items()
     ]
 

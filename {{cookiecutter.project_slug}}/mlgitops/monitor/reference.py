@@ -1,6 +1,6 @@
 """The reference: the rows that the serving version was trained and judged on.
 
-Of a table of more than `sample.MOST` rows, a seeded sample stands for it.
+Of a table of more than `sample.MAX_ROWS` rows, a seeded sample stands for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # By task, the name of a prediction in ONNX and in the log, and as a column here.
 OUTPUTS = {task.name: (task.output, task.output) for task in TASKS.values()}
 OUTPUTS["multiclass"] = (TASKS["multiclass"].output, "class")
-ASKED = 2000  # rows on which the importance of columns is measured
+IMPORTANCE_ROWS = 2000  # rows on which the importance of columns is measured
 FILES = ("train.parquet", "holdout.parquet", "model.onnx", "manifest.json")
 
 
@@ -148,7 +148,7 @@ class Model:
         Breiman (2001), Machine Learning 45(1), on predictions instead of errors: no
         label is needed.
         """
-        rows = frame.head(ASKED)
+        rows = frame.head(IMPORTANCE_ROWS)
         columns = inputs(rows, self.contract, self.columns)
         before, rng = self._run(columns), np.random.default_rng(0)
         order = rng.permutation(len(rows))

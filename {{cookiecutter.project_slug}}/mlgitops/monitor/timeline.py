@@ -19,7 +19,7 @@ def index(records: Sequence[Record], events: Sequence[Record]) -> str:
     """Return the first page: current state, charts, runs, versions and proposals."""
     title = "Monitoring"
     body = f"<h1>{title}</h1>"
-    body += _now(records[-1]) if records else "<p>No run yet.</p>"
+    body += _newest(records[-1]) if records else "<p>No run yet.</p>"
     body += f'<div class="charts">{_charts(records, events)}</div>'
     if records:
         rows = "".join(_run(record) for record in reversed(records))
@@ -39,7 +39,7 @@ def index(records: Sequence[Record], events: Sequence[Record]) -> str:
     )
 
 
-def _now(record: Record) -> str:
+def _newest(record: Record) -> str:
     """Return the newest decision, and how many false alarms to expect."""
     reference = record.get("compared_with")
     compared = f"Compared with {reference}." if reference else ""
