@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mlgitops.metrics import Difference
 from mlgitops.monitor.evidence import Evidence
-from mlgitops.monitor.wording import plural, size
+from mlgitops.monitor.wording import listed, plural, size
 from mlgitops.settings import Monitor
 
 NAMED = 3  # drifted columns that a sentence names
@@ -42,9 +42,7 @@ def decide(evidence: Evidence, limits: Monitor) -> Decision:
     changes = _changes(evidence, limits)
     if not changes:
         return Decision("none", f"Nothing to do: {_performance(evidence, limits)}.")
-    *first, last = changes
-    text = f"{', '.join(first)} and {last}" if first else last
-    return _on_change(text, evidence, limits)
+    return _on_change(listed(changes), evidence, limits)
 
 
 def _on_change(changes: str, evidence: Evidence, limits: Monitor) -> Decision:
@@ -99,7 +97,7 @@ def _changes(evidence: Evidence, limits: Monitor) -> list[str]:
             verb = "fell" if metric.better == "higher" else "rose"
             changes.append(
                 f"{metric.label} {verb} from {metric.holdout:.3f} to "
-                f"{metric.window:.3f}, beyond its limit {metric.limit:.3f}"
+                f"{metric.window:.3f} (limit {metric.limit:.3f})"
             )
     if evidence.drifted:
         changes.append(f"{_list([d.column for d in evidence.drifted])} drifted")
@@ -117,8 +115,10 @@ def _changes(evidence: Evidence, limits: Monitor) -> list[str]:
 
 def _list(columns: list[str]) -> str:
     """Name the first columns, and count the others."""
-    more = f" and {len(columns) - NAMED} more" if len(columns) > NAMED else ""
-    return f"{', '.join(columns[:NAMED])}{more}"
+    names = columns[:NAMED]
+    if (more := len(columns) - NAMED) > 0:
+        names.append(f"{more} more")
+    return listed(names)
 
 
 def _outlook(evidence: Evidence, limits: Monitor) -> str:

@@ -53,12 +53,13 @@ class Gate(NamedTuple):
         sign = 1 if self.metric.better == "higher" else -1
         limits, (name, bound), margin = [], self.bound, self.bounds.margin
         if bound is not None and sign * bound <= sign * holdout:
-            limits.append((sign * bound, f"the gate's {name}"))
+            limits.append((sign * bound, f"the limit is the gate's {name}"))
         elif bound is not None:
-            reason = f"the holdout's value, which does not keep {name} {bound:g} either"
+            reason = f"the limit is the holdout's value; {name} is {bound:g}"
             limits.append((sign * holdout, reason))
         if margin is not None:
-            reason = f"the holdout's value and the gate's margin {margin:g}"
+            word = "less" if sign > 0 else "plus"
+            reason = f"the limit is the holdout's value {word} the margin {margin:g}"
             limits.append((sign * holdout - margin, reason))
         if not limits:
             return None, "no limit: the gate's only bound is one of leakage"

@@ -167,7 +167,7 @@ def _gate(metric: GatedMetric) -> Check:
         return _check(name, None, note)
     value = (
         f"{metric.label} {metric.window:.3f} [{metric.low:.3f}, {metric.high:.3f}], "
-        f"holdout {metric.holdout:.3f}, {plural(metric.rows, 'row')} of each"
+        f"holdout {metric.holdout:.3f}, on {plural(metric.rows, 'row')} each"
     )
     if metric.limit is None:
         return _check(name, None, value, note=note)
