@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.monitoring.data import World
 from benchmarks.monitoring.look import evidence
 from mlgitops import distance
-from mlgitops.monitor import drift, season
+from mlgitops.monitor import season
 from mlgitops.monitor.evidence import Drift, Evidence, Fall
 from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.settings import monitor
@@ -147,8 +147,8 @@ class Batch:
             far = _shares(self.labels[0], self.labels[1][chosen])
             found.target = model.target._replace(distance=far)
         y = self.labels[1][chosen]
-        if model.target is not None and len(np.unique(y)) == 2:
-            found.fall = self._fall(y, now[chosen])
+        if model.fall is not None and len(np.unique(y)) == 2:
+            found.fall = self._fall(y, now[chosen], model)
         return found
 
     def _gap(self, name: str, chosen: NDArray[np.int64]) -> float:
@@ -164,9 +164,10 @@ class Batch:
         lack = (lambda x: x < 0) if then.dtype.kind == "i" else np.isnan
         return abs(float(lack(now[chosen]).mean()) - float(lack(then).mean()))
 
-    def _fall(self, y: Any, p: Any) -> Fall:
+    def _fall(self, y: Any, p: Any, model: Evidence) -> Fall:
         """Return the fall in ROC AUC; see `performance.fall`."""
-        confidence = 1 - 2 * self.limits.false_alarm_rate * drift.PERFORMANCE
+        assert model.fall is not None
+        confidence = model.fall.confidence
         table = pd.DataFrame({"probability": p, self.contract.target: y})
         (now, a), (then, b) = self.metric.with_variance(table), self.holdout
         half = NormalDist().inv_cdf(0.5 + confidence / 2) * (a + b) ** 0.5

@@ -15,7 +15,6 @@ from mlgitops.monitor import (
     drift,
     estimate,
     performance,
-    permutation,
     primary_metric,
     slices,
     window,
@@ -31,8 +30,6 @@ from mlgitops.settings import Monitor, Params
 
 if TYPE_CHECKING:
     import pandas as pd
-
-GATES = 0.5  # of performance's part of the false-alarm rate, if a gate has a limit
 
 
 @dataclass
@@ -158,11 +155,7 @@ def _add_performance(
     reference: Reference,
     params: Params,
 ) -> pd.DataFrame | None:
-    """Fill in the estimate and what labels show; return the rows that have one.
-
-    The primary metric and those with a gate share performance's part of the false
-    alarms: half for each side.
-    """
+    """Fill in the estimate and what labels show; return the rows that have one."""
     limits, contract = settings.monitor(params), reference.contract
     metric, holdout = evidence.metric, reference.holdout
     if metric.defined(holdout):
@@ -181,14 +174,8 @@ def _add_performance(
         evidence.unmeasured = reason
         evidence.gated = [GatedMetric(*gate.metric[:3], reason) for gate in gates]
         return None
-    rate = limits.false_alarm_rate * drift.PERFORMANCE
-    share = GATES if any(gate.alarms for gate in gates) else 0.0
-    past, current = (t[contract.time].dt.tz_localize(None) for t in (holdout, labelled))
-    blocks = permutation.choose_blocks(past, current, limits.block_days, rate)
-    confidence = 1 - 2 * rate * (1 - share)
-    evidence.fall = performance.fall(labelled, holdout, metric, confidence, blocks)
-    evidence.gated = performance.gated(
-        labelled, holdout, metric, gates, rate * GATES, blocks
+    evidence.fall, evidence.gated = performance.measure(
+        labelled, holdout, metric, gates, contract.time, limits
     )
     y, p = metric.truth_and_predictions(labelled)
     evidence.calibration = metric.calibration(y, p)
@@ -197,7 +184,7 @@ def _add_performance(
             labelled=metric.expected(p),
             observed=evidence.fall.window,
         )
-    _add_slices(evidence, labelled, labels, reference, limits.min_group, 1 - rate)
+    _add_slices(evidence, labelled, labels, reference, limits)
     return labelled
 
 
@@ -220,11 +207,11 @@ def _add_slices(
     labelled: pd.DataFrame,
     labels: Labels,
     reference: Reference,
-    fewest: int,
-    confidence: float,
+    limits: Monitor,
 ) -> None:
     """Fill in where performance differs: by category, and by sensitive group."""
-    contract = reference.contract
+    contract, fewest = reference.contract, limits.min_group
+    confidence = 1 - limits.false_alarm_rate * performance.PERFORMANCE
     evidence.slices = slices.slices(
         labelled, reference.holdout, contract, fewest, confidence, evidence.metric
     )

@@ -11,6 +11,7 @@ from scipy import stats
 
 from mlgitops import metrics, settings
 from mlgitops.metrics import PAIRED, Difference
+from mlgitops.monitor import permutation
 from mlgitops.monitor.evidence import Fall, GatedMetric
 from mlgitops.monitor.null_distribution import Integers
 from mlgitops.monitor.permutation import Blocks
@@ -22,6 +23,8 @@ from mlgitops.pipeline.task import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
+PERFORMANCE = 0.25  # of the false-alarm rate; `drift` has the rest
+GATES = 0.5  # of this part, if a gate has a limit
 GROUPS = 20  # of rows, left out one by one to see how a metric varies
 Value = Callable[[Array, Array], float]
 Sample = tuple[Array, Array]  # labels and predictions
@@ -79,6 +82,29 @@ def gates(params: settings.Params, task: str) -> list[Gate]:
         raise settings.SettingsError(str(error)) from error
     bounds = settings.gate_bounds(params, others)
     return [Gate(others[key], bounds[key]) for key in bounds]
+
+
+def measure(
+    labelled: pd.DataFrame,
+    holdout: pd.DataFrame,
+    metric: PrimaryMetric,
+    gates: Sequence[Gate],
+    time: str,
+    limits: settings.Monitor,
+) -> tuple[Fall, list[GatedMetric]]:
+    """Compare the primary metric, and those with a gate, with the holdout's.
+
+    They share performance's part of the false alarms: half for each side.
+    """
+    rate = limits.false_alarm_rate * PERFORMANCE
+    share = GATES if any(gate.alarms for gate in gates) else 0.0
+    past, current = (t[time].dt.tz_localize(None) for t in (holdout, labelled))
+    blocks = permutation.choose_blocks(past, current, limits.block_days, rate)
+    confidence = 1 - 2 * rate * (1 - share)
+    return (
+        fall(labelled, holdout, metric, confidence, blocks),
+        gated(labelled, holdout, metric, gates, rate * GATES, blocks),
+    )
 
 
 def fall(
