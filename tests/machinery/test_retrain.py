@@ -612,9 +612,7 @@ def test_rows_that_mostly_break_the_contract_are_not_trained_on(
     traffic.label(world.labels, table)
     world.record()
     if stops:
-        with pytest.raises(
-            SystemExit, match=r"11 of 200 labelled rows .*: fix the data"
-        ):
+        with pytest.raises(SystemExit, match="11 of 200 labelled rows"):
             retrain.main()
         assert not world.hub.pulls and world.branches() == ["ledger", "main"]
     else:

@@ -283,10 +283,10 @@ def gate_bounds(params: Params, metrics: Collection[str]) -> dict[str, Bounds]:
     gates, at = section(params, "gates")
     if not isinstance(gates, Mapping):
         raise at.wrong("entries such as `name: {min: 0.5}`", gates)
-    return {n: bounds(gates[n], at.key(n)) for n in gates if n in metrics}
+    return {n: metric_bounds(gates[n], at.key(n)) for n in gates if n in metrics}
 
 
-def bounds(entries: object, at: At) -> Bounds:
+def metric_bounds(entries: object, at: At) -> Bounds:
     """Return the bounds of one metric, at least one."""
     bounds = read(Bounds, entries, at)
     if bounds == Bounds():

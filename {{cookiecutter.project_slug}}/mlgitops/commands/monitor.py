@@ -55,7 +55,9 @@ class AlreadyRecorded(Exception):
     """The ledger has the same record, perhaps since a moment ago."""
 
 
-def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record, str]:
+def examine(
+    source: str, labels: str | None, ledger: Ledger
+) -> tuple[record.Record, str]:
     """Return the record of this run and its page.
 
     Raises:
@@ -75,11 +77,12 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
             window = Window(Evidence(0, metric, broken=str(error)))
     decision, sha256 = decide(window.evidence, allowed), version.manifest_sha256
     entry = record.build(version.version, sha256, window, decision, allowed)
-    entry |= {"run_url": github.run_url(), "time": _now()}
+    time = datetime.now(UTC).isoformat(timespec="seconds")  # to be read, not ordered by
+    entry |= {"run_url": github.run_url(), "time": time}
     return entry, page.page(entry, _evidently(window))
 
 
-def keep(entry: record.Record, ledger: Ledger, every_days: float) -> str:
+def append(entry: record.Record, ledger: Ledger, every_days: float) -> str:
     """Write the record to the ledger, unless the newest one says the same.
 
     After half a period it is written all the same: it shows that the monitor still runs
@@ -114,8 +117,7 @@ def summarise(markdown: str) -> None:
 def main() -> None:
     """Print the decision; exit 1 when the data is broken."""
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--record", action="store_true", help="write to the ledger")
     parser.add_argument("--history", action="store_true", help="only write the pages")
@@ -136,12 +138,12 @@ def main() -> None:
             print("No version is in production yet: there is nothing to compare with.")
             return
         labels = os.environ.get("LABELS", "").strip() or None
-        entry, text = look(source, labels, ledger)
+        entry, text = examine(source, labels, ledger)
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(text, encoding="utf-8")
         summarise(page.markdown(entry))
         if args.record:
-            print(keep(entry, ledger, settings.monitor(_params()).every_days))
+            print(append(entry, ledger, settings.monitor(_params()).every_days))
         history.publish(ledger, entry)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()
@@ -174,8 +176,3 @@ def _reference(release: dict[str, Any] | None, folder: Path) -> reference.Refere
         return reference.load(Path("build"), "build")
     files = reference.fetch(release, folder)
     return reference.load(files, str(release["version"]), release["manifest_sha256"])
-
-
-def _now() -> str:
-    """Return the time of this run: to be read, never to order by."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

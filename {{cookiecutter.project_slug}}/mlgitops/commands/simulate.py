@@ -240,13 +240,13 @@ class _Parser(argparse.ArgumentParser):
 def _checked(parse: Callable[[str], T | None], hint: str) -> Callable[[str], T]:
     """Return a type for the command line; ``hint`` is added to what it refuses."""
 
-    def read(text: str) -> T:
+    def checked(text: str) -> T:
         with suppress(ValueError):
             if (parsed := parse(text)) is not None:
                 return parsed
         raise argparse.ArgumentTypeError(f"{text or 'nothing'} is not {hint}")
 
-    return read
+    return checked
 
 
 def _day(text: str) -> datetime:
@@ -280,8 +280,7 @@ def _change(text: str) -> tuple[str, str] | None:
 def _arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = _Parser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     day = _checked(_day, "a day: type FROM=2013-04-01 UNTIL=2013-06-30")
     file = _checked(_file, "a file for the labels: type LABELS=build/labels.csv")

@@ -129,7 +129,9 @@ def parse(params: settings.Params, task: str) -> Gates:
     named = [name for name in first if name in known]
     return Gates(
         about,
-        tuple(Gate(known[n], settings.bounds(section[n], at.key(n))) for n in named),
+        tuple(
+            Gate(known[n], settings.metric_bounds(section[n], at.key(n))) for n in named
+        ),
         rules,
     )
 

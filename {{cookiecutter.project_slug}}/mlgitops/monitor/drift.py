@@ -126,10 +126,7 @@ class Samples:
 
 
 def compare(
-    valid: pd.DataFrame,
-    labels: pd.Series | None,
-    reference: Reference,
-    limits: Monitor,
+    valid: pd.DataFrame, labels: pd.Series | None, reference: Reference, limits: Monitor
 ) -> Comparison:
     """Return how far a window's valid rows are from the reference, with thresholds.
 

@@ -61,8 +61,8 @@ class Gate(NamedTuple):
             reason = f"the limit is the holdout's value; {name} is {bound:g}"
             limits.append((sign * holdout, reason))
         if margin is not None:
-            word = "less" if sign > 0 else "plus"
-            reason = f"the limit is the holdout's value {word} the margin {margin:g}"
+            change = "less" if sign > 0 else "plus"
+            reason = f"the limit is the holdout's value {change} the margin {margin:g}"
             limits.append((sign * holdout - margin, reason))
         if not limits:
             return None, "no limit: the gate's only bound is one of leakage"
@@ -164,7 +164,7 @@ def gated(
     if blocks is not None:
         groups.append([blocks.current[rows[0]], blocks.past[rows[1]]])
 
-    def measure(gate: Gate) -> GatedMetric:
+    def compared(gate: Gate) -> GatedMetric:
         named = GatedMetric(*gate.metric[:3])
         value: Value = gate.metric.value
         try:
@@ -176,7 +176,7 @@ def gated(
         interval = current - half, current + half
         return GatedMetric(*named[:3], source, limit, size, current, past, *interval)
 
-    return [measure(gate) for gate in gates]
+    return [compared(gate) for gate in gates]
 
 
 def jackknife(

@@ -16,11 +16,7 @@ ALL = "all rows that the version was trained and judged on"
 
 
 def same_season(
-    rows: pd.DataFrame,
-    start: Any,
-    until: Any,
-    contract: Contract,
-    limits: Monitor,
+    rows: pd.DataFrame, start: Any, until: Any, contract: Contract, limits: Monitor
 ) -> tuple[pd.DataFrame, str]:
     """Return the reference's rows of the window's season, and which those are.
 
