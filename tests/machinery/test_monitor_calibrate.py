@@ -361,7 +361,7 @@ def test_the_window_has_its_rows_however_far_the_log_goes_back(
     # Of so few, only labels ask for more.
     few = traffic.limits(100, probe_rows=1500, window_days=7)
     for labelled, wanted in ((True, 1500), (False, len(inside) / 10)):
-        log = window.read_log(str(tmp_path / "log"), few, None, 40, labelled)
+        log = window.read_log(str(tmp_path / "log"), few, 40, labelled)
         seen = [e for e in log.entries if labelled or e.event_time > newest - week]
         assert len(seen) == pytest.approx(wanted, rel=0.1)
     monkeypatch.setattr(window, "MAX_ENTRIES", 2000)  # unless that would be too many

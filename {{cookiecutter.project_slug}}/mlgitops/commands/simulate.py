@@ -215,7 +215,7 @@ def _post(
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             reason = str(error) or type(error).__name__
-            if isinstance(error, ConnectionRefusedError | OSError) and attempt:
+            if attempt:
                 time.sleep(0.5)
             continue
         if response.status == 200:

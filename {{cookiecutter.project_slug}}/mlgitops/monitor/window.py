@@ -48,11 +48,6 @@ class Log:
     counts: Counter[str] = field(default_factory=Counter)
     share: float = 1.0  # of the log's lines that were looked at
 
-    @property
-    def until(self) -> datetime | None:
-        """The newest event's time."""
-        return max((entry.event_time for entry in self.entries), default=None)
-
     def estimated(self, entries: int) -> int:
         """Return how many entries of the log so many entries here stand for."""
         return entries if self.share >= 1 else round(entries / self.share)
@@ -67,11 +62,10 @@ class Log:
 def read_log(
     source: str,
     limits: Monitor,
-    version: str | None = None,
     days: float | None = None,
     labelled: bool = True,
 ) -> Log:
-    """Return the entries of the newest ``days``, of one version (manifest) or of all.
+    """Return the entries of the newest ``days``, of every version.
 
     An id that the same version predicted before is a duplicate and skipped; the first
     entry stays, as far as the window goes back. An entry whose event has no time
@@ -83,8 +77,8 @@ def read_log(
     """
     files = sample.partitions(source, PATTERN)
     if sum(size for _, size in files) > sample.LONG:
-        return _drawn(files, limits, version, days, labelled)
-    return _parsed(source, limits, version, days)
+        return _drawn(files, limits, days, labelled)
+    return _parsed(source, limits, days)
 
 
 def inventory(log: Log) -> str:
@@ -129,14 +123,13 @@ def frame(
     return pd.DataFrame(table)
 
 
-def _parsed(
-    source: str, limits: Monitor, version: str | None, days: float | None
-) -> Log:
+def _parsed(source: str, limits: Monitor, days: float | None) -> Log:
     """Return the entries of a log that is parsed line by line."""
-    log, keys, max_hash, limit = Log(), set[tuple[str, str]](), 2**32, PRUNE
+    log, keys = Log(), set[tuple[str, str]]()
+    max_hash, prune_at = 2**32, PRUNE
     newest = datetime.min.replace(tzinfo=UTC)
     for line in lines(source, PATTERN):
-        entry = _counted(log, line, version)
+        entry = _counted(log, line)
         if entry is None:
             continue
         if _hash(entry.id) >= max_hash:
@@ -147,11 +140,11 @@ def _parsed(
             keys.add(_key(entry))
             log.entries.append(entry)
             newest = max(newest, entry.event_time)
-            if len(log.entries) >= min(limit, MAX_ENTRIES):
+            if len(log.entries) >= min(prune_at, MAX_ENTRIES):
                 log.keep_newest(newest, days)
                 max_hash = _thin(log, max_hash)
                 keys = set(map(_key, log.entries))
-                limit = max(PRUNE, 2 * len(log.entries))
+                prune_at = max(PRUNE, 2 * len(log.entries))
     log.share = max_hash / 2**32
     check_shares(LOG, log.counts, limits)
     log.keep_newest(newest, days)
@@ -159,7 +152,7 @@ def _parsed(
 
 
 def _thin(log: Log, max_hash: int) -> int:
-    """Keep the entries with the smallest hashes until there is room; return the bar."""
+    """Keep the entries with the smallest hashes; return the limit of these."""
     while len(log.entries) > MAX_ENTRIES * ROOM:
         max_hash //= 2
         log.entries = [entry for entry in log.entries if _hash(entry.id) < max_hash]
@@ -169,7 +162,6 @@ def _thin(log: Log, max_hash: int) -> int:
 def _drawn(
     files: list[tuple[Path, int]],
     limits: Monitor,
-    version: str | None,
     days: float | None,
     labelled: bool,
 ) -> Log:
@@ -180,18 +172,15 @@ def _drawn(
     """
     log, keys, recent = Log(), set[tuple[str, str]](), 0
     total = sample.count(files)
-    least, max_entries = limits.sample_rows, limits.probe_rows * labelled
+    window_rows, log_rows = limits.sample_rows, limits.probe_rows * labelled
+    max_lines = max(window_rows, log_rows) * TRIES
     window = timedelta(days=limits.window_days)
     newest = datetime.min.replace(tzinfo=UTC)
     for drawn, line in enumerate(sample.draw(files)):
-        enough = len(log.entries) >= max_entries and recent >= least
-        if (
-            enough
-            or len(log.entries) >= MAX_ENTRIES
-            or drawn >= max(least, max_entries) * TRIES
-        ):
+        enough = len(log.entries) >= log_rows and recent >= window_rows
+        if enough or len(log.entries) >= MAX_ENTRIES or drawn >= max_lines:
             break
-        entry = _counted(log, line, version)
+        entry = _counted(log, line)
         if entry is None or _key(entry) in keys:
             continue
         keys.add(_key(entry))
@@ -207,16 +196,14 @@ def _drawn(
     return log
 
 
-def _counted(log: Log, line: str, version: str | None) -> Entry | None:
-    """Return a line's entry if it belongs to a window of the version; count it."""
+def _counted(log: Log, line: str) -> Entry | None:
+    """Count a line, and return its entry if it can belong to a window."""
     log.counts["lines"] += 1
     entry = parse(line)
     if entry is None:
         log.counts["corrupt"] += 1
     elif entry.time is None:
         log.counts["without a time"] += 1  # golden rows of a deployment, say
-    elif version is not None and entry.manifest_sha256 != version:
-        log.counts["of other versions"] += 1
     else:
         return entry
     return None
