@@ -5,6 +5,9 @@ TEMPLATE := {{cookiecutter.project_slug}}
 MACHINERY := $(TEMPLATE)/mlgitops
 EXTRAS = $(shell $(PYTHON) -c 'import tomllib as t; \
 	print(*t.load(open("$(MACHINERY)/pyproject.toml", "rb"))["project"]["optional-dependencies"])')
+# A kind of storage is a choice in cookiecutter.json, named as DVC's extra and scheme.
+STORAGES = $(filter-out branch local,$(shell $(PYTHON) -c 'import json; \
+	print(*json.load(open("cookiecutter.json"))["storage"])'))
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --exclude-newer '7 days' \
 	--custom-compile-command 'make lock'
@@ -89,10 +92,12 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 	@mkdir -p .venv/lock/mlgitops
 	@sed 's/{{.*}}/x/' '$(TEMPLATE)/pyproject.toml' > .venv/lock/pyproject.toml
 	@cp '$(MACHINERY)/pyproject.toml' .venv/lock/mlgitops/
+	@printf 'dvc[%s]\n' $(STORAGES) > .venv/lock/storage.in
 	@cat requirements/*.txt '$(TEMPLATE)'/requirements/*.txt \
 		'$(MACHINERY)'/requirements/*.txt > .venv/lock/all.txt
 	@cd .venv/lock && $(COMPILE) $(UPGRADE) --group ../../pyproject.toml:dev \
-		--group pipeline --group dev --all-extras mlgitops/pyproject.toml -o all.txt
+		--group pipeline --group dev --all-extras mlgitops/pyproject.toml \
+		storage.in -o all.txt
 	@$(COMPILE) --group dev -c .venv/lock/all.txt -o requirements/dev.txt
 	@for group in pipeline dev; do \
 		$(COMPILE) --group .venv/lock/pyproject.toml:$$group -c .venv/lock/all.txt \
@@ -100,12 +105,15 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 	@for extra in $(EXTRAS); do \
 		$(COMPILE) --extra $$extra .venv/lock/mlgitops/pyproject.toml \
 		-c .venv/lock/all.txt -o '$(MACHINERY)/requirements/'$$extra.txt || exit 1; done
+	@for kind in $(STORAGES); do \
+		echo "dvc[$$kind]" | $(COMPILE) - -c .venv/lock/all.txt \
+		-o '$(MACHINERY)/requirements/'storage-$$kind.txt || exit 1; done
 	@$(MAKE) --silent sums
 
 # What the fence holds, file by file: a repository tells by it what was modified there.
 sums: ## Write the machinery's SHA256SUMS again
 	@cd '$(TEMPLATE)' && $(PYTHON) -c 'from mlgitops import machinery as m; \
-		(m.HERE / m.SUMS).write_text(m.sums())'
+		(m.FOLDER / m.SUMS).write_text(m.sums())'
 
 clean: ## Remove what the commands made
 	rm -rf .venv .demo

@@ -16,7 +16,7 @@ URL = {
 }.get(
     STORAGE,
     (
-        rf"{STORAGE}://{FOLDER}",
+        rf"{STORAGE}://([A-Za-z0-9][A-Za-z0-9.-]*:[0-9]+/)?{FOLDER}",
         f"an address without a login, such as {STORAGE}://bucket",
     ),
 )

@@ -1,6 +1,7 @@
 """An answer is refused with a sentence, or survives without harm."""
 
 import configparser
+import json
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ from conftest import Bake
 TRIALS = 1000 if os.environ.get("PROOF") else 60
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+STORAGES = json.loads((ROOT / "cookiecutter.json").read_text())["storage"]
 GOOD = {
     "project_name": "Flight delays",
     "project_slug": "flight-delays",
@@ -196,7 +198,7 @@ def test_any_answer_is_refused_or_survives(name: str, answer: str) -> None:
 
 @settings(max_examples=TRIALS, deadline=None)
 @given(
-    storage=st.sampled_from(["s3", "gs", "azure", "ssh", "local"]),
+    storage=st.sampled_from(STORAGES),
     rest=st.text(alphabet="ab0/.:@-_ '\"\\\n[]=#%;~$", max_size=30),
     scheme=st.booleans(),
 )

@@ -31,7 +31,7 @@ with open(os.environ["GITHUB_OUTPUT"], "a") as file:
 import sys
 from mlgitops.release import environments, target
 where, version = sys.argv[1:]
-environments.known(where)
+environments.check_name(where)
 print(f"{version} to {where} at [{target.address(where)}]")
 sys.exit(target.address(where) == "broken")
 """,
@@ -39,7 +39,8 @@ sys.exit(target.address(where) == "broken")
 import sys
 from mlgitops.release import environments, target
 where, version, _ = sys.argv[1:]
-print(f"{version} back to {environments.known(where)} at [{target.address(where)}]")
+name = environments.check_name(where)
+print(f"{version} back to {name} at [{target.address(name)}]")
 """,
 }
 

@@ -82,7 +82,7 @@ def test_only_data_that_a_stage_reads_is_pulled(
     pointer = Path("data/later.parquet.dvc")
     pointer.write_text(pointer.read_text().replace("flights", "later"))
     assert set(lock.pointers()) == {"data/flights.parquet", "data/later.parquet"}
-    assert [out.path for out in build.inputs()] == ["data/flights.parquet"]
+    assert [out.path for out in lock.inputs()] == ["data/flights.parquet"]
 
 
 def test_stages_see_no_token_and_a_failure_is_one_sentence(

@@ -10,6 +10,7 @@ from mlgitops.release.registry import Version
 VERSION = Version("v1.2.0", "flights@v1.2.0", "c" * 40, "a" * 64)
 MANIFEST = {
     "name": "flights",
+    "task": "binary",
     "columns": ["carrier", "minute"],
     "threshold": 0.3,
     "params": {"estimator": "hist_gradient_boosting"},
@@ -45,6 +46,7 @@ def written(**changes: Any) -> str:
         "summary": "better than the champion.",
         "checks": [CHECK],
         "metrics": [METRIC],
+        "fairness": [],
         "author": "ann",
         "pull_request": 7,
         **changes,
@@ -65,7 +67,16 @@ def test_the_header_is_what_a_hub_reads() -> None:
 
 def test_it_says_what_it_learnt_from_and_where_it_comes_from() -> None:
     text = written()
-    for words in ("1,234", "2013-03-01", "a" * 64, "c" * 40, "ann", "0.6000", "late"):
+    for words in (
+        "1,234",
+        "2013-03-01",
+        "a" * 64,
+        "c" * 40,
+        "ann",
+        "0.6000",
+        "late",
+        "| Metric |",
+    ):
         assert words in text, words
     assert "Overruled" not in text
 
@@ -75,8 +86,3 @@ def test_an_override_and_what_people_wrote_are_shown_inert() -> None:
     text = written(override=over)
     assert "**Overruled by olga:** Slices" in text
     assert "<script>" not in text and "@all" not in text
-
-
-def test_a_verdict_of_before_has_a_card_too() -> None:
-    text = written(metrics=None)
-    assert "## What it passed" in text and "Champion then" not in text

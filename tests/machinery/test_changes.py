@@ -83,14 +83,16 @@ def test_the_same_and_the_unknown_are_said(same: bool, words: str) -> None:
     evaluated = evaluation(good, good)
     evaluated.same_data = same
     changes.add(evaluated)
-    facts = report.Facts(state="ready", verdict="x", found=evaluated.judgement)
+    facts = report.Facts(state="ready", verdict="x", judgement=evaluated.judgement)
     assert words in report.render(facts)
 
 
 def test_the_report_shows_them() -> None:
     old, new = rows(1000), rows(1000, seed=1)
     seen = found(old, new)
-    facts = report.Facts(state="ready", verdict="x", found=seen, cautions=seen.cautions)
+    facts = report.Facts(
+        state="ready", verdict="x", judgement=seen, cautions=seen.cautions
+    )
     body = report.render(facts)
     assert "1,000 rows became 1,000: 1,000 added, 1,000 removed, 0 changed" in body
     assert "price" in body and "are gone from the period" in body

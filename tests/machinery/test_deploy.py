@@ -6,12 +6,20 @@ from pathlib import Path
 import pytest
 
 from machinery import tiny
-from machinery.world import GOLDEN, Target, World, world
+from machinery.world import GOLDEN, Target, World, registered, roll_out, world
 from machinery.world import target as serve
 from mlgitops import github
 from mlgitops.commands import deploy, register
 from mlgitops.ledger import Ledger
-from mlgitops.release import Record, ReleaseError, promote, registry, revert, target
+from mlgitops.release import (
+    Record,
+    ReleaseError,
+    deployments,
+    promote,
+    registry,
+    revert,
+    target,
+)
 
 
 @pytest.fixture
@@ -35,9 +43,7 @@ def bring(here: World, text: str, server: Target | None = None) -> str:
     manifest = here.judged(text)
     if server:
         server.manifest = manifest
-    version = register.register()
-    assert not isinstance(version, str)
-    deploy.deploy("production", version.version)
+    roll_out()
     return manifest
 
 
@@ -123,7 +129,7 @@ def test_an_agent_reports_by_deployment_status(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRODUCTION_URL", "agent")
-    ask = target.reported
+    ask = deployments.reported
 
     def agent(deployment: int | None) -> dict[str, str]:
         if f"statuses/{deployment}" not in here.hub.kept and "1" in str(deployment):
@@ -131,7 +137,7 @@ def test_an_agent_reports_by_deployment_status(
                 here.hub.add(f"statuses/{deployment}", {"state": "success"})
         return ask(deployment)
 
-    monkeypatch.setattr(target, "reported", agent)
+    monkeypatch.setattr(deployments, "reported", agent)
     bring(here, "one")
     assert current()["state"] == "confirmed"
     assert len(here.hub.kept["statuses/1"]) == 1  # the agent's own
@@ -380,7 +386,7 @@ class KilledError(BaseException):
 
 
 STEPS = {
-    "before the record": (promote, "deployment_of"),
+    "before the record": (deployments, "find_or_open"),
     "after the deployment": (promote, "write"),
     "before the stage": (promote, "assign"),
     "before the wait": (target, "wait"),
@@ -460,6 +466,5 @@ def test_killed_while_taking_back_a_rerun_finishes(
 
 def test_golden_rows_come_from_the_release(here: World) -> None:
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     assert deploy.golden_rows(version) == GOLDEN

@@ -23,7 +23,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     with world(tmp_path, monkeypatch) as made:
         made.through("staging", "qa", "production")
         Path(".dvc").mkdir()
-        Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = true\n")
+        remote = "['remote \"storage\"']\n    url = ../../store\n"
+        Path(".dvc/config").write_text(f"{remote}    verify = true\n")
         settings: dict[str, Any] = {"can_approve_pull_request_reviews": False}
         places: dict[str, dict[str, Any]] = {}
         variables: list[dict[str, str]] = []
@@ -116,7 +117,7 @@ def test_protect_again_changes_nothing(here: World) -> None:
 def test_a_production_made_by_a_first_run_gets_its_reviewer(here: World) -> None:
     github.api("environments/production", "PUT", {})
     protect.main()
-    (place,) = [e for e in protect._environments() if e["name"] == "production"]
+    (place,) = [e for e in protect.on_github() if e["name"] == "production"]
     assert place["protection_rules"] == [{"type": "required_reviewers"}]
 
 
@@ -140,7 +141,7 @@ def test_without_reviewers_production_waits_for_a_dispatch(
         with pytest.raises(SystemExit, match="1 of 4 refused"):
             protect.main()
     said = capsys.readouterr().out
-    assert "refused  environments: no approvals: production waits for `gh" in said
+    assert "refused  environments: production waits for a dispatch" in said
     assert starting(lines(capsys), "ok", "production waits for `gh workflow run")
 
 
@@ -195,13 +196,43 @@ def test_rights_that_are_missing_are_not_a_traceback(
 def test_doctor_is_red_when_something_is_broken(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path(".dvc/config").write_text("['remote \"storage\"']\n    verify = false\n")
+    Path(".dvc/config").write_text(
+        Path(".dvc/config").read_text().replace("= true", "= false")
+    )
     git("remote", "remove", "origin")
     with pytest.raises(SystemExit, match="2 findings"):
         doctor.main()
     out = capsys.readouterr().out
     assert "dvc remote modify storage verify true" in out
     assert "gh repo create" in out
+
+
+@pytest.mark.parametrize(
+    ("kind", "fix"), [("s3", "type `make setup`"), ("hdfs", "dvc[hdfs]")]
+)
+def test_doctor_says_what_the_kind_of_storage_lacks(
+    kind: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kind is known by its locked packages; the team may lock another one."""
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text(f"['remote \"storage\"']\nurl = {kind}://bucket\n")
+    ((state, text),) = doctor.packages()
+    assert state == "broken" and fix in text
+
+
+def test_doctor_names_the_environments_without_a_login(
+    here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder or a branch needs none; a bucket does in each workflow that uses it."""
+    assert not any(storage.LOGIN in line for line in lines(capsys))
+    monkeypatch.setattr(storage, "kind", lambda: "s3")
+    ((state, text),) = doctor.logins()
+    assert state == "weaker" and "validate, monitor, reproduce, staging, qa" in text
+    login = {"secrets": [{"name": storage.LOGIN}]}
+    monkeypatch.setattr(github, "api", lambda path: login)
+    ((state, _),) = doctor.logins()
+    assert state == "ok"
 
 
 def test_rulesets_name_the_required_checks() -> None:

@@ -1,10 +1,13 @@
-"""What a team adds without code of the machinery: a gate, a metric, an estimator.
+"""What a team adds in one or two files: a gate, a metric, an estimator, a section.
 
 Each drill counts the files that it changes, and has its control: what violates the new
 rule is refused by it, what does not passes.
 """
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +18,10 @@ import pytest
 import yaml
 from sklearn.metrics import average_precision_score
 
+from machinery import traffic
 from machinery.judged import Hub, Project, Record, git, params
 from machinery.test_compare import bad_in_one_shop, evaluation, good
+from machinery.test_monitor_gates import monitored, rarer
 from machinery.test_validate_workflow import validate, verdicts
 from mlgitops import metrics, report
 from mlgitops.judge import gates, override, performance
@@ -76,11 +81,20 @@ def judged(given: Given, patch: pytest.MonkeyPatch) -> tuple[Hub, Record, Record
     return hub, verdict, {check["id"]: check for check in verdict["checks"]}
 
 
+def watched(project: Project, folder: Path, share: float) -> dict[str, bool]:
+    """Return which gates the monitor finds kept, once 1s are rarer by a share."""
+    folder.mkdir()
+    gates = yaml.safe_load((project.clone / "params.yaml").read_text())["gates"]
+    table = rarer(traffic.flights(6000, 80, 28), share)
+    _, _, entry = monitored(folder, table, gates)
+    return {gate["id"]: gate["passed"] for gate in entry["gates"]}
+
+
 @pytest.mark.slow
 def test_a_gate_on_a_known_metric_is_one_line_of_one_file(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ledger and report know it; it refuses what violates it and nothing else."""
+    """Ledger, report, monitor know it; it refuses what violates it and nothing else."""
     project = given[0]
     gate = {"average_precision": {"min": 0.25, "margin": 0.02}}
     assert settle(project, gate) == {"params.yaml"}
@@ -91,6 +105,9 @@ def test_a_gate_on_a_known_metric_is_one_line_of_one_file(
     assert found["metric"] == "average_precision" and found["value"] > 0.25
     assert verdict["machinery"]["version"] and "average_precision.margin" in checks
     assert report.code("average_precision.min") in hub.comments[1]
+    assert watched(project, tmp_path / "as before", 0)["average_precision"]
+    fallen = watched(project, tmp_path / "rarer", 0.8)
+    assert not fallen["average_precision"]
 
     settle(project, {"average_precision": {"min": 0.99, "margin": 0.02}})
     hub, verdict, checks = judged(given, monkeypatch)
@@ -102,7 +119,7 @@ def test_a_gate_on_a_known_metric_is_one_line_of_one_file(
 
 @pytest.mark.slow
 def test_a_metric_of_ours_is_one_function_and_a_line(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By main's function: one that the proposal brings is not the judge."""
     project, own = given[0], dict[str, Any]()
@@ -114,6 +131,7 @@ def test_a_metric_of_ours_is_one_function_and_a_line(
     assert verdict["passed"] and checks["lift.min"]["value"] > 1.1
     assert "| lift | none |" in hub.comments[1]
     assert [m["id"] for m in verdict["metrics"]][-1] == "lift"
+    assert watched(project, tmp_path / "as before", 0)["lift"]
 
     settle(project, {"lift": {"min": 9.0}})
     hub, verdict, checks = judged(given, monkeypatch)
@@ -139,6 +157,63 @@ def test_an_estimator_of_ours_is_one_entry_and_its_arguments(
     assert verdict["passed"] and hub.statuses[-1][1] == "pending", hub.comments
     built = json.loads((project.home / "runner/build/manifest.json").read_bytes())
     assert built["params"]["estimator"] == "network"
+
+
+# --- a section of the report --------------------------------------------------------
+
+SECTIONS = "mlgitops/report/sections/__init__.py"
+ENTRY = """\
+    Section(
+        "holdout",
+        "Uses of the holdout",
+        lambda facts: table(["Uses"], [[f"{facts.uses}"]]),
+        lambda facts: plots.lines(
+            "use", "models decided", [plots.Line("uses", [(0, 0), (1, facts.uses)])]
+        ),
+    ),
+"""
+REPORT = """\
+from mlgitops import report
+from mlgitops.report import page
+facts = report.Facts(state="ready", verdict="Every check passed.", uses=41)
+print(report.render(facts), page.page(facts), sep="\\0")
+"""
+
+
+def test_a_section_of_ours_with_its_plot_is_one_entry_of_one_file(
+    tmp_path: Path,
+) -> None:
+    """It stands where its entry stands; only the page holds the plot."""
+    for name in ("mlgitops", "model"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(Path.cwd() / name, tmp_path / name, ignore=ignored)
+    git("init", "-q", cwd=tmp_path)
+    git("add", "-A", cwd=tmp_path)
+
+    def told() -> list[str]:
+        env = os.environ | {"PYTHONPATH": str(tmp_path)}
+        command = (sys.executable, "-c", REPORT)
+        text = subprocess.check_output(command, cwd=tmp_path, env=env, text=True)
+        return text.split("\0")
+
+    for text in told():
+        assert "Uses of the holdout" not in text and "<figure>" not in text
+    file = tmp_path / SECTIONS
+    text, place = file.read_text(), '    Section("reproduce"'
+    assert text.count(place) == 1
+    imports = (
+        "from mlgitops.report import plots\nfrom mlgitops.report.text import table\n"
+    )
+    before, _, after = text.replace(place, ENTRY + place).partition("from mlgitops")
+    file.write_text(f"{before}{imports}from mlgitops{after}")
+    assert git("diff", "--name-only", cwd=tmp_path).splitlines() == [SECTIONS]
+    body, html = told()
+    for text in (body, html):
+        assert "<summary>Uses of the holdout</summary>" in text
+        assert text.index("Uses of the holdout") < text.index("Reproduce this")
+    assert "| 41 |" in body and "<svg" not in body
+    assert "<td>41</td>" in html and html.count("<figure>") == 1
+    assert "models decided" in html
 
 
 # --- the same on an evaluation, against a champion ----------------------------------

@@ -21,7 +21,7 @@ from machinery.world import git, sha, world
 from mlgitops import storage
 from mlgitops.edge import build, run
 from mlgitops.host import agent
-from mlgitops.release import ReleaseError, admit, assets, registry
+from mlgitops.release import ReleaseError, assets, eligibility, registry
 from mlgitops.serving.__main__ import load
 from mlgitops.serving.verify import VerifyError, verify
 
@@ -153,7 +153,7 @@ def from_storage(
             folder = here.home / "brought"
             shutil.rmtree(folder, ignore_errors=True)
             try:
-                admit.bring(git("rev-parse", "HEAD"), folder)
+                eligibility.bring(git("rev-parse", "HEAD"), folder)
             except ReleaseError as error:
                 return str(error)
             return ""

@@ -1,22 +1,13 @@
 """The ledger grows, never changes, and survives writers that race."""
 
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from machinery.world import git
 from mlgitops.git import complete
 from mlgitops.ledger import SPEC, Ledger, LedgerError
-
-
-def git(*args: str, cwd: Path) -> str:
-    """Run git as a person with a name."""
-    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-    done = subprocess.run(
-        ("git", *who, *args), cwd=cwd, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from machinery import tiny
-from machinery.world import World, world
+from machinery.world import World, registered, world
 from mlgitops.commands import register
 from mlgitops.ledger import Ledger
-from mlgitops.release import ReleaseError, assets, bom, manifests, package, sign
+from mlgitops.release import ReleaseError, assets, bom, manifests, package
 from mlgitops.release.registry import Version
 from mlgitops.release.server import Server
 
@@ -36,9 +36,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield made
 
 
+DATA = {"sha256": "e" * 64, "train_rows": 9}
+
+
 @pytest.fixture
 def manifest(tmp_path: Path) -> dict[str, Any]:
-    tiny.version(tmp_path / "m", data={"sha256": "e" * 64, "train_rows": 9})
+    tiny.version(tmp_path / "m", data=DATA, params={"estimator": "linear"})
     return dict(json.loads((tmp_path / "m/manifest.json").read_bytes()))
 
 
@@ -89,8 +92,7 @@ def test_the_servers_bill_has_what_is_installed(manifest: dict[str, Any]) -> Non
 def released(here: World) -> dict[str, bytes]:
     """Register a model; return what its release carries."""
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str), version
+    version = registered()
     found = assets.find(version.tag) or {}
     return {a["name"]: here.hub.data[a["id"]] for a in found["assets"]}
 
@@ -129,20 +131,12 @@ def test_another_report_than_the_reviewed_one_is_refused(
     assert not here.hub.kept.get("releases")
 
 
-def test_a_verdict_of_before_reports_were_kept_has_none(here: World) -> None:
-    here.verdict(here.model("one"), report=None)
-    version = register.register()
-    assert not isinstance(version, str)
-    names = [a["name"] for a in (assets.find(version.tag) or {})["assets"]]
-    assert "verdict.json" in names and package.REPORT not in names
-
-
 def openssl(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(("openssl", *arguments), capture_output=True, text=True)
 
 
 def pair(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a key as `HOW` says, and give it to the run."""
+    """Make a key as `signature.COMMANDS` says, and give it to the run."""
     if not shutil.which("openssl"):
         pytest.skip("there is no openssl")
     secret, public = str(folder / "signing.pem"), str(folder / "signing.pub")
@@ -163,11 +157,8 @@ def test_a_signature_is_checked_with_openssl_alone(
     public = ("-sha256", "-verify", str(tmp_path / "signing.pub"), "-signature")
     files = (str(tmp_path / "manifest.json.sig"), str(tmp_path / "manifest.json"))
     assert openssl("dgst", *public, *files).returncode == 0
-    assert sign.valid(found["manifest.json"], found["manifest.json.sig"])
-    altered = found["manifest.json"] + b" "
-    (tmp_path / "manifest.json").write_bytes(altered)
+    (tmp_path / "manifest.json").write_bytes(found["manifest.json"] + b" ")
     assert openssl("dgst", *public, *files).returncode != 0
-    assert not sign.valid(altered, found["manifest.json.sig"])
 
 
 def test_a_key_that_is_not_ours_signs_nothing(
@@ -207,8 +198,7 @@ def test_provenance_where_github_has_it(
 
 def test_provenance_is_about_the_reviewed_bytes(here: World) -> None:
     found = released(here)
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     image = f"ghcr.io/o/r@sha256:{'7' * 64}"
     assert package.subjects(version, image).splitlines() == [
         f"{version.manifest_sha256}  flights@v1.0.0/manifest.json",
@@ -219,8 +209,7 @@ def test_provenance_is_about_the_reviewed_bytes(here: World) -> None:
 
 def test_without_a_registry_there_is_no_image(here: World) -> None:
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     assert package.image_of(version) is None
 
 
@@ -228,11 +217,10 @@ def test_an_image_that_is_asked_for_needs_an_engine(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     monkeypatch.setenv("IMAGE_REGISTRY", "ghcr.io")
     monkeypatch.setattr(package.image, "engine", lambda: "")
-    with pytest.raises(ReleaseError, match=r"ghcr\.io/o/r asks for an image"):
+    with pytest.raises(ReleaseError, match=r"ghcr\.io/o/r needs an image"):
         package.image_of(version)
 
 
@@ -249,8 +237,7 @@ def test_a_cluster_gets_its_manifests_with_the_release(
     overlay.mkdir(parents=True)
     (overlay / "kustomization.yaml").write_text("resources: [../../base]\n")
     here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     monkeypatch.delenv("IMAGE", raising=False)
     with pytest.raises(ReleaseError, match="a cluster runs images"):
         deploy.deploy("production", version.version)
@@ -277,11 +264,9 @@ def test_a_released_edge_bundle_is_signed_and_another_is_refused(
     public = ("-sha256", "-verify", str(tmp_path / "signing.pub"), "-signature")
     files = (str(tmp_path / f"{bundle}.sig"), str(tmp_path / bundle))
     assert openssl("dgst", *public, *files).returncode == 0
-    assert sign.valid(found[bundle], found[f"{bundle}.sig"])
     with zipfile.ZipFile(tmp_path / bundle, "a") as file:
         file.writestr("model/more.json", "{}")  # a whole zip, and another
     assert openssl("dgst", *public, *files).returncode != 0
-    assert not sign.valid((tmp_path / bundle).read_bytes(), found[f"{bundle}.sig"])
 
 
 def test_the_edge_bundle_is_of_these_bytes(tmp_path: Path) -> None:

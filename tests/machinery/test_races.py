@@ -19,7 +19,14 @@ from machinery.world import GitHub, World, git, world
 from mlgitops import github
 from mlgitops.commands import deploy, register
 from mlgitops.ledger import Ledger
-from mlgitops.release import ReleaseError, admit, assets, promote, registry, server
+from mlgitops.release import (
+    ReleaseError,
+    assets,
+    eligibility,
+    promote,
+    registry,
+    server,
+)
 from mlgitops.release.promote import Promotion
 from mlgitops.release.registry import Version
 
@@ -174,12 +181,12 @@ def test_f7_four_merges_that_each_beat_the_old_champion(
             found = register.register()
             assert isinstance(found, Version) and found.manifest_sha256 == manifest
             versions.append(found)
-            locks.append(admit.locked("HEAD").sha256)
+            locks.append(eligibility.locked("HEAD").sha256)
 
         def run(number: int) -> str:
             version, lock = versions[number], locks[number]
             wish = Promotion("flights", "production", version, server.at("HEAD"))
-            allowed = lambda now: admit.check(now, version.manifest_sha256, lock)  # noqa: E731
+            allowed = lambda now: eligibility.check(now, version.manifest_sha256, lock)  # noqa: E731
             return str(promote.run(Ledger(), wish, allowed)["version"])
 
         said = race(here, run)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from machinery.world import World, git, world
+from machinery.world import World, git, registered, roll_out, world
 from mlgitops import storage
 from mlgitops.commands import register
 from mlgitops.ledger import Ledger
@@ -23,12 +23,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def deployed(here: World, text: str) -> str:
     """Bring a judged model to production, as the workflow would."""
-    from mlgitops.commands import deploy
-
     manifest = here.judged(text)
-    version = register.register()
-    assert not isinstance(version, str)
-    deploy.deploy("production", version.version)
+    roll_out()
     return manifest
 
 
@@ -39,8 +35,7 @@ def test_without_a_lock_there_is_nothing_to_do(here: World) -> None:
 
 def test_a_judged_model_becomes_the_first_version(here: World) -> None:
     manifest = here.judged("one")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     assert (version.version, version.manifest_sha256) == ("v1.0.0", manifest)
     assert here.tags() == ["flights@v1.0.0"]
     message = here.origin("tag", "-l", "--format=%(contents)", "flights@v1.0.0")
@@ -65,8 +60,7 @@ def test_registering_again_changes_nothing(here: World) -> None:
 def test_the_next_version_follows_the_highest_on_origin(here: World) -> None:
     deployed(here, "one")
     here.judged("two")
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     assert version.version == "v1.1.0"
 
 
@@ -93,8 +87,7 @@ def test_an_unfinished_deployment_is_taken_up_again(
 ) -> None:
     manifest = deployed(here, "one")
     monkeypatch.setenv("PRODUCTION_URL", "agent")  # published, and nobody has answered
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     assert version.manifest_sha256 == manifest
 
 
@@ -116,7 +109,7 @@ def test_the_newest_verdict_decides(here: World) -> None:
     here.verdict(manifest, passed=False)
     assert "#7 was refused, and main names what it proposed" in refusal()
     here.verdict(manifest)
-    assert not isinstance(register.register(), str)
+    registered()
 
 
 def test_a_verdict_on_another_lock_decides_too(here: World) -> None:
@@ -239,8 +232,7 @@ def test_an_older_version_that_main_names_again_keeps_its_number(here: World) ->
     first = deployed(here, "one")
     deployed(here, "two")
     assert here.judged("one") == first
-    version = register.register()
-    assert not isinstance(version, str)
+    version = registered()
     assert version.version == "v1.0.0"
 
 
@@ -284,7 +276,7 @@ def test_a_version_taken_back_needs_a_new_verdict(here: World) -> None:
     here.commit("an unrelated merge")
     assert "was taken out of production by a rollback (slow)" in refusal()
     here.verdict(bad)
-    assert not isinstance(register.register(), str)
+    registered()
 
 
 def _race(clone: Path, manifest: str, commit: str) -> None:

@@ -1,5 +1,6 @@
 """The report: verdict first, few words, and nothing that a stranger wrote is markup."""
 
+import html
 import re
 from typing import Any
 
@@ -117,7 +118,7 @@ def facts(**changes: Any) -> report.Facts:
         "run_url": "https://github.com/o/r/actions/runs/1",
         **{name: value for name, value in changes.items() if name not in HERE},
     }
-    return report.Facts(found=Judgement(**found), **about)
+    return report.Facts(judgement=Judgement(**found), **about)
 
 
 def check(**changes: Any) -> Check:
@@ -174,9 +175,9 @@ def test_more_cautions_than_the_alert_holds_are_folded_below_it_not_lost() -> No
     said = [f"caution {n}" for n in range(8)]
     head, first, *_ = report.render(facts(cautions=said)).split("<details")
     assert [n for n in said if n in head] == said[:5]
-    assert "<summary>More to look at</summary>" in first
+    assert "<summary>More cautions</summary>" in first
     assert [n for n in said if n in first] == said[5:]
-    assert "More to look at" not in report.render(facts(cautions=said[:5]))
+    assert "More cautions" not in report.render(facts(cautions=said[:5]))
 
 
 def test_how_to_overrule_is_told_only_where_it_is_possible() -> None:
@@ -244,7 +245,7 @@ def test_decisions_their_worth_and_the_worst_slices_are_shown() -> None:
     assert "| champion | 0.3 | 1,234 | 5 | 6 | 7 |" in body
     assert "McNemar's exact test, p = 1e-09" in body
     assert "threshold 0.333 would be worth most" in body
-    assert "⛔ surely worse, +0.0500 to +0.1500" in body
+    assert "⛔ significantly worse, +0.0500 to +0.1500" in body
     assert "would have shown on these rows 80% of the time" in body
 
 
@@ -332,6 +333,32 @@ def test_no_text_gets_out_of_its_cell(words: str) -> None:
     inert = report.text(words)
     assert not re.search(r"[|`<>\[\]*_~\\\n\r]|@\w|(?<!&)#\d|https?:/", inert)
     assert inert.count("&") == len(re.findall(r"&#\d+;", inert))
+
+
+@pytest.mark.parametrize(
+    ("words", "limit", "shown"),
+    [
+        ("the holdout has too few rows", 18, "the holdout has…"),
+        ("the holdout has too few rows", 19, "the holdout has too…"),
+        ("the holdout has", 15, "the holdout has"),
+        ("a_b a_b a_b", 5, "a&#95;b…"),  # of at most 15 letters once inert
+        ("refused, " + "x" * 200, 100, "refused, " + "x" * 91 + "…"),
+    ],
+)
+def test_a_message_is_cut_between_words(words: str, limit: int, shown: str) -> None:
+    """Inside a word only where the word is most of the message."""
+    assert report.text(words, limit) == shown
+
+
+@given(st.text("ab- ,", max_size=80), st.integers(2, 40))
+def test_no_word_is_cut_that_is_shorter_than_half_of_the_message(
+    words: str, limit: int
+) -> None:
+    line = " ".join(words.split())
+    shown = report.text(words, limit)
+    if shown.endswith("…") and max(map(len, line.split())) < limit // 2:
+        kept = html.unescape(shown[:-1])
+        assert line.startswith(f"{kept} ") or line == kept
 
 
 @pytest.mark.parametrize("rows", [10, 2_000, 50_000])

@@ -112,7 +112,7 @@ def test_it_draws_what_the_comment_draws_and_intervals() -> None:
     for figure in figures:
         ElementTree.fromstring(figure)  # well-formed
     assert "mermaid" not in text and "xychart" not in text
-    assert 'class="line champion"' in text and 'class="dot worse"' in text
+    assert 'class="line other"' in text and 'class="dot worse"' in text
 
 
 def test_it_loads_nothing_and_runs_nothing() -> None:
@@ -179,13 +179,13 @@ def test_no_text_becomes_a_tag(words: str) -> None:
     )
 )
 def test_any_numbers_can_be_drawn(points: list[tuple[float, float]]) -> None:
-    drawn = plots.lines("x", "y", {"challenger": points})
+    drawn = plots.lines("x", "y", [plots.Line("auc", points)])
     assert "nan" not in drawn and "inf" not in drawn
     ElementTree.fromstring(drawn.strip().removeprefix("<figure>")[: -len("</figure>")])
 
 
 def test_without_facts_nothing_is_drawn() -> None:
-    assert plots.lines("x", "y", {}) == plots.intervals([], "x") == ""
+    assert plots.lines("x", "y", []) == plots.intervals([], "x") == ""
     assert "<figure>" not in page.page(facts(curves=None, metrics=[]))
 
 
@@ -195,10 +195,12 @@ LONG = "a name that somebody made far too long for any plot"
 @pytest.mark.parametrize(
     "drawn",
     [
-        plots.intervals([plots.Interval(LONG, -1, 0, 1, "+0.1, 9,999 rows")], LONG * 2),
-        plots.lines(LONG, "y", {"champion": [(0, 1), (29, 2)]}, [LONG] * 30),
+        plots.intervals(
+            [plots.Interval(LONG, (-1, 0, 1), "+0.1, 9,999 rows")], LONG * 2
+        ),
+        plots.lines(LONG, "y", [plots.Line("x", [(0, 1), (29, 2)])], [LONG] * 30),
         plots.lines(
-            "x", "y", {w: [(0, 1)] for w in ("ideal", "champion", "challenger")}
+            "x", "y", [plots.Line(f"estimated {n}.712", [(0, 1)]) for n in range(3)]
         ),
     ],
 )
@@ -212,5 +214,5 @@ def test_words_stay_in_the_plot_and_apart(drawn: str) -> None:
         width = len(words) * plots.LETTER
         start = float(x) - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
         assert start + width <= plots.WIDTH + plots.RIGHT, words
-        assert y == "0.0" or start >= max(taken.get(y, -plots.RIGHT), -plots.RIGHT)
+        assert start >= max(taken.get(y, -plots.RIGHT), -plots.RIGHT)
         taken[y] = start + width

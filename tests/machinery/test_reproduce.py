@@ -55,7 +55,7 @@ def here(
 def registered(cpu: str = "") -> registry.Version:
     """Judge and register what main names, built on some type of processor."""
     data = Path("build/manifest.json").read_bytes()
-    sha = reproduce.admit.sha256_file(Path("build/manifest.json"))
+    sha = reproduce.eligibility.sha256_file(Path("build/manifest.json"))
     assert json.loads(data)["name"] == "demand"
     verdict = {"manifest_sha256": sha, "passed": True, "cpu": cpu or machine.cpu()}
     path = f"verdicts/{sha}/00000000-1.json"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from machinery.world import Target, World, git, world
+from machinery.world import Target, World, git, roll_out, world
 from machinery.world import target as serve
-from mlgitops.commands import deploy, register, rollback
+from mlgitops.commands import register, rollback
 from mlgitops.ledger import Ledger
 from mlgitops.release import ReleaseError, registry, revert, target
 
@@ -20,9 +20,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
         for text in ("one", "two"):
             made.judged(text)
-            version = register.register()
-            assert not isinstance(version, str)
-            deploy.deploy("production", version.version)
+            roll_out()
     yield made
 
 

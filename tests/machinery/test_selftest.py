@@ -11,7 +11,7 @@ import pytest
 from machinery.world import git
 from mlgitops.commands import selftest
 from mlgitops.commands.selftest import SelftestError
-from mlgitops.machinery import HERE, SUMS
+from mlgitops.machinery import FOLDER, SUMS
 
 FENCED = Path(selftest.FENCE)
 TEST = """
@@ -43,8 +43,8 @@ class Template:
         """Commit a state: by default with the machinery of here."""
         files = {
             "cookiecutter.json": '{"project_slug": "example", "deploy_target": "host"}',
-            str(FENCED / "VERSION"): version or (HERE / "VERSION").read_text(),
-            str(FENCED / SUMS): sums or (HERE / SUMS).read_text(),
+            str(FENCED / "VERSION"): version or (FOLDER / "VERSION").read_text(),
+            str(FENCED / SUMS): sums or (FOLDER / SUMS).read_text(),
             str(FENCED / "of_the_template.py"): "",
             str(FENCED.parent / "from.txt"): name,
             "tests/machinery/pytest.ini": "[pytest]\npythonpath = ..\n",
@@ -84,7 +84,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the command as `make selftest` does."""
     return subprocess.run(
         (sys.executable, "-m", "mlgitops", "selftest", *words),
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
         capture_output=True,
         text=True,
         check=False,
@@ -133,7 +133,7 @@ def test_a_red_test_fails_the_command(template: Template) -> None:
 
 
 def test_the_address_is_that_of_cruft_else_of_the_project(here: Path) -> None:
-    with pytest.raises(SelftestError, match="nothing says where the template is"):
+    with pytest.raises(SelftestError, match="not recorded"):
         selftest.address()
     project = here / "pyproject.toml"
     project.write_text('[tool.mlgitops]\ntemplate = "gh:octo/template"\n')
@@ -167,7 +167,7 @@ def test_an_address_reaches_git_as_one(
 def test_each_failure_is_one_sentence(here: Path) -> None:
     empty = here / "empty"
     for words, expected in [
-        ([], "nothing says where the template is"),
+        ([], "not recorded"),
         ([f"--template={empty}"], "could not be fetched"),
     ]:
         done = command(*words)
@@ -182,8 +182,8 @@ def test_a_template_that_cannot_be_generated_is_one_sentence(
 ) -> None:
     (template.folder / "cookiecutter.json").write_text("{")
     git("add", "--all", cwd=template.folder)
-    (template.folder / FENCED / "VERSION").write_text((HERE / "VERSION").read_text())
-    (template.folder / FENCED / SUMS).write_text((HERE / SUMS).read_text())
+    (template.folder / FENCED / "VERSION").write_text((FOLDER / "VERSION").read_text())
+    (template.folder / FENCED / SUMS).write_text((FOLDER / SUMS).read_text())
     git("commit", "-qam", "broken", cwd=template.folder)
     done = command(f"--template={template.folder}")
     assert done.returncode == 1

@@ -46,11 +46,11 @@ def make(folder: Path, *words: str, **env: str) -> str:
     [
         (["adopt", "PR=x"], '"x" is not a pull request number; type `make adopt'),
         (["adopt"], "no pull request was named; type `make adopt PR=7`"),
-        (["rollback", "VERSION=one"], '"one" is not spelt like a version: type VERS'),
+        (["rollback", "VERSION=one"], '"one" is not a version: type VERS'),
         (["rollback", "VERSION=v1.0.0", "ENVIRONMENT=moon"], 'environment "moon"'),
-        (["reproduce", "VERSION=1.0"], '"1.0" is not spelt like a version'),
+        (["reproduce", "VERSION=1.0"], '"1.0" is not a version'),
         (["audit", "DATE=2026-13-45"], "is not a date: type DATE=2026-11-22"),
-        (["audit", "VERSION=one"], '"one" is not spelt like a version'),
+        (["audit", "VERSION=one"], '"one" is not a version'),
         (["simulate"], "nothing is not a day: type FROM=2013-04-01"),
         (["serve"], "There is no model in build/ yet: type 'make repro' first."),
     ],
@@ -87,11 +87,26 @@ def test_a_well_spelt_request_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(github, "api", lambda path, *_, **__: asked.append(path))
     monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
-    with pytest.raises(ReleaseError, match="not spelt"):
+    with pytest.raises(ReleaseError, match="not a version"):
         rollback.request("newest")
     assert not asked
     rollback.request("v1.0.0")
     assert asked == ["actions/workflows/rollback.yml/dispatches"]
+
+
+def test_the_description_of_a_status_is_cut_between_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GitHub takes 140 letters."""
+    sent: list[dict[str, str]] = []
+    monkeypatch.setattr(github, "api", lambda *args, **_: sent.append(args[2]))
+    monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
+    long = "the lower bound is below the limit " * 6
+    for description in (long, "it passed"):
+        github.status("a" * 40, "validate", "failure", description)
+    cut, whole = (fields["description"] for fields in sent)
+    assert 100 < len(cut) <= 140 and whole == "it passed"
+    assert long.startswith(cut.removesuffix("…") + " ")
 
 
 @pytest.mark.parametrize("job", [True, False])

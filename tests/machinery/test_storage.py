@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mlgitops import storage
+from machinery.world import git
+from mlgitops import machine, storage
 from mlgitops.commands import push
 from mlgitops.lock import Out
 
@@ -23,15 +24,6 @@ CONFIG = """[core]
     url = {url}
     verify = true
 """
-
-
-def git(*args: str, cwd: Path) -> str:
-    """Run git as a person with a name."""
-    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-    done = subprocess.run(
-        ("git", *who, *args), cwd=cwd, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 def clone(folder: Path, name: str, url: str) -> Path:
@@ -254,7 +246,7 @@ def test_a_branch_refuses_big_files(
     file = tmp_path / "model.onnx"
     file.write_bytes(b"bytes")
     here = clone(tmp_path, "here", "branch")
-    with pytest.raises(storage.StorageError, match="s3, gs, azure or ssh"):
+    with pytest.raises(storage.StorageError, match=", ".join(storage.kinds())):
         storage.push({file: out(file)}, here)
     elsewhere = clone(tmp_path, "elsewhere", "../../store")
     storage.push({file: out(file)}, elsewhere)
@@ -304,3 +296,20 @@ def test_a_push_without_origin_says_that_nothing_left(
     assert "this machine only" not in push.send([named])
     git("remote", "remove", "origin", cwd=here)
     assert "on this machine only" in push.send([named])
+
+
+def test_a_login_is_read_from_the_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the text of .dvc/config.local; code of a proposal never sees it."""
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(CONFIG.format(url="webdav://host/x"))
+    login = "['remote \"storage\"']\n    password = hunter2\n"
+    monkeypatch.setenv(storage.LOGIN, login)
+    section = storage._config(tmp_path)[storage.SECTION]
+    assert (section["url"], section["password"]) == ("webdav://host/x", "hunter2")
+    assert storage.LOGIN not in machine.environment()
+    monkeypatch.setenv(storage.LOGIN, "password = hunter2")
+    with pytest.raises(storage.StorageError, match=storage.LOGIN) as error:
+        storage.url(tmp_path)
+    assert "hunter2" not in str(error.value)

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from mlgitops.machinery import HERE, machinery
+from mlgitops.machinery import FOLDER, machinery
 from mlgitops.testing import Project
 
 ROOT = Path.cwd()
@@ -126,7 +126,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Only what builds the wheel is fetched.
     """
     home = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(HERE, home / "mlgitops", ignore=LEFT)
+    shutil.copytree(FOLDER, home / "mlgitops", ignore=LEFT)
     build = ("uv", "build", "--quiet", "--out-dir", str(home / "dist"))
     subprocess.run((*build, str(home / "mlgitops")), check=True)
     (file,) = (home / "dist").glob("*.whl")

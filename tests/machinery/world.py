@@ -21,8 +21,10 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from mlgitops import github, storage
+from mlgitops.commands import deploy, register
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Out
+from mlgitops.release import registry
 from mlgitops.serving.verify import sha256_file
 
 Record = dict[str, Any]
@@ -190,6 +192,7 @@ class World:
         manifest = {
             "schema": 1,
             "name": "flights",
+            "task": "binary",
             "model": {"file": "model.onnx", "sha256": sha(model), "bytes": len(model)},
             "contract": {"sha256": sha256_file(self.clone / "contract.yaml")},
             "code": {"sha256": sha(b"code")},
@@ -226,6 +229,8 @@ class World:
             "author": "ann",
             "run_id": 1,
             "summary": "ROC AUC is too low.",
+            "metrics": [],
+            "fairness": [],
             "checks": [
                 {
                     "id": "roc_auc.min",
@@ -291,6 +296,20 @@ class World:
 def sha(data: bytes) -> str:
     """Return a sha256."""
     return hashlib.sha256(data).hexdigest()
+
+
+def registered() -> registry.Version:
+    """Register the version on main."""
+    version = register.register()
+    assert isinstance(version, registry.Version), version
+    return version
+
+
+def roll_out(environment: str = "production") -> registry.Version:
+    """Register the version on main and deploy it."""
+    version = registered()
+    deploy.deploy(environment, version.version)
+    return version
 
 
 class Target:

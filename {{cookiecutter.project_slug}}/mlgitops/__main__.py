@@ -8,18 +8,12 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "prepare": ("pipeline.prepare", "check the labelled rows and split them"),
         "train": ("pipeline.train", "fit, export to ONNX, write the manifest"),
         "evaluate": ("pipeline.evaluate", "score the exported model on the holdout"),
-        "experiment": (
-            "commands.experiment",
-            "train with a grid of settings and compare the results",
-        ),
+        "experiment": ("commands.experiment", "compare a grid of settings"),
     },
     "propose and judge it": {
         "validate": ("commands.validate", "judge a proposal with the rules of main"),
         "adopt": ("commands.adopt", "commit the lock that CI built for a pull request"),
-        "build": (
-            "commands.build",
-            "build the model of a pull request (workflow train)",
-        ),
+        "build": ("commands.build", "build the model of a pull request (CI)"),
         "act": ("commands.act", "run the workflow train on this machine"),
     },
     "move data": {
@@ -33,29 +27,17 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "deploy": ("commands.deploy", "deploy a version to an environment"),
         "rollback": ("commands.rollback", "deploy an earlier version again"),
         "edge": ("edge.build", "build a bundle of a version for a device"),
-        "edge-measure": (
-            "edge.measure",
-            "measure size and start-up time of such a bundle",
-        ),
+        "edge-measure": ("edge.measure", "measure such a bundle's size and start"),
         "kubernetes": ("kubernetes.render", "print the manifests of a release"),
     },
     "watch it": {
         "monitor": ("commands.monitor", "compare production with the training data"),
         "retrain": ("commands.retrain", "open a pull request with newer training data"),
-        "simulate": (
-            "commands.simulate",
-            "send rows of a table to a server as traffic",
-        ),
+        "simulate": ("commands.simulate", "send rows of a table as traffic"),
     },
     "explain it": {
-        "audit": (
-            "commands.audit",
-            "list what served when, from what, and who approved it",
-        ),
-        "reproduce": (
-            "commands.reproduce",
-            "build a version again and compare the bytes",
-        ),
+        "audit": ("commands.audit", "list what served when, and who approved it"),
+        "reproduce": ("commands.reproduce", "build a version again, compare the bytes"),
         "verify": ("serving.verify", "check the files of a version"),
         "smoke": ("serving.smoke", "load a version and check its golden rows"),
     },
@@ -65,10 +47,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "github": ("commands.protect", "set up rules and environments on GitHub"),
         "doctor": ("commands.doctor", "list what is not set up, and what that weakens"),
         "secrets": ("commands.secrets", "refuse a secret in .dvc/config"),
-        "machinery": (
-            "commands.machinery",
-            "print the version of mlgitops and local changes",
-        ),
+        "machinery": ("commands.machinery", "print mlgitops' version and changes"),
         "selftest": ("commands.selftest", "run the tests of mlgitops here"),
         "update": ("commands.update", "open an issue when the template has changed"),
     },
@@ -97,9 +76,8 @@ def main() -> None:
     sys.argv = [f"python -m mlgitops {name}", *sys.argv[2:]]
     program = import_module(f"mlgitops.{module}")
     if sys.argv[1:] in (["--help"], ["-h"]) and "argparse" not in vars(program):
-        print(
-            f"{purpose[0].upper()}{purpose[1:]}.\n\n{(program.__doc__ or '').strip()}"
-        )
+        details = (program.__doc__ or "").strip()
+        print(f"{purpose[0].upper()}{purpose[1:]}.\n\n{details}")
         return
     program.main()
 

@@ -1,6 +1,7 @@
 """Runs git, with GH_TOKEN for the commands that talk to a remote."""
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from tempfile import TemporaryDirectory
@@ -12,6 +13,9 @@ CREDENTIALS = (
 )
 
 ABSENT = "couldn't find remote ref"  # what git prints for a branch that does not exist
+# What it prints when somebody else pushed since the last fetch.
+OUTRUN = re.compile("stale info|rejected|fetch first|cannot lock|already exists")
+Folder = str | os.PathLike[str]
 
 
 class GitError(Exception):
@@ -20,7 +24,7 @@ class GitError(Exception):
 
 def run(
     *args: str,
-    cwd: str | os.PathLike[str] = ".",
+    cwd: Folder = ".",
     check: bool = True,
     data: bytes | None = None,
     env: dict[str, str] | None = None,
@@ -33,7 +37,7 @@ def run(
     return _bytes(args, cwd, check, data, env).decode(errors="replace").strip()
 
 
-def remote_run(*args: str, cwd: str | os.PathLike[str] = ".") -> str:
+def remote_run(*args: str, cwd: Folder = ".") -> str:
     """Run a git command that talks to a remote, with GH_TOKEN when it is set."""
     if not os.environ.get("GH_TOKEN"):
         return run(*args, cwd=cwd)
@@ -41,7 +45,22 @@ def remote_run(*args: str, cwd: str | os.PathLike[str] = ".") -> str:
     return run(*login, *args, cwd=cwd)
 
 
-def show(ref: str, path: str, cwd: str | os.PathLike[str] = ".") -> bytes | None:
+def push(*args: str, cwd: Folder = ".") -> bool:
+    """Push to origin; return False when another writer was faster.
+
+    Raises:
+        GitError: it failed for another reason.
+    """
+    try:
+        remote_run("push", "-q", *args[:-1], "origin", args[-1], cwd=cwd)
+    except GitError as error:
+        if not OUTRUN.search(str(error)):
+            raise
+        return False
+    return True
+
+
+def show(ref: str, path: str, cwd: Folder = ".") -> bytes | None:
     """Return the bytes of a file at a commit, or None if it does not exist."""
     listed = run("ls-tree", "--name-only", ref, "--", path, cwd=cwd, check=False)
     if listed != path:
@@ -54,7 +73,7 @@ def commit(
     message: str,
     author: str,
     parent: str | None = None,
-    cwd: str | os.PathLike[str] = ".",
+    cwd: Folder = ".",
 ) -> str:
     """Return a new commit with these files, by path, on top of ``parent``'s tree.
 
@@ -78,12 +97,12 @@ def commit(
         return run("commit-tree", tree, *base, "-m", message, cwd=cwd, env=env)
 
 
-def has_remote(cwd: str | os.PathLike[str] = ".", name: str = "origin") -> bool:
+def has_remote(cwd: Folder = ".", name: str = "origin") -> bool:
     """Tell whether the repository has that remote."""
     return name in run("remote", cwd=cwd, check=False).split()
 
 
-def fetch_branch(branch: str, cwd: str | os.PathLike[str] = ".") -> str | None:
+def fetch_branch(branch: str, cwd: Folder = ".") -> str | None:
     """Fetch one branch of origin; return its commit, or None if it does not exist."""
     ref = f"refs/remotes/origin/{branch}"
     if not has_remote(cwd):
@@ -98,7 +117,7 @@ def fetch_branch(branch: str, cwd: str | os.PathLike[str] = ".") -> str | None:
     return run("rev-parse", ref, cwd=cwd)
 
 
-def complete(branch: str, *also: str, cwd: str | os.PathLike[str] = ".") -> None:
+def complete(branch: str, *also: str, cwd: Folder = ".") -> None:
     """Fetch all of one branch's history into a shallow clone.
 
     The same fetch brings the refs that match ``also``, patterns such as
@@ -113,7 +132,7 @@ def complete(branch: str, *also: str, cwd: str | os.PathLike[str] = ".") -> None
 
 def _bytes(
     args: tuple[str, ...],
-    cwd: str | os.PathLike[str],
+    cwd: Folder,
     check: bool,
     data: bytes | None,
     env: dict[str, str] | None,

@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,16 +34,13 @@ def repo() -> str:
         return name
     url = git.run("remote", "get-url", "origin", check=False)
     prefix = r"(?:\w+://[^/]+/|[\w.-]+@[\w.-]+:)"  # https://host/ or git@host:
-    match = re.fullmatch(prefix + r"([^/:]+/[^/]+?)(?:\.git)?/?", url)
-    if not match:
-        problem = (
-            f"`origin` is {url}, which is not on GitHub"
-            if url
-            else "there is no `origin`, so the repository is not on GitHub"
-        )
-        fix = "run `gh repo create`, or set origin's address"
-        raise GitHubError(0, f"{problem}: {fix}")
-    return match[1]
+    if match := re.fullmatch(prefix + r"([^/:]+/[^/]+?)(?:\.git)?/?", url):
+        return match[1]
+    problem = "there is no `origin`, so the repository is not on GitHub"
+    if url:
+        problem = f"`origin` is {url}, which is not on GitHub"
+    fix = "run `gh repo create`, or set origin's address"
+    raise GitHubError(0, f"{problem}: {fix}")
 
 
 def api(
@@ -82,11 +80,11 @@ def api(
 def pages(path: str, fields: Mapping[str, object] | None = None) -> list[Any]:
     """Return all pages of a list."""
     items: list[Any] = []
-    for page in range(1, 100):
-        query = {**(fields or {}), "per_page": 100, "page": page}
-        part = api(path, fields=query)
-        items += part
-        if len(part) < 100:
+    for number in range(1, 100):
+        query = {**(fields or {}), "per_page": 100, "page": number}
+        page = api(path, fields=query)
+        items += page
+        if len(page) < 100:
             break
     return items
 
@@ -101,9 +99,14 @@ def sticky_comment(number: int, marker: str, body: str) -> str:
     return str(api(f"issues/{number}/comments", "POST", text)["html_url"])
 
 
+def brief(description: str) -> str:
+    """Return a description in the 140 letters that GitHub takes, cut between words."""
+    return shorten(description, 140, placeholder="…")
+
+
 def status(sha: str, context: str, state: str, description: str, url: str = "") -> None:
     """Set a commit status: pending, success, failure or error."""
-    fields = {"context": context, "state": state, "description": description[:140]}
+    fields = {"context": context, "state": state, "description": brief(description)}
     api(f"statuses/{sha}", "POST", {**fields, "target_url": url or run_url()})
 
 
@@ -115,15 +118,15 @@ def run_url() -> str:
 
 
 def output(**values: str) -> None:
-    """Set outputs for later steps and jobs."""
-    _append("GITHUB_OUTPUT", "".join(_output(k, v) for k, v in values.items()))
+    """Set outputs for later steps and jobs; a value may have newlines."""
+    end = uuid.uuid4().hex
+    for key, value in values.items():
+        _append("GITHUB_OUTPUT", f"{key}<<{end}\n{value}\n{end}\n")
 
 
 def summary(markdown: str) -> None:
     """Add to the job's summary; without a job, print it."""
-    if "GITHUB_STEP_SUMMARY" in os.environ:
-        _append("GITHUB_STEP_SUMMARY", markdown + "\n")
-    else:
+    if not _append("GITHUB_STEP_SUMMARY", markdown + "\n"):
         print(markdown)
 
 
@@ -148,29 +151,25 @@ def fail(sentence: str) -> SystemExit:
 
 def _url(path: str) -> str:
     """Return what ``gh api`` takes."""
-    if path.startswith(("https://", "http://")):
-        return path
-    return path.lstrip("/") if path.startswith("/") else f"repos/{repo()}/{path}"
+    if path.startswith(("/", "https://", "http://")):
+        return path.lstrip("/")
+    return f"repos/{repo()}/{path}"
 
 
-def _error(method: str, path: str, words: str) -> GitHubError:
-    """Turn gh's words into an error with the status."""
-    code = re.search(r"HTTP (\d{3})", words)
+def _error(method: str, path: str, message: str) -> GitHubError:
+    """Turn gh's error message into an error with the status."""
+    code = re.search(r"HTTP (\d{3})", message)
     status = int(code[1]) if code else 0
-    if "gh auth login" in words or status == 401:
-        sentence = "you are not logged in to GitHub: type `gh auth login`"
-        return GitHubError(status, sentence)
-    return GitHubError(status, f"GitHub refused {method} {path}: {words}")
+    problem = f"GitHub refused {method} {path}: {message}"
+    if "gh auth login" in message or status == 401:
+        problem = "you are not logged in to GitHub: type `gh auth login`"
+    return GitHubError(status, problem)
 
 
-def _append(variable: str, text: str) -> None:
-    """Append to the file that a workflow command names, if there is one."""
-    if path := os.environ.get(variable):
+def _append(variable: str, text: str) -> bool:
+    """Append to the file that an environment variable names; False without one."""
+    path = os.environ.get(variable)
+    if path:
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(text)
-
-
-def _output(key: str, value: str) -> str:
-    """Return one output, safe for values with newlines."""
-    mark = uuid.uuid4().hex
-    return f"{key}<<{mark}\n{value}\n{mark}\n"
+    return bool(path)

@@ -22,13 +22,13 @@ def newest(ledger: Ledger) -> tuple[str, Record] | None:
     return None if record is None else (paths[-1], record)
 
 
-def age_days(record: Record, now: datetime | None = None) -> float:
-    """Return how many days ago a record was made."""
+def age_days(record: Record, time: datetime | None = None) -> float:
+    """Return how many days before a time, such as today, a record was made."""
     recorded = datetime.fromisoformat(str(record["time"]))
-    return ((now or datetime.now(UTC)) - recorded).total_seconds() / 86_400
+    return ((time or datetime.now(UTC)) - recorded).total_seconds() / 86_400
 
 
-def late(ledger: Ledger, now: datetime | None = None) -> str | None:
+def late(ledger: Ledger, time: datetime | None = None) -> str | None:
     """Return a warning when the monitor has not run for two periods, or None.
 
     A monitor that never ran is not late.
@@ -41,7 +41,7 @@ def late(ledger: Ledger, now: datetime | None = None) -> str | None:
     except settings.SettingsError as error:
         return f"cannot tell whether the monitor still runs: {error}"
     _, record = latest
-    age = age_days(record, now)
+    age = age_days(record, time)
     if age <= PERIODS * every:
         return None
     return (

@@ -9,6 +9,7 @@ ordered by ``seq``, the number of commits before them, never by a clock.
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,11 @@ class Ledger:
     def __init__(self, cwd: str | Path = ".") -> None:
         """Fetch the branch."""
         self.cwd = Path(cwd)
-        self.commit: str | None = None
         self.refresh()
 
     def refresh(self) -> None:
         """Fetch the branch again."""
-        self._stand(git.fetch_branch(BRANCH, self.cwd))
-
-    def _stand(self, commit: str | None) -> None:
-        """Read the ledger as it is at a commit from now on."""
-        self.commit = commit
-        self._known: list[str] | None = None
+        self.commit = git.fetch_branch(BRANCH, self.cwd)
 
     @property
     def seq(self) -> int:
@@ -55,11 +50,8 @@ class Ledger:
 
     def paths(self, prefix: str = "") -> list[str]:
         """Return the paths that begin with ``prefix``, sorted."""
-        if self._known is None:
-            args = ("ls-tree", "-r", "--name-only", self.commit or "")
-            text = git.run(*args, cwd=self.cwd) if self.commit else ""
-            self._known = sorted(text.splitlines())
-        return [path for path in self._known if path.startswith(prefix)]
+        paths = _paths(self.commit, self.cwd) if self.commit else ()
+        return [path for path in paths if path.startswith(prefix)]
 
     def read_bytes(self, path: str) -> bytes | None:
         """Return the file's bytes, or None."""
@@ -71,16 +63,22 @@ class Ledger:
         return None if data is None else dict(json.loads(data))
 
     def verdicts(self, manifest_sha256: str) -> list[Record]:
-        """Return the verdicts on a version, oldest first."""
-        return self._all(f"verdicts/{manifest_sha256}/")
+        """Return the verdicts on a version, oldest first, each with its ``path``."""
+        verdicts = self._all(f"verdicts/{manifest_sha256}/")
+        return [{**verdict, "path": path} for path, verdict in verdicts.items()]
+
+    def judged(self) -> list[Record]:
+        """Return the verdicts on all versions, oldest first."""
+        return list(self._all("verdicts/").values())
+
+    def verdict_on_lock(self, lock_sha256: str) -> Record | None:
+        """Return the newest verdict on a dvc.lock, or None."""
+        verdicts = [r for r in self.judged() if r.get("lock_sha256") == lock_sha256]
+        return verdicts[-1] if verdicts else None
 
     def locks(self) -> set[str]:
         """Return the sha256 of every dvc.lock that CI built and passed."""
         return {str(r["lock_sha256"]) for r in self.judged() if r.get("passed")}
-
-    def judged(self) -> list[Record]:
-        """Return the verdicts on all versions, oldest first."""
-        return self._all("verdicts/")
 
     def release(self, environment: str) -> Record | None:
         """Return what the targets of an environment follow, or None."""
@@ -97,7 +95,11 @@ class Ledger:
 
     def history(self, environment: str) -> list[Record]:
         """Return every release of an environment, oldest first."""
-        return self._all(f"environments/{environment}/history/")
+        return list(self._all(f"environments/{environment}/history/").values())
+
+    def releases(self) -> list[Record]:
+        """Return every release of every environment, each one's oldest first."""
+        return [r for name in self.environments() for r in self.history(name)]
 
     def append(self, make: Files | Callable[[int], Files], message: str) -> int:
         """Add records in one commit on origin and return its ``seq``.
@@ -115,18 +117,18 @@ class Ledger:
             files = make(seq) if callable(make) else make
             commit = self._commit(files, message)
             if self._push(commit):
-                self._stand(commit)
+                self.commit = commit
                 return seq
             self.refresh()
         raise LedgerError(
             f"origin rejected the ledger {TRIES} times: run the command again"
         )
 
-    def _all(self, prefix: str) -> list[Record]:
-        """Return the JSON records under a prefix, ordered by seq."""
+    def _all(self, prefix: str) -> dict[str, Record]:
+        """Return the JSON records under a prefix by path, ordered by seq."""
         paths = [path for path in self.paths(prefix) if path.endswith(".json")]
-        records = [record for path in paths if (record := self.read(path)) is not None]
-        return sorted(records, key=lambda record: int(record.get("seq", 0)))
+        records = {path: self.read(path) or {} for path in paths}
+        return dict(sorted(records.items(), key=lambda item: item[1].get("seq", 0)))
 
     def _commit(self, files: Files, message: str) -> str:
         """Write a commit on top of the ledger without touching the working tree."""
@@ -143,13 +145,9 @@ class Ledger:
         lease = f"--force-with-lease=refs/heads/{BRANCH}:{self.commit or ''}"
         target = f"{commit}:refs/heads/{BRANCH}"
         try:
-            git.remote_run("push", "-q", lease, "origin", target, cwd=self.cwd)
+            return git.push(lease, target, cwd=self.cwd)
         except git.GitError as error:
-            # what git prints when the branch has moved since the fetch
-            if re.search(r"stale info|rejected|fetch first|cannot lock", str(error)):
-                return False
             raise LedgerError(f"the ledger was not written: {error}") from error
-        return True
 
 
 def encode(content: Record | bytes) -> bytes:
@@ -157,3 +155,10 @@ def encode(content: Record | bytes) -> bytes:
     if isinstance(content, bytes):
         return content
     return (json.dumps(content, sort_keys=True, indent=2) + "\n").encode()
+
+
+@lru_cache(8)  # what a commit contains never changes
+def _paths(commit: str, cwd: Path) -> tuple[str, ...]:
+    """Return the paths of a commit's files, sorted."""
+    text = git.run("ls-tree", "-r", "--name-only", commit, cwd=cwd)
+    return tuple(sorted(text.splitlines()))

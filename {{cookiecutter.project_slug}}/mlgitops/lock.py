@@ -53,11 +53,6 @@ class Lock:
             f"dvc.lock has no output {name}: run `make repro` and commit it"
         )
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The names of the stages, in the order of the lock."""
-        return tuple(dict.fromkeys(out.stage for out in self.outs))
-
 
 @lru_cache(8)
 def parse(data: bytes) -> Lock:
@@ -69,8 +64,8 @@ def parse(data: bytes) -> Lock:
     stages = _mapping(_yaml(data, "dvc.lock").get("stages"), "dvc.lock")
     outs: list[Out] = []
     for stage, body in stages.items():
-        listed = _entries(_mapping(body, "dvc.lock"), "dvc.lock")
-        outs += [_out(str(stage), entry, "") for entry in listed]
+        entries = _list(body, "outs", "dvc.lock")
+        outs += [_out(str(stage), entry, "") for entry in entries]
     names = [out.name for out in outs]
     if len(names) != len(set(names)):
         raise LockError("two outputs in dvc.lock have the same file name: rename one")
@@ -89,10 +84,10 @@ def at(ref: str, cwd: str | Path = ".") -> Lock | None:
     return None if data is None else parse(data)
 
 
-def named() -> list[Out]:
+def tracked() -> list[Out]:
     """Return every tracked file and output of the working tree."""
-    locked = read()
-    return [*pointers().values(), *(locked.outs if locked else ())]
+    dvc_lock = read()
+    return [*pointers().values(), *(dvc_lock.outs if dvc_lock else ())]
 
 
 def objects(count: int) -> str:
@@ -102,51 +97,50 @@ def objects(count: int) -> str:
 
 def pointers(ref: str | None = None, cwd: str | Path = ".") -> dict[str, Out]:
     """Return the files that .dvc pointers track, by path: here, or at a commit."""
+    files: dict[str, bytes | None]
     if ref is None:
-        files = {
-            p.relative_to(cwd).as_posix(): p.read_bytes()
-            for folder in FOLDERS
-            for p in sorted(Path(cwd, folder).glob("*.dvc"))
-        }
+        paths = [p for folder in FOLDERS for p in Path(cwd, folder).glob("*.dvc")]
+        files = {p.relative_to(cwd).as_posix(): p.read_bytes() for p in sorted(paths)}
     else:
         folders = [f"{folder}/" for folder in FOLDERS]
         names = git.run("ls-tree", "--name-only", ref, "--", *folders, cwd=cwd)
-        files = {
-            name: git.show(ref, name, cwd) or b""
-            for name in names.splitlines()
-            if name.endswith(".dvc")
-        }
+        pointers = [name for name in names.splitlines() if name.endswith(".dvc")]
+        files = {name: git.show(ref, name, cwd) for name in pointers}
     outs: dict[str, Out] = {}
     for name, data in files.items():
         folder = PurePosixPath(name).parent.as_posix()
-        for entry in _entries(_yaml(data, name), name):
+        for entry in _list(_yaml(data or b"", name), "outs", name):
             out = _out("data", entry, folder)
             outs[out.path] = out
     return outs
 
 
+def inputs(ref: str | None = None, cwd: str | Path = ".") -> list[Out]:
+    """Return the tracked files that a stage of dvc.yaml reads: here, or at a commit."""
+    file = Path(cwd, "dvc.yaml")
+    data = git.show(ref, "dvc.yaml", cwd) if ref else file.read_bytes()
+    stages = _mapping(_yaml(data or b"{}", "dvc.yaml").get("stages") or {}, "dvc.yaml")
+    deps = {
+        str(dep)
+        for stage in stages.values()
+        for dep in _list(stage, "deps", "dvc.yaml")
+    }
+    return [out for path, out in pointers(ref, cwd).items() if path in deps]
+
+
 def read_by_stages(ref: str, cwd: str | Path = ".") -> Out:
-    """Return the one tracked file that a stage of dvc.yaml depends on, at a commit.
+    """Return the one tracked file that a stage of dvc.yaml reads, at a commit.
 
     Raises:
-        LockError: the stages depend on no tracked file, or on several.
+        LockError: the stages read no tracked file, or several.
     """
-    document = _yaml(git.show(ref, "dvc.yaml", cwd) or b"{}", "dvc.yaml")
-    stages = _mapping(document.get("stages") or {}, "dvc.yaml").values()
-    tracked = pointers(ref, cwd)
-    deps = [dep for body in stages for dep in _listed(body, "deps")]
-    if len(paths := sorted(set(map(str, deps)) & set(tracked))) != 1:
+    outs = inputs(ref, cwd)
+    if len(outs) != 1:
         raise LockError(
             "the stages of dvc.yaml must depend on exactly one tracked file, found "
-            f"{len(paths)}: list it under deps, and run `make setup` to track it"
+            f"{len(outs)}: list it under deps, and run `make setup` to track it"
         )
-    return tracked[paths[0]]
-
-
-def _listed(body: object, key: str) -> list[object]:
-    """Return a list in a stage of dvc.yaml."""
-    listed = _mapping(body, "dvc.yaml").get(key) or []
-    return listed if isinstance(listed, list) else []
+    return outs[0]
 
 
 def _yaml(data: bytes, name: str) -> dict[str, object]:
@@ -166,12 +160,12 @@ def _mapping(value: object, name: str) -> dict[str, object]:
     return value
 
 
-def _entries(body: dict[str, object], name: str) -> list[object]:
-    """Return the list under ``outs``."""
-    listed = body.get("outs") or []
-    if not isinstance(listed, list):
+def _list(body: object, key: str, name: str) -> list[object]:
+    """Return the list under a key, which may be absent."""
+    entries = _mapping(body, name).get(key) or []
+    if not isinstance(entries, list):
         raise LockError(f"{name} does not have the structure of a DVC file")
-    return listed
+    return entries
 
 
 def _out(stage: str, entry: object, folder: str) -> Out:

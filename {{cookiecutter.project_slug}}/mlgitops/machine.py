@@ -5,7 +5,9 @@ import platform
 import re
 from pathlib import Path
 
-SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|_KEY|^ACTIONS_|^AWS_|^AZURE_")
+SECRET = re.compile(
+    r"TOKEN|SECRET|PASSWORD|CREDENTIAL|LOGIN|_KEY|^ACTIONS_|^AWS_|^AZURE_"
+)
 
 
 def cpu() -> str:

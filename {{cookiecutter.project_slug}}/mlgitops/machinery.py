@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 SUMS = "SHA256SUMS"
-MADE_HERE = ("__pycache__", ".ruff_cache", ".mypy_cache")
+CACHES = ("__pycache__", ".ruff_cache", ".mypy_cache")
 
 
 @dataclass(frozen=True)
@@ -33,41 +33,35 @@ class Machinery:
         return f"machinery {self.state}"
 
 
-def files(folder: Path = HERE) -> list[str]:
+def files(folder: Path = FOLDER) -> list[str]:
     """Return the machinery's files by path, without the list of hashes itself."""
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.is_file()
         and path.name != SUMS
-        and not set(MADE_HERE) & set(path.relative_to(folder).parts)
+        and not set(CACHES) & set(path.relative_to(folder).parts)
     )
 
 
-def sums(folder: Path = HERE) -> str:
+def sums(folder: Path = FOLDER) -> str:
     """Return the hash of each file, in the format of `sha256sum`."""
     lines = (f"{_sha256(folder / name)}  {name}\n" for name in files(folder))
     return "".join(lines)
 
 
-def machinery(folder: Path = HERE, part: bool = False) -> Machinery:
+def machinery(folder: Path = FOLDER, part: bool = False) -> Machinery:
     """Return which machinery a folder holds.
 
     With `part`, files may be absent: a server carries a part of the machinery only.
     """
     lines = (line.partition("  ") for line in _text(folder / SUMS).splitlines())
     listed = {name: digest for digest, _, name in lines}
-    here = files(folder)
-    wanted = here if part else sorted({*here, *listed})
-    modified = [name for name in wanted if listed.get(name) != _digest(folder, name)]
+    present = {name: _sha256(folder / name) for name in files(folder)}
+    names = present if part else sorted({*present, *listed})
+    modified = tuple(n for n in names if listed.get(n) != present.get(n))
     version = _text(folder / "VERSION").strip() or "unknown"
-    return Machinery(version, tuple(modified))
-
-
-def _digest(folder: Path, name: str) -> str | None:
-    """Return a file's hash, or None where it is not there."""
-    file = folder / name
-    return _sha256(file) if file.is_file() else None
+    return Machinery(version, modified)
 
 
 def _sha256(file: Path) -> str:

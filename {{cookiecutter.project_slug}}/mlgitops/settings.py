@@ -8,7 +8,7 @@ in `mlgitops.judge.gates`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -177,6 +177,15 @@ class Monitor:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What a metric is held to by its gate; what is None bounds nothing."""
+
+    min: float | None = None
+    max: float | None = None
+    margin: Positive | None = None
+
+
+@dataclass(frozen=True)
 class Retrain:
     """The data of the retraining pull request, and how often there may be one."""
 
@@ -256,6 +265,26 @@ def experiment(params: Params) -> dict[str, tuple[object, ...]]:
         example = "settings with values to try, as in train.seed: [1, 2]"
         raise location.wrong(example, entries)
     return grid
+
+
+def gate_bounds(params: Params, metrics: Collection[str]) -> dict[str, Bounds]:
+    """Return the bounds of each of these metrics that has a gate."""
+    gates, location = section(params, "gates")
+    if not isinstance(gates, Mapping):
+        raise location.wrong("entries such as `name: {min: 0.5}`", gates)
+    return {n: metric_bounds(gates[n], location.key(n)) for n in gates if n in metrics}
+
+
+def metric_bounds(entries: object, location: Location) -> Bounds:
+    """Return the bounds of one metric, at least one."""
+    bounds = convert(Bounds, entries, location)
+    if bounds == Bounds():
+        names = ", ".join(Bounds.__dataclass_fields__)
+        raise location.wrong(f"entries, one or more of {names}", entries)
+    low, high = bounds.min, bounds.max
+    if low is not None and high is not None and low > high:
+        raise location.key("min").error(f"is above max: {low:g} and {high:g}")
+    return bounds
 
 
 def check(params: Params, contract: Contract) -> None:

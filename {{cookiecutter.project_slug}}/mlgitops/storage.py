@@ -14,7 +14,6 @@ import configparser
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,7 @@ REMOTE = "storage"
 SECTION = f"'remote \"{REMOTE}\"'"
 BRANCH = "storage"
 BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns from 50
+LOGIN = "STORAGE_LOGIN"  # a secret of the workflows: the text of .dvc/config.local
 TRIES = 20
 UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
 
@@ -47,13 +47,10 @@ def pull(
     Raises:
         StorageError: an object is missing from storage, or has other bytes.
     """
-    targets = {
-        Path(cwd, out.path) if into is None else Path(into, out.name): out
-        for out in outs
-    }
+    targets = {Path(cwd, o.path) if into is None else into / o.name: o for o in outs}
     if problems := list(bring(targets, cwd).values()):
-        more = f" ({len(problems) - 1} more fail, too)" if problems[1:] else ""
-        raise StorageError(f"{problems[0]}{more}")
+        others = f" ({len(problems) - 1} more fail, too)" if problems[1:] else ""
+        raise StorageError(f"{problems[0]}{others}")
     return list(targets)
 
 
@@ -64,24 +61,25 @@ def bring(
     if not targets:
         return {}
     if folder := _objects(Path(cwd)):
-        copied = {
-            target: _copied(folder, out, target) for target, out in targets.items()
-        }
-        return {target: problem for target, problem in copied.items() if problem}
-    outs, problems = list(targets.values()), {}
+        copies = ((path, _copied(folder, out, path)) for path, out in targets.items())
+        return {path: problem for path, problem in copies if problem}
+    outs, problems, failure = list(targets.values()), {}, ""
     with _scratch(Path(cwd), outs) as scratch:
-        problem = _dvc(scratch, "pull", *_targets(outs))
-        for number, (target, out) in enumerate(targets.items()):
-            arrived = scratch / str(number) / out.name
+        try:
+            _dvc(scratch, "not downloaded", "pull", *_pointers(outs))
+        except StorageError as error:
+            failure = str(error)
+        for number, (path, out) in enumerate(targets.items()):
+            download = scratch / str(number) / out.name
             try:
-                if not arrived.is_file():
-                    raise StorageError(_absent(out, problem))
-                _verify(arrived, out)
+                if not download.is_file():
+                    raise StorageError(_absent(out, failure))
+                _verify(download, out)
             except StorageError as error:
-                problems[target] = error
+                problems[path] = error
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(arrived, target)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(download, path)
     return problems
 
 
@@ -99,10 +97,8 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
             _verify(file, out)
             _refuse_big(file, out, Path(cwd))
             shutil.copyfile(file, scratch / str(number) / out.name)
-        problem = _dvc(scratch, "commit", "--force", *_targets(outs))
-        problem = problem or _dvc(scratch, "push", *_targets(outs))
-        if problem:
-            raise StorageError(f"nothing was stored: {problem}")
+        for verb in (("commit", "--force"), ("push",)):
+            _dvc(scratch, "nothing was stored", *verb, *_pointers(outs))
         _publish(Path(cwd))
     with TemporaryDirectory() as folder:
         pull(outs, Path(folder), cwd)
@@ -110,26 +106,26 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
 
 def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
     """Return the objects that are not in storage, without moving any."""
-    listed = list(outs)
-    if not listed:
+    outs = list(outs)
+    if not outs:
         return []
     if folder := _objects(Path(cwd)):
-        return [out for out in listed if not _object(folder, out).is_file()]
-    with _scratch(Path(cwd), listed) as scratch:
+        return [out for out in outs if not _object(folder, out).is_file()]
+    with _scratch(Path(cwd), outs) as scratch:
         args = ("data", "status", "--not-in-remote", "--json")
-        done = _run(scratch, *args)
-        if done.returncode:
-            raise StorageError(f"storage cannot be reached: {_error_text(done.stderr)}")
-        gone = set(json.loads(done.stdout or "{}").get("not_in_remote") or [])
-    names = [f"{number}/{out.name}" for number, out in enumerate(listed)]
-    return [out for name, out in zip(names, listed, strict=True) if name in gone]
+        status = json.loads(_dvc(scratch, "storage cannot be reached", *args) or "{}")
+    absent = {f"{path}.dvc" for path in status.get("not_in_remote") or []}
+    return [
+        out
+        for pointer, out in zip(_pointers(outs), outs, strict=True)
+        if pointer in absent
+    ]
 
 
 def add(path: str | Path, cwd: str | Path = ".") -> Out:
     """Let DVC track a data file and return its entry."""
-    done = _run(Path(cwd), "add", "--quiet", "--no-relink", str(path))
-    if done.returncode:
-        raise StorageError(f"`dvc add {path}` failed: {_error_text(done.stderr)}")
+    args = ("add", "--quiet", "--no-relink", str(path))
+    _dvc(Path(cwd), f"`dvc add {path}` failed", *args)
     return lock.pointers(cwd=cwd)[Path(path).as_posix()]
 
 
@@ -142,10 +138,29 @@ def url(cwd: str | Path = ".") -> str:
     return _config(cwd).get(SECTION, "url")
 
 
+def kind(cwd: str | Path = ".") -> str:
+    """Return the scheme of storage's address, such as s3; "" is a folder."""
+    scheme, separator, _ = url(cwd).partition("://")
+    return scheme if separator else ""
+
+
+def kinds() -> list[str]:
+    """Return the schemes whose packages are locked; cookiecutter.json offers them."""
+    files = Path(__file__).parent.glob("requirements/storage-*.txt")
+    return sorted(file.stem.removeprefix("storage-") for file in files)
+
+
 def _config(cwd: str | Path) -> configparser.ConfigParser:
     """Return DVC's settings for a scratch repository."""
     config = configparser.ConfigParser(interpolation=None)
-    config.read([Path(cwd, ".dvc", name) for name in ("config", "config.local")])
+    try:
+        config.read([Path(cwd, ".dvc", name) for name in ("config", "config.local")])
+        config.read_string(os.environ.get(LOGIN, ""), LOGIN)
+    except configparser.Error:
+        raise StorageError(  # configparser's own message would print a login
+            "DVC's settings cannot be read: repair .dvc/config, .dvc/config.local or "
+            f"the secret {LOGIN}, which has the text of a .dvc/config.local"
+        ) from None
     if not config.has_option(SECTION, "url"):
         raise StorageError(f".dvc/config has no remote called {REMOTE}")
     address = config.get(SECTION, "url")
@@ -153,8 +168,8 @@ def _config(cwd: str | Path) -> configparser.ConfigParser:
         address = str(Path(cwd, ".dvc", Path(address).expanduser()).resolve())
     for section in set(config.sections()) - {SECTION}:
         config.remove_section(section)
-    config.set(SECTION, "url", address)
-    config.read_dict({"core": {"no_scm": "true", "remote": REMOTE}})
+    core = {"no_scm": "true", "remote": REMOTE}
+    config.read_dict({SECTION: {"url": address}, "core": core})
     return config
 
 
@@ -174,7 +189,7 @@ def _object(folder: Path, out: Out) -> Path:
 
 def _copied(folder: Path, out: Out, target: Path) -> StorageError | None:
     """Copy an object to its path, whole or not at all; return the error, if any."""
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_object(folder, out), part)
@@ -191,12 +206,7 @@ def _copied(folder: Path, out: Out, target: Path) -> StorageError | None:
     return None
 
 
-def on_branch(cwd: Path = Path()) -> bool:
-    """Tell whether storage is a branch of this repository."""
-    return _branch_folder(cwd) is not None
-
-
-def _branch_folder(cwd: Path) -> Path | None:
+def branch_folder(cwd: Path = Path()) -> Path | None:
     """Return the clone that is the remote, if storage is a branch."""
     folder = Path(cwd, ".dvc", "branch").resolve()
     return folder if url(cwd) == str(folder) else None
@@ -204,7 +214,7 @@ def _branch_folder(cwd: Path) -> Path | None:
 
 def _sync(cwd: Path) -> None:
     """Bring the clone of the storage branch up to date, if that is the remote."""
-    folder = _branch_folder(cwd)
+    folder = branch_folder(cwd)
     if folder is None:
         return
     if not (folder / ".git").is_dir():
@@ -229,7 +239,7 @@ def _join(folder: Path, newest: str) -> None:
 
 def _publish(cwd: Path) -> None:
     """Push the clone of the storage branch, if that is the remote."""
-    folder = _branch_folder(cwd)
+    folder = branch_folder(cwd)
     if folder is None or not git.has_remote(cwd):
         return
     for _ in range(TRIES):
@@ -238,12 +248,11 @@ def _publish(cwd: Path) -> None:
             identity = ("-c", "user.name=storage", "-c", "user.email=storage@localhost")
             git.run(*identity, "commit", "-q", "-m", "add objects", cwd=folder)
         try:
-            git.remote_run("push", "-q", "origin", f"HEAD:{BRANCH}", cwd=folder)
-            return
+            if git.push(f"HEAD:{BRANCH}", cwd=folder):
+                return
         except git.GitError as error:
-            if not re.search(r"rejected|fetch first|cannot lock", str(error)):
-                raise StorageError(f"the storage branch: {error}") from error
-            _sync(cwd)
+            raise StorageError(f"the storage branch: {error}") from error
+        _sync(cwd)
     raise StorageError(
         f"origin rejected the storage branch {TRIES} times: run the command again"
     )
@@ -251,11 +260,12 @@ def _publish(cwd: Path) -> None:
 
 def _refuse_big(file: Path, out: Out, cwd: Path) -> None:
     """Refuse a file that GitHub would refuse, before anything is sent."""
-    if _branch_folder(cwd) and file.stat().st_size > BRANCH_LIMIT:
+    if branch_folder(cwd) and file.stat().st_size > BRANCH_LIMIT:
         size = file.stat().st_size // 1_000_000
         raise StorageError(
             f"{out.path} has {size} MB, too large for a branch on GitHub: "
-            "set the url of the remote in .dvc/config to s3, gs, azure or ssh"
+            "set the url of the remote in .dvc/config to other storage, such as "
+            f"{', '.join(kinds())}"
         )
 
 
@@ -278,36 +288,33 @@ def _scratch(cwd: Path, outs: list[Out]) -> Iterator[Path]:
         yield scratch
 
 
-def _targets(outs: list[Out]) -> list[str]:
+def _pointers(outs: list[Out]) -> list[str]:
     """Return the pointers of a scratch repository."""
     return [f"{number}/{out.name}.dvc" for number, out in enumerate(outs)]
 
 
-def _dvc(scratch: Path, *args: str) -> str:
-    """Run DVC and return its error message, or nothing."""
-    done = _run(scratch, *args)
-    return _error_text(done.stderr) if done.returncode else ""
+def _dvc(cwd: Path, problem: str, *args: str) -> str:
+    """Run DVC as a program and return what it printed.
 
-
-def _run(cwd: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    """Run DVC as a program."""
+    Raises:
+        StorageError: the problem, with DVC's errors as one line.
+    """
     site = cwd / ".dvc" / "tmp" / "site"
     env = {**os.environ, "DVC_SITE_CACHE_DIR": str(site), "DVC_NO_ANALYTICS": "1"}
     command = (sys.executable, "-m", "dvc", *args)
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR: ")] or lines
+        text = " ".join(errors).removeprefix("ERROR: ")
+        raise StorageError(f"{problem}: {shorten(text, 400, placeholder=' …')}")
+    return done.stdout
 
 
-def _error_text(text: str) -> str:
-    """Return DVC's errors, or all that it printed, as one line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR: ")] or lines
-    return shorten(" ".join(errors).removeprefix("ERROR: "), 400, placeholder=" …")
-
-
-def _absent(out: Out, problem: str) -> str:
+def _absent(out: Out, failure: str) -> str:
     """Return the message for an object that is missing or was not downloaded."""
-    if problem and UNKNOWN not in problem:
-        return f"{out.path} (md5 {out.md5}) was not downloaded: {problem}"
+    if failure and UNKNOWN not in failure:
+        return f"{out.path} (md5 {out.md5}) was {failure}"
     return (
         f"{out.path} (md5 {out.md5}) is not in storage, or was altered there: run "
         "`make push` where the file is, then run this again"

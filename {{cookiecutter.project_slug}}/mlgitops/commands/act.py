@@ -15,8 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlgitops import git, storage
+from mlgitops.commands.expected import expected_errors
+from mlgitops.train_run import WORKFLOW
 
-WORKFLOW = ".github/workflows/train.yml"
 KEPT = Path("build", "act")
 USES = re.compile(r"uses: (actions/(?:setup-python|upload-artifact))@(\w+)")
 STAND_IN = """\
@@ -48,14 +49,10 @@ def event(base: str, head: str, branch: str) -> dict[str, object]:
 
 def main() -> None:
     """Clone, write the event, run act with the arguments; exit as act does."""
-    try:
-        with TemporaryDirectory(prefix="act-") as folder:
-            payload = clone(Path(folder))
-            sys.exit(run(Path(folder), payload, sys.argv[1:]))
-    except git.GitError as error:
-        raise SystemExit(
-            f"make act needs a commit and a branch `main`: {error}"
-        ) from error
+    prefix = "make act needs a commit and a branch `main`: "
+    with expected_errors(prefix), TemporaryDirectory(prefix="act-") as folder:
+        payload = clone(Path(folder))
+        raise SystemExit(run(Path(folder), payload, sys.argv[1:]))
 
 
 def clone(folder: Path) -> dict[str, object]:
@@ -68,8 +65,7 @@ def clone(folder: Path) -> dict[str, object]:
     if base != head:
         identity = ("-c", "user.name=act", "-c", "user.email=act@localhost")
         git.run(*identity, "merge", "--quiet", "--no-ff", "-m", "merge", head, cwd=path)
-    on_branch = storage.url() == str(Path(".dvc", "branch").resolve())
-    if not (on_branch and git.has_remote()):
+    if not (storage.branch_folder() and git.has_remote()):
         setting = f"['remote \"{storage.REMOTE}\"']\n    url = {storage.url()}\n"
         (path / ".dvc" / "config.local").write_text(setting)
     return event(base, head, branch)
@@ -89,17 +85,15 @@ def run(folder: Path, payload: dict[str, object], more: list[str]) -> int:
     (folder / "event.json").write_text(json.dumps(payload))
     shutil.rmtree(KEPT, ignore_errors=True)
     KEPT.mkdir(parents=True)
-    command = (
-        "act",
-        "pull_request",
+    options = (
         f"--workflows={WORKFLOW}",
         f"--eventpath={folder / 'event.json'}",
         "--platform=ubuntu-latest=-self-hosted",
         "--use-gitignore=false",  # .dvc/config.local says where storage is
         f"--env=ACT_KEPT={KEPT.resolve()}",
         *stand_ins(folder),
-        *more,
     )
+    command = ("act", "pull_request", *options, *more)
     code = subprocess.run(command, cwd=folder / "clone").returncode
     if code == 0:
         print(f"the artifact of `train` is in {KEPT}/")

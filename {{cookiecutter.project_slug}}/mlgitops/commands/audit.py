@@ -18,12 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mlgitops import git, lock
+from mlgitops import git
 from mlgitops import report as printed
+from mlgitops.commands.expected import expected_errors
 from mlgitops.judgement import checks
-from mlgitops.ledger import Ledger, LedgerError
+from mlgitops.ledger import Ledger
 from mlgitops.machinery import Machinery
-from mlgitops.release import ReleaseError, agreement, facts, model_name, registry
+from mlgitops.release import ReleaseError, consistency, facts, model_name, registry
 from mlgitops.release import thresholds as held
 
 DAY = re.compile(r"\d{4}-\d\d(-\d\d(T\d\d(:\d\d){0,2})?)?")
@@ -35,17 +36,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     for option in ("date", "version", "id", "log"):
-        default = os.environ.get(option.upper())  # make audit VERSION=v1.0.0
-        parser.add_argument(f"--{option}", default=default or None)
-    wanted = bool(os.environ.get("THRESHOLDS"))
-    parser.add_argument("--thresholds", action="store_true", default=wanted)
+        text = os.environ.get(option.upper())  # make audit VERSION=v1.0.0
+        parser.add_argument(f"--{option}", default=text or None)
+    default = bool(os.environ.get("THRESHOLDS"))
+    parser.add_argument("--thresholds", action="store_true", default=default)
     options = parser.parse_args()
-    try:
+    with expected_errors():
         if options.thresholds:
             return print(thresholds(options.date))
         document = audit(options.date, options.version, options.id, options.log)
-    except (ReleaseError, LedgerError, git.GitError, lock.LockError) as error:
-        raise SystemExit(str(error)) from error
     text = report(document)
     Path("build").mkdir(exist_ok=True)
     Path("build/audit.md").write_text(text, encoding="utf-8")
@@ -81,7 +80,7 @@ def audit(
     if date and not _is_date(date):
         raise ReleaseError(f"{date} is not a date: type DATE=2026-11-22, in UTC")
     if version:
-        registry.spelt(version)
+        registry.check_format(version)
     ledger, name = Ledger(), model_name()
     if git.has_remote():
         registry.fetch(name)
@@ -91,13 +90,20 @@ def audit(
     everything = [p for history in records for p in facts.served(history)]
     periods = [p for p in everything if not date or facts.covers(p, date)]
     if date and not periods:
-        raise ReleaseError(_nothing_served(date, [p.began for p in everything]))
+        began = [period.began for period in everything]
+        since = (
+            f": the first deployment was at {min(began)}" if began else " or any day"
+        )
+        raise ReleaseError(f"nothing was deployed on {date}{since}")
     versions = facts.versions(ledger, registered)
     manifests = {p.manifest_sha256 for p in periods}
     if version:
         manifests = {v.manifest_sha256 for v in versions if v.version == version}
         if not manifests:
-            raise ReleaseError(_no_such_version(version, [v.version for v in versions]))
+            names = ", ".join(v.version for v in versions) or "none yet"
+            raise ReleaseError(
+                f"there is no version {version}; registered versions: {names}"
+            )
     elif predictions:
         manifests = {prediction["manifest_sha256"] for prediction in predictions}
     chosen = [v for v in versions if v.manifest_sha256 in manifests]
@@ -110,30 +116,18 @@ def audit(
         "versions": [facts.explain(ledger, record) for record in chosen],
         "disagreements": [
             *_unexplained(predictions, {v.manifest_sha256 for v in versions}),
-            *agreement.disagreements(ledger, name),
+            *consistency.disagreements(ledger, name),
         ],
     }
 
 
 def _is_date(text: str) -> bool:
     """Tell whether a text is a month, a day, or a time as far as it goes."""
-    whole = f"{text}-01" if len(text) == len("2026-03") else text
+    day = f"{text}-01" if len(text) == len("2026-03") else text
     try:
-        return bool(DAY.fullmatch(text) and datetime.fromisoformat(whole))
+        return bool(DAY.fullmatch(text) and datetime.fromisoformat(day))
     except ValueError:
         return False
-
-
-def _nothing_served(date: str, began: list[str]) -> str:
-    """Return the error for a date on which nothing served."""
-    since = f": the first deployment was at {min(began)}" if began else " or any day"
-    return f"nothing was deployed on {date}{since}"
-
-
-def _no_such_version(version: str, versions: list[str]) -> str:
-    """Return the error for an unknown version."""
-    known = ", ".join(versions) or "none yet"
-    return f"there is no version {version}; registered versions: {known}"
 
 
 def _unexplained(predictions: list[dict[str, Any]], manifests: set[str]) -> list[str]:
@@ -216,11 +210,11 @@ def _facts(version: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _machinery(said: dict[str, Any] | None) -> str:
+def _machinery(record: dict[str, Any] | None) -> str:
     """Return which machinery a record of the ledger names."""
-    if not said:
+    if not record:
         return "not recorded"
-    return Machinery(said["version"], tuple(said["modified"])).state
+    return Machinery(record["version"], tuple(record["modified"])).state
 
 
 def _row(*cells: object) -> str:

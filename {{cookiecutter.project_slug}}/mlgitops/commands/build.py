@@ -17,11 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from mlgitops import git, github, lock, machine, settings, storage
+from mlgitops.commands.expected import expected_errors
 from mlgitops.judge import gates, override
-from mlgitops.ledger import Ledger, LedgerError
+from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock, LockError
 from mlgitops.pipeline.contract import Contract, ContractError
 
@@ -32,16 +31,15 @@ def main() -> None:
     """Build, smoke-test and pack; a failure is one sentence."""
     started = time.monotonic()
     event = github.event()
-    try:
+    with expected_errors():
         facts = commits(event)
         check()
-        facts |= build(str(facts["base_sha"]))
+        try:
+            facts |= build(str(facts["base_sha"]))
+        except storage.StorageError as error:
+            raise storage.StorageError(f"{error}{_fork(event)}") from error
         facts["seconds"] = round(time.monotonic() - started, 1)
         pack(facts)
-    except storage.StorageError as error:
-        raise github.fail(f"{error}{_fork(event)}") from error
-    except (ContractError, git.GitError, LedgerError, LockError) as error:
-        raise github.fail(str(error)) from error
     print(f"packed {ARTIFACT}/ in {facts['seconds']} s")
 
 
@@ -69,7 +67,7 @@ def build(base: str) -> dict[str, object]:
     use_storage_of(base)
     committed = lock.read()
     start, restored = first_lock(base, committed)
-    needed = [*(start.outs if start else ()), *inputs()]
+    needed = [*(start.outs if start else ()), *lock.inputs()]
     print(f"pulling {len(needed)} objects from storage", flush=True)
     storage.pull(needed)
     stages = reproduce()
@@ -129,13 +127,6 @@ def first_lock(base: str, committed: Lock | None) -> tuple[Lock | None, bool]:
     return lock.parse(data), False
 
 
-def inputs() -> list[lock.Out]:
-    """Return the tracked data that a stage reads, as the proposal points to it."""
-    stages = (yaml.safe_load(Path("dvc.yaml").read_bytes()) or {}).get("stages") or {}
-    named = {str(dep) for body in stages.values() for dep in body.get("deps") or []}
-    return [out for path, out in lock.pointers().items() if path in named]
-
-
 def reproduce() -> list[str]:
     """Run `dvc repro` without a run-cache or a token; return the stages it ran."""
     with TemporaryDirectory() as site:
@@ -174,8 +165,8 @@ def pack(facts: Mapping[str, object]) -> None:
 def _fork(event: Mapping[str, Any]) -> str:
     """Return why storage may be out of reach, if this is a fork."""
     pull = event.get("pull_request") or {}
-    source = ((pull.get("head") or {}).get("repo") or {}).get("full_name")
-    if source == ((pull.get("base") or {}).get("repo") or {}).get("full_name"):
+    repos = [(pull.get(side) or {}).get("repo") or {} for side in ("head", "base")]
+    if repos[0].get("full_name") == repos[1].get("full_name"):
         return ""
     return (
         " (a fork has no login to storage: a maintainer must push the data, or this "

@@ -13,17 +13,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlgitops import git, github
-from mlgitops.ledger import SPEC, Ledger, LedgerError
+from mlgitops.commands.expected import expected_errors
+from mlgitops.ledger import SPEC, Ledger
 from mlgitops.release import (
     MAIN,
     Record,
     ReleaseError,
-    TargetError,
-    admit,
     assets,
+    eligibility,
     environments,
     model_name,
-    on_main,
     promote,
     registry,
     revert,
@@ -35,8 +34,6 @@ from mlgitops.release import (
 from mlgitops.release.promote import Promotion
 from mlgitops.release.registry import Version
 
-ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
-
 
 def main() -> None:
     """Deploy; exit 1 with a sentence if it was refused or rolled back."""
@@ -46,11 +43,8 @@ def main() -> None:
     parser.add_argument("environment", help="one of those that params.yaml names")
     parser.add_argument("version", help="a registered version, such as v1.2.0")
     arguments = parser.parse_args()
-    try:
-        record = deploy(arguments.environment, arguments.version)
-    except ERRORS as error:
-        raise github.fail(str(error)) from error
-    github.tell(sentence(record))
+    with expected_errors():
+        github.tell(sentence(deploy(arguments.environment, arguments.version)))
 
 
 def deploy(environment: str, version: str) -> Record:
@@ -59,26 +53,20 @@ def deploy(environment: str, version: str) -> Record:
     Raises:
         ReleaseError: refused, or rolled back because the target did not come up.
     """
-    if environments.waits(environments.known(environment)):
+    if environments.waits(environments.check_name(environment)):
         raise ReleaseError(environments.WAITS)
     name = model_name()
     git.complete(MAIN, SPEC, *registry.specs(name))  # one fetch in place of three
     ledger = Ledger()
     registry.fetch(name)
     registered = registry.get(name, version)
-    with ThreadPoolExecutor(
-        1
-    ) as pool:  # checks the version that would be replaced meanwhile
+    with ThreadPoolExecutor(1) as pool:  # beside the check of what would be replaced
         preparing = pool.submit(promotion, name, environment, registered)
         way_back(ledger, name, environment, registered)
         planned = preparing.result()
-    try:
-        return promote.run(
-            ledger, planned, lambda latest: check(latest, registered, environment)
-        )
-    except TargetError as error:
-        record = ledger.release(environment) or {}
-        raise ReleaseError(take_back(ledger, name, record, str(error))) from error
+    return revert.promote_or_put_back(
+        ledger, planned, lambda latest: check(latest, registered, environment)
+    )
 
 
 def promotion(name: str, environment: str, version: Version) -> Promotion:
@@ -146,11 +134,8 @@ def in_turn(ledger: Ledger, version: Version, environment: str) -> None:
 def check(ledger: Ledger, version: Version, environment: str) -> Record:
     """Return the verdict that allows main's version to be deployed now."""
     in_turn(ledger, version, environment)
-    if not on_main(version.commit):
-        raise ReleaseError(
-            f"{version.tag} is on {version.commit}, which is not on {MAIN}"
-        )
-    if not admit.same_model(version.commit, f"origin/{MAIN}"):
+    eligibility.demand_merged(version)
+    if not eligibility.same_model(version.commit, f"origin/{MAIN}"):
         raise ReleaseError(
             f"{version.tag} is no longer the version on {MAIN}: the run for its newest "
             "commit deploys that"
@@ -161,20 +146,8 @@ def check(ledger: Ledger, version: Version, environment: str) -> Record:
             f"{MAIN} has a newer server than this run: the run for its newest commit "
             "deploys that"
         )
-    lock_sha256 = admit.locked(f"origin/{MAIN}").sha256
-    return admit.check(ledger, version.manifest_sha256, lock_sha256)
-
-
-def take_back(ledger: Ledger, name: str, record: Record, reason: str) -> str:
-    """Restore the previous version, comment on the pull request; return a sentence."""
-    reverted = revert.put_back(ledger, name, record, reason)
-    link = revert.tell(ledger, name, reverted)
-    if reverted["state"] == "failed":
-        return f"{record['tag']} was rolled back, and nothing ran before it: {reason}"
-    return (
-        f"{record['tag']} was rolled back, {record['environment']} has "
-        f"{reverted['tag']} again: {reason}; revert pull request: {link}"
-    )
+    lock_sha256 = eligibility.locked(f"origin/{MAIN}").sha256
+    return eligibility.check(ledger, version.manifest_sha256, lock_sha256)
 
 
 def sentence(record: Record) -> str:

@@ -5,141 +5,126 @@
 It only reads. Exit 1 if something is broken; weaker settings are only listed.
 """
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from mlgitops import git, github, heartbeat, lock, storage
-from mlgitops.commands.protect import RULESETS
+from mlgitops.commands.expected import ERRORS
+from mlgitops.commands.protect import absent_rulesets, on_github
 from mlgitops.ledger import Ledger
-from mlgitops.release import ReleaseError
-from mlgitops.release.environments import CHAMPION, names, variable
+from mlgitops.release.environments import CHAMPION, RESERVED, names, variable
 
 GOOD, WEAK, BROKEN = "ok", "weaker", "broken"
-ERRORS = (git.GitError, storage.StorageError, lock.LockError, ReleaseError)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line: the state of one thing, and what to type."""
-
-    state: str
-    text: str
+Finding = tuple[str, str]  # the state of one thing, and what to type
+Findings = Iterator[Finding]
 
 
 def main() -> None:
     """Print every finding."""
     broken = 0
-    for look in (*LOCAL, *REMOTE):
+    for check in (*LOCAL, *REMOTE):
         try:
-            findings = list(look())
+            findings = list(check())
         except github.GitHubError as error:
-            text = f"{_name(look)}: GitHub refuses to tell: {error}"
-            findings = [Finding(WEAK, text)]
+            findings = [(WEAK, f"{check.__name__}: GitHub refuses to tell: {error}")]
         except ERRORS as error:
-            findings = [Finding(BROKEN, f"{_name(look)}: {error}")]
-        for finding in findings:
-            print(f"{finding.state:7} {finding.text}")
-            broken += finding.state == BROKEN
+            findings = [(BROKEN, f"{check.__name__}: {error}")]
+        for state, text in findings:
+            print(f"{state:7} {text}")
+            broken += state == BROKEN
     if broken:
         raise SystemExit(f"{broken} finding{'' if broken == 1 else 's'} to repair")
 
 
-def programs() -> Iterator[Finding]:
+def finding(is_good: object, good: str, otherwise: str, state: str = WEAK) -> Finding:
+    """Return the finding of a check that has two outcomes."""
+    return (GOOD, good) if is_good else (state, otherwise)
+
+
+def programs() -> Findings:
     """Check the programs that the Makefile calls."""
     for name in ("git", "dvc", "gh", "gto"):
-        path = shutil.which(name)
-        text = (
-            f"program {name}"
-            if path
-            else f"program {name} is missing: type `make setup`"
-        )
-        yield Finding(GOOD if path else BROKEN, text)
+        missing = f"program {name} is missing: type `make setup`"
+        yield finding(shutil.which(name), f"program {name}", missing, BROKEN)
 
 
-def verify() -> Iterator[Finding]:
+def verify() -> Findings:
     """Check that DVC verifies what it downloads."""
     text = Path(".dvc/config").read_text() if Path(".dvc/config").is_file() else ""
     on = any(line.replace(" ", "") == "verify=true" for line in text.splitlines())
     fix = "DVC accepts altered objects: type `dvc remote modify storage verify true`"
-    yield Finding(GOOD if on else BROKEN, "DVC verifies objects" if on else fix)
+    yield finding(on, "DVC verifies objects", fix, BROKEN)
 
 
-def objects() -> Iterator[Finding]:
-    """Check that storage has every object of dvc.lock and the .dvc pointers."""
-    locked = lock.read()
-    outs = [*lock.pointers().values(), *(locked.outs if locked else ())]
-    if gone := storage.missing(outs):
-        names = ", ".join(out.path for out in gone)
-        yield Finding(BROKEN, f"storage lacks {names}: type `make push`")
-    else:
-        yield Finding(
-            GOOD,
-            f"storage has all objects of dvc.lock and the .dvc pointers: {len(outs)}",
+def packages() -> Findings:
+    """Check that DVC has the package for storage's kind of address."""
+    kind, address = storage.kind(), storage.url()
+    installed = any(find_spec(f"dvc_{n}") for n in (kind, kind.removesuffix("s")))
+    fix = f"DVC's package for {kind} is not installed: type `make setup`"
+    if kind not in storage.kinds():
+        fix = (
+            f"the packages for {kind} are not locked (those for "
+            f"{', '.join(storage.kinds())} are): add `dvc[{kind}]` to the group "
+            "`pipeline` in pyproject.toml, then type `make lock` and `make setup`"
         )
-    if locked is None:
-        yield Finding(WEAK, "no dvc.lock yet: type `make repro`, then commit it")
+    good = f"storage is {address}"
+    yield finding(not kind or installed, good, f"{good}, but {fix}", BROKEN)
 
 
-def remote() -> Iterator[Finding]:
+def objects() -> Findings:
+    """Check that storage has every object of dvc.lock and the .dvc pointers."""
+    outs = lock.tracked()
+    missing = ", ".join(out.path for out in storage.missing(outs))
+    good = f"storage has all objects of dvc.lock and the .dvc pointers: {len(outs)}"
+    fix = f"storage lacks {missing}: type `make push`"
+    yield finding(not missing, good, fix, BROKEN)
+    if lock.read() is None:
+        yield WEAK, "no dvc.lock yet: type `make repro`, then commit it"
+
+
+def remote() -> Findings:
     """Check that origin answers, and what is in production."""
     if not git.has_remote():
-        fix = "no origin: type `gh repo create --source . --push`"
-        yield Finding(BROKEN, fix)
+        yield BROKEN, "no origin: type `gh repo create --source . --push`"
         return
     git.remote_run("ls-remote", "--heads", "origin")
-    yield Finding(GOOD, "origin answers")
+    yield GOOD, "origin answers"
     ledger = Ledger()
     release = ledger.champion()
-    text = (
-        f"production has {release['tag']}" if release else "nothing in production yet"
-    )
-    yield Finding(GOOD, text)
+    version = release["tag"] if release else "no version yet"
+    yield GOOD, f"production has {version}"
     if late := heartbeat.late(ledger):
-        yield Finding(WEAK, late)
+        yield WEAK, late
 
 
-def rulesets() -> Iterator[Finding]:
+def rulesets() -> Findings:
     """Check that GitHub protects main, versions and the ledger."""
-    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
-    shipped = {str(r["name"]) for r in _rulesets()}
-    if missing := sorted(shipped - present):
-        yield Finding(
-            WEAK,
-            f"GitHub lacks ruleset {'; '.join(missing)}: type `make github`; until "
-            "then a merge can pass a red status, and `deploy` refuses it",
-        )
-    else:
-        yield Finding(GOOD, "rulesets protect main, versions and the ledger")
+    missing = "; ".join(sorted(str(rules["name"]) for rules in absent_rulesets()))
+    yield finding(
+        not missing,
+        "rulesets protect main, versions and the ledger",
+        f"GitHub lacks ruleset {missing}: type `make github`; until then a merge can "
+        "pass a red status, and `deploy` refuses it",
+    )
 
 
-def environments() -> Iterator[Finding]:
+def environments() -> Findings:
     """Check that each environment exists, and that production waits for a person."""
-    listed = (github.api("environments") or {}).get("environments") or []
-    rules = {
-        str(environment["name"]): environment.get("protection_rules") or []
-        for environment in listed
-    }
+    rules = {str(e["name"]): e.get("protection_rules") or [] for e in on_github()}
     if missing := [name for name in names() if name not in rules]:
-        yield Finding(
+        yield (
             WEAK,
             f"GitHub has no environment {', '.join(missing)}: type `make github`; "
             "until then a workflow on any branch can claim a deployment there",
         )
     if "required_reviewers" in [rule["type"] for rule in rules.get(CHAMPION, [])]:
-        yield Finding(GOOD, "production waits for a reviewer")
+        yield GOOD, "production waits for a reviewer"
         return
-    if _variables().get("PRODUCTION_BY_DISPATCH", "").lower() == "true":
-        yield Finding(
-            GOOD,
-            "production waits for `gh workflow run deploy.yml`",
-        )
-        return
-    yield Finding(
-        WEAK,
+    yield finding(
+        _variables().get("PRODUCTION_BY_DISPATCH", "").lower() == "true",
+        "production waits for `gh workflow run deploy.yml`",
         "nobody approves production: type `make github`; where the plan has no "
         "required reviewers, production then waits for a dispatch of `deploy`",
     )
@@ -147,90 +132,90 @@ def environments() -> Iterator[Finding]:
 
 def _variables() -> dict[str, str]:
     """Return the variables of the repository."""
-    listed = (github.api("actions/variables") or {}).get("variables") or []
-    return {str(entry["name"]): str(entry["value"]) for entry in listed}
+    variables = (github.api("actions/variables") or {}).get("variables") or []
+    return {str(entry["name"]): str(entry["value"]) for entry in variables}
 
 
-def actions() -> Iterator[Finding]:
+def actions() -> Findings:
     """Check that Actions may open pull requests, and the repository's variables."""
     may = github.api("actions/permissions/workflow")
-    on = bool(may.get("can_approve_pull_request_reviews"))
-    fix = "Actions may not open pull requests: type `make github`"
-    yield Finding(GOOD if on else WEAK, "Actions may open pull requests" if on else fix)
-    settings = _variables()
-    yield _variable_finding(
-        settings,
-        "APP_ID",
+    yield finding(
+        may.get("can_approve_pull_request_reviews"),
+        "Actions may open pull requests",
+        "Actions may not open pull requests: type `make github`",
+    )
+    values = _variables()
+    yield finding(
+        values.get("APP_ID"),
         "an App commits the locks that CI built",
         "no App: a person types `make adopt`, and a pull request made by a workflow "
         'waits for "Approve workflows to run"',
     )
     for name in map(variable, names()):
-        yield _variable_finding(
-            settings,
-            name,
-            f"{name} is {settings.get(name)}",
+        yield finding(
+            values.get(name),
+            f"{name} is {values.get(name)}",
             f"no {name}: versions are published, unconfirmed; type `gh variable set "
             f"{name} --body agent`, or the address that answers /info",
         )
     if not any(Path("deploy", target).is_dir() for target in ("kubernetes", "edge")):
-        yield _variable_finding(
-            settings,
-            "IMAGE_REGISTRY",
-            f"images go to {settings.get('IMAGE_REGISTRY')}",
+        yield finding(
+            values.get("IMAGE_REGISTRY"),
+            f"images go to {values.get('IMAGE_REGISTRY')}",
             "no IMAGE_REGISTRY: releases have no image; type `gh variable set "
             "IMAGE_REGISTRY --body ghcr.io`",
         )
-    yield _variable_finding(
-        settings,
-        "PREDICTION_LOG",
+    yield finding(
+        values.get("PREDICTION_LOG"),
         "the monitor reads the prediction log",
         "no PREDICTION_LOG: the monitor has nothing to read; type `gh variable set "
         "PREDICTION_LOG --body URL`",
     )
 
 
-def origins() -> Iterator[Finding]:
-    """Check that others can verify where a version comes from."""
+def _secrets(environment: str) -> list[str]:
+    """Return the names of an environment's secrets; none if it does not exist."""
     try:
-        secrets = github.api("environments/register/secrets") or {}
+        secrets = (github.api(f"environments/{environment}/secrets") or {}).get(
+            "secrets"
+        )
     except github.GitHubError as error:
         if error.status != 404:
             raise
-        secrets = {}
-    names = [str(secret["name"]) for secret in secrets.get("secrets") or []]
-    signed = "SIGNING_KEY" in names and Path("signing.pub").is_file()
+        secrets = None
+    return [str(secret["name"]) for secret in secrets or []]
+
+
+def logins() -> Findings:
+    """Check that the workflows can log in to storage, where that needs a login."""
+    if not storage.kind():
+        return
+    lacking = [e for e in (*RESERVED, *names()) if storage.LOGIN not in _secrets(e)]
+    yield finding(
+        not lacking,
+        "the workflows have a login to storage",
+        f"no {storage.LOGIN} in environment {', '.join(lacking)}: the workflows cannot "
+        f"log in to storage; type `gh secret set {storage.LOGIN} --env NAME < "
+        ".dvc/config.local` for each",
+    )
+
+
+def origins() -> Findings:
+    """Check that others can verify where a version comes from."""
+    signed = "SIGNING_KEY" in _secrets("register") and Path("signing.pub").is_file()
     public = (github.api(f"/repos/{github.repo()}") or {}).get("visibility") == "public"
     if public:
-        yield Finding(GOOD, "GitHub attests where versions come from")
+        yield GOOD, "GitHub attests where versions come from"
     if signed:
-        yield Finding(GOOD, "versions are signed")
+        yield GOOD, "versions are signed"
     if not (public or signed):
-        yield Finding(
+        yield (
             WEAK,
             "versions are neither attested nor signed: set the variable ATTEST to true "
             "where your plan attests private repositories, or make a key as "
-            "mlgitops/release/sign.py says",
+            "mlgitops/release/signature.py says",
         )
 
 
-def _variable_finding(
-    settings: dict[str, str], name: str, good: str, weak: str
-) -> Finding:
-    """Return a finding on one variable of the repository."""
-    return Finding(GOOD, good) if settings.get(name) else Finding(WEAK, weak)
-
-
-def _rulesets() -> list[dict[str, Any]]:
-    """Return the rulesets that this repository ships."""
-    files = sorted(RULESETS.glob("*.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
-
-
-def _name(look: Callable[[], Iterator[Finding]]) -> str:
-    """Return the name of a check."""
-    return str(look.__name__)
-
-
-LOCAL = (programs, verify, objects)
-REMOTE = (remote, rulesets, environments, actions, origins)
+LOCAL = (programs, verify, packages, objects)
+REMOTE = (remote, rulesets, environments, actions, logins, origins)

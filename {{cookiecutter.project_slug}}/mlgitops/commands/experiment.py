@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlgitops import git, settings
+from mlgitops.commands.expected import expected_errors
 from mlgitops.metrics import METRICS
-from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.contract import Contract
 
-SHOWN = "log_loss|calibration_error|rmse|mae|train[.]"  # beside the headline
+SHOWN = "log_loss|calibration_error|rmse|mae|train[.]"  # beside the primary metric
 ADVICE = """\
 To propose one: .venv/bin/dvc exp apply NAME, commit params.yaml and dvc.lock on a
 branch, open a pull request. To forget all: .venv/bin/dvc exp remove --all-commits."""
@@ -39,7 +40,7 @@ def recorded(name: str) -> bool:
     return git.run("for-each-ref", ref) != ""
 
 
-def experiment(grid: Mapping[str, Sequence[object]], headline: str) -> None:
+def experiment(grid: Mapping[str, Sequence[object]], primary: str) -> None:
     """Run the trials that this commit lacks, then print the table of all of them."""
     if git.run("status", "--porcelain", "--untracked-files=no"):
         raise SystemExit(
@@ -50,8 +51,8 @@ def experiment(grid: Mapping[str, Sequence[object]], headline: str) -> None:
         if not recorded(name):
             options = [argument for setting in chosen for argument in ("-S", setting)]
             dvc("exp", "run", "--quiet", "--temp", "--name", name, *options)
-    sort = ("--sort-by", headline, "--sort-order", "desc")
-    shown = f"^(?!Experiment|{headline}|{SHOWN})"
+    sort = ("--sort-by", primary, "--sort-order", "desc")
+    shown = f"^(?!Experiment|{primary}|{SHOWN})"
     drop = ("--hide-workspace", "--only-changed", "--drop", shown)
     dvc("exp", "show", "--no-pager", "--md", *sort, *drop)
     print(ADVICE)
@@ -61,16 +62,13 @@ def dvc(*args: str) -> None:
     """Run dvc with this interpreter's programs first; its failure ends the command."""
     programs = str(Path(sys.executable).parent)
     env = {**os.environ, "PATH": programs + os.pathsep + os.environ.get("PATH", "")}
-    done = subprocess.run([sys.executable, "-m", "dvc", *args], env=env, check=False)
-    if done.returncode:
+    if subprocess.run([sys.executable, "-m", "dvc", *args], env=env).returncode:
         raise SystemExit(f"experiment: dvc {' '.join(args)} failed; see above.")
 
 
 def main() -> None:
-    """Read the grid and run it; an ordinary mistake is one sentence."""
-    try:
+    """Read the grid and run it."""
+    with expected_errors("experiment: ", OSError):
         grid = settings.experiment(settings.load(Path("params.yaml").read_bytes()))
         contract = Contract.read(Path("contract.yaml").read_bytes())
         experiment(grid, METRICS[contract.task][0].key)
-    except (git.GitError, OSError, ContractError) as error:
-        raise SystemExit(f"experiment: {' '.join(str(error).split())}") from None

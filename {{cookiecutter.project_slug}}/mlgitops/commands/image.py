@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlgitops import github
+from mlgitops.commands.expected import expected_errors
 from mlgitops.release import ReleaseError, image
 from mlgitops.release.image import docker
 from mlgitops.serving.verify import load_manifest, sha256_file
@@ -36,11 +37,8 @@ def main() -> None:
     except ReleaseError as error:  # a registry that is down does not fail a proposal
         sentence = f"The image was not tested: its base cannot be fetched ({error})."
         return github.tell(sentence)
-    try:
-        sentence = trial_run(FOLDER)
-    except ReleaseError as error:
-        raise github.fail(str(error)) from error
-    github.tell(f"{sentence} (engine {version})")
+    with expected_errors():
+        github.tell(f"{trial_run(FOLDER)} (engine {version})")
 
 
 def trial_run(folder: Path) -> str:
@@ -84,14 +82,13 @@ def megabytes(built: str, beneath: str) -> float:
         path = f"{folder}/image.tar"
         docker("save", "--output", path, built)
         with tarfile.open(path) as archive:
-            listed = archive.extractfile("manifest.json")
-            assert listed is not None
-            layers = json.loads(listed.read())[0]["Layers"][base_layers:]
-            return sum(_compressed(archive, layer) for layer in layers) / 1e6
+            layers = json.loads(_read(archive, "manifest.json"))[0]["Layers"]
+            added = (_read(archive, layer) for layer in layers[base_layers:])
+            return sum(len(gzip.compress(layer, 6)) for layer in added) / 1e6
 
 
-def _compressed(archive: tarfile.TarFile, layer: str) -> int:
-    """Return the compressed size of a layer."""
-    file = archive.extractfile(layer)
+def _read(archive: tarfile.TarFile, name: str) -> bytes:
+    """Return a file of an archive."""
+    file = archive.extractfile(name)
     assert file is not None
-    return len(gzip.compress(file.read(), 6))
+    return file.read()

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlgitops import git, github
-from mlgitops.release import ReleaseError
+from mlgitops import github
+from mlgitops.commands.expected import expected_errors
 from mlgitops.release.environments import CHAMPION, RESERVED, names
 
 RULESETS = Path(__file__).parent.parent / "rulesets"
@@ -27,32 +27,22 @@ def main() -> None:
         (
             "rulesets",
             rulesets,
-            "main is not protected by GitHub; `deploy` still refuses what was not "
-            "validated",
+            "main is not protected; `deploy` refuses unjudged bytes",
         ),
-        (
-            "environments",
-            environments,
-            "no approvals: production waits for `gh workflow run deploy.yml` instead",
-        ),
-        (
-            "pull requests by Actions",
-            pull_requests,
-            "retraining and rollback push a branch and print a link instead",
-        ),
+        ("environments", environments, "production waits for a dispatch of `deploy`"),
+        ("pull requests by Actions", pull_requests, "workflows print a link instead"),
         ("labels", labels, "pull requests made by workflows carry no label"),
     )
     refused = 0
-    for name, do, weaker in parts:
-        try:
-            print(f"ok       {name}: {do()}")
-        except github.GitHubError as error:
-            if error.status not in PLAN:
-                raise SystemExit(str(error)) from error
-            refused += 1
-            print(f"refused  {name}: {weaker} ({error})")
-        except (git.GitError, ReleaseError) as error:
-            raise SystemExit(str(error)) from error
+    with expected_errors():
+        for name, set_up, weaker in parts:
+            try:
+                print(f"ok       {name}: {set_up()}")
+            except github.GitHubError as error:
+                if error.status not in PLAN:
+                    raise
+                refused += 1
+                print(f"refused  {name}: {weaker} ({error})")
     if refused:
         raise SystemExit(
             f"{refused} of {len(parts)} refused; `make doctor` lists what is missing"
@@ -61,14 +51,19 @@ def main() -> None:
 
 def rulesets() -> str:
     """Create the rulesets that do not exist yet, by name."""
-    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
     created = []
-    for file in sorted(RULESETS.glob("*.json")):
-        rules = json.loads(file.read_text(encoding="utf-8"))
-        if rules["name"] not in present:
-            created.append(str(rules["name"]) + _relaxed(rules))
-            github.api("rulesets", "POST", rules)
+    for ruleset in absent_rulesets():
+        created.append(str(ruleset["name"]) + _relaxed(ruleset))
+        github.api("rulesets", "POST", ruleset)
     return f"created {'; '.join(created)}" if created else "already exist"
+
+
+def absent_rulesets() -> list[dict[str, Any]]:
+    """Return the rulesets of mlgitops that GitHub lacks, by name."""
+    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
+    files = sorted(RULESETS.glob("*.json"))
+    rulesets = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [ruleset for ruleset in rulesets if ruleset["name"] not in present]
 
 
 def _relaxed(rules: dict[str, Any]) -> str:
@@ -91,39 +86,44 @@ def alone() -> bool:
         collaborators = github.pages("collaborators")
     except github.GitHubError:
         return False
-    return (
-        sum(bool(person.get("permissions", {}).get("push")) for person in collaborators)
-        == 1
-    )
+    pushers = [p for p in collaborators if p.get("permissions", {}).get("push")]
+    return len(pushers) == 1
 
 
 def environments() -> str:
     """Create the environments; production waits for you where the plan allows it."""
-    guarded = {str(e["name"]) for e in _environments() if _guarded(e)}
-    refused: github.GitHubError | None = None
-    all_names = (*RESERVED, *names())
-    for name in all_names:
-        if name in guarded:
-            continue
-        fields: dict[str, Any] = {"deployment_branch_policy": MAIN_ONLY}
-        if name == CHAMPION:
-            you = {"type": "User", "id": github.api("/user")["id"]}
-            fields["reviewers"] = [you]
+    guarded = {str(e["name"]) for e in on_github() if _guarded(e)}
+    listed = (*RESERVED, *names())
+    refusals = [_create(name) for name in listed if name not in guarded]
+    if not any(e["name"] == CHAMPION and _guarded(e) for e in on_github()):
+        by_dispatch()
+    if refusal := next(filter(None, refusals), None):
+        raise refusal
+    return f"{', '.join(listed)}; production waits for a reviewer"
+
+
+def _create(name: str) -> github.GitHubError | None:
+    """Create an environment with the rules that the plan allows; return a refusal.
+
+    It is created without branch rules, too: otherwise nothing could be deployed.
+    """
+    path, main = f"environments/{name}", {"name": "main", "type": "branch"}
+    you = None
+    if name == CHAMPION:
+        you = [{"type": "User", "id": github.api("/user")["id"]}]
+    refusals = []
+    for policy, reviewers in ((MAIN_ONLY, you), (None, you), (None, None)):
+        fields = {"deployment_branch_policy": policy, "reviewers": reviewers}
         try:
-            github.api(f"environments/{name}", "PUT", fields)
-            main = {"name": "main", "type": "branch"}
-            github.api(f"environments/{name}/deployment-branch-policies", "POST", main)
+            github.api(path, "PUT", fields)
+            if policy:
+                github.api(f"{path}/deployment-branch-policies", "POST", main)
+            break
         except github.GitHubError as error:
             if error.status not in PLAN:
                 raise
-            # without branch rules: otherwise nothing could be deployed
-            kept = {"reviewers": fields.get("reviewers")}
-            refused = _bare(name, {**kept, "deployment_branch_policy": None}) or refused
-    if not any(e["name"] == CHAMPION and _guarded(e) for e in _environments()):
-        by_dispatch()
-    if refused:
-        raise refused
-    return f"{', '.join(all_names)}; production waits for a reviewer"
+            refusals.append(error)
+    return refusals[1] if refusals[1:] else None
 
 
 def by_dispatch() -> None:
@@ -142,20 +142,7 @@ def _guarded(environment: dict[str, Any]) -> bool:
     return environment["name"] != CHAMPION or "required_reviewers" in kinds
 
 
-def _bare(name: str, fields: dict[str, Any]) -> github.GitHubError | None:
-    """Create an environment with the rules that the plan allows; return the error."""
-    try:
-        github.api(f"environments/{name}", "PUT", fields)
-    except github.GitHubError as error:
-        if error.status not in PLAN:
-            raise
-        if fields["reviewers"]:
-            _bare(name, {"reviewers": None, "deployment_branch_policy": None})
-        return error
-    return None
-
-
-def _environments() -> list[dict[str, Any]]:
+def on_github() -> list[dict[str, Any]]:
     """Return the environments on GitHub."""
     return list((github.api("environments") or {}).get("environments") or [])
 

@@ -3,14 +3,13 @@
 python -m mlgitops pull        (make pull)
 """
 
-from mlgitops import git, lock, storage
+from mlgitops import lock, storage
+from mlgitops.commands.expected import expected_errors
 
 
 def main() -> None:
-    """Pull and print a summary; a failure is one sentence."""
-    try:
-        outs = lock.named()
+    """Pull and print a summary."""
+    with expected_errors():
+        outs = lock.tracked()
         storage.pull(outs)
         print(f"pull: {lock.objects(len(outs))}, storage is {storage.url()}")
-    except (storage.StorageError, git.GitError, lock.LockError) as error:
-        raise SystemExit(str(error)) from error

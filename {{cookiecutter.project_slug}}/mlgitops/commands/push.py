@@ -6,16 +6,15 @@ python -m mlgitops push        (make push)
 from pathlib import Path
 
 from mlgitops import git, lock, storage
+from mlgitops.commands.expected import expected_errors
 from mlgitops.lock import Out
 from mlgitops.storage import StorageError
 
 
 def main() -> None:
-    """Push and print a summary; a failure is one sentence."""
-    try:
-        print(send(lock.named()))
-    except (StorageError, git.GitError, lock.LockError) as error:
-        raise SystemExit(str(error)) from error
+    """Push and print a summary."""
+    with expected_errors():
+        print(send(lock.tracked()))
 
 
 def send(outs: list[Out]) -> str:
@@ -34,9 +33,9 @@ def send(outs: list[Out]) -> str:
             f"storage: {names}. Run `make push` on the machine that has them, or "
             "`make repro` if a stage builds them."
         )
-    done = f"push: {lock.objects(len(present))} sent, storage is {storage.url()}"
+    summary = f"push: {lock.objects(len(present))} sent, storage is {storage.url()}"
     if elsewhere:
-        done += f"; {len(elsewhere)} more already stored"
-    if storage.on_branch() and not git.has_remote():
-        done += ", on this machine only: push again once there is an `origin`"
-    return done
+        summary += f"; {len(elsewhere)} more already stored"
+    if storage.branch_folder() and not git.has_remote():
+        summary += ", on this machine only: push again once there is an `origin`"
+    return summary

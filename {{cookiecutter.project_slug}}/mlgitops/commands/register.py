@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlgitops import git, github
-from mlgitops.ledger import SPEC, Ledger, LedgerError
+from mlgitops.commands.expected import expected_errors
+from mlgitops.ledger import SPEC, Ledger
 from mlgitops.release import (
     MAIN,
     Record,
     ReleaseError,
-    admit,
+    eligibility,
     environments,
     model_name,
     on_main,
@@ -27,34 +28,32 @@ from mlgitops.release import (
     server,
     settings,
 )
-from mlgitops.release.admit import Candidate
+from mlgitops.release.eligibility import Candidate
 from mlgitops.release.registry import Version
 
 
 def main() -> None:
     """Register the version on main; pass version and environments to the next jobs."""
-    try:
+    with expected_errors():
         to = environments.of_this_run()
         outcome = register()
-        named, subjects = None, ""
-        if not isinstance(outcome, str):
-            named = package.image_of(outcome)
-            subjects = package.subjects(outcome, named) if package.attestable() else ""
-    except (ReleaseError, LedgerError, git.GitError, github.GitHubError) as error:
-        raise github.fail(str(error)) from error
+        image, subjects = None, ""
+        if isinstance(outcome, Version):
+            image = package.image_of(outcome)
+            subjects = package.subjects(outcome, image) if package.attestable() else ""
     if isinstance(outcome, str):
         github.tell(outcome)
         github.output(environments="[]")
         return
     print(f"{outcome.tag} is registered: manifest {outcome.manifest_sha256}")
-    print(f"image: {named or 'none, as IMAGE_REGISTRY is not set'}")
+    print(f"image: {image or 'none, as IMAGE_REGISTRY is not set'}")
     if environments.waits(environments.CHAMPION):
         github.summary(environments.WAITS)
     github.output(
         environments=json.dumps(to),
         version=outcome.version,
         tag=outcome.tag,
-        image=named or "",
+        image=image or "",
         subjects=subjects,
         manifest_sha256=outcome.manifest_sha256,
     )
@@ -74,11 +73,11 @@ def register() -> Version | str:
         return sentence
     registry.warm()
     registry.fetch(name)
-    history = [r for e in ledger.environments() for r in ledger.history(e)]
-    registry.agree(registry.versions(name), history)
-    admit.not_refused(ledger, admit.locked(commit).sha256)
+    if sentences := registry.differences(registry.versions(name), ledger.releases()):
+        raise ReleaseError(sentences[0])
+    eligibility.not_refused(ledger, eligibility.locked(commit).sha256)
     with TemporaryDirectory() as folder:
-        candidate = admit.bring(commit, Path(folder))
+        candidate = eligibility.bring(commit, Path(folder))
         verdict = allowed(ledger, name, candidate)
         version = tag(candidate)
         package.publish(version, candidate, ledger, verdict["path"])
@@ -98,7 +97,7 @@ def nothing_to_do(ledger: Ledger, commit: str) -> str:
     if newer or current.sha256 != tip.sha256:
         return f"Nothing to do: {MAIN} has moved on, and its newest commit is deployed."
     champion = ledger.champion()
-    if champion is None or not admit.same_model(champion["commit"], commit):
+    if champion is None or not eligibility.same_model(champion["commit"], commit):
         return ""
     if server.of(champion).sha256 != current.sha256 or not promote.finished(champion):
         return ""
@@ -114,9 +113,11 @@ def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
     stage and status, commented and opened the revert pull request, that is done first.
     """
     try:
-        return admit.check(ledger, candidate.manifest_sha256, candidate.lock_sha256)
+        return eligibility.check(
+            ledger, candidate.manifest_sha256, candidate.lock_sha256
+        )
     except ReleaseError:
-        record = admit.left(ledger, candidate.manifest_sha256)
+        record = eligibility.withdrawal(ledger, candidate.manifest_sha256)
         if record and record["action"] == "revert":
             revert.settle(ledger, name, record)
             revert.tell(ledger, name, record)
@@ -125,16 +126,13 @@ def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
 
 def tag(candidate: Candidate) -> Version:
     """Return the candidate's version on origin, after tagging it if it has none."""
-    name = str(candidate.manifest["name"])
-    bump = settings().bump
-    sha256, commit = candidate.manifest_sha256, candidate.commit
-    version = registry.register(name, sha256, commit, bump)
-    if version.commit != commit and not on_main(version.commit):
-        raise ReleaseError(
-            f"{version.tag} is on {version.commit}, which is not on main"
-        )
+    name, commit = str(candidate.manifest["name"]), candidate.commit
+    sha256 = candidate.manifest_sha256
+    version = registry.register(name, sha256, commit, settings().bump)
+    if version.commit != commit:
+        eligibility.demand_merged(version)
     registry.in_order(name, version)
-    if not admit.same_model(version.commit, commit):
+    if not eligibility.same_model(version.commit, commit):
         raise ReleaseError(
             f"the tag {version.tag} was moved: {version.commit} has another model"
         )

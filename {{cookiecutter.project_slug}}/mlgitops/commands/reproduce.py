@@ -9,20 +9,17 @@ on another type, the metrics must agree within a tolerance. It changes nothing.
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
 from mlgitops import git, github, lock, machine, storage
-from mlgitops.ledger import Ledger, LedgerError
-from mlgitops.lock import Lock, Out
-from mlgitops.release import ReleaseError, admit, model_name, on_main, registry
+from mlgitops.commands.expected import expected_errors
+from mlgitops.ledger import Ledger
+from mlgitops.lock import Lock
+from mlgitops.release import ReleaseError, eligibility, model_name, registry
 from mlgitops.release.registry import Version
 
 # If one of these differs, the tag does not hold what was registered.
@@ -34,13 +31,8 @@ PINS = "requirements/pipeline.txt"
 
 def main() -> None:
     """Reproduce, and print the result as one sentence; exit 1 if it differs."""
-    try:
-        sentence = reproduce("".join(sys.argv[1:2]))
-    except (ReleaseError, LedgerError, git.GitError, storage.StorageError) as error:
-        raise github.fail(str(error)) from error
-    except lock.LockError as error:
-        raise github.fail(str(error)) from error
-    github.tell(sentence)
+    with expected_errors():
+        github.tell(reproduce("".join(sys.argv[1:2])))
 
 
 def reproduce(version_name: str = "") -> str:
@@ -50,34 +42,36 @@ def reproduce(version_name: str = "") -> str:
         ReleaseError: a file, an input or a metric differs.
     """
     if version_name:
-        registry.spelt(version_name)
+        registry.check_format(version_name)
     ledger, name = Ledger(), model_name()
     if git.has_remote():
         registry.fetch(name)
-    champion = ledger.champion()
-    if not version_name and champion is None:
-        return "Nothing to reproduce: production has no version yet."
-    version = registry.get(name, version_name or str((champion or {})["version"]))
-    if not on_main(version.commit):
-        raise ReleaseError(
-            f"{version.tag} is on {version.commit}, which is not on main"
-        )
+    if not version_name:
+        champion = ledger.champion()
+        if champion is None:
+            return "Nothing to reproduce: production has no version yet."
+        version_name = str(champion["version"])
+    version = registry.get(name, version_name)
+    eligibility.demand_merged(version)
     with TemporaryDirectory(prefix="reproduce-") as folder:
         clone, kept = Path(folder, "clone"), Path(folder, "kept")
-        expected = admit.locked(version.commit)
-        manifest = admit.bring(version.commit, kept, version.manifest_sha256).manifest
+        expected = eligibility.locked(version.commit)
+        manifest = eligibility.bring(
+            version.commit, kept, version.manifest_sha256
+        ).manifest
         checkout(version, clone)
         programs = environment(clone / PINS, Path(".venv").resolve())
         built = build(clone, programs)
         rebuilt = json.loads((clone / built.out("manifest.json").path).read_bytes())
         if changed := [key for key in INPUTS if rebuilt.get(key) != manifest.get(key)]:
             raise ReleaseError(_inputs(version, changed, manifest, rebuilt))
-        different = [out.path for out in expected.outs if not _same_bytes(out, built)]
+        md5s = {(out.path, out.md5) for out in built.outs}
+        different = [o.path for o in expected.outs if (o.path, o.md5) not in md5s]
         if not different:
+            count = len(expected.outs)
             return (
-                f"{version.tag} is reproduced: {len(expected.outs)} of "
-                f"{len(expected.outs)} files have the same bytes, manifest "
-                f"{version.manifest_sha256}."
+                f"{version.tag} is reproduced: {count} of {count} files have the same "
+                f"bytes, manifest {version.manifest_sha256}."
             )
         metrics_file = clone / built.out(METRICS).path
         return by_metrics(version, ledger, different, expected, metrics_file)
@@ -87,11 +81,8 @@ def checkout(version: Version, clone: Path) -> None:
     """Clone the version's commit and its data into a folder."""
     git.run("clone", "-q", "--shared", "--no-checkout", ".", str(clone))
     git.run("checkout", "-q", "--detach", version.commit, cwd=clone)
-    stages = (yaml.safe_load((clone / "dvc.yaml").read_bytes()) or {})["stages"]
-    named = {str(dep) for body in stages.values() for dep in body.get("deps") or []}
-    for path, out in lock.pointers(version.commit).items():
-        if path in named:
-            storage.pull([out], (clone / path).parent)
+    for out in lock.inputs(version.commit):
+        storage.pull([out], (clone / out.path).parent)
     (clone / "dvc.lock").unlink()  # so that every stage runs
 
 
@@ -100,21 +91,13 @@ def environment(pins: Path, home: Path) -> Path:
 
     There is one environment per set of pins; it is kept, and synchronized each time.
     """
-    name = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
-    venv = home / f"reproduce-{name}"
-    python, programs = str(venv / "bin" / "python"), Path(sys.executable).parent
-    uv = shutil.which("uv", path=f"{programs}{os.pathsep}{os.environ['PATH']}")
-    hashed = ("--quiet", "--require-hashes")
-    make: tuple[str, ...]
-    fill: tuple[str, ...]
-    if uv:
-        make = (uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable)
-        fill = (uv, "pip", "sync", "--python", python, *hashed, str(pins))
-    else:
-        make = (sys.executable, "-m", "venv", "--clear")
-        fill = (python, "-m", "pip", "install", *hashed, "-r", str(pins))
-    for command in ((*make, str(venv)), fill):
-        _run(command, pins.parent, f"{PINS} of that commit cannot be installed")
+    venv = home / f"reproduce-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    python = ("--quiet", "--python")
+    create = ("uv", "venv", "--allow-existing", *python, sys.executable, str(venv))
+    sync = ("uv", "pip", "sync", "--require-hashes", *python, str(venv / "bin/python"))
+    for command in (create, (*sync, str(pins))):
+        failure = f"{PINS} of that commit cannot be installed"
+        _run(command, pins.parent, failure, Path(sys.executable).parent)
     return venv / "bin"
 
 
@@ -166,7 +149,7 @@ def by_metrics(
 
 def built_on(ledger: Ledger, version: Version) -> str:
     """Return the type of processor that built a version, from the ledger."""
-    verdicts = admit.verdicts(ledger, version.manifest_sha256)
+    verdicts = ledger.verdicts(version.manifest_sha256)
     return next((str(v["cpu"]) for v in verdicts if v["passed"] and v.get("cpu")), "")
 
 
@@ -186,11 +169,6 @@ def _close(value: object, expected: float) -> bool:
     return isinstance(value, int | float) and abs(value - expected) <= TOLERANCE
 
 
-def _same_bytes(out: Out, built: Lock) -> bool:
-    """Tell whether the build produced the same bytes of a file."""
-    return any((o.path, o.md5) == (out.path, out.md5) for o in built.outs)
-
-
 def _inputs(
     version: Version,
     keys: list[str],
@@ -202,10 +180,10 @@ def _inputs(
     for key in keys:
         before, after = registered.get(key), built.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            parts = sorted(
-                k for k in {*before, *after} if before.get(k) != after.get(k)
-            )
-            differences += [f"{key}.{part}" for part in parts]
+            parts = sorted({*before, *after})
+            differences += [
+                f"{key}.{part}" for part in parts if before.get(part) != after.get(part)
+            ]
         else:
             differences.append(key)
     return (
@@ -217,11 +195,19 @@ def _inputs(
 def _run(
     command: tuple[str, ...], clone: Path, failure: str, programs: Path | None = None
 ) -> None:
-    """Run a program in the clone, without credentials; report its last line."""
+    """Run a program in the clone, without credentials; report its last line.
+
+    ``programs`` is a folder to look for it before those on PATH.
+    """
     env = machine.environment(DVC_SITE_CACHE_DIR=str(clone.parent / "site"))
     if programs:
         env["PATH"] = f"{programs}:{env['PATH']}"
-    done = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True)
+    try:
+        done = subprocess.run(
+            command, cwd=clone, env=env, capture_output=True, text=True
+        )
+    except FileNotFoundError as error:
+        raise ReleaseError(f"not reproduced: no {command[0]}: `make setup`") from error
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
         raise ReleaseError(f"not reproduced: {failure}: {lines[-1][:300]}")

@@ -13,18 +13,17 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlgitops import git, github
-from mlgitops.ledger import Ledger, LedgerError
+from mlgitops import github
+from mlgitops.commands.expected import expected_errors
+from mlgitops.ledger import Ledger
 from mlgitops.release import (
     MAIN,
     Record,
     ReleaseError,
-    TargetError,
-    admit,
     assets,
+    eligibility,
     environments,
     model_name,
-    on_main,
     promote,
     registry,
     revert,
@@ -36,8 +35,6 @@ from mlgitops.release.promote import Promotion
 from mlgitops.release.registry import Version
 from mlgitops.release.server import Server
 
-ERRORS = (ReleaseError, LedgerError, git.GitError, github.GitHubError)
-
 
 def main() -> None:
     """Request a rollback, or do it."""
@@ -47,25 +44,22 @@ def main() -> None:
     parser.add_argument("--request", metavar="VERSION", help="start the workflow")
     parser.add_argument("--environment", default="production", help="with --request")
     parser.add_argument("--reason", default="", help="with --request")
-    parser.add_argument("words", nargs="*", metavar="ENVIRONMENT VERSION REASON")
+    parser.add_argument("target", nargs="*", metavar="ENVIRONMENT VERSION REASON")
     arguments = parser.parse_args()
-    try:
+    with expected_errors():
         if arguments.request is not None:
             print(request(arguments.request, arguments.environment, arguments.reason))
-            return
-        if len(arguments.words) != 3:
+        elif len(arguments.target) != 3:
             parser.error("needs an environment, a version and a reason")
-        sentence = rollback(*arguments.words)
-    except ERRORS as error:
-        raise github.fail(str(error)) from error
-    github.tell(sentence)
+        else:
+            github.tell(rollback(*arguments.target))
 
 
 def request(version: str, environment: str = "production", reason: str = "") -> str:
     """Start the rollback workflow and return where to watch it."""
     if not version:
         raise ReleaseError("no version was named: type `make rollback VERSION=v1.0.0`")
-    _spelt(environment, version)
+    _check_names(environment, version)
     reason = reason or os.environ.get("REASON") or "requested with `make rollback`"
     inputs = {"environment": environment, "version": version, "reason": reason}
     fields = {"ref": MAIN, "inputs": inputs}
@@ -81,7 +75,7 @@ def rollback(environment: str, version: str, reason: str) -> str:
         ReleaseError: the version is not there, was never reviewed, or its bytes are
             not the reviewed ones; or the target did not come up with it.
     """
-    _spelt(environment, version)
+    _check_names(environment, version)
     name = model_name()
     ledger = Ledger()
     registry.fetch(name)
@@ -101,24 +95,24 @@ def rollback(environment: str, version: str, reason: str) -> str:
     current = promote.current(ledger, planned)
     record = current or before
     if current is None or not promote.finished(current):
-        record = do(ledger, planned, verdict)
+        record = revert.promote_or_put_back(ledger, planned, lambda _: verdict)
     if record["action"] != "rollback":
         return f"Nothing to do: {environment} has {target.tag} already."
     first = _first(ledger.history(environment), record)
-    left = first["previous"]
-    bad = revert.registry_version(name, left) if left else None
-    link = revert.pull_request(first, bad)
+    previous = first["previous"]
+    replaced = revert.registry_version(name, previous) if previous else None
+    link = revert.pull_request(first, replaced)
     return f"{environment} has {target.tag} again: {record['state']}; {link}"
 
 
-def _spelt(environment: str, version: str) -> None:
+def _check_names(environment: str, version: str) -> None:
     """Refuse an unknown environment or a malformed version before any request.
 
     Raises:
         ReleaseError: which of them, and what to type.
     """
-    environments.known(environment)
-    registry.spelt(version)
+    environments.check_name(environment)
+    registry.check_format(version)
 
 
 def way_back(
@@ -139,19 +133,6 @@ def way_back(
     return server.of(record), record.get("image")
 
 
-def do(ledger: Ledger, planned: Promotion, verdict: Record) -> Record:
-    """Promote the old version; restore the previous one if the target refuses it."""
-    try:
-        return promote.run(ledger, planned, lambda _: verdict)
-    except TargetError as error:
-        record = ledger.release(planned.environment) or {}
-        back = revert.put_back(ledger, planned.name, record, str(error))
-        raise ReleaseError(
-            f"{planned.version.tag} did not come up in {planned.environment}, which "
-            f"has {back['tag']} again: {error}"
-        ) from error
-
-
 def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
     """Return the verdict and the manifest of a version after checking all of it.
 
@@ -159,33 +140,27 @@ def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
         ReleaseError: its commit is not on main, it has no passing verdict, or its bytes
             in storage or on its release are missing or altered.
     """
-    if not on_main(version.commit):
-        raise ReleaseError(
-            f"{version.tag} is on {version.commit}, which is not on {MAIN}"
-        )
+    eligibility.demand_merged(version)
     signature.demand(version.tag, new=False)  # it may be older than the key
-    passed = [
-        verdict
-        for verdict in admit.verdicts(ledger, version.manifest_sha256)
-        if verdict["passed"]
-    ]
-    if not passed:
+    verdicts = ledger.verdicts(version.manifest_sha256)
+    # the first registered it; later ones are of proposals that did not change the model
+    first_pass = next((verdict for verdict in verdicts if verdict["passed"]), None)
+    if first_pass is None:
         raise ReleaseError(
             f"{version.tag} has no passing verdict, so it was not reviewed"
         )
     with TemporaryDirectory() as folder:
         stored, released = Path(folder, "storage"), Path(folder, "release")
         try:
-            admit.bring(version.commit, stored, version.manifest_sha256)
+            eligibility.bring(version.commit, stored, version.manifest_sha256)
             manifest = assets.bring(version, released)
         except ReleaseError as error:
             raise ReleaseError(f"no rollback to {version.tag}: {error}") from error
-    # the first registered it; later ones are of proposals that did not change the model
-    return passed[0], manifest
+    return first_pass, manifest
 
 
 def _first(history: list[Record], record: Record) -> Record:
     """Return the first record of the rollback that a record belongs to."""
-    records = [r for r in history if r["deployment_id"] == record["deployment_id"]]
-    records = [r for r in records if r["action"] == "rollback"]
-    return records[0] if records else record
+    key = (record["deployment_id"], "rollback")
+    records = (r for r in history if (r["deployment_id"], r["action"]) == key)
+    return next(records, record)

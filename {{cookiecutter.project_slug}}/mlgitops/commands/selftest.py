@@ -1,6 +1,6 @@
 """Runs the machinery's own tests for the version at hand: `make selftest`.
 
-    python -m mlgitops selftest [--template ADDRESS] [WORDS FOR PYTEST...]
+    python -m mlgitops selftest [--template ADDRESS] [OPTIONS OF PYTEST...]
 
 They are in the template's repository, where they ran before the version was released;
 here they matter once `mlgitops/` was modified. The template is fetched, its example is
@@ -26,7 +26,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlgitops import git
-from mlgitops.machinery import HERE, SUMS, machinery
+from mlgitops.commands.expected import expected_errors
+from mlgitops.machinery import FOLDER, SUMS, machinery
 
 FENCE = "{{cookiecutter.project_slug}}/mlgitops"  # in the template's repository
 TESTS = "tests/machinery"
@@ -48,15 +49,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--template", default="", help="address or folder")
-    options, words = parser.parse_known_args()
-    try:
-        code = selftest(options.template or address(), words)
-    except (SelftestError, git.GitError) as error:
-        raise SystemExit(f"selftest: {error}") from error
-    raise SystemExit(code)
+    options, pytest_args = parser.parse_known_args()
+    with expected_errors("selftest: ", SelftestError):
+        raise SystemExit(selftest(options.template or address(), pytest_args))
 
 
-def selftest(template: str, words: list[str]) -> int:
+def selftest(template: str, pytest_args: list[str]) -> int:
     """Fetch, generate and run; return pytest's exit code."""
     if absent := [name for module, name in NEEDED.items() if not find_spec(module)]:
         raise SelftestError(f"{', '.join(absent)} is not installed; type `make setup`")
@@ -67,27 +65,28 @@ def selftest(template: str, words: list[str]) -> int:
         git.run("checkout", "--quiet", commit, cwd=clone)
         print(f"{machinery()}; its tests are from {template} at {commit[:12]}")
         project = generate(clone, Path(name))
-        return run(project, clone / TESTS, words)
+        return run(project, clone / TESTS, pytest_args)
 
 
 def address(folder: Path = Path()) -> str:
     """Return where the template is, as this repository has recorded it."""
     cruft, project = folder / ".cruft.json", folder / "pyproject.toml"
-    found: object = None
+    template: object = None
     try:
         if cruft.is_file():
-            found = json.loads(cruft.read_text(encoding="utf-8")).get("template")
+            template = json.loads(cruft.read_text(encoding="utf-8")).get("template")
         elif project.is_file():
             tools = tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {})
-            found = tools.get("mlgitops", {}).get("template")
+            template = tools.get("mlgitops", {}).get("template")
     except (ValueError, AttributeError) as error:
         raise SelftestError(f"the template's address cannot be read: {error}") from None
-    if not found or not isinstance(found, str):
+    if not template or not isinstance(template, str):
         raise SelftestError(
-            "nothing says where the template is; type `make selftest TEMPLATE=address`,"
-            ' or write template = "address" below [tool.mlgitops] in pyproject.toml'
+            "the template's address is not recorded: type `make selftest "
+            'TEMPLATE=address`, or write template = "address" below [tool.mlgitops] in '
+            "pyproject.toml"
         )
-    return found
+    return template
 
 
 def fetch(template: str, clone: Path) -> None:
@@ -111,66 +110,59 @@ def released(clone: Path, template: str) -> str:
     That is the one with this SHA256SUMS. Where the list was changed here too, it is
     the newest with this VERSION.
     """
-    ours = {name: _blob(HERE / name) for name in ("VERSION", SUMS)}
-    fits = ""
+    names = ("VERSION", SUMS)
+    vendored = [_blob(FOLDER / name) for name in names]
+    same_version = ""
     for commit in git.run("rev-list", "HEAD", "--tags", cwd=clone).split():
-        paths = [f"{commit}:{FENCE}/{name}" for name in ours]
-        theirs = git.run("rev-parse", "--quiet", *paths, cwd=clone, check=False)
-        if theirs.split() == list(ours.values()):
+        paths = [f"{commit}:{FENCE}/{name}" for name in names]
+        blobs = git.run("rev-parse", "--quiet", *paths, cwd=clone, check=False).split()
+        if blobs == vendored:
             return commit
-        if not fits and theirs.startswith(ours["VERSION"]):
-            fits = commit
-    if not fits:
+        if not same_version and blobs[:1] == vendored[:1]:
+            same_version = commit
+    if not same_version:
         raise SelftestError(
             f"no commit of {template} has the machinery {machinery().version}; is that "
             "the template that this repository came from?"
         )
-    return fits
+    return same_version
 
 
 def generate(clone: Path, folder: Path) -> Path:
     """Return the template's example, generated, with the machinery of here."""
-    settings = folder / "cookiecutterrc"
-    rest = {key: str(folder / key) for key in ("cookiecutters_dir", "replay_dir")}
-    settings.write_text(json.dumps(rest), encoding="utf-8")  # JSON is YAML
-    target = next((t for t in ("kubernetes", "edge") if Path("deploy", t).is_dir()), "")
-    answers = [f"deploy_target={target}"] if target else []
-    options = ("--no-input", "--config-file", settings, "--output-dir", folder / "out")
-    done = subprocess.run(
-        (sys.executable, "-m", "cookiecutter", *options, str(clone), *answers),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    config = folder / "cookiecutterrc"
+    folders = {key: str(folder / key) for key in ("cookiecutters_dir", "replay_dir")}
+    config.write_text(json.dumps(folders), encoding="utf-8")  # JSON is YAML
+    targets = [name for name in ("kubernetes", "edge") if Path("deploy", name).is_dir()]
+    answers = [f"deploy_target={name}" for name in targets[:1]]
+    options = ("--no-input", "--config-file", config, "--output-dir", folder / "out")
+    arguments = map(str, (*options, clone, *answers))
+    command = (sys.executable, "-m", "cookiecutter", *arguments)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise SelftestError(f"the example could not be generated ({' '.join(last)})")
     (project,) = (folder / "out").iterdir()
     shutil.rmtree(project / "mlgitops")
     unwanted = shutil.ignore_patterns("__pycache__", ".*_cache")
-    shutil.copytree(HERE, project / "mlgitops", ignore=unwanted)
+    shutil.copytree(FOLDER, project / "mlgitops", ignore=unwanted)
     return project
 
 
-def run(project: Path, tests: Path, words: list[str]) -> int:
+def run(project: Path, tests: Path, pytest_args: list[str]) -> int:
     """Run the tests in the generated repository; return pytest's exit code."""
     if not (tests / "pytest.ini").is_file():
         raise SelftestError(f"the template has no {TESTS} at that commit")
     cores = ("-n", "auto", "--dist", "worksteal")
     command = (sys.executable, "-m", "pytest", "-c", str(tests / "pytest.ini"))
     # What was set for this repository would be believed by the tests of another.
-    ours = re.compile(r"GIT_|GITHUB_|GH_|PYTEST_|PYTHONPATH")
-    env = {key: value for key, value in os.environ.items() if not ours.match(key)}
-    done = subprocess.run(
-        (*command, *cores, *words, str(tests)), cwd=project, env=env, check=False
-    )
-    return done.returncode
+    settings = re.compile(r"GIT_|GITHUB_|GH_|PYTEST_|PYTHONPATH")
+    env = {key: value for key, value in os.environ.items() if not settings.match(key)}
+    arguments = (*command, *cores, *pytest_args, str(tests))
+    return subprocess.run(arguments, cwd=project, env=env).returncode
 
 
 def _blob(file: Path) -> str:
-    """Return what git calls a file's content."""
-    return (
-        git.run("hash-object", "--no-filters", "--", str(file))
-        if file.is_file()
-        else ""
-    )
+    """Return the name that git gives to a file's content; "" for no file."""
+    exists = file.is_file()
+    return git.run("hash-object", "--no-filters", "--", str(file)) if exists else ""

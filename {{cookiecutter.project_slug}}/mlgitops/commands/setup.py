@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from mlgitops import git, lock, storage
+from mlgitops.commands.expected import expected_errors
 
 # For the first commit only, and only where git has no user.name and user.email.
 NOBODY = ("-c", "user.name=setup", "-c", "user.email=setup@localhost")
@@ -31,11 +32,6 @@ def track_data() -> list[str]:
     return [file.name for file in untracked]
 
 
-def absent_data() -> list[str]:
-    """Return the data files that a pointer tracks and that are missing here."""
-    return [path for path in lock.pointers() if not Path(path).exists()]
-
-
 def first_commit() -> bool:
     """Commit everything, if the repository has no commit yet."""
     if git.run("rev-parse", "--quiet", "--verify", "HEAD", check=False):
@@ -43,12 +39,10 @@ def first_commit() -> bool:
     git.run("add", "--all")
     author = git.run("var", "GIT_AUTHOR_IDENT", check=False)
     email = git.run("config", "user.email", check=False)
-    somebody = bool(author and (email or os.environ.get("GIT_AUTHOR_EMAIL")))
-    identity = () if somebody else NOBODY
-    git.run(
-        *identity, "commit", "--quiet", "--no-verify", "-m", "Start from the template"
-    )
-    if not somebody:
+    has_author = bool(author and (email or os.environ.get("GIT_AUTHOR_EMAIL")))
+    commit = ("commit", "--quiet", "--no-verify", "-m", "Start from the template")
+    git.run(*(() if has_author else NOBODY), *commit)
+    if not has_author:
         print(
             "The author of the first commit is `setup`, as git does not know you: "
             "type `git config user.name NAME` and `git config user.email ADDRESS`."
@@ -59,9 +53,8 @@ def first_commit() -> bool:
 def install_hooks() -> bool:
     """Install the pre-commit hook, unless there is one."""
     hooks = Path(git.run("rev-parse", "--git-path", "hooks"))
-    if (hooks / "pre-commit").exists() or git.run(
-        "config", "core.hooksPath", check=False
-    ):
+    elsewhere = git.run("config", "core.hooksPath", check=False)
+    if elsewhere or (hooks / "pre-commit").exists():
         return False
     subprocess.run(("pre-commit", "install"), check=True, capture_output=True)
     return True
@@ -69,16 +62,14 @@ def install_hooks() -> bool:
 
 def main() -> None:
     """Do what is missing, and print what was done."""
-    try:
+    with expected_errors("make setup failed: "):
         done = [
             "git initialised" if start_git() else "",
             f"tracked {', '.join(names)}" if (names := track_data()) else "",
             "first commit made" if first_commit() else "",
             "commit hooks installed" if install_hooks() else "",
         ]
-        absent = absent_data()
-    except (git.GitError, storage.StorageError, lock.LockError) as error:
-        raise SystemExit(f"make setup failed: {error}") from error
+        absent = [path for path in lock.pointers() if not Path(path).exists()]
     print("; ".join(filter(None, done)) or "Everything is already set up.")
     if absent:
         print(f"Missing data: {', '.join(absent)}. Type `make pull` to download it.")

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from mlgitops import git, github
+from mlgitops.commands.expected import expected_errors
 
 MARKER = "<!-- template update -->"
 TITLE = "The template has moved on"
@@ -16,11 +17,8 @@ TITLE = "The template has moved on"
 
 def main() -> None:
     """Compare, and open or update the issue."""
-    try:
-        sentence = update()
-    except (git.GitError, github.GitHubError) as error:
-        raise github.fail(str(error)) from error
-    github.tell(sentence)
+    with expected_errors():
+        github.tell(update())
 
 
 def update(path: str = ".cruft.json") -> str:
@@ -60,7 +58,7 @@ def announce(template: str, current: str, newest: str) -> str:
             if newest in issue["body"]:
                 return str(issue["html_url"])  # already announced, perhaps declined
             fields = {"body": body, "state": "open"}
-            changed = github.api(f"issues/{issue['number']}", "PATCH", fields)
-            return str(changed["html_url"])
-    created = github.api("issues", "POST", {"title": TITLE, "body": body})
-    return str(created["html_url"])
+            path = f"issues/{issue['number']}"
+            return str(github.api(path, "PATCH", fields)["html_url"])
+    fields = {"title": TITLE, "body": body}
+    return str(github.api("issues", "POST", fields)["html_url"])

@@ -10,19 +10,10 @@ from typing import Annotated
 
 from mlgitops import metrics, settings
 from mlgitops.judge.tasks import TASKS, Task
-from mlgitops.pipeline.schema import Between, Location, convert, near
+from mlgitops.pipeline.schema import Between, convert, near
 
 Positive = Annotated[float, Between(0)]
 BOUNDS = ("min", "max", "margin")
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The limits of a metric; None is no limit."""
-
-    min: float | None = None
-    max: float | None = None
-    margin: Positive | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ class Gate:
     """The bounds of one metric."""
 
     metric: metrics.Metric
-    bounds: Bounds
+    bounds: settings.Bounds
 
 
 @dataclass(frozen=True)
@@ -124,7 +115,8 @@ def parse(params: settings.Params, task_name: str) -> Gates:
                 raise location.key(name).lacks(bound)
     names = dict.fromkeys([primary, *(name for name in section if name in known)])
     gates = (
-        Gate(known[name], _bounds(section[name], location.key(name))) for name in names
+        Gate(known[name], settings.metric_bounds(section[name], location.key(name)))
+        for name in names
     )
     return Gates(task, tuple(gates), rules)
 
@@ -148,14 +140,3 @@ def _metrics(task_name: str) -> dict[str, metrics.Metric]:
             f"model/metrics.py: {clash[0]} is the name of another rule; choose another"
         )
     return known
-
-
-def _bounds(value: object, location: Location) -> Bounds:
-    """Return the bounds of a metric, at least one."""
-    bounds = convert(Bounds, value, location)
-    if bounds == Bounds():
-        raise location.wrong(f"entries, one or more of {', '.join(BOUNDS)}", value)
-    low, high = bounds.min, bounds.max
-    if low is not None and high is not None and low > high:
-        raise location.key("min").error(f"is above max: {low:g} and {high:g}")
-    return bounds

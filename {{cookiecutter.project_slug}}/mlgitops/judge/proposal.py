@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mlgitops import git, github
+from mlgitops import git, github, train_run
 from mlgitops.judge.artifact import check_size
 from mlgitops.judge.verdict import ValidationError
 from mlgitops.judgement import Refused
-
-ARTIFACT = "challenger"
-WORKFLOW = ".github/workflows/train.yml"
 
 Json = dict[str, Any]  # what GitHub's API or an event says
 
@@ -53,17 +50,10 @@ def find(event: Json) -> Proposal:
     pull = github.api(f"pulls/{number}")
     if pull["state"] != "open":
         raise NothingToJudge(f"pull request {number} is not open")
-    return _proposal(pull, _newest_run(pull["head"]["sha"]))
-
-
-def _newest_run(head: str) -> Json:
-    """Return the newest run of `train` for a commit."""
-    fields = {"event": "pull_request", "head_sha": head}
-    runs = github.api("actions/runs", fields=fields)["workflow_runs"]
-    runs = [run for run in runs if str(run["path"]).split("@")[0] == WORKFLOW]
-    if not runs:
-        raise NothingToJudge(f"`train` has not run for {head} yet")
-    return dict(max(runs, key=lambda run: int(run["id"])))
+    run = train_run.newest(pull["head"]["sha"])
+    if run is None:
+        raise NothingToJudge(f"`train` has not run for {pull['head']['sha']} yet")
+    return _proposal(pull, run)
 
 
 def _proposal(pull: Json, run: Json) -> Proposal:
@@ -89,15 +79,14 @@ def download(run_id: int, limit: int) -> bytes:
     Raises:
         Refused: there is none, or it is too big.
     """
-    artifacts = github.api(f"actions/runs/{run_id}/artifacts")["artifacts"]
-    current = [a for a in artifacts if a["name"] == ARTIFACT and not a["expired"]]
-    if not current:
-        reason = f"the run of `train` has no artifact {ARTIFACT}: run it again"
+    newest = train_run.artifact(run_id)
+    if newest is None:
+        reason = (
+            f"the run of `train` has no artifact {train_run.ARTIFACT}: run it again"
+        )
         raise Refused("artifact", reason)
-    newest = max(current, key=lambda artifact: int(artifact["id"]))
     check_size("the zip file", int(newest["size_in_bytes"]), limit)
-    data: bytes = github.api(f"actions/artifacts/{newest['id']}/zip", raw=True)
-    return data
+    return train_run.download(newest["id"])
 
 
 def fetch_head(number: int) -> None:

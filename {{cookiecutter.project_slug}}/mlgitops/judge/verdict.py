@@ -144,14 +144,14 @@ def summary(case: Case) -> str:
 def facts(case: Case, state: report.State, next_step: str = "") -> report.Facts:
     """Return what the report says of a case."""
     return report.Facts(
-        found=case.judgement,
+        judgement=case.judgement,
         state=state,
         next=next_step,
         verdict=summary(case) + (f" {ADOPT}" if state == "decide" else ""),
         checks=case.checks,
         manifest_sha256=case.manifest_sha256 or "",
         data_sha256=case.data_sha256 or "",
-        unplayed=case.not_replayed,
+        no_replay=case.not_replayed,
         machinery=str(machinery()),
         project=os.environ.get("GITHUB_REPOSITORY") or Path.cwd().name,
         model=str((case.manifest or {}).get("name", "")),

@@ -47,19 +47,20 @@ def submit(change: Change, base: str, min_days: float = 0) -> Outcome:
     on whose branch a person has worked is left alone, and the next one comes no
     sooner than ``min_days`` after the last.
     """
-    open_one = _oldest_open()
-    if open_one is None and (reason := _too_soon(change, min_days)):
+    pull = _oldest_open()
+    if pull is None and (reason := _too_soon(change, min_days)):
         return Outcome(reason)
-    branch = open_one["head"]["ref"] if open_one else change.branch
+    branch = pull["head"]["ref"] if pull else change.branch
     tip = git.fetch_branch(branch)
-    if tip and open_one and not _by_monitor(tip, base):
-        return Outcome(f"Somebody works on #{open_one['number']}: it is left as it is.")
-    moved = _push(branch, tip, commit(change, base))
-    if open_one is None:
+    if tip and pull and not _by_monitor(tip, base):
+        return Outcome(f"Somebody works on #{pull['number']}: it is left as it is.")
+    proposed = git.commit(dict([change.file]), change.message, "monitor", base)
+    pushed = _push(branch, tip, proposed)
+    if pull is None:
         return _open(change)
     fields = {"title": change.title, "body": change.body}
-    number, url = int(open_one["number"]), str(open_one["html_url"])
-    if not moved and all(open_one[name] == value for name, value in fields.items()):
+    number, url = int(pull["number"]), str(pull["html_url"])
+    if not pushed and all(pull[name] == value for name, value in fields.items()):
         return Outcome(f"#{number} already proposes this: nothing changed.")
     github.api(f"pulls/{number}", "PATCH", fields)
     return Outcome(f"updated #{number}: {url}", "updated", number, url)
@@ -70,21 +71,16 @@ def withdraw(reason: str, base: str) -> Outcome | None:
 
     One on whose branch a person has worked stays open.
     """
-    open_one = _oldest_open()
-    if open_one is None:
+    pull = _oldest_open()
+    if pull is None:
         return None
-    tip = git.fetch_branch(open_one["head"]["ref"])
+    tip = git.fetch_branch(pull["head"]["ref"])
     if tip and not _by_monitor(tip, base):
         return None
-    number, url = int(open_one["number"]), str(open_one["html_url"])
+    number, url = int(pull["number"]), str(pull["html_url"])
     github.api(f"issues/{number}/comments", "POST", {"body": f"Closed: {reason}"})
     github.api(f"pulls/{number}", "PATCH", {"state": "closed"})
     return Outcome(f"closed #{number}: {reason}", "closed", number, url)
-
-
-def commit(change: Change, base: str) -> str:
-    """Return a commit on top of ``base`` that changes the one file."""
-    return git.commit(dict([change.file]), change.message, "monitor", base)
 
 
 def _proposals(state: str) -> list[Pull]:
@@ -105,18 +101,17 @@ def _oldest_open() -> Pull | None:
 
 def _too_soon(change: Change, min_days: float) -> str:
     """Say why there is no new pull request now, or nothing."""
-    before = _proposals("closed")
-    for pull in before:
+    closed = _proposals("closed")
+    for pull in closed:
         if pull["head"]["ref"] == change.branch:
             return f"#{pull['number']} already proposed this and was closed."
-    if not before:
-        return ""
-    opened = datetime.fromisoformat(str(before[0]["created_at"]))
-    if datetime.now(UTC) - opened < timedelta(days=min_days):
-        return (
-            f"#{before[0]['number']} was opened on {opened:%Y-%m-%d}; the next one may "
-            f"follow {size(min_days, 'day')} later (params.yaml: retrain.min_days)."
-        )
+    for pull in closed[:1]:
+        opened = datetime.fromisoformat(str(pull["created_at"]))
+        if datetime.now(UTC) - opened < timedelta(days=min_days):
+            return (
+                f"#{pull['number']} was opened on {opened:%Y-%m-%d}; the next one may "
+                f"follow {size(min_days, 'day')} later (params.yaml: retrain.min_days)."
+            )
     return ""
 
 
@@ -126,22 +121,20 @@ def _by_monitor(tip: str, base: str) -> bool:
     return all(MARK in message for message in messages if message.strip())
 
 
-def _push(branch: str, tip: str | None, made: str) -> bool:
-    """Put the commit on the branch; return False when the branch has it already.
+def _push(branch: str, tip: str | None, proposed: str) -> bool:
+    """Put a commit on the branch; return False when the branch has it already.
 
     Another run may have been faster: what it pushed is as good if it is the same.
     """
-    if tip and _state(tip) == _state(made):
+    if tip and _state(tip) == _state(proposed):
         return False
     lease = f"--force-with-lease=refs/heads/{branch}:{tip or ''}"
-    try:
-        git.remote_run("push", "-q", lease, "origin", f"{made}:refs/heads/{branch}")
-    except git.GitError:
-        now = git.fetch_branch(branch)
-        if now is None or _state(now) != _state(made):
-            raise
-        return False
-    return True
+    if git.push(lease, f"{proposed}:refs/heads/{branch}"):
+        return True
+    current = git.fetch_branch(branch)
+    if current is None or _state(current) != _state(proposed):
+        raise git.GitError(f"another run pushed {branch} meanwhile: run this again")
+    return False
 
 
 def _state(commit_: str) -> str:

@@ -1,6 +1,7 @@
 """What register, deploy, rollback and audit share: how a version reaches a target."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from mlgitops import git
@@ -58,7 +59,7 @@ def on_main(commit: str) -> bool:
     return git.run("merge-base", commit, tip, check=False) == commit
 
 
-def _yaml(path: str) -> dict[str, Any]:
+def _yaml(path: str) -> Mapping[str, Any]:
     """Read a YAML file of the working tree."""
     try:
         with open(path, encoding="utf-8") as file:

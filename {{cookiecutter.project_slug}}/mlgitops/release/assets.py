@@ -3,17 +3,33 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 from urllib.parse import quote
 
 from mlgitops import github
-from mlgitops.release import ReleaseError
+from mlgitops.release import Record, ReleaseError
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, verify
 
 FILES = ("manifest.json", "model.onnx", "contract.yaml")
 AT_ONCE = 8  # files on their way at a time
-Asset = dict[str, Any]
+
+
+class Asset(TypedDict):
+    """A file of a release, as GitHub describes it."""
+
+    id: int
+    name: str
+    state: NotRequired[str]
+    digest: NotRequired[str | None]
+
+
+class Release(TypedDict):
+    """A GitHub Release, as GitHub describes it."""
+
+    id: int
+    html_url: str
+    assets: list[Asset]
 
 
 def put(version: Version, files: dict[str, bytes], notes: str) -> str:
@@ -23,52 +39,56 @@ def put(version: Version, files: dict[str, bytes], notes: str) -> str:
         ReleaseError: the release holds other bytes under one of the names.
     """
     release = find(version.tag) or _create(version, notes)
-    present = {str(asset["name"]): asset for asset in release.get("assets") or []}
+    present = {asset["name"]: asset for asset in release["assets"]}
 
-    def one(name: str) -> None:
-        _put(version, release["id"], present.get(name), name, files[name])
+    def put_file(name: str) -> None:
+        data, asset = files[name], present.get(name)
+        if asset and asset.get("state", "uploaded") != "uploaded":
+            github.api(f"releases/assets/{asset['id']}", "DELETE", raw=True)
+            asset = None  # an upload that broke off
+        asset = asset or _upload(version, release["id"], name, data)
+        if not asset or name not in FILES:
+            return
+        if _sha256(asset) != hashlib.sha256(data).hexdigest():
+            raise ReleaseError(
+                f"the release {version.tag} holds another {name}: a version never "
+                "changes; find out who replaced that file before anything is deployed"
+            )
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, files))
-    return str(release.get("html_url", ""))
+        list(pool.map(put_file, files))
+    return release["html_url"]
 
 
-def _put(
-    version: Version, release: int, asset: Asset | None, name: str, data: bytes
-) -> None:
-    """Make one file of a release complete."""
-    if asset and asset.get("state", "uploaded") != "uploaded":
-        github.api(f"releases/assets/{asset['id']}", "DELETE", raw=True)
-        asset = None  # an upload that broke off
-    asset = asset or _upload(version, release, name, data)
-    if asset and name in FILES and _sha256(asset) != hashlib.sha256(data).hexdigest():
-        raise ReleaseError(
-            f"the release {version.tag} holds another {name}: a version never "
-            "changes; find out who replaced that file before anything is deployed"
-        )
-
-
-def find(tag: str) -> dict[str, Any] | None:
+def find(tag: str) -> Release | None:
     """Return the release of a tag, or None."""
     try:
-        return dict(github.api(f"releases/tags/{quote(tag, safe='@')}"))
+        release: Release = github.api(f"releases/tags/{quote(tag, safe='@')}")
     except github.GitHubError as error:
         if error.status == 404:
             return None
         raise
+    return release
 
 
-def bring(version: Version, folder: Path) -> dict[str, Any]:
+def bring(version: Version, folder: Path) -> Record:
     """Download a version from its release, verify it, and return its manifest.
 
     Raises:
         ReleaseError: a file is missing, or is not the one that was registered.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    listed = {a["name"]: a for a in (find(version.tag) or {}).get("assets") or []}
-    found = [_listed(version, listed, name) for name in FILES]
+    release = find(version.tag)
+    present = {asset["name"]: asset for asset in (release["assets"] if release else [])}
+    for name in FILES:
+        if name not in present:
+            raise ReleaseError(
+                f"the release {version.tag} has no {name}: bring it back with "
+                f"`gh release upload {version.tag} {name}`"
+            )
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for name, data in zip(FILES, pool.map(_bytes, found), strict=True):
+        contents = pool.map(_download, [present[name] for name in FILES])
+        for name, data in zip(FILES, contents, strict=True):
             (folder / name).write_bytes(data)
     try:
         return verify(folder, version.manifest_sha256)
@@ -76,52 +96,41 @@ def bring(version: Version, folder: Path) -> dict[str, Any]:
         raise ReleaseError(f"the release {version.tag} is altered: {error}") from error
 
 
-def _listed(version: Version, listed: dict[str, Asset], name: str) -> Asset:
-    """Return a file that a release has to have."""
-    if name in listed:
-        return listed[name]
-    raise ReleaseError(
-        f"the release {version.tag} has no {name}: bring it back with "
-        f"`gh release upload {version.tag} {name}`"
-    )
-
-
-def _create(version: Version, notes: str) -> dict[str, Any]:
+def _create(version: Version, notes: str) -> Release:
     """Open the release of a tag that origin has."""
     fields = {"tag_name": version.tag, "name": version.tag, "body": notes}
     try:
-        return dict(github.api("releases", "POST", fields))
+        release: Release = github.api("releases", "POST", fields)
     except github.GitHubError:
-        if found := find(version.tag):  # somebody else was faster
-            return found
+        if existing := find(version.tag):  # another run was faster
+            return existing
         raise
+    return release
 
 
-def _upload(
-    version: Version, release: int, name: str, data: bytes
-) -> dict[str, Any] | None:
+def _upload(version: Version, release: int, name: str, data: bytes) -> Asset | None:
     """Add one file to a release; return the one that is there if another was faster."""
-    place = f"https://uploads.github.com/repos/{github.repo()}/releases/{release}"
+    url = f"https://uploads.github.com/repos/{github.repo()}/releases/{release}/assets"
     try:
-        github.api(f"{place}/assets?name={quote(name)}", "POST", data=data)
+        github.api(f"{url}?name={quote(name)}", "POST", data=data)
     except github.GitHubError as error:
-        there = (find(version.tag) or {}).get("assets") or []
-        for asset in there if error.status == 422 else []:
+        existing = find(version.tag) if error.status == 422 else None
+        for asset in existing["assets"] if existing else []:
             if asset["name"] == name:
-                return dict(asset)
+                return asset
         raise
     return None
 
 
-def _sha256(asset: dict[str, Any]) -> str:
+def _sha256(asset: Asset) -> str:
     """Return an asset's sha256, from GitHub or from its bytes."""
-    digest = str(asset.get("digest") or "")
+    digest = asset.get("digest") or ""
     if digest.startswith("sha256:"):
         return digest.removeprefix("sha256:")
-    return hashlib.sha256(_bytes(asset)).hexdigest()
+    return hashlib.sha256(_download(asset)).hexdigest()
 
 
-def _bytes(asset: dict[str, Any]) -> bytes:
+def _download(asset: Asset) -> bytes:
     """Download one file of a release."""
     path = f"releases/assets/{asset['id']}"
     return bytes(github.api(path, raw=True, accept="application/octet-stream"))

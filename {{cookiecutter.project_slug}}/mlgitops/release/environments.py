@@ -30,8 +30,8 @@ def names() -> tuple[str, ...]:
     Raises:
         ReleaseError: one of the names cannot be used.
     """
-    found = settings().environments
-    for name in found:
+    order = settings().environments
+    for name in order:
         if not NAME.fullmatch(name):
             raise ReleaseError(
                 f"{KEY}: a name has at most 40 lower-case letters, digits and hyphens "
@@ -42,15 +42,15 @@ def names() -> tuple[str, ...]:
                 f"{KEY}: {name!r} is the name of an environment that holds logins on "
                 "GitHub: choose another"
             )
-    if found[-1] != CHAMPION:
+    if order[-1] != CHAMPION:
         raise ReleaseError(
             f"{KEY} must end with {CHAMPION!r}, whose version is the champion, got "
-            f"{found[-1]!r}"
+            f"{order[-1]!r}"
         )
-    return found
+    return order
 
 
-def known(environment: str) -> str:
+def check_name(environment: str) -> str:
     """Return an environment's name.
 
     Raises:
@@ -67,8 +67,8 @@ def known(environment: str) -> str:
 def before(environment: str) -> str | None:
     """Return the environment that a release has to run in first, or None."""
     order = names()
-    place = order.index(known(environment))
-    return order[place - 1] if place else None
+    index = order.index(check_name(environment))
+    return order[index - 1] if index else None
 
 
 def waits(environment: str) -> bool:

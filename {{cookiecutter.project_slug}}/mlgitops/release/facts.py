@@ -2,17 +2,16 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from mlgitops import lock, storage
 from mlgitops.ledger import Ledger
 from mlgitops.prediction_log import PATTERN, parse
 from mlgitops.production_data import ProductionDataError, files
-from mlgitops.release import Record, ReleaseError, admit, signature
+from mlgitops.release import Record, ReleaseError, eligibility, server, signature
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, load_manifest
 
@@ -46,8 +45,8 @@ def served(history: list[Record]) -> list[Period]:
     """Return the periods of an environment, oldest first."""
     groups: list[list[Record]] = []
     for record in history:
-        same = groups and _release(groups[-1][0]) == _release(record)
-        if same and record["action"] != "revert":
+        repeated = groups and server.identity(groups[-1][0]) == server.identity(record)
+        if repeated and record["action"] != "revert":
             groups[-1].append(record)
         elif record["state"] != "failed":
             groups.append([record])
@@ -57,40 +56,20 @@ def served(history: list[Record]) -> list[Period]:
     return [_period(group, end) for group, end in zip(groups, ends, strict=False)]
 
 
-def _release(record: Record) -> tuple[str, str | None]:
-    """Return what makes a release another one: its manifest and its server."""
-    code = record.get("server") or {}
-    return record["manifest_sha256"], code.get("sha256")
-
-
 def _period(group: list[Record], end: Record | None) -> Period:
-    """Return the period that some records of one deployment describe."""
-    first = group[0]
-    return Period(
-        first["environment"],
-        first["version"],
-        first["manifest_sha256"],
-        first["time"],
-        end["time"] if end else None,
-        _end(end) if end else None,
-        first["action"],
-        group[-1]["state"],
-        first["reason"],
-        first.get("author"),
-        first["approvers"],
-        first["run_url"],
-        first.get("deployment_id"),
-        first.get("image"),
-        first.get("machinery"),
-        first.get("verdict"),
-    )
+    """Return the period that some records of one deployment describe.
 
-
-def _end(record: Record) -> str:
-    """Return what ended a period: the act, the version that followed, the reason."""
-    followed = "nothing" if record["state"] == "failed" else record["version"]
-    why = f": {record['reason']}" if record["reason"] else ""
-    return f"{record['action']} to {followed}{why}"
+    It ended by the act, the version that followed, and the reason of ``end``.
+    """
+    first, ended_by = group[0], None
+    if end:
+        successor = "nothing" if end["state"] == "failed" else end["version"]
+        reason = f": {end['reason']}" if end["reason"] else ""
+        ended_by = f"{end['action']} to {successor}{reason}"
+    facts: Record = {field.name: first.get(field.name) for field in fields(Period)}
+    until, state = end["time"] if end else None, group[-1]["state"]
+    facts |= {"began": first["time"], "until": until, "ended_by": ended_by}
+    return Period(**{**facts, "state": state})
 
 
 def covers(period: Period, date: str) -> bool:
@@ -109,77 +88,76 @@ def answers(prediction: str, log: str | None) -> list[Record]:
         ReleaseError: there is no log here, or no such entry in it.
     """
     source = log or os.environ.get("PREDICTION_LOG") or "predictions"
-    mark, found = json.dumps(prediction), list[Record]()
+    quoted, records = json.dumps(prediction), list[Record]()
     try:
         for name, lines in files(source, PATTERN):
-            entries = [parse(line) for line in lines if mark in line]
-            found += [
-                {**asdict(e), "time": e.time and e.time.isoformat(), "file": name}
-                for e in entries
-                if e is not None and e.id == prediction
-            ]
+            for entry in (parse(line) for line in lines if quoted in line):
+                if entry is not None and entry.id == prediction:
+                    time = entry.time and entry.time.isoformat()
+                    records.append({**asdict(entry), "time": time, "file": name})
     except (ProductionDataError, OSError, ValueError, ImportError) as error:
         raise ReleaseError(
             f"the prediction log cannot be read: name it with LOG= ({error})"
         ) from error
-    if not found:
+    if not records:
         raise ReleaseError(f"{source} holds no prediction with the id {prediction}")
-    return found
+    return records
 
 
-def served_then(answer: Record, periods: list[Period]) -> list[str]:
-    """Return where the version that gave an answer served at that moment.
+def served_then(prediction: Record, periods: list[Period]) -> list[str]:
+    """Return where the version that made a prediction served at that moment.
 
     An hour of grace on both sides: the log's clock is another machine's.
     """
-    then = _time(str(answer.get("logged_at")))
+    logged = _time(str(prediction.get("logged_at")))
     return [
-        f"{p.environment} since {p.began}"
-        for p in periods
-        if p.manifest_sha256 == answer.get("manifest_sha256")
-        and (then is None or _around(p, then))
+        f"{period.environment} since {period.began}"
+        for period in periods
+        if period.manifest_sha256 == prediction.get("manifest_sha256")
+        and (logged is None or _around(period, logged))
     ]
 
 
-def _around(period: Period, then: datetime) -> bool:
+def _around(period: Period, logged: datetime) -> bool:
     """Tell whether a time lies in a period, or so close that clocks may differ."""
     began, until = _time(period.began), _time(period.until or "")
-    after = began is None or began - GRACE <= then
-    return after and (until is None or then <= until + GRACE)
+    if began is not None and logged < began - GRACE:
+        return False
+    return until is None or logged <= until + GRACE
 
 
 def _time(text: str) -> datetime | None:
     """Return a time of the log or the ledger, in UTC where it does not say."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def versions(ledger: Ledger, known: list[Version]) -> list[Version]:
+def versions(ledger: Ledger, registered: list[Version]) -> list[Version]:
     """Return every version: as the ledger deployed it, and those only registered.
 
     The ledger comes first, so that a moved or deleted tag hides nothing.
     """
-    found = {v.version: v for v in known}
-    keys = ("version", "tag", "commit", "manifest_sha256")
-    for place in ledger.environments():
-        for record in ledger.history(place):
-            found[record["version"]] = Version(*(record[k] for k in keys))
-    return sorted(found.values(), key=lambda version: version.number)
+    by_name = {version.version: version for version in registered}
+    by_name |= {record["version"]: Version.of(record) for record in ledger.releases()}
+    return sorted(by_name.values(), key=lambda version: version.number)
 
 
-def explain(ledger: Ledger, version: Version) -> dict[str, Any]:
+def explain(ledger: Ledger, version: Version) -> dict[str, object]:
     """Return what a version was made from, who proposed it and what the gates said."""
-    verdicts = admit.verdicts(ledger, version.manifest_sha256)
-    records = [r for place in ledger.environments() for r in ledger.history(place)]
-    mine = [r for r in records if r["manifest_sha256"] == version.manifest_sha256]
-    approvers = {who for record in mine for who in record["approvers"]}
+    verdicts = ledger.verdicts(version.manifest_sha256)
+    approvers = {
+        person
+        for record in ledger.releases()
+        if record["manifest_sha256"] == version.manifest_sha256
+        for person in record["approvers"]
+    }
     return {
         **asdict(version),
         "signature": signature.state(version.tag),
-        "data_files": [asdict(o) for o in lock.pointers(version.commit).values()],
+        "data_files": [asdict(out) for out in lock.pointers(version.commit).values()],
         "made_from": manifest(version),
         "author": verdicts[-1]["author"] if verdicts else None,
         "pull_request": verdicts[-1]["pull_request"] if verdicts else None,
@@ -188,14 +166,14 @@ def explain(ledger: Ledger, version: Version) -> dict[str, Any]:
     }
 
 
-def manifest(version: Version) -> dict[str, Any]:
+def manifest(version: Version) -> dict[str, object]:
     """Return what a version's manifest says it was made from, after verifying it."""
     try:
-        out = admit.locked(version.commit).out("manifest.json")
+        out = eligibility.locked(version.commit).out("manifest.json")
         with TemporaryDirectory() as folder:
             storage.pull([out], Path(folder))
             path = Path(folder, "manifest.json")
-            whole = load_manifest(path, version.manifest_sha256)
+            verified = load_manifest(path, version.manifest_sha256)
     except (storage.StorageError, VerifyError, ReleaseError, lock.LockError) as error:
         return {"missing": str(error)}
-    return {key: whole.get(key) for key in SECTIONS}
+    return {key: verified.get(key) for key in SECTIONS}

@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 
 from mlgitops import github
 from mlgitops.release import Record, ReleaseError, server, target
@@ -27,17 +28,18 @@ def docker(*arguments: str, data: bytes | None = None) -> str:
     """Run the program `docker` and return what it printed.
 
     Raises:
-        ReleaseError: it failed; the last line that it said.
+        ReleaseError: it failed; the last line that it printed.
     """
-    plain = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}  # one image, one digest
-    done = subprocess.run(
-        ["docker", *arguments], input=data, capture_output=True, env=os.environ | plain
-    )
+    env = os.environ | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}  # one image, one digest
+    command = ["docker", *arguments]
+    done = subprocess.run(command, input=data, capture_output=True, env=env)
     if done.returncode:
-        said = (done.stderr + done.stdout).decode(errors="replace").strip()
-        refused = re.findall(r"refused: .*", said)
-        words = refused or said.splitlines()[-1:] or ["no word"]
-        raise ReleaseError(f"docker {arguments[0]} failed: {words[0][:300]}")
+        output = (done.stderr + done.stdout).decode(errors="replace").strip()
+        refusals = re.findall(r"refused: .*", output)
+        reason = (refusals or output.splitlines()[-1:] or ["no message"])[0]
+        raise ReleaseError(
+            f"docker {arguments[0]} failed: {shorten(reason, 300, placeholder='…')}"
+        )
     return done.stdout.decode().strip()
 
 
@@ -63,37 +65,39 @@ def build(folder: Path, version: str, server_sha256: str = "", base: str = "") -
         manifest = verify(folder)
     except VerifyError as error:
         raise ReleaseError(f"no image: {error}") from error
-    sha256 = sha256_file(folder / "manifest.json")
-    arguments = {"MANIFEST_SHA256": sha256, "VERSION": version}
-    arguments |= {"SERVER_SHA256": server_sha256}
-    arguments |= {"BASE": base} if base else {}
+    arguments = {
+        "MANIFEST_SHA256": sha256_file(folder / "manifest.json"),
+        "VERSION": version,
+        "SERVER_SHA256": server_sha256,
+        **({"BASE": base} if base else {}),
+    }
     with TemporaryDirectory() as name:
-        place = context(folder, Path(name), manifest["model"]["file"])
-        return build_context(place, arguments)
+        files = context(folder, Path(name), manifest["model"]["file"])
+        return build_context(files, arguments)
 
 
-def build_context(place: Path, arguments: dict[str, str]) -> str:
+def build_context(folder: Path, arguments: dict[str, str]) -> str:
     """Build what lies in a folder; return the image's id."""
-    given = [w for k, v in arguments.items() for w in ("--build-arg", f"{k}={v}")]
-    file = ("--file", str(place / DOCKERFILE))
+    options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    file = ("--file", str(folder / DOCKERFILE))
     network = "--network=host"  # the package index, whatever network the engine has
-    return docker("build", "--quiet", network, *file, *given, str(place))
+    return docker("build", "--quiet", network, *file, *options, str(folder))
 
 
-def context(folder: Path, place: Path, model: str = "model.onnx") -> Path:
+def context(version: Path, folder: Path, model: str = "model.onnx") -> Path:
     """Put what the Dockerfile takes into an empty folder: only that enters a build."""
     for name in (*server.PATHS, *server.STATED):
-        source, goal = Path(name), place / name
-        goal.parent.mkdir(parents=True, exist_ok=True)
+        source, copy = Path(name), folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, goal, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, goal)
-    (place / "build").mkdir()
-    shutil.copy(contract_path(folder), place / "contract.yaml")
-    shutil.copy(folder / "manifest.json", place / "build")
-    shutil.copy(folder / model, place / "build/model.onnx")
-    return place
+            shutil.copy(source, copy)
+    (folder / "build").mkdir()
+    shutil.copy(contract_path(version), folder / "contract.yaml")
+    shutil.copy(version / "manifest.json", folder / "build")
+    shutil.copy(version / model, folder / "build/model.onnx")
+    return folder
 
 
 def check(image: str, manifest_sha256: str) -> None:
@@ -102,16 +106,17 @@ def check(image: str, manifest_sha256: str) -> None:
     Raises:
         ReleaseError: one of them differs; which one.
     """
-    said = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", image))
-    label = (said.get("Labels") or {}).get(LABEL)
+    text = docker("image", "inspect", "--format", "{{json .Config}}", image)
+    config = json.loads(text)
+    label = (config.get("Labels") or {}).get(LABEL)
     if label != manifest_sha256:
         raise ReleaseError(
             f"the image {image} is labelled {label}, expected {manifest_sha256}"
         )
-    if said.get("User") in (None, "", "root", "0", "0:0"):
+    if config.get("User") in (None, "", "root", "0", "0:0"):
         raise ReleaseError(f"the image {image} runs as root")
-    words = ("-m", "mlgitops.serving.smoke", "model", manifest_sha256)
-    docker("run", "--rm", "--network=none", *HARD, "--entrypoint=python", image, *words)
+    run = ("run", "--rm", "--network=none", *HARD, "--entrypoint=python", image)
+    docker(*run, "-m", "mlgitops.serving.smoke", "model", manifest_sha256)
 
 
 def smoke(
@@ -124,17 +129,17 @@ def smoke(
             rows otherwise, or answers what it should refuse.
     """
     started = time.monotonic()
-    where = ("--host", "127.0.0.1", "--port", "0")
-    container = docker("run", "--detach", "--network=host", *HARD, image, *where)
+    listen = ("--host", "127.0.0.1", "--port", "0")
+    container = docker("run", "--detach", "--network=host", *HARD, image, *listen)
     try:
-        place = _address(container)
-        words, right = target.asked(place, manifest_sha256, server_sha256)
+        url = _address(container)
+        status, ready = target.identify(url, manifest_sha256, server_sha256)
         seconds = time.monotonic() - started
-        if not right:
-            raise ReleaseError(f"the image {image} is wrong: {words}")
-        if problem := target.ask_golden(place, manifest["golden"], manifest_sha256):
+        if not ready:
+            raise ReleaseError(f"the image {image} is wrong: {status}")
+        if problem := target.ask_golden(url, manifest["golden"], manifest_sha256):
             raise ReleaseError(f"the image {image} is wrong: {problem}")
-        if not target.refuses(place, {"rows": [{"no such column": 1}]}):
+        if not target.refuses(url, {"rows": [{"no such column": 1}]}):
             raise ReleaseError(f"the image {image} answers a row that breaks the rules")
         return seconds
     finally:
@@ -142,44 +147,45 @@ def smoke(
 
 
 def _address(container: str) -> str:
-    """Wait for the line in which a server says where it listens."""
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
+    """Wait for the line in which a server prints where it listens."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
         log = docker("logs", container)
-        if found := re.search(r"serving on (http://[\w.:]+)", log):
-            return found[1]
+        if match := re.search(r"serving on (http://[\w.:]+)", log):
+            return match[1]
         if docker("inspect", "--format", "{{.State.Running}}", container) != "true":
-            raise ReleaseError(f"the container ended at its start: {log[-300:]}")
+            end_of_log = " ".join(log.splitlines()[-3:])
+            raise ReleaseError(f"the container ended at its start: {end_of_log}")
         time.sleep(0.1)
     raise ReleaseError(f"the container did not start within {START_SECONDS:g} s")
 
 
 def registry() -> str:
     """Return where images are pushed to, without a tag; nothing for nowhere."""
-    place = os.environ.get("IMAGE_REGISTRY", "").strip().rstrip("/").lower()
-    if not place and Path("deploy/kubernetes").is_dir():
-        place = "ghcr.io"  # a cluster runs images only; this one needs no account
-    return f"{place}/{github.repo()}".lower() if place == "ghcr.io" else place
+    address = os.environ.get("IMAGE_REGISTRY", "").strip().rstrip("/").lower()
+    if not address and Path("deploy/kubernetes").is_dir():
+        address = "ghcr.io"  # a cluster runs images only; this one needs no account
+    return f"{address}/{github.repo()}".lower() if address == "ghcr.io" else address
 
 
-def push(image: str, place: str, tag: str) -> str:
+def push(image: str, repository: str, tag: str) -> str:
     """Push an image and return its name by digest."""
-    login(place)
-    docker("tag", image, f"{place}:{tag}")
-    docker("push", "--quiet", f"{place}:{tag}")
+    login(repository.split("/")[0])
+    docker("tag", image, f"{repository}:{tag}")
+    docker("push", "--quiet", f"{repository}:{tag}")
     names = docker("image", "inspect", "--format", "{{json .RepoDigests}}", image)
     for name in json.loads(names):
-        if name.startswith(f"{place}@sha256:"):
+        if name.startswith(f"{repository}@sha256:"):
             return str(name)
-    raise ReleaseError(f"{place} did not say which digest {tag} has")
+    raise ReleaseError(f"{repository} did not say which digest {tag} has")
 
 
-def login(place: str) -> None:
+def login(host: str) -> None:
     """Log in to a registry: GitHub's with the run's token, others as configured."""
-    host, given = place.split("/")[0], os.environ.get
-    user, _, password = (given("REGISTRY_LOGIN") or "").strip().partition(":")
+    env = os.environ.get
+    user, _, password = env("REGISTRY_LOGIN", "").strip().partition(":")
     if host == "ghcr.io" and not password:
-        user, password = given("GITHUB_ACTOR") or "", given("GH_TOKEN") or ""
+        user, password = env("GITHUB_ACTOR", ""), env("GH_TOKEN", "")
     if user and password:
-        words = ("login", "--username", user, "--password-stdin", host)
-        docker(*words, data=password.encode())
+        command = ("login", "--username", user, "--password-stdin", host)
+        docker(*command, data=password.encode())

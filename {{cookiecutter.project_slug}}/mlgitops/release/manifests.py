@@ -39,7 +39,7 @@ def files(record: Record) -> dict[str, bytes]:
         capture_output=True,
     )
     if done.returncode:
-        words = done.stderr.decode(errors="replace").strip() or "no word"
-        raise ReleaseError(f"the manifests were not rendered: {words}")
+        error = done.stderr.decode(errors="replace").strip() or "no message"
+        raise ReleaseError(f"the manifests were not rendered: {error}")
     path = f"environments/{record['environment']}/kubernetes/manifests.yaml"
     return {path: done.stdout}

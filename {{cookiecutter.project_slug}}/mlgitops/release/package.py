@@ -18,9 +18,9 @@ from mlgitops.release import (
     card,
     image,
     server,
-    sign,
+    signature,
 )
-from mlgitops.release.admit import Candidate
+from mlgitops.release.eligibility import Candidate
 from mlgitops.release.registry import Version
 
 EDGE = Path("deploy/edge")
@@ -34,14 +34,15 @@ def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -
     """
     files = {name: (candidate.folder / name).read_bytes() for name in assets.FILES}
     signed = ["manifest.json"]
-    verdict = ledger.read_bytes(path) or b"{}"
+    files["verdict.json"] = ledger.read_bytes(path) or b"{}"
+    verdict = json.loads(files["verdict.json"])
     files |= described(version, candidate, verdict, files["contract.yaml"])
-    files |= reviewed(ledger, json.loads(verdict))
+    files |= {REPORT: reviewed(ledger, verdict)}
     if EDGE.is_dir():
         name = f"{candidate.manifest['name']}-{version.version}-edge.zip"
         files[name] = edge(candidate.folder)
         signed.append(name)
-    files |= sign.signatures(files, signed)
+    files |= signature.of_files(files, signed)
     notes = (
         f"`{version.tag}` is the manifest with sha256\n\n"
         f"`{version.manifest_sha256}`\n\n"
@@ -52,40 +53,36 @@ def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -
 
 
 def described(
-    version: Version, candidate: Candidate, verdict: bytes, contract: bytes
+    version: Version, candidate: Candidate, verdict: Record, contract: bytes
 ) -> dict[str, bytes]:
-    """Return the verdict, the model card and the bills of materials."""
-    said, code = json.loads(verdict), server.at("HEAD")
-    found = {
-        "verdict.json": verdict,
-        card.FILE: card.card(version, candidate.manifest, said, contract).encode(),
-        "model.cdx.json": bom.model(version, candidate.manifest, said),
+    """Return the model card and the bills of materials."""
+    manifest, code = candidate.manifest, server.at("HEAD")
+    files = {
+        card.FILE: card.card(version, manifest, verdict, contract).encode(),
+        "model.cdx.json": bom.model(version, manifest, verdict),
     }
     pins = Path("mlgitops/requirements/serving.txt")
     if pins.is_file():  # one bill for each server that a version has had
         name = f"server-{code.sha256[:12]}.cdx.json"
         text = pins.read_text(encoding="utf-8")
-        found[name] = bom.server(version, candidate.manifest, code, text)
-    return found
+        files[name] = bom.server(version, manifest, code, text)
+    return files
 
 
-def reviewed(ledger: Ledger, verdict: Record) -> dict[str, bytes]:
+def reviewed(ledger: Ledger, verdict: Record) -> bytes:
     """Return the report that was reviewed with a verdict, byte for byte.
-
-    A verdict of before reports were kept has none.
 
     Raises:
         ReleaseError: the ledger's report is not the one that the verdict names.
     """
-    if not (named := verdict.get("report")):
-        return {}
-    data = ledger.read_bytes(named["path"])
-    if data is None or hashlib.sha256(data).hexdigest() != named["sha256"]:
+    path, sha256 = verdict["report"]["path"], verdict["report"]["sha256"]
+    html = ledger.read_bytes(path)
+    if html is None or hashlib.sha256(html).hexdigest() != sha256:
         raise ReleaseError(
-            f"{named['path']} on the ledger is not the report that was reviewed: find "
-            "out who changed it before anything is deployed"
+            f"{path} on the ledger is not the report that was reviewed: find out who "
+            "changed it before anything is deployed"
         )
-    return {REPORT: data}
+    return html
 
 
 def edge(folder: Path) -> bytes:
@@ -94,8 +91,8 @@ def edge(folder: Path) -> bytes:
     Raises:
         ReleaseError: it was not built; why.
     """
-    with TemporaryDirectory() as place:
-        target = Path(place, "edge.zip")
+    with TemporaryDirectory() as name:
+        target = Path(name, "edge.zip")
         command = (sys.executable, "-m", "mlgitops", "edge", str(folder), str(target))
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
@@ -111,18 +108,17 @@ def image_of(version: Version) -> str | None:
     Raises:
         ReleaseError: an image is asked for, and it was not built, tried or pushed.
     """
-    place, code = image.registry(), server.at("HEAD")
-    if not place:
+    registry, code = image.registry(), server.at("HEAD")
+    if not registry:
         return None
-    ledger = Ledger()
-    for record in [r for e in ledger.environments() for r in ledger.history(e)]:
-        known = str(record.get("image") or "")
-        same = server.identity(record) == (version.manifest_sha256, code.sha256)
-        if same and known.startswith(f"{place}@"):
-            return known
+    release = (version.manifest_sha256, code.sha256)
+    for record in Ledger().releases():
+        digest = str(record.get("image") or "")
+        if server.identity(record) == release and digest.startswith(f"{registry}@"):
+            return digest
     if not image.engine():
         raise ReleaseError(
-            f"no container engine answers here, and {place} asks for an image: run "
+            f"no container engine answers here, and {registry} needs an image: run "
             "`deploy` where docker is, or delete the variable IMAGE_REGISTRY"
         )
     with TemporaryDirectory() as name:
@@ -130,7 +126,7 @@ def image_of(version: Version) -> str | None:
         built = image.build(Path(name), version.version, code.sha256)
         image.check(built, version.manifest_sha256)
         image.smoke(built, manifest, version.manifest_sha256, code.sha256)
-        return image.push(built, place, f"{version.version}-{code.sha256[:12]}")
+        return image.push(built, registry, f"{version.version}-{code.sha256[:12]}")
 
 
 def attestable() -> bool:
@@ -140,7 +136,7 @@ def attestable() -> bool:
     return (setting or str(repository.get("visibility") == "public").lower()) == "true"
 
 
-def subjects(version: Version, named: str | None) -> str:
+def subjects(version: Version, digest: str | None) -> str:
     """Return what a build provenance is about, as checksums with names."""
     with TemporaryDirectory() as folder:
         manifest = assets.bring(version, Path(folder))
@@ -148,7 +144,7 @@ def subjects(version: Version, named: str | None) -> str:
         f"{version.manifest_sha256}  {version.tag}/manifest.json",
         f"{manifest['model']['sha256']}  {version.tag}/model.onnx",
     ]
-    if named:
-        name, _, digest = named.partition("@sha256:")
-        lines.append(f"{digest}  {name}")
+    if digest:
+        name, _, sha256 = digest.partition("@sha256:")
+        lines.append(f"{sha256}  {name}")
     return "\n".join(lines)

@@ -5,9 +5,6 @@ ledger that targets follow, the stage tag, the target's own answer, its confirma
 A run that dies between two of them is finished by running it again.
 """
 
-import json
-import os
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -20,9 +17,7 @@ from mlgitops.release import (
     Record,
     ReleaseError,
     actor,
-    by_dispatch,
-    dispatched,
-    environments,
+    deployments,
     manifests,
     registry,
     server,
@@ -48,8 +43,12 @@ class Promotion:
     golden: list[Record] = field(default_factory=list)
     seconds: float = 300.0
 
+    def __str__(self) -> str:
+        """Return it as the message of a commit or a tag."""
+        return f"{self.action} {self.version.tag} to {self.environment}"
 
-def run(ledger: Ledger, wish: Promotion, check: Check) -> Record:
+
+def run(ledger: Ledger, promotion: Promotion, check: Check) -> Record:
     """Promote a version and return its record, confirmed if there is a target.
 
     ``check`` returns the verdict that allows it, and raises if nothing does.
@@ -58,23 +57,23 @@ def run(ledger: Ledger, wish: Promotion, check: Check) -> Record:
         ReleaseError: refused, and nothing has changed.
         TargetError: the target did not come up; the caller takes it back.
     """
-    record = publish(ledger, wish, check)
-    assign(wish)
+    record = publish(ledger, promotion, check)
+    assign(promotion)
     if finished(record):
         return record
-    state = record["state"]
+    state = str(record["state"])
     if state == "published":
-        state = target.wait(record, wish.golden, wish.seconds)
+        state = target.wait(record, promotion.golden, promotion.seconds)
     return confirm(ledger, record, state)
 
 
-def current(ledger: Ledger, wish: Promotion) -> Record | None:
+def current(ledger: Ledger, promotion: Promotion) -> Record | None:
     """Return the environment's record if it is of this release and not failed."""
-    found = ledger.champion(wish.environment)
-    release = (wish.version.manifest_sha256, wish.server.sha256)
-    if found and server.identity(found) == release:
-        return found if wish.image in (None, found.get("image")) else None
-    return None
+    record = ledger.champion(promotion.environment)
+    release = (promotion.version.manifest_sha256, promotion.server.sha256)
+    if not record or server.identity(record) != release:
+        return None
+    return record if promotion.image in (None, record.get("image")) else None
 
 
 def finished(record: Record) -> bool:
@@ -83,36 +82,44 @@ def finished(record: Record) -> bool:
         return True
     if record["state"] == "published" and target.address(record["environment"]):
         return False
-    return target.reported(record["deployment_id"])["state"] in target.FINAL
+    state = deployments.reported(record["deployment_id"])["state"]
+    return state in deployments.FINAL
 
 
-def publish(ledger: Ledger, wish: Promotion, check: Check) -> Record:
+def publish(ledger: Ledger, promotion: Promotion, check: Check) -> Record:
     """Write the record that targets follow, unless it is there.
 
     GitHub gets its deployment when the first check has passed; it is closed again when
     another run was faster and a later check refuses, or finds nothing left to do.
     """
-    mine: Record = {"deployment_id": None, "environment": wish.environment}
+    deployment: int | None = None
+    environment, action = promotion.environment, promotion.action
 
     def make(seq: int) -> Record:
-        if found := current(ledger, wish):
-            raise Settled(found)
+        nonlocal deployment
+        if record := current(ledger, promotion):
+            raise Settled(record)
         verdict = check(ledger)
+        number = verdict["pull_request"] if action == "deploy" else None
         with ThreadPoolExecutor(1) as pool:  # who approved, beside GitHub's deployment
-            people = pool.submit(approvers, wish, verdict["pull_request"])
-            mine["deployment_id"] = mine["deployment_id"] or deployment_of(wish)
-            said = {**verdict, "approvers": people.result()}
-        return record_of(ledger, wish, said, mine["deployment_id"], seq)
+            people = pool.submit(deployments.approvers, environment, number)
+            if deployment is None:
+                code = promotion.server.sha256
+                version = promotion.version
+                deployment = deployments.find_or_open(
+                    environment, version, code, action
+                )
+            approved = {**verdict, "approvers": people.result()}
+        return record_of(ledger, promotion, approved, deployment, seq)
 
-    line = f"{wish.action} {wish.version.tag} to {wish.environment}"
     try:
-        record = write(ledger, make, line)
+        record = write(ledger, make, str(promotion))
     except ReleaseError as error:
-        if mine["deployment_id"]:
-            close(mine, "inactive", str(error))
+        if deployment is not None:
+            deployments.close(deployment, "inactive", str(error))
         raise
-    if mine["deployment_id"] not in (None, record["deployment_id"]):
-        close(mine, "inactive", "another run promoted it first")
+    if deployment not in (None, record["deployment_id"]):
+        deployments.close(deployment, "inactive", "another run promoted it first")
     return record
 
 
@@ -125,55 +132,54 @@ class Settled(Exception):
         self.record = record
 
 
-def write(ledger: Ledger, make: Callable[[int], Record], line: str) -> Record:
+def write(ledger: Ledger, make: Callable[[int], Record], message: str) -> Record:
     """Put a release record on the ledger, as current one and as history.
 
-    ``make`` gets its ``seq``; it is asked again when somebody else was faster, and
+    ``make`` gets its ``seq``; it is called again when another writer was faster, and
     raises ``Settled`` when that made its record needless.
     """
-    written: list[Record] = []
+    record: Record = {}
 
     def files(seq: int) -> dict[str, Record | bytes]:
-        written.append(make(seq))
-        folder = f"environments/{written[-1]['environment']}"
+        nonlocal record
+        record = make(seq)
+        folder = f"environments/{record['environment']}"
         names = ("release.json", f"history/{seq:08d}.json")
-        records = {f"{folder}/{name}": written[-1] for name in names}
-        return records | manifests.files(written[-1])
+        return {f"{folder}/{name}": record for name in names} | manifests.files(record)
 
     try:
-        ledger.append(files, line)
+        ledger.append(files, message)
     except Settled as settled:
         return settled.record
-    return written[-1]
+    return record
 
 
 def record_of(
-    ledger: Ledger, wish: Promotion, verdict: Record, deployment: int, seq: int
+    ledger: Ledger, promotion: Promotion, verdict: Record, deployment: int, seq: int
 ) -> Record:
     """Return the record of a promotion; ``verdict`` has its ``approvers``, too."""
-    before = ledger.champion(wish.environment)
-    by_hand = wish.action != "deploy"
+    previous, version = ledger.champion(promotion.environment), promotion.version
     return {
         "schema": 1,
         "seq": seq,
-        "environment": wish.environment,
-        "action": wish.action,
-        "version": wish.version.version,
-        "tag": wish.version.tag,
-        "manifest_sha256": wish.version.manifest_sha256,
-        "commit": wish.version.commit,
+        "environment": promotion.environment,
+        "action": promotion.action,
+        "version": version.version,
+        "tag": version.tag,
+        "manifest_sha256": version.manifest_sha256,
+        "commit": version.commit,
         "pull_request": verdict["pull_request"],
-        "author": actor() if by_hand else verdict["author"],
+        "author": verdict["author"] if promotion.action == "deploy" else actor(),
         "approvers": verdict["approvers"],
         "verdict": verdict["path"],
-        "server": asdict(wish.server),
+        "server": asdict(promotion.server),
         "machinery": machinery().record(),
-        "image": wish.image,
+        "image": promotion.image,
         "deployment_id": deployment,
         "run_url": github.run_url(),
-        "reason": wish.reason,
-        "previous": before["manifest_sha256"] if before else None,
-        "previous_server": server.of(before).sha256 if before else None,
+        "reason": promotion.reason,
+        "previous": previous["manifest_sha256"] if previous else None,
+        "previous_server": server.of(previous).sha256 if previous else None,
         "state": "published",
         "time": now(),
     }
@@ -184,59 +190,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def deployment_of(wish: Promotion) -> int:
-    """Return GitHub's deployment of this promotion: an open one, or a new one."""
-    payload = {
-        "version": wish.version.version,
-        "manifest_sha256": wish.version.manifest_sha256,
-        "server_sha256": wish.server.sha256,
-        "action": wish.action,
-    }
-    where = {"environment": wish.environment, "sha": wish.version.commit}
-    for found in github.pages("deployments", where):
-        said = found.get("payload")
-        said = json.loads(said) if isinstance(said, str) and said else said
-        same = said == payload and found["environment"] == wish.environment
-        if same and target.reported(found["id"])["state"] not in target.FINAL:
-            return int(found["id"])
-    fields = {
-        "ref": wish.version.commit,
-        "environment": wish.environment,
-        "description": f"{wish.action} {wish.version.tag}",
-        "required_contexts": [],  # the ledger decides, not the checks of a commit
-        "auto_merge": False,
-        "production_environment": wish.environment == environments.CHAMPION,
-        "payload": payload,
-    }
-    return int(github.api("deployments", "POST", fields)["id"])
-
-
-def approvers(wish: Promotion, number: int) -> list[str]:
-    """Return who approved the pull request or this run's environment, sorted.
-
-    Of what is not a deployment by itself, such as a rollback, only the run is asked.
-    """
-    found: set[str] = set()
-    if wish.action == "deploy":
-        state: dict[str, str] = {}
-        for review in github.pages(f"pulls/{number}/reviews"):
-            if review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
-                state[review["user"]["login"]] = review["state"]
-        found = {login for login, last in state.items() if last == "APPROVED"}
-    if run_id := os.environ.get("GITHUB_RUN_ID"):
-        for approval in github.api(f"actions/runs/{run_id}/approvals") or []:
-            names = [place["name"] for place in approval.get("environments") or []]
-            if approval["state"] == "approved" and wish.environment in names:
-                found.add(approval["user"]["login"])
-    if wish.environment == environments.CHAMPION and by_dispatch() and dispatched():
-        found.add(actor())  # whoever started it is who let it go there
-    return sorted(found)
-
-
-def assign(wish: Promotion) -> str:
+def assign(promotion: Promotion) -> str:
     """Give the version the stage of the environment; return the stage's tag."""
-    note = f"{wish.action} {wish.version.tag} to {wish.environment}"
-    return registry.assign(wish.name, wish.environment, wish.version, note)
+    name, environment = promotion.name, promotion.environment
+    return registry.assign(name, environment, promotion.version, str(promotion))
 
 
 def confirm(ledger: Ledger, record: Record, state: str) -> Record:
@@ -244,28 +201,19 @@ def confirm(ledger: Ledger, record: Record, state: str) -> Record:
     if record["state"] != state:
 
         def make(seq: int) -> Record:
-            there = ledger.release(record["environment"]) or {}
-            if there.get("deployment_id") != record["deployment_id"]:
+            release = ledger.release(record["environment"]) or {}
+            if release.get("deployment_id") != record["deployment_id"]:
                 raise Settled(record)  # something else was promoted meanwhile
             return {**record, "seq": seq, "state": state, "time": now()}
 
-        line = f"{record['tag']} in {record['environment']} is {state}"
-        record = write(ledger, make, line)
-    words = "published, unconfirmed" if state == "published" else state
-    close(record, "success", f"{record['tag']}: {words}")
+        message = f"{record['tag']} in {record['environment']} is {state}"
+        record = write(ledger, make, message)
+    wording = "published, unconfirmed" if state == "published" else state
+    close(record, "success", f"{record['tag']}: {wording}")
     return record
 
 
 def close(record: Record, state: str, description: str) -> None:
-    """Give GitHub's deployment its final status, unless it has one."""
-    deployment = record["deployment_id"]
-    if target.reported(deployment)["state"] in target.FINAL:
-        return
+    """Give the GitHub deployment of a record its final status, unless it has one."""
     url = target.address(record["environment"])
-    fields = {
-        "state": state,
-        "description": re.sub(r"\s+", " ", description)[:140],
-        "log_url": github.run_url(),
-        "environment_url": url if url.startswith("http") else "",
-    }
-    github.api(f"deployments/{deployment}/statuses", "POST", fields)
+    deployments.close(record["deployment_id"], state, description, url)

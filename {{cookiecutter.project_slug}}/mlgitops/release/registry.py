@@ -8,10 +8,9 @@ from origin, the push decides, and the loser looks again.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from threading import Thread
-from typing import Any
 
 from mlgitops import git
 from mlgitops.release import Record, ReleaseError, signature
@@ -33,10 +32,15 @@ class Version:
     commit: str
     manifest_sha256: str
 
+    @classmethod
+    def of(cls, record: Record) -> "Version":
+        """Return the version of a release's record."""
+        return cls(*(str(record[field.name]) for field in fields(cls)))
+
     @property
     def number(self) -> tuple[int, ...]:
-        """The version as numbers, for ordering."""
-        return _number(self.version)
+        """The version as numbers, for ordering: (1, 2, 0) of v1.2.0."""
+        return tuple(int(part) for part in self.version.removeprefix("v").split("."))
 
 
 def fetch(name: str) -> None:
@@ -55,21 +59,21 @@ def versions(name: str) -> list[Version]:
     Raises:
         ReleaseError: a tag was moved, or not written by `register`.
     """
-    found, problems = survey(name)
+    registered, problems = survey(name)
     if problems:
         raise ReleaseError(problems[0])
-    return found
+    return registered
 
 
 def survey(name: str) -> tuple[list[Version], list[str]]:
     """Return the versions whose tags hold together, and what is wrong with others."""
-    found, problems = [], []
+    registered, problems = [], []
     for entry in _tags(f"{name}@"):
         try:
-            found.append(_version(*entry))
+            registered.append(_version(*entry))
         except ReleaseError as error:
             problems.append(str(error))
-    return sorted(found, key=lambda version: version.number), problems
+    return sorted(registered, key=lambda version: version.number), problems
 
 
 def get(name: str, version: str) -> Version:
@@ -78,54 +82,46 @@ def get(name: str, version: str) -> Version:
     Raises:
         ReleaseError: origin has no such version.
     """
-    known = versions(name)
-    for candidate in known:
-        if candidate.version == version:
-            return candidate
-    names = ", ".join(v.version for v in known) or "none yet"
-    raise ReleaseError(f"there is no version {version} of {name}; there are: {names}")
+    registered = {each.version: each for each in versions(name)}
+    if version not in registered:
+        names = ", ".join(registered) or "none yet"
+        raise ReleaseError(
+            f"there is no version {version} of {name}; there are: {names}"
+        )
+    return registered[version]
 
 
-def spelt(version: str) -> None:
-    """Refuse what is not spelt like a version, without asking origin.
+def check_format(version: str) -> None:
+    """Refuse what does not look like a version, without asking origin.
 
     Raises:
         ReleaseError: with what to type.
     """
     if not NUMBER.fullmatch(version):
         raise ReleaseError(
-            f'"{version}" is not spelt like a version: type VERSION=v1.0.0, with its '
-            "own numbers (`make audit` lists what was deployed)"
+            f'"{version}" is not a version: type VERSION=v1.0.0, with its own numbers '
+            "(`make audit` lists what was deployed)"
         )
 
 
-def agree(known: Iterable[Version], history: Iterable[Record]) -> None:
-    """Compare the tags with what the ledger says was deployed.
-
-    Raises:
-        ReleaseError: a tag was deleted, or stands for other bytes than before.
-    """
-    if found := differences(known, history):
-        raise ReleaseError(found[0])
-
-
-def differences(known: Iterable[Version], history: Iterable[Record]) -> list[str]:
+def differences(registered: Iterable[Version], history: Iterable[Record]) -> list[str]:
     """Return where the tags and the ledger name different bytes, as sentences."""
-    tags = {version.tag: version for version in known}
-    said = []
+    versions = {version.tag: version for version in registered}
+    sentences = []
     for record in history:
-        tag = tags.get(record["tag"])
-        if tag is None:
-            said.append(
+        version = versions.get(record["tag"])
+        if version is None:
+            sentences.append(
                 f"the tag {record['tag']} was deleted: the ledger deployed it from "
                 f"{record['commit']}; restore it there before anything is deployed"
             )
-        elif tag.manifest_sha256 != record["manifest_sha256"]:
-            said.append(
-                f"the tag {tag.tag} was moved: it stands for {tag.manifest_sha256}, "
-                f"the ledger deployed {record['manifest_sha256']} under that name"
+        elif version.manifest_sha256 != record["manifest_sha256"]:
+            sentences.append(
+                f"the tag {version.tag} was moved: it stands for "
+                f"{version.manifest_sha256}, the ledger deployed "
+                f"{record['manifest_sha256']} under that name"
             )
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys(sentences))
 
 
 def register(
@@ -139,8 +135,8 @@ def register(
     """
     for _ in range(TRIES):
         fetch(name)
-        known = versions(name)
-        for version in known:
+        registered = versions(name)
+        for version in registered:
             if version.manifest_sha256 == manifest_sha256:
                 return version
             if version.commit == commit:
@@ -149,10 +145,15 @@ def register(
                     f"({version.manifest_sha256}, not {manifest_sha256}): a version "
                     "never changes; find out who wrote that tag"
                 )
-        new = following(known, bump)
-        _gto_register(name, new, commit, manifest_sha256)
-        if _push(f"{name}@{new}"):
-            return Version(new, f"{name}@{new}", commit, manifest_sha256)
+        number = following(registered, bump)
+        tag = f"{name}@{number}"
+        message = (
+            f"{name} {number}\n\nmanifest_sha256: {manifest_sha256}\ncommit: {commit}"
+        )
+        _gto("register", name=name, ref=commit, version=number, message=message)
+        signature.sign(tag, commit, message)
+        if _push(tag):
+            return Version(number, tag, commit, manifest_sha256)
     raise ReleaseError(f"origin refused the tag {TRIES} times: run it again")
 
 
@@ -162,20 +163,21 @@ def in_order(name: str, version: Version) -> None:
     Raises:
         ReleaseError: a higher version stands on a commit before this one's.
     """
-    for other in versions(name):
-        if other.number <= version.number or other.commit == version.commit:
+    for higher in versions(name):
+        if higher.number <= version.number or higher.commit == version.commit:
             continue
-        args = ("merge-base", other.commit, version.commit)
-        if git.run(*args, check=False) == other.commit:
+        args = ("merge-base", higher.commit, version.commit)
+        if git.run(*args, check=False) == higher.commit:
             raise ReleaseError(
-                f"{version.tag} has an older number than {other.tag}, but stands on "
+                f"{version.tag} has an older number than {higher.tag}, but stands on "
                 "newer work: it was not written by `register`; find out who wrote it"
             )
 
 
-def following(known: Iterable[Version], bump: str = "minor") -> str:
+def following(registered: Iterable[Version], bump: str = "minor") -> str:
     """Return the version after the highest one: v1.0.0 first."""
-    if not (numbers := [version.number for version in known]):
+    numbers = [version.number for version in registered]
+    if not numbers:
         return "v1.0.0"
     major, minor, patch = max(numbers)
     later = {"major": (major + 1, 0, 0), "minor": (major, minor + 1, 0)}
@@ -188,7 +190,8 @@ def assign(name: str, stage: str, version: Version, note: str) -> str:
         fetch(name)
         if (newest := holder(name, stage)) and newest[1] == version.commit:
             return newest[0]
-        tag = _gto_assign(name, stage, version.version, note)
+        names = {"name": name, "stage": stage, "version": version.version}
+        tag = _gto("assign", **names, message=note, force=True)
         if _push(tag):
             return tag
     raise ReleaseError(f"origin refused the tag {TRIES} times: run it again")
@@ -196,9 +199,16 @@ def assign(name: str, stage: str, version: Version, note: str) -> str:
 
 def holder(name: str, stage: str) -> tuple[str, str] | None:
     """Return the newest tag of a stage, by its counter, and its commit."""
-    found = [(_counter(tag), tag, commit) for tag, _, commit, _ in _tags(f"{name}#")]
-    mine = [entry for entry in found if entry[1].startswith(f"{name}#{stage}#")]
-    return max(mine)[1:] if mine else None
+    tags = [
+        (_counter(tag), tag, commit) for tag, _, commit, _ in _tags(f"{name}#{stage}#")
+    ]
+    return max(tags)[1:] if tags else None
+
+
+def _counter(tag: str) -> int:
+    """Return 7 of flights#production#7."""
+    last = tag.rsplit("#", 1)[-1]
+    return int(last) if last.isdigit() else 0
 
 
 def _tags(prefix: str) -> list[tuple[str, str, str, str]]:
@@ -210,44 +220,19 @@ def _tags(prefix: str) -> list[tuple[str, str, str, str]]:
 
 def _version(tag: str, kind: str, commit: str, message: str) -> Version:
     """Read a version from its tag, or refuse a tag that contradicts itself."""
-    manifest, said = MANIFEST.search(message), COMMIT.search(message)
+    manifest, stated = MANIFEST.search(message), COMMIT.search(message)
     version = tag.partition("@")[2]
-    if kind != "tag" or not manifest or not said or not NUMBER.fullmatch(version):
+    if kind != "tag" or not manifest or not stated or not NUMBER.fullmatch(version):
         raise ReleaseError(
             f"the tag {tag} was not written by `register`: delete it on origin with "
             f"`git push origin :refs/tags/{tag}`"
         )
-    if said[1] != commit:
+    if stated[1] != commit:
         raise ReleaseError(
-            f"the tag {tag} was moved: it stands on {commit}, but says {said[1]}; "
+            f"the tag {tag} was moved: it stands on {commit}, but says {stated[1]}; "
             "put it back before anything is deployed"
         )
     return Version(version, tag, commit, manifest[1])
-
-
-def _number(version: str) -> tuple[int, ...]:
-    """Return (1, 2, 0) of v1.2.0."""
-    return tuple(int(part) for part in version.removeprefix("v").split("."))
-
-
-def _counter(tag: str) -> int:
-    """Return 7 of flights#production#7."""
-    last = tag.rsplit("#", 1)[-1]
-    return int(last) if last.isdigit() else 0
-
-
-def _gto_register(name: str, version: str, commit: str, manifest: str) -> None:
-    """Write the annotated tag of a version here, signed if there is a key."""
-    lines = (f"manifest_sha256: {manifest}", f"commit: {commit}")
-    message = f"{name} {version}\n\n" + "\n".join(lines)
-    _gto("register", name=name, ref=commit, version=version, message=message)
-    signature.sign(f"{name}@{version}", commit, message)
-
-
-def _gto_assign(name: str, stage: str, version: str, note: str) -> str:
-    """Write the annotated tag of a stage here and return its name."""
-    fields = {"name": name, "stage": stage, "version": version, "message": note}
-    return str(_gto("assign", **fields, force=True).tag)
 
 
 def warm() -> None:
@@ -255,25 +240,28 @@ def warm() -> None:
     Thread(target=import_module, args=("gto.api",)).start()
 
 
-def _gto(verb: str, **fields: Any) -> Any:
-    """Call GTO; imported here because that takes over a second."""
+def _gto(verb: str, **fields: object) -> str:
+    """Let GTO write an annotated tag here; return the tag.
+
+    Imported here because that takes over a second.
+    """
     import gto.api
     from gto.exceptions import GTOException
 
     try:
-        return getattr(gto.api, verb)(".", **fields, **TAGGER)
+        return str(getattr(gto.api, verb)(".", **fields, **TAGGER).tag)
     except GTOException as error:
         raise ReleaseError(f"gto {verb} refused: {error}") from error
 
 
 def _push(tag: str) -> bool:
     """Push one tag; on rejection drop it here and say False."""
+    pushed = False
     try:
-        ref = f"refs/tags/{tag}"
-        git.remote_run("push", "-q", "--atomic", "origin", f"{ref}:{ref}")
+        pushed = git.push("--atomic", f"refs/tags/{tag}:refs/tags/{tag}")
     except git.GitError as error:
-        git.run("tag", "-d", tag)
-        if re.search(r"rejected|already exists|cannot lock", str(error)):
-            return False
         raise ReleaseError(f"the tag {tag} was not pushed: {error}") from error
-    return True
+    finally:
+        if not pushed:
+            git.run("tag", "-d", tag)
+    return pushed

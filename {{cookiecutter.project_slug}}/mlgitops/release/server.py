@@ -40,15 +40,14 @@ def at(commit: str) -> Server:
     """Return the server at a commit, under the newest commit that changed it."""
     files = _files(commit)
     newest = git.run("log", "-1", "--format=%H", commit, "--", *PATHS)
-    same = newest and _files(newest) == files
+    unchanged = newest and _files(newest) == files
     sha256 = hashlib.sha256(files.encode()).hexdigest()
-    return Server(newest if same else git.run("rev-parse", commit), sha256)
+    return Server(newest if unchanged else git.run("rev-parse", commit), sha256)
 
 
 def of(record: Record) -> Server:
     """Return the server of a release's record."""
-    said = record.get("server")
-    return Server(said["commit"], said["sha256"]) if said else at(record["commit"])
+    return Server(**record["server"])
 
 
 def identity(record: Record) -> tuple[str, str]:
@@ -56,11 +55,9 @@ def identity(record: Record) -> tuple[str, str]:
     return record["manifest_sha256"], of(record).sha256
 
 
-def replaced(record: Record, by: Record) -> bool:
+def replaced(record: Record, successor: Record) -> bool:
     """Tell whether a record's release is the one that a later record replaced."""
-    before = by.get("previous_server")
-    same = record["manifest_sha256"] == by["previous"]
-    return same and before in (None, of(record).sha256)
+    return identity(record) == (successor["previous"], successor["previous_server"])
 
 
 def last(ledger: Ledger, environment: str, version: Version) -> Record | None:
@@ -69,17 +66,17 @@ def last(ledger: Ledger, environment: str, version: Version) -> Record | None:
     The one that ran there last; for the version that runs now, the one with the server
     before. What was taken back does not count.
     """
-    now = ledger.champion(environment) or {}
-    for place in (environment, *ledger.environments()):
-        history = ledger.history(place)
+    champion = ledger.champion(environment)
+    for name in (environment, *ledger.environments()):
+        history = ledger.history(name)
         undone = [r for r in history if r["action"] in ("revert", "rollback")]
         for record in reversed(history):
-            same = record["manifest_sha256"] == version.manifest_sha256
-            if not same or record["state"] == "failed":
-                continue
-            if any(replaced(record, by) for by in undone):
-                continue
-            if not now or identity(record) != identity(now):
+            if (
+                record["manifest_sha256"] == version.manifest_sha256
+                and record["state"] != "failed"
+                and not any(replaced(record, successor) for successor in undone)
+                and not (champion and identity(record) == identity(champion))
+            ):
                 return record
     return None
 

@@ -11,10 +11,14 @@ import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
-from typing import Any
 
-from mlgitops import github
-from mlgitops.release import Record, ReleaseError, TargetError, environments
+from mlgitops.release import (
+    Record,
+    ReleaseError,
+    TargetError,
+    deployments,
+    environments,
+)
 from mlgitops.serving.verify import distance
 
 POLL = 1.0  # seconds between two looks at GitHub, which counts them
@@ -22,19 +26,14 @@ LOOKS = 5  # at the target itself in that time
 PATIENCE = 10.0  # seconds for one answer
 TOLERANCE = 1e-5  # float32 answers of the same file on another CPU
 BROKEN = (OSError, ValueError, KeyError, TypeError, HTTPException)
-FINAL = ("success", "failure", "error", "inactive")
 
 
 def address(environment: str) -> str:
     """Return where the target of an environment is."""
     name = environments.variable(environment)
-    given = os.environ.get(name) or _variables().get(name) or ""
-    return given.strip().rstrip("/")
-
-
-def _variables() -> dict[str, str]:
-    """Return GitHub's variables as a workflow hands them over."""
-    return dict(json.loads(os.environ.get("VARIABLES") or "{}"))
+    variables = json.loads(os.environ.get("VARIABLES") or "{}")  # all of GitHub's
+    url = os.environ.get(name) or variables.get(name) or ""
+    return str(url).strip().rstrip("/")
 
 
 def wait(record: Record, golden: list[Record], seconds: float) -> str:
@@ -43,46 +42,36 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
     Raises:
         TargetError: it reported a failure, answers otherwise, or not in time.
     """
-    place = address(record["environment"])
-    if not place:
+    url = address(record["environment"])
+    if not url:
         return "published"
-    deadline, look_at = time.monotonic() + seconds, 0.0
+    manifest = record["manifest_sha256"]
+    code = record["server"]["sha256"]
+    deadline, next_report = time.monotonic() + seconds, 0.0
     while True:
-        if time.monotonic() >= look_at:
-            agent = reported(record["deployment_id"])
-            look_at = time.monotonic() + POLL
-        if agent["state"] in ("failure", "error"):
-            raise TargetError(f"the target reported a failure: {agent['description']}")
-        if place == "agent":
-            answer = f"its last report is {agent['state'] or 'none'}"
-            done = agent["state"] == "success"
+        if time.monotonic() >= next_report:
+            report = deployments.reported(record["deployment_id"])
+            next_report = time.monotonic() + POLL
+        if report["state"] in ("failure", "error"):
+            raise TargetError(f"the target reported a failure: {report['description']}")
+        if url == "agent":
+            status = f"its last report is {report['state'] or 'none'}"
+            ready = report["state"] == "success"
         else:
-            code = (record.get("server") or {}).get("sha256", "")
-            manifest = record["manifest_sha256"]
-            answer, done = asked(place, manifest, code)
-            if done and (problem := ask_golden(place, golden, manifest)):
-                answer, done = problem, False
-        if done:
+            status, ready = identify(url, manifest, code)
+            if ready and (problem := ask_golden(url, golden, manifest)):
+                status, ready = problem, False
+        if ready:
             return "confirmed"
         if time.monotonic() >= deadline:
             raise TargetError(
                 f"{record['environment']} did not come up with {record['version']} "
-                f"within {seconds:g} s: {answer}"
+                f"within {seconds:g} s: {status}"
             )
-        time.sleep(POLL if place == "agent" else POLL / LOOKS)
+        time.sleep(POLL if url == "agent" else POLL / LOOKS)
 
 
-def reported(deployment: int | None) -> dict[str, str]:
-    """Return the newest status of a deployment: its state and description."""
-    none = {"state": "", "description": ""}
-    if deployment is None:
-        return none
-    found = github.pages(f"deployments/{deployment}/statuses")
-    newest = max(found, key=lambda status: int(status["id"]), default=none)
-    return {key: str(newest.get(key) or "") for key in none}
-
-
-def ask_golden(place: str, golden: list[Record], manifest_sha256: str) -> str:
+def ask_golden(url: str, golden: list[Record], manifest_sha256: str) -> str:
     """Compare a target's answers with the golden rows; return why it gave none.
 
     While versions are switched, the one before may still answer: it says who it is.
@@ -91,58 +80,60 @@ def ask_golden(place: str, golden: list[Record], manifest_sha256: str) -> str:
         TargetError: it answers something else than the reviewed model.
     """
     try:
-        named = enumerate(golden)  # so that the prediction log tells who asked
-        rows = [{"id": f"golden-{n}", **item["row"]} for n, item in named]
-        said = _get(f"{place}/predict", {"rows": rows})
-        running, answers = str(said["manifest_sha256"]), said["predictions"]
-        count = min(len(answers), len(golden))
-        worst = distance(golden[:count], answers[:count]) if count else 0.0
+        # the ids tell the prediction log who asked
+        rows = [{"id": f"golden-{n}", **each["row"]} for n, each in enumerate(golden)]
+        response = _get(f"{url}/predict", {"rows": rows})
+        running, predictions = str(response["manifest_sha256"]), response["predictions"]
+        if not isinstance(predictions, list):
+            raise TypeError("its predictions are not a list")
+        count = min(len(predictions), len(golden))
+        worst = distance(golden[:count], predictions[:count]) if count else 0.0
     except BROKEN as error:
-        return f"{place} does not answer golden rows ({error})"
+        return f"{url} does not answer golden rows ({error})"
     if running != manifest_sha256:
         return f"golden rows were answered by {running[:12]}"
-    if len(answers) != len(golden) or not worst <= TOLERANCE:
+    if len(predictions) != len(golden) or not worst <= TOLERANCE:
         raise TargetError(
-            f"{place} answers {len(answers)} of {len(golden)} golden rows, up to "
+            f"{url} answers {len(predictions)} of {len(golden)} golden rows, up to "
             f"{worst:.3g} away from what was reviewed"
         )
     return ""
 
 
-def asked(place: str, manifest_sha256: str, server_sha256: str) -> tuple[str, bool]:
-    """Ask a target what it runs: its answer in words, and whether it is the one.
+def identify(url: str, manifest_sha256: str, server_sha256: str) -> tuple[str, bool]:
+    """Ask a target what it runs: a description, and whether it is ready with these.
 
     A server that was not told what it is, is believed to be the right one.
     """
     try:
-        info = _get(f"{place}/info")
+        info = _get(f"{url}/info")
     except BROKEN as error:
-        return f"{place}/info does not answer ({error})", False
+        return f"{url}/info does not answer ({error})", False
     running = str(info.get("manifest_sha256"))
     ready = bool(info.get("ready", True))
     code = str(info.get("server_sha256") or server_sha256)
-    words = f"it runs {running[:12]} with server {code[:12]}"
-    same = (running, code) == (manifest_sha256, server_sha256)
-    return words + ("" if ready else ", not ready"), same and ready
+    description = f"it runs {running[:12]} with server {code[:12]}"
+    expected = (running, code) == (manifest_sha256, server_sha256)
+    return description + ("" if ready else ", not ready"), expected and ready
 
 
-def refuses(place: str, body: Any) -> bool:
+def refuses(url: str, body: object) -> bool:
     """Tell whether a target refuses a body of /predict as the caller's mistake."""
     try:
-        _get(f"{place}/predict", body)
+        _get(f"{url}/predict", body)
     except urllib.error.HTTPError as error:
         return 400 <= error.code < 500
-    except BROKEN:  # it fell over, or said something that is no answer
+    except BROKEN:  # it fell over, or sent something else than an answer
         return False
     return False
 
 
-def _get(url: str, body: Any = None) -> dict[str, Any]:
+def _get(url: str, body: object = None) -> dict[str, object]:
     """Return a target's JSON answer."""
     if not url.startswith(("http://", "https://")):
         raise ReleaseError(f"{url} is not an address: it must begin with https://")
     data = None if body is None else json.dumps(body).encode()
     head = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, data, head)  # noqa: S310 (checked above)
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
-        return dict(json.loads(answer.read(10_000_000)))
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
+        return dict(json.loads(response.read(10_000_000)))

@@ -20,19 +20,19 @@ def lines(
     values: Mapping[str, Sequence[float]],
 ) -> str:
     """Return a line chart: one line of numbers per name, over the same labels."""
-    palette = ", ".join(COLOURS[who][0] for who in values)
+    palette = ", ".join(COLOURS[name][0] for name in values)
     style = {"themeVariables": {"xyChart": {"plotColorPalette": palette}}}
-    legend = ", ".join(f"{who} {COLOURS[who][1]}" for who in values)
+    legend = ", ".join(f"{name} {COLOURS[name][1]}" for name in values)
     axis = ", ".join(f'"{label}"' for label in labels)
-    low, top = _ends(values)
+    low, high = _ends(values)
     chart = [
         "```mermaid",
         f"%%{{init: {json.dumps(style)}}}%%",
         "xychart-beta",
         f'  title "{title}: {legend}"',
         f'  x-axis "{across}" [{axis}]',
-        f'  y-axis "{up}" {low} --> {top}',
-        *(f"  line [{', '.join(_plain(v) for v in line)}]" for line in values.values()),
+        f'  y-axis "{up}" {low} --> {high}',
+        *(f"  line [{', '.join(map(_plain, line))}]" for line in values.values()),
         "```",
     ]
     return "\n".join(chart) + "\n\n"
@@ -40,24 +40,23 @@ def lines(
 
 def _ends(values: Mapping[str, Sequence[float]]) -> tuple[str, str]:
     """Return both ends of the axis: from 0 for shares, else around the numbers."""
-    low, top = (end(map(end, values.values())) for end in (min, max))
-    if low >= 0 and top <= 1:
-        return "0", f"{math.ceil(top * 10 - 1e-9) / 10 or 0.1:.1f}"
-    room = (top - low) / 20 or 1.0
-    return _plain(low - room), _plain(top + room)
+    numbers = [number for line in values.values() for number in line]
+    low, high = min(numbers), max(numbers)
+    if low >= 0 and high <= 1:
+        return "0", f"{math.ceil(high * 10 - 1e-9) / 10 or 0.1:.1f}"
+    room = (high - low) / 20 or 1.0
+    return _plain(low - room), _plain(high + room)
 
 
 def _plain(value: float) -> str:
     """Return a number as mermaid reads it: no exponent, no more digits than needed."""
-    digits = 3 if abs(value) < 1000 else 0
-    return f"{value:.{digits}f}"
+    return f"{value:.{3 if abs(value) < 1000 else 0}f}"
 
 
-def at(curve: Sequence[Sequence[float]], x: float) -> float:
+def height(curve: Sequence[tuple[float, float]], x: float) -> float:
     """Return a curve's height at x, between its points [[x, y], ...] in order."""
-    before = max((p for p in curve if p[0] <= x), key=lambda p: (p[0], p[1]))
-    after = min((p for p in curve if p[0] > x), default=before, key=lambda p: p[0])
-    if after[0] == before[0]:
-        return before[1]
-    share = (x - before[0]) / (after[0] - before[0])
-    return before[1] + share * (after[1] - before[1])
+    start = max(point for point in curve if point[0] <= x)
+    end = min((point for point in curve if point[0] > x), default=start)
+    if end[0] == start[0]:
+        return start[1]
+    return start[1] + (x - start[0]) / (end[0] - start[0]) * (end[1] - start[1])

@@ -1,11 +1,13 @@
 """What a report is made of: the judgement, what came of it, and where to look."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import msgspec
 
-from mlgitops.judgement import Check, Judgement
+from mlgitops.judgement import Check, Curves, Judgement
 
+T = TypeVar("T")
 State = Literal["ready", "here", "decide", "blocked"]
 
 
@@ -13,8 +15,8 @@ class Setting(msgspec.Struct, frozen=True):
     """A setting of training that the two models differ in, as params.yaml has it."""
 
     name: str
-    champion: Any
-    challenger: Any
+    champion: object
+    challenger: object
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +32,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, kw_only=True):
     """All that a report says; what is not known stays out of it.
 
-    ``next`` and ``expectation`` are Markdown, and so are the cautions: what a stranger
-    wrote in them has to be inert already.
+    ``next``, ``expectation`` and the cautions are Markdown: what a stranger wrote in
+    them has to be inert already.
     """
 
     state: State
@@ -39,9 +41,9 @@ class Facts(msgspec.Struct, kw_only=True):
     next: str = ""
     checks: list[Check] = []
     cautions: list[str] = []
-    found: Judgement = msgspec.field(default_factory=Judgement)
+    judgement: Judgement = msgspec.field(default_factory=Judgement)
     expectation: str = ""
-    unplayed: str = ""  # why no requests of production were asked again
+    no_replay: str = ""  # why production's requests were not replayed
     params: list[Setting] = []
     build: Build | None = None
     uses: int = 0  # of the holdout
@@ -58,3 +60,9 @@ class Facts(msgspec.Struct, kw_only=True):
     pull_request: int = 0
     run_url: str = ""
     artifact_url: str = ""
+
+    def by_model(self, part: Callable[[Curves], T | None]) -> dict[str, T]:
+        """Return a part of each model's curves by the model, where it was measured."""
+        curves = self.judgement.curves
+        parts = [(name, part(each)) for name, each in curves.items()] if curves else []
+        return {name: values for name, values in parts if values}

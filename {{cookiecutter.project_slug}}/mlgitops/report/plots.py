@@ -1,117 +1,153 @@
-"""Plots as SVG, drawn by hand: numbers and inert words in, one line of SVG out.
+"""Plots as SVG: numbers and inert words in, one line of SVG out.
 
-Colours are those of the page's style sheet (`page.css`), so that a plot is readable on
-a light and on a dark screen. A line is told from another by its dashes and its mark,
-never by its colour alone.
+Their colours are in `plots.css`, so that a plot is readable on a light and on a dark
+screen. A line is told from another by its dashes and its mark, never by its colour
+alone.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import groupby
+from pathlib import Path
 from textwrap import wrap
 from typing import NamedTuple
 
-Point = tuple[float, float]
+STYLE = Path(__file__).with_suffix(".css")
 WIDTH, HEIGHT = 480, 330  # narrow: words stay readable on a phone
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 76
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 32, 76
 ROW, LETTER = 40, 7.5  # the height of a row of intervals; the usual width of a letter
-LONGEST = 14  # letters of a place's name that are written
+LONGEST = 14  # letters of a label that are written
+MARKED = 12  # points up to which each has its mark
+MARKS = {
+    "main": '<circle class="dot main" cx="{:.1f}" cy="{:.1f}" r="4"/>',
+    "other": '<rect class="dot other" x="{:.1f}" y="{:.1f}" width="8" height="8"/>',
+}
+KINDS = {"champion": "other", "challenger": "main"}
+Point = tuple[float, float | None]  # without a y it is a gap
+
+
+class Line(NamedTuple):
+    """A line of a plot, with its name in the legend."""
+
+    name: str
+    points: Sequence[Point]
+    kind: str = "main"  # or other, reference, limit: its colour, dashes and mark
 
 
 class Interval(NamedTuple):
     """One row of a list of intervals; `worse` marks what speaks against it."""
 
     name: str
-    low: float
-    middle: float
-    high: float
-    words: str
+    ends: tuple[float, float, float]  # low, middle, high
+    numbers: str
     worse: bool = False
+
+
+def of_models(points: Mapping[str, Sequence[Point]], reference: str = "") -> list[Line]:
+    """Return a line for each model; after a diagonal, if the reference has a name."""
+    lines = [Line(name, line, KINDS[name]) for name, line in points.items()]
+    diagonal = Line(reference, [(0.0, 0.0), (1.0, 1.0)], "reference")
+    return [diagonal, *lines] if reference and lines else lines
 
 
 def lines(
     across: str,
     up: str,
-    series: Mapping[str, Sequence[Point]],
+    drawn: Sequence[Line],
     labels: Sequence[str] | None = None,
-    whole: bool = False,
+    shares: bool = False,
+    events: Iterable[tuple[float, str]] = (),
+    height: int = HEIGHT,
 ) -> str:
-    """Return a chart of lines by name; `labels` name the places 0, 1, ... of x.
+    """Return a plot of lines; `labels` are those of 0, 1, ... on the x axis.
 
-    Both axes go from 0 to 1 if it is `whole`, else around the points.
+    Both axes go from 0 to 1 if they are `shares`, else around the points. `events` are
+    marked at an x, with their words as a hint.
     """
-    points = [point for line in series.values() for point in line]
-    if not points:
+    xs = [x for line in drawn for x, _ in line.points]
+    ys = [y for line in drawn for _, y in line.points if y is not None]
+    if not ys:
         return ""
-    xs = (0.0, 1.0) if whole else _ends(p[0] for p in points)
-    ys = (0.0, 1.0) if whole else _ends(p[1] for p in points)
+    right = _Axis(*((0.0, 1.0) if shares else _ends(xs)), LEFT, WIDTH - RIGHT)
+    upward = _Axis(*((0.0, 1.0) if shares else _ends(ys)), height - BOTTOM, TOP)
+    parts = _scales(right, upward, labels)
+    longest, middle = int((WIDTH - LEFT) / LETTER), (LEFT + WIDTH - RIGHT) / 2
+    parts.append(_text(8, 16, up[:longest], "start"))
+    parts.append(_text(middle, height - BOTTOM + 40, across[:longest], "middle"))
+    for x, event in events:
+        path = f'<path class="event" d="M{right.at(x):.1f} {TOP}V{height - BOTTOM}">'
+        parts.append(f"{path}<title>{_inert(event)}</title></path>")
+    key = 8.0
+    for name, points, kind in drawn:
+        for drawable, group in groupby(points, lambda point: point[1] is not None):
+            if drawable:
+                piece = [(right.at(x), upward.at(y)) for x, y in group if y is not None]
+                path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in piece)
+                parts.append(f'<path class="line {kind}" d="{path}"/>')
+                if kind in MARKS and (len(points) <= MARKED or len(piece) == 1):
+                    parts += [MARKS[kind].format(x, y) for x, y in piece]
+        parts.append(f'<path class="line {kind}" d="M{key} {height - 14}h28"/>')
+        parts.append(_text(key + 36, height - 10, name, "start"))
+        key += 50 + LETTER * len(name)
+    return _svg(height, f"{up} by {across}", parts)
 
-    def at(point: Point) -> tuple[float, float]:
-        x = LEFT + (point[0] - xs[0]) / (xs[1] - xs[0]) * (WIDTH - LEFT - RIGHT)
-        y = (
-            HEIGHT
-            - BOTTOM
-            - (point[1] - ys[0]) / (ys[1] - ys[0]) * (HEIGHT - TOP - BOTTOM)
-        )
-        return x, y
 
+class _Axis(NamedTuple):
+    """The numbers at both ends of an axis, and where these are in the plot."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, number: float) -> float:
+        """Return where a number is in the plot."""
+        share = (number - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def _scales(right: _Axis, upward: _Axis, labels: Sequence[str] | None) -> list[str]:
+    """Return a grid with the numbers of both axes, or the labels of the first."""
     parts = []
-    for value in _ticks(*ys):
-        _, y = at((xs[0], value))
+    for tick in _ticks(upward.low, upward.high):
+        y = upward.at(tick)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 8, y + 4, f"{value:g}", "end"))
-    marks = list(enumerate(labels)) if labels else [(v, f"{v:g}") for v in _ticks(*xs)]
-    longest = max(min(len(words), LONGEST) for _, words in marks) + 1
-    fit = max(1, int((WIDTH - LEFT - RIGHT) / (longest * LETTER)))
-    for value, words in marks[:: math.ceil(len(marks) / fit)]:
-        x, _ = at((value, ys[0]))
-        parts.append(_text(x, HEIGHT - BOTTOM + 18, words[:LONGEST], "middle"))
-    most = int((WIDTH - LEFT) / LETTER)
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(_text(middle, HEIGHT - BOTTOM + 40, across[:most], "middle"))
-    parts.append(
-        f'<g transform="translate(14 {(HEIGHT - BOTTOM + TOP) / 2:.0f}) rotate(-90)">'
-        f"{_text(0, 0, up, 'middle')}</g>"
-    )
-    for place, (who, line) in enumerate(series.items()):
-        where = [at(point) for point in line]
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in where)
-        parts.append(f'<path class="line {escape(who)}" d="{path}"/>')
-        if len(where) <= 12 and who in ("champion", "challenger"):
-            parts += [_mark(who, x, y) for x, y in where]
-        x = LEFT + place * 130
-        key = f'<path class="line {escape(who)}" d="M{x} {HEIGHT - 14}h28"/>'
-        parts += [key, _text(x + 36, HEIGHT - 10, who, "start")]
-    return _svg(HEIGHT, f"{up} by {across}", parts)
+        parts.append(_text(LEFT - 8, y + 4, f"{tick:,g}", "end"))
+    numbers = [(tick, f"{tick:,g}") for tick in _ticks(right.low, right.high)]
+    ticks = list(enumerate(labels)) if labels else numbers
+    longest = max(min(len(label), LONGEST) for _, label in ticks) + 1
+    room = max(1, int((WIDTH - RIGHT - LEFT) / (longest * LETTER)))
+    for tick, label in ticks[:: math.ceil(len(ticks) / room)]:
+        x, y = right.at(tick), upward.start + 18
+        parts.append(_text(x, y, label[:LONGEST], "middle"))
+    return parts
 
 
 def intervals(rows: Sequence[Interval], across: str, shared: bool = True) -> str:
     """Return intervals around zero, one a row; on one scale, or each on its own."""
     if not rows:
         return ""
-    most = max(max(abs(row.low), abs(row.high)) for row in rows) or 1.0
+    longest = max(abs(end) for row in rows for end in row.ends)
     caption = wrap(across, int(WIDTH / LETTER))
     middle, room = WIDTH / 2, WIDTH / 2 - RIGHT
-    height = ROW * len(rows) + 20 * len(caption) + 12
-    parts = [f'<path class="zero" d="M{middle} 4V{ROW * len(rows)}"/>']
-    for place, row in enumerate(rows):
-        own = most if shared else max(abs(row.low), abs(row.high)) or 1.0
+    bottom = ROW * len(rows)
+    parts = [f'<path class="zero" d="M{middle} 4V{bottom}"/>']
+    for n, row in enumerate(rows):
+        scale = (longest if shared else max(map(abs, row.ends))) or 1.0
         low, dot, high = (
-            middle + max(-1.0, min(1.0, value / own)) * room
-            for value in (row.low, row.middle, row.high)
+            middle + max(-1.0, min(1.0, end / scale)) * room for end in row.ends
         )
-        y = 16 + place * ROW
-        look = "worse" if row.worse else "challenger"
-        name = row.name[: int(2 * room / LETTER) - len(row.words) - 1]
+        y, kind = 16 + n * ROW, "worse" if row.worse else "main"
+        name = row.name[: int(2 * room / LETTER) - len(row.numbers) - 1]
         parts += [_text(RIGHT, y, name, "start")]
-        parts += [_text(WIDTH - RIGHT, y, row.words, "end")]
+        parts += [_text(WIDTH - RIGHT, y, row.numbers, "end")]
         y += 13
-        parts.append(f'<path class="line {look}" d="M{low:.1f} {y}H{high:.1f}"/>')
-        parts.append(f'<circle class="dot {look}" cx="{dot:.1f}" cy="{y}" r="4"/>')
-    for place, words in enumerate(caption):
-        y = ROW * len(rows) + 20 * (place + 1)
-        parts.append(_text(middle, y, words, "middle"))
-    return _svg(height, across, parts)
+        parts.append(f'<path class="line {kind}" d="M{low:.1f} {y}H{high:.1f}"/>')
+        parts.append(f'<circle class="dot {kind}" cx="{dot:.1f}" cy="{y}" r="4"/>')
+    for n, line in enumerate(caption, 1):
+        parts.append(_text(middle, bottom + 20 * n, line, "middle"))
+    return _svg(bottom + 20 * len(caption) + 12, across, parts)
 
 
 def _svg(height: int, title: str, parts: Sequence[str]) -> str:
@@ -122,39 +158,27 @@ def _svg(height: int, title: str, parts: Sequence[str]) -> str:
     )
 
 
-def _text(x: float, y: float, words: str, anchor: str) -> str:
-    """Return words at a place."""
-    where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f"<text {where}>{_inert(words)}</text>"
+def _text(x: float, y: float, line: str, anchor: str) -> str:
+    """Return a line of text."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_inert(line)}</text>'
 
 
-def _inert(words: str) -> str:
-    """Return words on one line, so that nothing in them is markup or hidden."""
-    line = " ".join(words.split())
+def _inert(text: str) -> str:
+    """Return text on one line, so that nothing in it is markup or hidden."""
+    line = " ".join(text.split())
     return escape("".join(c if c.isprintable() else "\ufffd" for c in line))
 
 
-def _mark(who: str, x: float, y: float) -> str:
-    """Return the mark of a model: a square for the champion, a dot for the other."""
-    if who == "champion":
-        return (
-            f'<rect class="dot champion" x="{x - 4:.1f}" y="{y - 4:.1f}" '
-            'width="8" height="8"/>'
-        )
-    return f'<circle class="dot challenger" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-
-
-def _ends(values: Iterable[float]) -> tuple[float, float]:
+def _ends(values: Sequence[float]) -> tuple[float, float]:
     """Return both ends of an axis around the values."""
-    found = list(values)
-    low, high = min(found), max(found)
+    low, high = min(values), max(values)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return low - room, high + room
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return four to eight round numbers between the ends."""
-    rough = (high - low) / 5
+    """Return about three to seven round numbers between the ends."""
+    rough = (high - low) / 7
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
     first = math.ceil(low / step - 1e-9)

@@ -3,8 +3,8 @@
 from mlgitops.judgement import Business, failed
 from mlgitops.report.facts import Facts, State
 from mlgitops.report.sections import SECTIONS
-from mlgitops.report.sections.record import CAUTIONS, HEADER, check_row
-from mlgitops.report.text import by, details, interval, table, text
+from mlgitops.report.sections.record import CAUTIONS, HEADER, check_row, outcome
+from mlgitops.report.text import details, grouping, interval, table, text
 
 MARKER = "<!-- validation report -->"
 LIMIT = 65_000  # characters; GitHub takes 65,536
@@ -20,13 +20,13 @@ VERDICTS: dict[State, str] = {
 def render(facts: Facts) -> str:
     """Return the report, without its marker, under GitHub's limit."""
     parts, last, url = head(facts), foot(facts), facts.run_url
-    where = f"[report.html]({url}#artifacts)" if url else "`build/report.html`"
-    short = f"Too long for a comment: the whole is in {where}."
+    page = f"[report.html]({url}#artifacts)" if url else "`build/report.html`"
+    short = f"Too long for a comment: read it in {page}."
     bodies = [(section, section.body(facts)) for section in SECTIONS]
-    whole = [(s, details(s.title, body, s.open)) for s, body in bodies if body]
-    cut = [details(section.title, short) for section, _ in whole]
-    room = LIMIT - len(last) - sum(len(part) + 2 for part in [*parts, *cut])
-    for (_, section), placeholder in zip(whole, cut, strict=True):
+    full = [(s.title, details(s.title, body, s.open)) for s, body in bodies if body]
+    placeholders = [details(title, short) for title, _ in full]
+    room = LIMIT - len(last) - sum(len(part) + 2 for part in [*parts, *placeholders])
+    for (_, section), placeholder in zip(full, placeholders, strict=True):
         more = len(section) - len(placeholder)
         parts.append(section if more <= room else placeholder)
         room -= max(more, 0) if more <= room else 0
@@ -36,8 +36,13 @@ def render(facts: Facts) -> str:
 
 def head(facts: Facts) -> list[str]:
     """Return what is not folded: the verdict, one line, a table, perhaps an alert."""
-    parts = [_verdict(facts), _primary(facts), facts.expectation]
-    parts += [_checks(facts), _alert(facts)]
+    parts = [f"## {VERDICTS[facts.state]}"]
+    parts += [_subject(facts) if facts.model else "", text(facts.verdict, 600)]
+    parts += [f"**Next:** {facts.next}" if facts.next else "", _summary(facts)]
+    parts += [facts.expectation, _checks(facts)]
+    if facts.cautions:
+        alert = "\n>\n".join(f"> {line}" for line in facts.cautions[:CAUTIONS])
+        parts.append(f"> [!CAUTION]\n{alert}")
     return [part for part in parts if part]
 
 
@@ -49,47 +54,31 @@ def _subject(facts: Facts) -> str:
     return " · ".join(text(part, 100) for part in parts if part)
 
 
-def _verdict(facts: Facts) -> str:
-    """The verdict in words, and what to do next."""
-    lines = [f"## {VERDICTS[facts.state]}"]
-    if facts.model:
-        lines.append(_subject(facts))
-    lines.append(text(facts.verdict, 600))
-    if facts.next:
-        lines.append(f"**Next:** {facts.next}")
-    return "\n\n".join(lines)
-
-
-def _primary(facts: Facts) -> str:
-    """The one line: old, new, difference, interval, model and data."""
-    line = []
-    if head := facts.found.primary_metric:
-        name = text(head.label, 40)
-        if head.champion is None:
-            line.append(f"**{name} {head.challenger:.4f}** (no champion yet)")
+def _summary(facts: Facts) -> str:
+    """One line: both models' primary metric, the difference, the bytes."""
+    judgement, parts = facts.judgement, []
+    if metric := judgement.primary_metric:
+        name = text(metric.label, 40)
+        if metric.champion is None:
+            parts.append(f"**{name} {metric.challenger:.4f}** (no champion yet)")
         else:
-            line.append(f"{name} {head.champion:.4f} → **{head.challenger:.4f}**")
-        if head.difference is not None and head.low is not None:
-            line.append(
-                f"{head.difference:+.4f} ({facts.found.confidence:.0%} interval"
-                f"{by(facts)} {head.low:+.4f} to {head.high:+.4f})"
+            parts.append(f"{name} {metric.champion:.4f} → **{metric.challenger:.4f}**")
+        if metric.difference is not None and metric.low is not None:
+            parts.append(
+                f"{metric.difference:+.4f} ({judgement.confidence:.0%} interval"
+                f"{grouping(facts)} {metric.low:+.4f} to {metric.high:+.4f})"
             )
-    line += _error(facts)
-    if worth := facts.found.business:
-        line.append(_worth(worth))
-    shas = {"manifest": facts.manifest_sha256, "data": facts.data_sha256}
-    line += [f"{name} {sha256[:12]}" for name, sha256 in shas.items() if sha256]
-    return " · ".join(line)
-
-
-def _error(facts: Facts) -> list[str]:
-    """Return how far numbers are off, in the target's unit, where they are numbers."""
-    found = next((m for m in facts.found.metrics if m.id == "rmse"), None)
-    if found is None:
-        return []
-    if found.champion is None:
-        return [f"RMSE {found.challenger:.4g}"]
-    return [f"RMSE {found.champion:.4g} → **{found.challenger:.4g}**"]
+    for metric in judgement.metrics:
+        if metric.id == "rmse":  # how far numbers are off, in the target's unit
+            error = f"{metric.challenger:.4g}"
+            if metric.champion is not None:
+                error = f"{metric.champion:.4g} → **{error}**"
+            parts.append(f"RMSE {error}")
+    if judgement.business:
+        parts.append(_worth(judgement.business))
+    hashes = {"manifest": facts.manifest_sha256, "data": facts.data_sha256}
+    parts += [f"{name} {sha256[:12]}" for name, sha256 in hashes.items() if sha256]
+    return " · ".join(parts)
 
 
 def _worth(worth: Business) -> str:
@@ -103,39 +92,28 @@ def _worth(worth: Business) -> str:
 
 def _checks(facts: Facts) -> str:
     """At most eight rows: what failed first, then the gates, then a summary."""
-    shown = failed(facts.checks)
-    shown += [c for c in facts.checks if c.passed and c.gate]
-    rest = [c for c in facts.checks if c not in shown] + shown[TABLE - 1 :]
-    rows = [check_row(c) for c in shown[: TABLE - 1]]
+    first = failed(facts.checks)
+    first += [check for check in facts.checks if check.passed and check.gate]
+    rest = [check for check in facts.checks if check not in first] + first[TABLE - 1 :]
+    rows = [check_row(check) for check in first[: TABLE - 1]]
     if rest:
-        good = len(rest) - len(failed(rest))
-        word = "✅&nbsp;passed" if good == len(rest) else "⛔&nbsp;failed"
-        value = f"{good} of {len(rest)}"
-        rows.append([word, "Other checks", value, "all", "listed under Checks"])
-    return table(HEADER, rows) if rows else ""
-
-
-def _alert(facts: Facts) -> str:
-    """A caution for what a person has to look at; nothing when there is nothing."""
-    lines = [f"> {line}" for line in facts.cautions[:CAUTIONS]]
-    return "> [!CAUTION]\n" + "\n>\n".join(lines) if lines else ""
+        count = len(rest) - len(failed(rest))
+        passed = f"{count} of {len(rest)}"
+        summary = ("Other checks", passed, "all", "listed under Checks")
+        rows.append([outcome(count == len(rest)), *summary])
+    return table(HEADER, rows)
 
 
 def foot(facts: Facts) -> str:
     """What was judged, by which rules, where; the manifest's sha256 in full."""
-    parts = []
-    if facts.manifest_sha256:
-        parts.append(f"manifest: `{facts.manifest_sha256}`")
-    if facts.head_sha:
-        parts.append(f"commit {facts.head_sha[:12]}")
-    if facts.rules_sha:
-        parts.append(f"rules of main at {facts.rules_sha[:12]}")
-    if facts.machinery:
-        parts.append(text(facts.machinery))
-    if url := facts.run_url:
-        parts.append(f"[run]({url})")
-        parts.append(f"[with plots: report.html]({url}#artifacts)")
-    if facts.artifact_url:
-        parts.append(f"[artifact]({facts.artifact_url})")
-    line = " · ".join(parts)
+    run, artifact = facts.run_url, facts.artifact_url
+    parts = [
+        f"manifest: `{facts.manifest_sha256}`" if facts.manifest_sha256 else "",
+        f"commit {facts.head_sha[:12]}" if facts.head_sha else "",
+        f"rules of main at {facts.rules_sha[:12]}" if facts.rules_sha else "",
+        text(facts.machinery),
+        f"[run]({run}) · [with plots: report.html]({run}#artifacts)" if run else "",
+        f"[artifact]({artifact})" if artifact else "",
+    ]
+    line = " · ".join(part for part in parts if part)
     return f"---\n\n<sub>{line}</sub>" if line else "---"

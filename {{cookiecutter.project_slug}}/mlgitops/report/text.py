@@ -3,45 +3,34 @@
 import html
 import re
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from itertools import accumulate
 
-from mlgitops.judgement import Prediction
+from mlgitops.judgement import Business, Gap, MetricResult, Prediction, Slice
 from mlgitops.report.facts import Facts
 
 PLAIN = set(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.+=%/≥≤…→·–’"
 )
 
-MIXED = 12  # classes, or pairs of them, that a sentence names
+NAMED_CLASSES = 12  # classes, or pairs of them, that a sentence names
 BLOCK = re.compile(r"=|\+ |\d{1,9}[.)]( |$)")  # what starts a heading or a list
-
-
-class Interval(Protocol):
-    """What has the interval of a difference, or none."""
-
-    @property
-    def low(self) -> float | None:
-        """The lower end."""
-
-    @property
-    def high(self) -> float | None:
-        """The upper end."""
 
 
 def text(value: object, limit: int = 120) -> str:
     """Return a stranger's text as inert Markdown: no markup, link, mention or break.
 
-    At most ``limit`` letters, and at most three times as many once made inert.
+    At most ``limit`` letters, and at most three times as many once made inert. Text
+    that is too long ends after a word, unless that would leave less than half of it.
     """
-    words = " ".join(str(value)[: limit * 10].split())
-    marks = list(map(_inert, words, f"{words[1:]} ", f" {words[:-1]}"))
-    if BLOCK.match(words):
-        marks[0] = f"&#{ord(words[0])};"
-    shown = min(len(marks), limit)
-    while sum(map(len, marks[:shown])) > 3 * limit:
-        shown -= 1
-    cut = "…" if shown < len(marks) else ""
-    return "".join(marks[:shown]).replace("www.", "www&#46;") + cut
+    line = " ".join(str(value)[: limit * 10].split())
+    marks = list(map(_inert, line, f"{line[1:]} ", f" {line[:-1]}"))
+    if BLOCK.match(line):
+        marks[0] = f"&#{ord(line[0])};"
+    end = sum(size <= 3 * limit for size in accumulate(map(len, marks[:limit])))
+    if end < len(marks):
+        word_end = line.rfind(" ", end // 2, end + 1)
+        marks[end if word_end < 0 else word_end :] = "…"
+    return "".join(marks).replace("www.", "www&#46;")
 
 
 def code(value: object, limit: int = 80) -> str:
@@ -50,49 +39,53 @@ def code(value: object, limit: int = 80) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; cells must be inert already."""
-    lines = [header, ["---"] * len(header), *rows]
+    """Return a Markdown table; cells must be inert already. Without a row, nothing."""
+    body = list(rows)
+    lines = [header, ["---"] * len(header), *body] if body else []
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def details(title: str, body: str, shown: bool = False) -> str:
-    """Return a section that can be folded, and is at first unless it is ``shown``."""
-    tag = "<details open>" if shown else "<details>"
+def details(title: str, body: str, unfolded: bool = False) -> str:
+    """Return a section that can be folded, and is at first unless ``unfolded``."""
+    tag = "<details open>" if unfolded else "<details>"
     return f"{tag}\n<summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-def number(value: float | None) -> str:
-    """Return a metric for people."""
-    return "none" if value is None else f"{value:.4f}"
+def number(value: float | None, sign: str = "") -> str:
+    """Return a metric for people; a difference with the sign ``+``."""
+    return "none" if value is None else f"{value:{sign}.4f}"
 
 
-def signed(value: float | None) -> str:
-    """Return a difference for people."""
-    return "none" if value is None else f"{value:+.4f}"
-
-
-def interval(row: Interval, digits: int = 4) -> str:
+def interval(row: MetricResult | Business | Slice | Gap, digits: int = 4) -> str:
     """Return the interval of a difference, or none."""
     if row.low is None or row.high is None:
         return "none"
     return f"{row.low:+,.{digits}f} to {row.high:+,.{digits}f}"
 
 
-def by(facts: Facts) -> str:
+def grouping(facts: Facts) -> str:
     """Return whose rows count as one in the intervals, where somebody's do."""
-    found = facts.found.entity
-    return f" by {text(found.column, 40)}," if found else ""
+    entity = facts.judgement.entity
+    return f" by {text(entity.column, 40)}," if entity else ""
 
 
-def label(facts: Facts) -> str:
+def primary_label(facts: Facts) -> str:
     """Return the name of the primary metric."""
-    found = facts.found.primary_metric
-    return text(found.label, 40) if found else "the primary metric"
+    metric = facts.judgement.primary_metric
+    return text(metric.label, 40) if metric else "the primary metric"
 
 
-def answer(found: Prediction) -> str:
-    """Return an answer for people: a number, or a class and its probability."""
-    return f"{code(found.name)} {found.value:.3f}" if found.name else size(found.value)
+def shares(classes: Sequence[tuple[str, float, float]]) -> str:
+    """Return each class's two shares, of not too many classes."""
+    rows = classes[:NAMED_CLASSES]
+    return ", ".join(f"{code(name)} {a:.1%} → {b:.1%}" for name, a, b in rows)
+
+
+def prediction(predicted: Prediction) -> str:
+    """Return a prediction for people: a number, or a class and its probability."""
+    if predicted.name:
+        return f"{code(predicted.name)} {predicted.value:.3f}"
+    return size(predicted.value)
 
 
 def size(value: float) -> str:
@@ -102,11 +95,11 @@ def size(value: float) -> str:
 
 def plain(markdown: str) -> str:
     """Return a report for a terminal: no HTML, no charts, every word as it reads."""
-    words = re.sub(r"```mermaid\n.*?```\n*", "", markdown, flags=re.DOTALL)
-    words = re.sub(r"<summary>(.*?)</summary>", r"### \1", words)
-    words = re.sub(r"</?(details|sub|code)>\n*", "", words)
-    words = html.unescape(words).replace("\xa0", " ").replace("\u200b", "")
-    return re.sub(r"\n{3,}", "\n\n", words)
+    lines = re.sub(r"```mermaid\n.*?```\n*", "", markdown, flags=re.DOTALL)
+    lines = re.sub(r"<summary>(.*?)</summary>", r"### \1", lines)
+    lines = re.sub(r"</?(details|sub|code)>\n*", "", lines)
+    lines = html.unescape(lines).replace("\xa0", " ").replace("\u200b", "")
+    return re.sub(r"\n{3,}", "\n\n", lines)
 
 
 def _inert(letter: str, after: str, before: str) -> str:

@@ -1,150 +1,134 @@
 """What is decided and what that is worth, on the holdout and in production."""
 
-from mlgitops.judgement import (
-    Affected,
-    Business,
-    ClassMoves,
-    Matrix,
-    NumberMoves,
-    Replay,
-)
+from mlgitops.judgement import Business, ClassMoves, Matrix, NumberMoves, Replay
 from mlgitops.report.facts import Facts
-from mlgitops.report.text import MIXED, by, code, interval, size, table, text
+from mlgitops.report.text import (
+    NAMED_CLASSES,
+    code,
+    grouping,
+    interval,
+    shares,
+    size,
+    table,
+    text,
+)
 
 MATRIX = 8  # classes up to which every cell of the matrix of decisions is shown
 
 
 def decisions(facts: Facts) -> str:
     """What is decided at each model's threshold, and what that is worth."""
-    curves = list(facts.found.curves.items()) if facts.found.curves else []
-    parts = [_matrix(who, each.matrix) for who, each in curves if each.matrix]
-    rows = [
-        [
-            who,
-            f"{c.threshold:g}",
-            f"{c.true_positive:,}",
-            f"{c.false_positive:,}",
-            f"{c.false_negative:,}",
-            f"{c.true_negative:,}",
-        ]
-        for who, each in curves
-        if (c := each.confusion)
-    ]
-    if rows:
-        header = ["Model", "Threshold", "True positive", "False positive"]
-        parts.append(table([*header, "False negative", "True negative"], rows))
-    if test := facts.found.mcnemar:
-        surely = "a difference" if test.p < 0.05 else "no significant difference"
+    matrices = facts.by_model(lambda curves: curves.matrix)
+    parts = [_matrix(name, matrix) for name, matrix in matrices.items()]
+    rows = []
+    for name, counts in facts.by_model(lambda curves: curves.confusion).items():
+        positive = (counts.true_positive, counts.false_positive)
+        negative = (counts.false_negative, counts.true_negative)
+        cells = (f"{count:,}" for count in (*positive, *negative))
+        rows.append([name, f"{counts.threshold:g}", *cells])
+    header = ["Model", "Threshold", "True positive", "False positive"]
+    parts.append(table([*header, "False negative", "True negative"], rows))
+    if test := facts.judgement.mcnemar:
+        significance = "a difference" if test.p < 0.05 else "no significant difference"
         parts.append(
             f"Only the champion is right on {test.only_champion_right:,} rows, only "
-            f"the challenger on {test.only_challenger_right:,}: {surely} "
-            f"(McNemar's exact test{by(facts).rstrip(',')}, p = {test.p:.2g})."
+            f"the challenger on {test.only_challenger_right:,}: {significance} "
+            f"(McNemar's exact test{grouping(facts).rstrip(',')}, p = {test.p:.2g})."
         )
-    if worth := facts.found.business:
+    if worth := facts.judgement.business:
         parts.append(_worth(worth))
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _worth(worth: Business) -> str:
     """What the decisions are worth, and what another threshold would bring."""
     unit, best = text(worth.unit, 30), worth.best
-    words = f"Worth {worth.challenger:,.0f} {unit} per {worth.per:,} decisions"
+    sentence = f"Worth {worth.challenger:,.0f} {unit} per {worth.per:,} decisions"
     if worth.champion is not None:
-        words += (
+        sentence += (
             f" (champion {worth.champion:,.0f}, difference "
             f"{worth.difference:+,.0f}, interval {interval(worth, 0)})"
         )
-    most = f"{best.best:,.0f}"
     if best.shift is not None:
         return (
-            f"{words}. On these rows, {best.shift:+.4g} to every answer would be "
-            f"worth most, {most}."
+            f"{sentence}. On these rows, adding {best.shift:+.4g} to every prediction "
+            f"would be worth most, {best.best:,.0f}."
         )
     if best.expected:
         return (
-            f"{words}. Deciding by the worth that is expected, not by the likeliest "
-            f"class, would be worth {most}."
+            f"{sentence}. Deciding by expected worth, not by the likeliest class, "
+            f"would be worth {best.best:,.0f}."
         )
     return (
-        f"{words}. On these rows the threshold {best.best_threshold:.3f} would be "
-        f"worth most, {most}; it is {best.threshold:g}."
+        f"{sentence}. On these rows the threshold {best.best_threshold:.3f} would be "
+        f"worth most, {best.best:,.0f}; it is {best.threshold:g}."
     )
 
 
-def _matrix(who: str, matrix: Matrix) -> str:
-    """What is decided for each true class; of many classes, what is mixed up most."""
+def _matrix(model: str, matrix: Matrix) -> str:
+    """What is decided for each true class; of many classes, the commonest mistakes."""
     classes, cells = matrix.classes, matrix.cells
     if len(classes) <= MATRIX:
-        rows = [
+        rows = (
             [code(name), *(f"{count:,}" for count in row)]
             for name, row in zip(classes, cells, strict=True)
-        ]
-        head = [f"{who}: true class", *(f"→ {code(name)}" for name in classes)]
-        return table(head, rows)
-    mixed = sorted(
-        (-count, classes[a], classes[b])
-        for a, row in enumerate(cells)
-        for b, count in enumerate(row)
-        if a != b and count
+        )
+        header = [f"{model}: true class", *(f"→ {code(name)}" for name in classes)]
+        return table(header, rows)
+    mistakes = sorted(
+        (-count, classes[true], classes[decided])
+        for true, row in enumerate(cells)
+        for decided, count in enumerate(row)
+        if true != decided and count
     )
-    rows = [[code(a), code(b), f"{-n:,}"] for n, a, b in mixed[:MIXED]]
-    return f"Mixed up most:\n\n{table([f'{who}: true class', 'decided', 'Rows'], rows)}"
+    rows = ([code(a), code(b), f"{-n:,}"] for n, a, b in mistakes[:NAMED_CLASSES])
+    header = [f"{model}: true class", "decided", "Rows"]
+    return f"Most frequent mistakes:\n\n{table(header, rows)}"
 
 
 def replay(facts: Facts) -> str:
     """How many decisions would flip, which way, for whom."""
-    found = facts.found.replay
-    if found is None or found.moves is None:
-        why = found.why if found else facts.unplayed
-        return f"Not known: {text(why, 300)}." if why else ""
-    words = (
-        f"Of the newest {found.requests:,} requests (until {text(found.until)}), "
-        f"{_moved(found)}"
-    )
-    moved = isinstance(found.moves, NumberMoves)
-    rows = [_affected(group, moved) for group in found.groups]
-    header = ["Who is affected most", "Requests"]
-    header += ["Mean change, either way"] if moved else ["Flips", "Share"]
-    return f"{words}\n\n{table(header, rows)}" if rows else words
+    replay = facts.judgement.replay
+    if replay is None or replay.moves is None:
+        reason = replay.why if replay else facts.no_replay
+        return f"Not known: {text(reason, 300)}." if reason else ""
+    numbers, rows = isinstance(replay.moves, NumberMoves), []
+    for group in replay.groups:
+        share = group.flips / group.requests
+        moved = [size(share)] if numbers else [f"{group.flips:,.0f}", f"{share:.1%}"]
+        name = f"{code(group.column)} {code(group.value)}"
+        rows.append([name, f"{group.requests:,}", *moved])
+    header = ["Most affected", "Requests"]
+    header += ["Mean change, either way"] if numbers else ["Flips", "Share"]
+    return (
+        f"Of the newest {replay.requests:,} requests (until {text(replay.until)}), "
+        f"{_moved(replay)}\n\n{table(header, rows)}"
+    ).rstrip()
 
 
-def _affected(group: Affected, moved: bool) -> list[str]:
-    """Return the row of a category whose requests flip, or move."""
-    who, share = (
-        f"{code(group.column)} {code(group.value)}",
-        group.flips / group.requests,
-    )
-    if moved:
-        return [who, f"{group.requests:,}", size(share)]
-    return [who, f"{group.requests:,}", f"{group.flips:,.0f}", f"{share:.1%}"]
-
-
-def _moved(found: Replay) -> str:
+def _moved(replay: Replay) -> str:
     """How the two models' decisions on the same requests differ."""
-    count, moves = found.requests, found.moves
+    count, moves = replay.requests, replay.moves
     assert moves is not None
     if isinstance(moves, NumberMoves):
-        (mean, middle, most), (old, new) = moves.change, moves.mean
+        (mean, median, upper), (champion, challenger) = moves.change, moves.mean
         return (
-            f"{moves.up:,} would be answered higher and {moves.down:,} lower: by "
-            f"{mean:+.4g} on average, half of them by more than {middle:.4g}, one in "
-            f"ten by more than {most:.4g}. The mean answer goes {old:.4g} → {new:.4g}."
+            f"{moves.up:,} would be predicted higher and {moves.down:,} lower: by "
+            f"{mean:+.4g} on average, half of them by more than {median:.4g}, one in "
+            f"ten by more than {upper:.4g}. The mean prediction goes "
+            f"{champion:.4g} → {challenger:.4g}."
         )
     if isinstance(moves, ClassMoves):
-        which = ", ".join(
+        ways = ", ".join(
             f"{n:,} from {code(a)} to {code(b)}" for a, b, n in moves.moves
-        )
-        shares = ", ".join(
-            f"{code(name)} {old:.1%} → {new:.1%}"
-            for name, old, new in moves.shares[:MIXED]
         )
         return (
             f"{moves.flips:,} ({moves.flips / count:.1%}) would be decided otherwise"
-            f"{': ' if which else ''}{which}. Decided are {shares}."
+            f"{': ' if ways else ''}{ways}. Decided are {shares(moves.shares)}."
         )
-    flips, (old, new) = moves.to_yes + moves.to_no, moves.yes
+    flips, (champion, challenger) = moves.to_yes + moves.to_no, moves.yes
     return (
         f"{flips:,} ({flips / count:.1%}) would be decided otherwise: "
-        f"{moves.to_yes:,} from no to yes, {moves.to_no:,} from yes to no. Yes "
-        f"is said to {old:.1%} → {new:.1%}."
+        f"{moves.to_yes:,} from no to yes, {moves.to_no:,} from yes to no. The share "
+        f"decided yes goes {champion:.1%} → {challenger:.1%}."
     )

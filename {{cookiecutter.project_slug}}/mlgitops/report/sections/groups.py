@@ -3,58 +3,56 @@
 from mlgitops.judgement import Fairness
 from mlgitops.report import plots
 from mlgitops.report.facts import Facts
-from mlgitops.report.text import code, interval, number, signed, table, text
+from mlgitops.report.text import code, interval, number, table, text
 
 ODDS = "true positive rate"  # where it is held alike, the equalized odds are
 
 
 def slices(facts: Facts) -> str:
     """Where the challenger does worst, of all that was looked at."""
-    found = facts.found.slices
-    if not found or not found.rows:
+    slices = facts.judgement.slices
+    if not slices or not slices.rows:
         return ""
     rows = [
         [
-            f"{text(r.column)}: {text(r.value)}",
-            f"{r.rows:,}",
-            number(r.champion),
-            number(r.challenger),
-            signed(r.difference),
-            ("⛔ surely worse, " if r.failed else "") + interval(r),
+            f"{text(row.column)}: {text(row.value)}",
+            f"{row.rows:,}",
+            *map(number, (row.champion, row.challenger)),
+            number(row.difference, "+"),
+            ("⛔ significantly worse, " if row.failed else "") + interval(row),
         ]
-        for r in found.rows
+        for row in slices.rows
     ]
-    words = (
-        f"The worst {len(rows)} of {found.looked_at} slices by "
-        f"{text(found.metric)} (lower is better).\n\n"
-    )
     header = ["Slice", "Rows", "Champion", "Challenger", "Difference", "Interval"]
-    return words + table(header, rows)
+    return (
+        f"The worst {len(rows)} of {slices.looked_at} slices by {text(slices.metric)} "
+        f"(lower is better).\n\n{table(header, rows)}"
+    )
 
 
 def slices_plot(facts: Facts) -> str:
     """The difference in every slice that is listed, on one scale."""
-    found = facts.found.slices
+    if not (slices := facts.judgement.slices):
+        return ""
     rows = [
         plots.Interval(
-            f"{r.column}: {r.value}",
-            r.low,
-            r.difference,
-            r.high,
-            f"{r.difference:+.4f}, {r.rows:,} rows",
-            r.failed,
+            f"{row.column}: {row.value}",
+            (row.low, row.difference, row.high),
+            f"{row.difference:+.4f}, {row.rows:,} rows",
+            row.failed,
         )
-        for r in (found.rows if found else [])
-        if r.low is not None and r.difference is not None and r.high is not None
+        for row in slices.rows
+        if row.low is not None and row.difference is not None and row.high is not None
     ]
-    metric = found.metric if found else ""
-    return plots.intervals(rows, f"{metric}: challenger minus champion; right is worse")
+    across = f"{slices.metric}: challenger minus champion; right is worse"
+    return plots.intervals(rows, across)
 
 
 def fairness(facts: Facts) -> str:
     """How alike groups are treated, column by column."""
-    parts = [part for column in facts.found.fairness for part in _column(column)]
-    if any(gap.rate == ODDS for c in facts.found.fairness for gap in c.gaps):
+    columns = facts.judgement.fairness
+    parts = [part for column in columns for part in _column(column)]
+    if any(gap.rate == ODDS for column in columns for gap in column.gaps):
         parts.append(
             "The equalized odds difference is the larger gap of the true and the false "
             "positive rate."
@@ -67,21 +65,16 @@ def _column(column: Fairness) -> list[str]:
     alone = column.groups[0].champion is None
     first, *rest = map(text, column.rates)
     header = ["Group", "Rows"]
-    for who in ("challenger",) if alone else ("champion", "challenger"):
-        header += [f"{who}: {first}", *rest]
-    groups = [
-        [
-            code(group.group),
-            f"{group.rows:,}",
-            *map(number, [*(group.champion or []), *group.challenger]),
-        ]
-        for group in column.groups
-    ]
+    for model in ("challenger",) if alone else ("champion", "challenger"):
+        header += [f"{model}: {first}", *rest]
+    groups = []
+    for group in column.groups:
+        rates = map(number, [*(group.champion or []), *group.challenger])
+        groups.append([code(group.group), f"{group.rows:,}", *rates])
     gaps = [
         [
             text(gap.rate),
-            number(gap.champion),
-            number(gap.challenger),
+            *map(number, (gap.champion, gap.challenger)),
             interval(gap),
             f"{gap.limit:g}",
             " above ".join(map(code, gap.pair)),

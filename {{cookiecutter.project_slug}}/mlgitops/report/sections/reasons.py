@@ -3,84 +3,73 @@
 from mlgitops.judgement import Dependence, Fall
 from mlgitops.report import plots
 from mlgitops.report.facts import Facts
-from mlgitops.report.text import answer, code, label, size, table
+from mlgitops.report.text import code, prediction, primary_label, size, table
 
 
 def importance(facts: Facts) -> str:
     """How much the primary metric falls when a column is shuffled, largest first."""
     rows = [
         [code(row.column), _fall(row.champion), _fall(row.challenger)]
-        for row in facts.found.importance
+        for row in facts.judgement.importance
     ]
-    if not rows:
-        return ""
-    words = f"Fall of {label(facts)} when a column is shuffled: "
-    words += "mean, least to most.\n\n"
-    return words + table(["Column", "Champion", "Challenger"], rows)
+    metric = primary_label(facts)
+    intro = f"Fall of {metric} when a column is shuffled: mean, least to most.\n\n"
+    return intro + table(["Column", "Champion", "Challenger"], rows) if rows else ""
 
 
-def _fall(values: Fall | None) -> str:
+def _fall(fall: Fall | None) -> str:
     """Return a column's importance, or that the model does not have it."""
-    if values is None:
-        return "not used"
-    mean, least, most = values
-    return f"{mean:.4f} ({least:.4f} to {most:.4f})"
+    return "{:.4f} ({:.4f} to {:.4f})".format(*fall) if fall else "not used"
 
 
 def dependence(facts: Facts) -> str:
-    """The mean answer with a column set to each of a few values."""
+    """The mean prediction with a column set to each of a few values."""
     parts = []
-    for row in facts.found.dependence:
-        sides = _sides(row)
-        cells = [
-            [code(place), *(size(values[n]) for values in sides.values())]
-            for n, place in enumerate(row.places)
-        ]
-        of = [f"{who}: {code(row.of)}" if row.of else who for who in sides]
-        parts.append(table([code(row.column), *of], cells))
-    words = "Mean answer with the column set to a value, all else as it is.\n\n"
-    return words + "\n\n".join(parts) if parts else ""
+    for row in facts.judgement.dependence:
+        models = _models(row)
+        cells = (
+            [code(value), *(size(means[n]) for means in models.values())]
+            for n, value in enumerate(row.places)
+        )
+        of = f": {code(row.of)}" if row.of else ""
+        header = [code(row.column), *(f"{name}{of}" for name in models)]
+        parts.append(table(header, cells))
+    intro = "Mean prediction with the column set to a value, all else as it is."
+    return "\n\n".join([intro, *parts]) if parts else ""
 
 
 def dependence_plot(facts: Facts) -> str:
-    """The mean answer by the value of a column."""
-    return "".join(
-        plots.lines(
-            row.column,
-            "mean answer",
-            {who: list(enumerate(values)) for who, values in _sides(row).items()},
-            row.places,
-        )
-        for row in facts.found.dependence
-    )
+    """The mean prediction by the value of a column."""
+    drawn = ""
+    for row in facts.judgement.dependence:
+        models = {name: list(enumerate(means)) for name, means in _models(row).items()}
+        lines = plots.of_models(models)
+        drawn += plots.lines(row.column, "mean prediction", lines, row.places)
+    return drawn
 
 
-def _sides(row: Dependence) -> dict[str, list[float]]:
-    """Return the mean answers of the models that have the column."""
-    both = {"champion": row.champion, "challenger": row.challenger}
-    return {who: values for who, values in both.items() if values}
+def _models(row: Dependence) -> dict[str, list[float]]:
+    """Return the mean predictions of the models that have the column."""
+    means = {"champion": row.champion, "challenger": row.challenger}
+    return {name: values for name, values in means.items() if values}
 
 
 def flips(facts: Facts) -> str:
     """A few rows that the models decide differently, with what moved the challenger."""
-    rows = [
-        [
-            answer(flip.champion),
-            answer(flip.challenger),
-            _truth(flip.truth),
-            ", ".join(
-                f"{code(f'{r.column} = {r.value}')} {r.moved:+.3f}"
-                for r in flip.reasons
-            ),
-        ]
-        for flip in facts.found.flips
-    ]
+    rows = []
+    for flip in facts.judgement.flips:
+        reasons = (
+            f"{code(f'{reason.column} = {reason.value}')} {reason.moved:+.3f}"
+            for reason in flip.reasons
+        )
+        answers = [prediction(flip.champion), prediction(flip.challenger)]
+        rows.append([*answers, _truth(flip.truth), ", ".join(reasons)])
     header = ["Champion", "Challenger", "Truth", "What moved the challenger"]
-    return table(header, rows) if rows else ""
+    return table(header, rows)
 
 
-def _truth(value: int | float | str) -> str:
+def _truth(truth: int | float | str) -> str:
     """Return a truth for people: 0 or 1, a class, or a number."""
-    if isinstance(value, str):
-        return code(value)
-    return str(value) if isinstance(value, int) else size(value)
+    if isinstance(truth, str):
+        return code(truth)
+    return str(truth) if isinstance(truth, int) else size(truth)

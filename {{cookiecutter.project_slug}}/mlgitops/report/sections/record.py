@@ -19,47 +19,46 @@ def more(facts: Facts) -> str:
     return "\n".join(f"- {line}" for line in facts.cautions[CAUTIONS:])
 
 
+def outcome(passed: bool) -> str:
+    """Return whether a check passed, as the first cell of its row."""
+    return "✅&nbsp;passed" if passed else "⛔&nbsp;failed"
+
+
 def check_row(check: Check) -> list[str]:
     """One row of the table of checks."""
-    word = "✅&nbsp;passed" if check.passed else "⛔&nbsp;failed"
     cells = (check.title, value(check), allowed(check), check.reason)
-    return [word, *(text(cell, 200) for cell in cells)]
+    return [outcome(check.passed), *(text(cell, 200) for cell in cells)]
 
 
 def value(check: Check) -> str:
-    """Return what was held against the limit, in words.
+    """Return what was held against the limit.
 
     Of a difference that is an end of its interval: what is printed first is the number
     that was compared, and its digits tell it from the limit.
     """
     if check.value is None:
         return ""
-    signed = check.statistic != "value"
-    figure = next(
-        (f for d in DIGITS if _agrees(check, f := _figure(check, signed, d))),
-        str(check.value),
-    )
-    if not signed:
+    figures = (_figure(check, check.value, digits) for digits in DIGITS)
+    figure = next((f for f in figures if _agrees(check, f)), str(check.value))
+    if check.statistic == "value":
         return figure
-    words = f"{check.statistic} {figure}"
+    figure = f"{check.statistic} {figure}"
     if check.estimate is not None:
-        words += f" of {check.estimate:+.4f}"
+        figure += f" of {check.estimate:+.4f}"
     if check.interval is not None:
-        low, high = check.interval
-        words += f" [{low:+.4f}, {high:+.4f}]"
-    return words
+        figure += " [{:+.4f}, {:+.4f}]".format(*check.interval)
+    return figure
 
 
-def _figure(check: Check, signed: bool, digits: int) -> str:
-    """Return the number with its unit."""
-    number = check.value or 0.0
+def _figure(check: Check, number: float, digits: int) -> str:
+    """Return the number that was compared, with its unit."""
     if check.unit == "share":
         return f"{number:.{digits - 3}%}"
     if check.unit in ("MB", "ms"):
         return f"{number:.{digits - 1}g} {check.unit}"
     if check.unit:
         return f"{number:,.0f} {_counted(check.unit, number)}"
-    if signed:
+    if check.statistic != "value":
         return f"{number:+.{digits}f}"
     small = 0 < abs(number) < 0.0005
     return f"{number:.{digits - 3}e}" if small else f"{number:.{digits}f}"
@@ -70,8 +69,7 @@ def _agrees(check: Check, figure: str) -> bool:
     if not check.operator or check.limit is None:
         return True
     printed = figure.split()[0].replace(",", "")
-    share = printed.endswith("%")
-    number = float(printed.rstrip("%")) / (100 if share else 1)
+    number = float(printed.rstrip("%")) / (100 if printed.endswith("%") else 1)
     return bool(HOLDS[check.operator](number, check.limit)) == check.passed
 
 
@@ -81,7 +79,7 @@ def _counted(unit: str, number: float) -> str:
 
 
 def allowed(check: Check) -> str:
-    """Return the limit, in words."""
+    """Return the limit with its sign and unit."""
     if check.limit is None:
         return ""
     limit = f"{check.limit:,.6g}"
@@ -94,82 +92,76 @@ def allowed(check: Check) -> str:
     return f"{SIGNS.get(check.operator, '')} {limit}".strip()
 
 
-def checks(facts: Facts) -> str:
+def all_checks(checks: Sequence[Check]) -> str:
     """Every check with its reason, and its id: what `override` may name."""
-    return all_checks(facts.checks)
-
-
-def all_checks(found: Sequence[Check]) -> str:
-    """Every check with its reason and its id."""
-    rows = [[*check_row(check), code(check.id, 100)] for check in found]
-    return table([*HEADER, "Id"], rows) if rows else ""
+    rows = ([*check_row(check), code(check.id, 100)] for check in checks)
+    return table([*HEADER, "Id"], rows)
 
 
 def footprint(facts: Facts) -> str:
     """How long one row takes, and how large the file is."""
-    found = facts.found.footprint
-    rows = [
-        [who, f"{f.p50_ms:.3f}", f"{f.p99_ms:.3f}", f"{f.megabytes:.3f}"]
-        for who, f in (found.items() if found else ())
-    ]
-    header = ["Model", "p50, ms", "p99, ms", "Size, MB"]
-    return table(header, rows) if rows else ""
+    if not (models := facts.judgement.footprint):
+        return ""
+    rows = (
+        [name, *(f"{number:.3f}" for number in (f.p50_ms, f.p99_ms, f.megabytes))]
+        for name, f in models.items()
+    )
+    return table(["Model", "p50, ms", "p99, ms", "Size, MB"], rows)
 
 
-def pairs(found: Mapping[str, object]) -> str:
+def pairs(facts: Mapping[str, object]) -> str:
     """Names and values as a table."""
-    rows = [[text(key), code(value, 200)] for key, value in found.items()]
-    return table(["What", "Value"], rows) if rows else ""
+    rows = ([text(name), code(fact, 200)] for name, fact in facts.items())
+    return table(["What", "Value"], rows)
 
 
 def rows(facts: Facts) -> str:
     """What was judged on."""
-    found = facts.found.rows
-    if found is None:
+    if not (rows := facts.judgement.rows):
         return ""
-    about = {
-        "rows in the data": f"{found.data:,}",
-        "rows held out": f"{found.held_out:,}",
-        "held out from": found.since,
-        "held out until": found.until,
-        "target": found.target,
+    summary = {
+        "rows in the data": f"{rows.data:,}",
+        "rows held out": f"{rows.held_out:,}",
+        "held out from": rows.since,
+        "held out until": rows.until,
+        "target": rows.target,
     }
-    if found.compared < found.held_out:
-        about["rows both models are new to"] = (
-            f"{found.compared:,} (the rest is older than the champion's newest row)"
+    if rows.compared < rows.held_out:
+        summary["rows both models are new to"] = (
+            f"{rows.compared:,} (the rest is older than the champion's newest row)"
         )
-    return pairs(about)
+    return pairs(summary)
 
 
 def params(facts: Facts) -> str:
     """Name, champion's value, challenger's value."""
-    rows = [
+    rows = (
         [code(s.name), *(code(_plain(v), 300) for v in (s.champion, s.challenger))]
         for s in facts.params
-    ]
-    return table(["Setting", "Champion", "Challenger"], rows) if rows else ""
+    )
+    return table(["Setting", "Champion", "Challenger"], rows)
 
 
-def _plain(value: object) -> object:
+def _plain(setting: object) -> object:
     """Return a list of settings as people write one."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    return ", ".join(map(str, setting)) if isinstance(setting, list) else setting
 
 
 def build(facts: Facts) -> str:
     """Which stages were run, or restored, and what that cost."""
-    found = facts.build
-    if found is None:
+    if not (build := facts.build):
         return ""
     cost = "not known: params.yaml has no section compute"
-    if found.cost is not None:
-        cost = f"{found.cost:.4f} {found.currency}"
-    about = {
-        "stages run": ", ".join(found.stages_run) or "none",
-        "restored": "yes, CI built it before" if found.restored else "no",
-        "seconds": f"{found.seconds:g}",
-        "cost": cost,
-    }
-    return pairs(about)
+    if build.cost is not None:
+        cost = f"{build.cost:.4f} {build.currency}"
+    return pairs(
+        {
+            "stages run": ", ".join(build.stages_run) or "none",
+            "restored": "yes, CI built it before" if build.restored else "no",
+            "seconds": f"{build.seconds:g}",
+            "cost": cost,
+        }
+    )
 
 
 def reproduce(facts: Facts) -> str:

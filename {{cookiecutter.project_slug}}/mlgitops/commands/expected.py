@@ -1,0 +1,31 @@
+"""The errors that end a command with one sentence, without a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlgitops import git, github
+from mlgitops.ledger import LedgerError
+from mlgitops.lock import LockError
+from mlgitops.pipeline.contract import ContractError
+from mlgitops.release import ReleaseError
+from mlgitops.storage import StorageError
+
+ERRORS = (
+    ContractError,
+    LedgerError,
+    LockError,
+    ReleaseError,
+    StorageError,
+    git.GitError,
+    github.GitHubError,
+)
+
+
+@contextmanager
+def expected_errors(prefix: str = "", *more: type[Exception]) -> Iterator[None]:
+    """End the command when one of these errors is raised: it says what to do."""
+    errors: tuple[type[Exception], ...] = (*ERRORS, *more)
+    try:
+        yield
+    except errors as error:
+        raise github.fail(f"{prefix}{error}") from error

@@ -1,0 +1,92 @@
+"""Checks that the ledger, the tags, the stages and main agree.
+
+Each disagreement is a sentence. The ledger only grows, and a record carries the number
+of commits before it: one that was changed, removed or added later contradicts it.
+"""
+
+import re
+from collections.abc import Iterator
+
+from mlgitops import git
+from mlgitops.ledger import REPLACED, Ledger
+from mlgitops.release import MAIN, Record, eligibility, registry
+from mlgitops.release.registry import Version
+
+NUMBERED = re.compile(
+    r"(?:environments/[^/]+/history|(?:verdicts|reports)/[^/]+)/(\d{8})\D"
+)
+
+
+def disagreements(ledger: Ledger, name: str) -> list[str]:
+    """Return what does not agree, as sentences; nothing if all does."""
+    versions, sentences = registry.survey(name)
+    history = ledger.releases()
+    broken_tags = {sentence.split()[2] for sentence in sentences}  # reported already
+    sentences += registry.differences(
+        versions, [record for record in history if record["tag"] not in broken_tags]
+    )
+    sentences += _rewritten(ledger)
+    for record in history:
+        sentences += _verdict(ledger, record)
+    for environment in ledger.environments():
+        sentences += _followed(ledger, name, environment, versions)
+    champion, tip = ledger.champion(), git.fetch_branch(MAIN)
+    if champion and tip and not eligibility.same_model(champion["commit"], tip):
+        sentences.append(
+            f"main does not name what production runs ({champion['tag']}): merge the "
+            "revert pull request, or let `deploy` finish"
+        )
+    return list(dict.fromkeys(sentences))
+
+
+def _rewritten(ledger: Ledger) -> Iterator[str]:
+    """Yield where the ledger's own history contradicts that it only grows."""
+    if ledger.commit is None:
+        return
+    args = ("log", "--reverse", "--no-renames", "--name-status", "--format=%x01")
+    log = git.run(*args, ledger.commit, cwd=ledger.cwd)
+    for seq, commit in enumerate(log.split("\1")[1:]):
+        for line in filter(None, commit.splitlines()):
+            change, path = line.split("\t", 1)
+            number = NUMBERED.match(path)
+            if change != "A" and not REPLACED.fullmatch(path):
+                verb = "removed" if change == "D" else "changed"
+                yield f"the ledger's record {path} was {verb} after it was written"
+            elif change == "A" and number and int(number[1]) != seq:
+                yield (
+                    f"the ledger's record {path} names commit {int(number[1])}, but is "
+                    f"in commit {seq}: the branch was rewritten, or the record was "
+                    "added later"
+                )
+
+
+def _verdict(ledger: Ledger, record: Record) -> Iterator[str]:
+    """Yield why a deployment was not allowed by the verdict that it names."""
+    verdict = ledger.read(str(record["verdict"]))
+    subject = f"{record['tag']} in {record['environment']}"
+    if verdict is None:
+        yield f"{subject}: the ledger lacks its verdict {record['verdict']}"
+    elif not verdict["passed"]:
+        yield f"{subject}: its verdict {record['verdict']} refuses it"
+    elif verdict["manifest_sha256"] != record["manifest_sha256"]:
+        yield f"{subject}: its verdict {record['verdict']} is on other bytes"
+
+
+def _followed(
+    ledger: Ledger, name: str, environment: str, versions: list[Version]
+) -> Iterator[str]:
+    """Yield where what targets follow is not the newest record, or not the stage."""
+    release, history = ledger.release(environment), ledger.history(environment)
+    if release is None:
+        return
+    if not history or release != history[-1]:
+        yield f"{environment}'s release.json is not the newest record of its history"
+    _, commit = registry.holder(name, environment) or ("", "")
+    if release["state"] == "failed" or commit == release["commit"]:
+        return
+    names = {version.commit: version.version for version in versions}
+    yield (
+        f"the stage {environment} is assigned to "
+        f"{names.get(commit, commit) or 'no version'}, the ledger has "
+        f"{release['version']}: run `gh workflow run deploy.yml`"
+    )
