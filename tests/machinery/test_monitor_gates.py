@@ -55,6 +55,8 @@ def test_a_gated_metric_alarms_though_the_primary_one_holds(
     evidence, decision, entry = monitored(tmp_path, table, GATE)
     (gated,), shown = evidence.gated, check(entry, "average_precision")
     assert evidence.fall is not None and evidence.fall.high > -0.02
+    half = MONITOR.false_alarm_rate * performance.PERFORMANCE / 2
+    assert evidence.fall.confidence == pytest.approx(1 - 2 * half), "shared"
     fell = share > 0
     assert (gated.passed is False) == fell and shown["passed"] == (not fell)
     assert gated.low < gated.window < gated.high and gated.key == "average_precision"
@@ -75,6 +77,9 @@ def test_without_a_gate_nothing_is_said_of_the_metric(tmp_path: Path) -> None:
     table = rarer(traffic.flights(6000, 80, 28), 0.8)
     evidence, decision, entry = monitored(tmp_path, table, {})
     assert evidence.gated == [] and entry["gates"] == []
+    assert evidence.fall is not None
+    whole = MONITOR.false_alarm_rate * performance.PERFORMANCE
+    assert evidence.fall.confidence == pytest.approx(1 - 2 * whole)
     assert "recision" not in decision.sentence
 
 

@@ -17,7 +17,7 @@ from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.wording import listed, plural, size
 from mlgitops.settings import Monitor
 
-NAMED = 3  # drifted columns that a sentence names
+NAMED = 3  # drifted columns, and failed gates, that a sentence names
 
 
 class Decision(NamedTuple):
@@ -92,13 +92,15 @@ def _changes(evidence: Evidence, limits: Monitor) -> list[str]:
             f"performance fell from {evidence.metric.label} "
             f"{evidence.fall.holdout:.3f} to {evidence.fall.window:.3f}"
         )
-    for metric in evidence.gated:
-        if metric.passed is False:
-            verb = "fell" if metric.better == "higher" else "rose"
-            changes.append(
-                f"{metric.label} {verb} from {metric.holdout:.3f} to "
-                f"{metric.window:.3f} (limit {metric.limit:.3f})"
-            )
+    failed = [metric for metric in evidence.gated if metric.passed is False]
+    for metric in failed[:NAMED]:
+        verb = "fell" if metric.better == "higher" else "rose"
+        changes.append(
+            f"{metric.label} {verb} from {metric.holdout:.3f} to {metric.window:.3f} "
+            f"(limit {metric.limit:.3f})"
+        )
+    if len(failed) > NAMED:
+        changes.append(f"{plural(len(failed) - NAMED, 'more gate')} failed")
     if evidence.drifted:
         changes.append(f"{_list([d.column for d in evidence.drifted])} drifted")
     elif evidence.data_set is not None and evidence.data_set.detected:

@@ -84,7 +84,7 @@ class Samples:
 
         shape = [(n, sorted(b.keywords.items())) for n, b in self.binnings.items()]
         size = min(count, null_distribution.MOST_ROWS), window_blocks
-        limits = self.limits.false_alarm_rate, block_days, self.limits.sample_rows
+        limits = self.rate, block_days, self.limits.sample_rows
         key = self.reference.manifest_sha256, rows, shape, *size, *limits
         return cached(draw, key)
 
@@ -107,21 +107,21 @@ class Samples:
             self.past, self.current, self.binnings, blocks, self.rate
         )
 
-        def raised(drift: Drift, part: str) -> Drift:
-            distances, limits = getattr(observed, part), getattr(critical, part)
-            if part == "data_set":
-                distances, limits = {DATA_SET: distances}, {DATA_SET: limits}
-            if drift.column not in distances:
+        def raised(
+            drift: Drift, distances: Mapping[str, float], limits: Mapping[str, float]
+        ) -> Drift:
+            if (name := drift.column) not in distances:
                 return drift
             # The distance is exact, the tested one is of bins and fewer rows: the
             # threshold is as far above it.
-            threshold = limits[drift.column] + drift.distance - distances[drift.column]
+            threshold = limits[name] + drift.distance - distances[name]
             return drift._replace(threshold=max(drift.threshold, threshold))
 
+        weighted, limit = {DATA_SET: observed.data_set}, {DATA_SET: critical.data_set}
         return (
-            [raised(drift, "columns") for drift in columns],
-            [raised(drift, "missing") for drift in missing],
-            [raised(drift, "data_set") for drift in data_set],
+            [raised(drift, observed.columns, critical.columns) for drift in columns],
+            [raised(drift, observed.missing, critical.missing) for drift in missing],
+            [raised(drift, weighted, limit) for drift in data_set],
         )
 
 

@@ -124,21 +124,20 @@ def measured(evidence: Evidence) -> dict[str, float | None]:
 
 def _gate_numbers(metric: GatedMetric) -> dict[str, object]:
     """Return what a gate's check compares, as numbers."""
+    numbers = {
+        "value": metric.window,
+        "low": metric.low,
+        "high": metric.high,
+        "holdout": metric.holdout,
+        "limit": metric.limit,
+    }
     return {
         "id": metric.key,
         "label": metric.label,
         "operator": ">=" if metric.better == "higher" else "<=",
         "passed": metric.passed,
         "rows": metric.rows,
-        **_rounded(
-            {
-                "value": metric.window,
-                "low": metric.low,
-                "high": metric.high,
-                "holdout": metric.holdout,
-                "limit": metric.limit,
-            }
-        ),
+        **_rounded(numbers),
     }
 
 
