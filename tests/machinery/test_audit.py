@@ -48,6 +48,7 @@ def record(time: str, manifest: str, **changes: object) -> dict[str, object]:
     """Return a record of the ledger."""
     base = {"environment": "production", "version": manifest, "action": "deploy"}
     rest = {"state": "published", "reason": None, "approvers": [], "run_url": ""}
+    rest |= {"server": {"commit": "c", "sha256": "s"}}
     return {**base, **rest, "manifest_sha256": manifest, "time": time, **changes}
 
 
@@ -84,24 +85,17 @@ def test_which_thresholds_held_in_a_month_is_told_by_the_ledger_alone(
     Ledger().append({history: later}, "deploy")
 
     rows = thresholds.held(Ledger(), "2026-03-01")
-    assert {row.version for row in rows} == {"v1.0.0"} and len(rows) == 2
-    assert {r.version for r in thresholds.held(Ledger(), "2026-03")} == {
+    assert {row.period.version for row in rows} == {"v1.0.0"} and len(rows) == 2
+    assert {r.period.version for r in thresholds.held(Ledger(), "2026-03")} == {
         "v1.0.0",
         "v1.1.0",
     }
-    low = rows[1]
-    assert (low.check, low.statistic, low.value) == (
-        "roc_auc.margin",
-        "lower bound",
-        0.0041234567,
-    )
-    assert (low.operator, low.limit, low.low, low.high) == (
-        ">=",
-        -0.01,
-        0.0041234567,
-        0.016,
-    )
-    may = [r for r in thresholds.held(Ledger(), "2026-06") if r.version == manifest]
+    check = rows[1].check
+    assert (check.id, check.statistic) == ("roc_auc.margin", "lower bound")
+    assert (check.value, check.operator, check.limit) == (0.0041234567, ">=", -0.01)
+    assert check.interval == (0.0041234567, 0.016)
+    june = thresholds.held(Ledger(), "2026-06")
+    may = [row for row in june if row.period.version == manifest]
     assert [r.overruled_by for r in may] == ["olga", ""]
     assert may[0].machinery == "machinery 9.0.0, as released"
 
@@ -114,6 +108,8 @@ def test_which_thresholds_held_in_a_month_is_told_by_the_ledger_alone(
         ("roc_auc.margin", "-0.01"),
     ]
     assert float(kept[1]["value"]) == 0.0041234567, "every digit"
+    assert (kept[1]["low"], kept[1]["high"]) == ("0.0041234567", "0.016")
+    assert (kept[1]["version"], kept[1]["until"]) == ("v1.0.0", DAYS[1])
 
 
 @pytest.mark.parametrize("date", ["March", "2026-3", "2026-13", "2026"])

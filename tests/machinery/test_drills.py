@@ -1,10 +1,13 @@
-"""What a team adds without code of the machinery: a gate, a metric, an estimator.
+"""What a team adds in one or two files: a gate, a metric, an estimator, a section.
 
 Each drill counts the files that it changes, and has its control: what violates the new
 rule is refused by it, what does not passes.
 """
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +142,63 @@ def test_an_estimator_of_ours_is_one_entry_and_its_arguments(
     assert verdict["passed"] and hub.statuses[-1][1] == "pending", hub.comments
     built = json.loads((project.home / "runner/build/manifest.json").read_bytes())
     assert built["params"]["estimator"] == "network"
+
+
+# --- a section of the report --------------------------------------------------------
+
+SECTIONS = "mlgitops/report/sections/__init__.py"
+ENTRY = """\
+    Section(
+        "holdout",
+        "Uses of the holdout",
+        lambda facts: table(["Uses"], [[f"{facts.uses}"]]),
+        lambda facts: plots.lines(
+            "use", "models decided", [plots.Line("uses", [(0, 0), (1, facts.uses)])]
+        ),
+    ),
+"""
+REPORT = """\
+from mlgitops import report
+from mlgitops.report import page
+facts = report.Facts(state="ready", verdict="Every check passed.", uses=41)
+print(report.render(facts), page.page(facts), sep="\\0")
+"""
+
+
+def test_a_section_of_ours_with_its_plot_is_one_entry_of_one_file(
+    tmp_path: Path,
+) -> None:
+    """It stands where its entry stands; only the page holds the plot."""
+    for name in ("mlgitops", "model"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(Path.cwd() / name, tmp_path / name, ignore=ignored)
+    git("init", "-q", cwd=tmp_path)
+    git("add", "-A", cwd=tmp_path)
+
+    def told() -> list[str]:
+        env = os.environ | {"PYTHONPATH": str(tmp_path)}
+        command = (sys.executable, "-c", REPORT)
+        text = subprocess.check_output(command, cwd=tmp_path, env=env, text=True)
+        return text.split("\0")
+
+    for text in told():
+        assert "Uses of the holdout" not in text and "<figure>" not in text
+    file = tmp_path / SECTIONS
+    text, place = file.read_text(), '    Section("reproduce"'
+    assert text.count(place) == 1
+    imports = (
+        "from mlgitops.report import plots\nfrom mlgitops.report.text import table\n"
+    )
+    before, _, after = text.replace(place, ENTRY + place).partition("from mlgitops")
+    file.write_text(f"{before}{imports}from mlgitops{after}")
+    assert git("diff", "--name-only", cwd=tmp_path).splitlines() == [SECTIONS]
+    body, html = told()
+    for text in (body, html):
+        assert "<summary>Uses of the holdout</summary>" in text
+        assert text.index("Uses of the holdout") < text.index("Reproduce this")
+    assert "| 41 |" in body and "<svg" not in body
+    assert "<td>41</td>" in html and html.count("<figure>") == 1
+    assert "models decided" in html
 
 
 # --- the same on a trial, against a champion ----------------------------------------

@@ -136,7 +136,7 @@ def openssl(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def pair(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a key as `sign.COMMANDS` says, and give it to the run."""
+    """Make a key as `signature.COMMANDS` says, and give it to the run."""
     if not shutil.which("openssl"):
         pytest.skip("there is no openssl")
     secret, public = str(folder / "signing.pem"), str(folder / "signing.pub")

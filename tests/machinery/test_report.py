@@ -175,9 +175,9 @@ def test_more_cautions_than_the_alert_holds_are_folded_below_it_not_lost() -> No
     said = [f"caution {n}" for n in range(8)]
     head, first, *_ = report.render(facts(cautions=said)).split("<details")
     assert [n for n in said if n in head] == said[:5]
-    assert "<summary>More to look at</summary>" in first
+    assert "<summary>More cautions</summary>" in first
     assert [n for n in said if n in first] == said[5:]
-    assert "More to look at" not in report.render(facts(cautions=said[:5]))
+    assert "More cautions" not in report.render(facts(cautions=said[:5]))
 
 
 def test_how_to_overrule_is_told_only_where_it_is_possible() -> None:

@@ -335,7 +335,7 @@ def test_how_the_target_moved_and_who_moves_is_told(task: str) -> None:
     body = report.render(report.Facts(state="here", verdict="v", judgement=found))
     words = {
         "multiclass": ("The shares of the target", "would be decided otherwise: "),
-        "regression": ("The mean of the target went", "would be answered higher and "),
+        "regression": ("The mean of the target went", "would be predicted higher and "),
     }
     assert all(each in body for each in words[task])
     assert "nan" not in body and "<code>a</code> | 90 |" in body
@@ -349,4 +349,7 @@ def test_many_classes_are_shown_by_what_is_mixed_up_most() -> None:
     curves = Both(challenger=Curves(matrix=Matrix(names, cells)))
     found = Judgement(curves=curves)
     body = report.render(report.Facts(state="here", verdict="v", judgement=found))
-    assert "| <code>c3</code> | <code>c4</code> | 77 |" in body and "Mixed up" in body
+    assert (
+        "| <code>c3</code> | <code>c4</code> | 77 |" in body
+        and "Most frequent mistakes" in body
+    )

@@ -97,6 +97,10 @@ class Ledger:
         """Return every release of an environment, oldest first."""
         return list(self._all(f"environments/{environment}/history/").values())
 
+    def releases(self) -> list[Record]:
+        """Return every release of every environment, each one's oldest first."""
+        return [r for name in self.environments() for r in self.history(name)]
+
     def append(self, make: Files | Callable[[int], Files], message: str) -> int:
         """Add records in one commit on origin and return its ``seq``.
 

@@ -213,7 +213,7 @@ def origins() -> Findings:
             WEAK,
             "versions are neither attested nor signed: set the variable ATTEST to true "
             "where your plan attests private repositories, or make a key as "
-            "mlgitops/release/sign.py says",
+            "mlgitops/release/signature.py says",
         )
 
 

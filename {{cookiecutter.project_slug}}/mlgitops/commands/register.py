@@ -73,8 +73,8 @@ def register() -> Version | str:
         return sentence
     registry.warm()
     registry.fetch(name)
-    history = [r for e in ledger.environments() for r in ledger.history(e)]
-    registry.agree(registry.versions(name), history)
+    if sentences := registry.differences(registry.versions(name), ledger.releases()):
+        raise ReleaseError(sentences[0])
     eligibility.not_refused(ledger, eligibility.locked(commit).sha256)
     with TemporaryDirectory() as folder:
         candidate = eligibility.bring(commit, Path(folder))

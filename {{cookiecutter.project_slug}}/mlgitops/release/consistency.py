@@ -20,8 +20,7 @@ NUMBERED = re.compile(
 def disagreements(ledger: Ledger, name: str) -> list[str]:
     """Return what does not agree, as sentences; nothing if all does."""
     versions, sentences = registry.survey(name)
-    names = ledger.environments()
-    history = [record for each in names for record in ledger.history(each)]
+    history = ledger.releases()
     broken_tags = {sentence.split()[2] for sentence in sentences}  # reported already
     sentences += registry.differences(
         versions, [record for record in history if record["tag"] not in broken_tags]
@@ -29,7 +28,7 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
     sentences += _rewritten(ledger)
     for record in history:
         sentences += _verdict(ledger, record)
-    for environment in names:
+    for environment in ledger.environments():
         sentences += _followed(ledger, name, environment, versions)
     champion, tip = ledger.champion(), git.fetch_branch(MAIN)
     if champion and tip and not eligibility.same_model(champion["commit"], tip):

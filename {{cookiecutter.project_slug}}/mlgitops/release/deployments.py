@@ -82,5 +82,5 @@ def approvers(environment: str, pull_request: int | None) -> list[str]:
             if approval["state"] == "approved" and environment in names:
                 people.add(approval["user"]["login"])
     if environment == environments.CHAMPION and by_dispatch() and dispatched():
-        people.add(actor())  # whoever started it is who let it go there
+        people.add(actor())  # whoever started it approved it
     return sorted(people)

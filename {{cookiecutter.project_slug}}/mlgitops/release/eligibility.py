@@ -126,12 +126,11 @@ def withdrawal(ledger: Ledger, manifest_sha256: str) -> Record | None:
     """
     records = [
         record
-        for environment in ledger.environments()
-        for record in ledger.history(environment)
+        for record in ledger.releases()
         if record["previous"] == manifest_sha256
         and (
             record["action"] == "revert"
-            or (record["action"], environment) == ("rollback", CHAMPION)
+            or (record["action"], record["environment"]) == ("rollback", CHAMPION)
         )
     ]
     return max(records, key=lambda record: int(record["seq"]), default=None)

@@ -11,7 +11,7 @@ from mlgitops import lock, storage
 from mlgitops.ledger import Ledger
 from mlgitops.prediction_log import PATTERN, parse
 from mlgitops.production_data import ProductionDataError, files
-from mlgitops.release import Record, ReleaseError, eligibility, signature
+from mlgitops.release import Record, ReleaseError, eligibility, server, signature
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, load_manifest
 
@@ -45,8 +45,8 @@ def served(history: list[Record]) -> list[Period]:
     """Return the periods of an environment, oldest first."""
     groups: list[list[Record]] = []
     for record in history:
-        same = groups and _release(groups[-1][0]) == _release(record)
-        if same and record["action"] != "revert":
+        repeated = groups and server.identity(groups[-1][0]) == server.identity(record)
+        if repeated and record["action"] != "revert":
             groups[-1].append(record)
         elif record["state"] != "failed":
             groups.append([record])
@@ -54,11 +54,6 @@ def served(history: list[Record]) -> list[Period]:
     ends: list[Record | None] = [group[0] for group in groups[1:]]
     ends.append(history[-1] if failed else None)
     return [_period(group, end) for group, end in zip(groups, ends, strict=False)]
-
-
-def _release(record: Record) -> tuple[str, str | None]:
-    """Return what makes a release another one: its manifest and its server."""
-    return record["manifest_sha256"], (record.get("server") or {}).get("sha256")
 
 
 def _period(group: list[Record], end: Record | None) -> Period:
@@ -146,9 +141,7 @@ def versions(ledger: Ledger, registered: list[Version]) -> list[Version]:
     The ledger comes first, so that a moved or deleted tag hides nothing.
     """
     by_name = {version.version: version for version in registered}
-    for environment in ledger.environments():
-        for record in ledger.history(environment):
-            by_name[record["version"]] = Version.of(record)
+    by_name |= {record["version"]: Version.of(record) for record in ledger.releases()}
     return sorted(by_name.values(), key=lambda version: version.number)
 
 
@@ -157,8 +150,7 @@ def explain(ledger: Ledger, version: Version) -> dict[str, object]:
     verdicts = ledger.verdicts(version.manifest_sha256)
     approvers = {
         person
-        for environment in ledger.environments()
-        for record in ledger.history(environment)
+        for record in ledger.releases()
         if record["manifest_sha256"] == version.manifest_sha256
         for person in record["approvers"]
     }

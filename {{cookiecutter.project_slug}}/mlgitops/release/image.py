@@ -148,13 +148,14 @@ def smoke(
 
 def _address(container: str) -> str:
     """Wait for the line in which a server prints where it listens."""
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
         log = docker("logs", container)
         if match := re.search(r"serving on (http://[\w.:]+)", log):
             return match[1]
         if docker("inspect", "--format", "{{.State.Running}}", container) != "true":
-            raise ReleaseError(f"the container ended at its start: {log[-300:]}")
+            end_of_log = " ".join(log.splitlines()[-3:])
+            raise ReleaseError(f"the container ended at its start: {end_of_log}")
         time.sleep(0.1)
     raise ReleaseError(f"the container did not start within {START_SECONDS:g} s")
 

@@ -18,7 +18,7 @@ from mlgitops.release import (
     card,
     image,
     server,
-    sign,
+    signature,
 )
 from mlgitops.release.eligibility import Candidate
 from mlgitops.release.registry import Version
@@ -42,7 +42,7 @@ def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -
         name = f"{candidate.manifest['name']}-{version.version}-edge.zip"
         files[name] = edge(candidate.folder)
         signed.append(name)
-    files |= sign.signatures(files, signed)
+    files |= signature.of_files(files, signed)
     notes = (
         f"`{version.tag}` is the manifest with sha256\n\n"
         f"`{version.manifest_sha256}`\n\n"
@@ -111,11 +111,10 @@ def image_of(version: Version) -> str | None:
     registry, code = image.registry(), server.at("HEAD")
     if not registry:
         return None
-    ledger = Ledger()
-    for record in [r for e in ledger.environments() for r in ledger.history(e)]:
+    release = (version.manifest_sha256, code.sha256)
+    for record in Ledger().releases():
         digest = str(record.get("image") or "")
-        same = server.identity(record) == (version.manifest_sha256, code.sha256)
-        if same and digest.startswith(f"{registry}@"):
+        if server.identity(record) == release and digest.startswith(f"{registry}@"):
             return digest
     if not image.engine():
         raise ReleaseError(

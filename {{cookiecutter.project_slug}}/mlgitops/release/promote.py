@@ -100,9 +100,9 @@ def publish(ledger: Ledger, promotion: Promotion, check: Check) -> Record:
         if record := current(ledger, promotion):
             raise Settled(record)
         verdict = check(ledger)
-        asked = verdict["pull_request"] if action == "deploy" else None
+        number = verdict["pull_request"] if action == "deploy" else None
         with ThreadPoolExecutor(1) as pool:  # who approved, beside GitHub's deployment
-            people = pool.submit(deployments.approvers, environment, asked)
+            people = pool.submit(deployments.approvers, environment, number)
             if deployment is None:
                 code = promotion.server.sha256
                 version = promotion.version

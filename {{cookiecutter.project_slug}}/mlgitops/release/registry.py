@@ -104,16 +104,6 @@ def check_format(version: str) -> None:
         )
 
 
-def agree(registered: Iterable[Version], history: Iterable[Record]) -> None:
-    """Compare the tags with what the ledger says was deployed.
-
-    Raises:
-        ReleaseError: a tag was deleted, or stands for other bytes than before.
-    """
-    if sentences := differences(registered, history):
-        raise ReleaseError(sentences[0])
-
-
 def differences(registered: Iterable[Version], history: Iterable[Record]) -> list[str]:
     """Return where the tags and the ledger name different bytes, as sentences."""
     versions = {version.tag: version for version in registered}

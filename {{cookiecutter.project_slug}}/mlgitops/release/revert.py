@@ -67,7 +67,12 @@ def put_back(ledger: Ledger, name: str, failed: Record, reason: str) -> Record:
     targets keep what they run.
     """
     environment = failed["environment"]
-    good = _last_good(ledger.history(environment), failed)
+    before = (
+        record
+        for record in reversed(ledger.history(environment))
+        if record["state"] != "failed" and server.replaced(record, failed)
+    )
+    good = next(before, None)
 
     def make(seq: int) -> Record:
         release = ledger.release(environment)
@@ -104,16 +109,6 @@ def settle(ledger: Ledger, name: str, record: Record) -> None:
     for failed in ledger.history(environment):
         if server.replaced(failed, record):
             promote.close(failed, "failure", record["reason"])
-
-
-def _last_good(history: list[Record], failed: Record) -> Record | None:
-    """Return the newest record of the version that served before."""
-    if failed["previous"] is None:
-        return None
-    for record in reversed(history):
-        if record["state"] != "failed" and server.replaced(record, failed):
-            return record
-    return None
 
 
 def tell(ledger: Ledger, name: str, record: Record) -> str:
@@ -218,12 +213,12 @@ def _commit(record: Record) -> str | None:
 
 def _paths(version: str, code: str, tip: str) -> tuple[str, ...]:
     """Return what a version is made of, and the machinery where it has to go back."""
-    same = all(
+    unchanged = all(
         git.run("ls-tree", commit, "--", *paths)
         == git.run("ls-tree", tip, "--", *paths)
         for commit, paths in ((version, BUILDS), (code, server.PATHS))
     )
-    return PATHS if same else (MACHINERY, *PATHS)
+    return PATHS if unchanged else (MACHINERY, *PATHS)
 
 
 def _belongs(line: str) -> bool:

@@ -47,8 +47,7 @@ def at(commit: str) -> Server:
 
 def of(record: Record) -> Server:
     """Return the server of a release's record."""
-    code = record.get("server")
-    return Server(code["commit"], code["sha256"]) if code else at(record["commit"])
+    return Server(**record["server"])
 
 
 def identity(record: Record) -> tuple[str, str]:
@@ -58,9 +57,7 @@ def identity(record: Record) -> tuple[str, str]:
 
 def replaced(record: Record, successor: Record) -> bool:
     """Tell whether a record's release is the one that a later record replaced."""
-    if record["manifest_sha256"] != successor["previous"]:
-        return False
-    return successor.get("previous_server") in (None, of(record).sha256)
+    return identity(record) == (successor["previous"], successor["previous_server"])
 
 
 def last(ledger: Ledger, environment: str, version: Version) -> Record | None:

@@ -46,7 +46,7 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
     if not url:
         return "published"
     manifest = record["manifest_sha256"]
-    code = (record.get("server") or {}).get("sha256", "")
+    code = record["server"]["sha256"]
     deadline, next_report = time.monotonic() + seconds, 0.0
     while True:
         if time.monotonic() >= next_report:

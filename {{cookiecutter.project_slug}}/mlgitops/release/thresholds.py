@@ -6,40 +6,44 @@ numbers: what was compared, with which operator, with which limit, by which mach
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlgitops import report
 from mlgitops.judgement import Check, checks
 from mlgitops.ledger import Ledger
 from mlgitops.machinery import Machinery
-from mlgitops.release import Record, ReleaseError, facts
+from mlgitops.release import ReleaseError, facts
 from mlgitops.release.facts import Period
+
+PERIOD = ("environment", "version", "manifest_sha256", "began", "until", "verdict")
+NUMBERS = ("metric", "statistic", "value", "operator", "limit", "unit")
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """One check of what served in a period; numbers as they were compared."""
+    """One check of what served in a period."""
 
-    environment: str
-    version: str
-    manifest_sha256: str
-    began: str
-    until: str | None
-    verdict: str  # where it is in the ledger
+    period: Period
+    check: Check
     rules_sha: str  # the commit of main whose rules they are
     machinery: str
-    check: str
-    metric: str
-    statistic: str
-    value: float | None
-    operator: str
-    limit: float | None
-    unit: str
-    low: float | None
-    high: float | None
-    passed: bool
     overruled_by: str
+
+    def columns(self) -> dict[str, object]:
+        """Return it as columns of a file, numbers as they were compared."""
+        low, high = self.check.interval or (None, None)
+        return {
+            **{name: getattr(self.period, name) for name in PERIOD},
+            "rules_sha": self.rules_sha,
+            "machinery": self.machinery,
+            "check": self.check.id,
+            **{name: getattr(self.check, name) for name in NUMBERS},
+            "low": low,
+            "high": high,
+            "passed": self.check.passed,
+            "overruled_by": self.overruled_by,
+        }
 
 
 def held(ledger: Ledger, date: str | None) -> list[Threshold]:
@@ -48,16 +52,15 @@ def held(ledger: Ledger, date: str | None) -> list[Threshold]:
     Raises:
         ReleaseError: nothing served then, or its verdict cannot be read.
     """
-    records = [ledger.history(name) for name in ledger.environments()]
     periods = [
         period
-        for history in records
-        for period in facts.served(history)
+        for environment in ledger.environments()
+        for period in facts.served(ledger.history(environment))
         if not date or facts.covers(period, date)
     ]
     if not periods:
         raise ReleaseError(f"nothing was deployed {f'in {date}' if date else 'yet'}")
-    return [row for period in periods for row in _of(ledger, period)]
+    return [threshold for period in periods for threshold in _of(ledger, period)]
 
 
 def _of(ledger: Ledger, period: Period) -> Iterator[Threshold]:
@@ -71,69 +74,52 @@ def _of(ledger: Ledger, period: Period) -> Iterator[Threshold]:
         judged = checks(verdict["checks"])
     except (KeyError, ValueError) as error:
         raise ReleaseError(f"{period.verdict} cannot be read: {error}") from error
-    yield from (_row(period, verdict, check) for check in judged)
+    judge, override = verdict.get("machinery"), verdict.get("override") or {}
+    machinery = Machinery(judge["version"], tuple(judge["modified"])) if judge else None
+    for check in judged:
+        overruled = check.id in override.get("checks", ())
+        yield Threshold(
+            period,
+            check,
+            rules_sha=str(verdict.get("rules_sha") or ""),
+            machinery=str(machinery or "unknown"),
+            overruled_by=str(override["by"]) if overruled else "",
+        )
 
 
-def _row(period: Period, verdict: Record, check: Check) -> Threshold:
-    """Return one check of a period."""
-    by, override = verdict.get("machinery"), verdict.get("override") or {}
-    judge = Machinery(by["version"], tuple(by["modified"])) if by else None
-    low, high = check.interval or (None, None)
-    overruled = check.id in override.get("checks", ())
-    return Threshold(
-        environment=period.environment,
-        version=period.version,
-        manifest_sha256=period.manifest_sha256,
-        began=period.began,
-        until=period.until,
-        verdict=str(period.verdict),
-        rules_sha=str(verdict.get("rules_sha") or ""),
-        machinery=str(judge or "unknown"),
-        check=check.id,
-        metric=check.metric,
-        statistic=check.statistic,
-        value=check.value,
-        operator=check.operator,
-        limit=check.limit,
-        unit=check.unit,
-        low=low,
-        high=high,
-        passed=check.passed,
-        overruled_by=str(override["by"]) if overruled else "",
-    )
-
-
-def write(rows: Sequence[Threshold], file: Path) -> None:
+def write(thresholds: Sequence[Threshold], file: Path) -> None:
     """Write every number with all its digits, for a spreadsheet."""
+    rows = [threshold.columns() for threshold in thresholds]
     file.parent.mkdir(exist_ok=True)
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([field.name for field in fields(Threshold)])
-        writer.writerows(map(astuple, rows))
+        writer = csv.DictWriter(stream, rows[0] if rows else ())
+        writer.writeheader()
+        writer.writerows(rows)
 
 
-def table(rows: Sequence[Threshold]) -> str:
+def table(thresholds: Sequence[Threshold]) -> str:
     """Return the thresholds that are numbers, as Markdown; what served once a row."""
-    lines = []
-    for row in rows:
-        if row.limit is None:
+    rows = []
+    for threshold in thresholds:
+        period, check = threshold.period, threshold.check
+        if check.limit is None:
             continue
-        passed = "yes" if row.passed else "no"
-        if row.overruled_by:
-            passed = f"overruled by {report.text(row.overruled_by)}"
-        metric = f" of {report.text(row.metric)}" if row.metric else ""
-        lines.append(
+        passed = "yes" if check.passed else "no"
+        if threshold.overruled_by:
+            passed = f"overruled by {report.text(threshold.overruled_by)}"
+        metric = f" of {report.text(check.metric)}" if check.metric else ""
+        rows.append(
             [
-                row.environment,
-                row.version,
-                f"{row.began[:16]} to {(row.until or 'now')[:16]}",
-                report.code(row.check, 100),
-                f"{row.statistic}{metric}",
-                "none" if row.value is None else f"{row.value:.6g}",
-                f"{row.operator} {row.limit:.6g} {report.text(row.unit)}".strip(),
+                period.environment,
+                period.version,
+                f"{period.began[:16]} to {(period.until or 'now')[:16]}",
+                report.code(check.id, 100),
+                f"{check.statistic}{metric}",
+                "none" if check.value is None else f"{check.value:.6g}",
+                f"{check.operator} {check.limit:.6g} {report.text(check.unit)}".strip(),
                 passed,
-                report.text(row.machinery),
+                report.text(threshold.machinery),
             ]
         )
     header = ["where", "version", "served", "check", "compared", "value", "limit"]
-    return report.table([*header, "passed", "judged by"], lines)
+    return report.table([*header, "passed", "judged by"], rows)

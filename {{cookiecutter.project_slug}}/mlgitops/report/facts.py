@@ -1,11 +1,13 @@
 """What a report is made of: the judgement, what came of it, and where to look."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import msgspec
 
-from mlgitops.judgement import Check, Judgement
+from mlgitops.judgement import Check, Curves, Judgement
 
+T = TypeVar("T")
 State = Literal["ready", "here", "decide", "blocked"]
 
 
@@ -58,3 +60,9 @@ class Facts(msgspec.Struct, kw_only=True):
     pull_request: int = 0
     run_url: str = ""
     artifact_url: str = ""
+
+    def by_model(self, part: Callable[[Curves], T | None]) -> dict[str, T]:
+        """Return a part of each model's curves by the model, where it was measured."""
+        curves = self.judgement.curves
+        parts = [(name, part(each)) for name, each in curves.items()] if curves else []
+        return {name: values for name, values in parts if values}

@@ -19,6 +19,10 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 32, 76
 ROW, LETTER = 40, 7.5  # the height of a row of intervals; the usual width of a letter
 LONGEST = 14  # letters of a label that are written
 MARKED = 12  # points up to which each has its mark
+MARKS = {
+    "main": '<circle class="dot main" cx="{:.1f}" cy="{:.1f}" r="4"/>',
+    "other": '<rect class="dot other" x="{:.1f}" y="{:.1f}" width="8" height="8"/>',
+}
 KINDS = {"champion": "other", "challenger": "main"}
 Point = tuple[float, float | None]  # without a y it is a gap
 
@@ -65,63 +69,58 @@ def lines(
     ys = [y for line in drawn for _, y in line.points if y is not None]
     if not ys:
         return ""
-    left, right = (0.0, 1.0) if shares else _ends(xs)
-    low, high = (0.0, 1.0) if shares else _ends(ys)
-    end, bottom = WIDTH - RIGHT, height - BOTTOM
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        """Return where a point is in the plot."""
-        return (
-            LEFT + (x - left) / (right - left) * (end - LEFT),
-            bottom - (y - low) / (high - low) * (bottom - TOP),
-        )
-
-    longest = int((WIDTH - LEFT) / LETTER)
-    parts = [_text(8, 16, up[:longest], "start")]
-    parts.append(_text((LEFT + end) / 2, bottom + 40, across[:longest], "middle"))
-    for tick in _ticks(low, high):
-        _, y = at(left, tick)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{end}"/>')
-        parts.append(_text(LEFT - 8, y + 4, f"{tick:,g}", "end"))
-    ticks = (
-        list(enumerate(labels))
-        if labels
-        else [(t, f"{t:,g}") for t in _ticks(left, right)]
-    )
-    width = max(min(len(label), LONGEST) for _, label in ticks) + 1
-    fitting = max(1, int((end - LEFT) / (width * LETTER)))
-    for tick, label in ticks[:: math.ceil(len(ticks) / fitting)]:
-        parts.append(_text(at(tick, low)[0], bottom + 18, label[:LONGEST], "middle"))
+    right = _Axis(*((0.0, 1.0) if shares else _ends(xs)), LEFT, WIDTH - RIGHT)
+    upward = _Axis(*((0.0, 1.0) if shares else _ends(ys)), height - BOTTOM, TOP)
+    parts = _scales(right, upward, labels)
+    longest, middle = int((WIDTH - LEFT) / LETTER), (LEFT + WIDTH - RIGHT) / 2
+    parts.append(_text(8, 16, up[:longest], "start"))
+    parts.append(_text(middle, height - BOTTOM + 40, across[:longest], "middle"))
     for x, event in events:
-        path = f'<path class="event" d="M{at(x, low)[0]:.1f} {TOP}V{bottom}">'
+        path = f'<path class="event" d="M{right.at(x):.1f} {TOP}V{height - BOTTOM}">'
         parts.append(f"{path}<title>{_inert(event)}</title></path>")
-    start = 8.0
-    for line in drawn:
-        for known, points in groupby(line.points, lambda point: point[1] is not None):
-            if known:
-                parts += _piece(line, [at(x, y) for x, y in points if y is not None])
-        key = f'<path class="line {line.kind}" d="M{start} {height - 14}h28"/>'
-        parts += [key, _text(start + 36, height - 10, line.name, "start")]
-        start += 50 + LETTER * len(line.name)
+    key = 8.0
+    for name, points, kind in drawn:
+        for drawable, group in groupby(points, lambda point: point[1] is not None):
+            if drawable:
+                piece = [(right.at(x), upward.at(y)) for x, y in group if y is not None]
+                path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in piece)
+                parts.append(f'<path class="line {kind}" d="{path}"/>')
+                if kind in MARKS and (len(points) <= MARKED or len(piece) == 1):
+                    parts += [MARKS[kind].format(x, y) for x, y in piece]
+        parts.append(f'<path class="line {kind}" d="M{key} {height - 14}h28"/>')
+        parts.append(_text(key + 36, height - 10, name, "start"))
+        key += 50 + LETTER * len(name)
     return _svg(height, f"{up} by {across}", parts)
 
 
-def _piece(line: Line, points: Sequence[tuple[float, float]]) -> list[str]:
-    """Return an unbroken piece of a line, with marks if its points are few."""
-    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    parts = [f'<path class="line {line.kind}" d="{path}"/>']
-    few = len(line.points) <= MARKED or len(points) == 1
-    if few and line.kind == "main":
-        parts += [
-            f'<circle class="dot main" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-            for x, y in points
-        ]
-    elif few and line.kind == "other":
-        size = 'width="8" height="8"'
-        parts += [
-            f'<rect class="dot other" x="{x - 4:.1f}" y="{y - 4:.1f}" {size}/>'
-            for x, y in points
-        ]
+class _Axis(NamedTuple):
+    """The numbers at both ends of an axis, and where these are in the plot."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, number: float) -> float:
+        """Return where a number is in the plot."""
+        share = (number - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def _scales(right: _Axis, upward: _Axis, labels: Sequence[str] | None) -> list[str]:
+    """Return a grid with the numbers of both axes, or the labels of the first."""
+    parts = []
+    for tick in _ticks(upward.low, upward.high):
+        y = upward.at(tick)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(_text(LEFT - 8, y + 4, f"{tick:,g}", "end"))
+    numbers = [(tick, f"{tick:,g}") for tick in _ticks(right.low, right.high)]
+    ticks = list(enumerate(labels)) if labels else numbers
+    longest = max(min(len(label), LONGEST) for _, label in ticks) + 1
+    room = max(1, int((WIDTH - RIGHT - LEFT) / (longest * LETTER)))
+    for tick, label in ticks[:: math.ceil(len(ticks) / room)]:
+        x, y = right.at(tick), upward.start + 18
+        parts.append(_text(x, y, label[:LONGEST], "middle"))
     return parts
 
 

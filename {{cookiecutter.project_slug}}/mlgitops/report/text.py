@@ -51,14 +51,9 @@ def details(title: str, body: str, unfolded: bool = False) -> str:
     return f"{tag}\n<summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-def number(value: float | None) -> str:
-    """Return a metric for people."""
-    return "none" if value is None else f"{value:.4f}"
-
-
-def signed(value: float | None) -> str:
-    """Return a difference for people."""
-    return "none" if value is None else f"{value:+.4f}"
+def number(value: float | None, sign: str = "") -> str:
+    """Return a metric for people; a difference with the sign ``+``."""
+    return "none" if value is None else f"{value:{sign}.4f}"
 
 
 def interval(row: MetricResult | Business | Slice | Gap, digits: int = 4) -> str:

@@ -25,7 +25,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section("cautions", "More to look at", record.more),
+    Section("cautions", "More cautions", record.more),
     Section("metrics", "Metrics", performance.metrics, performance.metrics_plot, True),
     Section(
         "calibration",
@@ -56,7 +56,7 @@ SECTIONS = (
     Section("replay", "Production's newest requests, decided again", decisions.replay),
     Section("footprint", "Latency and size", record.footprint),
     Section("changes", "Data changes since the champion", changes.changes),
-    Section("checks", "Checks", record.checks),
+    Section("checks", "Checks", lambda facts: record.all_checks(facts.checks)),
     Section("rows", "Data", record.rows),
     Section("params", "Settings that differ from the champion's", record.params),
     Section("build", "How it was built", record.build),

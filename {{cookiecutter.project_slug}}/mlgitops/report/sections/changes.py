@@ -20,10 +20,11 @@ def changes(facts: Facts) -> str:
     rows, cells = changes.rows, []
     for column in sorted(changes.columns, key=lambda column: -(column.distance or 0)):
         missing = " → ".join(f"{share:.1%}" for share in column.missing)
-        new = str(column.new_count or "none")
+        categories = str(column.new_count or "none")
         if column.new:
-            new += f": {', '.join(map(code, column.new))}"
-        cells.append([code(column.column), number(column.distance), missing, new])
+            categories += f": {', '.join(map(code, column.new))}"
+        distance = number(column.distance)
+        cells.append([code(column.column), distance, missing, categories])
     return (
         f"{rows.champion:,} rows became {rows.challenger:,}: {rows.added:,} "
         f"added, {rows.removed:,} removed, {rows.changed:,} changed. "

@@ -18,15 +18,14 @@ MATRIX = 8  # classes up to which every cell of the matrix of decisions is shown
 
 def decisions(facts: Facts) -> str:
     """What is decided at each model's threshold, and what that is worth."""
-    curves = list(facts.judgement.curves.items()) if facts.judgement.curves else []
-    parts = [_matrix(name, each.matrix) for name, each in curves if each.matrix]
+    matrices = facts.by_model(lambda curves: curves.matrix)
+    parts = [_matrix(name, matrix) for name, matrix in matrices.items()]
     rows = []
-    for name, each in curves:
-        if counts := each.confusion:
-            positive = (counts.true_positive, counts.false_positive)
-            negative = (counts.false_negative, counts.true_negative)
-            cells = (f"{count:,}" for count in (*positive, *negative))
-            rows.append([name, f"{counts.threshold:g}", *cells])
+    for name, counts in facts.by_model(lambda curves: curves.confusion).items():
+        positive = (counts.true_positive, counts.false_positive)
+        negative = (counts.false_negative, counts.true_negative)
+        cells = (f"{count:,}" for count in (*positive, *negative))
+        rows.append([name, f"{counts.threshold:g}", *cells])
     header = ["Model", "Threshold", "True positive", "False positive"]
     parts.append(table([*header, "False negative", "True negative"], rows))
     if test := facts.judgement.mcnemar:

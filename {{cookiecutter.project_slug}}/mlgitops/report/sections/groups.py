@@ -3,7 +3,7 @@
 from mlgitops.judgement import Fairness
 from mlgitops.report import plots
 from mlgitops.report.facts import Facts
-from mlgitops.report.text import code, interval, number, signed, table, text
+from mlgitops.report.text import code, interval, number, table, text
 
 ODDS = "true positive rate"  # where it is held alike, the equalized odds are
 
@@ -18,7 +18,7 @@ def slices(facts: Facts) -> str:
             f"{text(row.column)}: {text(row.value)}",
             f"{row.rows:,}",
             *map(number, (row.champion, row.challenger)),
-            signed(row.difference),
+            number(row.difference, "+"),
             ("⛔ significantly worse, " if row.failed else "") + interval(row),
         ]
         for row in slices.rows

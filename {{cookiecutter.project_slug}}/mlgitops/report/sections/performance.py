@@ -1,9 +1,9 @@
 """How well the models do: metrics, calibration, ROC curve, residuals."""
 
-from mlgitops.judgement import Bin, Curves
+from mlgitops.judgement import Bin
 from mlgitops.report import charts, plots
 from mlgitops.report.facts import Facts
-from mlgitops.report.text import interval, number, primary_label, signed, table, text
+from mlgitops.report.text import interval, number, primary_label, table, text
 
 GRID = [n / 10 for n in range(11)]  # false positive rates at which ROC is drawn
 FEWEST = 30  # rows of a point that is drawn; the table has all
@@ -15,7 +15,7 @@ def metrics(facts: Facts) -> str:
         [
             text(metric.label),
             *map(number, (metric.champion, metric.challenger)),
-            signed(metric.difference),
+            number(metric.difference, "+"),
             interval(metric),
             metric.better,
         ]
@@ -69,11 +69,8 @@ def metrics_plot(facts: Facts) -> str:
 
 def calibration(facts: Facts) -> str:
     """Predicted against observed share: both models, drawn and as a table."""
-    models = {
-        name: {bin.low: bin for bin in curves.calibration}
-        for name, curves in _curves(facts)
-        if curves.calibration
-    }
+    curves = facts.by_model(lambda curves: curves.calibration)
+    models = {name: {bin.low: bin for bin in bins} for name, bins in curves.items()}
     if "challenger" not in models:
         return ""
     header, rows, shared = ["Predicted"], [], []
@@ -107,13 +104,8 @@ def _cells(bin: Bin | None) -> list[str]:
 def calibration_plot(facts: Facts) -> str:
     """Predicted probability against the share observed."""
     points = {
-        name: [
-            (bin.predicted, bin.observed)
-            for bin in curves.calibration
-            if bin.rows >= FEWEST
-        ]
-        for name, curves in _curves(facts)
-        if curves.calibration
+        name: [(bin.predicted, bin.observed) for bin in bins if bin.rows >= FEWEST]
+        for name, bins in facts.by_model(lambda curves: curves.calibration).items()
     }
     axes = (f"probability predicted, {FEWEST} rows or more", "share observed")
     return plots.lines(*axes, plots.of_models(points, "ideal"), shares=True)
@@ -122,9 +114,8 @@ def calibration_plot(facts: Facts) -> str:
 def roc(facts: Facts) -> str:
     """True against false positive rate: both models, drawn and as a table."""
     heights = {
-        name: [charts.height(curves.roc, x) for x in GRID]
-        for name, curves in _curves(facts)
-        if curves.roc
+        name: [charts.height(curve, x) for x in GRID]
+        for name, curve in facts.by_model(lambda curves: curves.roc).items()
     }
     if not heights:
         return ""
@@ -141,14 +132,14 @@ def roc(facts: Facts) -> str:
 
 def roc_plot(facts: Facts) -> str:
     """All points of the curves."""
-    points = {name: curves.roc for name, curves in _curves(facts) if curves.roc}
+    points = facts.by_model(lambda curves: curves.roc)
     axes = ("false positive rate", "true positive rate")
     return plots.lines(*axes, plots.of_models(points, "chance"), shares=True)
 
 
 def residuals(facts: Facts) -> str:
     """The truth minus the prediction, by the prediction: drawn and as a table."""
-    models = {name: c.residuals for name, c in _curves(facts) if c.residuals}
+    models = facts.by_model(lambda curves: curves.residuals)
     if not models:
         return ""
     count = min(map(len, models.values()))
@@ -174,14 +165,8 @@ def residuals(facts: Facts) -> str:
 def residuals_plot(facts: Facts) -> str:
     """The mean residual, by the prediction."""
     points = {
-        name: [((bin.low + bin.high) / 2, bin.mean) for bin in curves.residuals]
-        for name, curves in _curves(facts)
-        if curves.residuals
+        name: [((bin.low + bin.high) / 2, bin.mean) for bin in bins]
+        for name, bins in facts.by_model(lambda curves: curves.residuals).items()
     }
     axes = ("prediction", "truth minus prediction")
     return plots.lines(*axes, plots.of_models(points))
-
-
-def _curves(facts: Facts) -> list[tuple[str, Curves]]:
-    """Return each model's curves, where something was measured."""
-    return list(facts.judgement.curves.items()) if facts.judgement.curves else []

@@ -28,8 +28,8 @@ def dependence(facts: Facts) -> str:
     for row in facts.judgement.dependence:
         models = _models(row)
         cells = (
-            [code(place), *(size(means[n]) for means in models.values())]
-            for n, place in enumerate(row.places)
+            [code(value), *(size(means[n]) for means in models.values())]
+            for n, value in enumerate(row.places)
         )
         of = f": {code(row.of)}" if row.of else ""
         header = [code(row.column), *(f"{name}{of}" for name in models)]

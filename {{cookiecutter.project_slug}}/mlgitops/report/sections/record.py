@@ -92,13 +92,8 @@ def allowed(check: Check) -> str:
     return f"{SIGNS.get(check.operator, '')} {limit}".strip()
 
 
-def checks(facts: Facts) -> str:
-    """Every check with its reason, and its id: what `override` may name."""
-    return all_checks(facts.checks)
-
-
 def all_checks(checks: Sequence[Check]) -> str:
-    """Every check with its reason and its id."""
+    """Every check with its reason, and its id: what `override` may name."""
     rows = ([*check_row(check), code(check.id, 100)] for check in checks)
     return table([*HEADER, "Id"], rows)
 
@@ -124,7 +119,7 @@ def rows(facts: Facts) -> str:
     """What was judged on."""
     if not (rows := facts.judgement.rows):
         return ""
-    about = {
+    summary = {
         "rows in the data": f"{rows.data:,}",
         "rows held out": f"{rows.held_out:,}",
         "held out from": rows.since,
@@ -132,10 +127,10 @@ def rows(facts: Facts) -> str:
         "target": rows.target,
     }
     if rows.compared < rows.held_out:
-        about["rows both models are new to"] = (
+        summary["rows both models are new to"] = (
             f"{rows.compared:,} (the rest is older than the champion's newest row)"
         )
-    return pairs(about)
+    return pairs(summary)
 
 
 def params(facts: Facts) -> str:
