@@ -54,12 +54,13 @@ def submit(change: Change, base: str, min_days: float = 0) -> Outcome:
     tip = git.fetch_branch(branch)
     if tip and pull and not _by_monitor(tip, base):
         return Outcome(f"Somebody works on #{pull['number']}: it is left as it is.")
-    moved = _push(branch, tip, commit(change, base))
+    proposed = git.commit(dict([change.file]), change.message, "monitor", base)
+    pushed = _push(branch, tip, proposed)
     if pull is None:
         return _open(change)
     fields = {"title": change.title, "body": change.body}
     number, url = int(pull["number"]), str(pull["html_url"])
-    if not moved and all(pull[name] == value for name, value in fields.items()):
+    if not pushed and all(pull[name] == value for name, value in fields.items()):
         return Outcome(f"#{number} already proposes this: nothing changed.")
     github.api(f"pulls/{number}", "PATCH", fields)
     return Outcome(f"updated #{number}: {url}", "updated", number, url)
@@ -82,11 +83,6 @@ def withdraw(reason: str, base: str) -> Outcome | None:
     return Outcome(f"closed #{number}: {reason}", "closed", number, url)
 
 
-def commit(change: Change, base: str) -> str:
-    """Return a commit on top of ``base`` that changes the one file."""
-    return git.commit(dict([change.file]), change.message, "monitor", base)
-
-
 def _proposals(state: str) -> list[Pull]:
     """Return the pull requests of this repository's monitor, newest first."""
     pulls = [
@@ -105,18 +101,17 @@ def _oldest_open() -> Pull | None:
 
 def _too_soon(change: Change, min_days: float) -> str:
     """Say why there is no new pull request now, or nothing."""
-    before = _proposals("closed")
-    for pull in before:
+    closed = _proposals("closed")
+    for pull in closed:
         if pull["head"]["ref"] == change.branch:
             return f"#{pull['number']} already proposed this and was closed."
-    if not before:
-        return ""
-    opened = datetime.fromisoformat(str(before[0]["created_at"]))
-    if datetime.now(UTC) - opened < timedelta(days=min_days):
-        return (
-            f"#{before[0]['number']} was opened on {opened:%Y-%m-%d}; the next one may "
-            f"follow {size(min_days, 'day')} later (params.yaml: retrain.min_days)."
-        )
+    for pull in closed[:1]:
+        opened = datetime.fromisoformat(str(pull["created_at"]))
+        if datetime.now(UTC) - opened < timedelta(days=min_days):
+            return (
+                f"#{pull['number']} was opened on {opened:%Y-%m-%d}; the next one may "
+                f"follow {size(min_days, 'day')} later (params.yaml: retrain.min_days)."
+            )
     return ""
 
 
@@ -126,20 +121,22 @@ def _by_monitor(tip: str, base: str) -> bool:
     return all(MARK in message for message in messages if message.strip())
 
 
-def _push(branch: str, tip: str | None, commit_: str) -> bool:
-    """Put a commit on the branch; return False when the branch has it already.
+def _push(branch: str, tip: str | None, proposed: str) -> bool:
+    """Put the commit on the branch; return False when the branch has it already.
 
     Another run may have been faster: what it pushed is as good if it is the same.
     """
-    if tip and _state(tip) == _state(commit_):
+    if tip and _state(tip) == _state(proposed):
         return False
     lease = f"--force-with-lease=refs/heads/{branch}:{tip or ''}"
-    if git.push(lease, f"{commit_}:refs/heads/{branch}"):
-        return True
-    tip = git.fetch_branch(branch)
-    if tip is None or _state(tip) != _state(commit_):
-        raise git.GitError(f"another run pushed {branch} meanwhile: run this again")
-    return False
+    try:
+        git.remote_run("push", "-q", lease, "origin", f"{proposed}:refs/heads/{branch}")
+    except git.GitError:
+        current = git.fetch_branch(branch)
+        if current is None or _state(current) != _state(proposed):
+            raise
+        return False
+    return True
 
 
 def _state(commit_: str) -> str:
