@@ -8,7 +8,6 @@ thresholds are the monitor's own, and each batch is held against the monitor its
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from benchmarks.monitoring.data import World
 from benchmarks.monitoring.look import evidence
 from mlgitops import distance
-from mlgitops.monitor import drift, season
+from mlgitops.monitor import season
 from mlgitops.monitor.evidence import Drift, Evidence, Fall
-from mlgitops.monitor.primary_metric import BINARY
+from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.settings import monitor
 
 CLOSE = 1e-7  # sums of many numbers, added in another order
@@ -85,7 +84,7 @@ class Batch:
         target, holdout = self.contract.target, reference.holdout
         self.answers = [t["probability"].to_numpy() for t in (holdout, world.rows)]
         self.labels = [t[target].to_numpy() for t in (past, world.rows)]
-        self.metric = replace(BINARY, target=target)
+        self.metric = PrimaryMetric("binary", target)
         self.holdout = self.metric.with_variance(holdout)
         self.ordered = {
             name: Ordered(past[name])
@@ -129,7 +128,7 @@ class Batch:
 
     def _look(self, chosen: NDArray[np.int64], model: Evidence) -> Evidence:
         """Return what the monitor finds in another window of the same size."""
-        found = Evidence(len(chosen), len(chosen), used=model.used)
+        found = Evidence(len(chosen), self.metric, used=model.used)
         for old in model.columns:
             found.columns.append(old._replace(distance=self._gap(old.column, chosen)))
         for old in model.missing:
@@ -148,8 +147,8 @@ class Batch:
             far = _shares(self.labels[0], self.labels[1][chosen])
             found.target = model.target._replace(distance=far)
         y = self.labels[1][chosen]
-        if model.target is not None and len(np.unique(y)) == 2:
-            found.fall = self._fall(y, now[chosen])
+        if model.fall is not None and len(np.unique(y)) == 2:
+            found.fall = self._fall(y, now[chosen], model)
         return found
 
     def _gap(self, name: str, chosen: NDArray[np.int64]) -> float:
@@ -165,9 +164,10 @@ class Batch:
         lack = (lambda x: x < 0) if then.dtype.kind == "i" else np.isnan
         return abs(float(lack(now[chosen]).mean()) - float(lack(then).mean()))
 
-    def _fall(self, y: Any, p: Any) -> Fall:
+    def _fall(self, y: Any, p: Any, model: Evidence) -> Fall:
         """Return the fall in ROC AUC; see `performance.fall`."""
-        confidence = 1 - 2 * self.limits.false_alarm_rate * drift.PERFORMANCE
+        assert model.fall is not None
+        confidence = model.fall.confidence
         table = pd.DataFrame({"probability": p, self.contract.target: y})
         (now, a), (then, b) = self.metric.with_variance(table), self.holdout
         half = NormalDist().inv_cdf(0.5 + confidence / 2) * (a + b) ** 0.5

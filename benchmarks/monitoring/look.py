@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mlgitops.monitor import drift, performance, permutation
+from mlgitops.monitor import drift, performance, primary_metric
 from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.reference import Reference
 from mlgitops.settings import monitor
@@ -21,21 +21,16 @@ def evidence(
     labelled = len(window) >= limits.min_labels
     labels = window[target] if labelled else None
     found = drift.compare(window, labels, reference, limits)
-    evidence = Evidence(len(window), len(window))
+    metric = primary_metric.of(reference.contract, reference.holdout)
+    evidence = Evidence(len(window), metric)
     evidence.used = list(reference.manifest["columns"])
     evidence.columns, evidence.missing = found.columns, found.missing
     evidence.data_set, evidence.prediction = found.data_set, found.prediction
     evidence.target = found.target
     if labelled and window[target].nunique() == 2:
-        rate = limits.false_alarm_rate * drift.PERFORMANCE
-        sides, time = (reference.holdout, window), reference.contract.time
-        past, now = (side[time].dt.tz_localize(None) for side in sides)
-        evidence.fall = performance.fall(
-            window,
-            reference.holdout,
-            target,
-            1 - 2 * rate,
-            permutation.choose_blocks(past, now, limits.block_days, rate),
+        gates = performance.gates(params, metric.task)
+        evidence.fall, evidence.gated = performance.measure(
+            window, reference.holdout, metric, gates, reference.contract.time, limits
         )
     return evidence
 
@@ -43,7 +38,7 @@ def evidence(
 def alarm(window: pd.DataFrame, reference: Reference, params: dict[str, Any]) -> bool:
     """Tell whether any check of the monitor speaks, over all checks together."""
     found = evidence(window, reference, params)
-    return found.moved or found.fell(monitor(params).max_fall)
+    return found.moved or found.worse(monitor(params).max_fall)
 
 
 def evidently(window: pd.DataFrame, past: pd.DataFrame, contract: Any) -> list[str]:

@@ -45,6 +45,7 @@ def months() -> list[dict[str, Any]]:
             window,
             contract,
             params | {"train": params["train"] | {"columns": [*contract.columns]}},
+            seen.metric,
         )
         entry: dict[str, Any] = {
             "window until": str((end - _days(1)).date()),

@@ -18,8 +18,10 @@ import pytest
 import yaml
 from sklearn.metrics import average_precision_score
 
+from machinery import traffic
 from machinery.judged import Hub, Project, Record, git, params
 from machinery.test_compare import bad_in_one_shop, good, trial
+from machinery.test_monitor_gates import monitored, rarer
 from machinery.test_validate_workflow import validate, verdicts
 from mlgitops import metrics, report
 from mlgitops.judge import gates, override, performance
@@ -79,11 +81,20 @@ def judged(given: Given, patch: pytest.MonkeyPatch) -> tuple[Hub, Record, Record
     return hub, verdict, {check["id"]: check for check in verdict["checks"]}
 
 
+def watched(project: Project, folder: Path, share: float) -> dict[str, bool]:
+    """Return which gates the monitor finds kept, once 1s are rarer by a share."""
+    folder.mkdir()
+    gates = yaml.safe_load((project.clone / "params.yaml").read_text())["gates"]
+    table = rarer(traffic.flights(6000, 80, 28), share)
+    _, _, entry = monitored(folder, table, gates)
+    return {gate["id"]: gate["passed"] for gate in entry["gates"]}
+
+
 @pytest.mark.slow
 def test_a_gate_on_a_known_metric_is_one_line_of_one_file(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ledger and report know it; it refuses what violates it and nothing else."""
+    """Ledger, report, monitor know it; it refuses what violates it and nothing else."""
     project = given[0]
     gate = {"average_precision": {"min": 0.25, "margin": 0.02}}
     assert settle(project, gate) == {"params.yaml"}
@@ -94,6 +105,9 @@ def test_a_gate_on_a_known_metric_is_one_line_of_one_file(
     assert found["metric"] == "average_precision" and found["value"] > 0.25
     assert verdict["machinery"]["version"] and "average_precision.margin" in checks
     assert report.code("average_precision.min") in hub.comments[1]
+    assert watched(project, tmp_path / "as before", 0)["average_precision"]
+    fallen = watched(project, tmp_path / "rarer", 0.8)
+    assert not fallen["average_precision"]
 
     settle(project, {"average_precision": {"min": 0.99, "margin": 0.02}})
     hub, verdict, checks = judged(given, monkeypatch)
@@ -105,7 +119,7 @@ def test_a_gate_on_a_known_metric_is_one_line_of_one_file(
 
 @pytest.mark.slow
 def test_a_metric_of_ours_is_one_function_and_a_line(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By main's function: one that the proposal brings is not the judge."""
     project, own = given[0], dict[str, Any]()
@@ -117,6 +131,7 @@ def test_a_metric_of_ours_is_one_function_and_a_line(
     assert verdict["passed"] and checks["lift.min"]["value"] > 1.1
     assert "| lift | none |" in hub.comments[1]
     assert [m["id"] for m in verdict["metrics"]][-1] == "lift"
+    assert watched(project, tmp_path / "as before", 0)["lift"]
 
     settle(project, {"lift": {"min": 9.0}})
     hub, verdict, checks = judged(given, monkeypatch)

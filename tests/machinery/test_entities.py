@@ -410,17 +410,17 @@ def test_what_newer_rows_bring_is_estimated_by_entity() -> None:
     terms, old = small_rows.small(), traffic.flights(3000, 0, 74)
     settings = {**traffic.PARAMS, "monitor": {**traffic.SECTION, "min_labels": 100}}
     named = replace(terms, entity="customer")
-    args = (old, window, window)
-    rows = gain(*args, terms, settings)
-    by = gain(*args, named, settings, group_by_id=whose)
+    args, metric = (old, window, window), traffic.METRIC
+    rows = gain(*args, terms, settings, metric)
+    by = gain(*args, named, settings, metric, group_by_id=whose)
     assert rows and by and by.difference == pytest.approx(rows.difference)
     assert (by.high - by.low) / (rows.high - rows.low) == pytest.approx(2, rel=0.1)
-    logged = gain(*args, replace(terms, entity="carrier"), settings)
+    logged = gain(*args, replace(terms, entity="carrier"), settings, metric)
     assert logged and logged.high - logged.low > rows.high - rows.low
     some = dict(list(whose.items())[: len(whose) * 3 // 4])
-    known = gain(*args, named, settings, group_by_id=some)
+    known = gain(*args, named, settings, metric, group_by_id=some)
     assert known and known.difference != rows.difference, "on the rows that are known"
-    assert gain(*args, named, settings) is None, "nobody says whose"
+    assert gain(*args, named, settings, metric) is None, "nobody says whose"
 
 
 @pytest.mark.slow

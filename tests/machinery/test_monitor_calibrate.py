@@ -15,7 +15,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from machinery import rows, traffic
-from machinery.traffic import MONITOR
+from machinery.traffic import METRIC, MONITOR
 from mlgitops import distance
 from mlgitops.metrics import roc_auc
 from mlgitops.monitor import (
@@ -24,6 +24,7 @@ from mlgitops.monitor import (
     null_distribution,
     performance,
     permutation,
+    primary_metric,
     sample,
     season,
     slices,
@@ -201,8 +202,8 @@ def test_the_interval_of_a_fall_knows_that_days_differ() -> None:
     def half(strength: float, mood: float) -> tuple[float, float, float]:
         past, now = side(14, 0.6, mood), side(28, strength, mood)
         blocks = permutation.choose_blocks(past["time"], now["time"], 7, 0.0025)
-        narrow = performance.fall(now, past, "late", 0.995)
-        wide = performance.fall(now, past, "late", 0.995, blocks)
+        narrow = performance.fall(now, past, METRIC, 0.995)
+        wide = performance.fall(now, past, METRIC, 0.995, blocks)
         assert wide[:3] == narrow[:3]
         return narrow.high - narrow.low, wide.high - wide.low, wide.high
 
@@ -296,13 +297,13 @@ def test_the_estimate_is_what_labels_would_show() -> None:
     rng = np.random.default_rng(2)
     p = rng.beta(1, 3, 4000).round(2)
     drawn = [roc_auc(rng.random(4000) < p, p) for _ in range(30)]
-    assert estimate.expected_auc(p) == pytest.approx(np.mean(drawn), abs=0.004)
-    assert estimate.expected_auc([0.5] * 10) == pytest.approx(0.5)
-    assert estimate.expected_auc([0.0, 1.0]) == 1
-    assert estimate.expected_auc([0.0, 0.0]) is None
+    assert primary_metric.expected_auc(p) == pytest.approx(np.mean(drawn), abs=0.004)
+    assert primary_metric.expected_auc([0.5] * 10) == pytest.approx(0.5)
+    assert primary_metric.expected_auc([0.0, 1.0]) == 1
+    assert primary_metric.expected_auc([0.0, 0.0]) is None
     truth = rng.random(4000) < p
-    assert estimate.estimate(p, p, truth) is not None
-    assert estimate.estimate(p, p**3, truth) is None  # says less than comes
+    assert estimate.estimate(p, p, truth, METRIC) is not None
+    assert estimate.estimate(p, p**3, truth, METRIC) is None  # says less than comes
 
 
 def test_the_worst_slice_is_found_and_small_groups_are_not_shown() -> None:
@@ -310,7 +311,7 @@ def test_the_worst_slice_is_found_and_small_groups_are_not_shown() -> None:
     wrong = (table["carrier"] == "UA") & (table.index % 2 == 0)
     table.loc[wrong, "probability"] = 1 - table.loc[wrong, "probability"]
     holdout = traffic.reference().holdout
-    found = slices.slices(table, holdout, CONTRACT, 30, 0.99)
+    found = slices.slices(table, holdout, CONTRACT, 30, 0.99, METRIC)
     assert found[0].value == "UA" and found[0].high < 0
     assert all(piece.low < 0 < piece.high for piece in found[1:])
     ids = table["flight_id"].tolist()
@@ -360,10 +361,10 @@ def test_the_window_has_its_rows_however_far_the_log_goes_back(
     # Of so few, only labels ask for more.
     few = traffic.limits(100, probe_rows=1500, window_days=7)
     for labelled, wanted in ((True, 1500), (False, len(inside) / 10)):
-        log = window.read_log(str(tmp_path / "log"), few, None, 40, labelled)
+        log = window.read_log(str(tmp_path / "log"), few, 40, labelled)
         seen = [e for e in log.entries if labelled or e.event_time > newest - week]
         assert len(seen) == pytest.approx(wanted, rel=0.1)
-    monkeypatch.setattr(window, "MOST", 2000)  # unless that would be too many
+    monkeypatch.setattr(window, "MAX_ENTRIES", 2000)  # unless that would be too many
     assert len(window.read_log(str(tmp_path / "log"), limits, days=40).entries) == 2000
 
 
@@ -382,7 +383,7 @@ def test_a_long_table_is_read_in_pieces(
     whole.to_parquet(tmp_path / "train.parquet", index=False, row_group_size=700)
     every = sample.table(tmp_path / "train.parquet")
     pd.testing.assert_frame_equal(every, pd.read_parquet(tmp_path / "train.parquet"))
-    monkeypatch.setattr(sample, "PIECE", 300)
+    monkeypatch.setattr(sample, "BATCH", 300)
     some = sample.table(tmp_path / "train.parquet", 1000)
     assert len(some) == 1000 and (some.dtypes == every.dtypes).all()
     again = sample.table(tmp_path / "train.parquet", 1000)
@@ -396,7 +397,7 @@ def test_memory_is_bounded_while_a_log_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     traffic.write(tmp_path / "log", traffic.flights(4000, 0, 20))
-    monkeypatch.setattr(window, "MOST", 1000)
+    monkeypatch.setattr(window, "MAX_ENTRIES", 1000)
     log = window.read_log(f"file://{tmp_path}/log", MONITOR)
     assert 400 < len(log.entries) <= 1000 and log.counts["lines"] == 4000
     assert log.estimated(len(log.entries)) == pytest.approx(4000, rel=0.1)

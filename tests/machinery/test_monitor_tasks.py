@@ -171,7 +171,7 @@ def test_what_is_not_surely_a_fall_is_not_called_holding(
 ) -> None:
     """A wide interval is no comfort."""
     fall = Fall(0.5 + gap, 0.5, gap, gap - 0.3, gap + 0.3, 0.99, 0.2, 0.2)
-    made = decide.decide(Evidence(5000, 5000, fall=fall), MONITOR)
+    made = decide.decide(Evidence(5000, traffic.METRIC, fall=fall), MONITOR)
     assert made.decision == "none" and f"performance {words}" in made.sentence
 
 
@@ -206,7 +206,7 @@ def test_the_estimate_of_classes_is_what_labels_would_show() -> None:
     table = answered("multiclass", 6000, 0, 28, 6)
     metric = primary_metric.of(rows.small("multiclass"), table)
     y, p = metric.truth_and_predictions(table)
-    promised = metric.expected(p, estimate.expected_auc)
+    promised = metric.expected(p)
     assert promised == pytest.approx(metric.value(y, p), abs=0.01)
     sure = p**4 / (p**4).sum(axis=1, keepdims=True)
     assert estimate.estimate(sure, sure, y, metric) is None

@@ -104,6 +104,21 @@ def test_an_expected_error_is_one_line_and_another_stays_a_traceback() -> None:
         _ = 1 / 0
 
 
+def test_the_description_of_a_status_is_cut_between_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GitHub takes 140 letters."""
+    sent: list[dict[str, str]] = []
+    monkeypatch.setattr(github, "api", lambda *args, **_: sent.append(args[2]))
+    monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
+    long = "the lower bound is below the limit " * 6
+    for description in (long, "it passed"):
+        github.status("a" * 40, "validate", "failure", description)
+    cut, whole = (fields["description"] for fields in sent)
+    assert 100 < len(cut) <= 140 and whole == "it passed"
+    assert long.startswith(cut.removesuffix("…") + " ")
+
+
 @pytest.mark.parametrize("job", [True, False])
 def test_an_outcome_is_said_once(
     job: bool,

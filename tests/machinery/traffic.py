@@ -12,6 +12,7 @@ import pandas as pd
 
 from machinery import rows
 from mlgitops import prediction_log, settings
+from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.monitor.reference import Reference
 from mlgitops.monitor.window import Log, read_log
 
@@ -41,12 +42,14 @@ SECTION: dict[str, Any] = {  # of params.yaml
     "min_gain": 0.005,
     "probe_rows": 20_000,
 }
+METRIC = PrimaryMetric("binary", "late")
 MONITOR = settings.monitor({"monitor": SECTION})
 PARAMS: dict[str, Any] = {
     "prepare": {"holdout_days": 14, "train_days": 90},
     "train": rows.PARAMS,
     "monitor": SECTION,
     "retrain": {"keep_days": 120, "min_days": 0},
+    "gates": {},
 }
 
 

@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from urllib.parse import urlencode
 
@@ -98,9 +99,14 @@ def sticky_comment(number: int, marker: str, body: str) -> str:
     return str(api(f"issues/{number}/comments", "POST", text)["html_url"])
 
 
+def brief(description: str) -> str:
+    """Return a description in the 140 letters that GitHub takes, cut between words."""
+    return shorten(description, 140, placeholder="…")
+
+
 def status(sha: str, context: str, state: str, description: str, url: str = "") -> None:
     """Set a commit status: pending, success, failure or error."""
-    fields = {"context": context, "state": state, "description": description[:140]}
+    fields = {"context": context, "state": state, "description": brief(description)}
     api(f"statuses/{sha}", "POST", {**fields, "target_url": url or run_url()})
 
 

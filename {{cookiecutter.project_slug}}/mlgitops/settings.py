@@ -8,7 +8,7 @@ in `mlgitops.judge.gates`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -179,6 +179,15 @@ class Monitor:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What a metric is held to by its gate; what is None bounds nothing."""
+
+    min: float | None = None
+    max: float | None = None
+    margin: Positive | None = None
+
+
+@dataclass(frozen=True)
 class Retrain:
     """The data of the retraining pull request, and how often there may be one."""
 
@@ -267,6 +276,26 @@ def experiment(params: Params) -> dict[str, tuple[Any, ...]]:
 def monitor(params: Params) -> Monitor:
     """Return the section `monitor`."""
     return read(Monitor, *section(params, "monitor"))
+
+
+def gate_bounds(params: Params, metrics: Collection[str]) -> dict[str, Bounds]:
+    """Return the bounds of each of these metrics that has a gate."""
+    gates, at = section(params, "gates")
+    if not isinstance(gates, Mapping):
+        raise at.wrong("entries such as `name: {min: 0.5}`", gates)
+    return {n: metric_bounds(gates[n], at.key(n)) for n in gates if n in metrics}
+
+
+def metric_bounds(entries: object, at: At) -> Bounds:
+    """Return the bounds of one metric, at least one."""
+    bounds = read(Bounds, entries, at)
+    if bounds == Bounds():
+        names = ", ".join(Bounds.__dataclass_fields__)
+        raise at.wrong(f"entries, one or more of {names}", entries)
+    low, high = bounds.min, bounds.max
+    if low is not None and high is not None and low > high:
+        raise at.key("min").error(f"is above max: {low:g} and {high:g}")
+    return bounds
 
 
 def retrain(params: Params) -> Retrain:

@@ -20,7 +20,14 @@ from typing import Any
 
 from mlgitops import git, github, heartbeat, lock, settings, storage
 from mlgitops.ledger import Ledger, LedgerError
-from mlgitops.monitor import evidently_report, history, page, record, reference
+from mlgitops.monitor import (
+    evidently_report,
+    history,
+    page,
+    primary_metric,
+    record,
+    reference,
+)
 from mlgitops.monitor.decide import decide
 from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.evidently_report import EvidentlyError
@@ -48,7 +55,9 @@ class AlreadyRecorded(Exception):
     """The ledger has the same record, perhaps since a moment ago."""
 
 
-def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record, str]:
+def examine(
+    source: str, labels: str | None, ledger: Ledger
+) -> tuple[record.Record, str]:
     """Return the record of this run and its page.
 
     Raises:
@@ -64,14 +73,16 @@ def look(source: str, labels: str | None, ledger: Ledger) -> tuple[record.Record
             log = read_log(source, allowed, days=days, labelled=bool(labels))
             window = inspect(version, log, labels, params)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
-            window = Window(Evidence(0, broken=str(error)))
+            metric = primary_metric.of(version.contract, version.holdout)
+            window = Window(Evidence(0, metric, broken=str(error)))
     decision, sha256 = decide(window.evidence, allowed), version.manifest_sha256
-    made = record.build(version.version, sha256, window, decision, allowed)
-    made |= {"run_url": github.run_url(), "time": _now()}
-    return made, page.page(made, _evidently(window))
+    entry = record.build(version.version, sha256, window, decision, allowed)
+    time = datetime.now(UTC).isoformat(timespec="seconds")  # to be read, not ordered by
+    entry |= {"run_url": github.run_url(), "time": time}
+    return entry, page.page(entry, _evidently(window))
 
 
-def keep(made: record.Record, ledger: Ledger, every_days: float) -> str:
+def append(entry: record.Record, ledger: Ledger, every_days: float) -> str:
     """Write the record to the ledger, unless the newest one says the same.
 
     After half a period it is written all the same: it shows that the monitor still runs
@@ -81,17 +92,17 @@ def keep(made: record.Record, ledger: Ledger, every_days: float) -> str:
 
     def files(seq: int) -> dict[str, Any]:
         newest = heartbeat.newest(ledger)
-        if newest and record.same(newest[1], made):
+        if newest and record.equal(newest[1], entry):
             if heartbeat.age_days(newest[1]) < every_days / 2:
                 raise AlreadyRecorded(newest[0])
         name = f"{seq:08d}"
         paths.append(f"monitoring/{name}.json")
-        text = page.markdown(made).encode()
-        complete = {**made, "seq": seq}
+        text = page.markdown(entry).encode()
+        complete = {**entry, "seq": seq}
         return {paths[-1]: complete, f"monitoring/reports/{name}.md": text}
 
     try:
-        ledger.append(files, f"monitor: {made['decision']}")
+        ledger.append(files, f"monitor: {entry['decision']}")
     except AlreadyRecorded as existing:
         return f"not recorded: {existing} says the same"
     return f"recorded as {paths[-1]}"
@@ -106,8 +117,7 @@ def summarise(markdown: str) -> None:
 def main() -> None:
     """Print the decision; exit 1 when the data is broken."""
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--record", action="store_true", help="write to the ledger")
     parser.add_argument("--history", action="store_true", help="only write the pages")
@@ -128,22 +138,22 @@ def main() -> None:
             print("No version is in production yet: there is nothing to compare with.")
             return
         labels = os.environ.get("LABELS", "").strip() or None
-        made, text = look(source, labels, ledger)
+        entry, text = examine(source, labels, ledger)
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(text, encoding="utf-8")
-        summarise(page.markdown(made))
+        summarise(page.markdown(entry))
         if args.record:
-            print(keep(made, ledger, settings.monitor(_params()).every_days))
-        history.publish(ledger, made)
+            print(append(entry, ledger, settings.monitor(_params()).every_days))
+        history.publish(ledger, entry)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()
     except MISTAKES as error:
         raise github.fail(str(error)) from error
-    print(f"{made['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
-    if made["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
-        print(f"::warning::{made['sentence']}")  # nothing will follow by itself
-    if made["decision"] == "stop":
-        raise github.fail(str(made["sentence"]))
+    print(f"{entry['sentence']} ({PAGE}; history: {history.FOLDER / 'index.html'})")
+    if entry["decision"] == "watch" and os.environ.get("GITHUB_ACTIONS"):
+        print(f"::warning::{entry['sentence']}")  # nothing will follow by itself
+    if entry["decision"] == "stop":
+        raise github.fail(str(entry["sentence"]))
 
 
 def _params() -> settings.Params:
@@ -166,8 +176,3 @@ def _reference(release: dict[str, Any] | None, folder: Path) -> reference.Refere
         return reference.load(Path("build"), "build")
     files = reference.fetch(release, folder)
     return reference.load(files, str(release["version"]), release["manifest_sha256"])
-
-
-def _now() -> str:
-    """Return the time of this run: to be read, never to order by."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

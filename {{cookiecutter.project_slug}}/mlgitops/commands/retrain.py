@@ -59,9 +59,9 @@ def reason(ledger: Ledger) -> Record | str:
 
 
 def collect(
-    old: Path, contract: Contract, params: settings.Params
+    data: Path, contract: Contract, params: settings.Params
 ) -> training_data.TrainingData:
-    """Return the next training data from the old file, the log and the labels."""
+    """Return the next training data from today's, the log and the labels."""
     import pandas as pd
 
     allowed, keep = settings.monitor(params), settings.retrain(params).keep_days
@@ -72,11 +72,11 @@ def collect(
     labelled = window.frame(entries, labels.by_id, contract)
     for name in contract.beside:
         labelled[name] = labelled[contract.id].map(labels.group_by_id).astype(object)
-    past, broken = pd.read_parquet(old), allowed.max_broken
-    data = training_data.build(past, labelled, contract, keep, broken)
-    data.counts["contradictory"] = labels.counts["contradictory"]
-    data.counts["without a label"] = len(log.entries) - len(entries)
-    return data
+    past, broken = pd.read_parquet(data), allowed.max_broken
+    newer = training_data.build(past, labelled, contract, keep, broken)
+    newer.counts["contradictory"] = labels.counts["contradictory"]
+    newer.counts["without a label"] = len(log.entries) - len(entries)
+    return newer
 
 
 def propose(record: Record) -> proposal.Outcome:
@@ -88,20 +88,20 @@ def propose(record: Record) -> proposal.Outcome:
     params = settings.load(git.show(base, "params.yaml") or b"")
     pointer = lock.read_by_stages(base)
     with TemporaryDirectory() as folder:
-        (old,) = storage.pull([pointer], Path(folder))
-        data = collect(old, contract, params)
+        (file,) = storage.pull([pointer], Path(folder))
+        data = collect(file, contract, params)
         out = store(training_data.parquet(data.table), pointer, Path(folder))
     if out.md5 == pointer.md5 or data.counts["new"] == 0:
         return proposal.Outcome("main has every labelled row: nothing to propose.")
     until = str(data.table[contract.time].max().date())
     message = f"data: {contract.name} until {until}\n\n{proposal.MARK} {record['path']}"
-    file = f"{pointer.path}.dvc"
+    path = f"{pointer.path}.dvc"
     change = proposal.Change(
         branch=f"retrain/{until}-{record['version']}",
         title=f"Retrain {contract.name} on data until {until}",
         body=body(record, data.counts),
         message=message,
-        file=(file, repoint(git.show(base, file) or b"", out)),
+        file=(path, repoint(git.show(base, path) or b"", out)),
     )
     return proposal.submit(change, base, settings.retrain(params).min_days)
 
@@ -163,7 +163,7 @@ def body(record: Record, counts: dict[str, int]) -> str:
         evidence(record),
         f"### What to expect\n{_expectation(record)}",
         f"### The data\n{_data(counts)}",
-        f"### Next step\n{_next()}",
+        f"### Next step\n{_next_step()}",
     ]
     return "\n\n".join(parts)
 
@@ -208,7 +208,7 @@ def _expectation(record: Record) -> str:
     )
 
 
-def _next() -> str:
+def _next_step() -> str:
     """Say what a person does next."""
     if os.environ.get("APP_ID"):
         return "The checks start by themselves. A person merges this, or closes it."

@@ -19,14 +19,16 @@ import csv
 import http.client
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import check
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 TRIES = 5  # per batch, while the server is busy or being replaced
 STEPS = 10  # lines of progress
+T = TypeVar("T")
 
 
 class SimulateError(Exception):
@@ -193,15 +196,9 @@ def _simulate(args: argparse.Namespace) -> None:
     label_count = add_labels(args.labels, due, contract)
     waiting = int((rows[contract.time] >= end - delay).sum())
     print(
-        f"{row_count:,} {_plural('row', row_count)} answered, {label_count:,} "
-        f"{_plural('label', label_count)} written to {args.labels}, {waiting:,} "
-        f"{_plural('label', waiting)} still to come"
+        f"{plural(row_count, 'row')} answered, {plural(label_count, 'label')} written "
+        f"to {args.labels}, {plural(waiting, 'label')} still to come"
     )
-
-
-def _plural(noun: str, count: int) -> str:
-    """Return the noun in its number."""
-    return noun if count == 1 else f"{noun}s"
 
 
 def _post(
@@ -218,7 +215,7 @@ def _post(
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             reason = str(error) or type(error).__name__
-            if isinstance(error, ConnectionRefusedError | OSError) and attempt:
+            if attempt:
                 time.sleep(0.5)
             continue
         if response.status == 200:
@@ -240,68 +237,63 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(f"nothing was sent: {message.removeprefix('argument ')}")
 
 
-def _arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = _Parser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--from", dest="start", type=_day, required=True)
-    parser.add_argument("--until", type=_day, required=True)
-    parser.add_argument("--url", type=_url, required=True)
-    parser.add_argument("--labels", type=_file, required=True)
-    parser.add_argument("--data", type=Path, default=Path("example/later.parquet"))
-    parser.add_argument("--sample", type=_count, default=0, help="rows; 0 sends all")
-    parser.add_argument("--batch", type=_count, default=1000, help="rows a request")
-    parser.add_argument("--label-delay", type=float, default=1.0, help="days")
-    parser.add_argument("--drift", type=_change, action="append", metavar="COLUMN=...")
-    return parser.parse_args()
+def _checked(parse: Callable[[str], T | None], hint: str) -> Callable[[str], T]:
+    """Return a type for the command line; ``hint`` is added to what it refuses."""
 
+    def checked(text: str) -> T:
+        with suppress(ValueError):
+            if (parsed := parse(text)) is not None:
+                return parsed
+        raise argparse.ArgumentTypeError(f"{text or 'nothing'} is not {hint}")
 
-def _change(text: str) -> tuple[str, str]:
-    """Parse a drift."""
-    name, separator, change = text.partition("=")
-    if not (name and separator and change):
-        raise argparse.ArgumentTypeError(f"{text} is not a drift such as temp=15")
-    return name, change
+    return checked
 
 
 def _day(text: str) -> datetime:
     """Parse a day."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        typed = text or "nothing"
-        raise argparse.ArgumentTypeError(
-            f"{typed} is not a day: type FROM=2013-04-01 UNTIL=2013-06-30"
-        ) from None
+    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
 
 
-def _file(text: str) -> Path:
+def _file(text: str) -> Path | None:
     """Parse the file of labels."""
-    if not text or Path(text).is_dir():
-        raise argparse.ArgumentTypeError(
-            "no file for the labels: type LABELS=build/labels.csv"
-        )
-    return Path(text)
+    return Path(text) if text and not Path(text).is_dir() else None
 
 
-def _count(text: str) -> int:
+def _count(text: str) -> int | None:
     """Parse a number of rows; 0 is all."""
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of rows such as 1000")
-    return int(text)
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
-def _url(text: str) -> str:
+def _url(text: str) -> str | None:
     """Parse the server's address."""
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # an invalid port
-        valid = False
-    if not valid:
-        raise argparse.ArgumentTypeError(
-            f"{text or 'nothing'} is not an address: type URL=http://127.0.0.1:8080"
-        )
-    return text
+    parts = urlsplit(text)
+    valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    return text if valid else None
+
+
+def _change(text: str) -> tuple[str, str] | None:
+    """Parse a drift."""
+    name, _, change = text.partition("=")
+    return (name, change) if name and change else None
+
+
+def _arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = _Parser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    day = _checked(_day, "a day: type FROM=2013-04-01 UNTIL=2013-06-30")
+    file = _checked(_file, "a file for the labels: type LABELS=build/labels.csv")
+    url = _checked(_url, "an address: type URL=http://127.0.0.1:8080")
+    count = _checked(_count, "a number of rows such as 1000")
+    change = _checked(_change, "a drift such as temp=15")
+    parser.add_argument("--from", dest="start", type=day, required=True)
+    parser.add_argument("--until", type=day, required=True)
+    parser.add_argument("--url", type=url, required=True)
+    parser.add_argument("--labels", type=file, required=True)
+    parser.add_argument("--data", type=Path, default=Path("example/later.parquet"))
+    parser.add_argument("--sample", type=count, default=0, help="rows; 0 sends all")
+    parser.add_argument("--batch", type=count, default=1000, help="rows a request")
+    parser.add_argument("--label-delay", type=float, default=1.0, help="days")
+    parser.add_argument("--drift", type=change, action="append", metavar="COLUMN=...")
+    return parser.parse_args()

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from mlgitops import metrics, settings
 from mlgitops.judge.tasks import TASKS, Task
 from mlgitops.judgement import TITLES, Check, Statistic
-from mlgitops.pipeline.schema import At, Between, near, read
+from mlgitops.pipeline.schema import Between, near, read
 
 Positive = Annotated[float, Between(0)]
 BOUNDS = ("min", "max", "margin")
@@ -27,15 +27,6 @@ LEAKS = (
     "too good to be true: a column probably knows the answer; look at what is known "
     "before the event"
 )
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What a metric is held to; what is None bounds nothing."""
-
-    min: float | None = None
-    max: float | None = None
-    margin: Positive | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ class Gate:
     """The bounds of one metric."""
 
     metric: metrics.Metric
-    bounds: Bounds
+    bounds: settings.Bounds
 
 
 @dataclass(frozen=True)
@@ -138,7 +129,9 @@ def parse(params: settings.Params, task: str) -> Gates:
     named = [name for name in first if name in known]
     return Gates(
         about,
-        tuple(Gate(known[n], _bounds(section[n], at.key(n))) for n in named),
+        tuple(
+            Gate(known[n], settings.metric_bounds(section[n], at.key(n))) for n in named
+        ),
         rules,
     )
 
@@ -154,17 +147,6 @@ def _known(task: str) -> dict[str, metrics.Metric]:
             f"model/metrics.py: {clash[0]} is the name of another rule; choose another"
         )
     return known
-
-
-def _bounds(found: Any, at: At) -> Bounds:
-    """Return the bounds of a metric, at least one."""
-    bounds = read(Bounds, found, at)
-    if bounds == Bounds():
-        raise at.wrong(f"entries, one or more of {', '.join(BOUNDS)}", found)
-    low, high = bounds.min, bounds.max
-    if low is not None and high is not None and low > high:
-        raise at.key("min").error(f"is above max: {low:g} and {high:g}")
-    return bounds
 
 
 def bounds(gate: Gate, value: float, task: Task) -> list[Check]:

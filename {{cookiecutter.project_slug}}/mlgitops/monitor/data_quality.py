@@ -45,8 +45,8 @@ def quarantine(table: pd.DataFrame, contract: Contract) -> Checked:
                 violations[rule] = count
             bad |= rows
         if column.type == "category":
-            new = int((values.notna() & ~values.isin(column.categories)).sum())
-            unknown.update({name: new} if new else {})
+            unlisted = int((values.notna() & ~values.isin(column.categories)).sum())
+            unknown.update({name: unlisted} if unlisted else {})
     valid = table.assign(**typed)[~bad].reset_index(drop=True)
     worst = max(violations, key=lambda rule: violations[rule], default="")
     return Checked(valid, int(bad.sum()), worst, unknown)
@@ -94,8 +94,8 @@ def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, dict[str, Any]
     allowed = {int, float} if column.type == "number" else {str}
     wrong = pd.Series(False, index=values.index)
     wrong[types.index] = ~types.isin(allowed)
-    what = "numbers" if column.type == "number" else "text"
-    reasons = {f"are not {what}": wrong}
+    noun = "numbers" if column.type == "number" else "text"
+    reasons = {f"are not {noun}": wrong}
     if not column.missing:
         reasons["are missing"] = empty
     kept = values.where(~empty & ~wrong, None)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mlgitops.metrics import Difference
 from mlgitops.monitor.evidence import Evidence
-from mlgitops.monitor.wording import plural, size
+from mlgitops.monitor.wording import listed, plural, size
 from mlgitops.settings import Monitor
 
 NAMED = 3  # drifted columns that a sentence names
@@ -30,7 +30,7 @@ class Decision(NamedTuple):
 def decide(evidence: Evidence, limits: Monitor) -> Decision:
     """Return the decision on a window."""
     if evidence.broken:
-        return Decision("stop", f"Fix the data feed: {evidence.broken}.")
+        return Decision("stop", f"Fix the input data: {evidence.broken}.")
     if evidence.rows < limits.min_rows:
         return Decision(
             "not enough data",
@@ -42,14 +42,12 @@ def decide(evidence: Evidence, limits: Monitor) -> Decision:
     changes = _changes(evidence, limits)
     if not changes:
         return Decision("none", f"Nothing to do: {_performance(evidence, limits)}.")
-    *first, last = changes
-    text = f"{', '.join(first)} and {last}" if first else last
-    return _on_change(text, evidence, limits)
+    return _on_change(listed(changes), evidence, limits)
 
 
 def _on_change(changes: str, evidence: Evidence, limits: Monitor) -> Decision:
     """Return what follows from changes, once there are some."""
-    gain, fell = evidence.gain, evidence.fell(limits.max_fall)
+    gain, fell = evidence.gain, evidence.worse(limits.max_fall)
     if not fell and (reason := _reason_to_wait(evidence, limits)):
         return Decision("watch", f"Watch: {changes}, but {reason}.")
     if gain is None and fell:
@@ -94,6 +92,13 @@ def _changes(evidence: Evidence, limits: Monitor) -> list[str]:
             f"performance fell from {evidence.metric.label} "
             f"{evidence.fall.holdout:.3f} to {evidence.fall.window:.3f}"
         )
+    for metric in evidence.gated:
+        if metric.passed is False:
+            verb = "fell" if metric.better == "higher" else "rose"
+            changes.append(
+                f"{metric.label} {verb} from {metric.holdout:.3f} to "
+                f"{metric.window:.3f} (limit {metric.limit:.3f})"
+            )
     if evidence.drifted:
         changes.append(f"{_list([d.column for d in evidence.drifted])} drifted")
     elif evidence.data_set is not None and evidence.data_set.detected:
@@ -110,8 +115,10 @@ def _changes(evidence: Evidence, limits: Monitor) -> list[str]:
 
 def _list(columns: list[str]) -> str:
     """Name the first columns, and count the others."""
-    more = f" and {len(columns) - NAMED} more" if len(columns) > NAMED else ""
-    return f"{', '.join(columns[:NAMED])}{more}"
+    names = columns[:NAMED]
+    if (more := len(columns) - NAMED) > 0:
+        names.append(f"{more} more")
+    return listed(names)
 
 
 def _outlook(evidence: Evidence, limits: Monitor) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 METHODS = {"number": "wasserstein", "category": "jensenshannon"}  # both are distances
 DATA_SET = "all columns"
-INPUTS, PREDICTIONS, PERFORMANCE = 0.5, 0.25, 0.25  # of the false-alarm rate
+INPUTS, PREDICTIONS = 0.5, 0.25  # of the false-alarm rate; the rest is performance's
 
 
 @dataclass
@@ -55,71 +55,100 @@ class Samples:
     past: pd.DataFrame
     current: pd.DataFrame
     binnings: Mapping[str, Binning]
-    contract: Contract
-    block_days: float
+    reference: Reference
+    limits: Monitor
     rate: float  # of false alarms, of all checks on these samples together
 
-    def thresholds(
-        self, days: float, key: tuple[str, str], limits: Monitor
-    ) -> Thresholds:
-        """Return thresholds for a window of so many days, from past rows only.
+    @property
+    def times(self) -> tuple[pd.Series, pd.Series]:
+        """The time of each row of both samples, without a zone."""
+        name = self.reference.contract.time
+        past, current = self.past[name], self.current[name]
+        return past.dt.tz_localize(None), current.dt.tz_localize(None)
 
-        ``key`` says which version and which of its rows: they are kept by it.
+    def thresholds(self, rows: str) -> Thresholds:
+        """Return thresholds for a window like the current one, from past rows only.
+
+        ``rows`` says which of the version's rows those are: thresholds are kept by it.
         """
-        times, rows = self.past[self.contract.time], len(self.current)
-        blocks, window_blocks = null_distribution.choose_blocks(
-            times.dt.tz_localize(None), self.block_days, days
-        )
+        past, current = self.times
+        days = (current.max() - current.min()).total_seconds() / 86_400
+        block_days, count = self.limits.block_days, len(current)
+        blocks, window_blocks = null_distribution.choose_blocks(past, block_days, days)
 
         def draw() -> Thresholds:
             columns = {n: binning(self.past[n]) for n, binning in self.binnings.items()}
             return null_distribution.thresholds(
-                columns, rows, self.rate, blocks, window_blocks
+                columns, count, self.rate, blocks, window_blocks
             )
 
         shape = [(n, sorted(b.keywords.items())) for n, b in self.binnings.items()]
-        return cached(draw, (*key, shape, rows, window_blocks, limits))
+        size = min(count, null_distribution.MOST_ROWS), window_blocks
+        limits = self.limits.false_alarm_rate, block_days, self.limits.sample_rows
+        key = self.reference.manifest_sha256, rows, shape, *size, *limits
+        return cached(draw, key)
 
-    def permutation_test(self) -> permutation.Result | None:
-        """Compare the window with other choices of blocks, if there are enough."""
-        past, current = (
-            table[self.contract.time].dt.tz_localize(None)
-            for table in (self.past, self.current)
+    def tested(
+        self, columns: list[Drift], missing: list[Drift], data_set: list[Drift]
+    ) -> tuple[list[Drift], list[Drift], list[Drift]]:
+        """Return the drifts with thresholds that as many other weeks do not pass.
+
+        They are raised where the permutation test asks for more; it runs if something
+        is detected, and there are enough blocks.
+        """
+        if not any(drift.detected for drift in [*columns, *missing, *data_set]):
+            return columns, missing, data_set
+        blocks = permutation.choose_blocks(
+            *self.times, self.limits.block_days, self.rate
         )
-        blocks = permutation.choose_blocks(past, current, self.block_days, self.rate)
         if blocks is None:
-            return None
-        return permutation.permutation_test(
+            return columns, missing, data_set
+        observed, critical = permutation.permutation_test(
             self.past, self.current, self.binnings, blocks, self.rate
+        )
+
+        def raised(drift: Drift, part: str) -> Drift:
+            distances, limits = getattr(observed, part), getattr(critical, part)
+            if part == "data_set":
+                distances, limits = {DATA_SET: distances}, {DATA_SET: limits}
+            if drift.column not in distances:
+                return drift
+            # The distance is exact, the tested one is of bins and fewer rows: the
+            # threshold is as far above it.
+            threshold = limits[drift.column] + drift.distance - distances[drift.column]
+            return drift._replace(threshold=max(drift.threshold, threshold))
+
+        return (
+            [raised(drift, "columns") for drift in columns],
+            [raised(drift, "missing") for drift in missing],
+            [raised(drift, "data_set") for drift in data_set],
         )
 
 
 def compare(
-    valid: pd.DataFrame,
-    labels: pd.Series | None,
-    reference: Reference,
-    limits: Monitor,
+    valid: pd.DataFrame, labels: pd.Series | None, reference: Reference, limits: Monitor
 ) -> Comparison:
     """Return how far a window's valid rows are from the reference, with thresholds.
 
     ``labels`` are those of the window that have come. A column without a value in
     one of the tables is left out; what it lacks is in ``missing``.
     """
-    contract, time = reference.contract, reference.contract.time
-    current = thin(valid, limits.sample_rows)
-    start, end = current[time].min(), current[time].max()
-    rows = reference.rows
-    past, season_rows = season.same_season(rows, start, end, contract, limits)
-    past = thin(past, limits.sample_rows)
-    days = (end - start).total_seconds() / 86_400
-    comparison = Comparison(compared_with=season_rows)
-    shown = _compare_inputs(comparison, past, current, labels, reference, limits, days)
-    predictions = _compare_predictions(
-        comparison, len(past), current, reference, limits, days
+    contract, prediction = reference.contract, reference.prediction
+    current, rows = thin(valid, limits.sample_rows), reference.rows
+    times = current[contract.time]
+    past, season_rows = season.same_season(
+        rows, times.min(), times.max(), contract, limits
     )
+    past = thin(past, limits.sample_rows)
+    comparison = Comparison(compared_with=season_rows)
+    _compare_inputs(comparison, past, current, labels, reference, limits)
+    predictions = _compare_predictions(
+        comparison, len(past), current, reference, limits
+    )
+    shown = [drift.column for drift in comparison.columns]
     comparison.tables = (
-        current[[*shown, reference.prediction]],
-        past[shown].assign(**{reference.prediction: predictions.array}),
+        current[[*shown, prediction]],
+        past[shown].assign(**{prediction: predictions.array}),
     )
     return comparison
 
@@ -153,12 +182,23 @@ def confirmed(
     return all(shows_drift(valid.iloc[piece]) for piece in pieces)
 
 
-def column_distance(contract: Contract, name: str, past: Any, current: Any) -> float:
+def kind(contract: Contract, name: str) -> str:
+    """Return whether a column, the target or the prediction is number or category."""
+    if name in contract.columns:
+        return contract.columns[name].type
+    numeric = {"regression"} if name == contract.target else {"regression", "binary"}
+    return "number" if contract.task in numeric else "category"
+
+
+def column_distance(
+    contract: Contract, name: str, past: pd.Series, current: pd.Series
+) -> float:
     """Return the distance of one column; see `distance`."""
-    column = contract.columns.get(name)
-    if column.type == "category" if column else contract.task == "multiclass":
-        return float(distance.jensenshannon(*distance.counts(past, current)))
-    return distance.wasserstein(past, current)
+    if kind(contract, name) == "number":
+        return distance.wasserstein(past, current)
+    if name == contract.target:
+        past, current = _as_text(past), _as_text(current)
+    return float(distance.jensenshannon(*distance.counts(past, current)))
 
 
 def thin(rows: pd.DataFrame, size: int) -> pd.DataFrame:
@@ -173,86 +213,62 @@ def _compare_inputs(
     labels: pd.Series | None,
     reference: Reference,
     limits: Monitor,
-    days: float,
-) -> list[str]:
-    """Fill in columns, missing values, labels, data set; return what was compared."""
+) -> None:
+    """Fill in the drift of columns, missing values, labels and the data set."""
     contract, target = reference.contract, reference.contract.target
     binnings = _binnings(past, current, labels, reference, limits)
-    compared = [name for name in binnings if name != target]
-    if labels is not None:
-        current = current.assign(**{target: labels.reindex(current.index)})
-    rate = limits.false_alarm_rate * INPUTS
-    samples = Samples(past, current, binnings, contract, limits.block_days, rate)
-    key = reference.manifest_sha256, comparison.compared_with
-    thresholds = samples.thresholds(days, key, limits)
-    distances = {
-        name: column_distance(contract, name, past[name], current[name])
-        for name in compared
-    }
-    comparison.columns = [
-        Drift(n, METHODS[contract.columns[n].type], distances[n], thresholds.columns[n])
-        for n in compared
-    ]
-    comparison.part_thresholds = {n: thresholds.columns[n] for n in compared}
+    values = {name: current[name] for name in binnings if name != target}
     if labels is not None and target in binnings:
-        threshold = thresholds.columns[target]
-        comparison.target = _target(contract, past[target], labels, threshold)
-    whole = null_distribution.data_set_distance(distances, binnings)
-    comparison.data_set = Drift(DATA_SET, "weighted", whole, thresholds.data_set)
-    comparison.missing = _missing(samples, thresholds.missing, limits)
-    _test_inputs(comparison, samples)
-    return compared
-
-
-def _test_inputs(comparison: Comparison, samples: Samples) -> None:
-    """Raise thresholds that as many other weeks would pass, if one was passed."""
-    whole = [comparison.data_set, comparison.target]
-    drifts = [*whole, *comparison.columns, *comparison.missing]
-    if not any(drift is not None and drift.detected for drift in drifts):
-        return
-    result = samples.permutation_test()
-    if result is None:
-        return
-    observed, critical = result
-    if comparison.data_set is not None:
-        limits = observed.data_set, critical.data_set
-        comparison.data_set = _raised(comparison.data_set, *limits)
-    tested = observed.columns, critical.columns
-    comparison.columns = [_raised_by_name(d, *tested) for d in comparison.columns]
-    if comparison.target is not None:
-        comparison.target = _raised_by_name(comparison.target, *tested)
-    tested = observed.missing, critical.missing
-    comparison.missing = [_raised_by_name(d, *tested) for d in comparison.missing]
+        current = current.assign(**{target: labels.reindex(current.index)})
+        values[target] = labels
+    rate = limits.false_alarm_rate * INPUTS
+    samples = Samples(past, current, binnings, reference, limits, rate)
+    thresholds = samples.thresholds(comparison.compared_with)
+    columns = [
+        _drift(contract, name, past[name], values[name], thresholds.columns[name])
+        for name in values
+    ]
+    distances = {d.column: d.distance for d in columns if d.column != target}
+    weighted = null_distribution.data_set_distance(distances, binnings)
+    data_set = Drift(DATA_SET, "weighted", weighted, thresholds.data_set)
+    missing = _missing(samples, thresholds.missing)
+    columns, comparison.missing, (comparison.data_set,) = samples.tested(
+        columns, missing, [data_set]
+    )
+    comparison.part_thresholds = {n: thresholds.columns[n] for n in distances}
+    comparison.columns = [drift for drift in columns if drift.column != target]
+    comparison.target = next((d for d in columns if d.column == target), None)
 
 
 def _compare_predictions(
     comparison: Comparison,
-    most: int,
+    count: int,
     current: pd.DataFrame,
     reference: Reference,
     limits: Monitor,
-    days: float,
 ) -> pd.Series:
     """Fill in the drift of predictions; return the reference's, ``most`` of them.
 
     The model is too sure of rows that it was fitted on: only its holdout counts.
     """
     contract, name = reference.contract, reference.prediction
-    past = thin(reference.holdout, min(limits.sample_rows, most))
-    kind = "category" if contract.task == "multiclass" else "number"
-    binnings = {name: partial(BINNINGS[kind], floor=limits.prediction)}
+    past = thin(reference.holdout, min(limits.sample_rows, count))
+    binning = partial(BINNINGS[kind(contract, name)], floor=limits.prediction)
     rate = limits.false_alarm_rate * PREDICTIONS
-    samples = Samples(past, current, binnings, contract, limits.block_days, rate)
-    key = reference.manifest_sha256, "predictions"
-    threshold = samples.thresholds(days, key, limits).columns[name]
-    moved = column_distance(contract, name, past[name], current[name])
-    drift = Drift(name, METHODS[kind], moved, threshold)
-    if drift.detected and (result := samples.permutation_test()) is not None:
-        observed, critical = result
-        drift = _raised_by_name(drift, observed.columns, critical.columns)
-    comparison.prediction = drift
+    samples = Samples(past, current, {name: binning}, reference, limits, rate)
+    threshold = samples.thresholds("predictions").columns[name]
+    drift = _drift(contract, name, past[name], current[name], threshold)
+    (comparison.prediction,), _, _ = samples.tested([drift], [], [])
     comparison.part_thresholds[name] = threshold
-    return past[name].reset_index(drop=True).reindex(range(most))
+    return past[name].reset_index(drop=True).reindex(range(count))
+
+
+def _drift(
+    contract: Contract, name: str, past: pd.Series, current: pd.Series, limit: float
+) -> Drift:
+    """Return the drift of one column."""
+    method = METHODS[kind(contract, name)]
+    return Drift(name, method, column_distance(contract, name, past, current), limit)
 
 
 def _binnings(
@@ -271,52 +287,22 @@ def _binnings(
         weight = reference.importance.get(name, 0.0)
         binnings[name] = partial(BINNINGS[column.type], floor=floor, weight=weight)
     if labels is not None and len(labels):
-        kind = "number" if contract.task == "regression" else "category"
+        target_kind = kind(contract, contract.target)
         binnings[contract.target] = partial(
-            BINNINGS[kind], floor=limits.floor(kind), first=len(labels)
+            BINNINGS[target_kind], floor=limits.floor(target_kind), first=len(labels)
         )
     return binnings
 
 
-def _raised_by_name(
-    drift: Drift, observed: Mapping[str, float], critical: Mapping[str, float]
-) -> Drift:
-    """Return a drift with the threshold that the permutation test raised, if any."""
-    if drift.column not in observed:
-        return drift
-    return _raised(drift, observed[drift.column], critical[drift.column])
-
-
-def _raised(drift: Drift, observed: float, critical: float) -> Drift:
-    """Return a drift that is detected only if the permutation test detects it, too."""
-    # The distance is exact, the tested one is of bins and fewer rows: as far above it.
-    threshold = critical + drift.distance - observed
-    return drift._replace(threshold=max(drift.threshold, threshold))
-
-
-def _target(
-    contract: Contract, past: pd.Series, labels: pd.Series, threshold: float
-) -> Drift:
-    """Return the drift of the labels."""
-    if contract.task == "regression":
-        moved, method = distance.wasserstein(past, labels), METHODS["number"]
-    else:
-        counts = distance.counts(_as_text(past), _as_text(labels))
-        moved, method = float(distance.jensenshannon(*counts)), METHODS["category"]
-    return Drift(contract.target, method, moved, threshold)
-
-
-def _missing(
-    samples: Samples, thresholds: Mapping[str, float], limits: Monitor
-) -> list[Drift]:
+def _missing(samples: Samples, thresholds: Mapping[str, float]) -> list[Drift]:
     """Return the change of each column's share of missing values."""
     changes = []
-    for name in samples.contract.columns:
+    for name in samples.reference.contract.columns:
         past, current = (
             data_quality.missing_share(table[name])
             for table in (samples.past, samples.current)
         )
-        threshold = max(thresholds.get(name, 0.0), limits.max_missing)
+        threshold = max(thresholds.get(name, 0.0), samples.limits.max_missing)
         method = f"{current:.1%}, was {past:.1%}"
         changes.append(Drift(name, method, abs(current - past), threshold))
     return changes
@@ -324,9 +310,6 @@ def _missing(
 
 def _as_text(labels: pd.Series) -> pd.Series:
     """Return labels as text, so that 1, 1.0 and "1" are one class."""
-    return labels.map({label: _label_text(label) for label in labels.unique()})
-
-
-def _label_text(label: Any) -> str:
-    """Return one label as text."""
-    return f"{label:g}" if isinstance(label, int | float | np.number) else str(label)
+    numeric = int | float | np.number
+    texts = {n: f"{n:g}" if isinstance(n, numeric) else str(n) for n in labels.unique()}
+    return labels.map(texts)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mlgitops.metrics import Difference
-from mlgitops.monitor.primary_metric import BINARY, PrimaryMetric
+from mlgitops.monitor.primary_metric import PrimaryMetric
 
 
 class Drift(NamedTuple):
@@ -55,6 +55,33 @@ class Fall(NamedTuple):
     observed: float  # mean of their labels
 
 
+class GatedMetric(NamedTuple):
+    """A metric with a gate, on current rows and on as many of the holdout.
+
+    ``low`` and ``high`` are the window's value and the interval of its difference to
+    the holdout's. What is not known (yet) is None, and ``note`` says why.
+    """
+
+    key: str
+    label: str
+    better: Literal["higher", "lower"]
+    note: str = ""  # where the limit comes from, or why there is no value
+    limit: float | None = None  # None raises no alarm
+    rows: int = 0
+    window: float | None = None
+    holdout: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def passed(self) -> bool | None:
+        """False where the whole interval is on the worse side of the limit."""
+        if self.limit is None or self.low is None or self.high is None:
+            return None
+        higher = self.better == "higher"
+        return self.high >= self.limit if higher else self.low <= self.limit
+
+
 class Slice(NamedTuple):
     """The primary metric of one category's rows in the window and on the holdout."""
 
@@ -82,6 +109,7 @@ class Evidence:
     """What was found in a window; what was not examined is empty or None."""
 
     rows: int
+    metric: PrimaryMetric  # what performance is here
     log_summary: str = ""  # what a log without a row of this version holds instead
     labels: int = 0
     broken: str | None = None  # why the data cannot be trusted
@@ -98,12 +126,13 @@ class Evidence:
     label_delay: float | None = None  # days that the newest label is behind
     estimate: Estimate | None = None
     fall: Fall | None = None
+    unmeasured: str = ""  # why performance is not known (yet)
+    gated: list[GatedMetric] = field(default_factory=list)
     gain: Difference | None = None
     calibration: float | None = None
     slices: list[Slice] = field(default_factory=list)
     groups: list[SensitiveGroup] = field(default_factory=list)
     ungrouped: str = ""  # why groups that labels came with are not compared
-    metric: PrimaryMetric = BINARY  # what performance is here
 
     @property
     def drifted(self) -> list[Drift]:
@@ -129,3 +158,9 @@ class Evidence:
         The change is the window's minus the holdout's, the limit is ``-max_fall``.
         """
         return self.fall is not None and self.fall.high < -max_fall
+
+    def worse(self, max_fall: float) -> bool:
+        """Return whether the primary metric fell, or one with a gate failed it."""
+        return self.fell(max_fall) or any(
+            metric.passed is False for metric in self.gated
+        )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KIND = "evidently:metric_v2:ValueDrift"
-SAME = 1e-6  # Evidently adds in another order
+TOLERANCE = 1e-6  # Evidently adds in another order
 
 
 class EvidentlyError(Exception):
@@ -65,7 +65,7 @@ def parse(document: Mapping[str, Any], drifts: Sequence[Drift]) -> list[Drift]:
             method, or a value is not a number.
     """
     expected = {drift.column: drift for drift in drifts}
-    read: dict[str, Drift] = {}
+    reported_drifts: dict[str, Drift] = {}
     for metric in document.get("metrics") or []:
         config = metric.get("config") or {}
         column, value = str(config.get("column")), metric.get("value")
@@ -79,14 +79,14 @@ def parse(document: Mapping[str, Any], drifts: Sequence[Drift]) -> list[Drift]:
             raise EvidentlyError(
                 f"Evidently's value for {column} is not a distance: {value}"
             )
-        read[column] = expected[column]._replace(distance=float(value))
-    lacking = [column for column in expected if column not in read]
-    if lacking:
+        reported_drifts[column] = expected[column]._replace(distance=float(value))
+    missing_columns = [column for column in expected if column not in reported_drifts]
+    if missing_columns:
         raise EvidentlyError(
-            f"Evidently's result has no drift of {lacking[0]}: this version of "
+            f"Evidently's result has no drift of {missing_columns[0]}: this version of "
             "Evidently is not supported, so nothing was decided"
         )
-    return [read[column] for column in expected]
+    return [reported_drifts[column] for column in expected]
 
 
 def agree(evidently: Sequence[Drift], monitor: Sequence[Drift]) -> None:
@@ -96,7 +96,7 @@ def agree(evidently: Sequence[Drift], monitor: Sequence[Drift]) -> None:
         EvidentlyError: names the column.
     """
     for reported, drift in zip(evidently, monitor, strict=True):
-        if abs(reported.distance - drift.distance) > SAME * max(drift.distance, 1):
+        if abs(reported.distance - drift.distance) > TOLERANCE * max(drift.distance, 1):
             raise EvidentlyError(
                 f"Evidently computes {reported.distance:.6g} for {drift.column}, the "
                 f"monitor {drift.distance:.6g}: this version of Evidently differs"

@@ -31,7 +31,7 @@ def publish(
     ``newest`` is a run that the ledger does not hold (yet).
     """
     records = _all(ledger, "monitoring/")
-    if newest is not None and not any(record.same(r, newest) for r in records[-1:]):
+    if newest is not None and not any(record.equal(r, newest) for r in records[-1:]):
         records.append({**newest, "seq": None})
     events = _events(ledger)
     (folder / "runs").mkdir(parents=True, exist_ok=True)
@@ -48,20 +48,20 @@ def push(folder: Path = FOLDER) -> None:
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*.html"))
     }
-    made = git.commit(pages, "Monitoring history", "monitor")
-    git.remote_run("push", "-q", "--force", "origin", f"{made}:refs/heads/{PAGES}")
+    commit = git.commit(pages, "Monitoring history", "monitor")
+    git.remote_run("push", "-q", "--force", "origin", f"{commit}:refs/heads/{PAGES}")
 
 
 def _events(ledger: Ledger) -> list[dict[str, Any]]:
     """Return what happened to production and to proposals, in the ledger's order."""
     events: list[dict[str, Any]] = []
     for entry in ledger.history("production"):
-        what = f"{entry.get('version')} in production ({entry.get('state')})"
+        event = f"{entry.get('version')} in production ({entry.get('state')})"
         if events and events[-1].get("version") == entry.get("version"):
-            events[-1]["what"] = what  # the same release, in its newest state
+            events[-1]["what"] = event  # the same release, in its newest state
         else:
             run = entry.get("run_url") or ""
-            events.append({**entry, "what": what, "url": run, "pull": _pull(entry)})
+            events.append({**entry, "what": event, "url": run, "pull": _pull(entry)})
     events += [
         {**r, "what": f"retraining pull request #{r['pull']} {r['action']}", "pull": ""}
         for r in _all(ledger, "proposals/")

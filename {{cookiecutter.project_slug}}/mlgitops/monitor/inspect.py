@@ -15,18 +15,17 @@ from mlgitops.monitor import (
     drift,
     estimate,
     performance,
-    permutation,
     primary_metric,
     slices,
     window,
 )
-from mlgitops.monitor.evidence import Evidence
+from mlgitops.monitor.evidence import Evidence, GatedMetric
 from mlgitops.monitor.labels import Labels, read_labels
 from mlgitops.monitor.reference import Reference
 from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.task import TASKS
 from mlgitops.prediction_log import Entry
-from mlgitops.settings import Monitor, Params
+from mlgitops.settings import Params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +43,21 @@ class Window:
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None  # as Evidently sees them
 
 
+@dataclass
+class _Inputs:
+    """What an inspection reads: the version, the log, params.yaml, and the labels."""
+
+    reference: Reference
+    log: window.Log
+    params: Params
+    labels: Labels = field(default_factory=Labels)
+
+    def __post_init__(self) -> None:
+        """Read the section monitor."""
+        self.limits = settings.monitor(self.params)
+        self.contract = self.reference.contract
+
+
 def inspect(
     reference: Reference, log: window.Log, labels_source: str | None, params: Params
 ) -> Window:
@@ -55,91 +69,63 @@ def inspect(
     Raises:
         ProductionDataError: the labels cannot be trusted.
     """
-    limits, contract = settings.monitor(params), reference.contract
-    result, entries = _newest(log, reference, limits)
+    inputs = _Inputs(reference, log, params)
+    limits, contract = inputs.limits, inputs.contract
+    result, entries = _newest(inputs)
     evidence = result.evidence
     if len(entries) < limits.min_rows:
         return result
     table = window.frame(entries, {}, contract)
     checked = data_quality.quarantine(table, contract)
-    evidence.unknown = checked.unknown
+    valid, evidence.unknown = checked.valid, checked.unknown
     evidence.used = list(reference.manifest["columns"])
-    evidence.broken = _broken(table, checked, reference, limits)
-    if not evidence.broken:
-        evidence.undecided = _undecided(len(checked.valid), reference, limits)
+    if emptied := data_quality.emptied_columns(table, reference.rows, contract):
+        evidence.broken = f'column "{emptied[0]}" has no values any more'
+    elif checked.broken > limits.max_broken * len(table):
+        evidence.broken = checked.worst
+    elif min(len(valid), len(reference.holdout)) < limits.min_rows:
+        evidence.undecided = (
+            f"the window has {plural(len(valid), 'row')} that keep the contract, and "
+            f"the version's holdout has {len(reference.holdout):,}; both need "
+            f"{limits.min_rows:,}"
+        )
     if evidence.broken or evidence.undecided:
         return result
-    labels = Labels()
     if labels_source:
         ids = {entry.id for entry in log.entries}
-        labels = read_labels(labels_source, ids, reference.full_contract, limits)
-        result.counts["labels"] = labels.counts
-    _add_drift(result, checked.valid, labels, reference, limits)
-    evidence.metric = primary_metric.of(contract, reference.holdout)
-    labelled = _add_performance(evidence, checked.valid, labels, reference, params)
-    if labelled is not None and (evidence.fell(limits.max_fall) or evidence.moved):
-        _add_gain(evidence, labelled, log, labels, reference, params)
+        inputs.labels = read_labels(labels_source, ids, reference.full_contract, limits)
+        result.counts["labels"] = inputs.labels.counts
+    _add_drift(result, valid, inputs)
+    _add_performance(evidence, valid, inputs)
     return result
 
 
-def _newest(
-    log: window.Log, reference: Reference, limits: Monitor
-) -> tuple[Window, list[Entry]]:
+def _newest(inputs: _Inputs) -> tuple[Window, list[Entry]]:
     """Return the window and the version's entries in it, oldest first."""
+    reference, log, limits = inputs.reference, inputs.log, inputs.limits
+    metric = primary_metric.of(inputs.contract, reference.holdout)
     sha256, counts = reference.manifest_sha256, {"log": log.counts}
     entries = [entry for entry in log.entries if entry.manifest_sha256 == sha256]
     if not entries:
         summary = f" of this version ({window.inventory(log)})"
-        return Window(Evidence(0, summary), counts=counts), []
+        return Window(Evidence(0, metric, summary), counts=counts), []
     entries.sort(key=lambda entry: entry.event_time)
     first, newest = entries[0].event_time, entries[-1].event_time
     start = newest - timedelta(days=limits.window_days)
     entries = [entry for entry in entries if entry.event_time > start]
-    evidence = Evidence(log.estimated(len(entries)))
+    evidence = Evidence(log.estimated(len(entries)), metric)
     if len(entries) >= limits.min_rows:
         evidence.served_days = (newest - first).total_seconds() / 86_400
     oldest = entries[0].event_time.isoformat()
     return Window(evidence, oldest, newest.isoformat(), counts), entries
 
 
-def _broken(
-    table: pd.DataFrame,
-    checked: data_quality.Checked,
-    reference: Reference,
-    limits: Monitor,
-) -> str | None:
-    """Say why the rows cannot be trusted, or nothing."""
-    emptied = data_quality.emptied_columns(table, reference.rows, reference.contract)
-    if emptied:
-        return f'column "{emptied[0]}" has no values any more'
-    if checked.broken > limits.max_broken * len(table):
-        return checked.worst
-    return None
-
-
-def _undecided(valid: int, reference: Reference, limits: Monitor) -> str | None:
-    """Say why there is nothing to compare with, or nothing."""
-    holdout, least = len(reference.holdout), limits.min_rows
-    if min(valid, holdout) >= least:
-        return None
-    return (
-        f"the window has {plural(valid, 'row')} that keep the contract, and the "
-        f"version's holdout has {holdout:,}; both need {least:,}"
-    )
-
-
-def _add_drift(
-    result: Window,
-    valid: pd.DataFrame,
-    labels: Labels,
-    reference: Reference,
-    limits: Monitor,
-) -> None:
+def _add_drift(result: Window, valid: pd.DataFrame, inputs: _Inputs) -> None:
     """Fill in the drift of inputs, predictions and labels, and whether it lasts."""
-    target = valid[reference.contract.id].map(labels.by_id).dropna()
+    reference, limits, evidence = inputs.reference, inputs.limits, result.evidence
+    target = valid[inputs.contract.id].map(inputs.labels.by_id).dropna()
     enough = len(target) >= limits.min_labels
     comparison = drift.compare(valid, target if enough else None, reference, limits)
-    evidence = result.evidence
     evidence.columns, evidence.data_set = comparison.columns, comparison.data_set
     evidence.prediction, evidence.target = comparison.prediction, comparison.target
     evidence.missing = comparison.missing
@@ -148,111 +134,68 @@ def _add_drift(
     evidence.confirmed = drift.confirmed(comparison, valid, reference, parts)
 
 
-def _add_performance(
-    evidence: Evidence,
-    valid: pd.DataFrame,
-    labels: Labels,
-    reference: Reference,
-    params: Params,
-) -> pd.DataFrame | None:
-    """Fill in the estimate and what labels show; return the rows that have one."""
-    limits, contract, metric = (
-        settings.monitor(params),
-        reference.contract,
-        evidence.metric,
-    )
-    _add_estimate(evidence, valid, reference)
-    target = valid[contract.id].map(labels.by_id)
-    labelled = valid.assign(**{contract.target: target})
-    labelled = labelled[labelled[contract.target].notna()]
+def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -> None:
+    """Fill in the estimate, what labels show, and what retraining would bring."""
+    limits, contract, by_id = inputs.limits, inputs.contract, inputs.labels.by_id
+    metric, holdout = evidence.metric, inputs.reference.holdout
+    if metric.defined(holdout):
+        truth, predictions = metric.truth_and_predictions(holdout)
+        newest = np.array(valid[TASKS[metric.task].output].tolist(), np.float64)
+        evidence.estimate = estimate.estimate(newest, predictions, truth, metric)
+    target = valid[contract.id].map(by_id)
+    labelled = valid.assign(**{contract.target: target})[target.notna()]
     evidence.labels = len(labelled)
     if len(labelled):
         delay = valid[contract.time].max() - labelled[contract.time].max()
         evidence.label_delay = delay.total_seconds() / 86_400
-    if len(labelled) < limits.min_labels or not metric.defined(labelled):
-        return None
-    rate = limits.false_alarm_rate * drift.PERFORMANCE
-    _add_fall(evidence, labelled, reference, limits.block_days, rate)
-    _add_slices(evidence, labelled, labels, reference, limits.min_group, 1 - rate)
-    return labelled
-
-
-def _add_estimate(
-    evidence: Evidence, valid: pd.DataFrame, reference: Reference
-) -> None:
-    """Fill in the estimate of the metric without labels."""
-    metric, holdout = evidence.metric, reference.holdout
-    if metric.defined(holdout):
-        truth, past = metric.truth_and_predictions(holdout)
-        output = TASKS[metric.task].output
-        current = np.array(valid[output].tolist(), np.float64)
-        evidence.estimate = estimate.estimate(current, past, truth, metric)
-
-
-def _add_fall(
-    evidence: Evidence,
-    labelled: pd.DataFrame,
-    reference: Reference,
-    block_days: float,
-    rate: float,
-) -> None:
-    """Fill in the fall of the metric, how good the estimate was, and calibration."""
-    metric, contract = evidence.metric, reference.contract
-    tables = reference.holdout, labelled
-    past, current = (table[contract.time].dt.tz_localize(None) for table in tables)
-    blocks = permutation.choose_blocks(past, current, block_days, rate)
-    evidence.fall = performance.fall(
-        labelled, reference.holdout, contract.target, 1 - 2 * rate, blocks, metric
+    gates = performance.gates(inputs.params, metric.task)
+    if len(labelled) < limits.min_labels:
+        reason = f"pending: {len(labelled):,} labels of {limits.min_labels:,}"
+    elif not (metric.defined(labelled) and metric.defined(holdout)):
+        reason = "not computed: the labels lack a class, or are all the same"
+    else:
+        reason = ""
+    if reason:
+        evidence.unmeasured = reason
+        evidence.gated = [GatedMetric(*gate.metric[:3], reason) for gate in gates]
+        return
+    evidence.fall, evidence.gated = performance.measure(
+        labelled, holdout, metric, gates, contract.time, limits
     )
     y, p = metric.truth_and_predictions(labelled)
+    evidence.calibration = metric.calibration(y, p)
     if evidence.estimate is not None:
         evidence.estimate = evidence.estimate._replace(
-            labelled=metric.expected(p, estimate.expected_auc),
-            observed=evidence.fall.window,
+            labelled=metric.expected(p), observed=evidence.fall.window
         )
-    evidence.calibration = metric.calibration(y, p)
+    _add_slices(evidence, labelled, inputs)
+    if evidence.worse(limits.max_fall) or evidence.moved:
+        entries = [entry for entry in inputs.log.entries if entry.id in by_id]
+        rows = window.frame(entries, by_id, contract)  # of every version
+        evidence.gain = performance.gain(
+            inputs.reference.rows,
+            data_quality.quarantine(rows, contract).valid,
+            labelled,
+            contract,
+            inputs.params,
+            metric,
+            inputs.labels.group_by_id,
+        )
 
 
-def _add_slices(
-    evidence: Evidence,
-    labelled: pd.DataFrame,
-    labels: Labels,
-    reference: Reference,
-    fewest: int,
-    confidence: float,
-) -> None:
+def _add_slices(evidence: Evidence, labelled: pd.DataFrame, inputs: _Inputs) -> None:
     """Fill in where performance differs: by category, and by sensitive group."""
-    contract = reference.contract
+    contract, fewest = inputs.contract, inputs.limits.min_group
+    manifest, sensitive = inputs.reference.manifest, inputs.labels.sensitive
+    confidence = 1 - inputs.limits.false_alarm_rate * performance.PERFORMANCE
+    holdout, metric = inputs.reference.holdout, evidence.metric
     evidence.slices = slices.slices(
-        labelled, reference.holdout, contract, fewest, confidence, evidence.metric
+        labelled, holdout, contract, fewest, confidence, metric
     )
-    if labels.sensitive and "threshold" in reference.manifest:
-        threshold = float(reference.manifest["threshold"])
+    if sensitive and "threshold" in manifest:
+        threshold = float(manifest["threshold"])
         evidence.groups = slices.sensitive_groups(
-            labelled, labels.sensitive, contract, threshold, fewest
+            labelled, sensitive, contract, threshold, fewest
         )
-    elif labels.sensitive:
+    elif sensitive:
         evidence.ungrouped = f"only binary decisions are compared, not {contract.task}"
-
-
-def _add_gain(
-    evidence: Evidence,
-    labelled: pd.DataFrame,
-    log: window.Log,
-    labels: Labels,
-    reference: Reference,
-    params: Params,
-) -> None:
-    """Fill in what retraining on newer rows, of every version, would bring."""
-    contract = reference.contract
-    entries = [entry for entry in log.entries if entry.id in labels.by_id]
-    table = window.frame(entries, labels.by_id, contract)
-    evidence.gain = performance.gain(
-        reference.rows,
-        data_quality.quarantine(table, contract).valid,
-        labelled,
-        contract,
-        params,
-        evidence.metric,
-        labels.group_by_id,
-    )

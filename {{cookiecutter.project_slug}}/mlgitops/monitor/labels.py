@@ -26,7 +26,7 @@ class Labels:
 
 
 def read_labels(
-    source: str, wanted: Collection[str], contract: Contract, limits: Monitor
+    source: str, ids: Collection[str], contract: Contract, limits: Monitor
 ) -> Labels:
     """Return the label of each wanted id, and how many were what.
 
@@ -50,7 +50,7 @@ def read_labels(
         label = _label(text.strip(), contract)
         if label is None:
             labels.counts["corrupt"] += 1
-        elif key in wanted:
+        elif key in ids:
             if labels.by_id.setdefault(key, label) != label:
                 contradictory.add(key)
             for name, value in zip(contract.sensitive, others, strict=True):

@@ -16,7 +16,7 @@ give lower thresholds, and false alarms where that is not so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -179,6 +179,24 @@ def binned_distances(past: Vector, current: Vector, column: Binned) -> Vector:
     return np.asarray(np.abs(shares[0] - shares[1])[:, :-1] @ steps) / column.spread
 
 
+def check_distances(
+    columns: Mapping[str, Binned], past: Sequence[Vector], current: Sequence[Vector]
+) -> Vector:
+    """Return [draws, checks], of each column's [draws, bins + 1] counts.
+
+    The checks are each column, each column's missing values, and the data set.
+    """
+    moved, missing, data_set = [], [], np.zeros(len(past[0]))
+    for column, *samples in zip(columns.values(), past, current, strict=True):
+        before, after = samples
+        moved.append(binned_distances(before[:, :-1], after[:, :-1], column))
+        shares = [counts[:, -1] / np.maximum(counts.sum(1), 1) for counts in samples]
+        late = column.first is not None  # a label that is not there is not missing
+        missing.append(np.abs(shares[0] - shares[1]) * (not late))
+        data_set += moved[-1] * (column.weight / column.floor)
+    return np.stack([*moved, *missing, data_set], 1)
+
+
 def _null_distribution(
     columns: Mapping[str, Binned],
     rows: int,
@@ -191,11 +209,17 @@ def _null_distribution(
     sampler = _Sampler(len(next(iter(columns.values())).codes), blocks, rng)
     counts = {name: sampler.counts(column) for name, column in columns.items()}
     size = min(rows, MOST_ROWS)
-    chunks = [
-        _chunk(columns, counts, sampler.windows(size, window_blocks), sampler)
-        for _ in range(DRAWS // CHUNK)
-    ]
-    return np.concatenate(chunks)
+
+    def chunk() -> Vector:
+        windows, references = sampler.windows(size, window_blocks), sampler.references()
+        past = [(references @ counts[name]).astype(np.float64) for name in columns]
+        current = [
+            _count_windows(windows[:, : column.first], column)
+            for column in columns.values()
+        ]
+        return check_distances(columns, past, current)
+
+    return np.concatenate([chunk() for _ in range(DRAWS // CHUNK)])
 
 
 class _Sampler:
@@ -244,29 +268,6 @@ def count_by_block(blocks: Integers, count: int, column: Binned) -> Integers:
     width = column.bins + 1
     flat = np.bincount(blocks * width + column.codes, minlength=count * width)
     return flat.reshape(count, width)
-
-
-def _chunk(
-    columns: Mapping[str, Binned],
-    counts: Mapping[str, NDArray[np.float32]],
-    windows: Integers,
-    sampler: _Sampler,
-) -> Vector:
-    """Return [CHUNK, checks]: each column, each column's missing values, the data set.
-
-    ``windows`` are [CHUNK, rows] row numbers; each is compared with a new reference.
-    """
-    references = sampler.references()
-    moved, missing = [], []
-    for name, column in columns.items():
-        current = _count_windows(windows[:, : column.first], column)
-        past = (references @ counts[name]).astype(np.float64)
-        moved.append(binned_distances(past[:, :-1], current[:, :-1], column))
-        lacking = [n[:, -1] / n.sum(1) for n in (past, current)]
-        missing.append(np.abs(lacking[0] - lacking[1]))
-    weights = [column.weight / column.floor for column in columns.values()]
-    data_set = np.stack(moved, 1) @ np.array(weights)
-    return np.stack([*moved, *missing, data_set], 1)
 
 
 def _count_windows(windows: Integers, column: Binned) -> Vector:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mlgitops.monitor.wording import plural
 from mlgitops.report import table, text
 
-STATES = {True: "ok", False: "look", None: "pending"}
+STATES = {True: "passed", False: "failed", None: "–"}
 COLUMNS = ("check", "state", "value", "limit", "note")
-STYLE = """<style>
-.monitor-summary{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;
-padding:0 1rem}
-.monitor-summary table{border-collapse:collapse;display:block;overflow-x:auto}
-.monitor-summary td,
-.monitor-summary th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left}
-.monitor-summary .look{background:#fff2cc}
-</style>"""
-
+STYLE = Path(__file__).with_name("page.css")
 HEAD = (
     '<meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -32,7 +25,7 @@ Record = Mapping[str, Any]
 def markdown(record: Record) -> str:
     """Return the one-page summary."""
     parts = [f"# Monitoring: {record['decision']}", text(record["sentence"], LONG)]
-    parts += [text(_about(record), LONG), evidence(record)]
+    parts += [text(_examined(record), LONG), evidence(record)]
     parts += [text(line(record), LONG) for line in (_counts, false_alarms)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -62,19 +55,19 @@ def page(record: Record, evidently: str) -> str:
         for c in record["checks"]
     )
     head = "".join(f"<th>{name}" for name in COLUMNS)
-    lines = [record["sentence"], _about(record), _counts(record), false_alarms(record)]
+    lines = [record["sentence"], _examined(record), _counts(record)]
+    lines.append(false_alarms(record))
     paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
     title = f"Monitoring: {record['decision']}"
     summary = (
-        f'{STYLE}<section class="monitor-summary"><h1>{title}</h1>{paragraphs}'
+        f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+        f'<section class="monitor-summary"><h1>{title}</h1>{paragraphs}'
         f"<table><tr>{head}</tr>{rows}</table></section>"
     )
+    named = f"<title>{title}</title>"
     if not evidently:
-        return (
-            f'<!DOCTYPE html><html lang="en">{HEAD}<title>{title}</title>{summary}'
-            "</html>"
-        )
-    with_title = evidently.replace("</head>", f"<title>{title}</title></head>", 1)
+        return f'<!DOCTYPE html><html lang="en">{HEAD}{named}{summary}</html>'
+    with_title = evidently.replace("</head>", f"{named}</head>", 1)
     return with_title.replace("<body>", f"<body>{summary}", 1)
 
 
@@ -84,7 +77,7 @@ def _cells(check: Record) -> list[str]:
     return [check["name"], state, check["value"], check["limit"], check["note"]]
 
 
-def _about(record: Record) -> str:
+def _examined(record: Record) -> str:
     """Say which rows of which version were examined."""
     window = record["window"]
     version = f"Version {record['version']} ({record['manifest_sha256'][:12]})"

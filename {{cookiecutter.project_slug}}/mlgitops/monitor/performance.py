@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from mlgitops import settings
+from mlgitops import metrics, settings
 from mlgitops.metrics import PAIRED, Difference
-from mlgitops.monitor.evidence import Fall
+from mlgitops.monitor import permutation
+from mlgitops.monitor.evidence import Fall, GatedMetric
 from mlgitops.monitor.null_distribution import Integers
 from mlgitops.monitor.permutation import Blocks
-from mlgitops.monitor.primary_metric import BINARY, PrimaryMetric
+from mlgitops.monitor.primary_metric import Array, PrimaryMetric
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import inputs
 from mlgitops.pipeline.task import TASKS
@@ -23,84 +23,205 @@ from mlgitops.pipeline.task import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
+PERFORMANCE = 0.25  # of the false-alarm rate; `drift` has the rest
+GATES = 0.5  # of this part, if a gate has a limit
+GROUPS = 20  # of rows, left out one by one to see how a metric varies
+Value = Callable[[Array, Array], float]
+Sample = tuple[Array, Array]  # labels and predictions
+
+
+class Gate(NamedTuple):
+    """A gate on another metric than the primary one."""
+
+    metric: metrics.Metric
+    bounds: settings.Bounds
+
+    @property
+    def bound(self) -> tuple[str, float | None]:
+        """The bound that says how good the metric has to be: min, or max of a loss."""
+        if self.metric.better == "higher":
+            return "min", self.bounds.min
+        return "max", self.bounds.max
+
+    @property
+    def alarms(self) -> bool:
+        """The gate has a limit in production; the other bound is one of leakage.
+
+        A column that knew the answer shows as a fall there.
+        """
+        return self.bound[1] is not None or self.bounds.margin is not None
+
+    def limit(self, holdout: float) -> tuple[float | None, str]:
+        """Return the strictest limit and where it comes from."""
+        sign = 1 if self.metric.better == "higher" else -1
+        limits, (name, bound), margin = [], self.bound, self.bounds.margin
+        if bound is not None and sign * bound <= sign * holdout:
+            limits.append((sign * bound, f"the limit is the gate's {name}"))
+        elif bound is not None:
+            reason = f"the limit is the holdout's value; {name} is {bound:g}"
+            limits.append((sign * holdout, reason))
+        if margin is not None:
+            change = "less" if sign > 0 else "plus"
+            reason = f"the limit is the holdout's value {change} the margin {margin:g}"
+            limits.append((sign * holdout - margin, reason))
+        if not limits:
+            return None, "no limit: the gate's only bound is one of leakage"
+        strictest, reason = max(limits)
+        return sign * strictest, reason
+
+
+def gates(params: settings.Params, task: str) -> list[Gate]:
+    """Return main's gates on metrics that the task has beside the primary one.
+
+    Raises:
+        SettingsError: a gate, or a metric of the team's, is not valid.
+    """
+    try:
+        others = {metric.key: metric for metric in metrics.of(task)[1:]}
+    except ValueError as error:
+        raise settings.SettingsError(str(error)) from error
+    bounds = settings.gate_bounds(params, others)
+    return [Gate(others[key], bounds[key]) for key in bounds]
+
+
+def measure(
+    labelled: pd.DataFrame,
+    holdout: pd.DataFrame,
+    metric: PrimaryMetric,
+    gates: Sequence[Gate],
+    time: str,
+    limits: settings.Monitor,
+) -> tuple[Fall, list[GatedMetric]]:
+    """Compare the primary metric, and those with a gate, with the holdout's.
+
+    They share performance's part of the false alarms: half for each side.
+    """
+    rate = limits.false_alarm_rate * PERFORMANCE
+    share = GATES if any(gate.alarms for gate in gates) else 0.0
+    past, current = (t[time].dt.tz_localize(None) for t in (holdout, labelled))
+    blocks = permutation.choose_blocks(past, current, limits.block_days, rate)
+    confidence = 1 - 2 * rate * (1 - share)
+    return (
+        fall(labelled, holdout, metric, confidence, blocks),
+        gated(labelled, holdout, metric, gates, rate * GATES, blocks),
+    )
+
 
 def fall(
     window: pd.DataFrame,
     holdout: pd.DataFrame,
-    target: str,
+    metric: PrimaryMetric,
     confidence: float,
     blocks: Blocks | None = None,
-    metric: PrimaryMetric = BINARY,
 ) -> Fall:
     """Compare the metric on labelled rows of the window with that on the holdout.
 
     The two samples share no row, so the variances (DeLong) add. Rows of one day, or
     week, resemble each other: with ``blocks`` the interval is at least as wide as they
-    require (`block_interval`). Both tables have the predictions and the target.
+    require (`jackknife`). Both tables have the predictions and the target.
 
     Raises:
         ValueError: the metric is undefined for one of them.
     """
-    metric = replace(metric, target=target)
     (current, variance), (past, past_variance) = (
         metric.with_variance(table) for table in (window, holdout)
     )
     difference = current - past
     normal = NormalDist().inv_cdf(0.5 + confidence / 2)
     half = float(normal * (variance + past_variance) ** 0.5)
+    samples = [metric.truth_and_predictions(table) for table in (window, holdout)]
     if blocks is not None:
-        half = max(half, block_interval(window, holdout, metric, confidence, blocks))
+        parts = blocks.current, blocks.past
+        half = max(half, jackknife(metric.value, samples, parts, confidence))
     low, high = difference - half, difference + half
-    means = metric.means(*metric.truth_and_predictions(window))
+    means = metric.means(*samples[0])
     return Fall(current, past, difference, low, high, confidence, *means)
 
 
-def block_interval(
+def gated(
     window: pd.DataFrame,
     holdout: pd.DataFrame,
-    metric: PrimaryMetric,
+    primary: PrimaryMetric,
+    gates: Sequence[Gate],
+    rate: float,
+    blocks: Blocks | None = None,
+) -> list[GatedMetric]:
+    """Measure each metric that has a gate, and hold it against this gate.
+
+    The interval is that of the difference to the holdout, and a limit never asks for
+    more than the holdout has. So however near to its gate a version was accepted, at
+    most ``rate`` of windows without drift fail, over all these metrics together
+    (Bonferroni). Both samples have as many rows: some metrics depend on their number.
+    """
+    confidence = 1 - 2 * rate / max(sum(gate.alarms for gate in gates), 1)
+    size, rng = min(len(window), len(holdout)), np.random.default_rng(0)
+    rows = [np.sort(rng.permutation(len(t))[:size]) for t in (window, holdout)]
+    samples = [
+        primary.truth_and_predictions(table.iloc[kept])
+        for table, kept in zip((window, holdout), rows, strict=True)
+    ]
+    groups = [[rng.permutation(size) % GROUPS for _ in samples]]
+    if blocks is not None:
+        groups.append([blocks.current[rows[0]], blocks.past[rows[1]]])
+
+    def compared(gate: Gate) -> GatedMetric:
+        named = GatedMetric(*gate.metric[:3])
+        value: Value = gate.metric.value
+        try:
+            current, past = (float(value(*sample)) for sample in samples)
+            half = max(jackknife(value, samples, g, confidence) for g in groups)
+        except ValueError as error:  # rows of one class, or the team's function
+            return named._replace(note=f"not computed: {error}")
+        limit, source = gate.limit(past)
+        interval = current - half, current + half
+        return GatedMetric(*named[:3], source, limit, size, current, past, *interval)
+
+    return [compared(gate) for gate in gates]
+
+
+def jackknife(
+    value: Value,
+    samples: Sequence[Sample],
+    blocks: Sequence[Integers],
     confidence: float,
-    blocks: Blocks,
 ) -> float:
-    """Return half the interval of the difference, from what single blocks do to it.
+    """Return half the interval of a metric's difference, from what single blocks do.
 
     Student's for two samples of pseudo-values: what the metric loses when a block is
-    left out. Kuensch (1989), Annals of Statistics 17(3), on the jackknife by blocks.
+    left out. Kuensch (1989), Annals of Statistics 17(3), on the jackknife by blocks;
+    Shao and Wu (1989), ibid., on metrics that are not smooth.
+
+    Raises:
+        ValueError: the metric is undefined without one of the blocks.
     """
-    samples = (
-        _pseudo_values(metric, window, blocks.current),
-        _pseudo_values(metric, holdout, blocks.past),
-    )
-    counts = [len(sample) for sample in samples]
+    pseudo_values = []
+    for (y, p), numbers in zip(samples, blocks, strict=True):
+        others = [numbers != number for number in np.unique(numbers)]
+        without = np.array([value(y[rows], p[rows]) for rows in others])
+        count = len(others)
+        pseudo_values.append(count * value(y, p) - (count - 1) * without)
+    counts = [len(values) for values in pseudo_values]
     if min(counts) < 2:
         return 0.0
     freedom = sum(counts) - 2
-    pooled = sum(float(sample.var() * len(sample)) for sample in samples) / freedom
+    squares = sum(float(values.var() * len(values)) for values in pseudo_values)
     reach = float(stats.t.ppf(0.5 + confidence / 2, freedom))
-    return float(reach * (pooled * sum(1 / n for n in counts)) ** 0.5)
-
-
-def _pseudo_values(metric: PrimaryMetric, table: pd.DataFrame, blocks: Integers) -> Any:
-    """Return n A - (n - 1) A_b for each of n blocks b, A_b without its rows."""
-    numbers, (y, p) = np.unique(blocks), metric.truth_and_predictions(table)
-    others = [blocks != number for number in numbers]
-    without = np.array([metric.value(y[rows], p[rows]) for rows in others])
-    return len(numbers) * metric.value(y, p) - (len(numbers) - 1) * without
+    return float(reach * (squares / freedom * sum(1 / n for n in counts)) ** 0.5)
 
 
 def gain(
-    old: pd.DataFrame,
+    past: pd.DataFrame,
     labelled: pd.DataFrame,
     window: pd.DataFrame,
     contract: Contract,
     params: settings.Params,
-    metric: PrimaryMetric = BINARY,
+    metric: PrimaryMetric,
     group_by_id: Mapping[str, str] | None = None,
 ) -> Difference | None:
     """Estimate what retraining would bring: fit main's recipe on newer rows, try it.
 
     The newest ``prepare.holdout_days`` of labelled window rows are held out; the rest
-    of ``old`` and ``labelled`` that retraining would keep is fitted, and both models
+    of ``past`` and ``labelled`` that retraining would keep is fitted, and both models
     are compared on the rows held out, as validation will do: by group, where the
     contract names an entity, on the rows whose group is known (``group_by_id`` has it
     where requests do not). None when there are too few labels in one of the samples.
@@ -115,12 +236,11 @@ def gain(
     cut = window[time].max() - _days(days.holdout_days)
     holdout, groups = _with_groups(window[window[time] > cut], contract, group_by_id)
     start = cut - _days(days.train_days)
-    train = _training_rows(old, labelled, contract)
+    train = _training_rows(past, labelled, contract)
     train = train[(train[time] > start) & (train[time] <= cut)]
-    newer = int((train[time] > old[time].max()).sum())
+    newer = int((train[time] > past[time].max()).sum())
     if min(len(holdout), newer) < limits.min_labels:
         return None
-    metric = replace(metric, target=contract.target)
     if not (metric.defined(holdout) and metric.defined(train)):
         return None
     if len(train) > limits.probe_rows:
@@ -149,13 +269,13 @@ def _with_groups(
 
 
 def _training_rows(
-    old: pd.DataFrame, labelled: pd.DataFrame, contract: Contract
+    past: pd.DataFrame, labelled: pd.DataFrame, contract: Contract
 ) -> pd.DataFrame:
     """Return the rows of both tables, one per id, oldest first."""
     import pandas as pd
 
     columns = [contract.id, contract.time, *contract.columns, contract.target]
-    rows = pd.concat([old[columns], labelled[columns]], ignore_index=True)
+    rows = pd.concat([past[columns], labelled[columns]], ignore_index=True)
     rows = rows.drop_duplicates(contract.id)
     return rows.sort_values([contract.time, contract.id])
 

@@ -26,8 +26,8 @@ from mlgitops.monitor.null_distribution import (
     Integers,
     Thresholds,
     Vector,
-    binned_distances,
     by_check,
+    check_distances,
     count_by_block,
     critical_values,
     number_blocks,
@@ -65,10 +65,14 @@ def choose_blocks(
     for days in (block_days, 1.0):
         if days <= 0 or not len(past) or not len(current):
             break
-        before, now = (number_blocks(times, days) for times in (past, current))
-        reference, window = (int(blocks.max()) + 1 for blocks in (before, now))
+        past_blocks, current_blocks = (
+            number_blocks(times, days) for times in (past, current)
+        )
+        reference, window = (
+            int(blocks.max()) + 1 for blocks in (past_blocks, current_blocks)
+        )
         if math.comb(reference + window, window) * rate >= ENOUGH:
-            return Blocks(before, now + reference, window)
+            return Blocks(past_blocks, current_blocks + reference, window)
     return None
 
 
@@ -94,8 +98,8 @@ def permutation_test(
         for table, count in ((past, reference), (current, blocks.window))
     ]
     tables = [table.iloc[k] for table, k in zip((past, current), kept, strict=True)]
-    both = pd.concat([table[[*binnings]] for table in tables], ignore_index=True)
-    columns = {name: binning(both[name]) for name, binning in binnings.items()}
+    pooled = pd.concat([table[[*binnings]] for table in tables], ignore_index=True)
+    columns = {name: binning(pooled[name]) for name, binning in binnings.items()}
     row_blocks = np.concatenate([blocks.past[kept[0]], blocks.current[kept[1]]])
     count = reference + blocks.window
     return compare_choices(columns, row_blocks, count, blocks.window, rate, rng)
@@ -115,7 +119,9 @@ def compare_choices(
     value or beyond: at most ``rate`` of the choices are.
     """
     choices = _choices(count, window, rng)
-    distances = _distances(columns, blocks, choices)
+    counts = [count_by_block(blocks, count, c).astype(float) for c in columns.values()]
+    past, current = [(1 - choices) @ n for n in counts], [choices @ n for n in counts]
+    distances = check_distances(columns, past, current)
     rank = len(choices) - 1 - math.floor(rate * len(choices))
     critical = critical_values(distances, rank)
     critical = critical * (1 + 1e-9) + 1e-12  # choices that are alike are not beyond
@@ -138,19 +144,3 @@ def _choices(count: int, window: int, rng: np.random.Generator) -> Vector:
     choices = np.zeros((DRAWS, count))
     np.put_along_axis(choices, picks, 1.0, 1)
     return choices
-
-
-def _distances(
-    columns: Mapping[str, Binned], blocks: Integers, choices: Vector
-) -> Vector:
-    """Return [DRAWS, checks], in the order of `null_distribution`."""
-    moved, missing, data_set = [], [], np.zeros(len(choices))
-    for column in columns.values():
-        counts = count_by_block(blocks, choices.shape[1], column).astype(np.float64)
-        current, past = choices @ counts, (1 - choices) @ counts
-        moved.append(binned_distances(past[:, :-1], current[:, :-1], column))
-        lacking = [n[:, -1] / np.maximum(n.sum(1), 1) for n in (past, current)]
-        late = column.first is not None  # a label that lacks is late, not missing
-        missing.append(np.abs(lacking[0] - lacking[1]) * (not late))
-        data_set += moved[-1] * (column.weight / column.floor)
-    return np.stack([*moved, *missing, data_set], 1)

@@ -7,13 +7,12 @@ version's own holdout, so that a calmer month does not look like a worse model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mlgitops import metrics
 from mlgitops.pipeline.contract import Contract
@@ -75,13 +74,13 @@ class PrimaryMetric:
         pair = metrics.PAIRED[self.task](y, np.zeros(p.shape), p, 0.95)
         return pair.challenger, ((pair.high - pair.difference) / REACH) ** 2
 
-    def expected(self, p: Array, auc: Callable[[Array], float | None]) -> float | None:
+    def expected(self, p: Array) -> float | None:
         """Return the metric that predictions imply by themselves, or None."""
         if self.task == "regression":
             return None
         if self.task == "binary":
-            return auc(p)
-        values = [auc(p[:, column]) for column in range(p.shape[1])]
+            return expected_auc(p)
+        values = [expected_auc(p[:, column]) for column in range(p.shape[1])]
         defined = [value for value in values if value is not None]
         return float(np.mean(defined)) if len(defined) == len(values) else None
 
@@ -108,7 +107,19 @@ class PrimaryMetric:
         return f"{rate} observed {observed:.1%}, predicted {predicted:.1%}"
 
 
-BINARY = PrimaryMetric("binary", "")
+def expected_auc(probability: ArrayLike) -> float | None:
+    """Return the ROC AUC that calibrated probabilities [n] imply; None if undefined.
+
+    The chance that a random 1 is ranked above a random 0, where row i is a 1 with
+    probability p_i; equal scores count half. O(n log n).
+    """
+    p, count = np.unique(np.asarray(probability, np.float64), return_counts=True)
+    ones, zeros = p * count, (1 - p) * count
+    below = np.cumsum(zeros) - zeros
+    alone = (p * (1 - p) * count).sum()  # a row is never compared with itself
+    ranked = (ones * (below + zeros / 2)).sum() - alone / 2
+    pairs = ones.sum() * zeros.sum() - alone
+    return float(ranked / pairs) if pairs > 0 else None
 
 
 def of(contract: Contract, holdout: pd.DataFrame) -> PrimaryMetric:

@@ -122,21 +122,19 @@ def _by_monitor(tip: str, base: str) -> bool:
 
 
 def _push(branch: str, tip: str | None, proposed: str) -> bool:
-    """Put the commit on the branch; return False when the branch has it already.
+    """Put a commit on the branch; return False when the branch has it already.
 
     Another run may have been faster: what it pushed is as good if it is the same.
     """
     if tip and _state(tip) == _state(proposed):
         return False
     lease = f"--force-with-lease=refs/heads/{branch}:{tip or ''}"
-    try:
-        git.remote_run("push", "-q", lease, "origin", f"{proposed}:refs/heads/{branch}")
-    except git.GitError:
-        current = git.fetch_branch(branch)
-        if current is None or _state(current) != _state(proposed):
-            raise
-        return False
-    return True
+    if git.push(lease, f"{proposed}:refs/heads/{branch}"):
+        return True
+    current = git.fetch_branch(branch)
+    if current is None or _state(current) != _state(proposed):
+        raise git.GitError(f"another run pushed {branch} meanwhile: run this again")
+    return False
 
 
 def _state(commit_: str) -> str:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from mlgitops.metrics import METRICS
 from mlgitops.monitor.decide import Decision
 from mlgitops.monitor.estimate import CALIBRATED
-from mlgitops.monitor.evidence import Drift, Evidence
+from mlgitops.monitor.evidence import Drift, Evidence, GatedMetric
 from mlgitops.monitor.inspect import Window
 from mlgitops.monitor.wording import plural, size
 from mlgitops.settings import Monitor
 
-Check = dict[str, Any]
 Record = dict[str, Any]
 YEAR = 365.25  # days
 PASSING = ("seq", "time", "run_url")  # differ between runs that found the same
 SLICES = 3  # of the worst ones that are listed
+
+
+class Check(TypedDict):
+    """A check with its value and limit as text; ``passed`` None is pending."""
+
+    name: str
+    passed: bool | None
+    value: str
+    limit: str
+    note: str
 
 
 def build(
@@ -54,13 +63,14 @@ def build(
         },
         "metric": evidence.metric.label,
         "measured": measured(evidence),
+        "gates": [_gate_numbers(metric) for metric in evidence.gated],
         "checks": checks(evidence, limits),
         "expectation": expectation,
         "counts": {name: dict(count) for name, count in window.counts.items()},
     }
 
 
-def same(first: Mapping[str, Any] | None, second: Mapping[str, Any]) -> bool:
+def equal(first: Mapping[str, object] | None, second: Mapping[str, object]) -> bool:
     """Return whether two runs found the same."""
     if first is None:
         return False
@@ -69,21 +79,19 @@ def same(first: Mapping[str, Any] | None, second: Mapping[str, Any]) -> bool:
 
 
 def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
-    """Return every check with its value and limit as text; ``passed`` None: pending."""
+    """Return every check."""
+    enough = evidence.rows >= limits.min_rows
+    least = f"at least {limits.min_rows:,}"
     basic = [
         _check("data quality", not evidence.broken, evidence.broken or "valid"),
-        _check(
-            "rows",
-            evidence.rows >= limits.min_rows,
-            f"{evidence.rows:,}",
-            f"at least {limits.min_rows:,}",
-        ),
+        _check("rows", enough, f"{evidence.rows:,}", least),
     ]
     if evidence.broken or not evidence.columns:
         return basic
     return [
         *basic,
         _performance(evidence, limits),
+        *map(_gate, evidence.gated),
         _estimate(evidence, limits),
         _gain(evidence, limits),
         *_drift(evidence),
@@ -95,27 +103,43 @@ def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
     ]
 
 
-def measured(evidence: Evidence) -> dict[str, Any]:
+def measured(evidence: Evidence) -> dict[str, float | None]:
     """Return the numbers that the history draws; what is unknown is None."""
     fall, estimate = evidence.fall, evidence.estimate
-    drifts = [
-        *evidence.columns,
-        evidence.prediction,
-        evidence.data_set,
-        evidence.target,
-    ]
-    ratios = [drift.ratio for drift in drifts if drift is not None]
-    numbers = {
-        "performance": fall.window if fall else None,  # by the primary metric
-        "holdout": fall.holdout if fall else None,
-        "estimated": estimate.window if estimate else None,
-        "estimated_labelled": estimate.labelled if estimate else None,
-        "observed_labelled": estimate.observed if estimate else None,
-        "drift": max(ratios, default=None),  # 1 is where the alarm begins
-        "calibration_error": evidence.calibration,
-        "label_delay_days": evidence.label_delay,
+    others = evidence.prediction, evidence.data_set, evidence.target
+    ratios = [drift.ratio for drift in [*evidence.columns, *others] if drift]
+    return _rounded(
+        {
+            "performance": fall.window if fall else None,  # by the primary metric
+            "holdout": fall.holdout if fall else None,
+            "estimated": estimate.window if estimate else None,
+            "estimated_labelled": estimate.labelled if estimate else None,
+            "observed_labelled": estimate.observed if estimate else None,
+            "drift": max(ratios, default=None),  # 1 is where the alarm begins
+            "calibration_error": evidence.calibration,
+            "label_delay_days": evidence.label_delay,
+        }
+    )
+
+
+def _gate_numbers(metric: GatedMetric) -> dict[str, object]:
+    """Return what a gate's check compares, as numbers."""
+    return {
+        "id": metric.key,
+        "label": metric.label,
+        "operator": ">=" if metric.better == "higher" else "<=",
+        "passed": metric.passed,
+        "rows": metric.rows,
+        **_rounded(
+            {
+                "value": metric.window,
+                "low": metric.low,
+                "high": metric.high,
+                "holdout": metric.holdout,
+                "limit": metric.limit,
+            }
+        ),
     }
-    return {n: None if v is None else round(v, 6) for n, v in numbers.items()}
 
 
 def _performance(evidence: Evidence, limits: Monitor) -> Check:
@@ -123,10 +147,7 @@ def _performance(evidence: Evidence, limits: Monitor) -> Check:
     limit = _at_least(limits, "upper bound of the difference")
     fall, metric = evidence.fall, evidence.metric
     if fall is None:
-        value = f"pending: {evidence.labels:,} labels of {limits.min_labels:,}"
-        if evidence.labels >= limits.min_labels:
-            value = "not computed: the labels lack a class, or are all the same"
-        return _check("performance", None, value, limit)
+        return _check("performance", None, evidence.unmeasured, limit)
     value = (
         f"{metric.label} {fall.window:.3f}, holdout {fall.holdout:.3f}, "
         f"difference {fall.difference:+.3f} [{fall.low:+.3f}, {fall.high:+.3f}]"
@@ -137,6 +158,22 @@ def _performance(evidence: Evidence, limits: Monitor) -> Check:
         note += f"; the newest label is {delay} older than the newest row"
     passed = not evidence.fell(limits.max_fall)
     return _check("performance", passed, value, limit, note)
+
+
+def _gate(metric: GatedMetric) -> Check:
+    """Return the check of another metric that has a gate."""
+    name, note = f"gate {metric.key}", metric.note
+    if metric.window is None:
+        return _check(name, None, note)
+    value = (
+        f"{metric.label} {metric.window:.3f} [{metric.low:.3f}, {metric.high:.3f}], "
+        f"holdout {metric.holdout:.3f}, on {plural(metric.rows, 'row')} each"
+    )
+    if metric.limit is None:
+        return _check(name, None, value, note=note)
+    higher = metric.better == "higher"
+    bound = "upper bound at least" if higher else "lower bound at most"
+    return _check(name, metric.passed, value, f"{bound} {metric.limit:.4g}", note)
 
 
 def _estimate(evidence: Evidence, limits: Monitor) -> Check:
@@ -165,8 +202,8 @@ def _gain(evidence: Evidence, limits: Monitor) -> Check:
     limit = f"lower bound below {limits.min_gain:+g}"
     if gain is None:
         return _check(name, None, "not estimated", limit)
-    value = f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
-    value += evidence.metric.label
+    interval = f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    value = f"{interval} {evidence.metric.label}"
     note = (
         "main's recipe fitted on newer rows, against the champion, on the newest days"
     )
@@ -188,8 +225,8 @@ def _drift(evidence: Evidence) -> list[Check]:
         value = f"{drift.distance:.3f} ({drift.method})"
         limit = f"below {drift.threshold:.3g}"
         note = "not used by the model" if unused else ""
-        check = _check(f"drift of {name}", not drift.detected, value, limit, note)
-        result.append(check)
+        name = f"drift of {name}"
+        result.append(_check(name, not drift.detected, value, limit, note))
     return result
 
 
@@ -209,14 +246,12 @@ def _missing(evidence: Evidence) -> list[Check]:
 
 def _new_categories(evidence: Evidence) -> list[Check]:
     """Return the columns with categories that the contract does not list."""
+    reason = "with a category that contract.yaml does not list"
     return [
         _check(
-            f"new categories of {name}",
-            False,
-            f"{plural(rows, 'row')} with a category that contract.yaml does not list",
-            "none",
+            f"new categories of {n}", False, f"{plural(rows, 'row')} {reason}", "none"
         )
-        for name, rows in evidence.unknown.items()
+        for n, rows in evidence.unknown.items()
     ]
 
 
@@ -255,9 +290,8 @@ def _groups(evidence: Evidence) -> list[Check]:
         return [_check("sensitive groups", None, "not compared", "", note)]
     result = []
     for group in evidence.groups:
-        rate = group.true_positive_rate
+        rate, rows = group.true_positive_rate, plural(group.rows, "row")
         hits = "" if rate is None else f", true positive rate {rate:.1%}"
-        rows = plural(group.rows, "row")
         value = f"selection rate {group.selection_rate:.1%}{hits}, {rows}"
         result.append(_check(f"group {group.column} {group.value}", None, value))
     return result
@@ -272,15 +306,9 @@ def _check(
     name: str, passed: bool | None, value: str, limit: str = "", note: str = ""
 ) -> Check:
     """Return a check as the ledger keeps it."""
-    return {
-        "name": name,
-        "passed": passed,
-        "value": value,
-        "limit": limit,
-        "note": note,
-    }
+    return Check(name=name, passed=passed, value=value, limit=limit, note=note)
 
 
-def _rounded(numbers: dict[str, float]) -> dict[str, float]:
+def _rounded(numbers: Mapping[str, float | None]) -> dict[str, float | None]:
     """Keep six digits: enough to compare, the same on every machine."""
-    return {name: round(number, 6) for name, number in numbers.items()}
+    return {n: None if v is None else round(v, 6) for n, v in numbers.items()}

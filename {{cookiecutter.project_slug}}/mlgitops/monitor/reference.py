@@ -1,6 +1,6 @@
 """The reference: the rows that the serving version was trained and judged on.
 
-Of a table of more than `sample.MOST` rows, a seeded sample stands for it.
+Of a table of more than `sample.MAX_ROWS` rows, a seeded sample stands for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # By task, the name of a prediction in ONNX and in the log, and as a column here.
 OUTPUTS = {task.name: (task.output, task.output) for task in TASKS.values()}
 OUTPUTS["multiclass"] = (TASKS["multiclass"].output, "class")
-ASKED = 2000  # rows on which the importance of columns is measured
+IMPORTANCE_ROWS = 2000  # rows on which the importance of columns is measured
 FILES = ("train.parquet", "holdout.parquet", "model.onnx", "manifest.json")
 
 
@@ -91,29 +91,25 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
     train, holdout = (folder / f"{name}.parquet" for name in ("train", "holdout"))
     if verify.sha256_file(train) != manifest["data"]["train_sha256"]:
         raise verify.VerifyError(f"{train} is not the reviewed file.")
-    text = verify.contract_path(folder).read_text(encoding="utf-8")
-    contract = Contract.read(text)
+    path = verify.contract_path(folder)
+    contract = Contract.read(path.read_text(encoding="utf-8"))
     holdout_rows = sample.table(holdout)
     model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
     raw, shown = OUTPUTS[contract.task]
     holdout_rows[shown] = model.predictions(holdout_rows)
     if contract.task == "multiclass":
         holdout_rows[raw] = list(model.score(holdout_rows))
-    digest = verify.sha256_file(folder / verify.MANIFEST)
-    columns = contract.columns.items()
-    public = {name: c for name, c in columns if name not in contract.sensitive}
-    logged = replace(contract, columns=public)  # the log never holds sensitive columns
-    train_rows = sample.table(train)
-    weights = model.importance(holdout_rows)
+    sensitive = contract.sensitive  # never in the log
+    columns = {n: c for n, c in contract.columns.items() if n not in sensitive}
     return Reference(
         version,
-        digest,
+        verify.sha256_file(folder / verify.MANIFEST),
         manifest,
-        logged,
-        train_rows,
+        replace(contract, columns=columns),
+        sample.table(train),
         holdout_rows,
-        weights,
-        contract.sensitive,
+        model.importance(holdout_rows),
+        sensitive,
     )
 
 
@@ -148,20 +144,18 @@ class Model:
         Breiman (2001), Machine Learning 45(1), on predictions instead of errors: no
         label is needed.
         """
-        rows = frame.head(ASKED)
+        rows = frame.head(IMPORTANCE_ROWS)
         columns = inputs(rows, self.contract, self.columns)
-        before, rng = self._run(columns), np.random.default_rng(0)
-        order = rng.permutation(len(rows))
-        moved = {
-            name: float(
-                np.abs(
-                    self._run({**columns, name: columns[name][order]}) - before
-                ).mean()
-            )
-            for name in self.columns
-        }
-        total = sum(moved.values())
-        return {n: m / total if total else 1 / len(moved) for n, m in moved.items()}
+        scores = self._run(columns)
+        order = np.random.default_rng(0).permutation(len(rows))
+
+        def moved(name: str) -> float:
+            shuffled = {**columns, name: columns[name][order]}
+            return float(np.abs(self._run(shuffled) - scores).mean())
+
+        changes = {name: moved(name) for name in self.columns}
+        total = sum(changes.values())
+        return {n: c / total if total else 1 / len(changes) for n, c in changes.items()}
 
     def _run(self, columns: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
         (output,) = self.session.run([OUTPUTS[self.contract.task][0]], columns)

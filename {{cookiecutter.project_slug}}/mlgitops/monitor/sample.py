@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 LONG = 256 * 2**20  # bytes from which a log on this machine is drawn from, not parsed
 BLOCK = 8 * 2**20  # bytes that are counted at a time
-LOOK = 4096  # bytes after an offset; more where lines are longer
-MOST = 200_000  # rows of a table that are kept; more would show no more
-PIECE = 65_536  # of them that are read at a time
+LOOK = 4096  # bytes that are read at an offset; more where lines are longer
+MAX_ROWS = 200_000  # rows of a table that are kept; more would show no more
+BATCH = 65_536  # of them that are read at a time
 
 
 def partitions(source: str, pattern: str) -> list[tuple[Path, int]]:
@@ -51,17 +51,17 @@ def draw(files: list[tuple[Path, int]], seed: int = 0) -> Iterator[str]:
     Ends when a hundred offsets in a row bring nothing new: the log is read.
     """
     ends = list(accumulate(size for _, size in files))
-    rng, seen, idle = random.Random(seed), set[tuple[int, int]](), 0  # noqa: S311
-    opened = [cast(BinaryIO, path.open("rb", buffering=0)) for path, _ in files]
+    rng, starts, idle = random.Random(seed), set[tuple[int, int]](), 0  # noqa: S311
+    opened = [path.open("rb", buffering=LOOK) for path, _ in files]
     try:
         while idle < 100:
             drawn = rng.randrange(ends[-1])
             index = bisect_right(ends, drawn)
             offset = drawn - (ends[index - 1] if index else 0)
-            start, line = _after(opened[index], offset, files[index][1])
+            start, line = _after(opened[index], offset)
             idle += 1
-            if line and (index, start) not in seen:
-                seen.add((index, start))
+            if line and (index, start) not in starts:
+                starts.add((index, start))
                 idle = 0
                 yield line.decode("utf-8", "replace")
     finally:
@@ -69,8 +69,8 @@ def draw(files: list[tuple[Path, int]], seed: int = 0) -> Iterator[str]:
             file.close()
 
 
-def table(path: Path, most: int = MOST) -> pd.DataFrame:
-    """Return a Parquet file's rows, at most ``most``: the same every time, in order.
+def table(path: Path, max_rows: int = MAX_ROWS) -> pd.DataFrame:
+    """Return a Parquet file's rows in order, at most ``max_rows``, the same each time.
 
     A longer file is read in pieces, so that memory does not depend on it.
     """
@@ -79,47 +79,28 @@ def table(path: Path, most: int = MOST) -> pd.DataFrame:
 
     with pq.ParquetFile(path) as file:
         rows = int(file.metadata.num_rows)
-        if rows <= most:
+        if rows <= max_rows:
             return file.read().to_pandas()
         keep = np.zeros(rows, bool)
-        keep[np.random.default_rng(0).choice(rows, most, replace=False)] = True
+        keep[np.random.default_rng(0).choice(rows, max_rows, replace=False)] = True
         parts, start = [], 0
-        for piece in file.iter_batches(PIECE):
-            chosen = pa.array(keep[start : start + len(piece)])
-            parts.append(piece.filter(chosen))
-            start += len(piece)
+        for batch in file.iter_batches(BATCH):
+            chosen = pa.array(keep[start : start + len(batch)])
+            parts.append(batch.filter(chosen))
+            start += len(batch)
         return pa.Table.from_batches(parts).to_pandas()
 
 
-def _after(file: BinaryIO, offset: int, size: int) -> tuple[int, bytes]:
-    """Return the start of the next line and the line; at the end, the file's first."""
-    look = LOOK
-    while True:
-        block = _read(file, offset, look)
-        start = block.find(b"\n") + 1
-        if not start and offset + look < size:
-            look *= 4
-            continue
-        if not start or offset + start >= size:
-            return _first(file, size)
-        end = block.find(b"\n", start)
-        if end >= 0 or offset + look >= size:
-            return offset + start, block[start : end if end >= 0 else None]
-        look *= 4
+def _after(file: BinaryIO, offset: int) -> tuple[int, bytes]:
+    """Return the start of the line after an offset and the line.
 
-
-def _first(file: BinaryIO, size: int) -> tuple[int, bytes]:
-    """Return the file's first line: it begins after no other."""
-    look = LOOK
-    while True:
-        block = _read(file, 0, look)
-        end = block.find(b"\n")
-        if end >= 0 or look >= size:
-            return 0, block[: end if end >= 0 else None]
-        look *= 4
-
-
-def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    """Return bytes of a file from an offset on."""
+    After the last line comes the file's first, which begins after no other.
+    """
     file.seek(offset)
-    return bytes(file.read(size))
+    file.readline()
+    start = file.tell()
+    line = file.readline()
+    if not line:
+        file.seek(start := 0)
+        line = file.readline()
+    return start, line.removesuffix(b"\n")

@@ -16,11 +16,7 @@ ALL = "all rows that the version was trained and judged on"
 
 
 def same_season(
-    rows: pd.DataFrame,
-    start: Any,
-    until: Any,
-    contract: Contract,
-    limits: Monitor,
+    rows: pd.DataFrame, start: Any, until: Any, contract: Contract, limits: Monitor
 ) -> tuple[pd.DataFrame, str]:
     """Return the reference's rows of the window's season, and which those are.
 
@@ -32,12 +28,12 @@ def same_season(
         return rows, ALL
     middle = start + (until - start) / 2
     reach = (until - start).total_seconds() / 86_400 / 2 + AROUND
-    apart = ((times - middle).dt.total_seconds() / 86_400) % YEAR
-    same = apart.where(apart <= YEAR / 2, YEAR - apart) <= reach
-    if int(same.sum()) < limits.min_rows:
+    distance = ((times - middle).dt.total_seconds() / 86_400) % YEAR
+    in_season = distance.where(distance <= YEAR / 2, YEAR - distance) <= reach
+    if int(in_season.sum()) < limits.min_rows:
         return rows, ALL
-    season = f"{int(same.sum()):,} rows of the same season"
-    return rows[same].reset_index(drop=True), season
+    season = f"{int(in_season.sum()):,} rows of the same season"
+    return rows[in_season].reset_index(drop=True), season
 
 
 def has_a_year(times: pd.Series) -> bool:

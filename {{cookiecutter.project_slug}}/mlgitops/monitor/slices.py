@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.monitor.evidence import SensitiveGroup, Slice
-from mlgitops.monitor.primary_metric import BINARY, PrimaryMetric
+from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.pipeline.contract import Contract
 
 if TYPE_CHECKING:
@@ -21,13 +20,13 @@ def slices(
     contract: Contract,
     fewest: int,
     confidence: float,
-    metric: PrimaryMetric = BINARY,
+    metric: PrimaryMetric,
 ) -> list[Slice]:
     """Return every category with enough labelled rows in both tables, worst first.
 
     Intervals hold for all slices together (Bonferroni).
     """
-    metric, pairs = replace(metric, target=contract.target), []
+    pairs = []
     for name, column in contract.columns.items():
         if column.type != "category":
             continue

@@ -2,56 +2,62 @@
 
 from __future__ import annotations
 
-import functools
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mlgitops.monitor import sparkline
-from mlgitops.monitor.page import false_alarms
+from mlgitops.monitor.page import HEAD, false_alarms
 from mlgitops.monitor.sparkline import Line
-from mlgitops.monitor.style import STYLE
 from mlgitops.report import plots
 
+STYLES = (Path(__file__).with_name("history.css"), plots.STYLE)
 CLASSES = {"not enough data": "few", "no verdict": "few"}
+RUNS = "<th>window until<th>decision<th>version<th>rows<th>reason<th>"
+UNRECORDED = 10**9  # the number of a run that is not in the ledger yet: the newest
 
 Record = Mapping[str, Any]
 
 
 def index(records: Sequence[Record], events: Sequence[Record]) -> str:
     """Return the first page: current state, charts, runs, versions and proposals."""
-    title = "Monitoring"
-    body = f"<h1>{title}</h1>"
-    body += _now(records[-1]) if records else "<p>No run yet.</p>"
-    body += f'<div class="charts">{_charts(records, events)}</div>'
+    body = "<h1>Monitoring</h1>"
+    body += _newest(records[-1]) if records else "<p>No run yet.</p>"
     if records:
-        rows = "".join(_run(record) for record in reversed(records))
-        head = "<th>window until<th>decision<th>version<th>rows<th>reason<th>"
+        body += f'<div class="charts">{_charts(records, events)}</div>'
+        rows = "".join(map(_run, reversed(records)))
         body += (
-            f'<h2>Runs</h2><div class="scroll"><table class="runs"><thead><tr>{head}'
+            '<h2>Runs</h2><div class="scroll"><table class="runs"><thead><tr>'
+            f"{RUNS}</thead><tbody>{rows}</tbody></table></div>"
         )
-        body += f"</thead><tbody>{rows}</tbody></table></div>"
     if events:
-        rows = "".join(_event(event) for event in reversed(events))
-        body += f'<h2>Versions and proposals</h2><div class="scroll"><table>{rows}'
-        body += "</table></div>"
+        rows = "".join(map(_event, reversed(events)))
+        body += '<h2>Versions and proposals</h2><div class="scroll"><table>'
+        body += f"{rows}</table></div>"
+    style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}'
-        '</title><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<style>{STYLE}{plots.STYLE.read_text()}</style></head><body>{body}</body></html>\n"
+        f'<!DOCTYPE html><html lang="en"><head>{HEAD}<title>Monitoring</title>'
+        f"<style>{style}</style></head><body>{body}</body></html>\n"
     )
 
 
-def _now(record: Record) -> str:
+def file_name(record: Record) -> str:
+    """Return the name of a run's page."""
+    seq = record.get("seq")
+    return "newest.html" if seq is None else f"{int(seq):08d}.html"
+
+
+def _newest(record: Record) -> str:
     """Return the newest decision, and how many false alarms to expect."""
     reference = record.get("compared_with")
     compared = f"Compared with {reference}." if reference else ""
+    time = html.escape(str(record.get("time") or "")[:16].replace("T", " "))
     return (
-        f'<div class="now">{_badge(record)} <span class="soft">{_text(record, "time")}'
-        f"</span><p>{_text(record, 'sentence')}</p>"
+        f'<div class="now">{_badge(record)} <span class="soft">{time} UTC</span>'
+        f"<p>{_text(record, 'sentence')}</p>"
         f'<p class="soft">{html.escape(false_alarms(record))} '
-        f"{html.escape(compared)}</p>"
-        "</div>"
+        f"{html.escape(compared)}</p></div>"
     )
 
 
@@ -67,31 +73,44 @@ def _charts(records: Sequence[Record], events: Sequence[Record]) -> str:
         numbers = [(r.get("measured") or {}).get(key) for r in records]
         return Line(name, numbers, kind)
 
-    days = [str(r["window"]["until"] or "no rows")[:10] for r in records]
-    chart = functools.partial(sparkline.chart, days=days)
-    rows: list[float | None] = [r["window"]["rows"] for r in records]
-    labels = Line("labels", [r["window"]["labels"] for r in records], "other")
-    observed = line("observed", "performance")
-    estimated = line("estimated", "estimated", "other")
-    holdout = line("holdout", "holdout", "limit")
-    label = str(records[-1].get("metric", "ROC AUC")) if records else "ROC AUC"
-    drift = line("largest", "drift")
-    alarm = Line("alarm from", [1.0] * len(records), "limit")
-    errors = [_estimation_error(record) for record in records]
+    rows = [Line("rows", [r["window"]["rows"] for r in records])]
+    rows.append(Line("labels", [r["window"]["labels"] for r in records], "other"))
+    performance = [
+        line("observed", "performance"),
+        line("estimated", "estimated", "other"),
+        line("holdout", "holdout", "limit"),
+    ]
+    drift = [line("largest", "drift")]
+    if any(value is not None for value in drift[0].values):
+        drift.append(Line("alarm from", [1.0] * len(records), "limit"))
+    errors = Line("error", [_estimation_error(record) for record in records])
+    delay = line("newest", "label_delay_days")
+    charts: list[tuple[str, list[Line], int]] = [
+        (str(records[-1].get("metric", "ROC AUC")), performance, 3),
+        ("Drift (alarm from 1)", drift, 2),
+        *((name, lines, 3) for name, lines in _gates(records)),
+        ("Estimated minus observed", [errors], 3),
+        ("Calibration error", [line("mean", "calibration_error")], 3),
+        ("Rows", rows, 0),
+        ("Label delay in days", [delay], 1),
+    ]
+    days = [str(record["window"]["until"] or "no rows")[:10] for record in records]
     return "".join(
-        (
-            chart(label, (observed, estimated, holdout), marks),
-            chart("Drift (alarm from 1)", (drift, alarm), marks, 2)
-            if any(v is not None for v in drift.values)
-            else "",
-            chart("Estimated minus observed", (Line("error", errors),), marks),
-            chart("Calibration error", (line("mean", "calibration_error"),), marks),
-            chart("Rows", (Line("rows", rows), labels), marks, 0),
-            chart(
-                "Label delay in days", (line("newest", "label_delay_days"),), marks, 1
-            ),
-        )
+        sparkline.chart(name, lines, marks, digits, days)
+        for name, lines, digits in charts
     )
+
+
+def _gates(records: Sequence[Record]) -> Iterator[tuple[str, list[Line]]]:
+    """Yield (name, lines) of each metric that has a gate in the newest run."""
+    runs = [{g["id"]: g for g in record.get("gates") or []} for record in records]
+    kinds = ("value", "main"), ("holdout", "other"), ("limit", "limit")
+    for key, newest in runs[-1].items():
+        lines = [
+            Line(name, [run.get(key, {}).get(name) for run in runs], kind)
+            for name, kind in kinds
+        ]
+        yield f"Gate: {newest['label']}", lines
 
 
 def _estimation_error(record: Record) -> float | None:
@@ -106,10 +125,10 @@ def _estimation_error(record: Record) -> float | None:
 
 def _run(record: Record) -> str:
     """Return one run as a row."""
-    window = record["window"]
+    window, run_url = record["window"], str(record.get("run_url") or "")
     links = f'<a href="runs/{file_name(record)}">report</a>'
-    if str(record.get("run_url") or "").startswith("https://"):
-        links += f' <a href="{html.escape(str(record["run_url"]))}">run</a>'
+    if run_url.startswith("https://"):
+        links += f' <a href="{html.escape(run_url)}">run</a>'
     until = html.escape(str(window["until"] or "no rows")[:10])
     return (
         f'<tr><td class="day">{until}<td>{_badge(record)}<td>{_text(record, "version")}'
@@ -126,7 +145,7 @@ def _event(event: Record) -> str:
     return f'<tr><td class="day">{html.escape(str(event["time"])[:10])}<td>{cell}'
 
 
-def _link(text: str, url: Any) -> str:
+def _link(text: str, url: object) -> str:
     """Return text as a link where there is an address to link to."""
     if not str(url or "").startswith(("https://", "http://")):
         return html.escape(text)
@@ -134,15 +153,9 @@ def _link(text: str, url: Any) -> str:
 
 
 def _order(record: Record) -> int:
-    """Return a run's number in the ledger; one that is not in it yet is the newest."""
+    """Return a run's number in the ledger."""
     seq = record.get("seq")
-    return 10**9 if seq is None else int(seq)
-
-
-def file_name(record: Record) -> str:
-    """Return the name of a run's page."""
-    seq = record.get("seq")
-    return "newest.html" if seq is None else f"{int(seq):08d}.html"
+    return UNRECORDED if seq is None else int(seq)
 
 
 def _badge(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""Builds the next training data: the old rows and the predicted rows with a label."""
+"""Builds the next training data: the past rows and the predicted rows with a label."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class TrainingData(NamedTuple):
 
 
 def build(
-    old: pd.DataFrame,
+    past: pd.DataFrame,
     labelled: pd.DataFrame,
     contract: Contract,
     keep_days: float,
     max_broken: float,
 ) -> TrainingData:
-    """Return old and labelled rows, one per id, of the newest ``keep_days``.
+    """Return past and labelled rows, one per id, of the newest ``keep_days``.
 
     ``labelled`` comes as logged: rows that break the contract, hold a category that it
     does not list, or have no group though the contract names an entity, are set aside
-    and counted. Where an id is in both, the old row stays.
+    and counted. Where an id is in both, the past row stays.
 
     Raises:
         ProductionDataError: more than ``max_broken`` of the labelled rows is broken.
@@ -47,34 +47,34 @@ def build(
             f'the prediction log never holds "{contract.sensitive[0]}" (sensitive in '
             "contract.yaml): build the next training data by hand"
         )
-    past = check(old, contract)
-    once = labelled.drop_duplicates(contract.id)
+    past = check(past, contract)
+    unique = labelled.drop_duplicates(contract.id)
     for name in contract.beside:
-        once = once.assign(**{name: _group(once, past, name)})
-    checked = data_quality.quarantine(once, contract)
-    if checked.broken > max_broken * len(once):
+        unique = unique.assign(**{name: _group(unique, past, name)})
+    checked = data_quality.quarantine(unique, contract)
+    if checked.broken > max_broken * len(unique):
         raise ProductionDataError(
-            f"{checked.broken:,} of {plural(len(once), 'labelled row')} break the "
-            f"contract ({checked.worst}), so nothing is trained on them: fix the data "
-            "feed"
+            f"{checked.broken:,} of {plural(len(unique), 'labelled row')} break the "
+            f"contract ({checked.worst}), so nothing is trained on them: fix the "
+            "input data"
         )
     usable = data_quality.known_categories(checked.valid, contract)
     for name in contract.beside:
         usable &= checked.valid[name].notna()
     predictions = list(set(OUTPUTS[contract.task]))
-    fresh = check(checked.valid[usable].drop(columns=predictions), contract)
+    additions = check(checked.valid[usable].drop(columns=predictions), contract)
     # As objects: Arrow looks up text among many others several times slower.
-    ids, old_ids = (table[contract.id].astype(object) for table in (fresh, past))
-    fresh = fresh[~ids.isin(set(old_ids))]
-    both = pd.concat([past, fresh], ignore_index=True)
-    newest = both[contract.time].max()
-    kept = both[both[contract.time] > newest - pd.Timedelta(days=keep_days)]
-    new = int((kept.index >= len(past)).sum())
+    ids, old_ids = (table[contract.id].astype(object) for table in (additions, past))
+    additions = additions[~ids.isin(set(old_ids))]
+    pooled = pd.concat([past, additions], ignore_index=True)
+    newest = pooled[contract.time].max()
+    kept = pooled[pooled[contract.time] > newest - pd.Timedelta(days=keep_days)]
+    added = int((kept.index >= len(past)).sum())
     kept = kept.sort_values([contract.time, contract.id], ignore_index=True)
     counts = {
         "rows": len(kept),
-        "new": new,
-        "dropped": len(both) - len(kept),
+        "new": added,
+        "dropped": len(pooled) - len(kept),
         "quarantined": checked.broken + int((~usable).sum()),
     }
     return TrainingData(check(kept, contract), counts)

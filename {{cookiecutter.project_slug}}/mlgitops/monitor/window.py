@@ -2,7 +2,7 @@
 
 Windows are cut by the events' own time, never by the clock of this machine. Lines that
 cannot be read are skipped and counted; above a share the log is not trusted. Memory is
-bounded: what fell out of the window is dropped, beyond `MOST` entries those whose ids
+bounded: what fell out of the window is dropped, beyond `MAX_ENTRIES` those whose ids
 have the smallest hashes stay, and a log on this machine that is longer than
 `sample.LONG` is drawn from.
 """
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from mlgitops.pipeline.contract import Contract
 
 PRUNE = 100_000  # entries kept before those that fell out of the window are dropped
-MOST = 500_000  # entries in memory, about a gigabyte; a log with more is thinned by id
+MAX_ENTRIES = (
+    500_000  # entries in memory, about a gigabyte; a log with more is thinned by id
+)
 ROOM = 0.9  # of them that may stay: the next ones need room before it is done again
 TRIES = 20  # lines drawn for a wanted entry, when most are of other windows
 LOG = "the prediction log"
@@ -45,11 +47,6 @@ class Log:
     entries: list[Entry] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     share: float = 1.0  # of the log's lines that were looked at
-
-    @property
-    def until(self) -> datetime | None:
-        """The newest event's time."""
-        return max((entry.event_time for entry in self.entries), default=None)
 
     def estimated(self, entries: int) -> int:
         """Return how many entries of the log so many entries here stand for."""
@@ -65,11 +62,10 @@ class Log:
 def read_log(
     source: str,
     limits: Monitor,
-    version: str | None = None,
     days: float | None = None,
     labelled: bool = True,
 ) -> Log:
-    """Return the entries of the newest ``days``, of one version (manifest) or of all.
+    """Return the entries of the newest ``days``, of every version.
 
     An id that the same version predicted before is a duplicate and skipped; the first
     entry stays, as far as the window goes back. An entry whose event has no time
@@ -81,8 +77,8 @@ def read_log(
     """
     files = sample.partitions(source, PATTERN)
     if sum(size for _, size in files) > sample.LONG:
-        return _drawn(files, limits, version, days, labelled)
-    return _whole(source, limits, version, days)
+        return _drawn(files, limits, days, labelled)
+    return _parsed(source, limits, days)
 
 
 def inventory(log: Log) -> str:
@@ -127,47 +123,45 @@ def frame(
     return pd.DataFrame(table)
 
 
-def _whole(
-    source: str, limits: Monitor, version: str | None, days: float | None
-) -> Log:
+def _parsed(source: str, limits: Monitor, days: float | None) -> Log:
     """Return the entries of a log that is parsed line by line."""
-    log, seen, bar, full = Log(), set[tuple[str, str]](), 2**32, PRUNE
+    log, keys = Log(), set[tuple[str, str]]()
+    max_hash, prune_at = 2**32, PRUNE
     newest = datetime.min.replace(tzinfo=UTC)
     for line in lines(source, PATTERN):
-        entry = _counted(log, line, version)
+        entry = _counted(log, line)
         if entry is None:
             continue
-        if _hash(entry.id) >= bar:
+        if _hash(entry.id) >= max_hash:
             log.counts["not looked at"] += 1
-        elif _key(entry) in seen:
+        elif _key(entry) in keys:
             log.counts["duplicate"] += 1
         else:
-            seen.add(_key(entry))
+            keys.add(_key(entry))
             log.entries.append(entry)
             newest = max(newest, entry.event_time)
-            if len(log.entries) >= min(full, MOST):
+            if len(log.entries) >= min(prune_at, MAX_ENTRIES):
                 log.keep_newest(newest, days)
-                bar = _thin(log, bar)
-                seen = set(map(_key, log.entries))
-                full = max(PRUNE, 2 * len(log.entries))
-    log.share = bar / 2**32
+                max_hash = _thin(log, max_hash)
+                keys = set(map(_key, log.entries))
+                prune_at = max(PRUNE, 2 * len(log.entries))
+    log.share = max_hash / 2**32
     check_shares(LOG, log.counts, limits)
     log.keep_newest(newest, days)
     return log
 
 
-def _thin(log: Log, bar: int) -> int:
-    """Keep the entries with the smallest hashes until there is room; return the bar."""
-    while len(log.entries) > MOST * ROOM:
-        bar //= 2
-        log.entries = [entry for entry in log.entries if _hash(entry.id) < bar]
-    return bar
+def _thin(log: Log, max_hash: int) -> int:
+    """Keep the entries with the smallest hashes; return the limit of these."""
+    while len(log.entries) > MAX_ENTRIES * ROOM:
+        max_hash //= 2
+        log.entries = [entry for entry in log.entries if _hash(entry.id) < max_hash]
+    return max_hash
 
 
 def _drawn(
     files: list[tuple[Path, int]],
     limits: Monitor,
-    version: str | None,
     days: float | None,
     labelled: bool,
 ) -> Log:
@@ -176,19 +170,20 @@ def _drawn(
     Enough are ``sample_rows`` in the window itself, however much longer ``days`` go
     back, and ``probe_rows`` in all where labels let them be learnt from.
     """
-    log, seen, recent = Log(), set[tuple[str, str]](), 0
+    log, keys, recent = Log(), set[tuple[str, str]](), 0
     total = sample.count(files)
-    least, most = limits.sample_rows, limits.probe_rows * labelled
+    window_rows, log_rows = limits.sample_rows, limits.probe_rows * labelled
+    max_lines = max(window_rows, log_rows) * TRIES
     window = timedelta(days=limits.window_days)
     newest = datetime.min.replace(tzinfo=UTC)
-    for tried, line in enumerate(sample.draw(files)):
-        enough = len(log.entries) >= most and recent >= least
-        if enough or len(log.entries) >= MOST or tried >= max(least, most) * TRIES:
+    for drawn, line in enumerate(sample.draw(files)):
+        enough = len(log.entries) >= log_rows and recent >= window_rows
+        if enough or len(log.entries) >= MAX_ENTRIES or drawn >= max_lines:
             break
-        entry = _counted(log, line, version)
-        if entry is None or _key(entry) in seen:
+        entry = _counted(log, line)
+        if entry is None or _key(entry) in keys:
             continue
-        seen.add(_key(entry))
+        keys.add(_key(entry))
         newest = max(newest, entry.event_time)
         if days is None or entry.event_time > newest - timedelta(days=days):
             log.entries.append(entry)
@@ -201,16 +196,14 @@ def _drawn(
     return log
 
 
-def _counted(log: Log, line: str, version: str | None) -> Entry | None:
-    """Return a line's entry if it belongs to a window of the version; count it."""
+def _counted(log: Log, line: str) -> Entry | None:
+    """Count a line, and return its entry if it can belong to a window."""
     log.counts["lines"] += 1
     entry = parse(line)
     if entry is None:
         log.counts["corrupt"] += 1
     elif entry.time is None:
         log.counts["without a time"] += 1  # golden rows of a deployment, say
-    elif version is not None and entry.manifest_sha256 != version:
-        log.counts["of other versions"] += 1
     else:
         return entry
     return None

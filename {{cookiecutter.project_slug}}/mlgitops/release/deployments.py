@@ -2,7 +2,6 @@
 
 import json
 import os
-from textwrap import shorten
 
 from mlgitops import github
 from mlgitops.release import actor, by_dispatch, dispatched, environments
@@ -58,7 +57,7 @@ def close(deployment: int | None, state: str, description: str, url: str = "") -
         return
     fields = {
         "state": state,
-        "description": shorten(description, 140, placeholder="…"),
+        "description": github.brief(description),
         "log_url": github.run_url(),
         "environment_url": url if url.startswith("http") else "",
     }
