@@ -65,26 +65,27 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+def generate(template: Path, folder: Path, answers: dict[str, str]) -> Path:
+    """Bake a project from a template and answers in a folder; return its folder."""
+    out = folder / "baked"
+    out.mkdir(exist_ok=True)
+    config = folder / "cookiecutterrc"
+    config.write_text(
+        f"cookiecutters_dir: {folder / 'c'}\nreplay_dir: {folder / 'r'}\n"
+    )
+    return Path(
+        cookiecutter(
+            str(template),
+            no_input=True,
+            extra_context=answers,
+            output_dir=str(out),
+            overwrite_if_exists=False,
+            config_file=str(config),
+        )
+    )
+
+
 @pytest.fixture
 def bake(template: Path, tmp_path: Path) -> Bake:
     """Return a function that bakes a project from answers and returns its folder."""
-
-    def run(**answers: str) -> Path:
-        out = tmp_path / "baked"
-        out.mkdir(exist_ok=True)
-        config = tmp_path / "cookiecutterrc"
-        config.write_text(
-            f"cookiecutters_dir: {tmp_path / 'c'}\nreplay_dir: {tmp_path / 'r'}\n"
-        )
-        return Path(
-            cookiecutter(
-                str(template),
-                no_input=True,
-                extra_context=answers,
-                output_dir=str(out),
-                overwrite_if_exists=False,
-                config_file=str(config),
-            )
-        )
-
-    return run
+    return lambda **answers: generate(template, tmp_path, answers)

@@ -11,29 +11,12 @@ from pathlib import Path
 
 import pytest
 from cookiecutter.exceptions import CookiecutterException
-from cookiecutter.main import cookiecutter
 
-from conftest import FOLDER, ROOT
+from conftest import FOLDER, ROOT, Bake, generate
 
 KIND, URL = "webdav", "webdav://files.example.com:8443/models"
 LOCK = Path("mlgitops", "requirements", f"storage-{KIND}.txt")
 REASON = f"{KIND}: a folder on a WebDAV server, because an office has one"
-
-
-def bake(template: Path, out: Path, **answers: str) -> Path:
-    """Generate a project from a folder; return its folder."""
-    out.mkdir()
-    config = out / "cookiecutterrc"
-    config.write_text(f"cookiecutters_dir: {out / 'c'}\nreplay_dir: {out / 'r'}\n")
-    return Path(
-        cookiecutter(
-            str(template),
-            no_input=True,
-            extra_context=answers,
-            output_dir=str(out),
-            config_file=str(config),
-        )
-    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -92,7 +75,7 @@ def test_a_generated_repository_knows_the_kind(
 ) -> None:
     """.dvc/config, the locks to install, and what the doctor says."""
     (with_webdav / FOLDER / LOCK).write_text("dvc-webdav==3.0.1\n")  # by `make lock`
-    project = bake(with_webdav, tmp_path / "out", storage=KIND, storage_url=URL)
+    project = generate(with_webdav, tmp_path, {"storage": KIND, "storage_url": URL})
     config = configparser.RawConfigParser()
     config.read(project / ".dvc" / "config")
     assert config["'remote \"storage\"'"]["url"] == URL
@@ -106,9 +89,9 @@ def test_a_generated_repository_knows_the_kind(
 
 
 @pytest.mark.bakes
-def test_an_unlisted_kind_is_refused(template: Path, tmp_path: Path) -> None:
+def test_an_unlisted_kind_is_refused(bake: Bake) -> None:
     with pytest.raises((CookiecutterException, ValueError)):
-        bake(template, tmp_path / "out", storage=KIND, storage_url=URL)
+        bake(storage=KIND, storage_url=URL)
 
 
 def mlgitops(project: Path, *arguments: str) -> str:

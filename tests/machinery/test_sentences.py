@@ -15,6 +15,8 @@ import pytest
 
 from mlgitops import github
 from mlgitops.commands import reproduce, rollback, simulate
+from mlgitops.commands.expected import expected_errors
+from mlgitops.git import GitError
 from mlgitops.monitor.window import Log, inventory
 from mlgitops.pipeline.contract import Contract, ContractError, mapping
 from mlgitops.release import ReleaseError
@@ -92,6 +94,14 @@ def test_a_well_spelt_request_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not asked
     rollback.request("v1.0.0")
     assert asked == ["actions/workflows/rollback.yml/dispatches"]
+
+
+def test_an_expected_error_is_one_line_and_another_stays_a_traceback() -> None:
+    with pytest.raises(SystemExit, match=r"^audit: git said no$"):
+        with expected_errors("audit: "):
+            raise GitError("git\n  said no")
+    with pytest.raises(ZeroDivisionError), expected_errors():
+        _ = 1 / 0
 
 
 def test_the_description_of_a_status_is_cut_between_words(

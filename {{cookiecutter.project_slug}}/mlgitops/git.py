@@ -14,7 +14,7 @@ CREDENTIALS = (
 
 ABSENT = "couldn't find remote ref"  # what git prints for a branch that does not exist
 # What it prints when somebody else pushed since the last fetch.
-OUTRUN = re.compile("stale info|rejected|fetch first|cannot lock|already exists")
+BRANCH_MOVED = re.compile("stale info|rejected|fetch first|cannot lock|already exists")
 Folder = str | os.PathLike[str]
 
 
@@ -54,7 +54,7 @@ def push(*args: str, cwd: Folder = ".") -> bool:
     try:
         remote_run("push", "-q", *args[:-1], "origin", args[-1], cwd=cwd)
     except GitError as error:
-        if not OUTRUN.search(str(error)):
+        if not BRANCH_MOVED.search(str(error)):
             raise
         return False
     return True

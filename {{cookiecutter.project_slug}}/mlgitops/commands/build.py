@@ -165,7 +165,7 @@ def pack(facts: Mapping[str, object]) -> None:
 def _fork(event: Mapping[str, Any]) -> str:
     """Return why storage may be out of reach, if this is a fork."""
     pull = event.get("pull_request") or {}
-    repos = [(pull.get(side) or {}).get("repo") or {} for side in ("head", "base")]
+    repos = [(pull.get(end) or {}).get("repo") or {} for end in ("head", "base")]
     if repos[0].get("full_name") == repos[1].get("full_name"):
         return ""
     return (

@@ -23,9 +23,9 @@ ERRORS = (
 
 @contextmanager
 def expected_errors(prefix: str = "", *more: type[Exception]) -> Iterator[None]:
-    """End the command when one of these errors is raised: it says what to do."""
+    """End the command on an expected error, with its message as one line."""
     errors: tuple[type[Exception], ...] = (*ERRORS, *more)
     try:
         yield
     except errors as error:
-        raise github.fail(f"{prefix}{error}") from error
+        raise github.fail(" ".join(f"{prefix}{error}".split())) from error

@@ -82,12 +82,12 @@ def megabytes(built: str, beneath: str) -> float:
         path = f"{folder}/image.tar"
         docker("save", "--output", path, built)
         with tarfile.open(path) as archive:
-            layers = json.loads(_read(archive, "manifest.json"))[0]["Layers"]
-            added = (_read(archive, layer) for layer in layers[base_layers:])
+            layers = json.loads(_content(archive, "manifest.json"))[0]["Layers"]
+            added = (_content(archive, layer) for layer in layers[base_layers:])
             return sum(len(gzip.compress(layer, 6)) for layer in added) / 1e6
 
 
-def _read(archive: tarfile.TarFile, name: str) -> bytes:
+def _content(archive: tarfile.TarFile, name: str) -> bytes:
     """Return a file of an archive."""
     file = archive.extractfile(name)
     assert file is not None

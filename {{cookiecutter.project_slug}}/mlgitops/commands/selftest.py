@@ -155,7 +155,7 @@ def run(project: Path, tests: Path, pytest_args: list[str]) -> int:
         raise SelftestError(f"the template has no {TESTS} at that commit")
     cores = ("-n", "auto", "--dist", "worksteal")
     command = (sys.executable, "-m", "pytest", "-c", str(tests / "pytest.ini"))
-    # What was set for this repository would be believed by the tests of another.
+    # Settings of this repository must not reach the tests of the example.
     settings = re.compile(r"GIT_|GITHUB_|GH_|PYTEST_|PYTHONPATH")
     env = {key: value for key, value in os.environ.items() if not settings.match(key)}
     arguments = (*command, *cores, *pytest_args, str(tests))

@@ -15,10 +15,6 @@ from subprocess import run
 from tempfile import TemporaryDirectory
 from textwrap import shorten
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from mlgitops import git
 from mlgitops.release import ReleaseError
 
@@ -104,6 +100,11 @@ def of_files(files: dict[str, bytes], names: list[str]) -> dict[str, bytes]:
     text = os.environ.get("SIGNING_KEY", "").strip()
     if not text:
         return {}
+    # Here, so that a deployment starts without them.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     try:
         private = serialization.load_pem_private_key(text.encode(), None)
         public = serialization.load_pem_public_key(PUBLIC.read_bytes())
