@@ -1,5 +1,8 @@
 """Metrics of P(y = 1); pure, scikit-learn's where it has them.
 
+scikit-learn is imported where a metric is computed: it takes a second, and whoever
+reads the settings needs only the names.
+
 `y` is 0/1 [n], `p` is P(y = 1) [n]; a metric that needs both classes raises
 ValueError when `y` holds one.
 """
@@ -8,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn import metrics as sk
 
 Vector = NDArray[np.float64]
 SMALLEST = float(np.finfo(np.float32).eps)  # probabilities are float32: clip there
@@ -19,12 +21,18 @@ def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
 
     Mann and Whitney (1947), Annals of Mathematical Statistics 18(1).
     """
-    return float(sk.roc_auc_score(*arrays(y, p)))
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(*arrays(y, p)))
 
 
 def roc_curve(y: ArrayLike, p: ArrayLike, points: int) -> list[list[float]]:
     """Return at most `points` [false, true positive rate] pairs, from 0, 0 to 1, 1."""
-    false_rates, true_rates, _ = sk.roc_curve(*arrays(y, p), drop_intermediate=False)
+    from sklearn import metrics
+
+    false_rates, true_rates, _ = metrics.roc_curve(
+        *arrays(y, p), drop_intermediate=False
+    )
     steps = np.stack([false_rates, true_rates], axis=1)
     even = np.linspace(0, 2, points)  # along the curve, x + y runs from 0 to 2
     indices = np.searchsorted(steps.sum(axis=1), even).clip(0, len(steps) - 1)
@@ -33,14 +41,18 @@ def roc_curve(y: ArrayLike, p: ArrayLike, points: int) -> list[list[float]]:
 
 def average_precision(y: ArrayLike, p: ArrayLike) -> float:
     """Return the precision averaged over the recall steps, equal scores as one step."""
-    return float(sk.average_precision_score(*arrays(y, p)))
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*arrays(y, p)))
 
 
 def log_loss(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean negative log likelihood, in nats; p is clipped at float32 eps."""
+    from sklearn.metrics import log_loss
+
     truth, scores = vectors(y, p)
     scores = np.clip(scores, SMALLEST, 1 - SMALLEST)
-    return float(sk.log_loss(truth, scores, labels=[0, 1]))
+    return float(log_loss(truth, scores, labels=[0, 1]))
 
 
 def brier(y: ArrayLike, p: ArrayLike) -> float:
@@ -59,8 +71,10 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float) -> dict[str, float |
 
     Precision is None when nothing is predicted, recall is None without a 1.
     """
+    from sklearn.metrics import confusion_matrix
+
     decided = np.asarray(p) >= np.float32(threshold)
-    counts = sk.confusion_matrix(np.asarray(y) == 1, decided, labels=[False, True])
+    counts = confusion_matrix(np.asarray(y) == 1, decided, labels=[False, True])
     (true_negative, false_positive), (false_negative, true_positive) = counts.tolist()
     predicted, actual = true_positive + false_positive, true_positive + false_negative
     return {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn import metrics as sk
 
 from mlgitops.metrics import binary
 
@@ -53,17 +52,23 @@ def losses(y: ArrayLike, p: ArrayLike) -> Vector:
 
 def accuracy(y: ArrayLike, p: ArrayLike) -> float:
     """Return the share of rows whose decision is their class."""
-    return float(sk.accuracy_score(*_decisions(y, p)))
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(*_decisions(y, p)))
 
 
 def f1_macro(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean F1 of the classes that are true or decided for some row."""
-    return float(sk.f1_score(*_decisions(y, p), average="macro"))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(*_decisions(y, p), average="macro"))
 
 
 def f1_weighted(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean F1 of the classes, each weighted by its rows."""
-    return float(sk.f1_score(*_decisions(y, p), average="weighted"))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(*_decisions(y, p), average="weighted"))
 
 
 def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = 10) -> float:
@@ -84,10 +89,12 @@ def top(y: ArrayLike, p: ArrayLike) -> tuple[Vector, Vector]:
 
 def confusion_matrix(y: ArrayLike, p: ArrayLike, k: int) -> list[list[int]]:
     """Return the counts [k][k]: a row per true class, a column per decision."""
+    from sklearn.metrics import confusion_matrix
+
     truth, scores = arrays(y, p)
     if scores.shape[1] != k:
         raise ValueError(f"p has {scores.shape[1]} classes, expected {k}.")
-    counts = sk.confusion_matrix(truth, scores.argmax(axis=1), labels=range(k))
+    counts = confusion_matrix(truth, scores.argmax(axis=1), labels=range(k))
     return [[int(count) for count in row] for row in counts]
 
 

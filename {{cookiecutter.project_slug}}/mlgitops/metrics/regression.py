@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn import metrics as sk
 
 from mlgitops.metrics.binary import Vector, vectors
 
 
 def rmse(y: ArrayLike, p: ArrayLike) -> float:
     """Return the root of the mean squared error, in the target's unit."""
-    return float(sk.root_mean_squared_error(*vectors(y, p)))
+    from sklearn.metrics import root_mean_squared_error
+
+    return float(root_mean_squared_error(*vectors(y, p)))
 
 
 def mae(y: ArrayLike, p: ArrayLike) -> float:
     """Return the mean absolute error, in the target's unit."""
-    return float(sk.mean_absolute_error(*vectors(y, p)))
+    from sklearn.metrics import mean_absolute_error
+
+    return float(mean_absolute_error(*vectors(y, p)))
 
 
 def r2(y: ArrayLike, p: ArrayLike) -> float:
@@ -38,7 +41,9 @@ def pinball(y: ArrayLike, p: ArrayLike) -> float:
 
     Koenker and Bassett (1978), Econometrica 46(1).
     """
-    return float(sk.mean_pinball_loss(*vectors(y, p)))
+    from sklearn.metrics import mean_pinball_loss
+
+    return float(mean_pinball_loss(*vectors(y, p)))
 
 
 def residuals(y: ArrayLike, p: ArrayLike, bins: int) -> list[dict[str, float]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from mlgitops import metrics, settings
 from mlgitops.metrics import PAIRED, Difference
+from mlgitops.metrics.groups import quantile
 from mlgitops.monitor import permutation
 from mlgitops.monitor.evidence import Fall, GatedMetric
 from mlgitops.monitor.null_distribution import Integers
@@ -127,8 +126,7 @@ def fall(
         metric.with_variance(table) for table in (window, holdout)
     )
     difference = current - past
-    normal = NormalDist().inv_cdf(0.5 + confidence / 2)
-    half = float(normal * (variance + past_variance) ** 0.5)
+    half = float(quantile(confidence) * (variance + past_variance) ** 0.5)
     samples = [metric.truth_and_predictions(table) for table in (window, holdout)]
     if blocks is not None:
         parts = blocks.current, blocks.past
@@ -205,7 +203,7 @@ def jackknife(
         return 0.0
     freedom = sum(counts) - 2
     squares = sum(float(values.var() * len(values)) for values in pseudo_values)
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom))
+    reach = quantile(confidence, freedom)
     return float(reach * (squares / freedom * sum(1 / n for n in counts)) ** 0.5)
 
 

@@ -4,12 +4,13 @@
 decisions are [n]; `classes` are the contract's, empty but for multiclass.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from mlgitops import metrics
 from mlgitops.judge import bootstrap
@@ -26,6 +27,9 @@ from mlgitops.judgement import (
     YesNoMoves,
 )
 from mlgitops.settings import Worth
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Classes = Sequence[str]
 Manifest = Mapping[str, Any]

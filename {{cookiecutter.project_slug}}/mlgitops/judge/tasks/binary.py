@@ -1,11 +1,12 @@
 """Yes or no: the target is 0 or 1, a model gives P(1), a threshold decides."""
 
+from __future__ import annotations
+
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import numpy as np
-import pandas as pd
 
 from mlgitops import metrics
 from mlgitops.judge.bootstrap import weighted
@@ -15,6 +16,9 @@ from mlgitops.judge.weighted_metrics import average_precision, calibration_error
 from mlgitops.judgement import Best, Bin, Confusion, Curves, TargetRate, YesNoMoves
 from mlgitops.metrics.binary import SMALLEST
 from mlgitops.settings import BinaryWorth
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS = ("true_positive", "false_positive", "false_negative", "true_negative")
 ROC_POINTS = 40

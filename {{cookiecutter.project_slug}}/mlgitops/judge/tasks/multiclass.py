@@ -1,11 +1,12 @@
 """One of k classes: `y` and decisions are indices in the contract's list of classes."""
 
+from __future__ import annotations
+
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import numpy as np
-import pandas as pd
 
 from mlgitops import metrics
 from mlgitops.judge import bootstrap, weighted_metrics
@@ -22,6 +23,9 @@ from mlgitops.judgement import (
 )
 from mlgitops.metrics.binary import SMALLEST
 from mlgitops.settings import MulticlassWorth
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 10  # moves between two classes that are named
 

@@ -1,17 +1,21 @@
 """A number: target and prediction are both [n], in the target's unit."""
 
+from __future__ import annotations
+
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import numpy as np
-import pandas as pd
 
 from mlgitops import metrics
 from mlgitops.judge.compare import Array, Interval, Pair, analytic, row_mean
 from mlgitops.judge.tasks.base import Classes, Manifest, Price, Rate, Task
 from mlgitops.judgement import Best, Curves, NumberMoves, Residual, TargetSpread
 from mlgitops.settings import RegressionWorth
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def rmse(pair: Pair) -> Interval:
