@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
+import conftest
+from conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
 SOMEBODY = {
     "GIT_AUTHOR_NAME": "Anna O'Neil",
     "GIT_AUTHOR_EMAIL": "anna@example.com",
@@ -59,13 +59,4 @@ def generate(template: Path, folder: Path, **answers: str) -> Project:
     """Generate a repository in a folder; its user has a home there too."""
     home = folder / "home"
     home.mkdir(parents=True)
-    config = folder / "cookiecutterrc"
-    config.write_text(f"cookiecutters_dir: {home}\nreplay_dir: {home}\n")
-    made = cookiecutter(
-        str(template),
-        no_input=True,
-        extra_context=answers,
-        output_dir=str(folder),
-        config_file=str(config),
-    )
-    return Project(Path(made), home)
+    return Project(conftest.generate(template, folder, answers), home)

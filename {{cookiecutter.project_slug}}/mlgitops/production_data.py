@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mlgitops import storage
 from mlgitops.settings import Monitor
 
 
@@ -61,14 +62,12 @@ def _remote_files(
     source: str, pattern: str, newest_first: bool
 ) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield the same of a URL."""
-    import fsspec
-
     try:
-        system, path = fsspec.core.url_to_fs(source)
+        system, path = storage.filesystem(source)
         is_file = system.isfile(path)
         paths = [path] if is_file else sorted(system.glob(f"{path}/{pattern}"))
         for name in reversed(paths) if newest_first else paths:
             with system.open(name, "rt", encoding="utf-8", errors="replace") as file:
                 yield name.rsplit("/", 1)[-1], file
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # each kind of storage has its own
         raise ProductionDataError(f"{source} cannot be read: {error}") from error

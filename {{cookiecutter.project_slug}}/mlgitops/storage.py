@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
+from typing import Any
 
 from mlgitops import git, lock
 from mlgitops.lock import Out
@@ -148,6 +149,24 @@ def kinds() -> list[str]:
     """Return the schemes whose packages are locked; cookiecutter.json offers them."""
     files = Path(__file__).parent.glob("requirements/storage-*.txt")
     return sorted(file.stem.removeprefix("storage-") for file in files)
+
+
+def filesystem(address: str) -> tuple[Any, str]:
+    """Return fsspec's file system of an address, and the path of the address in it.
+
+    An address of storage's kind is opened with storage's login.
+    """
+    has_storage = Path(".dvc", "config").is_file()
+    if not has_storage or address.partition("://")[0] != kind():
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(address)
+        return system, str(path)
+    from dvc.fs import get_cloud_fs
+
+    remote = {**_config(".")[SECTION], "url": address}
+    kind_of_system, options, path = get_cloud_fs({}, **remote)
+    return kind_of_system(**options).fs, str(path)
 
 
 def _config(cwd: str | Path) -> configparser.ConfigParser:
