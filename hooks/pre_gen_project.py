@@ -9,6 +9,8 @@ RESERVED = (
     r"(?!(con|prn|aux|nul|com\d|lpt\d|data|deploy|example|mlgitops|model|tests?)$)"
 )
 STORAGE = "{{ cookiecutter.storage }}"
+BUCKETS = ("s3", "gs", "azure")  # their address begins with a bucket, not with a host
+PORT = "" if STORAGE in BUCKETS else r"([A-Za-z0-9][A-Za-z0-9.-]*:[0-9]+/)?"
 URL = {
     "branch": ("branch", "the word branch, as the repository itself keeps the data"),
     "local": (rf"/?(\.\./)*\.?{FOLDER}", "a folder, such as /srv/models"),
@@ -16,7 +18,7 @@ URL = {
 }.get(
     STORAGE,
     (
-        rf"{STORAGE}://([A-Za-z0-9][A-Za-z0-9.-]*:[0-9]+/)?{FOLDER}",
+        rf"{STORAGE}://{PORT}{FOLDER}",
         f"an address without a login, such as {STORAGE}://bucket",
     ),
 )

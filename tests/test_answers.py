@@ -116,6 +116,7 @@ BAD_URLS = [
     ("s3", "s3://key:secret@bucket"),
     ("s3", "s3://bucket/../other"),
     ("s3", "s3://bucket\n[core]"),
+    ("s3", "s3://minio.example.com:9000/models"),
     ("gs", "bucket"),
     ("azure", "azure://"),
     ("ssh", "ssh://me:secret@machine/folder"),

@@ -21,6 +21,7 @@ def generated(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Proje
     project = generate(
         template,
         folder,
+        tmp_path_factory.mktemp("home"),
         project_name="Anna's flights",
         description='Is it "late"?',
     )

@@ -27,7 +27,7 @@ import os, sys
 from pathlib import Path
 import numpy as np, pandas as pd
 from machinery import traffic
-from machinery.test_retrain import CONTRACT, World, run
+from machinery.test_retrain import CONTRACT, World
 from mlgitops.monitor import reference
 world = World(Path(sys.argv[1]), None)
 world.build()
@@ -66,7 +66,8 @@ place.with_name("run.html").write_text(text, encoding="utf-8")
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bake a project, and `make setup`."""
-    made = generate(template, tmp_path_factory.mktemp("monitors"))
+    make = tmp_path_factory.mktemp
+    made = generate(template, make("monitors"), make("home"))
     made.run("make", "setup")
     return made.folder
 

@@ -134,6 +134,24 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     assert alive(folder) == []
 
 
+@pytest.mark.slow
+def test_storage_local_works_through_the_loop(tmp_path: Path) -> None:
+    """A folder as storage: proposed, judged, merged, deployed, one number.
+
+    Then two proposals that play tricks on `train.yml`: the judge is not taken in.
+    """
+    args = ("--storage", "local", "--until", "tricks")
+    play = command(tmp_path / "demo", *args)
+    done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    *_, deploy, tricks = (step["facts"] for step in summary["steps"])
+    assert len(set(deploy["manifest_sha256"].values())) == 1
+    assert tricks["swallowed"] == tricks["forged"] == "failure"
+    assert "has no artifact challenger" in tricks["swallowed_reason"]
+    assert "wrote judgement" in tricks["forged_reason"]
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Facts]:
     """Play everything once; return the folder and the facts of each step."""
@@ -205,21 +223,3 @@ def test_the_page_is_there(story: tuple[Path, Facts]) -> None:
         assert f"#{number}" in page
     assert 'src="http' not in page
     assert alive(folder) == []
-
-
-@pytest.mark.slow
-def test_storage_local_works_through_the_loop(tmp_path: Path) -> None:
-    """A folder as storage: proposed, judged, merged, deployed, one number.
-
-    Then two proposals that play tricks on `train.yml`: the judge is not taken in.
-    """
-    args = ("--storage", "local", "--until", "tricks")
-    play = command(tmp_path / "demo", *args)
-    done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
-    *_, deploy, tricks = (step["facts"] for step in summary["steps"])
-    assert len(set(deploy["manifest_sha256"].values())) == 1
-    assert tricks["swallowed"] == tricks["forged"] == "failure"
-    assert "has no artifact challenger" in tricks["swallowed_reason"]
-    assert "wrote judgement" in tricks["forged_reason"]

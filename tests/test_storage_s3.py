@@ -23,14 +23,14 @@ LOGIN = """\
 ['remote "storage"']
     endpointurl = {address}
     access_key_id = anna
-    secret_access_key = opensesame
+    secret_access_key = "open#sesame"
     region = eu-north-1
 """
 MAKE_BUCKET = """
 import sys, boto3
 boto3.client(
     "s3", endpoint_url=sys.argv[1], aws_access_key_id="anna",
-    aws_secret_access_key="opensesame", region_name="us-east-1",
+    aws_secret_access_key="open#sesame", region_name="us-east-1",
 ).create_bucket(Bucket="models")
 """
 THERE_AND_BACK = """
@@ -60,8 +60,9 @@ except production_data.ProductionDataError as error:
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a repository with storage in S3, and the packages that it installs."""
-    folder = tmp_path_factory.mktemp("s3")
-    made = generate(template, folder, storage="s3", storage_url="s3://models/flights")
+    folder, home = (tmp_path_factory.mktemp(name) for name in ("s3", "home"))
+    answers = {"storage": "s3", "storage_url": "s3://models/flights"}
+    made = generate(template, folder, home, **answers)
     made.run("git", "init", "--quiet")
     made.run(UV, "venv", "--quiet", ".venv")
     locks = made.run("python3", "-m", "mlgitops", "install", "--list", "ops").split()

@@ -55,8 +55,6 @@ class Project:
         return self.run("git", "rev-parse", "HEAD"), self.run(*status)
 
 
-def generate(template: Path, folder: Path, **answers: str) -> Project:
-    """Generate a repository in a folder; its user has a home there too."""
-    home = folder / "home"
-    home.mkdir(parents=True)
+def generate(template: Path, folder: Path, home: Path, **answers: str) -> Project:
+    """Generate a repository in a folder, for a user with an empty home."""
     return Project(conftest.generate(template, folder, answers), home)

@@ -233,6 +233,10 @@ def test_doctor_names_the_environments_without_a_login(
     monkeypatch.setattr(github, "api", lambda path: login)
     ((state, _),) = doctor.logins()
     assert state == "ok"
+    login_file = "['remote \"storage\"']\n    credentialpath = /home/anna/key.json\n"
+    Path(".dvc", "config.local").write_text(login_file)
+    _, (state, text) = doctor.logins()
+    assert state == "weaker" and "credentialpath" in text
 
 
 def test_rulesets_name_the_required_checks() -> None:

@@ -53,7 +53,7 @@ def make(folder: Path, *words: str, **env: str) -> str:
         (["reproduce", "VERSION=1.0"], '"1.0" is not a version'),
         (["audit", "DATE=2026-13-45"], "is not a date: type DATE=2026-11-22"),
         (["audit", "VERSION=one"], '"one" is not a version'),
-        (["simulate"], "nothing is not a day: type FROM=2013-04-01"),
+        (["simulate"], "it must be a day: type FROM=2013-04-01"),
         (["serve"], "There is no model in build/ yet: type 'make repro' first."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -115,7 +115,7 @@ def test_mistakes_are_one_sentence(
     assert not Path("labels.csv").exists()
     with pytest.raises(SystemExit, match="choose days from 2020-01-01 to 2020-01-10"):
         play(monkeypatch, 9, "2021-01-01", "2021-01-04")
-    with pytest.raises(SystemExit, match="nothing is not a day: type FROM=2013-04-01"):
+    with pytest.raises(SystemExit, match="it must be a day: type FROM=2013-04-01"):
         play(monkeypatch, 9, "", "2021-01-04")
     assert capsys.readouterr().err == ""
     Path("example/later.parquet").unlink()

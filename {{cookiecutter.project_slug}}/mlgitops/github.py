@@ -101,7 +101,8 @@ def sticky_comment(number: int, marker: str, body: str) -> str:
 
 def brief(description: str) -> str:
     """Return a description in the 140 letters that GitHub takes, cut between words."""
-    return shorten(description, 140, placeholder="…")
+    brief = shorten(description, 140, placeholder="…")
+    return brief if brief != "…" else f"{description[:139]}…"  # one long word
 
 
 def status(sha: str, context: str, state: str, description: str, url: str = "") -> None:

@@ -12,6 +12,7 @@ Objects in a folder are copied directly: starting DVC for that takes a second.
 
 import configparser
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -162,10 +163,13 @@ def filesystem(address: str) -> tuple[Any, str]:
 
         system, path = fsspec.core.url_to_fs(address)
         return system, str(path)
+    from configobj import ConfigObj  # DVC's reader: it takes the quotes off
     from dvc.fs import get_cloud_fs
 
-    remote = {**_config(".")[SECTION], "url": address}
-    kind_of_system, options, path = get_cloud_fs({}, **remote)
+    text = io.StringIO()
+    _config(".").write(text)
+    login = ConfigObj(text.getvalue().splitlines())[SECTION.strip("'")]
+    kind_of_system, options, path = get_cloud_fs({}, **{**login, "url": address})
     return kind_of_system(**options).fs, str(path)
 
 

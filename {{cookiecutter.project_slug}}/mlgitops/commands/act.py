@@ -49,9 +49,12 @@ def event(base: str, head: str, branch: str) -> dict[str, object]:
 
 def main() -> None:
     """Clone, write the event, run act with the arguments; exit as act does."""
-    prefix = "make act needs a commit and a branch `main`: "
-    with expected_errors(prefix), TemporaryDirectory(prefix="act-") as folder:
-        payload = clone(Path(folder))
+    with expected_errors(), TemporaryDirectory(prefix="act-") as folder:
+        try:
+            payload = clone(Path(folder))
+        except git.GitError as error:
+            problem = f"make act needs a commit and a branch `main`: {error}"
+            raise git.GitError(problem) from error
         raise SystemExit(run(Path(folder), payload, sys.argv[1:]))
 
 

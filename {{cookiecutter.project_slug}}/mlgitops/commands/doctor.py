@@ -5,6 +5,7 @@
 It only reads. Exit 1 if something is broken; weaker settings are only listed.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -176,14 +177,12 @@ def actions() -> Findings:
 def _secrets(environment: str) -> list[str]:
     """Return the names of an environment's secrets; none if it does not exist."""
     try:
-        secrets = (github.api(f"environments/{environment}/secrets") or {}).get(
-            "secrets"
-        )
+        answer = github.api(f"environments/{environment}/secrets") or {}
     except github.GitHubError as error:
         if error.status != 404:
             raise
-        secrets = None
-    return [str(secret["name"]) for secret in secrets or []]
+        return []
+    return [str(secret["name"]) for secret in answer.get("secrets") or []]
 
 
 def logins() -> Findings:
@@ -193,11 +192,20 @@ def logins() -> Findings:
     lacking = [e for e in (*RESERVED, *names()) if storage.LOGIN not in _secrets(e)]
     yield finding(
         not lacking,
-        "the workflows have a login to storage",
+        "the workflows that run main's code have a login to storage; `train`, which "
+        "runs a proposal's, reads without one",
         f"no {storage.LOGIN} in environment {', '.join(lacking)}: the workflows cannot "
         f"log in to storage; type `gh secret set {storage.LOGIN} --env NAME < "
         ".dvc/config.local` for each",
     )
+    login = Path(".dvc", "config.local")
+    text = login.read_text() if login.exists() else ""
+    for option in re.findall(r"^\s*(credentialpath|keyfile)\s*=", text, re.M):
+        yield (
+            WEAK,
+            f"{option} in .dvc/config.local names a file of this machine, which the "
+            "workflows do not have: use a login that is text",
+        )
 
 
 def origins() -> Findings:

@@ -112,7 +112,8 @@ def _create(name: str) -> github.GitHubError | None:
     if name == CHAMPION:
         you = [{"type": "User", "id": github.api("/user")["id"]}]
     refusals = []
-    for policy, reviewers in ((MAIN_ONLY, you), (None, you), (None, None)):
+    without_reviewers = [(None, None)] if you else []
+    for policy, reviewers in [(MAIN_ONLY, you), (None, you), *without_reviewers]:
         fields = {"deployment_branch_policy": policy, "reviewers": reviewers}
         try:
             github.api(path, "PUT", fields)

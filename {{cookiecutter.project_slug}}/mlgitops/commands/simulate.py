@@ -244,7 +244,8 @@ def _checked(parse: Callable[[str], T | None], hint: str) -> Callable[[str], T]:
         with suppress(ValueError):
             if (parsed := parse(text)) is not None:
                 return parsed
-        raise argparse.ArgumentTypeError(f"{text or 'nothing'} is not {hint}")
+        problem = f"{text} is not {hint}" if text else f"it must be {hint}"
+        raise argparse.ArgumentTypeError(problem)
 
     return checked
 

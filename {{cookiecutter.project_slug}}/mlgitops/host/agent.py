@@ -209,7 +209,7 @@ class Source:
             return ""
         return (
             f"the monitor last ran {days:.0f} days ago and should run every "
-            f"{period:g}: see `make doctor` in the repository"
+            f"{period:g} days: see `make doctor` in the repository"
         )
 
     def fetch_code(self, home: Path, commit: str, target: Path) -> None:

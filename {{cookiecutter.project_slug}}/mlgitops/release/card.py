@@ -78,7 +78,7 @@ def _prediction(manifest: Record, terms: Record) -> str:
     target = report.code(terms["target"])
     if "threshold" in manifest:
         threshold = f"{manifest['threshold']:g}"
-        return f"the probability that {target} is 1, and decides so from {threshold} on"
+        return f"the probability that {target} is 1, and decides 1 from {threshold} on"
     if classes := manifest.get("classes"):
         names = ", ".join(map(report.code, classes))
         return f"the probability of each {target} ({names}), and the likeliest"

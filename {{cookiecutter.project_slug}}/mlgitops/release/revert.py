@@ -119,12 +119,10 @@ def tell(ledger: Ledger, name: str, record: Record) -> str:
     """
     environment = record["environment"]
     bad = registry_version(name, record["previous"])
-    link, outcome = (
-        "",
-        (
-            "There is no earlier version to go back to; the target keeps what it ran. "
-            "Propose a version that works."
-        ),
+    link = ""
+    outcome = (
+        "There is no earlier version to go back to; the target keeps what it ran. "
+        "Propose a version that works."
     )
     if record["state"] != "failed":
         link = pull_request(record, bad)

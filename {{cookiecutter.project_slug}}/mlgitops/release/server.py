@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mlgitops import git
 from mlgitops.ledger import Ledger
-from mlgitops.release import Record
+from mlgitops.release import Record, ReleaseError
 from mlgitops.release.registry import Version
 
 PATHS = (  # a change of one of these is another server
@@ -46,8 +46,17 @@ def at(commit: str) -> Server:
 
 
 def of(record: Record) -> Server:
-    """Return the server of a release's record."""
-    return Server(**record["server"])
+    """Return the server of a release's record.
+
+    Raises:
+        ReleaseError: the record names none.
+    """
+    try:
+        code = record["server"]
+        return Server(code["commit"], code["sha256"])
+    except (KeyError, TypeError):
+        what = f"{record.get('action')} of {record.get('tag')}"
+        raise ReleaseError(f"the ledger's record ({what}) names no server") from None
 
 
 def identity(record: Record) -> tuple[str, str]:

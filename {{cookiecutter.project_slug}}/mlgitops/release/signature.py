@@ -13,7 +13,6 @@ import os
 from pathlib import Path
 from subprocess import run
 from tempfile import TemporaryDirectory
-from textwrap import shorten
 
 from mlgitops import git
 from mlgitops.release import ReleaseError
@@ -53,7 +52,7 @@ def sign(tag: str, commit: str, message: str) -> None:
     if state(tag) == NONE:  # git may print nothing when a key does not work
         git.run("tag", "-d", tag, check=False)
         reason = public.stderr.decode().strip() or output or "git did not sign it"
-        raise ReleaseError(f"SIGNING_KEY cannot sign {tag}: {shorten(reason, 200)}")
+        raise ReleaseError(f"SIGNING_KEY cannot sign {tag}: {reason[-200:]}")
 
 
 def state(tag: str) -> str:

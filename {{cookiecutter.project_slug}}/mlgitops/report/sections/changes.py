@@ -38,8 +38,10 @@ def _target(target: TargetRate | TargetSpread | TargetShares) -> str:
     if isinstance(target, TargetRate):
         return f"The rate of the target went from {target.old:.1%} to {target.new:.1%}."
     if isinstance(target, TargetSpread):
-        return "The mean of the target went from {:.4g} to {:.4g}, ".format(
-            *target.mean
-        ) + "its spread from {:.4g} to {:.4g}.".format(*target.spread)
+        (old, new), (old_spread, new_spread) = target.mean, target.spread
+        return (
+            f"The mean of the target went from {old:.4g} to {new:.4g}, "
+            f"its spread from {old_spread:.4g} to {new_spread:.4g}."
+        )
     moved = sorted(target.classes, key=lambda row: -abs(row[2] - row[1]))
     return f"The shares of the target: {shares(moved)}."
