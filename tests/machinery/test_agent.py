@@ -148,6 +148,7 @@ class World:
             "tag": f"flights@{version}",
             "manifest_sha256": identity,
             "commit": self.commit,
+            "server": {"commit": self.commit, "sha256": "4" * 64},
             "deployment_id": 100 + self.seq,
         } | changes
         path = self.work / "environments/production/release.json"
@@ -329,7 +330,7 @@ def test_altered_missing_and_foreign_bytes_never_serve(world: World) -> None:
         (folder / "contract.yaml").unlink()
         world.name("v2", two)
         refused("has no contract.yaml")
-        world.name("v2", two, commit="0" * 40)
+        world.name("v2", two, server={"commit": "0" * 40, "sha256": "5" * 64})
         refused("git fetch")
         (folder / "contract.yaml").write_text(tiny.CONTRACT)
         world.name("v2", two)  # and the same, whole, is accepted

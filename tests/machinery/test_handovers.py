@@ -53,7 +53,7 @@ def version(folder: Path, slope: float, more: str = "", model: bytes = b"") -> F
     contract = tiny.CONTRACT + more
     named = {"file": "model.onnx", "sha256": sha(model), "bytes": len(model)}
     changes: dict[str, Any] = {"model": named} if model else {}
-    changes["contract"] = {"sha256": sha(contract.encode())}
+    changes["contract"] = tiny.contract_hashes(contract)
     tiny.version(folder, slope, **changes)
     (folder / "contract.yaml").write_text(contract)
     if model:
@@ -208,6 +208,7 @@ def onto_a_host(home: Path, patch: pytest.MonkeyPatch, files: Bytes) -> Iterator
             identity = sha(good["manifest.json"])
             release = {"manifest_sha256": identity, "commit": host.commit}
             release |= {"version": "v1", "tag": "flights@v1"}
+            release["server"] = {"commit": host.commit, "sha256": "4" * 64}
             shutil.rmtree(home / "agent/releases")
             (home / "agent/releases").mkdir()
             here = chance.random() < 0.5

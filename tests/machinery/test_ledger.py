@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from machinery.world import git
-from mlgitops.git import complete
+from mlgitops.git import GitError, complete, push
 from mlgitops.ledger import SPEC, Ledger, LedgerError
 
 
@@ -112,3 +112,14 @@ def test_without_origin_it_says_so(tmp_path: Path) -> None:
     git("init", "-q", cwd=tmp_path)
     with pytest.raises(LedgerError, match="no remote"):
         Ledger(tmp_path).append({"a.json": {}}, "nothing")
+
+
+def test_what_the_remote_refuses_is_no_lost_race(clones: list[Path]) -> None:
+    """Its own words come back at once: trying again would never help."""
+    origin = Path(git("remote", "get-url", "origin", cwd=clones[0]))
+    hook = origin / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'GH013: Repository rule violations' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(GitError, match="GH013"):
+        push("HEAD:refs/heads/x", cwd=clones[0])

@@ -166,3 +166,19 @@ def test_f18_gates_keep_their_share_of_the_false_alarms(size: int) -> None:
         gated = performance.gated(window, holdout, metric, gates, rate)
         alarms += any(each.passed is False for each in gated)
     assert alarms <= stats.binom.ppf(0.999, WINDOWS, rate)
+
+
+def test_a_single_block_leaves_the_interval_to_the_rows() -> None:
+    """Without it nothing is left: it says nothing of how blocks differ."""
+    random = np.random.default_rng(0)
+    sample = (random.integers(0, 2, 90), random.random(90))
+    blocks = (np.zeros(90, int), np.arange(90) // 30)
+
+    def value(y: np.ndarray, p: np.ndarray) -> float:
+        if not len(y):
+            raise ValueError("no rows")
+        return float(np.mean((y - p) ** 2))
+
+    assert performance.jackknife(value, (sample, sample), blocks, 0.95) == 0.0
+    several = (blocks[1], blocks[1])  # negative control
+    assert performance.jackknife(value, (sample, sample), several, 0.95) > 0.0

@@ -163,7 +163,7 @@ class World:
             part = part.drop(columns="probability")
             part.to_parquet(f"build/{name}.parquet", index=False)
         train = hashlib.sha256(Path("build/train.parquet").read_bytes()).hexdigest()
-        contract = {"sha256": tiny.sha256(rows.SMALL.encode())}
+        contract = tiny.contract_hashes(rows.SMALL)
         tiny.version(Path("build"), contract=contract, data={"train_sha256": train})
         Path("build/contract.yaml").unlink()
         return tiny.sha256(Path("build/manifest.json").read_bytes())

@@ -155,6 +155,7 @@ def test_an_altered_file_is_refused(tmp_path: Path) -> None:
         {"extra": 1},
         {"pull_request": "1"},
         {"base_sha": "--upload-pack=evil"},
+        {"base_sha": "b" * 40 + "\n"},
         {"stages_run": "x"},
     ],
 )
@@ -165,6 +166,22 @@ def test_a_build_record_of_another_shape_is_refused(
     (tmp_path / "build.json").write_text(json.dumps(build))
     with pytest.raises(Refused, match=r"build\.json"):
         artifact.read_build(tmp_path)
+
+
+def test_a_build_record_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    build = members()["build.json"].replace(b"x86_64", b"\xff")
+    (tmp_path / "build.json").write_bytes(build)
+    with pytest.raises(Refused, match=r"build\.json"):
+        artifact.read_build(tmp_path)
+
+
+def test_a_zip_with_broken_contents_is_refused(tmp_path: Path) -> None:
+    data = bytearray(zipped(members()))
+    start = data.index(b"PK\x03\x04") + 30
+    name = int.from_bytes(data[start - 4 : start - 2], "little")
+    data[start + name : start + name + 8] = b"\xff" * 8
+    with pytest.raises(Refused, match="not a valid zip file"):
+        artifact.unpack(bytes(data), tmp_path, 10**9)
 
 
 # --- the model file, in its child -------------------------------------------------

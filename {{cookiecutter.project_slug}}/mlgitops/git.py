@@ -13,8 +13,11 @@ CREDENTIALS = (
 )
 
 ABSENT = "couldn't find remote ref"  # what git prints for a branch that does not exist
-# What it prints when somebody else pushed since the last fetch.
-BRANCH_MOVED = re.compile("stale info|rejected|fetch first|cannot lock|already exists")
+# What it prints when somebody else pushed since the last fetch. What a rule or a hook
+# of the remote refuses is "[remote rejected]": git's own words then say which it was.
+BRANCH_MOVED = re.compile(
+    r"stale info|\[rejected\]|fetch first|cannot lock|failed to update|already exists"
+)
 Folder = str | os.PathLike[str]
 
 

@@ -290,15 +290,15 @@ def metric_bounds(entries: object, location: Location) -> Bounds:
 def check(params: Params, contract: Contract) -> None:
     """Refuse a file of which any section is wrong, the gates aside."""
     refuse_misspelt(params)
-    for read_required in (prepare, evaluate, override, compute, deploy):
-        read_required(params)
+    for read in (prepare, evaluate, override, compute, deploy):
+        read(params)
     _check_columns(train(params, contract.task).columns, "train", contract)
     business(params, contract)
     fairness(params, contract)
     readers = {"experiment": experiment, "monitor": monitor, "retrain": retrain}
-    for name, read_optional in readers.items():
+    for name, reader in readers.items():
         if name in params:
-            read_optional(params)
+            reader(params)
 
 
 def _check_columns(names: Sequence[str], section: str, contract: Contract) -> None:

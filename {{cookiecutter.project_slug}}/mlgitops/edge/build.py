@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         "model/model.onnx": (folder / manifest["model"]["file"]).read_bytes(),
     }
     json_sha256 = hashlib.sha256(files["model/contract.json"]).hexdigest()
-    if json_sha256 != manifest["contract"].get("json_sha256", json_sha256):
+    if json_sha256 != manifest["contract"]["json_sha256"]:
         raise VerifyError("the contract as JSON has another sha256 than the manifest's")
     for name in CODE:
         files[f"mlgitops/{name}"] = (ROOT / name).read_bytes()

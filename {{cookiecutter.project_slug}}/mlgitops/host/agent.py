@@ -295,8 +295,7 @@ def identity(release: Release) -> tuple[str, ...]:
 
 def server_code(release: Release) -> tuple[str, str]:
     """Return the commit that has the server's code, and the hash of that code."""
-    server = release.get("server") or {"commit": release["commit"], "sha256": ""}
-    return str(server["commit"]), str(server["sha256"])
+    return str(release["server"]["commit"]), str(release["server"]["sha256"])
 
 
 def golden_pairs(entry: Release, prediction: Release) -> list[tuple[float, float]]:
@@ -358,7 +357,7 @@ class Server:
         if manifest != expected:
             raise RefusedError(f"the server serves {manifest}, expected {expected}.")
         code, expected = info.get("server_sha256"), server_code(self.release)[1]
-        if code and expected and code != expected:  # an older one does not say
+        if code != expected:
             raise RefusedError(f"the server is {code}, expected {expected}.")
         golden = json.loads((folder / "model/manifest.json").read_bytes())["golden"]
         body = json.dumps({"rows": [entry["row"] for entry in golden]}).encode()

@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import lzma
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +26,16 @@ OUTS = {
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 SMALL = 1_000_000  # bytes; a lock, a contract or a manifest is a few kilobytes
 CHUNK = 1 << 20
-Commit = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{40})?$")]
+UNREADABLE = (  # what zipfile raises for bytes that are not a zip, or a broken one
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+)
+Commit = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{40})?\Z")]
 
 
 class BuildRecord(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -54,7 +65,7 @@ def unpack(data: bytes, folder: Path, limit: int) -> Lock:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _unpack(archive, folder, limit)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except UNREADABLE as error:
         reason = f"the artifact is not a valid zip file: {error}"
         raise Refused("artifact", reason) from error
 
@@ -112,7 +123,7 @@ def read_build(folder: Path) -> BuildRecord:
     try:
         data = (folder / "build.json").read_bytes()
         return msgspec.json.decode(data, type=BuildRecord)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise Refused("artifact", f"build.json is not valid: {error}") from error
 
 

@@ -48,7 +48,7 @@ def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
     for subject, sha256, expected in (
         ("rows", manifest["data"]["train_sha256"], train),
         ("contract", own["sha256"], _sha256(read_file("contract.yaml"))),
-        ("contract", own.get("json_sha256", contract_json), contract_json),
+        ("contract", own["json_sha256"], contract_json),
         ("requirements", manifest["requirements"]["sha256"], requirements),
     ):
         _check_sha256(subject, sha256, expected)

@@ -67,9 +67,8 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     ids = [table[contract.id].astype(object) for table in (holdout, train)]
     typed = train[values].astype(holdout[values].dtypes.to_dict(), errors="ignore")
     try:
-        same_id = ids[0].isin(
-            ids[1]
-        )  # one by one, pandas would compare Arrow's strings
+        # As objects: pandas would compare Arrow's strings one by one.
+        same_id = ids[0].isin(ids[1])
         hashes = [
             pd.util.hash_pandas_object(table[values], index=False)
             for table in (holdout, typed)

@@ -61,7 +61,10 @@ def parts(column: pd.Series) -> tuple[Codes, list[str]]:
         if missing.all():
             return np.zeros(len(values), np.int64), ["missing"]
         distinct = np.sort(pd.unique(values[~missing]))
-        edges, labels = distinct, [f"{value:g}" for value in distinct[: len(QUARTERS)]]
+        edges, labels = (
+            distinct,
+            [f"{value:.7g}" for value in distinct[: len(QUARTERS)]],
+        )
         if len(distinct) > len(QUARTERS):
             edges = np.unique(np.quantile(values[~missing], (0.25, 0.5, 0.75)))
             labels = list(QUARTERS)

@@ -96,8 +96,8 @@ def _changes(evidence: Evidence, limits: Monitor) -> list[str]:
     for metric in failed[:NAMED]:
         verb = "fell" if metric.better == "higher" else "rose"
         changes.append(
-            f"{metric.label} {verb} from {metric.holdout:.3f} to {metric.window:.3f} "
-            f"(limit {metric.limit:.3f})"
+            f"{metric.label} {verb} from {metric.holdout:.4g} to {metric.window:.4g} "
+            f"(limit {metric.limit:.4g})"
         )
     if len(failed) > NAMED:
         changes.append(f"{plural(len(failed) - NAMED, 'more gate')} failed")

@@ -247,7 +247,7 @@ def _compare_predictions(
     reference: Reference,
     limits: Monitor,
 ) -> pd.Series:
-    """Fill in the drift of predictions; return the reference's, ``most`` of them.
+    """Fill in the drift of predictions; return the reference's, at most ``count``.
 
     The model is too sure of rows that it was fitted on: only its holdout counts.
     """

@@ -192,6 +192,8 @@ def jackknife(
     Raises:
         ValueError: the metric is undefined without one of the blocks.
     """
+    if min(len(np.unique(numbers)) for numbers in blocks) < 2:
+        return 0.0  # nothing would be left without the only block
     pseudo_values = []
     for (y, p), numbers in zip(samples, blocks, strict=True):
         others = [numbers != number for number in np.unique(numbers)]
@@ -199,8 +201,6 @@ def jackknife(
         count = len(others)
         pseudo_values.append(count * value(y, p) - (count - 1) * without)
     counts = [len(values) for values in pseudo_values]
-    if min(counts) < 2:
-        return 0.0
     freedom = sum(counts) - 2
     squares = sum(float(values.var() * len(values)) for values in pseudo_values)
     reach = quantile(confidence, freedom)

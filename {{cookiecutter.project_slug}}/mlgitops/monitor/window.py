@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from mlgitops.pipeline.contract import Contract
 
 PRUNE = 100_000  # entries kept before those that fell out of the window are dropped
-MAX_ENTRIES = (
-    500_000  # entries in memory, about a gigabyte; a log with more is thinned by id
-)
+# Entries in memory, about a gigabyte; a log with more is thinned by id.
+MAX_ENTRIES = 500_000
 ROOM = 0.9  # of them that may stay: the next ones need room before it is done again
 TRIES = 20  # lines drawn for a wanted entry, when most are of other windows
 LOG = "the prediction log"

@@ -51,10 +51,10 @@ def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.Da
     allowed = (*expected, contract.target, *contract.labelled_only)
     missing = [c for c in expected if c not in frame.columns]
     unknown = [c for c in frame.columns if c not in allowed]
-    for name in missing or unknown:
+    if wrong := missing or unknown:
         problem = "is missing" if missing else "is unknown"
         advice = "correct the data or edit contract.yaml."
-        raise ContractError(f'Column "{one_line(name)}" {problem}; {advice}')
+        raise ContractError(f'Column "{one_line(wrong[0])}" {problem}; {advice}')
     typed = _typed(frame[expected], contract)
     try:
         rules.validate(typed, lazy=True)

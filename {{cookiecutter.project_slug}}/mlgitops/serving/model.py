@@ -45,7 +45,7 @@ class Model:
         self.manifest = verify(folder, expected_sha256)
         self.manifest_sha256 = sha256_file(folder / MANIFEST)
         self.name: str = self.manifest["name"]
-        self.task: str = self.manifest.get("task", "binary")
+        self.task: str = self.manifest["task"]
         self.output = OUTPUTS[self.task]  # float32, one per row, or one per class
         self.threshold: float | None = self.manifest.get("threshold")
         self.classes: list[str] | None = self.manifest.get("classes")

@@ -94,7 +94,7 @@ def verify(folder: Path | str, expected_sha256: str | None = None) -> Manifest:
     _compare(model, sha256_file(model), manifest["model"]["sha256"])
     contract, hashes = contract_path(folder), manifest["contract"]
     _compare(contract, sha256_file(contract), hashes["sha256"])
-    if plain.exists() and "json_sha256" in hashes:
+    if plain.exists():
         _compare(plain, sha256_file(plain), hashes["json_sha256"])
     return manifest
 
@@ -184,13 +184,13 @@ def _check(manifest: Any) -> None:
         section = manifest.get(key)
         _require(isinstance(section, dict), f"'{key}' is missing")
         _require(_is_sha256(section.get("sha256")), f"'{key}.sha256' is not a sha256")
-    plain = manifest["contract"].get("json_sha256", "0" * 64)  # older ones have none
+    plain = manifest["contract"].get("json_sha256")
     _require(_is_sha256(plain), "'contract.json_sha256' is not a sha256")
     file, size = manifest["model"].get("file"), manifest["model"].get("bytes")
     bare = isinstance(file, str) and file not in ("", ".", "..")
     _require(bare and not set(file) & set("/\\\0"), "'model.file' is not a file name")
     _require(type(size) is int and size > 0, "'model.bytes' is not a size")
-    task, classes = manifest.get("task", "binary"), manifest.get("classes")
+    task, classes = manifest.get("task"), manifest.get("classes")
     _require(isinstance(task, str) and task in OUTPUTS, "its task is not known")
     if task == "binary":
         threshold = _is_probability(manifest.get("threshold"))
