@@ -56,7 +56,7 @@ class Built:
             self.contract,
             self.recipe,
             ("model.onnx", self.model),
-            contract={"sha256": tiny.sha256(agreed)},
+            contract=tiny.contract_hashes(agreed.decode()),
             code={"sha256": "0" * 64},
             requirements={"sha256": "1" * 64},
             golden=self.golden,
