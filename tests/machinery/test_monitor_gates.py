@@ -129,6 +129,23 @@ def test_a_broken_metric_is_named_and_hides_nothing_else(
     assert [gated.passed for gated in evidence.gated] == [None, False]
 
 
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [(lambda y, p: 1 / 0, True), (lambda y, p: 1.0, False)],
+    ids=["broken", "computed"],
+)
+def test_the_sentence_says_what_could_not_be_computed(
+    metric: Any, said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That performance holds alone would hide that a gate was not seen."""
+    monkeypatch.setitem(team.METRICS, "ours", metric)
+    table = traffic.flights(6000, 80, 28)
+    _, _, entry = monitored(tmp_path, table, {"ours": {"min": 0.5}})
+    assert "performance holds" in entry["sentence"]
+    assert ("ours cannot be computed" in entry["sentence"]) is said
+    assert check(entry, "ours")["passed"] is (None if said else True)
+
+
 def test_pending_labels_leave_the_gates_pending(tmp_path: Path) -> None:
     table = traffic.flights(3000, 80, 28)
     log = traffic.answered(tmp_path / "log", table)

@@ -145,7 +145,9 @@ def _performance(evidence: Evidence, limits: Monitor) -> str:
         return "no drift was found; labels are pending"
     current = f"{evidence.metric.label} {fall.window:.3f}"
     if fall.difference >= -limits.max_fall:
-        return f"performance holds ({current})"
+        unknown = [gate.label for gate in evidence.gated if gate.window is None]
+        exception = f", but {_list(unknown)} cannot be computed" if unknown else ""
+        return f"performance holds ({current}){exception}"
     return (
         f"performance is lower ({current}, holdout {fall.holdout:.3f}), but within "
         "normal day-to-day variation"
