@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cookiecutter.main import cookiecutter
 
-ROOT = Path(__file__).parent.parent
+from user import ROOT, Project, baked, generate
+
 RESULTS = ROOT / "build"  # what tests leave for people to read
 FOLDER = "{{cookiecutter.project_slug}}"
 ORDER = ("slow", "bakes")
@@ -65,27 +65,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def generate(template: Path, folder: Path, answers: dict[str, str]) -> Path:
-    """Bake a project from a template and answers in a folder; return its folder."""
-    out = folder / "baked"
-    out.mkdir(exist_ok=True)
-    config = folder / "cookiecutterrc"
-    config.write_text(
-        f"cookiecutters_dir: {folder / 'c'}\nreplay_dir: {folder / 'r'}\n"
-    )
-    return Path(
-        cookiecutter(
-            str(template),
-            no_input=True,
-            extra_context=answers,
-            output_dir=str(out),
-            overwrite_if_exists=False,
-            config_file=str(config),
-        )
-    )
-
-
 @pytest.fixture
 def bake(template: Path, tmp_path: Path) -> Bake:
     """Return a function that bakes a project from answers and returns its folder."""
-    return lambda **answers: generate(template, tmp_path, answers)
+    return lambda **answers: baked(template, tmp_path, answers)
+
+
+@pytest.fixture(scope="session")
+def generated(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Bake with an awkward name into an awkward folder, and `make setup` as nobody."""
+    folder = tmp_path_factory.mktemp("it's a folder")
+    project = generate(
+        template,
+        folder,
+        tmp_path_factory.mktemp("home"),
+        project_name="Anna's flights",
+        description='Is it "late"?',
+    )
+    said = project.run("make", "check", fails=True)
+    assert "type 'make setup' first" in said or "ruff" in said
+    said = project.run("make", "setup", env={})
+    assert "tracked flights.parquet, later.parquet" in said
+    assert "git does not know you" in said
+    return project

@@ -9,28 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from user import Project, generate
+from user import Project
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def generated(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Bake with an awkward name into an awkward folder, and `make setup` as nobody."""
-    folder = tmp_path_factory.mktemp("it's a folder")
-    project = generate(
-        template,
-        folder,
-        tmp_path_factory.mktemp("home"),
-        project_name="Anna's flights",
-        description='Is it "late"?',
-    )
-    said = project.run("make", "check", fails=True)
-    assert "type 'make setup' first" in said or "ruff" in said
-    said = project.run("make", "setup", env={})
-    assert "tracked flights.parquet, later.parquet" in said
-    assert "git does not know you" in said
-    return project
 
 
 def test_setup_makes_one_commit_with_pointers_and_hooks(generated: Project) -> None:

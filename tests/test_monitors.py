@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from conftest import FOLDER, ROOT
+from conftest import FOLDER
 from rehearsal.forge import Forge
 from rehearsal.page.browser import Browser, program
-from user import generate
+from user import ROOT, Project
 
 pytestmark = pytest.mark.slow
 
@@ -63,13 +63,10 @@ place.with_name("run.html").write_text(text, encoding="utf-8")
 """
 
 
-@pytest.fixture(scope="module")
-def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bake a project, and `make setup`."""
-    make = tmp_path_factory.mktemp
-    made = generate(template, make("monitors"), make("home"))
-    made.run("make", "setup")
-    return made.folder
+@pytest.fixture
+def project(generated: Project) -> Path:
+    """Return the folder of a repository that is set up."""
+    return generated.folder
 
 
 def test_f18_without_drift_alarms_are_as_rare_as_the_setting_says(
@@ -158,12 +155,10 @@ def test_f15_five_monitors_at_once_leave_one_pull_request(
         run(python, "-c", SETUP, str(tmp_path), cwd=tmp_path / "first")
         for number in range(5):
             run("git", "clone", "-q", url, f"runner-{number}")
-        script = (
-            f"{python} -m mlgitops monitor --record && {python} -m mlgitops retrain"
-        )
+        script = '"$0" -m mlgitops monitor --record && "$0" -m mlgitops retrain'
         running = [
             subprocess.Popen(
-                ("sh", "-c", script),
+                ("sh", "-c", script, python),
                 cwd=tmp_path / f"runner-{number}",
                 env=env,
                 stdout=subprocess.PIPE,

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from cookiecutter.exceptions import CookiecutterException
 
-from conftest import FOLDER, ROOT, Bake, generate
+from conftest import FOLDER, Bake
+from user import ROOT, baked
 
 KIND, URL = "webdav", "webdav://files.example.com:8443/models"
 LOCK = Path("mlgitops", "requirements", f"storage-{KIND}.txt")
@@ -75,7 +76,7 @@ def test_a_generated_repository_knows_the_kind(
 ) -> None:
     """.dvc/config, the locks to install, and what the doctor says."""
     (with_webdav / FOLDER / LOCK).write_text("dvc-webdav==3.0.1\n")  # by `make lock`
-    project = generate(with_webdav, tmp_path, {"storage": KIND, "storage_url": URL})
+    project = baked(with_webdav, tmp_path, {"storage": KIND, "storage_url": URL})
     config = configparser.RawConfigParser()
     config.read(project / ".dvc" / "config")
     assert config["'remote \"storage\"'"]["url"] == URL

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
-from user import Project, generate
+from user import ROOT, Project, generate
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import conftest
-from conftest import ROOT
+from cookiecutter.main import cookiecutter
 
+ROOT = Path(__file__).parent.parent
 SOMEBODY = {
     "GIT_AUTHOR_NAME": "Anna O'Neil",
     "GIT_AUTHOR_EMAIL": "anna@example.com",
@@ -55,6 +55,26 @@ class Project:
         return self.run("git", "rev-parse", "HEAD"), self.run(*status)
 
 
+def baked(template: Path, folder: Path, answers: dict[str, str]) -> Path:
+    """Bake a project from a template and answers in a folder; return its folder."""
+    out = folder / "baked"
+    out.mkdir(exist_ok=True)
+    config = folder / "cookiecutterrc"
+    config.write_text(
+        f"cookiecutters_dir: {folder / 'c'}\nreplay_dir: {folder / 'r'}\n"
+    )
+    return Path(
+        cookiecutter(
+            str(template),
+            no_input=True,
+            extra_context=answers,
+            output_dir=str(out),
+            overwrite_if_exists=False,
+            config_file=str(config),
+        )
+    )
+
+
 def generate(template: Path, folder: Path, home: Path, **answers: str) -> Project:
     """Generate a repository in a folder, for a user with an empty home."""
-    return Project(conftest.generate(template, folder, answers), home)
+    return Project(baked(template, folder, answers), home)

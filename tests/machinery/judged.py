@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from machinery import warm
 from mlgitops import github, storage
 from mlgitops.ledger import Ledger
 
@@ -252,6 +253,7 @@ class Project:
         event.write_text(json.dumps({"pull_request": pull}))
         env = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}
         env |= {"GITHUB_EVENT_PATH": str(event), **WHO}
+        env["PATH"] = warm.path(env["PATH"])
         command = [sys.executable, "-m", "mlgitops", "build"]
         return subprocess.run(
             command, cwd=runner, env=env, capture_output=True, text=True

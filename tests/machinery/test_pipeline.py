@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from machinery import rows
+from machinery import rows, warm
 from mlgitops.metrics import METRICS
 from mlgitops.pipeline import contract as terms
 from mlgitops.pipeline import parity
@@ -299,7 +299,8 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def reproduced(folder: Path) -> set[str]:
     """Reproduce and return the stages that ran."""
-    done = run("dvc", "repro", "--no-run-cache", cwd=folder)
+    path = warm.path(os.environ["PATH"])
+    done = run("dvc", "repro", "--no-run-cache", cwd=folder, PATH=path)
     assert done.returncode == 0, done.stderr
     return {name for name in STAGES if f"Running stage '{name}'" in done.stdout}
 
