@@ -78,3 +78,11 @@ def baked(template: Path, folder: Path, answers: dict[str, str]) -> Path:
 def generate(template: Path, folder: Path, home: Path, **answers: str) -> Project:
     """Generate a repository in a folder, for a user with an empty home."""
     return Project(baked(template, folder, answers), home)
+
+
+def machinery(template: Path, *files: str) -> tuple[str, ...]:
+    """Return the command that runs the machinery's tests where it is typed."""
+    tests = template / "tests" / "machinery"
+    config = ("-c", str(tests / "pytest.ini"))
+    named = [str(tests / name) for name in files] or [str(tests)]
+    return ("-m", "pytest", *config, *named)

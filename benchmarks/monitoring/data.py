@@ -41,7 +41,8 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 def silent(**changes: Any) -> dict[str, Any]:
     """Return settings without floors: what calibration does alone; row by row."""
-    none = {"number": 0.001, "category": 0.001, "prediction": 0.001, "max_missing": 0}
+    shifts = (f"min_shift_{kind}" for kind in ("number", "category", "prediction"))
+    none = {**dict.fromkeys(shifts, 0.001), "max_missing": 0}
     fewest = {"min_rows": 30, "min_labels": 100, "block_days": 0, "max_fall": 0}
     return settings(**none | fewest | changes)
 

@@ -211,11 +211,11 @@ def test_small_slices_and_hidden_columns_are_not_looked_at() -> None:
     assert _slices(evaluated) == [] and evaluated.judgement.checks == []
 
 
-def test_a_flag_is_cut_into_its_values_and_a_number_into_quarters() -> None:
+def test_a_flag_is_cut_into_its_values_and_a_number_into_quartiles() -> None:
     codes, labels = slices.parts(pd.Series([0.0, 1.0, np.nan, 1.0]))
     assert [labels[code] for code in codes] == ["0", "1", "missing", "1"]
     codes, labels = slices.parts(pd.Series([3.0, 1.0, 2.0, 5.0, 4.0]))
-    assert labels[codes[1]] == "lowest quarter" and labels[codes[3]] == labels[3]
+    assert labels[codes[1]] == "first quartile" and labels[codes[3]] == labels[3]
     assert slices.parts(pd.Series([np.nan]))[1] == ["missing"]
 
 

@@ -17,7 +17,14 @@ LEFT = shutil.ignore_patterns(
     ".venv", ".git", "build", "dvc.lock", "__pycache__", ".*_cache"
 )
 # What is about a model's data is edited by whoever brings other data.
-EDITED = {"README.md", "contract.yaml", "data/README.md", "dvc.yaml", "params.yaml"}
+EDITED = {
+    "README.md",
+    "behaviour.yaml",
+    "contract.yaml",
+    "data/README.md",
+    "dvc.yaml",
+    "params.yaml",
+}
 FLIGHTS = re.compile(rb"flight|airport|airline", re.I)
 
 
@@ -40,10 +47,9 @@ def repository(tmp_path: Path) -> Path:
 
 def removal(folder: Path) -> str:
     """Return what example/README.md says to type."""
-    (block,) = re.findall(
-        r"```\n(.*?)```", (folder / "example/README.md").read_text(), re.S
-    )
-    return str(block)
+    text = (folder / "example/README.md").read_text()
+    removing, _ = re.findall(r"```\n(.*?)```", text, re.S)
+    return str(removing)
 
 
 def named(folder: Path) -> set[str]:

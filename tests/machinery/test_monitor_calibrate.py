@@ -69,7 +69,8 @@ def test_a_constant_column_has_a_distance() -> None:
 
 def looked(table: pd.DataFrame, **changes: Any) -> drift.Comparison:
     """Compare a window with the reference of the tests."""
-    none = {"number": 0.001, "category": 0.001, "prediction": 0.001}
+    kinds = ("number", "category", "prediction")
+    none = {f"min_shift_{kind}": 0.001 for kind in kinds}
     limits = traffic.limits(**none | {"max_missing": 0.0} | changes)
     return drift.compare(table, table["late"], traffic.reference(), limits)
 
@@ -404,5 +405,5 @@ def test_memory_is_bounded_while_a_log_is_read(
 
 
 def test_the_sample_follows_from_the_precision() -> None:
-    rows = [traffic.limits(precision=p).sample_rows for p in (0.01, 0.02)]
+    rows = [traffic.limits(sample_precision=p).sample_rows for p in (0.01, 0.02)]
     assert rows == [26_492, 6_623]

@@ -32,7 +32,7 @@ from mlgitops.judgement import (
     Slice,
     Slices,
 )
-from mlgitops.report.sections import SECTIONS
+from mlgitops.report.sections import SECTIONS, record
 
 HOSTILE = [
     "@octocat",
@@ -244,7 +244,7 @@ def test_decisions_their_worth_and_the_worst_slices_are_shown() -> None:
     )
     assert "| champion | 0.3 | 1,234 | 5 | 6 | 7 |" in body
     assert "McNemar's exact test, p = 1e-09" in body
-    assert "threshold 0.333 would be worth most" in body
+    assert "0.333 would be worth most" in body
     assert "⛔ significantly worse, +0.0500 to +0.1500" in body
     assert "would have shown on these rows 80% of the time" in body
 
@@ -264,7 +264,7 @@ def test_without_a_champion_nothing_is_compared() -> None:
         facts(business=alone, curves=curves, slices=Slices("Brier score", 1, [row]))
     )
     assert "worth 1,250 minutes per 1,000 decisions" in body
-    assert "| carrier: AA | 300 | none | 0.2000 | none | none |" in body
+    assert "| carrier: AA | 300 | 0.2000 |" in body
 
 
 def test_what_a_model_looks_at_is_shown() -> None:
@@ -286,7 +286,7 @@ def test_what_a_model_looks_at_is_shown() -> None:
         )
     )
     inert = report.code(words)
-    assert f"| {inert} | not used | 0.1000 (0.0000 to 0.2000) |" in body
+    assert f"| {inert} | 0.1000 (0.0000 to 0.2000) |" in body
     assert f"| {inert} | challenger |" in body and f"| {inert} | 0.100 |" in body
     assert f"| 0.100 | 0.900 | 1 | {report.code(f'{words} = {words}')} -0.500 |" in body
     assert "| challenger | 0.100 | 0.200 | 1.000 |" in body
@@ -482,7 +482,7 @@ def test_a_difference_that_passes_shows_the_end_of_its_interval() -> None:
         estimate=0.0312,
         interval=None,
     )
-    assert report.value(found) == "lower bound -0.0041 of +0.0312"
+    assert report.value(found) == "lower bound -0.0041 (estimate +0.0312)"
     assert report.allowed(found) == "≤ +0.01"
     near = check(
         statistic="lower bound",
@@ -493,4 +493,16 @@ def test_a_difference_that_passes_shows_the_end_of_its_interval() -> None:
         interval=(-0.010001, 0.006),
         passed=False,
     )
-    assert report.value(near).startswith("lower bound -0.010001 of -0.0020 [-0.0100")
+    assert report.value(near).startswith("lower bound -0.010001 (estimate -0.0020,")
+
+
+def test_what_had_no_champion_to_compare_with_is_not_called_passed() -> None:
+    margin: dict[str, Any] = {"statistic": "lower bound", "operator": ">="}
+    margin["limit"] = -0.01
+    alone = check(value=None, **margin)
+    assert record.check_row(alone)[0] == "–&nbsp;not compared"
+    assert record.check_row(check(value=0.0, **margin))[0] == "✅&nbsp;passed"
+    unknown = check(value=None, passed=False, **margin)
+    assert record.check_row(unknown)[0] == "⛔&nbsp;failed"
+    equal = check(value=None, operator="", limit=None)
+    assert record.check_row(equal)[0] == "✅&nbsp;passed"

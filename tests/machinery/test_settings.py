@@ -89,7 +89,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("monitor.window_day", 28, "did you mean window_days?"),
     ("monitor.min_rows", 300.5, "whole number between 30 and 1000000000"),
     ("monitor.confidence", True, "number between 0.5 and 0.99999, got true"),
-    ("monitor.columns", {"temp": "far"}, "monitor.columns.temp must be a number"),
+    (
+        "monitor.min_shift_columns",
+        {"temp": "far"},
+        "columns.temp must be a number",
+    ),
     ("monitor.sample_rows", 5, "monitor.sample_rows is not known"),
     ("retrain.keep_days", True, "number between 0.01"),
     ("retrain.min_day", 7, "did you mean min_days?"),

@@ -180,7 +180,7 @@ FAULTS = {  # what somebody breaks: (file, old, new), and the test that says so
         "  train.hist_gradient_boosting.learning_speed",
     ),
     "test_dvc_runs_a_stage_again": ("dvc.yaml", "      - model/features.py\n", ""),
-    "test_both_windows": (
+    "test_training_and_holdout": (
         "params.yaml",
         "holdout_days: 20",
         "holdout_days: 2",

@@ -27,12 +27,12 @@ SECTION: dict[str, Any] = {  # of params.yaml
     "block_days": 0,
     "confirm_parts": 2,
     "cooldown_days": 0,
-    "precision": 0.02,
-    "number": 0.1,
-    "category": 0.1,
-    "prediction": 0.1,
+    "sample_precision": 0.02,
+    "min_shift_number": 0.1,
+    "min_shift_category": 0.1,
+    "min_shift_prediction": 0.1,
     "min_group": 30,
-    "columns": {},
+    "min_shift_columns": {},
     "max_missing": 0.1,
     "max_broken": 0.05,
     "max_corrupt": 0.05,
@@ -60,7 +60,7 @@ def limits(rows_seen: int = 0, **changes: Any) -> settings.Monitor:
         precision = (
             math.log(2 / (1 - settings.SAMPLE_CONFIDENCE)) / (2 * rows_seen)
         ) ** 0.5
-        found = replace(found, precision=precision * (1 + 1e-9))
+        found = replace(found, sample_precision=precision * (1 + 1e-9))
     return found
 
 

@@ -47,7 +47,7 @@ Class = Annotated[str, OrInteger()]
 Positive = Annotated[float, Between(0)]
 Count = Annotated[int, Between(0, 10**9)]
 Distance = Annotated[float, Between(1e-3, 10)]
-SAMPLE_CONFIDENCE = 0.99  # that a sample is as precise as monitor.precision says
+SAMPLE_CONFIDENCE = 0.99  # that a sample is as precise as monitor.sample_precision says
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,10 @@ class Monitor:
     block_days: Annotated[float, Between(0, 366)]
     confirm_parts: Annotated[int, Between(1, 10)]
     cooldown_days: Annotated[float, Between(0, 10_000)]
-    precision: Annotated[float, Between(1e-3, 0.1)]
-    number: Distance
-    category: Annotated[float, Between(1e-3, 1)]
-    prediction: Distance
+    sample_precision: Annotated[float, Between(1e-3, 0.1)]
+    min_shift_number: Distance
+    min_shift_category: Annotated[float, Between(1e-3, 1)]
+    min_shift_prediction: Distance
     max_missing: Share
     max_broken: Share
     max_corrupt: Share
@@ -155,25 +155,26 @@ class Monitor:
     max_fall: Annotated[float, Between(0, 0.5)]
     min_gain: Annotated[float, Between(0, 0.5)]
     probe_rows: Annotated[int, Between(1000, 10**9)]
-    columns: dict[str, Annotated[float, Between(1e-3, 1e3)]] = field(
+    min_shift_columns: dict[str, Annotated[float, Between(1e-3, 1e3)]] = field(
         default_factory=dict
     )
 
     @property
     def sample_rows(self) -> int:
-        """How many rows show every share of a column within `precision`.
+        """How many rows show every share of a column within `sample_precision`.
 
         With 99 % confidence, for the whole distribution function at once. Massart
-        (1990), Annals of Probability 18(3): n = ln(2 / 0.01) / (2 precision^2).
+        (1990), Annals of Probability 18(3): n = ln(2 / 0.01) / (2 sample_precision^2).
         """
         return math.ceil(
-            math.log(2 / (1 - SAMPLE_CONFIDENCE)) / (2 * self.precision**2)
+            math.log(2 / (1 - SAMPLE_CONFIDENCE)) / (2 * self.sample_precision**2)
         )
 
     def floor(self, kind: str, column: str = "") -> float:
         """Return the least distance that matters, of a "number" or "category"."""
-        floor = self.number if kind == "number" else self.category
-        return self.columns.get(column, floor)
+        number = kind == "number"
+        floor = self.min_shift_number if number else self.min_shift_category
+        return self.min_shift_columns.get(column, floor)
 
 
 @dataclass(frozen=True)

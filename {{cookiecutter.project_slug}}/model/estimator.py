@@ -2,7 +2,7 @@
 
 An entry is a name, the transformers before the estimator (`model/features.py`) and an
 unfitted estimator. Its arguments stand in params.yaml, in a section of the same name
-below `train`; those set here are not meant to be changed there.
+below `train`; one that is named there replaces the one set here.
 """
 
 from __future__ import annotations

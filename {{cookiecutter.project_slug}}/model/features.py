@@ -11,30 +11,31 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from mlgitops.pipeline.contract import Contract
 
-UNKNOWN = -1  # the code of a missing or unknown category, in both runtimes
+UNKNOWN = -1  # a missing or unknown category, in scikit-learn and in ONNX Runtime
 
 
 def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
     """Encode categories by their index in the contract; leave numbers as they are.
 
-    Scaling before trees would move rows across their float32 thresholds.
+    Trees get codes, as their native categories do not convert to ONNX. Scaling before
+    them would move rows across their float32 thresholds.
     """
     names = contract.kind("category", columns)
-    codes = OrdinalEncoder(
+    ordinal = OrdinalEncoder(
         categories=_categories(contract, names),
         handle_unknown="use_encoded_value",
         unknown_value=UNKNOWN,
     )
     numbers = contract.kind("number", columns)
     return ColumnTransformer(
-        [("categories", codes, names), ("numbers", "passthrough", numbers)]
+        [("categories", ordinal, names), ("numbers", "passthrough", numbers)]
     )
 
 
 def for_linear(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
     """One indicator per category (none when unknown); fill and scale the numbers."""
     names = contract.kind("category", columns)
-    indicators = OneHotEncoder(
+    one_hot = OneHotEncoder(
         categories=_categories(contract, names),
         handle_unknown="ignore",
         sparse_output=False,
@@ -42,7 +43,7 @@ def for_linear(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
     scaled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     numbers = contract.kind("number", columns)
     return ColumnTransformer(
-        [("categories", indicators, names), ("numbers", scaled, numbers)]
+        [("categories", one_hot, names), ("numbers", scaled, numbers)]
     )
 
 

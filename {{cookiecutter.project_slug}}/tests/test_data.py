@@ -22,11 +22,13 @@ def test_prepare_leaves_clean_rows_as_they_are(
     pd.testing.assert_frame_equal(some, before)  # its argument is not changed
 
 
-def test_both_windows_have_enough_rows(rows: pd.DataFrame, project: Project) -> None:
+def test_training_and_holdout_have_enough_rows(
+    rows: pd.DataFrame, project: Project
+) -> None:
     """The split also refuses a window without one of the classes."""
     train, holdout = split(rows, project.contract, project.prepare)
     assert len(holdout) >= project.params["gates"]["holdout"]["min_rows"]
-    assert len(train) >= len(holdout) / 4
+    assert len(train) >= len(holdout) / 4  # with fewer the model knows too little
 
 
 def test_each_column_of_the_model_varies(rows: pd.DataFrame, project: Project) -> None:

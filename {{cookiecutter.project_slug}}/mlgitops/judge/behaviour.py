@@ -134,9 +134,10 @@ def _check(rule: Rule, share: float) -> Check:
     """Return the check of one rule."""
     change = f"= {rule.set}" if rule.add is None else f"+ {rule.add:g}"
     cause = f"{rule.column} {change}"
+    expected = "the same" if rule.expect == "same" else rule.expect
     reasons = (
-        f"with {cause} the prediction is {rule.expect}",
-        f"with {cause} the prediction is too often not as expected ({rule.expect})",
+        f"with {cause} the prediction is {expected}",
+        f"with {cause} the prediction is too often not {expected}",
     )
     return checks.held(
         f"behaviour.{rule.slug}",

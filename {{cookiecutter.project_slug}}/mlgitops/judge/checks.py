@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlgitops.judge.gates import Gate, Rules, measures_quality
+from mlgitops.judge.gates import Gate, Rules
 from mlgitops.judge.tasks import Task
 from mlgitops.judgement import TITLES, Check, MetricResult, Operator
 from mlgitops.metrics import Metric
@@ -58,7 +58,7 @@ def _bound(metric: Metric, bound: str, value: float, limit: float, task: Task) -
     """Return the check of one bound: of how good a model is, or of leakage."""
     primary = metric.key == task.primary_metric.key
     title, low = metric.label, bound == "min"
-    if not measures_quality(metric, bound):
+    if bound == metric.leakage_bound:
         title = f"{metric.label}: leakage"
         ceiling = "above the leakage floor" if low else "below the leakage ceiling"
         reasons = (ceiling, LEAKAGE)
@@ -86,13 +86,16 @@ def margin(metric: Metric, margin: float, result: MetricResult) -> Check:
     Without an interval it does not pass; without a champion there is nothing to hold.
     """
     title = f"{metric.label}: difference to the champion"
+    rising = metric.better == "higher"
     about: Any = {"id": f"{metric.key}.margin", "title": title, "metric": metric.key}
+    about |= {"operator": ">=" if rising else "<=", "gate": True}
+    about |= {"limit": -margin if rising else margin}
+    about |= {"statistic": "lower bound" if rising else "upper bound"}
     if result.difference is None:
         reason = "no champion yet: only the absolute rules apply"
-        return Check(**about, passed=True, reason=reason, gate=True)
+        return Check(**about, passed=True, reason=reason)
     low = -math.inf if result.low is None else result.low
     high = math.inf if result.high is None else result.high
-    rising = metric.better == "higher"
     worst, best = (low, high) if rising else (-high, -low)
     within = bool(worst >= -margin)
     known = math.isfinite(low) and math.isfinite(high)
@@ -100,13 +103,9 @@ def margin(metric: Metric, margin: float, result: MetricResult) -> Check:
         **about,
         passed=within,
         reason=_comparison(worst, best, within, margin),
-        statistic="lower bound" if rising else "upper bound",
         value=(low if rising else high) if known else None,
-        operator=">=" if rising else "<=",
-        limit=-margin if rising else margin,
         estimate=result.difference,
         interval=(low, high) if known else None,
-        gate=True,
     )
 
 
@@ -128,7 +127,7 @@ def _comparison(low: float, high: float, within: bool, margin: float) -> str:
 def rows(count: int, rules: Rules) -> Check:
     """Return the check that the holdout has enough rows to decide on."""
     reasons = (
-        "rows that neither model was trained on",
+        "rows that the models compared were not trained on",
         "too few rows to decide on: hold out more days",
     )
     limit = rules.holdout.min_rows

@@ -84,11 +84,11 @@ class Gates:
 
 
 RULES = tuple(Rules.__dataclass_fields__)
-RESERVED = {*RULES, "fairness", "behaviour"}  # a metric has another name
+RESERVED = {*RULES, "fairness", "behaviour"}  # names that a metric may not have
 
 
 def parse(params: settings.Params, task_name: str) -> Gates:
-    """Read the section ``gates``; a missing rule is an error, never open.
+    """Read the section ``gates``; a missing rule is an error.
 
     Raises:
         SettingsError: a rule is missing, unknown, not a number, or of no metric.
@@ -119,14 +119,6 @@ def parse(params: settings.Params, task_name: str) -> Gates:
         for name in names
     )
     return Gates(task, tuple(gates), rules)
-
-
-def measures_quality(metric: metrics.Metric, bound: str) -> bool:
-    """Tell whether a bound says how good a model has to be; else it is of leakage.
-
-    How good is a matter of judgement, and so is a margin; leakage is not.
-    """
-    return bound != {"higher": "max", "lower": "min"}[metric.better]
 
 
 def _metrics(task_name: str) -> dict[str, metrics.Metric]:

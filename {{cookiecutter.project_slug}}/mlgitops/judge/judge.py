@@ -4,7 +4,7 @@
 
 FOLDER holds raw.parquet, challenger/ and perhaps champion/. The contract, the split,
 the metrics and the gates are those of the code this runs from. It writes
-FOLDER/judgement.json; whatever a stranger's file does here, there is nothing to steal.
+FOLDER/judgement.json. Whatever a file of the proposal does, there is nothing to steal.
 """
 
 import sys

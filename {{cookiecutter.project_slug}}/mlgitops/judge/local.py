@@ -33,7 +33,7 @@ def run() -> bool:
         verdict.consider(case)
         facts = verdict.facts(case, "here" if case.passed else "blocked")
         facts.verdict += (
-            " By the rules of this working tree; in a pull request main's decide."
+            " These are the rules of this working tree; main's judge a pull request."
         )
         body = report.render(facts)
     Path("build", "report.md").write_text(body + "\n", encoding="utf-8")

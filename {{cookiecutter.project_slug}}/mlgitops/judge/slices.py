@@ -1,4 +1,4 @@
-"""Where the challenger does worse: every category and quarter of the raw columns.
+"""Where the challenger does worse: every category and quartile of the raw columns.
 
 Compared by the loss of rows (`metrics.LOSSES`: Brier score, or squared error), which
 any slice has, whatever its targets. A slice is refused when it is shown to be worse
@@ -21,7 +21,7 @@ from mlgitops.judgement import Slice, Slices
 from mlgitops.metrics.groups import quantile, variances
 
 SHOWN = 10
-QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
+QUARTILES = ("first quartile", "second quartile", "third quartile", "last quartile")
 
 
 class _Measured(NamedTuple):
@@ -53,7 +53,7 @@ def add(evaluation: Evaluation) -> None:
 def parts(column: pd.Series) -> tuple[Codes, list[str]]:
     """Return the number of each row's slice, and the slices' names.
 
-    A number is cut into quarters; a flag, or one of four values, into its values.
+    A number is cut into quartiles; a flag, or one of four values, into its values.
     """
     if pd.api.types.is_numeric_dtype(column):
         values = column.to_numpy(np.float64)
@@ -63,11 +63,11 @@ def parts(column: pd.Series) -> tuple[Codes, list[str]]:
         distinct = np.sort(pd.unique(values[~missing]))
         edges, labels = (
             distinct,
-            [f"{value:.7g}" for value in distinct[: len(QUARTERS)]],
+            [f"{value:.7g}" for value in distinct[: len(QUARTILES)]],
         )
-        if len(distinct) > len(QUARTERS):
+        if len(distinct) > len(QUARTILES):
             edges = np.unique(np.quantile(values[~missing], (0.25, 0.5, 0.75)))
-            labels = list(QUARTERS)
+            labels = list(QUARTILES)
         codes = np.searchsorted(edges, values, side="left")
         return np.where(missing, len(labels), codes), [*labels, "missing"]
     codes, names = pd.factorize(column.astype(object))

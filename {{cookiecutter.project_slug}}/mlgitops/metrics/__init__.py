@@ -31,6 +31,16 @@ class Metric(NamedTuple):
     better: Literal["higher", "lower"]
     value: Value
 
+    @property
+    def leakage_bound(self) -> Literal["min", "max"]:
+        """The bound that a model passes only by knowing the answer."""
+        return "max" if self.better == "higher" else "min"
+
+    @property
+    def quality_bound(self) -> Literal["min", "max"]:
+        """The bound that says how good a model has to be."""
+        return "min" if self.better == "higher" else "max"
+
 
 def _metric(label: str, better: Literal["higher", "lower"], value: Value) -> Metric:
     """Return a metric whose key, in params.yaml too, is the name of its function."""

@@ -253,7 +253,7 @@ def _compare_predictions(
     """
     contract, name = reference.contract, reference.prediction
     past = thin(reference.holdout, min(limits.sample_rows, count))
-    binning = partial(BINNINGS[kind(contract, name)], floor=limits.prediction)
+    binning = partial(BINNINGS[kind(contract, name)], floor=limits.min_shift_prediction)
     rate = limits.false_alarm_rate * PREDICTIONS
     samples = Samples(past, current, {name: binning}, reference, limits, rate)
     threshold = samples.thresholds("predictions").columns[name]

@@ -29,18 +29,17 @@ Value = Callable[[Array, Array], float]
 Sample = tuple[Array, Array]  # labels and predictions
 
 
-class Gate(NamedTuple):
+class ProductionGate(NamedTuple):
     """A gate on another metric than the primary one."""
 
     metric: metrics.Metric
     bounds: settings.Bounds
 
     @property
-    def bound(self) -> tuple[str, float | None]:
-        """The bound that says how good the metric has to be: min, or max of a loss."""
-        if self.metric.better == "higher":
-            return "min", self.bounds.min
-        return "max", self.bounds.max
+    def bound(self) -> float | None:
+        """How good the metric has to be."""
+        low = self.metric.quality_bound == "min"
+        return self.bounds.min if low else self.bounds.max
 
     @property
     def alarms(self) -> bool:
@@ -48,12 +47,13 @@ class Gate(NamedTuple):
 
         A column that knew the answer shows as a fall there.
         """
-        return self.bound[1] is not None or self.bounds.margin is not None
+        return self.bound is not None or self.bounds.margin is not None
 
     def limit(self, holdout: float) -> tuple[float | None, str]:
         """Return the strictest limit and where it comes from."""
         sign = 1 if self.metric.better == "higher" else -1
-        limits, (name, bound), margin = [], self.bound, self.bounds.margin
+        name, bound, margin = self.metric.quality_bound, self.bound, self.bounds.margin
+        limits = []
         if bound is not None and sign * bound <= sign * holdout:
             limits.append((sign * bound, f"the limit is the gate's {name}"))
         elif bound is not None:
@@ -69,7 +69,7 @@ class Gate(NamedTuple):
         return sign * strictest, reason
 
 
-def gates(params: settings.Params, task: str) -> list[Gate]:
+def gates(params: settings.Params, task: str) -> list[ProductionGate]:
     """Return main's gates on metrics that the task has beside the primary one.
 
     Raises:
@@ -80,14 +80,14 @@ def gates(params: settings.Params, task: str) -> list[Gate]:
     except ValueError as error:
         raise settings.SettingsError(str(error)) from error
     bounds = settings.gate_bounds(params, others)
-    return [Gate(others[key], bounds[key]) for key in bounds]
+    return [ProductionGate(others[key], bounds[key]) for key in bounds]
 
 
 def measure(
     labelled: pd.DataFrame,
     holdout: pd.DataFrame,
     metric: PrimaryMetric,
-    gates: Sequence[Gate],
+    gates: Sequence[ProductionGate],
     time: str,
     limits: settings.Monitor,
 ) -> tuple[Fall, list[GatedMetric]]:
@@ -140,7 +140,7 @@ def gated(
     window: pd.DataFrame,
     holdout: pd.DataFrame,
     primary: PrimaryMetric,
-    gates: Sequence[Gate],
+    gates: Sequence[ProductionGate],
     rate: float,
     blocks: Blocks | None = None,
 ) -> list[GatedMetric]:
@@ -162,7 +162,7 @@ def gated(
     if blocks is not None:
         groups.append([blocks.current[rows[0]], blocks.past[rows[1]]])
 
-    def compared(gate: Gate) -> GatedMetric:
+    def compared(gate: ProductionGate) -> GatedMetric:
         named = GatedMetric(*gate.metric[:3])
         value: Value = gate.metric.value
         try:

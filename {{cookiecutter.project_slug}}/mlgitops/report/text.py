@@ -85,11 +85,11 @@ def prediction(predicted: Prediction) -> str:
     """Return a prediction for people: a number, or a class and its probability."""
     if predicted.name:
         return f"{code(predicted.name)} {predicted.value:.3f}"
-    return size(predicted.value)
+    return rounded(predicted.value)
 
 
-def size(value: float) -> str:
-    """Return a number in a unit of its own for people."""
+def rounded(value: float) -> str:
+    """Return a number in the target's unit, with three digits or with thousands."""
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 

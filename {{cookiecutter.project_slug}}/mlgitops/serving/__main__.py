@@ -162,11 +162,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=_port, default=8080, help="0 takes a free one")
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
-    add("--sockets", help="Unix socket that hands over an own and such a socket")
+    add("--sockets", help="Unix socket that passes a private and the shared one")
     add("--log", type=Path, help="folder of the prediction log")
     env = os.environ.get  # an image carries its version and its identity
     add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
-    add("--expect", default=env("MODEL_SHA256"), help="sha256 the manifest must have")
+    add("--expect", default=env("MODEL_SHA256"), help="expected sha256 of the manifest")
     add("--max-rows", type=int, default=LIMITS.rows, help="rows in one request")
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")

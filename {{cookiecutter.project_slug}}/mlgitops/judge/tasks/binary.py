@@ -91,8 +91,8 @@ class Binary(Task):
         every, odds = np.ones(len(y), bool), "equalized_odds_max"
         return [
             Rate("selection rate", "selected", "selection_rate_max", decisions, every),
-            Rate("true positive rate", "true positive", odds, decisions, y == 1),
-            Rate("false positive rate", "false positive", odds, decisions, y != 1),
+            Rate("true positive rate", "true positive rate", odds, decisions, y == 1),
+            Rate("false positive rate", "false positive rate", odds, decisions, y != 1),
         ]
 
     def moves(self, champion: Array, challenger: Array, classes: Classes) -> YesNoMoves:

@@ -7,8 +7,8 @@ from mlgitops.report.text import (
     code,
     grouping,
     interval,
+    rounded,
     shares,
-    size,
     table,
     text,
 )
@@ -60,8 +60,8 @@ def _worth(worth: Business) -> str:
             f"would be worth {best.best:,.0f}."
         )
     return (
-        f"{sentence}. On these rows the threshold {best.best_threshold:.3f} would be "
-        f"worth most, {best.best:,.0f}; it is {best.threshold:g}."
+        f"{sentence}. The threshold is {best.threshold:g}; on these rows "
+        f"{best.best_threshold:.3f} would be worth most, {best.best:,.0f}."
     )
 
 
@@ -95,7 +95,7 @@ def replay(facts: Facts) -> str:
     numbers, rows = isinstance(replay.moves, NumberMoves), []
     for group in replay.groups:
         share = group.flips / group.requests
-        moved = [size(share)] if numbers else [f"{group.flips:,.0f}", f"{share:.1%}"]
+        moved = [rounded(share)] if numbers else [f"{group.flips:,.0f}", f"{share:.1%}"]
         name = f"{code(group.column)} {code(group.value)}"
         rows.append([name, f"{group.requests:,}", *moved])
     header = ["Most affected", "Requests"]

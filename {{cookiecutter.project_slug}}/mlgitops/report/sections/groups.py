@@ -5,7 +5,7 @@ from mlgitops.report import plots
 from mlgitops.report.facts import Facts
 from mlgitops.report.text import code, interval, number, table, text
 
-ODDS = "true positive rate"  # where it is held alike, the equalized odds are
+ODDS = "true positive rate"
 
 
 def slices(facts: Facts) -> str:
@@ -13,6 +13,7 @@ def slices(facts: Facts) -> str:
     slices = facts.judgement.slices
     if not slices or not slices.rows:
         return ""
+    header = ["Slice", "Rows", "Champion", "Challenger", "Difference", "Interval"]
     rows = [
         [
             f"{text(row.column)}: {text(row.value)}",
@@ -23,7 +24,11 @@ def slices(facts: Facts) -> str:
         ]
         for row in slices.rows
     ]
-    header = ["Slice", "Rows", "Champion", "Challenger", "Difference", "Interval"]
+    if all(row.champion is None for row in slices.rows):
+        header, rows = (
+            ["Slice", "Rows", "Challenger"],
+            [[*row[:2], row[3]] for row in rows],
+        )
     return (
         f"The worst {len(rows)} of {slices.looked_at} slices by {text(slices.metric)} "
         f"(lower is better).\n\n{table(header, rows)}"
@@ -81,5 +86,5 @@ def _column(column: Fairness) -> list[str]:
         ]
         for gap in column.gaps
     ]
-    columns = ["Gap", "Champion", "Challenger", "Interval", "Limit", "Widest"]
+    columns = ["Gap", "Champion", "Challenger", "Interval", "Limit", "Between"]
     return [f"{code(column.column)}\n\n{table(header, groups)}", table(columns, gaps)]

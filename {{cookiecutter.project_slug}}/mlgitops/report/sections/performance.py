@@ -11,7 +11,14 @@ FEWEST = 30  # rows of a point that is drawn; the table has all
 
 def metrics(facts: Facts) -> str:
     """Every metric, champion beside challenger, on the same rows."""
-    rows = [
+    results = facts.judgement.metrics
+    if not results:
+        return ""
+    if all(metric.champion is None for metric in results):
+        header = ["Metric", "Challenger", "Better when"]
+        alone = ([text(m.label), number(m.challenger), m.better] for m in results)
+        return table(header, alone) + _uses(facts)
+    rows = (
         [
             text(metric.label),
             *map(number, (metric.champion, metric.challenger)),
@@ -19,10 +26,8 @@ def metrics(facts: Facts) -> str:
             interval(metric),
             metric.better,
         ]
-        for metric in facts.judgement.metrics
-    ]
-    if not rows:
-        return ""
+        for metric in results
+    )
     header = ["Metric", "Champion", "Challenger", "Difference", "Interval"]
     notes = _methods(facts)
     if power := facts.judgement.power:
@@ -31,9 +36,14 @@ def metrics(facts: Facts) -> str:
             f"would have shown on these rows {power.power:.0%} of the time; a "
             "smaller one may be there."
         )
-    if facts.uses:
-        notes += f" This holdout has decided on {facts.uses} models, this one included."
-    return table([*header, "Better when"], rows) + notes
+    return table([*header, "Better when"], rows) + notes + _uses(facts)
+
+
+def _uses(facts: Facts) -> str:
+    """How often these rows have decided."""
+    if not facts.uses:
+        return ""
+    return f"\n\nThis holdout has decided on {facts.uses} models, this one included."
 
 
 def _methods(facts: Facts) -> str:

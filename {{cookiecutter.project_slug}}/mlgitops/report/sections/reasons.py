@@ -3,18 +3,28 @@
 from mlgitops.judgement import Dependence, Fall
 from mlgitops.report import plots
 from mlgitops.report.facts import Facts
-from mlgitops.report.text import code, prediction, primary_label, size, table
+from mlgitops.report.text import code, prediction, primary_label, rounded, table
 
 
 def importance(facts: Facts) -> str:
     """How much the primary metric falls when a column is shuffled, largest first."""
+    columns = facts.judgement.importance
+    alone = all(row.champion is None for row in columns)
+    header = ["Column", *(() if alone else ("Champion",)), "Challenger"]
     rows = [
-        [code(row.column), _fall(row.champion), _fall(row.challenger)]
-        for row in facts.judgement.importance
+        [
+            code(row.column),
+            *(() if alone else (_fall(row.champion),)),
+            _fall(row.challenger),
+        ]
+        for row in columns
     ]
     metric = primary_label(facts)
-    intro = f"Fall of {metric} when a column is shuffled: mean, least to most.\n\n"
-    return intro + table(["Column", "Champion", "Challenger"], rows) if rows else ""
+    intro = (
+        f"How much {metric} falls when a column is shuffled: mean (smallest to largest "
+        "of a few shuffles). With a value below zero it rises.\n\n"
+    )
+    return intro + table(header, rows) if rows else ""
 
 
 def _fall(fall: Fall | None) -> str:
@@ -28,7 +38,7 @@ def dependence(facts: Facts) -> str:
     for row in facts.judgement.dependence:
         models = _models(row)
         cells = (
-            [code(value), *(size(means[n]) for means in models.values())]
+            [code(value), *(rounded(means[n]) for means in models.values())]
             for n, value in enumerate(row.places)
         )
         of = f": {code(row.of)}" if row.of else ""
@@ -72,4 +82,4 @@ def _truth(truth: int | float | str) -> str:
     """Return a truth for people: 0 or 1, a class, or a number."""
     if isinstance(truth, str):
         return code(truth)
-    return str(truth) if isinstance(truth, int) else size(truth)
+    return str(truth) if isinstance(truth, int) else rounded(truth)

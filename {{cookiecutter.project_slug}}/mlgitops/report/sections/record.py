@@ -27,7 +27,9 @@ def outcome(passed: bool) -> str:
 def check_row(check: Check) -> list[str]:
     """One row of the table of checks."""
     cells = (check.title, value(check), allowed(check), check.reason)
-    return [outcome(check.passed), *(text(cell, 200) for cell in cells)]
+    compared = check.value is not None or check.limit is None or not check.passed
+    result = outcome(check.passed) if compared else "–&nbsp;not compared"
+    return [result, *(text(cell, 200) for cell in cells)]
 
 
 def value(check: Check) -> str:
@@ -44,9 +46,10 @@ def value(check: Check) -> str:
         return figure
     figure = f"{check.statistic} {figure}"
     if check.estimate is not None:
-        figure += f" of {check.estimate:+.4f}"
-    if check.interval is not None:
-        figure += " [{:+.4f}, {:+.4f}]".format(*check.interval)
+        figure += f" (estimate {check.estimate:+.4f}"
+        if check.interval is not None:
+            figure += ", interval {:+.4f} to {:+.4f}".format(*check.interval)
+        figure += ")"
     return figure
 
 
@@ -124,7 +127,7 @@ def rows(facts: Facts) -> str:
         "rows held out": f"{rows.held_out:,}",
         "held out from": rows.since,
         "held out until": rows.until,
-        "target": rows.target,
+        "target in the holdout": rows.target,
     }
     if rows.compared < rows.held_out:
         summary["rows both models are new to"] = (

@@ -1,0 +1,39 @@
+"""The machinery's types, and what it has for one target only.
+
+Its other tests: test_machinery.py, which takes as long as all that runs beside it.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import Bake
+from user import Project, machinery
+
+pytestmark = pytest.mark.slow
+
+
+def test_machinery_has_strict_types(generated: Project) -> None:
+    """With the packages that it runs with; `model/` as shipped too."""
+    config = ("--config-file", "mlgitops/pyproject.toml")
+    assert "Success" in generated.run(".venv/bin/mypy", *config)
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [("edge", "edge or bundle"), ("kubernetes", "kubernetes or cluster or image")],
+)
+def test_machinery_of_another_target(
+    generated: Project, bake: Bake, template: Path, target: str, named: str
+) -> None:
+    """What only that target has is tried with the environment that is there."""
+    made = bake(deploy_target=target)
+    other = Project(made, made.parent)
+    bin = generated.folder / ".venv" / "bin"
+    other.env["PATH"] = f"{bin}:{other.env['PATH']}"
+    # With files of that target in all three.
+    files = (f"test_{target}.py", "test_handovers.py", "test_package.py")
+    said = other.run(f"{bin}/python", *machinery(template, *files), "-v", "-k", named)
+    assert re.search(r"\d+ passed", said)
+    assert not re.search(rf"test_{target}\.py.* SKIPPED", said)
