@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from machinery import warm
 from machinery.judged import Hub, Project, Record, git, packed, params, rows
 from machinery.test_validate import linear
 from mlgitops import lock, report, storage
@@ -52,6 +53,7 @@ def validate(
     with patch.context() as place:
         hub.plug(place, project.home / "run.json")
         place.chdir(project.checkout("judge"))
+        place.setattr(sys, "executable", warm.python())
         workflow.run()
         page = Path("build/report.html")
         hub.page = page.read_bytes() if page.exists() else b""
@@ -301,6 +303,7 @@ def test_storage_that_is_down_is_an_error_not_a_pass(
     ):
         hub.plug(place, project.home / "run.json")
         place.chdir(project.checkout("judge"))
+        place.setattr(sys, "executable", warm.python())
         workflow.run()
     assert hub.statuses[-1][1] == "error" and verdicts(project) == []
 
@@ -331,7 +334,7 @@ def test_here_it_judges_what_is_in_build(
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     assert local.run() is True
     printed = capsys.readouterr().out
-    assert printed.startswith("## ✅ Passes here") and "main's decide" in printed
+    assert printed.startswith("## ✅ Passes here") and "main's judge" in printed
     kept = (runner / "build" / "report.md").read_text()
     assert printed.startswith(report.plain(kept)), "the same words"
     assert "build/report.html" in printed

@@ -1,12 +1,14 @@
-"""Stages that start in a moment: forks of a process that has the libraries loaded.
+"""Programs that start in a moment: forks of a process that has the libraries loaded.
 
     env["PATH"] = warm.path(env["PATH"])
+    monkeypatch.setattr(sys, "executable", warm.python())
 
-A stage is a program that loads pandas and scikit-learn for two seconds and then works
-for half of one, and these tests run hundreds. Here a program `python` hands a stage's
+A stage, and the judge's child, load pandas and scikit-learn for two seconds and then
+work for half of one; these tests run hundreds. Here a program `python` hands their
 arguments, folder, environment and files to a fork of one such process. The fork loads
-the machinery and `model/` anew from that folder; only the libraries are there already.
-Every other command goes to the real Python, as does the judge's confined child.
+the machinery and `model/` anew from that folder, and what confines it, it sets itself;
+only the libraries are there already. Every other command goes to the real Python.
+Whether the child is confined is tried without this (test_validate.py, test_faults.py).
 """
 
 import atexit
@@ -23,6 +25,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 LIBRARIES = (
     "onnxruntime",
@@ -39,8 +42,9 @@ LIBRARIES = (
 PROGRAM = """\
 #!/bin/sh
 case "$1 $2 $3" in
-"-m mlgitops prepare" | "-m mlgitops train" | "-m mlgitops evaluate")
-    exec {python} -S {file} {address} "$@" ;;
+"-m mlgitops prepare" | "-m mlgitops train" | "-m mlgitops evaluate" | \\
+"-m mlgitops.judge.judge "* | "-m mlgitops.judge.score "*)
+    exec {python} -S {file} {address} "$0" "$@" ;;
 esac
 exec {python} "$@"
 """
@@ -48,12 +52,12 @@ exec {python} "$@"
 
 def path(programs: str) -> str:
     """Return a PATH whose `python` starts stages in a moment."""
-    return os.pathsep.join((str(_programs()), programs))
+    return os.pathsep.join((str(Path(python()).parent), programs))
 
 
 @functools.cache
-def _programs() -> Path:
-    """Start the process to fork, once; return the folder of its `python`."""
+def python() -> str:
+    """Start the process to fork, once; return the program that asks it."""
     folder = tempfile.TemporaryDirectory(prefix="warm-")
     address = Path(folder.name) / "socket"
     command = (sys.executable, str(Path(__file__)), "serve", str(address))
@@ -70,11 +74,11 @@ def _programs() -> Path:
     program.chmod(0o755)
     atexit.register(folder.cleanup)
     atexit.register(server.communicate)  # its stdin ends, so it ends
-    return program.parent
+    return str(program)
 
 
 def _serve(address: str) -> None:
-    """Fork for each stage that asks, until stdin ends."""
+    """Fork for each program that is asked for, until stdin ends."""
     for name in LIBRARIES:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -90,28 +94,38 @@ def _serve(address: str) -> None:
             asked = listener.accept()[0]
             if not os.fork():
                 listener.close()
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                code = _stage(asked)
-                asked.send(bytes([code]))
-                os._exit(code)
+                _answer(asked)
             asked.close()
 
 
-def _stage(asked: socket.socket) -> int:
-    """Run one stage as `python -m` does; return its exit code."""
+def _answer(asked: socket.socket) -> NoReturn:
+    """Run one program in a process of its own; tell how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     data, files, _, _ = socket.recv_fds(asked, 1_000_000, 3)
-    folder, arguments, environment = json.loads(data)
+    program = os.fork()
+    if not program:
+        asked.close()
+        os._exit(_run(files, *json.loads(data)))
+    status = os.waitpid(program, 0)[1]
+    asked.send(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def _run(
+    files: list[int], folder: str, arguments: list[str], environment: dict[str, str]
+) -> int:
+    """Run a module as `python -m` does; return its exit code."""
     for target, file in enumerate(files):
         os.dup2(file, target)
         os.close(file)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[0] = folder
-    sys.argv = ["-m", *arguments[2:]]
+    sys.executable, _, module, *rest = arguments
+    sys.path[0], sys.argv = folder, ["-m", *rest]
     code: object = 0
     try:
-        runpy.run_module("mlgitops", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as error:
         code = error.code or 0
     except BaseException:
@@ -126,13 +140,15 @@ def _stage(asked: socket.socket) -> int:
 
 
 def _ask(address: str, arguments: list[str]) -> int:
-    """Have a stage run with the files of this process; return its exit code."""
+    """Have a module run with the files of this process; end as it ended."""
     data = json.dumps([os.getcwd(), arguments, dict(os.environ)]).encode()
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(address)
         socket.send_fds(server, [data], [0, 1, 2])
-        code = server.recv(1)
-    return code[0] if code else 1
+        code = int(server.recv(10) or b"1")
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    return code
 
 
 if __name__ == "__main__":
