@@ -277,13 +277,6 @@ def test_a_deleted_tag_is_a_disagreement(here: World) -> None:
     assert "flights@v1.0.0 was deleted" in found["disagreements"][0]
 
 
-def test_a_stage_that_somebody_reassigned_is_a_disagreement(here: World) -> None:
-    old = registry.get("flights", "v1.0.0")
-    registry.assign("flights", "production", old, "by hand")
-    (sentence,) = audit.audit()["disagreements"]
-    assert "production is assigned to v1.0.0, the ledger has v1.1.0" in sentence
-
-
 def tamper(here: World, change: Callable[[Path], None], onto: str = "") -> None:
     """Change the ledger behind its back; ``onto`` forgets its newest commits."""
     place = here.home / "tampered"

@@ -255,7 +255,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
     for name in ("GITHUB_RUN_ID", "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("GH_TOKEN", "APP_ID"):
+    for name in ("GH_TOKEN", "APP_CLIENT_ID"):
         monkeypatch.delenv(name, raising=False)
     return found
 
@@ -556,12 +556,12 @@ def test_body_is_inert_and_says_the_one_click(
     check = {"name": "drift of <b>@x</b>", "passed": False, "value": "1 | 2"}
     record = {**RECORD, "path": "monitoring/1.json", "manifest_sha256": "a" * 64}
     record |= {"expectation": gain, "checks": [{**check, "limit": "", "note": ""}]}
-    monkeypatch.delenv("APP_ID", raising=False)
+    monkeypatch.delenv("APP_CLIENT_ID", raising=False)
     text = retrain.body(record, {"rows": 5})
     assert "<b>" not in text and "@x" not in text and "temp |" not in text
     assert "0.750 instead of the champion's 0.700: +0.050 [+0.040, +0.060]" in text
     assert "Approve workflows to run" in text
-    monkeypatch.setenv("APP_ID", "1")
+    monkeypatch.setenv("APP_CLIENT_ID", "1")
     assert "Approve workflows" not in retrain.body(record, {"rows": 5})
 
 

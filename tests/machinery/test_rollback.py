@@ -1,6 +1,5 @@
 """A rollback checks the way back first, leaves a trace, and stays."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,11 +46,6 @@ def test_a_rollback_leaves_its_trace_everywhere(here: World) -> None:
     assert (record["action"], record["version"]) == ("rollback", "v1.0.0")
     assert (record["reason"], record["author"]) == ("late | answers", "eve")
     assert record["previous"] == left
-    old = registry.get("flights", "v1.0.0")
-    assert registry.holder("flights", "production") == (
-        "flights#production#3",
-        old.commit,
-    )
     assert here.hub.kept["deployments"][-1]["description"].startswith("rollback")
     assert here.hub.kept["statuses/3"][-1]["state"] == "success"
     pull = here.hub.kept["pulls"][0]
@@ -93,12 +87,9 @@ def test_after_the_revert_is_merged_main_and_production_agree(here: World) -> No
 
 
 def test_afterwards_everything_agrees(here: World) -> None:
-    """Stage, ledger, deployment, main and audit; the revert is merged in between."""
-    import gto.api
-
+    """Ledger, deployment, main and audit; the revert is merged in between."""
     from mlgitops.commands import audit
 
-    time.sleep(1.1)  # GTO orders stages by the seconds of their tags
     rollback.rollback("production", "v1.0.0", "slow")
     old = registry.get("flights", "v1.0.0")
     (said,) = audit.audit()["disagreements"]
@@ -107,8 +98,6 @@ def test_afterwards_everything_agrees(here: World) -> None:
     git("merge", "-q", "--no-edit", f"origin/{here.hub.kept['pulls'][0]['head']}")
     git("push", "-q", "origin", "main")
     assert audit.audit()["disagreements"] == []
-    (stage,) = gto.api.show(".", name="flights#production")
-    assert stage["version"] == "v1.0.0"
     record = current()
     assert (record["version"], record["commit"]) == ("v1.0.0", old.commit)
     newest = here.hub.kept["deployments"][-1]
@@ -126,7 +115,6 @@ def refused(version: str = "v1.0.0", environment: str = "production") -> str:
     with pytest.raises(ReleaseError) as caught:
         rollback.rollback(environment, version, "slow")
     assert Ledger().commit == before
-    assert registry.holder("flights", "production")[0] == "flights#production#2"
     return str(caught.value)
 
 

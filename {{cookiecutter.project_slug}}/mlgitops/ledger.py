@@ -120,8 +120,10 @@ class Ledger:
                 self.commit = commit
                 return seq
             self.refresh()
+            if self._contains(commit):  # it arrived, and the answer was lost
+                return seq
         raise LedgerError(
-            f"origin rejected the ledger {TRIES} times: run the command again"
+            f"other writers were faster {TRIES} times: run the command again"
         )
 
     def _all(self, prefix: str) -> dict[str, Record]:
@@ -139,6 +141,13 @@ class Ledger:
             )
         contents = {path: encode(content) for path, content in files.items()}
         return git.commit(contents, message, BRANCH, self.commit, self.cwd)
+
+    def _contains(self, commit: str) -> bool:
+        """Tell whether the ledger has a commit."""
+        if self.commit is None:
+            return False
+        args = ("merge-base", commit, self.commit)
+        return git.run(*args, cwd=self.cwd, check=False) == commit
 
     def _push(self, commit: str) -> bool:
         """Push; return False when another writer pushed first."""

@@ -277,7 +277,7 @@ def _publish(cwd: Path) -> None:
             raise StorageError(f"the storage branch: {error}") from error
         _sync(cwd)
     raise StorageError(
-        f"origin rejected the storage branch {TRIES} times: run the command again"
+        f"other writers were faster {TRIES} times: run the command again"
     )
 
 

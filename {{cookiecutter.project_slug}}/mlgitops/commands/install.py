@@ -4,7 +4,7 @@
     python -m mlgitops install --list GROUP...    only prints the files
 
 A runner that keeps its tool cache reuses the environment, and installs nothing while
-the locks are the same.
+the locks are the same. Proposed code never shares an environment with main's.
 """
 
 import configparser
@@ -29,7 +29,9 @@ def main() -> None:
     if "--list" in sys.argv:
         print(*(shlex.quote(str(file)) for file in files))
         return
-    home = Path(os.environ["RUNNER_TOOL_CACHE"], f"venv-{'-'.join(groups)}")
+    proposed = os.environ.get("GITHUB_EVENT_NAME") == "pull_request"
+    name = "-".join(["venv", "proposed" if proposed else "main", *groups])
+    home = Path(os.environ["RUNNER_TOOL_CACHE"], name)
     locks = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     done = home / "locks.sha256"
     if not done.is_file() or done.read_text() != locks:

@@ -210,7 +210,7 @@ def _expectation(record: Record) -> str:
 
 def _next_step() -> str:
     """Say what a person does next."""
-    if os.environ.get("APP_ID"):
+    if os.environ.get("APP_CLIENT_ID"):
         return "The checks start by themselves. A person merges this, or closes it."
     return (
         "This was opened with the workflow's own token, so the checks wait: press "

@@ -43,6 +43,7 @@ def update(path: str = ".cruft.json") -> str:
     return f"The template has moved on to {newest[:12]}: {address}"
 
 
+@github.repeated
 def announce(template: str, current: str, newest: str) -> str:
     """Open the one issue, or update it; return its address."""
     body = (

@@ -38,6 +38,11 @@ def find(event: Json) -> Proposal:
         ValidationError: the event names no pull request.
     """
     if run := event.get("workflow_run"):
+        if not run["head_repository"]:
+            raise NothingToJudge(
+                f"the fork that {run['head_branch']} came from was deleted: somebody "
+                "who may push proposes it from a branch of this repository"
+            )
         owner = run["head_repository"]["owner"]["login"]
         head = {"state": "open", "head": f"{owner}:{run['head_branch']}"}
         for pull in github.pages("pulls", head):

@@ -1,7 +1,7 @@
 """Brings a version to an environment, or finishes what an earlier run began.
 
 Every step looks at what is there first: the deployment on GitHub, the record on the
-ledger that targets follow, the stage tag, the target's own answer, its confirmation.
+ledger that targets follow, the target's own answer, its confirmation.
 A run that dies between two of them is finished by running it again.
 """
 
@@ -19,7 +19,6 @@ from mlgitops.release import (
     actor,
     deployments,
     manifests,
-    registry,
     server,
     target,
 )
@@ -58,7 +57,6 @@ def run(ledger: Ledger, promotion: Promotion, check: Check) -> Record:
         TargetError: the target did not come up; the caller takes it back.
     """
     record = publish(ledger, promotion, check)
-    assign(promotion)
     if finished(record):
         return record
     state = str(record["state"])
@@ -188,12 +186,6 @@ def record_of(
 def now() -> str:
     """Return the time, for people: nothing is ordered by it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def assign(promotion: Promotion) -> str:
-    """Give the version the stage of the environment; return the stage's tag."""
-    name, environment = promotion.name, promotion.environment
-    return registry.assign(name, environment, promotion.version, str(promotion))
 
 
 def confirm(ledger: Ledger, record: Record, state: str) -> Record:
