@@ -98,6 +98,7 @@ def test_trailers_without_end_are_cut(server: Process) -> None:
         assert pour(server.port, first, b"a:\r\n" * 20_000) < 10_000_000
 
 
+@pytest.mark.slow
 def test_other_endless_requests_are_cut(server: Process) -> None:
     with server.bounded(30):
         chunk = CHUNKED + b"1"
@@ -108,6 +109,7 @@ def test_other_endless_requests_are_cut(server: Process) -> None:
         assert pour(server.port, many, b"a:\r\n" * 20_000) < 10_000_000
 
 
+@pytest.mark.slow
 def test_responses_that_nobody_reads_stop_the_reading(server: Process) -> None:
     """2,042 MB, once."""
     with server.bounded(30):
@@ -133,6 +135,7 @@ def test_silent_connections_do_not_keep_others_out(server: Process) -> None:
         assert tiny.call(server.port, "/predict", BODY)[0] == 200
 
 
+@pytest.mark.slow
 def test_bodies_that_do_not_end_hold_little_together(server: Process) -> None:
     """200 of nearly a megabyte each: the bound of all together is less."""
     with contextlib.ExitStack() as stack, server.bounded(190):
@@ -260,6 +263,56 @@ def test_the_longest_silent_one_leaves_when_there_are_too_many() -> None:
 
     left, still = asyncio.run(wait())
     assert left == [True] * 4 + [False] * 4 and still == 5
+
+
+def test_who_takes_no_response_leaves_when_there_are_too_many() -> None:
+    async def wait() -> bytes:
+        async with listening(App(None, "none"), connections=2) as (address, group):
+            loop, clients = asyncio.get_running_loop(), []
+            for _ in range(2):
+                client = socket.socket()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+                client.setblocking(False)
+                await loop.sock_connect(client, address)
+                with contextlib.suppress(TimeoutError):
+                    sending = loop.sock_sendall(client, GET * 20_000)
+                    await asyncio.wait_for(sending, 0.3)
+                clients.append(client)
+            for _ in range(100):
+                if all(connection.unsent for connection in group.open):
+                    break
+                await asyncio.sleep(0.05)
+            assert not group.arriving and not group.idle
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(GET)
+            found = await asyncio.wait_for(reader.read(100), 5)
+            for client in (*clients, writer):
+                client.close()
+            return found
+
+    assert asyncio.run(wait()).startswith(b"HTTP/1.1 200")
+
+
+def test_where_all_have_a_response_coming_the_next_one_is_told_to_come_again() -> None:
+    class Busy(App):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.sleep(1)
+
+    async def wait() -> bytes:
+        async with listening(Busy(None), connections=2) as (address, _):
+            clients = [await asyncio.open_connection(*address) for _ in range(2)]
+            for _, writer in clients:
+                writer.write(GET)
+            await asyncio.sleep(0.1)
+            clients.append(await asyncio.open_connection(*address))
+            found = await asyncio.wait_for(clients[2][0].read(200), 5)
+            for _, writer in clients:
+                writer.close()
+            await asyncio.sleep(0.1)
+            return found
+
+    found = asyncio.run(wait())
+    assert found.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in found
 
 
 def test_who_holds_most_leaves_when_all_hold_too_much(model: Path) -> None:
@@ -444,6 +497,7 @@ def test_what_waits_for_its_turn_is_not_read(model: Path) -> None:
 # Values
 
 
+@pytest.mark.slow
 def test_event_days_make_no_files(model: Path, tmp_path: Path) -> None:
     """60 requests with 60,000 days left 52,960 files and dropped honest rows."""
     log = tmp_path / "log"

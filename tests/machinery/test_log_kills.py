@@ -48,6 +48,7 @@ def lost(model: Path, log: Path) -> int:
     return int(state["lost"])
 
 
+@pytest.mark.slow
 def test_f34_killed_under_load_no_response_is_missing_in_the_log(
     model: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_f34_killed_under_load_no_response_is_missing_in_the_log(
     print(f"{KILLS} kills, {total} responses, 0 of them not logged")
 
 
+@pytest.mark.slow
 def test_f34_what_a_full_disk_and_a_kill_lose_is_counted_at_the_next_start(
     model: Path, tmp_path: Path
 ) -> None:
@@ -92,6 +94,7 @@ def test_f34_what_a_full_disk_and_a_kill_lose_is_counted_at_the_next_start(
     print(f"{KILLS} kills, {total} responses not logged, {counted} counted as lost")
 
 
+@pytest.mark.slow
 def test_a_disk_that_recovers_has_every_line_once(model: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with tiny.server(model, "--log", str(log)) as (port, process):
@@ -109,6 +112,7 @@ def test_a_disk_that_recovers_has_every_line_once(model: Path, tmp_path: Path) -
     assert lost(model, log) == 0
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_holds_no_response_for_long(
     model: Path, tmp_path: Path
 ) -> None:

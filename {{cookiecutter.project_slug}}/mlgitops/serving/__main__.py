@@ -60,7 +60,6 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            limit_concurrency=bounds.connections + 1,
         )
         super().__init__(config)
         self.app, self.drain, self.shared, self.log = app, drain, shared, log

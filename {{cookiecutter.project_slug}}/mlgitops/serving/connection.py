@@ -9,6 +9,7 @@ decides what bytes mean; this module decides when it gets them, and who has to l
 
 import asyncio
 import re
+from itertools import chain
 from typing import Any, NamedTuple
 
 import httptools
@@ -73,10 +74,12 @@ class Connections:
     def admit(self, connection: "Connection") -> None:
         """Take a connection; if there are too many, the longest silent one leaves."""
         if len(self.open) >= self.bounds.connections:
-            for group in (self.arriving, self.idle):
-                if group:
-                    next(iter(group)).evict()
-                    break
+            slow = (c for c in self.open if c.unsent or c.transport.is_closing())
+            silent = next(chain(self.arriving, self.idle, slow), None)
+            if silent is None:  # all others have a response coming
+                connection.refuse(503)
+                return
+            silent.evict()
         self.open.add(connection)
         self.expect(connection)
         self._watch(connection.loop)
@@ -213,7 +216,7 @@ class Connection(HttpToolsProtocol):
 
     def evict(self) -> None:
         """Leave, and release at once what is held."""
-        if self.unsent:
+        if self.unsent or self.transport.is_closing():
             self.transport.abort()
         elif self in self.all.idle:
             self.transport.close()
