@@ -137,6 +137,35 @@ FAULTS = {
     "F26 squash or rebase changes the commit": [
         "test_skew::test_f26_how_it_is_merged_does_not_matter",
     ],
+    "F27 SIGTERM under load": [
+        "test_serving::test_sigterm_under_load_loses_nothing",
+    ],
+    "F28 the server is killed under load": [
+        "test_serving::test_killed_hard_then_started_again_the_log_has_no_torn_line",
+        "test_log_kills::test_half_a_line_of_a_killed_writer_is_removed",
+    ],
+    "F31 the log's disk is full, slow or away": [
+        "test_log_kills::test_a_disk_that_recovers_has_every_line_once",
+        "test_log_kills::test_a_disk_that_hangs_holds_no_response_for_long",
+        "test_log_kills::"
+        "test_lines_beyond_the_bound_are_dropped_counted_and_carried_over",
+    ],
+    "F34 killed under load, what was sent and not logged is counted": [
+        "test_log_kills::test_f34_killed_under_load_no_response_is_missing_in_the_log",
+        "test_log_kills::"
+        "test_f34_what_a_full_disk_and_a_kill_lose_is_counted_at_the_next_start",
+    ],
+    "T26 floods are bounded, others are served meanwhile": [
+        "test_floods::test_trailers_without_end_are_cut",
+        "test_floods::test_other_endless_requests_are_cut",
+        "test_floods::test_responses_that_nobody_reads_stop_the_reading",
+        "test_floods::test_silent_connections_do_not_keep_others_out",
+        "test_floods::test_bodies_that_do_not_end_hold_little_together",
+        "test_floods::test_a_request_is_one_request_wherever_it_is_cut",
+        "test_floods::test_event_days_make_no_files",
+        "test_floods::test_a_text_much_longer_than_any_category_is_refused_and_counted",
+        "test_replay::test_one_text_of_50_kb_does_not_end_every_replay",
+    ],
     "F29 a new model is swapped in under load, some of them bad": [
         "test_agent_load::test_f29_swaps_under_load_lose_no_request",
         "test_agent::test_deploy_switch_refuse_roll_back_without_losing_a_request",

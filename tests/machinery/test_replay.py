@@ -97,6 +97,15 @@ def test_what_strangers_sent_is_typed_and_a_column_too_few_is_said(
     assert "does not hold price" in bench.judged()[0].replay.why
 
 
+def test_one_text_of_50_kb_does_not_end_every_replay(bench: Bench) -> None:
+    """It made an array of a gigabyte, and each judgement failed: "File too large"."""
+    log(bench.folder / "log", "2025-02-01", [1.0] * 4_000)
+    log(bench.folder / "log", "2025-01-01", [1.0], shop="x" * 50_000)
+    assert requests.bring(bench.folder, TERMS) == ""
+    judgement, failed = bench.judged()
+    assert failed == [] and judgement.replay.requests == 4_000
+
+
 def test_without_a_champion_nothing_is_asked(bench: Bench) -> None:
     (bench.folder / "champion" / "manifest.json").unlink()
     log(bench.folder / "log", "2025-02-01", [1.0] * 5)

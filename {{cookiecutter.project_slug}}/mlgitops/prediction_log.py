@@ -1,19 +1,20 @@
 """The prediction log: the one definition of its lines; standard library only.
 
 The server writes one JSON object per predicted row into `predictions-<day>.jsonl`, by
-the day of the row's event (`line`, `file_name`). The monitor, the judge and the audit
-read lines here and nowhere else (`parse`).
+the UTC day on which it writes, whatever time the row names (`line`, `file_name`). The
+monitor, the judge and the audit read lines here and nowhere else (`parse`).
 """
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
 PATTERN = "predictions-*.jsonl"
+MAX_TEXT = 256  # characters of a category; more where the contract lists a longer one
 
 Value = str | int | float | bool | None
 
@@ -42,6 +43,11 @@ class Entry:
 def file_name(day: str) -> str:
     """Return the name of the file for a day such as 2026-11-28."""
     return PATTERN.replace("*", day)
+
+
+def max_text(categories: Iterable[str]) -> int:
+    """Return how many characters a text may have, by a column's categories."""
+    return max(MAX_TEXT, *(len(str(category)) for category in categories), 0)
 
 
 def line(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlgitops.pipeline.contract import Contract
-from mlgitops.prediction_log import PATTERN, Entry, parse
+from mlgitops.prediction_log import PATTERN, Entry, max_text, parse
 from mlgitops.production_data import ProductionDataError, files
 
 LIMIT = 5_000  # requests that are replayed
@@ -25,7 +25,7 @@ def bring(folder: Path, contract: Contract) -> str:
     import pandas as pd
 
     try:
-        entries = list(_newest(log))
+        entries = [e for e in _newest(log) if _is_served(e, contract)]
     except ProductionDataError as error:
         return str(error)
     if not entries:
@@ -41,6 +41,19 @@ def bring(folder: Path, contract: Contract) -> str:
     columns["time"] = pd.Series([e.time.isoformat() if e.time else "" for e in entries])
     pd.DataFrame(columns).to_parquet(folder / FILE, index=False)
     return ""
+
+
+def _is_served(entry: Entry, contract: Contract) -> bool:
+    """Return whether the server accepts texts as long as those of an entry.
+
+    One very long text would make an array of a gigabyte: all are padded to its length.
+    """
+    columns = contract.columns
+    return all(
+        len(value) <= max_text(columns[name].categories)
+        for name, value in entry.row.items()
+        if isinstance(value, str) and name in columns
+    )
 
 
 def _newest(log: str) -> Iterator[Entry]:
