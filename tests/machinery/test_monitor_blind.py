@@ -14,6 +14,7 @@ from scipy import stats
 
 from machinery import rows, traffic
 from machinery.traffic import MONITOR, PARAMS, SHA, START
+from mlgitops.commands import retrain
 from mlgitops.monitor import (
     data_quality,
     decide,
@@ -244,6 +245,40 @@ def test_numbers_that_float32_merges_are_named(tmp_path: Path) -> None:
     _, seen = judge(log, known=known)
     check = checks(seen)["rounded values of distance"]
     assert check["passed"] is False and "2,000 rows" in check["value"]
+
+
+def test_a_number_that_grows_with_time_is_named(tmp_path: Path) -> None:
+    """A timestamp as a number drifts in every window."""
+    known, table = traffic.reference(), traffic.flights(2000, 80, 28)
+
+    def stamped(rows_: pd.DataFrame) -> pd.DataFrame:
+        hours = (rows_["scheduled_departure"] - START).dt.total_seconds() / 3600
+        return rows_.assign(distance=hours.astype("float32"))
+
+    known = replace(known, train=stamped(known.train), holdout=stamped(known.holdout))
+    _, found = judge(traffic.answered(tmp_path, stamped(table)), known=known)
+    assert found.evidence.clocks == ["distance"]
+    check = checks(found)["drift of input distance"]
+    assert check["passed"] is False and "grows with time" in check["note"]
+    _, usual = judge(traffic.answered(tmp_path / "usual", table))
+    assert usual.evidence.clocks == []
+
+
+def test_a_labelled_row_dated_in_the_future_leaves_the_training_data_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest days before it would be all that is kept."""
+    old, fresh = traffic.flights(300), traffic.flights(200, 28, seed=1)
+    old.drop(columns="probability").to_parquet(tmp_path / "old.parquet")
+    future = traffic.flights(1, 0, 1, seed=2)
+    future["scheduled_departure"] += pd.Timedelta(days=365 * 70)
+    traffic.write(tmp_path / "log", fresh)
+    monkeypatch.setenv("PREDICTION_LOG", traffic.write(tmp_path / "log", future))
+    traffic.label(tmp_path / "labels.csv", fresh)
+    monkeypatch.setenv("LABELS", traffic.label(tmp_path / "labels.csv", future))
+    made = retrain.collect(tmp_path / "old.parquet", CONTRACT, PARAMS)
+    assert made.counts["new"] == 200 and made.counts["rows"] == 500
+    assert made.counts["dated in the future"] == 1
 
 
 # Few positives

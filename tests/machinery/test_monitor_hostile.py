@@ -1,23 +1,38 @@
 """Logs and labels that somebody broke on purpose: skipped, counted, bounded."""
 
+import base64
+import gzip
+import hashlib
 import json
+import re
 import time
 import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from machinery import rows, traffic
+from machinery.test_house import modules
 from machinery.test_monitor_tasks import answered, reference
 from machinery.traffic import MONITOR, PARAMS, SHA
 from mlgitops import prediction_log, production_data
 from mlgitops.judge import requests
-from mlgitops.monitor import decide, inspect, page, record, sample
+from mlgitops.monitor import (
+    decide,
+    evidently_report,
+    inspect,
+    page,
+    record,
+    sample,
+)
+from mlgitops.monitor.evidently_report import EvidentlyError
 from mlgitops.monitor.labels import read_labels
 from mlgitops.monitor.window import read_log
 from mlgitops.production_data import ProductionDataError, files
+from mlgitops.report.document import POLICY, document
 
 CONTRACT = rows.small()
 PREDICTION = {"id": "a", "probability": 0.5, "decision": True}
@@ -197,11 +212,50 @@ def test_a_log_that_was_compressed_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As logrotate leaves it; there are no offsets in it to draw from."""
-    import gzip
-
     monkeypatch.setattr(sample, "LONG", 1000)
     lines = traffic.lines(traffic.flights(300, 80, 28))
     with gzip.open(tmp_path / "predictions-1.jsonl.gz", "wt") as file:
         file.write("\n".join(lines))
     assert len(read_log(str(tmp_path), MONITOR).entries) == 300
     assert production_data.local_files(str(tmp_path), prediction_log.PATTERN)
+
+
+# The page
+
+SCRIPT = "</script><script>alert(1)</script>"
+
+
+def test_t25_the_policy_names_the_scripts_that_evidently_has() -> None:
+    """One more is not its own: nothing is published."""
+    body = "<body>" + "<script>var a = '<b>' && 1</script>" * evidently_report.SCRIPTS
+    shown = evidently_report.with_policy(f"<html><head></head>{body}</body></html>")
+    digest = hashlib.sha256(b"var a = '<b>' && 1").digest()
+    assert f"'sha256-{base64.b64encode(digest).decode()}'" in shown
+    assert shown.index("Content-Security-Policy") < shown.index("<script>")
+    with pytest.raises(EvidentlyError, match="5 scripts instead of 4"):
+        evidently_report.with_policy(f"<head></head>{body}{SCRIPT}".lower())
+
+
+def test_t25_what_evidently_is_given_holds_no_markup() -> None:
+    """Neither names nor texts; what differs still does, what is missing still is."""
+    odd = ["<b>", "&lt;b&gt;", None, "x"]
+    table = pd.DataFrame({SCRIPT: odd, "number": [1.0, 2.0, None, 3.0]})
+    for column in (table[SCRIPT], table[SCRIPT].astype("category")):
+        given = evidently_report.inert(table.assign(**{SCRIPT: column}))
+        assert not any("<" in name for name in given.columns)
+        (text,) = set(given.columns) - {"number"}
+        assert given[text].dropna().tolist() == ["&lt;b&gt;", "&amp;lt;b&amp;gt;", "x"]
+        assert given[text].isna().tolist() == [False, False, True, False]
+        assert given["number"].equals(table["number"])
+
+
+def test_t25_every_page_has_a_policy() -> None:
+    """Ours are made in one place, and Evidently's has one of its own."""
+    makers = [
+        path.name
+        for path in modules(str(rows.ROOT / "mlgitops"))
+        if re.search("<html|<!doctype", path.read_text(), re.I)
+    ]
+    assert makers == ["document.py"]
+    assert f'content="{POLICY}"' in document(SCRIPT, "<p>x</p>")
+    assert "<script" not in document(SCRIPT, "<p>x</p>")

@@ -152,6 +152,18 @@ def test_labels_that_match_no_prediction_are_a_finding(tmp_path: Path) -> None:
     assert check["passed"] and "1 of 813 labels" in check["value"]
 
 
+def test_an_id_cannot_write_another_line_into_the_log_of_a_job(
+    tmp_path: Path,
+) -> None:
+    """GitHub reads commands at the start of a line; a terminal reads escapes."""
+    log = traffic.answered(tmp_path / "log", traffic.flights(2000, 80, 28))
+    place = tmp_path / "labels.csv"
+    place.write_text('id,late\n"x\n::set-env::\x1b[2J",1\n')
+    found = inspect(traffic.reference(), log, str(place), PARAMS)
+    sentence = decide.decide(found.evidence, MONITOR).sentence
+    assert "x ::set-env:: [2J" in sentence and sentence.isprintable()
+
+
 def test_labels_of_a_log_that_is_sampled_may_belong_to_other_rows(
     tmp_path: Path,
 ) -> None:

@@ -13,6 +13,7 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
@@ -119,9 +120,13 @@ def _remote_files(
         if system.isfile(path):
             paths = [path]
         else:
-            globs = (f"{path}/{pattern}", f"{path}/{pattern}.gz")
-            found = {name for glob in globs for name in system.glob(glob)}
-            paths = sorted(name for name in found if system.isfile(name))
+            found = system.glob(f"{path}/{pattern}*", detail=True)
+            paths = sorted(
+                name
+                for name, entry in found.items()
+                if entry["type"] == "file"
+                and fnmatchcase(name.removesuffix(".gz"), f"*/{pattern}")
+            )
     except Exception as error:  # each kind of storage has its own
         raise ProductionDataError(f"{source} cannot be read: {error}") from error
     return paths, partial(system.open, mode="rb")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EMPTY = 0.99  # share of missing values from which a column counts as empty
 FEWEST = 100  # rows that show whether a column still has values
 EXACT = 2.0**24  # up to here each whole number has its own float32
+TOGETHER = 0.999  # rank correlation from which a number is one of time
 FILLED = 0.5  # share of missing values up to which it had values in the reference
 
 
@@ -83,6 +84,22 @@ def emptied_columns(
         for name in contract.columns
         if missing_share(newest[name]) >= EMPTY
         and missing_share(reference[name]) <= FILLED
+    ]
+
+
+def clocks(rows: pd.DataFrame, contract: Contract) -> list[str]:
+    """Return the numbers that grow with time, such as a timestamp or an order's number.
+
+    They drift in every window, and a model has never been fitted on the values that it
+    is asked about.
+    """
+    time = rows[contract.time]
+    return [
+        name
+        for name, column in contract.columns.items()
+        if column.type == "number"
+        and rows[name].nunique() > FEWEST
+        and abs(rows[name].corr(time.astype("int64"), method="spearman")) > TOGETHER
     ]
 
 

@@ -155,6 +155,7 @@ class Evidence:
     ahead: Ahead | None = None
     rare: Rare | None = None
     rounded: dict[str, int] = field(default_factory=dict)  # rows by column
+    clocks: list[str] = field(default_factory=list)  # numbers that grow with time
     broken: str | None = None  # why the data cannot be trusted
     undecided: str | None = None  # why there is nothing to compare with
     columns: list[Drift] = field(default_factory=list)

@@ -20,9 +20,9 @@ from mlgitops.monitor import (
     window,
 )
 from mlgitops.monitor.evidence import Ahead, Evidence, GatedMetric, Rare
-from mlgitops.monitor.labels import EXAMPLE, Labels, read_labels
+from mlgitops.monitor.labels import Labels, read_labels
 from mlgitops.monitor.reference import Reference
-from mlgitops.monitor.wording import plural
+from mlgitops.monitor.wording import plural, shown
 from mlgitops.pipeline.task import TASKS
 from mlgitops.prediction_log import Entry
 from mlgitops.settings import Params
@@ -79,6 +79,7 @@ def inspect(
     checked = data_quality.quarantine(table, contract)
     valid, evidence.unknown = checked.valid, checked.unknown
     evidence.rounded = checked.rounded
+    evidence.clocks = data_quality.clocks(reference.rows, contract)
     evidence.used = list(reference.manifest["columns"])
     if emptied := data_quality.emptied_columns(table, reference.rows, contract):
         evidence.broken = f'column "{emptied[0]}" has no values any more'
@@ -137,7 +138,7 @@ def _ahead(entries: list[Entry], newest: datetime) -> Ahead:
     farthest = entries[-1]
     days = (farthest.event_time - newest).total_seconds() / 86_400
     time = farthest.event_time.isoformat()
-    return Ahead(rows, farthest.id[:EXAMPLE], time, days)
+    return Ahead(rows, shown(farthest.id), time, days)
 
 
 def _add_drift(result: Window, valid: pd.DataFrame, inputs: _Inputs) -> None:

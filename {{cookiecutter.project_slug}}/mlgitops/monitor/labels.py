@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlgitops.monitor.evidence import LabelCounts
+from mlgitops.monitor.wording import shown
 from mlgitops.pipeline.contract import Contract
 from mlgitops.production_data import ProductionDataError, check_shares, files
 from mlgitops.settings import Monitor
@@ -31,7 +32,6 @@ DECISIONS |= dict.fromkeys(("0", "false", "no", "n", "f"), 0)
 ORDER = ("labelled_at", "revision")  # columns that say which of two labels is newer
 WHOLE = re.compile(r"(-?\d+)\.0+")  # a whole number that has become a fraction
 LONGEST_HEADER = 100_000  # characters that are looked at; a field may not have more
-EXAMPLE = 40  # characters of a value that a message shows
 CONTRADICTION = object()
 
 Rank = tuple[float, int]  # of a label: its time or order, and that of its file
@@ -54,13 +54,13 @@ class Labels:
         return LabelCounts(
             count["lines"] - count["blank"] - count["corrupt"],
             count["matched"],
-            self.newest[:EXAMPLE],
-            newest_prediction[:EXAMPLE],
+            shown(self.newest),
+            shown(newest_prediction),
             count["blank"],
             count["corrupt"],
             count["corrected"],
             count["contradictory"],
-            self.contradictory[:EXAMPLE],
+            shown(self.contradictory),
             share,
         )
 
@@ -120,8 +120,8 @@ def read_labels(
     labels.counts["corrected"] = len(newest.corrected & labels.by_id.keys())
     labels.counts["contradictory"] = len(dropped)
     labels.contradictory = dropped[0] if dropped else ""
-    shown = f', such as "{example[:EXAMPLE]}": {_expected(contract)}' if example else ""
-    check_shares("the labels", labels.counts, limits, shown)
+    hint = f', such as "{shown(example)}": {_expected(contract)}' if example else ""
+    check_shares("the labels", labels.counts, limits, hint)
     return labels
 
 
@@ -227,7 +227,7 @@ def _records(source: str, contract: Contract) -> Iterator[_Line | None]:
             if name not in header:
                 raise ProductionDataError(
                     f'{file} has no column "{"id" if name == key else name}" but '
-                    f'"{first.strip()[:EXAMPLE]}": labels are CSV with the columns id '
+                    f'"{shown(first.strip())}": labels are CSV with the columns id '
                     f"and {contract.target}"
                 )
         needed = header.index(key), header.index(contract.target)

@@ -228,6 +228,8 @@ def _drift(evidence: Evidence) -> list[Check]:
         value = f"{drift.distance:.3f} ({drift.method})"
         limit = f"below {drift.threshold:.3g}"
         note = "not used by the model" if unused else ""
+        if drift.column in evidence.clocks:
+            note = "grows with time, so it always drifts: use an age or an hour instead"
         name = f"drift of {name}"
         result.append(_check(name, not drift.detected, value, limit, note))
     return result

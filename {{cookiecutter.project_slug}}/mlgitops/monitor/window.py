@@ -22,7 +22,7 @@ import numpy as np
 from mlgitops.monitor import sample
 from mlgitops.monitor.reference import OUTPUTS, class_names
 from mlgitops.monitor.wording import plural
-from mlgitops.prediction_log import EARLIEST, PATTERN, Entry, parse
+from mlgitops.prediction_log import EARLIEST, LATEST, PATTERN, Entry, parse
 from mlgitops.production_data import check_shares, lines
 from mlgitops.settings import Monitor
 
@@ -56,6 +56,11 @@ class Log:
         if days is not None and self.entries:
             start = end(self.entries) - timedelta(days=days)
             self.entries = [e for e in self.entries if e.event_time > start]
+
+    def due(self) -> list[Entry]:
+        """Return the entries that are not dated after the newest window's end."""
+        until = end(self.entries) if self.entries else LATEST
+        return [entry for entry in self.entries if entry.event_time <= until]
 
 
 def end(entries: Sequence[Entry]) -> datetime:

@@ -4,6 +4,14 @@ from collections.abc import Sequence
 
 from mlgitops.monitor.evidence import LabelCounts, Rare
 
+EXAMPLE = 40  # letters of a value that a message shows
+
+
+def shown(text: str) -> str:
+    """Return the start of a stranger's text, in one line that controls nothing."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    return line[:EXAMPLE]
+
 
 def plural(number: int, noun: str) -> str:
     """Return such as "1 row" or "1,200 rows"."""
