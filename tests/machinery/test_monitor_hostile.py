@@ -4,9 +4,12 @@ import base64
 import gzip
 import hashlib
 import json
+import os
+import random
 import re
 import time
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -218,6 +221,65 @@ def test_a_log_that_was_compressed_is_read(
         file.write("\n".join(lines))
     assert len(read_log(str(tmp_path), MONITOR).entries) == 300
     assert production_data.local_files(str(tmp_path), prediction_log.PATTERN)
+
+
+# Anything
+
+ODD = ["", "0", "-1", "1e999", "nan", "null", "true", "[]", "{}", '"', "\\", "\0", ","]
+ODD += ["\n", "\r", ";", "\ufeff", "\ud83d\ude00", "9" * 400, "9" * 5000, "[" * 3000]
+ODD += ['"\\ud800"', "0001-01-01", "9999-12-31T23:59:59+00:00", "=1+1", "\x1b[2J"]
+
+
+def mutated(text: str, rng: random.Random) -> str:
+    """Return a text with a few pieces cut out, repeated or replaced."""
+    for _ in range(rng.randint(1, 3)):
+        first, last = sorted(rng.randrange(len(text) + 1) for _ in range(2))
+        last = min(last, first + 30)
+        piece = rng.choice([*ODD, text[first:last] * 2, rng.choice(ODD) + ","])
+        text = text[:first] + piece + text[last:]
+    return text
+
+
+def test_f19_whatever_a_log_and_labels_hold_there_is_a_verdict_or_a_sentence(
+    tmp_path: Path,
+) -> None:
+    """Seeded mutations of good lines, also of bytes; PROOF=1 tries more of them."""
+    rng = random.Random(1)
+    table = traffic.flights(1500, 80, 28)
+    good = traffic.lines(table)
+    rows_ = [
+        f"{n},{late}" for n, late in zip(table["flight_id"], table["late"], strict=True)
+    ]
+    loose = replace(MONITOR, max_corrupt=1, max_broken=1)
+    params = {
+        **PARAMS,
+        "monitor": traffic.SECTION | {"max_corrupt": 1, "max_broken": 1},
+    }
+    for number in range(100 if os.environ.get("PROOF") else 6):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        lines = [mutated(line, rng) for line in good] + good
+        text = "\n".join(lines).encode("utf-8", "surrogatepass")
+        noise = bytes(rng.randrange(256) for _ in range(200))
+        (folder / "predictions-1.jsonl").write_bytes(text + b"\n" + noise)
+        labels = [mutated(line, rng) if rng.random() < 0.3 else line for line in rows_]
+        header = "id,late" if number % 3 else mutated("id,late,revision", rng)
+        whole = "\n".join([header, *labels]).encode("utf-8", "surrogatepass")
+        (folder / "labels.csv").write_bytes(whole + noise * (number % 2))
+        log = read_log(str(folder), loose, days=120)
+        try:
+            found = inspect.inspect(
+                traffic.reference(), log, str(folder / "labels.csv"), params
+            )
+        except ProductionDataError as error:
+            assert str(error).isprintable()
+            continue
+        decision = decide.decide(found.evidence, loose)
+        assert decision.sentence.isprintable() and found.evidence.rows >= 1500
+        made = record.build("v1", SHA, found, decision, loose)
+        json.dumps(made, allow_nan=False).encode()
+        page.page(made, "").encode()
+        page.markdown(made).encode()
 
 
 # The page

@@ -85,7 +85,12 @@ class Samples:
 
         shape = [(n, sorted(b.keywords.items())) for n, b in self.binnings.items()]
         size = min(count, null_distribution.MOST_ROWS), window_blocks
-        limits = self.rate, block_days, self.limits.sample_rows
+        limits = (
+            self.rate,
+            block_days,
+            self.limits.sample_rows,
+            null_distribution.METHOD,
+        )
         key = self.reference.manifest_sha256, rows, shape, *size, *limits
         return cached(draw, key)
 

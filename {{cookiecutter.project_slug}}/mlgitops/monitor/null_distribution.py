@@ -34,6 +34,7 @@ BINS = 256  # of a number's distribution: its values if so few, else equally ful
 MOST_ROWS = 5000  # of a drawn window; a larger one varies less: on the safe side
 FEWEST_BLOCKS = 8  # below it blocks are days, and then rows
 RESAMPLED = 200  # groups that rows without blocks form, to draw the reference anew
+METHOD = 2  # of binning and drawing: thresholds of another one are not used again
 NO_SCATTER = 1e-9  # a check that is the same in all draws
 
 
