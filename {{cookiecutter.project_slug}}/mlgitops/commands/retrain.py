@@ -68,14 +68,17 @@ def collect(
     log = window.read_log(os.environ["PREDICTION_LOG"], allowed, days=keep)
     ids = {entry.id for entry in log.entries}
     labels = read_labels(os.environ["LABELS"], ids, contract, allowed)
-    entries = [entry for entry in log.entries if entry.id in labels.by_id]
+    due = log.due()  # a row dated in the future would make all others too old to keep
+    entries = [entry for entry in due if entry.id in labels.by_id]
     labelled = window.frame(entries, labels.by_id, contract)
     for name in contract.labelled_only:
         labelled[name] = labelled[contract.id].map(labels.group_by_id).astype(object)
     past, broken = pd.read_parquet(data), allowed.max_broken
     newer = training_data.build(past, labelled, contract, keep, broken)
+    newer.counts["corrected"] = labels.counts["corrected"]
     newer.counts["contradictory"] = labels.counts["contradictory"]
-    newer.counts["without a label"] = len(log.entries) - len(entries)
+    newer.counts["without a label"] = len(due) - len(entries)
+    newer.counts["dated in the future"] = len(log.entries) - len(due)
     return newer
 
 
