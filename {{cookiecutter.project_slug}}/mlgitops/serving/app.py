@@ -5,6 +5,7 @@ it is read to its end and parsed strictly; a refusal is one sentence.
 """
 
 import asyncio
+import os
 import sys
 import traceback
 import uuid
@@ -125,6 +126,7 @@ class App:
             "name": model and model.name,
             "version": self.version,
             "server_sha256": self.server_sha256,
+            "environment": os.environ.get("MODEL_ENVIRONMENT"),  # from the host agent
             "machinery": self.machinery,
             "task": model and model.task,
             "threshold": model and model.threshold,
