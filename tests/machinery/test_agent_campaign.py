@@ -55,7 +55,7 @@ class Campaign:
         self.served = ""  # the last good one that served
         self.recent = set[str]()  # what may serve: named since all was well, or served
         self.faults: set[str] = set()  # that last until `heal`
-        self.lost = False  # what it needs to resume is gone from this disk
+        self.forgotten = False  # state.json was damaged since it was last settled
         self.number, self.told, self.steps = 0, 0, list[str]()
         self.count = Counter[str]()
         self.handler = type("Handler", (Faulty,), {})
@@ -220,7 +220,7 @@ class Campaign:
             (self.home / "state.json").write_text(self.chance.choice(texts))
         except OSError:
             assert "disk" in self.faults
-        self.lost = True
+        self.forgotten = True
         self.start()
 
     def damage_clone(self) -> None:
@@ -235,7 +235,6 @@ class Campaign:
         for path in (self.home / "releases").glob("*/model/model.onnx"):
             with path.open("r+b") as file:
                 file.write(b"?")
-        self.lost = True
 
     def second_agent(self) -> None:
         """One more on this port refuses, and does no harm."""
@@ -262,11 +261,21 @@ class Campaign:
         """Return what the agent said since the last step."""
         return self.world.words()[self.told :]
 
-    def recorded(self) -> dict[str, Any]:
+    def recorded(self, name: str) -> dict[str, Any]:
+        """Return a part of state.json; nothing when it is damaged and not yet read."""
         try:
-            return self.world.state()
-        except (ValueError, OSError):  # damaged by this campaign, not yet read
-            return {"running": None, "failed": None}
+            part = self.world.state().get(name)
+        except (ValueError, TypeError, OSError):
+            return {}
+        return part if isinstance(part, dict) else {}
+
+    def lost(self) -> bool:
+        """Tell whether what it needs to resume is gone from this disk."""
+        files = (self.home / "releases").glob(f"{self.served[:16]}-*/model/model.onnx")
+        try:
+            return self.forgotten or [path.read_bytes() for path in files] != [b"0"]
+        except OSError:  # it is being removed
+            return True
 
     def holds(self) -> bool:
         """Tell whether the last good version serves, or the reason is told."""
@@ -276,29 +285,32 @@ class Campaign:
         if self.faults:
             reason = "again" in self.words() or "resumed" in self.words()
             if serves == "":  # only where nothing is left to resume from
-                return reason and (self.lost or not self.served)
+                return reason and self.lost()
             wanted = self.named if self.named in self.good else self.served
             return serves == wanted or (reason and serves in self.recent)
-        state = self.recorded()
-        running, failed = state["running"] or {}, state["failed"] or {}
+        running, failed = self.recorded("running"), self.recorded("failed")
         if self.named in self.good:
             identity = running.get("manifest_sha256")
             return serves == self.named == identity and not failed
-        refused = failed.get("manifest_sha256") == self.named and failed["reason"]
-        return bool(refused) and (serves == self.served or self.lost)
+        refused = failed.get("manifest_sha256") == self.named and failed.get("reason")
+        return bool(refused) and (serves == self.served or self.lost())
 
     def check(self) -> None:
         deadline = time.monotonic() + PATIENCE
         while not self.holds():
-            told = (self.steps[-8:], sorted(self.faults), self.words()[-3_000:])
-            state = (self.named, self.served, self.serves(), self.recorded())
-            assert time.monotonic() < deadline, (told, state)
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"seed {SEED}, steps {self.steps[-9:]}, faults {self.faults}: "
+                    f"{self.serves()} serves, {self.served} did, {self.named} is named "
+                    f"({self.good.get(self.named)}), {self.recorded('failed')}, "
+                    f"{self.words()[-3_000:]}"
+                )
             time.sleep(0.02)
         serves = self.serves()
         if serves in self.good:
             self.served = serves
             if not self.faults and self.named in self.good:
-                self.lost, self.recent = False, {serves}
+                self.forgotten, self.recent = False, {serves}
         bad = self.seen - {*self.good, ""}
         assert not bad, (self.steps, bad)
         assert "Traceback" not in self.words()

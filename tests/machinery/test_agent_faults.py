@@ -529,3 +529,59 @@ def test_on_a_full_disk_the_old_model_serves_and_the_disk_is_named(
         full.unlink()
         world.until(lambda: world.settled(two))
     assert "Traceback" not in world.words()
+
+
+DOCKER = """\
+import json, os, sys
+from pathlib import Path
+home, python = Path({home!r}), {python!r}
+arguments = sys.argv[1:]
+if arguments[0] == "run":
+    mounts = [a.partition("src=")[2] for a in arguments if a.startswith("--mount=")]
+    paths = {{path: src for src, path in (m.split(",dst=") for m in mounts)}}
+    image = next(n for n, a in enumerate(arguments) if "@sha256:" in a)
+    version, options = arguments[image].split(":")[0], arguments[image + 1:]
+    for path, src in paths.items():
+        options = [option.replace(path, src, 1) for option in options]
+    model = str(home / "published" / version)
+    os.execv(python, [python, "-m", "mlgitops.serving", "--model", model, *options])
+if arguments[:2] == ["image", "inspect"]:
+    version = arguments[-1].split(":")[0]
+    print(json.dumps({{"model.manifest.sha256": (home / version).read_text()}}))
+"""
+
+
+def test_a_container_is_checked_and_tended_as_a_process_is(world: World) -> None:
+    """With a program that starts the server as the engine would; see test_agent_docker.
+
+    Only there is a network, a right or a container that could be left behind.
+    """
+    script = world.home / "bin/docker"
+    script.parent.mkdir()
+    text = DOCKER.format(home=str(world.home), python=sys.executable)
+    script.write_text(f"#!{sys.executable}\n{text}")
+    script.chmod(0o755)
+
+    def publish(version: str, slope: float, **changes: Any) -> str:
+        folder = world.home / "published" / version
+        manifest = tiny.version(folder, slope, **changes)
+        world.api.releases[f"flights@{version}"] = folder
+        (world.home / version).write_text(manifest)
+        world.name(version, manifest, image=f"{version}:1@sha256:{'0' * 64}")
+        return manifest
+
+    one = publish("v1.0.0", 0.001)
+    command = world.command("--runtime", "docker")
+    with running(world, command, PATH=shimmed(world)) as process:
+        world.until(lambda: world.settled(one))
+        restarts(world, process, one)
+        two = publish("v1.1.0", 0.002)
+        world.until(lambda: world.settled(two))
+        publish("v1.2.0", 0.003, golden=[{"row": tiny.ROW, "probability": 0.01}])
+        world.until(lambda: failed(world).get("fault") == "release")
+        assert "golden" in failed(world)["reason"]
+        assert world.settled(two)
+        publish("v1.3.0", 0.003)
+        (world.home / "published/v1.3.0/model.onnx").unlink()  # its server is not ready
+        world.until(lambda: failed(world).get("version") == "v1.3.0")
+    assert "Traceback" not in world.words()
