@@ -26,7 +26,7 @@ from machinery.test_agent import TOKEN, World, children, gone
 from machinery.test_agent_faults import DAMAGE, ODD, Faulty, fill, limited
 from mlgitops.host import agent
 
-STEPS = 1_000 if os.environ.get("PROOF") else 20
+STEPS = 1_000 if os.environ.get("PROOF") else 22
 SEED = int(os.environ.get("SEED", "1"))
 PATIENCE = 30.0  # seconds for what a step has to lead to
 YEAR = 365 * 86_400
@@ -41,6 +41,7 @@ LIMITS = {  # short ones: a campaign has many hangs
     "BIND_SECONDS": 1,
 }
 
+pytestmark = pytest.mark.slow
 world = test_agent.world
 
 
@@ -60,6 +61,8 @@ class Campaign:
         self.count = Counter[str]()
         self.handler = type("Handler", (Faulty,), {})
         world.api.RequestHandlerClass = self.handler
+        quiet = {"handle_error": lambda *_: None}  # of connections that it breaks
+        vars(world.api).update(quiet)
         self.stand_in()
         self.env: dict[str, str] = {}
         self.seen, self.stop = set[str](), threading.Event()
@@ -350,7 +353,7 @@ def campaign(world: World) -> Iterator[Campaign]:
 
 
 def test_a_campaign_of_faults(campaign: Campaign) -> None:
-    """Releases and healing come more often than each fault, so that much happens."""
+    """Drawn from a bag, so that in each round everything happens once; heals more."""
     here = campaign
     faults = [
         *(here.kill_agent, here.stop_agent, here.kill_server, here.second_agent),
@@ -359,13 +362,15 @@ def test_a_campaign_of_faults(campaign: Campaign) -> None:
         *(here.damage_state, here.damage_clone, here.damage_release),
     ]
     releases = [here.release, here.release, here.bad_release, here.roll_back]
-    actions = [*faults, *releases, *releases, *(6 * [here.heal])]
+    actions = [*faults, *releases, *(4 * [here.heal])]
     started = time.monotonic()
     here.step(here.release)
-    for _ in range(STEPS):
-        action = here.chance.choice(actions)
-        if here.named and not here.world.bare.exists() and action in releases:
-            action = here.heal  # nobody can push there
+    for number in range(STEPS):
+        if number % len(actions) == 0:
+            here.chance.shuffle(actions)
+        action = actions[number % len(actions)]
+        if not here.world.bare.exists() and action in releases:
+            here.step(here.heal)  # nobody can push there
         here.step(action)
     here.step(here.heal)
     here.step(here.release)

@@ -226,6 +226,7 @@ def test_a_hanging_git_is_ended_in_time(world: World, hanging: Path) -> None:
         world.until(lambda: world.settled(two))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
