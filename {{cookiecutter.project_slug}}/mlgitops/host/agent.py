@@ -1021,8 +1021,8 @@ class Agent:
             seconds = min(seconds, MAX_RETRY_SECONDS)
             self.retry_at = time.monotonic() + seconds
             say(
-                f"{version} is not deployed yet, which is not held against it: "
-                f"{reason} (try {tries}, trying again in {seconds:g} s)"
+                f"{version} is not deployed yet: {reason} (the release is not refused; "
+                f"try {tries}, trying again in {seconds:g} s)"
             )
             if tries == TRIES:
                 report = self.status(release, "error", reason)
@@ -1111,20 +1111,28 @@ class Agent:
             if serve:
                 server.accept()
 
-        serves = False
         try:
             yield self.task("the check of the new server", CHECK_SECONDS, check)
-            serves = serve
+        except GeneratorExit:  # cancelled: it may have the public port already
+            self.retire(server)
+            raise
         except RefusedError as error:
+            server.kill()
             raise CheckError(str(error)) from None
-        finally:
-            if not serves:
-                server.kill()
-        if serves:
-            if self.server is not None:
-                self.server.stop()
-                self.draining.append(self.server)
-            self.server = server
+        except Exception:
+            server.kill()
+            raise
+        if not serve:
+            server.kill()
+            return
+        if self.server is not None:
+            self.retire(self.server)
+        self.server = server
+
+    def retire(self, server: Server) -> None:
+        """Let a server finish its requests and end."""
+        server.stop()
+        self.draining.append(server)
 
     def owns(self, path: Path) -> bool:
         """Return whether a folder is one that this agent removes in time."""
