@@ -170,6 +170,33 @@ FAULTS = {
         "test_agent_load::test_f29_swaps_under_load_lose_no_request",
         "test_agent::test_deploy_switch_refuse_roll_back_without_losing_a_request",
     ],
+    "F35 the host itself is at fault: a proxy, an interpreter, a full disk": [
+        "test_agent_faults::test_a_proxy_variable_is_for_the_network_only",
+        "test_agent_faults::test_a_fault_of_this_host_is_not_held_against_a_release",
+        "test_agent_faults::test_a_fault_of_a_release_is_final",
+        "test_agent_faults::test_without_a_control_the_first_release_is_tried_again",
+        "test_agent_faults::"
+        "test_on_a_full_disk_the_old_model_serves_and_the_disk_is_named",
+        "test_agent_campaign::test_a_campaign_of_faults",
+    ],
+    "F36 git hangs, a download trickles": [
+        "test_agent_faults::"
+        "test_a_hanging_git_stops_neither_tending_nor_the_agents_end",
+        "test_agent_faults::test_a_hanging_git_is_ended_in_time",
+        "test_agent_faults::test_a_download_that_fails_is_told_and_tried_again",
+        "test_agent_campaign::test_a_campaign_of_faults",
+    ],
+    "F37 a clock is set back or forward by a year": [
+        "test_agent_faults::test_a_clock_set_back_removes_nothing_that_runs",
+        "test_agent_campaign::test_a_campaign_of_faults",
+    ],
+    "F38 the agent's files are damaged": [
+        "test_agent_faults::test_a_damaged_clone_is_made_again",
+        "test_agent_faults::test_an_odd_state_is_left_out",
+        "test_agent_faults::test_an_agent_starts_from_an_odd_state",
+        "test_agent_faults::test_what_was_altered_on_this_disk_is_fetched_again",
+        "test_agent_campaign::test_a_campaign_of_faults",
+    ],
     "Merge skew: what was green is not what may be deployed now": [
         "test_skew::test_of_two_that_beat_the_old_champion_the_second_is_asked_again",
         "test_skew::test_one_that_was_judged_between_the_two_is_deployed",

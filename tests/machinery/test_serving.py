@@ -65,6 +65,7 @@ def test_health_and_info(port: int, model: Path) -> None:
         "name": "flights",
         "version": "v1.0.0",
         "server_sha256": None,
+        "environment": None,
         "machinery": str(machinery(part=True)),
         "task": "binary",
         "threshold": 0.3,

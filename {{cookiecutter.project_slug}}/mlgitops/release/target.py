@@ -46,7 +46,8 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
     Raises:
         TargetError: it reported a failure, answers otherwise, or not in time.
     """
-    url = address(record["environment"])
+    environment = record["environment"]
+    url = address(environment)
     if not url:
         return "published"
     manifest = record["manifest_sha256"]
@@ -62,7 +63,7 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
             status = f"its last report is {report['state'] or 'none'}"
             ready = report["state"] == "success"
         else:
-            status, ready = identify(url, manifest, code)
+            status, ready = identify(url, manifest, code, environment)
             if ready and (problem := ask_golden(url, golden, manifest)):
                 status, ready = problem, False
         if ready:
@@ -131,7 +132,9 @@ def ask_golden(url: str, golden: list[Record], manifest_sha256: str) -> str:
     return ""
 
 
-def identify(url: str, manifest_sha256: str, server_sha256: str) -> tuple[str, bool]:
+def identify(
+    url: str, manifest_sha256: str, server_sha256: str, environment: str = ""
+) -> tuple[str, bool]:
     """Ask a target what it runs: a description, and whether it is ready with these.
 
     A server that was not told what it is, is believed to be the right one.
@@ -145,6 +148,9 @@ def identify(url: str, manifest_sha256: str, server_sha256: str) -> tuple[str, b
     code = str(info.get("server_sha256") or server_sha256)
     description = f"it runs {running[:12]} with server {code[:12]}"
     expected = (running, code) == (manifest_sha256, server_sha256)
+    if environment and info.get("environment") not in (None, environment):
+        description += f" of the environment {info['environment']}"
+        expected = False
     return description + ("" if ready else ", not ready"), expected and ready
 
 

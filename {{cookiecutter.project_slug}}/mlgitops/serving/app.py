@@ -6,6 +6,7 @@ the log before its response is sent.
 """
 
 import asyncio
+import os
 import sys
 import traceback
 import uuid
@@ -133,6 +134,7 @@ class App:
             "name": model and model.name,
             "version": self.version,
             "server_sha256": self.server_sha256,
+            "environment": os.environ.get("MODEL_ENVIRONMENT"),  # from the host agent
             "machinery": self.machinery,
             "task": model and model.task,
             "threshold": model and model.threshold,
