@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any
 
 PATTERN = "predictions-*.jsonl"
+GOLDEN = "golden-{}"  # the id of a golden row that a deployment asks a server
 
 Value = str | int | float | bool | None
 
@@ -37,6 +38,12 @@ class Entry:
         if self.time is None:
             raise ValueError(f"the entry {self.id} has no time")
         return self.time
+
+    @property
+    def is_golden(self) -> bool:
+        """Whether a deployment asked this to check the server: nobody's request."""
+        start, number = GOLDEN[:-2], self.id.removeprefix(GOLDEN[:-2])
+        return self.time is None and self.id.startswith(start) and number.isdecimal()
 
 
 def file_name(day: str) -> str:

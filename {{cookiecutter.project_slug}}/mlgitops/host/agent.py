@@ -360,7 +360,9 @@ class Server:
         if code != expected:
             raise RefusedError(f"the server is {code}, expected {expected}.")
         golden = json.loads((folder / "model/manifest.json").read_bytes())["golden"]
-        body = json.dumps({"rows": [entry["row"] for entry in golden]}).encode()
+        # the ids tell readers of the prediction log that these are no requests
+        rows = [{"id": f"golden-{n}", **e["row"]} for n, e in enumerate(golden)]
+        body = json.dumps({"rows": rows}).encode()
         predictions = self._get(match[0] + "/predict", body)["predictions"]
         scale = max(abs(entry.get("value", 1.0)) for entry in golden) or 1.0
         for index, pair in enumerate(zip(golden, predictions, strict=True)):
