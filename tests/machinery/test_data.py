@@ -82,6 +82,84 @@ def test_a_broken_column_is_named_with_its_count(
     assert f'"{column}"' in said and words in said and "\n" not in said
 
 
+def contract(**columns: object) -> data.Contract:
+    """Return the contract with other columns."""
+    document = yaml.safe_load(rows.SMALL)
+    return data.Contract.parse({**document, "columns": document["columns"] | columns})
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), 1e300, "1e300"])
+def test_infinity_is_refused_where_a_range_has_no_end(value: object) -> None:
+    """The server refuses it too; within a range it is outside of it."""
+    open_ended = contract(temp={"type": "number", "missing": True})
+    with pytest.raises(data.ContractError) as refused:
+        data.check(changed("temp", value, 2), open_ended)
+    sentence = str(refused.value)
+    assert 'Column "temp": 2 of 2,000 values are not finite 32-bit' in sentence
+    assert f"(such as {value})" in sentence
+    assert len(data.check(changed("temp", 1e30, 2), open_ended)) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("distance", "far"), ("scheduled_departure", "soon"), ("late", "maybe")],
+)
+def test_a_value_of_another_type_is_named(column: str, value: str) -> None:
+    with pytest.raises(data.ContractError, match=f"such as {value}"):
+        data.check(changed(column, value), CONTRACT)
+
+
+COMPOSED, DECOMPOSED = "Z\u00fcrich", "Zu\u0308rich"
+
+
+def test_decomposed_text_is_named_by_its_characters() -> None:
+    """Both look the same on a screen."""
+    listed = {"type": "category", "missing": False, "categories": [COMPOSED]}
+    terms = contract(carrier=listed)
+    composed = ROWS.assign(carrier=COMPOSED)
+    assert len(data.check(composed, terms)) == len(ROWS)
+    with pytest.raises(data.ContractError) as refused:
+        data.check(ROWS.assign(carrier=DECOMPOSED), terms)
+    sentence = str(refused.value)
+    assert r"written as 'Zu\u0308rich', while the contract has 'Z\xfcrich'" in sentence
+    assert 'normalize("NFC")' in sentence
+    with pytest.raises(data.ContractError) as refused:
+        data.check(ROWS.assign(carrier="Bern"), terms)
+    assert "NFC" not in str(refused.value), "another value is just another value"
+
+
+def test_a_decomposed_column_is_named_by_its_characters() -> None:
+    frame = ROWS.rename(columns={"temp": DECOMPOSED})
+    terms = contract(**{COMPOSED: {"type": "number", "missing": True}})
+    del terms.columns["temp"]
+    with pytest.raises(data.ContractError) as refused:
+        data.check(frame, terms)
+    assert r"the data spell it 'Zu\u0308rich'" in str(refused.value)
+
+
+def test_ids_in_the_index_of_a_table_are_named() -> None:
+    """As pandas writes and reads a Parquet file with an index."""
+    with pytest.raises(data.ContractError) as refused:
+        data.check(ROWS.set_index("flight_id"), CONTRACT)
+    assert '"flight_id" is the table\'s index' in str(refused.value)
+    assert "reset_index()" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("year", "window"), [("2099", "train"), ("2021", "train"), ("9999", "train")]
+)
+def test_rows_of_the_far_future_are_named(year: str, window: str) -> None:
+    """They move the windows away from all other rows."""
+    frame = changed("scheduled_departure", f"{year}-05-01T12:00:00Z", 2)
+    frame["late"] = [0, 1, *frame["late"][2:]]
+    typed = data.check(frame, CONTRACT)
+    with pytest.raises(data.ContractError) as refused:
+        data.split(typed, CONTRACT, DAYS)
+    assert f"The {window} window has 0 rows" in str(refused.value)
+    newest = typed[typed[CONTRACT.time].dt.year == int(year)][CONTRACT.id].max()
+    assert f"{newest}, is of {year}-05-01 12:00" in str(refused.value)
+
+
 def test_missing_is_fine_where_the_contract_says_so() -> None:
     """A missing temperature is data."""
     assert data.check(changed("temp", None), CONTRACT)["temp"].isna().sum() > 3
