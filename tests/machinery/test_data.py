@@ -145,19 +145,37 @@ def test_ids_in_the_index_of_a_table_are_named() -> None:
     assert "reset_index()" in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("year", "window"), [("2099", "train"), ("2021", "train"), ("9999", "train")]
-)
-def test_rows_of_the_far_future_are_named(year: str, window: str) -> None:
-    """They move the windows away from all other rows."""
-    frame = changed("scheduled_departure", f"{year}-05-01T12:00:00Z", 2)
-    frame["late"] = [0, 1, *frame["late"][2:]]
+@pytest.mark.parametrize("day", ["2099-05-01", "2020-05-25", "9999-05-01"])
+@pytest.mark.parametrize("count", [1, 3, 19])
+def test_rows_of_the_future_are_named(day: str, count: int) -> None:
+    """They move the holdout away from all other rows, which end on 2020-04-29."""
+    frame = changed("scheduled_departure", f"{day}T12:00:00Z", count)
+    frame["late"] = [number % 2 for number in range(len(frame))]
     typed = data.check(frame, CONTRACT)
     with pytest.raises(data.ContractError) as refused:
         data.split(typed, CONTRACT, DAYS)
-    assert f"The {window} window has 0 rows" in str(refused.value)
-    newest = typed[typed[CONTRACT.time].dt.year == int(year)][CONTRACT.id].max()
-    assert f"{newest}, is of {year}-05-01 12:00" in str(refused.value)
+    newest = f"row-{count - 1:06}"
+    assert f"{count} of 2,000 rows are " in str(refused.value)
+    assert f"such as {day} 12:00 of {newest})" in str(refused.value)
+
+
+def test_rows_after_an_outage_are_no_mistake() -> None:
+    """A hundredth of all rows, or a gap that the holdout bridges, is data."""
+    for count, days in ((20, 14), (3, 40)):
+        frame = changed("scheduled_departure", "2020-05-25T12:00:00Z", count)
+        frame["late"] = [number % 2 for number in range(len(frame))]
+        typed = data.check(frame, CONTRACT)
+        terms = Prepare(train_days=60, holdout_days=days)
+        assert len(data.split(typed, CONTRACT, terms)[1]) >= count
+
+
+def test_of_few_rows_the_newest_is_named() -> None:
+    """Too few to tell a mistake from data: what windows end with is said."""
+    frame = changed("scheduled_departure", "2099-05-01T12:00:00Z", 2).head(50)
+    frame["late"] = [number % 2 for number in range(len(frame))]
+    with pytest.raises(data.ContractError) as refused:
+        data.split(data.check(frame, CONTRACT), CONTRACT, DAYS)
+    assert "row-000001, is of 2099-05-01 12:00" in str(refused.value)
 
 
 def test_missing_is_fine_where_the_contract_says_so() -> None:

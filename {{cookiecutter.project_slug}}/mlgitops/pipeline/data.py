@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where us
     import pandera.pandas as pa
 
 
+STRAY = 0.01  # of all rows; fewer, at the newest end, are taken for a mistake
+
+
 def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
     """Return the pandera schema of a table as `check` returns it."""
     import pandera.pandas as pa
@@ -173,6 +176,7 @@ def split(
                 "data, or remove it from contract.yaml."
             )
     table = frame.sort_values([contract.time, contract.id], ignore_index=True)
+    _refuse_stray(table, contract, pd.Timedelta(days=days.holdout_days))
     border = table[contract.time].max() - pd.Timedelta(days=days.holdout_days)
     oldest = border - pd.Timedelta(days=days.train_days)
     holdout = table[table[contract.time] > border]
@@ -190,6 +194,26 @@ def split(
                 "prepare.train_days."
             )
     return train.reset_index(drop=True), holdout.reset_index(drop=True)
+
+
+def _refuse_stray(
+    table: pd.DataFrame, contract: Contract, holdout: pd.Timedelta
+) -> None:
+    """Refuse a few rows so much later than all others that they alone are held out.
+
+    Their times are wrong, as a rule: no clock is needed to see that.
+    """
+    time, count = contract.time, len(table)
+    after_a_gap = np.flatnonzero(table[time].diff() > holdout)
+    for position in after_a_gap[count - after_a_gap < STRAY * count][:1]:
+        stray, newest = count - position, table.iloc[-1]
+        gap = table[time].diff().iloc[position]
+        raise ContractError(
+            f'Column "{time}": {stray:,} of {count:,} rows are {gap.days:,} days later '
+            f"than all others (such as {newest[time]:%Y-%m-%d %H:%M} of "
+            f"{one_line(newest[contract.id])}), and would be held out alone; correct "
+            "their times, or raise prepare.holdout_days."
+        )
 
 
 def truth(frame: pd.DataFrame, contract: Contract) -> np.ndarray:
