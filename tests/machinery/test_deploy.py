@@ -73,6 +73,50 @@ def test_without_a_target_it_is_published_and_says_so(here: World) -> None:
     assert last(here, 1) == "success"
 
 
+def test_the_merged_pull_request_names_the_image_that_runs(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By digest, where it runs, and brought up to date: one comment for a version."""
+    here.through("staging", "production")
+    manifest = here.judged("one")
+    register.register()
+    image = f"ghcr.io/o/r@sha256:{'d' * 64}"
+    monkeypatch.setenv("IMAGE", image)
+    edited: list[str] = []
+    api = here.hub.api
+
+    def watch(path: str, method: str = "GET", fields: Any = None, **more: Any) -> Any:
+        if method == "PATCH" and path.startswith("issues/comments/"):
+            edited.append(fields["body"])
+        return api(path, method, fields, **more)
+
+    monkeypatch.setattr(github, "api", watch)
+    deploy.deploy("staging", "v1.0.0")
+    (comment,) = here.hub.kept["comments/7"]
+    assert comment["body"].startswith("<!-- released flights@v1.0.0 -->")
+    assert f"manifest: `{manifest}`" in comment["body"]
+    assert "| staging | published, unconfirmed | <code>" in comment["body"]
+    assert f"`{image}`" in comment["body"] and "production" not in comment["body"]
+    deploy.deploy("production", "v1.0.0")
+    assert len(here.hub.kept["comments/7"]) == 1
+    assert "| staging |" in edited[-1] and "| production |" in edited[-1]
+
+
+def test_without_an_image_the_comment_says_none(here: World) -> None:
+    bring(here, "one")
+    (comment,) = here.hub.kept["comments/7"]
+    assert "</code> | none |" in comment["body"]
+
+
+def test_a_comment_that_github_refuses_stops_no_deployment(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.hub.refused["POST", "issues/7/comments"] = 403
+    bring(here, "one")
+    assert current()["state"] == "published" and last(here, 1) == "success"
+    assert "#7 was not told of flights@v1.0.0" in capsys.readouterr().out
+
+
 def test_staging_and_production_have_their_own_record(here: World) -> None:
     here.through("staging", "production")
     here.judged("one")
@@ -169,7 +213,7 @@ def test_a_version_that_does_not_come_up_is_taken_back(
     assert record["previous"] == bad
     assert record["commit"] == registry.get("flights", "v1.0.0").commit
     assert last(here, 2) == "failure"
-    comment = here.hub.kept["comments/7"][0]["body"]
+    comment = here.hub.kept["comments/7"][-1]["body"]
     assert "flights@v1.1.0 was deployed to production and taken back" in comment
     pull = here.hub.kept["pulls"][0]
     assert "Approve workflows to run" in pull["body"]
@@ -457,7 +501,11 @@ def test_killed_while_taking_back_a_rerun_finishes(
     assert current()["manifest_sha256"] == good
     assert current()["commit"] == registry.get("flights", "v1.0.0").commit
     assert last(here, 2) == "failure"
-    assert len(here.hub.kept["comments/7"]) == 1
+    starts = [c["body"].splitlines()[0] for c in here.hub.kept["comments/7"]]
+    assert starts == [
+        "<!-- released flights@v1.0.0 -->",
+        "<!-- reverted production flights@v1.1.0 -->",
+    ]
     assert len(here.hub.kept["pulls"]) == 1
 
 

@@ -1,6 +1,7 @@
 """doctor tells what is weaker, protect sets it up, update says when to update."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import yaml
 from machinery import traffic
 from machinery.world import World, git, world
 from mlgitops import github, heartbeat, storage
-from mlgitops.commands import doctor, protect, update
+from mlgitops.commands import doctor, protect, selftest, update
 from mlgitops.ledger import Ledger
 
 
@@ -463,7 +464,7 @@ def test_an_update_is_announced_once(here: World) -> None:
     for _ in range(2):
         assert "has moved on" in update.update()
     (issue,) = here.hub.kept["issues"]
-    assert "cruft update" in issue["body"]
+    assert "mlgitops update --apply" in issue["body"]
 
 
 def test_a_declined_update_stays_closed_until_the_next(here: World) -> None:
@@ -487,6 +488,64 @@ def test_nothing_is_announced_when_up_to_date(here: World) -> None:
 
 def test_not_linked_is_green(here: World) -> None:
     assert "Not linked" in update.update()
+
+
+def test_an_update_of_a_project_that_was_never_linked_is_one_sentence(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As plain cookiecutter makes it: cruft itself would end in a traceback."""
+    monkeypatch.setattr("sys.argv", ["update", "--apply"])
+    template = here.home / "template"
+    shutil.copytree(Path(update.__file__).parents[1], template / selftest.FENCE)
+    git("init", "-q", "-b", "main", str(template))
+    git("add", "--all", cwd=template)
+    git("commit", "-qm", "one", cwd=template)
+    generated_from = git("rev-parse", "HEAD", cwd=template)
+    (template / selftest.FENCE / "VERSION").write_text("99.0.0\n")
+    git("commit", "-qam", "two", cwd=template)
+    Path("pyproject.toml").write_text(f'[tool.mlgitops]\ntemplate = "{template}"\n')
+    with pytest.raises(SystemExit) as ended:
+        update.main()
+    link = f"cruft link {template} --checkout {generated_from}"
+    assert f"not linked to its template yet: type `.venv/bin/{link}`" in str(
+        ended.value
+    )
+    Path("pyproject.toml").unlink()
+    with pytest.raises(SystemExit, match="cruft link ADDRESS --checkout COMMIT"):
+        update.main()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_an_update_of_a_linked_project_is_left_to_cruft(
+    here: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    code: int,
+) -> None:
+    linked(here, behind=True)
+    here.commit("linked")
+    program = here.home / "programs" / "cruft"
+    program.mkdir(parents=True)
+    lines = f"import sys\nprint('cruft', *sys.argv[1:], flush=True)\nsys.exit({code})"
+    (program / "__init__.py").touch()
+    (program / "__main__.py").write_text(lines)
+    monkeypatch.setenv("PYTHONPATH", str(program.parent))
+    monkeypatch.setattr("sys.argv", ["update", "--apply"])
+    if code:
+        with pytest.raises(SystemExit, match="`cruft update` failed"):
+            update.main()
+        return
+    update.main()
+    assert capfd.readouterr().out.startswith("cruft update\nNow type `make lock setup`")
+
+
+def test_an_update_over_changes_without_a_commit_is_refused(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["update", "--apply"])
+    linked(here, behind=True)
+    with pytest.raises(SystemExit, match="commit them first"):
+        update.main()
 
 
 def test_a_monitor_that_stopped_to_run_is_named(

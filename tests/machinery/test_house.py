@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlgitops.commands import act, secrets
+from mlgitops.commands import act, install, secrets
 
 STAGES = {f"mlgitops.pipeline.{name}" for name in ("prepare", "train", "evaluate")}
 IO = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile", "urllib"}
@@ -218,12 +218,23 @@ def test_a_command_starts_without_what_it_may_not_need(command: str) -> None:
 WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 
 
-def test_workflows_and_laptops_install_with_one_uv() -> None:
-    pins = [
-        re.search(r"uv==[\d.]+", Path(name).read_text())
-        for name in ("Makefile", "mlgitops/commands/install.py")
-    ]
-    assert pins[0] and pins[1] and pins[0][0] == pins[1][0]
+INSTALLS = re.compile(r"\bpip\b.{0,60}\b(install|sync)\b")
+
+
+def test_everything_that_is_installed_is_held_to_a_hash() -> None:
+    """The installer itself too, the same on laptops and in workflows."""
+    pin = install.lock("uv").read_text()
+    assert re.search(r"^uv==[\d.]+ \\\n    --hash=sha256:[0-9a-f]{64}", pin, re.M)
+    assert len(re.findall(r"^[\w.-]+==", pin, re.M)) == 1
+    assert str(install.lock("uv")) in Path("Makefile").read_text()
+    assert 'lock("uv")' in Path(install.__file__).read_text()
+    files = [Path("Makefile"), *Path("deploy").rglob("Dockerfile"), *WORKFLOWS]
+    lines = []
+    for path in (*files, *modules("mlgitops")):
+        text = path.read_text().replace("\\\n", " ")
+        lines += [line for line in text.splitlines() if INSTALLS.search(line)]
+    assert len(lines) >= 5
+    assert [line for line in lines if "--require-hashes" not in line] == []
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)

@@ -118,6 +118,9 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
     assert "The monitor last ran" in hub.comments[1]
     assert hub.statuses[-1][1] == "success"
     assert "Ready to merge" in hub.comments[1]
+    first = verdicts(project)[0]["build"]
+    assert first == {"seconds": first["seconds"], "restored": False}
+    assert f"{first['seconds']:g} to build it, then" in hub.comments[1]
     assert [v["seq"] for v in verdicts(project)] == [0, 2], "the monitor has 1"
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from textwrap import shorten
@@ -193,6 +193,40 @@ def sticky_comment(number: int, marker: str, body: str) -> str:
             path = f"issues/comments/{comment['id']}"
             return str(api(path, "PATCH", text)["html_url"])
     return str(api(f"issues/{number}/comments", "POST", text)["html_url"])
+
+
+def announce(marker: str, title: str, body: str, news: Iterable[str]) -> str:
+    """Open the one issue that carries ``marker``, or update it; return its address.
+
+    An issue that somebody closed is opened again only by ``news`` that it lacks.
+    """
+    text = f"{marker}\n{body}"
+    if issue := _issue(marker):
+        known = all(each in issue["body"] for each in news)
+        if known and (issue.get("state") == "closed" or issue["body"] == text):
+            return str(issue["html_url"])
+        fields = {"body": text, "state": "open"}
+        return str(api(f"issues/{issue['number']}", "PATCH", fields)["html_url"])
+    fields = {"title": title, "body": text}
+    return str(api("issues", "POST", fields)["html_url"])
+
+
+def close_issue(marker: str, reason: str) -> None:
+    """Close the issue that carries ``marker``, with the reason, if it is open."""
+    issue = _issue(marker)
+    if issue and issue.get("state") != "closed":
+        path = f"issues/{issue['number']}"
+        api(f"{path}/comments", "POST", {"body": reason})
+        api(path, "PATCH", {"state": "closed"})
+
+
+def _issue(marker: str) -> dict[str, Any] | None:
+    """Return the issue whose text begins with ``marker``, open or closed, or None."""
+    for issue in pages("issues", {"state": "all"}):
+        is_pull = "pull_request" in issue  # GitHub lists them among the issues
+        if not is_pull and str(issue.get("body") or "").startswith(marker):
+            return dict(issue)
+    return None
 
 
 def brief(description: str) -> str:

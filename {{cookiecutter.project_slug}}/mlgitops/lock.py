@@ -12,6 +12,7 @@ from mlgitops import git
 
 FOLDERS = ("data", "example")  # where pointers to tracked files may lie
 MD5 = re.compile(r"[0-9a-f]{32}")
+CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)  # as git writes it
 
 
 class LockError(Exception):
@@ -145,12 +146,20 @@ def read_by_stages(ref: str, cwd: str | Path = ".") -> Out:
 
 def _yaml(data: bytes, name: str) -> dict[str, object]:
     """Parse YAML that must be a mapping."""
+    if CONFLICT.search(data):
+        raise LockError(f"{name} has a merge conflict: type `{_way_out(name)}`")
     try:
         return _mapping(yaml.safe_load(data), name)
     except yaml.YAMLError as error:
         raise LockError(
             f"{name} is not valid YAML: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _way_out(name: str) -> str:
+    """Return the command that ends a conflict in a lock, or in a pointer."""
+    whole = f"git checkout origin/main -- {name}"
+    return f"{whole} && make repro" if name == "dvc.lock" else whole
 
 
 def _mapping(value: object, name: str) -> dict[str, object]:

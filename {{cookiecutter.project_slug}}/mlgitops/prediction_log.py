@@ -18,6 +18,7 @@ MAX_TEXT = 256  # characters of a category; more where the contract lists a long
 LONGEST = 2**20  # characters of a line; a longer one is not the server's
 EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)  # of an event; a table's times, in
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # nanoseconds, do not go much further
+GOLDEN = "golden-{}"  # the id of a golden row that a deployment asks a server
 
 Value = str | int | float | bool | None
 
@@ -49,6 +50,12 @@ class Entry:
             return _time(self.logged_at)
         except ValueError:
             return None
+
+    @property
+    def is_golden(self) -> bool:
+        """Whether a deployment asked this to check the server: nobody's request."""
+        start, number = GOLDEN[:-2], self.id.removeprefix(GOLDEN[:-2])
+        return self.time is None and self.id.startswith(start) and number.isdecimal()
 
 
 def file_name(day: str) -> str:

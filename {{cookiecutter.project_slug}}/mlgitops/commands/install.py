@@ -15,7 +15,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-UV = "uv==0.13.9"  # as in the Makefile
 MACHINERY = Path(os.path.relpath(Path(__file__).parent.parent))
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
@@ -62,7 +61,8 @@ def storage(config: Path = Path(".dvc/config")) -> list[Path]:
 
 def install(home: Path, files: list[Path]) -> None:
     """Install exactly what the files list into the environment, hashes checked."""
-    subprocess.run((*PIP, "install", UV), check=True)
+    program = ("install", "--require-hashes", "--requirement", lock("uv"))
+    subprocess.run((*PIP, *program), check=True)
     uv = (sys.executable, "-m", "uv", "--quiet")
     python = ("--python", sys.executable)
     subprocess.run((*uv, "venv", *python, "--allow-existing", home), check=True)

@@ -27,6 +27,7 @@ from mlgitops.monitor.labels import read_labels
 from mlgitops.monitor.page import evidence
 from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.settings import train
 from mlgitops.production_data import ProductionDataError
 from mlgitops.report import plain, text
 
@@ -73,8 +74,10 @@ def collect(
     labelled = window.frame(entries, labels.by_id, contract)
     for name in contract.labelled_only:
         labelled[name] = labelled[contract.id].map(labels.group_by_id).astype(object)
+    labelled = training_data.add_sensitive(labelled, labels.sensitive, contract)
     past, broken = pd.read_parquet(data), allowed.max_broken
-    newer = training_data.build(past, labelled, contract, keep, broken)
+    inputs = train(params, contract.task).columns
+    newer = training_data.build(past, labelled, contract, keep, broken, inputs)
     newer.counts["corrected"] = labels.counts["corrected"]
     newer.counts["contradictory"] = labels.counts["contradictory"]
     newer.counts["without a label"] = len(due) - len(entries)

@@ -48,6 +48,7 @@ def record(case: Case, proposal: Proposal, build: BuildRecord, html: str) -> int
         "merge_sha": build.merge_sha,
         "author": proposal.author,
         "cpu": build.cpu[:100],
+        "build": {"seconds": build.seconds, "restored": build.restored},
         "rules_sha": git.run("rev-parse", "HEAD"),
         "machinery": machinery().record(),
         "run_id": run,

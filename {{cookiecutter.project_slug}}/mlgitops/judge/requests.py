@@ -57,10 +57,11 @@ def _is_served(entry: Entry, contract: Contract) -> bool:
 
 
 def _newest(log: str) -> Iterator[Entry]:
-    """Yield the newest entries, from the newest files."""
+    """Yield the newest requests, from the newest files."""
     left = LIMIT
     for _, lines in files(log, PATTERN, newest_first=True):
-        entries = [e for e in map(parse, deque(lines, maxlen=left)) if e is not None]
+        newest = map(parse, deque(lines, maxlen=left))
+        entries = [e for e in newest if e is not None and not e.is_golden]
         yield from entries
         left -= len(entries)
         if left <= 0:

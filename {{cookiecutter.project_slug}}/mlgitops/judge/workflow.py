@@ -109,17 +109,37 @@ def _decide(
     facts.expectation = expectation.sentence(
         proposed, base, case.ledger, case.judgement
     )
-    facts.build = build_cost(build, settings.compute(params))
+    before = built_before(case) if build.restored else 0.0
+    facts.build = build_cost(build, before, settings.compute(params))
     return facts
 
 
-def build_cost(build: BuildRecord, compute: settings.Compute | None) -> report.Build:
-    """Return how it was built, and what that cost by main's price of a minute."""
+def built_before(case: Case) -> float | None:
+    """Return the seconds of the run that built what this one restored, if known."""
+    for record in reversed(case.ledger.judged()):
+        build = record.get("build") or {}
+        if record.get("lock_sha256") == case.built.sha256 and not build.get("restored"):
+            return float(build["seconds"]) if build else None
+    return None
+
+
+def build_cost(
+    build: BuildRecord, before: float | None, compute: settings.Compute | None
+) -> report.Build:
+    """Return how it was built, and what that cost by main's price of a minute.
+
+    ``before`` are the seconds of an earlier run that built what this one restored.
+    """
+    cost = None
+    if compute and before is not None:
+        cost = (before + build.seconds) / 60 * compute.price_per_minute
     return report.Build(
         stages_run=build.stages_run,
         restored=build.restored,
         seconds=build.seconds,
-        cost=build.seconds / 60 * compute.price_per_minute if compute else None,
+        before=before,
+        cost=cost,
+        priced=compute is not None,
         currency=compute.currency if compute else "",
     )
 

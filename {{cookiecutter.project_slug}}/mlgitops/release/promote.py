@@ -17,6 +17,7 @@ from mlgitops.release import (
     Record,
     ReleaseError,
     actor,
+    announcement,
     deployments,
     manifests,
     server,
@@ -189,7 +190,7 @@ def now() -> str:
 
 
 def confirm(ledger: Ledger, record: Record, state: str) -> Record:
-    """Write down what the target said, on the ledger and on GitHub."""
+    """Write down what the target said: ledger, pull request, GitHub's deployment."""
     if record["state"] != state:
 
         def make(seq: int) -> Record:
@@ -200,6 +201,7 @@ def confirm(ledger: Ledger, record: Record, state: str) -> Record:
 
         message = f"{record['tag']} in {record['environment']} is {state}"
         record = write(ledger, make, message)
+    announcement.tell(ledger, record)
     wording = "published, unconfirmed" if state == "published" else state
     close(record, "success", f"{record['tag']}: {wording}")
     return record

@@ -13,6 +13,7 @@ import urllib.request
 from http.client import HTTPException
 
 from mlgitops.github import GitHubError
+from mlgitops.prediction_log import GOLDEN
 from mlgitops.release import (
     Record,
     ReleaseError,
@@ -112,8 +113,8 @@ def ask_golden(url: str, golden: list[Record], manifest_sha256: str) -> str:
         TargetError: it answers something else than the reviewed model.
     """
     try:
-        # the ids tell the prediction log who asked
-        rows = [{"id": f"golden-{n}", **each["row"]} for n, each in enumerate(golden)]
+        # the ids tell readers of the prediction log who asked
+        rows = [{"id": GOLDEN.format(n), **e["row"]} for n, e in enumerate(golden)]
         response = _get(f"{url}/predict", {"rows": rows})
         running, predictions = str(response["manifest_sha256"]), response["predictions"]
         if not isinstance(predictions, list):
