@@ -19,6 +19,7 @@ PICKLE = {"pickle", "joblib", "cloudpickle", "skops"}
 SERVING = {"msgspec", "numpy", "onnxruntime", "uvicorn", "uvloop", "httptools", "yaml"}
 PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "task")}
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
+PURE |= {"mlgitops.pipeline.golden", "mlgitops.pipeline.manifest"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
 SHARED = {"git", "github", "heartbeat", "ledger", "lock", "machine", "storage"}
@@ -31,7 +32,10 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/metrics": {"model.metrics"},  # the team's own
     "mlgitops/pipeline": {"mlgitops.pipeline", "mlgitops.metrics", "model"},
     "mlgitops/report": {"mlgitops.judgement"},
-    "mlgitops/judge": PARTS | {"model.prepare", "model.metrics"},
+    "mlgitops/judge": PARTS
+    | {"model.prepare", "model.metrics"}
+    # It asks a challenger as the server does.
+    | {f"mlgitops.serving.{name}" for name in ("model", "predictions", "rows")},
     "mlgitops/release": PARTS,
     "mlgitops/monitor": PARTS | {"mlgitops.pipeline.fitting"},  # what newer rows bring
     "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},

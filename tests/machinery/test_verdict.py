@@ -171,10 +171,12 @@ GOOD = {"rows": 10, "max_difference": 1e-7}
 )
 def test_a_manifest_without_a_sound_parity_is_refused(parity: Any) -> None:
     words = ("sha256", "train_sha256", "train_from", "train_until")
-    manifest = {"data": dict.fromkeys(words, "x"), "parity": GOOD}
+    trained_on = {**dict.fromkeys(words, "x"), "train_rows": 1}
+    manifest = {"data": trained_on, "code": {"files": {}}, "claimed": {"parity": GOOD}}
     identity.check_types(manifest)
     with pytest.raises(Refused, match="no parity") as refused:
-        identity.check_types(json.loads(json.dumps({**manifest, "parity": parity})))
+        bad = {**manifest, "claimed": {"parity": parity}}
+        identity.check_types(json.loads(json.dumps(bad)))
     assert refused.value.check.id == "parity"
 
 

@@ -18,7 +18,7 @@ Operator = Literal["", ">=", "<="]
 IDS = (  # of the checks that are not of one metric, column or test
     *("artifact", "lock", "manifest", "merge", "train", "identity", "judge", "data"),
     *("holdout_unseen", "holdout_rows", "model_columns", "model_file", "predictions"),
-    *("slices", "latency", "model_size"),
+    *("serving", "slices", "latency", "model_size"),
 )
 TITLES = {name: name.replace("_", " ").capitalize() for name in IDS} | {
     "no_change": "No model change",

@@ -70,6 +70,16 @@ def confine(memory: int = MEMORY, seconds: int = SECONDS) -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
+def allow_growth(memory: int) -> None:
+    """Let this process take so many bytes more than it has now, and no more."""
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + memory
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def leave() -> NoReturn:
     """End this process at once, now that its result is written.
 
@@ -91,6 +101,8 @@ def _ending(code: int, stderr: bytes) -> str:
     """Return how the child ended, as a sentence."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGXFSZ):
         return "it was stopped at a limit of time, memory or file size"
+    if code == -signal.SIGALRM:
+        return "it was stopped, as it gave no answer in time"
     last = "".join(stderr.decode(errors="replace").strip().splitlines()[-1:])[:300]
     if code < 0:
         crashed = f"it crashed with {signal.Signals(-code).name}"
