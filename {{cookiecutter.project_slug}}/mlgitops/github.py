@@ -14,6 +14,8 @@ from urllib.parse import urlencode
 
 from mlgitops import git
 
+BOT = "github-actions[bot]"  # writes what workflows write with their own token
+
 
 class GitHubError(Exception):
     """A call of GitHub failed: ``status`` is its HTTP status, 0 without a response."""
@@ -89,14 +91,29 @@ def pages(path: str, fields: Mapping[str, object] | None = None) -> list[Any]:
     return items
 
 
+def marked(item: Mapping[str, Any], marker: str) -> bool:
+    """Tell whether a workflow wrote this comment or issue, with this marker.
+
+    Anybody can write the marker, and would then keep what a workflow has to say.
+    """
+    author = (item.get("user") or {}).get("login")
+    return author == BOT and str(item.get("body") or "").startswith(marker)
+
+
 def sticky_comment(number: int, marker: str, body: str) -> str:
-    """Write the one comment that carries ``marker``; return its address."""
+    """Write the one comment of the workflows with ``marker``; return its address."""
     text = {"body": f"{marker}\n{body}"}
     for comment in pages(f"issues/{number}/comments"):
-        if str(comment["body"]).startswith(marker):
+        if marked(comment, marker):
             path = f"issues/comments/{comment['id']}"
             return str(api(path, "PATCH", text)["html_url"])
     return str(api(f"issues/{number}/comments", "POST", text)["html_url"])
+
+
+def to_default(pull: Mapping[str, Any]) -> bool:
+    """Tell whether a pull request is to the default branch, the one that deploys."""
+    base = pull["base"]
+    return bool(base["ref"] == base["repo"]["default_branch"])
 
 
 def brief(description: str) -> str:

@@ -54,7 +54,7 @@ def announce(template: str, current: str, newest: str) -> str:
         "close this issue: it is opened again with the template's next change.\n"
     )
     for issue in github.pages("issues", {"state": "all"}):
-        if str(issue.get("body") or "").startswith(MARKER):
+        if github.marked(issue, MARKER):
             if newest in issue["body"]:
                 return str(issue["html_url"])  # already announced, perhaps declined
             fields = {"body": body, "state": "open"}

@@ -65,6 +65,7 @@ HARDENING = (
     *("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512"),
     "--security-opt=no-new-privileges",
 )
+LEDGER, FETCHED, MAIN = "refs/heads/ledger", "refs/fetched/ledger", "refs/heads/main"
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
 PATTERNS = {  # of a release's fields
     "manifest_sha256": r"[0-9a-f]{64}",
@@ -182,8 +183,7 @@ class Source:
 
     def _read(self, home: Path, environment: str) -> Release | None:
         """Fetch the ledger and return its release of an environment."""
-        fetch = ("fetch", "--quiet", "--depth=1", self.git)
-        self._git(home, *fetch, "+refs/heads/ledger:refs/heads/ledger")
+        self._fetch_ledger(home)
         path = f"environments/{environment}/release.json"
         if not self._git(home, "ls-tree", "refs/heads/ledger", path):
             return None
@@ -192,7 +192,50 @@ class Source:
             check_fields(release)
         except (ValueError, TypeError, KeyError) as error:
             raise TransientError(f"{path} on the ledger is broken: {error}") from None
+        for commit in (release["commit"], server_code(release)[0]):
+            self._check_merged(home, commit)
         return dict(release)
+
+    def _fetch_ledger(self, home: Path) -> None:
+        """Bring the ledger up to date; it only grows, so it must contain what it had.
+
+        The first fetch takes its newest commit alone, later ones all since then.
+        """
+        last = self._git(home, "for-each-ref", "--format=%(objectname)", LEDGER)
+        depth = () if last else ("--depth=1",)
+        self._git(home, "fetch", "--quiet", *depth, self.git, f"+{LEDGER}:{FETCHED}")
+        if last and not self._contains(home, FETCHED, last.decode().strip()):
+            raise TransientError(
+                "the ledger went back in time, or was rewritten: what runs stays. Find "
+                f"out who pushed to it; if that was right, remove {home / 'git'}"
+            )
+        self._git(home, "update-ref", LEDGER, FETCHED)
+
+    def _check_merged(self, home: Path, commit: str) -> None:
+        """Raise TransientError for a commit that is not on main.
+
+        A clone of its own holds main's commits without their files: the other one has
+        single commits, without those before them.
+        """
+        history = home / "main"
+        if self._git(history, "for-each-ref", MAIN):
+            if self._contains(history, MAIN, commit):
+                return
+        fetch = ("fetch", "--quiet", "--filter=tree:0", self.git, f"+{MAIN}:{MAIN}")
+        self._git(history, *fetch)
+        if not self._contains(history, MAIN, commit):
+            raise TransientError(
+                f"the ledger names commit {commit}, which is not on main: what runs "
+                "stays. Find out who pushed to the ledger"
+            )
+
+    def _contains(self, home: Path, ref: str, commit: str) -> bool:
+        """Tell whether a ref's history has a commit."""
+        try:
+            self._git(home, "merge-base", "--is-ancestor", commit, ref)
+        except TransientError:
+            return False
+        return True
 
     def monitor_warning(self, home: Path) -> str:
         """Return a warning if the monitor's newest record is too old, else ""."""

@@ -39,9 +39,11 @@ def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
         reason = str(error).replace(f"{folder}/", "")
         raise Refused("manifest", reason) from error
     check_types(manifest)
+    _json(manifest, "manifest.json")
     if manifest["model"]["file"] != "model.onnx":
         raise Refused("manifest", "the model's file in the manifest is not model.onnx")
     contract = _mapping(read_file("contract.yaml"), "contract.yaml")
+    _json(contract, "contract.yaml")
     contract_json = hashlib.sha256(as_json(contract)).hexdigest()
     requirements = _sha256(read_file("requirements/pipeline.txt"))
     own, train = manifest["contract"], sha256_file(folder / "train.parquet")
@@ -53,8 +55,7 @@ def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
     ):
         _check_sha256(subject, sha256, expected)
     params = _mapping(read_file("params.yaml"), "params.yaml").get("train")
-    trained = (json.dumps(p, sort_keys=True) for p in (params, manifest["params"]))
-    if len(set(trained)) > 1:
+    if _json(params, "params.yaml") != _json(manifest.get("params"), "manifest.json"):
         raise Refused("manifest", "the model was not trained with the params proposed")
     return manifest
 
@@ -129,6 +130,17 @@ def _check_sha256(subject: str, actual: str | None, expected: str | None) -> Non
 def _sha256(data: bytes | None) -> str | None:
     """Return the sha256 of bytes, or None when the file is not there."""
     return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _json(value: object, name: str) -> str:
+    """Return a value as JSON text, which UTF-8 must be able to hold."""
+    try:
+        text = json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = f"{name} holds a key or a value that JSON cannot hold: {error}"
+        raise Refused("manifest", reason) from error
+    return text
 
 
 def _mapping(data: bytes | None, name: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def load_manifest(path: Path | str, expected_sha256: str | None = None) -> Manif
     try:
         manifest = json.loads(data, parse_constant=_no_constant)
         _check(manifest)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise VerifyError(f"{path} is not a manifest: {error}.") from None
     return dict(manifest)
 
