@@ -197,7 +197,7 @@ def _refuse(proposed: Proposal, refusal: Refused) -> None:
     """Publish a refusal of what was never a version: no verdict, but a red status."""
     facts = report.Facts(
         state="blocked",
-        verdict=f"{refusal.check.title}: {refusal}.",
+        verdict=f"{refusal.check.title}: {str(refusal).rstrip('.')}.",
         checks=[refusal.check],
         cautions=cautions.unbuilt(proposed),
         next=f"read [the run of train]({proposed.run['html_url']}), then push a fix.",
