@@ -376,6 +376,52 @@ def test_killed_hard_it_takes_its_children_along_and_resumes(world: World) -> No
         assert world.state()["running"]["version"] == "v1.0.0"
 
 
+def source(world: World) -> tuple[agent.Source, Path]:
+    """Return what an agent follows, and a home that it has looked from."""
+    home = world.home / "looks"
+    home.mkdir()
+    return agent.Source(str(world.bare), world.api.url, None, ""), home
+
+
+def test_a_ledger_that_went_back_in_time_is_not_followed(world: World) -> None:
+    """Who may push to it could bring any old release, and hide that they did."""
+    looks, home = source(world)
+    world.release("v1.0.0", 0.001)
+    old = world.git("rev-parse", "HEAD")
+    assert (looks.latest(home, "production") or {})["version"] == "v1.0.0"
+    for version in ("v1.1.0", "v1.2.0"):  # the control: it grows
+        world.release(version, 0.002)
+    assert (looks.latest(home, "production") or {})["version"] == "v1.2.0"
+    world.git("push", "-q", "-f", str(world.bare), f"{old}:refs/heads/ledger")
+    for _ in range(2):
+        with pytest.raises(agent.TransientError, match="went back in time"):
+            looks.latest(home, "production")
+    amended = world.git("commit-tree", "HEAD^{tree}", "-m", "rewritten")
+    world.git("push", "-q", "-f", str(world.bare), f"{amended}:refs/heads/ledger")
+    with pytest.raises(agent.TransientError, match="was rewritten"):
+        looks.latest(home, "production")
+    world.git("push", "-q", "-f", str(world.bare), "ledger")
+    assert (looks.latest(home, "production") or {})["version"] == "v1.2.0"
+
+
+def test_a_commit_that_is_not_on_main_is_not_deployed(world: World) -> None:
+    """A server's code is fetched by its commit, and a fork's can be fetched, too."""
+    looks, home = source(world)
+    first = world.release("v1.0.0", 0.001)
+    assert (looks.latest(home, "production") or {})["version"] == "v1.0.0"
+    tree = world.git("rev-parse", f"{world.commit}^{{tree}}")
+    foreign = world.git("commit-tree", tree, "-p", world.commit, "-m", "unmerged")
+    world.git("push", "-q", str(world.bare), f"{foreign}:refs/pull/7/head")
+    code = {"commit": foreign, "sha256": "4" * 64}
+    for changes in ({"commit": foreign}, {"server": code}):
+        world.name("v1.1.0", first["manifest_sha256"], **changes)
+        with pytest.raises(agent.TransientError, match="not on main"):
+            looks.latest(home, "production")
+    world.git("push", "-q", str(world.bare), f"{foreign}:refs/heads/main")
+    release = looks.latest(home, "production") or {}  # the control: it was merged
+    assert release["server"]["commit"] == foreign
+
+
 def test_a_server_that_dies_is_started_again(world: World) -> None:
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
     with world.agent() as agent:

@@ -1,5 +1,6 @@
 """A lock is read as data: what DVC does not write for single files is refused."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,8 @@ def test_a_conflict_in_a_pointer_says_its_own_way_out(tmp_path: Path) -> None:
 def test_two_files_alike_are_refused() -> None:
     """Files are found by name, so a name stands for one file."""
     body = yaml.safe_load(lock())
-    body["stages"]["other"] = body["stages"]["train"]
+    body["stages"]["other"] = dict(
+        body["stages"]["train"], outs=copy.deepcopy(body["stages"]["train"]["outs"])
+    )
     with pytest.raises(LockError, match="same file name"):
         parse(yaml.safe_dump(body).encode())

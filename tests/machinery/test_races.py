@@ -185,7 +185,8 @@ def test_f7_four_merges_that_each_beat_the_old_champion(
         def run(number: int) -> str:
             version, lock = versions[number], locks[number]
             wish = Promotion("flights", "production", version, server.at("HEAD"))
-            allowed = lambda now: eligibility.check(now, version.manifest_sha256, lock)  # noqa: E731
+            sha256 = version.manifest_sha256
+            allowed = lambda now: eligibility.check(now, sha256, lock, "")  # noqa: E731
             return str(promote.run(Ledger(), wish, allowed)["version"])
 
         said = race(here, run)

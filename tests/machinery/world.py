@@ -129,7 +129,8 @@ class GitHub:
                 return {"html_url": "u"}
             case ("GET", "pulls"):
                 branch = str(fields["head"]).split(":")[-1]
-                return [p for p in self.kept.get("pulls", []) if p["head"] == branch]
+                pulls = self.kept.get("pulls", [])
+                return [self.side(p) for p in pulls if p["head"] == branch]
             case ("POST", kind):
                 return self.add(kind, {"assets": [], **fields})
             case ("GET", kind):
@@ -142,9 +143,15 @@ class GitHub:
         """Keep a new object."""
         many = self.kept.setdefault(kind, [])
         number = max((int(each["id"]) for each in many), default=0) + 1
-        new = {**fields, "id": number, "number": number, "html_url": f"{kind}/{number}"}
+        new = {"user": {"login": github.BOT}, **fields, "id": number, "number": number}
+        new["html_url"] = f"{kind}/{number}"
         many.append(new)
         return new
+
+    def side(self, pull: Record) -> Record:
+        """Return a pull request with its head as GitHub tells it."""
+        repo = {"full_name": pull.get("source", "o/r")}
+        return {**pull, "head": {"ref": pull["head"], "repo": repo}}
 
     def _release(self, tag: str) -> Record:
         for release in self.kept.get("releases", []):

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from mlgitops import git
 
+BOT = "github-actions[bot]"  # writes what workflows write with their own token
 P = ParamSpec("P")
 R = TypeVar("R")
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before the next try, if GitHub asks for no more
@@ -184,12 +185,21 @@ def entries(
     return found
 
 
+def marked(item: Mapping[str, Any], marker: str) -> bool:
+    """Tell whether a workflow wrote this comment or issue, with this marker.
+
+    Anybody can write the marker, and would then keep what a workflow has to say.
+    """
+    author = (item.get("user") or {}).get("login")
+    return author == BOT and str(item.get("body") or "").startswith(marker)
+
+
 @repeated
 def sticky_comment(number: int, marker: str, body: str) -> str:
-    """Write the one comment that carries ``marker``; return its address."""
+    """Write the one comment of the workflows with ``marker``; return its address."""
     text = {"body": f"{marker}\n{body}"}
     for comment in pages(f"issues/{number}/comments"):
-        if str(comment["body"]).startswith(marker):
+        if marked(comment, marker):
             path = f"issues/comments/{comment['id']}"
             return str(api(path, "PATCH", text)["html_url"])
     return str(api(f"issues/{number}/comments", "POST", text)["html_url"])
@@ -224,9 +234,13 @@ def _issue(marker: str) -> dict[str, Any] | None:
     """Return the issue whose text begins with ``marker``, open or closed, or None."""
     for issue in pages("issues", {"state": "all"}):
         is_pull = "pull_request" in issue  # GitHub lists them among the issues
-        if not is_pull and str(issue.get("body") or "").startswith(marker):
+        if not is_pull and marked(issue, marker):
             return dict(issue)
     return None
+def to_default(pull: Mapping[str, Any]) -> bool:
+    """Tell whether a pull request is to the default branch, the one that deploys."""
+    base = pull["base"]
+    return bool(base["ref"] == base["repo"]["default_branch"])
 
 
 def brief(description: str) -> str:

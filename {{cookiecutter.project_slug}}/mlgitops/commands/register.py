@@ -125,12 +125,11 @@ def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
     A version that was rolled back is refused. If an earlier run died before it set the
     status, commented and opened the revert pull request, that is done first.
     """
+    sha256, code = candidate.manifest_sha256, server.at(candidate.commit).sha256
     try:
-        return eligibility.check(
-            ledger, candidate.manifest_sha256, candidate.lock_sha256
-        )
+        return eligibility.check(ledger, sha256, candidate.lock_sha256, code)
     except ReleaseError:
-        record = eligibility.withdrawal(ledger, candidate.manifest_sha256)
+        record = ledger.withdrawal(sha256, code)
         if record and record["action"] == "revert":
             revert.settle(ledger, record)
             revert.tell(ledger, name, record)

@@ -82,6 +82,7 @@ HARDENING = (
     *("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512"),
     "--security-opt=no-new-privileges",
 )
+LEDGER, FETCHED, MAIN = "refs/heads/ledger", "refs/fetched/ledger", "refs/heads/main"
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
 PATTERNS = {  # of a release's fields
     "manifest_sha256": r"[0-9a-f]{64}",
@@ -108,6 +109,10 @@ class TransientError(Exception):
         """`status` is the HTTP status, where there is one."""
         super().__init__(message)
         self.status = status
+
+
+class RewrittenError(TransientError):
+    """The ledger lacks what it had: somebody rewrote it, or set it back."""
 
 
 class RefusedError(Exception):
@@ -378,6 +383,8 @@ class Source:
         """
         try:
             return work()
+        except RewrittenError:
+            raise  # a new clone would not know what the ledger had
         except TransientError:
             discard(home / "git")
             self._git(home, "init", "--quiet", "--bare")
@@ -397,13 +404,13 @@ class Source:
 
     def _read(self, home: Path, environment: str) -> Release | None:
         """Fetch the ledger and return its release of an environment."""
-        path, branch = f"environments/{environment}/release.json", "refs/heads/ledger"
+        path = f"environments/{environment}/release.json"
 
         def show() -> bytes:
-            self._fetch(home, f"+{branch}:{branch}")
-            if not self._git(home, "ls-tree", branch, path):
+            self._fetch_ledger(home)
+            if not self._git(home, "ls-tree", LEDGER, path):
                 return b""
-            return self._git(home, "show", f"{branch}:{path}")
+            return self._git(home, "show", f"{LEDGER}:{path}")
 
         data = self._in_clone(home, show)
         if not data:
@@ -413,7 +420,54 @@ class Source:
             check_fields(release)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise TransientError(f"{path} on the ledger is broken: {error}") from None
+        for commit in (release["commit"], server_code(release)[0]):
+            self._check_merged(home, commit)
         return dict(release)
+
+    def _fetch_ledger(self, home: Path) -> None:
+        """Bring the ledger up to date; it only grows, so it must contain what it had.
+
+        The first fetch takes its newest commit alone, later ones all since then.
+        """
+        last = self._git(home, "for-each-ref", "--format=%(objectname)", LEDGER)
+        depth = () if last else ("--depth=1",)
+        self._git(home, "fetch", "--quiet", *depth, self.git, f"+{LEDGER}:{FETCHED}")
+        if last and not self._contains(home, FETCHED, last.decode().strip()):
+            raise RewrittenError(
+                "the ledger went back in time, or was rewritten: what runs stays. Find "
+                f"out who pushed to it; if that was right, remove {home / 'git'}"
+            )
+        self._git(home, "update-ref", LEDGER, FETCHED)
+
+    def _check_merged(self, home: Path, commit: str) -> None:
+        """Raise TransientError for a commit that is not on main.
+
+        A clone of its own holds main's commits without their files: the other one has
+        single commits, without those before them.
+        """
+        history = home / "main"
+        fetch = ("fetch", "--quiet", "--filter=tree:0", self.git, f"+{MAIN}:{MAIN}")
+
+        def update() -> bytes:
+            known = self._git(history, "for-each-ref", MAIN)
+            if known and self._contains(history, MAIN, commit):
+                return b""
+            return self._git(history, *fetch)
+
+        self._in_clone(history, update)
+        if not self._contains(history, MAIN, commit):
+            raise TransientError(
+                f"the ledger names commit {commit}, which is not on main: what runs "
+                "stays. Find out who pushed to the ledger"
+            )
+
+    def _contains(self, home: Path, ref: str, commit: str) -> bool:
+        """Tell whether a ref's history has a commit."""
+        try:
+            self._git(home, "merge-base", "--is-ancestor", commit, ref)
+        except TransientError:
+            return False
+        return True
 
     def monitor_warning(self, home: Path) -> str:
         """Return a warning if the monitor's newest record is too old, else ""."""

@@ -41,6 +41,7 @@ def record(case: Case, proposal: Proposal, build: BuildRecord, html: str) -> int
         "held_out": case.judgement.held_out,
         "passed": case.passed,
         "override": case.override,
+        "returns": case.returns,
         "champion": case.champion and case.champion["manifest_sha256"],
         "pull_request": proposal.number,
         "head_sha": proposal.head_sha,

@@ -11,6 +11,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,6 +45,22 @@ def run(check: str, module: str, *arguments: str | Path) -> None:
         raise Refused(check, reason) from error
     if done.returncode:
         raise Refused(check, _ending(done.returncode, done.stderr))
+
+
+@contextmanager
+def deadline(seconds: int) -> Iterator[None]:
+    """Refuse what takes longer, wherever it waits or computes; for the main thread."""
+
+    def stop(*_: object) -> NoReturn:
+        raise Refused("judge", f"it took longer than {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def environment() -> dict[str, str]:

@@ -153,8 +153,9 @@ def pull_request(record: Record, bad: Version | None) -> str:
     branch = f"rollback/{record['version']}-{record['seq']}"
     owner = github.repo().split("/")[0]
     query = {"head": f"{owner}:{branch}", "state": "all"}
-    if existing := github.api("pulls", fields=query):
-        return str(existing[0]["html_url"])
+    for existing in github.api("pulls", fields=query):
+        if (existing["head"].get("repo") or {}).get("full_name") == github.repo():
+            return str(existing["html_url"])
     commit = _commit(record)
     if commit is None:
         return f"main names {record['tag']} already"

@@ -68,7 +68,7 @@ def load_manifest(path: Path | str, expected_sha256: str | None = None) -> Manif
             data, parse_constant=_no_constant, object_pairs_hook=_distinct
         )
         _check(manifest)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise VerifyError(f"{path} is not a manifest: {error}.") from None
     return dict(manifest)
 
