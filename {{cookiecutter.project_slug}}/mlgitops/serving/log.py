@@ -12,6 +12,7 @@ line is in the file once, still queued, or counted as dropped or lost.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sys
@@ -39,6 +40,7 @@ class Batch:
         """Begin without lines."""
         self.loop, self.lines, self.size = loop, list[bytes](), 0
         self.waiters: list[asyncio.Future[None]] = []
+        self.late = False  # it was not written in time
         self.early = 0  # lines whose responses did not wait
         self.timer: asyncio.TimerHandle | None = None
 
@@ -130,7 +132,7 @@ class PredictionLog:
 
     def _late(self, batch: Batch) -> None:
         """Let the responses of a batch go before it is written."""
-        self._behind = True
+        self._behind = batch.late = True
         self._send_early(batch, len(batch.lines) - batch.early)
         batch.release()
 
@@ -139,7 +141,8 @@ class PredictionLog:
         for batch in batches:
             batch.release()
             self._unwritten -= batch.early
-        self._behind = self._behind and self.accepted > self.written
+        if not batches[-1].late or self.accepted == self.written:
+            self._behind = False
         self._store()
 
     def _send_early(self, batch: Batch, count: int) -> None:
@@ -212,7 +215,7 @@ class PredictionLog:
 
 def _call(batch: Batch, function: Callable[..., None], *arguments: object) -> None:
     """Call a function in the event loop, unless that has ended."""
-    if not batch.loop.is_closed():
+    with contextlib.suppress(RuntimeError):  # it is closed
         batch.loop.call_soon_threadsafe(function, *arguments)
 
 

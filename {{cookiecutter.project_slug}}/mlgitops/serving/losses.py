@@ -29,7 +29,7 @@ class Losses:
         self._file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)
-            os.posix_fallocate(self._file, 0, NUMBERS.size)
+            os.pwrite(self._file, NUMBERS.pack(0, 0), 0)
             self._memory = mmap.mmap(self._file, NUMBERS.size)
             hidden.rename(self.path)
         except OSError:
