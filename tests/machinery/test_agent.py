@@ -324,9 +324,9 @@ def test_altered_missing_and_foreign_bytes_never_serve(world: World) -> None:
         (folder / "model.onnx").write_bytes(whole[:-1] + b"x")
         world.name("v2", two)
         refused("model.onnx is not the reviewed file")
-        (folder / "model.onnx").write_bytes(whole)
         world.name("v2", "0" * 64)
         refused("manifest.json is not the expected version")
+        (folder / "model.onnx").write_bytes(whole)  # not before: v2 was tried again
         (folder / "contract.yaml").unlink()
         world.name("v2", two)
         refused("has no contract.yaml")

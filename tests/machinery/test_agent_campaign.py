@@ -144,7 +144,7 @@ class Campaign:
         self.publish("0")
 
     def bad_release(self) -> None:
-        self.publish(self.chance.choice(["0.25", "crash", "nonsense"]))
+        self.publish(self.chance.choice(["0.25", "crash", "nonsense", "silent"]))
 
     def roll_back(self) -> None:
         identity = self.chance.choice([*self.good])

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -123,6 +124,7 @@ def python(world: World) -> Path:
     return script
 
 
+@pytest.mark.slow
 def test_a_fault_of_this_host_is_not_held_against_a_release(
     world: World, python: Path
 ) -> None:
@@ -160,6 +162,30 @@ def test_a_fault_of_a_release_is_final(world: World) -> None:
         assert world.words().count("v1.1.0: deploying") == 1
         assert failed(world)["fault"] == "release"
         assert world.serves() == one
+
+
+ELSEWHERE = "import sys; print('serving on http://127.0.0.1:' + sys.argv[1]); input()"
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_silence_is_no_verdict(answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine makes a good server silent; one that ends has said something."""
+    monkeypatch.setattr(agent, "ASK_SECONDS", 0.1)
+    release = FINE | {"manifest_sha256": "a" * 64}
+    with socket.create_server(("127.0.0.1", 0)) as busy:  # connects, and no more
+        code = ELSEWHERE if answers else "input()"
+        command = [sys.executable, "-uc", code, str(busy.getsockname()[1])]
+        monkeypatch.setattr(agent, "START_SECONDS", 10 if answers else 0.3)
+        for script, error in ((code, agent.TransientError), ("", agent.RefusedError)):
+            command[2] = script
+            server = agent.Server(release, "production", command, None)
+            try:
+                if not script:
+                    server.process.wait()
+                with pytest.raises(error):
+                    server.check(Path("nowhere"))
+            finally:
+                server.kill()
 
 
 def test_without_a_control_the_first_release_is_tried_again(
@@ -309,6 +335,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 def test_a_damaged_clone_is_made_again(world: World) -> None:
     home = world.home / "agent"
     home.mkdir()
@@ -374,6 +401,7 @@ def test_an_agent_starts_from_an_odd_state(text: str, world: World) -> None:
     (home / "state.json.part").mkdir()
     (home / "venvs").write_text("no folder")
     with world.agent():
+        world.until(lambda: world.serves() == one)  # what was damaged is gone by then
         world.until(lambda: state.is_file() and one in state.read_text())
         world.until(lambda: world.settled(one))
     assert "is damaged" in world.words() and "Traceback" not in world.words()
@@ -387,6 +415,32 @@ def test_what_was_altered_on_this_disk_is_fetched_again(world: World) -> None:
         (folder / "model/model.onnx").write_bytes(b"altered")
         restarts(world, process, one)
     assert "is not the reviewed file" in world.words()
+
+
+def test_an_environment_whose_interpreter_is_gone_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade of the system's Python."""
+    made = []
+
+    def install(venv: Path, lock: Path) -> None:
+        made.append(venv)
+        (venv / "bin").mkdir(parents=True)
+        (venv / "bin/python").symlink_to(sys.executable)
+
+    monkeypatch.setattr(agent, "install", install)
+    options = agent.parse(["--git", "x/y/z", "--home", str(tmp_path)])
+    follower = agent.Agent(options, agent.Source("x/y/z", "", None, ""))
+    lock = tmp_path / "release/code/mlgitops/requirements/serving.txt"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("# none")
+    python = follower.python(tmp_path / "release")
+    assert follower.python(tmp_path / "release") == python and len(made) == 1
+    python.unlink()
+    python.symlink_to("/usr/bin/python-of-before")
+    assert follower.python(tmp_path / "release") == python and len(made) == 2
+    monkeypatch.setattr(sys.implementation, "cache_tag", "cpython-999")
+    assert follower.python(tmp_path / "release") != python and len(made) == 3
 
 
 def test_of_two_agents_on_one_port_the_second_refuses(world: World) -> None:
@@ -407,9 +461,6 @@ def test_of_two_agents_on_one_port_the_second_refuses(world: World) -> None:
     with running(world, limited(world, *other)) as process:
         time.sleep(0.5)
         assert process.poll() is None
-
-
-ANOTHER = "import sys; print('serving on http://127.0.0.1:' + sys.argv[1]); input()"
 
 
 @pytest.mark.parametrize(
@@ -438,7 +489,7 @@ def test_no_agent_takes_another_servers_answer_for_its_own(
     release = FINE | {"manifest_sha256": identity}
     release["server"] = {"commit": "b" * 40, "sha256": "4" * 64}
     with tiny.server(tmp_path / "theirs") as (port, _):
-        command = [sys.executable, "-uc", ANOTHER, str(port)]
+        command = [sys.executable, "-uc", ELSEWHERE, str(port)]
         server = agent.Server(release, "production", command, None)
         try:
             with pytest.raises((agent.RefusedError, agent.TransientError)) as caught:

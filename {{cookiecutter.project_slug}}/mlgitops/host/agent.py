@@ -57,10 +57,11 @@ SERVER = (  # of mlgitops/: what answers requests
 STATED = ("VERSION", "SHA256SUMS")  # with them /info names the machinery
 USED = 100  # names of releases and environments kept in the order of their use
 KEEP = 2  # older releases kept on disk, ready for a rollback
-TRIES = 5  # of a release that this host cannot deploy, before GitHub is told
+TRIES = 4  # of a release that this host cannot deploy, before GitHub is told
 MAX_RETRY_SECONDS = 600.0  # between two such tries
 MAX_RESPONSE_BYTES = 10_000_000  # of a server's response to golden rows
 START_SECONDS = 60.0  # for a new server to be ready
+ASK_SECONDS = 20.0  # for one response of its check
 ACCEPT_SECONDS = 15.0  # for it to listen on the public port
 CHECK_SECONDS = 150.0  # for all of its check
 GIT_SECONDS = 120.0  # for one git command
@@ -483,8 +484,8 @@ class Source:
         if days <= LATE_PERIODS * period:
             return ""
         return (
-            f"the monitor last ran {days:.0f} days ago and should run every "
-            f"{period:g} days: see `make doctor` in the repository"
+            f"the monitor last ran {days:.0f} days ago by this host's clock and should "
+            f"run every {period:g} days: see `make doctor` in the repository"
         )
 
     def fetch_code(self, home: Path, commit: str, target: Path) -> None:
@@ -634,10 +635,15 @@ class Server:
         self.kill_at = 0.0
 
     def read_line(self, seconds: float) -> str:
-        """Return the server's next line; RefusedError when it stays silent or ends."""
+        """Return the server's next line.
+
+        Raises:
+            RefusedError: it ended.
+            TransientError: it stays silent, which a slow machine can cause as well.
+        """
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], seconds)[0]:
-            raise RefusedError(f"the server did not start within {seconds:g} s.")
+            raise TransientError(f"the server did not start within {seconds:g} s.")
         line = self.process.stdout.readline().decode().strip()
         if not line:
             raise RefusedError("the server ended at its start; see the log above.")
@@ -680,7 +686,7 @@ class Server:
             self.process.stdin.write(b"accept\n")
             self.process.stdin.flush()
             accepting = self.read_line(ACCEPT_SECONDS) == "accepting"
-        except (OSError, RefusedError):
+        except (OSError, RefusedError, TransientError):
             accepting = False
         if not accepting:
             raise TransientError(
@@ -701,15 +707,21 @@ class Server:
 
 
 def ask(port: int, path: str, body: bytes | None = None) -> Release:
-    """Ask a server on this machine, without any proxy; RefusedError says what failed.
+    """Ask a server on this machine, without any proxy.
 
     A variable such as `http_proxy` is for the network, not for 127.0.0.1.
+
+    Raises:
+        RefusedError: it gave another response than it should, or none.
+        TransientError: it was too slow, as it may be because of this machine.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_SECONDS)
     try:
         connection.request("GET" if body is None else "POST", path, body)
         response = connection.getresponse()
         fields = dict(json.loads(response.read(MAX_RESPONSE_BYTES) or b"{}"))
+    except TimeoutError:
+        raise TransientError(f"{path}: no response in {ASK_SECONDS:g} s.") from None
     except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
         raise RefusedError(f"{path}: {error or type(error).__name__}") from None
     finally:
@@ -787,7 +799,7 @@ class Container(Server):
         sources: list[Any] = [self.channel, output]
         ready = select.select(sources, [], [], START_SECONDS)[0]
         if not ready:
-            raise RefusedError(
+            raise TransientError(
                 f"the container did not start within {START_SECONDS:g} s."
             )
         if self.channel not in ready:
@@ -818,6 +830,15 @@ def remove_containers(home: Path) -> None:
     if containers := listing.decode().split():
         run(["docker", "rm", "--force", *containers])
     shutil.rmtree(home / "run", ignore_errors=True)
+
+
+def usable(venv: Path) -> bool:
+    """Return whether an environment is complete and its interpreter runs."""
+    try:
+        run([str(venv / "bin/python"), "-c", ""])
+    except (OSError, RefusedError):
+        return False
+    return (venv / "complete").exists()
 
 
 def install(venv: Path, lock: Path) -> None:
@@ -1282,8 +1303,9 @@ class Agent:
         lock = folder / "code/mlgitops/requirements/serving.txt"
         if not lock.exists():
             raise RefusedError("its commit has no mlgitops/requirements/serving.txt.")
-        venv = self.home / "venvs" / hashlib.sha256(lock.read_bytes()).hexdigest()
-        if not (venv / "complete").exists():
+        digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+        venv = self.home / "venvs" / f"{digest}-{sys.implementation.cache_tag}"
+        if not usable(venv):
             say(f"installing {lock.name} into {venv}")
             discard(venv)
             try:
