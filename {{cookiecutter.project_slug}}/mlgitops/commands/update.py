@@ -6,6 +6,7 @@ It compares .cruft.json with the newest commit of the template, and changes no f
 """
 
 import json
+import re
 from pathlib import Path
 
 from mlgitops import git, github
@@ -13,6 +14,8 @@ from mlgitops.commands.expected import expected_errors
 
 MARKER = "<!-- template update -->"
 TITLE = "The template has moved on"
+# What git prints where it would ask for a login, or GitHub hides what may not be read.
+PRIVATE = re.compile(r"could not read Username|Authentication failed|not found|denied")
 
 
 def main() -> None:
@@ -34,7 +37,15 @@ def update(path: str = ".cruft.json") -> str:
     if not template.startswith(("https://", "http://", "git@", "ssh://")):
         return f"Not checked: the template is a folder ({template}), not an address."
     ref = str(link.get("checkout") or "HEAD")
-    newest = git.run("ls-remote", "--", template, ref).split("\t")[0]
+    try:
+        newest = git.run("ls-remote", "--", template, ref).split("\t")[0]
+    except git.GitError as error:
+        if not PRIVATE.search(str(error)):
+            raise
+        return (
+            f"Not checked: {template} is private, and this workflow has no login; "
+            "type `cruft check` where you have one."
+        )
     if not newest:
         raise git.GitError(f"{template} has no {ref}: correct .cruft.json")
     if newest == current:
