@@ -184,9 +184,9 @@ def change_variable(request: Request) -> Reply:
 def list_rulesets(request: Request) -> Reply:
     """List rulesets: their rules are told one by one only."""
     _rulesets_in_plan(request)
-    summary = ("id", "name", "target", "source_type", "source", "enforcement")
-    summary += ("created_at", "updated_at")
-    return [{key: r[key] for key in summary} for r in request.repo.rulesets]
+    own = ("rules", "conditions", "bypass_actors")
+    rulesets = request.repo.rulesets
+    return [{k: v for k, v in r.items() if k not in own} for r in rulesets]
 
 
 @route("GET", "rulesets/{id}")

@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 
 from . import git
-from .state import Issue, Person, Pull, Repository
+from .state import Issue, Json, Person, Pull, Repository
 
 
 def missing(
@@ -32,9 +32,7 @@ def missing(
     return ""
 
 
-def errors(
-    repository: Repository, people: dict[str, Person], ref: str
-) -> list[dict[str, str | int]]:
+def errors(repository: Repository, people: dict[str, Person], ref: str) -> list[Json]:
     """Return the owners of a CODEOWNERS file who are none, as GitHub tells them."""
     path, lines = _text(repository, ref)
     writers, found = _writers(repository, people), []

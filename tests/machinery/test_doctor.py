@@ -13,6 +13,7 @@ import yaml
 
 from machinery import traffic
 from machinery.world import World, git, world
+from mlgitops import git as git_module
 from mlgitops import github, heartbeat, storage
 from mlgitops.commands import doctor, protect, selftest, update
 from mlgitops.ledger import Ledger
@@ -441,6 +442,8 @@ def test_rulesets_name_the_required_checks() -> None:
     (checks,) = [r["parameters"] for r in rules if r["type"].startswith("required_")]
     named = {check["context"] for check in checks["required_status_checks"]}
     assert named == {"ci", "validate"}
+    actions = {check["integration_id"] for check in checks["required_status_checks"]}
+    assert actions == {15368}  # GitHub Actions: nobody sets them with a token of theirs
     assert checks["strict_required_status_checks_policy"]
 
 
@@ -484,6 +487,29 @@ def test_nothing_is_announced_when_up_to_date(here: World) -> None:
     linked(here, behind=False)
     assert "Up to date" in update.update()
     assert "issues" not in here.hub.kept
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fatal: could not read Username for 'https://github.com'",
+        "ERROR: Repository not found.",
+        "git@github.com: Permission denied (publickey).",
+    ],
+)
+def test_a_private_template_is_not_red_every_monday(
+    here: World, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked(here, behind=True)
+
+    def refuse(*args: str, **_: Any) -> str:
+        raise git_module.GitError(f"git ls-remote failed: {words}")
+
+    monkeypatch.setattr(git_module, "run", refuse)
+    assert "is private" in update.update()
+    words = "Could not resolve host"
+    with pytest.raises(git_module.GitError):
+        update.update()
 
 
 def test_not_linked_is_green(here: World) -> None:

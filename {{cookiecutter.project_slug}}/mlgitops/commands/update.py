@@ -6,6 +6,7 @@ python -m mlgitops update --apply    brings the changes into this folder (make u
 """
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,6 +20,8 @@ from mlgitops.commands.selftest import SelftestError
 
 MARKER = "<!-- template update -->"
 TITLE = "The template has moved on"
+# What git prints where it would ask for a login, or GitHub hides what may not be read.
+PRIVATE = re.compile(r"could not read Username|Authentication failed|not found|denied")
 
 
 def main() -> None:
@@ -78,7 +81,15 @@ def update(path: str = ".cruft.json") -> str:
     if not template.startswith(("https://", "http://", "git@", "ssh://")):
         return f"Not checked: the template is a folder ({template}), not an address."
     ref = str(link.get("checkout") or "HEAD")
-    newest = git.run("ls-remote", "--", template, ref).split("\t")[0]
+    try:
+        newest = git.run("ls-remote", "--", template, ref).split("\t")[0]
+    except git.GitError as error:
+        if not PRIVATE.search(str(error)):
+            raise
+        return (
+            f"Not checked: {template} is private, and this workflow has no login; "
+            "type `cruft check` where you have one."
+        )
     if not newest:
         raise git.GitError(f"{template} has no {ref}: correct .cruft.json")
     if newest == current:
