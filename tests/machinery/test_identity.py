@@ -138,6 +138,16 @@ def test_a_manifest_of_other_bytes_is_refused(proposal: Proposal) -> None:
         )
 
 
+@pytest.mark.parametrize("depth", [100, 400, 900])
+def test_a_manifest_that_is_nested_deep_is_a_refusal(
+    depth: int, proposal: Proposal
+) -> None:
+    deep = '"claimed": {"deep": ' + '{"a": ' * depth + "1" + "}" * depth + ","
+    with pytest.raises(Refused) as refused:
+        proposal.identify(proposal.text.replace('"claimed": {', deep))
+    assert refused.value.check.id == "manifest"
+
+
 def test_the_machinery_of_a_wheel_is_believed(proposal: Proposal) -> None:
     """It is not in the tree: requirements/pipeline.txt pins it."""
     for path in manifest.CODE:

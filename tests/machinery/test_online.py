@@ -22,6 +22,7 @@ from sklearn.svm import SVC
 
 from machinery import rows as small
 from machinery.judged import CONTRACT, params
+from machinery.test_tasks import ESTIMATORS, Built
 from machinery.test_validate import Bench, child, linear
 from mlgitops.judge import behaviour, edges, gates, online, operators
 from mlgitops.judge.evaluation import Evaluation, read_model
@@ -258,6 +259,30 @@ def test_what_the_server_predicts_is_compared_with_what_was_judged(
     online.add(evaluation)
     (check,) = evaluation.judgement.checks
     assert check.id == "serving" and not check.passed and check.value > 0.1
+
+
+@pytest.mark.parametrize(("task", "estimator"), ESTIMATORS)
+def test_an_honest_model_of_each_task_gets_one_prediction_a_row(
+    task: str, estimator: str, tmp_path: Path
+) -> None:
+    built = Built(task, estimator, tmp_path)
+    settings = params(["price"], task)
+    challenger = read_model(tmp_path)
+    assert challenger
+    evaluation = Evaluation(
+        contract=built.contract,
+        params=settings,
+        gates=gates.parse(settings, task),
+        holdout=built.rows,
+        challenger=challenger,
+        champion=None,
+        rows=built.rows,
+    )
+    online.ask(evaluation)
+    challenger.predictions = built.answers.astype(np.float64)
+    online.add(evaluation)
+    (check,) = evaluation.judgement.checks
+    assert check.passed and check.value is not None and check.value < 1e-6
 
 
 HANGS = """

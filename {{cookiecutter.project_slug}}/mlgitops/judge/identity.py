@@ -49,12 +49,16 @@ def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
     check_types(version)
     try:
         expected = _expected(folder, version, read_file)
+        different = next(_differences(version, json.loads(expected)), None)
     except ContractError as error:
         raise Refused("manifest", str(error)) from error
+    except RecursionError as error:
+        raise Refused("manifest", "the manifest is nested too deep") from error
     except (TypeError, ValueError) as error:
         reason = "params.yaml holds values that a manifest cannot, such as a date"
         raise Refused("manifest", reason) from error
-    for entry, actual, proposed in _differences(version, json.loads(expected)):
+    if different:
+        entry, actual, proposed = different
         reason = (
             f"the manifest says that {entry} is {shown(actual)}, but the files of this "
             f"proposal give {shown(proposed)}: build it again"

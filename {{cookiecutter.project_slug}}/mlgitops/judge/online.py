@@ -55,7 +55,8 @@ def ask(evaluation: Evaluation) -> None:
 def add(evaluation: Evaluation) -> None:
     """Add the check that the server predicts what was judged."""
     served, challenger = evaluation.served, evaluation.challenger
-    judged = challenger.predictions[evaluation.sample(SAMPLE, seed=3)]
+    rows = evaluation.sample(SAMPLE, seed=3)[: len(served.predictions)]
+    judged = challenger.predictions[rows]
     scale = task.TASKS[evaluation.contract.task].scale(judged)
     gap = float(np.abs(np.asarray(served.predictions) - judged).max()) / scale
     worst, limit = max(gap, served.difference), evaluation.rules.parity.max

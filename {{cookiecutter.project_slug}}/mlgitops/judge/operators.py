@@ -6,8 +6,8 @@ array-API style produce. It has no operator of chance (RandomUniformLike), none 
 training (Dropout), and no Loop or If. Scan runs as often as a tensor has rows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -109,19 +109,17 @@ def constants(model: "ModelProto") -> Constants:
         if isinstance(part, onnx.TensorProto):
             if part.data_type == onnx.TensorProto.STRING:
                 texts |= {t.decode(errors="replace") for t in _some(part.string_data)}
-            elif part.dims and max(part.dims) > 1_000_000:
-                continue
             else:
-                values = onnx.numpy_helper.to_array(part).ravel()
-                numbers |= {float(value) for value in _some(values.tolist())}
+                values = _some(onnx.numpy_helper.to_array(part).ravel())
+                numbers |= {float(v) for v in values if values.dtype.kind in "biuf"}
         elif isinstance(part, onnx.AttributeProto):
             numbers |= {float(n) for n in (*_some(part.floats), *_some(part.ints))}
             texts |= {t.decode(errors="replace") for t in _some(part.strings)}
     return sorted(n for n in numbers if n == n), sorted(texts)
 
 
-def _some(values: Sequence[object]) -> Iterable:  # type: ignore[type-arg]
-    """Return a list, or some entries that are spread over a long one."""
+def _some(values: Any) -> Any:
+    """Return a list or array, or some entries that are spread over a long one."""
     return values[:: max(1, len(values) // MOST)]
 
 
