@@ -208,6 +208,30 @@ FAULTS = {
         "test_register::test_missing_bytes_are_refused",
         "test_deploy::test_a_champion_that_changed_while_waiting_is_refused",
     ],
+    "T22 an old or foreign verdict is used again; a rollback is undone": [
+        "test_rollback::"
+        "test_a_verdict_on_an_unrelated_pull_request_does_not_bring_it_again",
+        "test_register::"
+        "test_a_verdict_on_another_lock_of_the_same_version_takes_nothing_away",
+        "test_register::"
+        "test_other_bytes_that_were_uploaded_with_a_lock_do_not_condemn_it",
+        "test_server_release::test_an_unrelated_verdict_does_not_bring_a_server_back",
+        "test_returning::test_an_unrelated_pull_request_brings_nothing_back",
+    ],
+    "T23 a stranger takes over the judge's comment, an issue or the revert": [
+        "test_proposal::test_a_comment_with_the_marker_of_somebody_else_is_left_alone",
+        "test_proposal::test_an_issue_with_the_marker_of_somebody_else_hides_no_update",
+        "test_rollback::test_a_strangers_pull_request_of_that_name_is_not_the_revert",
+    ],
+    "T24 what is proposed crashes or hangs the privileged job": [
+        "test_hostile_input::test_a_crash_is_a_refusal_with_status_and_comment",
+        "test_hostile_input::test_hostile_yaml_is_refused_in_time",
+        "test_judge_fuzz::test_nothing_ends_without_a_status",
+    ],
+    "T27 the ledger is rewritten, or names what is not on main": [
+        "test_agent::test_a_ledger_that_went_back_in_time_is_not_followed",
+        "test_agent::test_a_commit_that_is_not_on_main_is_not_deployed",
+    ],
     "Tampering: the audit names it": [
         "test_audit::test_a_tampered_ledger_is_named",
         "test_audit::test_a_moved_tag_hides_nothing",

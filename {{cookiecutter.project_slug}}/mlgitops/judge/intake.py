@@ -46,17 +46,20 @@ def _unpack(file: str, folder: str, limit: str) -> None:
 
 
 def _identify(folder: str, tree: str) -> None:
-    """Read every file of the artifact and of the proposal that is compared."""
+    """Read the files of the proposal and of the artifact in the judge's order."""
     data, read_file = Path(folder, "dvc.lock").read_bytes(), partial(git.show, tree)
     cautions.settings_changed(read_file("params.yaml"))
+    pointers = lock.pointers(tree)
     identity.identify(Path(folder), lock.parse(data), read_file)
-    identity.raw_data(data, lock.pointers(tree))
+    identity.raw_data(data, pointers)
 
 
 def main() -> None:
     """Confine this process, then read; a refusal is left to the judge to find."""
-    sandbox.confine(MEMORY, SECONDS)
     name, *arguments = sys.argv[1:]
+    allowed = int(arguments[-1]) if name == "unpack" else 0  # bytes of the artifact
+    largest = max(sandbox.LARGEST, allowed)
+    sandbox.confine(MEMORY + 2 * allowed, SECONDS, largest)
     try:
         if name == "unpack":
             _unpack(*arguments)

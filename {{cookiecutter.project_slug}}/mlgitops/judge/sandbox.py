@@ -71,14 +71,16 @@ def environment() -> dict[str, str]:
     return {**clean, "HOME": "/nonexistent", **dict.fromkeys(threads, "1")}
 
 
-def confine(memory: int = MEMORY, seconds: int = SECONDS) -> None:
+def confine(
+    memory: int = MEMORY, seconds: int = SECONDS, largest: int = LARGEST
+) -> None:
     """Drop, for this process and its children, rights that scoring does not need."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     limits = {
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_FSIZE: LARGEST,
+        resource.RLIMIT_FSIZE: largest,
         resource.RLIMIT_CORE: 0,
     }
     for kind, limit in limits.items():
