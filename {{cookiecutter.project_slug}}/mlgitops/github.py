@@ -237,6 +237,8 @@ def _issue(marker: str) -> dict[str, Any] | None:
         if not is_pull and marked(issue, marker):
             return dict(issue)
     return None
+
+
 def to_default(pull: Mapping[str, Any]) -> bool:
     """Tell whether a pull request is to the default branch, the one that deploys."""
     base = pull["base"]
