@@ -389,27 +389,30 @@ def test_a_ledger_that_went_back_in_time_is_not_followed(world: World) -> None:
     looks, home = source(world)
     world.release("v1.0.0", 0.001)
     old = world.git("rev-parse", "HEAD")
-    assert (looks.latest(home, "production") or {})["version"] == "v1.0.0"
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.0.0"
     for version in ("v1.1.0", "v1.2.0"):  # the control: it grows
         world.release(version, 0.002)
-    assert (looks.latest(home, "production") or {})["version"] == "v1.2.0"
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.2.0"
     world.git("push", "-q", "-f", str(world.bare), f"{old}:refs/heads/ledger")
     for _ in range(2):
         with pytest.raises(agent.TransientError, match="went back in time"):
             looks.latest(home, "production")
+    shutil.rmtree(home / "git")  # a clone that is made again remembers
+    with pytest.raises(agent.TransientError, match="went back in time"):
+        looks.latest(home, "production")
     amended = world.git("commit-tree", "HEAD^{tree}", "-m", "rewritten")
     world.git("push", "-q", "-f", str(world.bare), f"{amended}:refs/heads/ledger")
     with pytest.raises(agent.TransientError, match="was rewritten"):
         looks.latest(home, "production")
     world.git("push", "-q", "-f", str(world.bare), "ledger")
-    assert (looks.latest(home, "production") or {})["version"] == "v1.2.0"
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.2.0"
 
 
 def test_a_commit_that_is_not_on_main_is_not_deployed(world: World) -> None:
     """A server's code is fetched by its commit, and a fork's can be fetched, too."""
     looks, home = source(world)
     first = world.release("v1.0.0", 0.001)
-    assert (looks.latest(home, "production") or {})["version"] == "v1.0.0"
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.0.0"
     tree = world.git("rev-parse", f"{world.commit}^{{tree}}")
     foreign = world.git("commit-tree", tree, "-p", world.commit, "-m", "unmerged")
     world.git("push", "-q", str(world.bare), f"{foreign}:refs/pull/7/head")
@@ -419,7 +422,7 @@ def test_a_commit_that_is_not_on_main_is_not_deployed(world: World) -> None:
         with pytest.raises(agent.TransientError, match="not on main"):
             looks.latest(home, "production")
     world.git("push", "-q", str(world.bare), f"{foreign}:refs/heads/main")
-    release = looks.latest(home, "production") or {}  # the control: it was merged
+    release = looks.latest(home, "production")[1] or {}  # the control: it was merged
     assert release["server"]["commit"] == foreign
 
 

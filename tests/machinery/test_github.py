@@ -11,7 +11,6 @@ import pytest
 
 from mlgitops import git, github
 from mlgitops.github import GitHubError
-from mlgitops.judge import proposal
 from mlgitops.release import TargetError, deployments, target
 
 # It answers as the real gh does with --include: status, headers, body, exit code.
@@ -162,12 +161,6 @@ def test_a_list_that_github_counts_is_read_to_its_end(gh: Scripted) -> None:
     ])  # fmt: skip
     assert github.entries("actions/variables", "variables") == names
     assert len(gh.calls) == 2
-
-
-def test_a_fork_that_was_deleted_is_said() -> None:
-    run = {"head_repository": None, "head_branch": "better", "head_sha": "a" * 40}
-    with pytest.raises(proposal.NothingToJudge, match="came from was deleted"):
-        proposal.find({"workflow_run": run})
 
 
 def test_a_reviewer_whose_account_is_gone_is_a_ghost(

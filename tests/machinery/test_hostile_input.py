@@ -14,7 +14,7 @@ from machinery import tiny
 from machinery.judged import Hub, Record
 from machinery.test_validate import members, zipped
 from mlgitops import git, github, lock, storage
-from mlgitops.judge import artifact, identity, intake, sandbox, workflow
+from mlgitops.judge import artifact, intake, sandbox, workflow
 from mlgitops.judge.verdict import ValidationError
 from mlgitops.judgement import Refused
 from mlgitops.lock import LockError
@@ -159,13 +159,6 @@ def test_an_absurd_manifest_is_refused(change: Record, tmp_path: Path) -> None:
     file.write_text(json.dumps({**manifest, **change}))
     with pytest.raises(VerifyError):
         load_manifest(file)
-
-
-@pytest.mark.parametrize("value", ["\ud800", {"a": {1: 2, "b": 3}}, {"a": "\udfff"}])
-def test_what_json_and_utf_8_cannot_hold_is_refused(value: Any) -> None:
-    assert identity._json({"b": 1, "a": "é"}, "x") == '{"a": "é", "b": 1}'
-    with pytest.raises(Refused, match="cannot hold"):
-        identity._json(value, "params.yaml")
 
 
 def test_a_refusal_is_short_and_of_valid_text() -> None:

@@ -205,6 +205,7 @@ def sticky_comment(number: int, marker: str, body: str) -> str:
     return str(api(f"issues/{number}/comments", "POST", text)["html_url"])
 
 
+@repeated
 def announce(marker: str, title: str, body: str, news: Iterable[str]) -> str:
     """Open the one issue that carries ``marker``, or update it; return its address.
 
@@ -221,13 +222,14 @@ def announce(marker: str, title: str, body: str, news: Iterable[str]) -> str:
     return str(api("issues", "POST", fields)["html_url"])
 
 
+@repeated
 def close_issue(marker: str, reason: str) -> None:
     """Close the issue that carries ``marker``, with the reason, if it is open."""
     issue = _issue(marker)
     if issue and issue.get("state") != "closed":
         path = f"issues/{issue['number']}"
-        api(f"{path}/comments", "POST", {"body": reason})
         api(path, "PATCH", {"state": "closed"})
+        api(f"{path}/comments", "POST", {"body": reason})
 
 
 def _issue(marker: str) -> dict[str, Any] | None:

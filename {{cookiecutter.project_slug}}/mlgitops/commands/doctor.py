@@ -32,12 +32,14 @@ def main() -> None:
     """Print every finding."""
     broken = 0
     for check in (*LOCAL, *REMOTE):
+        findings: list[Finding] = []
         try:
-            findings = list(check())
+            findings.extend(check())
         except github.GitHubError as error:
-            findings = [(WEAK, f"{check.__name__}: GitHub refuses to tell: {error}")]
+            refusal = f"{check.__name__}: GitHub refuses to tell: {error}"
+            findings.append((WEAK, refusal))
         except ERRORS as error:
-            findings = [(BROKEN, f"{check.__name__}: {error}")]
+            findings.append((BROKEN, f"{check.__name__}: {error}"))
         for state, text in findings:
             print(f"{state:7} {text}")
             broken += state == BROKEN

@@ -35,7 +35,6 @@ import socket
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -110,10 +109,6 @@ class TransientError(Exception):
         """`status` is the HTTP status, where there is one."""
         super().__init__(message)
         self.status = status
-
-
-class RewrittenError(TransientError):
-    """The ledger lacks what it had: somebody rewrote it, or set it back."""
 
 
 class RefusedError(Exception):
@@ -384,10 +379,9 @@ class Source:
         """
         try:
             return work()
-        except RewrittenError:
-            raise  # a new clone would not know what the ledger had
         except TransientError:
             discard(home / "git")
+            make_folder(home)
             self._git(home, "init", "--quiet", "--bare")
             return work()
 
@@ -428,17 +422,20 @@ class Source:
     def _fetch_ledger(self, home: Path) -> None:
         """Bring the ledger up to date; it only grows, so it must contain what it had.
 
-        The first fetch takes its newest commit alone, later ones all since then.
+        The first fetch takes its newest commit alone, later ones all since then. The
+        newest commit is kept beside the clone, which may have to be made again.
         """
-        last = self._git(home, "for-each-ref", "--format=%(objectname)", LEDGER)
+        seen = home / "ledger"
+        last = seen.read_text().strip() if seen.is_file() else ""
         depth = () if last else ("--depth=1",)
         self._git(home, "fetch", "--quiet", *depth, self.git, f"+{LEDGER}:{FETCHED}")
-        if last and not self._contains(home, FETCHED, last.decode().strip()):
-            raise RewrittenError(
+        if last and not self._contains(home, FETCHED, last):
+            raise TransientError(
                 "the ledger went back in time, or was rewritten: what runs stays. Find "
-                f"out who pushed to it; if that was right, remove {home / 'git'}"
+                f"out who pushed to it; if that was right, remove {seen}"
             )
         self._git(home, "update-ref", LEDGER, FETCHED)
+        write(seen, self._git(home, "rev-parse", FETCHED))
 
     def _check_merged(self, home: Path, commit: str) -> None:
         """Raise TransientError for a commit that is not on main.
@@ -966,7 +963,8 @@ class Agent:
     def describe(self, error: Exception) -> str:
         """Return an error as a sentence; a full disk is named."""
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return full_disks((self.home, Path(tempfile.gettempdir())))
+            temporary = Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
+            return full_disks((self.home, temporary))
         return str(error) or type(error).__name__
 
     def poll(self) -> Steps:

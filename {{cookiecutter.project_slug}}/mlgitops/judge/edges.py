@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlgitops.pipeline.contract import Column, Contract
+from mlgitops.prediction_log import MAX_TEXT
 
 Value = float | str | None
 Row = dict[str, Value]
@@ -20,7 +21,7 @@ UNKNOWN = (
     "unknown",
     "é 漢字 🚀",
     " ",
-    "x" * 1_000,
+    "x" * MAX_TEXT,
 )  # categories that no contract holds
 SPACED = 33  # numbers from the minimum to the maximum
 WHOLE = 200  # the most whole numbers between them of which each is tried

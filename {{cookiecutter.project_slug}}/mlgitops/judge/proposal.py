@@ -38,13 +38,10 @@ def find(event: Json) -> Proposal:
         ValidationError: the event names no pull request.
     """
     if run := event.get("workflow_run"):
-        if not run["head_repository"]:
-            raise NothingToJudge(
-                f"the fork that {run['head_branch']} came from was deleted: somebody "
-                "who may push proposes it from a branch of this repository"
-            )
-        owner = run["head_repository"]["owner"]["login"]
-        query = {"state": "open", "head": f"{owner}:{run['head_branch']}"}
+        query = {"state": "open"}
+        owner = (run.get("head_repository") or {}).get("owner") or {}
+        if login := owner.get("login"):  # nobody's, if the fork was deleted
+            query["head"] = f"{login}:{run['head_branch']}"
         for pull in github.pages("pulls", query):
             if pull["head"]["sha"] == run["head_sha"] and github.to_default(pull):
                 return _proposal(pull, run)

@@ -216,12 +216,14 @@ class Connection(HttpToolsProtocol):
 
     def evict(self) -> None:
         """Leave, and release at once what is held."""
-        if self.unsent or self.transport.is_closing():
+        if self.transport.get_write_buffer_size() or self.transport.is_closing():
             self.transport.abort()
         elif self in self.all.idle:
             self.transport.close()
         else:
             self.refuse(503)
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()  # nobody would wait for it to be read
         self.connections.discard(self)
         self.all.forget(self)
 

@@ -34,6 +34,9 @@ class Losses:
             hidden.rename(self.path)
         except OSError:
             os.close(self._file)
+            for path in (hidden, self.path):
+                with contextlib.suppress(OSError):
+                    path.unlink()
             raise
         self.before = 0
         for path in sorted(folder.glob(f"{PREFIX}*")):
@@ -52,8 +55,8 @@ class Losses:
 
     def _take_over(self, path: Path) -> None:
         """Add the numbers of another log if its process is gone."""
-        gone = (FileNotFoundError, PermissionError)  # taken over, or another user's
-        with contextlib.suppress(*gone), path.open("r+b") as file:
+        # taken over, another user's, or not to be read now
+        with contextlib.suppress(OSError), path.open("r+b") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
