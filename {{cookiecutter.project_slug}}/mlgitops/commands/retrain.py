@@ -76,8 +76,12 @@ def collect(
         labelled[name] = labelled[contract.id].map(labels.group_by_id).astype(object)
     labelled = training_data.add_sensitive(labelled, labels.sensitive, contract)
     past, broken = pd.read_parquet(data), allowed.max_broken
-    inputs = train(params, contract.task).columns
-    newer = training_data.build(past, labelled, contract, keep, broken, inputs)
+    groups = settings.fairness(params, contract)
+    needed = {
+        *train(params, contract.task).columns,
+        *(groups.columns if groups else ()),
+    }
+    newer = training_data.build(past, labelled, contract, keep, broken, needed)
     newer.counts["corrected"] = labels.counts["corrected"]
     newer.counts["contradictory"] = labels.counts["contradictory"]
     newer.counts["without a label"] = len(due) - len(entries)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlgitops.pipeline.contract import Column, Contract
-from mlgitops.prediction_log import MAX_TEXT
+from mlgitops.prediction_log import MAX_TEXT, max_text
 
 Value = float | str | None
 Row = dict[str, Value]
@@ -96,7 +96,8 @@ def _values(
     """
     numbers, texts = constants
     if column.type == "category":
-        return [*column.categories, *(t for t in texts if t not in column.categories)]
+        own, longest = column.categories, max_text(column.categories)
+        return [*own, *(t for t in texts if t and t not in own and len(t) <= longest)]
     present = [v for v in seen if isinstance(v, float)] or [0.0]
     span = (max(present) - min(present)) or 1.0
     low = column.min if math.isfinite(column.min) else min(present) - span

@@ -42,7 +42,7 @@ ALLOWED = {
     ),
 }
 ALLOWED["ai.onnx"] = ALLOWED[""]
-MOST = 40  # constants of one list that are looked at
+MOST = 2_000  # constants of one list that are looked at
 Constants = tuple[list[float], list[str]]
 
 

@@ -68,6 +68,9 @@ def environment() -> dict[str, str]:
     names = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
     clean = {name: os.environ[name] for name in names if name in os.environ}
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    # Without a home git would not know whose folder this is, and refuse it.
+    clean |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory"}
+    clean["GIT_CONFIG_VALUE_0"] = os.getcwd()
     return {**clean, "HOME": "/nonexistent", **dict.fromkeys(threads, "1")}
 
 

@@ -219,7 +219,7 @@ def _records(source: str, contract: Contract) -> Iterator[_Line | None]:
     entity = "".join(contract.labelled_only)
     for number, (file, lines) in enumerate(files(source, "*.csv")):
         rows = iter(lines)
-        if not (first := next(rows, "")).strip():
+        if not (first := next((row for row in rows if row.strip()), "")):
             continue
         header, separator = _header(first[:LONGEST_HEADER], contract)
         key = "id" if "id" in header else contract.id

@@ -7,6 +7,7 @@ what is allowed and what was found.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -173,6 +174,11 @@ def mapping(text: str | bytes, name: str) -> dict[str, Any]:
             f"{name} holds no entries such as `name: value`; write them, or restore "
             f"the file: `git checkout HEAD -- {name}`."
         )
+    try:
+        json.dumps(document, default=str, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        message = f"{name} holds a character that no text can have: {error.reason}."
+        raise _error_type(name)(message) from error
     return document
 
 

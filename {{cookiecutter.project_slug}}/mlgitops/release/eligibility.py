@@ -137,11 +137,14 @@ def check(
     end = ledger.withdrawal(manifest_sha256, server_sha256)
     if end and not _brought_back(ledger, manifest_sha256, end):
         short = manifest_sha256[:12]
+        # A first version that failed has none before it, and so no revert.
+        revert = "Merge the revert pull request. "
+        advice = "" if end.get("state") == "failed" else revert
         raise ReleaseError(
             f"version {short} was taken out of {end['environment']} by a "
             f"{end['action']} ({end['reason']}), and no verdict since brings it back "
-            "on purpose: merge the revert pull request. To deploy it again, propose it "
-            "after that; or run `gh workflow run validate.yml -f pull_request=NUMBER "
+            f"on purpose. {advice}To deploy it again, propose it after that; or run "
+            "`gh workflow run validate.yml -f pull_request=NUMBER "
             f"-f manifest={short} -f reason=WHY` for an open pull request that has it"
         )
     release = ledger.champion()

@@ -227,8 +227,11 @@ def _metadata(index: int, row: dict[str, Value]) -> tuple[Value, datetime | None
     try:
         moment = datetime.fromisoformat(time)  # type: ignore[arg-type]
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if not prediction_log.EARLIEST < moment < prediction_log.LATEST:
+            raise ValueError("beyond what the log holds")
     except (TypeError, ValueError, OverflowError):
         raise RowError(
-            f"row {index}: 'time' must be an ISO 8601 time, e.g. 2013-04-01T12:00:00Z."
+            f"row {index}: 'time' must be an ISO 8601 time from 1700 to 2200, e.g. "
+            "2013-04-01T12:00:00Z."
         ) from None
     return row_id, moment
