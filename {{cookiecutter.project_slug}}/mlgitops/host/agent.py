@@ -972,8 +972,14 @@ class Agent:
         try:
             if not self.saved:
                 self.save()
-            succeeded = yield from self.follow()
+            unread: Exception | None = None
+            try:
+                succeeded = yield from self.follow()
+            except Exception as error:  # what was done before is reported all the same
+                unread = error
             yield from self.report()
+            if unread:
+                raise unread
             yield from self.warn()
             if not self.pruned:
                 yield self.task("removing old releases", RUN_SECONDS, self.prune)
