@@ -216,7 +216,7 @@ def test_responses_wait_again_after_a_failure_though_requests_go_on(
         early, end = log.state()["queued"], time.monotonic() + 1
         while time.monotonic() < end:  # there is always one that is not written yet
             writes = [log.write([b"next\n"]) for _ in range(20)]
-            await asyncio.wait(map(asyncio.ensure_future, writes), timeout=0)
+            await asyncio.wait(map(asyncio.ensure_future, writes), timeout=0.002)
         await log.write([b"last\n"])
         return early, log.state()["queued"]
 

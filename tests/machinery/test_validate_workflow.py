@@ -337,7 +337,7 @@ def test_here_it_judges_what_is_in_build(
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     assert local.run() is True
     printed = capsys.readouterr().out
-    assert printed.startswith("## ✅ Passes here") and "main's judge" in printed
+    assert printed.startswith("## ✅ Passes here") and "those of main" in printed
     kept = (runner / "build" / "report.md").read_text()
     assert printed.startswith(report.plain(kept)), "the same words"
     assert "build/report.html" in printed

@@ -8,7 +8,7 @@ work for half of one; these tests run hundreds. Here a program `python` hands th
 arguments, folder, environment and files to a fork of one such process. The fork loads
 the machinery and `model/` anew from that folder, and what confines it, it sets itself;
 only the libraries are there already. Every other command goes to the real Python.
-Whether the child is confined is tried without this (test_validate.py, test_faults.py).
+Whether the child is confined is tried without this, in test_validate.py.
 """
 
 import atexit

@@ -33,7 +33,8 @@ def run() -> bool:
         verdict.consider(case)
         facts = verdict.facts(case, "here" if case.passed else "blocked")
         facts.verdict += (
-            " These are the rules of this working tree; main's judge a pull request."
+            " These are the rules of this working tree; "
+            "those of main judge a pull request."
         )
         body = report.render(facts)
     Path("build", "report.md").write_text(body + "\n", encoding="utf-8")

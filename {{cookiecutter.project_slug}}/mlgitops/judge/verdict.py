@@ -133,7 +133,7 @@ def summary(case: Case) -> str:
         alone = "Nothing is compared" if case.champion else "No champion yet"
         return (
             f"{alone}: {metric.label} {metric.challenger:.4f} is above the floor, "
-            "and every other check passed."
+            "and every check that applies passed."
         )
     gate = next(c for c in case.checks if c.id == f"{metric.id}.margin")
     return (
