@@ -594,9 +594,9 @@ if arguments[0] == "run":
     image = next(n for n, a in enumerate(arguments) if "@sha256:" in a)
     version, options = arguments[image].split(":")[0], arguments[image + 1:]
     for path, src in paths.items():
-        if path.endswith("/sockets"):  # a socket's name may not be long
-            os.chdir(os.path.dirname(src))
-            src = "sockets"
+        if path == "/run/agent":  # the name of a socket may not be long
+            os.chdir(src)
+            src = "."
         options = [option.replace(path, src, 1) for option in options]
     model = str(home / "published" / version)
     os.execv(python, [python, "-m", "mlgitops.serving", "--model", model, *options])

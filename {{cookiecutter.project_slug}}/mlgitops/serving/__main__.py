@@ -210,7 +210,7 @@ def main() -> None:
     except OSError as error:
         address = options.sockets or f"port {options.port} on {options.host}"
         raise SystemExit(
-            f"{address} cannot be used: {error.strerror}; choose another with --port "
+            f"{address} cannot be used: {error.strerror or error}; choose another with --port "
             "(make serve PORT=8080)."
         ) from None
     limits = Limits(options.max_rows, options.max_bytes)

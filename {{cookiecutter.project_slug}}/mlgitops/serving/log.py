@@ -31,6 +31,7 @@ WAIT_SECONDS = 0.5  # that a response waits for its lines
 APPEND_BYTES = 4_000_000  # about as much goes into one append
 RETRY_SECONDS = 0.5  # pause after a failed append
 FLUSH_SECONDS = 10.0  # at stop: how long to go on trying
+TURN_SECONDS = 0.0002  # of the writer, while responses do not wait for it
 
 
 class Batch:
@@ -129,6 +130,8 @@ class PredictionLog:
         assert batch is not None
         batch.timer = batch.loop.call_later(self.wait, self._late, batch)
         self._queue.put(batch)
+        if self._behind:  # a loop that never idles can keep the interpreter for itself
+            time.sleep(TURN_SECONDS)
 
     def _late(self, batch: Batch) -> None:
         """Let the responses of a batch go before it is written."""
@@ -178,7 +181,9 @@ class PredictionLog:
         while not last:
             batches = [self._queue.get()]
             size = batches[0].size if batches[0] else 0
-            while batches[-1] and size < APPEND_BYTES and not self._queue.empty():
+            for _ in range(self._queue.qsize()):  # what came meanwhile, and no more
+                if not batches[-1] or size >= APPEND_BYTES:
+                    break
                 batches.append(self._queue.get())
                 size += batches[-1].size if batches[-1] else 0
             last = batches[-1] is None
