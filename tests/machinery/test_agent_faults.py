@@ -118,7 +118,7 @@ def python(world: World) -> Path:
     script = world.home / "python"
     broken = world.home / "broken"
     script.write_text(
-        f'#!/bin/sh\n[ -e {broken} ] && exit 1\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\n[ -e {broken} ] && exit 1\nexec "{sys.executable}" "$@"\n'
     )
     script.chmod(0o755)
     return script
@@ -614,7 +614,7 @@ def test_a_container_is_checked_and_tended_as_a_process_is(world: World) -> None
     script = world.home / "bin/docker"
     script.parent.mkdir()
     text = DOCKER.format(home=str(world.home), python=sys.executable)
-    script.write_text(f"#!{sys.executable}\n{text}")
+    script.write_text(f"#!/usr/bin/env python3\n{text}")
     script.chmod(0o755)
 
     def publish(version: str, slope: float, **changes: Any) -> str:

@@ -12,6 +12,7 @@ import resource
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
@@ -502,10 +503,10 @@ def test_event_days_make_no_files(model: Path, tmp_path: Path) -> None:
     """60 requests with 60,000 days left 52,960 files and dropped honest rows."""
     log = tmp_path / "log"
     with tiny.server(model, "--log", str(log)) as (port, process):
-        for year in range(1, 61):
-            times = [
-                f"{year * 100 + n // 12:04}-{n % 12 + 1:02}-03" for n in range(500)
-            ]
+        first = date(1701, 1, 1).toordinal()
+        for year in range(60):
+            days = range(first + year * 500, first + (year + 1) * 500)
+            times = [date.fromordinal(day).isoformat() for day in days]
             rows = [tiny.ROW | {"time": time, "id": time} for time in times]
             assert tiny.call(port, "/predict", {"rows": rows})[0] == 200
             honest = {"rows": [tiny.ROW | {"id": f"honest-{year}"}]}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from mlgitops.github import GitHubError
 from mlgitops.release import TargetError, deployments, target
 
 # It answers as the real gh does with --include: status, headers, body, exit code.
-GH = """#!{python}
+GH = """#!/usr/bin/env python3
 import pathlib, sys
 home = pathlib.Path({home!r})
 log = home / "calls"
@@ -38,7 +37,7 @@ class Scripted:
         self.home, self.pauses = home, list[float]()
         program = home / "bin/gh"
         program.parent.mkdir()
-        program.write_text(GH.format(python=sys.executable, home=str(home)))
+        program.write_text(GH.format(home=str(home)))
         program.chmod(0o755)
 
     def __call__(self, *answers: tuple[str, str, str]) -> None:
