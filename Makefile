@@ -83,7 +83,8 @@ setup: .venv/ready
 		{ echo "Python 3.11 or newer is needed: type make PYTHON=python3.12, say." >&2; exit 1; }
 	@echo "Setting up .venv, in a minute or less"
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet uv==0.13.9
+	@test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet --require-hashes \
+		-r '$(MACHINERY)/requirements/uv.txt'
 	@uv pip sync --quiet --python .venv --require-hashes requirements/dev.txt
 	@touch $@
 

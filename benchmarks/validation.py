@@ -63,37 +63,45 @@ def project(folder: Path) -> tuple[dict[str, Any], list[str]]:
     }
     params = yaml.safe_load((TEMPLATE / "params.yaml").read_bytes())
     params["gates"]["roc_auc"]["min"] = 0.5
+    del params["fairness"]  # it names a column of the flights
     (folder / "contract.yaml").write_text(json.dumps(contract))
     return params, list(columns)
 
 
 def side(place: Path, frame: pd.DataFrame, columns: list[str], params: Any) -> None:
     """Train, export and describe one model as the pipeline does."""
-    from mlgitops.pipeline import contract, data, parity, settings
+    from mlgitops.pipeline import contract, data, manifest, parity, settings
     from mlgitops.pipeline import fitting as model
 
     place.mkdir(parents=True)
     text = Path("contract.yaml").read_text()
-    terms = contract.Contract.parse(yaml.safe_load(text))
+    document = yaml.safe_load(text)
+    terms = contract.Contract.parse(document)
     train = {**params["train"], "columns": columns}
     recipe = settings.train({"train": train}, terms.task)
     fitted = model.fit(frame, terms, recipe)
     exported = model.export(fitted, terms, columns)
     (place / "model.onnx").write_bytes(exported)
     frame.to_parquet(place / "train.parquet")
+    (place / "contract.yaml").write_text(text)
     proof = parity.parity(
         fitted, exported, data.inputs(frame[:2000], terms, columns), terms.task
     )
-    manifest = {
-        "task": "binary",
-        "columns": columns,
-        "threshold": 0.3,
-        "parity": proof,
-        "model": {"file": "model.onnx", "bytes": len(exported)},
-        "data": {"train_until": frame["time"].max().isoformat()},
-        "golden": parity.golden(exported, frame, terms, columns),
-    }
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    version = manifest.manifest(
+        terms,
+        recipe,
+        ("model.onnx", exported),
+        contract={
+            "sha256": manifest.sha256(text.encode()),
+            "json_sha256": manifest.sha256(contract.plain(document)),
+        },
+        data=manifest.window(frame, terms),
+        code=manifest.code({}),
+        requirements={"sha256": manifest.sha256(b"")},
+        claimed={"parity": proof},
+        golden=parity.golden(exported, frame, terms, columns),
+    )
+    (place / "manifest.json").write_text(version)
 
 
 def judged(folder: Path, rows: int, trained: int) -> tuple[float, float, Any]:

@@ -236,7 +236,7 @@ def test_a_team_that_started_with_an_older_fence_takes_the_newest(
     newest = git(copy, "rev-parse", "HEAD")
     paths = update(project, "--checkout", newest)
     outside = sorted(path for path in paths if not path.startswith("mlgitops/"))
-    assert all(path.startswith((".github/", ".cruft.json")) for path in outside)
+    assert all(path.startswith((".git", ".cruft.json")) for path in outside)
     assert len(outside) <= 6 or age == "the first fence", outside
     for path, text in owned.items():
         assert (project / path).read_text() == text, path

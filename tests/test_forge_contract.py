@@ -199,13 +199,23 @@ def _people_and_settings(call: Caller) -> None:
     call("PUT", "environments/e", deployment_branch_policy=policy)
     path = "environments/e/deployment-branch-policies"
     call("POST", path, name="main", type="branch")
-    assert call("GET", path)["branch_policies"][0]["name"] == "main"
+    (branch,) = call("GET", path)["branch_policies"]
+    assert branch["name"] == "main"
+    call("DELETE", f"{path}/{branch['id']}")
+    call.forge.secret(REPO, "LOGIN", "x", environment="e")
+    assert call("GET", "environments/e/secrets")["secrets"][0]["name"] == "LOGIN"
+    assert call("GET", "actions/permissions")["allowed_actions"] == "all"
+    assert call("GET", "codeowners/errors")["errors"] == []
+    assert call("GET", "/meta")["verifiable_password_authentication"] is False
     assert call("GET", "collaborators")[0]["permissions"]["push"] is True
     names = {"ref_name": {"include": ["refs/heads/none"], "exclude": []}}
     made = call("POST", "rulesets", name="r", target="branch", enforcement="active",
                 conditions=names, rules=[{"type": "deletion"}])  # fmt: skip
     call("PUT", f"rulesets/{made['id']}", enforcement="disabled")
     assert call("GET", "rulesets")[0]["enforcement"] == "disabled"
+    assert call("GET", f"rulesets/{made['id']}")["rules"] == [{"type": "deletion"}]
+    call("PUT", f"rulesets/{made['id']}", enforcement="active")
+    assert call("GET", "rules/branches/none")[0]["type"] == "deletion"
 
 
 def _pull_request(call: Caller) -> int:
@@ -287,6 +297,10 @@ def _releases(call: Caller) -> None:
     asset = call("GET", "releases/tags/m@v1")["assets"][0]
     assert call("GET", f"releases/assets/{asset['id']}")["size"] == 2
     assert call("GET", "releases")[0]["tag_name"] == "m@v1"
+    call("GET", f"releases/{made['id']}/assets")
+    draft = call("POST", "releases", tag_name="m@v2", draft=True)
+    assert call("PATCH", f"releases/{draft['id']}", draft=False)["draft"] is False
+    call("DELETE", f"releases/{draft['id']}")
     call("DELETE", f"releases/assets/{asset['id']}")
     assert call("GET", "releases")[0]["assets"] == []
 

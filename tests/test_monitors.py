@@ -63,6 +63,53 @@ place.with_name("run.html").write_text(text, encoding="utf-8")
 """
 
 
+# A log whose categories are markup and script, shown on every page of the monitor.
+HOSTILE = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import pandas as pd
+from machinery import traffic
+from machinery.test_monitor_history import run
+from mlgitops.monitor import decide, drift, evidently_report, page, record, timeline
+from mlgitops.monitor.evidence import Evidence
+from mlgitops.monitor.inspect import Window
+from mlgitops.pipeline.contract import Column
+run_it = "window.hacked = 1"
+odd = [f"</script><script>{run_it}</script>", f"<img src=x onerror='{run_it}'>"]
+odd += [f'"><svg onload="{run_it}">', f"<a href='javascript:{run_it}'>x</a>"]
+odd += ["<!--<script>", "</title>", "&lt;b&gt;"]
+name = odd[0]
+columns = {name: Column("category", False), "temp": Column("number", True)}
+known = traffic.reference()
+contract = replace(known.contract, columns=columns)
+def hostile(table):
+    values = [odd[n % len(odd)] for n in range(len(table))]
+    return table.assign(**{name: values})
+known = replace(known, contract=contract, train=hostile(known.train),
+    holdout=hostile(known.holdout), importance={name: 1.0})
+found = drift.compare(hostile(traffic.flights(2000, 80)), None, known, traffic.MONITOR)
+shown = [*found.columns, found.prediction]
+evidently = evidently_report.report(*found.tables, shown)
+evidence = Evidence(2000, traffic.METRIC, columns=found.columns)
+evidence.unknown = {text: 1 for text in odd}
+decision = decide.Decision("watch", "Watch: " + " ".join(odd))
+made = record.build("v1", "a" * 64, Window(evidence), decision, traffic.MONITOR)
+made |= {"seq": 1, "time": odd[0], "run_url": "javascript:" + run_it}
+made["compared_with"] = odd[1]
+place = Path(sys.argv[1])
+(place / "monitor.html").write_text(page.page(made, evidently), encoding="utf-8")
+(place / "run.html").write_text(page.page(made, ""), encoding="utf-8")
+history = timeline.index([{**run(1), **made}], [{"seq": 0, "time": odd[0],
+    "what": odd[1], "url": "javascript:" + run_it, "pull": odd[2]}])
+(place / "index.html").write_text(history, encoding="utf-8")
+for name in ("monitor", "run", "index"):
+    text = (place / f"{name}.html").read_text()
+    text = text.replace("</body>", f"<script>{run_it}</script></body>")
+    (place / f"{name}-pierced.html").write_text(text, encoding="utf-8")
+"""
+
+
 @pytest.fixture
 def project(generated: Project) -> Path:
     """Return the folder of a repository that is set up."""
@@ -130,6 +177,43 @@ def test_the_history_opens_within_a_second_at_any_width_without_a_network(
             browser.open(one, width)
             assert browser.evaluate("document.documentElement.scrollWidth") == width
         assert set(browser.requests) == {at.resolve().as_uri() for at in (place, one)}
+
+
+@pytest.mark.skipif(program() is None, reason="no Chromium here to look at it with")
+def test_t25_no_value_of_a_log_runs_as_script_in_a_page(
+    project: Path, tmp_path: Path
+) -> None:
+    """Escaped where it enters; and what got in all the same may not run."""
+    python = str(project / ".venv" / "bin" / "python")
+    env = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{TESTS}"}
+    subprocess.run((python, "-c", HOSTILE, str(tmp_path)), env=env, check=True)
+    look_at_hostile_pages(tmp_path)
+
+
+def look_at_hostile_pages(folder: Path) -> None:
+    """Open every page; look whether a script of the log ran, and whether ours did."""
+    hacked, settled = "window.hacked", "new Promise(done => setTimeout(done, 500))"
+    with Browser() as browser:
+        for name in ("monitor", "run", "index"):
+            for file in (folder / f"{name}.html", folder / f"{name}-pierced.html"):
+                browser.open(file, 1280)
+                browser.evaluate(settled)
+                assert browser.evaluate(hacked) is None, file.name
+                assert "Content-Security-Policy" in file.read_text()
+        browser.open(folder / "monitor.html", 1280)
+        drawn = "document.querySelectorAll('.js-plotly-plot, canvas, svg').length"
+        until = f"new Promise(done => {{ const look = () => {drawn} > 2 ? done({drawn})"
+        until += " : setTimeout(look, 50); look(); setTimeout(() => done(0), 15000); })"
+        assert browser.evaluate(until) > 2, "Evidently's own scripts still run"
+        control = folder / "control.html"
+        control.write_text("<body><script>window.hacked = 1</script>")
+        browser.open(control, 1280)
+        assert browser.evaluate(hacked) == 1, "without a policy it would have run"
+        assert {url.split(":")[0] for url in browser.requests} <= {
+            "file",
+            "data",
+            "blob",
+        }
 
 
 def test_f15_three_monitors_at_once_leave_one_pull_request(

@@ -33,6 +33,7 @@ def main() -> None:
         "false-census": lambda: false_alarms.by_size(data.census_pool(where), *shares),
         "weeks": lambda: false_alarms.by_week(*((50, 40) if PROOF else (4, 15))),
         "power": lambda: power.power(data.shuffled_flights(), windows // 10),
+        "discrete": lambda: power.discrete(windows // 10),
         "delay": lambda: power.delay(data.shuffled_flights(), windows // 20),
         "real": real.months,
         "census": lambda: real.census_years(data.census(where)),

@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.monitoring.batch import Batch
-from benchmarks.monitoring.data import World, twenty
+from benchmarks.monitoring.data import START, World, settings, twenty
 from benchmarks.monitoring.false_alarms import everywhere
+from mlgitops.monitor import drift
+from mlgitops.monitor.reference import Reference
+from mlgitops.pipeline.contract import Contract
+from mlgitops.settings import monitor
 
 SIZES = (100, 300, 1000, 5000)
 WEEKS = 10  # windows of a run
@@ -72,6 +76,42 @@ SHIFTS: dict[str, Change] = {
 }
 
 
+CONTRACT: dict[str, Any] = {
+    "name": "discrete",
+    "task": "binary",
+    "id": "id",
+    "time": "time",
+    "target": "late",
+    "columns": {"x": {"type": "number", "missing": False}},
+}
+
+
+def _flag(rng: Any, much: float, count: int) -> Any:
+    return (rng.random(count) < much).astype(np.float32)
+
+
+def _count(rng: Any, much: float, count: int) -> Any:
+    return rng.poisson(much, count).astype(np.float32)
+
+
+def _amount(rng: Any, much: float, count: int) -> Any:
+    return np.floor(rng.lognormal(3, 1.2, count) * much).astype(np.float32)
+
+
+DISCRETE: dict[str, tuple[Callable[..., Any], float, float]] = {
+    "flag, 20 % of rows, now 20 %": (_flag, 0.2, 0.2),
+    "flag, 20 % of rows, now 30 %": (_flag, 0.2, 0.3),
+    "flag, 20 % of rows, now 80 %": (_flag, 0.2, 0.8),
+    "flag, 2 % of rows, now 6 %": (_flag, 0.02, 0.06),
+    "flag, never, now always": (_flag, 0.0, 1.0),
+    "count, mean 1, now 1": (_count, 1.0, 1.0),
+    "count, mean 1, now 1.3": (_count, 1.0, 1.3),
+    "count, mean 0.05, now 0.15": (_count, 0.05, 0.15),
+    "amount with a long tail, now the same": (_amount, 1.0, 1.0),
+    "amount with a long tail, now 1.5 times": (_amount, 1.0, 1.5),
+}
+
+
 def power(world: World, windows: int) -> list[dict[str, Any]]:
     """Return the share of windows with an alarm, by shift and size; as shipped.
 
@@ -83,6 +123,26 @@ def power(world: World, windows: int) -> list[dict[str, Any]]:
     shares = everywhere(partial(_seen, world, windows, cases), len(cases))
     found = []
     for name in SHIFTS:
+        known = {
+            f"{size:,} rows": share
+            for (shift, size), share in zip(cases, shares, strict=True)
+            if shift == name
+        }
+        print({"shift": name, **known}, flush=True)
+        found.append({"shift": name, **known})
+    return found
+
+
+def discrete(windows: int) -> list[dict[str, Any]]:
+    """Return the share of windows in which a shift of integers is seen; as shipped.
+
+    Flags, counts and amounts with a long tail; 13 weeks are compared with four, so
+    that the test of weeks has its say as well.
+    """
+    cases = [(name, size) for name in DISCRETE for size in SIZES[1:]]
+    shares = everywhere(partial(_seen_of, windows, cases), len(cases))
+    found = []
+    for name in DISCRETE:
         known = {
             f"{size:,} rows": share
             for (shift, size), share in zip(cases, shares, strict=True)
@@ -113,6 +173,34 @@ def delay(world: World, runs: int, size: int = 1000) -> list[dict[str, Any]]:
         print(entry, flush=True)
         found.append(entry)
     return found
+
+
+def _seen_of(windows: int, cases: Any, number: int) -> float:
+    """Return the share of windows in which a column of integers drifts."""
+    (kind, before, after), size = DISCRETE[cases[number][0]], cases[number][1]
+    contract, limits = Contract.parse(CONTRACT), monitor(settings())
+    rng, alarms = np.random.default_rng(number), []
+
+    def rows(start: int, days: int, count: int, much: float) -> pd.DataFrame:
+        day = np.sort(rng.uniform(start, start + days, count))
+        return pd.DataFrame(
+            {
+                "id": [f"{start} {n}" for n in range(count)],
+                "time": START + pd.to_timedelta(day, unit="D"),
+                "x": kind(rng, much, count),
+                "probability": rng.random(count),
+            }
+        )
+
+    for window in range(windows):
+        past = rows(0, 91, 20_000, before)
+        known = Reference(
+            *("v1", f"discrete {number} {window}", {"columns": ["x"]}, contract),
+            *(past[:12_000], past[12_000:], {"x": 1.0}),
+        )
+        found = drift.compare(rows(91, 28, size, after), None, known, limits)
+        alarms.append(any(column.detected for column in found.columns))
+    return float(np.mean(alarms))
 
 
 def _seen(world: World, windows: int, cases: Any, number: int) -> float:

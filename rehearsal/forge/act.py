@@ -73,7 +73,8 @@ def _command(call: Call, secrets: int) -> list[str]:
     pairs = [("--local-repository", f"{k}={v}") for k, v in call.actions.items()]
     pairs += [("--env", f"{k}={v}") for k, v in call.github.items()]
     pairs += [("--var", f"{k}={v}") for k, v in call.variables.items()]
-    pairs += [("--platform", "ubuntu-latest=-self-hosted")]
+    labels = {"ubuntu-latest", call.variables.get("RUNNER", "ubuntu-latest")}
+    pairs += [("--platform", f"{label}=-self-hosted") for label in sorted(labels)]
     pairs += [("--matrix", f"environment:{call.leg}")] if call.leg else []
     return [
         "act", call.event, "--directory", str(call.folder),

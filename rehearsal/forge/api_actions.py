@@ -130,6 +130,7 @@ def dispatch(request: Request) -> Reply:
 def artifacts(request: Request, run: Run) -> list[Json]:
     """Return the artifacts of a run, numbered when they are first seen."""
     state, listing = request.state, []
+    head = state.repositories.get(run.head_repository)
     folder = state.home / "artifacts" / str(run.id)
     for path in sorted(folder.glob("*.zip")):
         secret_of = {p: key for key, p in state.blobs.items()}
@@ -146,7 +147,7 @@ def artifacts(request: Request, run: Run) -> list[Json]:
             "workflow_run": {
                 "id": run.id, "head_sha": run.head_sha, "head_branch": run.head_branch,
                 "repository_id": request.repo.id,
-                "head_repository_id": state.repository(run.head_repository).id,
+                "head_repository_id": head.id if head else 0,
             },
         })  # fmt: skip
     return listing

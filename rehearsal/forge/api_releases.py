@@ -115,16 +115,16 @@ def set_status(request: Request) -> Reply:
 
 @route("POST", "releases", "contents:write", status=201)
 def make_release(request: Request) -> Reply:
-    """Make a release of a tag, which is made too when it is not there yet."""
+    """Make a release of a tag, which is made too when it is not there yet.
+
+    A draft has no tag of its own yet, and there may be several for one tag.
+    """
     (tag,), body = request.need("tag_name"), request.body
     repo, state = request.repo, request.state
-    if any(r["tag_name"] == tag for r in repo.releases):
-        raise Refusal(422, "Validation Failed: already_exists tag_name")
     target = body.get("target_commitish") or repo.default_branch
-    if not git.sha(repo.path, f"refs/tags/{tag}"):
-        if not (sha := git.sha(repo.path, target)):
-            raise Refusal(422, "Validation Failed: target_commitish is invalid")
-        git.git(repo.path, "update-ref", f"refs/tags/{tag}", sha)
+    draft = bool(body.get("draft"))
+    if not draft:
+        _claim(request, tag, target)
     number = state.next_id()
     url = shapes.api(state, repo.full_name, "releases", number)
     release: Json = {
@@ -133,10 +133,11 @@ def make_release(request: Request) -> Reply:
         "target_commitish": target,
         "name": body.get("name"),
         "body": body.get("body"),
-        "draft": bool(body.get("draft")),
+        "draft": draft,
         "prerelease": bool(body.get("prerelease")),
         "created_at": state.now(),
-        "published_at": state.now(),
+        "published_at": None if draft else state.now(),
+        "immutable": repo.immutable_releases and not draft,
         "author": shapes.person(state, request.token.person),
         "assets": [],
         "url": url,
@@ -146,24 +147,88 @@ def make_release(request: Request) -> Reply:
         "html_url": shapes.page(state, repo.full_name, "releases/tag", tag),
     }
     repo.releases.append(release)
-    state.record("release", repository=repo.full_name, tag=tag, name=release["name"],
-                 body=release["body"])  # fmt: skip
+    _record(request, release)
     return release
+
+
+def _claim(request: Request, tag: str, target: str) -> None:
+    """Take a tag for a release that is published, and make it where it is missing.
+
+    Raises:
+        Refusal: the tag has a release, its target is unknown, or the token may not make
+            a tag there.
+    """
+    repo = request.repo
+    if any(r["tag_name"] == tag and not r["draft"] for r in repo.releases):
+        raise Refusal(422, "Validation Failed: already_exists tag_name")
+    if git.sha(repo.path, f"refs/tags/{tag}"):
+        return
+    if not (sha := git.sha(repo.path, target)):
+        raise Refusal(422, "Validation Failed: target_commitish is invalid")
+    other = git.other_workflows(repo.path, sha, repo.default_branch)
+    if other and not rules.may_change_workflows(request.token):
+        raise Refusal(403, "Resource not accessible by integration")
+    git.git(repo.path, "update-ref", f"refs/tags/{tag}", sha)
+
+
+def _record(request: Request, release: Json) -> None:
+    """Write a release that people see to the journal."""
+    if not release["draft"]:
+        request.state.record(
+            "release", repository=request.repo.full_name, tag=release["tag_name"],
+            name=release["name"], body=release["body"],
+        )  # fmt: skip
+
+
+@route("PATCH", "releases/{id}", "contents:write")
+def change_release(request: Request) -> Reply:
+    """Change a release; ``draft: false`` publishes it, and there is no way back."""
+    release, repo, body = (
+        request.find(request.repo.releases),
+        request.repo,
+        request.body,
+    )
+    release |= {key: body[key] for key in ("name", "body") if key in body}
+    if release["draft"] and body.get("draft") is False:
+        _claim(request, release["tag_name"], release["target_commitish"])
+        release |= {"draft": False, "published_at": request.state.now()}
+        release["immutable"] = repo.immutable_releases
+        _record(request, release)
+    return release
+
+
+@route("DELETE", "releases/{id}", "contents:write", status=204)
+def delete_release(request: Request) -> Reply:
+    """Delete a release, not its tag."""
+    release = request.find(request.repo.releases)
+    request.repo.releases = [r for r in request.repo.releases if r is not release]
+    return Response(204)
 
 
 @route("GET", "releases", "contents:read")
 def list_releases(request: Request) -> Reply:
-    """List releases, newest first."""
-    return list(reversed(request.repo.releases))
+    """List releases, newest first; drafts for those who may write."""
+    scopes, person = request.token.permissions, request.token.person
+    level = "contents:write" in [f"{k}:{v}" for k, v in (scopes or {}).items()]
+    if scopes is None:
+        level = request.repo.role(person) in ("write", "admin")
+    return [r for r in reversed(request.repo.releases) if level or not r["draft"]]
 
 
 @route("GET", "releases/tags/{path}", "contents:read")
 def get_release(request: Request) -> Reply:
-    """Return the release of a tag."""
+    """Return the published release of a tag."""
     for release in request.repo.releases:
-        if release["tag_name"] == request.args["path"]:
+        if release["tag_name"] == request.args["path"] and not release["draft"]:
             return release
     raise Refusal(404, "Not Found")
+
+
+@route("GET", "releases/{id}/assets", "contents:read")
+def list_assets(request: Request) -> Reply:
+    """List the files of a release."""
+    assets: list[Json] = request.find(request.repo.releases)["assets"]
+    return assets
 
 
 @route("POST", "releases/{id}/assets", "contents:write", status=201)
@@ -171,6 +236,7 @@ def upload(request: Request) -> Reply:
     """Add a file to a release (uploads.github.com); a name is used once."""
     state, repo, name = request.state, request.repo, request.query.get("name", "")
     release = request.find(repo.releases)
+    _changeable(release)
     if not name or any(a["name"] == name for a in release["assets"]):
         raise Refusal(422, f"Validation Failed: already_exists name {name}")
     number = state.next_id()
@@ -199,6 +265,12 @@ def upload(request: Request) -> Reply:
     return asset
 
 
+def _changeable(release: Json) -> None:
+    """Refuse to change the files of a release that is immutable."""
+    if release["immutable"]:
+        raise Refusal(422, "Cannot upload assets to an immutable release.")
+
+
 @route("GET", "releases/assets/{id}", "contents:read")
 def get_asset(request: Request) -> Reply:
     """Return a file of a release: its description, or its bytes when asked for."""
@@ -214,5 +286,7 @@ def delete_asset(request: Request) -> Reply:
     """Delete a file of a release."""
     asset = request.find(a for r in request.repo.releases for a in r["assets"])
     for release in request.repo.releases:
+        if asset in release["assets"]:
+            _changeable(release)
         release["assets"] = [a for a in release["assets"] if a is not asset]
     return Response(204)

@@ -2,7 +2,7 @@
 
 import base64
 
-from . import events, git, rules, shapes
+from . import events, git, owners, rules, shapes
 from .routes import Reply, Request, route
 from .state import Json, Person, Refusal, Repository, Update
 
@@ -13,6 +13,12 @@ WORST = ("error", "failure", "pending")
 def get_repository(request: Request) -> Reply:
     """Return a repository."""
     return shapes.repository(request.state, request.repo, full=True)
+
+
+@route("GET", "/meta")
+def get_meta(request: Request) -> Reply:
+    """Return what the service says of itself; a server of one's own adds a version."""
+    return {"verifiable_password_authentication": False}
 
 
 @route("GET", "/user")
@@ -87,6 +93,13 @@ def list_collaborators(request: Request) -> Reply:
             user = shapes.person(state, person)
             collaborators.append(user | {"permissions": rights, "role_name": role})
     return collaborators
+
+
+@route("GET", "codeowners/errors", "contents:read")
+def list_codeowners_errors(request: Request) -> Reply:
+    """Return what is wrong with the CODEOWNERS file."""
+    ref = request.query.get("ref", request.repo.default_branch)
+    return {"errors": owners.errors(request.repo, request.state.people, ref)}
 
 
 @route("GET", "commits/{ref}", "contents:read")

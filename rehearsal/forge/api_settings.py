@@ -1,5 +1,6 @@
 """Settings: environments, variables, what workflow tokens may do, rulesets."""
 
+from . import rules
 from .api_actions import READ, reviewers_of, short
 from .routes import Reply, Request, Response, route
 from .state import Json, Refusal
@@ -45,11 +46,12 @@ def get_environment(request: Request) -> Reply:
 def put_environment(request: Request) -> Reply:
     """Make or change an environment: its reviewers, by their numbers."""
     name, body = request.args["name"], request.body
-    environment = request.state.environment(request.repo, name)
     people = {p.id for p in request.state.people.values()}
     reviewers = body.get("reviewers") or []
+    _in_plan(request, body)
     if unknown := [r for r in reviewers if r["id"] not in people]:
         raise Refusal(422, f"Validation Failed: no such reviewer {unknown[0]}")
+    environment = request.state.environment(request.repo, name)
     environment |= {
         "reviewers": reviewers,
         "prevent_self_review": bool(body.get("prevent_self_review")),
@@ -58,6 +60,16 @@ def put_environment(request: Request) -> Reply:
     by = request.token.person.login
     request.state.record("environment", name=name, reviewers=reviewers, by=by)
     return _environment(request, environment)
+
+
+def _in_plan(request: Request, rules: Json) -> None:
+    """Refuse the rules of an environment that a private repository's plan lacks."""
+    repo = request.repo
+    if repo.lacks("pro") and any(rules.values()):
+        raise Refusal(422, "Failed to create the environment protection rule.")
+    if repo.lacks("enterprise") and (rules.get("reviewers") or rules.get("wait_timer")):
+        sentence = "Please ensure the billing plan supports the required reviewers"
+        raise Refusal(422, f"{sentence} protection rule.")
 
 
 @route(
@@ -76,15 +88,48 @@ def add_branch(request: Request) -> Reply:
     if name in environment["branches"]:
         raise Refusal(303, "The branch policy is there already")
     environment["branches"].append(name)
-    return {"id": request.state.next_id(), "name": name, "type": "branch"}
+    return _policy(environment, name)
+
+
+def _policy(environment: Json, name: str) -> Json:
+    """Return a branch policy; its number stays the same."""
+    number = environment["id"] * 1000 + sum(map(ord, name))
+    return {"id": number, "name": name, "type": "branch"}
+
+
+@route(
+    "DELETE",
+    "environments/{name}/deployment-branch-policies/{id}",
+    "administration:write",
+    "admin",
+    status=204,
+)
+def remove_branch(request: Request) -> Reply:
+    """Close an environment to a branch."""
+    environment, number = _named(request), request.number("id")
+    branches = environment["branches"]
+    environment["branches"] = [
+        name for name in branches if _policy(environment, name)["id"] != number
+    ]
+    if environment["branches"] == branches:
+        raise Refusal(404, "Not Found")
+    return Response(204)
 
 
 @route("GET", "environments/{name}/deployment-branch-policies", READ)
 def list_branches(request: Request) -> Reply:
     """List the branches that may deploy to an environment."""
-    branches = _named(request)["branches"]
-    policies = [{"name": name, "type": "branch"} for name in branches]
+    environment = _named(request)
+    policies = [_policy(environment, name) for name in environment["branches"]]
     return {"total_count": len(policies), "branch_policies": policies}
+
+
+@route("GET", "environments/{name}/secrets", "environments:read", "write")
+def list_secrets(request: Request) -> Reply:
+    """List the names of an environment's secrets."""
+    names, time = _named(request)["secrets"], request.state.now()
+    secrets = [{"name": n, "created_at": time, "updated_at": time} for n in names]
+    return {"total_count": len(secrets), "secrets": secrets}
 
 
 @route("GET", "actions/permissions/workflow", "administration:read", "admin")
@@ -96,12 +141,21 @@ def get_actions(request: Request) -> Reply:
 @route("PUT", "actions/permissions/workflow", "administration:write", "admin", 204)
 def put_actions(request: Request) -> Reply:
     """Change what workflow tokens may do by default."""
+    wanted = request.body.get("can_approve_pull_request_reviews")
+    if wanted and not request.repo.pull_requests_by_actions:
+        raise Refusal(409, "Conflict: the organization forbids it")
     settings = {k: v for k, v in request.body.items() if k in request.repo.actions}
     request.repo.actions |= settings
     return Response(204)
 
 
-@route("GET", "actions/variables", "variables:read", "write")
+@route("GET", "actions/permissions", "administration:read", "admin")
+def get_allowed(request: Request) -> Reply:
+    """Return which actions workflows may use."""
+    return {"enabled": True, "allowed_actions": request.repo.allowed_actions}
+
+
+@route("GET", "actions/variables", "variables:read", "write", pages=(10, 30))
 def list_variables(request: Request) -> Reply:
     """List variables."""
     variables = list(request.repo.variables.values())
@@ -128,13 +182,40 @@ def change_variable(request: Request) -> Reply:
 
 @route("GET", "rulesets")
 def list_rulesets(request: Request) -> Reply:
-    """List rulesets."""
-    return request.repo.rulesets
+    """List rulesets: their rules are told one by one only."""
+    _rulesets_in_plan(request)
+    own = ("rules", "conditions", "bypass_actors")
+    rulesets = request.repo.rulesets
+    return [{k: v for k, v in r.items() if k not in own} for r in rulesets]
+
+
+@route("GET", "rulesets/{id}")
+def get_ruleset(request: Request) -> Reply:
+    """Return a ruleset with its rules."""
+    return request.find(request.repo.rulesets)
+
+
+@route("GET", "rules/branches/{path}")
+def rules_of_branch(request: Request) -> Reply:
+    """List the rules in force on a branch."""
+    ref = f"refs/heads/{request.args['path']}"
+    return [
+        rule | {"ruleset_id": ruleset["id"], "ruleset_source_type": "Repository"}
+        for ruleset, rule in rules.active(request.repo, ref)
+    ]
+
+
+def _rulesets_in_plan(request: Request) -> None:
+    """Refuse rulesets where a private repository's plan lacks them."""
+    if request.repo.lacks("pro"):
+        sentence = "Upgrade to GitHub Pro or make this repository public to enable this"
+        raise Refusal(403, f"{sentence} feature.")
 
 
 @route("POST", "rulesets", "administration:write", "admin", status=201)
 def make_ruleset(request: Request) -> Reply:
     """Make a ruleset; its rules hold from now on."""
+    _rulesets_in_plan(request)
     name, enforcement = request.need("name", "enforcement")
     state, repo, body = request.state, request.repo, request.body
     if any(r["name"] == name for r in repo.rulesets):

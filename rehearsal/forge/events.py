@@ -74,11 +74,14 @@ def _pushed_past(state: State, issue: Issue, pull: Pull, token: Token) -> None:
 
 
 def refresh(state: State, repo: Repository, issue: Issue, pull: Pull) -> None:
-    """Make refs/pull/N/head and refs/pull/N/merge anew."""
-    head = state.repository(pull.head_repo)
+    """Make refs/pull/N/head and refs/pull/N/merge anew.
+
+    What a fork proposed that was deleted stays as it was.
+    """
     ref = f"refs/pull/{issue.number}"
-    source = f"+refs/heads/{pull.head_ref}:{ref}/head"
-    git.git(repo.path, "fetch", "-q", str(head.path), source)
+    if head := state.repositories.get(pull.head_repo):
+        source = f"+refs/heads/{pull.head_ref}:{ref}/head"
+        git.git(repo.path, "fetch", "-q", str(head.path), source)
     pull.head_sha = git.sha(repo.path, f"{ref}/head")
     pull.base_sha = git.sha(repo.path, f"refs/heads/{pull.base_ref}")
     message = f"Merge {pull.head_sha} into {pull.base_sha}"

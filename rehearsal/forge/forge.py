@@ -21,7 +21,7 @@ from . import (
 from .processes import environment
 from .runs import Queue
 from .server import Servers
-from .state import APP_KEY, ROLES, Refusal, Repository, Run, State
+from .state import APP_KEY, ROLES, Fault, Refusal, Repository, Run, State
 from .workspace import Runner
 
 # Importing a module of routes fills the table; named here so that none is left out.
@@ -120,19 +120,44 @@ class Forge:
         self.state.record("repository", repository=repo.full_name)
         return f"{self.state.url}/{repo.full_name}.git"
 
+    def delete(self, name: str) -> None:
+        """Delete a repository, such as a fork whose proposal is still open."""
+        with self.state.changed:
+            self.state.repositories.pop(name)
+            self.state.record("deleted", repository=name)
+
+    def fail(
+        self, method: str, path: str, status: int, times: int = 1, **headers: str
+    ) -> None:
+        """Let GitHub itself fail the next requests to a path (a regular expression)."""
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        words = "API rate limit exceeded" if status in (403, 429) else "Server Error"
+        fault = Fault(method, path, status, words, named)
+        with self.state.changed:
+            self.state.faults += [fault] * times
+
     def collaborator(self, repo: str, name: str, role: str = "write") -> None:
         """Let somebody read, write or administer a repository."""
         if role not in ROLES:
             raise Refusal(422, f"role must be one of {ROLES}, got {role}")
         self.state.repository(repo).roles[name] = role
 
-    def variable(self, repo: str, name: str, value: str) -> None:
-        """Set a variable of a repository (``vars`` in its workflows)."""
-        self.state.variable(self.state.repository(repo), name, value)
+    def variable(self, repo: str, name: str, value: str, environment: str = "") -> None:
+        """Set a variable (``vars`` in workflows) of a repository or an environment."""
+        repository = self.state.repository(repo)
+        if environment:
+            owner = self.state.environment(repository, environment)
+            owner["variables"][name] = {"name": name, "value": value}
+        else:
+            self.state.variable(repository, name, value)
 
-    def secret(self, repo: str, name: str, value: str) -> None:
-        """Set a secret of a repository; runs of forks never see it."""
-        self.state.repository(repo).secrets[name] = value
+    def secret(self, repo: str, name: str, value: str, environment: str = "") -> None:
+        """Set a secret of a repository or of an environment; forks never see it."""
+        repository = self.state.repository(repo)
+        owner = repository.secrets
+        if environment:
+            owner = self.state.environment(repository, environment)["secrets"]
+        owner[name] = value
 
     def machine(self, repo: str, name: str, permissions: dict[str, str]) -> str:
         """Return a token of somebody's that reaches one repository only.

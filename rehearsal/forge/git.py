@@ -11,7 +11,9 @@ ZERO = "0" * 40
 CLEAN = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
 HOOK = """#!/bin/sh
 # FORGE_REFUSED: why the rules refuse this push. FORGE_FORWARD: refs that may not go
-# back. FORGE_WORKFLOWS: whether this token may change workflow files.
+# back. FORGE_WORKFLOWS: whether this token may change workflow files. FORGE_DEFAULT:
+# the branch whose workflow files a new ref has to have, if it has any; a commit that is
+# in the history already makes no difference.
 if [ -n "$FORGE_REFUSED" ]; then printf '%s\\n' "$FORGE_REFUSED" >&2; exit 1; fi
 while read -r old new ref; do
   case $new in *[!0]*) ;; *) continue ;; esac
@@ -25,6 +27,15 @@ while read -r old new ref; do
   if [ -n "$touched" ]; then
     echo "refusing to allow a GitHub App to create or update workflow" \\
       "\\`$(echo "$touched" | head -n 1)\\` without \\`workflows\\` permission" >&2
+    exit 1
+  fi
+  case $old in *[!0]*) continue ;; esac
+  files=$(git rev-parse -q --verify "$new:.github/workflows" || true)
+  newest=$(git rev-parse -q --verify "$FORGE_DEFAULT:.github/workflows" || true)
+  if [ -n "$files" ] && [ "$files" != "$newest" ]; then
+    echo "refusing to allow a GitHub App to create or update workflow" \\
+      "\\`$(git diff --name-only "$FORGE_DEFAULT" "$new" -- .github/workflows |
+        head -n 1)\\` without \\`workflows\\` permission" >&2
     exit 1
   fi
 done
@@ -86,6 +97,14 @@ def show(path: Path, commit: str, name: str) -> bytes | None:
         cwd=path, env=environment(), capture_output=True,
     )  # fmt: skip
     return None if process.returncode else process.stdout
+
+
+def other_workflows(path: Path, commit: str, branch: str) -> bool:
+    """Return whether a commit has workflow files, and others than a branch's."""
+    refs = (f"{commit}:.github/workflows", f"refs/heads/{branch}:.github/workflows")
+    args = ("rev-parse", "-q", "--verify")
+    files, newest = (git(path, *args, ref, check=False) for ref in refs)
+    return files not in ("", newest)
 
 
 def contains(path: Path, commit: str, ancestor: str) -> bool:

@@ -70,6 +70,7 @@ class Response:
     data: object = None
     content_type: str = "application/json; charset=utf-8"
     location: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 Reply = Json | list[Json] | Response
@@ -88,13 +89,19 @@ class Route:
     role: str  # what a person needs instead
     status: int
     pattern: re.Pattern[str]
+    pages: tuple[int, int]  # how many entries a page has, and has at most
 
 
 TABLE: list[Route] = []
 
 
 def route(
-    method: str, path: str, needs: str = "", role: str = "", status: int = 200
+    method: str,
+    path: str,
+    needs: str = "",
+    role: str = "",
+    status: int = 200,
+    pages: tuple[int, int] = (30, 100),
 ) -> Callable[[H], H]:
     """Put a handler into the table.
 
@@ -111,7 +118,8 @@ def route(
     role = role or ("write" if level == "write" else "read")
 
     def add(handler: H) -> H:
-        row = Route(method, full, handler, needs, role, status, re.compile(regex))
+        pattern = re.compile(regex)
+        row = Route(method, full, handler, needs, role, status, pattern, pages)
         TABLE.append(row)
         return handler
 
@@ -156,6 +164,7 @@ def respond(
     try:
         if token is None:
             raise Refusal(401, "Bad credentials")
+        _fail(state, method, url.path)
         row, match = _find(method, url.path)
         args = {key: unquote(value) for key, value in match.groupdict().items()}
         with state.changed:
@@ -165,11 +174,25 @@ def respond(
             result = row.handler(request)
         if isinstance(result, Response):
             return result
-        return Response(row.status, _page(result, query))
+        return Response(row.status, _page(result, query, row.pages))
     except Refusal as refusal:
         body = {"message": refusal.message, "status": str(refusal.status)}
         docs = "https://docs.github.com/rest"
-        return Response(refusal.status, body | {"documentation_url": docs})
+        whole = body | {"documentation_url": docs}
+        return Response(refusal.status, whole, headers=refusal.headers)
+
+
+def _fail(state: State, method: str, path: str) -> None:
+    """Fail as the next planned fault for a request says; each happens once.
+
+    Raises:
+        Refusal: the fault.
+    """
+    with state.changed:
+        for fault in state.faults:
+            if fault.method == method and re.search(fault.path, path):
+                state.faults.remove(fault)
+                raise Refusal(fault.status, fault.message, fault.headers)
 
 
 def _find(method: str, path: str) -> tuple[Route, re.Match[str]]:
@@ -187,9 +210,12 @@ def _repository(state: State, token: Token, args: dict[str, str]) -> Repository:
     return Repository(0, token.person, "", state.home)
 
 
-def _page(result: Json | list[Json], query: dict[str, str]) -> Json | list[Json]:
+def _page(
+    result: Json | list[Json], query: dict[str, str], sizes: tuple[int, int]
+) -> Json | list[Json]:
     """Cut a list, or the list inside an object that counts it, to one page."""
-    size = min(int(query.get("per_page", 30)), 100)
+    default, most = sizes
+    size = min(int(query.get("per_page", default)), most)
     start = (int(query.get("page", 1)) - 1) * size
     if isinstance(result, list):
         return result[start : start + size]

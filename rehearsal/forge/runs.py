@@ -175,18 +175,47 @@ class Queue:
         gates, closed = self._gates(run, workflow), self._closed(run, workflow)
         held = {*gates, *closed, *([workflow.call.job] if workflow.call else [])}
         blocked = {j for j in workflow.jobs if held & {j, *workflow.needs(j)}}
-        outcome = self._act(run, workflow, blocked)
-        own = {j: r for j, r in outcome.jobs.items() if j in workflow.jobs}
-        reached = {j for j, r in own.items() if r == "success"}
+        outcome = self._each_scope(run, workflow, blocked)
+        reached = {j for j, r in outcome.jobs.items() if r == "success"}
         with self.state.changed:
-            run.jobs = {j: r for j, r in own.items() if j not in blocked} | run.jobs
             for job in closed & reached:
                 self._refuse(run, job)
-            if outcome.code and "failure" not in run.jobs.values():
-                run.jobs["act"] = "failure"
             run.waiting = sorted({gates[j] for j in gates.keys() & reached - closed})
             if workflow.call and not run.waiting:
                 self._expand(run, workflow, outcome.legs)
+
+    def _each_scope(
+        self, run: Run, workflow: Workflow, blocked: set[str]
+    ) -> act.Outcome:
+        """Run the jobs that are not blocked, those of one scope together.
+
+        The outcome is that of the last call, which saw the outputs of all jobs before.
+        """
+        skipped: set[str] = set()
+        while True:
+            done = run.jobs.keys() | skipped
+            ready = [
+                job
+                for job in workflow.jobs
+                if job not in done | blocked and workflow.needs(job) <= done
+            ]
+            scopes = [workspace.scope(self.state, run, workflow, job) for job in ready]
+            jobs = {j for j, s in zip(ready, scopes, strict=True) if s == scopes[0]}
+            reach = scopes[0] if scopes else workspace.Scope((), "")
+            outcome = self._act(run, workflow, jobs, reach)
+            with self.state.changed:
+                own = {j: r for j, r in outcome.jobs.items() if j in jobs}
+                run.jobs |= {j: r for j, r in own.items() if r != "skipped"}
+                if outcome.code and "failure" not in outcome.jobs.values():
+                    run.jobs["act"] = "failure"
+            skipped |= jobs - run.jobs.keys()
+            for job in [j for j in workflow.jobs if j not in blocked | run.jobs.keys()]:
+                decided = workflow.needs(job) <= run.jobs.keys() | skipped
+                if decided and outcome.jobs.get(job, "skipped") == "skipped":
+                    skipped.add(job)
+            rest = workflow.jobs.keys() - run.jobs.keys() - skipped - blocked
+            if not rest or "act" in run.jobs or run.conclusion:
+                return outcome
 
     def _expand(self, run: Run, workflow: Workflow, environments: list[str]) -> None:
         """Put a check per environment in the place of the job that calls for each."""
@@ -210,17 +239,19 @@ class Queue:
         elif leg in gates:
             run.waiting = [gates[leg]]
         else:
-            rest = workflow.jobs.keys() - run.jobs.keys() - {workflow.call.job}
-            outcome = self._act(run, workflow, rest, run.legs[leg])
+            its = (self.state, run, workflow, workflow.call.job, run.legs[leg])
+            reach = workspace.scope(*its)
+            outcome = self._act(run, workflow, set(), reach, run.legs[leg])
             run.jobs[leg] = outcome.jobs.get(workflow.call.called_job, "failure")
         return run.jobs.get(leg) == "success"
 
     def _act(
-        self, run: Run, workflow: Workflow, blocked: set[str], leg: str = ""
-    ) -> act.Outcome:
-        """Call act once, with some jobs emptied."""
+        self, run: Run, workflow: Workflow, jobs: set[str], reach: workspace.Scope,
+        leg: str = "",
+    ) -> act.Outcome:  # fmt: skip
+        """Call act once; only some jobs do something."""
         with self.state.changed:
-            call = workspace.prepare(self.runner, run, workflow, blocked, leg)
+            call = workspace.prepare(self.runner, run, workflow, jobs, reach, leg)
         begun, outcome = time.monotonic(), act.Outcome()
         try:
             outcome = act.run(call)
@@ -285,6 +316,7 @@ class Queue:
                     cancelled = run.conclusion == "cancelled"
                     result = run.jobs[check["job"]]
                     check["conclusion"] = "cancelled" if cancelled else result
-            self.state.tokens.pop(run.token, None)
+            for token in run.tokens.values():
+                self.state.tokens.pop(token, None)
             self.record(run)
             self.ended(run)

@@ -93,6 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         if not isinstance(content, bytes):
             content = b"" if content is None else json.dumps(content).encode()
         fields = [("Content-Type", response.content_type)]
+        fields += response.headers.items()
         if response.location:
             fields.append(("Location", response.location))
         self._write(response.status, fields, content)

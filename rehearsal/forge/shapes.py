@@ -122,10 +122,15 @@ def pull(state: State, repo: Repository, entry: Issue, *, full: bool = False) ->
 def run(state: State, entry: Run) -> Json:
     """Return a workflow run."""
     repo = state.repositories[entry.repository]
-    head = state.repositories.get(entry.head_repository, repo)
+    head = state.repositories.get(entry.head_repository)  # None: it was deleted
     url = api(state, entry.repository, "actions/runs", entry.id)
     pulls: list[Json] = []
-    if entry.pull and not entry.fork and (pull_details := repo.pull(entry.pull).pull):
+    if (
+        head
+        and entry.pull
+        and not entry.fork
+        and (pull_details := repo.pull(entry.pull).pull)
+    ):
         pulls = [
             {
                 "id": repo.issues[entry.pull].id,
@@ -150,7 +155,7 @@ def run(state: State, entry: Run) -> Json:
         "workflow_id": workflow(state, repo, entry.path, entry.workflow)["id"],
         "head_sha": entry.head_sha,
         "head_branch": entry.head_branch,
-        "head_repository": _minimal(state, head),
+        "head_repository": _minimal(state, head) if head else None,
         "repository": _minimal(state, repo),
         "pull_requests": pulls,
         "actor": person(state, entry.actor),

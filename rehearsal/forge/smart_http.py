@@ -67,6 +67,7 @@ def backend(
         "REMOTE_ADDR": "127.0.0.1",
         "FORGE_REFUSED": "\n".join(r for r in refused if r),
         "FORGE_FORWARD": " ".join(forward),
+        "FORGE_DEFAULT": f"refs/heads/{repository.default_branch}",
         "FORGE_WORKFLOWS": "yes" if rules.may_change_workflows(token) else "no",
         "PATH": os.environ.get("PATH", os.defpath),
     }

@@ -19,10 +19,26 @@ ACTIONS_APP = 15368  # GitHub's own id of the app "GitHub Actions"
 class Refusal(Exception):
     """A request that GitHub would refuse: an HTTP status and a sentence."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(
+        self, status: int, message: str, headers: dict[str, str] | None = None
+    ) -> None:
         """Keep the status beside the sentence."""
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.headers = status, message, headers or {}
+
+
+@dataclass
+class Fault:
+    """What GitHub itself answers to one request, such as 502, or 403 for a limit.
+
+    ``path`` is a regular expression.
+    """
+
+    method: str
+    path: str
+    status: int
+    message: str = "Server Error"
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -111,11 +127,16 @@ class Run:
     waiting: list[str] = field(default_factory=list)  # environments
     outputs: Json = field(default_factory=dict)  # job id -> step id -> its outputs
     legs: dict[str, str] = field(default_factory=dict)  # of a matrix: environments
-    token: str = ""
-    permissions: dict[str, str] = field(default_factory=dict)  # of its token
+    tokens: dict[str, str] = field(default_factory=dict)  # one for each kind of job
+    permissions: dict[str, str] = field(default_factory=dict)  # of all its tokens
     secrets: list[str] = field(default_factory=list)  # names of those it was given
     summary: str = ""
     updated_at: str = ""
+
+    @property
+    def token(self) -> str:
+        """Return the newest of its tokens."""
+        return list(self.tokens.values())[-1]
 
 
 @dataclass
@@ -150,6 +171,11 @@ class Repository:
     deployments: list[Json] = field(default_factory=list)
     releases: list[Json] = field(default_factory=list)
     workflows: dict[str, Json] = field(default_factory=dict)
+    # what its plan, its organisation or its owner decided
+    plan: str = "enterprise"  # of a private one: free, pro, enterprise
+    immutable_releases: bool = False
+    pull_requests_by_actions: bool = True  # whether the organisation lets one choose
+    allowed_actions: str = "all"  # all, local_only, selected
     actions: Json = field(
         default_factory=lambda: {
             "default_workflow_permissions": "read",
@@ -167,6 +193,11 @@ class Repository:
         if person.admin or person.login == self.owner.login:
             return "admin"
         return self.roles.get(person.login, "none" if self.private else "read")
+
+    def lacks(self, plan: str) -> bool:
+        """Return whether a private repository's plan is below another."""
+        plans = ("free", "pro", "enterprise")
+        return self.private and plans.index(self.plan) < plans.index(plan)
 
     def pull(self, number: int) -> Issue:
         """Return a pull request."""
@@ -194,6 +225,7 @@ class State:
         self.repositories: dict[str, Repository] = {}
         self.runs: list[Run] = []
         self.blobs: dict[str, Path] = {}
+        self.faults: list[Fault] = []  # that are still to come
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._ids, self._lines = count(1001), count(1)
 
@@ -240,6 +272,8 @@ class State:
             "prevent_self_review": False,
             "deployment_branch_policy": None,
             "branches": [],
+            "secrets": {},
+            "variables": {},
             "created_at": self.now(),
         }
         return repo.environments.setdefault(name, created)

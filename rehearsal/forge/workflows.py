@@ -184,8 +184,10 @@ def _glob(pattern: str, name: str) -> bool:
     return fnmatchcase(name, pattern.replace("**/", "*").replace("**", "*"))
 
 
-def permissions(workflow: Workflow, default: str, fork: bool) -> dict[str, str]:
-    """Return the union of what the jobs' tokens may do.
+def permissions(
+    workflow: Workflow, default: str, fork: bool, *jobs: str
+) -> dict[str, str]:
+    """Return what the token of some jobs may do, or of all together.
 
     ``default`` is the repository's setting (read or write), which counts only where
     neither the job nor the workflow names permissions. A fork's token never writes.
@@ -193,8 +195,8 @@ def permissions(workflow: Workflow, default: str, fork: bool) -> dict[str, str]:
     granted: dict[str, str] = {"metadata": "read"}
     basic = {"contents": "read", "packages": "read"}
     fallback = dict.fromkeys(SCOPES, "write") if default == "write" else basic
-    for job in workflow.jobs.values():
-        named = job.get("permissions", workflow.permissions)
+    for job in jobs or workflow.jobs:
+        named = workflow.jobs[job].get("permissions", workflow.permissions)
         if named in ("read-all", "write-all"):
             named = dict.fromkeys(SCOPES, str(named).removesuffix("-all"))
         for scope, level in (fallback if named is None else named).items():

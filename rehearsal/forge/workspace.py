@@ -31,10 +31,34 @@ LEG_STEPS = json.dumps([
 ])  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What jobs reach; those of one scope run together, in one call of act."""
+
+    permissions: tuple[tuple[str, str], ...]  # of their token
+    environment: str  # whose secrets and variables they see, too
+
+
+def scope(
+    state: State, run: Run, workflow: Workflow, job: str, environment: str = ""
+) -> Scope:
+    """Return the scope of a job, or of one environment of a call."""
+    repository = state.repositories[run.repository]
+    default = str(repository.actions["default_workflow_permissions"])
+    if environment and workflow.call:
+        granted = workflows.permissions(workflow.call.called, default, run.fork)
+    else:
+        granted = workflows.permissions(workflow, default, run.fork, job)
+        names = workflow.environments(run.payload.get("inputs") or {})
+        environment = names.get(job, "")
+    return Scope(tuple(sorted(granted.items())), environment)
+
+
 def prepare(
-    runner: Runner, run: Run, workflow: Workflow, blocked: set[str], leg: str = ""
-) -> act.Call:
-    """Fill the folder of a run and return the call of act.
+    runner: Runner, run: Run, workflow: Workflow, jobs: set[str], reach: Scope,
+    leg: str = "",
+) -> act.Call:  # fmt: skip
+    """Fill the folder of a run and return the call of act; only ``jobs`` do something.
 
     Proposed code and trusted code have a RUNNER_TOOL_CACHE each, kept from run to run.
     """
@@ -42,7 +66,7 @@ def prepare(
     folder = state.home / "runs" / str(run.id)
     for name in ("source", "home", "tmp", "gh", "outputs"):
         (folder / name).mkdir(parents=True)
-    steps = _steps(run, workflow, blocked, folder)
+    steps = _steps(run, workflow, workflow.jobs.keys() - run.jobs.keys() - jobs, folder)
     texts = {workflow.path: workflow.replaced(steps)}
     silent = set(steps)
     if call := workflow.call:
@@ -70,11 +94,13 @@ def prepare(
         "FORGE_ARTIFACTS": str(artifacts),
         processes.MARK: f"{runner.mark}-{run.id}",
     }
-    variables = {k: str(v["value"]) for k, v in repository.variables.items()}
+    own = repository.environments.get(reach.environment, {})
+    every = repository.variables | own.get("variables", {})
+    variables = {k: str(v["value"]) for k, v in every.items()}
     return act.Call(
         run.event, workflow.path, folder / "source", payload, cache, run.log_path,
         run.actor.login, env, _github(state, run),
-        _secrets(state, run, workflow, repository), {} if run.fork else variables,
+        _secrets(state, run, repository, reach), {} if run.fork else variables,
         _actions("\n".join(texts.values())), silent, leg,
     )  # fmt: skip
 
@@ -82,10 +108,11 @@ def prepare(
 def _steps(
     run: Run, workflow: Workflow, blocked: set[str], folder: Path
 ) -> dict[str, str]:
-    """Return the jobs that get other steps: none, unless an approval cuts the run.
+    """Return the jobs that get other steps.
 
-    Jobs behind the approval are emptied, which tells whether their conditions would
-    let them start. Jobs that are done give their outputs again and do nothing else.
+    Jobs that have another scope, or are behind an approval, are emptied, which tells
+    whether their conditions would let them start. Jobs that are done give their outputs
+    and their result again, and do nothing else.
     """
     own = blocked - ({workflow.call.job} if workflow.call else set())
     steps: dict[str, str] = dict.fromkeys(own, "[{run: 'true'}]")
@@ -98,6 +125,8 @@ def _steps(
             file.write_text(lines, encoding="utf-8")
             command = f'cat {shlex.quote(str(file))} >> "$GITHUB_OUTPUT"'
             replayed.append({"id": step, "run": command})
+        if run.jobs[job] == "failure":
+            replayed.append({"run": "exit 1"})
         steps[job] = json.dumps(replayed)
     return steps
 
@@ -121,20 +150,26 @@ def _github(state: State, run: Run) -> dict[str, str]:
 
 
 def _secrets(
-    state: State, run: Run, workflow: Workflow, repository: Repository
+    state: State, run: Run, repository: Repository, reach: Scope
 ) -> dict[str, str]:
-    """Mint the run's token (once) and return it with the secrets it may have."""
-    if not run.token:
-        default = str(repository.actions["default_workflow_permissions"])
-        granted = workflows.permissions(workflow, default, run.fork)
-        bot = state.person("github-actions[bot]", "Bot")
-        run.token = state.mint(
+    """Return the token of a scope, minted once, with the secrets that it may have."""
+    own = repository.environments.get(reach.environment, {}).get("secrets", {})
+    secrets: dict[str, str] = {} if run.fork else {**repository.secrets, **own}
+    if str(reach) not in run.tokens:
+        bot, granted = (
+            state.person("github-actions[bot]", "Bot"),
+            dict(reach.permissions),
+        )
+        run.tokens[str(reach)] = state.mint(
             bot, "ghs", permissions=granted, repository=run.repository, app=ACTIONS_APP
         ).value
-        run.permissions = granted
-        run.secrets = [] if run.fork else sorted(repository.secrets)
-        state.record("token", run=run.id, permissions=granted, secrets=run.secrets)
-    return {**({} if run.fork else repository.secrets), "GITHUB_TOKEN": run.token}
+        for name, level in granted.items():
+            if run.permissions.get(name) != "write":
+                run.permissions[name] = level
+        run.secrets = sorted({*run.secrets, *secrets})
+        state.record("token", run=run.id, environment=reach.environment,
+                     permissions=granted, secrets=sorted(secrets))  # fmt: skip
+    return {**secrets, "GITHUB_TOKEN": run.tokens[str(reach)]}
 
 
 def _actions(text: str) -> dict[str, str]:

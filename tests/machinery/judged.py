@@ -228,6 +228,7 @@ class Project:
         git("push", "-q", "-f", "origin", *spec, cwd=self.clone)
         base = git("rev-parse", "origin/main", cwd=self.clone)
         repo = {"full_name": "o/r", "clone_url": str(self.home / "origin")}
+        repo["default_branch"] = "main"
         head = git("rev-parse", branch, cwd=self.clone)
         return {
             "number": number,

@@ -69,6 +69,7 @@ FAINT = AGAIN.replace(
 LOOSE = edit("params.yaml", "min: 0.6\n", "min: 0.0\n")
 PRICE = "type: number\n    min: -10\n    max: 10\n    missing: false"
 OTHER = "type: category\n    categories: [a, b, c]\n    missing: false"
+TO_2099 = '"train_until": "2099-01-01T00:00:00+00:00"'
 NODES = """\
     pick.output[0] = "plain"
     graph.node.append(pick)
@@ -105,12 +106,24 @@ BIG = edit(
     '"table", TensorProto.FLOAT, [6_000_000], bytes(24_000_000), raw=True))\n',
 )
 BLIND = graph("""
-number("two", TensorProto.FLOAT, [2.0])
+number("three", TensorProto.FLOAT, [3.0])
 number("none", TensorProto.FLOAT, [float("nan")])
 number("flat", TensorProto.INT64, [-1], [1])
-then("Greater", ["price", "two"], "beyond")
+then("Greater", ["price", "three"], "beyond")
 then("Reshape", ["beyond", "flat"], "unknown")
 then("Where", ["unknown", "none", "plain"], "probability")
+""")
+BATCH = graph("""
+number("single", TensorProto.INT64, [1], [1])
+number("half", TensorProto.FLOAT, [0.5])
+then("Shape", ["plain"], "count")
+then("Equal", ["count", "single"], "alone")
+then("Mul", ["plain", "half"], "other")
+then("Where", ["alone", "other", "plain"], "probability")
+""")
+NOISE = graph("""
+then("RandomUniformLike", ["plain"], "noise")
+then("Mul", ["plain", "noise"], "probability")
 """)
 FILL = edit(
     "mlgitops/pipeline/evaluate.py",
@@ -207,8 +220,18 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
     "too slow": (SLOW, "Latency"),
     "too big": (BIG, "Model size"),
     "no answer beyond the prices it has seen (NaN)": (
-        both(learn('rows = rows[rows["price"] < 2]'), BLIND, FILL),
+        both(BLIND, HUSH, LIE, FILL),
         "Predictions",
+    ),
+    "another answer to a single row than in a batch": (BATCH, "Serving"),
+    "answers by chance": (both(NOISE, HUSH, SKIP), "Model file"),
+    "a manifest with another threshold than params.yaml": (
+        edit("mlgitops/pipeline/manifest.py", "recipe.threshold", "0.99"),
+        "Manifest",
+    ),
+    "a manifest whose training ended in 2099": (
+        edit("mlgitops/pipeline/manifest.py", '"train_until": last', TO_2099),
+        "Manifest",
     ),
     "external data, written by its own training": (ELSEWHERE, "Model file"),
     "loosened gates in the same proposal": (

@@ -35,7 +35,10 @@ class Desk:
         self.pull: Record = {
             "number": 7,
             "head": {**head, "repo": repo},
-            "base": {"repo": {"full_name": "o/r"}},
+            "base": {
+                "ref": "main",
+                "repo": {"full_name": "o/r", "default_branch": "main"},
+            },
         }
         self.hub = Hub(self.pull, data.getvalue())
         self.hub.plug(patch, home / "event.json")
@@ -84,6 +87,37 @@ def test_of_a_fork_the_lock_goes_to_the_fork(desk: Desk) -> None:
     head = git("rev-parse", "HEAD")
     assert git("rev-parse", "change", cwd=desk.home / "fork") == head
     assert git("rev-parse", "change", cwd=desk.home / "origin") != head
+
+
+def test_of_a_deleted_fork_nothing_is_pushed(desk: Desk) -> None:
+    """Its branch may be called main, as the one of origin that deploys."""
+    git("push", "-q", "origin", "change:main")
+    git("switch", "-q", "-c", "main")
+    git("commit", "-q", "--allow-empty", "-m", "a proposal")
+    desk.pull["head"] |= {"ref": "main", "sha": git("rev-parse", "HEAD"), "repo": None}
+    desk.hub.run["head_sha"] = desk.pull["head"]["sha"]
+    desk.verdict(head_sha=desk.pull["head"]["sha"])
+    before = git("ls-remote", "origin", "main")
+    with pytest.raises(SystemExit, match="the fork of pull request 7 was deleted"):
+        adopt.adopt(7)
+    assert git("ls-remote", "origin", "main") == before
+    assert not Path("dvc.lock").exists()
+
+
+def test_to_another_base_nothing_is_pushed(desk: Desk) -> None:
+    """The branch of such a pull request may be main itself."""
+    desk.pull["base"]["ref"] = "release"
+    desk.verdict()
+    with pytest.raises(SystemExit, match="7 is to release"):
+        adopt.adopt(7)
+
+
+def test_another_pull_request_with_the_same_lock_changes_nothing(desk: Desk) -> None:
+    """Nor do other bytes that somebody uploaded with it."""
+    desk.verdict(manifest_sha256="m" * 64)
+    desk.verdict(manifest_sha256="m" * 64, head_sha="0" * 40, passed=False)
+    desk.verdict(manifest_sha256=None, passed=False)
+    assert "judges it again" in adopt.adopt(7)
 
 
 def test_a_lock_without_a_verdict_is_refused(desk: Desk) -> None:

@@ -324,14 +324,15 @@ def test_altered_missing_and_foreign_bytes_never_serve(world: World) -> None:
         (folder / "model.onnx").write_bytes(whole[:-1] + b"x")
         world.name("v2", two)
         refused("model.onnx is not the reviewed file")
-        (folder / "model.onnx").write_bytes(whole)
         world.name("v2", "0" * 64)
         refused("manifest.json is not the expected version")
+        (folder / "model.onnx").write_bytes(whole)  # not before: v2 was tried again
         (folder / "contract.yaml").unlink()
         world.name("v2", two)
         refused("has no contract.yaml")
         world.name("v2", two, server={"commit": "0" * 40, "sha256": "5" * 64})
-        refused("git fetch")
+        world.until(lambda: "which is not on main" in world.words())
+        assert world.serves() == one
         (folder / "contract.yaml").write_text(tiny.CONTRACT)
         world.name("v2", two)  # and the same, whole, is accepted
         world.until(lambda: world.settled(two))
@@ -374,6 +375,55 @@ def test_killed_hard_it_takes_its_children_along_and_resumes(world: World) -> No
     with world.agent():
         world.until(lambda: world.settled(one))
         assert world.state()["running"]["version"] == "v1.0.0"
+
+
+def source(world: World) -> tuple[agent.Source, Path]:
+    """Return what an agent follows, and a home that it has looked from."""
+    home = world.home / "looks"
+    home.mkdir()
+    return agent.Source(str(world.bare), world.api.url, None, ""), home
+
+
+def test_a_ledger_that_went_back_in_time_is_not_followed(world: World) -> None:
+    """Who may push to it could bring any old release, and hide that they did."""
+    looks, home = source(world)
+    world.release("v1.0.0", 0.001)
+    old = world.git("rev-parse", "HEAD")
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.0.0"
+    for version in ("v1.1.0", "v1.2.0"):  # the control: it grows
+        world.release(version, 0.002)
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.2.0"
+    world.git("push", "-q", "-f", str(world.bare), f"{old}:refs/heads/ledger")
+    for _ in range(2):
+        with pytest.raises(agent.TransientError, match="went back in time"):
+            looks.latest(home, "production")
+    shutil.rmtree(home / "git")  # a clone that is made again remembers
+    with pytest.raises(agent.TransientError, match="went back in time"):
+        looks.latest(home, "production")
+    amended = world.git("commit-tree", "HEAD^{tree}", "-m", "rewritten")
+    world.git("push", "-q", "-f", str(world.bare), f"{amended}:refs/heads/ledger")
+    with pytest.raises(agent.TransientError, match="was rewritten"):
+        looks.latest(home, "production")
+    world.git("push", "-q", "-f", str(world.bare), "ledger")
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.2.0"
+
+
+def test_a_commit_that_is_not_on_main_is_not_deployed(world: World) -> None:
+    """A server's code is fetched by its commit, and a fork's can be fetched, too."""
+    looks, home = source(world)
+    first = world.release("v1.0.0", 0.001)
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.0.0"
+    tree = world.git("rev-parse", f"{world.commit}^{{tree}}")
+    foreign = world.git("commit-tree", tree, "-p", world.commit, "-m", "unmerged")
+    world.git("push", "-q", str(world.bare), f"{foreign}:refs/pull/7/head")
+    code = {"commit": foreign, "sha256": "4" * 64}
+    for changes in ({"commit": foreign}, {"server": code}):
+        world.name("v1.1.0", first["manifest_sha256"], **changes)
+        with pytest.raises(agent.TransientError, match="not on main"):
+            looks.latest(home, "production")
+    world.git("push", "-q", str(world.bare), f"{foreign}:refs/heads/main")
+    release = looks.latest(home, "production")[1] or {}  # the control: it was merged
+    assert release["server"]["commit"] == foreign
 
 
 def test_a_server_that_dies_is_started_again(world: World) -> None:
@@ -431,11 +481,12 @@ def test_once_checks_and_leaves(world: World) -> None:
 
 @pytest.mark.slow
 def test_old_releases_are_kept_but_not_for_ever(world: World) -> None:
+    releases = world.home / "agent/releases"
     with world.agent():
         for number in range(1, 6):
             identity = world.release(f"v{number}", number / 1000)["manifest_sha256"]
             world.until(lambda wanted=identity: world.settled(wanted))
-    assert len(list((world.home / "agent/releases").iterdir())) == 3
+        world.until(lambda: len([*releases.iterdir()]) == 3)
 
 
 def test_killed_while_it_removes_an_old_release_none_is_half(
@@ -570,5 +621,5 @@ def test_a_change_of_the_server_alone_is_switched_to(world: World) -> None:
         world.until(switched)
         missing = {"commit": "0" * 40, "sha256": "6" * 64}
         world.name("v1.0.0", one, server=missing)
-        world.until(lambda: world.state()["failed"])
+        world.until(lambda: "which is not on main" in world.words())
         assert told() == "5" * 64

@@ -50,7 +50,7 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda f: f.assign(
             placed=f["placed"].where(f.index > 0, f["placed"].max() + MONTH)
         ),
-        "The holdout window has 1 rows",
+        "would be held out alone",
     ),
     "a column that is all missing": (
         lambda f: f.assign(price=np.float32("nan")),
@@ -122,10 +122,9 @@ def grown(bench: Bench, columns: dict[str, float]) -> None:
     """Let the proposal's contract and data have a column more, its model `columns`."""
     cost = {"type": "number", "min": 0, "max": 9, "missing": False}
     contract = {**CONTRACT, "columns": {**CONTRACT["columns"], "cost": cost}}
-    bench.put("challenger", linear(columns))
-    file = bench.folder / "challenger" / "contract.yaml"
-    file.write_text(yaml.safe_dump(contract))
-    rows().assign(cost=1.0).to_parquet(bench.folder / "raw.parquet")
+    bench.frame = rows().assign(cost=1.0)
+    bench.put("challenger", linear(columns), terms=contract)
+    bench.frame.to_parquet(bench.folder / "raw.parquet")
 
 
 def test_a_contract_may_grow_by_a_pull_request(bench: Bench) -> None:

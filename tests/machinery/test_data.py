@@ -82,6 +82,102 @@ def test_a_broken_column_is_named_with_its_count(
     assert f'"{column}"' in said and words in said and "\n" not in said
 
 
+def contract(**columns: object) -> data.Contract:
+    """Return the contract with other columns."""
+    document = yaml.safe_load(rows.SMALL)
+    return data.Contract.parse({**document, "columns": document["columns"] | columns})
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), 1e300, "1e300"])
+def test_infinity_is_refused_where_a_range_has_no_end(value: object) -> None:
+    """The server refuses it too; within a range it is outside of it."""
+    open_ended = contract(temp={"type": "number", "missing": True})
+    with pytest.raises(data.ContractError) as refused:
+        data.check(changed("temp", value, 2), open_ended)
+    sentence = str(refused.value)
+    assert 'Column "temp": 2 of 2,000 values are not finite 32-bit' in sentence
+    assert f"(such as {value})" in sentence
+    assert len(data.check(changed("temp", 1e30, 2), open_ended)) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("distance", "far"), ("scheduled_departure", "soon"), ("late", "maybe")],
+)
+def test_a_value_of_another_type_is_named(column: str, value: str) -> None:
+    with pytest.raises(data.ContractError, match=f"such as {value}"):
+        data.check(changed(column, value), CONTRACT)
+
+
+COMPOSED, DECOMPOSED = "Z\u00fcrich", "Zu\u0308rich"
+
+
+def test_decomposed_text_is_named_by_its_characters() -> None:
+    """Both look the same on a screen."""
+    listed = {"type": "category", "missing": False, "categories": [COMPOSED]}
+    terms = contract(carrier=listed)
+    composed = ROWS.assign(carrier=COMPOSED)
+    assert len(data.check(composed, terms)) == len(ROWS)
+    with pytest.raises(data.ContractError) as refused:
+        data.check(ROWS.assign(carrier=DECOMPOSED), terms)
+    sentence = str(refused.value)
+    assert r"written as 'Zu\u0308rich', while the contract has 'Z\xfcrich'" in sentence
+    assert 'normalize("NFC")' in sentence
+    with pytest.raises(data.ContractError) as refused:
+        data.check(ROWS.assign(carrier="Bern"), terms)
+    assert "NFC" not in str(refused.value), "another value is just another value"
+
+
+def test_a_decomposed_column_is_named_by_its_characters() -> None:
+    frame = ROWS.rename(columns={"temp": DECOMPOSED})
+    terms = contract(**{COMPOSED: {"type": "number", "missing": True}})
+    del terms.columns["temp"]
+    with pytest.raises(data.ContractError) as refused:
+        data.check(frame, terms)
+    assert r"the data spell it 'Zu\u0308rich'" in str(refused.value)
+
+
+def test_ids_in_the_index_of_a_table_are_named() -> None:
+    """As pandas writes and reads a Parquet file with an index."""
+    with pytest.raises(data.ContractError) as refused:
+        data.check(ROWS.set_index("flight_id"), CONTRACT)
+    assert '"flight_id" is the table\'s index' in str(refused.value)
+    assert "reset_index()" in str(refused.value)
+
+
+@pytest.mark.parametrize("day", ["2099-05-01", "2020-05-25", "9999-05-01"])
+@pytest.mark.parametrize("count", [1, 3, 19])
+def test_rows_of_the_future_are_named(day: str, count: int) -> None:
+    """They move the holdout away from all other rows, which end on 2020-04-29."""
+    frame = changed("scheduled_departure", f"{day}T12:00:00Z", count)
+    frame["late"] = [number % 2 for number in range(len(frame))]
+    typed = data.check(frame, CONTRACT)
+    with pytest.raises(data.ContractError) as refused:
+        data.split(typed, CONTRACT, DAYS)
+    newest = f"row-{count - 1:06}"
+    assert f"{count} of 2,000 rows are " in str(refused.value)
+    assert f"such as {day} 12:00 of {newest})" in str(refused.value)
+
+
+def test_rows_after_an_outage_are_no_mistake() -> None:
+    """A hundredth of all rows, or a gap that the holdout bridges, is data."""
+    for count, days in ((20, 14), (3, 40)):
+        frame = changed("scheduled_departure", "2020-05-25T12:00:00Z", count)
+        frame["late"] = [number % 2 for number in range(len(frame))]
+        typed = data.check(frame, CONTRACT)
+        terms = Prepare(train_days=60, holdout_days=days)
+        assert len(data.split(typed, CONTRACT, terms)[1]) >= count
+
+
+def test_of_few_rows_the_newest_is_named() -> None:
+    """Too few to tell a mistake from data: what windows end with is said."""
+    frame = changed("scheduled_departure", "2099-05-01T12:00:00Z", 2).head(50)
+    frame["late"] = [number % 2 for number in range(len(frame))]
+    with pytest.raises(data.ContractError) as refused:
+        data.split(data.check(frame, CONTRACT), CONTRACT, DAYS)
+    assert "row-000001, is of 2099-05-01 12:00" in str(refused.value)
+
+
 def test_missing_is_fine_where_the_contract_says_so() -> None:
     """A missing temperature is data."""
     assert data.check(changed("temp", None), CONTRACT)["temp"].isna().sum() > 3

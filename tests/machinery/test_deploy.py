@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,11 +66,55 @@ def test_without_a_target_it_is_published_and_says_so(here: World) -> None:
     assert record["tag"] == "flights@v1.0.0"
     assert record["previous"] is None
     assert "published, unconfirmed" in deploy.sentence(record)
-    assert "flights#production#1" in here.tags()
+    assert here.tags() == ["flights@v1.0.0"]
     deployment = here.hub.kept["deployments"][0]
     assert deployment["required_contexts"] == []
     assert deployment["auto_merge"] is False
     assert last(here, 1) == "success"
+
+
+def test_the_merged_pull_request_names_the_image_that_runs(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By digest, where it runs, and brought up to date: one comment for a version."""
+    here.through("staging", "production")
+    manifest = here.judged("one")
+    register.register()
+    image = f"ghcr.io/o/r@sha256:{'d' * 64}"
+    monkeypatch.setenv("IMAGE", image)
+    edited: list[str] = []
+    api = here.hub.api
+
+    def watch(path: str, method: str = "GET", fields: Any = None, **more: Any) -> Any:
+        if method == "PATCH" and path.startswith("issues/comments/"):
+            edited.append(fields["body"])
+        return api(path, method, fields, **more)
+
+    monkeypatch.setattr(github, "api", watch)
+    deploy.deploy("staging", "v1.0.0")
+    (comment,) = here.hub.kept["comments/7"]
+    assert comment["body"].startswith("<!-- released flights@v1.0.0 -->")
+    assert f"manifest: `{manifest}`" in comment["body"]
+    assert "| staging | published, unconfirmed | <code>" in comment["body"]
+    assert f"`{image}`" in comment["body"] and "production" not in comment["body"]
+    deploy.deploy("production", "v1.0.0")
+    assert len(here.hub.kept["comments/7"]) == 1
+    assert "| staging |" in edited[-1] and "| production |" in edited[-1]
+
+
+def test_without_an_image_the_comment_says_none(here: World) -> None:
+    bring(here, "one")
+    (comment,) = here.hub.kept["comments/7"]
+    assert "</code> | none |" in comment["body"]
+
+
+def test_a_comment_that_github_refuses_stops_no_deployment(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.hub.refused["POST", "issues/7/comments"] = 403
+    bring(here, "one")
+    assert current()["state"] == "published" and last(here, 1) == "success"
+    assert "#7 was not told of flights@v1.0.0" in capsys.readouterr().out
 
 
 def test_staging_and_production_have_their_own_record(here: World) -> None:
@@ -79,7 +124,7 @@ def test_staging_and_production_have_their_own_record(here: World) -> None:
     deploy.deploy("staging", "v1.0.0")
     assert Ledger().champion() is None
     deploy.deploy("production", "v1.0.0")
-    assert {"flights#staging#1", "flights#production#2"} <= set(here.tags())
+    assert {r["environment"] for r in Ledger().releases()} == {"staging", "production"}
 
 
 def test_a_server_that_answers_confirms(here: World, server: Target) -> None:
@@ -166,10 +211,9 @@ def test_a_version_that_does_not_come_up_is_taken_back(
     record = current()
     assert (record["action"], record["manifest_sha256"]) == ("revert", good)
     assert record["previous"] == bad
-    assert registry.holder("flights", "production")[0] == "flights#production#3"
-    assert registry.holder("flights", "production")[1] == record["commit"]
+    assert record["commit"] == registry.get("flights", "v1.0.0").commit
     assert last(here, 2) == "failure"
-    comment = here.hub.kept["comments/7"][0]["body"]
+    comment = here.hub.kept["comments/7"][-1]["body"]
     assert "flights@v1.1.0 was deployed to production and taken back" in comment
     pull = here.hub.kept["pulls"][0]
     assert "Approve workflows to run" in pull["body"]
@@ -249,14 +293,15 @@ def test_an_agents_failure_is_taken_back_at_once(
     bring(here, "one", server)
     here.judged("two")
     register.register()
-    promoted = promote.assign
+    published = promote.publish
 
-    def agent(wish: promote.Promotion) -> str:
+    def agent(*args: Any) -> dict[str, Any]:
+        record = published(*args)
         note = {"state": "failure", "description": "health check"}
         here.hub.add(f"statuses/{len(here.hub.kept['deployments'])}", note)
-        return promoted(wish)
+        return record
 
-    monkeypatch.setattr(promote, "assign", agent)
+    monkeypatch.setattr(promote, "publish", agent)
     assert "the target reported a failure: health check" in fails()
 
 
@@ -269,7 +314,7 @@ def test_a_first_version_that_fails_leaves_no_champion(
     assert current()["state"] == "failed"
     assert Ledger().champion() is None
     assert "no earlier version" in here.hub.kept["comments/7"][0]["body"]
-    with pytest.raises(ReleaseError, match="not validated since"):
+    with pytest.raises(ReleaseError, match="brings it back on purpose"):
         register.register()
 
 
@@ -283,9 +328,11 @@ def test_what_was_taken_back_is_refused_until_validated(
     here.commit("an unrelated merge")
     with pytest.raises(ReleaseError, match="taken out of production by a revert"):
         register.register()
-    assert "not validated since" in fails()
+    assert "brings it back on purpose" in fails()
     server.manifest = bad
     here.verdict(bad)
+    assert "brings it back on purpose" in fails()
+    here.verdict(bad, returns={"seq": current()["seq"]})
     deploy.deploy("production", "v1.1.0")
     assert current()["manifest_sha256"] == bad
 
@@ -388,7 +435,6 @@ class KilledError(BaseException):
 STEPS = {
     "before the record": (deployments, "find_or_open"),
     "after the deployment": (promote, "write"),
-    "before the stage": (promote, "assign"),
     "before the wait": (target, "wait"),
     "before the confirmation": (promote, "confirm"),
     "before the last status": (promote, "close"),
@@ -421,14 +467,12 @@ def test_killed_between_two_steps_a_rerun_finishes(
     record = current()
     assert (record["state"], record["manifest_sha256"]) == ("confirmed", manifest)
     assert len(here.hub.kept["deployments"]) == 1
-    stages = [tag for tag in here.tags() if "#production#" in tag]
-    assert stages == ["flights#production#1"]
+    assert here.tags() == ["flights@v1.0.0"]
     assert "Nothing to do" in str(register.register())
 
 
 TAKING_BACK = {
     "before the record": (promote, "write"),
-    "before the stage": (registry, "assign"),
     "before the status": (promote, "close"),
     "before the comment": (revert, "tell"),
     "before the pull request": (revert, "pull_request"),
@@ -457,10 +501,13 @@ def test_killed_while_taking_back_a_rerun_finishes(
         register.register()
         deploy.deploy("production", "v1.1.0")
     assert current()["manifest_sha256"] == good
-    commit = registry.get("flights", "v1.0.0").commit
-    assert registry.holder("flights", "production")[1] == commit
+    assert current()["commit"] == registry.get("flights", "v1.0.0").commit
     assert last(here, 2) == "failure"
-    assert len(here.hub.kept["comments/7"]) == 1
+    starts = [c["body"].splitlines()[0] for c in here.hub.kept["comments/7"]]
+    assert starts == [
+        "<!-- released flights@v1.0.0 -->",
+        "<!-- reverted production flights@v1.1.0 -->",
+    ]
     assert len(here.hub.kept["pulls"]) == 1
 
 

@@ -1,6 +1,7 @@
 """doctor tells what is weaker, protect sets it up, update says when to update."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,9 @@ import yaml
 
 from machinery import traffic
 from machinery.world import World, git, world
+from mlgitops import git as git_module
 from mlgitops import github, heartbeat, storage
-from mlgitops.commands import doctor, protect, update
+from mlgitops.commands import doctor, protect, selftest, update
 from mlgitops.ledger import Ledger
 
 
@@ -25,8 +27,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         Path(".dvc").mkdir()
         remote = "['remote \"storage\"']\n    url = ../../store\n"
         Path(".dvc/config").write_text(f"{remote}    verify = true\n")
+        Path("CODEOWNERS").write_text("/mlgitops/ @boss  # what judges\n")
         settings: dict[str, Any] = {"can_approve_pull_request_reviews": False}
+        settings |= {"enabled": True, "allowed_actions": "all"}
         places: dict[str, dict[str, Any]] = {}
+        policies: dict[str, list[dict[str, Any]]] = {}
         variables: list[dict[str, str]] = []
         keep = made.hub.api
 
@@ -37,15 +42,43 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                     raise github.GitHubError(status, f"GitHub refused {path}")
             name = path.removeprefix("environments/").split("/")[0]
             match method, path.split("/")[0]:
+                case "GET", "environments" if path.endswith("policies"):
+                    return {"branch_policies": policies.get(name, [])}
+                case "GET", "environments" if path.endswith("secrets"):
+                    return {"secrets": []}
                 case "GET", "environments":
-                    return {"environments": list(places.values())}
+                    start = 30 * (fields["page"] - 1)  # as GitHub, whatever is asked
+                    page = list(places.values())[start : start + 30]
+                    return {"environments": page, "total_count": len(places)}
                 case "PUT", "environments":
-                    kinds = ["required_reviewers"] if fields.get("reviewers") else []
-                    rules = [{"type": kind} for kind in kinds]
-                    places[name] = {"name": name, "protection_rules": rules}
+                    rules = [
+                        {
+                            "type": "required_reviewers",
+                            "reviewers": [
+                                {"type": r["type"], "reviewer": {"id": r["id"]}}
+                                for r in fields.get("reviewers") or []
+                            ],
+                        }
+                    ]
+                    policy = fields.get("deployment_branch_policy")
+                    places[name] = {
+                        "name": name,
+                        "protection_rules": rules if fields.get("reviewers") else [],
+                        "deployment_branch_policy": policy,
+                    }
                     return places[name]
                 case "POST", "environments":
-                    return {}
+                    entry = {"id": len(policies.get(name, [])) + 1, **fields}
+                    policies.setdefault(name, []).append(entry)
+                    return entry
+                case "DELETE", "environments":
+                    gone = int(path.split("/")[-1])
+                    policies[name] = [p for p in policies[name] if p["id"] != gone]
+                    return b""
+                case "GET", "codeowners":
+                    return {"errors": made.errors}  # type: ignore[attr-defined]
+                case "GET", "rules":
+                    return made.rules  # type: ignore[attr-defined]
                 case "PUT", "actions":
                     return settings.update(fields)
                 case "POST", "actions":
@@ -53,13 +86,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                 case "GET", "actions":
                     return {"variables": variables, **settings}
             if path == "/repos/o/r":
-                return {"visibility": made.visibility}  # type: ignore[attr-defined]
+                return made.repository  # type: ignore[attr-defined]
+            if path == "/meta":
+                return made.meta  # type: ignore[attr-defined]
             return {"id": 9} if path == "/user" else keep(path, method, fields, **more)
 
         monkeypatch.setattr(github, "api", api)
         monkeypatch.setattr(storage, "missing", lambda outs: [])
         made.variables = variables  # type: ignore[attr-defined]
-        made.visibility = "private"  # type: ignore[attr-defined]
+        made.repository = {"visibility": "private"}  # type: ignore[attr-defined]
+        made.repository["default_branch"] = "main"  # type: ignore[attr-defined]
+        made.errors, made.rules, made.meta = [], [], {}  # type: ignore[attr-defined]
+        made.settings = settings  # type: ignore[attr-defined]
         yield made
 
 
@@ -95,9 +133,15 @@ def test_protect_makes_the_doctor_content(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     protect.main()
-    names = ["APP_ID", "STAGING_URL", "QA_URL", "PRODUCTION_URL", "PREDICTION_LOG"]
+    names = [
+        "APP_CLIENT_ID",
+        "STAGING_URL",
+        "QA_URL",
+        "PRODUCTION_URL",
+        "PREDICTION_LOG",
+    ]
     names.append("IMAGE_REGISTRY")
-    here.visibility = "public"  # type: ignore[attr-defined]
+    here.repository["visibility"] = "public"  # type: ignore[attr-defined]
     here.variables += [{"name": n, "value": "agent"} for n in names]  # type: ignore
     capsys.readouterr()
     found = lines(capsys)
@@ -118,7 +162,161 @@ def test_a_production_made_by_a_first_run_gets_its_reviewer(here: World) -> None
     github.api("environments/production", "PUT", {})
     protect.main()
     (place,) = [e for e in protect.on_github() if e["name"] == "production"]
-    assert place["protection_rules"] == [{"type": "required_reviewers"}]
+    assert [rule["type"] for rule in place["protection_rules"]] == [
+        "required_reviewers"
+    ]
+
+
+SECRETS = ("register", "validate", "monitor", "reproduce", "staging", "qa")
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "production"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        None,  # as GitHub creates it for the first run that names it
+        {"protected_branches": True, "custom_branch_policies": False},
+        protect.MAIN_ONLY,
+    ],
+)
+def test_an_environment_gets_its_branch_whatever_it_was(
+    here: World,
+    name: str,
+    policy: dict[str, bool] | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    github.api(f"environments/{name}", "PUT", {"deployment_branch_policy": policy})
+    if policy == protect.MAIN_ONLY:
+        for branch in ("release/*", "main"):
+            path = f"environments/{name}/deployment-branch-policies"
+            github.api(path, "POST", {"name": branch, "type": "branch"})
+    assert starting(lines(capsys), "weaker", f"environment {name} is for")
+    protect.main()
+    (place,) = [e for e in protect.on_github() if e["name"] == name]
+    assert protect.open_to(place) == ["main"]
+    capsys.readouterr()
+    assert not starting(lines(capsys), "weaker", f"environment {name} is for")
+
+
+def test_the_reviewers_that_somebody_chose_are_kept(here: World) -> None:
+    team = [{"type": "Team", "id": 77}]
+    github.api("environments/production", "PUT", {"reviewers": team})
+    protect.main()
+    (place,) = [e for e in protect.on_github() if e["name"] == "production"]
+    assert protect.kept(place)["reviewers"] == team
+    assert protect.open_to(place) == ["main"]
+
+
+def test_without_reviewers_production_keeps_its_branch(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pro and Team: a private repository has branch rules, and no reviewers."""
+    api = github.api
+
+    def team(path: str, method: str = "GET", fields: Any = None, **more: Any) -> Any:
+        if method == "PUT" and (fields or {}).get("reviewers"):
+            raise github.GitHubError(422, "the plan has no reviewers")
+        return api(path, method, fields, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(github, "api", team)
+        with pytest.raises(SystemExit, match="1 of 4 refused"):
+            protect.main()
+    assert "production waits for a dispatch of `deploy`" in capsys.readouterr().out
+    for place in protect.on_github():
+        assert protect.open_to(place) == ["main"], place["name"]
+    found = lines(capsys)
+    assert starting(found, "ok", "production waits for `gh workflow run")
+
+
+def test_an_organisation_that_forbids_pull_requests_of_actions(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """GitHub answers 409; the rest is set up, and it is said what that weakens."""
+    here.hub.refused["PUT", "actions/permissions/workflow"] = 409
+    with pytest.raises(SystemExit, match="1 of 4 refused"):
+        protect.main()
+    out = capsys.readouterr().out
+    assert "refused  pull requests by Actions: workflows print a link instead" in out
+    assert "ok       labels" in out
+
+
+def test_an_organisation_is_no_code_owner(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.errors += [{"line": 3, "source": "/*.yaml   @acme\n"}]  # type: ignore
+    protect.main()
+    for text in (capsys.readouterr().out, "\n".join(lines(capsys))):
+        (line,) = [row for row in text.splitlines() if "CODEOWNERS" in row]
+        assert line.startswith("weaker") and "line 3" in line
+        assert "/*.yaml @acme" in line and "@organisation/team" in line
+
+
+def pushing(*logins: str) -> list[dict[str, Any]]:
+    """Return people who may push."""
+    return [{"login": name, "permissions": {"push": True}} for name in logins]
+
+
+@pytest.mark.parametrize(
+    ("owners", "people", "stuck"),
+    [
+        ("@boss", ("boss", "ann"), True),
+        ("@Boss", ("boss", "ann", "bob"), True),
+        ("@boss @ann", ("boss", "ann"), False),
+        ("@acme/judges", ("boss", "ann"), False),
+        ("@boss", ("boss",), False),  # alone: the ruleset asks for no review
+    ],
+)
+def test_the_only_owner_of_a_team_is_told_how_to_merge(
+    here: World,
+    owners: str,
+    people: tuple[str, ...],
+    stuck: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("CODEOWNERS").write_text(f"/mlgitops/ {owners}\n/*.yaml {owners}\n")
+    here.hub.kept["collaborators"] = pushing(*people)
+    found = [line for line in lines(capsys) if "only code owner" in line]
+    assert bool(found) is stuck
+    if stuck:
+        assert found[0].startswith("weaker") and "let @ann propose" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda h: h.repository.update(default_branch="master"), "branches/master/re"),
+        (lambda h: h.rules.append({"type": "merge_queue"}), "merge queue"),
+        (lambda h: h.settings.update(allowed_actions="local_only"), "no workflow can"),
+        (lambda h: h.settings.update(enabled=False), "no workflow can start"),
+        (lambda h: h.settings.update(allowed_actions="selected"), "list of allowed"),
+        (lambda h: h.meta.update(installed_version="3.20.0"), "Enterprise Server 3.20"),
+    ],
+)
+def test_doctor_names_surroundings_in_which_nothing_runs(
+    here: World, change: Any, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not [line for line in lines(capsys) if line.startswith("broken")]
+    change(here)
+    with pytest.raises(SystemExit):
+        doctor.main()
+    assert starting(capsys.readouterr().out.splitlines(), "broken", words)
+
+
+def test_doctor_reads_every_page_of_the_variables(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, many = github.api, [{"name": f"N{n}", "value": "x"} for n in range(40)]
+
+    def paged(path: str, method: str = "GET", fields: Any = None, **more: Any) -> Any:
+        if path != "actions/variables":
+            return api(path, method, fields, **more)
+        size = min(30, int((fields or {}).get("per_page", 10)))
+        start = size * (int((fields or {}).get("page", 1)) - 1)
+        return {"total_count": 40, "variables": many[start : start + size]}
+
+    monkeypatch.setattr(github, "api", paged)
+    assert set(doctor._variables()) == {entry["name"] for entry in many}
 
 
 def test_without_reviewers_production_waits_for_a_dispatch(
@@ -230,7 +428,7 @@ def test_doctor_names_the_environments_without_a_login(
     ((state, text),) = doctor.logins()
     assert state == "weaker" and "validate, monitor, reproduce, staging, qa" in text
     login = {"secrets": [{"name": storage.LOGIN}]}
-    monkeypatch.setattr(github, "api", lambda path: login)
+    monkeypatch.setattr(github, "api", lambda path, fields: login)
     ((state, _),) = doctor.logins()
     assert state == "ok"
     login_file = "['remote \"storage\"']\n    credentialpath = /home/anna/key.json\n"
@@ -244,6 +442,8 @@ def test_rulesets_name_the_required_checks() -> None:
     (checks,) = [r["parameters"] for r in rules if r["type"].startswith("required_")]
     named = {check["context"] for check in checks["required_status_checks"]}
     assert named == {"ci", "validate"}
+    actions = {check["integration_id"] for check in checks["required_status_checks"]}
+    assert actions == {15368}  # GitHub Actions: nobody sets them with a token of theirs
     assert checks["strict_required_status_checks_policy"]
 
 
@@ -267,7 +467,7 @@ def test_an_update_is_announced_once(here: World) -> None:
     for _ in range(2):
         assert "has moved on" in update.update()
     (issue,) = here.hub.kept["issues"]
-    assert "cruft update" in issue["body"]
+    assert "mlgitops update --apply" in issue["body"]
 
 
 def test_a_declined_update_stays_closed_until_the_next(here: World) -> None:
@@ -289,8 +489,89 @@ def test_nothing_is_announced_when_up_to_date(here: World) -> None:
     assert "issues" not in here.hub.kept
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fatal: could not read Username for 'https://github.com'",
+        "ERROR: Repository not found.",
+        "git@github.com: Permission denied (publickey).",
+    ],
+)
+def test_a_private_template_is_not_red_every_monday(
+    here: World, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked(here, behind=True)
+
+    def refuse(*args: str, **_: Any) -> str:
+        raise git_module.GitError(f"git ls-remote failed: {words}")
+
+    monkeypatch.setattr(git_module, "run", refuse)
+    assert "is private" in update.update()
+    words = "Could not resolve host"
+    with pytest.raises(git_module.GitError):
+        update.update()
+
+
 def test_not_linked_is_green(here: World) -> None:
     assert "Not linked" in update.update()
+
+
+def test_an_update_of_a_project_that_was_never_linked_is_one_sentence(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As plain cookiecutter makes it: cruft itself would end in a traceback."""
+    monkeypatch.setattr("sys.argv", ["update", "--apply"])
+    template = here.home / "template"
+    shutil.copytree(Path(update.__file__).parents[1], template / selftest.FENCE)
+    git("init", "-q", "-b", "main", str(template))
+    git("add", "--all", cwd=template)
+    git("commit", "-qm", "one", cwd=template)
+    generated_from = git("rev-parse", "HEAD", cwd=template)
+    (template / selftest.FENCE / "VERSION").write_text("99.0.0\n")
+    git("commit", "-qam", "two", cwd=template)
+    Path("pyproject.toml").write_text(f'[tool.mlgitops]\ntemplate = "{template}"\n')
+    with pytest.raises(SystemExit) as ended:
+        update.main()
+    link = f"cruft link {template} --checkout {generated_from}"
+    assert f"not linked to its template yet: type `.venv/bin/{link}`" in str(
+        ended.value
+    )
+    Path("pyproject.toml").unlink()
+    with pytest.raises(SystemExit, match="cruft link ADDRESS --checkout COMMIT"):
+        update.main()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_an_update_of_a_linked_project_is_left_to_cruft(
+    here: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    code: int,
+) -> None:
+    linked(here, behind=True)
+    here.commit("linked")
+    program = here.home / "programs" / "cruft"
+    program.mkdir(parents=True)
+    lines = f"import sys\nprint('cruft', *sys.argv[1:], flush=True)\nsys.exit({code})"
+    (program / "__init__.py").touch()
+    (program / "__main__.py").write_text(lines)
+    monkeypatch.setenv("PYTHONPATH", str(program.parent))
+    monkeypatch.setattr("sys.argv", ["update", "--apply"])
+    if code:
+        with pytest.raises(SystemExit, match="`cruft update` failed"):
+            update.main()
+        return
+    update.main()
+    assert capfd.readouterr().out.startswith("cruft update\nNow type `make lock setup`")
+
+
+def test_an_update_over_changes_without_a_commit_is_refused(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["update", "--apply"])
+    linked(here, behind=True)
+    with pytest.raises(SystemExit, match="commit them first"):
+        update.main()
 
 
 def test_a_monitor_that_stopped_to_run_is_named(

@@ -137,9 +137,65 @@ FAULTS = {
     "F26 squash or rebase changes the commit": [
         "test_skew::test_f26_how_it_is_merged_does_not_matter",
     ],
+    "F27 SIGTERM under load": [
+        "test_serving::test_sigterm_under_load_loses_nothing",
+    ],
+    "F28 the server is killed under load": [
+        "test_serving::test_killed_hard_then_started_again_the_log_has_no_torn_line",
+        "test_log_kills::test_half_a_line_of_a_killed_writer_is_removed",
+    ],
+    "F31 the log's disk is full, slow or away": [
+        "test_log_kills::test_a_disk_that_recovers_has_every_line_once",
+        "test_log_kills::test_a_disk_that_hangs_holds_no_response_for_long",
+        "test_log_kills::"
+        "test_lines_beyond_the_bound_are_dropped_counted_and_carried_over",
+    ],
+    "F34 killed under load, what was sent and not logged is counted": [
+        "test_log_kills::test_f34_killed_under_load_no_response_is_missing_in_the_log",
+        "test_log_kills::"
+        "test_f34_what_a_full_disk_and_a_kill_lose_is_counted_at_the_next_start",
+    ],
+    "T26 floods are bounded, others are served meanwhile": [
+        "test_floods::test_trailers_without_end_are_cut",
+        "test_floods::test_other_endless_requests_are_cut",
+        "test_floods::test_responses_that_nobody_reads_stop_the_reading",
+        "test_floods::test_silent_connections_do_not_keep_others_out",
+        "test_floods::test_bodies_that_do_not_end_hold_little_together",
+        "test_floods::test_a_request_is_one_request_wherever_it_is_cut",
+        "test_floods::test_event_days_make_no_files",
+        "test_floods::test_a_text_much_longer_than_any_category_is_refused_and_counted",
+        "test_replay::test_one_text_of_50_kb_does_not_end_every_replay",
+    ],
     "F29 a new model is swapped in under load, some of them bad": [
         "test_agent_load::test_f29_swaps_under_load_lose_no_request",
         "test_agent::test_deploy_switch_refuse_roll_back_without_losing_a_request",
+    ],
+    "F35 the host itself is at fault: a proxy, an interpreter, a full disk": [
+        "test_agent_faults::test_a_proxy_variable_is_for_the_network_only",
+        "test_agent_faults::test_a_fault_of_this_host_is_not_held_against_a_release",
+        "test_agent_faults::test_a_fault_of_a_release_is_final",
+        "test_agent_faults::test_without_a_control_the_first_release_is_tried_again",
+        "test_agent_faults::"
+        "test_on_a_full_disk_the_old_model_serves_and_the_disk_is_named",
+        "test_agent_campaign::test_a_campaign_of_faults",
+    ],
+    "F36 git hangs, a download trickles": [
+        "test_agent_faults::"
+        "test_a_hanging_git_stops_neither_tending_nor_the_agents_end",
+        "test_agent_faults::test_a_hanging_git_is_ended_in_time",
+        "test_agent_faults::test_a_download_that_fails_is_told_and_tried_again",
+        "test_agent_campaign::test_a_campaign_of_faults",
+    ],
+    "F37 a clock is set back or forward by a year": [
+        "test_agent_faults::test_a_clock_set_back_removes_nothing_that_runs",
+        "test_agent_campaign::test_a_campaign_of_faults",
+    ],
+    "F38 the agent's files are damaged": [
+        "test_agent_faults::test_a_damaged_clone_is_made_again",
+        "test_agent_faults::test_an_odd_state_is_left_out",
+        "test_agent_faults::test_an_agent_starts_from_an_odd_state",
+        "test_agent_faults::test_what_was_altered_on_this_disk_is_fetched_again",
+        "test_agent_campaign::test_a_campaign_of_faults",
     ],
     "Merge skew: what was green is not what may be deployed now": [
         "test_skew::test_of_two_that_beat_the_old_champion_the_second_is_asked_again",
@@ -151,6 +207,30 @@ FAULTS = {
         "test_register::test_a_lock_that_was_not_judged_is_refused",
         "test_register::test_missing_bytes_are_refused",
         "test_deploy::test_a_champion_that_changed_while_waiting_is_refused",
+    ],
+    "T22 an old or foreign verdict is used again; a rollback is undone": [
+        "test_rollback::"
+        "test_a_verdict_on_an_unrelated_pull_request_does_not_bring_it_again",
+        "test_register::"
+        "test_a_verdict_on_another_lock_of_the_same_version_takes_nothing_away",
+        "test_register::"
+        "test_other_bytes_that_were_uploaded_with_a_lock_do_not_condemn_it",
+        "test_server_release::test_an_unrelated_verdict_does_not_bring_a_server_back",
+        "test_returning::test_an_unrelated_pull_request_brings_nothing_back",
+    ],
+    "T23 a stranger takes over the judge's comment, an issue or the revert": [
+        "test_proposal::test_a_comment_with_the_marker_of_somebody_else_is_left_alone",
+        "test_proposal::test_an_issue_with_the_marker_of_somebody_else_hides_no_update",
+        "test_rollback::test_a_strangers_pull_request_of_that_name_is_not_the_revert",
+    ],
+    "T24 what is proposed crashes or hangs the privileged job": [
+        "test_hostile_input::test_a_crash_is_a_refusal_with_status_and_comment",
+        "test_hostile_input::test_hostile_yaml_is_refused_in_time",
+        "test_judge_fuzz::test_nothing_ends_without_a_status",
+    ],
+    "T27 the ledger is rewritten, or names what is not on main": [
+        "test_agent::test_a_ledger_that_went_back_in_time_is_not_followed",
+        "test_agent::test_a_commit_that_is_not_on_main_is_not_deployed",
     ],
     "Tampering: the audit names it": [
         "test_audit::test_a_tampered_ledger_is_named",

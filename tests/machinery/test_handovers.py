@@ -217,7 +217,7 @@ def onto_a_host(home: Path, patch: pytest.MonkeyPatch, files: Bytes) -> Iterator
                 if here:  # downloaded whole, altered afterwards
                     write(follower.fetch(release) / "model", bad)
                 follower.fetch(release)
-            except agent.RefusedError as error:
+            except agent.TransientError as error:
                 return str(error)
             return ""
 

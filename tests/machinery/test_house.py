@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlgitops.commands import act, secrets
+from mlgitops.commands import act, install, secrets
 
 STAGES = {f"mlgitops.pipeline.{name}" for name in ("prepare", "train", "evaluate")}
 IO = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile", "urllib"}
@@ -19,10 +19,11 @@ PICKLE = {"pickle", "joblib", "cloudpickle", "skops"}
 SERVING = {"msgspec", "numpy", "onnxruntime", "uvicorn", "uvloop", "httptools", "yaml"}
 PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "task")}
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
+PURE |= {"mlgitops.pipeline.golden", "mlgitops.pipeline.manifest"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
 SHARED = {"git", "github", "heartbeat", "ledger", "lock", "machine", "storage"}
-SHARED |= {"train_run"}
+SHARED |= {"server_code", "train_run"}
 SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
@@ -31,7 +32,10 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/metrics": {"model.metrics"},  # the team's own
     "mlgitops/pipeline": {"mlgitops.pipeline", "mlgitops.metrics", "model"},
     "mlgitops/report": {"mlgitops.judgement"},
-    "mlgitops/judge": PARTS | {"model.prepare", "model.metrics"},
+    "mlgitops/judge": PARTS
+    | {"model.prepare", "model.metrics"}
+    # It asks a challenger as the server does.
+    | {f"mlgitops.serving.{name}" for name in ("model", "predictions", "rows")},
     "mlgitops/release": PARTS,
     "mlgitops/monitor": PARTS | {"mlgitops.pipeline.fitting"},  # what newer rows bring
     "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},
@@ -218,12 +222,23 @@ def test_a_command_starts_without_what_it_may_not_need(command: str) -> None:
 WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))
 
 
-def test_workflows_and_laptops_install_with_one_uv() -> None:
-    pins = [
-        re.search(r"uv==[\d.]+", Path(name).read_text())
-        for name in ("Makefile", "mlgitops/commands/install.py")
-    ]
-    assert pins[0] and pins[1] and pins[0][0] == pins[1][0]
+INSTALLS = re.compile(r"\bpip\b.{0,60}\b(install|sync)\b")
+
+
+def test_everything_that_is_installed_is_held_to_a_hash() -> None:
+    """The installer itself too, the same on laptops and in workflows."""
+    pin = install.lock("uv").read_text()
+    assert re.search(r"^uv==[\d.]+ \\\n    --hash=sha256:[0-9a-f]{64}", pin, re.M)
+    assert len(re.findall(r"^[\w.-]+==", pin, re.M)) == 1
+    assert str(install.lock("uv")) in Path("Makefile").read_text()
+    assert 'lock("uv")' in Path(install.__file__).read_text()
+    files = [Path("Makefile"), *Path("deploy").rglob("Dockerfile"), *WORKFLOWS]
+    lines = []
+    for path in (*files, *modules("mlgitops")):
+        text = path.read_text().replace("\\\n", " ")
+        lines += [line for line in text.splitlines() if INSTALLS.search(line)]
+    assert len(lines) >= 5
+    assert [line for line in lines if "--require-hashes" not in line] == []
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)

@@ -1,9 +1,12 @@
 """A lock is read as data: what DVC does not write for single files is refused."""
 
+import copy
+from pathlib import Path
+
 import pytest
 import yaml
 
-from mlgitops.lock import LockError, parse
+from mlgitops.lock import LockError, parse, pointers
 
 MD5 = "0" * 32
 
@@ -55,9 +58,36 @@ def test_other_bytes_are_refused(data: bytes) -> None:
         parse(data)
 
 
+def conflict() -> bytes:
+    """Return what git leaves of a lock that both sides changed."""
+    ours, theirs = lock(size=3), lock(size=4)
+    return b"<<<<<<< HEAD\n" + ours + b"=======\n" + theirs + b">>>>>>> main\n"
+
+
+def test_a_conflict_says_the_way_out() -> None:
+    """One command; without a conflict the message is another."""
+    with pytest.raises(LockError, match="has a merge conflict: type .* && make repro"):
+        parse(conflict())
+    with pytest.raises(LockError) as refused:
+        parse(b"a: [")
+    assert "conflict" not in str(refused.value)
+
+
+def test_a_conflict_in_a_pointer_says_its_own_way_out(tmp_path: Path) -> None:
+    """Which data is meant is a choice: no command makes it again."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/flights.parquet.dvc").write_bytes(conflict())
+    with pytest.raises(LockError) as refused:
+        pointers(cwd=tmp_path)
+    command = "git checkout origin/main -- data/flights.parquet.dvc"
+    assert f"`{command}`" in str(refused.value)
+
+
 def test_two_files_alike_are_refused() -> None:
     """Files are found by name, so a name stands for one file."""
     body = yaml.safe_load(lock())
-    body["stages"]["other"] = body["stages"]["train"]
+    body["stages"]["other"] = dict(
+        body["stages"]["train"], outs=copy.deepcopy(body["stages"]["train"]["outs"])
+    )
     with pytest.raises(LockError, match="same file name"):
         parse(yaml.safe_dump(body).encode())

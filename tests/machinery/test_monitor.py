@@ -146,7 +146,7 @@ def test_f20_labels_of_another_shape_are_refused(tmp_path: Path) -> None:
     path.write_text("flight,late\na,1\n")
     with pytest.raises(ProductionDataError, match=r'labels\.csv has no column "id"'):
         read_labels(str(path), {"a"}, CONTRACT, MONITOR)
-    path.write_text("id,late\na,yes\n")
+    path.write_text("id,late\na,maybe\n")
     with pytest.raises(
         ProductionDataError, match="1 of 1 lines of the labels are corrupt"
     ):

@@ -373,8 +373,9 @@ def test_a_short_file_is_read_to_its_end_and_then_it_ends(tmp_path: Path) -> Non
     place = tmp_path / "predictions-1.jsonl"
     place.write_text("\n".join(["a" * 5000, "b" * 9000, "c" * 7000]))
     files = sample.partitions(str(tmp_path), "*.jsonl")
-    assert sorted(map(len, sample.draw(files))) == [5000, 7000, 9000]
-    assert sample.count(files) == 2
+    scan = sample.scan(files)
+    assert sorted(map(len, sample.draw(scan.stretches))) == [5000, 7000, 9000]
+    assert scan.lines == 2 and scan.too_long == 0
 
 
 def test_a_long_table_is_read_in_pieces(

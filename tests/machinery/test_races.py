@@ -133,7 +133,6 @@ def whole(here: World) -> dict[str, Any]:
     registry.fetch("flights")
     version = registry.get("flights", record["version"])
     assets.bring(version, here.home / "brought")
-    assert registry.holder("flights", "production")[1] == record["commit"]  # type: ignore[index]
     for deployment in here.hub.kept["deployments"]:
         states = here.hub.kept[f"statuses/{deployment['id']}"]
         mine = deployment["id"] == record["deployment_id"]
@@ -159,15 +158,14 @@ def promoted(number: int) -> str:
 def test_four_runs_of_one_merge(
     first: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """One version, one record, one stage; every run knows it."""
+    """One version, one record; every run knows it."""
     with world(tmp_path / "twin", monkeypatch, first) as here:
         said = race(here, promoted)
         assert all("v1.1.0" in words for words in said), said
         assert whole(here)["version"] == "v1.1.0"
         deployed = Ledger(here.clone).history("production")
         assert [r["version"] for r in deployed] == ["v1.0.0", "v1.1.0"]
-        wanted = ["flights#production#1", "flights#production#2"]
-        assert here.tags() == [*wanted, "flights@v1.0.0", "flights@v1.1.0"]
+        assert here.tags() == ["flights@v1.0.0", "flights@v1.1.0"]
 
 
 @pytest.mark.parametrize("number", range(RACES))
@@ -187,7 +185,8 @@ def test_f7_four_merges_that_each_beat_the_old_champion(
         def run(number: int) -> str:
             version, lock = versions[number], locks[number]
             wish = Promotion("flights", "production", version, server.at("HEAD"))
-            allowed = lambda now: eligibility.check(now, version.manifest_sha256, lock)  # noqa: E731
+            sha256 = version.manifest_sha256
+            allowed = lambda now: eligibility.check(now, sha256, lock, "")  # noqa: E731
             return str(promote.run(Ledger(), wish, allowed)["version"])
 
         said = race(here, run)

@@ -112,12 +112,6 @@ def test_the_newest_verdict_decides(here: World) -> None:
     registered()
 
 
-def test_a_verdict_on_another_lock_decides_too(here: World) -> None:
-    manifest = here.judged("one")
-    here.verdict(manifest, passed=False, lock_sha256="0" * 64)
-    assert "the newest verdict refuses" in refusal()
-
-
 def test_a_refused_lock_is_told_before_its_missing_bytes(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +270,32 @@ def test_a_version_taken_back_needs_a_new_verdict(here: World) -> None:
     here.commit("an unrelated merge")
     assert "was taken out of production by a rollback (slow)" in refusal()
     here.verdict(bad)
+    assert "brings it back on purpose" in refusal()
+    here.verdict(bad, returns={"seq": ledger.history("production")[-1]["seq"]})
     registered()
+
+
+def test_a_verdict_on_another_lock_of_the_same_version_takes_nothing_away(
+    here: World,
+) -> None:
+    """A pull request that changes only a setting of `evaluate` has the same model."""
+    sha256 = here.judged("one")
+    here.verdict(sha256, lock_sha256="e" * 64, pull_request=8)
+    here.verdict(sha256, passed=False, lock_sha256="f" * 64, pull_request=9)
+    assert registered().manifest_sha256 == sha256
+
+
+def test_other_bytes_that_were_uploaded_with_a_lock_do_not_condemn_it(
+    here: World,
+) -> None:
+    """Anybody's artifact may hold main's own lock."""
+    sha256 = here.judged("one")
+    lock_sha256 = Ledger().verdicts(sha256)[0]["lock_sha256"]
+    record = {"manifest_sha256": None, "lock_sha256": lock_sha256, "passed": False}
+    record |= {"pull_request": 8, "summary": "Identity: other bytes."}
+    path = "verdicts/unverified"
+    Ledger().append(lambda n: {f"{path}/{n:08d}-1.json": {**record, "seq": n}}, "v")
+    assert registered().manifest_sha256 == sha256
 
 
 def _race(clone: Path, manifest: str, commit: str) -> None:

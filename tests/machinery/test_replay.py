@@ -7,6 +7,7 @@ import pytest
 
 from machinery.judged import CONTRACT
 from machinery.test_validate import Bench, linear
+from mlgitops import prediction_log
 from mlgitops.judge import behaviour, requests
 from mlgitops.judgement import Affected
 from mlgitops.pipeline.contract import Contract
@@ -47,7 +48,7 @@ def test_decisions_that_would_flip_are_counted_by_way_and_group(bench: Bench) ->
     log(bench.folder / "log", "2025-02-01", [-3.0] * 40)
     log(bench.folder / "log", "2025-02-02", [0.5] * 60)
     assert requests.bring(bench.folder, TERMS) == ""
-    bench.put("challenger", linear({"price": 1.0}, bias=0.0), golden=0.62245933)
+    bench.put("challenger", linear({"price": 1.0}, bias=0.0))
     found = bench.judged()[0].replay
     assert (found.requests, found.moves.to_yes, found.moves.to_no) == (100, 60, 0)
     assert found.moves.yes == (0.0, 0.6)
@@ -70,6 +71,49 @@ def test_only_the_newest_requests_are_read(
     monkeypatch.setattr(requests, "LIMIT", 15)
     requests.bring(bench.folder, TERMS)
     assert bench.judged()[0].replay.requests == 14, "a torn line too"
+
+
+def golden(count: int) -> str:
+    """Return the lines of a deployment's own golden rows: they have no time."""
+    entry = {"time": None, "manifest_sha256": "a" * 64, "probability": 0.5}
+    row = {"shop": "a", "price": 9.0, "age": None}
+    ids = (prediction_log.GOLDEN.format(n) for n in range(count))
+    return "".join(json.dumps({"id": i, **entry, "row": row}) + "\n" for i in ids)
+
+
+def test_golden_rows_of_a_deployment_are_nobodys_requests(bench: Bench) -> None:
+    """They are the newest lines of the log, as they go by the day of the deployment."""
+    log(bench.folder / "log", "2025-02-01", [1.0] * 10)
+    today = bench.folder / "log" / "predictions-2026-05-05.jsonl"
+    today.write_text(golden(20))
+    assert requests.bring(bench.folder, TERMS) == ""
+    found = bench.judged()[0].replay
+    assert found.requests == 10 and found.until.startswith("2025-02-01")
+    (bench.folder / "log" / "predictions-2025-02-01.jsonl").unlink()
+    assert "no requests yet" in requests.bring(bench.folder, TERMS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"id": "golden-1", "time": "2025-02-01T00:00:00+00:00"}, {"id": "golden-ticket"}],
+)
+def test_a_clients_request_is_replayed_whatever_it_calls_itself(
+    bench: Bench, change: dict[str, str]
+) -> None:
+    """A row with a time is a request, and so is one without a time or that id."""
+    (bench.folder / "log").mkdir()
+    line = json.loads(golden(1)) | change
+    file = bench.folder / "log" / "predictions-2025-02-01.jsonl"
+    file.write_text(json.dumps(line) + "\n")
+    assert requests.bring(bench.folder, TERMS) == ""
+    assert bench.judged()[0].replay.requests == 1
+
+
+def test_whoever_checks_a_server_asks_golden_rows_by_that_id() -> None:
+    """The agent is a file of its own, so it spells the id itself."""
+    agent = Path("mlgitops/host/agent.py")
+    if agent.exists():
+        assert f'f"{prediction_log.GOLDEN.format("{n}")}"' in agent.read_text()
 
 
 def test_a_log_that_is_away_is_said_and_blocks_nothing(
@@ -95,6 +139,15 @@ def test_what_strangers_sent_is_typed_and_a_column_too_few_is_said(
     (bench.folder / "log" / "predictions-2025-02-01.jsonl").write_text(text)
     requests.bring(bench.folder, TERMS)
     assert "does not hold price" in bench.judged()[0].replay.why
+
+
+def test_one_text_of_50_kb_does_not_end_every_replay(bench: Bench) -> None:
+    """It made an array of a gigabyte, and each judgement failed: "File too large"."""
+    log(bench.folder / "log", "2025-02-01", [1.0] * 4_000)
+    log(bench.folder / "log", "2025-01-01", [1.0], shop="x" * 50_000)
+    assert requests.bring(bench.folder, TERMS) == ""
+    judgement, failed = bench.judged()
+    assert failed == [] and judgement.replay.requests == 4_000
 
 
 def test_without_a_champion_nothing_is_asked(bench: Bench) -> None:

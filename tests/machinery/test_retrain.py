@@ -20,7 +20,7 @@ from mlgitops.commands import monitor as monitor
 from mlgitops.commands import retrain
 from mlgitops.ledger import Ledger
 from mlgitops.monitor import reference, training_data
-from mlgitops.pipeline.contract import ContractError
+from mlgitops.pipeline.contract import Contract, ContractError
 
 Record = dict[str, Any]
 CONTRACT = rows.small()
@@ -255,7 +255,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
     for name in ("GITHUB_RUN_ID", "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("GH_TOKEN", "APP_ID"):
+    for name in ("GH_TOKEN", "APP_CLIENT_ID"):
         monkeypatch.delenv(name, raising=False)
     return found
 
@@ -556,12 +556,12 @@ def test_body_is_inert_and_says_the_one_click(
     check = {"name": "drift of <b>@x</b>", "passed": False, "value": "1 | 2"}
     record = {**RECORD, "path": "monitoring/1.json", "manifest_sha256": "a" * 64}
     record |= {"expectation": gain, "checks": [{**check, "limit": "", "note": ""}]}
-    monkeypatch.delenv("APP_ID", raising=False)
+    monkeypatch.delenv("APP_CLIENT_ID", raising=False)
     text = retrain.body(record, {"rows": 5})
     assert "<b>" not in text and "@x" not in text and "temp |" not in text
     assert "0.750 instead of the champion's 0.700: +0.050 [+0.040, +0.060]" in text
     assert "Approve workflows to run" in text
-    monkeypatch.setenv("APP_ID", "1")
+    monkeypatch.setenv("APP_CLIENT_ID", "1")
     assert "Approve workflows" not in retrain.body(record, {"rows": 5})
 
 
@@ -614,12 +614,79 @@ def test_the_same_rows_give_the_same_bytes() -> None:
     assert training_data.parquet(first) == training_data.parquet(second)
 
 
-def test_sensitive_columns_are_never_made_up() -> None:
-    document = {**yaml.safe_load(rows.SMALL), "sensitive": ["carrier"]}
-    contract = type(CONTRACT).parse(document)
+def sensitive(*names: str) -> Contract:
+    """Return the small contract with sensitive columns."""
+    return Contract.parse({**yaml.safe_load(rows.SMALL), "sensitive": list(names)})
+
+
+def unlogged(contract: Contract, brought: dict[str, list[str]]) -> pd.DataFrame:
+    """Return nine rows as logged, and what their labels brought along, in order."""
+    fresh = traffic.flights(9, 28, seed=1)
+    by_column = {
+        name: dict(zip(fresh["flight_id"], values, strict=False))
+        for name, values in brought.items()
+    }
+    fresh = fresh.assign(**dict.fromkeys(contract.sensitive))
+    return training_data.add_sensitive(fresh, by_column, contract)
+
+
+def test_sensitive_values_come_with_the_labels_and_retraining_goes_on() -> None:
+    contract = sensitive("carrier", "distance")
     old = traffic.flights(300).drop(columns="probability")
-    with pytest.raises(ContractError, match="never holds"):
-        training_data.build(old, traffic.flights(9, 28), contract, 100, 0.05)
+    brought = {"carrier": ["AA"] * 8, "distance": ["10.5"] * 7 + ["far", "9"]}
+    fresh = unlogged(contract, brought)
+    made = training_data.build(old, fresh, contract, 100, 0.5)
+    assert made.counts == {
+        "rows": 307,
+        "new": 7,
+        "dropped": 0,
+        "quarantined": 1,
+        'without "carrier", set aside': 1,
+    }
+    added = made.table[~made.table["flight_id"].isin(old["flight_id"])]
+    assert set(added["carrier"]) == {"AA"} and set(added["distance"]) == {10.5}
+
+
+def test_a_sensitive_column_that_may_be_missing_stays_empty() -> None:
+    """It is never made up, and a model that takes it learns from no row without it."""
+    contract = sensitive("temp")
+    old = traffic.flights(300).drop(columns="probability")
+    fresh = unlogged(contract, {})
+    made = training_data.build(old, fresh, contract, 100, 0.05, ["carrier"])
+    assert made.counts["new"] == 9 and made.counts['without "temp", kept'] == 9
+    assert made.table["temp"].tail(9).isna().all()
+    with pytest.raises(ContractError, match='no label has "temp"'):
+        training_data.build(old, fresh, contract, 100, 0.05, ["temp"])
+    some = unlogged(contract, {"temp": ["50", "60"]})
+    made = training_data.build(old, some, contract, 100, 0.05, ["temp"])
+    assert made.counts["new"] == 2 and made.counts['without "temp", set aside'] == 7
+
+
+def test_a_required_sensitive_column_that_no_label_has_is_said() -> None:
+    contract = sensitive("carrier")
+    old = traffic.flights(300).drop(columns="probability")
+    with pytest.raises(ContractError, match="add that column to the labels"):
+        training_data.build(old, unlogged(contract, {}), contract, 100, 0.05)
+
+
+def test_a_sensitive_column_forbids_no_retraining(world: World) -> None:
+    """From the log, which lacks it, and the labels, which bring it, to the proposal."""
+    Path("contract.yaml").write_text(rows.SMALL + "sensitive: [carrier]\n")
+    world.merge("carrier is sensitive")
+    table = traffic.flights(600, 80, 28, 1)
+    traffic.write(world.log, table.drop(columns="carrier"), sha=world.manifest)
+    columns = {"flight_id": "id", "late": "late", "carrier": "carrier"}
+    labels = table[list(columns)].rename(columns=columns)
+    labels.to_csv(world.labels, index=False)
+    world.record()
+    retrain.main()
+    (pull,) = world.hub.pulls
+    assert "3,600 rows, 600 new" in pull["body"] and "carrier" not in pull["body"]
+    (pointer,) = lock.pointers(f"origin/{pull['head']['ref']}").values()
+    (data,) = storage.pull([pointer], world.home)
+    made = pd.read_parquet(data).set_index("flight_id")["carrier"]
+    expected = table.set_index("flight_id")["carrier"]
+    assert (made[expected.index] == expected).all()
 
 
 def test_the_pointer_is_what_dvc_writes(

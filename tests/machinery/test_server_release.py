@@ -213,6 +213,27 @@ def test_a_better_server_is_deployed_after_its_own_verdict(
     assert roll_out()["state"] == "confirmed"
 
 
+def test_an_unrelated_verdict_does_not_bring_a_server_back(
+    here: World, asked: Target
+) -> None:
+    """The model stayed; what was taken back is the server."""
+    first = asked.server
+    code(here, "bad")
+    bad = server.at("HEAD").sha256
+    with pytest.raises(ReleaseError):
+        roll_out()
+    here.verdict(asked.manifest)
+    with pytest.raises(ReleaseError, match="brings it back on purpose"):
+        register.register()
+    end = Ledger().withdrawal(asked.manifest, bad) or {}
+    assert end["action"] == "revert"
+    assert Ledger().withdrawal(asked.manifest, str(first)) is None
+    here.verdict(asked.manifest, returns={"seq": end["seq"]})
+    asked.server = bad
+    assert roll_out()["state"] == "confirmed"
+    assert Ledger().withdrawal(asked.manifest, bad) is None
+
+
 def test_a_newer_server_on_main_is_left_to_its_own_run(here: World) -> None:
     code(here, "two")
     version = registered()

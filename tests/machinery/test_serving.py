@@ -1,6 +1,5 @@
 """The server as a process: strict, honest about its state, and it loses nothing."""
 
-import asyncio
 import http.client
 import json
 import os
@@ -15,14 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from machinery import tiny
 from mlgitops.machinery import machinery
-from mlgitops.serving.app import App
-from mlgitops.serving.head import CappedHead
-from mlgitops.serving.log import PredictionLog, append
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
 
@@ -65,12 +59,13 @@ def test_health_and_info(port: int, model: Path) -> None:
     assert tiny.call(port, "/health/live") == (200, {"status": "ok"})
     assert tiny.call(port, "/health/ready") == (200, {"status": "ok"})
     info = tiny.call(port, "/info")[1]
-    assert info.pop("log")["dropped"] == 0
+    assert info.pop("log")["dropped"] == 0 and info.pop("refused") >= 0
     assert info == {
         "manifest_sha256": Model(model).manifest_sha256,
         "name": "flights",
         "version": "v1.0.0",
         "server_sha256": None,
+        "environment": None,
         "machinery": str(machinery(part=True)),
         "task": "binary",
         "threshold": 0.3,
@@ -95,6 +90,7 @@ REFUSED = [
     (422, {"rows": [tiny.ROW, {"carrier": "AA"}]}, "row 1 lacks the column 'distance'"),
     (422, rows(carrier=""), "lacks the column 'carrier'"),
     (422, rows(distanze=3), "row 0 has the unknown column 'distanze'"),
+    (422, rows(carrier="ü" * 257), "has 257 characters; at most 256 are allowed"),
     (422, rows(distance=1e39), "not a finite 32-bit number"),
     (422, rows(distance=10**400), "not a finite 32-bit number"),
     (422, rows(id=True), "'id' must be text"),
@@ -137,7 +133,7 @@ ANSWERED = [
     rows(distance=0),
     rows(distance=3.4e38),
     rows(carrier="\u0000|`@<b>'\"\\"),
-    rows(carrier="ü" * 2_000),
+    rows(carrier="ü" * 256),
     rows(temp=None, seat=None),
     rows(id=-(10**30)),
     rows(time="2013-04-01"),
@@ -206,33 +202,6 @@ def test_a_head_without_end_is_refused_and_others_are_answered(port: int) -> Non
     assert answer.startswith(b"HTTP/1.1 431") or not answer
     assert sent < 10_000_000, "what was sent was read"
     assert tiny.call(port, "/health/live") == (200, {"status": "ok"})
-
-
-def test_a_head_that_does_not_arrive_is_left() -> None:
-    async def alone() -> tuple[bytes, float]:
-        quick = type("Quick", (CappedHead,), {"seconds": 0.2})
-        config = uvicorn.Config(App(None, "none"), http=quick, lifespan="off")
-        config.load()
-        state, loop = ServerState(), asyncio.get_running_loop()
-        listening = await loop.create_server(
-            lambda: quick(config=config, server_state=state, app_state={}),
-            "127.0.0.1",
-            0,
-        )
-        place = listening.sockets[0].getsockname()
-        reader, writer = await asyncio.open_connection(*place)
-        writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200"), "not a slow one"
-        await reader.readuntil(b'ok"}')
-        began = loop.time()
-        writer.write(b"GET /health/live HTTP/1.1\r\nHo")
-        rest = await asyncio.wait_for(reader.read(), 10)
-        writer.close()
-        listening.close()
-        return rest, loop.time() - began
-
-    rest, seconds = asyncio.run(alone())
-    assert rest == b"" and 0.1 < seconds < 5
 
 
 def test_a_body_without_length_is_cut_at_the_cap(port: int) -> None:
@@ -327,7 +296,9 @@ def test_a_port_that_cannot_be_had_is_one_sentence(model: Path, tmp_path: Path) 
             assert "Traceback" not in errors.read_text()
 
 
-def test_each_answer_is_logged_once_under_its_day(model: Path, tmp_path: Path) -> None:
+def test_each_answer_is_logged_once_under_the_day_of_writing(
+    model: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
     with tiny.server(model, "--log", str(log), "--version", "v2") as (port, process):
         day = datetime.now(UTC).date().isoformat()
@@ -340,9 +311,9 @@ def test_each_answer_is_logged_once_under_its_day(model: Path, tmp_path: Path) -
     records = tiny.logged(log)
     assert [r["id"] for r in records] == [str(a["id"]) for a in answer]
     assert [r["probability"] for r in records] == [a["probability"] for a in answer]
+    days = {day, datetime.now(UTC).date().isoformat()}  # it may have been midnight
     names = {path.name for path in log.iterdir()}
-    assert f"predictions-{day}.jsonl" in names
-    assert "predictions-2013-04-02.jsonl" in names and len(names) == 2
+    assert names <= {f"predictions-{day}.jsonl" for day in days}
     first, last = records[0], records[-1]
     assert first["time"] == "2013-04-02T03:30:00+00:00" and last["time"] is None
     assert first["row"] == tiny.ROW and first["version"] == "v2"
@@ -471,34 +442,6 @@ def test_killed_hard_then_started_again_the_log_has_no_torn_line(
         process.wait(10)
     records = Counter(r["id"] for r in tiny.logged(log))
     assert "after" in records and set(records.values()) == {1}
-
-
-def test_half_a_line_of_a_killed_writer_is_removed(tmp_path: Path) -> None:
-    path = tmp_path / "p.jsonl"
-    for torn in (b"", b'{"a": 1}\n', b'{"a": 1}\n{"b', b"x" * 10_000):
-        path.write_bytes(torn)
-        append(path, b'{"c": 3}\n')
-        whole = torn[: torn.rfind(b"\n") + 1]
-        assert path.read_bytes() == whole + b'{"c": 3}\n'
-
-
-def test_a_full_disk_is_retried_and_what_is_beyond_the_bound_counted(
-    tmp_path: Path,
-) -> None:
-    blocked = tmp_path / "log"
-    blocked.write_text("a file where the folder should be")
-    log = PredictionLog(blocked, max_queue=10)
-    log.put("2013-01-01", [b"%d\n" % at for at in range(8)])
-    time.sleep(0.1)
-    log.put("2013-01-02", [b"%d\n" % at for at in range(8, 13)])
-    assert log.state() == {"written": 0, "queued": 10, "dropped": 3}
-    blocked.unlink()
-    log.close()
-    assert log.state() == {"written": 10, "queued": 0, "dropped": 3}
-    lines = [
-        line for path in sorted(blocked.iterdir()) for line in path.read_text().split()
-    ]
-    assert lines == [str(at) for at in range(10)]
 
 
 def test_many_rows_and_one_row_are_answered_alike(model: Path) -> None:

@@ -118,6 +118,9 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
     assert "The monitor last ran" in hub.comments[1]
     assert hub.statuses[-1][1] == "success"
     assert "Ready to merge" in hub.comments[1]
+    first = verdicts(project)[0]["build"]
+    assert first == {"seconds": first["seconds"], "restored": False}
+    assert f"{first['seconds']:g} to build it, then" in hub.comments[1]
     assert [v["seq"] for v in verdicts(project)] == [0, 2], "the monitor has 1"
 
 
@@ -214,14 +217,14 @@ def test_an_artifact_that_is_not_the_proposals_is_refused_and_condemns_nobody(
     other = altered(data, manifest_json=lie, dvc_lock=lock_bytes)
     hub = validate(project, pull, other, monkeypatch)
     assert hub.statuses[-1][1] == "failure"
-    assert "the contract that the manifest names are not" in hub.comments[1]
+    assert "the manifest says that contract.json" in hub.comments[1]
 
     git("switch", "-q", "main", cwd=project.clone)
     project.params(["shop", "price", "age"])
     thief = project.propose("thief")
     hub = validate(project, thief, data, monkeypatch)
     assert hub.statuses[-1][1] == "failure"
-    assert "not trained with the params proposed" in hub.comments[2]
+    assert "the manifest says that columns" in hub.comments[2]
     assert all(v["manifest_sha256"] is None for v in verdicts(project))
     assert not Ledger(project.clone).locks()
 

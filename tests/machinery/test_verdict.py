@@ -3,7 +3,8 @@
 import json
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from machinery import judged
 from mlgitops import report, settings
 from mlgitops.judge import cautions, identity, workflow
 from mlgitops.judge.artifact import BuildRecord
+from mlgitops.judge.verdict import Case
 from mlgitops.judgement import Refused
 
 JUDGING = [
@@ -85,8 +87,9 @@ def test_a_change_of_a_rule_in_params_is_named(
         assert f"params.yaml: {section}" in cautions.settings_changed(broken)
 
 
-def test_what_a_build_cost_is_its_minutes_times_mains_price() -> None:
-    built = BuildRecord(
+def built(restored: bool, seconds: float) -> BuildRecord:
+    """Return what build.json says of a run."""
+    return BuildRecord(
         schema=1,
         pull_request=1,
         head_sha="",
@@ -94,19 +97,61 @@ def test_what_a_build_cost_is_its_minutes_times_mains_price() -> None:
         merge_sha="",
         committed_lock_sha256=None,
         built_lock_sha256="",
-        restored=False,
-        stages_run=["train"],
-        seconds=90,
+        restored=restored,
+        stages_run=[] if restored else ["train"],
+        seconds=seconds,
         cpu="",
     )
-    price = {"price_per_minute": 0.5, "currency": "euros"}
-    for compute, words in (
-        (settings.compute({"compute": price}), "0.7500 euros"),
-        (None, "no section compute"),
-    ):
-        build = workflow.build_cost(built, compute)
-        facts = report.Facts(state="ready", verdict="v", build=build)
-        assert words in report.render(facts)
+
+
+PRICE = {"compute": {"price_per_minute": 0.5, "currency": "euros"}}
+
+
+@pytest.mark.parametrize(
+    ("restored", "before", "params", "found"),
+    [
+        (False, 0.0, PRICE, ["0.7500 euros", "<code>90</code>"]),
+        (False, 0.0, {}, ["no section compute"]),
+        (True, 600.0, PRICE, ["5.7500 euros", "600 to build it, then 90 to restore"]),
+        (True, 600.0, {}, ["no section compute", "600 to build it"]),
+        (True, None, PRICE, ["not known: the ledger has no record of the run"]),
+    ],
+    ids=["built", "built unpriced", "adopted", "adopted unpriced", "not recorded"],
+)
+def test_what_a_build_cost_is_its_minutes_times_mains_price(
+    restored: bool, before: float | None, params: settings.Params, found: list[str]
+) -> None:
+    """Of the run that built it, too, where this one only restored it."""
+    compute = settings.compute(params)
+    build = workflow.build_cost(built(restored, 90), before, compute)
+    text = report.render(report.Facts(state="ready", verdict="v", build=build))
+    assert all(words in text for words in found), text
+
+
+@pytest.mark.parametrize(
+    ("records", "seconds"),
+    [
+        ([], None),
+        ([("other", {"seconds": 5.0, "restored": False})], None),
+        ([("lock", None)], None),
+        (
+            [
+                ("lock", {"seconds": 600.0, "restored": False}),
+                ("other", {"seconds": 7.0, "restored": False}),
+                ("lock", {"seconds": 9.0, "restored": True}),
+            ],
+            600.0,
+        ),
+    ],
+    ids=["first", "other", "before it was recorded", "adopted twice"],
+)
+def test_the_ledger_tells_what_the_run_that_built_a_lock_took(
+    records: list[tuple[str, object]], seconds: float | None
+) -> None:
+    judged = [{"lock_sha256": lock, "build": build} for lock, build in records]
+    ledger = SimpleNamespace(judged=lambda: judged)
+    case = SimpleNamespace(ledger=ledger, built=SimpleNamespace(sha256="lock"))
+    assert workflow.built_before(cast(Case, case)) == seconds
 
 
 GOOD = {"rows": 10, "max_difference": 1e-7}
@@ -126,10 +171,12 @@ GOOD = {"rows": 10, "max_difference": 1e-7}
 )
 def test_a_manifest_without_a_sound_parity_is_refused(parity: Any) -> None:
     words = ("sha256", "train_sha256", "train_from", "train_until")
-    manifest = {"data": dict.fromkeys(words, "x"), "parity": GOOD}
+    trained_on = {**dict.fromkeys(words, "x"), "train_rows": 1}
+    manifest = {"data": trained_on, "code": {"files": {}}, "claimed": {"parity": GOOD}}
     identity.check_types(manifest)
     with pytest.raises(Refused, match="no parity") as refused:
-        identity.check_types(json.loads(json.dumps({**manifest, "parity": parity})))
+        bad = {**manifest, "claimed": {"parity": parity}}
+        identity.check_types(json.loads(json.dumps(bad)))
     assert refused.value.check.id == "parity"
 
 

@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import threading
@@ -54,6 +55,7 @@ class GitHub:
         self.reviews: list[Record] = []
         self.approvals: list[Record] = []
         self.on_status: Callable[[int, Record], None] | None = None
+        self.immutable = False  # releases, once they are published
 
     def api(
         self,
@@ -96,6 +98,16 @@ class GitHub:
                 return self._asset(int(number), str(fields["name"]), data or b"")
             case ("GET", "releases", "assets", number):
                 return self.data[int(number)]
+            case ("GET", "releases", number, "assets"):
+                return self._numbered("releases", number)["assets"]
+            case ("PATCH", "releases", number):
+                return self._publish(self._numbered("releases", number), fields)
+            case ("DELETE", "releases", number):
+                gone = self._numbered("releases", number)
+                self.kept["releases"] = [
+                    release for release in self.kept["releases"] if release is not gone
+                ]
+                return b""
             case ("DELETE", "releases", "assets", number):
                 for release in self.kept["releases"]:
                     release["assets"] = [
@@ -117,7 +129,8 @@ class GitHub:
                 return {"html_url": "u"}
             case ("GET", "pulls"):
                 branch = str(fields["head"]).split(":")[-1]
-                return [p for p in self.kept.get("pulls", []) if p["head"] == branch]
+                pulls = self.kept.get("pulls", [])
+                return [self.side(p) for p in pulls if p["head"] == branch]
             case ("POST", kind):
                 return self.add(kind, {"assets": [], **fields})
             case ("GET", kind):
@@ -129,25 +142,51 @@ class GitHub:
     def add(self, kind: str, fields: Record) -> Record:
         """Keep a new object."""
         many = self.kept.setdefault(kind, [])
-        number = len(many) + 1
-        new = {**fields, "id": number, "number": number, "html_url": f"{kind}/{number}"}
+        number = max((int(each["id"]) for each in many), default=0) + 1
+        new = {"user": {"login": github.BOT}, **fields, "id": number, "number": number}
+        new["html_url"] = f"{kind}/{number}"
         many.append(new)
         return new
 
+    def side(self, pull: Record) -> Record:
+        """Return a pull request with its head as GitHub tells it."""
+        repo = {"full_name": pull.get("source", "o/r")}
+        return {**pull, "head": {"ref": pull["head"], "repo": repo}}
+
     def _release(self, tag: str) -> Record:
         for release in self.kept.get("releases", []):
-            if release["tag_name"] == tag:
+            if release["tag_name"] == tag and not release.get("draft"):
                 return release
         raise github.GitHubError(404, "Not Found")
 
-    def _asset(self, release: int, name: str, data: bytes) -> Record:
-        there = self.kept["releases"][release - 1]["assets"]
+    def _numbered(self, kind: str, number: str) -> Record:
+        for each in self.kept.get(kind, []):
+            if each["id"] == int(number):
+                return each
+        raise github.GitHubError(404, "Not Found")
+
+    def _publish(self, release: Record, fields: Record) -> Record:
+        """Publish a draft: one release for a tag, and no change where that is set."""
+        if any(
+            each["tag_name"] == release["tag_name"] and not each.get("draft")
+            for each in self.kept["releases"]
+        ):
+            raise github.GitHubError(422, "Validation Failed: already_exists")
+        release.update(fields, immutable=self.immutable)
+        return release
+
+    def _asset(self, number_: int, name: str, data: bytes) -> Record:
+        release = self._numbered("releases", str(number_))
+        if release.get("immutable"):
+            sentence = "Cannot upload assets to an immutable release."
+            raise github.GitHubError(422, sentence)
+        there = release["assets"]
         if name in [asset["name"] for asset in there]:
             raise github.GitHubError(422, f"already_exists: {name}")
         number = len(self.data) + 1
         self.data[number] = data
         asset = {"id": number, "name": name, "state": "uploaded"}
-        self.kept["releases"][release - 1]["assets"].append(asset)
+        there.append(asset)
         return asset
 
 
@@ -284,6 +323,15 @@ class World:
                 raise storage.StorageError(f"{out.path} is not in storage: `make push`")
             shutil.copyfile(self.objects / out.md5, Path(into, out.name))
         return []
+
+    def rule(self, script: str) -> Path:
+        """Let origin refuse pushes as a script says; return the log of its calls."""
+        log, hook = self.home / "pushes", self.home / "origin/hooks/pre-receive"
+        log.write_text("")
+        text = f"#!/bin/sh\necho push >> {shlex.quote(str(log))}\n{script}"
+        hook.write_text(text)
+        hook.chmod(0o755)
+        return log
 
     def tags(self) -> list[str]:
         """Return the tags that origin has."""

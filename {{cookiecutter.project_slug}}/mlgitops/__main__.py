@@ -49,7 +49,8 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "secrets": ("commands.secrets", "refuse a secret in .dvc/config"),
         "machinery": ("commands.machinery", "print mlgitops' version and changes"),
         "selftest": ("commands.selftest", "run the tests of mlgitops here"),
-        "update": ("commands.update", "open an issue when the template has changed"),
+        "update": ("commands.update", "bring in, or announce, changes of the template"),
+        "scan": ("commands.scan", "look for known vulnerabilities of locks and images"),
     },
 }
 ALL = {name: entry for group in COMMANDS.values() for name, entry in group.items()}

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from collections.abc import Mapping
 from tempfile import TemporaryDirectory
 
@@ -13,11 +14,20 @@ CREDENTIALS = (
 )
 
 ABSENT = "couldn't find remote ref"  # what git prints for a branch that does not exist
-# What it prints when somebody else pushed since the last fetch. What a rule or a hook
-# of the remote refuses is "[remote rejected]": git's own words then say which it was.
+# What it prints when somebody else pushed since the last fetch: seen here, or by the
+# remote. Any other "[remote rejected]" is a rule or a hook of the remote, which would
+# refuse again; only the reason in brackets tells, as a rule's own words may be any.
 BRANCH_MOVED = re.compile(
-    r"stale info|\[rejected\]|fetch first|cannot lock|failed to update|already exists"
+    r"! \[rejected\]|! \[remote rejected\] \S+ -> \S+ \((?:cannot lock ref"
+    r"|failed to update ref|incorrect old value|reference already exists"
+    r"|atomic transaction fail)"
 )
+# What it prints when the remote failed or the line broke: it may work a moment later.
+BROKE_OFF = re.compile(
+    r"(?:HTTP|returned error:) (?:5\d\d|429)|early EOF|unexpected disconnect"
+    r"|hung up unexpectedly|Connection reset"
+)
+PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before the next try
 Folder = str | os.PathLike[str]
 
 
@@ -41,11 +51,21 @@ def run(
 
 
 def remote_run(*args: str, cwd: Folder = ".") -> str:
-    """Run a git command that talks to a remote, with GH_TOKEN when it is set."""
-    if not os.environ.get("GH_TOKEN"):
-        return run(*args, cwd=cwd)
+    """Run a git command that talks to a remote, with GH_TOKEN when it is set.
+
+    It is tried again where the remote failed. A push whose answer was lost is refused
+    the second time, as the branch has moved: who pushes looks what is there.
+    """
     login = ("-c", "credential.helper=", "-c", f"credential.helper={CREDENTIALS}")
-    return run(*login, *args, cwd=cwd)
+    whole = (*login, *args) if os.environ.get("GH_TOKEN") else args
+    for pause in PAUSES:
+        try:
+            return run(*whole, cwd=cwd)
+        except GitError as error:
+            if not BROKE_OFF.search(str(error)):
+                raise
+        time.sleep(pause)
+    return run(*whole, cwd=cwd)
 
 
 def push(*args: str, cwd: Folder = ".") -> bool:

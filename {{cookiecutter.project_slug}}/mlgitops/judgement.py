@@ -15,10 +15,11 @@ T = TypeVar("T")
 
 Statistic = Literal["value", "lower bound", "upper bound"]  # what of the metric is held
 Operator = Literal["", ">=", "<="]
+LONGEST = 2_000  # characters of a refusal's reason
 IDS = (  # of the checks that are not of one metric, column or test
     *("artifact", "lock", "manifest", "merge", "train", "identity", "judge", "data"),
     *("holdout_unseen", "holdout_rows", "model_columns", "model_file", "predictions"),
-    *("slices", "latency", "model_size"),
+    *("serving", "slices", "latency", "model_size"),
 )
 TITLES = {name: name.replace("_", " ").capitalize() for name in IDS} | {
     "no_change": "No model change",
@@ -54,6 +55,8 @@ class Refused(Exception):
 
     def __init__(self, check: str, reason: str, **numbers: Any) -> None:
         """Make the failed check; ``numbers`` are further fields of it."""
+        # A stranger's words may be in it: of any length, and not valid Unicode.
+        reason = reason[:LONGEST].encode("utf-8", "replace").decode()
         super().__init__(reason)
         self.check = Check(
             id=check, title=TITLES[check], passed=False, reason=reason, **numbers

@@ -21,6 +21,7 @@ REPLACED = re.compile(
     r"environments/[a-z0-9-]+/(release\.json|kubernetes/manifests\.yaml)"
 )
 TRIES = 20
+CHAMPION = "production"  # the environment whose release is the champion
 Record = dict[str, Any]
 Files = Mapping[str, Record | bytes]
 
@@ -71,10 +72,20 @@ class Ledger:
         """Return the verdicts on all versions, oldest first."""
         return list(self._all("verdicts/").values())
 
-    def verdict_on_lock(self, lock_sha256: str) -> Record | None:
-        """Return the newest verdict on a dvc.lock, or None."""
-        verdicts = [r for r in self.judged() if r.get("lock_sha256") == lock_sha256]
-        return verdicts[-1] if verdicts else None
+    def verdict_on_lock(self, lock_sha256: str, head_sha: str = "") -> Record | None:
+        """Return the newest verdict on a dvc.lock, perhaps for one commit, or None.
+
+        One on other bytes, which somebody uploaded with that lock, says nothing about
+        it where there is one on the lock's own bytes.
+        """
+        verdicts = [
+            record
+            for record in self.judged()
+            if record.get("lock_sha256") == lock_sha256
+            and head_sha in ("", record.get("head_sha"))
+        ]
+        own = [record for record in verdicts if record.get("manifest_sha256")]
+        return next(reversed(own or verdicts), None)
 
     def locks(self) -> set[str]:
         """Return the sha256 of every dvc.lock that CI built and passed."""
@@ -84,7 +95,7 @@ class Ledger:
         """Return what the targets of an environment follow, or None."""
         return self.read(f"environments/{environment}/release.json")
 
-    def champion(self, environment: str = "production") -> Record | None:
+    def champion(self, environment: str = CHAMPION) -> Record | None:
         """Return the release that is assigned to production, or None."""
         release = self.release(environment)
         return None if release is None or release.get("state") == "failed" else release
@@ -100,6 +111,18 @@ class Ledger:
     def releases(self) -> list[Record]:
         """Return every release of every environment, each one's oldest first."""
         return [r for name in self.environments() for r in self.history(name)]
+
+    def withdrawal(self, manifest_sha256: str, server_sha256: str) -> Record | None:
+        """Return the newest record that took a release back, unless it returned since.
+
+        A release is a model and its server; where the model stayed, only that server
+        was taken back. A rollback calls a release bad in production only: before it,
+        one tries things.
+        """
+        release = (manifest_sha256, server_sha256)
+        ends = (self._end(name, release) for name in self.environments())
+        newest = (record for record in ends if record)
+        return max(newest, key=lambda record: int(record["seq"]), default=None)
 
     def append(self, make: Files | Callable[[int], Files], message: str) -> int:
         """Add records in one commit on origin and return its ``seq``.
@@ -120,9 +143,28 @@ class Ledger:
                 self.commit = commit
                 return seq
             self.refresh()
+            if self._contains(commit):  # it arrived, and the answer was lost
+                return seq
         raise LedgerError(
-            f"origin rejected the ledger {TRIES} times: run the command again"
+            f"other writers were faster {TRIES} times: run the command again"
         )
+
+    def _end(self, environment: str, release: tuple[str, str]) -> Record | None:
+        """Return the first record since which a release is out of an environment."""
+        end: Record | None = None
+        manifest, server = release
+        backwards = ("revert", "rollback") if environment == CHAMPION else ("revert",)
+        for record in self.history(environment):
+            same_model = record["manifest_sha256"] == manifest
+            code = (record.get("server") or {}).get("sha256")
+            if record["action"] in backwards and record["previous"] == manifest:
+                if not same_model or record.get("previous_server") == server:
+                    end = end or record  # a confirmation repeats the record
+            elif end and same_model and code == server:
+                end = None
+            elif end and same_model and end["manifest_sha256"] != manifest:
+                end = None  # the model was taken back, and is here with any server
+        return end
 
     def _all(self, prefix: str) -> dict[str, Record]:
         """Return the JSON records under a prefix by path, ordered by seq."""
@@ -139,6 +181,13 @@ class Ledger:
             )
         contents = {path: encode(content) for path, content in files.items()}
         return git.commit(contents, message, BRANCH, self.commit, self.cwd)
+
+    def _contains(self, commit: str) -> bool:
+        """Tell whether the ledger has a commit."""
+        if self.commit is None:
+            return False
+        args = ("merge-base", commit, self.commit)
+        return git.run(*args, cwd=self.cwd, check=False) == commit
 
     def _push(self, commit: str) -> bool:
         """Push; return False when another writer pushed first."""

@@ -9,9 +9,14 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from mlgitops import git
+from mlgitops.pipeline.schema import ContractError, mapping
 
 FOLDERS = ("data", "example")  # where pointers to tracked files may lie
 MD5 = re.compile(r"[0-9a-f]{32}")
+CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)  # as git writes it
+LARGEST = 1 << 50  # bytes of an output
+LONGEST = 255  # bytes of a file's name
+MOST = 1000  # pointers of one commit
 
 
 class LockError(Exception):
@@ -105,6 +110,8 @@ def pointers(ref: str | None = None, cwd: str | Path = ".") -> dict[str, Out]:
         folders = [f"{folder}/" for folder in FOLDERS]
         names = git.run("ls-tree", "--name-only", ref, "--", *folders, cwd=cwd)
         pointers = [name for name in names.splitlines() if name.endswith(".dvc")]
+        if len(pointers) > MOST:
+            raise LockError(f"{ref} has {len(pointers):,} .dvc files, allowed {MOST:,}")
         files = {name: git.show(ref, name, cwd) for name in pointers}
     outs: dict[str, Out] = {}
     for name, data in files.items():
@@ -119,7 +126,12 @@ def inputs(ref: str | None = None, cwd: str | Path = ".") -> list[Out]:
     """Return the tracked files that a stage of dvc.yaml reads: here, or at a commit."""
     file = Path(cwd, "dvc.yaml")
     data = git.show(ref, "dvc.yaml", cwd) if ref else file.read_bytes()
-    stages = _mapping(_yaml(data or b"{}", "dvc.yaml").get("stages") or {}, "dvc.yaml")
+    try:
+        document = yaml.safe_load(data or b"{}")  # the team's own: aliases are welcome
+    except yaml.YAMLError as error:
+        problem = str(error).splitlines()[0]
+        raise LockError(f"dvc.yaml is not valid YAML: {problem}") from error
+    stages = _mapping(_mapping(document, "dvc.yaml").get("stages") or {}, "dvc.yaml")
     deps = {
         str(dep)
         for stage in stages.values()
@@ -144,13 +156,22 @@ def read_by_stages(ref: str, cwd: str | Path = ".") -> Out:
 
 
 def _yaml(data: bytes, name: str) -> dict[str, object]:
-    """Parse YAML that must be a mapping."""
+    """Parse YAML that must be a mapping, and may be a stranger's: DVC writes no alias.
+
+    A few aliases can stand for more entries than any memory holds.
+    """
+    if CONFLICT.search(data):
+        raise LockError(f"{name} has a merge conflict: type `{_way_out(name)}`")
     try:
-        return _mapping(yaml.safe_load(data), name)
-    except yaml.YAMLError as error:
-        raise LockError(
-            f"{name} is not valid YAML: {str(error).splitlines()[0]}"
-        ) from error
+        return mapping(data, name)
+    except ContractError as error:
+        raise LockError(str(error)) from error
+
+
+def _way_out(name: str) -> str:
+    """Return the command that ends a conflict in a lock, or in a pointer."""
+    whole = f"git checkout origin/main -- {name}"
+    return f"{whole} && make repro" if name == "dvc.lock" else whole
 
 
 def _mapping(value: object, name: str) -> dict[str, object]:
@@ -171,10 +192,15 @@ def _list(body: object, key: str, name: str) -> list[object]:
 def _out(stage: str, entry: object, folder: str) -> Out:
     """Check one entry under ``outs``."""
     body = _mapping(entry, stage)
-    path = PurePosixPath(folder, str(body.get("path", "")))
-    md5, size = str(body.get("md5", "")), body.get("size")
+    name, md5, size = body.get("path", ""), body.get("md5", ""), body.get("size")
+    if not isinstance(name, str) or not name.isprintable() or len(name) > 4 * LONGEST:
+        raise LockError(f"{stage}: a path is not printable text, or too long")
+    path = PurePosixPath(folder, name)
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise LockError(f"{stage}: {path} is outside the repository")
-    if not MD5.fullmatch(md5) or not isinstance(size, int) or size < 0:
+    if len(path.name.encode()) > LONGEST:
+        raise LockError(f"{stage}: the name {path.name[:40]}... is too long")
+    known = isinstance(md5, str) and MD5.fullmatch(md5)
+    if not known or type(size) is not int or not 0 <= size < LARGEST:
         raise LockError(f"{stage}: {path} is not a single file with md5 and size")
-    return Out(stage, path.as_posix(), md5, size)
+    return Out(stage, path.as_posix(), str(md5), size)

@@ -1,19 +1,24 @@
 """The prediction log: the one definition of its lines; standard library only.
 
 The server writes one JSON object per predicted row into `predictions-<day>.jsonl`, by
-the day of the row's event (`line`, `file_name`). The monitor, the judge and the audit
-read lines here and nowhere else (`parse`).
+the UTC day on which it writes, whatever time the row names (`line`, `file_name`). The
+monitor, the judge and the audit read lines here and nowhere else (`parse`).
 """
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
 PATTERN = "predictions-*.jsonl"
+MAX_TEXT = 256  # characters of a category; more where the contract lists a longer one
+LONGEST = 2**20  # characters of a line; a longer one is not the server's
+EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)  # of an event; a table's times, in
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # nanoseconds, do not go much further
+GOLDEN = "golden-{}"  # the id of a golden row that a deployment asks a server
 
 Value = str | int | float | bool | None
 
@@ -38,10 +43,29 @@ class Entry:
             raise ValueError(f"the entry {self.id} has no time")
         return self.time
 
+    @property
+    def arrival(self) -> datetime | None:
+        """When the server answered, by its clock; None where the line does not say."""
+        try:
+            return _time(self.logged_at)
+        except ValueError:
+            return None
+
+    @property
+    def is_golden(self) -> bool:
+        """Whether a deployment asked this to check the server: nobody's request."""
+        start, number = GOLDEN[:-2], self.id.removeprefix(GOLDEN[:-2])
+        return self.time is None and self.id.startswith(start) and number.isdecimal()
+
 
 def file_name(day: str) -> str:
     """Return the name of the file for a day such as 2026-11-28."""
     return PATTERN.replace("*", day)
+
+
+def max_text(categories: Iterable[str]) -> int:
+    """Return how many characters a text may have, by a column's categories."""
+    return max(MAX_TEXT, *(len(str(category)) for category in categories), 0)
 
 
 def line(
@@ -69,12 +93,17 @@ def line(
 
 
 def parse(text: str) -> Entry | None:
-    """Return a line as an entry, or None if it is not one."""
+    """Return a line as an entry, or None if it is not one.
+
+    What it returns can be put into a table, compared and written to a file: whatever
+    a line holds that cannot (a number without an end, half a character, a list where a
+    value belongs) makes it no entry.
+    """
     try:
         fields = json.loads(text)
-        time = datetime.fromisoformat(fields["time"]) if fields["time"] else None
-        if time is not None and time.tzinfo is None:
-            time = time.replace(tzinfo=UTC)
+        if "\\u" in text:  # half a character can only be written this way
+            json.dumps(fields, ensure_ascii=False).encode()
+        time = _time(fields["time"]) if fields["time"] else None
         version, decision = fields.get("version"), fields.get("decision")
         decision = fields.get("class") if decision is None else decision
         return Entry(
@@ -85,10 +114,32 @@ def parse(text: str) -> Entry | None:
             _prediction(fields),
             _shared(decision),
             _shared(str(fields.get("logged_at") or "")),
-            {_shared(name): _shared(value) for name, value in fields["row"].items()},
+            {_shared(name): _value(value) for name, value in fields["row"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ArithmeticError, ValueError, LookupError, TypeError):
         return None
+    except (AttributeError, RecursionError):
+        return None
+
+
+def _time(text: Any) -> datetime:
+    """Return a time, in UTC where it does not say; ValueError or TypeError if none."""
+    time = datetime.fromisoformat(text)
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    if not EARLIEST < time < LATEST:
+        raise ValueError("not a time that a table can hold")
+    return time
+
+
+def _value(value: Any) -> Value:
+    """Return a value of a row; TypeError or OverflowError if it cannot be one."""
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is int:
+        float(value)  # hundreds of digits are no number to compute with
+    elif value is not None and type(value) not in (float, bool):
+        raise TypeError("not a value")
+    return value  # type: ignore[no-any-return]
 
 
 def _shared(value: Any) -> Any:

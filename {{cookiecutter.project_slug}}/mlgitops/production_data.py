@@ -1,13 +1,35 @@
-"""Opens the prediction log and the labels: a file, a folder, or a URL for fsspec."""
+"""Opens the prediction log and the labels: a file, a folder, or a URL for fsspec.
+
+Files are text as people have it: UTF-8 or UTF-16, with or without its mark, compressed
+by gzip or not. Whatever a file holds, memory is bounded: a line that is too long is
+skipped, and something stands in its place that nobody can take for a line.
+"""
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import io
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from typing import IO, Any, cast
 
 from mlgitops import storage
+from mlgitops.prediction_log import LONGEST
 from mlgitops.settings import Monitor
+
+GZIP = b"\x1f\x8b"  # how such a file begins
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+TOO_LONG = "\0\n"  # stands for a line of more than `LONGEST` characters
+UNREADABLE = (OSError, EOFError, UnicodeError, zlib.error)
 
 
 class ProductionDataError(Exception):
@@ -25,25 +47,50 @@ def files(
 ) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield (name, lines) of a file, or of each matching file in a folder or URL.
 
-    File names contain the day, so that their order is that of time.
+    File names contain the day, so that their order is that of time. Names may end in
+    `.gz` as well.
 
     Raises:
         ProductionDataError: there is no such file or folder, or it cannot be read.
     """
     if "://" in source:
-        yield from _remote_files(source, pattern, newest_first)
-        return
+        paths, opened = _remote_files(source, pattern)
+    else:
+        paths = [str(path) for path in local_files(source, pattern)]
+        opened = _local_file
+    for path in reversed(paths) if newest_first else paths:
+        try:
+            file: IO[bytes] = opened(path)
+        except Exception as error:  # each kind of storage has its own
+            raise ProductionDataError(f"{path} cannot be read: {error}") from error
+        with file:
+            name = path.rsplit("/", 1)[-1]
+            yield name, _lines(file, name)
+
+
+def local_files(source: str, pattern: str) -> list[Path]:
+    """Return the files of a folder on this machine, or the one file, in their order.
+
+    A folder or a pipe with the name of a file is none.
+
+    Raises:
+        ProductionDataError: there is no such file or folder.
+    """
     path = Path(source)
     if not path.exists():
         raise ProductionDataError(f"{source} does not exist: correct PREDICTION_LOG")
-    paths = [path] if path.is_file() else sorted(path.glob(pattern))
-    for path in reversed(paths) if newest_first else paths:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            yield path.name, file
+    if path.is_file():
+        return [path]
+    found = {*path.glob(pattern), *path.glob(f"{pattern}.gz")}
+    return sorted(file for file in found if file.is_file())
 
 
-def check_shares(name: str, counts: Counter[str], limits: Monitor) -> None:
+def check_shares(
+    name: str, counts: Counter[str], limits: Monitor, example: str = ""
+) -> None:
     """Refuse data with too many lines that cannot be used.
+
+    ``example`` says what a corrupt line holds, and what it should.
 
     Raises:
         ProductionDataError: more lines are corrupt or repeated than params.yaml allows.
@@ -52,22 +99,67 @@ def check_shares(name: str, counts: Counter[str], limits: Monitor) -> None:
     for kind, allowed in max_shares.items():
         share = counts[kind] / max(counts["lines"], 1)
         if share > allowed:
+            shown = example if kind == "corrupt" else ""
             raise ProductionDataError(
                 f"{counts[kind]:,} of {counts['lines']:,} lines of {name} are {kind} "
-                f"({share:.1%}, at most {allowed:.0%} are allowed)"
+                f"({share:.1%}, at most {allowed:.0%} are allowed){shown}"
             )
 
 
+def _local_file(path: str) -> IO[bytes]:
+    """Open a file on this machine."""
+    return Path(path).open("rb")
+
+
 def _remote_files(
-    source: str, pattern: str, newest_first: bool
-) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield the same of a URL."""
+    source: str, pattern: str
+) -> tuple[list[str], Callable[[str], IO[bytes]]]:
+    """Return the paths of the files of a URL in their order, and how to open one."""
     try:
         system, path = storage.filesystem(source)
-        is_file = system.isfile(path)
-        paths = [path] if is_file else sorted(system.glob(f"{path}/{pattern}"))
-        for name in reversed(paths) if newest_first else paths:
-            with system.open(name, "rt", encoding="utf-8", errors="replace") as file:
-                yield name.rsplit("/", 1)[-1], file
+        if system.isfile(path):
+            paths = [path]
+        else:
+            found = system.glob(f"{path}/{pattern}*", detail=True)
+            paths = sorted(
+                name
+                for name, entry in found.items()
+                if entry["type"] == "file"
+                and fnmatchcase(name.removesuffix(".gz"), f"*/{pattern}")
+            )
     except Exception as error:  # each kind of storage has its own
         raise ProductionDataError(f"{source} cannot be read: {error}") from error
+    return paths, partial(system.open, mode="rb")
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[str]:
+    """Yield a file's lines, with `TOO_LONG` in the place of each that is too long."""
+    try:
+        text = _text(file)
+        while line := text.readline(LONGEST):
+            if len(line) == LONGEST and not line.endswith("\n"):
+                while (rest := text.readline(LONGEST)) and not rest.endswith("\n"):
+                    pass
+                line = TOO_LONG
+            yield line
+    except UNREADABLE as error:
+        raise ProductionDataError(f"{name} cannot be read: {error}") from error
+
+
+def _text(file: IO[bytes]) -> io.TextIOWrapper:
+    """Return a file as text, by how it begins."""
+    start = _start(file)
+    if start.startswith(GZIP):
+        file = cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+        start = _start(file)
+    encoding = next((MARKS[m] for m in MARKS if start.startswith(m)), "utf-8")
+    if len(start) > 1 and 0 in start[:2] and encoding == "utf-8":
+        encoding = "utf-16-be" if start[0] == 0 else "utf-16-le"
+    return io.TextIOWrapper(file, encoding, errors="replace", newline="")
+
+
+def _start(file: IO[Any]) -> bytes:
+    """Return how a file begins; it is read from there again."""
+    start = file.read(4)
+    file.seek(0)
+    return bytes(start)

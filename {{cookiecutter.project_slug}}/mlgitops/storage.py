@@ -35,6 +35,10 @@ BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns 
 LOGIN = "STORAGE_LOGIN"  # a secret of the workflows: the text of .dvc/config.local
 TRIES = 20
 UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
+OBJECTS = (  # what this machine's git changes or hides elsewhere stays as it is here
+    *("-c", "core.autocrlf=false", "-c", f"core.attributesFile={os.devnull}"),
+    *("-c", f"core.excludesFile={os.devnull}"),
+)
 
 
 class StorageError(Exception):
@@ -126,7 +130,7 @@ def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
 
 def add(path: str | Path, cwd: str | Path = ".") -> Out:
     """Let DVC track a data file and return its entry."""
-    args = ("add", "--quiet", "--no-relink", str(path))
+    args = ("add", "--no-relink", str(path))  # --quiet would hide an error as well
     _dvc(Path(cwd), f"`dvc add {path}` failed", *args)
     return lock.pointers(cwd=cwd)[Path(path).as_posix()]
 
@@ -254,10 +258,10 @@ def _sync(cwd: Path) -> None:
 
 def _join(folder: Path, newest: str) -> None:
     """Keep local objects on top of origin's branch; objects never conflict."""
-    git.run("reset", "-q", newest, cwd=folder)
+    git.run(*OBJECTS, "reset", "-q", newest, cwd=folder)
     deleted = git.run("ls-files", "--deleted", cwd=folder).splitlines()
     if deleted:
-        git.run("checkout-index", "-q", "-a", cwd=folder)
+        git.run(*OBJECTS, "checkout-index", "-q", "-a", cwd=folder)
 
 
 def _publish(cwd: Path) -> None:
@@ -266,8 +270,8 @@ def _publish(cwd: Path) -> None:
     if folder is None or not git.has_remote(cwd):
         return
     for _ in range(TRIES):
-        git.run("add", "--all", cwd=folder)
-        if git.run("status", "--porcelain", cwd=folder):
+        git.run(*OBJECTS, "add", "--all", cwd=folder)
+        if git.run(*OBJECTS, "status", "--porcelain", cwd=folder):
             identity = ("-c", "user.name=storage", "-c", "user.email=storage@localhost")
             git.run(*identity, "commit", "-q", "-m", "add objects", cwd=folder)
         try:
@@ -277,7 +281,7 @@ def _publish(cwd: Path) -> None:
             raise StorageError(f"the storage branch: {error}") from error
         _sync(cwd)
     raise StorageError(
-        f"origin rejected the storage branch {TRIES} times: run the command again"
+        f"other writers were faster {TRIES} times: run the command again"
     )
 
 
@@ -330,6 +334,7 @@ def _dvc(cwd: Path, problem: str, *args: str) -> str:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR: ")] or lines
         text = " ".join(errors).removeprefix("ERROR: ")
+        text = text or f"DVC ended with {done.returncode} and said nothing"
         raise StorageError(f"{problem}: {shorten(text, 400, placeholder=' …')}")
     return done.stdout
 

@@ -40,6 +40,7 @@ def adopt(number: int) -> str:
             f"HEAD is not the head of pull request {number} ({head[:12]}): check out "
             f"its branch, `git switch {branch} && git pull`, and repeat"
         )
+    remote = _remote_of(pull, number)
     data = built(head)
     judged(data, head)
     file = Path("dvc.lock")
@@ -48,7 +49,7 @@ def adopt(number: int) -> str:
     file.write_bytes(data)
     git.run("add", "dvc.lock")
     git.run("commit", "-q", "-m", "adopt the lock that CI built", "--", "dvc.lock")
-    git.remote_run("push", "-q", _remote_of(pull), f"HEAD:refs/heads/{branch}")
+    git.remote_run("push", "-q", remote, f"HEAD:refs/heads/{branch}")
     return f"pull request {number} has the lock that CI built; CI judges it again"
 
 
@@ -73,17 +74,32 @@ def built(head: str) -> bytes:
 
 def judged(data: bytes, head: str) -> None:
     """Refuse a lock whose newest verdict is not a pass for this commit."""
-    verdict = Ledger().verdict_on_lock(hashlib.sha256(data).hexdigest())
+    ledger, sha256 = Ledger(), hashlib.sha256(data).hexdigest()
+    verdict = ledger.verdict_on_lock(sha256, head)
     if verdict is None:
-        raise SystemExit("CI has not judged that lock yet: wait for `validate`")
-    if verdict["head_sha"] != head:
+        if ledger.verdict_on_lock(sha256) is None:
+            raise SystemExit("CI has not judged that lock yet: wait for `validate`")
         raise SystemExit("CI judged that lock for another commit: wait for `validate`")
     if not verdict["passed"]:
         raise SystemExit(f"the lock did not pass: {verdict['summary']}")
 
 
-def _remote_of(pull: Mapping[str, Any]) -> str:
-    """Return the remote of the branch: origin, or the address of its fork."""
-    source, base = pull["head"].get("repo") or {}, pull["base"]["repo"]
-    is_origin = source.get("full_name") in (None, base["full_name"])
+def _remote_of(pull: Mapping[str, Any], number: int) -> str:
+    """Return the remote of the branch: origin, or the address of its fork.
+
+    A branch of a deleted fork may have the name of a branch of origin, such as main.
+    """
+    source, base = pull["head"].get("repo"), pull["base"]["repo"]
+    if source is None:
+        raise SystemExit(
+            f"nothing was adopted: the fork of pull request {number} was deleted, so "
+            "its branch cannot be pushed to: push your branch to this repository "
+            "under a new name, and open a pull request from it"
+        )
+    if not github.to_default(pull):
+        raise SystemExit(
+            f"nothing was adopted: pull request {number} is to {pull['base']['ref']}, "
+            f"and CI judges those to {base['default_branch']} only"
+        )
+    is_origin = source["full_name"] == base["full_name"]
     return "origin" if is_origin else str(source["clone_url"])

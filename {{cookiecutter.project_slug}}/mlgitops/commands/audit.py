@@ -152,8 +152,7 @@ def report(document: dict[str, Any]) -> str:
     lines = ["# Audit", ""]
     for prediction in document["answers"]:
         lines += [
-            f"Prediction `{prediction['id']}`: {prediction['prediction']} "
-            f"(decision: {prediction['decision']}), by manifest "
+            f"Prediction `{prediction['id']}`: {_prediction(prediction)}, by manifest "
             f"`{prediction['manifest_sha256']}`, logged at {prediction['logged_at']}. "
             "This manifest then served in "
             f"{', '.join(prediction['served']) or 'no environment'}.",
@@ -176,6 +175,14 @@ def report(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _prediction(entry: dict[str, Any]) -> str:
+    """Return what was predicted: a probability, one of each class, or a number."""
+    predicted, decision = entry["prediction"], entry["decision"]
+    if isinstance(predicted, list):
+        return f"{decision} (probabilities: {', '.join(map(str, predicted))})"
+    return str(predicted) if decision is None else f"{predicted} (decision: {decision})"
+
+
 def _facts(version: dict[str, Any]) -> list[str]:
     """Return the lines of one version."""
     inputs = version["made_from"]
@@ -191,10 +198,14 @@ def _facts(version: dict[str, Any]) -> list[str]:
         size = f"{out['size']} bytes"
         lines.append(f"- data: `{out['path']}`, md5 `{out['md5']}`, {size}")
     for key, value in inputs.items():
+        if value is None:  # only a binary task has a threshold
+            continue
         lines.append(f"- {key}: `{json.dumps(value, sort_keys=True)}`")
     for verdict in version["verdicts"]:
         passed = "passed" if verdict["passed"] else "refused"
-        lines += ["", f"Verdict {verdict['seq']}, {passed}: {verdict['summary']}", ""]
+        proposal = f"#{verdict['pull_request']} by {verdict['author']}"
+        subject = f"Verdict {verdict['seq']} on {proposal}, {passed}"
+        lines += ["", f"{subject}: {verdict['summary']}", ""]
         if kept := verdict.get("report"):
             show = f"git show origin/ledger:{kept['path']}"
             lines += [f"The report that was reviewed: `{show}`", ""]

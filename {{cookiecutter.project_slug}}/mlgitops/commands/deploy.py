@@ -141,13 +141,14 @@ def check(ledger: Ledger, version: Version, environment: str) -> Record:
             "commit deploys that"
         )
     signature.demand(version.tag)
-    if server.at("HEAD").sha256 != server.at(f"origin/{MAIN}").sha256:
+    code = server.at("HEAD").sha256
+    if code != server.at(f"origin/{MAIN}").sha256:
         raise ReleaseError(
             f"{MAIN} has a newer server than this run: the run for its newest commit "
             "deploys that"
         )
     lock_sha256 = eligibility.locked(f"origin/{MAIN}").sha256
-    return eligibility.check(ledger, version.manifest_sha256, lock_sha256)
+    return eligibility.check(ledger, version.manifest_sha256, lock_sha256, code)
 
 
 def sentence(record: Record) -> str:

@@ -13,8 +13,14 @@ from pathlib import Path
 
 from mlgitops import git, github, heartbeat, lock, storage
 from mlgitops.commands.expected import ERRORS
-from mlgitops.commands.protect import absent_rulesets, on_github
+from mlgitops.commands.protect import (
+    absent_rulesets,
+    lacking_owner,
+    on_github,
+    open_to,
+)
 from mlgitops.ledger import Ledger
+from mlgitops.release import MAIN
 from mlgitops.release.environments import CHAMPION, RESERVED, names, variable
 
 GOOD, WEAK, BROKEN = "ok", "weaker", "broken"
@@ -26,12 +32,14 @@ def main() -> None:
     """Print every finding."""
     broken = 0
     for check in (*LOCAL, *REMOTE):
+        findings: list[Finding] = []
         try:
-            findings = list(check())
+            findings.extend(check())
         except github.GitHubError as error:
-            findings = [(WEAK, f"{check.__name__}: GitHub refuses to tell: {error}")]
+            refusal = f"{check.__name__}: GitHub refuses to tell: {error}"
+            findings.append((WEAK, refusal))
         except ERRORS as error:
-            findings = [(BROKEN, f"{check.__name__}: {error}")]
+            findings.append((BROKEN, f"{check.__name__}: {error}"))
         for state, text in findings:
             print(f"{state:7} {text}")
             broken += state == BROKEN
@@ -111,16 +119,33 @@ def rulesets() -> Findings:
     )
 
 
+def owners() -> Findings:
+    """Check that somebody can agree to each change of what judges a model."""
+    problem = lacking_owner()
+    yield finding(not problem, "CODEOWNERS names owners that GitHub takes", problem)
+
+
 def environments() -> Findings:
-    """Check that each environment exists, and that production waits for a person."""
-    rules = {str(e["name"]): e.get("protection_rules") or [] for e in on_github()}
-    if missing := [name for name in names() if name not in rules]:
+    """Check that each environment is for main only, and production for a person."""
+    present = {str(each["name"]): each for each in on_github()}
+    if missing := [name for name in names() if name not in present]:
         yield (
             WEAK,
             f"GitHub has no environment {', '.join(missing)}: type `make github`; "
             "until then a workflow on any branch can claim a deployment there",
         )
-    if "required_reviewers" in [rule["type"] for rule in rules.get(CHAMPION, [])]:
+    branches = {n: open_to(e) for n, e in present.items() if n in (*RESERVED, *names())}
+    for name, open_ in branches.items():
+        if open_ != [MAIN]:
+            others = "any branch" if "*" in open_ else ", ".join(open_) or "no branch"
+            yield (
+                WEAK,
+                f"environment {name} is for {others}, not for {MAIN} only: type `make "
+                "github`; until then who may push can read its secrets by a workflow "
+                "there",
+            )
+    rules = present.get(CHAMPION, {}).get("protection_rules") or []
+    if "required_reviewers" in [rule["type"] for rule in rules]:
         yield GOOD, "production waits for a reviewer"
         return
     yield finding(
@@ -131,9 +156,55 @@ def environments() -> Findings:
     )
 
 
+def surroundings() -> Findings:
+    """Check what the workflows take for granted of the repository's settings."""
+    server = (github.api("/meta") or {}).get("installed_version")
+    yield finding(
+        not server,
+        "this is github.com",
+        f"this is GitHub Enterprise Server {server}, where nothing here runs: its "
+        "Actions lack the artifacts of upload-artifact v4 and later",
+        BROKEN,
+    )
+    branch = (github.api(f"/repos/{github.repo()}") or {}).get("default_branch")
+    yield finding(
+        branch == MAIN,
+        f"the default branch is {MAIN}",
+        f"the default branch is {branch}, so nothing here runs: rename it with "
+        f"`gh api --method POST repos/{{owner}}/{{repo}}/branches/{branch}/rename -f "
+        f"new_name={MAIN}`",
+        BROKEN,
+    )
+    queue = [rule["type"] for rule in github.pages(f"rules/branches/{MAIN}")]
+    yield finding(
+        "merge_queue" not in queue,
+        f"{MAIN} has no merge queue",
+        f"{MAIN} has a merge queue, in which `ci` and `validate` never report: switch "
+        "it off in the rules; a branch up to date with main is required instead",
+        BROKEN,
+    )
+    allowed = github.api("actions/permissions") or {}
+    takes = allowed.get("enabled") and allowed.get("allowed_actions") != "local_only"
+    yield finding(
+        takes,
+        "workflows may use the actions of GitHub's own",
+        "no workflow can start, as the actions of GitHub's own (actions/*) are not "
+        "allowed: allow them under Settings, Actions; all are pinned to a commit",
+        BROKEN,
+    )
+    if allowed.get("allowed_actions") == "selected":
+        selected = github.api("actions/permissions/selected-actions") or {}
+        yield finding(
+            selected.get("github_owned_allowed"),
+            "the list of allowed actions has those of GitHub's own",
+            "the list of allowed actions needs those of GitHub's own (actions/*)",
+            BROKEN,
+        )
+
+
 def _variables() -> dict[str, str]:
     """Return the variables of the repository."""
-    variables = (github.api("actions/variables") or {}).get("variables") or []
+    variables = github.entries("actions/variables", "variables")
     return {str(entry["name"]): str(entry["value"]) for entry in variables}
 
 
@@ -147,7 +218,7 @@ def actions() -> Findings:
     )
     values = _variables()
     yield finding(
-        values.get("APP_ID"),
+        values.get("APP_CLIENT_ID"),
         "an App commits the locks that CI built",
         "no App: a person types `make adopt`, and a pull request made by a workflow "
         'waits for "Approve workflows to run"',
@@ -177,12 +248,12 @@ def actions() -> Findings:
 def _secrets(environment: str) -> list[str]:
     """Return the names of an environment's secrets; none if it does not exist."""
     try:
-        answer = github.api(f"environments/{environment}/secrets") or {}
+        secrets = github.entries(f"environments/{environment}/secrets", "secrets")
     except github.GitHubError as error:
         if error.status != 404:
             raise
         return []
-    return [str(secret["name"]) for secret in answer.get("secrets") or []]
+    return [str(secret["name"]) for secret in secrets]
 
 
 def logins() -> Findings:
@@ -226,4 +297,13 @@ def origins() -> Findings:
 
 
 LOCAL = (programs, verify, packages, objects)
-REMOTE = (remote, rulesets, environments, actions, logins, origins)
+REMOTE = (
+    remote,
+    surroundings,
+    rulesets,
+    owners,
+    environments,
+    actions,
+    logins,
+    origins,
+)

@@ -4,7 +4,7 @@
     python -m mlgitops install --list GROUP...    only prints the files
 
 A runner that keeps its tool cache reuses the environment, and installs nothing while
-the locks are the same.
+the locks are the same. Proposed code never shares an environment with main's.
 """
 
 import configparser
@@ -15,7 +15,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-UV = "uv==0.13.9"  # as in the Makefile
 MACHINERY = Path(os.path.relpath(Path(__file__).parent.parent))
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
@@ -29,7 +28,9 @@ def main() -> None:
     if "--list" in sys.argv:
         print(*(shlex.quote(str(file)) for file in files))
         return
-    home = Path(os.environ["RUNNER_TOOL_CACHE"], f"venv-{'-'.join(groups)}")
+    proposed = os.environ.get("GITHUB_EVENT_NAME") == "pull_request"
+    name = "-".join(["venv", "proposed" if proposed else "main", *groups])
+    home = Path(os.environ["RUNNER_TOOL_CACHE"], name)
     locks = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     done = home / "locks.sha256"
     if not done.is_file() or done.read_text() != locks:
@@ -60,7 +61,8 @@ def storage(config: Path = Path(".dvc/config")) -> list[Path]:
 
 def install(home: Path, files: list[Path]) -> None:
     """Install exactly what the files list into the environment, hashes checked."""
-    subprocess.run((*PIP, "install", UV), check=True)
+    program = ("install", "--require-hashes", "--requirement", lock("uv"))
+    subprocess.run((*PIP, *program), check=True)
     uv = (sys.executable, "-m", "uv", "--quiet")
     python = ("--python", sys.executable)
     subprocess.run((*uv, "venv", *python, "--allow-existing", home), check=True)

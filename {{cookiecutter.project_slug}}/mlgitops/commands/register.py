@@ -31,6 +31,8 @@ from mlgitops.release import (
 from mlgitops.release.eligibility import Candidate
 from mlgitops.release.registry import Version
 
+WORKFLOWS = ".github/workflows"
+
 
 def main() -> None:
     """Register the version on main; pass version and environments to the next jobs."""
@@ -94,7 +96,7 @@ def nothing_to_do(ledger: Ledger, commit: str) -> str:
         )
     current, tip = server.at(commit), server.at(f"origin/{MAIN}")
     newer = git.show(f"origin/{MAIN}", "dvc.lock") != git.show(commit, "dvc.lock")
-    if newer or current.sha256 != tip.sha256:
+    if newer or current.sha256 != tip.sha256 or not _taggable(commit):
         return f"Nothing to do: {MAIN} has moved on, and its newest commit is deployed."
     champion = ledger.champion()
     if champion is None or not eligibility.same_model(champion["commit"], commit):
@@ -106,20 +108,30 @@ def nothing_to_do(ledger: Ledger, commit: str) -> str:
     return f"Nothing to do: production has {champion['tag']}, as does main."
 
 
+def _taggable(commit: str) -> bool:
+    """Tell whether GitHub lets a workflow's token put a tag on a commit of main.
+
+    It does where the commit has the workflow files that main has now.
+    """
+    args = ("rev-parse", "-q", "--verify")
+    refs = (f"{commit}:{WORKFLOWS}", f"origin/{MAIN}:{WORKFLOWS}")
+    own, newest = (git.run(*args, ref, check=False) for ref in refs)
+    return own == newest
+
+
 def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
     """Return the verdict that allows a candidate, or refuse the candidate.
 
     A version that was rolled back is refused. If an earlier run died before it set the
-    stage and status, commented and opened the revert pull request, that is done first.
+    status, commented and opened the revert pull request, that is done first.
     """
+    sha256, code = candidate.manifest_sha256, server.at(candidate.commit).sha256
     try:
-        return eligibility.check(
-            ledger, candidate.manifest_sha256, candidate.lock_sha256
-        )
+        return eligibility.check(ledger, sha256, candidate.lock_sha256, code)
     except ReleaseError:
-        record = eligibility.withdrawal(ledger, candidate.manifest_sha256)
+        record = ledger.withdrawal(sha256, code)
         if record and record["action"] == "revert":
-            revert.settle(ledger, name, record)
+            revert.settle(ledger, record)
             revert.tell(ledger, name, record)
         raise
 

@@ -27,6 +27,7 @@ from mlgitops.monitor.labels import read_labels
 from mlgitops.monitor.page import evidence
 from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.settings import train
 from mlgitops.production_data import ProductionDataError
 from mlgitops.report import plain, text
 
@@ -68,14 +69,23 @@ def collect(
     log = window.read_log(os.environ["PREDICTION_LOG"], allowed, days=keep)
     ids = {entry.id for entry in log.entries}
     labels = read_labels(os.environ["LABELS"], ids, contract, allowed)
-    entries = [entry for entry in log.entries if entry.id in labels.by_id]
+    due = log.due()  # a row dated in the future would make all others too old to keep
+    entries = [entry for entry in due if entry.id in labels.by_id]
     labelled = window.frame(entries, labels.by_id, contract)
     for name in contract.labelled_only:
         labelled[name] = labelled[contract.id].map(labels.group_by_id).astype(object)
+    labelled = training_data.add_sensitive(labelled, labels.sensitive, contract)
     past, broken = pd.read_parquet(data), allowed.max_broken
-    newer = training_data.build(past, labelled, contract, keep, broken)
+    groups = settings.fairness(params, contract)
+    needed = {
+        *train(params, contract.task).columns,
+        *(groups.columns if groups else ()),
+    }
+    newer = training_data.build(past, labelled, contract, keep, broken, needed)
+    newer.counts["corrected"] = labels.counts["corrected"]
     newer.counts["contradictory"] = labels.counts["contradictory"]
-    newer.counts["without a label"] = len(log.entries) - len(entries)
+    newer.counts["without a label"] = len(due) - len(entries)
+    newer.counts["dated in the future"] = len(log.entries) - len(due)
     return newer
 
 
@@ -210,7 +220,7 @@ def _expectation(record: Record) -> str:
 
 def _next_step() -> str:
     """Say what a person does next."""
-    if os.environ.get("APP_ID"):
+    if os.environ.get("APP_CLIENT_ID"):
         return "The checks start by themselves. A person merges this, or closes it."
     return (
         "This was opened with the workflow's own token, so the checks wait: press "

@@ -11,16 +11,53 @@ from pathlib import Path
 from mlgitops import git, lock, storage
 from mlgitops.commands.expected import expected_errors
 
+MAIN = "main"
 # For the first commit only, and only where git has no user.name and user.email.
 NOBODY = ("-c", "user.name=setup", "-c", "user.email=setup@localhost")
 
 
+class SetupError(Exception):
+    """This folder cannot be set up as it is: one sentence."""
+
+
 def start_git() -> bool:
-    """Make the folder a git repository with a branch `main`, unless it is one."""
+    """Make the folder a git repository with a branch `main`, unless it is one.
+
+    Raises:
+        SetupError: another repository tracks the files of this folder.
+    """
     if Path(".git").exists():
         return False
-    git.run("init", "--quiet", "--initial-branch=main")
+    if outer := git.run("rev-parse", "--show-toplevel", check=False):
+        if git.run("ls-files", "--", "."):
+            raise SetupError(
+                f"the repository {outer} tracks the files of this folder, and a model "
+                "needs one of its own: move this folder out of it, or type `git rm -r "
+                "--cached --quiet .` here and commit that, then type `make setup` again"
+            )
+        print(
+            f"This folder is inside the repository {outer} and gets one of its own: "
+            "list it in the .gitignore there."
+        )
+    git.run("init", "--quiet", f"--initial-branch={MAIN}")
     return True
+
+
+def name_main() -> bool:
+    """Call the branch `main` while it has no commit; say how, where it has some."""
+    branch = git.run("symbolic-ref", "--short", "-q", "HEAD", check=False)
+    if branch in (MAIN, ""):
+        return False
+    if not git.run("rev-parse", "-q", "--verify", "HEAD", check=False):
+        git.run("symbolic-ref", "HEAD", f"refs/heads/{MAIN}")
+        return True
+    refs = (f"refs/heads/{MAIN}", f"refs/remotes/origin/{MAIN}")
+    if not git.run("for-each-ref", *refs, check=False):
+        print(
+            f"The branch is called {branch}, and the workflows know {MAIN} only: type "
+            f"`git branch -m {MAIN}`."
+        )
+    return False
 
 
 def track_data() -> list[str]:
@@ -36,7 +73,8 @@ def first_commit() -> bool:
     """Commit everything, if the repository has no commit yet."""
     if git.run("rev-parse", "--quiet", "--verify", "HEAD", check=False):
         return False
-    git.run("add", "--all")
+    # A gitignore of the whole machine must not keep a file out that the project needs.
+    git.run("-c", f"core.excludesFile={os.devnull}", "add", "--all")
     author = git.run("var", "GIT_AUTHOR_IDENT", check=False)
     email = git.run("config", "user.email", check=False)
     has_author = bool(author and (email or os.environ.get("GIT_AUTHOR_EMAIL")))
@@ -62,9 +100,10 @@ def install_hooks() -> bool:
 
 def main() -> None:
     """Do what is missing, and print what was done."""
-    with expected_errors("make setup failed: "):
+    with expected_errors("make setup failed: ", SetupError):
         done = [
             "git initialised" if start_git() else "",
+            f"branch called {MAIN}" if name_main() else "",
             f"tracked {', '.join(names)}" if (names := track_data()) else "",
             "first commit made" if first_commit() else "",
             "commit hooks installed" if install_hooks() else "",

@@ -9,14 +9,21 @@ from the GitHub Release), verifies every byte, starts the new server beside the 
 checks its health and golden rows on a private port, and only then moves the public
 port, which the agent owns and the servers inherit. It never switches to a release that
 fails. Killed at any point, it resumes the release that it last ran. See README.md.
+
+What can hang (git, GitHub, a download, an installation, the check of a new server) is a
+`Task` in a process of its own with a time limit, so that nothing stops the supervision
+of the server that runs. A release is refused only for what it is itself; whatever this
+host or its network does wrong is tried again.
 """
 
 import argparse
 import base64
 import contextlib
 import ctypes
+import errno
 import fcntl
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -29,14 +36,12 @@ import subprocess
 import sys
 import tarfile
 import time
-import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 ASSETS = ("manifest.json", "contract.yaml", "model.onnx")
@@ -49,10 +54,22 @@ SERVER = (  # of mlgitops/: what answers requests
     "requirements/serving.txt",
 )
 STATED = ("VERSION", "SHA256SUMS")  # with them /info names the machinery
+USED = 100  # names of releases and environments kept in the order of their use
 KEEP = 2  # older releases kept on disk, ready for a rollback
-TRIES = 5  # polls before a release that cannot be fetched is recorded as failed
+TRIES = 4  # of a release that this host cannot deploy, before GitHub is told
+MAX_RETRY_SECONDS = 600.0  # between two such tries
+MAX_RESPONSE_BYTES = 10_000_000  # of a server's response to golden rows
 START_SECONDS = 60.0  # for a new server to be ready
-RUN_SECONDS = 600.0  # for git or an installation
+ASK_SECONDS = 20.0  # for one response of its check
+ACCEPT_SECONDS = 15.0  # for it to listen on the public port
+CHECK_SECONDS = 150.0  # for all of its check
+GIT_SECONDS = 120.0  # for one git command
+RUN_SECONDS = 600.0  # for an installation or a pull
+DOWNLOAD_SECONDS = 1_800.0  # for the files of a release
+LOOK_SECONDS = 600.0  # for a look at the ledger, and for a report to GitHub
+FETCH_SECONDS = 3_600.0  # for all that comes before a release starts
+KILL_SECONDS = 10.0  # for the engine to end a container
+REAP_SECONDS = 2.0  # for a killed process to be gone
 BIND_SECONDS = 10.0  # for the servers of a killed agent to release the port
 STABLE_SECONDS = 60.0  # a server that ran so long is restarted without delay
 DRAIN_SECONDS = 30.0  # for an old server to finish before it is killed
@@ -65,6 +82,7 @@ HARDENING = (
     *("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512"),
     "--security-opt=no-new-privileges",
 )
+LEDGER, FETCHED, MAIN = "refs/heads/ledger", "refs/fetched/ledger", "refs/heads/main"
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
 PATTERNS = {  # of a release's fields
     "manifest_sha256": r"[0-9a-f]{64}",
@@ -74,12 +92,18 @@ PATTERNS = {  # of a release's fields
     "image": r"([a-z0-9][\w./:-]{0,300}@sha256:[0-9a-f]{64})?",
 }
 LIBC = ctypes.CDLL(None)  # loaded before any fork
-HIDDEN = ("AGENT_TOKEN", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+HIDDEN = {"AGENT_TOKEN", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+HIDDEN |= {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
+FULL = re.compile("no space left on device|disk quota exceeded", re.IGNORECASE)
+LEAST_BYTES = 1_000_000  # a disk with less free space is full
 Release = dict[str, Any]
 
 
 class TransientError(Exception):
-    """Something is out of reach now; the next poll tries again."""
+    """A failure of this host, its network or GitHub, not of the release.
+
+    It is tried again.
+    """
 
     def __init__(self, message: str, status: int | None = None) -> None:
         """`status` is the HTTP status, where there is one."""
@@ -91,9 +115,14 @@ class RefusedError(Exception):
     """This release must not run here; the message says why."""
 
 
+class CheckError(RefusedError):
+    """A server failed its check, which may be this machine's fault."""
+
+
 def say(message: str) -> None:
     """Print a message on standard error; journald adds the time."""
-    print(message, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # it may be a file on a full disk
+        print(message, file=sys.stderr, flush=True)
 
 
 def _die_with_parent() -> None:
@@ -106,22 +135,29 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in os.environ if name not in HIDDEN}
 
 
-def run(command: list[str], **env: str) -> bytes:
-    """Run a program and return its output; RefusedError with its last line."""
+def run(command: list[str], seconds: float = RUN_SECONDS, **env: str) -> bytes:
+    """Run a program and return its output.
+
+    Raises:
+        RefusedError: it failed, with the last line of its errors, or took too long.
+        OSError: it cannot be started, or the disk is full.
+    """
     try:
         process = subprocess.run(
             command,
             env=_environment() | env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=RUN_SECONDS,
+            timeout=seconds,
             preexec_fn=_die_with_parent,
         )
     except subprocess.TimeoutExpired:
-        raise RefusedError(f"{command[0]} took over {RUN_SECONDS:g} s.") from None
+        raise RefusedError(f"{command[0]} took over {seconds:g} s.") from None
     if process.returncode:
-        errors = process.stderr.decode(errors="replace").strip().splitlines()
-        message = errors[-1] if errors else "failed"
+        errors = process.stderr.decode(errors="replace").strip()
+        if FULL.search(errors):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        message = errors.splitlines()[-1] if errors else "failed"
         raise RefusedError(message[:300].removeprefix("refused: "))
     return process.stdout
 
@@ -129,6 +165,7 @@ def run(command: list[str], **env: str) -> bytes:
 def write(path: Path, data: bytes) -> None:
     """Write a file completely or not at all."""
     part = path.with_name(path.name + ".part")
+    remove(part)
     with part.open("wb") as file:
         file.write(data)
         file.flush()
@@ -136,13 +173,177 @@ def write(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def discard(folder: Path) -> None:
-    """Remove a folder; a kill in the middle leaves no incomplete one under its name."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Remove a file or a folder, whatever it is, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def discard(path: Path) -> None:
+    """Remove a path; a kill in the middle leaves no incomplete one under its name."""
+    part = path.with_name(path.name + ".part")
+    remove(part)
     with contextlib.suppress(OSError):
-        folder.rename(part)
-    shutil.rmtree(part, ignore_errors=True)
+        path.rename(part)
+    remove(part)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder; what else has its name is removed."""
+    if not path.is_dir():
+        remove(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def full_disks(paths: Iterable[Path]) -> str:
+    """Return which disks of some folders are full, in one sentence."""
+    disks = {}
+    for path in paths:
+        disk = path.resolve()
+        while not disk.is_mount():
+            disk = disk.parent
+        usage = os.statvfs(disk)
+        free = usage.f_bavail * usage.f_frsize
+        disks[disk] = (free, usage.f_blocks * usage.f_frsize)
+        if usage.f_files and not usage.f_favail:
+            disks[disk] = (0, disks[disk][1])
+    full = [disk for disk in disks if disks[disk][0] < LEAST_BYTES] or [*disks][:1]
+    sizes = [
+        f"{disk} ({disks[disk][0] / 1e6:.1f} of {disks[disk][1] / 1e6:.0f} MB free)"
+        for disk in full
+    ]
+    return f"the disk is full: {', '.join(sizes)}; free some space there."
+
+
+class Task:
+    """Slow work in a process of its own: however it hangs, its time is limited."""
+
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], Any],
+        describe: Callable[[Exception], str] = str,
+    ) -> None:
+        """Start the work, which returns what JSON can hold.
+
+        `describe` turns an error of it into a sentence.
+        """
+        self.name, self.seconds = name, seconds
+        self.deadline = time.monotonic() + seconds
+        self.result: Any = None
+        self.error: Exception | None = None
+        self._data = b""
+        self.reader, writer = os.pipe()
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _work(work, describe, writer)
+        except OSError:
+            os.close(self.reader)
+            raise
+        finally:
+            os.close(writer)
+        os.set_blocking(self.reader, False)
+        with contextlib.suppress(OSError):  # the child may have done so already
+            os.setpgid(self.pid, self.pid)
+
+    def ended(self) -> bool:
+        """Return whether it has ended, with `result` or `error`, or has been ended."""
+        with contextlib.suppress(BlockingIOError):
+            while block := os.read(self.reader, 100_000):
+                self._data += block
+            self.end()
+            self._read()
+            return True
+        if time.monotonic() < self.deadline:
+            return False
+        self.end()
+        self.error = TransientError(f"{self.name} took over {self.seconds:g} s.")
+        return True
+
+    def _read(self) -> None:
+        try:
+            outcome, value = json.loads(self._data)
+        except ValueError:
+            self.error = TransientError(f"{self.name} was killed.")
+            return
+        if outcome == "result":
+            self.result = value
+        else:
+            error = RefusedError if outcome == "refused" else TransientError
+            self.error = error(value)
+
+    def end(self) -> None:
+        """End its process and all that this has started."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, signal.SIGKILL)
+        os.close(self.reader)
+        deadline = time.monotonic() + REAP_SECONDS
+        with contextlib.suppress(ChildProcessError):
+            while not os.waitpid(self.pid, os.WNOHANG)[0]:
+                if time.monotonic() > deadline:  # a disk that does not answer holds it
+                    return
+                time.sleep(0.001)
+
+
+def _work(
+    work: Callable[[], Any], describe: Callable[[Exception], str], writer: int
+) -> NoReturn:
+    """Do the work of a task, in its process, and send what came of it."""
+    try:
+        os.setpgid(0, 0)
+        LIBC.prctl(1, signal.SIGKILL)  # when the agent ends, however it ends
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        outcome: tuple[str, Any]
+        try:
+            outcome = ("result", work())
+        except RefusedError as error:
+            outcome = ("refused", str(error))
+        except Exception as error:
+            outcome = ("failed", describe(error))
+        with open(writer, "wb", closefd=False) as pipe:
+            pipe.write(json.dumps(outcome).encode())
+    finally:
+        os._exit(0)
+
+
+Steps = Generator[Task, Any, Any]
+
+
+class Job:
+    """Steps that wait for tasks, while the agent does other things."""
+
+    def __init__(self, steps: Steps) -> None:
+        """`steps` yields tasks, and gets the result or the error of each."""
+        self.steps = steps
+        self.task: Task | None = None
+        self.result: Any = None
+
+    def ended(self) -> bool:
+        """Go on as far as possible without waiting; return whether all is done."""
+        try:
+            if self.task is None:
+                self.task = next(self.steps)
+            while self.task.ended():
+                if self.task.error is not None:
+                    self.task = self.steps.throw(self.task.error)
+                else:
+                    self.task = self.steps.send(self.task.result)
+        except StopIteration as stop:
+            self.task, self.result = None, stop.value
+            return True
+        return False
+
+    def cancel(self) -> None:
+        """End the task that runs, and undo what the steps have not finished."""
+        if self.task is not None:
+            self.task.end()
+        self.steps.close()
 
 
 class Source:
@@ -151,7 +352,7 @@ class Source:
     def __init__(self, git: str, api: str, repository: str | None, token: str) -> None:
         """`repository` is OWNER/NAME; by default it is read from the Git address."""
         self.git, self.api, self.token = git, api.rstrip("/"), token
-        self.cache: tuple[bytes, Release | None] = (b"", None)  # the ledger's tip first
+        self.cache: tuple[str, Release | None] = ("", None)  # the ledger's tip first
         parts = re.split(r"[/:]", git.removesuffix("/").removesuffix(".git"))
         self.repository = repository or "/".join(parts[-2:])
 
@@ -165,34 +366,106 @@ class Source:
                 "GIT_CONFIG_KEY_0": f"http.{url.scheme}://{url.netloc}/.extraheader",
                 "GIT_CONFIG_VALUE_0": f"Authorization: Basic {login}",
             }
-        folder = home / "git"
         try:
-            if not (folder / "HEAD").exists():
-                run(["git", "init", "--quiet", "--bare", str(folder)])
-            return run(["git", "-C", str(folder), *arguments], **env)
+            options = (f"--git-dir={home / 'git'}", "-c", "gc.autoDetach=false")
+            return run(["git", *options, *arguments], GIT_SECONDS, **env)
         except RefusedError as error:
             raise TransientError(f"git {arguments[0]}: {error}") from None
 
-    def latest(self, home: Path, environment: str) -> Release | None:
-        """Return the release that the ledger names, or None if there is none yet."""
-        tip = self._git(home, "ls-remote", self.git, "refs/heads/ledger")
+    def _in_clone(self, home: Path, work: Callable[[], bytes]) -> bytes:
+        """Do some work in the clone, which is only a cache: if it fails, in a new one.
+
+        So a stale lock, a broken HEAD or a damaged object lasts for one look.
+        """
+        try:
+            return work()
+        except TransientError:
+            discard(home / "git")
+            make_folder(home)
+            self._git(home, "init", "--quiet", "--bare")
+            return work()
+
+    def _fetch(self, home: Path, reference: str) -> None:
+        """Fetch a branch or a commit into the clone."""
+        self._git(home, "fetch", "--quiet", "--depth=1", self.git, reference)
+
+    def latest(self, home: Path, environment: str) -> tuple[str, Release | None]:
+        """Return the ledger's tip, and its release or None if there is none yet."""
+        none = Path(os.devnull)  # no clone is needed, so a damaged one does not matter
+        tip = self._git(none, "ls-remote", self.git, "refs/heads/ledger").decode()
         if tip != self.cache[0]:
             self.cache = (tip, self._read(home, environment) if tip else None)
-        return self.cache[1]
+        return self.cache
 
     def _read(self, home: Path, environment: str) -> Release | None:
         """Fetch the ledger and return its release of an environment."""
-        fetch = ("fetch", "--quiet", "--depth=1", self.git)
-        self._git(home, *fetch, "+refs/heads/ledger:refs/heads/ledger")
         path = f"environments/{environment}/release.json"
-        if not self._git(home, "ls-tree", "refs/heads/ledger", path):
+
+        def show() -> bytes:
+            self._fetch_ledger(home)
+            if not self._git(home, "ls-tree", LEDGER, path):
+                return b""
+            return self._git(home, "show", f"{LEDGER}:{path}")
+
+        data = self._in_clone(home, show)
+        if not data:
             return None
         try:
-            release = json.loads(self._git(home, "show", f"refs/heads/ledger:{path}"))
+            release = json.loads(data)
             check_fields(release)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise TransientError(f"{path} on the ledger is broken: {error}") from None
+        for commit in (release["commit"], server_code(release)[0]):
+            self._check_merged(home, commit)
         return dict(release)
+
+    def _fetch_ledger(self, home: Path) -> None:
+        """Bring the ledger up to date; it only grows, so it must contain what it had.
+
+        The first fetch takes its newest commit alone, later ones all since then. The
+        newest commit is kept beside the clone, which may have to be made again.
+        """
+        seen = home / "ledger"
+        last = seen.read_text().strip() if seen.is_file() else ""
+        depth = () if last else ("--depth=1",)
+        self._git(home, "fetch", "--quiet", *depth, self.git, f"+{LEDGER}:{FETCHED}")
+        if last and not self._contains(home, FETCHED, last):
+            raise TransientError(
+                "the ledger went back in time, or was rewritten: what runs stays. Find "
+                f"out who pushed to it; if that was right, remove {seen}"
+            )
+        self._git(home, "update-ref", LEDGER, FETCHED)
+        write(seen, self._git(home, "rev-parse", FETCHED))
+
+    def _check_merged(self, home: Path, commit: str) -> None:
+        """Raise TransientError for a commit that is not on main.
+
+        A clone of its own holds main's commits without their files: the other one has
+        single commits, without those before them.
+        """
+        history = home / "main"
+        fetch = ("fetch", "--quiet", "--filter=tree:0", self.git, f"+{MAIN}:{MAIN}")
+
+        def update() -> bytes:
+            known = self._git(history, "for-each-ref", MAIN)
+            if known and self._contains(history, MAIN, commit):
+                return b""
+            return self._git(history, *fetch)
+
+        self._in_clone(history, update)
+        if not self._contains(history, MAIN, commit):
+            raise TransientError(
+                f"the ledger names commit {commit}, which is not on main: what runs "
+                "stays. Find out who pushed to the ledger"
+            )
+
+    def _contains(self, home: Path, ref: str, commit: str) -> bool:
+        """Tell whether a ref's history has a commit."""
+        try:
+            self._git(home, "merge-base", "--is-ancestor", commit, ref)
+        except TransientError:
+            return False
+        return True
 
     def monitor_warning(self, home: Path) -> str:
         """Return a warning if the monitor's newest record is too old, else ""."""
@@ -208,22 +481,26 @@ class Source:
         if days <= LATE_PERIODS * period:
             return ""
         return (
-            f"the monitor last ran {days:.0f} days ago and should run every "
-            f"{period:g} days: see `make doctor` in the repository"
+            f"the monitor last ran {days:.0f} days ago by this host's clock and should "
+            f"run every {period:g} days: see `make doctor` in the repository"
         )
 
     def fetch_code(self, home: Path, commit: str, target: Path) -> None:
         """Put the server's code and its requirements at a commit into a folder."""
-        try:
-            self._git(home, "cat-file", "-e", f"{commit}^{{commit}}")
-        except TransientError:
-            self._git(home, "fetch", "--quiet", "--depth=1", self.git, commit)
         paths = [f"mlgitops/{name}" for name in (*SERVER, *STATED)]
-        listing = self._git(home, "ls-tree", "--name-only", commit, *paths)
-        names = listing.decode().split()
-        if "mlgitops/serving" not in names:
-            raise RefusedError(f"commit {commit} has no serving code.")
-        data = self._git(home, "archive", "--format=tar", commit, *names)
+
+        def export() -> bytes:
+            try:
+                self._git(home, "cat-file", "-e", f"{commit}^{{commit}}")
+            except TransientError:
+                self._fetch(home, commit)
+            listing = self._git(home, "ls-tree", "--name-only", commit, *paths)
+            names = listing.decode().split()
+            if "mlgitops/serving" not in names:
+                raise RefusedError(f"commit {commit} has no serving code.")
+            return self._git(home, "archive", "--format=tar", commit, *names)
+
+        data = self._in_clone(home, export)
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             if hasattr(tarfile, "data_filter"):  # since 3.11.4
                 archive.extraction_filter = tarfile.data_filter
@@ -235,15 +512,16 @@ class Source:
         with self.request(endpoint) as response:
             assets = json.loads(response.read(10_000_000))["assets"]
         urls = {asset["name"]: asset["url"] for asset in assets}
+        deadline = time.monotonic() + DOWNLOAD_SECONDS
         for name, path in paths.items():
             if name not in urls:
-                raise RefusedError(f"the GitHub Release {tag} has no {name}.")
+                raise TransientError(f"the GitHub Release {tag} has no {name}.")
             size = 0
             with (
                 self.request(urls[name], "application/octet-stream") as response,
                 path.open("wb") as file,
             ):
-                while block := response.read(1_000_000):
+                for block in blocks(response, name, deadline):
                     size += file.write(block)
                     if size > MAX_ASSET_BYTES:
                         raise RefusedError(f"{name} has over {MAX_ASSET_BYTES} bytes.")
@@ -274,6 +552,20 @@ class Source:
         except OSError as error:  # urllib's errors are OSErrors
             status = getattr(error, "code", None)
             raise TransientError(f"{url}: {error}", status) from None
+
+
+def blocks(response: HTTPResponse, name: str, deadline: float) -> Iterator[bytes]:
+    """Yield what arrives of a download; TransientError when it takes too long."""
+    while True:
+        try:
+            block = response.read1(1_000_000)  # what is there, however little
+        except (OSError, http.client.HTTPException) as error:
+            raise TransientError(f"{name}: {error}") from None
+        if not block:
+            return
+        yield block
+        if time.monotonic() > deadline:
+            raise TransientError(f"{name} took over {DOWNLOAD_SECONDS:g} s to download")
 
 
 def check_fields(release: Release) -> None:
@@ -313,13 +605,15 @@ class Server:
     def __init__(
         self,
         release: Release,
+        environment: str,
         command: list[str],
         log: Path | None,
         code: Path | None = None,
         sockets: tuple[int, ...] = (),
     ) -> None:
         """Start a command in the folder `code`; `log` is the prediction log's."""
-        self.release = release
+        self.release, self.environment = release, environment
+        self.used: list[Path] = []  # the folders that it runs from
         command = [*command, "--version", release["version"]]
         command += ["--expect", release["manifest_sha256"]]
         command += ["--log", str(log)] if log else []
@@ -327,7 +621,8 @@ class Server:
             command,
             cwd=code,
             env=_environment()
-            | {"OMP_NUM_THREADS": "1", "SERVER_SHA256": server_code(release)[1]},
+            | {"OMP_NUM_THREADS": "1", "SERVER_SHA256": server_code(release)[1]}
+            | {"MODEL_ENVIRONMENT": environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=sockets,
@@ -337,39 +632,49 @@ class Server:
         self.kill_at = 0.0
 
     def read_line(self, seconds: float) -> str:
-        """Return the server's next line; RefusedError when it stays silent or ends."""
+        """Return the server's next line.
+
+        Raises:
+            RefusedError: it ended.
+            TransientError: it stays silent, which a slow machine can cause as well.
+        """
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], seconds)[0]:
-            raise RefusedError(f"the server did not start within {seconds:g} s.")
+            raise TransientError(f"the server did not start within {seconds:g} s.")
         line = self.process.stdout.readline().decode().strip()
         if not line:
             raise RefusedError("the server ended at its start; see the log above.")
         return line
 
     def check(self, folder: Path) -> None:
-        """Check its health, its version and its golden rows on the private port."""
-        match = re.search(r"http://[\w.]+:\d+$", self.read_line(START_SECONDS))
+        """Check its health, its identity and its golden rows on the private port."""
+        match = re.search(r"http://[\w.]+:(\d+)$", self.read_line(START_SECONDS))
         if match is None:
             raise RefusedError("the server did not say where it listens.")
-        self._get(match[0] + "/health/ready")
-        info = self._get(match[0] + "/info")
-        manifest, expected = info["manifest_sha256"], self.release["manifest_sha256"]
-        if manifest != expected:
-            raise RefusedError(f"the server serves {manifest}, expected {expected}.")
-        code, expected = info.get("server_sha256"), server_code(self.release)[1]
-        if code != expected:
-            raise RefusedError(f"the server is {code}, expected {expected}.")
+        port = int(match[1])
+        ask(port, "/health/ready")
+        info = ask(port, "/info")
+        environment = info.get("environment") or self.environment  # an older server
+        for name, expected, actual in (
+            ("manifest", self.release["manifest_sha256"], info.get("manifest_sha256")),
+            ("code", server_code(self.release)[1], info.get("server_sha256")),
+            ("environment", self.environment, environment),
+        ):
+            if actual != expected:
+                raise RefusedError(
+                    f"the server's {name} is {actual}, expected {expected}."
+                )
         golden = json.loads((folder / "model/manifest.json").read_bytes())["golden"]
-        body = json.dumps({"rows": [entry["row"] for entry in golden]}).encode()
-        predictions = self._get(match[0] + "/predict", body)["predictions"]
-        scale = max(abs(entry.get("value", 1.0)) for entry in golden) or 1.0
-        for index, pair in enumerate(zip(golden, predictions, strict=True)):
-            for predicted, expected in golden_pairs(*pair):
-                if not abs(predicted - expected) <= TOLERANCE * scale:
-                    raise RefusedError(
-                        f"the server predicts {predicted:.6g} for golden row {index}, "
-                        f"expected {expected:.6g}."
-                    )
+        # the ids tell readers of the prediction log that these are no requests
+        rows = [{"id": f"golden-{n}", **e["row"]} for n, e in enumerate(golden)]
+        predictions = ask(port, "/predict", json.dumps({"rows": rows}).encode())
+        try:
+            compare(golden, predictions["predictions"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise RefusedError(
+                f"/predict: the response is {str(predictions)[:80]}, which has not one "
+                "prediction for each golden row."
+            ) from None
 
     def accept(self) -> None:
         """Move the server to the public port and wait until it is there."""
@@ -377,10 +682,14 @@ class Server:
         try:
             self.process.stdin.write(b"accept\n")
             self.process.stdin.flush()
-        except OSError:
-            raise RefusedError("the server ended before the switch.") from None
-        if self.read_line(START_SECONDS) != "accepting":
-            raise RefusedError("the server did not take the public port.")
+            accepting = self.read_line(ACCEPT_SECONDS) == "accepting"
+        except (OSError, RefusedError, TransientError):
+            accepting = False
+        if not accepting:
+            raise TransientError(
+                "the checked server did not take the public port: does another program "
+                "use it?"
+            )
 
     def stop(self) -> None:
         """Ask the server to drain and end; it may be killed from `kill_at` on."""
@@ -390,18 +699,46 @@ class Server:
     def kill(self) -> None:
         """End the server now."""
         self.process.kill()
-        self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(REAP_SECONDS)
 
-    def _get(self, url: str, body: bytes | None = None) -> Release:
-        try:
-            with urllib.request.urlopen(url, body, timeout=20) as response:  # noqa: S310
-                return dict(json.loads(response.read()))
-        except urllib.error.HTTPError as error:
-            fields = json.loads(error.read() or b"{}")
-            message = fields.get("error") or fields.get("reason") or error
-        except (OSError, ValueError) as error:
-            message = error
-        raise RefusedError(f"{urlsplit(url).path}: {message}")
+
+def ask(port: int, path: str, body: bytes | None = None) -> Release:
+    """Ask a server on this machine, without any proxy.
+
+    A variable such as `http_proxy` is for the network, not for 127.0.0.1.
+
+    Raises:
+        RefusedError: it gave another response than it should, or none.
+        TransientError: it was too slow, as it may be because of this machine.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_SECONDS)
+    try:
+        connection.request("GET" if body is None else "POST", path, body)
+        response = connection.getresponse()
+        fields = dict(json.loads(response.read(MAX_RESPONSE_BYTES) or b"{}"))
+    except TimeoutError:
+        raise TransientError(f"{path}: no response in {ASK_SECONDS:g} s.") from None
+    except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
+        raise RefusedError(f"{path}: {error or type(error).__name__}") from None
+    finally:
+        connection.close()
+    if response.status != 200:
+        message = fields.get("error") or fields.get("reason") or response.status
+        raise RefusedError(f"{path}: {message}")
+    return fields
+
+
+def compare(golden: list[Release], predictions: list[Release]) -> None:
+    """Raise RefusedError for the first prediction that is not as it was reviewed."""
+    scale = max(abs(entry.get("value", 1.0)) for entry in golden) or 1.0
+    for index, pair in enumerate(zip(golden, predictions, strict=True)):
+        for predicted, expected in golden_pairs(*pair):
+            if not abs(predicted - expected) <= TOLERANCE * scale:
+                raise RefusedError(
+                    f"the server predicts {predicted:.6g} for golden row {index}, "
+                    f"expected {expected:.6g}."
+                )
 
 
 def start_process(
@@ -411,7 +748,8 @@ def start_process(
     public = options.listen.fileno()
     command = [str(python), "-m", "mlgitops.serving", "--model", str(folder / "model")]
     command += ["--host", "127.0.0.1", "--port", "0", "--fd", str(public)]
-    return Server(release, command, options.log, folder / "code", (public,))
+    log, code = options.log, folder / "code"
+    return Server(release, options.environment, command, log, code, (public,))
 
 
 class Container(Server):
@@ -427,6 +765,7 @@ class Container(Server):
         group = os.getgid() or 10001
         command = ["docker", "run", "--rm", "--interactive", f"--name={self.name}"]
         command += [f"--label={LABEL}={options.home}", "--pull=never", *HARDENING]
+        command += ["--env=MODEL_ENVIRONMENT"]
         command += [f"--user={user}:{group}"]
         command += [f"--mount=type=bind,src={self.folder},dst=/run/agent"]
         if options.log:
@@ -434,7 +773,8 @@ class Container(Server):
             command += [f"--mount=type=bind,src={options.log},dst=/log"]
         self._listen(user, group)
         command += [release["image"], "--sockets", "/run/agent/sockets"]
-        super().__init__(release, command, options.log and Path("/log"))
+        log = options.log and Path("/log")
+        super().__init__(release, options.environment, command, log)
 
     def _listen(self, user: int, group: int) -> None:
         """Wait for the server on a Unix socket that only it can open."""
@@ -451,25 +791,32 @@ class Container(Server):
 
     def check(self, folder: Path) -> None:
         """Hand the sockets over, then check the server as any other."""
-        deadline = time.monotonic() + START_SECONDS
-        while not select.select([self.channel], [], [], 0.1)[0]:
-            if self.process.poll() is not None:
-                raise RefusedError("the container ended at its start; see above.")
-            if time.monotonic() > deadline:
-                raise RefusedError(
-                    f"the container did not start within {START_SECONDS:g} s."
-                )
+        output = self.process.stdout  # at its end the container has ended
+        assert output is not None
+        sources: list[Any] = [self.channel, output]
+        ready = select.select(sources, [], [], START_SECONDS)[0]
+        if not ready:
+            raise TransientError(
+                f"the container did not start within {START_SECONDS:g} s."
+            )
+        if self.channel not in ready:
+            raise RefusedError("the container ended at its start; see above.")
         with socket.socket() as private, self.channel.accept()[0] as connection:
             private.bind(("127.0.0.1", 0))
             sockets = [private.fileno(), self.options.listen.fileno()]
             socket.send_fds(connection, [b"2"], sockets)
-        self.channel.close()
         super().check(folder)
+
+    def stop(self) -> None:
+        """Ask the container to drain and end."""
+        self.channel.close()
+        super().stop()
 
     def kill(self) -> None:
         """End the container now, not only the program that watches it."""
-        with contextlib.suppress(RefusedError):
-            run(["docker", "rm", "--force", self.name])
+        self.channel.close()
+        with contextlib.suppress(OSError, RefusedError):
+            run(["docker", "rm", "--force", self.name], KILL_SECONDS)
         super().kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -480,6 +827,15 @@ def remove_containers(home: Path) -> None:
     if containers := listing.decode().split():
         run(["docker", "rm", "--force", *containers])
     shutil.rmtree(home / "run", ignore_errors=True)
+
+
+def usable(venv: Path) -> bool:
+    """Return whether an environment is complete and its interpreter runs."""
+    try:
+        run([str(venv / "bin/python"), "-c", ""])
+    except (OSError, RefusedError):
+        return False
+    return (venv / "complete").exists()
 
 
 def install(venv: Path, lock: Path) -> None:
@@ -494,6 +850,70 @@ def install(venv: Path, lock: Path) -> None:
     run([*command, "-r", str(lock)])
 
 
+def backoff(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row."""
+    return float(min(MAX_BACKOFF_SECONDS, 2 ** min(failures, 20) - 1))
+
+
+def is_release(value: Any) -> bool:
+    """Return whether a value has what the agent needs of a release."""
+    try:
+        check_fields(value)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return True
+
+
+def is_failure(value: Any) -> bool:
+    """Return whether a value is the record of a release that failed."""
+    return isinstance(value, dict) and type(value.get("tries", 0)) is int
+
+
+def is_report(value: Any) -> bool:
+    """Return whether a value is a deployment status: release, state, description."""
+    if not (isinstance(value, list) and len(value) == 3):
+        return False
+    release, *texts = value
+    known = isinstance(release, dict) and "deployment_id" in release
+    return known and all(isinstance(text, str) for text in texts)
+
+
+def are_names(value: Any) -> bool:
+    """Return whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+STATE: dict[str, tuple[Any, Callable[[Any], bool]]] = {  # of state.json
+    "running": (None, is_release),
+    "failed": (None, is_failure),
+    "report": (None, is_report),
+    "used": ([], are_names),
+}
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return what an agent recorded; what is damaged is said, and left out."""
+    state = {name: default for name, (default, _) in STATE.items()}
+    try:
+        stored = json.loads(path.read_bytes())
+        if not isinstance(stored, dict):
+            raise ValueError("it is not a JSON object")
+    except FileNotFoundError:
+        say("no earlier state: starting from the ledger")
+        return state
+    except (OSError, ValueError, RecursionError) as error:
+        say(f"{path} is damaged, starting from the ledger: {error}")
+        remove(path)
+        return state
+    for name, (default, fits) in STATE.items():
+        value = stored.get(name, default)
+        if value == default or fits(value):
+            state[name] = value
+        else:
+            say(f"'{name}' in {path} is damaged, going on without it")
+    return state
+
+
 class Agent:
     """Follows one environment of one repository on this machine."""
 
@@ -503,42 +923,83 @@ class Agent:
         self.home: Path = options.home
         self.server: Server | None = None
         self.draining: list[Server] = []
-        self.failures, self.failed_at, self.warn_at = 0, 0.0, 0.0
-        self.tries = Counter[tuple[str, ...]]()
-        self.state: dict[str, Any] = {"running": None, "failed": None, "report": None}
-        try:
-            self.state |= json.loads((self.home / "state.json").read_bytes())
-        except (OSError, ValueError):
-            say("no earlier state: starting from the ledger")
+        self.following: Job | None = None
+        self.resuming: Job | None = None
+        self.failures, self.resume_at = 0, 0.0
+        self.poll_at, self.retry_at, self.warn_at = 0.0, 0.0, 0.0
+        self.succeeded, self.saved, self.pruned = True, True, True
+        self.state = read_state(self.home / "state.json")
 
-    def run(self, stop: Callable[[float], bool]) -> bool:
+    def run(self, stop: Callable[[float, list[int]], bool]) -> bool:
         """Watch the server twice a second and the ledger every `poll` seconds.
 
-        `stop` waits for some seconds and returns True when it is time to leave. Returns
-        whether the last look at the ledger went well.
+        `stop` waits for some seconds, or for one of some files to be readable, and
+        returns True when it is time to leave. Returns whether the last look at the
+        ledger went well.
         """
-        succeeded, poll_at = True, 0.0
         while True:
             if not self.options.once:
                 self.supervise()
-            if time.monotonic() >= poll_at:
-                try:
-                    succeeded = self.follow()
-                    self.report()
-                    self.warn()
-                except Exception as error:  # the server that runs goes on running
-                    succeeded = False
-                    say(f"trying again in {self.options.poll:g} s: {error}")
-                poll_at = time.monotonic() + self.options.poll
-            seconds = max(0.0, min(0.5, poll_at - time.monotonic()))
-            if self.options.once or stop(seconds):
-                return succeeded
+            if self.following is None and time.monotonic() >= self.poll_at:
+                self.following = Job(self.poll())
+            if self.following is not None and self.following.ended():
+                self.succeeded = self.following.result
+                self.following = None
+                self.poll_at = time.monotonic() + self.options.poll
+                if self.options.once:
+                    return self.succeeded
+            jobs = [job for job in (self.following, self.resuming) if job]
+            readers = [job.task.reader for job in jobs if job.task]
+            seconds = 0.5
+            if self.following is None:
+                seconds = min(0.5, max(0.0, self.poll_at - time.monotonic()))
+            if stop(seconds, readers):
+                return self.succeeded
+
+    def task(self, name: str, seconds: float, work: Callable[[], Any]) -> Task:
+        """Start something slow in a process of its own."""
+        return Task(name, seconds, work, self.describe)
+
+    def describe(self, error: Exception) -> str:
+        """Return an error as a sentence; a full disk is named."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            temporary = Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
+            return full_disks((self.home, temporary))
+        return str(error) or type(error).__name__
+
+    def poll(self) -> Steps:
+        """Look at the ledger once, act on it, and report; True when that went well."""
+        try:
+            if not self.saved:
+                self.save()
+            unread: Exception | None = None
+            try:
+                succeeded = yield from self.follow()
+            except Exception as error:  # what was done before is reported all the same
+                unread = error
+            yield from self.report()
+            if unread:
+                raise unread
+            yield from self.warn()
+            if not self.pruned:
+                yield self.task("removing old releases", RUN_SECONDS, self.prune)
+                self.pruned = True
+        except Exception as error:  # the server that runs goes on running
+            succeeded = False
+            reason = self.describe(error)
+            say(f"trying again in {self.options.poll:g} s: {reason}")
+        return succeeded
 
     def save(self, **changes: Release | list[Any] | None) -> None:
         """Record what runs and what failed, completely or not at all."""
         self.state |= changes
         text = json.dumps(self.state, indent=2, sort_keys=True) + "\n"
-        write(self.home / "state.json", text.encode())
+        try:
+            write(self.home / "state.json", text.encode())
+            self.saved = True
+        except OSError as error:  # what runs is right; the next poll tries again
+            self.saved = False
+            say(f"state.json cannot be written: {self.describe(error)}")
 
     def supervise(self) -> None:
         """Reap servers that have ended, and restart the one that should run."""
@@ -547,110 +1008,221 @@ class Agent:
                 self.draining.remove(server)
             elif time.monotonic() > server.kill_at:
                 server.kill()
-        ended = self.server is None or self.server.process.poll() is not None
-        if self.state["running"] is not None and ended:
-            self.resume(self.state["running"])
-
-    def resume(self, release: Release) -> None:
-        """Start what ran before; after each failure in a row wait twice as long."""
-        if self.server is not None:
+        if self.server is not None and self.server.process.poll() is not None:
             say(f"the server ended ({self.server.process.returncode})")
             stable = time.monotonic() - self.server.started_at > STABLE_SECONDS
-            self.failures = 0 if stable else self.failures + 1
-            self.failed_at, self.server = time.monotonic(), None
-        wait = min(MAX_BACKOFF_SECONDS, 2**self.failures - 1)
-        if time.monotonic() < self.failed_at + wait:
-            return
+            self.server, self.failures = None, 0 if stable else self.failures + 1
+            self.resume_at = time.monotonic() + backoff(self.failures)
+        if self.server is None and self.resuming is None:
+            if self.state["running"] and time.monotonic() >= self.resume_at:
+                self.resuming = Job(self.resume(self.state["running"]))
+        if self.resuming is not None and self.resuming.ended():
+            self.resuming = None
+
+    def resume(self, release: Release) -> Steps:
+        """Start what ran before; after each failure in a row wait twice as long."""
         try:
-            self.switch(release)
+            yield from self.bring(release)
             say(f"{release['version']}: serving again {release['manifest_sha256']}")
         except Exception as error:  # whatever it is, the next attempt may succeed
-            self.failures, self.failed_at = self.failures + 1, time.monotonic()
-            say(f"{release['version']} cannot be resumed: {error}")
+            self.failures += 1
+            self.resume_at = time.monotonic() + backoff(self.failures)
+            say(f"{release['version']} cannot be resumed: {self.describe(error)}")
 
-    def follow(self) -> bool:
+    def follow(self) -> Steps:
         """Bring this machine to what the ledger names; False when that failed."""
-        release = self.source.latest(self.home, self.options.environment)
+        environment = self.options.environment
+        tip, release = yield self.task(
+            "reading the ledger",
+            LOOK_SECONDS,
+            lambda: self.source.latest(self.home, environment),
+        )
+        self.source.cache = (tip, release)
         running, failed = self.state["running"], self.state["failed"]
-        if release is None or (failed and failed.get("seq") == release.get("seq")):
-            return release is None
+        if release is None:
+            return True
+        if failed and failed.get("seq") == release.get("seq"):
+            refused = failed.get("fault") == "release"
+            if refused or time.monotonic() < self.retry_at:
+                return False
         unchanged = running is not None and identity(release) == identity(running)
         if unchanged and release.get("seq") == running.get("seq"):
             return True
         try:
-            if not (unchanged and self.server is not None):
+            if not unchanged or self.options.once:
                 say(f"{release['version']}: deploying {release['manifest_sha256']}")
-                self.switch(release)
+                yield from self.switch(release)
+            elif self.server is None:
+                return False  # it is being resumed
         except RefusedError as error:
-            return self.settle(release, str(error))
+            return self.fail(release, "release", str(error))
         except Exception as error:  # out of reach, disk full, a malformed response
-            self.tries[identity(release)] += 1
-            if self.tries[identity(release)] < TRIES:
-                raise
-            return self.settle(release, str(error))
-        return self.settle(release, None)
+            return self.fail(release, "other", self.describe(error))
+        return self.settle(release)
 
-    def settle(self, release: Release, reason: str | None) -> bool:
-        """Record how a release went, with the status that GitHub is to receive.
-
-        `reason` says why it failed. Returns whether it serves.
-        """
+    def settle(self, release: Release) -> bool:
+        """Record that a release serves, for GitHub as well."""
         version = release["version"]
         if self.options.once:
-            say(f"{version}: {reason or 'checked, it would serve'}")
-            return reason is None
-        report = None
-        if self.source.token and release.get("deployment_id"):
-            description = reason or f"{version} serves {release['manifest_sha256']}"
-            report = [release, "failure" if reason else "success", description]
-        if reason is None:
-            say(f"{version}: serving {release['manifest_sha256']}")
-            self.save(running=release, failed=None, report=report)
-            self.prune()
+            say(f"{version}: checked, it would serve")
             return True
-        say(f"{version}: refused: {reason}")
-        self.save(failed=release | {"reason": reason}, report=report)
+        say(f"{version}: serving {release['manifest_sha256']}")
+        used = [] if self.server is None else self.server.used
+        names = [path.relative_to(self.home).as_posix() for path in used]
+        names += [name for name in self.state["used"] if name not in names]
+        description = f"{version} serves {release['manifest_sha256']}"
+        self.pruned = False
+        self.save(
+            running=release,
+            failed=None,
+            report=self.status(release, "success", description),
+            used=names[:USED],
+        )
+        return True
+
+    def fail(self, release: Release, fault: str, reason: str) -> bool:
+        """Record why a release does not serve here.
+
+        Only a fault of the release itself is final; GitHub hears of another one after
+        some tries, which go on, further and further apart.
+        """
+        version, failed = release["version"], self.state["failed"] or {}
+        if self.options.once:
+            say(f"{version}: {reason}")
+            return False
+        known = failed.get("seq") == release.get("seq")
+        tries = (failed.get("tries", 0) if known else 0) + 1
+        report = self.state["report"]
+        if fault == "release":
+            say(f"{version}: refused: {reason}")
+            report = self.status(release, "failure", reason)
+        else:
+            seconds = self.options.poll * 2 ** min(tries - 1, 20)
+            seconds = min(seconds, MAX_RETRY_SECONDS)
+            self.retry_at = time.monotonic() + seconds
+            say(
+                f"{version} is not deployed yet: {reason} (the release is not refused; "
+                f"try {tries}, trying again in {seconds:g} s)"
+            )
+            if tries == TRIES:
+                report = self.status(release, "error", reason)
+        about = {"reason": reason, "fault": fault, "tries": tries}
+        self.save(failed=release | about, report=report)
         return False
 
-    def report(self) -> None:
+    def status(
+        self, release: Release, state: str, description: str
+    ) -> list[Any] | None:
+        """Return the deployment status that GitHub is to get, if it waits for one."""
+        if self.source.token and release.get("deployment_id"):
+            return [release, state, description]
+        return None
+
+    def report(self) -> Steps:
         """Send the deployment status that has not been sent yet."""
         if self.state["report"]:
-            try:
-                self.source.report(*self.state["report"])
-            except TransientError as error:
-                if error.status not in (403, 404, 422):
-                    raise
-                say(f"GitHub does not accept the deployment status: {error}")
+            refusal = yield self.task("reporting to GitHub", LOOK_SECONDS, self.send)
+            if refusal:
+                say(f"GitHub does not accept the deployment status: {refusal}")
             self.save(report=None)
 
-    def warn(self) -> None:
+    def send(self) -> str:
+        """Send a deployment status; return why GitHub will never accept it, or ""."""
+        try:
+            self.source.report(*self.state["report"])
+        except TransientError as error:
+            if error.status not in (403, 404, 422):
+                raise
+            return str(error)
+        return ""
+
+    def warn(self) -> Steps:
         """Print once a day that the monitor does not run."""
         if time.monotonic() >= self.warn_at:
             self.warn_at = time.monotonic() + DAY_SECONDS
-            if warning := self.source.monitor_warning(self.home):
+            look = lambda: self.source.monitor_warning(self.home)  # noqa: E731
+            if warning := (yield self.task("reading the ledger", LOOK_SECONDS, look)):
                 say(warning)
 
-    def switch(self, release: Release) -> None:
-        """Start a release, check it, move the public port to it, stop the old one."""
-        folder = self.fetch(release)
+    def switch(self, release: Release) -> Steps:
+        """Bring a release; a check that it fails counts against it only with a control.
+
+        The control is the release that runs: if it passes the same check now, beside
+        itself, then this machine is not the cause.
+        """
+        try:
+            yield from self.bring(release)
+        except CheckError as error:
+            running = self.state["running"]
+            if running is None:
+                raise TransientError(
+                    f"{error} Nothing else runs here, so the cause may be this machine."
+                ) from None
+            try:
+                yield from self.bring(running, serve=False)
+            except Exception:
+                raise TransientError(
+                    f"{error} {running['version']}, which ran here, now fails the same "
+                    "check: the cause is this machine."
+                ) from None
+            raise
+        if self.resuming is not None:
+            self.resuming.cancel()
+            self.resuming = None
+
+    def bring(self, release: Release, serve: bool = True) -> Steps:
+        """Start a release and check it; then it takes the public port.
+
+        The one before drains. With `serve=False`, or `--once`, it is only checked.
+        """
+        serve = serve and not self.options.once
+        name = f"fetching {release['version']}"
+        paths = yield self.task(name, FETCH_SECONDS, lambda: self.prepare(release))
+        folder, python = (Path(path) for path in paths)
         server: Server
         if self.options.runtime == "docker":
             server = Container(release, self.options)
         else:
-            server = start_process(self.python(folder), folder, release, self.options)
-        try:
+            server = start_process(python, folder, release, self.options)
+        server.used = [p for p in (folder, python.parent.parent) if self.owns(p)]
+
+        def check() -> None:
             server.check(folder)
-            if self.options.once:
-                server.stop()
-                return
-            server.accept()
-        except BaseException:
+            if serve:
+                server.accept()
+
+        try:
+            yield self.task("the check of the new server", CHECK_SECONDS, check)
+        except GeneratorExit:  # cancelled: it may have the public port already
+            self.retire(server)
+            raise
+        except RefusedError as error:
+            server.kill()
+            raise CheckError(str(error)) from None
+        except Exception:
             server.kill()
             raise
+        if not serve:
+            server.kill()
+            return
         if self.server is not None:
-            self.server.stop()
-            self.draining.append(self.server)
+            self.retire(self.server)
         self.server = server
+
+    def retire(self, server: Server) -> None:
+        """Let a server finish its requests and end."""
+        server.stop()
+        self.draining.append(server)
+
+    def owns(self, path: Path) -> bool:
+        """Return whether a folder is one that this agent removes in time."""
+        return path.parent in (self.home / "releases", self.home / "venvs")
+
+    def prepare(self, release: Release) -> tuple[str, str]:
+        """Return the folder of a release and the interpreter for it, as texts."""
+        folder = self.fetch(release)
+        docker = self.options.runtime == "docker"
+        return str(folder), "" if docker else str(self.python(folder))
 
     def fetch(self, release: Release) -> Path:
         """Return the folder of a release, fetched when needed, verified always."""
@@ -662,12 +1234,12 @@ class Agent:
         if folder.exists():
             try:
                 self.verify(folder, release)
-            except RefusedError:
+            except TransientError:
                 discard(folder)  # altered on this disk: fetched again next time
                 raise
         else:
             part = folder.with_name(name + ".part")
-            shutil.rmtree(part, ignore_errors=True)
+            remove(part)
             (part / "model").mkdir(parents=True)
             (part / "code").mkdir()
             self.source.fetch_code(self.home, commit, part / "code")
@@ -675,7 +1247,6 @@ class Agent:
             self.source.fetch_assets(release["tag"], paths)
             self.verify(part, release)
             part.rename(folder)
-        os.utime(folder)
         return folder
 
     def pull(self, release: Release) -> Path:
@@ -711,16 +1282,23 @@ class Agent:
             part.rename(path)
         if hashlib.sha256(path.read_bytes()).hexdigest() != manifest:
             discard(folder)
-            raise RefusedError("manifest.json is not the expected version.")
-        write(folder / "image", image.encode())
-        os.utime(folder)
+            raise TransientError("manifest.json is not the expected version.")
+        if not (folder / "image").is_file():
+            write(folder / "image", image.encode())
         return folder
 
     def verify(self, folder: Path, release: Release) -> None:
-        """Recompute the hashes of a release with its own standard-library verifier."""
+        """Recompute the hashes of a release with its own standard-library verifier.
+
+        What differs was altered on its way or on this disk, as the reviewed bytes are
+        the only ones that can ever pass: TransientError.
+        """
         script = folder / "code/mlgitops/serving/verify.py"
         command = [sys.executable, str(script), str(folder / "model")]
-        run([*command, release["manifest_sha256"]])
+        try:
+            run([*command, release["manifest_sha256"]])
+        except RefusedError as error:
+            raise TransientError(str(error)) from None
 
     def python(self, folder: Path) -> Path:
         """Return the interpreter for a release: one environment per lock file."""
@@ -729,8 +1307,9 @@ class Agent:
         lock = folder / "code/mlgitops/requirements/serving.txt"
         if not lock.exists():
             raise RefusedError("its commit has no mlgitops/requirements/serving.txt.")
-        venv = self.home / "venvs" / hashlib.sha256(lock.read_bytes()).hexdigest()
-        if not (venv / "complete").exists():
+        digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+        venv = self.home / "venvs" / f"{digest}-{sys.implementation.cache_tag}"
+        if not usable(venv):
             say(f"installing {lock.name} into {venv}")
             discard(venv)
             try:
@@ -738,31 +1317,53 @@ class Agent:
             except RefusedError as error:
                 raise TransientError(f"installing {lock.name}: {error}") from None
             (venv / "complete").touch()
-        os.utime(venv)
         return venv / "bin/python"
 
     def prune(self) -> None:
-        """Remove all but the running and the last few releases and environments."""
+        """Remove all but the running and the last few releases and environments.
+
+        Their order of use is recorded, as a clock can be set back; folders without a
+        record come last.
+        """
+        order = {name: rank for rank, name in enumerate(self.state["used"])}
         for name in ("releases", "venvs"):
-            folders = sorted(
-                (self.home / name).glob("*"), key=lambda path: -path.stat().st_mtime
-            )
+            folders = [*(self.home / name).glob("*")]
             complete = [folder for folder in folders if folder.suffix != ".part"]
+            complete.sort(key=lambda path: -path.stat().st_mtime)
+            complete.sort(key=lambda path: order.get(f"{name}/{path.name}", len(order)))
             for folder in {*folders} - {*complete[: KEEP + 1]}:
                 with contextlib.suppress(OSError, RefusedError):
                     run(["docker", "image", "rm", (folder / "image").read_text()])
                 discard(folder)
 
     def close(self) -> None:
-        """Drain and end every server."""
+        """End what is under way, then drain and end every server."""
+        for job in (self.following, self.resuming):
+            if job is not None:
+                job.cancel()
         servers = [*self.draining, *([self.server] if self.server else [])]
         for server in servers:
             server.stop()
+        deadline = time.monotonic() + DRAIN_SECONDS
         for server in servers:
             try:
-                server.process.wait(DRAIN_SECONDS)
+                server.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+def claim(host: str, port: int) -> None:
+    """Mark a port as this agent's; OSError when another agent has it.
+
+    Two sockets may be bound to one port until one of them listens. The mark is a name
+    that the kernel forgets when this process ends.
+    """
+    with socket.socket(socket.AF_UNIX) as mark:
+        try:
+            mark.bind(f"\0model-agent {host} {port}")
+        except OSError as error:
+            raise OSError(error.errno, "another agent on this machine has it") from None
+        mark.detach()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -777,8 +1378,12 @@ def listen(host: str, port: int) -> socket.socket:
     public = socket.socket(family, socket.SOCK_STREAM)
     public.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     deadline = time.monotonic() + BIND_SECONDS
+    claimed = False
     while True:
         try:
+            if not claimed:
+                claim(host, port)
+            claimed = True
             public.bind((host, port))
             return public
         except OSError as error:
@@ -809,27 +1414,54 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def stopper() -> Callable[[float], bool]:
-    """Return a sleep that SIGTERM and Ctrl-C end: True when it is time to leave."""
+def stopper() -> Callable[[float, list[int]], bool]:
+    """Return a sleep that SIGTERM and Ctrl-C end: True when it is time to leave.
+
+    It also ends when one of some files can be read.
+    """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.write(writer, b"."))
-    return lambda seconds: bool(select.select([reader], [], [], seconds)[0])
+    return lambda seconds, readers: (
+        reader in select.select([reader, *readers], [], [], seconds)[0]
+    )
+
+
+def lock(home: Path) -> None:
+    """Take the home for this agent; SystemExit when another one has it."""
+    deadline = time.monotonic() + REAP_SECONDS  # for what a killed agent has left
+    try:
+        number = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SystemExit(
+            f"{home / 'lock'} cannot be used: {error.strerror}; remove it, or free "
+            "some space."
+        ) from None
+    while True:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"another agent already uses {home}.") from None
+            time.sleep(0.1)
 
 
 def main() -> None:
     """Follow the ledger until a signal ends it."""
     options = parse()
     options.home = options.home.resolve()
-    for name in ("releases", "venvs"):
-        (options.home / name).mkdir(parents=True, exist_ok=True)
-    options.log = options.log and options.log.resolve()
-    lock = (options.home / "lock").open("w")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise SystemExit(f"another agent already uses {options.home}.") from None
+        for name in ("releases", "venvs"):
+            make_folder(options.home / name)
+    except OSError as error:
+        raise SystemExit(
+            f"{error.filename} cannot be made: {error.strerror}; choose another folder "
+            "with --home."
+        ) from None
+    options.log = options.log and options.log.resolve()
+    lock(options.home)
     if options.runtime == "docker":
         try:
             remove_containers(options.home)

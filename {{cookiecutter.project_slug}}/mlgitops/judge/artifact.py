@@ -2,10 +2,8 @@
 
 import hashlib
 import io
-import lzma
 import re
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Annotated
 
@@ -26,15 +24,7 @@ OUTS = {
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 SMALL = 1_000_000  # bytes; a lock, a contract or a manifest is a few kilobytes
 CHUNK = 1 << 20
-UNREADABLE = (  # what zipfile raises for bytes that are not a zip, or a broken one
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-)
+DAY = 86_400.0  # seconds: a build takes less
 Commit = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{40})?\Z")]
 
 
@@ -50,7 +40,7 @@ class BuildRecord(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     built_lock_sha256: str
     restored: bool
     stages_run: list[str]
-    seconds: float
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=DAY)]
     cpu: str
 
 
@@ -65,7 +55,11 @@ def unpack(data: bytes, folder: Path, limit: int) -> Lock:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _unpack(archive, folder, limit)
-    except UNREADABLE as error:
+    except Refused:
+        raise
+    except Exception as error:  # zipfile's, zlib's, bz2's, lzma's have no common class
+        if isinstance(error, OSError) and error.errno:
+            raise  # of this machine, such as a full disk
         reason = f"the artifact is not a valid zip file: {error}"
         raise Refused("artifact", reason) from error
 

@@ -58,6 +58,18 @@ class Model:
         return TASKS[self.manifest["task"]].decide(self.predictions, self.manifest)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What a server of the challenger predicts; or which check it failed, and why."""
+
+    predictions: list[Any] = field(default_factory=list)  # of a sample of the holdout
+    difference: float = 0.0  # the largest of a prediction in a batch to that alone
+    asked: int = 0  # rows, of the holdout and of the contract's edges
+    slowest: tuple[float, str] = (0.0, "")  # ms of a row that is always slow; which
+    check: str = ""
+    reason: str = ""
+
+
 @dataclass(kw_only=True)
 class Evaluation:
     """All that a part may look at; `gates` and `params` are main's."""
@@ -71,6 +83,7 @@ class Evaluation:
     rows: pd.DataFrame  # all of the proposed data
     champion_rows: pd.DataFrame | None = None  # the champion's, where it is other data
     same_data: bool = True
+    served: Served = field(default_factory=Served)
     judgement: Judgement = field(default_factory=Judgement)
 
     @property

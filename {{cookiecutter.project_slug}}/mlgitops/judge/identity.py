@@ -4,9 +4,9 @@ Until this says yes, nothing is recorded under the version's name: else a strang
 upload somebody else's manifest and have it condemned.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +15,111 @@ import msgspec
 from mlgitops.judge import artifact
 from mlgitops.judgement import Refused
 from mlgitops.lock import Lock, Out
-from mlgitops.pipeline.contract import ContractError, mapping
+from mlgitops.pipeline import manifest, settings
+from mlgitops.pipeline.contract import Contract, ContractError, mapping
 from mlgitops.pipeline.contract import plain as as_json
-from mlgitops.serving.verify import VerifyError, sha256_file, verify
+from mlgitops.pipeline.schema import shown
+from mlgitops.serving.verify import MANIFEST, VerifyError, sha256_file, verify
 
 ReadFile = Callable[[str], bytes | None]
 Manifest = dict[str, Any]
 LARGEST = 1e15  # number of rows, or difference
+DATA = {"sha256", "train_sha256", "train_rows", "train_from", "train_until"}
+SOURCE = re.compile(r"(mlgitops|model)/[A-Za-z0-9_/-]{1,90}\.py")
+MOST_FILES = 100  # of code
 
 
 def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
-    """Return the manifest once every hash in it is the proposal's own.
+    """Return the manifest once it is the one that the proposal's own files give.
 
-    ``read_file`` gives the bytes of a file of the proposal, merged into its base.
+    It is written again from them, and compared. Of what is not compared here, the
+    judge compares the golden rows and the training window with the tables; only
+    `claimed` is the build's own word. ``read_file`` gives the bytes of a file of the
+    proposal, merged into its base.
 
     Raises:
         Refused: with the first thing that differs.
     """
     artifact.check_objects(folder, built)
     try:
-        manifest = verify(folder)
+        version = verify(folder)
     except VerifyError as error:
         reason = str(error).replace(f"{folder}/", "")
         raise Refused("manifest", reason) from error
-    check_types(manifest)
-    if manifest["model"]["file"] != "model.onnx":
-        raise Refused("manifest", "the model's file in the manifest is not model.onnx")
-    contract = _mapping(read_file("contract.yaml"), "contract.yaml")
-    contract_json = hashlib.sha256(as_json(contract)).hexdigest()
-    requirements = _sha256(read_file("requirements/pipeline.txt"))
-    own, train = manifest["contract"], sha256_file(folder / "train.parquet")
-    for subject, sha256, expected in (
-        ("rows", manifest["data"]["train_sha256"], train),
-        ("contract", own["sha256"], _sha256(read_file("contract.yaml"))),
-        ("contract", own["json_sha256"], contract_json),
-        ("requirements", manifest["requirements"]["sha256"], requirements),
-    ):
-        _check_sha256(subject, sha256, expected)
-    params = _mapping(read_file("params.yaml"), "params.yaml").get("train")
-    trained = (json.dumps(p, sort_keys=True) for p in (params, manifest["params"]))
-    if len(set(trained)) > 1:
-        raise Refused("manifest", "the model was not trained with the params proposed")
-    return manifest
+    check_types(version)
+    try:
+        expected = _expected(folder, version, read_file)
+        different = next(_differences(version, json.loads(expected)), None)
+    except ContractError as error:
+        raise Refused("manifest", str(error)) from error
+    except RecursionError as error:
+        raise Refused("manifest", "the manifest is nested too deep") from error
+    except (TypeError, ValueError) as error:
+        reason = "params.yaml holds values that a manifest cannot, such as a date"
+        raise Refused("manifest", reason) from error
+    if different:
+        entry, actual, proposed = different
+        reason = (
+            f"the manifest says that {entry} is {shown(actual)}, but the files of this "
+            f"proposal give {shown(proposed)}: build it again"
+        )
+        raise Refused("manifest", reason)
+    if (folder / MANIFEST).read_bytes() != expected.encode():
+        raise Refused("manifest", "manifest.json is not as the stage train writes it")
+    return version
+
+
+def _expected(folder: Path, version: Manifest, read_file: ReadFile) -> str:
+    """Return the manifest's text as the proposal's own files give it."""
+    contract, params, requirements = (
+        read_file(name) or b""
+        for name in ("contract.yaml", "params.yaml", "requirements/pipeline.txt")
+    )
+    document = mapping(contract, "contract.yaml")
+    terms = Contract.parse(document)
+    return manifest.manifest(
+        terms,
+        settings.train(settings.load(params), terms.task),
+        ("model.onnx", (folder / "model.onnx").read_bytes()),
+        contract={
+            "sha256": manifest.sha256(contract),
+            "json_sha256": manifest.sha256(as_json(document)),
+        },
+        data={**version["data"], "train_sha256": sha256_file(folder / "train.parquet")},
+        code=manifest.code(_code(version["code"]["files"], read_file)),
+        requirements={"sha256": manifest.sha256(requirements)},
+        claimed=version["claimed"],
+        golden=version["golden"],
+    )
+
+
+def _code(named: Mapping[str, str], read_file: ReadFile) -> dict[str, str]:
+    """Return the hash of each source file that a manifest names, or should name.
+
+    The proposal's tree does not hold the machinery where it is an installed wheel,
+    which the requirements pin.
+    """
+    hashes = {}
+    for path in sorted({*named, *manifest.CODE}):
+        source = read_file(path)
+        if source is not None:
+            hashes[path] = manifest.sha256(source)
+        elif path in named and path.startswith("mlgitops/"):
+            hashes[path] = named[path]
+    return hashes
+
+
+def _differences(
+    actual: object, expected: object, path: str = ""
+) -> Iterator[tuple[str, object, object]]:
+    """Yield the path of each entry that differs, and both values."""
+    if not (isinstance(actual, dict) and isinstance(expected, dict)):
+        if actual != expected:
+            yield path, actual, expected
+        return
+    for name in sorted(actual.keys() | expected.keys()):
+        entry = f"{path}.{name}" if path else name
+        yield from _differences(actual.get(name), expected.get(name), entry)
 
 
 class _Dependency(msgspec.Struct):
@@ -95,40 +158,43 @@ def raw_data(lock_bytes: bytes, pointers: Mapping[str, Out]) -> Out:
     return pointers[path]
 
 
-def check_raw(file: Path, manifest: Manifest) -> None:
+def check_raw(file: Path, version: Manifest) -> None:
     """Refuse raw data that is not what the manifest says was read."""
-    _check_sha256("raw data", manifest["data"]["sha256"], sha256_file(file))
+    named, actual = version["data"]["sha256"], sha256_file(file)
+    if named != actual:
+        raise Refused(
+            "manifest",
+            f"the raw data that the manifest names are not the ones proposed: "
+            f"{named[:12]} in place of {actual[:12]}",
+        )
 
 
-def check_types(manifest: Manifest) -> None:
+def check_types(version: Manifest) -> None:
     """Check the types that the judge relies on beyond those of the verifier."""
-    data, parity = manifest.get("data"), manifest.get("parity")
-    texts = ("sha256", "train_sha256", "train_from", "train_until")
-    if not isinstance(data, dict) or not all(
-        isinstance(data.get(t), str) for t in texts
+    data, files = version.get("data"), version["code"].get("files")
+    texts = DATA - {"train_rows"}
+    if (
+        not isinstance(data, dict)
+        or set(data) != DATA
+        or not all(isinstance(data[name], str) for name in texts)
+        or type(data["train_rows"]) is not int
     ):
         raise Refused("manifest", "the manifest does not say what was trained on")
+    if (
+        not isinstance(files, dict)
+        or len(files) > MOST_FILES
+        or not all(SOURCE.fullmatch(name) for name in files)
+        or not all(isinstance(sha256, str) for sha256 in files.values())
+    ):
+        raise Refused("manifest", "the manifest does not name the files of its code")
+    claimed = version.get("claimed")
+    parity = claimed.get("parity") if isinstance(claimed, dict) else None
     numbers = ("rows", "max_difference")
     if not isinstance(parity, dict) or not all(
         isinstance(parity.get(n), int | float) and 0 <= parity[n] < LARGEST
         for n in numbers
     ):
         raise Refused("parity", "the manifest holds no parity: run `make repro`")
-
-
-def _check_sha256(subject: str, actual: str | None, expected: str | None) -> None:
-    """Refuse a hash that is not the expected one."""
-    if actual != expected:
-        raise Refused(
-            "manifest",
-            f"the {subject} that the manifest names are not the ones proposed: "
-            f"{str(actual)[:12]} in place of {str(expected)[:12]}",
-        )
-
-
-def _sha256(data: bytes | None) -> str | None:
-    """Return the sha256 of bytes, or None when the file is not there."""
-    return None if data is None else hashlib.sha256(data).hexdigest()
 
 
 def _mapping(data: bytes | None, name: str) -> dict[str, Any]:

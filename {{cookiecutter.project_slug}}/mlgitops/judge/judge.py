@@ -26,6 +26,7 @@ from mlgitops.judge import (
     flips,
     gates,
     latency,
+    online,
     performance,
     replay,
     rows,
@@ -48,6 +49,7 @@ PARTS = (
     replay,
     explain,
     flips,
+    online,
     latency,
 )
 
@@ -82,7 +84,10 @@ def judge(
     challenger, champion = _models(folder, contract, judgement)
     table = rows.proposed(folder, challenger.columns, contract, judgement)
     _, holdout = data.split(table, contract, settings.prepare(params))
-    judgement.checks.append(rows.unseen(folder / "challenger", holdout, contract))
+    unseen = rows.unseen(folder / "challenger", holdout, contract)
+    judgement.checks.append(unseen)
+    if unseen.passed:
+        rows.check_manifest(folder / "challenger", challenger.manifest)
     compared = _compared(table, holdout, champion, contract, judgement)
     enough = checks.rows(len(compared), gated.rules)
     if not enough.passed:
@@ -102,11 +107,12 @@ def judge(
     if champion is not None:
         context.champion_rows = rows.champion(champion.folder, contract)
         context.same_data = champion.data.get("sha256") == challenger.data.get("sha256")
+    online.ask(context)
     for model in context.models.values():
         evaluation.score(model, compared, contract)
     for part in PARTS:
         part.add(context)
-    parity, golden = challenger.manifest["parity"], challenger.golden
+    parity, golden = challenger.manifest["claimed"]["parity"], challenger.golden
     judgement.checks += [checks.export(parity, golden, gated.rules), enough]
 
 

@@ -12,7 +12,7 @@ def add(evaluation: Evaluation) -> None:
     footprint = ByModel(**evaluation.each(_footprint))
     rules, challenger = evaluation.rules, footprint.challenger
     evaluation.judgement.checks += [
-        checks.latency(challenger.p99_ms, rules),
+        checks.latency(challenger.p99_ms, evaluation.served.slowest, rules),
         checks.size(challenger.megabytes, rules),
     ]
     evaluation.judgement.footprint = footprint

@@ -34,21 +34,28 @@ def apply(
     """
     rules = parse(params, task)
     failed = [check.id for check in judgement.failed(case.checks)]
-    inputs = event.get("inputs") or {}
-    reason, model = (str(inputs.get(n) or "").strip() for n in ("reason", "manifest"))
+    if not failed:
+        return ""
+    reason, model, person = asked(event)
     if reason:
-        person = str((event.get("sender") or {}).get("login") or "")
-        if problem := _refusal(case, model, person, failed, rules):
+        if problem := refusal(case, model, person, failed, rules):
             return f"An override was asked for, and refused: {problem}."
-        override = {"by": person, "reason": reason[:LONGEST], "checks": failed}
+        override = {"by": person, "reason": reason, "checks": failed}
     else:
-        override = _earlier(case, number, failed, rules) if failed else {}
-    if not override or not failed:
+        override = _earlier(case, number, failed, rules)
+    if not override:
         return ""
     case.override = override
     titles = {check.id: check.title for check in case.checks}
     checks = ", ".join(titles.get(check, check) for check in override["checks"])
     return f"{override['by']} overruled {checks}. Reason: {override['reason']}"
+
+
+def asked(event: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the reason, the model and the person that an event names."""
+    inputs, sender = event.get("inputs") or {}, event.get("sender") or {}
+    reason, model = (str(inputs.get(n) or "").strip() for n in ("reason", "manifest"))
+    return reason[:LONGEST], model, str(sender.get("login") or "")
 
 
 def possible(checks: Sequence[Check], params: Params, task: str) -> bool:
@@ -98,7 +105,7 @@ def _forbidden(failed: list[str], rules: Override) -> list[str]:
     ]
 
 
-def _refusal(
+def refusal(
     case: Case, model: str, person: str, failed: list[str], rules: Override
 ) -> str:
     """Return why this person may not overrule these checks, or nothing."""

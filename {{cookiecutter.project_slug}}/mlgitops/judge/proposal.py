@@ -38,18 +38,28 @@ def find(event: Json) -> Proposal:
         ValidationError: the event names no pull request.
     """
     if run := event.get("workflow_run"):
-        owner = run["head_repository"]["owner"]["login"]
-        head = {"state": "open", "head": f"{owner}:{run['head_branch']}"}
-        for pull in github.pages("pulls", head):
-            if pull["head"]["sha"] == run["head_sha"]:
+        query = {"state": "open"}
+        owner = (run.get("head_repository") or {}).get("owner") or {}
+        if login := owner.get("login"):  # nobody's, if the fork was deleted
+            query["head"] = f"{login}:{run['head_branch']}"
+        for pull in github.pages("pulls", query):
+            if pull["head"]["sha"] == run["head_sha"] and github.to_default(pull):
                 return _proposal(pull, run)
-        raise NothingToJudge(f"no open pull request has its head at {run['head_sha']}")
+        raise NothingToJudge(
+            "no open pull request to the default branch has its head at "
+            f"{run['head_sha']}"
+        )
     number = str((event.get("inputs") or {}).get("pull_request") or "")
     if not number.isdecimal():
         raise ValidationError("the input pull_request must be a number, such as 7")
     pull = github.api(f"pulls/{number}")
     if pull["state"] != "open":
         raise NothingToJudge(f"pull request {number} is not open")
+    if not github.to_default(pull):
+        raise NothingToJudge(
+            f"pull request {number} is to {pull['base']['ref']}, and only what is "
+            "merged to the default branch is deployed"
+        )
     run = train_run.newest(pull["head"]["sha"])
     if run is None:
         raise NothingToJudge(f"`train` has not run for {pull['head']['sha']} yet")
@@ -65,7 +75,7 @@ def _proposal(pull: Json, run: Json) -> Proposal:
     source = (pull["head"].get("repo") or {}).get("full_name")
     return Proposal(
         number=int(pull["number"]),
-        author=str(pull["user"]["login"]),
+        author=str((pull.get("user") or {}).get("login") or "ghost"),
         head_sha=str(pull["head"]["sha"]),
         branch=str(pull["head"]["ref"]),
         same_repository=source == pull["base"]["repo"]["full_name"],

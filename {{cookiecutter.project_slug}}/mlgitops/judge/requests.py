@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlgitops.pipeline.contract import Contract
-from mlgitops.prediction_log import PATTERN, Entry, parse
+from mlgitops.prediction_log import PATTERN, Entry, max_text, parse
 from mlgitops.production_data import ProductionDataError, files
 
 LIMIT = 5_000  # requests that are replayed
@@ -25,7 +25,7 @@ def bring(folder: Path, contract: Contract) -> str:
     import pandas as pd
 
     try:
-        entries = list(_newest(log))
+        entries = [e for e in _newest(log) if _is_served(e, contract)]
     except ProductionDataError as error:
         return str(error)
     if not entries:
@@ -43,11 +43,25 @@ def bring(folder: Path, contract: Contract) -> str:
     return ""
 
 
+def _is_served(entry: Entry, contract: Contract) -> bool:
+    """Return whether the server accepts texts as long as those of an entry.
+
+    One very long text would make an array of a gigabyte: all are padded to its length.
+    """
+    columns = contract.columns
+    return all(
+        len(value) <= max_text(columns[name].categories)
+        for name, value in entry.row.items()
+        if isinstance(value, str) and name in columns
+    )
+
+
 def _newest(log: str) -> Iterator[Entry]:
-    """Yield the newest entries, from the newest files."""
+    """Yield the newest requests, from the newest files."""
     left = LIMIT
     for _, lines in files(log, PATTERN, newest_first=True):
-        entries = [e for e in map(parse, deque(lines, maxlen=left)) if e is not None]
+        newest = map(parse, deque(lines, maxlen=left))
+        entries = [e for e in newest if e is not None and not e.is_golden]
         yield from entries
         left -= len(entries)
         if left <= 0:

@@ -1,13 +1,16 @@
 """The rows to judge on: the proposal's, prepared by main, unseen in training."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mlgitops.judge import checks
 from mlgitops.judgement import Check, Judgement, Refused
-from mlgitops.pipeline import data, task
+from mlgitops.pipeline import data, golden, manifest, task
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.schema import shown
 from model.prepare import prepare
 
 
@@ -87,6 +90,37 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     return checks.held(
         "holdout_unseen", count, "<=", 0, reasons, unit="rows", gate=False
     )
+
+
+def check_manifest(folder: Path, version: Mapping[str, Any]) -> None:
+    """Refuse a training window or golden rows that the training table does not give.
+
+    Raises:
+        Refused: with the first that differs.
+    """
+    contract = Contract.read((folder / "contract.yaml").read_bytes())
+    train = _table(folder / "train.parquet")
+    try:
+        window, expected = (
+            manifest.window(train, contract),
+            golden.rows(train, contract),
+        )
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        reason = "train.parquet does not hold the rows that contract.yaml describes"
+        raise Refused("manifest", reason) from error
+    for name, value in window.items():
+        if version["data"][name] != value:
+            raise Refused(
+                "manifest",
+                f"the manifest says that data.{name} is {shown(version['data'][name])},"
+                f" and train.parquet gives {shown(value)}: build it again",
+            )
+    if [entry["row"] for entry in version["golden"]] != expected:
+        raise Refused(
+            "manifest",
+            f"the {len(version['golden'])} golden rows of the manifest are not the "
+            f"{len(expected)} that train.parquet gives: build it again",
+        )
 
 
 def require_every_class(compared: pd.DataFrame, contract: Contract) -> None:

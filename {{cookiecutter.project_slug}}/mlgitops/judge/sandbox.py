@@ -11,6 +11,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,22 +47,43 @@ def run(check: str, module: str, *arguments: str | Path) -> None:
         raise Refused(check, _ending(done.returncode, done.stderr))
 
 
+@contextmanager
+def deadline(seconds: int) -> Iterator[None]:
+    """Refuse what takes longer, wherever it waits or computes; for the main thread."""
+
+    def stop(*_: object) -> NoReturn:
+        raise Refused("judge", f"it took longer than {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def environment() -> dict[str, str]:
     """Return the whole environment of a child: paths, one thread, no token."""
     names = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
     clean = {name: os.environ[name] for name in names if name in os.environ}
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    # Without a home git would not know whose folder this is, and refuse it.
+    clean |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory"}
+    clean["GIT_CONFIG_VALUE_0"] = os.getcwd()
     return {**clean, "HOME": "/nonexistent", **dict.fromkeys(threads, "1")}
 
 
-def confine(memory: int = MEMORY, seconds: int = SECONDS) -> None:
+def confine(
+    memory: int = MEMORY, seconds: int = SECONDS, largest: int = LARGEST
+) -> None:
     """Drop, for this process and its children, rights that scoring does not need."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     limits = {
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_FSIZE: LARGEST,
+        resource.RLIMIT_FSIZE: largest,
         resource.RLIMIT_CORE: 0,
     }
     for kind, limit in limits.items():
@@ -68,6 +91,16 @@ def confine(memory: int = MEMORY, seconds: int = SECONDS) -> None:
         if hard != resource.RLIM_INFINITY:
             limit = min(limit, hard)
         resource.setrlimit(kind, (limit, limit))
+
+
+def allow_growth(memory: int) -> None:
+    """Let this process take so many bytes more than it has now, and no more."""
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + memory
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def leave() -> NoReturn:
@@ -91,6 +124,8 @@ def _ending(code: int, stderr: bytes) -> str:
     """Return how the child ended, as a sentence."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGXFSZ):
         return "it was stopped at a limit of time, memory or file size"
+    if code == -signal.SIGALRM:
+        return "it was stopped, as it gave no answer in time"
     last = "".join(stderr.decode(errors="replace").strip().splitlines()[-1:])[:300]
     if code < 0:
         crashed = f"it crashed with {signal.Signals(-code).name}"

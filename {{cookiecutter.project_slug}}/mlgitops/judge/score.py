@@ -2,63 +2,27 @@
 
 Run by `mlgitops.judge.sandbox` with: model, inputs (.npz), result (.npy), the name of
 the output, how many numbers it gives a row, and perhaps clock (.npy), for the
-milliseconds that single rows take. The file is read here for the first time; external
-data and foreign operators are refused before the runtime sees it.
+milliseconds that single rows take. External data and foreign operators are refused
+before the runtime sees the file; a challenger's was read by `mlgitops.judge.serve`.
 """
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlgitops.judge import operators
 from mlgitops.judge.sandbox import confine, leave
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
     from onnxruntime import InferenceSession
 
-DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 TIMED = 1_000  # rows predicted one by one,
 FEWEST = 120  # or this many, once they have taken
 PATIENCE = 3.0  # seconds
 BATCH = 100_000  # rows a call; keeps memory flat
-
-
-def check(data: bytes) -> None:
-    """Refuse a model that reads other files or uses operators beyond ONNX's own.
-
-    Raises:
-        ValueError: with one sentence.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.ModelProto.FromString(data)
-    except (DecodeError, RecursionError) as error:
-        raise ValueError("the model is not an ONNX file, or is cut short") from error
-    if not model.HasField("graph"):
-        raise ValueError("the model is not an ONNX file: it holds no graph")
-    for part in _parts(model):
-        if isinstance(part, onnx.TensorProto) and (
-            part.external_data or part.data_location != onnx.TensorProto.DEFAULT
-        ):
-            raise ValueError("the model reads external data: export it as one file")
-        if isinstance(part, onnx.NodeProto | onnx.OperatorSetIdProto):
-            if part.domain not in DOMAINS:
-                raise ValueError("the model uses operators that are not ONNX's own")
-
-
-def _parts(message: "Message") -> Iterator["Message"]:
-    """Yield a protobuf message and every message in it, at any depth."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in value if isinstance(value, Sequence) else [value]:
-                yield from _parts(part)
 
 
 def score(
@@ -74,14 +38,10 @@ def score(
     With ``clock``, also the milliseconds, float64, that single rows took.
     """
     data = model.read_bytes()
-    check(data)
-    import onnxruntime
+    operators.read(data)
+    from mlgitops.serving.model import session as load
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    providers = ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(data, options, providers=providers)
+    session = load(data)
     with np.load(inputs, allow_pickle=False) as archive:
         names = map(str, archive["names"])
         columns = {name: archive[f"arr_{n}"] for n, name in enumerate(names)}

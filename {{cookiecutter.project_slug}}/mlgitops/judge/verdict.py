@@ -52,6 +52,7 @@ class Case:
     judgement: Judgement = field(default_factory=Judgement)
     checks: list[Check] = field(default_factory=list)
     override: Record | None = None
+    returns: Record | None = None  # which withdrawal it undoes on purpose
     not_replayed: str = ""
 
     @property

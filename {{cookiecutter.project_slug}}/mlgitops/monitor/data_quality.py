@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 EMPTY = 0.99  # share of missing values from which a column counts as empty
 FEWEST = 100  # rows that show whether a column still has values
+EXACT = 2.0**24  # up to here each whole number has its own float32
+TOGETHER = 0.999  # rank correlation from which a number is one of time
 FILLED = 0.5  # share of missing values up to which it had values in the reference
 
 
@@ -23,18 +25,21 @@ class Checked(NamedTuple):
     broken: int
     worst: str
     unknown: dict[str, int]  # rows by column whose category the contract lacks
+    rounded: dict[str, int]  # rows by column whose number is beyond float32's digits
 
 
 def quarantine(table: pd.DataFrame, contract: Contract) -> Checked:
     """Type the contract's columns and set aside the rows that break it.
 
     A category that the contract does not list is not broken: the server accepts it. It
-    is counted in ``unknown``, and stays in ``valid``.
+    is counted in ``unknown``, and stays in ``valid``; so does a number that the model
+    sees rounded (``rounded``).
     """
     import pandas as pd
 
     bad = pd.Series(False, index=table.index)
-    typed, violations, unknown = {}, dict[str, int](), dict[str, int]()
+    typed, violations = {}, dict[str, int]()
+    unknown, rounded = dict[str, int](), dict[str, int]()
     for name, column in contract.columns.items():
         values, reasons = _typed(table[name], column)
         typed[name] = values
@@ -47,9 +52,11 @@ def quarantine(table: pd.DataFrame, contract: Contract) -> Checked:
         if column.type == "category":
             unlisted = int((values.notna() & ~values.isin(column.categories)).sum())
             unknown.update({name: unlisted} if unlisted else {})
+        elif count := _rounded(table[name], values):
+            rounded[name] = count
     valid = table.assign(**typed)[~bad].reset_index(drop=True)
     worst = max(violations, key=lambda rule: violations[rule], default="")
-    return Checked(valid, int(bad.sum()), worst, unknown)
+    return Checked(valid, int(bad.sum()), worst, unknown, rounded)
 
 
 def known_categories(table: pd.DataFrame, contract: Contract) -> pd.Series:
@@ -80,9 +87,32 @@ def emptied_columns(
     ]
 
 
+def clocks(rows: pd.DataFrame, contract: Contract) -> list[str]:
+    """Return the numbers that grow with time, such as a timestamp or an order's number.
+
+    They drift in every window, and a model has never been fitted on the values that it
+    is asked about.
+    """
+    time = rows[contract.time]
+    return [
+        name
+        for name, column in contract.columns.items()
+        if column.type == "number"
+        and rows[name].nunique() > FEWEST
+        and abs(rows[name].corr(time.astype("int64"), method="spearman")) > TOGETHER
+    ]
+
+
 def missing_share(values: pd.Series) -> float:
     """Return the share of values that are missing: None, NaN or empty."""
     return float((values.isna() | (values == "")).mean()) if len(values) else 0.0
+
+
+def _rounded(logged: pd.Series, numbers: pd.Series) -> int:
+    """Return how many numbers are so large that float32 merges them with others."""
+    large = numbers.abs() >= EXACT
+    exact = numbers[large].astype("float64")
+    return int((logged[large].astype("float64") != exact).sum())
 
 
 def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, dict[str, Any]]:

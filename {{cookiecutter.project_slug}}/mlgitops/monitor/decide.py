@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mlgitops.metrics import Difference
 from mlgitops.monitor.evidence import Evidence
-from mlgitops.monitor.wording import listed, plural, size
+from mlgitops.monitor.wording import few, listed, plural, size, unmatched
 from mlgitops.settings import Monitor
 
 NAMED = 3  # drifted columns, and failed gates, that a sentence names
@@ -40,6 +40,8 @@ def decide(evidence: Evidence, limits: Monitor) -> Decision:
     if evidence.undecided:
         return Decision("no verdict", f"No verdict: {evidence.undecided}.")
     changes = _changes(evidence, limits)
+    if not changes and evidence.label_counts and evidence.label_counts.all_unmatched:
+        return Decision("watch", f"Watch: {_pending(evidence)}.")
     if not changes:
         return Decision("none", f"Nothing to do: {_performance(evidence, limits)}.")
     return _on_change(listed(changes), evidence, limits)
@@ -91,6 +93,7 @@ def _changes(evidence: Evidence, limits: Monitor) -> list[str]:
         changes.append(
             f"performance fell from {evidence.metric.label} "
             f"{evidence.fall.holdout:.3f} to {evidence.fall.window:.3f}"
+            f"{_resting(evidence)}"
         )
     failed = [metric for metric in evidence.gated if metric.passed is False]
     for metric in failed[:NAMED]:
@@ -129,13 +132,27 @@ def _outlook(evidence: Evidence, limits: Monitor) -> str:
         return _performance(evidence, limits)
     estimate, label = evidence.estimate, evidence.metric.label
     if estimate is None:
-        return "labels are pending"
+        return _pending(evidence)
     if estimate.fall > limits.max_fall:
         return (
-            f"labels are pending, and {label} is estimated to have fallen by "
+            f"{_pending(evidence)}, and {label} is estimated to have fallen by "
             f"{estimate.fall:.3f}"
         )
-    return f"labels are pending, {label} is estimated to hold ({estimate.window:.3f})"
+    held = f"{label} is estimated to hold ({estimate.window:.3f})"
+    return f"{_pending(evidence)}, {held}"
+
+
+def _pending(evidence: Evidence) -> str:
+    """Say why performance is not known: labels are late, or belong to nothing."""
+    counts = evidence.label_counts
+    if counts is not None and counts.all_unmatched:
+        return unmatched(counts)
+    return "labels are pending"
+
+
+def _resting(evidence: Evidence) -> str:
+    """Say that performance rests on few rows of a class, or nothing."""
+    return f" ({few(evidence.rare)})" if evidence.rare else ""
 
 
 def _performance(evidence: Evidence, limits: Monitor) -> str:
@@ -144,11 +161,12 @@ def _performance(evidence: Evidence, limits: Monitor) -> str:
     if fall is None:
         return "no drift was found; labels are pending"
     current = f"{evidence.metric.label} {fall.window:.3f}"
+    rare = f"; {few(evidence.rare)}" if evidence.rare else ""
     if fall.difference >= -limits.max_fall:
         unknown = [gate.label for gate in evidence.gated if gate.window is None]
         exception = f", but {_list(unknown)} cannot be computed" if unknown else ""
-        return f"performance holds ({current}){exception}"
+        return f"performance holds ({current}){exception}{rare}"
     return (
         f"performance is lower ({current}, holdout {fall.holdout:.3f}), but within "
-        "normal day-to-day variation"
+        f"normal day-to-day variation{rare}"
     )

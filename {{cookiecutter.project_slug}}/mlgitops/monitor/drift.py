@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 METHODS = {"number": "wasserstein", "category": "jensenshannon"}  # both are distances
 DATA_SET = "all columns"
+SMALLEST = 1e-9  # below it a distance is none, whatever its limit
 INPUTS, PREDICTIONS = 0.5, 0.25  # of the false-alarm rate; the rest is performance's
 
 
@@ -84,7 +85,12 @@ class Samples:
 
         shape = [(n, sorted(b.keywords.items())) for n, b in self.binnings.items()]
         size = min(count, null_distribution.MOST_ROWS), window_blocks
-        limits = self.rate, block_days, self.limits.sample_rows
+        limits = (
+            self.rate,
+            block_days,
+            self.limits.sample_rows,
+            null_distribution.METHOD,
+        )
         key = self.reference.manifest_sha256, rows, shape, *size, *limits
         return cached(draw, key)
 
@@ -110,11 +116,13 @@ class Samples:
         def raised(
             drift: Drift, distances: Mapping[str, float], limits: Mapping[str, float]
         ) -> Drift:
-            if (name := drift.column) not in distances:
+            if (name := drift.column) not in distances or not drift.detected:
                 return drift
             # The distance is exact, the tested one is of bins and fewer rows: the
-            # threshold is as far above it.
-            threshold = limits[name] + drift.distance - distances[name]
+            # threshold is to one what the limit is to the other.
+            if distances[name] < SMALLEST:
+                return drift._replace(threshold=drift.distance + limits[name])
+            threshold = drift.distance * limits[name] / distances[name]
             return drift._replace(threshold=max(drift.threshold, threshold))
 
         weighted, limit = {DATA_SET: observed.data_set}, {DATA_SET: critical.data_set}

@@ -104,6 +104,45 @@ class SensitiveGroup(NamedTuple):
     true_positive_rate: float | None
 
 
+class Ahead(NamedTuple):
+    """Rows that are dated later than the window ends, and the one that is farthest."""
+
+    rows: int
+    id: str
+    time: str  # ISO
+    days: float  # after the end of the window
+
+
+class LabelCounts(NamedTuple):
+    """What became of the lines with a label, and how the newest ids look."""
+
+    labels: int  # lines with a label of the task
+    matched: int  # of them, those whose id was predicted
+    newest: str = ""  # id of the last label
+    predicted: str = ""  # id of the newest prediction
+    blank: int = 0  # lines whose label is not known yet
+    corrupt: int = 0
+    corrected: int = 0  # ids whose newest label replaced another
+    contradictory: int = 0  # ids with two labels, of which none is the newest
+    example: str = ""  # one of these ids
+    share: float = 1.0  # of the log that was looked at: others may be the labels' rows
+
+    @property
+    def all_unmatched(self) -> bool:
+        """There are labels, and none of them belongs to a prediction."""
+        expected = self.labels if self.share >= 1 else self.labels * self.share / 10
+        return expected >= 1 and not self.matched
+
+
+class Rare(NamedTuple):
+    """A class that few rows with a label have; performance rests on these."""
+
+    name: str
+    rows: int
+    labels: int
+    where: str  # in the window or on the holdout
+
+
 @dataclass
 class Evidence:
     """What was found in a window; what was not examined is empty or None."""
@@ -112,6 +151,11 @@ class Evidence:
     metric: PrimaryMetric  # what performance is here
     log_summary: str = ""  # what a log without a row of this version holds instead
     labels: int = 0
+    label_counts: LabelCounts | None = None
+    ahead: Ahead | None = None
+    rare: Rare | None = None
+    rounded: dict[str, int] = field(default_factory=dict)  # rows by column
+    clocks: list[str] = field(default_factory=list)  # numbers that grow with time
     broken: str | None = None  # why the data cannot be trusted
     undecided: str | None = None  # why there is nothing to compare with
     columns: list[Drift] = field(default_factory=list)

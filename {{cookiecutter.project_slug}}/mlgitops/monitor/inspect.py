@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,10 +19,10 @@ from mlgitops.monitor import (
     slices,
     window,
 )
-from mlgitops.monitor.evidence import Evidence, GatedMetric
+from mlgitops.monitor.evidence import Ahead, Evidence, GatedMetric, Rare
 from mlgitops.monitor.labels import Labels, read_labels
 from mlgitops.monitor.reference import Reference
-from mlgitops.monitor.wording import plural
+from mlgitops.monitor.wording import plural, shown
 from mlgitops.pipeline.task import TASKS
 from mlgitops.prediction_log import Entry
 from mlgitops.settings import Params
@@ -78,6 +78,8 @@ def inspect(
     table = window.frame(entries, {}, contract)
     checked = data_quality.quarantine(table, contract)
     valid, evidence.unknown = checked.valid, checked.unknown
+    evidence.rounded = checked.rounded
+    evidence.clocks = data_quality.clocks(reference.rows, contract)
     evidence.used = list(reference.manifest["columns"])
     if emptied := data_quality.emptied_columns(table, reference.rows, contract):
         evidence.broken = f'column "{emptied[0]}" has no values any more'
@@ -95,6 +97,8 @@ def inspect(
         ids = {entry.id for entry in log.entries}
         inputs.labels = read_labels(labels_source, ids, reference.full_contract, limits)
         result.counts["labels"] = inputs.labels.counts
+        if "no file" not in inputs.labels.counts:
+            evidence.label_counts = inputs.labels.facts(entries[-1].id, log.share)
     _add_drift(result, valid, inputs)
     _add_performance(evidence, valid, inputs)
     return result
@@ -106,18 +110,35 @@ def _newest(inputs: _Inputs) -> tuple[Window, list[Entry]]:
     metric = primary_metric.of(inputs.contract, reference.holdout)
     sha256, counts = reference.manifest_sha256, {"log": log.counts}
     entries = [entry for entry in log.entries if entry.manifest_sha256 == sha256]
+    count = len(entries)
+    entries = [entry for entry in entries if window.fits(entry, inputs.contract)]
+    if count > len(entries):
+        log.counts["corrupt"] += count - len(entries)  # a prediction of another task
     if not entries:
         summary = f" of this version ({window.inventory(log)})"
         return Window(Evidence(0, metric, summary), counts=counts), []
     entries.sort(key=lambda entry: entry.event_time)
-    first, newest = entries[0].event_time, entries[-1].event_time
+    first, newest = entries[0].event_time, window.end(entries)
     start = newest - timedelta(days=limits.window_days)
-    entries = [entry for entry in entries if entry.event_time > start]
-    evidence = Evidence(log.estimated(len(entries)), metric)
-    if len(entries) >= limits.min_rows:
+    inside = [e for e in entries if start < e.event_time <= newest]
+    evidence = Evidence(log.estimated(len(inside)), metric)
+    if entries[-1].event_time > newest:
+        evidence.ahead = _ahead(entries, newest)
+    if len(inside) >= limits.min_rows:
         evidence.served_days = (newest - first).total_seconds() / 86_400
-    oldest = entries[0].event_time.isoformat()
-    return Window(evidence, oldest, newest.isoformat(), counts), entries
+    elif others := len(entries) - len(inside):
+        evidence.log_summary = f" ({others:,} of this version are dated otherwise)"
+    oldest = inside[0].event_time.isoformat()
+    return Window(evidence, oldest, newest.isoformat(), counts), inside
+
+
+def _ahead(entries: list[Entry], newest: datetime) -> Ahead:
+    """Return how many entries are dated after the window's end, and the farthest."""
+    rows = sum(entry.event_time > newest for entry in entries)
+    farthest = entries[-1]
+    days = (farthest.event_time - newest).total_seconds() / 86_400
+    time = farthest.event_time.isoformat()
+    return Ahead(rows, shown(farthest.id), time, days)
 
 
 def _add_drift(result: Window, valid: pd.DataFrame, inputs: _Inputs) -> None:
@@ -163,6 +184,7 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
         labelled, holdout, metric, gates, contract.time, limits
     )
     y, p = metric.truth_and_predictions(labelled)
+    evidence.rare = _rare(metric, labelled, holdout, limits.min_group)
     evidence.calibration = metric.calibration(y, p)
     if evidence.estimate is not None:
         evidence.estimate = evidence.estimate._replace(
@@ -181,6 +203,23 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
             metric,
             inputs.labels.group_by_id,
         )
+
+
+def _rare(
+    metric: primary_metric.PrimaryMetric,
+    labelled: pd.DataFrame,
+    holdout: pd.DataFrame,
+    fewest: int,
+) -> Rare | None:
+    """Return the class that performance has the fewest rows of, if those are few."""
+    tables = (("in the window", labelled), ("on the holdout", holdout))
+    found = [
+        Rare(*metric.rarest(table), len(table), where)
+        for where, table in tables
+        if metric.task != "regression"
+    ]
+    rarest = min(found, key=lambda rare: rare.rows, default=None)
+    return rarest if rarest and rarest.rows < fewest else None
 
 
 def _add_slices(evidence: Evidence, labelled: pd.DataFrame, inputs: _Inputs) -> None:

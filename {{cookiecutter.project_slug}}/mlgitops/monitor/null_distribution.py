@@ -30,10 +30,11 @@ Vector = NDArray[np.float64]
 Integers = NDArray[np.int64]
 DRAWS = 2000  # windows drawn; at a rate of 0.5 % the limit is the tenth largest
 CHUNK = 100  # of them at a time: bounded memory
-BINS = 256  # of a number's distribution, equally full
+BINS = 256  # of a number's distribution: its values if so few, else equally full
 MOST_ROWS = 5000  # of a drawn window; a larger one varies less: on the safe side
 FEWEST_BLOCKS = 8  # below it blocks are days, and then rows
 RESAMPLED = 200  # groups that rows without blocks form, to draw the reference anew
+METHOD = 2  # of binning and drawing: thresholds of another one are not used again
 NO_SCATTER = 1e-9  # a check that is the same in all draws
 
 
@@ -62,18 +63,22 @@ class Thresholds(NamedTuple):
 
 
 def bin_numbers(values: Any, floor: float, **more: Any) -> Binned:
-    """Return a numeric column in bins that are equally full."""
+    """Return a numeric column in bins: one of each value where there are few.
+
+    Else they are equally full, and each begins at a value that is there.
+    """
     numbers = np.asarray(values, np.float64)
     present = ~np.isnan(numbers)
-    edges = np.unique(np.quantile(numbers[present], np.linspace(0, 1, BINS + 1)))
-    bins = max(len(edges) - 1, 1)
-    inside = np.searchsorted(edges, numbers[present], "right") - 1
-    inside = np.clip(inside, 0, bins - 1)
+    starts = np.unique(numbers[present])
+    if len(starts) > BINS:
+        shares = np.linspace(0, 1, BINS)
+        values = np.quantile(numbers[present], shares, method="inverted_cdf")
+        starts = np.unique(values)
+    bins = len(starts)
+    inside = np.searchsorted(starts, numbers[present], "right") - 1
     codes = np.full(len(numbers), bins)
     codes[present] = inside
-    sums = np.bincount(inside, numbers[present], bins)
-    centres = sums / np.maximum(np.bincount(inside, minlength=bins), 1)
-    centres = np.maximum.accumulate(centres)  # an empty bin lies with the one before
+    centres = np.bincount(inside, numbers[present]) / np.bincount(inside)
     spread = distance.spread(numbers[present])
     return Binned(codes, bins, centres, spread, floor, **more)
 

@@ -9,14 +9,11 @@ from typing import Any
 
 from mlgitops.monitor.wording import plural
 from mlgitops.report import table, text
+from mlgitops.report.document import document
 
 STATES = {True: "passed", False: "failed", None: "–"}
 COLUMNS = ("check", "state", "value", "limit", "note")
 STYLE = Path(__file__).with_name("page.css")
-HEAD = (
-    '<meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width,initial-scale=1">'
-)
 LONG = 1000  # characters of one cell
 
 Record = Mapping[str, Any]
@@ -47,7 +44,10 @@ def false_alarms(record: Record) -> str:
 
 
 def page(record: Record, evidently: str) -> str:
-    """Return Evidently's page with the summary on top, or the summary alone."""
+    """Return Evidently's page with the summary on top, or the summary alone.
+
+    ``evidently`` has a policy of its own, as it cannot do without scripts.
+    """
     rows = "".join(
         f'<tr class="{STATES[c["passed"]]}">'
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(c))
@@ -60,13 +60,13 @@ def page(record: Record, evidently: str) -> str:
     paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
     title = f"Monitoring: {record['decision']}"
     summary = (
-        f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
-        f'<section class="monitor-summary"><h1>{title}</h1>{paragraphs}'
+        f'<section class="monitor-summary"><h1>{html.escape(title)}</h1>{paragraphs}'
         f"<table><tr>{head}</tr>{rows}</table></section>"
     )
-    named = f"<title>{title}</title>"
     if not evidently:
-        return f'<!DOCTYPE html><html lang="en">{HEAD}{named}{summary}</html>'
+        return document(title, summary, [STYLE])
+    style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+    named = f"<title>{html.escape(title)}</title>{style}"
     with_title = evidently.replace("</head>", f"{named}</head>", 1)
     return with_title.replace("<body>", f"<body>{summary}", 1)
 

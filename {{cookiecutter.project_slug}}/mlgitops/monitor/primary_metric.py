@@ -51,6 +51,14 @@ class PrimaryMetric:
         """Return whether the rows have all that the metric needs."""
         return not TASKS[self.task].lacking(table[self.target], self.classes)
 
+    def rarest(self, table: pd.DataFrame) -> tuple[str, int]:
+        """Return the class that the fewest rows have, and how many do."""
+        y = TASKS[self.task].truth(table[self.target], self.classes)
+        classes = self.classes or ("0", "1")
+        counts = np.bincount(np.asarray(y, np.int64), minlength=len(classes))
+        rarest = int(counts.argmin())
+        return classes[rarest], int(counts[rarest])
+
     def value(self, y: Array, p: Array) -> float:
         """Return the metric; that of a random model where it is undefined."""
         if self.task == "regression":

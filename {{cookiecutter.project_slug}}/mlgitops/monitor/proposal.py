@@ -40,6 +40,7 @@ class Outcome(NamedTuple):
     url: str = ""
 
 
+@github.repeated
 def submit(change: Change, base: str, min_days: float = 0) -> Outcome:
     """Open the pull request or update the open one; return what was done.
 

@@ -10,7 +10,7 @@ from mlgitops.monitor.decide import Decision
 from mlgitops.monitor.estimate import CALIBRATED
 from mlgitops.monitor.evidence import Drift, Evidence, GatedMetric
 from mlgitops.monitor.inspect import Window
-from mlgitops.monitor.wording import plural, size
+from mlgitops.monitor.wording import few, plural, size, unmatched
 from mlgitops.settings import Monitor
 
 Record = dict[str, Any]
@@ -85,6 +85,7 @@ def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
     basic = [
         _check("data quality", not evidence.broken, evidence.broken or "valid"),
         _check("rows", enough, f"{evidence.rows:,}", least),
+        *_ahead(evidence, limits),
     ]
     if evidence.broken or not evidence.columns:
         return basic
@@ -97,6 +98,9 @@ def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
         *_drift(evidence),
         *_missing(evidence),
         *_new_categories(evidence),
+        *_rounded_values(evidence),
+        *_labels(evidence),
+        *_few(evidence, limits),
         *_calibration(evidence),
         *_slices(evidence, limits),
         *_groups(evidence),
@@ -224,6 +228,8 @@ def _drift(evidence: Evidence) -> list[Check]:
         value = f"{drift.distance:.3f} ({drift.method})"
         limit = f"below {drift.threshold:.3g}"
         note = "not used by the model" if unused else ""
+        if drift.column in evidence.clocks:
+            note = "grows with time, so it always drifts: use an age or an hour instead"
         name = f"drift of {name}"
         result.append(_check(name, not drift.detected, value, limit, note))
     return result
@@ -252,6 +258,60 @@ def _new_categories(evidence: Evidence) -> list[Check]:
         )
         for n, rows in evidence.unknown.items()
     ]
+
+
+def _ahead(evidence: Evidence, limits: Monitor) -> list[Check]:
+    """Return the rows that are dated after the window; far ahead is a mistake."""
+    ahead = evidence.ahead
+    if ahead is None:
+        return []
+    value = f"{plural(ahead.rows, 'row')}, the farthest {ahead.time} (id {ahead.id})"
+    near = ahead.days <= limits.window_days
+    limit = f"at most {size(limits.window_days, 'day')} later"
+    note = "not in the window, which ends at what has arrived"
+    return [_check("rows dated after the window", near, value, limit, note)]
+
+
+def _rounded_values(evidence: Evidence) -> list[Check]:
+    """Return the columns whose numbers are too large to be told from others."""
+    note = (
+        "the model and this comparison see float32, which merges whole numbers there: "
+        "subtract a constant, or use a category"
+    )
+    return [
+        _check(f"rounded values of {n}", False, plural(rows, "row"), "none", note)
+        for n, rows in evidence.rounded.items()
+    ]
+
+
+def _labels(evidence: Evidence) -> list[Check]:
+    """Return how many labels belong to a prediction, and what was dropped."""
+    counts = evidence.label_counts
+    if counts is None:
+        return []
+    value = f"{counts.matched:,} of {plural(counts.labels, 'label')} match a prediction"
+    if counts.all_unmatched:
+        value = unmatched(counts)
+    kinds = {
+        "blank, not known yet": counts.blank,
+        "corrupt": counts.corrupt,
+        "corrected (the newest label counts)": counts.corrected,
+        f"contradictory and dropped (such as id {counts.example})": (
+            counts.contradictory
+        ),
+    }
+    note = "; ".join(f"{number:,} {kind}" for kind, number in kinds.items() if number)
+    limit = "at least 1"
+    return [_check("labels", not counts.all_unmatched, value, limit, note)]
+
+
+def _few(evidence: Evidence, limits: Monitor) -> list[Check]:
+    """Return a caution where performance rests on few rows of a class."""
+    if evidence.rare is None:
+        return []
+    limit = f"at least {limits.min_group:,}"
+    note = "what is said of performance rests on these rows"
+    return [_check("caution: few labels", False, few(evidence.rare), limit, note)]
 
 
 def _calibration(evidence: Evidence) -> list[Check]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mlgitops.monitor import sparkline
-from mlgitops.monitor.page import HEAD, false_alarms
+from mlgitops.monitor.page import false_alarms
 from mlgitops.monitor.sparkline import Line
 from mlgitops.report import plots
+from mlgitops.report.document import document
 
 STYLES = (Path(__file__).with_name("history.css"), plots.STYLE)
 CLASSES = {"not enough data": "few", "no verdict": "few"}
@@ -35,11 +36,7 @@ def index(records: Sequence[Record], events: Sequence[Record]) -> str:
         rows = "".join(map(_event, reversed(events)))
         body += '<h2>Versions and proposals</h2><div class="scroll"><table>'
         body += f"{rows}</table></div>"
-    style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
-    return (
-        f'<!DOCTYPE html><html lang="en"><head>{HEAD}<title>Monitoring</title>'
-        f"<style>{style}</style></head><body>{body}</body></html>\n"
-    )
+    return document("Monitoring", body, STYLES)
 
 
 def file_name(record: Record) -> str:

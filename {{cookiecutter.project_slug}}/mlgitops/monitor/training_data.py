@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlgitops.monitor import data_quality
@@ -29,12 +30,15 @@ def build(
     contract: Contract,
     keep_days: float,
     max_broken: float,
+    inputs: Collection[str] = (),
 ) -> TrainingData:
     """Return past and labelled rows, one per id, of the newest ``keep_days``.
 
     ``labelled`` comes as logged: rows that break the contract, hold a category that it
     does not list, or have no group though the contract names an entity, are set aside
-    and counted. Where an id is in both, the past row stays.
+    and counted. So are rows without a sensitive value (see `add_sensitive`) that the
+    contract requires or that is one of the model's ``inputs``: a model that learnt
+    without it would be asked with it. Where an id is in both, the past row stays.
 
     Raises:
         ProductionDataError: more than ``max_broken`` of the labelled rows is broken.
@@ -42,13 +46,9 @@ def build(
     """
     import pandas as pd
 
-    if contract.sensitive:
-        raise ContractError(
-            f'the prediction log never holds "{contract.sensitive[0]}" (sensitive in '
-            "contract.yaml): build the next training data by hand"
-        )
     past = check(past, contract)
     unique = labelled.drop_duplicates(contract.id)
+    unique, without = _with_needed(unique, contract, inputs)
     for name in contract.labelled_only:
         unique = unique.assign(**{name: _group(unique, past, name)})
     checked = data_quality.quarantine(unique, contract)
@@ -76,8 +76,67 @@ def build(
         "new": added,
         "dropped": len(pooled) - len(kept),
         "quarantined": checked.broken + int((~usable).sum()),
+        **without,
     }
     return TrainingData(check(kept, contract), counts)
+
+
+def add_sensitive(
+    labelled: pd.DataFrame,
+    by_column: Mapping[str, Mapping[str, str]],
+    contract: Contract,
+) -> pd.DataFrame:
+    """Return labelled rows with the sensitive values that came with their labels.
+
+    The prediction log never holds them. ``by_column`` is the value of an id, as text;
+    None where there is none.
+    """
+    ids = labelled[contract.id]
+    values = {
+        name: ids.map(by_column.get(name, {})).astype(object).where(lambda v: v.notna())
+        for name in _sensitive(contract)
+    }
+    for name in contract.kind("number", list(values)):
+        values[name] = values[name].map(_number)
+    return labelled.assign(**values)
+
+
+def _sensitive(contract: Contract) -> list[str]:
+    """Return the sensitive columns that a request carries: the log lacks them."""
+    return [name for name in contract.sensitive if name in contract.columns]
+
+
+def _number(text: object) -> object:
+    """Return a text as a number; what is none stays, and breaks the contract."""
+    try:
+        return float(str(text)) if text == text else None
+    except ValueError:
+        return text
+
+
+def _with_needed(
+    rows: pd.DataFrame, contract: Contract, inputs: Collection[str]
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the rows with every sensitive value they need, and how many lack which.
+
+    Raises:
+        ContractError: no row has such a value.
+    """
+    counts = {}
+    for name in _sensitive(contract):
+        lacking = rows[name].isna() if name in rows else rows[contract.id].notna()
+        needed = not contract.columns[name].missing or name in inputs
+        if needed and len(rows) and lacking.all():
+            raise ContractError(
+                f'no label has "{name}" (sensitive in contract.yaml, so the prediction '
+                "log never holds it): add that column to the labels, or allow it to be "
+                f"missing (columns.{name}.missing) and take it out of train.columns"
+            )
+        if number := int(lacking.sum()):
+            counts[f'without "{name}", {"set aside" if needed else "kept"}'] = number
+        if needed:
+            rows = rows[~lacking]
+    return rows, counts
 
 
 def _group(rows: pd.DataFrame, past: pd.DataFrame, name: str) -> pd.Series:

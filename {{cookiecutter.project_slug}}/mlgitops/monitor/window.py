@@ -1,19 +1,19 @@
 """Reads the entries of the newest window from the prediction log; makes tables of them.
 
-Windows are cut by the events' own time, never by the clock of this machine. Lines that
-cannot be read are skipped and counted; above a share the log is not trusted. Memory is
-bounded: what fell out of the window is dropped, beyond `MAX_ENTRIES` those whose ids
-have the smallest hashes stay, and a log on this machine that is longer than
-`sample.LONG` is drawn from.
+Windows are cut by the events' own time, never by the clock of this machine, and end no
+later than what has arrived allows (`end`). Lines that cannot be read are skipped and
+counted; above a share the log is not trusted. Memory is bounded: what fell out of the
+window is dropped, beyond `MAX_ENTRIES` those whose ids have the smallest hashes stay,
+and a log on this machine that is longer than `sample.LONG` is drawn from.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from mlgitops.monitor import sample
 from mlgitops.monitor.reference import OUTPUTS, class_names
 from mlgitops.monitor.wording import plural
-from mlgitops.prediction_log import PATTERN, Entry, parse
+from mlgitops.prediction_log import EARLIEST, LATEST, PATTERN, Entry, parse
 from mlgitops.production_data import check_shares, lines
 from mlgitops.settings import Monitor
 
@@ -51,11 +51,42 @@ class Log:
         """Return how many entries of the log so many entries here stand for."""
         return entries if self.share >= 1 else round(entries / self.share)
 
-    def keep_newest(self, newest: datetime, days: float | None) -> None:
-        """Drop entries that are more than ``days`` older than the newest."""
+    def keep_newest(self, days: float | None) -> None:
+        """Drop entries that are more than ``days`` older than the window's end."""
         if days is not None and self.entries:
-            start = newest - timedelta(days=days)
+            start = end(self.entries) - timedelta(days=days)
             self.entries = [e for e in self.entries if e.event_time > start]
+
+    def due(self) -> list[Entry]:
+        """Return the entries that are not dated after the newest window's end."""
+        until = end(self.entries) if self.entries else LATEST
+        return [entry for entry in self.entries if entry.event_time <= until]
+
+
+def end(entries: Sequence[Entry]) -> datetime:
+    """Return where the newest window of entries ends: at their newest event.
+
+    An event may be dated ahead of its arrival, as a flight of tomorrow is. One that is
+    further ahead of the newest arrival than half of the entries were of their own does
+    not count: a single row dated in the future would hide all others.
+    """
+    arrived = [(a, e.event_time - a) for e in entries if (a := e.arrival) is not None]
+    events = [entry.event_time for entry in entries]
+    if not arrived:
+        return max(events)
+    leads = sorted(max(lead, timedelta()) for _, lead in arrived)
+    latest = max(arrival for arrival, _ in arrived) + leads[(len(leads) - 1) // 2]
+    return max((time for time in events if time <= latest), default=max(events))
+
+
+def fits(entry: Entry, contract: Contract) -> bool:
+    """Return whether an entry's prediction is one of the contract's task."""
+    prediction = entry.prediction
+    if contract.task == "multiclass":
+        return isinstance(prediction, list) and len(prediction) == len(contract.classes)
+    if isinstance(prediction, list):
+        return False
+    return contract.task == "regression" or 0 <= prediction <= 1
 
 
 def read_log(
@@ -126,7 +157,6 @@ def _parsed(source: str, limits: Monitor, days: float | None) -> Log:
     """Return the entries of a log that is parsed line by line."""
     log, keys = Log(), set[tuple[str, str]]()
     max_hash, prune_at = 2**32, PRUNE
-    newest = datetime.min.replace(tzinfo=UTC)
     for line in lines(source, PATTERN):
         entry = _counted(log, line)
         if entry is None:
@@ -138,15 +168,14 @@ def _parsed(source: str, limits: Monitor, days: float | None) -> Log:
         else:
             keys.add(_key(entry))
             log.entries.append(entry)
-            newest = max(newest, entry.event_time)
             if len(log.entries) >= min(prune_at, MAX_ENTRIES):
-                log.keep_newest(newest, days)
+                log.keep_newest(days)
                 max_hash = _thin(log, max_hash)
                 keys = set(map(_key, log.entries))
                 prune_at = max(PRUNE, 2 * len(log.entries))
     log.share = max_hash / 2**32
     check_shares(LOG, log.counts, limits)
-    log.keep_newest(newest, days)
+    log.keep_newest(days)
     return log
 
 
@@ -170,12 +199,12 @@ def _drawn(
     back, and ``probe_rows`` in all where labels let them be learnt from.
     """
     log, keys, recent = Log(), set[tuple[str, str]](), 0
-    total = sample.count(files)
+    scan = sample.scan(files)
     window_rows, log_rows = limits.sample_rows, limits.probe_rows * labelled
     max_lines = max(window_rows, log_rows) * TRIES
-    window = timedelta(days=limits.window_days)
-    newest = datetime.min.replace(tzinfo=UTC)
-    for drawn, line in enumerate(sample.draw(files)):
+    window, look_at = timedelta(days=limits.window_days), 1
+    start = oldest = EARLIEST  # of the window, and of what is kept
+    for drawn, line in enumerate(sample.draw(scan.stretches)):
         enough = len(log.entries) >= log_rows and recent >= window_rows
         if enough or len(log.entries) >= MAX_ENTRIES or drawn >= max_lines:
             break
@@ -183,15 +212,22 @@ def _drawn(
         if entry is None or _key(entry) in keys:
             continue
         keys.add(_key(entry))
-        newest = max(newest, entry.event_time)
-        if days is None or entry.event_time > newest - timedelta(days=days):
+        if entry.event_time > oldest:
             log.entries.append(entry)
-            recent += entry.event_time > newest - window
-    check_shares(LOG, log.counts, limits)
-    log.share = min(log.counts["lines"] / max(total, 1), 1.0)
+            recent += entry.event_time > start
+        if len(log.entries) >= look_at:  # where the window lies, better each time
+            log.keep_newest(days)
+            until = end(log.entries)
+            start = until - window
+            oldest = EARLIEST if days is None else until - timedelta(days=days)
+            recent = sum(entry.event_time > start for entry in log.entries)
+            look_at = 2 * len(log.entries)
+    log.counts["corrupt"] += scan.too_long
+    check_shares(LOG, log.counts + Counter(lines=scan.too_long), limits)
+    log.share = min(log.counts["lines"] / max(scan.lines, 1), 1.0)
     log.counts["looked at"] = log.counts["lines"]
-    log.counts["lines"] = total
-    log.keep_newest(newest, days)
+    log.counts["lines"] = scan.lines
+    log.keep_newest(days)
     return log
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,9 @@ from mlgitops.pipeline.task import TASKS
 if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where used
     import pandas as pd
     import pandera.pandas as pa
+
+
+STRAY = 0.01  # of all rows; fewer, at the newest end, are taken for a mistake
 
 
 def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
@@ -51,16 +55,49 @@ def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.Da
     allowed = (*expected, contract.target, *contract.labelled_only)
     missing = [c for c in expected if c not in frame.columns]
     unknown = [c for c in frame.columns if c not in allowed]
-    if wrong := missing or unknown:
-        problem = "is missing" if missing else "is unknown"
-        advice = "correct the data or edit contract.yaml."
-        raise ContractError(f'Column "{one_line(wrong[0])}" {problem}; {advice}')
+    if missing:
+        raise ContractError(_absent(missing[0], frame))
+    if unknown:
+        raise ContractError(
+            f'Column "{one_line(unknown[0])}" is unknown; correct the data or edit '
+            "contract.yaml."
+        )
     typed = _typed(frame[expected], contract)
     try:
         rules.validate(typed, lazy=True)
     except SchemaErrors as errors:
-        raise ContractError(_sentence(errors.failure_cases, len(typed))) from errors
+        sentence = _sentence(errors.failure_cases, len(typed), contract)
+        raise ContractError(sentence) from errors
     return typed
+
+
+def _absent(name: str, frame: pd.DataFrame) -> str:
+    """Return why a column of the contract is not in a table, and what to do."""
+    column = f'Column "{one_line(name)}"'
+    if name in frame.index.names:
+        return (
+            f"{column} is the table's index; write the file again after "
+            "`reset_index()`, or return `rows.reset_index()` in model/prepare.py."
+        )
+    advice = "correct the data or edit contract.yaml."
+    if twin := _same_text(name, frame.columns):
+        return f"{column} is missing: the data spell it {_codes(twin)}; {advice}"
+    return f"{column} is missing; {advice}"
+
+
+def _same_text(value: object, others: Iterable[object]) -> str:
+    """Return the text that looks like the value and has other characters, or "".
+
+    Unicode writes "ü" as one character, or as "u" and a mark above it.
+    """
+    composed = unicodedata.normalize("NFC", str(value))
+    twins = (str(o) for o in others if unicodedata.normalize("NFC", str(o)) == composed)
+    return next((twin for twin in twins if twin != value), "")
+
+
+def _codes(text: str) -> str:
+    """Return a text with its characters beyond ASCII as codes."""
+    return one_line(ascii(text))
 
 
 def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -81,13 +118,20 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         elif name == contract.target:
             typed = TASKS[contract.task].typed(values)
         else:
-            typed = pd.to_numeric(values, errors="coerce").astype("float32")
-        broken = int((typed.isna() & values.notna() & (values != "")).sum())
-        if broken:
-            kind = "times" if name == contract.time else "numbers"
+            with np.errstate(over="ignore"):  # too large becomes infinite, see below
+                typed = pd.to_numeric(values, errors="coerce").astype("float32")
+        broken = typed.isna() & values.notna() & (values != "")
+        kind = "times" if name == contract.time else "numbers"
+        if name in contract.columns and name not in texts:
+            column = contract.columns[name]
+            if not broken.any():  # a range without an end would let these pass
+                broken = np.isinf(typed) & typed.between(column.min, column.max)
+                kind = "finite 32-bit numbers"
+        if broken.any():
             raise ContractError(
-                f'Column "{name}": {broken:,} of {len(frame):,} values are not {kind}; '
-                "correct the data."
+                f'Column "{name}": {broken.sum():,} of {len(frame):,} values are not '
+                f"{kind} (such as {one_line(values[broken].iloc[0])}); correct the "
+                "data."
             )
         cast[name] = typed
     target = cast.get(contract.target)
@@ -96,7 +140,7 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     return pd.DataFrame(cast)
 
 
-def _sentence(failures: pd.DataFrame, rows: int) -> str:
+def _sentence(failures: pd.DataFrame, rows: int, contract: Contract) -> str:
     """Return the first failed rule: column, number of values, problem, example."""
     rule, name, value = failures[["check", "column", "failure_case"]].iloc[0]
     cases = (failures["column"] == name) & (failures["check"] == rule)
@@ -104,6 +148,12 @@ def _sentence(failures: pd.DataFrame, rows: int) -> str:
     problem = wording.get(str(rule), str(rule))
     if problem != "missing":
         problem += f" (such as {one_line(value)})"
+    column = contract.columns.get(str(name))
+    if column and (twin := _same_text(value, column.categories)):
+        problem += (
+            f", written as {_codes(str(value))}, while the contract has {_codes(twin)} "
+            '(`.str.normalize("NFC")` in model/prepare.py makes such texts one)'
+        )
     return (
         f'Column "{name}": {cases.sum():,} of {rows:,} values are {problem}; '
         "correct the data or edit contract.yaml."
@@ -119,13 +169,16 @@ def split(
     """
     import pandas as pd
 
+    if not len(frame):
+        raise ContractError("The data have 0 rows; correct the data.")
     for name in contract.columns:
-        if len(frame) and frame[name].isna().all():
+        if frame[name].isna().all():
             raise ContractError(
                 f'Column "{name}" is missing in all {len(frame):,} rows; correct the '
                 "data, or remove it from contract.yaml."
             )
     table = frame.sort_values([contract.time, contract.id], ignore_index=True)
+    _refuse_stray(table, contract, pd.Timedelta(days=days.holdout_days))
     border = table[contract.time].max() - pd.Timedelta(days=days.holdout_days)
     oldest = border - pd.Timedelta(days=days.train_days)
     holdout = table[table[contract.time] > border]
@@ -133,12 +186,36 @@ def split(
     for part, name in ((train, "train"), (holdout, "holdout")):
         target = part[contract.target]
         if lack := TASKS[contract.task].lacking(target, contract.classes):
+            newest = table.iloc[-1]
+            name_of_newest = one_line(newest[contract.id])
             raise ContractError(
                 f"The {name} window has {len(part):,} rows and {lack} of "
-                f'"{contract.target}"; add data or change prepare.holdout_days '
-                "or prepare.train_days."
+                f'"{contract.target}". The newest row, {name_of_newest}, '
+                f"is of {newest[contract.time]:%Y-%m-%d %H:%M}, and windows end there: "
+                "correct its time, add data, or change prepare.holdout_days or "
+                "prepare.train_days."
             )
     return train.reset_index(drop=True), holdout.reset_index(drop=True)
+
+
+def _refuse_stray(
+    table: pd.DataFrame, contract: Contract, holdout: pd.Timedelta
+) -> None:
+    """Refuse a few rows so much later than all others that they alone are held out.
+
+    Their times are wrong, as a rule: no clock is needed to see that.
+    """
+    time, count = contract.time, len(table)
+    after_a_gap = np.flatnonzero(table[time].diff() > holdout)
+    for position in after_a_gap[count - after_a_gap < STRAY * count][:1]:
+        stray, newest = count - position, table.iloc[-1]
+        gap = table[time].diff().iloc[position]
+        raise ContractError(
+            f'Column "{time}": {stray:,} of {count:,} rows are {gap.days:,} days later '
+            f"than all others (such as {newest[time]:%Y-%m-%d %H:%M} of "
+            f"{one_line(newest[contract.id])}), and would be held out alone; correct "
+            "their times, or raise prepare.holdout_days."
+        )
 
 
 def truth(frame: pd.DataFrame, contract: Contract) -> np.ndarray:

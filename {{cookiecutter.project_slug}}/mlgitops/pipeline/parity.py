@@ -1,4 +1,4 @@
-"""Compares the exported model with the fitted one; makes golden rows; pure."""
+"""Compares the exported model with the fitted one; predicts golden rows; pure."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ import numpy as np
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs
 from mlgitops.pipeline.fitting import Inputs, score, table
+from mlgitops.pipeline.golden import UNKNOWN, rows
 from mlgitops.pipeline.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
-JsonValue = str | float | None
-UNKNOWN = "unknown"  # a category that no contract should hold
-
 
 def awkward(arrays: Inputs) -> Inputs:
     """Return the rows, each with one column blank or of an unknown category."""
-    rows = len(next(iter(arrays.values())))
-    turn = np.arange(rows)
+    turn = np.arange(len(next(iter(arrays.values()))))
     changed = {}
     for index, (name, array) in enumerate(arrays.items()):
         changed[name] = array.copy()
@@ -41,14 +38,14 @@ def parity(
 
     Differences of values are relative to the largest value.
     """
-    difference, rows, task = 0.0, 0, TASKS[name]
+    difference, count, task = 0.0, 0, TASKS[name]
     for rows_in in (arrays, awkward(arrays)):
         expected = task.fitted(pipeline, table(rows_in))
         exported = score(model, rows_in, task.output)
         gap = float(np.abs(expected - exported).max()) / task.scale(expected)
         difference = float(np.maximum(difference, gap))  # NaN stays NaN
-        rows += len(exported)
-    return {"rows": rows, "max_difference": difference}
+        count += len(exported)
+    return {"rows": count, "max_difference": difference}
 
 
 def demand(proof: Mapping[str, float], limit: float) -> None:
@@ -62,31 +59,12 @@ def demand(proof: Mapping[str, float], limit: float) -> None:
 
 
 def golden(
-    model: bytes,
-    frame: pd.DataFrame,
-    contract: Contract,
-    columns: Sequence[str],
-    rows: int = 18,
+    model: bytes, frame: pd.DataFrame, contract: Contract, columns: Sequence[str]
 ) -> list[dict[str, object]]:
-    """Return rows with the model's predictions: `rows` spread over its range.
-
-    Two more rows have every optional column blank, and an unknown category.
-    """
+    """Return the golden rows with the model's predictions."""
     import pandas as pd
 
-    task = TASKS[contract.task]
-    predictions = score(model, inputs(frame, contract, columns), task.output)
-    order = np.argsort(task.order(predictions), kind="stable")
-    spread = np.linspace(0, len(order) - 1, rows).round().astype(int)
-    chosen = frame.iloc[order[spread]][list(contract.columns)].astype(object)
-    blank = chosen.iloc[[rows // 3]].copy()
-    blank[[name for name, c in contract.columns.items() if c.missing]] = None
-    strange = chosen.iloc[[2 * rows // 3]].copy()
-    strange[contract.kind("category", list(contract.columns))[:1]] = UNKNOWN
-    records = [
-        {name: _plain(value) for name, value in row.items()}
-        for row in pd.concat([chosen, blank, strange]).to_dict("records")
-    ]
+    task, records = TASKS[contract.task], rows(frame, contract)
     written = inputs(pd.DataFrame(records, dtype=object), contract, columns)
     predictions = score(model, written, task.output)
     return [
@@ -95,10 +73,3 @@ def golden(
             records, task.plain(predictions, contract.classes), strict=True
         )
     ]
-
-
-def _plain(value: JsonValue) -> JsonValue:
-    """Return a JSON value: the shortest number that is the same float32, or None."""
-    if value is None or value != value:
-        return None
-    return value if isinstance(value, str) else float(str(np.float32(value)))

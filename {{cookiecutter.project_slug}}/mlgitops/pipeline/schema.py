@@ -7,6 +7,7 @@ what is allowed and what was found.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -31,10 +32,15 @@ import yaml
 PARAMS = "params.yaml"
 OWN = {"yaml": False}  # the metadata of a field that no key is read into
 WIDTH = 60  # characters of a value that an error repeats
+LARGEST = 1_000_000  # bytes of a file; PyYAML reads as many in some ten seconds
+DIGITS = 400  # of a whole number; more in base 60 (as in 1:30) take hours
 PROBLEMS: dict[type[Exception], str] = {  # where YAML itself does not say
     RecursionError: "its entries are nested too deep",
     UnicodeDecodeError: "it is not UTF-8 text",
+    MemoryError: "it takes too much memory",
 }
+# What PyYAML raises, beside errors of its own, for a value that is not as its tag says.
+UNLIKE_TAG = (ArithmeticError, AttributeError, LookupError, TypeError)
 T = TypeVar("T")
 
 
@@ -131,18 +137,35 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
         return entries
 
 
+def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
+    """Return a whole number of not too many digits."""
+    if len(node.value) > DIGITS:
+        problem = f"a whole number of more than {DIGITS} digits"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return int(loader.construct_yaml_int(node))
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
 def mapping(text: str | bytes, name: str) -> dict[str, Any]:
     """Return the entries of a YAML file of that name.
 
     Raises:
-        ContractError: it is not YAML, has no entries, or a key twice or an alias.
+        ContractError: it is not YAML, too large, has no entries, or a key twice or an
+            alias.
     """
+    if len(text) > LARGEST:
+        message = f"{name} has more than {LARGEST:,} bytes: make it smaller."
+        raise _error_type(name)(message)
     try:
         document = yaml.load(text, Loader)  # noqa: S506, a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML's own, and Python's for a value unlike its tag
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or PROBLEMS.get(type(error))
+        if isinstance(error, UNLIKE_TAG):
+            problem = "a value is not what its tag (such as !!bool) says"
         problem = problem or " ".join(str(error).split())[:200]
         message = f"{name} is not valid YAML{line}: {problem}."
         raise _error_type(name)(message) from error
@@ -151,6 +174,11 @@ def mapping(text: str | bytes, name: str) -> dict[str, Any]:
             f"{name} holds no entries such as `name: value`; write them, or restore "
             f"the file: `git checkout HEAD -- {name}`."
         )
+    try:
+        json.dumps(document, default=str, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        message = f"{name} holds a character that no text can have: {error.reason}."
+        raise _error_type(name)(message) from error
     return document
 
 

@@ -11,20 +11,7 @@ from pathlib import Path
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from mlgitops.pipeline import (
-    contract,
-    data,
-    fitting,
-    manifest,
-    parity,
-    schema,
-    settings,
-    task,
-)
-from model import estimator, features
-
-MODULES = [contract, data, manifest, task, fitting, parity, schema, settings]
-MODULES += [estimator, features, sys.modules[__name__]]
+from mlgitops.pipeline import contract, data, fitting, manifest, parity, settings
 
 
 def train(source: Path, onnx: Path, out: Path) -> None:
@@ -43,7 +30,7 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     )
     parity.demand(proof, recipe.parity)
     requirements = Path("requirements/pipeline.txt").read_bytes()
-    code = {m.__name__: Path(str(m.__file__)).read_bytes() for m in MODULES}
+    code = {path: manifest.sha256(_source(path)) for path in manifest.CODE}
     version = manifest.manifest(
         terms,
         recipe,
@@ -53,14 +40,20 @@ def train(source: Path, onnx: Path, out: Path) -> None:
             "json_sha256": manifest.sha256(contract.plain(document)),
         },
         data=manifest.trained_on(rows, terms, source.read_bytes()),
-        code={"sha256": manifest.code(code)},
+        code=manifest.code(code),
         requirements={"sha256": manifest.sha256(requirements)},
-        parity=proof,
+        claimed={"parity": proof},
         golden=parity.golden(exported, rows, terms, columns),
     )
     onnx.write_bytes(exported)
     out.write_text(version)
     print(f"{onnx}: {len(exported):,} bytes, parity {proof['max_difference']:.1e}")
+
+
+def _source(path: str) -> bytes:
+    """Read a source file; those of the machinery may be in an installed wheel."""
+    ours = path.startswith("mlgitops/")
+    return Path(Path(manifest.__file__).parents[2] if ours else "", path).read_bytes()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Checks that the ledger, the tags, the stages and main agree.
+"""Checks that the ledger, the tags and main agree.
 
 Each disagreement is a sentence. The ledger only grows, and a record carries the number
 of commits before it: one that was changed, removed or added later contradicts it.
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from mlgitops import git
 from mlgitops.ledger import REPLACED, Ledger
 from mlgitops.release import MAIN, Record, eligibility, registry
-from mlgitops.release.registry import Version
 
 NUMBERED = re.compile(
     r"(?:environments/[^/]+/history|(?:verdicts|reports)/[^/]+)/(\d{8})\D"
@@ -29,7 +28,7 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
     for record in history:
         sentences += _verdict(ledger, record)
     for environment in ledger.environments():
-        sentences += _followed(ledger, name, environment, versions)
+        sentences += _followed(ledger, environment)
     champion, tip = ledger.champion(), git.fetch_branch(MAIN)
     if champion and tip and not eligibility.same_model(champion["commit"], tip):
         sentences.append(
@@ -72,21 +71,8 @@ def _verdict(ledger: Ledger, record: Record) -> Iterator[str]:
         yield f"{subject}: its verdict {record['verdict']} is on other bytes"
 
 
-def _followed(
-    ledger: Ledger, name: str, environment: str, versions: list[Version]
-) -> Iterator[str]:
-    """Yield where what targets follow is not the newest record, or not the stage."""
+def _followed(ledger: Ledger, environment: str) -> Iterator[str]:
+    """Yield where what targets follow is not the newest record."""
     release, history = ledger.release(environment), ledger.history(environment)
-    if release is None:
-        return
-    if not history or release != history[-1]:
+    if release and (not history or release != history[-1]):
         yield f"{environment}'s release.json is not the newest record of its history"
-    _, commit = registry.holder(name, environment) or ("", "")
-    if release["state"] == "failed" or commit == release["commit"]:
-        return
-    names = {version.commit: version.version for version in versions}
-    yield (
-        f"the stage {environment} is assigned to "
-        f"{names.get(commit, commit) or 'no version'}, the ledger has "
-        f"{release['version']}: run `gh workflow run deploy.yml`"
-    )

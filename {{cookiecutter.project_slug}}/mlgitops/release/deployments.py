@@ -4,12 +4,13 @@ import json
 import os
 
 from mlgitops import github
-from mlgitops.release import actor, by_dispatch, dispatched, environments
+from mlgitops.release import Record, actor, by_dispatch, dispatched, environments
 from mlgitops.release.registry import Version
 
 FINAL = ("success", "failure", "error", "inactive")
 
 
+@github.repeated
 def find_or_open(
     environment: str, version: Version, server_sha256: str, action: str
 ) -> int:
@@ -51,6 +52,7 @@ def reported(deployment: int | None) -> dict[str, str]:
     return {key: str(newest.get(key) or "") for key in empty}
 
 
+@github.repeated
 def close(deployment: int | None, state: str, description: str, url: str = "") -> None:
     """Give a deployment its final status, unless it has one; ``url`` is its target."""
     if reported(deployment)["state"] in FINAL:
@@ -64,6 +66,11 @@ def close(deployment: int | None, state: str, description: str, url: str = "") -
     github.api(f"deployments/{deployment}/statuses", "POST", fields)
 
 
+def login(review: Record) -> str:
+    """Return who wrote a review; GitHub calls an account that is gone a ghost."""
+    return str((review.get("user") or {}).get("login") or "ghost")
+
+
 def approvers(environment: str, pull_request: int | None) -> list[str]:
     """Return who approved the pull request or this run's environment, sorted.
 
@@ -73,13 +80,13 @@ def approvers(environment: str, pull_request: int | None) -> list[str]:
     if pull_request is not None:
         for review in github.pages(f"pulls/{pull_request}/reviews"):
             if review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
-                reviews[review["user"]["login"]] = review["state"]
-    people = {login for login, state in reviews.items() if state == "APPROVED"}
+                reviews[login(review)] = review["state"]
+    people = {name for name, state in reviews.items() if state == "APPROVED"}
     if run_id := os.environ.get("GITHUB_RUN_ID"):
         for approval in github.api(f"actions/runs/{run_id}/approvals") or []:
             names = [each["name"] for each in approval.get("environments") or []]
             if approval["state"] == "approved" and environment in names:
-                people.add(approval["user"]["login"])
+                people.add(login(approval))
     if environment == environments.CHAMPION and by_dispatch() and dispatched():
         people.add(actor())  # whoever started it approved it
     return sorted(people)

@@ -11,7 +11,6 @@ from mlgitops import git, lock, storage
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock
 from mlgitops.release import MAIN, Record, ReleaseError, on_main
-from mlgitops.release.environments import CHAMPION
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
 
@@ -77,25 +76,30 @@ def demand_merged(version: Version) -> None:
 
 
 def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
-    """Return the newest verdict on a version, with its ``path``, if it lets it pass.
+    """Return the newest verdict on a version and its lock, if it lets them pass.
+
+    A verdict on the same version with another lock is of another proposal: it says
+    nothing about what main names. The record has its ``path``.
 
     Raises:
         ReleaseError: nobody judged these bytes, they were refused, or main's lock
-            is not the judged one.
+            is not a judged one.
     """
     records, short = ledger.verdicts(manifest_sha256), manifest_sha256[:12]
+    own = [record for record in records if record["lock_sha256"] == lock_sha256]
     if not records:
         raise ReleaseError(
             f"there is no verdict on version {short}: nobody judged these bytes; "
             "propose them in a pull request, and merge it when `validate` is green"
         )
-    newest = records[-1]
+    passed = [record for record in records if record["passed"]]
+    newest = next(reversed(own or passed or records))
     if not newest["passed"]:
         raise ReleaseError(
             f"the newest verdict refuses version {short}: {newest['summary']} "
             "Revert the merge, or make it pass in a new pull request"
         )
-    if newest["lock_sha256"] != lock_sha256:
+    if not own:
         raise ReleaseError(
             f"main's dvc.lock ({lock_sha256[:12]}) is not the one that was judged "
             f"({newest['lock_sha256'][:12]}): run `make adopt "
@@ -119,37 +123,29 @@ def not_refused(ledger: Ledger, lock_sha256: str) -> None:
         )
 
 
-def withdrawal(ledger: Ledger, manifest_sha256: str) -> Record | None:
-    """Return the newest record that took a bad version back, if any.
-
-    A rollback calls a version bad in production only: before it, one tries things.
-    """
-    records = [
-        record
-        for record in ledger.releases()
-        if record["previous"] == manifest_sha256
-        and (
-            record["action"] == "revert"
-            or (record["action"], record["environment"]) == ("rollback", CHAMPION)
-        )
-    ]
-    return max(records, key=lambda record: int(record["seq"]), default=None)
-
-
-def check(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
-    """Return the verdict that lets a version be deployed now.
+def check(
+    ledger: Ledger, manifest_sha256: str, lock_sha256: str, server_sha256: str
+) -> Record:
+    """Return the verdict that lets a version be deployed now, with this server.
 
     Raises:
-        ReleaseError: there is no such verdict, the version was taken back since, or it
-            was compared with another champion than today's.
+        ReleaseError: there is no such verdict, the version was taken back and no
+            verdict brings it back on purpose, or it was compared with another champion
+            than today's.
     """
     record = verdict(ledger, manifest_sha256, lock_sha256)
-    end = withdrawal(ledger, manifest_sha256)
-    if end and int(record["seq"]) <= int(end["seq"]):
+    end = ledger.withdrawal(manifest_sha256, server_sha256)
+    if end and not _brought_back(ledger, manifest_sha256, end):
+        short = manifest_sha256[:12]
+        # A first version that failed has none before it, and so no revert.
+        revert = "Merge the revert pull request. "
+        advice = "" if end.get("state") == "failed" else revert
         raise ReleaseError(
-            f"version {manifest_sha256[:12]} was taken out of {end['environment']} by "
-            f"a {end['action']} ({end['reason']}) and not validated since: merge the "
-            "revert pull request, or run `validate` for the proposal again"
+            f"version {short} was taken out of {end['environment']} by a "
+            f"{end['action']} ({end['reason']}), and no verdict since brings it back "
+            f"on purpose. {advice}To deploy it again, propose it after that; or run "
+            "`gh workflow run validate.yml -f pull_request=NUMBER "
+            f"-f manifest={short} -f reason=WHY` for an open pull request that has it"
         )
     release = ledger.champion()
     champion = release["manifest_sha256"] if release else None
@@ -161,3 +157,10 @@ def check(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
             f"pull_request={record['pull_request']}`, then `gh workflow run deploy.yml`"
         )
     return record
+
+
+def _brought_back(ledger: Ledger, manifest_sha256: str, end: Record) -> bool:
+    """Tell whether a passing verdict names the record that took a version back."""
+    verdicts = ledger.verdicts(manifest_sha256)
+    named = ((v["passed"], (v.get("returns") or {}).get("seq")) for v in verdicts)
+    return (True, end["seq"]) in named

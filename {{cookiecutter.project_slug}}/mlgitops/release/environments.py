@@ -11,9 +11,10 @@ ledger: history is read from there, not from this list.
 
 import re
 
+from mlgitops import ledger
 from mlgitops.release import ReleaseError, by_dispatch, dispatched, settings
 
-CHAMPION = "production"
+CHAMPION = ledger.CHAMPION
 # On GitHub these hold storage's login, or the App's key, and run for main only.
 RESERVED = ("register", "validate", "monitor", "reproduce")
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # of a namespace, a path, a tag

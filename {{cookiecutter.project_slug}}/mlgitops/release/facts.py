@@ -88,10 +88,14 @@ def answers(prediction: str, log: str | None) -> list[Record]:
         ReleaseError: there is no log here, or no such entry in it.
     """
     source = log or os.environ.get("PREDICTION_LOG") or "predictions"
-    quoted, records = json.dumps(prediction), list[Record]()
+    spellings = [json.dumps(prediction, ensure_ascii=each) for each in (True, False)]
+    records = list[Record]()
     try:
         for name, lines in files(source, PATTERN):
-            for entry in (parse(line) for line in lines if quoted in line):
+            for line in lines:
+                if not any(spelling in line for spelling in spellings):
+                    continue  # parsing is what takes time
+                entry = parse(line)
                 if entry is not None and entry.id == prediction:
                     time = entry.time and entry.time.isoformat()
                     records.append({**asdict(entry), "time": time, "file": name})
@@ -148,10 +152,17 @@ def versions(ledger: Ledger, registered: list[Version]) -> list[Version]:
 def explain(ledger: Ledger, version: Version) -> dict[str, object]:
     """Return what a version was made from, who proposed it and what the gates said."""
     verdicts = ledger.verdicts(version.manifest_sha256)
-    approvers = {
-        person
+    deployed = [
+        record
         for record in ledger.releases()
         if record["manifest_sha256"] == version.manifest_sha256
+        and record["action"] == "deploy"
+    ]
+    origin = _origin(verdicts, deployed)
+    approvers = {
+        person
+        for record in deployed
+        if record["pull_request"] == origin.get("pull_request")
         for person in record["approvers"]
     }
     return {
@@ -159,11 +170,24 @@ def explain(ledger: Ledger, version: Version) -> dict[str, object]:
         "signature": signature.state(version.tag),
         "data_files": [asdict(out) for out in lock.pointers(version.commit).values()],
         "made_from": manifest(version),
-        "author": verdicts[-1]["author"] if verdicts else None,
-        "pull_request": verdicts[-1]["pull_request"] if verdicts else None,
+        "author": origin.get("author"),
+        "pull_request": origin.get("pull_request"),
         "approvers": sorted(approvers),
         "verdicts": verdicts,
     }
+
+
+def _origin(verdicts: list[Record], deployed: list[Record]) -> Record:
+    """Return the verdict on the proposal that brought a version; {} if there is none.
+
+    It is the one that allowed the first deployment. Later verdicts are on other pull
+    requests that name the same model, such as the revert after a rollback.
+    """
+    if deployed:
+        first = min(deployed, key=lambda record: int(record["seq"]))
+        named = [each for each in verdicts if each["path"] == first["verdict"]]
+        return named[0] if named else first
+    return next((verdict for verdict in verdicts if verdict["passed"]), {})
 
 
 def manifest(version: Version) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Brings a version to an environment, or finishes what an earlier run began.
 
 Every step looks at what is there first: the deployment on GitHub, the record on the
-ledger that targets follow, the stage tag, the target's own answer, its confirmation.
+ledger that targets follow, the target's own answer, its confirmation.
 A run that dies between two of them is finished by running it again.
 """
 
@@ -17,9 +17,9 @@ from mlgitops.release import (
     Record,
     ReleaseError,
     actor,
+    announcement,
     deployments,
     manifests,
-    registry,
     server,
     target,
 )
@@ -58,7 +58,6 @@ def run(ledger: Ledger, promotion: Promotion, check: Check) -> Record:
         TargetError: the target did not come up; the caller takes it back.
     """
     record = publish(ledger, promotion, check)
-    assign(promotion)
     if finished(record):
         return record
     state = str(record["state"])
@@ -190,14 +189,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def assign(promotion: Promotion) -> str:
-    """Give the version the stage of the environment; return the stage's tag."""
-    name, environment = promotion.name, promotion.environment
-    return registry.assign(name, environment, promotion.version, str(promotion))
-
-
 def confirm(ledger: Ledger, record: Record, state: str) -> Record:
-    """Write down what the target said, on the ledger and on GitHub."""
+    """Write down what the target said: ledger, pull request, GitHub's deployment."""
     if record["state"] != state:
 
         def make(seq: int) -> Record:
@@ -208,6 +201,7 @@ def confirm(ledger: Ledger, record: Record, state: str) -> Record:
 
         message = f"{record['tag']} in {record['environment']} is {state}"
         record = write(ledger, make, message)
+    announcement.tell(ledger, record)
     wording = "published, unconfirmed" if state == "published" else state
     close(record, "success", f"{record['tag']}: {wording}")
     return record

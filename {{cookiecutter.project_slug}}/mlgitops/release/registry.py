@@ -1,9 +1,13 @@
-"""Versions and stages as annotated tags on origin; the only module that knows GTO.
+"""Versions as annotated tags on origin; the only module that knows GTO.
 
 A tag ``flights@v1.2.0`` says in its message which manifest it stands for and which
 commit it was put on, so that a moved tag contradicts itself. GTO takes an older
 version, orders by clock and keeps the tag of a lost race: the next number is taken
 from origin, the push decides, and the loser looks again.
+
+What runs where is on the ledger only, not in stage tags as well: GitHub refuses a
+workflow's token a new tag on a commit whose workflow files differ from those of today's
+branches, so that a rollback could not write one.
 """
 
 import re
@@ -50,7 +54,7 @@ def fetch(name: str) -> None:
 
 def specs(name: str) -> list[str]:
     """Return what git is told to fetch for all tags of a model."""
-    return [f"+refs/tags/{name}{mark}*:refs/tags/{name}{mark}*" for mark in "@#"]
+    return [f"+refs/tags/{name}@*:refs/tags/{name}@*"]
 
 
 def versions(name: str) -> list[Version]:
@@ -154,7 +158,9 @@ def register(
         signature.sign(tag, commit, message)
         if _push(tag):
             return Version(number, tag, commit, manifest_sha256)
-    raise ReleaseError(f"origin refused the tag {TRIES} times: run it again")
+    raise ReleaseError(
+        f"other runs took the next number {TRIES} times: run this one again"
+    )
 
 
 def in_order(name: str, version: Version) -> None:
@@ -182,33 +188,6 @@ def following(registered: Iterable[Version], bump: str = "minor") -> str:
     major, minor, patch = max(numbers)
     later = {"major": (major + 1, 0, 0), "minor": (major, minor + 1, 0)}
     return "v{}.{}.{}".format(*later.get(bump, (major, minor, patch + 1)))
-
-
-def assign(name: str, stage: str, version: Version, note: str) -> str:
-    """Give a stage to a version on origin and return the stage's newest tag."""
-    for _ in range(TRIES):
-        fetch(name)
-        if (newest := holder(name, stage)) and newest[1] == version.commit:
-            return newest[0]
-        names = {"name": name, "stage": stage, "version": version.version}
-        tag = _gto("assign", **names, message=note, force=True)
-        if _push(tag):
-            return tag
-    raise ReleaseError(f"origin refused the tag {TRIES} times: run it again")
-
-
-def holder(name: str, stage: str) -> tuple[str, str] | None:
-    """Return the newest tag of a stage, by its counter, and its commit."""
-    tags = [
-        (_counter(tag), tag, commit) for tag, _, commit, _ in _tags(f"{name}#{stage}#")
-    ]
-    return max(tags)[1:] if tags else None
-
-
-def _counter(tag: str) -> int:
-    """Return 7 of flights#production#7."""
-    last = tag.rsplit("#", 1)[-1]
-    return int(last) if last.isdigit() else 0
 
 
 def _tags(prefix: str) -> list[tuple[str, str, str, str]]:

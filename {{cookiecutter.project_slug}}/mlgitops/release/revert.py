@@ -47,7 +47,7 @@ def promote_or_put_back(
         return promote.run(ledger, planned, check)
     except TargetError as error:
         failed = ledger.release(planned.environment) or {}
-        record = put_back(ledger, planned.name, failed, str(error))
+        record = put_back(ledger, failed, str(error))
         outcome = "nothing ran before it"
         if record["state"] != "failed":
             outcome = f"{planned.environment} has {record['tag']} again"
@@ -60,7 +60,7 @@ def promote_or_put_back(
         ) from error
 
 
-def put_back(ledger: Ledger, name: str, failed: Record, reason: str) -> Record:
+def put_back(ledger: Ledger, failed: Record, reason: str) -> Record:
     """Give an environment its last good version back; return the record of that.
 
     Without an earlier version the failed one stays named, with the state ``failed``:
@@ -94,19 +94,13 @@ def put_back(ledger: Ledger, name: str, failed: Record, reason: str) -> Record:
         }
 
     record = promote.write(ledger, make, f"revert {failed['tag']} in {environment}")
-    settle(ledger, name, record)
+    settle(ledger, record)
     return record
 
 
-def settle(ledger: Ledger, name: str, record: Record) -> None:
-    """Make the stage's tag and the failed deployment agree with a revert."""
-    environment = record["environment"]
-    release = ledger.release(environment) or {}
-    if record["state"] != "failed" and release.get("seq") == record["seq"]:
-        version = Version.of(record)
-        note = f"revert: {environment} goes back to {version.tag}"
-        registry.assign(name, environment, version, note)
-    for failed in ledger.history(environment):
+def settle(ledger: Ledger, record: Record) -> None:
+    """Make the failed deployment on GitHub agree with a revert."""
+    for failed in ledger.history(record["environment"]):
         if server.replaced(failed, record):
             promote.close(failed, "failure", record["reason"])
 
@@ -149,6 +143,7 @@ def registry_version(name: str, manifest_sha256: str) -> Version:
     raise ReleaseError(f"no tag of {name} stands for {manifest_sha256}")
 
 
+@github.repeated
 def pull_request(record: Record, bad: Version | None) -> str:
     """Open the pull request that makes main name what the environment runs.
 
@@ -158,8 +153,9 @@ def pull_request(record: Record, bad: Version | None) -> str:
     branch = f"rollback/{record['version']}-{record['seq']}"
     owner = github.repo().split("/")[0]
     query = {"head": f"{owner}:{branch}", "state": "all"}
-    if existing := github.api("pulls", fields=query):
-        return str(existing[0]["html_url"])
+    for existing in github.api("pulls", fields=query):
+        if (existing["head"].get("repo") or {}).get("full_name") == github.repo():
+            return str(existing["html_url"])
     commit = _commit(record)
     if commit is None:
         return f"main names {record['tag']} already"

@@ -5,22 +5,14 @@ rolls out. A server is known by the hash of its files, not by a commit: a merge 
 leaves them alone makes no new one.
 """
 
-import hashlib
 from dataclasses import dataclass
 
-from mlgitops import git
+from mlgitops import git, server_code
 from mlgitops.ledger import Ledger
 from mlgitops.release import Record, ReleaseError
 from mlgitops.release.registry import Version
 
-PATHS = (  # a change of one of these is another server
-    "mlgitops/__init__.py",
-    "mlgitops/machinery.py",
-    "mlgitops/prediction_log.py",
-    "mlgitops/serving",
-    "mlgitops/requirements/serving.txt",
-    "deploy/Dockerfile",
-)
+PATHS = server_code.PATHS
 # A server carries these too, so that /info can name its machinery. They are no part of
 # its identity: both change with every release of the machinery, and a change elsewhere
 # in it must not roll out a server whose code is the same. That server goes on naming
@@ -38,11 +30,10 @@ class Server:
 
 def at(commit: str) -> Server:
     """Return the server at a commit, under the newest commit that changed it."""
-    files = _files(commit)
     newest = git.run("log", "-1", "--format=%H", commit, "--", *PATHS)
-    unchanged = newest and _files(newest) == files
-    sha256 = hashlib.sha256(files.encode()).hexdigest()
-    return Server(newest if unchanged else git.run("rev-parse", commit), sha256)
+    unchanged = newest and server_code.files(newest) == server_code.files(commit)
+    found = newest if unchanged else git.run("rev-parse", commit)
+    return Server(found, server_code.sha256(commit))
 
 
 def of(record: Record) -> Server:
@@ -88,8 +79,3 @@ def last(ledger: Ledger, environment: str, version: Version) -> Record | None:
             ):
                 return record
     return None
-
-
-def _files(commit: str) -> str:
-    """Return the files of a server at a commit, each with its hash."""
-    return git.run("ls-tree", commit, "--", *PATHS)

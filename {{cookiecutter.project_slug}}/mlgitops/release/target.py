@@ -12,6 +12,8 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 
+from mlgitops.github import GitHubError
+from mlgitops.prediction_log import GOLDEN
 from mlgitops.release import (
     Record,
     ReleaseError,
@@ -21,8 +23,11 @@ from mlgitops.release import (
 )
 from mlgitops.serving.verify import distance
 
-POLL = 1.0  # seconds between two looks at GitHub, which counts them
-LOOKS = 5  # at the target itself in that time
+POLL = 1.0  # seconds between two looks at GitHub at first; later a tenth of the wait
+REPORTS = (
+    60  # looks at GitHub, which counts them: 1,000 an hour for all of a repository
+)
+EVERY = 0.2  # seconds between two looks at the target itself
 PATIENCE = 10.0  # seconds for one answer
 TOLERANCE = 1e-5  # float32 answers of the same file on another CPU
 BROKEN = (OSError, ValueError, KeyError, TypeError, HTTPException)
@@ -42,33 +47,61 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
     Raises:
         TargetError: it reported a failure, answers otherwise, or not in time.
     """
-    url = address(record["environment"])
+    environment = record["environment"]
+    url = address(environment)
     if not url:
         return "published"
     manifest = record["manifest_sha256"]
     code = record["server"]["sha256"]
-    deadline, next_report = time.monotonic() + seconds, 0.0
+    reports, begun = Reports(record["deployment_id"], seconds), time.monotonic()
     while True:
-        if time.monotonic() >= next_report:
-            report = deployments.reported(record["deployment_id"])
-            next_report = time.monotonic() + POLL
+        report = reports.newest()
         if report["state"] in ("failure", "error"):
             raise TargetError(f"the target reported a failure: {report['description']}")
         if url == "agent":
+            if reports.error and time.monotonic() >= begun + seconds:
+                raise reports.error  # a limit of GitHub's is no verdict on a release
             status = f"its last report is {report['state'] or 'none'}"
             ready = report["state"] == "success"
         else:
-            status, ready = identify(url, manifest, code)
+            status, ready = identify(url, manifest, code, environment)
             if ready and (problem := ask_golden(url, golden, manifest)):
                 status, ready = problem, False
         if ready:
             return "confirmed"
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= begun + seconds:
             raise TargetError(
                 f"{record['environment']} did not come up with {record['version']} "
                 f"within {seconds:g} s: {status}"
             )
-        time.sleep(POLL if url == "agent" else POLL / LOOKS)
+        time.sleep(min(POLL, EVERY))
+
+
+class Reports:
+    """The newest report of a target on GitHub, asked for ever more rarely."""
+
+    def __init__(self, deployment: int, seconds: float) -> None:
+        """``seconds`` is how long somebody waits for it."""
+        self.deployment, self.seconds = deployment, seconds
+        self.begun = time.monotonic()
+        self.next, self.left = self.begun, REPORTS
+        self.report = {"state": "", "description": ""}
+        self.error: GitHubError | None = None
+
+    def newest(self) -> dict[str, str]:
+        """Return it; if GitHub refuses to tell, the one before."""
+        now = time.monotonic()
+        if now < self.next or not self.left:
+            return self.report
+        self.left -= 1
+        try:
+            self.report, self.error = deployments.reported(self.deployment), None
+        except GitHubError as error:
+            self.error = error
+        end = self.begun + self.seconds
+        later = now + max(POLL, (now - self.begun) / 10)
+        self.next = end if self.left == 1 else min(later, max(end, now + POLL))
+        return self.report
 
 
 def ask_golden(url: str, golden: list[Record], manifest_sha256: str) -> str:
@@ -80,8 +113,8 @@ def ask_golden(url: str, golden: list[Record], manifest_sha256: str) -> str:
         TargetError: it answers something else than the reviewed model.
     """
     try:
-        # the ids tell the prediction log who asked
-        rows = [{"id": f"golden-{n}", **each["row"]} for n, each in enumerate(golden)]
+        # the ids tell readers of the prediction log who asked
+        rows = [{"id": GOLDEN.format(n), **e["row"]} for n, e in enumerate(golden)]
         response = _get(f"{url}/predict", {"rows": rows})
         running, predictions = str(response["manifest_sha256"]), response["predictions"]
         if not isinstance(predictions, list):
@@ -100,7 +133,9 @@ def ask_golden(url: str, golden: list[Record], manifest_sha256: str) -> str:
     return ""
 
 
-def identify(url: str, manifest_sha256: str, server_sha256: str) -> tuple[str, bool]:
+def identify(
+    url: str, manifest_sha256: str, server_sha256: str, environment: str = ""
+) -> tuple[str, bool]:
     """Ask a target what it runs: a description, and whether it is ready with these.
 
     A server that was not told what it is, is believed to be the right one.
@@ -114,6 +149,9 @@ def identify(url: str, manifest_sha256: str, server_sha256: str) -> tuple[str, b
     code = str(info.get("server_sha256") or server_sha256)
     description = f"it runs {running[:12]} with server {code[:12]}"
     expected = (running, code) == (manifest_sha256, server_sha256)
+    if environment and info.get("environment") not in (None, environment):
+        description += f" of the environment {info['environment']}"
+        expected = False
     return description + ("" if ready else ", not ready"), expected and ready
 
 

@@ -25,7 +25,9 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     stages_run: list[str]
     restored: bool
     seconds: float
-    cost: float | None = None
+    before: float | None = 0.0  # of the earlier run that built it; None: not recorded
+    cost: float | None = None  # of both
+    priced: bool = False  # whether params.yaml has a price
     currency: str = ""
 
 

@@ -5,12 +5,12 @@ stranger wrote is inert twice.
 """
 
 import re
-from html import escape
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 
 from mlgitops.report import plots
+from mlgitops.report.document import document
 from mlgitops.report.facts import Facts
 from mlgitops.report.render import foot, head
 from mlgitops.report.sections import SECTIONS
@@ -18,7 +18,6 @@ from mlgitops.report.text import details
 
 STYLES = (Path(__file__).with_name("page.css"), plots.STYLE)
 CHART = re.compile(r"^```mermaid\n.*?^```\n+", re.M | re.S)
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def write(facts: Facts) -> Path:
@@ -40,13 +39,5 @@ def page(facts: Facts) -> str:
             )
     markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
     body = markdown.render("\n\n".join([*text, foot(facts)]))
-    style = "".join(path.read_text() for path in STYLES)
     of = f" of #{facts.pull_request}" if facts.pull_request else ""
-    title = f"Validation report{of}"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n"
-        f"<body><main>\n{body}</main></body>\n</html>\n"
-    )
+    return document(f"Validation report{of}", f"<main>\n{body}</main>", STYLES)

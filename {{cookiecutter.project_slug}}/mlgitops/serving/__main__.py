@@ -14,23 +14,25 @@ import argparse
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
 
 from mlgitops.serving.app import LIMITS, App, Limits
-from mlgitops.serving.head import CappedHead
-from mlgitops.serving.log import PredictionLog
+from mlgitops.serving.connection import Bounds, Connections
+from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.verify import VerifyError
 
-MAX_CONNECTIONS = 2_048  # beyond, 503 at once instead of memory
+DESCRIPTORS = 256  # of open files beside those of connections
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection
 
 
@@ -38,12 +40,19 @@ class Server(uvicorn.Server):
     """uvicorn with a drain before its shutdown and a move to a shared socket."""
 
     def __init__(
-        self, app: App, drain: float, shared: socket.socket | None, log: Path | None
+        self,
+        app: App,
+        drain: float,
+        shared: socket.socket | None,
+        log: Callable[[], PredictionLog] | None,
     ) -> None:
-        """`drain` is in seconds; with `shared`, `log` is the folder used from then."""
+        """`drain` is in seconds; with `shared`, `log` is opened from then."""
+        request = app.limits.request
+        total = max(Bounds().total, 4 * request)
+        bounds = Bounds(max_connections(), request=request, total=total)
         config = uvicorn.Config(
             app,
-            http=CappedHead,
+            http=Connections(bounds).connect,  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_level="warning",
@@ -51,7 +60,6 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            limit_concurrency=MAX_CONNECTIONS,
         )
         super().__init__(config)
         self.app, self.drain, self.shared, self.log = app, drain, shared, log
@@ -90,7 +98,7 @@ class Server(uvicorn.Server):
     async def _accept(self) -> None:
         """Leave the private port and take requests from the shared socket."""
         if self.log is not None:
-            self.app.log = PredictionLog(self.log)
+            self.app.log = self.log()
         for server in self.servers:
             server.close()
         assert self.shared is not None
@@ -114,6 +122,18 @@ class Server(uvicorn.Server):
                 break
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
+
+
+def max_connections() -> int:
+    """Return how many connections there may be, with as many open files as allowed."""
+    most = Bounds().connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most + DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        most = min(most, soft - DESCRIPTORS)
+    return most
 
 
 def load(folder: Path, expected: str | None, threads: int) -> tuple[Model | None, str]:
@@ -165,6 +185,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--sockets", help="Unix socket that passes a private and the shared one")
     add("--log", type=Path, help="folder of the prediction log")
     env = os.environ.get  # an image carries its version and its identity
+    text = "seconds that a response waits for its line; what a crash then loses counts"
+    add("--log-wait", type=float, default=WAIT_SECONDS, help=text)
     add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
     add("--expect", default=env("MODEL_SHA256"), help="expected sha256 of the manifest")
     add("--max-rows", type=int, default=LIMITS.rows, help="rows in one request")
@@ -187,16 +209,18 @@ def main() -> None:
             own = socket.create_server((options.host, options.port), family=family)
     except OSError as error:
         address = options.sockets or f"port {options.port} on {options.host}"
+        why = error.strerror or error
         raise SystemExit(
-            f"{address} cannot be used: {error.strerror}; choose another with --port "
+            f"{address} cannot be used: {why}; choose another with --port "
             "(make serve PORT=8080)."
         ) from None
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
     app = App(model, reason, options.version, limits, server_sha256)
-    if shared is None and options.log is not None:
-        app.log = PredictionLog(options.log)
-    server = Server(app, options.drain, shared, options.log)
+    log = options.log and partial(PredictionLog, options.log, options.log_wait)
+    if shared is None and log is not None:
+        app.log = log()
+    server = Server(app, options.drain, shared, log)
     server.run(sockets=[own])
     if app.log is not None:
         app.log.close()

@@ -1,10 +1,12 @@
 """The HTTP application: bare ASGI, so that a request costs little more than its model.
 
 What is absent: routing, middleware, templates, an access log. A body is capped before
-it is read to its end and parsed strictly; a refusal is one sentence.
+it is read to its end and parsed strictly; a refusal is one sentence. A prediction is in
+the log before its response is sent.
 """
 
 import asyncio
+import os
 import sys
 import traceback
 import uuid
@@ -37,6 +39,11 @@ class Limits(NamedTuple):
     rows: int = 1_000  # one call stays in the low milliseconds
     bytes: int = 1_000_000  # about 1 kB per row
     seconds: float = 10.0  # for the body to arrive
+
+    @property
+    def request(self) -> int:
+        """Bytes of a whole request: beyond a too large body, which has its sentence."""
+        return self.bytes + 500_000
 
 
 LIMITS = Limits()
@@ -74,6 +81,7 @@ class App:
         self.log: PredictionLog | None = None  # without it nothing is recorded
         self.machinery = str(machinery(part=True))
         self.draining = False
+        self.refused = 0  # requests for predictions
         self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
 
@@ -85,6 +93,7 @@ class App:
         try:
             body = await self._respond(scope, receive)
         except RefusalError as refusal:
+            self.refused += scope["path"] == "/predict"
             status = refusal.status
             field = "reason" if scope["path"] == "/health/ready" else "error"
             body = self._encode({field: str(refusal)})
@@ -125,11 +134,13 @@ class App:
             "name": model and model.name,
             "version": self.version,
             "server_sha256": self.server_sha256,
+            "environment": os.environ.get("MODEL_ENVIRONMENT"),  # from the host agent
             "machinery": self.machinery,
             "task": model and model.task,
             "threshold": model and model.threshold,
             "classes": model and model.classes,
             "ready": model is not None and not self.draining,
+            "refused": self.refused,
             "log": self.log and self.log.state(),
         }
 
@@ -154,7 +165,7 @@ class App:
             raise RefusalError(422, str(error)) from None
         if self.log is not None:
             entries = zip(rows, times, predictions, strict=True)
-            self._record(self.log, self.model, entries)
+            await self.log.write(self._lines(self.model, entries))
         manifest = self.model.manifest_sha256
         return self._encode({"manifest_sha256": manifest, "predictions": predictions})
 
@@ -163,7 +174,7 @@ class App:
         limit = self.limits.bytes
         too_large = f"the body has more than {limit} bytes; send fewer rows."
         for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > limit:
+            if name == b"content-length" and _exceeds(value, limit):
                 raise RefusalError(413, too_large)
         body, more = bytearray(), True
         try:
@@ -181,24 +192,27 @@ class App:
             raise RefusalError(408, late, (b"connection", b"close")) from None
         return bytes(body)
 
-    def _record(
+    def _lines(
         self,
-        log: PredictionLog,
         model: Model,
         entries: Iterable[tuple[dict[str, Value], datetime | None, Prediction]],
-    ) -> None:
-        """Queue one line per predicted row, under the day of its event."""
-        logged_at = datetime.now(UTC)
+    ) -> list[bytes]:
+        """Return one line of the log per predicted row."""
+        logged_at = datetime.now(UTC).isoformat()
         hidden = METADATA.union(model.contract.get("sensitive", []))
-        days: dict[str, list[bytes]] = {}
+        lines = []
         for row, time, prediction in entries:
             visible = {name: row[name] for name in row if name not in hidden}
-            names = (model.manifest_sha256, self.version, logged_at.isoformat())
+            names = (model.manifest_sha256, self.version, logged_at)
             line = prediction_log.line(prediction, time, *names, visible)
-            day = (time or logged_at).date().isoformat()
-            days.setdefault(day, []).append(self._encode(line) + b"\n")
-        for day, lines in days.items():
-            log.put(day, lines)
+            lines.append(self._encode(line) + b"\n")
+        return lines
+
+
+def _exceeds(digits: bytes, limit: int) -> bool:
+    """Return whether a length in the digits of a header is above a limit."""
+    digits = digits.strip().lstrip(b"0")
+    return len(digits) > len(str(limit)) or int(digits or b"0") > limit
 
 
 def _metadata(index: int, row: dict[str, Value]) -> tuple[Value, datetime | None]:
@@ -213,8 +227,11 @@ def _metadata(index: int, row: dict[str, Value]) -> tuple[Value, datetime | None
     try:
         moment = datetime.fromisoformat(time)  # type: ignore[arg-type]
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if not prediction_log.EARLIEST < moment < prediction_log.LATEST:
+            raise ValueError("beyond what the log holds")
     except (TypeError, ValueError, OverflowError):
         raise RowError(
-            f"row {index}: 'time' must be an ISO 8601 time, e.g. 2013-04-01T12:00:00Z."
+            f"row {index}: 'time' must be an ISO 8601 time from 1700 to 2200, e.g. "
+            "2013-04-01T12:00:00Z."
         ) from None
     return row_id, moment

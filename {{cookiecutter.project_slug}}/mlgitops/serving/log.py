@@ -1,98 +1,227 @@
-"""The prediction log: one JSON line per answered prediction, written exactly once.
+"""The prediction log: one JSON line per prediction, in its file before the response.
 
-Requests only put lines into a bounded queue; one thread appends them, complete lines
-at a time, under a file lock (the old and the new server share a folder while traffic is
-switched). A write that fails is undone and tried again: a line is in the file once,
-still queued, or counted in `dropped`.
+A request hands over its lines and waits until they are written, so that `kill -9`
+loses none. One thread appends them: what has come meanwhile in one write, complete
+lines only, under a file lock (the old and the new server share a folder while traffic
+is switched). The file is that of the day of writing, whatever time a request names.
+
+Where a write fails or takes longer than `wait`, responses do not wait until the log has
+caught up: the lines are kept up to a bound and tried again, beyond it they are dropped.
+What a crash loses then is counted (`losses.py`) and stated at the next start. So each
+line is in the file once, still queued, or counted as dropped or lost.
 """
 
+import asyncio
+import contextlib
 import fcntl
 import os
 import sys
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 
 from mlgitops.prediction_log import file_name
+from mlgitops.serving.losses import Losses
 
-MAX_QUEUE = 50_000  # lines kept while the disk is slow or full, some 25 MB
-APPEND_LINES = 5_000  # at most in one append
-GATHER_SECONDS = 0.02  # lines of so long go into one append
+MAX_QUEUE = 32_000_000  # bytes of lines kept while the disk is slow or full
+WAIT_SECONDS = 0.5  # that a response waits for its lines
+APPEND_BYTES = 4_000_000  # about as much goes into one append
 RETRY_SECONDS = 0.5  # pause after a failed append
 FLUSH_SECONDS = 10.0  # at stop: how long to go on trying
+TURN_SECONDS = 0.0002  # of the writer, while responses do not wait for it
+
+
+class Batch:
+    """The lines of requests that came in one turn of the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin without lines."""
+        self.loop, self.lines, self.size = loop, list[bytes](), 0
+        self.waiters: list[asyncio.Future[None]] = []
+        self.late = False  # it was not written in time
+        self.early = 0  # lines whose responses did not wait
+        self.timer: asyncio.TimerHandle | None = None
+
+    def release(self) -> None:
+        """Let the responses go that wait."""
+        if self.timer is not None:
+            self.timer.cancel()
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.waiters.clear()
 
 
 class PredictionLog:
-    """Appends lines to `<folder>/predictions-<day>.jsonl` in the background."""
+    """Appends lines to `<folder>/predictions-<day>.jsonl`."""
 
-    def __init__(self, folder: Path | str, max_queue: int = MAX_QUEUE) -> None:
-        """Start the writer; the folder is made when the first line is written."""
-        self.folder = Path(folder)
-        self.max_queue = max_queue
-        self.written = 0
-        self.dropped = 0
-        self._queue: deque[tuple[str, bytes]] = deque()
-        self._batch: list[tuple[str, bytes]] = []  # taken, not yet written
-        self._wake = threading.Event()
+    def __init__(
+        self,
+        folder: Path | str,
+        wait: float = WAIT_SECONDS,
+        max_queue: int = MAX_QUEUE,
+    ) -> None:
+        """Start the writer; `wait` is in seconds, `max_queue` in bytes."""
+        self.folder, self.wait, self.max_queue = Path(folder), wait, max_queue
+        self.accepted = self.written = self.dropped = 0
+        self.lost = 0  # by earlier servers in this folder
+        self._accepted_bytes = self._written_bytes = 0
+        self._unwritten = 0  # lines whose responses were sent before
+        self._behind = False  # responses do not wait
+        self._batch: Batch | None = None  # of this turn of the event loop
+        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        self._losses: Losses | None = None
         self._stop_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="prediction-log")
         self._thread.daemon = True
         self._thread.start()
 
-    def put(self, day: str, lines: list[bytes]) -> None:
-        """Queue whole lines for a day; count those that find no room."""
-        room = max(self.max_queue - self._waiting(), 0)
-        self.dropped += max(len(lines) - room, 0)
-        self._queue.extend((day, line) for line in lines[:room])
-        self._wake.set()
+    async def write(self, lines: list[bytes]) -> None:
+        """Return when whole lines are written, or when a response should not wait."""
+        size = sum(map(len, lines))
+        if self._accepted_bytes - self._written_bytes + size > self.max_queue:
+            self.dropped += len(lines)
+            self._store()
+            return
+        self.accepted += len(lines)
+        self._accepted_bytes += size
+        batch = self._batch
+        if batch is None:
+            loop = asyncio.get_running_loop()
+            batch = self._batch = Batch(loop)
+            loop.call_soon(self._submit)
+        batch.lines += lines
+        batch.size += size
+        if self._behind:
+            self._send_early(batch, len(lines))
+        else:
+            waiter = batch.loop.create_future()
+            batch.waiters.append(waiter)
+            await waiter
 
     def state(self) -> dict[str, int]:
-        """Return how many lines are written, queued and dropped."""
+        """Return how many lines are written, queued, dropped, and lost earlier."""
         return {
             "written": self.written,
-            "queued": self._waiting(),
+            "queued": self.accepted - self.written,
             "dropped": self.dropped,
+            "lost": self.lost,
         }
 
     def close(self) -> None:
         """Write what is queued, for a bounded time; count and report lost lines."""
         self._stop_at = time.monotonic() + FLUSH_SECONDS
-        self._wake.set()
+        self._queue.put(None)
         self._thread.join(FLUSH_SECONDS + 5)
-        self.dropped += self._waiting()
+        self.dropped += self.accepted - self.written
+        self.accepted, self._unwritten = self.written, 0
+        self._store()
+        if self._losses is not None:
+            self._losses.close()
         if self.dropped:
             print(f"prediction log: {self.dropped} lines dropped", file=sys.stderr)
 
-    def _waiting(self) -> int:
-        return len(self._queue) + len(self._batch)
+    def _submit(self) -> None:
+        """Hand the lines of this turn to the writer."""
+        batch, self._batch = self._batch, None
+        assert batch is not None
+        batch.timer = batch.loop.call_later(self.wait, self._late, batch)
+        self._queue.put(batch)
+        if self._behind:  # a loop that never idles can keep the interpreter for itself
+            time.sleep(TURN_SECONDS)
+
+    def _late(self, batch: Batch) -> None:
+        """Let the responses of a batch go before it is written."""
+        self._behind = batch.late = True
+        self._send_early(batch, len(batch.lines) - batch.early)
+        batch.release()
+
+    def _done(self, batches: list[Batch]) -> None:
+        """Let the responses of written batches go."""
+        for batch in batches:
+            batch.release()
+            self._unwritten -= batch.early
+        if not batches[-1].late or self.accepted == self.written:
+            self._behind = False
+        self._store()
+
+    def _send_early(self, batch: Batch, count: int) -> None:
+        """Count lines whose responses are sent before they are written."""
+        batch.early += count
+        self._unwritten += count
+        self._store()
+
+    def _store(self) -> None:
+        """Keep the numbers where a crash leaves them."""
+        if self._losses is not None:
+            self._losses.store(self._unwritten, self.lost + self.dropped)
+
+    def _count_losses(self) -> None:
+        """Begin to count losses; without the folder there is nowhere to do so."""
+        try:
+            losses = Losses(self.folder)
+        except OSError:
+            return
+        self.lost, self._losses = losses.before, losses
+        self._store()
+        if self.lost:
+            print(
+                f"prediction log: earlier servers lost {self.lost} lines of responses "
+                f"that they sent while {self.folder} could not be written",
+                file=sys.stderr,
+            )
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            if self._stop_at is None:
-                time.sleep(GATHER_SECONDS)
-            while self._queue or self._batch:
-                try:
-                    self._append_some()
-                except OSError as error:
-                    if self._stop_at is not None and time.monotonic() > self._stop_at:
-                        return
-                    print(f"prediction log: {error}; trying again", file=sys.stderr)
-                    time.sleep(RETRY_SECONDS)
-            if self._stop_at is not None:
+        """Append batches until there are no more, or no time."""
+        self._count_losses()
+        last = False
+        while not last:
+            batches = [self._queue.get()]
+            size = batches[0].size if batches[0] else 0
+            for _ in range(self._queue.qsize()):  # what came meanwhile, and no more
+                if not batches[-1] or size >= APPEND_BYTES:
+                    break
+                batches.append(self._queue.get())
+                size += batches[-1].size if batches[-1] else 0
+            last = batches[-1] is None
+            if not self._write([batch for batch in batches if batch]):
                 return
 
-    def _append_some(self) -> None:
-        """Append the lines of one day of the batch; drop them once written."""
-        while self._queue and len(self._batch) < APPEND_LINES:
-            self._batch.append(self._queue.popleft())
-        day = self._batch[0][0]
-        lines = [line for line_day, line in self._batch if line_day == day]
-        append(self.folder / file_name(day), b"".join(lines))
-        self._batch = [entry for entry in self._batch if entry[0] != day]
-        self.written += len(lines)
+    def _write(self, batches: list[Batch]) -> bool:
+        """Append the lines of batches, trying again; return whether that was done."""
+        data = b"".join(line for batch in batches for line in batch.lines)
+        while data and not self._append(data):
+            if self._stop_at is not None and time.monotonic() > self._stop_at:
+                return False
+            for batch in batches:
+                _call(batch, self._late, batch)
+            time.sleep(RETRY_SECONDS)
+        self.written += sum(len(batch.lines) for batch in batches)
+        self._written_bytes += len(data)
+        if batches:
+            _call(batches[0], self._done, batches)
+        return True
+
+    def _append(self, data: bytes) -> bool:
+        """Append to today's file; return whether that worked, and print why not."""
+        if self._losses is None:
+            self._count_losses()
+        path = self.folder / file_name(datetime.now(UTC).date().isoformat())
+        try:
+            append(path, data)
+        except OSError as error:
+            print(f"prediction log: {error}; trying again", file=sys.stderr)
+            return False
+        return True
+
+
+def _call(batch: Batch, function: Callable[..., None], *arguments: object) -> None:
+    """Call a function in the event loop, unless that has ended."""
+    with contextlib.suppress(RuntimeError):  # it is closed
+        batch.loop.call_soon_threadsafe(function, *arguments)
 
 
 def append(path: Path, data: bytes) -> None:

@@ -59,7 +59,7 @@ class Model:
             raise VerifyError(f"contract.yaml is not a contract: {error}.") from None
         model = self.manifest["model"]
         data = read_verified(folder / model["file"], model["sha256"])
-        self._session = _session(data, threads)
+        self._session = session(data, threads)
         self._check_inputs()
 
     def predict(self, rows: Rows) -> Scores:
@@ -130,9 +130,14 @@ def _parse(text: bytes) -> dict[str, Any]:
         raise VerifyError("contract.yaml is not a YAML mapping.") from None
 
 
-def _session(data: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """Load a model from bytes, on the CPU, with a fixed number of threads."""
+def session(data: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Load a model from bytes, on the CPU, with a fixed number of threads.
+
+    They are read as ONNX, as the judge read them: the runtime's own format could be
+    other operators in the same file.
+    """
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4

@@ -1,14 +1,17 @@
 """Strict rows: what a request may hold, by the contract; numpy only.
 
 A type that is not the contract's, NaN, infinity, an unknown column and a missing
-required one are refused. A category never seen in training and a number outside the
-contract's range get a prediction: the monitor reports that the data changed.
+required one are refused, and so is a text that is much longer than any category. A
+category never seen in training and a number outside the contract's range get a
+prediction: the monitor reports that the data changed.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from mlgitops.prediction_log import max_text
 
 METADATA = frozenset({"id", "time"})  # what a row may carry beside its columns
 Rows = Sequence[Mapping[str, Any]]
@@ -26,6 +29,7 @@ class Column(NamedTuple):
     name: str
     number: bool
     missing: bool
+    max_text: int  # characters of a category
 
 
 def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
@@ -37,7 +41,8 @@ def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
         if name in METADATA:
             raise ValueError(f"a column cannot be called '{name}'")
         number, missing = column["type"] == "number", bool(column["missing"])
-        parsed[name] = Column(name, number, missing)
+        longest = max_text(column.get("categories") or ())
+        parsed[name] = Column(name, number, missing, longest)
     return parsed
 
 
@@ -72,8 +77,14 @@ def _array(rows: Rows, column: Column) -> Array:
         index = next(i for i, value in enumerate(values) if value in (None, ""))
         raise RowError(f"row {index} lacks the column '{column.name}'.")
     if not column.number:
-        texts = [["" if value is None else value] for value in values]
-        return np.array(texts, dtype=object)
+        texts = ["" if value is None else value for value in values]
+        for index, text in enumerate(texts):
+            if len(text) > column.max_text:
+                raise RowError(
+                    f"row {index}: column '{column.name}' has {len(text)} characters; "
+                    f"at most {column.max_text} are allowed."
+                )
+        return np.array(texts, dtype=object).reshape(-1, 1)
     with np.errstate(over="ignore"):
         try:
             numbers = [np.nan if value is None else value for value in values]

@@ -64,9 +64,11 @@ def load_manifest(path: Path | str, expected_sha256: str | None = None) -> Manif
         actual = hashlib.sha256(data).hexdigest()
         _compare(path, actual, expected_sha256, "the expected version")
     try:
-        manifest = json.loads(data, parse_constant=_no_constant)
+        manifest = json.loads(
+            data, parse_constant=_no_constant, object_pairs_hook=_distinct
+        )
         _check(manifest)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise VerifyError(f"{path} is not a manifest: {error}.") from None
     return dict(manifest)
 
@@ -140,6 +142,15 @@ def _compare(
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number that JSON allows")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's entries; of a key given twice, readers take either."""
+    entries: dict[str, Any] = {}
+    for name, value in pairs:
+        _require(name not in entries, f"the key {name[:60]!r} is given twice")
+        entries[name] = value
+    return entries
 
 
 def _require(condition: bool, message: str) -> None:

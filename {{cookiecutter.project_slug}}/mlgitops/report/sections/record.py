@@ -154,14 +154,21 @@ def build(facts: Facts) -> str:
     """Which stages were run, or restored, and what that cost."""
     if not (build := facts.build):
         return ""
-    cost = "not known: params.yaml has no section compute"
+    seconds, cost = (
+        f"{build.seconds:g}",
+        "not known: params.yaml has no section compute",
+    )
+    if build.restored and build.before:
+        seconds = f"{build.before:g} to build it, then {seconds} to restore it"
     if build.cost is not None:
         cost = f"{build.cost:.4f} {build.currency}"
+    elif build.priced:
+        cost = "not known: the ledger has no record of the run that built it"
     return pairs(
         {
             "stages run": ", ".join(build.stages_run) or "none",
             "restored": "yes, CI built it before" if build.restored else "no",
-            "seconds": f"{build.seconds:g}",
+            "seconds": seconds,
             "cost": cost,
         }
     )

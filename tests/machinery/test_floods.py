@@ -1,0 +1,534 @@
+"""The server under a hostile client: memory, files and time are bounded, others served.
+
+Floods last about a second each here; the bounds are those of a real process. How bytes
+are cut into packets is played on the protocol itself, with a transport that only notes.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import resource
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from machinery import tiny
+from mlgitops.serving.app import App
+from mlgitops.serving.connection import Bounds, Connection, Connections
+from mlgitops.serving.model import Model
+
+SECONDS = 1.0  # of a flood
+GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+H2C = (
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
+)
+BODY = json.dumps({"rows": [tiny.ROW | {"id": "a"}]}).encode()
+
+
+def post(body: bytes = BODY, headers: bytes = b"", length: bytes = b"") -> bytes:
+    size = length or b"%d" % len(body)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\n%sContent-Length: %s\r\n\r\n"
+    return head % (headers, size) + body
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny.version(folder)
+    return folder
+
+
+class Process:
+    """A server, and how much memory it takes."""
+
+    def __init__(self, port: int, pid: int, errors: Path) -> None:
+        self.port, self.status, self.errors = port, Path(f"/proc/{pid}/status"), errors
+        self.pid = pid
+
+    def memory(self, name: str = "VmRSS") -> float:
+        (line,) = [t for t in self.status.read_text().split("\n") if name in t]
+        return int(line.split()[1]) / 1000
+
+    @contextlib.contextmanager
+    def bounded(self, limit: float) -> Iterator[None]:
+        """Fail when it grows by more megabytes, or does not answer afterwards."""
+        assert tiny.call(self.port, "/predict", BODY)[0] == 200
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # the peak begins here
+        before = self.memory()
+        yield
+        growth = self.memory("VmHWM") - before
+        print(f"{before:.0f} MB before, {growth:.0f} MB more at the peak")
+        assert growth < limit
+        assert tiny.call(self.port, "/predict", BODY)[0] == 200
+
+
+@pytest.fixture(scope="module")
+def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    errors = tmp_path_factory.mktemp("errors") / "errors"
+    with tiny.server(model, errors=errors) as (port, process):
+        yield Process(port, process.pid, errors)
+
+
+def pour(port: int, first: bytes, block: bytes, seconds: float = SECONDS) -> int:
+    """Send a block again and again without reading; return how many bytes went."""
+    sent, end = 0, time.monotonic() + seconds
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(seconds / 4)
+        with contextlib.suppress(OSError):
+            client.sendall(first)
+            while time.monotonic() < end:
+                sent += client.send(block)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    return sent
+
+
+def test_trailers_without_end_are_cut(server: Process) -> None:
+    """2,970 MB in 11 s, once."""
+    with server.bounded(30):
+        first = CHUNKED + b"%x\r\n%s\r\n0\r\n" % (len(BODY), BODY)
+        assert pour(server.port, first, b"a:\r\n" * 20_000) < 10_000_000
+
+
+@pytest.mark.slow
+def test_other_endless_requests_are_cut(server: Process) -> None:
+    with server.bounded(30):
+        chunk = CHUNKED + b"1"
+        assert pour(server.port, chunk, b";extension=1" * 9_000) < 10_000_000
+        assert pour(server.port, CHUNKED, b"1\r\n \r\n" * 20_000) < 10_000_000
+        assert pour(server.port, b"", b"\r\n" * 50_000) < 10_000_000
+        many = b"GET /info HTTP/1.1\r\n"
+        assert pour(server.port, many, b"a:\r\n" * 20_000) < 10_000_000
+
+
+@pytest.mark.slow
+def test_responses_that_nobody_reads_stop_the_reading(server: Process) -> None:
+    """2,042 MB, once."""
+    with server.bounded(30):
+        assert pour(server.port, b"", GET * 5_000) < 30_000_000
+    with server.bounded(60):
+        rows = json.dumps({"rows": [tiny.ROW] * 1_000}).encode()
+        assert pour(server.port, b"", post(rows)) < 30_000_000
+
+
+def test_silent_connections_do_not_keep_others_out(server: Process) -> None:
+    """2,100 of them: each request had 503, and nobody left."""
+    most = Bounds().connections + 300
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < most + 200:
+        pytest.skip(f"{hard} open files are too few for {most} connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most + 200), hard))
+    with contextlib.ExitStack() as stack, server.bounded(60):
+        for number in range(most):
+            address = ("127.0.0.1", server.port)
+            stack.enter_context(socket.create_connection(address, 10))
+            if number % 200 == 0:
+                assert tiny.call(server.port, "/predict", BODY)[0] == 200
+        assert tiny.call(server.port, "/predict", BODY)[0] == 200
+
+
+@pytest.mark.slow
+def test_bodies_that_do_not_end_hold_little_together(server: Process) -> None:
+    """200 of nearly a megabyte each: the bound of all together is less."""
+    with contextlib.ExitStack() as stack, server.bounded(190):
+        for _ in range(200):
+            address = ("127.0.0.1", server.port)
+            client = stack.enter_context(socket.create_connection(address, 10))
+            with contextlib.suppress(OSError):
+                client.sendall(post(b" " * 950_000, length=b"1000000"))
+        assert tiny.call(server.port, "/predict", BODY)[0] == 200
+
+
+@pytest.mark.parametrize("digits", [b"0" * 5_000 + b"%d" % len(BODY), b"9" * 5_000])
+def test_a_length_of_many_digits_is_no_failure(server: Process, digits: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+        client.sendall(post(length=digits))
+        expected = b"HTTP/1.1 200" if digits[:1] == b"0" else b"HTTP/1.1 400"
+        assert client.recv(1_000).startswith(expected)
+    assert "Traceback" not in server.errors.read_text()
+
+
+# Slow clients
+
+
+def configured(app: App) -> uvicorn.Config:
+    config = uvicorn.Config(app, lifespan="off", ws="none", log_level="warning")
+    config.load()
+    return config
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    app: App, **bounds: Any
+) -> AsyncIterator[tuple[tuple[str, int], Connections]]:
+    """Serve in this event loop, with other bounds."""
+    connections = Connections(Bounds(**bounds))
+    config = configured(app)
+    state, loop = ServerState(), asyncio.get_running_loop()
+    listener = await loop.create_server(
+        lambda: connections.connect(config, state, {}), "127.0.0.1", 0
+    )
+    small = (socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)  # the kernel keeps little
+    listener.sockets[0].setsockopt(*small)
+    try:
+        yield listener.sockets[0].getsockname()[:2], connections
+    finally:
+        listener.close()
+
+
+async def closed(reader: asyncio.StreamReader) -> float:
+    """Return after how many seconds the server leaves."""
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        while await asyncio.wait_for(reader.read(100_000), 10):
+            pass
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"G", GET[:-1], GET + GET[:5], post()[:-1]], ids=repr
+)
+def test_who_sends_nothing_or_half_is_left(first: bytes) -> None:
+    async def wait() -> float:
+        async with listening(App(None, "none"), seconds=0.2) as (address, _):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(first)
+            seconds = await closed(reader)
+            writer.close()
+            return seconds
+
+    assert 0.1 < asyncio.run(wait()) < 3
+
+
+def test_who_had_a_response_may_be_silent_for_longer() -> None:
+    async def wait() -> bytes:
+        async with listening(App(None, "none"), seconds=0.1) as (address, _):
+            reader, writer = await asyncio.open_connection(*address)
+            for _ in range(2):
+                writer.write(GET)
+                found = await reader.readuntil(b'ok"}')
+                await asyncio.sleep(0.5)
+            writer.close()
+            return found
+
+    assert asyncio.run(wait()).startswith(b"HTTP/1.1 200")
+
+
+def test_who_takes_no_response_is_left() -> None:
+    async def wait() -> tuple[int, int]:
+        bounds = {"seconds": 0.2, "send_seconds": 0.4}
+        async with listening(App(None, "none"), **bounds) as (address, connections):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, address)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                await asyncio.wait_for(loop.sock_sendall(client, GET * 20_000), 0.3)
+            held = connections.held
+            for _ in range(100):
+                await asyncio.sleep(0.05)
+                if not connections.open:
+                    break
+            client.close()
+            return held, len(connections.open)
+
+    held, left = asyncio.run(wait())
+    assert left == 0 and held < 2_000_000
+
+
+def test_the_longest_silent_one_leaves_when_there_are_too_many() -> None:
+    async def wait() -> tuple[list[bool], int]:
+        app = App(None, "none")
+        async with listening(app, connections=5) as (address, connections):
+            busy = await asyncio.open_connection(*address)
+            busy[1].write(GET)
+            await busy[0].readuntil(b'ok"}')
+            silent = [await asyncio.open_connection(*address) for _ in range(8)]
+            await asyncio.sleep(0.1)
+            busy[1].write(GET)
+            await asyncio.wait_for(busy[0].readuntil(b'ok"}'), 5)
+            left = [reader.at_eof() or bool(reader._buffer) for reader, _ in silent]  # type: ignore[attr-defined]
+            for _, writer in [busy, *silent]:
+                writer.close()
+            return left, len(connections.open)
+
+    left, still = asyncio.run(wait())
+    assert left == [True] * 4 + [False] * 4 and still == 5
+
+
+def test_who_takes_no_response_leaves_when_there_are_too_many() -> None:
+    async def wait() -> bytes:
+        async with listening(App(None, "none"), connections=2) as (address, group):
+            loop, clients = asyncio.get_running_loop(), []
+            for _ in range(2):
+                client = socket.socket()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+                client.setblocking(False)
+                await loop.sock_connect(client, address)
+                with contextlib.suppress(TimeoutError):
+                    sending = loop.sock_sendall(client, GET * 20_000)
+                    await asyncio.wait_for(sending, 0.3)
+                clients.append(client)
+            for _ in range(100):
+                if all(connection.unsent for connection in group.open):
+                    break
+                await asyncio.sleep(0.05)
+            assert not group.arriving and not group.idle
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(GET)
+            found = await asyncio.wait_for(reader.read(100), 5)
+            for client in (*clients, writer):
+                client.close()
+            return found
+
+    assert asyncio.run(wait()).startswith(b"HTTP/1.1 200")
+
+
+def test_where_all_have_a_response_coming_the_next_one_is_told_to_come_again() -> None:
+    class Busy(App):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.sleep(1)
+
+    async def wait() -> bytes:
+        async with listening(Busy(None), connections=2) as (address, _):
+            clients = [await asyncio.open_connection(*address) for _ in range(2)]
+            for _, writer in clients:
+                writer.write(GET)
+            await asyncio.sleep(0.1)
+            clients.append(await asyncio.open_connection(*address))
+            found = await asyncio.wait_for(clients[2][0].read(200), 5)
+            for _, writer in clients:
+                writer.close()
+            await asyncio.sleep(0.1)
+            return found
+
+    found = asyncio.run(wait())
+    assert found.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in found
+
+
+def test_who_holds_most_leaves_when_all_hold_too_much(model: Path) -> None:
+    async def wait() -> tuple[list[bool], int]:
+        app = App(Model(model))
+        async with listening(app, total=200_000) as (address, connections):
+            clients = []
+            for size in (50_000, 90_000, 40_000, 50_000):
+                clients.append(await asyncio.open_connection(*address))
+                clients[-1][1].write(post(b" " * size, length=b"100000"))
+                await asyncio.sleep(0.1)
+            held = connections.held
+            left = []
+            for reader, writer in clients:
+                with contextlib.suppress(TimeoutError):
+                    found = await asyncio.wait_for(reader.read(100), 0.1)
+                    assert found.startswith(b"HTTP/1.1 503") and b"retry-after" in found
+                    left.append(True)
+                    continue
+                left.append(False)
+                writer.close()
+            await asyncio.sleep(0.1)
+            assert connections.held == 0
+            return left, held
+
+    left, held = asyncio.run(wait())
+    assert left == [False, True, False, False] and 140_000 < held < 200_000
+
+
+# Packets
+
+
+class Notes(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out, self.ended, self.reading = bytearray(), False, True
+
+    def write(self, data: Any) -> None:
+        self.out += data
+
+    def close(self) -> None:
+        self.ended = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.ended
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(
+        self, high: int | None = None, low: int | None = None
+    ) -> None:
+        pass
+
+
+async def play(app: App, packets: list[bytes]) -> tuple[list[int], bool]:
+    """Return the statuses of all responses, and whether the connection is closed."""
+    connections = Connections(Bounds())
+    protocol = connections.connect(configured(app), ServerState(), {})
+    transport = Notes()
+    protocol.connection_made(transport)
+    for packet in packets:
+        protocol.data_received(packet)
+    for _ in range(200):
+        await asyncio.sleep(0)
+        if not protocol.responding and not protocol.buffer:
+            break
+    statuses = [int(part[:3]) for part in transport.out.split(b"HTTP/1.1 ")[1:]]
+    ended = transport.ended
+    protocol.connection_lost(None)
+    assert connections.held == 0 and not connections.open
+    return statuses, ended
+
+
+def cut(data: bytes, rng: random.Random, pieces: int) -> list[bytes]:
+    """Cut bytes at random into pieces."""
+    cuts = sorted(rng.sample(range(1, len(data)), min(pieces, len(data)) - 1))
+    pairs = zip([0, *cuts], [*cuts, len(data)], strict=True)
+    return [data[start:end] for start, end in pairs]
+
+
+SMUGGLED = post(GET * 2, b"Connection: upgrade\r\nUpgrade: x\r\n")
+REQUESTS = {
+    "GET": (GET, 200),
+    "POST": (post(), 200),
+    "h2c, as Java's client sends it": (post(headers=H2C), 200),
+    "in capitals": (post(headers=H2C.upper()), 200),
+    "websocket": (
+        GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        200,
+    ),
+    "requests in the body of an upgrade": (SMUGGLED, 400),
+    "requests in a body": (post(GET * 2), 400),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_is_one_request_wherever_it_is_cut(model: Path, name: str) -> None:
+    request, status = REQUESTS[name]
+    app = App(Model(model))
+
+    async def all_cuts() -> None:
+        for at in range(1, len(request)):
+            found = await play(app, [request[:at], request[at:]])
+            assert found == ([status], False), request[:at]
+        assert await play(app, [bytes([b]) for b in request]) == ([status], False)
+
+    asyncio.run(all_cuts())
+
+
+def test_pipelined_requests_are_answered_in_order_however_they_are_cut(
+    model: Path,
+) -> None:
+    app, rng = App(Model(model)), random.Random(0)
+
+    async def trials() -> None:
+        for _ in range(100):
+            chosen = rng.choices(list(REQUESTS.values()), k=rng.randint(1, 12))
+            data = b"".join(request for request, _ in chosen)
+            packets = cut(data, rng, rng.randint(1, 20))
+            found = await play(app, packets)
+            assert found == ([status for _, status in chosen], False), packets
+
+    asyncio.run(trials())
+
+
+CHUNK = CHUNKED + b"%x\r\n%s\r\n0\r\nChecksum: 1\r\n\r\n" % (len(BODY), BODY)
+ALONE = {
+    "chunked, with a trailer": ([CHUNK], [200], False),
+    "chunked, then another later": ([CHUNK, GET], [200, 200], False),
+    "chunked, with another in its last packet": ([CHUNK + GET * 9], [200], True),
+    "an upgrade there": ([CHUNK + SMUGGLED], [200], True),
+    "CONNECT": ([b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n" + GET], [400], True),
+    "a line break for a name": ([GET[:-2] + b"X: y\n\r\n\r\n"], [400], True),
+    "TLS": ([b"\x16\x03\x01\x02\x00\x01"], [400], True),
+    "two lengths": ([post(headers=b"Content-Length: 5\r\n")], [400], True),
+    "length and chunks": (
+        [post(headers=b"Transfer-Encoding: chunked\r\n")],
+        [400],
+        True,
+    ),
+    "a negative length": ([post(length=b"-5")], [400], True),
+    "101 headers": ([GET[:-2] + b"a: b\r\n" * 100 + b"\r\n"], [431], True),
+    "100 headers": ([GET[:-2] + b"a: b\r\n" * 99 + b"\r\n"], [200], False),
+    "a long header": ([GET[:-2] + b"a: %s\r\n\r\n" % (b"b" * 70_000)], [431], True),
+    "empty lines before": ([b"\r\n\r\n" + GET], [200], False),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_odd_requests(model: Path, name: str) -> None:
+    packets, statuses, ended = ALONE[name]
+    app = App(Model(model))
+    assert asyncio.run(play(app, packets)) == (statuses, ended)
+
+
+def test_what_waits_for_its_turn_is_not_read(model: Path) -> None:
+    """One request is parsed, the others stay bytes, and no more are taken."""
+
+    async def look() -> tuple[int, bool]:
+        config = configured(App(Model(model)))
+        protocol = Connections(Bounds()).connect(config, ServerState(), {})
+        transport = Notes()
+        protocol.connection_made(cast(asyncio.Transport, transport))
+        protocol.data_received(GET * 5_000)
+        assert isinstance(protocol, Connection) and not protocol.pipeline
+        return len(protocol.buffer), transport.reading
+
+    assert asyncio.run(look()) == (len(GET) * 4_999, False)
+
+
+# Values
+
+
+@pytest.mark.slow
+def test_event_days_make_no_files(model: Path, tmp_path: Path) -> None:
+    """60 requests with 60,000 days left 52,960 files and dropped honest rows."""
+    log = tmp_path / "log"
+    with tiny.server(model, "--log", str(log)) as (port, process):
+        first = date(1701, 1, 1).toordinal()
+        for year in range(60):
+            days = range(first + year * 500, first + (year + 1) * 500)
+            times = [date.fromordinal(day).isoformat() for day in days]
+            rows = [tiny.ROW | {"time": time, "id": time} for time in times]
+            assert tiny.call(port, "/predict", {"rows": rows})[0] == 200
+            honest = {"rows": [tiny.ROW | {"id": f"honest-{year}"}]}
+            assert tiny.call(port, "/predict", honest)[0] == 200
+        assert tiny.call(port, "/info")[1]["log"]["dropped"] == 0
+        process.terminate()
+        process.wait(20)
+    records = tiny.logged(log)
+    assert len(records) == 60 * 501 and len(list(log.iterdir())) <= 2
+    assert sum(record["id"].startswith("honest") for record in records) == 60
+
+
+def test_a_text_much_longer_than_any_category_is_refused_and_counted(
+    server: Process,
+) -> None:
+    before = tiny.call(server.port, "/info")[1]["refused"]
+    rows = [tiny.ROW, tiny.ROW | {"carrier": "x" * 50_000}]
+    status, answer = tiny.call(server.port, "/predict", {"rows": rows})
+    assert status == 422
+    assert answer["error"] == (
+        "row 1: column 'carrier' has 50000 characters; at most 256 are allowed."
+    )
+    rows[1]["carrier"] = "ü" * 256
+    assert tiny.call(server.port, "/predict", {"rows": rows})[0] == 200
+    assert tiny.call(server.port, "/info")[1]["refused"] == before + 1

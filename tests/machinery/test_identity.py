@@ -1,0 +1,204 @@
+"""A manifest is what the proposal's own files give, or it is refused by the entry."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from machinery.judged import CONTRACT, Record, params, rows
+from machinery.test_validate import linear, lock_of, predicted
+from mlgitops import lock
+from mlgitops.judge import artifact, identity
+from mlgitops.judge.rows import check_manifest
+from mlgitops.judgement import Refused
+from mlgitops.pipeline import golden, manifest, settings
+from mlgitops.pipeline.contract import Contract, plain
+
+TERMS = Contract.parse(CONTRACT)
+Lie = Callable[[Record], object]
+
+
+class Proposal:
+    """The files of a proposal, and the artifact that a true build makes of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = {path: path.encode() for path in manifest.CODE}
+        self.files |= {
+            "contract.yaml": yaml.safe_dump(CONTRACT, sort_keys=False).encode(),
+            "params.yaml": yaml.safe_dump(params(["price"])).encode(),
+            "requirements/pipeline.txt": b"numpy",
+        }
+        train = rows().head(3000)
+        train.to_parquet(folder / "train.parquet")
+        table = (folder / "train.parquet").read_bytes()
+        model = linear({"price": 1.0})
+        exported = model.SerializeToString()
+        text = self.files["contract.yaml"]
+        code = {path: manifest.sha256(self.files[path]) for path in manifest.CODE}
+        train.attrs["source_sha256"] = "2" * 64
+        self.text = manifest.manifest(
+            TERMS,
+            settings.train(params(["price"]), "binary"),
+            ("model.onnx", exported),
+            contract={
+                "sha256": manifest.sha256(text),
+                "json_sha256": manifest.sha256(plain(yaml.safe_load(text))),
+            },
+            data=manifest.trained_on(train, TERMS, table),
+            code=manifest.code(code),
+            requirements={"sha256": manifest.sha256(b"numpy")},
+            claimed={"parity": {"rows": 10, "max_difference": 1e-7}},
+            golden=predicted(model, golden.rows(train, TERMS), TERMS),
+        )
+        for name in artifact.OUTS - {"train.parquet"}:
+            (folder / name).write_bytes(b"")
+        (folder / "model.onnx").write_bytes(exported)
+        (folder / "contract.yaml").write_bytes(text)
+
+    def identify(self, text: str | None = None) -> Record:
+        """Return the manifest once the judge believes it."""
+        (self.folder / "manifest.json").write_text(text or self.text)
+        outs = {name: (self.folder / name).read_bytes() for name in artifact.OUTS}
+        built = lock.parse(lock_of(outs))
+        return identity.identify(self.folder, built, self.files.get)
+
+    def with_lie(self, lie: Lie) -> str:
+        """Return the manifest's text with one lie."""
+        version = json.loads(self.text)
+        lie(version)
+        return manifest.text(version)
+
+
+@pytest.fixture
+def proposal(tmp_path: Path) -> Proposal:
+    return Proposal(tmp_path)
+
+
+def other_code(version: Record) -> None:
+    """Say that another estimator trained."""
+    version["code"]["files"]["model/estimator.py"] = "3" * 64
+    version["code"] = manifest.code(version["code"]["files"])
+
+
+def less_code(version: Record) -> None:
+    """Leave the estimator out."""
+    del version["code"]["files"]["model/estimator.py"]
+    version["code"] = manifest.code(version["code"]["files"])
+
+
+LIES: dict[str, Lie] = {
+    "threshold is 0.99": lambda v: v.update(threshold=0.99),
+    "name is 'other'": lambda v: v.update(name="other"),
+    "columns is": lambda v: v.update(columns=["age"]),
+    "params.estimator is": lambda v: v["params"].update(estimator="none"),
+    "code.sha256 is": lambda v: v["code"].update(sha256="0" * 64),
+    "code.files.model/estimator.py is": other_code,
+    "code.files.model/estimator.py is nothing": less_code,
+    "requirements.sha256 is": lambda v: v["requirements"].update(sha256="0" * 64),
+    "contract.json_sha256 is": lambda v: v["contract"].update(json_sha256="0" * 64),
+    "data.train_sha256 is": lambda v: v["data"].update(train_sha256="0" * 64),
+    "approved is true": lambda v: v.update(approved=True),
+    "classes is": lambda v: v.update(classes=["a", "b"]),
+    "does not say what was trained on": lambda v: v["data"].update(sure=True),
+    "does not name the files of its code": lambda v: v["code"].pop("files"),
+    "name the files": lambda v: v["code"]["files"].update({"../x.py": "0" * 64}),
+}
+
+
+def test_a_true_manifest_is_believed(proposal: Proposal) -> None:
+    version = proposal.identify()
+    check_manifest(proposal.folder, version)
+
+
+@pytest.mark.parametrize("words", LIES)
+def test_a_lie_is_refused_by_its_entry(words: str, proposal: Proposal) -> None:
+    with pytest.raises(Refused) as refused:
+        proposal.identify(proposal.with_lie(LIES[words]))
+    assert refused.value.check.id == "manifest"
+    assert words in str(refused.value)
+
+
+def test_a_key_that_is_given_twice_is_refused(proposal: Proposal) -> None:
+    """One reader would take the first value, another the last."""
+    twice = proposal.text.replace('{\n  "', '{\n  "threshold": 0.99,\n  "', 1)
+    with pytest.raises(Refused, match="'threshold' is given twice"):
+        proposal.identify(twice)
+
+
+def test_a_manifest_of_other_bytes_is_refused(proposal: Proposal) -> None:
+    """There is one text for one version: 0.30 is not another 0.3."""
+    with pytest.raises(Refused, match="not as the stage train writes it"):
+        proposal.identify(
+            proposal.text.replace('"threshold": 0.3', '"threshold": 0.30')
+        )
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900])
+def test_a_manifest_that_is_nested_deep_is_a_refusal(
+    depth: int, proposal: Proposal
+) -> None:
+    deep = '"claimed": {"deep": ' + '{"a": ' * depth + "1" + "}" * depth + ","
+    with pytest.raises(Refused) as refused:
+        proposal.identify(proposal.text.replace('"claimed": {', deep))
+    assert refused.value.check.id == "manifest"
+
+
+def test_the_machinery_of_a_wheel_is_believed(proposal: Proposal) -> None:
+    """It is not in the tree: requirements/pipeline.txt pins it."""
+    for path in manifest.CODE:
+        if path.startswith("mlgitops/"):
+            del proposal.files[path]
+    assert proposal.identify()
+
+
+@pytest.mark.parametrize("value", ["2020-01-01", "yes: [", "{train: {threshold: 7}}"])
+def test_params_that_cannot_be_read_are_a_refusal(
+    value: str, proposal: Proposal
+) -> None:
+    proposal.files["params.yaml"] = value.encode()
+    with pytest.raises(Refused) as refused:
+        proposal.identify()
+    assert refused.value.check.id == "manifest"
+
+
+def test_params_that_no_manifest_can_hold_are_a_refusal(proposal: Proposal) -> None:
+    text = yaml.safe_dump(params(["price"])).encode()
+    proposal.files["params.yaml"] = text.replace(
+        b"l2_regularization: 0.0", b"l2_regularization: 2020-01-01"
+    )
+    with pytest.raises(Refused, match="such as a date"):
+        proposal.identify()
+
+
+TABLES: dict[str, tuple[Lie, str]] = {
+    "2099": (lambda v: v["data"].update(train_until="2099-01-01"), "train_until"),
+    "no date": (lambda v: v["data"].update(train_until="not a date"), "train_until"),
+    "too early": (lambda v: v["data"].update(train_from="1999-01-01"), "train_from"),
+    "more rows": (lambda v: v["data"].update(train_rows=10**9), "train_rows"),
+    "one golden row": (lambda v: v.update(golden=v["golden"][:1]), "golden"),
+    "one row again": (lambda v: v.update(golden=v["golden"][:1] * 20), "golden"),
+    "an own row": (lambda v: v["golden"][0]["row"].update(price=0.5), "golden"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_window_and_golden_rows_that_the_table_does_not_give_are_refused(
+    name: str, proposal: Proposal
+) -> None:
+    lie, words = TABLES[name]
+    version = proposal.identify(proposal.with_lie(lie))
+    with pytest.raises(Refused, match=words) as refused:
+        check_manifest(proposal.folder, version)
+    assert refused.value.check.id == "manifest"
+
+
+def test_a_table_without_the_contracts_columns_is_refused(proposal: Proposal) -> None:
+    version: Any = proposal.identify()
+    pd.DataFrame({"x": [1]}).to_parquet(proposal.folder / "train.parquet")
+    with pytest.raises(Refused, match="the rows that contract"):
+        check_manifest(proposal.folder, version)

@@ -1,0 +1,246 @@
+"""What a killed server sent and what it logged: nothing is lost, or it is counted.
+
+Two of thirty kills of each kind here; all of them with PROOF=1.
+"""
+
+import asyncio
+import fcntl
+import os
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinery import tiny
+from machinery.test_serving import Load, rows
+from mlgitops.serving.log import PredictionLog, append
+from mlgitops.serving.losses import Losses
+
+KILLS = 30 if os.environ.get("PROOF") else 2
+CALLERS = 4
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny.version(folder)
+    return folder
+
+
+def disk(pid: int, full: bool) -> None:
+    """Let a process write no further byte into a file, or let it again."""
+    soft = 0 if full else resource.RLIM_INFINITY
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+
+
+def lost(model: Path, log: Path) -> int:
+    """Start a server and return how many lines it says that earlier ones lost."""
+    with tiny.server(model, "--log", str(log)) as (port, process):
+        assert tiny.call(port, "/predict", rows(id="after"))[0] == 200
+        state = tiny.call(port, "/info")[1]["log"]
+        process.terminate()
+        assert process.wait(15) == 0
+    assert state["dropped"] == 0 and state["written"] == 1
+    return int(state["lost"])
+
+
+@pytest.mark.slow
+def test_f34_killed_under_load_no_response_is_missing_in_the_log(
+    model: Path, tmp_path: Path
+) -> None:
+    chance, total = random.Random(1), 0
+    for number in range(KILLS):
+        log = tmp_path / f"log{number}"
+        with tiny.server(model, "--log", str(log)) as (port, process):
+            load = Load(port, callers=CALLERS)
+            time.sleep(chance.uniform(0.2, 0.5))
+            process.send_signal(signal.SIGKILL)
+            load.end()
+        logged = {record["id"] for record in tiny.logged(log)}
+        missing = set(load.answered) - logged
+        total += len(load.answered)
+        assert load.answered and not missing
+        assert lost(model, log) == 0
+        assert not list(log.glob("losses-*")), "nothing is left to take over"
+    print(f"{KILLS} kills, {total} responses, 0 of them not logged")
+
+
+@pytest.mark.slow
+def test_f34_what_a_full_disk_and_a_kill_lose_is_counted_at_the_next_start(
+    model: Path, tmp_path: Path
+) -> None:
+    chance, total, counted = random.Random(2), 0, 0
+    for number in range(KILLS):
+        log = tmp_path / f"log{number}"
+        with tiny.server(model, "--log", str(log)) as (port, process):
+            load = Load(port, callers=CALLERS)
+            time.sleep(chance.uniform(0.1, 0.3))
+            disk(process.pid, full=True)
+            time.sleep(chance.uniform(0.1, 0.3))
+            process.send_signal(signal.SIGKILL)
+            load.end()
+        records = [record["id"] for record in tiny.logged(log)]
+        assert len(records) == len(set(records))
+        missing = len(set(load.answered) - set(records))
+        found = lost(model, log)
+        assert missing <= found <= missing + CALLERS
+        assert lost(model, log) == found, "it goes on being said"
+        total, counted = total + missing, counted + found
+    assert total
+    print(f"{KILLS} kills, {total} responses not logged, {counted} counted as lost")
+
+
+@pytest.mark.slow
+def test_a_disk_that_recovers_has_every_line_once(model: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with tiny.server(model, "--log", str(log)) as (port, process):
+        load = Load(port, callers=CALLERS)
+        time.sleep(0.2)
+        disk(process.pid, full=True)
+        time.sleep(0.3)
+        disk(process.pid, full=False)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGKILL)  # responses wait again, though all ask on
+        load.end()
+    logged = [record["id"] for record in tiny.logged(log)]
+    assert len(logged) == len(set(logged)) and set(load.answered) <= set(logged)
+    assert len(load.lost) <= CALLERS and lost(model, log) == 0
+
+
+@pytest.mark.slow
+def test_a_disk_that_hangs_holds_no_response_for_long(
+    model: Path, tmp_path: Path
+) -> None:
+    """Somebody has the file's lock, as a network disk may hang."""
+    log = tmp_path / "log"
+    options = ("--log", str(log), "--log-wait", "0.3")
+    with tiny.server(model, *options) as (port, process):
+        assert tiny.call(port, "/predict", rows(id="first"))[0] == 200
+        (path,) = log.glob("predictions-*")
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            began = time.monotonic()
+            assert tiny.call(port, "/predict", rows(id="waits"))[0] == 200
+            waited = time.monotonic() - began
+            for number in range(20):
+                assert tiny.call(port, "/predict", rows(id=f"r{number}"))[0] == 200
+            assert 0.25 < waited < 2 and time.monotonic() - began < 2
+            assert tiny.call(port, "/info")[1]["log"]["queued"] == 21
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+    assert [record["id"] for record in tiny.logged(log)] == ["first"]
+    assert lost(model, log) == 21
+
+
+def test_lines_beyond_the_bound_are_dropped_counted_and_carried_over(
+    tmp_path: Path,
+) -> None:
+    async def fill(log: PredictionLog, folder: Path) -> list[dict[str, int]]:
+        states = []
+        for start in (0, 3, 6):
+            lines = [b"%d\n" % number for number in range(start, start + 3)]
+            await log.write(lines)
+            states.append(log.state())
+        folder.unlink()
+        for _ in range(100):
+            if not log.state()["queued"]:
+                break
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)
+        await log.write([b"9\n"])
+        log.close()
+        return [*states, log.state()]
+
+    folder = tmp_path / "log"
+    folder.write_text("a file where the folder should be")
+    log = PredictionLog(folder, wait=0.1, max_queue=12)
+    states = asyncio.run(fill(log, folder))
+    zero = {"lost": 0, "dropped": 0, "written": 0}
+    assert states == [
+        zero | {"queued": 3},
+        zero | {"queued": 6},
+        zero | {"queued": 6, "dropped": 3},
+        {"written": 7, "queued": 0, "dropped": 3, "lost": 0},
+    ]
+    (path,) = folder.glob("predictions-*.jsonl")
+    assert path.read_text().split() == [*map(str, range(6)), "9"]
+    after = Losses(folder)
+    assert after.before == 3
+    after.close()
+    assert Losses(folder).before == 3, "until somebody looks and removes it"
+
+
+def test_only_the_dead_are_taken_over(tmp_path: Path) -> None:
+    first = Losses(tmp_path)
+    first.store(5, 2)
+    second = Losses(tmp_path)
+    assert second.before == 0, "the first one lives"
+    second.close()
+    first.close()
+    third = Losses(tmp_path)
+    assert third.before == 7
+    third.close()
+    (tmp_path / "losses-torn").write_bytes(b"1234")
+    assert Losses(tmp_path).before == 7
+
+
+def test_half_a_line_of_a_killed_writer_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    for torn in (b"", b'{"a": 1}\n', b'{"a": 1}\n{"b', b"x" * 10_000):
+        path.write_bytes(torn)
+        append(path, b'{"c": 3}\n')
+        whole = torn[: torn.rfind(b"\n") + 1]
+        assert path.read_bytes() == whole + b'{"c": 3}\n'
+
+
+def test_responses_wait_again_after_a_failure_though_requests_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OSError("the disk is full")]
+
+    def fail_once(path: Path, data: bytes) -> None:
+        if failures:
+            raise failures.pop()
+        time.sleep(0.005)
+        append(path, data)
+
+    monkeypatch.setattr("mlgitops.serving.log.append", fail_once)
+    monkeypatch.setattr("mlgitops.serving.log.RETRY_SECONDS", 0.1)
+
+    async def ask(log: PredictionLog) -> tuple[int, int]:
+        await log.write([b"first\n"])
+        early, end = log.state()["queued"], time.monotonic() + 1
+        while time.monotonic() < end:  # there is always one that is not written yet
+            writes = [log.write([b"next\n"]) for _ in range(20)]
+            await asyncio.wait(map(asyncio.ensure_future, writes), timeout=0.002)
+        await log.write([b"last\n"])
+        return early, log.state()["queued"]
+
+    log = PredictionLog(tmp_path, wait=0.3)
+    assert asyncio.run(ask(log)) == (1, 0)
+    log.close()
+
+
+def test_requests_of_one_moment_are_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen callers cost one append."""
+    appends: list[Any] = []
+
+    def note(path: Path, data: bytes) -> None:
+        appends.append(data)
+        append(path, data)
+
+    monkeypatch.setattr("mlgitops.serving.log.append", note)
+
+    async def ask(log: PredictionLog) -> None:
+        await asyncio.gather(*(log.write([b"%d\n" % n]) for n in range(16)))
+
+    log = PredictionLog(tmp_path)
+    asyncio.run(ask(log))
+    log.close()
+    assert appends == [b"".join(b"%d\n" % n for n in range(16))]

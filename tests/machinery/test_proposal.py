@@ -1,0 +1,136 @@
+"""Which pull request a run is about, and whose comment a workflow may change."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinery.world import GitHub, Record, World, git, world
+from mlgitops import github, report
+from mlgitops.commands import update
+from mlgitops.judge import proposal
+from mlgitops.judge.proposal import NothingToJudge
+
+SHA = "a" * 40
+BASE = {"full_name": "o/r", "default_branch": "main"}
+RUN = {
+    "id": 5,
+    "path": ".github/workflows/train.yml",
+    "status": "completed",
+    "conclusion": "success",
+    "head_sha": SHA,
+    "head_branch": "change",
+    "head_repository": {"owner": {"login": "o"}},
+}
+
+
+def pull(number: int, base: str = "main", **changes: Any) -> Record:
+    """Return a pull request of the branch `change`."""
+    return {
+        "number": number,
+        "state": "open",
+        "user": {"login": "ann"},
+        "head": {"sha": SHA, "ref": "change", "repo": {"full_name": "o/r"}},
+        "base": {"ref": base, "repo": BASE},
+        **changes,
+    }
+
+
+def plug(patch: pytest.MonkeyPatch, *pulls: Record) -> list[Record]:
+    """Let GitHub have these pull requests; return the queries that it will get."""
+    queries: list[Record] = []
+
+    def pages(path: str, query: Record) -> list[Record]:
+        queries.append(query)
+        return list(pulls)
+
+    def api(path: str, **_: Any) -> Any:
+        if path.startswith("pulls/"):
+            return next(p for p in pulls if str(p["number"]) == path[6:])
+        return {"workflow_runs": [RUN]}
+
+    patch.setattr(github, "pages", pages)
+    patch.setattr(github, "api", api)
+    return queries
+
+
+def dispatched(number: int) -> Record:
+    """Return the event of somebody who has a pull request judged."""
+    return {"inputs": {"pull_request": str(number)}}
+
+
+def test_the_same_branch_to_another_base_is_not_judged_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queries = plug(monkeypatch, pull(8, "release"), pull(7))
+    assert proposal.find({"workflow_run": RUN}).number == 7
+    assert queries[0]["head"] == "o:change"
+    assert proposal.find(dispatched(7)).number == 7
+    with pytest.raises(NothingToJudge, match="8 is to release"):
+        proposal.find(dispatched(8))
+    plug(monkeypatch, pull(8, "release"))
+    with pytest.raises(NothingToJudge, match="no open pull request to the default"):
+        proposal.find({"workflow_run": RUN})
+
+
+def test_a_deleted_fork_and_a_deleted_account_are_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GitHub then answers null."""
+    head = {"sha": SHA, "ref": "change", "repo": None}
+    queries = plug(monkeypatch, pull(7, user=None, head=head))
+    found = proposal.find({"workflow_run": {**RUN, "head_repository": None}})
+    assert (found.number, found.author, found.same_repository) == (7, "ghost", False)
+    assert "head" not in queries[0]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> GitHub:
+    """Put a GitHub in memory in place of the real one."""
+    made = GitHub()
+    monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
+    monkeypatch.setattr(github, "api", made.api)
+    return made
+
+
+@pytest.mark.parametrize("author", [{"login": "mallory"}, None, {"login": "x[bot]"}])
+def test_a_comment_with_the_marker_of_somebody_else_is_left_alone(
+    hub: GitHub, author: Record | None
+) -> None:
+    """Its author could edit the verdict, or have it go where nobody looks."""
+    theirs = {"body": f"{report.MARKER}\nReady to merge", "user": author}
+    hub.add("comments/7", theirs)
+    github.sticky_comment(7, report.MARKER, "blocked")
+    github.sticky_comment(7, report.MARKER, "blocked still")
+    first, own = hub.kept["comments/7"]
+    assert first["body"].endswith("Ready to merge")
+    assert own["user"]["login"] == github.BOT
+    assert hub.made("PATCH", "issues/comments/2") == 1
+    assert hub.made("PATCH", "issues/comments/1") == 0
+
+
+def test_an_issue_with_the_marker_of_somebody_else_hides_no_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world(tmp_path, monkeypatch) as here:
+        newest = template(here)
+        body = f"{update.MARKER}\nThe newest commit is {newest}."
+        here.hub.add("issues", {"body": body, "user": {"login": "mallory"}})
+        for _ in range(2):
+            assert "has moved on" in update.update()
+        assert len(here.hub.kept["issues"]) == 2
+
+
+def template(here: World) -> str:
+    """Link a template that has a newer commit; return that."""
+    folder = here.home / "template"
+    folder.mkdir()
+    git("init", "-q", cwd=folder)
+    for message in ("one", "two"):
+        git("commit", "-q", "--allow-empty", "-m", message, cwd=folder)
+    old, newest = (git("rev-parse", r, cwd=folder) for r in ("HEAD^", "HEAD"))
+    link = {"template": "https://example.com/t", "commit": old}
+    Path(".cruft.json").write_text(json.dumps(link))
+    git("config", f"url.{folder}.insteadOf", link["template"])
+    return newest

@@ -1,0 +1,133 @@
+"""Rows at the edges of a contract: what a client may send and data seldom hold.
+
+Each of a model's columns in turn is missing, at its minimum and maximum, at values
+between them and at those that the model itself compares with; each category, and some
+that are unknown. The other columns are those of rows of the holdout.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from typing import NamedTuple
+
+import numpy as np
+
+from mlgitops.pipeline.contract import Column, Contract
+from mlgitops.prediction_log import MAX_TEXT, max_text
+
+Value = float | str | None
+Row = dict[str, Value]
+UNKNOWN = (
+    "unknown",
+    "é 漢字 🚀",
+    " ",
+    "x" * MAX_TEXT,
+)  # categories that no contract holds
+SPACED = 33  # numbers from the minimum to the maximum
+WHOLE = 200  # the most whole numbers between them of which each is tried
+RANDOM = 200  # rows of which every column is anywhere in its range
+
+
+class Case(NamedTuple):
+    """A row, and what is special about it."""
+
+    name: str
+    row: Row
+
+
+def complete(row: Row, contract: Contract) -> Row:
+    """Return a row with what the contract does not allow to be missing."""
+    return {
+        name: row[name]
+        if row.get(name) is not None
+        else None
+        if column.missing
+        else _any(column)
+        for name, column in contract.columns.items()
+    }
+
+
+def cases(
+    contract: Contract,
+    names: Sequence[str],
+    sample: Sequence[Row],
+    constants: tuple[list[float], list[str]],
+) -> Iterator[Case]:
+    """Yield the rows at the edges of the named columns, made of the sample's rows."""
+    others = cycle(sample)
+    lows: Row = {}
+    highs: Row = {}
+    for name in names:
+        column = contract.columns[name]
+        values = _values(column, [row[name] for row in sample], constants)
+        lows[name], highs[name] = values[0], values[-1]
+        for value in values:
+            shown = f"{value:.9g}" if isinstance(value, float) else repr(value)[:60]
+            yield Case(f"a row with {name} = {shown}", next(others) | {name: value})
+        if column.missing:
+            yield Case(f"a row without {name}", next(others) | {name: None})
+        if column.type == "category":
+            for text in UNKNOWN:
+                words = f"a row with the unknown {name} {text[:20]!r}"
+                yield Case(words, next(others) | {name: text})
+    missing: Row = {n: None for n in names if contract.columns[n].missing}
+    kinds = {n: contract.columns[n].type for n in names}
+    unknown: Row = {n: UNKNOWN[0] for n in names if kinds[n] == "category"}
+    for words, changed in (
+        ("every column at its minimum", lows),
+        ("every column at its maximum", highs),
+        ("every column missing that may be", missing),
+        ("every category unknown", unknown),
+    ):
+        yield Case(f"a row with {words}", next(others) | changed)
+    random = np.random.default_rng(0)
+    for number in range(RANDOM):
+        row = {n: _random(contract.columns[n], lows[n], highs[n], random) for n in lows}
+        words = f"a row with columns drawn from the contract (number {number})"
+        yield Case(words, next(others) | row)
+
+
+def _values(
+    column: Column, seen: Sequence[Value], constants: tuple[list[float], list[str]]
+) -> Sequence[Value]:
+    """Return values of a column that the contract allows, the extremes first and last.
+
+    Where the contract has no limit, that is as far beyond the data as they reach.
+    """
+    numbers, texts = constants
+    if column.type == "category":
+        own, longest = column.categories, max_text(column.categories)
+        return [*own, *(t for t in texts if t and t not in own and len(t) <= longest)]
+    present = [v for v in seen if isinstance(v, float)] or [0.0]
+    span = (max(present) - min(present)) or 1.0
+    low = column.min if math.isfinite(column.min) else min(present) - span
+    high = column.max if math.isfinite(column.max) else max(present) + span
+    low, high = max(low, -3e38), min(high, 3e38)
+    spaced = np.linspace(low, high, SPACED)
+    whole = np.round(spaced)
+    if high - low <= WHOLE:
+        whole = np.arange(math.ceil(low), math.floor(high) + 1.0)
+    limits = np.array(sorted(n for n in numbers if low <= n <= high))
+    between = (limits[1:] + limits[:-1]) / 2
+    every = np.concatenate([spaced, whole, limits, between]).astype(np.float32)
+    every = every[(every >= low) & (every <= high)]
+    return [float(v) for v in np.unique([np.float32(low), *every, np.float32(high)])]
+
+
+def _any(column: Column) -> Value:
+    """Return a value that a column may have."""
+    if column.type == "category":
+        return column.categories[0]
+    return next(n for n in (column.min, column.max, 0.0) if math.isfinite(n))
+
+
+def _random(
+    column: Column, low: Value, high: Value, random: np.random.Generator
+) -> Value:
+    """Return a value anywhere in a column's range."""
+    if column.missing and random.random() < 0.1:
+        return None
+    if column.type == "category":
+        return str(random.choice(column.categories))
+    assert isinstance(low, float) and isinstance(high, float)
+    return float(np.float32(low + (high - low) * random.random()))
