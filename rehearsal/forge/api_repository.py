@@ -95,7 +95,7 @@ def list_collaborators(request: Request) -> Reply:
     return collaborators
 
 
-@route("GET", "codeowners/errors", "contents:read")
+@route("GET", "codeowners/errors", "contents:read", query="ref")
 def list_codeowners_errors(request: Request) -> Reply:
     """Return what is wrong with the CODEOWNERS file."""
     ref = request.query.get("ref", request.repo.default_branch)
@@ -163,7 +163,7 @@ def combined_status(request: Request) -> Reply:
     }
 
 
-@route("GET", "contents/{path}", "contents:read")
+@route("GET", "contents/{path}", "contents:read", query="ref")
 def get_content(request: Request) -> Reply:
     """Return a file at a ref, in base64, with the hash of its blob."""
     ref = request.query.get("ref", request.repo.default_branch)

@@ -145,6 +145,27 @@ def test_who_looks_first_may_try_again(gh: Scripted) -> None:
     assert methods == ["GET", "POST", "GET", "PATCH"]
 
 
+def test_of_two_reports_at_once_the_older_stays(gh: Scripted) -> None:
+    """A judge that a push started, and one that a person did: one comment, not two."""
+    marker, user = "<!-- m -->", {"login": "github-actions[bot]"}
+    seven, nine = (
+        {"id": n, "body": f"{marker}\nx", "html_url": f"u{n}", "user": user}
+        for n in (7, 9)
+    )
+    gh(
+        ("200", "A: b", "[]"),
+        ("200", "A: b", json.dumps(nine)),
+        ("200", "A: b", json.dumps([seven, nine])),
+        ("204", "A: b", ""),
+        ("200", "A: b", json.dumps(seven)),
+    )
+    assert github.sticky_comment(1, marker, "new") == "u7"
+    calls = [call.split(" ")[0].split("/")[-1] for call in gh.calls]
+    methods = [call.split("--method ")[1] for call in gh.calls]
+    assert methods == ["GET", "POST", "GET", "DELETE", "PATCH"]
+    assert calls[-2:] == ["9", "7"]
+
+
 def test_what_is_gone_already_counts_as_deleted(gh: Scripted) -> None:
     gh(failing(502), failing(404, body="Not Found"))
     github.remove("releases/1")
