@@ -99,6 +99,7 @@ def test_a_job_has_its_own_permissions_secrets_and_variables(world: World) -> No
     jobs = {"reader": "success", "writer": "success", "broken": "failure"}
     assert run.jobs == jobs | {"never": "skipped", "sum": "success"}
     assert run.conclusion == "failure"
+    assert run.requests == 3  # each counts on GitHub, also one that is refused
     names = world.gh("boss", "environments/register/secrets")["secrets"]
     assert [secret["name"] for secret in names] == ["LOGIN"]
 

@@ -13,7 +13,8 @@ Where it is not like GitHub, on purpose:
   environment of the matrix is a call of act, as act goes on after one that failed;
 - what a rule refuses is "pre-receive hook declined" in Git's brackets, where GitHub has
   words of its own; its sentences stand above, as there;
-- it counts no requests: limits and failures come when ``Forge.fail`` plans them;
+- it counts a run's requests and limits none, as a play squeezes months into minutes:
+  limits and failures come when ``Forge.fail`` plans them;
 - an app proves itself with its key, not with a JWT signed by it.
 """
 

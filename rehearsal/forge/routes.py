@@ -173,6 +173,8 @@ def respond(
         row, match = _find(method, url.path)
         args = {key: unquote(value) for key, value in match.groupdict().items()}
         with state.changed:
+            if token.run:
+                state.run(token.run).requests += 1
             repo = _repository(state, token, args)
             allowed(row, token, repo)
             schemas.hold(f"{row.method} {row.path}", row.query, query, data)

@@ -135,7 +135,8 @@ class Queue:
             "run", id=run.id, workflow=run.workflow, event=run.event, title=run.title,
             repository=run.repository, status=run.status, conclusion=run.conclusion,
             pull=run.pull, head_sha=run.head_sha, seconds=round(run.seconds, 2),
-            jobs=run.jobs, waiting=run.waiting, log=str(run.log_path),
+            jobs=run.jobs, waiting=run.waiting, requests=run.requests,
+            log=str(run.log_path),
         )  # fmt: skip
 
     def stop(self) -> None:

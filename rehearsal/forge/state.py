@@ -61,6 +61,7 @@ class Token:
     permissions: dict[str, str] | None = None
     repository: str = ""
     app: int = 0  # 0: a person, ACTIONS_APP: a run, else an app
+    run: int = 0  # whose it is, if it is a run's
 
 
 @dataclass
@@ -134,6 +135,7 @@ class Run:
     tokens: dict[str, str] = field(default_factory=dict)  # one for each kind of job
     permissions: dict[str, str] = field(default_factory=dict)  # of all its tokens
     secrets: list[str] = field(default_factory=list)  # names of those it was given
+    requests: int = 0  # of the API, which GitHub counts: 1,000 an hour for all runs
     summary: str = ""
     updated_at: str = ""
 

@@ -172,7 +172,12 @@ def _secrets(
             dict(reach.permissions),
         )
         run.tokens[str(reach)] = state.mint(
-            bot, "ghs", permissions=granted, repository=run.repository, app=ACTIONS_APP
+            bot,
+            "ghs",
+            permissions=granted,
+            repository=run.repository,
+            app=ACTIONS_APP,
+            run=run.id,
         ).value
         for name, level in granted.items():
             if run.permissions.get(name) != "write":
