@@ -1,6 +1,7 @@
 """The forge: a pull request's whole way, with tiny workflows through the real act."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from rehearsal.forge import Forge, Run
+from rehearsal.forge.act import STAND_INS
 
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
 UPLOAD = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a"
@@ -704,12 +706,13 @@ def test_an_app_acts_for_itself(world: World) -> None:
     number, key = world.forge.app(
         REPO, "adopter", {k.replace("_", "-"): v for k, v in grants.items()}
     )
-    request = Request(
-        f"{world.forge.api_url}/app/installations/{number}/access_tokens",
-        data=b"{}", headers={"Authorization": f"Bearer {key}"},
-    )  # fmt: skip
-    with urlopen(request) as answer:
-        world.tokens["app"] = json.load(answer)["token"]
+    output = world.folder / "output"
+    asked = {f"permission-{k.replace('_', '-')}": v for k, v in grants.items()}
+    exchange = STAND_INS / "create-github-app-token" / "exchange.py"
+    env = {"GITHUB_API_URL": world.forge.api_url, "APP": number, "KEY": key}
+    env |= {"GITHUB_OUTPUT": str(output), "ASKED": json.dumps(asked)}
+    subprocess.run((sys.executable, str(exchange)), env=os.environ | env, check=True)
+    world.tokens["app"] = output.read_text().strip().removeprefix("token=")
     head = world.branch("ann", "better", {"model": "good-2\n"})
     world.open("ann", "better")
     runs = len(world.forge.runs)

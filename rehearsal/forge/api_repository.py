@@ -31,7 +31,8 @@ def get_me(request: Request) -> Reply:
 def app_token(request: Request) -> Reply:
     """Exchange an app's private key (GitHub: a JWT signed with it) for a token."""
     app = request.state.apps[request.token.value]
-    granted = request.body.get("permissions") or app["permissions"]
+    asked = request.body.get("permissions") or {}  # as the API spells them
+    granted = {k.replace("_", "-"): v for k, v in asked.items()} or app["permissions"]
     if any(app["permissions"].get(k) not in (v, "write") for k, v in granted.items()):
         raise Refusal(422, "The permissions requested are not granted to this app.")
     token = request.state.mint(
@@ -41,7 +42,8 @@ def app_token(request: Request) -> Reply:
         repository=app["repository"],
         app=request.token.app,
     )
-    return {"token": token.value, "permissions": granted}
+    told = {k.replace("-", "_"): v for k, v in granted.items()}
+    return {"token": token.value, "permissions": told}
 
 
 @route("GET", "/users/{login}")
