@@ -170,22 +170,25 @@ def test_a_confirmed_version_is_not_taken_back_by_a_rerun(
     assert current()["manifest_sha256"] == manifest
 
 
+@pytest.mark.parametrize("states", [("success",), ("success", "inactive")])
 def test_an_agent_reports_by_deployment_status(
-    here: World, monkeypatch: pytest.MonkeyPatch
+    here: World, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...]
 ) -> None:
+    """Also where a later job of the environment made the report inactive already."""
     monkeypatch.setenv("PRODUCTION_URL", "agent")
     ask = deployments.reported
 
     def agent(deployment: int | None) -> dict[str, str]:
         if f"statuses/{deployment}" not in here.hub.kept and "1" in str(deployment):
             if Ledger().release("production"):
-                here.hub.add(f"statuses/{deployment}", {"state": "success"})
+                for state in states:
+                    here.hub.add(f"statuses/{deployment}", {"state": state})
         return ask(deployment)
 
     monkeypatch.setattr(deployments, "reported", agent)
     bring(here, "one")
     assert current()["state"] == "confirmed"
-    assert len(here.hub.kept["statuses/1"]) == 1  # the agent's own
+    assert len(here.hub.kept["statuses/1"]) == len(states)  # the agent's own
 
 
 def fails(version: str = "v1.1.0", environment: str = "production") -> str:

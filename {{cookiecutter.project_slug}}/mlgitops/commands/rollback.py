@@ -64,7 +64,7 @@ def request(version: str, environment: str = "production", reason: str = "") -> 
     inputs = {"environment": environment, "version": version, "reason": reason}
     fields = {"ref": MAIN, "inputs": inputs}
     github.api("actions/workflows/rollback.yml/dispatches", "POST", fields, raw=True)
-    url = f"https://github.com/{github.repo()}/actions/workflows/rollback.yml"
+    url = github.page_url("actions/workflows/rollback.yml")
     return f"requested {version} in {environment}; watch it at {url}"
 
 

@@ -171,7 +171,7 @@ def pull_request(record: Record, bad: Version | None) -> str:
     except github.GitHubError as error:
         if error.status not in (403, 422):
             raise
-        url = f"https://github.com/{github.repo()}/compare/{MAIN}...{branch}?expand=1"
+        url = github.page_url(f"compare/{MAIN}...{branch}?expand=1")
         return (
             "Actions may not open pull requests here (`make github` allows it); "
             f"open {url}"
