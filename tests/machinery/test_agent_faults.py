@@ -348,7 +348,6 @@ def test_a_damaged_clone_is_made_again(world: World) -> None:
             if newer:
                 manifest = release["manifest_sha256"]
                 release = world.name("v1.0.0", manifest)
-            source.cache = ("", None)
             assert source.latest(home, "production")[1] == release, name
         damage(home / "git")
         code = world.home / f"code{number}"

@@ -61,7 +61,7 @@ def deploy(environment: str, version: str) -> Record:
     registry.fetch(name)
     registered = registry.get(name, version)
     with ThreadPoolExecutor(1) as pool:  # beside the check of what would be replaced
-        preparing = pool.submit(promotion, name, environment, registered)
+        preparing = pool.submit(promotion, ledger, name, environment, registered)
         way_back(ledger, name, environment, registered)
         planned = preparing.result()
     return revert.promote_or_put_back(
@@ -69,13 +69,27 @@ def deploy(environment: str, version: str) -> Record:
     )
 
 
-def promotion(name: str, environment: str, version: Version) -> Promotion:
-    """Return the planned promotion, with the golden rows of the version's release."""
+def promotion(
+    ledger: Ledger, name: str, environment: str, version: Version
+) -> Promotion:
+    """Return the planned promotion, with the golden rows of the version's release.
+
+    Raises:
+        ReleaseError: main has a key, and this release is not signed with it.
+    """
+    code, image = server.at("HEAD"), os.environ.get("IMAGE") or None
+    signed = signature.demand(ledger, server.release(version, code, image))
     seconds = settings().timeout_seconds
     golden = golden_rows(version) if target.address(environment) else []
-    code, image = server.at("HEAD"), os.environ.get("IMAGE") or None
     return Promotion(
-        name, environment, version, code, image, golden=golden, seconds=seconds
+        name,
+        environment,
+        version,
+        code,
+        image,
+        signed,
+        golden=golden,
+        seconds=seconds,
     )
 
 
@@ -140,7 +154,6 @@ def check(ledger: Ledger, version: Version, environment: str) -> Record:
             f"{version.tag} is no longer the version on {MAIN}: the run for its newest "
             "commit deploys that"
         )
-    signature.demand(version.tag)
     code = server.at("HEAD").sha256
     if code != server.at(f"origin/{MAIN}").sha256:
         raise ReleaseError(

@@ -83,6 +83,9 @@ HARDENING = (
     "--security-opt=no-new-privileges",
 )
 LEDGER, FETCHED, MAIN = "refs/heads/ledger", "refs/fetched/ledger", "refs/heads/main"
+DEFAULT = re.compile(r"ref: (refs/heads/\S+)\tHEAD")  # as `git ls-remote` names it
+KEY = "signing.pub"  # on main: whose signature a release has to carry
+SIGNED = ("version", "tag", "manifest_sha256", "commit", "server", "image")
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
 PATTERNS = {  # of a release's fields
     "manifest_sha256": r"[0-9a-f]{64}",
@@ -391,11 +394,16 @@ class Source:
 
     def latest(self, home: Path, environment: str) -> tuple[str, Release | None]:
         """Return the ledger's tip, and its release or None if there is none yet."""
-        none = Path(os.devnull)  # no clone is needed, so a damaged one does not matter
-        tip = self._git(none, "ls-remote", self.git, "refs/heads/ledger").decode()
-        if tip != self.cache[0]:
-            self.cache = (tip, self._read(home, environment) if tip else None)
-        return self.cache
+        tip = self._ask(LEDGER)
+        if tip == self.cache[0]:
+            return self.cache
+        return tip, self._read(home, environment) if tip else None
+
+    def _ask(self, *arguments: str) -> str:
+        """Ask the remote for refs; needs no clone, so a damaged one does not matter."""
+        *options, ref = arguments
+        listing = self._git(Path(os.devnull), "ls-remote", *options, self.git, ref)
+        return listing.decode(errors="replace")
 
     def _read(self, home: Path, environment: str) -> Release | None:
         """Fetch the ledger and return its release of an environment."""
@@ -413,10 +421,13 @@ class Source:
         try:
             release = json.loads(data)
             check_fields(release)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except ValueError as error:
             raise TransientError(f"{path} on the ledger is broken: {error}") from None
+        found = DEFAULT.match(self._ask("--symref", "HEAD"))
+        main = found[1] if found else MAIN
         for commit in (release["commit"], server_code(release)[0]):
-            self._check_merged(home, commit)
+            self._check_merged(home, main, commit)
+        self._check_signed(home, main, release)
         return dict(release)
 
     def _fetch_ledger(self, home: Path) -> None:
@@ -437,27 +448,52 @@ class Source:
         self._git(home, "update-ref", LEDGER, FETCHED)
         write(seen, self._git(home, "rev-parse", FETCHED))
 
-    def _check_merged(self, home: Path, commit: str) -> None:
-        """Raise TransientError for a commit that is not on main.
+    def _check_merged(self, home: Path, main: str, commit: str) -> None:
+        """Raise TransientError for a commit that is not on main, the default branch.
 
         A clone of its own holds main's commits without their files: the other one has
         single commits, without those before them.
         """
         history = home / "main"
-        fetch = ("fetch", "--quiet", "--filter=tree:0", self.git, f"+{MAIN}:{MAIN}")
+        fetch = ("fetch", "--quiet", "--filter=tree:0", self.git, f"+{main}:{main}")
 
         def update() -> bytes:
-            known = self._git(history, "for-each-ref", MAIN)
-            if known and self._contains(history, MAIN, commit):
+            known = self._git(history, "for-each-ref", main)
+            if known and self._contains(history, main, commit):
                 return b""
             return self._git(history, *fetch)
 
         self._in_clone(history, update)
-        if not self._contains(history, MAIN, commit):
+        if not self._contains(history, main, commit):
             raise TransientError(
-                f"the ledger names commit {commit}, which is not on main: what runs "
-                "stays. Find out who pushed to the ledger"
+                f"the ledger names commit {commit}, which is not on "
+                f"{main.removeprefix('refs/heads/')}: what runs stays. Find out who "
+                "pushed to the ledger"
             )
+
+    def _check_signed(self, home: Path, main: str, release: Release) -> None:
+        """Raise TransientError for a release without the signature of main's key."""
+
+        def show() -> bytes:
+            self._fetch(home, main)
+            if not self._git(home, "ls-tree", "FETCH_HEAD", KEY):
+                return b""
+            return self._git(home, "show", f"FETCH_HEAD:{KEY}")
+
+        if key := self._in_clone(home, show):
+            if not shutil.which("openssl"):
+                raise TransientError(
+                    f"main has {KEY}, and openssl, which checks signatures, is not on "
+                    "this machine: what runs stays. Install openssl"
+                )
+            try:
+                check_signature(home / "signature", key, release)
+            except RefusedError:
+                raise TransientError(
+                    f"the release that the ledger names is not signed with {KEY} of "
+                    "main: what runs stays. Find out who pushed to the ledger, or run "
+                    "`deploy` again if the key is new"
+                ) from None
 
     def _contains(self, home: Path, ref: str, commit: str) -> bool:
         """Tell whether a ref's history has a commit."""
@@ -469,11 +505,11 @@ class Source:
 
     def monitor_warning(self, home: Path) -> str:
         """Return a warning if the monitor's newest record is too old, else ""."""
-        listing = ("ls-tree", "--name-only", "refs/heads/ledger", "monitoring/")
+        listing = ("ls-tree", "--name-only", LEDGER, "monitoring/")
         try:
             names = self._git(home, *listing).decode().split()
             newest = max(name for name in names if name.endswith(".json"))
-            record = json.loads(self._git(home, "show", f"refs/heads/ledger:{newest}"))
+            record = json.loads(self._git(home, "show", f"{LEDGER}:{newest}"))
             age = datetime.now(UTC) - datetime.fromisoformat(record["time"])
             days, period = age.total_seconds() / DAY_SECONDS, record["every_days"]
         except (TransientError, ValueError, TypeError, KeyError):
@@ -568,14 +604,37 @@ def blocks(response: HTTPResponse, name: str, deadline: float) -> Iterator[bytes
             raise TransientError(f"{name} took over {DOWNLOAD_SECONDS:g} s to download")
 
 
-def check_fields(release: Release) -> None:
+def check_fields(release: Any) -> None:
     """Raise ValueError when a release does not have what the agent needs."""
-    for name, pattern in PATTERNS.items():
-        field = str(release.get("image") or "" if name == "image" else release[name])
-        if not re.fullmatch(pattern, field):
-            raise ValueError(f"'{name}' is {field[:80]!r}")
-    if not re.fullmatch(COMMIT, server_code(release)[0]):
-        raise ValueError(f"'server' is {str(release['server'])[:80]!r}")
+    try:
+        fields = {name: str(release[name]) for name in PATTERNS if name != "image"}
+        fields["image"] = str(release.get("image") or "")
+        fields["server"], _ = server_code(release)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"it is not a release: {error!r}") from None
+    for name, pattern in (*PATTERNS.items(), ("server", COMMIT)):
+        if not re.fullmatch(pattern, fields[name]):
+            raise ValueError(f"'{name}' is {fields[name][:80]!r}")
+
+
+def check_signature(folder: Path, key: bytes, release: Release) -> None:
+    """Raise RefusedError when a release does not carry a key's signature.
+
+    What is compared stays in the folder.
+    """
+    try:
+        signature = base64.b64decode(str(release.get("signature") or ""))
+    except ValueError:
+        signature = b""
+    fields = {name: release.get(name) for name in SIGNED}
+    statement = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    make_folder(folder)
+    names = (KEY, "release.json.sig", "release.json")
+    for name, data in zip(names, (key, signature, statement), strict=True):
+        (folder / name).write_bytes(data)
+    public, signed, file = (str(folder / name) for name in names)
+    verify = ("dgst", "-sha256", "-verify", public, "-signature", signed)
+    run(["openssl", *verify, file], GIT_SECONDS)
 
 
 def identity(release: Release) -> tuple[str, ...]:
@@ -859,7 +918,7 @@ def is_release(value: Any) -> bool:
     """Return whether a value has what the agent needs of a release."""
     try:
         check_fields(value)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except ValueError:
         return False
     return True
 
@@ -1032,12 +1091,9 @@ class Agent:
     def follow(self) -> Steps:
         """Bring this machine to what the ledger names; False when that failed."""
         environment = self.options.environment
-        tip, release = yield self.task(
-            "reading the ledger",
-            LOOK_SECONDS,
-            lambda: self.source.latest(self.home, environment),
-        )
-        self.source.cache = (tip, release)
+        look = lambda: self.source.latest(self.home, environment)  # noqa: E731
+        _, release = newest = yield self.task("reading the ledger", LOOK_SECONDS, look)
+        self.source.cache = newest
         running, failed = self.state["running"], self.state["failed"]
         if release is None:
             return True
