@@ -345,6 +345,7 @@ def test_a_damaged_clone_is_made_again(world: World) -> None:
     for number, (name, damage) in enumerate(DAMAGE.items()):
         for newer in (True, False):  # a ledger that moved, or an agent that started
             damage(home / "git")
+            damage(home / "main/git")
             if newer:
                 manifest = release["manifest_sha256"]
                 release = world.name("v1.0.0", manifest)
@@ -354,6 +355,28 @@ def test_a_damaged_clone_is_made_again(world: World) -> None:
         code.mkdir()
         source.fetch_code(home, world.commit, code)
         assert (code / "mlgitops/serving/verify.py").is_file(), name
+
+
+def test_a_damaged_note_of_the_ledger_is_written_again(world: World) -> None:
+    """It says how far the ledger was: what is not a commit says nothing."""
+    home = world.home / "agent"
+    home.mkdir()
+    source = agent.Source(str(world.bare), world.api.url, None, "")
+    note = home / "ledger"
+
+    def folder() -> None:
+        note.unlink()
+        note.mkdir()
+
+    damages = [note.unlink, folder]
+    damages += [lambda d=data: note.write_bytes(d) for data in (b"", b"\xff\0", b"5")]
+    manifest = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    assert source.latest(home, "production")[1]
+    for damage in damages:
+        damage()
+        release = world.name("v1.0.0", manifest)
+        assert source.latest(home, "production")[1] == release
+        assert note.read_text().strip() == world.git("rev-parse", "HEAD")
 
 
 FINE = {"seq": 1, "version": "v1", "tag": "m@v1", "manifest_sha256": "a" * 64}

@@ -71,6 +71,7 @@ FETCH_SECONDS = 3_600.0  # for all that comes before a release starts
 KILL_SECONDS = 10.0  # for the engine to end a container
 REAP_SECONDS = 2.0  # for a killed process to be gone
 BIND_SECONDS = 10.0  # for the servers of a killed agent to release the port
+TEND_SECONDS = 0.5  # between two looks at the server that runs
 STABLE_SECONDS = 60.0  # a server that ran so long is restarted without delay
 DRAIN_SECONDS = 30.0  # for an old server to finish before it is killed
 MAX_BACKOFF_SECONDS = 60  # between two attempts to resume
@@ -83,7 +84,7 @@ HARDENING = (
     "--security-opt=no-new-privileges",
 )
 LEDGER, FETCHED, MAIN = "refs/heads/ledger", "refs/fetched/ledger", "refs/heads/main"
-DEFAULT = re.compile(r"ref: (refs/heads/\S+)\tHEAD")  # as `git ls-remote` names it
+DEFAULT = re.compile(r"ref: (refs/heads/\S+)\tHEAD\n")  # as `git ls-remote` has it
 KEY = "signing.pub"  # on main: whose signature a release has to carry
 SIGNED = ("version", "tag", "manifest_sha256", "commit", "server", "image")
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
@@ -173,6 +174,8 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    if path.is_dir():
+        remove(path)
     part.replace(path)
 
 
@@ -355,7 +358,7 @@ class Source:
     def __init__(self, git: str, api: str, repository: str | None, token: str) -> None:
         """`repository` is OWNER/NAME; by default it is read from the Git address."""
         self.git, self.api, self.token = git, api.rstrip("/"), token
-        self.cache: tuple[str, Release | None] = ("", None)  # the ledger's tip first
+        self.cache: tuple[str, Release | None] = ("", None)  # the remote's tips first
         parts = re.split(r"[/:]", git.removesuffix("/").removesuffix(".git"))
         self.repository = repository or "/".join(parts[-2:])
 
@@ -393,19 +396,17 @@ class Source:
         self._git(home, "fetch", "--quiet", "--depth=1", self.git, reference)
 
     def latest(self, home: Path, environment: str) -> tuple[str, Release | None]:
-        """Return the ledger's tip, and its release or None if there is none yet."""
-        tip = self._ask(LEDGER)
-        if tip == self.cache[0]:
+        """Return the remote's tips, and its release or None if there is none yet."""
+        none = Path(os.devnull)  # no clone is needed, so a damaged one does not matter
+        ask = ("ls-remote", "--symref", self.git, "HEAD", LEDGER)
+        tips = self._git(none, *ask).decode(errors="replace")
+        if tips == self.cache[0]:
             return self.cache
-        return tip, self._read(home, environment) if tip else None
+        default = DEFAULT.search(tips)
+        main = default[1] if default else MAIN
+        return tips, self._read(home, environment, main) if LEDGER in tips else None
 
-    def _ask(self, *arguments: str) -> str:
-        """Ask the remote for refs; needs no clone, so a damaged one does not matter."""
-        *options, ref = arguments
-        listing = self._git(Path(os.devnull), "ls-remote", *options, self.git, ref)
-        return listing.decode(errors="replace")
-
-    def _read(self, home: Path, environment: str) -> Release | None:
+    def _read(self, home: Path, environment: str, main: str) -> Release | None:
         """Fetch the ledger and return its release of an environment."""
         path = f"environments/{environment}/release.json"
 
@@ -423,9 +424,7 @@ class Source:
             check_fields(release)
         except ValueError as error:
             raise TransientError(f"{path} on the ledger is broken: {error}") from None
-        found = DEFAULT.match(self._ask("--symref", "HEAD"))
-        main = found[1] if found else MAIN
-        for commit in (release["commit"], server_code(release)[0]):
+        for commit in {release["commit"], server_code(release)[0]}:
             self._check_merged(home, main, commit)
         self._check_signed(home, main, release)
         return dict(release)
@@ -437,7 +436,8 @@ class Source:
         newest commit is kept beside the clone, which may have to be made again.
         """
         seen = home / "ledger"
-        last = seen.read_text().strip() if seen.is_file() else ""
+        last = seen.read_text(errors="replace").strip() if seen.is_file() else ""
+        last = last if re.fullmatch(COMMIT, last) else ""  # damaged: it starts afresh
         depth = () if last else ("--depth=1",)
         self._git(home, "fetch", "--quiet", *depth, self.git, f"+{LEDGER}:{FETCHED}")
         if last and not self._contains(home, FETCHED, last):
@@ -457,19 +457,18 @@ class Source:
         history = home / "main"
         fetch = ("fetch", "--quiet", "--filter=tree:0", self.git, f"+{main}:{main}")
 
-        def update() -> bytes:
-            known = self._git(history, "for-each-ref", main)
-            if known and self._contains(history, main, commit):
-                return b""
-            return self._git(history, *fetch)
+        def check() -> bytes:
+            if not self._contains(history, main, commit):
+                self._git(history, *fetch)
+            if not self._contains(history, main, commit):
+                raise TransientError(
+                    f"the ledger names commit {commit}, which is not on "
+                    f"{main.removeprefix('refs/heads/')}: what runs stays. Find out "
+                    "who pushed to the ledger"
+                )
+            return b""
 
-        self._in_clone(history, update)
-        if not self._contains(history, main, commit):
-            raise TransientError(
-                f"the ledger names commit {commit}, which is not on "
-                f"{main.removeprefix('refs/heads/')}: what runs stays. Find out who "
-                "pushed to the ledger"
-            )
+        self._in_clone(history, check)
 
     def _check_signed(self, home: Path, main: str, release: Release) -> None:
         """Raise TransientError for a release without the signature of main's key."""
@@ -990,7 +989,7 @@ class Agent:
         self.state = read_state(self.home / "state.json")
 
     def run(self, stop: Callable[[float, list[int]], bool]) -> bool:
-        """Watch the server twice a second and the ledger every `poll` seconds.
+        """Watch the server all the time and the ledger every `poll` seconds.
 
         `stop` waits for some seconds, or for one of some files to be readable, and
         returns True when it is time to leave. Returns whether the last look at the
@@ -1009,9 +1008,9 @@ class Agent:
                     return self.succeeded
             jobs = [job for job in (self.following, self.resuming) if job]
             readers = [job.task.reader for job in jobs if job.task]
-            seconds = 0.5
+            seconds = TEND_SECONDS
             if self.following is None:
-                seconds = min(0.5, max(0.0, self.poll_at - time.monotonic()))
+                seconds = min(seconds, max(0.0, self.poll_at - time.monotonic()))
             if stop(seconds, readers):
                 return self.succeeded
 
