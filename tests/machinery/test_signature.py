@@ -125,11 +125,12 @@ def test_a_version_older_than_the_key_can_be_brought_back(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promoted()
+    lock = (here.clone / "dvc.lock").read_text()
+    here.judged("two")
+    promoted()
     private, public = key(here, "ours")
     monkeypatch.setenv("SIGNING_KEY", private)
     published(here, public)
-    lock = (here.clone / "dvc.lock").read_text()
-    here.judged("two")
     promoted()
     with pytest.raises(ReleaseError, match="older than the key returns by a pull"):
         rollback.rollback("production", "v1.0.0", "x")
@@ -201,6 +202,26 @@ def test_what_runs_when_the_key_comes_is_signed_by_the_next_run(
         assert consistency.disagreements(Ledger(), "flights") == []
         assert "Nothing to do" in str(register.register())
     assert len(Ledger().signatures(current()["manifest_sha256"])) == 2
+
+
+def test_what_is_not_signed_is_not_replaced_by_what_is(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not come back, as no host would follow it: the key is merged alone."""
+    promoted()
+    private, public = key(here, "ours")
+    monkeypatch.setenv("SIGNING_KEY", private)
+    published(here, public)
+    lock = (here.clone / "dvc.lock").read_text()
+    here.judged("two")
+    newer = (here.clone / "dvc.lock").read_text()
+    with pytest.raises(ReleaseError, match="no host would follow it back"):
+        promoted()
+    for text, version in ((lock, "v1.0.0"), (newer, "v1.1.0")):  # the way out
+        (here.clone / "dvc.lock").write_text(text)
+        here.commit("named")
+        assert promoted().version == version
+        assert signature.good(current())
 
 
 def test_a_version_outlives_the_key_of_its_tag(

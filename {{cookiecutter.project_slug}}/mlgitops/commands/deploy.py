@@ -97,10 +97,21 @@ def way_back(ledger: Ledger, name: str, environment: str, version: Version) -> N
     """Refuse to replace a version that could not be restored.
 
     Raises:
-        ReleaseError: the release that runs now is missing or altered on GitHub.
+        ReleaseError: the release that runs now is missing or altered on GitHub, or not
+            signed with main's key.
     """
     champion = ledger.champion(environment)
-    if champion is None or champion["manifest_sha256"] == version.manifest_sha256:
+    if champion is None:
+        return
+    release = (version.manifest_sha256, server.at("HEAD").sha256)
+    if server.identity(champion) != release and not signature.trusted(champion):
+        raise ReleaseError(
+            f"{environment} keeps {champion['tag']}: it is not signed with "
+            f"{signature.PUBLIC}, so that no host would follow it back. Let main name "
+            "it and its server again, type `gh workflow run deploy.yml`, which signs "
+            "it, and merge the change after that"
+        )
+    if champion["manifest_sha256"] == version.manifest_sha256:
         return
     try:
         with TemporaryDirectory() as folder:
