@@ -24,6 +24,7 @@ from mlgitops.release import target
 
 world = test_agent.world
 YEAR = 365 * 86_400
+QUICK = {"TEND_SECONDS": 0.1, "MAX_BACKOFF_SECONDS": 0.1}  # a restart without a wait
 
 
 class Faulty(Handler):
@@ -75,8 +76,8 @@ def faulty(world: World) -> Iterator[type[Faulty]]:
 
 
 def limited(world: World, *options: str, **limits: float) -> list[str]:
-    """Return the command of an agent with other limits."""
-    lines = [f"agent.{name} = {value}" for name, value in limits.items()]
+    """Return the command of an agent with other limits, which restarts at once."""
+    lines = [f"agent.{name} = {value}" for name, value in (QUICK | limits).items()]
     code = "\n".join(["from mlgitops.host import agent", *lines, "agent.main()"])
     return [sys.executable, "-c", code, *world.command(*options)[2:]]
 
@@ -85,10 +86,11 @@ def limited(world: World, *options: str, **limits: float) -> list[str]:
 def running(
     world: World, command: list[str] | None = None, **env: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run an agent by a command; it ends within seconds, whatever hangs."""
+    """Run an agent, perhaps by a command; it ends within seconds, whatever hangs."""
     with (world.home / "agent.err").open("a") as errors:
         full = os.environ | {"AGENT_TOKEN": test_agent.TOKEN} | env
-        process = subprocess.Popen(command or world.command(), stderr=errors, env=full)
+        command = command or limited(world)
+        process = subprocess.Popen(command, stderr=errors, env=full)
         try:
             yield process
             process.terminate()
@@ -158,7 +160,7 @@ def test_a_fault_of_a_release_is_final(world: World) -> None:
         golden = [{"row": tiny.ROW, "probability": 0.01}]
         world.release("v1.1.0", 0.002, golden=golden)
         world.until(lambda: ("102", "failure") in reported(world))
-        time.sleep(1)
+        time.sleep(0.5)  # two more looks
         assert world.words().count("v1.1.0: deploying") == 1
         assert failed(world)["fault"] == "release"
         assert world.serves() == one
@@ -289,7 +291,7 @@ def test_a_clock_set_back_removes_nothing_that_runs(world: World) -> None:
         os.utime(old, (time.time() + YEAR, time.time() + YEAR))
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
     releases = world.home / "agent/releases"
-    with world.agent() as process:
+    with running(world) as process:
         world.until(lambda: world.settled(one))
         world.until(lambda: len([*releases.iterdir()]) == agent.KEEP + 1)
         assert [*releases.glob(f"{one[:16]}-*")]
@@ -431,7 +433,7 @@ def test_an_agent_starts_from_an_odd_state(text: str, world: World) -> None:
 
 def test_what_was_altered_on_this_disk_is_fetched_again(world: World) -> None:
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
-    with world.agent() as process:
+    with running(world) as process:
         world.until(lambda: world.settled(one))
         (folder,) = (world.home / "agent/releases").iterdir()
         (folder / "model/model.onnx").write_bytes(b"altered")
@@ -594,7 +596,7 @@ def test_on_a_full_disk_the_old_model_serves_and_the_disk_is_named(
     world: World, small_disk: Path
 ) -> None:
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
-    with world.agent() as process:
+    with running(world) as process:
         world.until(lambda: world.settled(one))
         full = fill(small_disk)
         two = world.release("v1.1.0", 0.002)["manifest_sha256"]
@@ -648,7 +650,7 @@ def test_a_container_is_checked_and_tended_as_a_process_is(world: World) -> None
         return manifest
 
     one = publish("v1.0.0", 0.001)
-    command = world.command("--runtime", "docker")
+    command = limited(world, "--runtime", "docker")
     with running(world, command, PATH=shimmed(world)) as process:
         world.until(lambda: world.settled(one))
         restarts(world, process, one)
