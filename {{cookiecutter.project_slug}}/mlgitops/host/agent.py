@@ -395,6 +395,12 @@ class Source:
         """Fetch a branch or a commit into the clone."""
         self._git(home, "fetch", "--quiet", "--depth=1", self.git, reference)
 
+    def _show(self, home: Path, ref: str, path: str) -> bytes:
+        """Return a file at a ref, or nothing if it is not there."""
+        if not self._git(home, "ls-tree", ref, path):
+            return b""
+        return self._git(home, "show", f"{ref}:{path}")
+
     def latest(self, home: Path, environment: str) -> tuple[str, Release | None]:
         """Return the remote's tips, and its release or None if there is none yet."""
         none = Path(os.devnull)  # no clone is needed, so a damaged one does not matter
@@ -412,9 +418,7 @@ class Source:
 
         def show() -> bytes:
             self._fetch_ledger(home)
-            if not self._git(home, "ls-tree", LEDGER, path):
-                return b""
-            return self._git(home, "show", f"{LEDGER}:{path}")
+            return self._show(home, LEDGER, path)
 
         data = self._in_clone(home, show)
         if not data:
@@ -475,9 +479,7 @@ class Source:
 
         def show() -> bytes:
             self._fetch(home, main)
-            if not self._git(home, "ls-tree", "FETCH_HEAD", KEY):
-                return b""
-            return self._git(home, "show", f"FETCH_HEAD:{KEY}")
+            return self._show(home, "FETCH_HEAD", KEY)
 
         if key := self._in_clone(home, show):
             if not shutil.which("openssl"):
@@ -1006,13 +1008,16 @@ class Agent:
                 self.poll_at = time.monotonic() + self.options.poll
                 if self.options.once:
                     return self.succeeded
-            jobs = [job for job in (self.following, self.resuming) if job]
-            readers = [job.task.reader for job in jobs if job.task]
+            readers = [job.task.reader for job in self.jobs() if job.task]
             seconds = TEND_SECONDS
             if self.following is None:
                 seconds = min(seconds, max(0.0, self.poll_at - time.monotonic()))
             if stop(seconds, readers):
                 return self.succeeded
+
+    def jobs(self) -> list[Job]:
+        """Return what is under way."""
+        return [job for job in (self.following, self.resuming) if job]
 
     def task(self, name: str, seconds: float, work: Callable[[], Any]) -> Task:
         """Start something slow in a process of its own."""
@@ -1393,9 +1398,8 @@ class Agent:
 
     def close(self) -> None:
         """End what is under way, then drain and end every server."""
-        for job in (self.following, self.resuming):
-            if job is not None:
-                job.cancel()
+        for job in self.jobs():
+            job.cancel()
         servers = [*self.draining, *([self.server] if self.server else [])]
         for server in servers:
             server.stop()
