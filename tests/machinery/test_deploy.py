@@ -12,7 +12,7 @@ from machinery import tiny
 from machinery.world import GOLDEN, Target, World, registered, roll_out, world
 from machinery.world import target as serve
 from mlgitops import github
-from mlgitops.commands import deploy, register
+from mlgitops.commands import audit, deploy, register
 from mlgitops.ledger import Ledger
 from mlgitops.release import (
     HostError,
@@ -351,6 +351,8 @@ def test_a_fault_of_the_host_withdraws_nothing(
     assert "mend it, then type `gh workflow run deploy.yml`" in disagreement
     if merge:
         here.commit("an unrelated merge")
+    told = audit.report(audit.audit())
+    assert ("revert to v1.0.0: the host is at fault" in told) == bool(state)
     assert registered() == version
     agent_says(monkeypatch, here, "success")
     assert deploy.deploy("production", "v1.1.0")["state"] == "confirmed"
