@@ -279,6 +279,7 @@ def test_without_github_a_target_is_asked_itself(
 ) -> None:
     waiting = Waiting(monkeypatch, "http://host")
     waiting.report = GitHubError(503, "Server Error")
+    monkeypatch.setattr(target, "_silent", lambda _: False)
     monkeypatch.setattr(target, "identify", lambda *_: ("it runs another", False))
     with pytest.raises(TargetError, match="it runs another"):
         target.wait(RECORD, [], 10)

@@ -297,7 +297,7 @@ def origins() -> Findings:
     if public:
         yield GOOD, "GitHub attests where versions come from"
     if signed:
-        yield GOOD, "versions are signed"
+        yield GOOD, "versions and releases are signed"
     if not (public or signed):
         yield (
             WEAK,
