@@ -65,13 +65,19 @@ def find(
     measured on them, as copies may be there twice.
     """
     read = [name for name in contract.columns if name in inputs]
-    found = [
-        _compare(keys, train, holdout, contract, known)
-        for keys in _keys(
-            pd.concat([holdout, train], ignore_index=True),
-            {(*contract.columns, contract.target), (*read, contract.target)},
-        )
-    ]
+    sets = {(*contract.columns, contract.target), (*read, contract.target)}
+    own = np.ones(len(train), bool)
+    if known is not None:
+        ids = train[contract.id].astype(object)
+        own = ids.isin(known[contract.id].astype(object)).to_numpy()
+    oldest_first = train[contract.time].reset_index(drop=True)[own].sort_values()
+    newest_first = oldest_first.index.to_numpy()[::-1]
+    foreign_first = np.argsort(own, kind="stable")
+    found = []
+    for keys in _keys(pd.concat([holdout, train], ignore_index=True), sets):
+        shares, pair = _compare(keys, len(holdout), newest_first, foreign_first)
+        ids = (holdout[contract.id].iloc[pair[0]], train[contract.id].iloc[pair[1]])
+        found.append(Copies(*shares, *ids))
     striking = [copies for copies in found if copies.least > LEAST * len(holdout)]
     return max(striking, key=lambda c: (c.sure, c.least)) if striking else None
 
@@ -96,48 +102,39 @@ def sentence(copies: Copies) -> str:
 
 
 def _compare(
-    keys: Keys,
-    train: pd.DataFrame,
-    holdout: pd.DataFrame,
-    contract: Contract,
-    known: pd.DataFrame | None,
-) -> Copies:
-    """Return how many values of the holdout are in the training table, and should be.
+    keys: Keys, count: int, newest_first: Codes, foreign_first: Codes
+) -> tuple[tuple[int, int, float, float], tuple[int, int]]:
+    """Return the numbers of `Copies`, and the position of a pair in both tables.
 
-    A block's row has a twin if its value is there twice, as it is there itself.
+    The first `count` keys are the holdout's, the rest the training table's. A row of a
+    block has a twin if its value is there twice, as it is there itself.
     """
-    held, trained = keys[: len(holdout)], keys[len(holdout) :]
-    own = np.ones(len(train), bool)
-    if known is not None:
-        ids = train[contract.id].astype(object)
-        own = ids.isin(set(known[contract.id].astype(object))).to_numpy()
-    order = np.argsort(train[contract.time].to_numpy(), kind="stable")
-    newest_first = trained[order[own[order]]][::-1]
-    values, counts = np.unique(trained, return_counts=True)
-    repeated = values[counts > 1]
-    blocks = [
-        np.isin(np.unique(newest_first[start : start + len(held)]), repeated)
-        for start in range(0, len(newest_first), len(held))
-    ][:BLOCKS]
-    distinct, first = np.unique(held, return_index=True)
-    twins = np.isin(distinct, values)
-    if not blocks or not twins.any():
-        return Copies(0, len(distinct), 1.0, -1.0, None, None)
-    natural = max(blocks, key=lambda block: (block.mean(), len(block)))
-    hits = np.array([[twins.sum()], [natural.sum()]], np.float64)
-    sizes = np.array([[len(twins)], [len(natural)]], np.float64)
-    _, low, _ = difference_of_shares(hits, sizes, CONFIDENCE)
-    again = np.flatnonzero(np.isin(trained, distinct[twins]))
-    copy = again[np.argmin(own[again])]  # one that main has not, if there is one
-    position = first[distinct == trained[copy]][0]
-    return Copies(
-        shared=int(twins.sum()),
-        values=len(distinct),
-        natural=float(natural.mean()),
-        low=float(low[0]),
-        holdout_id=holdout[contract.id].iloc[position],
-        train_id=train[contract.id].iloc[copy],
-    )
+    codes, values = pd.factorize(keys)
+    held, trained = codes[:count], codes[count:]
+    counts = np.bincount(trained, minlength=len(values))
+    present = _present(held, len(values))
+    twins = present & (counts > 0)
+    natural = [(0, 0)]
+    for start in range(0, len(newest_first), count)[:BLOCKS]:
+        block = trained[newest_first[start : start + count]]
+        own = _present(block, len(values))
+        natural.append((int((own & (counts > 1)).sum()), int(own.sum())))
+    hits, size = max(natural, key=lambda block: (block[0] / max(block[1], 1), block[1]))
+    shared, distinct = int(twins.sum()), int(present.sum())
+    if not shared or not size:
+        return (shared, distinct, 1.0, -1.0), (0, 0)
+    rows = np.array([[distinct], [size]], np.float64)
+    _, low, _ = difference_of_shares(np.array([[shared], [hits]]), rows, CONFIDENCE)
+    copy = foreign_first[int(np.argmax(twins[trained[foreign_first]]))]
+    pair = int(np.argmax(held == trained[copy])), int(copy)
+    return (shared, distinct, hits / size, float(low[0])), pair
+
+
+def _present(codes: Codes, count: int) -> NDArray[np.bool_]:
+    """Return which of so many codes there are, [count]."""
+    present = np.zeros(count, bool)
+    present[codes] = True
+    return present
 
 
 def _keys(table: pd.DataFrame, sets: set[tuple[str, ...]]) -> Iterator[Keys]:
@@ -154,7 +151,7 @@ def _keys(table: pd.DataFrame, sets: set[tuple[str, ...]]) -> Iterator[Keys]:
 def _codes(column: pd.Series, step: float) -> Codes:
     """Return a whole number per value [n]; near numbers have the same."""
     if not pd.api.types.is_numeric_dtype(column):
-        return np.asarray(pd.factorize(column.astype(object))[0])
+        return np.asarray(pd.factorize(column)[0])
     values = column.to_numpy(np.float64, na_value=np.nan)
     values = np.where(np.isfinite(values), values, np.nan)
     if np.isnan(values).all():
