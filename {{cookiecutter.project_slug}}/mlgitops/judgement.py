@@ -300,6 +300,7 @@ class RowChanges(msgspec.Struct, frozen=True):
     champion: int
     challenger: int
     added: int
+    added_inside: int  # not newer than the champion's newest row
     removed: int
     removed_inside: int  # the period that the challenger's table covers
     changed: int
