@@ -617,7 +617,7 @@ def test_a_planted_model_is_refused_for_its_own_reason(
 ) -> None:
     bench.put("challenger", model, **manifest)
     found, refused = bench.judged()
-    # A constant or reversed model cannot be calibrated, and its decisions are worthless.
+    # A constant or reversed model cannot be calibrated, and decides nothing useful.
     beside = {"calibration_error.max", "decision_value.min"}
     assert [name for name in refused if name not in beside] == [check], found.checks
 

@@ -16,7 +16,7 @@ import numpy as np
 from mlgitops import settings
 from mlgitops.judge import checks, compare
 from mlgitops.judge.compare import Array, Interval
-from mlgitops.judge.evaluation import Evaluation, Model
+from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judge.tasks import Price, Reference
 from mlgitops.judgement import Check, DecisionValue, MetricResult
 
@@ -52,8 +52,10 @@ def add(evaluation: Evaluation) -> None:
     price = Price(worth, contract.classes)
     reference = task.reference(evaluation.y, price)
     constant = _name(evaluation, reference.decision)
-    values = evaluation.each(lambda model: _values(evaluation, model, price, reference))
-    found, gap = _compared(evaluation, values)
+    gains = evaluation.each(
+        lambda m: task.worth(evaluation.y, m.decisions, price) - reference.constant
+    )
+    found, gap = _compared(evaluation, gains, _span(reference, constant))
     evaluation.judgement.decision_value = DecisionValue(
         champion=found.champion,
         challenger=found.challenger,
@@ -70,43 +72,40 @@ def add(evaluation: Evaluation) -> None:
     ]
 
 
-def _values(
-    evaluation: Evaluation, model: Model, price: Price, reference: Reference
-) -> Array:
-    """Return the value of each decision, whose mean is the decision value, [n]."""
-    span = float((reference.perfect - reference.constant).mean())
-    if not span > 0:
+def _span(reference: Reference, constant: Name) -> Array:
+    """Return what decisions on each row could gain on the constant one, [n]."""
+    span = np.asarray(reference.perfect - reference.constant)
+    if not span.mean() > 0:
         raise settings.SettingsError(
-            "params.yaml: by business no row has a better decision than "
-            f"{_name(evaluation, reference.decision)}; correct what decisions are "
-            "worth, or remove the section"
+            f"params.yaml: by business no row has a better decision than {constant}; "
+            "correct what decisions are worth, or remove the section"
         )
-    worth = evaluation.task.worth(evaluation.y, model.decisions, price)
-    return np.asarray((worth - reference.constant) / span)
+    return span
 
 
 def _compared(
-    evaluation: Evaluation, values: dict[str, Array]
+    evaluation: Evaluation, gains: dict[str, Array], span: Array
 ) -> tuple[MetricResult, Interval]:
     """Return the decision values and the interval of their difference.
 
-    A first version is compared with the constant decision, whose value is 0.
+    `gains` are on the constant decision, [n], whose value is 0: a first version is
+    compared with that. The interval is of a ratio of means, by the delta method.
     """
-    gap = compare.mean_difference(
-        values.get("champion", np.zeros(len(evaluation.y))),
-        values["challenger"],
-        evaluation.rules.confidence,
-        evaluation.groups,
-    )
+    champion = gains.get("champion", np.zeros(len(span)))
+    more, mean = gains["challenger"] - champion, float(span.mean())
+    ratio = float(more.mean()) / mean
+    terms = (more - ratio * (span - mean)) / mean  # their mean is the ratio
+    confidence, groups = evaluation.rules.confidence, evaluation.groups
+    gap = compare.mean_difference(np.zeros(len(span)), terms, confidence, groups)
     known = math.isfinite(gap.low) and math.isfinite(gap.high)
-    champion = values.get("champion")
+    first = evaluation.champion is None
     result = MetricResult(
         id=ID,
         label=LABEL,
         better="higher",
-        champion=None if champion is None else float(champion.mean()),
-        challenger=float(values["challenger"].mean()),
-        difference=None if champion is None else gap.difference,
+        champion=None if first else float(champion.mean()) / mean,
+        challenger=float(gains["challenger"].mean()) / mean,
+        difference=None if first else gap.difference,
         low=gap.low if known else None,
         high=gap.high if known else None,
     )
