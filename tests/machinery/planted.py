@@ -221,6 +221,18 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         ),
         "Slices",
     ),
+    "a threshold that decides yes for every row": (
+        lambda p: p.params(ALL, threshold=0.0),
+        "Decision value",
+    ),
+    "a threshold that decides no for every row": (
+        lambda p: p.params(ALL, threshold=1.0),
+        "Decision value",
+    ),
+    "a threshold that hardly ever decides yes": (
+        lambda p: p.params(ALL, threshold=0.97),
+        "Decision value: difference to the champion",
+    ),
     "leaks the target": (
         both(
             data(price=lambda t: t["returned"].astype("float32")),
@@ -312,6 +324,11 @@ HONEST: dict[str, tuple[Patch, str, list[str]]] = {
     "better": (
         lambda p: p.params(ALL),
         "better than the champion",
+        ["train", "evaluate"],
+    ),
+    "a threshold that suits what decisions are worth": (
+        lambda p: p.params(["shop", "price"], threshold=0.34),
+        "no significant difference",
         ["train", "evaluate"],
     ),
     "equal, with cleaner code": (

@@ -21,6 +21,7 @@ PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
 PURE |= {"mlgitops.pipeline.golden", "mlgitops.pipeline.manifest"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
+PURE |= {"mlgitops.rarest"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
 SHARED = {"git", "github", "heartbeat", "ledger", "lock", "machine", "storage"}
 SHARED |= {"server_code", "stages", "train_run"}

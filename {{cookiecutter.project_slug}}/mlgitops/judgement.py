@@ -194,6 +194,17 @@ class Business(Compared, frozen=True, kw_only=True):
     best: Best
 
 
+class DecisionValue(Compared, frozen=True, kw_only=True):
+    """What decisions are worth: 0 as the best constant one, 1 as perfect ones.
+
+    Without a champion the interval is that of the challenger's own value.
+    """
+
+    constant: int | float | str  # the best decision that is the same for every row
+    threshold: float | None = None  # main's, which implies what a mistake costs
+    stated: bool = False  # what a decision is worth is stated by main's `business`
+
+
 class Slice(Compared, frozen=True, kw_only=True):
     """A loss in the rows of one value of a column."""
 
@@ -406,6 +417,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     power: Power | None = None
     curves: ByModel[Curves] | None = None
     business: Business | None = None
+    decision_value: DecisionValue | None = None
     slices: Slices | None = None
     fairness: list[Fairness] = []
     importance: list[Importance] = []

@@ -1,6 +1,13 @@
 """What is decided and what that is worth, on the holdout and in production."""
 
-from mlgitops.judgement import Business, ClassMoves, Matrix, NumberMoves, Replay
+from mlgitops.judgement import (
+    Business,
+    ClassMoves,
+    DecisionValue,
+    Matrix,
+    NumberMoves,
+    Replay,
+)
 from mlgitops.report.facts import Facts
 from mlgitops.report.text import (
     NAMED_CLASSES,
@@ -37,6 +44,8 @@ def decisions(facts: Facts) -> str:
         )
     if worth := facts.judgement.business:
         parts.append(_worth(worth))
+    if share := facts.judgement.decision_value:
+        parts.append(_decision_value(share))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -62,6 +71,30 @@ def _worth(worth: Business) -> str:
     return (
         f"{sentence}. The threshold is {best.threshold:g}; on these rows "
         f"{best.best_threshold:.3f} would be worth most, {best.best:,.0f}."
+    )
+
+
+def _decision_value(value: DecisionValue) -> str:
+    """What share of their worth the decisions have, and what a mistake costs."""
+    compared = f"interval {interval(value, 3)}"
+    if value.champion is not None:
+        compared = (
+            f"champion {value.champion:.3f}, difference {value.difference:+.3f}, "
+            f"{compared}"
+        )
+    costs = "Every mistake costs the same"
+    if value.stated:
+        costs = "What decisions are worth is that of the section business"
+    elif value.threshold is not None:
+        costs = (
+            f"Main's threshold {value.threshold:g} says what mistakes cost: "
+            f"{value.threshold:g} a false positive, {1 - value.threshold:g} a false "
+            "negative"
+        )
+    return (
+        f"Decision value {value.challenger:.3f} ({compared}): 0 is deciding "
+        f"{code(value.constant)} for every row, 1 is the best decision on each. "
+        f"{costs}."
     )
 
 
