@@ -6,6 +6,7 @@ are cut into packets is played on the protocol itself, with a transport that onl
 
 import asyncio
 import contextlib
+import functools
 import json
 import random
 import resource
@@ -45,6 +46,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     tiny.version(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def app(model: Path) -> App:
+    """Return the application with a model, for what is played on the protocol."""
+    return App(Model(model))
 
 
 class Process:
@@ -159,6 +166,7 @@ def test_a_length_of_many_digits_is_no_failure(server: Process, digits: bytes) -
 # Slow clients
 
 
+@functools.cache
 def configured(app: App) -> uvicorn.Config:
     config = uvicorn.Config(app, lifespan="off", ws="none", log_level="warning")
     config.load()
@@ -315,9 +323,8 @@ def test_where_all_have_a_response_coming_the_next_one_is_told_to_come_again() -
     assert found.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in found
 
 
-def test_who_holds_most_leaves_when_all_hold_too_much(model: Path) -> None:
+def test_who_holds_most_leaves_when_all_hold_too_much(app: App) -> None:
     async def wait() -> tuple[list[bool], int]:
-        app = App(Model(model))
         async with listening(app, total=200_000) as (address, connections):
             clients = []
             for size in (50_000, 90_000, 40_000, 50_000):
@@ -420,9 +427,8 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_request_is_one_request_wherever_it_is_cut(model: Path, name: str) -> None:
+def test_a_request_is_one_request_wherever_it_is_cut(app: App, name: str) -> None:
     request, status = REQUESTS[name]
-    app = App(Model(model))
 
     async def all_cuts() -> None:
         for at in range(1, len(request)):
@@ -434,9 +440,9 @@ def test_a_request_is_one_request_wherever_it_is_cut(model: Path, name: str) -> 
 
 
 def test_pipelined_requests_are_answered_in_order_however_they_are_cut(
-    model: Path,
+    app: App,
 ) -> None:
-    app, rng = App(Model(model)), random.Random(0)
+    rng = random.Random(0)
 
     async def trials() -> None:
         for _ in range(100):
@@ -473,17 +479,16 @@ ALONE = {
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_odd_requests(model: Path, name: str) -> None:
+def test_odd_requests(app: App, name: str) -> None:
     packets, statuses, ended = ALONE[name]
-    app = App(Model(model))
     assert asyncio.run(play(app, packets)) == (statuses, ended)
 
 
-def test_what_waits_for_its_turn_is_not_read(model: Path) -> None:
+def test_what_waits_for_its_turn_is_not_read(app: App) -> None:
     """One request is parsed, the others stay bytes, and no more are taken."""
 
     async def look() -> tuple[int, bool]:
-        config = configured(App(Model(model)))
+        config = configured(app)
         protocol = Connections(Bounds()).connect(config, ServerState(), {})
         transport = Notes()
         protocol.connection_made(cast(asyncio.Transport, transport))
