@@ -307,7 +307,7 @@ def many(folder: Path, values: int, changes: dict[str, Any] | None = None) -> Lo
 
 def test_a_category_of_many_values_takes_no_room(tmp_path: Path) -> None:
     """An order's number in its place: memory, tables, record and page stay small."""
-    values = 100_000 if os.environ.get("PROOF") else 20_000
+    values = 100_000 if os.environ.get("PROOF") else 8_000
     log = many(tmp_path / "log", values)
     tracemalloc.start()
     found = inspect.inspect(traffic.reference(), log, None, PARAMS)
