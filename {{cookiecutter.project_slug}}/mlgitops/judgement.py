@@ -395,6 +395,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
     why: str = ""
     requests: int = 0
+    unreadable: int = 0  # newest lines of the log that are no request
     since: str = ""
     until: str = ""
     moves: YesNoMoves | ClassMoves | NumberMoves | None = None

@@ -133,9 +133,13 @@ def replay(facts: Facts) -> str:
         rows.append([name, f"{group.requests:,}", *moved])
     header = ["Most affected", "Requests"]
     header += ["Mean change, either way"] if numbers else ["Flips", "Share"]
+    unreadable = ""
+    if (count := replay.unreadable) > 0:
+        lines = "1 line" if count == 1 else f"{count:,} lines"
+        unreadable = f" Among them, {lines} of the log cannot be read."
     return (
         f"Of the newest {replay.requests:,} requests (until {text(replay.until)}), "
-        f"{_moved(replay)}\n\n{table(header, rows)}"
+        f"{_moved(replay)}{unreadable}\n\n{table(header, rows)}"
     ).rstrip()
 
 
