@@ -303,6 +303,14 @@ def test_doctor_names_surroundings_in_which_nothing_runs(
     assert starting(capsys.readouterr().out.splitlines(), "broken", words)
 
 
+def test_doctor_says_what_runners_of_ones_own_have_to_be(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not starting(lines(capsys), "weaker", "ephemeral")
+    here.variables.append({"name": "RUNNER", "value": "ours"})  # type: ignore
+    assert starting(lines(capsys), "weaker", "RUNNER is ours")
+
+
 def test_doctor_reads_every_page_of_the_variables(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
