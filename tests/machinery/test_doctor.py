@@ -336,6 +336,14 @@ def test_only_rulesets_of_our_own_that_are_on_count(
     assert starting(lines(capsys), "weaker", "switched off")
 
 
+def test_doctor_says_what_runners_of_ones_own_have_to_be(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not starting(lines(capsys), "weaker", "ephemeral")
+    here.variables.append({"name": "RUNNER", "value": "ours"})  # type: ignore
+    assert starting(lines(capsys), "weaker", "RUNNER is ours")
+
+
 def test_doctor_reads_every_page_of_the_variables(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,7 +122,8 @@ def pour(port: int, first: bytes, block: bytes, seconds: float = SECONDS) -> int
         with contextlib.suppress(OSError):
             client.sendall(first)
             while time.monotonic() < end:
-                sent += client.send(block)
+                with contextlib.suppress(TimeoutError):  # it may read on later
+                    sent += client.send(block)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     return sent
 
@@ -149,7 +150,7 @@ def test_other_endless_requests_are_cut(server: Process) -> None:
 def test_responses_that_nobody_reads_stop_the_reading(server: Process) -> None:
     """2,042 MB, once."""
     with server.bounded(30):
-        assert pour(server.port, b"", GET * 5_000) < 30_000_000
+        assert pour(server.port, b"", GET * 5_000, seconds=4) < 30_000_000
     with server.bounded(60):
         rows = json.dumps({"rows": [tiny.ROW] * 1_000}).encode()
         assert pour(server.port, b"", post(rows)) < 30_000_000

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mlgitops.commands import act, install, secrets
+from mlgitops.release.environments import RESERVED
 
 STAGES = {f"mlgitops.pipeline.{name}" for name in ("prepare", "train", "evaluate")}
 IO = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile", "urllib"}
@@ -269,6 +270,17 @@ def test_code_of_a_proposal_never_runs_beside_a_secret_or_a_right_to_write() -> 
         assert "secrets." not in path.read_text()
         for job in flow["jobs"].values():
             assert set(job["permissions"].values()) <= {"read"}
+
+
+def test_a_secret_is_read_only_in_an_environment_that_is_closed_to_branches() -> None:
+    """`make github` closes those of RESERVED and of params.yaml."""
+    read_in = {
+        job.get("environment")
+        for path in WORKFLOWS
+        for job in yaml.safe_load(path.read_text())["jobs"].values()
+        if "secrets." in str(job)
+    }
+    assert read_in == {*RESERVED, "${{ inputs.environment }}"}
 
 
 def test_the_right_to_sign_never_stands_beside_a_secret() -> None:

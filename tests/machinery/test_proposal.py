@@ -11,6 +11,7 @@ from mlgitops import github, report
 from mlgitops.commands import update
 from mlgitops.judge import proposal, publish
 from mlgitops.judge.proposal import NothingToJudge
+from mlgitops.judgement import Refused
 
 SHA = "a" * 40
 BASE = {"full_name": "o/r", "default_branch": "main"}
@@ -100,6 +101,25 @@ def test_the_report_of_an_older_head_does_not_replace_the_newest(
     now["head"] = {**now["head"], "sha": "b" * 40}
     assert publish.comment(found, "of an older head") == ""
     assert told == ["of this head"]
+
+
+def test_a_conflict_with_main_says_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world(tmp_path, monkeypatch) as here:
+        base = here.commit("base")
+        Path("dvc.lock").write_text("stages: {}\ntheirs: 1\n")
+        theirs = here.commit("theirs")
+        git("switch", "-q", "-c", "change", base)
+        Path("dvc.lock").write_text("stages: {}\nours: 1\n")
+        git("add", "--all")
+        git("commit", "-qm", "ours")
+        ours = git("rev-parse", "HEAD")
+        git("push", "-q", "origin", f"{ours}:refs/pull/7/head")
+        git("switch", "-q", "main")
+        assert proposal.merge(7, ours, base) == git("rev-parse", f"{ours}^{{tree}}")
+        with pytest.raises(Refused, match="`make repro && git commit --all`"):
+            proposal.merge(7, ours, theirs)
 
 
 @pytest.fixture

@@ -234,6 +234,13 @@ def actions() -> Findings:
         "no App: a person types `make adopt`, and a pull request made by a workflow "
         'waits for "Approve workflows to run"',
     )
+    if runner := values.get("RUNNER"):
+        yield (
+            WEAK,
+            f"jobs run on runners of your own (RUNNER is {runner}): each has to be "
+            "fresh for its job (ephemeral); on one that is kept, what a proposal "
+            "leaves behind could change what judges it",
+        )
     for name in map(variable, names()):
         yield finding(
             values.get(name),

@@ -131,5 +131,9 @@ def merge(number: int, head: str, base: str) -> str:
     try:
         return git.run("merge-tree", "--write-tree", base, head).splitlines()[0]
     except git.GitError as error:
-        reason = "it conflicts with main: update the branch and resolve the conflicts"
+        reason = (
+            "it conflicts with main: type `git merge origin/main` and resolve the "
+            "conflicts; one in dvc.lock alone ends with `make repro && git commit "
+            "--all`"
+        )
         raise Refused("merge", reason) from error
