@@ -196,6 +196,15 @@ def test_an_agent_reports_by_deployment_status(
     assert len(here.hub.kept["statuses/1"]) == len(states)  # the agent's own
 
 
+def test_a_deployment_that_another_run_closed_did_not_come_up(here: World) -> None:
+    """The control: inactive alone says that nothing was deployed by it."""
+    here.hub.add("statuses/4", {"state": "inactive"})
+    assert deployments.reported(4)["state"] == "inactive"
+    here.hub.add("statuses/5", {"state": "success", "description": "up"})
+    here.hub.add("statuses/5", {"state": "inactive"})
+    assert deployments.reported(5) == {"state": "success", "description": "up"}
+
+
 def fails(version: str = "v1.1.0", environment: str = "production") -> str:
     """Return the sentence with which a deployment ends."""
     with pytest.raises(ReleaseError) as caught:

@@ -66,8 +66,7 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
             if reports.error and time.monotonic() >= begun + seconds:
                 raise reports.error  # a limit of GitHub's is no verdict on a release
             status = f"its last report is {report['state'] or 'none'}"
-            # inactive: it came up, and a later job of this environment did, too
-            ready = report["state"] in ("success", "inactive")
+            ready = report["state"] == "success"
         else:
             status, ready = identify(url, manifest, code, environment)
             if ready and (problem := ask_golden(url, golden, manifest)):
