@@ -327,7 +327,7 @@ HONEST: dict[str, tuple[Patch, str, list[str]]] = {
         ["train", "evaluate"],
     ),
     "a threshold that suits what decisions are worth": (
-        lambda p: p.params(["shop", "price"], threshold=0.34),
+        lambda p: p.params(["shop", "price"], threshold=0.31),
         "no significant difference",
         ["train", "evaluate"],
     ),

@@ -224,6 +224,22 @@ def test_one_class_for_every_row_is_refused(champion: bool, business: Any) -> No
     assert found["decision_value.margin"].passed is not champion
 
 
+def test_a_first_version_is_held_to_what_its_decisions_can_be() -> None:
+    """The likeliest class is decided whatever `business` states: it may be worth less.
+
+    Where every mistake costs the same, the likeliest class is the one to decide.
+    """
+
+    def wild(frame: Any, task: str) -> Any:
+        return np.random.default_rng(0).dirichlet(np.ones(3), len(frame))
+
+    stated = of_task("multiclass", wild, False)
+    assert refused(stated) == [] and stated.judgement.decision_value.high < 0
+    assert refused(of_task("multiclass", wild, False, business=None)) == [
+        "decision_value.min"
+    ]
+
+
 def test_of_classes_every_mistake_costs_the_same_without_business() -> None:
     evaluated = of_task("multiclass", test_tasks_judged.good, business=None)
     decision_value.add(evaluated)
@@ -253,7 +269,7 @@ def test_numbers_decide_something_only_by_business() -> None:
         return good(frame, task) - 12
 
     assert refused(of_task("regression", shifted)) == ["decision_value.margin"]
-    assert refused(of_task("regression", shifted, False)) == ["decision_value.min"]
+    assert refused(of_task("regression", shifted, False)) == []
 
 
 def test_the_best_number_for_every_row_has_the_value_0() -> None:

@@ -67,7 +67,7 @@ def add(evaluation: Evaluation) -> None:
         stated=stated is not None,
     )
     evaluation.judgement.checks += [
-        _absolute(evaluation, constant, gap),
+        _absolute(evaluation, constant, gap, stated is not None),
         checks.margin(found, evaluation.rules.decision_value.margin),
     ]
 
@@ -112,7 +112,9 @@ def _compared(
     return result, gap
 
 
-def _absolute(evaluation: Evaluation, constant: Name, gap: Interval) -> Check:
+def _absolute(
+    evaluation: Evaluation, constant: Name, gap: Interval, stated: bool
+) -> Check:
     """Return the check that asks nothing of a champion.
 
     A model that decides the same for every row is refused: no model is needed for that.
@@ -120,13 +122,17 @@ def _absolute(evaluation: Evaluation, constant: Name, gap: Interval) -> Check:
     decision of that kind. It need not be shown to be worth more, which takes more rows
     than many have. Against a champion the margin decides: in a bad season the better
     of two models may be worth less than the decision that was the best in hindsight.
+    Nor is it asked for what no setting gives: the likeliest class, or the expected
+    number, is decided whatever `business` states.
     """
     challenger, first = evaluation.challenger, evaluation.champion is None
-    hint = ": look at train.threshold" if "threshold" in challenger.manifest else ""
+    chosen = "threshold" in challenger.manifest
+    hint = ": look at train.threshold" if chosen else ""
     decisions, rows = np.unique(challenger.decisions, return_counts=True)
     others = int(rows.sum() - rows.max())
     about: Any = {"title": LABEL, "gate": first}
-    if first and others and math.isfinite(gap.high):  # it is not of a single group
+    known = math.isfinite(gap.high)  # not from a single group
+    if first and others and known and (chosen or not stated):
         shown = "worth more" if gap.low > 0 else "not shown to be worth less"
         reasons = (
             f"{shown} than deciding {constant} for every row",
