@@ -154,8 +154,7 @@ FAULTS = {
         "test_log_kills::test_f34_killed_under_load_no_response_is_missing_in_the_log",
         "test_log_kills::"
         "test_f34_what_a_full_disk_and_a_kill_lose_is_counted_at_the_next_start",
-        "test_monitor_unlogged::"
-        "test_what_was_lost_is_in_the_report_and_in_the_history",
+        "test_monitor_unlogged::test_what_was_lost_is_in_the_report_and_in_the_history",
     ],
     "T26 floods are bounded, others are served meanwhile": [
         "test_floods::test_trailers_without_end_are_cut",
