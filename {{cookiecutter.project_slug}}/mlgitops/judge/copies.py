@@ -70,8 +70,9 @@ def find(
     if known is not None:
         ids = train[contract.id].astype(object)
         own = ids.isin(known[contract.id].astype(object)).to_numpy()
-    oldest_first = train[contract.time].reset_index(drop=True)[own].sort_values()
-    newest_first = oldest_first.index.to_numpy()[::-1]
+    times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
+    order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
+    newest_first = order[own[order]][::-1]
     foreign_first = np.argsort(own, kind="stable")
     found = []
     for keys in _keys(pd.concat([holdout, train], ignore_index=True), sets):
