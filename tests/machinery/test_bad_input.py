@@ -50,7 +50,7 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda f: f.assign(
             placed=f["placed"].where(f.index > 0, f["placed"].max() + MONTH)
         ),
-        "The holdout window has 1 rows",
+        "would be held out alone",
     ),
     "a column that is all missing": (
         lambda f: f.assign(price=np.float32("nan")),

@@ -107,9 +107,9 @@ def _values(
     whole = np.round(spaced)
     if high - low <= WHOLE:
         whole = np.arange(math.ceil(low), math.floor(high) + 1.0)
-    own = np.array(sorted(n for n in numbers if low <= n <= high))
-    between = (own[1:] + own[:-1]) / 2
-    every = np.concatenate([spaced, whole, own, between]).astype(np.float32)
+    limits = np.array(sorted(n for n in numbers if low <= n <= high))
+    between = (limits[1:] + limits[:-1]) / 2
+    every = np.concatenate([spaced, whole, limits, between]).astype(np.float32)
     every = every[(every >= low) & (every <= high)]
     return [float(v) for v in np.unique([np.float32(low), *every, np.float32(high)])]
 

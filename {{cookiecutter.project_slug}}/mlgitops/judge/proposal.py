@@ -83,6 +83,12 @@ def _proposal(pull: Json, run: Json) -> Proposal:
     )
 
 
+def has_newer_head(proposed: Proposal) -> bool:
+    """Tell whether somebody pushed to a pull request since its run of `train`."""
+    pull = github.api(f"pulls/{proposed.number}")
+    return bool(pull["head"]["sha"] != proposed.head_sha)
+
+
 def download(run_id: int, limit: int) -> bytes:
     """Return the zip that the run uploaded, at most ``limit`` bytes.
 

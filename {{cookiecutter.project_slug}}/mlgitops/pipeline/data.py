@@ -169,8 +169,10 @@ def split(
     """
     import pandas as pd
 
+    if not len(frame):
+        raise ContractError("The data have 0 rows; correct the data.")
     for name in contract.columns:
-        if len(frame) and frame[name].isna().all():
+        if frame[name].isna().all():
             raise ContractError(
                 f'Column "{name}" is missing in all {len(frame):,} rows; correct the '
                 "data, or remove it from contract.yaml."

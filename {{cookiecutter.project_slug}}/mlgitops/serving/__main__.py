@@ -209,9 +209,9 @@ def main() -> None:
             own = socket.create_server((options.host, options.port), family=family)
     except OSError as error:
         address = options.sockets or f"port {options.port} on {options.host}"
-        reason = error.strerror or error
+        why = error.strerror or error
         raise SystemExit(
-            f"{address} cannot be used: {reason}; choose another with --port "
+            f"{address} cannot be used: {why}; choose another with --port "
             "(make serve PORT=8080)."
         ) from None
     limits = Limits(options.max_rows, options.max_bytes)
