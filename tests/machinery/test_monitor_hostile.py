@@ -318,7 +318,7 @@ def test_a_category_of_many_values_takes_no_room(tmp_path: Path) -> None:
     made = record.build("v1", SHA, found, decision, MONITOR)
     check = {c["name"]: c for c in made["checks"]}["new categories of carrier"]
     assert f"{values:,} rows with {values:,} categories" in check["value"]
-    assert check["note"].count('"order ') == 3
+    assert "order " not in check["note"]  # each may be a person's
     assert found.tables is not None
     assert {table["carrier"].nunique() for table in found.tables} == {3, 4}
     assert len(json.dumps(made)) < 20_000 and len(page.page(made, "")) < 20_000

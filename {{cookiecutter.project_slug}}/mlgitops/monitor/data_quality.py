@@ -32,13 +32,14 @@ class Checked(NamedTuple):
     rounded: dict[str, int]  # rows by column whose number is beyond float32's digits
 
 
-def quarantine(table: pd.DataFrame, contract: Contract) -> Checked:
+def quarantine(table: pd.DataFrame, contract: Contract, min_group: int = 1) -> Checked:
     """Type the contract's columns and set aside the rows that break it.
 
     A category that the contract does not list is not broken: the server accepts it. It
     is counted in ``unknown``, and stays in ``valid``; so does a number that the model
     sees rounded (``rounded``). There `UNLISTED` stands for all such categories: no
     distance to a reference without them changes, and 100,000 of them take no room.
+    A category of fewer than ``min_group`` rows is not named: it may be a person's.
     """
     import pandas as pd
 
@@ -57,7 +58,7 @@ def quarantine(table: pd.DataFrame, contract: Contract) -> Checked:
         if column.type == "category":
             unlisted = values.notna() & ~values.isin(column.categories)
             if unlisted.any():
-                unknown[name] = _unlisted(values[unlisted])
+                unknown[name] = _unlisted(values[unlisted], min_group)
                 typed[name] = values.mask(unlisted, UNLISTED)
         elif count := _rounded(table[name], values):
             rounded[name] = count
@@ -115,10 +116,11 @@ def missing_share(values: pd.Series) -> float:
     return float((values.isna() | (values == "")).mean()) if len(values) else 0.0
 
 
-def _unlisted(values: pd.Series) -> Unlisted:
-    """Return how many values there are, how many distinct ones, and some of them."""
+def _unlisted(values: pd.Series, min_group: int) -> Unlisted:
+    """Return how many values there are, how many distinct ones, and the commonest."""
     counts = values.value_counts()
-    examples = tuple(shown(str(value)) for value in counts.index[:EXAMPLES])
+    common = counts.index[counts >= min_group]
+    examples = tuple(shown(str(value)) for value in common[:EXAMPLES])
     return Unlisted(len(values), len(counts), examples)
 
 

@@ -83,7 +83,7 @@ def inspect(
     if evidence.broken or len(entries) < limits.min_rows:
         return result
     table = window.frame(entries, {}, contract)
-    checked = data_quality.quarantine(table, contract)
+    checked = data_quality.quarantine(table, contract, limits.min_group)
     valid, evidence.unknown = checked.valid, checked.unknown
     evidence.rounded = checked.rounded
     evidence.clocks = data_quality.clocks(reference.rows, contract)

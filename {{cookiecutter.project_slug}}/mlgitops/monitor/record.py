@@ -261,11 +261,8 @@ def _new_categories(evidence: Evidence) -> list[Check]:
             f"{plural(found.rows, 'row')} with {of} that contract.yaml does not list"
         )
         quoted = ", ".join(f'"{example}"' for example in found.examples)
-        checks.append(
-            _check(
-                f"new categories of {name}", False, value, "none", f"such as {quoted}"
-            )
-        )
+        note = f"such as {quoted}" if quoted else "each in too few rows to be named"
+        checks.append(_check(f"new categories of {name}", False, value, "none", note))
     return checks
 
 
