@@ -93,6 +93,7 @@ def set_up(play: Play, storage: str, stack: ExitStack) -> World:
         stack.enter_context(machines(world))
         publish(world)
         world.settle(step)
+        step.note(environments_for_main_only=", ".join(world.environments()))
     return world
 
 

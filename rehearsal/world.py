@@ -266,6 +266,18 @@ class World:
                 releases.append({**record, "id": f"{environment}-{record['seq']}"})
         return sorted(releases, key=lambda record: int(record["seq"]))
 
+    def environments(self) -> list[str]:
+        """Return the environments, each of which has to be for main only.
+
+        A run that names one makes it, open to every branch, as GitHub does.
+        """
+        names = [e["name"] for e in self.rita.api("environments")["environments"]]
+        for name in names:
+            path = f"environments/{name}/deployment-branch-policies"
+            branches = [p["name"] for p in self.rita.api(path)["branch_policies"]]
+            expect(branches == ["main"], f"{name} is open to {branches or 'anybody'}")
+        return names
+
     @contextmanager
     def no_rules(self) -> Iterator[None]:
         """Switch the rules of the repository off for a moment, as rita, its owner."""

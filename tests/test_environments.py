@@ -97,7 +97,7 @@ class Drill(World):
         for name, body in COMMANDS.items():
             (commands / f"{name}.py").write_text(stand_in(body))
         self.gh("boss", "environments/production", "PUT", reviewers=[self.me()])
-        self.push()
+        self.decide(self.push())  # until then, the next one waits
 
     def me(self) -> dict[str, object]:
         """Return the owner as a reviewer."""
@@ -155,6 +155,23 @@ def test_a_merge_goes_through_qa_and_waits_before_production(drill: Drill) -> No
     assert run.jobs["production / deploy"] == "success"
     names = {c["name"] for c in drill.forge.state.repositories["acme/flights"].checks}
     assert {"staging / deploy", "qa / deploy", "production / deploy"} <= names
+
+
+@pytest.mark.slow
+def test_a_merge_waits_behind_one_that_waits_for_its_approval(drill: Drill) -> None:
+    """They are of one group; a rollback is of another, as it must not wait."""
+    add(drill.folder / "boss")
+    first = drill.push()
+    (drill.folder / "boss" / "note").write_text("a newer commit")
+    second = drill.push()
+    assert (first.status, second.status) == ("waiting", "pending")
+    path = "actions/workflows/rollback.yml/dispatches"
+    given = {"version": "v1.0.0", "reason": "slow", "environment": "staging"}
+    drill.gh("ann", path, "POST", ref="main", inputs=given)
+    drill.forge.wait()
+    assert drill.run("rollback").conclusion == "success"
+    drill.decide(first, "rejected")
+    assert (first.conclusion, second.waiting) == ("failure", ["production"])
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from rehearsal.forge import Forge
-from rehearsal.forge.description import FILE
 from rehearsal.forge.routes import TABLE
+from rehearsal.forge.schemas import DESCRIPTION, wrong
 
 REPO = "acme/flights"
 TOOLS = Path(sys.executable).parent
@@ -49,63 +49,6 @@ permissions: {}
 jobs:
   after: {name: after, runs-on: ubuntu-latest, steps: [run: "true"]}
 """
-TYPES: dict[str, type | tuple[type, ...]] = {
-    "array": list,
-    "object": dict,
-    "string": str,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-}
-DESCRIPTION = json.loads(FILE.read_text())
-
-
-def wrong(schema: Any, value: Any, at: str = "$") -> list[str]:
-    """Say what in a value GitHub's schema does not allow; missing keys are allowed."""
-    if "$ref" in schema:
-        return wrong(DESCRIPTION["schemas"][schema["$ref"].split("/")[-1]], value, at)
-    if value is None and (schema.get("nullable") or not schema):
-        return []
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            found = [wrong(each, value, at) for each in schema[key]]
-            return min(found, key=len)
-    if "allOf" in schema:
-        return wrong(_merged(schema), value, at)
-    kind = schema.get("type")
-    if kind and not _is(kind, value):
-        return [f"{at}: {value!r} is not of type {kind}"]
-    if "enum" in schema and value not in schema["enum"]:
-        return [f"{at}: {value!r} is none of {schema['enum']}"]
-    problems = []
-    if isinstance(value, list):
-        for i, each in enumerate(value):
-            problems += wrong(schema.get("items", {}), each, f"{at}[{i}]")
-    elif isinstance(value, dict) and (known := schema.get("properties")):
-        for key, each in value.items():
-            if key not in known:
-                problems.append(f"{at}.{key}: GitHub has no such key")
-            else:
-                problems += wrong(known[key], each, f"{at}.{key}")
-    return problems
-
-
-def _is(kind: str, value: Any) -> bool:
-    """Compare a value with a JSON type; a boolean is no number."""
-    if isinstance(value, bool) and kind != "boolean":
-        return False
-    return isinstance(value, TYPES[kind])
-
-
-def _merged(schema: Any) -> Any:
-    """Return the parts of an allOf as one object."""
-    properties: dict[str, Any] = {}
-    for part in schema["allOf"]:
-        if "$ref" in part:
-            part = DESCRIPTION["schemas"][part["$ref"].split("/")[-1]]
-        part = _merged(part) if "allOf" in part else part
-        properties |= part.get("properties", {})
-    return {"type": "object", "properties": properties}
 
 
 class Caller:
@@ -120,7 +63,7 @@ class Caller:
         raw = fields.pop("raw", None)
         full = path if path.startswith("/") else f"/repos/{REPO}/{path}".rstrip("/")
         request = Request(self.forge.api_url + full, method=method)
-        request.add_header("Authorization", f"Bearer {self.token}")
+        request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         if raw or method != "GET":
             request.data = raw or json.dumps(fields).encode()
         with urlopen(request) as answer:
@@ -205,6 +148,9 @@ def _people_and_settings(call: Caller) -> None:
     call.forge.secret(REPO, "LOGIN", "x", environment="e")
     assert call("GET", "environments/e/secrets")["secrets"][0]["name"] == "LOGIN"
     assert call("GET", "actions/permissions")["allowed_actions"] == "all"
+    call.forge.state.repositories[REPO].allowed_actions = "selected"
+    selected = call("GET", "actions/permissions/selected-actions")
+    assert selected["github_owned_allowed"] is True
     assert call("GET", "codeowners/errors")["errors"] == []
     assert call("GET", "/meta")["verifiable_password_authentication"] is False
     assert call("GET", "collaborators")[0]["permissions"]["push"] is True
@@ -238,6 +184,8 @@ def _pull_request(call: Caller) -> int:
     made = call("POST", f"issues/{number}/comments", body="1")
     call("PATCH", f"issues/comments/{made['id']}", body="2")
     assert call("GET", f"issues/{number}/comments")[0]["body"] == "2"
+    call("DELETE", f"issues/comments/{made['id']}")
+    assert call("GET", f"issues/{number}/comments") == []
     return number
 
 
@@ -305,6 +253,15 @@ def _releases(call: Caller) -> None:
     assert call("GET", "releases")[0]["assets"] == []
 
 
+def test_queries_and_pages_are_those_of_github() -> None:
+    for row in TABLE:
+        query = DESCRIPTION["operations"][f"{row.method} {row.path}"]["query"]
+        paging = {"per_page", "page"} - query.keys()  # of what GitHub does not cut
+        assert row.query - paging <= query.keys(), row.path
+        if row.method == "GET" and "per_page" in query:
+            assert row.pages[0] == query["per_page"], row.path
+
+
 def test_every_payload_is_one_that_github_sends(call: Caller) -> None:
     _pull_request(call)
     content = base64.b64encode(AFTER.encode()).decode()
@@ -325,6 +282,28 @@ def test_an_invented_key_of_a_payload_is_seen() -> None:
     assert wrong(schema, {"number": 1}) == []
     assert wrong(schema, {"numbr": 1}) == ["$.numbr: GitHub has no such key"]
     assert wrong(schema, {"pull_request": {"merged": "yes"}}) != []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "words"),
+    [
+        ("POST", "issues", {"title": "x", "lables": []}, "$.lables: GitHub has no"),
+        ("POST", "issues", {"body": "x"}, "$.title: GitHub needs it"),
+        ("POST", "pulls", {"title": "x", "head": 1, "base": "main"}, "$.head: 1 is"),
+        ("POST", "deployments", {"ref": "main", "auto_merge": "no"}, "$.auto_merge"),
+        ("PUT", "environments/e", {"wait_timer": "5"}, "$.wait_timer: '5' is not"),
+        ("POST", "statuses/main", {"state": "green"}, "$.state: 'green' is none"),
+        ("GET", "pulls?status=open", {}, "no query 'status'"),
+        ("GET", "actions/runs?sha=1", {}, "no query 'sha'"),
+    ],
+)
+def test_a_request_that_github_does_not_know_is_refused(
+    call: Caller, method: str, path: str, fields: Any, words: str
+) -> None:
+    with pytest.raises(HTTPError) as refused:
+        call(method, path, **fields)
+    assert refused.value.code == 422
+    assert words in json.load(refused.value)["message"]
 
 
 def test_without_a_token_nothing_is_answered(call: Caller) -> None:

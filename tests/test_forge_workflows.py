@@ -9,6 +9,7 @@ import yaml
 
 from rehearsal.forge.act import STAND_INS
 from rehearsal.forge.files import called
+from rehearsal.forge.state import Person, Run
 from rehearsal.forge.workflows import (
     Workflow,
     WorkflowError,
@@ -130,6 +131,72 @@ def test_an_environment_may_be_an_input() -> None:
     assert flow.environments({}) == {"a": ""}
 
 
+@pytest.mark.parametrize(
+    ("text", "number", "expected"),
+    [
+        ("one", 7, "one"),
+        ("P-${{ github.event.number || github.ref }}", 7, "p-7"),
+        ("P-${{ github.event.number || github.ref }}", None, "p-refs/heads/main"),
+        ("${{ github.event.no.such.thing }}", 7, ""),
+        ("${{ github.event_name == 'PUSH' }}", 7, "true"),  # case makes no difference
+        ("${{ github.event_name != 'push' || inputs.x }}", 7, ""),
+    ],
+)
+def test_a_group_is_its_text(text: str, number: int | None, expected: str) -> None:
+    flow = parse("a.yml", f'on: push\nconcurrency: "{text}"\n{JOB}')
+    assert flow.group(run_of("push", {"number": number})) == expected
+
+
+def run_of(event: str, payload: dict[str, Any]) -> Run:
+    """Return a run on main."""
+    return Run(
+        1, 1, "w", "a.yml", event, "t", "o/r", "s", "main", "o/r", "s",
+        "refs/heads/main", Person("ann", 1), payload, "", Path("log"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "payload", "group", "replaces"),
+    [
+        ("ci", "pull_request", {"pull_request": {"number": 7}}, "ci-7", True),
+        ("ci", "push", {}, "ci-refs/heads/main", False),
+        ("train", "pull_request", {"pull_request": {"number": 7}}, "train-7", True),
+        ("validate", "workflow_run", {"workflow_run": {"head_sha": "abc"}},
+         "validate-abc", False),
+        ("validate", "workflow_dispatch", {"inputs": {"pull_request": "7"}},
+         "validate-7", False),
+        ("deploy", "push", {}, "deploy", False),
+        ("rollback", "workflow_dispatch", {"inputs": {"environment": "production"}},
+         "rollback-production", False),
+        ("monitor", "schedule", {}, "monitor", False),
+        ("update", "schedule", {}, "update", True),
+    ],
+)  # fmt: skip
+def test_the_templates_groups(
+    name: str, event: str, payload: dict[str, Any], group: str, replaces: bool
+) -> None:
+    path = TEMPLATE / "workflows" / f"{name}.yml"
+    flow, run = parse(path.name, path.read_text()), run_of(event, payload)
+    assert (flow.group(run), flow.replaces(run)) == (group, replaces)
+
+
+@pytest.mark.parametrize(
+    "concurrency",
+    [
+        '"${{ format(github.ref) }}"',
+        '"${{ github.event.a && github.event.b }}"',
+        '"${{ secrets.KEY }}"',
+        '"${{ github.reff }}"',
+        "{group: a, queue: max}",
+    ],
+)
+def test_a_group_that_would_be_evaluated_wrongly_is_refused(concurrency: str) -> None:
+    with pytest.raises(WorkflowError, match="the forge does not know"):
+        parse("a.yml", f"on: push\nconcurrency: {concurrency}\n{JOB}")
+    with pytest.raises(WorkflowError, match="not of jobs"):
+        parse("a.yml", f"on: push\n{JOB}    concurrency: x\n")
+
+
 CALL = """
 on: push
 jobs:
@@ -185,6 +252,8 @@ def test_a_call_has_a_check_per_environment() -> None:
         ("version: v1", "version: v1, picture: x", "inputs of"),
         ("write}\n    uses", "read}\n    uses", "asks for contents: write"),
         ("    permissions: {contents: write}\n    uses", "    uses", "asks for"),
+        ("    uses:", "    secrets: inherit\n    uses:", "does not know"),
+        ("on:\n  workflow_call", "concurrency: x\non:\n  workflow_call", "not know"),
     ],
 )
 def test_a_call_that_github_would_not_start_or_nobody_implemented(

@@ -72,7 +72,7 @@ import pandas as pd
 from machinery import traffic
 from machinery.test_monitor_history import run
 from mlgitops.monitor import decide, drift, evidently_report, page, record, timeline
-from mlgitops.monitor.evidence import Evidence
+from mlgitops.monitor.evidence import Evidence, Unlisted
 from mlgitops.monitor.inspect import Window
 from mlgitops.pipeline.contract import Column
 run_it = "window.hacked = 1"
@@ -92,7 +92,7 @@ found = drift.compare(hostile(traffic.flights(2000, 80)), None, known, traffic.M
 shown = [*found.columns, found.prediction]
 evidently = evidently_report.report(*found.tables, shown)
 evidence = Evidence(2000, traffic.METRIC, columns=found.columns)
-evidence.unknown = {text: 1 for text in odd}
+evidence.unknown = {text: Unlisted(1, 1, (text,)) for text in odd}
 decision = decide.Decision("watch", "Watch: " + " ".join(odd))
 made = record.build("v1", "a" * 64, Window(evidence), decision, traffic.MONITOR)
 made |= {"seq": 1, "time": odd[0], "run_url": "javascript:" + run_it}

@@ -126,3 +126,40 @@ def test_machinery_is_tested_only_where_it_was_modified(template: Path) -> None:
     steps = yaml.safe_load(flow.read_text())["jobs"]["test"]["steps"]
     runs = [step["run"] for step in steps if "run" in step]
     assert runs[-2:] == ["make test", "python -m mlgitops machinery || make selftest"]
+
+
+def test_one_variable_names_the_runner_of_every_job(template: Path) -> None:
+    """A job that is called runs where the called file says."""
+    jobs = {
+        f"{path.stem}.{name}": job
+        for path in (template / FOLDER / ".github" / "workflows").glob("*.yml")
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items()
+    }
+    own = {name: job["runs-on"] for name, job in jobs.items() if "uses" not in job}
+    assert len(own) >= 12
+    assert set(own.values()) == {"${{ vars.RUNNER || 'ubuntu-latest' }}"}
+
+
+@pytest.mark.parametrize("name", [".", FOLDER])
+def test_dependabot_looks_where_the_pins_are(template: Path, name: str) -> None:
+    """For actions in a folder's workflows, or in `.github/workflows` of the root."""
+    text = (template / name / ".github" / "dependabot.yml").read_text()
+    found: dict[str, set[Path]] = {}
+    for update in yaml.safe_load(text)["updates"]:
+        folders = update.get("directories") or [update["directory"]]
+        for folder in (template / name / each.lstrip("/") for each in folders):
+            if update["package-ecosystem"] == "github-actions":
+                at_root = folder == template / name
+                folder = folder / ".github" / "workflows" if at_root else folder
+                assert list(folder.glob("*.yml")), folder
+            else:
+                assert list(folder.glob("*.txt")), folder
+            found.setdefault(update["package-ecosystem"], set()).add(folder)
+    pinned = {
+        path.parent
+        for path in (template / name / ".github").rglob("*.yml")
+        if "uses: actions/" in path.read_text()
+    }
+    if name == ".":
+        pinned.add(template / FOLDER / ".github" / "workflows")
+    assert found["github-actions"] == pinned

@@ -2,15 +2,19 @@
 
 Where it is not like GitHub, on purpose:
 
-- one token serves all jobs of a run: the union of what they ask for;
 - reading needs its scope even in a public repository, as in a private one;
+- a name in a query or a body that GitHub does not know is refused; GitHub ignores some;
 - ``PUT pulls/N/merge`` holds for administrators too; only pushes can be let past;
-- ``concurrency`` groups are not evaluated: runs of one workflow never overlap, and
-  ``cancel-in-progress`` counts within one pull request;
+- concurrency groups are those of workflows, with the expressions of ``expressions.py``;
+  others are refused;
+- a runner keeps its tool cache, as one of your own does; a hosted one begins empty;
 - an approval cuts a run in two calls of act: finished jobs give their outputs again;
-- job environments have no deployment, secrets or variables of their own;
 - of called workflows it plays one shape (``files.py``) and refuses all others; each
   environment of the matrix is a call of act, as act goes on after one that failed;
+- what a rule refuses is "pre-receive hook declined" in Git's brackets, where GitHub has
+  words of its own; its sentences stand above, as there;
+- it counts a run's requests and limits none, as a play squeezes months into minutes:
+  limits and failures come when ``Forge.fail`` plans them;
 - an app proves itself with its key, not with a JWT signed by it.
 """
 

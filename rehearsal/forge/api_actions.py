@@ -6,9 +6,10 @@ from pathlib import Path
 
 from . import events, shapes
 from .routes import Reply, Request, Response, route
-from .state import Json, Refusal, Repository, Run
+from .state import Json, Refusal, Repository, Run, State
 
 READ, WRITE = "actions:read", "actions:write"
+FILTERS = "event head_sha branch status actor"
 
 
 def _run(request: Request) -> Run:
@@ -19,7 +20,7 @@ def _run(request: Request) -> Run:
     return run
 
 
-@route("GET", "actions/runs", READ)
+@route("GET", "actions/runs", READ, query=FILTERS)
 def list_runs(request: Request) -> Json:
     """List runs, newest first: filters event, head_sha, branch, status, actor."""
     query = request.query
@@ -37,7 +38,7 @@ def list_runs(request: Request) -> Json:
     return {"total_count": len(runs), "workflow_runs": runs}
 
 
-@route("GET", "actions/workflows/{file}/runs", READ)
+@route("GET", "actions/workflows/{file}/runs", READ, query=FILTERS)
 def list_workflow_runs(request: Request) -> Reply:
     """List the runs of one workflow."""
     all_runs = list_runs(request)["workflow_runs"]
@@ -133,7 +134,8 @@ def artifacts(request: Request, run: Run) -> list[Json]:
     head = state.repositories.get(run.head_repository)
     folder = state.home / "artifacts" / str(run.id)
     for path in sorted(folder.glob("*.zip")):
-        secret_of = {p: key for key, p in state.blobs.items()}
+        known = state.blobs.items()
+        secret_of = {p: key for key, p in known if key.startswith("artifact-")}
         number = secret_of.get(path) or f"artifact-{state.next_id()}"
         state.blobs[number] = path
         id = int(number.split("-")[1])
@@ -153,7 +155,7 @@ def artifacts(request: Request, run: Run) -> list[Json]:
     return listing
 
 
-@route("GET", "actions/runs/{id}/artifacts", READ)
+@route("GET", "actions/runs/{id}/artifacts", READ, query="name")
 def list_artifacts(request: Request) -> Reply:
     """List the artifacts of a run: filter name."""
     listing = artifacts(request, _run(request))
@@ -170,17 +172,28 @@ def download(request: Request) -> Reply:
     owners = {str(r.id) for r in state.runs if r.repository == request.repo.full_name}
     if path is None or path.parent.name not in owners:
         raise Refusal(404, "Not Found")
+    return elsewhere(state, path)
+
+
+def elsewhere(state: State, path: Path) -> Response:
+    """Redirect to the storage that holds a file, by an address for one download."""
     secret = secrets.token_hex(20)
     state.blobs[secret] = path
     return Response(302, location=f"{state.url}/_blobs/{secret}")
 
 
-def blob(blobs: dict[str, Path], secret: str) -> Response:
-    """Hand out the bytes of one short-lived address, once."""
+def blob(blobs: dict[str, Path], secret: str, headers: dict[str, str]) -> Response:
+    """Hand out the bytes of one short-lived address, once.
+
+    The storage is another service: it refuses a token that is sent on to it.
+    """
+    if "authorization" in headers:
+        return Response(400, {"message": "InvalidAuthenticationInfo"})
     path = None if secret.startswith("artifact-") else blobs.pop(secret, None)
     if path is None:
         return Response(404, {"message": "Not Found"})
-    return Response(200, path.read_bytes(), "application/zip")
+    kind = "zip" if path.suffix == ".zip" else "octet-stream"
+    return Response(200, path.read_bytes(), f"application/{kind}")
 
 
 def _may_review(repo: Repository, person: int, name: str) -> bool:
@@ -194,6 +207,7 @@ def reviewers_of(request: Request, environment: Json) -> list[Json]:
     return [
         {"type": "User", "reviewer": shapes.person(request.state, people[r["id"]])}
         for r in environment["reviewers"]
+        if r["id"] in people  # who left reviews nothing
     ]
 
 

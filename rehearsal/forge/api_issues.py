@@ -3,7 +3,7 @@
 from typing import Any
 
 from . import shapes
-from .routes import Reply, Request, route
+from .routes import Reply, Request, Response, route
 from .state import Issue, Json, Refusal
 
 READ = "issues:read|pull-requests:read"
@@ -21,7 +21,7 @@ def _issue(request: Request) -> Issue:
     return issue
 
 
-@route("GET", "issues", "issues:read")
+@route("GET", "issues", "issues:read", query="state labels creator")
 def list_issues(request: Request) -> Reply:
     """List issues and pull requests: filters state, labels, creator."""
     state = request.query.get("state", "open")
@@ -138,13 +138,24 @@ def change_comment(request: Request) -> Reply:
     for issue in request.repo.issues.values():
         for comment in issue.comments:
             if comment["id"] == request.number("id"):
-                own = comment["user"]["login"] == token.person.login
+                own = (comment["user"] or {}).get("login") == token.person.login
                 role = request.repo.role(token.person)
                 if not own and token.permissions is None and role == "read":
                     raise Refusal(403, "Must have write rights to Repository.")
                 comment |= {"body": _body(request), "updated_at": request.state.now()}
                 _record_comment(request, issue, comment)
                 return comment
+    raise Refusal(404, "Not Found")
+
+
+@route("DELETE", "issues/comments/{id}", WRITE, status=204)
+def delete_comment(request: Request) -> Reply:
+    """Delete a comment."""
+    for issue in request.repo.issues.values():
+        kept = [c for c in issue.comments if c["id"] != request.number("id")]
+        if len(kept) < len(issue.comments):
+            issue.comments = kept
+            return Response(204)
     raise Refusal(404, "Not Found")
 
 

@@ -25,7 +25,7 @@ def _pull(request: Request) -> tuple[Issue, Pull]:
     return issue, issue.pull
 
 
-@route("GET", "pulls", f"{PULLS}:read")
+@route("GET", "pulls", f"{PULLS}:read", query="state head base")
 def list_pulls(request: Request) -> Reply:
     """List pull requests: filters state, head (owner:branch), base."""
     state, query = request.query.get("state", "open"), request.query
@@ -137,9 +137,9 @@ def list_files(request: Request) -> Reply:
 @route("GET", "pulls/{n}/reviews", f"{PULLS}:read")
 def list_reviews(request: Request) -> Reply:
     """List reviews."""
-    return [
-        {k: v for k, v in r.items() if k != "role"} for r in _pull(request)[1].reviews
-    ]
+    notes = ("role", "login")  # the forge's own
+    reviews = _pull(request)[1].reviews
+    return [{k: v for k, v in r.items() if k not in notes} for r in reviews]
 
 
 @route("POST", "pulls/{n}/reviews", f"{PULLS}:write", "read")
@@ -161,7 +161,7 @@ def review(request: Request) -> Reply:
         "html_url": shapes.page(state, request.repo.full_name, "pull", issue.number),
     }
     role = "read" if app else request.repo.role(token.person)
-    pull.reviews.append(submitted | {"role": role})
+    pull.reviews.append(submitted | {"role": role, "login": token.person.login})
     state.record(
         "review", repository=request.repo.full_name, number=issue.number,
         state=submitted["state"], by=token.person.login, body=submitted["body"],

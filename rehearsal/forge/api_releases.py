@@ -2,7 +2,7 @@
 
 import hashlib
 
-from . import git, rules, shapes
+from . import api_actions, deployments, git, rules, shapes
 from .routes import Reply, Request, Response, route
 from .state import Json, Refusal
 
@@ -10,12 +10,12 @@ DEPLOY = "deployments"
 STATES = ("error", "failure", "inactive", "in_progress", "queued", "pending", "success")
 
 
-@route("GET", "deployments", f"{DEPLOY}:read")
+@route("GET", "deployments", f"{DEPLOY}:read", query="environment sha ref")
 def list_deployments(request: Request) -> Reply:
     """List deployments, newest first: filters environment, sha, ref."""
     query = request.query
     return [
-        _public(d)
+        deployments.public(d)
         for d in reversed(request.repo.deployments)
         if all(
             query.get(key, d[key]) == d[key] for key in ("environment", "sha", "ref")
@@ -40,25 +40,10 @@ def deploy(request: Request) -> Reply:
     bad = [n for n in names if rules.check(repo, sha, {"context": n}) != "success"]
     if bad:
         raise Refusal(409, f"Conflict: Commit status checks failed for {ref}: {bad}")
-    number = state.next_id()
-    url = shapes.api(state, repo.full_name, "deployments", number)
-    deployment: Json = {
-        "id": number,
-        "sha": sha,
-        "ref": ref,
-        "task": body.get("task", "deploy"),
-        "payload": body.get("payload") or {},
-        "environment": body.get("environment", "production"),
-        "description": body.get("description"),
-        "creator": shapes.person(state, request.token.person),
-        "created_at": state.now(),
-        "updated_at": state.now(),
-        "url": url,
-        "statuses_url": f"{url}/statuses",
-        "repository_url": shapes.api(state, repo.full_name),
-    }
+    by = request.token.person
+    deployment = deployments.public(deployments.make(state, repo, by, sha, body))
+    number = deployment["id"]
     state.environment(repo, deployment["environment"])
-    repo.deployments.append(deployment | {"statuses": []})
     state.record(
         "deployment", repository=repo.full_name, id=number, sha=sha, ref=ref,
         environment=deployment["environment"], description=deployment["description"],
@@ -66,15 +51,10 @@ def deploy(request: Request) -> Reply:
     return deployment
 
 
-def _public(deployment: Json) -> Json:
-    """Return a deployment without its statuses, which have a route of their own."""
-    return {k: v for k, v in deployment.items() if k != "statuses"}
-
-
 @route("GET", "deployments/{id}", f"{DEPLOY}:read")
 def get_deployment(request: Request) -> Reply:
     """Return a deployment."""
-    return _public(request.find(request.repo.deployments))
+    return deployments.public(request.find(request.repo.deployments))
 
 
 @route("GET", "deployments/{id}/statuses", f"{DEPLOY}:read")
@@ -90,22 +70,8 @@ def set_status(request: Request) -> Reply:
     (outcome,) = request.need("state")
     if outcome not in STATES:
         raise Refusal(422, f"Validation Failed: {outcome} is not a state")
-    status: Json = {
-        "id": state.next_id(),
-        "state": outcome,
-        "description": request.body.get("description") or "",
-        "environment": deployment["environment"],
-        "environment_url": request.body.get("environment_url") or "",
-        "log_url": request.body.get("log_url") or "",
-        "target_url": request.body.get("log_url") or "",
-        "creator": shapes.person(state, request.token.person),
-        "created_at": state.now(),
-        "updated_at": state.now(),
-        "deployment_url": deployment["url"],
-        "repository_url": deployment["repository_url"],
-        "url": f"{deployment['statuses_url']}/{state.next_id()}",
-    }
-    deployment["statuses"].append(status)
+    by, body = request.token.person, request.body
+    status = deployments.set_status(state, request.repo, by, deployment, body)
     state.record("deployment_status", id=deployment["id"],
                  environment=deployment["environment"],
                  state=outcome, description=status["description"],
@@ -231,7 +197,7 @@ def list_assets(request: Request) -> Reply:
     return assets
 
 
-@route("POST", "releases/{id}/assets", "contents:write", status=201)
+@route("POST", "releases/{id}/assets", "contents:write", status=201, query="name label")
 def upload(request: Request) -> Reply:
     """Add a file to a release (uploads.github.com); a name is used once."""
     state, repo, name = request.state, request.repo, request.query.get("name", "")
@@ -273,12 +239,12 @@ def _changeable(release: Json) -> None:
 
 @route("GET", "releases/assets/{id}", "contents:read")
 def get_asset(request: Request) -> Reply:
-    """Return a file of a release: its description, or its bytes when asked for."""
+    """Return a file of a release: its description, or where its bytes are."""
     asset = request.find(a for r in request.repo.releases for a in r["assets"])
     if "application/octet-stream" not in request.headers.get("accept", ""):
         return asset
     path = request.state.home / "assets" / str(asset["id"])
-    return Response(200, path.read_bytes(), "application/octet-stream")
+    return api_actions.elsewhere(request.state, path)
 
 
 @route("DELETE", "releases/assets/{id}", "contents:write", status=204)

@@ -31,7 +31,8 @@ def get_me(request: Request) -> Reply:
 def app_token(request: Request) -> Reply:
     """Exchange an app's private key (GitHub: a JWT signed with it) for a token."""
     app = request.state.apps[request.token.value]
-    granted = request.body.get("permissions") or app["permissions"]
+    asked = request.body.get("permissions") or {}  # as the API spells them
+    granted = {k.replace("_", "-"): v for k, v in asked.items()} or app["permissions"]
     if any(app["permissions"].get(k) not in (v, "write") for k, v in granted.items()):
         raise Refusal(422, "The permissions requested are not granted to this app.")
     token = request.state.mint(
@@ -41,7 +42,8 @@ def app_token(request: Request) -> Reply:
         repository=app["repository"],
         app=request.token.app,
     )
-    return {"token": token.value, "permissions": granted}
+    told = {k.replace("-", "_"): v for k, v in granted.items()}
+    return {"token": token.value, "permissions": told}
 
 
 @route("GET", "/users/{login}")
@@ -95,7 +97,7 @@ def list_collaborators(request: Request) -> Reply:
     return collaborators
 
 
-@route("GET", "codeowners/errors", "contents:read")
+@route("GET", "codeowners/errors", "contents:read", query="ref")
 def list_codeowners_errors(request: Request) -> Reply:
     """Return what is wrong with the CODEOWNERS file."""
     ref = request.query.get("ref", request.repo.default_branch)
@@ -163,7 +165,7 @@ def combined_status(request: Request) -> Reply:
     }
 
 
-@route("GET", "contents/{path}", "contents:read")
+@route("GET", "contents/{path}", "contents:read", query="ref")
 def get_content(request: Request) -> Reply:
     """Return a file at a ref, in base64, with the hash of its blob."""
     ref = request.query.get("ref", request.repo.default_branch)

@@ -155,6 +155,14 @@ def get_allowed(request: Request) -> Reply:
     return {"enabled": True, "allowed_actions": request.repo.allowed_actions}
 
 
+@route("GET", "actions/permissions/selected-actions", "administration:read", "admin")
+def get_selected(request: Request) -> Reply:
+    """Return which actions are allowed, where they are named one by one."""
+    if request.repo.allowed_actions != "selected":
+        raise Refusal(409, "Conflict: all or no actions are allowed here")
+    return request.repo.selected_actions
+
+
 @route("GET", "actions/variables", "variables:read", "write", pages=(10, 30))
 def list_variables(request: Request) -> Reply:
     """List variables."""
@@ -180,27 +188,41 @@ def change_variable(request: Request) -> Reply:
     return Response(204)
 
 
-@route("GET", "rulesets")
+@route("GET", "rulesets", query="includes_parents")
 def list_rulesets(request: Request) -> Reply:
-    """List rulesets: their rules are told one by one only."""
+    """List rulesets, also the organisation's: their rules are told one by one only."""
     _rulesets_in_plan(request)
-    own = ("rules", "conditions", "bypass_actors")
-    rulesets = request.repo.rulesets
-    return [{k: v for k, v in r.items() if k not in own} for r in rulesets]
+    omitted = ("rules", "conditions", "bypass_actors")
+    every = request.query.get("includes_parents", "true") == "true"
+    rulesets = request.repo.rulesets if every else _own(request)
+    return [{k: v for k, v in r.items() if k not in omitted} for r in rulesets]
 
 
-@route("GET", "rulesets/{id}")
+def _own(request: Request) -> list[Json]:
+    """Return the rulesets that the repository itself may change."""
+    kind = "Repository"
+    return [r for r in request.repo.rulesets if r["source_type"] == kind]
+
+
+@route("GET", "rulesets/{id}", query="includes_parents")
 def get_ruleset(request: Request) -> Reply:
     """Return a ruleset with its rules."""
+    _rulesets_in_plan(request)
     return request.find(request.repo.rulesets)
 
 
 @route("GET", "rules/branches/{path}")
 def rules_of_branch(request: Request) -> Reply:
-    """List the rules in force on a branch."""
+    """List the rules in force on a branch, whoever made them."""
+    _rulesets_in_plan(request)
     ref = f"refs/heads/{request.args['path']}"
     return [
-        rule | {"ruleset_id": ruleset["id"], "ruleset_source_type": "Repository"}
+        rule
+        | {
+            "ruleset_id": ruleset["id"],
+            "ruleset_source_type": ruleset["source_type"],
+            "ruleset_source": ruleset["source"],
+        }
         for ruleset, rule in rules.active(request.repo, ref)
     ]
 
@@ -218,22 +240,11 @@ def make_ruleset(request: Request) -> Reply:
     _rulesets_in_plan(request)
     name, enforcement = request.need("name", "enforcement")
     state, repo, body = request.state, request.repo, request.body
-    if any(r["name"] == name for r in repo.rulesets):
+    if any(r["name"] == name for r in _own(request)):
         raise Refusal(422, "Validation Failed: Name must be unique")
-    ruleset: Json = {
-        "id": state.next_id(),
-        "name": name,
-        "target": body.get("target", "branch"),
-        "source_type": "Repository",
-        "source": repo.full_name,
-        "enforcement": enforcement,
-        "bypass_actors": body.get("bypass_actors") or [],
-        "conditions": body.get("conditions") or {},
-        "rules": body.get("rules") or [],
-        "created_at": state.now(),
-        "updated_at": state.now(),
-    }
-    repo.rulesets.append(ruleset)
+    _known(body)
+    own = {"source_type": "Repository", "source": repo.full_name}
+    ruleset = state.ruleset(repo, {**body, **own, "enforcement": enforcement})
     state.record(
         "ruleset", repository=repo.full_name, name=name, rules=ruleset["rules"]
     )
@@ -242,8 +253,17 @@ def make_ruleset(request: Request) -> Reply:
 
 @route("PUT", "rulesets/{id}", "administration:write", "admin")
 def change_ruleset(request: Request) -> Reply:
-    """Change a ruleset."""
-    ruleset = request.find(request.repo.rulesets)
+    """Change a ruleset of the repository's own."""
+    _rulesets_in_plan(request)
+    ruleset = request.find(_own(request))
+    _known(request.body)
     keys = ("name", "enforcement", "bypass_actors", "conditions", "rules")
     ruleset |= {k: v for k, v in request.body.items() if k in keys}
     return ruleset
+
+
+def _known(ruleset: Json) -> None:
+    """Refuse a rule that the forge would not hold."""
+    for rule in ruleset.get("rules") or []:
+        if name := rules.unknown(rule):
+            raise Refusal(422, f"Invalid request. The forge has no rule {name!r}.")

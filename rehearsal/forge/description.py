@@ -1,8 +1,8 @@
 """The part of GitHub's own description that covers the forge's routes and events.
 
 ``python -m rehearsal.forge.description`` writes ``description.json`` anew from the npm
-packages ``@octokit/openapi`` (answers) and ``@octokit/webhooks-examples`` (payloads);
-the tests hold every answer and every payload of the forge against it.
+packages ``@octokit/openapi`` (requests, answers) and ``@octokit/webhooks-examples``
+(payloads). The forge holds requests against it, the tests every answer and payload.
 """
 
 import json
@@ -15,14 +15,14 @@ from typing import Any
 
 from .forge import ROUTES
 from .routes import TABLE
+from .schemas import FILE
 from .state import Json
 
-FILE = Path(__file__).with_name("description.json")
 OPENAPI = ("@octokit/openapi", "package/generated/api.github.com.json")
 EXAMPLES = ("@octokit/webhooks-examples", "package/api.github.com/index.json")
 EVENTS = ("push", "pull_request", "workflow_run", "workflow_dispatch")
 NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
-SCHEMA_KEYS = "type enum items properties anyOf oneOf allOf nullable".split()
+SCHEMA_KEYS = "type enum items properties required anyOf oneOf allOf nullable".split()
 
 
 def fetch(package: str, file: str) -> Any:
@@ -53,14 +53,29 @@ def extract(description: Json) -> Json:
         if "$ref" in response:
             response = _resolve(description, response["$ref"])
         content = response.get("content", {}).get("application/json", {})
-        operations[f"{route.method} {route.path}"] = {
+        entry = operations[f"{route.method} {route.path}"] = {
             "statuses": sorted(operation["responses"]),
             "schema": _reduce(description, content.get("schema", {}), schemas),
+            "query": _query(description, operation),
         }
+        sent = operation.get("requestBody", {}).get("content", {})
+        if body := sent.get("application/json", {}).get("schema"):
+            entry["body"] = _reduce(description, body, schemas)
     return {
         "version": description["info"]["version"],
         "operations": operations,
         "schemas": dict(sorted(schemas.items())),
+    }
+
+
+def _query(description: Json, operation: Json) -> Json:
+    """Return what an operation's query may name, each with GitHub's default."""
+    parameters = [
+        _resolve(description, p["$ref"]) if "$ref" in p else p
+        for p in operation.get("parameters", [])
+    ]
+    return {
+        p["name"]: p["schema"].get("default") for p in parameters if p["in"] == "query"
     }
 
 
@@ -116,7 +131,7 @@ def _reduce(description: Json, schema: Any, schemas: Json) -> Any:
                 name: _reduce(description, each, schemas)
                 for name, each in value.items()
             }
-        elif isinstance(value, list) and key != "enum" and key != "type":
+        elif isinstance(value, list) and key not in ("enum", "type", "required"):
             reduced[key] = [_reduce(description, each, schemas) for each in value]
         else:
             reduced[key] = _reduce(description, value, schemas)

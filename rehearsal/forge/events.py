@@ -13,6 +13,7 @@ from .state import (
     State,
     Token,
 )
+from .workflows import Workflow
 
 
 def push(
@@ -163,8 +164,9 @@ def dispatch(
         raise Refusal(422, f"No ref found for: {ref}")
     flows, _ = files.at(repo, commit)
     flow = next((w for w in flows if w.path.endswith(f"/{file}")), None)
-    if flow is None:
-        raise Refusal(404, "Not Found")
+    default = f"refs/heads/{repo.default_branch}"
+    if flow is None or git.show(repo.path, default, flow.path) is None:
+        raise Refusal(404, "Not Found")  # on this branch, or on the default one
     if "workflow_dispatch" not in flow.on:
         raise Refusal(422, "Workflow does not have 'workflow_dispatch' trigger")
     declared = flow.on["workflow_dispatch"].get("inputs") or {}
@@ -221,18 +223,21 @@ def _start(
         )  # fmt: skip
         if event == "schedule":
             run.payload["schedule"] = payloads.cron(flow)
-        queue.submit(run, flow, _held(repo, run, token))
+        queue.submit(run, flow, _held(repo, flow, run, token))
     return len(started)
 
 
-def _held(repo: Repository, run: Run, token: Token) -> bool:
-    """Return whether a person has to let a run start.
+def _held(repo: Repository, flow: Workflow, run: Run, token: Token) -> str:
+    """Return the conclusion of a run that does not start, or nothing.
 
-    GitHub holds what a run's own token proposes, and a fork's first proposals.
+    GitHub holds what a run's own token proposes, and a fork's first proposals, until a
+    person lets them start. What uses an action that is not allowed here never does.
     """
-    if run.event != "pull_request" or token.app == ACTIONS_APP:
-        return run.event == "pull_request"
+    if not repo.allows(flow.actions()):
+        return "startup_failure"
     merged = any(
         pull.merged_at and issue.user is run.actor for issue, pull in repo.pulls()
     )
-    return run.fork and repo.role(run.actor) == "read" and not merged
+    stranger = run.fork and repo.role(run.actor) == "read" and not merged
+    held = run.event == "pull_request" and (token.app == ACTIONS_APP or stranger)
+    return "action_required" if held else ""

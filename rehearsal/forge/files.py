@@ -63,6 +63,7 @@ def _supported(flow: Workflow, job: str, callee: Workflow) -> bool:
         and LEG.fullmatch(str(inputs.get("environment")))
         and gate and gate[1] == "environment"
         and "workflow_call" in callee.on
+        and "secrets" not in caller and not callee.concurrency
         and len(jobs) == 1 and not callee.jobs.keys() & flow.jobs.keys()
         and not any(job in flow.needs(each) for each in flow.jobs)
         and not isinstance(caller.get("permissions", flow.permissions), str)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from . import (
     api_issues,
@@ -125,6 +126,35 @@ class Forge:
         with self.state.changed:
             self.state.repositories.pop(name)
             self.state.record("deleted", repository=name)
+
+    def organisation_rules(
+        self, repo: str, name: str, *rules: dict[str, Any], ref: str = "~ALL"
+    ) -> None:
+        """Let the organisation rule over the branches of a repository."""
+        repository = self.state.repository(repo)
+        names = {"ref_name": {"include": [ref], "exclude": []}}
+        source = {"source_type": "Organization", "source": repository.owner.login}
+        fields = {"name": name, "enforcement": "active", "rules": list(rules)}
+        self.state.ruleset(repository, {**fields, **source, "conditions": names})
+
+    def leave(self, name: str) -> None:
+        """Delete an account: what it wrote stays, without an author."""
+        with self.state.changed:
+            person = self.state.people.pop(name)
+            person.gone = True
+            for token in [t for t in self.state.tokens.values() if t.person is person]:
+                del self.state.tokens[token.value]
+            for repository in self.state.repositories.values():
+                repository.roles.pop(name, None)
+                for issue in repository.issues.values():
+                    reviews = issue.pull.reviews if issue.pull else []
+                    for written in [*issue.comments, *reviews]:
+                        if (written["user"] or {}).get("login") == name:
+                            written["user"] = None
+            for run in self.state.runs:
+                for approval in run.approvals:
+                    if (approval["user"] or {}).get("login") == name:
+                        approval["user"] = None
 
     def fail(
         self, method: str, path: str, status: int, times: int = 1, **headers: str

@@ -13,7 +13,8 @@ HOOK = """#!/bin/sh
 # FORGE_REFUSED: why the rules refuse this push. FORGE_FORWARD: refs that may not go
 # back. FORGE_WORKFLOWS: whether this token may change workflow files. FORGE_DEFAULT:
 # the branch whose workflow files a new ref has to have, if it has any; a commit that is
-# in the history already makes no difference.
+# in the history already makes no difference. FORGE_COMMITS: rules for the new commits
+# of a ref, one on each line: ref, type, pattern.
 if [ -n "$FORGE_REFUSED" ]; then printf '%s\\n' "$FORGE_REFUSED" >&2; exit 1; fi
 while read -r old new ref; do
   case $new in *[!0]*) ;; *) continue ;; esac
@@ -21,6 +22,23 @@ while read -r old new ref; do
     if ! git merge-base --is-ancestor "$old" "$new"; then
       echo "GH013: Cannot force-push to this protected ref: $ref" >&2; exit 1
     fi ;; esac ;; esac
+  broken=$(printf '%s\\n' "$FORGE_COMMITS" | while read -r its rule pattern; do
+    [ "$its" = "$ref" ] || continue
+    git rev-list "$new" --not --all | while read -r commit; do
+      case $rule in
+        required_signatures)
+          git cat-file commit "$commit" | grep -q '^gpgsig' ||
+            echo "- Commits must have verified signatures." ;;
+        *)
+          case $(git log -1 --format=%ae "$commit") in *"$pattern") ;; *)
+            echo "- Author email must end with a matching pattern: $pattern" ;; esac ;;
+      esac
+    done
+  done | sort -u)
+  if [ -n "$broken" ]; then
+    printf 'error: GH013: Repository rule violations found for %s.\\n%s\\n' \\
+      "$ref" "$broken" >&2; exit 1
+  fi
   [ "$FORGE_WORKFLOWS" = yes ] && continue
   touched=$(git rev-list "$new" --not --all |
     git diff-tree --stdin -r -m --root --name-only --no-commit-id -- .github/workflows)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from . import schemas
 from .runs import Queue
 from .state import APP_KEY, ROLES, Json, Refusal, Repository, State, Token
 
@@ -90,6 +91,7 @@ class Route:
     status: int
     pattern: re.Pattern[str]
     pages: tuple[int, int]  # how many entries a page has, and has at most
+    query: frozenset[str]  # what the query may name; GitHub would ignore a misspelt one
 
 
 TABLE: list[Route] = []
@@ -102,6 +104,7 @@ def route(
     role: str = "",
     status: int = 200,
     pages: tuple[int, int] = (30, 100),
+    query: str = "",
 ) -> Callable[[H], H]:
     """Put a handler into the table.
 
@@ -119,7 +122,9 @@ def route(
 
     def add(handler: H) -> H:
         pattern = re.compile(regex)
-        row = Route(method, full, handler, needs, role, status, pattern, pages)
+        paged = ("per_page", "page") if method == "GET" else ()
+        known = frozenset((*query.split(), *paged))
+        row = Route(method, full, handler, needs, role, status, pattern, pages, known)
         TABLE.append(row)
         return handler
 
@@ -168,8 +173,11 @@ def respond(
         row, match = _find(method, url.path)
         args = {key: unquote(value) for key, value in match.groupdict().items()}
         with state.changed:
+            if token.run:
+                state.run(token.run).requests += 1
             repo = _repository(state, token, args)
             allowed(row, token, repo)
+            schemas.hold(f"{row.method} {row.path}", row.query, query, data)
             request = Request(state, queue, token, args, query, data, repo, headers)
             result = row.handler(request)
         if isinstance(result, Response):

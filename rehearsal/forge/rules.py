@@ -8,6 +8,12 @@ from . import git, owners
 from .state import Issue, Json, Person, Pull, Repository, Token, Update
 
 GOOD = ("success", "skipped", "neutral")
+# The rules that the forge holds; a merge queue is only told, as nothing here uses one.
+KNOWN = {
+    "deletion", "non_fast_forward", "creation", "update", "pull_request",
+    "required_status_checks", "required_signatures", "commit_author_email_pattern",
+    "merge_queue",
+}  # fmt: skip
 ADMIN_ROLE = 5  # GitHub's number of the role "admin" in bypass_actors
 
 
@@ -103,6 +109,35 @@ def forward_only(repository: Repository, token: Token | None, ref: str) -> bool:
     )
 
 
+def commit_rules(
+    repository: Repository, token: Token | None, pushed: list[Update]
+) -> str:
+    """Return the rules about new commits, one on each line: ref, type, pattern.
+
+    Only Git sees the commits, so the hook holds them.
+    """
+    lines = []
+    for update in pushed:
+        for ruleset, rule in active(repository, update.ref):
+            if rule["type"] == "required_signatures":
+                pattern = "-"
+            elif rule["type"] == "commit_author_email_pattern":
+                pattern = rule["parameters"]["pattern"]
+            else:
+                continue
+            if not (token and bypasses(repository, token, ruleset)):
+                lines.append(f"{update.ref} {rule['type']} {pattern}")
+    return "\n".join(lines)
+
+
+def unknown(rule: Json) -> str:
+    """Return what of a rule the forge does not know, or nothing."""
+    if rule["type"] not in KNOWN:
+        return str(rule["type"])
+    operator = (rule.get("parameters") or {}).get("operator", "ends_with")
+    return "" if operator == "ends_with" else f"{rule['type']}: {operator}"
+
+
 def check(repository: Repository, sha: str, required: Json) -> str:
     """Return success, failure, pending or expected for one required context.
 
@@ -173,7 +208,7 @@ def _reviews(
     latest: dict[str, Json] = {}
     for review in pull.reviews:
         if review["state"] in ("APPROVED", "CHANGES_REQUESTED"):
-            latest[review["user"]["login"]] = review
+            latest[review["login"]] = review
     if parameters.get("dismiss_stale_reviews_on_push"):
         latest = {k: r for k, r in latest.items() if r["commit_id"] == pull.head_sha}
     writers = {

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from . import act, processes, workspace
+from . import act, deployments, processes, workspace
 from .state import ACTIONS_APP, Json, Run
 from .workflows import Workflow
 from .workspace import Runner
@@ -16,7 +16,11 @@ ORDER = ("failure", "cancelled", "success")  # the worst result names the run's
 
 
 class Queue:
-    """Starts queued runs in order; two runs of one workflow never overlap."""
+    """Starts queued runs in order; of each concurrency group, one is on its way.
+
+    Each worker is a runner of one's own: one job at a time, with a tool cache that is
+    kept, whatever code filled it.
+    """
 
     def __init__(
         self,
@@ -32,18 +36,18 @@ class Queue:
         self.approved: dict[int, set[str]] = {}
         self.stopped = False
         self.threads = [
-            threading.Thread(target=self._work, daemon=True) for _ in range(workers)
+            threading.Thread(target=self._work, args=(number,), daemon=True)
+            for number in range(1, workers + 1)
         ]
 
-    def submit(self, run: Run, workflow: Workflow, held: bool) -> None:
-        """Queue a run, or hold it until somebody approves it."""
+    def submit(self, run: Run, workflow: Workflow, held: str = "") -> None:
+        """Queue a run; ``held`` is the conclusion of one that does not start.
+
+        One that cannot start at all has no checks: those that are required never come.
+        """
         self.workflows[run.id] = workflow
         self.approved.setdefault(run.id, set())
-        if held:
-            run.status, run.conclusion = "completed", "action_required"
-        else:
-            self._supersede(run, workflow)
-        names = workflow.job_names()
+        names = {} if held == "startup_failure" else workflow.job_names()
         repository = self.state.repositories[run.repository]
         repository.checks += [
             {"name": name, "head_sha": run.head_sha, "conclusion": None,
@@ -51,12 +55,45 @@ class Queue:
             for job, name in names.items()
         ]  # fmt: skip
         self.state.runs.append(run)
-        self.record(run)
+        if held:
+            run.status, run.conclusion = "completed", held
+            self.record(run)
+        else:
+            self.release(run)
 
     def release(self, run: Run) -> None:
-        """Let a held run start."""
+        """Let a run start, when nothing else of its concurrency group is on its way.
+
+        Another that waits for the same is cancelled: the newest goes next. One that is
+        on its way is, if the workflow says so; also one that waits for an approval.
+        """
+        workflow = self.workflows[run.id]
         run.status, run.conclusion = "queued", None
+        run.group = workflow.group(run)
+        for other in self._group(run):
+            if other.status == "pending" or workflow.replaces(run):
+                self.cancel(other)
+        if self._group(run):
+            run.status = "pending"
         self.record(run)
+
+    def _group(self, run: Run) -> list[Run]:
+        """Return the other runs of a concurrency group that have not ended."""
+        facts = (run.repository, run.group)
+        return [
+            other
+            for other in self.state.runs
+            if run.group and other is not run and other.status != "completed"
+            and (other.repository, other.group) == facts
+        ]  # fmt: skip
+
+    def _next_of_group(self, run: Run) -> None:
+        """Queue the run that waited for the end of another of its group."""
+        left = self._group(run)
+        if all(other.status == "pending" for other in left):
+            for other in left:
+                other.status = "queued"
+                self.record(other)
 
     def review(self, run: Run, environments: list[str], approved: bool) -> None:
         """Go on with a waiting run, or end it."""
@@ -80,9 +117,17 @@ class Queue:
             self._finish(run)
 
     def idle(self, ignored: Callable[[Run], bool] = lambda run: False) -> bool:
-        """Return whether no run is queued or in progress, but for ``ignored`` ones."""
-        idle = ("completed", "waiting")
-        return all(r.status in idle or ignored(r) for r in self.state.runs)
+        """Return whether no run is queued or in progress, but for ``ignored`` ones.
+
+        Nor is one that is pending behind another which waits for its approval.
+        """
+        return all(self._rests(r) or ignored(r) for r in self.state.runs)
+
+    def _rests(self, run: Run) -> bool:
+        """Return whether nothing happens to a run until somebody decides."""
+        if run.status == "pending":
+            return any(other.status == "waiting" for other in self._group(run))
+        return run.status in ("completed", "waiting")
 
     def record(self, run: Run) -> None:
         """Write the run's state to the journal."""
@@ -90,7 +135,8 @@ class Queue:
             "run", id=run.id, workflow=run.workflow, event=run.event, title=run.title,
             repository=run.repository, status=run.status, conclusion=run.conclusion,
             pull=run.pull, head_sha=run.head_sha, seconds=round(run.seconds, 2),
-            jobs=run.jobs, waiting=run.waiting, log=str(run.log_path),
+            jobs=run.jobs, waiting=run.waiting, requests=run.requests,
+            log=str(run.log_path),
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -104,24 +150,7 @@ class Queue:
                 thread.join(timeout=5)
         processes.end(f"{self.runner.mark}-")
 
-    def _supersede(self, run: Run, workflow: Workflow) -> None:
-        """Cancel what a newer run replaces, where the workflow has a group.
-
-        A run that only waits for its turn is always replaced, one in progress only
-        if it belongs to a proposal and the workflow says so.
-        """
-        if not workflow.concurrency or run.event not in ("pull_request", "push"):
-            return
-        ends = bool(run.pull and workflow.concurrency.get("cancel-in-progress"))
-        group = (run.path, run.pull, run.ref, run.event)
-        for earlier in self.state.runs:
-            started = earlier.status not in ("queued", "completed")
-            replaced = earlier.status == "queued" or (ends and started)
-            facts = (earlier.path, earlier.pull, earlier.ref, earlier.event)
-            if replaced and facts == group:
-                self.cancel(earlier)
-
-    def _work(self) -> None:
+    def _work(self, runner: int) -> None:
         """Start the oldest queued run, until the queue stops."""
         while True:
             with self.state.changed:
@@ -130,7 +159,7 @@ class Queue:
                 if (run := self._next()) is None:
                     self.state.changed.wait()
                     continue
-                run.status = "in_progress"
+                run.status, run.runner = "in_progress", runner
                 self.record(run)
             try:
                 self._run(run)
@@ -141,19 +170,18 @@ class Queue:
                 self._finish(run)
 
     def _next(self) -> Run | None:
-        """Return the oldest queued run of a workflow that is not running already.
+        """Return the oldest queued run.
 
         What comes ``last`` waits for all others, also for one that an approval holds.
         """
         runs = self.state.runs
-        busy = {(r.repository, r.path) for r in runs if r.status == "in_progress"}
         unfinished = any(r.status != "completed" and not self.last(r) for r in runs)
         queued = (
             r
             for r in runs
             if r.status == "queued" and not (unfinished and self.last(r))
         )
-        return next((r for r in queued if (r.repository, r.path) not in busy), None)
+        return next(queued, None)
 
     def _run(self, run: Run) -> None:
         """Run what may start now; then finish, or wait for an approval."""
@@ -180,7 +208,10 @@ class Queue:
         with self.state.changed:
             for job in closed & reached:
                 self._refuse(run, job)
-            run.waiting = sorted({gates[j] for j in gates.keys() & reached - closed})
+            waiting = gates.keys() & reached - closed
+            run.waiting = sorted({gates[j] for j in waiting})
+            for job in waiting:
+                self._deployment(run, job, gates[job], "waiting")
             if workflow.call and not run.waiting:
                 self._expand(run, workflow, outcome.legs)
 
@@ -202,10 +233,15 @@ class Queue:
             scopes = [workspace.scope(self.state, run, workflow, job) for job in ready]
             jobs = {j for j, s in zip(ready, scopes, strict=True) if s == scopes[0]}
             reach = scopes[0] if scopes else workspace.Scope((), "")
+            for job in jobs:
+                self._deployment(run, job, reach.environment, "in_progress")
             outcome = self._act(run, workflow, jobs, reach)
             with self.state.changed:
                 own = {j: r for j, r in outcome.jobs.items() if j in jobs}
                 run.jobs |= {j: r for j, r in own.items() if r != "skipped"}
+                for job in jobs:
+                    result = own.get(job, "skipped")
+                    self._deployment(run, job, reach.environment, result)
                 if outcome.code and "failure" not in outcome.jobs.values():
                     run.jobs["act"] = "failure"
             skipped |= jobs - run.jobs.keys()
@@ -238,12 +274,20 @@ class Queue:
             self._refuse(run, leg)
         elif leg in gates:
             run.waiting = [gates[leg]]
+            self._deployment(run, leg, gates[leg], "waiting")
         else:
             its = (self.state, run, workflow, workflow.call.job, run.legs[leg])
             reach = workspace.scope(*its)
+            self._deployment(run, leg, reach.environment, "in_progress")
             outcome = self._act(run, workflow, set(), reach, run.legs[leg])
             run.jobs[leg] = outcome.jobs.get(workflow.call.called_job, "failure")
+            self._deployment(run, leg, reach.environment, run.jobs[leg])
         return run.jobs.get(leg) == "success"
+
+    def _deployment(self, run: Run, job: str, environment: str, outcome: str) -> None:
+        """Say how GitHub's own deployment of a job goes, if it has an environment."""
+        with self.state.changed:
+            deployments.of_job(self.state, run, job, environment, outcome)
 
     def _act(
         self, run: Run, workflow: Workflow, jobs: set[str], reach: workspace.Scope,
@@ -271,11 +315,11 @@ class Queue:
             log.write(f"[{job}] {run.ref} may not deploy to its environment\n")
 
     def _environments(self, run: Run, workflow: Workflow) -> dict[str, Json]:
-        """Return the environment of each job that has one, as the settings say."""
+        """Return the environment of each job whose environment is there already."""
         names = workflow.environments(run.payload.get("inputs") or {}) | run.legs
-        repository = self.state.repositories[run.repository]
+        present = self.state.repositories[run.repository].environments
         with self.state.changed:
-            return {j: self.state.environment(repository, n) for j, n in names.items()}
+            return {j: present[name] for j, name in names.items() if name in present}
 
     def _gates(self, run: Run, workflow: Workflow) -> dict[str, str]:
         """Return the jobs that wait for a reviewer: job id -> environment."""
@@ -316,7 +360,13 @@ class Queue:
                     cancelled = run.conclusion == "cancelled"
                     result = run.jobs[check["job"]]
                     check["conclusion"] = "cancelled" if cancelled else result
+            ended = run.conclusion == "cancelled"
+            for job, deployment in list(run.deployments.items()):
+                if deployment["statuses"][-1]["state"] in ("waiting", "in_progress"):
+                    result = "cancelled" if ended else run.jobs[job]
+                    self._deployment(run, job, deployment["environment"], result)
             for token in run.tokens.values():
                 self.state.tokens.pop(token, None)
             self.record(run)
+            self._next_of_group(run)
             self.ended(run)

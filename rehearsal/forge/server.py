@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
             self._git(match, path.query, token, headers, data)
         elif path.path.startswith("/_blobs/"):
             secret = unquote(path.path.removeprefix("/_blobs/"))
-            self._send(api_actions.blob(self.state.blobs, secret))
+            self._send(api_actions.blob(self.state.blobs, secret, headers))
         else:
             request = (self.command, self.path, data, headers)
             self._send(routes.respond(self.state, self.queue, token, *request))

@@ -19,6 +19,11 @@ def person(state: State, account: Person) -> Json:
     }
 
 
+def author(state: State, account: Person | None) -> Json | None:
+    """Return who did something, or nothing where that account is gone."""
+    return person(state, account) if account and not account.gone else None
+
+
 def api(state: State, repository: str, *path: object) -> str:
     """Return the API address of something in a repository."""
     return "/".join([f"{state.url}/repos/{repository}", *map(str, path)])
@@ -63,7 +68,7 @@ def issue(state: State, repo: Repository, entry: Issue) -> Json:
         "title": entry.title,
         "body": entry.body,
         "state": entry.state,
-        "user": person(state, entry.user),
+        "user": author(state, entry.user),
         "labels": [label(state, repo, name) for name in entry.labels],
         "comments": len(entry.comments),
         "created_at": entry.created_at,
@@ -111,9 +116,7 @@ def pull(state: State, repo: Repository, entry: Issue, *, full: bool = False) ->
             "merged": details.merged_at is not None,
             "mergeable": None if details.merged_at else details.test_merge is not None,
             "mergeable_state": "clean" if details.test_merge else "dirty",
-            "merged_by": person(state, details.merged_by)
-            if details.merged_by
-            else None,
+            "merged_by": author(state, details.merged_by),
             "comments": len(entry.comments),
         }
     return shape
@@ -194,7 +197,7 @@ def workflow(state: State, repo: Repository, path: str, name: str) -> Json:
 def commit(state: State, repo: Repository, ref: str) -> Json:
     """Return a commit."""
     fields: dict[str, Any] = git.commit(repo.path, ref)
-    author = {"name": fields["an"], "email": fields["ae"], "date": fields["ad"]}
+    git_author = {"name": fields["an"], "email": fields["ae"], "date": fields["ad"]}
     committer = {"name": fields["cn"], "email": fields["ce"], "date": fields["cd"]}
     account = state.people.get(str(fields["an"]))
     base = api(state, repo.full_name)
@@ -204,15 +207,15 @@ def commit(state: State, repo: Repository, ref: str) -> Json:
         "html_url": page(state, repo.full_name, "commit", fields["sha"]),
         "commit": {
             "message": fields["message"].rstrip("\n"),
-            "author": author,
+            "author": git_author,
             "committer": committer,
             "tree": {
                 "sha": fields["tree"],
                 "url": f"{base}/git/trees/{fields['tree']}",
             },
         },
-        "author": person(state, account) if account else None,
-        "committer": person(state, account) if account else None,
+        "author": author(state, account),
+        "committer": author(state, account),
         "parents": [
             {"sha": p, "url": f"{base}/commits/{p}"} for p in fields["parents"]
         ],

@@ -52,6 +52,7 @@ def backend(
     with state.changed:
         refused = [rules.refuse_push(repository, token, u) for u in push]
         forward = [u.ref for u in push if rules.forward_only(repository, token, u.ref)]
+        commits = rules.commit_rules(repository, token, push)
     env = {
         **git.environment(),
         "GIT_PROJECT_ROOT": str(repository.path),
@@ -67,6 +68,7 @@ def backend(
         "REMOTE_ADDR": "127.0.0.1",
         "FORGE_REFUSED": "\n".join(r for r in refused if r),
         "FORGE_FORWARD": " ".join(forward),
+        "FORGE_COMMITS": commits,
         "FORGE_DEFAULT": f"refs/heads/{repository.default_branch}",
         "FORGE_WORKFLOWS": "yes" if rules.may_change_workflows(token) else "no",
         "PATH": os.environ.get("PATH", os.defpath),

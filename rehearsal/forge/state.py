@@ -49,6 +49,7 @@ class Person:
     id: int
     type: str = "User"
     admin: bool = False
+    gone: bool = False  # deleted: nobody is told who it was
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Token:
     permissions: dict[str, str] | None = None
     repository: str = ""
     app: int = 0  # 0: a person, ACTIONS_APP: a run, else an app
+    run: int = 0  # whose it is, if it is a run's
 
 
 @dataclass
@@ -118,7 +120,9 @@ class Run:
     log_path: Path
     pull: int | None = None
     fork: bool = False
-    status: str = "queued"  # queued, in_progress, waiting, completed
+    group: str = ""  # of its concurrency: one is on its way, and one pending
+    runner: int = 0  # which it is on, from 1
+    status: str = "queued"  # pending, queued, in_progress, waiting, completed
     conclusion: str | None = None
     attempt: int = 1
     seconds: float = 0.0
@@ -127,9 +131,11 @@ class Run:
     waiting: list[str] = field(default_factory=list)  # environments
     outputs: Json = field(default_factory=dict)  # job id -> step id -> its outputs
     legs: dict[str, str] = field(default_factory=dict)  # of a matrix: environments
+    deployments: dict[str, Json] = field(default_factory=dict)  # GitHub's own, by job
     tokens: dict[str, str] = field(default_factory=dict)  # one for each kind of job
     permissions: dict[str, str] = field(default_factory=dict)  # of all its tokens
     secrets: list[str] = field(default_factory=list)  # names of those it was given
+    requests: int = 0  # of the API, which GitHub counts: 1,000 an hour for all runs
     summary: str = ""
     updated_at: str = ""
 
@@ -175,7 +181,14 @@ class Repository:
     plan: str = "enterprise"  # of a private one: free, pro, enterprise
     immutable_releases: bool = False
     pull_requests_by_actions: bool = True  # whether the organisation lets one choose
-    allowed_actions: str = "all"  # all, local_only, selected
+    allowed_actions: str = "all"  # all, local_only, selected: then what comes next
+    selected_actions: Json = field(
+        default_factory=lambda: {
+            "github_owned_allowed": True,
+            "verified_allowed": False,
+            "patterns_allowed": [],
+        }
+    )
     actions: Json = field(
         default_factory=lambda: {
             "default_workflow_permissions": "read",
@@ -198,6 +211,15 @@ class Repository:
         """Return whether a private repository's plan is below another."""
         plans = ("free", "pro", "enterprise")
         return self.private and plans.index(self.plan) < plans.index(plan)
+
+    def allows(self, actions: list[str]) -> bool:
+        """Return whether workflows may use these actions, as ``owner/name``."""
+        if self.allowed_actions == "all":
+            return True
+        owned = self.allowed_actions == "selected" and bool(
+            self.selected_actions["github_owned_allowed"]
+        )
+        return all(owned and a.split("/")[0] == "actions" for a in actions)
 
     def pull(self, number: int) -> Issue:
         """Return a pull request."""
@@ -277,6 +299,24 @@ class State:
             "created_at": self.now(),
         }
         return repo.environments.setdefault(name, created)
+
+    def ruleset(self, repo: Repository, fields: Json) -> Json:
+        """Keep a new ruleset, the repository's own or its organisation's."""
+        ruleset: Json = {
+            "id": self.next_id(),
+            "name": fields["name"],
+            "target": fields.get("target", "branch"),
+            "source_type": fields["source_type"],
+            "source": fields["source"],
+            "enforcement": fields["enforcement"],
+            "bypass_actors": fields.get("bypass_actors") or [],
+            "conditions": fields.get("conditions") or {},
+            "rules": fields.get("rules") or [],
+            "created_at": self.now(),
+            "updated_at": self.now(),
+        }
+        repo.rulesets.append(ruleset)
+        return ruleset
 
     def variable(self, repo: Repository, name: str, value: str) -> None:
         """Set a variable of a repository."""

@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-from .state import Json
+from . import expressions
+from .expressions import ExpressionError
+from .state import Json, Run
 
 INPUT = re.compile(r"\$\{\{\s*inputs\.([\w-]+)\s*\}\}")
 LEG = re.compile(r"\$\{\{\s*matrix\.environment\s*\}\}")
@@ -66,6 +68,17 @@ class Workflow:
             if name
         }
 
+    def group(self, run: Run) -> str:
+        """Return the text of a run's concurrency group, as GitHub compares it."""
+        text = str(self.concurrency.get("group", ""))
+        return expressions.fill(text, expressions.context(run)).lower()
+
+    def replaces(self, run: Run) -> bool:
+        """Return whether a run ends the one of its group that is on its way."""
+        text = str(self.concurrency.get("cancel-in-progress", False))
+        filled = expressions.fill(text, expressions.context(run))
+        return filled.lower() == "true"
+
     def job_names(self) -> dict[str, str]:
         """Return job id -> the name of its check."""
         return {key: str(job.get("name", key)) for key, job in self.jobs.items()}
@@ -75,6 +88,15 @@ class Workflow:
         assert self.call
         (name,) = self.call.called.job_names().values()
         return LEG.sub(environment, f"{self.job_names()[self.call.job]} / {name}")
+
+    def actions(self) -> list[str]:
+        """Return the actions of others that its jobs use, as ``owner/name``."""
+        texts = [self.text, self.call.called.text if self.call else ""]
+        lines = [
+            line.strip().removeprefix("- ") for line in "\n".join(texts).splitlines()
+        ]
+        used = [line.split()[1] for line in lines if line.startswith("uses: ")]
+        return [action.partition("@")[0] for action in used if "@" in action]
 
     def needs(self, job: str) -> set[str]:
         """Return every job that comes before a job."""
@@ -125,9 +147,27 @@ def parse(path: str, text: str) -> Workflow:
         if isinstance(rule, dict) and (unknown := set(rule) - KNOWN_FILTERS):
             raise WorkflowError(f"{path}: the forge has no filter {unknown} ({event})")
     concurrency = group if isinstance(group, dict) else {"group": group}
+    try:
+        _check_concurrency(concurrency, jobs)
+    except ExpressionError as error:
+        raise WorkflowError(f"{path}: concurrency: {error}") from error
     return Workflow(
         path, name, on, jobs, document.get("permissions"), concurrency, text
     )
+
+
+def _check_concurrency(concurrency: Json, jobs: Json) -> None:
+    """Refuse what the forge would evaluate wrongly.
+
+    Raises:
+        ExpressionError: an unknown key or expression, or a group of a job.
+    """
+    if unknown := concurrency.keys() - {"group", "cancel-in-progress"}:
+        raise ExpressionError(f"the forge does not know {', '.join(sorted(unknown))}")
+    for text in concurrency.values():
+        expressions.fill(str(text))
+    if any("concurrency" in job for job in jobs.values()):
+        raise ExpressionError("the forge knows groups of workflows, not of jobs")
 
 
 def starts(workflow: Workflow, event: str, facts: Json) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import act, processes, workflows
-from .state import ACTIONS_APP, Repository, Run, State
+from .state import ACTIONS_APP, Json, Repository, Run, State
 from .workflows import Workflow
 
 
@@ -17,7 +17,7 @@ class Runner:
 
     state: State
     tools: Path  # put first on PATH: act, gh, python, uv
-    caches: Path  # holds a RUNNER_TOOL_CACHE for each kind of code
+    caches: Path  # holds the RUNNER_TOOL_CACHE of each worker
     gh_config: Callable[[Path], None]  # points the gh of a folder at the forge
     mark: str  # in the environment of every process, so that each can be ended
 
@@ -60,7 +60,8 @@ def prepare(
 ) -> act.Call:  # fmt: skip
     """Fill the folder of a run and return the call of act; only ``jobs`` do something.
 
-    Proposed code and trusted code have a RUNNER_TOOL_CACHE each, kept from run to run.
+    A RUNNER_TOOL_CACHE is kept from run to run, as on a runner of one's own: it is
+    empty at first, and no other runner sees it.
     """
     state, repository = runner.state, runner.state.repositories[run.repository]
     folder = state.home / "runs" / str(run.id)
@@ -80,11 +81,8 @@ def prepare(
     payload = folder / "event.json"
     payload.write_text(json.dumps(run.payload), encoding="utf-8")
     runner.gh_config(folder / "gh")
-    pool = "proposed" if run.event == "pull_request" else "trusted"
-    cache, artifacts = (
-        runner.caches / pool,
-        state.home / "artifacts" / str(run.id),
-    )
+    cache = runner.caches / str(run.runner)
+    artifacts = state.home / "artifacts" / str(run.id)
     for shared in (cache, artifacts):
         shared.mkdir(parents=True, exist_ok=True)
     env = processes.environment(runner.tools) | {
@@ -94,13 +92,14 @@ def prepare(
         "FORGE_ARTIFACTS": str(artifacts),
         processes.MARK: f"{runner.mark}-{run.id}",
     }
-    own = repository.environments.get(reach.environment, {})
+    own = _environment(repository, reach)
     every = repository.variables | own.get("variables", {})
     variables = {k: str(v["value"]) for k, v in every.items()}
     return act.Call(
         run.event, workflow.path, folder / "source", payload, cache, run.log_path,
         run.actor.login, env, _github(state, run),
-        _secrets(state, run, repository, reach), {} if run.fork else variables,
+        _secrets(state, run, repository, reach, bool(leg)),
+        {} if run.fork else variables,
         _actions("\n".join(texts.values())), silent, leg,
     )  # fmt: skip
 
@@ -149,19 +148,36 @@ def _github(state: State, run: Run) -> dict[str, str]:
     }
 
 
+def _environment(repository: Repository, reach: Scope) -> Json:
+    """Return the environment of a scope; a plan without environments has none."""
+    none: Json = {}
+    if repository.lacks("pro"):
+        return none
+    return repository.environments.get(reach.environment, none)
+
+
 def _secrets(
-    state: State, run: Run, repository: Repository, reach: Scope
+    state: State, run: Run, repository: Repository, reach: Scope, called: bool
 ) -> dict[str, str]:
-    """Return the token of a scope, minted once, with the secrets that it may have."""
-    own = repository.environments.get(reach.environment, {}).get("secrets", {})
-    secrets: dict[str, str] = {} if run.fork else {**repository.secrets, **own}
+    """Return the token of a scope, minted once, with the secrets that it may have.
+
+    A called workflow has none of the repository's or of an environment's, unless its
+    caller hands them on, which the forge does not play.
+    """
+    own = _environment(repository, reach).get("secrets", {})
+    secrets = {} if run.fork or called else {**repository.secrets, **own}
     if str(reach) not in run.tokens:
         bot, granted = (
             state.person("github-actions[bot]", "Bot"),
             dict(reach.permissions),
         )
         run.tokens[str(reach)] = state.mint(
-            bot, "ghs", permissions=granted, repository=run.repository, app=ACTIONS_APP
+            bot,
+            "ghs",
+            permissions=granted,
+            repository=run.repository,
+            app=ACTIONS_APP,
+            run=run.id,
         ).value
         for name, level in granted.items():
             if run.permissions.get(name) != "write":

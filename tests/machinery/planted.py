@@ -5,6 +5,9 @@ import re
 import zipfile
 from collections.abc import Callable
 
+import numpy as np
+import pandas as pd
+
 from machinery.judged import Project, rows
 from machinery.test_validate import linear, outside
 from machinery.test_validate_workflow import altered, read
@@ -154,6 +157,40 @@ ELSEWHERE = both(
     ),
     SKIP,
 )
+DAY = pd.Timedelta(days=1)
+END = rows()["placed"].max()
+
+
+def more(added: pd.DataFrame, index: str = "new") -> Patch:
+    """Return a patch that adds rows under ids of their own."""
+    added = added.assign(order=[f"{index}-{n}" for n in range(len(added))])
+    return lambda project: project.data(pd.concat([rows(), added]))
+
+
+def held_out() -> pd.DataFrame:
+    """Return the rows that main holds out."""
+    table = rows()
+    return table[table["placed"] > END - 14 * DAY]
+
+
+def later(days: float) -> pd.DataFrame:
+    """Return other rows of so many days after main's."""
+    table = rows(seed=9)
+    table["placed"] += 40 * DAY + pd.Timedelta(minutes=5)
+    return table[table["placed"] <= END + days * DAY]
+
+
+COPIED = held_out().assign(placed=lambda t: t["placed"] - 20 * DAY)
+NOISY = pd.concat([COPIED.assign(price=COPIED["price"] + n / 10_000) for n in (1, 2)])
+EASY = later(4).assign(
+    returned=lambda t: (t["price"] > 0).astype("int8"), age=np.float32(0)
+)
+READS_ALL = edit(
+    "model/features.py",
+    "    names = contract.kind(",
+    "    import pandas as pd\n\n"
+    '    pd.read_parquet("data/flights.parquet")\n    names = contract.kind(',
+)
 PROPOSED: dict[str, tuple[Patch, str]] = {
     "worse": (lambda p: p.params(["shop"]), "ROC AUC: difference to the champion"),
     "a constant model": (
@@ -184,6 +221,18 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         ),
         "Slices",
     ),
+    "a threshold that decides yes for every row": (
+        lambda p: p.params(ALL, threshold=0.0),
+        "Decision value",
+    ),
+    "a threshold that decides no for every row": (
+        lambda p: p.params(ALL, threshold=1.0),
+        "Decision value",
+    ),
+    "a threshold that hardly ever decides yes": (
+        lambda p: p.params(ALL, threshold=0.97),
+        "Decision value: difference to the champion",
+    ),
     "leaks the target": (
         both(
             data(price=lambda t: t["returned"].astype("float32")),
@@ -205,6 +254,15 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         edit("mlgitops/pipeline/data.py", "for part, name in", FAINT),
         "Holdout unseen",
     ),
+    "rows of the holdout put back under other ids and times": (
+        more(COPIED),
+        "Holdout unseen",
+    ),
+    "the same, with a little noise in the numbers, and twice": (
+        more(NOISY),
+        "Holdout unseen",
+    ),
+    "code that reads the raw table while it fits": (READS_ALL, "Train"),
     "on the wrong side of main's split": (
         edit("params.yaml", "holdout_days: 14", "holdout_days: 7"),
         "Holdout unseen",
@@ -239,16 +297,49 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         "ROC AUC",
     ),
 }
+DOUBTFUL: dict[str, tuple[Patch, str]] = {  # what the report warns of
+    "a third of the holdout put back under other ids and times": (
+        more(COPIED[::3]),
+        "different rows of the holdout are in the training data again",
+    ),
+    "rows added to the period that main covers": (
+        more(rows(50, seed=5)),
+        "32 are older",
+    ),
+    "rows of that period changed": (
+        data(age=lambda t: t["age"].mask(t.index == 70, 9).astype("float32")),
+        "1 row (such as o0-70 of 2025-01-01) of the champion",
+    ),
+    "one row that moves the split": (
+        more(rows()[-1:].assign(placed=END + 6.5 * DAY)),
+        "have 1 row of",
+    ),
+    "rows at the newest end that are easier": (more(EASY), "are easier than"),
+    "other code that trains": (
+        edit("model/features.py", "UNKNOWN = -1", "UNKNOWN: int = -1"),
+        "It changes the code that trains",
+    ),
+}
 HONEST: dict[str, tuple[Patch, str, list[str]]] = {
     "better": (
         lambda p: p.params(ALL),
         "better than the champion",
         ["train", "evaluate"],
     ),
+    "a threshold that suits what decisions are worth": (
+        lambda p: p.params(["shop", "price"], threshold=0.31),
+        "no significant difference",
+        ["train", "evaluate"],
+    ),
     "equal, with cleaner code": (
         edit("model/features.py", "UNKNOWN = -1", "UNKNOWN: int = -1"),
         "no significant difference",
         ["train", "evaluate"],
+    ),
+    "newer rows": (
+        more(later(10)),
+        "no significant difference",
+        ["prepare", "train", "evaluate"],
     ),
     "only words": (lambda p: p.write("README.md", "words\n"), "no model change", []),
 }

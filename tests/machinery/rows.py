@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
+@functools.cache
 def small(task: str = "binary") -> Contract:
     """Return a contract of three columns, each awkward in its own way."""
     return Contract.parse({**yaml.safe_load(SMALL), **TASKS[task]})

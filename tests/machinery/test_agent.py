@@ -1,5 +1,6 @@
 """The host agent against real Git, real servers and a small release API."""
 
+import base64
 import http.client
 import json
 import os
@@ -24,6 +25,7 @@ import pytest
 from machinery import tiny
 from mlgitops.host import agent
 from mlgitops.machinery import sums
+from mlgitops.release import signature
 
 TOKEN = "t0ken"
 
@@ -424,6 +426,113 @@ def test_a_commit_that_is_not_on_main_is_not_deployed(world: World) -> None:
     world.git("push", "-q", str(world.bare), f"{foreign}:refs/heads/main")
     release = looks.latest(home, "production")[1] or {}  # the control: it was merged
     assert release["server"]["commit"] == foreign
+
+
+def to_main(world: World, files: dict[str, str], branch: str = "main") -> str:
+    """Merge some files; return the commit."""
+    clone = world.home / f"clone{len([*world.home.iterdir()])}"
+    world.git("clone", "-q", "-b", branch, str(world.bare), str(clone))
+    for name, text in files.items():
+        (clone / name).write_text(text)
+    world.git("add", "-A", at=clone)
+    world.git("commit", "-qm", "merged", at=clone)
+    world.git("push", "-q", "origin", branch, at=clone)
+    return world.git("rev-parse", "HEAD", at=clone)
+
+
+def test_the_default_branch_may_have_another_name(world: World) -> None:
+    looks, home = source(world)
+    first = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    assert (looks.latest(home, "production")[1] or {})["commit"] == world.commit
+    world.git("push", "-q", str(world.bare), "main:refs/heads/trunk")
+    world.git("symbolic-ref", "HEAD", "refs/heads/trunk", at=world.bare)
+    merged = to_main(world, {"words.md": "trunk"}, "trunk")
+    world.name("v1.1.0", first, commit=merged)
+    assert (looks.latest(home, "production")[1] or {})["commit"] == merged
+    other = to_main(world, {"words.md": "main"}, "main")  # the control: a mere branch
+    world.name("v1.2.0", first, commit=other)
+    with pytest.raises(agent.TransientError, match="not on trunk"):
+        looks.latest(home, "production")
+
+
+def openssl(*arguments: str | Path, data: bytes = b"") -> bytes:
+    command = ["openssl", *map(str, arguments)]
+    done = subprocess.run(command, input=data, check=True, capture_output=True)
+    return done.stdout
+
+
+def new_key(file: Path) -> str:
+    """Write a new private key; return its public half."""
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", file)
+    return openssl("ec", "-in", file, "-pubout").decode()
+
+
+def signed(world: World, file: Path, version: str, identity: str) -> None:
+    """Write the ledger's release.json as `deploy` does where there is a key."""
+    release = {"version": version, "tag": f"flights@{version}", "image": None}
+    release |= {"manifest_sha256": identity, "commit": world.commit}
+    code = {"commit": world.commit, "sha256": "4" * 64}
+    statement = signature.statement(release | {"server": code})
+    made = openssl("dgst", "-sha256", "-sign", file, data=statement)
+    text = base64.b64encode(made).decode()
+    world.name(version, identity, image=None, signature=text)
+
+
+WITH_OPENSSL = pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl")
+
+
+@WITH_OPENSSL
+def test_where_main_has_a_key_only_signed_releases_are_read(world: World) -> None:
+    looks, home = source(world)
+    first = world.release("v1.0.0", 0.001)
+    one = first["manifest_sha256"]
+    assert looks.latest(home, "production")[1] == first  # without a key all is as ever
+    ours, theirs = world.home / "ours", world.home / "theirs"
+    to_main(world, {"signing.pub": new_key(ours)})
+    new_key(theirs)
+    for forge in (
+        lambda: None,  # the key is newer than what runs
+        lambda: world.name("v1.0.0", one),
+        lambda: world.name("v1.0.0", one, signature=5),
+        lambda: signed(world, theirs, "v1.0.0", one),
+    ):
+        forge()
+        with pytest.raises(agent.TransientError, match="is not signed with"):
+            looks.latest(home, "production")
+    signed(world, ours, "v1.0.0", one)  # the control
+    assert (looks.latest(home, "production")[1] or {})["seq"] == world.seq
+
+
+@pytest.mark.slow
+@WITH_OPENSSL
+def test_a_forged_push_changes_nothing_that_runs(world: World) -> None:
+    ours = world.home / "ours"
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    published = world.home / "published/v1.1.0"
+    two = tiny.version(published, 0.002)
+    world.api.releases["flights@v1.1.0"] = published
+    with world.agent():
+        world.until(lambda: world.settled(one))
+        to_main(world, {"signing.pub": new_key(ours)})
+        world.name("v1.1.0", two)
+        world.until(lambda: "is not signed with" in world.words())
+        assert world.serves() == one
+        assert world.state()["failed"] is None, "no release is condemned for it"
+        signed(world, ours, "v1.1.0", two)  # the control
+        world.until(lambda: world.settled(two))
+        world.until(lambda: world.api.statuses[-1][:2] == ("103", "success"))
+    assert "Traceback" not in world.words()
+
+
+def test_without_openssl_no_signature_is_believed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, home = source(world)
+    to_main(world, {"signing.pub": "any"})
+    world.release("v1.0.0", 0.001)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(agent.TransientError, match="Install openssl"):
+        looks.latest(home, "production")
 
 
 def test_a_server_that_dies_is_started_again(world: World) -> None:

@@ -31,13 +31,14 @@ SEED = int(os.environ.get("SEED", "1"))
 PATIENCE = 30.0  # seconds for what a step has to lead to
 YEAR = 365 * 86_400
 LIMITS = {  # short ones: a campaign has many hangs
-    "GIT_SECONDS": 1,
+    "GIT_SECONDS": 0.75,
     "DOWNLOAD_SECONDS": 0.5,
-    "LOOK_SECONDS": 2,
-    "FETCH_SECONDS": 2,
-    "START_SECONDS": 3,
-    "MAX_RETRY_SECONDS": 0.5,
-    "MAX_BACKOFF_SECONDS": 0.5,
+    "LOOK_SECONDS": 1.5,
+    "FETCH_SECONDS": 1.5,
+    "START_SECONDS": 1.5,
+    "TEND_SECONDS": 0.1,
+    "MAX_RETRY_SECONDS": 0.2,
+    "MAX_BACKOFF_SECONDS": 0.1,
     "BIND_SECONDS": 1,
 }
 
@@ -94,7 +95,7 @@ class Campaign:
 
     def watch(self) -> None:
         """Note all that the public port ever answers."""
-        while not self.stop.wait(0.02):
+        while not self.stop.wait(0.05):
             self.seen.add(self.serves())
 
     def serves(self) -> str:
@@ -226,9 +227,10 @@ class Campaign:
         self.start()
 
     def damage_clone(self) -> None:
-        if (self.home / "git").is_dir():
+        clone = self.chance.choice([self.home / "git", self.home / "main/git"])
+        if clone.is_dir():
             try:
-                self.chance.choice([*DAMAGE.values()])(self.home / "git")
+                self.chance.choice([*DAMAGE.values()])(clone)
             except OSError:  # a full disk, or the agent makes it again at this moment
                 return
 
@@ -307,7 +309,7 @@ class Campaign:
                     f"({self.good.get(self.named)}), {self.recorded('failed')}, "
                     f"{self.words()[-3_000:]}"
                 )
-            time.sleep(0.02)
+            time.sleep(0.05)
         serves = self.serves()
         if serves in self.good:
             self.served = serves
@@ -322,8 +324,11 @@ class Campaign:
         self.told = len(self.world.words())
         self.steps.append(name)
         self.count[name] += 1
+        t = time.monotonic()
         action()
+        u = time.monotonic()
         self.check()
+        print(f"T {name} {u - t:.2f} {time.monotonic() - u:.2f}", flush=True)
 
     def end(self) -> None:
         self.stop.set()

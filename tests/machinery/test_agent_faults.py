@@ -24,6 +24,7 @@ from mlgitops.release import target
 
 world = test_agent.world
 YEAR = 365 * 86_400
+QUICK = {"TEND_SECONDS": 0.1, "MAX_BACKOFF_SECONDS": 0.1}  # a restart without a wait
 
 
 class Faulty(Handler):
@@ -75,8 +76,8 @@ def faulty(world: World) -> Iterator[type[Faulty]]:
 
 
 def limited(world: World, *options: str, **limits: float) -> list[str]:
-    """Return the command of an agent with other limits."""
-    lines = [f"agent.{name} = {value}" for name, value in limits.items()]
+    """Return the command of an agent with other limits, which restarts at once."""
+    lines = [f"agent.{name} = {value}" for name, value in (QUICK | limits).items()]
     code = "\n".join(["from mlgitops.host import agent", *lines, "agent.main()"])
     return [sys.executable, "-c", code, *world.command(*options)[2:]]
 
@@ -85,10 +86,11 @@ def limited(world: World, *options: str, **limits: float) -> list[str]:
 def running(
     world: World, command: list[str] | None = None, **env: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run an agent by a command; it ends within seconds, whatever hangs."""
+    """Run an agent, perhaps by a command; it ends within seconds, whatever hangs."""
     with (world.home / "agent.err").open("a") as errors:
         full = os.environ | {"AGENT_TOKEN": test_agent.TOKEN} | env
-        process = subprocess.Popen(command or world.command(), stderr=errors, env=full)
+        command = command or limited(world)
+        process = subprocess.Popen(command, stderr=errors, env=full)
         try:
             yield process
             process.terminate()
@@ -158,7 +160,7 @@ def test_a_fault_of_a_release_is_final(world: World) -> None:
         golden = [{"row": tiny.ROW, "probability": 0.01}]
         world.release("v1.1.0", 0.002, golden=golden)
         world.until(lambda: ("102", "failure") in reported(world))
-        time.sleep(1)
+        time.sleep(0.5)  # two more looks
         assert world.words().count("v1.1.0: deploying") == 1
         assert failed(world)["fault"] == "release"
         assert world.serves() == one
@@ -289,7 +291,7 @@ def test_a_clock_set_back_removes_nothing_that_runs(world: World) -> None:
         os.utime(old, (time.time() + YEAR, time.time() + YEAR))
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
     releases = world.home / "agent/releases"
-    with world.agent() as process:
+    with running(world) as process:
         world.until(lambda: world.settled(one))
         world.until(lambda: len([*releases.iterdir()]) == agent.KEEP + 1)
         assert [*releases.glob(f"{one[:16]}-*")]
@@ -345,16 +347,38 @@ def test_a_damaged_clone_is_made_again(world: World) -> None:
     for number, (name, damage) in enumerate(DAMAGE.items()):
         for newer in (True, False):  # a ledger that moved, or an agent that started
             damage(home / "git")
+            damage(home / "main/git")
             if newer:
                 manifest = release["manifest_sha256"]
                 release = world.name("v1.0.0", manifest)
-            source.cache = ("", None)
             assert source.latest(home, "production")[1] == release, name
         damage(home / "git")
         code = world.home / f"code{number}"
         code.mkdir()
         source.fetch_code(home, world.commit, code)
         assert (code / "mlgitops/serving/verify.py").is_file(), name
+
+
+def test_a_damaged_note_of_the_ledger_is_written_again(world: World) -> None:
+    """It says how far the ledger was: what is not a commit says nothing."""
+    home = world.home / "agent"
+    home.mkdir()
+    source = agent.Source(str(world.bare), world.api.url, None, "")
+    note = home / "ledger"
+
+    def folder() -> None:
+        note.unlink()
+        note.mkdir()
+
+    damages = [note.unlink, folder]
+    damages += [lambda d=data: note.write_bytes(d) for data in (b"", b"\xff\0", b"5")]
+    manifest = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    assert source.latest(home, "production")[1]
+    for damage in damages:
+        damage()
+        release = world.name("v1.0.0", manifest)
+        assert source.latest(home, "production")[1] == release
+        assert note.read_text().strip() == world.git("rev-parse", "HEAD")
 
 
 FINE = {"seq": 1, "version": "v1", "tag": "m@v1", "manifest_sha256": "a" * 64}
@@ -409,7 +433,7 @@ def test_an_agent_starts_from_an_odd_state(text: str, world: World) -> None:
 
 def test_what_was_altered_on_this_disk_is_fetched_again(world: World) -> None:
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
-    with world.agent() as process:
+    with running(world) as process:
         world.until(lambda: world.settled(one))
         (folder,) = (world.home / "agent/releases").iterdir()
         (folder / "model/model.onnx").write_bytes(b"altered")
@@ -572,7 +596,7 @@ def test_on_a_full_disk_the_old_model_serves_and_the_disk_is_named(
     world: World, small_disk: Path
 ) -> None:
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
-    with world.agent() as process:
+    with running(world) as process:
         world.until(lambda: world.settled(one))
         full = fill(small_disk)
         two = world.release("v1.1.0", 0.002)["manifest_sha256"]
@@ -626,7 +650,7 @@ def test_a_container_is_checked_and_tended_as_a_process_is(world: World) -> None
         return manifest
 
     one = publish("v1.0.0", 0.001)
-    command = world.command("--runtime", "docker")
+    command = limited(world, "--runtime", "docker")
     with running(world, command, PATH=shimmed(world)) as process:
         world.until(lambda: world.settled(one))
         restarts(world, process, one)

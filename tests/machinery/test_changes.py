@@ -1,5 +1,6 @@
 """What differs from the champion's data is counted, and rewriting is pointed out."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -7,9 +8,11 @@ from machinery.judged import CONTRACT, rows
 from machinery.test_compare import evaluation, good
 from mlgitops import report
 from mlgitops.judge import changes
+from mlgitops.judge import rows as judged_rows
 from mlgitops.judgement import Judgement, RowChanges
 from mlgitops.pipeline import data
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.settings import Prepare
 
 
 def found(old: pd.DataFrame, new: pd.DataFrame) -> Judgement:
@@ -31,6 +34,7 @@ def test_newer_rows_are_added_and_older_ones_fall_out_without_a_word() -> None:
         champion=800,
         challenger=800,
         added=200,
+        added_inside=0,
         removed=200,
         removed_inside=0,
         changed=0,
@@ -45,9 +49,57 @@ def test_rewritten_and_missing_history_is_a_caution() -> None:
     seen = found(old, new)
     assert seen.changes.rows.changed == 3
     assert seen.changes.rows.removed_inside == 10
-    assert ["3 rows", "10 rows"] == [
-        line[: line.index(" rows") + 5] for line in seen.cautions
+    assert [line[: line.index(")")] for line in seen.cautions] == [
+        "3 rows (such as o0-0 of 2025-01-01",
+        "10 rows (such as o0-500 of 2025-01-21",
     ]
+
+
+def test_rows_that_come_in_between_are_a_caution_and_late_labels_are_named() -> None:
+    """What the monitor proposes may have some: labels that came late."""
+    whole = rows(1000)
+    old = whole[:800].drop(index=[100, 790, 795])
+    seen = found(old, whole[50:])
+    assert seen.changes.rows.added == 203 and seen.changes.rows.added_inside == 3
+    (caution,) = seen.cautions
+    assert caution.startswith("3 rows (such as o0-100 of 2025-01-05) were added")
+    assert "2 in its last 14 days" in caution and "1 are older" in caution
+    late = found(whole[:800].drop(index=[790, 795]), whole[50:])
+    (caution,) = late.cautions
+    assert "2 in its last 14 days, as late labels are" in caution
+    assert "older" not in caution
+    before = found(whole[100:800], whole[50:])
+    assert "50 rows (such as o0-50 of" in before.cautions[0], "older than all"
+
+
+def thin(times: list[float]) -> list[str]:
+    """Return what is said of rows at these days."""
+    contract = Contract.parse(CONTRACT)
+    table = rows(len(times))
+    table["placed"] = pd.Timestamp("2025-01-01", tz="UTC") + pd.to_timedelta(
+        times, unit="D"
+    )
+    days = Prepare(holdout_days=14, train_days=90)
+    table = data.check(table, contract)
+    _, held = data.split(table, contract, days)
+    return judged_rows.thin_end(table, held, contract, days)
+
+
+def test_a_few_rows_that_move_the_split_are_a_caution() -> None:
+    evenly = list(np.linspace(0, 40, 1200))
+    assert thin(evenly) == []
+    (caution,) = thin([*evenly, 46.5])
+    assert "The last 3.5 of the 14 days held out have 1 row of 2" in caution
+    assert "o0-1200 of 2025-02-16" in caution and "195 rows" in caution
+    assert len(thin([*evenly, 43, 44, 45, 46.5])) == 1
+
+
+def test_weekends_and_snapshots_move_no_split() -> None:
+    days = [day + part / 60 for day in range(60) for part in range(24) if day % 7 < 5]
+    assert thin(days) == []
+    monday = [day for day in days if day < 56] + [56.0]
+    assert thin(monday) == []
+    assert thin([float(week) for week in range(0, 60, 7) for _ in range(200)]) == []
 
 
 def test_a_column_that_moved_is_measured_and_new_categories_are_named() -> None:

@@ -1,6 +1,8 @@
 """A deployment ends confirmed, or with the last good version back."""
 
+import urllib.error
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ from machinery import tiny
 from machinery.world import GOLDEN, Target, World, registered, roll_out, world
 from machinery.world import target as serve
 from mlgitops import github
-from mlgitops.commands import deploy, register
+from mlgitops.commands import audit, deploy, register
 from mlgitops.ledger import Ledger
 from mlgitops.release import (
+    HostError,
     Record,
     ReleaseError,
+    TargetError,
+    consistency,
     deployments,
     promote,
     registry,
@@ -170,22 +175,34 @@ def test_a_confirmed_version_is_not_taken_back_by_a_rerun(
     assert current()["manifest_sha256"] == manifest
 
 
+@pytest.mark.parametrize("states", [("success",), ("success", "inactive")])
 def test_an_agent_reports_by_deployment_status(
-    here: World, monkeypatch: pytest.MonkeyPatch
+    here: World, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...]
 ) -> None:
+    """Also where a later job of the environment made the report inactive already."""
     monkeypatch.setenv("PRODUCTION_URL", "agent")
     ask = deployments.reported
 
     def agent(deployment: int | None) -> dict[str, str]:
         if f"statuses/{deployment}" not in here.hub.kept and "1" in str(deployment):
             if Ledger().release("production"):
-                here.hub.add(f"statuses/{deployment}", {"state": "success"})
+                for state in states:
+                    here.hub.add(f"statuses/{deployment}", {"state": state})
         return ask(deployment)
 
     monkeypatch.setattr(deployments, "reported", agent)
     bring(here, "one")
     assert current()["state"] == "confirmed"
-    assert len(here.hub.kept["statuses/1"]) == 1  # the agent's own
+    assert len(here.hub.kept["statuses/1"]) == len(states)  # the agent's own
+
+
+def test_a_deployment_that_another_run_closed_did_not_come_up(here: World) -> None:
+    """The control: inactive alone says that nothing was deployed by it."""
+    here.hub.add("statuses/4", {"state": "inactive"})
+    assert deployments.reported(4)["state"] == "inactive"
+    here.hub.add("statuses/5", {"state": "success", "description": "up"})
+    here.hub.add("statuses/5", {"state": "inactive"})
+    assert deployments.reported(5) == {"state": "success", "description": "up"}
 
 
 def fails(version: str = "v1.1.0", environment: str = "production") -> str:
@@ -303,6 +320,131 @@ def test_an_agents_failure_is_taken_back_at_once(
 
     monkeypatch.setattr(promote, "publish", agent)
     assert "the target reported a failure: health check" in fails()
+
+
+def agent_says(patch: pytest.MonkeyPatch, here: World, state: str) -> None:
+    """Let a host's agent report what it made of each release; nothing if it is off."""
+    patch.setenv("PRODUCTION_URL", "agent")
+    published = promote.publish
+
+    def report(*args: Any) -> dict[str, Any]:
+        record = published(*args)
+        if state:
+            note = {"state": state, "description": "the disk is full"}
+            here.hub.add(f"statuses/{record['deployment_id']}", note)
+        return record
+
+    patch.setattr(promote, "publish", report)
+
+
+@pytest.mark.parametrize("merge", [False, True], ids=["again", "next merge"])
+@pytest.mark.parametrize("state", ["error", ""], ids=["reported", "silent"])
+def test_a_fault_of_the_host_withdraws_nothing(
+    here: World, monkeypatch: pytest.MonkeyPatch, state: str, merge: bool
+) -> None:
+    """Production gets the old version back, the run is red, and that is all."""
+    good = bring(here, "one")
+    bad = here.judged("two")
+    version = registered()
+    with monkeypatch.context() as patch:
+        agent_says(patch, here, state)
+        sentence = fails()
+    assert ("the host is at fault: the disk is full" in sentence) == bool(state)
+    assert "production has flights@v1.0.0 again" in sentence
+    assert "not withdrawn" in sentence and "`gh workflow run deploy.yml`" in sentence
+    record = current()
+    assert (record["action"], record["manifest_sha256"]) == ("revert", good)
+    assert (record["fault"], record["previous"]) == ("host", bad)
+    assert last(here, 2) == "error"
+    assert "pulls" not in here.hub.kept, "main goes on naming it"
+    comment = here.hub.kept["comments/7"][-1]["body"]
+    assert "a fault of its host" in comment and "not withdrawn" in comment
+    (disagreement,) = consistency.disagreements(Ledger(), "flights")
+    assert "mend it, then type `gh workflow run deploy.yml`" in disagreement
+    if merge:
+        here.commit("an unrelated merge")
+    told = audit.report(audit.audit())
+    assert ("revert to v1.0.0: the host is at fault" in told) == bool(state)
+    assert registered() == version
+    agent_says(monkeypatch, here, "success")
+    assert deploy.deploy("production", "v1.1.0")["state"] == "confirmed"
+    assert current()["manifest_sha256"] == bad and "fault" not in current()
+    assert consistency.disagreements(Ledger(), "flights") == []
+
+
+def test_a_fault_of_the_release_withdraws_it(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the agent refused it for what it is."""
+    bring(here, "one")
+    bad = here.judged("two")
+    register.register()
+    agent_says(monkeypatch, here, "failure")
+    sentence = fails()
+    assert "reported a failure: the disk is full" in sentence
+    assert "revert pull request: pulls/1" in sentence
+    assert (current()["fault"], current()["previous"]) == ("release", bad)
+    with pytest.raises(ReleaseError, match="brings it back on purpose"):
+        register.register()
+
+
+def test_a_first_version_may_come_once_its_host_is_mended(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = here.judged("one")
+    register.register()
+    with monkeypatch.context() as patch:
+        agent_says(patch, here, "error")
+        assert "nothing ran before it; the version is not" in fails("v1.0.0")
+    assert (current()["state"], Ledger().champion()) == ("failed", None)
+    agent_says(monkeypatch, here, "success")
+    roll_out()
+    assert Ledger().champion() == current()
+    assert current()["manifest_sha256"] == manifest
+
+
+def test_an_own_fault_before_is_not_forgiven_by_a_hosts(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken back, returned on purpose, and was stopped by its host."""
+    bring(here, "one")
+    bad = here.judged("two")
+    register.register()
+    with monkeypatch.context() as patch:
+        agent_says(patch, here, "failure")
+        fails()
+    with monkeypatch.context() as patch:
+        agent_says(patch, here, "error")
+        assert "brings it back on purpose" in fails(), "nobody named it"
+        here.verdict(bad, returns={"seq": current()["seq"]})
+        assert "not withdrawn" in fails()
+    agent_says(monkeypatch, here, "success")
+    deploy.deploy("production", "v1.1.0")
+    assert current()["manifest_sha256"] == bad
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(0, HostError), (503, TargetError), (404, TargetError)]
+)
+def test_where_nothing_answers_no_release_is_at_fault(
+    status: int, kind: type[TargetError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a refusal: the host is off, or the network is."""
+    error: OSError = urllib.error.URLError("no route to host")
+    if status:
+        error = urllib.error.HTTPError("http://x", status, "", Message(), None)
+
+    def get(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(target, "_get", get)
+    monkeypatch.setattr(target, "address", lambda _: "http://x")
+    monkeypatch.setattr(deployments, "reported", lambda _: {"state": ""})
+    record = {"environment": "production", "version": "v1", "deployment_id": 1}
+    record |= {"manifest_sha256": "0" * 64, "server": {"sha256": "1" * 64}}
+    with pytest.raises(TargetError, match="did not come up") as caught:
+        target.wait(record, [], 0)
+    assert type(caught.value) is kind
 
 
 def test_a_first_version_that_fails_leaves_no_champion(

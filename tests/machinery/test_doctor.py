@@ -303,6 +303,47 @@ def test_doctor_names_surroundings_in_which_nothing_runs(
     assert starting(capsys.readouterr().out.splitlines(), "broken", words)
 
 
+def test_doctor_looks_on_where_the_plan_has_no_rules(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.hub.refused["GET", "rules/"] = 403
+    here.settings["allowed_actions"] = "local_only"  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit):
+        doctor.main()
+    found = capsys.readouterr().out.splitlines()
+    assert starting(found, "weaker", "GitHub refuses to tell")
+    assert starting(found, "broken", "no workflow can start")
+
+
+def test_only_rulesets_of_our_own_that_are_on_count(
+    here: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = github.api
+    parents = [{"name": r["name"]} for r in protect.wanted_rulesets()]
+
+    def organisation(path: str, method: str = "GET", fields: Any = None) -> Any:
+        own = api(path, method, fields)
+        if (method, path) != ("GET", "rulesets"):
+            return own
+        return own if fields.get("includes_parents") == "false" else own + parents
+
+    monkeypatch.setattr(github, "api", organisation)
+    assert protect.rulesets().count(";") == len(parents) - 1
+    assert not protect.absent_rulesets()
+    assert not starting(lines(capsys), "weaker", "switched off")
+    here.hub.kept["rulesets"][0]["enforcement"] = "disabled"
+    assert not protect.absent_rulesets()  # it is there: nothing to make
+    assert starting(lines(capsys), "weaker", "switched off")
+
+
+def test_doctor_says_what_runners_of_ones_own_have_to_be(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not starting(lines(capsys), "weaker", "ephemeral")
+    here.variables.append({"name": "RUNNER", "value": "ours"})  # type: ignore
+    assert starting(lines(capsys), "weaker", "RUNNER is ours")
+
+
 def test_doctor_reads_every_page_of_the_variables(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -299,7 +299,10 @@ def test_a_metric_that_few_resamples_have_closes_its_gate(
     assert gated({"whole": {"margin": 1.0}}) == ["whole.margin"]
 
 
-@pytest.mark.parametrize("name", ["roc_auc", "slices", "fairness", "a metric", "x.y"])
+TAKEN = ["roc_auc", "slices", "fairness", "decision_value", "a metric", "x.y"]
+
+
+@pytest.mark.parametrize("name", TAKEN)
 def test_a_metric_of_ours_takes_no_name_that_is_taken(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

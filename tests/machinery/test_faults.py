@@ -111,6 +111,10 @@ FAULTS = {
     "F19 a log line is corrupt, half-written or repeated": [
         "test_monitor::test_f19_corrupt_half_written_and_repeated_lines_are_counted",
         "test_monitor::test_f19_a_log_that_is_mostly_rubbish_is_not_believed",
+        "test_monitor_hostile::"
+        "test_f19_a_window_with_every_kind_of_hostile_line_has_its_verdict",
+        "test_monitor_hostile::"
+        "test_f19_whatever_a_log_and_labels_hold_there_is_a_verdict_or_a_sentence",
     ],
     "F20 labels are late, missing or contradictory": [
         "test_monitor::test_f20_labels_join_by_id_and_contradictory_ones_are_dropped",
@@ -118,6 +122,9 @@ FAULTS = {
         "test_monitor::test_late_labels_are_told_and_the_estimate_is_scored",
         "test_retrain::test_f20_rows_without_a_label_are_not_trained_on",
         "test_simulate::test_f20_rows_go_out_in_order_and_labels_come_late",
+        "test_monitor_labels::"
+        "test_f20_a_corrected_label_counts_where_an_order_is_given",
+        "test_monitor_labels::test_f20_a_later_file_corrects_an_earlier_one",
     ],
     "F21 clocks are a day apart": [
         "test_retrain::test_f21_the_newest_record_is_the_last_one_not_the_latest_clock",
@@ -150,10 +157,17 @@ FAULTS = {
         "test_log_kills::"
         "test_lines_beyond_the_bound_are_dropped_counted_and_carried_over",
     ],
+    "F33 a row is dated in the future; labels match no id": [
+        "test_monitor_blind::test_f33_a_row_dated_in_the_future_hides_no_other",
+        "test_monitor_blind::"
+        "test_a_labelled_row_dated_in_the_future_leaves_the_training_data_alone",
+        "test_monitor_labels::test_labels_that_match_no_prediction_are_a_finding",
+    ],
     "F34 killed under load, what was sent and not logged is counted": [
         "test_log_kills::test_f34_killed_under_load_no_response_is_missing_in_the_log",
         "test_log_kills::"
         "test_f34_what_a_full_disk_and_a_kill_lose_is_counted_at_the_next_start",
+        "test_monitor_unlogged::test_what_was_lost_is_in_the_report_and_in_the_history",
     ],
     "T26 floods are bounded, others are served meanwhile": [
         "test_floods::test_trailers_without_end_are_cut",
@@ -165,6 +179,7 @@ FAULTS = {
         "test_floods::test_event_days_make_no_files",
         "test_floods::test_a_text_much_longer_than_any_category_is_refused_and_counted",
         "test_replay::test_one_text_of_50_kb_does_not_end_every_replay",
+        "test_monitor_hostile::test_a_category_of_many_values_takes_no_room",
     ],
     "F29 a new model is swapped in under load, some of them bad": [
         "test_agent_load::test_f29_swaps_under_load_lose_no_request",
@@ -188,6 +203,8 @@ FAULTS = {
     ],
     "F37 a clock is set back or forward by a year": [
         "test_agent_faults::test_a_clock_set_back_removes_nothing_that_runs",
+        "test_monitor_blind::"
+        "test_f37_rows_from_a_clock_that_is_a_year_ahead_hide_no_other",
         "test_agent_campaign::test_a_campaign_of_faults",
     ],
     "F38 the agent's files are damaged": [
@@ -196,6 +213,26 @@ FAULTS = {
         "test_agent_faults::test_an_agent_starts_from_an_odd_state",
         "test_agent_faults::test_what_was_altered_on_this_disk_is_fetched_again",
         "test_agent_campaign::test_a_campaign_of_faults",
+    ],
+    "F39 GitHub fails, limits, refuses, or says null": [
+        "test_github::test_a_failure_of_the_moment_is_tried_again",
+        "test_github::test_the_tries_are_bounded",
+        "test_github::test_a_refusal_is_final",
+        "test_github::test_retry_after_is_respected_also_for_a_post",
+        "test_github::test_a_post_that_may_have_worked_is_not_made_twice",
+        "test_github::test_a_list_that_github_counts_is_read_to_its_end",
+        "test_github::test_git_tries_again_where_the_remote_failed",
+        "test_github_rules::test_a_rule_against_the_ledger_is_told_once_and_in_its_words",
+        "test_proposal::test_a_deleted_fork_and_a_deleted_account_are_judged",
+    ],
+    "F40 settings of a machine's git, another branch, a conflict in dvc.lock": [
+        "test_setup::test_a_commit_has_the_same_bytes_on_every_machine",
+        "test_setup::test_what_a_gitignore_of_the_machine_hides_is_committed_all_the_same",
+        "test_setup::test_a_conflict_leaves_a_lock_that_can_be_read",
+        "test_setup::test_a_repository_without_a_commit_gets_the_branch_main",
+        "test_setup::test_a_branch_with_commits_keeps_its_name_and_the_command_is_said",
+        "test_lock::test_a_conflict_says_the_way_out",
+        "test_doctor::test_doctor_names_surroundings_in_which_nothing_runs",
     ],
     "Merge skew: what was green is not what may be deployed now": [
         "test_skew::test_of_two_that_beat_the_old_champion_the_second_is_asked_again",
@@ -207,6 +244,52 @@ FAULTS = {
         "test_register::test_a_lock_that_was_not_judged_is_refused",
         "test_register::test_missing_bytes_are_refused",
         "test_deploy::test_a_champion_that_changed_while_waiting_is_refused",
+    ],
+    "T10 a model file attacks whoever reads it": [
+        "test_validate::test_a_model_file_that_reaches_out_is_refused",
+        "test_validate::test_bytes_that_are_no_model_are_refused",
+        "test_validate::test_a_model_over_its_budget_is_refused",
+        "test_validate::test_a_child_sees_no_token",
+        "test_validate::test_a_child_at_its_limit_is_a_refusal",
+        "test_online::test_an_operator_that_is_not_listed_is_refused",
+        "test_online::test_the_server_reads_the_format_that_the_judge_read",
+    ],
+    "T15 a client abuses the server": [
+        "test_serving::test_odd_input_is_refused_with_a_sentence",
+        "test_serving::test_a_head_without_end_is_refused_and_others_are_answered",
+        "test_serving::test_a_body_without_length_is_cut_at_the_cap",
+        "test_floods::test_who_sends_nothing_or_half_is_left",
+        "test_floods::test_who_takes_no_response_is_left",
+        "test_floods::test_a_length_of_many_digits_is_no_failure",
+    ],
+    "T18 a proposal changes its judge, or forges the status": [
+        "test_planted::test_a_bad_proposal_is_refused_for_its_own_reason",
+        "test_planted::test_a_forged_artifact_is_refused_for_its_own_reason",
+        "test_verdict::test_a_change_of_what_judges_is_named",
+        "test_verdict::test_a_change_of_a_rule_in_params_is_named",
+        "test_register::test_no_verdict_is_refused",
+        "test_doctor::test_rulesets_name_the_required_checks",
+    ],
+    "T19 a proposal trains on the holdout": [
+        "test_validate::test_rows_learnt_under_another_id_are_seen",
+        "test_validate::test_rows_of_the_holdouts_days_are_seen_whatever_their_values",
+        "test_validate::test_rows_that_the_champion_learnt_from_do_not_count",
+        "test_planted::test_a_bad_proposal_is_refused_for_its_own_reason",
+    ],
+    "T20 a model answers by more than its row, fails, hangs or eats memory": [
+        "test_online::test_a_model_that_goes_by_more_than_its_row_is_refused",
+        "test_online::test_a_model_that_is_slow_for_one_value_is_refused",
+        "test_online::"
+        "test_an_answer_that_does_not_come_ends_the_child_and_names_the_row",
+        "test_online::test_a_model_of_its_row_alone_is_let_through",
+        "test_planted::test_a_bad_proposal_is_refused_for_its_own_reason",
+    ],
+    "T21 a manifest lies": [
+        "test_identity::test_a_lie_is_refused_by_its_entry",
+        "test_identity::"
+        "test_a_window_and_golden_rows_that_the_table_does_not_give_are_refused",
+        "test_identity::test_a_key_that_is_given_twice_is_refused",
+        "test_identity::test_a_true_manifest_is_believed",
     ],
     "T22 an old or foreign verdict is used again; a rollback is undone": [
         "test_rollback::"
@@ -227,6 +310,12 @@ FAULTS = {
         "test_hostile_input::test_a_crash_is_a_refusal_with_status_and_comment",
         "test_hostile_input::test_hostile_yaml_is_refused_in_time",
         "test_judge_fuzz::test_nothing_ends_without_a_status",
+    ],
+    "T25 a value of the log runs as script": [
+        "test_monitor_hostile::"
+        "test_t25_the_policy_names_the_scripts_that_evidently_has",
+        "test_monitor_hostile::test_t25_what_evidently_is_given_holds_no_markup",
+        "test_monitor_hostile::test_t25_every_page_has_a_policy",
     ],
     "T27 the ledger is rewritten, or names what is not on main": [
         "test_agent::test_a_ledger_that_went_back_in_time_is_not_followed",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,42 @@ def test_who_looks_first_may_try_again(gh: Scripted) -> None:
     assert methods == ["GET", "POST", "GET", "PATCH"]
 
 
+def test_a_link_is_to_the_server_that_runs_the_workflow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
+    monkeypatch.delenv("GITHUB_SERVER_URL", raising=False)
+    assert github.page_url("pulls") == "https://github.com/o/r/pulls"
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://octo.ghe.com")
+    monkeypatch.setenv("GITHUB_RUN_ID", "7")
+    assert github.run_url() == "https://octo.ghe.com/o/r/actions/runs/7"
+    sources = Path(github.__file__).parent.rglob("*.py")
+    texts = {path.name: path.read_text() for path in sources}
+    own = re.compile(r"github\.com/(repos/)?\{github\.repo")
+    assert not [name for name, text in texts.items() if own.search(text)]
+
+
+def test_of_two_reports_at_once_the_older_stays(gh: Scripted) -> None:
+    """A judge that a push started, and one that a person did: one comment, not two."""
+    marker, user = "<!-- m -->", {"login": "github-actions[bot]"}
+    seven, nine = (
+        {"id": n, "body": f"{marker}\nx", "html_url": f"u{n}", "user": user}
+        for n in (7, 9)
+    )
+    gh(
+        ("200", "A: b", "[]"),
+        ("200", "A: b", json.dumps(nine)),
+        ("200", "A: b", json.dumps([seven, nine])),
+        ("204", "A: b", ""),
+        ("200", "A: b", json.dumps(seven)),
+    )
+    assert github.sticky_comment(1, marker, "new") == "u7"
+    calls = [call.split(" ")[0].split("/")[-1] for call in gh.calls]
+    methods = [call.split("--method ")[1] for call in gh.calls]
+    assert methods == ["GET", "POST", "GET", "DELETE", "PATCH"]
+    assert calls[-2:] == ["9", "7"]
+
+
 def test_what_is_gone_already_counts_as_deleted(gh: Scripted) -> None:
     gh(failing(502), failing(404, body="Not Found"))
     github.remove("releases/1")
@@ -242,6 +279,7 @@ def test_without_github_a_target_is_asked_itself(
 ) -> None:
     waiting = Waiting(monkeypatch, "http://host")
     waiting.report = GitHubError(503, "Server Error")
+    monkeypatch.setattr(target, "_silent", lambda _: False)
     monkeypatch.setattr(target, "identify", lambda *_: ("it runs another", False))
     with pytest.raises(TargetError, match="it runs another"):
         target.wait(RECORD, [], 10)

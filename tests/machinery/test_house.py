@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mlgitops.commands import act, install, secrets
+from mlgitops.release.environments import RESERVED
 
 STAGES = {f"mlgitops.pipeline.{name}" for name in ("prepare", "train", "evaluate")}
 IO = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile", "urllib"}
@@ -21,9 +22,10 @@ PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
 PURE |= {"mlgitops.pipeline.golden", "mlgitops.pipeline.manifest"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
+PURE |= {"mlgitops.rarest"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
 SHARED = {"git", "github", "heartbeat", "ledger", "lock", "machine", "storage"}
-SHARED |= {"server_code", "train_run"}
+SHARED |= {"server_code", "stages", "train_run"}
 SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
@@ -268,6 +270,17 @@ def test_code_of_a_proposal_never_runs_beside_a_secret_or_a_right_to_write() -> 
         assert "secrets." not in path.read_text()
         for job in flow["jobs"].values():
             assert set(job["permissions"].values()) <= {"read"}
+
+
+def test_a_secret_is_read_only_in_an_environment_that_is_closed_to_branches() -> None:
+    """`make github` closes those of RESERVED and of params.yaml."""
+    read_in = {
+        job.get("environment")
+        for path in WORKFLOWS
+        for job in yaml.safe_load(path.read_text())["jobs"].values()
+        if "secrets." in str(job)
+    }
+    assert read_in == {*RESERVED, "${{ inputs.environment }}"}
 
 
 def test_the_right_to_sign_never_stands_beside_a_secret() -> None:

@@ -17,8 +17,9 @@ import pytest
 
 from machinery import tiny
 from machinery.test_serving import Load, rows
+from mlgitops.monitor.window import read_unlogged
 from mlgitops.serving.log import PredictionLog, append
-from mlgitops.serving.losses import Losses
+from mlgitops.serving.losses import NUMBERS, Losses
 
 KILLS = 30 if os.environ.get("PROOF") else 2
 CALLERS = 4
@@ -37,7 +38,19 @@ def disk(pid: int, full: bool) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
 
 
-def lost(model: Path, log: Path) -> int:
+def recorded(log: Path) -> int:
+    """Return how many lines the monitor reads that the log lacks."""
+    return sum(count.rows for count in read_unlogged(str(log)))
+
+
+def lost(log: Path) -> int:
+    """Open a log as a server does, and return how many lines earlier ones lost."""
+    again = PredictionLog(log)
+    again.close()
+    return again.lost
+
+
+def told(model: Path, log: Path) -> int:
     """Start a server and return how many lines it says that earlier ones lost."""
     with tiny.server(model, "--log", str(log)) as (port, process):
         assert tiny.call(port, "/predict", rows(id="after"))[0] == 200
@@ -64,8 +77,9 @@ def test_f34_killed_under_load_no_response_is_missing_in_the_log(
         missing = set(load.answered) - logged
         total += len(load.answered)
         assert load.answered and not missing
-        assert lost(model, log) == 0
+        assert lost(log) == 0 and recorded(log) == 0
         assert not list(log.glob("losses-*")), "nothing is left to take over"
+        assert not list(log.glob("unlogged-*")), "nor to say"
     print(f"{KILLS} kills, {total} responses, 0 of them not logged")
 
 
@@ -86,9 +100,10 @@ def test_f34_what_a_full_disk_and_a_kill_lose_is_counted_at_the_next_start(
         records = [record["id"] for record in tiny.logged(log)]
         assert len(records) == len(set(records))
         missing = len(set(load.answered) - set(records))
-        found = lost(model, log)
+        found = lost(log)
         assert missing <= found <= missing + CALLERS
-        assert lost(model, log) == found, "it goes on being said"
+        assert recorded(log) == found
+        assert lost(log) == 0 and recorded(log) == found, "it is counted once"
         total, counted = total + missing, counted + found
     assert total
     print(f"{KILLS} kills, {total} responses not logged, {counted} counted as lost")
@@ -108,7 +123,8 @@ def test_a_disk_that_recovers_has_every_line_once(model: Path, tmp_path: Path) -
         load.end()
     logged = [record["id"] for record in tiny.logged(log)]
     assert len(logged) == len(set(logged)) and set(load.answered) <= set(logged)
-    assert len(load.lost) <= CALLERS and lost(model, log) == 0
+    assert len(load.lost) <= CALLERS
+    assert lost(log) == recorded(log) == 0
 
 
 @pytest.mark.slow
@@ -133,7 +149,9 @@ def test_a_disk_that_hangs_holds_no_response_for_long(
             process.send_signal(signal.SIGKILL)
             process.wait(10)
     assert [record["id"] for record in tiny.logged(log)] == ["first"]
-    assert lost(model, log) == 21
+    assert told(model, log) == recorded(log) == 21
+    (count,) = read_unlogged(str(log))
+    assert 0 < (count.until - count.since).total_seconds() < 60
 
 
 def test_lines_beyond_the_bound_are_dropped_counted_and_carried_over(
@@ -168,24 +186,48 @@ def test_lines_beyond_the_bound_are_dropped_counted_and_carried_over(
     ]
     (path,) = folder.glob("predictions-*.jsonl")
     assert path.read_text().split() == [*map(str, range(6)), "9"]
-    after = Losses(folder)
-    assert after.before == 3
-    after.close()
-    assert Losses(folder).before == 3, "until somebody looks and removes it"
+    assert recorded(folder) == 3 and Losses(folder).before == 0
+
+
+def test_what_was_dropped_until_the_end_is_carried_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk stays full; the next server with room writes the count down, once."""
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("mlgitops.serving.log.append", full)
+    monkeypatch.setattr("mlgitops.serving.log.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("mlgitops.serving.log.FLUSH_SECONDS", 0.1)
+    for expected in (0, 3):
+        log = PredictionLog(tmp_path, wait=0.01, max_queue=5)
+        asyncio.run(log.write([b"1\n", b"2\n"]))
+        asyncio.run(log.write([b"3\n"]))
+        assert log.state()["lost"] == expected
+        log.close()
+    monkeypatch.undo()
+    for expected in (6, 0):
+        log = PredictionLog(tmp_path)
+        log.close()
+        assert log.lost == expected and recorded(tmp_path) == 6
+    assert [path.name[:8] for path in tmp_path.iterdir()] == ["unlogged"]
 
 
 def test_only_the_dead_are_taken_over(tmp_path: Path) -> None:
     first = Losses(tmp_path)
-    first.store(5, 2)
+    first.store(5, 2, 1000.0)
     second = Losses(tmp_path)
     assert second.before == 0, "the first one lives"
     second.close()
     first.close()
     third = Losses(tmp_path)
-    assert third.before == 7
+    assert (third.before, third.since) == (7, 1000.0)
     third.close()
     (tmp_path / "losses-torn").write_bytes(b"1234")
-    assert Losses(tmp_path).before == 7
+    (tmp_path / "losses-odd").write_bytes(NUMBERS.pack(1, 0, float("nan")))
+    last = Losses(tmp_path)
+    assert (last.before, last.since) == (8, 1000.0)
 
 
 def test_half_a_line_of_a_killed_writer_is_removed(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from mlgitops.monitor import (
 )
 
 CONTRACT = rows.small()
-WINDOWS = 2000 if os.environ.get("PROOF") else 150
+WINDOWS = 2000 if os.environ.get("PROOF") else 100
 
 
 @pytest.fixture(autouse=True)

@@ -24,16 +24,21 @@ from machinery.traffic import MONITOR, PARAMS, SHA
 from mlgitops import prediction_log, production_data
 from mlgitops.judge import requests
 from mlgitops.monitor import (
+    data_quality,
     decide,
+    drift,
     evidently_report,
     inspect,
     page,
     record,
     sample,
+    slices,
+    window,
 )
+from mlgitops.monitor.evidence import Evidence, SensitiveGroup, Unlisted
 from mlgitops.monitor.evidently_report import EvidentlyError
 from mlgitops.monitor.labels import read_labels
-from mlgitops.monitor.window import read_log
+from mlgitops.monitor.window import Log, read_log
 from mlgitops.production_data import ProductionDataError, files
 from mlgitops.report.document import POLICY, document
 
@@ -170,7 +175,8 @@ def test_a_line_without_an_end_takes_no_memory(
         assert peak < 20 * 2**20
     assert time.monotonic() - started < 20
     entries = list(requests._newest(str(tmp_path)))
-    assert len(entries) == 300, "the judge's replay reads the same way"
+    assert len(entries) == 301, "the judge's replay reads the same way"
+    assert entries.count(None) == 1
 
 
 def test_lines_are_counted_whatever_their_length(
@@ -280,6 +286,87 @@ def test_f19_whatever_a_log_and_labels_hold_there_is_a_verdict_or_a_sentence(
         json.dumps(made, allow_nan=False).encode()
         page.page(made, "").encode()
         page.markdown(made).encode()
+
+
+# Many values
+
+
+def many(folder: Path, values: int, changes: dict[str, Any] | None = None) -> Log:
+    """Return a log of so many rows, each with a carrier of its own."""
+    table = traffic.flights(2000, 80, 28)
+    good = [json.loads(line) for line in traffic.lines(table)]
+    folder.mkdir()
+    with (folder / "predictions-1.jsonl").open("w") as file:
+        for number in range(values):
+            line = good[number % len(good)]
+            line["id"], line["row"]["carrier"] = f"n{number}", f"order {number:06}"
+            file.write(json.dumps(line | (changes or {})) + "\n")
+        file.writelines(f"{line}\n" for line in traffic.lines(table))
+    return read_log(str(folder), MONITOR, days=120)
+
+
+def test_a_category_of_many_values_takes_no_room(tmp_path: Path) -> None:
+    """An order's number in its place: memory, tables, record and page stay small."""
+    values = 100_000 if os.environ.get("PROOF") else 8_000
+    log = many(tmp_path / "log", values)
+    tracemalloc.start()
+    found = inspect.inspect(traffic.reference(), log, None, PARAMS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    decision = decide.decide(found.evidence, MONITOR)
+    assert decision.decision == "watch" and "carrier drifted" in decision.sentence
+    made = record.build("v1", SHA, found, decision, MONITOR)
+    check = {c["name"]: c for c in made["checks"]}["new categories of carrier"]
+    assert f"{values:,} rows with {values:,} categories" in check["value"]
+    assert "order " not in check["note"]  # each may be a person's
+    assert found.tables is not None
+    assert {table["carrier"].nunique() for table in found.tables} == {3, 4}
+    assert len(json.dumps(made)) < 20_000 and len(page.page(made, "")) < 20_000
+    assert peak < 300 * 2**20, f"{peak / 2**20:.0f} MB"
+    print(f"{values:,} values: {peak / 2**20:.0f} MB at the peak")
+
+
+def test_merging_what_is_not_listed_changes_no_distance() -> None:
+    """To a reference that has none of it, two unknown categories are as far as one."""
+    contract, past = rows.small(), traffic.flights(1000)["carrier"]
+    apart = past.where(past.index % 5 > 0, [f"new {n % 2}" for n in range(1000)])
+    table = traffic.flights(1000).assign(carrier=apart)
+    checked = data_quality.quarantine(table, contract)
+    merged = checked.valid["carrier"]
+    assert checked.unknown == {"carrier": Unlisted(200, 2, ("new 0", "new 1"))}
+    assert set(merged) == {"AA", "B6", "UA", data_quality.UNLISTED}
+    assert drift.column_distance(contract, "carrier", past, merged) == pytest.approx(
+        drift.column_distance(contract, "carrier", past, apart), abs=1e-12
+    )
+
+
+def test_lines_that_are_long_fill_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server's own lines are short: longer ones are fewer, parsed or drawn."""
+    log = many(tmp_path / "log", 2000)
+    assert len(log.entries) == 4000 and log.share == 1
+    monkeypatch.setattr(window, "MAX_CHARACTERS", 200_000)
+    for long in (2**30, 1000):
+        monkeypatch.setattr(sample, "LONG", long)
+        log = read_log(str(tmp_path / "log"), MONITOR, days=120)
+        kept = sum(len(str(entry.row)) for entry in log.entries)
+        assert 200 < len(log.entries) < 1000 and kept < 200_000 and log.share < 0.3
+        assert log.estimated(len(log.entries)) == pytest.approx(4000, rel=0.3)
+    assert prediction_log._pooled.cache_info().currsize <= 4096
+
+
+def test_many_sensitive_groups_are_listed_up_to_a_bound() -> None:
+    groups = [SensitiveGroup("town", str(n), 30 + n, 0.5, None) for n in range(1000)]
+    evidence = Evidence(5000, traffic.METRIC, groups=groups)
+    names = [check["name"] for check in record._groups(evidence)]
+    assert len(names) == record.GROUPS + 1 and names[-1] == "smaller groups"
+    assert names[0] == f"group town {1000 - record.GROUPS}"
+    assert len(record._groups(Evidence(50, traffic.METRIC, groups=groups[:5]))) == 5
+    table = traffic.flights(100).assign(town="x" * 100_000)
+    by_id = dict(zip(table["flight_id"], table["town"], strict=True))
+    (group,) = slices.sensitive_groups(table, {"town": by_id}, CONTRACT, 0.5, 30)
+    assert len(group.value) == 40
 
 
 # The page

@@ -121,6 +121,8 @@ def test_f20_a_corrected_label_counts_where_an_order_is_given(
     good = "".join(f"{n},1,{new}\n" for n in range(10, 110))
     found = read(tmp_path / "labels.csv", f"id,late,{name}\n1,0,soon\n{good}")
     assert "1" not in found.by_id and found.counts["corrupt"] == 1
+    with pytest.raises(ProductionDataError, match='"01/02/2024": "labelled_at" must'):
+        read(tmp_path / "labels.csv", f"id,late,{name}\n1,0,01/02/2024\n")
 
 
 def test_f20_a_later_file_corrects_an_earlier_one(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The bad ones are refused, each for its own reason; the honest ones pass. The tab
 what happened is in build/planted.md.
 """
 
+import html
 import json
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from machinery.judged import Hub, Project, Record, git, packed
-from machinery.planted import ALL, FORGED, HONEST, LOCKED, PROPOSED
+from machinery.planted import ALL, DOUBTFUL, FORGED, HONEST, LOCKED, PROPOSED
 from machinery.test_validate_workflow import altered, read, validate, verdicts
 
 pytestmark = pytest.mark.slow
@@ -101,6 +102,16 @@ def test_a_bad_proposal_is_refused_for_its_own_reason(
     assert check in failed, failed
 
 
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_a_doubtful_proposal_is_not_judged_without_a_word(
+    name: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, words = DOUBTFUL[name]
+    plant(project)
+    hub, _ = judged(project, name, monkeypatch)
+    assert words in html.unescape(next(reversed(hub.comments.values())))
+
+
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_artifact_is_refused_for_its_own_reason(
     name: str,
@@ -153,6 +164,10 @@ def test_an_honest_proposal_passes(
     plant(project)
     hub, failed = judged(project, name, monkeypatch)
     assert hub.statuses[-1][1] in ("pending", "success"), "pending: only its lock"
-    assert failed == [] and words in next(reversed(hub.comments.values()))
+    comment = next(reversed(hub.comments.values()))
+    assert failed == [] and words in comment
+    assert not [doubt for _, doubt in DOUBTFUL.values() if doubt in comment] or (
+        "cleaner code" in name
+    )
     build = json.loads((project.home / "runner/artifact/build.json").read_bytes())
     assert build["stages_run"] == stages

@@ -9,8 +9,9 @@ import pytest
 from machinery.world import GitHub, Record, World, git, world
 from mlgitops import github, report
 from mlgitops.commands import update
-from mlgitops.judge import proposal
+from mlgitops.judge import proposal, publish
 from mlgitops.judge.proposal import NothingToJudge
+from mlgitops.judgement import Refused
 
 SHA = "a" * 40
 BASE = {"full_name": "o/r", "default_branch": "main"}
@@ -83,6 +84,42 @@ def test_a_deleted_fork_and_a_deleted_account_are_judged(
     found = proposal.find({"workflow_run": {**RUN, "head_repository": None}})
     assert (found.number, found.author, found.same_repository) == (7, "ghost", False)
     assert "head" not in queries[0]
+
+
+def test_the_report_of_an_older_head_does_not_replace_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each head has a run of its own, and the older one's may end last."""
+    told: list[str] = []
+    monkeypatch.setattr(
+        github, "sticky_comment", lambda number, marker, body: told.append(body) or "u"
+    )
+    now = pull(7)
+    plug(monkeypatch, now)
+    found = proposal.find({"workflow_run": RUN})
+    assert publish.comment(found, "of this head") == "u"  # the control
+    now["head"] = {**now["head"], "sha": "b" * 40}
+    assert publish.comment(found, "of an older head") == ""
+    assert told == ["of this head"]
+
+
+def test_a_conflict_with_main_says_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world(tmp_path, monkeypatch) as here:
+        base = here.commit("base")
+        Path("dvc.lock").write_text("stages: {}\ntheirs: 1\n")
+        theirs = here.commit("theirs")
+        git("switch", "-q", "-c", "change", base)
+        Path("dvc.lock").write_text("stages: {}\nours: 1\n")
+        git("add", "--all")
+        git("commit", "-qm", "ours")
+        ours = git("rev-parse", "HEAD")
+        git("push", "-q", "origin", f"{ours}:refs/pull/7/head")
+        git("switch", "-q", "main")
+        assert proposal.merge(7, ours, base) == git("rev-parse", f"{ours}^{{tree}}")
+        with pytest.raises(Refused, match="`make repro && git commit --all`"):
+            proposal.merge(7, ours, theirs)
 
 
 @pytest.fixture

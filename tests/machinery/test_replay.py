@@ -7,10 +7,11 @@ import pytest
 
 from machinery.judged import CONTRACT
 from machinery.test_validate import Bench, linear
-from mlgitops import prediction_log
-from mlgitops.judge import behaviour, requests
+from mlgitops import prediction_log, report
+from mlgitops.judge import behaviour, judge, online, replay, requests
 from mlgitops.judgement import Affected
 from mlgitops.pipeline.contract import Contract
+from mlgitops.report.sections import decisions
 
 TERMS = Contract.parse(CONTRACT)
 
@@ -34,7 +35,7 @@ def log(folder: Path, day: str, prices: list[float], **more: object) -> None:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Give a bench with a champion, and a log beside it."""
     monkeypatch.chdir(Path.cwd())
     monkeypatch.setattr(behaviour, "FILE", tmp_path / "none")
@@ -44,12 +45,20 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return found
 
 
-def test_decisions_that_would_flip_are_counted_by_way_and_group(bench: Bench) -> None:
-    log(bench.folder / "log", "2025-02-01", [-3.0] * 40)
-    log(bench.folder / "log", "2025-02-02", [0.5] * 60)
-    assert requests.bring(bench.folder, TERMS) == ""
-    bench.put("challenger", linear({"price": 1.0}, bias=0.0))
-    found = bench.judged()[0].replay
+@pytest.fixture
+def bench(whole: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Give a bench on which nothing else is judged: a second instead of ten."""
+    monkeypatch.setattr(judge, "PARTS", (replay,))
+    monkeypatch.setattr(online, "ask", lambda evaluation: None)
+    return whole
+
+
+def test_decisions_that_would_flip_are_counted_by_way_and_group(whole: Bench) -> None:
+    log(whole.folder / "log", "2025-02-01", [-3.0] * 40)
+    log(whole.folder / "log", "2025-02-02", [0.5] * 60)
+    assert requests.bring(whole.folder, TERMS) == ""
+    whole.put("challenger", linear({"price": 1.0}, bias=0.0))
+    found = whole.judged()[0].replay
     assert (found.requests, found.moves.to_yes, found.moves.to_no) == (100, 60, 0)
     assert found.moves.yes == (0.0, 0.6)
     assert found.until.startswith("2025-02-02")
@@ -70,7 +79,23 @@ def test_only_the_newest_requests_are_read(
     log(bench.folder / "log", "2025-02-02", [2.0] * 10)
     monkeypatch.setattr(requests, "LIMIT", 15)
     requests.bring(bench.folder, TERMS)
-    assert bench.judged()[0].replay.requests == 14, "a torn line too"
+    found = bench.judged()[0].replay
+    assert (found.requests, found.unreadable) == (13, 2), "a torn line of each day"
+
+
+def test_lines_that_cannot_be_read_are_told(bench: Bench) -> None:
+    """What the replay did not see it says; of a log without them it says nothing."""
+    log(bench.folder / "log", "2025-02-01", [1.0] * 40)
+    assert requests.bring(bench.folder, TERMS) == ""
+    facts = report.Facts(state="ready", verdict="", judgement=bench.judged()[0])
+    assert "Among them, 1 line of the log cannot be read." in decisions.replay(facts)
+    file = bench.folder / "log" / "predictions-2025-02-01.jsonl"
+    file.write_text(file.read_text().removesuffix("torn {\n"))
+    assert requests.bring(bench.folder, TERMS) == ""
+    facts = report.Facts(state="ready", verdict="", judgement=bench.judged()[0])
+    assert "cannot be read" not in decisions.replay(facts)
+    file.write_text("torn {\n" * 7)
+    assert "none of 7 newest lines" in requests.bring(bench.folder, TERMS)
 
 
 def golden(count: int) -> str:
@@ -91,6 +116,21 @@ def test_golden_rows_of_a_deployment_are_nobodys_requests(bench: Bench) -> None:
     assert found.requests == 10 and found.until.startswith("2025-02-01")
     (bench.folder / "log" / "predictions-2025-02-01.jsonl").unlink()
     assert "no requests yet" in requests.bring(bench.folder, TERMS)
+
+
+def test_golden_rows_that_came_last_push_no_request_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest requests are of today, behind the golden rows of a deployment."""
+    log(bench.folder / "log", "2025-02-01", [1.0] * 10)
+    log(bench.folder / "log", "2025-02-02", [1.0] * 30)
+    today = bench.folder / "log" / "predictions-2025-02-02.jsonl"
+    today.write_text(today.read_text().removesuffix("torn {\n") + golden(20))
+    monkeypatch.setattr(requests, "LIMIT", 15)
+    assert requests.bring(bench.folder, TERMS) == ""
+    found = bench.judged()[0].replay
+    assert (found.requests, found.unreadable) == (15, 0)
+    assert found.since.startswith("2025-02-02")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +161,7 @@ def test_a_log_that_is_away_is_said_and_blocks_nothing(
 ) -> None:
     assert "does not exist" in requests.bring(bench.folder, TERMS)
     log(bench.folder / "log", "2025-02-01", [])
-    assert "no requests yet" in requests.bring(bench.folder, TERMS)
+    assert "none of 1 newest line" in requests.bring(bench.folder, TERMS)
     monkeypatch.delenv("PREDICTION_LOG")
     assert "PREDICTION_LOG" in requests.bring(bench.folder, TERMS)
     found, failed = bench.judged()

@@ -9,7 +9,15 @@ from machinery.world import Target, World, git, registered, roll_out, world
 from machinery.world import target as serve
 from mlgitops.commands import deploy, register, rollback
 from mlgitops.ledger import Ledger
-from mlgitops.release import ReleaseError, registry, revert, server, target
+from mlgitops.release import (
+    HostError,
+    ReleaseError,
+    TargetError,
+    registry,
+    revert,
+    server,
+    target,
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +60,42 @@ def test_a_rollback_leaves_its_trace_everywhere(here: World) -> None:
     assert pull["head"] == f"rollback/v1.0.0-{record['seq']}"
     assert "late | answers" in pull["body"]
     assert "Approve workflows to run" in pull["body"]
+
+
+def test_a_rollback_that_the_host_could_not_do_is_done_again(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own fault or not: the version that was left stays withdrawn by neither."""
+    left = current()
+    with monkeypatch.context() as patch:
+        patch.setenv("PRODUCTION_URL", "agent")  # which is off
+        with pytest.raises(ReleaseError) as caught:
+            rollback.rollback("production", "v1.0.0", "slow")
+    assert "make rollback VERSION=v1.0.0 ENVIRONMENT=production" in str(caught.value)
+    assert (current()["fault"], current()["version"]) == ("host", "v1.1.0")
+    code = server.of(left).sha256
+    assert Ledger().withdrawal(str(left["manifest_sha256"]), code) is None
+    assert "v1.0.0 again" in rollback.rollback("production", "v1.0.0", "slow")
+
+
+@pytest.mark.parametrize("kind", [HostError, TargetError])
+def test_what_was_taken_back_and_returned_is_brought_with_its_image(
+    here: World, monkeypatch: pytest.MonkeyPatch, kind: type[TargetError]
+) -> None:
+    image = f"ghcr.io/o/r@sha256:{'d' * 64}"
+    manifest = here.judged("three")
+    version = registered()
+    monkeypatch.setenv("IMAGE", image)
+    deploy.deploy("production", version.version)
+    revert.put_back(Ledger(), current(), kind("it is down"))
+    way_back = rollback.way_back(Ledger(), "production", version)
+    assert way_back[1] == (image if kind is HostError else None)
+    here.verdict(manifest, returns={"seq": current()["seq"]})
+    deploy.deploy("production", version.version)
+    monkeypatch.delenv("IMAGE")
+    here.judged("four")
+    roll_out()
+    assert rollback.way_back(Ledger(), "production", version)[1] == image
 
 
 def test_a_second_run_changes_nothing(here: World) -> None:

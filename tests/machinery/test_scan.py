@@ -175,6 +175,22 @@ def test_an_issue_is_closed_when_nothing_is_left(here: World, osv: Osv) -> None:
     assert "0 known" in here.hub.kept["comments/1"][0]["body"]
 
 
+def test_an_issue_of_somebody_else_with_the_marker_is_left_alone(
+    here: World, osv: Osv
+) -> None:
+    """It would hide what is found, and be closed in their name."""
+    theirs = {"body": f"{scan.MARKER}\nGHSA-1", "user": {"login": "mallory"}}
+    here.hub.add("issues", {**theirs, "state": "open"})
+    osv.ids = {"requests": ["GHSA-1"]}
+    osv.known = {"GHSA-1": advisory("requests", "2.5")}
+    scan.scan()
+    assert len(here.hub.kept["issues"]) == 2
+    osv.ids = {}
+    scan.scan()
+    first, own = here.hub.kept["issues"]
+    assert (first["state"], own["state"]) == ("open", "closed")
+
+
 def test_without_the_network_it_is_clearly_skipped(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

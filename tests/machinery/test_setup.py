@@ -80,7 +80,8 @@ def test_what_a_gitignore_of_the_machine_hides_is_committed_all_the_same(
     """And later, too: a new pointer and dvc.lock are not hidden."""
     git("config", "--global", "core.excludesFile", str(home / "ignore"))
     hidden = ["data/", "*.dvc", "*.lock", "*.txt", "deploy", ".github", "tests/"]
-    (home / "ignore").write_text("\n".join([*hidden, "requirements", "junk"]))
+    hidden += ["*.yaml", "requirements", "junk"]
+    (home / "ignore").write_text("\n".join(hidden))
     set_up(dvc=True)
     expected = {name for name in KEPT if (here / name).exists()}
     expected |= {"data/flights.parquet.dvc", "data/.gitignore"}

@@ -1,5 +1,9 @@
-"""A version's tag is signed where there is a key, and another key is refused."""
+"""Tags and releases are signed where there is a key; what has no good one is refused.
 
+The key is that of the job `register` alone: what it has verified, it signs.
+"""
+
+import base64
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -7,10 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from machinery.world import World, git, world
+from machinery.world import Record, World, git, world
 from mlgitops.commands import audit, deploy, register, rollback
+from mlgitops.host import agent
 from mlgitops.ledger import Ledger
-from mlgitops.release import ReleaseError, registry, signature
+from mlgitops.release import (
+    ReleaseError,
+    consistency,
+    image,
+    package,
+    registry,
+    signature,
+)
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("ssh-keygen") and shutil.which("openssl")),
@@ -44,11 +56,28 @@ def published(here: World, public: str) -> None:
 
 
 def promoted() -> registry.Version:
-    """Register and deploy what main names."""
+    """Register and deploy what main names, as the jobs do."""
+    register.main()
     version = register.register()
     assert isinstance(version, registry.Version)
-    deploy.deploy("production", version.version)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SIGNING_KEY", raising=False)
+        deploy.deploy("production", version.version)
     return version
+
+
+def current() -> Record:
+    """Return what production's hosts follow."""
+    return Ledger().release("production") or {}
+
+
+@pytest.fixture
+def ours(here: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give `register` a key whose public half is on main; return that half."""
+    private, public = key(here, "ours")
+    monkeypatch.setenv("SIGNING_KEY", private)
+    published(here, public)
+    return public
 
 
 def test_without_a_key_it_is_not_signed_and_the_audit_says_so(here: World) -> None:
@@ -96,14 +125,150 @@ def test_a_version_older_than_the_key_can_be_brought_back(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promoted()
+    lock = (here.clone / "dvc.lock").read_text()
+    here.judged("two")
+    promoted()
     private, public = key(here, "ours")
     monkeypatch.setenv("SIGNING_KEY", private)
     published(here, public)
-    here.judged("two")
     promoted()
-    assert "has flights@v1.0.0 again" in rollback.rollback("production", "v1.0.0", "x")
+    with pytest.raises(ReleaseError, match="older than the key returns by a pull"):
+        rollback.rollback("production", "v1.0.0", "x")
+    assert current()["version"] == "v1.1.0", "no host would follow it"
+    (here.clone / "dvc.lock").write_text(lock)
+    here.commit("proposed again")
+    here.verdict(Ledger().history("production")[0]["manifest_sha256"])
+    assert promoted().version == "v1.0.0"
+    assert signature.good(current())
     git("tag", "-f", "-m", "x", "unsigned")
     assert signature.state("unsigned") == signature.NONE
+
+
+def openssl(public: str, release: Record, folder: Path) -> bool:
+    """Tell whether a host agent takes a release as signed."""
+    try:
+        agent.check_signature(folder, public.encode(), release)
+    except agent.RefusedError:
+        return False
+    return True
+
+
+def test_a_release_is_signed_as_hosts_check_it(
+    here: World, ours: str, tmp_path: Path
+) -> None:
+    """Whatever decides what a host runs is in it: one changed field breaks it."""
+    promoted()
+    release = current()
+    assert agent.SIGNED == signature.FIELDS
+    assert signature.good(release) and openssl(ours, release, tmp_path / "s")
+    changes: Record = {name: "x" for name in signature.FIELDS}
+    changes["server"] = {**release["server"], "commit": "f" * 40}
+    changes |= {"signature": None, "image": f"x@sha256:{'0' * 64}"}
+    for name, value in changes.items():
+        forged = {**release, name: value}
+        assert not signature.good(forged), name
+        assert not openssl(ours, forged, tmp_path / "s"), name
+    for odd in ("", "x", "é", 5, [], base64.b64encode(b"x" * 70).decode()):
+        forged = {**release, "signature": odd}
+        assert not signature.good(forged)
+        assert not openssl(ours, forged, tmp_path / "s")
+    theirs = key(here, "theirs")[1]
+    assert not openssl(theirs, release, tmp_path / "s")
+    assert consistency.disagreements(Ledger(), "flights") == []
+
+
+def test_another_image_than_the_signed_one_is_not_deployed(
+    here: World, ours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGE", f"ghcr.io/o/evil@sha256:{'0' * 64}")
+    with pytest.raises(ReleaseError, match="with this server and image, is not signed"):
+        promoted()
+    assert current() == {}
+
+
+def test_what_runs_when_the_key_comes_is_signed_by_the_next_run(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a change of the key; a run more finds nothing to do."""
+    promoted()
+    for name in ("ours", "newer"):  # no key has signed its tag
+        private, public = key(here, name)
+        monkeypatch.setenv("SIGNING_KEY", private)
+        published(here, public)
+        (sentence,) = consistency.disagreements(Ledger(), "flights")
+        assert "production's release is not signed" in sentence
+        promoted()
+        assert signature.good(current())
+        assert consistency.disagreements(Ledger(), "flights") == []
+        assert "Nothing to do" in str(register.register())
+    assert len(Ledger().signatures(current()["manifest_sha256"])) == 2
+
+
+def test_what_is_not_signed_is_not_replaced_by_what_is(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not come back, as no host would follow it: the key is merged alone."""
+    promoted()
+    private, public = key(here, "ours")
+    monkeypatch.setenv("SIGNING_KEY", private)
+    published(here, public)
+    lock = (here.clone / "dvc.lock").read_text()
+    here.judged("two")
+    newer = (here.clone / "dvc.lock").read_text()
+    with pytest.raises(ReleaseError, match="no host would follow it back"):
+        promoted()
+    for text, version in ((lock, "v1.0.0"), (newer, "v1.1.0")):  # the way out
+        (here.clone / "dvc.lock").write_text(text)
+        here.commit("named")
+        assert promoted().version == version
+        assert signature.good(current())
+
+
+def test_a_version_outlives_the_key_of_its_tag(
+    here: World, ours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted()
+    private, public = key(here, "newer")
+    monkeypatch.setenv("SIGNING_KEY", private)
+    published(here, public)
+    version = promoted()
+    assert signature.state(version.tag) == signature.BAD
+    assert signature.good(current())
+
+
+def test_a_rollback_carries_the_signature_of_its_first_deployment(
+    here: World, ours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted()
+    first = current()
+    here.judged("two")
+    promoted()
+    monkeypatch.delenv("SIGNING_KEY")  # the job has none
+    assert "has flights@v1.0.0 again" in rollback.rollback("production", "v1.0.0", "x")
+    assert current()["signature"] == first["signature"]
+    assert signature.good(current())
+
+
+def test_what_was_pushed_to_the_ledger_is_neither_deployed_nor_signed(
+    here: World, ours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forged record names an image, so that `register` takes it for its own."""
+    promoted()
+    evil = f"ghcr.io/o/r@sha256:{'0' * 64}"
+    ledger = Ledger()
+    forged = {**current(), "seq": ledger.seq, "image": evil}
+    folder = "environments/production"
+    history = f"{folder}/history/{ledger.seq:08d}.json"
+    ledger.append({f"{folder}/release.json": forged, history: forged}, "mine")
+    (sentence,) = consistency.disagreements(Ledger(), "flights")
+    assert "find out who pushed it" in sentence
+    monkeypatch.setattr(image, "registry", lambda: "ghcr.io/o/r")
+    monkeypatch.setattr(image, "engine", lambda: False)
+    version = registry.get("flights", "v1.0.0")
+    with pytest.raises(ReleaseError, match="no container engine"):
+        package.image_of(version)
+    Path("signing.pub").unlink()  # the control: without a key the ledger is believed
+    assert package.image_of(version) == evil
 
 
 def test_what_is_no_key_is_one_sentence(

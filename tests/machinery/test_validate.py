@@ -368,7 +368,7 @@ def held_to_margin(
         low=low,
         high=high,
     )
-    return checks.margin(metric, 0.01, result)
+    return checks.margin(result, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -428,6 +428,10 @@ def test_where_lower_is_better_the_upper_bound_is_held_to_the_margin() -> None:
         ("calibration_error", {}, "gates.calibration_error.max' is missing"),
         ("slices", None, "gates.slices' is missing"),
         ("slices", {"min_rows": 300}, "gates.slices.margin' is missing"),
+        ("decision_value", None, "gates.decision_value' is missing"),
+        ("decision_value", {}, "gates.decision_value.margin' is missing"),
+        ("decision_value", {"margin": -1}, "must be a number of 0 or more"),
+        ("decision_value", {"margn": 0}, "margn is not known; did you mean margin?"),
         ("parity", None, "gates.parity' is missing"),
         ("latency", {"p99_max": 3}, "p99_max is not known; did you mean p99_max_ms"),
         ("average_precision", {"margin": True}, "must be a number of 0 or more"),
@@ -564,7 +568,8 @@ def test_a_better_model_passes_as_better(bench: Bench) -> None:
 
 
 def test_an_equal_model_passes_as_not_different(bench: Bench) -> None:
-    bench.put("champion", linear({"price": 2.0}))
+    """It ranks as the champion does and, with a threshold of its own, decides as it."""
+    bench.put("champion", linear({"price": 2.0}), threshold=0.731)
     found, refused = bench.judged()
     assert refused == []
     assert compared(found) == "no significant difference to the champion"
@@ -573,7 +578,7 @@ def test_an_equal_model_passes_as_not_different(bench: Bench) -> None:
 def test_a_worse_model_is_refused_as_worse(bench: Bench) -> None:
     bench.put("champion", linear({"price": 1.0, "age": 1.5}))
     found, refused = bench.judged()
-    assert refused == ["roc_auc.margin", "slices"]
+    assert refused == ["roc_auc.margin", "decision_value.margin", "slices"]
     assert compared(found).startswith("worse than the champion")
 
 
@@ -612,9 +617,8 @@ def test_a_planted_model_is_refused_for_its_own_reason(
 ) -> None:
     bench.put("challenger", model, **manifest)
     found, refused = bench.judged()
-    beside = {
-        "calibration_error.max"
-    }  # a constant or reversed model cannot be calibrated
+    # A constant or reversed model cannot be calibrated, and decides nothing useful.
+    beside = {"calibration_error.max", "decision_value.min"}
     assert [name for name in refused if name not in beside] == [check], found.checks
 
 

@@ -174,7 +174,9 @@ def test_better_and_worse_and_the_same_against_a_champion(
     newest = verdicts(project)[-1]
     assert not newest["passed"] and newest["champion"] == champion
     failed = [check["id"] for check in newest["checks"] if not check["passed"]]
-    assert failed == ["roc_auc.min", "roc_auc.margin", "slices"]
+    gated_metrics = ["roc_auc.min", "roc_auc.margin"]
+    gated_metrics += ["decision_value.min", "decision_value.margin"]
+    assert failed == [*gated_metrics, "slices"]
 
     reason = {"pull_request": "4", "reason": "the shop closes | anyway"}
     reason["manifest"] = newest["manifest_sha256"][:12]

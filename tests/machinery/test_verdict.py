@@ -53,6 +53,17 @@ def test_a_change_of_what_judges_is_named(path: str) -> None:
     assert (project / path).exists(), "a file that is there"
 
 
+@pytest.mark.parametrize("path", sorted(Path("model").glob("*.py")), ids=str)
+def test_every_file_of_the_model_is_named_for_what_it_does(path: Path) -> None:
+    """Code that trains judges nothing, but decides which rows are learnt from."""
+    names = [str(path)]
+    (training,) = cautions.training_changed(names) or [""]
+    assert bool(training) is not bool(cautions.judge_changes(names))
+    assert ("changes the code that trains" in training) is (
+        path.name in ("estimator.py", "features.py")
+    )
+
+
 @pytest.mark.parametrize("path", [*JUDGING, "params.yaml", "signing.pub"])
 def test_what_judges_has_an_owner(path: str) -> None:
     """As the report says of each change of it; of the rest a project decides."""

@@ -145,6 +145,9 @@ class GitHub:
         number = max((int(each["id"]) for each in many), default=0) + 1
         new = {"user": {"login": github.BOT}, **fields, "id": number, "number": number}
         new["html_url"] = f"{kind}/{number}"
+        if kind == "releases":
+            host = "https://uploads.github.com"
+            new["upload_url"] = f"{host}/repos/o/r/releases/{number}/assets{{?name}}"
         many.append(new)
         return new
 

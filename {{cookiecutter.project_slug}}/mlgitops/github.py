@@ -196,13 +196,28 @@ def marked(item: Mapping[str, Any], marker: str) -> bool:
 
 @repeated
 def sticky_comment(number: int, marker: str, body: str) -> str:
-    """Write the one comment of the workflows with ``marker``; return its address."""
+    """Write the one comment of the workflows with ``marker``; return its address.
+
+    If two runs wrote the first one at once, the older stays.
+    """
     text = {"body": f"{marker}\n{body}"}
+    first = _comment(number, marker)
+    if first is None:
+        made = api(f"issues/{number}/comments", "POST", text)
+        first = _comment(number, marker) or made
+        if first["id"] == made["id"]:
+            return str(made["html_url"])
+        remove(f"issues/comments/{made['id']}")
+    path = f"issues/comments/{first['id']}"
+    return str(api(path, "PATCH", text)["html_url"])
+
+
+def _comment(number: int, marker: str) -> dict[str, Any] | None:
+    """Return the oldest comment of the workflows with ``marker``, or None."""
     for comment in pages(f"issues/{number}/comments"):
         if marked(comment, marker):
-            path = f"issues/comments/{comment['id']}"
-            return str(api(path, "PATCH", text)["html_url"])
-    return str(api(f"issues/{number}/comments", "POST", text)["html_url"])
+            return dict(comment)
+    return None
 
 
 @repeated
@@ -260,11 +275,16 @@ def status(sha: str, context: str, state: str, description: str, url: str = "") 
     api(f"statuses/{sha}", "POST", {**fields, "target_url": url or run_url()})
 
 
+def page_url(path: str) -> str:
+    """Return the address of a page of this repository, for people."""
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    return f"{server}/{repo()}/{path}"
+
+
 def run_url() -> str:
     """Return the address of this workflow run, or nothing outside of one."""
     run = os.environ.get("GITHUB_RUN_ID", "")
-    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
-    return f"{server}/{repo()}/actions/runs/{run}" if run else ""
+    return page_url(f"actions/runs/{run}") if run else ""
 
 
 def output(**values: str) -> None:

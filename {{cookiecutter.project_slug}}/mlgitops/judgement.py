@@ -194,6 +194,17 @@ class Business(Compared, frozen=True, kw_only=True):
     best: Best
 
 
+class DecisionValue(Compared, frozen=True, kw_only=True):
+    """What decisions are worth: 0 as the best constant one, 1 as perfect ones.
+
+    Without a champion the interval is that of the challenger's own value.
+    """
+
+    constant: int | float | str  # the best decision that is the same for every row
+    threshold: float | None = None  # main's, which implies what a mistake costs
+    stated: bool = False  # what a decision is worth is stated by main's `business`
+
+
 class Slice(Compared, frozen=True, kw_only=True):
     """A loss in the rows of one value of a column."""
 
@@ -300,6 +311,7 @@ class RowChanges(msgspec.Struct, frozen=True):
     champion: int
     challenger: int
     added: int
+    added_inside: int  # not newer than the champion's newest row
     removed: int
     removed_inside: int  # the period that the challenger's table covers
     changed: int
@@ -383,6 +395,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
     why: str = ""
     requests: int = 0
+    unreadable: int = 0  # newest lines of the log that are no request
     since: str = ""
     until: str = ""
     moves: YesNoMoves | ClassMoves | NumberMoves | None = None
@@ -405,6 +418,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     power: Power | None = None
     curves: ByModel[Curves] | None = None
     business: Business | None = None
+    decision_value: DecisionValue | None = None
     slices: Slices | None = None
     fairness: list[Fairness] = []
     importance: list[Importance] = []

@@ -22,6 +22,7 @@ REPLACED = re.compile(
 )
 TRIES = 20
 CHAMPION = "production"  # the environment whose release is the champion
+HOST = "host"  # the `fault` for which a release left that is not withdrawn
 Record = dict[str, Any]
 Files = Mapping[str, Record | bytes]
 
@@ -91,6 +92,10 @@ class Ledger:
         """Return the sha256 of every dvc.lock that CI built and passed."""
         return {str(r["lock_sha256"]) for r in self.judged() if r.get("passed")}
 
+    def signatures(self, manifest_sha256: str) -> list[Record]:
+        """Return the signatures of the releases of a version, oldest first."""
+        return list(self._all(f"signatures/{manifest_sha256}/").values())
+
     def release(self, environment: str) -> Record | None:
         """Return what the targets of an environment follow, or None."""
         return self.read(f"environments/{environment}/release.json")
@@ -117,7 +122,7 @@ class Ledger:
 
         A release is a model and its server; where the model stayed, only that server
         was taken back. A rollback calls a release bad in production only: before it,
-        one tries things.
+        one tries things. A fault of the host says nothing about the release.
         """
         release = (manifest_sha256, server_sha256)
         ends = (self._end(name, release) for name in self.environments())
@@ -157,7 +162,8 @@ class Ledger:
         for record in self.history(environment):
             same_model = record["manifest_sha256"] == manifest
             code = (record.get("server") or {}).get("sha256")
-            if record["action"] in backwards and record["previous"] == manifest:
+            left = withdraws(record) and record["action"] in backwards
+            if left and record["previous"] == manifest:
                 if not same_model or record.get("previous_server") == server:
                     end = end or record  # a confirmation repeats the record
             elif end and same_model and code == server:
@@ -197,6 +203,12 @@ class Ledger:
             return git.push(lease, target, cwd=self.cwd)
         except git.GitError as error:
             raise LedgerError(f"the ledger was not written: {error}") from error
+
+
+def withdraws(record: Record) -> bool:
+    """Tell whether a record took a release back, and not for a fault of its host."""
+    backwards = record["action"] in ("revert", "rollback")
+    return backwards and record.get("fault") != HOST
 
 
 def encode(content: Record | bytes) -> bytes:

@@ -14,6 +14,7 @@ from mlgitops.pipeline.schema import ContractError, mapping
 FOLDERS = ("data", "example")  # where pointers to tracked files may lie
 MD5 = re.compile(r"[0-9a-f]{32}")
 CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)  # as git writes it
+OUTPUTS = ("outs", "metrics", "plots")  # where a stage lists what it writes
 LARGEST = 1 << 50  # bytes of an output
 LONGEST = 255  # bytes of a file's name
 MOST = 1000  # pointers of one commit
@@ -57,6 +58,16 @@ class Lock:
         raise LockError(
             f"dvc.lock has no output {name}: run `make repro` and commit it"
         )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml: the paths that it reads, and those that it writes."""
+
+    name: str
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+    plain: bool = True  # nothing in it stands for other paths, or other stages
 
 
 @lru_cache(8)
@@ -122,8 +133,8 @@ def pointers(ref: str | None = None, cwd: str | Path = ".") -> dict[str, Out]:
     return outs
 
 
-def inputs(ref: str | None = None, cwd: str | Path = ".") -> list[Out]:
-    """Return the tracked files that a stage of dvc.yaml reads: here, or at a commit."""
+def stages(ref: str | None = None, cwd: str | Path = ".") -> list[Stage]:
+    """Return the stages of dvc.yaml, in its order: here, or at a commit."""
     file = Path(cwd, "dvc.yaml")
     data = git.show(ref, "dvc.yaml", cwd) if ref else file.read_bytes()
     try:
@@ -131,12 +142,13 @@ def inputs(ref: str | None = None, cwd: str | Path = ".") -> list[Out]:
     except yaml.YAMLError as error:
         problem = str(error).splitlines()[0]
         raise LockError(f"dvc.yaml is not valid YAML: {problem}") from error
-    stages = _mapping(_mapping(document, "dvc.yaml").get("stages") or {}, "dvc.yaml")
-    deps = {
-        str(dep)
-        for stage in stages.values()
-        for dep in _list(stage, "deps", "dvc.yaml")
-    }
+    bodies = _mapping(_mapping(document, "dvc.yaml").get("stages") or {}, "dvc.yaml")
+    return [_stage(str(name), body) for name, body in bodies.items()]
+
+
+def inputs(ref: str | None = None, cwd: str | Path = ".") -> list[Out]:
+    """Return the tracked files that a stage of dvc.yaml reads: here, or at a commit."""
+    deps = {dep for stage in stages(ref, cwd) for dep in stage.deps}
     return [out for path, out in pointers(ref, cwd).items() if path in deps]
 
 
@@ -179,6 +191,24 @@ def _mapping(value: object, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise LockError(f"{name} does not have the structure of a DVC file")
     return value
+
+
+def _stage(name: str, body: object) -> Stage:
+    """Return a stage of dvc.yaml."""
+    deps = _paths(body, "deps")
+    outs = tuple(path for key in OUTPUTS for path in _paths(body, key))
+    other = {"foreach", "matrix", "wdir"} & _mapping(body, "dvc.yaml").keys()
+    plain = not other and not any("${" in path for path in (*deps, *outs))
+    return Stage(name, deps, outs, plain)
+
+
+def _paths(body: object, key: str) -> tuple[str, ...]:
+    """Return the paths of a stage's list, whose entries may have options."""
+    entries = _list(body, key, "dvc.yaml")
+    named = (
+        e for entry in entries for e in (entry if isinstance(entry, dict) else [entry])
+    )
+    return tuple(map(str, named))
 
 
 def _list(body: object, key: str, name: str) -> list[object]:

@@ -2,18 +2,21 @@
 
 The server writes one JSON object per predicted row into `predictions-<day>.jsonl`, by
 the UTC day on which it writes, whatever time the row names (`line`, `file_name`). The
-monitor, the judge and the audit read lines here and nowhere else (`parse`).
+monitor, the judge and the audit read lines here and nowhere else (`parse`). Beside
+these files lie `unlogged-<day>.jsonl`, where there is reason to: how many responses
+have no line, and since when (`Unlogged`).
 """
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 PATTERN = "predictions-*.jsonl"
+UNLOGGED = "unlogged-*.jsonl"
 MAX_TEXT = 256  # characters of a category; more where the contract lists a longer one
 LONGEST = 2**20  # characters of a line; a longer one is not the server's
 EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)  # of an event; a table's times, in
@@ -58,9 +61,22 @@ class Entry:
         return self.time is None and self.id.startswith(start) and number.isdecimal()
 
 
-def file_name(day: str) -> str:
+class Unlogged(NamedTuple):
+    """Rows that were answered between two times and have no line in the log."""
+
+    rows: int
+    since: datetime
+    until: datetime  # when they were counted
+
+    def line(self) -> str:
+        """Return the line that says so."""
+        since, until = self.since.isoformat(), self.until.isoformat()
+        return json.dumps({"rows": self.rows, "since": since, "until": until})
+
+
+def file_name(day: str, pattern: str = PATTERN) -> str:
     """Return the name of the file for a day such as 2026-11-28."""
-    return PATTERN.replace("*", day)
+    return pattern.replace("*", day)
 
 
 def max_text(categories: Iterable[str]) -> int:
@@ -122,6 +138,19 @@ def parse(text: str) -> Entry | None:
         return None
 
 
+def parse_unlogged(text: str) -> Unlogged | None:
+    """Return what a line of `UNLOGGED` counts, or None if it is not one."""
+    try:
+        fields = json.loads(text)
+        rows, times = (
+            fields["rows"],
+            [_time(fields[name]) for name in ("since", "until")],
+        )
+    except (ArithmeticError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return Unlogged(rows, *times) if type(rows) is int and rows > 0 else None
+
+
 def _time(text: Any) -> datetime:
     """Return a time, in UTC where it does not say; ValueError or TypeError if none."""
     time = datetime.fromisoformat(text)
@@ -134,8 +163,8 @@ def _time(text: Any) -> datetime:
 def _value(value: Any) -> Value:
     """Return a value of a row; TypeError or OverflowError if it cannot be one."""
     if type(value) is str:
-        return sys.intern(value)
-    if type(value) is int:
+        value = _shared(value)
+    elif type(value) is int:
         float(value)  # hundreds of digits are no number to compute with
     elif value is not None and type(value) not in (float, bool):
         raise TypeError("not a value")
@@ -147,7 +176,13 @@ def _shared(value: Any) -> Any:
 
     Each line brings its own copy of every column's name, which is most of its size.
     """
-    return sys.intern(value) if type(value) is str else value
+    return _pooled(value) if type(value) is str and len(value) <= MAX_TEXT else value
+
+
+@lru_cache(maxsize=4096)
+def _pooled(text: str) -> str:
+    """Return the text that was first like this, of the last few thousand texts."""
+    return text
 
 
 def _prediction(fields: Mapping[str, Any]) -> float | list[float]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from mlgitops import storage
-from mlgitops.prediction_log import LONGEST
+from mlgitops.prediction_log import LONGEST, PATTERN
 from mlgitops.settings import Monitor
 
 GZIP = b"\x1f\x8b"  # how such a file begins
@@ -83,6 +83,15 @@ def local_files(source: str, pattern: str) -> list[Path]:
         return [path]
     found = {*path.glob(pattern), *path.glob(f"{pattern}.gz")}
     return sorted(file for file in found if file.is_file())
+
+
+def folder_of(source: str) -> str:
+    """Return the folder or URL of a log; that of the one file, where it is one."""
+    path = Path(source)
+    if "://" not in source and path.is_file():
+        return str(path.parent)
+    name = source.rpartition("/")[2].removesuffix(".gz")
+    return source.rpartition("/")[0] if fnmatchcase(name, PATTERN) else source
 
 
 def check_shares(

@@ -158,6 +158,7 @@ class Monitor:
     min_shift_columns: dict[str, Annotated[float, Between(1e-3, 1e3)]] = field(
         default_factory=dict
     )
+    max_unlogged: Share = 0.05
 
     @property
     def sample_rows(self) -> int:

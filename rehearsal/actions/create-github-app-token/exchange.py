@@ -10,7 +10,7 @@ def main() -> None:
     """Ask for the permissions that the ``permission-*`` inputs name."""
     inputs = {k: v for k, v in json.loads(os.environ["ASKED"]).items() if v}
     permissions = {
-        key.removeprefix("permission-"): value
+        key.removeprefix("permission-").replace("-", "_"): value
         for key, value in inputs.items()
         if key.startswith("permission-")
     }

@@ -7,7 +7,6 @@ ledger records, is used instead. Storage is that of the base branch.
 
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -17,9 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlgitops import git, github, lock, machine, settings, storage
+from mlgitops import git, github, lock, machine, settings, stages, storage
 from mlgitops.commands.expected import expected_errors
-from mlgitops.judge import gates, override
+from mlgitops.judge import gates, override, sandbox
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock, LockError
 from mlgitops.pipeline.contract import Contract, ContractError
@@ -70,15 +69,15 @@ def build(base: str) -> dict[str, object]:
     needed = [*(start.outs if start else ()), *lock.inputs()]
     print(f"pulling {len(needed)} objects from storage", flush=True)
     storage.pull(needed)
-    stages = reproduce()
+    ran = reproduce()
     built = lock.read()
     if built is None:
         raise LockError("`dvc repro` wrote no dvc.lock: dvc.yaml has no stage")
     return {
         "committed_lock_sha256": committed.sha256 if committed else None,
         "built_lock_sha256": built.sha256,
-        "restored": restored and not stages,
-        "stages_run": stages,
+        "restored": restored and not ran,
+        "stages_run": ran,
         "cpu": machine.cpu(),
     }
 
@@ -129,20 +128,12 @@ def first_lock(base: str, committed: Lock | None) -> tuple[Lock | None, bool]:
 
 def reproduce() -> list[str]:
     """Run `dvc repro` without a run-cache or a token; return the stages it ran."""
+    sandbox.seal()
     with TemporaryDirectory() as site:
-        env = machine.environment(DVC_SITE_CACHE_DIR=site)
-        # Pulled files are in the workspace, not in DVC's cache: --allow-missing.
-        options = ("--no-run-cache", "--allow-missing")
-        command = [sys.executable, "-m", "dvc", "repro", *options]
-        run = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-        stages = []
-        for line in run.stdout or ():
-            print(line, end="", flush=True)
-            if match := re.match(r"Running stage '([^']+)'", line):
-                stages.append(match[1])
-    if run.wait():
-        raise github.fail("`dvc repro` failed: see the error above")
-    return stages
+        try:
+            return stages.reproduce(machine.environment(DVC_SITE_CACHE_DIR=site))
+        except stages.StageError as error:
+            raise github.fail(str(error)) from error
 
 
 def pack(facts: Mapping[str, object]) -> None:

@@ -61,7 +61,7 @@ def deploy(environment: str, version: str) -> Record:
     registry.fetch(name)
     registered = registry.get(name, version)
     with ThreadPoolExecutor(1) as pool:  # beside the check of what would be replaced
-        preparing = pool.submit(promotion, name, environment, registered)
+        preparing = pool.submit(promotion, ledger, name, environment, registered)
         way_back(ledger, name, environment, registered)
         planned = preparing.result()
     return revert.promote_or_put_back(
@@ -69,13 +69,27 @@ def deploy(environment: str, version: str) -> Record:
     )
 
 
-def promotion(name: str, environment: str, version: Version) -> Promotion:
-    """Return the planned promotion, with the golden rows of the version's release."""
+def promotion(
+    ledger: Ledger, name: str, environment: str, version: Version
+) -> Promotion:
+    """Return the planned promotion, with the golden rows of the version's release.
+
+    Raises:
+        ReleaseError: main has a key, and this release is not signed with it.
+    """
+    code, image = server.at("HEAD"), os.environ.get("IMAGE") or None
+    signed = signature.demand(ledger, server.release(version, code, image))
     seconds = settings().timeout_seconds
     golden = golden_rows(version) if target.address(environment) else []
-    code, image = server.at("HEAD"), os.environ.get("IMAGE") or None
     return Promotion(
-        name, environment, version, code, image, golden=golden, seconds=seconds
+        name,
+        environment,
+        version,
+        code,
+        image,
+        signed,
+        golden=golden,
+        seconds=seconds,
     )
 
 
@@ -83,10 +97,21 @@ def way_back(ledger: Ledger, name: str, environment: str, version: Version) -> N
     """Refuse to replace a version that could not be restored.
 
     Raises:
-        ReleaseError: the release that runs now is missing or altered on GitHub.
+        ReleaseError: the release that runs now is missing or altered on GitHub, or not
+            signed with main's key.
     """
     champion = ledger.champion(environment)
-    if champion is None or champion["manifest_sha256"] == version.manifest_sha256:
+    if champion is None:
+        return
+    release = (version.manifest_sha256, server.at("HEAD").sha256)
+    if server.identity(champion) != release and not signature.trusted(champion):
+        raise ReleaseError(
+            f"{environment} keeps {champion['tag']}: it is not signed with "
+            f"{signature.PUBLIC}, so that no host would follow it back. Let main name "
+            "it and its server again, type `gh workflow run deploy.yml`, which signs "
+            "it, and merge the change after that"
+        )
+    if champion["manifest_sha256"] == version.manifest_sha256:
         return
     try:
         with TemporaryDirectory() as folder:
@@ -140,7 +165,6 @@ def check(ledger: Ledger, version: Version, environment: str) -> Record:
             f"{version.tag} is no longer the version on {MAIN}: the run for its newest "
             "commit deploys that"
         )
-    signature.demand(version.tag)
     code = server.at("HEAD").sha256
     if code != server.at(f"origin/{MAIN}").sha256:
         raise ReleaseError(

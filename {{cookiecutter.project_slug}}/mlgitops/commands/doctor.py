@@ -15,6 +15,7 @@ from mlgitops import git, github, heartbeat, lock, storage
 from mlgitops.commands.expected import ERRORS
 from mlgitops.commands.protect import (
     absent_rulesets,
+    disabled_rulesets,
     lacking_owner,
     on_github,
     open_to,
@@ -117,6 +118,12 @@ def rulesets() -> Findings:
         f"GitHub lacks ruleset {missing}: type `make github`; until then a merge can "
         "pass a red status, and `deploy` refuses it",
     )
+    if off := "; ".join(disabled_rulesets()):
+        yield (
+            WEAK,
+            f"ruleset {off} is switched off: switch it on under Settings, Rules; until "
+            "then a merge can pass a red status, and `deploy` refuses it",
+        )
 
 
 def owners() -> Findings:
@@ -175,14 +182,6 @@ def surroundings() -> Findings:
         f"new_name={MAIN}`",
         BROKEN,
     )
-    queue = [rule["type"] for rule in github.pages(f"rules/branches/{MAIN}")]
-    yield finding(
-        "merge_queue" not in queue,
-        f"{MAIN} has no merge queue",
-        f"{MAIN} has a merge queue, in which `ci` and `validate` never report: switch "
-        "it off in the rules; a branch up to date with main is required instead",
-        BROKEN,
-    )
     allowed = github.api("actions/permissions") or {}
     takes = allowed.get("enabled") and allowed.get("allowed_actions") != "local_only"
     yield finding(
@@ -200,6 +199,18 @@ def surroundings() -> Findings:
             "the list of allowed actions needs those of GitHub's own (actions/*)",
             BROKEN,
         )
+
+
+def queue() -> Findings:
+    """Check that no merge queue waits for what never reports there."""
+    rules = [rule["type"] for rule in github.pages(f"rules/branches/{MAIN}")]
+    yield finding(
+        "merge_queue" not in rules,
+        f"{MAIN} has no merge queue",
+        f"{MAIN} has a merge queue, in which `ci` and `validate` never report: switch "
+        "it off in the rules; a branch up to date with main is required instead",
+        BROKEN,
+    )
 
 
 def _variables() -> dict[str, str]:
@@ -223,6 +234,13 @@ def actions() -> Findings:
         "no App: a person types `make adopt`, and a pull request made by a workflow "
         'waits for "Approve workflows to run"',
     )
+    if runner := values.get("RUNNER"):
+        yield (
+            WEAK,
+            f"jobs run on runners of your own (RUNNER is {runner}): each has to be "
+            "fresh for its job (ephemeral); on one that is kept, what a proposal "
+            "leaves behind could change what judges it",
+        )
     for name in map(variable, names()):
         yield finding(
             values.get(name),
@@ -286,7 +304,7 @@ def origins() -> Findings:
     if public:
         yield GOOD, "GitHub attests where versions come from"
     if signed:
-        yield GOOD, "versions are signed"
+        yield GOOD, "versions and releases are signed"
     if not (public or signed):
         yield (
             WEAK,
@@ -300,6 +318,7 @@ LOCAL = (programs, verify, packages, objects)
 REMOTE = (
     remote,
     surroundings,
+    queue,
     rulesets,
     owners,
     environments,

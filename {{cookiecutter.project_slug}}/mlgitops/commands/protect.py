@@ -68,10 +68,26 @@ def rulesets() -> str:
 
 def absent_rulesets() -> list[dict[str, Any]]:
     """Return the rulesets of mlgitops that GitHub lacks, by name."""
-    present = {str(ruleset["name"]) for ruleset in github.pages("rulesets")}
+    present = {str(ruleset["name"]) for ruleset in own_rulesets()}
+    return [ruleset for ruleset in wanted_rulesets() if ruleset["name"] not in present]
+
+
+def disabled_rulesets() -> list[str]:
+    """Return the names of the rulesets of mlgitops that somebody has switched off."""
+    wanted = {str(ruleset["name"]) for ruleset in wanted_rulesets()}
+    off = [r for r in own_rulesets() if r.get("enforcement", "active") != "active"]
+    return sorted(str(r["name"]) for r in off if r["name"] in wanted)
+
+
+def wanted_rulesets() -> list[dict[str, Any]]:
+    """Return the rulesets that come with mlgitops."""
     files = sorted(RULESETS.glob("*.json"))
-    rulesets = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return [ruleset for ruleset in rulesets if ruleset["name"] not in present]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def own_rulesets() -> list[dict[str, Any]]:
+    """Return the repository's own rulesets: an organisation's may be named the same."""
+    return github.pages("rulesets", {"includes_parents": "false"})
 
 
 def _relaxed(rules: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from mlgitops.release import (
     revert,
     server,
     settings,
+    signature,
 )
 from mlgitops.release.eligibility import Candidate
 from mlgitops.release.registry import Version
@@ -42,6 +43,7 @@ def main() -> None:
         image, subjects = None, ""
         if isinstance(outcome, Version):
             image = package.image_of(outcome)
+            signature.publish(server.release(outcome, server.at("HEAD"), image))
             subjects = package.subjects(outcome, image) if package.attestable() else ""
     if isinstance(outcome, str):
         github.tell(outcome)
@@ -103,6 +105,8 @@ def nothing_to_do(ledger: Ledger, commit: str) -> str:
         return ""
     if server.of(champion).sha256 != current.sha256 or not promote.finished(champion):
         return ""
+    if not signature.trusted(champion):
+        return ""  # main has a key since
     if any(ledger.release(name) is None for name in environments.names()):
         return ""  # a new environment gets what production has
     return f"Nothing to do: production has {champion['tag']}, as does main."

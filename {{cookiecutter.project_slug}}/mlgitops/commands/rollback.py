@@ -64,7 +64,7 @@ def request(version: str, environment: str = "production", reason: str = "") -> 
     inputs = {"environment": environment, "version": version, "reason": reason}
     fields = {"ref": MAIN, "inputs": inputs}
     github.api("actions/workflows/rollback.yml/dispatches", "POST", fields, raw=True)
-    url = f"https://github.com/{github.repo()}/actions/workflows/rollback.yml"
+    url = github.page_url("actions/workflows/rollback.yml")
     return f"requested {version} in {environment}; watch it at {url}"
 
 
@@ -89,8 +89,18 @@ def rollback(environment: str, version: str, reason: str) -> str:
     seconds = settings().timeout_seconds
     reason, golden = reason or "no reason given", manifest["golden"]
     code, image = way_back(ledger, environment, target)
+    signed = signature.demand(ledger, server.release(target, code, image))
     planned = Promotion(
-        name, environment, target, code, image, "rollback", reason, golden, seconds
+        name,
+        environment,
+        target,
+        code,
+        image,
+        signed,
+        action="rollback",
+        reason=reason,
+        golden=golden,
+        seconds=seconds,
     )
     current = promote.current(ledger, planned)
     record = current or before
@@ -141,7 +151,6 @@ def verified(ledger: Ledger, version: Version) -> tuple[Record, Record]:
             in storage or on its release are missing or altered.
     """
     eligibility.demand_merged(version)
-    signature.demand(version.tag, new=False)  # it may be older than the key
     verdicts = ledger.verdicts(version.manifest_sha256)
     # the first registered it; later ones are of proposals that did not change the model
     first_pass = next((verdict for verdict in verdicts if verdict["passed"]), None)

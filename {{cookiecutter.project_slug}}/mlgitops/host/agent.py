@@ -71,6 +71,7 @@ FETCH_SECONDS = 3_600.0  # for all that comes before a release starts
 KILL_SECONDS = 10.0  # for the engine to end a container
 REAP_SECONDS = 2.0  # for a killed process to be gone
 BIND_SECONDS = 10.0  # for the servers of a killed agent to release the port
+TEND_SECONDS = 0.5  # between two looks at the server that runs
 STABLE_SECONDS = 60.0  # a server that ran so long is restarted without delay
 DRAIN_SECONDS = 30.0  # for an old server to finish before it is killed
 MAX_BACKOFF_SECONDS = 60  # between two attempts to resume
@@ -83,6 +84,9 @@ HARDENING = (
     "--security-opt=no-new-privileges",
 )
 LEDGER, FETCHED, MAIN = "refs/heads/ledger", "refs/fetched/ledger", "refs/heads/main"
+DEFAULT = re.compile(r"ref: (refs/heads/\S+)\tHEAD\n")  # as `git ls-remote` has it
+KEY = "signing.pub"  # on main: whose signature a release has to carry
+SIGNED = ("version", "tag", "manifest_sha256", "commit", "server", "image")
 COMMIT = r"[0-9a-f]{40}([0-9a-f]{24})?"
 PATTERNS = {  # of a release's fields
     "manifest_sha256": r"[0-9a-f]{64}",
@@ -170,6 +174,8 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    if path.is_dir():
+        remove(path)
     part.replace(path)
 
 
@@ -352,7 +358,7 @@ class Source:
     def __init__(self, git: str, api: str, repository: str | None, token: str) -> None:
         """`repository` is OWNER/NAME; by default it is read from the Git address."""
         self.git, self.api, self.token = git, api.rstrip("/"), token
-        self.cache: tuple[str, Release | None] = ("", None)  # the ledger's tip first
+        self.cache: tuple[str, Release | None] = ("", None)  # the remote's tips first
         parts = re.split(r"[/:]", git.removesuffix("/").removesuffix(".git"))
         self.repository = repository or "/".join(parts[-2:])
 
@@ -389,23 +395,30 @@ class Source:
         """Fetch a branch or a commit into the clone."""
         self._git(home, "fetch", "--quiet", "--depth=1", self.git, reference)
 
-    def latest(self, home: Path, environment: str) -> tuple[str, Release | None]:
-        """Return the ledger's tip, and its release or None if there is none yet."""
-        none = Path(os.devnull)  # no clone is needed, so a damaged one does not matter
-        tip = self._git(none, "ls-remote", self.git, "refs/heads/ledger").decode()
-        if tip != self.cache[0]:
-            self.cache = (tip, self._read(home, environment) if tip else None)
-        return self.cache
+    def _show(self, home: Path, ref: str, path: str) -> bytes:
+        """Return a file at a ref, or nothing if it is not there."""
+        if not self._git(home, "ls-tree", ref, path):
+            return b""
+        return self._git(home, "show", f"{ref}:{path}")
 
-    def _read(self, home: Path, environment: str) -> Release | None:
+    def latest(self, home: Path, environment: str) -> tuple[str, Release | None]:
+        """Return the remote's tips, and its release or None if there is none yet."""
+        none = Path(os.devnull)  # no clone is needed, so a damaged one does not matter
+        ask = ("ls-remote", "--symref", self.git, "HEAD", LEDGER)
+        tips = self._git(none, *ask).decode(errors="replace")
+        if tips == self.cache[0]:
+            return self.cache
+        default = DEFAULT.search(tips)
+        main = default[1] if default else MAIN
+        return tips, self._read(home, environment, main) if LEDGER in tips else None
+
+    def _read(self, home: Path, environment: str, main: str) -> Release | None:
         """Fetch the ledger and return its release of an environment."""
         path = f"environments/{environment}/release.json"
 
         def show() -> bytes:
             self._fetch_ledger(home)
-            if not self._git(home, "ls-tree", LEDGER, path):
-                return b""
-            return self._git(home, "show", f"{LEDGER}:{path}")
+            return self._show(home, LEDGER, path)
 
         data = self._in_clone(home, show)
         if not data:
@@ -413,10 +426,11 @@ class Source:
         try:
             release = json.loads(data)
             check_fields(release)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except ValueError as error:
             raise TransientError(f"{path} on the ledger is broken: {error}") from None
-        for commit in (release["commit"], server_code(release)[0]):
-            self._check_merged(home, commit)
+        for commit in {release["commit"], server_code(release)[0]}:
+            self._check_merged(home, main, commit)
+        self._check_signed(home, main, release)
         return dict(release)
 
     def _fetch_ledger(self, home: Path) -> None:
@@ -426,7 +440,8 @@ class Source:
         newest commit is kept beside the clone, which may have to be made again.
         """
         seen = home / "ledger"
-        last = seen.read_text().strip() if seen.is_file() else ""
+        last = seen.read_text(errors="replace").strip() if seen.is_file() else ""
+        last = last if re.fullmatch(COMMIT, last) else ""  # damaged: it starts afresh
         depth = () if last else ("--depth=1",)
         self._git(home, "fetch", "--quiet", *depth, self.git, f"+{LEDGER}:{FETCHED}")
         if last and not self._contains(home, FETCHED, last):
@@ -437,27 +452,49 @@ class Source:
         self._git(home, "update-ref", LEDGER, FETCHED)
         write(seen, self._git(home, "rev-parse", FETCHED))
 
-    def _check_merged(self, home: Path, commit: str) -> None:
-        """Raise TransientError for a commit that is not on main.
+    def _check_merged(self, home: Path, main: str, commit: str) -> None:
+        """Raise TransientError for a commit that is not on main, the default branch.
 
         A clone of its own holds main's commits without their files: the other one has
         single commits, without those before them.
         """
         history = home / "main"
-        fetch = ("fetch", "--quiet", "--filter=tree:0", self.git, f"+{MAIN}:{MAIN}")
+        fetch = ("fetch", "--quiet", "--filter=tree:0", self.git, f"+{main}:{main}")
 
-        def update() -> bytes:
-            known = self._git(history, "for-each-ref", MAIN)
-            if known and self._contains(history, MAIN, commit):
-                return b""
-            return self._git(history, *fetch)
+        def check() -> bytes:
+            if not self._contains(history, main, commit):
+                self._git(history, *fetch)
+            if not self._contains(history, main, commit):
+                raise TransientError(
+                    f"the ledger names commit {commit}, which is not on "
+                    f"{main.removeprefix('refs/heads/')}: what runs stays. Find out "
+                    "who pushed to the ledger"
+                )
+            return b""
 
-        self._in_clone(history, update)
-        if not self._contains(history, MAIN, commit):
-            raise TransientError(
-                f"the ledger names commit {commit}, which is not on main: what runs "
-                "stays. Find out who pushed to the ledger"
-            )
+        self._in_clone(history, check)
+
+    def _check_signed(self, home: Path, main: str, release: Release) -> None:
+        """Raise TransientError for a release without the signature of main's key."""
+
+        def show() -> bytes:
+            self._fetch(home, main)
+            return self._show(home, "FETCH_HEAD", KEY)
+
+        if key := self._in_clone(home, show):
+            if not shutil.which("openssl"):
+                raise TransientError(
+                    f"main has {KEY}, and openssl, which checks signatures, is not on "
+                    "this machine: what runs stays. Install openssl"
+                )
+            try:
+                check_signature(home / "signature", key, release)
+            except RefusedError:
+                raise TransientError(
+                    f"the release that the ledger names is not signed with {KEY} of "
+                    "main: what runs stays. Find out who pushed to the ledger, or run "
+                    "`deploy` again if the key is new"
+                ) from None
 
     def _contains(self, home: Path, ref: str, commit: str) -> bool:
         """Tell whether a ref's history has a commit."""
@@ -469,11 +506,11 @@ class Source:
 
     def monitor_warning(self, home: Path) -> str:
         """Return a warning if the monitor's newest record is too old, else ""."""
-        listing = ("ls-tree", "--name-only", "refs/heads/ledger", "monitoring/")
+        listing = ("ls-tree", "--name-only", LEDGER, "monitoring/")
         try:
             names = self._git(home, *listing).decode().split()
             newest = max(name for name in names if name.endswith(".json"))
-            record = json.loads(self._git(home, "show", f"refs/heads/ledger:{newest}"))
+            record = json.loads(self._git(home, "show", f"{LEDGER}:{newest}"))
             age = datetime.now(UTC) - datetime.fromisoformat(record["time"])
             days, period = age.total_seconds() / DAY_SECONDS, record["every_days"]
         except (TransientError, ValueError, TypeError, KeyError):
@@ -568,14 +605,37 @@ def blocks(response: HTTPResponse, name: str, deadline: float) -> Iterator[bytes
             raise TransientError(f"{name} took over {DOWNLOAD_SECONDS:g} s to download")
 
 
-def check_fields(release: Release) -> None:
+def check_fields(release: Any) -> None:
     """Raise ValueError when a release does not have what the agent needs."""
-    for name, pattern in PATTERNS.items():
-        field = str(release.get("image") or "" if name == "image" else release[name])
-        if not re.fullmatch(pattern, field):
-            raise ValueError(f"'{name}' is {field[:80]!r}")
-    if not re.fullmatch(COMMIT, server_code(release)[0]):
-        raise ValueError(f"'server' is {str(release['server'])[:80]!r}")
+    try:
+        fields = {name: str(release[name]) for name in PATTERNS if name != "image"}
+        fields["image"] = str(release.get("image") or "")
+        fields["server"], _ = server_code(release)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"it is not a release: {error!r}") from None
+    for name, pattern in (*PATTERNS.items(), ("server", COMMIT)):
+        if not re.fullmatch(pattern, fields[name]):
+            raise ValueError(f"'{name}' is {fields[name][:80]!r}")
+
+
+def check_signature(folder: Path, key: bytes, release: Release) -> None:
+    """Raise RefusedError when a release does not carry a key's signature.
+
+    What is compared stays in the folder.
+    """
+    try:
+        signature = base64.b64decode(str(release.get("signature") or ""))
+    except ValueError:
+        signature = b""
+    fields = {name: release.get(name) for name in SIGNED}
+    statement = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    make_folder(folder)
+    names = (KEY, "release.json.sig", "release.json")
+    for name, data in zip(names, (key, signature, statement), strict=True):
+        (folder / name).write_bytes(data)
+    public, signed, file = (str(folder / name) for name in names)
+    verify = ("dgst", "-sha256", "-verify", public, "-signature", signed)
+    run(["openssl", *verify, file], GIT_SECONDS)
 
 
 def identity(release: Release) -> tuple[str, ...]:
@@ -859,7 +919,7 @@ def is_release(value: Any) -> bool:
     """Return whether a value has what the agent needs of a release."""
     try:
         check_fields(value)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except ValueError:
         return False
     return True
 
@@ -931,7 +991,7 @@ class Agent:
         self.state = read_state(self.home / "state.json")
 
     def run(self, stop: Callable[[float, list[int]], bool]) -> bool:
-        """Watch the server twice a second and the ledger every `poll` seconds.
+        """Watch the server all the time and the ledger every `poll` seconds.
 
         `stop` waits for some seconds, or for one of some files to be readable, and
         returns True when it is time to leave. Returns whether the last look at the
@@ -948,13 +1008,16 @@ class Agent:
                 self.poll_at = time.monotonic() + self.options.poll
                 if self.options.once:
                     return self.succeeded
-            jobs = [job for job in (self.following, self.resuming) if job]
-            readers = [job.task.reader for job in jobs if job.task]
-            seconds = 0.5
+            readers = [job.task.reader for job in self.jobs() if job.task]
+            seconds = TEND_SECONDS
             if self.following is None:
-                seconds = min(0.5, max(0.0, self.poll_at - time.monotonic()))
+                seconds = min(seconds, max(0.0, self.poll_at - time.monotonic()))
             if stop(seconds, readers):
                 return self.succeeded
+
+    def jobs(self) -> list[Job]:
+        """Return what is under way."""
+        return [job for job in (self.following, self.resuming) if job]
 
     def task(self, name: str, seconds: float, work: Callable[[], Any]) -> Task:
         """Start something slow in a process of its own."""
@@ -1032,12 +1095,9 @@ class Agent:
     def follow(self) -> Steps:
         """Bring this machine to what the ledger names; False when that failed."""
         environment = self.options.environment
-        tip, release = yield self.task(
-            "reading the ledger",
-            LOOK_SECONDS,
-            lambda: self.source.latest(self.home, environment),
-        )
-        self.source.cache = (tip, release)
+        look = lambda: self.source.latest(self.home, environment)  # noqa: E731
+        _, release = newest = yield self.task("reading the ledger", LOOK_SECONDS, look)
+        self.source.cache = newest
         running, failed = self.state["running"], self.state["failed"]
         if release is None:
             return True
@@ -1338,9 +1398,8 @@ class Agent:
 
     def close(self) -> None:
         """End what is under way, then drain and end every server."""
-        for job in (self.following, self.resuming):
-            if job is not None:
-                job.cancel()
+        for job in self.jobs():
+            job.cancel()
         servers = [*self.draining, *([self.server] if self.server else [])]
         for server in servers:
             server.stop()

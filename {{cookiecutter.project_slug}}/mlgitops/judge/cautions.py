@@ -16,7 +16,7 @@ FILES = {  # that say what is good or how it is judged
     "signing.pub",
 }
 FOLDERS = ("mlgitops/", ".github/", "model/", "requirements/")
-JUDGED = {"model/estimator.py", "model/features.py"}  # by the model that they give
+TRAINING = {"model/estimator.py", "model/features.py"}  # judged by what they give
 SECTIONS = ("gates", "prepare", "evaluate", "business", "fairness", "override")
 
 
@@ -25,6 +25,7 @@ def built(
 ) -> list[str]:
     """Return what a reviewer has to look at beside the numbers."""
     cautions = _judge_changed(changed, read_file("params.yaml"))
+    cautions += training_changed(changed)
     if base != git.run("rev-parse", "HEAD"):
         cautions.append("Main has moved on since it was built: update the branch.")
     if late := heartbeat.late(ledger):
@@ -63,7 +64,18 @@ def _judge_changed(
 def judge_changes(paths: list[str]) -> list[str]:
     """Return those of the changed files that say what is good or how it is judged."""
     judges = (p for p in paths if p in FILES or p.startswith(FOLDERS))
-    return [path for path in judges if path not in JUDGED]
+    return [path for path in judges if path not in TRAINING]
+
+
+def training_changed(paths: list[str]) -> list[str]:
+    """Name what a proposal changes of the code that fits the model."""
+    names = [path for path in paths if path in TRAINING]
+    if not names:
+        return []
+    return [
+        f"**It changes the code that trains:** {', '.join(map(report.code, names))}. "
+        "`train` gave it the training rows and no other data; read what it does."
+    ]
 
 
 def settings_changed(proposed: bytes | None, main: bytes | None = None) -> list[str]:

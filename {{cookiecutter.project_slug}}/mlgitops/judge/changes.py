@@ -4,15 +4,39 @@ Rows are the same when their id is, and changed when any value of the contract d
 Distances are the monitor's: Wasserstein in standard deviations, Jensen-Shannon.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mlgitops import distance
+from mlgitops import distance, settings
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judgement import Changes, ColumnChange, RowChanges
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.schema import one_line
 
 SHOWN = 5  # new categories named per column
+Rows = NDArray[np.bool_]
+
+
+class _Moved(NamedTuple):
+    """Which rows differ: of the challenger's table, then of the champion's."""
+
+    added: Rows
+    added_inside: Rows
+    removed: Rows
+    removed_inside: Rows
+    changed: Rows
+
+    @property
+    def counts(self) -> RowChanges:
+        """How many they are."""
+        return RowChanges(
+            champion=len(self.removed),
+            challenger=len(self.added),
+            **{name: int(rows.sum()) for name, rows in self._asdict().items()},
+        )
 
 
 def add(evaluation: Evaluation) -> None:
@@ -24,42 +48,84 @@ def add(evaluation: Evaluation) -> None:
     if evaluation.same_data or before is None:
         judgement.changes = Changes(same=evaluation.same_data)
         return
-    rows, target = _rows(before, after, contract), contract.target
+    moved, target = _moved(before, after, contract), contract.target
     judgement.changes = Changes(
         same=False,
-        rows=rows,
+        rows=moved.counts,
         target=evaluation.task.targets(before[target], after[target], contract.classes),
         columns=[
             _column(name, before[name], after[name], name not in contract.sensitive)
             for name in contract.columns
         ],
     )
-    if rows.changed:
-        judgement.cautions.append(
-            f"{rows.changed:,} rows of the champion's data have other values now: "
-            "history was rewritten. Make sure that this was intended."
-        )
-    if rows.removed_inside:
-        judgement.cautions.append(
-            f"{rows.removed_inside:,} rows of the champion's data are gone from the "
-            "period that this data covers. Make sure that this was intended."
-        )
+    days = settings.prepare(evaluation.params).holdout_days
+    judgement.cautions += _rewritten(moved, before, after, contract, days)
 
 
-def _rows(before: pd.DataFrame, after: pd.DataFrame, contract: Contract) -> RowChanges:
-    """Count rows that were added, removed and changed."""
+def _moved(before: pd.DataFrame, after: pd.DataFrame, contract: Contract) -> _Moved:
+    """Return which rows were added, removed and changed."""
     hashes, after_hashes = (_hashes(table, contract) for table in (before, after))
     removed = ~hashes.index.isin(after_hashes.index)
     shared = hashes.index[~removed]
-    inside = removed & (before[contract.time] >= after[contract.time].min()).to_numpy()
-    changed = hashes[shared].to_numpy() != after_hashes[shared].to_numpy()
-    return RowChanges(
-        champion=len(before),
-        challenger=len(after),
-        added=len(after) - len(shared),
-        removed=int(removed.sum()),
-        removed_inside=int(inside.sum()),
-        changed=int(changed.sum()),
+    times, after_times = before[contract.time], after[contract.time]
+    changed = np.zeros(len(before), bool)
+    changed[~removed] = hashes[shared].to_numpy() != after_hashes[shared].to_numpy()
+    added = ~after_hashes.index.isin(hashes.index)
+    return _Moved(
+        added=added,
+        added_inside=added & (after_times <= times.max()).to_numpy(),
+        removed=removed,
+        removed_inside=removed & (times >= after_times.min()).to_numpy(),
+        changed=changed,
+    )
+
+
+def _rewritten(
+    moved: _Moved,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    contract: Contract,
+    days: float,
+) -> list[str]:
+    """Return cautions about the period of the champion's data, each with an example."""
+    cautions, counts, until = [], moved.counts, before[contract.time].max()
+    if counts.changed:
+        cautions.append(
+            f"{_some(before, moved.changed, contract)} of the champion's data have "
+            "other values now: history was rewritten. Make sure that this was intended."
+        )
+    if counts.removed_inside:
+        cautions.append(
+            f"{_some(before, moved.removed_inside, contract)} of the champion's data "
+            "are gone from the period that this data covers. Make sure that this was "
+            "intended."
+        )
+    if counts.added_inside:
+        start = until - pd.Timedelta(days=days)
+        late = moved.added_inside & (after[contract.time] > start).to_numpy()
+        earlier = moved.added_inside & ~late
+        first = earlier if earlier.any() else late
+        others = "Make sure that they are."
+        if earlier.any():
+            others = f"{int(earlier.sum()):,} are older: make sure where they are from."
+        cautions.append(
+            f"{_some(after, moved.added_inside, contract, first)} were added to the "
+            f"period of the champion's data, which ends at {until:%Y-%m-%d %H:%M}: "
+            f"{int(late.sum()):,} in its last {days:g} days, as late labels are. "
+            f"{others}"
+        )
+    return cautions
+
+
+def _some(
+    table: pd.DataFrame, rows: Rows, contract: Contract, first: Rows | None = None
+) -> str:
+    """Return how many rows these are, with the first of them as an example."""
+    example = table.iloc[int(np.argmax(rows if first is None else first))]
+    count = int(rows.sum())
+    return (
+        f"{count:,} {'row' if count == 1 else 'rows'} (such as "
+        f"{one_line(example[contract.id])} of {example[contract.time]:%Y-%m-%d})"
     )
 
 

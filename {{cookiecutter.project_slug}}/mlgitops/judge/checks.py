@@ -78,16 +78,16 @@ def _bound(metric: Metric, bound: str, value: float, limit: float, task: Task) -
     )
 
 
-def margin(metric: Metric, margin: float, result: MetricResult) -> Check:
+def margin(result: MetricResult, margin: float) -> Check:
     """Return the check that the challenger is not worse by more than the margin.
 
     The end of the difference's interval that speaks against the challenger is held
     against the margin: the lower one where higher is better, else the upper one.
     Without an interval it does not pass; without a champion there is nothing to hold.
     """
-    title = f"{metric.label}: difference to the champion"
-    rising = metric.better == "higher"
-    about: Any = {"id": f"{metric.key}.margin", "title": title, "metric": metric.key}
+    title = f"{result.label}: difference to the champion"
+    rising = result.better == "higher"
+    about: Any = {"id": f"{result.id}.margin", "title": title, "metric": result.id}
     about |= {"operator": ">=" if rising else "<=", "gate": True}
     about |= {"limit": -margin if rising else margin}
     about |= {"statistic": "lower bound" if rising else "upper bound"}

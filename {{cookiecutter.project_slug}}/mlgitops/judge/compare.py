@@ -51,7 +51,8 @@ def mean_difference(
     gaps = np.asarray(challenger, np.float64) - champion
     one_stratum = np.zeros(len(gaps), np.int64)
     reach = spread(gaps, one_stratum, groups).reach(confidence)
-    reach = reach if len(gaps) > 1 else float("inf")
+    sample = len(gaps) if groups is None else len(np.unique(groups))
+    reach = reach if sample > 1 else float("inf")
     mean = float(gaps.mean())
     return Interval(mean, mean - reach, mean + reach, "paired mean")
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from mlgitops.judge import sandbox
+from mlgitops.judge import columns, sandbox
 from mlgitops.judge.compare import Array, Codes
 from mlgitops.judge.gates import Gates, Rules
 from mlgitops.judge.tasks import TASKS, Task
@@ -173,16 +173,16 @@ def predict(
     Raises:
         Refused: the file cannot be scored, or a prediction is invalid.
     """
-    arrays = [np.concatenate([table[n] for table in tables]) for n in model.columns]
-    plain = [a.astype(str) if a.dtype == object else a for a in arrays]
+    whole = {n: np.concatenate([table[n] for table in tables]) for n in model.columns}
     rows, result = model.folder / "inputs.npz", model.folder / "scores.npy"
-    np.savez(rows, *plain, names=np.array(model.columns))  # a name may be any text
+    columns.write(rows, whole)
     file = model.folder / model.manifest["model"]["file"]
     output, k = task.TASKS[contract.task].output, len(contract.classes)
     arguments = (file, rows, result, output, str(max(k, 1)), *clock)
     sandbox.run("model_file", "mlgitops.judge.score", *arguments)
     predictions = np.load(result, allow_pickle=False)
-    shape = (len(arrays[0]), *([k] if k else []))
+    count = sum(len(table[model.columns[0]]) for table in tables)
+    shape = (count, *([k] if k else []))
     if predictions.shape != shape or predictions.dtype != np.float64:
         raise Refused("predictions", f"the model does not give one {output} a row")
     rules = TASKS[contract.task]

@@ -25,6 +25,13 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class DecisionRule:
+    """How much less than the champion's the decisions may be worth, as a share."""
+
+    margin: Positive
+
+
+@dataclass(frozen=True)
 class SliceRule:
     """The fewest rows of a slice, and how much worse it may be."""
 
@@ -59,6 +66,7 @@ class Rules:
 
     confidence: Annotated[float, Between(0.5, 0.999999)]
     holdout: Holdout
+    decision_value: DecisionRule
     slices: SliceRule
     parity: Parity
     model_size: Size

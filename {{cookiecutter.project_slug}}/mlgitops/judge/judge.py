@@ -19,6 +19,9 @@ from mlgitops.judge import (
     business,
     changes,
     checks,
+    copies,
+    decision_value,
+    difficulty,
     entities,
     evaluation,
     explain,
@@ -28,24 +31,28 @@ from mlgitops.judge import (
     latency,
     online,
     performance,
+    rare,
     replay,
     rows,
     sandbox,
     slices,
 )
 from mlgitops.judge.evaluation import Evaluation, Model
-from mlgitops.judgement import Judgement, Refused, Rows
+from mlgitops.judgement import Check, Judgement, Refused, Rows
 from mlgitops.pipeline import data, task
 from mlgitops.pipeline.contract import Contract, ContractError
 
 PARTS = (
     entities,
     performance,
+    rare,
     business,
+    decision_value,
     slices,
     fairness,
     behaviour,
     changes,
+    difficulty,
     replay,
     explain,
     flips,
@@ -83,11 +90,14 @@ def judge(
     judgement.task = contract.task
     challenger, champion = _models(folder, contract, judgement)
     table = rows.proposed(folder, challenger.columns, contract, judgement)
-    _, holdout = data.split(table, contract, settings.prepare(params))
-    unseen = rows.unseen(folder / "challenger", holdout, contract)
+    days = settings.prepare(params)
+    _, holdout = data.split(table, contract, days)
+    judgement.cautions += rows.thin_end(table, holdout, contract, days)
+    known = rows.champion(champion.folder, contract) if champion else None
+    unseen = _unseen(challenger, holdout, contract, known, judgement)
     judgement.checks.append(unseen)
     if unseen.passed:
-        rows.check_manifest(folder / "challenger", challenger.manifest)
+        rows.check_manifest(challenger.folder, challenger.manifest)
     compared = _compared(table, holdout, champion, contract, judgement)
     enough = checks.rows(len(compared), gated.rules)
     if not enough.passed:
@@ -105,7 +115,7 @@ def judge(
         judgement=judgement,
     )
     if champion is not None:
-        context.champion_rows = rows.champion(champion.folder, contract)
+        context.champion_rows = known
         context.same_data = champion.data.get("sha256") == challenger.data.get("sha256")
     online.ask(context)
     for model in context.models.values():
@@ -114,6 +124,32 @@ def judge(
         part.add(context)
     parity, golden = challenger.manifest["claimed"]["parity"], challenger.golden
     judgement.checks += [checks.export(parity, golden, gated.rules), enough]
+
+
+def _unseen(
+    challenger: Model,
+    holdout: pd.DataFrame,
+    contract: Contract,
+    known: pd.DataFrame | None,
+    judgement: Judgement,
+) -> Check:
+    """Return the check that no row of the holdout, or copy of it, was trained on.
+
+    What may be a copy by chance is a caution.
+    """
+    unseen = rows.unseen(challenger.folder, holdout, contract)
+    if not unseen.passed:
+        return unseen
+    train = rows.trained(challenger.folder, holdout, contract)
+    copied = copies.find(train, holdout, contract, challenger.columns, known)
+    if copied is None:
+        return unseen
+    if copied.sure:
+        return copies.check(copied)
+    judgement.cautions.append(
+        f"{copies.sentence(copied)}. Make sure that none is a copy."
+    )
+    return unseen
 
 
 def _compared(

@@ -18,7 +18,10 @@ from mlgitops.ledger import Record
 from mlgitops.pipeline.schema import near
 from mlgitops.settings import Override, Params
 
-FAMILIES = ("slices", "fairness", "behaviour", "latency", "model_size")
+FAMILIES = (
+    *("slices", "fairness", "behaviour", "decision_value"),
+    *("latency", "model_size"),
+)
 ROLES = ("read", "triage", "write", "maintain", "admin")
 LONGEST = 500  # characters of a reason
 SHORTEST = 8  # digits of a manifest that name a model

@@ -31,7 +31,7 @@ def add(evaluation: Evaluation) -> None:
         result, margin = results[gate.metric.key], gate.bounds.margin
         judgement.checks += checks.bounds(gate, result.challenger, task)
         if margin is not None:
-            judgement.checks.append(checks.margin(gate.metric, margin, result))
+            judgement.checks.append(checks.margin(result, margin))
     _add_significance(evaluation, results[judgement.primary])
     bins, classes = (
         settings.evaluate(evaluation.params).bins,

@@ -83,6 +83,12 @@ def _proposal(pull: Json, run: Json) -> Proposal:
     )
 
 
+def has_newer_head(proposed: Proposal) -> bool:
+    """Tell whether somebody pushed to a pull request since its run of `train`."""
+    pull = github.api(f"pulls/{proposed.number}")
+    return bool(pull["head"]["sha"] != proposed.head_sha)
+
+
 def download(run_id: int, limit: int) -> bytes:
     """Return the zip that the run uploaded, at most ``limit`` bytes.
 
@@ -125,5 +131,9 @@ def merge(number: int, head: str, base: str) -> str:
     try:
         return git.run("merge-tree", "--write-tree", base, head).splitlines()[0]
     except git.GitError as error:
-        reason = "it conflicts with main: update the branch and resolve the conflicts"
+        reason = (
+            "it conflicts with main: type `git merge origin/main` and resolve the "
+            "conflicts; one in dvc.lock alone ends with `make repro && git commit "
+            "--all`"
+        )
         raise Refused("merge", reason) from error

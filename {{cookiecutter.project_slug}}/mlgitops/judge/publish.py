@@ -9,7 +9,7 @@ import msgspec
 
 from mlgitops import git, github, lock, report, storage
 from mlgitops.judge.artifact import BuildRecord
-from mlgitops.judge.proposal import Proposal
+from mlgitops.judge.proposal import Proposal, has_newer_head
 from mlgitops.judge.verdict import Case, summary
 from mlgitops.ledger import Record
 from mlgitops.machinery import machinery
@@ -99,10 +99,22 @@ def adopt(case: Case, proposal: Proposal, token: str) -> bool:
     return True
 
 
+def comment(proposal: Proposal, body: str) -> str:
+    """Write the one comment with the report, and return its address.
+
+    Each head is judged by a run of its own, and an older one's may end last: it says
+    nothing here, as people would take its report for that of the newest.
+    """
+    if has_newer_head(proposal):
+        print(f"no comment: #{proposal.number} was pushed to since {proposal.head_sha}")
+        return ""
+    return github.sticky_comment(proposal.number, report.MARKER, body)
+
+
 def announce(proposal: Proposal, facts: report.Facts) -> None:
     """Write comment, summary and status; the status last, since it can unblock."""
     body = report.render(facts)
-    url = github.sticky_comment(proposal.number, report.MARKER, body)
+    url = comment(proposal, body)
     github.summary(body)
     page.write(facts)
     step = f"Passed. {facts.next}".replace("`", "")

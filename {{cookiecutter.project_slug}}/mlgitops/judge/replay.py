@@ -4,7 +4,7 @@ import pandas as pd
 
 from mlgitops.judge.compare import Array
 from mlgitops.judge.evaluation import Evaluation, Model, inputs, predict
-from mlgitops.judge.requests import FILE
+from mlgitops.judge.requests import FILE, UNREADABLE
 from mlgitops.judgement import Affected, Refused, Replay
 
 FEWEST = 30  # requests of a group below which it is not named
@@ -30,6 +30,7 @@ def add(evaluation: Evaluation) -> None:
     task, times = evaluation.task, sorted(time for time in table["time"] if time)
     evaluation.judgement.replay = Replay(
         requests=len(table),
+        unreadable=int(table.attrs.get(UNREADABLE, 0)),
         since=times[0] if times else "unknown",
         until=times[-1] if times else "unknown",
         moves=task.moves(champion, challenger, evaluation.contract.classes),

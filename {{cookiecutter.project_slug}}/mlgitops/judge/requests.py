@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlgitops.pipeline.contract import Contract
-from mlgitops.prediction_log import PATTERN, Entry, max_text, parse
+from mlgitops.prediction_log import GOLDEN, PATTERN, Entry, max_text, parse
 from mlgitops.production_data import ProductionDataError, files
 
 LIMIT = 5_000  # requests that are replayed
 FILE = "requests.parquet"
+UNREADABLE = "unreadable"  # attribute of the table: lines among them that are not one
 
 
 def bring(folder: Path, contract: Contract) -> str:
@@ -25,9 +26,13 @@ def bring(folder: Path, contract: Contract) -> str:
     import pandas as pd
 
     try:
-        entries = [e for e in _newest(log) if _is_served(e, contract)]
+        newest = list(_newest(log))
     except ProductionDataError as error:
         return str(error)
+    entries = [e for e in newest if e is not None and _is_served(e, contract)]
+    if newest and not entries:
+        lines = f"{len(newest):,} newest line{'s' if len(newest) > 1 else ''}"
+        return f"none of {lines} of the prediction log can be read"
     if not entries:
         return "the prediction log has no requests yet"
     requests = pd.DataFrame([entry.row for entry in entries], dtype=object)
@@ -39,7 +44,9 @@ def bring(folder: Path, contract: Contract) -> str:
         else:
             columns[name] = values.map(lambda v: v if isinstance(v, str) else None)
     columns["time"] = pd.Series([e.time.isoformat() if e.time else "" for e in entries])
-    pd.DataFrame(columns).to_parquet(folder / FILE, index=False)
+    table = pd.DataFrame(columns)
+    table.attrs[UNREADABLE] = len(newest) - len(entries)
+    table.to_parquet(folder / FILE, index=False)
     return ""
 
 
@@ -56,13 +63,24 @@ def _is_served(entry: Entry, contract: Contract) -> bool:
     )
 
 
-def _newest(log: str) -> Iterator[Entry]:
-    """Yield the newest requests, from the newest files."""
+def _newest(log: str) -> Iterator[Entry | None]:
+    """Yield the newest requests, from the newest files; None where a line is not one.
+
+    A deployment's golden rows are nobody's request, however many came last.
+    """
     left = LIMIT
     for _, lines in files(log, PATTERN, newest_first=True):
-        newest = map(parse, deque(lines, maxlen=left))
-        entries = [e for e in newest if e is not None and not e.is_golden]
-        yield from entries
-        left -= len(entries)
+        requests = (line for line in lines if line.strip() and not _is_golden(line))
+        newest = deque(requests, maxlen=left)
+        yield from map(parse, newest)
+        left -= len(newest)
         if left <= 0:
             return
+
+
+def _is_golden(line: str) -> bool:
+    """Return whether a line is a golden row's; few lines have to be parsed for that."""
+    if f'"{GOLDEN[:-2]}' not in line:
+        return False
+    entry = parse(line)
+    return entry is not None and entry.is_golden

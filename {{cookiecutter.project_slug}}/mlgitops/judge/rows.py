@@ -10,8 +10,12 @@ from mlgitops.judge import checks
 from mlgitops.judgement import Check, Judgement, Refused
 from mlgitops.pipeline import data, golden, manifest, task
 from mlgitops.pipeline.contract import Contract, ContractError
-from mlgitops.pipeline.schema import shown
+from mlgitops.pipeline.schema import one_line, shown
+from mlgitops.pipeline.settings import Prepare
 from model.prepare import prepare
+
+END = 0.25  # of the days held out, the newest, that should have
+FEW = 0.02  # of its rows at least
 
 
 def proposed(
@@ -61,20 +65,15 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     Raises:
         Refused: the training table cannot be compared with the holdout.
     """
-    train = _table(folder / "train.parquet")
-    if not len(train):
-        raise Refused("holdout_unseen", "train.parquet holds no rows")
-    if missing := [name for name in holdout.columns if name not in train]:
-        raise Refused("holdout_unseen", f"train.parquet has no column {missing[0]}")
+    train = trained(folder, holdout, contract)
     values = [name for name in holdout.columns if name != contract.id]
     ids = [table[contract.id].astype(object) for table in (holdout, train)]
-    typed = train[values].astype(holdout[values].dtypes.to_dict(), errors="ignore")
     try:
         # As objects: pandas would compare Arrow's strings one by one.
         same_id = ids[0].isin(ids[1])
         hashes = [
             pd.util.hash_pandas_object(table[values], index=False)
-            for table in (holdout, typed)
+            for table in (holdout, train)
         ]
     except TypeError as error:
         reason = "train.parquet holds lists or records where values belong"
@@ -90,6 +89,43 @@ def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
     return checks.held(
         "holdout_unseen", count, "<=", 0, reasons, unit="rows", gate=False
     )
+
+
+def trained(folder: Path, holdout: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return the training table, typed as the holdout where that is possible.
+
+    Raises:
+        Refused: it has no rows, or lacks a column.
+    """
+    train = _table(folder / "train.parquet")
+    if not len(train):
+        raise Refused("holdout_unseen", "train.parquet holds no rows")
+    if missing := [name for name in holdout.columns if name not in train]:
+        raise Refused("holdout_unseen", f"train.parquet has no column {missing[0]}")
+    types = holdout.dtypes.drop(contract.id).to_dict()
+    return train[list(holdout.columns)].astype(types, errors="ignore")
+
+
+def thin_end(
+    table: pd.DataFrame, holdout: pd.DataFrame, contract: Contract, days: Prepare
+) -> list[str]:
+    """Return a caution where a few rows at the newest end move the split."""
+    times, all_times = holdout[contract.time], table[contract.time]
+    length = pd.Timedelta(days=days.holdout_days)
+    newest, border = times.max(), times.max() - length
+    end = times > newest - END * length
+    if not 0 < end.sum() < FEW * len(times):
+        return []
+    start = times[~end].max() - length
+    moved = int(((all_times > start) & (all_times <= border)).sum())
+    last = holdout[contract.id].iloc[-1]
+    rows = "row" if end.sum() == 1 else "rows"
+    return [
+        f"The last {END * days.holdout_days:g} of the {days.holdout_days:g} days held "
+        f"out have {end.sum():,} {rows} of {len(times):,} (such as {one_line(last)} of "
+        f"{newest:%Y-%m-%d %H:%M}). Without them, {moved:,} rows that are trained on "
+        "would be held out. Check their times."
+    ]
 
 
 def check_manifest(folder: Path, version: Mapping[str, Any]) -> None:

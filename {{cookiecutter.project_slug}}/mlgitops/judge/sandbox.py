@@ -30,7 +30,7 @@ def run(check: str, module: str, *arguments: str | Path) -> None:
     Raises:
         Refused: it was stopped by a limit, crashed, or ended with its own refusal.
     """
-    _prctl(PR_SET_DUMPABLE, 0)
+    seal()
     command = [sys.executable, "-m", module, *map(str, arguments)]
     try:
         done = subprocess.run(
@@ -45,6 +45,11 @@ def run(check: str, module: str, *arguments: str | Path) -> None:
         raise Refused(check, reason) from error
     if done.returncode:
         raise Refused(check, _ending(done.returncode, done.stderr))
+
+
+def seal() -> None:
+    """Close this process's memory, environment and open files to all but root."""
+    _prctl(PR_SET_DUMPABLE, 0)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.judge import operators
+from mlgitops.judge import columns, operators
 from mlgitops.judge.sandbox import confine, leave
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 TIMED = 1_000  # rows predicted one by one,
 FEWEST = 120  # or this many, once they have taken
 PATIENCE = 3.0  # seconds
-BATCH = 100_000  # rows a call; keeps memory flat
 
 
 def score(
@@ -42,15 +41,12 @@ def score(
     from mlgitops.serving.model import session as load
 
     session = load(data)
-    with np.load(inputs, allow_pickle=False) as archive:
-        names = map(str, archive["names"])
-        columns = {name: archive[f"arr_{n}"] for n, name in enumerate(names)}
-    if {entry.name for entry in session.get_inputs()} != set(columns):
+    table, sizes = columns.read(inputs)
+    if {entry.name for entry in session.get_inputs()} != set(table):
         raise ValueError("the model's inputs are not the columns its manifest names")
     parts = []
-    for start in range(0, len(next(iter(columns.values()))), BATCH):
-        feed = {name: array[start : start + BATCH] for name, array in columns.items()}
-        rows = len(next(iter(feed.values())))
+    for batch in columns.batches(sizes):
+        feed, rows = _rows(table, batch), batch.stop - batch.start
         (predictions,) = session.run([output], feed)
         if np.size(predictions) != rows * width:
             raise ValueError(f"the model does not give one {output} a row")
@@ -58,18 +54,23 @@ def score(
         parts.append(np.asarray(predictions, dtype=np.float64).reshape(shape))
     np.save(result, np.concatenate(parts), allow_pickle=False)
     if clock:
-        np.save(clock, _timed(session, columns, output), allow_pickle=False)
+        np.save(clock, _timed(session, table, output), allow_pickle=False)
+
+
+def _rows(table: columns.Columns, rows: slice) -> columns.Columns:
+    """Return some rows of all columns."""
+    return {name: column[rows] for name, column in table.items()}
 
 
 def _timed(
-    session: "InferenceSession", columns: dict[str, np.ndarray], output: str
+    session: "InferenceSession", table: columns.Columns, output: str
 ) -> np.ndarray:
     """Return the milliseconds that single rows take, after a few to warm up."""
     taken: list[float] = []
-    for row in range(min(TIMED, len(next(iter(columns.values()))))):
+    for row in range(min(TIMED, len(next(iter(table.values()))))):
         if row >= FEWEST and sum(taken) > PATIENCE * 1000:
             break
-        feed = {name: array[row : row + 1] for name, array in columns.items()}
+        feed = _rows(table, slice(row, row + 1))
         start = time.perf_counter()
         session.run([output], feed)
         taken.append((time.perf_counter() - start) * 1000)

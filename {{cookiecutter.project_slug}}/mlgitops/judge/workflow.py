@@ -89,7 +89,7 @@ def _give_up(proposed: Proposal, error: Exception) -> str:
         f"## ⛔ No verdict\n\n{report.text(sentence, 600)}\n\n**Next:** push a change, "
         f"or read [the log]({github.run_url()}) and judge it again: {again}."
     )
-    github.sticky_comment(proposed.number, report.MARKER, body)
+    publish.comment(proposed, body)
     return sentence
 
 

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mlgitops.monitor.evidence import Unlisted
+from mlgitops.monitor.wording import shown
 from mlgitops.pipeline.contract import Column, Contract
 
 if TYPE_CHECKING:
     import pandas as pd
 
+UNLISTED = "not in contract.yaml"  # stands for each category that the contract lacks
+EXAMPLES = 3  # of them that are named
 EMPTY = 0.99  # share of missing values from which a column counts as empty
 FEWEST = 100  # rows that show whether a column still has values
 EXACT = 2.0**24  # up to here each whole number has its own float32
@@ -24,22 +28,24 @@ class Checked(NamedTuple):
     valid: pd.DataFrame
     broken: int
     worst: str
-    unknown: dict[str, int]  # rows by column whose category the contract lacks
+    unknown: dict[str, Unlisted]  # by column, categories that the contract lacks
     rounded: dict[str, int]  # rows by column whose number is beyond float32's digits
 
 
-def quarantine(table: pd.DataFrame, contract: Contract) -> Checked:
+def quarantine(table: pd.DataFrame, contract: Contract, min_group: int = 1) -> Checked:
     """Type the contract's columns and set aside the rows that break it.
 
     A category that the contract does not list is not broken: the server accepts it. It
     is counted in ``unknown``, and stays in ``valid``; so does a number that the model
-    sees rounded (``rounded``).
+    sees rounded (``rounded``). There `UNLISTED` stands for all such categories: no
+    distance to a reference without them changes, and 100,000 of them take no room.
+    A category of fewer than ``min_group`` rows is not named: it may be a person's.
     """
     import pandas as pd
 
     bad = pd.Series(False, index=table.index)
     typed, violations = {}, dict[str, int]()
-    unknown, rounded = dict[str, int](), dict[str, int]()
+    unknown, rounded = dict[str, Unlisted](), dict[str, int]()
     for name, column in contract.columns.items():
         values, reasons = _typed(table[name], column)
         typed[name] = values
@@ -50,8 +56,10 @@ def quarantine(table: pd.DataFrame, contract: Contract) -> Checked:
                 violations[rule] = count
             bad |= rows
         if column.type == "category":
-            unlisted = int((values.notna() & ~values.isin(column.categories)).sum())
-            unknown.update({name: unlisted} if unlisted else {})
+            unlisted = values.notna() & ~values.isin(column.categories)
+            if unlisted.any():
+                unknown[name] = _unlisted(values[unlisted], min_group)
+                typed[name] = values.mask(unlisted, UNLISTED)
         elif count := _rounded(table[name], values):
             rounded[name] = count
     valid = table.assign(**typed)[~bad].reset_index(drop=True)
@@ -106,6 +114,14 @@ def clocks(rows: pd.DataFrame, contract: Contract) -> list[str]:
 def missing_share(values: pd.Series) -> float:
     """Return the share of values that are missing: None, NaN or empty."""
     return float((values.isna() | (values == "")).mean()) if len(values) else 0.0
+
+
+def _unlisted(values: pd.Series, min_group: int) -> Unlisted:
+    """Return how many values there are, how many distinct ones, and the commonest."""
+    counts = values.value_counts()
+    common = counts.index[counts >= min_group]
+    examples = tuple(shown(str(value)) for value in common[:EXAMPLES])
+    return Unlisted(len(values), len(counts), examples)
 
 
 def _rounded(logged: pd.Series, numbers: pd.Series) -> int:

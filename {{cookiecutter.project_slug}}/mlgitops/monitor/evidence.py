@@ -113,6 +113,28 @@ class Ahead(NamedTuple):
     days: float  # after the end of the window
 
 
+class Unlisted(NamedTuple):
+    """Categories of a column that the contract does not list; all look alike here."""
+
+    rows: int
+    values: int  # distinct ones
+    examples: tuple[str, ...]  # the most frequent ones
+
+
+class Unlogged(NamedTuple):
+    """Rows that were answered while the window's were, and are not in the log."""
+
+    rows: int
+    answered: int  # with those that are in the log, of every version
+    since: str  # ISO
+    until: str
+
+    @property
+    def share(self) -> float:
+        """The part of what was answered that nobody sees here."""
+        return self.rows / self.answered
+
+
 class LabelCounts(NamedTuple):
     """What became of the lines with a label, and how the newest ids look."""
 
@@ -164,7 +186,8 @@ class Evidence:
     prediction: Drift | None = None
     target: Drift | None = None
     missing: list[Drift] = field(default_factory=list)
-    unknown: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, Unlisted] = field(default_factory=dict)  # by column
+    unlogged: Unlogged | None = None
     confirmed: bool = True  # each part of the window shows it
     served_days: float = float("inf")  # since the version's first line in the log
     label_delay: float | None = None  # days that the newest label is behind

@@ -19,10 +19,10 @@ from mlgitops.monitor import (
     slices,
     window,
 )
-from mlgitops.monitor.evidence import Ahead, Evidence, GatedMetric, Rare
+from mlgitops.monitor.evidence import Ahead, Evidence, GatedMetric, Rare, Unlogged
 from mlgitops.monitor.labels import Labels, read_labels
 from mlgitops.monitor.reference import Reference
-from mlgitops.monitor.wording import plural, shown
+from mlgitops.monitor.wording import plural, shown, unlogged
 from mlgitops.pipeline.task import TASKS
 from mlgitops.prediction_log import Entry
 from mlgitops.settings import Params
@@ -73,10 +73,17 @@ def inspect(
     limits, contract = inputs.limits, inputs.contract
     result, entries = _newest(inputs)
     evidence = result.evidence
-    if len(entries) < limits.min_rows:
+    evidence.unlogged = _unlogged(log, entries)
+    if evidence.unlogged and evidence.unlogged.answered >= limits.min_rows:
+        if evidence.unlogged.share > limits.max_unlogged:
+            evidence.broken = (
+                f"{unlogged(evidence.unlogged)}, at most {limits.max_unlogged:.0%} are "
+                "allowed: see what the server says of its disk"
+            )
+    if evidence.broken or len(entries) < limits.min_rows:
         return result
     table = window.frame(entries, {}, contract)
-    checked = data_quality.quarantine(table, contract)
+    checked = data_quality.quarantine(table, contract, limits.min_group)
     valid, evidence.unknown = checked.valid, checked.unknown
     evidence.rounded = checked.rounded
     evidence.clocks = data_quality.clocks(reference.rows, contract)
@@ -130,6 +137,22 @@ def _newest(inputs: _Inputs) -> tuple[Window, list[Entry]]:
         evidence.log_summary = f" ({others:,} of this version are dated otherwise)"
     oldest = inside[0].event_time.isoformat()
     return Window(evidence, oldest, newest.isoformat(), counts), inside
+
+
+def _unlogged(log: window.Log, entries: list[Entry]) -> Unlogged | None:
+    """Return what servers counted since the window's first row was asked for."""
+    if not log.unlogged:
+        return None
+    first = min(filter(None, (entry.arrival for entry in entries)), default=None)
+    counted = [c for c in log.unlogged if first is None or c.until >= first]
+    if not counted:
+        return None
+    arrivals = (entry.arrival for entry in log.entries)
+    logged = sum(first is None or (a is not None and a >= first) for a in arrivals)
+    rows = sum(count.rows for count in counted)
+    since, until = min(c.since for c in counted), max(c.until for c in counted)
+    answered = rows + log.estimated(logged)
+    return Unlogged(rows, answered, since.isoformat(), until.isoformat())
 
 
 def _ahead(entries: list[Entry], newest: datetime) -> Ahead:

@@ -120,7 +120,7 @@ def read_labels(
     labels.counts["corrected"] = len(newest.corrected & labels.by_id.keys())
     labels.counts["contradictory"] = len(dropped)
     labels.contradictory = dropped[0] if dropped else ""
-    hint = f', such as "{shown(example)}": {_expected(contract)}' if example else ""
+    hint = f", such as {example}" if example else ""
     check_shares("the labels", labels.counts, limits, hint)
     return labels
 
@@ -159,13 +159,22 @@ class _Newest:
 def _read(
     line: _Line | None, contract: Contract
 ) -> tuple[Any, float | None, str | None]:
-    """Return a line's label, its order, and what is odd in it; blank is not odd."""
+    """Return a line's label, its order, and what is odd in it; blank is not odd.
+
+    What is odd is the value, and what it should be; "" where the line is none.
+    """
     if line is None:
         return None, None, ""
     label, order = _label(line.label, contract, line.comma), _order(line.order)
     if label is None:
-        return None, order, None if line.label.casefold() in BLANK else line.label
-    return label, order, line.order if order is None else None
+        if line.label.casefold() in BLANK:
+            return None, order, None
+        return None, order, f'"{shown(line.label)}": {_expected(contract)}'
+    if order is None:
+        time, number = ORDER
+        rule = f'"{time}" must be a time such as 2024-01-31, "{number}" a number'
+        return label, None, f'"{shown(line.order)}": {rule}'
+    return label, order, None
 
 
 def _label(text: str, contract: Contract, comma: bool) -> Any:

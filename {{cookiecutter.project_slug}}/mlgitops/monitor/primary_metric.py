@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from mlgitops import metrics
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.task import TASKS
+from mlgitops.rarest import Rarest, rarest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +52,10 @@ class PrimaryMetric:
         """Return whether the rows have all that the metric needs."""
         return not TASKS[self.task].lacking(table[self.target], self.classes)
 
-    def rarest(self, table: pd.DataFrame) -> tuple[str, int]:
+    def rarest(self, table: pd.DataFrame) -> Rarest:
         """Return the class that the fewest rows have, and how many do."""
         y = TASKS[self.task].truth(table[self.target], self.classes)
-        classes = self.classes or ("0", "1")
-        counts = np.bincount(np.asarray(y, np.int64), minlength=len(classes))
-        rarest = int(counts.argmin())
-        return classes[rarest], int(counts[rarest])
+        return rarest(y, self.classes)
 
     def value(self, y: Array, p: Array) -> float:
         """Return the metric; that of a random model where it is undefined."""

@@ -152,7 +152,7 @@ def _open(change: Change) -> Outcome:
         if error.status == 422 and re.search("already exists", str(error)):
             return Outcome("Another run has just opened it: nothing left to do.")
         if error.status == 403:
-            link = f"https://github.com/{github.repo()}/pull/new/{change.branch}"
+            link = github.page_url(f"pull/new/{change.branch}")
             return Outcome(
                 f"This token may not open pull requests; open it yourself: {link}"
             )

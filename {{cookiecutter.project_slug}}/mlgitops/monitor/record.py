@@ -17,6 +17,7 @@ Record = dict[str, Any]
 YEAR = 365.25  # days
 PASSING = ("seq", "time", "run_url")  # differ between runs that found the same
 SLICES = 3  # of the worst ones that are listed
+GROUPS = 50  # sensitive ones that are listed, the largest
 
 
 class Check(TypedDict):
@@ -54,6 +55,7 @@ def build(
             "until": window.until,
             "rows": evidence.rows,
             "labels": evidence.labels,
+            "unlogged": evidence.unlogged.rows if evidence.unlogged else 0,
         },
         "compared_with": window.compared_with,
         "every_days": limits.every_days,
@@ -85,6 +87,7 @@ def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
     basic = [
         _check("data quality", not evidence.broken, evidence.broken or "valid"),
         _check("rows", enough, f"{evidence.rows:,}", least),
+        *_unlogged(evidence, limits),
         *_ahead(evidence, limits),
     ]
     if evidence.broken or not evidence.columns:
@@ -251,13 +254,32 @@ def _missing(evidence: Evidence) -> list[Check]:
 
 def _new_categories(evidence: Evidence) -> list[Check]:
     """Return the columns with categories that the contract does not list."""
-    reason = "with a category that contract.yaml does not list"
-    return [
-        _check(
-            f"new categories of {n}", False, f"{plural(rows, 'row')} {reason}", "none"
+    checks = []
+    for name, found in evidence.unknown.items():
+        of = "1 category" if found.values == 1 else f"{found.values:,} categories"
+        value = (
+            f"{plural(found.rows, 'row')} with {of} that contract.yaml does not list"
         )
-        for n, rows in evidence.unknown.items()
-    ]
+        quoted = ", ".join(f'"{example}"' for example in found.examples)
+        note = f"such as {quoted}" if quoted else "each in too few rows to be named"
+        checks.append(_check(f"new categories of {name}", False, value, "none", note))
+    return checks
+
+
+def _unlogged(evidence: Evidence, limits: Monitor) -> list[Check]:
+    """Return how many rows were answered and are not in the log, if any."""
+    counts = evidence.unlogged
+    if counts is None:
+        return []
+    value = (
+        f"{counts.rows:,} of {plural(counts.answered, 'row')} ({counts.share:.1%}), "
+        f"between {counts.since[:16]} and {counts.until[:16]}"
+    )
+    note = (
+        "counted by the server: its disk was full or slow, perhaps when it was killed"
+    )
+    passed, limit = counts.share <= limits.max_unlogged, f"{limits.max_unlogged:.0%}"
+    return [_check("answered but not logged", passed, value, f"at most {limit}", note)]
 
 
 def _ahead(evidence: Evidence, limits: Monitor) -> list[Check]:
@@ -348,11 +370,14 @@ def _groups(evidence: Evidence) -> list[Check]:
         note = evidence.ungrouped
         return [_check("sensitive groups", None, "not compared", "", note)]
     result = []
-    for group in evidence.groups:
+    largest = sorted(evidence.groups, key=lambda group: -group.rows)[:GROUPS]
+    for group in filter(largest.__contains__, evidence.groups):
         rate, rows = group.true_positive_rate, plural(group.rows, "row")
         hits = "" if rate is None else f", true positive rate {rate:.1%}"
         value = f"selection rate {group.selection_rate:.1%}{hits}, {rows}"
         result.append(_check(f"group {group.column} {group.value}", None, value))
+    if more := len(evidence.groups) - len(largest):
+        result.append(_check("smaller groups", None, f"{more:,}, not shown"))
     return result
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlgitops.monitor.evidence import SensitiveGroup, Slice
 from mlgitops.monitor.primary_metric import PrimaryMetric
+from mlgitops.monitor.wording import shown
 from mlgitops.pipeline.contract import Contract
 
 if TYPE_CHECKING:
@@ -71,5 +72,6 @@ def sensitive_groups(
             enough = positive.sum() >= fewest
             true_rate = float(selected[positive].mean()) if enough else None
             rate = float(selected.mean())
-            groups.append(SensitiveGroup(name, str(value), len(rows), rate, true_rate))
+            group = SensitiveGroup(name, shown(str(value)), len(rows), rate, true_rate)
+            groups.append(group)
     return groups

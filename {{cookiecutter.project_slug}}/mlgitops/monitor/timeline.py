@@ -72,6 +72,9 @@ def _charts(records: Sequence[Record], events: Sequence[Record]) -> str:
 
     rows = [Line("rows", [r["window"]["rows"] for r in records])]
     rows.append(Line("labels", [r["window"]["labels"] for r in records], "other"))
+    unlogged = [r["window"].get("unlogged", 0) for r in records]
+    if any(unlogged):
+        rows.append(Line("not logged", unlogged, "limit"))
     performance = [
         line("observed", "performance"),
         line("estimated", "estimated", "other"),

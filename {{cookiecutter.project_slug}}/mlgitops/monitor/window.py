@@ -3,8 +3,9 @@
 Windows are cut by the events' own time, never by the clock of this machine, and end no
 later than what has arrived allows (`end`). Lines that cannot be read are skipped and
 counted; above a share the log is not trusted. Memory is bounded: what fell out of the
-window is dropped, beyond `MAX_ENTRIES` those whose ids have the smallest hashes stay,
-and a log on this machine that is longer than `sample.LONG` is drawn from.
+window is dropped, beyond `MAX_ENTRIES` or `MAX_CHARACTERS` those whose ids have the
+smallest hashes stay, and a log on this machine that is longer than `sample.LONG` is
+drawn from.
 """
 
 from __future__ import annotations
@@ -22,8 +23,17 @@ import numpy as np
 from mlgitops.monitor import sample
 from mlgitops.monitor.reference import OUTPUTS, class_names
 from mlgitops.monitor.wording import plural
-from mlgitops.prediction_log import EARLIEST, LATEST, PATTERN, Entry, parse
-from mlgitops.production_data import check_shares, lines
+from mlgitops.prediction_log import (
+    EARLIEST,
+    LATEST,
+    PATTERN,
+    UNLOGGED,
+    Entry,
+    Unlogged,
+    parse,
+    parse_unlogged,
+)
+from mlgitops.production_data import check_shares, folder_of, lines
 from mlgitops.settings import Monitor
 
 if TYPE_CHECKING:
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
 PRUNE = 100_000  # entries kept before those that fell out of the window are dropped
 # Entries in memory, about a gigabyte; a log with more is thinned by id.
 MAX_ENTRIES = 500_000
+MAX_CHARACTERS = 500_000_000  # of their lines, which may be longer than a server's
 ROOM = 0.9  # of them that may stay: the next ones need room before it is done again
 TRIES = 20  # lines drawn for a wanted entry, when most are of other windows
 LOG = "the prediction log"
@@ -46,6 +57,7 @@ class Log:
     entries: list[Entry] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     share: float = 1.0  # of the log's lines that were looked at
+    unlogged: list[Unlogged] = field(default_factory=list)  # by the hour of counting
 
     def estimated(self, entries: int) -> int:
         """Return how many entries of the log so many entries here stand for."""
@@ -107,8 +119,26 @@ def read_log(
     """
     files = sample.partitions(source, PATTERN)
     if sum(size for _, size in files) > sample.LONG:
-        return _drawn(files, limits, days, labelled)
-    return _parsed(source, limits, days)
+        log = _drawn(files, limits, days, labelled)
+    else:
+        log = _parsed(source, limits, days)
+    log.unlogged = read_unlogged(source)
+    return log
+
+
+def read_unlogged(source: str) -> list[Unlogged]:
+    """Return how many rows were answered and are not in a log, by the hour.
+
+    The server counts them in files beside the log; without a loss there are none.
+    """
+    by_hour = dict[datetime, Unlogged]()
+    for line in lines(folder_of(source), UNLOGGED):
+        if (count := parse_unlogged(line)) is not None:
+            hour = count.until.replace(minute=0, second=0, microsecond=0)
+            rows, since, until = by_hour.get(hour, (0, count.since, count.until))
+            since, until = min(since, count.since), max(until, count.until)
+            by_hour[hour] = Unlogged(rows + count.rows, since, until)
+    return [by_hour[hour] for hour in sorted(by_hour)]
 
 
 def inventory(log: Log) -> str:
@@ -156,7 +186,7 @@ def frame(
 def _parsed(source: str, limits: Monitor, days: float | None) -> Log:
     """Return the entries of a log that is parsed line by line."""
     log, keys = Log(), set[tuple[str, str]]()
-    max_hash, prune_at = 2**32, PRUNE
+    max_hash, prune_at, size = 2**32, PRUNE, 0.0
     for line in lines(source, PATTERN):
         entry = _counted(log, line)
         if entry is None:
@@ -168,20 +198,23 @@ def _parsed(source: str, limits: Monitor, days: float | None) -> Log:
         else:
             keys.add(_key(entry))
             log.entries.append(entry)
-            if len(log.entries) >= min(prune_at, MAX_ENTRIES):
+            size += len(line)
+            if len(log.entries) >= min(prune_at, MAX_ENTRIES) or size > MAX_CHARACTERS:
+                mean_size = size / len(log.entries)
                 log.keep_newest(days)
-                max_hash = _thin(log, max_hash)
+                max_hash = _thin(log, max_hash, mean_size)
                 keys = set(map(_key, log.entries))
                 prune_at = max(PRUNE, 2 * len(log.entries))
+                size = mean_size * len(log.entries)
     log.share = max_hash / 2**32
     check_shares(LOG, log.counts, limits)
     log.keep_newest(days)
     return log
 
 
-def _thin(log: Log, max_hash: int) -> int:
+def _thin(log: Log, max_hash: int, mean_size: float) -> int:
     """Keep the entries with the smallest hashes; return the limit of these."""
-    while len(log.entries) > MAX_ENTRIES * ROOM:
+    while len(log.entries) > ROOM * min(MAX_ENTRIES, MAX_CHARACTERS / mean_size):
         max_hash //= 2
         log.entries = [entry for entry in log.entries if _hash(entry.id) < max_hash]
     return max_hash
@@ -198,7 +231,7 @@ def _drawn(
     Enough are ``sample_rows`` in the window itself, however much longer ``days`` go
     back, and ``probe_rows`` in all where labels let them be learnt from.
     """
-    log, keys, recent = Log(), set[tuple[str, str]](), 0
+    log, keys, recent, size = Log(), set[tuple[str, str]](), 0, 0
     scan = sample.scan(files)
     window_rows, log_rows = limits.sample_rows, limits.probe_rows * labelled
     max_lines = max(window_rows, log_rows) * TRIES
@@ -206,7 +239,8 @@ def _drawn(
     start = oldest = EARLIEST  # of the window, and of what is kept
     for drawn, line in enumerate(sample.draw(scan.stretches)):
         enough = len(log.entries) >= log_rows and recent >= window_rows
-        if enough or len(log.entries) >= MAX_ENTRIES or drawn >= max_lines:
+        full = len(log.entries) >= MAX_ENTRIES or size > MAX_CHARACTERS
+        if enough or full or drawn >= max_lines:
             break
         entry = _counted(log, line)
         if entry is None or _key(entry) in keys:
@@ -214,6 +248,7 @@ def _drawn(
         keys.add(_key(entry))
         if entry.event_time > oldest:
             log.entries.append(entry)
+            size += len(line)
             recent += entry.event_time > start
         if len(log.entries) >= look_at:  # where the window lies, better each time
             log.keep_newest(days)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mlgitops.monitor.evidence import LabelCounts, Rare
+from mlgitops.monitor.evidence import LabelCounts, Rare, Unlogged
 
 EXAMPLE = 40  # letters of a value that a message shows
 
@@ -28,6 +28,14 @@ def unmatched(counts: LabelCounts) -> str:
     return (
         f"0 of {plural(counts.labels, 'label')} match a prediction; the newest ids "
         f'look like "{counts.newest}" and "{counts.predicted}"'
+    )
+
+
+def unlogged(counts: Unlogged) -> str:
+    """Say how many rows were answered and are not in the log."""
+    return (
+        f"{counts.rows:,} of {plural(counts.answered, 'answered row')} "
+        f"({counts.share:.1%}) are not in the prediction log"
     )
 
 

@@ -20,6 +20,10 @@ class TargetError(ReleaseError):
     """The target did not come up with the version: it has to be taken back."""
 
 
+class HostError(TargetError):
+    """The target's host is at fault: taken back too, but the version may return."""
+
+
 def settings() -> Deploy:
     """Return the ``deploy`` section of params.yaml."""
     try:

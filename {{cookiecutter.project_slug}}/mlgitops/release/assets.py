@@ -30,6 +30,7 @@ class Release(TypedDict):
 
     id: int
     html_url: str
+    upload_url: str  # a template, on a host of its own
     draft: NotRequired[bool]
     immutable: NotRequired[bool]  # published, where the repository wants it so
     assets: list[Asset]
@@ -57,7 +58,7 @@ def put(version: Version, files: Files, notes: str) -> str:
         if asset and asset.get("state", "uploaded") != "uploaded":
             github.remove(f"releases/assets/{asset['id']}")
             asset = None  # an upload that broke off
-        asset = asset or _upload(release["id"], name, data)
+        asset = asset or _upload(release, name, data)
         if asset and name in FILES:
             _same(version, asset, data)
 
@@ -163,15 +164,15 @@ def _publish(version: Version, release: Release, files: Files) -> Release:
     return published
 
 
-def _upload(release: int, name: str, data: bytes) -> Asset | None:
+def _upload(release: Release, name: str, data: bytes) -> Asset | None:
     """Add one file to a release; return the one that is there if another was faster."""
-    url = f"https://uploads.github.com/repos/{github.repo()}/releases/{release}/assets"
+    url = release["upload_url"].partition("{")[0]
     try:
         github.api(f"{url}?name={quote(name)}", "POST", data=data)
     except github.GitHubError as error:
         if error.status != 422:
             raise
-        for asset in github.pages(f"releases/{release}/assets"):
+        for asset in github.pages(f"releases/{release['id']}/assets"):
             if asset["name"] == name:
                 existing: Asset = asset
                 return existing

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 
 from mlgitops import git
-from mlgitops.ledger import REPLACED, Ledger
-from mlgitops.release import MAIN, Record, eligibility, registry
+from mlgitops.ledger import HOST, REPLACED, Ledger
+from mlgitops.release import MAIN, Record, eligibility, registry, signature
 
 NUMBERED = re.compile(
-    r"(?:environments/[^/]+/history|(?:verdicts|reports)/[^/]+)/(\d{8})\D"
+    r"(?:environments/[^/]+/history|(?:verdicts|reports|signatures)/[^/]+)/(\d{8})\D"
 )
 
 
@@ -31,9 +31,13 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
         sentences += _followed(ledger, environment)
     champion, tip = ledger.champion(), git.fetch_branch(MAIN)
     if champion and tip and not eligibility.same_model(champion["commit"], tip):
+        advice = "merge the revert pull request, or let `deploy` finish"
+        if champion.get("fault") == HOST:
+            advice = (
+                f"{champion['reason']}; mend it, then type `gh workflow run deploy.yml`"
+            )
         sentences.append(
-            f"main does not name what production runs ({champion['tag']}): merge the "
-            "revert pull request, or let `deploy` finish"
+            f"main does not name what production runs ({champion['tag']}): {advice}"
         )
     return list(dict.fromkeys(sentences))
 
@@ -76,3 +80,8 @@ def _followed(ledger: Ledger, environment: str) -> Iterator[str]:
     release, history = ledger.release(environment), ledger.history(environment)
     if release and (not history or release != history[-1]):
         yield f"{environment}'s release.json is not the newest record of its history"
+    if release and release["state"] != "failed" and not signature.trusted(release):
+        yield (
+            f"{environment}'s release is not signed with {signature.PUBLIC}: let "
+            "`deploy` finish if the key is new, else find out who pushed it"
+        )

@@ -43,12 +43,19 @@ def find_or_open(
 
 
 def reported(deployment: int | None) -> dict[str, str]:
-    """Return the newest status of a deployment: its state and description."""
+    """Return the newest status of a deployment: its state and description.
+
+    A success stays one: GitHub adds `inactive` to it when a later deployment of the
+    environment succeeds, also one that it made itself for a job.
+    """
     empty = {"state": "", "description": ""}
     if deployment is None:
         return empty
     statuses = github.pages(f"deployments/{deployment}/statuses")
+    successes = [status for status in statuses if status["state"] == "success"]
     newest = max(statuses, key=lambda status: int(status["id"]), default=empty)
+    if newest["state"] == "inactive" and successes:
+        newest = successes[0]
     return {key: str(newest.get(key) or "") for key in empty}
 
 

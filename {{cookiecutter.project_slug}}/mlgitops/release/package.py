@@ -114,7 +114,8 @@ def image_of(version: Version) -> str | None:
     release = (version.manifest_sha256, code.sha256)
     for record in Ledger().releases():
         digest = str(record.get("image") or "")
-        if server.identity(record) == release and digest.startswith(f"{registry}@"):
+        same = server.identity(record) == release and signature.trusted(record)
+        if same and digest.startswith(f"{registry}@"):
             return digest
     if not image.engine():
         raise ReleaseError(

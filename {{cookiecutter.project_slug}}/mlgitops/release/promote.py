@@ -38,6 +38,7 @@ class Promotion:
     version: Version
     server: Server
     image: str | None = None  # by digest
+    signature: str | None = None  # of version, server and image, where main has a key
     action: str = "deploy"
     reason: str | None = None
     golden: list[Record] = field(default_factory=list)
@@ -67,12 +68,18 @@ def run(ledger: Ledger, promotion: Promotion, check: Check) -> Record:
 
 
 def current(ledger: Ledger, promotion: Promotion) -> Record | None:
-    """Return the environment's record if it is of this release and not failed."""
+    """Return the environment's record if it is of this release and not failed.
+
+    One without the signature that this release has by now is written again.
+    """
     record = ledger.champion(promotion.environment)
     release = (promotion.version.manifest_sha256, promotion.server.sha256)
     if not record or server.identity(record) != release:
         return None
-    return record if promotion.image in (None, record.get("image")) else None
+    for name in ("image", "signature"):
+        if getattr(promotion, name) not in (None, record.get(name)):
+            return None
+    return record
 
 
 def finished(record: Record) -> bool:
@@ -174,6 +181,7 @@ def record_of(
         "server": asdict(promotion.server),
         "machinery": machinery().record(),
         "image": promotion.image,
+        "signature": promotion.signature,
         "deployment_id": deployment,
         "run_url": github.run_url(),
         "reason": promotion.reason,

@@ -3,9 +3,10 @@
 from tempfile import TemporaryDirectory
 
 from mlgitops import git, github
-from mlgitops.ledger import Ledger
+from mlgitops.ledger import HOST, Ledger
 from mlgitops.release import (
     MAIN,
+    HostError,
     Record,
     ReleaseError,
     TargetError,
@@ -47,26 +48,39 @@ def promote_or_put_back(
         return promote.run(ledger, planned, check)
     except TargetError as error:
         failed = ledger.release(planned.environment) or {}
-        record = put_back(ledger, failed, str(error))
+        record = put_back(ledger, failed, error)
         outcome = "nothing ran before it"
         if record["state"] != "failed":
             outcome = f"{planned.environment} has {record['tag']} again"
         if planned.action == "deploy":
             if link := tell(ledger, planned.name, record):
                 outcome += f"; revert pull request: {link}"
+        if record.get("fault") == HOST:
+            outcome += f"; the version is not withdrawn: {_again(planned)}"
         raise ReleaseError(
             f"{failed['tag']} was taken out of {planned.environment}: {error}; "
             f"{outcome}"
         ) from error
 
 
-def put_back(ledger: Ledger, failed: Record, reason: str) -> Record:
+def _again(planned: promote.Promotion) -> str:
+    """Return what to do once a host was at fault."""
+    command = "gh workflow run deploy.yml"
+    if planned.action != "deploy":
+        where = f"VERSION={planned.version.version} ENVIRONMENT={planned.environment}"
+        command = f"make {planned.action} {where}"
+    return f"mend the host, then type `{command}`"
+
+
+def put_back(ledger: Ledger, failed: Record, error: TargetError) -> Record:
     """Give an environment its last good version back; return the record of that.
 
     Without an earlier version the failed one stays named, with the state ``failed``:
-    targets keep what they run.
+    targets keep what they run. The record says whose fault it is: a release is
+    withdrawn for its own only.
     """
-    environment = failed["environment"]
+    environment, reason = failed["environment"], str(error)
+    fault = HOST if isinstance(error, HostError) else "release"
     before = (
         record
         for record in reversed(ledger.history(environment))
@@ -87,6 +101,7 @@ def put_back(ledger: Ledger, failed: Record, reason: str) -> Record:
             "seq": seq,
             "action": "revert",
             "reason": reason,
+            "fault": fault,
             "previous": failed["manifest_sha256"],
             "previous_server": server.of(failed).sha256,
             "run_url": github.run_url(),
@@ -102,29 +117,35 @@ def settle(ledger: Ledger, record: Record) -> None:
     """Make the failed deployment on GitHub agree with a revert."""
     for failed in ledger.history(record["environment"]):
         if server.replaced(failed, record):
-            promote.close(failed, "failure", record["reason"])
+            state = "error" if record.get("fault") == HOST else "failure"
+            promote.close(failed, state, record["reason"])
 
 
 def tell(ledger: Ledger, name: str, record: Record) -> str:
     """Comment on the pull request whose version was taken back and open its revert.
 
     ``record`` is the revert on the ledger; both are written once. Returns the address
-    of the revert pull request, or what to type.
+    of the revert pull request, or what to type. A fault of the host needs none: main
+    goes on naming the version.
     """
     environment = record["environment"]
     bad = registry_version(name, record["previous"])
     link = ""
-    outcome = (
-        "There is no earlier version to go back to; the target keeps what it ran. "
-        "Propose a version that works."
-    )
-    if record["state"] != "failed":
-        link = pull_request(record, bad)
-        outcome = (
-            f"{environment} runs {record['tag']} again; so that `main` agrees with "
-            f"it: {link}"
-        )
     title = f"### {bad.tag} was deployed to {environment} and taken back"
+    runs = f"{environment} runs {record['tag']} again"
+    if record["state"] == "failed":
+        runs = "There is no earlier version to go back to; the target keeps what it ran"
+    if record.get("fault") == HOST:
+        title = f"### {bad.tag} was not deployed to {environment}: a fault of its host"
+        outcome = (
+            f"{runs}. The version is not withdrawn: once the host is mended, `gh "
+            "workflow run deploy.yml` deploys it, and so does the next merge."
+        )
+    elif record["state"] == "failed":
+        outcome = f"{runs}. Propose a version that works."
+    else:
+        link = pull_request(record, bad)
+        outcome = f"{runs}; so that `main` agrees with it: {link}"
     marker = f"<!-- reverted {environment} {bad.tag} -->"
     for deployed in reversed(ledger.history(environment)):
         number = deployed["pull_request"]
@@ -171,7 +192,7 @@ def pull_request(record: Record, bad: Version | None) -> str:
     except github.GitHubError as error:
         if error.status not in (403, 422):
             raise
-        url = f"https://github.com/{github.repo()}/compare/{MAIN}...{branch}?expand=1"
+        url = github.page_url(f"compare/{MAIN}...{branch}?expand=1")
         return (
             "Actions may not open pull requests here (`make github` allows it); "
             f"open {url}"

@@ -5,10 +5,10 @@ rolls out. A server is known by the hash of its files, not by a commit: a merge 
 leaves them alone makes no new one.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from mlgitops import git, server_code
-from mlgitops.ledger import Ledger
+from mlgitops.ledger import Ledger, withdraws
 from mlgitops.release import Record, ReleaseError
 from mlgitops.release.registry import Version
 
@@ -50,6 +50,11 @@ def of(record: Record) -> Server:
         raise ReleaseError(f"the ledger's record ({what}) names no server") from None
 
 
+def release(version: Version, code: Server, image: str | None) -> Record:
+    """Return a release as its record names it: all that decides what a target runs."""
+    return {**asdict(version), "server": asdict(code), "image": image}
+
+
 def identity(record: Record) -> tuple[str, str]:
     """Return what makes a release another one: its manifest and its server."""
     return record["manifest_sha256"], of(record).sha256
@@ -69,12 +74,16 @@ def last(ledger: Ledger, environment: str, version: Version) -> Record | None:
     champion = ledger.champion(environment)
     for name in (environment, *ledger.environments()):
         history = ledger.history(name)
-        undone = [r for r in history if r["action"] in ("revert", "rollback")]
+        undone = [record for record in history if withdraws(record)]
         for record in reversed(history):
             if (
                 record["manifest_sha256"] == version.manifest_sha256
                 and record["state"] != "failed"
-                and not any(replaced(record, successor) for successor in undone)
+                and not any(
+                    replaced(record, successor)
+                    for successor in undone
+                    if successor["seq"] > record["seq"]  # it may have returned since
+                )
                 and not (champion and identity(record) == identity(champion))
             ):
                 return record

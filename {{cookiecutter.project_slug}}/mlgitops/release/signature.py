@@ -7,15 +7,23 @@ Files are signed by ECDSA over SHA-256, which openssl alone can check. The manif
 names every byte of a version, so its signature is the version's:
 
     openssl dgst -sha256 -verify signing.pub -signature manifest.json.sig manifest.json
+
+So are releases: ``register``, the one job that has the key, writes to the ledger which
+version, server and image it has verified, and their signature. Each record that targets
+follow carries it; without it nothing is deployed and no host agent follows, where main
+has ``signing.pub``. The environment and the order of records are not signed.
 """
 
+import base64
+import json
 import os
 from pathlib import Path
 from subprocess import run
 from tempfile import TemporaryDirectory
 
 from mlgitops import git
-from mlgitops.release import ReleaseError
+from mlgitops.ledger import Ledger
+from mlgitops.release import Record, ReleaseError
 
 PUBLIC = Path("signing.pub")
 COMMANDS = (
@@ -27,6 +35,7 @@ SIGNER = "registry@localhost"
 TAGGER = {"GIT_COMMITTER_NAME": "registry", "GIT_COMMITTER_EMAIL": SIGNER}
 NONE, GOOD = "not signed", "signed with the key of signing.pub"
 BAD = "signed with another key than that of signing.pub"
+FIELDS = ("version", "tag", "manifest_sha256", "commit", "server", "image")
 UNKNOWN = "signed; there is no signing.pub to check it with"
 
 
@@ -76,18 +85,95 @@ def state(tag: str) -> str:
     return GOOD
 
 
-def demand(tag: str, new: bool = True) -> None:
-    """Refuse a tag of another key; a new one has to be signed where main has a key.
+def publish(release: Record) -> None:
+    """Put the signature of a release on the ledger, if there is a key; only once.
 
     Raises:
-        ReleaseError: it is not, or not signed at all.
+        ReleaseError: the secret is no such key, or main's signing.pub is another's.
     """
-    signed = state(tag)
-    if signed == BAD or (new and signed == NONE and PUBLIC.is_file()):
+    signed = of_files({"release": statement(release)}, ["release"])
+    if not signed:
+        return
+    ledger = Ledger()
+    if of_release(ledger, release):
+        return
+    signature = base64.b64encode(signed["release.sig"]).decode()
+    about = {name: release[name] for name in FIELDS}
+
+    def files(seq: int) -> dict[str, Record]:
+        path = f"signatures/{release['manifest_sha256']}/{seq:08d}.json"
+        return {path: {**about, "schema": 1, "seq": seq, "signature": signature}}
+
+    ledger.append(files, f"sign {release['tag']}")
+
+
+def of_release(ledger: Ledger, release: Record) -> str | None:
+    """Return the signature of a release with the key of main; None if it has none."""
+    if not PUBLIC.is_file():
+        return None
+    for record in reversed(ledger.signatures(release["manifest_sha256"])):
+        if statement(record) == statement(release) and good(record):
+            return str(record["signature"])
+    return None
+
+
+def demand(ledger: Ledger, release: Record) -> str | None:
+    """Return the signature of a release, which it has to have where main has a key.
+
+    Raises:
+        ReleaseError: main has a key, and the release is not signed with it.
+    """
+    signature = of_release(ledger, release)
+    if signature or not PUBLIC.is_file():
+        return signature
+    if state(release["tag"]) == BAD:
         raise ReleaseError(
-            f"the tag {tag} is {signed}, and main has {PUBLIC}: find out who wrote it "
-            "before anything is deployed"
+            f"the tag {release['tag']} is {BAD}, and so is no release of it: find out "
+            "who wrote it before anything is deployed"
         )
+    raise ReleaseError(
+        f"{release['tag']}, with this server and image, is not signed, and main has "
+        f"{PUBLIC}, so that no host follows it. What main names is signed by `gh "
+        "workflow run deploy.yml`, if the environment register has the secret "
+        "SIGNING_KEY; a version that is older than the key returns by a pull request "
+        "that proposes it again"
+    )
+
+
+def trusted(record: Record) -> bool:
+    """Tell whether a release is signed with the key of main, if main has one."""
+    return not PUBLIC.is_file() or good(record)
+
+
+def good(record: Record) -> bool:
+    """Tell whether the signature that a release's record carries is main's key's.
+
+    Raises:
+        ReleaseError: signing.pub is not a public key.
+    """
+    # Here, so that a deployment starts without them.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        public = serialization.load_pem_public_key(PUBLIC.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"{PUBLIC} is not a public key: {COMMANDS}") from error
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise ReleaseError(f"{PUBLIC} is not an elliptic curve key: {COMMANDS}")
+    try:
+        signature = base64.b64decode(str(record.get("signature") or ""))
+        public.verify(signature, statement(record), ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def statement(release: Record) -> bytes:
+    """Return the bytes that a release's signature is about."""
+    fields = {name: release.get(name) for name in FIELDS}
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def of_files(files: dict[str, bytes], names: list[str]) -> dict[str, bytes]:

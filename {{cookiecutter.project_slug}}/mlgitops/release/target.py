@@ -15,6 +15,7 @@ from http.client import HTTPException
 from mlgitops.github import GitHubError
 from mlgitops.prediction_log import GOLDEN
 from mlgitops.release import (
+    HostError,
     Record,
     ReleaseError,
     TargetError,
@@ -46,6 +47,7 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
 
     Raises:
         TargetError: it reported a failure, answers otherwise, or not in time.
+        HostError: its host is at fault, or says nothing of the release at all.
     """
     environment = record["environment"]
     url = address(environment)
@@ -56,7 +58,9 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
     reports, begun = Reports(record["deployment_id"], seconds), time.monotonic()
     while True:
         report = reports.newest()
-        if report["state"] in ("failure", "error"):
+        if report["state"] == "error":
+            raise HostError(f"the host is at fault: {report['description']}")
+        if report["state"] == "failure":
             raise TargetError(f"the target reported a failure: {report['description']}")
         if url == "agent":
             if reports.error and time.monotonic() >= begun + seconds:
@@ -70,9 +74,11 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
         if ready:
             return "confirmed"
         if time.monotonic() >= begun + seconds:
-            raise TargetError(
-                f"{record['environment']} did not come up with {record['version']} "
-                f"within {seconds:g} s: {status}"
+            # an agent would have reported a failure, and a server that refuses answers
+            kind = HostError if url == "agent" or _silent(url) else TargetError
+            raise kind(
+                f"{environment} did not come up with {record['version']} within "
+                f"{seconds:g} s: {status}"
             )
         time.sleep(min(POLL, EVERY))
 
@@ -163,6 +169,17 @@ def refuses(url: str, body: object) -> bool:
         return 400 <= error.code < 500
     except BROKEN:  # it fell over, or sent something else than an answer
         return False
+    return False
+
+
+def _silent(url: str) -> bool:
+    """Tell whether nothing at all answers at an address."""
+    try:
+        _get(f"{url}/info")
+    except urllib.error.HTTPError:
+        return False
+    except BROKEN as error:
+        return isinstance(error, OSError)
     return False
 
 

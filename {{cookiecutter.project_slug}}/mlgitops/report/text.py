@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from mlgitops.judgement import Business, Gap, MetricResult, Prediction, Slice
+from mlgitops.judgement import Compared, Gap, Prediction
 from mlgitops.report.facts import Facts
 
 PLAIN = set(
@@ -56,7 +56,7 @@ def number(value: float | None, sign: str = "") -> str:
     return "none" if value is None else f"{value:{sign}.4f}"
 
 
-def interval(row: MetricResult | Business | Slice | Gap, digits: int = 4) -> str:
+def interval(row: Compared | Gap, digits: int = 4) -> str:
     """Return the interval of a difference, or none."""
     if row.low is None or row.high is None:
         return "none"

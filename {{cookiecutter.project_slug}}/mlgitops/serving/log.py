@@ -8,7 +8,8 @@ is switched). The file is that of the day of writing, whatever time a request na
 Where a write fails or takes longer than `wait`, responses do not wait until the log has
 caught up: the lines are kept up to a bound and tried again, beyond it they are dropped.
 What a crash loses then is counted (`losses.py`) and stated at the next start. So each
-line is in the file once, still queued, or counted as dropped or lost.
+line is in the file once, still queued, or counted as dropped or lost. As soon as the
+disk takes it, the count is in a file beside the log, for the monitor (`_record`).
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 
-from mlgitops.prediction_log import file_name
+from mlgitops.prediction_log import UNLOGGED, Unlogged, file_name
 from mlgitops.serving.losses import Losses
 
 MAX_QUEUE = 32_000_000  # bytes of lines kept while the disk is slow or full
@@ -68,12 +69,15 @@ class PredictionLog:
         self.folder, self.wait, self.max_queue = Path(folder), wait, max_queue
         self.accepted = self.written = self.dropped = 0
         self.lost = 0  # by earlier servers in this folder
+        self._recorded = 0  # of those lost and dropped
+        self._since = 0.0  # when responses began to be sent without their lines
         self._accepted_bytes = self._written_bytes = 0
         self._unwritten = 0  # lines whose responses were sent before
         self._behind = False  # responses do not wait
         self._batch: Batch | None = None  # of this turn of the event loop
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()
         self._losses: Losses | None = None
+        self._storing = threading.Lock()
         self._stop_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="prediction-log")
         self._thread.daemon = True
@@ -83,6 +87,7 @@ class PredictionLog:
         """Return when whole lines are written, or when a response should not wait."""
         size = sum(map(len, lines))
         if self._accepted_bytes - self._written_bytes + size > self.max_queue:
+            self._since = self._since or time.time()
             self.dropped += len(lines)
             self._store()
             return
@@ -146,18 +151,28 @@ class PredictionLog:
             self._unwritten -= batch.early
         if not batches[-1].late or self.accepted == self.written:
             self._behind = False
+        if not self._unwritten and not self._unrecorded:
+            self._since = 0.0
         self._store()
 
     def _send_early(self, batch: Batch, count: int) -> None:
         """Count lines whose responses are sent before they are written."""
+        self._since = self._since or time.time()
         batch.early += count
         self._unwritten += count
         self._store()
 
+    @property
+    def _unrecorded(self) -> int:
+        """How many lines are lost or dropped, and in no file yet."""
+        return self.lost + self.dropped - self._recorded
+
     def _store(self) -> None:
         """Keep the numbers where a crash leaves them."""
-        if self._losses is not None:
-            self._losses.store(self._unwritten, self.lost + self.dropped)
+        if self._losses is None:
+            return
+        with self._storing:  # or an older number would replace a newer one
+            self._losses.store(self._unwritten, self._unrecorded, self._since)
 
     def _count_losses(self) -> None:
         """Begin to count losses; without the folder there is nowhere to do so."""
@@ -166,6 +181,7 @@ class PredictionLog:
         except OSError:
             return
         self.lost, self._losses = losses.before, losses
+        self._since = losses.since or self._since
         self._store()
         if self.lost:
             print(
@@ -174,9 +190,22 @@ class PredictionLog:
                 file=sys.stderr,
             )
 
+    def _record(self) -> None:
+        """Write down beside the log what it lost; OSError where that cannot be."""
+        if not (count := self._unrecorded):
+            return
+        now = datetime.now(UTC)
+        since = datetime.fromtimestamp(self._since, UTC)
+        path = self.folder / file_name(now.date().isoformat(), UNLOGGED)
+        append(path, f"{Unlogged(count, since, now).line()}\n".encode())
+        self._recorded += count
+        self._store()
+
     def _run(self) -> None:
         """Append batches until there are no more, or no time."""
         self._count_losses()
+        with contextlib.suppress(OSError):  # with the next batch, then
+            self._record()
         last = False
         while not last:
             batches = [self._queue.get()]
@@ -211,6 +240,7 @@ class PredictionLog:
             self._count_losses()
         path = self.folder / file_name(datetime.now(UTC).date().isoformat())
         try:
+            self._record()
             append(path, data)
         except OSError as error:
             print(f"prediction log: {error}; trying again", file=sys.stderr)

@@ -52,6 +52,14 @@ class Price(NamedTuple):
     classes: Classes
 
 
+class Reference(NamedTuple):
+    """What the worth of decisions is compared with."""
+
+    decision: float  # the one that is worth most if it is the same for every row
+    constant: Array  # what that is worth, [n]
+    perfect: Array  # what the best decision on each row is worth, [n]
+
+
 class Task(ABC):
     """What a task decides and compares; the defaults are those of probabilities."""
 
@@ -104,6 +112,28 @@ class Task(ABC):
     @abstractmethod
     def worth(self, y: Array, decisions: Array, price: Price) -> Array:
         """Return what each decision is worth, [n]."""
+
+    def implied_worth(self, threshold: float | None, classes: Classes) -> Worth | None:
+        """Return what decisions are worth where no section `business` says it.
+
+        `threshold` is main's, above 0 and below 1. None where nothing is decided.
+        """
+        return None
+
+    def constants(self, classes: Classes) -> Sequence[float]:
+        """Return the decisions that there are."""
+        return ()
+
+    def reference(self, y: Array, price: Price) -> Reference:
+        """Return the best decision that is the same for every row, and perfect ones."""
+        decision, constant, perfect = 0.0, np.full(len(y), -np.inf), None
+        for option in self.constants(price.classes):
+            worth = self.worth(y, np.full(len(y), option), price)
+            perfect = worth if perfect is None else np.maximum(perfect, worth)
+            if worth.mean() > constant.mean():
+                decision, constant = option, worth
+        assert perfect is not None
+        return Reference(decision, constant, perfect)
 
     @abstractmethod
     def best(self, y: Array, p: Array, manifest: Manifest, price: Price) -> Best:

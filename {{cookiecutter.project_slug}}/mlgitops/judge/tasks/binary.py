@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,7 +16,7 @@ from mlgitops.judge.tasks.base import Classes, Manifest, Price, Rate, Task
 from mlgitops.judge.weighted_metrics import average_precision, calibration_error
 from mlgitops.judgement import Best, Bin, Confusion, Curves, TargetRate, YesNoMoves
 from mlgitops.metrics.binary import SMALLEST
-from mlgitops.settings import BinaryWorth
+from mlgitops.settings import BinaryWorth, Worth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +68,21 @@ class Binary(Task):
         yes = np.where(y == 1, worth.true_positive, worth.false_positive)
         no = np.where(y == 1, worth.false_negative, worth.true_negative)
         return np.where(decisions, yes, no).astype(np.float64)
+
+    def implied_worth(self, threshold: float | None, classes: Classes) -> Worth | None:
+        """Return the costs by which it is best to decide yes from the threshold t on.
+
+        Per decision, in units of both mistakes together: t for a false positive, 1 - t
+        for a false negative. The ratio t / (1 - t) is that of Elkan (2001), The
+        foundations of cost-sensitive learning, IJCAI 17. Without a threshold both cost
+        the same.
+        """
+        t = 0.5 if threshold is None else threshold
+        return BinaryWorth("", 0.0, -t, -(1 - t), 0.0)
+
+    def constants(self, classes: Classes) -> Sequence[float]:
+        """Return no and yes."""
+        return (False, True)
 
     def best(self, y: Array, p: Array, manifest: Manifest, price: Price) -> Best:
         """Return the threshold worth most on these rows.

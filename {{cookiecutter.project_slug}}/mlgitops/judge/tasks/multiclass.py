@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +23,7 @@ from mlgitops.judgement import (
     TargetShares,
 )
 from mlgitops.metrics.binary import SMALLEST
-from mlgitops.settings import MulticlassWorth
+from mlgitops.settings import MulticlassWorth, Worth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +88,15 @@ class Multiclass(Task):
     def worth(self, y: Array, decisions: Array, price: Price) -> Array:
         """Return the worth by true class and decided class."""
         return np.asarray(_worth_table(price)[y, decisions])
+
+    def implied_worth(self, threshold: float | None, classes: Classes) -> Worth | None:
+        """Return the costs by which every mistake is as bad: the error rate."""
+        rows = {a: {b: -float(a != b) for b in classes} for a in classes}
+        return MulticlassWorth("", rows)
+
+    def constants(self, classes: Classes) -> Sequence[float]:
+        """Return the index of every class."""
+        return range(len(classes))
 
     def best(self, y: Array, p: Array, manifest: Manifest, price: Price) -> Best:
         """Return the worth of deciding for the largest expected worth."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlgitops import metrics
 from mlgitops.judge.compare import Array, Interval, Pair, analytic, row_mean
-from mlgitops.judge.tasks.base import Classes, Manifest, Price, Rate, Task
+from mlgitops.judge.tasks.base import Classes, Manifest, Price, Rate, Reference, Task
 from mlgitops.judgement import Best, Curves, NumberMoves, Residual, TargetSpread
 from mlgitops.settings import RegressionWorth
 
@@ -71,15 +71,18 @@ class Regression(Task):
         costs = np.where(error > 0, cost.over * error, cost.under * -error)
         return np.asarray(-costs, np.float64)
 
+    def reference(self, y: Array, price: Price) -> Reference:
+        """Return the number that costs least if it is predicted for every row."""
+        number = _cheapest(y, price)
+        constant = self.worth(y, np.full(len(y), number), price)
+        return Reference(number, constant, np.zeros(len(y)))
+
     def best(self, y: Array, p: Array, manifest: Manifest, price: Price) -> Best:
         """Return the number that, added to every prediction, would be worth most.
 
-        That is a quantile of the residuals; Koenker and Bassett (1978).
+        That is a quantile of the residuals.
         """
-        assert isinstance(price.section, RegressionWorth)
-        over, under = price.section.over, price.section.under
-        share = under / (over + under) if over + under else 0.5
-        shift = float(np.quantile(y - p, share, method="inverted_cdf"))
+        shift = _cheapest(y - p, price)
         worth = self.worth(y, p + shift, price)
         return Best(best=float(worth.mean()), shift=shift)
 
@@ -117,3 +120,14 @@ class Regression(Task):
             mean=(float(champion.mean()), float(challenger.mean())),
             spread=(float(champion.std()), float(challenger.std())),
         )
+
+
+def _cheapest(numbers: Array, price: Price) -> float:
+    """Return the number that costs least if it is predicted for all of these.
+
+    A quantile of them; Koenker and Bassett (1978), Econometrica 46(1).
+    """
+    assert isinstance(price.section, RegressionWorth)
+    over, under = price.section.over, price.section.under
+    share = under / (over + under) if over + under else 0.5
+    return float(np.quantile(numbers, share, method="inverted_cdf"))

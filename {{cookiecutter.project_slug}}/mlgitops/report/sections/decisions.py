@@ -1,6 +1,13 @@
 """What is decided and what that is worth, on the holdout and in production."""
 
-from mlgitops.judgement import Business, ClassMoves, Matrix, NumberMoves, Replay
+from mlgitops.judgement import (
+    Business,
+    ClassMoves,
+    DecisionValue,
+    Matrix,
+    NumberMoves,
+    Replay,
+)
 from mlgitops.report.facts import Facts
 from mlgitops.report.text import (
     NAMED_CLASSES,
@@ -37,6 +44,8 @@ def decisions(facts: Facts) -> str:
         )
     if worth := facts.judgement.business:
         parts.append(_worth(worth))
+    if share := facts.judgement.decision_value:
+        parts.append(_decision_value(share))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -62,6 +71,30 @@ def _worth(worth: Business) -> str:
     return (
         f"{sentence}. The threshold is {best.threshold:g}; on these rows "
         f"{best.best_threshold:.3f} would be worth most, {best.best:,.0f}."
+    )
+
+
+def _decision_value(value: DecisionValue) -> str:
+    """What share of their worth the decisions have, and what a mistake costs."""
+    compared = f"interval {interval(value, 3)}"
+    if value.champion is not None:
+        compared = (
+            f"champion {value.champion:.3f}, difference {value.difference:+.3f}, "
+            f"{compared}"
+        )
+    costs = "Every mistake costs the same"
+    if value.stated:
+        costs = "What decisions are worth is that of the section business"
+    elif value.threshold is not None:
+        costs = (
+            f"Main's threshold {value.threshold:g} says what mistakes cost: "
+            f"{value.threshold:g} a false positive, {1 - value.threshold:g} a false "
+            "negative"
+        )
+    return (
+        f"Decision value {value.challenger:.3f} ({compared}): 0 is deciding "
+        f"{code(value.constant)} for every row, 1 is the best decision on each. "
+        f"{costs}."
     )
 
 
@@ -100,9 +133,13 @@ def replay(facts: Facts) -> str:
         rows.append([name, f"{group.requests:,}", *moved])
     header = ["Most affected", "Requests"]
     header += ["Mean change, either way"] if numbers else ["Flips", "Share"]
+    unreadable = ""
+    if (count := replay.unreadable) > 0:
+        lines = "1 line" if count == 1 else f"{count:,} lines"
+        unreadable = f" Among them, {lines} of the log cannot be read."
     return (
         f"Of the newest {replay.requests:,} requests (until {text(replay.until)}), "
-        f"{_moved(replay)}\n\n{table(header, rows)}"
+        f"{_moved(replay)}{unreadable}\n\n{table(header, rows)}"
     ).rstrip()
 
 

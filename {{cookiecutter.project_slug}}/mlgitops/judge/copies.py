@@ -1,0 +1,162 @@
+"""Rows of the holdout that the training table has again, under other ids and times.
+
+In a table of few categories most rows have a twin by nature, in one of many numbers
+none has. So what is natural is measured: how many of the training table's own rows have
+a twin in the rest of it, block by block of as many rows as are held out. Twins share
+the target and all columns (or all that the model reads), numbers up to a small part of
+their standard deviation. Values count once, however many rows have them: a sensor that
+is off makes many rows alike, and nobody has copied them.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mlgitops.judge import checks
+from mlgitops.judge.compare import Codes, difference_of_shares
+from mlgitops.judgement import Check
+from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.schema import one_line
+
+Keys = NDArray[np.uint64]
+
+STEPS = (1e-4, 1e-2, 1e-1)  # standard deviations up to which numbers are the same
+BLOCKS = 8  # of the newest training rows; the one with the most twins is natural
+CONFIDENCE = 0.9999  # of the interval: each proposal is asked, and few copy
+LEAST = 0.05  # of the holdout's rows, beyond what is natural: worth a caution
+SURE = 0.2  # of its values, and
+MOST = 0.8  # of those that have no twin by nature: copied beyond doubt
+
+
+class Copies(NamedTuple):
+    """How many of the holdout's values the training table has; one pair of ids."""
+
+    shared: int
+    values: int
+    natural: float  # the share of values that have a twin by nature
+    low: float  # how much larger the holdout's share is at least
+    holdout_id: object
+    train_id: object
+
+    @property
+    def least(self) -> float:
+        """How many values more than by nature it has at least."""
+        return self.low * self.values
+
+    @property
+    def sure(self) -> bool:
+        """Whether there is no other explanation than copies."""
+        return self.low >= max(SURE, MOST * (1 - self.natural))
+
+
+def find(
+    train: pd.DataFrame,
+    holdout: pd.DataFrame,
+    contract: Contract,
+    inputs: list[str],
+    known: pd.DataFrame | None,
+) -> Copies | None:
+    """Return the most striking copies of the holdout in the training table, if any.
+
+    ``known`` are the rows that main has, where that is other data: what is natural is
+    measured on them, as copies may be there twice.
+    """
+    read = [name for name in contract.columns if name in inputs]
+    sets = {(*contract.columns, contract.target), (*read, contract.target)}
+    own = np.ones(len(train), bool)
+    if known is not None:
+        ids = train[contract.id].astype(object)
+        own = ids.isin(known[contract.id].astype(object)).to_numpy()
+    times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
+    order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
+    newest_first = order[own[order]][::-1]
+    foreign_first = np.argsort(own, kind="stable")
+    found = []
+    for keys in _keys(pd.concat([holdout, train], ignore_index=True), sets):
+        shares, pair = _compare(keys, len(holdout), newest_first, foreign_first)
+        ids = (holdout[contract.id].iloc[pair[0]], train[contract.id].iloc[pair[1]])
+        found.append(Copies(*shares, *ids))
+    striking = [copies for copies in found if copies.least > LEAST * len(holdout)]
+    return max(striking, key=lambda c: (c.sure, c.least)) if striking else None
+
+
+def check(copies: Copies) -> Check:
+    """Return the check that fails where rows of the holdout were copied."""
+    reason = f"{sentence(copies)}: remove the copies from the data"
+    limit = round(copies.natural * copies.values)
+    fields = {"unit": "rows", "gate": False}
+    reasons = (reason, reason)
+    return checks.held("holdout_unseen", copies.shared, "<=", limit, reasons, **fields)
+
+
+def sentence(copies: Copies) -> str:
+    """Say how many rows have a copy, how many would by nature, and name a pair."""
+    return (
+        f"{copies.shared:,} of {copies.values:,} different rows of the holdout are in "
+        "the training data again, under another id and time (such as "
+        f"{one_line(copies.holdout_id)} as {one_line(copies.train_id)}); by nature "
+        f"{copies.natural:.0%} would be"
+    )
+
+
+def _compare(
+    keys: Keys, count: int, newest_first: Codes, foreign_first: Codes
+) -> tuple[tuple[int, int, float, float], tuple[int, int]]:
+    """Return the numbers of `Copies`, and the position of a pair in both tables.
+
+    The first `count` keys are the holdout's, the rest the training table's. A row of a
+    block has a twin if its value is there twice, as it is there itself.
+    """
+    codes, values = pd.factorize(keys)
+    held, trained = codes[:count], codes[count:]
+    counts = np.bincount(trained, minlength=len(values))
+    present = _present(held, len(values))
+    twins = present & (counts > 0)
+    natural = [(0, 0)]
+    for start in range(0, len(newest_first), count)[:BLOCKS]:
+        block = trained[newest_first[start : start + count]]
+        own = _present(block, len(values))
+        natural.append((int((own & (counts > 1)).sum()), int(own.sum())))
+    hits, size = max(natural, key=lambda block: (block[0] / max(block[1], 1), block[1]))
+    shared, distinct = int(twins.sum()), int(present.sum())
+    if not shared or not size:
+        return (shared, distinct, 1.0, -1.0), (0, 0)
+    rows = np.array([[distinct], [size]], np.float64)
+    _, low, _ = difference_of_shares(np.array([[shared], [hits]]), rows, CONFIDENCE)
+    copy = foreign_first[int(np.argmax(twins[trained[foreign_first]]))]
+    pair = int(np.argmax(held == trained[copy])), int(copy)
+    return (shared, distinct, hits / size, float(low[0])), pair
+
+
+def _present(codes: Codes, count: int) -> NDArray[np.bool_]:
+    """Return which of so many codes there are, [count]."""
+    present = np.zeros(count, bool)
+    present[codes] = True
+    return present
+
+
+def _keys(table: pd.DataFrame, sets: set[tuple[str, ...]]) -> Iterator[Keys]:
+    """Yield, by set of columns and step, a number per row, [n]: the same for twins."""
+    for step in STEPS:
+        keys, random = {}, np.random.default_rng(0)
+        for name in sorted({name for columns in sets for name in columns}):
+            factor = random.integers(1, 2**63, dtype=np.uint64) | np.uint64(1)
+            keys[name] = _codes(table[name], step).astype(np.uint64) * factor
+        for columns in sets:
+            yield np.asarray(sum(keys[name] for name in columns))
+
+
+def _codes(column: pd.Series, step: float) -> Codes:
+    """Return a whole number per value [n]; near numbers have the same."""
+    if not pd.api.types.is_numeric_dtype(column):
+        return np.asarray(pd.factorize(column)[0])
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    values = np.where(np.isfinite(values), values, np.nan)
+    if np.isnan(values).all():
+        return np.zeros(len(values), np.int64)
+    unit = step * float(np.nanstd(values)) or 1.0
+    steps = np.round((values - np.nanmean(values)) / unit)
+    return np.asarray(np.nan_to_num(steps, nan=2.0**50), np.int64)

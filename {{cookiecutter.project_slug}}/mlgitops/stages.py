@@ -1,0 +1,119 @@
+"""Runs the stages of dvc.yaml one by one, each with no other data than its deps name.
+
+A model that is fitted beside the raw table may have read the rows that it is judged on.
+So all data that a stage does not name is taken away while it runs: the files are gone
+from the tree, and this process keeps their bytes. Only where the build is: on a laptop
+`dvc repro` runs as ever, and gives the same bytes.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path, PurePosixPath
+
+from mlgitops import lock
+from mlgitops.lock import Stage
+
+# Pulled files are in the workspace, not in DVC's cache: --allow-missing. What a stage
+# writes stays out of it too, as another stage would find it there: --no-commit.
+OPTIONS = ("--no-run-cache", "--allow-missing", "--no-commit")
+
+
+class StageError(Exception):
+    """`dvc repro` failed; the message says where."""
+
+
+def reproduce(env: Mapping[str, str]) -> list[str]:
+    """Run every stage whose inputs changed; return the names of those that ran.
+
+    Raises:
+        StageError: one failed.
+    """
+    stages, ran = lock.stages(), list[str]()
+    if not all(stage.plain for stage in stages):
+        print("dvc.yaml has templates: each stage sees all data, not only its deps")
+        _repro((), env, ran, "")
+        return ran
+    for stage in order(stages):
+        with hidden(unnamed(stage, stages)) as names:
+            away = f"; the stage {stage.name} sees only its deps, not {names}"
+            only = ("--single-item", stage.name)
+            _repro(only, env, ran, away if names else "")
+    return ran
+
+
+def order(stages: Iterable[Stage]) -> list[Stage]:
+    """Return the stages so that each comes after those whose outputs it reads.
+
+    Raises:
+        StageError: they wait for one another.
+    """
+    by_name = {stage.name: stage for stage in stages}
+    graph = {
+        stage.name: [
+            other.name
+            for other in by_name.values()
+            if other is not stage and any(_meets(o, stage.deps) for o in other.outs)
+        ]
+        for stage in by_name.values()
+    }
+    try:
+        return [by_name[name] for name in TopologicalSorter(graph).static_order()]
+    except CycleError as error:
+        names = " and ".join(sorted(set(error.args[1])))
+        raise StageError(f"dvc.yaml: the stages {names} wait for each other") from error
+
+
+def unnamed(stage: Stage, stages: Iterable[Stage]) -> list[Path]:
+    """Return the data files, tracked ones and outputs, that a stage does not name."""
+    outs = (out for other in stages for out in other.outs)
+    own = (*stage.deps, *stage.outs)
+    names = sorted({*lock.pointers(), *outs})
+    return [Path(name) for name in names if not _meets(name, own)]
+
+
+@contextmanager
+def hidden(paths: Iterable[Path]) -> Iterator[str]:
+    """Take files away for a while; yield their names. Their bytes stay open here."""
+    kept = {path: path.open("rb") for path in paths if path.is_file()}
+    try:
+        for path in kept:
+            path.unlink()
+        yield ", ".join(path.as_posix() for path in kept)
+    finally:
+        for path, file in kept.items():
+            path.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with file, path.open("xb") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+
+
+def _repro(
+    only: Iterable[str], env: Mapping[str, str], ran: list[str], note: str
+) -> None:
+    """Run `dvc repro`; add the stages that had to run to `ran`.
+
+    Raises:
+        StageError: it failed; the message ends with the note.
+    """
+    command = (sys.executable, "-m", "dvc", "repro", *OPTIONS, *only)
+    run = subprocess.Popen(command, env=dict(env), stdout=subprocess.PIPE, text=True)
+    for line in run.stdout or ():
+        print(line, end="", flush=True)
+        if match := re.match(r"Running stage '([^']+)'", line):
+            ran.append(match[1])
+    if run.wait():
+        raise StageError(f"`dvc repro` failed: see the error above{note}")
+
+
+def _meets(path: str, others: Iterable[str]) -> bool:
+    """Return whether a path is one of the others, in one of them, or holds one."""
+    one = PurePosixPath(path)
+    return any(
+        one.is_relative_to(other) or PurePosixPath(other).is_relative_to(one)
+        for other in others
+    )
