@@ -325,6 +325,8 @@ class Hub:
             return self.data
         if path == "contents/dvc.lock":
             self.put.append({**(fields or {}), "token": os.environ.get("GH_TOKEN")})
+            head = {**self.pull["head"], "sha": "c" * 40}  # of the commit that it makes
+            self.pull = {**self.pull, "head": head}
         size = len(self.data)
         artifact = {"id": 9, "name": "challenger", "expired": False}
         answers: Record = {

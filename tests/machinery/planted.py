@@ -304,11 +304,11 @@ DOUBTFUL: dict[str, tuple[Patch, str]] = {  # what the report warns of
     ),
     "rows added to the period that main covers": (
         more(rows(50, seed=5)),
-        "32 are older",
+        "Older ones: 32",
     ),
     "rows of that period changed": (
         data(age=lambda t: t["age"].mask(t.index == 70, 9).astype("float32")),
-        "1 row (such as o0-70 of 2025-01-01) of the champion",
+        "the champion's data: 1 row (such as o0-70 of 2025-01-01)",
     ),
     "one row that moves the split": (
         more(rows()[-1:].assign(placed=END + 6.5 * DAY)),

@@ -324,11 +324,8 @@ class Campaign:
         self.told = len(self.world.words())
         self.steps.append(name)
         self.count[name] += 1
-        t = time.monotonic()
         action()
-        u = time.monotonic()
         self.check()
-        print(f"T {name} {u - t:.2f} {time.monotonic() - u:.2f}", flush=True)
 
     def end(self) -> None:
         self.stop.set()

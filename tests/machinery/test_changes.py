@@ -49,10 +49,9 @@ def test_rewritten_and_missing_history_is_a_caution() -> None:
     seen = found(old, new)
     assert seen.changes.rows.changed == 3
     assert seen.changes.rows.removed_inside == 10
-    assert [line[: line.index(")")] for line in seen.cautions] == [
-        "3 rows (such as o0-0 of 2025-01-01",
-        "10 rows (such as o0-500 of 2025-01-21",
-    ]
+    rewritten, missing = seen.cautions
+    assert "3 rows (such as o0-0 of 2025-01-01)" in rewritten
+    assert "10 rows (such as o0-500 of 2025-01-21)" in missing
 
 
 def test_rows_that_come_in_between_are_a_caution_and_late_labels_are_named() -> None:
@@ -62,8 +61,8 @@ def test_rows_that_come_in_between_are_a_caution_and_late_labels_are_named() -> 
     seen = found(old, whole[50:])
     assert seen.changes.rows.added == 203 and seen.changes.rows.added_inside == 3
     (caution,) = seen.cautions
-    assert caution.startswith("3 rows (such as o0-100 of 2025-01-05) were added")
-    assert "2 in its last 14 days" in caution and "1 are older" in caution
+    assert "3 rows (such as o0-100 of 2025-01-05)" in caution
+    assert "2 in its last 14 days" in caution and "Older ones: 1" in caution
     late = found(whole[:800].drop(index=[790, 795]), whole[50:])
     (caution,) = late.cautions
     assert "2 in its last 14 days, as late labels are" in caution
@@ -147,4 +146,4 @@ def test_the_report_shows_them() -> None:
     )
     body = report.render(facts)
     assert "1,000 rows became 1,000: 1,000 added, 1,000 removed, 0 changed" in body
-    assert "price" in body and "are gone from the period" in body
+    assert "price" in body and "Gone from the period" in body

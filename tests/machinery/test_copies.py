@@ -71,6 +71,22 @@ def test_a_holdout_that_was_put_back_is_refused(
     assert times == 1 or "as c" in check.reason, "one that main has not"
 
 
+def test_neither_new_ids_nor_a_small_last_block_hide_copies() -> None:
+    train, held, terms = parts()
+    added = pd.concat([train, put_back(held)])
+    renamed = added.assign(order=[f"x{n}" for n in range(len(added))])
+    seen = copies.find(renamed, held, terms, INPUTS, train)
+    assert seen and seen.sure
+    oldest = train.sort_values(terms.time, ignore_index=True)
+    rest = len(oldest) % len(held) - 1  # then the last block is one row
+    odd = oldest.iloc[max(rest, 0) :]
+    assert len(odd) % len(held) == 1
+    twin = odd.iloc[:1].assign(order="twin", placed=odd[terms.time].iloc[5])
+    tables = [odd, put_back(held), twin]
+    seen = copies.find(pd.concat(tables), held, terms, INPUTS, odd)
+    assert seen and seen.sure
+
+
 def test_columns_that_the_model_does_not_read_hide_nothing() -> None:
     train, held, terms = parts()
     copy = put_back(held)

@@ -10,7 +10,7 @@ from machinery import judged, test_compare, test_tasks_judged
 from machinery.judged import WORTH, params
 from machinery.test_compare import good
 from machinery.test_validate import Bench, bench, linear
-from mlgitops import judgement, report
+from mlgitops import judgement, report, settings
 from mlgitops.judge import compare, decision_value, override
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judge.tasks import TASKS, Price
@@ -178,8 +178,32 @@ def test_rows_of_one_entity_count_as_one() -> None:
 
 def test_a_worth_that_leaves_nothing_to_decide_is_one_sentence() -> None:
     flat = {**WORTH, "false_positive": 1}  # a yes is worth more, whatever the row
-    with pytest.raises(SettingsError, match="no row has a better decision than 1"):
+    with pytest.raises(SettingsError, match="a right decision has to be worth more"):
         decision_value.add(evaluation(0.5, flat))
+
+
+@pytest.mark.parametrize(
+    ("task", "worth", "named"),
+    [
+        ("regression", {"unit": "euros", "over": 0, "under": 1}, "above 0"),
+        ("regression", {"unit": "euros", "over": 1, "under": 0}, "above 0"),
+        ("multiclass", None, "as the best decision for every row"),
+    ],
+)
+def test_a_worth_by_which_one_decision_is_always_the_best_is_refused(
+    task: str, worth: Any, named: str
+) -> None:
+    terms = Contract.parse(judged.contract(task))
+    first = terms.classes[0] if terms.classes else ""
+    names = terms.classes
+    table = {true: {c: float(c == first) for c in names} for true in names}
+    section = worth or {"unit": "euros", "worth": table}
+    with pytest.raises(SettingsError, match=named):
+        settings.business({"business": section}, terms)
+    for true in names:  # the control
+        table[true][true] = 2.0
+    section |= {} if names else {"over": 2, "under": 2}
+    assert settings.business({"business": section}, terms)
 
 
 # --- other tasks --------------------------------------------------------------------

@@ -445,6 +445,17 @@ def test_where_nothing_answers_no_release_is_at_fault(
     with pytest.raises(TargetError, match="did not come up") as caught:
         target.wait(record, [], 0)
     assert type(caught.value) is kind
+    answers: list[dict[str, object]] = [{}]  # of the release before it
+
+    def get_once(*_: object) -> dict[str, object]:
+        if answers:
+            return answers.pop()
+        raise error
+
+    monkeypatch.setattr(target, "_get", get_once)
+    with pytest.raises(TargetError, match="did not come up") as caught:
+        target.wait(record, [], 0)
+    assert type(caught.value) is TargetError, "it ended what answered before"
 
 
 def test_a_first_version_that_fails_leaves_no_champion(

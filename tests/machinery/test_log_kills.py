@@ -214,6 +214,21 @@ def test_what_was_dropped_until_the_end_is_carried_over(
     assert [path.name[:8] for path in tmp_path.iterdir()] == ["unlogged"]
 
 
+def test_a_count_that_cannot_be_written_holds_no_line_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as where a folder has the name of its file."""
+
+    def refuse(_: PredictionLog) -> None:
+        raise OSError("is a directory")
+
+    monkeypatch.setattr(PredictionLog, "_record", refuse)
+    log = PredictionLog(tmp_path)
+    asyncio.run(log.write([b"1\n"]))
+    log.close()
+    assert log.state() == {"written": 1, "queued": 0, "dropped": 0, "lost": 0}
+
+
 def test_only_the_dead_are_taken_over(tmp_path: Path) -> None:
     first = Losses(tmp_path)
     first.store(5, 2, 1000.0)

@@ -105,6 +105,14 @@ def test_what_was_lost_before_the_window_is_not_of_it(log: Path) -> None:
     assert decision.decision == "none" and check(made) is None
 
 
+def test_an_old_loss_says_nothing_of_a_version_that_has_no_rows_yet(log: Path) -> None:
+    lose(log, 900, hours=-10_000)
+    assert inspect._unlogged(read_log(str(log), MONITOR, days=120), []) is None
+    lose(log, 9, hours=1)
+    found = inspect._unlogged(read_log(str(log), MONITOR, days=120), [])
+    assert found is not None and found.rows == 9
+
+
 def test_the_counts_lie_beside_the_log_wherever_it_is(log: Path) -> None:
     lose(log, 7)
     for source in (log, log / file_name("2020-01-01"), f"file://{log}"):

@@ -97,9 +97,11 @@ def test_the_report_of_an_older_head_does_not_replace_the_newest(
     now = pull(7)
     plug(monkeypatch, now)
     found = proposal.find({"workflow_run": RUN})
-    assert publish.comment(found, "of this head") == "u"  # the control
+    newest = publish.is_newest(found)
+    assert publish.comment(found, "of this head", newest) == "u"  # the control
     now["head"] = {**now["head"], "sha": "b" * 40}
-    assert publish.comment(found, "of an older head") == ""
+    newest = publish.is_newest(found)
+    assert publish.comment(found, "of an older head", newest) == ""
     assert told == ["of this head"]
 
 

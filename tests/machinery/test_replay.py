@@ -88,12 +88,12 @@ def test_lines_that_cannot_be_read_are_told(bench: Bench) -> None:
     log(bench.folder / "log", "2025-02-01", [1.0] * 40)
     assert requests.bring(bench.folder, TERMS) == ""
     facts = report.Facts(state="ready", verdict="", judgement=bench.judged()[0])
-    assert "Among them, 1 line of the log cannot be read." in decisions.replay(facts)
+    assert "1 more line of the log cannot be used." in decisions.replay(facts)
     file = bench.folder / "log" / "predictions-2025-02-01.jsonl"
     file.write_text(file.read_text().removesuffix("torn {\n"))
     assert requests.bring(bench.folder, TERMS) == ""
     facts = report.Facts(state="ready", verdict="", judgement=bench.judged()[0])
-    assert "cannot be read" not in decisions.replay(facts)
+    assert "cannot be used" not in decisions.replay(facts)
     file.write_text("torn {\n" * 7)
     assert "none of 7 newest lines" in requests.bring(bench.folder, TERMS)
 

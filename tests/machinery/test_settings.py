@@ -74,6 +74,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("experiment", {"train.seed": 1}, "list such as"),
     ("business.false_positive", False, "number, got false"),
     ("business.true_positve", 3, "did you mean true_positive?"),
+    ("business.false_positive", 5, "a right decision has to be worth more"),
+    ("business.true_positive", -9, "a right decision has to be worth more"),
     ("business.unit", None, "required key 'business.unit' is missing"),
     ("business.unit", 3, "must be text, but YAML reads it as the number 3"),
     ("fairness.columns", ["orign"], "did you mean origin?"),

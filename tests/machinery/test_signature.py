@@ -16,12 +16,15 @@ from mlgitops.commands import audit, deploy, register, rollback
 from mlgitops.host import agent
 from mlgitops.ledger import Ledger
 from mlgitops.release import (
+    HostError,
     ReleaseError,
+    TargetError,
     consistency,
     image,
     package,
     registry,
     signature,
+    target,
 )
 
 pytestmark = pytest.mark.skipif(
@@ -202,6 +205,30 @@ def test_what_runs_when_the_key_comes_is_signed_by_the_next_run(
         assert consistency.disagreements(Ledger(), "flights") == []
         assert "Nothing to do" in str(register.register())
     assert len(Ledger().signatures(current()["manifest_sha256"])) == 2
+
+
+@pytest.mark.parametrize("error", [HostError("no answer"), TargetError("502")])
+def test_what_ran_before_is_not_taken_out_for_a_new_signature(
+    here: World, monkeypatch: pytest.MonkeyPatch, error: TargetError
+) -> None:
+    promoted()
+    private, public = key(here, "ours")
+    monkeypatch.setenv("SIGNING_KEY", private)
+    published(here, public)
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object) -> str:
+            raise error
+
+        patch.setattr(target, "wait", fail)
+        with pytest.raises(ReleaseError, match="stays in production"):
+            promoted()
+    assert signature.good(current()) and current()["action"] == "deploy"
+    assert "revert" not in {r["action"] for r in Ledger().history("production")}
+    promoted()
+    assert current()["state"] != "failed" and "Nothing to do" in str(
+        register.register()
+    )
 
 
 def test_what_is_not_signed_is_not_replaced_by_what_is(

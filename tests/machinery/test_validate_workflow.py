@@ -322,6 +322,7 @@ def test_the_app_commits_the_lock_with_its_own_token(
     (put,) = hub.put
     assert put["token"] == "app" and put["branch"] == "first" and "sha" not in put
     assert hub.statuses[-1][1] == "pending" and "GH_TOKEN" not in os.environ
+    assert workflow.ADOPTED in hub.comments[pull["number"]]
 
 
 def test_here_it_judges_what_is_in_build(

@@ -242,7 +242,29 @@ def business(params: Params, contract: Contract) -> Worth | None:
         _check_classes(worth.worth, location, contract)
         for name, row in worth.worth.items():
             _check_classes(row, location.key(name), contract)
+    if worth and (problem := _pointless(worth)):
+        raise FILE.key("business").error(problem)
     return worth
+
+
+def _pointless(worth: Worth) -> str:
+    """Return why no model could decide better than one decision for every row."""
+    if isinstance(worth, RegressionWorth):
+        good = worth.over > 0 and worth.under > 0
+        return "" if good else "needs over and under above 0: a mistake has to cost"
+    if isinstance(worth, MulticlassWorth):
+        rows = worth.worth.values()
+        best = [{d for d in row if row[d] == max(row.values())} for row in rows]
+        for decision in sorted(set.intersection(*best)):
+            return f"gives {decision} as the best decision for every row"
+        return ""
+    if worth.true_positive > worth.false_negative:
+        if worth.true_negative > worth.false_positive:
+            return ""
+    return (
+        "needs true_positive above false_negative and true_negative above "
+        "false_positive: a right decision has to be worth more than a wrong one"
+    )
 
 
 def fairness(params: Params, contract: Contract) -> Fairness | None:

@@ -74,7 +74,8 @@ def training_changed(paths: list[str]) -> list[str]:
         return []
     return [
         f"**It changes the code that trains:** {', '.join(map(report.code, names))}. "
-        "`train` gave it the training rows and no other data; read what it does."
+        "In CI its stage sees the training rows and no other data, if `dvc.yaml` names "
+        "none for it; read what it does."
     ]
 
 

@@ -91,14 +91,15 @@ def _rewritten(
     cautions, counts, until = [], moved.counts, before[contract.time].max()
     if counts.changed:
         cautions.append(
-            f"{_some(before, moved.changed, contract)} of the champion's data have "
-            "other values now: history was rewritten. Make sure that this was intended."
+            "Other values than in the champion's data: "
+            f"{_some(before, moved.changed, contract)}. History was rewritten: make "
+            "sure that this was intended."
         )
     if counts.removed_inside:
         cautions.append(
-            f"{_some(before, moved.removed_inside, contract)} of the champion's data "
-            "are gone from the period that this data covers. Make sure that this was "
-            "intended."
+            "Gone from the period that this data covers: "
+            f"{_some(before, moved.removed_inside, contract)} of the champion's data. "
+            "Make sure that this was intended."
         )
     if counts.added_inside:
         start = until - pd.Timedelta(days=days)
@@ -107,10 +108,13 @@ def _rewritten(
         first = earlier if earlier.any() else late
         others = "Make sure that they are."
         if earlier.any():
-            others = f"{int(earlier.sum()):,} are older: make sure where they are from."
+            others = (
+                f"Older ones: {int(earlier.sum()):,}. Make sure where they are from."
+            )
         cautions.append(
-            f"{_some(after, moved.added_inside, contract, first)} were added to the "
-            f"period of the champion's data, which ends at {until:%Y-%m-%d %H:%M}: "
+            "Added to the period of the champion's data, which ends at "
+            f"{until:%Y-%m-%d %H:%M}: "
+            f"{_some(after, moved.added_inside, contract, first)}, "
             f"{int(late.sum()):,} in its last {days:g} days, as late labels are. "
             f"{others}"
         )

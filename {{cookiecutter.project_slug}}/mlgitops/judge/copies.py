@@ -70,6 +70,8 @@ def find(
     if known is not None:
         ids = train[contract.id].astype(object)
         own = ids.isin(known[contract.id].astype(object)).to_numpy()
+        if own.sum() < len(holdout):  # too few to measure on: all may have a new id
+            own = np.ones(len(train), bool)
     times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
     order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
     newest_first = order[own[order]][::-1]
@@ -116,7 +118,8 @@ def _compare(
     present = _present(held, len(values))
     twins = present & (counts > 0)
     natural = [(0, 0)]
-    for start in range(0, len(newest_first), count)[:BLOCKS]:
+    whole = max(len(newest_first) - count // 2, 1)  # no block of less than half
+    for start in range(0, whole, count)[:BLOCKS]:
         block = trained[newest_first[start : start + count]]
         own = _present(block, len(values))
         natural.append((int((own & (counts > 1)).sum()), int(own.sum())))

@@ -4,6 +4,7 @@ import numpy as np
 
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judgement import Entity, Refused
+from mlgitops.rarest import rarest
 
 FEW = 30  # entities below which an interval is rough, whatever its formula
 
@@ -30,12 +31,19 @@ def add(evaluation: Evaluation) -> None:
         raise Refused(
             "holdout_rows", reason, value=fewest, operator=">=", limit=2, unit=name
         )
-    if fewest < FEW:
+    if fewest < FEW and not _rare(evaluation):
         evaluation.judgement.cautions.append(
             f"Intervals are by {name}, and the rows{condition} belong to {fewest} of "
             f"them: with fewer than {FEW} an interval is rough. Hold out more days, or "
             "decide with that in mind."
         )
+
+
+def _rare(evaluation: Evaluation) -> bool:
+    """Return whether a class has so few rows that the judge says more of them."""
+    if not evaluation.task.classifies:
+        return False
+    return rarest(evaluation.y, evaluation.contract.classes).rows < FEW
 
 
 def _fewest(evaluation: Evaluation, groups: np.ndarray) -> tuple[int, str]:
@@ -45,6 +53,6 @@ def _fewest(evaluation: Evaluation, groups: np.ndarray) -> tuple[int, str]:
     classes = evaluation.y.astype(np.int64)
     k = int(classes.max()) + 1
     counts = np.bincount(np.unique(groups * k + classes) % k, minlength=k)
-    rarest, contract = int(counts.argmin()), evaluation.contract
-    label = (contract.classes or ("0", "1"))[rarest]
-    return int(counts[rarest]), f" where {contract.target} is {label}"
+    least, contract = int(counts.argmin()), evaluation.contract
+    label = (contract.classes or ("0", "1"))[least]
+    return int(counts[least]), f" where {contract.target} is {label}"

@@ -99,22 +99,29 @@ def adopt(case: Case, proposal: Proposal, token: str) -> bool:
     return True
 
 
-def comment(proposal: Proposal, body: str) -> str:
+def is_newest(proposal: Proposal) -> bool:
+    """Return whether the head that was judged is still the newest."""
+    newest = not has_newer_head(proposal)
+    if not newest:
+        print(f"no comment: #{proposal.number} was pushed to since {proposal.head_sha}")
+    return newest
+
+
+def comment(proposal: Proposal, body: str, newest: bool) -> str:
     """Write the one comment with the report, and return its address.
 
     Each head is judged by a run of its own, and an older one's may end last: it says
     nothing here, as people would take its report for that of the newest.
     """
-    if has_newer_head(proposal):
-        print(f"no comment: #{proposal.number} was pushed to since {proposal.head_sha}")
+    if not newest:
         return ""
     return github.sticky_comment(proposal.number, report.MARKER, body)
 
 
-def announce(proposal: Proposal, facts: report.Facts) -> None:
+def announce(proposal: Proposal, facts: report.Facts, newest: bool) -> None:
     """Write comment, summary and status; the status last, since it can unblock."""
     body = report.render(facts)
-    url = comment(proposal, body)
+    url = comment(proposal, body, newest)
     github.summary(body)
     page.write(facts)
     step = f"Passed. {facts.next}".replace("`", "")

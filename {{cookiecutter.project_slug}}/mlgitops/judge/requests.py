@@ -32,7 +32,7 @@ def bring(folder: Path, contract: Contract) -> str:
     entries = [e for e in newest if e is not None and _is_served(e, contract)]
     if newest and not entries:
         lines = f"{len(newest):,} newest line{'s' if len(newest) > 1 else ''}"
-        return f"none of {lines} of the prediction log can be read"
+        return f"none of {lines} of the prediction log can be used"
     if not entries:
         return "the prediction log has no requests yet"
     requests = pd.DataFrame([entry.row for entry in entries], dtype=object)
@@ -53,7 +53,7 @@ def bring(folder: Path, contract: Contract) -> str:
 def _is_served(entry: Entry, contract: Contract) -> bool:
     """Return whether the server accepts texts as long as those of an entry.
 
-    One very long text would make an array of a gigabyte: all are padded to its length.
+    It refuses longer ones: such a line is not its own.
     """
     columns = contract.columns
     return all(

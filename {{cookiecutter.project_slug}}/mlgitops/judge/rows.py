@@ -118,6 +118,8 @@ def thin_end(
         return []
     start = times[~end].max() - length
     moved = int(((all_times > start) & (all_times <= border)).sum())
+    if not moved:
+        return []
     last = holdout[contract.id].iloc[-1]
     rows = "row" if end.sum() == 1 else "rows"
     return [

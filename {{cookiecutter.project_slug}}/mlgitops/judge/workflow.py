@@ -89,7 +89,7 @@ def _give_up(proposed: Proposal, error: Exception) -> str:
         f"## ⛔ No verdict\n\n{report.text(sentence, 600)}\n\n**Next:** push a change, "
         f"or read [the log]({github.run_url()}) and judge it again: {again}."
     )
-    publish.comment(proposed, body)
+    publish.comment(proposed, body, publish.is_newest(proposed))
     return sentence
 
 
@@ -108,10 +108,12 @@ def _judge(proposed: Proposal) -> None:
             verdict.consider(case)
             facts = _decide(case, proposed, build, tree, gated, params)
         publish.record(case, proposed, build, page.page(facts))
+        newest = publish.is_newest(proposed)  # before the App itself pushes
         app_token = os.environ.get("APP_TOKEN", "")
-        if facts.state == "decide" and publish.adopt(case, proposed, app_token):
-            facts.next = ADOPTED
-        publish.announce(proposed, facts)
+        if newest and facts.state == "decide":
+            if publish.adopt(case, proposed, app_token):
+                facts.next = ADOPTED
+        publish.announce(proposed, facts, newest)
 
 
 def _fetch(
@@ -222,7 +224,8 @@ def _refuse(proposed: Proposal, refusal: Refused) -> None:
         cautions=cautions.unbuilt(proposed),
         next=f"read [the run of train]({proposed.run['html_url']}), then push a fix.",
     )
-    publish.announce(proposed, _with_sources(facts, proposed))
+    newest = publish.is_newest(proposed)
+    publish.announce(proposed, _with_sources(facts, proposed), newest)
 
 
 def _with_sources(facts: report.Facts, proposed: Proposal) -> report.Facts:

@@ -143,7 +143,8 @@ def _unlogged(log: window.Log, entries: list[Entry]) -> Unlogged | None:
     """Return what servers counted since the window's first row was asked for."""
     if not log.unlogged:
         return None
-    first = min(filter(None, (entry.arrival for entry in entries)), default=None)
+    arrived = (entry.arrival for entry in entries or log.entries)
+    first = min(filter(None, arrived), default=None)
     counted = [c for c in log.unlogged if first is None or c.until >= first]
     if not counted:
         return None

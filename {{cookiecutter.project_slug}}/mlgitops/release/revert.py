@@ -48,6 +48,11 @@ def promote_or_put_back(
         return promote.run(ledger, planned, check)
     except TargetError as error:
         failed = ledger.release(planned.environment) or {}
+        if failed and server.replaced(failed, failed):  # only its signature is new
+            raise ReleaseError(
+                f"{failed['tag']} stays in {planned.environment}, where it ran before: "
+                f"{error}; mend that, then type `gh workflow run deploy.yml`"
+            ) from error
         record = put_back(ledger, failed, error)
         outcome = "nothing ran before it"
         if record["state"] != "failed":

@@ -126,17 +126,15 @@ def demand(ledger: Ledger, release: Record) -> str | None:
     signature = of_release(ledger, release)
     if signature or not PUBLIC.is_file():
         return signature
+    other = ""
     if state(release["tag"]) == BAD:
-        raise ReleaseError(
-            f"the tag {release['tag']} is {BAD}, and so is no release of it: find out "
-            "who wrote it before anything is deployed"
-        )
+        other = f". Its tag is {BAD}: if the key was not changed, find out who wrote it"
     raise ReleaseError(
         f"{release['tag']}, with this server and image, is not signed, and main has "
         f"{PUBLIC}, so that no host follows it. What main names is signed by `gh "
         "workflow run deploy.yml`, if the environment register has the secret "
         "SIGNING_KEY; a version that is older than the key returns by a pull request "
-        "that proposes it again"
+        f"that proposes it again{other}"
     )
 
 
@@ -152,13 +150,13 @@ def good(record: Record) -> bool:
         ReleaseError: signing.pub is not a public key.
     """
     # Here, so that a deployment starts without them.
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     try:
         public = serialization.load_pem_public_key(PUBLIC.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise ReleaseError(f"{PUBLIC} is not a public key: {COMMANDS}") from error
     if not isinstance(public, ec.EllipticCurvePublicKey):
         raise ReleaseError(f"{PUBLIC} is not an elliptic curve key: {COMMANDS}")

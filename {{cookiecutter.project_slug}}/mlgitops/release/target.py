@@ -47,7 +47,7 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
 
     Raises:
         TargetError: it reported a failure, answers otherwise, or not in time.
-        HostError: its host is at fault, or says nothing of the release at all.
+        HostError: its host is at fault, or was silent from the start.
     """
     environment = record["environment"]
     url = address(environment)
@@ -56,6 +56,7 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
     manifest = record["manifest_sha256"]
     code = record["server"]["sha256"]
     reports, begun = Reports(record["deployment_id"], seconds), time.monotonic()
+    heard = url != "agent" and not _silent(url)  # the release before it may answer
     while True:
         report = reports.newest()
         if report["state"] == "error":
@@ -74,8 +75,9 @@ def wait(record: Record, golden: list[Record], seconds: float) -> str:
         if ready:
             return "confirmed"
         if time.monotonic() >= begun + seconds:
-            # an agent would have reported a failure, and a server that refuses answers
-            kind = HostError if url == "agent" or _silent(url) else TargetError
+            # An agent would have reported a failure, and a server that refuses answers.
+            host = url == "agent" or (not heard and _silent(url))
+            kind = HostError if host else TargetError
             raise kind(
                 f"{environment} did not come up with {record['version']} within "
                 f"{seconds:g} s: {status}"

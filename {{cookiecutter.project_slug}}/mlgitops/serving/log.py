@@ -240,11 +240,12 @@ class PredictionLog:
             self._count_losses()
         path = self.folder / file_name(datetime.now(UTC).date().isoformat())
         try:
-            self._record()
             append(path, data)
         except OSError as error:
             print(f"prediction log: {error}; trying again", file=sys.stderr)
             return False
+        with contextlib.suppress(OSError):  # with the next batch, then
+            self._record()
         return True
 
 

@@ -135,8 +135,8 @@ def replay(facts: Facts) -> str:
     header += ["Mean change, either way"] if numbers else ["Flips", "Share"]
     unreadable = ""
     if (count := replay.unreadable) > 0:
-        lines = "1 line" if count == 1 else f"{count:,} lines"
-        unreadable = f" Among them, {lines} of the log cannot be read."
+        lines = "1 more line" if count == 1 else f"{count:,} more lines"
+        unreadable = f" {lines} of the log cannot be used."
     return (
         f"Of the newest {replay.requests:,} requests (until {text(replay.until)}), "
         f"{_moved(replay)}{unreadable}\n\n{table(header, rows)}"
