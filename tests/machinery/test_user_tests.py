@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+from machinery import warm
 
 ROOT = Path.cwd()
 LEFT = shutil.ignore_patterns(
@@ -139,7 +140,7 @@ def run(folder: Path, *more: str) -> str:
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
     env |= {"PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *more),
+        (warm.python(), "-m", "pytest", "-p", "no:cacheprovider", *more),
         cwd=folder,
         env=env,
         stdout=subprocess.PIPE,

@@ -3,9 +3,9 @@
     env["PATH"] = warm.path(env["PATH"])
     monkeypatch.setattr(sys, "executable", warm.python())
 
-A stage, and the judge's child, load pandas and scikit-learn for two seconds and then
-work for half of one; these tests run hundreds. Here a program `python` hands their
-arguments, folder, environment and files to a fork of one such process. The fork loads
+A stage, a child of the judge and pytest load pandas and scikit-learn for two seconds
+and then work for half of one; these tests run hundreds. Here a program `python` hands
+their arguments, folder, environment and files to a fork of one such process. It loads
 the machinery and `model/` anew from that folder, and what confines it, it sets itself;
 only the libraries are there already. Every other command goes to the real Python.
 Whether the child is confined is tried without this, in test_validate.py.
@@ -43,7 +43,8 @@ PROGRAM = """\
 #!/bin/sh
 case "$1 $2 $3" in
 "-m mlgitops prepare" | "-m mlgitops train" | "-m mlgitops evaluate" | \\
-"-m mlgitops.judge.judge "* | "-m mlgitops.judge.score "*)
+"-m mlgitops.judge.intake "* | "-m mlgitops.judge.judge "* | \\
+"-m mlgitops.judge.score "* | "-m mlgitops.judge.serve "* | "-m pytest "*)
     exec {python} -S {file} {address} "$0" "$@" ;;
 esac
 exec {python} "$@"
