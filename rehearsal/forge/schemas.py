@@ -65,7 +65,7 @@ def wrong(
     if kind and not _is(kind, value):
         return [f"{at}: {value!r} is not of type {kind}"]
     if "enum" in schema and value not in schema["enum"]:
-        return [f"{at}: {value!r} is none of {schema['enum']}"]
+        return [f"{at}: must be one of {schema['enum']}, got {value!r}"]
     if isinstance(value, list):
         for i, each in enumerate(value):
             items = schema.get("items", {})
@@ -89,7 +89,7 @@ def _wrong_keys(schema: Any, value: Json, at: str, complete: bool) -> list[str]:
 
 
 def _is(kind: str, value: Any) -> bool:
-    """Compare a value with a JSON type; a boolean is no number."""
+    """Compare a value with a JSON type; a boolean is not a number."""
     if isinstance(value, bool) and kind != "boolean":
         return False
     return isinstance(value, TYPES[kind])

@@ -42,7 +42,7 @@ def answer(connection: socket.socket, options: argparse.Namespace) -> None:
         data = json.dumps(respond(options, head.split()[1].decode())).encode()
         start = f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n"
         connection.sendall(start.encode() + b"Connection: close\r\n\r\n" + data)
-    except (OSError, IndexError, ValueError):  # a model of nonsense answers nothing
+    except (OSError, IndexError, ValueError):  # a model of nonsense does not answer
         pass
     finally:
         connection.close()
