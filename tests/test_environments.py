@@ -159,7 +159,7 @@ def test_a_merge_goes_through_qa_and_waits_before_production(drill: Drill) -> No
 
 @pytest.mark.slow
 def test_a_merge_waits_behind_one_that_waits_for_its_approval(drill: Drill) -> None:
-    """They are of one group; a rollback is of another, as it must not wait."""
+    """They share a group; a rollback has another group, so that it does not wait."""
     add(drill.folder / "boss")
     first = drill.push()
     (drill.folder / "boss" / "note").write_text("a newer commit")
