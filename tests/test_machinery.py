@@ -33,7 +33,7 @@ def test_machinery(built: Project, template: Path) -> None:
     """
     cores = ("-n", "auto", "--dist", "worksteal")
     said = built.run(".venv/bin/python", *machinery(template), *cores)
-    assert re.search(r"\d+ passed", said) and "failed" not in said
+    assert re.search(r"\d+ passed", said) and not re.search(r"\d (failed|error)", said)
     RESULTS.mkdir(exist_ok=True)
     for name in ("planted.md", "calibration.md"):
         shutil.copyfile(built.folder / "build" / name, RESULTS / name)
