@@ -98,6 +98,31 @@ def test_cells_of_many_rows_give_the_interval_of_the_rows(
     assert cells.high == pytest.approx(whole.high, abs=0.15 * width)
 
 
+def test_a_skewed_mean_reaches_further_where_its_few_rows_are() -> None:
+    """Of gains alike on both sides of their mean, both ends are as far from it."""
+    gains = np.concatenate([np.full(100, -1.0), np.zeros(1_800), np.full(100, 1.0)])
+    even = compare.mean_difference(np.zeros(2_000), gains, 0.95)
+    assert even.high == pytest.approx(-even.low)
+    gains = np.concatenate([np.full(50, -9.0), np.full(1_950, 1.0)])
+    mean, low, high, _ = compare.mean_difference(np.zeros(2_000), gains, 0.95)
+    assert mean - low > 1.1 * (high - mean)
+    same = compare.mean_difference(np.zeros(2_000), gains, 0.95, np.arange(2_000))
+    assert same[:3] == pytest.approx((mean, low, high), rel=0.01)
+    one = compare.mean_difference(np.zeros(2), np.ones(2), 0.95, np.zeros(2, int))
+    assert (one.low, one.high) == (-np.inf, np.inf)
+
+
+def test_an_end_of_a_ratio_is_where_the_mean_may_be_nothing() -> None:
+    random = np.random.default_rng(3)
+    whole, part = random.exponential(2, 500), random.normal(1, 3, 500)
+    found = compare.ratio_of_means(part, whole, 0.95)
+    assert found.difference == pytest.approx(part.mean() / whole.mean())
+    low, high = (compare.mean_difference(end * whole, part, 0.95) for end in found[1:3])
+    assert (low.low, high.high) == pytest.approx((0, 0), abs=1e-6)
+    rare = np.where(np.arange(500) < 2, 2.0, 0.0)
+    assert not np.isfinite(compare.ratio_of_means(part, rare, 0.95).low)
+
+
 def test_same_rows_same_answer() -> None:
     y, old, new = pair(1000)
     first, second = (

@@ -4,6 +4,7 @@ A difference is challenger minus champion. `groups` [n] number the rows' groups 
 customer's rows, one aircraft's), where rows of one group depend on each other.
 """
 
+import math
 from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple
@@ -19,6 +20,7 @@ Array = np.ndarray
 Vector = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
+STEPS, CLOSE = 50, 1e-6  # the search for an end of an interval
 LEAST_P = 1e-12  # the resolution of a p-value by group
 
 
@@ -46,15 +48,41 @@ def mean_difference(
 ) -> Interval:
     """Return the difference of two means over the same rows [n], with its interval.
 
-    The central limit theorem for the mean of paired differences.
+    The central limit theorem for the mean of paired differences, corrected for their
+    skewness.
     """
     gaps = np.asarray(challenger, np.float64) - champion
-    one_stratum = np.zeros(len(gaps), np.int64)
-    reach = spread(gaps, one_stratum, groups).reach(confidence)
-    sample = len(gaps) if groups is None else len(np.unique(groups))
-    reach = reach if sample > 1 else float("inf")
     mean = float(gaps.mean())
-    return Interval(mean, mean - reach, mean + reach, "paired mean")
+    if len(gaps if groups is None else np.unique(groups)) < 2:
+        return Interval(mean, -math.inf, math.inf, "paired mean")
+    one_stratum = np.zeros(len(gaps), np.int64)
+    ends = spread(gaps, one_stratum, groups).ends(mean, confidence)
+    return Interval(mean, *ends, "paired mean")
+
+
+def ratio_of_means(
+    part: Array, whole: Array, confidence: float, groups: Codes | None = None
+) -> Interval:
+    """Return the ratio of two means over the same rows [n], with its interval.
+
+    It holds the ratios r by which the mean of `part - r * whole` may be 0: Fieller
+    (1954), Journal of the Royal Statistical Society B 16(2). Where the mean of `whole`,
+    which is above 0 here, may be 0 as well, every ratio may be: the ends are infinite.
+    """
+    mean = float(whole.mean())
+    ratio = float(part.mean()) / mean
+
+    def end(side: int) -> float:
+        found = ratio
+        for _ in range(STEPS):
+            _, *ends, _ = mean_difference(found * whole, part, confidence, groups)
+            step = float(ends[side]) / mean
+            found += step
+            if abs(step) <= CLOSE * abs(found - ratio) or not math.isfinite(step):
+                return found
+        return math.copysign(math.inf, found - ratio)
+
+    return Interval(ratio, end(0), end(1), "ratio of paired means")
 
 
 def row_mean(losses: Callable[[Array, Array], Array], pair: Pair) -> Interval:

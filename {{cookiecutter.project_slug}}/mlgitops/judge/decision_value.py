@@ -89,14 +89,12 @@ def _compared(
     """Return the decision values and the interval of their difference.
 
     `gains` are on the constant decision, [n], whose value is 0: a first version is
-    compared with that. The interval is of a ratio of means, by the delta method.
+    compared with that.
     """
     champion = gains.get("champion", np.zeros(len(span)))
-    more, mean = gains["challenger"] - champion, float(span.mean())
-    ratio = float(more.mean()) / mean
-    terms = (more - ratio * (span - mean)) / mean  # their mean is the ratio
     confidence, groups = evaluation.rules.confidence, evaluation.groups
-    gap = compare.mean_difference(np.zeros(len(span)), terms, confidence, groups)
+    more, mean = gains["challenger"] - champion, float(span.mean())
+    gap = compare.ratio_of_means(more, span, confidence, groups)
     known = math.isfinite(gap.low) and math.isfinite(gap.high)
     first = evaluation.champion is None
     result = MetricResult(

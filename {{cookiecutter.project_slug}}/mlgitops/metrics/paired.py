@@ -88,9 +88,11 @@ def paired_r2(
     The variance of `y` on these rows is taken as given, as it is one for both models.
     """
     losses = [regression.losses(y, p) for p in (champion, challenger)]
-    models = [(1 - float(loss.mean()), -loss) for loss in losses]
+    before, after = (1 - float(loss.mean()) for loss in losses)
     strata = np.zeros(len(losses[0]), np.int64)
-    return _difference(models, strata, confidence, groups)
+    found = spread(losses[0] - losses[1], strata, groups)
+    ends = found.ends(after - before, confidence)
+    return Difference(before, after, after - before, *ends, confidence)
 
 
 def _difference(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 def rmse(pair: Pair) -> Interval:
     """Compare two models by RMSE, with the interval of the delta method."""
-
     roots = [metrics.regression.rmse(pair.y, p) for p in pair[1:3]]
 
     def linearised(y: Array, p: Array) -> Array:
@@ -28,8 +27,8 @@ def rmse(pair: Pair) -> Interval:
         return np.asarray((p - y) ** 2 / (2 * root) if root else p - y)
 
     interval, gap = row_mean(linearised, pair), roots[1] - roots[0]
-    reach = (interval.high - interval.low) / 2
-    return Interval(gap, gap - reach, gap + reach, "delta method")
+    below, above = (end - interval.difference for end in interval[1:3])
+    return Interval(gap, gap + below, gap + above, "delta method")
 
 
 class Regression(Task):
