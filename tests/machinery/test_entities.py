@@ -145,7 +145,7 @@ def test_the_test_of_entities_is_that_of_every_choice_of_signs() -> None:
 
 
 def test_without_an_entity_every_variance_is_what_it_was() -> None:
-    """By DeLong's own formula, and the standard error of a mean that is hardly skewed."""
+    """By DeLong's own formula, and the error of a mean that is hardly skewed."""
     both, _ = pair("binary", 3)
     y, old, new = both[:3]
     ones, zeros = (
