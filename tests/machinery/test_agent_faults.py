@@ -209,7 +209,8 @@ def hanging(world: World) -> Path:
     folder.mkdir()
     script = folder / "git"
     script.write_text(
-        f"#!/bin/sh\nif [ -e {flag} ]; then touch {flag}ing; exec sleep 600; fi\n"
+        f"#!/bin/sh\nif [ -e {flag} ]; then\n"
+        f"  echo $$ > {flag}.pid; mv {flag}.pid {flag}ing; exec sleep 600\nfi\n"
         f'exec {shutil.which("git")} "$@"\n'
     )
     script.chmod(0o755)
@@ -241,6 +242,19 @@ def test_a_hanging_git_stops_neither_tending_nor_the_agents_end(
         process.wait(15)
         assert time.monotonic() - started < 10
     hanging.unlink()
+
+
+def test_what_an_agent_runs_ends_with_it(world: World, hanging: Path) -> None:
+    """Killed hard, it can end nothing itself."""
+    one = world.release("v1.0.0", 0.001)["manifest_sha256"]
+    with running(world, PATH=shimmed(world)) as process:
+        world.until(lambda: world.settled(one))
+        hanging.touch()
+        world.until(hanging.with_name("hanging").exists)
+        number = int(hanging.with_name("hanging").read_text())
+        assert not test_agent.gone(number)
+        process.kill()
+        world.until(lambda: test_agent.gone(number))
 
 
 def test_a_hanging_git_is_ended_in_time(world: World, hanging: Path) -> None:
