@@ -24,6 +24,7 @@ from mlgitops.judge.compare import Pair
 from mlgitops.judge.evaluation import Evaluation, Model
 from mlgitops.judge.tasks import TASKS, Price
 from mlgitops.judgement import Judgement, Slice
+from mlgitops.metrics.groups import Spread
 from mlgitops.pipeline.contract import Contract
 from mlgitops.settings import BinaryWorth, SettingsError
 
@@ -102,7 +103,8 @@ def test_a_skewed_mean_reaches_further_where_its_few_rows_are() -> None:
     """Of gains alike on both sides of their mean, both ends are as far from it."""
     gains = np.concatenate([np.full(100, -1.0), np.zeros(1_800), np.full(100, 1.0)])
     even = compare.mean_difference(np.zeros(2_000), gains, 0.95)
-    assert even.high == pytest.approx(-even.low)
+    reach = 1.959963985 * (200 / 1_999 / 2_000) ** 0.5
+    assert even[:3] == pytest.approx((0, -reach, reach))
     gains = np.concatenate([np.full(50, -9.0), np.full(1_950, 1.0)])
     mean, low, high, _ = compare.mean_difference(np.zeros(2_000), gains, 0.95)
     assert mean - low > 1.1 * (high - mean)
@@ -110,6 +112,13 @@ def test_a_skewed_mean_reaches_further_where_its_few_rows_are() -> None:
     assert same[:3] == pytest.approx((mean, low, high), rel=0.01)
     one = compare.mean_difference(np.zeros(2), np.ones(2), 0.95, np.zeros(2, int))
     assert (one.low, one.high) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("skewness", [0.0, 1e-20, -1e-17, 1e-15, -1e-12, 1e-9])
+def test_a_skewness_of_rounding_errors_changes_nothing(skewness: float) -> None:
+    low, high = Spread(4.0, skewness=skewness).ends(1.0, 0.95)
+    assert (low, high) == pytest.approx((1 - 3.91992797, 1 + 3.91992797))
+    assert Spread(0.0, skewness=skewness).ends(1.0, 0.95) == (1.0, 1.0)
 
 
 def test_an_end_of_a_ratio_is_where_the_mean_may_be_nothing() -> None:

@@ -80,7 +80,7 @@ def ratio_of_means(
             found += step
             if abs(step) <= CLOSE * abs(found - ratio) or not math.isfinite(step):
                 return found
-        return math.copysign(math.inf, found - ratio)
+        return (-math.inf, math.inf)[side]
 
     return Interval(ratio, end(0), end(1), "ratio of paired means")
 

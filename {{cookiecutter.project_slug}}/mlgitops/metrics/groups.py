@@ -37,15 +37,19 @@ class Spread(NamedTuple):
         high and a variance that is too low at once. The transformation of Hall (1992),
         Journal of the Royal Statistical Society B 54(1), removes that.
         """
-        reach, error = self.reach(confidence), math.sqrt(self.variance)
-        if not self.skewness or not reach:
-            return estimate - reach, estimate + reach
-        skew = max(-1.0, min(self.skewness, 1.0))  # that of a single row
-        above, below = (
-            3 / skew * (math.cbrt(1 + skew * (z - skew / 6)) - 1)
-            for z in (reach / error, -reach / error)
-        )
+        z, error = quantile(confidence, self.freedom), math.sqrt(self.variance)
+        above, below = self._unskewed(z), self._unskewed(-z)
         return estimate - error * above, estimate - error * below
+
+    def _unskewed(self, z: float) -> float:
+        """Return Hall's quantile of the studentised mean.
+
+        His 3/a * (cbrt(1 + a*x) - 1), where a is the skewness and x is z - a/6, without
+        a division by a, which may be 0 or a rounding error: it is then z.
+        """
+        x = z - self.skewness / 6
+        root = math.cbrt(1 + self.skewness * x)
+        return 3 * x / (root**2 + root + 1)
 
 
 def variances(
@@ -57,6 +61,11 @@ def variances(
     where there are any [count]. A variance from fewer than two of them is 0.
     """
     sums, stratum, _ = _sums(values, strata, count, groups)
+    return _variances(sums, stratum, count)
+
+
+def _variances(sums: Vector, stratum: Codes, count: int) -> tuple[Vector, Codes]:
+    """Return the same from the terms of the means."""
     size = np.bincount(stratum, minlength=count)
     squares = np.bincount(stratum, sums**2, count)
     return squares * size / np.maximum(size - 1, 1), size
@@ -69,8 +78,8 @@ def spread(values: Vector, strata: Codes, groups: Codes | None = None) -> Spread
     the degrees of freedom are those of Satterthwaite (1946), Biometrics Bulletin 2(6).
     """
     count = int(strata.max()) + 1
-    own, size = variances(values, strata, count, groups)
-    sums, _, group = _sums(values, strata, count, groups)
+    sums, stratum, group = _sums(values, strata, count, groups)
+    own, size = _variances(sums, stratum, count)
     if groups is None:
         return Spread(float(own.sum()), skewness=_skewness(sums))
     totals = np.asarray(np.bincount(group, sums), np.float64)
