@@ -13,14 +13,15 @@ from typing import NamedTuple
 
 import pytest
 
-from machinery import engine, tiny
+from machinery import engine, tiny, warm
 from mlgitops.serving.verify import VerifyError, verify
 
 os.environ["PYTHONPATH"] = f"{Path.cwd()}{os.pathsep}{Path(__file__).parent.parent}"
 # However pytest was started: programs find those of this environment first.
-os.environ["PATH"] = os.pathsep.join(
-    (str(Path(sys.executable).parent), os.environ["PATH"])
+os.environ["PATH"] = warm.path(
+    os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 )
+sys.executable = warm.python()
 
 
 class Engine(NamedTuple):

@@ -1,14 +1,13 @@
 """Programs that start in a moment: forks of a process that has the libraries loaded.
 
-    env["PATH"] = warm.path(env["PATH"])
-    monkeypatch.setattr(sys, "executable", warm.python())
-
-A stage, a child of the judge and pytest load pandas and scikit-learn for two seconds
+DVC, a stage, a child of the judge and pytest load their libraries for up to two seconds
 and then work for half of one; these tests run hundreds. Here a program `python` hands
 their arguments, folder, environment and files to a fork of one such process. It loads
 the machinery and `model/` anew from that folder, and what confines it, it sets itself;
 only the libraries are there already. Every other command goes to the real Python.
-Whether the child is confined is tried without this, in test_validate.py.
+
+`sys.executable` and PATH lead to it in all tests (`conftest.py`). A test that needs the
+real one takes `COLD`: the wheel, confinement, and what limits a child from outside.
 """
 
 import atexit
@@ -17,17 +16,29 @@ import importlib
 import json
 import os
 import runpy
+import selectors
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
-LIBRARIES = (
+COLD = sys.executable
+DVC = (
+    "dvc.cli.parser",
+    "dvc.commands.repro",
+    "dvc.repo",
+    "dvc.repo.open_repo",
+    "dvc.repo.worktree",
+    "dvc.utils.strictyaml",
+)
+LEARNING = (
     "onnxruntime",
     "pandera.pandas",
     "pyarrow.parquet",
@@ -41,10 +52,10 @@ LIBRARIES = (
 )
 PROGRAM = """\
 #!/bin/sh
-case "$1 $2 $3" in
-"-m mlgitops prepare" | "-m mlgitops train" | "-m mlgitops evaluate" | \\
-"-m mlgitops.judge.intake "* | "-m mlgitops.judge.judge "* | \\
-"-m mlgitops.judge.score "* | "-m mlgitops.judge.serve "* | "-m pytest "*)
+case "$1 $2 $3 " in
+"-m dvc "* | "-m pytest "* | "-m mlgitops.judge."[a-z]*" "* | \\
+"-m mlgitops.serving.smoke "* | "-m mlgitops build "* | \\
+"-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "*)
     exec {python} -S {file} {address} "$0" "$@" ;;
 esac
 exec {python} "$@"
@@ -61,55 +72,90 @@ def python() -> str:
     """Start the process to fork, once; return the program that asks it."""
     folder = tempfile.TemporaryDirectory(prefix="warm-")
     address = Path(folder.name) / "socket"
-    command = (sys.executable, str(Path(__file__)), "serve", str(address))
     server = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        (COLD, __file__, "serve", str(address)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert server.stdout and server.stdout.readline() == "ready\n"
-    words = {"python": sys.executable, "file": __file__, "address": address}
-    program = Path(folder.name) / "bin" / "python"
-    program.parent.mkdir()
-    program.write_text(
-        PROGRAM.format(**{k: shlex.quote(str(v)) for k, v in words.items()})
-    )
-    program.chmod(0o755)
+    programs = Path(folder.name) / "bin"
+    shutil.copytree(Path(COLD).parent, programs, copy_function=os.symlink)
+    words = {"python": COLD, "file": __file__, "address": address}
+    text = PROGRAM.format(**{k: shlex.quote(str(v)) for k, v in words.items()})
+    for name in ("python", "python3"):
+        program = programs / name
+        program.unlink(missing_ok=True)
+        program.write_text(text)
+        program.chmod(0o755)
     atexit.register(folder.cleanup)
     atexit.register(server.communicate)  # its stdin ends, so it ends
-    return str(program)
+    return str(programs / "python")
 
 
-def _serve(address: str) -> None:
-    """Fork for each program that is asked for, until stdin ends."""
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen()
-        if not os.fork():
-            sys.stdin.read()
-            os.kill(os.getppid(), signal.SIGTERM)
-            os._exit(0)
-        print("ready", flush=True)
-        while True:
-            asked = listener.accept()[0]
-            if not os.fork():
-                listener.close()
-                _answer(asked)
-            asked.close()
+class Server:
+    """Forks for each program that is asked for, until stdin ends.
 
+    Libraries are loaded when a program first needs them.
+    """
 
-def _answer(asked: socket.socket) -> NoReturn:
-    """Run one program in a process of its own; tell how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    data, files, _, _ = socket.recv_fds(asked, 1_000_000, 3)
-    program = os.fork()
-    if not program:
-        asked.close()
-        os._exit(_run(files, *json.loads(data)))
-    status = os.waitpid(program, 0)[1]
-    asked.send(str(os.waitstatus_to_exitcode(status)).encode())
-    os._exit(0)
+    def __init__(self, address: str) -> None:
+        self.running: dict[int, socket.socket] = {}  # who waits, by process
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(address)
+        self.listener.listen()
+        self.ended, wake = socket.socketpair()
+        wake.setblocking(False)
+        signal.set_wakeup_fd(wake.detach())
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> None:
+        """Start programs, and tell how they end; one that nobody awaits is killed."""
+        with selectors.DefaultSelector() as selector:
+            for file in (sys.stdin, self.listener, self.ended):
+                selector.register(file, selectors.EVENT_READ)
+            print("ready", flush=True)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if sys.stdin in ready:
+                    return
+                if self.ended in ready:
+                    self.ended.recv(100)
+                    for asked, status in self._endings():
+                        selector.unregister(asked)
+                        with asked, suppress(OSError):
+                            code = os.waitstatus_to_exitcode(status)
+                            asked.send(str(code).encode())
+                if self.listener in ready:
+                    asked = self.listener.accept()[0]
+                    self.running[self._start(asked)] = asked
+                    selector.register(asked, selectors.EVENT_READ)
+                for process, asked in self.running.items():
+                    if asked in ready:
+                        os.kill(process, signal.SIGKILL)
+
+    def _endings(self) -> Iterator[tuple[socket.socket, int]]:
+        """Yield who waits for the processes that have ended, and their statuses."""
+        with suppress(ChildProcessError):
+            while (ending := os.waitpid(-1, os.WNOHANG))[0]:
+                yield self.running.pop(ending[0]), ending[1]
+
+    def _start(self, asked: socket.socket) -> int:
+        """Return the process that runs a program."""
+        data, files, _, _ = socket.recv_fds(asked, 1_000_000, 3)
+        folder, arguments, environment = json.loads(data)
+        for name in DVC if arguments[2] == "dvc" else LEARNING:
+            importlib.import_module(name)
+        process = os.fork()
+        if not process:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for each in (self.listener, self.ended, asked, *self.running.values()):
+                each.close()
+            os._exit(_run(files, folder, arguments, environment))
+        for file in files:
+            os.close(file)
+        return process
 
 
 def _run(
@@ -120,10 +166,16 @@ def _run(
         os.dup2(file, target)
         os.close(file)
     os.chdir(folder)
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [
+        *(folder, *filter(None, paths)),
+        *(each for each in sys.path[1:] if each not in before),
+    ]
     os.environ.clear()
     os.environ.update(environment)
     sys.executable, _, module, *rest = arguments
-    sys.path[0], sys.argv = folder, ["-m", *rest]
+    sys.argv = ["-m", *rest]
     code: object = 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -154,6 +206,6 @@ def _ask(address: str, arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        _serve(sys.argv[2])
+        Server(sys.argv[2]).serve()
     else:
         sys.exit(_ask(sys.argv[1], sys.argv[2:]))
