@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from machinery import warm
 from mlgitops import github
 from mlgitops.commands import reproduce, rollback, simulate
 from mlgitops.commands.expected import expected_errors
@@ -179,7 +180,7 @@ def test_a_contract_of_another_shape_is_said_in_our_words(broken: object) -> Non
 
 def test_ctrl_c_ends_a_stage_without_a_traceback(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "contract.yaml")  # so that it waits while we press
-    command = (sys.executable, "-m", "mlgitops", "prepare", "rows", "train", "holdout")
+    command = (warm.COLD, "-m", "mlgitops", "prepare", "rows", "train", "holdout")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     stage = subprocess.Popen(
         command,

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from machinery import warm
 from mlgitops.machinery import FOLDER, machinery
 from mlgitops.testing import Project
 
@@ -132,7 +132,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (file,) = (home / "dist").glob("*.whl")
     assert file.name == f"mlgitops-{machinery().version}-py3-none-any.whl"
 
-    venv = ("uv", "venv", "--quiet", "--python", sys.executable, str(home / "venv"))
+    venv = ("uv", "venv", "--quiet", "--python", warm.COLD, str(home / "venv"))
     subprocess.run(venv, check=True)
     python = home / "venv/bin/python"
     purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
@@ -149,7 +149,7 @@ def both(
 ) -> tuple[Repository, Repository]:
     """The repository with the folder, and without it; both have run their stages."""
     made = []
-    for place, python in (("folder", Path(sys.executable)), ("wheel", wheel)):
+    for place, python in (("folder", Path(warm.COLD)), ("wheel", wheel)):
         folder = tmp_path_factory.mktemp(place) / "repository"
         shutil.copytree(ROOT, folder, ignore=LEFT)
         repository = Repository(folder, python)

@@ -12,8 +12,9 @@ real one takes `COLD`: the wheel, confinement, and what limits a child from outs
 
 import atexit
 import functools
+import gc
 import importlib
-import json
+import marshal
 import os
 import runpy
 import selectors
@@ -30,6 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 
 COLD = sys.executable
+ASK = Path(__file__).with_name("warm_ask.py")
 DVC = (
     "dvc.cli.parser",
     "dvc.commands.repro",
@@ -56,7 +58,7 @@ case "$1 $2 $3 " in
 "-m dvc "* | "-m pytest "* | "-m mlgitops.judge."[a-z]*" "* | \\
 "-m mlgitops.serving.smoke "* | "-m mlgitops build "* | \\
 "-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "*)
-    exec {python} -S {file} {address} "$0" "$@" ;;
+    exec {python} -IS {ask} {address} "$0" "$@" ;;
 esac
 exec {python} "$@"
 """
@@ -73,7 +75,7 @@ def python() -> str:
     folder = tempfile.TemporaryDirectory(prefix="warm-")
     address = Path(folder.name) / "socket"
     server = subprocess.Popen(
-        (COLD, __file__, "serve", str(address)),
+        (COLD, __file__, str(address)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -81,7 +83,7 @@ def python() -> str:
     assert server.stdout and server.stdout.readline() == "ready\n"
     programs = Path(folder.name) / "bin"
     shutil.copytree(Path(COLD).parent, programs, copy_function=os.symlink)
-    words = {"python": COLD, "file": __file__, "address": address}
+    words = {"python": COLD, "ask": ASK, "address": address}
     text = PROGRAM.format(**{k: shlex.quote(str(v)) for k, v in words.items()})
     for name in ("python", "python3"):
         program = programs / name
@@ -143,9 +145,11 @@ class Server:
     def _start(self, asked: socket.socket) -> int:
         """Return the process that runs a program."""
         data, files, _, _ = socket.recv_fds(asked, 1_000_000, 3)
-        folder, arguments, environment = json.loads(data)
+        folder, arguments, environment = marshal.loads(data)
         for name in DVC if arguments[2] == "dvc" else LEARNING:
-            importlib.import_module(name)
+            if name not in sys.modules:
+                importlib.import_module(name)
+                gc.freeze()  # a fork need not copy them to look for garbage
         process = os.fork()
         if not process:
             signal.set_wakeup_fd(-1)
@@ -192,20 +196,5 @@ def _run(
     return code
 
 
-def _ask(address: str, arguments: list[str]) -> int:
-    """Have a module run with the files of this process; end as it ended."""
-    data = json.dumps([os.getcwd(), arguments, dict(os.environ)]).encode()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(address)
-        socket.send_fds(server, [data], [0, 1, 2])
-        code = int(server.recv(10) or b"1")
-    if code < 0:
-        os.kill(os.getpid(), -code)
-    return code
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        Server(sys.argv[2]).serve()
-    else:
-        sys.exit(_ask(sys.argv[1], sys.argv[2:]))
+    Server(sys.argv[1]).serve()

@@ -7,8 +7,9 @@ times the rows, as an array of text in numpy does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,29 @@ SURROGATES = (
 )
 
 
-def write(file: Path, columns: Mapping[str, Array]) -> None:
-    """Write columns of equally many rows."""
-    arrays = {"names": np.array(list(columns))}  # a name may be any text
+class Change(NamedTuple):
+    """Rows of a table to predict with one column taken from other rows of it.
+
+    So a table with each column changed in turn takes no more room than the table.
+    """
+
+    column: str
+    rows: NDArray[np.int32]  # [n] indices of rows
+    source: NDArray[np.int32]  # [n] of the rows whose value of the column they get
+
+
+def write(
+    file: Path, columns: Mapping[str, Array], changes: Sequence[Change] = ()
+) -> None:
+    """Write columns of equally many rows, and changes of them."""
+    names = list(columns)
+    arrays = {"names": np.array(names)}  # a name may be any text
+    index = {name: number for number, name in enumerate(names)}
+    arrays["changed"] = np.array([index[change.column] for change in changes], np.int32)
+    arrays["lengths"] = np.array([len(change.rows) for change in changes], np.int64)
+    for key in ("rows", "source"):
+        parts = [np.asarray(getattr(c, key), np.int32) for c in changes]
+        arrays[key] = np.concatenate([np.empty(0, np.int32), *parts])
     for number, column in enumerate(columns.values()):
         if column.dtype == object:
             indices: dict[str, int] = {}
@@ -57,6 +78,16 @@ def read(file: Path) -> tuple[Columns, NDArray[np.int64]]:
                 column = texts[column].reshape(-1, 1)
             columns[name] = column
     return columns, np.empty(0, np.int64) if size is None else size
+
+
+def changes(file: Path) -> Iterator[Change]:
+    """Yield the changes that a file holds."""
+    with np.load(file, allow_pickle=False) as archive:
+        keys = ("names", "changed", "lengths", "rows", "source")
+        names, changed, lengths, rows, source = (archive[key] for key in keys)
+    ends = np.cumsum(lengths)
+    for number, start, end in zip(changed, ends - lengths, ends, strict=True):
+        yield Change(str(names[number]), rows[start:end], source[start:end])
 
 
 def batches(size: NDArray[np.int64]) -> Iterator[slice]:

@@ -6,7 +6,8 @@ that are unknown. The other columns are those of rows of the holdout.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ UNKNOWN = (
 )  # categories that no contract holds
 SPACED = 33  # numbers from the minimum to the maximum
 WHOLE = 200  # the most whole numbers between them of which each is tried
+MOST = 200_000  # rows of which one column is at one of its values,
+FEWEST = 50  # or this many values of each column
 RANDOM = 200  # rows of which every column is anywhere in its range
 
 
@@ -32,7 +35,7 @@ class Case(NamedTuple):
     """A row, and what is special about it."""
 
     name: str
-    row: Row
+    row: Mapping[str, Value]
 
 
 def complete(row: Row, contract: Contract) -> Row:
@@ -54,12 +57,14 @@ def cases(
     constants: tuple[list[float], list[str]],
 ) -> Iterator[Case]:
     """Yield the rows at the edges of the named columns, made of the sample's rows."""
-    others = cycle(sample)
+    # What a case changes is kept beside the row, so a wide table takes little memory.
+    others = cycle([ChainMap({}, row) for row in sample])
     lows: Row = {}
     highs: Row = {}
     for name in names:
         column = contract.columns[name]
         values = _values(column, [row[name] for row in sample], constants)
+        values = _some(values, max(FEWEST, MOST // len(names)))
         lows[name], highs[name] = values[0], values[-1]
         for value in values:
             shown = f"{value:.9g}" if isinstance(value, float) else repr(value)[:60]
@@ -112,6 +117,13 @@ def _values(
     every = np.concatenate([spaced, whole, limits, between]).astype(np.float32)
     every = every[(every >= low) & (every <= high)]
     return [float(v) for v in np.unique([np.float32(low), *every, np.float32(high)])]
+
+
+def _some(values: Sequence[Value], most: int) -> Sequence[Value]:
+    """Return the values, or so many of them, spread evenly, with first and last."""
+    if len(values) <= most:
+        return values
+    return [values[n] for n in np.linspace(0, len(values) - 1, most).astype(int)]
 
 
 def _any(column: Column) -> Value:

@@ -166,22 +166,29 @@ def inputs(model: Model, table: pd.DataFrame, contract: Contract) -> Inputs:
 
 
 def predict(
-    model: Model, tables: list[Inputs], contract: Contract, *clock: Path
+    model: Model,
+    tables: list[Inputs],
+    contract: Contract,
+    *clock: Path,
+    changes: Sequence[columns.Change] = (),
 ) -> Array:
     """Return the predictions, float64, for the rows of all tables, from one child.
+
+    With changes, only the rows of each change are predicted, in order.
 
     Raises:
         Refused: the file cannot be scored, or a prediction is invalid.
     """
     whole = {n: np.concatenate([table[n] for table in tables]) for n in model.columns}
     rows, result = model.folder / "inputs.npz", model.folder / "scores.npy"
-    columns.write(rows, whole)
+    columns.write(rows, whole, changes)
     file = model.folder / model.manifest["model"]["file"]
     output, k = task.TASKS[contract.task].output, len(contract.classes)
     arguments = (file, rows, result, output, str(max(k, 1)), *clock)
     sandbox.run("model_file", "mlgitops.judge.score", *arguments)
     predictions = np.load(result, allow_pickle=False)
-    count = sum(len(table[model.columns[0]]) for table in tables)
+    count = sum(len(change.rows) for change in changes)
+    count = count or sum(len(table[model.columns[0]]) for table in tables)
     shape = (count, *([k] if k else []))
     if predictions.shape != shape or predictions.dtype != np.float64:
         raise Refused("predictions", f"the model does not give one {output} a row")

@@ -1,22 +1,25 @@
 """What the models depend on: importance of raw columns and partial dependence.
 
-On the exported files and a seeded sample, so that the cost does not grow with the
-holdout. Permutation importance: Breiman (2001), Machine Learning 45(1); partial
+On the exported files and a seeded sample, smaller for a wide table, so that the cost
+does not grow with the holdout, and memory no faster than the columns. Permutation importance: Breiman (2001), Machine Learning 45(1); partial
 dependence: Friedman (2001), Annals of Statistics 29(5).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from mlgitops.judge.columns import Change
 from mlgitops.judge.compare import Array
-from mlgitops.judge.evaluation import Evaluation, Inputs, Model, inputs, predict
+from mlgitops.judge.evaluation import Evaluation, Model, inputs, predict
 from mlgitops.judgement import Dependence, Fall, Importance
-from mlgitops.pipeline import data
 
-SAMPLE = 2_000  # rows whose columns are shuffled
+SAMPLE = 2_000  # rows whose columns are shuffled,
+CELLS = 400_000  # or as many as have so many cells together,
+FEWEST = 300  # but no fewer
 REPEATS = 3
 AVERAGED = 200  # rows that a dependence is averaged over
 TOP = 3  # columns whose dependence is shown
@@ -35,11 +38,11 @@ class _Explanation(NamedTuple):
 def add(evaluation: Evaluation) -> None:
     """Add the importance of each column, and the dependence on the foremost."""
     holdout, contract = evaluation.holdout, evaluation.contract
-    rows = evaluation.sample(SAMPLE, seed=0)
+    sample = evaluation.sample(rows(len(contract.columns)), seed=0)
     names = [n for n in contract.columns if n not in contract.sensitive]
     grid = {name: _grid(holdout[name]) for name in names}
     try:
-        explained = evaluation.each(lambda m: _explain(evaluation, m, rows, grid))
+        explained = evaluation.each(lambda m: _explain(evaluation, m, sample, grid))
     except ValueError:  # a class is so rare that the sample has no row of it
         return
     falls = {name: each.falls for name, each in explained.items()}
@@ -57,6 +60,11 @@ def add(evaluation: Evaluation) -> None:
     ]
 
 
+def rows(columns: int) -> int:
+    """Return how many rows are shuffled: fewer of a wide table."""
+    return min(SAMPLE, max(FEWEST, CELLS // columns))
+
+
 def _explain(
     evaluation: Evaluation, model: Model, rows: Array, grid: Grid
 ) -> _Explanation:
@@ -67,23 +75,30 @@ def _explain(
     """
     y, sample = evaluation.y[rows], evaluation.holdout.iloc[rows]
     random, columns = np.random.default_rng(1), model.columns
-    plain = inputs(model, sample, evaluation.contract)
-    shuffled = [
-        {**plain, name: plain[name][random.permutation(len(rows))]}
-        for name in columns
-        for _ in range(REPEATS)
+    everyone, few = np.arange(len(rows)), np.arange(min(AVERAGED, len(rows)))
+    shown = {name: grid[name] for name in columns if grid.get(name)}
+    changes = [
+        Change(columns[0], everyone, everyone),  # none
+        *(
+            Change(name, everyone, random.permutation(len(rows)))
+            for name in columns
+            for _ in range(REPEATS)
+        ),
+        *(
+            Change(name, few, np.full(len(few), len(rows) + index))
+            for name, values in shown.items()
+            for index in range(len(values))
+        ),
     ]
-    shown = {name: grid[name] for name in columns if name in grid}
-    fixed = list(_fixed(evaluation, plain, shown))
-    predictions = predict(model, [plain, *shuffled, *fixed], evaluation.contract)
-    end = (1 + len(shuffled)) * len(rows)
-    value = evaluation.task.primary_metric.value
-    first, *others = (
-        value(y, p) for p in np.split(predictions[:end], 1 + len(shuffled))
-    )
-    falls = (first - np.array(others)).reshape(len(columns), REPEATS)
-    parts = np.split(predictions[end:], len(fixed)) if fixed else []
-    means = iter([part.mean(axis=0) for part in parts])
+    table = pd.concat([sample, _table(sample, shown)], ignore_index=True)
+    plain = inputs(model, table, evaluation.contract)
+    predictions = predict(model, [plain], evaluation.contract, changes=changes)
+    ends = np.cumsum([len(change.rows) for change in changes])[:-1]
+    first, *others = np.split(predictions, ends)
+    value, shuffles = evaluation.task.primary_metric.value, len(columns) * REPEATS
+    before, after = value(y, first), [value(y, p) for p in others[:shuffles]]
+    falls = (before - np.array(after)).reshape(len(columns), REPEATS)
+    means = iter([part.mean(axis=0) for part in others[shuffles:]])
     return _Explanation(
         {
             name: (float(fall.mean()), float(fall.min()), float(fall.max()))
@@ -93,14 +108,14 @@ def _explain(
     )
 
 
-def _fixed(evaluation: Evaluation, plain: Inputs, grid: Grid) -> Iterator[Inputs]:
-    """Yield the inputs of a few rows with each column set to each of its values."""
-    few = {name: values[:AVERAGED] for name, values in plain.items()}
-    for name, values in grid.items():
-        for value in values:
-            table = pd.DataFrame({name: [value]})
-            one = data.inputs(table, evaluation.contract, [name])[name]
-            yield {**few, name: np.broadcast_to(one, few[name].shape)}
+def _table(sample: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """Return rows that hold the values of each column, row by row."""
+    rows = sample.iloc[np.zeros(VALUES, int)]
+    columns = {
+        name: pd.array(list(islice(cycle(values), VALUES)), dtype=rows[name].dtype)
+        for name, values in grid.items()
+    }
+    return rows.assign(**columns)
 
 
 def _grid(column: pd.Series) -> list[object]:

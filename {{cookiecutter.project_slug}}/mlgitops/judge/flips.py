@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from mlgitops.judge.columns import Change
 from mlgitops.judge.compare import Array
 from mlgitops.judge.evaluation import Evaluation, inputs, predict
 from mlgitops.judgement import Flip, Reason
@@ -50,13 +51,16 @@ def _moves(evaluation: Evaluation, chosen: Array, columns: list[str]) -> Array:
     model, task, contract = evaluation.challenger, evaluation.task, evaluation.contract
     if not columns:
         return np.empty((0, len(chosen)))
-    rows = evaluation.holdout.iloc[chosen]
-    tables = [rows.assign(**{c: _usual(evaluation.holdout[c])}) for c in columns]
-    replaced = [inputs(model, table, contract) for table in tables]
-    usual = np.split(predict(model, replaced, contract), len(columns))
+    rows, count = evaluation.holdout.iloc[chosen], np.arange(len(chosen))
+    usual = rows[:1].assign(**{c: _usual(evaluation.holdout[c]) for c in columns})
+    tables = [inputs(model, table, contract) for table in (rows, usual)]
+    source = np.full(len(chosen), len(chosen))
+    changes = [Change(column, count, source) for column in columns]
+    predictions = predict(model, tables, contract, changes=changes)
+    moved = np.split(predictions, len(columns))
     decided = model.decisions[chosen] if contract.classes else None
     before = task.of_class(model.predictions[chosen], decided)
-    return np.array([before - task.of_class(p, decided) for p in usual])
+    return np.array([before - task.of_class(p, decided) for p in moved])
 
 
 def _usual(column: pd.Series) -> object:

@@ -8,10 +8,12 @@ before the runtime sees the file; a challenger's was read by `mlgitops.judge.ser
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlgitops.judge import columns, operators
 from mlgitops.judge.sandbox import confine, leave
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 TIMED = 1_000  # rows predicted one by one,
 FEWEST = 120  # or this many, once they have taken
 PATIENCE = 3.0  # seconds
+Sizes = NDArray[np.int64]  # [rows] bytes of text
 
 
 def score(
@@ -34,6 +37,7 @@ def score(
 ) -> None:
     """Write the predictions, float64 (rows,) or (rows, width), for the inputs' rows.
 
+    If the inputs name changes, only the rows of each change are predicted, in order.
     With ``clock``, also the milliseconds, float64, that single rows took.
     """
     data = model.read_bytes()
@@ -45,8 +49,8 @@ def score(
     if {entry.name for entry in session.get_inputs()} != set(table):
         raise ValueError("the model's inputs are not the columns its manifest names")
     parts = []
-    for batch in columns.batches(sizes):
-        feed, rows = _rows(table, batch), batch.stop - batch.start
+    for feed in _feeds(table, sizes, columns.changes(inputs)):
+        rows = len(next(iter(feed.values())))
         (predictions,) = session.run([output], feed)
         if np.size(predictions) != rows * width:
             raise ValueError(f"the model does not give one {output} a row")
@@ -55,6 +59,25 @@ def score(
     np.save(result, np.concatenate(parts), allow_pickle=False)
     if clock:
         np.save(clock, _timed(session, table, output), allow_pickle=False)
+
+
+def _feeds(
+    table: columns.Columns, sizes: Sizes, changes: Iterator[columns.Change]
+) -> Iterator[columns.Columns]:
+    """Yield what one call of the runtime takes: the table's rows, or those of changes.
+
+    The rows that one change after another is of are gathered once.
+    """
+    change, last, plain = None, None, table
+    for change in changes:
+        for batch in columns.batches(sizes[change.rows] + sizes[change.source]):
+            rows, source = change.rows[batch], change.source[batch]
+            if last is None or not np.array_equal(rows, last):
+                last, plain = rows, {name: each[rows] for name, each in table.items()}
+            yield {**plain, change.column: table[change.column][source]}
+    if change is None:
+        for batch in columns.batches(sizes):
+            yield _rows(table, batch)
 
 
 def _rows(table: columns.Columns, rows: slice) -> columns.Columns:

@@ -96,7 +96,7 @@ class Server:
             tries = 1 + AGAIN * (len(self.slow) < SLOW)
             while len(times) < tries and min(times, default=np.inf) > slow_ms:
                 start = time.perf_counter()
-                prediction = self.ask([case.row], case.name)
+                prediction = self.ask([dict(case.row)], case.name)
                 times.append((time.perf_counter() - start) * 1000)
             self.alone.append(prediction)
             if len(times) == tries > 1 and min(times) > slow_ms:
@@ -128,7 +128,7 @@ class Server:
         """Return the largest difference of a batch's predictions to those alone."""
         size = f"a batch of {len(batch)}" if len(batch) > 1 else "the same once more"
         name = f"{size} with {self.cases[batch[0]].name}"
-        predictions = self.ask([self.cases[index].row for index in batch], name)
+        predictions = self.ask([dict(self.cases[index].row) for index in batch], name)
         expected = np.concatenate([self.alone[index] for index in batch])
         gaps = np.abs(predictions.astype(np.float64) - expected) / self._scale
         worst = gaps.reshape(len(batch), -1).max(axis=1)

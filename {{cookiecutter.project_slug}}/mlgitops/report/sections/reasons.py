@@ -5,10 +5,16 @@ from mlgitops.report import plots
 from mlgitops.report.facts import Facts
 from mlgitops.report.text import code, prediction, primary_label, rounded, table
 
+SHOWN = 30  # columns whose importance is shown
+
 
 def importance(facts: Facts) -> str:
     """How much the primary metric falls when a column is shuffled, largest first."""
-    columns = facts.judgement.importance
+    columns, more = facts.judgement.importance[:SHOWN], ""
+    rest = facts.judgement.importance[SHOWN:]
+    if rest:
+        mean = max((row.challenger[0] for row in rest if row.challenger), default=0.0)
+        more = f"\n\n{len(rest):,} more columns: {mean:.4f} at most."
     alone = all(row.champion is None for row in columns)
     header = ["Column", *(() if alone else ("Champion",)), "Challenger"]
     rows = [
@@ -24,7 +30,7 @@ def importance(facts: Facts) -> str:
         f"How much {metric} falls when a column is shuffled: mean (smallest to largest "
         "of a few shuffles). With a value below zero it rises.\n\n"
     )
-    return intro + table(header, rows) if rows else ""
+    return intro + table(header, rows) + more if rows else ""
 
 
 def _fall(fall: Fall | None) -> str:
