@@ -28,26 +28,26 @@ RESAMPLES = 1_000  # of the loop; timed on a few, and multiplied
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "h"]
 
 
-def table(rows: int, seed: int = 1) -> pd.DataFrame:
-    """Return rows of 3 categories and 12 numbers, and a target that needs some."""
+def table(rows: int, seed: int = 1, width: int = 12) -> pd.DataFrame:
+    """Return rows of 3 categories and some numbers, and a target that needs a few."""
     random = np.random.default_rng(seed)
     frame: dict[str, Any] = {"id": [f"r{n}" for n in range(rows)]}
     start = pd.Timestamp("2025-01-01", tz="UTC").as_unit("us")
     frame["time"] = start + pd.to_timedelta(np.linspace(0, 40 * 86_400, rows), unit="s")
     for name in ("k1", "k2", "k3"):
         frame[name] = np.array(WORDS)[random.integers(0, 8, rows)]
-    numbers = random.normal(size=(rows, 12)).astype(np.float32)
+    numbers = random.normal(size=(rows, width)).astype(np.float32)
     signal = numbers[:, :4].sum(axis=1) * 0.4 + (frame["k1"] == "a") * 0.7 - 1
     late = random.random(rows) < 1 / (1 + np.exp(-signal))
-    frame |= {f"n{n:02}": numbers[:, n] for n in range(12)}
+    frame |= {f"n{n:02}": numbers[:, n] for n in range(width)}
     return pd.DataFrame({**frame, "y": late.astype("int8")})
 
 
-def project(folder: Path) -> tuple[dict[str, Any], list[str]]:
+def project(folder: Path, width: int = 12) -> tuple[dict[str, Any], list[str]]:
     """Lay out what the judge runs from; return its params and the model's columns."""
     for name in ("mlgitops", "model"):
         shutil.copytree(TEMPLATE / name, folder / name)
-    numbers = [f"n{n:02}" for n in range(12)]
+    numbers = [f"n{n:02}" for n in range(width)]
     word = {"type": "category", "missing": False, "categories": WORDS}
     columns: dict[str, Any] = {name: word for name in ("k1", "k2", "k3")}
     columns |= {n: {"type": "number", "min": -99, "max": 99} for n in numbers}

@@ -30,8 +30,8 @@ class Change(NamedTuple):
     """
 
     column: str
-    rows: NDArray[np.int32]  # [n] indices of rows
-    source: NDArray[np.int32]  # [n] of the rows whose value of the column they get
+    rows: NDArray[np.integer]  # [n] indices of rows
+    source: NDArray[np.integer]  # [n] of the rows whose value of the column they get
 
 
 def write(

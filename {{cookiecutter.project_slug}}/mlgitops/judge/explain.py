@@ -1,8 +1,9 @@
 """What the models depend on: importance of raw columns and partial dependence.
 
 On the exported files and a seeded sample, smaller for a wide table, so that the cost
-does not grow with the holdout, and memory no faster than the columns. Permutation importance: Breiman (2001), Machine Learning 45(1); partial
-dependence: Friedman (2001), Annals of Statistics 29(5).
+does not grow with the holdout, and memory no faster than the columns. Permutation
+importance: Breiman (2001), Machine Learning 45(1); partial dependence: Friedman (2001),
+Annals of Statistics 29(5).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ SAMPLE = 2_000  # rows whose columns are shuffled,
 CELLS = 400_000  # or as many as have so many cells together,
 FEWEST = 300  # but no fewer
 REPEATS = 3
-AVERAGED = 200  # rows that a dependence is averaged over
+AVERAGED = 10  # a dependence is the mean over one in so many of them
 TOP = 3  # columns whose dependence is shown
 VALUES = 8  # of a dependence
 
@@ -75,7 +76,7 @@ def _explain(
     """
     y, sample = evaluation.y[rows], evaluation.holdout.iloc[rows]
     random, columns = np.random.default_rng(1), model.columns
-    everyone, few = np.arange(len(rows)), np.arange(min(AVERAGED, len(rows)))
+    everyone, few = np.arange(len(rows)), np.arange(-(-len(rows) // AVERAGED))
     shown = {name: grid[name] for name in columns if grid.get(name)}
     changes = [
         Change(columns[0], everyone, everyone),  # none
