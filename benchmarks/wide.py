@@ -22,7 +22,7 @@ import yaml
 from benchmarks.validation import project, side, table
 
 WIDTHS = [int(n) for n in os.environ.get("WIDTHS", "100,300,1000").split(",")]
-TRAINED, HELD_OUT = 8_000, 2_800  # rows
+TRAINED, HELD_OUT = 4_000, 2_800  # rows
 JUDGE = """
 import os, sys
 from mlgitops.judge import columns, explain, judge
