@@ -68,7 +68,7 @@ def test_what_explains_a_model_grows_with_its_columns_not_their_square(
     explain.add(context)
     flips.add(context)
     table = SAMPLE * WIDTH * 4  # bytes of the sample, each number of four
-    assert len(sizes) == 3 and max(sizes) < 20 * table  # 169 times before
+    assert len(sizes) == 5 and max(sizes) < 20 * table  # 169 times before
     found = context.judgement
     assert found.importance[0].column == "n0" and len(found.importance) == WIDTH
     assert found.importance[0].challenger[0] > 0.05
@@ -80,7 +80,7 @@ def test_what_explains_a_model_grows_with_its_columns_not_their_square(
 
 
 def test_of_very_many_columns_fewer_rows_are_shuffled() -> None:
-    cells = [explain.rows(width) * width for width in (10, 200, 1_000)]
+    cells = [explain.rows(width) * width for width in (10, 100, 1_000)]
     assert cells == [20_000, explain.CELLS, explain.CELLS]
     assert explain.rows(100_000) == explain.FEWEST
 

@@ -8,7 +8,6 @@ Annals of Statistics 29(5).
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,21 +18,14 @@ from mlgitops.judge.evaluation import Evaluation, Model, inputs, predict
 from mlgitops.judgement import Dependence, Fall, Importance
 
 SAMPLE = 2_000  # rows whose columns are shuffled,
-CELLS = 400_000  # or as many as have so many cells together,
-FEWEST = 300  # but no fewer
+CELLS = 200_000  # or as many as have so many cells together,
+FEWEST = 200  # but no fewer
 REPEATS = 3
-AVERAGED = 10  # a dependence is the mean over one in so many of them
+AVERAGED = 200  # rows that a dependence is averaged over, about
 TOP = 3  # columns whose dependence is shown
 VALUES = 8  # of a dependence
 
 Grid = Mapping[str, Sequence[object]]  # the values that each column is set to
-
-
-class _Explanation(NamedTuple):
-    """What one model shows of its columns."""
-
-    falls: dict[str, Fall]  # of the primary metric
-    means: dict[str, Array]  # mean predictions, [values] or [values, k]
 
 
 def add(evaluation: Evaluation) -> None:
@@ -41,12 +33,10 @@ def add(evaluation: Evaluation) -> None:
     holdout, contract = evaluation.holdout, evaluation.contract
     sample = evaluation.sample(rows(len(contract.columns)), seed=0)
     names = [n for n in contract.columns if n not in contract.sensitive]
-    grid = {name: _grid(holdout[name]) for name in names}
     try:
-        explained = evaluation.each(lambda m: _explain(evaluation, m, sample, grid))
+        falls = evaluation.each(lambda m: _falls(evaluation, m, sample))
     except ValueError:  # a class is so rare that the sample has no row of it
         return
-    falls = {name: each.falls for name, each in explained.items()}
     lost = {column: fall[0] for column, fall in falls["challenger"].items()}
     columns = set().union(*falls.values())
     order = sorted(columns, key=lambda column: (-lost.get(column, 0), column))
@@ -54,8 +44,13 @@ def add(evaluation: Evaluation) -> None:
         Importance(column=c, **{name: fall.get(c) for name, fall in falls.items()})
         for c in order
     ]
-    means = {name: each.means for name, each in explained.items()}
-    top = [column for column in order if column in means["challenger"]][:TOP]
+    grid = {
+        name: values
+        for name in (column for column in order if column in falls["challenger"])
+        if name in names and (values := _grid(holdout[name]))
+    }
+    top = {name: grid[name] for name in list(grid)[:TOP]}
+    means = evaluation.each(lambda m: _means(evaluation, m, sample, top))
     evaluation.judgement.dependence = [
         _dependence(evaluation, column, grid[column], means) for column in top
     ]
@@ -66,18 +61,14 @@ def rows(columns: int) -> int:
     return min(SAMPLE, max(FEWEST, CELLS // columns))
 
 
-def _explain(
-    evaluation: Evaluation, model: Model, rows: Array, grid: Grid
-) -> _Explanation:
-    """Return the falls of the primary metric and the mean predictions, by column.
+def _falls(evaluation: Evaluation, model: Model, rows: Array) -> dict[str, Fall]:
+    """Return how the primary metric falls with each column shuffled.
 
-    A fall is mean, least and most of the repeats with the column shuffled; a mean
-    prediction is that with the column set to one value. One child predicts them all.
+    That is mean, least and most of the repeats. One child predicts them all.
     """
     y, sample = evaluation.y[rows], evaluation.holdout.iloc[rows]
     random, columns = np.random.default_rng(1), model.columns
-    everyone, few = np.arange(len(rows)), np.arange(-(-len(rows) // AVERAGED))
-    shown = {name: grid[name] for name in columns if grid.get(name)}
+    everyone = np.arange(len(rows))
     changes = [
         Change(columns[0], everyone, everyone),  # none
         *(
@@ -85,28 +76,40 @@ def _explain(
             for name in columns
             for _ in range(REPEATS)
         ),
-        *(
-            Change(name, few, np.full(len(few), len(rows) + index))
-            for name, values in shown.items()
-            for index in range(len(values))
-        ),
+    ]
+    plain = inputs(model, sample, evaluation.contract)
+    predictions = predict(model, [plain], evaluation.contract, changes=changes)
+    value = evaluation.task.primary_metric.value
+    first, *others = (value(y, p) for p in np.split(predictions, len(changes)))
+    falls = (first - np.array(others)).reshape(len(columns), REPEATS)
+    return {
+        name: (float(fall.mean()), float(fall.min()), float(fall.max()))
+        for name, fall in zip(columns, falls, strict=True)
+    }
+
+
+def _means(
+    evaluation: Evaluation, model: Model, rows: Array, grid: Grid
+) -> dict[str, Array]:
+    """Return the mean predictions with a column set to each value [values, ...]."""
+    shown = {name: values for name, values in grid.items() if name in model.columns}
+    if not shown:
+        return {}
+    sample = evaluation.holdout.iloc[rows[:: max(1, len(rows) // AVERAGED)]]
+    everyone = np.arange(len(sample))
+    changes = [
+        Change(name, everyone, np.full(len(sample), len(sample) + index))
+        for name, values in shown.items()
+        for index in range(len(values))
     ]
     table = pd.concat([sample, _table(sample, shown)], ignore_index=True)
     plain = inputs(model, table, evaluation.contract)
     predictions = predict(model, [plain], evaluation.contract, changes=changes)
-    ends = np.cumsum([len(change.rows) for change in changes])[:-1]
-    first, *others = np.split(predictions, ends)
-    value, shuffles = evaluation.task.primary_metric.value, len(columns) * REPEATS
-    before, after = value(y, first), [value(y, p) for p in others[:shuffles]]
-    falls = (before - np.array(after)).reshape(len(columns), REPEATS)
-    means = iter([part.mean(axis=0) for part in others[shuffles:]])
-    return _Explanation(
-        {
-            name: (float(fall.mean()), float(fall.min()), float(fall.max()))
-            for name, fall in zip(columns, falls, strict=True)
-        },
-        {name: np.array([next(means) for _ in shown[name]]) for name in shown},
-    )
+    means = iter(np.split(predictions, len(changes)))
+    return {
+        name: np.array([next(means).mean(axis=0) for _ in values])
+        for name, values in shown.items()
+    }
 
 
 def _table(sample: pd.DataFrame, grid: Grid) -> pd.DataFrame:
