@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.pipeline import Pipeline
 
 from mlgitops.testing import Project
 
@@ -13,7 +14,7 @@ PROJECT = Project(Path(__file__).parent.parent)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `estimator` once for each entry of model/estimator.py."""
     if "estimator" in metafunc.fixturenames:
-        metafunc.parametrize("estimator", PROJECT.estimators)
+        metafunc.parametrize("estimator", PROJECT.estimators, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,18 @@ def project() -> Project:
 def made_up(project: Project) -> pd.DataFrame:
     """Return rows that contract.yaml allows; they need no data from storage."""
     return project.made_up_rows()
+
+
+@pytest.fixture(scope="session")
+def fitted(project: Project, made_up: pd.DataFrame, estimator: str) -> Pipeline:
+    """Return features and estimator, fitted once on the made-up rows for all tests."""
+    return project.fit(made_up, estimator)
+
+
+@pytest.fixture(scope="session")
+def exported(project: Project, fitted: Pipeline) -> bytes:
+    """Return the ONNX file of the fitted features and estimator."""
+    return project.export(fitted)
 
 
 @pytest.fixture(scope="session")

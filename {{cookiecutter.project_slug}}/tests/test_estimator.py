@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from mlgitops.pipeline.data import truth
 from mlgitops.testing import Project
@@ -9,35 +10,31 @@ from model.metrics import METRICS
 
 
 def test_it_fits_and_predicts_what_differs(
-    project: Project, made_up: pd.DataFrame, estimator: str
+    project: Project, made_up: pd.DataFrame, fitted: Pipeline
 ) -> None:
-    fitted = project.fit(made_up, estimator)
     predicted = project.predict(fitted, project.inputs(made_up))
     assert np.isfinite(predicted).all()
     assert len(np.unique(predicted)) > 1, "every row gets the same prediction"
 
 
 def test_it_answers_rows_with_missing_values_and_new_categories(
-    project: Project, made_up: pd.DataFrame, estimator: str
+    project: Project, made_up: pd.DataFrame, fitted: Pipeline
 ) -> None:
-    fitted = project.fit(made_up, estimator)
     assert np.isfinite(project.predict(fitted, project.awkward(made_up))).all()
 
 
 def test_the_exported_file_predicts_as_the_fit(
-    project: Project, made_up: pd.DataFrame, estimator: str
+    project: Project, made_up: pd.DataFrame, fitted: Pipeline, exported: bytes
 ) -> None:
     """On awkward rows too: the ONNX file is what is judged, and what runs."""
-    fitted = project.fit(made_up, estimator)
-    difference = project.difference(fitted, project.export(fitted), made_up)
+    difference = project.difference(fitted, exported, made_up)
     assert difference <= project.train.parity
 
 
 def test_the_same_rows_and_seed_give_the_same_bytes(
-    project: Project, made_up: pd.DataFrame, estimator: str
+    project: Project, made_up: pd.DataFrame, estimator: str, exported: bytes
 ) -> None:
-    first, second = (project.fit(made_up, estimator) for _ in range(2))
-    assert project.export(first) == project.export(second)
+    assert project.export(project.fit(made_up, estimator)) == exported
 
 
 def test_own_metrics_are_numbers_and_higher_is_better(

@@ -9,9 +9,9 @@ from mlgitops.testing import Project
 
 
 @pytest.fixture
-def features(project: Project, made_up: pd.DataFrame, estimator: str) -> Pipeline:
+def features(fitted: Pipeline) -> Pipeline:
     """The fitted transformers that go before an estimator."""
-    return project.fit(made_up, estimator)[:-1]
+    return fitted[:-1]
 
 
 def dense(found: object) -> np.ndarray:
