@@ -407,6 +407,22 @@ def test_what_a_model_compares_with_is_asked() -> None:
     }
 
 
+def test_all_thresholds_of_a_long_tree_are_asked_and_none_of_its_leaves() -> None:
+    thresholds, leaves = np.arange(600) / 8, np.arange(6000) / 6000 + 100
+    node = helper.make_node(
+        "TreeEnsembleRegressor",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        nodes_values=np.tile(thresholds, 10),
+        nodes_treeids=np.full(6000, 1234),
+        target_weights=leaves,
+    )
+    graph = helper.make_graph([node], "tree", [], [])
+    numbers, _ = operators.constants(helper.make_model(graph))
+    assert numbers == thresholds.tolist()
+
+
 def test_a_column_without_limits_is_asked_beyond_its_data() -> None:
     column = {"type": "number", "missing": False}
     contract = Contract.parse(

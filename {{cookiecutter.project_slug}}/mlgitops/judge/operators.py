@@ -6,7 +6,7 @@ array-API style produce. It has no operator of chance (RandomUniformLike), none 
 training (Dropout), and no Loop or If. Scan runs as often as a tensor has rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ ALLOWED = {
 }
 ALLOWED["ai.onnx"] = ALLOWED[""]
 MOST = 2_000  # constants of one list that are looked at
+# Lists of a tree ensemble whose entries are places in it, or are added up at its end.
+NOT_COMPARED = frozenset(
+    """
+    class_ids class_nodeids class_treeids class_weights nodes_falsenodeids
+    nodes_featureids nodes_hitrates nodes_missing_value_tracks_true nodes_nodeids
+    nodes_treeids nodes_truenodeids target_ids target_nodeids target_treeids
+    target_weights
+    """.split()
+)
 Constants = tuple[list[float], list[str]]
 
 
@@ -110,17 +119,19 @@ def constants(model: "ModelProto") -> Constants:
             if part.data_type == onnx.TensorProto.STRING:
                 texts |= {t.decode(errors="replace") for t in _some(part.string_data)}
             else:
-                values = _some(onnx.numpy_helper.to_array(part).ravel())
-                numbers |= {float(v) for v in values if values.dtype.kind in "biuf"}
-        elif isinstance(part, onnx.AttributeProto):
+                values = onnx.numpy_helper.to_array(part).ravel()
+                if values.dtype.kind in "biuf":
+                    numbers |= {float(v) for v in _some(values.tolist())}
+        elif isinstance(part, onnx.AttributeProto) and part.name not in NOT_COMPARED:
             numbers |= {float(n) for n in (*_some(part.floats), *_some(part.ints))}
             texts |= {t.decode(errors="replace") for t in _some(part.strings)}
     return sorted(n for n in numbers if n == n), sorted(texts)
 
 
-def _some(values: Any) -> Any:
-    """Return a list or array, or some entries that are spread over a long one."""
-    return values[:: max(1, len(values) // MOST)]
+def _some(values: Iterable[Any]) -> list[Any]:
+    """Return each entry once, or some that are spread over very many."""
+    different = sorted(set(values))
+    return different[:: max(1, len(different) // MOST)]
 
 
 def _parts(message: "Message") -> Iterator["Message"]:
