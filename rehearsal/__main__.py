@@ -17,7 +17,7 @@ from rehearsal.forge import Forge
 from rehearsal.people import CommandError, Person
 from rehearsal.play import Play, PlayError, say
 from rehearsal.targets import Target, free_port
-from rehearsal.world import World, tests_main
+from rehearsal.world import World, nobody_waits
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 OWNER, SLUG = "rita", "flight-delays"
@@ -37,6 +37,11 @@ def main() -> int:
         default="end",
         help="the last step to play",
     )
+    parser.add_argument(
+        "--tool-cache",
+        type=Path,
+        help="where runners keep what they installed, perhaps in an earlier play",
+    )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = args.folder.resolve()
@@ -50,7 +55,8 @@ def main() -> int:
     problem = ""
     with ExitStack() as stack:
         try:
-            world = set_up(play, args.storage, stack)
+            tool_cache = (args.tool_cache or folder / "tool-cache").resolve()
+            world = set_up(play, args.storage, tool_cache, stack)
             perform(world, args.until)
         except (CommandError, PlayError) as error:
             problem = f"\nThe rehearsal stopped: {error}"
@@ -77,7 +83,7 @@ def main() -> int:
     return 0 if play.ok and not problem else 1
 
 
-def set_up(play: Play, storage: str, stack: ExitStack) -> World:
+def set_up(play: Play, storage: str, tool_cache: Path, stack: ExitStack) -> World:
     """Generate the repository; start the forge, the accounts and the machines."""
     clone = play.folder / SLUG
     with play.step("generate", "A repository, generated with cookiecutter") as step:
@@ -87,7 +93,8 @@ def set_up(play: Play, storage: str, stack: ExitStack) -> World:
         env = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
         Person("dana", f"{OWNER}/{SLUG}", clone, env, log).make("setup")
     with play.step("publish", "Published, with rules: make push, make github") as step:
-        forge = Forge(play.folder / "forge", TOOLS, workers=2, last=tests_main)
+        home = play.folder / "forge"
+        forge = Forge(home, TOOLS, 2, last=nobody_waits, tool_cache=tool_cache)
         stack.enter_context(forge)
         world = populate(play, forge, clone, log)
         stack.enter_context(machines(world))
@@ -178,7 +185,7 @@ def machines(world: World) -> Iterator[None]:
     rights = {"contents": "read", "deployments": "write"}
     token = world.forge.machine(world.repo, "host", rights)
     command = [sys.executable, str(agent), "--git", world.url(world.repo)]
-    command += ["--api-url", world.forge.api_url, "--poll", "0.5"]
+    command += ["--api-url", world.forge.api_url, "--poll", "1"]
     env = {"AGENT_TOKEN": token, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     try:
         for target in (world.staging, world.production):

@@ -4,12 +4,7 @@ import re
 
 from rehearsal.play import expect
 from rehearsal.proposals import PROPOSALS
-from rehearsal.world import World
-
-TRICKS = {
-    "swallowed": "Let the build carry on",
-    "forged": "Bring the verdict along",
-}
+from rehearsal.world import TRICKS, World
 
 
 def tricks(world: World) -> None:

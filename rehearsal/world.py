@@ -19,6 +19,10 @@ from rehearsal.targets import Target
 MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
 RELEASE_FILES = {"report.html", "README.md", "model.cdx.json"}
 RELEASE_FILES |= {"verdict.json", "manifest.json"}
+TRICKS = {  # branches, and the titles of their pull requests
+    "swallowed": "Let the build carry on",
+    "forged": "Bring the verdict along",
+}
 REPORT = "<!-- validation report -->"  # how the comment with the report begins
 
 
@@ -27,9 +31,10 @@ def is_test(run: Run) -> bool:
     return Path(run.path).name == "ci.yml"
 
 
-def tests_main(run: Run) -> bool:
-    """Return whether a run only tests what is on main already."""
-    return is_test(run) and run.pull is None
+def nobody_waits(run: Run) -> bool:
+    """Return whether a run tests what is on main already, or what is never merged."""
+    trick = run.head_branch in TRICKS
+    return is_test(run) and (run.pull is None or trick)
 
 
 @dataclass

@@ -134,13 +134,19 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     assert alive(folder) == []
 
 
+@pytest.fixture(scope="module")
+def tool_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what the runners keep from one play to the next."""
+    return tmp_path_factory.mktemp("tools")
+
+
 @pytest.mark.slow
-def test_storage_local_works_through_the_loop(tmp_path: Path) -> None:
+def test_storage_local_works_through_the_loop(tmp_path: Path, tool_cache: Path) -> None:
     """A folder as storage: proposed, judged, merged, deployed, one number.
 
     Then two proposals that play tricks on `train.yml`: the judge is not taken in.
     """
-    args = ("--storage", "local", "--until", "tricks")
+    args = ("--storage", "local", "--until", "tricks", "--tool-cache", str(tool_cache))
     play = command(tmp_path / "demo", *args)
     done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -153,10 +159,13 @@ def test_storage_local_works_through_the_loop(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Facts]:
+def story(
+    tmp_path_factory: pytest.TempPathFactory, tool_cache: Path
+) -> tuple[Path, Facts]:
     """Play everything once; return the folder and the facts of each step."""
     folder = tmp_path_factory.mktemp("play") / "demo"
-    done = subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True)
+    play = command(folder, "--tool-cache", str(tool_cache))
+    done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "set-up" in done.stdout and "play" in done.stdout
     summary = json.loads((folder / "summary.json").read_text())

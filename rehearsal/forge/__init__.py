@@ -7,7 +7,8 @@ Where it is not like GitHub, on purpose:
 - ``PUT pulls/N/merge`` holds for administrators too; only pushes can be let past;
 - concurrency groups are those of workflows, with the expressions of ``expressions.py``;
   others are refused;
-- a runner keeps its tool cache, as one of your own does; a hosted one begins empty;
+- a runner keeps its tool cache, as one of your own does, and several may share one; a
+  hosted one begins empty;
 - an approval cuts a run in two calls of act: finished jobs give their outputs again;
 - of called workflows it plays one shape (``files.py``) and refuses all others; each
   environment of the matrix is a call of act, as act goes on after one that failed;

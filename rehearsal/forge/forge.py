@@ -39,6 +39,8 @@ class Forge:
     ``tools`` is the folder put first on every runner's PATH: act, gh, python, uv.
     ``workers`` is how many runs may be in progress at a time; those that come ``last``
     start when no other is left: GitHub gives each a machine, here they share one.
+    ``tool_cache`` is for all its runners, and may be an earlier forge's; without it
+    each has one of its own.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Forge:
         tools: Path,
         workers: int = 1,
         last: Callable[[Run], bool] = lambda run: False,
+        tool_cache: Path | None = None,
     ) -> None:
         """Start both servers and the workers."""
         self.home = Path(home).absolute()
@@ -61,7 +64,8 @@ class Forge:
         runners = Path(self._folder.name) / "runner"
         runners.symlink_to(self.home / "runner")
         mark = uuid.uuid4().hex[:12]
-        runner = Runner(self.state, self.tools, runners, self._gh_config, mark)
+        shared = (self.tools, runners, tool_cache)
+        runner = Runner(self.state, *shared, self._gh_config, mark)
         self.queue = Queue(runner, workers, self._ended, last)
         self._servers = Servers(self.state, self.queue, self.socket)
         self.state.url = self._servers.url

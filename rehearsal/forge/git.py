@@ -94,7 +94,14 @@ def create(path: Path, source: Path | None = None) -> None:
     git(path.parent, "init", "-q", "--bare", "-b", "main", str(path))
     for key in ("http.receivepack", "uploadpack.allowAnySHA1InWant"):
         git(path, "config", key, "true")
-    git(path, "config", "gc.auto", "0")
+    # Its readers are on this machine: packing tables tightly costs more than it saves.
+    settings = {
+        "gc.auto": "0",
+        "core.compression": "0",
+        "core.bigFileThreshold": "100k",
+    }
+    for key, value in settings.items():
+        git(path, "config", key, value)
     hook = path / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(HOOK)

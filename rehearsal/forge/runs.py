@@ -19,7 +19,7 @@ class Queue:
     """Starts queued runs in order; of each concurrency group, one is on its way.
 
     Each worker is a runner of one's own: one job at a time, with a tool cache that is
-    kept, whatever code filled it.
+    kept, whatever code filled it, and may be the same for all.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ class Runner:
     state: State
     tools: Path  # put first on PATH: act, gh, python, uv
     caches: Path  # holds the RUNNER_TOOL_CACHE of each worker
+    tool_cache: Path | None  # the one of all workers, if they share it
     gh_config: Callable[[Path], None]  # points the gh of a folder at the forge
     mark: str  # in the environment of every process, so that each can be ended
 
@@ -61,7 +62,7 @@ def prepare(
     """Fill the folder of a run and return the call of act; only ``jobs`` do something.
 
     A RUNNER_TOOL_CACHE is kept from run to run, as on a runner of one's own: it is
-    empty at first, and no other runner sees it.
+    empty at first, and no other runner sees it, unless they share one.
     """
     state, repository = runner.state, runner.state.repositories[run.repository]
     folder = state.home / "runs" / str(run.id)
@@ -85,6 +86,9 @@ def prepare(
     artifacts = state.home / "artifacts" / str(run.id)
     for shared in (cache, artifacts):
         shared.mkdir(parents=True, exist_ok=True)
+    if runner.tool_cache and not (cache / "tool_cache").is_symlink():
+        runner.tool_cache.mkdir(parents=True, exist_ok=True)
+        (cache / "tool_cache").symlink_to(runner.tool_cache)  # where act looks for it
     env = processes.environment(runner.tools) | {
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),

@@ -1,6 +1,9 @@
 """Where a job installs: never where code of a proposal installs on the same runner."""
 
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +35,11 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     return run
 
 
+def installs(home: Path) -> int:
+    """Return how often something was installed there."""
+    return len((home / "installs").read_text().splitlines())
+
+
 def test_proposed_and_trusted_code_share_no_environment(job: Job) -> None:
     proposed = job("pull_request")
     events = ("push", "workflow_run", "schedule", "workflow_dispatch")
@@ -43,13 +51,43 @@ def test_an_environment_is_made_again_only_for_other_locks(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = job("push").parent
-    job("push")
-    assert len((home / "installs").read_text().splitlines()) == 1
+    assert job("push").parent == home and installs(home) == 1
     lock = tmp_path / "ops.txt"
     lock.write_text("other")
     monkeypatch.setattr(install, "lock", lambda _: lock)
-    job("push")
-    assert len((home / "installs").read_text().splitlines()) == 2
-    (home / "locks.sha256").unlink()  # the install was cut off
-    job("push")
-    assert len((home / "installs").read_text().splitlines()) == 3
+    other = job("push").parent
+    assert installs(other) == 1
+    assert other != home and installs(home) == 1, "a job may still use the first one"
+    (other / "installed").unlink()  # the install was cut off
+    assert job("push").parent == other and installs(other) == 2
+
+
+def test_an_environment_that_no_job_used_for_weeks_is_removed(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unused, used = job("push").parent, job("pull_request").parent
+    weeks_ago = time.time() - 2 * install.UNUSED
+    for home in (unused, used):
+        os.utime(home / "installed", (weeks_ago, weeks_ago))
+    job("pull_request")
+    assert used.exists() and not unused.exists()
+
+
+def test_runners_that_share_a_tool_cache_install_one_after_the_other(
+    tmp_path: Path,
+) -> None:
+    inside, most = [], []
+
+    def one() -> None:
+        with install.alone(tmp_path / "cache" / "venv.lock"):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8

@@ -4,18 +4,26 @@
     python -m mlgitops install --list GROUP...    only prints the files
 
 A runner that keeps its tool cache reuses the environment, and installs nothing while
-the locks are the same. Proposed code never shares an environment with main's.
+the locks are the same; runners of one machine may share it. Other locks get another
+environment, as a job may still use the one before, and those that no job used for weeks
+are removed. Proposed code never shares an environment with main's.
 """
 
 import configparser
+import fcntl
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MACHINERY = Path(os.path.relpath(Path(__file__).parent.parent))
+UNUSED = 14 * 24 * 3600.0  # seconds after which an environment is removed
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
@@ -29,16 +37,34 @@ def main() -> None:
         print(*(shlex.quote(str(file)) for file in files))
         return
     proposed = os.environ.get("GITHUB_EVENT_NAME") == "pull_request"
-    name = "-".join(["venv", "proposed" if proposed else "main", *groups])
-    home = Path(os.environ["RUNNER_TOOL_CACHE"], name)
     locks = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    done = home / "locks.sha256"
-    if not done.is_file() or done.read_text() != locks:
-        done.unlink(missing_ok=True)  # an install that is cut off does not count
-        install(home, files)
-        done.write_text(locks)
+    parts = ["venv", "proposed" if proposed else "main", *groups, locks[:16]]
+    cache = Path(os.environ["RUNNER_TOOL_CACHE"]).resolve()
+    home = cache / "-".join(parts)
+    with alone(cache / "venv.lock"):
+        done = home / "installed"  # an install that is cut off does not count
+        if not done.is_file():
+            install(home, files)
+        done.touch()  # used
+        remove_unused(cache)
     with open(os.environ["GITHUB_PATH"], "a", encoding="utf-8") as path:
         path.write(f"{home / 'bin'}\n")
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Wait for other runners that install into the same tool cache."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def remove_unused(cache: Path) -> None:
+    """Remove the environments that no job used for weeks."""
+    for done in cache.glob("venv-*/installed"):
+        if time.time() - done.stat().st_mtime > UNUSED:
+            shutil.rmtree(done.parent)
 
 
 def lock(group: str) -> Path:
