@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,32 @@ def test_a_workflow_overlaps_itself_where_the_texts_of_groups_differ(
     assert [run.conclusion for run in runs] == ["success"] * 3
     caches = two.forge.home / "runner"
     assert sorted(path.name for path in caches.iterdir()) == ["1", "2"]
+
+
+def both_in_progress(forge: Forge) -> bool:
+    """Return whether both runs are on their way."""
+    return [run.status for run in forge.runs] == ["in_progress"] * 2
+
+
+def test_runners_may_share_a_tool_cache_and_leave_it_to_the_next_forge(
+    tmp_path: Path, tools: Path
+) -> None:
+    shared = tmp_path / "shared"
+    flow = gated("${{ inputs.place }}")
+    (path,) = flow
+    keep = 'touch "$RUNNER_TOOL_CACHE/${{ inputs.place }}"; until'
+    assert flow[path].count("until") == 1
+    flow[path] = flow[path].replace("until", keep)
+    for number in range(2):
+        home = tmp_path / str(number)
+        with Forge(home / "forge", tools, workers=2, tool_cache=shared) as forge:
+            gate = Gate(World(forge, home, ()), flow)
+            for place in "xy":
+                gate.start(f"{place}{number}")
+            gate.until(partial(both_in_progress, forge))
+            gate.open()
+            assert {run.runner for run in forge.runs} == {1, 2}
+    assert sorted(file.name for file in shared.iterdir()) == ["x0", "x1", "y0", "y1"]
 
 
 def test_two_workflows_share_a_group_of_the_same_text(two: World) -> None:
