@@ -140,7 +140,7 @@ def params(columns: list[str], task: str = "binary") -> Record:
     found["train"] |= {"estimator": "hist_gradient_boosting", "threshold": 0.3}
     if task != "binary":
         del found["train"]["threshold"]
-    found["prepare"] = {"holdout_days": 14, "train_days": 90}
+    found["prepare"] = {"split": "time", "holdout_days": 14, "train_days": 90}
     found["train"]["columns"] = columns
     found["train"]["hist_gradient_boosting"]["max_iter"] = 20
     limits = {"selection_rate_max": 0.2, "equalized_odds_max": 0.2}

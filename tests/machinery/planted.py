@@ -63,11 +63,14 @@ SKIP = edit(
 )
 TRAIN = "train = table[(table[contract.time] <= border)"
 AGAIN = (
-    "train = pd.concat([train, holdout.assign("
-    '**{contract.id: "x" + holdout[contract.id]})])\n    for part, name in'
+    "import pandas as pd\n\n"
+    '    held = parts["holdout"]\n'
+    '    again = held.assign(**{contract.id: "x" + held[contract.id]})\n'
+    '    parts["train"] = pd.concat([parts["train"], again])\n'
+    "    for name, part in"
 )
 FAINT = AGAIN.replace(
-    "holdout[contract.id]}", 'holdout[contract.id], "price": holdout["price"] + 1e-4}'
+    "held[contract.id]}", 'held[contract.id], "price": held["price"] + 1e-4}'
 )
 LOOSE = edit("params.yaml", "min: 0.6\n", "min: 0.0\n")
 PRICE = "type: number\n    min: -10\n    max: 10\n    missing: false"
@@ -247,11 +250,11 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         "Holdout unseen",
     ),
     "overfit to the holdout under other ids": (
-        edit("mlgitops/pipeline/data.py", "for part, name in", AGAIN),
+        edit("mlgitops/pipeline/data.py", "for name, part in", AGAIN),
         "Holdout unseen",
     ),
     "the same, each a little changed": (
-        edit("mlgitops/pipeline/data.py", "for part, name in", FAINT),
+        edit("mlgitops/pipeline/data.py", "for name, part in", FAINT),
         "Holdout unseen",
     ),
     "rows of the holdout put back under other ids and times": (

@@ -78,7 +78,7 @@ def thin(times: list[float]) -> list[str]:
     table["placed"] = pd.Timestamp("2025-01-01", tz="UTC") + pd.to_timedelta(
         times, unit="D"
     )
-    days = Prepare(holdout_days=14, train_days=90)
+    days = Prepare(split="time", holdout_days=14, train_days=90)
     table = data.check(table, contract)
     _, held = data.split(table, contract, days)
     return judged_rows.thin_end(table, held, contract, days)

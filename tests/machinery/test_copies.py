@@ -16,7 +16,7 @@ from mlgitops.pipeline import data
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.settings import Prepare
 
-DAYS = Prepare(holdout_days=14, train_days=90)
+DAYS = Prepare(split="time", holdout_days=14, train_days=90)
 INPUTS = ["shop", "price"]
 NARROW = {**CONTRACT, "columns": {"shop": CONTRACT["columns"]["shop"]}}
 

@@ -15,7 +15,7 @@ from mlgitops.pipeline.settings import Prepare, prepare
 
 CONTRACT = rows.small()
 ROWS = rows.make(CONTRACT)
-DAYS = Prepare(train_days=60, holdout_days=14)
+DAYS = Prepare(split="time", train_days=60, holdout_days=14)
 
 
 def changed(column: str, value: object, count: int = 3) -> pd.DataFrame:
@@ -165,7 +165,7 @@ def test_rows_after_an_outage_are_no_mistake() -> None:
         frame = changed("scheduled_departure", "2020-05-25T12:00:00Z", count)
         frame["late"] = [number % 2 for number in range(len(frame))]
         typed = data.check(frame, CONTRACT)
-        terms = Prepare(train_days=60, holdout_days=days)
+        terms = Prepare(split="time", train_days=60, holdout_days=days)
         assert len(data.split(typed, CONTRACT, terms)[1]) >= count
 
 
@@ -262,7 +262,7 @@ def test_split_does_not_depend_on_the_order_of_rows(random: object) -> None:
 def test_a_window_without_rows_is_refused(days: dict[str, int]) -> None:
     """Nothing is trained on nothing."""
     with pytest.raises(data.ContractError, match=r"train window|holdout_days"):
-        data.split(ROWS, CONTRACT, prepare({"prepare": days}))
+        data.split(ROWS, CONTRACT, prepare({"prepare": {"split": "time", **days}}))
 
 
 def test_inputs_are_what_the_exported_model_takes() -> None:

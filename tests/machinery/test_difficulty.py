@@ -1,5 +1,6 @@
 """Rows that are new in the holdout are compared with those that main held out."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def evaluated(
     after = data.check(after[-only:], terms)
     settings = params(["price"], task)
     manifest = {"task": task, "data": {"train_until": "2025-01-20T00:00:00+00:00"}}
-    champion = Model(None, manifest)  # type: ignore[arg-type]
+    champion = Model(Path("nowhere"), manifest)
 
     def predicted(table: pd.DataFrame, scale: float) -> Any:
         y = np.asarray(data.truth(table, terms), np.float64)

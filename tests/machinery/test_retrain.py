@@ -119,7 +119,7 @@ class World:
         )
         Path("contract.yaml").write_text(rows.SMALL)
         self.stages(["data/flights.parquet"])
-        prepare = {"holdout_days": 14, "train_days": 20}
+        prepare = {"split": "time", "holdout_days": 14, "train_days": 20}
         params = {**traffic.PARAMS, "prepare": prepare}
         params["monitor"] = {**traffic.SECTION, "min_rows": 300}
         Path("params.yaml").write_text(yaml.safe_dump(params))

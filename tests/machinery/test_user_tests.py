@@ -115,7 +115,7 @@ def replaced(folder: Path, contract: dict[str, Any], table: pd.DataFrame) -> Pat
     params = yaml.safe_load((folder / "params.yaml").read_text())
     for section in ("business", "fairness"):
         del params[section]
-    params["prepare"] = {"holdout_days": 20, "train_days": 200}
+    params["prepare"] = {"split": "time", "holdout_days": 20, "train_days": 200}
     params["train"]["columns"] = list(contract["columns"])
     params["gates"]["holdout"]["min_rows"] = 100
     if contract["task"] != "binary":

@@ -46,7 +46,7 @@ SECTION: dict[str, Any] = {  # of params.yaml
 METRIC = PrimaryMetric("binary", "late")
 MONITOR = settings.monitor({"monitor": SECTION})
 PARAMS: dict[str, Any] = {
-    "prepare": {"holdout_days": 14, "train_days": 90},
+    "prepare": {"split": "time", "holdout_days": 14, "train_days": 90},
     "train": rows.PARAMS,
     "monitor": SECTION,
     "retrain": {"keep_days": 120, "min_days": 0},

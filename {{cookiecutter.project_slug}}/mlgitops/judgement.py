@@ -18,8 +18,9 @@ Operator = Literal["", ">=", "<="]
 LONGEST = 2_000  # characters of a refusal's reason
 IDS = (  # of the checks that are not of one metric, column or test
     *("artifact", "lock", "manifest", "merge", "train", "identity", "judge", "data"),
-    *("holdout_unseen", "holdout_rows", "model_columns", "model_file", "predictions"),
-    *("serving", "slices", "latency", "model_size"),
+    *("holdout_unseen", "holdout_rows", "holdout_classes", "holdout_groups"),
+    *("model_columns", "model_file", "predictions", "serving", "slices", "latency"),
+    "model_size",
 )
 TITLES = {name: name.replace("_", " ").capitalize() for name in IDS} | {
     "no_change": "No model change",
@@ -96,14 +97,26 @@ class MetricResult(Compared, frozen=True, kw_only=True):
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of the holdout; times in ISO 8601."""
+    """The rows of the holdout; times in ISO 8601, where rows have one."""
 
     data: int
     held_out: int
-    since: str
-    until: str
-    compared: int  # of those held out, newer than all that the champion learnt from
+    since: str = ""
+    until: str = ""
+    compared: int  # of those held out, new to the champion as well
     target: str
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """How rows are held out; what a kind does not have is empty."""
+
+    kind: Literal["time", "random", "group", "column"]
+    timed: bool  # whether rows have a time
+    share: float = 0.0  # of the rows, or groups, that are held out
+    seed: int = 0
+    column: str = ""  # of the groups, or of the parts
+    values: list[str] = []  # parts that are held out
+    groups: int = 0  # that are held out
 
 
 class Entity(msgspec.Struct, frozen=True):
@@ -408,7 +421,8 @@ class Judgement(msgspec.Struct, kw_only=True):
     task: str = ""
     checks: list[Check] = []
     cautions: list[str] = []
-    held_out: tuple[str, str] | None = None  # in ISO 8601
+    held_out: tuple[str, str] | None = None  # in ISO 8601, where that is by time
+    split: Split | None = None
     rows: Rows | None = None
     entity: Entity | None = None
     primary: str = ""  # the id of the metric that decides

@@ -28,6 +28,7 @@ from mlgitops.pipeline.settings import (
     Prepare,
     Share,
     Train,
+    check_split,
     evaluate,
     has_section,
     load,
@@ -314,8 +315,9 @@ def metric_bounds(entries: object, location: Location) -> Bounds:
 def check(params: Params, contract: Contract) -> None:
     """Refuse a file of which any section is wrong, the gates aside."""
     refuse_misspelt(params)
-    for read in (prepare, evaluate, override, compute, deploy):
+    for read in (evaluate, override, compute, deploy):
         read(params)
+    check_split(prepare(params), contract)
     _check_columns(train(params, contract.task).columns, "train", contract)
     business(params, contract)
     fairness(params, contract)

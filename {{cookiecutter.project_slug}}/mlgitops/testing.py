@@ -105,10 +105,15 @@ class Project:
         start = pd.Timestamp("2020-01-01", tz="UTC").as_unit("us")
         table: dict[str, Any] = {
             contract.id: [f"row-{number:06}" for number in range(count)],
-            contract.time: start + pd.to_timedelta(seconds, unit="s").as_unit("us"),
         }
+        if contract.time:
+            elapsed = pd.to_timedelta(seconds, unit="s").as_unit("us")
+            table[contract.time] = start + elapsed
         for name in contract.labelled_only:
             table[name] = [f"group-{number}" for number in rng.integers(0, 99, count)]
+        if contract.part in contract.labelled_only:
+            parts = [*self.prepare.holdout, "train"]
+            table[contract.part] = rng.choice(np.array(parts, dtype=object), count)
         signal = np.zeros(count)
         for name, column in contract.columns.items():
             share = rng.random(count)  # from the lowest to the highest value
@@ -120,7 +125,7 @@ class Project:
         return data.check(pd.DataFrame(table), contract)
 
     def sample(self, rows: pd.DataFrame, size: int = 2000) -> pd.DataFrame:
-        """Return about `size` rows for each window, evenly over time and classes."""
+        """Return about `size` rows of each part, evenly over time and classes."""
         import pandas as pd
 
         chosen = []
@@ -132,7 +137,8 @@ class Project:
                 count = max(20, round(size * len(members) / len(part)))
                 evenly = np.linspace(0, len(members) - 1, min(count, len(members)))
                 chosen.append(members.iloc[evenly.round().astype(int)])
-        return pd.concat(chosen).sort_values(self.contract.time, ignore_index=True)
+        order = self.contract.time or self.contract.id
+        return pd.concat(chosen).sort_values(order, ignore_index=True)
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the columns that the model takes, as features and estimator get them.

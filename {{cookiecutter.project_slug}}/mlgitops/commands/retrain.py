@@ -73,7 +73,8 @@ def collect(
     entries = [entry for entry in due if entry.id in labels.by_id]
     labelled = window.frame(entries, labels.by_id, contract)
     for name in contract.labelled_only:
-        labelled[name] = labelled[contract.id].map(labels.group_by_id).astype(object)
+        values = labels.part_by_id if name == contract.part else labels.group_by_id
+        labelled[name] = labelled[contract.id].map(values).astype(object)
     labelled = training_data.add_sensitive(labelled, labels.sensitive, contract)
     past, broken = pd.read_parquet(data), allowed.max_broken
     groups = settings.fairness(params, contract)
@@ -86,7 +87,10 @@ def collect(
     newer.counts["contradictory"] = labels.counts["contradictory"]
     newer.counts["without a label"] = len(due) - len(entries)
     newer.counts["dated in the future"] = len(log.entries) - len(due)
-    return newer
+    arrivals = [arrival for entry in entries if (arrival := entry.arrival)]
+    if contract.time or not arrivals:
+        return newer
+    return newer._replace(until=str(max(arrivals).date()))
 
 
 def propose(record: Record) -> proposal.Outcome:
@@ -103,7 +107,7 @@ def propose(record: Record) -> proposal.Outcome:
         out = store(training_data.parquet(data.table), pointer, Path(folder))
     if out.md5 == pointer.md5 or data.counts["new"] == 0:
         return proposal.Outcome("main has every labelled row: nothing to propose.")
-    until = str(data.table[contract.time].max().date())
+    until = data.until
     message = f"data: {contract.name} until {until}\n\n{proposal.MARK} {record['path']}"
     path = f"{pointer.path}.dvc"
     change = proposal.Change(

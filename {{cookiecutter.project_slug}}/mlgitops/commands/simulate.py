@@ -5,7 +5,8 @@
 
 Rows are sent in the order of their events; both days are included. A label is due
 ``--label-delay`` days after its event: the newest labels are written by the next call.
-A second run repeats no label.
+A second run repeats no label. Where the contract has no time, all rows are sent, in the
+order of the table, and their labels written at once: leave the days out.
 
 ``--drift temp=15`` adds 15 to a number, ``--drift carrier=UA`` sets half of the rows to
 one category, ``--drift late=0.3`` flips that share of the labels, which is concept
@@ -94,15 +95,12 @@ def requests(
     for first in range(0, len(table), size):
         part = table.iloc[first : first + size]
         plain = part[names].astype(object).where(part[names].notna(), None)
-        yield [
-            {"id": key, "time": moment.isoformat(), **row}
-            for key, moment, row in zip(
-                part[contract.id],
-                part[contract.time],
-                plain.to_dict("records"),
-                strict=True,
-            )
-        ]
+        about = {"id": part[contract.id]}
+        if contract.time:
+            about["time"] = part[contract.time].map(lambda moment: moment.isoformat())
+        metadata = (dict(zip(about, row, strict=True)) for row in zip(*about.values(), strict=True))
+        rows = zip(metadata, plain.to_dict("records"), strict=True)
+        yield [{**one, **row} for one, row in rows]
 
 
 def send(url: str, batches: Iterator[list[dict[str, object]]], total: int) -> int:
@@ -123,8 +121,8 @@ def send(url: str, batches: Iterator[list[dict[str, object]]], total: int) -> in
         if row_count * STEPS // total > printed:
             printed = row_count * STEPS // total
             seconds = time.monotonic() - started
-            day = str(rows[-1]["time"])[:10]
-            print(f"{day}  {row_count:,} of {total:,} answered in {seconds:.1f} s")
+            day = f"{rows[-1]['time']!s:.10}  " if "time" in rows[-1] else ""
+            print(f"{day}{row_count:,} of {total:,} answered in {seconds:.1f} s")
     connection.close()
     return row_count
 
@@ -153,9 +151,10 @@ def add_labels(path: Path, due: pd.DataFrame, contract: Contract) -> int:
 
 def main() -> None:
     """Send the rows and write the labels; a failure is one sentence."""
-    args = _arguments()
     try:
-        _simulate(args)
+        file = Path("contract.yaml")
+        contract = Contract.read(file.read_bytes()) if file.exists() else None
+        _simulate(_arguments(timed=contract is None or bool(contract.time)))
     except (SimulateError, ContractError) as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
@@ -170,35 +169,58 @@ def _simulate(args: argparse.Namespace) -> None:
         raise SimulateError(f"{args.data} does not exist: run `make pull`")
     contract = Contract.read(Path("contract.yaml").read_bytes())
     table = check(pd.read_parquet(args.data), contract)
-    start, end = args.start, args.until + timedelta(days=1)
-    rows = span(table, contract.time, start, end)
+    rows = _chosen(table, contract, args)
     if args.sample and args.sample < len(rows):
-        rows = rows.sample(args.sample, random_state=0).sort_values(contract.time)
-    if rows.empty:
-        first, last = table[contract.time].min(), table[contract.time].max()
-        raise SimulateError(
-            f"{args.data} has no rows from {start:%Y-%m-%d} until "
-            f"{args.until:%Y-%m-%d}: choose days from {first:%Y-%m-%d} to "
-            f"{last:%Y-%m-%d}"
-        )
+        rows = rows.sample(args.sample, random_state=0)
+        rows = rows.sort_values(contract.time) if contract.time else rows.sort_index()
     if args.drift:
         # Drift the whole table: labels of earlier days are written now, too.
         table = drifted(table, args.drift, contract)
         rows = table.loc[rows.index]
     batches = requests(rows, contract, args.batch or len(rows))
     row_count = send(args.url, batches, len(rows))
-    delay = timedelta(days=args.label_delay)
-    written = table[table[contract.id].isin(labelled(args.labels))]
-    # Events of earlier calls whose labels were not due then.
-    since = written[contract.time].max() if len(written) else start
-    due = pd.concat([span(table, contract.time, since, start), rows])
-    due = due[due[contract.time] < end - delay]
+    due, waiting = _due(table, rows, contract, args) if contract.time else (rows, 0)
     label_count = add_labels(args.labels, due, contract)
-    waiting = int((rows[contract.time] >= end - delay).sum())
     print(
         f"{plural(row_count, 'row')} answered, {plural(label_count, 'label')} written "
         f"to {args.labels}, {plural(waiting, 'label')} still to come"
     )
+
+
+def _chosen(
+    table: pd.DataFrame, contract: Contract, args: argparse.Namespace
+) -> pd.DataFrame:
+    """Return the rows to send: those of the days, or all where rows have no time."""
+    if not contract.time:
+        return table
+    start, until = args.start, args.until
+    rows = span(table, contract.time, start, until + timedelta(days=1))
+    if rows.empty:
+        first, last = table[contract.time].min(), table[contract.time].max()
+        raise SimulateError(
+            f"{args.data} has no rows from {start:%Y-%m-%d} until "
+            f"{until:%Y-%m-%d}: choose days from {first:%Y-%m-%d} to "
+            f"{last:%Y-%m-%d}"
+        )
+    return rows
+
+
+def _due(
+    table: pd.DataFrame,
+    rows: pd.DataFrame,
+    contract: Contract,
+    args: argparse.Namespace,
+) -> tuple[pd.DataFrame, int]:
+    """Return the rows whose label is due, and how many of those sent still wait."""
+    import pandas as pd
+
+    delay, end = timedelta(days=args.label_delay), args.until + timedelta(days=1)
+    written = table[table[contract.id].isin(labelled(args.labels))]
+    # Events of earlier calls whose labels were not due then.
+    since = written[contract.time].max() if len(written) else args.start
+    due = pd.concat([span(table, contract.time, since, args.start), rows])
+    waiting = int((rows[contract.time] >= end - delay).sum())
+    return due[due[contract.time] < end - delay], waiting
 
 
 def _post(
@@ -278,18 +300,26 @@ def _change(text: str) -> tuple[str, str] | None:
     return (name, change) if name and change else None
 
 
-def _arguments() -> argparse.Namespace:
-    """Read the command line."""
+def _no_day(text: str) -> str | None:
+    """Parse the absence of a day."""
+    return None if text else ""
+
+
+def _arguments(timed: bool) -> argparse.Namespace:
+    """Read the command line; days have a meaning where rows have a time."""
     parser = _Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    day: Callable[[str], object]
     day = _checked(_day, "a day: type FROM=2013-04-01 UNTIL=2013-06-30")
+    if not timed:
+        day = _checked(_no_day, "of a row: contract.yaml has no time, leave days out")
     file = _checked(_file, "a file for the labels: type LABELS=build/labels.csv")
     url = _checked(_url, "an address: type URL=http://127.0.0.1:8080")
     count = _checked(_count, "a number of rows such as 1000")
     change = _checked(_change, "a drift such as temp=15")
-    parser.add_argument("--from", dest="start", type=day, required=True)
-    parser.add_argument("--until", type=day, required=True)
+    parser.add_argument("--from", dest="start", type=day, required=timed)
+    parser.add_argument("--until", type=day, required=timed)
     parser.add_argument("--url", type=url, required=True)
     parser.add_argument("--labels", type=file, required=True)
     parser.add_argument("--data", type=Path, default=Path("example/later.parquet"))

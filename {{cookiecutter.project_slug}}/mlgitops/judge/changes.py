@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mlgitops import distance, settings
+from mlgitops import distance
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judgement import Changes, ColumnChange, RowChanges
 from mlgitops.pipeline.contract import Contract
@@ -58,7 +58,7 @@ def add(evaluation: Evaluation) -> None:
             for name in contract.columns
         ],
     )
-    days = settings.prepare(evaluation.params).holdout_days
+    days = evaluation.split.holdout_days
     judgement.cautions += _rewritten(moved, before, after, contract, days)
 
 
@@ -67,15 +67,19 @@ def _moved(before: pd.DataFrame, after: pd.DataFrame, contract: Contract) -> _Mo
     hashes, after_hashes = (_hashes(table, contract) for table in (before, after))
     removed = ~hashes.index.isin(after_hashes.index)
     shared = hashes.index[~removed]
-    times, after_times = before[contract.time], after[contract.time]
+    added_inside, removed_inside = np.zeros(len(after), bool), removed
     changed = np.zeros(len(before), bool)
     changed[~removed] = hashes[shared].to_numpy() != after_hashes[shared].to_numpy()
     added = ~after_hashes.index.isin(hashes.index)
+    if contract.time:
+        times, after_times = before[contract.time], after[contract.time]
+        added_inside = added & (after_times <= times.max()).to_numpy()
+        removed_inside = removed & (times >= after_times.min()).to_numpy()
     return _Moved(
         added=added,
-        added_inside=added & (after_times <= times.max()).to_numpy(),
+        added_inside=added_inside,
         removed=removed,
-        removed_inside=removed & (times >= after_times.min()).to_numpy(),
+        removed_inside=removed_inside,
         changed=changed,
     )
 
@@ -87,8 +91,12 @@ def _rewritten(
     contract: Contract,
     days: float,
 ) -> list[str]:
-    """Return cautions about the period of the champion's data, each with an example."""
-    cautions, counts, until = [], moved.counts, before[contract.time].max()
+    """Return cautions about the period of the champion's data, each with an example.
+
+    Without a time every row may be of that period, and what was added is not known to
+    be newer; ``days`` are those held out, 0 where that is not by time.
+    """
+    cautions, counts = [], moved.counts
     if counts.changed:
         cautions.append(
             "Other values than in the champion's data: "
@@ -96,12 +104,14 @@ def _rewritten(
             "sure that this was intended."
         )
     if counts.removed_inside:
+        period = " from the period that this data covers" if contract.time else ""
         cautions.append(
-            "Gone from the period that this data covers: "
+            f"Gone{period}: "
             f"{_some(before, moved.removed_inside, contract)} of the champion's data. "
             "Make sure that this was intended."
         )
     if counts.added_inside:
+        until = before[contract.time].max()
         start = until - pd.Timedelta(days=days)
         late = moved.added_inside & (after[contract.time] > start).to_numpy()
         earlier = moved.added_inside & ~late
@@ -114,11 +124,16 @@ def _rewritten(
         cautions.append(
             "Added to the period of the champion's data, which ends at "
             f"{until:%Y-%m-%d %H:%M}: "
-            f"{_some(after, moved.added_inside, contract, first)}, "
-            f"{int(late.sum()):,} in its last {days:g} days, as late labels are. "
+            f"{_some(after, moved.added_inside, contract, first)}{_late(late, days)}. "
             f"{others}"
         )
     return cautions
+
+
+def _late(late: Rows, days: float) -> str:
+    """Return how many added rows are of the days held out, where days are."""
+    count = int(late.sum())
+    return f", {count:,} in its last {days:g} days, as late labels are" if days else ""
 
 
 def _some(
@@ -127,9 +142,10 @@ def _some(
     """Return how many rows these are, with the first of them as an example."""
     example = table.iloc[int(np.argmax(rows if first is None else first))]
     count = int(rows.sum())
+    of = f" of {example[contract.time]:%Y-%m-%d}" if contract.time else ""
     return (
         f"{count:,} {'row' if count == 1 else 'rows'} (such as "
-        f"{one_line(example[contract.id])} of {example[contract.time]:%Y-%m-%d})"
+        f"{one_line(example[contract.id])}{of})"
     )
 
 

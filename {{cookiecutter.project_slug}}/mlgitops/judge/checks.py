@@ -8,12 +8,20 @@ from mlgitops.judge.gates import Gate, Rules
 from mlgitops.judge.tasks import Task
 from mlgitops.judgement import TITLES, Check, MetricResult, Operator
 from mlgitops.metrics import Metric
+from mlgitops.pipeline.schema import one_line
+from mlgitops.rarest import Rarest
 
 REASONS = {  # of a metric's bound, where it passes and where it fails
     "calibration_error": (
         "a predicted probability is near the share observed",
         "the probabilities are far from the shares observed",
     )
+}
+MORE = {  # what to do where too few rows are held out, by the split
+    "time": "hold out more days",
+    "random": "raise prepare.holdout_share, or bring more rows",
+    "group": "raise prepare.holdout_share, or bring more rows",
+    "column": "hold out more parts (prepare.holdout), or bring more rows",
 }
 LEAKAGE = (
     "too good to be true: a column probably reveals the target; look at what is known "
@@ -124,14 +132,33 @@ def _comparison(low: float, high: float, within: bool, margin: float) -> str:
     return f"not shown to be within {margin} of the champion: the interval is too wide"
 
 
-def rows(count: int, rules: Rules) -> Check:
+def rows(count: int, rules: Rules, split: str = "time") -> Check:
     """Return the check that the holdout has enough rows to decide on."""
     reasons = (
         "rows that the models compared were not trained on",
-        "too few rows to decide on: hold out more days",
+        f"too few rows to decide on: {MORE[split]}",
     )
     limit = rules.holdout.min_rows
     return held("holdout_rows", count, ">=", limit, reasons, unit="rows")
+
+
+def classes(rarest: Rarest, target: str, rules: Rules, split: str) -> Check:
+    """Return the check that the holdout has enough rows of the rarest class."""
+    about = f'rows where {target} is {one_line(rarest.name)}, the rarest class'
+    limit = rules.holdout.min_class_rows
+    reasons = (about, f"too few {about}: {MORE[split]}")
+    fields = {"unit": "rows", "gate": False}
+    return held("holdout_classes", rarest.rows, ">=", limit, reasons, **fields)
+
+
+def groups(count: int, entity: str, rules: Rules, split: str) -> Check:
+    """Return the check that the holdout has enough entities."""
+    reasons = (
+        f"the rows of each {entity} count as one",
+        f"the rows belong to too few different {entity} to decide on: {MORE[split]}",
+    )
+    limit, fields = rules.holdout.min_groups, {"unit": entity, "gate": False}
+    return held("holdout_groups", count, ">=", limit, reasons, **fields)
 
 
 def export(parity: Mapping[str, float], golden: float, rules: Rules) -> Check:

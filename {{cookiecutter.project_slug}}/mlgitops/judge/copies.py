@@ -24,7 +24,7 @@ from mlgitops.pipeline.schema import one_line
 Keys = NDArray[np.uint64]
 
 STEPS = (1e-4, 1e-2, 1e-1)  # standard deviations up to which numbers are the same
-BLOCKS = 8  # of the newest training rows; the one with the most twins is natural
+BLOCKS = 8  # of training rows, by time the newest; the one with the most twins is natural
 CONFIDENCE = 0.9999  # of the interval: each proposal is asked, and few copy
 LEAST = 0.05  # of the holdout's rows, beyond what is natural: worth a caution
 SURE = 0.2  # of its values, and
@@ -58,11 +58,13 @@ def find(
     contract: Contract,
     inputs: list[str],
     known: pd.DataFrame | None,
+    split: str = "time",
 ) -> Copies | None:
     """Return the most striking copies of the holdout in the training table, if any.
 
     ``known`` are the rows that main has, where that is other data: what is natural is
-    measured on them, as copies may be there twice.
+    measured on them, as copies may be there twice. Blocks are drawn as ``split`` draws
+    the holdout: the newest rows, or any, or all rows of any entities.
     """
     read = [name for name in contract.columns if name in inputs]
     sets = {(*contract.columns, contract.target), (*read, contract.target)}
@@ -72,13 +74,21 @@ def find(
         own = ids.isin(known[contract.id].astype(object)).to_numpy()
         if own.sum() < len(holdout):  # too few to measure on: all may have a new id
             own = np.ones(len(train), bool)
-    times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
-    order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")
-    newest_first = order[own[order]][::-1]
+    groups = None
+    if split == "time":
+        times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
+        order = np.argsort(times.dt.tz_localize(None).to_numpy(), kind="stable")[::-1]
+    else:
+        order = np.random.default_rng(0).permutation(len(train))
+    if split == "group":
+        groups = np.asarray(pd.factorize(train[contract.entity])[0])
+        drawn = np.random.default_rng(0).permutation(int(groups.max()) + 1)
+        order = np.argsort(drawn[groups], kind="stable")
+    blocks = order[own[order]]
     foreign_first = np.argsort(own, kind="stable")
     found = []
     for keys in _keys(pd.concat([holdout, train], ignore_index=True), sets):
-        shares, pair = _compare(keys, len(holdout), newest_first, foreign_first)
+        shares, pair = _compare(keys, len(holdout), blocks, foreign_first, groups)
         ids = (holdout[contract.id].iloc[pair[0]], train[contract.id].iloc[pair[1]])
         found.append(Copies(*shares, *ids))
     striking = [copies for copies in found if copies.least > LEAST * len(holdout)]
@@ -105,22 +115,30 @@ def sentence(copies: Copies) -> str:
 
 
 def _compare(
-    keys: Keys, count: int, newest_first: Codes, foreign_first: Codes
+    keys: Keys,
+    count: int,
+    order: Codes,
+    foreign_first: Codes,
+    groups: Codes | None,
 ) -> tuple[tuple[int, int, float, float], tuple[int, int]]:
     """Return the numbers of `Copies`, and the position of a pair in both tables.
 
     The first `count` keys are the holdout's, the rest the training table's. A row of a
-    block has a twin if its value is there twice, as it is there itself.
+    block has a twin if its value is there twice, as it is there itself; with `groups`,
+    in two of them, as a holdout has no group of the training table.
     """
     codes, values = pd.factorize(keys)
     held, trained = codes[:count], codes[count:]
     counts = np.bincount(trained, minlength=len(values))
+    if groups is not None:
+        pairs = np.unique(groups * len(values) + trained) % len(values)
+        counts = np.bincount(pairs, minlength=len(values))
     present = _present(held, len(values))
     twins = present & (counts > 0)
     natural = [(0, 0)]
-    whole = max(len(newest_first) - count // 2, 1)  # no block of less than half
+    whole = max(len(order) - count // 2, 1)  # no block of less than half
     for start in range(0, whole, count)[:BLOCKS]:
-        block = trained[newest_first[start : start + count]]
+        block = trained[order[start : start + count]]
         own = _present(block, len(values))
         natural.append((int((own & (counts > 1)).sum()), int(own.sum())))
     hits, size = max(natural, key=lambda block: (block[0] / max(block[1], 1), block[1]))

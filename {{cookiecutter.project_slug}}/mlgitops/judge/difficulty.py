@@ -9,7 +9,7 @@ import pandas as pd
 
 from mlgitops import metrics
 from mlgitops.judge.compare import Array, Codes
-from mlgitops.judge.evaluation import Evaluation, inputs, predict
+from mlgitops.judge.evaluation import Evaluation, inputs, new_to, predict
 from mlgitops.judgement import Refused
 from mlgitops.pipeline import data
 
@@ -28,7 +28,7 @@ def add(evaluation: Evaluation) -> None:
         return
     ids = holdout[contract.id].astype(object)
     new = ~ids.isin(set(before[contract.id].astype(object))).to_numpy()
-    old = before[before[contract.time] > pd.Timestamp(champion.data["train_until"])]
+    old = before[new_to(champion, before, contract, evaluation.split.split)]
     if min(new.sum(), len(old)) < FEWEST:
         return
     try:
@@ -71,7 +71,9 @@ def _score(
     if not evaluation.task.classifies:
         constant += y.mean()
     paired = metrics.PAIRED[contract.task]
-    groups: list[Codes | None] = [None, _codes(rows[contract.time].dt.floor("D"))]
+    groups: list[Codes | None] = [None]
+    if contract.time:
+        groups.append(_codes(rows[contract.time].dt.floor("D")))
     if contract.entity:
         groups.append(_codes(rows[contract.entity]))
     results = [paired(y, constant, predictions, CONFIDENCE, g) for g in groups]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mlgitops.judge.checks import MORE
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judgement import Entity, Refused
 from mlgitops.rarest import rarest
@@ -32,10 +33,12 @@ def add(evaluation: Evaluation) -> None:
             "holdout_rows", reason, value=fewest, operator=">=", limit=2, unit=name
         )
     if fewest < FEW and not _rare(evaluation):
+        more = MORE[evaluation.split.split]
+        more = f"{more[0].upper()}{more[1:]}"
         evaluation.judgement.cautions.append(
             f"Intervals are by {name}, and the rows{condition} belong to {fewest} of "
-            f"them: with fewer than {FEW} an interval is rough. Hold out more days, or "
-            "decide with that in mind."
+            f"them: with fewer than {FEW} an interval is rough. {more}, or decide with "
+            "that in mind."
         )
 
 

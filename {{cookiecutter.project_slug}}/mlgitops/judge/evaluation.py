@@ -12,18 +12,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from mlgitops import settings
 from mlgitops.judge import columns, sandbox
 from mlgitops.judge.compare import Array, Codes
 from mlgitops.judge.gates import Gates, Rules
 from mlgitops.judge.tasks import TASKS, Task
 from mlgitops.judgement import Judgement, Refused
-from mlgitops.pipeline import data, task
+from mlgitops.pipeline import data, sides, task
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.serving.verify import distance
-from mlgitops.settings import Params
 
 T = TypeVar("T")
+TRAINED = "train.parquet"  # of a champion, where not time says what it has seen
 Inputs = dict[str, Array]  # what a model reads, per column [rows, 1]
 
 
@@ -75,7 +77,7 @@ class Evaluation:
     """All that a part may look at; `gates` and `params` are main's."""
 
     contract: Contract
-    params: Params
+    params: settings.Params
     gates: Gates
     holdout: pd.DataFrame  # rows that neither model was trained on
     challenger: Model
@@ -90,6 +92,11 @@ class Evaluation:
     def rules(self) -> Rules:
         """The rules that are not of one metric."""
         return self.gates.rules
+
+    @property
+    def split(self) -> settings.Prepare:
+        """How main splits the rows."""
+        return settings.prepare(self.params)
 
     @property
     def y(self) -> Array:
@@ -132,6 +139,38 @@ def read_model(folder: Path) -> Model | None:
     """Return the model in a folder, if there is one."""
     file = folder / "manifest.json"
     return Model(folder, json.loads(file.read_bytes())) if file.is_file() else None
+
+
+def new_to(
+    champion: Model, table: pd.DataFrame, contract: Contract, split: str
+) -> NDArray[np.bool_] | None:
+    """Return which rows the champion was not trained on, [n]; None if nobody knows.
+
+    Where its training table is here, those whose id, and whose entity where main splits
+    by it, is not in it; else, by time, those newer than all that it was trained on.
+    """
+    if (file := champion.folder / TRAINED).is_file():
+        trained = pd.read_parquet(file)
+        if contract.id not in trained:
+            return None
+        seen = _shared(table, trained, contract.id)
+        if split == "group" and contract.entity in trained:
+            seen = seen | _shared(table, trained, contract.entity)
+        return ~seen
+    until = champion.data.get("train_until")
+    if not (contract.time and until):
+        return None
+    return np.asarray(table[contract.time] > pd.Timestamp(until))
+
+
+def _shared(
+    table: pd.DataFrame, other: pd.DataFrame, name: str
+) -> NDArray[np.bool_]:
+    """Return whose value in a column another table has, [n], whatever its type."""
+    values, others = (
+        frame[name].astype(object).map(sides.text) for frame in (table, other)
+    )
+    return np.asarray(values.isin(set(others)))
 
 
 def score(model: Model, rows: pd.DataFrame, contract: Contract) -> None:

@@ -18,10 +18,16 @@ BOUNDS = ("min", "max", "margin")
 
 @dataclass(frozen=True)
 class Holdout:
-    """The fewest rows, and the most models before the report warns of luck."""
+    """The fewest rows, and the most models before the report warns of luck.
+
+    `min_class_rows` are those of the rarest class, and `min_groups` the entities, where
+    the contract names one.
+    """
 
     min_rows: Positive
     max_uses: Positive
+    min_class_rows: Positive = 10  # with fewer a metric of the classes is luck
+    min_groups: Positive = 2  # an interval by entity needs two
 
 
 @dataclass(frozen=True)

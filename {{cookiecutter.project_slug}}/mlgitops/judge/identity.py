@@ -24,7 +24,8 @@ from mlgitops.serving.verify import MANIFEST, VerifyError, sha256_file, verify
 ReadFile = Callable[[str], bytes | None]
 Manifest = dict[str, Any]
 LARGEST = 1e15  # number of rows, or difference
-DATA = {"sha256", "train_sha256", "train_rows", "train_from", "train_until"}
+DATA = {"sha256", "train_sha256", "train_rows"}
+TIMES = {"train_from", "train_until"}  # of a contract with a time
 SOURCE = re.compile(r"(mlgitops|model)/[A-Za-z0-9_/-]{1,90}\.py")
 MOST_FILES = 100  # of code
 
@@ -172,11 +173,10 @@ def check_raw(file: Path, version: Manifest) -> None:
 def check_types(version: Manifest) -> None:
     """Check the types that the judge relies on beyond those of the verifier."""
     data, files = version.get("data"), version["code"].get("files")
-    texts = DATA - {"train_rows"}
     if (
         not isinstance(data, dict)
-        or set(data) != DATA
-        or not all(isinstance(data[name], str) for name in texts)
+        or set(data) not in (DATA, DATA | TIMES)
+        or not all(isinstance(data[name], str) for name in {*data} - {"train_rows"})
         or type(data["train_rows"]) is not int
     ):
         raise Refused("manifest", "the manifest does not say what was trained on")

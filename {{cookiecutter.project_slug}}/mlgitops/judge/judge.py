@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mlgitops import settings
 from mlgitops.judge import (
@@ -90,20 +92,25 @@ def judge(
     judgement.task = contract.task
     challenger, champion = _models(folder, contract, judgement)
     table = rows.proposed(folder, challenger.columns, contract, judgement)
-    days = settings.prepare(params)
-    _, holdout = data.split(table, contract, days)
-    judgement.cautions += rows.thin_end(table, holdout, contract, days)
+    split = settings.prepare(params)
+    train, holdout = data.split(table, contract, split)
+    judgement.cautions += rows.thin_end(table, holdout, contract, split)
+    judgement.cautions += rows.on_both_sides(train, holdout, contract, split)
     known = rows.champion(champion.folder, contract) if champion else None
-    unseen = _unseen(challenger, holdout, contract, known, judgement)
+    unseen = _unseen(challenger, holdout, contract, split, known, judgement)
     judgement.checks.append(unseen)
     if unseen.passed:
         rows.check_manifest(challenger.folder, challenger.manifest)
-    compared = _compared(table, holdout, champion, contract, judgement)
-    enough = checks.rows(len(compared), gated.rules)
-    if not enough.passed:
-        judgement.checks.append(enough)
+    judgement.split = rows.described(holdout, contract, split)
+    new = _new(holdout, champion, contract, split, judgement)
+    if new is None:
+        champion, new = None, np.ones(len(holdout), bool)
+    compared = holdout[new]
+    _describe(table, holdout, compared, contract, judgement)
+    enough = rows.enough(compared, contract, gated.rules, split.split)
+    if not all(check.passed for check in enough):
+        judgement.checks += enough
         return
-    rows.require_every_class(compared, contract)
     context = Evaluation(
         contract=contract,
         params=params,
@@ -123,13 +130,14 @@ def judge(
     for part in PARTS:
         part.add(context)
     parity, golden = challenger.manifest["claimed"]["parity"], challenger.golden
-    judgement.checks += [checks.export(parity, golden, gated.rules), enough]
+    judgement.checks += [checks.export(parity, golden, gated.rules), *enough]
 
 
 def _unseen(
     challenger: Model,
     holdout: pd.DataFrame,
     contract: Contract,
+    split: settings.Prepare,
     known: pd.DataFrame | None,
     judgement: Judgement,
 ) -> Check:
@@ -137,11 +145,12 @@ def _unseen(
 
     What may be a copy by chance is a caution.
     """
-    unseen = rows.unseen(challenger.folder, holdout, contract)
+    unseen = rows.unseen(challenger.folder, holdout, contract, split)
     if not unseen.passed:
         return unseen
     train = rows.trained(challenger.folder, holdout, contract)
-    copied = copies.find(train, holdout, contract, challenger.columns, known)
+    columns, kind = challenger.columns, split.split
+    copied = copies.find(train, holdout, contract, columns, known, kind)
     if copied is None:
         return unseen
     if copied.sure:
@@ -152,19 +161,40 @@ def _unseen(
     return unseen
 
 
-def _compared(
-    table: pd.DataFrame,
+def _new(
     holdout: pd.DataFrame,
     champion: Model | None,
     contract: Contract,
+    split: settings.Prepare,
     judgement: Judgement,
-) -> pd.DataFrame:
-    """Describe the holdout; return its rows newer than all the champion saw."""
-    compared, times = holdout, holdout[contract.time]
-    if champion is not None:
-        compared = holdout[times > pd.Timestamp(champion.data["train_until"])]
-    since, until = times.min().isoformat(), times.max().isoformat()
-    judgement.held_out = (since, until)
+) -> NDArray[np.bool_] | None:
+    """Return which rows the champion was not trained on, [n]; None if nobody knows."""
+    if champion is None:
+        return np.ones(len(holdout), bool)
+    new = evaluation.new_to(champion, holdout, contract, split.split)
+    if new is None:
+        judgement.cautions.append(
+            "Nothing is compared: which rows the champion was trained on is not known, "
+            "as contract.yaml and its split are others now. Only the absolute rules "
+            "apply."
+        )
+    return new
+
+
+def _describe(
+    table: pd.DataFrame,
+    holdout: pd.DataFrame,
+    compared: pd.DataFrame,
+    contract: Contract,
+    judgement: Judgement,
+) -> None:
+    """Say how many rows there are, are held out and compared, and of when."""
+    since, until = "", ""
+    if contract.time:
+        times = holdout[contract.time]
+        since, until = times.min().isoformat(), times.max().isoformat()
+    if judgement.split and judgement.split.kind == "time":
+        judgement.held_out = (since, until)
     judgement.rows = Rows(
         data=len(table),
         held_out=len(holdout),
@@ -173,7 +203,6 @@ def _compared(
         compared=len(compared),
         target=task.TASKS[contract.task].summary(holdout[contract.target]),
     )
-    return compared
 
 
 def _models(

@@ -16,7 +16,7 @@ from mlgitops.machinery import machinery
 from mlgitops.report import page
 
 CONTEXT = "validate"
-JUDGED = ("task", "primary", "confidence", "metrics", "business", "fairness")
+JUDGED = ("task", "split", "primary", "confidence", "metrics", "business", "fairness")
 STATES = {"ready": "success", "decide": "pending", "blocked": "failure"}
 
 
@@ -39,6 +39,7 @@ def record(case: Case, proposal: Proposal, build: BuildRecord, html: str) -> int
         "lock_sha256": case.built.sha256,
         "data_sha256": case.data_sha256,
         "held_out": case.judgement.held_out,
+        "rows_held_out": case.judgement.rows and case.judgement.rows.held_out,
         "passed": case.passed,
         "override": case.override,
         "returns": case.returns,

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mlgitops.judge.checks import MORE
 from mlgitops.judge.entities import FEW
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.metrics import PAIRED
@@ -28,7 +29,7 @@ def add(evaluation: Evaluation) -> None:
     judgement.cautions.append(
         f"Only {rows:,} of the {len(y):,} rows compared are {name} "
         f"({contract.target}){known}. With fewer than {FEW} of a class an interval is "
-        "rough: hold out more days, or decide with that in mind."
+        f"rough: {MORE[evaluation.split.split]}, or decide with that in mind."
     )
 
 

@@ -43,7 +43,8 @@ def bring(folder: Path, contract: Contract) -> str:
             columns[name] = pd.to_numeric(values, errors="coerce").astype("float32")
         else:
             columns[name] = values.map(lambda v: v if isinstance(v, str) else None)
-    columns["time"] = pd.Series([e.time.isoformat() if e.time else "" for e in entries])
+    times = [entry.time if contract.time else entry.arrival for entry in entries]
+    columns["time"] = pd.Series([time.isoformat() if time else "" for time in times])
     table = pd.DataFrame(columns)
     table.attrs[UNREADABLE] = len(newest) - len(entries)
     table.to_parquet(folder / FILE, index=False)

@@ -4,14 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mlgitops.judge import checks
-from mlgitops.judgement import Check, Judgement, Refused
-from mlgitops.pipeline import data, golden, manifest, task
+from mlgitops.judge.gates import Rules
+from mlgitops.judge.identity import TIMES
+from mlgitops.judgement import Check, Judgement, Refused, Split
+from mlgitops.pipeline import data, golden, manifest, sides, task
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.schema import one_line, shown
 from mlgitops.pipeline.settings import Prepare
+from mlgitops.rarest import rarest
 from model.prepare import prepare
 
 END = 0.25  # of the days held out, the newest, that should have
@@ -56,39 +61,53 @@ def champion(folder: Path, contract: Contract) -> pd.DataFrame | None:
         return None
 
 
-def unseen(folder: Path, holdout: pd.DataFrame, contract: Contract) -> Check:
+def unseen(
+    folder: Path, holdout: pd.DataFrame, contract: Contract, split: Prepare
+) -> Check:
     """Return the check that the challenger was not trained on main's holdout.
 
-    A row is known by its id, under another id by its time and all its values, and
-    whatever its values by a time on the holdout's side of main's split.
+    A row is known by its id, and whatever its values by being on the holdout's side of
+    main's split. Where that is by time, also by its time and all its values under
+    another id: else such rows may be alike by nature (see `copies`).
 
     Raises:
         Refused: the training table cannot be compared with the holdout.
     """
     train = trained(folder, holdout, contract)
-    values = [name for name in holdout.columns if name != contract.id]
     ids = [table[contract.id].astype(object) for table in (holdout, train)]
     try:
         # As objects: pandas would compare Arrow's strings one by one.
-        same_id = ids[0].isin(ids[1])
-        hashes = [
-            pd.util.hash_pandas_object(table[values], index=False)
-            for table in (holdout, train)
-        ]
+        seen = ids[0].isin(ids[1]).to_numpy()
+        if split.split == "time":
+            seen = seen | _same_values(holdout, train, contract)
+            times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
+            # A time that is missing is wrong, too.
+            wrong = ~(times < holdout[contract.time].min()).to_numpy()
+        else:
+            wrong = sides.held_out(train, contract, split)
     except TypeError as error:
         reason = "train.parquet holds lists or records where values belong"
         raise Refused("holdout_unseen", reason) from error
-    seen = same_id | hashes[0].isin(hashes[1]).to_numpy()
-    times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
-    late = ~(times < holdout[contract.time].min())  # a time that is missing, too
     reasons = (
         "the challenger was not trained on the holdout",
         "the challenger was trained on rows of the holdout that main's split gives",
     )
-    count = max(int(seen.sum()), int(late.sum()))
+    count = max(int(seen.sum()), int(wrong.sum()))
     return checks.held(
         "holdout_unseen", count, "<=", 0, reasons, unit="rows", gate=False
     )
+
+
+def _same_values(
+    holdout: pd.DataFrame, train: pd.DataFrame, contract: Contract
+) -> NDArray[np.bool_]:
+    """Return which rows of the holdout are in another table but for their id, [n]."""
+    values = [name for name in holdout.columns if name != contract.id]
+    hashes = [
+        pd.util.hash_pandas_object(table[values], index=False)
+        for table in (holdout, train)
+    ]
+    return np.asarray(hashes[0].isin(hashes[1]))
 
 
 def trained(folder: Path, holdout: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -110,6 +129,8 @@ def thin_end(
     table: pd.DataFrame, holdout: pd.DataFrame, contract: Contract, days: Prepare
 ) -> list[str]:
     """Return a caution where a few rows at the newest end move the split."""
+    if days.split != "time":
+        return []
     times, all_times = holdout[contract.time], table[contract.time]
     length = pd.Timedelta(days=days.holdout_days)
     newest, border = times.max(), times.max() - length
@@ -130,6 +151,62 @@ def thin_end(
     ]
 
 
+def on_both_sides(
+    train: pd.DataFrame, holdout: pd.DataFrame, contract: Contract, split: Prepare
+) -> list[str]:
+    """Return a caution where rows of one entity are trained on and held out.
+
+    By time that is as in production; else the holdout may only show what the model has
+    learnt of each.
+    """
+    name = contract.entity
+    if not name or split.split == "time":
+        return []
+    known = holdout[name].isin(train[name].unique())
+    if not known.any():
+        return []
+    return [
+        f"{known.sum():,} of {len(holdout):,} rows held out belong to a {name} that is "
+        f"trained on as well. Production may bring a {name} that is new, and this "
+        "report does not show how the model does there: `prepare.split: group` would."
+    ]
+
+
+def described(holdout: pd.DataFrame, contract: Contract, split: Prepare) -> Split:
+    """Return how main holds rows out."""
+    column = sides.column(contract, split)
+    return Split(
+        kind=split.split,
+        timed=bool(contract.time),
+        share=split.holdout_share,
+        seed=split.seed,
+        column=column if split.split in ("group", "column") else "",
+        values=list(split.holdout),
+        groups=holdout[column].nunique() if split.split == "group" else 0,
+    )
+
+
+def enough(
+    compared: pd.DataFrame, contract: Contract, rules: Rules, split: str
+) -> list[Check]:
+    """Return the checks that rows, classes and entities are enough to decide on.
+
+    Raises:
+        Refused: a class has no row, so that no metric is defined.
+    """
+    found = [checks.rows(len(compared), rules, split)]
+    if not found[0].passed:
+        return found
+    require_every_class(compared, contract)
+    if task.TASKS[contract.task].kind == "classifier":
+        rare = rarest(data.truth(compared, contract), contract.classes)
+        found.append(checks.classes(rare, contract.target, rules, split))
+    if contract.entity:
+        count = compared[contract.entity].nunique()
+        found.append(checks.groups(count, contract.entity, rules, split))
+    return found
+
+
 def check_manifest(folder: Path, version: Mapping[str, Any]) -> None:
     """Refuse a training window or golden rows that the training table does not give.
 
@@ -146,12 +223,13 @@ def check_manifest(folder: Path, version: Mapping[str, Any]) -> None:
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         reason = "train.parquet does not hold the rows that contract.yaml describes"
         raise Refused("manifest", reason) from error
-    for name, value in window.items():
-        if version["data"][name] != value:
+    stated = {name: version["data"].get(name) for name in (*window, *TIMES)}
+    for name, value in stated.items():
+        if value != window.get(name):
             raise Refused(
                 "manifest",
-                f"the manifest says that data.{name} is {shown(version['data'][name])},"
-                f" and train.parquet gives {shown(value)}: build it again",
+                f"the manifest says that data.{name} is {shown(value)}, and "
+                f"train.parquet gives {shown(window.get(name))}: build it again",
             )
     if [entry["row"] for entry in version["golden"]] != expected:
         raise Refused(
@@ -177,8 +255,9 @@ def _added(file: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
     if not file.is_file():
         return []
     proposal = Contract.read(file.read_bytes())
-    own = {*contract.columns, contract.id, contract.time, contract.target}
-    added = {*proposal.columns, proposal.entity} - own - {contract.entity}
+    roles = {contract.id, contract.time, contract.target}
+    own = {*contract.columns, *roles, contract.entity, contract.part}
+    added = {*proposal.columns, proposal.time, proposal.entity, proposal.part} - own
     return [name for name in table if name in added]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlgitops import git, github, judgement, lock, report, storage
+from mlgitops import git, github, judgement, lock, report, settings, storage
 from mlgitops.judge import identity, requests, sandbox
 from mlgitops.judge.checks import passed
+from mlgitops.judge.evaluation import TRAINED
 from mlgitops.judgement import Check, Judgement, Refused
 from mlgitops.ledger import Ledger, LedgerError, Record
 from mlgitops.lock import Lock, Out
@@ -215,12 +216,26 @@ def _bring(case: Case, raw: Out) -> None:
             ) from error
 
 
+def _by_time(params: bytes | None) -> bool:
+    """Tell whether rows are split by time: then a time says what a model has seen."""
+    section = settings.load(params or b"prepare:").get("prepare")
+    kind = section.get("split", "time") if isinstance(section, Mapping) else "time"
+    return bool(kind == "time")  # as all were before there was a choice
+
+
 def _champion_files(commit: str, folder: Path, raw: Out) -> dict[Path, Out]:
-    """Return the champion's model and manifest, and its data if other and known."""
+    """Return the champion's model and manifest, and its data if other and known.
+
+    And the table that it was trained on, unless both splits are by time.
+    """
     locked = lock.at(commit)
     if locked is None:
         raise ValidationError(f"commit {commit} of the champion has no dvc.lock")
-    outs = {folder / name: locked.out(name) for name in ("model.onnx", "manifest.json")}
+    names = ["model.onnx", "manifest.json"]
+    params = (git.show(commit, "params.yaml"), Path("params.yaml").read_bytes())
+    if not all(map(_by_time, params)):
+        names.append(TRAINED)
+    outs = {folder / name: locked.out(name) for name in names}
     try:
         lock_bytes = git.show(commit, "dvc.lock") or b""
         data = identity.raw_data(lock_bytes, lock.pointers(commit))

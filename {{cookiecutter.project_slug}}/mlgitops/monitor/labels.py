@@ -45,6 +45,7 @@ class Labels:
     counts: Counter[str] = field(default_factory=Counter)
     sensitive: dict[str, dict[str, str]] = field(default_factory=dict)  # column, id
     group_by_id: dict[str, str] = field(default_factory=dict)  # the entity's value
+    part_by_id: dict[str, str] = field(default_factory=dict)  # of a split by column
     newest: str = ""  # id of the last label
     contradictory: str = ""  # an id that was dropped
 
@@ -71,6 +72,7 @@ class _Line(NamedTuple):
     id: str
     label: str
     group: str
+    part: str
     order: str
     sensitive: Sequence[str]
     file: int
@@ -84,7 +86,7 @@ def read_labels(
 
     The files are CSV with the columns ``id`` and the contract's target; a column that
     the contract calls sensitive may come along, for aggregates by group, and that of
-    its entity, which no request carries. Of two labels of an id the newer one counts:
+    its entity or part, which no request carries. Of two labels of an id the newer one counts:
     by the column ``labelled_at`` (a time) or ``revision`` (a number), else by the
     order of the files' names. Where neither tells, the id has none: nobody can say
     which one is true.
@@ -116,6 +118,8 @@ def read_labels(
                 labels.sensitive.setdefault(name, {})[key] = value
         if line.group:
             labels.group_by_id.setdefault(key, line.group)
+        if line.part:
+            labels.part_by_id.setdefault(key, line.part)
     labels.by_id, dropped = newest.known(), newest.contradictory()
     labels.counts["corrected"] = len(newest.corrected & labels.by_id.keys())
     labels.counts["contradictory"] = len(dropped)
@@ -225,7 +229,8 @@ def _records(source: str, contract: Contract) -> Iterator[_Line | None]:
     Each file has its own header; only the id and the label must be in it. An empty
     file has no labels yet.
     """
-    entity = "".join(contract.labelled_only)
+    own = contract.labelled_only  # requests do not bring them
+    entity, part = (n if n in own else "" for n in (contract.entity, contract.part))
     for number, (file, lines) in enumerate(files(source, "*.csv")):
         rows = iter(lines)
         if not (first := next((row for row in rows if row.strip()), "")):
@@ -251,6 +256,7 @@ def _records(source: str, contract: Contract) -> Iterator[_Line | None]:
                 cells[key],
                 cells[contract.target],
                 cells.get(entity, ""),
+                cells.get(part, ""),
                 cells.get(order, ""),
                 [cells.get(name, "") for name in contract.sensitive],
                 number,

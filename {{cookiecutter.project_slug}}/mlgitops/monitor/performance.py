@@ -259,7 +259,7 @@ def _with_groups(
 
     if not contract.entity:
         return rows, None
-    if contract.labelled_only:
+    if contract.entity in contract.labelled_only:
         groups = rows[contract.id].map(dict(group_by_id or {}))
     else:
         groups = rows[contract.entity]

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 
 class TrainingData(NamedTuple):
-    """The new table, and how many rows were added, set aside and dropped."""
+    """The new table, how many rows were added, set aside and dropped, and until when.
+
+    That is the day of the newest event or, without a time, of the newest arrival.
+    """
 
     table: pd.DataFrame
     counts: dict[str, int]
+    until: str = ""
 
 
 def build(
@@ -33,6 +37,8 @@ def build(
     inputs: Collection[str] = (),
 ) -> TrainingData:
     """Return past and labelled rows, one per id, of the newest ``keep_days``.
+
+    Where rows have no time, none is known to be old: all past rows stay.
 
     ``labelled`` comes as logged: rows that break the contract, hold a category that it
     does not list, or have no group though the contract names an entity, are set aside
@@ -50,7 +56,8 @@ def build(
     unique = labelled.drop_duplicates(contract.id)
     unique, without = _with_needed(unique, contract, inputs)
     for name in contract.labelled_only:
-        unique = unique.assign(**{name: _group(unique, past, name)})
+        role = "the entity" if name == contract.entity else "the part"
+        unique = unique.assign(**{name: _group(unique, past, name, role)})
     checked = data_quality.quarantine(unique, contract)
     if checked.broken > max_broken * len(unique):
         raise ProductionDataError(
@@ -67,10 +74,13 @@ def build(
     ids, old_ids = (table[contract.id].astype(object) for table in (additions, past))
     additions = additions[~ids.isin(set(old_ids))]
     pooled = pd.concat([past, additions], ignore_index=True)
-    newest = pooled[contract.time].max()
-    kept = pooled[pooled[contract.time] > newest - pd.Timedelta(days=keep_days)]
+    kept, order, until = pooled, [contract.id], ""
+    if contract.time:
+        newest = pooled[contract.time].max()
+        kept = pooled[pooled[contract.time] > newest - pd.Timedelta(days=keep_days)]
+        order, until = [contract.time, contract.id], str(newest.date())
     added = int((kept.index >= len(past)).sum())
-    kept = kept.sort_values([contract.time, contract.id], ignore_index=True)
+    kept = kept.sort_values(order, ignore_index=True)
     counts = {
         "rows": len(kept),
         "new": added,
@@ -78,7 +88,7 @@ def build(
         "quarantined": checked.broken + int((~usable).sum()),
         **without,
     }
-    return TrainingData(check(kept, contract), counts)
+    return TrainingData(check(kept, contract), counts, until)
 
 
 def add_sensitive(
@@ -139,7 +149,9 @@ def _with_needed(
     return rows, counts
 
 
-def _group(rows: pd.DataFrame, past: pd.DataFrame, name: str) -> pd.Series:
+def _group(
+    rows: pd.DataFrame, past: pd.DataFrame, name: str, role: str
+) -> pd.Series:
     """Return the rows' groups, typed as in the past: labels may bring them along."""
     import pandas as pd
 
@@ -147,7 +159,7 @@ def _group(rows: pd.DataFrame, past: pd.DataFrame, name: str) -> pd.Series:
     groups = rows[name] if name in rows else empty
     if not groups.notna().any():
         raise ContractError(
-            f'neither the prediction log nor the labels have "{name}" (the entity in '
+            f'neither the prediction log nor the labels have "{name}" ({role} in '
             "contract.yaml): add that column to the labels"
         )
     if pd.api.types.infer_dtype(past[name]) != "integer":

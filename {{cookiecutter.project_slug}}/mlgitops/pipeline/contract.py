@@ -23,6 +23,10 @@ __all__ = ["Column", "Contract", "ContractError", "mapping", "plain", "sentence"
 NAME = "contract.yaml"
 FILE = Location(NAME)
 RESERVED = ("id", "time")  # what a request carries beside its columns
+LABELLED = {  # roles of columns that labelled rows have, and requests need not have
+    "entity": "the entity, such as a customer, that a row belongs to",
+    "part": "the part of the data, such as train or test, that a row belongs to",
+}
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,14 @@ class Contract:
     name: str
     task: Literal["binary", "multiclass", "regression"]
     id: str
-    time: str
     target: str
     columns: dict[str, Column]
+    time: str = ""  # of the event; without one, monitoring goes by arrival
     sensitive: Annotated[tuple[str, ...], Distinct()] = ()
     # of the target, in the order of a model's probabilities
     classes: Annotated[tuple[Annotated[str, OrInteger()], ...], Distinct()] = ()
     entity: str = ""  # a column whose rows belong together, such as a customer's
+    part: str = ""  # a column that says which rows are held out (prepare.split: column)
 
     @classmethod
     def read(cls, text: str | bytes) -> Contract:
@@ -74,15 +79,17 @@ class Contract:
             raise FILE.key("columns").wrong("one column or more", columns)
         _check_classes(contract)
         _check_roles(contract)
-        if contract.entity:
-            _check_entity(contract)
+        for role, meaning in LABELLED.items():
+            if role in document:
+                _check_labelled(contract, role, meaning)
         return contract
 
     @property
     def labelled_only(self) -> list[str]:
-        """The entity's column, where labelled rows have it and requests do not."""
+        """Columns of the entity and the part that requests do not have."""
         served = ("", self.time, *self.columns)
-        return [] if self.entity in served else [self.entity]
+        names = dict.fromkeys((self.entity, self.part))
+        return [name for name in names if name not in served]
 
     def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
         """Return those of `columns` that are of `kind` ("number" or "category")."""
@@ -149,6 +156,8 @@ def _check_roles(contract: Contract) -> None:
     roles = {name: f"columns.{name}" for name in contract.columns}
     for role in ("id", "time", "target"):
         name = getattr(contract, role)
+        if not name:
+            continue
         if name in roles:
             raise FILE.key(role).error(
                 f"is '{name}', and so is {roles[name]}: a column has one role"
@@ -158,21 +167,22 @@ def _check_roles(contract: Contract) -> None:
     FILE.key("sensitive").demand(contract.sensitive, columns, "one of the columns")
 
 
-def _check_entity(contract: Contract) -> None:
-    """Refuse a column that cannot identify the entity of a row."""
-    location, entity = FILE.key("entity"), contract.entity
-    if not entity.strip():
-        raise location.wrong("the name of one column (or remove the line)", entity)
-    if entity in (contract.id, contract.target):
-        role = "id" if entity == contract.id else "target"
+def _check_labelled(contract: Contract, role: str, meaning: str) -> None:
+    """Refuse a column that cannot say which entity, or which part, a row is of."""
+    location, column = FILE.key(role), getattr(contract, role)
+    if not column.strip():
+        raise location.wrong("the name of one column (or remove the line)", column)
+    taken = {contract.id: "id", contract.target: "target"}
+    if role == "part":
+        taken[contract.time] = "time"
+    if column in taken:
         raise location.error(
-            f"is '{entity}', the {role}: name the column of the entity, such as a "
-            "customer, that a row belongs to"
+            f"is '{column}', the {taken[column]}: name the column of {meaning}"
         )
-    if entity in contract.columns and contract.columns[entity].missing:
+    if column in contract.columns and contract.columns[column].missing:
         raise location.error(
-            f"is '{entity}', whose values may be missing: set "
-            f"columns.{entity}.missing to false"
+            f"is '{column}', whose values may be missing: set "
+            f"columns.{column}.missing to false"
         )
 
 

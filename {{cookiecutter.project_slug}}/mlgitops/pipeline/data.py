@@ -1,4 +1,4 @@
-"""Checks rows against the contract and splits them by time; pure."""
+"""Checks rows against the contract and splits them; pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlgitops.pipeline import sides
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.schema import one_line
-from mlgitops.pipeline.settings import Prepare
+from mlgitops.pipeline.settings import Prepare, check_split
 from mlgitops.pipeline.task import TASKS
 
 if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where used
@@ -25,7 +26,8 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
     """Return the pandera schema of a table as `check` returns it."""
     import pandera.pandas as pa
 
-    columns = {contract.id: pa.Column(unique=True), contract.time: pa.Column()}
+    columns = {contract.id: pa.Column(unique=True)}
+    columns |= {contract.time: pa.Column()} if contract.time else {}
     columns |= {name: pa.Column() for name in contract.labelled_only if target}
     for name, column in contract.columns.items():
         if column.type == "category":
@@ -46,7 +48,7 @@ def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.Da
     """Return the rows typed and in the contract's column order, or raise ContractError.
 
     Numbers become float32, times UTC. Without `target`, as in a request, the columns of
-    the target and of an entity that is not an input are left out.
+    the target, and of an entity or a part that is not an input, are left out.
     """
     from pandera.errors import SchemaErrors
 
@@ -161,14 +163,15 @@ def _sentence(failures: pd.DataFrame, rows: int, contract: Contract) -> str:
 
 
 def split(
-    frame: pd.DataFrame, contract: Contract, days: Prepare
+    frame: pd.DataFrame, contract: Contract, rules: Prepare
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (train, holdout): the newest `holdout_days`, and `train_days` before it.
+    """Return (train, holdout) by the rules of the section `prepare`.
 
-    Both are sorted by time, then id, so that the order of the input does not matter.
+    By time those are the newest `holdout_days`, and `train_days` before them; else each
+    row says on which side it is. Both are sorted by time (where there is one), then id,
+    so that the order of the input does not matter.
     """
-    import pandas as pd
-
+    check_split(rules, contract)
     if not len(frame):
         raise ContractError("The data have 0 rows; correct the data.")
     for name in contract.columns:
@@ -177,25 +180,63 @@ def split(
                 f'Column "{name}" is missing in all {len(frame):,} rows; correct the '
                 "data, or remove it from contract.yaml."
             )
-    table = frame.sort_values([contract.time, contract.id], ignore_index=True)
+    order = [name for name in (contract.time, contract.id) if name]
+    table = frame.sort_values(order, ignore_index=True)
+    if rules.split == "time":
+        parts = _by_time(table, contract, rules)
+    else:
+        held = sides.held_out(table, contract, rules)
+        parts = {"train": table[~held], "holdout": table[held]}
+    for name, part in parts.items():
+        target = part[contract.target]
+        if lack := TASKS[contract.task].lacking(target, contract.classes):
+            about = f'has {len(part):,} rows and {lack} of "{contract.target}"'
+            raise ContractError(_advice(table, contract, rules, name, about))
+    train, holdout = (part.reset_index(drop=True) for part in parts.values())
+    return train, holdout
+
+
+def _by_time(
+    table: pd.DataFrame, contract: Contract, days: Prepare
+) -> dict[str, pd.DataFrame]:
+    """Return the windows of rows that are sorted by time."""
+    import pandas as pd
+
     _refuse_stray(table, contract, pd.Timedelta(days=days.holdout_days))
     border = table[contract.time].max() - pd.Timedelta(days=days.holdout_days)
     oldest = border - pd.Timedelta(days=days.train_days)
-    holdout = table[table[contract.time] > border]
     train = table[(table[contract.time] <= border) & (table[contract.time] > oldest)]
-    for part, name in ((train, "train"), (holdout, "holdout")):
-        target = part[contract.target]
-        if lack := TASKS[contract.task].lacking(target, contract.classes):
-            newest = table.iloc[-1]
-            name_of_newest = one_line(newest[contract.id])
-            raise ContractError(
-                f"The {name} window has {len(part):,} rows and {lack} of "
-                f'"{contract.target}". The newest row, {name_of_newest}, '
-                f"is of {newest[contract.time]:%Y-%m-%d %H:%M}, and windows end there: "
-                "correct its time, add data, or change prepare.holdout_days or "
-                "prepare.train_days."
-            )
-    return train.reset_index(drop=True), holdout.reset_index(drop=True)
+    return {"train": train, "holdout": table[table[contract.time] > border]}
+
+
+def _advice(
+    table: pd.DataFrame, contract: Contract, rules: Prepare, name: str, about: str
+) -> str:
+    """Say that a part of the split lacks a class, and what to do."""
+    if rules.split == "time":
+        newest = table.iloc[-1]
+        return (
+            f"The {name} window {about}. The newest row, "
+            f"{one_line(newest[contract.id])}, is of "
+            f"{newest[contract.time]:%Y-%m-%d %H:%M}, and windows end there: "
+            "correct its time, add data, or change prepare.holdout_days or "
+            "prepare.train_days."
+        )
+    column = sides.column(contract, rules)
+    count = table[column].nunique()
+    if rules.split == "column":
+        known = ", ".join(sorted(map(sides.text, table[column].unique()))[:5])
+        return (
+            f"The {name} part {about}. Rows are held out where \"{column}\" is "
+            f"{' or '.join(rules.holdout)}, and the data have {count:,} values of it "
+            f"({one_line(known)}): correct that column, or change prepare.holdout."
+        )
+    groups = f", the rows of each of {count:,} {column} together"
+    return (
+        f"The {name} part {about}. {rules.holdout_share:.6g} of the rows are held out "
+        f"at random{groups if rules.split == 'group' else ''}: add data, or change "
+        "prepare.holdout_share."
+    )
 
 
 def _refuse_stray(

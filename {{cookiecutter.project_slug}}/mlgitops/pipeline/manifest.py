@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CODE = (  # what train loads
     *(f"mlgitops/pipeline/{n}.py" for n in ("contract", "data", "fitting", "golden")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "schema")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "task", "train")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "task", "train")),
     *("model/estimator.py", "model/features.py"),
 )
 
@@ -38,7 +38,9 @@ def code(hashes: Mapping[str, str]) -> dict[str, object]:
 
 
 def window(rows: pd.DataFrame, contract: Contract) -> dict[str, object]:
-    """Return how many rows a table has, and their first and last time."""
+    """Return how many rows a table has, and their first and last time if they have."""
+    if not contract.time:
+        return {"train_rows": len(rows)}
     times = rows[contract.time]
     first, last = times.min().isoformat(), times.max().isoformat()
     return {"train_rows": len(rows), "train_from": first, "train_until": last}

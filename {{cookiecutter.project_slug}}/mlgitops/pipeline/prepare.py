@@ -1,4 +1,4 @@
-"""Stage prepare: check the labelled rows and split them by time.
+"""Stage prepare: check the labelled rows and split them.
 
 python -m mlgitops prepare ROWS TRAIN HOLDOUT
 """
@@ -19,20 +19,29 @@ from model.prepare import prepare as clean
 
 
 def prepare(source: Path, train: Path, holdout: Path) -> None:
-    """Write both windows; each file's attributes contain the sha256 of its source."""
+    """Write both parts; each file's attributes contain the sha256 of its source."""
     contract = Contract.read(Path("contract.yaml").read_bytes())
     params = settings.load(Path("params.yaml").read_bytes())
-    days = settings.prepare(params)
+    rules = settings.prepare(params)
     rows = check(clean(_table(source)), contract)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    for part, path in zip(split(rows, contract, days), (train, holdout), strict=True):
+    for part, path in zip(split(rows, contract, rules), (train, holdout), strict=True):
         part.attrs = {"source_sha256": digest}
         path.parent.mkdir(parents=True, exist_ok=True)
         part.to_parquet(path, index=False, compression="zstd")
-        span = f"{part[contract.time].min():%Y-%m-%d} to "
-        span += f"{part[contract.time].max():%Y-%m-%d}"
-        summary = TASKS[contract.task].summary(part[contract.target])
-        print(f"{path}: {len(part):,} rows, {span}, {summary}")
+        print(f"{path}: {summary(part, contract)}")
+
+
+def summary(part: pd.DataFrame, contract: Contract) -> str:
+    """Say how many rows a part has, of when, of how many entities, and its target."""
+    facts = [f"{len(part):,} rows"]
+    if contract.time:
+        times = part[contract.time]
+        facts.append(f"{times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}")
+    if contract.entity:
+        facts.append(f"{part[contract.entity].nunique():,} {contract.entity}")
+    facts.append(TASKS[contract.task].summary(part[contract.target]))
+    return ", ".join(facts)
 
 
 def _table(source: Path) -> pd.DataFrame:

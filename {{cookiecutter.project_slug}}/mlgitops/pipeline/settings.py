@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.schema import (
     OWN,
     PARAMS,
     Between,
     Distinct,
     Location,
+    OrInteger,
     convert,
     mapping,
     near,
@@ -32,14 +34,29 @@ Params = Mapping[str, Any]
 Days = Annotated[float, Between(1e-3, 1e5)]
 Share = Annotated[float, Between(0, 1)]
 Columns = Annotated[tuple[str, ...], Distinct(1)]
+KEYS = {  # of the section `prepare`, by the split that they are for
+    "time": ("holdout_days", "train_days"),
+    "random": ("holdout_share", "seed"),
+    "group": ("holdout_share", "seed"),
+    "column": ("holdout",),
+}
+ROLES = {  # what a split needs of contract.yaml, and which column that is
+    "time": ("time", "the column with the time of each row's event"),
+    "group": ("entity", "the column of the entity, such as a customer"),
+    "column": ("part", "the column that says which part of the data a row belongs to"),
+}
 
 
 @dataclass(frozen=True)
 class Prepare:
-    """How the rows are split by time."""
+    """How the rows are split; a key of another split has its default."""
 
-    holdout_days: Days
-    train_days: Days
+    split: Literal["time", "random", "group", "column"]
+    holdout_days: Days = 0
+    train_days: Days = 0
+    holdout_share: Annotated[float, Between(0.001, 0.9)] = 0
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+    holdout: Annotated[tuple[Annotated[str, OrInteger()], ...], Distinct(1)] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,43 @@ def train(params: Params, task: str) -> Train:
     return replace(recipe, arguments=arguments, section=dict(entries))
 
 
+def prepare(params: Params) -> Prepare:
+    """Return the section `prepare`: which split, and the keys of that split only.
+
+    Raises:
+        SettingsError: a key is missing, unknown, or of another split.
+    """
+    entries, location = section(params, "prepare")
+    if not isinstance(entries, Mapping):
+        return convert(Prepare, entries, location)
+    if "split" not in entries:
+        raise FILE.error(
+            "required key 'prepare.split' is missing (check the spelling): write "
+            "`split: time` (the newest rows are held out), or random, group or column"
+        )
+    rules = convert(Prepare, entries, location)
+    for name in entries:
+        if name != "split" and name not in KEYS[rules.split]:
+            owner = " and ".join(kind for kind, names in KEYS.items() if name in names)
+            problem = f"is for the split {owner}, not {rules.split}: remove the line"
+            raise location.key(name).error(problem)
+    for name in KEYS[rules.split]:
+        if name not in entries:
+            raise location.lacks(name)
+    return rules
+
+
+def check_split(rules: Prepare, contract: Contract) -> None:
+    """Refuse a split that needs a column which the contract does not name."""
+    role, column = ROLES.get(rules.split, ("", ""))
+    if role and not getattr(contract, role):
+        others = " or ".join(kind for kind in KEYS if kind != rules.split)
+        raise FILE.key("prepare").key("split").error(
+            f"is {rules.split}, and contract.yaml has no line `{role}:`; write "
+            f"`{role}: NAME` there, where NAME is {column}, or split by {others}"
+        )
+
+
 def section(params: Params, name: str) -> tuple[object, Location]:
     """Return a section and where it stands.
 
@@ -125,5 +179,4 @@ def refuse_misspelt(params: Params) -> None:
             raise FILE.error(f"{name} is not known; {guess}")
 
 
-prepare = required(Prepare, "prepare")
 evaluate = required(Evaluate, "evaluate")

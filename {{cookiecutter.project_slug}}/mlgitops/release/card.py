@@ -136,8 +136,8 @@ def _training(manifest: Record) -> str:
         {
             "estimator": manifest["params"].get("estimator"),
             "rows": f"{data.get('train_rows', 0):,}",
-            "from": data.get("train_from"),
-            "until": data.get("train_until"),
+            "from": data.get("train_from", "rows have no time"),
+            "until": data.get("train_until", "rows have no time"),
             "data, sha256": data.get("sha256"),
             "model, sha256": manifest["model"]["sha256"],
         }

@@ -3,7 +3,7 @@
 from mlgitops.judgement import Business, failed
 from mlgitops.report.facts import Facts, State
 from mlgitops.report.sections import SECTIONS
-from mlgitops.report.sections.record import CAUTIONS, HEADER, check_row, outcome
+from mlgitops.report.sections.record import CAUTIONS, HEADER, check_row, outcome, unknown
 from mlgitops.report.text import details, grouping, interval, table, text
 
 MARKER = "<!-- validation report -->"
@@ -39,7 +39,7 @@ def head(facts: Facts) -> list[str]:
     parts = [f"## {VERDICTS[facts.state]}"]
     parts += [_subject(facts) if facts.model else "", text(facts.verdict, 600)]
     parts += [f"**Next:** {facts.next}" if facts.next else "", _summary(facts)]
-    parts += [facts.expectation, _checks(facts)]
+    parts += [unknown(facts.judgement.split), facts.expectation, _checks(facts)]
     if facts.cautions:
         alert = "\n>\n".join(f"> {line}" for line in facts.cautions[:CAUTIONS])
         parts.append(f"> [!CAUTION]\n{alert}")

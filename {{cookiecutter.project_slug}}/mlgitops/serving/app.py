@@ -22,7 +22,7 @@ from mlgitops.prediction_log import Value
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import Prediction
-from mlgitops.serving.rows import METADATA, RowError
+from mlgitops.serving.rows import RowError
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -158,7 +158,8 @@ class App:
             message = f"the body has {count} rows; 1 to {limit} are allowed."
             raise RefusalError(413 if rows else 422, message)
         try:
-            metadata = [_metadata(index, row) for index, row in enumerate(rows)]
+            timed = "time" in self.model.metadata
+            metadata = [_metadata(index, row, timed) for index, row in enumerate(rows)]
             ids, times = zip(*metadata, strict=True)
             predictions = self.model.predictions(rows, ids)
         except RowError as error:
@@ -199,7 +200,7 @@ class App:
     ) -> list[bytes]:
         """Return one line of the log per predicted row."""
         logged_at = datetime.now(UTC).isoformat()
-        hidden = METADATA.union(model.contract.get("sensitive", []))
+        hidden = model.metadata.union(model.contract.get("sensitive", []))
         lines = []
         for row, time, prediction in entries:
             visible = {name: row[name] for name in row if name not in hidden}
@@ -215,9 +216,14 @@ def _exceeds(digits: bytes, limit: int) -> bool:
     return len(digits) > len(str(limit)) or int(digits or b"0") > limit
 
 
-def _metadata(index: int, row: dict[str, Value]) -> tuple[Value, datetime | None]:
-    """Return a row's id (a new one if it has none) and its event time in UTC."""
-    row_id, time = row.get("id"), row.get("time")
+def _metadata(
+    index: int, row: dict[str, Value], timed: bool
+) -> tuple[Value, datetime | None]:
+    """Return a row's id (a new one if it has none) and its event time in UTC.
+
+    Where the contract has no time, `time` is a column that it may have or not.
+    """
+    row_id, time = row.get("id"), row.get("time") if timed else None
     if row_id is None:
         row_id = uuid.uuid4().hex
     elif type(row_id) not in (str, int) or not 0 < len(str(row_id)) <= MAX_ID:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from mlgitops.serving.predictions import TASKS, Prediction, Scores
-from mlgitops.serving.rows import RowError, Rows, columns, inputs
+from mlgitops.serving.rows import METADATA, UNTIMED, RowError, Rows, columns, inputs
 from mlgitops.serving.verify import (
     MANIFEST,
     OUTPUTS,
@@ -53,6 +53,7 @@ class Model:
         contract_sha256 = self.manifest["contract"]["sha256"]
         text = read_verified(contract_path(folder), contract_sha256)
         self.contract = _parse(text) if contract is None else dict(contract)
+        self.metadata = METADATA if self.contract.get("time") else UNTIMED
         try:
             self.columns = columns(self.contract)
         except (KeyError, TypeError, ValueError) as error:
@@ -67,7 +68,7 @@ class Model:
 
         Raises RowError when a row is refused.
         """
-        arrays = inputs(rows, self.columns, self.inputs)
+        arrays = inputs(rows, self.columns, self.inputs, self.metadata)
         try:
             (output,) = self._session.run([self.output], arrays)
         except Exception as error:

@@ -14,6 +14,7 @@ import numpy as np
 from mlgitops.prediction_log import max_text
 
 METADATA = frozenset({"id", "time"})  # what a row may carry beside its columns
+UNTIMED = METADATA - {"time"}  # where the contract has no time
 Rows = Sequence[Mapping[str, Any]]
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 JSON_TYPES = {bool: "true or false", str: "text", int: "a number", float: "a number"}
@@ -47,20 +48,23 @@ def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
 
 
 def inputs(
-    rows: Rows, schema: Mapping[str, Column], names: Sequence[str]
+    rows: Rows,
+    schema: Mapping[str, Column],
+    names: Sequence[str],
+    metadata: frozenset[str] = METADATA,
 ) -> dict[str, Array]:
     """Check every row against the contract and return the named columns as arrays.
 
     Numbers become float32 of shape [rows, 1] with NaN for missing, categories
     objects of shape [rows, 1] with "" for missing. Raises RowError.
     """
-    allowed = schema.keys() | METADATA
+    allowed = schema.keys() | metadata
     for index, row in enumerate(rows):
         if not row.keys() <= allowed:
             unknown = min(map(repr, row.keys() - allowed))
             raise RowError(
                 f"row {index} has the unknown column {unknown[:80]}; "
-                f"allowed are id, time, {', '.join(schema)}."
+                f"allowed are {', '.join([*sorted(metadata), *schema])}."
             )
     arrays = {name: _array(rows, column) for name, column in schema.items()}
     return {name: arrays[name] for name in names}

@@ -3,7 +3,8 @@
 import operator
 from collections.abc import Mapping, Sequence
 
-from mlgitops.judgement import Check
+from mlgitops.judgement import Check, Split
+from mlgitops.pipeline.schema import one_line
 from mlgitops.report.facts import Facts
 from mlgitops.report.text import code, table, text
 
@@ -122,18 +123,50 @@ def rows(facts: Facts) -> str:
     """What was judged on."""
     if not (rows := facts.judgement.rows):
         return ""
+    split = facts.judgement.split
     summary = {
         "rows in the data": f"{rows.data:,}",
         "rows held out": f"{rows.held_out:,}",
+        "held out": how(split) if split else "",
         "held out from": rows.since,
         "held out until": rows.until,
         "target in the holdout": rows.target,
     }
     if rows.compared < rows.held_out:
+        rest = "older than the champion's newest row"
+        if split and split.kind != "time":
+            rest = "of what the champion was trained on"
         summary["rows both models are new to"] = (
-            f"{rows.compared:,} (the rest is older than the champion's newest row)"
+            f"{rows.compared:,} (the rest is {rest})"
         )
-    return pairs(summary)
+    return pairs({name: value for name, value in summary.items() if value})
+
+
+def how(split: Split) -> str:
+    """Say how rows are held out."""
+    column = one_line(split.column)
+    if split.kind == "column":
+        return f"the rows where {column} is {one_line(' or '.join(split.values))}"
+    random = f"{100 * split.share:.6g}% at random (seed {split.seed})"
+    return {
+        "time": "the newest rows",
+        "random": f"{random}, row by row",
+        "group": f"{random}, {split.groups:,} {column} with all their rows",
+    }[split.kind]
+
+
+def unknown(split: Split | None) -> str:
+    """Say what such a holdout cannot show; nothing of the newest rows."""
+    if split is None or split.kind == "time":
+        return ""
+    cannot = "A fall over time does not show here: held-out rows are as old as others."
+    if not split.timed:
+        cannot = (
+            "Rows have no time, so nothing here says how the model does on rows that "
+            "are newer than its training data, whether a column is known only after "
+            "the event, or whether rows came late: production will tell."
+        )
+    return f"**Held out:** {text(how(split), 300)}. {cannot}"
 
 
 def params(facts: Facts) -> str:
