@@ -98,7 +98,10 @@ def requests(
         about = {"id": part[contract.id]}
         if contract.time:
             about["time"] = part[contract.time].map(lambda moment: moment.isoformat())
-        metadata = (dict(zip(about, row, strict=True)) for row in zip(*about.values(), strict=True))
+        metadata = (
+            dict(zip(about, row, strict=True))
+            for row in zip(*about.values(), strict=True)
+        )
         rows = zip(metadata, plain.to_dict("records"), strict=True)
         yield [{**one, **row} for one, row in rows]
 

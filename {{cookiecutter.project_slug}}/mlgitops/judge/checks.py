@@ -144,7 +144,7 @@ def rows(count: int, rules: Rules, split: str = "time") -> Check:
 
 def classes(rarest: Rarest, target: str, rules: Rules, split: str) -> Check:
     """Return the check that the holdout has enough rows of the rarest class."""
-    about = f'rows where {target} is {one_line(rarest.name)}, the rarest class'
+    about = f"rows where {target} is {one_line(rarest.name)}, the rarest class"
     limit = rules.holdout.min_class_rows
     reasons = (about, f"too few {about}: {MORE[split]}")
     fields = {"unit": "rows", "gate": False}

@@ -24,7 +24,9 @@ from mlgitops.pipeline.schema import one_line
 Keys = NDArray[np.uint64]
 
 STEPS = (1e-4, 1e-2, 1e-1)  # standard deviations up to which numbers are the same
-BLOCKS = 8  # of training rows, by time the newest; the one with the most twins is natural
+BLOCKS = (
+    8  # of training rows, by time the newest; the one with the most twins is natural
+)
 CONFIDENCE = 0.9999  # of the interval: each proposal is asked, and few copy
 LEAST = 0.05  # of the holdout's rows, beyond what is natural: worth a caution
 SURE = 0.2  # of its values, and

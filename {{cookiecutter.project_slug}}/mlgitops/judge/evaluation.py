@@ -163,9 +163,7 @@ def new_to(
     return np.asarray(table[contract.time] > pd.Timestamp(until))
 
 
-def _shared(
-    table: pd.DataFrame, other: pd.DataFrame, name: str
-) -> NDArray[np.bool_]:
+def _shared(table: pd.DataFrame, other: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     """Return whose value in a column another table has, [n], whatever its type."""
     values, others = (
         frame[name].astype(object).map(sides.text) for frame in (table, other)

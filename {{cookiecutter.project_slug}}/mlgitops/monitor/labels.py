@@ -85,11 +85,11 @@ def read_labels(
     """Return the label of each wanted id, and how many were what.
 
     The files are CSV with the columns ``id`` and the contract's target; a column that
-    the contract calls sensitive may come along, for aggregates by group, and that of
-    its entity or part, which no request carries. Of two labels of an id the newer one counts:
-    by the column ``labelled_at`` (a time) or ``revision`` (a number), else by the
-    order of the files' names. Where neither tells, the id has none: nobody can say
-    which one is true.
+    the contract calls sensitive may come along, for aggregates by group, and those of
+    its entity and its part, which no request carries. Of two labels of an id the newer
+    one counts: by the column ``labelled_at`` (a time) or ``revision`` (a number), else
+    by the order of the files' names. Where neither tells, the id has none: nobody can
+    say which one is true.
 
     Raises:
         ProductionDataError: a column is missing, too many labels are not ones of the

@@ -149,9 +149,7 @@ def _with_needed(
     return rows, counts
 
 
-def _group(
-    rows: pd.DataFrame, past: pd.DataFrame, name: str, role: str
-) -> pd.Series:
+def _group(rows: pd.DataFrame, past: pd.DataFrame, name: str, role: str) -> pd.Series:
     """Return the rows' groups, typed as in the past: labels may bring them along."""
     import pandas as pd
 

@@ -227,7 +227,7 @@ def _advice(
     if rules.split == "column":
         known = ", ".join(sorted(map(sides.text, table[column].unique()))[:5])
         return (
-            f"The {name} part {about}. Rows are held out where \"{column}\" is "
+            f'The {name} part {about}. Rows are held out where "{column}" is '
             f"{' or '.join(rules.holdout)}, and the data have {count:,} values of it "
             f"({one_line(known)}): correct that column, or change prepare.holdout."
         )

@@ -143,9 +143,13 @@ def check_split(rules: Prepare, contract: Contract) -> None:
     role, column = ROLES.get(rules.split, ("", ""))
     if role and not getattr(contract, role):
         others = " or ".join(kind for kind in KEYS if kind != rules.split)
-        raise FILE.key("prepare").key("split").error(
-            f"is {rules.split}, and contract.yaml has no line `{role}:`; write "
-            f"`{role}: NAME` there, where NAME is {column}, or split by {others}"
+        raise (
+            FILE.key("prepare")
+            .key("split")
+            .error(
+                f"is {rules.split}, and contract.yaml has no line `{role}:`; write "
+                f"`{role}: NAME` there, where NAME is {column}, or split by {others}"
+            )
         )
 
 

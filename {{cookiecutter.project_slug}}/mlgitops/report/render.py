@@ -3,7 +3,13 @@
 from mlgitops.judgement import Business, failed
 from mlgitops.report.facts import Facts, State
 from mlgitops.report.sections import SECTIONS
-from mlgitops.report.sections.record import CAUTIONS, HEADER, check_row, outcome, unknown
+from mlgitops.report.sections.record import (
+    CAUTIONS,
+    HEADER,
+    check_row,
+    outcome,
+    unknown,
+)
 from mlgitops.report.text import details, grouping, interval, table, text
 
 MARKER = "<!-- validation report -->"
