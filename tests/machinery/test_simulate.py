@@ -135,3 +135,30 @@ def test_a_refused_row_is_said_once(
     with tiny.server(folder / "version") as (port, _):
         with pytest.raises(SystemExit, match=r"422 .*unknown column"):
             play(monkeypatch, port, "2020-01-01", "2020-01-04")
+
+
+def test_without_a_time_all_rows_go_out_and_no_day_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server refuses a time that its contract does not have."""
+    untimed = tiny.CONTRACT.replace("time: scheduled_departure\n", "")
+    Path("contract.yaml").write_text(untimed)
+    table = pd.read_parquet("example/later.parquet")
+    table.drop(columns="scheduled_departure").to_parquet("example/later.parquet")
+    monkeypatch.setattr(tiny, "CONTRACT", untimed)
+    tiny.version(folder / "untimed")
+    log = folder / "log"
+    with tiny.server(folder / "untimed", "--log", str(log)) as (port, process):
+        play(monkeypatch, port, "", "")
+        timed = {"id": "a", "carrier": "AA", "distance": 1, "time": "2020-01-01"}
+        status, body = tiny.call(port, "/predict", {"rows": [timed]})
+        with pytest.raises(SystemExit, match="contract.yaml has no time, leave days"):
+            play(monkeypatch, port, "2020-01-01", "2020-01-04")
+        process.terminate()
+        process.wait(20)
+    assert status == 422 and "unknown column 'time'; allowed are id, carr" in str(body)
+    lines = tiny.logged(log)
+    assert [line["id"] for line in lines] == table["flight_id"].tolist()
+    assert {line["time"] for line in lines} == {None}
+    assert set(labels()) == set(table["flight_id"])
+    assert "0 labels still to come" in capsys.readouterr().out

@@ -165,6 +165,24 @@ def test_green_after_data_contract_and_model_were_replaced(
     assert "skipped" not in said and "failed" not in said, said
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["random", "group", "column"])
+def test_green_without_a_time_by_any_split(split: str, tmp_path: Path) -> None:
+    table, contract = wages().drop(columns="interviewed"), dict(WAGES)
+    del contract["time"]
+    rules: dict[str, Any] = {"split": split, "holdout_share": 0.2, "seed": 1}
+    if split == "column":
+        contract["part"], rules = "wave", {"split": split, "holdout": [3]}
+        table["wave"] = np.arange(len(table)) % 4
+    folder = replaced(tmp_path / "team", contract, table)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    text = yaml.safe_dump({**params, "prepare": rules}, sort_keys=False)
+    (folder / "params.yaml").write_text(text)
+    said = run(folder)
+    assert re.search(r"\n\d+ passed( in|,)", said), said
+    assert "skipped" not in said and "failed" not in said, said
+
+
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository about penguins."""

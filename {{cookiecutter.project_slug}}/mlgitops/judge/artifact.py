@@ -14,8 +14,9 @@ from mlgitops.judgement import Refused
 from mlgitops.lock import Lock
 
 NOT_OUTPUTS = {"dvc.lock", "build.json", "contract.yaml"}
+TRAINED = "train.parquet"  # the rows that a model was trained on
 OUTS = {
-    "train.parquet",
+    TRAINED,
     "holdout.parquet",
     "model.onnx",
     "manifest.json",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mlgitops import settings
 from mlgitops.judge import columns, sandbox
+from mlgitops.judge.artifact import TRAINED
 from mlgitops.judge.compare import Array, Codes
 from mlgitops.judge.gates import Gates, Rules
 from mlgitops.judge.tasks import TASKS, Task
@@ -25,7 +26,6 @@ from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.serving.verify import distance
 
 T = TypeVar("T")
-TRAINED = "train.parquet"  # of a champion, where not time says what it has seen
 Inputs = dict[str, Array]  # what a model reads, per column [rows, 1]
 
 

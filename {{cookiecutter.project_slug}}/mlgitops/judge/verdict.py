@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlgitops import git, github, judgement, lock, report, settings, storage
 from mlgitops.judge import identity, requests, sandbox
+from mlgitops.judge.artifact import TRAINED
 from mlgitops.judge.checks import passed
-from mlgitops.judge.evaluation import TRAINED
 from mlgitops.judgement import Check, Judgement, Refused
 from mlgitops.ledger import Ledger, LedgerError, Record
 from mlgitops.lock import Lock, Out

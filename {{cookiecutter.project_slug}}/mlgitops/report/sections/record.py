@@ -4,7 +4,6 @@ import operator
 from collections.abc import Mapping, Sequence
 
 from mlgitops.judgement import Check, Split
-from mlgitops.pipeline.schema import one_line
 from mlgitops.report.facts import Facts
 from mlgitops.report.text import code, table, text
 
@@ -144,14 +143,13 @@ def rows(facts: Facts) -> str:
 
 def how(split: Split) -> str:
     """Say how rows are held out."""
-    column = one_line(split.column)
     if split.kind == "column":
-        return f"the rows where {column} is {one_line(' or '.join(split.values))}"
+        return f"the rows where {split.column} is {' or '.join(split.values)}"
     random = f"{100 * split.share:.6g}% at random (seed {split.seed})"
     return {
         "time": "the newest rows",
         "random": f"{random}, row by row",
-        "group": f"{random}, {split.groups:,} {column} with all their rows",
+        "group": f"{random}, {split.groups:,} {split.column} with all their rows",
     }[split.kind]
 
 
