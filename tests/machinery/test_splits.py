@@ -450,6 +450,54 @@ def test_what_a_champion_of_another_split_has_seen_is_not_compared(
     )
 
 
+def test_what_a_proposal_does_to_the_rows_is_said_without_a_time(
+    bench: Callable[..., Table],
+) -> None:
+    """Rows taken out, moved to the other part, or added and easier."""
+    at = bench("column")
+    at.place("champion", linear({"price": 0.8}))
+    at.frame.to_parquet(at.folder / "champion" / "raw.parquet")
+    version = at.folder / "challenger" / "manifest.json"
+    other = json.loads(version.read_text())
+    other["data"]["sha256"] = "f" * 64  # other data than the champion's
+    version.write_text(json.dumps(other))
+    assert not [c for c in at.look()[0].cautions if "Gone" in c or "Other" in c]
+    hard = (at.frame["returned"] == 1) & (at.frame["price"] < -1)
+    moved = at.frame[~hard].copy()
+    row = moved.index[moved["fold"] == "a"][0]
+    moved.loc[row, "fold"] = "test"
+    easy = table("column", 3000, seed=9).assign(fold="test")
+    easy["returned"] = (easy["price"] > 0).astype("int8")
+    pd.concat([moved, easy]).to_parquet(at.folder / "raw.parquet")
+    keep = ~hard & (at.frame.index != row)
+    at.frame = at.frame[keep]
+    at.place("challenger", linear({"price": 1.0}))
+    other = json.loads(version.read_text())
+    other["data"]["sha256"] = "f" * 64
+    version.write_text(json.dumps(other))
+    found, _ = at.look()
+    text = " ".join(found.cautions)
+    count = int(hard.sum())
+    assert f"Gone: {count} rows (such as o0-" in text and "of the champion's" in text
+    assert "Other values than in the champion's data: 1 row (such as o0-" in text
+    assert "rows that are new in this holdout are easier" in text
+    assert found.rows and found.rows.compared == found.rows.held_out - 1, "it saw one"
+
+
+def test_with_a_time_a_random_holdout_says_what_it_does_not_show(
+    bench: Callable[..., Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RULES, "time", RANDOM)
+    at = bench("time")
+    at.place("champion", linear({"price": 0.8}))
+    found, refused = at.look()
+    assert refused == [] and found.held_out is None
+    assert found.rows and found.rows.compared == found.rows.held_out
+    text = said(found)
+    assert "A fall over time does not show here" in text and "have no time" not in text
+    assert "held out from" in text
+
+
 def test_new_rows_of_a_champions_customers_are_not_new_to_it(tmp_path: Path) -> None:
     seen = pd.DataFrame({"order": ["a", "1"], "customer": ["x", "y"]})
     seen.to_parquet(tmp_path / "train.parquet")
