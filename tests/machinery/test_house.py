@@ -30,7 +30,7 @@ SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
 LAYERS = {  # what a folder may use beside itself and packages; a folder names all of it
-    "model": {"mlgitops.pipeline.contract"},
+    "model": {"mlgitops.pipeline.contract", "mlgitops.pipeline.datetimes"},
     "mlgitops/metrics": {"model.metrics"},  # the team's own
     "mlgitops/pipeline": {"mlgitops.pipeline", "mlgitops.metrics", "model"},
     "mlgitops/report": {"mlgitops.judgement"},
@@ -44,8 +44,13 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/host": set(),
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),
+    "mlgitops/table": {
+        "mlgitops.pipeline.schema",
+        "mlgitops.report",
+        "mlgitops.storage",
+    },
     "mlgitops/commands": PARTS
-    | {f"mlgitops.{part}" for part in ("judge", "release", "monitor")},
+    | {f"mlgitops.{part}" for part in ("judge", "release", "monitor", "table")},
 }
 
 

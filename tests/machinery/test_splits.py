@@ -650,16 +650,17 @@ def test_a_request_has_a_time_where_the_contract_has_one(tmp_path: Path) -> None
     row = {"id": "a", "shop": "a", "price": 1.0, "age": None}
     timed = {**row, "time": "2025-01-01T00:00:00Z"}
     names = ["price"]
-    serving_rows.inputs([row], schema, names, serving_rows.UNTIMED)
+    serving_rows.inputs([row], schema, names, timed=False)
     serving_rows.inputs([timed], schema, names)
     with pytest.raises(serving_rows.RowError, match="unknown column 'time'; allowed"):
-        serving_rows.inputs([timed], schema, names, serving_rows.UNTIMED)
+        serving_rows.inputs([timed], schema, names, timed=False)
 
 
 @pytest.mark.parametrize("split", ["random", "group", "column"])
 def test_new_training_data_without_a_time_keeps_all_that_was_there(split: str) -> None:
     contract, past = terms(split), table(split, 400)
     new = table(split, 100, seed=2).assign(probability=0.5, returned=1.0)
+    new[""] = pd.Timestamp("2025-03-01", tz="UTC")  # of arrival
     for name in ("price", "age"):
         new[name] = new[name].astype("float64")
     both = pd.concat([new, new.assign(order=past["order"][:100])], ignore_index=True)

@@ -283,4 +283,6 @@ def test_a_window_without_variety_is_refused(
     newest = frame[contract.time] > frame[contract.time].max() - pd.Timedelta(days=14)
     frame.loc[newest, "late"] = value
     with pytest.raises(ContractError, match=words):
-        data.split(frame, contract, settings.Prepare(14, 60))
+        data.split(
+            frame, contract, settings.Prepare("time", holdout_days=14, train_days=60)
+        )

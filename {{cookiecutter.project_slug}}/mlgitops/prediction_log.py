@@ -8,7 +8,7 @@ have no line, and since when (`Unlogged`).
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -50,7 +50,7 @@ class Entry:
     def arrival(self) -> datetime | None:
         """When the server answered, by its clock; None where the line does not say."""
         try:
-            return _time(self.logged_at)
+            return moment(self.logged_at)
         except ValueError:
             return None
 
@@ -82,6 +82,20 @@ def file_name(day: str, pattern: str = PATTERN) -> str:
 def max_text(categories: Iterable[str]) -> int:
     """Return how many characters a text may have, by a column's categories."""
     return max(MAX_TEXT, *(len(str(category)) for category in categories), 0)
+
+
+def metadata(columns: Container[str], timed: bool = True) -> tuple[str, str]:
+    """Return what a row calls its id and its time, given the names of its columns.
+
+    That is `id` and `time`; beside a column of that name, `row_id` and `row_time`.
+    Where the contract has no time (`timed`), its name is "".
+    """
+    names = ["id", "time"]
+    for index, name in enumerate(names):
+        while name in columns:
+            name = f"row_{name}"
+        names[index] = name
+    return names[0], names[1] if timed else ""
 
 
 def line(
@@ -119,7 +133,7 @@ def parse(text: str) -> Entry | None:
         fields = json.loads(text)
         if "\\u" in text:  # half a character can only be written this way
             json.dumps(fields, ensure_ascii=False).encode()
-        time = _time(fields["time"]) if fields["time"] else None
+        time = moment(fields["time"]) if fields["time"] else None
         version, decision = fields.get("version"), fields.get("decision")
         decision = fields.get("class") if decision is None else decision
         return Entry(
@@ -144,14 +158,14 @@ def parse_unlogged(text: str) -> Unlogged | None:
         fields = json.loads(text)
         rows, times = (
             fields["rows"],
-            [_time(fields[name]) for name in ("since", "until")],
+            [moment(fields[name]) for name in ("since", "until")],
         )
     except (ArithmeticError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return Unlogged(rows, *times) if type(rows) is int and rows > 0 else None
 
 
-def _time(text: Any) -> datetime:
+def moment(text: Any) -> datetime:
     """Return a time, in UTC where it does not say; ValueError or TypeError if none."""
     time = datetime.fromisoformat(text)
     time = time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -241,6 +241,12 @@ def _values(column: Column, share: np.ndarray, absent: np.ndarray) -> np.ndarray
         texts: np.ndarray = np.array(column.categories, dtype=object)[indices]
         texts[absent] = None
         return texts
+    if column.type == "boolean":
+        return np.where(absent, np.nan, share >= 0.5)
+    if column.type == "datetime":
+        micro = (column.min + share * (column.max - column.min)) * 1e6
+        times = micro.astype(np.int64).astype("datetime64[us]")
+        return np.where(absent, np.datetime64("NaT"), times)
     low, high = column.min, column.max
     if not np.isfinite(low):
         low = high - WIDE if np.isfinite(high) else -WIDE
@@ -249,6 +255,8 @@ def _values(column: Column, share: np.ndarray, absent: np.ndarray) -> np.ndarray
     numbers: np.ndarray = np.clip(
         (low + share * (high - low)).astype("float32"), low, high
     )
+    if column.type == "integer":
+        numbers = np.round(numbers)
     numbers[absent] = np.nan
     return numbers.astype("float32")
 

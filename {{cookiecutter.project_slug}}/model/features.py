@@ -10,12 +10,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.datetimes import Datetimes
 
 UNKNOWN = -1  # a missing or unknown category, in scikit-learn and in ONNX Runtime
 
 
 def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
     """Encode categories by their index in the contract; leave numbers as they are.
+
+    Of a time they get the day, the hour, the weekday and the day of the year.
 
     Trees get codes, as their native categories do not convert to ONNX. Scaling before
     them would move rows across their float32 thresholds.
@@ -28,22 +31,36 @@ def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
     )
     numbers = contract.kind("number", columns)
     return ColumnTransformer(
-        [("categories", ordinal, names), ("numbers", "passthrough", numbers)]
+        [
+            ("categories", ordinal, names),
+            ("numbers", "passthrough", numbers),
+            ("datetimes", Datetimes(), contract.kind("datetime", columns)),
+        ]
     )
 
 
 def for_linear(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
-    """One indicator per category (none when unknown); fill and scale the numbers."""
+    """One indicator per category (none when unknown); fill and scale the numbers.
+
+    Of a time, its day, hour, weekday and day of the year are such numbers.
+    """
     names = contract.kind("category", columns)
     one_hot = OneHotEncoder(
         categories=_categories(contract, names),
         handle_unknown="ignore",
         sparse_output=False,
     )
-    scaled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    numbers = contract.kind("number", columns)
+    scaled = [SimpleImputer(strategy="median"), StandardScaler()]
     return ColumnTransformer(
-        [("categories", one_hot, names), ("numbers", scaled, numbers)]
+        [
+            ("categories", one_hot, names),
+            ("numbers", make_pipeline(*scaled), contract.kind("number", columns)),
+            (
+                "datetimes",
+                make_pipeline(Datetimes(), *scaled),
+                contract.kind("datetime", columns),
+            ),
+        ]
     )
 
 

@@ -10,7 +10,8 @@ order of the table, and their labels written at once: leave the days out.
 
 ``--drift temp=15`` adds 15 to a number, ``--drift carrier=UA`` sets half of the rows to
 one category, ``--drift late=0.3`` flips that share of the labels, which is concept
-drift. The option may be repeated.
+drift; it flips that share of a boolean, and adds that many days to a datetime. The
+option may be repeated.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from mlgitops import lock
 from mlgitops.monitor.wording import plural
+from mlgitops.pipeline import golden
 from mlgitops.pipeline.contract import Contract, ContractError
-from mlgitops.pipeline.data import check
+from mlgitops.pipeline.data import check, moments
+from mlgitops.prediction_log import metadata
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +43,13 @@ if TYPE_CHECKING:
 TRIES = 5  # per batch, while the server is busy or being replaced
 STEPS = 10  # lines of progress
 T = TypeVar("T")
+
+
+def later() -> Path:
+    """Return the example's later rows, or the table of yours that the stages read."""
+    example = Path("example", "later.parquet")
+    own = [] if example.parent.exists() else lock.inputs()
+    return Path(own[0].path) if own else example
 
 
 class SimulateError(Exception):
@@ -61,6 +72,8 @@ def drifted(
     Raises:
         SimulateError: the contract has no such column, or no such category.
     """
+    import pandas as pd
+
     rng, rows = np.random.default_rng(0), rows.copy()
     for name, change in changes:
         column = contract.columns.get(name)
@@ -69,8 +82,16 @@ def drifted(
                 if change not in column.categories:
                     raise ValueError
                 rows[name] = rows[name].mask(rng.random(len(rows)) < 0.5, change)
+            elif column is not None and column.type == "datetime":
+                moved = rows[name] + pd.Timedelta(days=float(change))
+                rows[name] = moved.clip(*moments(column))
+            elif column is not None and column.type == "boolean":
+                turned = rng.random(len(rows)) < float(change)
+                rows[name] = rows[name].mask(turned, 1 - rows[name])
             elif column is not None:
-                moved = (rows[name] + float(change)).clip(column.min, column.max)
+                step = float(change)
+                step = round(step) if column.type == "integer" else step
+                moved = (rows[name] + step).clip(column.min, column.max)
                 rows[name] = moved.astype(rows[name].dtype)
             elif name == contract.target and contract.task == "binary":
                 turned = rng.random(len(rows)) < float(change)
@@ -91,19 +112,14 @@ def requests(
     table: pd.DataFrame, contract: Contract, size: int
 ) -> Iterator[list[dict[str, object]]]:
     """Yield the rows of each request: id, time, columns; missing values are null."""
-    names = list(contract.columns)
+    id_name, time_name = metadata(contract.columns)
     for first in range(0, len(table), size):
         part = table.iloc[first : first + size]
-        plain = part[names].astype(object).where(part[names].notna(), None)
-        about = {"id": part[contract.id]}
+        about = {id_name: part[contract.id]}
         if contract.time:
-            about["time"] = part[contract.time].map(lambda moment: moment.isoformat())
-        metadata = (
-            dict(zip(about, row, strict=True))
-            for row in zip(*about.values(), strict=True)
-        )
-        rows = zip(metadata, plain.to_dict("records"), strict=True)
-        yield [{**one, **row} for one, row in rows]
+            about[time_name] = part[contract.time].map(lambda m: m.isoformat())
+        rows = zip(*about.values(), golden.requests(part, contract), strict=True)
+        yield [{**dict(zip(about, row, strict=False)), **row[-1]} for row in rows]
 
 
 def send(url: str, batches: Iterator[list[dict[str, object]]], total: int) -> int:
@@ -168,10 +184,11 @@ def _simulate(args: argparse.Namespace) -> None:
     """Send the rows and write the labels."""
     import pandas as pd
 
-    if not args.data.exists():
-        raise SimulateError(f"{args.data} does not exist: run `make pull`")
+    source = args.data or later()
+    if not source.exists():
+        raise SimulateError(f"{source} does not exist: run `make pull`")
     contract = Contract.read(Path("contract.yaml").read_bytes())
-    table = check(pd.read_parquet(args.data), contract)
+    table = check(pd.read_parquet(source), contract)
     rows = _chosen(table, contract, args)
     if args.sample and args.sample < len(rows):
         rows = rows.sample(args.sample, random_state=0)
@@ -201,7 +218,7 @@ def _chosen(
     if rows.empty:
         first, last = table[contract.time].min(), table[contract.time].max()
         raise SimulateError(
-            f"{args.data} has no rows from {start:%Y-%m-%d} until "
+            f"there are no rows from {start:%Y-%m-%d} until "
             f"{until:%Y-%m-%d}: choose days from {first:%Y-%m-%d} to "
             f"{last:%Y-%m-%d}"
         )
@@ -325,7 +342,7 @@ def _arguments(timed: bool) -> argparse.Namespace:
     parser.add_argument("--until", type=day, required=timed)
     parser.add_argument("--url", type=url, required=True)
     parser.add_argument("--labels", type=file, required=True)
-    parser.add_argument("--data", type=Path, default=Path("example/later.parquet"))
+    parser.add_argument("--data", type=Path, help="rows to send")
     parser.add_argument("--sample", type=count, default=0, help="rows; 0 sends all")
     parser.add_argument("--batch", type=count, default=1000, help="rows a request")
     parser.add_argument("--label-delay", type=float, default=1.0, help="days")

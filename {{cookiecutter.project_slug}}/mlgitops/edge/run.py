@@ -50,7 +50,7 @@ def load(folder: Path = FOLDER) -> Model:
 
 def response(model: Model, rows: list[dict[str, object]]) -> dict[str, object]:
     """Return the server's response for these rows."""
-    predictions = model.predictions(rows, [row.get("id") for row in rows])
+    predictions = model.predictions(rows, [row.get(model.id) for row in rows])
     return {"manifest_sha256": model.manifest_sha256, "predictions": predictions}
 
 

@@ -730,7 +730,8 @@ class Server:
                 )
         golden = json.loads((folder / "model/manifest.json").read_bytes())["golden"]
         # the ids tell readers of the prediction log that these are no requests
-        rows = [{"id": f"golden-{n}", **e["row"]} for n, e in enumerate(golden)]
+        key = id_name({name for entry in golden for name in entry["row"]})
+        rows = [{key: f"golden-{n}", **e["row"]} for n, e in enumerate(golden)]
         predictions = ask(port, "/predict", json.dumps({"rows": rows}).encode())
         try:
             compare(golden, predictions["predictions"])
@@ -791,6 +792,17 @@ def ask(port: int, path: str, body: bytes | None = None) -> Release:
         message = fields.get("error") or fields.get("reason") or response.status
         raise RefusedError(f"{path}: {message}")
     return fields
+
+
+def id_name(columns: set[str]) -> str:
+    """Return what a row calls its id: `id`, or `row_id` beside a column of that name.
+
+    As `mlgitops.prediction_log` `metadata` does, which a host may have in any version.
+    """
+    name = "id"
+    while name in columns:
+        name = f"row_{name}"
+    return name
 
 
 def compare(golden: list[Release], predictions: list[Release]) -> None:

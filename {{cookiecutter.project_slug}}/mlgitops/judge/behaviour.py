@@ -17,7 +17,8 @@ from mlgitops.judge import checks
 from mlgitops.judge.evaluation import Evaluation, inputs, predict
 from mlgitops.judge.tasks import TASKS
 from mlgitops.judgement import Check
-from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.contract import Column, Contract
+from mlgitops.pipeline.data import moments, times
 from mlgitops.pipeline.schema import OWN, Location, convert, is_number
 
 FILE = Path("behaviour.yaml")
@@ -52,9 +53,18 @@ class Rule:
         return contract.classes.index(self.class_name) if self.class_name else None
 
     def changed(self, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-        """Return the rows with the change, numbers kept in the contract's range."""
+        """Return the rows with the change, numbers kept in the contract's range.
+
+        To a time, days are added.
+        """
         column, entry = rows[self.column], contract.columns[self.column]
-        if self.add is None:
+        if entry.type == "datetime":
+            if self.add is None:
+                values = times(pd.Series(str(self.set), rows.index))
+            else:
+                moved = column + pd.Timedelta(days=self.add)
+                values = moved.clip(*moments(entry))
+        elif self.add is None:
             values = pd.Series(self.set, rows.index, column.dtype)
         else:
             values = (column + self.add).clip(entry.min, entry.max)
@@ -120,14 +130,24 @@ def _parse(entry: object, contract: Contract) -> Rule:
     for key, limit in limits.items():
         if not 0 <= (value := getattr(rule, key)) < limit:
             raise at.key(key).wrong(f"a number from 0 to below {limit:g}", value)
-    suits = rule.add is not None or is_number(rule.set)
-    if column.type == "category":
-        suits = rule.set in column.categories
-    elif isinstance(rule.set, int | float):
-        suits = suits and column.min <= rule.set <= column.max
-    if not suits:
+    if not _suits(rule, column):
         raise at.error(f"must add or set what the column {rule.column} can hold")
     return rule
+
+
+def _suits(rule: Rule, column: Column) -> bool:
+    """Return whether a column can hold what a rule sets, or what its adding gives."""
+    if column.type == "category":
+        return rule.set in column.categories
+    if column.type == "boolean":
+        return isinstance(rule.set, bool)
+    change = rule.set if rule.add is None else rule.add
+    if column.type == "datetime" and rule.add is None:
+        moment, (low, high) = times(pd.Series([str(change)]))[0], moments(column)
+        return bool(low <= moment <= high)  # NaT is neither
+    if not is_number(change) or (column.type == "integer" and change % 1):
+        return False
+    return rule.add is not None or column.min <= change <= column.max
 
 
 def _check(rule: Rule, share: float) -> Check:

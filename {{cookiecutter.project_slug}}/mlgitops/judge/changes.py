@@ -14,6 +14,7 @@ from mlgitops import distance
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judgement import Changes, ColumnChange, RowChanges
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.data import seconds
 from mlgitops.pipeline.schema import one_line
 
 SHOWN = 5  # new categories named per column
@@ -163,6 +164,8 @@ def _column(
     missing = (float(before.isna().mean()), float(after.isna().mean()))
     if not (before.notna().any() and after.notna().any()):
         return ColumnChange(column=name, missing=missing)
+    if pd.api.types.is_datetime64_any_dtype(after):
+        before, after = (pd.Series(seconds(part)).dropna() for part in (before, after))
     if pd.api.types.is_numeric_dtype(after):
         numbers = (before.to_numpy(np.float64), after.to_numpy(np.float64))
         moved = float(distance.wasserstein(*numbers))

@@ -2,12 +2,14 @@
 
 Each of a model's columns in turn is missing, at its minimum and maximum, at values
 between them and at those that the model itself compares with; each category, and some
-that are unknown. The other columns are those of rows of the holdout.
+that are unknown; true and false; leap days and the ends of years. The other columns are
+those of rows of the holdout.
 """
 
 import math
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ import numpy as np
 from mlgitops.pipeline.contract import Column, Contract
 from mlgitops.prediction_log import MAX_TEXT, max_text
 
-Value = float | str | None
+Value = float | str | bool | None
 Row = dict[str, Value]
 UNKNOWN = (
     "unknown",
@@ -28,6 +30,17 @@ SPACED = 33  # numbers from the minimum to the maximum
 WHOLE = 200  # the most whole numbers between them of which each is tried
 MOST = 200_000  # rows of which one column is at one of its values,
 FEWEST = 50  # or this many values of each column
+TURNS = (  # of the calendar, where arithmetic of times goes wrong
+    "1899-12-31T23:59:59.999999",
+    "1900-03-01",
+    "1969-12-31T23:59:59.999999",
+    "1970-01-01",
+    "2000-02-29",
+    "2000-12-31T23:59:59.999999",
+    "2024-02-29",
+    "2024-12-31",
+    "2025-03-01",
+)
 RANDOM = 200  # rows of which every column is anywhere in its range
 
 
@@ -67,7 +80,7 @@ def cases(
         values = _some(values, max(FEWEST, MOST // len(names)))
         lows[name], highs[name] = values[0], values[-1]
         for value in values:
-            shown = f"{value:.9g}" if isinstance(value, float) else repr(value)[:60]
+            shown = f"{value:.9g}" if type(value) is float else repr(value)[:60]
             yield Case(f"a row with {name} = {shown}", next(others) | {name: value})
         if column.missing:
             yield Case(f"a row without {name}", next(others) | {name: None})
@@ -87,7 +100,9 @@ def cases(
         yield Case(f"a row with {words}", next(others) | changed)
     random = np.random.default_rng(0)
     for number in range(RANDOM):
-        row = {n: _random(contract.columns[n], lows[n], highs[n], random) for n in lows}
+        row = {
+            n: _random(contract.columns[n], (lows[n], highs[n]), random) for n in lows
+        }
         words = f"a row with columns drawn from the contract (number {number})"
         yield Case(words, next(others) | row)
 
@@ -103,7 +118,15 @@ def _values(
     if column.type == "category":
         own, longest = column.categories, max_text(column.categories)
         return [*own, *(t for t in texts if t and t not in own and len(t) <= longest)]
-    present = [v for v in seen if isinstance(v, float)] or [0.0]
+    if column.type == "boolean":
+        return [False, True]
+    if column.type == "datetime":
+        spaced = np.linspace(column.min, column.max, SPACED).tolist()
+        turns = [datetime.fromisoformat(t).replace(tzinfo=UTC) for t in TURNS]
+        inside = {t.timestamp() for t in turns}
+        inside = {t for t in inside if column.min < t < column.max}
+        return [_time(moment) for moment in sorted({*spaced, *inside})]
+    present = [float(v) for v in seen if isinstance(v, int | float)] or [0.0]
     span = (max(present) - min(present)) or 1.0
     low = column.min if math.isfinite(column.min) else min(present) - span
     high = column.max if math.isfinite(column.max) else max(present) + span
@@ -116,6 +139,8 @@ def _values(
     between = (limits[1:] + limits[:-1]) / 2
     every = np.concatenate([spaced, whole, limits, between]).astype(np.float32)
     every = every[(every >= low) & (every <= high)]
+    if column.type == "integer":
+        return [int(v) for v in np.unique(np.round([low, *every, high]))]
     return [float(v) for v in np.unique([np.float32(low), *every, np.float32(high)])]
 
 
@@ -130,16 +155,35 @@ def _any(column: Column) -> Value:
     """Return a value that a column may have."""
     if column.type == "category":
         return column.categories[0]
-    return next(n for n in (column.min, column.max, 0.0) if math.isfinite(n))
+    least = next(n for n in (column.min, column.max, 0.0) if math.isfinite(n))
+    return _typed(column, least)
 
 
 def _random(
-    column: Column, low: Value, high: Value, random: np.random.Generator
+    column: Column, ends: tuple[Value, Value], random: np.random.Generator
 ) -> Value:
     """Return a value anywhere in a column's range."""
     if column.missing and random.random() < 0.1:
         return None
     if column.type == "category":
         return str(random.choice(column.categories))
-    assert isinstance(low, float) and isinstance(high, float)
-    return float(np.float32(low + (high - low) * random.random()))
+    low, high = (column.min, column.max) if column.type == "datetime" else ends
+    assert isinstance(low, int | float) and isinstance(high, int | float)
+    return _typed(column, low + (high - low) * random.random())
+
+
+def _typed(column: Column, number: float) -> Value:
+    """Return a number as a request has it in this column."""
+    if column.type == "datetime":
+        return _time(number)
+    if column.type == "boolean":
+        return number >= 0.5
+    if column.type == "integer":
+        return round(number)
+    return float(np.float32(number))
+
+
+def _time(seconds: float) -> str:
+    """Return seconds since 1970 as a request says a time."""
+    micro = timedelta(microseconds=round(seconds * 1e6))
+    return (datetime(1970, 1, 1, tzinfo=UTC) + micro).isoformat()

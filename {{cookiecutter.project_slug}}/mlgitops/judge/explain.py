@@ -47,7 +47,8 @@ def add(evaluation: Evaluation) -> None:
     grid = {
         name: values
         for name in (column for column in order if column in falls["challenger"])
-        if name in names and (values := _grid(holdout[name]))
+        if name in names
+        and (values := _grid(holdout[name], contract.columns[name].type))
     }
     top = {name: grid[name] for name in list(grid)[:TOP]}
     means = evaluation.each(lambda m: _means(evaluation, m, sample, top))
@@ -122,15 +123,33 @@ def _table(sample: pd.DataFrame, grid: Grid) -> pd.DataFrame:
     return rows.assign(**columns)
 
 
-def _grid(column: pd.Series) -> list[object]:
+def _grid(column: pd.Series, kind: str) -> list[object]:
     """Return the values a column is set to: its quantiles, or its most common."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        if column.isna().all():
+            return [pd.NaT]
+        times = column.quantile(np.linspace(0.05, 0.95, VALUES)).dt.floor("D")
+        return list(dict.fromkeys(times))
     if not pd.api.types.is_numeric_dtype(column):
         return list(column.value_counts().index[:VALUES])
     numbers = column.dropna().to_numpy(np.float64)
     if not len(numbers):
         return [np.nan]
+    if kind == "boolean":
+        return list(np.unique(numbers) == 1)
     quantiles = np.quantile(numbers, np.linspace(0.05, 0.95, VALUES))
+    if kind == "integer":
+        return list(dict.fromkeys(np.round(quantiles).tolist()))
     return [float(f"{quantile:.4g}") for quantile in dict.fromkeys(quantiles)]
+
+
+def _shown(value: object) -> str:
+    """Return a value as the report names it."""
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d}"
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def _dependence(
@@ -145,7 +164,7 @@ def _dependence(
     index = None if moved is None else np.full(len(values), moved)
     return Dependence(
         column=column,
-        places=[f"{v:.7g}" if isinstance(v, float) else str(v) for v in values],
+        places=[_shown(value) for value in values],
         of="" if moved is None else evaluation.contract.classes[moved],
         **{
             name: task.of_class(model[column], index).tolist()

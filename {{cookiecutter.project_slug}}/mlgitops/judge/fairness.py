@@ -60,7 +60,8 @@ def add(evaluation: Evaluation) -> None:
 
 def _add_column(evaluation: Evaluation, column: str, rules: settings.Fairness) -> None:
     """Add the rates, gaps and checks of one column."""
-    codes, labels = slices.parts(evaluation.holdout[column])
+    kind = evaluation.contract.columns[column].type
+    codes, labels = slices.parts(evaluation.holdout[column], kind)
     if column in evaluation.contract.sensitive:  # its values are never written
         labels = [f"group {n}" for n in range(1, len(labels) + 1)]
     counts = np.bincount(codes, minlength=len(labels))

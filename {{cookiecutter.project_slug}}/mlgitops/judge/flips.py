@@ -30,6 +30,10 @@ def add(evaluation: Evaluation) -> None:
         return
     columns = [c for c in challenger.columns if c not in contract.sensitive]
     moves = _moves(evaluation, chosen, columns)
+
+    def shown(name: str, values: pd.Series) -> str:
+        return _text(values[name], contract.columns[name].type)
+
     for n, row in enumerate(chosen):
         values = evaluation.holdout.iloc[row]
         foremost = np.argsort(-np.abs(moves[:, n]))[:REASONS]
@@ -39,7 +43,7 @@ def add(evaluation: Evaluation) -> None:
                 challenger=task.answer(challenger.predictions[row], contract.classes),
                 truth=task.truth(evaluation.y[row], contract.classes),
                 reasons=[
-                    Reason(columns[c], _text(values[columns[c]]), float(moves[c, n]))
+                    Reason(columns[c], shown(columns[c], values), float(moves[c, n]))
                     for c in foremost
                 ],
             )
@@ -52,8 +56,10 @@ def _moves(evaluation: Evaluation, chosen: Array, columns: list[str]) -> Array:
     if not columns:
         return np.empty((0, len(chosen)))
     rows, count = evaluation.holdout.iloc[chosen], np.arange(len(chosen))
-    usual = rows[:1].assign(**{c: _usual(evaluation.holdout[c]) for c in columns})
-    tables = [inputs(model, table, contract) for table in (rows, usual)]
+    kinds = {c: contract.columns[c].type for c in columns}
+    usual = {c: _usual(evaluation.holdout[c], kinds[c]) for c in columns}
+    tables = [rows, rows[:1].assign(**usual)]
+    tables = [inputs(model, table, contract) for table in tables]
     source = np.full(len(chosen), len(chosen))
     changes = [Change(column, count, source) for column in columns]
     predictions = predict(model, tables, contract, changes=changes)
@@ -63,13 +69,15 @@ def _moves(evaluation: Evaluation, chosen: Array, columns: list[str]) -> Array:
     return np.array([before - task.of_class(p, decided) for p in moved])
 
 
-def _usual(column: pd.Series) -> object:
+def _usual(column: pd.Series, kind: str) -> object:
     """Return a column's median, or its most common value."""
-    if pd.api.types.is_numeric_dtype(column):
+    if kind in ("number", "integer", "datetime"):
         return column.median()
     return column.mode().iloc[0] if len(column.mode()) else None
 
 
-def _text(value: object) -> str:
+def _text(value: object, kind: str) -> str:
     """Return a cell as the report shows it."""
+    if kind == "boolean" and value == value:
+        return str(bool(value)).lower()
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)

@@ -6,13 +6,11 @@ before anything else does, and is asked rows of the holdout and of the contract'
 
 import msgspec
 import numpy as np
-import pandas as pd
 
 from mlgitops.judge import checks, sandbox
 from mlgitops.judge.evaluation import Evaluation, Served, inputs
 from mlgitops.judgement import Refused
-from mlgitops.pipeline import data, task
-from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline import golden, task
 
 SAMPLE = 200  # rows of the holdout that are asked
 REASONS = (
@@ -37,7 +35,7 @@ def ask(evaluation: Evaluation) -> None:
     inputs(model, table, contract)
     names = ("sample.json", "served.json", "asked.txt")
     sample, result, note = (model.folder / name for name in names)
-    sample.write_bytes(msgspec.json.encode(_requests(table, contract)))
+    sample.write_bytes(msgspec.json.encode(golden.requests(table, contract)))
     limits = (str(rules.latency.p99_max_ms), str(rules.parity.max))
     arguments = (model.folder, sample, result, note, *limits)
     try:
@@ -63,15 +61,3 @@ def add(evaluation: Evaluation) -> None:
     reasons = (REASONS[0].format(served.asked), REASONS[1])
     check = checks.held("serving", worst, "<=", limit, reasons, gate=False)
     evaluation.judgement.checks.append(check)
-
-
-def _requests(
-    table: pd.DataFrame, contract: Contract
-) -> list[dict[str, float | str | None]]:
-    """Return rows as a client sends them."""
-    arrays = data.inputs(table, contract, list(contract.columns))
-    columns = [
-        [None if value in ("", None) or value != value else value for value in values]
-        for values in (array.ravel().tolist() for array in arrays.values())
-    ]
-    return [dict(zip(arrays, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -4,7 +4,7 @@ import pandas as pd
 
 from mlgitops.judge.compare import Array
 from mlgitops.judge.evaluation import Evaluation, Model, inputs, predict
-from mlgitops.judge.requests import FILE, UNREADABLE
+from mlgitops.judge.requests import FILE, SINCE, UNREADABLE, UNTIL
 from mlgitops.judgement import Affected, Refused, Replay
 
 FEWEST = 30  # requests of a group below which it is not named
@@ -27,12 +27,12 @@ def add(evaluation: Evaluation) -> None:
     except Refused as refusal:
         evaluation.judgement.replay = Replay(why=str(refusal))
         return
-    task, times = evaluation.task, sorted(time for time in table["time"] if time)
+    task = evaluation.task
     evaluation.judgement.replay = Replay(
         requests=len(table),
         unreadable=int(table.attrs.get(UNREADABLE, 0)),
-        since=times[0] if times else "unknown",
-        until=times[-1] if times else "unknown",
+        since=str(table.attrs.get(SINCE, "unknown")),
+        until=str(table.attrs.get(UNTIL, "unknown")),
         moves=task.moves(champion, challenger, evaluation.contract.classes),
         groups=_groups(table, task.decision_change(champion, challenger), evaluation),
     )
@@ -51,11 +51,15 @@ def _groups(
     """Return the categories whose decisions change most often, or move farthest."""
     contract, affected = evaluation.contract, []
     for name, column in contract.columns.items():
-        shown = column.type == "category" and name not in contract.sensitive
+        named = column.type in ("category", "boolean")
+        shown = named and name not in contract.sensitive
         if not shown or name not in table:
             continue
         counts = pd.Series(changes).groupby(table[name]).agg(["size", "sum"])
         for value, (size, flips) in counts.iterrows():
             if size >= FEWEST and flips:
-                affected.append(Affected(name, str(value), int(size), float(flips)))
+                text = str(value)
+                if column.type == "boolean":
+                    text = str(bool(value)).lower()
+                affected.append(Affected(name, text, int(size), float(flips)))
     return sorted(affected, key=lambda g: -g.flips / g.requests)[:SHOWN]

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.data import times
 from mlgitops.prediction_log import GOLDEN, PATTERN, Entry, max_text, parse
 from mlgitops.production_data import ProductionDataError, files
 
 LIMIT = 5_000  # requests that are replayed
 FILE = "requests.parquet"
+SINCE, UNTIL = "since", "until"  # attributes of the table, where requests have times
 UNREADABLE = "unreadable"  # attribute of the table: lines among them that are not one
 
 
@@ -39,13 +41,18 @@ def bring(folder: Path, contract: Contract) -> str:
     columns = {}
     for name in [n for n in contract.columns if n in requests]:
         values = requests[name]
-        if contract.columns[name].type == "number":
+        if contract.kind("number", [name]):
             columns[name] = pd.to_numeric(values, errors="coerce").astype("float32")
         else:
-            columns[name] = values.map(lambda v: v if isinstance(v, str) else None)
-    times = [entry.time if contract.time else entry.arrival for entry in entries]
-    columns["time"] = pd.Series([time.isoformat() if time else "" for time in times])
-    table = pd.DataFrame(columns)
+            texts = values.map(lambda v: v if isinstance(v, str) else None)
+            is_time = contract.columns[name].type == "datetime"
+            columns[name] = times(texts) if is_time else texts
+    table = pd.DataFrame(columns, index=range(len(entries)))
+    moments = sorted(
+        t for e in entries if (t := e.time if contract.time else e.arrival)
+    )
+    if moments:
+        table.attrs |= {SINCE: moments[0].isoformat(), UNTIL: moments[-1].isoformat()}
     table.attrs[UNREADABLE] = len(newest) - len(entries)
     table.to_parquet(folder / FILE, index=False)
     return ""

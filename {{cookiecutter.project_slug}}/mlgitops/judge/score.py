@@ -42,23 +42,25 @@ def score(
     """
     data = model.read_bytes()
     operators.read(data)
+    from mlgitops.serving.model import input_names
     from mlgitops.serving.model import session as load
 
     session = load(data)
     table, sizes = columns.read(inputs)
-    if {entry.name for entry in session.get_inputs()} != set(table):
-        raise ValueError("the model's inputs are not the columns its manifest names")
+    names = input_names(session, list(table))  # columns have their own, changes too
     parts = []
     for feed in _feeds(table, sizes, columns.changes(inputs)):
         rows = len(next(iter(feed.values())))
-        (predictions,) = session.run([output], feed)
+        named = dict(zip(names, feed.values(), strict=True))
+        (predictions,) = session.run([output], named)
         if np.size(predictions) != rows * width:
             raise ValueError(f"the model does not give one {output} a row")
         shape = (rows, width) if width > 1 else (rows,)
         parts.append(np.asarray(predictions, dtype=np.float64).reshape(shape))
     np.save(result, np.concatenate(parts), allow_pickle=False)
     if clock:
-        np.save(clock, _timed(session, table, output), allow_pickle=False)
+        named = dict(zip(names, table.values(), strict=True))
+        np.save(clock, _timed(session, named, output), allow_pickle=False)
 
 
 def _feeds(

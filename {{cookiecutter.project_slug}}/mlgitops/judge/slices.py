@@ -19,8 +19,10 @@ from mlgitops.judge.compare import Codes, Vector
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judgement import Slice, Slices
 from mlgitops.metrics.groups import quantile, variances
+from mlgitops.pipeline.data import seconds
 
 SHOWN = 10
+FLAGS = {0.0: "false", 1.0: "true"}
 QUARTILES = ("first quartile", "second quartile", "third quartile", "last quartile")
 
 
@@ -50,11 +52,14 @@ def add(evaluation: Evaluation) -> None:
     evaluation.judgement.slices = Slices(label, len(slices), slices[:SHOWN])
 
 
-def parts(column: pd.Series) -> tuple[Codes, list[str]]:
+def parts(column: pd.Series, kind: str = "") -> tuple[Codes, list[str]]:
     """Return the number of each row's slice, and the slices' names.
 
-    A number is cut into quartiles; a flag, or one of four values, into its values.
+    A number or a time is cut into quartiles; a flag, or one of four values, into its
+    values. `kind` is the column's type in the contract.
     """
+    if pd.api.types.is_datetime64_any_dtype(column):
+        column = pd.Series(seconds(column), column.index)
     if pd.api.types.is_numeric_dtype(column):
         values = column.to_numpy(np.float64)
         missing = np.isnan(values)
@@ -65,6 +70,10 @@ def parts(column: pd.Series) -> tuple[Codes, list[str]]:
             distinct,
             [f"{value:.7g}" for value in distinct[: len(QUARTILES)]],
         )
+        if kind == "boolean":
+            labels = [FLAGS.get(value, str(value)) for value in edges.tolist()]
+        elif kind == "datetime":
+            labels = [str(pd.Timestamp(value, unit="s")) for value in distinct[:4]]
         if len(distinct) > len(QUARTILES):
             edges = np.unique(np.quantile(values[~missing], (0.25, 0.5, 0.75)))
             labels = list(QUARTILES)
@@ -78,7 +87,8 @@ def _measure(
     evaluation: Evaluation, column: str, losses: dict[str, Vector]
 ) -> Iterator[_Measured]:
     """Yield each value of a column that has enough rows, with its mean losses."""
-    codes, labels = parts(evaluation.holdout[column])
+    kind = evaluation.contract.columns[column].type
+    codes, labels = parts(evaluation.holdout[column], kind)
     rows = np.bincount(codes, minlength=len(labels))
     means = {
         name: np.bincount(codes, loss, len(labels)) / np.maximum(rows, 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Literal
 
 from mlgitops.pipeline.schema import (
@@ -16,22 +18,30 @@ from mlgitops.pipeline.schema import (
     OrInteger,
     convert,
     mapping,
+    one_line,
+    shown,
 )
 
 __all__ = ["Column", "Contract", "ContractError", "mapping", "plain", "sentence"]
 
 NAME = "contract.yaml"
 FILE = Location(NAME)
-RESERVED = ("id", "time")  # what a request carries beside its columns
 LABELLED = {  # roles of columns that labelled rows have, and requests need not have
     "entity": "the entity, such as a customer, that a row belongs to",
     "part": "the part of the data, such as train or test, that a row belongs to",
 }
+WHOLE = 2**24  # up to here each whole number has its own float32
+EARLIEST = datetime(1700, 1, 2, tzinfo=UTC)  # of a datetime: a table's times, and the
+LATEST = datetime(2199, 12, 31, tzinfo=UTC)  # server's, do not go much further
+FLOATS = ("number", "integer", "boolean")  # what a model takes as float32
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column that a request carries: a number in a range, or a category."""
+    """One column that a request carries.
+
+    The ends of a datetime are seconds since 1970, UTC; a boolean lies between 0 and 1.
+    """
 
     type: str
     missing: bool
@@ -92,10 +102,14 @@ class Contract:
         return [name for name in names if name not in served]
 
     def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
-        """Return those of `columns` that are of `kind` ("number" or "category")."""
+        """Return those of `columns` that are of `kind`: number, category or datetime.
+
+        Integers and booleans are numbers, as a table and a model hold them.
+        """
         location = Location(PARAMS, "train.columns")
         location.demand(columns, self.columns, "a column of contract.yaml")
-        return [name for name in columns if self.columns[name].type == kind]
+        types = FLOATS if kind == "number" else (kind,)
+        return [name for name in columns if self.columns[name].type in types]
 
 
 @dataclass(frozen=True)
@@ -109,12 +123,49 @@ class _Number:
 
 
 @dataclass(frozen=True)
+class _Integer:
+    """The entries of a column of whole numbers."""
+
+    type: Literal["integer"]
+    missing: bool
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class _Boolean:
+    """The entries of a column of true and false."""
+
+    type: Literal["boolean"]
+    missing: bool
+
+
+@dataclass(frozen=True)
+class _Datetime:
+    """The entries of a column of dates or times."""
+
+    type: Literal["datetime"]
+    missing: bool
+    min: object = EARLIEST
+    max: object = LATEST
+
+
+@dataclass(frozen=True)
 class _Category:
     """The entries of a column of categories."""
 
     type: Literal["category"]
     missing: bool
     categories: Annotated[tuple[str, ...], Distinct(1)]
+
+
+KINDS = {
+    "number": _Number,
+    "integer": _Integer,
+    "boolean": _Boolean,
+    "category": _Category,
+    "datetime": _Datetime,
+}
 
 
 def plain(document: object) -> bytes:
@@ -125,21 +176,77 @@ def plain(document: object) -> bytes:
 def _column(name: str, entry: object) -> Column:
     """Return a column of the parsed contract.yaml."""
     location = FILE.key("columns").key(name)
-    if name in RESERVED:
-        problem = "cannot be the name of a column: a request has an id and a time"
-        raise location.error(problem)
     if not isinstance(entry, Mapping):
         raise location.wrong("entries such as {type: number, missing: false}", entry)
     if "type" not in entry:
         raise location.lacks("type")
-    if entry["type"] == "category":
-        return Column(**vars(convert(_Category, entry, location)))
-    if entry["type"] != "number":
-        raise location.key("type").wrong("number or category", entry["type"])
-    column = Column(**vars(convert(_Number, entry, location)))
+    kind = entry["type"]
+    if not (isinstance(kind, str) and kind in KINDS):
+        types = f"{', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]}"
+        raise location.key("type").wrong(types, kind)
+    if kind == "category":
+        _check_categories(entry.get("categories"), location)
+    ends: dict[str, object] = {"min": 0.0, "max": 1.0} if kind == "boolean" else {}
+    fields = vars(convert(KINDS[kind], entry, location))
+    if kind == "datetime":
+        ends = {end: _seconds(fields[end], location.key(end)) for end in ("min", "max")}
+    column = Column(**{**fields, **ends})
+    if kind == "integer":
+        _check_whole(column, location)
     if not column.min < column.max:
-        raise location.key("min").wrong(f"below max ({column.max:g})", column.min)
+        limit = shown(fields["max"]) if kind == "datetime" else f"{column.max:g}"
+        raise location.key("min").wrong(f"below max ({limit})", fields["min"])
     return column
+
+
+def _check_categories(categories: object, location: Location) -> None:
+    """Refuse whole numbers, and true and false, with the type that they have."""
+    values = categories if isinstance(categories, list) else []
+    types, listed = set(map(type, values)), location.key("categories")
+    problem = f"must be text, but YAML reads {shown(values[0])}" if values else ""
+    if types == {int}:
+        texts = one_line(json.dumps(list(map(str, values))))
+        line = f"type: integer, min: {min(values)}, max: {max(values)}"
+        raise listed.error(f"{problem}: write categories: {texts}, or {line}")
+    if types == {bool}:
+        raise listed.error(
+            f"{problem} (yes, no, on and off, too): put each in quotes, or write type: "
+            "boolean, without categories"
+        )
+
+
+def _check_whole(column: Column, location: Location) -> None:
+    """Refuse ends that are not whole, or beyond what float32 keeps apart."""
+    for name in ("min", "max"):
+        value = getattr(column, name)
+        if value != int(value):
+            raise location.key(name).wrong("a whole number", value)
+        if abs(value) > WHOLE:
+            raise location.key(name).error(
+                f"is {value:,.0f}: whole numbers beyond {WHOLE:,} lose digits in the "
+                "model. An identifier: type category, or leave the column out; a time "
+                "in seconds: type datetime; a quantity whose last digits do not "
+                "matter: type number"
+            )
+
+
+def _seconds(value: object, location: Location) -> float:
+    """Return an end of a range of times as seconds since 1970, UTC.
+
+    A day, as the largest, is that whole day.
+    """
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = (datetime if ":" in value else date).fromisoformat(value)
+    if type(value) is date:
+        last = location.path.endswith(".max")
+        value = datetime.combine(value, time.max if last else time.min)
+    if not isinstance(value, datetime):
+        raise location.wrong("a day or a time such as 2030-12-31", value)
+    moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+    if not EARLIEST <= moment <= LATEST:
+        raise location.wrong("a time from 1700-01-02 to 2199-12-30", str(value))
+    return moment.timestamp()
 
 
 def _check_classes(contract: Contract) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlgitops.pipeline import sides
-from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.contract import WHOLE, Column, Contract, ContractError
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.settings import Prepare, check_split
 from mlgitops.pipeline.task import TASKS
@@ -19,6 +19,11 @@ if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where us
     import pandera.pandas as pa
 
 
+TRUTH = {"true": True, "false": False}  # as a text may say it
+NOUNS = {  # what values of a type are called
+    "integer": f"whole numbers from -{WHOLE:,} to {WHOLE:,}",
+    "boolean": "true or false",
+}
 STRAY = 0.01  # of all rows; fewer, at the newest end, are taken for a mistake
 
 
@@ -33,6 +38,12 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
         if column.type == "category":
             problem = "not a category of the contract"
             rule = pa.Check.isin(column.categories, error=problem)
+        elif column.type == "boolean":
+            rule = pa.Check.isin((0, 1), error="neither true nor false")
+        elif column.type == "datetime":
+            low, high = moments(column)
+            problem = f"outside {low:%Y-%m-%d %H:%M} to {high:%Y-%m-%d %H:%M}"
+            rule = pa.Check.in_range(low, high, error=problem)
         else:
             problem = f"outside {column.min:g} to {column.max:g}"
             rule = pa.Check.in_range(column.min, column.max, error=problem)
@@ -47,8 +58,9 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
 def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.DataFrame:
     """Return the rows typed and in the contract's column order, or raise ContractError.
 
-    Numbers become float32, times UTC. Without `target`, as in a request, the columns of
-    the target, and of an entity or a part that is not an input, are left out.
+    Numbers, integers and booleans become float32, times UTC. Without `target`, as in a
+    request, the columns of the target, and of an entity or a part that is not an input,
+    are left out.
     """
     from pandera.errors import SchemaErrors
 
@@ -106,13 +118,14 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Return a copy with the contract's types; values that cannot be cast raise."""
     import pandas as pd
 
-    categories = contract.kind("category", list(contract.columns))
+    columns = list(contract.columns)
+    datetimes = {contract.time, *contract.kind("datetime", columns)}
+    categories = contract.kind("category", columns)
     texts, cast = {*categories, *contract.labelled_only}, {}
     for name in frame.columns:
         values = frame[name]
-        if name == contract.time:
-            typed = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
-            typed = typed.astype("datetime64[us, UTC]")
+        if name in datetimes:
+            typed = times(values)
         elif name in texts:
             typed = values.where(values.notna() & (values != ""), None)
         elif name == contract.id:
@@ -120,11 +133,14 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         elif name == contract.target:
             typed = TASKS[contract.task].typed(values)
         else:
-            with np.errstate(over="ignore"):  # too large becomes infinite, see below
-                typed = pd.to_numeric(values, errors="coerce").astype("float32")
+            typed = _numbers(values, contract.columns[name].type)
         broken = typed.isna() & values.notna() & (values != "")
-        kind = "times" if name == contract.time else "numbers"
-        if name in contract.columns and name not in texts:
+        kind = (
+            "times"
+            if name in datetimes
+            else NOUNS.get(_type(contract, name), "numbers")
+        )
+        if name in contract.columns and name not in {*texts, *datetimes}:
             column = contract.columns[name]
             if not broken.any():  # a range without an end would let these pass
                 broken = np.isinf(typed) & typed.between(column.min, column.max)
@@ -140,6 +156,62 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     if target is not None and set(target.unique()) <= {0, 1}:
         cast[contract.target] = target.astype("int8")
     return pd.DataFrame(cast)
+
+
+def _type(contract: Contract, name: str) -> str:
+    """Return the type of a column, "" of one that is not an input."""
+    return contract.columns[name].type if name in contract.columns else ""
+
+
+def times(values: pd.Series) -> pd.Series:
+    """Return times in UTC, NaT for what is none; a number says no unit."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values):
+        values = pd.Series(pd.NaT, values.index)
+    elif values.dtype == object:
+        numbers = values.map(lambda v: isinstance(v, int | float | np.number))
+        values = values.mask(numbers.astype(bool), None)
+    typed = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+    return typed.astype("datetime64[us, UTC]")
+
+
+def _numbers(values: pd.Series, kind: str) -> pd.Series:
+    """Return numbers as float32, NaN for what is none of this type."""
+    import pandas as pd
+
+    if kind == "boolean" and not pd.api.types.is_numeric_dtype(values):
+        values = values.map(lambda v: TRUTH.get(v.lower(), v) if type(v) is str else v)
+    typed = pd.to_numeric(values, errors="coerce")
+    if kind == "integer":  # before float32 merges them with others
+        exact = typed.astype("float64")
+        typed = exact.where((exact == exact.round()) & (exact.abs() <= WHOLE))
+    elif kind == "boolean":
+        typed = typed.astype("float64")
+        typed = typed.where(typed.isin((0, 1)))
+    with np.errstate(over="ignore"):  # too large becomes infinite: `_typed` refuses it
+        return typed.astype("float32")
+
+
+def moments(column: Column) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Return the ends of a column of times."""
+    import pandas as pd
+
+    low, high = (
+        pd.Timestamp(round(end * 1e6), unit="us", tz="UTC")
+        for end in (column.min, column.max)
+    )
+    return low, high
+
+
+def seconds(moments: pd.Series) -> np.ndarray:
+    """Return times, or texts of them, as seconds since 1970, float64 [n], or NaN."""
+    import pandas as pd
+
+    typed = pd.to_datetime(moments, utc=True, format="ISO8601")
+    micro = typed.astype("datetime64[us, UTC]").to_numpy("datetime64[us]")
+    known = ~np.isnat(micro)
+    return np.where(known, micro.astype(np.int64) / 1e6, np.nan)
 
 
 def _sentence(failures: pd.DataFrame, rows: int, contract: Contract) -> str:
@@ -270,15 +342,19 @@ def inputs(
 ) -> dict[str, np.ndarray]:
     """Return the inputs of the ONNX model: an [n, 1] array per column.
 
-    Numbers are float32, categories are strings; missing values are NaN and "".
+    Numbers (integers and booleans too) are float32, categories are strings, datetimes
+    are float64, in seconds since 1970; missing values are NaN and "".
     """
     categories = set(contract.kind("category", columns))
+    datetimes = set(contract.kind("datetime", columns))
     arrays = {}
     for name in columns:
         if name in categories:
             values = frame[name].to_numpy(object)
             texts = ["" if v is None or v != v else str(v) for v in values]
             array = np.array(texts, dtype=object)
+        elif name in datetimes:
+            array = seconds(frame[name])
         else:
             array = frame[name].to_numpy(np.float32, na_value=np.nan)
         arrays[name] = array.reshape(-1, 1)

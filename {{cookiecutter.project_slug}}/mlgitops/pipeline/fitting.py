@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.schema import near
 from mlgitops.pipeline.settings import FILE, Train
@@ -16,10 +17,12 @@ from mlgitops.pipeline.task import TASKS
 if TYPE_CHECKING:
     import pandas as pd
     from onnx import GraphProto
+    from onnxruntime import InferenceSession
     from sklearn.pipeline import Pipeline
 
 OPSET = {"": 18, "ai.onnx.ml": 3}  # fixed, so that the same model has the same bytes
 Inputs = dict[str, np.ndarray]
+TAKEN = {"label", "variable", "zero", "one", *(t.output for t in TASKS.values())}
 CONVERTED = {  # the converter's output that is the prediction, and its column
     "binary": ("probabilities", 1),
     "multiclass": ("probabilities", None),
@@ -84,27 +87,37 @@ def table(arrays: Inputs) -> pd.DataFrame:
 def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> bytes:
     """Return the ONNX model: an [n, 1] input per column, one output, named by the task.
 
+    The inputs stand in the order of the columns, which is how readers know them: any
+    text can be the name of a column, but not of an input (`input_name`).
     The output is "probability" [n], "probabilities" [n, k] in the contract's order, or
     "value" [n]; the converter's other outputs are dropped.
     """
     from onnx import TensorProto, checker, helper
     from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from skl2onnx.common.data_types import (
+        DoubleTensorType,
+        FloatTensorType,
+        StringTensorType,
+    )
     from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
-    categories = set(contract.kind("category", columns))
-    types = {True: StringTensorType([None, 1]), False: FloatTensorType([None, 1])}
+    from mlgitops.pipeline import datetimes
+
+    datetimes.register()
+    kinds = {"category": StringTensorType, "datetime": DoubleTensorType}
+    types = {n: kinds.get(contract.columns[n].type, FloatTensorType) for n in columns}
     task = TASKS[contract.task]
     source, index = CONVERTED[task.name]
     converted = convert_sklearn(
         pipeline,
         name=contract.name,
-        initial_types=[(name, types[name in categories]) for name in columns],
+        initial_types=[(name, types[name]([None, 1])) for name in columns],
         options={id(pipeline): {"zipmap": False}} if index != 0 else None,
         target_opset=OPSET,
     )
     model = select_model_inputs_outputs(converted, outputs=[source])
     graph, shape = model.graph, [None, len(contract.classes)]
+    _rename_inputs(graph, [input_name(name) for name in columns])
     if index is not None:
         shape = [None]
         _pick(graph, source, index, task.output)
@@ -116,6 +129,23 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
     model.opset_import.extend(opsets)
     checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def input_name(column: str) -> str:
+    """Return the name of a column's input: its own, where that is safe in a graph."""
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column)
+    if plain and column not in TAKEN and not re.fullmatch("column_[0-9a-f]*", column):
+        return column
+    return f"column_{column.encode().hex()}"
+
+
+def _rename_inputs(graph: GraphProto, names: Sequence[str]) -> None:
+    """Give the graph's inputs these names, wherever they are read."""
+    renamed = {entry.name: name for entry, name in zip(graph.input, names, strict=True)}
+    for entry in graph.input:
+        entry.name = renamed[entry.name]
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
 
 
 def _pick(graph: GraphProto, source: str, index: int, output: str) -> None:
@@ -136,5 +166,16 @@ def score(model: bytes, arrays: Inputs, output: str) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
-    chosen = {entry.name: arrays[entry.name] for entry in session.get_inputs()}
-    return np.asarray(session.run([output], chosen)[0], dtype=np.float32)
+    return np.asarray(session.run([output], feed(session, arrays))[0], dtype=np.float32)
+
+
+def feed(session: InferenceSession, arrays: Inputs) -> Inputs:
+    """Return the arrays of `inputs` under the names of a file's inputs, in order.
+
+    Raises:
+        ContractError: the file has inputs of these names in another order.
+    """
+    names = [entry.name for entry in session.get_inputs()]
+    if names != list(arrays) and sorted(names) == sorted(arrays):
+        raise ContractError("the model's inputs are not in the order of its manifest")
+    return dict(zip(names, arrays.values(), strict=True))

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CODE = (  # what train loads
-    *(f"mlgitops/pipeline/{n}.py" for n in ("contract", "data", "fitting", "golden")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("contract", "data", "datetimes")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("fitting", "golden")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "schema")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "task", "train")),
     *("model/estimator.py", "model/features.py"),

@@ -17,17 +17,26 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
+EARLY = -58_060_800.5  # half a second before the leap day of 1968
+
 
 def awkward(arrays: Inputs) -> Inputs:
-    """Return the rows, each with one column blank or of an unknown category."""
+    """Return the rows, each with one column blank or of a value that is seldom.
+
+    That is an unknown category, or a time before 1970.
+    """
     turn = np.arange(len(next(iter(arrays.values()))))
     changed = {}
     for index, (name, array) in enumerate(arrays.items()):
         changed[name] = array.copy()
         affected = turn % len(arrays) == index
         odd = turn[affected] // len(arrays) % 2
-        is_text = array.dtype == object
-        changed[name][affected, 0] = np.where(odd, UNKNOWN, "") if is_text else np.nan
+        if array.dtype == object:
+            changed[name][affected, 0] = np.where(odd, UNKNOWN, "")
+        elif array.dtype == np.float64:  # a time
+            changed[name][affected, 0] = np.where(odd, EARLY, np.nan)
+        else:
+            changed[name][affected, 0] = np.nan
     return changed
 
 

@@ -137,12 +137,17 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
         return entries
 
 
+class Rewritten(int):
+    """A whole number that YAML reads from other digits, such as 010 or 12:30."""
+
+
 def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
     """Return a whole number of not too many digits."""
     if len(node.value) > DIGITS:
         problem = f"a whole number of more than {DIGITS} digits"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-    return int(loader.construct_yaml_int(node))
+    number = int(loader.construct_yaml_int(node))
+    return number if str(number) == node.value else Rewritten(number)
 
 
 Loader.add_constructor("tag:yaml.org,2002:int", _integer)
@@ -204,7 +209,8 @@ def near(name: object, names: Collection[str]) -> str:
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number and neither true nor false."""
     largest = math.nextafter(math.inf, 0)  # an integer in YAML may have 4,000 digits
-    return type(value) in (int, float) and -largest <= cast(float, value) <= largest
+    kinds = (int, float, Rewritten)
+    return type(value) in kinds and -largest <= cast(float, value) <= largest
 
 
 def shown(value: object) -> str:
@@ -327,7 +333,8 @@ def _text(value: object, kind: object, location: Location, problem: str = "") ->
     if not problem and (unlike_text or (value is None and not listed)):
         raise location.wrong("text", value)
     problem = problem or "must be text, but YAML reads it as"
-    types = {int: "the number ", float: "the number ", bool: "", str: "", NoneType: ""}
+    types: dict[type, str] = {bool: "", str: "", NoneType: ""}
+    types |= dict.fromkeys((int, float, Rewritten), "the number ")
     raise location.error(
         f"{problem} {types.get(type(value), 'the time ')}{shown(value)}: put it in "
         "quotes (as for NO, on, 010, 12:30 and 1.0)"

@@ -13,7 +13,7 @@ import urllib.request
 from http.client import HTTPException
 
 from mlgitops.github import GitHubError
-from mlgitops.prediction_log import GOLDEN
+from mlgitops.prediction_log import GOLDEN, metadata
 from mlgitops.release import (
     HostError,
     Record,
@@ -122,7 +122,8 @@ def ask_golden(url: str, golden: list[Record], manifest_sha256: str) -> str:
     """
     try:
         # the ids tell readers of the prediction log who asked
-        rows = [{"id": GOLDEN.format(n), **e["row"]} for n, e in enumerate(golden)]
+        key, _ = metadata({name for entry in golden for name in entry["row"]})
+        rows = [{key: GOLDEN.format(n), **e["row"]} for n, e in enumerate(golden)]
         response = _get(f"{url}/predict", {"rows": rows})
         running, predictions = str(response["manifest_sha256"]), response["predictions"]
         if not isinstance(predictions, list):

@@ -158,8 +158,8 @@ class App:
             message = f"the body has {count} rows; 1 to {limit} are allowed."
             raise RefusalError(413 if rows else 422, message)
         try:
-            timed = "time" in self.model.metadata
-            metadata = [_metadata(index, row, timed) for index, row in enumerate(rows)]
+            names = (self.model.id, self.model.time)
+            metadata = [_metadata(n, row, *names) for n, row in enumerate(rows)]
             ids, times = zip(*metadata, strict=True)
             predictions = self.model.predictions(rows, ids)
         except RowError as error:
@@ -200,7 +200,7 @@ class App:
     ) -> list[bytes]:
         """Return one line of the log per predicted row."""
         logged_at = datetime.now(UTC).isoformat()
-        hidden = model.metadata.union(model.contract.get("sensitive", []))
+        hidden = {model.id, model.time, *model.contract.get("sensitive", [])}
         lines = []
         for row, time, prediction in entries:
             visible = {name: row[name] for name in row if name not in hidden}
@@ -217,17 +217,20 @@ def _exceeds(digits: bytes, limit: int) -> bool:
 
 
 def _metadata(
-    index: int, row: dict[str, Value], timed: bool
+    index: int, row: dict[str, Value], id_name: str, time_name: str
 ) -> tuple[Value, datetime | None]:
     """Return a row's id (a new one if it has none) and its event time in UTC.
 
-    Where the contract has no time, `time` is a column that it may have or not.
+    Where the contract has no time, no row has one.
     """
-    row_id, time = row.get("id"), row.get("time") if timed else None
+    row_id = row.get(id_name)
+    time = row.get(time_name) if time_name else None
     if row_id is None:
         row_id = uuid.uuid4().hex
     elif type(row_id) not in (str, int) or not 0 < len(str(row_id)) <= MAX_ID:
-        raise RowError(f"row {index}: 'id' must be text of 1 to {MAX_ID} characters.")
+        raise RowError(
+            f"row {index}: '{id_name}' must be text of 1 to {MAX_ID} characters."
+        )
     if time is None:
         return row_id, None
     try:
@@ -237,7 +240,7 @@ def _metadata(
             raise ValueError("beyond what the log holds")
     except (TypeError, ValueError, OverflowError):
         raise RowError(
-            f"row {index}: 'time' must be an ISO 8601 time from 1700 to 2200, e.g. "
-            "2013-04-01T12:00:00Z."
+            f"row {index}: '{time_name}' must be an ISO 8601 time from 1700 to 2200, "
+            "e.g. 2013-04-01T12:00:00Z."
         ) from None
     return row_id, moment

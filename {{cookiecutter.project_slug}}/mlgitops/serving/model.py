@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from mlgitops.prediction_log import metadata
 from mlgitops.serving.predictions import TASKS, Prediction, Scores
-from mlgitops.serving.rows import METADATA, UNTIMED, RowError, Rows, columns, inputs
+from mlgitops.serving.rows import RowError, Rows, columns, inputs
 from mlgitops.serving.verify import (
     MANIFEST,
     OUTPUTS,
@@ -20,6 +21,7 @@ from mlgitops.serving.verify import (
     verify,
 )
 
+TENSORS = {"category": "string", "datetime": "double"}  # others are float
 TOLERANCE = 1e-5  # float32 noise between CPU types; a golden row may move this much
 
 
@@ -53,7 +55,6 @@ class Model:
         contract_sha256 = self.manifest["contract"]["sha256"]
         text = read_verified(contract_path(folder), contract_sha256)
         self.contract = _parse(text) if contract is None else dict(contract)
-        self.metadata = METADATA if self.contract.get("time") else UNTIMED
         try:
             self.columns = columns(self.contract)
         except (KeyError, TypeError, ValueError) as error:
@@ -61,16 +62,20 @@ class Model:
         model = self.manifest["model"]
         data = read_verified(folder / model["file"], model["sha256"])
         self._session = session(data, threads)
+        self._names = input_names(self._session, self.inputs)
         self._check_inputs()
+        # What a request calls a row's id and its time; "" where it has none.
+        self.id, self.time = metadata(self.columns, bool(self.contract.get("time")))
 
     def predict(self, rows: Rows) -> Scores:
         """Return the model's output, float32 [n] or [n, k] of k classes.
 
         Raises RowError when a row is refused.
         """
-        arrays = inputs(rows, self.columns, self.inputs, self.metadata)
+        arrays = inputs(rows, self.columns, self.inputs, bool(self.time))
         try:
-            (output,) = self._session.run([self.output], arrays)
+            feed = dict(zip(self._names, arrays.values(), strict=True))
+            (output,) = self._session.run([self.output], feed)
         except Exception as error:
             raise ModelError(f"the model failed: {str(error)[:200]}.") from None
         scores: Scores = np.asarray(output)
@@ -108,17 +113,35 @@ class Model:
 
     def _check_inputs(self) -> None:
         """Refuse a file whose inputs and output are not those of the manifest."""
-        actual = {node.name: node.type for node in self._session.get_inputs()}
-        expected = {}
+        types = [node.type for node in self._session.get_inputs()]
+        actual, expected = dict(zip(self.inputs, types, strict=True)), {}
         for name in self.inputs:
             if name not in self.columns:
                 raise ModelError(f"the contract has no column '{name}'.")
-            number = self.columns[name].number
-            expected[name] = "tensor(float)" if number else "tensor(string)"
+            kind = TENSORS.get(self.columns[name].type, "float")
+            expected[name] = f"tensor({kind})"
         if actual != expected:
             raise ModelError(f"the model's inputs are {actual}, expected {expected}.")
         if self.output not in [node.name for node in self._session.get_outputs()]:
             raise ModelError(f"the model has no output '{self.output}'.")
+
+
+def input_names(
+    session: onnxruntime.InferenceSession, columns: Sequence[str]
+) -> list[str]:
+    """Return the names of the file's inputs: the first is the first column, and so on.
+
+    Raises ModelError where they are others in number, or the columns in another order.
+    """
+    names = [node.name for node in session.get_inputs()]
+    if len(names) != len(columns) or (
+        names != list(columns) and sorted(names) == sorted(columns)
+    ):
+        raise ModelError(
+            f"the model's inputs are {', '.join(names)}, expected one for each of "
+            f"{', '.join(columns)}, in this order."
+        )
+    return names
 
 
 def _parse(text: bytes) -> dict[str, Any]:

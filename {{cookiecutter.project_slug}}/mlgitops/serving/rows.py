@@ -6,15 +6,31 @@ category never seen in training and a number outside the contract's range get a
 prediction: the monitor reports that the data changed.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlgitops import prediction_log
 from mlgitops.prediction_log import max_text
 
-METADATA = frozenset({"id", "time"})  # what a row may carry beside its columns
-UNTIMED = METADATA - {"time"}  # where the contract has no time
+MOMENT = re.compile(  # of a datetime; what else Python reads, a table does not
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+WHOLE = 2**24  # up to here each whole number has its own float32
+NUMBERS = frozenset({int, float})
+TYPES: dict[str, tuple[frozenset[type], str]] = {  # in JSON, and in words
+    "number": (NUMBERS, "a number"),
+    "integer": (NUMBERS, "a whole number"),
+    "boolean": (frozenset({bool}), "true or false"),
+    "category": (frozenset({str}), "text"),
+    "datetime": (frozenset({str}), "a time as text, such as 2013-04-01T12:00:00Z"),
+}
 Rows = Sequence[Mapping[str, Any]]
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 JSON_TYPES = {bool: "true or false", str: "text", int: "a number", float: "a number"}
@@ -28,7 +44,7 @@ class Column(NamedTuple):
     """One column of the contract."""
 
     name: str
-    number: bool
+    type: str
     missing: bool
     max_text: int  # characters of a category
 
@@ -37,13 +53,10 @@ def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
     """Return the columns of a parsed contract by name; ValueError if it is broken."""
     parsed: dict[str, Column] = {}
     for name, column in dict(contract["columns"]).items():
-        if column["type"] not in ("number", "category"):
+        if column["type"] not in TYPES:
             raise ValueError(f"column '{name}' has the unknown type '{column['type']}'")
-        if name in METADATA:
-            raise ValueError(f"a column cannot be called '{name}'")
-        number, missing = column["type"] == "number", bool(column["missing"])
         longest = max_text(column.get("categories") or ())
-        parsed[name] = Column(name, number, missing, longest)
+        parsed[name] = Column(name, column["type"], bool(column["missing"]), longest)
     return parsed
 
 
@@ -51,20 +64,22 @@ def inputs(
     rows: Rows,
     schema: Mapping[str, Column],
     names: Sequence[str],
-    metadata: frozenset[str] = METADATA,
+    timed: bool = True,
 ) -> dict[str, Array]:
     """Check every row against the contract and return the named columns as arrays.
 
-    Numbers become float32 of shape [rows, 1] with NaN for missing, categories
-    objects of shape [rows, 1] with "" for missing. Raises RowError.
+    Numbers, integers and booleans become float32 of shape [rows, 1] with NaN for
+    missing, datetimes float64, seconds since 1970, categories objects with "" for
+    missing. Where the contract has no time (`timed`), no row has one. Raises RowError.
     """
-    allowed = schema.keys() | metadata
+    metadata = [name for name in prediction_log.metadata(schema, timed) if name]
+    allowed = schema.keys() | {*metadata}
     for index, row in enumerate(rows):
         if not row.keys() <= allowed:
             unknown = min(map(repr, row.keys() - allowed))
             raise RowError(
                 f"row {index} has the unknown column {unknown[:80]}; "
-                f"allowed are {', '.join([*sorted(metadata), *schema])}."
+                f"allowed are {', '.join((*metadata, *schema))}."
             )
     arrays = {name: _array(rows, column) for name, column in schema.items()}
     return {name: arrays[name] for name in names}
@@ -73,14 +88,14 @@ def inputs(
 def _array(rows: Rows, column: Column) -> Array:
     """Return one column of the rows as an array of shape [rows, 1]."""
     values = [row.get(column.name) for row in rows]
-    allowed: set[type] = {type(None), *((int, float) if column.number else (str,))}
+    allowed = TYPES[column.type][0] | {type(None)}
     kinds = set(map(type, values))
     if not kinds <= allowed:
         raise _type_error(values, column, allowed)
     if not column.missing and (type(None) in kinds or "" in values):
         index = next(i for i, value in enumerate(values) if value in (None, ""))
         raise RowError(f"row {index} lacks the column '{column.name}'.")
-    if not column.number:
+    if column.type == "category":
         texts = ["" if value is None else value for value in values]
         for index, text in enumerate(texts):
             if len(text) > column.max_text:
@@ -89,6 +104,11 @@ def _array(rows: Rows, column: Column) -> Array:
                     f"at most {column.max_text} are allowed."
                 )
         return np.array(texts, dtype=object).reshape(-1, 1)
+    if column.type == "datetime":
+        moments = [_seconds(n, text, column.name) for n, text in enumerate(values)]
+        return np.array(moments, dtype=np.float64).reshape(-1, 1)
+    if column.type == "integer":
+        _check_whole(values, column)
     with np.errstate(over="ignore"):
         try:
             numbers = [np.nan if value is None else value for value in values]
@@ -103,10 +123,44 @@ def _array(rows: Rows, column: Column) -> Array:
     return array.reshape(-1, 1)
 
 
-def _type_error(values: list[object], column: Column, allowed: set[type]) -> RowError:
+def _check_whole(values: list[Any], column: Column) -> None:
+    """Refuse a number with a fraction, and one whose last digits would be lost."""
+    for index, value in enumerate(values):
+        if value is None:
+            continue
+        if value % 1:
+            raise RowError(
+                f"row {index}: column '{column.name}' must be a whole number, not "
+                f"{value}."
+            )
+        if not -WHOLE <= value <= WHOLE:
+            raise RowError(
+                f"row {index}: column '{column.name}' must be a whole number from "
+                f"-{WHOLE} to {WHOLE}."
+            )
+
+
+def _seconds(index: int, text: str | None, name: str) -> float:
+    """Return a time as seconds since 1970, UTC where it does not say; NaN for None."""
+    if text is None:
+        return np.nan
+    try:
+        if not MOMENT.fullmatch(text):
+            raise ValueError("not as a table reads it")
+        return (prediction_log.moment(text) - EPOCH) // MICROSECOND / 1_000_000
+    except (ValueError, OverflowError):
+        raise RowError(
+            f"row {index}: column '{name}' must be an ISO 8601 time from 1700 to 2200, "
+            "e.g. 2013-04-01T12:00:00Z."
+        ) from None
+
+
+def _type_error(
+    values: list[object], column: Column, allowed: frozenset[type]
+) -> RowError:
     """Return the error for the first value of a wrong type."""
     index = next(i for i, value in enumerate(values) if type(value) not in allowed)
-    expected = "a number" if column.number else "text"
+    expected = TYPES[column.type][1]
     actual = JSON_TYPES.get(type(values[index]), "a list or an object")
     return RowError(
         f"row {index}: column '{column.name}' must be {expected}, not {actual}."
