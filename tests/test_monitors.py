@@ -23,7 +23,7 @@ TOOLS = Path(sys.executable).parent
 
 # The machinery's tests know how to make a small production.
 SETUP = """
-import os, sys
+import json, os, sys
 from pathlib import Path
 import numpy as np, pandas as pd
 from machinery import traffic
@@ -31,7 +31,7 @@ from machinery.test_retrain import CONTRACT, World
 from mlgitops.monitor import reference
 world = World(Path(sys.argv[1]), None)
 world.build()
-columns = ["temp", "carrier", "distance"]
+columns = json.loads(Path("build/manifest.json").read_text())["columns"]
 table = traffic.flights(4000, 74, 28, seed=9)
 table["late"] = 1 - table["late"]  # the world turns
 model = reference.Model(Path("build/model.onnx"), CONTRACT, columns)

@@ -30,7 +30,7 @@ def evidence(
     if labelled and window[target].nunique() == 2:
         gates = performance.gates(params, metric.task)
         evidence.fall, evidence.gated = performance.measure(
-            window, reference.holdout, metric, gates, reference.contract.time, limits
+            window, reference.holdout, metric, gates, reference.contract, limits
         )
     return evidence
 

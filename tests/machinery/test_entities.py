@@ -415,6 +415,7 @@ def test_what_newer_rows_bring_is_estimated_by_entity() -> None:
     terms, old = small_rows.small(), traffic.flights(3000, 0, 74)
     settings = {**traffic.PARAMS, "monitor": {**traffic.SECTION, "min_labels": 100}}
     named = replace(terms, entity="customer")
+    old = old.assign(customer=old["flight_id"])
     args, metric = (old, window, window), traffic.METRIC
     rows = gain(*args, terms, settings, metric)
     by = gain(*args, named, settings, metric, group_by_id=whose)

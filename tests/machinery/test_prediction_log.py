@@ -83,5 +83,5 @@ def test_collecting_evidence_does_not_import_deciding_on_it() -> None:
 
     monitor = "mlgitops.monitor."
     assert f"{monitor}decide" not in reached(f"{monitor}inspect")
-    parts = {"decide", "evidence", "primary_metric", "wording"}
+    parts = {"decide", "evidence", "primary_metric", "reference", "sample", "wording"}
     assert reached(f"{monitor}decide") == {monitor + part for part in parts}

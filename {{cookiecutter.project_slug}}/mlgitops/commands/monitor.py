@@ -70,7 +70,8 @@ def examine(
     with TemporaryDirectory() as folder:
         version = _reference(release, Path(folder))
         try:
-            log = read_log(source, allowed, days=days, labelled=bool(labels))
+            by_arrival = not version.contract.time
+            log = read_log(source, allowed, days, bool(labels), by_arrival)
             window = inspect(version, log, labels, params)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
             metric = primary_metric.of(version.contract, version.holdout)

@@ -66,7 +66,8 @@ def collect(
     import pandas as pd
 
     allowed, keep = settings.monitor(params), settings.retrain(params).keep_days
-    log = window.read_log(os.environ["PREDICTION_LOG"], allowed, days=keep)
+    source, by_arrival = os.environ["PREDICTION_LOG"], not contract.time
+    log = window.read_log(source, allowed, days=keep, by_arrival=by_arrival)
     ids = {entry.id for entry in log.entries}
     labels = read_labels(os.environ["LABELS"], ids, contract, allowed)
     due = log.due()  # a row dated in the future would make all others too old to keep
@@ -213,8 +214,10 @@ def _expectation(record: Record) -> str:
     gain = record.get("expectation")
     if gain is None:
         return "No estimate: too few rows are newer than the champion's data."
+    by_arrival = record["window"].get("by") == "arrival"
+    rows = "newer rows that are held out" if by_arrival else "the newest days"
     return (
-        f"On the newest days, {record.get('metric', 'ROC AUC')} "
+        f"On {rows}, {record.get('metric', 'ROC AUC')} "
         f"{gain['challenger']:.3f} instead of the "
         f"champion's {gain['champion']:.3f}: {gain['difference']:+.3f} "
         f"[{gain['low']:+.3f}, {gain['high']:+.3f}] at {gain['confidence']:.0%} "

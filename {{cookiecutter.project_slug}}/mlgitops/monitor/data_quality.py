@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,14 @@ EMPTY = 0.99  # share of missing values from which a column counts as empty
 FEWEST = 100  # rows that show whether a column still has values
 EXACT = 2.0**24  # up to here each whole number has its own float32
 TOGETHER = 0.999  # rank correlation from which a number is one of time
+MICROSECONDS = 1e6  # of a second
+LOGGED: dict[str, tuple[set[type], str]] = {  # by column type: what a log has
+    "number": ({int, float}, "numbers"),
+    "integer": ({int, float}, "whole numbers"),
+    "boolean": ({bool}, "true or false"),
+    "category": ({str}, "text"),
+    "datetime": ({str}, "ISO 8601 times"),
+}
 FILLED = 0.5  # share of missing values up to which it had values in the reference
 
 
@@ -60,7 +69,7 @@ def quarantine(table: pd.DataFrame, contract: Contract, min_group: int = 1) -> C
             if unlisted.any():
                 unknown[name] = _unlisted(values[unlisted], min_group)
                 typed[name] = values.mask(unlisted, UNLISTED)
-        elif count := _rounded(table[name], values):
+        elif column.type == "number" and (count := _rounded(table[name], values)):
             rounded[name] = count
     valid = table.assign(**typed)[~bad].reset_index(drop=True)
     worst = max(violations, key=lambda rule: violations[rule], default="")
@@ -98,14 +107,15 @@ def emptied_columns(
 def clocks(rows: pd.DataFrame, contract: Contract) -> list[str]:
     """Return the numbers that grow with time, such as a timestamp or an order's number.
 
-    They drift in every window, and a model has never been fitted on the values that it
-    is asked about.
+    Time is that of the events, or of the arrival where they have none. Such numbers
+    drift in every window, and a model has never been fitted on the values that it is
+    asked about.
     """
     time = rows[contract.time]
     return [
         name
         for name, column in contract.columns.items()
-        if column.type == "number"
+        if column.type in ("number", "integer")
         and rows[name].nunique() > FEWEST
         and abs(rows[name].corr(time.astype("int64"), method="spearman")) > TOGETHER
     ]
@@ -137,18 +147,52 @@ def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, dict[str, Any]
 
     empty = values.isna() | (values == "")
     types = values[~empty].map(type)
-    allowed = {int, float} if column.type == "number" else {str}
+    allowed, noun = LOGGED[column.type]
     wrong = pd.Series(False, index=values.index)
     wrong[types.index] = ~types.isin(allowed)
-    noun = "numbers" if column.type == "number" else "text"
+    if column.type == "integer":
+        numbers = values.where(~empty & ~wrong, None).astype("float64")
+        wrong |= numbers.notna() & (numbers % 1 != 0)
+    if column.type == "datetime":
+        typed = _times(values.where(~empty & ~wrong, None))
+        wrong |= ~empty & typed.isna()
     reasons = {f"are not {noun}": wrong}
     if not column.missing:
         reasons["are missing"] = empty
     kept = values.where(~empty & ~wrong, None)
     if column.type == "category":
         return kept.astype("str").where(kept.notna(), None), reasons
+    if column.type == "boolean":
+        return kept.astype("float32"), reasons
+    if column.type == "datetime":
+        seconds = typed.astype("int64") / MICROSECONDS
+        outside = typed.notna() & ~seconds.between(column.min, column.max)
+        return typed, reasons | {f"are outside {_bounds(column)}": outside}
     numbers = kept.astype("float64").astype("float32")
     outside = numbers.notna() & ~numbers.between(column.min, column.max)
     outside |= np.isinf(numbers)
-    reasons[f"are outside {column.min:g} to {column.max:g}"] = outside
+    reasons[f"are outside {_bounds(column)}"] = outside
     return numbers, reasons
+
+
+def _times(texts: pd.Series) -> pd.Series:
+    """Return ISO 8601 texts as times in UTC; NaT where one is none."""
+    import pandas as pd
+
+    times = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
+    return times.astype("datetime64[us, UTC]")
+
+
+def _bounds(column: Column) -> str:
+    """Return the bounds of a column of numbers or times in words."""
+    if column.type == "integer":
+        return f"{column.min:.0f} to {column.max:.0f}"
+    if column.type != "datetime":
+        return f"{column.min:g} to {column.max:g}"
+    dates = [
+        f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
+        if np.isfinite(seconds)
+        else "any time"
+        for seconds in (column.min, column.max)
+    ]
+    return " to ".join(dates)

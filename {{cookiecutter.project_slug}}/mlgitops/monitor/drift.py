@@ -6,22 +6,39 @@ is split: half for inputs, missing values, labels and the data set as a whole, t
 a quarter for the predictions; a quarter for performance (`performance`). What is called
 drift then has to pass a permutation test against other choices of as many weeks
 (`permutation`).
+
+Where rows have no time of an event, the reference has no weeks to draw. Its rows are
+drawn one by one then, or all rows of an entity together where the contract names one.
+What is called drift has to be larger, too, than what the window's own days differ by:
+rows that arrived together may resemble each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlgitops import distance
-from mlgitops.monitor import data_quality, null_distribution, permutation, season
+from mlgitops.monitor import (
+    comparable,
+    data_quality,
+    null_distribution,
+    permutation,
+    season,
+)
 from mlgitops.monitor.cache import cached
 from mlgitops.monitor.evidence import Drift
-from mlgitops.monitor.null_distribution import BINNINGS, Binning, Thresholds
+from mlgitops.monitor.null_distribution import (
+    BINNINGS,
+    Binned,
+    Binning,
+    Integers,
+    Thresholds,
+)
 from mlgitops.monitor.reference import Reference
 from mlgitops.pipeline.contract import Contract
 from mlgitops.settings import Monitor
@@ -72,10 +89,8 @@ class Samples:
 
         ``rows`` says which of the version's rows those are: thresholds are kept by it.
         """
-        past, current = self.times
-        days = (current.max() - current.min()).total_seconds() / 86_400
-        block_days, count = self.limits.block_days, len(current)
-        blocks, window_blocks = null_distribution.choose_blocks(past, block_days, days)
+        block_days, count = self.limits.block_days, len(self.current)
+        blocks, window_blocks = self._blocks()
 
         def draw() -> Thresholds:
             columns = {n: binning(self.past[n]) for n, binning in self.binnings.items()}
@@ -104,6 +119,8 @@ class Samples:
         """
         if not any(drift.detected for drift in [*columns, *missing, *data_set]):
             return columns, missing, data_set
+        if not self.reference.contract.time:
+            return self._tested_by_arrival(columns, missing, data_set)
         blocks = permutation.choose_blocks(
             *self.times, self.limits.block_days, self.rate
         )
@@ -132,6 +149,72 @@ class Samples:
             [raised(drift, weighted, limit) for drift in data_set],
         )
 
+    def _blocks(self) -> tuple[Integers | None, int]:
+        """Return the block of each past row, if any, and how many the window is."""
+        contract = self.reference.contract
+        if contract.time:
+            past, current = self.times
+            days = (current.max() - current.min()).total_seconds() / 86_400
+            block_days = self.limits.block_days
+            return null_distribution.choose_blocks(past, block_days, days)
+        if contract.entity not in self.past:
+            return None, 0
+        if contract.entity in self.current:
+            groups = self.current[contract.entity].nunique()
+        else:  # requests do not have it: as many rows each as in the reference
+            rows = self.reference.rows[contract.entity]
+            groups = round(len(self.current) * rows.nunique() / len(rows))
+        return null_distribution.group_blocks(self.past[contract.entity], groups)
+
+    def _tested_by_arrival(
+        self, columns: list[Drift], missing: list[Drift], data_set: list[Drift]
+    ) -> tuple[list[Drift], list[Drift], list[Drift]]:
+        """Return the drifts with thresholds that the window's own days do not pass.
+
+        Days of the window are drawn, and compared with a reference of such days, as
+        many more as it has more rows: so far the window might be from its reference by
+        the days that happen to be in both.
+        """
+        arrivals = self.current[self.reference.contract.time].dt.tz_localize(None)
+        blocks, window_blocks = arrival_blocks(arrivals, self.limits)
+        if blocks is None:
+            return columns, missing, data_set
+
+        def binned(name: str, binning: Binning) -> Binned:
+            column = binning(self.current[name])
+            if column.centres is None:
+                return column
+            past = self.past[name].dropna().to_numpy(np.float64)
+            return replace(column, spread=distance.spread(past))
+
+        limits = null_distribution.thresholds(
+            {name: binned(name, binning) for name, binning in self.binnings.items()},
+            len(self.current),
+            self.rate,
+            blocks,
+            window_blocks,
+            max(round(window_blocks * len(self.past) / len(self.current)), 1),
+        )
+
+        def raised(drift: Drift, limit: float) -> Drift:
+            return drift._replace(threshold=max(drift.threshold, limit))
+
+        return (
+            [raised(drift, limits.columns.get(drift.column, 0)) for drift in columns],
+            [raised(drift, limits.missing.get(drift.column, 0)) for drift in missing],
+            [raised(drift, limits.data_set) for drift in data_set],
+        )
+
+
+def arrival_blocks(arrivals: pd.Series, limits: Monitor) -> tuple[Integers | None, int]:
+    """Return the day, or the week, of each row's arrival and how many there are.
+
+    (None, 0) where they are too few to see whether rows of one resemble each other, or
+    where ``monitor.block_days`` says that they do not.
+    """
+    days = (arrivals.max() - arrivals.min()).total_seconds() / 86_400
+    return null_distribution.choose_blocks(arrivals, limits.block_days, days)
+
 
 def compare(
     valid: pd.DataFrame, labels: pd.Series | None, reference: Reference, limits: Monitor
@@ -142,8 +225,10 @@ def compare(
     one of the tables is left out; what it lacks is in ``missing``.
     """
     contract, prediction = reference.contract, reference.prediction
-    current, rows = thin(valid, limits.sample_rows), reference.rows
+    current = comparable.table(thin(valid, limits.sample_rows), contract)
     times = current[contract.time]
+    reference = comparable.reference(reference, comparable.show_weekdays(times))
+    rows = reference.rows
     past, season_rows = season.same_season(
         rows, times.min(), times.max(), contract, limits
     )
@@ -153,6 +238,7 @@ def compare(
     predictions = _compare_predictions(
         comparison, len(past), current, reference, limits
     )
+    comparison.missing = _by_column(comparison.missing, contract)
     shown = [drift.column for drift in comparison.columns]
     comparison.tables = (
         current[[*shown, prediction]],
@@ -172,7 +258,8 @@ def confirmed(
     """
     if parts < 2 or comparison.tables is None:
         return True
-    contract, past = reference.contract, comparison.tables[1]
+    contract, past = comparable.contract(reference.contract), comparison.tables[1]
+    valid = comparable.table(valid, reference.contract)
     prediction = [] if comparison.prediction is None else [comparison.prediction]
     drifted = [d for d in [*comparison.columns, *prediction] if d.detected]
     if not drifted:  # only the whole, or missing values: nothing to follow in parts
@@ -314,6 +401,13 @@ def _missing(samples: Samples, thresholds: Mapping[str, float]) -> list[Drift]:
         method = f"{current:.1%}, was {past:.1%}"
         changes.append(Drift(name, method, abs(current - past), threshold))
     return changes
+
+
+def _by_column(missing: list[Drift], contract: Contract) -> list[Drift]:
+    """Return the changes by the contract's columns: parts of one are missing as one."""
+    by_part = {drift.column: drift for drift in missing}
+    first = {n: comparable.parts(contract, n)[0].name for n in contract.columns}
+    return [by_part[part]._replace(column=name) for name, part in first.items()]
 
 
 def _as_text(labels: pd.Series) -> pd.Series:

@@ -179,6 +179,7 @@ class Evidence:
     rounded: dict[str, int] = field(default_factory=dict)  # rows by column
     clocks: list[str] = field(default_factory=list)  # numbers that grow with time
     broken: str | None = None  # why the data cannot be trusted
+    caveats: list[str] = field(default_factory=list)  # what cannot be told here
     undecided: str | None = None  # why there is nothing to compare with
     columns: list[Drift] = field(default_factory=list)
     used: list[str] = field(default_factory=list)  # columns that the model takes

@@ -11,6 +11,8 @@ import numpy as np
 
 from mlgitops import settings
 from mlgitops.monitor import (
+    caveats,
+    comparable,
     data_quality,
     drift,
     estimate,
@@ -23,7 +25,6 @@ from mlgitops.monitor.evidence import Ahead, Evidence, GatedMetric, Rare, Unlogg
 from mlgitops.monitor.labels import Labels, read_labels
 from mlgitops.monitor.reference import Reference
 from mlgitops.monitor.wording import plural, shown, unlogged
-from mlgitops.pipeline.task import TASKS
 from mlgitops.prediction_log import Entry
 from mlgitops.settings import Params
 
@@ -39,6 +40,7 @@ class Window:
     start: str | None = None  # time of the oldest and of the newest event, ISO
     until: str | None = None
     counts: dict[str, Counter[str]] = field(default_factory=dict)
+    by_arrival: bool = False  # these are times of arrival: events have none
     compared_with: str = ""
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None  # as Evidently sees them
 
@@ -72,6 +74,7 @@ def inspect(
     inputs = _Inputs(reference, log, params)
     limits, contract = inputs.limits, inputs.contract
     result, entries = _newest(inputs)
+    result.by_arrival = log.by_arrival
     evidence = result.evidence
     evidence.unlogged = _unlogged(log, entries)
     if evidence.unlogged and evidence.unlogged.answered >= limits.min_rows:
@@ -86,8 +89,11 @@ def inspect(
     checked = data_quality.quarantine(table, contract, limits.min_group)
     valid, evidence.unknown = checked.valid, checked.unknown
     evidence.rounded = checked.rounded
-    evidence.clocks = data_quality.clocks(reference.rows, contract)
-    evidence.used = list(reference.manifest["columns"])
+    dated = reference.rows if contract.time else valid
+    evidence.clocks = data_quality.clocks(dated, contract)
+    used = list(reference.manifest["columns"])
+    evidence.used = [*used, *comparable.names(contract, used)]
+    evidence.caveats = caveats.of(contract, valid, limits)
     if emptied := data_quality.emptied_columns(table, reference.rows, contract):
         evidence.broken = f'column "{emptied[0]}" has no values any more'
     elif checked.broken > limits.max_broken * len(table):
@@ -125,7 +131,7 @@ def _newest(inputs: _Inputs) -> tuple[Window, list[Entry]]:
         summary = f" of this version ({window.inventory(log)})"
         return Window(Evidence(0, metric, summary), counts=counts), []
     entries.sort(key=lambda entry: entry.event_time)
-    first, newest = entries[0].event_time, window.end(entries)
+    first, newest = entries[0].event_time, log.end(entries)
     start = newest - timedelta(days=limits.window_days)
     inside = [e for e in entries if start < e.event_time <= newest]
     evidence = Evidence(log.estimated(len(inside)), metric)
@@ -185,7 +191,7 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
     metric, holdout = evidence.metric, inputs.reference.holdout
     if metric.defined(holdout):
         truth, predictions = metric.truth_and_predictions(holdout)
-        newest = np.array(valid[TASKS[metric.task].output].tolist(), np.float64)
+        newest = np.array(valid[metric.predictions].tolist(), np.float64)
         evidence.estimate = estimate.estimate(newest, predictions, truth, metric)
     target = valid[contract.id].map(by_id)
     labelled = valid.assign(**{contract.target: target})[target.notna()]
@@ -205,7 +211,7 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
         evidence.gated = [GatedMetric(*gate.metric[:3], reason) for gate in gates]
         return
     evidence.fall, evidence.gated = performance.measure(
-        labelled, holdout, metric, gates, contract.time, limits
+        labelled, holdout, metric, gates, contract, limits
     )
     y, p = metric.truth_and_predictions(labelled)
     evidence.rare = _rare(metric, labelled, holdout, limits.min_group)
@@ -226,6 +232,7 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
             inputs.params,
             metric,
             inputs.labels.group_by_id,
+            inputs.labels.part_by_id,
         )
 
 
@@ -253,7 +260,12 @@ def _add_slices(evidence: Evidence, labelled: pd.DataFrame, inputs: _Inputs) -> 
     confidence = 1 - inputs.limits.false_alarm_rate * performance.PERFORMANCE
     holdout, metric = inputs.reference.holdout, evidence.metric
     evidence.slices = slices.slices(
-        labelled, holdout, contract, fewest, confidence, metric
+        comparable.table(labelled, contract),
+        comparable.table(holdout, contract),
+        comparable.contract(contract),
+        fewest,
+        confidence,
+        metric,
     )
     if sensitive and "threshold" in manifest:
         threshold = float(manifest["threshold"])

@@ -34,6 +34,8 @@ BINS = 256  # of a number's distribution: its values if so few, else equally ful
 MOST_ROWS = 5000  # of a drawn window; a larger one varies less: on the safe side
 FEWEST_BLOCKS = 8  # below it blocks are days, and then rows
 RESAMPLED = 200  # groups that rows without blocks form, to draw the reference anew
+MOST_OF_A_BLOCK = 10  # rows of a window that are in one block, where those are small
+MOST_BLOCKS = 1000  # of a reference that is drawn anew; more of them are put together
 METHOD = 2  # of binning and drawing: thresholds of another one are not used again
 NO_SCATTER = 1e-9  # a check that is the same in all draws
 
@@ -115,6 +117,19 @@ def choose_blocks(
     return None, 0
 
 
+def group_blocks(groups: Any, window_groups: int) -> tuple[Integers | None, int]:
+    """Return (the block of each row, how many blocks a window is), or (None, 0).
+
+    A block is a group, [rows], such as all rows of a customer; a window has so many.
+    """
+    import pandas as pd
+
+    blocks, names = pd.factorize(pd.Series(groups), use_na_sentinel=False)
+    if len(names) < FEWEST_BLOCKS:
+        return None, 0
+    return np.asarray(blocks, np.int64), max(window_groups, 1)
+
+
 def number_blocks(times: Any, days: float) -> Integers:
     """Return the number of each row's block, from 0; ``times`` [rows] are datetimes."""
     since = np.asarray(times, "datetime64[s]").astype(np.int64) / 86_400
@@ -128,13 +143,22 @@ def thresholds(
     rate: float,
     blocks: Integers | None = None,
     window_blocks: int = 0,
+    reference_blocks: int = 0,
     seed: int = 0,
 ) -> Thresholds:
     """Return thresholds that all hold in ``1 - rate`` of windows without drift.
 
-    ``rows`` is the window's size; both arguments on blocks are of `choose_blocks`.
+    ``rows`` is the window's size; ``blocks`` and ``window_blocks`` are of
+    `choose_blocks`. The reference is drawn anew as ``reference_blocks``, or as many as
+    there are.
     """
-    distances = _null_distribution(columns, rows, blocks, window_blocks, seed)
+    sampler = _Sampler(
+        len(next(iter(columns.values())).codes),
+        blocks,
+        reference_blocks,
+        np.random.default_rng(seed),
+    )
+    distances = _null_distribution(columns, rows, sampler, window_blocks)
     rank = min(int(np.ceil((DRAWS + 1) * (1 - rate))), DRAWS) - 1
     limits = by_check(critical_values(distances, rank), list(columns))
     for name, column in columns.items():
@@ -205,13 +229,10 @@ def check_distances(
 def _null_distribution(
     columns: Mapping[str, Binned],
     rows: int,
-    blocks: Integers | None,
+    sampler: _Sampler,
     window_blocks: int,
-    seed: int,
 ) -> Vector:
     """Return [DRAWS, checks]: distances of windows that only chance makes differ."""
-    rng = np.random.default_rng(seed)
-    sampler = _Sampler(len(next(iter(columns.values())).codes), blocks, rng)
     counts = {name: sampler.counts(column) for name, column in columns.items()}
     size = min(rows, MOST_ROWS)
 
@@ -231,22 +252,30 @@ class _Sampler:
     """Draws rows of windows, and how often each block is in a new reference."""
 
     def __init__(
-        self, rows: int, blocks: Integers | None, rng: np.random.Generator
+        self,
+        rows: int,
+        blocks: Integers | None,
+        reference_blocks: int,
+        rng: np.random.Generator,
     ) -> None:
         self.rows, self.rng = rows, rng
         if blocks is None:
             blocks = rng.permutation(rows) % min(RESAMPLED, rows)
-        self.blocks = blocks
         self.order = np.argsort(blocks, kind="stable")
         self.size = np.bincount(blocks)
         self.start = np.cumsum(self.size) - self.size
+        self.drawn, self.count = blocks, len(self.size)  # of the reference
+        if self.count > MOST_BLOCKS:
+            self.drawn = (rng.permutation(self.count) % RESAMPLED)[blocks]
+            self.count = RESAMPLED
+        self.reference_blocks = reference_blocks or self.count
 
     def counts(self, column: Binned) -> NDArray[np.float32]:
-        """Return [blocks, bins + 1]: how many rows of each block are in which bin.
+        """Return [count, bins + 1]: how many rows of each block are in which bin.
 
         Single precision: exact for whole numbers of this size, and twice as fast.
         """
-        return count_by_block(self.blocks, len(self.size), column).astype(np.float32)
+        return count_by_block(self.drawn, self.count, column).astype(np.float32)
 
     def windows(self, rows: int, window_blocks: int) -> Integers:
         """Return [CHUNK, rows] row numbers of windows."""
@@ -257,15 +286,17 @@ class _Sampler:
             len(self.size), (CHUNK, window_blocks), p=self.size / self.rows
         )
         slot = self.rng.integers(0, window_blocks, (CHUNK, rows))
+        if window_blocks > rows / MOST_OF_A_BLOCK:  # of few rows each, all are there
+            slot = np.broadcast_to(np.arange(rows) % window_blocks, (CHUNK, rows))
         block = np.take_along_axis(chosen, slot, 1)
         inside = (self.rng.random((CHUNK, rows)) * self.size[block]).astype(np.int64)
         return np.asarray(self.order[self.start[block] + inside])
 
     def references(self) -> NDArray[np.float32]:
-        """Return [CHUNK, blocks]: how often each block is in a reference drawn anew."""
-        count = len(self.size)
-        even = np.full(count, 1 / count)
-        return self.rng.multinomial(count, even, CHUNK).astype(np.float32)
+        """Return [CHUNK, count]: how often each block is in a reference drawn anew."""
+        even = np.full(self.count, 1 / self.count)
+        drawn = self.rng.multinomial(self.reference_blocks, even, CHUNK)
+        return drawn.astype(np.float32)
 
 
 def count_by_block(blocks: Integers, count: int, column: Binned) -> Integers:

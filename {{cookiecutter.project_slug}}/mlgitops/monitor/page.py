@@ -14,6 +14,7 @@ from mlgitops.report.document import document
 STATES = {True: "passed", False: "failed", None: "–"}
 COLUMNS = ("check", "state", "value", "limit", "note")
 STYLE = Path(__file__).with_name("page.css")
+CAVEATS = "What this run cannot tell"
 LONG = 1000  # characters of one cell
 
 Record = Mapping[str, Any]
@@ -24,6 +25,9 @@ def markdown(record: Record) -> str:
     parts = [f"# Monitoring: {record['decision']}", text(record["sentence"], LONG)]
     parts += [text(_examined(record), LONG), evidence(record)]
     parts += [text(line(record), LONG) for line in (_counts, false_alarms)]
+    if caveats := record.get("caveats"):
+        items = "\n".join(f"- {text(caveat, LONG)}" for caveat in caveats)
+        parts.append(f"## {CAVEATS}\n\n{items}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -59,9 +63,12 @@ def page(record: Record, evidently: str) -> str:
     lines.append(false_alarms(record))
     paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
     title = f"Monitoring: {record['decision']}"
+    caveats = "".join(f"<li>{html.escape(c)}" for c in record.get("caveats") or [])
     summary = (
         f'<section class="monitor-summary"><h1>{html.escape(title)}</h1>{paragraphs}'
-        f"<table><tr>{head}</tr>{rows}</table></section>"
+        f"<table><tr>{head}</tr>{rows}</table>"
+        + (f"<h2>{CAVEATS}</h2><ul>{caveats}</ul>" if caveats else "")
+        + "</section>"
     )
     if not evidently:
         return document(title, summary, [STYLE])
@@ -83,8 +90,10 @@ def _examined(record: Record) -> str:
     version = f"Version {record['version']} ({record['manifest_sha256'][:12]})"
     if not window["until"]:
         return f"{version}."
+    that = " that arrived" if window.get("by") == "arrival" else ""
     return (
-        f"{version}, {plural(window['rows'], 'row')} from {window['from'][:10]} until "
+        f"{version}, {plural(window['rows'], 'row')}{that} from "
+        f"{window['from'][:10]} until "
         f"{window['until'][:10]}, {window['labels']:,} with a label."
     )
 

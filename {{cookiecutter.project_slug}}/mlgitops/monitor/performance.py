@@ -10,13 +10,15 @@ import numpy as np
 from mlgitops import metrics, settings
 from mlgitops.metrics import PAIRED, Difference
 from mlgitops.metrics.groups import quantile
-from mlgitops.monitor import permutation
+from mlgitops.monitor import null_distribution, permutation
 from mlgitops.monitor.evidence import Fall, GatedMetric
 from mlgitops.monitor.null_distribution import Integers
 from mlgitops.monitor.permutation import Blocks
 from mlgitops.monitor.primary_metric import Array, PrimaryMetric
+from mlgitops.pipeline import sides
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import inputs
+from mlgitops.pipeline.settings import Prepare
 from mlgitops.pipeline.task import TASKS
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ def measure(
     holdout: pd.DataFrame,
     metric: PrimaryMetric,
     gates: Sequence[ProductionGate],
-    time: str,
+    contract: Contract,
     limits: settings.Monitor,
 ) -> tuple[Fall, list[GatedMetric]]:
     """Compare the primary metric, and those with a gate, with the holdout's.
@@ -97,13 +99,36 @@ def measure(
     """
     rate = limits.false_alarm_rate * PERFORMANCE
     share = GATES if any(gate.alarms for gate in gates) else 0.0
-    past, current = (t[time].dt.tz_localize(None) for t in (holdout, labelled))
-    blocks = permutation.choose_blocks(past, current, limits.block_days, rate)
+    blocks = _blocks(labelled, holdout, contract, limits, rate)
     confidence = 1 - 2 * rate * (1 - share)
     return (
         fall(labelled, holdout, metric, confidence, blocks),
         gated(labelled, holdout, metric, gates, rate * GATES, blocks),
     )
+
+
+def _blocks(
+    labelled: pd.DataFrame,
+    holdout: pd.DataFrame,
+    contract: Contract,
+    limits: settings.Monitor,
+    rate: float,
+) -> Blocks | None:
+    """Return the weeks or days of both samples; by arrival where events have no time.
+
+    Then the holdout has none. Its rows are put into blocks at random, or by the entity.
+    """
+    current = labelled[contract.time].dt.tz_localize(None)
+    if contract.time:
+        past = holdout[contract.time].dt.tz_localize(None)
+        return permutation.choose_blocks(past, current, limits.block_days, rate)
+    arrived, _ = null_distribution.choose_blocks(
+        current, limits.block_days, window_days=0
+    )
+    groups = holdout.get(contract.entity)
+    if arrived is None:
+        return None
+    return permutation.blocks_by_arrival(len(holdout), arrived, groups)
 
 
 def fall(
@@ -215,28 +240,39 @@ def gain(
     params: settings.Params,
     metric: PrimaryMetric,
     group_by_id: Mapping[str, str] | None = None,
+    part_by_id: Mapping[str, str] | None = None,
 ) -> Difference | None:
     """Estimate what retraining would bring: fit main's recipe on newer rows, try it.
 
-    The newest ``prepare.holdout_days`` of labelled window rows are held out; the rest
-    of ``past`` and ``labelled`` that retraining would keep is fitted, and both models
-    are compared on the rows held out, as validation will do: by group, where the
-    contract names an entity, on the rows whose group is known (``group_by_id`` has it
-    where requests do not). None when there are too few labels in one of the samples.
+    Labelled window rows are held out by main's split: the newest
+    ``prepare.holdout_days``, or those that are on this side by themselves. The rest of
+    ``past`` and ``labelled`` that retraining would keep is fitted, and both models are
+    compared on the rows held out, as validation will do: by group, where the contract
+    names an entity, on the rows whose group is known. ``group_by_id`` and
+    ``part_by_id`` are what labels brought along where requests do not. None when there
+    are too few labels in one of the samples.
     """
     # Its import takes a second, and most windows never come here.
     from mlgitops.pipeline import fitting as model
 
-    limits, time = settings.monitor(params), contract.time
-    recipe, days = settings.train(params, contract.task), settings.prepare(params)
+    limits, by_id = settings.monitor(params), {contract.part: part_by_id or {}}
+    by_id[contract.entity] = group_by_id or {}
+    labelled_only = contract.labelled_only
+    recipe, rules = settings.train(params, contract.task), settings.prepare(params)
     if not set(recipe.columns) <= contract.columns.keys():
         return None  # the recipe takes columns that are never logged
-    cut = window[time].max() - _days(days.holdout_days)
-    holdout, groups = _with_groups(window[window[time] > cut], contract, group_by_id)
-    start = cut - _days(days.train_days)
-    train = _training_rows(past, labelled, contract)
-    train = train[(train[time] > start) & (train[time] <= cut)]
-    newer = int((train[time] > past[time].max()).sum())
+    window, labelled = (
+        rows.assign(**{n: rows[contract.id].map(dict(by_id[n])) for n in labelled_only})
+        for rows in (window, labelled)
+    )
+    rows = _training_rows(past, labelled, contract)
+    split = _by_time if rules.split == "time" else _by_row
+    train, held = split(rows, window, contract, rules)
+    new = ~train[contract.id].isin(past[contract.id])
+    if contract.time:
+        new &= train[contract.time] > past[contract.time].max()
+    newer = int(new.sum())
+    holdout, groups = _with_groups(held, contract)
     if min(len(holdout), newer) < limits.min_labels:
         return None
     if not (metric.defined(holdout) and metric.defined(train)):
@@ -251,18 +287,36 @@ def gain(
     return compare(y, champion, challenger, confidence, groups)
 
 
-def _with_groups(
-    rows: pd.DataFrame, contract: Contract, group_by_id: Mapping[str, str] | None
-) -> tuple[pd.DataFrame, Any]:
+def _by_time(
+    rows: pd.DataFrame, window: pd.DataFrame, contract: Contract, rules: Prepare
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows to fit, and the newest of the window, which are held out."""
+    time = contract.time
+    cut = window[time].max() - _days(rules.holdout_days)
+    start = cut - _days(rules.train_days)
+    train = rows[(rows[time] > start) & (rows[time] <= cut)]
+    return train, window[window[time] > cut]
+
+
+def _by_row(
+    rows: pd.DataFrame, window: pd.DataFrame, contract: Contract, rules: Prepare
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows to fit, and those of the window that are held out, by themselves.
+
+    The version was not fitted on any of these either: a row never changes sides.
+    """
+    held_out = sides.held_out
+    train = rows[~held_out(rows, contract, rules)]
+    return train, window[held_out(window, contract, rules)]
+
+
+def _with_groups(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, Any]:
     """Return the rows whose group is known, and the groups as numbers, [rows]."""
     import pandas as pd
 
     if not contract.entity:
         return rows, None
-    if contract.entity in contract.labelled_only:
-        groups = rows[contract.id].map(dict(group_by_id or {}))
-    else:
-        groups = rows[contract.entity]
+    groups = rows[contract.entity]
     return rows[groups.notna()], pd.factorize(groups.dropna())[0]
 
 
@@ -272,10 +326,10 @@ def _training_rows(
     """Return the rows of both tables, one per id, oldest first."""
     import pandas as pd
 
-    columns = [contract.id, contract.time, *contract.columns, contract.target]
+    order = [name for name in (contract.time, contract.id) if name]
+    columns = [*order, *contract.columns, *contract.labelled_only, contract.target]
     rows = pd.concat([past[columns], labelled[columns]], ignore_index=True)
-    rows = rows.drop_duplicates(contract.id)
-    return rows.sort_values([contract.time, contract.id])
+    return rows.drop_duplicates(contract.id).sort_values(order)
 
 
 def _days(count: float) -> pd.Timedelta:

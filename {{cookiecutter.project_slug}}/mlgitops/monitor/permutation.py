@@ -76,6 +76,27 @@ def choose_blocks(
     return None
 
 
+def blocks_by_arrival(
+    rows: int, arrived: Integers, groups: Any = None, seed: int = 0
+) -> Blocks | None:
+    """Return blocks where only the current rows have times, those of their arrival.
+
+    ``arrived`` is the block of each of them. The ``rows`` of the past are put into as
+    many blocks at random, those of one of the ``groups`` [rows] into the same one.
+    """
+    import pandas as pd
+
+    count = int(arrived.max()) + 1
+    codes = np.arange(rows)
+    if groups is not None:
+        codes = pd.factorize(pd.Series(groups), use_na_sentinel=False)[0]
+    numbers = np.random.default_rng(seed).permutation(int(codes.max()) + 1) % count
+    past = numbers[codes]
+    if len(np.unique(past)) < count:
+        return None
+    return Blocks(past, arrived + count, count)
+
+
 def permutation_test(
     past: pd.DataFrame,
     current: pd.DataFrame,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlgitops import metrics
+from mlgitops.monitor.reference import outputs
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.task import TASKS
 from mlgitops.rarest import Rarest, rarest
@@ -34,16 +35,22 @@ class PrimaryMetric:
     target: str
     classes: tuple[str, ...] = ()
     variance: float = 1.0  # of the holdout's target, for numbers
+    output: str = ""  # the column with predictions, where rows have one of its name
 
     @property
     def label(self) -> str:
         """Its name."""
         return metrics.METRICS[self.task][0].label
 
+    @property
+    def predictions(self) -> str:
+        """The column with the predictions, as the model puts them out."""
+        return self.output or TASKS[self.task].output
+
     def truth_and_predictions(self, table: pd.DataFrame) -> tuple[Array, Array]:
         """Return labels and predictions of a table of predicted rows with labels."""
         y = TASKS[self.task].truth(table[self.target], self.classes)
-        predictions = table[TASKS[self.task].output]
+        predictions = table[self.predictions]
         if self.task == "multiclass":
             return y, np.array(predictions.tolist(), np.float64)
         return y, predictions.to_numpy(np.float64)
@@ -133,4 +140,7 @@ def of(contract: Contract, holdout: pd.DataFrame) -> PrimaryMetric:
     variance = 1.0
     if contract.task == "regression":
         variance = float(holdout[contract.target].var(ddof=0)) or 1.0
-    return PrimaryMetric(contract.task, contract.target, contract.classes, variance)
+    output, _ = outputs(contract)
+    return PrimaryMetric(
+        contract.task, contract.target, contract.classes, variance, output
+    )

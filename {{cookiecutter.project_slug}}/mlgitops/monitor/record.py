@@ -44,7 +44,7 @@ def build(
         metric = METRICS[evidence.metric.task][0].key
         expectation = {"metric": metric, **_rounded(evidence.gain._asdict())}
     per_year = limits.false_alarm_rate * YEAR / limits.every_days
-    return {
+    entry: Record = {
         "schema": 1,
         "decision": decision.decision,
         "sentence": decision.sentence,
@@ -70,6 +70,11 @@ def build(
         "expectation": expectation,
         "counts": {name: dict(count) for name, count in window.counts.items()},
     }
+    if window.by_arrival:
+        entry["window"]["by"] = "arrival"
+    if evidence.caveats:
+        entry["caveats"] = evidence.caveats
+    return entry
 
 
 def equal(first: Mapping[str, object] | None, second: Mapping[str, object]) -> bool:
@@ -211,7 +216,8 @@ def _gain(evidence: Evidence, limits: Monitor) -> Check:
     interval = f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
     value = f"{interval} {evidence.metric.label}"
     note = (
-        "main's recipe fitted on newer rows, against the champion, on the newest days"
+        "main's recipe fitted on newer rows, against the champion, on rows held out "
+        "of the window"
     )
     return _check(name, gain.low < limits.min_gain, value, limit, note)
 

@@ -16,6 +16,7 @@ from mlgitops import git, lock, storage
 from mlgitops.monitor import sample
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import inputs
+from mlgitops.pipeline.fitting import feed
 from mlgitops.pipeline.task import TASKS
 from mlgitops.serving import verify
 
@@ -53,7 +54,7 @@ class Reference:
     @property
     def prediction(self) -> str:
         """The name of the column with the model's predictions."""
-        return OUTPUTS[self.contract.task][1]
+        return outputs(self.contract)[1]
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -61,6 +62,23 @@ class Reference:
         import pandas as pd
 
         return pd.concat([self.train, self.holdout], ignore_index=True)
+
+
+def outputs(contract: Contract) -> tuple[str, str]:
+    """Return the columns of a table with predictions: as put out, and as compared.
+
+    They are named as in ``OUTPUTS``, unless rows have such a column of their own.
+    """
+    raw, shown = OUTPUTS[contract.task]
+    return free(raw, contract), free(shown, contract)
+
+
+def free(name: str, contract: Contract) -> str:
+    """Return a column's name, with an addition where the contract has it already."""
+    roles = contract.id, contract.time, contract.target, *contract.labelled_only
+    while name in contract.columns or name in roles:
+        name = f"{name} (monitor)"
+    return name
 
 
 def fetch(release: dict[str, Any], into: Path) -> Path:
@@ -95,17 +113,17 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
     contract = Contract.read(path.read_text(encoding="utf-8"))
     holdout_rows = sample.table(holdout)
     model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
-    raw, shown = OUTPUTS[contract.task]
+    sensitive = contract.sensitive  # never in the log
+    columns = {n: c for n, c in contract.columns.items() if n not in sensitive}
+    raw, shown = outputs(logged := replace(contract, columns=columns))
     holdout_rows[shown] = model.predictions(holdout_rows)
     if contract.task == "multiclass":
         holdout_rows[raw] = list(model.score(holdout_rows))
-    sensitive = contract.sensitive  # never in the log
-    columns = {n: c for n, c in contract.columns.items() if n not in sensitive}
     return Reference(
         version,
         verify.sha256_file(folder / verify.MANIFEST),
         manifest,
-        replace(contract, columns=columns),
+        logged,
         sample.table(train),
         holdout_rows,
         model.importance(holdout_rows),
@@ -158,7 +176,8 @@ class Model:
         return {n: c / total if total else 1 / len(changes) for n, c in changes.items()}
 
     def _run(self, columns: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-        (output,) = self.session.run([OUTPUTS[self.contract.task][0]], columns)
+        arrays = feed(self.session, columns)
+        (output,) = self.session.run([OUTPUTS[self.contract.task][0]], arrays)
         scores = np.asarray(output, dtype=np.float64)
         return scores if self.contract.task == "multiclass" else scores.reshape(-1)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 YEAR = 365.25  # days
 AROUND = 21.0  # days before and after the window that are of the same season
 ALL = "all rows that the version was trained and judged on"
+TIMELESS = f"{ALL}, which have no time, so not with the same season"
 
 
 def same_season(
@@ -21,8 +22,10 @@ def same_season(
     """Return the reference's rows of the window's season, and which those are.
 
     They are all rows while the reference is shorter than a year, or has fewer than
-    ``monitor.min_rows`` rows of the season.
+    ``monitor.min_rows`` rows of the season, or where rows have no time.
     """
+    if not contract.time:
+        return rows, TIMELESS
     times = rows[contract.time]
     if not has_a_year(times):
         return rows, ALL

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlgitops.monitor.evidence import SensitiveGroup, Slice
 from mlgitops.monitor.primary_metric import PrimaryMetric
+from mlgitops.monitor.reference import outputs
 from mlgitops.monitor.wording import shown
 from mlgitops.pipeline.contract import Contract
 
@@ -67,7 +68,7 @@ def sensitive_groups(
         for value, rows in window.groupby(column):
             if len(rows) < fewest:
                 continue
-            selected = rows["probability"] >= threshold
+            selected = rows[outputs(contract)[0]] >= threshold
             positive: Any = rows[contract.target] == 1
             enough = positive.sum() >= fewest
             true_rate = float(selected[positive].mean()) if enough else None

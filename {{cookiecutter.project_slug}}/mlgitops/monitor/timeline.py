@@ -49,6 +49,8 @@ def _newest(record: Record) -> str:
     """Return the newest decision, and how many false alarms to expect."""
     reference = record.get("compared_with")
     compared = f"Compared with {reference}." if reference else ""
+    if record.get("caveats"):
+        compared += " The report says what this run cannot tell."
     time = html.escape(str(record.get("time") or "")[:16].replace("T", " "))
     return (
         f'<div class="now">{_badge(record)} <span class="soft">{time} UTC</span>'

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlgitops.monitor import data_quality
-from mlgitops.monitor.reference import OUTPUTS
+from mlgitops.monitor.labels import DECISIONS
+from mlgitops.monitor.reference import outputs
 from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import check
@@ -15,6 +16,9 @@ from mlgitops.production_data import ProductionDataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+TIMELESS = "kept whatever their age, as rows have no time"
 
 
 class TrainingData(NamedTuple):
@@ -68,8 +72,8 @@ def build(
     usable = data_quality.known_categories(checked.valid, contract)
     for name in contract.labelled_only:
         usable &= checked.valid[name].notna()
-    predictions = list(set(OUTPUTS[contract.task]))
-    additions = check(checked.valid[usable].drop(columns=predictions), contract)
+    others = {*outputs(contract), *([] if contract.time else [contract.time])}
+    additions = check(checked.valid[usable].drop(columns=list(others)), contract)
     # As objects: Arrow looks up text among many others several times slower.
     ids, old_ids = (table[contract.id].astype(object) for table in (additions, past))
     additions = additions[~ids.isin(set(old_ids))]
@@ -79,6 +83,8 @@ def build(
         newest = pooled[contract.time].max()
         kept = pooled[pooled[contract.time] > newest - pd.Timedelta(days=keep_days)]
         order, until = [contract.time, contract.id], str(newest.date())
+    else:
+        without[TIMELESS] = len(past)
     added = int((kept.index >= len(past)).sum())
     kept = kept.sort_values(order, ignore_index=True)
     counts = {
@@ -107,7 +113,8 @@ def add_sensitive(
         for name in _sensitive(contract)
     }
     for name in contract.kind("number", list(values)):
-        values[name] = values[name].map(_number)
+        boolean = contract.columns[name].type == "boolean"
+        values[name] = values[name].map(_boolean if boolean else _number)
     return labelled.assign(**values)
 
 
@@ -122,6 +129,12 @@ def _number(text: object) -> object:
         return float(str(text)) if text == text else None
     except ValueError:
         return text
+
+
+def _boolean(text: object) -> object:
+    """Return a text as true or false; another stays, and breaks the contract."""
+    number = DECISIONS.get(str(text).casefold())
+    return text if number is None else bool(number)
 
 
 def _with_needed(

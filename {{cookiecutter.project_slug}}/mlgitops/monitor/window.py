@@ -1,11 +1,12 @@
 """Reads the entries of the newest window from the prediction log; makes tables of them.
 
 Windows are cut by the events' own time, never by the clock of this machine, and end no
-later than what has arrived allows (`end`). Lines that cannot be read are skipped and
-counted; above a share the log is not trusted. Memory is bounded: what fell out of the
-window is dropped, beyond `MAX_ENTRIES` or `MAX_CHARACTERS` those whose ids have the
-smallest hashes stay, and a log on this machine that is longer than `sample.LONG` is
-drawn from.
+later than what has arrived allows (`end`). Where the contract names no time, that of an
+entry is its arrival, by the server's clock (``by_arrival``). Lines that cannot be read
+are skipped and counted; above a share the log is not trusted. Memory is bounded: what
+fell out of the window is dropped, beyond `MAX_ENTRIES` or `MAX_CHARACTERS` those whose
+ids have the smallest hashes stay, and a log on this machine that is longer than
+`sample.LONG` is drawn from.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlgitops.monitor import sample
-from mlgitops.monitor.reference import OUTPUTS, class_names
+from mlgitops.monitor.reference import class_names, outputs
 from mlgitops.monitor.wording import plural
 from mlgitops.prediction_log import (
     EARLIEST,
@@ -45,6 +46,8 @@ PRUNE = 100_000  # entries kept before those that fell out of the window are dro
 # Entries in memory, about a gigabyte; a log with more is thinned by id.
 MAX_ENTRIES = 500_000
 MAX_CHARACTERS = 500_000_000  # of their lines, which may be longer than a server's
+STRAY = 0.01  # of all entries; fewer, dated after a gap, are a clock's mistake
+GAP = timedelta(days=30)  # without an arrival, after which a few are not believed
 ROOM = 0.9  # of them that may stay: the next ones need room before it is done again
 TRIES = 20  # lines drawn for a wanted entry, when most are of other windows
 LOG = "the prediction log"
@@ -58,6 +61,7 @@ class Log:
     counts: Counter[str] = field(default_factory=Counter)
     share: float = 1.0  # of the log's lines that were looked at
     unlogged: list[Unlogged] = field(default_factory=list)  # by the hour of counting
+    by_arrival: bool = False  # an entry's time is that of its arrival
 
     def estimated(self, entries: int) -> int:
         """Return how many entries of the log so many entries here stand for."""
@@ -66,13 +70,17 @@ class Log:
     def keep_newest(self, days: float | None) -> None:
         """Drop entries that are more than ``days`` older than the window's end."""
         if days is not None and self.entries:
-            start = end(self.entries) - timedelta(days=days)
+            start = self.end(self.entries) - timedelta(days=days)
             self.entries = [e for e in self.entries if e.event_time > start]
 
     def due(self) -> list[Entry]:
         """Return the entries that are not dated after the newest window's end."""
-        until = end(self.entries) if self.entries else LATEST
+        until = self.end(self.entries) if self.entries else LATEST
         return [entry for entry in self.entries if entry.event_time <= until]
+
+    def end(self, entries: Sequence[Entry]) -> datetime:
+        """Return where the newest window of entries ends."""
+        return last_arrival(entries) if self.by_arrival else end(entries)
 
 
 def end(entries: Sequence[Entry]) -> datetime:
@@ -91,6 +99,19 @@ def end(entries: Sequence[Entry]) -> datetime:
     return max((time for time in events if time <= latest), default=max(events))
 
 
+def last_arrival(entries: Sequence[Entry]) -> datetime:
+    """Return where the newest window ends by arrival: with the newest entry.
+
+    A few that a server dated long after all others do not count: its clock was wrong
+    for a while, and they would hide all others.
+    """
+    times = sorted(entry.event_time for entry in entries)
+    believed = max(len(times) - int(STRAY * len(times)), 1)
+    later = range(believed, len(times))
+    after_a_gap = (n for n in later if times[n] - times[n - 1] > GAP)
+    return times[next(after_a_gap, len(times)) - 1]
+
+
 def fits(entry: Entry, contract: Contract) -> bool:
     """Return whether an entry's prediction is one of the contract's task."""
     prediction = entry.prediction
@@ -106,12 +127,14 @@ def read_log(
     limits: Monitor,
     days: float | None = None,
     labelled: bool = True,
+    by_arrival: bool = False,
 ) -> Log:
     """Return the entries of the newest ``days``, of every version.
 
     An id that the same version predicted before is a duplicate and skipped; the first
     entry stays, as far as the window goes back. An entry whose event has no time
-    belongs to no window and is counted.
+    belongs to no window and is counted. With ``by_arrival``, for a contract without a
+    time, an entry's time is that of its arrival.
 
     Raises:
         ProductionDataError: too many lines are corrupt or repeated, or there is nothing
@@ -119,9 +142,9 @@ def read_log(
     """
     files = sample.partitions(source, PATTERN)
     if sum(size for _, size in files) > sample.LONG:
-        log = _drawn(files, limits, days, labelled)
+        log = _drawn(files, limits, days, labelled, by_arrival)
     else:
-        log = _parsed(source, limits, days)
+        log = _parsed(source, limits, days, by_arrival)
     log.unlogged = read_unlogged(source)
     return log
 
@@ -157,9 +180,9 @@ def frame(
 ) -> pd.DataFrame:
     """Return entries as a table: id, time, columns as logged, prediction, target.
 
-    The prediction's column is named as in `reference.OUTPUTS`; of k classes, the
+    The prediction's column is named by `reference.outputs`; of k classes, the
     likeliest. The target is NaN where no label has come; a column that a row does not
-    have is None.
+    have is None. Where the contract names no time, the column "" has the arrivals.
     """
     import pandas as pd
 
@@ -171,7 +194,7 @@ def frame(
         values = [entry.row.get(name) for entry in entries]
         table[name] = pd.Series(values, dtype=object)
     predictions: list[Any] = [entry.prediction for entry in entries]
-    raw, shown = OUTPUTS[contract.task]
+    raw, shown = outputs(contract)
     if contract.task == "multiclass":
         table[raw] = pd.Series(predictions, dtype=object)
         likeliest = np.array([np.argmax(each) for each in predictions])
@@ -183,9 +206,9 @@ def frame(
     return pd.DataFrame(table)
 
 
-def _parsed(source: str, limits: Monitor, days: float | None) -> Log:
+def _parsed(source: str, limits: Monitor, days: float | None, by_arrival: bool) -> Log:
     """Return the entries of a log that is parsed line by line."""
-    log, keys = Log(), set[tuple[str, str]]()
+    log, keys = Log(by_arrival=by_arrival), set[tuple[str, str]]()
     max_hash, prune_at, size = 2**32, PRUNE, 0.0
     for line in lines(source, PATTERN):
         entry = _counted(log, line)
@@ -225,13 +248,14 @@ def _drawn(
     limits: Monitor,
     days: float | None,
     labelled: bool,
+    by_arrival: bool,
 ) -> Log:
     """Return entries of a log that is too long to parse, until there are enough.
 
     Enough are ``sample_rows`` in the window itself, however much longer ``days`` go
     back, and ``probe_rows`` in all where labels let them be learnt from.
     """
-    log, keys, recent, size = Log(), set[tuple[str, str]](), 0, 0
+    log, keys, recent, size = Log(by_arrival=by_arrival), set[tuple[str, str]](), 0, 0
     scan = sample.scan(files)
     window_rows, log_rows = limits.sample_rows, limits.probe_rows * labelled
     max_lines = max(window_rows, log_rows) * TRIES
@@ -252,7 +276,7 @@ def _drawn(
             recent += entry.event_time > start
         if len(log.entries) >= look_at:  # where the window lies, better each time
             log.keep_newest(days)
-            until = end(log.entries)
+            until = log.end(log.entries)
             start = until - window
             oldest = EARLIEST if days is None else until - timedelta(days=days)
             recent = sum(entry.event_time > start for entry in log.entries)
@@ -272,11 +296,16 @@ def _counted(log: Log, line: str) -> Entry | None:
     entry = parse(line)
     if entry is None:
         log.counts["corrupt"] += 1
-    elif entry.time is None:
+        return None
+    if log.by_arrival:
+        if entry.is_golden:
+            log.counts["asked by a deployment"] += 1
+            return None
+        entry.time = entry.arrival
+    if entry.time is None:
         log.counts["without a time"] += 1  # golden rows of a deployment, say
-    else:
-        return entry
-    return None
+        return None
+    return entry
 
 
 def _key(entry: Entry) -> tuple[str, str]:

@@ -1,0 +1,81 @@
+"""What a run cannot tell, as the contract names no time or has columns of times; pure.
+
+What cannot be compared is said in the record and in the report: a check that is left
+out without a word reads as one that passed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlgitops.monitor.comparable import first_time, show_weekdays
+from mlgitops.monitor.drift import arrival_blocks
+from mlgitops.monitor.wording import listed
+from mlgitops.pipeline.contract import Contract
+from mlgitops.settings import Monitor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def of(contract: Contract, valid: pd.DataFrame, limits: Monitor) -> list[str]:
+    """Return what cannot be told from a window's valid rows, a sentence each."""
+    arrivals = valid[contract.time]
+    sentences = [] if contract.time else _without_time(contract, arrivals, limits)
+    if times := contract.kind("datetime", [*contract.columns]):
+        sentences.append(_of_times(contract, times))
+        if not show_weekdays(arrivals):
+            sentences.append(
+                f"The weekdays of {listed(times)} were not compared, as the window is "
+                "not a number of whole weeks: it would have some weekdays more often."
+            )
+    return sentences
+
+
+def _without_time(
+    contract: Contract, arrivals: pd.Series, limits: Monitor
+) -> list[str]:
+    """Return what cannot be told without the time of the events."""
+    sentences = [
+        "contract.yaml names no time, so the window, its parts, the cool-down and the "
+        "delay of labels go by the arrival of requests. Events that were sent late, "
+        "or a second time under another id, count as new.",
+        "The training data have no times: the window is compared with all of them, "
+        "not with the same season, and a trend within them cannot be seen. A change "
+        "that comes every year looks like drift.",
+    ]
+    if arrival_blocks(arrivals.dt.tz_localize(None), limits)[0] is not None:
+        sentences.append(
+            "The rate of false alarms allows for what the days of this window differ "
+            "by. A cause that lasts longer, such as a campaign of weeks, may raise "
+            "more."
+        )
+    else:
+        reason = "the window has fewer than 8 days of arrivals"
+        if not limits.block_days:
+            reason = "monitor.block_days is 0"
+        sentences.append(
+            "Rows that arrived together may share a cause, so the rate of false alarms "
+            f"may be higher than stated: {reason}, so this was not allowed for."
+        )
+    return sentences
+
+
+def _of_times(contract: Contract, times: list[str]) -> str:
+    """Say what is compared of columns of times."""
+    start, others = first_time(contract), [*times]
+    compared = "the hour and the weekday (UTC)"
+    if start in others:
+        others.remove(start)
+    if others:
+        compared += f", and the days of {listed(others)} after {start}"
+    sentence = (
+        f"Of {listed(times)}, {compared} were compared: a date itself moves on in "
+        "every window."
+    )
+    if contract.time:
+        return sentence
+    return (
+        f"{sentence} How old {start} was when a request arrived is not compared, as "
+        "the training data have no arrival."
+    )
