@@ -115,6 +115,8 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 
 # What the fence holds, file by file: a repository tells by it what was modified there.
 sums: ## Write the machinery's SHA256SUMS again
+	@cd '$(TEMPLATE)' && sha256sum behaviour.yaml contract.yaml data/README.md dvc.yaml \
+		params.yaml > mlgitops/table/example.sha256
 	@cd '$(TEMPLATE)' && $(PYTHON) -c 'from mlgitops import machinery as m; \
 		(m.FOLDER / m.SUMS).write_text(m.sums())'
 

@@ -17,6 +17,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "act": ("commands.act", "run the workflow train on this machine"),
     },
     "move data": {
+        "data": ("commands.data", "make data, contract and settings from a table"),
         "push": ("commands.push", "send the data of this branch to storage"),
         "pull": ("commands.pull", "fetch the data of this branch from storage"),
     },

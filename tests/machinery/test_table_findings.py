@@ -1,0 +1,128 @@
+"""What a person is told to look at, and the page that shows it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from machinery import tables
+
+pytest.importorskip("duckdb")  # the group `data`
+RANDOM = np.random.default_rng(2)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a new repository."""
+    folder = tables.copy(tmp_path / "new")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def seen(capsys: pytest.CaptureFixture[str]) -> object:
+    """Return a function that makes a table and returns what is to be looked at."""
+
+    def look(frame: pd.DataFrame, **given: str) -> str:
+        path = Path("..", "table.csv")
+        frame.to_csv(path, index=False)
+        assert not tables.make(path, "y", **given)
+        out = capsys.readouterr().out
+        return out.partition("Look at:")[2].partition("Ranges:")[0]
+
+    return look
+
+
+def test_a_column_that_knows_the_target(seen) -> None:
+    frame = tables.frame(800)
+    frame.insert(0, "refund", np.where(frame["y"] == 1, RANDOM.integers(1, 99, 800), 0))
+    found = seen(frame)
+    assert re.search(r"refund +alone it predicts y with ROC AUC (0\.99|1\.0)", found)
+    assert "DROP='refund'" in found
+    gate = tables.params("binary")["gates"]["roc_auc"]
+    assert gate["max"] == 0.98 and gate["min"] < 0.8
+    assert not re.search(r"^  x ", found, re.M)  # the control
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_such_a_column_in_other_tasks(task: str, seen) -> None:
+    frame = tables.frame(800, noise=RANDOM.normal(size=800))
+    frame["y"] = np.round(frame["x"] * 10, 1)
+    if task == "multiclass":
+        frame["y"] = np.array(["low", "mid", "high"])[
+            np.digitize(frame["x"], [-0.5, 0.5])
+        ]
+    found = seen(frame)
+    assert re.search(r"x +alone it predicts y", found)
+    assert "noise" not in found
+
+
+def test_a_date_after_the_event(seen) -> None:
+    hours = pd.to_timedelta(np.arange(800), unit="h")
+    ordered = pd.Timestamp("2024-01-01") + hours
+    closed = ordered + pd.to_timedelta(RANDOM.integers(1, 99, 800), unit="h")
+    frame = tables.frame(800, ordered=ordered.astype(str), closed=closed.astype(str))
+    found = seen(frame, time="ordered")
+    assert re.search(r"closed +in 100% of the rows it is later than ordered", found)
+
+
+def test_groups_on_both_sides(seen) -> None:
+    frame = tables.frame(800, customer_id=RANDOM.integers(0, 90, 800))
+    assert "GROUP='customer_id'" in seen(frame)
+    assert "both sides" not in seen(frame, group="customer_id")
+
+
+def test_personal_data(seen) -> None:
+    numbers = np.arange(800)
+    frame = tables.frame(
+        800,
+        contact=[f"a{n}@example.org" for n in numbers],
+        lastName=RANDOM.choice(["Ada", "Grace", "Mary"], 800),
+        area=RANDOM.choice(["north", "south"], 800),
+    )
+    found = seen(frame)
+    assert re.search(r"contact +likely personal data \(100 of 100 values look", found)
+    assert re.search(r"lastName +likely personal data \(by its name\)", found)
+    assert "area" not in found
+
+
+def test_few_rows_rare_classes_and_duplicates(seen) -> None:
+    frame = tables.frame(400).assign(x=lambda f: (f["x"] > 0) * 1.5)
+    frame["y"] = np.where(np.arange(400) % 16 == 0, "rare", "usual")
+    found = seen(frame)
+    assert "80 rows are held out" in found
+    assert "y = rare  25 of 400 rows" in found
+    assert "repeat another" in found
+
+
+def test_columns_that_say_nothing(seen) -> None:
+    frame = tables.frame(2000).drop(columns="x").assign(z=RANDOM.normal(size=2000))
+    assert "hardly say anything" in seen(frame[["z", "y"]])
+
+
+def test_page_loads_nothing_and_shows_each_column(seen) -> None:
+    hostile = "<script>alert(1)</script>"
+    frame = tables.frame(
+        800,
+        **{
+            hostile: RANDOM.choice(["<b>", "&amp;"], 800),
+            "flag": RANDOM.choice(["yes", "no"], 800),
+            "age": RANDOM.integers(0, 50, 800),
+            "day": np.repeat(pd.date_range("2024-01-01", periods=100).astype(str), 8),
+        },
+    )
+    seen(frame, split="random")
+    page = Path("build", "data.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+    assert page.count("<svg") == 5
+    assert "&lt;script&gt;" in page and "TYPES=" in page
+
+
+def test_page_of_a_refusal() -> None:
+    path = Path("..", "table.csv")
+    tables.frame(3).to_csv(path, index=False)
+    assert tables.make(path, "y")
+    page = Path("build", "data.html").read_text(encoding="utf-8")
+    assert "was refused" in page and "100 are the fewest" in page

@@ -1,0 +1,116 @@
+"""Turns a table of yours into this repository's data, contract and settings.
+
+    make data FILE=customers.csv TARGET=churned
+
+Reads CSV of any common shape, Parquet, Feather, JSON lines, gz, or a folder of one
+kind. It says what it saw (here and in build/data.html), with the line that changes each
+guess, and writes data/NAME.parquet, contract.yaml, and the lines of params.yaml that
+follow. A table is refused for all its problems at once, and then nothing is written.
+What you wrote since is not overwritten unless FORCE=1 says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from mlgitops.commands.expected import expected_errors
+from mlgitops.table.options import Options
+from mlgitops.table.problem import Refused, TableError
+
+SCRATCH = Path("build", "table")
+PAGE = Path("build", "data.html")
+HELP = {
+    "file": "a file, or a folder of files of one kind",
+    "target": "the column to predict",
+    "name": "of the model (default: the file's)",
+    "id": "what identifies a row (default: a column by its name, or the row's number)",
+    "time": "when a row happened (default: the one column of dates)",
+    "group": "what rows belong to, such as a customer",
+    "sensitive": "columns that no report or log may show, as a,b",
+    "positive": "the value of a binary target that is 1",
+    "task": "binary, multiclass or regression",
+    "drop": "columns to leave out, as a,b",
+    "split": "time, random or group",
+    "types": "types of columns, as zip=category,seen=unix,day=%%d/%%m/%%Y",
+    "unlabelled": "drop: leave rows without a target out",
+}
+
+
+def main() -> None:
+    """Read, guess, say it, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    for name, what in HELP.items():
+        parser.add_argument(f"--{name}", f"--{name.upper()}", default="", help=what)
+    parser.add_argument(
+        "--force",
+        "--FORCE",
+        nargs="?",
+        const="1",
+        default="",
+        help=("overwrite what was written by hand, and take a newer table"),
+    )
+    given = vars(parser.parse_args())
+    force = given.pop("force") not in ("", "0")
+    try:
+        import duckdb  # noqa: F401  # locked in a group of its own
+    except ImportError:
+        raise SystemExit(
+            "make data needs the packages of the group `data`: type `make setup`."
+        ) from None
+    try:
+        with expected_errors("make data: ", TableError):
+            run(given, force)
+    finally:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+def run(given: dict[str, str], force: bool) -> None:
+    """Do it with these options.
+
+    Raises:
+        TableError: an option or the file cannot be used.
+    """
+    from mlgitops.table import files, page, words
+    from mlgitops.table.plan import plan
+
+    noted = files.record()
+    if noted.options:
+        asked = {
+            **given,
+            "file": given["file"] or "-",
+            "target": given["target"] or "-",
+        }
+        own = Options.parse(asked)
+        own = replace(own, file=given["file"], target=given["target"])
+        given = own.over(noted.options)
+    options = Options.parse(given)
+    options = replace(options, types={**files.own_types(noted), **options.types})
+    try:
+        made = plan(options, SCRATCH)
+    except Refused as refused:
+        PAGE.parent.mkdir(exist_ok=True)
+        text = page.refusal(refused.problems, options.file)
+        PAGE.write_text(text, encoding="utf-8")
+        raise SystemExit(words.problems(refused.problems, options.file)) from None
+    mark = files.fingerprint(Path(options.file))
+    made, decision = files.decide(made, noted, mark, force)
+    PAGE.write_text(page.page(made), encoding="utf-8")
+    print(words.terminal(made))
+    if decision.changes:
+        print("\nWhat changes since the last run:")
+        print("\n".join(f"  {change}" for change in decision.changes))
+    for path in decision.kept:
+        print(f"params.yaml: {path} stays as you wrote it.")
+    if not decision.write:
+        reason = "the table is newer"
+        if decision.edited:
+            reason = f"{', '.join(decision.edited)} was written by hand"
+        print(f"\nNothing was written, as {reason}: FORCE=1 writes it.")
+        print(f"With plots: {PAGE}")
+        return
+    done = files.write(made, noted, mark)
+    print("\nWritten: " + "; ".join(done))
+    print(f"With plots: {PAGE}. Next: make repro && make check && make test")

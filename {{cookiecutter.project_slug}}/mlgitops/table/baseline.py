@@ -1,0 +1,131 @@
+"""A quick model on the sample: what the columns together are worth, above a dummy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlgitops.table.guess import Guess
+from mlgitops.table.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BINS = 64  # of a number, when it stands alone
+EACH = 5  # rows for each of its values, with which no bins are needed
+TREES = 40
+LEAK = {"binary": 0.98, "multiclass": 0.98, "regression": 0.95}  # of one column alone
+DUMMY = {"binary": 0.5, "multiclass": 0.5, "regression": 0.0}
+METRIC = {"binary": "roc_auc", "multiclass": "roc_auc_macro", "regression": "r2"}
+WORDS = {"binary": "ROC AUC", "multiclass": "ROC AUC (macro)", "regression": "R²"}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The primary metric of a quick model, and of each column alone.
+
+    Columns that alone are above LEAK are not in the model.
+    """
+
+    together: float | None
+    alone: dict[str, float]
+
+
+def codes(values: pd.Series, type_name: str) -> np.ndarray:
+    """Return a column as float numbers [n]; categories as codes, missing as NaN."""
+    import pandas as pd
+
+    if type_name == "category":
+        found = pd.Categorical(values).codes.astype(float)
+        return np.where(found < 0, np.nan, found)
+    if type_name == "datetime":
+        times = pd.to_datetime(values, utc=True).astype("datetime64[us, UTC]")
+        numbers = times.astype("int64").to_numpy(float) / 1e6
+        return np.where(times.isna(), np.nan, numbers)
+    return np.asarray(pd.to_numeric(values).to_numpy(float, na_value=np.nan))
+
+
+def baseline(sample: pd.DataFrame, inputs: Sequence[Guess], target: Target) -> Baseline:
+    """Return what a quick model reaches on the half of the sample that it did not see.
+
+    The half is every second row: whatever its order, both halves are alike.
+    """
+    import pandas as pd
+
+    if target.task == "regression":
+        y = pd.to_numeric(sample[target.name]).to_numpy(float)
+    else:
+        y = pd.Categorical(sample[target.name]).codes.astype(float)
+    table = {g.name: codes(sample[g.name], g.type) for g in inputs}
+    first = np.arange(len(y)) % 2 == 0
+    if not table or any(len(np.unique(y[half])) < 2 for half in (first, ~first)):
+        return Baseline(None, {})
+    alone = {}
+    for name, values in table.items():
+        alone[name] = _score(target.task, y[~first], _alone(values, y, first, target))
+    fair = {n: v for n, v in table.items() if alone[n] <= LEAK[target.task]}
+    together = _together(fair, y, first, target) if fair else None
+    return Baseline(together, alone)
+
+
+def _alone(values: np.ndarray, y: np.ndarray, first: np.ndarray, target: Target) -> Any:
+    """Return predictions [n] or [n, k] for the second half, from one column's bins."""
+    known = values[first & ~np.isnan(values)]
+    edges = np.unique(known)
+    if len(edges) > BINS and len(known) < EACH * len(edges):
+        count = min(BINS, max(8, len(known) // 15))
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, count + 1)))
+    bins = np.where(np.isnan(values), 0, np.searchsorted(edges, values, "right") + 1)
+    rows = np.bincount(bins[first], minlength=len(edges) + 2).astype(float)
+    truths = [y] if target.task != "multiclass" else [y == k for k in np.unique(y)]
+    found = []
+    for truth in truths:
+        total = np.bincount(bins[first], truth[first], minlength=len(edges) + 2)
+        mean = truth[first].mean()
+        found.append(((total + mean) / (rows + 1))[bins[~first]])
+    return found[0] if target.task != "multiclass" else np.column_stack(found)
+
+
+def _together(
+    table: dict[str, np.ndarray], y: np.ndarray, first: np.ndarray, target: Target
+) -> float | None:
+    """Return what all columns together reach."""
+    from sklearn import ensemble
+
+    X = np.column_stack(list(table.values()))
+    kind = "Regressor" if target.task == "regression" else "Classifier"
+    model = getattr(ensemble, f"HistGradientBoosting{kind}")(
+        max_iter=TREES, early_stopping=False, random_state=1
+    )
+    model.fit(X[first], y[first])
+    if target.task == "regression":
+        return _score(target.task, y[~first], model.predict(X[~first]))
+    predicted = model.predict_proba(X[~first])
+    return _score(
+        target.task,
+        y[~first],
+        predicted[:, 1] if target.task == "binary" else predicted,
+    )
+
+
+def _score(task: str, y: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the primary metric of predictions; a dummy's where it has no value."""
+    from sklearn.metrics import r2_score, roc_auc_score
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if task == "regression":
+            return float(r2_score(y, predicted))
+        if task == "binary":
+            found = roc_auc_score(y, predicted)
+        else:
+            classes = [
+                k for k in range(predicted.shape[1]) if 0 < (y == k).sum() < len(y)
+            ]
+            scores = [roc_auc_score(y == k, predicted[:, k]) for k in classes]
+            found = np.mean(scores) if scores else 0.5
+    return float(found) if np.isfinite(found) else DUMMY[task]

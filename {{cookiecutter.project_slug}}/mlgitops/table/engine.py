@@ -1,0 +1,211 @@
+"""DuckDB, in bounded memory: reads any kind of file as columns c0, c1, ... of text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Waiting
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlgitops.pipeline.schema import one_line
+from mlgitops.table import source
+from mlgitops.table.problem import Problem, Refused, TableError
+from mlgitops.table.source import Source
+
+MEMORY = "1GB"
+NULLS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "None")
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+REJECTED = (  # each reading notes them again
+    "select count(distinct (file_id, line)), min(line), arg_min(csv_line, line) "
+    "from reject_errors group by scan_id order by 1 desc limit 1"
+)
+
+Reading = tuple[list[str], str, list[str]]  # names, SQL, sentences
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be asked: its columns are c0, c1, ... in SQL, all text."""
+
+    connection: Any
+    names: tuple[str, ...]
+    relation: str
+    sentences: tuple[str, ...]  # how it was read, and why
+    say: Callable[[str], None]
+
+    def column(self, name: str) -> str:
+        """Return a column's name in SQL."""
+        return f"c{self.names.index(name)}"
+
+    def run(self, step: str, sql: str) -> list[tuple[Any, ...]]:
+        """Return what a query finds, with a bar while it takes its time."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(lambda: self.connection.execute(sql).fetchall())
+            while True:
+                try:
+                    return list(waiting.result(timeout=0.5))
+                except Waiting:
+                    share = max(0.0, self.connection.query_progress()) / 100
+                    bar = "█" * round(share * 20)
+                    self.say(f"{step} [{bar:20}] {share:4.0%}")
+
+
+def bar(line: str) -> None:
+    """Show a line in place of the one before, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{line:60}", end="\r", file=sys.stderr, flush=True)
+
+
+def connect(scratch: Path) -> Any:
+    """Return a connection that stays within MEMORY and fetches no extension."""
+    import duckdb
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect()
+    for setting in (
+        "autoinstall_known_extensions = false",
+        "autoload_known_extensions = false",
+        f"memory_limit = '{MEMORY}'",
+        f"temp_directory = {quoted(scratch / 'spill')}",
+        "TimeZone = 'UTC'",
+        "enable_progress_bar = true",
+        "enable_progress_bar_print = false",
+    ):
+        connection.execute(f"set {setting}")
+    return connection
+
+
+def quoted(value: object) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Table:
+    """Return the table of some files.
+
+    Raises:
+        TableError: they cannot be read.
+        Refused: for several reasons, such as lines with another number of fields.
+    """
+    import duckdb
+
+    connection = connect(scratch)
+    readers = {"csv": _csv, "parquet": _parquet, "feather": _feather, "json": _json}
+    try:
+        names, relation, sentences = readers[found.kind](connection, found, scratch)
+        files = "" if len(found.files) == 1 else f"{len(found.files):,} files, "
+        size = f"{files}{found.size / 1e6:,.1f} MB"
+        sentences = [f"{found.path}: {size}", *sentences]
+        connection.execute(f"create view source as {relation}")
+        return Table(connection, tuple(names), "source", tuple(sentences), say)
+    except (duckdb.Error, ValueError, EOFError, OSError) as error:
+        problem = one_line(str(error).splitlines()[0])
+        raise TableError(f"{found.path} cannot be read: {problem}") from error
+
+
+def _csv(connection: Any, found: Source, scratch: Path) -> Reading:
+    """Return names, SQL and sentences of CSV files in any dialect and encoding."""
+    files, sentences = [], []
+    for number, file in enumerate(found.files):
+        name, evidence = source.encoding(file)
+        if name not in ("utf-8", "utf-8-sig"):
+            sentences.append(f"{file.name}: read as {name} ({evidence})")
+            file = source.as_utf8(file, name, scratch / f"utf8-{number}.csv")
+        files.append(file)
+    delim, skip = source.dialect(files[0])
+    first = source.names(files[0], delim, skip)
+    _same_columns({f: source.names(f, delim, skip) for f in files})
+    names = source.check_names(first, found.path)
+    if delim != "," or skip:
+        skipped = f", {skip} lines above the names skipped" if skip else ""
+        sentences.append(f"delimiter: {DELIMITERS.get(delim, delim)}{skipped}")
+    columns = ", ".join(f"c{n}: 'VARCHAR'" for n in range(len(names)))
+    listed = ", ".join(map(quoted, files))
+    relation = (
+        f"select * from read_csv([{listed}], columns = {{{columns}}}, header = true, "
+        f"delim = {quoted(delim)}, quote = '\"', escape = '\"', skip = {skip}, "
+        f"nullstr = [{', '.join(map(quoted, NULLS))}], "
+        "auto_detect = false, ignore_errors = true, "
+        "store_rejects = true, rejects_limit = 100000, max_line_size = 16777216)"
+    )
+    return names, relation, sentences
+
+
+def rejected(table: Table) -> list[Problem]:
+    """Return what is wrong with lines that are no rows; ask after a whole reading."""
+    tables = "select count(*) from duckdb_tables() where table_name = 'reject_errors'"
+    if not table.connection.execute(tables).fetchone()[0]:
+        return []
+    if not (worst := table.connection.execute(REJECTED).fetchone()):
+        return []
+    count, line, text = worst
+    return [
+        Problem(
+            "",
+            f"{count:,} lines cannot be read as rows: another number of fields than "
+            "the first line, or a quote without an end",
+            "correct the lines: a text that holds the delimiter stands in quotes",
+            count,
+            f"line {line}: {one_line(text)}",
+        )
+    ]
+
+
+def _same_columns(columns: dict[Path, list[str]]) -> None:
+    """Refuse files of one table whose columns differ."""
+    expected = next(iter(columns.values()))
+    problems = []
+    for file, names in columns.items():
+        if names != expected:
+            lacking = [n for n in expected if n not in names]
+            more = [n for n in names if n not in expected]
+            difference = (
+                f"lacks {', '.join(lacking)}" if lacking else "has another order"
+            )
+            difference = f"has also {', '.join(more)}" if more else difference
+            advice = "write the same columns, in the same order, to every file"
+            problems.append(Problem("", f"{file.name} {difference}", advice))
+    if problems:
+        raise Refused(problems)
+
+
+def _texts(names: Sequence[str], relation: str) -> str:
+    """Return a query that has every column as text, by its number."""
+    aliases = ", ".join(f"c{n}" for n in range(len(names)))
+    cast = ", ".join(
+        f"nullif(cast(c{n} as varchar), '') as c{n}" for n in range(len(names))
+    )
+    return f"select {cast} from {relation} as t({aliases})"
+
+
+def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
+    """Return the same of Parquet files."""
+    import pyarrow.parquet as pq
+
+    columns = {f: [str(n) for n in pq.read_schema(f).names] for f in found.files}
+    _same_columns(columns)
+    names = columns[found.files[0]]
+    listed = ", ".join(map(quoted, found.files))
+    return names, _texts(names, f"read_parquet([{listed}])"), []
+
+
+def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
+    """Return the same of Feather files, which Arrow reads piece by piece."""
+    import pyarrow.dataset as ds
+
+    data = ds.dataset([str(f) for f in found.files], format="feather")
+    names = list(map(str, data.schema.names))
+    connection.register("arrow_files", data)
+    return names, _texts(names, "arrow_files"), []
+
+
+def _json(connection: Any, found: Source, scratch: Path) -> Reading:
+    """Return the same of files with one JSON object a line, or a list of them."""
+    listed = ", ".join(map(quoted, found.files))
+    relation = f"read_json([{listed}], union_by_name = true, sample_size = 100000)"
+    described = connection.execute(f"describe select * from {relation}").fetchall()
+    names = [row[0] for row in described]
+    return names, _texts(names, relation), []

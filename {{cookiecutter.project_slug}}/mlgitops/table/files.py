@@ -1,0 +1,224 @@
+"""Writes what follows from a table, and overwrites nobody's work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlgitops import storage
+from mlgitops.table import dictionary, growth, params_text
+from mlgitops.table.plan import Plan
+from mlgitops.table.yaml_lines import value
+
+RECORD = Path("data", "table.json")
+SUMS = Path(__file__).with_name("example.sha256")  # of the files that a template brings
+FILES = ("contract.yaml", "params.yaml", "dvc.yaml", "behaviour.yaml", "data/README.md")
+EXAMPLE: tuple[str, ...] = (
+    "data/flights.parquet",
+    "example/later.parquet",
+    "example/make_extract.py",
+)
+EXAMPLE += ("example/README.md",)
+BEHAVIOUR = """\
+# What any good model does, whatever its score: tried on the exported file, by main's
+# version of this file. Each entry changes one column of real rows and says what the
+# prediction may do: `same`, `not lower` or `not higher`, within a tolerance for all but
+# the allowed share of rows. An entry whose column the model does not use is skipped.
+# An empty list tests nothing. Such as:
+# - name: a higher price does not make a return less likely
+#   column: price
+#   add: 10 # kept inside the contract's range; or `set:` a value
+#   expect: not lower
+#   tolerance: 0.05
+#   allowed: 0.05
+[]
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an earlier run read and wrote; empty before the first."""
+
+    fingerprint: str = ""
+    rows: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sums: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a run may write, and what it changes."""
+
+    write: bool
+    changes: tuple[str, ...]
+    edited: tuple[str, ...]  # files that somebody wrote by hand
+    kept: tuple[str, ...]  # settings of params.yaml that stay as somebody set them
+
+
+def record() -> Record:
+    """Return what the last run noted."""
+    if not RECORD.exists():
+        return Record()
+    return Record(**json.loads(RECORD.read_text(encoding="utf-8")))
+
+
+def fingerprint(file: Path) -> str:
+    """Return the sha256 of a file, or of the files of a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(file.rglob("*")) if file.is_dir() else [file]:
+        if path.is_file():
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def own_types(noted: Record) -> dict[str, str]:
+    """Return the types that somebody changed in contract.yaml since the last run."""
+    columns = _contract().get("columns", {}) if noted.sums else {}
+    return {
+        name: entries["type"]
+        for name, entries in columns.items()
+        if noted.types.get(name) not in (None, entries.get("type"))
+    }
+
+
+def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Decision]:
+    """Return the plan as it is to be written, and whether it may be."""
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    _, kept = params_text.kept(params, plan.params, noted.params)
+    if not noted.sums:
+        edited = tuple(f for f in FILES if _sum(f) not in (_examples().get(f), ""))
+        return plan, Decision(force or not edited, (), edited, ())
+    old = _contract()
+    same_source = mark == noted.fingerprint
+    untouched = _sum("contract.yaml") == noted.sums.get("contract.yaml")
+    alike = (
+        old.get("target") == plan.target.name and old.get("task") == plan.target.task
+    )
+    if alike and not (same_source and untouched):
+        columns = growth.grown(old.get("columns", {}), plan)
+        plan = growth.replaced(plan, columns)
+    changes = growth.changes(old, plan, plan.columns)
+    if plan.measured.rows != noted.rows:
+        changes.append(f"rows: {noted.rows:,} → {plan.measured.rows:,}")
+    edited = () if untouched else ("contract.yaml",)
+    may = force or (same_source and untouched)
+    return plan, Decision(may, tuple(changes), edited, tuple(kept))
+
+
+def write(plan: Plan, noted: Record, mark: str) -> list[str]:
+    """Write everything; return a line for each thing that was done."""
+    first = not noted.sums
+    done = _remove_example() if first else []
+    table = _table_path(plan)
+    table.parent.mkdir(exist_ok=True)
+    shutil.copyfile(plan.table, f"{table}.new")
+    os.replace(f"{table}.new", table)
+    Path("contract.yaml").write_text(plan.contract, encoding="utf-8")
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    entries, _ = params_text.kept(params, plan.params, noted.params)
+    Path("params.yaml").write_text(params_text.apply(params, entries), encoding="utf-8")
+    _name_table(table)
+    for name, text in (
+        ("behaviour.yaml", BEHAVIOUR),
+        ("data/README.md", dictionary.text(plan, table.name)),
+    ):
+        if first or _sum(name) == noted.sums.get(name):
+            Path(name).write_text(text, encoding="utf-8")
+    _note(plan, noted, mark, entries)
+    if Path(".dvc").is_dir() and Path(".git").exists():
+        storage.add(table.as_posix())
+    size = table.stat().st_size / 1e6
+    done.append(f"{table}: {plan.measured.rows:,} rows, {size:,.1f} MB")
+    done.append("contract.yaml, params.yaml, dvc.yaml, behaviour.yaml, data/README.md")
+    return done
+
+
+def _note(plan: Plan, noted: Record, mark: str, entries: list[Any]) -> None:
+    """Write down what this run read and wrote, for the next."""
+    document = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    written = {".".join(e.path): value(document, e.path) for e in entries}
+    content = {
+        "fingerprint": mark,
+        "rows": plan.measured.rows,
+        "options": plan.options.plain(),
+        "sums": {name: _sum(name) for name in FILES},
+        "params": {**noted.params, **written},
+        "types": {name: e["type"] for name, e in plan.columns.items()},
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    RECORD.write_text(text, encoding="utf-8")
+
+
+def _table_path(plan: Plan) -> Path:
+    """Return where the table is written; never over the file that it comes from."""
+    path = Path("data", f"{plan.name}.parquet")
+    if path.resolve() == Path(plan.options.file).resolve():
+        return path.with_stem(f"{path.stem}-table")
+    return path
+
+
+def _name_table(table: Path) -> None:
+    """Name the table in dvc.yaml in place of the one that is there."""
+    file = Path("dvc.yaml")
+    text = file.read_text(encoding="utf-8")
+    if found := re.search(r"mlgitops prepare (\S+)", text):
+        file.write_text(text.replace(found[1], table.as_posix()), encoding="utf-8")
+
+
+def _remove_example() -> list[str]:
+    """Remove the example's files, their pointers, and what was built from them."""
+    gone = []
+    for name in (*EXAMPLE, *(f"{name}.dvc" for name in EXAMPLE), "dvc.lock"):
+        if Path(name).exists():
+            Path(name).unlink()
+            gone.append(name)
+    for folder in ("data", "example"):
+        ignored = Path(folder, ".gitignore")
+        if ignored.exists():
+            names = {f"/{Path(n).name}" for n in EXAMPLE}
+            lines = ignored.read_text(encoding="utf-8").splitlines()
+            left = [line for line in lines if line not in names]
+            ignored.write_text("".join(f"{line}\n" for line in left), encoding="utf-8")
+            if not left:
+                ignored.unlink()
+    example = Path("example")
+    if example.is_dir() and not any(example.iterdir()):
+        example.rmdir()
+        ignored = Path(".gitignore")
+        if ignored.exists():
+            text = ignored.read_text(encoding="utf-8")
+            ignored.write_text(text.replace("!/example/\n", ""), encoding="utf-8")
+    return ["the example was removed"] if gone else []
+
+
+def _contract() -> dict[str, Any]:
+    """Return contract.yaml as it stands; empty where it is no mapping."""
+    try:
+        document = yaml.safe_load(Path("contract.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _sum(name: str) -> str:
+    """Return a file's sha256, or "" where there is none."""
+    path = Path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+def _examples() -> dict[str, str]:
+    """Return the sha256 of each file of the example."""
+    lines = SUMS.read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}

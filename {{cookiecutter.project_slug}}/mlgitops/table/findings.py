@@ -1,0 +1,201 @@
+"""What a person should look at: leakage, groups, rare classes, personal data; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mlgitops.pipeline.schema import one_line
+from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline
+from mlgitops.table.guess import IDLIKE, Guess
+from mlgitops.table.options import Options
+from mlgitops.table.problem import Problem, Warned
+from mlgitops.table.roles import Roles
+from mlgitops.table.target import Target
+from mlgitops.table.typed import Measured
+
+ROWS = 100  # the fewest that a model is trained and judged with
+SMALL = 1000  # rows held out: with fewer the gates can hardly tell two models apart
+RARE = 50  # rows of a class held out
+NAMES = re.compile(
+    r"(^|[^a-z])(e?mail|phone|mobile|fax|name|surname|forename|address|street|birth\w*|"
+    r"dob|ssn|passport|iban|account|licen[cs]e|plate|ip|lat|latitude|lon|longitude)"
+    r"($|[^a-z])",
+    re.I,
+)
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
+PHONE = re.compile(r"\+?[\d][\d ()/-]{7,18}\d")
+MISSING = 0.5
+
+
+def problems(measured: Measured, roles: Roles, target: Target) -> list[Problem]:
+    """Return what the typed table lacks."""
+    found = []
+    if measured.rows < ROWS:
+        sentence = f"{measured.rows:,} rows with a target, and {ROWS} are the fewest"
+        advice = "bring more rows: with fewer no model can be trained and judged"
+        found.append(Problem("", sentence, advice, measured.rows))
+    if measured.stray and roles.split == "time":
+        sentence = (
+            f"{measured.stray:,} rows are so much later than all others that they "
+            "alone would be held out"
+        )
+        advice = "correct their times, or SPLIT=random"
+        example = f"{measured.span[1]:%Y-%m-%d}" if measured.span else ""
+        found.append(Problem(roles.time, sentence, advice, measured.stray, example))
+    elif roles.split == "time" and target.task != "regression":
+        for value, count in target.counts:
+            held = measured.held.get(value, 0)
+            if held in (0, count):
+                side = "newest" if not held else "older"
+                sentence = f"the {side} rows have none with the value {one_line(value)}"
+                found.append(Problem(target.name, sentence, "SPLIT=random", held))
+    if roles.group and measured.groups < 10:
+        sentence = f"GROUP= names it, and it has {measured.groups} different values"
+        advice = "leave GROUP= out, or name a column with more groups"
+        found.append(Problem(roles.group, sentence, advice, measured.groups))
+    return found
+
+
+def warned(
+    measured: Measured,
+    roles: Roles,
+    target: Target,
+    guesses: Sequence[Guess],
+    inputs: Sequence[Guess],
+    options: Options,
+    found: Baseline,
+) -> list[Warned]:
+    """Return the warnings, the gravest first."""
+    return [
+        *_leakage(measured, roles, target, inputs, found),
+        *_groups(measured, roles, guesses),
+        *_few(measured, target, found),
+        *_personal(guesses, options),
+        *_odd(measured, inputs),
+    ]
+
+
+def _leakage(
+    measured: Measured,
+    roles: Roles,
+    target: Target,
+    inputs: Sequence[Guess],
+    found: Baseline,
+) -> list[Warned]:
+    """Return the columns that may know the target."""
+    result, words = [], WORDS[target.task]
+    for name, score in sorted(found.alone.items(), key=lambda item: -item[1]):
+        if score > LEAK[target.task]:
+            evidence = (
+                f"alone it predicts {target.name} with {words} {score:.3f}: is it "
+                "known before the target is?"
+            )
+            result.append(Warned(name, evidence, f"DROP='{name}'"))
+    if roles.time:
+        time = measured.sample[roles.time]
+        for guess in inputs:
+            if guess.type == "datetime":
+                later = (measured.sample[guess.name] > time).mean()
+                if later > 0.05:
+                    evidence = (
+                        f"in {later:.0%} of the rows it is later than {roles.time}: a "
+                        "request cannot know it"
+                    )
+                    result.append(Warned(guess.name, evidence, f"DROP='{guess.name}'"))
+    together = found.together
+    if not result and together is not None and together > LEAK[target.task]:
+        evidence = (
+            f"all columns together predict {target.name} with {words} {together:.3f}, "
+            "no column alone: that is rare in life"
+        )
+        result.append(Warned(target.name, evidence, "look at each column"))
+    return result
+
+
+def _groups(measured: Measured, roles: Roles, guesses: Sequence[Guess]) -> list[Warned]:
+    """Return the columns whose rows probably belong together."""
+    result = []
+    for guess in guesses:
+        facts = guess.facts
+        named = IDLIKE.search(facts.name) and facts.name not in (roles.id, roles.group)
+        if named and 20 <= facts.distinct < 0.9 * facts.filled and not facts.missing:
+            evidence = (
+                f"{facts.distinct:,} different values in {facts.rows:,} rows, by its "
+                "name an id: rows of one value would be on both sides of the split"
+            )
+            result.append(Warned(facts.name, evidence, f"GROUP='{facts.name}'"))
+    return [] if roles.group else result
+
+
+def _few(measured: Measured, target: Target, found: Baseline) -> list[Warned]:
+    """Return what is too little for the gates."""
+    result = []
+    if measured.holdout < SMALL:
+        evidence = (
+            f"{measured.holdout:,} rows are held out: gates and intervals are wide, "
+            "and a better model is often not told from a worse one"
+        )
+        result.append(Warned("rows", evidence, "bring more rows if there are any"))
+    share = measured.holdout / max(1, measured.rows)
+    rare = [(v, c) for v, c in target.counts if c * share < RARE]
+    for value, count in rare:
+        evidence = (
+            f"{count:,} of {measured.rows:,} rows, and some {count * share:,.0f} of "
+            "those held out"
+        )
+        result.append(Warned(f"{target.name} = {one_line(value)}", evidence))
+    together, dummy = found.together, DUMMY[target.task]
+    chance = max(0.02, 1.5 / len(measured.sample) ** 0.5)
+    if together is not None and together < dummy + chance:
+        evidence = (
+            f"a quick model of all columns reaches {WORDS[target.task]} "
+            f"{together:.2f}, a dummy {dummy:g}: the columns hardly say anything about "
+            "the target"
+        )
+        result.append(Warned(target.name, evidence))
+    return result
+
+
+def _personal(guesses: Sequence[Guess], options: Options) -> list[Warned]:
+    """Return columns that probably hold personal data."""
+    result = []
+    for guess in guesses:
+        values = guess.facts.first[:100]
+        is_text = guess.facts.style.kind == "text"
+        reason = ""
+        for pattern, what in ((EMAIL, "e-mail addresses"), (PHONE, "phone numbers")):
+            fit = sum(1 for v in values if pattern.fullmatch(v.strip()))
+            if is_text and values and fit > len(values) / 2:
+                reason = f"{fit} of {len(values)} values look like {what}"
+        words = re.sub(r"([a-z])([A-Z])", r"\1_\2", guess.name)
+        if not reason and NAMES.search(words):
+            reason = "by its name"
+        if reason and guess.type not in ("dropped", "constant", "empty"):
+            kept = "" if guess.kept else "; it is left out"
+            line = (
+                f"DROP='{guess.name}' or SENSITIVE='{guess.name}'" if guess.kept else ""
+            )
+            if guess.name not in options.sensitive:
+                evidence = f"likely personal data ({reason}){kept}"
+                result.append(Warned(guess.name, evidence, line))
+    return result
+
+
+def _odd(measured: Measured, inputs: Sequence[Guess]) -> list[Warned]:
+    """Return duplicates and columns that are mostly missing."""
+    result = []
+    if measured.duplicates:
+        share = measured.duplicates / measured.rows
+        evidence = (
+            f"{measured.duplicates:,} rows ({share:.1%}) repeat another, id aside"
+        )
+        result.append(
+            Warned("rows", evidence, "take them out of the file if by mistake")
+        )
+    for guess in inputs:
+        share = 1 - guess.facts.good / max(1, guess.facts.rows)
+        if share > MISSING:
+            evidence = f"missing in {share:.0%} of the rows"
+            result.append(Warned(guess.name, evidence, f"DROP='{guess.name}'"))
+    return result

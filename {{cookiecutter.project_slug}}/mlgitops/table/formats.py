@@ -1,0 +1,177 @@
+"""The ways in which numbers and dates are written, and how SQL reads each; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+CODE = re.compile(r"[+-]?0\d+")  # 01234 is a code: as a number it would lose the zero
+POINT = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")  # 1,234.5
+COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")  # 1.234,5 or 1234,5
+SPACE = re.compile(r"[+-]?\d{1,3}([ '’\u00a0\u202f]\d{3})+([.,]\d+)?")
+ONLY_COMMA = re.compile(
+    r"[+-]?\d+,(\d{1,2}|\d{4,})|[+-]?0,\d+|[+-]?\d{1,3}(\.\d{3})+,\d+"
+)
+ONLY_POINT = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(,\d{3}){2,}")
+DATE = re.compile(r"(?=.*\d).*[-/.: T].*")
+TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+DAYS: tuple[str, ...] = (
+    "%d.%m.%Y",
+    "%Y/%m/%d",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+)
+DAYS += ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%Y.%m.%d")
+DAYS += ("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%b-%y")
+TOKENS = {
+    "-",
+    "--",
+    "?",
+    ".",
+    "*",
+    "unknown",
+    "Unknown",
+    "missing",
+    "n.a.",
+    "nil",
+    "NIL",
+}
+LIKELY = 0.9  # of the first values: then the rest is taken for mistakes
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the values of a column are written: number, comma, ..., date, text."""
+
+    kind: str  # number, date or text
+    name: str = ""  # of a number: point, comma, space; of a date: its form
+    also: str = ""  # another form that fits all first values as well
+
+    def sql(self, column: str) -> str:
+        """Return the expression that reads a value, or gives null."""
+        if self.kind == "text":
+            return column
+        if self.kind == "date":
+            return (
+                f"try_cast({column} as timestamptz)"
+                if not self.name
+                else (f"timezone('UTC', try_strptime({column}, '{self.name}'))")
+            )
+        text = {
+            "": column,
+            "point": f"replace({column}, ',', '')",
+            "comma": f"replace(replace({column}, '.', ''), ',', '.')",
+            "space": (
+                f"replace(translate({column}, ' ''’\u00a0\u202f', ''), ',', '.')"
+            ),
+        }[self.name]
+        number = f"try_cast({text} as double)"
+        return f"case when isfinite({number}) then {number} end"
+
+    @property
+    def words(self) -> str:
+        """What it is called on the page."""
+        forms = {
+            "point": "numbers written as 1,234.5",
+            "comma": "numbers written as 1.234,5",
+            "space": "numbers written as 1 234,5",
+        }
+        if self.kind == "date":
+            return f"dates written as {self.name or 'ISO 8601'}"
+        return forms.get(self.name, f"{self.kind}s")
+
+
+TEXT = Style("text")
+
+
+def style(values: Sequence[str], comma: bool = False) -> Style:
+    """Return how most of some values are written; `comma` is what the table prefers."""
+    values = [v.strip() for v in values if v not in TOKENS]
+    if not values:
+        return TEXT
+    if any(CODE.fullmatch(v) for v in values) and not any("." in v for v in values):
+        return TEXT
+
+    def most(pattern: re.Pattern[str]) -> bool:
+        fit = sum(1 for v in values if pattern.fullmatch(v))
+        return fit >= LIKELY * len(values)
+
+    grouped = any(v.count(".") > 1 or ONLY_COMMA.fullmatch(v) for v in values)
+    if most(PLAIN) and not (comma and grouped):
+        dotted = [v for v in values if "." in v]
+        thousands = comma and dotted and all(COMMA.fullmatch(v) for v in dotted)
+        return Style("number", "comma" if thousands else "")
+    if most(SPACE) or (
+        most(re.compile(f"{SPACE.pattern}|{PLAIN.pattern}|\\d+,\\d+"))
+        and any(SPACE.fullmatch(v) for v in values)
+    ):
+        return Style("number", "space")
+    points = sum(1 for v in values if ONLY_POINT.fullmatch(v))
+    commas = sum(1 for v in values if ONLY_COMMA.fullmatch(v))
+    either = re.compile(f"({POINT.pattern})|({PLAIN.pattern})")
+    first = (
+        ("comma", COMMA)
+        if commas > points or (comma and not points)
+        else ("point", either)
+    )
+    for name, pattern in (first, ("comma", COMMA), ("point", either)):
+        if most(pattern):
+            return Style("number", name)
+    return _date(values)
+
+
+def _date(values: Sequence[str]) -> Style:
+    """Return the form in which most values are dates; text where there is none."""
+    from datetime import datetime
+
+    looks = [v for v in values if DATE.fullmatch(v) and 6 <= len(v) <= 40]
+    if len(looks) < LIKELY * len(values):
+        return TEXT
+
+    def fit(form: str) -> int:
+        count = 0
+        for value in looks[:500]:
+            try:
+                datetime.strptime(value, form)  # a form is looked for
+                count += 1
+            except ValueError:
+                pass
+        return count
+
+    def iso(value: str) -> bool:
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            return False
+        return not value.isdigit()
+
+    if sum(map(iso, looks)) >= LIKELY * len(values):
+        return Style("date")
+    counts = {day + time: fit(day + time) for day in DAYS for time in TIMES}
+    best = max(counts.values())
+    if best < LIKELY * len(looks[:500]):
+        return TEXT
+    forms = [form for form, count in counts.items() if count == best]
+    return Style("date", forms[0], forms[1] if len(forms) > 1 else "")
+
+
+def prefers_comma(columns: Sequence[Sequence[str]], delimiter: str = ",") -> bool:
+    """Tell whether a table writes its decimals with a comma, by its clear values."""
+    commas = points = 0
+    for values in columns:
+        commas += sum(1 for v in values if ONLY_COMMA.fullmatch(v.strip()))
+        points += sum(
+            1
+            for v in values
+            if ONLY_POINT.fullmatch(v.strip())
+            or (
+                "." in v
+                and PLAIN.fullmatch(v.strip())
+                and not COMMA.fullmatch(v.strip())
+            )
+        )
+    return commas > points

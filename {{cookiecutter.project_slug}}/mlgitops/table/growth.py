@@ -1,0 +1,87 @@
+"""What a newer table changes in a contract: it grows, and never shrinks; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mlgitops.pipeline.schema import one_line
+from mlgitops.table.plan import Plan
+
+Columns = Mapping[str, Mapping[str, Any]]
+SHOWN = 5  # new categories that are named
+
+
+def grown(old: Columns, plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return the columns that hold what both the contract and the newer table have."""
+    facts = {guess.name: guess.facts for guess in plan.inputs}
+    result = {}
+    for name, entries in plan.columns.items():
+        before = old.get(name)
+        if before is None or before.get("type") != entries["type"]:
+            result[name] = dict(entries)
+            continue
+        merged = {**entries, **before}
+        merged["missing"] = bool(before.get("missing")) or bool(entries["missing"])
+        if entries["type"] == "category":
+            known = [str(value) for value in before.get("categories", [])]
+            new = [value for value in entries["categories"] if value not in known]
+            merged["categories"] = [*known, *new]
+        elif entries["type"] in ("number", "integer"):
+            low, high = facts[name].low or 0.0, facts[name].high or 0.0
+            if "min" in before and low < before["min"]:
+                merged["min"] = entries["min"]
+            if "max" in before and high > before["max"]:
+                merged["max"] = entries["max"]
+        result[name] = {k: v for k, v in merged.items() if k in before or k in entries}
+    return result
+
+
+def changes(old: Mapping[str, Any], plan: Plan, new: Columns) -> list[str]:
+    """Return what differs between a contract as it stands and the newer one."""
+    result = []
+    roles = {"task": plan.target.task, "target": plan.target.name}
+    roles |= {"time": plan.roles.time, "entity": plan.roles.group}
+    for role, value in roles.items():
+        if (before := old.get(role, "")) != value:
+            result.append(f"{role}: {before or 'none'} → {value or 'none'}")
+    if more := [c for c in plan.target.classes if c not in old.get("classes", [])]:
+        result.append(f"classes: new: {', '.join(map(one_line, more))}")
+    columns = old.get("columns", {})
+    reasons = {guess.name: guess.why for guess in plan.guesses}
+    for name in columns:
+        if name not in new:
+            reason = reasons.get(name, "the file has no such column")
+            result.append(f"{name}: no longer a column ({reason})")
+    for name, entries in new.items():
+        before = columns.get(name)
+        if before is None:
+            result.append(f"{name}: a new column, {entries['type']}")
+        elif before.get("type") != entries["type"]:
+            result.append(f"{name}: type {before.get('type')} → {entries['type']}")
+        else:
+            result += _within(name, before, entries)
+    return result
+
+
+def _within(
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[str]:
+    """Return what differs within a column whose type stays."""
+    result = []
+    for key in ("min", "max", "missing"):
+        if key in after and before.get(key) != after[key]:
+            result.append(f"{name}: {key} {before.get(key)} → {after[key]}")
+    if "categories" in after:
+        known = [str(value) for value in before.get("categories", [])]
+        if new := [v for v in after["categories"] if v not in known]:
+            shown = ", ".join(map(one_line, new[:SHOWN]))
+            more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
+            result.append(f"{name}: {len(new)} new categories: {shown}{more}")
+    return result
+
+
+def replaced(plan: Plan, columns: dict[str, dict[str, Any]]) -> Plan:
+    """Return the plan with the columns of the contract that has grown."""
+    return replace(plan, columns=columns)

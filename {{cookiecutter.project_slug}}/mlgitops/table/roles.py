@@ -1,0 +1,188 @@
+"""Which column is the id, the time and the group, and how the rows are split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlgitops.pipeline.schema import near
+from mlgitops.table.engine import Table
+from mlgitops.table.guess import IDLIKE, Guess
+from mlgitops.table.options import Options
+from mlgitops.table.problem import Problem
+
+OTHER_TIME = re.compile(r"birth|dob|born|expir|valid|due|end|last|until", re.I)
+ROW = "row_id"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The columns that are no inputs, by what they are for; "" is none."""
+
+    id: str  # "" where rows are numbered
+    time: str
+    group: str
+    split: str
+    why: Mapping[str, str]  # of each role
+    lines: Mapping[str, str]  # what to type if a guess is wrong
+
+
+def check_options(options: Options, names: Sequence[str]) -> list[Problem]:
+    """Return what is wrong with the columns that the options name."""
+    problems = []
+    for option, columns in options.columns().items():
+        for name in columns:
+            if name not in names:
+                sentence = (
+                    f"{option.upper()}= names it, and the file has no such column"
+                )
+                problems.append(Problem(name, sentence, near(name, names)))
+    single = [
+        (n, c[0])
+        for n, c in options.columns().items()
+        if n in ("target", "id", "time", "group")
+    ]
+    single += [("drop", name) for name in options.drop]
+    used: dict[str, str] = {}
+    for option, name in single:
+        if name in used:
+            sentence = f"{used[name].upper()}= and {option.upper()}= both name it"
+            problems.append(Problem(name, sentence, "give a column one role"))
+        used.setdefault(name, option)
+    if options.target in options.sensitive:
+        sentence = "SENSITIVE= names it, and it is the target"
+        problems.append(Problem(options.target, sentence, "leave it out of SENSITIVE="))
+    if len(names) != len({name.lower() for name in names}):
+        twins = [n for n in names if [m.lower() for m in names].count(n.lower()) > 1]
+        if len(set(twins)) > 1:
+            sentence = f"{' and '.join(twins)} differ only in the case of letters"
+            problems.append(Problem("", sentence, "rename one of them in the file"))
+    return problems
+
+
+def roles(
+    table: Table, options: Options, guesses: Sequence[Guess]
+) -> tuple[Roles, list[Problem]]:
+    """Return the roles, guessed where they are not given, and what is wrong."""
+    by_name = {g.name: g for g in guesses if g.name != options.target}
+    why: dict[str, str] = {}
+    lines: dict[str, str] = {}
+    problems: list[Problem] = []
+    identifier = options.id or _id(table, [*by_name.values()], options.group)
+    if options.id:
+        why["id"] = "ID says so"
+        problems += _id_problems(table, by_name[options.id])
+    elif identifier:
+        why["id"] = "by its name, and every row has another value"
+        lines["id"] = "ID=another column"
+    else:
+        why["id"] = f"no column tells rows apart by its name: rows are numbered ({ROW})"
+        lines["id"] = "ID=column, if one identifies a row"
+    time = options.time
+    if time:
+        why["time"] = "TIME says so"
+        problems += _time_problems(by_name[time])
+    elif options.split in ("", "time"):
+        time, why["time"], lines["time"] = _time([*by_name.values()], options)
+    split = options.split or (
+        "time" if time and not options.group else "group" if options.group else "random"
+    )
+    for kind, role, value in (
+        ("time", "TIME", time),
+        ("group", "GROUP", options.group),
+    ):
+        if split == kind and not value:
+            sentence = f"SPLIT={kind} needs a column"
+            problems.append(Problem("", sentence, f"{role}=column"))
+    why["split"] = (
+        "SPLIT says so"
+        if options.split
+        else {
+            "time": "there is a time: the newest rows are held out",
+            "group": "GROUP is given: a group is never on both sides",
+            "random": "there is no time and no group",
+        }[split]
+    )
+    lines["split"] = " or ".join(
+        f"SPLIT={s}"
+        for s in ("time", "group", "random")
+        if s != split and (s != "time" or time) and (s != "group" or options.group)
+    )
+    if options.group:
+        why["group"] = "GROUP says so"
+        problems += _missing(by_name[options.group], "GROUP")
+    return Roles(identifier, time, options.group, split, why, lines), problems
+
+
+def _id(table: Table, guesses: Sequence[Guess], group: str) -> str:
+    """Return the first column that is an id by its name and has no value twice."""
+    for guess in guesses:
+        facts = guess.facts
+        near_unique = facts.distinct >= 0.9 * facts.rows and not facts.missing
+        if near_unique and IDLIKE.search(facts.name) and facts.name != group:
+            if guess.type in ("identifier", "integer", "text", "category"):
+                if not _repeated(table, facts.name)[0]:
+                    return facts.name
+    return ""
+
+
+def _repeated(table: Table, name: str) -> tuple[int, str]:
+    """Return how many values stand in more than one row, and one of them."""
+    column = table.column(name)
+    count, example = table.run(
+        "Looking for repeated ids",
+        f"select count(*), min(v) from (select {column} as v from {table.relation} "
+        f"where {column} is not null group by 1 having count(*) > 1)",
+    )[0]
+    return int(count), str(example)
+
+
+def _id_problems(table: Table, guess: Guess) -> list[Problem]:
+    """Return what is wrong with a column that is given as the id."""
+    problems = _missing(guess, "ID")
+    count, example = _repeated(table, guess.name)
+    if count:
+        sentence = f"ID= names it, and {count:,} values stand in more than one row"
+        line = "leave ID= out to number the rows; GROUP= is for what rows belong to"
+        problems.append(Problem(guess.name, sentence, line, count, example))
+    return problems
+
+
+def _time_problems(guess: Guess) -> list[Problem]:
+    """Return what is wrong with a column that is given as the time."""
+    problems = _missing(guess, "TIME")
+    if guess.type != "datetime":
+        example = ", ".join(guess.facts.first[:2])
+        sentence = "TIME= names it, and its values are not dates"
+        line = f"TYPES='{guess.name}=unix' or TYPES='{guess.name}=%d/%m/%Y'"
+        problems.append(Problem(guess.name, sentence, line, example=example))
+    return problems
+
+
+def _missing(guess: Guess, option: str) -> list[Problem]:
+    """Return the problem of a role's column that has no value in some rows."""
+    count = guess.facts.missing
+    sentence = f"{option}= names it, and {count:,} rows have no value"
+    advice = f"fill them in the file, or leave {option}= out"
+    return [Problem(guess.name, sentence, advice, count)] if count else []
+
+
+def _time(guesses: Sequence[Guess], options: Options) -> tuple[str, str, str]:
+    """Return the column that is clearly the time of the event, why, and the line."""
+    dates = [
+        g
+        for g in guesses
+        if g.type == "datetime"
+        and not g.facts.missing
+        and g.facts.distinct > 10
+        and not OTHER_TIME.search(g.name)
+        and g.name not in (options.group, *options.sensitive)
+    ]
+    if len(dates) == 1:
+        line = "SPLIT=random, or TIME=another column"
+        return dates[0].name, "the one column of dates without a gap", line
+    if not dates:
+        return "", "no column says when a row happened", ""
+    several = ", ".join(g.name for g in dates)
+    return "", f"several columns could be it: {several}", f"TIME='{dates[0].name}'"

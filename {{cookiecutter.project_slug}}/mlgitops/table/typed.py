@@ -1,0 +1,170 @@
+"""Writes the one typed Parquet file of a table, and reads back what is in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlgitops.table.engine import Table, quoted
+from mlgitops.table.guess import Guess
+from mlgitops.table.roles import ROW, Roles
+from mlgitops.table.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLE = 20_000  # rows that plots, the baseline and the search for leakage use
+HOLDOUT = 0.2  # of the rows
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is in the file that was written."""
+
+    rows: int
+    categories: dict[str, list[tuple[str, int]]]  # with their rows, most first
+    duplicates: int  # rows that repeat another in all but the id
+    sample: pd.DataFrame
+    span: tuple[Any, Any] | None = None  # the first and the last time
+    holdout_days: float = 0.0
+    holdout: int = 0  # rows, about
+    held: dict[str, int] = field(default_factory=dict)  # of each class, if by time
+    stray: int = 0  # rows so much later than the others that they alone are held out
+    groups: int = 0
+
+
+def write(
+    table: Table,
+    roles: Roles,
+    time: Guess | None,
+    inputs: Sequence[Guess],
+    target: Target,
+    path: Path,
+) -> list[str]:
+    """Write the file; return its columns: id, time, group, inputs, target."""
+    pairs = [(roles.id or ROW, "printf('row-%08d', row_number() over ())")]
+    if roles.id:
+        pairs = [(roles.id, table.column(roles.id))]
+    if time:
+        pairs.append((time.name, time.sql(table.column(time.name))))
+    if roles.group:
+        pairs.append((roles.group, table.column(roles.group)))
+    pairs += [(guess.name, guess.sql(table.column(guess.name))) for guess in inputs]
+    pairs.append((target.name, target.sql))
+    columns = ", ".join(f"{sql} as {identifier(name)}" for name, sql in pairs)
+    present = f"{table.column(target.name)} is not null"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.run(
+        "Writing",
+        f"copy (select {columns} from {table.relation} where {present}) to "
+        f"{quoted(path)} (format parquet, compression zstd)",
+    )
+    return [name for name, _ in pairs]
+
+
+def identifier(name: str) -> str:
+    """Return a name as SQL quotes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def measure(
+    table: Table,
+    path: Path,
+    names: list[str],
+    roles: Roles,
+    inputs: Sequence[Guess],
+    target: Target,
+) -> Measured:
+    """Return what the file holds."""
+    columns = {name: f"c{number}" for number, name in enumerate(names)}
+    aliases = ", ".join(columns.values())
+    source = f"read_parquet({quoted(path)}) as t({aliases})"
+
+    def ask(step: str, sql: str) -> list[tuple[Any, ...]]:
+        return table.run(step, f"{sql}")
+
+    rows = int(ask("Counting", f"select count(*) from {source}")[0][0])
+    categories = {}
+    for guess in inputs:
+        if guess.type == "category":
+            column = columns[guess.name]
+            counted = ask(
+                "Counting categories",
+                f"select {column}, count(*) from {source} where {column} is not null "
+                "group by 1 order by 2 desc, 1",
+            )
+            categories[guess.name] = [(str(v), int(c)) for v, c in counted]
+    others = ", ".join(c for n, c in columns.items() if n != names[0])
+    unique = ask(
+        "Looking for duplicates", f"select count(distinct hash({others})) from {source}"
+    )[0][0]
+    every = math.ceil(rows / SAMPLE) if rows > SAMPLE else 1
+    chosen = f"where hash({columns[names[0]]}) % {every} = 0" if every > 1 else ""
+    sample = table.connection.execute(f"select * from {source} {chosen}").df()
+    sample.columns = names
+    groups = 0
+    if roles.group:
+        column = columns[roles.group]
+        groups = int(
+            ask("Groups", f"select count(distinct {column}) from {source}")[0][0]
+        )
+    timed: dict[str, Any] = {}
+    if roles.time:
+        timed = _timed(ask, source, columns[roles.time], columns[target.name], target)
+    if roles.split != "time":
+        timed |= {"holdout": round(HOLDOUT * rows)}
+    return Measured(
+        rows, categories, rows - int(unique), sample, groups=groups, **timed
+    )
+
+
+def _timed(
+    ask: Any, source: str, time: str, value: str, target: Target
+) -> dict[str, Any]:
+    """Return the span, and what the newest fifth of the rows is."""
+    seconds = f"epoch({time})"
+    low, high, cut, late, first, last = ask(
+        "Looking at the times",
+        f"select min({seconds}), max({seconds}), quantile_disc({seconds}, "
+        f"{1 - HOLDOUT}), quantile_disc({seconds}, 0.99), min({time}), max({time}) "
+        f"from {source}",
+    )[0]
+    days = round_up((high - cut) / 86_400 or 0.001)
+    border = high - days * 86_400
+    held = ask(
+        "Splitting",
+        f"select cast({value} as varchar), count(*) from {source} "
+        f"where {seconds} > {border!r} group by 1",
+    )
+    counts = {str(v): int(c) for v, c in held}
+    if target.task == "binary":
+        names = {"1": target.positive, "0": target.negative}
+        counts = {names.get(v, v): c for v, c in counts.items()}
+    stray = 0
+    if high - late > late - low:  # the newest 1 % reach further than all others
+        far = (high + late) / 2
+        stray = int(
+            ask(
+                "Splitting", f"select count(*) from {source} where {seconds} > {far!r}"
+            )[0][0]
+        )
+    return {
+        "span": (first, last),
+        "holdout_days": days,
+        "holdout": sum(counts.values()),
+        "held": counts if target.task != "regression" else {},
+        "stray": stray,
+    }
+
+
+def round_up(value: float, digits: int = 2) -> float:
+    """Return a number rounded up to some digits; whole from 10 on."""
+    if value <= 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    if value >= 10:
+        step = max(1.0, step)
+    return round(math.ceil(value / step - 1e-9) * step, 6)

@@ -1,0 +1,166 @@
+"""What a run saw, in words: for the terminal and for the page alike; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlgitops.pipeline.schema import one_line
+from mlgitops.table.baseline import WORDS
+from mlgitops.table.contract_text import RULE
+from mlgitops.table.guess import Guess
+from mlgitops.table.plan import Plan
+from mlgitops.table.problem import Problem
+from mlgitops.table.roles import ROW
+
+WIDTH = 28  # letters of a name or a value in a table of the terminal
+MOST = 60  # columns that the terminal lists; the page lists all
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a list: what, its value, why, and what to type if it is wrong."""
+
+    what: str
+    value: str
+    why: str
+    line: str = ""
+
+
+def head(plan: Plan) -> list[str]:
+    """Return how the file was read."""
+    count = len(plan.guesses)
+    return [*plan.sentences, f"{plan.rows:,} rows, {count:,} columns"]
+
+
+def roles(plan: Plan) -> list[Row]:
+    """Return the guesses about the table as a whole."""
+    chosen, aim, lines = plan.roles, plan.target, plan.roles.lines
+    why = chosen.why
+    held = f"{chosen.split}, about {plan.measured.holdout:,} rows held out"
+    rows = [
+        Row("target", aim.name, f"{aim.task}: {aim.why}", aim.line),
+        Row("id", chosen.id or ROW, why["id"], lines.get("id", "")),
+        Row(
+            "time",
+            chosen.time or "none",
+            why.get("time", "not asked for"),
+            lines.get("time", ""),
+        ),
+        Row(
+            "group",
+            chosen.group or "none",
+            why.get("group", "rows are taken as independent of one another"),
+            "GROUP=column" if not chosen.group else "",
+        ),
+        Row("split", held, why["split"], lines.get("split", "")),
+    ]
+    if plan.measured.span:
+        first, last = plan.measured.span
+        rows.append(Row("time span", f"{first:%Y-%m-%d} to {last:%Y-%m-%d}", ""))
+    for value, number in aim.counts[:10]:
+        share = number / sum(c for _, c in aim.counts)
+        rows.append(Row(f"  {one_line(value)}", f"{number:,} rows", f"{share:.2%}"))
+    if plan.baseline.together is not None:
+        reached = f"{WORDS[aim.task]} {plan.baseline.together:.3f}"
+        why_model = (
+            "a quick model, on rows that it did not see; the floor of the gate is "
+            "halfway to a dummy's"
+        )
+        rows.append(Row("to be beaten", reached, why_model, "gates in params.yaml"))
+    repeated = f"{plan.measured.duplicates:,}"
+    rows.append(Row("duplicates", repeated, "rows that repeat another, the id aside"))
+    return rows
+
+
+def columns(plan: Plan) -> list[Row]:
+    """Return each input: its type with its range, why, and the line to change it."""
+    rows = []
+    for guess in plan.inputs:
+        entries = plan.columns[guess.name]
+        detail = {
+            "category": f"{len(entries.get('categories', ()))} categories",
+            "boolean": "",
+            "datetime": "",
+        }.get(guess.type, f"{entries.get('min', 0):,g} to {entries.get('max', 0):,g}")
+        why = f"{guess.why}{absent(guess)}"
+        if guess.note:
+            why += f"; {guess.note}"
+        if guess.name in plan.sensitive:
+            why += "; sensitive: not an input, until train.columns names it"
+        rows.append(Row(guess.name, f"{guess.type} {detail}".strip(), why, guess.line))
+    return rows
+
+
+def absent(guess: Guess) -> str:
+    """Return how many values are missing, if any."""
+    facts = guess.facts
+    missing = facts.rows - (facts.good if guess.type != "category" else facts.filled)
+    if not missing:
+        return ""
+    marks = ", ".join(facts.odd[:3])
+    marked = f", {marks} among them" if facts.odd else ""
+    return f"; {missing:,} missing ({missing / facts.rows:.1%}{marked})"
+
+
+def left_out(plan: Plan) -> list[Row]:
+    """Return each column that is not in the table, and why."""
+    taken = (plan.roles.id, plan.roles.group, plan.target.name)
+    return [
+        Row(g.name, g.type, g.why, g.line)
+        for g in plan.guesses
+        if not g.kept and g.name not in taken
+    ]
+
+
+def warned(plan: Plan) -> list[Row]:
+    """Return the warnings."""
+    return [Row(w.subject, "", w.evidence, w.line) for w in plan.warned]
+
+
+def problems(found: Sequence[Problem], file: str) -> str:
+    """Return all reasons to refuse a table, with the line to write for each."""
+    count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
+    lines = [f"{file} was refused, and nothing was written: {count}."]
+    for number, problem in enumerate(found, 1):
+        lines += [
+            f"{number}. {problem}.",
+            f"   {problem.line[:1].upper()}{problem.line[1:]}.",
+        ]
+    return "\n".join(lines)
+
+
+def terminal(plan: Plan) -> str:
+    """Return the page for a terminal."""
+    parts = [
+        "\n".join(head(plan)),
+        _listed("", roles(plan)),
+        _listed(f"Columns of the model ({len(plan.inputs)})", columns(plan)),
+        _listed("Left out", left_out(plan)),
+        _listed("Look at", warned(plan)),
+        f"Ranges: {RULE}.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _listed(title: str, rows: Sequence[Row]) -> str:
+    """Return a list with its columns below one another."""
+    if not rows:
+        return ""
+    shown = rows[:MOST]
+    name = min(WIDTH, max(len(cut(r.what)) for r in shown))
+    size = min(WIDTH, max(len(cut(r.value)) for r in shown))
+    lines = [f"{title}:"] if title else []
+    for row in shown:
+        value = f"  {cut(row.value):{size}}" if size else ""
+        line = f"  [{row.line}]" if row.line else ""
+        lines.append(f"  {cut(row.what):{name}}{value}  {row.why}{line}".rstrip())
+    if len(rows) > len(shown):
+        lines.append(f"  and {len(rows) - len(shown):,} more: see build/data.html")
+    return "\n".join(lines)
+
+
+def cut(text: str) -> str:
+    """Return a text on one line, at most WIDTH letters."""
+    line = "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
