@@ -17,6 +17,7 @@ from mlgitops.pipeline.contract import Contract
 
 ROOT = Path.cwd()
 LEFT = (".git", ".venv", "build", "mlgitops", "cache", "tmp", "dvc.lock", "__pycache__")
+LEFT += (".hypothesis", ".*_cache", "artifact", "logs", "reports")
 NAMES = ("file", "target", "name", "id", "time", "group", "sensitive", "positive")
 NAMES += ("task", "drop", "split", "types", "unlabelled")
 

@@ -11,6 +11,7 @@ import yaml
 
 from machinery import tables
 from mlgitops.table import files
+from mlgitops.table.problem import TableError
 
 pytest.importorskip("duckdb")  # the group `data`
 EXAMPLE = re.compile(
@@ -103,6 +104,13 @@ def test_what_was_written_by_hand_is_not_overwritten(
     assert Path("data/flights.parquet").exists() and not files.RECORD.exists()
     assert not tables.make(csv(shop()), "returned", force=True)
     assert tables.contract()["name"] == "shop"
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\n{}", '{"another": 1}', "[]"])
+def test_a_record_that_no_run_wrote_is_refused(text: str) -> None:
+    files.RECORD.write_text(text, encoding="utf-8")
+    with pytest.raises(TableError, match="git checkout HEAD -- data/table.json"):
+        tables.make(csv(shop()), "returned")
 
 
 def test_the_same_file_with_another_option_needs_no_force() -> None:

@@ -93,6 +93,8 @@ def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Tabl
     import duckdb
 
     connection = connect(scratch)
+    if len(found.files) > 1:  # one after the other: rows keep their order, and number
+        connection.execute("set threads = 1")
     readers = {"csv": _csv, "parquet": _parquet, "feather": _feather, "json": _json}
     try:
         names, relation, sentences = readers[found.kind](connection, found, scratch)

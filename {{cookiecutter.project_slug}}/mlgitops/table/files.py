@@ -17,6 +17,7 @@ import yaml
 from mlgitops import storage
 from mlgitops.table import dictionary, growth, params_text
 from mlgitops.table.plan import Plan
+from mlgitops.table.problem import TableError
 from mlgitops.table.yaml_lines import value
 
 RECORD = Path("data", "table.json")
@@ -67,10 +68,20 @@ class Decision:
 
 
 def record() -> Record:
-    """Return what the last run noted."""
+    """Return what the last run noted.
+
+    Raises:
+        TableError: the file is not as a run writes it.
+    """
     if not RECORD.exists():
         return Record()
-    return Record(**json.loads(RECORD.read_text(encoding="utf-8")))
+    try:
+        return Record(**json.loads(RECORD.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise TableError(
+            f"{RECORD} is not as an earlier run wrote it: type `git checkout HEAD -- "
+            f"{RECORD}`, or delete it to begin anew with FORCE=1"
+        ) from error
 
 
 def fingerprint(file: Path) -> str:
