@@ -153,3 +153,16 @@ def test_a_file_that_is_not_there_or_cannot_be_read() -> None:
     ):
         with pytest.raises(Exception, match=noun):
             tables.make(f"../{name}", "y")
+
+
+@pytest.mark.parametrize(("options", "role"), [({}, "id"), ({"time": "day"}, "time")])
+def test_an_id_or_a_time_cannot_be_sensitive(
+    options: dict[str, str], role: str
+) -> None:
+    """The log and reports hold both: a wish to hide them is not dropped silently."""
+    days = pd.date_range("2024-01-01", periods=400).strftime("%Y-%m-%d")
+    frame = tables.frame(user_id=[f"u{n}" for n in range(400)], day=days)
+    frame.to_csv("../t.csv", index=False)
+    name = "user_id" if role == "id" else "day"
+    refusal = tables.make("../t.csv", "y", sensitive=name, **options)
+    assert name in refusal and f"it is the {role}" in refusal

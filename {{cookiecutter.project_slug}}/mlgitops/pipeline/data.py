@@ -177,7 +177,7 @@ def times(values: pd.Series) -> pd.Series:
 
 
 def _numbers(values: pd.Series, kind: str) -> pd.Series:
-    """Return numbers as float32, NaN for what is none of this type."""
+    """Return numbers as float32, NaN for values that are not of this type."""
     import pandas as pd
 
     if kind == "boolean" and not pd.api.types.is_numeric_dtype(values):

@@ -36,7 +36,7 @@ class Options:
         """Return the options of a command line; "" is not given.
 
         Raises:
-            TableError: a value is none of those that are possible.
+            TableError: an option has a value that it cannot have.
         """
         for name, known in (
             ("task", TASKS),

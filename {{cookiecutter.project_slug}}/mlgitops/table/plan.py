@@ -75,6 +75,12 @@ def plan(options: Options, scratch: Path) -> Plan:
     problems += wrong
     chosen, wrong = roles(table, options, guessed)
     problems += wrong
+    for name in options.sensitive:
+        if name in (chosen.id, chosen.time):
+            role = "id" if name == chosen.id else "time"
+            sentence = f"SENSITIVE= names it, and it is the {role}, which the log holds"
+            line = "name another column, or DROP= it" if role == "id" else "DROP= it"
+            problems.append(Problem(name, sentence, line))
     taken = {options.target, chosen.id, chosen.time, chosen.group}
     inputs = [g for g in guessed if g.kept and g.name not in taken]
     for guess in inputs:
