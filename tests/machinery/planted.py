@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from machinery.judged import Project, rows
+from machinery.judged import Project, git, rows
 from machinery.test_validate import linear, outside
 from machinery.test_validate_workflow import altered, read
+from mlgitops.ledger import Ledger
 
 Patch = Callable[[Project], object]
 Forge = Callable[[bytes], bytes]
@@ -45,8 +46,9 @@ def data(**columns: Callable[..., object]) -> Patch:
 
 
 def other_hashes(project: Project) -> None:
-    """Name other bytes in the committed lock."""
-    text = (project.clone / "dvc.lock").read_text()
+    """Commit the champion's lock with other bytes named in it."""
+    champion = Ledger(project.clone).champion() or {}
+    text = git("show", f"{champion['commit']}:dvc.lock", cwd=project.clone) + "\n"
     turned = re.sub(r"md5: (.)", lambda m: f"md5: {'01'[m[1] == '0']}", text)
     project.write("dvc.lock", turned)
 

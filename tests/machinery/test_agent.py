@@ -428,6 +428,40 @@ def test_a_commit_that_is_not_on_main_is_not_deployed(world: World) -> None:
     assert release["server"]["commit"] == foreign
 
 
+def test_a_commit_that_only_adds_the_lock_is_deployed(world: World) -> None:
+    """A version's tag stands on one; with anything else in it, or elsewhere, none."""
+    looks, home = source(world)
+    first = world.release("v1.0.0", 0.001)["manifest_sha256"]
+
+    def tagged(parent: str, name: str, *paths: str) -> str:
+        world.git("checkout", "-q", "--detach", parent)
+        for path in paths:
+            (world.work / path).write_text(name)
+            world.git("add", path)
+        world.git("commit", "-qm", name)
+        commit = world.git("rev-parse", "HEAD")
+        world.git("push", "-q", str(world.bare), f"HEAD:refs/tags/{name}")
+        world.git("checkout", "-q", "ledger")
+        return commit
+
+    good = tagged(world.commit, "good", "dvc.lock")
+    world.name("v1.0.0", first, commit=good)
+    release = looks.latest(home, "production")[1] or {}
+    assert release["commit"] == good
+    code = {"commit": good, "sha256": "4" * 64}
+    world.name("v1.0.1", first, commit=good, server=code)
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.0.1"
+    more = tagged(world.commit, "more", "dvc.lock", "other.py")
+    side = tagged(more, "side", "dvc.lock")
+    absent = "0" * 39 + "1"
+    for number, commit in enumerate((more, side, absent)):
+        world.name(f"v1.1.{number}", first, commit=commit)
+        with pytest.raises(agent.TransientError, match="not on main"):
+            looks.latest(home, "production")
+    world.name("v1.2.0", first, commit=good)  # the control
+    assert (looks.latest(home, "production")[1] or {})["version"] == "v1.2.0"
+
+
 def to_main(world: World, files: dict[str, str], branch: str = "main") -> str:
     """Merge some files; return the commit."""
     clone = world.home / f"clone{len([*world.home.iterdir()])}"

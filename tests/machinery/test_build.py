@@ -1,5 +1,6 @@
 """`train` builds what a proposal describes, whatever it committed."""
 
+import hashlib
 import json
 import os
 import re
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from machinery.judged import Project, git, rows
-from mlgitops import github, lock
+from machinery.judged import Project, Record, git, rows
+from mlgitops import github, lock, recipe
 from mlgitops.commands import build
+from mlgitops.ledger import Ledger, lock_path
 
 FORK = {"full_name": "eve/r", "clone_url": "https://github.com/eve/r.git"}
 
@@ -33,29 +35,75 @@ def project(
     return origin.copy(tmp_path / "home")
 
 
-def test_it_starts_from_mains_lock_whatever_was_committed(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A planted lock that the ledger does not know is not believed."""
-    runner = project.checkout("runner")
-    monkeypatch.chdir(runner)
-    mains, planted = b"stages: {}\n", b"stages: {a: {outs: []}}\n"
-    Path("dvc.lock").write_bytes(mains)
+BUILT, PLANTED = b"stages: {}\n", b"stages: {a: {outs: []}}\n"
+
+
+def judged(project: Project, **changes: object) -> str:
+    """Let the ledger hold what CI built for main's recipe; return the manifest."""
+    ledger, sha256 = Ledger(project.clone), hashlib.sha256(BUILT).hexdigest()
+    record: Record = {
+        "manifest_sha256": "a" * 64,
+        "recipe": recipe.at("HEAD", project.clone),
+        "lock_sha256": sha256,
+        "passed": True,
+        "pull_request": 1,
+        "seq": ledger.seq,
+        **changes,
+    }
+    name = f"verdicts/{record['manifest_sha256']}/{ledger.seq:08d}-1.json"
+    kept = {} if ledger.paths("locks/") else {lock_path(sha256): BUILT}
+    ledger.append({name: record, **kept}, "verdict")
+    return str(record["manifest_sha256"])
+
+
+def started(project: Project, patch: pytest.MonkeyPatch, number: int) -> bool | None:
+    """Say of a pull request's first lock whether it is restored; None without one."""
+    patch.chdir(project.checkout("runner"))
+    Path("dvc.lock").write_bytes(PLANTED)
     git("add", "dvc.lock")
-    git("commit", "-qm", "lock")
-    Path("dvc.lock").write_bytes(planted)
-    start, restored = build.first_lock("HEAD", lock.parse(planted))
-    assert Path("dvc.lock").read_bytes() == mains
-    assert start and start.sha256 == lock.parse(mains).sha256 and not restored
+    git("commit", "-qm", "a planted lock")
+    start, restored = build.first_lock(number)
+    if start is None:
+        assert not restored and not Path("dvc.lock").exists()
+        return None
+    assert Path("dvc.lock").read_bytes() == BUILT
+    assert start.sha256 == hashlib.sha256(BUILT).hexdigest()
+    return restored
 
 
-def test_without_a_lock_on_main_every_stage_is_built(
+def test_it_starts_from_the_champions_lock_whatever_was_committed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(project.checkout("runner"))
-    Path("dvc.lock").write_bytes(b"stages: {a: {outs: []}}\n")
-    assert build.first_lock("HEAD", lock.read()) == (None, False)
-    assert not Path("dvc.lock").exists()
+    """A lock that somebody planted is not believed."""
+    manifest = judged(project, recipe="0" * 64)
+    project.release(manifest, git("rev-parse", "HEAD", cwd=project.clone))
+    assert started(project, monkeypatch, 2) is False
+
+
+def test_without_a_version_every_stage_is_built(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert started(project, monkeypatch, 1) is None
+
+
+def test_a_version_is_restored_by_its_recipe(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever pull request describes it again, such as one of words, or a revert."""
+    manifest = judged(project)
+    project.release(manifest, git("rev-parse", "HEAD", cwd=project.clone))
+    assert started(project, monkeypatch, 2) is True
+
+
+def test_what_was_built_for_another_pull_request_is_not_restored(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can propose the same and upload what they like: only the own is."""
+    judged(project, pull_request=2)
+    assert started(project, monkeypatch, 3) is None
+    assert started(project, monkeypatch, 2) is True
+    judged(project, pull_request=2, passed=False)
+    assert started(project, monkeypatch, 2) is None, "the newest refuses it"
 
 
 def test_a_proposal_cannot_redirect_storage(

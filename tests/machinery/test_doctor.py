@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from machinery import traffic
-from machinery.world import World, git, world
+from machinery.world import World, git, roll_out, world
 from mlgitops import git as git_module
 from mlgitops import github, heartbeat, storage
 from mlgitops.commands import doctor, protect, selftest, update
@@ -126,7 +126,28 @@ def test_doctor_names_what_is_weaker(
     for what in ("no PREDICTION_LOG", "no IMAGE_REGISTRY", "neither attested nor"):
         assert starting(found, "weaker", what), what
     assert starting(found, "ok", "origin answers")
-    assert starting(found, "weaker", "no dvc.lock yet")
+    assert starting(found, "ok", "storage has all objects of the .dvc pointers")
+    assert not any("dvc.lock" in line for line in found)
+    (here.clone / "dvc.lock").write_text("stages: {}\n")
+    assert not any("dvc.lock" in line for line in lines(capsys)), "not in git"
+    git("add", "dvc.lock")
+    assert starting(lines(capsys), "weaker", "dvc.lock is in git")
+
+
+def test_doctor_looks_for_the_version_that_head_builds(
+    here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.through("production")
+    here.judged("one")
+    roll_out()
+    monkeypatch.setattr(storage, "missing", lambda outs, cwd=".": [])
+    good = "storage has all objects of the version that HEAD builds: 2"
+    assert starting(lines(capsys), "ok", good)
+    monkeypatch.setattr(storage, "missing", lambda outs, cwd=".": list(outs))
+    with pytest.raises(SystemExit):
+        doctor.main()
+    found = capsys.readouterr().out.splitlines()
+    assert starting(found, "broken", "storage lacks build/model.onnx, build/manifest")
 
 
 def test_protect_makes_the_doctor_content(
@@ -145,9 +166,7 @@ def test_protect_makes_the_doctor_content(
     here.variables += [{"name": n, "value": "agent"} for n in names]  # type: ignore
     capsys.readouterr()
     found = lines(capsys)
-    assert [line for line in found if not line.startswith("ok")] == [
-        "weaker  no dvc.lock yet: type `make repro`, then commit it"
-    ]
+    assert [line for line in found if not line.startswith("ok")] == []
 
 
 def test_protect_again_changes_nothing(here: World) -> None:

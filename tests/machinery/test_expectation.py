@@ -66,7 +66,7 @@ def test_the_record_is_the_one_that_the_newest_commit_names(
         Ledger().append({path: record}, "monitor: retrain")
         message = f"data: newer\n\n{monitor.MARK} {path}"
         git.run("commit", "-q", "--allow-empty", "-m", message, env=judged.WHO)
-    git.run("commit", "-q", "--allow-empty", "-m", "adopt", env=judged.WHO)
+    git.run("commit", "-q", "--allow-empty", "-m", "more", env=judged.WHO)
     head = git.run("rev-parse", "HEAD")
 
     def said(branch: str, same: bool = True, since: str = base) -> str:

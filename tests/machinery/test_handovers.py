@@ -145,15 +145,17 @@ def from_storage(
                 place = home / "s" / md5[:2] / md5[2:]
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(bad[name])
-            Path("dvc.lock").write_text("\n".join(lines) + "\n")
+            lock_bytes = "\n".join([*lines, ""]).encode()
+            expected = hashlib.sha256(good["manifest.json"]).hexdigest()
             Path("contract.yaml").write_bytes(bad["contract.yaml"])
-            git("add", "dvc.lock", "contract.yaml")
+            git("add", "contract.yaml")
             git("commit", "-q", "--allow-empty", "-m", "offered")
             coming.update(bad)
             folder = here.home / "brought"
             shutil.rmtree(folder, ignore_errors=True)
             try:
-                eligibility.bring(git("rev-parse", "HEAD"), folder)
+                head = git("rev-parse", "HEAD")
+                eligibility.bring(head, folder, expected, lock_bytes)
             except ReleaseError as error:
                 return str(error)
             return ""

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from machinery.world import git
+from machinery.world import git, sha
 from mlgitops.git import GitError, complete, push
-from mlgitops.ledger import SPEC, Ledger, LedgerError
+from mlgitops.ledger import SPEC, Ledger, LedgerError, lock_path
 
 
 @pytest.fixture
@@ -43,7 +43,6 @@ def test_records_come_back_in_order(clones: list[Path]) -> None:
         )
     other = Ledger(clones[1])
     assert [record["passed"] for record in other.verdicts("aa")] == [True, False]
-    assert other.locks() == {"lock0"}
     assert other.verdicts("bb") == []
 
 
@@ -66,6 +65,35 @@ def test_a_failed_release_is_no_champion(clones: list[Path]) -> None:
     path = "environments/production/release.json"
     Ledger(clones[0]).append({path: {"state": "failed"}}, "failed")
     assert Ledger(clones[1]).champion() is None
+
+
+def test_what_a_recipe_builds_is_found(clones: list[Path]) -> None:
+    """Its verdicts oldest first, and the one that its newest release is by."""
+    ledger, own = Ledger(clones[0]), {"recipe": "r", "manifest_sha256": "m"}
+    assert ledger.on_recipe("r") == [] and ledger.released("r") is None
+    records = [own, {**own, "recipe": "s"}, {**own, "manifest_sha256": None}, own]
+    for seq, record in enumerate(records):
+        ledger.append({f"verdicts/m/{seq}.json": {**record, "seq": seq}}, "verdict")
+    assert [v["seq"] for v in Ledger(clones[1]).on_recipe("r")] == [0, 3]
+    assert Ledger(clones[1]).on_recipe("s")[0]["path"] == "verdicts/m/1.json"
+    for seq, number in ((4, 0), (5, 3), (6, 1)):
+        record = {"verdict": f"verdicts/m/{number}.json", "seq": seq}
+        path = f"environments/production/history/{seq:08d}.json"
+        ledger.append({path: record}, "release")
+    newest = Ledger(clones[1]).released("r")
+    assert newest is not None and newest["seq"] == 3
+    assert Ledger(clones[1]).released("t") is None
+
+
+def test_a_lock_is_the_one_that_its_name_says(clones: list[Path]) -> None:
+    ledger, data = Ledger(clones[0]), b"stages: {}\n"
+    good, bad = sha(data), "f" * 64
+    ledger.append({lock_path(good): data, lock_path(bad): data}, "locks")
+    assert Ledger(clones[1]).lock(good) == data
+    with pytest.raises(LedgerError, match="other bytes than its name says"):
+        ledger.lock(bad)
+    with pytest.raises(LedgerError, match="has no locks/0000"):
+        ledger.lock("0" * 64)
 
 
 def test_racing_writers_lose_nothing(clones: list[Path]) -> None:

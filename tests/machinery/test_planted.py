@@ -15,6 +15,9 @@ import pytest
 from machinery.judged import Hub, Project, Record, git, packed
 from machinery.planted import ALL, DOUBTFUL, FORGED, HONEST, LOCKED, PROPOSED
 from machinery.test_validate_workflow import altered, read, validate, verdicts
+from mlgitops import lock
+from mlgitops.ledger import Ledger
+from mlgitops.serving.verify import sha256_file
 
 pytestmark = pytest.mark.slow
 TABLE: list[str] = []
@@ -22,7 +25,7 @@ TABLE: list[str] = []
 
 @pytest.fixture(scope="module")
 def reigning(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose champion was judged, adopted, merged and released."""
+    """A project whose champion was judged, merged and released."""
     project = Project(tmp_path_factory.mktemp("reigning"))
     pull = project.propose("first")
     artifact = project.built(pull)
@@ -30,9 +33,7 @@ def reigning(tmp_path_factory: pytest.TempPathFactory) -> Project:
         patch.setattr(sys, "dont_write_bytecode", True)
         hub = validate(project, pull, artifact, patch)
     noted("a first model", hub.comments[1])
-    assert hub.statuses[-1][1] == "pending"
-    project.write("dvc.lock", read(artifact, "dvc.lock").decode())
-    project.commit("adopt")
+    assert hub.statuses[-1][1] == "success"
     commit = project.merge(pull)
     project.release(verdicts(project)[0]["manifest_sha256"], commit)
     git("switch", "-q", "main", cwd=project.clone)
@@ -135,7 +136,8 @@ def test_a_stale_lock_is_refused_for_its_own_reason(
     """The champion's, in the artifact of a model that was trained anew."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     project, pull, artifact = trained
-    stale = git("show", "origin/main:dvc.lock", cwd=project.clone).encode()
+    champion = Ledger(project.clone).champion() or {}
+    stale = git("show", f"{champion['commit']}:dvc.lock", cwd=project.clone).encode()
     assert stale.strip() != read(artifact, "dvc.lock").strip()
     forged = altered(artifact, dvc_lock=stale)
     hub = validate(project.copy(tmp_path / "home"), pull, forged, monkeypatch)
@@ -146,14 +148,15 @@ def test_a_stale_lock_is_refused_for_its_own_reason(
 
 
 @pytest.mark.parametrize("name", LOCKED)
-def test_a_committed_lock_that_ci_did_not_build_is_never_ready(
+def test_a_committed_lock_that_ci_did_not_build_is_not_read(
     name: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     LOCKED[name](project)
     hub, failed = judged(project, name, monkeypatch)
-    assert failed == [] and hub.statuses[-1][1] == "pending"
-    assert f"make adopt PR={hub.pull['number']}" in hub.statuses[-1][2]
-    assert "Ready to merge" not in hub.comments[hub.pull["number"]]
+    assert failed == [] and hub.statuses[-1][1] == "success"
+    verdict, committed = verdicts(project)[-1], project.clone / "dvc.lock"
+    assert verdict["lock_sha256"] != sha256_file(committed)
+    assert verdict["lock_sha256"] == lock.parse(read(hub.data, "dvc.lock")).sha256
 
 
 @pytest.mark.parametrize("name", HONEST)
@@ -163,7 +166,7 @@ def test_an_honest_proposal_passes(
     plant, words, stages = HONEST[name]
     plant(project)
     hub, failed = judged(project, name, monkeypatch)
-    assert hub.statuses[-1][1] in ("pending", "success"), "pending: only its lock"
+    assert hub.statuses[-1][1] == "success"
     comment = next(reversed(hub.comments.values()))
     assert failed == [] and words in comment
     assert not [doubt for _, doubt in DOUBTFUL.values() if doubt in comment] or (

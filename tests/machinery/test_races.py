@@ -174,19 +174,19 @@ def test_f7_four_merges_that_each_beat_the_old_champion(
 ) -> None:
     """One wins; the others are refused, because the champion changed."""
     with world(tmp_path / "twin", monkeypatch, first) as here:
-        versions, locks = [], []
+        versions, heads = [], []
         for name in ("a", "b", "c", "d"):
             manifest = here.judged(name)
             found = register.register()
             assert isinstance(found, Version) and found.manifest_sha256 == manifest
             versions.append(found)
-            locks.append(eligibility.locked("HEAD").sha256)
+            heads.append(git("rev-parse", "HEAD"))
 
         def run(number: int) -> str:
-            version, lock = versions[number], locks[number]
+            version, head = versions[number], heads[number]
             wish = Promotion("flights", "production", version, server.at("HEAD"))
             sha256 = version.manifest_sha256
-            allowed = lambda now: eligibility.check(now, sha256, lock, "")  # noqa: E731
+            allowed = lambda now: eligibility.check(now, sha256, head, "")  # noqa: E731
             return str(promote.run(Ledger(), wish, allowed)["version"])
 
         said = race(here, run)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from machinery.world import World, git, registered, roll_out, world
-from mlgitops import storage
+from mlgitops import recipe, storage
 from mlgitops.commands import register
-from mlgitops.ledger import Ledger
+from mlgitops.ledger import Ledger, LedgerError, lock_path
 from mlgitops.release import ReleaseError, promote, registry
 
 
@@ -28,8 +28,13 @@ def deployed(here: World, text: str) -> str:
     return manifest
 
 
-def test_without_a_lock_there_is_nothing_to_do(here: World) -> None:
-    assert "no dvc.lock" in str(register.register())
+def test_before_the_first_merge_there_is_nothing_to_do(here: World) -> None:
+    """A new repository is pushed before anything is proposed: that is no failure."""
+    manifest = here.model("one")
+    assert "nothing that was judged is merged yet" in str(register.register())
+    here.hub.unmerged.add(7)
+    here.verdict(manifest)
+    assert "nothing that was judged is merged yet" in str(register.register())
     assert here.tags() == []
 
 
@@ -40,11 +45,53 @@ def test_a_judged_model_becomes_the_first_version(here: World) -> None:
     assert here.tags() == ["flights@v1.0.0"]
     message = here.origin("tag", "-l", "--format=%(contents)", "flights@v1.0.0")
     assert f"manifest_sha256: {manifest}" in message
-    assert f"commit: {git('rev-parse', 'HEAD')}" in message
+    assert f"commit: {git('rev-parse', 'flights@v1.0.0^{}')}" in message
     assets = here.hub.kept["releases"][0]["assets"]
     names = {"manifest.json", "model.onnx", "contract.yaml", "verdict.json"}
     names |= {"README.md", "model.cdx.json", "report.html"}
     assert {asset["name"] for asset in assets} == names
+
+
+def test_its_tag_adds_the_lock_to_mains_commit(here: World) -> None:
+    """`git checkout v1.0.0 && dvc pull` brings it; no branch has the commit."""
+    here.judged("one")
+    version = registered()
+    head = git("rev-parse", "HEAD")
+    assert git("rev-list", "--parents", "-1", version.commit).split()[1:] == [head]
+    assert (
+        git("diff-tree", "-r", "--name-status", head, version.commit) == "A\tdvc.lock"
+    )
+    assert here.origin("show", "flights@v1.0.0:dvc.lock").encode() == here.lock.strip()
+    assert here.origin("branch", "--contains", version.commit) == ""
+    assert here.origin("rev-parse", "main") == head
+
+
+def test_a_second_run_makes_the_same_commit(here: World) -> None:
+    """A run that died before its push leaves nothing that stands in the way."""
+    here.judged("one")
+    head = git("rev-parse", "HEAD")
+    commits = [registry.locked(head, here.lock) for _ in range(2)]
+    assert commits[0] == commits[1] == registered().commit
+    assert registry.locked(head, b"stages: {}\n") not in (head, commits[0])
+
+
+def test_a_lock_that_main_has_itself_needs_no_commit(here: World) -> None:
+    here.model("one")
+    (here.clone / "dvc.lock").write_bytes(here.lock)
+    head = here.commit("with its lock")
+    here.verdict(here.manifest)
+    assert registered().commit == head
+
+
+def test_a_committed_lock_is_not_read(here: World) -> None:
+    """Whatever it says, what CI built for main's recipe is registered."""
+    here.model("one")
+    (here.clone / "dvc.lock").write_text("no lock at all")
+    here.commit("with a foreign lock")
+    here.verdict(here.manifest)
+    version = registered()
+    assert version.manifest_sha256 == here.manifest
+    assert here.origin("show", "flights@v1.0.0:dvc.lock").encode() == here.lock.strip()
 
 
 def test_registering_again_changes_nothing(here: World) -> None:
@@ -93,14 +140,69 @@ def test_an_unfinished_deployment_is_taken_up_again(
 
 def refusal() -> str:
     """Return the sentence with which register refuses."""
-    with pytest.raises(ReleaseError) as caught:
+    with pytest.raises((ReleaseError, LedgerError)) as caught:
         register.register()
     return str(caught.value)
 
 
 def test_no_verdict_is_refused(here: World) -> None:
+    deployed(here, "one")
+    here.model("two")
+    sentence = refusal()
+    assert "there is no verdict on what main describes" in sentence
+    assert "git commit --allow-empty" in sentence
+    assert here.tags() == ["flights@v1.0.0"]
+
+
+def test_a_main_that_moved_is_refused(here: World) -> None:
+    """Two proposals, each judged alone: nobody judged the model of both together."""
+    here.judged("one")
+    (here.clone / "dvc.yaml").write_text('{"stages": {"train": {"cmd": "both"}}}')
+    here.commit("merge the other, too")
+    assert "there is no verdict on what main describes" in refusal()
+    assert here.tags() == []
+
+
+def test_what_was_judged_but_not_merged_is_refused(here: World) -> None:
+    """Anybody may propose what main describes, and upload bytes that pass."""
+    deployed(here, "one")
+    here.hub.unmerged.add(8)
+    here.verdict(here.model("two"), pull_request=8)
+    assert "was judged in #8 only, which was not merged" in refusal()
+    assert here.tags() == ["flights@v1.0.0"]
+    here.hub.unmerged.clear()
+    assert registered().version == "v1.1.0", "the control"
+
+
+@pytest.mark.parametrize("number", [6, 8], ids=["before", "after"])
+def test_the_bytes_of_the_merged_pull_request_are_registered(
+    here: World, number: int
+) -> None:
+    """Not those that a stranger's copy of it uploaded, before it or after it."""
+    here.hub.unmerged.add(number)
+    order = sorted((7, number))
     here.model("one")
-    assert "there is no verdict" in refusal()
+    merged, locks = here.manifest, {7: here.lock}
+    head, stranger = git("rev-parse", "HEAD"), here.model("a stranger's")
+    locks[number] = here.lock
+    git("reset", "-q", "--hard", head)
+    git("push", "-q", "-f", "origin", "HEAD:main")
+    for each in order:
+        here.lock = locks[each]
+        sha256 = merged if each == 7 else stranger
+        here.verdict(sha256, pull_request=each)
+    assert registered().manifest_sha256 == merged
+
+
+def test_a_lock_altered_on_the_ledger_is_refused(here: World) -> None:
+    here.judged("one")
+    sha256 = Ledger().on_recipe(recipe.at("HEAD"))[-1]["lock_sha256"]
+    git("worktree", "add", "-q", "--detach", "../ledger", "origin/ledger")
+    folder = here.home / "ledger"
+    (folder / lock_path(sha256)).write_text("stages: {}\n")
+    git("commit", "-qam", "alter a lock", cwd=folder)
+    git("push", "-q", "origin", "HEAD:ledger", cwd=folder)
+    assert "has other bytes than its name says" in refusal()
     assert here.tags() == []
 
 
@@ -125,10 +227,16 @@ def test_a_refused_lock_is_told_before_its_missing_bytes(
     assert "was refused" in refusal()
 
 
-def test_a_lock_that_was_not_judged_is_refused(here: World) -> None:
+def test_a_recipe_that_was_not_judged_is_refused(here: World) -> None:
+    manifest = here.model("one")
+    here.verdict(manifest, recipe="0" * 64)
+    assert "there is no verdict on what main describes" in refusal()
+
+
+def test_a_lock_that_the_ledger_lacks_is_refused(here: World) -> None:
     manifest = here.model("one")
     here.verdict(manifest, lock_sha256="0" * 64)
-    assert "is not the one that was judged" in refusal()
+    assert "the ledger has no locks/" in refusal()
 
 
 def test_a_champion_that_changed_is_refused(here: World) -> None:
@@ -136,7 +244,7 @@ def test_a_champion_that_changed_is_refused(here: World) -> None:
     here.verdict(first, champion="f" * 64)
     sentence = refusal()
     assert "the champion changed since the verdict" in sentence
-    assert "pull_request=7" in sentence
+    assert "git commit --allow-empty" in sentence
 
 
 def test_missing_bytes_are_refused(here: World) -> None:
@@ -179,7 +287,8 @@ def test_an_older_commit_leaves_the_work_to_the_newest(here: World) -> None:
 
 def test_a_version_for_other_bytes_is_a_hard_stop(here: World) -> None:
     here.judged("one")
-    registry.register("flights", "a" * 64, git("rev-parse", "HEAD"))
+    other = registry.locked(git("rev-parse", "HEAD"), b"stages: {}\n")
+    registry.register("flights", "a" * 64, other)
     tags = here.tags()
     assert "registered on this commit for other bytes" in refusal()
     assert here.tags() == tags
@@ -275,23 +384,23 @@ def test_a_version_taken_back_needs_a_new_verdict(here: World) -> None:
     registered()
 
 
-def test_a_verdict_on_another_lock_of_the_same_version_takes_nothing_away(
+def test_a_verdict_on_another_recipe_of_the_same_version_takes_nothing_away(
     here: World,
 ) -> None:
     """A pull request that changes only a setting of `evaluate` has the same model."""
     sha256 = here.judged("one")
-    here.verdict(sha256, lock_sha256="e" * 64, pull_request=8)
-    here.verdict(sha256, passed=False, lock_sha256="f" * 64, pull_request=9)
+    here.verdict(sha256, recipe="e" * 64, pull_request=8)
+    here.verdict(sha256, passed=False, recipe="f" * 64, pull_request=9)
     assert registered().manifest_sha256 == sha256
 
 
-def test_other_bytes_that_were_uploaded_with_a_lock_do_not_condemn_it(
+def test_other_bytes_that_were_uploaded_for_a_recipe_do_not_condemn_it(
     here: World,
 ) -> None:
-    """Anybody's artifact may hold main's own lock."""
+    """Anybody's artifact may be for main's own recipe."""
     sha256 = here.judged("one")
-    lock_sha256 = Ledger().verdicts(sha256)[0]["lock_sha256"]
-    record = {"manifest_sha256": None, "lock_sha256": lock_sha256, "passed": False}
+    main = recipe.at("HEAD")
+    record = {"manifest_sha256": None, "recipe": main, "passed": False}
     record |= {"pull_request": 8, "summary": "Identity: other bytes."}
     path = "verdicts/unverified"
     Ledger().append(lambda n: {f"{path}/{n:08d}-1.json": {**record, "seq": n}}, "v")

@@ -200,7 +200,7 @@ class World:
     def work_on(self, branch: str) -> str:
         """Let a person push a commit to a branch; return the commit."""
         git("checkout", "-q", "-B", "work", f"origin/{branch}")
-        git("commit", "-q", "--allow-empty", "-m", "adopt the lock that CI built")
+        git("commit", "-q", "--allow-empty", "-m", "one more thing")
         git("push", "-q", "origin", f"work:{branch}")
         return git("rev-parse", "work")
 

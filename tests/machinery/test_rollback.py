@@ -127,7 +127,7 @@ def test_a_verdict_on_an_unrelated_pull_request_does_not_bring_it_again(
     """It says that the model is better than the champion, as it was the first time."""
     left = str(current()["manifest_sha256"])
     rollback.rollback("production", "v1.0.0", "slow")
-    here.verdict(left, pull_request=8, lock_sha256="e" * 64)  # not merged yet
+    here.verdict(left, pull_request=8, recipe="e" * 64)  # not merged yet
     (here.clone / "README.md").write_text("words\n")
     here.commit("an unrelated merge")
     here.verdict(left, pull_request=9)
@@ -137,7 +137,7 @@ def test_a_verdict_on_an_unrelated_pull_request_does_not_bring_it_again(
 
     end = Ledger().withdrawal(left, server.at("HEAD").sha256) or {}
     returns = {"seq": end["seq"], "by": None, "reason": None}
-    here.verdict(left, passed=False, returns=returns, lock_sha256="e" * 64)
+    here.verdict(left, passed=False, returns=returns, recipe="e" * 64)
     here.verdict(left, returns={**returns, "seq": end["seq"] - 1})
     with pytest.raises(ReleaseError, match="brings it back on purpose"):
         register.register()

@@ -47,8 +47,6 @@ def make(folder: Path, *words: str, **env: str) -> str:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["adopt", "PR=x"], '"x" is not a pull request number; type `make adopt'),
-        (["adopt"], "no pull request was named; type `make adopt PR=7`"),
         (["rollback", "VERSION=one"], '"one" is not a version: type VERS'),
         (["rollback", "VERSION=v1.0.0", "ENVIRONMENT=moon"], 'environment "moon"'),
         (["reproduce", "VERSION=1.0"], '"1.0" is not a version'),

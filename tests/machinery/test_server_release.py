@@ -254,7 +254,7 @@ def test_a_rollback_brings_the_server_along(here: World, asked: Target) -> None:
     assert "flights@v1.0.0 again: confirmed" in said
     record = Ledger().release("production") or {}
     assert record["server"] == first["server"]
-    assert eligibility.same_model(record["commit"], first["commit"])
+    assert eligibility.locked(record["commit"]) == eligibility.locked(first["commit"])
 
 
 def test_the_version_that_runs_goes_back_to_its_server_before(

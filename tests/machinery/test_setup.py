@@ -150,7 +150,7 @@ def test_objects_on_the_storage_branch_keep_their_bytes(
 
 
 def test_a_conflict_leaves_a_lock_that_can_be_read(here: Path) -> None:
-    """On one's own side, and marked as a conflict: `make repro` makes it right."""
+    """On one's own side, and marked as a conflict: `git rm dvc.lock` ends it."""
     (here / "dvc.lock").write_text("stages: {}\n")
     set_up()
     for branch, text in (("other", "theirs: 1\n"), ("main", "mine: 1\n")):

@@ -61,7 +61,6 @@ def members() -> Members:
         "head_sha": "a" * 40,
         "base_sha": "b" * 40,
         "merge_sha": "c" * 40,
-        "committed_lock_sha256": None,
         "built_lock_sha256": "d" * 64,
         "restored": False,
         "stages_run": [],

@@ -17,8 +17,7 @@ import pytest
 from machinery import warm
 from machinery.judged import Hub, Project, Record, git, packed, params, rows
 from machinery.test_validate import linear
-from mlgitops import lock, report, storage
-from mlgitops.commands import adopt
+from mlgitops import lock, recipe, report, storage
 from mlgitops.judge import gates, local, override, workflow
 from mlgitops.judge.verdict import ValidationError
 from mlgitops.ledger import Ledger
@@ -83,13 +82,17 @@ def read(data: bytes, name: str) -> bytes:
 
 
 def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judged, pending for its lock, adopted, restored instead of trained, ready."""
+    """Judged and ready by one push; after words only, restored instead of trained."""
     project, pull, data = given
     hub = validate(project, pull, data, monkeypatch)
-    assert hub.statuses[-1][:2] == (pull["head"]["sha"], "pending")
-    assert "make adopt PR=1" in hub.statuses[-1][2]
+    assert hub.statuses[-1][:2] == (pull["head"]["sha"], "success")
+    assert "Ready to merge" in hub.comments[1]
     (verdict,) = verdicts(project)
-    assert verdict["passed"] and verdict["lock_sha256"] in Ledger(project.clone).locks()
+    assert verdict["passed"]
+    kept_lock = Ledger(project.clone).lock(verdict["lock_sha256"])
+    assert kept_lock == read(data, "dvc.lock"), "the lock that CI built is kept"
+    head = pull["head"]["sha"]
+    assert verdict["recipe"] == recipe.at(head, project.clone), "main has not moved"
     assert f"manifest: `{verdict['manifest_sha256']}`" in hub.comments[1]
     kept = Ledger(project.clone).read_bytes(verdict["report"]["path"]) or b""
     assert kept == hub.page, "what is handed over is what is kept"
@@ -98,16 +101,9 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
     built = lock.parse(read(data, "dvc.lock"))
     assert storage.missing(built.outs, project.clone) == []
 
-    with monkeypatch.context() as place:
-        hub.plug(place, project.home / "run.json")
-        place.chdir(project.clone)
-        assert "CI judges it again" in adopt.adopt(1)
-        assert git("show", "HEAD:dvc.lock").encode() == read(data, "dvc.lock").strip()
+    project.write("README.md", "words\n")
+    project.commit("words")
     again = project.push("first", 1)
-    assert (
-        git("ls-remote", "origin", "first", cwd=project.clone).split()[0]
-        == (again["head"]["sha"])
-    )
     second = project.built(again)
     build = json.loads(read(second, "build.json"))
     assert build["restored"] is True and build["stages_run"] == []
@@ -130,8 +126,6 @@ def test_better_and_worse_and_the_same_against_a_champion(
     """Three proposals on top of a version that production runs."""
     project, pull, data = given
     validate(project, pull, data, monkeypatch)
-    project.write("dvc.lock", read(data, "dvc.lock").decode())
-    project.commit("adopt")
     commit = project.merge(pull)
     champion = verdicts(project)[0]["manifest_sha256"]
     project.release(champion, commit)
@@ -150,7 +144,7 @@ def test_better_and_worse_and_the_same_against_a_champion(
     assert json.loads(read(built, "build.json"))["stages_run"] == ["train", "evaluate"]
     hub = validate(project, better, built, monkeypatch)
     assert "better than the champion" in hub.comments[3]
-    assert hub.statuses[-1][1] == "pending"
+    assert hub.statuses[-1][1] == "success"
     assert verdicts(project)[-1]["metrics"][0]["low"] > 0
     assert "has decided on 2 models, this one included" in hub.comments[3]
     assert "This holdout has decided on 2 models**" not in hub.comments[3]
@@ -187,12 +181,12 @@ def test_better_and_worse_and_the_same_against_a_champion(
     rules = Override(tuple(failed), "maintain")
     monkeypatch.setattr(override, "parse", lambda *_: rules)
     hub = validate(project, worse, hub.data, monkeypatch, event=event)
-    assert hub.statuses[-1][1] == "pending", "only the lock is to be adopted"
+    assert hub.statuses[-1][1] == "success"
     assert "olga overruled ROC AUC" in hub.comments[4]
     newest = verdicts(project)[-1]
     assert newest["passed"] and newest["override"]["reason"] == reason["reason"]
     hub = validate(project, worse, hub.data, monkeypatch)
-    assert hub.statuses[-1][1] == "pending", "it holds for the same model"
+    assert hub.statuses[-1][1] == "success", "it holds for the same model"
 
 
 def packed_by_hand(project: Project, pull: Record) -> bytes:
@@ -228,7 +222,7 @@ def test_an_artifact_that_is_not_the_proposals_is_refused_and_condemns_nobody(
     assert hub.statuses[-1][1] == "failure"
     assert "the manifest says that columns" in hub.comments[2]
     assert all(v["manifest_sha256"] is None for v in verdicts(project))
-    assert not Ledger(project.clone).locks()
+    assert not Ledger(project.clone).paths("locks/")
 
 
 def test_the_judge_runs_main_and_never_the_proposal(
@@ -313,16 +307,20 @@ def test_storage_that_is_down_is_an_error_not_a_pass(
     assert hub.statuses[-1][1] == "error" and verdicts(project) == []
 
 
-def test_the_app_commits_the_lock_with_its_own_token(
+def test_other_bytes_of_a_released_version_are_refused(
     given: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A proposal of words cannot bring another model for main's own recipe."""
     project, pull, data = given
-    monkeypatch.setenv("APP_TOKEN", "app")
-    hub = validate(project, pull, data, monkeypatch)
-    (put,) = hub.put
-    assert put["token"] == "app" and put["branch"] == "first" and "sha" not in put
-    assert hub.statuses[-1][1] == "pending" and "GH_TOKEN" not in os.environ
-    assert workflow.ADOPTED in hub.comments[pull["number"]]
+    validate(project, pull, data, monkeypatch)
+    commit = project.merge(pull)
+    project.release(verdicts(project)[0]["manifest_sha256"], commit)
+    project.write("README.md", "only words\n")
+    words = project.propose("words")
+    text = read(data, "dvc.lock").replace(b"size: ", b"size: 1")
+    hub = validate(project, words, altered(data, dvc_lock=text), monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    assert "other bytes were uploaded" in hub.comments[2]
 
 
 def test_here_it_judges_what_is_in_build(

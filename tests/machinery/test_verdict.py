@@ -106,7 +106,6 @@ def built(restored: bool, seconds: float) -> BuildRecord:
         head_sha="",
         base_sha="",
         merge_sha="",
-        committed_lock_sha256=None,
         built_lock_sha256="",
         restored=restored,
         stages_run=[] if restored else ["train"],
@@ -127,7 +126,7 @@ PRICE = {"compute": {"price_per_minute": 0.5, "currency": "euros"}}
         (True, 600.0, {}, ["no section compute", "600 to build it"]),
         (True, None, PRICE, ["not known: the ledger has no record of the run"]),
     ],
-    ids=["built", "built unpriced", "adopted", "adopted unpriced", "not recorded"],
+    ids=["built", "built unpriced", "restored", "restored unpriced", "not recorded"],
 )
 def test_what_a_build_cost_is_its_minutes_times_mains_price(
     restored: bool, before: float | None, params: settings.Params, found: list[str]
@@ -154,7 +153,7 @@ def test_what_a_build_cost_is_its_minutes_times_mains_price(
             600.0,
         ),
     ],
-    ids=["first", "other", "before it was recorded", "adopted twice"],
+    ids=["first", "other", "before it was recorded", "restored twice"],
 )
 def test_the_ledger_tells_what_the_run_that_built_a_lock_took(
     records: list[tuple[str, object]], seconds: float | None

@@ -22,12 +22,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from machinery import tiny
-from mlgitops import github, storage
+from mlgitops import github, recipe, storage
 from mlgitops.commands import deploy, register
-from mlgitops.ledger import Ledger
+from mlgitops.ledger import Ledger, lock_path
 from mlgitops.lock import Out
 from mlgitops.release import registry
-from mlgitops.serving.verify import sha256_file
 
 Record = dict[str, Any]
 CONTRACT = "name: flights\ntarget: late\n"
@@ -56,6 +55,7 @@ class GitHub:
         self.approvals: list[Record] = []
         self.on_status: Callable[[int, Record], None] | None = None
         self.immutable = False  # releases, once they are published
+        self.unmerged: set[int] = set()  # numbers of pull requests
 
     def api(
         self,
@@ -88,6 +88,9 @@ class GitHub:
         self, method: str, parts: list[str], fields: Record, data: bytes | None
     ) -> Any:
         match (method, *parts):
+            case ("GET", "pulls", number):
+                base = {"ref": "main", "repo": {"default_branch": "main"}}
+                return {"merged": int(number) not in self.unmerged, "base": base}
             case ("GET", "pulls", _, "reviews"):
                 return self.reviews if fields.get("page", 1) == 1 else []
             case ("GET", "actions", "runs", _, "approvals"):
@@ -201,6 +204,7 @@ class World:
         self.clone, self.objects = home / "clone", home / "objects"
         self.objects.mkdir()
         self.pulled = 0
+        self.lock, self.manifest = b"", ""  # that CI built for the newest model
         git("init", "-q", "--bare", "-b", "main", "origin", cwd=home)
         git("clone", "-q", "origin", "clone", cwd=home)
         (self.clone / "contract.yaml").write_text(CONTRACT)
@@ -254,18 +258,21 @@ class World:
             (self.objects / md5).write_bytes(content)
             lines += [f"    - path: build/{name}", f"      md5: {md5}"]
             lines += [f"      size: {len(content)}"]
-        (self.clone / "dvc.lock").write_text("\n".join(lines) + "\n")
+        self.lock = "\n".join([*lines, ""]).encode()
+        stages = {"train": {"cmd": f"train {sha(data)}"}}
+        (self.clone / "dvc.yaml").write_text(json.dumps({"stages": stages}))
         self.commit(f"model {text}")
-        return sha(data)
+        self.manifest = sha(data)
+        return self.manifest
 
     def verdict(self, manifest: str, passed: bool = True, **changes: Any) -> Record:
         """Let the judge write a verdict on what main names."""
         ledger = Ledger(self.clone)
         champion = ledger.champion()
-        lock = sha256_file(self.clone / "dvc.lock")
         record = {
             "manifest_sha256": manifest,
-            "lock_sha256": lock,
+            "recipe": recipe.at("main", self.clone),
+            "lock_sha256": sha(self.lock),
             "passed": passed,
             "champion": champion["manifest_sha256"] if champion else None,
             "pull_request": 7,
@@ -307,7 +314,9 @@ class World:
             name = f"{manifest}/{seq:08d}-1"
             where = {"path": f"reports/{name}.html", "sha256": sha(html)}
             whole = {"report": where, **record, "seq": seq}
-            return {f"verdicts/{name}.json": whole, where["path"]: html}
+            path = lock_path(sha(self.lock))
+            kept = {} if not passed or ledger.paths(path) else {path: self.lock}
+            return {f"verdicts/{name}.json": whole, where["path"]: html, **kept}
 
         ledger.append(files, "verdict")
         return record

@@ -12,7 +12,6 @@ COMMANDS = {  # group: {command: (module, what it does)}
     },
     "propose and judge it": {
         "validate": ("commands.validate", "judge a proposal with the rules of main"),
-        "adopt": ("commands.adopt", "commit the lock that CI built for a pull request"),
         "build": ("commands.build", "build the model of a pull request (CI)"),
         "act": ("commands.act", "run the workflow train on this machine"),
     },

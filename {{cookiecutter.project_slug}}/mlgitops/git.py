@@ -97,16 +97,20 @@ def commit(
     author: str,
     parent: str | None = None,
     cwd: Folder = ".",
+    date: str = "",
 ) -> str:
     """Return a new commit with these files, by path, on top of ``parent``'s tree.
 
-    The working tree, the index and every branch stay as they are.
+    The working tree, the index and every branch stay as they are. With a date of its
+    own, the same call always makes the same commit.
     """
     person = {
         f"GIT_{role}_{key}": value
         for role in ("AUTHOR", "COMMITTER")
         for key, value in (("NAME", author), ("EMAIL", f"{author}@localhost"))
     }
+    if date:
+        person |= {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     with TemporaryDirectory() as folder:
         env = {**person, "GIT_INDEX_FILE": os.path.join(folder, "index")}
         if parent:
@@ -138,6 +142,13 @@ def fetch_branch(branch: str, cwd: Folder = ".") -> str | None:
             return None
         raise
     return run("rev-parse", ref, cwd=cwd)
+
+
+def bring(commit: str, cwd: Folder = ".") -> None:
+    """Fetch a commit unless it is here: that of a version's tag is on no branch."""
+    kind = run("cat-file", "-t", f"{commit}^{{commit}}", cwd=cwd, check=False)
+    if kind != "commit":
+        remote_run("fetch", "-q", "--no-tags", "origin", commit, cwd=cwd)
 
 
 def complete(branch: str, *also: str, cwd: Folder = ".") -> None:

@@ -6,6 +6,7 @@ are replaced; each release is also kept in ``environments/<name>/history/``. Rec
 ordered by ``seq``, the number of commits before them, never by a clock.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -73,24 +74,44 @@ class Ledger:
         """Return the verdicts on all versions, oldest first."""
         return list(self._all("verdicts/").values())
 
-    def verdict_on_lock(self, lock_sha256: str, head_sha: str = "") -> Record | None:
-        """Return the newest verdict on a dvc.lock, perhaps for one commit, or None.
+    def on_recipe(self, recipe: str) -> list[Record]:
+        """Return the verdicts on what a recipe builds, oldest first, with their path.
 
-        One on other bytes, which somebody uploaded with that lock, says nothing about
-        it where there is one on the lock's own bytes.
+        One on bytes that are not what the proposal describes, which anybody can upload,
+        says nothing where there are others.
         """
         verdicts = [
-            record
-            for record in self.judged()
-            if record.get("lock_sha256") == lock_sha256
-            and head_sha in ("", record.get("head_sha"))
+            {**verdict, "path": path}
+            for path, verdict in self._all("verdicts/").items()
+            if verdict.get("recipe") == recipe
         ]
-        own = [record for record in verdicts if record.get("manifest_sha256")]
-        return next(reversed(own or verdicts), None)
+        return [v for v in verdicts if v.get("manifest_sha256")] or verdicts
 
-    def locks(self) -> set[str]:
-        """Return the sha256 of every dvc.lock that CI built and passed."""
-        return {str(r["lock_sha256"]) for r in self.judged() if r.get("passed")}
+    def released(self, recipe: str) -> Record | None:
+        """Return the verdict of the newest release with a recipe, or None."""
+        releases = sorted(self.releases(), key=lambda record: -int(record["seq"]))
+        for path in dict.fromkeys(str(release["verdict"]) for release in releases):
+            verdict = self.read(path) or {}
+            if verdict.get("recipe") == recipe:
+                return {**verdict, "path": path}
+        return None
+
+    def lock(self, sha256: str) -> bytes:
+        """Return the dvc.lock with that sha256, as CI built it.
+
+        Raises:
+            LedgerError: the ledger lacks it, or has other bytes under its name.
+        """
+        path = lock_path(sha256)
+        data = self.read_bytes(path)
+        if data is None:
+            raise LedgerError(f"the ledger has no {path}: propose the change again")
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise LedgerError(
+                f"the ledger's {path} has other bytes than its name says: find out who "
+                "changed it before anything is deployed"
+            )
+        return data
 
     def signatures(self, manifest_sha256: str) -> list[Record]:
         """Return the signatures of the releases of a version, oldest first."""
@@ -203,6 +224,11 @@ class Ledger:
             return git.push(lease, target, cwd=self.cwd)
         except git.GitError as error:
             raise LedgerError(f"the ledger was not written: {error}") from error
+
+
+def lock_path(sha256: str) -> str:
+    """Return where the ledger keeps a dvc.lock that CI built and that passed."""
+    return f"locks/{sha256}.lock"
 
 
 def withdraws(record: Record) -> bool:

@@ -56,7 +56,7 @@ class Lock:
             if out.name == name:
                 return out
         raise LockError(
-            f"dvc.lock has no output {name}: run `make repro` and commit it"
+            f"dvc.lock has no output {name}: a stage of dvc.yaml has to write it"
         )
 
 
@@ -98,12 +98,6 @@ def at(ref: str, cwd: str | Path = ".") -> Lock | None:
     """Return the lock at a commit, or None if that commit has none."""
     data = git.show(ref, "dvc.lock", cwd)
     return None if data is None else parse(data)
-
-
-def tracked() -> list[Out]:
-    """Return every tracked file and output of the working tree."""
-    dvc_lock = read()
-    return [*pointers().values(), *(dvc_lock.outs if dvc_lock else ())]
 
 
 def objects(count: int) -> str:
@@ -182,8 +176,9 @@ def _yaml(data: bytes, name: str) -> dict[str, object]:
 
 def _way_out(name: str) -> str:
     """Return the command that ends a conflict in a lock, or in a pointer."""
-    whole = f"git checkout origin/main -- {name}"
-    return f"{whole} && make repro" if name == "dvc.lock" else whole
+    if name == "dvc.lock":  # nothing needs it in git
+        return f"git rm {name} && make repro"
+    return f"git checkout origin/main -- {name}"
 
 
 def _mapping(value: object, name: str) -> dict[str, object]:

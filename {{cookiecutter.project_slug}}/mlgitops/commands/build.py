@@ -1,8 +1,9 @@
 """Builds the challenger of a pull request; the workflow `train` runs it.
 
-It starts from the lock of the base branch, so that every stage that differs from main
-runs here, whatever lock was committed. A committed lock that CI itself built, as the
-ledger records, is used instead. Storage is that of the base branch.
+It starts from the champion's lock, so that every stage that differs from it runs here,
+whatever lock was committed. Where CI itself has built the same recipe before, for a
+version or for this pull request, its outputs are restored instead. Storage is that of
+the base branch.
 """
 
 import hashlib
@@ -16,10 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlgitops import git, github, lock, machine, settings, stages, storage
+from mlgitops import git, github, lock, machine, recipe, settings, stages, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.judge import gates, override, sandbox
-from mlgitops.ledger import Ledger
+from mlgitops.ledger import Ledger, Record
 from mlgitops.lock import Lock, LockError
 from mlgitops.pipeline.contract import Contract, ContractError
 
@@ -32,9 +33,10 @@ def main() -> None:
     event = github.event()
     with expected_errors():
         facts = commits(event)
+        number = int(str(facts["pull_request"]))
         check()
         try:
-            facts |= build(str(facts["base_sha"]))
+            facts |= build(str(facts["base_sha"]), number)
         except storage.StorageError as error:
             raise storage.StorageError(f"{error}{_fork(event)}") from error
         facts["seconds"] = round(time.monotonic() - started, 1)
@@ -61,11 +63,10 @@ def commits(event: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def build(base: str) -> dict[str, object]:
-    """Download main's outputs and the proposal's data, then run what differs."""
+def build(base: str, number: int) -> dict[str, object]:
+    """Download what was built before and the proposal's data; run what differs."""
     use_storage_of(base)
-    committed = lock.read()
-    start, restored = first_lock(base, committed)
+    start, restored = first_lock(number)
     needed = [*(start.outs if start else ()), *lock.inputs()]
     print(f"pulling {len(needed)} objects from storage", flush=True)
     storage.pull(needed)
@@ -74,7 +75,6 @@ def build(base: str) -> dict[str, object]:
     if built is None:
         raise LockError("`dvc repro` wrote no dvc.lock: dvc.yaml has no stage")
     return {
-        "committed_lock_sha256": committed.sha256 if committed else None,
         "built_lock_sha256": built.sha256,
         "restored": restored and not ran,
         "stages_run": ran,
@@ -110,20 +110,35 @@ def use_storage_of(base: str) -> None:
         file.write_bytes(config)
 
 
-def first_lock(base: str, committed: Lock | None) -> tuple[Lock | None, bool]:
-    """Put the lock to start from in place; return it, and whether CI built it."""
-    if committed and committed.sha256 in Ledger().locks():
-        print("CI built the committed dvc.lock before: restoring its outputs")
-        return committed, True
+def first_lock(number: int) -> tuple[Lock | None, bool]:
+    """Put the lock to start from in place; return it, and whether nothing is to run."""
+    ledger, data, restored = Ledger(), None, False
+    if before := restorable(ledger, recipe.at("HEAD"), number):
+        print(f"CI built this recipe for #{before['pull_request']}: restoring it")
+        data, restored = ledger.lock(str(before["lock_sha256"])), True
+    elif champion := ledger.champion():
+        print(f"starting from {champion['tag']}, which is in production")
+        git.bring(champion["commit"])
+        data = git.show(champion["commit"], "dvc.lock")
     file = Path("dvc.lock")
-    data = git.show(base, "dvc.lock")
     if data is None:
-        print("main has no dvc.lock yet: building every stage")
+        print("there is no version yet: building every stage")
         file.unlink(missing_ok=True)
         return None, False
-    print("starting from main's dvc.lock")
     file.write_bytes(data)
-    return lock.parse(data), False
+    return lock.parse(data), restored
+
+
+def restorable(ledger: Ledger, proposed: str, number: int) -> Record | None:
+    """Return the verdict on a build of a recipe whose outputs may be taken, or None.
+
+    It is of a version, or of this pull request: what somebody else uploaded for the
+    same recipe, in a proposal that nobody merged, never ends up in this one.
+    """
+    if released := ledger.released(proposed):
+        return released
+    own = [v for v in ledger.on_recipe(proposed) if v["pull_request"] == number]
+    return own[-1] if own and own[-1]["passed"] else None
 
 
 def reproduce() -> list[str]:

@@ -20,6 +20,7 @@ from mlgitops.commands.protect import (
     on_github,
     open_to,
 )
+from mlgitops.commands.pull import released_lock
 from mlgitops.ledger import Ledger
 from mlgitops.release import MAIN
 from mlgitops.release.environments import CHAMPION, RESERVED, names, variable
@@ -84,14 +85,27 @@ def packages() -> Findings:
 
 
 def objects() -> Findings:
-    """Check that storage has every object of dvc.lock and the .dvc pointers."""
-    outs = lock.tracked()
+    """Check that storage has the data, and the version that HEAD builds."""
+    outs = [*lock.pointers().values()]
     missing = ", ".join(out.path for out in storage.missing(outs))
-    good = f"storage has all objects of dvc.lock and the .dvc pointers: {len(outs)}"
+    good = f"storage has all objects of the .dvc pointers: {len(outs)}"
     fix = f"storage lacks {missing}: type `make push`"
     yield finding(not missing, good, fix, BROKEN)
-    if lock.read() is None:
-        yield WEAK, "no dvc.lock yet: type `make repro`, then commit it"
+    if data := released_lock(Ledger()):
+        built = lock.parse(data).outs
+        missing = ", ".join(out.path for out in storage.missing(built))
+        good = f"storage has all objects of the version that HEAD builds: {len(built)}"
+        fix = (
+            f"storage lacks {missing} of the version that HEAD builds: restore it from "
+            "a copy of storage; its model is on the GitHub Release too"
+        )
+        yield finding(not missing, good, fix, BROKEN)
+    if tracked := git.run("ls-files", "dvc.lock"):
+        yield (
+            WEAK,
+            f"{tracked} is in git, where nothing reads it and it brings conflicts: "
+            "type `git rm --cached dvc.lock`",
+        )
 
 
 def remote() -> Findings:
@@ -230,9 +244,9 @@ def actions() -> Findings:
     values = _variables()
     yield finding(
         values.get("APP_CLIENT_ID"),
-        "an App commits the locks that CI built",
-        "no App: a person types `make adopt`, and a pull request made by a workflow "
-        'waits for "Approve workflows to run"',
+        "checks start by themselves on the pull request that the monitor opens",
+        "no App: a pull request made by a workflow waits for "
+        '"Approve workflows to run"',
     )
     if runner := values.get("RUNNER"):
         yield (

@@ -21,8 +21,8 @@ from mlgitops.pipeline.contract import Contract
 
 SHOWN = "log_loss|calibration_error|rmse|mae|train[.]"  # beside the primary metric
 ADVICE = """\
-To propose one: .venv/bin/dvc exp apply NAME, commit params.yaml and dvc.lock on a
-branch, open a pull request. To forget all: .venv/bin/dvc exp remove --all-commits."""
+To propose one: .venv/bin/dvc exp apply NAME, commit params.yaml on a branch, open a
+pull request. To forget all: .venv/bin/dvc exp remove --all-commits."""
 
 
 def trials(grid: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, list[str]]]:

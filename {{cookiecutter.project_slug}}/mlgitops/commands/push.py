@@ -1,6 +1,8 @@
-"""Uploads every object of dvc.lock and the .dvc pointers to storage.
+"""Uploads the data that the .dvc pointers track to storage.
 
-python -m mlgitops push        (make push)
+    python -m mlgitops push        (make push)
+
+Not what the stages build: CI builds that itself, and stores what passed.
 """
 
 from pathlib import Path
@@ -14,7 +16,7 @@ from mlgitops.storage import StorageError
 def main() -> None:
     """Push and print a summary."""
     with expected_errors():
-        print(send(lock.tracked()))
+        print(send([*lock.pointers().values()]))
 
 
 def send(outs: list[Out]) -> str:
@@ -30,8 +32,7 @@ def send(outs: list[Out]) -> str:
         names = ", ".join(out.path for out in lost)
         raise StorageError(
             f"sent {len(present)} of {lock.objects(len(outs))}; neither here nor in "
-            f"storage: {names}. Run `make push` on the machine that has them, or "
-            "`make repro` if a stage builds them."
+            f"storage: {names}. Run `make push` on the machine that has them."
         )
     summary = f"push: {lock.objects(len(present))} sent, storage is {storage.url()}"
     if elsewhere:

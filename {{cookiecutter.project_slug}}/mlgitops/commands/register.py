@@ -2,15 +2,16 @@
 
     python -m mlgitops register
 
-Nothing is trained and no file of the run is used: the bytes come from storage, by
-main's dvc.lock, and the ledger has their verdict. A second run changes nothing.
+Nothing is trained and no file of the run is used: the ledger has the verdict on main's
+recipe and the dvc.lock that CI built for it; the bytes come from storage, by that lock.
+A second run changes nothing.
 """
 
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlgitops import git, github
+from mlgitops import git, github, recipe
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import SPEC, Ledger
 from mlgitops.release import (
@@ -79,9 +80,10 @@ def register() -> Version | str:
     registry.fetch(name)
     if sentences := registry.differences(registry.versions(name), ledger.releases()):
         raise ReleaseError(sentences[0])
-    eligibility.not_refused(ledger, eligibility.locked(commit).sha256)
+    verdict = eligibility.named(ledger, commit)
+    lock_bytes, sha256 = ledger.lock(verdict["lock_sha256"]), verdict["manifest_sha256"]
     with TemporaryDirectory() as folder:
-        candidate = eligibility.bring(commit, Path(folder))
+        candidate = eligibility.bring(commit, Path(folder), sha256, lock_bytes)
         verdict = allowed(ledger, name, candidate)
         version = tag(candidate)
         package.publish(version, candidate, ledger, verdict["path"])
@@ -90,18 +92,22 @@ def register() -> Version | str:
 
 def nothing_to_do(ledger: Ledger, commit: str) -> str:
     """Return why a commit needs no deployment, or nothing."""
-    if git.show(commit, "dvc.lock") is None:
-        return "Nothing to do: main has no dvc.lock yet, so there is no model."
+    if not ledger.releases() and not eligibility.any_merged(ledger):
+        return (
+            "Nothing to do: nothing that was judged is merged yet: there is no model."
+        )
     if not on_main(commit):
         raise ReleaseError(
             f"{commit} is not on {MAIN}: only merged commits are deployed"
         )
     current, tip = server.at(commit), server.at(f"origin/{MAIN}")
-    newer = git.show(f"origin/{MAIN}", "dvc.lock") != git.show(commit, "dvc.lock")
+    newer = recipe.at(f"origin/{MAIN}") != recipe.at(commit)
     if newer or current.sha256 != tip.sha256 or not _taggable(commit):
         return f"Nothing to do: {MAIN} has moved on, and its newest commit is deployed."
     champion = ledger.champion()
-    if champion is None or not eligibility.same_model(champion["commit"], commit):
+    if champion is None:
+        return ""
+    if not eligibility.same_model(ledger, commit, champion["manifest_sha256"]):
         return ""
     if server.of(champion).sha256 != current.sha256 or not promote.finished(champion):
         return ""
@@ -131,7 +137,7 @@ def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
     """
     sha256, code = candidate.manifest_sha256, server.at(candidate.commit).sha256
     try:
-        return eligibility.check(ledger, sha256, candidate.lock_sha256, code)
+        return eligibility.check(ledger, sha256, candidate.commit, code)
     except ReleaseError:
         record = ledger.withdrawal(sha256, code)
         if record and record["action"] == "revert":
@@ -142,14 +148,20 @@ def allowed(ledger: Ledger, name: str, candidate: Candidate) -> Record:
 
 def tag(candidate: Candidate) -> Version:
     """Return the candidate's version on origin, after tagging it if it has none."""
-    name, commit = str(candidate.manifest["name"]), candidate.commit
-    sha256 = candidate.manifest_sha256
+    name, sha256 = str(candidate.manifest["name"]), candidate.manifest_sha256
+    commit = registry.locked(candidate.commit, candidate.lock)
     version = registry.register(name, sha256, commit, settings().bump)
     if version.commit != commit:
         eligibility.demand_merged(version)
     registry.in_order(name, version)
-    if not eligibility.same_model(version.commit, commit):
+    if not same_manifest(version.commit, commit):
         raise ReleaseError(
             f"the tag {version.tag} was moved: {version.commit} has another model"
         )
     return version
+
+
+def same_manifest(*commits: str) -> bool:
+    """Tell whether the dvc.lock of each commit names the same manifest."""
+    outs = [eligibility.locked(commit).out("manifest.json") for commit in commits]
+    return len({(out.md5, out.size) for out in outs}) == 1

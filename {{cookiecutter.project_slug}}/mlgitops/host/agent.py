@@ -469,12 +469,33 @@ class Source:
             self._git(history, "rev-list", "--count", main)  # fails in a damaged clone
             return b"absent"
 
-        if self._in_clone(history, check):
+        if self._in_clone(history, check) and not self._adds_lock(home, main, commit):
             raise TransientError(
                 f"the ledger names commit {commit}, which is not on "
                 f"{main.removeprefix('refs/heads/')}: what runs stays. Find out who "
                 "pushed to the ledger"
             )
+
+    def _adds_lock(self, home: Path, main: str, commit: str) -> bool:
+        """Tell whether a commit only adds dvc.lock to one of main, as a version's does.
+
+        No branch has it: its tag stands on it, and what runs is as main has it.
+        """
+
+        def check() -> bytes:
+            self._git(home, "fetch", "--quiet", "--depth=2", self.git, commit)
+            parents = self._git(home, "rev-list", "--parents", "-1", commit).split()
+            if len(parents) != 2:
+                return b""
+            ends = [parent.decode() for parent in reversed(parents)]
+            changed = self._git(home, "diff-tree", "-r", "--name-only", *ends)
+            return ends[0].encode() if changed.split() == [b"dvc.lock"] else b""
+
+        try:
+            parent = self._in_clone(home, check).decode()
+        except TransientError:
+            return False
+        return bool(parent) and self._contains(home / "main", main, parent)
 
     def _check_signed(self, home: Path, main: str, release: Release) -> None:
         """Raise TransientError for a release without the signature of main's key."""

@@ -37,7 +37,6 @@ class BuildRecord(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     head_sha: Commit
     base_sha: Commit
     merge_sha: Commit
-    committed_lock_sha256: str | None
     built_lock_sha256: str
     restored: bool
     stages_run: list[str]

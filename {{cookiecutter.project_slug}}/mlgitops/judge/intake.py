@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from mlgitops import git, lock
+from mlgitops import git, lock, recipe
 from mlgitops.judge import artifact, cautions, identity, sandbox
 from mlgitops.judgement import Refused
 from mlgitops.lock import LockError
@@ -50,6 +50,7 @@ def _identify(folder: str, tree: str) -> None:
     data, read_file = Path(folder, "dvc.lock").read_bytes(), partial(git.show, tree)
     cautions.settings_changed(read_file("params.yaml"))
     pointers = lock.pointers(tree)
+    recipe.at(tree)
     identity.identify(Path(folder), lock.parse(data), read_file)
     identity.raw_data(data, pointers)
 

@@ -146,7 +146,7 @@ def _earlier(case: Case, number: int, failed: list[str], rules: Override) -> Rec
     """Return the newest override of the same model in the same pull request, if any.
 
     It holds for the checks that it named, as long as the champion is the same: the
-    model is judged once more when its lock is adopted.
+    model is judged once more when the branch is brought up to date.
     """
     champion = case.champion and case.champion["manifest_sha256"]
     for verdict in reversed(case.ledger.verdicts(str(case.manifest_sha256))):

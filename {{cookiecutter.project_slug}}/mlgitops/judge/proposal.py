@@ -133,7 +133,7 @@ def merge(number: int, head: str, base: str) -> str:
     except git.GitError as error:
         reason = (
             "it conflicts with main: type `git merge origin/main` and resolve the "
-            "conflicts; one in dvc.lock alone ends with `make repro && git commit "
-            "--all`"
+            "conflicts; one in dvc.lock ends with `git rm dvc.lock`, which nothing "
+            "needs in git"
         )
         raise Refused("merge", reason) from error

@@ -1,6 +1,5 @@
-"""Makes a verdict known: storage, ledger, comment, status, and the lock to adopt."""
+"""Makes a verdict known: storage, ledger, comment, status."""
 
-import base64
 import hashlib
 import os
 from datetime import UTC, datetime
@@ -11,21 +10,21 @@ from mlgitops import git, github, lock, report, storage
 from mlgitops.judge.artifact import BuildRecord
 from mlgitops.judge.proposal import Proposal, has_newer_head
 from mlgitops.judge.verdict import Case, summary
-from mlgitops.ledger import Record
+from mlgitops.ledger import Record, lock_path
 from mlgitops.machinery import machinery
 from mlgitops.report import page
 
 CONTEXT = "validate"
 JUDGED = ("task", "split", "primary", "confidence", "metrics", "business", "fairness")
-STATES = {"ready": "success", "decide": "pending", "blocked": "failure"}
+STATES = {"ready": "success", "blocked": "failure"}
 
 
-def store(case: Case, base: str) -> None:
-    """Send the objects of a passing challenger to storage, those that main lacks."""
-    main = lock.at(base)
-    stored = {out.md5 for out in main.outs} if main else set()
+def store(case: Case) -> None:
+    """Send the objects of a passing challenger to storage, those that it lacks."""
+    champion = lock.at(case.champion["commit"]) if case.champion else None
+    stored = {out.md5 for out in champion.outs} if champion else set()
     outs = [out for out in case.built.outs if out.md5 not in stored]
-    if case.built.sha256 in case.ledger.locks():
+    if case.ledger.paths(lock_path(case.built.sha256)):
         outs = storage.missing(outs)
     storage.push({case.challenger / out.name: out for out in outs})
 
@@ -36,6 +35,7 @@ def record(case: Case, proposal: Proposal, build: BuildRecord, html: str) -> int
     verdict: Record = {
         "schema": 1,
         "manifest_sha256": case.manifest_sha256,
+        "recipe": case.recipe,
         "lock_sha256": case.built.sha256,
         "data_sha256": case.data_sha256,
         "held_out": case.judgement.held_out,
@@ -67,37 +67,18 @@ def record(case: Case, proposal: Proposal, build: BuildRecord, html: str) -> int
         path, sha256 = f"reports/{name}.html", hashlib.sha256(data).hexdigest()
         page_record = {"path": path, "sha256": sha256}
         entry = {**verdict, "report": page_record, "seq": seq}
-        return {f"verdicts/{name}.json": entry, path: data}
+        return {f"verdicts/{name}.json": entry, path: data, **_lock(case)}
 
     result = "pass" if case.passed else "refuse"
     return case.ledger.append(files, f"{result} {folder[:12]} of #{proposal.number}")
 
 
-def adopt(case: Case, proposal: Proposal, token: str) -> bool:
-    """Let the App commit the lock that CI built; return whether it did."""
-    if not token or not proposal.same_repository:
-        return False
-    content = (case.challenger / "dvc.lock").read_bytes()
-    fields: dict[str, object] = {
-        "message": "adopt the lock that CI built",
-        "branch": proposal.branch,
-        "content": base64.b64encode(content).decode(),
-    }
-    spec = f"{proposal.head_sha}:dvc.lock"
-    if blob := git.run("rev-parse", "-q", "--verify", spec, check=False):
-        fields["sha"] = blob
-    own_token = os.environ.get("GH_TOKEN")
-    os.environ["GH_TOKEN"] = token
-    try:
-        github.api("contents/dvc.lock", "PUT", fields)
-    except github.GitHubError as error:
-        print(f"the App could not commit the lock: {error}")
-        return False
-    finally:
-        os.environ.pop("GH_TOKEN")
-        if own_token is not None:
-            os.environ["GH_TOKEN"] = own_token
-    return True
+def _lock(case: Case) -> dict[str, bytes]:
+    """Return the lock that CI built, where it passed and the ledger lacks it."""
+    path = lock_path(case.built.sha256)
+    if not case.passed or case.ledger.paths(path):
+        return {}
+    return {path: (case.challenger / "dvc.lock").read_bytes()}
 
 
 def is_newest(proposal: Proposal) -> bool:
@@ -125,7 +106,6 @@ def announce(proposal: Proposal, facts: report.Facts, newest: bool) -> None:
     url = comment(proposal, body, newest)
     github.summary(body)
     page.write(facts)
-    step = f"Passed. {facts.next}".replace("`", "")
-    sentence = step if facts.state == "decide" else facts.verdict
-    github.status(proposal.head_sha, CONTEXT, STATES[facts.state], sentence, url)
-    print(f"{facts.state}: {sentence}\n{url}")
+    state = STATES[facts.state]
+    github.status(proposal.head_sha, CONTEXT, state, facts.verdict, url)
+    print(f"{facts.state}: {facts.verdict}\n{url}")

@@ -8,7 +8,7 @@ other pull request is judged as ever, but lets nothing return.
 from collections.abc import Mapping
 from typing import Any
 
-from mlgitops import lock, server_code, settings
+from mlgitops import recipe, server_code, settings
 from mlgitops.judge import override
 from mlgitops.judge.verdict import Case
 from mlgitops.ledger import Record
@@ -61,10 +61,8 @@ def apply(
 
 def _named(case: Case, commit: str, end: Record, code: str) -> bool:
     """Tell whether a commit of main has already what was taken back."""
-    main = lock.at(commit)
-    outs = main.outs if main else ()
-    own = case.built.out("manifest.json")
-    if not any((o.name, o.md5, o.size) == (own.name, own.md5, own.size) for o in outs):
+    verdicts = case.ledger.on_recipe(recipe.at(commit))
+    if not any(v.get("manifest_sha256") == case.manifest_sha256 for v in verdicts):
         return False
     same_model = end["manifest_sha256"] == case.manifest_sha256
     return not same_model or server_code.sha256(commit) == code

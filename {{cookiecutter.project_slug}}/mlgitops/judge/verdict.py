@@ -18,8 +18,6 @@ from mlgitops.machinery import machinery
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
 
-ADOPT = "It can merge once its dvc.lock is the one that CI built."
-
 
 class ValidationError(Exception):
     """No verdict can be given, and the proposal is not the cause."""
@@ -45,6 +43,7 @@ class Case:
     read_file: identity.ReadFile
     pointers: Mapping[str, Out]
     ledger: Ledger
+    recipe: str = ""  # of what was proposed
     raw: Path | None = None
     manifest: identity.Manifest | None = None
     manifest_sha256: str | None = None
@@ -102,6 +101,7 @@ def consider(case: Case) -> None:
 
 def _identify(case: Case) -> None:
     """Fill in what the challenger is, once it is what the proposal describes."""
+    _unchanged_recipe(case)
     manifest = identity.identify(case.challenger, case.built, case.read_file)
     lock_bytes = (case.challenger / "dvc.lock").read_bytes()
     raw = identity.raw_data(lock_bytes, case.pointers)
@@ -115,6 +115,23 @@ def _identify(case: Case) -> None:
         case.manifest_sha256 = None
         raise
     case.manifest = manifest
+
+
+def _unchanged_recipe(case: Case) -> None:
+    """Refuse other bytes of a recipe than those of the version that it has already.
+
+    CI restores them, so that it does not matter where a recipe is built once more.
+    """
+    released = case.ledger.released(case.recipe) if case.recipe else None
+    if released is None:
+        return
+    if lock.parse(case.ledger.lock(released["lock_sha256"])).outs != case.built.outs:
+        raise Refused(
+            "lock",
+            "what is proposed was built before, as version "
+            f"{released['manifest_sha256'][:12]}, and other bytes were uploaded: run "
+            "`train` again, which restores that version",
+        )
 
 
 def summary(case: Case) -> str:
@@ -149,7 +166,7 @@ def facts(case: Case, state: report.State, next_step: str = "") -> report.Facts:
         judgement=case.judgement,
         state=state,
         next=next_step,
-        verdict=summary(case) + (f" {ADOPT}" if state == "decide" else ""),
+        verdict=summary(case),
         checks=case.checks,
         manifest_sha256=case.manifest_sha256 or "",
         data_sha256=case.data_sha256 or "",
@@ -199,6 +216,7 @@ def _bring(case: Case, raw: Out) -> None:
         outs[case.folder / "raw.parquet"] = raw
     if case.champion:
         champion.mkdir()
+        git.bring(case.champion["commit"])
         outs |= _champion_files(case.champion["commit"], champion, raw)
     for path, problem in storage.bring(outs).items():
         if path != champion / "raw.parquet":

@@ -1,6 +1,5 @@
 """The program of the workflow `validate`: fetch, judge, decide, publish."""
 
-import os
 import traceback
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from mlgitops import git, github, lock, report, settings
+from mlgitops import git, github, lock, recipe, report, settings
 from mlgitops.judge import (
     artifact,
     cautions,
@@ -30,7 +29,6 @@ from mlgitops.judgement import Refused
 from mlgitops.ledger import Ledger
 from mlgitops.report import page
 
-ADOPTED = "wait: the lock was committed here, and is judged once more."
 SECONDS = 1200  # for all of it but the publishing; the job is ended after 1800
 
 
@@ -108,12 +106,7 @@ def _judge(proposed: Proposal) -> None:
             verdict.consider(case)
             facts = _decide(case, proposed, build, tree, gated, params)
         publish.record(case, proposed, build, page.page(facts))
-        newest = publish.is_newest(proposed)  # before the App itself pushes
-        app_token = os.environ.get("APP_TOKEN", "")
-        if newest and facts.state == "decide":
-            if publish.adopt(case, proposed, app_token):
-                facts.next = ADOPTED
-        publish.announce(proposed, facts, newest)
+        publish.announce(proposed, facts, publish.is_newest(proposed))
 
 
 def _fetch(
@@ -137,9 +130,12 @@ def _fetch(
     intake.identify(challenger, tree)
     try:
         pointers = lock.pointers(tree)
+        proposal_recipe = recipe.at(tree)
     except lock.LockError as error:
         raise Refused("data", str(error)) from error
-    return Case(folder, built, partial(git.show, tree), pointers, Ledger()), build, tree
+    read_file = partial(git.show, tree)
+    case = Case(folder, built, read_file, pointers, Ledger(), proposal_recipe)
+    return case, build, tree
 
 
 def _decide(
@@ -155,8 +151,8 @@ def _decide(
     overruled = override.apply(case, github.event(), proposed.number, params, task)
     returned = returning.apply(case, github.event(), params, base, tree)
     if case.passed:
-        publish.store(case, base)
-    facts = _with_sources(verdict.facts(case, *_state(case, proposed)), proposed)
+        publish.store(case)
+    facts = _with_sources(verdict.facts(case, *_state(case)), proposed)
     facts.uses = holdout_reuse.uses(case)
     changed = git.run("diff", "--name-only", base, tree).splitlines()
     facts.cautions = [
@@ -205,14 +201,11 @@ def build_cost(
     )
 
 
-def _state(case: Case, proposed: Proposal) -> tuple[report.State, str]:
+def _state(case: Case) -> tuple[report.State, str]:
     """Return the state, and what to do next."""
     if not case.passed:
         return "blocked", "push a change to this branch; it is judged again."
-    if case.read_file("dvc.lock") == (case.challenger / "dvc.lock").read_bytes():
-        return "ready", "review and merge; what is deployed is what was judged here."
-    number = proposed.number
-    return "decide", f"`make adopt PR={number}` commits the lock that CI built."
+    return "ready", "review and merge; what is deployed is what was judged here."
 
 
 def _refuse(proposed: Proposal, refusal: Refused) -> None:

@@ -88,9 +88,7 @@ def fetch(release: dict[str, Any], into: Path) -> Path:
         StorageError, LockError, GitError: the files cannot be fetched.
     """
     commit = str(release["commit"])
-    kind = git.run("cat-file", "-t", f"{commit}^{{commit}}", check=False)
-    if kind != "commit":
-        git.remote_run("fetch", "-q", "--no-tags", "--depth=1", "origin", commit)
+    git.bring(commit)
     locked = lock.at(commit)
     if locked is None:
         raise lock.LockError(f"commit {commit} of the serving version has no dvc.lock")

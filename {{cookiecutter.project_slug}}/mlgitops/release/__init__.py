@@ -63,6 +63,20 @@ def on_main(commit: str) -> bool:
     return git.run("merge-base", commit, tip, check=False) == commit
 
 
+def base(commit: str, tip: str | None) -> str | None:
+    """Return the commit of main, whose newest is ``tip``, that a version is from.
+
+    A version's tag stands on it, or on a commit that only adds its dvc.lock.
+    """
+    if tip is None or git.run("merge-base", commit, tip, check=False) == commit:
+        return tip and commit
+    parents = git.run("rev-list", "--parents", "-1", commit, check=False).split()[1:]
+    if parents != [git.run("merge-base", commit, tip, check=False)]:
+        return None
+    changed = git.run("diff-tree", "-r", "--name-only", parents[0], commit)
+    return parents[0] if changed == "dvc.lock" else None
+
+
 def _yaml(path: str) -> Mapping[str, Any]:
     """Read a YAML file of the working tree."""
     try:

@@ -30,7 +30,11 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
     for environment in ledger.environments():
         sentences += _followed(ledger, environment)
     champion, tip = ledger.champion(), git.fetch_branch(MAIN)
-    if champion and tip and not eligibility.same_model(champion["commit"], tip):
+    if (
+        champion
+        and tip
+        and not eligibility.same_model(ledger, tip, champion["manifest_sha256"])
+    ):
         advice = "merge the revert pull request, or let `deploy` finish"
         if champion.get("fault") == HOST:
             advice = (

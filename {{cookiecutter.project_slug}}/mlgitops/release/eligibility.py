@@ -1,18 +1,24 @@
 """Says whether a version may be deployed: every refusal is here, with its sentence.
 
 The repository's protection settings are not asked: what counts is the ledger, main's
-dvc.lock and the bytes in storage.
+recipe and the bytes in storage. GitHub is asked one thing: which pull requests were
+merged, since a verdict on one that was not is no reason to deploy what it built.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgitops import git, lock, storage
+from mlgitops import git, github, lock, recipe, storage
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock
-from mlgitops.release import MAIN, Record, ReleaseError, on_main
+from mlgitops.release import MAIN, Record, ReleaseError, base
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import VerifyError, sha256_file, verify
+
+AGAIN = (
+    "Propose any change, also an empty commit (`git commit --allow-empty`): CI then "
+    "builds and judges it; merge it when `validate` is green"
+)
 
 
 @dataclass(frozen=True)
@@ -21,30 +27,33 @@ class Candidate:
 
     folder: Path
     commit: str
-    lock_sha256: str
+    lock: bytes
     manifest_sha256: str
     manifest: Record
 
 
-def bring(commit: str, folder: Path, expected: str | None = None) -> Candidate:
-    """Pull the version that a commit's dvc.lock names and verify every byte of it.
+def bring(
+    commit: str, folder: Path, expected: str, lock_bytes: bytes | None = None
+) -> Candidate:
+    """Pull a version, by its own commit's dvc.lock or another; verify every byte of it.
 
     Raises:
         ReleaseError: an object is missing, altered, or not what the manifest names.
     """
-    dvc_lock = locked(commit)
+    lock_bytes = lock_bytes or git.show(commit, "dvc.lock") or b""
     folder.mkdir(parents=True, exist_ok=True)
     contract = git.show(commit, "contract.yaml")
     if contract is None:
         raise ReleaseError(f"contract.yaml is missing at {commit}")
     try:
+        dvc_lock = lock.parse(lock_bytes)
         storage.pull(map(dvc_lock.out, ("manifest.json", "model.onnx")), folder)
         (folder / "contract.yaml").write_bytes(contract)
         manifest = verify(folder, expected)
     except (storage.StorageError, lock.LockError, VerifyError) as error:
         raise ReleaseError(f"not deployed: {error}") from error
     sha256 = sha256_file(folder / "manifest.json")
-    return Candidate(folder, commit, dvc_lock.sha256, sha256, manifest)
+    return Candidate(folder, commit, lock_bytes, sha256, manifest)
 
 
 def locked(commit: str) -> Lock:
@@ -58,82 +67,102 @@ def locked(commit: str) -> Lock:
     return dvc_lock
 
 
-def same_model(commit: str, reference: str) -> bool:
-    """Tell whether the locks at two commits name the same manifest."""
+def same_model(ledger: Ledger, commit: str, manifest_sha256: str) -> bool:
+    """Tell whether a passing verdict says that a commit of main builds a version."""
     try:
-        outs = [locked(each).out("manifest.json") for each in (commit, reference)]
-    except (lock.LockError, ReleaseError):
+        passed = [v for v in ledger.on_recipe(recipe.at(commit)) if v["passed"]]
+    except lock.LockError:
         return False
-    return (outs[0].md5, outs[0].size) == (outs[1].md5, outs[1].size)
+    return manifest_sha256 in [verdict["manifest_sha256"] for verdict in passed]
 
 
 def demand_merged(version: Version) -> None:
-    """Refuse a version whose commit is not on the main branch of origin."""
-    if not on_main(version.commit):
+    """Refuse a version that is not from a commit of the main branch of origin."""
+    if base(version.commit, git.fetch_branch(MAIN)) is None:
         raise ReleaseError(
-            f"{version.tag} is on {version.commit}, which is not on {MAIN}"
+            f"{version.tag} is on {version.commit}, which is not on {MAIN}, and is not "
+            f"a commit of {MAIN} with only its dvc.lock added"
         )
 
 
-def verdict(ledger: Ledger, manifest_sha256: str, lock_sha256: str) -> Record:
-    """Return the newest verdict on a version and its lock, if it lets them pass.
+def named(ledger: Ledger, commit: str) -> Record:
+    """Return the verdict on what a commit of main names; it has its ``path``.
 
-    A verdict on the same version with another lock is of another proposal: it says
-    nothing about what main names. The record has its ``path``.
+    It is that of the version that was released with this recipe. Where there is none
+    yet, the newest of a pull request that was merged.
 
     Raises:
-        ReleaseError: nobody judged these bytes, they were refused, or main's lock
-            is not a judged one.
+        ReleaseError: nobody judged what main describes, or it was refused.
     """
-    records, short = ledger.verdicts(manifest_sha256), manifest_sha256[:12]
-    own = [record for record in records if record["lock_sha256"] == lock_sha256]
-    if not records:
+    main = _recipe(commit)
+    verdicts = ledger.on_recipe(main)
+    if not verdicts:
         raise ReleaseError(
-            f"there is no verdict on version {short}: nobody judged these bytes; "
-            "propose them in a pull request, and merge it when `validate` is green"
+            f"there is no verdict on what main describes (recipe {main[:12]}): nobody "
+            f"judged it. {AGAIN}"
         )
-    passed = [record for record in records if record["passed"]]
-    newest = next(reversed(own or passed or records))
-    if not newest["passed"]:
-        raise ReleaseError(
-            f"the newest verdict refuses version {short}: {newest['summary']} "
-            "Revert the merge, or make it pass in a new pull request"
-        )
+    if released := ledger.released(main):
+        sha256 = released["manifest_sha256"]
+        own = [v for v in verdicts if v["manifest_sha256"] == sha256]
+    else:
+        own = [v for v in verdicts if _merged(v["pull_request"])]
     if not own:
+        numbers = sorted({v["pull_request"] for v in verdicts})
+        pulls = ", ".join(f"#{number}" for number in numbers)
         raise ReleaseError(
-            f"main's dvc.lock ({lock_sha256[:12]}) is not the one that was judged "
-            f"({newest['lock_sha256'][:12]}): run `make adopt "
-            f"PR={newest['pull_request']}` in a new pull request, and merge that"
+            f"what main describes (recipe {main[:12]}) was judged in {pulls} only, "
+            f"which was not merged. {AGAIN}"
         )
-    return newest
+    return _passed(own[-1])
 
 
-def not_refused(ledger: Ledger, lock_sha256: str) -> None:
-    """Refuse a dvc.lock whose newest verdict refuses it, before any byte is moved.
+def any_merged(ledger: Ledger) -> bool:
+    """Tell whether any pull request that was judged was merged."""
+    numbers = {int(verdict["pull_request"]) for verdict in ledger.judged()}
+    return any(_merged(number) for number in sorted(numbers))
 
-    The objects of a refused proposal never enter storage: "they are missing" would be
-    true, and would send the reader the wrong way.
-    """
-    newest = ledger.verdict_on_lock(lock_sha256)
-    if newest and not newest["passed"]:
+
+def _passed(verdict: Record) -> Record:
+    """Return a verdict, or refuse what it refuses."""
+    if not verdict["passed"]:
         raise ReleaseError(
-            f"not deployed: #{newest['pull_request']} was refused, and main names what "
-            f"it proposed. {newest['summary']} Revert it on main, or make it pass in a "
-            "new pull request"
+            f"not deployed: #{verdict['pull_request']} was refused, and main names "
+            f"what it proposed. {verdict['summary']} Revert it on main, or make it "
+            "pass in a new pull request"
         )
+    return verdict
+
+
+def _recipe(commit: str) -> str:
+    """Return the recipe at a commit."""
+    try:
+        return recipe.at(commit)
+    except lock.LockError as error:
+        raise ReleaseError(str(error)) from error
+
+
+def _merged(number: int) -> bool:
+    """Tell whether a pull request was merged to the default branch."""
+    pull = github.api(f"pulls/{number}")
+    return bool(pull.get("merged")) and github.to_default(pull)
 
 
 def check(
-    ledger: Ledger, manifest_sha256: str, lock_sha256: str, server_sha256: str
+    ledger: Ledger, manifest_sha256: str, commit: str, server_sha256: str
 ) -> Record:
-    """Return the verdict that lets a version be deployed now, with this server.
+    """Return the verdict that lets what main names be deployed now, with this server.
 
     Raises:
-        ReleaseError: there is no such verdict, the version was taken back and no
-            verdict brings it back on purpose, or it was compared with another champion
-            than today's.
+        ReleaseError: there is no such verdict, main names another version, this one
+            was taken back and no verdict brings it back on purpose, or it was compared
+            with another champion than today's.
     """
-    record = verdict(ledger, manifest_sha256, lock_sha256)
+    record = named(ledger, commit)
+    if record["manifest_sha256"] != manifest_sha256:
+        raise ReleaseError(
+            f"version {manifest_sha256[:12]} is no longer the one that {MAIN} names: "
+            "the run for its newest commit deploys that"
+        )
     end = ledger.withdrawal(manifest_sha256, server_sha256)
     if end and not _brought_back(ledger, manifest_sha256, end):
         short = manifest_sha256[:12]
@@ -153,8 +182,7 @@ def check(
         raise ReleaseError(
             "the champion changed since the verdict: it compared with "
             f"{(record['champion'] or 'none')[:12]}, production has "
-            f"{(champion or 'none')[:12]}; run `gh workflow run validate.yml -f "
-            f"pull_request={record['pull_request']}`, then `gh workflow run deploy.yml`"
+            f"{(champion or 'none')[:12]}. {AGAIN}"
         )
     return record
 
@@ -162,5 +190,5 @@ def check(
 def _brought_back(ledger: Ledger, manifest_sha256: str, end: Record) -> bool:
     """Tell whether a passing verdict names the record that took a version back."""
     verdicts = ledger.verdicts(manifest_sha256)
-    named = ((v["passed"], (v.get("returns") or {}).get("seq")) for v in verdicts)
-    return (True, end["seq"]) in named
+    returns = ((v["passed"], (v.get("returns") or {}).get("seq")) for v in verdicts)
+    return (True, end["seq"]) in returns

@@ -1,9 +1,10 @@
 """Versions as annotated tags on origin; the only module that knows GTO.
 
-A tag ``flights@v1.2.0`` says in its message which manifest it stands for and which
-commit it was put on, so that a moved tag contradicts itself. GTO takes an older
-version, orders by clock and keeps the tag of a lost race: the next number is taken
-from origin, the push decides, and the loser looks again.
+A tag ``flights@v1.2.0`` stands on a commit of its own: main's, with the dvc.lock that
+CI built, so that `dvc pull` there brings the version. It says in its message which
+manifest it stands for and which commit it was put on: a moved tag contradicts itself.
+GTO takes an older version, orders by clock and keeps the tag of a lost race: the next
+number is taken from origin, the push decides, and the loser looks again.
 
 What runs where is on the ledger only, not in stage tags as well: GitHub refuses a
 workflow's token a new tag on a commit whose workflow files differ from those of today's
@@ -17,7 +18,7 @@ from importlib import import_module
 from threading import Thread
 
 from mlgitops import git
-from mlgitops.release import Record, ReleaseError, signature
+from mlgitops.release import MAIN, Record, ReleaseError, base, signature
 
 TRIES = 20
 FORM = "%(refname:strip=2)%00%(objecttype)%00%(*objectname)%00%(contents)%00%01"
@@ -139,11 +140,11 @@ def register(
     """
     for _ in range(TRIES):
         fetch(name)
-        registered = versions(name)
+        registered, tip = versions(name), git.fetch_branch(MAIN)
         for version in registered:
             if version.manifest_sha256 == manifest_sha256:
                 return version
-            if version.commit == commit:
+            if base(version.commit, tip) == base(commit, tip):
                 raise ReleaseError(
                     f"{version.tag} is registered on this commit for other bytes "
                     f"({version.manifest_sha256}, not {manifest_sha256}): a version "
@@ -163,17 +164,32 @@ def register(
     )
 
 
+def locked(commit: str, lock_bytes: bytes) -> str:
+    """Return the commit for a version's tag: main's, with the dvc.lock that CI built.
+
+    A second call makes the same commit. Its workflow files are main's, as GitHub asks.
+    """
+    if git.show(commit, "dvc.lock") == lock_bytes:
+        return commit
+    date = git.run("show", "-s", "--format=%cI", commit)
+    message = "Add the dvc.lock that CI built"
+    author = TAGGER["author"]
+    files = {"dvc.lock": lock_bytes}
+    return git.commit(files, message, author, commit, date=date)
+
+
 def in_order(name: str, version: Version) -> None:
     """Refuse an older number on newer work: `register` never gives one.
 
     Raises:
         ReleaseError: a higher version stands on a commit before this one's.
     """
+    tip = git.fetch_branch(MAIN)
     for higher in versions(name):
-        if higher.number <= version.number or higher.commit == version.commit:
+        ends = [base(each.commit, tip) or "" for each in (higher, version)]
+        if higher.number <= version.number or ends[0] == ends[1]:
             continue
-        args = ("merge-base", higher.commit, version.commit)
-        if git.run(*args, check=False) == higher.commit:
+        if git.run("merge-base", *ends, check=False) == ends[0]:
             raise ReleaseError(
                 f"{version.tag} has an older number than {higher.tag}, but stands on "
                 "newer work: it was not written by `register`; find out who wrote it"

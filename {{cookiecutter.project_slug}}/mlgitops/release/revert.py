@@ -2,7 +2,7 @@
 
 from tempfile import TemporaryDirectory
 
-from mlgitops import git, github
+from mlgitops import git, github, lock
 from mlgitops.ledger import HOST, Ledger
 from mlgitops.release import (
     MAIN,
@@ -16,9 +16,9 @@ from mlgitops.release import (
 )
 from mlgitops.release.registry import Version
 
-# Everything that can change the model: what a version is made of.
+# What a version is made of. With all else that its stages read, main has its recipe
+# again, and CI restores its bytes.
 PATHS = (
-    "dvc.lock",
     "dvc.yaml",
     "params.yaml",
     "contract.yaml",
@@ -238,7 +238,9 @@ def _paths(version: str, code: str, tip: str) -> tuple[str, ...]:
         == git.run("ls-tree", tip, "--", *paths)
         for commit, paths in ((version, BUILDS), (code, server.PATHS))
     )
-    return PATHS if unchanged else (MACHINERY, *PATHS)
+    read = {dep for stage in lock.stages(version) for dep in stage.deps}
+    own = [p for p in sorted(read) if not p.startswith((f"{MACHINERY}/", "data/"))]
+    return (*own, *PATHS) if unchanged else (MACHINERY, *own, *PATHS)
 
 
 def _belongs(line: str) -> bool:

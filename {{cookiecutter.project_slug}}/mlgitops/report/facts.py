@@ -8,7 +8,7 @@ import msgspec
 from mlgitops.judgement import Check, Curves, Judgement
 
 T = TypeVar("T")
-State = Literal["ready", "here", "decide", "blocked"]
+State = Literal["ready", "here", "blocked"]
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -18,7 +18,6 @@ TABLE = 8  # rows a reviewer reads
 VERDICTS: dict[State, str] = {
     "ready": "✅ Ready to merge",
     "here": "✅ Passes here",
-    "decide": "🟡 Needs one step before it can merge",
     "blocked": "⛔ Blocked",
 }
 

@@ -1,0 +1,92 @@
+"""`make pull` brings data and the model that belongs here; `make push` sends data."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from machinery.world import World, git, roll_out, world
+from mlgitops import storage
+from mlgitops.commands import pull, push
+from mlgitops.lock import Out
+
+POINTER = f"outs:\n- md5: {'ab' * 16}\n  size: 5\n  path: flights.parquet\n"
+DATA = "data/flights.parquet"
+MODEL = ["build/model.onnx", "build/manifest.json"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Stand in a repository with data, whose transfers are noted in `moved`."""
+    with world(tmp_path, monkeypatch) as made:
+        (made.clone / ".dvc").mkdir()
+        config = "['remote \"storage\"']\n    url = ../../store\n"
+        (made.clone / ".dvc/config").write_text(config)
+        (made.clone / "data").mkdir()
+        (made.clone / f"{DATA}.dvc").write_text(POINTER)
+        made.commit("data")
+        yield made
+
+
+def pulled(patch: pytest.MonkeyPatch) -> list[str]:
+    """Return the paths that `make pull` brings."""
+    moved: list[str] = []
+
+    def bring(outs: Iterable[Out]) -> None:
+        moved.extend(out.path for out in outs)
+
+    with patch.context() as place:
+        place.setattr(storage, "pull", bring)
+        pull.main()
+    return moved
+
+
+def test_before_a_version_there_is_only_data(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("dvc.lock").write_text("mine")
+    assert pulled(monkeypatch) == [DATA]
+    assert Path("dvc.lock").read_text() == "mine"
+
+
+def test_the_version_that_head_builds_is_brought(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On main the one that main names, with its lock; at a tag that of the tag."""
+    here.judged("one")
+    first = here.lock
+    roll_out()
+    here.judged("two")
+    roll_out()
+    assert pulled(monkeypatch) == [DATA, *MODEL]
+    assert Path("dvc.lock").read_bytes() == here.lock != first
+    Path("dvc.lock").unlink()
+    git("checkout", "-q", "flights@v1.0.0")
+    assert Path("dvc.lock").read_bytes() == first
+    assert pulled(monkeypatch) == [DATA, *MODEL]
+    assert git("status", "--porcelain") == "", "it is that of the tag"
+
+
+def test_a_change_starts_from_production(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.judged("one")
+    roll_out()
+    Path("dvc.yaml").write_text('{"stages": {"train": {"cmd": "another"}}}')
+    git("switch", "-q", "-c", "change")
+    git("commit", "-qam", "change")
+    assert pulled(monkeypatch) == [DATA, *MODEL]
+    assert Path("dvc.lock").read_bytes() == here.lock
+
+
+def test_only_data_is_pushed(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was built here never enters storage: CI builds it, and judges that."""
+    here.model("one")
+    Path("dvc.lock").write_bytes(here.lock)
+    Path("build").mkdir()
+    Path(MODEL[0]).write_text("one")
+    Path(DATA).write_text("12345")
+    sent: list[str] = []
+    monkeypatch.setattr(storage, "push", lambda files: sent.extend(map(str, files)))
+    push.main()
+    assert sent == [DATA]
