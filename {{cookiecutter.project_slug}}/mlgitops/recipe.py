@@ -70,11 +70,11 @@ def _content(
     if out := pointers.get(name):
         return [out.md5, out.size]
     args = ("rev-parse", "-q", "--verify")
-    found = (
+    hashes = (
         git.run(*args, f"{ref}:{each}", cwd=cwd, check=False)
         for each in (name, f"{name}.dvc")
     )
-    return [next(filter(None, found), ABSENT)]
+    return [next(filter(None, hashes), ABSENT)]
 
 
 def _params(
