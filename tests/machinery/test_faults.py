@@ -299,9 +299,9 @@ FAULTS = {
         "test_rollback::"
         "test_a_verdict_on_an_unrelated_pull_request_does_not_bring_it_again",
         "test_register::"
-        "test_a_verdict_on_another_lock_of_the_same_version_takes_nothing_away",
+        "test_a_verdict_on_another_recipe_of_the_same_version_takes_nothing_away",
         "test_register::"
-        "test_other_bytes_that_were_uploaded_with_a_lock_do_not_condemn_it",
+        "test_other_bytes_that_were_uploaded_for_a_recipe_do_not_condemn_it",
         "test_server_release::test_an_unrelated_verdict_does_not_bring_a_server_back",
         "test_returning::test_an_unrelated_pull_request_brings_nothing_back",
     ],

@@ -155,7 +155,6 @@ def test_an_altered_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"extra": 1},
         {"pull_request": "1"},
         {"base_sha": "--upload-pack=evil"},
         {"base_sha": "b" * 40 + "\n"},
@@ -169,6 +168,14 @@ def test_a_build_record_of_another_shape_is_refused(
     (tmp_path / "build.json").write_text(json.dumps(build))
     with pytest.raises(Refused, match=r"build\.json"):
         artifact.read_build(tmp_path)
+
+
+def test_a_judge_ignores_what_a_later_machinery_adds_to_the_build_record(
+    tmp_path: Path,
+) -> None:
+    build = {**json.loads(members()["build.json"]), "later": 1}
+    (tmp_path / "build.json").write_text(json.dumps(build))
+    assert artifact.read_build(tmp_path).pull_request == build["pull_request"]
 
 
 def test_a_build_record_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
