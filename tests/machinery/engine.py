@@ -16,7 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
-PACKAGES = "python3,python3-venv,ca-certificates"
+# `usr-is-merged` and its hook stand for `usrmerge`, which would bring all of Perl: what
+# no test needs would be packed, stored and pushed with each image.
+PACKAGES = "usr-is-merged,python3,python3-venv,ca-certificates"
+MERGED = "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"
+EXCLUDED = ("doc", "man", "locale")
 REGISTRY = """\
 version: 0.1
 storage: {filesystem: {rootdirectory: ROOT}}
@@ -91,10 +95,11 @@ def base(home: Path, env: dict[str, str]) -> str:
 
     Where runners keep a tool cache, the file system is kept there.
     """
-    archive = Path(os.environ.get("RUNNER_TOOL_CACHE") or home, "base-bookworm.tar")
+    archive = Path(os.environ.get("RUNNER_TOOL_CACHE") or home, "base-small.tar")
     if not archive.exists():
-        part = archive.with_name("part-bookworm.tar")
-        options = ["--quiet", "--variant=minbase", f"--include={PACKAGES}"]
+        part = archive.with_name("part-small.tar")
+        options = ["--quiet", "--variant=minbase", MERGED, f"--include={PACKAGES}"]
+        options += [f"--dpkgopt=path-exclude=/usr/share/{p}/*" for p in EXCLUDED]
         if CA.exists():  # the base trusts what this machine trusts
             options.append(f"--customize-hook=upload {CA} {CA}")
         run(("mmdebstrap", *options, "bookworm", str(part)))
