@@ -85,8 +85,8 @@ def push(*args: str, cwd: Folder = ".") -> bool:
 
 def show(ref: str, path: str, cwd: Folder = ".") -> bytes | None:
     """Return the bytes of a file at a commit, or None if it does not exist."""
-    listed = run("ls-tree", "--name-only", ref, "--", path, cwd=cwd, check=False)
-    if listed != path:
+    listed = run("ls-tree", "--name-only", "-z", ref, "--", path, cwd=cwd, check=False)
+    if listed != f"{path}\0":
         return None
     return _bytes(("show", f"{ref}:{path}"), cwd, True, None, None)
 

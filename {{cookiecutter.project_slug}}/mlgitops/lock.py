@@ -113,8 +113,8 @@ def pointers(ref: str | None = None, cwd: str | Path = ".") -> dict[str, Out]:
         files = {p.relative_to(cwd).as_posix(): p.read_bytes() for p in sorted(paths)}
     else:
         folders = [f"{folder}/" for folder in FOLDERS]
-        names = git.run("ls-tree", "--name-only", ref, "--", *folders, cwd=cwd)
-        pointers = [name for name in names.splitlines() if name.endswith(".dvc")]
+        names = git.run("ls-tree", "--name-only", "-z", ref, "--", *folders, cwd=cwd)
+        pointers = [name for name in names.split("\0") if name.endswith(".dvc")]
         if len(pointers) > MOST:
             raise LockError(f"{ref} has {len(pointers):,} .dvc files, allowed {MOST:,}")
         files = {name: git.show(ref, name, cwd) for name in pointers}
