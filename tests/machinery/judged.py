@@ -304,6 +304,7 @@ class Hub:
 
     def __init__(self, pull: Record, data: bytes, **run: Any) -> None:
         self.pull, self.data = pull, data
+        self.others: Record = {}  # what GitHub answers of other pull requests
         self.comments: dict[int, str] = {}
         self.statuses: list[tuple[str, str, str]] = []
         self.event: Record | None = None  # what starts `validate`, if not a run
@@ -342,6 +343,7 @@ class Hub:
                 "artifacts": [{**artifact, "size_in_bytes": size}]
             },
             "collaborators/olga/permission": {"role_name": "maintain"},
+            **self.others,
         }
         return answers[path]
 

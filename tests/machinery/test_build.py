@@ -35,6 +35,7 @@ def project(
     return origin.copy(tmp_path / "home")
 
 
+MAIN = {"ref": "main", "repo": {"default_branch": "main"}}
 BUILT, PLANTED = b"stages: {}\n", b"stages: {a: {outs: []}}\n"
 
 
@@ -47,6 +48,7 @@ def judged(project: Project, **changes: object) -> str:
         "lock_sha256": sha256,
         "passed": True,
         "pull_request": 1,
+        "head_sha": "c" * 40,
         "seq": ledger.seq,
         **changes,
     }
@@ -100,10 +102,38 @@ def test_what_was_built_for_another_pull_request_is_not_restored(
 ) -> None:
     """Anybody can propose the same and upload what they like: only the own is."""
     judged(project, pull_request=2)
+    open_ = {"merged": False, "head": {"sha": "c" * 40}, "base": MAIN}
+    monkeypatch.setattr(github, "api", {"pulls/2": open_}.__getitem__)
     assert started(project, monkeypatch, 3) is None
     assert started(project, monkeypatch, 2) is True
     judged(project, pull_request=2, passed=False)
     assert started(project, monkeypatch, 2) is None, "the newest refuses it"
+
+
+def test_what_was_merged_is_restored_before_it_is_released(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it waits for its deployment, a proposal of words brings no other model."""
+    judged(project, pull_request=2, head_sha="c" * 40)
+    pull = {"merged": True, "head": {"sha": "c" * 40}, "base": MAIN}
+    monkeypatch.setattr(github, "api", {"pulls/2": pull}.__getitem__)
+    assert started(project, monkeypatch, 3) is True
+    pull["head"] = {"sha": "d" * 40}
+    assert started(project, monkeypatch, 3) is None, "merged, but another commit"
+
+
+def test_a_planted_link_is_not_followed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a committed dvc.lock read where it is a link to another file."""
+    manifest = judged(project)
+    project.release(manifest, git("rev-parse", "HEAD", cwd=project.clone))
+    monkeypatch.chdir(project.checkout("runner"))
+    before = Path("params.yaml").read_bytes()
+    Path("dvc.lock").symlink_to("params.yaml")
+    build.first_lock(2)
+    assert Path("params.yaml").read_bytes() == before
+    assert Path("dvc.lock").read_bytes() == BUILT
 
 
 def test_a_proposal_cannot_redirect_storage(

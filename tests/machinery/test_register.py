@@ -168,7 +168,7 @@ def test_what_was_judged_but_not_merged_is_refused(here: World) -> None:
     deployed(here, "one")
     here.hub.unmerged.add(8)
     here.verdict(here.model("two"), pull_request=8)
-    assert "was judged in #8 only, which was not merged" in refusal()
+    assert "was judged in #8 only, and merged in none of its commits that" in refusal()
     assert here.tags() == ["flights@v1.0.0"]
     here.hub.unmerged.clear()
     assert registered().version == "v1.1.0", "the control"
@@ -192,6 +192,28 @@ def test_the_bytes_of_the_merged_pull_request_are_registered(
         sha256 = merged if each == 7 else stranger
         here.verdict(sha256, pull_request=each)
     assert registered().manifest_sha256 == merged
+
+
+def test_what_was_judged_before_the_merged_commit_is_refused(here: World) -> None:
+    """A branch may carry what another proposes for a while, and words in the end."""
+    deployed(here, "one")
+    here.verdict(here.model("two"), pull_request=8)
+    here.hub.heads[8] = "d" * 40
+    assert "was judged in #8 only, and merged in none of its commits that" in refusal()
+    assert here.tags() == ["flights@v1.0.0"]
+    here.verdict(here.manifest, pull_request=8, head_sha="d" * 40)
+    assert registered().version == "v1.1.0", "the control"
+
+
+def test_a_copy_that_nobody_merged_does_not_say_that_it_is_deployed(
+    here: World,
+) -> None:
+    """It may bring production's bytes for what another proposal describes."""
+    first = deployed(here, "one")
+    second = here.judged("two")
+    here.hub.unmerged.add(8)
+    here.verdict(first, pull_request=8)
+    assert registered().manifest_sha256 == second
 
 
 def test_a_lock_altered_on_the_ledger_is_refused(here: World) -> None:

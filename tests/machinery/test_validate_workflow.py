@@ -46,9 +46,9 @@ def validate(
     project: Project, pull: Record, data: bytes, patch: pytest.MonkeyPatch, **run: Any
 ) -> Hub:
     """Run the program of `validate` in a fresh clone of main."""
-    event = run.pop("event", None)
+    event, others = run.pop("event", None), run.pop("others", {})
     hub = Hub(pull, data, **run)
-    hub.event = event
+    hub.event, hub.others = event, others
     with patch.context() as place:
         hub.plug(place, project.home / "run.json")
         place.chdir(project.checkout("judge"))
@@ -319,6 +319,37 @@ def test_other_bytes_of_a_released_version_are_refused(
     words = project.propose("words")
     text = read(data, "dvc.lock").replace(b"size: ", b"size: 1")
     hub = validate(project, words, altered(data, dvc_lock=text), monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    assert "other bytes were uploaded" in hub.comments[2]
+
+
+def test_a_commit_keeps_the_bytes_that_were_judged_first(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is started again brings no other model behind a reviewer's back."""
+    project, pull, data = given
+    validate(project, pull, data, monkeypatch)
+    text = read(data, "dvc.lock").replace(b"size: ", b"size: 1")
+    hub = validate(project, pull, altered(data, dvc_lock=text), monkeypatch)
+    assert hub.statuses[-1][1] == "failure"
+    assert "other bytes were uploaded" in hub.comments[1]
+    hub = validate(project, pull, data, monkeypatch)
+    assert hub.statuses[-1][1] == "success", "the control"
+
+
+def test_a_proposal_of_words_brings_no_other_model_than_was_merged(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while what was merged waits for its deployment."""
+    project, pull, data = given
+    validate(project, pull, data, monkeypatch)
+    project.merge(pull)
+    project.write("README.md", "only words\n")
+    words = project.propose("words")
+    text = read(data, "dvc.lock").replace(b"size: ", b"size: 1")
+    merged = {"pulls/1": {**pull, "merged": True}}
+    other = altered(data, dvc_lock=text)
+    hub = validate(project, words, other, monkeypatch, others=merged)
     assert hub.statuses[-1][1] == "failure"
     assert "other bytes were uploaded" in hub.comments[2]
 

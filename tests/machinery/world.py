@@ -29,6 +29,7 @@ from mlgitops.lock import Out
 from mlgitops.release import registry
 
 Record = dict[str, Any]
+HEAD = "c" * 40  # of every pull request, unless it is told
 CONTRACT = "name: flights\ntarget: late\n"
 ALONE = threading.Lock()  # files come and go several at once
 GOLDEN = [{"row": {"distance": n}, "probability": n / 10} for n in range(3)]
@@ -56,6 +57,7 @@ class GitHub:
         self.on_status: Callable[[int, Record], None] | None = None
         self.immutable = False  # releases, once they are published
         self.unmerged: set[int] = set()  # numbers of pull requests
+        self.heads: dict[int, str] = {}  # the newest commit of each, if not HEAD
 
     def api(
         self,
@@ -90,7 +92,9 @@ class GitHub:
         match (method, *parts):
             case ("GET", "pulls", number):
                 base = {"ref": "main", "repo": {"default_branch": "main"}}
-                return {"merged": int(number) not in self.unmerged, "base": base}
+                head = {"sha": self.heads.get(int(number), HEAD)}
+                merged = int(number) not in self.unmerged
+                return {"merged": merged, "base": base, "head": head}
             case ("GET", "pulls", _, "reviews"):
                 return self.reviews if fields.get("page", 1) == 1 else []
             case ("GET", "actions", "runs", _, "approvals"):
@@ -276,6 +280,7 @@ class World:
             "passed": passed,
             "champion": champion["manifest_sha256"] if champion else None,
             "pull_request": 7,
+            "head_sha": HEAD,
             "author": "ann",
             "run_id": 1,
             "summary": "ROC AUC is too low.",

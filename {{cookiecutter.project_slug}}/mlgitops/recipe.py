@@ -173,7 +173,7 @@ def _files(ref: str, cwd: str | Path) -> dict[str, str]:
     return {path: entry for entry, _, path in entries if path != LOCK}
 
 
-class _AsWritten(yaml.SafeLoader):
+class _AsWritten(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
     """Reads YAML; of a value that YAML 1.1 and 1.2 may take differently, its text.
 
     PyYAML, which reads params.yaml here, has 1.1, and DVC 1.2: 010 is eight or ten.
@@ -200,7 +200,7 @@ _AsWritten.add_constructor("tag:yaml.org,2002:str", _text)
 def _yaml(data: bytes | None, name: str) -> dict[str, Any]:
     """Parse a YAML file of the team that is a mapping; an absent one is empty."""
     try:
-        document = yaml.load(data or b"{}", _AsWritten)
+        document = yaml.load(data or b"{}", _AsWritten)  # noqa: S506, a SafeLoader
     except yaml.YAMLError as error:
         problem = str(error).splitlines()[0]
         raise LockError(f"{name} is not valid YAML: {problem}") from error

@@ -2,8 +2,8 @@
 
 It starts from the champion's lock, so that every stage that differs from it runs here,
 whatever lock was committed. Where CI itself has built the same recipe before, for a
-version or for this pull request, its outputs are restored instead. Storage is that of
-the base branch.
+version, for what was merged or for this pull request, its outputs are restored, and
+nothing runs. Storage is that of the base branch.
 """
 
 import hashlib
@@ -17,10 +17,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlgitops import git, github, lock, machine, recipe, settings, stages, storage
+from mlgitops import (
+    built,
+    git,
+    github,
+    lock,
+    machine,
+    recipe,
+    settings,
+    stages,
+    storage,
+)
 from mlgitops.commands.expected import expected_errors
 from mlgitops.judge import gates, override, sandbox
-from mlgitops.ledger import Ledger, Record
+from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock, LockError
 from mlgitops.pipeline.contract import Contract, ContractError
 
@@ -70,13 +80,13 @@ def build(base: str, number: int) -> dict[str, object]:
     needed = [*(start.outs if start else ()), *lock.inputs()]
     print(f"pulling {len(needed)} objects from storage", flush=True)
     storage.pull(needed)
-    ran = reproduce()
-    built = lock.read()
-    if built is None:
+    ran = [] if restored else reproduce()
+    made = lock.read()
+    if made is None:
         raise LockError("`dvc repro` wrote no dvc.lock: dvc.yaml has no stage")
     return {
-        "built_lock_sha256": built.sha256,
-        "restored": restored and not ran,
+        "built_lock_sha256": made.sha256,
+        "restored": restored,
         "stages_run": ran,
         "cpu": machine.cpu(),
     }
@@ -113,7 +123,7 @@ def use_storage_of(base: str) -> None:
 def first_lock(number: int) -> tuple[Lock | None, bool]:
     """Put the lock to start from in place; return it, and whether nothing is to run."""
     ledger, data, restored = Ledger(), None, False
-    if before := restorable(ledger, recipe.at("HEAD"), number):
+    if before := built.to_restore(ledger, recipe.at("HEAD"), number):
         print(f"CI built this recipe for #{before['pull_request']}: restoring it")
         data, restored = ledger.lock(str(before["lock_sha256"])), True
     elif champion := ledger.champion():
@@ -121,24 +131,12 @@ def first_lock(number: int) -> tuple[Lock | None, bool]:
         git.bring(champion["commit"])
         data = git.show(champion["commit"], "dvc.lock")
     file = Path("dvc.lock")
+    file.unlink(missing_ok=True)  # a committed one, which may be a link
     if data is None:
         print("there is no version yet: building every stage")
-        file.unlink(missing_ok=True)
         return None, False
     file.write_bytes(data)
     return lock.parse(data), restored
-
-
-def restorable(ledger: Ledger, proposed: str, number: int) -> Record | None:
-    """Return the verdict on a build of a recipe whose outputs may be taken, or None.
-
-    It is of a version, or of this pull request: what somebody else uploaded for the
-    same recipe, in a proposal that nobody merged, never ends up in this one.
-    """
-    if released := ledger.released(proposed):
-        return released
-    own = [v for v in ledger.on_recipe(proposed) if v["pull_request"] == number]
-    return own[-1] if own and own[-1]["passed"] else None
 
 
 def reproduce() -> list[str]:
@@ -155,8 +153,8 @@ def pack(facts: Mapping[str, object]) -> None:
     """Copy the outputs into one folder and check that a server can load them."""
     shutil.rmtree(ARTIFACT, ignore_errors=True)
     ARTIFACT.mkdir()
-    built = lock.read()
-    for out in built.outs if built else ():
+    made = lock.read()
+    for out in made.outs if made else ():
         shutil.copyfile(out.path, ARTIFACT / out.name)
     for name in ("dvc.lock", "contract.yaml"):
         shutil.copyfile(name, ARTIFACT / name)

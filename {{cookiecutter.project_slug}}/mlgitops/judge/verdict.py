@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlgitops import git, github, judgement, lock, report, settings, storage
+from mlgitops import built, git, github, judgement, lock, report, settings, storage
 from mlgitops.judge import identity, requests, sandbox
 from mlgitops.judge.artifact import TRAINED
 from mlgitops.judge.checks import passed
@@ -44,6 +44,7 @@ class Case:
     pointers: Mapping[str, Out]
     ledger: Ledger
     recipe: str = ""  # of what was proposed
+    number: int = 0  # of its pull request
     raw: Path | None = None
     manifest: identity.Manifest | None = None
     manifest_sha256: str | None = None
@@ -118,19 +119,20 @@ def _identify(case: Case) -> None:
 
 
 def _unchanged_recipe(case: Case) -> None:
-    """Refuse other bytes of a recipe than those of the version that it has already.
+    """Refuse other bytes of a recipe than those that it has already.
 
     CI restores them, so that it does not matter where a recipe is built once more.
     """
-    released = case.ledger.released(case.recipe) if case.recipe else None
-    if released is None:
+    recipe, number = case.recipe, case.number
+    before = built.to_restore(case.ledger, recipe, number) if recipe else None
+    if before is None:
         return
-    if lock.parse(case.ledger.lock(released["lock_sha256"])).outs != case.built.outs:
+    if lock.parse(case.ledger.lock(before["lock_sha256"])).outs != case.built.outs:
         raise Refused(
             "lock",
-            "what is proposed was built before, as version "
-            f"{released['manifest_sha256'][:12]}, and other bytes were uploaded: run "
-            "`train` again, which restores that version",
+            f"what is proposed was built before, for #{before['pull_request']}, as "
+            f"{before['manifest_sha256'][:12]}, and other bytes were uploaded: run "
+            "`train` again, which restores those",
         )
 
 

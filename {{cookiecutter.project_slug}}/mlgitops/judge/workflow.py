@@ -135,6 +135,7 @@ def _fetch(
         raise Refused("data", str(error)) from error
     read_file = partial(git.show, tree)
     case = Case(folder, built, read_file, pointers, Ledger(), proposal_recipe)
+    case.number = proposed.number
     return case, build, tree
 
 

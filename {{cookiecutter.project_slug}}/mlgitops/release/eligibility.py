@@ -8,7 +8,7 @@ merged, since a verdict on one that was not is no reason to deploy what it built
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgitops import git, github, lock, recipe, storage
+from mlgitops import built, git, lock, recipe, storage
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock
 from mlgitops.release import MAIN, Record, ReleaseError, base
@@ -68,12 +68,13 @@ def locked(commit: str) -> Lock:
 
 
 def same_model(ledger: Ledger, commit: str, manifest_sha256: str) -> bool:
-    """Tell whether a passing verdict says that a commit of main builds a version."""
+    """Tell whether a commit of main names a version, by a verdict that passes it."""
     try:
-        passed = [v for v in ledger.on_recipe(recipe.at(commit)) if v["passed"]]
+        verdict = built.of_main(ledger, recipe.at(commit))
     except lock.LockError:
         return False
-    return manifest_sha256 in [verdict["manifest_sha256"] for verdict in passed]
+    own = verdict and verdict["passed"] and verdict["manifest_sha256"]
+    return bool(own == manifest_sha256)
 
 
 def demand_merged(version: Version) -> None:
@@ -88,9 +89,6 @@ def demand_merged(version: Version) -> None:
 def named(ledger: Ledger, commit: str) -> Record:
     """Return the verdict on what a commit of main names; it has its ``path``.
 
-    It is that of the version that was released with this recipe. Where there is none
-    yet, the newest of a pull request that was merged.
-
     Raises:
         ReleaseError: nobody judged what main describes, or it was refused.
     """
@@ -101,25 +99,19 @@ def named(ledger: Ledger, commit: str) -> Record:
             f"there is no verdict on what main describes (recipe {main[:12]}): nobody "
             f"judged it. {AGAIN}"
         )
-    if released := ledger.released(main):
-        sha256 = released["manifest_sha256"]
-        own = [v for v in verdicts if v["manifest_sha256"] == sha256]
-    else:
-        own = [v for v in verdicts if _merged(v["pull_request"])]
-    if not own:
-        numbers = sorted({v["pull_request"] for v in verdicts})
-        pulls = ", ".join(f"#{number}" for number in numbers)
-        raise ReleaseError(
-            f"what main describes (recipe {main[:12]}) was judged in {pulls} only, "
-            f"which was not merged. {AGAIN}"
-        )
-    return _passed(own[-1])
+    if decides := built.of_main(ledger, main):
+        return _passed(decides)
+    pulls = ", ".join(f"#{n}" for n in sorted({v["pull_request"] for v in verdicts}))
+    raise ReleaseError(
+        f"what main describes (recipe {main[:12]}) was judged in {pulls} only, and "
+        f"merged in none of its commits that were judged. {AGAIN}"
+    )
 
 
 def any_merged(ledger: Ledger) -> bool:
     """Tell whether any pull request that was judged was merged."""
     numbers = {int(verdict["pull_request"]) for verdict in ledger.judged()}
-    return any(_merged(number) for number in sorted(numbers))
+    return any(built.was_merged(number) for number in sorted(numbers))
 
 
 def _passed(verdict: Record) -> Record:
@@ -139,12 +131,6 @@ def _recipe(commit: str) -> str:
         return recipe.at(commit)
     except lock.LockError as error:
         raise ReleaseError(str(error)) from error
-
-
-def _merged(number: int) -> bool:
-    """Tell whether a pull request was merged to the default branch."""
-    pull = github.api(f"pulls/{number}")
-    return bool(pull.get("merged")) and github.to_default(pull)
 
 
 def check(
