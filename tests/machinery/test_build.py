@@ -122,6 +122,22 @@ def test_what_was_merged_is_restored_before_it_is_released(
     assert started(project, monkeypatch, 3) is None, "merged, but another commit"
 
 
+def test_nothing_runs_where_a_build_is_restored(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a stage that DVC runs always: its other bytes would be refused."""
+    judged(project, pull_request=2)
+    monkeypatch.chdir(project.checkout("runner"))
+    monkeypatch.setattr(build, "reproduce", lambda: ["train"])
+    monkeypatch.setattr(build.storage, "pull", lambda outs: [])
+    facts = build.build("HEAD", 2)
+    assert (facts["restored"], facts["stages_run"]) == (True, [])
+    judged(project, pull_request=2, passed=False)
+    monkeypatch.setattr(build.lock, "read", lambda: lock.parse(BUILT))
+    facts = build.build("HEAD", 2)
+    assert (facts["restored"], facts["stages_run"]) == (False, ["train"])
+
+
 def test_a_planted_link_is_not_followed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from machinery.world import World, git, roll_out, world
+from machinery.world import World, git, registered, roll_out, world
 from mlgitops import storage
 from mlgitops.commands import pull, push
 from mlgitops.lock import Out
 
-POINTER = f"outs:\n- md5: {'ab' * 16}\n  size: 5\n  path: flights.parquet\n"
+MD5 = "827ccb0eea8a706c4c34a16891f84e7b"  # of 12345
+POINTER = f"outs:\n- md5: {MD5}\n  size: 5\n  path: flights.parquet\n"
 DATA = "data/flights.parquet"
 MODEL = ["build/model.onnx", "build/manifest.json"]
 
@@ -67,6 +68,32 @@ def test_the_version_that_head_builds_is_brought(
     assert git("status", "--porcelain") == "", "it is that of the tag"
 
 
+def test_a_tag_brings_its_own_version(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that was registered and never released, when production has another."""
+    here.judged("one")
+    roll_out()
+    here.judged("two")
+    registered()
+    git("checkout", "-q", "flights@v1.1.0")
+    assert pulled(monkeypatch) == [DATA, *MODEL]
+    assert Path("dvc.lock").read_bytes() == here.lock
+    assert git("status", "--porcelain") == ""
+
+
+def test_changed_data_is_not_replaced(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is nowhere else: who replaces the file may not have tracked it yet."""
+    Path(DATA).write_text("newer rows")
+    with pytest.raises(SystemExit, match=f"{DATA} was changed here.*dvc add {DATA}"):
+        pulled(monkeypatch)
+    assert Path(DATA).read_text() == "newer rows"
+    Path(DATA).unlink()
+    assert pulled(monkeypatch) == [DATA], "the control"
+
+
 def test_a_change_starts_from_production(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,8 +112,31 @@ def test_only_data_is_pushed(here: World, monkeypatch: pytest.MonkeyPatch) -> No
     Path("dvc.lock").write_bytes(here.lock)
     Path("build").mkdir()
     Path(MODEL[0]).write_text("one")
+    Path(DATA).write_text("other rows")
+    with pytest.raises(SystemExit, match=f"`dvc add {DATA}` and commit"):
+        push.main()
     Path(DATA).write_text("12345")
     sent: list[str] = []
     monkeypatch.setattr(storage, "push", lambda files: sent.extend(map(str, files)))
     push.main()
     assert sent == [DATA]
+
+
+def test_what_storage_lost_of_a_version_is_sent_back(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its own bytes: another model, built here, is not sent."""
+    here.judged("one")
+    roll_out()
+    Path(DATA).write_text("12345")
+    Path("build").mkdir()
+    Path(MODEL[0]).write_text("one")
+    Path(MODEL[1]).write_text("of another model")
+    sent: list[str] = []
+    monkeypatch.setattr(storage, "push", lambda files: sent.extend(map(str, files)))
+    push.main()
+    assert sent == [DATA, MODEL[0]]
+    sent.clear()
+    monkeypatch.setattr(storage, "missing", lambda outs: [])
+    push.main()
+    assert sent == [DATA], "the control"

@@ -128,6 +128,17 @@ def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
     ]
 
 
+def unchanged(out: Out, cwd: str | Path = ".") -> bool:
+    """Tell whether a file here is the object, or absent."""
+    file = Path(cwd, out.path)
+    try:
+        if file.exists():
+            _verify(file, out)
+    except StorageError:
+        return False
+    return True
+
+
 def add(path: str | Path, cwd: str | Path = ".") -> Out:
     """Let DVC track a data file and return its entry."""
     args = ("add", "--no-relink", str(path))  # --quiet would hide an error as well

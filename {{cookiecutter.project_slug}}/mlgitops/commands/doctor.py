@@ -96,11 +96,14 @@ def objects() -> Findings:
         missing = ", ".join(out.path for out in storage.missing(built))
         good = f"storage has all objects of the version that HEAD builds: {len(built)}"
         fix = (
-            f"storage lacks {missing} of the version that HEAD builds: restore it from "
-            "a copy of storage; its model is on the GitHub Release too"
+            f"storage lacks {missing} of the version that HEAD builds: type `make "
+            "push` where `make pull` has brought it, or after `make repro`, which may "
+            "build the same bytes; its model is on the GitHub Release too"
         )
         yield finding(not missing, good, fix, BROKEN)
-    if tracked := git.run("ls-files", "dvc.lock", check=False):
+    at_version = git.run("tag", "--points-at", "HEAD", "--list", "*@v*", check=False)
+    tracked = git.run("ls-files", "dvc.lock", check=False)
+    if tracked and not at_version:
         yield (
             WEAK,
             f"{tracked} is in git, where nothing reads it and it brings conflicts: "

@@ -2,8 +2,9 @@
 
     python -m mlgitops pull        (make pull)
 
-The model is the version that HEAD builds; where it builds none yet, that in production,
-so that `make repro` runs only the stages that differ from it. Its dvc.lock is put here.
+The model is the version whose tag is checked out, or the one that HEAD builds; where it
+builds none yet, that in production, so that `make repro` runs only the stages that
+differ from it. Its dvc.lock is put here. Data that was changed here is left alone.
 """
 
 from pathlib import Path
@@ -11,16 +12,33 @@ from pathlib import Path
 from mlgitops import git, lock, recipe, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger
-from mlgitops.lock import Lock
+from mlgitops.lock import Lock, Out
 
 
 def main() -> None:
     """Pull and print a summary."""
     with expected_errors():
+        data = [*lock.pointers().values()]
+        keep_changed(data)
         version = version_lock(Ledger())
-        outs = [*lock.pointers().values(), *(version.outs if version else ())]
+        outs = [*data, *(version.outs if version else ())]
         storage.pull(outs)
         print(f"pull: {lock.objects(len(outs))}, storage is {storage.url()}")
+
+
+def keep_changed(data: list[Out]) -> None:
+    """Refuse to replace data that is neither tracked nor stored.
+
+    Raises:
+        StorageError: a file has other bytes than its pointer.
+    """
+    if changed := [out.path for out in data if not storage.unchanged(out)]:
+        names = " ".join(changed)
+        raise storage.StorageError(
+            f"{', '.join(changed)} was changed here, and would be replaced: type `dvc "
+            f"add {names}` to keep the change, or `rm {names}` to drop it, then `make "
+            "pull` again"
+        )
 
 
 def version_lock(ledger: Ledger) -> Lock | None:
@@ -37,8 +55,10 @@ def version_lock(ledger: Ledger) -> Lock | None:
 
 
 def released_lock(ledger: Ledger) -> bytes | None:
-    """Return the dvc.lock of the version that HEAD builds, or None."""
+    """Return the dvc.lock of the version that HEAD is, or builds, or None."""
     if not git.run("rev-parse", "-q", "--verify", "HEAD", check=False):
         return None
+    if git.run("tag", "--points-at", "HEAD", "--list", "*@v*"):
+        return git.show("HEAD", "dvc.lock")
     released = ledger.released(recipe.at("HEAD"))
     return ledger.lock(str(released["lock_sha256"])) if released else None

@@ -94,7 +94,8 @@ def nothing_to_do(ledger: Ledger, commit: str) -> str:
     """Return why a commit needs no deployment, or nothing."""
     if not ledger.releases() and not eligibility.any_merged(ledger):
         return (
-            "Nothing to do: nothing that was judged is merged yet: there is no model."
+            "Nothing to do: nothing that was judged is merged yet, so that there is no "
+            f"model. {eligibility.AGAIN}."
         )
     if not on_main(commit):
         raise ReleaseError(

@@ -62,7 +62,9 @@ def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
         entry, actual, proposed = different
         reason = (
             f"the manifest says that {entry} is {shown(actual)}, but the files of this "
-            f"proposal give {shown(proposed)}: build it again"
+            f"proposal give {shown(proposed)}: build it again (`make repro` here, the "
+            "workflow `train` on GitHub); if that changes nothing, list in dvc.yaml what "
+            "the stage reads, under its deps or params"
         )
         raise Refused("manifest", reason)
     if (folder / MANIFEST).read_bytes() != expected.encode():
