@@ -318,6 +318,20 @@ def test_a_rollback_shows_as_one_more_period(here: World) -> None:
     assert "main does not name what production runs" in found["disagreements"][0]
 
 
+def test_without_github_the_audit_says_what_it_does_not_know(here: World) -> None:
+    """What was merged is asked of GitHub where no version was released by it yet."""
+    sha256 = str((Ledger().champion() or {})["manifest_sha256"])
+    here.hub.refused["GET", "pulls/7"] = 401
+    assert audit.audit()["disagreements"] == []
+    (here.clone / "dvc.yaml").write_text('{"stages": {"train": {"cmd": "measure"}}}')
+    here.commit("the same model by another recipe")
+    here.verdict(sha256)
+    (sentence,) = audit.audit()["disagreements"]
+    assert sentence.startswith("whether main names what production runs is not known")
+    here.hub.refused.clear()
+    assert audit.audit()["disagreements"] == [], "the control"
+
+
 def moved(here: World, message: str) -> None:
     """Put the tag of v1.0.0 on today's commit."""
     git("tag", "-f", "-a", "-m", message, "flights@v1.0.0", "HEAD")

@@ -2,10 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from machinery.world import git, sha
+from mlgitops import git as commits
 from mlgitops.git import GitError, complete, push
 from mlgitops.ledger import SPEC, Ledger, LedgerError, lock_path
 
@@ -83,6 +85,25 @@ def test_what_a_recipe_builds_is_found(clones: list[Path]) -> None:
     newest = Ledger(clones[1]).released("r")
     assert newest is not None and newest["seq"] == 3
     assert Ledger(clones[1]).released("t") is None
+
+
+def test_records_are_read_by_one_process(
+    clones: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project has thousands of them in the end, and each part asks for all."""
+    ledger, run, commands = Ledger(clones[0]), commits._bytes, list[str]()
+    many = {f"verdicts/m/{seq}.json": {"recipe": "r", "seq": seq} for seq in range(50)}
+    ledger.append(many, "verdicts")
+
+    def count(args: tuple[str, ...], *rest: Any) -> bytes:
+        commands.append(args[0])
+        return run(args, *rest)
+
+    monkeypatch.setattr(commits, "_bytes", count)
+    assert [v["seq"] for v in ledger.on_recipe("r")] == list(range(50))
+    assert commands == ["ls-tree", "cat-file"]
+    with pytest.raises(GitError, match=r"has no verdicts/m/50\.json"):
+        commits.show_all(str(ledger.commit), ["verdicts/m/50.json"], clones[0])
 
 
 def test_a_lock_is_the_one_that_its_name_says(clones: list[Path]) -> None:

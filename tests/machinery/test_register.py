@@ -168,7 +168,7 @@ def test_what_was_judged_but_not_merged_is_refused(here: World) -> None:
     deployed(here, "one")
     here.hub.unmerged.add(8)
     here.verdict(here.model("two"), pull_request=8)
-    assert "was judged in #8 only, and merged in none of its commits that" in refusal()
+    assert "judged in #8 only, where no commit that was judged was merged" in refusal()
     assert here.tags() == ["flights@v1.0.0"]
     here.hub.unmerged.clear()
     assert registered().version == "v1.1.0", "the control"
@@ -199,7 +199,7 @@ def test_what_was_judged_before_the_merged_commit_is_refused(here: World) -> Non
     deployed(here, "one")
     here.verdict(here.model("two"), pull_request=8)
     here.hub.heads[8] = "d" * 40
-    assert "was judged in #8 only, and merged in none of its commits that" in refusal()
+    assert "judged in #8 only, where no commit that was judged was merged" in refusal()
     assert here.tags() == ["flights@v1.0.0"]
     here.verdict(here.manifest, pull_request=8, head_sha="d" * 40)
     assert registered().version == "v1.1.0", "the control"

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from tempfile import TemporaryDirectory
 
 # The token stays in the environment: it is never on a command line or in a file.
@@ -89,6 +89,21 @@ def show(ref: str, path: str, cwd: Folder = ".") -> bytes | None:
     if listed != f"{path}\0":
         return None
     return _bytes(("show", f"{ref}:{path}"), cwd, True, None, None)
+
+
+def show_all(ref: str, paths: Iterable[str], cwd: Folder = ".") -> dict[str, bytes]:
+    """Return the bytes of many files of a commit by path, read by one process."""
+    names = list(paths)
+    asked = "".join(f"{ref}:{name}\n" for name in names).encode()
+    data, found, start = _bytes(("cat-file", "--batch"), cwd, True, asked, None), {}, 0
+    for name in names:
+        end = data.index(b"\n", start)
+        header, start = data[start:end].split(), end + 1
+        if header[-1] == b"missing":
+            raise GitError(f"{ref} has no {name}")
+        found[name] = data[start : start + int(header[-1])]
+        start += int(header[-1]) + 1
+    return found
 
 
 def commit(

@@ -196,7 +196,10 @@ class Ledger:
     def _all(self, prefix: str) -> dict[str, Record]:
         """Return the JSON records under a prefix by path, ordered by seq."""
         paths = [path for path in self.paths(prefix) if path.endswith(".json")]
-        records = {path: self.read(path) or {} for path in paths}
+        if self.commit is None:
+            return {}
+        files = git.show_all(self.commit, paths, self.cwd)
+        records = {path: dict(json.loads(data)) for path, data in files.items()}
         return dict(sorted(records.items(), key=lambda item: item[1].get("seq", 0)))
 
     def _commit(self, files: Files, message: str) -> str:

@@ -63,8 +63,8 @@ def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
         reason = (
             f"the manifest says that {entry} is {shown(actual)}, but the files of this "
             f"proposal give {shown(proposed)}: build it again (`make repro` here, the "
-            "workflow `train` on GitHub); if that changes nothing, list in dvc.yaml what "
-            "the stage reads, under its deps or params"
+            "workflow `train` on GitHub); if that changes nothing, name in dvc.yaml all "
+            "that the stage reads, as deps or params"
         )
         raise Refused("manifest", reason)
     if (folder / MANIFEST).read_bytes() != expected.encode():

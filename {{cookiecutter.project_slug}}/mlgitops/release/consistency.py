@@ -7,7 +7,7 @@ of commits before it: one that was changed, removed or added later contradicts i
 import re
 from collections.abc import Iterator
 
-from mlgitops import git
+from mlgitops import git, github
 from mlgitops.ledger import HOST, REPLACED, Ledger
 from mlgitops.release import MAIN, Record, eligibility, registry, signature
 
@@ -29,21 +29,28 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
         sentences += _verdict(ledger, record)
     for environment in ledger.environments():
         sentences += _followed(ledger, environment)
-    champion, tip = ledger.champion(), git.fetch_branch(MAIN)
-    if (
-        champion
-        and tip
-        and not eligibility.same_model(ledger, tip, champion["manifest_sha256"])
-    ):
-        advice = "merge the revert pull request, or let `deploy` finish"
-        if champion.get("fault") == HOST:
-            advice = (
-                f"{champion['reason']}; mend it, then type `gh workflow run deploy.yml`"
-            )
-        sentences.append(
-            f"main does not name what production runs ({champion['tag']}): {advice}"
-        )
+    if champion := ledger.champion():
+        sentences += _named(ledger, champion)
     return list(dict.fromkeys(sentences))
+
+
+def _named(ledger: Ledger, champion: Record) -> Iterator[str]:
+    """Yield where main names another version than production runs."""
+    tip = git.fetch_branch(MAIN)
+    try:
+        agrees = not tip or eligibility.same_model(
+            ledger, tip, champion["manifest_sha256"]
+        )
+    except github.GitHubError as error:
+        yield f"whether main names what production runs is not known: {error}"
+        return
+    advice = "merge the revert pull request, or let `deploy` finish"
+    if champion.get("fault") == HOST:
+        advice = (
+            f"{champion['reason']}; mend it, then type `gh workflow run deploy.yml`"
+        )
+    if not agrees:
+        yield f"main does not name what production runs ({champion['tag']}): {advice}"
 
 
 def _rewritten(ledger: Ledger) -> Iterator[str]:

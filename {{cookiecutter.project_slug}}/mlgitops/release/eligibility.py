@@ -103,8 +103,8 @@ def named(ledger: Ledger, commit: str) -> Record:
         return _passed(decides)
     pulls = ", ".join(f"#{n}" for n in sorted({v["pull_request"] for v in verdicts}))
     raise ReleaseError(
-        f"what main describes (recipe {main[:12]}) was judged in {pulls} only, and "
-        f"merged in none of its commits that were judged. {AGAIN}"
+        f"what main describes (recipe {main[:12]}) was judged in {pulls} only, where "
+        f"no commit that was judged was merged. {AGAIN}"
     )
 
 
