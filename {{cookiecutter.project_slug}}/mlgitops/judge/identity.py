@@ -63,8 +63,8 @@ def identify(folder: Path, built: Lock, read_file: ReadFile) -> Manifest:
         reason = (
             f"the manifest says that {entry} is {shown(actual)}, but the files of this "
             f"proposal give {shown(proposed)}: build it again (`make repro` here, the "
-            "workflow `train` on GitHub); if that changes nothing, name in dvc.yaml all "
-            "that the stage reads, as deps or params"
+            "workflow `train` on GitHub); if it stays so, name all that the stage "
+            "reads in dvc.yaml, as deps or params"
         )
         raise Refused("manifest", reason)
     if (folder / MANIFEST).read_bytes() != expected.encode():
