@@ -68,7 +68,7 @@ def test_one_that_was_judged_between_the_two_is_deployed(here: World) -> None:
 
 @pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
 def test_f26_how_it_is_merged_does_not_matter(here: World, how: str) -> None:
-    """A verdict is bound to the manifest and the lock, not to a commit."""
+    """A verdict is bound to the recipe and what was built, not to main's commit."""
     base = git("rev-parse", "HEAD")
     manifest = here.judged("two")
     (here.clone / "notes.md").write_text("two commits are proposed\n")
@@ -88,7 +88,7 @@ def test_f26_how_it_is_merged_does_not_matter(here: World, how: str) -> None:
     git("push", "-q", "-f", "origin", "main")
     version = promoted()
     assert version.manifest_sha256 == manifest
-    assert version.commit == git("rev-parse", "HEAD") != head
+    assert git("rev-parse", f"{version.commit}^") == git("rev-parse", "HEAD") != head
 
 
 def test_f8_every_job_may_run_again(here: World) -> None:
