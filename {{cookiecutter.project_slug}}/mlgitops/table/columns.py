@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from mlgitops.table.columnar import odd, stored
 from mlgitops.table.engine import Table
 from mlgitops.table.formats import TEXT, Style, prefers_comma, style
 
 PEEK = 5_000  # rows whose values are looked at one by one, to see how they are written
+CELLS = 500_000  # values that are looked at so: of a wide table, fewer rows
 FRACTION = re.compile(r"[.,]0*[1-9]\d?$|\.\d*[1-9]\d*$")  # not that of 1,200 or 3.0
 MOST = 1_500  # columns of one table
+MISTAKES = 0.5  # of the values that are written in another way; more is no mistake
+IDLIKE = re.compile(
+    r"(^|[^a-z])(id|ids|key|uuid|guid|nr|no|number|index|code)$|[a-z]I[dD]$", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,11 @@ class Facts:
     length: float = 0.0  # mean length of a text
     first: tuple[str, ...] = ()  # different values, in the order of the file
     odd: tuple[str, ...] = ()  # values that are not as `style` says
+    read: bool = False  # the table holds values, and texts no more
+
+    def sql(self, column: str) -> str:
+        """Return the expression for a value, or null."""
+        return column if self.read else self.style.sql(column)
 
     @property
     def missing(self) -> int:
@@ -37,14 +50,17 @@ class Facts:
         return self.rows - self.filled
 
 
-def facts(table: Table, forced: dict[str, str]) -> list[Facts]:
-    """Return the facts of all columns, in one reading of the whole table.
+def facts(
+    table: Table, forced: dict[str, str], path: Path, texts: Collection[str] = ()
+) -> tuple[Table, list[Facts]]:
+    """Return the table as columns of values in a file, and the facts of all columns.
 
-    `forced` are the types that a person gave.
+    `forced` are the types that a person gave; `texts` are columns whose texts count.
     """
     names = table.names
+    rows = min(PEEK, max(PEEK // 5, CELLS // len(names)))
     head = table.connection.execute(
-        f"select * from {table.relation} limit {PEEK}"
+        f"select * from {table.relation} limit {rows}"
     ).fetchall()
     first = [[str(r[n]) for r in head if r[n] is not None] for n in range(len(names))]
     comma = prefers_comma(first)
@@ -52,22 +68,49 @@ def facts(table: Table, forced: dict[str, str]) -> list[Facts]:
         _style(values, forced.get(name, ""), comma)
         for name, values in zip(names, first, strict=True)
     ]
-    parts = [
-        part
-        for n, s in enumerate(styles)
-        for part in _aggregates(n, s, fraction=any(map(FRACTION.search, first[n])))
+    plain = [
+        written.kind == "text"
+        or name in texts
+        or forced.get(name) == "boolean"
+        or len(set(values)) <= 2
+        or IDLIKE.search(name) is not None
+        for name, written, values in zip(names, styles, first, strict=True)
     ]
-    values = [f"{s.sql(f'c{n}')} as v{n}" for n, s in enumerate(styles)]
-    inner = f"select *, {', '.join(values)} from {table.relation}"  # each is read once
+    while True:
+        read = stored(table, styles, plain, path)
+        found = _facts(read, styles, plain, first)
+        mistaken = [
+            f.name not in forced and f.good < MISTAKES * f.filled for f in found
+        ]
+        if not any(mistaken):
+            return read, [_with_odd(read, entry) for entry in found]
+        for number, wrong in enumerate(mistaken):
+            if wrong:  # the first rows were not like the rest
+                styles[number], plain[number] = TEXT, True
+
+
+def _facts(
+    table: Table, styles: list[Style], plain: list[bool], first: list[list[str]]
+) -> list[Facts]:
+    """Return the facts of all columns, in one query."""
+    parts, values = [], []
+    for n, (written, as_text) in enumerate(zip(styles, plain, strict=True)):
+        column = f"c{n}"
+        filled = f"count({column})"
+        if not as_text:
+            filled += f" + count({odd(column)})"
+        values.append(f"{written.sql(column) if as_text else column} as v{n}")
+        fraction = any(map(FRACTION.search, first[n]))
+        parts += [filled, *_aggregates(f"v{n}", written, fraction=fraction)]
+    inner = f"select *, {', '.join(values)} from {table.relation}"
     sql = f"select count(*), {', '.join(parts)} from ({inner})"
-    row = table.run("Reading", sql)[0]
+    row = table.run("Looking at the columns", sql)[0]
     rows, cells = row[0], iter(row[1:])
     found = []
-    for name, written, values in zip(names, styles, first, strict=True):
+    for n, (name, written) in enumerate(zip(table.names, styles, strict=True)):
         filled, good, distinct, low, high, whole, length = (
             next(cells) for _ in range(7)
         )
-        seen = tuple(list(dict.fromkeys(values))[:200])
         entry = Facts(
             name,
             rows,
@@ -79,10 +122,11 @@ def facts(table: Table, forced: dict[str, str]) -> list[Facts]:
             high,
             whole or 0,
             length or 0.0,
-            seen,
+            tuple(list(dict.fromkeys(first[n]))[:200]),
+            read=not plain[n],
         )
         found.append(entry)
-    return [_with_odd(table, entry) for entry in found]
+    return found
 
 
 def _style(values: list[str], forced: str, comma: bool) -> Style:
@@ -98,28 +142,24 @@ def _style(values: list[str], forced: str, comma: bool) -> Style:
     return Style(wanted)
 
 
-def _aggregates(number: int, written: Style, fraction: bool) -> list[str]:
-    """Return seven expressions: filled, good, distinct, low, high, whole, length.
+def _aggregates(value: str, written: Style, fraction: bool) -> list[str]:
+    """Return six expressions: good, distinct, low, high, whole, length.
 
     Numbers with fractions are not told apart: nothing depends on how many there are.
     """
-    column, value = f"c{number}", f"v{number}"
-    filled = f"count({column})"
-    text = written.kind == "text"
-    distinct = f"approx_count_distinct({column if text else value})"
-    length = f"avg(length({column}))"
+    good, distinct = f"count({value})", f"approx_count_distinct({value})"
     if written.kind == "text":
-        return [filled, filled, distinct, "null", "null", "null", length]
+        return [good, distinct, "null", "null", "null", f"avg(length({value}))"]
     if written.kind == "date":
         seconds = f"epoch({value})"
         ends = [f"min({seconds})", f"max({seconds})"]
-        return [filled, f"count({value})", distinct, *ends, "null", "null"]
+        return [good, distinct, *ends, "null", "null"]
     ends = [f"min({value})", f"max({value})"]
     if fraction:
         varied = f"case when min({value}) < max({value}) then count({value}) else 1 end"
-        return [filled, f"count({value})", varied, *ends, "0", "null"]
+        return [good, varied, *ends, "0", "null"]
     whole = f"count(*) filter ({value} = floor({value}))"
-    return [filled, f"count({value})", distinct, *ends, whole, "null"]
+    return [good, distinct, *ends, whole, "null"]
 
 
 def _with_odd(table: Table, entry: Facts) -> Facts:
@@ -127,8 +167,9 @@ def _with_odd(table: Table, entry: Facts) -> Facts:
     if entry.good == entry.filled:
         return entry
     column = table.column(entry.name)
+    text = odd(column) if entry.read else column
     rows: list[tuple[Any, ...]] = table.connection.execute(
-        f"select {column}, count(*) from {table.relation} where {column} is not null "
-        f"and {entry.style.sql(column)} is null group by 1 order by 2 desc, 1 limit 20"
+        f"select {text}, count(*) from {table.relation} where {text} is not null "
+        f"and {entry.sql(column)} is null group by 1 order by 2 desc, 1 limit 20"
     ).fetchall()
-    return Facts(**{**vars(entry), "odd": tuple(str(r[0]) for r in rows)})
+    return replace(entry, odd=tuple(str(r[0]) for r in rows))

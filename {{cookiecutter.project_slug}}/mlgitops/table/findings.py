@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from mlgitops.pipeline.schema import one_line
 from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline
-from mlgitops.table.guess import IDLIKE, Guess
+from mlgitops.table.columns import IDLIKE
+from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
 from mlgitops.table.problem import Problem, Warned
 from mlgitops.table.roles import Roles

@@ -100,8 +100,8 @@ def style(values: Sequence[str], comma: bool = False) -> Style:
         fit = sum(1 for v in values if pattern.fullmatch(v))
         return fit >= LIKELY * len(values)
 
-    grouped = any(v.count(".") > 1 or ONLY_COMMA.fullmatch(v) for v in values)
-    if most(PLAIN) and not (comma and grouped):
+    grouped = comma and any(v.count(".") > 1 or ONLY_COMMA.fullmatch(v) for v in values)
+    if most(PLAIN) and not grouped:
         dotted = [v for v in values if "." in v]
         thousands = comma and dotted and all(COMMA.fullmatch(v) for v in dotted)
         return Style("number", "comma" if thousands else "")
@@ -163,15 +163,11 @@ def prefers_comma(columns: Sequence[Sequence[str]], delimiter: str = ",") -> boo
     """Tell whether a table writes its decimals with a comma, by its clear values."""
     commas = points = 0
     for values in columns:
-        commas += sum(1 for v in values if ONLY_COMMA.fullmatch(v.strip()))
+        marked = [v.strip() for v in values if "," in v]
+        dotted = [v.strip() for v in values if "." in v and "," not in v]
+        commas += sum(1 for v in marked if ONLY_COMMA.fullmatch(v))
+        points += sum(1 for v in marked if ONLY_POINT.fullmatch(v))
         points += sum(
-            1
-            for v in values
-            if ONLY_POINT.fullmatch(v.strip())
-            or (
-                "." in v
-                and PLAIN.fullmatch(v.strip())
-                and not COMMA.fullmatch(v.strip())
-            )
+            1 for v in dotted if PLAIN.fullmatch(v) and not COMMA.fullmatch(v)
         )
     return commas > points

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mlgitops.pipeline.schema import one_line
-from mlgitops.table.columns import Facts
-from mlgitops.table.formats import TEXT, TOKENS
+from mlgitops.table.columns import IDLIKE, Facts
+from mlgitops.table.formats import TOKENS
 from mlgitops.table.options import written
 from mlgitops.table.problem import Problem
 
@@ -17,14 +17,10 @@ EXACT = 2**24  # float32 holds every whole number up to here
 LARGEST = 3.4e38  # of float32
 FEW, MANY = 20, 500  # categories: always, and never more
 EACH = 5  # rows for each category, where there are more than FEW
-MISTAKES = 0.5  # of the values that are written in another way; more is no mistake
 TRUE = {"true", "yes", "y", "t", "1", "1.0", "on"}
 FALSE = {"false", "no", "n", "f", "0", "0.0", "off"}
 UNIX = {"seconds": (6e8, 4.2e9), "milliseconds": (6e11, 4.2e12)}  # 1989 to 2103
 TIMELIKE = re.compile(r"time|date|_at$|^ts$|stamp|epoch|created|updated|seen", re.I)
-IDLIKE = re.compile(
-    r"(^|[^a-z])(id|ids|key|uuid|guid|nr|no|number|index|code)$|[a-z]I[dD]$", re.I
-)
 LEFT_OUT = ("text", "identifier", "constant", "empty", "dropped")
 
 
@@ -51,7 +47,7 @@ class Guess:
 
     def sql(self, column: str) -> str:
         """Return the expression for the value as the table holds it."""
-        value = self.facts.style.sql(column)
+        value = self.facts.sql(column)
         if self.type == "category":
             return f"nullif(trim({column}), '')"
         if self.type == "integer":
@@ -81,10 +77,6 @@ def guess(facts: Facts, forced: str = "") -> Guess:
         return Guess(facts, "datetime", why, unit=0.001 if large else 1.0)
     if forced:
         return Guess(facts, forced, "TYPES says so")
-    if facts.style.kind != "text" and facts.good < MISTAKES * facts.filled:
-        facts = replace(
-            facts, style=TEXT, distinct=max(facts.distinct, len(facts.first))
-        )
     if facts.distinct <= 1 and len(set(facts.first)) <= 1:
         value = one_line(facts.first[0]) if facts.first else ""
         gap = " or nothing" if facts.missing else ""

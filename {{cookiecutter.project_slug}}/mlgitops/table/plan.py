@@ -65,7 +65,8 @@ def plan(options: Options, scratch: Path) -> Plan:
         problems.append(Problem("", sentence, "leave some out of the file"))
     if problems:
         raise Refused(problems)
-    every = facts(table, dict(options.types))
+    texts = (options.target, options.id, options.group)
+    table, every = facts(table, dict(options.types), scratch / "read.parquet", texts)
     problems = rejected(table)
     if not every[0].rows:
         raise Refused([*problems, Problem("", "the file has no rows", "bring rows")])

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlgitops.pipeline.schema import near
+from mlgitops.table.columns import IDLIKE
 from mlgitops.table.engine import Table
-from mlgitops.table.guess import IDLIKE, Guess
+from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
 from mlgitops.table.problem import Problem
 

@@ -30,7 +30,7 @@ BOMS = {
 }
 DELIMITERS = ",;\t|"
 LINES = 500  # that are looked at for the delimiter
-BLOCK = 1 << 22  # bytes that are looked at together
+BLOCK = 1 << 18  # bytes that are looked at together
 
 
 @dataclass(frozen=True)
@@ -102,19 +102,35 @@ def encoding(file: Path) -> tuple[str, str]:
         if max(even, odd) > len(head) / 8:
             return ("utf-16-be" if even > odd else "utf-16-le"), "by its zero bytes"
         decoder = codecs.getincrementaldecoder("utf-8")()
-        block, lines = head, 1
+        block, before = head, 0
         while True:
             try:
-                decoder.decode(block, final=not block)
+                if decoder.getstate()[0] or not (block and block.isascii()):
+                    decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                bad, lines = error.object, lines + error.object[: error.start].count(10)
-                context = bad[max(0, error.start - 8) : error.start + 8]
+                bad, start = error.object, error.start
+                context = bad[max(0, start - 8) : start + 8]
                 word = one_line(context.decode("cp1252", "replace"))
-                return "cp1252", f"line {lines} is not UTF-8, and reads “{word}”"
+                line = _line(file, before + len(block) - len(bad) + start)
+                return "cp1252", f"line {line} is not UTF-8, and reads “{word}”"
             if not block:
                 return "utf-8", ""
-            lines += block.count(10)
+            before += len(block)
             block = stream.read(BLOCK)
+
+
+def _line(file: Path, position: int) -> int:
+    """Return the number of the line of a byte."""
+    with opened(file) as stream:
+        blocks = iter(lambda: stream.read(BLOCK), b"")
+        before = 0
+        count = 1
+        for block in blocks:
+            count += block[: max(0, position - before)].count(b"\n")
+            before += len(block)
+            if before >= position:
+                break
+    return count
 
 
 def as_utf8(file: Path, name: str, target: Path) -> Path:

@@ -104,7 +104,7 @@ def _regression(
         advice = "correct them, or TASK=multiclass"
         return None, [Problem(facts.name, sentence, advice, odd, example)]
     why = "TASK says so" if given else "numbers, of more values than classes have"
-    sql = facts.style.sql(column)
+    sql = facts.sql(column)
     return Target(facts.name, "regression", sql, why, "TASK=multiclass"), []
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlgitops.table.columnar import grouped
 from mlgitops.table.engine import Table, quoted
 from mlgitops.table.guess import Guess
 from mlgitops.table.roles import ROW, Roles
@@ -60,7 +61,7 @@ def write(
     table.run(
         "Writing",
         f"copy (select {columns} from {table.relation} where {present}) to "
-        f"{quoted(path)} (format parquet, compression zstd)",
+        f"{quoted(path)} (format parquet, compression zstd, {grouped(len(pairs))})",
     )
     return [name for name, _ in pairs]
 

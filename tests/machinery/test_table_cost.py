@@ -1,0 +1,120 @@
+"""What `make data` costs: a file of text is read once, and no answer is lost by it."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from machinery import tables
+
+pytest.importorskip("duckdb")  # the group `data`
+from mlgitops.table import columns, engine, source
+
+ROWS = 400
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a new repository."""
+    folder = tables.copy(tmp_path / "new")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+class Recorded:
+    """A connection that notes what it is asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def execute(self, sql: str) -> Any:
+        self.asked.append(sql)
+        return self.connection.execute(sql)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+def test_a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Types, target, ids, duplicates and all else come from the columns read."""
+    connect, asked = engine.connect, Recorded.asked
+    monkeypatch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
+    random = np.random.default_rng(0)
+    frame = tables.frame(
+        order_id=[f"o{n}" for n in range(ROWS)],
+        placed=pd.date_range("2025-01-01", periods=ROWS, freq="h"),
+        city=random.choice(["Ghent", "Bruges"], ROWS),
+        items=random.integers(0, 9, ROWS),
+    )
+    frame["x"] = frame["x"].astype(str).where(frame.index != 7, "?")
+    frame.to_csv("../shop.csv", index=False)
+    asked.clear()
+    assert not tables.make("../shop.csv", "y")
+    reading = [sql for sql in asked if "from source" in sql]
+    assert len(reading) == 2, reading
+    assert "limit" in reading[0], "a look at its first rows"
+    assert len(asked) > 8 and len(tables.table()) == ROWS
+
+
+def test_rows_unlike_the_first_make_a_column_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its texts are then as the file has them, those of the first rows too."""
+    monkeypatch.setattr(columns, "PEEK", 100)
+    mixed = ["1.50"] * 120 + list("abcd") * 70
+    tables.frame(ROWS, mixed=mixed).to_csv("../t.csv", index=False)
+    assert not tables.make("../t.csv", "y")
+    assert tables.contract()["columns"]["mixed"] == {
+        "type": "category",
+        "missing": False,
+        "categories": ["1.50", "a", "b", "c", "d"],
+    }
+    assert tables.table()["mixed"].tolist() == mixed
+
+
+def test_values_that_are_none_are_told_with_their_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(columns, "PEEK", 100)
+    frame = tables.frame(ROWS, price=[f"{n}.25" for n in range(ROWS)])
+    frame.loc[300:302, "price"] = ["two", "NA", "inf"]
+    frame.to_csv("../t.csv", index=False)
+    refusal = tables.make("../t.csv", "y")
+    assert "2 of 399 values are not numbers" in refusal
+    assert "inf" in refusal and "two" in refusal
+    assert not tables.make("../t.csv", "y", types="price=number")
+    assert tables.table()["price"].isna().sum() == 3
+
+
+def test_of_a_wide_table_fewer_rows_are_looked_at_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, connect = Recorded.asked, engine.connect
+    monkeypatch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
+    monkeypatch.setattr(columns, "CELLS", 8_000)
+    wide = {f"n{n}": np.arange(ROWS) / 7 for n in range(10)}
+    tables.frame(ROWS, **wide).to_csv("../t.csv", index=False)
+    asked.clear()
+    assert not tables.make("../t.csv", "y")
+    assert any("from source limit 1000" in sql for sql in asked)
+
+
+@pytest.mark.parametrize("before", [0, 3_000, 200_000, 600_000])
+def test_the_line_that_is_not_utf_8_is_told_wherever_it_stands(before: int) -> None:
+    path = Path("t.csv")
+    path.write_bytes(b"a,\xc3\xa9\n" * before + b"b,\xe9t\xe9\n" + b"c,d\n" * 9)
+    name, evidence = source.encoding(path)
+    assert name == "cp1252" and f"line {before + 1:}" in evidence
+    assert "b,été" in evidence
+
+
+def test_a_letter_may_stand_on_the_border_of_two_blocks() -> None:
+    path = Path("t.csv")
+    path.write_bytes(b"x" * 4095 + "é".encode() + b"y" * source.BLOCK)
+    assert source.encoding(path) == ("utf-8", "")
+    path.write_bytes(b"x" * 4095 + b"\xc3")
+    assert source.encoding(path)[0] == "cp1252", "half a letter at the end"
