@@ -22,7 +22,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test picture proof benchmark validation wide monitoring check lint lock sums clean
+.PHONY: help setup demo test picture proof benchmark validation wide table scale monitoring check lint lock sums clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -47,10 +47,13 @@ benchmark: setup ## Time a bake beside a copy of the same files
 
 validation: setup ## Time the judge on a million rows beside a plain bootstrap loop (ROWS=)
 wide: setup ## Time the judge on tables of up to 1,000 columns (WIDTHS=)
-validation wide:
+table: setup ## Time `make data` of a CSV beside DuckDB alone (PROOF=1 for 2 GB; ROWS=)
+scale: setup ## Time data, repro and validate from 10 thousand rows to a million (ROWS=)
+validation wide table scale:
 	@uv venv --quiet --allow-existing .venv/validation
 	@uv pip install --quiet --python .venv/validation --require-hashes \
-		-r '$(TEMPLATE)/requirements/pipeline.txt' -r '$(MACHINERY)/requirements/ops.txt'
+		-r '$(TEMPLATE)/requirements/pipeline.txt' \
+		$(foreach g,ops data,-r '$(MACHINERY)/requirements/$(g).txt')
 	@PYTHONPATH='$(CURDIR)' .venv/validation/bin/python -W ignore -m benchmarks.$@
 
 # The census is the one world here that does not drift; its packaging is used for nothing
