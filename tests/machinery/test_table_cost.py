@@ -10,7 +10,8 @@ import pytest
 from machinery import tables
 
 pytest.importorskip("duckdb")  # the group `data`
-from mlgitops.table import columns, engine, source
+from mlgitops.commands import data
+from mlgitops.table import columns, engine, source, typed
 
 ROWS = 400
 
@@ -101,6 +102,19 @@ def test_of_a_wide_table_fewer_rows_are_looked_at_one_by_one(
     asked.clear()
     assert not tables.make("../t.csv", "y")
     assert any("from source limit 1000" in sql for sql in asked)
+
+
+def test_what_is_sampled_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables.frame(ROWS).to_csv("../t.csv", index=False)
+    assert not tables.make("../t.csv", "y")
+    assert "hash of the id" not in capsys.readouterr().out, "every row is looked at"
+    monkeypatch.setattr(typed, "SAMPLE", 100)
+    assert not tables.make("../t.csv", "y")
+    out = capsys.readouterr().out
+    assert "hash of the id" in out and "hash of the id" in data.PAGE.read_text("utf-8")
+    assert f"{ROWS} rows" in out
 
 
 @pytest.mark.parametrize("before", [0, 3_000, 200_000, 600_000])

@@ -29,8 +29,15 @@ class Row:
 
 def head(plan: Plan) -> list[str]:
     """Return how the file was read."""
-    count = len(plan.guesses)
-    return [*plan.sentences, f"{plan.rows:,} rows, {count:,} columns"]
+    sentences = [*plan.sentences, f"{plan.rows:,} rows, {len(plan.guesses):,} columns"]
+    sample = len(plan.measured.sample)
+    if sample < plan.measured.rows:
+        sentences.append(
+            f"Plots, the quick model and what is said of leakage are of {sample:,} "
+            "rows, taken by a hash of the id. All else is of every row; how many "
+            "values differ is an estimate, where they are not categories."
+        )
+    return sentences
 
 
 def roles(plan: Plan) -> list[Row]:
