@@ -104,6 +104,27 @@ def test_of_a_wide_table_fewer_rows_are_looked_at_one_by_one(
     assert any("from source limit 1000" in sql for sql in asked)
 
 
+def test_rows_keep_the_order_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By it rows are numbered, and by their numbers held out.
+
+    With a long list after `in`, such as the words for yes and no, DuckDB 2.0 takes
+    groups of rows as they come, from some 100,000 rows on: no query may have one.
+    """
+    connect, asked = engine.connect, Recorded.asked
+    monkeypatch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
+    random, count = np.random.default_rng(0), 5_000
+    frame = tables.frame(count, member=random.choice(["yes", "no"], count))
+    frame.to_csv("../t.csv", index=False)
+    asked.clear()
+    assert not tables.make("../t.csv", "y")
+    assert [sql for sql in asked if " in (" in sql] == []
+    assert tables.contract()["columns"]["member"]["type"] == "boolean"
+    table = tables.table()
+    assert table["x"].tolist() == frame["x"].tolist()
+    assert (table["member"] == (frame["member"] == "yes")).all()
+    assert table["row_id"].tolist() == [f"row-{n:08}" for n in range(1, count + 1)]
+
+
 def test_what_is_sampled_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

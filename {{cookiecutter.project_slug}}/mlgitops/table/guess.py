@@ -58,9 +58,10 @@ class Guess:
             text, kind = f"lower(trim({column}))", "tinyint"
             if not self.facts.missing:
                 kind = "boolean"
-            yes, no = (", ".join(f"'{w}'" for w in sorted(s)) for s in (TRUE, FALSE))
-            choice = f"case when {text} in ({yes}) then 1 when {text} in ({no}) then 0"
-            return f"cast({choice} end as {kind})"
+            # Not `in (...)`: with a long list, DuckDB lets rows lose their order.
+            words = [*((w, 1) for w in sorted(TRUE)), *((w, 0) for w in sorted(FALSE))]
+            choices = " ".join(f"when '{word}' then {one}" for word, one in words)
+            return f"cast(case {text} {choices} end as {kind})"
         return value
 
 
