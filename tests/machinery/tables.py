@@ -72,12 +72,17 @@ def params(task: str) -> dict[str, Any]:
     return document
 
 
-def table() -> pd.DataFrame:
-    """Return the table that dvc.yaml names."""
+def path() -> Path:
+    """Return the path of the table that dvc.yaml names."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     (source,) = (d for d in stages["prepare"]["deps"] if d.endswith(".parquet"))
     assert source in stages["prepare"]["cmd"]
-    return pd.read_parquet(source)
+    return Path(source)
+
+
+def table() -> pd.DataFrame:
+    """Return the table that dvc.yaml names."""
+    return pd.read_parquet(path())
 
 
 def frame(count: int = 400, **columns: Any) -> pd.DataFrame:

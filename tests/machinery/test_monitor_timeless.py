@@ -18,6 +18,7 @@ from scipy import stats
 
 from machinery import timeless
 from mlgitops import settings
+from mlgitops.commands import retrain
 from mlgitops.monitor import (
     comparable,
     data_quality,
@@ -363,12 +364,71 @@ def test_the_gain_is_estimated_on_rows_that_the_split_holds_out(
     ask = (contract, rules, METRIC, by_id["customer"], by_id["part"])
     arrived = now.rename(columns={"arrival": ""})
     gain = performance.gain(past.assign(**columns), arrived, arrived, *ask)
-    assert gain is not None and gain.challenger > gain.champion
+    assert not isinstance(gain, str) and gain.challenger > gain.champion
     (held,) = sides
     assert set(held["key"]) <= set(now["key"]) and 400 < len(held) < 900
     if part != "key":
         inside = arrived["key"].map(by_id[part]).isin(set(held[part]))
         assert int(inside.sum()) == len(held)
+
+
+@pytest.mark.parametrize("name", ["customer", "part"])
+def test_labels_without_the_part_or_the_entity_give_no_estimate_and_say_so(
+    name: str, tmp_path: Path
+) -> None:
+    """In the record, in the pull request, and the control has an estimate."""
+    split = {"split": "column", "holdout": ["test"]}
+    if name == "customer":
+        split = {"split": "random", "holdout_share": 0.3, "seed": 1}
+    role = {"customer": "entity", "part": "part"}[name]
+    contract = replace(timeless.CONTRACT, **{role: name})
+    known = timeless.version()
+    number = np.arange(len(known.train))
+    values = np.where(number % 3, f"{name}-1", "test") if name == "part" else number
+    train = known.train.assign(**{name: values.astype(str)})
+    version = replace(known, contract=contract, train=train)
+    version = replace(version, holdout=known.holdout.assign(**{name: "test"}))
+    table = timeless.rows(4000, seed=10, inverted=1)
+    source = timeless.write(tmp_path / "log", table)
+    labels = timeless.label(tmp_path / "l.csv", table)
+
+    def seen() -> tuple[decide.Decision, record.Record]:
+        log = window.read_log(source, LIMITS, 120, True, by_arrival=True)
+        found = inspect.inspect(version, log, labels, PARAMS | {"prepare": split})
+        decision = decide.decide(found.evidence, LIMITS)
+        return decision, record.build("v1.0.0", "a" * 64, found, decision, LIMITS)
+
+    decision, made = seen()
+    assert decision.decision == "retrain" and made["expectation"] is None
+    words = f'"{name}" ({"the " + role} in contract.yaml): add that column'
+    (check,) = [c for c in made["checks"] if c["name"] == "gain of retraining"]
+    assert words in check["note"]
+    for text in (page.markdown(made), retrain._expectation(made)):
+        assert "add that column to the labels" in text
+    beside = pd.read_csv(labels)
+    parts = np.where(np.arange(4000) % 2, "test", "train")
+    beside[name] = parts if name == "part" else np.arange(4000)
+    beside.to_csv(labels, index=False)
+    made = seen()[1]
+    assert made["expectation"] and "no_expectation" not in made
+
+
+def test_rows_that_the_version_was_trained_on_are_counted(tmp_path: Path) -> None:
+    """They say nothing about new ones; rows of the holdout do, and are the control."""
+    version = timeless.version()
+
+    def caveats(past: pd.DataFrame) -> list[str]:
+        table = past.assign(arrival=timeless.START, probability=0.5)
+        steps = pd.to_timedelta(np.arange(len(table)), "min")
+        table["arrival"] = timeless.START + steps
+        source = timeless.write(tmp_path / f"{len(past)}", table)
+        made = examined(source, version=version)[2]
+        assert "caveats" in made, made
+        return list(made["caveats"])
+
+    mixed = pd.concat([version.train.head(500), version.holdout.head(700)])
+    assert "500 of 1,200 rows have the id of a row" in caveats(mixed)[0]
+    assert not any("trained on" in c for c in caveats(version.holdout.head(1100)))
 
 
 def test_the_interval_of_a_fall_knows_that_days_of_arrival_differ() -> None:

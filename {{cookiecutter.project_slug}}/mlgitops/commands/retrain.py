@@ -213,7 +213,8 @@ def _expectation(record: Record) -> str:
     """Say what validation should find, if the monitor is right."""
     gain = record.get("expectation")
     if gain is None:
-        return "No estimate: too few rows are newer than the champion's data."
+        reason = text(record.get("no_expectation", ""), 600)
+        return f"No estimate: {reason or 'there was none to make'}."
     by_arrival = record["window"].get("by") == "arrival"
     rows = "newer rows that are held out" if by_arrival else "the newest days"
     return (

@@ -12,6 +12,9 @@ order of the table, and their labels written at once: leave the days out.
 one category, ``--drift late=0.3`` flips that share of the labels, which is concept
 drift; it flips that share of a boolean, and adds that many days to a datetime. The
 option may be repeated.
+
+Without the example, the rows are those of your own table, and without days the ones
+that the split of params.yaml holds out: the model has not learnt from them.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ import numpy as np
 
 from mlgitops import lock
 from mlgitops.monitor.wording import plural
-from mlgitops.pipeline import golden
+from mlgitops.pipeline import golden, settings
 from mlgitops.pipeline.contract import Contract, ContractError
-from mlgitops.pipeline.data import check, moments
+from mlgitops.pipeline.data import check, moments, split
 from mlgitops.prediction_log import metadata
 
 if TYPE_CHECKING:
@@ -45,11 +48,13 @@ STEPS = 10  # lines of progress
 T = TypeVar("T")
 
 
+EXAMPLE = Path("example", "later.parquet")
+
+
 def later() -> Path:
     """Return the example's later rows, or the table of yours that the stages read."""
-    example = Path("example", "later.parquet")
-    own = [] if example.parent.exists() else lock.inputs()
-    return Path(own[0].path) if own else example
+    own = [] if EXAMPLE.parent.exists() else lock.inputs()
+    return Path(own[0].path) if own else EXAMPLE
 
 
 class SimulateError(Exception):
@@ -122,8 +127,12 @@ def requests(
         yield [{**dict(zip(about, row, strict=False)), **row[-1]} for row in rows]
 
 
-def send(url: str, batches: Iterator[list[dict[str, object]]], total: int) -> int:
+def send(
+    url: str, batches: Iterator[list[dict[str, object]]], total: int, time_name: str
+) -> int:
     """Post every batch to ``url``/predict and return how many rows were answered.
+
+    ``time_name`` is what a row calls its time; "" where it has none.
 
     Raises:
         SimulateError: the server refuses a batch, or is not there.
@@ -140,7 +149,7 @@ def send(url: str, batches: Iterator[list[dict[str, object]]], total: int) -> in
         if row_count * STEPS // total > printed:
             printed = row_count * STEPS // total
             seconds = time.monotonic() - started
-            day = f"{rows[-1]['time']!s:.10}  " if "time" in rows[-1] else ""
+            day = f"{rows[-1][time_name]!s:.10}  " if time_name else ""
             print(f"{day}{row_count:,} of {total:,} answered in {seconds:.1f} s")
     connection.close()
     return row_count
@@ -173,7 +182,8 @@ def main() -> None:
     try:
         file = Path("contract.yaml")
         contract = Contract.read(file.read_bytes()) if file.exists() else None
-        _simulate(_arguments(timed=contract is None or bool(contract.time)))
+        timed = contract is None or bool(contract.time)
+        _simulate(_arguments(timed, own=not EXAMPLE.parent.exists()))
     except (SimulateError, ContractError) as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
@@ -198,7 +208,8 @@ def _simulate(args: argparse.Namespace) -> None:
         table = drifted(table, args.drift, contract)
         rows = table.loc[rows.index]
     batches = requests(rows, contract, args.batch or len(rows))
-    row_count = send(args.url, batches, len(rows))
+    time_name = metadata(contract.columns, bool(contract.time))[1]
+    row_count = send(args.url, batches, len(rows), time_name)
     due, waiting = _due(table, rows, contract, args) if contract.time else (rows, 0)
     label_count = add_labels(args.labels, due, contract)
     print(
@@ -210,9 +221,22 @@ def _simulate(args: argparse.Namespace) -> None:
 def _chosen(
     table: pd.DataFrame, contract: Contract, args: argparse.Namespace
 ) -> pd.DataFrame:
-    """Return the rows to send: those of the days, or all where rows have no time."""
-    if not contract.time:
-        return table
+    """Return the rows to send: those of the days, or those that show what is new."""
+    if not args.start:
+        rows = table
+        if not args.data and later() != EXAMPLE:
+            rules = settings.prepare(settings.load(Path("params.yaml").read_bytes()))
+            held = split(table, contract, rules)[1]
+            rows = table[table[contract.id].isin(held[contract.id])]
+            print(
+                f"{plural(len(rows), 'row')} that the split of params.yaml holds out: "
+                "the model has not learnt from them"
+            )
+        if contract.time:
+            rows = rows.sort_values(contract.time, kind="stable")
+            first, last = rows[contract.time].iloc[[0, -1]]
+            args.start, args.until = first.normalize(), last.normalize()
+        return rows
     start, until = args.start, args.until
     rows = span(table, contract.time, start, until + timedelta(days=1))
     if rows.empty:
@@ -320,26 +344,33 @@ def _change(text: str) -> tuple[str, str] | None:
     return (name, change) if name and change else None
 
 
+def _day_or_none(text: str) -> datetime | str:
+    """Parse a day; none is the days of the rows that are held out."""
+    return _day(text) if text else text
+
+
 def _no_day(text: str) -> str | None:
     """Parse the absence of a day."""
     return None if text else ""
 
 
-def _arguments(timed: bool) -> argparse.Namespace:
+def _arguments(timed: bool, own: bool) -> argparse.Namespace:
     """Read the command line; days have a meaning where rows have a time."""
     parser = _Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     day: Callable[[str], object]
-    day = _checked(_day, "a day: type FROM=2013-04-01 UNTIL=2013-06-30")
+    hint = "a day: type FROM=2013-04-01 UNTIL=2013-06-30"
+    day = _checked(_day_or_none if own else _day, hint)
     if not timed:
         day = _checked(_no_day, "of a row: contract.yaml has no time, leave days out")
     file = _checked(_file, "a file for the labels: type LABELS=build/labels.csv")
     url = _checked(_url, "an address: type URL=http://127.0.0.1:8080")
     count = _checked(_count, "a number of rows such as 1000")
     change = _checked(_change, "a drift such as temp=15")
-    parser.add_argument("--from", dest="start", type=day, required=timed)
-    parser.add_argument("--until", type=day, required=timed)
+    needed = timed and not own
+    parser.add_argument("--from", dest="start", type=day, required=needed)
+    parser.add_argument("--until", type=day, required=needed)
     parser.add_argument("--url", type=url, required=True)
     parser.add_argument("--labels", type=file, required=True)
     parser.add_argument("--data", type=Path, help="rows to send")
@@ -347,4 +378,7 @@ def _arguments(timed: bool) -> argparse.Namespace:
     parser.add_argument("--batch", type=count, default=1000, help="rows a request")
     parser.add_argument("--label-delay", type=float, default=1.0, help="days")
     parser.add_argument("--drift", type=change, action="append", metavar="COLUMN=...")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if bool(args.start) != bool(args.until):
+        parser.error(f"--from and --until belong together; each is {hint}")
+    return args

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlgitops.monitor.comparable import first_time, show_weekdays
 from mlgitops.monitor.drift import arrival_blocks
-from mlgitops.monitor.wording import listed
+from mlgitops.monitor.wording import listed, plural
 from mlgitops.pipeline.contract import Contract
 from mlgitops.settings import Monitor
 
@@ -30,6 +30,18 @@ def of(contract: Contract, valid: pd.DataFrame, limits: Monitor) -> list[str]:
                 "not a number of whole weeks: it would have some weekdays more often."
             )
     return sentences
+
+
+def trained(ids: pd.Series, known: pd.Series) -> list[str]:
+    """Return a sentence where rows of a window were trained on, by their ids."""
+    count = int(ids.isin(set(known)).sum())
+    if not count:
+        return []
+    return [
+        f"{count:,} of {plural(len(ids), 'row')} have the id of a row that this "
+        "version was trained on. On those a model does better than on new ones, so "
+        "performance, calibration and slices look better than they are."
+    ]
 
 
 def _without_time(

@@ -197,6 +197,7 @@ class Evidence:
     unmeasured: str = ""  # why performance is not known (yet)
     gated: list[GatedMetric] = field(default_factory=list)
     gain: Difference | None = None
+    no_gain: str = ""  # why it was not estimated
     calibration: float | None = None
     slices: list[Slice] = field(default_factory=list)
     groups: list[SensitiveGroup] = field(default_factory=list)

@@ -93,7 +93,10 @@ def inspect(
     evidence.clocks = data_quality.clocks(dated, contract)
     used = list(reference.manifest["columns"])
     evidence.used = [*used, *comparable.names(contract, used)]
-    evidence.caveats = caveats.of(contract, valid, limits)
+    evidence.caveats = [
+        *caveats.trained(valid[contract.id], reference.train[contract.id]),
+        *caveats.of(contract, valid, limits),
+    ]
     if emptied := data_quality.emptied_columns(table, reference.rows, contract):
         evidence.broken = f'column "{emptied[0]}" has no values any more'
     elif checked.broken > limits.max_broken * len(table):
@@ -224,7 +227,7 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
     if evidence.worse(limits.max_fall) or evidence.moved:
         entries = [entry for entry in inputs.log.entries if entry.id in by_id]
         rows = window.frame(entries, by_id, contract)  # of every version
-        evidence.gain = performance.gain(
+        gain = performance.gain(
             inputs.reference.rows,
             data_quality.quarantine(rows, contract).valid,
             labelled,
@@ -234,6 +237,10 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
             inputs.labels.group_by_id,
             inputs.labels.part_by_id,
         )
+        if isinstance(gain, str):
+            evidence.no_gain = gain
+        else:
+            evidence.gain = gain
 
 
 def _rare(

@@ -15,6 +15,7 @@ from mlgitops.monitor.evidence import Fall, GatedMetric
 from mlgitops.monitor.null_distribution import Integers
 from mlgitops.monitor.permutation import Blocks
 from mlgitops.monitor.primary_metric import Array, PrimaryMetric
+from mlgitops.monitor.wording import listed, plural
 from mlgitops.pipeline import sides
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import inputs
@@ -241,7 +242,7 @@ def gain(
     metric: PrimaryMetric,
     group_by_id: Mapping[str, str] | None = None,
     part_by_id: Mapping[str, str] | None = None,
-) -> Difference | None:
+) -> Difference | str:
     """Estimate what retraining would bring: fit main's recipe on newer rows, try it.
 
     Labelled window rows are held out by main's split: the newest
@@ -249,8 +250,8 @@ def gain(
     ``past`` and ``labelled`` that retraining would keep is fitted, and both models are
     compared on the rows held out, as validation will do: by group, where the contract
     names an entity, on the rows whose group is known. ``group_by_id`` and
-    ``part_by_id`` are what labels brought along where requests do not. None when there
-    are too few labels in one of the samples.
+    ``part_by_id`` are what labels brought along where requests do not. A text says why
+    nothing can be estimated.
     """
     # Its import takes a second, and most windows never come here.
     from mlgitops.pipeline import fitting as model
@@ -259,12 +260,20 @@ def gain(
     by_id[contract.entity] = group_by_id or {}
     labelled_only = contract.labelled_only
     recipe, rules = settings.train(params, contract.task), settings.prepare(params)
-    if not set(recipe.columns) <= contract.columns.keys():
-        return None  # the recipe takes columns that are never logged
+    if unlogged := [n for n in recipe.columns if n not in contract.columns]:
+        return f"params.yaml trains on {listed(unlogged)}, which the log does not have"
     window, labelled = (
         rows.assign(**{n: rows[contract.id].map(dict(by_id[n])) for n in labelled_only})
         for rows in (window, labelled)
     )
+    decides = contract.part if rules.split == "column" else ""
+    for name in filter(None, (decides, contract.entity)):
+        if not window[name].notna().any():
+            role = "the part" if name == contract.part else "the entity"
+            return (
+                f'neither the prediction log nor the labels have "{name}" ({role} in '
+                "contract.yaml): add that column to the labels"
+            )
     rows = _training_rows(past, labelled, contract)
     split = _by_time if rules.split == "time" else _by_row
     train, held = split(rows, window, contract, rules)
@@ -274,9 +283,14 @@ def gain(
     newer = int(new.sum())
     holdout, groups = _with_groups(held, contract)
     if min(len(holdout), newer) < limits.min_labels:
-        return None
+        age = "newer than" if contract.time else "not among"
+        return (
+            f"{plural(len(holdout), 'labelled row')} of the window are held out, and "
+            f"{newer:,} others are {age} the training data: both need "
+            f"{limits.min_labels:,}"
+        )
     if not (metric.defined(holdout) and metric.defined(train)):
-        return None
+        return "the rows held out, or those to train on, lack a class"
     if len(train) > limits.probe_rows:
         train = train.sample(limits.probe_rows, random_state=0).sort_index()
     fitted = model.fit(train, contract, recipe)

@@ -70,6 +70,8 @@ def build(
         "expectation": expectation,
         "counts": {name: dict(count) for name, count in window.counts.items()},
     }
+    if decision.decision == "retrain" and evidence.no_gain:
+        entry["no_expectation"] = evidence.no_gain
     if window.by_arrival:
         entry["window"]["by"] = "arrival"
     if evidence.caveats:
@@ -212,7 +214,7 @@ def _gain(evidence: Evidence, limits: Monitor) -> Check:
     name, gain = "gain of retraining", evidence.gain
     limit = f"lower bound below {limits.min_gain:+g}"
     if gain is None:
-        return _check(name, None, "not estimated", limit)
+        return _check(name, None, "not estimated", limit, evidence.no_gain)
     interval = f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
     value = f"{interval} {evidence.metric.label}"
     note = (

@@ -56,7 +56,7 @@ def gates(measured: Measured, target: Target, found: Baseline) -> list[Entry]:
     )
     calibration = ("gates", "calibration_error")
     limit = 0.1 if held >= 2000 else min(0.5, round(0.1 + 1.5 / math.sqrt(held), 2))
-    some = _round_down(held / 2)
+    some = round_down(held / 2)
     slices = max(30, min(300, held // 10))
     value = _limit(1.5, least, 0.03, 0.5)
     entries = [
@@ -116,7 +116,7 @@ def _limit(factor: float, rows: float, low: float, high: float) -> float:
     return float(f"{min(high, max(low, factor / math.sqrt(rows))):.2g}")
 
 
-def _round_down(value: float) -> int:
+def round_down(value: float) -> int:
     """Return a number rounded down to two digits, at least 1."""
     step = 10 ** max(0, math.floor(math.log10(max(1, value))) - 1)
     return max(1, int(value // step * step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,12 +10,15 @@ import yaml
 
 from mlgitops.table import yaml_lines
 from mlgitops.table.baseline import WORDS, Baseline
-from mlgitops.table.gates_text import Entry, gates, number
+from mlgitops.table.gates_text import Entry, gates, number, round_down
 from mlgitops.table.guess import Guess
 from mlgitops.table.roles import Roles
 from mlgitops.table.target import Target
 from mlgitops.table.typed import HOLDOUT, Measured, round_up
 from mlgitops.table.yaml_lines import scalar
+
+DAYS = 28  # of the monitor's window, or more where rows are few
+MONITORED = 300  # rows of a window, or fewer where the table has few
 
 
 def entries(
@@ -37,7 +41,7 @@ def entries(
         *gates(measured, target, found),
         Entry(("business",)),
         Entry(("fairness",)),
-        *_monitor(task),
+        *_monitor(task, measured),
         _retrain(measured, roles),
     ]
     return result
@@ -103,10 +107,39 @@ def _estimators(task: str, measured: Measured) -> list[Entry]:
     return found
 
 
-def _monitor(task: str) -> list[Entry]:
-    """Return the lines of the monitor whose reasons are of the example."""
+def _window(measured: Measured) -> tuple[int, float]:
+    """Return the days of a monitor's window, whole weeks, and the rows of each."""
+    if measured.span is None:
+        return DAYS, measured.holdout
+    days = (measured.span[1] - measured.span[0]).total_seconds() / 86_400
+    rate = measured.rows / max(days, 1)
+    weeks = math.ceil(1.5 * MONITORED / rate / 7)
+    window = max(DAYS, min(7 * weeks, 364))
+    return window, min(measured.holdout, rate * window)
+
+
+def _monitor(task: str, measured: Measured) -> list[Entry]:
+    """Return the monitor's sizes, and the lines whose reasons are of the example."""
     words, fall = WORDS[task], 0.05 if task == "regression" else 0.02
+    window, count = _window(measured)
+    half = round_down(count / 2)
+    here = f"a window has some {count:,.0f} rows by what the table has"
+    if measured.span is None:
+        here = f"the holdout has {count:,.0f}"
     rows = {
+        "window_days": (
+            window,
+            "of events, or of arrivals if contract.yaml names no time: whole weeks, so "
+            "that each weekday has the same weight",
+        ),
+        "min_rows": (
+            max(30, min(MONITORED, half)),
+            f"with fewer rows there is no verdict; {here}",
+        ),
+        "min_labels": (
+            max(100, min(500, half)),
+            "with fewer labels, performance is pending",
+        ),
         "block_days": (
             7,
             "the null distribution resamples whole weeks; 0 resamples single rows",
