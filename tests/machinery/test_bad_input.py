@@ -142,6 +142,29 @@ def test_a_model_may_not_use_what_mains_contract_does_not_know(bench: Bench) -> 
     assert "propose contract and data first" in str(check["reason"])
 
 
+def test_rows_that_only_the_proposals_contract_allows_wait_for_it(
+    bench: Bench,
+) -> None:
+    """Main's contract judges them: the sentence names the pull request to begin with.
+
+    The contract alone passes: main's own rows keep it.
+    """
+    shops = [*CONTRACT["columns"]["shop"]["categories"], "new"]
+    columns = {**CONTRACT["columns"], "shop": {**CONTRACT["columns"]["shop"]}}
+    columns["shop"]["categories"] = shops
+    terms = {**CONTRACT, "columns": columns}
+    bench.put("challenger", linear({"price": 1.0}), terms=terms)
+    bench.frame.to_parquet(bench.folder / "raw.parquet")
+    assert judged(bench) == []
+    shop = bench.frame["shop"].where(bench.frame.index > 9, "new")
+    bench.frame.assign(shop=shop).to_parquet(bench.folder / "raw.parquet")
+    (check,) = judged(bench)
+    reason = str(check["reason"])
+    assert check["id"] == "data" and "10 of 6,000 values" in reason, reason
+    assert "Propose contract.yaml first, without the rows" in reason
+    assert "correct the data" not in reason
+
+
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"no table at all" * 100])
 def test_a_file_that_is_no_table_is_one_sentence(data: bytes, bench: Bench) -> None:
     (bench.folder / "raw.parquet").write_bytes(data)

@@ -117,12 +117,13 @@ def commit(
     """Return a new commit with these files, by path, on top of ``parent``'s tree.
 
     The working tree, the index and every branch stay as they are. With a date of its
-    own, the same call always makes the same commit.
+    own, the same call always makes the same commit. The author "" is who git says.
     """
     person = {
         f"GIT_{role}_{key}": value
         for role in ("AUTHOR", "COMMITTER")
         for key, value in (("NAME", author), ("EMAIL", f"{author}@localhost"))
+        if author
     }
     if date:
         person |= {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}

@@ -73,7 +73,7 @@ def run(given: dict[str, str], force: bool) -> None:
     Raises:
         TableError: an option or the file cannot be used.
     """
-    from mlgitops.table import files, page, words
+    from mlgitops.table import files, page, propose, words
     from mlgitops.table.plan import plan
 
     noted = files.record()
@@ -111,6 +111,9 @@ def run(given: dict[str, str], force: bool) -> None:
         print(f"\nNothing was written, as {reason}: FORCE=1 writes it.")
         print(f"With plots: {PAGE}")
         return
-    done = files.write(made, noted, mark)
+    done = files.write(made, noted, mark, decision)
     print("\nWritten: " + "; ".join(done))
     print(f"With plots: {PAGE}. Next: make repro && make check && make test")
+    if decision.judged and decision.changes:
+        grown = propose.branch(decision.first) if decision.first else ""
+        print(propose.steps(grown))

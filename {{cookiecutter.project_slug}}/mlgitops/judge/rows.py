@@ -46,7 +46,19 @@ def proposed(
                 "not have: propose contract and data first, the model after that"
             )
             raise Refused("model_columns", reason)
-    rows = data.check(prepare(table.drop(columns=added)), contract)
+    try:
+        rows = data.check(prepare(table.drop(columns=added)), contract)
+    except ContractError as error:
+        own = folder / "challenger" / "contract.yaml"
+        if not (set(contract.columns) <= set(table) and _allowed(own, table)):
+            raise
+        problem = str(error).removesuffix(f"; {data.ADVICE}.")
+        raise Refused(
+            "data",
+            "main's contract.yaml judges these rows and does not allow them, while the "
+            f"proposal's does: {problem}. Propose contract.yaml first, without the "
+            "rows; the rows once it is on main",
+        ) from error
     reason = "the rows match contract.yaml"
     judgement.checks.append(checks.passed("data", reason, value=len(rows), unit="rows"))
     return rows
@@ -259,6 +271,15 @@ def _added(file: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
     own = {*contract.columns, *roles, contract.entity, contract.part}
     added = {*proposal.columns, proposal.time, proposal.entity, proposal.part} - own
     return [name for name in table if name in added]
+
+
+def _allowed(file: Path, table: pd.DataFrame) -> bool:
+    """Tell whether the proposal's own contract allows its rows."""
+    try:
+        data.check(prepare(table), Contract.read(file.read_bytes()))
+    except (ContractError, OSError):
+        return False
+    return True
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -24,6 +24,7 @@ NOUNS = {  # what values of a type are called
     "integer": f"whole numbers from -{WHOLE:,} to {WHOLE:,}",
     "boolean": "true or false",
 }
+ADVICE = "correct the data or edit contract.yaml"
 STRAY = 0.01  # of all rows; fewer, at the newest end, are taken for a mistake
 
 
@@ -229,8 +230,7 @@ def _sentence(failures: pd.DataFrame, rows: int, contract: Contract) -> str:
             '(`.str.normalize("NFC")` in model/prepare.py makes such texts one)'
         )
     return (
-        f'Column "{name}": {cases.sum():,} of {rows:,} values are {problem}; '
-        "correct the data or edit contract.yaml."
+        f'Column "{name}": {cases.sum():,} of {rows:,} values are {problem}; {ADVICE}.'
     )
 
 

@@ -8,16 +8,18 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mlgitops import storage
-from mlgitops.table import dictionary, growth, params_text
+from mlgitops.table import amend, dictionary, engine, growth, params_text, propose
 from mlgitops.table.plan import Plan
 from mlgitops.table.problem import TableError
+from mlgitops.table.roles import ROW
+from mlgitops.table.typed import identifier
 from mlgitops.table.yaml_lines import value
 
 RECORD = Path("data", "table.json")
@@ -29,6 +31,10 @@ EXAMPLE: tuple[str, ...] = (
     "example/make_extract.py",
 )
 EXAMPLE += ("example/README.md",)
+COMMENTS = (
+    "contract.yaml: written anew, and its comments are lost, as it has not the form of "
+    "nested blocks in which a run can edit it",
+)
 BEHAVIOUR = """\
 # What any good model does, whatever its score: tried on the exported file, by main's
 # version of this file. Each entry changes one column of real rows and says what the
@@ -65,6 +71,9 @@ class Decision:
     changes: tuple[str, ...]
     edited: tuple[str, ...]  # files that somebody wrote by hand
     kept: tuple[str, ...]  # settings of params.yaml that stay as somebody set them
+    contract: str  # the text to write
+    first: str = ""  # what a pull request of its own brings before the rows do
+    judged: bool = False  # main's contract rules what is proposed
 
 
 def record() -> Record:
@@ -110,25 +119,89 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
     _, kept = params_text.kept(params, plan.params, noted.params)
     if not noted.sums:
         edited = tuple(f for f in FILES if _sum(f) not in (_examples().get(f), ""))
-        return plan, Decision(force or not edited, (), edited, ())
-    old = _contract()
+        may = force or not edited
+        return plan, Decision(may, (), edited, (), plan.contract)
+    old, text = _contract(), Path("contract.yaml").read_text(encoding="utf-8")
+    if not plan.options.name:
+        plan = replace(plan, name=str(old.get("name", plan.name)))
+    contract, first, judged = plan.contract, "", propose.judged(text)
+    comments: tuple[str, ...] = ()
     same_source = mark == noted.fingerprint
     untouched = _sum("contract.yaml") == noted.sums.get("contract.yaml")
     alike = (
         old.get("target") == plan.target.name and old.get("task") == plan.target.task
     )
     if alike and not (same_source and untouched):
-        columns = growth.grown(old.get("columns", {}), plan)
-        plan = growth.replaced(plan, columns)
-    changes = growth.changes(old, plan, plan.columns)
+        before = old.get("columns", {})
+        plan = growth.replaced(plan, growth.grown(before, plan))
+        start = growth.first(before, plan.columns)
+        try:
+            contract = amend.amended(text, _roles(old, plan), plan.columns)
+            first = amend.amended(text, {}, start) if judged else ""
+        except (ValueError, KeyError, yaml.YAMLError):
+            contract, comments = plan.contract, COMMENTS
+        plan = growth.held_back(plan, before) if judged else plan
+    changes = [*growth.changes(old, plan, plan.columns, judged), *comments]
     if plan.measured.rows != noted.rows:
         changes.append(f"rows: {noted.rows:,} → {plan.measured.rows:,}")
+    if moved := _moved(plan):
+        changes.append(moved)
     edited = () if untouched else ("contract.yaml",)
     may = force or (same_source and untouched)
-    return plan, Decision(may, tuple(changes), edited, tuple(kept))
+    first = "" if first == text else first
+    rules = (contract, first, judged)
+    return plan, Decision(may, tuple(changes), edited, tuple(kept), *rules)
 
 
-def write(plan: Plan, noted: Record, mark: str) -> list[str]:
+def _roles(old: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """Return the lines of contract.yaml beside its columns, as they are now."""
+    classes = [*old.get("classes", ())]
+    sensitive = [*old.get("sensitive", ())]
+    for listed, names in ((classes, plan.target.classes), (sensitive, plan.sensitive)):
+        listed += [name for name in names if name not in listed]
+    roles = {"id": plan.roles.id or ROW, "time": plan.roles.time}
+    roles |= {"entity": plan.roles.group}
+    return {**roles, "classes": classes} | (
+        {"sensitive": sensitive} if sensitive else {}
+    )
+
+
+def _moved(plan: Plan) -> str:
+    """Say that rows that are numbered have other numbers than before, or nothing."""
+    earlier = _table_path(plan)
+    if plan.roles.id or not earlier.exists():
+        return ""
+    old, new = (
+        f"read_parquet({engine.quoted(file)})" for file in (earlier, plan.table)
+    )
+    connection = engine.connect(plan.table.parent)
+    first, second = (
+        [
+            row[0]
+            for row in connection.execute(f"describe select * from {source}").fetchall()
+        ]
+        for source in (old, new)
+    )
+    names = [identifier(name) for name in first if name in second and name != ROW]
+    if ROW not in first or not names:
+        return ""
+    differ = " or ".join(
+        f"cast(a.{n} as varchar) is distinct from cast(b.{n} as varchar)" for n in names
+    )
+    count, rows = connection.execute(
+        f"select count(*) filter ({differ}), count(*) from {old} a join {new} b "
+        f"using ({ROW})"
+    ).fetchone()
+    if not count:
+        return ""
+    return (
+        f"{ROW}: {count:,} of {rows:,} numbers stand for another row than before, so "
+        "these rows may change sides, and a model may be judged on rows that it was "
+        "trained on: add newer rows at the end of the file, or name an ID=column"
+    )
+
+
+def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]:
     """Write everything; return a line for each thing that was done."""
     first = not noted.sums
     done = _remove_example() if first else []
@@ -136,7 +209,7 @@ def write(plan: Plan, noted: Record, mark: str) -> list[str]:
     table.parent.mkdir(exist_ok=True)
     shutil.copyfile(plan.table, f"{table}.new")
     os.replace(f"{table}.new", table)
-    Path("contract.yaml").write_text(plan.contract, encoding="utf-8")
+    Path("contract.yaml").write_text(decision.contract, encoding="utf-8")
     params = Path("params.yaml").read_text(encoding="utf-8")
     entries, _ = params_text.kept(params, plan.params, noted.params)
     Path("params.yaml").write_text(params_text.apply(params, entries), encoding="utf-8")
@@ -173,8 +246,13 @@ def _note(plan: Plan, noted: Record, mark: str, entries: list[Any]) -> None:
 
 
 def _table_path(plan: Plan) -> Path:
-    """Return where the table is written; never over the file that it comes from."""
+    """Return where the table is written: the second time, where dvc.yaml says.
+
+    It is never written over the file that it comes from.
+    """
     path = Path("data", f"{plan.name}.parquet")
+    if RECORD.exists() and (named := _named()) and named.parent == path.parent:
+        path = named
     if path.resolve() == Path(plan.options.file).resolve():
         return path.with_stem(f"{path.stem}-table")
     return path
@@ -182,10 +260,18 @@ def _table_path(plan: Plan) -> Path:
 
 def _name_table(table: Path) -> None:
     """Name the table in dvc.yaml in place of the one that is there."""
-    file = Path("dvc.yaml")
-    text = file.read_text(encoding="utf-8")
-    if found := re.search(r"mlgitops prepare (\S+)", text):
-        file.write_text(text.replace(found[1], table.as_posix()), encoding="utf-8")
+    if named := _named():
+        file = Path("dvc.yaml")
+        text = file.read_text(encoding="utf-8")
+        text = text.replace(named.as_posix(), table.as_posix())
+        file.write_text(text, encoding="utf-8")
+
+
+def _named() -> Path | None:
+    """Return the table that dvc.yaml names; None where that is a template."""
+    text = Path("dvc.yaml").read_text(encoding="utf-8")
+    found = re.search(r"mlgitops prepare (\S+\.parquet)\s", text)
+    return Path(found[1]) if found and "$" not in found[1] else None
 
 
 def _remove_example() -> list[str]:

@@ -8,9 +8,13 @@ from typing import Any
 
 from mlgitops.pipeline.schema import one_line
 from mlgitops.table.plan import Plan
+from mlgitops.table.yaml_lines import scalar
 
 Columns = Mapping[str, Mapping[str, Any]]
 SHOWN = 5  # new categories that are named
+NUMBERS = {"integer", "number"}
+GONE = "main's contract.yaml demands it of every table: bring it back in the file"
+LATER = "not an input yet: name it in train.columns once main's contract has it"
 
 
 def grown(old: Columns, plan: Plan) -> dict[str, dict[str, Any]]:
@@ -19,10 +23,13 @@ def grown(old: Columns, plan: Plan) -> dict[str, dict[str, Any]]:
     result = {}
     for name, entries in plan.columns.items():
         before = old.get(name)
-        if before is None or before.get("type") != entries["type"]:
+        kinds = {(before or {}).get("type"), entries["type"]}
+        if before is None or (len(kinds) > 1 and kinds != NUMBERS):
             result[name] = dict(entries)
             continue
-        merged = {**entries, **before}
+        merged = dict(before)  # an end that somebody took away stays away
+        if kinds == NUMBERS:
+            merged["type"] = "number"  # which holds whole numbers, too
         merged["missing"] = bool(before.get("missing")) or bool(entries["missing"])
         if entries["type"] == "category":
             known = [str(value) for value in before.get("categories", [])]
@@ -34,11 +41,42 @@ def grown(old: Columns, plan: Plan) -> dict[str, dict[str, Any]]:
                 merged["min"] = entries["min"]
             if "max" in before and high > before["max"]:
                 merged["max"] = entries["max"]
-        result[name] = {k: v for k, v in merged.items() if k in before or k in entries}
+        result[name] = merged
     return result
 
 
-def changes(old: Mapping[str, Any], plan: Plan, new: Columns) -> list[str]:
+def first(old: Columns, new: Columns) -> dict[str, dict[str, Any]]:
+    """Return the columns that today's rows keep too: what main has, as far as it grows.
+
+    A new column comes with its rows, and so does another type but for a wider one of
+    numbers: no table has it before.
+    """
+    result = {}
+    for name, entries in old.items():
+        grown = new.get(name, entries)
+        kinds = {entries.get("type"), grown["type"]}
+        result[name] = dict(grown if len(kinds) == 1 or kinds == NUMBERS else entries)
+    return result
+
+
+def held_back(plan: Plan, old: Columns) -> Plan:
+    """Return the plan with no input that the contract of main does not have.
+
+    A model that takes it is refused before the contract is on main.
+    """
+    new = {f"  - {scalar(name)}" for name in plan.columns if name not in old}
+    params = [
+        replace(entry, lines=tuple(line for line in entry.lines if line not in new))
+        if entry.path == ("train", "columns")
+        else entry
+        for entry in plan.params
+    ]
+    return replace(plan, params=tuple(params))
+
+
+def changes(
+    old: Mapping[str, Any], plan: Plan, new: Columns, judged: bool
+) -> list[str]:
     """Return what differs between a contract as it stands and the newer one."""
     result = []
     roles = {"task": plan.target.task, "target": plan.target.name}
@@ -53,11 +91,13 @@ def changes(old: Mapping[str, Any], plan: Plan, new: Columns) -> list[str]:
     for name in columns:
         if name not in new:
             reason = reasons.get(name, "the file has no such column")
-            result.append(f"{name}: no longer a column ({reason})")
+            advice = f"; {GONE}" if judged else ""
+            result.append(f"{name}: no longer a column ({reason}){advice}")
     for name, entries in new.items():
         before = columns.get(name)
         if before is None:
-            result.append(f"{name}: a new column, {entries['type']}")
+            later = f"; {LATER}" if judged else ""
+            result.append(f"{name}: a new column, {entries['type']}{later}")
         elif before.get("type") != entries["type"]:
             result.append(f"{name}: type {before.get('type')} → {entries['type']}")
         else:
