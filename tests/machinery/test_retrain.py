@@ -605,6 +605,32 @@ def test_rows_that_mostly_break_the_contract_are_not_trained_on(
         assert "190 new, 0 dropped, 10 quarantined" in world.hub.pulls[0]["body"]
 
 
+def test_rows_outside_of_the_contract_wait_for_its_growth(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pull request says what to write, and takes the rows once main allows them."""
+    table = traffic.flights(600, 80, 28).astype({"carrier": object, "distance": object})
+    table.loc[:49, "carrier"] = "<b>ZZ"
+    table.loc[50:52, "carrier"] = "seldom"
+    table.loc[60:64, "distance"] = 7000.0
+    traffic.write(world.log, table, sha=world.manifest)
+    traffic.label(world.labels, table)
+    world.record()
+    retrain.main()
+    (pull,) = world.hub.pulls
+    body = pull["body"]
+    assert "542 new" in body and "58 quarantined" in body
+    assert "53 rows have a category of carrier" in body and "ZZ" in body
+    assert "columns.carrier.categories" in body and "outside 0 to 6000" in body
+    assert "<b>" not in body and "seldom" not in body, "three rows may be a person"
+    grown = rows.SMALL.replace("UA]", "UA, <b>ZZ]").replace("6000", "9000")
+    Path("contract.yaml").write_text(grown)
+    world.merge("let the contract take newer rows")
+    retrain.main()
+    assert "updated #1" in capsys.readouterr().out
+    assert "597 new" in pull["body"] and "6000" not in pull["body"]
+
+
 def test_the_same_rows_give_the_same_bytes() -> None:
     old = traffic.flights(300).drop(columns="probability")
     fresh = traffic.flights(200, 28, seed=1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,7 +84,8 @@ def collect(
         *train(params, contract.task).columns,
         *(groups.columns if groups else ()),
     }
-    newer = training_data.build(past, labelled, contract, keep, broken, needed)
+    rules = (keep, broken, needed, allowed.min_group)
+    newer = training_data.build(past, labelled, contract, *rules)
     newer.counts["corrected"] = labels.counts["corrected"]
     newer.counts["contradictory"] = labels.counts["contradictory"]
     newer.counts["without a label"] = len(due) - len(entries)
@@ -114,7 +116,7 @@ def propose(record: Record) -> proposal.Outcome:
     change = proposal.Change(
         branch=f"retrain/{until}-{record['version']}",
         title=f"Retrain {contract.name} on data until {until}",
-        body=body(record, data.counts),
+        body=body(record, data.counts, data.outside),
         message=message,
         file=(path, repoint(git.show(base, path) or b"", out)),
     )
@@ -164,7 +166,7 @@ def repoint(pointer: bytes, out: lock.Out) -> bytes:
     return bytes(yaml.safe_dump(document, sort_keys=False), "utf-8")
 
 
-def body(record: Record, counts: dict[str, int]) -> str:
+def body(record: Record, counts: dict[str, int], outside: Sequence[str] = ()) -> str:
     """Return the pull request's text: the evidence, the expectation, the data."""
     window_ = record["window"]
     version = f"version {record['version']} (`{record['manifest_sha256'][:12]}`)"
@@ -177,7 +179,7 @@ def body(record: Record, counts: dict[str, int]) -> str:
         f"{window_['labels']:,} with a label (`ledger:{record['path']}`{run}).",
         evidence(record),
         f"### What to expect\n{_expectation(record)}",
-        f"### The data\n{_data(counts)}",
+        f"### The data\n{_data(counts)}{_outside(outside)}",
         f"### Next step\n{_next_step()}",
     ]
     return "\n\n".join(parts)
@@ -207,6 +209,19 @@ def _data(counts: dict[str, int]) -> str:
     """Say how many rows the new data has, and how many were not taken."""
     parts = [f"{number:,} {kind}" for kind, number in counts.items() if kind != "rows"]
     return ", ".join([plural(counts["rows"], "row"), *parts])
+
+
+def _outside(sentences: Sequence[str]) -> str:
+    """Say which rows were set aside, and how a person may let them in."""
+    if not sentences:
+        return ""
+    lines = [f"- {text(sentence, 600)}." for sentence in sentences]
+    advice = (
+        "Set aside, as nobody has looked at such values. To train on them, change "
+        "contract.yaml in a pull request of its own; when it is merged, the next run "
+        "of the monitor updates this one."
+    )
+    return "\n\n" + "\n".join([*lines, "", advice])
 
 
 def _expectation(record: Record) -> str:

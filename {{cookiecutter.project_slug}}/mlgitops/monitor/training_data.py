@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mlgitops.monitor import data_quality
 from mlgitops.monitor.labels import DECISIONS
 from mlgitops.monitor.reference import outputs
-from mlgitops.monitor.wording import plural
+from mlgitops.monitor.wording import listed, plural
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import check
 from mlgitops.production_data import ProductionDataError
@@ -25,11 +25,13 @@ class TrainingData(NamedTuple):
     """The new table, how many rows were added, set aside and dropped, and until when.
 
     That is the day of the newest event or, without a time, of the newest arrival.
+    ``outside`` says what the contract would have to allow to take more rows.
     """
 
     table: pd.DataFrame
     counts: dict[str, int]
     until: str = ""
+    outside: tuple[str, ...] = ()
 
 
 def build(
@@ -39,6 +41,7 @@ def build(
     keep_days: float,
     max_broken: float,
     inputs: Collection[str] = (),
+    min_group: int = 1,
 ) -> TrainingData:
     """Return past and labelled rows, one per id, of the newest ``keep_days``.
 
@@ -48,7 +51,8 @@ def build(
     does not list, or have no group though the contract names an entity, are set aside
     and counted. So are rows without a sensitive value (see `add_sensitive`) that the
     contract requires or that is one of the model's ``inputs``: a model that learnt
-    without it would be asked with it. Where an id is in both, the past row stays.
+    without it would be asked with it. Where an id is in both, the past row stays. A
+    category of fewer than ``min_group`` rows is counted and not named.
 
     Raises:
         ProductionDataError: more than ``max_broken`` of the labelled rows is broken.
@@ -62,7 +66,7 @@ def build(
     for name in contract.labelled_only:
         role = "the entity" if name == contract.entity else "the part"
         unique = unique.assign(**{name: _group(unique, past, name, role)})
-    checked = data_quality.quarantine(unique, contract)
+    checked = data_quality.quarantine(unique, contract, min_group)
     if checked.broken > max_broken * len(unique):
         raise ProductionDataError(
             f"{checked.broken:,} of {plural(len(unique), 'labelled row')} break the "
@@ -94,7 +98,25 @@ def build(
         "quarantined": checked.broken + int((~usable).sum()),
         **without,
     }
-    return TrainingData(check(kept, contract), counts, until)
+    return TrainingData(check(kept, contract), counts, until, _outside(checked))
+
+
+def _outside(checked: data_quality.Checked) -> tuple[str, ...]:
+    """Say which rows were set aside as the contract does not allow them."""
+    sentences = []
+    for name, unlisted in checked.unknown.items():
+        names = listed(unlisted.examples) if unlisted.examples else "none of many rows"
+        sentences.append(
+            f"{plural(unlisted.rows, 'row')} have a category of {name} that "
+            f"contract.yaml does not list ({names}): add it to "
+            f"columns.{name}.categories"
+        )
+    if checked.broken:
+        sentences.append(
+            f"{plural(checked.broken, 'row')} break a rule of contract.yaml, most "
+            f"often {checked.worst}: if such values are right, let the rule allow them"
+        )
+    return tuple(sentences)
 
 
 def add_sensitive(
