@@ -239,3 +239,55 @@ def test_a_column_that_is_gone_is_told(capsys: pytest.CaptureFixture[str]) -> No
     assert not tables.make(csv(newer().drop(columns="items")), "")
     out = capsys.readouterr().out
     assert "items: no longer a column (the file has no such column); main's" in out
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "feather"])
+def test_names_that_differ_in_case_only_are_two_columns(kind: str) -> None:
+    frame = shop()
+    frame["Price"] = frame["items"].astype(float)
+    frame["PRICE"] = -frame["items"].astype(float)
+    path = Path(f"../twins.{kind}")
+    if kind == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        getattr(frame, f"to_{kind}")(path)
+    assert not tables.make(path, "returned", force=True)
+    assert {"price", "Price", "PRICE"} < set(tables.contract()["columns"])
+    written = tables.table()
+    assert list(written) == [
+        "order_id",
+        *list(frame)[1:4],
+        "Price",
+        "PRICE",
+        "returned",
+    ]
+    for name in ("price", "Price", "PRICE"):
+        assert written[name].to_list() == frame[name].to_list()
+    assert not tables.make(path, "returned", force=True), "the second time"
+
+
+def test_json_names_that_differ_in_case_only_are_refused_in_one_sentence() -> None:
+    path = Path("../twins.jsonl")
+    frame = shop().assign(Price=1)
+    frame.to_json(path, orient="records", lines=True)
+    refusal = tables.make(path, "returned", force=True)
+    assert "price and Price differ only in the case of letters" in refusal
+
+
+def test_a_sensitive_column_that_is_left_out_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Free text and identifiers: the wish is never dropped without a word."""
+    frame = shop()
+    frame["note"] = [
+        f"customer {n} wrote a long letter of complaint" for n in range(600)
+    ]
+    frame["tag"] = [f"t{n:05}" for n in range(600)]
+    capsys.readouterr()
+    asked = {"sensitive": "note,tag,city"}
+    assert not tables.make(csv(frame), "returned", force=True, **asked)
+    lines = capsys.readouterr().out.splitlines()
+    told = [line.split()[0] for line in lines if "SENSITIVE= names it" in line]
+    assert told == ["note", "tag"]
+    assert tables.contract()["sensitive"] == ["city"]
+    assert not {"note", "tag"} & set(tables.table())

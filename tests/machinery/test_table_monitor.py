@@ -156,6 +156,34 @@ def test_a_table_is_monitored_without_an_edit(
     assert words in out
 
 
+NAMES = ["id", "time", "label", "part", "weight", "value", "target", "arrival"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_target_or_a_group_may_have_any_name(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a label, of a request, of the log: none is taken for another."""
+    frame = groups()
+    for table, target, group in (
+        (frame.rename(columns={"cured": name}), name, "patient"),
+        (frame.rename(columns={"patient": name}), "cured", name),
+    ):
+        table.to_csv("../table.csv", index=False)
+        assert not tables.make("../table.csv", target, force=True, group=group)
+        build()
+        log = f"{target} {group}"
+        play(monkeypatch, log)
+        capsys.readouterr()
+        watch(monkeypatch, log)
+        out = capsys.readouterr().out
+        assert "# Monitoring: none" in out and "performance holds" in out
+        labels = pd.read_csv(f"build/{log}.csv")
+        assert {target, group} < set(labels)
+        assert labels[target].isin([0, 1]).all() and labels[group].str.match("p").all()
+
+
 def later(count: int) -> Frame:
     """Return new rows of the table without a time, in which age means the opposite."""
     frame = timeless().sample(count, random_state=1, ignore_index=True)

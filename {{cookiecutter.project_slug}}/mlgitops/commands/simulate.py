@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mlgitops import lock
+from mlgitops.monitor.labels import id_column
 from mlgitops.monitor.wording import plural
 from mlgitops.pipeline import golden, settings
 from mlgitops.pipeline.contract import Contract, ContractError
@@ -155,23 +156,24 @@ def send(
     return row_count
 
 
-def labelled(path: Path) -> set[str]:
+def labelled(path: Path, contract: Contract) -> set[str]:
     """Return the ids in the label file; none if there is no file yet."""
     if not path.exists():
         return set()
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["id"] for row in csv.DictReader(file)}
+        return {row[id_column(contract)] for row in csv.DictReader(file)}
 
 
 def add_labels(path: Path, due: pd.DataFrame, contract: Contract) -> int:
     """Append the labels that the file lacks; return their number."""
-    written = labelled(path)
+    written = labelled(path, contract)
     added = due[~due[contract.id].isin(written)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
-            writer.writerow(["id", contract.target, *contract.labelled_only])
+            names = [contract.target, *contract.labelled_only]
+            writer.writerow([id_column(contract), *names])
         names = [contract.id, contract.target, *contract.labelled_only]
         writer.writerows(added[names].itertuples(index=False))
     return len(added)
@@ -259,7 +261,7 @@ def _due(
     import pandas as pd
 
     delay, end = timedelta(days=args.label_delay), args.until + timedelta(days=1)
-    written = table[table[contract.id].isin(labelled(args.labels))]
+    written = table[table[contract.id].isin(labelled(args.labels, contract))]
     # Events of earlier calls whose labels were not due then.
     since = written[contract.time].max() if len(written) else args.start
     due = pd.concat([span(table, contract.time, since, args.start), rows])

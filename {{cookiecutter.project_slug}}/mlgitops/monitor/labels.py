@@ -223,26 +223,32 @@ def _order(text: str) -> float | None:
     return None
 
 
+def id_column(contract: Contract) -> str:
+    """Return what labels call the id: `id`, unless another of their columns is."""
+    own = {contract.target, *contract.labelled_only, *contract.sensitive}
+    return contract.id if "id" in own else "id"
+
+
 def _records(source: str, contract: Contract) -> Iterator[_Line | None]:
     """Yield every line of the CSV files; None where a line is not one.
 
     Each file has its own header; only the id and the label must be in it. An empty
     file has no labels yet.
     """
-    own = contract.labelled_only  # requests do not bring them
+    own, wanted = contract.labelled_only, id_column(contract)  # requests lack these
     entity, part = (n if n in own else "" for n in (contract.entity, contract.part))
     for number, (file, lines) in enumerate(files(source, "*.csv")):
         rows = iter(lines)
         if not (first := next((row for row in rows if row.strip()), "")):
             continue
         header, separator = _header(first[:LONGEST_HEADER], contract)
-        key = "id" if "id" in header else contract.id
+        key = wanted if wanted in header else contract.id
         for name in (key, contract.target):
             if name not in header:
                 raise ProductionDataError(
-                    f'{file} has no column "{"id" if name == key else name}" but '
-                    f'"{shown(first.strip())}": labels are CSV with the columns id '
-                    f"and {contract.target}"
+                    f'{file} has no column "{wanted if name == key else name}" but '
+                    f'"{shown(first.strip())}": labels are CSV with the columns '
+                    f"{wanted} and {contract.target}"
                 )
         needed = header.index(key), header.index(contract.target)
         order = next((name for name in ORDER if name in header), "")

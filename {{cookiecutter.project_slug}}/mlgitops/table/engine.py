@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Waiting
@@ -76,6 +77,15 @@ def connect(scratch: Path) -> Any:
     ):
         connection.execute(f"set {setting}")
     return connection
+
+
+def same_but_case(names: Sequence[str]) -> list[str]:
+    """Return the names that differ from another in the case of letters only.
+
+    To DuckDB these are one name: it calls the second one `name_1`.
+    """
+    lower = Counter(name.lower() for name in names)
+    return [name for name in names if lower[name.lower()] > 1]
 
 
 def quoted(value: object) -> str:
@@ -207,6 +217,10 @@ def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
 def _json(connection: Any, found: Source, scratch: Path) -> Reading:
     """Return the same of files with one JSON object a line, or a list of them."""
     listed = ", ".join(map(quoted, found.files))
+    if alike := same_but_case(list(source.first_object(found.files[0]))):
+        sentence = f"{' and '.join(alike)} differ only in the case of letters"
+        line = "write it as CSV or Parquet, or rename one: JSON is read without case"
+        raise Refused([Problem("", sentence, line)])
     relation = f"read_json([{listed}], union_by_name = true, sample_size = 100000)"
     described = connection.execute(f"describe select * from {relation}").fetchall()
     names = [row[0] for row in described]

@@ -15,11 +15,17 @@ from typing import Any
 import yaml
 
 from mlgitops import storage
-from mlgitops.table import amend, dictionary, engine, growth, params_text, propose
+from mlgitops.table import (
+    amend,
+    dictionary,
+    growth,
+    numbered,
+    params_text,
+    propose,
+)
 from mlgitops.table.plan import Plan
 from mlgitops.table.problem import TableError
 from mlgitops.table.roles import ROW
-from mlgitops.table.typed import identifier
 from mlgitops.table.yaml_lines import value
 
 RECORD = Path("data", "table.json")
@@ -144,8 +150,8 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
     changes = [*growth.changes(old, plan, plan.columns, judged), *comments]
     if plan.measured.rows != noted.rows:
         changes.append(f"rows: {noted.rows:,} → {plan.measured.rows:,}")
-    if moved := _moved(plan):
-        changes.append(moved)
+    if not (same_source or plan.roles.id):
+        changes += numbered.moved(_table_path(plan), plan.table)
     edited = () if untouched else ("contract.yaml",)
     may = force or (same_source and untouched)
     first = "" if first == text else first
@@ -163,41 +169,6 @@ def _roles(old: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     roles |= {"entity": plan.roles.group}
     return {**roles, "classes": classes} | (
         {"sensitive": sensitive} if sensitive else {}
-    )
-
-
-def _moved(plan: Plan) -> str:
-    """Say that rows that are numbered have other numbers than before, or nothing."""
-    earlier = _table_path(plan)
-    if plan.roles.id or not earlier.exists():
-        return ""
-    old, new = (
-        f"read_parquet({engine.quoted(file)})" for file in (earlier, plan.table)
-    )
-    connection = engine.connect(plan.table.parent)
-    first, second = (
-        [
-            row[0]
-            for row in connection.execute(f"describe select * from {source}").fetchall()
-        ]
-        for source in (old, new)
-    )
-    names = [identifier(name) for name in first if name in second and name != ROW]
-    if ROW not in first or not names:
-        return ""
-    differ = " or ".join(
-        f"cast(a.{n} as varchar) is distinct from cast(b.{n} as varchar)" for n in names
-    )
-    count, rows = connection.execute(
-        f"select count(*) filter ({differ}), count(*) from {old} a join {new} b "
-        f"using ({ROW})"
-    ).fetchone()
-    if not count:
-        return ""
-    return (
-        f"{ROW}: {count:,} of {rows:,} numbers stand for another row than before, so "
-        "these rows may change sides, and a model may be judged on rows that it was "
-        "trained on: add newer rows at the end of the file, or name an ID=column"
     )
 
 

@@ -54,11 +54,6 @@ def check_options(options: Options, names: Sequence[str]) -> list[Problem]:
     if options.target in options.sensitive:
         sentence = "SENSITIVE= names it, and it is the target"
         problems.append(Problem(options.target, sentence, "leave it out of SENSITIVE="))
-    if len(names) != len({name.lower() for name in names}):
-        twins = [n for n in names if [m.lower() for m in names].count(n.lower()) > 1]
-        if len(set(twins)) > 1:
-            sentence = f"{' and '.join(twins)} differ only in the case of letters"
-            problems.append(Problem("", sentence, "rename one of them in the file"))
     return problems
 
 

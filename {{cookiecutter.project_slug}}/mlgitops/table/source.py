@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import json
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -177,6 +178,18 @@ def names(file: Path, delimiter: str, skip: int) -> list[str]:
         text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
         row = next(csv.reader(islice(text, skip, None), delimiter=delimiter), [])
     return [" ".join(name.split()) for name in row]
+
+
+def first_object(file: Path) -> dict[str, object]:
+    """Return the first object of a JSON file; an empty one where there is none."""
+    with opened(file) as stream:
+        text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace")
+        start = text.read(BLOCK).lstrip(" \r\n\t[")
+    try:
+        found, _ = json.JSONDecoder().raw_decode(start)
+    except ValueError:  # DuckDB says what is wrong
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def check_names(found: list[str], path: Path) -> list[str]:

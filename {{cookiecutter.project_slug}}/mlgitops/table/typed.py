@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.table.columnar import grouped
-from mlgitops.table.engine import Table, quoted
+from mlgitops.table.engine import Table, quoted, same_but_case
 from mlgitops.table.guess import Guess
 from mlgitops.table.roles import ROW, Roles
 from mlgitops.table.target import Target
@@ -63,7 +63,24 @@ def write(
         f"copy (select {columns} from {table.relation} where {present}) to "
         f"{quoted(path)} (format parquet, compression zstd, {grouped(len(pairs))})",
     )
-    return [name for name, _ in pairs]
+    names = [name for name, _ in pairs]
+    if same_but_case(names):
+        _rename(path, names)
+    return names
+
+
+def _rename(path: Path, names: list[str]) -> None:
+    """Write a file again under these names of its columns, piece by piece."""
+    import pyarrow.parquet as pq
+
+    copy = path.with_suffix(".renamed")
+    with pq.ParquetFile(path) as source:
+        first = source.schema_arrow
+        schema = first.empty_table().rename_columns(names).schema
+        with pq.ParquetWriter(copy, schema, compression="zstd") as writer:
+            for batch in source.iter_batches():
+                writer.write_batch(batch.rename_columns(names))
+    copy.replace(path)
 
 
 def identifier(name: str) -> str:

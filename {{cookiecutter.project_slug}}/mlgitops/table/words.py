@@ -14,6 +14,10 @@ from mlgitops.table.problem import Problem
 from mlgitops.table.roles import ROW
 
 WIDTH = 28  # letters of a name or a value in a table of the terminal
+UNPROTECTED = (
+    "; SENSITIVE= names it: it is in no file that is written here, and no groups of it "
+    "are compared"
+)
 MOST = 60  # columns that the terminal lists; the page lists all
 
 
@@ -113,8 +117,9 @@ def absent(guess: Guess) -> str:
 def left_out(plan: Plan) -> list[Row]:
     """Return each column that is not in the table, and why."""
     taken = (plan.roles.id, plan.roles.group, plan.target.name)
+    asked = plan.options.sensitive
     return [
-        Row(g.name, g.type, g.why, g.line)
+        Row(g.name, g.type, f"{g.why}{UNPROTECTED if g.name in asked else ''}", g.line)
         for g in plan.guesses
         if not g.kept and g.name not in taken
     ]
