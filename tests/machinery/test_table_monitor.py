@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,6 +111,20 @@ def build() -> None:
     )
 
 
+def asked() -> dict[str, Any]:
+    """Return what a server answers to the request of README.md, typed as it stands."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    (block,) = re.findall("```\\n([^`]*curl[^`]*)```", text)
+    with tiny.server(Path("build"), code=Path()) as (port, _):
+        typed = block.replace("curl", "curl -sf").replace(":8080", f":{port}")
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ("bash", "-c", typed), capture_output=True, env={**os.environ, "PATH": path}
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout))
+
+
 def play(monkeypatch: pytest.MonkeyPatch, name: str, *more: str) -> None:
     """Serve the model, send rows to it, and write their labels."""
     log = ("--log", f"build/{name}")
@@ -137,6 +155,7 @@ def test_a_table_is_monitored_without_an_edit(
     make().to_csv("../table.csv", index=False)
     assert not tables.make("../table.csv", target, **options)
     build()
+    assert len(asked()["predictions"]) == 1
     capsys.readouterr()
     play(monkeypatch, "quiet")
     out = capsys.readouterr().out

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mlgitops import storage
+from mlgitops import lock, storage
 from mlgitops.table import (
     amend,
     dictionary,
@@ -22,6 +22,7 @@ from mlgitops.table import (
     numbered,
     params_text,
     propose,
+    readme,
 )
 from mlgitops.table.plan import Plan
 from mlgitops.table.problem import TableError
@@ -191,6 +192,12 @@ def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]
     ):
         if first or _sum(name) == noted.sums.get(name):
             Path(name).write_text(text, encoding="utf-8")
+    names = {"README.md": readme.readme, "pyproject.toml": readme.pyproject}
+    for name, without in names.items():
+        file = Path(name)
+        if first and file.exists():
+            text = without(file.read_text(encoding="utf-8"), plan)
+            file.write_text(text, encoding="utf-8")
     _note(plan, noted, mark, entries)
     if Path(".dvc").is_dir() and Path(".git").exists():
         storage.add(table.as_posix())
@@ -248,7 +255,8 @@ def _named() -> Path | None:
 def _remove_example() -> list[str]:
     """Remove the example's files, their pointers, and what was built from them."""
     gone = []
-    for name in (*EXAMPLE, *(f"{name}.dvc" for name in EXAMPLE), "dvc.lock"):
+    built = [path for stage in lock.stages() for path in stage.outs]
+    for name in (*EXAMPLE, *(f"{name}.dvc" for name in EXAMPLE), "dvc.lock", *built):
         if Path(name).exists():
             Path(name).unlink()
             gone.append(name)
