@@ -45,6 +45,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),
     "mlgitops/table": {
+        "mlgitops.git",
+        "mlgitops.lock",
         "mlgitops.pipeline.schema",
         "mlgitops.report",
         "mlgitops.storage",

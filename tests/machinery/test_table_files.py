@@ -162,7 +162,7 @@ def test_a_newer_file_shows_what_would_change(
     assert not tables.make(path, "")
     out = capsys.readouterr().out
     for line in (
-        "city: 1 new categories: Namur",
+        "city: 1 new category: Namur",
         "price: max ",
         "items: type integer → number",
         "gift: a new column, boolean",

@@ -291,3 +291,14 @@ def test_a_sensitive_column_that_is_left_out_is_told(
     assert told == ["note", "tag"]
     assert tables.contract()["sensitive"] == ["city"]
     assert not {"note", "tag"} & set(tables.table())
+
+
+def test_texts_of_digits_are_all_in_quotes() -> None:
+    """Some of them are numbers to one reader of YAML and texts to another."""
+    codes = ["01234", "01239", "007", "1_000", "12:30", "1e3", "-5"]
+    frame = shop().assign(zip=[codes[n % len(codes)] for n in range(600)])
+    options = {"types": "zip=category"}
+    assert not tables.make(csv(frame), "returned", force=True, **options)
+    text = Path("contract.yaml").read_text(encoding="utf-8")
+    assert all(f"'{code}'" in text for code in codes), text
+    assert tables.contract()["columns"]["zip"]["categories"] == sorted(codes)

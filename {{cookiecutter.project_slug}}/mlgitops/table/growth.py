@@ -118,7 +118,8 @@ def _within(
         if new := [v for v in after["categories"] if v not in known]:
             shown = ", ".join(map(one_line, new[:SHOWN]))
             more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
-            result.append(f"{name}: {len(new)} new categories: {shown}{more}")
+            noun = "category" if len(new) == 1 else "categories"
+            result.append(f"{name}: {len(new)} new {noun}: {shown}{more}")
     return result
 
 

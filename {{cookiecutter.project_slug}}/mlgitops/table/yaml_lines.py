@@ -11,11 +11,17 @@ from collections.abc import Sequence
 
 import yaml
 
+DIGITS = re.compile(r"[-+.]?\d[\d_.,:eE+-]*")
 LONG = 10**6  # letters of a line: nothing is folded
 
 
 def scalar(value: object) -> str:
-    """Return a value as YAML writes it on one line, in quotes where it has to be."""
+    """Return a value as YAML writes it on one line, in quotes where it has to be.
+
+    A text of digits always is: YAML 1.1 reads 0123 as a number and 0129 as a text.
+    """
+    if isinstance(value, str) and DIGITS.fullmatch(value):
+        return f"'{value}'"
     text = yaml.safe_dump(
         value, default_flow_style=True, allow_unicode=True, width=LONG, sort_keys=False
     )
