@@ -176,6 +176,7 @@ def test_the_growth_is_a_pull_request_of_its_own(
     assert Path("contract.yaml").read_text(encoding="utf-8") == whole
     train = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["train"]
     assert train["columns"] == ["price", "city", "items"], "what main's contract has"
+    assert "params.yaml" not in changed and "params.yaml stays as it is" in out
     ran = git("log", "--format=%s", "origin/main..origin/newer-rows")
     assert ran == "Take newer rows", "what is merged already is not proposed again"
 
@@ -302,3 +303,14 @@ def test_texts_of_digits_are_all_in_quotes() -> None:
     text = Path("contract.yaml").read_text(encoding="utf-8")
     assert all(f"'{code}'" in text for code in codes), text
     assert tables.contract()["columns"]["zip"]["categories"] == sorted(codes)
+
+
+def test_gates_do_not_move_with_newer_rows_and_options_still_count() -> None:
+    """A pull request that lets rows in does not make its own judge milder."""
+    committed()
+    before = Path("params.yaml").read_text(encoding="utf-8")
+    assert not tables.make(csv(shop(900)), "", force=True)
+    assert Path("params.yaml").read_text(encoding="utf-8") == before
+    assert not tables.make(csv(shop(950)), "", force=True, sensitive="city")
+    assert "sensitive: [city]" in Path("contract.yaml").read_text(encoding="utf-8")
+    assert Path("params.yaml").read_text(encoding="utf-8") != before

@@ -102,6 +102,11 @@ def run(given: dict[str, str], force: bool) -> None:
     if decision.changes:
         print("\nWhat changes since the last run:")
         print("\n".join(f"  {change}" for change in decision.changes))
+    if decision.judged and not made.params:
+        print(
+            "params.yaml stays as it is: main's gates and main's split judge newer "
+            "rows, too."
+        )
     for path in decision.kept:
         print(f"params.yaml: {path} stays as you wrote it.")
     if not decision.write:

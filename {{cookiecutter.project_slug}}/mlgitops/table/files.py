@@ -148,6 +148,8 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
         except (ValueError, KeyError, yaml.YAMLError):
             contract, comments = plan.contract, COMMENTS
         plan = growth.held_back(plan, before) if judged else plan
+        if judged and _asked(plan.options.plain()) == _asked(noted.options):
+            plan = replace(plan, params=())  # a gate does not move with its rows
     changes = [*growth.changes(old, plan, plan.columns, judged), *comments]
     if plan.measured.rows != noted.rows:
         changes.append(f"rows: {noted.rows:,} → {plan.measured.rows:,}")
@@ -158,6 +160,11 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
     first = "" if first == text else first
     rules = (contract, first, judged)
     return plan, Decision(may, tuple(changes), edited, tuple(kept), *rules)
+
+
+def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a run without the file that it read."""
+    return {name: value for name, value in options.items() if name != "file"}
 
 
 def _roles(old: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
