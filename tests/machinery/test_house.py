@@ -20,7 +20,7 @@ PICKLE = {"pickle", "joblib", "cloudpickle", "skops"}
 SERVING = {"msgspec", "numpy", "onnxruntime", "uvicorn", "uvloop", "httptools", "yaml"}
 PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "task")}
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
-PURE |= {f"mlgitops.pipeline.{name}" for name in ("golden", "manifest", "sides")}
+PURE |= {f"mlgitops.pipeline.{n}" for n in ("golden", "manifest", "sides", "words")}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.rarest"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
@@ -30,7 +30,7 @@ SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
 LAYERS = {  # what a folder may use beside itself and packages; a folder names all of it
-    "model": {"mlgitops.pipeline.contract", "mlgitops.pipeline.datetimes"},
+    "model": {f"mlgitops.pipeline.{n}" for n in ("contract", "datetimes", "texts")},
     "mlgitops/metrics": {"model.metrics"},  # the team's own
     "mlgitops/pipeline": {"mlgitops.pipeline", "mlgitops.metrics", "model"},
     "mlgitops/report": {"mlgitops.judgement"},

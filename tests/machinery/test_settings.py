@@ -211,7 +211,7 @@ BROKEN = [
     ("missing: false, c", 'missing: "false", c', "true or false, without quotes"),
     ("missing: false, c", "missing: 0, c", "true or false, without quotes, got 0"),
     ("missing: false, c", "mising: false, c", "did you mean missing?"),
-    ("type: number", "type: text", "category or datetime, got 'text'"),
+    ("type: number", "type: texts", "datetime or text, got 'texts'"),
     ("type: number, ", "", "key 'columns.price.type' is missing"),
     ("min: -10", "min: true", "columns.price.min must be a number, got true"),
     ("min: -10", "min: .nan", "columns.price.min must be a number, got nan"),

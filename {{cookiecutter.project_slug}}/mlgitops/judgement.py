@@ -437,6 +437,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     fairness: list[Fairness] = []
     importance: list[Importance] = []
     dependence: list[Dependence] = []
+    texts: list[str] = []  # columns of free text, which have neither slices nor that
     flips: list[Flip] = []
     replay: Replay | None = None
     changes: Changes | None = None

@@ -273,6 +273,11 @@ def fairness(params: Params, contract: Contract) -> Fairness | None:
     rules = optional(FAIRNESS[contract.task], "fairness", None)(params)
     if rules:
         _check_columns(rules.columns, "fairness", contract)
+        for index, name in enumerate(rules.columns):
+            if contract.columns[name].type == "text":
+                location = FILE.key("fairness").key("columns").entry(index)
+                problem = f"is '{name}', free text, which has no groups to compare"
+                raise location.error(f"{problem}: name a column of groups")
     return rules
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
 DVC_CONFIG = "[core]\n    no_scm = True\n    analytics = false\n"
+WORDS = (  # of made-up texts: in each other, so that rows share them
+    "the order came late again Straße café naïve 漢字 🚀 don't ÉCOLE refund twice."
+).split()
 WIDE = 1_000.0  # the width of a made-up range where the contract gives one end, or none
 
 
@@ -241,6 +244,12 @@ def _values(column: Column, share: np.ndarray, absent: np.ndarray) -> np.ndarray
         texts: np.ndarray = np.array(column.categories, dtype=object)[indices]
         texts[absent] = None
         return texts
+    if column.type == "text":
+        counts = 1 + (share * len(WORDS)).astype(int)
+        made = [" ".join(WORDS[:n])[: column.max_length] for n in counts]
+        free: np.ndarray = np.array(made, dtype=object)
+        free[absent] = None
+        return free
     if column.type == "boolean":
         return np.where(absent, np.nan, share >= 0.5)
     if column.type == "datetime":

@@ -11,14 +11,18 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.datetimes import Datetimes
+from mlgitops.pipeline.texts import Texts
 
 UNKNOWN = -1  # a missing or unknown category, in scikit-learn and in ONNX Runtime
+TERMS = 2_000  # words and pairs of words of a text; twice as many need twice the memory
+TREE_TERMS = 200  # the same for trees, each of which looks at every one
 
 
 def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
     """Encode categories by their index in the contract; leave numbers as they are.
 
-    Of a time they get the day, the hour, the weekday and the day of the year.
+    Of a time they get the day, the hour, the weekday and the day of the year, of a text
+    how often each of its most frequent words occurs.
 
     Trees get codes, as their native categories do not convert to ONNX. Scaling before
     them would move rows across their float32 thresholds.
@@ -35,6 +39,11 @@ def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
             ("categories", ordinal, names),
             ("numbers", "passthrough", numbers),
             ("datetimes", Datetimes(), contract.kind("datetime", columns)),
+            (
+                "texts",
+                Texts(TREE_TERMS, counts=True),
+                contract.kind("text", columns),
+            ),
         ]
     )
 
@@ -42,7 +51,8 @@ def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
 def for_linear(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
     """One indicator per category (none when unknown); fill and scale the numbers.
 
-    Of a time, its day, hour, weekday and day of the year are such numbers.
+    Of a time, its day, hour, weekday and day of the year are such numbers. A text
+    becomes the TF-IDF of its words and pairs of words.
     """
     names = contract.kind("category", columns)
     one_hot = OneHotEncoder(
@@ -60,6 +70,7 @@ def for_linear(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:
                 make_pipeline(Datetimes(), *scaled),
                 contract.kind("datetime", columns),
             ),
+            ("texts", Texts(TERMS), contract.kind("text", columns)),
         ]
     )
 

@@ -9,9 +9,9 @@ A second run repeats no label. Where the contract has no time, all rows are sent
 order of the table, and their labels written at once: leave the days out.
 
 ``--drift temp=15`` adds 15 to a number, ``--drift carrier=UA`` sets half of the rows to
-one category, ``--drift late=0.3`` flips that share of the labels, which is concept
-drift; it flips that share of a boolean, and adds that many days to a datetime. The
-option may be repeated.
+one category or one text, ``--drift late=0.3`` flips that share of the labels, which is
+concept drift; it flips that share of a boolean, and adds that many days to a datetime.
+The option may be repeated.
 
 Without the example, the rows are those of your own table, and without days the ones
 that the split of params.yaml holds out: the model has not learnt from them.
@@ -88,6 +88,10 @@ def drifted(
                 if change not in column.categories:
                     raise ValueError
                 rows[name] = rows[name].mask(rng.random(len(rows)) < 0.5, change)
+            elif column is not None and column.type == "text":
+                if not 0 < len(change) <= column.max_length:
+                    raise ValueError
+                rows[name] = rows[name].mask(rng.random(len(rows)) < 0.5, change)
             elif column is not None and column.type == "datetime":
                 moved = rows[name] + pd.Timedelta(days=float(change))
                 rows[name] = moved.clip(*moments(column))
@@ -109,7 +113,7 @@ def drifted(
         except ValueError:
             raise SimulateError(
                 f"--drift {name}={change}: type a column of contract.yaml and a "
-                "number, or one of its categories"
+                "number, one of its categories, or a text that it may hold"
             ) from None
     return rows
 

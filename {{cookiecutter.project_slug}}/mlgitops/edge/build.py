@@ -18,8 +18,8 @@ from mlgitops.serving.verify import MANIFEST, VerifyError, contract_path, verify
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent  # of the machinery
-SERVING = ("__init__.py", "verify.py", "rows.py", "predictions.py", "model.py")
-CODE = ("__init__.py", "prediction_log.py", *(f"serving/{name}" for name in SERVING))
+SERVING = ("__init__", "verify", "rows", "words", "predictions", "model")
+CODE = ("__init__.py", "prediction_log.py", *(f"serving/{n}.py" for n in SERVING))
 NEEDS = ("numpy", "onnxruntime")
 STAMP = (1980, 1, 1, 0, 0, 0)  # no time in the bundle
 

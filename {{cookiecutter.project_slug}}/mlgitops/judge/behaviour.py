@@ -19,7 +19,7 @@ from mlgitops.judge.tasks import TASKS
 from mlgitops.judgement import Check
 from mlgitops.pipeline.contract import Column, Contract
 from mlgitops.pipeline.data import moments, times
-from mlgitops.pipeline.schema import OWN, Location, convert, is_number
+from mlgitops.pipeline.schema import OWN, Location, convert, is_number, one_line
 
 FILE = Path("behaviour.yaml")
 SAMPLE = 5_000  # rows that are changed
@@ -141,6 +141,8 @@ def _suits(rule: Rule, column: Column) -> bool:
         return rule.set in column.categories
     if column.type == "boolean":
         return isinstance(rule.set, bool)
+    if column.type == "text":
+        return isinstance(rule.set, str) and 0 < len(rule.set) <= column.max_length
     change = rule.set if rule.add is None else rule.add
     if column.type == "datetime" and rule.add is None:
         moment, (low, high) = times(pd.Series([str(change)]))[0], moments(column)
@@ -152,7 +154,7 @@ def _suits(rule: Rule, column: Column) -> bool:
 
 def _check(rule: Rule, share: float) -> Check:
     """Return the check of one rule."""
-    change = f"= {rule.set}" if rule.add is None else f"+ {rule.add:g}"
+    change = f"= {one_line(rule.set)}" if rule.add is None else f"+ {rule.add:g}"
     cause = f"{rule.column} {change}"
     expected = "the same" if rule.expect == "same" else rule.expect
     reasons = (

@@ -55,7 +55,7 @@ def add(evaluation: Evaluation) -> None:
         rows=moved.counts,
         target=evaluation.task.targets(before[target], after[target], contract.classes),
         columns=[
-            _column(name, before[name], after[name], name not in contract.sensitive)
+            _column(name, *_texts_measured(name, before, after, contract))
             for name in contract.columns
         ],
     )
@@ -155,6 +155,19 @@ def _hashes(table: pd.DataFrame, contract: Contract) -> pd.Series:
     values = table.drop(columns=[contract.id])
     hashes = pd.util.hash_pandas_object(values, index=False)
     return pd.Series(hashes.to_numpy(), index=table[contract.id].astype(object))
+
+
+def _texts_measured(
+    name: str, before: pd.DataFrame, after: pd.DataFrame, contract: Contract
+) -> tuple[pd.Series, pd.Series, bool]:
+    """Return a column of both tables, and whether its values may be shown.
+
+    Of a text it is the number of characters.
+    """
+    tables = [table[name] for table in (before, after)]
+    if contract.columns[name].type == "text":
+        tables = [texts.str.len().astype(np.float64) for texts in tables]
+    return tables[0], tables[1], name not in contract.sensitive
 
 
 def _column(

@@ -90,15 +90,15 @@ def changes(file: Path) -> Iterator[Change]:
         yield Change(str(names[number]), rows[start:end], source[start:end])
 
 
-def batches(size: NDArray[np.int64]) -> Iterator[slice]:
+def batches(size: NDArray[np.int64], most: int = 0) -> Iterator[slice]:
     """Yield consecutive rows that one call may take, given the bytes of each [rows].
 
-    At least one row, and then as many as stay below both limits.
+    At least one row, and then as many as stay below both limits, or `most`.
     """
     ends, start = np.cumsum(size), 0
     while start < len(size):
         before = int(ends[start - 1]) if start else 0
         fitting = int(np.searchsorted(ends, before + TEXT, side="right"))
-        stop = max(start + 1, min(start + ROWS, fitting))
+        stop = max(start + 1, min(start + (most or ROWS), fitting))
         yield slice(start, stop)
         start = stop

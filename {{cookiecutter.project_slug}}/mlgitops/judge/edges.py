@@ -2,8 +2,9 @@
 
 Each of a model's columns in turn is missing, at its minimum and maximum, at values
 between them and at those that the model itself compares with; each category, and some
-that are unknown; true and false; leap days and the ends of years. The other columns are
-those of rows of the holdout.
+that are unknown; true and false; leap days and the ends of years; texts of odd
+characters, of one, and of as many as are allowed. The other columns are those of rows
+of the holdout.
 """
 
 import math
@@ -26,6 +27,22 @@ UNKNOWN = (
     " ",
     "x" * MAX_TEXT,
 )  # categories that no contract holds
+TEXTS = (  # what other programs read in other ways, or take long to read
+    ".",
+    "\0",
+    "a",
+    "A.b,C!d",
+    "\r\n \t\u2028",
+    "\ud83d half a character",
+    "e\u0301 \u00e9 E\u0300",
+    "\u0130\u0131 \u1e9e\u00df \ufb01 \u03a3\u03c2 \u01c5",
+    "\u6f22\u5b57\u304b\u306a \ud55c\uad6d \u0e44\u0e17\u0e22",
+    "\u0928\u092e\u0938\u094d\u0924\u0947 \u0645\u0631\u062d\u0628\u0627",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f44d\U0001f3fd\u2764\ufe0f",
+    "a" + "\u0301" * 300,
+)
+REPEATED = ("a ", "a", "The words of a text. ", "\u6f22", "\u0301\u0315", "\ufdfa")
+SHARED = 50  # words of the model that a text is made of
 SPACED = 33  # numbers from the minimum to the maximum
 WHOLE = 200  # the most whole numbers between them of which each is tried
 MOST = 200_000  # rows of which one column is at one of its values,
@@ -118,6 +135,8 @@ def _values(
     if column.type == "category":
         own, longest = column.categories, max_text(column.categories)
         return [*own, *(t for t in texts if t and t not in own and len(t) <= longest)]
+    if column.type == "text":
+        return _texts(column.max_length, texts)
     if column.type == "boolean":
         return [False, True]
     if column.type == "datetime":
@@ -144,6 +163,15 @@ def _values(
     return [float(v) for v in np.unique([np.float32(low), *every, np.float32(high)])]
 
 
+def _texts(longest: int, words: Sequence[str]) -> Sequence[Value]:
+    """Return texts of so many characters or fewer, the shortest first."""
+    known = [str(word) for word in _some(words, SHARED) if word]
+    long = [(text * longest)[:longest] for text in REPEATED]
+    every = [*TEXTS, *known, " ".join(known), " ".join(known).upper(), *long]
+    cut = {text[:longest] for text in every} - {""}
+    return sorted(cut, key=lambda text: (len(text), text))
+
+
 def _some(values: Sequence[Value], most: int) -> Sequence[Value]:
     """Return the values, or so many of them, spread evenly, with first and last."""
     if len(values) <= most:
@@ -155,6 +183,8 @@ def _any(column: Column) -> Value:
     """Return a value that a column may have."""
     if column.type == "category":
         return column.categories[0]
+    if column.type == "text":
+        return TEXTS[0]
     least = next(n for n in (column.min, column.max, 0.0) if math.isfinite(n))
     return _typed(column, least)
 
@@ -167,6 +197,9 @@ def _random(
         return None
     if column.type == "category":
         return str(random.choice(column.categories))
+    if column.type == "text":
+        text = " ".join(TEXTS)[: column.max_length]
+        return text[: random.integers(1, len(text) + 1)]
     low, high = (column.min, column.max) if column.type == "datetime" else ends
     assert isinstance(low, int | float) and isinstance(high, int | float)
     return _typed(column, low + (high - low) * random.random())

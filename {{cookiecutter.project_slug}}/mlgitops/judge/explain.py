@@ -3,7 +3,8 @@
 On the exported files and a seeded sample, smaller for a wide table, so that the cost
 does not grow with the holdout, and memory no faster than the columns. Permutation
 importance: Breiman (2001), Machine Learning 45(1); partial dependence: Friedman (2001),
-Annals of Statistics 29(5).
+Annals of Statistics 29(5). A text has no few values that it could be set to: it has an
+importance and no dependence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,9 @@ def add(evaluation: Evaluation) -> None:
     """Add the importance of each column, and the dependence on the foremost."""
     holdout, contract = evaluation.holdout, evaluation.contract
     sample = evaluation.sample(rows(len(contract.columns)), seed=0)
-    names = [n for n in contract.columns if n not in contract.sensitive]
+    texts = contract.kind("text", [*contract.columns])
+    evaluation.judgement.texts = texts
+    names = [n for n in contract.columns if n not in (*contract.sensitive, *texts)]
     try:
         falls = evaluation.each(lambda m: _falls(evaluation, m, sample))
     except ValueError:  # a class is so rare that the sample has no row of it

@@ -70,14 +70,18 @@ def _moves(evaluation: Evaluation, chosen: Array, columns: list[str]) -> Array:
 
 
 def _usual(column: pd.Series, kind: str) -> object:
-    """Return a column's median, or its most common value."""
+    """Return a column's median, or its most common value; of a text, none."""
+    if kind == "text":
+        return None
     if kind in ("number", "integer", "datetime"):
         return column.median()
     return column.mode().iloc[0] if len(column.mode()) else None
 
 
 def _text(value: object, kind: str) -> str:
-    """Return a cell as the report shows it."""
+    """Return a cell as the report shows it; of a text only its length."""
+    if kind == "text" and isinstance(value, str):
+        return f"{len(value):,} characters"
     if kind == "boolean" and value == value:
         return str(bool(value)).lower()
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)

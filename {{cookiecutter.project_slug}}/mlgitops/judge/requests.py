@@ -65,7 +65,7 @@ def _is_served(entry: Entry, contract: Contract) -> bool:
     """
     columns = contract.columns
     return all(
-        len(value) <= max_text(columns[name].categories)
+        len(value) <= (columns[name].max_length or max_text(columns[name].categories))
         for name, value in entry.row.items()
         if isinstance(value, str) and name in columns
     )

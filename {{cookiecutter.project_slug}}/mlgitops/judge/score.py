@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlgitops.judge import columns, operators
 from mlgitops.judge.sandbox import confine, leave
+from mlgitops.pipeline import words
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -49,7 +50,8 @@ def score(
     table, sizes = columns.read(inputs)
     names = input_names(session, list(table))  # columns have their own, changes too
     parts = []
-    for feed in _feeds(table, sizes, columns.changes(inputs)):
+    most = words.ROWS if words.is_of_texts(data) else 0
+    for feed in _feeds(table, sizes, columns.changes(inputs), most):
         rows = len(next(iter(feed.values())))
         named = dict(zip(names, feed.values(), strict=True))
         (predictions,) = session.run([output], named)
@@ -64,21 +66,27 @@ def score(
 
 
 def _feeds(
-    table: columns.Columns, sizes: Sizes, changes: Iterator[columns.Change]
+    table: columns.Columns,
+    sizes: Sizes,
+    changes: Iterator[columns.Change],
+    most: int,
 ) -> Iterator[columns.Columns]:
     """Yield what one call of the runtime takes: the table's rows, or those of changes.
+
+    At most so many of them, or as many as there may be (0).
 
     The rows that one change after another is of are gathered once.
     """
     change, last, plain = None, None, table
     for change in changes:
-        for batch in columns.batches(sizes[change.rows] + sizes[change.source]):
+        size = sizes[change.rows] + sizes[change.source]
+        for batch in columns.batches(size, most):
             rows, source = change.rows[batch], change.source[batch]
             if last is None or not np.array_equal(rows, last):
                 last, plain = rows, {name: each[rows] for name, each in table.items()}
             yield {**plain, change.column: table[change.column][source]}
     if change is None:
-        for batch in columns.batches(sizes):
+        for batch in columns.batches(sizes, most):
             yield _rows(table, batch)
 
 

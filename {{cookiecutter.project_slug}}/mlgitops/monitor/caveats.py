@@ -1,4 +1,4 @@
-"""What a run cannot tell, as the contract names no time or has columns of times; pure.
+"""What a run cannot tell: without a time, of columns of times, and of texts; pure.
 
 What cannot be compared is said in the record and in the report: a check that is left
 out without a word reads as one that passed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlgitops.monitor.comparable import first_time, show_weekdays
+from mlgitops.monitor.comparable import TOPICS, first_time, show_weekdays
 from mlgitops.monitor.drift import arrival_blocks
 from mlgitops.monitor.wording import listed, plural
 from mlgitops.pipeline.contract import Contract
@@ -22,6 +22,8 @@ def of(contract: Contract, valid: pd.DataFrame, limits: Monitor) -> list[str]:
     """Return what cannot be told from a window's valid rows, a sentence each."""
     arrivals = valid[contract.time]
     sentences = [] if contract.time else _without_time(contract, arrivals, limits)
+    if texts := contract.kind("text", [*contract.columns]):
+        sentences.append(_of_texts(texts))
     if times := contract.kind("datetime", [*contract.columns]):
         sentences.append(_of_times(contract, times))
         if not show_weekdays(arrivals):
@@ -71,6 +73,16 @@ def _without_time(
             f"may be higher than stated: {reason}, so this was not allowed for."
         )
     return sentences
+
+
+def _of_texts(texts: list[str]) -> str:
+    """Say what is compared of texts."""
+    return (
+        f"Of {listed(texts)}, the length, the share of words that no other row of the "
+        f"training data has, and which of {TOPICS} common words comes first among them "
+        "were compared: the same words in another order, or with another meaning, "
+        "cannot be told."
+    )
 
 
 def _of_times(contract: Contract, times: list[str]) -> str:

@@ -27,6 +27,7 @@ LOGGED: dict[str, tuple[set[type], str]] = {  # by column type: what a log has
     "boolean": ({bool}, "true or false"),
     "category": ({str}, "text"),
     "datetime": ({str}, "ISO 8601 times"),
+    "text": ({str}, "text"),
 }
 FILLED = 0.5  # share of missing values up to which it had values in the reference
 
@@ -162,6 +163,12 @@ def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, dict[str, Any]
     kept = values.where(~empty & ~wrong, None)
     if column.type == "category":
         return kept.astype("str").where(kept.notna(), None), reasons
+    if column.type == "text":
+        texts = kept.astype("str").where(kept.notna(), None)
+        longer = texts.str.len() > column.max_length if kept.notna().any() else wrong
+        return texts, reasons | {
+            f"are longer than {column.max_length:,} characters": longer
+        }
     if column.type == "boolean":
         return kept.astype("float32"), reasons
     if column.type == "datetime":

@@ -64,6 +64,7 @@ class Comparison:
     part_thresholds: dict[str, float] = field(default_factory=dict)  # see `confirmed`
     compared_with: str = ""  # which rows of the reference, and why
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None  # current, past
+    vocabularies: comparable.Vocabularies = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -225,15 +226,17 @@ def compare(
     one of the tables is left out; what it lacks is in ``missing``.
     """
     contract, prediction = reference.contract, reference.prediction
-    current = comparable.table(thin(valid, limits.sample_rows), contract)
+    known = comparable.vocabularies(reference.rows, contract)
+    current = comparable.table(thin(valid, limits.sample_rows), contract, known)
     times = current[contract.time]
-    reference = comparable.reference(reference, comparable.show_weekdays(times))
+    weekdays = comparable.show_weekdays(times)
+    reference = comparable.reference(reference, weekdays, known)
     rows = reference.rows
     past, season_rows = season.same_season(
         rows, times.min(), times.max(), contract, limits
     )
     past = thin(past, limits.sample_rows)
-    comparison = Comparison(compared_with=season_rows)
+    comparison = Comparison(compared_with=season_rows, vocabularies=known)
     _compare_inputs(comparison, past, current, labels, reference, limits)
     predictions = _compare_predictions(
         comparison, len(past), current, reference, limits
@@ -258,8 +261,9 @@ def confirmed(
     """
     if parts < 2 or comparison.tables is None:
         return True
-    contract, past = comparable.contract(reference.contract), comparison.tables[1]
-    valid = comparable.table(valid, reference.contract)
+    known, past = comparison.vocabularies, comparison.tables[1]
+    contract = comparable.contract(reference.contract, known=known)
+    valid = comparable.table(valid, reference.contract, known)
     prediction = [] if comparison.prediction is None else [comparison.prediction]
     drifted = [d for d in [*comparison.columns, *prediction] if d.detected]
     if not drifted:  # only the whole, or missing values: nothing to follow in parts

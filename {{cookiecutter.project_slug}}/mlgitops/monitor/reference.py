@@ -16,8 +16,9 @@ from mlgitops import git, lock, storage
 from mlgitops.monitor import sample
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import inputs
-from mlgitops.pipeline.fitting import feed
+from mlgitops.pipeline.fitting import feed, run
 from mlgitops.pipeline.task import TASKS
+from mlgitops.pipeline.words import is_of_texts
 from mlgitops.serving import verify
 
 if TYPE_CHECKING:
@@ -139,8 +140,10 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.contract, self.columns = contract, columns
+        data = path.read_bytes()
+        self.texts = is_of_texts(data)
         self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            data, options, providers=["CPUExecutionProvider"]
         )
 
     def score(self, frame: pd.DataFrame) -> NDArray[np.float64]:
@@ -175,7 +178,8 @@ class Model:
 
     def _run(self, columns: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
         arrays = feed(self.session, columns)
-        (output,) = self.session.run([OUTPUTS[self.contract.task][0]], arrays)
+        name = OUTPUTS[self.contract.task][0]
+        output = run(self.session, arrays, name, self.texts)
         scores = np.asarray(output, dtype=np.float64)
         return scores if self.contract.task == "multiclass" else scores.reshape(-1)
 

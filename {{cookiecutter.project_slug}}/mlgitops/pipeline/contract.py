@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from mlgitops.pipeline.schema import (
     PARAMS,
+    Between,
     ContractError,
     Distinct,
     Location,
@@ -21,6 +22,7 @@ from mlgitops.pipeline.schema import (
     one_line,
     shown,
 )
+from mlgitops.pipeline.words import LONGEST
 
 __all__ = ["Column", "Contract", "ContractError", "mapping", "plain", "sentence"]
 
@@ -48,6 +50,7 @@ class Column:
     categories: tuple[str, ...] = ()
     min: float = -float("inf")
     max: float = float("inf")
+    max_length: int = 0  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ class Contract:
         return [name for name in names if name not in served]
 
     def kind(self, kind: str, columns: Sequence[str]) -> list[str]:
-        """Return those of `columns` that are of `kind`: number, category or datetime.
+        """Return those of `columns` that are of `kind`: number, category, datetime or
+        text.
 
         Integers and booleans are numbers, as a table and a model hold them.
         """
@@ -159,12 +163,22 @@ class _Category:
     categories: Annotated[tuple[str, ...], Distinct(1)]
 
 
+@dataclass(frozen=True)
+class _Text:
+    """The entries of a column of free text."""
+
+    type: Literal["text"]
+    missing: bool
+    max_length: Annotated[int, Between(1, LONGEST)]
+
+
 KINDS = {
     "number": _Number,
     "integer": _Integer,
     "boolean": _Boolean,
     "category": _Category,
     "datetime": _Datetime,
+    "text": _Text,
 }
 
 

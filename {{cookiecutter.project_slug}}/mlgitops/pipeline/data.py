@@ -13,6 +13,7 @@ from mlgitops.pipeline.contract import WHOLE, Column, Contract, ContractError
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.settings import Prepare, check_split
 from mlgitops.pipeline.task import TASKS
+from mlgitops.pipeline.words import words
 
 if TYPE_CHECKING:  # pandas and pandera cost a second each: import them where used
     import pandas as pd
@@ -23,6 +24,7 @@ TRUTH = {"true": True, "false": False}  # as a text may say it
 NOUNS = {  # what values of a type are called
     "integer": f"whole numbers from -{WHOLE:,} to {WHOLE:,}",
     "boolean": "true or false",
+    "text": "text",
 }
 ADVICE = "correct the data or edit contract.yaml"
 STRAY = 0.01  # of all rows; fewer, at the newest end, are taken for a mistake
@@ -39,6 +41,10 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
         if column.type == "category":
             problem = "not a category of the contract"
             rule = pa.Check.isin(column.categories, error=problem)
+        elif column.type == "text":
+            problem = f"longer than {column.max_length:,} characters"
+            longest = column.max_length
+            rule = pa.Check(lambda v, n=longest: v.map(len) <= n, error=problem)
         elif column.type == "boolean":
             rule = pa.Check.isin((0, 1), error="neither true nor false")
         elif column.type == "datetime":
@@ -121,7 +127,7 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
     columns = list(contract.columns)
     datetimes = {contract.time, *contract.kind("datetime", columns)}
-    categories = contract.kind("category", columns)
+    categories = contract.kind("category", columns) + contract.kind("text", columns)
     texts, cast = {*categories, *contract.labelled_only}, {}
     for name in frame.columns:
         values = frame[name]
@@ -129,6 +135,8 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             typed = times(values)
         elif name in texts:
             typed = values.where(values.notna() & (values != ""), None)
+            if _type(contract, name) == "text":
+                typed = typed.where(typed.map(lambda v: isinstance(v, str)), None)
         elif name == contract.id:
             typed = values
         elif name == contract.target:
@@ -221,9 +229,9 @@ def _sentence(failures: pd.DataFrame, rows: int, contract: Contract) -> str:
     cases = (failures["column"] == name) & (failures["check"] == rule)
     wording = {"not_nullable": "missing", "field_uniqueness": "repeated"}
     problem = wording.get(str(rule), str(rule))
-    if problem != "missing":
-        problem += f" (such as {one_line(value)})"
     column = contract.columns.get(str(name))
+    if problem != "missing" and not (column and column.type == "text"):
+        problem += f" (such as {one_line(value)})"
     if column and (twin := _same_text(value, column.categories)):
         problem += (
             f", written as {_codes(str(value))}, while the contract has {_codes(twin)} "
@@ -343,15 +351,18 @@ def inputs(
     """Return the inputs of the ONNX model: an [n, 1] array per column.
 
     Numbers (integers and booleans too) are float32, categories are strings, datetimes
-    are float64, in seconds since 1970; missing values are NaN and "".
+    are float64, in seconds since 1970, texts their words, joined by spaces; missing
+    values are NaN and "".
     """
     categories = set(contract.kind("category", columns))
     datetimes = set(contract.kind("datetime", columns))
+    free_texts = set(contract.kind("text", columns))
     arrays = {}
     for name in columns:
-        if name in categories:
+        if name in categories or name in free_texts:
             values = frame[name].to_numpy(object)
             texts = ["" if v is None or v != v else str(v) for v in values]
+            texts = texts if name in categories else [*map(words, texts)]
             array = np.array(texts, dtype=object)
         elif name in datetimes:
             array = seconds(frame[name])

@@ -13,6 +13,7 @@ from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.schema import near
 from mlgitops.pipeline.settings import FILE, Train
 from mlgitops.pipeline.task import TASKS
+from mlgitops.pipeline.words import ROWS, is_of_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,10 +102,13 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
     )
     from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
-    from mlgitops.pipeline import datetimes
+    from mlgitops.pipeline import datetimes, texts
 
     datetimes.register()
+    texts.register()
+    opset = {**OPSET, "": texts.OPSET} if contract.kind("text", columns) else OPSET
     kinds = {"category": StringTensorType, "datetime": DoubleTensorType}
+    kinds["text"] = StringTensorType
     types = {n: kinds.get(contract.columns[n].type, FloatTensorType) for n in columns}
     task = TASKS[contract.task]
     source, index = CONVERTED[task.name]
@@ -113,7 +117,7 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
         name=contract.name,
         initial_types=[(name, types[name]([None, 1])) for name in columns],
         options={id(pipeline): {"zipmap": False}} if index != 0 else None,
-        target_opset=OPSET,
+        target_opset=opset,
     )
     model = select_model_inputs_outputs(converted, outputs=[source])
     graph, shape = model.graph, [None, len(contract.classes)]
@@ -166,7 +170,20 @@ def score(model: bytes, arrays: Inputs, output: str) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
-    return np.asarray(session.run([output], feed(session, arrays))[0], dtype=np.float32)
+    predictions = run(session, feed(session, arrays), output, is_of_texts(model))
+    return np.asarray(predictions, dtype=np.float32)
+
+
+def run(
+    session: InferenceSession, inputs: Inputs, output: str, texts: bool
+) -> np.ndarray:
+    """Return an output for all rows; `texts` says that the model splits some."""
+    rows = len(next(iter(inputs.values())))
+    if not texts or rows <= ROWS:
+        return np.asarray(session.run([output], inputs)[0])
+    batches = [slice(start, start + ROWS) for start in range(0, rows, ROWS)]
+    parts = ({name: each[rows] for name, each in inputs.items()} for rows in batches)
+    return np.concatenate([session.run([output], part)[0] for part in parts])
 
 
 def feed(session: InferenceSession, arrays: Inputs) -> Inputs:

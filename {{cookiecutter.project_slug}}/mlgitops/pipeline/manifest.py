@@ -18,7 +18,8 @@ CODE = (  # what train loads
     *(f"mlgitops/pipeline/{n}.py" for n in ("contract", "data", "datetimes")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("fitting", "golden")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "schema")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "task", "train")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "task", "texts")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("train", "words")),
     *("model/estimator.py", "model/features.py"),
 )
 

@@ -21,7 +21,7 @@ from mlgitops.serving.verify import (
     verify,
 )
 
-TENSORS = {"category": "string", "datetime": "double"}  # others are float
+TENSORS = {"category": "string", "datetime": "double", "text": "string"}  # or float
 TOLERANCE = 1e-5  # float32 noise between CPU types; a golden row may move this much
 
 

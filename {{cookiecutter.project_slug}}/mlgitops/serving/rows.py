@@ -15,6 +15,7 @@ import numpy as np
 
 from mlgitops import prediction_log
 from mlgitops.prediction_log import max_text
+from mlgitops.serving.words import words
 
 MOMENT = re.compile(  # of a datetime; what else Python reads, a table does not
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
@@ -30,6 +31,7 @@ TYPES: dict[str, tuple[frozenset[type], str]] = {  # in JSON, and in words
     "boolean": (frozenset({bool}), "true or false"),
     "category": (frozenset({str}), "text"),
     "datetime": (frozenset({str}), "a time as text, such as 2013-04-01T12:00:00Z"),
+    "text": (frozenset({str}), "text"),
 }
 Rows = Sequence[Mapping[str, Any]]
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -46,7 +48,7 @@ class Column(NamedTuple):
     name: str
     type: str
     missing: bool
-    max_text: int  # characters of a category
+    max_text: int  # characters of a category or a text
 
 
 def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
@@ -55,7 +57,7 @@ def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
     for name, column in dict(contract["columns"]).items():
         if column["type"] not in TYPES:
             raise ValueError(f"column '{name}' has the unknown type '{column['type']}'")
-        longest = max_text(column.get("categories") or ())
+        longest = column.get("max_length") or max_text(column.get("categories") or ())
         parsed[name] = Column(name, column["type"], bool(column["missing"]), longest)
     return parsed
 
@@ -70,7 +72,8 @@ def inputs(
 
     Numbers, integers and booleans become float32 of shape [rows, 1] with NaN for
     missing, datetimes float64, seconds since 1970, categories objects with "" for
-    missing. Where the contract has no time (`timed`), no row has one. Raises RowError.
+    missing, texts the same with their words, joined by spaces. Where the contract has
+    no time (`timed`), no row has one. Raises RowError.
     """
     metadata = [name for name in prediction_log.metadata(schema, timed) if name]
     allowed = schema.keys() | {*metadata}
@@ -95,7 +98,7 @@ def _array(rows: Rows, column: Column) -> Array:
     if not column.missing and (type(None) in kinds or "" in values):
         index = next(i for i, value in enumerate(values) if value in (None, ""))
         raise RowError(f"row {index} lacks the column '{column.name}'.")
-    if column.type == "category":
+    if column.type in ("category", "text"):
         texts = ["" if value is None else value for value in values]
         for index, text in enumerate(texts):
             if len(text) > column.max_text:
@@ -103,6 +106,7 @@ def _array(rows: Rows, column: Column) -> Array:
                     f"row {index}: column '{column.name}' has {len(text)} characters; "
                     f"at most {column.max_text} are allowed."
                 )
+        texts = [*map(words, texts)] if column.type == "text" else texts
         return np.array(texts, dtype=object).reshape(-1, 1)
     if column.type == "datetime":
         moments = [_seconds(n, text, column.name) for n, text in enumerate(values)]

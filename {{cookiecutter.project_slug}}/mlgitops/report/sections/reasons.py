@@ -15,6 +15,12 @@ def importance(facts: Facts) -> str:
     if rest:
         mean = max((row.challenger[0] for row in rest if row.challenger), default=0.0)
         more = f"\n\n{len(rest):,} more columns: {mean:.4f} at most."
+    if texts := [name for name in facts.judgement.texts if name in shown(facts)]:
+        listed = ", ".join(map(code, texts))
+        more += (
+            f"\n\nFree text ({listed}) is shuffled whole. It has no partial dependence "
+            "and no slices, as hardly two texts are alike."
+        )
     alone = all(row.champion is None for row in columns)
     header = ["Column", *(() if alone else ("Champion",)), "Challenger"]
     rows = [
@@ -31,6 +37,11 @@ def importance(facts: Facts) -> str:
         "of a few shuffles). With a value below zero it rises.\n\n"
     )
     return intro + table(header, rows) + more if rows else ""
+
+
+def shown(facts: Facts) -> set[str]:
+    """Return the columns that a model uses."""
+    return {row.column for row in facts.judgement.importance}
 
 
 def _fall(fall: Fall | None) -> str:
