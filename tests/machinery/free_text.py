@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 ROWS = 1_500
+NOISE = 0.15  # share of targets that do not follow from the text
 GOOD = "great love Excellent PERFECT happy fast naïve-free 👍 ❤️ 😀 recommended".split()
 BAD = "terrible broke refund NEVER slow don't waste 👎🏽 😡 rücksendung unhappy".split()
 PLAIN = """
@@ -99,6 +100,7 @@ def reviews(rows: int = ROWS, seed: int = 1) -> Table:
         texts.append(sentence(random, PLAIN, random.integers(2, 40)) + own)
     table = pd.DataFrame({"row": ids(rows), "review": texts, "target": target})
     table.loc[random.random(rows) < 0.05, "review"] = None
+    table.loc[random.random(rows) < NOISE, "target"] ^= 1
     columns = {"review": text(2_000, True)}
     return Table("reviews", table, contract("reviews", "binary", columns), *SPOT[0])
 
@@ -113,6 +115,8 @@ def tickets(rows: int = ROWS, seed: int = 2) -> Table:
         for name in target
     ]
     channel = random.choice(["mail", "chat", "web"], rows)
+    other = random.choice(list(TOPICS), rows)
+    target = np.where(random.random(rows) < NOISE, other, target)
     table = pd.DataFrame(
         {"row": ids(rows), "channel": channel, "message/text": texts, "target": target}
     )

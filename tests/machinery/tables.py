@@ -48,6 +48,7 @@ def contract() -> dict[str, Any]:
             "boolean",
             "category",
             "datetime",
+            "text",
         )
         assert isinstance(entries["missing"], bool), name
         if entries["type"] == "integer":

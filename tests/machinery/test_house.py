@@ -48,6 +48,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
         "mlgitops.git",
         "mlgitops.lock",
         "mlgitops.pipeline.schema",
+        "mlgitops.pipeline.words",
         "mlgitops.report",
         "mlgitops.storage",
     },

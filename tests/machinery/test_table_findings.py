@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from machinery import tables
+from machinery import free_text, tables
 
 pytest.importorskip("duckdb")  # the group `data`
 RANDOM = np.random.default_rng(2)
@@ -86,6 +86,20 @@ def test_personal_data(seen) -> None:
     assert re.search(r"contact +likely personal data \(100 of 100 values look", found)
     assert re.search(r"lastName +likely personal data \(by its name\)", found)
     assert "area" not in found
+
+
+def test_free_text_is_kept_with_its_evidence(seen) -> None:
+    """And said to be perhaps personal, with what was found in it."""
+    texts = free_text.reviews(800).rows["review"].fillna("it was great with me")
+    frame = tables.frame(800, note=[f"{t} #{n}" for n, t in enumerate(texts)])
+    frame.loc[:39, "note"] += " write to ada@example.org"
+    found = seen(frame)
+    page = Path("build/data.html").read_text(encoding="utf-8")
+    assert "share a word with another: free text" in page
+    assert tables.contract()["columns"]["note"]["type"] == "text"
+    assert re.search(r"note +free text may hold personal data \(40 of 100", found)
+    assert "SENSITIVE='note'" in found
+    assert tables.params("binary")["train"]["estimator"] == "logistic_regression"
 
 
 def test_few_rows_rare_classes_and_duplicates(seen) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from machinery import tables
+from machinery import free_text, tables
 from mlgitops.pipeline import golden
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import check
@@ -115,6 +115,19 @@ def rare() -> Frame:
     return pd.DataFrame({"x": x, "y": y})
 
 
+def reviews() -> Frame:
+    """One column of text, and a target."""
+    return free_text.reviews().rows.drop(columns="row")
+
+
+def tickets() -> Frame:
+    return free_text.tickets().rows
+
+
+def flats() -> Frame:
+    return free_text.flats().rows
+
+
 SHAPES: dict[str, tuple[Callable[[], Frame], str, dict[str, str], str]] = {
     "categories": (categories, "kind", {}, "multiclass"),
     "dates": (dates, "price", {"time": "ordered"}, "regression"),
@@ -125,6 +138,9 @@ SHAPES: dict[str, tuple[Callable[[], Frame], str, dict[str, str], str]] = {
     "missing": (missing, "y", {}, "binary"),
     "groups": (groups, "y", {"group": "patient"}, "binary"),
     "wide": (wide, "y", {}, "binary"),
+    "reviews": (reviews, "target", {}, "binary"),
+    "tickets": (tickets, "target", {}, "multiclass"),
+    "flats": (flats, "target", {}, "regression"),
 }
 
 

@@ -281,9 +281,13 @@ def test_long_texts_and_codes() -> None:
     words = "the quick brown fox jumps over a lazy dog and runs away from it".split()
     texts = [" ".join(RANDOM.permutation(words)) for _ in range(400)]
     zips = [f"{n % 25:05}" for n in range(400)]
-    assert not tables.make(csv(tables.frame(note=texts, zip=zips)), "y")
+    hashes = [f"{n * 7919:040x}" for n in range(400)]
+    names = [f"Ada{n} Lovelace{n}" for n in range(400)]
+    frame = tables.frame(note=texts, zip=zips, sha=hashes, person=names)
+    assert not tables.make(csv(frame), "y")
     columns = tables.contract()["columns"]
-    assert "note" not in columns
+    assert columns["note"] == {"type": "text", "missing": False, "max_length": 200}
+    assert not {"sha", "person"} & {*columns}
     assert (
         columns["zip"]["type"] == "category" and "00007" in columns["zip"]["categories"]
     )

@@ -251,7 +251,7 @@ def test_the_text_is_what_decides(version: Version) -> None:
     moved = fitting.score(version.model, shuffled, task.output)
     assert np.abs(plain - moved).max() > 0.1
     if contract.task == "binary":
-        assert ((plain >= 0.5) == version.rows["target"]).mean() > 0.9
+        assert ((plain >= 0.5) == version.rows["target"]).mean() > 0.8
 
 
 def test_the_file_has_standard_operators_only(version: Version) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlgitops.pipeline.words import words
 from mlgitops.table.guess import Guess
 from mlgitops.table.target import Target
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 BINS = 64  # of a number, when it stands alone
 EACH = 5  # rows for each of its values, with which no bins are needed
 TREES = 40
+TERMS, TOPICS = 2_000, 10  # of a text: words, and numbers made of them
 LEAK = {"binary": 0.98, "multiclass": 0.98, "regression": 0.95}  # of one column alone
 DUMMY = {"binary": 0.5, "multiclass": 0.5, "regression": 0.0}
 METRIC = {"binary": "roc_auc", "multiclass": "roc_auc_macro", "regression": "r2"}
@@ -36,8 +38,15 @@ class Baseline:
 
 
 def codes(values: pd.Series, type_name: str) -> np.ndarray:
-    """Return a column as float numbers [n]; categories as codes, missing as NaN."""
+    """Return a column as float numbers [n]; categories as codes, missing as NaN.
+
+    Of a text that is the number of its characters.
+    """
     import pandas as pd
+
+    if type_name == "text":
+        lengths = [len(v) if isinstance(v, str) else np.nan for v in values]
+        return np.array(lengths, float)
 
     if type_name == "category":
         found = pd.Categorical(values).codes.astype(float)
@@ -67,9 +76,53 @@ def baseline(sample: pd.DataFrame, inputs: Sequence[Guess], target: Target) -> B
     alone = {}
     for name, values in table.items():
         alone[name] = _score(target.task, y[~first], _alone(values, y, first, target))
-    fair = {n: v for n, v in table.items() if alone[n] <= LEAK[target.task]}
+    for name in (guess.name for guess in inputs if guess.type == "text"):
+        weights = _weights(sample[name])
+        if weights is not None:
+            predicted = _linear(weights, y, first, target)
+            alone[name] = _score(target.task, y[~first], predicted)
+            table |= {f"{name} {n}": v for n, v in enumerate(_topics(weights).T)}
+    known = {n for n, score in alone.items() if score > LEAK[target.task]}
+    fair = {n: v for n, v in table.items() if n.rpartition(" ")[0] not in known}
+    fair = {n: v for n, v in fair.items() if n not in known}
     together = _together(fair, y, first, target) if fair else None
+    if together is not None:  # a text says more to a linear model than to trees
+        texts = {guess.name for guess in inputs if guess.type == "text"} - known
+        together = max([together, *(alone[name] for name in texts)])
     return Baseline(together, alone)
+
+
+def _weights(texts: pd.Series) -> Any:
+    """Return the TF-IDF of a column of texts [n, words]; None if no word is shared."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    filled = [words(v) if isinstance(v, str) else "" for v in texts]
+    vectorizer = TfidfVectorizer(analyzer=str.split, max_features=TERMS, min_df=2)
+    try:
+        return vectorizer.fit_transform(filled)
+    except ValueError:  # each word is in one row only
+        return None
+
+
+def _linear(weights: Any, y: np.ndarray, first: np.ndarray, target: Target) -> Any:
+    """Return predictions [n] or [n, k] for the second half, of a linear model."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if target.task == "regression":
+        return Ridge().fit(weights[first], y[first]).predict(weights[~first])
+    model = LogisticRegression(max_iter=200).fit(weights[first], y[first])
+    predicted = model.predict_proba(weights[~first])
+    return predicted[:, 1] if target.task == "binary" else predicted
+
+
+def _topics(weights: Any) -> np.ndarray:
+    """Return a few numbers for each row of texts, [n, k], for trees."""
+    from sklearn.decomposition import TruncatedSVD
+
+    count = min(TOPICS, weights.shape[1] - 1)
+    if count < 1:
+        return np.asarray(weights.toarray())
+    return np.asarray(TruncatedSVD(count, random_state=1).fit_transform(weights))
 
 
 def _alone(values: np.ndarray, y: np.ndarray, first: np.ndarray, target: Target) -> Any:

@@ -131,7 +131,7 @@ def _facts(
 
 def _style(values: list[str], forced: str, comma: bool) -> Style:
     """Return how a column is written, or how a person says it is."""
-    if forced == "category":
+    if forced in ("category", "text"):
         return TEXT
     if "%" in forced:
         return Style("date", forced)

@@ -7,16 +7,19 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlgitops.pipeline.words import LONGEST
 from mlgitops.table.guess import EXACT, Guess
 from mlgitops.table.roles import ROW, Roles
 from mlgitops.table.target import Target
-from mlgitops.table.typed import Measured
+from mlgitops.table.typed import Measured, round_up
 from mlgitops.table.yaml_lines import scalar
 
 ROOM = 0.25  # of the range on each side
+SHORTEST = 200.0  # characters that any text may have
 RULE = (
     "a quarter of the range is added on each side, rounded outwards; below 0 only "
-    "where a value is; categories are those of the data"
+    "where a value is; categories are those of the data; a text may be twice as long "
+    "as the longest"
 )
 HEAD = """\
 # The contract of the data. Training refuses rows that break it. The server refuses
@@ -34,6 +37,10 @@ def column(guess: Guess, measured: Measured) -> dict[str, Any]:
     if guess.type == "category":
         names = sorted(value for value, _ in measured.categories[guess.name])
         return {"type": "category", "missing": facts.missing > 0, "categories": names}
+    if guess.type == "text":
+        most = round_up(max(SHORTEST, 2.0 * measured.longest[guess.name]), 1)
+        ends = {"max_length": min(LONGEST, int(most))}
+        return {"type": "text", "missing": facts.missing > 0, **ends}
     if guess.type == "boolean":
         return {"type": "boolean", "missing": facts.missing > 0}
     low, high = facts.low or 0.0, facts.high or 0.0

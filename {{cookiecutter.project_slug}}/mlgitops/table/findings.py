@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from mlgitops.pipeline.schema import one_line
+from mlgitops.pipeline.words import LONGEST
 from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline
 from mlgitops.table.columns import IDLIKE
 from mlgitops.table.guess import Guess
@@ -51,6 +52,11 @@ def problems(measured: Measured, roles: Roles, target: Target) -> list[Problem]:
                 side = "newest" if not held else "older"
                 sentence = f"the {side} rows have none with the value {one_line(value)}"
                 found.append(Problem(target.name, sentence, "SPLIT=random", held))
+    for name, length in measured.longest.items():
+        if length > LONGEST:
+            sentence = f"a text has {length:,} characters, and {LONGEST:,} are the most"
+            advice = f"cut its texts in the file, or DROP='{name}'"
+            found.append(Problem(name, sentence, advice))
     if roles.group and measured.groups < 10:
         sentence = f"GROUP= names it, and it has {measured.groups} different values"
         advice = "leave GROUP= out, or name a column with more groups"
@@ -73,6 +79,7 @@ def warned(
         *_groups(measured, roles, guesses),
         *_few(measured, target, found),
         *_personal(guesses, options),
+        *_texts(inputs, options),
         *_odd(measured, inputs),
     ]
 
@@ -180,6 +187,24 @@ def _personal(guesses: Sequence[Guess], options: Options) -> list[Warned]:
             if guess.name not in options.sensitive:
                 evidence = f"likely personal data ({reason}){kept}"
                 result.append(Warned(guess.name, evidence, line))
+    return result
+
+
+def _texts(inputs: Sequence[Guess], options: Options) -> list[Warned]:
+    """Return the columns of free text, of which nobody knows what they hold."""
+    result = []
+    for guess in inputs:
+        if guess.type != "text" or guess.name in options.sensitive:
+            continue
+        values = guess.facts.first[:100]
+        found = sum(1 for v in values if EMAIL.search(v) or PHONE.search(v))
+        evidence = (
+            f"free text may hold personal data ({found} of {len(values)} texts have an "
+            "e-mail address or a phone number), and the prediction log keeps it for "
+            "monitoring and retraining"
+        )
+        line = f"SENSITIVE='{guess.name}' keeps it out, DROP='{guess.name}' out of all"
+        result.append(Warned(guess.name, evidence, line))
     return result
 
 

@@ -35,6 +35,9 @@ def grown(old: Columns, plan: Plan) -> dict[str, dict[str, Any]]:
             known = [str(value) for value in before.get("categories", [])]
             new = [value for value in entries["categories"] if value not in known]
             merged["categories"] = [*known, *new]
+        elif entries["type"] == "text":
+            if plan.measured.longest[name] > before.get("max_length", 0):
+                merged["max_length"] = entries["max_length"]
         elif entries["type"] in ("number", "integer"):
             low, high = facts[name].low or 0.0, facts[name].high or 0.0
             if "min" in before and low < before["min"]:
@@ -110,7 +113,7 @@ def _within(
 ) -> list[str]:
     """Return what differs within a column whose type stays."""
     result = []
-    for key in ("min", "max", "missing"):
+    for key in ("min", "max", "max_length", "missing"):
         if key in after and before.get(key) != after[key]:
             result.append(f"{name}: {key} {before.get(key)} → {after[key]}")
     if "categories" in after:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mlgitops.pipeline.schema import one_line
+from mlgitops.pipeline.words import words
 from mlgitops.table.columns import IDLIKE, Facts
-from mlgitops.table.formats import TOKENS
+from mlgitops.table.formats import TEXT, TOKENS
 from mlgitops.table.options import written
 from mlgitops.table.problem import Problem
 
@@ -21,7 +23,9 @@ TRUE = {"true", "yes", "y", "t", "1", "1.0", "on"}
 FALSE = {"false", "no", "n", "f", "0", "0.0", "off"}
 UNIX = {"seconds": (6e8, 4.2e9), "milliseconds": (6e11, 4.2e12)}  # 1989 to 2103
 TIMELIKE = re.compile(r"time|date|_at$|^ts$|stamp|epoch|created|updated|seen", re.I)
-LEFT_OUT = ("text", "identifier", "constant", "empty", "dropped")
+READ = 100  # different texts whose words are looked at
+FEWEST = 3  # words of a free text, in the mean
+LEFT_OUT = ("identifier", "constant", "empty", "dropped")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Guess:
         value = self.facts.sql(column)
         if self.type == "category":
             return f"nullif(trim({column}), '')"
+        if self.type == "text":
+            return f"nullif({column}, '')"
         if self.type == "integer":
             return f"cast({value} as bigint)"
         if self.type == "datetime" and self.unit:
@@ -160,17 +166,32 @@ def _text(facts: Facts) -> Guess:
     line = _line(facts, "category")
     if share < 1.1 and facts.length <= 40 and not any(" " in v for v in facts.first):
         return Guess(facts, "identifier", "short texts that nearly all differ", line)
+    found = [_words(value) for value in facts.first[:READ]]
+    mean = sum(map(len, found)) / max(1, len(found))
+    rows_of = Counter(word for each in found for word in set(each))
+    alike = sum(any(rows_of[word] > 1 for word in each) for each in found)
+    if mean >= FEWEST and alike >= len(found) / 2:
+        why = (
+            f"{count:,} different texts of about {mean:.0f} words; {alike} of "
+            f"{len(found)} share a word with another: free text"
+        )
+        return Guess(facts, "text", why, f"DROP='{facts.name}'")
     if facts.length > 25 or share < 2:
-        why = f"{count:,} different texts of {facts.length:.0f} letters: free text"
-        return Guess(facts, "text", why, line)
+        why = f"{count:,} different texts with hardly a word in common: names or codes"
+        return Guess(facts, "identifier", why, _line(facts, "text"))
     why = f"{count:,} different texts, {share:.0f} rows each: too many categories"
     return Guess(facts, "identifier", why, line)
+
+
+def _words(value: str) -> list[str]:
+    """Return the words of a value; one of ASCII without a space is a code."""
+    return words(value).split() if " " in value or not value.isascii() else [value]
 
 
 def mistakes(guess: Guess, forced: bool) -> list[Problem]:
     """Return what is wrong with the values of a column that is kept."""
     facts, problems = guess.facts, []
-    if not guess.kept or guess.type == "category":
+    if not guess.kept or guess.type in ("category", "text"):
         return []
     odd = facts.filled - facts.good
     if guess.type == "boolean":

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 from mlgitops.table.problem import TableError
 
-TYPES = ("number", "integer", "boolean", "category", "datetime", "unix")
+TYPES = ("number", "integer", "boolean", "category", "datetime", "text", "unix")
 TASKS = ("binary", "multiclass", "regression")
 SPLITS = ("time", "random", "group")
 

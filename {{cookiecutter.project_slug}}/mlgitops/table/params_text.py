@@ -37,7 +37,7 @@ def entries(
         _prepare(measured, roles),
         Entry(("train", "columns"), (*columns, *(f"  - {scalar(n)}" for n in names))),
         _threshold(measured, target),
-        *_estimators(task, measured),
+        *_estimators(task, measured, any(g.type == "text" for g in inputs)),
         *gates(measured, target, found),
         Entry(("business",)),
         Entry(("fairness",)),
@@ -84,7 +84,7 @@ def _threshold(measured: Measured, target: Target) -> Entry:
     return Entry(path, (f"{line}about {reason}",))
 
 
-def _estimators(task: str, measured: Measured) -> list[Entry]:
+def _estimators(task: str, measured: Measured, texts: bool) -> list[Entry]:
     """Return the arguments of the estimators to choose from."""
     leaf = max(3, min(20, measured.rows // 50))
     kind = "Regressor" if task == "regression" else "Classifier"
@@ -97,6 +97,11 @@ def _estimators(task: str, measured: Measured) -> list[Entry]:
         "  l2_regularization: 0.0 # shrinks the leaves towards the mean",
     )
     found = [Entry(("train", "hist_gradient_boosting"), trees)]
+    if texts:
+        linear_model = "ridge" if task == "regression" else "logistic_regression"
+        reason = "or hist_gradient_boosting, which looks at fewer words of a text"
+        lines = (f"estimator: {linear_model} # {reason}",)
+        found.append(Entry(("train", "estimator"), lines))
     if task == "regression":
         ridge = (
             "ridge: # arguments of Ridge",

@@ -35,6 +35,7 @@ class Measured:
     held: dict[str, int] = field(default_factory=dict)  # of each class, if by time
     stray: int = 0  # rows so much later than the others that they alone are held out
     groups: int = 0
+    longest: dict[str, int] = field(default_factory=dict)  # characters of each text
 
 
 def write(
@@ -115,6 +116,13 @@ def measure(
                 "group by 1 order by 2 desc, 1",
             )
             categories[guess.name] = [(str(v), int(c)) for v, c in counted]
+    longest = {}
+    for guess in inputs:
+        if guess.type == "text":
+            sql = (
+                f"select coalesce(max(length({columns[guess.name]})), 0) from {source}"
+            )
+            longest[guess.name] = int(ask("Measuring texts", sql)[0][0])
     others = ", ".join(c for n, c in columns.items() if n != names[0])
     unique = ask(
         "Looking for duplicates", f"select count(distinct hash({others})) from {source}"
@@ -135,7 +143,13 @@ def measure(
     if roles.split != "time":
         timed |= {"holdout": round(HOLDOUT * rows)}
     return Measured(
-        rows, categories, rows - int(unique), sample, groups=groups, **timed
+        rows,
+        categories,
+        rows - int(unique),
+        sample,
+        groups=groups,
+        longest=longest,
+        **timed,
     )
 
 

@@ -93,6 +93,7 @@ def columns(plan: Plan) -> list[Row]:
             "category": f"{len(entries.get('categories', ()))} categories",
             "boolean": "",
             "datetime": "",
+            "text": f"up to {entries.get('max_length', 0):,} characters",
         }.get(guess.type, f"{entries.get('min', 0):,g} to {entries.get('max', 0):,g}")
         why = f"{guess.why}{absent(guess)}"
         if guess.note:
