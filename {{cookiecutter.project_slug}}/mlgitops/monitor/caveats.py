@@ -6,6 +6,7 @@ out without a word reads as one that passed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlgitops.monitor.comparable import TOPICS, first_time, show_weekdays
@@ -18,10 +19,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def of(contract: Contract, valid: pd.DataFrame, limits: Monitor) -> list[str]:
-    """Return what cannot be told from a window's valid rows, a sentence each."""
+def of(
+    contract: Contract,
+    valid: pd.DataFrame,
+    limits: Monitor,
+    sensitive: Sequence[str] = (),
+) -> list[str]:
+    """Return what cannot be told from a window's valid rows, a sentence each.
+
+    `sensitive` are the columns that the log never holds.
+    """
     arrivals = valid[contract.time]
     sentences = [] if contract.time else _without_time(contract, arrivals, limits)
+    if sensitive:
+        sentences.append(
+            f"Nothing of {listed(list(sensitive))} was compared, as the prediction log "
+            "never holds it (sensitive in contract.yaml)."
+        )
     if texts := contract.kind("text", [*contract.columns]):
         sentences.append(_of_texts(texts))
     if times := contract.kind("datetime", [*contract.columns]):
@@ -79,8 +93,8 @@ def _of_texts(texts: list[str]) -> str:
     """Say what is compared of texts."""
     return (
         f"Of {listed(texts)}, the length, the share of words that no other row of the "
-        f"training data has, and which of {TOPICS} common words comes first among them "
-        "were compared: the same words in another order, or with another meaning, "
+        f"training data has, and the least common one of {TOPICS} frequent words in "
+        "each were compared: the same words in another order, or with another meaning, "
         "cannot be told."
     )
 

@@ -8,8 +8,8 @@ the arrival of a request; then the other columns of times are compared by their 
 after the first of them.
 
 Of a text are compared its length, the share of its words that no row of the reference
-has, and which of some common words of the reference it has. A reference's own row is
-counted out there: else only rows of production could have unknown words.
+has, and the least common one that it has of some words of the reference. A row of the
+reference itself is counted out there: else only production could have unknown words.
 
 What comes after this (`drift`, `slices`, Evidently) knows numbers and categories only.
 """
@@ -49,7 +49,7 @@ class Vocabulary(NamedTuple):
     """The words of a column of the reference."""
 
     rows: Mapping[str, int]  # that each word is in
-    topics: tuple[str, ...]  # common words, the commonest first
+    topics: tuple[str, ...]  # common words, the least common of them first
 
 
 Vocabularies = Mapping[str, Vocabulary]  # by column of texts
@@ -93,7 +93,7 @@ def vocabularies(rows: pd.DataFrame, original: Contract) -> dict[str, Vocabulary
             counted.update(set(words(text).split()))
         least, most = max(FEWEST, RARE * len(rows)), USUAL * len(rows)
         common = [(-n, word) for word, n in counted.items() if least <= n <= most]
-        topics = tuple(word for _, word in sorted(common)[:TOPICS])
+        topics = tuple(word for _, word in sorted(common)[:TOPICS][::-1])
         found[name] = Vocabulary(counted, topics)
     return found
 

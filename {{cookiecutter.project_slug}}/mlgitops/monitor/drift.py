@@ -322,6 +322,9 @@ def _compare_inputs(
         values[target] = labels
     rate = limits.false_alarm_rate * INPUTS
     samples = Samples(past, current, binnings, reference, limits, rate)
+    if not binnings:  # all columns are sensitive, or empty
+        comparison.missing = _missing(samples, {})
+        return
     thresholds = samples.thresholds(comparison.compared_with)
     columns = [
         _drift(contract, name, past[name], values[name], thresholds.columns[name])

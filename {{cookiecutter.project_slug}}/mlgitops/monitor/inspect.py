@@ -95,7 +95,7 @@ def inspect(
     evidence.used = [*used, *comparable.names(contract, used)]
     evidence.caveats = [
         *caveats.trained(valid[contract.id], reference.train[contract.id]),
-        *caveats.of(contract, valid, limits),
+        *caveats.of(contract, valid, limits, reference.sensitive),
     ]
     if emptied := data_quality.emptied_columns(table, reference.rows, contract):
         evidence.broken = f'column "{emptied[0]}" has no values any more'

@@ -122,7 +122,8 @@ def _topics(weights: Any) -> np.ndarray:
     count = min(TOPICS, weights.shape[1] - 1)
     if count < 1:
         return np.asarray(weights.toarray())
-    return np.asarray(TruncatedSVD(count, random_state=1).fit_transform(weights))
+    with np.errstate(all="ignore"):  # of equal texts nothing is left to explain
+        return np.asarray(TruncatedSVD(count, random_state=1).fit_transform(weights))
 
 
 def _alone(values: np.ndarray, y: np.ndarray, first: np.ndarray, target: Target) -> Any:
