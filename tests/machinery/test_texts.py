@@ -145,6 +145,15 @@ def test_a_column_without_a_frequent_word_is_named() -> None:
         texts.Texts().fit(frame)
 
 
+def test_terms_are_chosen_from_so_many_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And counted in all of them."""
+    monkeypatch.setattr(texts, "SEEN", 4)
+    frame = pd.DataFrame({"note": ["one", "two"] * 4})
+    features = texts.Texts(counts=True)
+    assert features.fit_transform(frame).tolist() == [[1], [0]] * 4
+    assert features.get_feature_names_out().tolist() == ["note_one"]
+
+
 def test_a_vocabulary_may_have_single_words_only() -> None:
     frame = pd.DataFrame({"note": ["one", "one", "two", "two"]})
     assert texts.Texts().fit(frame).width == 2

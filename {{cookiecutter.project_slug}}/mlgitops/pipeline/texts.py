@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OPSET = 20  # the first that has an operator that splits texts
 ALIAS = "MlgitopsTexts"  # the converter's name of the operator
+SEEN = 50_000  # texts that terms are chosen from: of a million, all pairs take 10 GB
 TINY = 1e-12  # what a text without a known term is divided by
 
 
@@ -57,8 +58,15 @@ class Texts(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no types
         Raises:
             ValueError: a column has no term that is frequent enough.
         """
+        self.fit_transform(X, y)
+        return self
+
+    def fit_transform(
+        self, X: pd.DataFrame, y: object = None
+    ) -> csr_matrix | np.ndarray:
+        """Learn them, and return the features, for which each text is read once."""
         self.names_ = [str(name) for name in getattr(X, "columns", range(X.shape[1]))]
-        self.columns_ = []
+        self.columns_, found = [], []
         for name, column in zip(self.names_, np.asarray(X, object).T, strict=True):
             counter = CountVectorizer(
                 analyzer=terms,
@@ -67,25 +75,33 @@ class Texts(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no types
                 dtype=np.float32,
             )
             try:
-                counts = counter.fit_transform(column)
+                seen = column[:: max(1, len(column) // SEEN)]
+                counts = counter.fit_transform(seen)
             except ValueError:  # scikit-learn advises on arguments that are not here
                 raise ValueError(
                     f'no word of the column "{name}" is in {self.min_rows} rows or '
                     "more; leave it out of train.columns"
                 ) from None
+            if len(seen) < len(column):
+                counts = counter.transform(column)
             self.columns_.append((counter, TfidfTransformer().fit(counts)))
-        return self
+            found.append(counts)
+        return self._weighed(found)
 
     def transform(self, X: pd.DataFrame) -> csr_matrix | np.ndarray:
         """Return the features of all columns, float32 [n, terms of all columns]."""
+        columns = np.asarray(X, object).T
+        pairs = zip(self.columns_, columns, strict=True)
+        return self._weighed([counter.transform(c) for (counter, _), c in pairs])
+
+    def _weighed(self, found: list[csr_matrix]) -> csr_matrix | np.ndarray:
+        """Return the features, given the counts of each column."""
         from scipy.sparse import hstack
 
-        parts = []
-        for (counter, weights), column in zip(
-            self.columns_, np.asarray(X, object).T, strict=True
-        ):
-            counts = counter.transform(column)
-            parts.append(counts if self.counts else weights.transform(counts))
+        pairs = zip(self.columns_, found, strict=True)
+        parts = [
+            c if self.counts else weights.transform(c) for (_, weights), c in pairs
+        ]
         joined = hstack(parts, format="csr", dtype=np.float32)
         return np.asarray(joined.toarray()) if self.counts else joined
 
