@@ -16,7 +16,15 @@ from scipy import stats
 from machinery import free_text, test_monitor_timeless, test_texts, tiny
 from machinery import rows as small
 from mlgitops import prediction_log
-from mlgitops.monitor import comparable, data_quality, drift, reference, training_data
+from mlgitops.monitor import (
+    comparable,
+    data_quality,
+    drift,
+    performance,
+    reference,
+    training_data,
+)
+from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.monitor.reference import Reference
 from mlgitops.pipeline import data, fitting, manifest, parity
 from mlgitops.pipeline.contract import Contract
@@ -227,6 +235,21 @@ def test_logged_texts_become_training_data() -> None:
     again = data.check(checked.valid[["row", "review", "target"]], contract)
     assert again["review"].dropna().tolist() == rows["review"].dropna().tolist()
     assert training_data.parquet(again)
+
+
+def test_the_gain_of_a_retraining_reads_texts() -> None:
+    """The recipe is fitted on them, and both models are tried on others."""
+    params = {
+        **test_monitor_timeless.PARAMS,
+        "train": {**small.settings("binary", "logistic_regression")},
+    }
+    params["train"]["columns"] = ["review"]
+    rows = arrived(2_500, seed=8)
+    rows = rows.rename(columns={"arrival": ""}).assign(row=lambda t: "n" + t["row"])
+    metric = PrimaryMetric("binary", "target")
+    contract = version().contract
+    found = performance.gain(version().rows, rows, rows, contract, params, metric)
+    assert found is not None and abs(found.difference) < 0.05
 
 
 def test_the_reference_scores_texts_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:

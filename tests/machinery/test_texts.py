@@ -14,6 +14,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 import yaml
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 
 from machinery import free_text, test_edge, tiny
 from machinery import rows as small
@@ -137,6 +141,20 @@ def test_terms_are_counted_and_weighed_the_same_in_the_file(counts: bool) -> Non
         np.testing.assert_allclose(output, expected, rtol=0, atol=0 if counts else 3e-7)
     names = features.get_feature_names_out()
     assert len(names) == output.shape[1] == features.width == 600
+
+
+@pytest.mark.parametrize("arguments", [{}, {"analyzer": "char"}, {"lowercase": False}])
+def test_another_tokenizer_is_refused_by_name(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    """Scikit-learn's own: its export needs a locale that an image lacks."""
+    found = build("reviews", "logistic_regression", tmp_path)
+    step = ("texts", TfidfVectorizer(**arguments), "review")
+    steps = [("features", ColumnTransformer([step])), ("model", LogisticRegression())]
+    inputs = fitting.table(data.inputs(found.rows, found.project.contract, ["review"]))
+    fitted = Pipeline(steps).fit(inputs, found.rows["target"])
+    with pytest.raises(ContractError, match="use Texts of mlgitops.pipeline.texts"):
+        found.project.export(fitted)
 
 
 def test_a_column_without_a_frequent_word_is_named() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 OPSET = {"": 18, "ai.onnx.ml": 3}  # fixed, so that the same model has the same bytes
 Inputs = dict[str, np.ndarray]
 TAKEN = {"label", "variable", "zero", "one", *(t.output for t in TASKS.values())}
+TOKENIZERS = {"StringNormalizer", "Tokenizer"}  # of scikit-learn's own vectorizers
 CONVERTED = {  # the converter's output that is the prediction, and its column
     "binary": ("probabilities", 1),
     "multiclass": ("probabilities", None),
@@ -120,6 +121,7 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
         target_opset=opset,
     )
     model = select_model_inputs_outputs(converted, outputs=[source])
+    _refuse_tokenizers(model.graph)
     graph, shape = model.graph, [None, len(contract.classes)]
     _rename_inputs(graph, [input_name(name) for name in columns])
     if index is not None:
@@ -141,6 +143,17 @@ def input_name(column: str) -> str:
     if plain and column not in TAKEN and not re.fullmatch("column_[0-9a-f]*", column):
         return column
     return f"column_{column.encode().hex()}"
+
+
+def _refuse_tokenizers(graph: GraphProto) -> None:
+    """Refuse operators that read a text in another way than scikit-learn does."""
+    if found := sorted({node.op_type for node in graph.node} & TOKENIZERS):
+        raise ContractError(
+            f"model/features.py: a text step is exported as {' and '.join(found)}, "
+            "which read letters by the machine's locale and words by other rules than "
+            "scikit-learn; use Texts of mlgitops.pipeline.texts, as the example does "
+            "(its words are those of the server)"
+        )
 
 
 def _rename_inputs(graph: GraphProto, names: Sequence[str]) -> None:

@@ -6,7 +6,8 @@ marks make words. A symbol such as an emoji is a word of its own, and so is each
 character of a script that puts no spaces between words, such as Chinese. Whatever else
 there is (all else of ASCII, punctuation, spaces, control characters, half characters)
 ends a word. A graph that gets the words joined by single spaces needs to know nothing
-of Unicode.
+of Unicode. Letters of Unicode 14 (Python 3.11) and older ones are the same in each
+Python; of a newer one, an older Python knows no letter, and ends the word.
 
 `serving/words.py` is a copy of `pipeline/words.py`, as a server has no `pipeline/`; a
 test holds them equal.
