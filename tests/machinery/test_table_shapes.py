@@ -293,6 +293,20 @@ def test_long_texts_and_codes() -> None:
     )
 
 
+def test_a_longer_text_grows_the_contract() -> None:
+    words = "the quick brown fox jumps over a lazy dog and runs away from it".split()
+    texts = [" ".join(RANDOM.permutation(words)) for _ in range(400)]
+    assert not tables.make(csv(tables.frame(note=texts)), "y")
+    longer = [*texts[1:], " ".join(words * 9)]
+    assert not tables.make(csv(tables.frame(note=longer)), "y", force=True)
+    assert tables.contract()["columns"]["note"]["max_length"] == 2_000
+    assert not tables.make(csv(tables.frame(note=texts)), "y", force=True)
+    assert tables.contract()["columns"]["note"]["max_length"] == 2_000, "it shrank"
+    beyond = [*texts[1:], "a long text " * 2_000]
+    refused = tables.make(csv(tables.frame(note=beyond)), "y", force=True)
+    assert "20,000 are the most" in refused and "DROP='note'" in refused
+
+
 def test_a_title_above_the_names_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("..", "titled.csv")
     title = "Members of the club\n\n"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -21,16 +22,21 @@ from sklearn.pipeline import Pipeline
 
 from machinery import free_text, test_edge, tiny
 from machinery import rows as small
+from machinery.judged import params
 from mlgitops import prediction_log, settings
 from mlgitops.commands import simulate
 from mlgitops.judge import (
     behaviour,
     changes,
     edges,
+    evaluation,
+    explain,
     flips,
+    gates,
     operators,
     requests,
     sandbox,
+    slices,
 )
 from mlgitops.judge import columns as judged
 from mlgitops.pipeline import data, fitting, golden, manifest, parity, texts
@@ -546,6 +552,42 @@ def test_reports_show_of_a_text_only_how_long_it_is() -> None:
         "note", *changes._texts_measured("note", *tables, one_text())
     )
     assert found.distance and (found.new, found.new_count) == ([], 0)
+
+
+def test_the_judge_explains_a_text_without_repeating_it(tmp_path: Path) -> None:
+    """Two models on tickets: importance, flips, slices, and changes of the data."""
+    models, rows = [], pd.DataFrame()
+    for name in ("champion", "challenger"):
+        (tmp_path / name).mkdir()
+        found = build("tickets", "logistic_regression", tmp_path / name)
+        rows = found.rows.iloc[:400].reset_index(drop=True)
+        rows["message/text"] += " secret"
+        model = evaluation.read_model(found.folder)
+        assert model
+        evaluation.score(model, rows, TERMS)
+        models.append(model)
+    models[0].predictions = models[0].predictions[:, ::-1]  # it decides otherwise
+    wanted = params(["channel", "message/text"], "multiclass")
+    context = evaluation.Evaluation(
+        contract=TERMS,
+        params=wanted,
+        gates=gates.parse(wanted, "multiclass"),
+        holdout=rows,
+        challenger=models[1],
+        champion=models[0],
+        rows=rows,
+        champion_rows=rows.assign(**{"message/text": "another secret"}),
+        same_data=False,
+    )
+    for part in (explain, flips, slices, changes):
+        part.add(context)
+    judgement = context.judgement
+    assert judgement.importance[0].column == "message/text"
+    assert judgement.importance[0].challenger[0] > 0.1
+    assert [each.column for each in judgement.dependence] == ["channel"]
+    assert judgement.flips and judgement.texts == ["message/text"]
+    assert judgement.slices and {s.column for s in judgement.slices.rows} <= {"channel"}
+    assert b"secret" not in msgspec.json.encode(judgement)
 
 
 def test_simulated_texts_are_accepted() -> None:
