@@ -242,6 +242,15 @@ def test_features_of_a_time_are_the_calendars() -> None:
     assert np.isnan(datetimes.Datetimes().fit_transform([[np.nan]])).all()
 
 
+def test_each_day_has_its_place_in_the_year() -> None:
+    """Also the 29th of February 2000, the last day of 400 years of the calendar."""
+    days = pd.Series(pd.date_range("1700-01-02", "2199-12-31", unit="s"))
+    seconds = days.astype(np.int64).to_numpy(float)
+    found = datetimes.parts(seconds, np.floor)[datetimes.FEATURES.index("day_of_year")]
+    wrong = found != days.dt.dayofyear.to_numpy()
+    assert not wrong.any(), days[wrong].tolist()
+
+
 def test_features_of_a_time_are_the_same_in_the_file() -> None:
     """Bit for bit, of two columns: the graph computes with the same formula."""
     import onnxruntime

@@ -32,7 +32,7 @@ def parts(seconds: Any, floor: Callable[[Any], Any]) -> list[Any]:
     since = days + 719_468.0  # since 0000-03-01
     of_era = since - floor(since / 146_097.0) * 146_097.0  # 400 years are an era
     leaps = floor(of_era / 1460.0) - floor(of_era / 36_524.0)
-    year = floor((of_era - leaps + floor(of_era / 146_096.0)) / 365.0)
+    year = floor((of_era - leaps - floor(of_era / 146_096.0)) / 365.0)
     start = year * 365.0 + floor(year / 4.0) - floor(year / 100.0)
     from_march = of_era - start  # 0 on the first of March
     next_year = floor(from_march / 306.0)  # 1 in January and February
