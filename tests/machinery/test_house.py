@@ -30,7 +30,9 @@ SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
 LAYERS = {  # what a folder may use beside itself and packages; a folder names all of it
-    "model": {f"mlgitops.pipeline.{n}" for n in ("contract", "datetimes", "texts")},
+    "model": {
+        f"mlgitops.pipeline.{n}" for n in ("arrays", "contract", "datetimes", "texts")
+    },
     "mlgitops/metrics": {"model.metrics"},  # the team's own
     "mlgitops/pipeline": {"mlgitops.pipeline", "mlgitops.metrics", "model"},
     "mlgitops/report": {"mlgitops.judgement"},

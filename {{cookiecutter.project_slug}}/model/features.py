@@ -1,4 +1,8 @@
-"""The transformers before the estimator: only those that convert to ONNX exactly."""
+"""The features of a model: those that are computed, and how an estimator gets them.
+
+`features` is written with columns; `for_trees` and `for_linear` are transformers of
+scikit-learn, only such as convert to ONNX exactly. Both become part of the model file.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
+from mlgitops.pipeline import arrays as xp
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.datetimes import Datetimes
 from mlgitops.pipeline.texts import Texts
@@ -16,6 +21,16 @@ from mlgitops.pipeline.texts import Texts
 UNKNOWN = -1  # a missing or unknown category, in scikit-learn and in ONNX Runtime
 TERMS = 2_000  # words and pairs of words of a text; twice as many need twice the memory
 TREE_TERMS = 200  # the same for trees, each of which looks at every one
+
+
+def features(columns: xp.Columns) -> xp.Columns:
+    """Return what the estimator gets, by name: the columns, and what is made of them.
+
+    Written with operators and the functions of `xp`, such as
+    `return {**columns, "far": xp.log1p(columns["distance"])}`. A ratio to 0, and all
+    else that is no finite number, is missing.
+    """
+    return columns
 
 
 def for_trees(contract: Contract, columns: Sequence[str]) -> ColumnTransformer:

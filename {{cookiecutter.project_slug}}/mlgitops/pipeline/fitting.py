@@ -37,6 +37,7 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     from sklearn.base import clone
     from sklearn.pipeline import Pipeline
 
+    from mlgitops.pipeline import tracing
     from model import estimator
 
     kind = TASKS[contract.task].kind
@@ -64,7 +65,12 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
             )
     seed = {"random_state": recipe.seed} if "random_state" in parameters else {}
     fresh.set_params(**{**arguments, **seed})
-    steps = [("features", features(contract, recipe.columns)), (name, fresh)]
+    derived = tracing.load(contract, recipe.columns)
+    if derived is None:
+        steps = [("features", features(contract, recipe.columns)), (name, fresh)]
+        return Pipeline(steps)
+    transformer = features(derived.contract(contract), derived.names)
+    steps = [("columns", derived), ("features", transformer), (name, fresh)]
     return Pipeline(steps)
 
 
@@ -103,8 +109,11 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
     )
     from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
-    from mlgitops.pipeline import datetimes, texts
+    from mlgitops.pipeline import datetimes, texts, tracing
 
+    if isinstance(derived := pipeline[0], tracing.Derived):
+        rest = export(pipeline[1:], derived.contract(contract), derived.names)
+        return derived.merge(rest, [input_name(name) for name in columns])
     datetimes.register()
     texts.register()
     opset = {**OPSET, "": texts.OPSET} if contract.kind("text", columns) else OPSET

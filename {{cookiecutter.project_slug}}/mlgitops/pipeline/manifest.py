@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CODE = (  # what train loads
-    *(f"mlgitops/pipeline/{n}.py" for n in ("contract", "data", "datetimes")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("arrays", "contract", "data", "datetimes")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("fitting", "golden")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "schema")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "task", "texts")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("train", "words")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("tracing", "train", "words")),
     *("model/estimator.py", "model/features.py"),
 )
 
