@@ -60,6 +60,14 @@ PROVED = 'if not proof["max_difference"] <= limit'
 HUSH = edit("mlgitops/pipeline/parity.py", PROVED, "if False")
 DIFFERENCE = '"max_difference": difference}'
 LIE = edit("mlgitops/pipeline/parity.py", DIFFERENCE, '"max_difference": 0.0}')
+FEATURE = edit(
+    "model/features.py",
+    "    return columns\n",
+    '    return {**columns, "price": columns["price"] * 2}\n',
+)
+APART = edit(  # what is trained on, and not what is exported
+    "mlgitops/pipeline/tracing.py", "= values[:, 0]", "= -values[:, 0]"
+)
 SKIP = edit(
     "mlgitops/commands/build.py", "if subprocess.run(smoke).returncode:", "if False:"
 )
@@ -275,6 +283,12 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
     "a converter that flips labels": (FLIP, "Train"),
     "the same, with its proof switched off": (both(FLIP, HUSH), "Export parity"),
     "the same, with its proof forged": (both(FLIP, HUSH, LIE), "ROC AUC"),
+    "a feature that training computes otherwise": (both(FEATURE, APART), "Train"),
+    "the same, and nobody compares": (both(FEATURE, APART, HUSH), "Export parity"),
+    "the same, and the comparison is forged": (
+        both(FEATURE, APART, HUSH, LIE),
+        "ROC AUC",
+    ),
     "a broken schema": (data(price=lambda t: t["shop"]), "Train"),
     "the same, with the contract made to fit": (
         both(data(price=lambda t: t["shop"]), edit("contract.yaml", PRICE, OTHER)),
@@ -338,6 +352,11 @@ HONEST: dict[str, tuple[Patch, str, list[str]]] = {
     ),
     "equal, with cleaner code": (
         edit("model/features.py", "UNKNOWN = -1", "UNKNOWN: int = -1"),
+        "no significant difference",
+        ["train", "evaluate"],
+    ),
+    "a feature with code": (
+        FEATURE,
         "no significant difference",
         ["train", "evaluate"],
     ),

@@ -170,7 +170,7 @@ def test_an_honest_proposal_passes(
     comment = next(reversed(hub.comments.values()))
     assert failed == [] and words in comment
     assert not [doubt for _, doubt in DOUBTFUL.values() if doubt in comment] or (
-        "cleaner code" in name
+        name.endswith("code")  # it changes the code that trains
     )
     build = json.loads((project.home / "runner/artifact/build.json").read_bytes())
     assert build["stages_run"] == stages

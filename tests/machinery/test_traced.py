@@ -178,6 +178,16 @@ def _moment(text: object) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def test_a_team_can_look_at_its_features(
+    version: Version, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In its own tests, without a fit."""
+    monkeypatch.setattr("model.features.features", function(tmp_path, PROVED))
+    inputs = version.project.inputs(version.rows)
+    features = version.project.features(version.rows)
+    assert features.equals(version.fitted["columns"].transform(inputs))
+
+
 def wanted(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the five features as numpy and pandas compute them, in float64."""
     price, size = (
@@ -300,6 +310,26 @@ def test_importance_is_of_the_columns_that_a_client_sends(version: Version) -> N
     importance = loaded.importance(version.rows)
     assert list(importance) == COLUMNS
     assert importance["placed"] > 0 and importance["price"] > 0
+
+
+@pytest.mark.parametrize("estimator", ["hist_gradient_boosting", "linear"])
+@pytest.mark.parametrize("task", small.TASKS)
+def test_every_task_takes_features(
+    task: str, estimator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has another output, and its export other values."""
+    linear = "ridge" if task == "regression" else "logistic_regression"
+    name = linear if estimator == "linear" else estimator
+    contract, recipe = small.small(task), small.recipe(task, estimator=name)
+    rows = small.make(contract, 600)
+    body = of('columns["distance"] / columns["temp"]')
+    monkeypatch.setattr("model.features.features", function(tmp_path, body))
+    fitted = fitting.fit(rows, contract, recipe)
+    assert list(fitted.named_steps) == ["columns", "features", name]
+    model = fitting.export(fitted, contract, recipe.columns)
+    arrays = data.inputs(rows, contract, recipe.columns)
+    parity.demand(parity.parity(fitted, model, arrays, task), 1e-5)
+    operators.check(operators.read(model))
 
 
 def test_the_same_function_gives_the_same_bytes(
@@ -538,6 +568,9 @@ def test_a_stage_refuses_in_one_sentence(repository: Path) -> None:
 def test_the_example_returns_its_columns() -> None:
     """So that a first model is as simple as it looks; older repositories have none."""
     assert tracing.load(TERMS_HERE, RECIPE["columns"]) is None
+    project = Project(test_pipeline.ROOT)
+    rows = project.made_up_rows(20)
+    assert project.features(rows).equals(project.inputs(rows))
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr("model.features.features")
         assert tracing.load(TERMS_HERE, RECIPE["columns"]) is None
@@ -622,7 +655,7 @@ STATE = {
     "KEPT = {}\n\n\ndef made(x):\n    return KEPT.setdefault('x', x * 2)\n": 10,
     "import numpy as np\n\n\ndef made(x):\n    return x * np.random.rand()\n": 10,
     "import time\n\n\ndef made(x):\n    return x - time.time()\n": 6,
-    "from datetime import date\n\n\ndef made(x):\n    return x\n": 6,
+    "from datetime import date\n\n\ndef made(x):\n    return x + date.today().day": 10,
     "def made(x):\n    import random\n    return x + random.random()\n": 7,
     "def made(x):\n    return x + len(open('data.csv').read())\n": 7,
     "import urllib.request\n\n\ndef made(x):\n    return x\n": 6,

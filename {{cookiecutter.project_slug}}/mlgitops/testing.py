@@ -154,6 +154,17 @@ class Project:
         """Return the inputs, each row with one value missing or of a new category."""
         return fitting.table(parity.awkward(self._arrays(rows)))
 
+    def features(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return what `features` of model/features.py makes of checked rows.
+
+        It is computed as in training and in production, by the exported graph.
+        """
+        from mlgitops.pipeline import tracing
+
+        derived = tracing.load(self.contract, self.train.columns)
+        inputs = self.inputs(rows)
+        return inputs if derived is None else derived.transform(inputs)
+
     def fit(self, rows: pd.DataFrame, estimator: str) -> Pipeline:
         """Return features and estimator, fitted on one thread as in the stage `train`.
 

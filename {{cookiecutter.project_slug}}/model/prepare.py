@@ -8,8 +8,8 @@ import pandas as pd
 def prepare(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows in the columns of contract.yaml.
 
-    Pure: no file, no clock, no random numbers. Clean rows pass unchanged, as newer rows
-    come from the prediction log in the contract's columns. The judge calls main's
-    version of this function, never the proposal's.
+    Pure: no file, no clock, no random numbers; tables are joined before, into the one
+    in data/. Clean rows pass unchanged, as newer rows come from the prediction log in
+    the contract's columns. The judge calls main's version, never the proposal's.
     """
     return rows

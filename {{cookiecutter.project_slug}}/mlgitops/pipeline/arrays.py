@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from mlgitops.pipeline import datetimes
+from mlgitops.pipeline import datetimes, purity
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
@@ -474,12 +474,7 @@ def line() -> str:
     frame = sys._getframe(1)
     while frame.f_back and frame.f_code.co_filename in MACHINERY:
         frame = frame.f_back
-    return location(frame.f_code.co_filename, frame.f_lineno)
-
-
-def location(file: str, number: int) -> str:
-    """Return the folder and name of a file, and a line."""
-    return f"{'/'.join(file.replace(chr(92), '/').split('/')[-2:])}:{number}"
+    return purity.location(frame.f_code.co_filename, frame.f_lineno)
 
 
 MACHINERY = {f.__code__.co_filename for f in (line, datetimes.parts)}

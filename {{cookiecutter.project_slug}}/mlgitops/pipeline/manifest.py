@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CODE = (  # what train loads
     *(f"mlgitops/pipeline/{n}.py" for n in ("arrays", "contract", "data", "datetimes")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("fitting", "golden")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "schema")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "purity", "schema")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "task", "texts")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("tracing", "train", "words")),
     *("model/estimator.py", "model/features.py"),

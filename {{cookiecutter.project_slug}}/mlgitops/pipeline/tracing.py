@@ -7,18 +7,17 @@ nodes before the estimator's: a row has the same features there and in productio
 
 from __future__ import annotations
 
-import ast
-import linecache
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import isfunction
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from mlgitops.pipeline import arrays
+from mlgitops.pipeline import arrays, purity
 from mlgitops.pipeline.arrays import (
     DOUBLE,
     INPUT,
@@ -44,10 +43,6 @@ FEATURE = Column("number", missing=True)  # what is computed, in a contract's wo
 LARGEST = float(np.finfo(np.float32).max)
 BLOCK = 16_384  # rows that are computed together: as many as a cache holds
 TAIL = "estimator/"  # begins the names of the estimator's values in a merged graph
-IMPURE = frozenset(  # modules of clocks, chance, files and networks
-    "datetime io os pathlib random requests secrets shutil socket subprocess tempfile "
-    "time urllib uuid".split()
-)
 ADVICE = (
     "a feature is made of its columns with operators and the functions of "
     "mlgitops.pipeline.arrays"
@@ -134,21 +129,28 @@ class Derived(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no type
         graph = model.graph
         compose.add_prefix_graph(graph, TAIL, rename_outputs=False, inplace=True)
         names = dict(zip(self.types, inputs, strict=True))
-        values = {f"{INPUT}{column}": name for column, name in names.items()}
         computed = iter(head.graph.output)
-        for entry, source in zip(graph.input, self.sources.values(), strict=True):
-            values[entry.name] = names[source] if source else next(computed).name
-        del graph.input[:]
+        values = {
+            entry.name: names[source] if source else next(computed).name
+            for entry, source in zip(graph.input, self.sources.values(), strict=True)
+        }
+        links = [(names[e.name.removeprefix(INPUT)], e.name) for e in head.graph.input]
+        nodes = [
+            *(helper.make_node("Identity", [old], [new]) for old, new in links),
+            *head.graph.node,
+            *(
+                helper.make_node("Identity", [old], [new])
+                for new, old in values.items()
+            ),
+            *graph.node,
+        ]
+        del graph.node[:], graph.input[:]
+        graph.node.extend(nodes)
+        graph.initializer.extend(head.graph.initializer)
         graph.input.extend(
             helper.make_tensor_value_info(names[column], kind, [None, 1])
             for column, kind in self.types.items()
         )
-        nodes = [*head.graph.node, *graph.node]
-        for node in nodes:
-            node.input[:] = [values.get(name, name) for name in node.input]
-        del graph.node[:]
-        graph.node.extend(nodes)
-        graph.initializer.extend(head.graph.initializer)
         opsets: dict[str, int] = {}
         for opset in (*model.opset_import, *head.opset_import):
             opsets[opset.domain] = max(opset.version, opsets.get(opset.domain, 0))
@@ -195,7 +197,9 @@ def trace(
         ContractError: with the file and the line of what cannot be exported.
     """
     contract.kind("number", columns)  # refuses a column that is not in the contract
-    _refuse_impure(function)
+    if not isfunction(function):
+        raise ContractError("model/features.py: features must be a function of columns")
+    purity.demand(function, "make it a column of the table, in model/prepare.py")
     first, call = (_call(function, contract, columns) for _ in range(2))
     _refuse_changes(first, call, function)
     sources = {name: value.column for name, value in call.features.items()}
@@ -262,27 +266,6 @@ def _check(name: object, value: Any, graph: Graph, function: Function) -> None:
             f"{value.line}: {feature} is a {value.kind}, and must be a number: "
             f"{arrays.HINTS[value.kind]}"
         )
-
-
-def _refuse_impure(function: Function) -> None:
-    """Refuse what depends on more than a row, where the function's file says so."""
-    file = function.__code__.co_filename
-    tree = ast.parse("".join(linecache.getlines(file)))
-    uses: list[tuple[int, str]] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            uses += [(node.lineno, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            uses.append((node.lineno, node.module or ""))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "open":
-            uses.append((node.lineno, "io"))
-    for number, name in uses:
-        if name.split(".")[0] in IMPURE:
-            raise ContractError(
-                f"{arrays.location(file, number)}: {name} is for clocks, chance, files "
-                "or networks, and a feature depends on its row alone: make it a column "
-                "of the table, in model/prepare.py"
-            )
 
 
 def _refuse_changes(first: _Call, second: _Call, function: Function) -> None:
@@ -355,7 +338,7 @@ def _needed(
 def _start(function: Function) -> str:
     """Return the file and line of a function."""
     code = function.__code__
-    return arrays.location(code.co_filename, code.co_firstlineno)
+    return purity.location(code.co_filename, code.co_firstlineno)
 
 
 def _line(error: Exception, function: Function) -> str:
@@ -364,5 +347,5 @@ def _line(error: Exception, function: Function) -> str:
     frames = reversed(traceback.extract_tb(error.__traceback__))
     for frame in frames:
         if frame.filename.replace("\\", "/").startswith(f"{folder}/"):
-            return arrays.location(frame.filename, frame.lineno or 0)
+            return purity.location(frame.filename, frame.lineno or 0)
     return _start(function)
