@@ -431,6 +431,36 @@ def test_each_function_is_numpys(expression: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(made, expected, rtol=2e-7, atol=1e-14)
 
 
+def test_no_function_depends_on_the_batch(tmp_path: Path) -> None:
+    """Bit by bit, alone, in threes and together; in float32 a tenth would differ."""
+    x = 'columns["price"]'
+    made = [f"xp.{name}({x})" for name in ("log", "sin", "cos", "tan", "log1p")]
+    made += [
+        f"xp.exp({x} / 9)",
+        f"xp.tanh({x} / 40)",
+        f"{x} ** 1.7",
+        f"1.1 ** {x}",
+        f"xp.log10({x})",
+    ]
+    body = "def features(columns: xp.Columns) -> xp.Columns:\n    return {**columns, "
+    body += ", ".join(f'"f{n}": {text}' for n, text in enumerate(made)) + "}\n"
+    derived = trace(tmp_path, body)
+    assert derived
+    session = onnxruntime.InferenceSession(derived.model)
+    values = np.random.default_rng(1).gamma(1, 20, (3001, 1)).astype(np.float32)
+    (entry,) = session.get_inputs()
+    together = np.concatenate(session.run(None, {entry.name: values}), axis=1)
+    assert together.shape == (3001, len(made)) and np.isfinite(together).all()
+    for size in (1, 3):
+        parts = [
+            np.concatenate(
+                session.run(None, {entry.name: values[i : i + size]}), axis=1
+            )
+            for i in range(0, len(values), size)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts), together)
+
+
 TEXTS = {
     'columns["shop"] == "東京"': [1, 0, 0, 0, 0, 0],
     'columns["shop"] != "e\u0301"': [1, 1, 1, 0, 1, 1],

@@ -206,9 +206,10 @@ def trace(
     if list(sources.items()) == [(name, name) for name in columns]:
         return None
     types = {n: TYPES[KINDS.get(contract.columns[n].type, "number")] for n in columns}
-    model, used = _model(call, types)
+    model, read = _model(call, types)
+    used = {*read, *sources.values()}
     for name in columns:
-        if name not in used and name not in sources.values():
+        if name not in used:
             raise ContractError(
                 f'{_start(function)}: column "{one_line(name)}" of train.columns is '
                 "neither returned nor used: remove it from params.yaml, or use it"
