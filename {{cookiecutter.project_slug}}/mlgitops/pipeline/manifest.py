@@ -18,8 +18,8 @@ CODE = (  # what train loads
     *(f"mlgitops/pipeline/{n}.py" for n in ("arrays", "contract", "data", "datetimes")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("fitting", "golden")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "purity", "schema")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "task", "texts")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("tracing", "train", "words")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "symbolic", "task")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("texts", "tracing", "train", "words")),
     *("model/estimator.py", "model/features.py"),
 )
 

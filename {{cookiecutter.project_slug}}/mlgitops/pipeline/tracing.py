@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from mlgitops.pipeline import arrays, purity
-from mlgitops.pipeline.arrays import (
+from mlgitops.pipeline import arrays, purity, symbolic
+from mlgitops.pipeline.arrays import Columns
+from mlgitops.pipeline.contract import Column, Contract, ContractError
+from mlgitops.pipeline.schema import one_line
+from mlgitops.pipeline.symbolic import (
     DOUBLE,
     INPUT,
     Array,
-    Columns,
     Graph,
     Kind,
     Untraceable,
 )
-from mlgitops.pipeline.contract import Column, Contract, ContractError
-from mlgitops.pipeline.schema import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,7 +265,7 @@ def _check(name: object, value: Any, graph: Graph, function: Function) -> None:
     if not value.column and value.kind not in ("number", "condition"):
         raise ContractError(
             f"{value.line}: {feature} is a {value.kind}, and must be a number: "
-            f"{arrays.HINTS[value.kind]}"
+            f"{symbolic.HINTS[value.kind]}"
         )
 
 
@@ -297,7 +297,7 @@ def _model(call: _Call, types: Mapping[str, int]) -> tuple[bytes, set[str]]:
     computed = [value for value in call.features.values() if not value.column]
     outputs: list[str] = []
     if computed:
-        names = [arrays._counted(value).name for value in computed]
+        names = [symbolic.counted(value).name for value in computed]
         joined = graph.node("Concat", *names, axis=1) if len(names) > 1 else names[0]
         table = Array(graph, joined, "number")
         finite = arrays.where(arrays.abs(table) <= LARGEST, table, arrays.nan)
