@@ -113,49 +113,49 @@ class Array:
 
         return arrays
 
-    def __add__(self, other: Value) -> Array:
-        return arithmetic("Add", self, other)
+    def __add__(self, operand: Value) -> Array:
+        return arithmetic("Add", self, operand)
 
-    def __radd__(self, other: Value) -> Array:
-        return arithmetic("Add", other, self)
+    def __radd__(self, operand: Value) -> Array:
+        return arithmetic("Add", operand, self)
 
-    def __sub__(self, other: Value) -> Array:
-        return arithmetic("Sub", self, other)
+    def __sub__(self, operand: Value) -> Array:
+        return arithmetic("Sub", self, operand)
 
-    def __rsub__(self, other: Value) -> Array:
-        return arithmetic("Sub", other, self)
+    def __rsub__(self, operand: Value) -> Array:
+        return arithmetic("Sub", operand, self)
 
-    def __mul__(self, other: Value) -> Array:
-        return arithmetic("Mul", self, other)
+    def __mul__(self, operand: Value) -> Array:
+        return arithmetic("Mul", self, operand)
 
-    def __rmul__(self, other: Value) -> Array:
-        return arithmetic("Mul", other, self)
+    def __rmul__(self, operand: Value) -> Array:
+        return arithmetic("Mul", operand, self)
 
-    def __truediv__(self, other: Value) -> Array:
-        return arithmetic("Div", self, other)
+    def __truediv__(self, operand: Value) -> Array:
+        return arithmetic("Div", self, operand)
 
-    def __rtruediv__(self, other: Value) -> Array:
-        return arithmetic("Div", other, self)
+    def __rtruediv__(self, operand: Value) -> Array:
+        return arithmetic("Div", operand, self)
 
-    def __pow__(self, other: Value) -> Array:
-        return arithmetic("Pow", self, other)
+    def __pow__(self, operand: Value) -> Array:
+        return arithmetic("Pow", self, operand)
 
-    def __rpow__(self, other: Value) -> Array:
-        return arithmetic("Pow", other, self)
+    def __rpow__(self, operand: Value) -> Array:
+        return arithmetic("Pow", operand, self)
 
-    def __floordiv__(self, other: Value) -> Array:
+    def __floordiv__(self, operand: Value) -> Array:
         """Return floor(a / b)."""
-        return function("Floor", self / other)
+        return function("Floor", self / operand)
 
-    def __rfloordiv__(self, other: Value) -> Array:
-        return function("Floor", arithmetic("Div", other, self))
+    def __rfloordiv__(self, operand: Value) -> Array:
+        return function("Floor", arithmetic("Div", operand, self))
 
-    def __mod__(self, other: Value) -> Array:
+    def __mod__(self, operand: Value) -> Array:
         """Return a - floor(a / b) * b."""
-        return self - (self // other) * other
+        return self - (self // operand) * operand
 
-    def __rmod__(self, other: Value) -> Array:
-        return other - (other // self) * self
+    def __rmod__(self, operand: Value) -> Array:
+        return operand - (operand // self) * self
 
     def __neg__(self) -> Array:
         return function("Neg", self)
@@ -166,32 +166,32 @@ class Array:
     def __abs__(self) -> Array:
         return function("Abs", self)
 
-    def __eq__(self, other: Value) -> Array:  # type: ignore[override]  # array API
-        return comparison("Equal", self, other)
+    def __eq__(self, operand: Value) -> Array:  # type: ignore[override]  # array API
+        return comparison("Equal", self, operand)
 
-    def __ne__(self, other: Value) -> Array:  # type: ignore[override]  # array API
-        return ~comparison("Equal", self, other)
+    def __ne__(self, operand: Value) -> Array:  # type: ignore[override]  # array API
+        return ~comparison("Equal", self, operand)
 
-    def __lt__(self, other: Value) -> Array:
-        return comparison("Less", self, other)
+    def __lt__(self, operand: Value) -> Array:
+        return comparison("Less", self, operand)
 
-    def __le__(self, other: Value) -> Array:
-        return comparison("LessOrEqual", self, other)
+    def __le__(self, operand: Value) -> Array:
+        return comparison("LessOrEqual", self, operand)
 
-    def __gt__(self, other: Value) -> Array:
-        return comparison("Greater", self, other)
+    def __gt__(self, operand: Value) -> Array:
+        return comparison("Greater", self, operand)
 
-    def __ge__(self, other: Value) -> Array:
-        return comparison("GreaterOrEqual", self, other)
+    def __ge__(self, operand: Value) -> Array:
+        return comparison("GreaterOrEqual", self, operand)
 
-    def __and__(self, other: Array) -> Array:
-        return logic("And", self, other)
+    def __and__(self, operand: Array) -> Array:
+        return logic("And", self, operand)
 
-    def __or__(self, other: Array) -> Array:
-        return logic("Or", self, other)
+    def __or__(self, operand: Array) -> Array:
+        return logic("Or", self, operand)
 
-    def __xor__(self, other: Array) -> Array:
-        return logic("Xor", self, other)
+    def __xor__(self, operand: Array) -> Array:
+        return logic("Xor", self, operand)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 

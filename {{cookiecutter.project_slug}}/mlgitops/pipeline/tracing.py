@@ -134,14 +134,11 @@ class Derived(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no type
             entry.name: names[source] if source else next(computed).name
             for entry, source in zip(graph.input, self.sources.values(), strict=True)
         }
-        links = [(names[e.name.removeprefix(INPUT)], e.name) for e in head.graph.input]
+        links = {e.name: names[e.name.removeprefix(INPUT)] for e in head.graph.input}
         nodes = [
-            *(helper.make_node("Identity", [old], [new]) for old, new in links),
+            *_identities(links),
             *head.graph.node,
-            *(
-                helper.make_node("Identity", [old], [new])
-                for new, old in values.items()
-            ),
+            *_identities(values),
             *graph.node,
         ]
         del graph.node[:], graph.input[:]
@@ -334,6 +331,14 @@ def _needed(
             needed |= set(node.input)
             kept.append(node)
     return kept[::-1], needed
+
+
+def _identities(sources: Mapping[str, str]) -> list[NodeProto]:
+    """Return nodes that give values another name; ONNX Runtime takes them out."""
+    from onnx import helper
+
+    node = helper.make_node
+    return [node("Identity", [source], [name]) for name, source in sources.items()]
 
 
 def _start(function: Function) -> str:
