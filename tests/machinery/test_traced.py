@@ -344,6 +344,20 @@ def test_the_same_function_gives_the_same_bytes(
     assert [o.name for o in session.get_outputs()] == ["probability"]
 
 
+def test_the_order_of_a_set_does_not_matter(tmp_path: Path) -> None:
+    """It is another in each process, and the bytes must not be."""
+    pairs = (
+        ('xp.isin(columns["shop"], ["a", "b", "c"])', '["c", "b", "a"]'),
+        ('xp.isin(columns["price"], [1, 2.5, 3])', "np.array([3, 1, 2.5])"),
+        ('xp.lookup(columns["shop"], {"a": 1, "b": 2})', '{"b": 2, "a": 1}'),
+    )
+    head = HEAD.replace("from mlgitops", "import numpy as np\n\nfrom mlgitops", 1)
+    for expression, order in pairs:
+        turned = f"{expression[: expression.index(', ')]}, {order})"
+        traced = [trace(tmp_path, of(text), head) for text in (expression, turned)]
+        assert traced[0] and traced[1] and traced[0].model == traced[1].model
+
+
 def test_columns_as_they_are_cost_nothing(tmp_path: Path) -> None:
     """The identity adds no step and no node; renamed or reordered, no node."""
     assert trace(tmp_path, of("0").replace(', "made": 0', "")) is None

@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from mlgitops.pipeline import datetimes, symbolic
@@ -86,13 +86,13 @@ def isfinite(x: Array) -> Array:
     return ~(isnan(x) | isinf(x))
 
 
-def isin(x: Array, values: Sequence[float | str]) -> Array:
+def isin(x: Array, values: Iterable[float | str]) -> Array:
     """Return where x is one of some numbers or texts."""
-    if isinstance(values, str | Array) or not values:
+    if isinstance(values, str | Array) or not (listed := list(values)):
         raise Untraceable("xp.isin takes a list of values, such as ['EWR', 'LGA']")
-    if symbolic.column(x).kind == "text":
-        return symbolic.is_one_of(x, list(dict.fromkeys(map(str, values))))
-    return functools.reduce(operator.or_, [x == value for value in values])
+    if symbolic.column(x).kind == "text":  # in an order that is the same in each run
+        return symbolic.is_one_of(x, sorted({str(value) for value in listed}))
+    return functools.reduce(operator.or_, [x == value for value in sorted(listed)])
 
 
 def isinf(x: Array) -> Array:
@@ -138,9 +138,9 @@ def lookup(x: Array, table: Mapping[str, float], default: float = nan) -> Array:
         raise Untraceable(
             "xp.lookup takes a column of texts, and a table such as {'EWR': 5.5}"
         )
-    graph, values = x._graph, [float(value) for value in table.values()]
-    index = symbolic.index_of(x, list(table), list(range(len(values))), len(values))
-    numbers = graph.constant([*values, float(default)])
+    graph, keys = x._graph, sorted(table)
+    index = symbolic.index_of(x, keys, list(range(len(keys))), len(keys))
+    numbers = graph.constant([float(table[key]) for key in keys] + [float(default)])
     return Array(graph, graph.node("Gather", numbers, index), "number")
 
 
