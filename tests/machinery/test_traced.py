@@ -332,6 +332,31 @@ def test_every_task_takes_features(
     operators.check(operators.read(model))
 
 
+RESHAPED = (
+    'return {"ratio": columns["distance"] / columns["temp"], "code": '
+    'xp.lookup(columns["carrier"], {"AA": 1, "B6": 2})}',  # no category is left
+    'return {"carrier": columns["distance"] + columns["temp"], "airline": '
+    'columns["carrier"]}',  # a number under the name of a category
+    'return {"airline": columns["carrier"], "same": columns["carrier"], '
+    '**{n: columns[n] for n in ("distance", "temp")}}',
+)
+
+
+@pytest.mark.parametrize("line", RESHAPED)
+def test_columns_can_be_replaced_renamed_and_left_out(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The estimator gets what is returned, each with its own type."""
+    contract, recipe = small.small(), small.recipe()
+    rows = small.make(contract, 400)
+    body = f"def features(columns):\n    {line}\n"
+    monkeypatch.setattr("model.features.features", function(tmp_path, body))
+    fitted = fitting.fit(rows, contract, recipe)
+    model = fitting.export(fitted, contract, recipe.columns)
+    arrays = data.inputs(rows, contract, recipe.columns)
+    parity.demand(parity.parity(fitted, model, arrays, "binary"), 1e-6)
+
+
 def test_the_same_function_gives_the_same_bytes(
     tmp_path: Path, version: Version
 ) -> None:
