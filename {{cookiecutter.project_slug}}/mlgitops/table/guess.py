@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import words
 from mlgitops.table.columns import IDLIKE, Facts
-from mlgitops.table.formats import TEXT, TOKENS
+from mlgitops.table.formats import TOKENS
 from mlgitops.table.options import written
 from mlgitops.table.problem import Problem
 
