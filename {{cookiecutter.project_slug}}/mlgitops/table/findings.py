@@ -19,8 +19,10 @@ from mlgitops.table.typed import Measured
 ROWS = 100  # the fewest that a model is trained and judged with
 SMALL = 1000  # rows held out: with fewer the gates can hardly tell two models apart
 RARE = 50  # rows of a class held out
-NAMES = re.compile(
-    r"(^|[^a-z])(e?mail|phone|mobile|fax|name|surname|forename|address|street|birth\w*|"
+NAMES = re.compile(  # `name` alone, or of a person: region_name is none
+    r"^name(?=$)|(^|[^a-z])((first|last|middle|maiden|given|family|full|nick|user|"
+    r"customer|client|patient|person|employee|passenger|contact)[^a-z]?names?|"
+    r"e?mail|phone|mobile|fax|surname|forename|address|street|birth\w*|"
     r"dob|ssn|passport|iban|account|licen[cs]e|plate|ip|lat|latitude|lon|longitude)"
     r"($|[^a-z])",
     re.I,
@@ -28,6 +30,8 @@ NAMES = re.compile(
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
 PHONE = re.compile(r"\+?[\d][\d ()/-]{7,18}\d")
 MISSING = 0.5
+ALONE = {"binary": 0.85, "multiclass": 0.9, "regression": 0.9}  # rare for one column
+COPIES = 0.05
 
 
 def problems(measured: Measured, roles: Roles, target: Target) -> list[Problem]:
@@ -77,10 +81,11 @@ def warned(
     return [
         *_leakage(measured, roles, target, inputs, found),
         *_groups(measured, roles, guesses),
+        *_years(roles, inputs),
         *_few(measured, target, found),
         *_personal(guesses, options),
         *_texts(inputs, options),
-        *_odd(measured, inputs),
+        *_odd(measured, roles, inputs),
     ]
 
 
@@ -100,17 +105,13 @@ def _leakage(
                 "known before the target is?"
             )
             result.append(Warned(name, evidence, f"DROP='{name}'"))
-    if roles.time:
-        time = measured.sample[roles.time]
-        for guess in inputs:
-            if guess.type == "datetime":
-                later = (measured.sample[guess.name] > time).mean()
-                if later > 0.05:
-                    evidence = (
-                        f"in {later:.0%} of the rows it is later than {roles.time}: a "
-                        "request cannot know it"
-                    )
-                    result.append(Warned(guess.name, evidence, f"DROP='{guess.name}'"))
+        elif score > ALONE[target.task]:
+            evidence = (
+                f"alone it predicts {target.name} with {words} {score:.3f}, which is "
+                "much for one column: is it known before the target is?"
+            )
+            result.append(Warned(name, evidence, f"DROP='{name}'"))
+    result += _later(measured, roles, inputs)
     together = found.together
     if not result and together is not None and together > LEAK[target.task]:
         evidence = (
@@ -121,11 +122,57 @@ def _leakage(
     return result
 
 
+def _later(measured: Measured, roles: Roles, inputs: Sequence[Guess]) -> list[Warned]:
+    """Return the dates after the event: after the time, else after the first date."""
+    sample = measured.sample
+    dates = [g.name for g in inputs if g.type == "datetime"]
+    first = roles.time
+    if not first and len(dates) > 1:
+        first = min(dates, key=lambda name: sample[name].median())
+    result = []
+    for name in dates if first else []:
+        later = (sample[name] > sample[first]).mean()
+        if name != first and later > 0.05:
+            evidence = f"in {later:.0%} of the rows it is later than {first}: "
+            evidence += (
+                "a request cannot know it" if roles.time else "does a request know it?"
+            )
+            result.append(Warned(name, evidence, f"DROP='{name}'"))
+    return result
+
+
+def _years(roles: Roles, inputs: Sequence[Guess]) -> list[Warned]:
+    """Return the columns of years, where nothing else says when a row happened."""
+    years = [
+        g.name
+        for g in inputs
+        if g.type == "integer"
+        and re.search(r"(^|[^a-z])(year|yr)$", g.name, re.I)
+        and 1000 <= (g.facts.low or 0) < (g.facts.high or 0) <= 2200
+    ]
+    evidence = (
+        "a year, by its name: held-out rows are of the same years as those of the "
+        "training; to hold out the newest"
+    )
+    if roles.time or roles.split != "random" or len(years) != 1:
+        return []
+    name = years[0]
+    return [Warned(name, evidence, f"TIME='{name}' TYPES='{name}=%Y'")]
+
+
 def _groups(measured: Measured, roles: Roles, guesses: Sequence[Guess]) -> list[Warned]:
     """Return the columns whose rows probably belong together."""
     result = []
     for guess in guesses:
         facts = guess.facts
+        if guess.type == "identifier" and 20 <= facts.distinct < 0.5 * facts.filled:
+            evidence = (
+                f"{facts.distinct:,} different values in {facts.rows:,} rows: it is "
+                "left out, and rows of one value would be on both sides of the split"
+            )
+            if not facts.missing:
+                result.append(Warned(facts.name, evidence, f"GROUP='{facts.name}'"))
+            continue
         named = IDLIKE.search(facts.name) and facts.name not in (roles.id, roles.group)
         if named and 20 <= facts.distinct < 0.9 * facts.filled and not facts.missing:
             evidence = (
@@ -208,7 +255,7 @@ def _texts(inputs: Sequence[Guess], options: Options) -> list[Warned]:
     return result
 
 
-def _odd(measured: Measured, inputs: Sequence[Guess]) -> list[Warned]:
+def _odd(measured: Measured, roles: Roles, inputs: Sequence[Guess]) -> list[Warned]:
     """Return duplicates and columns that are mostly missing."""
     result = []
     if measured.duplicates:
@@ -216,6 +263,8 @@ def _odd(measured: Measured, inputs: Sequence[Guess]) -> list[Warned]:
         evidence = (
             f"{measured.duplicates:,} rows ({share:.1%}) repeat another, id aside"
         )
+        if share > COPIES and roles.split == "random":
+            evidence += ": a row and its copy would be on both sides of the split"
         result.append(
             Warned("rows", evidence, "take them out of the file if by mistake")
         )

@@ -19,12 +19,16 @@ EXACT = 2**24  # float32 holds every whole number up to here
 LARGEST = 3.4e38  # of float32
 FEW, MANY = 20, 500  # categories: always, and never more
 EACH = 5  # rows for each category, where there are more than FEW
+MANY_ROWS = 50  # with fewer, different values say little
 TRUE = {"true", "yes", "y", "t", "1", "1.0", "on"}
 FALSE = {"false", "no", "n", "f", "0", "0.0", "off"}
 UNIX = {"seconds": (6e8, 4.2e9), "milliseconds": (6e11, 4.2e12)}  # 1989 to 2103
 TIMELIKE = re.compile(r"time|date|_at$|^ts$|stamp|epoch|created|updated|seen", re.I)
 READ = 100  # different texts whose words are looked at
 FEWEST = 3  # words of a free text, in the mean
+UNNAMED = re.compile(r"unnamed[:_ ]*\d+", re.I)  # a row number, as pandas writes it
+CALENDAR = re.compile(r"year|month|week|day|hour", re.I)
+DENSE = 0.3  # of the numbers in its range a column has, each once: it counts rows
 LEFT_OUT = ("identifier", "constant", "empty", "dropped")
 
 
@@ -120,6 +124,12 @@ def _number(facts: Facts) -> Guess:
     written = f", {facts.style.words}" if facts.style.name else ""
     if whole and not dotted:
         unique = facts.distinct >= 0.9 * facts.filled and facts.filled > 1
+        if unique and UNNAMED.fullmatch(facts.name):
+            why = "no name, and nearly every row has another: row numbers of a program"
+            return Guess(facts, "identifier", why, _line(facts, "number"))
+        if _counts(facts):
+            why = "it counts the rows: whole numbers, almost each one once"
+            return Guess(facts, "identifier", why, _line(facts, "number"))
         if unique and IDLIKE.search(facts.name) and low >= 0:
             why = "a whole number that differs in nearly every row, by its name an id"
             return Guess(facts, "identifier", why, _line(facts, "number"))
@@ -140,6 +150,17 @@ def _number(facts: Facts) -> Guess:
         f"numbers with fractions{written}" if not whole else f"numbers{written}",
         "",
     )
+
+
+def _counts(facts: Facts) -> bool:
+    """Tell whether whole numbers number the rows; what is measured repeats itself.
+
+    Of n values drawn from n / DENSE, one in eight is there already.
+    """
+    span = (facts.high or 0) - (facts.low or 0) + 1
+    timely = TIMELIKE.search(facts.name) or CALENDAR.search(facts.name)
+    dense = facts.filled >= DENSE * span and facts.distinct >= 0.95 * facts.filled
+    return dense and facts.filled > MANY_ROWS and not timely
 
 
 def _large(facts: Facts, low: float, high: float, unique: bool) -> Guess:

@@ -95,9 +95,9 @@ def roles(
         "SPLIT says so"
         if options.split
         else {
-            "time": "there is a time: the newest rows are held out",
-            "group": "GROUP is given: a group is never on both sides",
-            "random": "there is no time and no group",
+            "time": "there is a time, so the newest rows are held out",
+            "group": "GROUP is given, so whole groups are held out",
+            "random": "there is no time and no group, so any rows are held out",
         }[split]
     )
     lines["split"] = " or ".join(
@@ -166,18 +166,23 @@ def _missing(guess: Guess, option: str) -> list[Problem]:
 
 def _time(guesses: Sequence[Guess], options: Options) -> tuple[str, str, str]:
     """Return the column that is clearly the time of the event, why, and the line."""
-    dates = [
+    possible = [
         g
         for g in guesses
         if g.type == "datetime"
-        and not g.facts.missing
         and g.facts.distinct > 10
         and not OTHER_TIME.search(g.name)
         and g.name not in (options.group, *options.sensitive)
     ]
+    dates = [g for g in possible if not g.facts.missing]
     if len(dates) == 1:
         line = "SPLIT=random, or TIME=another column"
         return dates[0].name, "the one column of dates without a gap", line
+    if not dates and possible:
+        gap = possible[0].facts.missing
+        rows = "1 row has" if gap == 1 else f"{gap:,} rows have"
+        why = f"{possible[0].name} could be it, but {rows} no value: fill it in, then"
+        return "", why, f"TIME='{possible[0].name}'"
     if not dates:
         return "", "no column says when a row happened", ""
     several = ", ".join(g.name for g in dates)

@@ -132,6 +132,8 @@ def _binary(
         else ("as the rarer value")
     )
     why = f"two values: 1 is {one_line(positive)} ({reason}), 0 is {one_line(negative)}"
+    if (positive, negative) == ("1", "0"):
+        why = "two values, 1 and 0"
     ones = f"when {quoted(positive)} then 1 when {quoted(negative)} then 0"
     sql = f"cast(case trim({column}) {ones} end as tinyint)"
     line = "" if clear else f"POSITIVE='{negative}'"

@@ -48,7 +48,7 @@ def roles(plan: Plan) -> list[Row]:
     """Return the guesses about the table as a whole."""
     chosen, aim, lines = plan.roles, plan.target, plan.roles.lines
     why = chosen.why
-    held = f"{chosen.split}, about {plan.measured.holdout:,} rows held out"
+    held = f"{why['split']}; about {plan.measured.holdout:,} rows"
     rows = [
         Row("target", aim.name, f"{aim.task}: {aim.why}", aim.line),
         Row("id", chosen.id or ROW, why["id"], lines.get("id", "")),
@@ -64,7 +64,7 @@ def roles(plan: Plan) -> list[Row]:
             why.get("group", "rows are taken as independent of one another"),
             "GROUP=column" if not chosen.group else "",
         ),
-        Row("split", held, why["split"], lines.get("split", "")),
+        Row("split", chosen.split, held, lines.get("split", "")),
     ]
     if plan.measured.span:
         first, last = plan.measured.span
