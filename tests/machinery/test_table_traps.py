@@ -1,6 +1,7 @@
 """What real tables showed: columns that a guess took for what they are not."""
 
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,3 +166,36 @@ def test_the_terminal_cuts_no_number_of_rows(page: Made) -> None:
     text = page(tables.frame(20_000))
     assert "4,000 rows" in text and "…" not in text
     assert "1 is 1" not in text
+
+
+def git(*words: str) -> list[str]:
+    """Return the lines that git prints."""
+    done = subprocess.run(("git", *words), check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["customers.csv", "raw/my [2] #1 table!.csv", "raw"])
+def test_the_raw_file_is_kept_out_of_git(name: str) -> None:
+    """`Commit everything` comes next: a table of people would be pushed."""
+    git("init", "--quiet")
+    file = Path(name if name.endswith("csv") else f"{name}/part.csv")
+    file.parent.mkdir(exist_ok=True)
+    tables.frame(ROWS).to_csv(file, index=False)
+    assert not tables.make(name, "y")
+    git("add", "--all")
+    assert file.as_posix() not in git("ls-files", "-z")[0].split("\0")
+    before = Path(".gitignore").read_text(encoding="utf-8")
+    assert not tables.make(name, "y", force=True)
+    assert Path(".gitignore").read_text(encoding="utf-8") == before
+
+
+def test_a_file_that_git_tracks_or_has_elsewhere_changes_no_gitignore() -> None:
+    """The control: somebody has decided already."""
+    git("init", "--quiet")
+    for path in (Path("small.csv"), Path("..", "outside.csv")):
+        tables.frame(ROWS).to_csv(path, index=False)
+        if path.name == "small.csv":
+            git("add", "small.csv")
+        assert not tables.make(path, "y", force=True)
+    assert "side.csv" not in Path(".gitignore").read_text(encoding="utf-8")
+    assert "small" not in Path(".gitignore").read_text(encoding="utf-8")

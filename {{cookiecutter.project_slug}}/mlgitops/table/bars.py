@@ -49,7 +49,7 @@ def plot(values: pd.Series, kind: str, target: np.ndarray | None) -> str:
     if kind == "datetime":
         ends = [f"{pd.Timestamp(v, unit='s'):%Y-%m-%d}" for v in (low, high)]
     else:
-        ends = [f"{v:,.4g}" for v in (low, high)]
+        ends = [f"{v:.4g}" if abs(v) < 10_000 else f"{v:,.4g}" for v in (low, high)]
     return _svg(*_heights(places, BINS, target), ends, scale)
 
 

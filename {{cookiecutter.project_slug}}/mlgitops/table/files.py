@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mlgitops import lock, storage
+from mlgitops import git, lock, storage
 from mlgitops.table import (
     amend,
     dictionary,
@@ -208,10 +208,31 @@ def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]
     _note(plan, noted, mark, entries)
     if Path(".dvc").is_dir() and Path(".git").exists():
         storage.add(table.as_posix())
+    done += _keep_out(Path(plan.options.file))
     size = table.stat().st_size / 1e6
     done.append(f"{table}: {plan.measured.rows:,} rows, {size:,.1f} MB")
     done.append("contract.yaml, params.yaml, dvc.yaml, behaviour.yaml, data/README.md")
     return done
+
+
+def _keep_out(file: Path) -> list[str]:
+    """Keep the file that a person brought out of git, unless git has it already.
+
+    What comes next is a commit of everything, and a table may hold personal data.
+    """
+    inside = file.resolve().is_relative_to(Path.cwd().resolve())
+    if not (inside and Path(".git").exists()):
+        return []
+    name = file.resolve().relative_to(Path.cwd().resolve()).as_posix()
+    if git.run("check-ignore", "--", name, check=False):
+        return []
+    if git.run("ls-files", "--", f":(literal){name}", check=False):
+        return []
+    escaped = re.sub(r"([\\*?\[\]!# ])", r"\\\1", name)
+    line = f"/{escaped}/" if file.is_dir() else f"/{escaped}"
+    with Path(".gitignore").open("a", encoding="utf-8") as stream:
+        stream.write(f"\n# The table as it came: `make data` wrote its own\n{line}\n")
+    return [f"{name} is kept out of git (.gitignore)"]
 
 
 def _note(plan: Plan, noted: Record, mark: str, entries: list[Any]) -> None:

@@ -263,7 +263,7 @@ def _odd(measured: Measured, roles: Roles, inputs: Sequence[Guess]) -> list[Warn
         evidence = (
             f"{measured.duplicates:,} rows ({share:.1%}) repeat another, id aside"
         )
-        if share > COPIES and roles.split == "random":
+        if share > COPIES and roles.split == "random" and not roles.id:
             evidence += ": a row and its copy would be on both sides of the split"
         result.append(
             Warned("rows", evidence, "take them out of the file if by mistake")

@@ -46,7 +46,8 @@ def target(
     column, problems = table.column(facts.name), []
     if facts.missing and options.unlabelled != "drop":
         share = facts.missing / facts.rows
-        sentence = f"the target is missing in {facts.missing:,} rows ({share:.1%})"
+        count = "1 row" if facts.missing == 1 else f"{facts.missing:,} rows"
+        sentence = f"the target is missing in {count} ({share:.1%})"
         line = "UNLABELLED=drop leaves these rows out"
         problems.append(Problem(facts.name, sentence, line, facts.missing))
     counted = table.run(

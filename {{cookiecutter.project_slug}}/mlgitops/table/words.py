@@ -94,7 +94,9 @@ def columns(plan: Plan) -> list[Row]:
             "boolean": "",
             "datetime": "",
             "text": f"up to {entries.get('max_length', 0):,} characters",
-        }.get(guess.type, f"{entries.get('min', 0):,g} to {entries.get('max', 0):,g}")
+        }.get(
+            guess.type, f"{end(entries.get('min', 0))} to {end(entries.get('max', 0))}"
+        )
         why = f"{guess.why}{absent(guess)}"
         if guess.note:
             why += f"; {guess.note}"
@@ -102,6 +104,11 @@ def columns(plan: Plan) -> list[Row]:
             why += "; sensitive: not an input, until train.columns names it"
         rows.append(Row(guess.name, f"{guess.type} {detail}".strip(), why, guess.line))
     return rows
+
+
+def end(value: float) -> str:
+    """Return an end of a range; 2019 may be a year."""
+    return f"{value:g}" if abs(value) < 10_000 else f"{value:,g}"
 
 
 def absent(guess: Guess) -> str:
