@@ -1,7 +1,7 @@
 """Writes the made-up tables of these pages: python3 tables.py customers.csv
 
-customers.csv, flats.csv, visits.csv, and each a month later: customers-june.csv, ...
-The same name gives the same rows. A later file has the earlier one's rows, and more.
+It writes customers.csv, flats.csv or visits.csv; with `later` after the name as it is a
+month later: the same rows, and more. The same command gives the same rows.
 """
 
 import csv
@@ -21,12 +21,11 @@ def chance(score: float, dice: random.Random) -> bool:
 
 
 def customers(later: bool) -> Rows:
-    """Return customers of a telephone company; in June there is a new plan."""
-    dice, rows = random.Random(1), []
+    """Return customers of a telephone company."""
+    dice, rows = random.Random(1), []  # noqa: S311  # no secret
     for number in range(1700 if later else 1500):
-        plans = ["basic", "plus", "pro", *(["family"] if number >= 1500 else [])]
-        plan, months = dice.choice(plans), dice.randint(1, 60)
-        fee = {"basic": 10, "plus": 20, "pro": 35, "family": 28}[plan]
+        plan, months = dice.choice(["basic", "plus", "pro"]), dice.randint(1, 60)
+        fee = {"basic": 10, "plus": 20, "pro": 35}[plan]
         calls = min(9, int(dice.expovariate(0.7)))
         autopay = dice.random() < 0.6
         score = 0.6 * calls - 0.06 * months - 1.2 * autopay + 0.03 * fee
@@ -48,7 +47,7 @@ def customers(later: bool) -> Rows:
 
 def flats(later: bool) -> Rows:
     """Return flats that were sold; a month later, in one more district too."""
-    dice, rows = random.Random(2), []
+    dice, rows = random.Random(2), []  # noqa: S311  # no secret
     for number in range(1560 if later else 1500):
         districts = ["Centre", "Harbour", "Old Town", "North"]
         districts += ["Airport"] * (number >= 1500)
@@ -74,7 +73,7 @@ def flats(later: bool) -> Rows:
 
 def visits(later: bool) -> Rows:
     """Return visits of patients to a clinic, several of each."""
-    dice, rows = random.Random(3), []
+    dice, rows = random.Random(3), []  # noqa: S311  # no secret
     people = [(dice.randint(20, 90), dice.gauss(0, 1)) for _ in range(330)]
     for number in range(1700 if later else 1500):
         patient = dice.randrange(330 if number >= 1500 else 300)
@@ -107,10 +106,9 @@ TABLES: dict[str, Callable[[bool], Rows]] = {
 def main() -> None:
     """Write the table that is asked for."""
     path = Path(sys.argv[1])
-    name, _, later = path.stem.partition("-")
-    rows = TABLES[name](bool(later))
+    rows = TABLES[path.stem](sys.argv[2:] == ["later"])
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -176,6 +176,21 @@ def test_rows_of_one_entity_count_as_one() -> None:
     assert gap.high == np.inf
 
 
+@pytest.mark.parametrize("low", [-np.inf, np.nan])
+def test_an_interval_with_one_end_is_none(
+    low: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of species told apart but for one bird: JSON has no infinity."""
+    gap = compare.Interval(0.98, low, 1.02, "ratio of paired means")
+    monkeypatch.setattr(compare, "ratio_of_means", lambda *_: gap)
+    found = evaluation(0.5, champion=False)
+    check = checks(found)["decision_value.min"]
+    assert check.passed and check.interval is None
+    again = judgement.decode(msgspec.json.encode(found.judgement))
+    assert again.checks == found.judgement.checks
+    assert "nan" not in str(check_row(check)).lower()
+
+
 def test_a_worth_that_leaves_nothing_to_decide_is_one_sentence() -> None:
     flat = {**WORTH, "false_positive": 1}  # a yes is worth more, whatever the row
     with pytest.raises(SettingsError, match="a right decision has to be worth more"):

@@ -199,3 +199,32 @@ def test_a_file_that_git_tracks_or_has_elsewhere_changes_no_gitignore() -> None:
         assert not tables.make(path, "y", force=True)
     assert "side.csv" not in Path(".gitignore").read_text(encoding="utf-8")
     assert "small" not in Path(".gitignore").read_text(encoding="utf-8")
+
+
+def test_one_mistake_in_a_price_makes_it_no_list_of_classes() -> None:
+    """What is wrong is one value, and not that prices are many."""
+    frame = tables.frame(ROWS).assign(y=lambda f: (f["x"] * 1000).round().astype(str))
+    frame.loc[7, "y"] = "ask"
+    frame.to_csv("../table.csv", index=False)
+    refusal = tables.make("../table.csv", "y")
+    assert "1 of 600 values of the target are not numbers (such as ask)" in refusal
+    grades = RANDOM.choice(["1", "2", "3", "none"], ROWS, p=[0.31, 0.31, 0.32, 0.06])
+    tables.frame(ROWS).assign(y=grades).to_csv("../grades.csv", index=False)
+    assert not tables.make("../grades.csv", "y"), "the control"
+    assert tables.contract()["task"] == "multiclass"
+
+
+@pytest.mark.parametrize("more", [0, 30], ids=["one line", "many lines"])
+def test_a_category_with_a_comma_is_one_category(more: int) -> None:
+    """In a list of YAML, `Germany, East` is two names, of which one is there already."""
+    names = ["Germany", "Germany, East", "[none]", "{x}", "a: b", "- c", "# d", "'e'"]
+    names += [f"region {n}, {n}" for n in range(more)]
+    kinds = RANDOM.choice(["so, so", "good", "bad]"], ROWS)
+    frame = tables.frame(ROWS, region=RANDOM.choice(names, ROWS), **{"n, m": 1.5})
+    frame["n, m"] += RANDOM.normal(size=ROWS)
+    frame.assign(y=kinds).to_csv("../table.csv", index=False)
+    assert not tables.make("../table.csv", "y", sensitive='"n, m"')
+    contract = tables.contract()
+    assert sorted(contract["columns"]["region"]["categories"]) == sorted(names)
+    assert sorted(contract["classes"]) == ["bad]", "good", "so, so"]
+    assert contract["sensitive"] == ["n, m"]

@@ -137,7 +137,8 @@ def _absolute(
             f"worth less than deciding {constant} for every row{hint}",
         )
         about |= {"metric": ID, "statistic": "upper bound"}
-        about |= {"estimate": gap.difference, "interval": (gap.low, gap.high)}
+        ends = (gap.low, gap.high) if math.isfinite(gap.low) else None
+        about |= {"estimate": gap.difference, "interval": ends}
         return checks.held(f"{ID}.min", gap.high, ">=", 0, reasons, **about)
     usual = _name(evaluation, decisions[rows.argmax()])
     reasons = (

@@ -13,7 +13,7 @@ from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
 from mlgitops.table.problem import Problem, Warned
 from mlgitops.table.roles import Roles
-from mlgitops.table.target import Target
+from mlgitops.table.target import FEWEST, Target
 from mlgitops.table.typed import Measured
 
 ROWS = 100  # the fewest that a model is trained and judged with
@@ -199,6 +199,8 @@ def _few(measured: Measured, target: Target, found: Baseline) -> list[Warned]:
             f"{count:,} of {measured.rows:,} rows, and some {count * share:,.0f} of "
             "those held out"
         )
+        if count * share < FEWEST:
+            evidence += f": the judge refuses fewer than {FEWEST}, so bring more"
         result.append(Warned(f"{target.name} = {one_line(value)}", evidence))
     together, dummy = found.together, DUMMY[target.task]
     chance = max(0.02, 1.5 / len(measured.sample) ** 0.5)

@@ -139,7 +139,8 @@ def _id_problems(table: Table, guess: Guess) -> list[Problem]:
     problems = _missing(guess, "ID")
     count, example = _repeated(table, guess.name)
     if count:
-        sentence = f"ID= names it, and {count:,} values stand in more than one row"
+        stand = "1 value stands" if count == 1 else f"{count:,} values stand"
+        sentence = f"ID= names it, and {stand} in more than one row"
         line = "leave ID= out to number the rows; GROUP= is for what rows belong to"
         problems.append(Problem(guess.name, sentence, line, count, example))
     return problems
@@ -159,7 +160,8 @@ def _time_problems(guess: Guess) -> list[Problem]:
 def _missing(guess: Guess, option: str) -> list[Problem]:
     """Return the problem of a role's column that has no value in some rows."""
     count = guess.facts.missing
-    sentence = f"{option}= names it, and {count:,} rows have no value"
+    rows = "1 row has" if count == 1 else f"{count:,} rows have"
+    sentence = f"{option}= names it, and {rows} no value"
     advice = f"fill them in the file, or leave {option}= out"
     return [Problem(guess.name, sentence, advice, count)] if count else []
 

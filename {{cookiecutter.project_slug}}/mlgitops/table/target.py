@@ -88,8 +88,9 @@ def _task(values: Sequence[tuple[str, int]], facts: Facts, number: bool) -> str:
     """Return the task that a target's values suggest."""
     if len(values) == 2:
         return "binary"
-    if number and (facts.whole < facts.good or len(values) > GRADES):
-        return "regression"
+    fractions = number and facts.whole < facts.good
+    if fractions or (facts.style.kind == "number" and len(values) > GRADES):
+        return "regression"  # of numbers, and perhaps some mistakes among them
     return "multiclass"
 
 

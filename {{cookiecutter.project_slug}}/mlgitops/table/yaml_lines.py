@@ -18,14 +18,19 @@ LONG = 10**6  # letters of a line: nothing is folded
 def scalar(value: object) -> str:
     """Return a value as YAML writes it on one line, in quotes where it has to be.
 
-    A text of digits always is: YAML 1.1 reads 0123 as a number and 0129 as a text.
+    It may stand in a list of `[a, b]`, where a comma would divide it. A text of digits
+    is always in quotes: YAML 1.1 reads 0123 as a number and 0129 as a text.
     """
     if isinstance(value, str) and DIGITS.fullmatch(value):
         return f"'{value}'"
     text = yaml.safe_dump(
-        value, default_flow_style=True, allow_unicode=True, width=LONG, sort_keys=False
+        [value],
+        default_flow_style=True,
+        allow_unicode=True,
+        width=LONG,
+        sort_keys=False,
     )
-    return str(text).removesuffix("\n").removesuffix("\n...").strip()
+    return str(text).strip()[1:-1]
 
 
 def find(lines: Sequence[str], path: Sequence[str]) -> tuple[int, int] | None:
