@@ -216,8 +216,8 @@ def test_one_mistake_in_a_price_makes_it_no_list_of_classes() -> None:
 
 @pytest.mark.parametrize("more", [0, 30], ids=["one line", "many lines"])
 def test_a_category_with_a_comma_is_one_category(more: int) -> None:
-    """In a list of YAML, `Germany, East` is two names, of which one is there already."""
-    names = ["Germany", "Germany, East", "[none]", "{x}", "a: b", "- c", "# d", "'e'"]
+    """In a list of YAML, `Germany, East` is two names, and one is there already."""
+    names = ["Germany", "Germany, East", "[none]", "{x}", "a: b", "- c", "# d", "e]"]
     names += [f"region {n}, {n}" for n in range(more)]
     kinds = RANDOM.choice(["so, so", "good", "bad]"], ROWS)
     frame = tables.frame(ROWS, region=RANDOM.choice(names, ROWS), **{"n, m": 1.5})
@@ -228,3 +228,15 @@ def test_a_category_with_a_comma_is_one_category(more: int) -> None:
     assert sorted(contract["columns"]["region"]["categories"]) == sorted(names)
     assert sorted(contract["classes"]) == ["bad]", "good", "so, so"]
     assert contract["sensitive"] == ["n, m"]
+
+
+def test_the_floor_is_that_of_groups_which_a_quick_model_did_not_see(
+    page: Made,
+) -> None:
+    """Else it knows each group by its numbers, and no honest model is good enough."""
+    group = RANDOM.integers(0, 60, ROWS)
+    seat, luck = RANDOM.normal(size=60), RANDOM.choice([0.1, 0.9], 60)
+    frame = tables.frame(ROWS, team=[f"t{n}" for n in group], seat=seat[group])
+    frame["y"] = (RANDOM.random(ROWS) < luck[group]).astype(int)
+    page(frame, group="team")
+    assert tables.params("binary")["gates"]["roc_auc"]["min"] < 0.6

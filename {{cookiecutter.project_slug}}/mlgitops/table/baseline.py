@@ -58,10 +58,13 @@ def codes(values: pd.Series, type_name: str) -> np.ndarray:
     return np.asarray(pd.to_numeric(values).to_numpy(float, na_value=np.nan))
 
 
-def baseline(sample: pd.DataFrame, inputs: Sequence[Guess], target: Target) -> Baseline:
+def baseline(
+    sample: pd.DataFrame, inputs: Sequence[Guess], target: Target, group: str = ""
+) -> Baseline:
     """Return what a quick model reaches on the half of the sample that it did not see.
 
-    The half is every second row: whatever its order, both halves are alike.
+    The half is every second row: whatever its order, both halves are alike. With a
+    group it is every second one: a model that knows a group by its numbers is no better.
     """
     import pandas as pd
 
@@ -70,7 +73,8 @@ def baseline(sample: pd.DataFrame, inputs: Sequence[Guess], target: Target) -> B
     else:
         y = pd.Categorical(sample[target.name]).codes.astype(float)
     table = {g.name: codes(sample[g.name], g.type) for g in inputs}
-    first = np.arange(len(y)) % 2 == 0
+    units = pd.factorize(sample[group])[0] if group else np.arange(len(y))
+    first = units % 2 == 0
     if not table or any(len(np.unique(y[half])) < 2 for half in (first, ~first)):
         return Baseline(None, {})
     alone = {}

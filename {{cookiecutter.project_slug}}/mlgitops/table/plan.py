@@ -119,7 +119,7 @@ def _complete(
     measured = typed.measure(table, path, names, chosen, inputs, aim)
     if problems := findings.problems(measured, chosen, aim):
         raise Refused(problems)
-    quick = baseline(measured.sample, inputs, aim)
+    quick = baseline(measured.sample, inputs, aim, chosen.group)
     inputs_of = {guess.name for guess in inputs} | {chosen.group}
     sensitive = tuple(name for name in options.sensitive if name in inputs_of)
     return Plan(
