@@ -1,7 +1,7 @@
 """Writes the made-up tables of these pages: python3 tables.py customers.csv
 
-It writes customers.csv, flats.csv or visits.csv; with `later` after the name as it is a
-month later: the same rows, and more. The same command gives the same rows.
+It writes customers.csv, flats.csv, visits.csv or tickets.csv; with `later` after the
+name as it is a month later: the same rows, and more. The same command gives the same.
 """
 
 import csv
@@ -96,10 +96,40 @@ def visits(later: bool) -> Rows:
     return rows
 
 
+SUBJECTS = ["the invoice", "my order", "the parcel", "this app", "the delivery"]
+SUBJECTS += ["your website", "the refund", "my account", "the new lamp", "the password"]
+URGENT = ["is broken again", "was never delivered", "charged me twice", "smells burnt"]
+URGENT += ["stopped working this morning", "was stolen from my account"]
+CALM = ["arrived yesterday", "looks nice", "has another colour", "could be faster"]
+CALM += ["is in the wrong language", "works well, a question about it"]
+CLOSING = ["Please help.", "Thank you!", "Is there news?", "I wait for an answer."]
+
+
+def tickets(later: bool) -> Rows:
+    """Return what customers wrote to a help desk, and whether it was urgent."""
+    dice, rows = random.Random(4), []  # noqa: S311  # no secret
+    for number in range(1700 if later else 1500):
+        urgent = dice.random() < 0.35
+        said = dice.choice(URGENT if urgent != (dice.random() < 0.1) else CALM)
+        subject = dice.choice(SUBJECTS).capitalize()
+        words = [subject, said, f"(no. {dice.randint(1000, 9999)})."]
+        words.append(dice.choice(CLOSING))
+        rows.append(
+            {
+                "ticket": f"T{number:05d}",
+                "channel": dice.choice(["mail", "form", "phone"]),
+                "message": " ".join(words),
+                "urgent": "yes" if urgent else "no",
+            }
+        )
+    return rows
+
+
 TABLES: dict[str, Callable[[bool], Rows]] = {
     "customers": customers,
     "flats": flats,
     "visits": visits,
+    "tickets": tickets,
 }
 
 

@@ -240,3 +240,15 @@ def test_the_floor_is_that_of_groups_which_a_quick_model_did_not_see(
     frame["y"] = (RANDOM.random(ROWS) < luck[group]).astype(int)
     page(frame, group="team")
     assert tables.params("binary")["gates"]["roc_auc"]["min"] < 0.6
+
+
+def test_names_in_single_quotes_are_read_without_them() -> None:
+    """As some programs write them; nobody types TARGET="'y'"."""
+    frame = tables.frame(ROWS).rename(columns=lambda name: f"'{name}'")
+    frame.to_csv("../table.csv", index=False, sep="\t")
+    assert not tables.make("../table.csv", "y")
+    assert inputs() == ["x"]
+    frame = tables.frame(ROWS).rename(columns={"x": "'x'"})
+    frame.to_csv("../table.csv", index=False)
+    assert not tables.make("../table.csv", "y", force=True)
+    assert inputs() == ["'x'"], "the control: one of them only is a name"

@@ -64,7 +64,7 @@ def baseline(
     """Return what a quick model reaches on the half of the sample that it did not see.
 
     The half is every second row: whatever its order, both halves are alike. With a
-    group it is every second one: a model that knows a group by its numbers is no better.
+    group it is every second one, as a model must not know a group by its numbers.
     """
     import pandas as pd
 

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -200,6 +201,8 @@ def check_names(found: list[str], path: Path) -> list[str]:
     """
     if not any(found):
         raise TableError(f"{path} has no line with names: write one")
+    if all(re.fullmatch(r"'.+'", name) for name in found):  # quoted so, and all of them
+        found = [name[1:-1] for name in found]
     problems = [
         Problem(
             name,
