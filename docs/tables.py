@@ -22,7 +22,8 @@ def chance(score: float, dice: random.Random) -> bool:
 
 def customers(later: bool) -> Rows:
     """Return customers of a telephone company."""
-    dice, rows = random.Random(1), []  # noqa: S311  # no secret
+    rows: Rows = []
+    dice = random.Random(1)  # noqa: S311  # no secret
     for number in range(1700 if later else 1500):
         plan, months = dice.choice(["basic", "plus", "pro"]), dice.randint(1, 60)
         fee = {"basic": 10, "plus": 20, "pro": 35}[plan]
@@ -47,7 +48,8 @@ def customers(later: bool) -> Rows:
 
 def flats(later: bool) -> Rows:
     """Return flats that were sold; a month later, in one more district too."""
-    dice, rows = random.Random(2), []  # noqa: S311  # no secret
+    rows: Rows = []
+    dice = random.Random(2)  # noqa: S311  # no secret
     for number in range(1560 if later else 1500):
         districts = ["Centre", "Harbour", "Old Town", "North"]
         districts += ["Airport"] * (number >= 1500)
@@ -73,7 +75,8 @@ def flats(later: bool) -> Rows:
 
 def visits(later: bool) -> Rows:
     """Return visits of patients to a clinic, several of each."""
-    dice, rows = random.Random(3), []  # noqa: S311  # no secret
+    rows: Rows = []
+    dice = random.Random(3)  # noqa: S311  # no secret
     people = [(dice.randint(20, 90), dice.gauss(0, 1)) for _ in range(330)]
     for number in range(1700 if later else 1500):
         patient = dice.randrange(330 if number >= 1500 else 300)
@@ -107,7 +110,8 @@ CLOSING = ["Please help.", "Thank you!", "Is there news?", "I wait for an answer
 
 def tickets(later: bool) -> Rows:
     """Return what customers wrote to a help desk, and whether it was urgent."""
-    dice, rows = random.Random(4), []  # noqa: S311  # no secret
+    rows: Rows = []
+    dice = random.Random(4)  # noqa: S311  # no secret
     for number in range(1700 if later else 1500):
         urgent = dice.random() < 0.35
         said = dice.choice(URGENT if urgent != (dice.random() < 0.1) else CALM)
