@@ -319,8 +319,8 @@ PAGE_TEXT = """\
 
 Written by `make tables`; do not edit it. Each of these {count} tables was taken from a
 package as it came, into a newly generated repository. Somebody typed
-`make data FILE=... TARGET=...`, read the page, answered it where it asked or warned, and
-typed
+`make data FILE=... TARGET=...`, read the page, answered it where it asked or warned,
+and typed
 
 ```
 {rest}
