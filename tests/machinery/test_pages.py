@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from machinery import tables, warm
-from mlgitops.table.options import TYPES
 
 pytest.importorskip("duckdb")  # the group `data`
 pytestmark = pytest.mark.slow
@@ -85,8 +84,6 @@ def test_there_is_a_page_for_each_kind_of_table() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_page_does_what_it_says(page: str, home: Path) -> None:
-    if page == "text.md" and "text" not in TYPES:
-        pytest.skip("this machinery has no type text")
     start = "git init -q --bare -b main ../origin && .venv/bin/python -m mlgitops setup"
     typed(home, f'{start} && git remote add origin "$PWD/../origin"')
     proposals = 0
