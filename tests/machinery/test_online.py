@@ -27,7 +27,7 @@ from machinery.test_validate import Bench, child, linear
 from mlgitops.judge import behaviour, edges, gates, online, operators
 from mlgitops.judge.evaluation import Evaluation, read_model
 from mlgitops.judgement import Refused
-from mlgitops.pipeline import fitting
+from mlgitops.pipeline import conversion, fitting
 from mlgitops.pipeline.contract import Contract
 from mlgitops.serving.model import ModelError, session
 
@@ -363,7 +363,7 @@ def test_what_a_team_may_add_is_listed(estimator: Any) -> None:
     X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
     estimator.fit(X, X[:, 0] > 0)
     options = {id(estimator): {"zipmap": False}}
-    exported = to_onnx(estimator, X[:1], options=options, target_opset=fitting.OPSET)
+    exported = to_onnx(estimator, X[:1], options=options, target_opset=conversion.OPSET)
     operators.check(operators.read(exported.SerializeToString()))
 
 

@@ -48,7 +48,7 @@ class Built:
         fitted = model.fit(self.rows, self.contract, self.recipe)
         self.model = model.export(fitted, self.contract, COLUMNS)
         arrays = data.inputs(self.rows, self.contract, COLUMNS)
-        self.proof = parity.parity(fitted, self.model, arrays, task)
+        self.proof = parity.parity(fitted, self.model, arrays, self.contract)
         self.answers = model.score(self.model, arrays, TASKS[task].output)
         self.golden = parity.golden(self.model, self.rows, self.contract, COLUMNS)
         agreed = yaml.safe_dump(self.document).encode()
@@ -101,7 +101,7 @@ def test_a_wrong_export_is_noticed(built: Built) -> None:
     other = model.fit(built.rows.iloc[:400], built.contract, built.recipe)
     arrays = data.inputs(built.rows, built.contract, COLUMNS)
     with pytest.raises(ContractError, match="fitted model"):
-        parity.demand(parity.parity(other, built.model, arrays, task), 1e-5)
+        parity.demand(parity.parity(other, built.model, arrays, built.contract), 1e-5)
 
 
 def test_it_learns_something(built: Built) -> None:

@@ -21,7 +21,7 @@ from mlgitops.host import agent
 from mlgitops.judge import behaviour, explain, flips, requests, sandbox, slices
 from mlgitops.judge import columns as judged
 from mlgitops.pipeline import contract as contracts
-from mlgitops.pipeline import data, datetimes, fitting, golden, manifest, parity
+from mlgitops.pipeline import conversion, data, datetimes, fitting, golden, manifest, parity
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.release import target
 from mlgitops.serving import rows as served
@@ -263,7 +263,7 @@ def test_features_of_a_time_are_the_same_in_the_file() -> None:
     features = datetimes.Datetimes().fit(seconds)
     types = [("seconds", DoubleTensorType([None, 2]))]
     model = convert_sklearn(
-        features, initial_types=types, target_opset=fitting.OPSET
+        features, initial_types=types, target_opset=conversion.OPSET
     ).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {"seconds": seconds})

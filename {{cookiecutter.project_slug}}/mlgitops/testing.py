@@ -152,7 +152,7 @@ class Project:
 
     def awkward(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the inputs, each row with one value missing or of a new category."""
-        return fitting.table(parity.awkward(self._arrays(rows)))
+        return fitting.table(parity.awkward(self._arrays(rows), self.contract))
 
     def features(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return what `features` of model/features.py makes of checked rows.
@@ -189,8 +189,8 @@ class Project:
 
         On these rows, and on the awkward ones made of them.
         """
-        arrays, task = self._arrays(rows), self.contract.task
-        return float(parity.parity(fitted, onnx, arrays, task)["max_difference"])
+        proof = parity.parity(fitted, onnx, self._arrays(rows), self.contract)
+        return float(proof["max_difference"])
 
     def build(self, rows: pd.DataFrame, folder: Path) -> dict[str, bytes]:
         """Run `dvc repro` in a copy of the repository; return the files of build/.

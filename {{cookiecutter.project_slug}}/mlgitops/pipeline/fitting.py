@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlgitops.pipeline import convertible
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.schema import near
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from sklearn.pipeline import Pipeline
 
-OPSET = {"": 18, "ai.onnx.ml": 3}  # fixed, so that the same model has the same bytes
 Inputs = dict[str, np.ndarray]
-TAKEN = {"label", "variable", "zero", "one", *(t.output for t in TASKS.values())}
-TOKENIZERS = {"StringNormalizer", "Tokenizer"}  # of scikit-learn's own vectorizers
+PICKED = "picked_column"  # a constant beside the converter's own
+TAKEN = {"label", "variable", PICKED, *(t.output for t in TASKS.values())}
 CONVERTED = {  # the converter's output that is the prediction, and its column
     "binary": ("probabilities", 1),
     "multiclass": ("probabilities", None),
@@ -38,6 +38,7 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     from sklearn.pipeline import Pipeline
 
     from mlgitops.pipeline import tracing
+    from mlgitops.pipeline.conversion import GraphFeatures
     from model import estimator
 
     kind = TASKS[contract.task].kind
@@ -56,6 +57,9 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     parameters = fresh.get_params()
     arguments = recipe.arguments.get(name, {})
     for argument in arguments:
+        if argument.split("__")[-1] == "random_state":
+            problem = "is set by train.seed: remove the line"
+            raise train_key.key(name).key(argument).error(problem)
         if argument not in parameters:
             problem = f"is not an argument of {type(fresh).__name__}"
             raise (
@@ -63,26 +67,39 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
                 .key(argument)
                 .error(f"{problem}; {near(argument, parameters)}")
             )
-    seed = {"random_state": recipe.seed} if "random_state" in parameters else {}
-    fresh.set_params(**{**arguments, **seed})
-    derived = tracing.load(contract, recipe.columns)
-    if derived is None:
-        steps = [("features", features(contract, recipe.columns)), (name, fresh)]
-        return Pipeline(steps)
-    transformer = features(derived.contract(contract), derived.names)
-    steps = [("columns", derived), ("features", transformer), (name, fresh)]
-    return Pipeline(steps)
+    fresh.set_params(**arguments)
+    convertible.check(fresh, contract.task)
+    columns, steps = list(recipe.columns), []
+    if derived := tracing.load(contract, columns):
+        contract, columns = derived.contract(contract), derived.names
+        steps = [("columns", derived)]
+    graph = GraphFeatures(features(contract, columns), contract, columns)
+    for part in (graph, fresh):
+        part.set_params(**dict.fromkeys(convertible.seeds(part), recipe.seed))
+    return Pipeline([*steps, ("features", graph), (name, fresh)])
 
 
 def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
     """Return the pipeline fitted on the rows in their order."""
-    pipeline = build(contract, recipe)
+    pipeline, task = build(contract, recipe), TASKS[contract.task]
     X = table(inputs(frame, contract, recipe.columns))
     try:
-        return pipeline.fit(X, truth(frame, contract))
+        pipeline.fit(X, truth(frame, contract))
+        task.fitted(pipeline, _blank(X, contract))
     except ValueError as error:
-        reason = str(error).splitlines()[0]
+        reason = convertible.reason(error, pipeline[-1], contract, recipe.columns)
         raise FILE.error(f"the model cannot be fitted: {reason}") from error
+    return pipeline
+
+
+def _blank(X: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return a row as it is, and for each column one without it, where it may lack."""
+    optional = [name for name in X if contract.columns[name].missing]
+    rows = X.iloc[[0] * (1 + len(optional))].reset_index(drop=True)
+    for index, name in enumerate(optional, 1):
+        words = contract.columns[name].type in ("category", "text")
+        rows.loc[index, name] = "" if words else np.nan
+    return rows
 
 
 def table(arrays: Inputs) -> pd.DataFrame:
@@ -101,36 +118,22 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
     "value" [n]; the converter's other outputs are dropped.
     """
     from onnx import TensorProto, checker, helper
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import (
-        DoubleTensorType,
-        FloatTensorType,
-        StringTensorType,
-    )
     from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
+    from sklearn.pipeline import Pipeline
 
-    from mlgitops.pipeline import datetimes, texts, tracing
+    from mlgitops.pipeline import tracing
+    from mlgitops.pipeline.conversion import convert
 
     if isinstance(derived := pipeline[0], tracing.Derived):
         rest = export(pipeline[1:], derived.contract(contract), derived.names)
         return derived.merge(rest, [input_name(name) for name in columns])
-    datetimes.register()
-    texts.register()
-    opset = {**OPSET, "": texts.OPSET} if contract.kind("text", columns) else OPSET
-    kinds = {"category": StringTensorType, "datetime": DoubleTensorType}
-    kinds["text"] = StringTensorType
-    types = {n: kinds.get(contract.columns[n].type, FloatTensorType) for n in columns}
     task = TASKS[contract.task]
     source, index = CONVERTED[task.name]
-    converted = convert_sklearn(
-        pipeline,
-        name=contract.name,
-        initial_types=[(name, types[name]([None, 1])) for name in columns],
-        options={id(pipeline): {"zipmap": False}} if index != 0 else None,
-        target_opset=opset,
-    )
+    features, estimator = pipeline.steps
+    whole = Pipeline([(features[0], features[1].features_), estimator])
+    options = {id(whole): {"zipmap": False}} if index != 0 else None
+    converted = convert(whole, contract, columns, options=options)
     model = select_model_inputs_outputs(converted, outputs=[source])
-    _refuse_tokenizers(model.graph)
     graph, shape = model.graph, [None, len(contract.classes)]
     _rename_inputs(graph, [input_name(name) for name in columns])
     if index is not None:
@@ -154,17 +157,6 @@ def input_name(column: str) -> str:
     return f"column_{column.encode().hex()}"
 
 
-def _refuse_tokenizers(graph: GraphProto) -> None:
-    """Refuse operators that read a text in another way than scikit-learn does."""
-    if found := sorted({node.op_type for node in graph.node} & TOKENIZERS):
-        raise ContractError(
-            f"model/features.py: a text step is exported as {' and '.join(found)}, "
-            "which read letters by the machine's locale and words by other rules than "
-            "scikit-learn; use Texts of mlgitops.pipeline.texts, as the example does "
-            "(its words are those of the server)"
-        )
-
-
 def _rename_inputs(graph: GraphProto, names: Sequence[str]) -> None:
     """Give the graph's inputs these names, wherever they are read."""
     renamed = {entry.name: name for entry, name in zip(graph.input, names, strict=True)}
@@ -178,8 +170,7 @@ def _pick(graph: GraphProto, source: str, index: int, output: str) -> None:
     """Make one column of the converter's output, [n, columns], the prediction [n]."""
     from onnx import TensorProto, helper
 
-    name = ("zero", "one")[index]
-    constant = helper.make_tensor(name, TensorProto.INT64, [], [index])
+    constant = helper.make_tensor(PICKED, TensorProto.INT64, [], [index])
     graph.initializer.append(constant)
     pick = helper.make_node("Gather", [source, constant.name], [output], axis=1)
     graph.node.append(pick)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from mlgitops.pipeline import contract, data, fitting, manifest, parity, settings
@@ -25,10 +26,7 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     fitted = fitting.fit(rows, terms, recipe)
     exported = fitting.export(fitted, terms, columns)
     sample = rows.iloc[:: max(1, len(rows) // 10_000)]
-    proof = parity.parity(
-        fitted, exported, data.inputs(sample, terms, columns), terms.task
-    )
-    parity.demand(proof, recipe.parity)
+    proof = _proof(fitted, exported, sample, terms, recipe)
     requirements = Path("requirements/pipeline.txt").read_bytes()
     code = {path: manifest.sha256(_source(path)) for path in manifest.CODE}
     version = manifest.manifest(
@@ -48,6 +46,29 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     onnx.write_bytes(exported)
     out.write_text(version)
     print(f"{onnx}: {len(exported):,} bytes, parity {proof['max_difference']:.1e}")
+
+
+def _proof(
+    fitted: Pipeline,
+    exported: bytes,
+    rows: pd.DataFrame,
+    terms: contract.Contract,
+    recipe: settings.Train,
+) -> dict[str, float]:
+    """Return how far the exported model is from the fitted one on these rows.
+
+    Raises:
+        ContractError: too far; with the row and the column.
+    """
+    arrays, ids = data.inputs(rows, terms, recipe.columns), list(rows[terms.id])
+    parity.check_features(fitted, arrays, terms)
+    proof = parity.parity(fitted, exported, arrays, terms)
+    where = ""
+    if not proof["max_difference"] <= recipe.parity:
+        limit = recipe.parity
+        where = parity.where(fitted, exported, arrays, terms, limit, ids)
+    parity.demand(proof, recipe.parity, where)
+    return proof
 
 
 def _source(path: str) -> bytes:

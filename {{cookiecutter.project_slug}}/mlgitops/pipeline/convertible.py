@@ -1,0 +1,160 @@
+"""Which estimators cannot be exported exactly, and what to take instead; pure.
+
+The tests of the machinery fit, export and serve every classifier and regressor of
+scikit-learn, and hold these lists against what they find: `docs/estimators.md` of the
+template is the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.schema import Location
+from mlgitops.pipeline.task import TASKS
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+FILE = Location("model/estimator.py")
+SCORES = "has no predict_proba"
+TARGETS = "is for several targets at once"
+PART = "is a part of another estimator"
+ABSENT = "has no converter to ONNX"
+WRONG = "does not convert exactly"
+CALIBRATED = "CalibratedClassifierCV around it"
+REFUSED: Mapping[str, tuple[str, str]] = {  # of scikit-learn: why, and the nearest
+    "CCA": (TARGETS, "PLSRegression"),
+    "ClassifierChain": (TARGETS, "LogisticRegression"),
+    "DummyClassifier": (ABSENT, "LogisticRegression"),
+    "DummyRegressor": (ABSENT, "Ridge"),
+    "FixedThresholdClassifier": (ABSENT, "its estimator, with train.threshold"),
+    "GaussianProcessClassifier": (WRONG, "CalibratedClassifierCV(SVC())"),
+    "GaussianProcessRegressor": (WRONG, "SVR"),
+    "IsotonicRegression": (
+        "is for a single column",
+        "HistGradientBoostingRegressor(monotonic_cst=...)",
+    ),
+    "KernelRidge": (ABSENT, "SVR"),
+    "LabelPropagation": (ABSENT, "KNeighborsClassifier"),
+    "LabelSpreading": (ABSENT, "KNeighborsClassifier"),
+    "LinearSVC": (SCORES, CALIBRATED),
+    "MultiOutputClassifier": (TARGETS, "its estimator"),
+    "MultiOutputRegressor": (TARGETS, "its estimator"),
+    "MultiTaskElasticNet": (TARGETS, "ElasticNet"),
+    "MultiTaskElasticNetCV": (TARGETS, "ElasticNetCV"),
+    "MultiTaskLasso": (TARGETS, "Lasso"),
+    "MultiTaskLassoCV": (TARGETS, "LassoCV"),
+    "NearestCentroid": (ABSENT, "KNeighborsClassifier"),
+    "NuSVC": (SCORES, CALIBRATED),
+    "OneVsOneClassifier": (SCORES, "OneVsRestClassifier"),
+    "OutputCodeClassifier": (SCORES, "OneVsRestClassifier"),
+    "PLSCanonical": (TARGETS, "PLSRegression"),
+    "PassiveAggressiveClassifier": (SCORES, CALIBRATED),
+    "Perceptron": (SCORES, CALIBRATED),
+    "RadiusNeighborsClassifier": (WRONG, "KNeighborsClassifier"),
+    "RadiusNeighborsRegressor": (WRONG, "KNeighborsRegressor"),
+    "RegressorChain": (TARGETS, "its estimator"),
+    "RidgeClassifier": (SCORES, CALIBRATED),
+    "RidgeClassifierCV": (SCORES, CALIBRATED),
+    "SelfTrainingClassifier": (ABSENT, "its estimator, as every row has a target"),
+    "TransformedTargetRegressor": (ABSENT, "GammaRegressor or TweedieRegressor"),
+}
+OF_TASK: Mapping[tuple[str, str], tuple[str, str]] = {  # refused for one task only
+    ("binary", "LinearDiscriminantAnalysis"): (WRONG, "LogisticRegression"),
+}
+USUAL = {  # where nothing nearer is known
+    "classifier": "LogisticRegression or HistGradientBoostingClassifier",
+    "regressor": "Ridge or HistGradientBoostingRegressor",
+}
+
+
+def check(model: BaseEstimator, task: str) -> None:
+    """Refuse an unfitted estimator that cannot be exported exactly, by its name.
+
+    Raises:
+        ContractError: it, or an estimator in it, is one of those.
+    """
+    kind = TASKS[task].kind
+    for part in parts(model):
+        name, outer = type(part).__name__, part is model
+        if why := _refused(part, task):
+            problem, nearest = why
+            if problem == SCORES and not outer:
+                continue  # another estimator makes probabilities of its decisions
+            raise FILE.error(f"{name} {problem}; take {nearest}")
+        if not _has_converter(part):
+            raise FILE.error(f"{name} {ABSENT}; take {USUAL[kind]}")
+    if kind == "classifier" and not hasattr(model, "predict_proba"):
+        name = type(model).__name__
+        hint = {
+            "SGDClassifier": 'set loss: log_loss in params.yaml, or take "modified_huber"'
+        }
+        raise FILE.error(f"{name} {SCORES}; {hint.get(name, f'take {CALIBRATED}')}")
+
+
+def parts(model: BaseEstimator) -> Iterator[BaseEstimator]:
+    """Yield an estimator and every one in it, such as those of a pipeline."""
+    yield model
+    for value in model.get_params(deep=False).values():
+        for entry in value if isinstance(value, list | tuple) else [value]:
+            for member in entry if isinstance(entry, tuple) else [entry]:
+                if hasattr(member, "get_params") and not isinstance(member, type):
+                    yield from parts(member)
+
+
+def seeds(model: BaseEstimator) -> list[str]:
+    """Return the arguments that set where random numbers start, however deep.
+
+    An estimator may take one that `get_params` does not list until it is set.
+    """
+    names = [
+        name
+        for name in model.get_params()
+        if name == "random_state" or name.endswith("__random_state")
+    ]
+    takes = "random_state" in signature(type(model).__init__).parameters
+    return names if names or not takes else ["random_state"]
+
+
+def reason(
+    error: Exception, model: BaseEstimator, contract: Contract, columns: Sequence[str]
+) -> str:
+    """Return why an estimator cannot be fitted on the features, and how to encode."""
+    text, name = str(error).strip(), type(model).__name__
+    if "NaN" in text:
+        optional = [n for n in columns if contract.columns[n].missing]
+        return (
+            f"{name} takes no missing values, and contract.yaml lets "
+            f"{', '.join(optional) or 'a column'} be missing: give it for_linear in "
+            "model/estimator.py, which fills them, or set missing: false"
+        )
+    if "could not convert string" in text:
+        return (
+            f"{name} takes numbers only: encode the categories with for_trees (codes) "
+            "or for_linear (indicators) in model/features.py"
+        )
+    if "egative values" in text:
+        return (
+            f"{name} takes no negative features: give it MinMaxScaler(clip=True) in "
+            "place of StandardScaler(), in model/features.py"
+        )
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _refused(part: Any, task: str) -> tuple[str, str] | None:
+    """Return why an estimator of scikit-learn is refused, and the nearest that is not."""
+    name = type(part).__name__
+    if not type(part).__module__.startswith("sklearn."):
+        return None
+    return REFUSED.get(name) or OF_TASK.get((task, name))
+
+
+def _has_converter(part: Any) -> bool:
+    """Tell whether the converter knows a class; what only splits rows needs none."""
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    predicts = hasattr(part, "predict") or hasattr(part, "transform")
+    return not predicts or type(part) in sklearn_operator_name_map
