@@ -1,5 +1,6 @@
 """What params.yaml and contract.yaml may hold: a mistake is named by path and value."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -10,7 +11,8 @@ import yaml
 from machinery import judged
 from mlgitops import settings
 from mlgitops.commands import build
-from mlgitops.pipeline import schema
+from mlgitops.judge import gates
+from mlgitops.pipeline import fitting, schema
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.settings import SECTIONS
 from mlgitops.pipeline.task import TASKS
@@ -135,6 +137,69 @@ def test_a_wrong_setting_is_named(path: str, value: Any, words: str) -> None:
     assert path.split(".")[0] in sentence and words in sentence, sentence
 
 
+MISSPELT = [  # a key that is nearly another, in each section and below
+    *((section, "") for section in PARAMS if section != "experiment"),
+    *(("gates", rule) for rule in PARAMS["gates"] if rule != "confidence"),
+    ("train", "hist_gradient_boosting"),
+    ("train", "logistic_regression"),
+]
+
+
+@pytest.mark.parametrize(("section", "below"), MISSPELT, ids=str)
+def test_an_unknown_key_is_refused_with_the_nearest_and_its_line(
+    section: str, below: str
+) -> None:
+    """Of sections that nothing else reads, too: a linear model's, beside trees'."""
+    place = PARAMS[section][below] if below else PARAMS[section]
+    keys = [key for key in place if key not in ("mine", *PARAMS)]
+    for key in (keys[0], keys[-1]):
+        lines = (ROOT / "params.yaml").read_text().splitlines()
+        start = lines.index(next(x for x in lines if x.startswith(f"{section}:")))
+        number = next(
+            n
+            for n, line in enumerate(lines[start:], start + 1)
+            if re.match(rf" +{below}:", line) or not below
+        )
+        number = next(
+            n
+            for n, line in enumerate(lines[number - 1 :], number)
+            if re.match(rf" +{key}:", line)
+        )
+        lines[number - 1] = lines[number - 1].replace(f"{key}:", f"{key}x:", 1)
+        sentence = refusal("\n".join(lines))
+        path = ".".join(name for name in (section, below, f"{key}x") if name)
+        assert path in sentence and "(line " in sentence, sentence
+        assert f"(line {number})" in sentence and key in sentence.replace(path, "")
+
+
+def refusal(text: str) -> str:
+    """Return what is said of a params.yaml, by all who read it."""
+    contract = Contract.read(CONTRACT)
+    with pytest.raises(settings.SettingsError) as refused:
+        params = settings.load(text)
+        fitting.build(contract, settings.train(params, contract.task))
+        settings.check(params, contract)
+        gates.parse(params, contract.task)
+    return str(refused.value)
+
+
+def test_a_shift_of_a_column_that_there_is_none_is_refused() -> None:
+    """The monitor would take the general one, without a word."""
+    line = "min_shift_columns: {}"
+    text = (ROOT / "params.yaml").read_text()
+    sentence = refusal(text.replace(line, "min_shift_columns: {distanc: 0.5}"))
+    assert "min_shift_columns.distanc" in sentence and "did you mean" in sentence
+
+
+def test_the_seed_of_an_estimator_is_that_of_the_section() -> None:
+    """One that stands below the estimator would be replaced without a word."""
+    text = (ROOT / "params.yaml").read_text()
+    line = "    max_iter: 100"
+    assert line in text
+    sentence = refusal(text.replace(line, "    random_state: 3\n" + line, 1))
+    assert "random_state (line" in sentence and "train.seed" in sentence
+
+
 @pytest.mark.parametrize("section", ["experiment", "business", "fairness", "override"])
 def test_a_section_may_be_left_out_but_not_misspelt(section: str) -> None:
     """It would be left out by mistake."""
@@ -207,7 +272,11 @@ BROKEN = [
     ("[a, b, c]", "[]", "list of 1 or more"),
     ("[a, b, c]", "a", "list such as"),
     (", categories: [a, b, c]", "", "key 'columns.shop.categories' is missing"),
-    ("categories: [a, b, c]", "categories: [a], min: 1", "columns.shop.min is not"),
+    (
+        "categories: [a, b, c]",
+        "categories: [a], min: 1",
+        "columns.shop.min (line 8) is not",
+    ),
     ("missing: false, c", 'missing: "false", c', "true or false, without quotes"),
     ("missing: false, c", "missing: 0, c", "true or false, without quotes, got 0"),
     ("missing: false, c", "mising: false, c", "did you mean missing?"),
@@ -216,7 +285,7 @@ BROKEN = [
     ("min: -10", "min: true", "columns.price.min must be a number, got true"),
     ("min: -10", "min: .nan", "columns.price.min must be a number, got nan"),
     ("min: -10", "min: 10", "columns.price.min must be below max"),
-    ("min: -10", "least: -10", "columns.price.least is not known"),
+    ("min: -10", "least: -10", "columns.price.least (line 9) is not known"),
     ("shop: {", "on: {", "columns has a key that YAML reads as true"),
     ("[shop]", "[shp]", "sensitive[0] is 'shp', which is not one of the columns"),
     ("[shop]", "[shp]", "did you mean shop?"),

@@ -97,7 +97,6 @@ def test_the_export_answers_as_the_estimator(built: Built) -> None:
 
 def test_a_wrong_export_is_noticed(built: Built) -> None:
     """That of a model which learnt from fewer rows."""
-    task = built.contract.task
     other = model.fit(built.rows.iloc[:400], built.contract, built.recipe)
     arrays = data.inputs(built.rows, built.contract, COLUMNS)
     with pytest.raises(ContractError, match="fitted model"):

@@ -21,7 +21,15 @@ from mlgitops.host import agent
 from mlgitops.judge import behaviour, explain, flips, requests, sandbox, slices
 from mlgitops.judge import columns as judged
 from mlgitops.pipeline import contract as contracts
-from mlgitops.pipeline import conversion, data, datetimes, fitting, golden, manifest, parity
+from mlgitops.pipeline import (
+    conversion,
+    data,
+    datetimes,
+    fitting,
+    golden,
+    manifest,
+    parity,
+)
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.release import target
 from mlgitops.serving import rows as served

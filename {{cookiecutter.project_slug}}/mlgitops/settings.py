@@ -326,10 +326,17 @@ def check(params: Params, contract: Contract) -> None:
     _check_columns(train(params, contract.task).columns, "train", contract)
     business(params, contract)
     fairness(params, contract)
-    readers = {"experiment": experiment, "monitor": monitor, "retrain": retrain}
+    readers = {"experiment": experiment, "retrain": retrain}
     for name, reader in readers.items():
         if name in params:
             reader(params)
+    if "monitor" in params:
+        columns = monitor(params).min_shift_columns
+        location = FILE.key("monitor").key("min_shift_columns")
+        for name in columns:
+            if name not in contract.columns:
+                entries = params["monitor"]["min_shift_columns"]
+                raise location.unknown(name, entries, contract.columns)
 
 
 def _check_columns(names: Sequence[str], section: str, contract: Contract) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from mlgitops import metrics, settings
 from mlgitops.judge.tasks import TASKS, Task
-from mlgitops.pipeline.schema import Between, convert, near
+from mlgitops.pipeline.schema import Between, convert, near, refuse_unknown
 
 Positive = Annotated[float, Between(0)]
 BOUNDS = ("min", "max", "margin")
@@ -114,13 +114,16 @@ def parse(params: settings.Params, task_name: str) -> Gates:
     for name in section:
         if name not in RULES and name not in known:
             guess = near(name, [*known, *RULES])
-            raise location.key(name).error(
+            raise location.line(name, section).error(
                 f"is neither a rule nor a metric of the task {task_name}; "
                 f"{f'{guess} ' if guess.startswith('did') else ''}"
                 f"the metrics are {', '.join(known)}"
             )
     rules = convert(Rules, {n: v for n, v in section.items() if n in RULES}, location)
     primary = task.primary_metric.key
+    for name in section:
+        if name in known and isinstance(section[name], Mapping):
+            refuse_unknown(settings.Bounds, section[name], location.key(name))
     for name, required in {primary: BOUNDS, **task.required_gates}.items():
         if name not in section:
             raise location.lacks(name)

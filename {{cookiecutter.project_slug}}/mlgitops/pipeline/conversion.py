@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 
-from mlgitops.pipeline import datetimes, texts
+from mlgitops.pipeline import boosters, datetimes, texts
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.words import ROWS
 
@@ -48,6 +48,7 @@ def convert(
         StringTensorType,
     )
 
+    boosters.register()
     datetimes.register()
     texts.register()
     opset = {**OPSET, "": texts.OPSET} if contract.kind("text", columns) else OPSET
@@ -121,19 +122,13 @@ def _with_missing(write: Callable[..., None]) -> Callable[..., None]:
 
 
 def _with_lower_thresholds(write: Callable[..., None]) -> Callable[..., None]:
-    """Return what writes a tree whose thresholds are float32.
-
-    For every float32 x, x <= threshold exactly if x <= the largest float32 below it.
-    """
+    """Return what writes a tree whose thresholds are float32, and decide the same."""
 
     def exact(attributes: Attributes, *args: Any, **kwargs: Any) -> None:
         values = attributes["nodes_values"]
         start = len(values)
         write(attributes, *args, **kwargs)
-        thresholds = np.array(values[start:], np.float64)
-        rounded = thresholds.astype(np.float32)
-        below = np.nextafter(rounded, np.float32(-np.inf))
-        values[start:] = np.where(rounded > thresholds, below, rounded).tolist()
+        values[start:] = boosters.below(values[start:])
 
     return exact
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.schema import Location
 from mlgitops.pipeline.task import TASKS
 
@@ -87,12 +87,12 @@ def check(model: BaseEstimator, task: str) -> None:
             raise FILE.error(f"{name} {problem}; take {nearest}")
         if not _has_converter(part):
             raise FILE.error(f"{name} {ABSENT}; take {USUAL[kind]}")
-    if kind == "classifier" and not hasattr(model, "predict_proba"):
+    if kind == "classifier" and not _has_probabilities(model):
         name = type(model).__name__
-        hint = {
-            "SGDClassifier": 'set loss: log_loss in params.yaml, or take "modified_huber"'
-        }
-        raise FILE.error(f"{name} {SCORES}; {hint.get(name, f'take {CALIBRATED}')}")
+        nearest = CALIBRATED
+        if name == "SGDClassifier":
+            nearest = 'SGDClassifier(loss="log_loss")'
+        raise FILE.error(f"{name} {SCORES}; take {nearest}")
 
 
 def parts(model: BaseEstimator) -> Iterator[BaseEstimator]:
@@ -145,16 +145,27 @@ def reason(
 
 
 def _refused(part: Any, task: str) -> tuple[str, str] | None:
-    """Return why an estimator of scikit-learn is refused, and the nearest that is not."""
+    """Return why an estimator is refused by name, and the nearest that is not."""
     name = type(part).__name__
     if not type(part).__module__.startswith("sklearn."):
         return None
     return REFUSED.get(name) or OF_TASK.get((task, name))
 
 
+def _has_probabilities(model: Any) -> bool:
+    """Tell whether an unfitted classifier will have probabilities."""
+    if type(model).__name__ == "StackingClassifier":  # which asks its fitted last one
+        last = model.final_estimator
+        return last is None or _has_probabilities(last)
+    return hasattr(model, "predict_proba")
+
+
 def _has_converter(part: Any) -> bool:
     """Tell whether the converter knows a class; what only splits rows needs none."""
     from skl2onnx._supported_operators import sklearn_operator_name_map
 
+    from mlgitops.pipeline import boosters
+
+    boosters.register()
     predicts = hasattr(part, "predict") or hasattr(part, "transform")
     return not predicts or type(part) in sklearn_operator_name_map

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from mlgitops.pipeline import convertible
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs, truth
-from mlgitops.pipeline.schema import near
+from mlgitops.pipeline.schema import Location, near
 from mlgitops.pipeline.settings import FILE, Train
 from mlgitops.pipeline.task import TASKS
 from mlgitops.pipeline.words import ROWS, is_of_texts
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from onnx import GraphProto
     from onnxruntime import InferenceSession
+    from sklearn.base import BaseEstimator
     from sklearn.pipeline import Pipeline
 
 Inputs = dict[str, np.ndarray]
@@ -47,27 +49,15 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     if name not in estimators:
         allowed = f"{' or '.join(estimators)} (or add it to model/estimator.py)"
         raise train_key.key("estimator").wrong(allowed, name)
-    names = {**estimator.CLASSIFIERS, **estimator.REGRESSORS}
-    for section in recipe.arguments:
+    names = {**estimator.REGRESSORS, **estimator.CLASSIFIERS, **estimators}
+    for section, arguments in recipe.arguments.items():
         if section not in names:
             problem = f"is not an estimator; {near(section, names)}"
-            raise train_key.key(section).error(problem)
+            raise train_key.line(section, recipe.section).error(problem)
+        _check_arguments(names[section][1], arguments, train_key.key(section))
     features, unfitted = estimators[name]
     fresh = clone(unfitted)
-    parameters = fresh.get_params()
-    arguments = recipe.arguments.get(name, {})
-    for argument in arguments:
-        if argument.split("__")[-1] == "random_state":
-            problem = "is set by train.seed: remove the line"
-            raise train_key.key(name).key(argument).error(problem)
-        if argument not in parameters:
-            problem = f"is not an argument of {type(fresh).__name__}"
-            raise (
-                train_key.key(name)
-                .key(argument)
-                .error(f"{problem}; {near(argument, parameters)}")
-            )
-    fresh.set_params(**arguments)
+    fresh.set_params(**recipe.arguments.get(name, {}))
     convertible.check(fresh, contract.task)
     columns, steps = list(recipe.columns), []
     if derived := tracing.load(contract, columns):
@@ -77,6 +67,21 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     for part in (graph, fresh):
         part.set_params(**dict.fromkeys(convertible.seeds(part), recipe.seed))
     return Pipeline([*steps, ("features", graph), (name, fresh)])
+
+
+def _check_arguments(
+    model: BaseEstimator, arguments: Mapping[str, object], location: Location
+) -> None:
+    """Refuse arguments that an estimator does not have, and the seed, which is one."""
+    known = {*model.get_params(), *signature(type(model).__init__).parameters}
+    known -= {"self", "args", "kwargs"}
+    for name in arguments:
+        place = location.line(name, arguments)
+        if name.split("__")[-1] in ("random_state", "random_seed"):
+            raise place.error("is set by train.seed: remove the line")
+        if name not in known:
+            problem = f"is not an argument of {type(model).__name__}"
+            raise place.error(f"{problem}; {near(name, sorted(known))}")
 
 
 def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:

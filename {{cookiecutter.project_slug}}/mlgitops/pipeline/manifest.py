@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CODE = (  # what train loads
-    *(f"mlgitops/pipeline/{n}.py" for n in ("arrays", "contract", "conversion")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("convertible", "data", "datetimes")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("fitting", "golden")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("arrays", "boosters", "contract")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("conversion", "convertible", "data")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("datetimes", "fitting", "golden")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "purity", "schema")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "symbolic", "task")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("texts", "tracing", "train", "words")),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType
@@ -76,6 +76,19 @@ class Location(NamedTuple):
         problem = f"required key '{self.key(name).path}' is missing"
         return Location(self.file).error(f"{problem} (check the spelling)")
 
+    def line(self, name: object, entries: object) -> Location:
+        """Return where a key of these entries stands, with its line if known."""
+        key = self.key(name)
+        if isinstance(entries, Entries) and name in entries.lines:
+            return key._replace(path=f"{key.path} (line {entries.lines[name]})")
+        return key
+
+    def unknown(
+        self, name: object, entries: object, known: Collection[str]
+    ) -> ContractError:
+        """Return the error that says that a key is not known, and what may be meant."""
+        return self.line(name, entries).error(f"is not known; {near(name, known)}")
+
     def wrong(self, allowed: str, value: object) -> ContractError:
         """Return the error that says what is allowed here, and what was found."""
         return self.error(f"must be {allowed}, got {shown(value)}")
@@ -111,6 +124,21 @@ class Distinct(NamedTuple):
     minimum: int = 0
 
 
+class Entries(dict[str, Any]):
+    """The entries of a mapping in a file, and the line that each key stands on."""
+
+    def __init__(self, entries: Mapping[str, Any], lines: Mapping[object, int]) -> None:
+        super().__init__(entries)
+        self.lines = dict(lines)
+
+    def without(self, names: Collection[str]) -> Entries:
+        """Return the other entries."""
+        return Entries({n: v for n, v in self.items() if n not in names}, self.lines)
+
+
+yaml.SafeDumper.add_representer(Entries, yaml.SafeDumper.represent_dict)
+
+
 class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
     """Refuses a key that is given twice, of which YAML would take the last.
 
@@ -128,17 +156,26 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> object:
         """Return the entries of a node."""
         entries = super().construct_mapping(node, deep)
-        keys = set()
+        keys: dict[object, int] = {}
         for name, _ in node.value:
             if (key := self.construct_object(name, deep=True)) in keys:
                 problem, mark = f"the key '{key}' is given twice", name.start_mark
                 raise yaml.constructor.ConstructorError(None, None, problem, mark)
-            keys.add(key)
-        return entries
+            keys[key] = name.start_mark.line + 1
+        return Entries(entries, keys)
 
 
 class Rewritten(int):
     """A whole number that YAML reads from other digits, such as 010 or 12:30."""
+
+
+def _mapping(loader: Loader, node: yaml.MappingNode) -> Iterator[Entries]:
+    """Yield the entries of a node, then fill them in, as nodes may be nested deep."""
+    entries = Entries({}, {})
+    yield entries
+    found = cast(Entries, loader.construct_mapping(node))
+    entries.update(found)
+    entries.lines = found.lines
 
 
 def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
@@ -151,6 +188,7 @@ def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
 
 
 Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def mapping(text: str | bytes, name: str) -> dict[str, Any]:
@@ -206,6 +244,16 @@ def near(name: object, names: Collection[str]) -> str:
     return f"known: {', '.join(names)}" if names else "nothing is known here"
 
 
+def refuse_unknown(
+    kind: type[Any], entries: Mapping[str, object], location: Location
+) -> None:
+    """Refuse a key that is not a field of the dataclass."""
+    names = [field.name for field in fields(kind) if field.metadata != OWN]
+    for name in entries:
+        if name not in names:
+            raise location.unknown(name, entries, names)
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number and neither true nor false."""
     largest = math.nextafter(math.inf, 0)  # an integer in YAML may have 4,000 digits
@@ -249,13 +297,15 @@ def _convert(kind: object, value: object, location: Location) -> object:
         return _list(arguments[0], value, location, rule)
     if origin is dict:
         name_type, entry_type = arguments
-        problem = "has a key that YAML reads as"
-        return {
+        problem, entries = "has a key that YAML reads as", _entries(value, location)
+        converted = {
             _text(n, name_type, location, problem): _convert(
                 entry_type, e, location.key(n)
             )
-            for n, e in _entries(value, location).items()
+            for n, e in entries.items()
         }
+        lines = entries.lines if isinstance(entries, Entries) else {}
+        return Entries(converted, lines)
     if isinstance(plain, type) and is_dataclass(plain):
         return value if isinstance(value, plain) else _object(plain, value, location)
     if plain in (int, float):
@@ -269,12 +319,7 @@ def _object(kind: type[T], value: object, location: Location) -> T:
     """Return the dataclass whose fields are the keys."""
     entries = _entries(value, location)
     own = [field for field in fields(kind) if field.metadata != OWN]  # type: ignore[arg-type]
-    names = [field.name for field in own]
-    for name in entries:
-        if name not in names:
-            path = location.key(name).path
-            problem = f"{path} is not known; {near(name, names)}"
-            raise Location(location.file).error(problem)
+    refuse_unknown(kind, entries, location)
     for field in own:
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in entries:

@@ -16,11 +16,13 @@ from mlgitops.pipeline.schema import (
     PARAMS,
     Between,
     Distinct,
+    Entries,
     Location,
     OrInteger,
     convert,
     mapping,
     near,
+    refuse_unknown,
 )
 
 FILE = Location(PARAMS)
@@ -101,7 +103,7 @@ def train(params: Params, task: str) -> Train:
         if name not in Train.__dataclass_fields__
         and (value is None or isinstance(value, Mapping))
     }
-    own = {name: value for name, value in entries.items() if name not in arguments}
+    own = Entries(entries, getattr(entries, "lines", {})).without(arguments)
     needed = "threshold" in TASKS[task].needs
     if needed and "threshold" not in entries:
         raise location.lacks("threshold")
@@ -109,7 +111,7 @@ def train(params: Params, task: str) -> Train:
         problem = f"is for the task binary, not {task}: remove the line"
         raise location.key("threshold").error(problem)
     recipe = convert(Train, own, location)
-    return replace(recipe, arguments=arguments, section=dict(entries))
+    return replace(recipe, arguments=arguments, section=entries)
 
 
 def prepare(params: Params) -> Prepare:
@@ -121,6 +123,7 @@ def prepare(params: Params) -> Prepare:
     entries, location = section(params, "prepare")
     if not isinstance(entries, Mapping):
         return convert(Prepare, entries, location)
+    refuse_unknown(Prepare, entries, location)
     if "split" not in entries:
         raise FILE.error(
             "required key 'prepare.split' is missing (check the spelling): write "
@@ -179,8 +182,8 @@ def has_section(params: Params, name: str) -> bool:
 def refuse_misspelt(params: Params) -> None:
     """Refuse a section whose name is nearly a known one; others are a team's own."""
     for name in params:
-        if name not in SECTIONS and (guess := near(name, SECTIONS)).startswith("did"):
-            raise FILE.error(f"{name} is not known; {guess}")
+        if name not in SECTIONS and near(name, SECTIONS).startswith("did"):
+            raise FILE.unknown(name, params, SECTIONS)
 
 
 evaluate = required(Evaluate, "evaluate")
