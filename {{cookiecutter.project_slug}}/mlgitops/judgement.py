@@ -200,11 +200,15 @@ class Best(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Business(Compared, frozen=True, kw_only=True):
-    """What ``per`` decisions are worth, in a unit of the team's."""
+    """What ``per`` decisions are worth, in a unit of the team's.
+
+    Without a champion the difference is to doing nothing, where the task knows that.
+    """
 
     unit: str
     per: int
     best: Best
+    nothing: float | None = None
 
 
 class DecisionValue(Compared, frozen=True, kw_only=True):

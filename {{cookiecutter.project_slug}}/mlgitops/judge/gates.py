@@ -31,6 +31,16 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class ConstantRule:
+    """How much better than the same prediction for every row a first version is.
+
+    `min` is of the primary metric, and of the lower end of the interval.
+    """
+
+    min: Annotated[float, Between(0.001, 1)] = 0.01
+
+
+@dataclass(frozen=True)
 class DecisionRule:
     """How much less than the champion's the decisions may be worth, as a share."""
 
@@ -68,7 +78,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules that are not of one metric; all are required."""
+    """The rules that are not of one metric; all but the last are required."""
 
     confidence: Annotated[float, Between(0.5, 0.999999)]
     holdout: Holdout
@@ -78,6 +88,7 @@ class Rules:
     model_size: Size
     latency: Latency
     artifact_size: Size
+    constant: ConstantRule = ConstantRule()
 
 
 @dataclass(frozen=True)

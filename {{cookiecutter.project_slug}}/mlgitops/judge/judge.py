@@ -21,6 +21,7 @@ from mlgitops.judge import (
     business,
     changes,
     checks,
+    constant,
     copies,
     decision_value,
     difficulty,
@@ -47,6 +48,7 @@ from mlgitops.pipeline.contract import Contract, ContractError
 PARTS = (
     entities,
     performance,
+    constant,
     rare,
     business,
     decision_value,

@@ -20,7 +20,7 @@ from mlgitops.settings import Override, Params
 
 FAMILIES = (
     *("slices", "fairness", "behaviour", "decision_value"),
-    *("latency", "model_size"),
+    *("constant", "business", "latency", "model_size"),
 )
 ROLES = ("read", "triage", "write", "maintain", "admin")
 LONGEST = 500  # characters of a reason

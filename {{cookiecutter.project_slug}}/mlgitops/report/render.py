@@ -90,7 +90,10 @@ def _worth(worth: Business) -> str:
     """Return what decisions are worth, the champion's first."""
     unit = f"{text(worth.unit, 30)} per {worth.per:,} decisions"
     if worth.champion is None or worth.difference is None:
-        return f"worth {worth.challenger:,.0f} {unit}"
+        nothing = ""
+        if worth.nothing is not None:
+            nothing = f", doing nothing {worth.nothing:,.0f}"
+        return f"worth {worth.challenger:,.0f} {unit}{nothing}"
     pair = f"{worth.champion:,.0f} → **{worth.challenger:,.0f}**"
     return f"worth {pair} {unit}, {worth.difference:+,.0f} ({interval(worth, 0)})"
 

@@ -72,6 +72,7 @@ class Task(ABC):
     floor_passed = "ranks the classes well enough"
     floor_failed = "the model ranks the classes too poorly to be deployed"
     invalid = "the model answers NaN or numbers that are not probabilities"
+    nothing: ClassVar[float | None] = None  # the decision that is no action, if any
     tolerance_limit = 1.0  # a tolerance in behaviour.yaml is below it
 
     @property

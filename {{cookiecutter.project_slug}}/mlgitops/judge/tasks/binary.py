@@ -35,6 +35,7 @@ class Binary(Task):
     """The task of a target of 0 and 1."""
 
     name = "binary"
+    nothing = False  # no
     comparisons: ClassVar = {
         "roc_auc": partial(analytic, metrics.paired.delong, "DeLong"),
         "average_precision": partial(weighted, average_precision),

@@ -58,6 +58,11 @@ def _worth(worth: Business) -> str:
             f" (champion {worth.champion:,.0f}, difference "
             f"{worth.difference:+,.0f}, interval {interval(worth, 0)})"
         )
+    elif worth.nothing is not None and worth.difference is not None:
+        sentence += (
+            f" (doing nothing {worth.nothing:,.0f}, difference "
+            f"{worth.difference:+,.0f}, interval {interval(worth, 0)})"
+        )
     if best.shift is not None:
         return (
             f"{sentence}. On these rows, adding {best.shift:+.4g} to every prediction "
