@@ -14,10 +14,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,7 +177,7 @@ WRITTEN = {  # what needs arguments
     "StackingRegressor": 'StackingRegressor([("forest", RandomForestRegressor(20)), '
     '("linear", Ridge())])',
     "VotingClassifier": 'VotingClassifier([("forest", RandomForestClassifier(20)), '
-    '("linear", LogisticRegression())], voting="soft")',
+    '("linear", LogisticRegression())], voting="soft", flatten_transform=False)',
     "VotingRegressor": 'VotingRegressor([("forest", RandomForestRegressor(20)), '
     '("linear", Ridge())])',
 }
@@ -290,7 +291,7 @@ def refused() -> Iterator[tuple[str, str, str]]:
         text = WRITTEN.get(name, f"{name}{INNER.get(name, '()')}")
         yield name, text, "binary" if name in known else "regression"
     for task, name in convertible.OF_TASK:
-        yield name, f"{name}()", task
+        yield name, WRITTEN.get(name, f"{name}()"), task
     yield "SVC", "SVC()", "binary"
 
 
@@ -418,15 +419,20 @@ cd A-GENERATED-REPOSITORY
 PYTHONPATH=TEMPLATE/tests python -m machinery.estimators > TEMPLATE/docs/estimators.md
 ```
 
-{versions}. Features: `for_trees` and `for_linear` are those of
-`model/features.py`; `positive` scales to 0 to 1, `numbers` and `codes` take these only.
+{versions}.
+
+Features: `for_trees` and `for_linear` are those of `model/features.py`; `positive`
+scales to 0 to 1, `numbers` and `codes` take these only.
+
+Isotonic calibration of several classes is the exception: its steps can be so steep that
+the seventh digit of a score moves a probability. Take `method="sigmoid"`.
 """
 
 
 def cell(result: Result | None) -> str:
     """Return a result as a cell of the table."""
     if result is None:
-        return ""
+        return "refused"
     if not result.exact:
         return "**no**"
     flips = f" ({result.decisions})" if result.decisions else ""
@@ -451,49 +457,33 @@ def line(entry: Entry, results: Sequence[Result]) -> str:
     return f"| {' | '.join([*cells, *numbers])} |"
 
 
-def document() -> str:
-    """Return docs/estimators.md."""
-    names = (
-        "scikit-learn",
-        "skl2onnx",
-        "onnxruntime",
-        "xgboost-cpu",
-        "lightgbm",
-        "catboost",
-    )
+def measured(entry: Entry) -> Iterator[Result]:
+    """Yield what is found of an estimator, for each task that it is for."""
+    for task in entry.tasks:
+        if (task, entry.name) not in convertible.OF_TASK:
+            result = measure(entry, task)
+            if not result.exact:
+                why = result.problem or f"differs by {result.difference:g}"
+                print(entry.name, task, why, file=sys.stderr)
+            yield result
+
+
+def document(only: Sequence[str] = ()) -> str:
+    """Return docs/estimators.md, or the lines of some estimators."""
+    packages = ("scikit-learn", "skl2onnx", "onnxruntime", "xgboost-cpu", "lightgbm")
     found = []
-    for name in names:
-        try:
+    for name in (*packages, "catboost"):
+        with suppress(PackageNotFoundError):
             found.append(f"{name} {version(name)}")
-        except ModuleNotFoundError:
-            continue
     text = HEAD.format(
         fitted=FITTED, compared=COMPARED, limit=LIMIT, versions=", ".join(found)
     )
-    titles = {BOTH: "Classifiers", REGRESSION: "Regressors"}
-    every = list(entries())
-    for tasks, title in titles.items():
+    for tasks, title in {BOTH: "Classifiers", REGRESSION: "Regressors"}.items():
         head = f"| estimator | features | {' | '.join(tasks)} | KB | µs |"
-        text += f"\n## {title}\n\n{head}\n"
-        text += f"|---|---|{'---|' * (len(tasks) + 2)}\n"
-        for entry in every:
-            if entry.tasks == tasks:
-                results = [
-                    measure(entry, task)
-                    for task in tasks
-                    if (task, entry.name) not in convertible.OF_TASK
-                ]
-                for result in results:
-                    if not result.exact:
-                        print(
-                            entry.name,
-                            result.task,
-                            result.difference,
-                            result.problem,
-                            file=sys.stderr,
-                        )
-                text += line(entry, results) + "\n"
-                print(line(entry, results), file=sys.stderr)
+        text += f"\n## {title}\n\n{head}\n|---|---|{'---|' * (len(tasks) + 2)}\n"
+        for entry in entries():
+            if entry.tasks == tasks and (not only or entry.name in only):
+                text += line(entry, list(measured(entry))) + "\n"
     text += "\n## Refused by name, before anything is fitted\n\n"
     text += "| estimator | why | take |\n|---|---|---|\n"
     for name, (why, nearest) in sorted(convertible.REFUSED.items()):
@@ -504,4 +494,4 @@ def document() -> str:
 
 
 if __name__ == "__main__":
-    print(document(), end="")
+    print(document(sys.argv[1:]), end="")

@@ -2,7 +2,12 @@
 
 An entry is a name, the transformers before the estimator (`model/features.py`) and an
 unfitted estimator. Its arguments stand in params.yaml, in a section of the same name
-below `train`; one that is named there replaces the one set here.
+below `train`; one that is named there replaces the one set here. Where it takes a
+`random_state`, that is `train.seed`.
+
+Any estimator of scikit-learn, XGBoost, LightGBM and CatBoost that converts to ONNX
+exactly; others are refused by name, with the nearest that does. `for_trees` is for those
+that take missing values, `for_linear` for all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a model file may hold: operators that are deterministic, and work row by row.
 
 A file is data until it was read here; the runtime sees it only after that. The list
-holds what the converters of scikit-learn, XGBoost and LightGBM and features in
-array-API style produce. It has no operator of chance (RandomUniformLike), none for
+holds what the converters of scikit-learn, XGBoost, LightGBM and CatBoost and features
+in array-API style produce. It has no operator of chance (RandomUniformLike), none for
 training (Dropout), and no Loop or If. Scan runs as often as a tensor has rows.
 """
 
@@ -23,9 +23,9 @@ ALLOWED = {
         Constant ConstantOfShape Cos Cosh CumSum Div Einsum Elu Equal Erf Exp Expand
         EyeLike Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater
         GreaterOrEqual HardSigmoid HardSwish Hardmax Identity IsInf IsNaN LeakyRelu Less
-        LessOrEqual Log LogSoftmax MatMul Max Mean Min Mish Mod Mul Neg NonZero Not
-        OneHot Or PRelu Pad Pow Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum
-        ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+        LessOrEqual Log LogSoftmax LpNormalization MatMul Max Mean Min Mish Mod Mul Neg
+        NonZero Not OneHot Or PRelu Pad Pow Range Reciprocal ReduceL1 ReduceL2
+        ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
         ReduceSumSquare RegexFullMatch Relu Reshape Round Scan ScatterElements ScatterND
         Selu Shape Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign Split Sqrt
         Squeeze StringConcat StringNormalizer StringSplit Sub Sum Tan Tanh

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mlgitops.monitor.evidence import SensitiveGroup, Slice
 from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.monitor.reference import outputs
@@ -68,7 +70,7 @@ def sensitive_groups(
         for value, rows in window.groupby(column):
             if len(rows) < fewest:
                 continue
-            selected = rows[outputs(contract)[0]] >= threshold
+            selected = rows[outputs(contract)[0]] >= float(np.float32(threshold))
             positive: Any = rows[contract.target] == 1
             enough = positive.sum() >= fewest
             true_rate = float(selected[positive].mean()) if enough else None

@@ -64,6 +64,10 @@ REFUSED: Mapping[str, tuple[str, str]] = {  # of scikit-learn: why, and the near
 }
 OF_TASK: Mapping[tuple[str, str], tuple[str, str]] = {  # refused for one task only
     ("binary", "LinearDiscriminantAnalysis"): (WRONG, "LogisticRegression"),
+    ("multiclass", "TunedThresholdClassifierCV"): (
+        "is for two classes",
+        "its estimator",
+    ),
 }
 USUAL = {  # where nothing nearer is known
     "classifier": "LogisticRegression or HistGradientBoostingClassifier",

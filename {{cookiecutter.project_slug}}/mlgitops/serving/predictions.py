@@ -31,8 +31,11 @@ def _probabilities(scores: Scores) -> npt.NDArray[np.bool_]:
 
 
 def _binary(scores: Scores, manifest: Manifest) -> list[Prediction]:
-    """Return P(target = 1) and whether it reaches the threshold."""
-    threshold = manifest["threshold"]
+    """Return P(target = 1) and whether it reaches the threshold, as the judge does.
+
+    Both are float32: a forest's 0.7 is below the float64 0.7, and reaches it here.
+    """
+    threshold = float(np.float32(manifest["threshold"]))
     return [{"probability": p, "decision": p >= threshold} for p in scores.tolist()]
 
 
