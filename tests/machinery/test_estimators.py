@@ -180,6 +180,23 @@ def test_the_graph_computes_what_the_estimator_is_fitted_on(choose: Choose) -> N
     assert np.abs(fitted.predict(X) - file).max() < 1e-4
 
 
+def test_no_probability_is_above_1(choose: Choose) -> None:
+    """Ten trees that are sure add up to 1.0000001: the server refused such a row."""
+    for task in ("binary", "multiclass"):
+        recipe = choose(RandomForestClassifier(10), for_trees, task)
+        terms = contract(task)
+        fitted = fitting.fit(rows(task, 2000, 3), terms, recipe)
+        exported = fitting.export(fitted, terms, recipe.columns)
+        arrays = data.inputs(rows(task, 10_000, 4), terms, recipe.columns)
+        output = fitting.TASKS[task].output
+        model = onnx.load_from_string(exported)
+        assert model.graph.node[-1].op_type == "Min"
+        assert fitting.score(exported, arrays, output).max() == 1.0
+        model.graph.node[-1].op_type = "Max"  # what was summed, where it is above 1
+        without = fitting.score(model.SerializeToString(), arrays, output)
+        assert 1.0 < without.max() < 1.00001
+
+
 def test_a_threshold_is_the_float32_below() -> None:
     """The nearest float32 may be the value of a row on the other side."""
     low = np.float32(1)

@@ -6,8 +6,8 @@ below `train`; one that is named there replaces the one set here. Where it takes
 `random_state`, that is `train.seed`.
 
 Any estimator of scikit-learn, XGBoost, LightGBM and CatBoost that converts to ONNX
-exactly; others are refused by name, with the nearest that does. `for_trees` is for those
-that take missing values, `for_linear` for all.
+exactly; others are refused by name, with the nearest that does. `for_trees` is for
+those that take missing values, `for_linear` for all.
 """
 
 from __future__ import annotations

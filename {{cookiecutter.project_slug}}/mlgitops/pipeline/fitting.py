@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 Inputs = dict[str, np.ndarray]
-PICKED = "picked_column"  # a constant beside the converter's own
-TAKEN = {"label", "variable", PICKED, *(t.output for t in TASKS.values())}
+PICKED = "picked_column"  # names of a graph beside the converter's own
+SUMMED, LARGEST = "summed_probability", "largest_probability"
+TAKEN = {"label", "variable", PICKED, SUMMED, LARGEST}
+TAKEN |= {task.output for task in TASKS.values()}
 CONVERTED = {  # the converter's output that is the prediction, and its column
     "binary": ("probabilities", 1),
     "multiclass": ("probabilities", None),
@@ -144,6 +146,8 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
     if index is not None:
         shape = [None]
         _pick(graph, source, index, task.output)
+    if task.kind == "classifier":
+        _limit(graph, task.output)
     del graph.output[:]
     output = helper.make_tensor_value_info(task.output, TensorProto.FLOAT, shape)
     graph.output.append(output)
@@ -179,6 +183,20 @@ def _pick(graph: GraphProto, source: str, index: int, output: str) -> None:
     graph.initializer.append(constant)
     pick = helper.make_node("Gather", [source, constant.name], [output], axis=1)
     graph.node.append(pick)
+
+
+def _limit(graph: GraphProto, output: str) -> None:
+    """Make no probability larger than 1: float32 adds ten times 0.1 to 1.0000001.
+
+    What is not a number stays so.
+    """
+    from onnx import TensorProto, helper
+
+    for node in graph.node:
+        node.output[:] = [SUMMED if name == output else name for name in node.output]
+        node.input[:] = [SUMMED if name == output else name for name in node.input]
+    graph.initializer.append(helper.make_tensor(LARGEST, TensorProto.FLOAT, [], [1.0]))
+    graph.node.append(helper.make_node("Min", [SUMMED, LARGEST], [output]))
 
 
 def score(model: bytes, arrays: Inputs, output: str) -> np.ndarray:
