@@ -138,7 +138,7 @@ def test_rows_dated_far_ahead() -> None:
 
 
 def test_an_option_that_is_not_known() -> None:
-    for given in ({"task": "classify"}, {"types": "x=text"}, {"split": "column"}):
+    for given in ({"task": "classify"}, {"types": "x=words"}, {"split": "column"}):
         with pytest.raises(Exception, match="known|type"):
             tables.make("../table.csv", "y", **given)
 

@@ -16,11 +16,10 @@ import pandas as pd
 import pytest
 import yaml
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
 
-from machinery import free_text, test_edge, tiny
+from machinery import free_text, test_edge, test_traced, tiny
 from machinery import rows as small
 from machinery.judged import params
 from mlgitops import prediction_log, settings
@@ -39,14 +38,25 @@ from mlgitops.judge import (
     slices,
 )
 from mlgitops.judge import columns as judged
-from mlgitops.pipeline import data, fitting, golden, manifest, parity, texts
+from mlgitops.pipeline import (
+    conversion,
+    data,
+    fitting,
+    golden,
+    manifest,
+    parity,
+    texts,
+)
 from mlgitops.pipeline import words as trained
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.conversion import GraphFeatures
 from mlgitops.pipeline.task import TASKS
 from mlgitops.serving import rows as served
 from mlgitops.serving import words as answered
 from mlgitops.serving.model import Model
 from mlgitops.testing import Project
+from model import estimator
+from model.features import for_trees
 
 words = trained.words
 MIXED = free_text.tickets().yaml
@@ -134,7 +144,7 @@ def test_terms_are_counted_and_weighed_the_same_in_the_file(counts: bool) -> Non
     model = convert_sklearn(
         features,
         initial_types=[("x", StringTensorType([None, 2]))],
-        target_opset={**fitting.OPSET, "": texts.OPSET},
+        target_opset={**conversion.OPSET, "": texts.OPSET},
     )
     operators.check(model)
     session = onnxruntime.InferenceSession(
@@ -156,11 +166,34 @@ def test_another_tokenizer_is_refused_by_name(
     """Scikit-learn's own: its export needs a locale that an image lacks."""
     found = build("reviews", "logistic_regression", tmp_path)
     step = ("texts", TfidfVectorizer(**arguments), "review")
-    steps = [("features", ColumnTransformer([step])), ("model", LogisticRegression())]
-    inputs = fitting.table(data.inputs(found.rows, found.project.contract, ["review"]))
-    fitted = Pipeline(steps).fit(inputs, found.rows["target"])
+    contract = found.project.contract
+    features = GraphFeatures(ColumnTransformer([step]), contract, ["review"])
+    inputs = fitting.table(data.inputs(found.rows, contract, ["review"]))
     with pytest.raises(ContractError, match="use Texts of mlgitops.pipeline.texts"):
-        found.project.export(fitted)
+        features.fit(inputs, found.rows["target"])
+
+
+def test_a_text_stands_beside_a_computed_feature_under_a_forest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that may be in one file: code, words, trees that are written exactly."""
+    body = test_traced.of('xp.log1p(columns["m²"])')
+    forest = (for_trees, RandomForestRegressor(5, max_depth=6))
+    monkeypatch.setattr("model.features.features", test_traced.function(tmp_path, body))
+    monkeypatch.setitem(estimator.REGRESSORS, "forest", forest)
+    found = build("flats", "forest", tmp_path)
+    contract, columns = found.project.contract, found.project.train.columns
+    assert [*found.fitted.named_steps] == ["columns", "features", "forest"]
+    for rows in (found.rows, odd_rows(found)):
+        arrays = data.inputs(rows, contract, columns)
+        parity.check_features(found.fitted, arrays, contract)
+        proof = parity.parity(found.fitted, found.model, arrays, contract)
+        assert proof["max_difference"] <= 1e-6
+    answers = Model(found.folder).predict(
+        json.loads(json.dumps(golden.requests(found.rows[:20], contract)))
+    )
+    arrays = data.inputs(found.rows[:20], contract, columns)
+    np.testing.assert_array_equal(answers, fitting.score(found.model, arrays, "value"))
 
 
 def test_a_column_without_a_frequent_word_is_named() -> None:
@@ -270,7 +303,7 @@ def test_server_file_and_training_agree_row_by_row(version: Version) -> None:
         np.testing.assert_allclose(alone, answers[-30:], rtol=1e-6, atol=1e-6)
         worst = max(worst, float(np.abs(exported - fitted).max() / task.scale(fitted)))
     assert worst <= 1e-6
-    proof = parity.parity(version.fitted, version.model, arrays, contract.task)
+    proof = parity.parity(version.fitted, version.model, arrays, contract)
     assert proof["max_difference"] <= 1e-6
 
 

@@ -328,7 +328,7 @@ def test_every_task_takes_features(
     assert list(fitted.named_steps) == ["columns", "features", name]
     model = fitting.export(fitted, contract, recipe.columns)
     arrays = data.inputs(rows, contract, recipe.columns)
-    parity.demand(parity.parity(fitted, model, arrays, task), 1e-5)
+    parity.demand(parity.parity(fitted, model, arrays, contract), 1e-5)
     operators.check(operators.read(model))
 
 
@@ -354,7 +354,7 @@ def test_columns_can_be_replaced_renamed_and_left_out(
     fitted = fitting.fit(rows, contract, recipe)
     model = fitting.export(fitted, contract, recipe.columns)
     arrays = data.inputs(rows, contract, recipe.columns)
-    parity.demand(parity.parity(fitted, model, arrays, "binary"), 1e-6)
+    parity.demand(parity.parity(fitted, model, arrays, contract), 1e-6)
 
 
 def test_the_same_function_gives_the_same_bytes(
@@ -779,7 +779,7 @@ def test_a_feature_that_differs_in_production_is_refused(
     for transform in (as_it_is, shifted):
         monkeypatch.setattr(Derived, "transform", transform)
         fitted = project.fit(rows, version.project.train.estimator)
-        proof = parity.parity(fitted, project.export(fitted), arrays, "binary")
+        proof = parity.parity(fitted, project.export(fitted), arrays, TERMS)
         if transform is as_it_is:
             parity.demand(proof, 1e-5)
     with pytest.raises(ContractError, match="differ from the fitted"):

@@ -118,8 +118,11 @@ def check_features(pipeline: Pipeline, arrays: Inputs, contract: Contract) -> No
     Raises:
         ContractError: one is another in the exported file than in scikit-learn.
     """
+    before, features = pipeline[:-2], pipeline[-2]
     for rows_in in (arrays, awkward(arrays, contract)):
-        if names := pipeline[0].differing(table(rows_in)):
+        columns = table(rows_in)
+        columns = before.transform(columns) if len(before) else columns
+        if names := features.differing(columns):
             raise ContractError(
                 f"model/features.py: {', '.join(names[:5])} of the exported file "
                 f"differ{'s' if len(names) == 1 else ''} from what the transformers "

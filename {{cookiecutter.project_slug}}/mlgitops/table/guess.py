@@ -26,6 +26,7 @@ UNIX = {"seconds": (6e8, 4.2e9), "milliseconds": (6e11, 4.2e12)}  # 1989 to 2103
 TIMELIKE = re.compile(r"time|date|_at$|^ts$|stamp|epoch|created|updated|seen", re.I)
 READ = 100  # different texts whose words are looked at
 FEWEST = 3  # words of a free text, in the mean
+REPEATED = 2  # rows of each text: a name, as what people write repeats itself seldom
 UNNAMED = re.compile(r"unnamed[:_ ]*\d+", re.I)  # a row number, as pandas writes it
 CALENDAR = re.compile(r"year|month|week|day|hour", re.I)
 DENSE = 0.3  # of the numbers in its range a column has, each once: it counts rows
@@ -191,16 +192,18 @@ def _text(facts: Facts) -> Guess:
     mean = sum(map(len, found)) / max(1, len(found))
     rows_of = Counter(word for each in found for word in set(each))
     alike = sum(any(rows_of[word] > 1 for word in each) for each in found)
-    if mean >= FEWEST and alike >= len(found) / 2:
+    if mean >= FEWEST and share < REPEATED and alike >= len(found) / 2:
         why = (
             f"{count:,} different texts of about {mean:.0f} words; {alike} of "
             f"{len(found)} share a word with another: free text"
         )
         return Guess(facts, "text", why, f"DROP='{facts.name}'")
-    if facts.length > 25 or share < 2:
+    if facts.length > 25 or share < REPEATED:
         why = f"{count:,} different texts with hardly a word in common: names or codes"
         return Guess(facts, "identifier", why, _line(facts, "text"))
     why = f"{count:,} different texts, {share:.0f} rows each: too many categories"
+    if mean >= FEWEST:
+        line = _line(facts, "text")
     return Guess(facts, "identifier", why, line)
 
 
