@@ -272,7 +272,7 @@ def reasons(text: str) -> str:
 def failed(text: str) -> str:
     """Return what the judge refuses."""
     rows = re.findall(r"^\| ⛔ failed \| ([^|]+) \| ([^|]*)\| ([^|]*)\|", text, re.M)
-    found = [f"{a.strip()}: {b.strip()} (asked: {c.strip()})" for a, b, c in rows]
+    found = [f"{a.strip(' :')}: {b.strip()} ({c.strip()})" for a, b, c in rows]
     return "; ".join(dict.fromkeys(found))
 
 
@@ -333,7 +333,7 @@ had to be written by hand. *Ready* means that all commands passed and the judge 
 let the model be merged; else there is the reason, with the limit. The metric is that of
 the rows held out; *dummy* is what a model without columns has.
 
-Measured on {machine}, beside much other work:
+Measured on {machine}:
 the median table took {minutes} minutes, and {cpu} of one core.
 
 {head}
