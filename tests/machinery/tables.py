@@ -19,6 +19,7 @@ ROOT = Path.cwd()
 LEFT = (".git", ".venv", "build", "mlgitops", "cache", "tmp", "dvc.lock", "__pycache__")
 LEFT += (".hypothesis", ".*_cache", "artifact", "logs", "reports")
 NAMES = ("file", "target", "name", "id", "time", "group", "sensitive", "positive")
+NAMES += ("part", "holdout")
 NAMES += ("task", "drop", "split", "types", "unlabelled")
 
 

@@ -123,6 +123,8 @@ def text(
         lines.append(
             f"entity: {scalar(roles.group)} # rows with one value belong together"
         )
+    if roles.part:
+        lines.append(f"part: {scalar(roles.part)} # which part of the data a row is in")
     listed = ", ".join(scalar(s) for s in sensitive)
     lines.append(f"sensitive: [{listed}] # never written to a report or a log")
     lines.append("columns:")

@@ -18,6 +18,8 @@ def text(plan: Plan, file: str) -> str:
         rows.append((roles.time, "timestamp, UTC", ""))
     if roles.group:
         rows.append((roles.group, "text", "what rows belong to"))
+    if roles.part:
+        rows.append((roles.part, "text", "the part of the data that a row is in"))
     for name, entries in plan.columns.items():
         missing = " or missing" if entries["missing"] else ""
         rows.append((name, f"{entries['type']}{missing}", ""))
@@ -30,7 +32,7 @@ def text(plan: Plan, file: str) -> str:
     left = [
         f"- {inert(g.name)}: {inert(g.why)}"
         for g in plan.guesses
-        if not g.kept and g.name not in (roles.id, roles.group, aim.name)
+        if not g.kept and g.name not in (roles.id, roles.group, roles.part, aim.name)
     ]
     outside = ["## Left out", "\n".join(left)] if left else []
     parts = [

@@ -174,7 +174,7 @@ def _roles(old: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     for listed, names in ((classes, plan.target.classes), (sensitive, plan.sensitive)):
         listed += [name for name in names if name not in listed]
     roles = {"id": plan.roles.id or ROW, "time": plan.roles.time}
-    roles |= {"entity": plan.roles.group}
+    roles |= {"entity": plan.roles.group, "part": plan.roles.part}
     return {**roles, "classes": classes} | (
         {"sensitive": sensitive} if sensitive else {}
     )

@@ -49,12 +49,17 @@ def problems(measured: Measured, roles: Roles, target: Target) -> list[Problem]:
         advice = "correct their times, or SPLIT=random"
         example = f"{measured.span[1]:%Y-%m-%d}" if measured.span else ""
         found.append(Problem(roles.time, sentence, advice, measured.stray, example))
-    elif roles.split == "time" and target.task != "regression":
+    elif roles.split in ("time", "column") and target.task != "regression":
         for value, count in target.counts:
             held = measured.held.get(value, 0)
             if held in (0, count):
-                side = "newest" if not held else "older"
-                sentence = f"the {side} rows have none with the value {one_line(value)}"
+                sides = ("newest", "older")
+                if roles.split == "column":
+                    sides = ("held out", "other")
+                sentence = (
+                    f"the {sides[held > 0]} rows have none with the value "
+                    f"{one_line(value)}"
+                )
                 found.append(Problem(target.name, sentence, "SPLIT=random", held))
     for name, length in measured.longest.items():
         if length > LONGEST:
@@ -173,7 +178,11 @@ def _groups(measured: Measured, roles: Roles, guesses: Sequence[Guess]) -> list[
             if not facts.missing:
                 result.append(Warned(facts.name, evidence, f"GROUP='{facts.name}'"))
             continue
-        named = IDLIKE.search(facts.name) and facts.name not in (roles.id, roles.group)
+        named = IDLIKE.search(facts.name) and facts.name not in (
+            roles.id,
+            roles.group,
+            roles.part,
+        )
         if named and 20 <= facts.distinct < 0.9 * facts.filled and not facts.missing:
             evidence = (
                 f"{facts.distinct:,} different values in {facts.rows:,} rows, by its "

@@ -84,6 +84,7 @@ def changes(
     result = []
     roles = {"task": plan.target.task, "target": plan.target.name}
     roles |= {"time": plan.roles.time, "entity": plan.roles.group}
+    roles |= {"part": plan.roles.part}
     for role, value in roles.items():
         if (before := old.get(role, "")) != value:
             result.append(f"{role}: {before or 'none'} → {value or 'none'}")

@@ -10,7 +10,8 @@ from mlgitops.table.problem import TableError
 
 TYPES = ("number", "integer", "boolean", "category", "datetime", "text", "unix")
 TASKS = ("binary", "multiclass", "regression")
-SPLITS = ("time", "random", "group")
+ROLES = ("target", "id", "time", "group", "part")  # of one column each
+SPLITS = ("time", "random", "group", "column")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Options:
     id: str = ""
     time: str = ""
     group: str = ""
+    part: str = ""
+    holdout: tuple[str, ...] = ()  # values of the part's column
     sensitive: tuple[str, ...] = ()
     positive: str = ""
     task: str = ""
@@ -49,7 +52,7 @@ class Options:
                     f"{', '.join(known)}"
                 )
         values: dict[str, object] = {k: v for k, v in given.items() if v}
-        for name in ("sensitive", "drop"):
+        for name in ("sensitive", "drop", "holdout"):
             values[name] = tuple(_items(given.get(name, "")))
         values["types"] = _types(given.get("types", ""))
         for name in ("file", "target"):
@@ -73,7 +76,7 @@ class Options:
 
     def columns(self) -> dict[str, list[str]]:
         """Return the names of columns in each option."""
-        single = {n: getattr(self, n) for n in ("target", "id", "time", "group")}
+        single = {n: getattr(self, n) for n in ROLES}
         named = {name: [value] for name, value in single.items() if value}
         lists = {"sensitive": [*self.sensitive], "drop": [*self.drop]}
         return {**named, **lists, "types": [*self.types]}

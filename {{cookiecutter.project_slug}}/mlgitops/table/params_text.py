@@ -59,6 +59,13 @@ def _prepare(measured: Measured, roles: Roles) -> Entry:
             f"train_days: {number(round_up(days))} # at most this many days before "
             "them: all that there are now",
         ]
+    elif roles.split == "column":
+        name = " ".join(roles.part.split())
+        lines = [
+            f"split: column # the column {name} says which rows are held out",
+            f"holdout: [{', '.join(scalar(value) for value in roles.held)}] # "
+            f"{measured.holdout:,} of {measured.rows:,} rows",
+        ]
     else:
         unit = "the id" if roles.split == "random" else f"the column {roles.group}"
         lines = [

@@ -65,7 +65,7 @@ def plan(options: Options, scratch: Path) -> Plan:
         problems.append(Problem("", sentence, "leave some out of the file"))
     if problems:
         raise Refused(problems)
-    texts = (options.target, options.id, options.group)
+    texts = (options.target, options.id, options.group, options.part)
     table, every = facts(table, dict(options.types), scratch / "read.parquet", texts)
     problems = rejected(table)
     if not every[0].rows:
@@ -82,7 +82,7 @@ def plan(options: Options, scratch: Path) -> Plan:
             sentence = f"SENSITIVE= names it, and it is the {role}, which the log holds"
             line = "name another column, or DROP= it" if role == "id" else "DROP= it"
             problems.append(Problem(name, sentence, line))
-    taken = {options.target, chosen.id, chosen.time, chosen.group}
+    taken = {options.target, chosen.id, chosen.time, chosen.group, chosen.part}
     inputs = [g for g in guessed if g.kept and g.name not in taken]
     for guess in inputs:
         problems += mistakes(guess, guess.name in options.types)

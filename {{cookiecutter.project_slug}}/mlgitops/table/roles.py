@@ -6,15 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlgitops.pipeline.schema import near
+from mlgitops.pipeline.schema import near, one_line
 from mlgitops.table.columns import IDLIKE
 from mlgitops.table.engine import Table
 from mlgitops.table.guess import Guess
-from mlgitops.table.options import Options
+from mlgitops.table.options import ROLES, Options, written
 from mlgitops.table.problem import Problem
 
 OTHER_TIME = re.compile(r"birth|dob|born|expir|valid|due|end|last|until", re.I)
 ROW = "row_id"
+HELD = re.compile(r"test|hold-?_? ?out|eval(uation)?|val(id(ation)?)?", re.I)
+MOST_PARTS = 20
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Roles:
     id: str  # "" where rows are numbered
     time: str
     group: str
+    part: str
+    held: tuple[str, ...]  # values of the part's column whose rows are held out
     split: str
     why: Mapping[str, str]  # of each role
     lines: Mapping[str, str]  # what to type if a guess is wrong
@@ -39,11 +43,7 @@ def check_options(options: Options, names: Sequence[str]) -> list[Problem]:
                     f"{option.upper()}= names it, and the file has no such column"
                 )
                 problems.append(Problem(name, sentence, near(name, names)))
-    single = [
-        (n, c[0])
-        for n, c in options.columns().items()
-        if n in ("target", "id", "time", "group")
-    ]
+    single = [(n, c[0]) for n, c in options.columns().items() if n in ROLES]
     single += [("drop", name) for name in options.drop]
     used: dict[str, str] = {}
     for option, name in single:
@@ -79,14 +79,13 @@ def roles(
     if time:
         why["time"] = "TIME says so"
         problems += _time_problems(by_name[time])
-    elif options.split in ("", "time"):
+    elif options.split in ("", "time") and not options.part:
         time, why["time"], lines["time"] = _time([*by_name.values()], options)
-    split = options.split or (
-        "time" if time and not options.group else "group" if options.group else "random"
-    )
+    split = options.split or _split(options, time)
     for kind, role, value in (
         ("time", "TIME", time),
         ("group", "GROUP", options.group),
+        ("column", "PART", options.part),
     ):
         if split == kind and not value:
             sentence = f"SPLIT={kind} needs a column"
@@ -98,6 +97,7 @@ def roles(
             "time": "there is a time, so the newest rows are held out",
             "group": "GROUP is given, so whole groups are held out",
             "random": "there is no time and no group, so any rows are held out",
+            "column": "PART is given, so the rows of its part are held out",
         }[split]
     )
     lines["split"] = " or ".join(
@@ -108,7 +108,61 @@ def roles(
     if options.group:
         why["group"] = "GROUP says so"
         problems += _missing(by_name[options.group], "GROUP")
-    return Roles(identifier, time, options.group, split, why, lines), problems
+    held: tuple[str, ...] = ()
+    if options.part:
+        held, wrong = _held(table, by_name[options.part], options)
+        problems += wrong
+        why["part"] = f"PART says so; held out: {', '.join(map(one_line, held))}"
+        lines["part"] = "HOLDOUT=values, as a,b"
+        if split != "column":
+            sentence = f"PART= names it, and SPLIT={split} does not ask for it"
+            problems.append(Problem(options.part, sentence, "leave one of them out"))
+    found = Roles(
+        identifier, time, options.group, options.part, held, split, why, lines
+    )
+    return found, problems
+
+
+def _split(options: Options, time: str) -> str:
+    """Return the split that follows from what is given."""
+    if options.part:
+        return "column"
+    if options.group:
+        return "group"
+    return "time" if time else "random"
+
+
+def _held(
+    table: Table, guess: Guess, options: Options
+) -> tuple[tuple[str, ...], list[Problem]]:
+    """Return the values of the part's column that are held out, and what is wrong."""
+    problems = _missing(guess, "PART")
+    column = table.column(guess.name)
+    rows = table.run(
+        "Looking at the parts",
+        f"select distinct cast({column} as varchar) from {table.relation} "
+        f"where {column} is not null order by 1 limit {MOST_PARTS + 1}",
+    )
+    values = [str(value) for (value,) in rows]
+    held = options.holdout or tuple(v for v in values if HELD.fullmatch(v.strip()))[:1]
+    shown = ", ".join(map(one_line, values[:5]))
+    if not 2 <= len(values) <= MOST_PARTS:
+        several = f"more than {MOST_PARTS}" if values[1:] else str(len(values))
+        sentence = f"PART= names it, and it has {several} different values"
+        line = "name a column of parts such as train and test, or leave PART= out"
+        problems.append(Problem(guess.name, sentence, line, example=shown))
+    elif not held:
+        sentence = "PART= names it, and no value says by its name that it is held out"
+        line = f"HOLDOUT={written([values[-1]])}"
+        problems.append(Problem(guess.name, sentence, line, example=shown))
+    elif unknown := [value for value in held if value not in values]:
+        sentence = f"HOLDOUT= names {one_line(unknown[0])}, which no row has"
+        line = near(unknown[0], values)
+        problems.append(Problem(guess.name, sentence, line, example=shown))
+    elif set(held) >= set(values):
+        sentence = "HOLDOUT= names every value, so no row would train"
+        problems.append(Problem(guess.name, sentence, "leave one out", example=shown))
+    return held, problems
 
 
 def _id(table: Table, guesses: Sequence[Guess], group: str) -> str:

@@ -46,7 +46,7 @@ def write(
     target: Target,
     path: Path,
 ) -> list[str]:
-    """Write the file; return its columns: id, time, group, inputs, target."""
+    """Write the file; return its columns: id, time, group, part, inputs, target."""
     pairs = [(roles.id or ROW, "printf('row-%08d', row_number() over ())")]
     if roles.id:
         pairs = [(roles.id, table.column(roles.id))]
@@ -54,6 +54,8 @@ def write(
         pairs.append((time.name, time.sql(table.column(time.name))))
     if roles.group:
         pairs.append((roles.group, table.column(roles.group)))
+    if roles.part:
+        pairs.append((roles.part, table.column(roles.part)))
     pairs += [(guess.name, guess.sql(table.column(guess.name))) for guess in inputs]
     pairs.append((target.name, target.sql))
     columns = ", ".join(f"{sql} as {identifier(name)}" for name, sql in pairs)
@@ -140,7 +142,11 @@ def measure(
     timed: dict[str, Any] = {}
     if roles.time:
         timed = _timed(ask, source, columns[roles.time], columns[target.name], target)
-    if roles.split != "time":
+    if roles.split == "column":
+        listed = ", ".join(quoted(value) for value in roles.held)
+        part = f"cast({columns[roles.part]} as varchar) in ({listed})"
+        timed |= _held(ask, source, part, columns[target.name], target)
+    elif roles.split != "time":
         timed |= {"holdout": round(HOLDOUT * rows)}
     return Measured(
         rows,
@@ -151,6 +157,25 @@ def measure(
         longest=longest,
         **timed,
     )
+
+
+def _held(
+    ask: Any, source: str, condition: str, value: str, target: Target
+) -> dict[str, Any]:
+    """Return how many rows are held out, and of each class."""
+    held = ask(
+        "Splitting",
+        f"select cast({value} as varchar), count(*) from {source} "
+        f"where {condition} group by 1",
+    )
+    counts = {str(v): int(c) for v, c in held}
+    if target.task == "binary":
+        names = {"1": target.positive, "0": target.negative}
+        counts = {names.get(v, v): c for v, c in counts.items()}
+    return {
+        "holdout": sum(counts.values()),
+        "held": counts if target.task != "regression" else {},
+    }
 
 
 def _timed(
@@ -166,15 +191,6 @@ def _timed(
     )[0]
     days = round_up((high - cut) / 86_400 or 0.001)
     border = high - days * 86_400
-    held = ask(
-        "Splitting",
-        f"select cast({value} as varchar), count(*) from {source} "
-        f"where {seconds} > {border!r} group by 1",
-    )
-    counts = {str(v): int(c) for v, c in held}
-    if target.task == "binary":
-        names = {"1": target.positive, "0": target.negative}
-        counts = {names.get(v, v): c for v, c in counts.items()}
     stray = 0
     if high - late > late - low:  # the newest 1 % reach further than all others
         far = (high + late) / 2
@@ -186,8 +202,7 @@ def _timed(
     return {
         "span": (first, last),
         "holdout_days": days,
-        "holdout": sum(counts.values()),
-        "held": counts if target.task != "regression" else {},
+        **_held(ask, source, f"{seconds} > {border!r}", value, target),
         "stray": stray,
     }
 

@@ -66,6 +66,8 @@ def roles(plan: Plan) -> list[Row]:
         ),
         Row("split", chosen.split, held, lines.get("split", "")),
     ]
+    if chosen.part:
+        rows.insert(4, Row("part", chosen.part, why["part"], lines["part"]))
     if plan.measured.span:
         first, last = plan.measured.span
         rows.append(Row("time span", f"{first:%Y-%m-%d} to {last:%Y-%m-%d}", ""))
@@ -124,7 +126,7 @@ def absent(guess: Guess) -> str:
 
 def left_out(plan: Plan) -> list[Row]:
     """Return each column that is not in the table, and why."""
-    taken = (plan.roles.id, plan.roles.group, plan.target.name)
+    taken = (plan.roles.id, plan.roles.group, plan.roles.part, plan.target.name)
     asked = plan.options.sensitive
     return [
         Row(g.name, g.type, f"{g.why}{UNPROTECTED if g.name in asked else ''}", g.line)
