@@ -37,7 +37,7 @@ from mlgitops.monitor import (
 from mlgitops.monitor.labels import read_labels
 from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.monitor.reference import Reference
-from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.prediction_log import Entry
 
 PARAMS = timeless.PARAMS
@@ -370,6 +370,32 @@ def test_the_gain_is_estimated_on_rows_that_the_split_holds_out(
     if part != "key":
         inside = arrived["key"].map(by_id[part]).isin(set(held[part]))
         assert int(inside.sum()) == len(held)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ModuleNotFoundError("no", name="xgboost"), "xgboost is not among"),
+        (ContractError("too few rows"), "cannot be fitted on the newer rows: too few"),
+    ],
+)
+def test_a_model_that_cannot_be_fitted_here_gives_no_estimate_and_says_so(
+    error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on: what else it saw is not lost."""
+    past, now = (timeless.rows(2000, seed=n, inverted=n) for n in (0, 1))
+    arrived = now.rename(columns={"arrival": ""})
+    split = {"split": "random", "holdout_share": 0.3, "seed": 1}
+    rules = {**PARAMS, "prepare": split}
+    rules["monitor"] = {**PARAMS["monitor"], "min_labels": 400}
+    ask = (past, arrived, arrived, timeless.CONTRACT, rules, METRIC)
+    assert not isinstance(performance.gain(*ask), str), "the control"
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mlgitops.pipeline.fitting.fit", fail)
+    assert reason in str(performance.gain(*ask))
 
 
 @pytest.mark.parametrize("name", ["customer", "part"])

@@ -17,7 +17,7 @@ from mlgitops.monitor.permutation import Blocks
 from mlgitops.monitor.primary_metric import Array, PrimaryMetric
 from mlgitops.monitor.wording import listed, plural
 from mlgitops.pipeline import sides
-from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs
 from mlgitops.pipeline.settings import Prepare
 from mlgitops.pipeline.task import TASKS
@@ -293,7 +293,15 @@ def gain(
         return "the rows held out, or those to train on, lack a class"
     if len(train) > limits.probe_rows:
         train = train.sample(limits.probe_rows, random_state=0).sort_index()
-    fitted = model.fit(train, contract, recipe)
+    try:
+        fitted = model.fit(train, contract, recipe)
+    except ImportError as error:
+        return (
+            f"{error.name} is not among the monitor's packages, and the model is made "
+            "with it: whether retraining helps is for its pull request to show"
+        )
+    except ContractError as error:
+        return f"main's recipe cannot be fitted on the newer rows: {error}"
     X = model.table(inputs(holdout, contract, recipe.columns))
     challenger = TASKS[contract.task].fitted(fitted, X)
     y, champion = metric.truth_and_predictions(holdout)
