@@ -330,8 +330,23 @@ def test_doctor_looks_on_where_the_plan_has_no_rules(
     with pytest.raises(SystemExit):
         doctor.main()
     found = capsys.readouterr().out.splitlines()
-    assert starting(found, "weaker", "GitHub refuses to tell")
+    assert starting(found, "weaker", "not known")
     assert starting(found, "broken", "no workflow can start")
+
+
+def test_what_github_did_not_say_is_one_line(
+    here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no origin, say, or nobody is logged in."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise github.GitHubError(0, "there is no `origin`")
+
+    monkeypatch.setattr(github, "api", refused)
+    with suppress(SystemExit):
+        doctor.main()
+    found = [x for x in capsys.readouterr().out.splitlines() if "no `origin`" in x]
+    assert len(found) == 1 and "rulesets, " in found[0]
 
 
 def test_only_rulesets_of_our_own_that_are_on_count(
@@ -448,7 +463,7 @@ def test_rights_that_are_missing_are_not_a_traceback(
     for verb in ("GET", "PUT"):
         here.hub.refused[verb, "actions"] = 403
     found = lines(capsys)
-    assert starting(found, "weaker", "actions: GitHub refuses")
+    assert starting(found, "weaker", "(actions)")
 
 
 def test_doctor_is_red_when_something_is_broken(

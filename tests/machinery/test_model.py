@@ -43,6 +43,20 @@ def test_inputs_and_output_are_as_agreed(built: tuple[Any, bytes]) -> None:
     )
 
 
+def test_a_constant_that_no_node_uses_is_no_warning(
+    built: tuple[Any, bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Converters leave some; a build would print a line for each, at each loading."""
+    document = onnx.load_from_string(built[1])
+    spare = onnx.numpy_helper.from_array(np.zeros(2, np.float32), "spare")
+    document.graph.initializer.append(spare)
+    data = document.SerializeToString()
+    onnxruntime.InferenceSession(data)
+    assert "Removing initializer 'spare'" in capfd.readouterr().err, "the control"
+    model.score(data, ARRAYS, "probability")
+    assert not capfd.readouterr().err
+
+
 def test_the_order_of_opsets_is_fixed(built: tuple[Any, bytes]) -> None:
     """The converter's own order changes with the seed of Python's hashes."""
     domains = [opset.domain for opset in onnx.load_from_string(built[1]).opset_import]

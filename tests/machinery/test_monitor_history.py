@@ -86,6 +86,10 @@ def test_a_thousand_runs_are_one_small_page() -> None:
     assert time.monotonic() - started < 1 and len(text) < 1_000_000
 
 
+def test_a_history_without_runs_says_where_the_newest_is() -> None:
+    assert "build/monitor.html" in timeline.index([], [])
+
+
 def test_a_chart_breaks_where_nothing_is_known() -> None:
     drawn = chart("AUC", [Line("auc", [0.7, None, 0.6, 0.65])], [(2, "v2 <b>")])
     assert drawn.count('class="line main" d="M') == 3, "two pieces and the legend"

@@ -618,7 +618,10 @@ def test_f18_rows_of_an_entity_count_as_one(requested: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "decision", "words"),
-    [({}, "none", "performance holds"), ({"later": 6}, "watch", "joined (hour) drift")],
+    [
+        ({}, "nothing to do", "performance holds"),
+        ({"later": 6}, "watch", "joined (hour) drift"),
+    ],
 )
 def test_the_command_and_evidently_say_the_same(
     change: dict[str, float], decision: str, words: str, tmp_path: Path

@@ -95,11 +95,16 @@ def test_the_chosen_drift_is_sent_and_labelled(
 
 
 def test_a_sample_is_sent_and_labelled(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = folder / "log"
     with tiny.server(folder / "version", "--log", str(log)) as (port, process):
         play(monkeypatch, port, "2020-01-01", "2020-01-10", "--sample", "40")
+        assert "there before" not in capsys.readouterr().out
+        play(monkeypatch, port, "2020-01-01", "2020-01-10", "--sample", "40")
+        assert f" 0 labels written to labels.csv, {len(labels())} there before" in (
+            capsys.readouterr().out
+        )
         process.terminate()
         process.wait(20)
     ids = {row["id"] for row in tiny.logged(log)}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from machinery import tables
-from mlgitops.table import files
+from mlgitops.table import files, plan
 from mlgitops.table.problem import TableError
 
 pytest.importorskip("duckdb")  # the group `data`
@@ -98,6 +98,46 @@ def test_what_a_person_wrote_into_the_readme_stays() -> None:
     assert 'description = "Predicts returned (binary)."' in (
         Path("pyproject.toml").read_text(encoding="utf-8")
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("Gewässer proben.csv", "gewasser-proben"),
+        ("Straße.csv", "strasse"),
+        ("2024 sales.v2.csv", "model-2024-sales"),
+        ("東京.csv", "model"),
+    ],
+)
+def test_a_model_is_named_after_its_file(file: str, name: str) -> None:
+    assert plan.slug(file) == name
+
+
+def test_only_what_the_table_named_is_escaped_in_the_readme() -> None:
+    table = shop().rename(columns={"returned": "a <b>?"})
+    assert not tables.make(csv(table), "a <b>?")
+    text = Path("README.md").read_text(encoding="utf-8")
+    line = next(x for x in text.splitlines() if x.startswith("Predicts "))
+    assert "<b>" not in line and line.endswith(" (binary).")
+
+
+def test_no_table_as_it_came_gets_into_git(capsys: pytest.CaptureFixture[str]) -> None:
+    """The next thing that a person types is a commit of everything."""
+
+    def untracked(*paths: str) -> list[str]:
+        command = ("git", "status", "--porcelain", "--untracked-files=all", *paths)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    subprocess.run(("git", "init", "-q"), check=True)
+    for name, rows in (("bad.csv", 3), ("orders.csv", 600), ("newer.csv", 700)):
+        shop(rows).to_csv(name, index=False)
+        assert untracked(name), "the control"
+        refused = tables.make(name, "returned")
+        assert bool(refused) == (name == "bad.csv")
+        out = capsys.readouterr().out
+        assert not untracked(name) and f"{name} is kept out of git" in out
+        assert ("Only .gitignore has a new line" in out) == (name != "orders.csv")
 
 
 def test_sums_of_the_example_are_those_of_its_files() -> None:

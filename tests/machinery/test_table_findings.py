@@ -88,6 +88,33 @@ def test_personal_data(seen) -> None:
     assert "area" not in found
 
 
+def test_the_age_of_an_account_is_no_personal_data(seen) -> None:
+    numbers = [f"A-{n}" for n in RANDOM.integers(0, 90, 800)]
+    frame = tables.frame(800, **{"Account no.": numbers})
+    frame["Account age (months)"] = RANDOM.integers(0, 60, 800)
+    found = seen(frame)
+    assert re.search(r"Account no\. +likely personal data", found)
+    assert "Account age" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Ticket No.", r"id +Ticket No\. +by its name"),
+        ("Ticket", r"id +row_id +no column .*\[ID=Ticket, if it identifies a row\]"),
+        ("The ticket", r"\[ID='The ticket', if it identifies a row\]"),
+        ("", r"\[ID=column, if it identifies a row\]"),
+    ],
+)
+def test_a_column_without_a_value_twice_is_named_as_the_id(
+    name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unique = {name: [f"T{n * 7919 % 100_003}" for n in range(800)]} if name else {}
+    tables.frame(800, **unique).to_csv("../table.csv", index=False)
+    assert not tables.make("../table.csv", "y")
+    assert re.search(words, capsys.readouterr().out)
+
+
 def test_free_text_is_kept_with_its_evidence(seen) -> None:
     """And said to be perhaps personal, with what was found in it."""
     texts = free_text.reviews(800).rows["review"].fillna("it was great with me")

@@ -164,7 +164,7 @@ def test_a_table_is_monitored_without_an_edit(
     assert bool(re.search("^20..-..-..  ", out, re.M)) is ("time" in contract), out
     watch(monkeypatch, "quiet")
     out = capsys.readouterr().out
-    assert "# Monitoring: none" in out and "performance holds" in out
+    assert "# Monitoring: nothing to do" in out and "performance holds" in out
     assert ("names no time" in out) is ("time" not in contract)
     assert "trained on" not in out
     play(monkeypatch, "moved", f"--drift={drift}")
@@ -197,7 +197,7 @@ def test_a_target_or_a_group_may_have_any_name(
         capsys.readouterr()
         watch(monkeypatch, log)
         out = capsys.readouterr().out
-        assert "# Monitoring: none" in out and "performance holds" in out
+        assert "# Monitoring: nothing to do" in out and "performance holds" in out
         labels = pd.read_csv(f"build/{log}.csv")
         assert {target, group} < set(labels)
         assert labels[target].isin([0, 1]).all() and labels[group].str.match("p").all()

@@ -77,6 +77,19 @@ def test_names_that_the_file_does_not_have() -> None:
     assert "DROP= both name it" in text
 
 
+def test_a_suggested_name_ends_with_one_mark() -> None:
+    (problem,) = refusal(tables.frame(), "yy")
+    assert problem.endswith("Did you mean y?")
+
+
+def test_a_year_as_the_time_is_told_its_format() -> None:
+    years = 2000 + np.arange(400) % 20
+    (problem,) = refusal(tables.frame(400, year=years), time="year")
+    assert problem.endswith("TYPES='year=%Y'.")
+    (problem,) = refusal(tables.frame(400, year=years - 1990), time="year")
+    assert "year=unix" in problem, "the control"
+
+
 @pytest.mark.parametrize(
     ("values", "noun"),
     [

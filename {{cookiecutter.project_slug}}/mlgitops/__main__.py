@@ -8,6 +8,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "prepare": ("pipeline.prepare", "check the labelled rows and split them"),
         "train": ("pipeline.train", "fit, export to ONNX, write the manifest"),
         "evaluate": ("pipeline.evaluate", "score the exported model on the holdout"),
+        "repro": ("commands.repro", "run the stages whose inputs changed"),
         "experiment": ("commands.experiment", "compare a grid of settings"),
     },
     "propose and judge it": {

@@ -96,6 +96,7 @@ def run(given: dict[str, str], force: bool) -> None:
         PAGE.parent.mkdir(exist_ok=True)
         text = page.refusal(refused.problems, options.file)
         PAGE.write_text(text, encoding="utf-8")
+        _ignored(options.file)
         raise SystemExit(words.problems(refused.problems, options.file)) from None
     mark = files.fingerprint(Path(options.file))
     made, decision = files.decide(made, noted, mark, force)
@@ -116,6 +117,7 @@ def run(given: dict[str, str], force: bool) -> None:
         if decision.edited:
             reason = f"{', '.join(decision.edited)} was written by hand"
         print(f"\nNothing was written, as {reason}: FORCE=1 writes it.")
+        _ignored(options.file)
         print(f"With plots: {PAGE}")
         return
     done = files.write(made, noted, mark, decision)
@@ -124,3 +126,11 @@ def run(given: dict[str, str], force: bool) -> None:
     if decision.judged and decision.changes:
         grown = propose.branch(decision.first) if decision.first else ""
         print(propose.steps(grown))
+
+
+def _ignored(file: str) -> None:
+    """Keep the file out of git, where nothing else is written."""
+    from mlgitops.table import files
+
+    if sentence := files.keep_out(Path(file)):
+        print(f"Only .gitignore has a new line: {sentence}.")

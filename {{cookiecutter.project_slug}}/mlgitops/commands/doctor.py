@@ -33,18 +33,20 @@ Findings = Iterator[Finding]
 def main() -> None:
     """Print every finding."""
     broken = 0
+    unknown: dict[str, list[str]] = {}  # why GitHub did not say: the checks
     for check in (*LOCAL, *REMOTE):
         findings: list[Finding] = []
         try:
             findings.extend(check())
         except github.GitHubError as error:
-            refusal = f"{check.__name__}: GitHub refuses to tell: {error}"
-            findings.append((WEAK, refusal))
+            unknown.setdefault(str(error), []).append(check.__name__)
         except ERRORS as error:
             findings.append((BROKEN, f"{check.__name__}: {error}"))
         for state, text in findings:
             print(f"{state:7} {text}")
             broken += state == BROKEN
+    for reason, checks in unknown.items():
+        print(f"{WEAK:7} not known ({', '.join(checks)}): {reason}")
     if broken:
         raise SystemExit(f"{broken} finding{'' if broken == 1 else 's'} to repair")
 

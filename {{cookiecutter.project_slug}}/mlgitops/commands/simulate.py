@@ -218,9 +218,12 @@ def _simulate(args: argparse.Namespace) -> None:
     row_count = send(args.url, batches, len(rows), time_name)
     due, waiting = _due(table, rows, contract, args) if contract.time else (rows, 0)
     label_count = add_labels(args.labels, due, contract)
+    earlier = (
+        f", {len(due) - label_count:,} there before" if len(due) > label_count else ""
+    )
     print(
         f"{plural(row_count, 'row')} answered, {plural(label_count, 'label')} written "
-        f"to {args.labels}, {plural(waiting, 'label')} still to come"
+        f"to {args.labels}{earlier}, {plural(waiting, 'label')} still to come"
     )
 
 

@@ -14,7 +14,8 @@ from mlgitops.rarest import Rarest
 REASONS = {  # of a metric's bound, where it passes and where it fails
     "calibration_error": (
         "a predicted probability is near the share observed",
-        "the probabilities are far from the shares observed",
+        "the probabilities are far from the shares observed: a simpler model, or the "
+        "same one in CalibratedClassifierCV, comes nearer",
     )
 }
 MORE = {  # what to do where too few rows are held out, by the split

@@ -22,13 +22,19 @@ Record = Mapping[str, Any]
 
 def markdown(record: Record) -> str:
     """Return the one-page summary."""
-    parts = [f"# Monitoring: {record['decision']}", text(record["sentence"], LONG)]
+    parts = [f"# {_title(record)}", text(record["sentence"], LONG)]
     parts += [text(_examined(record), LONG), evidence(record)]
     parts += [text(line(record), LONG) for line in (_counts, false_alarms)]
     if caveats := record.get("caveats"):
         items = "\n".join(f"- {text(caveat, LONG)}" for caveat in caveats)
         parts.append(f"## {CAVEATS}\n\n{items}")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _title(record: Record) -> str:
+    """Return the decision as a title."""
+    decision = record["decision"]
+    return f"Monitoring: {'nothing to do' if decision == 'none' else decision}"
 
 
 def evidence(record: Record) -> str:
@@ -62,7 +68,7 @@ def page(record: Record, evidently: str) -> str:
     lines = [record["sentence"], _examined(record), _counts(record)]
     lines.append(false_alarms(record))
     paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
-    title = f"Monitoring: {record['decision']}"
+    title = _title(record)
     caveats = "".join(f"<li>{html.escape(c)}" for c in record.get("caveats") or [])
     summary = (
         f'<section class="monitor-summary"><h1>{html.escape(title)}</h1>{paragraphs}'

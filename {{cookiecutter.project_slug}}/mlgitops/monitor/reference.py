@@ -139,6 +139,7 @@ class Model:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # no warnings about its nodes
         self.contract, self.columns = contract, columns
         data = path.read_bytes()
         self.texts = is_of_texts(data)

@@ -17,6 +17,10 @@ STYLES = (Path(__file__).with_name("history.css"), plots.STYLE)
 CLASSES = {"not enough data": "few", "no verdict": "few"}
 RUNS = "<th>window until<th>decision<th>version<th>rows<th>reason<th>"
 UNRECORDED = 10**9  # the number of a run that is not in the ledger yet: the newest
+NO_RUN = (
+    "No run is recorded in the ledger yet: the monitor on GitHub records each of its "
+    "own. The newest run on this machine is build/monitor.html."
+)
 
 Record = Mapping[str, Any]
 
@@ -24,7 +28,7 @@ Record = Mapping[str, Any]
 def index(records: Sequence[Record], events: Sequence[Record]) -> str:
     """Return the first page: current state, charts, runs, versions and proposals."""
     body = "<h1>Monitoring</h1>"
-    body += _newest(records[-1]) if records else "<p>No run yet.</p>"
+    body += _newest(records[-1]) if records else f"<p>{NO_RUN}</p>"
     if records:
         body += f'<div class="charts">{_charts(records, events)}</div>'
         rows = "".join(map(_run, reversed(records)))

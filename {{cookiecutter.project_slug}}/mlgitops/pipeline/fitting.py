@@ -205,6 +205,7 @@ def score(model: bytes, arrays: Inputs, output: str) -> np.ndarray:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # no warnings about its nodes
     session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
     predictions = run(session, feed(session, arrays), output, is_of_texts(model))
     return np.asarray(predictions, dtype=np.float32)

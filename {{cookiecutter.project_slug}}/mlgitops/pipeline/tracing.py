@@ -104,6 +104,7 @@ class Derived(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no type
             return results
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        options.log_severity_level = 3  # no warnings about its nodes
         session = onnxruntime.InferenceSession(
             self.model, options, ["CPUExecutionProvider"]
         )

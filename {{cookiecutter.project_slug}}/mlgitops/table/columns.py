@@ -18,7 +18,7 @@ FRACTION = re.compile(r"[.,]0*[1-9]\d?$|\.\d*[1-9]\d*$")  # not that of 1,200 or
 MOST = 1_500  # columns of one table
 MISTAKES = 0.5  # of the values that are written in another way; more is no mistake
 IDLIKE = re.compile(
-    r"(^|[^a-z])(id|ids|key|uuid|guid|nr|no|number|index|code)$|[a-z]I[dD]$|"
+    r"(^|[^a-z])(id|ids|key|uuid|guid|nr|no|number|index|code)\.?$|[a-z]I[dD]$|"
     r"(id|row|seq|case|order|account|acct|cust|patient|person|rec)_?(no|nr|num|number)$",
     re.I,
 )

@@ -208,31 +208,32 @@ def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]
     _note(plan, noted, mark, entries)
     if Path(".dvc").is_dir() and Path(".git").exists():
         storage.add(table.as_posix())
-    done += _keep_out(Path(plan.options.file))
+    if sentence := keep_out(Path(plan.options.file)):
+        done.append(f"{sentence} (.gitignore)")
     size = table.stat().st_size / 1e6
     done.append(f"{table}: {plan.measured.rows:,} rows, {size:,.1f} MB")
     done.append("contract.yaml, params.yaml, dvc.yaml, behaviour.yaml, data/README.md")
     return done
 
 
-def _keep_out(file: Path) -> list[str]:
-    """Keep the file that a person brought out of git, unless git has it already.
+def keep_out(file: Path) -> str:
+    """Keep the file that a person brought out of git, and say so; "" if git has it.
 
     What comes next is a commit of everything, and a table may hold personal data.
     """
     inside = file.resolve().is_relative_to(Path.cwd().resolve())
     if not (inside and Path(".git").exists()):
-        return []
+        return ""
     name = file.resolve().relative_to(Path.cwd().resolve()).as_posix()
     if git.run("check-ignore", "--", name, check=False):
-        return []
+        return ""
     if git.run("ls-files", "--", f":(literal){name}", check=False):
-        return []
+        return ""
     escaped = re.sub(r"([\\*?\[\]!# ])", r"\\\1", name)
     line = f"/{escaped}/" if file.is_dir() else f"/{escaped}"
     with Path(".gitignore").open("a", encoding="utf-8") as stream:
         stream.write(f"\n# The table as it came: `make data` wrote its own\n{line}\n")
-    return [f"{name} is kept out of git (.gitignore)"]
+    return f"{name} is kept out of git"
 
 
 def _note(plan: Plan, noted: Record, mark: str, entries: list[Any]) -> None:

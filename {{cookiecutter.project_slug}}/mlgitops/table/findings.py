@@ -23,7 +23,7 @@ NAMES = re.compile(  # `name` alone, or of a person: region_name is none
     r"^name(?=$)|(^|[^a-z])((first|last|middle|maiden|given|family|full|nick|user|"
     r"customer|client|patient|person|employee|passenger|contact)[^a-z]?names?|"
     r"e?mail|phone|mobile|fax|surname|forename|address|street|birth\w*|"
-    r"dob|ssn|passport|iban|account|licen[cs]e|plate|ip|lat|latitude|lon|longitude)"
+    r"dob|ssn|passport|iban|account(?=$|[^a-z]*(no|nr|num|number|id|name|holder)\b)|licen[cs]e|plate|ip|lat|latitude|lon|longitude)"
     r"($|[^a-z])",
     re.I,
 )

@@ -4,6 +4,7 @@ but the typed table in a scratch folder."""
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,9 @@ def _complete(
 
 def slug(file: str) -> str:
     """Return a model's name for a file: lower-case letters, digits and hyphens."""
-    stem = Path(file).name.split(".")[0].lower()
+    stem = Path(file).name.split(".")[0].casefold()
+    # An accent is dropped, not the letter: Gewässer is gewasser.
+    stem = re.sub(r"[\u0300-\u036f]", "", unicodedata.normalize("NFKD", stem))
     name = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")
     name = name if re.match(r"[a-z]", name) else f"model-{name}".strip("-")
     return name if len(name) > 1 else f"{name}-model"

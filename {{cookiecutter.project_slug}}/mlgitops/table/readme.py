@@ -6,6 +6,7 @@ Each passage goes where it stands as the template wrote it, and nowhere else.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from mlgitops.report import text as inert
 from mlgitops.table.plan import Plan
@@ -33,7 +34,7 @@ def readme(text: str, plan: Plan) -> str:
     end = text.find("```", start)
     if start >= 0 and '"dest": "ORD"' in text[start:end]:
         text = text[:start] + REQUEST + text[end:]
-    return text.replace(f"\n{QUESTION}\n", f"\n{inert(_purpose(plan))}\n")
+    return text.replace(f"\n{QUESTION}\n", f"\n{_purpose(plan, inert)}\n")
 
 
 def pyproject(text: str, plan: Plan) -> str:
@@ -42,7 +43,7 @@ def pyproject(text: str, plan: Plan) -> str:
     return text.replace(line, f"description = {json.dumps(_purpose(plan))}")
 
 
-def _purpose(plan: Plan) -> str:
-    """Say what the model does."""
+def _purpose(plan: Plan, inert: Callable[[str], str] = str) -> str:
+    """Say what the model does; `inert` is applied to what the table named."""
     name = " ".join(plan.target.name.split())
-    return f"Predicts {name} ({plan.target.task})."
+    return f"Predicts {inert(name)} ({plan.target.task})."

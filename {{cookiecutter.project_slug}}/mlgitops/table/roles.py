@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from mlgitops.table.options import ROLES, Options, written
 from mlgitops.table.problem import Problem
 
 OTHER_TIME = re.compile(r"birth|dob|born|expir|valid|due|end|last|until", re.I)
+YEAR = re.compile(r"(18|19|20)\d\d")
 ROW = "row_id"
 HELD = re.compile(r"test|hold-?_? ?out|eval(uation)?|val(id(ation)?)?", re.I)
 MOST_PARTS = 20
@@ -74,7 +76,8 @@ def roles(
         lines["id"] = "ID=another column"
     else:
         why["id"] = f"no column tells rows apart by its name: rows are numbered ({ROW})"
-        lines["id"] = "ID=column, if one identifies a row"
+        other = _unnamed_id(table, [*by_name.values()], options.group)
+        lines["id"] = f"ID={shlex.quote(other or 'column')}, if it identifies a row"
     time = options.time
     if time:
         why["time"] = "TIME says so"
@@ -177,6 +180,16 @@ def _id(table: Table, guesses: Sequence[Guess], group: str) -> str:
     return ""
 
 
+def _unnamed_id(table: Table, guesses: Sequence[Guess], group: str) -> str:
+    """Return the first column that could be an id by its values, not by its name."""
+    for guess in guesses:
+        facts = guess.facts
+        if guess.type == "identifier" and not facts.missing and facts.name != group:
+            if not _repeated(table, facts.name)[0]:
+                return facts.name
+    return ""
+
+
 def _repeated(table: Table, name: str) -> tuple[int, str]:
     """Return how many values stand in more than one row, and one of them."""
     column = table.column(name)
@@ -207,6 +220,8 @@ def _time_problems(guess: Guess) -> list[Problem]:
         example = ", ".join(guess.facts.first[:2])
         sentence = "TIME= names it, and its values are not dates"
         line = f"TYPES='{guess.name}=unix' or TYPES='{guess.name}=%d/%m/%Y'"
+        if all(YEAR.fullmatch(value.strip()) for value in guess.facts.first):
+            line = f"TYPES='{guess.name}=%Y'"
         problems.append(Problem(guess.name, sentence, line, example=example))
     return problems
 

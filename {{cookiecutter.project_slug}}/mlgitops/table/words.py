@@ -145,9 +145,10 @@ def problems(found: Sequence[Problem], file: str) -> str:
     count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
     lines = [f"{file} was refused, and nothing was written: {count}."]
     for number, problem in enumerate(found, 1):
+        line = f"{problem.line[:1].upper()}{problem.line[1:]}"
         lines += [
             f"{number}. {problem}.",
-            f"   {problem.line[:1].upper()}{problem.line[1:]}.",
+            f"   {line}{'' if line.endswith('?') else '.'}",
         ]
     return "\n".join(lines)
 

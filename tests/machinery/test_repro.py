@@ -1,0 +1,60 @@
+"""`make repro` is `dvc repro` without advice that is wrong here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from machinery.judged import git
+from mlgitops.commands import repro
+
+ROOT = Path.cwd()
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the stages, of which there is one."""
+    stage = {"cmd": command, "outs": ["out"]}
+    text = yaml.safe_dump({"stages": {"train": stage}})
+    (folder / "dvc.yaml").write_text(text)
+    return subprocess.run(
+        (sys.executable, "-m", "mlgitops", "repro"),
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DVC_SITE_CACHE_DIR": str(folder / "site"),
+        },
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a repository of DVC."""
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    Path(".dvc").mkdir()
+    Path(".dvc/config").touch()
+    return tmp_path
+
+
+def test_nobody_is_told_to_commit_the_lock_or_to_push(folder: Path) -> None:
+    done = run("echo fitted; echo 1 > out", folder)
+    assert done.returncode == 0, done.stderr
+    assert "Running stage 'train'" in done.stdout and "\nfitted\n" in done.stdout
+    for advice in ("git add", "autostage", "dvc push"):
+        assert advice not in done.stdout
+    assert done.stdout.endswith(f"\n\n{repro.NEXT}\n")
+    again = run("echo fitted; echo 1 > out", folder)
+    assert "up to date" in again.stdout and repro.NEXT not in again.stdout
+
+
+def test_a_stage_that_fails_fails_the_command(folder: Path) -> None:
+    done = run("echo fitted; exit 3", folder)
+    assert done.returncode == 255 and "fitted" in done.stdout
+    assert "failed to reproduce 'train'" in done.stderr
+    assert "Traceback" not in done.stderr and repro.NEXT not in done.stdout
