@@ -62,7 +62,12 @@ def test_a_command_says_what_to_type(
 ) -> None:
     """Before anybody is asked: here is no repository, no network and no `gh`."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "example").mkdir()
     assert expected in make(tmp_path, *words)
+
+
+def test_simulate_needs_no_day_where_the_example_is_gone(tmp_path: Path) -> None:
+    assert "must be an address: type URL=" in make(tmp_path, "simulate")
 
 
 @pytest.mark.parametrize(
