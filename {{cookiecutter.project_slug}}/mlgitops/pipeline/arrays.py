@@ -138,7 +138,10 @@ def lookup(x: Array, table: Mapping[str, float], default: float = nan) -> Array:
         raise Untraceable(
             "xp.lookup takes a column of texts, and a table such as {'EWR': 5.5}"
         )
+    if wrong := [key for key in table if not isinstance(key, str)]:
+        raise Untraceable(f"the keys of xp.lookup are texts: write {str(wrong[0])!r}")
     graph, keys = x._graph, sorted(table)
+    symbolic.demand_found(x, keys)
     index = symbolic.index_of(x, keys, list(range(len(keys))), len(keys))
     numbers = graph.constant([float(table[key]) for key in keys] + [float(default)])
     return Array(graph, graph.node("Gather", numbers, index), "number")
@@ -206,17 +209,19 @@ def where(condition: Array, x: Value, y: Value) -> Array:
             "the first argument of xp.where is a condition, such as "
             'columns["distance"] > 100'
         )
-    left, right = symbolic.pair(x, y, condition._graph)
+    left, right = symbolic.compared(x, y, condition._graph)
     if left.kind != right.kind:
         raise Untraceable(f"xp.where gives a {left.kind} or a {right.kind}: make both")
     name = condition._graph.node("Where", condition.name, left.name, right.name)
-    return Array(condition._graph, name, left.kind)
+    both = [value.single for value in (x, y) if isinstance(value, Array)]
+    single = bool(both) and all(both)
+    return Array(condition._graph, name, left.kind, single=single)
 
 
 def _extreme(operator: str, x: Value, y: Value) -> Array:
     """Return x where it is more extreme than y, or missing; else y."""
-    left, right = symbolic.pair(x, y)
-    return where(symbolic.comparison(operator, left, right) | isnan(left), left, right)
+    left, _ = symbolic.pair(x, y)
+    return where(symbolic.comparison(operator, x, y) | isnan(left), x, y)
 
 
 def _part(x: Array, name: str) -> Array:

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 
 from mlgitops.pipeline import boosters, datetimes, texts
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import ROWS
 
 if TYPE_CHECKING:
@@ -136,22 +137,40 @@ def _with_lower_thresholds(write: Callable[..., None]) -> Callable[..., None]:
 class GraphFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no types
     """Features as the exported file computes them: float32, held in float64.
 
-    Sparse where the transformers' own features are.
+    Sparse where the transformers' own features are, and the estimator takes them so.
     """
 
     def __init__(
-        self, features: BaseEstimator, contract: Contract, columns: Sequence[str]
+        self,
+        features: BaseEstimator,
+        contract: Contract,
+        columns: Sequence[str],
+        sparse: bool = True,
     ) -> None:
-        """`features` are the unfitted transformers, `columns` the model's inputs."""
+        """`features` are the unfitted transformers, `columns` the model's inputs.
+
+        `sparse` says that the estimator may get a sparse matrix.
+        """
         self.features = features
         self.contract = contract
         self.columns = columns
+        self.sparse = sparse
 
     def fit(self, X: pd.DataFrame, y: object = None) -> Self:
-        """Fit the transformers, and load their graph."""
+        """Fit the transformers, and load their graph.
+
+        Raises:
+            ContractError: a column, or a computed feature, is missing in all rows.
+        """
         import onnxruntime
         from scipy.sparse import issparse
 
+        for name in X:
+            if X[name].isna().all():
+                raise ContractError(
+                    f'"{one_line(name)}" is missing in all {len(X):,} rows to train '
+                    "on; leave it out of train.columns, or correct model/features.py"
+                )
         self.features_ = clone(self.features).fit(X, y)
         graph = convert(self.features_, self.contract, self.columns)
         options = onnxruntime.SessionOptions()
@@ -160,7 +179,8 @@ class GraphFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # n
         self.session_ = onnxruntime.InferenceSession(
             graph.SerializeToString(), options, ["CPUExecutionProvider"]
         )
-        self.sparse_ = issparse(self.features_.transform(X.iloc[:1]))
+        sample = self.features_.transform(X.iloc[:1])
+        self.sparse_ = self.sparse and issparse(sample)
         return self
 
     def transform(self, X: pd.DataFrame) -> Any:
@@ -183,15 +203,20 @@ class GraphFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # n
         By more than a thousandth of their range, or missing on one side only: that is
         no matter of digits, but a transformer that the converter gets wrong.
         """
-        own = self.features_.transform(X)
-        own = own.toarray() if self.sparse_ else np.asarray(own, np.float64)
-        graph = self.transform(X)
-        graph = graph.toarray() if self.sparse_ else graph
-        low, high = (np.where(np.isnan(own), e, own) for e in (np.inf, -np.inf))
-        span = np.maximum(high.max(axis=0) - low.min(axis=0), 1e-30)
-        gaps = np.abs(graph - own) / span
-        gaps[np.isnan(graph) & np.isnan(own)] = 0.0
-        wrong = ~(gaps <= MOVED).all(axis=0)
+        from scipy.sparse import issparse
+
+        low, high, gap = np.inf, -np.inf, 0.0
+        for start in range(0, len(X), ROWS):  # all rows of many words would be GB
+            rows = X.iloc[start : start + ROWS]
+            own = self.features_.transform(rows)
+            own = own.toarray() if issparse(own) else np.asarray(own, np.float64)
+            graph = self._run(rows)
+            gaps = np.abs(graph - own)
+            gaps[np.isnan(graph) & np.isnan(own)] = 0.0
+            gap = np.maximum(gap, gaps.max(axis=0))  # NaN stays NaN
+            low = np.fmin(low, np.fmin.reduce(own, axis=0))
+            high = np.fmax(high, np.fmax.reduce(own, axis=0))
+        wrong = ~(gap / np.maximum(high - low, 1e-30) <= MOVED)
         return [str(name) for name in self.get_feature_names_out()[wrong]]
 
     def _run(self, X: pd.DataFrame) -> np.ndarray:

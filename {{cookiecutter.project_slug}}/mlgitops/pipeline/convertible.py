@@ -69,6 +69,7 @@ OF_TASK: Mapping[tuple[str, str], tuple[str, str]] = {  # refused for one task o
         "its estimator",
     ),
 }
+DENSE = ("catboost.", "sklearn.neighbors.", "xgboost.")  # what `takes_sparse` says
 USUAL = {  # where nothing nearer is known
     "classifier": "LogisticRegression or HistGradientBoostingClassifier",
     "regressor": "Ridge or HistGradientBoostingRegressor",
@@ -107,6 +108,21 @@ def parts(model: BaseEstimator) -> Iterator[BaseEstimator]:
             for member in entry if isinstance(entry, tuple) else [entry]:
                 if hasattr(member, "get_params") and not isinstance(member, type):
                     yield from parts(member)
+
+
+def takes_sparse(model: BaseEstimator) -> bool:
+    """Tell whether an estimator, and all in it, does the same with a sparse matrix.
+
+    To XGBoost what such a matrix leaves out is missing and not 0; neighbours keep the
+    rows as they are, which do not convert; CatBoost takes matrices of an older kind.
+    """
+    from sklearn.utils import get_tags
+
+    return all(
+        get_tags(part).input_tags.sparse and not type(part).__module__.startswith(DENSE)
+        for part in parts(model)
+        if hasattr(part, "predict")
+    )
 
 
 def seeds(model: BaseEstimator) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Required, TypedDict
 import pandas as pd
 
 from mlgitops import metrics
-from mlgitops.pipeline import settings
+from mlgitops.pipeline import imports, settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.fitting import score
@@ -82,6 +82,7 @@ def evaluate(model: Path, manifest: Path, holdout: Path, out: Path) -> None:
     arrays = inputs(rows, contract, version["columns"])
     p = score(model.read_bytes(), arrays, TASKS[task].output)
     result = score_model(task, truth(rows, contract), p, version, bins)
+    imports.demand_listed("evaluate")
     out.write_text(json.dumps(result, sort_keys=True, indent=2) + "\n")
     primary = metrics.METRICS[task][0]
     print(f"{out}: {primary.label} {result[primary.key]:.4f} on {len(rows):,} rows")

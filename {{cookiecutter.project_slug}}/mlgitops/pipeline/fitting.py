@@ -65,7 +65,8 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     if derived := tracing.load(contract, columns):
         contract, columns = derived.contract(contract), derived.names
         steps = [("columns", derived)]
-    graph = GraphFeatures(features(contract, columns), contract, columns)
+    sparse = convertible.takes_sparse(fresh)
+    graph = GraphFeatures(features(contract, columns), contract, columns, sparse)
     for part in (graph, fresh):
         part.set_params(**dict.fromkeys(convertible.seeds(part), recipe.seed))
     return Pipeline([*steps, ("features", graph), (name, fresh)])

@@ -18,8 +18,9 @@ CODE = (  # what train loads
     *(f"mlgitops/pipeline/{n}.py" for n in ("arrays", "boosters", "contract")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("conversion", "convertible", "data")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("datetimes", "fitting", "golden")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("manifest", "parity", "purity", "schema")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("settings", "sides", "symbolic", "task")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("imports", "manifest", "parity")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("purity", "schema", "settings")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("sides", "symbolic", "task")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("texts", "tracing", "train", "words")),
     *("model/estimator.py", "model/features.py"),
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlgitops.pipeline import purity, settings
+from mlgitops.pipeline import imports, purity, settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import check, split
 from mlgitops.pipeline.task import TASKS
@@ -30,6 +30,7 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
     rules = settings.prepare(params)
     purity.demand(clean, JOINED)
     rows = check(clean(_table(source)), contract)
+    imports.demand_listed("prepare")
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     for part, path in zip(split(rows, contract, rules), (train, holdout), strict=True):
         part.attrs = {"source_sha256": digest}

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+import numpy as np
+
 from mlgitops.pipeline import purity
+from mlgitops.pipeline.schema import near, one_line
+from mlgitops.pipeline.words import words
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
+
+    from mlgitops.pipeline.contract import Column
 
 Kind = Literal["number", "text", "time", "condition"]
 
@@ -53,8 +59,9 @@ class Graph:
     `steps` describes them in their order, with file and line.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, columns: Mapping[str, Column] | None = None) -> None:
+        """Begin with nothing; `columns` are those of the contract."""
+        self.columns = columns or {}
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.steps: list[tuple[str, str]] = []
@@ -102,9 +109,21 @@ class Graph:
 class Array:
     """One column of any number of rows, as it is computed from a model's inputs."""
 
-    def __init__(self, graph: Graph, name: str, kind: Kind, column: str = "") -> None:
-        """`name` is the value's in the graph; `column` says that it is this input."""
+    def __init__(
+        self,
+        graph: Graph,
+        name: str,
+        kind: Kind,
+        column: str = "",
+        *,
+        single: bool = False,
+    ) -> None:
+        """`name` is the value's in the graph; `column` says that it is this input.
+
+        `single` says that it has numbers of a client, which came as float32.
+        """
         self._graph, self.name, self.kind, self.column = graph, name, kind, column
+        self.single = single
         self.line = line()
 
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
@@ -242,8 +261,9 @@ class Array:
         """Take a number of numpy's beside an array; refuse numpy's functions."""
         if method == "__call__" and not about and function.__name__ in OPERATORS:
             timed = any(getattr(value, "kind", "") == "time" for value in inputs)
-            left, right = (_array(value, self._graph, timed) for value in inputs)
-            result: Array = OPERATORS[function.__name__](left, right)
+            for value in inputs:
+                _array(value, self._graph, timed)  # refuses what is not one number
+            result: Array = OPERATORS[function.__name__](*map(_plain, inputs))
             return result
         raise Untraceable(
             f"numpy.{function.__name__} cannot be exported: write xp."
@@ -320,6 +340,24 @@ def _seconds(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def compared(x: Value, y: Value, graph: Graph | None = None) -> tuple[Array, Array]:
+    """Return both as arrays, a number as float32 beside numbers that came so.
+
+    As a float32, 0.7 is smaller than as a float64: no row would be 0.7 or more.
+    """
+    x, y = _plain(x), _plain(y)
+    x, y = _rounded(x, y), _rounded(y, x)
+    return pair(x, y, graph)
+
+
+def _rounded(x: Value, other: Value) -> Value:
+    """Return a number of Python's as float32 has it, beside what came as float32."""
+    if isinstance(x, int | float) and isinstance(other, Array) and other.single:
+        with np.errstate(over="ignore"):
+            return float(np.float32(x))
+    return x
+
+
 def pair(x: Value, y: Value, graph: Graph | None = None) -> tuple[Array, Array]:
     """Return both as arrays, conditions as numbers."""
     arrays = [value for value in (x, y) if isinstance(value, Array)]
@@ -355,8 +393,8 @@ def number(x: Array, timed: bool = False) -> str:
 
 def function(operator: str, x: Array) -> Array:
     """Return what an operator makes of each number."""
-    name = number(x)
-    return Array(x._graph, x._graph.node(operator, name), "number")
+    name, single = number(x), x.single and operator in ("Abs", "Neg")
+    return Array(x._graph, x._graph.node(operator, name), "number", single=single)
 
 
 def arithmetic(operator: str, x: Value, y: Value) -> Array:
@@ -380,7 +418,7 @@ def comparison(operator: str, x: Value, y: Value) -> Array:
         if isinstance(text, Array) and text.kind == "text" and isinstance(other, str):
             if operator == "Equal":
                 return is_one_of(text, [other])
-    left, right = pair(x, y)
+    left, right = compared(x, y)
     if left.kind != right.kind or left.kind == "text":
         odd = left if left.kind != "number" else right
         raise Untraceable(
@@ -392,8 +430,42 @@ def comparison(operator: str, x: Value, y: Value) -> Array:
 
 def is_one_of(x: Array, texts: list[str]) -> Array:
     """Return where a text is one of some."""
+    if never := [text for text in texts if _is_never(x, text)]:
+        raise Untraceable(_why_never(x, never[0]))
     found = index_of(x, texts, [1] * len(texts), 0)
     return Array(x._graph, x._graph.node("Cast", found, to=BOOL), "condition")
+
+
+def demand_found(x: Array, texts: list[str]) -> None:
+    """Refuse a table for texts of which a column has none, or of no text of words."""
+    never = [text for text in texts if _is_never(x, text)]
+    kind = x._graph.columns[x.column].type if x.column else ""
+    if never and (kind == "text" or len(never) == len(texts)):
+        raise Untraceable(_why_never(x, never[0]))
+
+
+def _is_never(x: Array, text: str) -> bool:
+    """Tell whether a column of the contract cannot have a text."""
+    if not x.column or text == "":
+        return False
+    column = x._graph.columns[x.column]
+    if column.type == "text":
+        return words(text) != text
+    return text not in column.categories
+
+
+def _why_never(x: Array, text: str) -> str:
+    """Say why a column cannot have a text, and what to write."""
+    column, name = x._graph.columns[x.column], f'column "{one_line(x.column)}"'
+    if column.type == "text":
+        return (
+            f"{name} is never {one_line(repr(text))}: a text comes as its words, "
+            f"without capitals and punctuation; write {one_line(repr(words(text)))}"
+        )
+    return (
+        f"{one_line(repr(text))} is not a category of {name} in contract.yaml; "
+        f"{near(text, column.categories)[:200]}"
+    )
 
 
 def index_of(x: Array, texts: list[str], numbers: list[int], other: int) -> str:

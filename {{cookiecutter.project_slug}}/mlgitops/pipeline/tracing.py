@@ -217,7 +217,7 @@ def trace(
 
 def _call(function: Function, contract: Contract, columns: Sequence[str]) -> _Call:
     """Call the function with arrays, and check what it returns."""
-    graph = Graph()
+    graph = Graph(contract.columns)
     inputs = _Inputs({n: _input(graph, n, contract.columns[n].type) for n in columns})
     try:
         features = function(inputs)
@@ -240,7 +240,8 @@ def _input(graph: Graph, name: str, kind: str) -> Array:
     """Return the array that stands for an input; numbers are computed in float64."""
     value = f"{INPUT}{name}"
     if kind not in KINDS:
-        return Array(graph, graph.node("Cast", value, to=DOUBLE), "number", name)
+        number = graph.node("Cast", value, to=DOUBLE)
+        return Array(graph, number, "number", name, single=True)
     return Array(graph, value, KINDS[kind], name)
 
 

@@ -12,7 +12,15 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from mlgitops.pipeline import contract, data, fitting, manifest, parity, settings
+from mlgitops.pipeline import (
+    contract,
+    data,
+    fitting,
+    imports,
+    manifest,
+    parity,
+    settings,
+)
 
 
 def train(source: Path, onnx: Path, out: Path) -> None:
@@ -28,7 +36,9 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     sample = rows.iloc[:: max(1, len(rows) // 10_000)]
     proof = _proof(fitted, exported, sample, terms, recipe)
     requirements = Path("requirements/pipeline.txt").read_bytes()
-    code = {path: manifest.sha256(_source(path)) for path in manifest.CODE}
+    imports.demand_listed("train")
+    loaded = (*manifest.CODE, *imports.team())
+    code = {path: manifest.sha256(_source(path)) for path in loaded}
     version = manifest.manifest(
         terms,
         recipe,
