@@ -20,7 +20,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 from machinery import test_pipeline, test_traced
-from mlgitops.pipeline import convertible, data, fitting, parity, settings, tracing
+from mlgitops.judge import edges, operators
+from mlgitops.pipeline import (
+    convertible,
+    data,
+    fitting,
+    golden,
+    parity,
+    settings,
+    tracing,
+)
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.conversion import GraphFeatures
 from mlgitops.pipeline.tracing import Derived
@@ -194,6 +203,16 @@ def test_an_estimator_of_texts_converts(
     parity.check_features(fitted, arrays, TERMS)
     parity.demand(parity.parity(fitted, model, arrays, TERMS), 1e-5)
     assert fitted[-2].sparse_ == (name in ("sparse", "vectors"))
+
+
+def test_a_time_that_a_feature_compares_with_is_an_edge(tmp_path: Path) -> None:
+    """Where another program may round it to the other side."""
+    moment = "2016-02-03T04:05:06.789000+00:00"
+    derived = traced(tmp_path, f'columns["placed"] > "{moment}"')
+    found = operators.constants(operators.read(derived.model))
+    row = golden.requests(rows().iloc[:1], TERMS)
+    names = [case.name for case in edges.cases(TERMS, ["placed"], row, found)]
+    assert f"a row with placed = {moment!r}" in names
 
 
 def test_who_takes_a_sparse_matrix() -> None:

@@ -58,6 +58,7 @@ TURNS = (  # of the calendar, where arithmetic of times goes wrong
     "2024-12-31",
     "2025-03-01",
 )
+YEAR = 366 * 86_400  # seconds
 RANDOM = 200  # rows of which every column is anywhere in its range
 
 
@@ -142,7 +143,8 @@ def _values(
     if column.type == "datetime":
         spaced = np.linspace(column.min, column.max, SPACED).tolist()
         turns = [datetime.fromisoformat(t).replace(tzinfo=UTC) for t in TURNS]
-        inside = {t.timestamp() for t in turns}
+        moments = (n for n in numbers if abs(n) > YEAR)  # others are of other columns
+        inside = {*(t.timestamp() for t in turns), *moments}
         inside = {t for t in inside if column.min < t < column.max}
         return [_time(moment) for moment in sorted({*spaced, *inside})]
     present = [float(v) for v in seen if isinstance(v, int | float)] or [0.0]
