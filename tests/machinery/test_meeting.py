@@ -19,8 +19,10 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from machinery import test_pipeline, test_traced
+from machinery import rows as small
+from machinery import test_pipeline, test_traced, traffic
 from mlgitops.judge import edges, operators
+from mlgitops.monitor import performance
 from mlgitops.pipeline import (
     convertible,
     data,
@@ -203,6 +205,23 @@ def test_an_estimator_of_texts_converts(
     parity.check_features(fitted, arrays, TERMS)
     parity.demand(parity.parity(fitted, model, arrays, TERMS), 1e-5)
     assert fitted[-2].sparse_ == (name in ("sparse", "vectors"))
+
+
+def test_a_recipe_that_cannot_be_fitted_is_no_end_of_a_monitor_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Main's code may ask for a category that the running version does not know."""
+    window, old = traffic.flights(400, 80, 28), traffic.flights(900, 0, 74)
+    section = {**traffic.SECTION, "min_labels": 100}
+    body = test_traced.of('xp.isin(columns["carrier"], ["new one"])')
+    function = test_traced.function(tmp_path, body)
+    monkeypatch.setattr("model.features.features", function)
+    params = {**traffic.PARAMS, "monitor": section}
+    args = (old, window, window, small.small(), params, traffic.METRIC)
+    reason = performance.gain(*args)
+    assert isinstance(reason, str) and "'new one' is not a category" in reason
+    monkeypatch.undo()
+    assert not isinstance(performance.gain(*args), str)
 
 
 def test_a_time_that_a_feature_compares_with_is_an_edge(tmp_path: Path) -> None:

@@ -376,7 +376,7 @@ def test_the_gain_is_estimated_on_rows_that_the_split_holds_out(
     ("error", "reason"),
     [
         (ModuleNotFoundError("no", name="xgboost"), "xgboost is not among"),
-        (ContractError("too few rows"), "cannot be fitted on the newer rows: too few"),
+        (ContractError("too few rows"), "cannot be fitted on these rows: too few"),
     ],
 )
 def test_a_model_that_cannot_be_fitted_here_gives_no_estimate_and_says_so(

@@ -301,7 +301,7 @@ def gain(
             "with it: whether retraining helps is for its pull request to show"
         )
     except ContractError as error:
-        return f"main's recipe cannot be fitted on the newer rows: {error}"
+        return f"main's recipe cannot be fitted on these rows: {error}"
     X = model.table(inputs(holdout, contract, recipe.columns))
     challenger = TASKS[contract.task].fitted(fitted, X)
     y, champion = metric.truth_and_predictions(holdout)
