@@ -1,7 +1,9 @@
 """Where types, features with code and estimators meet: each does what it says."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from mlgitops.pipeline import (
     data,
     fitting,
     golden,
+    imports,
     parity,
     settings,
     tracing,
@@ -300,3 +303,21 @@ def test_a_file_that_a_stage_imports_is_listed(tmp_path: Path) -> None:
     done = test_traced.stage("train", folder)
     assert done.returncode == 0, done.stderr
     assert '"model/helped.py"' in (folder / "build/manifest.json").read_text()
+
+
+def test_files_of_an_environment_are_not_the_teams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in the repository has the libraries, and Python itself."""
+    loaded = {"env/lib/a.py": "x", "mlgitops/b.py": "x", "c.py": "x", "d.py": ""}
+    for number, (path, text) in enumerate(loaded.items()):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+        module = ModuleType(f"made_up_{number}")
+        module.__file__ = str(tmp_path / path)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
+    assert imports.team() == ["c.py"]
+    monkeypatch.setattr(sys, "prefix", str(tmp_path.parent))  # of all, as in an image
+    assert imports.team() == ["c.py", "env/lib/a.py"]

@@ -12,7 +12,9 @@ rounded once, to float32, at the end: ONNX Runtime's float32 logarithm differs i
 last digit between a row alone and the same row in a batch.
 
 An array is a number (NaN where it is missing), a text ("" where it is missing), a time
-or a condition. A comparison with a missing number is false.
+or a condition. A comparison with a missing number is false. Inputs are float32, and so
+is a number that one is compared with: 0.1 is equal to 0.1. A text of the type `text` is
+its words ("not happy", for "Not happy!").
 """
 
 from __future__ import annotations

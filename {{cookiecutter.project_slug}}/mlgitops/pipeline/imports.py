@@ -17,17 +17,21 @@ from mlgitops.pipeline.schema import ContractError
 def team() -> list[str]:
     """Return the files of the repository that this process has loaded.
 
-    Not those of the machinery, which dvc.yaml lists by folder, nor empty ones.
+    Not those of the machinery, which dvc.yaml lists by folder, of an environment that
+    is in the repository, nor empty ones.
     """
-    here, found = Path.cwd(), set()
+    here, found = Path.cwd().resolve(), set()
+    others = [here / "mlgitops"]
+    for prefix in (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()):
+        others += [prefix] if here in prefix.parents else []
     for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if not file or not Path(file).is_relative_to(here):
+        name = getattr(module, "__file__", None)
+        file = Path(name).resolve() if name else here
+        if here not in file.parents or not file.is_file() or not file.stat().st_size:
             continue
-        path = Path(file).relative_to(here)
-        ours = path.parts[0] != "mlgitops" and "site-packages" not in path.parts
-        if ours and Path(file).is_file() and Path(file).stat().st_size:
-            found.add(path.as_posix())
+        inner = "site-packages" in file.parts
+        if not inner and not any(other in file.parents for other in others):
+            found.add(file.relative_to(here).as_posix())
     return sorted(found)
 
 
