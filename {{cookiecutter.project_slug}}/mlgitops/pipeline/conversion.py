@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -191,7 +192,11 @@ class GraphFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # n
         parts = (self._run(X.iloc[start : start + ROWS]) for start in starts)
         if self.sparse_:
             return vstack([csr_array(part) for part in parts], format="csr")
-        return np.concatenate(list(parts))
+        first = next(parts)
+        table = np.empty((len(X), first.shape[1]))  # once: a million rows are large
+        for start, part in zip(starts, chain([first], parts), strict=True):
+            table[start : start + ROWS] = part
+        return table
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the features' names."""
