@@ -144,7 +144,7 @@ def test_what_the_monitor_expected_stands_below_the_headline() -> None:
     assert "monitor" not in report.render(facts(expectation=""))
 
 
-@pytest.mark.parametrize("state", ["ready", "decide", "blocked"])
+@pytest.mark.parametrize("state", ["ready", "here", "blocked"])
 def test_words_stand_beside_every_icon(state: str) -> None:
     checks = [CHECK, check(passed=state != "blocked")]
     for line in report.render(facts(state=state, checks=checks)).splitlines():
@@ -391,7 +391,7 @@ WORDS = st.text(max_size=400) | st.sampled_from(HOSTILE)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["ready", "here", "decide", "blocked"]),
+    st.sampled_from(["ready", "here", "blocked"]),
     st.lists(st.tuples(WORDS, st.booleans(), st.booleans()), max_size=40),
     WORDS,
     st.integers(0, 400),
