@@ -151,7 +151,7 @@ def test_rows_dated_far_ahead() -> None:
 
 
 def test_an_option_that_is_not_known() -> None:
-    for given in ({"task": "classify"}, {"types": "x=words"}, {"split": "column"}):
+    for given in ({"task": "classify"}, {"types": "x=words"}, {"split": "rows"}):
         with pytest.raises(Exception, match="known|type"):
             tables.make("../table.csv", "y", **given)
 
