@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from machinery.test_report import HOSTILE, PRIMARY, SLICE, built, evidence, facts
@@ -160,6 +160,7 @@ def test_hostile_words_are_inert(words: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=300))
+@example("+")  # an empty list
 def test_no_text_becomes_a_tag(words: str) -> None:
     text = page.page(hostile(words))
     assert Walker(text).tags <= ALLOWED

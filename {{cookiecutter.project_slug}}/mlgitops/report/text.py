@@ -13,7 +13,7 @@ PLAIN = set(
 )
 
 NAMED_CLASSES = 12  # classes, or pairs of them, that a sentence names
-BLOCK = re.compile(r"=|\+ |\d{1,9}[.)]( |$)")  # what starts a heading or a list
+BLOCK = re.compile(r"=|(\+|\d{1,9}[.)])( |$)")  # what starts a heading or a list
 
 
 def text(value: object, limit: int = 120) -> str:
