@@ -80,7 +80,8 @@ def test_a_part_without_one_of_the_classes_is_refused() -> None:
     assert "held out rows have none" in tables.make(path, "y", part="fold")
 
 
-def test_a_split_by_a_column_needs_one() -> None:
+@pytest.mark.parametrize("given", [{"split": "column"}, {"holdout": "test"}])
+def test_what_needs_a_part_is_refused_without_one(given: dict[str, str]) -> None:
     path = Path("..", "table.csv")
     tables.frame(400).to_csv(path, index=False)
-    assert "PART=column" in tables.make(path, "y", split="column")
+    assert "PART=column" in tables.make(path, "y", **given)

@@ -27,12 +27,15 @@ def main() -> None:
     command = (sys.executable, "-m", "dvc", "repro", "--no-run-cache", *sys.argv[1:])
     # Unbuffered, so that a line of a stage is seen when it is written.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment
-    ) as dvc:
-        assert dvc.stdout is not None
-        for line in without_advice(dvc.stdout):
-            print(line, end="", flush=True)
+    try:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment
+        ) as dvc:
+            assert dvc.stdout is not None
+            for line in without_advice(dvc.stdout):
+                print(line, end="", flush=True)
+    except KeyboardInterrupt:  # DVC got it, too, and has ended its stage
+        raise SystemExit(130) from None
     if dvc.returncode:
         raise SystemExit(dvc.returncode)
 

@@ -32,31 +32,21 @@ def add(evaluation: Evaluation) -> None:
         challenger=float(worth.mean()),
         best=msgspec.structs.replace(best, best=PER * best.best),
     )
+    others = {}  # what the worth is held against
     if evaluation.champion is not None:
-        before = PER * task.worth(y, evaluation.champion.decisions, price)
-        gap = compare.mean_difference(
-            before, worth, evaluation.rules.confidence, evaluation.groups
-        )
-        business = msgspec.structs.replace(
-            business,
-            champion=float(before.mean()),
-            difference=gap.difference,
-            low=gap.low,
-            high=gap.high,
-        )
+        others["champion"] = evaluation.champion.decisions
     elif task.nothing is not None:
-        nothing = PER * task.worth(y, np.full(len(y), task.nothing), price)
+        others["nothing"] = np.full(len(y), task.nothing)
+    for name, decisions in others.items():
+        other = PER * task.worth(y, decisions, price)
         gap = compare.mean_difference(
-            nothing, worth, evaluation.rules.confidence, evaluation.groups
+            other, worth, evaluation.rules.confidence, evaluation.groups
         )
-        business = msgspec.structs.replace(
-            business,
-            nothing=float(nothing.mean()),
-            difference=gap.difference,
-            low=gap.low,
-            high=gap.high,
-        )
-        evaluation.judgement.checks.append(_check(evaluation, gap, section.unit))
+        ends = {"difference": gap.difference, "low": gap.low, "high": gap.high}
+        known = {name: float(other.mean()), **ends}
+        business = msgspec.structs.replace(business, **known)
+        if name == "nothing":
+            evaluation.judgement.checks.append(_check(evaluation, gap, section.unit))
     evaluation.judgement.business = business
 
 

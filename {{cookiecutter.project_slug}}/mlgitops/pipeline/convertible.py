@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FILE = Location("model/estimator.py")
 SCORES = "has no predict_proba"
 TARGETS = "is for several targets at once"
-PART = "is a part of another estimator"
 ABSENT = "has no converter to ONNX"
 WRONG = "does not convert exactly"
 CALIBRATED = "CalibratedClassifierCV around it"

@@ -112,6 +112,9 @@ def roles(
         why["group"] = "GROUP says so"
         problems += _missing(by_name[options.group], "GROUP")
     held: tuple[str, ...] = ()
+    if options.holdout and not options.part:
+        sentence = "HOLDOUT= is for the values of a column that PART= names"
+        problems.append(Problem("", sentence, "PART=column, or leave HOLDOUT= out"))
     if options.part:
         held, wrong = _held(table, by_name[options.part], options)
         problems += wrong
