@@ -3,8 +3,7 @@
 With an interval, by default, and whatever the task: what is planted here passed before.
 """
 
-from __future__ import annotations
-
+import re
 from typing import Any
 
 import numpy as np
@@ -181,6 +180,8 @@ def test_the_report_has_its_lines() -> None:
     for check in (found["constant"], found["business.min"]):
         row = report.sections.record.check_row(check)
         assert row[1] == check.title and "lower bound" in row[2]
+        digits = re.search(r"estimate \S+?\d(\.\d{4})?,", row[2])
+        assert digits and bool(digits[1]) == (not check.unit), "of money, no fractions"
     worth = evaluated.judgement.business
     assert isinstance(worth, Business) and worth.nothing == 0  # by WORTH
     sentence = decisions._worth(worth)

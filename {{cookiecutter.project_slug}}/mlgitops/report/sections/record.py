@@ -46,9 +46,11 @@ def value(check: Check) -> str:
         return figure
     figure = f"{check.statistic} {figure}"
     if check.estimate is not None:
-        figure += f" (estimate {check.estimate:+.4f}"
+        number = "+,.0f" if check.unit else "+.4f"  # a sum of money has no such digits
+        figure += f" (estimate {check.estimate:{number}}"
         if check.interval is not None:
-            figure += ", interval {:+.4f} to {:+.4f}".format(*check.interval)
+            low, high = check.interval
+            figure += f", interval {low:{number}} to {high:{number}}"
         figure += ")"
     return figure
 
