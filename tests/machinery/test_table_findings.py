@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from machinery import free_text, tables
+from mlgitops.table import bars
 
 pytest.importorskip("duckdb")  # the group `data`
 RANDOM = np.random.default_rng(2)
@@ -113,6 +114,12 @@ def test_a_column_without_a_value_twice_is_named_as_the_id(
     tables.frame(800, **unique).to_csv("../table.csv", index=False)
     assert not tables.make("../table.csv", "y")
     assert re.search(words, capsys.readouterr().out)
+
+
+def test_the_plot_of_a_text_says_that_it_is_of_lengths() -> None:
+    texts = pd.Series(["a" * n for n in range(1, 101)])
+    assert "99 characters<" in bars.plot(texts, "text", None)
+    assert "characters" not in bars.plot(texts.map(len), "number", None), "the control"
 
 
 def test_free_text_is_kept_with_its_evidence(seen) -> None:

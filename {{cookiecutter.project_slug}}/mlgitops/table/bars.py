@@ -22,8 +22,8 @@ TOP = 8  # categories that are drawn
 def plot(values: pd.Series, kind: str, target: np.ndarray | None) -> str:
     """Return one SVG; `target` [n] are numbers whose mean is drawn, or None.
 
-    Numbers are drawn between their 1st and 99th percentile, so that one odd value does
-    not hide all others.
+    A text is its length. Numbers are drawn between their 1st and 99th percentile, so
+    that one odd value does not hide all others.
     """
     import pandas as pd
 
@@ -48,6 +48,8 @@ def plot(values: pd.Series, kind: str, target: np.ndarray | None) -> str:
     places = np.minimum(places, BINS - 1)
     if kind == "datetime":
         ends = [f"{pd.Timestamp(v, unit='s'):%Y-%m-%d}" for v in (low, high)]
+    elif kind == "text":
+        ends = [f"{v:.0f} characters" for v in (low, high)]
     else:
         ends = [f"{v:.4g}" if abs(v) < 10_000 else f"{v:,.4g}" for v in (low, high)]
     return _svg(*_heights(places, BINS, target), ends, scale)
