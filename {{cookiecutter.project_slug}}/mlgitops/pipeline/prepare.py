@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlgitops.pipeline import imports, purity, settings
+from mlgitops.pipeline import folds, imports, purity, settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import check, split
 from mlgitops.pipeline.task import TASKS
@@ -24,7 +24,7 @@ JOINED = (
 
 
 def prepare(source: Path, train: Path, holdout: Path) -> None:
-    """Write both parts; each file's attributes contain the sha256 of its source."""
+    """Write both parts; their attributes name the source's sha256 and the split."""
     contract = Contract.read(Path("contract.yaml").read_bytes())
     params = settings.load(Path("params.yaml").read_bytes())
     rules = settings.prepare(params)
@@ -33,7 +33,7 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
     imports.demand_listed("prepare")
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     for part, path in zip(split(rows, contract, rules), (train, holdout), strict=True):
-        part.attrs = {"source_sha256": digest}
+        part.attrs = {"source_sha256": digest, folds.SPLIT: rules.split}
         path.parent.mkdir(parents=True, exist_ok=True)
         part.to_parquet(path, index=False, compression="zstd")
         print(f"{path}: {summary(part, contract)}")
