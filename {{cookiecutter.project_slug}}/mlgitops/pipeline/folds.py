@@ -83,7 +83,7 @@ def _numbers(
     hashes = shares(map(text, rows[contract.id]), seed)
     classes = np.zeros(len(rows))
     if TASKS[contract.task].kind == "classifier":
-        classes = pd.factorize(rows[contract.target])[0]
+        classes = pd.factorize(rows[contract.target], sort=True)[0]
     # One class after the other, each by its hashes: dealt out like cards.
     order = np.lexsort((hashes, classes))
     numbers = np.empty(len(rows), np.int64)
