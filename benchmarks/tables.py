@@ -82,7 +82,6 @@ TABLES = (
         "penguins as the station noted them",
         "palmerpenguins/data/penguins-raw.csv",
         "Species",
-        "GROUP='Individual ID'",
     ),
     Table(
         "weather",
@@ -96,14 +95,12 @@ TABLES = (
         "restaurant inspections, many of one business",
         "causaldata/restaurant_inspections/restaurant_data.csv",
         "inspection_score",
-        "GROUP=business_name",
     ),
     Table(
         "regimes",
         "governments; one column is the target",
         "lifelines/datasets/dd.csv",
         "democracy",
-        "DROP=regime",
     ),
     Table(
         "rossi",
@@ -131,7 +128,6 @@ TABLES = (
         "chosen ways of travel, four rows each, semicolons",
         "statsmodels/datasets/modechoice/modechoice.csv",
         "choice",
-        "GROUP=individual",
     ),
     Table(
         "votes",

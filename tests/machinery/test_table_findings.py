@@ -42,6 +42,8 @@ def test_a_column_that_knows_the_target(seen) -> None:
     found = seen(frame)
     assert re.search(r"refund +alone it predicts y with ROC AUC (0\.99|1\.0)", found)
     assert "DROP='refund'" in found
+    assert "refund" in tables.contract()["columns"]
+    assert tables.params("binary")["train"]["columns"] == ["x"]
     gate = tables.params("binary")["gates"]["roc_auc"]
     assert gate["max"] == 0.98 and gate["min"] < 0.8
     assert not re.search(r"^  x ", found, re.M)  # the control
@@ -69,9 +71,41 @@ def test_a_date_after_the_event(seen) -> None:
     assert re.search(r"closed +in 100% of the rows it is later than ordered", found)
 
 
-def test_groups_on_both_sides(seen) -> None:
+def test_where_nothing_else_is_left_the_judge_says_so(seen) -> None:
+    frame = pd.DataFrame({"x": RANDOM.normal(size=800)})
+    frame["y"] = (frame["x"] > 0).astype(int)
+    assert re.search(r"x +alone it predicts y", seen(frame))
+    assert tables.params("binary")["train"]["columns"] == ["x"]
+
+
+@pytest.mark.parametrize("split", ["", "random"])
+def test_a_group_is_guessed_where_it_is_clear(split: str, seen) -> None:
     frame = tables.frame(800, customer_id=RANDOM.integers(0, 90, 800))
+    found = seen(frame, split=split)
+    guessed = not split
+    assert ("GROUP='customer_id'" in found) != guessed
+    assert tables.contract().get("entity") == ("customer_id" if guessed else None)
+    assert ("customer_id" in tables.contract()["columns"]) != guessed
+    assert tables.params("binary")["prepare"]["split"] == (split or "group")
+
+
+@pytest.mark.parametrize("values", [30, 700])
+def test_a_group_that_is_not_clear_is_offered(values: int, seen) -> None:
+    """Few values may be categories; of two columns no one knows which it is."""
+    frame = tables.frame(800, shop_id=RANDOM.integers(0, values, 800))
+    if values > 100:
+        frame["visitor_id"] = RANDOM.integers(0, 200, 800)
+    found = seen(frame)
+    assert "GROUP='shop_id'" in found and "both sides" in found
+    assert "entity" not in tables.contract()
+
+
+def test_a_time_needs_no_group(seen) -> None:
+    hours = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(800), unit="h")
+    ids = RANDOM.integers(0, 90, 800)
+    frame = tables.frame(800, at=hours.astype(str), customer_id=ids)
     assert "GROUP='customer_id'" in seen(frame)
+    assert tables.params("binary")["prepare"]["split"] == "time"
     assert "both sides" not in seen(frame, group="customer_id")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from machinery import tables
 from mlgitops.pipeline import data, sides
@@ -85,3 +86,30 @@ def test_what_needs_a_part_is_refused_without_one(given: dict[str, str]) -> None
     path = Path("..", "table.csv")
     tables.frame(400).to_csv(path, index=False)
     assert "PART=column" in tables.make(path, "y", **given)
+
+
+@pytest.mark.parametrize(
+    ("role", "rules"),
+    [
+        ("part: fold", {"split": "column", "holdout": ["c", "d"]}),
+        ("entity: fold", {"split": "group", "holdout_share": 0.2, "seed": 1}),
+        ("entity: fold", {"split": "random", "holdout_share": 0.2, "seed": 1}),
+    ],
+)
+def test_what_was_written_by_hand_stays(role: str, rules: dict[str, object]) -> None:
+    """A later run asks contract.yaml and params.yaml, not only the options."""
+    path = Path("..", "table.csv")
+    fold = np.resize(np.array(list("abcdefghijkl")), 400)
+    tables.frame(400, fold=fold).to_csv(path, index=False)
+    assert not tables.make(path, "y")
+    contract, params = Path("contract.yaml"), Path("params.yaml")
+    document = yaml.safe_load(contract.read_text(encoding="utf-8"))
+    del document["columns"]["fold"]
+    document |= dict([role.split(": ")])
+    contract.write_text(yaml.safe_dump(document), encoding="utf-8")
+    document = yaml.safe_load(params.read_text(encoding="utf-8"))
+    document["prepare"], document["train"]["columns"] = rules, ["x"]
+    params.write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert not tables.make(path, "y", force=True)
+    assert role in contract.read_text(encoding="utf-8")
+    assert tables.params("binary")["prepare"] == rules

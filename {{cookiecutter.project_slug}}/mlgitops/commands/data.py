@@ -91,7 +91,8 @@ def run(given: dict[str, str], force: bool) -> None:
     options = Options.parse(given)
     options = replace(options, types={**files.own_types(noted), **options.types})
     try:
-        made = plan(options, SCRATCH)
+        made = plan(files.own_roles(noted, options), SCRATCH)
+        made = replace(made, options=options)
     except Refused as refused:
         PAGE.parent.mkdir(exist_ok=True)
         text = page.refusal(refused.problems, options.file)

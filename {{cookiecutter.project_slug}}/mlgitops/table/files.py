@@ -24,6 +24,7 @@ from mlgitops.table import (
     propose,
     readme,
 )
+from mlgitops.table.options import Options
 from mlgitops.table.plan import Plan
 from mlgitops.table.problem import TableError
 from mlgitops.table.roles import ROW
@@ -118,6 +119,27 @@ def own_types(noted: Record) -> dict[str, str]:
         for name, entries in columns.items()
         if noted.types.get(name) not in (None, entries.get("type"))
     }
+
+
+def own_roles(noted: Record, options: Options) -> Options:
+    """Return the options with the group or part, and its split, that stand here.
+
+    So what somebody wrote into contract.yaml and params.yaml stays, and a group is
+    guessed once.
+    """
+    contract = _contract() if noted.sums else {}
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    rules = value(yaml.safe_load(text), ("prepare",)) if noted.sums else None
+    if options.group or options.part or options.split or not isinstance(rules, dict):
+        return options
+    split, held = str(rules.get("split") or ""), rules.get("holdout") or ()
+    if contract.get("part") and split == "column" and not options.time:
+        values = tuple(map(str, held))
+        return replace(options, part=contract["part"], holdout=values, split=split)
+    if contract.get("entity") and split in ("time", "random", "group"):
+        split = "time" if options.time else split
+        return replace(options, group=contract["entity"], split=split)
+    return options
 
 
 def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Decision]:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import LONGEST
 from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline
-from mlgitops.table.columns import IDLIKE
 from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
 from mlgitops.table.problem import Problem, Warned
-from mlgitops.table.roles import Roles
+from mlgitops.table.roles import Roles, repeats
 from mlgitops.table.target import FEWEST, Target
 from mlgitops.table.typed import Measured
 
@@ -32,6 +31,7 @@ PHONE = re.compile(r"\+?[\d][\d ()/-]{7,18}\d")
 MISSING = 0.5
 ALONE = {"binary": 0.85, "multiclass": 0.9, "regression": 0.9}  # rare for one column
 COPIES = 0.05
+LEAVES = "`train.columns` of params.yaml leaves it out"
 
 
 def problems(measured: Measured, roles: Roles, target: Target) -> list[Problem]:
@@ -107,7 +107,7 @@ def _leakage(
         if score > LEAK[target.task]:
             evidence = (
                 f"alone it predicts {target.name} with {words} {score:.3f}: is it "
-                "known before the target is?"
+                f"known before the target is? {LEAVES}, so no model takes it yet"
             )
             result.append(Warned(name, evidence, f"DROP='{name}'"))
         elif score > ALONE[target.task]:
@@ -167,29 +167,17 @@ def _years(roles: Roles, inputs: Sequence[Guess]) -> list[Warned]:
 
 def _groups(measured: Measured, roles: Roles, guesses: Sequence[Guess]) -> list[Warned]:
     """Return the columns whose rows probably belong together."""
+    if roles.group:
+        return []
     result = []
     for guess in guesses:
-        facts = guess.facts
-        if guess.type == "identifier" and 20 <= facts.distinct < 0.5 * facts.filled:
-            evidence = (
-                f"{facts.distinct:,} different values in {facts.rows:,} rows: it is "
-                "left out, and rows of one value would be on both sides of the split"
-            )
-            if not facts.missing:
-                result.append(Warned(facts.name, evidence, f"GROUP='{facts.name}'"))
-            continue
-        named = IDLIKE.search(facts.name) and facts.name not in (
-            roles.id,
-            roles.group,
-            roles.part,
-        )
-        if named and 20 <= facts.distinct < 0.9 * facts.filled and not facts.missing:
-            evidence = (
-                f"{facts.distinct:,} different values in {facts.rows:,} rows, by its "
-                "name an id: rows of one value would be on both sides of the split"
-            )
-            result.append(Warned(facts.name, evidence, f"GROUP='{facts.name}'"))
-    return [] if roles.group else result
+        why = repeats(guess) if guess.name not in (roles.id, roles.part) else ""
+        if why:
+            left_out = "it is left out, and " if not guess.kept else ""
+            evidence = f"{why}: {left_out}rows of one value would be on both sides of "
+            evidence += "the split"
+            result.append(Warned(guess.name, evidence, f"GROUP='{guess.name}'"))
+    return result
 
 
 def _few(measured: Measured, target: Target, found: Baseline) -> list[Warned]:

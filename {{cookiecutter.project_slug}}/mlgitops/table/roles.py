@@ -19,6 +19,9 @@ YEAR = re.compile(r"(18|19|20)\d\d")
 ROW = "row_id"
 HELD = re.compile(r"test|hold-?_? ?out|eval(uation)?|val(id(ation)?)?", re.I)
 MOST_PARTS = 20
+FEWEST_GROUPS = 20  # different values of a column that is guessed to be the group
+NEW = 0.05  # of the rows have another value: production brings new ones
+NO_GROUP = "rows are taken as independent of one another"
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,18 @@ def roles(
         problems += _time_problems(by_name[time])
     elif options.split in ("", "time") and not options.part:
         time, why["time"], lines["time"] = _time([*by_name.values()], options)
-    split = options.split or _split(options, time)
+    group = options.group
+    if group:
+        why["group"] = "GROUP or contract.yaml says so"
+        problems += _missing(by_name[group], "GROUP")
+    elif not (options.split or options.part or time):
+        group, why["group"] = _group([*by_name.values()], identifier)
+        if group:
+            lines["group"] = "SPLIT=random, if its rows have nothing in common"
+    split = options.split or _split(options, time, group)
     for kind, role, value in (
         ("time", "TIME", time),
-        ("group", "GROUP", options.group),
+        ("group", "GROUP", group),
         ("column", "PART", options.part),
     ):
         if split == kind and not value:
@@ -98,7 +109,8 @@ def roles(
         if options.split
         else {
             "time": "there is a time, so the newest rows are held out",
-            "group": "GROUP is given, so whole groups are held out",
+            "group": f"rows of one {one_line(group)} belong together, so whole groups "
+            "are held out",
             "random": "there is no time and no group, so any rows are held out",
             "column": "PART is given, so the rows of its part are held out",
         }[split]
@@ -106,11 +118,8 @@ def roles(
     lines["split"] = " or ".join(
         f"SPLIT={s}"
         for s in ("time", "group", "random")
-        if s != split and (s != "time" or time) and (s != "group" or options.group)
+        if s != split and (s != "time" or time) and (s != "group" or group)
     )
-    if options.group:
-        why["group"] = "GROUP says so"
-        problems += _missing(by_name[options.group], "GROUP")
     held: tuple[str, ...] = ()
     if options.holdout and not options.part:
         sentence = "HOLDOUT= is for the values of a column that PART= names"
@@ -118,22 +127,22 @@ def roles(
     if options.part:
         held, wrong = _held(table, by_name[options.part], options)
         problems += wrong
-        why["part"] = f"PART says so; held out: {', '.join(map(one_line, held))}"
+        why["part"] = (
+            f"PART or contract.yaml says so; held out: {', '.join(map(one_line, held))}"
+        )
         lines["part"] = "HOLDOUT=values, as a,b"
         if split != "column":
             sentence = f"PART= names it, and SPLIT={split} does not ask for it"
             problems.append(Problem(options.part, sentence, "leave one of them out"))
-    found = Roles(
-        identifier, time, options.group, options.part, held, split, why, lines
-    )
+    found = Roles(identifier, time, group, options.part, held, split, why, lines)
     return found, problems
 
 
-def _split(options: Options, time: str) -> str:
-    """Return the split that follows from what is given."""
+def _split(options: Options, time: str, group: str) -> str:
+    """Return the split that follows from what is given or guessed."""
     if options.part:
         return "column"
-    if options.group:
+    if group:
         return "group"
     return "time" if time else "random"
 
@@ -169,6 +178,32 @@ def _held(
         sentence = "HOLDOUT= names every value, so no row would train"
         problems.append(Problem(guess.name, sentence, "leave one out", example=shown))
     return held, problems
+
+
+def repeats(guess: Guess) -> str:
+    """Return why rows of one value of a column probably belong together, or nothing."""
+    facts = guess.facts
+    if guess.type == "dropped" or facts.missing or facts.distinct < FEWEST_GROUPS:
+        return ""
+    count = f"{facts.distinct:,} different values in {facts.rows:,} rows"
+    if guess.type == "identifier" and facts.distinct < 0.5 * facts.filled:
+        return count
+    named = IDLIKE.search(facts.name) and facts.distinct < 0.9 * facts.filled
+    return f"{count}, by its name an id" if named else ""
+
+
+def _group(guesses: Sequence[Guess], identifier: str) -> tuple[str, str]:
+    """Return the one column whose rows clearly belong together, and why; or nothing.
+
+    A column of few values is a category rather: production brings no new ones.
+    """
+    found = [(g, why) for g in guesses if g.name != identifier and (why := repeats(g))]
+    clear = [
+        (guess.name, why)
+        for guess, why in found
+        if not guess.kept or guess.facts.distinct >= NEW * guess.facts.filled
+    ]
+    return clear[0] if len(clear) == 1 else ("", NO_GROUP)
 
 
 def _id(table: Table, guesses: Sequence[Guess], group: str) -> str:

@@ -11,7 +11,7 @@ from mlgitops.table.contract_text import RULE
 from mlgitops.table.guess import Guess
 from mlgitops.table.plan import Plan
 from mlgitops.table.problem import Problem
-from mlgitops.table.roles import ROW
+from mlgitops.table.roles import NO_GROUP, ROW
 
 WIDTH = 28  # letters of a name or a value in a table of the terminal
 UNPROTECTED = (
@@ -61,8 +61,8 @@ def roles(plan: Plan) -> list[Row]:
         Row(
             "group",
             chosen.group or "none",
-            why.get("group", "rows are taken as independent of one another"),
-            "GROUP=column" if not chosen.group else "",
+            why.get("group", NO_GROUP),
+            lines.get("group", "" if chosen.group else "GROUP=column"),
         ),
         Row("split", chosen.split, held, lines.get("split", "")),
     ]

@@ -47,10 +47,7 @@ def find(lines: Sequence[str], path: Sequence[str]) -> tuple[int, int] | None:
         else:
             return None
         after = number + 1
-        while after < end and (
-            not lines[after].strip()
-            or len(lines[after]) - len(lines[after].lstrip(" ")) > indent
-        ):
+        while after < end and _within(lines[after], indent):
             after += 1
         start, end, depth = number + 1, after, indent
     while end > start and not lines[end - 1].strip():
@@ -103,6 +100,15 @@ def remove(text: str, path: Sequence[str]) -> str:
             end += 1
         del lines[start:end]
     return "\n".join(lines) + "\n"
+
+
+def _within(line: str, indent: int) -> bool:
+    """Tell whether a line belongs to the entry above; a list's items may stand below
+    its key without more spaces."""
+    text = line.lstrip(" ")
+    start = len(line) - len(text)
+    item = start == indent and text.startswith("- ")
+    return item or start > indent or not text.strip()
 
 
 def value(document: object, path: Sequence[str]) -> object:
