@@ -43,6 +43,11 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/release": PARTS,
     "mlgitops/monitor": PARTS | {"mlgitops.pipeline.fitting"},  # what newer rows bring
     "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},
+    # It asks a version as the server does.
+    "mlgitops/batch": {
+        "mlgitops.prediction_log",
+        *(f"mlgitops.serving.{n}" for n in ("model", "predictions", "rows", "verify")),
+    },
     "mlgitops/host": set(),
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),
@@ -55,7 +60,9 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
         "mlgitops.storage",
     },
     "mlgitops/commands": PARTS
-    | {f"mlgitops.{part}" for part in ("judge", "release", "monitor", "table")},
+    | {
+        f"mlgitops.{part}" for part in ("batch", "judge", "release", "monitor", "table")
+    },
 }
 
 

@@ -23,6 +23,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
     },
     "release and run it": {
         "serve": ("serving.__main__", "answer requests with a version"),
+        "score": ("commands.score", "predict the rows of a file with a version"),
         "image": ("commands.image", "build the server's image and test it"),
         "register": ("commands.register", "register the version on main"),
         "deploy": ("commands.deploy", "deploy a version to an environment"),

@@ -9,7 +9,6 @@ import asyncio
 import os
 import sys
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -22,13 +21,12 @@ from mlgitops.prediction_log import Value
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import Prediction
-from mlgitops.serving.rows import RowError
+from mlgitops.serving.rows import RowError, metadata
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-MAX_ID = 200  # characters of a row's id
 PATHS = ("/predict", "/health/live", "/health/ready", "/info")
 JSON = (b"content-type", b"application/json")
 
@@ -159,8 +157,8 @@ class App:
             raise RefusalError(413 if rows else 422, message)
         try:
             names = (self.model.id, self.model.time)
-            metadata = [_metadata(n, row, *names) for n, row in enumerate(rows)]
-            ids, times = zip(*metadata, strict=True)
+            named = [metadata(n, row, *names) for n, row in enumerate(rows)]
+            ids, times = zip(*named, strict=True)
             predictions = self.model.predictions(rows, ids)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
@@ -214,33 +212,3 @@ def _exceeds(digits: bytes, limit: int) -> bool:
     """Return whether a length in the digits of a header is above a limit."""
     digits = digits.strip().lstrip(b"0")
     return len(digits) > len(str(limit)) or int(digits or b"0") > limit
-
-
-def _metadata(
-    index: int, row: dict[str, Value], id_name: str, time_name: str
-) -> tuple[Value, datetime | None]:
-    """Return a row's id (a new one if it has none) and its event time in UTC.
-
-    Where the contract has no time, no row has one.
-    """
-    row_id = row.get(id_name)
-    time = row.get(time_name) if time_name else None
-    if row_id is None:
-        row_id = uuid.uuid4().hex
-    elif type(row_id) not in (str, int) or not 0 < len(str(row_id)) <= MAX_ID:
-        raise RowError(
-            f"row {index}: '{id_name}' must be text of 1 to {MAX_ID} characters."
-        )
-    if time is None:
-        return row_id, None
-    try:
-        moment = datetime.fromisoformat(time)  # type: ignore[arg-type]
-        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-        if not prediction_log.EARLIEST < moment < prediction_log.LATEST:
-            raise ValueError("beyond what the log holds")
-    except (TypeError, ValueError, OverflowError):
-        raise RowError(
-            f"row {index}: '{time_name}' must be an ISO 8601 time from 1700 to 2200, "
-            "e.g. 2013-04-01T12:00:00Z."
-        ) from None
-    return row_id, moment

@@ -9,7 +9,7 @@ import onnxruntime
 
 from mlgitops.prediction_log import metadata
 from mlgitops.serving.predictions import TASKS, Prediction, Scores
-from mlgitops.serving.rows import RowError, Rows, columns, inputs
+from mlgitops.serving.rows import RowError, Rows, arrays, columns, inputs
 from mlgitops.serving.verify import (
     MANIFEST,
     OUTPUTS,
@@ -72,19 +72,31 @@ class Model:
 
         Raises RowError when a row is refused.
         """
-        arrays = inputs(rows, self.columns, self.inputs, bool(self.time))
+        checked = inputs(rows, self.columns, self.inputs, bool(self.time))
+        return self._scores(checked, len(rows))
+
+    def predict_columns(self, values: Mapping[str, Sequence[Any]]) -> Scores:
+        """Return what `predict` does, for rows that come as columns: name to values.
+
+        Each column of the contract has as many values as there are rows.
+        """
+        checked = arrays(values, self.columns, self.inputs)
+        return self._scores(checked, len(next(iter(values.values()))))
+
+    def _scores(self, feeds: Mapping[str, Any], count: int) -> Scores:
+        """Run the model on checked arrays of so many rows, and check what it says."""
         try:
-            feed = dict(zip(self._names, arrays.values(), strict=True))
+            feed = dict(zip(self._names, feeds.values(), strict=True))
             (output,) = self._session.run([self.output], feed)
         except Exception as error:
             raise ModelError(f"the model failed: {str(error)[:200]}.") from None
         scores: Scores = np.asarray(output)
-        shape: tuple[int, ...] = (len(rows), len(self.classes or ()))
+        shape: tuple[int, ...] = (count, len(self.classes or ()))
         if self.classes is None:
             scores, shape = scores.reshape(-1), shape[:1]
         if scores.shape != shape or scores.dtype != np.float32:
-            count = 1 if self.classes is None else shape[1]
-            raise ModelError(f"the model did not return {count} float32 per row.")
+            width = 1 if self.classes is None else shape[1]
+            raise ModelError(f"the model did not return {width} float32 per row.")
         task = TASKS[self.task]
         if not (valid := task.valid(scores)).all():
             index = int(np.flatnonzero(~valid)[0])

@@ -7,6 +7,7 @@ prediction: the monitor reports that the data changed.
 """
 
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ MOMENT = re.compile(  # of a datetime; what else Python reads, a table does not
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+MAX_ID = 200  # characters of a row's id
 WHOLE = 2**24  # up to here each whole number has its own float32
 NUMBERS = frozenset({int, float})
 TYPES: dict[str, tuple[frozenset[type], str]] = {  # in JSON, and in words
@@ -75,22 +77,61 @@ def inputs(
     missing, texts the same with their words, joined by spaces. Where the contract has
     no time (`timed`), no row has one. Raises RowError.
     """
-    metadata = [name for name in prediction_log.metadata(schema, timed) if name]
-    allowed = schema.keys() | {*metadata}
+    names_of_row = [name for name in prediction_log.metadata(schema, timed) if name]
+    allowed = schema.keys() | {*names_of_row}
     for index, row in enumerate(rows):
         if not row.keys() <= allowed:
             unknown = min(map(repr, row.keys() - allowed))
             raise RowError(
                 f"row {index} has the unknown column {unknown[:80]}; "
-                f"allowed are {', '.join((*metadata, *schema))}."
+                f"allowed are {', '.join((*names_of_row, *schema))}."
             )
-    arrays = {name: _array(rows, column) for name, column in schema.items()}
-    return {name: arrays[name] for name in names}
+    values = {name: [row.get(name) for row in rows] for name in schema}
+    return arrays(values, schema, names)
 
 
-def _array(rows: Rows, column: Column) -> Array:
-    """Return one column of the rows as an array of shape [rows, 1]."""
-    values = [row.get(column.name) for row in rows]
+def arrays(
+    values: Mapping[str, Sequence[Any]],
+    schema: Mapping[str, Column],
+    names: Sequence[str],
+) -> dict[str, Array]:
+    """Check the values of each column, [rows], and return the arrays of `inputs`."""
+    checked = {name: _array(values[name], column) for name, column in schema.items()}
+    return {name: checked[name] for name in names}
+
+
+def metadata(
+    index: int, row: Mapping[str, Any], id_name: str, time_name: str
+) -> tuple[str | int, datetime | None]:
+    """Return a row's id (a new one if it has none) and its event time in UTC.
+
+    Where the contract has no time, no row has one. Raises RowError.
+    """
+    row_id = row.get(id_name)
+    time = row.get(time_name) if time_name else None
+    if row_id is None:
+        row_id = uuid.uuid4().hex
+    elif type(row_id) not in (str, int) or not 0 < len(str(row_id)) <= MAX_ID:
+        raise RowError(
+            f"row {index}: '{id_name}' must be text of 1 to {MAX_ID} characters."
+        )
+    if time is None:
+        return row_id, None
+    try:
+        moment = datetime.fromisoformat(time)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if not prediction_log.EARLIEST < moment < prediction_log.LATEST:
+            raise ValueError("beyond what the log holds")
+    except (TypeError, ValueError, OverflowError):
+        raise RowError(
+            f"row {index}: '{time_name}' must be an ISO 8601 time from 1700 to 2200, "
+            "e.g. 2013-04-01T12:00:00Z."
+        ) from None
+    return row_id, moment
+
+
+def _array(values: Sequence[Any], column: Column) -> Array:
+    """Return the values of one column as an array of shape [rows, 1]."""
     allowed = TYPES[column.type][0] | {type(None)}
     kinds = set(map(type, values))
     if not kinds <= allowed:
@@ -127,7 +168,7 @@ def _array(rows: Rows, column: Column) -> Array:
     return array.reshape(-1, 1)
 
 
-def _check_whole(values: list[Any], column: Column) -> None:
+def _check_whole(values: Sequence[Any], column: Column) -> None:
     """Refuse a number with a fraction, and one whose last digits would be lost."""
     for index, value in enumerate(values):
         if value is None:
@@ -160,7 +201,7 @@ def _seconds(index: int, text: str | None, name: str) -> float:
 
 
 def _type_error(
-    values: list[object], column: Column, allowed: frozenset[type]
+    values: Sequence[object], column: Column, allowed: frozenset[type]
 ) -> RowError:
     """Return the error for the first value of a wrong type."""
     index = next(i for i, value in enumerate(values) if type(value) not in allowed)

@@ -1,0 +1,289 @@
+"""Rows scored in batch are those of the server, once each, also after kill -9."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from machinery import tiny
+from mlgitops import prediction_log
+from mlgitops.batch import job, tables
+from mlgitops.batch.job import Job, ScoreError
+from mlgitops.batch.parts import OutputError
+from mlgitops.batch.tables import Input, InputError
+from mlgitops.serving.model import Model
+from mlgitops.serving.rows import RowError
+
+COUNT = 400
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("version")
+    tiny.version(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a part have few rows."""
+    monkeypatch.setattr(job, "ROWS", 100)
+
+
+def rows(count: int = COUNT) -> pd.DataFrame:
+    """Return flights, some without a temperature, one in seven of a new airline."""
+    number = np.arange(count)
+    return pd.DataFrame(
+        {
+            "flight_id": [f"f{n}" for n in number],
+            "scheduled_departure": pd.Timestamp("2013-04-01T12:00Z")
+            + pd.to_timedelta(number, "h"),
+            "carrier": np.where(number % 7 == 0, "ZZ", "UA"),
+            "distance": 100.0 + 3 * number,
+            "temp": np.where(number % 5 == 0, np.nan, 40.5),
+            "seat": "a",
+            "gate": "C3",
+        }
+    )
+
+
+def served(folder: Path, frame: pd.DataFrame) -> list[float | None]:
+    """Return what the server's model says of each row, alone; None if it refuses."""
+    model, found = Model(folder), list[float | None]()
+    for record in frame[[*model.columns]].to_dict("records"):
+        row = {k: v if v == v else None for k, v in record.items()}
+        try:
+            (prediction,) = model.predictions([row], ["x"])
+            found.append(float(prediction["probability"]))
+        except RowError:
+            found.append(None)
+    return found
+
+
+def write(frame: pd.DataFrame, path: Path) -> Path:
+    """Write the rows in the format that the name says; a folder has two files."""
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    elif path.suffix in (".csv", ".gz"):
+        frame.to_csv(path, index=False, sep=";")
+    else:
+        (path / "day=1").mkdir(parents=True)
+        (path / "day=2").mkdir()
+        frame[:150].to_parquet(path / "day=1" / "a.parquet", index=False)
+        frame[150:].to_parquet(path / "day=2" / "a.parquet", index=False)
+    return path
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet", "rows"])
+def test_each_row_is_answered_as_by_the_server(
+    name: str, version: Path, tmp_path: Path
+) -> None:
+    source, out = write(rows(), tmp_path / name), tmp_path / "scores.parquet"
+    said = Job(source, out, version).run()
+    found = pd.read_parquet(out)
+    assert "400 predictions" in said
+    assert list(found["id"]) == list(rows()["flight_id"])
+    assert found["probability"].astype(float).tolist() == served(version, rows())
+    assert not [p for p in tmp_path.iterdir() if ".parts" in p.name]
+
+
+def test_a_csv_may_be_written(version: Path, tmp_path: Path) -> None:
+    source = write(rows(), tmp_path / "rows.parquet")
+    Job(source, tmp_path / "scores.csv", version).run()
+    found = pd.read_csv(tmp_path / "scores.csv")
+    assert found["probability"].astype("float32").tolist() == served(version, rows())
+    assert set(found.columns) == {"id", "probability", "decision"}
+
+
+def bad() -> pd.DataFrame:
+    """Return rows of which 7, 150 and 399 are refused, each for a reason of its own."""
+    frame = rows().astype({"distance": object})
+    frame.loc[7, "distance"] = None
+    frame.loc[150, "distance"] = "far"
+    frame.loc[399, "carrier"] = "x" * 300
+    return frame
+
+
+def test_refused_rows_have_a_file_of_their_own(version: Path, tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    bad().to_csv(source, index=False)
+    said = Job(source, tmp_path / "scores.parquet", version).run()
+    refused = tmp_path / "scores.parquet.refused.jsonl"
+    entries = [json.loads(line) for line in refused.read_text().splitlines()]
+    assert [entry["row"] for entry in entries] == [7, 150, 399]
+    for entry, noun in zip(entries, ("distance", "distance", "carrier"), strict=True):
+        assert noun in entry["reason"] and "row 0" not in entry["reason"]
+    found = pd.read_parquet(tmp_path / "scores.parquet")
+    assert len(found) == 397 and "397 predictions" in said and "3 rows" in said
+    kept = rows().drop(index=[7, 150, 399])
+    assert found["probability"].astype(float).tolist() == served(version, kept)
+
+
+def test_a_refused_row_can_end_the_run(version: Path, tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    bad().to_csv(source, index=False)
+    with pytest.raises(ScoreError, match=r"row 7 .*distance"):
+        Job(source, tmp_path / "scores.parquet", version, bad="stop").run()
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_the_log_is_the_servers(version: Path, tmp_path: Path) -> None:
+    source, log = write(rows(), tmp_path / "rows.parquet"), tmp_path / "log"
+    Job(source, tmp_path / "scores.parquet", version, log, version="v1.0.0").run()
+    (file,) = log.glob(prediction_log.PATTERN)
+    lines = file.read_text().splitlines()
+    entries = [prediction_log.parse(line) for line in lines]
+    assert len(entries) == COUNT and None not in entries
+    first = entries[5]
+    assert first is not None and first.id == "f5" and first.version == "v1.0.0"
+    assert first.event_time == pd.Timestamp("2013-04-01T17:00Z")
+    assert first.row == {"carrier": "UA", "distance": 115.0, "temp": None}  # no seat
+    assert [e and e.prediction for e in entries] == served(version, rows())
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3])
+def test_an_interrupted_run_goes_on(
+    parts: int, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, log = tmp_path / "rows.csv", tmp_path / "log"
+    bad().to_csv(source, index=False)
+    whole = tmp_path / "whole.parquet"
+    Job(source, whole, version, tmp_path / "other").run()
+    out = tmp_path / "scores.parquet"
+    run, read = Job(source, out, version, log), list[int]()
+    original = Input.batches
+
+    def stopped(self: Input, *args: object) -> object:
+        for batch in original(self, *args):  # type: ignore[arg-type]
+            if batch.start == 100 * parts:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(Input, "batches", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert not out.exists() and not log.exists()
+
+    def counted(self: Input, *args: object) -> object:
+        for batch in original(self, *args):  # type: ignore[arg-type]
+            read.append(batch.start)
+            yield batch
+
+    monkeypatch.setattr(Input, "batches", counted)
+    said = Job(source, out, version, log).run()
+    assert read == list(range(100 * parts, 400, 100))
+    assert out.read_bytes() == whole.read_bytes() and "397 predictions" in said
+    (file,) = log.glob(prediction_log.PATTERN)
+    assert len(file.read_text().splitlines()) == 397
+
+
+def test_parts_of_other_rows_are_never_taken(version: Path, tmp_path: Path) -> None:
+    source, out = write(rows(), tmp_path / "rows.parquet"), tmp_path / "scores.parquet"
+    run = Job(source, out, version, bad="stop")
+    folder = tmp_path / "scores.parquet.parts"
+    folder.mkdir()
+    (folder / "state.json").write_text(json.dumps({**run.state, "rows": 7}))
+    with pytest.raises(OutputError, match=r"scores\.parquet\.parts"):
+        run.run()
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_loses_and_repeats_no_row(
+    version: Path, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "rows.parquet", tmp_path / "scores.parquet"
+    rows(6_000).to_parquet(source, index=False)
+    code = (
+        "from mlgitops.batch import job; from pathlib import Path; import sys; "
+        "job.ROWS = 100; print(job.Job(*map(Path, sys.argv[1:])).run())"
+    )
+    command = [sys.executable, "-c", code, str(source), str(out), str(version)]
+    random, kills = np.random.default_rng(3), 0
+    while not out.exists():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        if kills < 4:
+            while process.poll() is None and not _parts(tmp_path):
+                time.sleep(0.01)
+            time.sleep(float(random.uniform(0, 0.3)))
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert list(pd.read_parquet(out)["id"]) == list(rows(6_000)["flight_id"])
+
+
+def _parts(folder: Path) -> list[Path]:
+    return list((folder / "scores.parquet.parts").glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("frame", "name", "words"),
+    [
+        (rows().drop(columns="distance"), "rows.csv", "no column distance"),
+        (rows(), "rows.json", "json"),
+        (rows()[:0], "none.parquet", ""),
+    ],
+)
+def test_what_cannot_be_scored_is_said(
+    frame: pd.DataFrame, name: str, words: str, version: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / name
+    if name.endswith(".json"):
+        source.write_text("{}")
+    else:
+        write(frame, source)
+    out = tmp_path / "scores.parquet"
+    if words:
+        with pytest.raises((ScoreError, InputError), match=words):
+            Job(source, out, version).run()
+    else:
+        assert "0 predictions" in Job(source, out, version).run()
+
+
+def test_a_row_without_id_has_its_number(version: Path, tmp_path: Path) -> None:
+    source = write(rows().drop(columns="flight_id"), tmp_path / "rows.csv")
+    Job(source, tmp_path / "scores.parquet", version).run()
+    found = pd.read_parquet(tmp_path / "scores.parquet")
+    assert list(found["id"]) == [str(n) for n in range(COUNT)]
+
+
+def test_a_broken_file_says_where(version: Path, tmp_path: Path) -> None:
+    source = write(rows(), tmp_path / "rows.csv")
+    with source.open("a") as file:
+        file.write("one;value;too;many;for;this;table;here\n")
+    with pytest.raises(InputError, match="Row #402"):
+        Job(source, tmp_path / "scores.parquet", version).run()
+
+
+def test_out_of_the_folder_that_is_read(version: Path, tmp_path: Path) -> None:
+    source = write(rows(), tmp_path / "rows")
+    with pytest.raises(ScoreError, match="inside"):
+        Job(source, source / "scores.parquet", version)
+    with pytest.raises(ScoreError, match="parquet or"):
+        Job(source, tmp_path / "scores.txt", version)
+
+
+def test_values_as_a_request_has_them() -> None:
+    import pyarrow as pa
+
+    table = pa.table(
+        {
+            "n": ["1", " 2.5", None, "x"],
+            "b": ["true", "0", None, "maybe"],
+            "t": pa.array([0, 1, None, 3], pa.timestamp("ns", "UTC")),
+            "f": [1.0, float("nan"), None, 2.0],
+            "c": pa.array(["a", "b", None, "a"]).dictionary_encode(),
+        }
+    )
+    kinds = {"n": "number", "b": "boolean", "t": "datetime", "f": "number"}
+    values = tables._batch(0, table, {**kinds, "c": "category", "none": "text"}).values
+    assert values["n"] == [1.0, 2.5, None, "x"]
+    assert values["b"] == [True, False, None, "maybe"]
+    assert values["t"][0] == "1970-01-01T00:00:00+00:00" and values["t"][2] is None
+    assert values["f"] == [1.0, None, None, 2.0]
+    assert values["c"] == ["a", "b", None, "a"] and values["none"] == [None] * 4

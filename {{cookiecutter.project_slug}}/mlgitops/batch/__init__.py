@@ -1,0 +1,1 @@
+"""Scores whole files with a version: the server's checks, without a server."""

@@ -1,0 +1,171 @@
+"""Output that a killed run leaves whole: parts first, the file of all at the end.
+
+A part has the predictions of a fixed number of rows, the rows refused among them, and
+their lines of the log. It counts once its predictions are under their name, which is
+the last of its files to get one; so no row is scored twice, or left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from mlgitops.batch.score import Refused
+from mlgitops.serving.predictions import Prediction
+
+STATE = "state.json"
+NUMBER = "{:08d}"
+KINDS = {float: pa.float32(), bool: pa.bool_(), int: pa.string(), str: pa.string()}
+
+
+class OutputError(Exception):
+    """The predictions cannot be written: one sentence."""
+
+
+class Total(NamedTuple):
+    """Rows with a prediction, and without."""
+
+    scored: int = 0
+    refused: int = 0
+
+
+class Parts:
+    """The parts of one output, in a folder beside it."""
+
+    def __init__(self, out: Path, state: dict[str, object], log: Path | None) -> None:
+        """Begin, or go on where a run with the same state stopped.
+
+        Raises:
+            OutputError: the parts are of another input, version or setting.
+        """
+        self.out, self.log = out, log
+        self.folder = out.with_name(f"{out.name}.parts")
+        self.total, self.done = Total(), 0
+        written = self.folder / STATE
+        if written.exists() and json.loads(written.read_text()) != state:
+            raise OutputError(
+                f"{self.folder} has parts of another input, version or setting: remove "
+                "the folder to begin anew"
+            )
+        if not written.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(written, json.dumps(state).encode())
+        for path in self._paths():
+            facts = pq.read_metadata(path).metadata or {}
+            self._count(int(facts[b"scored"]), int(facts[b"refused"]))
+        self.done = len(self._paths())
+
+    def add(
+        self, predictions: Sequence[Prediction], refused: Sequence[Refused], log: bytes
+    ) -> None:
+        """Write the next part."""
+        name = NUMBER.format(self.done)
+        rows = [json.dumps(entry._asdict()) + "\n" for entry in refused]
+        _write(self.folder / f"{name}.refused.jsonl", "".join(rows).encode())
+        _write(self.folder / f"{name}.log.jsonl", log)
+        table = table_of(predictions).replace_schema_metadata(
+            {"scored": str(len(predictions)), "refused": str(len(refused))}
+        )
+        part = self.folder / f"{name}.part"
+        pq.write_table(table, part, compression="zstd")
+        _sync(part)
+        part.replace(self.folder / f"{name}.parquet")
+        self.done += 1
+        self._count(len(predictions), len(refused))
+
+    def finish(self, prefix: str) -> Path | None:
+        """Put the parts together; return the file of refused rows, if there are any."""
+        bad = self.out.with_name(f"{self.out.name}.refused.jsonl")
+        bad.unlink(missing_ok=True)
+        if self.total.refused:
+            self._join(bad, "refused.jsonl")
+        self._log(prefix)
+        _together(self.out, self._paths())
+        shutil.rmtree(self.folder)
+        return bad if self.total.refused else None
+
+    def _log(self, prefix: str) -> None:
+        """Move the lines to the prediction log: under the same name when run again."""
+        if self.log is None:
+            return
+        self.log.mkdir(parents=True, exist_ok=True)
+        self._join(self.log / f"predictions-{prefix}.jsonl", "log.jsonl")
+
+    def _join(self, path: Path, kind: str) -> None:
+        """Write the parts' files of a kind into one."""
+        new = path.with_name(f".{path.name}.new")
+        with new.open("wb") as out:
+            for part in self._paths():
+                with part.with_suffix(f".{kind}").open("rb") as lines:
+                    shutil.copyfileobj(lines, out)
+        _sync(new)
+        new.replace(path)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("*.parquet"))
+
+    def _count(self, scored: int, refused: int) -> None:
+        self.total = Total(self.total.scored + scored, self.total.refused + refused)
+
+
+def table_of(predictions: Sequence[Prediction]) -> pa.Table:
+    """Return predictions as columns: those by class or end have one for each."""
+    columns: dict[str, list[Any]] = {}
+    for prediction in predictions:
+        for name, value in _flat(prediction):
+            columns.setdefault(name, []).append(value)
+    return pa.table(
+        {
+            name: pa.array(values, _type(name, values))
+            for name, values in columns.items()
+        }
+    )
+
+
+def _flat(prediction: Prediction) -> Iterator[tuple[str, Any]]:
+    for name, value in prediction.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{key}", each) for key, each in value.items())
+        else:
+            yield name, str(value) if name == "id" else value
+
+
+def _type(name: str, values: Sequence[Any]) -> pa.DataType | None:
+    """Return the type of a column: a model's numbers are float32."""
+    return KINDS.get(type(values[0]))
+
+
+def _together(out: Path, parts: Sequence[Path]) -> None:
+    """Write all parts into one file, which has its name when it is whole."""
+    new = out.with_name(f".{out.name}.new")
+    filled = [path for path in parts if pq.read_metadata(path).num_columns]
+    schema = pq.read_schema(filled[0]).remove_metadata() if filled else pa.schema([])
+    csv = out.suffix.lower() == ".csv"
+    open_ = pa.csv.CSVWriter if csv else pq.ParquetWriter
+    with open_(str(new), schema) as writer:
+        for path in filled:
+            writer.write_table(pq.read_table(path).cast(schema))
+    _sync(new)
+    new.replace(out)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a small file, whole or not at all."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(data)
+    _sync(new)
+    new.replace(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,237 @@
+"""The rows of a file or folder, a batch of columns at a time, as a request has them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.dataset as ds
+
+BLOCK = 8_000_000  # bytes of a CSV that are read at once
+SNIFFED = 65_536  # bytes in which the delimiter is looked for
+TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+Values = dict[str, list[Any]]
+
+
+class InputError(Exception):
+    """The rows cannot be read: one sentence."""
+
+
+class Batch(NamedTuple):
+    """Some rows: the position of the first, how many, and values by column."""
+
+    start: int
+    rows: int
+    values: Values
+
+
+class Input:
+    """Rows of a CSV or Parquet file, or a folder of files of one of these kinds."""
+
+    def __init__(self, path: Path) -> None:
+        """Find the files and their columns.
+
+        Raises:
+            InputError: there are none, or they are of another kind.
+        """
+        found = (
+            sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else []
+        )
+        hidden = [p for p in found if p.name[0] in "._"]
+        self.files = [p for p in found if p not in hidden] or [path]
+        if not self.files[0].is_file():
+            raise InputError(f"there is no table {path}: name a CSV or Parquet file")
+        kinds = {
+            p.name.lower().removesuffix(".gz").rpartition(".")[2] for p in self.files
+        }
+        if kinds == {"csv"} or kinds == {"tsv"}:
+            self.kind, format_ = "csv", _csv(self.files[0])
+        elif kinds == {"parquet"}:
+            self.kind, format_ = "parquet", ds.ParquetFileFormat()
+        else:
+            raise InputError(
+                f"{path} has {', '.join(sorted(kinds))} files: bring CSV or "
+                "Parquet, and one kind in a folder"
+            )
+        try:
+            self._data = ds.dataset(
+                [str(p) for p in self.files],
+                format=format_,
+                partitioning="hive",
+                partition_base_dir=str(path if path.is_dir() else path.parent),
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} cannot be read: {_first_line(error)}") from None
+        self.names: list[str] = self._data.schema.names
+
+    @property
+    def mark(self) -> list[list[object]]:
+        """What tells these files from others: names, sizes, times of change."""
+        stats = [(p.name, p.stat()) for p in self.files]
+        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
+    def rows(self) -> int | None:
+        """Return how many rows there are; None where only reading them tells."""
+        return self._data.count_rows() if self.kind == "parquet" else None
+
+    def batches(
+        self, columns: Mapping[str, str], size: int, start: int = 0
+    ) -> Iterator[Batch]:
+        """Yield the rows from `start` on, in their order, `size` at a time.
+
+        `columns` has the type that the contract gives each; a column that the files
+        lack has no values.
+
+        Raises:
+            InputError: the files cannot be read to their end.
+        """
+        names = [name for name in columns if name in self.names]
+        begin, kept = 0, _Rechunked(names, size)
+        try:
+            for part in _record_batches(self._data, names):
+                for table in kept.add(part):
+                    if begin >= start:
+                        yield _batch(begin, table, columns)
+                    begin += table.num_rows
+            if (table := kept.rest()).num_rows and begin >= start:
+                yield _batch(begin, table, columns)
+        except (pa.ArrowException, OSError) as error:
+            where = f"after row {begin}"
+            raise InputError(f"cannot be read {where}: {_first_line(error)}") from None
+
+
+class _Rechunked:
+    """Batches of rows of whatever length, as tables of one length."""
+
+    def __init__(self, names: Sequence[str], size: int) -> None:
+        self.names, self.size = list(names), size
+        self.parts: list[pa.RecordBatch] = []
+
+    def add(self, part: pa.RecordBatch) -> Iterator[pa.Table]:
+        """Yield each table that is full."""
+        self.parts.append(part)
+        while sum(p.num_rows for p in self.parts) >= self.size:
+            table = pa.Table.from_batches(self.parts)
+            yield table.slice(0, self.size)
+            rest = table.slice(self.size)
+            self.parts = rest.to_batches() if rest.num_rows else []
+
+    def rest(self) -> pa.Table:
+        """Return the rows that are left."""
+        return pa.Table.from_batches(self.parts) if self.parts else pa.table({})
+
+
+def _record_batches(data: ds.Dataset, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield batches of one file after the other, as rows have an order."""
+    for fragment in data.get_fragments():
+        yield from fragment.to_batches(
+            schema=data.schema,
+            columns=list(names),
+            use_threads=False,
+            batch_readahead=2,
+            fragment_readahead=0,
+        )
+
+
+def _csv(file: Path) -> ds.CsvFileFormat:
+    """Return how a CSV is read: each value as text, which the row's checks convert."""
+    with pa.input_stream(str(file), compression="detect") as stream:
+        head = stream.read(SNIFFED).decode("utf-8-sig", "replace")
+    header = head.splitlines()[0] if head.strip() else ""
+    delimiter = max(",;\t|", key=header.count)
+    try:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+    except csv.Error:
+        names = []
+    if len(names) != len(set(names)) or not names:
+        raise InputError(f"{file} has no header of different names")
+    return ds.CsvFileFormat(
+        parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            null_values=[""],
+        ),
+        read_options=pa.csv.ReadOptions(block_size=BLOCK),
+    )
+
+
+def _batch(start: int, table: pa.Table, columns: Mapping[str, str]) -> Batch:
+    """Return the rows of a table as a request has them."""
+    values: Values = {}
+    for name, kind in columns.items():
+        if name in table.column_names:
+            values[name] = CONVERT.get(kind, _plain)(table[name])
+        else:
+            values[name] = [None] * table.num_rows
+    return Batch(start, table.num_rows, values)
+
+
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    """Return values as they are; a time as ISO 8601, NaN as none."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_temporal(column.type):
+        return [v and v.isoformat() for v in _micro(column).to_pylist()]
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    return list(column.to_pylist())
+
+
+def _micro(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return times as Python has them: of nanoseconds, the microseconds."""
+    if not pa.types.is_timestamp(column.type):
+        return column
+    return column.cast(pa.timestamp("us", column.type.tz), safe=False)
+
+
+def _number(column: pa.ChunkedArray) -> list[Any]:
+    """Return numbers; a text that is none stays a text, which the checks refuse."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return _plain(column)
+    trimmed = pc.utf8_trim_whitespace(column)
+    try:
+        return _plain(trimmed.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        return [_float(text) for text in trimmed.to_pylist()]
+
+
+def _float(text: str | None) -> float | str | None:
+    """Return the number in a text, or the text."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def _boolean(column: pa.ChunkedArray) -> list[Any]:
+    """Return true and false; numbers 1 and 0 are these, as the stages have them."""
+    values = _plain(column)
+    words = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}
+    words |= {"1": True, "0": False}
+    return [_truth(value, words) for value in values]
+
+
+def _truth(value: object, words: Mapping[str, bool]) -> object:
+    """Return a value as true or false if it is one of them."""
+    if isinstance(value, str):
+        return words.get(value.strip(), value)
+    return bool(value) if type(value) in (int, float) and value in (0, 1) else value
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error of a reader says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+CONVERT: dict[str, Callable[[pa.ChunkedArray], list[Any]]] = {
+    "number": _number,
+    "integer": _number,
+    "boolean": _boolean,
+}
