@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,30 +117,26 @@ class Parts:
 
 
 def table_of(predictions: Sequence[Prediction]) -> pa.Table:
-    """Return predictions as columns: those by class or end have one for each."""
+    """Return predictions as columns: those by class have one for each."""
     columns: dict[str, list[Any]] = {}
-    for prediction in predictions:
-        for name, value in _flat(prediction):
-            columns.setdefault(name, []).append(value)
-    return pa.table(
-        {
-            name: pa.array(values, _type(name, values))
-            for name, values in columns.items()
-        }
-    )
-
-
-def _flat(prediction: Prediction) -> Iterator[tuple[str, Any]]:
-    for name, value in prediction.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}.{key}", each) for key, each in value.items())
+    for name, first in (predictions[0] if predictions else {}).items():
+        values = [prediction[name] for prediction in predictions]
+        if name == "id":
+            columns[name] = list(map(str, values))
+        elif isinstance(first, dict):
+            parts: list[Any] = values
+            columns |= {f"{name}.{key}": [part[key] for part in parts] for key in first}
         else:
-            yield name, str(value) if name == "id" else value
+            columns[name] = values
+    return pa.table({n: pa.array(v, _type(v)) for n, v in columns.items()})
 
 
-def _type(name: str, values: Sequence[Any]) -> pa.DataType | None:
+def _type(values: Sequence[Any]) -> pa.DataType | None:
     """Return the type of a column: a model's numbers are float32."""
-    return KINDS.get(type(values[0]))
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, list) and first and type(first[0]) in KINDS:
+        return pa.list_(KINDS[type(first[0])])
+    return KINDS.get(type(first))
 
 
 def _together(out: Path, parts: Sequence[Path]) -> None:
