@@ -143,7 +143,10 @@ def _together(out: Path, parts: Sequence[Path]) -> None:
     """Write all parts into one file, which has its name when it is whole."""
     new = out.with_name(f".{out.name}.new")
     filled = [path for path in parts if pq.read_metadata(path).num_columns]
-    schema = pq.read_schema(filled[0]).remove_metadata() if filled else pa.schema([])
+    found = [pq.read_schema(path).remove_metadata() for path in filled]
+    schema = pa.schema([])
+    if found:
+        schema = pa.unify_schemas(found, promote_options="permissive")
     csv = out.suffix.lower() == ".csv"
     open_ = pa.csv.CSVWriter if csv else pq.ParquetWriter
     with open_(str(new), schema) as writer:
