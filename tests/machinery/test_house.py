@@ -17,7 +17,16 @@ STAGES = {f"mlgitops.pipeline.{name}" for name in ("prepare", "train", "evaluate
 IO = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile", "urllib"}
 CLOCK = {"datetime", "random", "time"}
 PICKLE = {"pickle", "joblib", "cloudpickle", "skops"}
-SERVING = {"msgspec", "numpy", "onnxruntime", "uvicorn", "uvloop", "httptools", "yaml"}
+SERVING = {
+    "msgspec",
+    "numpy",
+    "onnxruntime",
+    "prometheus_client",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "yaml",
+}
 PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "task")}
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("golden", "manifest", "sides", "words")}

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,9 @@ import msgspec
 from mlgitops import prediction_log
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
+from mlgitops.serving import metrics
 from mlgitops.serving.log import PredictionLog
+from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.rows import RowError, metadata
@@ -27,7 +30,7 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-PATHS = ("/predict", "/health/live", "/health/ready", "/info")
+PATHS = ("/predict", "/health/live", "/health/ready", "/info", "/metrics")
 JSON = (b"content-type", b"application/json")
 
 
@@ -63,7 +66,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class App:
-    """Answers /predict, /health/live, /health/ready and /info."""
+    """Answers /predict, /health/live, /health/ready, /info and /metrics."""
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class App:
         self.machinery = str(machinery(part=True))
         self.draining = False
         self.refused = 0  # requests for predictions
+        self.counts = Counts(model.contract["columns"] if model else {})
         self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
 
@@ -87,13 +91,16 @@ class App:
         """Answer one request; never raises."""
         if scope["type"] != "http":
             return
-        status, headers = 200, [JSON]
+        status, headers, path = 200, [JSON], scope["path"]
+        began = perf_counter()
         try:
             body = await self._respond(scope, receive)
+            if path == "/metrics":
+                headers = [(b"content-type", metrics.TYPE)]
         except RefusalError as refusal:
-            self.refused += scope["path"] == "/predict"
+            self.refused += path == "/predict"
             status = refusal.status
-            field = "reason" if scope["path"] == "/health/ready" else "error"
+            field = "reason" if path == "/health/ready" else "error"
             body = self._encode({field: str(refusal)})
             headers.extend(refusal.headers)
         except ConnectionError:
@@ -101,6 +108,9 @@ class App:
         except Exception:
             traceback.print_exc(file=sys.stderr)
             status, body = 500, b'{"error":"the server failed; see its log."}'
+        self.counts.responded(
+            path if path in PATHS else "other", status, perf_counter() - began
+        )
         headers.append((b"content-length", b"%d" % len(body)))
         if self.draining or status == 413:
             headers.append((b"connection", b"close"))
@@ -122,6 +132,9 @@ class App:
         if path == "/health/ready" and (self.model is None or self.draining):
             reason = self.reason or "the server is stopping."
             raise RefusalError(503, reason, (b"retry-after", b"1"))
+        if path == "/metrics":
+            await asyncio.to_thread(metrics.load)  # while others are answered
+            return metrics.text(self.counts, self.info())
         return self._encode(self.info() if path == "/info" else {"status": "ok"})
 
     def info(self) -> Message:
@@ -160,6 +173,7 @@ class App:
             named = [metadata(n, row, *names) for n, row in enumerate(rows)]
             ids, times = zip(*named, strict=True)
             predictions = self.model.predictions(rows, ids)
+            self.counts.predicted(rows)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
         if self.log is not None:

@@ -1,0 +1,155 @@
+"""What a server counts, for Prometheus: requests, refusals, time, rows, the log.
+
+Counting is plain arithmetic, as each request pays for it. Only who asks for /metrics
+loads the library that writes the format down.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from mlgitops.prediction_log import Value
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)  # s
+TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+STATES = ("written", "queued", "dropped", "lost")  # of lines of the prediction log
+
+
+class Counts:
+    """Numbers since the start of a server."""
+
+    def __init__(self, columns: Mapping[str, Mapping[str, Any]]) -> None:
+        """`columns` are those of the contract; none where there is no model."""
+        self.responses: Counter[tuple[str, int]] = Counter()  # by path and status
+        self.durations = [0] * (len(BUCKETS) + 1)  # of predictions, by bucket
+        self.seconds = 0.0
+        self.rows = 0
+        self.unknown: Counter[str] = Counter()  # categories that training never saw
+        self.outside: Counter[str] = Counter()  # numbers outside the contract's range
+        self._known = {
+            name: frozenset(map(str, column.get("categories") or ()))
+            for name, column in columns.items()
+            if column["type"] == "category"
+        }
+        self._ranges = {
+            name: (float(column.get("min", -inf)), float(column.get("max", inf)))
+            for name, column in columns.items()
+            if column["type"] in ("number", "integer")
+        }
+
+    def responded(self, path: str, status: int, seconds: float) -> None:
+        """Count a response; `path` is one that the server knows, or "other"."""
+        self.responses[path, status] += 1
+        if path == "/predict" and status == 200:
+            self.durations[bisect_left(BUCKETS, seconds)] += 1
+            self.seconds += seconds
+
+    def predicted(self, rows: Sequence[Mapping[str, Value]]) -> None:
+        """Count rows that got a prediction, and what training never saw in them."""
+        self.rows += len(rows)
+        for row in rows:
+            for name, known in self._known.items():
+                value = row.get(name)
+                if value is not None and value != "" and value not in known:
+                    self.unknown[name] += 1
+            for name, (low, high) in self._ranges.items():
+                number: Any = row.get(name)
+                if number is not None and not low <= number <= high:
+                    self.outside[name] += 1
+
+    @property
+    def columns(self) -> tuple[list[str], list[str]]:
+        """The columns with categories, and those with a range."""
+        return [*self._known], [*self._ranges]
+
+
+def load() -> None:
+    """Load the library that `text` needs; the first time takes a tenth of a second."""
+    import prometheus_client  # noqa: F401
+
+
+def text(counts: Counts, info: Mapping[str, Any]) -> bytes:
+    """Return the numbers in Prometheus' text format; `info` is what /info says."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    class Collected:
+        def collect(self) -> Iterator[Metric]:
+            return _families(counts, info)
+
+    registry = CollectorRegistry()
+    registry.register(Collected())
+    return generate_latest(registry)
+
+
+def _families(counts: Counts, info: Mapping[str, Any]) -> Iterator[Metric]:
+    """Yield each family of numbers; the names follow Prometheus' own conventions."""
+    from prometheus_client.metrics_core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
+
+    responses = CounterMetricFamily(
+        "model_responses", "Responses by path and status.", labels=("path", "status")
+    )
+    for (path, status), number in sorted(counts.responses.items()):
+        responses.add_metric((path, str(status)), number)
+    yield responses
+    yield HistogramMetricFamily(
+        "model_prediction_seconds",
+        "Time from the request to the response of /predict, where it was 200.",
+        buckets=_cumulative(counts.durations),
+        sum_value=counts.seconds,
+    )
+    yield CounterMetricFamily("model_rows", "Rows with a prediction.", counts.rows)
+    categories, ranges = counts.columns
+    for name, about, found, columns in (
+        (
+            "unknown_categories",
+            "Categories not in contract.yaml",
+            counts.unknown,
+            categories,
+        ),
+        (
+            "out_of_range",
+            "Numbers outside contract.yaml's range",
+            counts.outside,
+            ranges,
+        ),
+    ):
+        family = CounterMetricFamily(
+            f"model_{name}", f"{about}, by column.", labels=("column",)
+        )
+        for column in columns:
+            family.add_metric((column,), found[column])
+        yield family
+    lines = GaugeMetricFamily(
+        "model_log_lines", "Lines of the prediction log, by state.", labels=("state",)
+    )
+    for state in STATES if info["log"] else ():
+        lines.add_metric((state,), info["log"][state])
+    yield lines
+    ready = GaugeMetricFamily(
+        "model_ready",
+        "1 where predictions are answered; the labels say by which version.",
+        labels=("name", "version", "manifest_sha256"),
+    )
+    labels = [str(info[n] or "") for n in ("name", "version", "manifest_sha256")]
+    ready.add_metric(labels, float(info["ready"]))
+    yield ready
+
+
+def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Return (upper bound, how many are at most that)."""
+    bounds, total, found = [*map(str, BUCKETS), "+Inf"], 0, []
+    for bound, count in zip(bounds, counts, strict=True):
+        total += count
+        found.append((bound, float(total)))
+    return found
