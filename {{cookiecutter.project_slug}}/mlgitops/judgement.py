@@ -222,6 +222,39 @@ class DecisionValue(Compared, frozen=True, kw_only=True):
     stated: bool = False  # what a decision is worth is stated by main's `business`
 
 
+class Covered(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the truth of some rows is inside what is said, and how much that is."""
+
+    group: str = ""  # a class, or a range of predictions; empty for all rows
+    rows: int
+    coverage: float
+    low: float  # its interval
+    high: float
+    size: float  # mean width of intervals, or mean number of classes in a set
+
+
+class Abstention(msgspec.Struct, frozen=True, kw_only=True):
+    """What deciding only on rows with exactly one class in their set is like."""
+
+    decided: int
+    rows: int
+    right: float  # share of right decisions, if every row was decided
+    right_decided: float | None  # on the rows that are decided
+    worth: float | None = None  # of `Business.per` decisions on these
+
+
+class Intervals(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model says beside its predictions, held against the holdout."""
+
+    method: str
+    sets: bool  # of classes; else intervals of numbers
+    promised: float
+    calibrated: int  # rows of the training data that were left out of the fit
+    every: Covered
+    groups: list[Covered] = []
+    abstention: Abstention | None = None
+
+
 class Slice(Compared, frozen=True, kw_only=True):
     """A loss in the rows of one value of a column."""
 
@@ -437,6 +470,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     curves: ByModel[Curves] | None = None
     business: Business | None = None
     decision_value: DecisionValue | None = None
+    intervals: ByModel[Intervals | None] | None = None
     slices: Slices | None = None
     fairness: list[Fairness] = []
     importance: list[Importance] = []

@@ -21,6 +21,7 @@ MAX_TEXT = 256  # characters of a category; more where the contract lists a long
 LONGEST = 2**20  # characters of a line; a longer one is not the server's
 EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)  # of an event; a table's times, in
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # nanoseconds, do not go much further
+UNSAID = ("id", "interval", "set")  # of a response: what a line has not, or elsewhere
 GOLDEN = "golden-{}"  # the id of a golden row that a deployment asks a server
 
 Value = str | int | float | bool | None
@@ -109,14 +110,15 @@ def line(
     """Return the fields of a line; ``prediction`` is the server's response for the row.
 
     That is its id, with `probability` and `decision`, or `probabilities` by class and
-    `class`, or `value`.
+    `class`, or `value`. An interval or a set is not logged: it follows from these and
+    the manifest.
     """
     return {
         "id": str(prediction["id"]),
         "time": time and time.isoformat(),
         "manifest_sha256": manifest_sha256,
         "version": version,
-        **{name: value for name, value in prediction.items() if name != "id"},
+        **{name: value for name, value in prediction.items() if name not in UNSAID},
         "logged_at": logged_at,
         "row": row,
     }

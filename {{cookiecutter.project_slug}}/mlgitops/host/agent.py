@@ -677,10 +677,17 @@ def server_code(release: Release) -> tuple[str, str]:
 
 def golden_pairs(entry: Release, prediction: Release) -> list[tuple[float, float]]:
     """Return (predicted, expected) for each number of a golden row."""
-    (name,) = entry.keys() - {"row"}
+    (name,) = entry.keys() - {"row", "interval", "set"}
     predicted, expected = prediction[name], entry[name]
+    pairs: list[tuple[float, float]] = []
+    if "interval" in entry:
+        pairs += zip(prediction["interval"], entry["interval"], strict=True)
+    if "set" in entry and prediction["set"] != entry["set"]:
+        raise RefusedError(
+            f"the server says {prediction['set']} where {entry['set']} was reviewed."
+        )
     if not isinstance(expected, dict):
-        return [(predicted, expected)]
+        return [(predicted, expected), *pairs]
     return [(predicted[key], expected[key]) for key in expected]
 
 

@@ -23,6 +23,7 @@ from mlgitops.judge.tasks import TASKS, Task
 from mlgitops.judgement import Judgement, Refused
 from mlgitops.pipeline import data, sides, task
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.serving import predictions as serving
 from mlgitops.serving.verify import distance
 
 T = TypeVar("T")
@@ -183,9 +184,9 @@ def score(model: Model, rows: pd.DataFrame, contract: Contract) -> None:
     tables = [inputs(model, table, contract) for table in (rows, golden_rows)]
     predictions = predict(model, tables, contract, clock)
     model.predictions = predictions[: len(rows)]
-    about = task.TASKS[contract.task]
-    repeated = about.plain(predictions[len(rows) :], contract.classes)
-    model.golden = distance(golden, [{about.output: value} for value in repeated])
+    serve = serving.TASKS[contract.task].predictions
+    repeated = serve(predictions[len(rows) :], model.manifest)
+    model.golden = distance(golden, repeated)
     model.latency = np.load(clock, allow_pickle=False)
 
 

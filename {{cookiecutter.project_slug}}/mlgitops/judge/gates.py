@@ -48,6 +48,13 @@ class DecisionRule:
 
 
 @dataclass(frozen=True)
+class CoverageRule:
+    """How often the truth has to be inside intervals or sets (`train.intervals`)."""
+
+    min: Annotated[float, Between(0.01, 0.999)]
+
+
+@dataclass(frozen=True)
 class SliceRule:
     """The fewest rows of a slice, and how much worse it may be."""
 
@@ -78,7 +85,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules that are not of one metric; all but the last are required."""
+    """The rules that are not of one metric; those with a default may be left out."""
 
     confidence: Annotated[float, Between(0.5, 0.999999)]
     holdout: Holdout
@@ -89,6 +96,7 @@ class Rules:
     latency: Latency
     artifact_size: Size
     constant: ConstantRule = ConstantRule()
+    coverage: CoverageRule | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import msgspec
 from mlgitops.judge import artifact
 from mlgitops.judgement import Refused
 from mlgitops.lock import Lock, Out
-from mlgitops.pipeline import manifest, settings
+from mlgitops.pipeline import intervals, manifest, settings
 from mlgitops.pipeline.contract import Contract, ContractError, mapping
 from mlgitops.pipeline.contract import plain as as_json
 from mlgitops.pipeline.schema import shown
@@ -80,9 +80,16 @@ def _expected(folder: Path, version: Manifest, read_file: ReadFile) -> str:
     )
     document = mapping(contract, "contract.yaml")
     terms = Contract.parse(document)
+    recipe = settings.train(settings.load(params), terms.task)
+    entries = {}
+    if recipe.intervals:  # the judge finds rows and quantile again (judge/intervals.py)
+        stated = version.get("intervals") or {}
+        numbers = (stated.get("rows"), stated.get("quantile"))
+        found = intervals.entry(recipe.intervals, terms.task, *numbers)
+        entries["intervals"] = found
     return manifest.manifest(
         terms,
-        settings.train(settings.load(params), terms.task),
+        recipe,
         ("model.onnx", (folder / "model.onnx").read_bytes()),
         contract={
             "sha256": manifest.sha256(contract),
@@ -93,6 +100,7 @@ def _expected(folder: Path, version: Manifest, read_file: ReadFile) -> str:
         requirements={"sha256": manifest.sha256(requirements)},
         claimed=version["claimed"],
         golden=version["golden"],
+        **entries,
     )
 
 

@@ -13,6 +13,7 @@ from mlgitops import settings
 from mlgitops.monitor import (
     caveats,
     comparable,
+    coverage,
     data_quality,
     drift,
     estimate,
@@ -203,6 +204,7 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
         delay = valid[contract.time].max() - labelled[contract.time].max()
         evidence.label_delay = delay.total_seconds() / 86_400
     gates = performance.gates(inputs.params, metric.task)
+    gates += coverage.gates(inputs.reference.manifest)
     if len(labelled) < limits.min_labels:
         reason = f"pending: {len(labelled):,} labels of {limits.min_labels:,}"
     elif not (metric.defined(labelled) and metric.defined(holdout)):

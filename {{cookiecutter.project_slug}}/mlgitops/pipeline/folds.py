@@ -55,6 +55,32 @@ def folds(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> list
     ]
 
 
+def calibration_part(
+    rows: pd.DataFrame, contract: Contract, share: float, seed: int
+) -> Fold:
+    """Return the rows to fit on, and a share of them to calibrate on: one fold.
+
+    Split by time: the newest rows. By group: whole groups. Else: by a hash of the
+    row's id, alike in each class.
+
+    Raises:
+        ContractError: too few times, groups or rows for a part of that size.
+    """
+    split = str(rows.attrs.get(SPLIT, "random"))
+    if split == "time":
+        times = rows[contract.time].to_numpy()
+        start = np.sort(times)[len(times) - max(1, round(share * len(times)))]
+        late, what = times >= start, "times"
+    else:
+        # One of each 1/share in the order of the hashes, class after class.
+        place = _numbers(rows, contract, split, len(rows), seed)
+        late = np.floor((place + 1) * share) > np.floor(place * share)
+        what = f"values of {contract.entity}" if split == "group" else "rows"
+    if late.all() or not late.any():
+        raise ContractError(f"the training rows have too few {what} to calibrate on")
+    return Fold(np.flatnonzero(~late), np.flatnonzero(late))
+
+
 def _later(rows: pd.DataFrame, contract: Contract, count: int) -> list[Fold]:
     """Return folds that leave out ever later rows; rows of one time stay together."""
     times = rows[contract.time].to_numpy()

@@ -18,6 +18,7 @@ CODE = (  # what train loads
     *(f"mlgitops/pipeline/{n}.py" for n in ("arrays", "boosters", "contract")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("conversion", "convertible", "data")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("datetimes", "fitting", "golden")),
+    *(f"mlgitops/pipeline/{n}.py" for n in ("folds", "intervals")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("imports", "manifest", "parity")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("purity", "schema", "settings")),
     *(f"mlgitops/pipeline/{n}.py" for n in ("sides", "symbolic", "task")),

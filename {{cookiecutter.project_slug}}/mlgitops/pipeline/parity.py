@@ -11,6 +11,7 @@ from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs
 from mlgitops.pipeline.fitting import Inputs, score, table
 from mlgitops.pipeline.golden import UNKNOWN, rows
+from mlgitops.pipeline.intervals import golden as of_golden
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.task import TASKS
 
@@ -153,17 +154,23 @@ def _prediction(prediction: Any) -> str:
 
 
 def golden(
-    model: bytes, frame: pd.DataFrame, contract: Contract, columns: Sequence[str]
+    model: bytes,
+    frame: pd.DataFrame,
+    contract: Contract,
+    columns: Sequence[str],
+    intervals: Mapping[str, Any] | None = None,
 ) -> list[dict[str, object]]:
-    """Return the golden rows with the model's predictions."""
+    """Return the golden rows with the model's predictions, and what is beside them."""
     import pandas as pd
 
     task, records = TASKS[contract.task], rows(frame, contract)
     written = inputs(pd.DataFrame(records, dtype=object), contract, columns)
     predictions = score(model, written, task.output)
+    beside: list[dict[str, object]] = [{} for _ in records]
+    if intervals:
+        beside = of_golden(predictions, contract, intervals)
+    plain = task.plain(predictions, contract.classes)
     return [
-        {"row": row, task.output: prediction}
-        for row, prediction in zip(
-            records, task.plain(predictions, contract.classes), strict=True
-        )
+        {"row": row, task.output: prediction, **more}
+        for row, prediction, more in zip(records, plain, beside, strict=True)
     ]

@@ -62,6 +62,19 @@ class Prepare:
 
 
 @dataclass(frozen=True)
+class Intervals:
+    """How often the truth is inside what is said beside a prediction.
+
+    `share` of the training rows are not fitted on, but calibrated on. `abstain`: where
+    a set has not exactly one class, nothing is decided.
+    """
+
+    coverage: Annotated[float, Between(0.5, 0.999)]
+    share: Annotated[float, Between(0.01, 0.5)] = 0.2
+    abstain: bool = False
+
+
+@dataclass(frozen=True)
 class Train:
     """What is fitted on which columns; `threshold` is for the task binary."""
 
@@ -70,6 +83,7 @@ class Train:
     columns: Columns
     parity: Share
     threshold: Share | None = None
+    intervals: Intervals | None = None
     arguments: Mapping[str, Params] = field(default_factory=dict, metadata=OWN)
     section: Params = field(default_factory=dict, metadata=OWN)  # as it was written
 
@@ -111,6 +125,9 @@ def train(params: Params, task: str) -> Train:
         problem = f"is for the task binary, not {task}: remove the line"
         raise location.key("threshold").error(problem)
     recipe = convert(Train, own, location)
+    if recipe.intervals and recipe.intervals.abstain and task == "regression":
+        problem = "is for classes, not regression: remove the line"
+        raise location.key("intervals").key("abstain").error(problem)
     return replace(recipe, arguments=arguments, section=entries)
 
 

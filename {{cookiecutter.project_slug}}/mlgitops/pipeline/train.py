@@ -17,10 +17,12 @@ from mlgitops.pipeline import (
     data,
     fitting,
     imports,
+    intervals,
     manifest,
     parity,
     settings,
 )
+from mlgitops.pipeline.task import TASKS
 
 
 def train(source: Path, onnx: Path, out: Path) -> None:
@@ -31,10 +33,12 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     params = settings.load(Path("params.yaml").read_bytes())
     recipe = settings.train(params, terms.task)
     rows, columns = pd.read_parquet(source), recipe.columns
-    fitted = fitting.fit(rows, terms, recipe)
+    fitted_on, calibration = intervals.parts(rows, terms, recipe)
+    fitted = fitting.fit(fitted_on, terms, recipe)
     exported = fitting.export(fitted, terms, columns)
     sample = rows.iloc[:: max(1, len(rows) // 10_000)]
     proof = _proof(fitted, exported, sample, terms, recipe)
+    entries = _intervals(exported, calibration, terms, recipe)
     requirements = Path("requirements/pipeline.txt").read_bytes()
     imports.demand_listed("train")
     loaded = (*manifest.CODE, *imports.team())
@@ -51,7 +55,8 @@ def train(source: Path, onnx: Path, out: Path) -> None:
         code=manifest.code(code),
         requirements={"sha256": manifest.sha256(requirements)},
         claimed={"parity": proof},
-        golden=parity.golden(exported, rows, terms, columns),
+        golden=parity.golden(exported, rows, terms, columns, **entries),
+        **entries,
     )
     onnx.write_bytes(exported)
     out.write_text(version)
@@ -79,6 +84,22 @@ def _proof(
         where = parity.where(fitted, exported, arrays, terms, limit, ids)
     parity.demand(proof, recipe.parity, where)
     return proof
+
+
+def _intervals(
+    exported: bytes,
+    rows: pd.DataFrame,
+    terms: contract.Contract,
+    recipe: settings.Train,
+) -> dict[str, dict[str, object]]:
+    """Return the manifest's entry `intervals`, where there is to be one."""
+    if recipe.intervals is None:
+        return {}
+    arrays, task = data.inputs(rows, terms, recipe.columns), terms.task
+    p, y = fitting.score(exported, arrays, TASKS[task].output), data.truth(rows, terms)
+    quantile = intervals.quantile(y, p, task, recipe.intervals.coverage)
+    entry = intervals.entry(recipe.intervals, task, len(rows), quantile)
+    return {"intervals": entry}
 
 
 def _source(path: str) -> bytes:

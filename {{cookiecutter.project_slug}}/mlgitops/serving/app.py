@@ -150,6 +150,7 @@ class App:
             "task": model and model.task,
             "threshold": model and model.threshold,
             "classes": model and model.classes,
+            "intervals": model and model.manifest.get("intervals"),
             "ready": model is not None and not self.draining,
             "refused": self.refused,
             "log": self.log and self.log.state(),

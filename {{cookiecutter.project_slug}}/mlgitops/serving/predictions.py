@@ -20,8 +20,17 @@ class Task(NamedTuple):
     """How a task's model output is checked and returned."""
 
     valid: Callable[[Scores], npt.NDArray[np.bool_]]  # -> [n]
-    predictions: Callable[[Scores, Manifest], list[Prediction]]
+    named: Callable[[Scores, Manifest], list[Prediction]]
     output: str  # what the model lacks for a row that is refused
+    beside: Callable[[Prediction, Manifest], None]  # adds an interval or a set
+
+    def predictions(self, scores: Scores, manifest: Manifest) -> list[Prediction]:
+        """Return what the server says of each row."""
+        rows = self.named(scores, manifest)
+        if "intervals" in manifest:
+            for row in rows:
+                self.beside(row, manifest)
+        return rows
 
 
 def _probabilities(scores: Scores) -> npt.NDArray[np.bool_]:
@@ -53,8 +62,44 @@ def _regression(scores: Scores, manifest: Manifest) -> list[Prediction]:
     return [{"value": number} for number in scores.tolist()]
 
 
+def _beside_binary(row: Prediction, manifest: Manifest) -> None:
+    """Add which of 0 and 1 the target may be; perhaps take the decision back."""
+    one: float = row["probability"]  # type: ignore[assignment]
+    _add_set(row, {0: 1 - one, 1: one}, "decision", manifest["intervals"])
+
+
+def _beside_multiclass(row: Prediction, manifest: Manifest) -> None:
+    """Add which classes the target may be; perhaps take the decision back."""
+    by_class: dict[object, float] = row["probabilities"]  # type: ignore[assignment]
+    _add_set(row, by_class, "class", manifest["intervals"])
+
+
+def _add_set(
+    row: Prediction, by_class: Mapping[object, float], decision: str, entry: Manifest
+) -> None:
+    """Add the classes that are probable enough: least ambiguous sets.
+
+    Sadinle et al. (2019), JASA 114(525). Without exactly one, a version that abstains
+    decides nothing.
+    """
+    bound = entry["quantile"]
+    members = [name for name, p in by_class.items() if p >= bound]
+    row["set"] = members
+    if entry["abstain"] and len(members) != 1:
+        row[decision] = None
+
+
+def _beside_regression(row: Prediction, manifest: Manifest) -> None:
+    """Add between which numbers the target is."""
+    number: float = row["value"]  # type: ignore[assignment]
+    reach = manifest["intervals"]["quantile"]
+    row["interval"] = [number - reach, number + reach]
+
+
 TASKS: Mapping[str, Task] = {
-    "binary": Task(_probabilities, _binary, "probability"),
-    "multiclass": Task(_probabilities, _multiclass, "probabilities"),
-    "regression": Task(np.isfinite, _regression, "finite value"),
+    "binary": Task(_probabilities, _binary, "probability", _beside_binary),
+    "multiclass": Task(
+        _probabilities, _multiclass, "probabilities", _beside_multiclass
+    ),
+    "regression": Task(np.isfinite, _regression, "finite value", _beside_regression),
 }

@@ -23,6 +23,13 @@ OUTPUTS = {  # by task, a prediction's name: in ONNX, golden rows, /predict, the
     "multiclass": "probabilities",
     "regression": "value",
 }
+METHODS = {  # by task, of what is said beside a prediction where a version says it
+    "binary": "least ambiguous sets",
+    "multiclass": "least ambiguous sets",
+    "regression": "absolute residual",
+}
+CLASSES = ("binary", "multiclass")
+BESIDE = {"interval", "set"}  # what a golden row may have beside its prediction
 HASHES = ("model", "contract", "code", "requirements")  # sections with a sha256
 HEX_DIGITS = frozenset("0123456789abcdef")
 Manifest = dict[str, Any]
@@ -106,12 +113,18 @@ def distance(
 ) -> float:
     """Return the largest distance of predictions from golden rows; NaN stays NaN.
 
-    Probabilities are compared as they are, values in parts of the largest golden one.
+    Probabilities are compared as they are, values and intervals in parts of the largest
+    golden value; of another set the distance is infinite.
     Raises KeyError, TypeError or ValueError when a prediction cannot be compared.
     """
     pairs: list[tuple[float, float]] = []
+    beside: list[tuple[float, float]] = []
     for entry, prediction in zip(golden, predictions, strict=True):
-        (name,) = entry.keys() - {"row"}
+        (name,) = entry.keys() - {"row", *BESIDE}
+        if "interval" in entry:
+            beside += zip(prediction["interval"], entry["interval"], strict=True)
+        if "set" in entry and prediction["set"] != entry["set"]:
+            beside.append((math.inf, 0.0))
         expected, actual = entry[name], prediction[name]
         if isinstance(expected, dict):
             if expected.keys() != actual.keys():
@@ -122,7 +135,7 @@ def distance(
     scale = 1.0
     if "value" in golden[0]:
         scale = max(abs(expected) for _, expected in pairs) or 1.0
-    gaps = [abs(actual - expected) for actual, expected in pairs]
+    gaps = [abs(float(actual) - expected) for actual, expected in pairs + beside]
     return math.nan if any(map(math.isnan, gaps)) else max(gaps) / scale
 
 
@@ -186,6 +199,38 @@ def _is_prediction(value: object, task: str, classes: Sequence[str]) -> bool:
     return _is_probability(value) if task == "binary" else _is_number(value)
 
 
+def _is_calibrated(entry: object, task: str) -> bool:
+    """Return whether an entry says what is beside a prediction of the task."""
+    if not isinstance(entry, dict):
+        return False
+    names = {"method", "coverage", "rows", "quantile", "abstain"}
+    quantile: Any = entry.get("quantile")
+    rows, classes = entry.get("rows"), task in CLASSES
+    return (
+        entry.keys() == names
+        and entry["method"] == METHODS[task]
+        and _is_probability(entry["coverage"])
+        and type(rows) is int
+        and 0 < rows < 2**53
+        and (_is_probability(quantile) if classes else _is_number(quantile))
+        and quantile >= 0
+        and type(entry["abstain"]) is bool
+        and (classes or not entry["abstain"])
+    )
+
+
+def _is_beside(entry: Manifest, task: str, labels: Sequence[object]) -> bool:
+    """Return whether what a golden row has beside its prediction is of the task."""
+    if task not in CLASSES:
+        ends = entry.get("interval")
+        return "set" not in entry and (
+            isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
+        )
+    members = entry.get("set", [])
+    known = isinstance(members, list) and all(name in labels for name in members)
+    return "interval" not in entry and known
+
+
 def _check(manifest: Any) -> None:
     """Raise ValueError for the first field that is not as a manifest must have it."""
     _require(isinstance(manifest, dict), "it is not a JSON object")
@@ -210,14 +255,21 @@ def _check(manifest: Any) -> None:
         distinct = _are_names(classes) and 1 < len(classes) == len(set(classes))
         _require(distinct, "'classes' is not a list of names")
     _require(_are_names(manifest.get("columns")), "'columns' is not a list of names")
+    beside: set[str] = set()
+    if "intervals" in manifest:
+        known = _is_calibrated(manifest["intervals"], task)
+        _require(known, "'intervals' is not what a version of its task says")
+        beside = BESIDE
+    labels = classes if task == "multiclass" else [0, 1]
     golden = manifest.get("golden")
     _require(isinstance(golden, list) and bool(golden), "'golden' has no rows")
     for entry in golden:
         _require(
             isinstance(entry, dict)
-            and set(entry) == {"row", OUTPUTS[task]}
+            and set(entry) - beside == {"row", OUTPUTS[task]}
             and isinstance(entry.get("row"), dict)
-            and _is_prediction(entry[OUTPUTS[task]], task, classes),
+            and _is_prediction(entry[OUTPUTS[task]], task, classes)
+            and (not beside or _is_beside(entry, task, labels)),
             f"'golden' holds something that is not a row with its {OUTPUTS[task]}",
         )
 

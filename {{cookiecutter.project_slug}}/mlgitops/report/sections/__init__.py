@@ -8,6 +8,7 @@ from mlgitops.report.sections import (
     changes,
     decisions,
     groups,
+    intervals,
     performance,
     reasons,
     record,
@@ -43,6 +44,9 @@ SECTIONS = (
         True,
     ),
     Section("decisions", "Decisions", decisions.decisions),
+    Section(
+        "intervals", "Intervals", intervals.intervals, intervals.intervals_plot, True
+    ),
     Section("slices", "Slices", groups.slices, groups.slices_plot),
     Section("fairness", "Fairness", groups.fairness),
     Section("importance", "Feature importance", reasons.importance),

@@ -1,0 +1,219 @@
+"""What is said beside a prediction: does it hold as often as promised, on the holdout?
+
+The build says the quantile; it is found again from the training table and the file.
+That the model was not fitted on its calibration rows nobody can see here; a model that
+was covers less of the holdout than it promises.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlgitops import settings
+from mlgitops.judge import checks, compare, evaluation
+from mlgitops.judge.business import PER
+from mlgitops.judge.compare import Array
+from mlgitops.judge.evaluation import Evaluation, Model
+from mlgitops.judge.tasks import Price
+from mlgitops.judgement import Abstention, ByModel, Check, Covered, Intervals, Refused
+from mlgitops.pipeline import data, folds, task
+from mlgitops.pipeline import intervals as conformal
+from mlgitops.pipeline.contract import Contract
+
+ID, TITLE = "coverage.min", "Coverage of intervals"
+PARTS = 4  # of the rows, by the prediction
+FEWEST = 10  # rows of a part that is shown
+
+
+def add(context: Evaluation) -> None:
+    """Add how often the truth is inside, the gate on that, and what to look at.
+
+    Raises:
+        Refused: the training rows do not give the quantile that the manifest states.
+    """
+    judgement, rule = context.judgement, context.rules.coverage
+    stated = context.each(lambda model: model.manifest.get("intervals"))
+    if not any(stated.values()) and rule is None:
+        return
+    found = context.each(lambda model: _intervals(context, model))
+    if stated["challenger"]:
+        check_quantile(context, stated["challenger"])
+    elif stated.get("champion"):
+        judgement.cautions.append(
+            "The champion says beside each prediction how far it may be off, and this "
+            "model does not: clients that read `interval` or `set` will miss it."
+        )
+    if any(found.values()):
+        judgement.intervals = ByModel(**found)
+    if rule is not None:
+        judgement.checks.append(_check(found["challenger"], rule.min))
+    if mine := found["challenger"]:
+        judgement.cautions += _cautions(mine)
+
+
+def check_quantile(context: Evaluation, stated: dict[str, Any]) -> None:
+    """Find the quantile again, from the training table and the exported file.
+
+    Raises:
+        Refused: it is another one, or is of another number of rows.
+    """
+    model = context.challenger
+    try:
+        own = Contract.read((model.folder / "contract.yaml").read_bytes())
+        recipe = settings.train({"train": model.manifest["params"]}, own.task)
+        rules, rows = recipe.intervals, pd.read_parquet(model.folder / "train.parquet")
+        if rules is None:
+            raise ValueError("params.yaml has no train.intervals")
+        fold = folds.calibration_part(rows, own, rules.share, recipe.seed)
+        rows = rows.iloc[fold.left_out]
+        y = data.truth(rows, own)
+        tables = [evaluation.inputs(model, rows, context.contract)]
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        reason = "train.parquet does not hold the rows that intervals are calibrated on"
+        raise Refused("manifest", reason) from error
+    p = evaluation.predict(model, tables, context.contract)
+    found = conformal.quantile(y, p, own.task, rules.coverage)
+    scale = task.TASKS[own.task].scale(p)
+    near = abs(found - stated["quantile"]) <= context.rules.parity.max * scale
+    if len(rows) == stated["rows"] and near:
+        return
+    raise Refused(
+        "manifest",
+        f"the manifest says that intervals have the quantile {stated['quantile']:.6g}, "
+        f"of {stated['rows']:,} rows, but train.parquet and the model give "
+        f"{found:.6g}, of {len(rows):,}: build it again",
+    )
+
+
+def _intervals(context: Evaluation, model: Model) -> Intervals | None:
+    """Return how what a model says holds on the holdout; None if it says nothing."""
+    stated = model.manifest.get("intervals")
+    if not stated:
+        return None
+    y, p = context.y, model.predictions
+    inside, sizes = conformal.covered(y, p, stated), conformal.sizes(p, stated)
+
+    def covered(rows: Array, group: str = "") -> Covered:
+        groups = None if context.groups is None else context.groups[rows]
+        low, high = coverage(inside[rows], context.rules.confidence, groups)
+        return Covered(
+            group=group,
+            rows=int(rows.sum()),
+            coverage=float(inside[rows].mean()),
+            low=low,
+            high=high,
+            size=float(sizes[rows].mean()),
+        )
+
+    parts = _parts(context, y, p)
+    return Intervals(
+        method=stated["method"],
+        sets=stated["method"] == conformal.SETS,
+        promised=stated["coverage"],
+        calibrated=stated["rows"],
+        every=covered(np.ones(len(y), bool)),
+        groups=[covered(r, name) for name, r in parts if r.sum() >= FEWEST],
+        abstention=_abstention(context, model, sizes) if stated["abstain"] else None,
+    )
+
+
+def coverage(
+    inside: Array, confidence: float, groups: Array | None = None
+) -> tuple[float, float]:
+    """Return the interval of a share of rows [n]; by group, where rows have one.
+
+    Clopper and Pearson (1934), Biometrika 26(4): exact, so never too narrow.
+    """
+    count, rows = int(inside.sum()), len(inside)
+    if groups is not None:
+        zeros = np.zeros(rows)
+        mean = compare.mean_difference(zeros, inside, confidence, groups)
+        return max(mean.low, 0.0), min(mean.high, 1.0)
+    from scipy.special import betaincinv  # scipy.stats would take a second to import
+
+    tail = (1 - confidence) / 2
+    low = betaincinv(count, rows - count + 1, tail) if count else 0.0
+    high = betaincinv(count + 1, rows - count, 1 - tail) if count < rows else 1.0
+    return float(low), float(high)
+
+
+def _parts(context: Evaluation, y: Array, p: Array) -> list[tuple[str, Array]]:
+    """Return the rows of each class, or of each quarter of the predictions."""
+    contract = context.contract
+    if context.task.classifies:
+        names = contract.classes or ("0", "1")
+        return [
+            (f"{contract.target} {name}", y == index)
+            for index, name in enumerate(names)
+        ]
+    edges = np.unique(np.quantile(p, np.linspace(0, 1, PARTS + 1)))
+    places = np.searchsorted(edges[1:-1], p, side="right")
+    return [
+        (f"predicted {low:.4g} to {high:.4g}", places == index)
+        for index, (low, high) in enumerate(pairwise(edges))
+    ]
+
+
+def _abstention(context: Evaluation, model: Model, sizes: Array) -> Abstention:
+    """Return what is decided, and how well, apart from the rows that are not."""
+    y, decided = context.y, sizes == 1
+    right, worth = context.task.correct(y, model.decisions), None
+    section = settings.business(context.params, context.contract)
+    if section is not None and decided.any():
+        price = Price(section, context.contract.classes)
+        worths = context.task.worth(y, model.decisions, price)
+        worth = PER * float(worths[decided].mean())
+    return Abstention(
+        decided=int(decided.sum()),
+        rows=len(y),
+        right=float(right.mean()),
+        right_decided=float(right[decided].mean()) if decided.any() else None,
+        worth=worth,
+    )
+
+
+def _check(found: Intervals | None, least: float) -> Check:
+    """Return the check that the truth is inside often enough."""
+    if found is None:
+        reason = (
+            "the model says nothing beside its predictions, and gates.coverage wants "
+            "it: write `intervals: {coverage: 0.9}` below `train`"
+        )
+        return Check(id=ID, title=TITLE, passed=False, reason=reason, limit=least)
+    reasons = (
+        "the truth is inside what is said beside a prediction",
+        "the truth is too seldom inside what is said beside a prediction: see the "
+        "section Intervals",
+    )
+    value, ends = found.every.coverage, (found.every.low, found.every.high)
+    fields: dict[str, Any] = {"title": TITLE, "interval": ends, "gate": False}
+    return checks.held(ID, value, ">=", least, reasons, unit="share", **fields)
+
+
+def _cautions(found: Intervals) -> list[str]:
+    """Say where the holdout shows another coverage, and who is not decided on."""
+    cautions, every = [], found.every
+    if not every.low <= found.promised <= every.high:
+        less = every.high < found.promised
+        meaning = (
+            "rows may have changed since the calibration rows, or the model was fitted "
+            "on them"
+            if less
+            else "they are wider than they need to be"
+        )
+        cautions.append(
+            f"Its {'sets' if found.sets else 'intervals'} hold the truth of "
+            f"{every.coverage:.1%} of the rows held out ({every.low:.1%} to "
+            f"{every.high:.1%}), not of {found.promised:.6g}: {meaning}. They were "
+            f"calibrated on {found.calibrated:,} rows."
+        )
+    if found.abstention is not None:
+        without = found.abstention.rows - found.abstention.decided
+        cautions.append(
+            f"It decides nothing on {without:,} of {found.abstention.rows:,} rows held "
+            "out. Checks and numbers of decisions are those of what it would decide "
+            "there; the section Intervals has those of the rows that it decides."
+        )
+    return cautions
