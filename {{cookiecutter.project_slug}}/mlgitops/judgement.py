@@ -248,6 +248,7 @@ class Intervals(msgspec.Struct, frozen=True, kw_only=True):
 
     method: str
     sets: bool  # of classes; else intervals of numbers
+    by_class: bool  # the coverage is promised for each true class
     promised: float
     calibrated: int  # rows of the training data that were left out of the fit
     every: Covered

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlgitops import settings
+from mlgitops import report, settings
 from mlgitops.judge import checks, compare, evaluation
 from mlgitops.judge.business import PER
 from mlgitops.judge.compare import Array
@@ -74,16 +74,18 @@ def check_quantile(context: Evaluation, stated: dict[str, Any]) -> None:
         reason = "train.parquet does not hold the rows that intervals are calibrated on"
         raise Refused("manifest", reason) from error
     p = evaluation.predict(model, tables, context.contract)
-    found = conformal.quantile(y, p, own.task, rules.coverage)
+    found = np.ravel(conformal.quantile(y, p, rules, own.task))
+    said = np.ravel(stated["quantile"])
     scale = task.TASKS[own.task].scale(p)
-    near = abs(found - stated["quantile"]) <= context.rules.parity.max * scale
-    if len(rows) == stated["rows"] and near:
+    off = float(np.abs(found - said).max()) if len(found) == len(said) else np.inf
+    if len(rows) == stated["rows"] and off <= context.rules.parity.max * scale:
         return
+    listed = (", ".join(f"{number:.6g}" for number in q[:5]) for q in (said, found))
     raise Refused(
         "manifest",
-        f"the manifest says that intervals have the quantile {stated['quantile']:.6g}, "
-        f"of {stated['rows']:,} rows, but train.parquet and the model give "
-        f"{found:.6g}, of {len(rows):,}: build it again",
+        f"the manifest says that intervals have the quantile {next(listed)}, of "
+        f"{stated['rows']:,} rows, but train.parquet and the model give "
+        f"{next(listed)}, of {len(rows):,}: build it again",
     )
 
 
@@ -111,6 +113,7 @@ def _intervals(context: Evaluation, model: Model) -> Intervals | None:
     return Intervals(
         method=stated["method"],
         sets=stated["method"] == conformal.SETS,
+        by_class=stated["by_class"],
         promised=stated["coverage"],
         calibrated=stated["rows"],
         every=covered(np.ones(len(y), bool)),
@@ -194,20 +197,30 @@ def _check(found: Intervals | None, least: float) -> Check:
 
 def _cautions(found: Intervals) -> list[str]:
     """Say where the holdout shows another coverage, and who is not decided on."""
-    cautions, every = [], found.every
-    if not every.low <= found.promised <= every.high:
-        less = every.high < found.promised
-        meaning = (
-            "rows may have changed since the calibration rows, or the model was fitted "
-            "on them"
-            if less
-            else "they are wider than they need to be"
-        )
+    said = "sets" if found.sets else "intervals"
+    cautions, promised = [], f"{found.promised:.6g}"
+    for part in found.groups if found.by_class else [found.every]:
+        if part.low <= found.promised <= part.high:
+            continue
+        meaning = "they say less than they could"
+        if part.high < found.promised:
+            meaning = (
+                "rows may have changed since the calibration rows, or the model was "
+                "fitted on them"
+            )
+        of = f" of {report.code(part.group)}" if part.group else ""
         cautions.append(
-            f"Its {'sets' if found.sets else 'intervals'} hold the truth of "
-            f"{every.coverage:.1%} of the rows held out ({every.low:.1%} to "
-            f"{every.high:.1%}), not of {found.promised:.6g}: {meaning}. They were "
-            f"calibrated on {found.calibrated:,} rows."
+            f"Its {said} hold the truth of {part.coverage:.1%} of the rows held out"
+            f"{of} ({part.low:.1%} to {part.high:.1%}), and {promised} is promised: "
+            f"{meaning}. They were calibrated on {found.calibrated:,} rows."
+        )
+    poor = [part for part in found.groups if part.high < found.promised]
+    if found.sets and poor and not found.by_class:
+        worst = min(poor, key=lambda part: part.coverage)
+        cautions.append(
+            f"Its sets hold the truth of {worst.coverage:.1%} of the {worst.rows:,} "
+            f"rows of {report.code(worst.group)}: {promised} is promised for all rows "
+            "together. With `by_class: true` in `train.intervals` it is for each class."
         )
     if found.abstention is not None:
         without = found.abstention.rows - found.abstention.decided

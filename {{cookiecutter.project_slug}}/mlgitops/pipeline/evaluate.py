@@ -13,7 +13,7 @@ from typing import Required, TypedDict
 import pandas as pd
 
 from mlgitops import metrics
-from mlgitops.pipeline import imports, settings
+from mlgitops.pipeline import imports, intervals, settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.fitting import score
@@ -26,6 +26,7 @@ class Version(TypedDict, total=False):
     columns: Required[list[str]]
     threshold: float  # of a binary task
     classes: list[str]  # of a multiclass task
+    intervals: intervals.Entry  # where something is said beside predictions
 
 
 Scores = dict[str, object]
@@ -34,6 +35,9 @@ Scores = dict[str, object]
 def score_model(task: str, y: Array, p: Array, version: Version, bins: int) -> Scores:
     """Return every metric of one model, given its manifest, on one holdout."""
     values = {metric.key: metric.value(y, p) for metric in metrics.of(task)}
+    if stated := version.get("intervals"):
+        values["coverage"] = float(intervals.covered(y, p, stated).mean())
+        values["mean_size"] = float(intervals.sizes(p, stated).mean())
     return {"rows": len(y), **values, **DETAILS[task](y, p, version, bins)}
 
 

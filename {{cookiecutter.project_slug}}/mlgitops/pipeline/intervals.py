@@ -1,14 +1,14 @@
 """Split conformal prediction: what is said beside a prediction, and how often it holds.
 
 A part of the training rows is left out of the fit, as the split leaves rows out
-(`folds.calibration_part`). The errors of the exported file on them give one quantile:
+(`folds.calibration_part`). The errors of the exported file on them give a quantile:
 Papadopoulos et al. (2002), ECML, LNCS 2430; Vovk et al. (2005), Algorithmic Learning in
 a Random World; Lei et al. (2018), JASA 113(523). Of a number it is that of the absolute
 error, and the interval is prediction +- quantile. Of classes it is that of the
-probability of the true class, and the set has each class that is at least as probable:
-least ambiguous sets, Sadinle et al. (2019), JASA 114(525), the smallest on average.
-Where a row is like the calibration rows, the truth is inside with the promised chance.
-Pure.
+probability of the true class, and the set has each class that is as probable: least
+ambiguous sets, Sadinle et al. (2019), JASA 114(525), the smallest on average. Where a
+row is like the calibration rows, the truth is inside with the promised chance; of each
+true class, where the quantile is that of its own rows. Pure.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import numpy as np
 
 from mlgitops.pipeline import folds
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.data import truth
+from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.settings import FILE, Intervals, Train
 from mlgitops.pipeline.task import Array
 
@@ -60,6 +62,15 @@ def _demand(
     if rows.attrs.get(folds.SPLIT) == "group":
         noun = f"values of {contract.entity}"
         count, every = (t[contract.entity].nunique() for t in (calibration, rows))
+    if rules.by_class:
+        names = contract.classes or ("0", "1")
+        counts, whole = (
+            np.bincount(truth(table, contract).astype(int), minlength=len(names))
+            for table in (calibration, rows)
+        )
+        rarest = int(counts.argmin())
+        noun = f"rows of {contract.target} {one_line(names[rarest])}"
+        count, every = int(counts[rarest]), int(whole[rarest])
     if count >= (least := needed(rules.coverage)):
         return
     more = f"raise train.intervals.share to {math.ceil(100 * least / every) / 100:g}"
@@ -111,20 +122,28 @@ def entry(
         "coverage": rules.coverage,
         "rows": rows,
         "quantile": found,
+        "by_class": rules.by_class,
         "abstain": rules.abstain,
     }
 
 
-def quantile(y: Array, p: Array, task: str, coverage: float) -> float:
-    """Return what bounds the share `coverage` of new rows, from calibration rows.
+def quantile(y: Array, p: Array, rules: Intervals, task: str) -> float | list[float]:
+    """Return what bounds the promised share of new rows, from calibration rows.
 
-    `y` [n] and `p`, [n] or [n, k], are those of the metrics; p is float32, as served.
+    A number in the target's unit, or a probability for each class. `y` [n] and `p`, [n]
+    or [n, k], are those of the metrics; p is float32, as it is served.
     """
-    at = rank(len(y), coverage) - 1
-    p = np.asarray(p, np.float64)
     if METHODS[task] == ABSOLUTE:
-        return float(np.sort(np.abs(y - p))[at])
-    return float(np.sort(_of_truth(y, p))[len(y) - 1 - at])
+        return _bound(np.abs(y - np.asarray(p, np.float64)), rules.coverage)
+    unlike, count = -_of_truth(y, p), of_classes(p).shape[1]
+    if not rules.by_class:
+        return [-_bound(unlike, rules.coverage)] * count
+    return [-_bound(unlike[y == c], rules.coverage) for c in range(count)]
+
+
+def _bound(errors: Array, coverage: float) -> float:
+    """Return the error that the promised share of new ones does not exceed."""
+    return float(np.sort(errors)[rank(len(errors), coverage) - 1])
 
 
 def of_classes(p: Array) -> Array:
@@ -142,14 +161,15 @@ def covered(y: Array, p: Array, version: Entry) -> Array:
     """Return which targets are inside what the version says of them, bool [n]."""
     if version["method"] == ABSOLUTE:
         return np.asarray(np.abs(y - np.asarray(p, np.float64)) <= version["quantile"])
-    return np.asarray(_of_truth(y, p) >= version["quantile"])
+    bounds = np.array(version["quantile"])
+    return np.asarray(_of_truth(y, p) >= bounds[np.asarray(y, np.int64)])
 
 
 def sizes(p: Array, version: Entry) -> Array:
     """Return each interval's width, or how many classes each set has, float [n]."""
     if version["method"] == ABSOLUTE:
         return np.full(len(p), 2.0 * version["quantile"])
-    members = of_classes(p) >= version["quantile"]
+    members = of_classes(p) >= np.array(version["quantile"])
     return np.asarray(members.sum(axis=1), np.float64)
 
 
@@ -162,9 +182,9 @@ def golden(p: Array, contract: Contract, version: Entry) -> list[dict[str, objec
     if version["method"] == ABSOLUTE:
         return [{"interval": [v - bound, v + bound]} for v in p.astype(float).tolist()]
     names: tuple[object, ...] = contract.classes or (0, 1)
-    rows = of_classes(p).tolist()
-    sets = [[n for n, q in zip(names, row, strict=True) if q >= bound] for row in rows]
+    above = of_classes(p) - np.array(bound)
+    near = (np.abs(above) < NEAR).any(axis=1)
     return [
-        {} if any(abs(q - bound) < NEAR for q in row) else {"set": members}
-        for row, members in zip(rows, sets, strict=True)
+        {} if unsure else {"set": [names[index] for index in np.flatnonzero(row >= 0)]}
+        for row, unsure in zip(above, near, strict=True)
     ]

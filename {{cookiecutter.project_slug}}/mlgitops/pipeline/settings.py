@@ -65,12 +65,14 @@ class Prepare:
 class Intervals:
     """How often the truth is inside what is said beside a prediction.
 
-    `share` of the training rows are not fitted on, but calibrated on. `abstain`: where
-    a set has not exactly one class, nothing is decided.
+    `share` of the training rows are not fitted on, but calibrated on. For classes only:
+    `by_class` promises the coverage of each true class, not of all rows together, and
+    with `abstain` nothing is decided where a set has not exactly one class.
     """
 
     coverage: Annotated[float, Between(0.5, 0.999)]
     share: Annotated[float, Between(0.01, 0.5)] = 0.2
+    by_class: bool = False
     abstain: bool = False
 
 
@@ -125,9 +127,10 @@ def train(params: Params, task: str) -> Train:
         problem = f"is for the task binary, not {task}: remove the line"
         raise location.key("threshold").error(problem)
     recipe = convert(Train, own, location)
-    if recipe.intervals and recipe.intervals.abstain and task == "regression":
-        problem = "is for classes, not regression: remove the line"
-        raise location.key("intervals").key("abstain").error(problem)
+    for name in ("by_class", "abstain"):
+        if getattr(recipe.intervals, name, False) and task == "regression":
+            problem = "is for classes, not regression: remove it"
+            raise location.key("intervals").key(name).error(problem)
     return replace(recipe, arguments=arguments, section=entries)
 
 

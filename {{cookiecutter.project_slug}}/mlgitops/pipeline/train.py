@@ -97,7 +97,7 @@ def _intervals(
         return {}
     arrays, task = data.inputs(rows, terms, recipe.columns), terms.task
     p, y = fitting.score(exported, arrays, TASKS[task].output), data.truth(rows, terms)
-    quantile = intervals.quantile(y, p, task, recipe.intervals.coverage)
+    quantile = intervals.quantile(y, p, recipe.intervals, task)
     entry = intervals.entry(recipe.intervals, task, len(rows), quantile)
     return {"intervals": entry}
 

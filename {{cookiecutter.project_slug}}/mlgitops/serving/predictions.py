@@ -82,8 +82,8 @@ def _add_set(
     Sadinle et al. (2019), JASA 114(525). Without exactly one, a version that abstains
     decides nothing.
     """
-    bound = entry["quantile"]
-    members = [name for name, p in by_class.items() if p >= bound]
+    bounds = zip(by_class.items(), entry["quantile"], strict=True)
+    members = [name for (name, p), bound in bounds if p >= bound]
     row["set"] = members
     if entry["abstain"] and len(members) != 1:
         row[decision] = None

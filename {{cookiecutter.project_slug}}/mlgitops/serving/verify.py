@@ -29,6 +29,7 @@ METHODS = {  # by task, of what is said beside a prediction where a version says
     "regression": "absolute residual",
 }
 CLASSES = ("binary", "multiclass")
+CALIBRATED = ("method", "coverage", "rows", "quantile")
 BESIDE = {"interval", "set"}  # what a golden row may have beside its prediction
 HASHES = ("model", "contract", "code", "requirements")  # sections with a sha256
 HEX_DIGITS = frozenset("0123456789abcdef")
@@ -199,23 +200,25 @@ def _is_prediction(value: object, task: str, classes: Sequence[str]) -> bool:
     return _is_probability(value) if task == "binary" else _is_number(value)
 
 
-def _is_calibrated(entry: object, task: str) -> bool:
+def _is_calibrated(entry: object, task: str, labels: Sequence[object]) -> bool:
     """Return whether an entry says what is beside a prediction of the task."""
-    if not isinstance(entry, dict):
+    flags = ("by_class", "abstain")
+    if not isinstance(entry, dict) or entry.keys() != {*CALIBRATED, *flags}:
         return False
-    names = {"method", "coverage", "rows", "quantile", "abstain"}
-    quantile: Any = entry.get("quantile")
-    rows, classes = entry.get("rows"), task in CLASSES
+    quantile, rows = entry["quantile"], entry["rows"]
+    if task in CLASSES:
+        known = isinstance(quantile, list) and len(quantile) == len(labels)
+        known = known and all(map(_is_probability, quantile))
+    else:
+        known = _is_number(quantile) and quantile >= 0
+        known = known and not any(entry[flag] for flag in flags)
     return (
-        entry.keys() == names
+        known
         and entry["method"] == METHODS[task]
         and _is_probability(entry["coverage"])
         and type(rows) is int
         and 0 < rows < 2**53
-        and (_is_probability(quantile) if classes else _is_number(quantile))
-        and quantile >= 0
-        and type(entry["abstain"]) is bool
-        and (classes or not entry["abstain"])
+        and all(type(entry[flag]) is bool for flag in flags)
     )
 
 
@@ -255,12 +258,12 @@ def _check(manifest: Any) -> None:
         distinct = _are_names(classes) and 1 < len(classes) == len(set(classes))
         _require(distinct, "'classes' is not a list of names")
     _require(_are_names(manifest.get("columns")), "'columns' is not a list of names")
+    labels = classes if task == "multiclass" else [0, 1]
     beside: set[str] = set()
     if "intervals" in manifest:
-        known = _is_calibrated(manifest["intervals"], task)
+        known = _is_calibrated(manifest["intervals"], task, labels)
         _require(known, "'intervals' is not what a version of its task says")
         beside = BESIDE
-    labels = classes if task == "multiclass" else [0, 1]
     golden = manifest.get("golden")
     _require(isinstance(golden, list) and bool(golden), "'golden' has no rows")
     for entry in golden:

@@ -39,9 +39,12 @@ def _how(facts: Facts, found: Intervals) -> str:
     """Say how they are made, and what they do not promise."""
     said = "the set of each row" if found.sets else "the interval of each row"
     parts = "each class" if found.sets else "each part of the rows"
+    over = f"over all rows: nothing is promised for {parts}"
+    if found.by_class:
+        over = "for the rows of each class"
     return (
-        f"The truth is to be in {said} with the chance {found.promised:.6g}, over all "
-        f"rows: nothing is promised for {parts}. Split conformal, "
+        f"The truth is to be in {said} with the chance {found.promised:.6g}, "
+        f"{over}. Split conformal, "
         f"{text(found.method)}, calibrated on {found.calibrated:,} training rows that "
         f"the model was not fitted on. Interval of the share inside: "
         f"{facts.judgement.confidence:.0%}."
