@@ -70,6 +70,7 @@ def test_health_and_info(port: int, model: Path) -> None:
         "task": "binary",
         "threshold": 0.3,
         "classes": None,
+        "intervals": None,
         "ready": True,
     }
 

@@ -184,7 +184,8 @@ def _check(found: Intervals | None, least: float) -> Check:
             "the model says nothing beside its predictions, and gates.coverage wants "
             "it: write `intervals: {coverage: 0.9}` below `train`"
         )
-        return Check(id=ID, title=TITLE, passed=False, reason=reason, limit=least)
+        wanted: dict[str, Any] = {"operator": ">=", "limit": least, "unit": "share"}
+        return Check(id=ID, title=TITLE, passed=False, reason=reason, **wanted)
     reasons = (
         "the truth is inside what is said beside a prediction",
         "the truth is too seldom inside what is said beside a prediction: see the "

@@ -67,7 +67,8 @@ def _purpose(manifest: Record, terms: Record) -> str:
     purpose = str(project.get("project", {}).get("description", ""))
     columns = ", ".join(map(report.code, manifest["columns"]))
     return (
-        f"{report.text(purpose, 300)}\n\nIt predicts {_prediction(manifest, terms)}. "
+        f"{report.text(purpose, 300)}\n\nIt predicts {_prediction(manifest, terms)}"
+        f"{_beside(manifest)}. "
         f"It takes {columns}, within the ranges and categories of `contract.yaml`; it "
         "was not evaluated on other rows, times or places."
     )
@@ -83,6 +84,19 @@ def _prediction(manifest: Record, terms: Record) -> str:
         names = ", ".join(map(report.code, classes))
         return f"the probability of each {target} ({names}), and the likeliest"
     return f"a number: what {target} will be"
+
+
+def _beside(manifest: Record) -> str:
+    """Say what is said beside a prediction, where something is."""
+    stated = manifest.get("intervals")
+    if not stated:
+        return ""
+    kind = "the classes" if isinstance(stated["quantile"], list) else "an interval"
+    each = ", whichever class is true," if stated["by_class"] else ""
+    return (
+        f"; beside it stands {kind} that the truth is to be in{each} with the chance "
+        f"{stated['coverage']:g}"
+    )
 
 
 def _override(verdict: Record) -> str:

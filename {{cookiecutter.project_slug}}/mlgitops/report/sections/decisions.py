@@ -46,6 +46,12 @@ def decisions(facts: Facts) -> str:
         parts.append(_worth(worth))
     if share := facts.judgement.decision_value:
         parts.append(_decision_value(share))
+    stated = facts.judgement.intervals
+    if stated and stated.challenger and stated.challenger.abstention:
+        parts.append(
+            "The challenger abstains on some rows. They count here as what it would "
+            "decide; see Intervals for the rows that it decides."
+        )
     return "\n\n".join(part for part in parts if part)
 
 

@@ -46,7 +46,7 @@ def _how(facts: Facts, found: Intervals) -> str:
         f"The truth is to be in {said} with the chance {found.promised:.6g}, "
         f"{over}. Split conformal, "
         f"{text(found.method)}, calibrated on {found.calibrated:,} training rows that "
-        f"the model was not fitted on. Interval of the share inside: "
+        f"the build left out of the fit. Interval of the share inside: "
         f"{facts.judgement.confidence:.0%}."
     )
 
@@ -56,20 +56,22 @@ def _abstention(facts: Facts, found: Abstention | None) -> str:
     if found is None:
         return ""
     share = (found.rows - found.decided) / found.rows
-    decided = "it decides nothing"
-    if found.right_decided is not None:
-        decided = f"{found.right_decided:.1%} of its decisions are right"
     sentence = (
         f"**It abstains on {share:.1%}** of the rows, whose set has not exactly one "
-        f"class. On the other {found.decided:,} {decided}; if it decided every row, "
-        f"{found.right:.1%} would be."
+        "class. "
+    )
+    if found.right_decided is None:
+        return f"{sentence}It decides no row."
+    sentence += (
+        f"Of its decisions on the other {found.decided:,} rows {found.right_decided:.1%} "
+        f"are right; if it decided every row, {found.right:.1%} would be."
     )
     business = facts.judgement.business
     if found.worth is not None and business:
         sentence += (
-            f" These are worth {found.worth:,.0f} {text(business.unit, 30)} per "
-            f"{business.per:,} decisions; what an abstention is worth nobody has said, "
-            "and it is in no number here."
+            f" The decisions that it makes are worth {found.worth:,.0f} "
+            f"{text(business.unit, 30)} per {business.per:,}. What an abstention is "
+            "worth nobody has said: it is in no number here."
         )
     return sentence
 
