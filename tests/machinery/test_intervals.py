@@ -658,3 +658,14 @@ def test_the_page_shows_settings_that_are_read() -> None:
     (line,) = re.findall(r"^  # (intervals: {.*?})", commented, re.M)
     params["train"] |= yaml.safe_load(line)
     assert settings.train(params, "binary").intervals == Intervals(0.9, 0.2)
+
+
+def test_enough_rows_of_few_groups_are_too_few() -> None:
+    frame = table(3000, split="group")
+    frame["customer"] = np.arange(len(frame)) % 60
+    terms = Contract.parse({**judged.contract(), "entity": "customer"})
+    with pytest.raises(settings.SettingsError, match="12 values of customer"):
+        intervals.parts(frame, terms, recipe("binary", coverage=0.9))
+    frame["customer"] = np.arange(len(frame)) % 1000
+    fitted, left = intervals.parts(frame, terms, recipe("binary", coverage=0.9))
+    assert len(left) == 600 and not set(fitted["customer"]) & set(left["customer"])

@@ -179,6 +179,7 @@ def _prediction(entry: dict[str, Any]) -> str:
     """Return what was predicted: a probability, one of each class, or a number."""
     predicted, decision = entry["prediction"], entry["decision"]
     if isinstance(predicted, list):
+        decision = "no decision" if decision is None else decision
         return f"{decision} (probabilities: {', '.join(map(str, predicted))})"
     return str(predicted) if decision is None else f"{predicted} (decision: {decision})"
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ABSOLUTE, SETS = "absolute residual", "least ambiguous sets"
 METHODS = {"binary": SETS, "multiclass": SETS, "regression": ABSOLUTE}
 LUCK, MORE = 0.05, 0.5  # as rarely, more than half of the promised misses come on top
+MOST = 0.5  # of the training rows
 NEAR = 1e-3  # of the quantile: on another processor, a class may be on the other side
 Entry = Mapping[str, Any]  # `intervals` of a manifest
 
@@ -58,32 +59,32 @@ def _demand(
     calibration: pd.DataFrame, rows: pd.DataFrame, contract: Contract, rules: Intervals
 ) -> None:
     """Refuse fewer calibration rows than the coverage needs; groups, where split so."""
-    noun, count, every = "rows", len(calibration), len(rows)
+    tables = calibration, rows
+    counts = {"rows": (len(calibration), len(rows))}
     if rows.attrs.get(folds.SPLIT) == "group":
-        noun = f"values of {contract.entity}"
-        count, every = (t[contract.entity].nunique() for t in (calibration, rows))
+        left, every = (table[contract.entity].nunique() for table in tables)
+        counts = {f"values of {contract.entity}": (left, every)}
     if rules.by_class:
         names = contract.classes or ("0", "1")
-        counts, whole = (
+        of_class = [
             np.bincount(truth(table, contract).astype(int), minlength=len(names))
-            for table in (calibration, rows)
+            for table in tables
+        ]
+        for name, left, every in zip(names, *of_class, strict=True):
+            counts[f"rows of {contract.target} {one_line(name)}"] = (left, every)
+    least = needed(rules.coverage)
+    for noun, (left, every) in counts.items():
+        if left >= least:
+            continue
+        share = max(math.ceil(100 * least / max(every, 1)) / 100, rules.share + 0.01)
+        more = f"raise train.intervals.share to {share:.3g}"
+        if share > MOST:
+            more = f"bring more {noun}"
+        problem = (
+            f"calibrates on {left:,} {noun}, and coverage {rules.coverage:g} needs"
         )
-        rarest = int(counts.argmin())
-        noun = f"rows of {contract.target} {one_line(names[rarest])}"
-        count, every = int(counts[rarest]), int(whole[rarest])
-    if count >= (least := needed(rules.coverage)):
-        return
-    more = f"raise train.intervals.share to {math.ceil(100 * least / every) / 100:g}"
-    if least > every / 2:
-        more = f"bring more {noun}"
-    raise (
-        FILE.key("train")
-        .key("intervals")
-        .error(
-            f"calibrates on {count:,} {noun}, and coverage {rules.coverage:g} needs "
-            f"{least:,}, as with fewer it is luck: {more}, or lower the coverage"
-        )
-    )
+        advice = f"{least:,}, as with fewer it is luck: {more}, or lower the coverage"
+        raise FILE.key("train").key("intervals").error(f"{problem} {advice}")
 
 
 @cache

@@ -63,8 +63,8 @@ def _abstention(facts: Facts, found: Abstention | None) -> str:
     if found.right_decided is None:
         return f"{sentence}It decides no row."
     sentence += (
-        f"Of its decisions on the other {found.decided:,} rows {found.right_decided:.1%} "
-        f"are right; if it decided every row, {found.right:.1%} would be."
+        f"Of its decisions on the other {found.decided:,} rows "
+        f"{found.right_decided:.1%} are right; if it decided every row, {found.right:.1%} would be."
     )
     business = facts.judgement.business
     if found.worth is not None and business:
