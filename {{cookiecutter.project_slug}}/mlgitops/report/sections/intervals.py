@@ -64,7 +64,8 @@ def _abstention(facts: Facts, found: Abstention | None) -> str:
         return f"{sentence}It decides no row."
     sentence += (
         f"Of its decisions on the other {found.decided:,} rows "
-        f"{found.right_decided:.1%} are right; if it decided every row, {found.right:.1%} would be."
+        f"{found.right_decided:.1%} are right; if it decided every row, "
+        f"{found.right:.1%} would be."
     )
     business = facts.judgement.business
     if found.worth is not None and business:
