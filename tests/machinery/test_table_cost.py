@@ -40,6 +40,12 @@ class Recorded:
         return getattr(self.connection, name)
 
 
+def readings(asked: list[str]) -> list[str]:
+    """Return what was asked of the file itself."""
+    words = ("from source", "from (select * from read_csv")
+    return [sql for sql in asked if any(word in sql for word in words)]
+
+
 def test_a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Types, target, ids, duplicates and all else come from the columns read."""
     connect, asked = engine.connect, Recorded.asked
@@ -55,7 +61,7 @@ def test_a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     frame.to_csv("../shop.csv", index=False)
     asked.clear()
     assert not tables.make("../shop.csv", "y")
-    reading = [sql for sql in asked if "from source" in sql]
+    reading = readings(asked)
     assert len(reading) == 2, reading
     assert "limit" in reading[0], "a look at its first rows"
     assert len(asked) > 8 and len(tables.table()) == ROWS
@@ -89,6 +95,31 @@ def test_values_that_are_none_are_told_with_their_texts(
     assert "inf" in refusal and "two" in refusal
     assert not tables.make("../t.csv", "y", types="price=number")
     assert tables.table()["price"].isna().sum() == 3
+
+
+@pytest.mark.parametrize("odd", ["", "1e3", "two", "inf", "1e999", "NAN", " ", "1,5"])
+def test_numbers_that_the_reader_reads_are_those_of_the_texts(
+    odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands far down in a column; only what is no number costs a reading."""
+    asked, connect = Recorded.asked, engine.connect
+    monkeypatch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
+    monkeypatch.setattr(columns, "PEEK", 100)
+    prices = [f"{n}.25" for n in range(ROWS)]
+    prices[300] = odd
+    tables.frame(ROWS, price=prices).to_csv("../t.csv", index=False)
+    found, counts, scratch = [], [], Path("build", "table")
+    for reader in (columns._numbers, lambda *_: ()):
+        monkeypatch.setattr(columns, "_numbers", reader)
+        asked.clear()
+        table = engine.read(source.find(Path("../t.csv")), scratch)
+        read, every = columns.facts(table, {}, scratch / "read.parquet", "y")
+        counts.append(len(readings(asked)))
+        values = read.run("", f"select c0, c1, c2 from {read.relation}")
+        found.append((every, values))
+    assert found[0] == found[1]
+    assert found[0][0][1].odd == ((odd,) if odd not in ("", "1e3") else ())
+    assert counts == [3 if found[0][0][1].odd else 2, 2]
 
 
 def test_of_a_wide_table_fewer_rows_are_looked_at_one_by_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 from mlgitops.table.columnar import odd, stored
 from mlgitops.table.engine import Table
-from mlgitops.table.formats import TEXT, Style, prefers_comma, style
+from mlgitops.table.formats import NUMBER, PLAIN, TEXT, Style, prefers_comma, style
 
 PEEK = 5_000  # rows whose values are looked at one by one, to see how they are written
 CELLS = 500_000  # values that are looked at so: of a wide table, fewer rows
@@ -78,9 +79,10 @@ def facts(
         or IDLIKE.search(name) is not None
         for name, written, values in zip(names, styles, first, strict=True)
     ]
+    numbers = _numbers(table, styles, plain, first)
     while True:
-        read = stored(table, styles, plain, path)
-        found = _facts(read, styles, plain, first)
+        read, found = _read(table, styles, plain, first, path, numbers)
+        numbers = ()
         mistaken = [
             f.name not in forced and f.good < MISTAKES * f.filled for f in found
         ]
@@ -91,6 +93,43 @@ def facts(
                 styles[number], plain[number] = TEXT, True
 
 
+def _numbers(
+    table: Table, styles: list[Style], plain: list[bool], first: list[list[str]]
+) -> tuple[int, ...]:
+    """Return the columns whose first values are plain numbers, all of them."""
+    if table.numbers is None:
+        return ()
+    return tuple(
+        n
+        for n, (written, as_text) in enumerate(zip(styles, plain, strict=True))
+        if written == NUMBER and not as_text and all(map(PLAIN.fullmatch, first[n]))
+    )
+
+
+def _read(
+    table: Table,
+    styles: list[Style],
+    plain: list[bool],
+    first: list[list[str]],
+    path: Path,
+    numbers: tuple[int, ...],
+) -> tuple[Table, list[Facts]]:
+    """Return the table of values and its facts; read as texts if `numbers` are none."""
+    import duckdb
+
+    if numbers:
+        try:
+            read = stored(table, styles, plain, path, numbers)
+            found = _facts(read, styles, plain, first)
+            ends = [end for n in numbers for end in (found[n].low, found[n].high)]
+            if all(end is None or math.isfinite(end) for end in ends):
+                return read, found
+        except duckdb.Error:  # the texts say which value, in how many rows
+            pass
+    read = stored(table, styles, plain, path)
+    return read, _facts(read, styles, plain, first)
+
+
 def _facts(
     table: Table, styles: list[Style], plain: list[bool], first: list[list[str]]
 ) -> list[Facts]:
@@ -99,7 +138,7 @@ def _facts(
     for n, (written, as_text) in enumerate(zip(styles, plain, strict=True)):
         column = f"c{n}"
         filled = f"count({column})"
-        if not as_text:
+        if n in table.odd:
             filled += f" + count({odd(column)})"
         values.append(f"{written.sql(column) if as_text else column} as v{n}")
         fraction = any(map(FRACTION.search, first[n]))

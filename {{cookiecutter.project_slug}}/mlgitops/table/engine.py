@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Waiting
 from dataclasses import dataclass
@@ -24,7 +24,9 @@ REJECTED = (  # each reading notes them again
     "from reject_errors group by scan_id order by 1 desc limit 1"
 )
 
-Reading = tuple[list[str], str, list[str]]  # names, SQL, sentences
+Numbers = Callable[[Collection[int]], str]  # SQL that reads these columns as numbers
+# Names, SQL and sentences; and SQL that stops at the first value that is no number.
+Reading = tuple[list[str], str, list[str], Numbers | None]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Table:
     relation: str
     sentences: tuple[str, ...]  # how it was read, and why
     say: Callable[[str], None]
+    numbers: Numbers | None = None  # where the file's reader can read them itself
+    odd: frozenset[int] = frozenset()  # columns with their odd texts beside them
 
     def column(self, name: str) -> str:
         """Return a column's name in SQL."""
@@ -107,12 +111,13 @@ def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Tabl
         connection.execute("set threads = 1")
     readers = {"csv": _csv, "parquet": _parquet, "feather": _feather, "json": _json}
     try:
-        names, relation, sentences = readers[found.kind](connection, found, scratch)
+        names, relation, sentences, numbers = readers[found.kind](connection, found, scratch)
         files = "" if len(found.files) == 1 else f"{len(found.files):,} files, "
         size = f"{files}{found.size / 1e6:,.1f} MB"
         sentences = [f"{found.path}: {size}", *sentences]
         connection.execute(f"create view source as {relation}")
-        return Table(connection, tuple(names), "source", tuple(sentences), say)
+        said = tuple(sentences)
+        return Table(connection, tuple(names), "source", said, say, numbers)
     except (duckdb.Error, ValueError, EOFError, OSError) as error:
         problem = one_line(str(error).splitlines()[0])
         raise TableError(f"{found.path} cannot be read: {problem}") from error
@@ -134,16 +139,21 @@ def _csv(connection: Any, found: Source, scratch: Path) -> Reading:
     if delim != "," or skip:
         skipped = f", {skip} lines above the names skipped" if skip else ""
         sentences.append(f"delimiter: {DELIMITERS.get(delim, delim)}{skipped}")
-    columns = ", ".join(f"c{n}: 'VARCHAR'" for n in range(len(names)))
     listed = ", ".join(map(quoted, files))
-    relation = (
-        f"select * from read_csv([{listed}], columns = {{{columns}}}, header = true, "
-        f"delim = {quoted(delim)}, quote = '\"', escape = '\"', skip = {skip}, "
-        f"nullstr = [{', '.join(map(quoted, NULLS))}], "
-        "auto_detect = false, ignore_errors = true, "
-        "store_rejects = true, rejects_limit = 100000, max_line_size = 16777216)"
-    )
-    return names, relation, sentences
+
+    def reader(numbers: Collection[int], mistakes: str) -> str:
+        kinds = ["DOUBLE" if n in numbers else "VARCHAR" for n in range(len(names))]
+        columns = ", ".join(f"c{n}: '{kind}'" for n, kind in enumerate(kinds))
+        return (
+            f"select * from read_csv([{listed}], columns = {{{columns}}}, "
+            f"header = true, delim = {quoted(delim)}, quote = '\"', escape = '\"', "
+            f"skip = {skip}, nullstr = [{', '.join(map(quoted, NULLS))}], "
+            f"auto_detect = false, max_line_size = 16777216, {mistakes})"
+        )
+
+    noted = "ignore_errors = true, store_rejects = true, rejects_limit = 100000"
+    strict = "ignore_errors = false"
+    return names, reader((), noted), sentences, lambda n: reader(n, strict)
 
 
 def rejected(table: Table) -> list[Problem]:
@@ -201,7 +211,7 @@ def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
     _same_columns(columns)
     names = columns[found.files[0]]
     listed = ", ".join(map(quoted, found.files))
-    return names, _texts(names, f"read_parquet([{listed}])"), []
+    return names, _texts(names, f"read_parquet([{listed}])"), [], None
 
 
 def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
@@ -211,7 +221,7 @@ def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
     data = ds.dataset([str(f) for f in found.files], format="feather")
     names = list(map(str, data.schema.names))
     connection.register("arrow_files", data)
-    return names, _texts(names, "arrow_files"), []
+    return names, _texts(names, "arrow_files"), [], None
 
 
 def _json(connection: Any, found: Source, scratch: Path) -> Reading:
@@ -224,4 +234,4 @@ def _json(connection: Any, found: Source, scratch: Path) -> Reading:
     relation = f"read_json([{listed}], union_by_name = true, sample_size = 100000)"
     described = connection.execute(f"describe select * from {relation}").fetchall()
     names = [row[0] for row in described]
-    return names, _texts(names, relation), []
+    return names, _texts(names, relation), [], None

@@ -86,6 +86,7 @@ class Style:
 
 
 TEXT = Style("text")
+NUMBER = Style("number")  # as programs write it: -1.5e3
 
 
 def style(values: Sequence[str], comma: bool = False) -> Style:

@@ -64,7 +64,8 @@ def write(
     table.run(
         "Writing",
         f"copy (select {columns} from {table.relation} where {present}) to "
-        f"{quoted(path)} (format parquet, compression zstd, {grouped(len(pairs))})",
+        f"{quoted(path)} (format parquet, compression zstd, compression_level 1, "
+        f"{grouped(len(pairs))})",
     )
     names = [name for name, _ in pairs]
     if same_but_case(names):
@@ -125,14 +126,7 @@ def measure(
                 f"select coalesce(max(length({columns[guess.name]})), 0) from {source}"
             )
             longest[guess.name] = int(ask("Measuring texts", sql)[0][0])
-    others = ", ".join(c for n, c in columns.items() if n != names[0])
-    unique = ask(
-        "Looking for duplicates", f"select count(distinct hash({others})) from {source}"
-    )[0][0]
-    every = math.ceil(rows / SAMPLE) if rows > SAMPLE else 1
-    chosen = f"where hash({columns[names[0]]}) % {every} = 0" if every > 1 else ""
-    sample = table.connection.execute(f"select * from {source} {chosen}").df()
-    sample.columns = names
+    unique, sample = _sampled(table, path, names, math.ceil(rows / SAMPLE))
     groups = 0
     if roles.group:
         column = columns[roles.group]
@@ -151,12 +145,36 @@ def measure(
     return Measured(
         rows,
         categories,
-        rows - int(unique),
+        rows - unique,
         sample,
         groups=groups,
         longest=longest,
         **timed,
     )
+
+
+def _sampled(
+    table: Table, path: Path, names: list[str], every: int
+) -> tuple[int, pd.DataFrame]:
+    """Return how many rows differ, id aside, and about one in `every` row, in order.
+
+    One reading of the file does for both.
+    """
+    columns = [f"c{number}" for number in range(len(names))]
+    aliases, packed = ", ".join(columns), ", ".join(f"{c} := {c}" for c in columns)
+    one = f"struct_pack(line := line, {packed})"
+    table.run(
+        "Looking for duplicates",
+        f"create or replace temp table looked as select count(distinct "
+        f"hash({', '.join(columns[1:])})) as found, list({one} order by line) filter "
+        f"(where hash(c0) % {max(1, every)} = 0) as sample from "
+        f"read_parquet({quoted(path)}, file_row_number = true) as t({aliases}, line)",
+    )
+    unique = table.connection.execute("select found from looked").fetchone()[0]
+    unpacked = "select unnest(sample, recursive := true) from looked"
+    sample = table.connection.execute(unpacked).df().drop(columns="line")
+    sample.columns = names
+    return int(unique), sample
 
 
 def _held(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import yaml
 
+WORD = re.compile(r"[a-z_]+")  # of which YAML makes no other text
 DIGITS = re.compile(r"[-+.]?\d[\d_.,:eE+-]*")
 LONG = 10**6  # letters of a line: nothing is folded
 
@@ -57,6 +58,8 @@ def find(lines: Sequence[str], path: Sequence[str]) -> tuple[int, int] | None:
 
 def _is(written: str, key: str) -> bool:
     """Tell whether a key is written so."""
+    if WORD.fullmatch(written) and written != key:
+        return False  # as nearly always, and without a parser
     try:
         return bool(yaml.safe_load(written) == key or written == scalar(key))
     except yaml.YAMLError:
