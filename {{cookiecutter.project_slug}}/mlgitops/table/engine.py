@@ -111,7 +111,9 @@ def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Tabl
         connection.execute("set threads = 1")
     readers = {"csv": _csv, "parquet": _parquet, "feather": _feather, "json": _json}
     try:
-        names, relation, sentences, numbers = readers[found.kind](connection, found, scratch)
+        names, relation, sentences, numbers = readers[found.kind](
+            connection, found, scratch
+        )
         files = "" if len(found.files) == 1 else f"{len(found.files):,} files, "
         size = f"{files}{found.size / 1e6:,.1f} MB"
         sentences = [f"{found.path}: {size}", *sentences]

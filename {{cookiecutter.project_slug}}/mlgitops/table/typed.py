@@ -64,8 +64,7 @@ def write(
     table.run(
         "Writing",
         f"copy (select {columns} from {table.relation} where {present}) to "
-        f"{quoted(path)} (format parquet, compression zstd, compression_level 1, "
-        f"{grouped(len(pairs))})",
+        f"{quoted(path)} (format parquet, compression zstd, {grouped(len(pairs))})",
     )
     names = [name for name, _ in pairs]
     if same_but_case(names):
