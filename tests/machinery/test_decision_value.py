@@ -97,7 +97,10 @@ def test_a_first_version_is_not_asked_to_prove_that_it_is_worth_more() -> None:
     evaluated = evaluation(0.85, champion=False)
     check = checks(evaluated)["decision_value.min"]
     assert check.passed and check.interval[0] < 0 < check.interval[1]
-    assert check.reason == "not shown to be worth less than deciding 1 for every row"
+    assert check.reason.startswith(
+        "not shown to be worth less than deciding 1 for every row"
+    )
+    assert "upper bound" in check.reason and check_row(check)[3] == "upper bound ≥ +0"
 
 
 def test_against_a_champion_the_margin_decides() -> None:

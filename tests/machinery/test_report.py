@@ -483,7 +483,7 @@ def test_a_difference_that_passes_shows_the_end_of_its_interval() -> None:
         interval=None,
     )
     assert report.value(found) == "lower bound -0.0041 (estimate +0.0312)"
-    assert report.allowed(found) == "≤ +0.01"
+    assert report.allowed(found) == "lower bound ≤ +0.01", "the number beside it"
     near = check(
         statistic="lower bound",
         value=-0.010001,

@@ -132,8 +132,9 @@ def _absolute(
     known = math.isfinite(gap.high)  # not from a single group
     if first and others and known and (chosen or not stated):
         shown = "worth more" if gap.low > 0 else "not shown to be worth less"
+        rule = "refused only if the interval's upper bound is below 0"
         reasons = (
-            f"{shown} than deciding {constant} for every row",
+            f"{shown} than deciding {constant} for every row; {rule}",
             f"worth less than deciding {constant} for every row{hint}",
         )
         about |= {"metric": ID, "statistic": "upper bound"}

@@ -84,7 +84,10 @@ def _counted(unit: str, number: float) -> str:
 
 
 def allowed(check: Check) -> str:
-    """Return the limit with its sign and unit."""
+    """Return the limit with its sign and unit, and which end of an interval it holds.
+
+    An upper bound of +0.24 may pass a limit of 0 and say little of the model.
+    """
     if check.limit is None:
         return ""
     limit = f"{check.limit:,.6g}"
@@ -94,7 +97,8 @@ def allowed(check: Check) -> str:
         limit = f"{limit} {_counted(check.unit, check.limit)}"
     elif check.statistic != "value":
         limit = f"{check.limit:+.6g}"
-    return f"{SIGNS.get(check.operator, '')} {limit}".strip()
+    compared = "" if check.statistic == "value" else check.statistic
+    return f"{compared} {SIGNS.get(check.operator, '')} {limit}".strip()
 
 
 def all_checks(checks: Sequence[Check]) -> str:
