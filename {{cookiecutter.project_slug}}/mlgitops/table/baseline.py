@@ -66,15 +66,8 @@ def baseline(
     The half is every second row: whatever its order, both halves are alike. With a
     group it is every second one, as a model must not know a group by its numbers.
     """
-    import pandas as pd
-
-    if target.task == "regression":
-        y = pd.to_numeric(sample[target.name]).to_numpy(float)
-    else:
-        y = pd.Categorical(sample[target.name]).codes.astype(float)
+    y, first = _truth(sample, target), _seen(sample, group)
     table = {g.name: codes(sample[g.name], g.type) for g in inputs}
-    units = pd.factorize(sample[group])[0] if group else np.arange(len(y))
-    first = units % 2 == 0
     if not table or any(len(np.unique(y[half])) < 2 for half in (first, ~first)):
         return Baseline(None, {})
     alone = {}
@@ -152,6 +145,46 @@ def _together(
     table: dict[str, np.ndarray], y: np.ndarray, first: np.ndarray, target: Target
 ) -> float | None:
     """Return what all columns together reach."""
+    return _score(target.task, y[~first], _trees(table, y, first, target))
+
+
+def predicted(
+    sample: pd.DataFrame, inputs: Sequence[Guess], target: Target, group: str = ""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return target [n], a quick model's prediction [n] or [n, k], and which rows.
+
+    The rows are the half of the sample that it did not see; None if it has no model.
+    """
+    y, first = _truth(sample, target), _seen(sample, group)
+    table = {g.name: codes(sample[g.name], g.type) for g in inputs}
+    values = [np.unique(part) for part in (y, y[first], y[~first])]
+    few = any(len(part) < 2 for part in values)
+    if not table or few or (target.classes and len(values[1]) < len(values[0])):
+        return None
+    return y[~first], _trees(table, y, first, target), ~first
+
+
+def _truth(sample: pd.DataFrame, target: Target) -> np.ndarray:
+    """Return the target as numbers [n]; classes as their number."""
+    import pandas as pd
+
+    if target.task == "regression":
+        return np.asarray(pd.to_numeric(sample[target.name]).to_numpy(float))
+    return np.asarray(pd.Categorical(sample[target.name]).codes.astype(float))
+
+
+def _seen(sample: pd.DataFrame, group: str) -> np.ndarray:
+    """Return which rows a quick model learns from, [n]."""
+    import pandas as pd
+
+    units = pd.factorize(sample[group])[0] if group else np.arange(len(sample))
+    return np.asarray(units % 2 == 0)
+
+
+def _trees(
+    table: dict[str, np.ndarray], y: np.ndarray, first: np.ndarray, target: Target
+) -> np.ndarray:
+    """Return predictions [n] or [n, k] for the second half, of all columns together."""
     from sklearn import ensemble
 
     X = np.column_stack(list(table.values()))
@@ -161,13 +194,9 @@ def _together(
     )
     model.fit(X[first], y[first])
     if target.task == "regression":
-        return _score(target.task, y[~first], model.predict(X[~first]))
-    predicted = model.predict_proba(X[~first])
-    return _score(
-        target.task,
-        y[~first],
-        predicted[:, 1] if target.task == "binary" else predicted,
-    )
+        return np.asarray(model.predict(X[~first]))
+    found = np.asarray(model.predict_proba(X[~first]))
+    return found[:, 1] if target.task == "binary" else found
 
 
 def _score(task: str, y: np.ndarray, predicted: np.ndarray) -> float:

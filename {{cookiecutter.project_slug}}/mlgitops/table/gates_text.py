@@ -57,7 +57,7 @@ def gates(measured: Measured, target: Target, found: Baseline) -> list[Entry]:
     calibration = ("gates", "calibration_error")
     limit = 0.1 if held >= 2000 else min(0.5, round(0.1 + 1.5 / math.sqrt(held), 2))
     some = round_down(held / 2)
-    slices = max(30, min(300, held // 10))
+    slices = smallest_slice(held)
     value = _limit(1.5, least, 0.03, 0.5)
     entries = [
         Entry(("gates", metric), primary, next(iter(others))),
@@ -109,6 +109,11 @@ def gates(measured: Measured, target: Target, found: Baseline) -> list[Entry]:
         lines = (f"{path}:", f"  {key}: {limit} # {reason}")
         entries.append(Entry(("gates", path), lines))
     return entries
+
+
+def smallest_slice(held: int) -> int:
+    """Return the fewest rows of a slice, or a group, that are compared."""
+    return max(30, min(300, held // 10))
 
 
 def _limit(factor: float, rows: float, low: float, high: float) -> float:

@@ -29,8 +29,9 @@ def entries(
     inputs: Sequence[Guess],
     sensitive: Sequence[str],
     found: Baseline,
+    fairness: Entry,
 ) -> list[Entry]:
-    """Return the entries that follow from a table."""
+    """Return the entries that follow from a table; `fairness` is that of its groups."""
     task = target.task
     names, leaks = _columns(
         [g.name for g in inputs if g.name not in sensitive], found, task
@@ -46,7 +47,7 @@ def entries(
         *_estimators(task, measured, any(g.type == "text" for g in inputs)),
         *gates(measured, target, found),
         Entry(("business",)),
-        Entry(("fairness",)),
+        fairness,
         *_monitor(task, measured),
         _retrain(measured, roles),
     ]
@@ -104,8 +105,7 @@ def _threshold(measured: Measured, target: Target) -> Entry:
     path = ("train", "threshold")
     if target.task != "binary":
         return Entry(path)
-    share = target.counts[0][1] / sum(count for _, count in target.counts)
-    share = float(f"{min(0.99, max(share, 1e-5)):.2g}")
+    share = target.threshold
     reason = f"as often as it is in the data ({share:.2g})"
     line = f"threshold: {number(share)} # a probability of at least this is decided 1: "
     return Entry(path, (f"{line}about {reason}",))

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlgitops.table import contract_text, findings, params_text, source, target, typed
+from mlgitops.table import (
+    contract_text,
+    findings,
+    groups_text,
+    params_text,
+    source,
+    target,
+    typed,
+)
 from mlgitops.table.baseline import Baseline, baseline
 from mlgitops.table.columns import MOST, facts
 from mlgitops.table.engine import Table, read, rejected
@@ -123,6 +131,7 @@ def _complete(
     quick = baseline(measured.sample, inputs, aim, chosen.group)
     inputs_of = {guess.name for guess in inputs} | {chosen.group}
     sensitive = tuple(name for name in options.sensitive if name in inputs_of)
+    compared = groups_text.groups(measured, aim, inputs, sensitive, chosen.group)
     return Plan(
         options=options,
         name=options.name or slug(options.file),
@@ -134,13 +143,16 @@ def _complete(
         target=aim,
         measured=measured,
         baseline=quick,
-        warned=tuple(
-            findings.warned(measured, chosen, aim, guessed, inputs, options, quick)
+        warned=(
+            *findings.warned(measured, chosen, aim, guessed, inputs, options, quick),
+            *compared.warned,
         ),
         columns={g.name: contract_text.column(g, measured) for g in inputs},
         sensitive=sensitive,
         params=tuple(
-            params_text.entries(measured, chosen, aim, inputs, sensitive, quick)
+            params_text.entries(
+                measured, chosen, aim, inputs, sensitive, quick, compared.entry
+            )
         ),
         table=path,
     )

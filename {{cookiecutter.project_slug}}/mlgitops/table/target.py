@@ -34,6 +34,12 @@ class Target:
     counts: tuple[tuple[str, int], ...] = ()  # rows of each class, 1 before 0
 
     @property
+    def threshold(self) -> float:
+        """The probability from which a binary target is decided 1: the share of 1."""
+        share = self.counts[0][1] / sum(count for _, count in self.counts)
+        return float(f"{min(0.99, max(share, 1e-5)):.2g}")
+
+    @property
     def rarest(self) -> int:
         """How many rows the rarest class has; 0 in a regression."""
         return min((count for _, count in self.counts), default=0)
