@@ -140,6 +140,19 @@ def test_a_year_is_offered_as_the_time(page: Made) -> None:
     assert tables.params("binary")["prepare"]["split"] == "time"
 
 
+def test_a_year_is_known_by_its_values(page: Made) -> None:
+    """In any language; what is born then, weighs so much or is rare is none."""
+    years = RANDOM.integers(2001, 2015, ROWS)
+    text = page(tables.frame(ROWS, Jahr=years, ano_birth=years - 40))
+    assert "TIME='Jahr'" in row(text, "Jahr")
+    assert "a year" not in row(text, "ano_birth")
+    grams = RANDOM.integers(1900, 2100, ROWS)
+    text = page(tables.frame(ROWS, g=grams, n=years + 900), force=True)
+    assert "a year" not in text
+    text = page(tables.frame(ROWS, a=years, b=years[::-1]), force=True)
+    assert "a year" not in text, "which of them, nobody knows"
+
+
 def test_many_rows_of_one_name_are_a_group(page: Made) -> None:
     """A column is left out for its many values, and its rows belong together still."""
     names = [f"The Diner {n}" for n in RANDOM.integers(0, 190, ROWS)]

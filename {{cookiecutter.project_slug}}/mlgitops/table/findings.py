@@ -11,7 +11,7 @@ from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline
 from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
 from mlgitops.table.problem import Problem, Warned
-from mlgitops.table.roles import Roles, repeats
+from mlgitops.table.roles import OTHER_TIME, Roles, repeats
 from mlgitops.table.target import FEWEST, Target
 from mlgitops.table.typed import Measured
 
@@ -28,6 +28,9 @@ NAMES = re.compile(  # `name` alone, or of a person: region_name is none
 )
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
 PHONE = re.compile(r"\+?[\d][\d ()/-]{7,18}\d")
+YEAR = re.compile(r"(^|[^a-z])(year|yr)$", re.I)
+CENTURY = 100  # years at most from the first to the last
+DENSE = 0.5  # of the years in its range a column of years has
 MISSING = 0.5
 ALONE = {"binary": 0.85, "multiclass": 0.9, "regression": 0.9}  # rare for one column
 COPIES = 0.05
@@ -147,22 +150,42 @@ def _later(measured: Measured, roles: Roles, inputs: Sequence[Guess]) -> list[Wa
 
 
 def _years(roles: Roles, inputs: Sequence[Guess]) -> list[Warned]:
-    """Return the columns of years, where nothing else says when a row happened."""
-    years = [
-        g.name
-        for g in inputs
-        if g.type == "integer"
-        and re.search(r"(^|[^a-z])(year|yr)$", g.name, re.I)
-        and 1000 <= (g.facts.low or 0) < (g.facts.high or 0) <= 2200
-    ]
+    """Return the column of years, where nothing else says when a row happened.
+
+    A name says it in English only: without one, the values may.
+    """
+    if roles.time or roles.split != "random":
+        return []
+    whole = [g for g in inputs if g.type == "integer" and not OTHER_TIME.search(g.name)]
+    named = [g for g in whole if YEAR.search(g.name) and _between(g, 1000, 2200)]
+    years, reason = named, "by its name"
+    if not named:
+        years, reason = [g for g in whole if _like_years(g)], "by its values"
+    if len(years) != 1:
+        return []
+    name = years[0].name
     evidence = (
-        "a year, by its name: held-out rows are of the same years as those of the "
+        f"a year, {reason}: held-out rows are of the same years as those of the "
         "training; to hold out the newest"
     )
-    if roles.time or roles.split != "random" or len(years) != 1:
-        return []
-    name = years[0]
     return [Warned(name, evidence, f"TIME='{name}' TYPES='{name}=%Y'")]
+
+
+def _like_years(guess: Guess) -> bool:
+    """Tell whether whole numbers are years: of one century, most of them, each often.
+
+    Weights and prices seldom keep to so few numbers.
+    """
+    facts = guess.facts
+    span = (facts.high or 0) - (facts.low or 0) + 1
+    dense = DENSE * span <= facts.distinct <= facts.filled / 2
+    few = 2 < facts.distinct and span <= CENTURY
+    return _between(guess, 1900, 2100) and dense and few
+
+
+def _between(guess: Guess, low: int, high: int) -> bool:
+    """Tell whether numbers differ and lie between two."""
+    return low <= (guess.facts.low or 0) < (guess.facts.high or 0) <= high
 
 
 def _groups(measured: Measured, roles: Roles, guesses: Sequence[Guess]) -> list[Warned]:
