@@ -31,6 +31,7 @@ PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "
 PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("golden", "manifest", "sides", "words")}
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("folds", "intervals")}
+PURE |= {"mlgitops.pipeline.reweighing"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.rarest"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers

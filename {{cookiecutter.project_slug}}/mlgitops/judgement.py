@@ -303,6 +303,48 @@ class Fairness(msgspec.Struct, frozen=True):
     gaps: list[Gap]
 
 
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
+    """A number of the same model without and with mitigation, on the same rows."""
+
+    label: str
+    unmitigated: float
+    mitigated: float
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+
+    @property
+    def shown(self) -> int:
+        """Return -1 where the difference is shown to be below 0, 1 above, else 0."""
+        if self.low is None or self.high is None:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
+
+
+class GapEffect(Effect, frozen=True, kw_only=True):
+    """What mitigation does to a gap between the groups of a column."""
+
+    column: str
+
+
+class Mitigation(msgspec.Struct, frozen=True, kw_only=True):
+    """How bias was mitigated, what that gains, and what it costs."""
+
+    method: str
+    columns: list[str]
+    weights: tuple[float, float]  # the smallest and the largest of a training row
+    worth: float  # how many unweighted rows are worth as much, as a share: Kish (1965)
+    threshold: float | None = None  # of both models
+    gaps: list[GapEffect]
+    price: list[Effect]
+
+    @property
+    def lowers(self) -> bool:
+        """Tell whether any gap is shown to be lower."""
+        return any(gap.shown < 0 for gap in self.gaps)
+
+
 Fall = tuple[float, float, float]  # mean, least and most of the repeats
 
 
@@ -474,6 +516,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     intervals: ByModel[Intervals | None] | None = None
     slices: Slices | None = None
     fairness: list[Fairness] = []
+    mitigation: Mitigation | None = None
     importance: list[Importance] = []
     dependence: list[Dependence] = []
     texts: list[str] = []  # columns of free text, which have neither slices nor that

@@ -28,6 +28,7 @@ from mlgitops.pipeline.settings import (
     Prepare,
     Share,
     Train,
+    check_mitigation,
     check_split,
     evaluate,
     has_section,
@@ -323,7 +324,9 @@ def check(params: Params, contract: Contract) -> None:
     for read in (evaluate, override, compute, deploy):
         read(params)
     check_split(prepare(params), contract)
-    _check_columns(train(params, contract.task).columns, "train", contract)
+    recipe = train(params, contract.task)
+    _check_columns(recipe.columns, "train", contract)
+    check_mitigation(recipe, contract)
     business(params, contract)
     fairness(params, contract)
     readers = {"experiment": experiment, "retrain": retrain}

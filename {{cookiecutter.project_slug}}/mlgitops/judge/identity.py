@@ -101,7 +101,23 @@ def _expected(folder: Path, version: Manifest, read_file: ReadFile) -> str:
         claimed=version["claimed"],
         golden=version["golden"],
         **entries,
+        **manifest.unmitigated(_unmitigated(folder, recipe)),
     )
+
+
+def _unmitigated(folder: Path, recipe: settings.Train) -> bytes | None:
+    """Return the model without mitigation, which is compared but never deployed.
+
+    Raises:
+        Refused: the proposal mitigates, and did not send it.
+    """
+    if recipe.mitigation is None:
+        return None
+    file = folder / manifest.UNMITIGATED
+    if not file.is_file():
+        reason = f"the lock lacks {file.name}, which train.mitigation writes"
+        raise Refused("lock", f"{reason}: build it again")
+    return file.read_bytes()
 
 
 def _code(named: Mapping[str, str], read_file: ReadFile) -> dict[str, str]:

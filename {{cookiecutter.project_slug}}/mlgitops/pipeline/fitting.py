@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.pipeline import convertible
+from mlgitops.pipeline import convertible, reweighing
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.schema import Location, near
-from mlgitops.pipeline.settings import FILE, Train
+from mlgitops.pipeline.settings import FILE, Train, check_mitigation
 from mlgitops.pipeline.task import TASKS
 from mlgitops.pipeline.words import ROWS, is_of_texts
 
@@ -91,13 +91,39 @@ def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
     """Return the pipeline fitted on the rows in their order."""
     pipeline, task = build(contract, recipe), TASKS[contract.task]
     X = table(inputs(frame, contract, recipe.columns))
+    weights = _weights(pipeline, frame, contract, recipe)
     try:
-        pipeline.fit(X, truth(frame, contract))
+        pipeline.fit(X, truth(frame, contract), **weights)
         task.fitted(pipeline, _blank(X, contract))
     except ValueError as error:
         reason = convertible.reason(error, pipeline[-1], contract, recipe.columns)
         raise FILE.error(f"the model cannot be fitted: {reason}") from error
     return pipeline
+
+
+def _weights(
+    pipeline: Pipeline, frame: pd.DataFrame, contract: Contract, recipe: Train
+) -> Inputs:
+    """Return the weights of the rows, as `fit` of the pipeline takes them, or nothing.
+
+    Raises:
+        ContractError: train.mitigation is wrong, or an estimator takes no weights.
+    """
+    from sklearn.utils.validation import has_fit_parameter
+
+    if recipe.mitigation is None:
+        return {}
+    check_mitigation(recipe, contract)
+    for part in convertible.parts(pipeline[-1]):
+        if hasattr(part, "predict") and not has_fit_parameter(part, "sample_weight"):
+            key = FILE.key("train").key("mitigation")
+            raise key.error(
+                f"weights the training rows, and {type(part).__name__} takes no "
+                "weights (sample_weight): choose another train.estimator, such as "
+                "hist_gradient_boosting or logistic_regression"
+            )
+    weights = reweighing.weights(frame, contract, recipe.mitigation.columns)
+    return {f"{pipeline.steps[-1][0]}__sample_weight": weights}
 
 
 def _blank(X: pd.DataFrame, contract: Contract) -> pd.DataFrame:

@@ -14,17 +14,16 @@ from mlgitops.pipeline.task import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
+LOADED = """
+    arrays boosters contract conversion convertible data datetimes fitting folds golden
+    imports intervals manifest outputs parity purity reweighing schema settings sides
+    symbolic task texts tracing train words
+""".split()
 CODE = (  # what train loads
-    *(f"mlgitops/pipeline/{n}.py" for n in ("arrays", "boosters", "contract")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("conversion", "convertible", "data")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("datetimes", "fitting", "golden")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("folds", "intervals")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("imports", "manifest", "parity")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("purity", "schema", "settings")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("sides", "symbolic", "task")),
-    *(f"mlgitops/pipeline/{n}.py" for n in ("texts", "tracing", "train", "words")),
+    *(f"mlgitops/pipeline/{name}.py" for name in LOADED),
     *("model/estimator.py", "model/features.py"),
 )
+UNMITIGATED = "unmitigated.onnx"  # the same model without train.mitigation
 
 
 def sha256(data: bytes) -> str:
@@ -62,6 +61,16 @@ def trained_on(
     }
 
 
+def unmitigated(model: bytes | None) -> dict[str, object]:
+    """Return the entry of the model without mitigation, where there is one."""
+    return {} if model is None else {"unmitigated": file_of(UNMITIGATED, model)}
+
+
+def file_of(name: str, data: bytes) -> dict[str, object]:
+    """Return the identity of a model file."""
+    return {"file": name, "sha256": sha256(data), "bytes": len(data)}
+
+
 def manifest(
     contract: Contract,
     recipe: Train,
@@ -80,7 +89,7 @@ def manifest(
         "schema": 1,
         "name": contract.name,
         "task": contract.task,
-        "model": {"file": name, "sha256": sha256(exported), "bytes": len(exported)},
+        "model": file_of(name, exported),
         "columns": list(recipe.columns),
         "params": dict(recipe.section),
     }

@@ -77,6 +77,14 @@ class Intervals:
 
 
 @dataclass(frozen=True)
+class Mitigation:
+    """How the rows are weighted so that no group of these columns has a bias."""
+
+    method: Literal["reweighing"]
+    columns: Columns
+
+
+@dataclass(frozen=True)
 class Train:
     """What is fitted on which columns; `threshold` is for the task binary."""
 
@@ -86,6 +94,7 @@ class Train:
     parity: Share
     threshold: Share | None = None
     intervals: Intervals | None = None
+    mitigation: Mitigation | None = None
     arguments: Mapping[str, Params] = field(default_factory=dict, metadata=OWN)
     section: Params = field(default_factory=dict, metadata=OWN)  # as it was written
 
@@ -174,6 +183,31 @@ def check_split(rules: Prepare, contract: Contract) -> None:
                 f"`{role}: NAME` there, where NAME is {column}, or split by {others}"
             )
         )
+
+
+def check_mitigation(recipe: Train, contract: Contract) -> None:
+    """Refuse a mitigation of columns that have no groups, or of numbers.
+
+    Raises:
+        SettingsError: with what to do.
+    """
+    from mlgitops.pipeline.task import TASKS
+
+    if recipe.mitigation is None:
+        return
+    location = FILE.key("train").key("mitigation")
+    if TASKS[contract.task].kind != "classifier":
+        raise location.error(
+            f"is for classes, and the task of contract.yaml is {contract.task}: remove "
+            "the entry; `fairness` measures how errors differ between groups"
+        )
+    location, known = location.key("columns"), contract.columns
+    names = recipe.mitigation.columns
+    location.demand(names, known, "a column of contract.yaml")
+    for index, name in enumerate(names):
+        if known[name].type == "text":
+            problem = f"is '{name}', free text, which has no groups"
+            raise location.entry(index).error(f"{problem}: name a column of groups")
 
 
 def section(params: Params, name: str) -> tuple[object, Location]:

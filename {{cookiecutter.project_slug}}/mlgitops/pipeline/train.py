@@ -6,6 +6,7 @@ python -m mlgitops train TRAIN MODEL MANIFEST
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ from mlgitops.pipeline import (
     imports,
     intervals,
     manifest,
+    outputs,
     parity,
     settings,
 )
@@ -32,6 +34,9 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     terms = contract.Contract.parse(document)
     params = settings.load(Path("params.yaml").read_bytes())
     recipe = settings.train(params, terms.task)
+    unmitigated = onnx.with_name(manifest.UNMITIGATED)
+    mitigated = recipe.mitigation is not None
+    outputs.demand_listed("train", unmitigated, "train.mitigation", mitigated)
     rows, columns = pd.read_parquet(source), recipe.columns
     fitted_on, calibration = intervals.parts(rows, terms, recipe)
     fitted = fitting.fit(fitted_on, terms, recipe)
@@ -39,6 +44,7 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     sample = rows.iloc[:: max(1, len(rows) // 10_000)]
     proof = _proof(fitted, exported, sample, terms, recipe)
     entries = _intervals(exported, calibration, terms, recipe)
+    other = _unmitigated(fitted_on, sample, terms, recipe)
     requirements = Path("requirements/pipeline.txt").read_bytes()
     imports.demand_listed("train")
     loaded = (*manifest.CODE, *imports.team())
@@ -57,10 +63,33 @@ def train(source: Path, onnx: Path, out: Path) -> None:
         claimed={"parity": proof},
         golden=parity.golden(exported, rows, terms, columns, **entries),
         **entries,
+        **manifest.unmitigated(other),
     )
     onnx.write_bytes(exported)
+    if other is not None:
+        unmitigated.write_bytes(other)
     out.write_text(version)
     print(f"{onnx}: {len(exported):,} bytes, parity {proof['max_difference']:.1e}")
+
+
+def _unmitigated(
+    rows: pd.DataFrame,
+    sample: pd.DataFrame,
+    terms: contract.Contract,
+    recipe: settings.Train,
+) -> bytes | None:
+    """Return the same model without mitigation, for the judge to compare, or None.
+
+    Raises:
+        ContractError: its export is not exact.
+    """
+    if recipe.mitigation is None:
+        return None
+    plain = replace(recipe, mitigation=None)
+    fitted = fitting.fit(rows, terms, plain)
+    exported = fitting.export(fitted, terms, plain.columns)
+    _proof(fitted, exported, sample, terms, plain)
+    return exported
 
 
 def _proof(

@@ -9,6 +9,7 @@ from mlgitops.report.sections import (
     decisions,
     groups,
     intervals,
+    mitigation,
     performance,
     reasons,
     record,
@@ -48,7 +49,7 @@ SECTIONS = (
         "intervals", "Intervals", intervals.intervals, intervals.intervals_plot, True
     ),
     Section("slices", "Slices", groups.slices, groups.slices_plot),
-    Section("fairness", "Fairness", groups.fairness),
+    Section("fairness", "Fairness", groups.fairness, mitigation.plot),
     Section("importance", "Feature importance", reasons.importance),
     Section(
         "dependence",

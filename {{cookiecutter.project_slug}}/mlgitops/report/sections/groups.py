@@ -3,6 +3,7 @@
 from mlgitops.judgement import Fairness
 from mlgitops.report import plots
 from mlgitops.report.facts import Facts
+from mlgitops.report.sections import mitigation
 from mlgitops.report.text import code, interval, number, table, text
 
 ODDS = "true positive rate"
@@ -62,6 +63,8 @@ def fairness(facts: Facts) -> str:
             "The equalized odds difference is the larger gap of the true and the false "
             "positive rate."
         )
+    if part := mitigation.mitigation(facts):
+        parts.append(part)
     return "\n\n".join(parts)
 
 
