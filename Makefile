@@ -22,7 +22,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test picture proof benchmark validation wide table scale monitoring tables check lint \
+.PHONY: help setup demo test picture proof benchmark validation wide table scale monitoring mitigation tables check lint \
 	lock sums clean
 
 help: ## List the commands
@@ -67,6 +67,16 @@ monitoring: setup ## Measure the monitor: alarms, power, cost (PROOF=1 for all; 
 	@uv pip install --quiet --no-deps --target .venv/census nannyml==0.13.1
 	@PYTHONPATH='$(CURDIR):$(CURDIR)/$(TEMPLATE)' .venv/monitoring/bin/python -W ignore \
 		-m benchmarks.monitoring $(PARTS) --data .venv/census
+
+# fairlearn is compared with, not used: no dependency either.
+mitigation: setup ## Measure what mitigating bias gains and costs; write benchmarks/mitigation.md
+	@uv venv --quiet --allow-existing .venv/monitoring
+	@uv pip install --quiet --python .venv/monitoring --require-hashes \
+		-r '$(TEMPLATE)/requirements/pipeline.txt' \
+		$(foreach g,ops monitor,-r '$(MACHINERY)/requirements/$(g).txt')
+	@uv pip install --quiet --no-deps --target .venv/census nannyml==0.13.1 fairlearn==0.15.0
+	@PYTHONPATH='$(CURDIR):$(CURDIR)/$(TEMPLATE)' .venv/monitoring/bin/python -W ignore \
+		-m benchmarks.mitigation .venv/census
 
 # Packages that have tables, as data only: nothing of them is imported.
 TABLES := causaldata==0.1.5 lifelines==0.30.3 palmerpenguins==0.1.6 plotnine==0.15.9 \

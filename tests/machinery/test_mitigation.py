@@ -374,14 +374,15 @@ def test_a_training_table_without_the_groups_is_refused(
         judged(fair, monkeypatch)
 
 
-@pytest.mark.parametrize("bias", [0.0, 0.3])
-def test_the_interval_of_a_gap_holds_the_truth(bias: float) -> None:
-    """In 19 of 20 samples, whether one of the models has a gap or neither."""
+@pytest.mark.parametrize("gaps", [(0.0, 0.0), (0.3, 0.0), (0.02, -0.02)])
+def test_the_interval_of_a_gap_holds_the_truth(gaps: tuple[float, float]) -> None:
+    """In 19 of 20 samples: neither model has a gap, one has, or it is turned round."""
     held, false, trials, level = 0, 0, 60, 0.95
     for seed in range(trials):
         random = np.random.default_rng(seed)
         group, y = random.integers(0, 2, (2, 1500))
-        yes = [random.random(1500) < 0.4 + group * gap for gap in (bias, 0.0)]
+        chance, bias = random.random(1500), abs(gaps[0]) - abs(gaps[1])
+        yes = [chance < 0.4 + group * gap for gap in gaps]
         coded = [group * 2 + each for each in yes]
         measure = partial(mitigation.widest, TASKS["binary"], (), "selection_rate_max")
         pair = Pair(y, coded[0], coded[1], level)

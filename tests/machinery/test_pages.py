@@ -21,6 +21,7 @@ TEMPLATE = Path(__file__).parents[2]
 DOCS = TEMPLATE / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if "```sh" in path.read_text())
 BLOCK = re.compile(r"^```(sh refused|sh|text)\n(.*?)^```$", re.M | re.S)
+TABLES = {"churn.md", "events.md", "prices.md", "text.md"}  # up to a proposal
 GH = '#!/bin/sh\necho "$@" >> "$HOME/gh"\n'
 
 
@@ -77,7 +78,7 @@ def blocks(page: str) -> Iterator[tuple[str, str, str]]:
 def test_there_is_a_page_for_each_kind_of_table() -> None:
     """And the list of pages names each."""
     listed = (DOCS / "README.md").read_text(encoding="utf-8")
-    assert {"churn.md", "events.md", "prices.md", "text.md"} <= set(PAGES)
+    assert set(PAGES) >= TABLES
     for page in (*PAGES, "tables.md"):
         assert f"]({page})" in listed, page
 
@@ -94,6 +95,8 @@ def test_every_command_of_a_page_does_what_it_says(page: str, home: Path) -> Non
         for line in expected.splitlines():
             assert plain(line) in out, f"{block}\n{line}\n\n{out}"
         proposals += block.count("gh pr create")
+    if page not in TABLES:
+        return
     asked = (home / "gh").read_text().splitlines()
     assert proposals and len(asked) == proposals
     pushed = typed(home, "git ls-remote --heads ../origin").splitlines()

@@ -129,14 +129,17 @@ def _grouped(evaluation: Evaluation, column: str, smallest: float) -> Codes:
 def difference(gap: bootstrap.Statistic, pair: Pair) -> Interval:
     """Return the difference of a gap, with its interval.
 
-    A gap is overestimated by chance, and once more in a resample of the rows. So the
-    interval is the basic one, the percentiles' mirrored: Davison and Hinkley (1997),
-    Bootstrap Methods and their Application, 5.2. Where many groups are alike with
-    mitigation, and were not without, it still understates what is gained.
+    Chance makes a gap that is nearly 0 larger, and a resample does so once more: the
+    percentiles understate what is gained where the mitigation leaves no gap, and the
+    basic interval, which mirrors them, is wrong where it turns a small gap round
+    (Davison and Hinkley 1997, Bootstrap Methods and their Application, 5.2). This is
+    the interval that holds both. Where one model has no gap between many groups, it may
+    still understate the change; it seldom overstates it.
     """
     found = bootstrap.weighted(gap, pair, discrete=True)
-    low, high = (2 * found.difference - end for end in (found.high, found.low))
-    return found._replace(low=low, high=high)
+    ends = (found.low, found.high)
+    mirrored = [2 * found.difference - end for end in ends]
+    return found._replace(low=min(*ends, *mirrored), high=max(*ends, *mirrored))
 
 
 def widest(
