@@ -433,18 +433,21 @@ def said(gaps: list[tuple[float | None, float | None]], **price: Any) -> str:
 
 def test_the_report_says_what_is_gained_and_what_it_costs() -> None:
     text = said([(-0.08, -0.02)], low=-0.007, high=-0.001)
-    assert (
-        "lowers the gap of the selection rate between groups of shop by 0.050" in text
-    )
+    assert "lowers the selection rate gap between groups of shop by 0.050" in text
     assert "(0.020 to 0.080), from 0.200 to 0.150" in text
-    assert "It costs 0.0040 ROC AUC (0.0010 to 0.0070)." in text
+    assert "Mitigation costs 0.0040 ROC AUC (0.0010 to 0.0070)." in text
     assert "same threshold, 0.3" in text and "No gap is shown" not in text
 
 
 def test_the_report_says_where_nothing_is_gained() -> None:
     text = said([(-0.08, 0.02), (None, None)], low=-1.0, high=9.0, unit="euros")
     assert "No gap is shown to be lower with the mitigation" in text
-    assert text.count("not shown to change the gap") == 2 and "no interval" in text
+    assert (
+        text.count("not shown to change the selection rate gap") == 2
+        and "no interval" in text
+    )
     assert "not shown to cost or gain euros: +4 (-1 to +9)" in text
     assert "**raises**" in said([(0.02, 0.08)])
-    assert "It gains 5 euros (1 to 9)." in said([], low=1.0, high=9.0, unit="euros")
+    assert "Mitigation gains 5 euros (1 to 9)." in said(
+        [], low=1.0, high=9.0, unit="euros"
+    )

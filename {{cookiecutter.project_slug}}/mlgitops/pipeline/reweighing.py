@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import seconds, truth
 
 if TYPE_CHECKING:
@@ -48,9 +48,15 @@ def weights(
 
 
 def groups(rows: pd.DataFrame, contract: Contract, columns: Sequence[str]) -> Codes:
-    """Return the number of each row's group, [n]."""
+    """Return the number of each row's group, [n].
+
+    Raises:
+        ContractError: the rows do not have a column.
+    """
     codes = np.zeros(len(rows), np.int64)
     for name in columns:
+        if name not in rows:
+            raise ContractError(f"the rows have no {name}, by which they are weighted")
         values = _values(rows[name], contract.columns[name].type)
         codes = codes * (values.max() + 1) + values
         codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)

@@ -23,7 +23,7 @@ def plot(facts: Facts) -> str:
     found = facts.judgement.mitigation
     rows = [
         plots.Interval(
-            f"{gap.label}, {gap.column}",
+            f"{gap.label} gap, {gap.column}",
             (gap.low, gap.difference, gap.high),
             f"{gap.difference:+.3f}",
             gap.low > 0,
@@ -31,7 +31,7 @@ def plot(facts: Facts) -> str:
         for gap in (found.gaps if found else [])
         if gap.low is not None and gap.high is not None
     ]
-    across = "gap between groups, with mitigation minus without; left is better"
+    across = "gap with mitigation minus gap without; left is better"
     return plots.intervals(rows, across)
 
 
@@ -63,12 +63,13 @@ def _sentences(found: Mitigation) -> list[str]:
 
 def _gained(gap: GapEffect) -> str:
     """Say whether a gap is lower with the mitigation."""
+    name = f"{text(gap.label, 40)} gap between groups of {text(gap.column, 40)}"
     moves = f"from {_value(gap, gap.unmitigated)} to {_value(gap, gap.mitigated)}"
     if gap.shown < 0:
-        return f"It lowers the {_gap(gap)} by {_amount(gap)}, {moves}."
+        return f"Mitigation lowers the {name} by {_amount(gap)}, {moves}."
     if gap.shown > 0:
-        return f"It **raises** the {_gap(gap)} by {_amount(gap)}, {moves}."
-    return f"It is not shown to change the {_gap(gap)}: {moves} ({_interval(gap)})."
+        return f"Mitigation **raises** the {name} by {_amount(gap)}, {moves}."
+    return f"Mitigation is not shown to change the {name}: {moves} ({_interval(gap)})."
 
 
 def _paid(effect: Effect) -> str:
@@ -76,9 +77,9 @@ def _paid(effect: Effect) -> str:
     name = text(effect.unit or effect.label, 60)
     if effect.shown:
         verb = "costs" if effect.shown < 0 else "gains"
-        return f"It {verb} {_amount(effect, name)}."
+        return f"Mitigation {verb} {_amount(effect, name)}."
     change = f"{_value(effect, effect.difference, '+')} ({_interval(effect)})"
-    return f"It is not shown to cost or gain {name}: {change}."
+    return f"Mitigation is not shown to cost or gain {name}: {change}."
 
 
 def _amount(effect: Effect, name: str = "") -> str:
@@ -87,11 +88,6 @@ def _amount(effect: Effect, name: str = "") -> str:
     size, *ends = (_value(effect, abs(each)) for each in sizes)
     nearest, farthest = ends if effect.shown > 0 else reversed(ends)
     return f"{size}{name and f' {name}'} ({nearest} to {farthest})"
-
-
-def _gap(gap: GapEffect) -> str:
-    """Return the name of a gap."""
-    return f"gap of the {text(gap.label, 40)} between groups of {text(gap.column, 40)}"
 
 
 def _value(effect: Effect, value: float, sign: str = "") -> str:
@@ -112,6 +108,6 @@ def _row(effect: Effect) -> list[str]:
     """Return the cells of a table's row."""
     name = text(effect.unit or effect.label, 60)
     if isinstance(effect, GapEffect):
-        name = f"gap of the {name}, {text(effect.column, 40)}"
+        name = f"{name} gap, {text(effect.column, 40)}"
     pair = (_value(effect, v) for v in (effect.unmitigated, effect.mitigated))
     return [name, *pair, _value(effect, effect.difference, "+"), _interval(effect)]
