@@ -47,7 +47,7 @@ TEXT = """\
 Is this person employed? The American Community Survey of Massachusetts in 2015, as the
 package nannyml has it (US Census data): {trained:,} rows to train on and {held:,} held
 out, drawn at random; 16 columns; yes is decided from a probability of {threshold} on.
-`make mitigation` writes this page in {minutes} minutes.
+`make mitigation` writes this page.
 
 Each block is one build with `train.mitigation: {{method: reweighing, columns: ...}}`,
 compared with the same model without it, as the report of a pull request does. Brackets
@@ -246,13 +246,10 @@ def measured(
 
 def main() -> None:
     """Measure, and write the page."""
-    import time
-
     folder = Path(sys.argv[1]).resolve()
     sys.path.append(str(folder))
     from importlib.metadata import version as installed
 
-    start = time.time()
     os.chdir(worlds.PROJECT)
     contract, train, holdout = rows(folder)
     tables = [block(name, contract, train, holdout) for name in ESTIMATORS]
@@ -265,7 +262,6 @@ def main() -> None:
         version=installed("fairlearn"),
         grid=GRID,
         reduced=reduced(contract, train, holdout),
-        minutes=max(1, round((time.time() - start) / 60)),
     )
     PAGE.write_text(text)
     print(PAGE)

@@ -27,6 +27,7 @@ from mlgitops.judgement import Effect, GapEffect, Judgement, Mitigation, Refused
 from mlgitops.pipeline import fitting, manifest, outputs, reweighing
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs
+from mlgitops.pipeline.task import TASKS as OUTPUTS
 from mlgitops.pipeline.train import train
 
 ROOT = Path.cwd()
@@ -262,23 +263,28 @@ def judged(
     folder: Path, patch: pytest.MonkeyPatch | None = None, **changes: Any
 ) -> Evaluation:
     """Return an evaluation of a first version, on rows of the same kind."""
-    holdout = rows(6000, seed=1)
     version = json.loads((folder / "manifest.json").read_text())
     settings_ = {**written(), "business": WORTH, **changes}
     settings_ = {name: part for name, part in settings_.items() if part is not None}
-    model = Model(folder, version)
+    if patch is not None:
+        patch.setattr(mitigation, "predict", predicted)
+    return evaluated(Model(folder, version), rows(6000, seed=1), settings_, TERMS)
+
+
+def evaluated(
+    model: Model, holdout: pd.DataFrame, params_: dict[str, Any], terms: Contract
+) -> Evaluation:
+    """Return an evaluation after the parts that a mitigation concerns."""
     found = Evaluation(
-        contract=TERMS,
-        params=settings_,
-        gates=gates.parse(settings_, "binary"),
+        contract=terms,
+        params=params_,
+        gates=gates.parse(params_, terms.task),
         holdout=holdout,
         challenger=model,
         champion=None,
         rows=holdout,
     )
-    if patch is not None:
-        patch.setattr(mitigation, "predict", predicted)
-    model.predictions = predicted(model, [inputs(holdout, TERMS, model.columns)], TERMS)
+    model.predictions = predicted(model, [inputs(holdout, terms, model.columns)], terms)
     for part in (decision_value, fairness, mitigation):
         part.add(found)
     return found
@@ -288,7 +294,7 @@ def predicted(model: Model, tables: list[Any], terms: Contract) -> Any:
     """Stand in for the sandbox."""
     data = (model.folder / model.manifest["model"]["file"]).read_bytes()
     (arrays,) = tables
-    return fitting.score(data, arrays, "probability").astype(np.float64)
+    return fitting.score(data, arrays, OUTPUTS[terms.task].output).astype(np.float64)
 
 
 @pytest.fixture
@@ -402,6 +408,40 @@ def test_groups_of_several_classes_are_compared_by_their_own_rates() -> None:
     for limit in ("selection_rate_max", "error_rate_max"):
         gap = mitigation.widest(task, ("a", "b", "c"), limit, ones, y, coded)
         assert gap == pytest.approx([1 / 3])
+
+
+def test_a_planted_bias_of_several_classes_is_lowered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mitigation, "predict", predicted)
+    terms, entries = Contract.parse(contract("multiclass")), params([], "multiclass")
+    entries["train"] |= {"columns": ["shop", "price"], "mitigation": BY_SHOP}
+    entries["train"] |= {"estimator": "logistic_regression"}
+    recipe = settings.train(entries, "multiclass")
+    learnt, holdout = rows(1200), rows(3000, seed=1)
+    for frame in (learnt, holdout):
+        score = frame["price"] + np.random.default_rng(2).logistic(size=len(frame))
+        bins = np.digitize(score + 2 * (frame["shop"] == "b"), [0.0, 2.0])
+        frame["returned"] = np.array(["low", "mid", "high"], dtype=object)[bins]
+    learnt.to_parquet(tmp_path / "train.parquet")
+    for name, each in (("model", recipe), ("other", replace(recipe, mitigation=None))):
+        model = fitting.fit(learnt, terms, each)
+        exported = fitting.export(model, terms, recipe.columns)
+        (tmp_path / f"{name}.onnx").write_bytes(exported)
+    version = {
+        "task": "multiclass",
+        "columns": ["shop", "price"],
+        "params": entries["train"],
+        "model": {"file": "model.onnx"},
+        "unmitigated": {"file": "other.onnx"},
+    }
+    found = evaluated(Model(tmp_path, version), holdout, entries, terms)
+    result = found.judgement.mitigation
+    assert result is not None and result.lowers and result.threshold is None
+    wrong, selected = result.gaps
+    assert (wrong.label, selected.label) == ("error rate", "selection rate")
+    assert selected.high < -0.2 and result.price[0].high < 0
+    assert [effect.unit for effect in result.price][2:] == ["euros per 1,000 decisions"]
 
 
 # --- what the report says ----------------------------------------------------------
