@@ -154,9 +154,14 @@ def _parts(context: Evaluation, y: Array, p: Array) -> list[tuple[str, Array]]:
     edges = np.unique(np.quantile(p, np.linspace(0, 1, PARTS + 1)))
     places = np.searchsorted(edges[1:-1], p, side="right")
     return [
-        (f"predicted {low:.4g} to {high:.4g}", places == index)
+        (f"predicted {_short(low)} to {_short(high)}", places == index)
         for index, (low, high) in enumerate(pairwise(edges))
     ]
+
+
+def _short(number: float) -> str:
+    """Return a prediction as the name of a part has it."""
+    return f"{number:,.0f}" if 1e4 <= abs(number) < 1e12 else f"{number:.4g}"
 
 
 def _abstention(context: Evaluation, model: Model, sizes: Array) -> Abstention:

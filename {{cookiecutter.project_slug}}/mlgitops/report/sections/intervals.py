@@ -3,7 +3,7 @@
 from mlgitops.judgement import Abstention, Covered, Intervals
 from mlgitops.report import plots
 from mlgitops.report.facts import Facts
-from mlgitops.report.text import table, text
+from mlgitops.report.text import rounded, table, text
 
 
 def intervals(facts: Facts) -> str:
@@ -32,7 +32,7 @@ def _cells(part: Covered, promised: float) -> list[str]:
     """Return the cells of one row."""
     ends = f"{part.low:.1%} to {part.high:.1%}"
     cells = [f"{part.rows:,}", f"{promised:.4g}", f"{part.coverage:.1%}", ends]
-    return [*cells, f"{part.size:.4g}"]
+    return [*cells, rounded(part.size)]
 
 
 def _how(facts: Facts, found: Intervals) -> str:
