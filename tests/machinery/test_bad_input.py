@@ -142,6 +142,47 @@ def test_a_model_may_not_use_what_mains_contract_does_not_know(bench: Bench) -> 
     assert "propose contract and data first" in str(check["reason"])
 
 
+def shrunk(bench: Bench, columns: dict[str, float]) -> None:
+    """Let the proposal's contract and data have no `age`, its model `columns`."""
+    left = {n: c for n, c in CONTRACT["columns"].items() if n != "age"}
+    bench.frame = rows().drop(columns="age")
+    bench.put("challenger", linear(columns), terms={**CONTRACT, "columns": left})
+    bench.frame.to_parquet(bench.folder / "raw.parquet")
+
+
+def test_a_contract_may_shrink_by_a_pull_request(bench: Bench) -> None:
+    """Once no model reads the column; it is judged by main's rules for all others."""
+    shrunk(bench, {"price": 1.0})
+    rows().to_parquet(bench.folder / "champion" / "raw.parquet")
+    assert judged(bench) == []
+    found = json.loads((bench.folder / "judgement.json").read_bytes())
+    assert "No longer in this contract: age" in found["cautions"][0]
+    assert any(check["id"] == "roc_auc.margin" for check in found["checks"])
+    assert not any("Nothing is compared" in text for text in found["cautions"])
+
+
+def test_a_column_that_main_needs_is_not_taken_away(bench: Bench) -> None:
+    """Neither the comparison with the champion is escaped, nor a rule of main."""
+    shrunk(bench, {"price": 1.0})
+    bench.frame = rows()
+    bench.put("champion", linear({"price": 1.0, "age": 0.0}))
+    (check,) = judged(bench)
+    assert check["id"] == "data" and "the champion reads age" in str(check["reason"])
+    bench.put("champion", linear({"price": 1.0}))
+    rules = {"columns": ["age"], "min_rows": 50, "selection_rate_max": 0.5}
+    rules["equalized_odds_max"] = 0.5
+    main = {**params(["price"]), "fairness": rules}
+    Path("params.yaml").write_text(yaml.safe_dump(main))
+    (check,) = judged(bench)
+    assert "fairness compares age" in str(check["reason"])
+    Path("params.yaml").write_text(yaml.safe_dump(params(["price"])))
+    bench.frame = rows()
+    bench.put("challenger", linear({"price": 1.0}))
+    rows().drop(columns="age").to_parquet(bench.folder / "raw.parquet")
+    (check,) = judged(bench)
+    assert '"age" is missing' in str(check["reason"]), "its contract still has it"
+
+
 def test_rows_that_only_the_proposals_contract_allows_wait_for_it(
     bench: Bench,
 ) -> None:

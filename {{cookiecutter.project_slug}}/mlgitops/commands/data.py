@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlgitops.commands.expected import expected_errors
+from mlgitops.pipeline.schema import one_line
 from mlgitops.table.options import Options
 from mlgitops.table.problem import Refused, TableError
 
@@ -111,6 +112,9 @@ def run(given: dict[str, str], force: bool) -> None:
             "params.yaml stays as it is: main's gates and main's split judge newer "
             "rows, too."
         )
+    if decision.gone:
+        gone = ", ".join(map(one_line, decision.gone))
+        print(f"params.yaml: train.columns no longer names {gone}, as no row has it.")
     for path in decision.kept:
         print(f"params.yaml: {path} stays as you wrote it.")
     if not decision.write:
@@ -125,8 +129,10 @@ def run(given: dict[str, str], force: bool) -> None:
     print("\nWritten: " + "; ".join(done))
     print(f"With plots: {PAGE}. Next: make repro && make check && make test")
     if decision.judged and decision.changes:
-        grown = propose.branch(decision.first) if decision.first else ""
-        print(propose.steps(grown))
+        grown = ""
+        if decision.first:
+            grown = propose.branch(decision.first, decision.gone)
+        print(propose.steps(grown, decision.first))
 
 
 def _ignored(file: str) -> None:

@@ -97,12 +97,16 @@ def judge(
     gated = gates.parse(params, contract.task)
     judgement.task = contract.task
     challenger, champion = _models(folder, contract, judgement)
-    table = rows.proposed(folder, challenger.columns, contract, judgement)
+    models = {"challenger": challenger} | ({"champion": champion} if champion else {})
+    read = {name: model.columns for name, model in models.items()}
+    before = contract.columns
+    table, contract = rows.proposed(folder, read, contract, params, judgement)
+    removed = before.keys() - contract.columns.keys()
     split = settings.prepare(params)
     train, holdout = data.split(table, contract, split)
     judgement.cautions += rows.thin_end(table, holdout, contract, split)
     judgement.cautions += rows.on_both_sides(train, holdout, contract, split)
-    known = rows.champion(champion.folder, contract) if champion else None
+    known = rows.champion(champion.folder, contract, removed) if champion else None
     unseen = _unseen(challenger, holdout, contract, split, known, judgement)
     judgement.checks.append(unseen)
     if unseen.passed:

@@ -1,6 +1,7 @@
 """The rows to judge on: the proposal's, prepared by main, unseen in training."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mlgitops import settings
 from mlgitops.judge import checks
 from mlgitops.judge.gates import Rules
 from mlgitops.judge.identity import TIMES
@@ -24,17 +26,23 @@ FEW = 0.02  # of its rows at least
 
 
 def proposed(
-    folder: Path, model_columns: list[str], contract: Contract, judgement: Judgement
-) -> pd.DataFrame:
-    """Return the proposal's rows, prepared and checked by main's rules.
+    folder: Path,
+    read: Mapping[str, list[str]],
+    contract: Contract,
+    params: settings.Params,
+    judgement: Judgement,
+) -> tuple[pd.DataFrame, Contract]:
+    """Return the proposal's rows, prepared and checked by main's rules, and these.
 
-    A contract can grow by a pull request: first a column, then its use.
+    A contract can grow by a pull request: first a column, then its use. It can shrink
+    by one: first no use, then no column. `read` are the columns that each model reads.
 
     Raises:
         Refused, ContractError: the rows or the model's columns break the contract.
     """
-    table = _table(folder / "raw.parquet")
-    if added := _added(folder / "challenger" / "contract.yaml", table, contract):
+    table, model_columns = _table(folder / "raw.parquet"), read["challenger"]
+    own = folder / "challenger" / "contract.yaml"
+    if added := _added(own, table, contract):
         judgement.cautions.append(
             f"New in this contract: {', '.join(added)}. Main's contract has no rule "
             "for it: its values are not judged, and no model may use it before this "
@@ -46,10 +54,12 @@ def proposed(
                 "not have: propose contract and data first, the model after that"
             )
             raise Refused("model_columns", reason)
+    cleaned = prepare(table.drop(columns=added))
+    if removed := _removed(own, cleaned, contract):
+        contract = _without(removed, read, contract, params, judgement)
     try:
-        rows = data.check(prepare(table.drop(columns=added)), contract)
+        rows = data.check(cleaned, contract)
     except ContractError as error:
-        own = folder / "challenger" / "contract.yaml"
         if not (set(contract.columns) <= set(table) and _allowed(own, table)):
             raise
         problem = str(error).removesuffix(f"; {data.ADVICE}.")
@@ -61,14 +71,66 @@ def proposed(
         ) from error
     reason = "the rows match contract.yaml"
     judgement.checks.append(checks.passed("data", reason, value=len(rows), unit="rows"))
-    return rows
+    return rows, contract
 
 
-def champion(folder: Path, contract: Contract) -> pd.DataFrame | None:
+def _removed(file: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
+    """Return the columns that neither the proposal's contract nor its rows have."""
+    if not file.is_file():
+        return []
+    roles = {contract.id, contract.time, contract.target}
+    kept = {*Contract.read(file.read_bytes()).columns, *table, *roles}
+    kept |= {contract.entity, contract.part}
+    return [name for name in contract.columns if name not in kept]
+
+
+def _without(
+    removed: list[str],
+    read: Mapping[str, list[str]],
+    contract: Contract,
+    params: settings.Params,
+    judgement: Judgement,
+) -> Contract:
+    """Return main's contract without columns that nothing of main's depends on.
+
+    Raises:
+        Refused: a model or a rule of main reads one: without it, it could not be held
+            against the champion, or would escape the rule.
+    """
+    fairness = settings.fairness(params, contract)
+    users = {
+        "the champion reads": read.get("champion", []),
+        "the model reads": read["challenger"],
+        "main's section fairness compares": list(fairness.columns) if fairness else [],
+    }
+    for use, names in users.items():
+        if used := [name for name in removed if name in names]:
+            raise Refused(
+                "data",
+                f"{use} {', '.join(used)}, which neither this contract.yaml nor its "
+                "rows have: propose first that it does so no longer (params.yaml), "
+                "and rows and contract without it once that is on main",
+            )
+    judgement.cautions.append(
+        f"No longer in this contract: {', '.join(removed)}. No model reads it, and "
+        "its slices are not compared. A server of this version refuses requests that "
+        "name it."
+    )
+    left = {n: c for n, c in contract.columns.items() if n not in removed}
+    hidden = tuple(name for name in contract.sensitive if name in left)
+    return replace(contract, columns=left, sensitive=hidden)
+
+
+def champion(
+    folder: Path, contract: Contract, removed: Collection[str] = ()
+) -> pd.DataFrame | None:
     """Return the champion's rows, where they are known and match today's contract."""
     file = folder / "raw.parquet"
     try:
-        return data.check(prepare(_table(file)), contract) if file.is_file() else None
+        if not file.is_file():
+            return None
+        rows = prepare(_table(file)).drop(columns=list(removed), errors="ignore")
+        return data.check(rows, contract)
     except (ContractError, Refused):
         return None
 
@@ -132,7 +194,11 @@ def trained(folder: Path, holdout: pd.DataFrame, contract: Contract) -> pd.DataF
     if not len(train):
         raise Refused("holdout_unseen", "train.parquet holds no rows")
     if missing := [name for name in holdout.columns if name not in train]:
-        raise Refused("holdout_unseen", f"train.parquet has no column {missing[0]}")
+        raise Refused(
+            "holdout_unseen",
+            f"train.parquet has no column {missing[0]}, which main's contract.yaml "
+            "demands: a proposal takes a column out of contract.yaml and of its rows",
+        )
     types = holdout.dtypes.drop(contract.id).to_dict()
     return train[list(holdout.columns)].astype(types, errors="ignore")
 

@@ -5,7 +5,7 @@ YAML's own parser says where each value begins and ends in the text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -56,6 +56,37 @@ def amended(text: str, roles: Mapping[str, Any], columns: Columns) -> str:
     if yaml.safe_load(text)["columns"] != columns:
         raise ValueError("contract.yaml has a form that is not edited")
     return text
+
+
+def without(params: str, names: Collection[str]) -> str:
+    """Return the text of params.yaml without columns that the model reads.
+
+    Where that is not in the form of a list below `train`, it stays as it is.
+    """
+    for name in names:
+        try:
+            train = _children(yaml.compose(params, yaml.SafeLoader))["train"]
+            node = _children(train)["columns"]
+            items = [item.value for item in node.value]
+            if len(items) > 1:
+                params = _item_removed(params, node, items.index(name))
+        except (KeyError, ValueError, AttributeError, yaml.YAMLError):
+            continue
+    return params
+
+
+def _item_removed(text: str, node: Any, index: int) -> str:
+    """Return the text without an item of a list, and without its line."""
+    item = node.value[index]
+    start, end = item.start_mark.index, item.end_mark.index
+    if not node.flow_style:
+        start = text.rfind("\n", 0, start) + 1
+        end = text.find("\n", end) + 1 or len(text)
+    elif index + 1 < len(node.value):
+        end = node.value[index + 1].start_mark.index
+    elif index:
+        start = node.value[index - 1].end_mark.index
+    return text[:start] + text[end:]
 
 
 def _children(node: Any) -> dict[Any, Any]:

@@ -80,7 +80,9 @@ class Decision:
     edited: tuple[str, ...]  # files that somebody wrote by hand
     kept: tuple[str, ...]  # settings of params.yaml that stay as somebody set them
     contract: str  # the text to write
-    first: str = ""  # what a pull request of its own brings before the rows do
+    # What a pull request of its own brings before the rows do, by its file
+    first: Mapping[str, str] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()  # columns that the model reads, and no row has now
     judged: bool = False  # main's contract rules what is proposed
 
 
@@ -154,6 +156,7 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
     if not plan.options.name:
         plan = replace(plan, name=str(old.get("name", plan.name)))
     contract, first, judged = plan.contract, "", propose.judged(text)
+    gone: tuple[str, ...] = ()
     comments: tuple[str, ...] = ()
     same_source = mark == noted.fingerprint
     untouched = _sum("contract.yaml") == noted.sums.get("contract.yaml")
@@ -164,6 +167,7 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
         before = old.get("columns", {})
         plan = growth.replaced(plan, growth.grown(before, plan))
         start = growth.first(before, plan.columns)
+        gone = tuple(n for n in _inputs(params) if n in {*before} - {*plan.columns})
         try:
             contract = amend.amended(text, _roles(old, plan), plan.columns)
             first = amend.amended(text, {}, start) if judged else ""
@@ -179,9 +183,17 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
         changes += numbered.moved(_table_path(plan), plan.table)
     edited = () if untouched else ("contract.yaml",)
     may = force or (same_source and untouched)
-    first = "" if first == text else first
-    rules = (contract, first, judged)
+    before_rows = {propose.CONTRACT: first} if first not in ("", text) else {}
+    if judged and gone:
+        before_rows |= propose.trained_without(gone)
+    rules = (contract, before_rows, gone, judged)
     return plan, Decision(may, tuple(changes), edited, tuple(kept), *rules)
+
+
+def _inputs(params: str) -> list[str]:
+    """Return the columns that the model reads."""
+    found = value(yaml.safe_load(params), ("train", "columns"))
+    return found if isinstance(found, list) else []
 
 
 def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +225,8 @@ def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]
     Path("contract.yaml").write_text(decision.contract, encoding="utf-8")
     params = Path("params.yaml").read_text(encoding="utf-8")
     entries, _ = params_text.kept(params, plan.params, noted.params)
-    Path("params.yaml").write_text(params_text.apply(params, entries), encoding="utf-8")
+    text = amend.without(params_text.apply(params, entries), decision.gone)
+    Path("params.yaml").write_text(text, encoding="utf-8")
     _name_table(table)
     for name, text in (
         ("behaviour.yaml", BEHAVIOUR),

@@ -1,4 +1,7 @@
-"""What a newer table changes in a contract: it grows, and never shrinks; pure."""
+"""What a newer table changes in a contract: its entries grow, and never shrink; pure.
+
+A column that is gone is taken out, after the model has stopped to read it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from mlgitops.table.yaml_lines import scalar
 Columns = Mapping[str, Mapping[str, Any]]
 SHOWN = 5  # new categories that are named
 NUMBERS = {"integer", "number"}
-GONE = "main's contract.yaml demands it of every table: bring it back in the file"
+GONE = "bring it back in the file, or propose a model without it first, then these rows"
 LATER = "not an input yet: name it in train.columns once main's contract has it"
 
 

@@ -1,14 +1,19 @@
-"""Puts what grows in the contract on a branch of its own.
+"""Puts what has to come before newer rows on a branch of its own.
 
 Main's contract judges the rows of a pull request, so a contract that has to let more in
-comes first. The commit is made from objects: the working tree stays as it is.
+comes first, and so does a model that no longer reads a column which is gone. The
+commit is made from objects: the working tree stays as it is.
 """
 
 from __future__ import annotations
 
-from mlgitops import git
+from collections.abc import Collection, Mapping
 
-CONTRACT = "contract.yaml"
+from mlgitops import git
+from mlgitops.pipeline.schema import one_line
+from mlgitops.table import amend
+
+CONTRACT, PARAMS = "contract.yaml", "params.yaml"
 AFTER = "git pull --rebase origin main && git push -u origin newer-rows"
 
 
@@ -23,18 +28,30 @@ def judged(contract: str) -> bool:
     return git.show("HEAD", CONTRACT) == contract.encode()
 
 
-def branch(contract: str) -> str:
-    """Put a contract on a branch, on top of HEAD; return the branch's name."""
-    files = {CONTRACT: contract.encode()}
-    commit = git.commit(files, "Let the contract take newer rows", "", "HEAD")
-    blob = git.run("rev-parse", f"{commit}:{CONTRACT}")
-    name = f"contract/{blob[:8]}"
+def trained_without(gone: Collection[str]) -> dict[str, str]:
+    """Return HEAD's params.yaml for a model that does not read these columns."""
+    before = (git.show("HEAD", PARAMS) or b"").decode()
+    after = amend.without(before, gone)
+    return {PARAMS: after} if after != before else {}
+
+
+def branch(files: Mapping[str, str], gone: Collection[str] = ()) -> str:
+    """Put files on a branch, on top of HEAD; return the branch's name."""
+    content = {name: text.encode() for name, text in files.items()}
+    message = "Let the contract take newer rows"
+    if gone:
+        message = f"Train without {', '.join(map(one_line, gone))}"
+    commit = git.commit(content, message, "", "HEAD")
+    name = f"contract/{git.run('rev-parse', f'{commit}^{{tree}}')[:8]}"
     git.run("branch", "--force", name, commit)
     return name
 
 
-def steps(grown: str) -> str:
-    """Return what to type, after the rows are written; `grown` is a branch or ""."""
+def steps(grown: str, files: Collection[str] = (CONTRACT,)) -> str:
+    """Return what to type, after the rows are written; `grown` is a branch or "".
+
+    `files` are those of the branch.
+    """
     rows = "git add --all && git commit -m 'Take newer rows' && make push"
     pull = "gh pr create --fill"
     if not grown:
@@ -44,7 +61,7 @@ def steps(grown: str) -> str:
         )
     return (
         "This takes two pull requests, as main's contract.yaml judges the rows. The "
-        f"first has the contract alone, on the branch {grown}:\n"
+        f"first has {' and '.join(sorted(files))} alone, on the branch {grown}:\n"
         f"  git push -u origin {grown} && {pull} --head {grown}\n"
         "The second has the rows:\n"
         f"  git switch -c newer-rows && git reset --soft {grown}\n"
