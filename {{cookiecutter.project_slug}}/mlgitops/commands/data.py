@@ -2,11 +2,11 @@
 
     make data FILE=customers.csv TARGET=churned
 
-Reads CSV of any common shape, Parquet, Feather, JSON lines, gz, or a folder of one
-kind. It says what it saw (here and in build/data.html), with the line that changes each
-guess, and writes data/NAME.parquet, contract.yaml, and the lines of params.yaml that
-follow. A table is refused for all its problems at once, and then nothing is written.
-What you wrote since is not overwritten unless FORCE=1 says so.
+Reads CSV of any common shape, Parquet, Feather, JSON lines, gz, a sheet of Excel, or a
+folder of one kind. It says what it saw (here and in build/data.html), with the line
+that changes each guess, and writes data/NAME.parquet, contract.yaml, and the lines of
+params.yaml that follow. A table is refused for all its problems at once, and then
+nothing is written. What you wrote since is not overwritten unless FORCE=1 says so.
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Waiting
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlgitops.pipeline.schema import one_line
-from mlgitops.table import source
+from mlgitops.table import sheet, source
 from mlgitops.table.problem import Problem, Refused, TableError
 from mlgitops.table.source import Source
 
@@ -110,6 +110,7 @@ def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Tabl
     if len(found.files) > 1:  # one after the other: rows keep their order, and number
         connection.execute("set threads = 1")
     readers = {"csv": _csv, "parquet": _parquet, "feather": _feather, "json": _json}
+    readers["sheet"] = _sheet
     try:
         names, relation, sentences, numbers = readers[found.kind](
             connection, found, scratch
@@ -156,6 +157,18 @@ def _csv(connection: Any, found: Source, scratch: Path) -> Reading:
     noted = "ignore_errors = true, store_rejects = true, rejects_limit = 100000"
     strict = "ignore_errors = false"
     return names, reader((), noted), sentences, lambda n: reader(n, strict)
+
+
+def _sheet(connection: Any, found: Source, scratch: Path) -> Reading:
+    """Return the same of sheets, by way of CSV."""
+    files, sentences = [], []
+    for number, file in enumerate(found.files):
+        copy, said = sheet.as_csv(file, scratch / f"sheet-{number}.csv")
+        files.append(copy)
+        sentences += said
+    as_text = replace(found, kind="csv", files=tuple(files))
+    names, relation, more, numbers = _csv(connection, as_text, scratch)
+    return names, relation, [*sentences, *more], numbers
 
 
 def rejected(table: Table) -> list[Problem]:

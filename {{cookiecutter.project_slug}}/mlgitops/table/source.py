@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from mlgitops.pipeline.schema import one_line
+from mlgitops.table import sheet
 from mlgitops.table.problem import Problem, Refused, TableError
 
 KINDS = {
@@ -22,6 +23,7 @@ KINDS = {
     "parquet": (".parquet", ".pq"),
     "feather": (".feather", ".arrow", ".ipc"),
     "json": (".jsonl", ".ndjson", ".json"),
+    "sheet": sheet.SUFFIXES,
 }
 BOMS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -79,8 +81,7 @@ def kind_of(file: Path) -> str:
         if suffix.lower() in suffixes:
             return kind
     known = ", ".join(s for suffixes in KINDS.values() for s in suffixes)
-    advice = "save the sheet as CSV" if ".xls" in suffix else f"known: {known}, and .gz"
-    raise TableError(f"{file} is of a kind that is not read: {advice}")
+    raise TableError(f"{file} is of a kind that is not read: known: {known}, and .gz")
 
 
 def opened(file: Path) -> IO[bytes]:
