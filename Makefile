@@ -8,6 +8,8 @@ EXTRAS = $(shell $(PYTHON) -c 'import tomllib as t; \
 # A kind of storage is a choice in cookiecutter.json, named as DVC's extra and scheme.
 STORAGES = $(filter-out branch local,$(shell $(PYTHON) -c 'import json; \
 	print(*json.load(open("cookiecutter.json"))["storage"])'))
+# Optional groups of a generated repository, which a test installs.
+BOOSTERS := --group xgboost --group lightgbm --group catboost
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --exclude-newer '7 days' \
 	--custom-compile-command 'make lock'
@@ -120,9 +122,10 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 	@cat requirements/*.txt '$(TEMPLATE)'/requirements/*.txt \
 		'$(MACHINERY)'/requirements/*.txt > .venv/lock/all.txt
 	@cd .venv/lock && $(COMPILE) $(UPGRADE) --group ../../pyproject.toml:dev \
-		--group pipeline --group dev --all-extras mlgitops/pyproject.toml \
+		--group pipeline --group dev $(BOOSTERS) --all-extras mlgitops/pyproject.toml \
 		storage.in -o all.txt
 	@$(COMPILE) --group dev -c .venv/lock/all.txt -o requirements/dev.txt
+	@cd .venv/lock && $(COMPILE) $(BOOSTERS) -c all.txt -o ../../requirements/boosters.txt
 	@for group in pipeline dev; do \
 		$(COMPILE) --group .venv/lock/pyproject.toml:$$group -c .venv/lock/all.txt \
 		-o '$(TEMPLATE)/requirements/'$$group.txt || exit 1; done

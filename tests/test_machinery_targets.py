@@ -1,4 +1,4 @@
-"""The machinery's types, and what it has for one target only.
+"""The machinery's types, and what it has for one target or one library only.
 
 Its other tests: test_machinery.py, which takes as long as all that runs beside it.
 """
@@ -37,3 +37,27 @@ def test_machinery_of_another_target(
     said = other.run(f"{bin}/python", *machinery(template, *files), "-v", "-k", named)
     assert re.search(r"\d+ passed", said)
     assert not re.search(rf"test_{target}\.py.* SKIPPED", said)
+
+
+def test_machinery_with_the_optional_libraries(
+    generated: Project, template: Path, tmp_path: Path
+) -> None:
+    """XGBoost, LightGBM and CatBoost, by a lock with hashes, beside what is there."""
+    venv, where = (
+        tmp_path / "venv",
+        "import sysconfig; print(sysconfig.get_path('purelib'))",
+    )
+    python = str(venv / "bin" / "python")
+    generated.run(
+        ".venv/bin/uv", "venv", "--quiet", "--python", ".venv/bin/python", str(venv)
+    )
+    beside = generated.run(".venv/bin/python", "-c", where)
+    Path(generated.run(python, "-c", where).strip(), "beside.pth").write_text(beside)
+    lock = str(template / "requirements" / "boosters.txt")
+    uv = str(generated.folder / ".venv" / "bin" / "uv")
+    install = (uv, "pip", "install", "--quiet", "--require-hashes", "-r", lock)
+    generated.run(*install, "--python", python)
+    files = ("test_libraries.py", "test_estimators.py")
+    named = "libraries or XGB or LGBM or CatBoost"
+    said = generated.run(python, *machinery(template, *files), "-v", "-k", named)
+    assert re.search(r"\b18 passed", said) and "SKIPPED" not in said

@@ -52,7 +52,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     # It asks a challenger as the server does.
     | {f"mlgitops.serving.{name}" for name in ("model", "predictions", "rows")},
     "mlgitops/release": PARTS,
-    "mlgitops/monitor": PARTS | {"mlgitops.pipeline.fitting"},  # what newer rows bring
+    "mlgitops/monitor": PARTS  # and what newer rows bring
+    | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds"},
     "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},
     # It asks a version as the server does.
     "mlgitops/batch": {

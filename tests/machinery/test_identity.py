@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,20 @@ Lie = Callable[[Record], object]
 class Proposal:
     """The files of a proposal, and the artifact that a true build makes of them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, chosen: float | None = None) -> None:
+        """With a number, the build chose it as its threshold."""
+        self.folder, settings_of = folder, params(["price"])
+        claimed: Record = {"parity": {"rows": 10, "max_difference": 1e-7}}
+        if chosen is not None:
+            settings_of["train"]["threshold"] = "best"
+            claimed["threshold"] = {"rows": 2500, "worth": 1234.5}
+        recipe = settings.train(settings_of, "binary")
+        if chosen is not None:
+            recipe = replace(recipe, threshold=chosen)
         self.files = {path: path.encode() for path in manifest.CODE}
         self.files |= {
             "contract.yaml": yaml.safe_dump(CONTRACT, sort_keys=False).encode(),
-            "params.yaml": yaml.safe_dump(params(["price"])).encode(),
+            "params.yaml": yaml.safe_dump(settings_of).encode(),
             "requirements/pipeline.txt": b"numpy",
         }
         train = rows().head(3000)
@@ -43,7 +52,7 @@ class Proposal:
         train.attrs["source_sha256"] = "2" * 64
         self.text = manifest.manifest(
             TERMS,
-            settings.train(params(["price"]), "binary"),
+            recipe,
             ("model.onnx", exported),
             contract={
                 "sha256": manifest.sha256(text),
@@ -52,7 +61,7 @@ class Proposal:
             data=manifest.trained_on(train, TERMS, table),
             code=manifest.code(code),
             requirements={"sha256": manifest.sha256(b"numpy")},
-            claimed={"parity": {"rows": 10, "max_difference": 1e-7}},
+            claimed=claimed,
             golden=predicted(model, golden.rows(train, TERMS), TERMS),
         )
         for name in artifact.OUTS - {"train.parquet"}:
@@ -202,3 +211,57 @@ def test_a_table_without_the_contracts_columns_is_refused(proposal: Proposal) ->
     pd.DataFrame({"x": [1]}).to_parquet(proposal.folder / "train.parquet")
     with pytest.raises(Refused, match="the rows that contract"):
         check_manifest(proposal.folder, version)
+
+
+def test_a_threshold_that_the_build_chose_is_the_manifests(tmp_path: Path) -> None:
+    """The gates, the server and the golden rows have the number; who chose is told."""
+    version = Proposal(tmp_path, 0.2137).identify()
+    assert version["threshold"] == 0.2137
+    assert version["params"]["threshold"] == "best"
+    assert version["business"]["false_positive"] == -10
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda version: version.update(threshold=0.0),
+        lambda version: version.update(threshold=1.0),
+        lambda version: version.update(threshold=1),
+        lambda version: version["claimed"].pop("threshold"),
+        lambda version: version["claimed"]["threshold"].update(rows=0),
+        lambda version: version["claimed"]["threshold"].update(worth="1"),
+        lambda version: version["claimed"]["threshold"].update(worth=1e300),
+        lambda version: version["claimed"]["threshold"].update(more=1),
+        lambda version: version["business"].update(false_positive=-1),
+        lambda version: version.pop("business"),
+    ],
+)
+def test_a_chosen_threshold_is_one_that_decides(lie: Lie, tmp_path: Path) -> None:
+    proposal = Proposal(tmp_path, 0.2137)
+    with pytest.raises(Refused) as refused:
+        proposal.identify(proposal.with_lie(lie))
+    assert refused.value.check.id == "manifest"
+
+
+def test_worths_that_changed_since_the_choice_are_refused(tmp_path: Path) -> None:
+    """As where dvc.yaml did not say that the stage reads them."""
+    proposal = Proposal(tmp_path, 0.2137)
+    other = proposal.files["params.yaml"].replace(
+        b"false_positive: -10", b"false_positive: -3"
+    )
+    assert other != proposal.files["params.yaml"]
+    proposal.files["params.yaml"] = other
+    with pytest.raises(Refused, match=r"business.false_positive is -10"):
+        proposal.identify()
+
+
+def test_a_written_threshold_is_not_the_builds_to_choose(proposal: Proposal) -> None:
+    """Whatever it claims of one."""
+    facts = {"rows": 2500, "worth": 1.0}
+
+    def lie(version: Record) -> None:
+        version["threshold"] = 0.2137
+        version["claimed"]["threshold"] = facts
+
+    with pytest.raises(Refused, match="threshold is 0.2137"):
+        proposal.identify(proposal.with_lie(lie))

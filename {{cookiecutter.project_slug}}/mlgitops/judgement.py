@@ -211,6 +211,16 @@ class Business(Compared, frozen=True, kw_only=True):
     nothing: float | None = None
 
 
+class ChosenThreshold(msgspec.Struct, frozen=True, kw_only=True):
+    """A threshold that the build chose by `business`, and what it was chosen on."""
+
+    threshold: float
+    rows: int  # of the training rows, each predicted by a model not fitted on it
+    worth: float  # per ``per`` decisions on these rows
+    per: int
+    unit: str
+
+
 class DecisionValue(Compared, frozen=True, kw_only=True):
     """What decisions are worth: 0 as the best constant one, 1 as perfect ones.
 
@@ -512,6 +522,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     power: Power | None = None
     curves: ByModel[Curves] | None = None
     business: Business | None = None
+    chosen_threshold: ChosenThreshold | None = None
     decision_value: DecisionValue | None = None
     intervals: ByModel[Intervals | None] | None = None
     slices: Slices | None = None

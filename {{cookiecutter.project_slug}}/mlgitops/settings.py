@@ -24,6 +24,7 @@ from mlgitops.pipeline.schema import (
 )
 from mlgitops.pipeline.settings import (
     FILE,
+    BinaryWorth,
     Params,
     Prepare,
     Share,
@@ -33,6 +34,7 @@ from mlgitops.pipeline.settings import (
     evaluate,
     has_section,
     load,
+    pointless,
     prepare,
     refuse_misspelt,
     required,
@@ -40,7 +42,7 @@ from mlgitops.pipeline.settings import (
     train,
 )
 
-__all__ = ["Params", "Prepare", "SettingsError", "Train"]
+__all__ = ["BinaryWorth", "Params", "Prepare", "SettingsError", "Train"]
 __all__ += ["evaluate", "load", "prepare", "section", "train"]
 
 T = TypeVar("T")
@@ -50,17 +52,6 @@ Positive = Annotated[float, Between(0)]
 Count = Annotated[int, Between(0, 10**9)]
 Distance = Annotated[float, Between(1e-3, 10)]
 SAMPLE_CONFIDENCE = 0.99  # that a sample is as precise as monitor.sample_precision says
-
-
-@dataclass(frozen=True)
-class BinaryWorth:
-    """What each of the four kinds of decision is worth."""
-
-    unit: str
-    true_positive: float
-    false_positive: float
-    false_negative: float
-    true_negative: float
 
 
 @dataclass(frozen=True)
@@ -260,13 +251,7 @@ def _pointless(worth: Worth) -> str:
         for decision in sorted(set.intersection(*best)):
             return f"gives {decision} as the best decision for every row"
         return ""
-    if worth.true_positive > worth.false_negative:
-        if worth.true_negative > worth.false_positive:
-            return ""
-    return (
-        "needs true_positive above false_negative and true_negative above "
-        "false_positive: a right decision has to be worth more than a wrong one"
-    )
+    return pointless(worth)
 
 
 def fairness(params: Params, contract: Contract) -> Fairness | None:

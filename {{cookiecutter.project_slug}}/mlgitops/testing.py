@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlgitops.pipeline import data, fitting, parity, settings
+from mlgitops.pipeline import data, fitting, folds, parity, settings
 from mlgitops.pipeline.contract import Column, Contract
 from mlgitops.pipeline.schema import mapping
 from mlgitops.pipeline.settings import Prepare, Train
@@ -173,6 +173,8 @@ class Project:
         from threadpoolctl import threadpool_limits
 
         recipe = replace(self.train, estimator=estimator)
+        rows = rows.copy(deep=False)
+        rows.attrs[folds.SPLIT] = self.prepare.split
         with threadpool_limits(1):
             return fitting.fit(rows, self.contract, recipe)
 

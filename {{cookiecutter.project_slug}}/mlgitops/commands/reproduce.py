@@ -23,7 +23,7 @@ from mlgitops.release import ReleaseError, eligibility, model_name, registry
 from mlgitops.release.registry import Version
 
 # If one of these differs, the tag does not hold what was registered.
-INPUTS = ("data", "code", "requirements", "contract", "params", "threshold", "columns")
+INPUTS = ("data", "code", "requirements", "contract", "params", "business", "columns")
 METRICS = "metrics.json"
 TOLERANCE = 0.001  # of every metric, where the processor is of another type
 PINS = "requirements/pipeline.txt"
@@ -63,7 +63,12 @@ def reproduce(version_name: str = "") -> str:
         programs = environment(clone / PINS, Path(".venv").resolve())
         built = build(clone, programs)
         rebuilt = json.loads((clone / built.out("manifest.json").path).read_bytes())
-        if changed := [key for key in INPUTS if rebuilt.get(key) != manifest.get(key)]:
+        inputs = [*INPUTS]
+        if (
+            "business" not in manifest
+        ):  # else the threshold was chosen, as the model was
+            inputs.append("threshold")
+        if changed := [key for key in inputs if rebuilt.get(key) != manifest.get(key)]:
             raise ReleaseError(_inputs(version, changed, manifest, rebuilt))
         md5s = {(out.path, out.md5) for out in built.outs}
         different = [o.path for o in expected.outs if (o.path, o.md5) not in md5s]

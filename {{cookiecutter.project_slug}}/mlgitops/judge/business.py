@@ -11,7 +11,8 @@ from mlgitops.judge import compare
 from mlgitops.judge.checks import MORE
 from mlgitops.judge.evaluation import Evaluation
 from mlgitops.judge.tasks import Price
-from mlgitops.judgement import Business, Check
+from mlgitops.judge.tasks.base import Manifest
+from mlgitops.judgement import Business, Check, ChosenThreshold
 
 ID = "business.min"
 PER = 1_000  # decisions
@@ -19,6 +20,7 @@ PER = 1_000  # decisions
 
 def add(evaluation: Evaluation) -> None:
     """Add the worth per 1,000 decisions, and the best these predictions could be."""
+    evaluation.judgement.chosen_threshold = _chosen(evaluation.challenger.manifest)
     section = settings.business(evaluation.params, evaluation.contract)
     if section is None:
         return
@@ -48,6 +50,20 @@ def add(evaluation: Evaluation) -> None:
         if name == "nothing":
             evaluation.judgement.checks.append(_check(evaluation, gap, section.unit))
     evaluation.judgement.business = business
+
+
+def _chosen(manifest: Manifest) -> ChosenThreshold | None:
+    """Return what a build says of the threshold that it chose (`threshold: best`)."""
+    if "business" not in manifest:  # by the proposal's own params.yaml
+        return None
+    facts = manifest["claimed"]["threshold"]
+    return ChosenThreshold(
+        threshold=manifest["threshold"],
+        rows=facts["rows"],
+        worth=facts["worth"],
+        per=PER,
+        unit=manifest["business"]["unit"],
+    )
 
 
 def _check(evaluation: Evaluation, gap: compare.Interval, unit: str) -> Check:

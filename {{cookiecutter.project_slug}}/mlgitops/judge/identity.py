@@ -7,6 +7,7 @@ upload somebody else's manifest and have it condemned.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ def _expected(folder: Path, version: Manifest, read_file: ReadFile) -> str:
         numbers = (stated.get("rows"), stated.get("quantile"))
         found = intervals.entry(recipe.intervals, terms.task, *numbers)
         entries["intervals"] = found
+    if recipe.worth:  # the build alone knows it; the gates judge the number itself
+        recipe = replace(recipe, threshold=chosen_threshold(version))
     return manifest.manifest(
         terms,
         recipe,
@@ -118,6 +121,34 @@ def _unmitigated(folder: Path, recipe: settings.Train) -> bytes | None:
         reason = f"the lock lacks {file.name}, which train.mitigation writes"
         raise Refused("lock", f"{reason}: build it again")
     return file.read_bytes()
+
+
+def chosen_threshold(version: Manifest) -> float:
+    """Return the threshold that a build chose, once it is one that decides.
+
+    Raises:
+        Refused: it is not a number above 0 and below 1, or not said what it was
+            chosen by.
+    """
+    threshold, claimed = version.get("threshold"), version.get("claimed")
+    if not (isinstance(threshold, float) and 0 < threshold < 1):
+        raise Refused(
+            "manifest",
+            "train.threshold is best, and the manifest's threshold is "
+            f"{shown(threshold)}, not a number above 0 and below 1: run `make repro`",
+        )
+    facts = claimed.get("threshold") if isinstance(claimed, dict) else None
+    if not (
+        isinstance(facts, dict)
+        and set(facts) == {"rows", "worth"}
+        and type(facts["rows"]) is int
+        and 0 < facts["rows"] < LARGEST
+        and type(facts["worth"]) in (int, float)
+        and abs(facts["worth"]) < LARGEST
+    ):
+        reason = "the manifest does not say how its threshold was chosen"
+        raise Refused("manifest", f"{reason}: run `make repro`")
+    return threshold
 
 
 def _code(named: Mapping[str, str], read_file: ReadFile) -> dict[str, str]:

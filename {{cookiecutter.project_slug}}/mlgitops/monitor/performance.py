@@ -255,6 +255,7 @@ def gain(
     """
     # Its import takes a second, and most windows never come here.
     from mlgitops.pipeline import fitting as model
+    from mlgitops.pipeline import folds
 
     limits, by_id = settings.monitor(params), {contract.part: part_by_id or {}}
     by_id[contract.entity] = group_by_id or {}
@@ -293,6 +294,7 @@ def gain(
         return "the rows held out, or those to train on, lack a class"
     if len(train) > limits.probe_rows:
         train = train.sample(limits.probe_rows, random_state=0).sort_index()
+    train.attrs[folds.SPLIT] = rules.split
     try:
         fitted = model.fit(train, contract, recipe)
     except ImportError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 
-from mlgitops.pipeline import boosters, datetimes, texts
+from mlgitops.pipeline import boosters, calibration, datetimes, texts
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import ROWS
@@ -58,7 +58,7 @@ def convert(
     kinds["datetime"] = DoubleTensorType
     types = {n: kinds.get(contract.columns[n].type, FloatTensorType) for n in columns}
     try:
-        with _exact_trees():
+        with _exact_trees(), calibration.exact_isotonic():
             graph: ModelProto = convert_sklearn(
                 model,
                 name=contract.name,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.pipeline import convertible, reweighing
+from mlgitops.pipeline import convertible, monotonic, stopping, weights
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.schema import Location, near
-from mlgitops.pipeline.settings import FILE, Train, check_mitigation
+from mlgitops.pipeline.settings import FILE, Train
 from mlgitops.pipeline.task import TASKS
 from mlgitops.pipeline.words import ROWS, is_of_texts
 
@@ -88,12 +89,24 @@ def _check_arguments(
 
 
 def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
-    """Return the pipeline fitted on the rows in their order."""
+    """Return the pipeline fitted on the rows in their order, and calibrated."""
+    from mlgitops.pipeline.learning import learn  # it fits parts of the rows with this
+
+    return learn(frame, contract, replace(recipe, worth=None)).pipeline
+
+
+def fit_rows(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
+    """Return the pipeline fitted on the rows in their order, and nothing around it."""
     pipeline, task = build(contract, recipe), TASKS[contract.task]
-    X = table(inputs(frame, contract, recipe.columns))
-    weights = _weights(pipeline, frame, contract, recipe)
+    X, y = table(inputs(frame, contract, recipe.columns)), truth(frame, contract)
+    counts = weights.sample_weights(frame, contract, recipe)
+    arguments = weights.fit_arguments(pipeline[-1], counts, recipe)
     try:
-        pipeline.fit(X, truth(frame, contract), **weights)
+        if recipe.early_stopping:
+            _stop_early(pipeline, frame, contract, recipe)
+        features = pipeline[:-1].fit_transform(X, y)
+        monotonic.constrain(pipeline, contract, recipe)
+        pipeline[-1].fit(features, y, **arguments)
         task.fitted(pipeline, _blank(X, contract))
     except ValueError as error:
         reason = convertible.reason(error, pipeline[-1], contract, recipe.columns)
@@ -101,29 +114,29 @@ def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
     return pipeline
 
 
-def _weights(
+def _stop_early(
     pipeline: Pipeline, frame: pd.DataFrame, contract: Contract, recipe: Train
-) -> Inputs:
-    """Return the weights of the rows, as `fit` of the pipeline takes them, or nothing.
-
-    Raises:
-        ContractError: train.mitigation is wrong, or an estimator takes no weights.
-    """
-    from sklearn.utils.validation import has_fit_parameter
-
-    if recipe.mitigation is None:
-        return {}
-    check_mitigation(recipe, contract)
-    for part in convertible.parts(pipeline[-1]):
-        if hasattr(part, "predict") and not has_fit_parameter(part, "sample_weight"):
-            key = FILE.key("train").key("mitigation")
-            raise key.error(
-                f"weights the training rows, and {type(part).__name__} takes no "
-                "weights (sample_weight): choose another train.estimator, such as "
-                "hist_gradient_boosting or logistic_regression"
-            )
-    weights = reweighing.weights(frame, contract, recipe.mitigation.columns)
-    return {f"{pipeline.steps[-1][0]}__sample_weight": weights}
+) -> None:
+    """Set the rounds of an unfitted pipeline by a part of the rows."""
+    stopping.check(pipeline[-1])
+    fold, trial = stopping.part(frame, contract, recipe), build(contract, recipe)
+    tables = [
+        (table(inputs(part, contract, recipe.columns)), part)
+        for part in (frame.iloc[fold.fit], frame.iloc[fold.left_out])
+    ]
+    trial[:-1].fit(tables[0][0], truth(tables[0][1], contract))
+    monotonic.constrain(trial, contract, recipe)
+    fitted, left_out = (
+        stopping.Rows(
+            trial[:-1].transform(X),
+            truth(part, contract),
+            weights.sample_weights(part, contract, recipe),
+        )
+        for X, part in tables
+    )
+    patience = recipe.early_stopping.rounds if recipe.early_stopping else 0
+    found = stopping.stop(trial[-1], fitted, left_out, patience)
+    pipeline[-1].set_params(**found)
 
 
 def _blank(X: pd.DataFrame, contract: Contract) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""Refuses code that a stage imports and dvc.yaml does not list.
+"""Refuses code that a stage imports, and params that it reads, unless dvc.yaml says so.
 
-Nothing would run again when it changes, and a verdict would stand for other code.
+Nothing would run again when it changes, and a verdict would stand for another model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from posixpath import normpath
 
 import yaml
 
-from mlgitops.pipeline.schema import ContractError
+from mlgitops.pipeline.schema import PARAMS, ContractError
 
 
 def team() -> list[str]:
@@ -41,12 +41,7 @@ def demand_listed(stage: str) -> None:
     Raises:
         ContractError: with the file, and what to do.
     """
-    file = Path("dvc.yaml")
-    document = yaml.safe_load(file.read_bytes()) if file.exists() else {}
-    try:
-        deps = document["stages"][stage]["deps"]
-    except (KeyError, TypeError):
-        return  # not a stage that DVC runs
+    deps = _listed(stage, "deps")
     if not isinstance(deps, list) or any("${" in str(dep) for dep in deps):
         return  # DVC knows what a template stands for
     listed = [normpath(str(dep)) for dep in deps]
@@ -57,3 +52,33 @@ def demand_listed(stage: str) -> None:
                 f"of it would go unseen: add it to the deps of {stage} there, or move "
                 "its code into the file that imports it"
             )
+
+
+def demand_params(stage: str, section: str, reason: str) -> None:
+    """Refuse a section of params.yaml that a stage reads and does not name.
+
+    Raises:
+        ContractError: with the line to write.
+    """
+    params = _listed(stage, "params") or []
+    if _listed(stage, "deps") is None or "${" in str(params):
+        return  # not a stage that DVC runs, or DVC knows what a template stands for
+    for entry in params if isinstance(params, list) else []:
+        keys = entry.get(PARAMS, ()) if isinstance(entry, dict) else [entry]
+        if keys is None or section in keys:  # None: the whole file
+            return
+    raise ContractError(
+        f"{reason}, so that the stage {stage} reads the section {section} of "
+        f"{PARAMS}, and dvc.yaml does not say so: a change of it would go unseen; add "
+        f"the line `- {section}` to the params of {stage} there"
+    )
+
+
+def _listed(stage: str, kind: str) -> object:
+    """Return what dvc.yaml lists for a stage; None where DVC does not run it."""
+    file = Path("dvc.yaml")
+    document = yaml.safe_load(file.read_bytes()) if file.exists() else {}
+    try:
+        return document["stages"][stage][kind]
+    except (KeyError, TypeError):
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mlgitops.pipeline.contract import Contract
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOADED = """
-    arrays boosters contract conversion convertible data datetimes fitting folds golden
-    imports intervals manifest outputs parity purity reweighing schema settings sides
-    symbolic task texts tracing train words
+    arrays boosters calibration contract conversion convertible data datetimes
+    fitting folds golden imports intervals learning manifest monotonic out_of_fold
+    outputs parity purity reweighing schema settings sides stopping symbolic task
+    texts threshold tracing train weights words
 """.split()
 CODE = (  # what train loads
     *(f"mlgitops/pipeline/{name}.py" for name in LOADED),
@@ -95,4 +97,5 @@ def manifest(
     }
     optional = {"threshold": recipe.threshold, "classes": list(contract.classes)}
     needed = {name: optional[name] for name in TASKS[contract.task].needs}
-    return text({**version, **needed, **entries})
+    chosen_by = {"business": asdict(recipe.worth)} if recipe.worth else {}
+    return text({**version, **needed, **chosen_by, **entries})

@@ -26,6 +26,7 @@ from mlgitops.pipeline.schema import (
 )
 
 FILE = Location(PARAMS)
+BEST = "best"  # the threshold that decisions on rows left out are worth most with
 SECTIONS = (
     *("prepare", "train", "evaluate", "experiment", "gates", "business", "fairness"),
     *("override", "compute", "monitor", "retrain", "deploy"),
@@ -84,9 +85,30 @@ class Mitigation:
     columns: Columns
 
 
+class BinaryWorth:
+    """What each of the four kinds of decision is worth."""
+
+    unit: str
+    true_positive: float
+    false_positive: float
+    false_negative: float
+    true_negative: float
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """On which share of the training rows boosting stops, and how patiently."""
+
+    share: Annotated[float, Between(0.01, 0.5)]
+    rounds: Annotated[int, Between(1, 10_000)]
+
+
 @dataclass(frozen=True)
 class Train:
-    """What is fitted on which columns; `threshold` is for the task binary."""
+    """What is fitted on which columns; `threshold` is for the task binary.
+
+    With `worth` the threshold is still to be chosen by it (`threshold: best`).
+    """
 
     seed: Annotated[int, Between(0, 2**32 - 1)]
     estimator: str
@@ -95,6 +117,13 @@ class Train:
     threshold: Share | None = None
     intervals: Intervals | None = None
     mitigation: Mitigation | None = None
+    weights: str | None = None  # balanced, or a column of the contract
+    calibration: Literal["sigmoid", "isotonic"] | None = None
+    monotonic: dict[str, Literal["increasing", "decreasing"]] = field(
+        default_factory=dict
+    )
+    early_stopping: EarlyStopping | None = None
+    worth: BinaryWorth | None = field(default=None, metadata=OWN)
     arguments: Mapping[str, Params] = field(default_factory=dict, metadata=OWN)
     section: Params = field(default_factory=dict, metadata=OWN)  # as it was written
 
@@ -129,18 +158,52 @@ def train(params: Params, task: str) -> Train:
         and (value is None or isinstance(value, Mapping))
     }
     own = Entries(entries, getattr(entries, "lines", {})).without(arguments)
-    needed = "threshold" in TASKS[task].needs
+    needed, worth = "threshold" in TASKS[task].needs, None
     if needed and "threshold" not in entries:
         raise location.lacks("threshold")
     if not needed and "threshold" in entries:
         problem = f"is for the task binary, not {task}: remove the line"
         raise location.key("threshold").error(problem)
+    threshold = entries.get("threshold")
+    if isinstance(threshold, str) and threshold.isalpha() and threshold != BEST:
+        allowed = f"a number between 0 and 1, or {BEST}"
+        raise location.key("threshold").wrong(allowed, threshold)
+    if threshold == BEST:
+        own, worth = own.without(["threshold"]), _worth_of_decisions(params)
     recipe = convert(Train, own, location)
     for name in ("by_class", "abstain"):
         if getattr(recipe.intervals, name, False) and task == "regression":
             problem = "is for classes, not regression: remove it"
             raise location.key("intervals").key(name).error(problem)
-    return replace(recipe, arguments=arguments, section=entries)
+    if recipe.calibration and TASKS[task].kind != "classifier":
+        problem = f"is for probabilities, which the task {task} has not"
+        raise location.key("calibration").error(f"{problem}: remove the line")
+    return replace(recipe, arguments=arguments, section=entries, worth=worth)
+
+
+def _worth_of_decisions(params: Params) -> BinaryWorth:
+    """Return the section `business`, by which a threshold is chosen."""
+    location = FILE.key("train").key("threshold")
+    if not has_section(params, "business"):
+        raise location.error(
+            "is best, which is chosen by what decisions are worth, and there is no "
+            "section `business`: write one, or a number between 0 and 1"
+        )
+    worth = required(BinaryWorth, "business")(params)
+    if problem := pointless(worth):
+        raise FILE.key("business").error(problem)
+    return worth
+
+
+def pointless(worth: BinaryWorth) -> str:
+    """Return why no model could decide better than one decision for every row."""
+    if worth.true_positive > worth.false_negative:
+        if worth.true_negative > worth.false_positive:
+            return ""
+    return (
+        "needs true_positive above false_negative and true_negative above "
+        "false_positive: a right decision has to be worth more than a wrong one"
+    )
 
 
 def prepare(params: Params) -> Prepare:

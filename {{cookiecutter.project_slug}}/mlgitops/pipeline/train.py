@@ -19,6 +19,7 @@ from mlgitops.pipeline import (
     fitting,
     imports,
     intervals,
+    learning,
     manifest,
     outputs,
     parity,
@@ -39,7 +40,9 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     outputs.demand_listed("train", unmitigated, "train.mitigation", mitigated)
     rows, columns = pd.read_parquet(source), recipe.columns
     fitted_on, calibration = intervals.parts(rows, terms, recipe)
-    fitted = fitting.fit(fitted_on, terms, recipe)
+    if recipe.worth:
+        imports.demand_params("train", "business", "train.threshold is best")
+    fitted, recipe, chosen = learning.learn(fitted_on, terms, recipe)
     exported = fitting.export(fitted, terms, columns)
     sample = rows.iloc[:: max(1, len(rows) // 10_000)]
     proof = _proof(fitted, exported, sample, terms, recipe)
@@ -60,7 +63,7 @@ def train(source: Path, onnx: Path, out: Path) -> None:
         data=manifest.trained_on(rows, terms, source.read_bytes()),
         code=manifest.code(code),
         requirements={"sha256": manifest.sha256(requirements)},
-        claimed={"parity": proof},
+        claimed={"parity": proof, **chosen},
         golden=parity.golden(exported, rows, terms, columns, **entries),
         **entries,
         **manifest.unmitigated(other),
@@ -69,7 +72,9 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     if other is not None:
         unmitigated.write_bytes(other)
     out.write_text(version)
-    print(f"{onnx}: {len(exported):,} bytes, parity {proof['max_difference']:.1e}")
+    best = f", threshold {recipe.threshold}" if recipe.worth else ""
+    parity_text = f"parity {proof['max_difference']:.1e}"
+    print(f"{onnx}: {len(exported):,} bytes, {parity_text}{best}")
 
 
 def _unmitigated(

@@ -2,6 +2,7 @@
 
 from mlgitops.judgement import (
     Business,
+    ChosenThreshold,
     ClassMoves,
     DecisionValue,
     Matrix,
@@ -42,6 +43,8 @@ def decisions(facts: Facts) -> str:
             f"the challenger on {test.only_challenger_right:,}: {significance} "
             f"(McNemar's exact test{grouping(facts).rstrip(',')}, p = {test.p:.2g})."
         )
+    if chosen := facts.judgement.chosen_threshold:
+        parts.append(_chosen(chosen))
     if worth := facts.judgement.business:
         parts.append(_worth(worth))
     if share := facts.judgement.decision_value:
@@ -53,6 +56,17 @@ def decisions(facts: Facts) -> str:
             "decide; see Intervals for the rows that it decides."
         )
     return "\n\n".join(part for part in parts if part)
+
+
+def _chosen(chosen: ChosenThreshold) -> str:
+    """By what the challenger's threshold was chosen."""
+    return (
+        f"The challenger's threshold {chosen.threshold:g} was chosen by the build "
+        "(`threshold: best`), by what the proposal's section business says: it was "
+        f"worth most of all on {chosen.rows:,} training rows, each predicted by a "
+        f"model that was not fitted on it, {chosen.worth:,.0f} {text(chosen.unit, 30)} "
+        f"per {chosen.per:,} decisions. The holdout had no part in the choice."
+    )
 
 
 def _worth(worth: Business) -> str:
