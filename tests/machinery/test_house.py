@@ -32,6 +32,7 @@ PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("golden", "manifest", "sides", "words")}
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("folds", "intervals")}
 PURE |= {"mlgitops.pipeline.reweighing"}
+PURE |= {"mlgitops.pipeline.provenance"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.rarest"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
@@ -49,6 +50,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/report": {"mlgitops.judgement"},
     "mlgitops/judge": PARTS
     | {"model.prepare", "model.metrics"}
+    # What a model file may hold, and what main makes of a pretrained one.
+    | {f"mlgitops.pipeline.{name}" for name in ("foreign", "operators", "pretrained")}
     # It asks a challenger as the server does.
     | {f"mlgitops.serving.{name}" for name in ("model", "predictions", "rows")},
     "mlgitops/release": PARTS,
@@ -231,7 +234,7 @@ def test_what_runs_anywhere_is_standard_library(name: str) -> None:
 
 
 GROUPS = {"xgboost", "lightgbm", "catboost", "onnxmltools"}  # a team adds them
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "google": "protobuf"}
 
 
 @pytest.mark.parametrize("lock", ["monitor", "ops"])

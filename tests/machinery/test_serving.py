@@ -71,6 +71,7 @@ def test_health_and_info(port: int, model: Path) -> None:
         "threshold": 0.3,
         "classes": None,
         "intervals": None,
+        "pretrained": None,
         "ready": True,
     }
 

@@ -20,12 +20,14 @@ IDS = (  # of the checks that are not of one metric, column or test
     *("artifact", "lock", "manifest", "merge", "train", "identity", "judge", "data"),
     *("holdout_unseen", "holdout_rows", "holdout_classes", "holdout_groups"),
     *("model_columns", "model_file", "predictions", "serving", "slices", "latency"),
-    "model_size",
+    *("model_size", "pretrained", "pretrained_model"),
 )
 TITLES = {name: name.replace("_", " ").capitalize() for name in IDS} | {
     "no_change": "No model change",
     "settings": "Settings of main",
     "parity": "Export parity",
+    "pretrained": "Pretrained file",
+    "pretrained_model": "Model of the pretrained file",
 }
 
 

@@ -146,13 +146,18 @@ def inputs(ref: str | None = None, cwd: str | Path = ".") -> list[Out]:
     return [out for path, out in pointers(ref, cwd).items() if path in deps]
 
 
+def is_table(path: str) -> bool:
+    """Tell whether a tracked file is data, and not a pretrained model (NAME.onnx)."""
+    return not path.endswith(".onnx")
+
+
 def read_by_stages(ref: str, cwd: str | Path = ".") -> Out:
-    """Return the one tracked file that a stage of dvc.yaml reads, at a commit.
+    """Return the one tracked table that a stage of dvc.yaml reads, at a commit.
 
     Raises:
         LockError: the stages read no tracked file, or several.
     """
-    outs = inputs(ref, cwd)
+    outs = [out for out in inputs(ref, cwd) if is_table(out.path)]
     if len(outs) != 1:
         raise LockError(
             "the stages of dvc.yaml must depend on exactly one tracked file, found "

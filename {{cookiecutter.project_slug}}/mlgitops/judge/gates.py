@@ -10,7 +10,7 @@ from typing import Annotated
 
 from mlgitops import metrics, settings
 from mlgitops.judge.tasks import TASKS, Task
-from mlgitops.pipeline.schema import Between, convert, near, refuse_unknown
+from mlgitops.pipeline.schema import Between, Distinct, convert, near, refuse_unknown
 
 Positive = Annotated[float, Between(0)]
 BOUNDS = ("min", "max", "margin")
@@ -85,7 +85,10 @@ class Latency:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules that are not of one metric; those with a default may be left out."""
+    """The rules that are not of one metric; those with a default may be left out.
+
+    `licences` are those, by SPDX, that a pretrained file may have.
+    """
 
     confidence: Annotated[float, Between(0.5, 0.999999)]
     holdout: Holdout
@@ -97,6 +100,7 @@ class Rules:
     artifact_size: Size
     constant: ConstantRule = ConstantRule()
     coverage: CoverageRule | None = None
+    licences: Annotated[tuple[str, ...], Distinct(1)] = ()
 
 
 @dataclass(frozen=True)

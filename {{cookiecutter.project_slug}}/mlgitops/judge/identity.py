@@ -15,7 +15,7 @@ import msgspec
 
 from mlgitops.judge import artifact
 from mlgitops.judgement import Refused
-from mlgitops.lock import Lock, Out
+from mlgitops.lock import Lock, Out, is_table
 from mlgitops.pipeline import intervals, manifest, settings
 from mlgitops.pipeline.contract import Contract, ContractError, mapping
 from mlgitops.pipeline.contract import plain as as_json
@@ -206,7 +206,8 @@ def raw_data(lock_bytes: bytes, pointers: Mapping[str, Out]) -> Out:
     except msgspec.ValidationError as error:
         raise Refused("lock", f"dvc.lock: {error}") from error
     deps = [dep for stage in stages.values() for dep in stage.deps]
-    used = {dep.path: dep.md5 for dep in deps if dep.path in pointers}
+    named = (dep for dep in deps if dep.path in pointers)
+    used = {dep.path: dep.md5 for dep in named if is_table(dep.path)}
     if len(used) != 1:
         reason = f"the stages have to read one file of data/, not {len(used)}"
         raise Refused("data", reason)

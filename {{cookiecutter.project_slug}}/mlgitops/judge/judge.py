@@ -36,6 +36,7 @@ from mlgitops.judge import (
     mitigation,
     online,
     performance,
+    pretrained,
     rare,
     replay,
     rows,
@@ -49,6 +50,7 @@ from mlgitops.pipeline.contract import Contract, ContractError
 
 PARTS = (
     entities,
+    pretrained,
     performance,
     constant,
     rare,

@@ -1,47 +1,19 @@
-"""What a model file may hold: operators that are deterministic, and work row by row.
+"""The constants of a model file, beside what such a file may hold.
 
-A file is data until it was read here; the runtime sees it only after that. The list
-holds what the converters of scikit-learn, XGBoost, LightGBM and CatBoost and features
-in array-API style produce. It has no operator of chance (RandomUniformLike), none for
-training (Dropout), and no Loop or If. Scan runs as often as a tensor has rows.
+What it may hold is in `mlgitops.pipeline.operators`, as the stage train refuses a
+pretrained file by the same list.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from mlgitops.pipeline.operators import ALLOWED, ML, OPSETS, check, parts, read
+
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
     from onnx import ModelProto
 
-OPSETS = {"": (9, 24), "ai.onnx": (9, 24), "ai.onnx.ml": (1, 5)}  # oldest and newest
-ML = "ai.onnx.ml"
-ALLOWED = {
-    "": frozenset(
-        """
-        Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh BitShift BitwiseAnd
-        BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Compress Concat
-        Constant ConstantOfShape Cos Cosh CumSum Div Einsum Elu Equal Erf Exp Expand
-        EyeLike Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater
-        GreaterOrEqual HardSigmoid HardSwish Hardmax Identity IsInf IsNaN LeakyRelu Less
-        LessOrEqual Log LogSoftmax LpNormalization MatMul Max Mean Min Mish Mod Mul Neg
-        NonZero Not OneHot Or PRelu Pad Pow Range Reciprocal ReduceL1 ReduceL2
-        ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-        ReduceSumSquare RegexFullMatch Relu Reshape Round Scan ScatterElements ScatterND
-        Selu Shape Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign Split Sqrt
-        Squeeze StringConcat StringNormalizer StringSplit Sub Sum Tan Tanh
-        TfIdfVectorizer ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
-        """.split()
-    ),
-    ML: frozenset(
-        """
-        ArrayFeatureExtractor Binarizer CategoryMapper FeatureVectorizer Imputer
-        LabelEncoder LinearClassifier LinearRegressor Normalizer OneHotEncoder
-        SVMClassifier SVMRegressor Scaler TreeEnsemble TreeEnsembleClassifier
-        TreeEnsembleRegressor
-        """.split()
-    ),
-}
-ALLOWED["ai.onnx"] = ALLOWED[""]
+__all__ = ["ALLOWED", "ML", "OPSETS", "check", "constants", "read"]
+
 MOST = 2_000  # constants of one list that are looked at
 # Lists of a tree ensemble whose entries are places in it, or are added up at its end.
 NOT_COMPARED = frozenset(
@@ -55,66 +27,13 @@ NOT_COMPARED = frozenset(
 Constants = tuple[list[float], list[str]]
 
 
-def read(data: bytes) -> "ModelProto":
-    """Return the model, once it is known to be one file of ONNX's own operators.
-
-    Raises:
-        ValueError: with one sentence.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model: ModelProto = onnx.ModelProto.FromString(data)
-    except (DecodeError, RecursionError) as error:
-        raise ValueError("the model is not an ONNX file, or is cut short") from error
-    if not model.HasField("graph"):
-        raise ValueError("the model is not an ONNX file: it holds no graph")
-    for part in _parts(model):
-        if isinstance(part, onnx.TensorProto) and (
-            part.external_data or part.data_location != onnx.TensorProto.DEFAULT
-        ):
-            raise ValueError("the model reads external data: export it as one file")
-        if isinstance(part, onnx.NodeProto | onnx.OperatorSetIdProto):
-            if part.domain not in OPSETS:
-                raise ValueError("the model uses operators that are not ONNX's own")
-    return model
-
-
-def check(model: "ModelProto") -> None:
-    """Refuse an operator or an opset that is not on the list.
-
-    Raises:
-        ValueError: with one sentence.
-    """
-    import onnx
-
-    if model.functions or model.training_info:
-        raise ValueError("the model defines functions or training of its own")
-    for opset in model.opset_import:
-        oldest, newest = OPSETS[opset.domain]
-        if not oldest <= opset.version <= newest:
-            raise ValueError(
-                f"the model uses opset {opset.version} of {opset.domain or 'ai.onnx'}; "
-                f"allowed are {oldest} to {newest}"
-            )
-    for part in _parts(model):
-        if isinstance(part, onnx.NodeProto):
-            if part.op_type not in ALLOWED[part.domain]:
-                raise ValueError(
-                    f"the model uses the operator {part.op_type[:60]}, which is not on "
-                    "the list of those that are deterministic and end: choose another "
-                    "estimator or feature"
-                )
-
-
 def constants(model: "ModelProto") -> Constants:
     """Return the numbers and texts that a model's inputs may be compared with."""
     import onnx
 
     numbers: set[float] = set()
     texts: set[str] = set()
-    for part in _parts(model):
+    for part in parts(model):
         if isinstance(part, onnx.TensorProto):
             if part.data_type == onnx.TensorProto.STRING:
                 texts |= {t.decode(errors="replace") for t in _some(part.string_data)}
@@ -132,12 +51,3 @@ def _some(values: Iterable[Any]) -> list[Any]:
     """Return each entry once, or some that are spread over very many."""
     different = sorted(set(values))
     return different[:: max(1, len(different) // MOST)]
-
-
-def _parts(message: "Message") -> Iterator["Message"]:
-    """Yield a protobuf message and every message in it, at any depth."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in value if isinstance(value, Sequence) else [value]:
-                yield from _parts(part)

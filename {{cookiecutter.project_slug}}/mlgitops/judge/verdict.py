@@ -5,10 +5,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from mlgitops import built, git, github, judgement, lock, report, settings, storage
-from mlgitops.judge import identity, requests, sandbox
+from mlgitops.judge import identity, licence, requests, sandbox
 from mlgitops.judge.artifact import TRAINED
 from mlgitops.judge.checks import passed
 from mlgitops.judgement import Check, Judgement, Refused
@@ -91,6 +92,14 @@ def consider(case: Case) -> None:
             reason = "the model is the one that production has: nothing to compare"
             case.checks.append(passed("no_change", reason, gate=True))
             return
+        if case.manifest:
+            case.checks += licence.permitted(
+                case.folder,
+                case.manifest,
+                case.read_file,
+                contract().task,
+                partial(_model_of, case.ledger),
+            )
         if case.champion:
             case.not_replayed = requests.bring(case.folder, contract())
         sandbox.run("judge", "mlgitops.judge.judge", case.folder)
@@ -110,12 +119,22 @@ def _identify(case: Case) -> None:
     case.manifest_sha256 = sha256_file(case.challenger / "manifest.json")
     try:
         if not case.unchanged:
-            _bring(case, raw)
+            _bring(case, raw, licence.file(manifest))
             identity.check_raw(case.folder / "raw.parquet", manifest)
     except Refused:
         case.manifest_sha256 = None
         raise
     case.manifest = manifest
+
+
+def _model_of(ledger: Ledger, tag: str) -> str | None:
+    """Return the md5 of the model of a version that was released, by its tag."""
+    for record in ledger.releases():
+        if record.get("tag") == tag:
+            git.bring(record["commit"])
+            locked = lock.at(record["commit"])
+            return locked.out("model.onnx").md5 if locked else None
+    return None
 
 
 def _unchanged_recipe(case: Case) -> None:
@@ -209,13 +228,18 @@ def contract() -> Contract:
     return Contract.read(Path("contract.yaml").read_bytes())
 
 
-def _bring(case: Case, raw: Out) -> None:
-    """Put the raw data and the champion's files into the folder, checked."""
+def _bring(case: Case, raw: Out, frozen: str) -> None:
+    """Put the raw data and the champion's files into the folder, checked.
+
+    And the pretrained file, where one is named and DVC tracks it.
+    """
     champion, outs = case.folder / "champion", {}
     if case.raw:
         shutil.copyfile(case.raw, case.folder / "raw.parquet")
     else:
         outs[case.folder / "raw.parquet"] = raw
+        if frozen in case.pointers:
+            outs[case.folder / licence.FILE] = case.pointers[frozen]
     if case.champion:
         champion.mkdir()
         git.bring(case.champion["commit"])

@@ -19,6 +19,7 @@ from mlgitops.monitor.wording import listed, plural
 from mlgitops.pipeline import sides
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs
+from mlgitops.pipeline.provenance import ESTIMATOR
 from mlgitops.pipeline.settings import Prepare
 from mlgitops.pipeline.task import TASKS
 
@@ -261,6 +262,11 @@ def gain(
     by_id[contract.entity] = group_by_id or {}
     labelled_only = contract.labelled_only
     recipe, rules = settings.train(params, contract.task), settings.prepare(params)
+    if recipe.estimator == ESTIMATOR:
+        return (
+            "nothing is trained here (train.estimator is pretrained), so that newer "
+            "rows change nothing: propose another file"
+        )
     if unlogged := [n for n in recipe.columns if n not in contract.columns]:
         return f"params.yaml trains on {listed(unlogged)}, which the log does not have"
     window, labelled = (

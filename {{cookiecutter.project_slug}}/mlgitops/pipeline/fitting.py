@@ -13,6 +13,7 @@ import numpy as np
 from mlgitops.pipeline import convertible, monotonic, stopping, weights
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs, truth
+from mlgitops.pipeline.provenance import ESTIMATOR
 from mlgitops.pipeline.schema import Location, near
 from mlgitops.pipeline.settings import FILE, Train
 from mlgitops.pipeline.task import TASKS
@@ -42,10 +43,14 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     from sklearn.base import clone
     from sklearn.pipeline import Pipeline
 
-    from mlgitops.pipeline import tracing
+    from mlgitops.pipeline import pretrained, tracing
     from mlgitops.pipeline.conversion import GraphFeatures
     from model import estimator
 
+    if recipe.estimator == ESTIMATOR:
+        pretrained.refuse_features(contract, recipe.columns)
+        file = pretrained.load(recipe)
+        return Pipeline([(ESTIMATOR, pretrained.model(recipe, contract, file))])
     kind = TASKS[contract.task].kind
     estimators = estimator.CLASSIFIERS if kind == "classifier" else estimator.REGRESSORS
     name, train_key = recipe.estimator, FILE.key("train")
@@ -63,9 +68,13 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     fresh.set_params(**recipe.arguments.get(name, {}))
     convertible.check(fresh, contract.task)
     columns, steps = list(recipe.columns), []
+    if recipe.pretrained:
+        frozen = pretrained.features(recipe, contract)
+        contract, columns = frozen.contract(contract), frozen.names
+        steps = [(ESTIMATOR, frozen)]
     if derived := tracing.load(contract, columns):
         contract, columns = derived.contract(contract), derived.names
-        steps = [("columns", derived)]
+        steps.append(("columns", derived))
     sparse = convertible.takes_sparse(fresh)
     graph = GraphFeatures(features(contract, columns), contract, columns, sparse)
     for part in (graph, fresh):
@@ -97,10 +106,16 @@ def fit(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
 
 def fit_rows(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline:
     """Return the pipeline fitted on the rows in their order, and nothing around it."""
+    from mlgitops.pipeline import pretrained
+
     pipeline, task = build(contract, recipe), TASKS[contract.task]
     X, y = table(inputs(frame, contract, recipe.columns)), truth(frame, contract)
     counts = weights.sample_weights(frame, contract, recipe)
     arguments = weights.fit_arguments(pipeline[-1], counts, recipe)
+    if recipe.pretrained:
+        pretrained.demand_sound(pipeline, X, _blank(X, contract), contract)
+    if recipe.estimator == ESTIMATOR:
+        return pipeline.fit(X)
     try:
         if recipe.early_stopping:
             _stop_early(pipeline, frame, contract, recipe)
@@ -168,9 +183,11 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
     from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
     from sklearn.pipeline import Pipeline
 
-    from mlgitops.pipeline import tracing
+    from mlgitops.pipeline import pretrained, tracing
     from mlgitops.pipeline.conversion import convert
 
+    if isinstance(frozen := pipeline[-1], pretrained.Frozen):
+        return frozen.exported
     if isinstance(derived := pipeline[0], tracing.Derived):
         rest = export(pipeline[1:], derived.contract(contract), derived.names)
         return derived.merge(rest, [input_name(name) for name in columns])
@@ -187,7 +204,7 @@ def export(pipeline: Pipeline, contract: Contract, columns: Sequence[str]) -> by
         shape = [None]
         _pick(graph, source, index, task.output)
     if task.kind == "classifier":
-        _limit(graph, task.output)
+        limit(graph, task.output)
     del graph.output[:]
     output = helper.make_tensor_value_info(task.output, TensorProto.FLOAT, shape)
     graph.output.append(output)
@@ -225,7 +242,7 @@ def _pick(graph: GraphProto, source: str, index: int, output: str) -> None:
     graph.node.append(pick)
 
 
-def _limit(graph: GraphProto, output: str) -> None:
+def limit(graph: GraphProto, output: str) -> None:
     """Make no probability larger than 1: float32 adds ten times 0.1 to 1.0000001.
 
     What is not a number stays so.

@@ -1,4 +1,4 @@
-"""Refuses code that a stage imports, and params that it reads, unless dvc.yaml says so.
+"""Refuses what a stage imports or reads, unless dvc.yaml lists it: code, files, params.
 
 Nothing would run again when it changes, and a verdict would stand for another model.
 """
@@ -35,8 +35,8 @@ def team() -> list[str]:
     return sorted(found)
 
 
-def demand_listed(stage: str) -> None:
-    """Refuse a loaded file that is not among the deps of a stage.
+def demand_listed(stage: str, *files: str) -> None:
+    """Refuse a file that was loaded, or read, and is not among the deps of a stage.
 
     Raises:
         ContractError: with the file, and what to do.
@@ -45,12 +45,14 @@ def demand_listed(stage: str) -> None:
     if not isinstance(deps, list) or any("${" in str(dep) for dep in deps):
         return  # DVC knows what a template stands for
     listed = [normpath(str(dep)) for dep in deps]
-    for path in team():
+    for path in (*team(), *files):
         if not any(path == dep or path.startswith(f"{dep}/") for dep in listed):
+            how, other = "imported", ", or move its code into the file that imports it"
+            if path in files:
+                how, other = "read", ""
             raise ContractError(
-                f"{path} is imported, and dvc.yaml does not list it, so that a change "
-                f"of it would go unseen: add it to the deps of {stage} there, or move "
-                "its code into the file that imports it"
+                f"{path} is {how}, and dvc.yaml does not list it, so that a change "
+                f"of it would go unseen: add it to the deps of {stage} there{other}"
             )
 
 

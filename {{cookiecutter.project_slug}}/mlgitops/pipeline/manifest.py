@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from mlgitops.pipeline import provenance
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.settings import Train
 from mlgitops.pipeline.task import TASKS
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOADED = """
-    arrays boosters calibration contract conversion convertible data datetimes
-    fitting folds golden imports intervals learning manifest monotonic out_of_fold
-    outputs parity purity reweighing schema settings sides stopping symbolic task
-    texts threshold tracing train weights words
+    adaptation arrays boosters calibration contract conversion convertible data
+    datetimes fitting folds foreign golden imports intervals learning manifest
+    monotonic operators out_of_fold outputs parity pretrained provenance purity
+    reweighing schema settings sides stopping symbolic task texts threshold tracing
+    train weights words
 """.split()
 CODE = (  # what train loads
     *(f"mlgitops/pipeline/{name}.py" for name in LOADED),
@@ -98,4 +100,5 @@ def manifest(
     optional = {"threshold": recipe.threshold, "classes": list(contract.classes)}
     needed = {name: optional[name] for name in TASKS[contract.task].needs}
     chosen_by = {"business": asdict(recipe.worth)} if recipe.worth else {}
-    return text({**version, **needed, **chosen_by, **entries})
+    origin = provenance.entry(recipe.estimator, recipe.pretrained)
+    return text({**version, **needed, **chosen_by, **origin, **entries})

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar
 
+from mlgitops.pipeline import provenance
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.provenance import Pretrained
 from mlgitops.pipeline.schema import (
     OWN,
     PARAMS,
@@ -43,6 +45,7 @@ KEYS = {  # of the section `prepare`, by the split that they are for
     "group": ("holdout_share", "seed"),
     "column": ("holdout",),
 }
+LEARNT = ("weights", "calibration", "monotonic", "early_stopping", "mitigation")
 ROLES = {  # what a split needs of contract.yaml, and which column that is
     "time": ("time", "the column with the time of each row's event"),
     "group": ("entity", "the column of the entity, such as a customer"),
@@ -124,6 +127,7 @@ class Train:
     )
     early_stopping: EarlyStopping | None = None
     worth: BinaryWorth | None = field(default=None, metadata=OWN)
+    pretrained: Pretrained | None = None  # a file that was not trained here
     arguments: Mapping[str, Params] = field(default_factory=dict, metadata=OWN)
     section: Params = field(default_factory=dict, metadata=OWN)  # as it was written
 
@@ -178,6 +182,13 @@ def train(params: Params, task: str) -> Train:
     if recipe.calibration and TASKS[task].kind != "classifier":
         problem = f"is for probabilities, which the task {task} has not"
         raise location.key("calibration").error(f"{problem}: remove the line")
+    provenance.check(recipe.estimator, recipe.columns, recipe.pretrained)
+    if recipe.estimator == provenance.ESTIMATOR:
+        for name in LEARNT:
+            if getattr(recipe, name):
+                problem = "is for an estimator that is trained here, and "
+                problem += f"train.estimator is {recipe.estimator}: remove the line"
+                raise location.key(name).error(problem)
     return replace(recipe, arguments=arguments, section=entries, worth=worth)
 
 

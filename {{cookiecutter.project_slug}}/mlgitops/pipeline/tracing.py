@@ -149,6 +149,7 @@ class Derived(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no type
             helper.make_tensor_value_info(names[column], kind, [None, 1])
             for column, kind in self.types.items()
         )
+        model.ir_version = max(model.ir_version, head.ir_version)
         opsets: dict[str, int] = {}
         for opset in (*model.opset_import, *head.opset_import):
             opsets[opset.domain] = max(opset.version, opsets.get(opset.domain, 0))

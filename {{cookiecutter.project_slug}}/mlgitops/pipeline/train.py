@@ -23,8 +23,10 @@ from mlgitops.pipeline import (
     manifest,
     outputs,
     parity,
+    pretrained,
     settings,
 )
+from mlgitops.pipeline.provenance import ESTIMATOR
 from mlgitops.pipeline.task import TASKS
 
 
@@ -38,6 +40,7 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     unmitigated = onnx.with_name(manifest.UNMITIGATED)
     mitigated = recipe.mitigation is not None
     outputs.demand_listed("train", unmitigated, "train.mitigation", mitigated)
+    imports.demand_listed("train", *pretrained.files(recipe))
     rows, columns = pd.read_parquet(source), recipe.columns
     fitted_on, calibration = intervals.parts(rows, terms, recipe)
     if recipe.worth:
@@ -72,9 +75,12 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     if other is not None:
         unmitigated.write_bytes(other)
     out.write_text(version)
-    best = f", threshold {recipe.threshold}" if recipe.worth else ""
-    parity_text = f"parity {proof['max_difference']:.1e}"
-    print(f"{onnx}: {len(exported):,} bytes, {parity_text}{best}")
+    facts = [f"{len(exported):,} bytes", f"parity {proof['max_difference']:.1e}"]
+    if recipe.estimator == ESTIMATOR:
+        facts.append("nothing was trained")
+    if recipe.worth:
+        facts.append(f"threshold {recipe.threshold}")
+    print(f"{onnx}: {', '.join(facts)}")
 
 
 def _unmitigated(

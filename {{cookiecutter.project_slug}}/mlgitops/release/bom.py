@@ -61,7 +61,26 @@ def model(version: Version, manifest: Record, verdict: Record) -> bytes:
         "hashes": [sha256(data["sha256"])],
     }
     main = _model(version, manifest, facts) | {"modelCard": card}
-    return bill(f"model {version.manifest_sha256}", main, [training_data])
+    parts = [training_data, *_pretrained(manifest)]
+    return bill(f"model {version.manifest_sha256}", main, parts)
+
+
+def _pretrained(manifest: Record) -> list[Component]:
+    """Return the file that the model is, or stands on, with its licence and source."""
+    if not (frozen := manifest.get("pretrained")):
+        return []
+    return [
+        {
+            "type": "machine-learning-model",
+            "bom-ref": "pretrained",
+            "name": frozen["file"],
+            "hashes": [sha256(frozen["sha256"])],
+            "licenses": [{"expression": frozen["licence"]}],
+            "properties": properties(
+                {"source": frozen["source"], "role": frozen["role"]}
+            ),
+        }
+    ]
 
 
 def _model(

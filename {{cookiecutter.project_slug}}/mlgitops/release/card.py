@@ -55,7 +55,7 @@ def _header(manifest: Record, verdict: Record, terms: Record) -> Mapping[str, ob
     return {
         "library_name": "onnx",
         "pipeline_tag": task,
-        "tags": [task, "onnx", "scikit-learn"],
+        "tags": [task, "onnx", *([] if _is_frozen(manifest) else ["scikit-learn"])],
         "model-index": [{"name": str(manifest["name"]), "results": [index]}],
     }
 
@@ -143,10 +143,27 @@ def _fairness(verdict: Record) -> str:
     return f"## Fairness\n\n{report.table(header, rows)}" if rows else ""
 
 
+def _is_frozen(manifest: Record) -> bool:
+    """Tell whether the model is a pretrained file, and nothing was trained here."""
+    return bool((manifest.get("pretrained") or {}).get("role") == "model")
+
+
 def _training(manifest: Record) -> str:
     """What it learnt from, with which settings."""
-    data = manifest["data"]
-    return report.pairs(
+    data, frozen = manifest["data"], manifest.get("pretrained")
+    note = ""
+    if frozen:
+        name = report.code(frozen["file"])
+        note = f"An estimator was trained on the outputs of {name}, which stayed as is."
+        if _is_frozen(manifest):
+            note = (
+                f"Nothing was trained here: the model is {name}. The rows below are "
+                "what production is compared with; what the file has learnt from is "
+                "not known here."
+            )
+        keys = ("source", "licence", "sha256")
+        note += f"\n\n{report.pairs({name: frozen[name] for name in keys})}\n\n"
+    return note + report.pairs(
         {
             "estimator": manifest["params"].get("estimator"),
             "rows": f"{data.get('train_rows', 0):,}",

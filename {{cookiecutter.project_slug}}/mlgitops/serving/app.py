@@ -151,6 +151,7 @@ class App:
             "threshold": model and model.threshold,
             "classes": model and model.classes,
             "intervals": model and model.manifest.get("intervals"),
+            "pretrained": model and model.manifest.get("pretrained"),
             "ready": model is not None and not self.draining,
             "refused": self.refused,
             "log": self.log and self.log.state(),
