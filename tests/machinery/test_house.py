@@ -28,7 +28,7 @@ SERVING = {
     "yaml",
 }
 PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "task")}
-PURE |= {"mlgitops.pipeline.settings", "mlgitops.settings"}  # params.yaml
+PURE |= {f"mlgitops.{n}" for n in ("pipeline.settings", "settings", "space")}  # params
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("golden", "manifest", "sides", "words")}
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("folds", "intervals")}
 PURE |= {"mlgitops.pipeline.reweighing"}
@@ -74,10 +74,18 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
         "mlgitops.report",
         "mlgitops.storage",
     },
-    "mlgitops/commands": PARTS
-    | {
-        f"mlgitops.{part}" for part in ("batch", "judge", "release", "monitor", "table")
+    # It fits folds of the training rows, and knows no holdout.
+    "mlgitops/search": {
+        *("mlgitops.git", "mlgitops.metrics", "mlgitops.report", "mlgitops.space"),
+        *(f"mlgitops.pipeline.{n}" for n in ("contract", "data", "fitting", "folds")),
+        *(f"mlgitops.pipeline.{n}" for n in ("manifest", "schema", "settings")),
+        *("mlgitops.pipeline.sides", "mlgitops.pipeline.task", "model.estimator"),
+        "mlgitops.table.yaml_lines",
     },
+    "mlgitops/commands": PARTS
+    | {"mlgitops.pipeline.folds"}
+    | {f"mlgitops.{part}" for part in ("batch", "judge", "release", "monitor")}
+    | {f"mlgitops.{part}" for part in ("search", "table")},
 }
 
 

@@ -9,7 +9,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "train": ("pipeline.train", "fit, export to ONNX, write the manifest"),
         "evaluate": ("pipeline.evaluate", "score the exported model on the holdout"),
         "repro": ("commands.repro", "run the stages whose inputs changed"),
-        "experiment": ("commands.experiment", "compare a grid of settings"),
+        "experiment": ("commands.experiment", "compare settings by cross-validation"),
     },
     "propose and judge it": {
         "validate": ("commands.validate", "judge a proposal with the rules of main"),

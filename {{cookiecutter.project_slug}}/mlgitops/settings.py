@@ -8,9 +8,9 @@ in `mlgitops.judge.gates`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.schema import (
@@ -41,9 +41,10 @@ from mlgitops.pipeline.settings import (
     section,
     train,
 )
+from mlgitops.space import experiment
 
 __all__ = ["BinaryWorth", "Params", "Prepare", "SettingsError", "Train"]
-__all__ += ["evaluate", "load", "prepare", "section", "train"]
+__all__ += ["evaluate", "experiment", "load", "prepare", "section", "train"]
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -267,22 +268,6 @@ def fairness(params: Params, contract: Contract) -> Fairness | None:
     return rules
 
 
-def experiment(params: Params) -> dict[str, tuple[object, ...]]:
-    """Return the grid: the path of each setting to the values to try."""
-    entries, location = section(params, "experiment")
-    values = Annotated[tuple[Any, ...], Distinct(1)]
-    grid = convert(dict[str, values], entries, location)
-    paths = list(_paths({n: v for n, v in params.items() if n != "experiment"}))
-    for path in grid:
-        if path not in paths:
-            problem = f"names {path}, which is not set here; {near(path, paths)}"
-            raise location.error(problem)
-    if not grid:
-        example = "settings with values to try, as in train.seed: [1, 2]"
-        raise location.wrong(example, entries)
-    return grid
-
-
 def gate_bounds(params: Params, metrics: Collection[str]) -> dict[str, Bounds]:
     """Return the bounds of each of these metrics that has a gate."""
     gates, location = section(params, "gates")
@@ -345,12 +330,3 @@ def _check_classes(
     for name in contract.classes:
         if name not in row:
             raise location.lacks(name)
-
-
-def _paths(params: Params, prefix: str = "") -> Iterator[str]:
-    """Yield the path of every setting, such as train.seed."""
-    for name, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _paths(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"

@@ -1,0 +1,1 @@
+"""Settings chosen by cross-validation inside the training rows: `make experiment`."""
