@@ -33,6 +33,24 @@ columns:
 """
 
 
+def test_libyaml_reads_what_pyyaml_reads() -> None:
+    """With the same lines; what it might crash on, it does not get."""
+
+    def shown(value: object) -> object:
+        if not isinstance(value, schema.Entries):
+            return type(value), value
+        return value.lines, {name: shown(entry) for name, entry in value.items()}
+
+    texts = (ROOT / "params.yaml").read_text(), CONTRACT, TERMS, "a: 010\nb: é\n"
+    for text in texts:
+        both = [yaml.load(text, kind) for kind in (schema._Fast, schema.Loader)]
+        assert shown(both[0]) == shown(both[1]) and schema._is_plain(text)
+    for kind in ("[]", "{}"):
+        deep = "a: " + kind[0] * 200_000 + kind[1] * 200_000
+        assert not schema._is_plain(deep)
+    assert not schema._is_plain("a: &a 1\nb: *a\n")
+
+
 def test_the_shipped_files_are_as_the_schema_says() -> None:
     """And so are those that other tests write, of each task."""
     params = settings.load((ROOT / "params.yaml").read_bytes())

@@ -4,12 +4,15 @@ DVC, a stage, a child of the judge and pytest load their libraries for up to two
 and then work for half of one; these tests run hundreds. Here a program `python` hands
 their arguments, folder, environment and files to a fork of one such process. It loads
 the machinery and `model/` anew from that folder, and what confines it, it sets itself;
-only the libraries are there already. Every other command goes to the real Python.
+only the libraries are there already. A file of them that is byte for byte one of this
+repository's, as in a clone, is not compiled again. Every other command goes to the real
+Python.
 
 `sys.executable` and PATH lead to it in all tests (`conftest.py`). A test that needs the
 real one takes `COLD`: the wheel, confinement, and what limits a child from outside.
 """
 
+import _imp
 import atexit
 import functools
 import gc
@@ -28,22 +31,55 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 COLD = sys.executable
 ASK = Path(__file__).with_name("warm_ask.py")
-DVC = (
+DVC = (  # and what it loads when a command runs
+    "dulwich.ignore",
+    "dulwich.worktree",
+    "dvc.cachemgr",
     "dvc.cli.parser",
     "dvc.commands.repro",
+    "dvc.data_cloud",
+    "dvc.dirs",
+    "dvc.lock",
     "dvc.repo",
+    "dvc.repo.artifacts",
+    "dvc.repo.datasets",
+    "dvc.repo.graph",
+    "dvc.repo.index",
+    "dvc.repo.metrics",
     "dvc.repo.open_repo",
+    "dvc.repo.params",
+    "dvc.repo.plots",
+    "dvc.repo.stage",
+    "dvc.repo.trie",
     "dvc.repo.worktree",
+    "dvc.rwlock",
     "dvc.utils.strictyaml",
+    "dvc_data.hashfile.db.local",
+    "fsspec.implementations.memory",
+    "networkx",
+    "rich.console",
+    "ruamel.yaml",
+    "scmrepo.git.backend.pygit2",
 )
 LEARNING = (
+    "markdown_it",
+    "msgspec",
+    "narwhals._pandas_like.namespace",
     "onnxruntime",
+    "pandera.backends.pandas.builtin_hypotheses",
     "pandera.pandas",
+    "pandera.strategies.pandas_strategies",
+    "pyarrow.dataset",
+    "pyarrow.pandas_compat",
     "pyarrow.parquet",
+    "scipy.special",
     "skl2onnx",
     "sklearn.compose",
     "sklearn.ensemble",
@@ -51,13 +87,19 @@ LEARNING = (
     "sklearn.metrics",
     "sklearn.pipeline",
     "sklearn.preprocessing",
+    "yaml",
 )
+WATCHING = (*LEARNING, "evidently")  # which alone takes six CPU seconds
+LIBRARIES = {"dvc": DVC, "mlgitops monitor": WATCHING}  # of a module, or its command
+OURS = ("mlgitops", "model")  # what each program loads anew
 PROGRAM = """\
 #!/bin/sh
 case "$1 $2 $3 " in
 "-m dvc "* | "-m pytest "* | "-m mlgitops.judge."[a-z]*" "* | \\
 "-m mlgitops.serving.smoke "* | "-m mlgitops build "* | \\
-"-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "*)
+"-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "* | \\
+"-m mlgitops data "* | "-m mlgitops edge "* | "-m mlgitops monitor "* | \\
+"-m mlgitops validate "*)
     exec {python} -IS {ask} {address} "$0" "$@" ;;
 esac
 exec {python} "$@"
@@ -95,6 +137,26 @@ def python() -> str:
     return str(programs / "python")
 
 
+def compiled(root: Path) -> dict[bytes, CodeType]:
+    """Return the code of each of our files in a folder, by the file's bytes."""
+    files = (file for name in OURS for file in (root / name).rglob("*.py"))
+    return {f.read_bytes(): compile(f.read_bytes(), f, "exec", 0, True) for f in files}
+
+
+def reuse(codes: dict[bytes, CodeType]) -> None:
+    """Let this process take the code of files that it has seen; write none."""
+    compile_anew = SourceFileLoader.source_to_code
+
+    def source_to_code(loader: Any, data: Any, path: Any, **options: Any) -> CodeType:
+        if isinstance(data, bytes) and (code := codes.get(data)):
+            _imp._fix_co_filename(code, path)
+            return code
+        return compile_anew(loader, data, path, **options)
+
+    SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign]
+    sys.dont_write_bytecode = True
+
+
 class Server:
     """Forks for each program that is asked for, until stdin ends.
 
@@ -103,6 +165,7 @@ class Server:
 
     def __init__(self, address: str) -> None:
         self.running: dict[int, socket.socket] = {}  # who waits, by process
+        self.codes: dict[bytes, CodeType] = {}  # of this repository, as it is now
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(address)
         self.listener.listen()
@@ -146,16 +209,21 @@ class Server:
         """Return the process that runs a program."""
         data, files, _, _ = socket.recv_fds(asked, 1_000_000, 3)
         folder, arguments, environment = marshal.loads(data)
-        for name in DVC if arguments[2] == "dvc" else LEARNING:
+        module, command = arguments[2], " ".join(arguments[2:4])
+        for name in LIBRARIES.get(module) or LIBRARIES.get(command, LEARNING):
             if name not in sys.modules:
                 importlib.import_module(name)
                 gc.freeze()  # a fork need not copy them to look for garbage
+        if not self.codes:
+            self.codes = compiled(Path.cwd())
+            gc.freeze()
         process = os.fork()
         if not process:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for each in (self.listener, self.ended, asked, *self.running.values()):
                 each.close()
+            reuse(self.codes)
             os._exit(_run(files, folder, arguments, environment))
         for file in files:
             os.close(file)

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType
@@ -33,6 +34,7 @@ PARAMS = "params.yaml"
 OWN = {"yaml": False}  # the metadata of a field that no key is read into
 WIDTH = 60  # characters of a value that an error repeats
 LARGEST = 1_000_000  # bytes of a file; PyYAML reads as many in some ten seconds
+NESTED = 50  # levels that libyaml reads; it has crashed on a hundred thousand
 DIGITS = 400  # of a whole number; more in base 60 (as in 1:30) take hours
 PROBLEMS: dict[type[Exception], str] = {  # where YAML itself does not say
     RecursionError: "its entries are nested too deep",
@@ -139,19 +141,8 @@ class Entries(dict[str, Any]):
 yaml.SafeDumper.add_representer(Entries, yaml.SafeDumper.represent_dict)
 
 
-class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-    """Refuses a key that is given twice, of which YAML would take the last.
-
-    And aliases, a few of which can stand for more entries than any memory holds.
-    """
-
-    def compose_node(self, parent: object, index: object) -> object:
-        """Return the next node."""
-        if self.check_event(yaml.AliasEvent):
-            problem = "an alias (*) is not allowed here: write the value again"
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, problem, mark)
-        return super().compose_node(parent, index)
+class _Strict(yaml.constructor.SafeConstructor):  # type: ignore[misc]  # no types
+    """Refuses a key that is given twice, of which YAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> object:
         """Return the entries of a node."""
@@ -165,11 +156,27 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
         return Entries(entries, keys)
 
 
+class Loader(_Strict, yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses aliases, too: a few can stand for more entries than any memory holds."""
+
+    def compose_node(self, parent: object, index: object) -> object:
+        """Return the next node."""
+        if self.check_event(yaml.AliasEvent):
+            problem = "an alias (*) is not allowed here: write the value again"
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, problem, mark)
+        return super().compose_node(parent, index)
+
+
+class _Fast(_Strict, getattr(yaml, "CSafeLoader", Loader)):  # type: ignore[misc]
+    """The same with libyaml, ten times as fast; it cannot refuse an alias."""
+
+
 class Rewritten(int):
     """A whole number that YAML reads from other digits, such as 010 or 12:30."""
 
 
-def _mapping(loader: Loader, node: yaml.MappingNode) -> Iterator[Entries]:
+def _mapping(loader: _Strict, node: yaml.MappingNode) -> Iterator[Entries]:
     """Yield the entries of a node, then fill them in, as nodes may be nested deep."""
     entries = Entries({}, {})
     yield entries
@@ -178,7 +185,7 @@ def _mapping(loader: Loader, node: yaml.MappingNode) -> Iterator[Entries]:
     entries.lines = found.lines
 
 
-def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
+def _integer(loader: _Strict, node: yaml.ScalarNode) -> int:
     """Return a whole number of not too many digits."""
     if len(node.value) > DIGITS:
         problem = f"a whole number of more than {DIGITS} digits"
@@ -187,8 +194,28 @@ def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
     return number if str(number) == node.value else Rewritten(number)
 
 
-Loader.add_constructor("tag:yaml.org,2002:int", _integer)
-Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+for _loader in (Loader, _Fast):
+    _loader.add_constructor("tag:yaml.org,2002:int", _integer)
+    _loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def _load(text: str | bytes) -> object:
+    """Return what a YAML text says; what libyaml refuses, PyYAML has words for."""
+    with suppress(Exception):
+        if _is_plain(text):
+            return yaml.load(text, _Fast)  # noqa: S506, a SafeLoader
+    return yaml.load(text, Loader)  # noqa: S506, a SafeLoader
+
+
+def _is_plain(text: str | bytes) -> bool:
+    """Return whether there is no alias, and no nesting that libyaml might crash on."""
+    depth = 0
+    for event in yaml.parse(text, _Fast):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > NESTED or isinstance(event, yaml.AliasEvent):
+            return False
+    return True
 
 
 def mapping(text: str | bytes, name: str) -> dict[str, Any]:
@@ -202,7 +229,7 @@ def mapping(text: str | bytes, name: str) -> dict[str, Any]:
         message = f"{name} has more than {LARGEST:,} bytes: make it smaller."
         raise _error_type(name)(message)
     try:
-        document = yaml.load(text, Loader)  # noqa: S506, a SafeLoader
+        document = _load(text)
     except Exception as error:  # PyYAML's own, and Python's for a value unlike its tag
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
