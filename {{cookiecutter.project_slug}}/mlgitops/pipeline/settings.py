@@ -88,6 +88,7 @@ class Mitigation:
     columns: Columns
 
 
+@dataclass(frozen=True)
 class BinaryWorth:
     """What each of the four kinds of decision is worth."""
 
