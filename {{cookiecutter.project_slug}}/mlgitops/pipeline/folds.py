@@ -20,6 +20,7 @@ from mlgitops.pipeline.task import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
+FIRST = 0.5  # of the rows, by time, are before all that is left out: few days say little
 SPLIT = "split"  # the attribute of the training rows with the name of their split
 Positions = NDArray[np.int64]
 
@@ -34,8 +35,8 @@ class Fold(NamedTuple):
 def folds(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> list[Fold]:
     """Return `count` folds of rows that stage prepare wrote; at least 2.
 
-    Split by time: each fold is fitted on what came before the rows it leaves out, so
-    the earliest rows are left out by none. By group: all rows of a group together.
+    Split by time: each fold is fitted on what came before the rows it leaves out, the
+    first on half of them, so the earliest rows are left out by none. By group: all rows of a group together.
     Else: by a hash of the row's id, alike in each class. The same rows and seed give
     the same folds, in whatever order the rows are.
 
@@ -84,7 +85,7 @@ def calibration_part(
 def _later(rows: pd.DataFrame, contract: Contract, count: int) -> list[Fold]:
     """Return folds that leave out ever later rows; rows of one time stay together."""
     times = rows[contract.time].to_numpy()
-    inner = np.arange(1, count + 1) / (count + 1)
+    inner = FIRST + (1 - FIRST) * np.arange(count) / count
     starts = np.sort(times)[(inner * len(times)).astype(np.int64)]
     edges = [*starts, None]
     found = []
