@@ -13,11 +13,12 @@ import yaml
 from machinery.judged import CONTRACT, Record, params, rows
 from machinery.test_validate import linear, lock_of, predicted
 from mlgitops import lock
-from mlgitops.judge import artifact, identity
+from mlgitops.judge import artifact, business, identity
 from mlgitops.judge.rows import check_manifest
 from mlgitops.judgement import Refused
 from mlgitops.pipeline import golden, manifest, settings
 from mlgitops.pipeline.contract import Contract, plain
+from mlgitops.report.sections import decisions
 
 TERMS = Contract.parse(CONTRACT)
 Lie = Callable[[Record], object]
@@ -265,3 +266,15 @@ def test_a_written_threshold_is_not_the_builds_to_choose(proposal: Proposal) -> 
 
     with pytest.raises(Refused, match="threshold is 0.2137"):
         proposal.identify(proposal.with_lie(lie))
+
+
+def test_the_report_says_by_what_a_threshold_was_chosen(tmp_path: Path) -> None:
+    """In the proposal's own words of worth; a claim alone is not shown."""
+    version = Proposal(tmp_path, 0.2137).identify()
+    found = business._chosen(version)
+    assert found is not None
+    sentence = decisions._chosen(found)
+    assert "threshold 0.2137 was chosen by the build" in sentence
+    assert "2,500 training rows" in sentence and "1,234 euros per 1,000" in sentence
+    del version["business"]
+    assert business._chosen(version) is None
