@@ -24,6 +24,23 @@ COLUMNS = {  # by their kind, in DuckDB's SQL; i is the row's number
 }
 
 
+class Page:
+    """Prints lines, and keeps them in a file of this folder."""
+
+    def __init__(self, name: str, title: str, command: str) -> None:
+        self.path = Path(__file__).with_name(name)
+        self.lines = [f"# {title}", "", f"Written by `{command}`.", "", "```text"]
+
+    def say(self, line: str) -> None:
+        """Print a line and keep it."""
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def write(self) -> None:
+        """Write what was said."""
+        self.path.write_text("\n".join([*self.lines, "```", ""]), encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Cost:
     """Of one command and all that it started."""

@@ -18,7 +18,7 @@ import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.cost import PYTHON, Cost, csv, project, run
+from benchmarks.cost import PYTHON, Cost, Page, csv, project, run
 
 ROWS = int(os.environ.get("ROWS", "2000000" if os.environ.get("PROOF") else "200000"))
 RUNS = 2
@@ -52,28 +52,33 @@ def measured(file: Path, folder: Path) -> dict[str, Cost]:
 
 
 def main() -> None:
-    """Print what each costs, and the ratios."""
-    runs = []
+    """Print what each costs, and the ratios; write benchmarks/table.md."""
+    proof = "PROOF=1" if os.environ.get("PROOF") else f"ROWS={ROWS}"
+    title = "`make data` beside DuckDB alone"
+    page, runs = Page("table.md", title, f"make table {proof}"), []
     with TemporaryDirectory(prefix="table-") as name:
         file = Path(name, "customers.csv")
         csv(file, ROWS, KINDS)
         size = file.stat().st_size / 1e9
-        print(f"{ROWS:,} rows, {len(KINDS) + 3} columns, {size:.2f} GB of CSV")
+        page.say(f"{ROWS:,} rows, {len(KINDS) + 3} columns, {size:.2f} GB of CSV")
         for number in range(RUNS):
             folder = Path(name, str(number))
             folder.mkdir()
             runs.append(measured(file, folder))
-    print(f"{'':10} {'CPU s':>7} {'wall s':>7} {'peak MB':>8}")
+    page.say(f"{'':10} {'CPU s':>7} {'wall s':>7} {'peak MB':>8}")
     cpu = {}
     for kind in runs[0]:
         costs = [found[kind] for found in runs]
         cpu[kind] = statistics.mean(cost.cpu for cost in costs)
         wall = statistics.mean(cost.wall for cost in costs)
         peak = max(cost.peak for cost in costs)
-        print(f"{kind:10} {cpu[kind]:>7.1f} {wall:>7.1f} {peak:>8,.0f}")
+        page.say(f"{kind:10} {cpu[kind]:>7.1f} {wall:>7.1f} {peak:>8,.0f}")
     for kind in ("read", "write"):
-        print(f"{cpu['make data'] / cpu[kind]:.1f} times the CPU of {kind}")
-    print(f"goal: {FACTOR} times the CPU of write, {PEAK:,} MB (mean of {RUNS} runs)")
+        page.say(f"{cpu['make data'] / cpu[kind]:.1f} times the CPU of {kind}")
+    page.say(
+        f"goal: {FACTOR} times the CPU of write, {PEAK:,} MB (mean of {RUNS} runs)"
+    )
+    page.write()
 
 
 if __name__ == "__main__":

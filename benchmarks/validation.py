@@ -21,9 +21,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from benchmarks.cost import Page
+
 TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
 LARGEST = int(os.environ.get("ROWS", "1000000"))
 TRAINED = 50_000  # rows each model learns from
+SECONDS, PEAK = 60, 2_000  # of the judge on a million rows
+TITLE = "The judge on a large holdout"
 RESAMPLES = 1_000  # of the loop; timed on a few, and multiplied
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "h"]
 
@@ -143,7 +147,8 @@ def loop(y: Any, old: Any, new: Any, resamples: int) -> tuple[float, Any]:
 
 
 def main() -> None:
-    """Print the table, the anchor and the intervals."""
+    """Print the table, the anchor and the intervals; write benchmarks/validation.md."""
+    page = Page("validation.md", TITLE, f"make validation ROWS={LARGEST}")
     with TemporaryDirectory(prefix="validation-") as name:
         folder = Path(name)
         home = folder / "project"
@@ -157,10 +162,10 @@ def main() -> None:
         side(folder / "challenger", learnt, columns, params)
         params["prepare"]["holdout_days"] = 45
         (home / "params.yaml").write_text(yaml.safe_dump(params))
-        print(f"{'holdout rows':>14} {'seconds':>8} {'peak MB':>8}")
+        page.say(f"{'holdout rows':>14} {'seconds':>8} {'peak MB':>8}")
         for rows in sorted({LARGEST // 100, LARGEST // 10, LARGEST}):
             seconds, peak, found = judged(folder, rows, TRAINED)
-            print(f"{rows:>14,} {seconds:>8.1f} {peak:>8,.0f}", flush=True)
+            page.say(f"{rows:>14,} {seconds:>8.1f} {peak:>8,.0f}")
         if "metrics" not in found:
             raise SystemExit(f"nothing was judged: {found['checks']}")
         frame = table(TRAINED + LARGEST)[TRAINED:]
@@ -179,7 +184,7 @@ def main() -> None:
         few = max(3, 2_000_000 // LARGEST)
         taken, _ = loop(y, *scores, few)
         whole = taken / few * RESAMPLES
-        print(
+        page.say(
             f"plain loop, ROC AUC alone, {RESAMPLES:,} resamples: {whole:,.0f} s "
             f"(from {few}); {whole / seconds:.0f}x the whole validation"
         )
@@ -189,8 +194,12 @@ def main() -> None:
 
         ours = metrics.paired.delong(y[part], scores[0][part], scores[1][part], 0.95)
         low, high = np.quantile(gaps, [0.025, 0.975])
-        print(f"interval on 20,000 rows: loop [{low:+.4f}, {high:+.4f}], ", end="")
-        print(f"DeLong [{ours.low:+.4f}, {ours.high:+.4f}]")
+        page.say(
+            f"interval on 20,000 rows: loop [{low:+.4f}, {high:+.4f}], "
+            f"DeLong [{ours.low:+.4f}, {ours.high:+.4f}]"
+        )
+        page.say(f"limits at {LARGEST:,} rows: {SECONDS} s, {PEAK:,} MB")
+        page.write()
 
 
 if __name__ == "__main__":
