@@ -89,7 +89,7 @@ def side(place: Path, frame: pd.DataFrame, columns: list[str], params: Any) -> N
     frame.to_parquet(place / "train.parquet")
     (place / "contract.yaml").write_text(text)
     proof = parity.parity(
-        fitted, exported, data.inputs(frame[:2000], terms, columns), terms.task
+        fitted, exported, data.inputs(frame[:2000], terms, columns), terms
     )
     version = manifest.manifest(
         terms,

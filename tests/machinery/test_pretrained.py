@@ -694,3 +694,23 @@ def test_a_model_that_stands_on_other_weights_is_refused(
     (folder / "model.onnx").write_bytes(edited(tuned, exported))
     with pytest.raises(ContractError, match="lacks 1 of its lists of weights"):
         judge.make(folder, folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "noun"),
+    [
+        ({"weights": "balanced"}, "weights is for an estimator that is trained"),
+        ({"calibration": "sigmoid"}, "calibration is for an estimator"),
+        ({"early_stopping": {"share": 0.2, "rounds": 3}}, "early_stopping is for"),
+        ({"monotonic": {"age": "increasing"}}, "monotonic promises nothing"),
+        (
+            {"mitigation": {"method": "reweighing", "columns": ["shop"]}},
+            "mitigation is for an estimator",
+        ),
+    ],
+)
+def test_what_is_learnt_needs_an_estimator_that_learns(
+    changes: dict[str, Any], noun: str
+) -> None:
+    with pytest.raises(SettingsError, match=noun):
+        recipe(b"", **changes)

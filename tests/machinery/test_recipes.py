@@ -217,7 +217,7 @@ def test_rows_left_out_are_later_than_what_they_are_predicted_from(
     monkeypatch.setattr(fitting, "fit_rows", seen)
     recipe = choose(GaussianNB())
     left_out = out_of_fold.scores(frame, terms(), recipe, calibrated=False)
-    assert len(left_out.rows) == len(set(left_out.rows)) == len(left_out.scores) == 250
+    assert len(left_out.rows) == len(set(left_out.rows)) == len(left_out.scores) == 150
     for rows_fitted in fitted_on:
         last = frame.loc[frame["row"].isin(rows_fitted), "at"].max()
         assert (frame["at"] <= last).sum() == len(rows_fitted)
@@ -226,7 +226,7 @@ def test_rows_left_out_are_later_than_what_they_are_predicted_from(
 def test_a_fold_without_a_class_is_refused(choose: Choose) -> None:
     frame = table(count=120)
     frame["y"] = (np.arange(120) >= 60).astype("int8")  # the oldest half has no 1
-    with pytest.raises(ContractError, match="fold of 20 has not both values"):
+    with pytest.raises(ContractError, match="fold of 60 has not both values"):
         fitting.fit(frame, terms(), choose(GaussianNB(), calibration="sigmoid"))
 
 

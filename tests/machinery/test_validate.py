@@ -310,6 +310,7 @@ def test_a_child_sees_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ("code", "why"),
     [
         ("x = bytearray(3_000_000_000)", "MemoryError"),
+        ("sys.exit('what():  std::bad_alloc')", "more memory than its limit"),
         ("sys.exit('no: a sentence')", "no: a sentence"),
         ("os.abort()", "crashed with SIGABRT"),
         ("sys.stderr.write('a b\\nwhy'); sys.stderr.flush(); os.abort()", "ABRT: why"),

@@ -40,11 +40,12 @@ from mlgitops.pipeline.settings import (
     required,
     section,
     train,
+    trained,
 )
 from mlgitops.space import experiment
 
 __all__ = ["BinaryWorth", "Params", "Prepare", "SettingsError", "Train"]
-__all__ += ["evaluate", "experiment", "load", "prepare", "section", "train"]
+__all__ += ["evaluate", "experiment", "load", "prepare", "section", "train", "trained"]
 
 T = TypeVar("T")
 D = TypeVar("D")

@@ -62,11 +62,11 @@ def check_quantile(context: Evaluation, stated: dict[str, Any]) -> None:
     model = context.challenger
     try:
         own = Contract.read((model.folder / "contract.yaml").read_bytes())
-        recipe = settings.train({"train": model.manifest["params"]}, own.task)
+        recipe = settings.trained(model.manifest)
         rules, rows = recipe.intervals, pd.read_parquet(model.folder / "train.parquet")
         if rules is None:
             raise ValueError("params.yaml has no train.intervals")
-        fold = folds.calibration_part(rows, own, rules.share, recipe.seed)
+        fold = folds.one_fold(rows, own, rules.share, recipe.seed)
         rows = rows.iloc[fold.left_out]
         y = data.truth(rows, own)
         tables = [evaluation.inputs(model, rows, context.contract)]

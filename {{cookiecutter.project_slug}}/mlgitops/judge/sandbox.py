@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from mlgitops.judgement import Refused
 
+NO_MEMORY = ("std::bad_alloc", "MemoryError", "Unable to allocate")
 MEMORY = 6_000_000_000  # bytes of address space; a million rows need about two
 SECONDS = 300
 LARGEST = 1_000_000_000  # bytes of any one file it may write
@@ -132,6 +133,8 @@ def _ending(code: int, stderr: bytes) -> str:
     if code == -signal.SIGALRM:
         return "it was stopped, as it gave no answer in time"
     last = "".join(stderr.decode(errors="replace").strip().splitlines()[-1:])[:300]
+    if any(word in last for word in NO_MEMORY):
+        return f"it needs more memory than its limit: judge fewer rows ({last})"
     if code < 0:
         crashed = f"it crashed with {signal.Signals(-code).name}"
         return f"{crashed}: {last}" if last else crashed

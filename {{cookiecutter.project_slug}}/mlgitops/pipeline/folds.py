@@ -20,7 +20,9 @@ from mlgitops.pipeline.task import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
-FIRST = 0.5  # of the rows, by time, are before all that is left out: few days say little
+FIRST = (
+    0.5  # of the rows, by time, are before all that is left out: few days say little
+)
 SPLIT = "split"  # the attribute of the training rows with the name of their split
 Positions = NDArray[np.int64]
 
@@ -56,9 +58,7 @@ def folds(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> list
     ]
 
 
-def calibration_part(
-    rows: pd.DataFrame, contract: Contract, share: float, seed: int
-) -> Fold:
+def one_fold(rows: pd.DataFrame, contract: Contract, share: float, seed: int) -> Fold:
     """Return the rows to fit on, and a share of them to calibrate on: one fold.
 
     Split by time: the newest rows. By group: whole groups. Else: by a hash of the
@@ -78,7 +78,7 @@ def calibration_part(
         late = np.floor((place + 1) * share) > np.floor(place * share)
         what = f"values of {contract.entity}" if split == "group" else "rows"
     if late.all() or not late.any():
-        raise ContractError(f"the training rows have too few {what} to calibrate on")
+        raise ContractError(f"the training rows have too few {what} to leave some out")
     return Fold(np.flatnonzero(~late), np.flatnonzero(late))
 
 

@@ -1,7 +1,7 @@
 """Split conformal prediction: what is said beside a prediction, and how often it holds.
 
 A part of the training rows is left out of the fit, as the split leaves rows out
-(`folds.calibration_part`). The errors of the exported file on them give a quantile:
+(`folds.one_fold`). The errors of the exported file on them give a quantile:
 Papadopoulos et al. (2002), ECML, LNCS 2430; Vovk et al. (2005), Algorithmic Learning in
 a Random World; Lei et al. (2018), JASA 113(523). Of a number it is that of the absolute
 error, and the interval is prediction +- quantile. Of classes it is that of the
@@ -49,7 +49,7 @@ def parts(
     rules = recipe.intervals
     if rules is None:
         return rows, rows.iloc[:0]
-    fold = folds.calibration_part(rows, contract, rules.share, recipe.seed)
+    fold = folds.one_fold(rows, contract, rules.share, recipe.seed)
     calibration = rows.iloc[fold.left_out]
     _demand(calibration, rows, contract, rules)
     return rows.iloc[fold.fit], calibration

@@ -13,11 +13,12 @@ from mlgitops.pipeline.contract import FLOATS, Contract
 from mlgitops.pipeline.schema import Location
 from mlgitops.pipeline.settings import FILE, Train
 from mlgitops.pipeline.symbolic import INPUT
-from mlgitops.pipeline.tracing import Derived
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
     from sklearn.pipeline import Pipeline
+
+    from mlgitops.pipeline.tracing import Derived
 
 SIGNS = {"increasing": 1, "decreasing": -1}
 PARAMETERS = ("monotonic_cst", "monotone_constraints")  # scikit-learn's, the others'
@@ -82,6 +83,8 @@ def _is_number(column: str, contract: Contract) -> bool:
 
 def _positions(pipeline: Pipeline, column: str, place: Location) -> list[int]:
     """Return the positions among the features of a column that is as it was."""
+    from mlgitops.pipeline.tracing import Derived  # it loads scikit-learn
+
     names, derived = [column], pipeline[0]
     if isinstance(derived, Derived):
         names = [name for name, source in derived.sources.items() if source == column]

@@ -184,6 +184,9 @@ def train(params: Params, task: str) -> Train:
         problem = f"is for probabilities, which the task {task} has not"
         raise location.key("calibration").error(f"{problem}: remove the line")
     provenance.check(recipe.estimator, recipe.columns, recipe.pretrained)
+    if recipe.pretrained and recipe.monotonic:
+        problem = "promises nothing where train.pretrained computes features"
+        raise location.key("monotonic").error(f"{problem}: remove one of them")
     if recipe.estimator == provenance.ESTIMATOR:
         for name in LEARNT:
             if getattr(recipe, name):
@@ -191,6 +194,18 @@ def train(params: Params, task: str) -> Train:
                 problem += f"train.estimator is {recipe.estimator}: remove the line"
                 raise location.key(name).error(problem)
     return replace(recipe, arguments=arguments, section=entries, worth=worth)
+
+
+def trained(manifest: Mapping[str, Any]) -> Train:
+    """Return the recipe that a version's manifest says it was built by.
+
+    Raises:
+        SettingsError, KeyError: it is not as the stage train writes it.
+    """
+    params = {"train": manifest["params"]}
+    if "business" in manifest:  # by which its threshold was chosen
+        params["business"] = manifest["business"]
+    return train(params, manifest["task"])
 
 
 def _worth_of_decisions(params: Params) -> BinaryWorth:

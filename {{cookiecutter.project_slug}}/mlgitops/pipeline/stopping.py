@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlgitops.pipeline.contract import Contract, ContractError
-from mlgitops.pipeline.folds import Fold, calibration_part
+from mlgitops.pipeline.folds import Fold, one_fold
 from mlgitops.pipeline.settings import FILE, Train
 from mlgitops.pipeline.task import TASKS
 
@@ -64,7 +64,7 @@ def part(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Fold:
         ContractError: too few rows, or those to fit on lack a class.
     """
     assert recipe.early_stopping is not None
-    fold = calibration_part(frame, contract, recipe.early_stopping.share, recipe.seed)
+    fold = one_fold(frame, contract, recipe.early_stopping.share, recipe.seed)
     target = frame.iloc[fold.fit][contract.target]
     if lack := TASKS[contract.task].lacking(target, contract.classes):
         raise ContractError(

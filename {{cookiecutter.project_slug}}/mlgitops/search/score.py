@@ -37,7 +37,7 @@ class Rows:
 
 
 def divide(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> Rows:
-    """Return `count` folds, and apart from them as many rows as one more would have.
+    """Return `count` folds, and apart from them one part in `count` + 1 of the rows.
 
     These are left out as the split leaves the holdout out: the newest, other groups,
     or other rows. The trials do not see them, so that they say what the choice is
@@ -46,7 +46,7 @@ def divide(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> Row
     Raises:
         ContractError: too few rows, times or groups.
     """
-    apart = folds.folds(rows, contract, count + 1, seed)[-1]
+    apart = folds.one_fold(rows, contract, 1 / (count + 1), seed)
     searched, confirming = _taken(rows, apart.fit), _taken(rows, apart.left_out)
     parts = folds.folds(searched, contract, count, seed)
     pairs = [_pair(searched, fold) for fold in parts]
