@@ -174,7 +174,8 @@ class Project:
 
         recipe = replace(self.train, estimator=estimator)
         rows = rows.copy(deep=False)
-        rows.attrs[folds.SPLIT] = self.prepare.split
+        if "prepare" in self.params:
+            rows.attrs[folds.SPLIT] = self.prepare.split
         with threadpool_limits(1):
             return fitting.fit(rows, self.contract, recipe)
 

@@ -19,6 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mlgitops.batch.score import Refused
+from mlgitops.prediction_log import file_name
 from mlgitops.serving.predictions import Prediction
 
 STATE = "state.json"
@@ -97,7 +98,7 @@ class Parts:
         if self.log is None:
             return
         self.log.mkdir(parents=True, exist_ok=True)
-        self._join(self.log / f"predictions-{prefix}.jsonl", "log.jsonl")
+        self._join(self.log / file_name(prefix), "log.jsonl")
 
     def _join(self, path: Path, kind: str) -> None:
         """Write the parts' files of a kind into one."""

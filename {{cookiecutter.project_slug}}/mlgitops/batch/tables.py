@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 
 BLOCK = 8_000_000  # bytes of a CSV that are read at once
 SNIFFED = 65_536  # bytes in which the delimiter is looked for
+WRONG_ROW = "CSV parse error: "
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 Values = dict[str, list[Any]]
 
@@ -226,8 +227,10 @@ def _truth(value: object, words: Mapping[str, bool]) -> object:
 
 
 def _first_line(error: Exception) -> str:
-    """Return what an error of a reader says first."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    """Return what an error of a reader says first, and of a CSV which row is wrong."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    _, found, row = line.rpartition(WRONG_ROW)
+    return (found + row if found else line)[:300]
 
 
 CONVERT: dict[str, Callable[[pa.ChunkedArray], list[Any]]] = {

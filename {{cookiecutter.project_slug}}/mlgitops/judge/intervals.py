@@ -62,7 +62,7 @@ def check_quantile(context: Evaluation, stated: dict[str, Any]) -> None:
     model = context.challenger
     try:
         own = Contract.read((model.folder / "contract.yaml").read_bytes())
-        recipe = settings.trained(model.manifest)
+        recipe = settings.trained(model.manifest, own.task)
         rules, rows = recipe.intervals, pd.read_parquet(model.folder / "train.parquet")
         if rules is None:
             raise ValueError("params.yaml has no train.intervals")

@@ -86,7 +86,7 @@ def make(folder: Path, out: Path) -> None:
 
     contract = Contract.read((folder / "contract.yaml").read_bytes())
     version = json.loads((folder / "manifest.json").read_bytes())
-    recipe = settings.trained(version)
+    recipe = settings.trained(version, contract.task)
     data = (folder.parent / FILE).read_bytes()
     if version[ENTRY]["role"] == "model":
         out.write_bytes(pretrained.model(recipe, contract, data).exported)

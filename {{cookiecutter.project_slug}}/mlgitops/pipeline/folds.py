@@ -38,9 +38,9 @@ def folds(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> list
     """Return `count` folds of rows that stage prepare wrote; at least 2.
 
     Split by time: each fold is fitted on what came before the rows it leaves out, the
-    first on half of them, so the earliest rows are left out by none. By group: all rows of a group together.
-    Else: by a hash of the row's id, alike in each class. The same rows and seed give
-    the same folds, in whatever order the rows are.
+    first on half of them, so the earliest rows are left out by none. By group: all
+    rows of a group together. Else: by a hash of the row's id, alike in each class. The
+    same rows and seed give the same folds, in whatever order the rows are.
 
     Raises:
         ContractError: too few times, groups or rows for so many folds.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlgitops.pipeline import fitting, out_of_fold, stopping
+from mlgitops.pipeline import fitting, out_of_fold, stopping, threshold
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import truth
 from mlgitops.pipeline.settings import Train
@@ -52,8 +52,6 @@ def learn(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Learned:
         calibration.put_around(calibrated, pipeline)
     if worth is None:
         return Learned(pipeline, recipe, chosen)
-    from mlgitops.pipeline import threshold
-
     choice = threshold.best(np.asarray(y), p[:, 1], worth)
     facts = choice._asdict()
     found = facts.pop("threshold")

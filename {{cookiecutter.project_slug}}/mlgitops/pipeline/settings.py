@@ -196,7 +196,7 @@ def train(params: Params, task: str) -> Train:
     return replace(recipe, arguments=arguments, section=entries, worth=worth)
 
 
-def trained(manifest: Mapping[str, Any]) -> Train:
+def trained(manifest: Mapping[str, Any], task: str) -> Train:
     """Return the recipe that a version's manifest says it was built by.
 
     Raises:
@@ -205,7 +205,7 @@ def trained(manifest: Mapping[str, Any]) -> Train:
     params = {"train": manifest["params"]}
     if "business" in manifest:  # by which its threshold was chosen
         params["business"] = manifest["business"]
-    return train(params, manifest["task"])
+    return train(params, task)
 
 
 def _worth_of_decisions(params: Params) -> BinaryWorth:

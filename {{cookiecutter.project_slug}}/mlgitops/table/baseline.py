@@ -21,6 +21,7 @@ EACH = 5  # rows for each of its values, with which no bins are needed
 TREES = 40
 TERMS, TOPICS = 2_000, 10  # of a text: words, and numbers made of them
 LEAK = {"binary": 0.98, "multiclass": 0.98, "regression": 0.95}  # of one column alone
+LEAST = 0.05  # above a dummy, of a model without the columns that tell the target
 DUMMY = {"binary": 0.5, "multiclass": 0.5, "regression": 0.0}
 METRIC = {"binary": "roc_auc", "multiclass": "roc_auc_macro", "regression": "r2"}
 WORDS = {"binary": "ROC AUC", "multiclass": "ROC AUC (macro)", "regression": "R²"}
@@ -35,6 +36,17 @@ class Baseline:
 
     together: float | None
     alone: dict[str, float]
+
+
+def left_out(found: Baseline, task: str) -> list[str]:
+    """Return the columns that a first model does not take, as each tells the target.
+
+    A model with one of them is above the leakage ceiling. Where the others say hardly
+    anything without them, a person has to say what such a column is.
+    """
+    if found.together is None or found.together < DUMMY[task] + LEAST:
+        return []
+    return [name for name, score in found.alone.items() if score > LEAK[task]]
 
 
 def codes(values: pd.Series, type_name: str) -> np.ndarray:

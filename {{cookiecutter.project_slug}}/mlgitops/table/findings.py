@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import LONGEST
-from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline
+from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline, left_out
 from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
 from mlgitops.table.problem import Problem, Warned
@@ -110,8 +110,10 @@ def _leakage(
         if score > LEAK[target.task]:
             evidence = (
                 f"alone it predicts {target.name} with {words} {score:.3f}: is it "
-                f"known before the target is? {LEAVES}, so no model takes it yet"
+                "known before the target is?"
             )
+            if name in left_out(found, target.task):
+                evidence += f" {LEAVES}, so no model takes it yet"
             result.append(Warned(name, evidence, f"DROP='{name}'"))
         elif score > ALONE[target.task]:
             evidence = (

@@ -10,7 +10,7 @@ import yaml
 
 from mlgitops.pipeline.schema import one_line
 from mlgitops.table import yaml_lines
-from mlgitops.table.baseline import LEAK, WORDS, Baseline
+from mlgitops.table.baseline import WORDS, Baseline, left_out
 from mlgitops.table.gates_text import Entry, gates, number, round_down
 from mlgitops.table.guess import Guess
 from mlgitops.table.roles import Roles
@@ -33,9 +33,8 @@ def entries(
 ) -> list[Entry]:
     """Return the entries that follow from a table; `fairness` is that of its groups."""
     task = target.task
-    names, leaks = _columns(
-        [g.name for g in inputs if g.name not in sensitive], found, task
-    )
+    leaks = left_out(found, task)
+    names = [g.name for g in inputs if g.name not in (*sensitive, *leaks)]
     columns = ["columns: # of contract.yaml, in the order that the model takes them"]
     if leaks:
         shown = ", ".join(map(one_line, leaks[:3])) + (", ..." if leaks[3:] else "")
@@ -52,20 +51,6 @@ def entries(
         _retrain(measured, roles),
     ]
     return result
-
-
-def _columns(
-    names: Sequence[str], found: Baseline, task: str
-) -> tuple[list[str], list[str]]:
-    """Return the inputs of a first model, and those that tell the target alone.
-
-    A model with one of these is above the leakage ceiling. Where there are no others,
-    the judge is who says so.
-    """
-    leaks = [name for name in names if found.alone.get(name, 0.0) > LEAK[task]]
-    if len(leaks) == len(names):
-        return list(names), []
-    return [name for name in names if name not in leaks], leaks
 
 
 def _prepare(measured: Measured, roles: Roles) -> Entry:
