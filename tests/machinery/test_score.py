@@ -1,10 +1,14 @@
 """Rows scored in batch are those of the server, once each, also after kill -9."""
 
 import json
+import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,7 @@ from machinery import tiny
 from mlgitops import prediction_log
 from mlgitops.batch import job, tables
 from mlgitops.batch.job import Job, ScoreError
-from mlgitops.batch.parts import OutputError
+from mlgitops.batch.parts import OutputError, Parts
 from mlgitops.batch.tables import Input, InputError
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
@@ -183,6 +187,39 @@ def test_an_interrupted_run_goes_on(
     assert len(file.read_text().splitlines()) == 397
 
 
+def test_two_runs_do_not_write_one_output(version: Path, tmp_path: Path) -> None:
+    source, out = write(rows(), tmp_path / "rows.parquet"), tmp_path / "scores.parquet"
+    run = Job(source, out, version)
+    first = Parts(out, run.state, None)
+    with pytest.raises(OutputError, match="another run"):
+        run.run()
+    del first
+    assert "400 predictions" in run.run(), "the control"
+
+
+def test_a_run_that_was_killed_at_its_end_is_done_again(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its lines are in the log once, whatever day it is by then."""
+    source, log = write(rows(), tmp_path / "rows.parquet"), tmp_path / "log"
+    out = tmp_path / "scores.parquet"
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Job(source, out, version, log).run()
+    day = datetime(2013, 4, 1, tzinfo=UTC).timestamp()
+    os.utime(tmp_path / "scores.parquet.parts" / "state.json", (day, day))
+    for line in log.iterdir():
+        line.rename(log / re.sub(r"-\d{4}-\d\d-\d\d-", "-2013-04-01-", line.name))
+    Job(source, out, version, log).run()
+    (file,) = log.glob(prediction_log.PATTERN)
+    assert len(file.read_text().splitlines()) == COUNT
+
+
 def test_parts_of_other_rows_are_never_taken(version: Path, tmp_path: Path) -> None:
     source, out = write(rows(), tmp_path / "rows.parquet"), tmp_path / "scores.parquet"
     run = Job(source, out, version, bad="stop")
@@ -264,6 +301,8 @@ def test_out_of_the_folder_that_is_read(version: Path, tmp_path: Path) -> None:
     source = write(rows(), tmp_path / "rows")
     with pytest.raises(ScoreError, match="inside"):
         Job(source, source / "scores.parquet", version)
+    with pytest.raises(ScoreError, match="is IN"):
+        Job(tmp_path / "a.csv", tmp_path / "a.csv", version)
     with pytest.raises(ScoreError, match="parquet or"):
         Job(source, tmp_path / "scores.txt", version)
 

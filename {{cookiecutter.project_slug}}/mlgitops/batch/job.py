@@ -43,6 +43,8 @@ class Job:
         """
         if out.suffix.lower() not in OUTS:
             raise ScoreError(f"OUT={out} has to end in {' or '.join(OUTS)}")
+        if out.resolve() == source.resolve():
+            raise ScoreError(f"OUT={out} is IN, and would be written over")
         if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
             problem = f"OUT={out} is inside IN={source}, and would be read next time"
             raise ScoreError(f"{problem}: name another folder")
@@ -56,7 +58,8 @@ class Job:
             "input": self.input.mark,
             "manifest_sha256": self.model.manifest_sha256,
             "rows": ROWS,
-            "logged": log is not None,
+            "logged": log is not None and [str(log.resolve()), version],
+            "bad": bad,
         }
 
     def run(self) -> str:
@@ -84,17 +87,13 @@ class Job:
                 logged = b"".join(entries)
             parts.add(scored.predictions, scored.refused, logged)
             progress.show(batch.start + batch.rows)
-        total, refused = parts.total, parts.finish(self._log_name())
+        digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
+        total, refused = parts.total, parts.finish(digest[:12])
         manifest = self.model.manifest_sha256[:12]
         sentence = f"{self.out}: {total.scored:,} predictions of version {manifest}"
         if refused:
             sentence += f"; {total.refused:,} rows have none, see {refused}"
         return sentence
-
-    def _log_name(self) -> str:
-        """Return what tells this run's lines from others: its day and its input."""
-        digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
-        return f"{time.strftime('%Y-%m-%d', time.gmtime())}-{digest[:12]}"
 
 
 class Progress:

@@ -7,12 +7,14 @@ the last of its files to get one; so no row is scored twice, or left out.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv
@@ -45,11 +47,14 @@ class Parts:
         """Begin, or go on where a run with the same state stopped.
 
         Raises:
-            OutputError: the parts are of another input, version or setting.
+            OutputError: the parts are of another input, version or setting, or
+                another run is writing them.
         """
         self.out, self.log = out, log
         self.folder = out.with_name(f"{out.name}.parts")
         self.total, self.done = Total(), 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.folder)
         written = self.folder / STATE
         if written.exists() and json.loads(written.read_text()) != state:
             raise OutputError(
@@ -57,8 +62,8 @@ class Parts:
                 "the folder to begin anew"
             )
         if not written.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
             _write(written, json.dumps(state).encode())
+        self.day = datetime.fromtimestamp(written.stat().st_mtime, UTC).date()
         for path in self._paths():
             facts = pq.read_metadata(path).metadata or {}
             self._count(int(facts[b"scored"]), int(facts[b"refused"]))
@@ -82,15 +87,21 @@ class Parts:
         self.done += 1
         self._count(len(predictions), len(refused))
 
-    def finish(self, prefix: str) -> Path | None:
-        """Put the parts together; return the file of refused rows, if there are any."""
+    def finish(self, name: str) -> Path | None:
+        """Put the parts together; return the file of refused rows, if there are any.
+
+        `name` tells the lines in the log from those of other runs of the day.
+        """
         bad = self.out.with_name(f"{self.out.name}.refused.jsonl")
         bad.unlink(missing_ok=True)
         if self.total.refused:
             self._join(bad, "refused.jsonl")
-        self._log(prefix)
+        self._log(f"{self.day.isoformat()}-{name}")
         _together(self.out, self._paths())
-        shutil.rmtree(self.folder)
+        done = self.folder.with_name(f".{self.folder.name}.done")
+        shutil.rmtree(done, ignore_errors=True)
+        self.folder.replace(done)  # at once: what is half removed has no state
+        shutil.rmtree(done)
         return bad if self.total.refused else None
 
     def _log(self, prefix: str) -> None:
@@ -115,6 +126,20 @@ class Parts:
 
     def _count(self, scored: int, refused: int) -> None:
         self.total = Total(self.total.scored + scored, self.total.refused + refused)
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """Return a file that holds the folder for this process, until that ends.
+
+    Raises:
+        OutputError: another process has it.
+    """
+    file = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise OutputError(f"another run is writing {folder}: wait for it") from None
+    return file
 
 
 def table_of(predictions: Sequence[Prediction]) -> pa.Table:
