@@ -473,6 +473,25 @@ def test_a_quantile_that_the_training_rows_do_not_give_is_refused(
         judge.add(judging)
 
 
+def test_the_rows_that_calibrate_cannot_stretch_the_tolerance(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A huge prediction among them is no unit for the difference of quantiles."""
+    judging, known = context(version), evaluation.predict
+
+    def huge(*args: Any) -> np.ndarray:
+        p = np.array(known(*args))
+        p[0] = 1e30 if version.task == "regression" else p[0]
+        return p
+
+    monkeypatch.setattr(evaluation, "predict", huge)
+    said = judging.challenger.manifest["intervals"]
+    many = isinstance(said["quantile"], list)
+    said["quantile"] = [0.0] if not many else [0.0] * len(said["quantile"])
+    with pytest.raises(Refused, match="build it again"):
+        judge.check_quantile(judging, said)
+
+
 def noisy(version: Version, factor: float) -> Evaluation:
     """Return the same where the holdout's errors are larger, or smaller."""
     judging = context(version)

@@ -202,7 +202,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 Path(name, "model.onnx"),
                 Path(name, "manifest.json"),
             )
-            shutil.copy("params.yaml", name)
+            for file in ("params.yaml", "contract.yaml"):
+                shutil.copy(file, name)
     return folder
 
 
@@ -376,7 +377,7 @@ def test_a_training_table_without_the_groups_is_refused(
 ) -> None:
     train_rows = pd.read_parquet(fair / "train.parquet")
     train_rows.drop(columns="shop").to_parquet(fair / "train.parquet")
-    with pytest.raises(Refused, match="shop"):
+    with pytest.raises(Refused, match="groups and targets to be weighted"):
         judged(fair, monkeypatch)
 
 
@@ -424,6 +425,8 @@ def test_a_planted_bias_of_several_classes_is_lowered(
         bins = np.digitize(score + 2 * (frame["shop"] == "b"), [0.0, 2.0])
         frame["returned"] = np.array(["low", "mid", "high"], dtype=object)[bins]
     learnt.to_parquet(tmp_path / "train.parquet")
+    text = yaml.safe_dump(contract("multiclass"), sort_keys=False)
+    (tmp_path / "contract.yaml").write_text(text)
     for name, each in (("model", recipe), ("other", replace(recipe, mitigation=None))):
         model = fitting.fit(learnt, terms, each)
         exported = fitting.export(model, terms, recipe.columns)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,7 @@ from mlgitops.judge import pretrained as judge
 from mlgitops.judgement import Refused
 from mlgitops.monitor import performance
 from mlgitops.pipeline import (
+    adaptation,
     data,
     fitting,
     imports,
@@ -714,3 +716,19 @@ def test_what_is_learnt_needs_an_estimator_that_learns(
 ) -> None:
     with pytest.raises(SettingsError, match=noun):
         recipe(b"", **changes)
+
+
+def test_a_misspelt_section_is_refused_where_nothing_is_trained() -> None:
+    wanted = recipe(elsewhere()[1], interval={"coverage": 0.9})
+    with pytest.raises(SettingsError, match="interval is not an estimator"):
+        built(wanted, table(), terms())
+
+
+def test_one_number_a_row_has_no_classes_to_name() -> None:
+    """Else their order would be thought to turn it round."""
+    named = recipe(b"", pretrained={"classes": [1, 0]}).pretrained
+    assert named is not None
+    file: Any = SimpleNamespace(file="model/it.onnx", labels=())
+    with pytest.raises(ContractError, match="one number a row"):
+        adaptation.order(file, named, terms(), 1)
+    assert adaptation.order(file, replace(named, classes=()), terms(), 1) == [0]

@@ -223,9 +223,26 @@ def test_rows_left_out_are_later_than_what_they_are_predicted_from(
         assert (frame["at"] <= last).sum() == len(rows_fitted)
 
 
+def test_what_is_left_out_has_every_class_or_is_refused(choose: Choose) -> None:
+    frame = table(count=120)
+    frame["y"] = (np.arange(120) < 30).astype("int8")  # the newest half has no 1
+    with pytest.raises(ContractError, match="left out of 60 has not both values"):
+        fitting.fit(frame, terms(), choose(GaussianNB(), calibration="sigmoid"))
+
+
+def test_a_sigmoid_that_falls_is_refused(choose: Choose) -> None:
+    """Where the newest rows are the other way round, order would be, too."""
+    frame = table(count=600)
+    late = np.arange(600) >= 300
+    frame["y"] = ((frame["size"] > 0) ^ late).astype("int8")
+    with pytest.raises(ContractError, match="order of predictions round"):
+        fitting.fit(frame, terms(), choose(GaussianNB(), calibration="sigmoid"))
+
+
 def test_a_fold_without_a_class_is_refused(choose: Choose) -> None:
     frame = table(count=120)
-    frame["y"] = (np.arange(120) >= 60).astype("int8")  # the oldest half has no 1
+    rows = np.arange(120)  # the oldest half has no 1
+    frame["y"] = ((rows >= 60) & (rows % 2 == 0)).astype("int8")
     with pytest.raises(ContractError, match="fold of 60 has not both values"):
         fitting.fit(frame, terms(), choose(GaussianNB(), calibration="sigmoid"))
 

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,65 @@ def test_a_row_without_id_has_its_number(version: Path, tmp_path: Path) -> None:
     assert list(found["id"]) == [str(n) for n in range(COUNT)]
 
 
+def test_the_log_wants_ids(version: Path, tmp_path: Path) -> None:
+    """Else labels would meet rows of another file."""
+    source = write(rows().drop(columns="flight_id"), tmp_path / "rows.csv")
+    with pytest.raises(ScoreError, match="id of each row"):
+        Job(source, tmp_path / "scores.parquet", version, tmp_path / "log")
+    frame = rows().assign(flight_id=np.where(np.arange(COUNT) == 5, None, "5"))
+    write(frame, source)
+    Job(source, tmp_path / "scores.parquet", version, tmp_path / "log").run()
+    assert pd.read_parquet(tmp_path / "scores.parquet")["id"][5] == "row-5"
+
+
+@pytest.mark.parametrize("change", ["name", "lack", "delimiter"])
+def test_files_of_a_folder_that_differ_are_refused(
+    change: str, version: Path, tmp_path: Path
+) -> None:
+    """Else one would be read by the columns of another."""
+    folder = tmp_path / "rows"
+    (folder / ".hidden").mkdir(parents=True)
+    frame = rows()
+    frame.to_csv(folder / "a.csv", index=False)
+    frame.to_csv(folder / ".hidden" / "c.csv", index=False)
+    assert "400 pred" in Job(folder, tmp_path / "o.csv", version).run(), "the control"
+    other = {
+        "name": frame.rename(columns={"temp": "Temp"}),
+        "lack": frame.drop(columns="temp"),
+        "delimiter": frame,
+    }[change]
+    sep = ";" if change == "delimiter" else ","
+    other.to_csv(folder / "b.csv", index=False, sep=sep)
+    with pytest.raises(InputError, match=r"b\.csv has other columns than"):
+        Job(folder, tmp_path / "o.csv", version)
+
+
+def test_where_no_row_has_a_prediction_it_fails_and_says_why(
+    version: Path, tmp_path: Path
+) -> None:
+    """And the file has its columns all the same."""
+    frame = rows().assign(distance="far")
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(ScoreError, match="first is row 0: column 'distance' must be"):
+        Job(tmp_path / "rows.csv", tmp_path / "o.csv", version).run()
+    assert list(pd.read_csv(tmp_path / "o.csv")) == ["id", "probability", "decision"]
+
+
+def test_what_stopped_a_run_can_be_corrected(version: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "rows.csv", tmp_path / "o.csv"
+    bad().to_csv(source, index=False)
+    with pytest.raises(ScoreError, match="row 7"):
+        Job(source, out, version, bad="stop").run()
+    rows().to_csv(source, index=False)
+    assert "400 predictions" in Job(source, out, version, bad="stop").run()
+    bad()[8:].to_csv(source, index=False)  # now the second part has the first one
+    for _ in range(2):
+        with pytest.raises(ScoreError, match=r"o\.csv\.parts"):
+            Job(source, out, version, bad="stop").run()
+    assert "2 rows have none" in Job(source, out, version).run()
+    Job(source, out, version).run()
+
+
 def test_a_broken_file_says_where(version: Path, tmp_path: Path) -> None:
     source = write(rows(), tmp_path / "rows.csv")
     with source.open("a") as file:
@@ -322,6 +382,14 @@ def test_values_as_a_request_has_them() -> None:
     kinds = {"n": "number", "b": "boolean", "t": "datetime", "f": "number"}
     values = tables._batch(0, table, {**kinds, "c": "category", "none": "text"}).values
     assert values["n"] == [1.0, 2.5, None, "x"]
+    odd = pa.chunked_array([["NaN", "1_0", "x", "3"]])
+    assert tables._number(odd) == [None, "1_0", "x", 3.0], "NaN is missing, as alone"
+    money = pa.chunked_array([[Decimal("1.50"), None]])
+    assert tables._number(money) == [1.5, None]
+    spans = pa.chunked_array([[timedelta(days=1), None]])
+    assert tables._number(spans) == ["1 day, 0:00:00", None]
+    assert tables._text(pa.chunked_array([[1.0, None]])) == ["1.0", None]
+    assert tables._boolean(pa.chunked_array([["Yes", "no"]])) == [True, False]
     assert values["b"] == [True, False, None, "maybe"]
     assert values["t"][0] == "1970-01-01T00:00:00+00:00" and values["t"][2] is None
     assert values["f"] == [1.0, None, None, 2.0]

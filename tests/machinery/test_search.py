@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,6 +201,25 @@ def test_a_resource_is_part_of_what_a_score_depends_on() -> None:
     trial = named({"train.seed": 2})
     assert trees.key(trial) == rows.key(trial)
     assert trees.key(trial.at(0.5)) != rows.key(trial.at(0.5)) != rows.key(trial)
+
+
+def test_a_confirmation_is_against_the_settings_that_it_was_made_with() -> None:
+    """Else an old difference would be shown as one to today's settings."""
+    trial = named({"train.seed": 2})
+
+    def keys(**changes: Any) -> list[str]:
+        params: Any = {"train": {"seed": 1, "estimator": "a"}}
+        params["gates"] = {"confidence": 0.9}
+        params["train"] |= changes.get("train", {})
+        params["gates"] |= changes.get("gates", {})
+        kept = Journal("", "", params)
+        return [kept.key(trial), kept.key(trial, "confirm")]
+
+    was = keys()
+    assert keys(gates={"confidence": 0.95})[0] == was[0]
+    assert keys(gates={"confidence": 0.95})[1] != was[1]
+    assert keys(train={"seed": 3})[0] == was[0], "the trial's own settings"
+    assert keys(train={"seed": 3})[1] != was[1]
 
 
 # What each kind of search tries.

@@ -14,7 +14,7 @@ from mlgitops.pipeline.schema import Between, Distinct, Entries, Location, conve
 from mlgitops.pipeline.settings import Params, section
 
 ROWS = "rows"  # the resource of successive halving, unless a setting is one
-UNFITTED = ("threshold", "parity")  # of `train`; no trial would differ by them
+UNFITTED = ("threshold", "parity", "intervals")  # of `train`; no score hangs on them
 SAMPLED = "random, halving and optuna"
 EXAMPLE = "settings with values to try, as in train.seed: [1, 2]"
 

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from mlgitops.batch.parts import OutputError, Parts
-from mlgitops.batch.score import Columns, lines, score
+import pyarrow as pa
+
+from mlgitops.batch.parts import OutputError, Parts, table_of
+from mlgitops.batch.score import Columns, Refused, lines, score
 from mlgitops.batch.tables import Input, InputError
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.verify import VerifyError
@@ -43,7 +45,7 @@ class Job:
         """
         if out.suffix.lower() not in OUTS:
             raise ScoreError(f"OUT={out} has to end in {' or '.join(OUTS)}")
-        if out.resolve() == source.resolve():
+        if out.resolve() == source.resolve() or (out.exists() and out.samefile(source)):
             raise ScoreError(f"OUT={out} is IN, and would be written over")
         if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
             problem = f"OUT={out} is inside IN={source}, and would be read next time"
@@ -54,12 +56,16 @@ class Job:
         self.model.check_golden()
         self.input = Input(source)
         self.named = _named(self.model, self.input.names)
+        if log is not None and not self.named.id:
+            raise ScoreError(
+                f"the log needs a column with an id of each row, such as "
+                f"{self.model.id}, by which labels find it: add one, or leave LOG= out"
+            )
         self.state = {
             "input": self.input.mark,
             "manifest_sha256": self.model.manifest_sha256,
             "rows": ROWS,
             "logged": log is not None and [str(log.resolve()), version],
-            "bad": bad,
         }
 
     def run(self) -> str:
@@ -70,17 +76,15 @@ class Job:
         """
         print(_said(self.model, self.input.names, self.named), file=sys.stderr)
         parts = Parts(self.out, self.state, self.log)
+        if self.bad == "stop" and (earlier := parts.first_refused()):
+            raise self._stopped(earlier, parts)
         progress = Progress(parts.done * ROWS, self.input.rows())
         columns = {n: column.type for n, column in self.model.columns.items()}
         columns |= {name: "category" for name in self.named if name}
         for batch in self.input.batches(columns, ROWS, parts.done * ROWS):
             scored = score(self.model, batch, self.named)
             if scored.refused and self.bad == "stop":
-                row, reason = scored.refused[0]
-                raise ScoreError(
-                    f"row {row} of {self.source}: {reason} Correct it; or without "
-                    "BAD=stop, rows without a prediction go to a file of their own"
-                )
+                raise self._stopped(scored.refused[0], parts)
             logged = b""
             if self.log is not None:
                 entries = lines(self.model, batch, scored, self.version, self.named)
@@ -88,12 +92,33 @@ class Job:
             parts.add(scored.predictions, scored.refused, logged)
             progress.show(batch.start + batch.rows)
         digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
-        total, refused = parts.total, parts.finish(digest[:12])
+        first = parts.first_refused()
+        total, refused = parts.total, parts.finish(digest[:12], self._columns())
         manifest = self.model.manifest_sha256[:12]
         sentence = f"{self.out}: {total.scored:,} predictions of version {manifest}"
         if refused:
             sentence += f"; {total.refused:,} rows have none, see {refused}"
+        if total.refused and not total.scored:
+            row, reason = first or Refused(0, "")
+            raise ScoreError(f"{sentence}; the first is row {row}: {reason}")
         return sentence
+
+    def _columns(self) -> pa.Schema:
+        """Return the columns of predictions, by that of a golden row."""
+        row = self.model.manifest["golden"][0]["row"]
+        return table_of(self.model.predictions([row], [""])).schema
+
+    def _stopped(self, refused: Refused, parts: Parts) -> ScoreError:
+        """Return the error that ends a run at a row without a prediction."""
+        again = "Correct it"
+        if parts.done:
+            again += f" and remove {parts.folder}, as the rows will be others"
+        else:
+            parts.forget()
+        return ScoreError(
+            f"row {refused.row} of {self.source}: {refused.reason} {again}; or without "
+            "BAD=stop, rows without a prediction go to a file of their own"
+        )
 
 
 class Progress:

@@ -62,6 +62,8 @@ class Parts:
                 "the folder to begin anew"
             )
         if not written.exists():
+            for path in self.folder.glob("0*"):  # of a run that was killed at its end
+                path.unlink()
             _write(written, json.dumps(state).encode())
         self.day = datetime.fromtimestamp(written.stat().st_mtime, UTC).date()
         for path in self._paths():
@@ -87,22 +89,35 @@ class Parts:
         self.done += 1
         self._count(len(predictions), len(refused))
 
-    def finish(self, name: str) -> Path | None:
+    def finish(self, name: str, empty: pa.Schema) -> Path | None:
         """Put the parts together; return the file of refused rows, if there are any.
 
-        `name` tells the lines in the log from those of other runs of the day.
+        `name` tells the lines in the log from those of other runs of the day, `empty`
+        are the columns where there is no prediction.
         """
         bad = self.out.with_name(f"{self.out.name}.refused.jsonl")
         bad.unlink(missing_ok=True)
         if self.total.refused:
             self._join(bad, "refused.jsonl")
         self._log(f"{self.day.isoformat()}-{name}")
-        _together(self.out, self._paths())
+        _together(self.out, self._paths(), empty)
         done = self.folder.with_name(f".{self.folder.name}.done")
         shutil.rmtree(done, ignore_errors=True)
         self.folder.replace(done)  # at once: what is half removed has no state
         shutil.rmtree(done)
         return bad if self.total.refused else None
+
+    def first_refused(self) -> Refused | None:
+        """Return the first row without a prediction, of those that were written."""
+        for path in self._paths():
+            text = path.with_suffix(".refused.jsonl").read_text(encoding="utf-8")
+            if text:
+                return Refused(**json.loads(text.splitlines()[0]))
+        return None
+
+    def forget(self) -> None:
+        """Remove the folder of a run that wrote no part."""
+        shutil.rmtree(self.folder)
 
     def _log(self, prefix: str) -> None:
         """Move the lines to the prediction log: under the same name when run again."""
@@ -165,12 +180,12 @@ def _type(values: Sequence[Any]) -> pa.DataType | None:
     return KINDS.get(type(first))
 
 
-def _together(out: Path, parts: Sequence[Path]) -> None:
+def _together(out: Path, parts: Sequence[Path], empty: pa.Schema) -> None:
     """Write all parts into one file, which has its name when it is whole."""
     new = out.with_name(f".{out.name}.new")
     filled = [path for path in parts if pq.read_metadata(path).num_columns]
     found = [pq.read_schema(path).remove_metadata() for path in filled]
-    schema = pa.schema([])
+    schema = empty
     if found:
         schema = pa.unify_schemas(found, promote_options="permissive")
     csv = out.suffix.lower() == ".csv"

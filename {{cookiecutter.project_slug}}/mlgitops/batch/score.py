@@ -88,7 +88,8 @@ def _metadata(
 ) -> tuple[str | int, datetime | None]:
     """Return a row's id and time; without an id, its number in the input."""
     row = {"id": batch.values[named.id][index] if named.id else None}
-    row["id"] = str(batch.start + index) if row["id"] is None else row["id"]
+    prefix = "row-" if named.id else ""  # beside ids, which may be numbers
+    row["id"] = f"{prefix}{batch.start + index}" if row["id"] is None else row["id"]
     row["time"] = batch.values[named.time][index] if named.time else None
     return metadata(0, row, "id", "time")
 

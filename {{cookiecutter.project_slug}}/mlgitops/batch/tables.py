@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 BLOCK = 8_000_000  # bytes of a CSV that are read at once
 SNIFFED = 65_536  # bytes in which the delimiter is looked for
 WRONG_ROW = "CSV parse error: "
-TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+TRUE = {"true", "yes", "y", "t", "1", "1.0", "on"}  # as `make data` reads them
+FALSE = {"false", "no", "n", "f", "0", "0.0", "off"}
 Values = dict[str, list[Any]]
 
 
@@ -43,7 +46,9 @@ class Input:
         found = (
             sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else []
         )
-        hidden = [p for p in found if p.name[0] in "._"]
+        hidden = [
+            p for p in found if set("._") & {n[0] for n in p.relative_to(path).parts}
+        ]
         self.files = [p for p in found if p not in hidden] or [path]
         if not self.files[0].is_file():
             raise InputError(f"there is no table {path}: name a CSV or Parquet file")
@@ -69,6 +74,7 @@ class Input:
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} cannot be read: {_first_line(error)}") from None
         self.names: list[str] = self._data.schema.names
+        _demand_alike(self.files, self.kind)
 
     @property
     def mark(self) -> list[list[object]]:
@@ -139,18 +145,30 @@ def _record_batches(data: ds.Dataset, names: Sequence[str]) -> Iterator[pa.Recor
         )
 
 
+def _header(file: Path) -> tuple[list[str], str]:
+    """Return the names in the first line of a CSV, and what stands between them.
+
+    Raises:
+        InputError: there is none, or two columns have one name, or it is not UTF-8.
+    """
+    with pa.input_stream(str(file), compression="detect") as stream:
+        start = stream.read(SNIFFED)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{file} is UTF-16: save it as UTF-8")
+    head = start.decode("utf-8-sig", "replace")
+    if not head.strip():
+        raise InputError(f"{file} is empty")
+    header = head.splitlines()[0]
+    delimiter = max(",;\t|", key=header.count)
+    names = next(csv.reader([header], delimiter=delimiter), [])
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"two columns of {file} are called {twice[0]}: rename one")
+    return names, delimiter
+
+
 def _csv(file: Path) -> ds.CsvFileFormat:
     """Return how a CSV is read: each value as text, which the row's checks convert."""
-    with pa.input_stream(str(file), compression="detect") as stream:
-        head = stream.read(SNIFFED).decode("utf-8-sig", "replace")
-    header = head.splitlines()[0] if head.strip() else ""
-    delimiter = max(",;\t|", key=header.count)
-    try:
-        names = next(csv.reader([header], delimiter=delimiter), [])
-    except csv.Error:
-        names = []
-    if len(names) != len(set(names)) or not names:
-        raise InputError(f"{file} has no header of different names")
+    names, delimiter = _header(file)
     return ds.CsvFileFormat(
         parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
@@ -178,6 +196,10 @@ def _plain(column: pa.ChunkedArray) -> list[Any]:
     """Return values as they are; a time as ISO 8601, NaN as none."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    if pa.types.is_duration(column.type):
+        return [v and str(v) for v in column.to_pylist()]  # a text, which is refused
     if pa.types.is_temporal(column.type):
         return [v and v.isoformat() for v in _micro(column).to_pylist()]
     if pa.types.is_floating(column.type):
@@ -203,27 +225,59 @@ def _number(column: pa.ChunkedArray) -> list[Any]:
         return [_float(text) for text in trimmed.to_pylist()]
 
 
+def _text(column: pa.ChunkedArray) -> list[Any]:
+    """Return texts; a number is one, too, as `make data` writes categories."""
+    return [
+        str(value) if type(value) in (int, float) else value for value in _plain(column)
+    ]
+
+
 def _float(text: str | None) -> float | str | None:
     """Return the number in a text, or the text."""
     try:
-        return None if text is None else float(text)
+        number = None if text is None or "_" in text else float(text)
     except ValueError:
         return text
+    if number is None:
+        return text
+    return None if math.isnan(number) else number  # as where all values are numbers
 
 
 def _boolean(column: pa.ChunkedArray) -> list[Any]:
     """Return true and false; numbers 1 and 0 are these, as the stages have them."""
     values = _plain(column)
     words = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}
-    words |= {"1": True, "0": False}
     return [_truth(value, words) for value in values]
 
 
 def _truth(value: object, words: Mapping[str, bool]) -> object:
     """Return a value as true or false if it is one of them."""
     if isinstance(value, str):
-        return words.get(value.strip(), value)
+        return words.get(value.strip().lower(), value)
     return bool(value) if type(value) in (int, float) and value in (0, 1) else value
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    """Tell whether a file, or a folder above it, is no part of a table by its name."""
+    return any(part[0] in "._" for part in file.relative_to(folder).parts)
+
+
+def _demand_alike(files: Sequence[Path], kind: str) -> None:
+    """Refuse files of a folder that have other columns than the first.
+
+    Raises:
+        InputError: with the first file that differs, and in what.
+    """
+    first: tuple[list[str], str] = ([], "")
+    for file in files:
+        found = _header(file) if kind == "csv" else (pq.read_schema(file).names, "")
+        first = first if first[0] else found
+        if found != first:
+            odd = sorted(set(found[0]) ^ set(first[0])) or ["their order, or delimiter"]
+            raise InputError(
+                f"{file} has other columns than {files[0]} ({', '.join(odd)[:200]}): "
+                "make the files alike, or score one after the other"
+            )
 
 
 def _first_line(error: Exception) -> str:
@@ -237,4 +291,5 @@ CONVERT: dict[str, Callable[[pa.ChunkedArray], list[Any]]] = {
     "number": _number,
     "integer": _number,
     "boolean": _boolean,
+    "category": _text,
 }

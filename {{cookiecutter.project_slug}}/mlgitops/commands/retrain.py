@@ -80,10 +80,9 @@ def collect(
     labelled = training_data.add_sensitive(labelled, labels.sensitive, contract)
     past, broken = pd.read_parquet(data), allowed.max_broken
     groups = settings.fairness(params, contract)
-    needed = {
-        *train(params, contract.task).columns,
-        *(groups.columns if groups else ()),
-    }
+    recipe = train(params, contract.task)
+    weighed = recipe.mitigation.columns if recipe.mitigation else ()
+    needed = {*recipe.columns, *(groups.columns if groups else ()), *weighed}
     rules = (keep, broken, needed, allowed.min_group)
     newer = training_data.build(past, labelled, contract, *rules)
     newer.counts["corrected"] = labels.counts["corrected"]

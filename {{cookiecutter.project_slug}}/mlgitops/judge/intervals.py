@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlgitops import report, settings
+from mlgitops import settings
 from mlgitops.judge import checks, compare, evaluation
 from mlgitops.judge.business import PER
 from mlgitops.judge.compare import Array
@@ -70,13 +70,14 @@ def check_quantile(context: Evaluation, stated: dict[str, Any]) -> None:
         rows = rows.iloc[fold.left_out]
         y = data.truth(rows, own)
         tables = [evaluation.inputs(model, rows, context.contract)]
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        p = evaluation.predict(model, tables, context.contract)
+        found = np.ravel(conformal.quantile(y, p, rules, own.task))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         reason = "train.parquet does not hold the rows that intervals are calibrated on"
         raise Refused("manifest", reason) from error
-    p = evaluation.predict(model, tables, context.contract)
-    found = np.ravel(conformal.quantile(y, p, rules, own.task))
     said = np.ravel(stated["quantile"])
-    scale = task.TASKS[own.task].scale(p)
+    # By the holdout: main's contract bounds its values, not those of the training rows.
+    scale = task.TASKS[own.task].scale(model.predictions)
     off = float(np.abs(found - said).max()) if len(found) == len(said) else np.inf
     if len(rows) == stated["rows"] and off <= context.rules.parity.max * scale:
         return
@@ -214,7 +215,7 @@ def _cautions(found: Intervals) -> list[str]:
                 "rows may have changed since the calibration rows, or the model was "
                 "fitted on them"
             )
-        of = f" of {report.code(part.group)}" if part.group else ""
+        of = f" of {part.group}" if part.group else ""
         cautions.append(
             f"Its {said} hold the truth of {part.coverage:.1%} of the rows held out"
             f"{of} ({part.low:.1%} to {part.high:.1%}), and {promised} is promised: "
@@ -225,7 +226,7 @@ def _cautions(found: Intervals) -> list[str]:
         worst = min(poor, key=lambda part: part.coverage)
         cautions.append(
             f"Its sets hold the truth of {worst.coverage:.1%} of the {worst.rows:,} "
-            f"rows of {report.code(worst.group)}: {promised} is promised for all rows "
+            f"rows of {worst.group}: {promised} is promised for all rows "
             "together. With `by_class: true` in `train.intervals` it is for each class."
         )
     if found.abstention is not None:

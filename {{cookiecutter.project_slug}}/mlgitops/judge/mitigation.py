@@ -14,15 +14,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlgitops import settings
-from mlgitops.judge import bootstrap, compare, rows, slices
+from mlgitops.judge import bootstrap, compare, operators, slices
 from mlgitops.judge.compare import Array, Codes, Interval, Pair, Vector
 from mlgitops.judge.evaluation import Evaluation, Model, inputs, predict
 from mlgitops.judge.tasks import Price, Rate, Task
 from mlgitops.judgement import Effect, GapEffect, Mitigation, Refused
-from mlgitops.pipeline import reweighing
-from mlgitops.pipeline.contract import ContractError
+from mlgitops.pipeline import intervals, weights
+from mlgitops.pipeline.contract import Contract, ContractError
 
 NAMES = {"equalized_odds_max": "equalized odds"}  # of a gap, where it has no rate's
 PER = 1_000  # decisions
@@ -40,7 +41,7 @@ def add(evaluation: Evaluation) -> None:
         return
     other = _unmitigated(evaluation)
     known = [name for name in setting["columns"] if name in evaluation.contract.columns]
-    weighed = _weights(evaluation, known)
+    weighed = _weights(evaluation)
     found = Mitigation(
         method=setting["method"],
         columns=list(setting["columns"]),
@@ -62,28 +63,35 @@ def _unmitigated(evaluation: Evaluation) -> Model:
     """Return the model without mitigation, with its predictions for the holdout."""
     challenger, contract = evaluation.challenger, evaluation.contract
     version = challenger.manifest
+    file = version["unmitigated"]["file"]
     other = Model(challenger.folder, {**version, "model": version["unmitigated"]})
     try:
+        operators.check(operators.read((other.folder / file).read_bytes()))
         tables = [inputs(other, evaluation.holdout, contract)]
         other.predictions = predict(other, tables, contract)
+    except ValueError as error:
+        raise Refused("model_file", f"{file}: {error}") from error
     except Refused as refusal:
         check = refusal.check
-        reason = f"{version['unmitigated']['file']}: {check.reason}"
-        raise Refused(check.id, reason) from refusal
+        raise Refused(check.id, f"{file}: {check.reason}") from refusal
     return other
 
 
-def _weights(evaluation: Evaluation, columns: list[str]) -> Vector:
-    """Return the weights of the training rows, computed here again.
+def _weights(evaluation: Evaluation) -> Vector:
+    """Return the weights of the training rows that were fitted, computed here again.
 
     Raises:
         Refused: the training table does not hold what they are made of.
     """
-    contract, folder = evaluation.contract, evaluation.challenger.folder
+    model = evaluation.challenger
     try:
-        train = rows.trained(folder, evaluation.holdout, contract)
-        return reweighing.weights(train, contract, columns)
-    except (ContractError, AttributeError, KeyError, TypeError, ValueError) as error:
+        own = Contract.read((model.folder / "contract.yaml").read_bytes())
+        recipe = settings.trained(model.manifest, own.task)
+        train = pd.read_parquet(model.folder / "train.parquet")
+        fitted_on, _ = intervals.parts(train, own, recipe)
+        found = weights.sample_weights(fitted_on, own, recipe)
+        return np.ones(len(train)) if found is None else found
+    except (ContractError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = "train.parquet does not hold the groups and targets to be weighted"
         raise Refused("manifest", reason) from error
 

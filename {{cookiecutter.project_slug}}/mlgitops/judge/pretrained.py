@@ -23,6 +23,8 @@ from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.foreign import NUMBERS
 from mlgitops.pipeline.schema import one_line
 
+QUANTISED = {3, 2}  # int8 and uint8, of TensorProto
+
 
 def add(context: Evaluation) -> None:
     """Add that the model is the file, and what nobody can know about it."""
@@ -92,7 +94,12 @@ def make(folder: Path, out: Path) -> None:
         out.write_bytes(pretrained.model(recipe, contract, data).exported)
         return
     model = (folder / version["model"]["file"]).read_bytes()
-    if lacking := len(weights(data) - weights(model)):
+    if not (frozen := weights(data)):
+        raise ContractError(
+            f"{version[ENTRY]['file']} has no list of weights by which it could be "
+            "found in the model again: take another file"
+        )
+    if lacking := len(frozen - weights(model)):
         raise ContractError(
             f"{version[ENTRY]['file']} is to stay as it is, and the model lacks "
             f"{lacking} of its lists of weights: build it again (`make repro` here, "
@@ -106,13 +113,16 @@ def weights(file: bytes) -> set[bytes]:
 
     found = set()
     for part in operators.parts(operators.read(file)):
-        numbers = np.empty(0)
+        numbers: np.ndarray = np.empty(0)
         if isinstance(part, onnx.TensorProto) and part.data_type in NUMBERS:
             numbers = onnx.numpy_helper.to_array(part)
         elif isinstance(part, onnx.AttributeProto):
             numbers = np.array(part.floats)
+        elif isinstance(part, onnx.TensorProto) and part.data_type in QUANTISED:
+            numbers = onnx.numpy_helper.to_array(part).astype(np.int16)
         if numbers.size > 1:
-            found.add(numbers.astype(np.float32).tobytes())
+            kind = np.int16 if numbers.dtype == np.int16 else np.float32
+            found.add(numbers.astype(kind).tobytes())
     return found
 
 

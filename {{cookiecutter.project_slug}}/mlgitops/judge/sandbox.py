@@ -19,8 +19,10 @@ from typing import NoReturn
 from mlgitops.judgement import Refused
 
 NO_MEMORY = ("std::bad_alloc", "MemoryError", "Unable to allocate")
-MEMORY = 6_000_000_000  # bytes of address space; a million rows need about two
-SECONDS = 300
+LEAST = 6_000_000_000  # bytes of address space; a million rows need about two
+MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes it has
+MEMORY = max(LEAST, MACHINE // 2)  # ten million rows need a larger machine
+SECONDS = 900
 LARGEST = 1_000_000_000  # bytes of any one file it may write
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 

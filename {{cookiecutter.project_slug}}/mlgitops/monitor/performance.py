@@ -256,7 +256,7 @@ def gain(
     """
     # Its import takes a second, and most windows never come here.
     from mlgitops.pipeline import fitting as model
-    from mlgitops.pipeline import folds
+    from mlgitops.pipeline import folds, intervals
 
     limits, by_id = settings.monitor(params), {contract.part: part_by_id or {}}
     by_id[contract.entity] = group_by_id or {}
@@ -267,7 +267,9 @@ def gain(
             "nothing is trained here (train.estimator is pretrained), so that newer "
             "rows change nothing: propose another file"
         )
-    if unlogged := [n for n in recipe.columns if n not in contract.columns]:
+    read = [*recipe.columns, *(recipe.mitigation.columns if recipe.mitigation else ())]
+    read += [recipe.weights] if recipe.weights not in (None, "balanced") else []
+    if unlogged := [name for name in read if name not in contract.columns]:
         return f"params.yaml trains on {listed(unlogged)}, which the log does not have"
     window, labelled = (
         rows.assign(**{n: rows[contract.id].map(dict(by_id[n])) for n in labelled_only})
@@ -302,7 +304,8 @@ def gain(
         train = train.sample(limits.probe_rows, random_state=0).sort_index()
     train.attrs[folds.SPLIT] = rules.split
     try:
-        fitted = model.fit(train, contract, recipe)
+        fitted_on, _ = intervals.parts(train, contract, recipe)  # as the build does
+        fitted = model.fit(fitted_on, contract, recipe)
     except ImportError as error:
         return (
             f"{error.name} is not among the monitor's packages, and the model is made "

@@ -160,6 +160,9 @@ def order(
         if width != 1:
             problem = f"gives {width} numbers a row, and the task {task.name} needs one"
             raise ContractError(f"{file} {problem}")
+        if pretrained.classes:
+            problem = "names classes, and the file gives one number a row, P(1)"
+            raise KEY.key("classes").error(f"{problem}: remove the line")
         return [0]
     classes = contract.classes or ("0", "1")
     if width != len(classes):

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from mlgitops.pipeline.contract import ContractError
+
 if TYPE_CHECKING:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.isotonic import IsotonicRegression
@@ -46,10 +48,30 @@ def calibrate(left_out: OutOfFold, y: Array, method: str) -> CalibratedClassifie
     calibrated = CalibratedClassifierCV(
         FrozenEstimator(stand_in), method=method, ensemble=False, cv=[(every, every)]
     ).fit(every[:, None], y)
+    if method == "sigmoid":
+        _demand_rising(calibrated)
     if method == "isotonic":
         (pair,) = calibrated.calibrated_classifiers_
         pair.calibrators = [_coarser(curve) for curve in pair.calibrators]
     return calibrated
+
+
+def _demand_rising(calibrated: CalibratedClassifierCV) -> None:
+    """Refuse a sigmoid that falls: it would turn the order of predictions round.
+
+    Platt (1999) fits 1 / (1 + exp(A score + B)), and A may come out positive where a
+    model ranks rows that were left out worse than chance.
+
+    Raises:
+        ContractError: it falls, for any class.
+    """
+    (pair,) = calibrated.calibrated_classifiers_
+    if any(curve.a_ > 0 for curve in pair.calibrators):
+        raise ContractError(
+            "train.calibration: of the rows that were left out, those with higher "
+            "scores are less often of the class, so that a sigmoid would turn the "
+            "order of predictions round: look at the model, or remove the line"
+        )
 
 
 def out_of_fold_probabilities(calibrated: CalibratedClassifierCV) -> Array:

@@ -47,14 +47,10 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
     from mlgitops.pipeline.conversion import GraphFeatures
     from model import estimator
 
-    if recipe.estimator == ESTIMATOR:
-        pretrained.refuse_features(contract, recipe.columns)
-        file = pretrained.load(recipe)
-        return Pipeline([(ESTIMATOR, pretrained.model(recipe, contract, file))])
     kind = TASKS[contract.task].kind
     estimators = estimator.CLASSIFIERS if kind == "classifier" else estimator.REGRESSORS
     name, train_key = recipe.estimator, FILE.key("train")
-    if name not in estimators:
+    if name not in (*estimators, ESTIMATOR):
         allowed = f"{' or '.join(estimators)} (or add it to model/estimator.py)"
         raise train_key.key("estimator").wrong(allowed, name)
     names = {**estimator.REGRESSORS, **estimator.CLASSIFIERS, **estimators}
@@ -63,6 +59,10 @@ def build(contract: Contract, recipe: Train) -> Pipeline:
             problem = f"is not an estimator; {near(section, names)}"
             raise train_key.line(section, recipe.section).error(problem)
         _check_arguments(names[section][1], arguments, train_key.key(section))
+    if name == ESTIMATOR:
+        pretrained.refuse_features(contract, recipe.columns)
+        file = pretrained.load(recipe)
+        return Pipeline([(ESTIMATOR, pretrained.model(recipe, contract, file))])
     features, unfitted = estimators[name]
     fresh = clone(unfitted)
     fresh.set_params(**recipe.arguments.get(name, {}))

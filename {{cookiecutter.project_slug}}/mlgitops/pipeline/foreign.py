@@ -214,6 +214,11 @@ def _check_kind(source: Source, name: str, contract: Contract, file: str) -> Non
             "may be missing (contract.yaml), and the file takes whole numbers, which "
             "cannot be: set missing: false"
         )
+    elif source.kind in WHOLE and column.type not in ("integer", "boolean"):
+        problem = (
+            f"is of the type {column.type}, and the file takes whole numbers there, "
+            "which would cut its fractions off"
+        )
     elif source.kind not in {STRING, *NUMBERS, *WHOLE}:
         problem = "cannot be given to an input of that type"
     if problem:

@@ -45,21 +45,27 @@ def scores(
     found: list[NDArray[np.float64]] = []
     method: calibration.Method = "predict_proba"
     split = folds(frame, contract, FOLDS, recipe.seed)
+    left_out = np.concatenate([fold.left_out for fold in split])
+    _demand_classes(frame.iloc[left_out], frame, contract, "what is left out")
     for fold in split:
         part = frame.iloc[fold.fit]
         part.attrs = {SPLIT: frame.attrs.get(SPLIT, "random")}
-        if lack := TASKS[contract.task].lacking(
-            part[contract.target], contract.classes
-        ):
-            raise ContractError(
-                f"out of the {len(frame):,} training rows, a fold of {len(part):,} has "
-                f'{lack} of "{contract.target}": add data, or remove train.calibration '
-                "and `threshold: best`"
-            )
+        _demand_classes(part, frame, contract, "a fold")
         pipeline = fitting.fit_rows(part, contract, recipe)
         method = calibration.scored_by(pipeline) if calibrated else "predict_proba"
         rows = frame.iloc[fold.left_out]
         X = fitting.table(inputs(rows, contract, recipe.columns))
         found.append(np.asarray(getattr(pipeline, method)(X), np.float64))
-    rows = np.concatenate([fold.left_out for fold in split])
-    return OutOfFold(rows, np.concatenate(found), method)
+    return OutOfFold(left_out, np.concatenate(found), method)
+
+
+def _demand_classes(
+    part: pd.DataFrame, frame: pd.DataFrame, contract: Contract, name: str
+) -> None:
+    """Refuse a part of the training rows that lacks a class."""
+    if lack := TASKS[contract.task].lacking(part[contract.target], contract.classes):
+        raise ContractError(
+            f"of the {len(frame):,} training rows, {name} of {len(part):,} has {lack} "
+            f'of "{contract.target}": add data, or remove train.calibration and '
+            "`threshold: best`"
+        )

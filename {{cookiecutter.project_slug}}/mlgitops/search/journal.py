@@ -20,6 +20,7 @@ from mlgitops.search.trial import Trial, changed, digest, fitted_section
 from mlgitops.space import ROWS
 
 FILE = Path("build", "search.jsonl")
+CONFIRM = "confirm"  # what the rows kept apart said of a choice
 CODE = ("mlgitops/metrics", "mlgitops/pipeline", "mlgitops/search", "model")
 FILES = ("contract.yaml", "requirements/pipeline.txt")
 
@@ -64,7 +65,11 @@ class Journal:
         """Return what a trial's scores depend on, as a sha256."""
         section = fitted_section(changed(self.params, trial.changes))
         part = None if trial.part == 1 else [self.resource, trial.part]
-        return digest([self.depends, section, part, kind])
+        other: object = None
+        if kind == CONFIRM:  # with which settings it was compared, and how surely
+            confidence = (self.params.get("gates") or {}).get("confidence")
+            other = [fitted_section(self.params), confidence]
+        return digest([self.depends, section, part, kind, other])
 
     def trial(self, trial: Trial) -> Trial | None:
         """Return a trial as it was made, or None."""
@@ -76,7 +81,7 @@ class Journal:
 
     def difference(self, trial: Trial) -> Difference | None:
         """Return what the rows kept apart said of a trial, or None."""
-        entry = self.entries.get(self.key(trial, "confirm"))
+        entry = self.entries.get(self.key(trial, CONFIRM))
         return Difference(**entry["difference"]) if entry else None
 
     def looks(self) -> int:
@@ -92,7 +97,7 @@ class Journal:
 
     def add_difference(self, trial: Trial, found: Difference) -> None:
         """Keep what the rows kept apart said."""
-        key = self.key(trial, "confirm")
+        key = self.key(trial, CONFIRM)
         self._write(key, {"name": trial.name, "difference": found._asdict()})
 
     def _write(self, key: str, entry: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ def make(trial: Trial, params: Params, rows: Rows, resource: str = ROWS) -> Tria
             for fit, left_out in rows.folds
         )
         problem = "" if all(map(np.isfinite, found)) else "its score is not a number"
-    except (ContractError, ValueError) as error:
+    except Exception as error:  # libraries have errors of their own
         found, problem = (), one_line(error)
     seconds = time.perf_counter() - start
     scores = () if problem else found

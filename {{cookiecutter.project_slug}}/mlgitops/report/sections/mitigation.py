@@ -42,11 +42,14 @@ def _method(found: Mitigation, facts: Facts) -> str:
     threshold = ""
     if found.threshold is not None:
         threshold = f", at the same threshold, {found.threshold:g}"
+        if facts.judgement.chosen_threshold is not None:
+            threshold += " (it was chosen for the model with them)"
     return (
         f"**Mitigation of bias: {text(found.method)} by {columns}.** The training rows "
         f"have weights from {low:.3g} to {high:.3g}; they tell as much as "
-        f"{found.worth:.0%} of as many rows without weights. The same model without "
-        "them was built as well, only to be compared here: on the same rows"
+        f"{found.worth:.0%} of as many rows without weights. The build also sent, "
+        "as the same model without them, a file that is only compared here: on the "
+        "same rows"
         f"{threshold}. The {facts.judgement.confidence:.0%} intervals"
         f"{grouping(facts).rstrip(',')} are paired; those of the gaps are so wide that "
         "all of them hold together."
