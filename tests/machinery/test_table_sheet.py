@@ -3,6 +3,7 @@
 import builtins
 import zipfile
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from machinery import tables
 
 pytest.importorskip("duckdb")  # the group `data`
 pytest.importorskip("python_calamine")
+from mlgitops.table import sheet
 from mlgitops.table.problem import TableError
 
 TYPES = (
@@ -126,3 +128,8 @@ def test_what_cannot_be_read_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(TableError, match="as CSV"):
         tables.make("../empty.xlsx", "y")
+
+
+def test_a_duration_is_a_number_of_seconds() -> None:
+    row = [timedelta(hours=30), 3.0, "x", date(2026, 1, 2)]
+    assert list(sheet._written(row)) == ["108000", "3", "x", "2026-01-02"]

@@ -17,7 +17,8 @@ OPTIMISM = (
     "The best of many means tends to be too high: some of it is luck, the more so the "
     "more there are to choose from (Cawley and Talbot 2010, JMLR 11)"
 )
-ADVICE = "All trials: .venv/bin/dvc exp show; to forget them: dvc exp remove -A."
+ADVICE = "All trials: .venv/bin/dvc exp show; to forget those of this "
+ADVICE += "commit: .venv/bin/dvc exp remove --rev HEAD."
 PROPOSE = """\
 To propose it: .venv/bin/dvc exp apply {name}, commit params.yaml on a branch, open a
 pull request."""

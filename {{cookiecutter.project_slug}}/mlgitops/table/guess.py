@@ -240,7 +240,10 @@ def mistakes(guess: Guess, forced: bool) -> list[Problem]:
         if (guess.type == "integer" and high > EXACT) or high > LARGEST:
             limit = "16,777,216" if guess.type == "integer" else "3.4e38"
             line = f"{_line(facts, 'number')}, or DROP='{guess.name}'"
-            wrong_size = f"values reach {high:,.0f}, beyond {limit}"
+            if high > LARGEST:
+                line = f"correct them, or DROP='{guess.name}'"
+            reached = f"{high:,.0f}" if high < 1e16 else f"{high:.3g}"
+            wrong_size = f"values reach {reached}, beyond {limit}"
             problems.append(Problem(guess.name, wrong_size, line))
         if guess.type == "integer" and facts.whole != facts.good:
             count = facts.good - facts.whole

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,10 @@ def plan(options: Options, scratch: Path) -> Plan:
         sentence = f"{len(table.names):,} columns, and {MOST:,} are the most"
         problems.append(Problem("", sentence, "leave some out of the file"))
     if problems:
+        sheets = [said for said in table.sentences if ": the sheet " in said]
+        if sheets:  # what was looked for may be in another one
+            line = f"{problems[0].line}; read was {sheets[0]}"
+            problems[0] = replace(problems[0], line=line)
         raise Refused(problems)
     texts = (options.target, options.id, options.group, options.part)
     table, every = facts(table, dict(options.types), scratch / "read.parquet", texts)

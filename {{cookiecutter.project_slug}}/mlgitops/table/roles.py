@@ -44,10 +44,12 @@ def check_options(options: Options, names: Sequence[str]) -> list[Problem]:
     for option, columns in options.columns().items():
         for name in columns:
             if name not in names:
-                sentence = (
-                    f"{option.upper()}= names it, and the file has no such column"
-                )
-                problems.append(Problem(name, sentence, near(name, names)))
+                who, advice = f"{option.upper()}=", near(name, names)
+                if option in ("group", "part"):
+                    who += " or contract.yaml"
+                    advice += "; SPLIT=random goes on without it"
+                sentence = f"{who} names it, and the file has no such column"
+                problems.append(Problem(name, sentence, advice))
     single = [(n, c[0]) for n, c in options.columns().items() if n in ROLES]
     single += [("drop", name) for name in options.drop]
     used: dict[str, str] = {}
@@ -185,7 +187,7 @@ def repeats(guess: Guess) -> str:
     facts = guess.facts
     if guess.type == "dropped" or facts.missing or facts.distinct < FEWEST_GROUPS:
         return ""
-    count = f"{facts.distinct:,} different values in {facts.rows:,} rows"
+    count = f"about {facts.distinct:,} different values in {facts.rows:,} rows"
     if guess.type == "identifier" and facts.distinct < 0.5 * facts.filled:
         return count
     named = IDLIKE.search(facts.name) and facts.distinct < 0.9 * facts.filled

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from datetime import date, time
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def as_csv(file: Path, target: Path) -> tuple[Path, list[str]]:
 
 
 def _from_names(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
-    """Return the rows from the columns' names on, without titles above and ends below.
+    """Return the rows from the columns' names on, without titles above and empty rows.
 
     Of a sheet all rows are as wide as the widest.
     """
@@ -71,6 +71,8 @@ def _written(row: Sequence[Any]) -> Iterator[str]:
     for value in row:
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
             yield str(int(value))
+        elif isinstance(value, timedelta):  # a cell of hours: seconds, as a number
+            yield f"{value.total_seconds():g}"
         elif isinstance(value, date | time):  # a datetime is a date
             yield value.isoformat()
         else:
