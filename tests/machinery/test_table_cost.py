@@ -101,7 +101,7 @@ def test_values_that_are_none_are_told_with_their_texts(
 def test_numbers_that_the_reader_reads_are_those_of_the_texts(
     odd: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever stands far down in a column; only what is no number costs a reading."""
+    """Whatever stands far down in a column; only a text costs a second reading."""
     asked, connect = Recorded.asked, engine.connect
     monkeypatch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
     monkeypatch.setattr(columns, "PEEK", 100)

@@ -160,7 +160,10 @@ def _header(file: Path) -> tuple[list[str], str]:
         raise InputError(f"{file} is empty")
     header = head.splitlines()[0]
     delimiter = max(",;\t|", key=header.count)
-    names = next(csv.reader([header], delimiter=delimiter), [])
+    try:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise InputError(f"{file} has no header that can be read: {error}") from None
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two columns of {file} are called {twice[0]}: rename one")
     return names, delimiter

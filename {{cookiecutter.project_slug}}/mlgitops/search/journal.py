@@ -66,7 +66,7 @@ class Journal:
         section = fitted_section(changed(self.params, trial.changes))
         part = None if trial.part == 1 else [self.resource, trial.part]
         other: object = None
-        if kind == CONFIRM:  # with which settings it was compared, and how surely
+        if kind == CONFIRM:  # which settings it was compared with, and the confidence
             confidence = (self.params.get("gates") or {}).get("confidence")
             other = [fitted_section(self.params), confidence]
         return digest([self.depends, section, part, kind, other])

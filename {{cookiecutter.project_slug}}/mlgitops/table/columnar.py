@@ -37,7 +37,7 @@ def stored(
     The reader of the file is to read the columns `numbers` itself.
 
     Raises:
-        duckdb.Error: a value of these is no number, or the file cannot be read.
+        duckdb.Error: a value of these is not a number, or the file cannot be read.
     """
     values, parts, beside = ["*"], [], []
     for number, (style, as_text) in enumerate(zip(styles, plain, strict=True)):

@@ -25,7 +25,7 @@ REJECTED = (  # each reading notes them again
 )
 
 Numbers = Callable[[Collection[int]], str]  # SQL that reads these columns as numbers
-# Names, SQL and sentences; and SQL that stops at the first value that is no number.
+# Names, SQL and sentences; and SQL that stops at the first value that is not a number.
 Reading = tuple[list[str], str, list[str], Numbers | None]
 
 
