@@ -11,14 +11,16 @@ import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.csv
 import pytest
 
 from machinery import tiny
 from mlgitops import prediction_log
-from mlgitops.batch import job, tables
+from mlgitops.batch import job, parts, tables
 from mlgitops.batch.job import Job, ScoreError
 from mlgitops.batch.parts import OutputError, Parts
 from mlgitops.batch.tables import Input, InputError
@@ -288,6 +290,28 @@ def test_a_row_without_id_has_its_number(version: Path, tmp_path: Path) -> None:
     Job(source, tmp_path / "scores.parquet", version).run()
     found = pd.read_parquet(tmp_path / "scores.parquet")
     assert list(found["id"]) == [str(n) for n in range(COUNT)]
+
+
+def test_what_stands_beside_a_prediction_fits_a_file(tmp_path: Path) -> None:
+    """Sets of numbers and of names, both ends of an interval, a row not decided."""
+    binary = {"id": 1, "probability": 0.5, "decision": None, "set": [0, 1]}
+    by_class = {"id": 1, "probabilities": {"a": 0.5, "b": 0.5}, "class": "a"}
+    value = {"id": 1, "value": 0.5, "interval": [0.1, 0.9]}
+    expected: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (binary, {"probability": 0.5, "decision": None, "set": "[0, 1]"}),
+        (
+            {**by_class, "set": ["a", "é"]},
+            {
+                **{"probabilities.a": 0.5, "probabilities.b": 0.5},
+                **{"class": "a", "set": '["a", "é"]'},
+            },
+        ),
+        (value, {"value": 0.5, "interval.low": 0.1, "interval.high": 0.9}),
+    ]
+    for prediction, columns in expected:
+        table = parts.table_of([prediction])
+        assert table.to_pylist() == [{"id": "1", **columns}]
+        pyarrow.csv.write_csv(table, tmp_path / "o.csv")
 
 
 def test_the_log_wants_ids(version: Path, tmp_path: Path) -> None:

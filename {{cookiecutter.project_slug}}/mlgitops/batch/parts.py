@@ -26,7 +26,6 @@ from mlgitops.serving.predictions import Prediction
 
 STATE = "state.json"
 NUMBER = "{:08d}"
-KINDS = {float: pa.float32(), bool: pa.bool_(), int: pa.string(), str: pa.string()}
 
 
 class OutputError(Exception):
@@ -158,26 +157,36 @@ def _locked(folder: Path) -> IO[bytes]:
 
 
 def table_of(predictions: Sequence[Prediction]) -> pa.Table:
-    """Return predictions as columns: those by class have one for each."""
-    columns: dict[str, list[Any]] = {}
+    """Return predictions as columns that CSV has, too.
+
+    Those by class have a column for each, an interval has one for each end, and a set
+    of classes is their list as JSON.
+    """
+    columns: dict[str, pa.Array] = {}
     for name, first in (predictions[0] if predictions else {}).items():
-        values = [prediction[name] for prediction in predictions]
+        values: list[Any] = [prediction[name] for prediction in predictions]
         if name == "id":
-            columns[name] = list(map(str, values))
+            columns[name] = pa.array(list(map(str, values)))
+        elif name == "interval":  # as the server computes it, beyond float32
+            for end, place in (("low", 0), ("high", 1)):
+                ends = [value[place] for value in values]
+                columns[f"{name}.{end}"] = pa.array(ends, pa.float64())
+        elif name == "set":
+            columns[name] = pa.array(
+                [json.dumps(v, ensure_ascii=False) for v in values]
+            )
         elif isinstance(first, dict):
-            parts: list[Any] = values
-            columns |= {f"{name}.{key}": [part[key] for part in parts] for key in first}
+            for key in first:
+                columns[f"{name}.{key}"] = _numbers([value[key] for value in values])
         else:
-            columns[name] = values
-    return pa.table({n: pa.array(v, _type(v)) for n, v in columns.items()})
+            columns[name] = _numbers(values)
+    return pa.table(columns)
 
 
-def _type(values: Sequence[Any]) -> pa.DataType | None:
-    """Return the type of a column: a model's numbers are float32."""
+def _numbers(values: Sequence[Any]) -> pa.Array:
+    """Return a column: a model's numbers are float32, decisions what they are."""
     first = next((value for value in values if value is not None), None)
-    if isinstance(first, list) and first and type(first[0]) in KINDS:
-        return pa.list_(KINDS[type(first[0])])
-    return KINDS.get(type(first))
+    return pa.array(values, pa.float32() if isinstance(first, float) else None)
 
 
 def _together(out: Path, parts: Sequence[Path], empty: pa.Schema) -> None:
