@@ -26,10 +26,11 @@ from typing import NoReturn
 
 import uvicorn
 
-from mlgitops.serving.app import LIMITS, App, Limits
+from mlgitops.serving.app import App
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
+from mlgitops.serving.routes import LIMITS, Limits
 from mlgitops.serving.verify import VerifyError
 
 DESCRIPTORS = 256  # of open files beside those of connections

@@ -1,6 +1,6 @@
 """The HTTP application: bare ASGI, so that a request costs little more than its model.
 
-What is absent: routing, middleware, templates, an access log. A body is capped before
+What is absent: middleware, templates, an access log. A body is capped before
 it is read to its end and parsed strictly; a refusal is one sentence. A prediction is in
 the log before its response is sent.
 """
@@ -9,10 +9,9 @@ import asyncio
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,39 +23,20 @@ from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import Prediction
+from mlgitops.serving.routes import (
+    LIMITS,
+    Limits,
+    Message,
+    Receive,
+    RefusalError,
+    Response,
+    Route,
+    Send,
+    read_body,
+)
 from mlgitops.serving.rows import RowError, metadata
 
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-PATHS = ("/predict", "/health/live", "/health/ready", "/info", "/metrics")
-JSON = (b"content-type", b"application/json")
-
-
-class Limits(NamedTuple):
-    """What one request may ask for."""
-
-    rows: int = 1_000  # one call stays in the low milliseconds
-    bytes: int = 1_000_000  # about 1 kB per row
-    seconds: float = 10.0  # for the body to arrive
-
-    @property
-    def request(self) -> int:
-        """Bytes of a whole request: beyond a too large body, which has its sentence."""
-        return self.bytes + 500_000
-
-
-LIMITS = Limits()
-
-
-class RefusalError(Exception):
-    """A response that is not 200: its status and one sentence."""
-
-    def __init__(self, status: int, sentence: str, *headers: tuple[bytes, bytes]):
-        """`headers` are sent beside the sentence."""
-        super().__init__(sentence)
-        self.status, self.headers = status, headers
+JSON = b"application/json"
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,6 +64,13 @@ class App:
         self.draining = False
         self.refused = 0  # requests for predictions
         self.counts = Counts(model.contract["columns"] if model else {})
+        self.routes = {
+            "/predict": Route(self._predict, ("POST",)),
+            "/health/live": Route(self._live),
+            "/health/ready": Route(self._ready, refusal="reason"),
+            "/info": Route(self._info),
+            "/metrics": Route(self._metrics),
+        }
         self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
 
@@ -91,51 +78,60 @@ class App:
         """Answer one request; never raises."""
         if scope["type"] != "http":
             return
-        status, headers, path = 200, [JSON], scope["path"]
+        status, path = 200, scope["path"]
+        route = self.routes.get(path)
         began = perf_counter()
         try:
-            body = await self._respond(scope, receive)
-            if path == "/metrics":
-                headers = [(b"content-type", metrics.TYPE)]
+            body, kind, headers = await self._respond(route, scope, receive)
         except RefusalError as refusal:
             self.refused += path == "/predict"
-            status = refusal.status
-            field = "reason" if path == "/health/ready" else "error"
+            status, kind, headers = refusal.status, JSON, refusal.headers
+            field = route.refusal if route else "error"
             body = self._encode({field: str(refusal)})
-            headers.extend(refusal.headers)
         except ConnectionError:
             return
         except Exception:
             traceback.print_exc(file=sys.stderr)
-            status, body = 500, b'{"error":"the server failed; see its log."}'
-        self.counts.responded(
-            path if path in PATHS else "other", status, perf_counter() - began
-        )
-        headers.append((b"content-length", b"%d" % len(body)))
+            status, kind, headers = 500, JSON, ()
+            body = b'{"error":"the server failed; see its log."}'
+        label = path if route else "other"
+        self.counts.responded(label, status, perf_counter() - began)
+        sent = [
+            (b"content-type", kind),
+            *headers,
+            (b"content-length", b"%d" % len(body)),
+        ]
         if self.draining or status == 413:
-            headers.append((b"connection", b"close"))
-        start = {"type": "http.response.start", "status": status, "headers": headers}
-        await send(start)
+            sent.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": sent})
         await send({"type": "http.response.body", "body": body})
 
-    async def _respond(self, scope: Message, receive: Receive) -> bytes:
-        path, method = scope["path"], scope["method"]
-        allowed = ["POST"] if path == "/predict" else ["GET", "HEAD"]
-        if path not in PATHS:
-            raise RefusalError(404, f"the paths are {', '.join(PATHS)}.")
-        if method not in allowed:
-            header = (b"allow", ", ".join(allowed).encode())
-            methods = " and ".join(allowed)
-            raise RefusalError(405, f"{path} takes {methods} only.", header)
-        if path == "/predict":
-            return await self._predict(scope, receive)
-        if path == "/health/ready" and (self.model is None or self.draining):
+    async def _respond(
+        self, route: Route | None, scope: Message, receive: Receive
+    ) -> Response:
+        if route is None:
+            raise RefusalError(404, f"the paths are {', '.join(self.routes)}.")
+        if scope["method"] not in route.methods:
+            header = (b"allow", ", ".join(route.methods).encode())
+            methods = " and ".join(route.methods)
+            raise RefusalError(405, f"{scope['path']} takes {methods} only.", header)
+        return await route.answer(scope, receive)
+
+    async def _live(self, _scope: Message, _receive: Receive) -> Response:
+        return Response(b'{"status":"ok"}')
+
+    async def _ready(self, _scope: Message, _receive: Receive) -> Response:
+        if self.model is None or self.draining:
             reason = self.reason or "the server is stopping."
             raise RefusalError(503, reason, (b"retry-after", b"1"))
-        if path == "/metrics":
-            await asyncio.to_thread(metrics.load)  # while others are answered
-            return metrics.text(self.counts, self.info())
-        return self._encode(self.info() if path == "/info" else {"status": "ok"})
+        return Response(b'{"status":"ok"}')
+
+    async def _info(self, _scope: Message, _receive: Receive) -> Response:
+        return Response(self._encode(self.info()))
+
+    async def _metrics(self, _scope: Message, _receive: Receive) -> Response:
+        await asyncio.to_thread(metrics.load)  # while others are answered
+        return Response(metrics.text(self.counts, self.info()), metrics.TYPE)
 
     def info(self) -> Message:
         """Return which version answers here."""
@@ -157,10 +153,10 @@ class App:
             "log": self.log and self.log.state(),
         }
 
-    async def _predict(self, scope: Message, receive: Receive) -> bytes:
+    async def _predict(self, scope: Message, receive: Receive) -> Response:
         if self.model is None:
             raise RefusalError(503, self.reason, (b"retry-after", b"1"))
-        body = await self._body(scope, receive)
+        body = await read_body(scope, receive, self.limits)
         try:
             rows = self._decode(body).rows
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -182,30 +178,8 @@ class App:
             entries = zip(rows, times, predictions, strict=True)
             await self.log.write(self._lines(self.model, entries))
         manifest = self.model.manifest_sha256
-        return self._encode({"manifest_sha256": manifest, "predictions": predictions})
-
-    async def _body(self, scope: Message, receive: Receive) -> bytes:
-        """Read the body up to the cap; the rest is neither kept nor parsed."""
-        limit = self.limits.bytes
-        too_large = f"the body has more than {limit} bytes; send fewer rows."
-        for name, value in scope["headers"]:
-            if name == b"content-length" and _exceeds(value, limit):
-                raise RefusalError(413, too_large)
-        body, more = bytearray(), True
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ConnectionError
-                    body += message.get("body", b"")
-                    if len(body) > limit:
-                        raise RefusalError(413, too_large)
-                    more = message.get("more_body", False)
-        except TimeoutError:
-            late = f"the body did not arrive within {self.limits.seconds:g} seconds."
-            raise RefusalError(408, late, (b"connection", b"close")) from None
-        return bytes(body)
+        content = {"manifest_sha256": manifest, "predictions": predictions}
+        return Response(self._encode(content))
 
     def _lines(
         self,
@@ -222,9 +196,3 @@ class App:
             line = prediction_log.line(prediction, time, *names, visible)
             lines.append(self._encode(line) + b"\n")
         return lines
-
-
-def _exceeds(digits: bytes, limit: int) -> bool:
-    """Return whether a length in the digits of a header is above a limit."""
-    digits = digits.strip().lstrip(b"0")
-    return len(digits) > len(str(limit)) or int(digits or b"0") > limit

@@ -1,0 +1,81 @@
+"""What the application's parts share: a request's body, a response, a refusal."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+
+class Limits(NamedTuple):
+    """What one request may ask for."""
+
+    rows: int = 1_000  # one call stays in the low milliseconds
+    bytes: int = 1_000_000  # about 1 kB per row
+    seconds: float = 10.0  # for the body to arrive
+
+    @property
+    def request(self) -> int:
+        """Bytes of a whole request: beyond a too large body, which has its sentence."""
+        return self.bytes + 500_000
+
+
+LIMITS = Limits()
+
+
+class RefusalError(Exception):
+    """A response that is not 200: its status and one sentence."""
+
+    def __init__(self, status: int, sentence: str, *headers: Header):
+        """`headers` are sent beside the sentence."""
+        super().__init__(sentence)
+        self.status, self.headers = status, headers
+
+
+class Response(NamedTuple):
+    """A response with status 200."""
+
+    body: bytes
+    type: bytes = b"application/json"
+    headers: tuple[Header, ...] = ()
+
+
+class Route(NamedTuple):
+    """What answers a path, and which methods it takes."""
+
+    answer: Callable[[Message, Receive], Awaitable[Response]]
+    methods: tuple[str, ...] = ("GET", "HEAD")
+    refusal: str = "error"  # the field of a refusal that has the sentence
+
+
+async def read_body(scope: Message, receive: Receive, limits: Limits) -> bytes:
+    """Read the body up to the cap; the rest is neither kept nor parsed."""
+    limit = limits.bytes
+    too_large = f"the body has more than {limit} bytes; send fewer rows."
+    for name, value in scope["headers"]:
+        if name == b"content-length" and _exceeds(value, limit):
+            raise RefusalError(413, too_large)
+    body, more = bytearray(), True
+    try:
+        async with asyncio.timeout(limits.seconds):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ConnectionError
+                body += message.get("body", b"")
+                if len(body) > limit:
+                    raise RefusalError(413, too_large)
+                more = message.get("more_body", False)
+    except TimeoutError:
+        late = f"the body did not arrive within {limits.seconds:g} seconds."
+        raise RefusalError(408, late, (b"connection", b"close")) from None
+    return bytes(body)
+
+
+def _exceeds(digits: bytes, limit: int) -> bool:
+    """Return whether a length in the digits of a header is above a limit."""
+    digits = digits.strip().lstrip(b"0")
+    return len(digits) > len(str(limit)) or int(digits or b"0") > limit
