@@ -47,6 +47,24 @@ files, path = storage.filesystem("s3://models/log")
 with files.open(f"{path}/predictions-2026-01-02.jsonl", "w") as file:
     file.write("one line\\n")
 """
+ROWS = """
+from pathlib import Path
+import pandas as pd
+from mlgitops.batch.addresses import AddressError, send
+from mlgitops.batch.tables import Input
+for day in (1, 2):
+    rows = pd.DataFrame({"id": [f"r{day}", "x"], "distance": [100.5, None]})
+    rows.to_parquet("rows.parquet")
+    send(Path("rows.parquet"), f"s3://models/rows/day={day}/a.parquet")
+source = Input("s3://models/rows")
+(batch,) = source.batches({"id": "category", "distance": "number"}, 50)
+print(source.rows(), batch.values["id"], batch.values["distance"])
+print(*(entry[:2] for entry in source.mark))
+try:
+    send(Path("rows.parquet"), "s3://nowhere/rows.parquet")
+except AddressError as error:
+    print(f"refused: {error}")
+"""
 READ_LOG = """
 from mlgitops import production_data
 try:
@@ -125,3 +143,13 @@ def test_a_login_that_cannot_be_read_is_not_printed(project: Project) -> None:
     said = python(project, READ_LOG, STORAGE_LOGIN="secret_access_key = opensesame")
     assert said.startswith("refused:") and "STORAGE_LOGIN" in said
     assert "opensesame" not in said
+
+
+def test_rows_to_score_come_from_there_and_predictions_go_there(
+    project: Project, address: str
+) -> None:
+    login = LOGIN.format(address=address)
+    read, marks, refusal = python(project, ROWS, STORAGE_LOGIN=login).splitlines()
+    assert read == "4 ['r1', 'x', 'r2', 'x'] [100.5, None, 100.5, None]"
+    assert marks.count("a.parquet") == 2
+    assert refusal.startswith("refused: s3://nowhere/rows.parquet cannot be written")

@@ -109,7 +109,7 @@ def test_each_schedule_has_a_file_of_its_own_and_runs_one_at_a_time(
             found[path.stem] = len(triggers["schedule"])
             assert set(triggers) == {"schedule", "workflow_dispatch"}, path
             assert document["concurrency"]["group"] == path.stem
-    assert found == {"monitor": 1, "reproduce": 1, "update": 1}
+    assert found == {"monitor": 1, "reproduce": 1, "score": 1, "update": 1}
 
 
 def test_workflow_fits_the_gap_between_act_and_github(template: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_production_made_by_a_first_run_gets_its_reviewer(here: World) -> None
     ]
 
 
-SECRETS = ("register", "validate", "monitor", "reproduce", "staging", "qa")
+SECRETS = ("register", "validate", "monitor", "reproduce", "score", "staging", "qa")
 
 
 @pytest.mark.parametrize("name", [*SECRETS, "production"])
@@ -501,7 +501,9 @@ def test_doctor_names_the_environments_without_a_login(
     assert not any(storage.LOGIN in line for line in lines(capsys))
     monkeypatch.setattr(storage, "kind", lambda: "s3")
     ((state, text),) = doctor.logins()
-    assert state == "weaker" and "validate, monitor, reproduce, staging, qa" in text
+    assert (
+        state == "weaker" and "validate, monitor, reproduce, score, staging, qa" in text
+    )
     login = {"secrets": [{"name": storage.LOGIN}]}
     monkeypatch.setattr(github, "api", lambda path, fields: login)
     ((state, _),) = doctor.logins()

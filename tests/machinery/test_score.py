@@ -1,5 +1,7 @@
 """Rows scored in batch are those of the server, once each, also after kill -9."""
 
+import contextlib
+import hashlib
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +20,19 @@ import numpy as np
 import pandas as pd
 import pyarrow.csv
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from machinery import tiny
-from mlgitops import prediction_log
-from mlgitops.batch import job, parts, tables
+from mlgitops import lock, prediction_log, storage
+from mlgitops.batch import addresses, job, parts, tables
 from mlgitops.batch.job import Job, ScoreError
 from mlgitops.batch.parts import OutputError, Parts
 from mlgitops.batch.tables import Input, InputError
+from mlgitops.commands import score
+from mlgitops.ledger import Ledger
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
+from mlgitops.serving.verify import sha256_file
 
 COUNT = 400
 
@@ -106,6 +113,174 @@ def test_a_csv_may_be_written(version: Path, tmp_path: Path) -> None:
     found = pd.read_csv(tmp_path / "scores.csv")
     assert found["probability"].astype("float32").tolist() == served(version, rows())
     assert set(found.columns) == {"id", "probability", "decision"}
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet", "rows"])
+def test_rows_and_predictions_may_be_at_addresses(
+    kind: str, name: str, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrives is what a run with paths writes, in the log as well."""
+    monkeypatch.chdir(tmp_path)
+    source = write(bad() if name == "rows.csv" else rows(), tmp_path / name)
+    Job(source, "here.parquet", version, "log", version="v1.0.0").run()
+    base = f"{kind}://{tmp_path}/there"
+    system, root = addresses.system_of(base)
+    system.makedirs(root, exist_ok=True)
+    system.put(str(source), f"{root}/{name}", recursive=source.is_dir())
+    names = (f"{base}/{name}", f"{base}/out/scores.parquet", version, f"{base}/log")
+    said = Job(*names, version="v1.0.0").run()
+    with system.open(f"{root}/out/scores.parquet", "rb") as file:
+        assert file.read() == Path("here.parquet").read_bytes()
+    assert names[1] in said
+    (there,), (here,) = system.glob(f"{root}/log/*"), [*Path("log").iterdir()]
+    with system.open(there, "rb") as file:
+        assert stable(file.read()) == stable(here.read_bytes())
+    refused = Path("here.parquet.refused.jsonl")
+    if refused.exists():
+        with system.open(f"{names[1].partition('//')[2]}.refused.jsonl", "rb") as file:
+            assert file.read() == refused.read_bytes()
+    assert refused.exists() == (name == "rows.csv")
+    assert not list(Path("build/score").rglob("*.*"))
+    assert not system.glob(f"{root}/**/*.part")
+
+
+def stable(log: bytes) -> list[dict[str, object]]:
+    """Return the lines of a log without the time of writing."""
+    entries = [json.loads(line) for line in log.splitlines()]
+    return [{k: v for k, v in e.items() if k != "logged_at"} for e in entries]
+
+
+def test_a_file_that_arrives_altered_is_no_prediction(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MemoryFileSystem, "mv", cut)
+    source = write(rows(), tmp_path / "rows.parquet")
+    out = "memory://altered/scores.parquet"
+    with pytest.raises(addresses.AddressError, match="what was sent"):
+        Job(source, out, version).run()
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert "400 predictions" in Job(source, out, version).run()
+
+
+def cut(system: MemoryFileSystem, path: str, target: str) -> None:
+    """Give a file its name with less in it, and say nothing."""
+    system.pipe(target, system.cat(path)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "noun"),
+    [
+        ("nosuch://x/rows.csv", "s.csv", "nosuch"),
+        ("memory://empty/rows", "s.csv", "no table"),
+        ("memory://empty/rows", "memory://empty/rows/s.csv", "inside IN"),
+        ("memory://empty/rows.csv", "memory://empty/rows.csv", "is IN"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_sentence(
+    source: str,
+    out: str,
+    noun: str,
+    version: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(job.ERRORS, match=noun):
+        Job(source, out, version)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_ids_that_are_there_twice_are_counted(
+    suffix: str, version: Path, tmp_path: Path
+) -> None:
+    """Also over the parts; as many digits do not make a number of a CSV's ids."""
+    frame = rows()
+    frame["flight_id"] = [f"00{n}" for n in range(COUNT)]
+    source = write(frame, tmp_path / "rows.parquet")
+    assert "id of another" not in Job(source, tmp_path / f"a.{suffix}", version).run()
+    frame.loc[[3, 250, 399], "flight_id"] = ["001", "001", "0"]
+    source = write(frame, tmp_path / "rows.parquet")
+    said = Job(source, tmp_path / f"a.{suffix}", version).run()
+    assert "2 have the id of another row" in said
+
+
+def test_the_scheduled_run_takes_what_production_has(
+    version: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its bytes come from storage; other bytes than the ledger's are refused."""
+    write(rows(), tmp_path / f"{datetime.now(UTC).date()}.csv")
+    made = production(tmp_path / "repository", version)
+    monkeypatch.chdir(made)
+    for name in [n for n in os.environ if n.startswith(("GITHUB_", "GH_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("SCORE_IN", raising=False)
+    monkeypatch.setattr(sys, "argv", ["score", "--environment", "production"])
+    score.main()
+    assert "not configured" in capsys.readouterr().out
+    monkeypatch.setenv("SCORE_IN", f"file://{tmp_path}/{{date}}.csv")
+    with pytest.raises(SystemExit, match="both"):
+        score.main()
+    monkeypatch.setenv("SCORE_OUT", f"file://{tmp_path}/out/{{date}}.parquet")
+    score.main()
+    assert "400 predictions" in capsys.readouterr().out
+    (out,) = (tmp_path / "out").iterdir()
+    assert len(pd.read_parquet(out)) == COUNT
+    release("0" * 64)
+    with pytest.raises(SystemExit, match="manifest"):
+        score.main()
+
+
+def production(folder: Path, version: Path) -> Path:
+    """Make a repository whose storage and ledger have a version in production."""
+    folder.mkdir()
+    run = partial(subprocess.run, cwd=folder, check=True)
+    run(("git", "init", "-q", "--bare", "../origin.git"))
+    run(("git", "init", "-q", "-b", "main"))
+    run(("git", "remote", "add", "origin", "../origin.git"))
+    (folder / ".dvc").mkdir()
+    store = (
+        "[core]\n    remote = storage\n['remote \"storage\"']\n    url = ../../store\n"
+    )
+    (folder / ".dvc" / "config").write_text(store)
+    (folder.parent / "store").mkdir()
+    shutil.copytree(version, folder / "build")
+    shutil.copy(version / "contract.yaml", folder)
+    with contextlib.chdir(folder):
+        names = [Path("build", n) for n in ("manifest.json", "model.onnx")]
+        outs = {path: hashed(path) for path in names}
+        storage.push(outs)
+        outs_of = [
+            {"path": str(p), "md5": o.md5, "size": o.size} for p, o in outs.items()
+        ]
+        stages = {"train": {"cmd": "true", "outs": outs_of}}
+        Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+        run(("git", "add", "-f", "dvc.lock", "contract.yaml"))
+        run(("git", *WHO, "commit", "-qm", "first"))
+        release(sha256_file(version / "manifest.json"))
+    return folder
+
+
+def hashed(path: Path) -> lock.Out:
+    """Return a file as dvc.lock names it."""
+    data = path.read_bytes()
+    return lock.Out("train", str(path), hashlib.md5(data).hexdigest(), len(data))
+
+
+WHO = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+
+
+def release(sha256: str) -> None:
+    """Record a release in production."""
+    commit = subprocess.check_output(("git", "rev-parse", "HEAD"), text=True).strip()
+    record = {"manifest_sha256": sha256, "commit": commit, "version": "v1.0.0"}
+    record |= {"tag": "flights@v1.0.0", "state": "healthy"}
+    Ledger().append({"environments/production/release.json": record}, "release")
 
 
 def bad() -> pd.DataFrame:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
 
 import pyarrow as pa
 
-from mlgitops.batch.parts import OutputError, Parts, table_of
+from mlgitops.batch.addresses import AddressError, remote, send
+from mlgitops.batch.parts import OutputError, Parts, repeated_ids, table_of
 from mlgitops.batch.score import Columns, Refused, lines, score
 from mlgitops.batch.tables import Input, InputError
+from mlgitops.prediction_log import PATTERN
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.verify import VerifyError
 
 ROWS = 50_000  # of a part: a killed run does at most these again
 EVERY = 0.5  # seconds between two states of the progress
 OUTS = (".parquet", ".csv")
+SCRATCH = Path("build", "score")  # for what goes to an address
+INSIDE = "OUT={} is inside IN={}, and would be read next time: name another folder"
 
 
 class ScoreError(Exception):
@@ -30,31 +35,28 @@ class Job:
 
     def __init__(
         self,
-        source: Path,
-        out: Path,
+        source: Path | str,
+        out: Path | str,
         folder: Path,
-        log: Path | None = None,
+        log: Path | str | None = None,
         bad: str = "keep",
         version: str | None = None,
     ) -> None:
         """Load the version and find the rows.
 
         Raises:
-            ScoreError, InputError: with what to type next.
+            ScoreError, InputError, AddressError: with what to type next.
             VerifyError, ModelError: the version is not as it was judged.
         """
-        if out.suffix.lower() not in OUTS:
-            raise ScoreError(f"OUT={out} has to end in {' or '.join(OUTS)}")
-        if out.resolve() == source.resolve() or (out.exists() and out.samefile(source)):
-            raise ScoreError(f"OUT={out} is IN, and would be written over")
-        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-            problem = f"OUT={out} is inside IN={source}, and would be read next time"
-            raise ScoreError(f"{problem}: name another folder")
-        self.source, self.out, self.log, self.bad = source, out, log, bad
-        self.version = version
+        self.source, self.address, self.log_address = str(source), str(out), ""
+        self.out = _here(self.source, self.address)
+        self.log = None if log is None else Path(log)
+        if log is not None and remote(str(log)):
+            self.log_address, self.log = str(log), _scratch(str(log)) / "log"
+        self.bad, self.version = bad, version
         self.model = Model(folder)
         self.model.check_golden()
-        self.input = Input(source)
+        self.input = Input(self.source)
         self.named = _named(self.model, self.input.names)
         if log is not None and not self.named.id:
             raise ScoreError(
@@ -65,7 +67,7 @@ class Job:
             "input": self.input.mark,
             "manifest_sha256": self.model.manifest_sha256,
             "rows": ROWS,
-            "logged": log is not None and [str(log.resolve()), version],
+            "logged": self.log is not None and [_log_name(log), version],
         }
 
     def run(self) -> str:
@@ -95,13 +97,38 @@ class Job:
         first = parts.first_refused()
         total, refused = parts.total, parts.finish(digest[:12], self._columns())
         manifest = self.model.manifest_sha256[:12]
-        sentence = f"{self.out}: {total.scored:,} predictions of version {manifest}"
+        sentence = f"{self.address}: {total.scored:,} predictions of version {manifest}"
+        if repeated := repeated_ids(self.out):
+            sentence += f"; {repeated:,} have the id of another row"
+        where = self._sent(refused)
         if refused:
-            sentence += f"; {total.refused:,} rows have none, see {refused}"
+            sentence += f"; {total.refused:,} rows have none, see {where}"
         if total.refused and not total.scored:
             row, reason = first or Refused(0, "")
             raise ScoreError(f"{sentence}; the first is row {row}: {reason}")
         return sentence
+
+    def _sent(self, refused: Path | None) -> str:
+        """Send what was written here to its address; return where refused rows are.
+
+        The log goes first, and what was written here goes last, so that a run that is
+        stopped meanwhile does the same again.
+
+        Raises:
+            AddressError: a file did not arrive.
+        """
+        if self.log is not None and self.log_address:
+            for path in sorted(self.log.glob(PATTERN)):
+                send(path, f"{self.log_address.rstrip('/')}/{path.name}")
+                path.unlink()
+        if not remote(self.address):
+            return str(refused)
+        where = f"{self.address}.refused.jsonl"
+        if refused is not None:
+            send(refused, where)
+        send(self.out, self.address)
+        shutil.rmtree(self.out.parent)
+        return where
 
     def _columns(self) -> pa.Schema:
         """Return the columns of predictions, by that of a golden row."""
@@ -146,6 +173,41 @@ class Progress:
         print(f"\r{line:70}", end="\r", file=sys.stderr, flush=True)
 
 
+def _here(source: str, out: str) -> Path:
+    """Return where predictions are written on this machine.
+
+    Raises:
+        ScoreError: OUT is no file that can be written, or would be read as IN.
+    """
+    if not out.lower().endswith(OUTS):
+        raise ScoreError(f"OUT={out} has to end in {' or '.join(OUTS)}")
+    inside = out.startswith(f"{source.rstrip('/')}/")
+    if remote(out):
+        if out == source:
+            raise ScoreError(f"OUT={out} is IN, and would be written over")
+        if inside:
+            raise ScoreError(INSIDE.format(out, source))
+        return _scratch(out) / out.rpartition("/")[2]
+    path, read = Path(out), Path(source)
+    if remote(source):
+        return path
+    if path.resolve() == read.resolve() or (path.exists() and path.samefile(read)):
+        raise ScoreError(f"OUT={out} is IN, and would be written over")
+    if read.is_dir() and path.resolve().is_relative_to(read.resolve()):
+        raise ScoreError(INSIDE.format(out, source))
+    return path
+
+
+def _scratch(address: str) -> Path:
+    """Return the folder of this machine for what goes to an address."""
+    return SCRATCH / hashlib.sha256(address.encode()).hexdigest()[:12]
+
+
+def _log_name(log: Path | str | None) -> str:
+    """Return the log as no other one is called."""
+    return str(log) if remote(str(log)) else str(Path(str(log)).resolve())
+
+
 def _named(model: Model, names: list[str]) -> Columns:
     """Return how the input names a row's id and time: as the contract, or a request."""
     found = []
@@ -177,4 +239,12 @@ def _said(model: Model, names: list[str], named: Columns) -> str:
     return "; ".join(sentences) or "every column is one of contract.yaml"
 
 
-ERRORS = (ScoreError, InputError, OutputError, VerifyError, ModelError, OSError)
+ERRORS = (
+    ScoreError,
+    AddressError,
+    InputError,
+    OutputError,
+    VerifyError,
+    ModelError,
+    OSError,
+)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,6 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+
+from mlgitops.batch.addresses import Files, files
 
 BLOCK = 8_000_000  # bytes of a CSV that are read at once
 SNIFFED = 65_536  # bytes in which the delimiter is looked for
@@ -37,50 +38,42 @@ class Batch(NamedTuple):
 class Input:
     """Rows of a CSV or Parquet file, or a folder of files of one of these kinds."""
 
-    def __init__(self, path: Path) -> None:
-        """Find the files and their columns.
+    def __init__(self, source: str) -> None:
+        """Find the files of a path or address, and their columns.
 
         Raises:
-            InputError: there are none, or they are of another kind.
+            InputError, AddressError: there are none, or they are of another kind.
         """
-        found = (
-            sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else []
-        )
-        hidden = [
-            p for p in found if set("._") & {n[0] for n in p.relative_to(path).parts}
-        ]
-        self.files = [p for p in found if p not in hidden] or [path]
-        if not self.files[0].is_file():
-            raise InputError(f"there is no table {path}: name a CSV or Parquet file")
+        self.files = files(source)
         kinds = {
-            p.name.lower().removesuffix(".gz").rpartition(".")[2] for p in self.files
+            n.lower().removesuffix(".gz").rpartition(".")[2] for n in self.files.names
         }
         if kinds == {"csv"} or kinds == {"tsv"}:
-            self.kind, format_ = "csv", _csv(self.files[0])
+            self.kind, format_ = "csv", _csv(self.files)
         elif kinds == {"parquet"}:
             self.kind, format_ = "parquet", ds.ParquetFileFormat()
         else:
             raise InputError(
-                f"{path} has {', '.join(sorted(kinds))} files: bring CSV or "
+                f"{source} has {', '.join(sorted(kinds))} files: bring CSV or "
                 "Parquet, and one kind in a folder"
             )
         try:
             self._data = ds.dataset(
-                [str(p) for p in self.files],
+                self.files.names,
                 format=format_,
+                filesystem=self.files.system,
                 partitioning="hive",
-                partition_base_dir=str(path if path.is_dir() else path.parent),
+                partition_base_dir=self.files.base,
             )
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} cannot be read: {_first_line(error)}") from None
+            raise InputError(f"{source} cannot be read: {_first_line(error)}") from None
         self.names: list[str] = self._data.schema.names
         _demand_alike(self.files, self.kind)
 
     @property
     def mark(self) -> list[list[object]]:
-        """What tells these files from others: names, sizes, times of change."""
-        stats = [(p.name, p.stat()) for p in self.files]
-        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+        """What tells these files from others: names, sizes, last changes."""
+        return [self.files.mark(name) for name in self.files.names]
 
     def rows(self) -> int | None:
         """Return how many rows there are; None where only reading them tells."""
@@ -145,13 +138,14 @@ def _record_batches(data: ds.Dataset, names: Sequence[str]) -> Iterator[pa.Recor
         )
 
 
-def _header(file: Path) -> tuple[list[str], str]:
+def _header(files: Files, file: str) -> tuple[list[str], str]:
     """Return the names in the first line of a CSV, and what stands between them.
 
     Raises:
         InputError: there is none, or two columns have one name, or it is not UTF-8.
     """
-    with pa.input_stream(str(file), compression="detect") as stream:
+    packed = "gzip" if file.lower().endswith(".gz") else None
+    with files.open(file) as raw, pa.input_stream(raw, compression=packed) as stream:
         start = stream.read(SNIFFED)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(f"{file} is UTF-16: save it as UTF-8")
@@ -169,9 +163,9 @@ def _header(file: Path) -> tuple[list[str], str]:
     return names, delimiter
 
 
-def _csv(file: Path) -> ds.CsvFileFormat:
+def _csv(files: Files) -> ds.CsvFileFormat:
     """Return how a CSV is read: each value as text, which the row's checks convert."""
-    names, delimiter = _header(file)
+    names, delimiter = _header(files, files.names[0])
     return ds.CsvFileFormat(
         parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
@@ -260,27 +254,35 @@ def _truth(value: object, words: Mapping[str, bool]) -> object:
     return bool(value) if type(value) in (int, float) and value in (0, 1) else value
 
 
-def _hidden(file: Path, folder: Path) -> bool:
-    """Tell whether a file, or a folder above it, is no part of a table by its name."""
-    return any(part[0] in "._" for part in file.relative_to(folder).parts)
-
-
-def _demand_alike(files: Sequence[Path], kind: str) -> None:
+def _demand_alike(files: Files, kind: str) -> None:
     """Refuse files of a folder that have other columns than the first.
 
     Raises:
         InputError: with the first file that differs, and in what.
     """
-    first: tuple[list[str], str] = ([], "")
-    for file in files:
-        found = _header(file) if kind == "csv" else (pq.read_schema(file).names, "")
+    first, first_file = (list[str](), ""), files.names[0]
+    for file in files.names:
+        found = _header(files, file) if kind == "csv" else (_schema(files, file), "")
         first = first if first[0] else found
         if found != first:
             odd = sorted(set(found[0]) ^ set(first[0])) or ["their order, or delimiter"]
             raise InputError(
-                f"{file} has other columns than {files[0]} ({', '.join(odd)[:200]}): "
+                f"{file} has other columns than {first_file} ({', '.join(odd)[:200]}): "
                 "make the files alike, or score one after the other"
             )
+
+
+def _schema(files: Files, file: str) -> list[str]:
+    """Return the columns of a Parquet file.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        with files.open(file) as raw:
+            return list(pq.read_schema(raw).names)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} cannot be read: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from mlgitops.release import ReleaseError, by_dispatch, dispatched, settings
 
 CHAMPION = ledger.CHAMPION
 # On GitHub these hold storage's login, or the App's key, and run for main only.
-RESERVED = ("register", "validate", "monitor", "reproduce")
+RESERVED = ("register", "validate", "monitor", "reproduce", "score")
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # of a namespace, a path, a tag
 KEY = "deploy.environments in params.yaml"
 WAITS = (
