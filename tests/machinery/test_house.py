@@ -58,8 +58,10 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/monitor": PARTS  # and what newer rows bring
     | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds"},
     "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},
-    # It asks a version as the server does.
+    # It asks a version as the server does, and opens addresses with storage's login.
     "mlgitops/batch": {
+        "mlgitops.lock",
+        "mlgitops.storage",
         "mlgitops.prediction_log",
         *(f"mlgitops.serving.{n}" for n in ("model", "predictions", "rows", "verify")),
     },
