@@ -26,6 +26,7 @@ from typing import NoReturn
 
 import uvicorn
 
+from mlgitops.serving import explain
 from mlgitops.serving.app import App
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
@@ -194,6 +195,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
+    text = "rows a second that /explain gives reasons for; 0 for none"
+    add("--explain-rate", type=float, default=explain.LIMITS.rate, help=text)
+    text = "rows that the model gets for the reasons of one"
+    most = explain.LIMITS.evaluations
+    add("--explain-evaluations", type=int, default=most, help=text)
     return parser.parse_args(arguments)
 
 
@@ -217,7 +223,10 @@ def main() -> None:
         ) from None
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
-    app = App(model, reason, options.version, limits, server_sha256)
+    reasons = explain.Limits(
+        options.explain_rate, evaluations=options.explain_evaluations
+    )
+    app = App(model, reason, options.version, limits, server_sha256, reasons)
     log = options.log and partial(PredictionLog, options.log, options.log_wait)
     if shared is None and log is not None:
         app.log = log()
