@@ -31,6 +31,7 @@ from mlgitops.serving.app import App
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
+from mlgitops.serving.page import is_private
 from mlgitops.serving.routes import LIMITS, Limits
 from mlgitops.serving.verify import VerifyError
 
@@ -176,6 +177,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _switch(text: str | None) -> bool | None:
+    """Return what MODEL_PAGE says: on, off, or nothing."""
+    if text not in (None, "", "on", "off"):
+        raise SystemExit(f"nothing was started: MODEL_PAGE is on or off, not '{text}'.")
+    return text == "on" if text else None
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = _Parser("python -m mlgitops.serving", description="Serve a model.")
@@ -195,6 +203,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
+    text = "the page at /; without either, where only this machine can reach it"
+    on, switch = _switch(env("MODEL_PAGE")), argparse.BooleanOptionalAction
+    add("--page", action=switch, default=on, help=text)
     text = "rows a second that /explain gives reasons for; 0 for none"
     add("--explain-rate", type=float, default=explain.LIMITS.rate, help=text)
     text = "rows that the model gets for the reasons of one"
@@ -227,6 +238,9 @@ def main() -> None:
         options.explain_rate, evaluations=options.explain_evaluations
     )
     app = App(model, reason, options.version, limits, server_sha256, reasons)
+    private = options.page is None and is_private(shared or own)
+    if not (options.page or private):
+        del app.routes["/"]
     log = options.log and partial(PredictionLog, options.log, options.log_wait)
     if shared is None and log is not None:
         app.log = log()

@@ -22,6 +22,7 @@ from mlgitops.serving import explain, metrics
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
+from mlgitops.serving.page import Page
 from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.routes import (
     LIMITS,
@@ -69,6 +70,7 @@ class App:
         self.routes = {
             "/predict": Route(self._predict, ("POST",)),
             "/explain": Route(reasoned, ("POST",)),
+            "/": Route(Page(self).answer),
             "/health/live": Route(self._live),
             "/health/ready": Route(self._ready, refusal="reason"),
             "/info": Route(self._info),

@@ -116,7 +116,7 @@ class Explainer:
             "manifest_sha256": model.manifest_sha256,
             "logged": False,
             "reference": f"{len(model.manifest['golden'][:REFERENCE])} rows of the "
-            "training data, the golden rows of the manifest",
+            "training data (the golden rows of the manifest)",
             "explanations": [
                 {"prediction": {"id": i, **fields}, **reason}
                 for i, fields, reason in zip(ids, named, reasons, strict=True)
