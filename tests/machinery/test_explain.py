@@ -1,4 +1,4 @@
-"""Reasons for a row: the numbers are Shapley's, and asking for them costs others little.
+"""Reasons for a row: the numbers are Shapley's, and asking costs others little.
 
 The numbers are checked against closed forms and a count over all orders, in numpy; what
 the server says and refuses against a tiny real version.
@@ -36,7 +36,11 @@ def feeds(count: int, rows: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def reasons(
-    model: Callable[..., Any], columns: int, budget: int = MANY, seed: int = 0, **row: Any
+    model: Callable[..., Any],
+    columns: int,
+    budget: int = MANY,
+    seed: int = 0,
+    **row: Any,
 ) -> tuple[Values, float]:
     """Return the values of a row of `model`, and its output minus the baseline."""
 
@@ -141,7 +145,9 @@ def test_columns_that_do_the_same_get_the_same() -> None:
         a, b, c = (v[:, 0] for v in mixed.values())
         return np.asarray(np.tanh(a * b + c))
 
-    one = {name: np.array([[value]]) for name, value in zip("abc", (2, 2, 1))}
+    one = {
+        name: np.array([[value]]) for name, value in zip("abc", (2, 2, 1), strict=True)
+    }
     reference = {n: np.array([[0.1], [0.5], [-1.0]]) for n in "ab"}
     reference["c"] = np.array([[0.0], [0.3], [2.0]])
     ends = float(score(one)[0]), score(reference)

@@ -75,7 +75,7 @@ class Bucket:
         self._tokens, self._at = float(most), clock()
 
     def take(self, count: int) -> float:
-        """Take so many; if there are fewer, take none and return the seconds to wait."""
+        """Take so many and return 0, or take none and return the seconds to wait."""
         now = self._clock()
         grown = self._tokens + (now - self._at) * self.rate
         self._tokens, self._at = min(self.most, grown), now

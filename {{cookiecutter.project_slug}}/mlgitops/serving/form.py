@@ -119,7 +119,8 @@ def _hint(column: Column) -> str:
         bound = f"at least {_number(low)}" if high is None else None
         parts.append(bound or f"at most {_number(high)}")
     if kind == "category":
-        parts = [f"One of {len(column['categories'])} categories"]
+        count = len(column["categories"])
+        parts = [f"One of {count} categories" if count > 1 else "One category"]
     if kind == "text" and "max_length" in column:
         parts.append(f"at most {column['max_length']} characters")
     if column["missing"]:

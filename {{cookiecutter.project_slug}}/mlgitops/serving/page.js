@@ -129,12 +129,12 @@ const reasonTable = (found, row) => {
   const table = make("table", undefined, "reasons");
   const parts = Object.entries(found.contributions).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
   const shown = parts.slice(0, SHOWN), rest = parts.slice(SHOWN);
-  const widest = Math.abs(parts[0][1]), errors = found.standard_errors || {};
+  const widest = Math.abs(parts[0][1]), errors = new Map(Object.entries(found.standard_errors || {}));
   table.append(make("caption", "What moved it, by column"));
   const body = make("tbody");
   for (const [name, amount] of shown) {
     const given = row[name] === null ? "missing" : String(row[name]).slice(0, 80);
-    body.append(reasonRow(name, given, amount, widest, found.output, errors[name]));
+    body.append(reasonRow(name, given, amount, widest, found.output, errors.get(name)));
   }
   if (rest.length) {
     const sum = rest.reduce((total, [, amount]) => total + amount, 0);

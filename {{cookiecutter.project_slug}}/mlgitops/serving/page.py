@@ -1,4 +1,4 @@
-"""GET /: a page that says what answers here, tries a row with its reasons, and how it is.
+"""GET /: a page that says what answers here and how it is, and tries a row.
 
 One file without a template language, and nothing loaded from elsewhere: its style and
 its script are in it, and the policy allows these two by their hashes and requests to
@@ -137,13 +137,15 @@ def _origin(model: Model) -> Facts:
     yield "Task", model.task
     yield "Estimator", params.get("estimator", "not stated")
     yield "Trained on", trained
-    yield "Model file", f"{manifest['model']['bytes'] / 1e6:,.2f} MB"
+    yield "Model file", f"{manifest['model']['bytes'] / 1e3:,.0f} kB"
     yield "Columns", ", ".join(model.inputs)
 
 
 def listed(facts: Facts) -> str:
     """Return facts as a list of names and values."""
-    items = (f"<div><dt>{name}</dt><dd>{escape(str(v))}</dd></div>" for name, v in facts)
+    items = (
+        f"<div><dt>{name}</dt><dd>{escape(str(v))}</dd></div>" for name, v in facts
+    )
     return f"<dl>{''.join(items)}</dl>"
 
 

@@ -111,7 +111,9 @@ def _outputs(
     parts = [np.empty(0)]
     for part in _batches(len(known)):
         mixed = {
-            name: np.where(known[part, index, None], value, reference[name][which[part]])
+            name: np.where(
+                known[part, index, None], value, reference[name][which[part]]
+            )
             for index, (name, value) in enumerate(row.items())
         }
         parts.append(score(mixed))
