@@ -6,6 +6,7 @@ the server says and refuses against a tiny real version.
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from itertools import permutations
 from pathlib import Path
@@ -227,6 +228,19 @@ def test_a_server_says_why(app: App) -> None:
     assert first["baseline"] == pytest.approx(mean, abs=1e-6)
     assert first["exact"] and "Shapley" in first["source"]
     assert app.counts.rows == 1 and app.counts.responses["/explain", 200] == 1
+
+
+def test_the_page_of_documentation_names_every_field(app: App) -> None:
+    file = Path(__file__).parents[2] / "docs/serving.md"
+    if not file.is_file():
+        pytest.skip("only the tests are here")
+    answer = ask(app, {"rows": [tiny.ROW]})[1]
+    fields = {*answer, *answer["explanations"][0], "class"}
+    table = [line for line in file.read_text().splitlines() if line.startswith("| `")]
+    named = {
+        n for line in table for n in re.findall("`([a-z_0-9]+)`", line.split("|")[1])
+    }
+    assert fields <= named
 
 
 def test_only_the_content_of_a_row_decides(folder: Path) -> None:

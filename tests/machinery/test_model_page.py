@@ -23,7 +23,7 @@ import yaml
 from machinery import tiny
 from machinery.test_explain import FREE, ask, send
 from mlgitops.serving import form, page
-from mlgitops.serving.__main__ import _switch, parse
+from mlgitops.serving.__main__ import parse
 from mlgitops.serving.app import App
 from mlgitops.serving.health import health
 from mlgitops.serving.metrics import Counts
@@ -214,8 +214,11 @@ def test_the_page_can_be_switched(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse(["--model", "x", "--no-page"]).page is False
     monkeypatch.setenv("MODEL_PAGE", "on")
     assert parse(["--model", "x"]).page is True
-    with pytest.raises(SystemExit, match="MODEL_PAGE is on or off"):
-        _switch("yes")
+    monkeypatch.setenv("MODEL_PAGE", "off")
+    assert parse(["--model", "x"]).page is False
+    monkeypatch.setenv("MODEL_PAGE", "yes")
+    with pytest.raises(SystemExit, match="MODEL_PAGE must be on or off"):
+        parse(["--model", "x"])
 
 
 def test_no_page_is_no_path(folder: Path) -> None:

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import NoReturn
 
@@ -177,11 +178,11 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _switch(text: str | None) -> bool | None:
-    """Return what MODEL_PAGE says: on, off, or nothing."""
-    if text not in (None, "", "on", "off"):
-        raise SystemExit(f"nothing was started: MODEL_PAGE is on or off, not '{text}'.")
-    return text == "on" if text else None
+def _amount(text: str) -> float:
+    """Parse a number that is not negative."""
+    if not 0 <= float(text) < inf:
+        raise ValueError
+    return float(text)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -204,10 +205,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
     text = "the page at /; without either, where only this machine can reach it"
-    on, switch = _switch(env("MODEL_PAGE")), argparse.BooleanOptionalAction
-    add("--page", action=switch, default=on, help=text)
+    page, switch = env("MODEL_PAGE") or None, argparse.BooleanOptionalAction
+    if page not in (None, "on", "off"):
+        parser.error(f"MODEL_PAGE must be on or off, got '{page}'.")
+    add("--page", action=switch, default=page and page == "on", help=text)
     text = "rows a second that /explain gives reasons for; 0 for none"
-    add("--explain-rate", type=float, default=explain.LIMITS.rate, help=text)
+    add("--explain-rate", type=_amount, default=explain.LIMITS.rate, help=text)
     text = "rows that the model gets for the reasons of one"
     most = explain.LIMITS.evaluations
     add("--explain-evaluations", type=int, default=most, help=text)
@@ -235,7 +238,7 @@ def main() -> None:
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
     reasons = explain.Limits(
-        options.explain_rate, evaluations=options.explain_evaluations
+        options.explain_rate, evaluations=max(1, options.explain_evaluations)
     )
     app = App(model, reason, options.version, limits, server_sha256, reasons)
     private = options.page is None and is_private(shared or own)
