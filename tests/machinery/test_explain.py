@@ -188,7 +188,9 @@ def app(folder: Path) -> App:
     return App(Model(folder), reasons=FREE)
 
 
-async def send(app: App, path: str, body: Any, method: str = "POST") -> Any:
+async def send(
+    app: App, path: str, body: Any, method: str = "POST", headers: Any = ()
+) -> Any:
     """Ask an application; return status, headers and the answer."""
     data, sent = body if isinstance(body, bytes) else json.dumps(body).encode(), []
 
@@ -198,7 +200,7 @@ async def send(app: App, path: str, body: Any, method: str = "POST") -> Any:
     async def take(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": path, "method": method, "headers": []}
+    scope = {"type": "http", "path": path, "method": method, "headers": [*headers]}
     await app(scope, receive, take)
     headers = dict(sent[0]["headers"])
     return sent[0]["status"], headers, sent[1]["body"]

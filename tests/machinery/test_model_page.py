@@ -28,6 +28,7 @@ from mlgitops.serving.app import App
 from mlgitops.serving.health import health
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
+from mlgitops.serving.routes import RefusalError
 
 EVIL = "</script><b onclick=alert(1)>\"'&amp;`${1}` <img src=x onerror=alert(2)>"
 SEEN = "\u202eright \U0001f44d \u00fc"
@@ -227,8 +228,28 @@ def test_no_page_is_no_path(folder: Path) -> None:
         assert status == 404 and "/explain" in answer["error"]
 
 
-def browser_module() -> Any:
-    """Return the rehearsal's browser; it is not there where only the tests are."""
+class Token:
+    """What wants a token, as the server's own check does."""
+
+    def check(self, headers: list[tuple[bytes, bytes]]) -> None:
+        if (b"authorization", b"Bearer right") not in headers:
+            raise RefusalError(401, "this server wants a token.")
+
+
+def test_who_has_no_token_sees_nothing_of_the_model(folder: Path) -> None:
+    app = App(Model(folder))
+    app.tokens = Token()  # type: ignore[assignment]
+    text = opened(app)[2]
+    assert 'id="token"' in text and 'data-column="' not in text
+    assert app.model and app.model.manifest_sha256 not in text
+    assert "onclick" not in text.partition("<script>")[0]
+    sent = [(b"authorization", b"Bearer right")]
+    assert 'data-column="' in asyncio.run(send(app, "/", b"", "GET", sent))[2].decode()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The rehearsal's browser; it is not there where only the tests are."""
     path = Path(__file__).parents[2] / "rehearsal/page/browser.py"
     if not path.is_file() or not shutil.which("chromium"):
         pytest.skip("no Chromium here to look at the page with")
@@ -236,7 +257,8 @@ def browser_module() -> Any:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    with module.Browser() as chromium:
+        yield chromium
 
 
 ANSWER = {"manifest_sha256": "0" * 64, "logged": False, "reference": "18 rows"}
@@ -317,9 +339,10 @@ class Person:
         assert not self.sees(f"[...document.querySelectorAll('main *')].some({wide})")
 
 
-def test_a_row_is_tried_with_the_keyboard(folder: Path) -> None:
+def test_a_row_is_tried_with_the_keyboard(folder: Path, browser: Any) -> None:
     """At both widths; the hostile names run nothing, and nothing else is loaded."""
-    with tiny.server(folder) as (port, _), browser_module().Browser() as browser:
+    browser.requests.clear()
+    with tiny.server(folder) as (port, _):
         url = f"http://127.0.0.1:{port}/"
         for width, dark in ((390, True), (1280, False)):
             person = Person(browser, url, width, dark)
@@ -359,3 +382,22 @@ def test_a_row_is_tried_with_the_keyboard(folder: Path) -> None:
         asked = {u for u in browser.requests if not u.startswith(("about:", "data:"))}
         assert asked == {url, f"{url}explain"}
         assert tiny.call(port, "/info")[1]["refused"] == 0
+
+
+def test_a_token_opens_the_page(browser: Any) -> None:
+    """The one that is typed is sent with each request, and a wrong one is refused."""
+    html = page._document("t", page.GATE)
+    browser.call("Page.navigate", url="about:blank")
+    frame = browser.call("Page.getFrameTree")["frameTree"]["frame"]["id"]
+    browser.call("Page.setDocumentContent", frameId=frame, html=html)
+    answers = {"": page.GATE, "Bearer right": "<h1>m</h1><p id=health></p>"}
+    browser.evaluate(
+        f"answers = {json.dumps(answers)}; sent = []; fetch = async (path, o) => {{"
+        "const key = o.headers.authorization || ''; sent.push(key);"
+        "return {text: async () => `<main>${answers[key] || answers['']}</main>`}}"
+    )
+    for typed, heading in (("wrong", "Model server"), ("right", "m")):
+        browser.evaluate(f"document.querySelector('#token').value = '{typed}'")
+        browser.evaluate("enter()")
+        assert browser.evaluate("document.querySelector('h1').innerText") == heading
+    assert browser.evaluate("sent") == ["Bearer wrong", "Bearer right"]

@@ -212,8 +212,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     text = "rows a second that /explain gives reasons for; 0 for none"
     add("--explain-rate", type=_amount, default=explain.LIMITS.rate, help=text)
     text = "rows that the model gets for the reasons of one"
-    most = explain.LIMITS.evaluations
-    add("--explain-evaluations", type=int, default=most, help=text)
+    evaluations = explain.LIMITS.evaluations
+    add("--explain-evaluations", type=int, default=evaluations, help=text)
     return parser.parse_args(arguments)
 
 

@@ -66,11 +66,11 @@ class App:
         self.draining = False
         self.refused = 0  # requests for predictions
         self.counts = Counts(model.contract["columns"] if model else {})
-        reasoned = explain.Explainer(self, reasons).answer
+        reasoned = explain.Explainer(self, reasons).respond
         self.routes = {
             "/predict": Route(self._predict, ("POST",)),
             "/explain": Route(reasoned, ("POST",)),
-            "/": Route(Page(self).answer),
+            "/": Route(Page(self).respond),
             "/health/live": Route(self._live),
             "/health/ready": Route(self._ready, refusal="reason"),
             "/info": Route(self._info),

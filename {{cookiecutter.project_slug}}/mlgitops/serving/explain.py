@@ -69,16 +69,18 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
 class Bucket:
     """Tokens that come at a rate, up to a number."""
 
-    def __init__(self, rate: float, most: int, clock: Callable[[], float] = monotonic):
+    def __init__(
+        self, rate: float, capacity: int, clock: Callable[[], float] = monotonic
+    ):
         """Begin full; `clock` is in seconds."""
-        self.rate, self.most, self._clock = rate, most, clock
-        self._tokens, self._at = float(most), clock()
+        self.rate, self.capacity, self._clock = rate, capacity, clock
+        self._tokens, self._at = float(capacity), clock()
 
     def take(self, count: int) -> float:
         """Take so many and return 0, or take none and return the seconds to wait."""
-        now = self._clock()
-        grown = self._tokens + (now - self._at) * self.rate
-        self._tokens, self._at = min(self.most, grown), now
+        time = self._clock()
+        grown = self._tokens + (time - self._at) * self.rate
+        self._tokens, self._at = min(self.capacity, grown), time
         if self._tokens < count:
             return (count - self._tokens) / self.rate
         self._tokens -= count
@@ -96,7 +98,7 @@ class Explainer:
         self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
 
-    async def answer(self, scope: Message, receive: Receive) -> Response:
+    async def respond(self, scope: Message, receive: Receive) -> Response:
         """Return the reasons of each row of a request."""
         model = self.app.model
         if model is None:
@@ -191,7 +193,7 @@ def explain(
     rows = [entry["row"] for entry in model.manifest["golden"][:REFERENCE]]
     reference = inputs(rows, model.columns, model.inputs, bool(model.time))
     of_reference = model.scores(reference)
-    deadline, found = monotonic() + limits.seconds, []
+    deadline, explained = monotonic() + limits.seconds, []
     for index in range(len(scores)):
         row = {name: column[[index]] for name, column in feeds.items()}
         output = None if model.classes is None else int(scores[index].argmax())
@@ -204,14 +206,14 @@ def explain(
         ends = float(_of(scores[[index]], output)[0]), _of(of_reference, output)
         seed = _seed(model.manifest_sha256, row)
         values = shapley.values(score, row, reference, ends, limits.evaluations, seed)
-        found.append(_named(model, ends, values, output))
-    return found
+        explained.append(_named(model, ends, values, output))
+    return explained
 
 
 def _of(scores: Array, output: int | None) -> Floats:
     """Return the output that is explained: that of a class, or the only one."""
-    one = scores if output is None else scores[:, output]
-    return one.astype(np.float64)
+    chosen = scores if output is None else scores[:, output]
+    return chosen.astype(np.float64)
 
 
 def _named(

@@ -31,17 +31,17 @@ def form(model: Model) -> str:
     """Return the form's fields; columns that the model does not use come last."""
     columns, shown = model.contract["columns"], typical(model)
     used = [name for name in columns if name in model.inputs]
-    other = [name for name in columns if name not in model.inputs]
+    unused = [name for name in columns if name not in model.inputs]
     fields = {
         name: field(f"column-{number}", name, column, shown.get(name, ""))
         for number, (name, column) in enumerate(columns.items())
     }
     parts = ['<div class="fields">', *(fields[name] for name in used), "</div>"]
-    if other:
+    if unused:
         parts += [
-            f"<details><summary>Columns that this model does not use ({len(other)})",
+            f"<details><summary>Columns that this model does not use ({len(unused)})",
             '</summary><div class="fields">',
-            *(fields[name] for name in other),
+            *(fields[name] for name in unused),
             "</div></details>",
         ]
     return "\n".join(parts)
@@ -49,50 +49,53 @@ def form(model: Model) -> str:
 
 def field(key: str, name: str, column: Column, value: str) -> str:
     """Return one labelled field with its hint and a line for its error."""
-    known = [f'data-column="{escape(name)}"', f'data-type="{column["type"]}"']
+    attributes = [f'data-column="{escape(name)}"', f'data-type="{column["type"]}"']
     if column["missing"]:
-        known.append("data-missing")
+        attributes.append("data-missing")
     else:
-        known.append('aria-required="true"')
+        attributes.append('aria-required="true"')
     for bound in ("min", "max"):
         if bound in column:
-            known.append(f'data-{bound}="{_number(column[bound])}"')
-    known.append(f'id="{key}" aria-describedby="{key}-hint {key}-error"')
+            attributes.append(f'data-{bound}="{_number(column[bound])}"')
+    attributes.append(f'id="{key}" aria-describedby="{key}-hint {key}-error"')
     return (
         f'<div class="field"><label for="{key}" dir="auto">{escape(name)}</label>'
-        f"{_control(' '.join(known), key, name, column, value)}"
+        f"{_control(' '.join(attributes), key, name, column, value)}"
         f'<p class="hint" id="{key}-hint">{escape(_hint(column))}</p>'
         f'<p class="error" id="{key}-error" hidden></p></div>'
     )
 
 
-def _control(known: str, key: str, name: str, column: Column, value: str) -> str:
+def _control(attributes: str, key: str, name: str, column: Column, value: str) -> str:
     """Return what is typed into, or chosen from."""
     kind = column["type"]
     plain = 'autocomplete="off" autocapitalize="off" spellcheck="false"'
     if kind == "text":
-        return f'<textarea {known} {plain} rows="3"></textarea>'
+        return f'<textarea {attributes} {plain} rows="3"></textarea>'
     if kind == "datetime":
         shown = escape(value)
-        return f'<input {known} type="datetime-local" step="1" value="{shown}">'
+        return f'<input {attributes} type="datetime-local" step="1" value="{shown}">'
     if kind == "boolean":
-        return _select(known, ["true", "false"], column["missing"], value)
+        return _select(attributes, ["true", "false"], column["missing"], value)
     if kind == "category":
-        other = (
+        custom = (
             f'<input class="other" id="{key}-other" hidden {plain} '
             f'aria-label="Another value of {escape(name)}" '
             f'aria-describedby="{key}-error">'
         )
         categories = [str(category) for category in column["categories"]]
-        return _select(known, categories, column["missing"], value, more=True) + other
+        return (
+            _select(attributes, categories, column["missing"], value, more=True)
+            + custom
+        )
     keys = "decimal" if kind == "number" else "numeric"
     positive = column.get("min", -inf) >= 0  # such a keyboard may have no minus
     mode = f'inputmode="{keys}" ' if positive else ""
-    return f'<input {known} {plain} {mode}value="{escape(value)}">'
+    return f'<input {attributes} {plain} {mode}value="{escape(value)}">'
 
 
 def _select(
-    known: str, values: list[str], missing: bool, value: str, more: bool = False
+    attributes: str, values: list[str], missing: bool, value: str, more: bool = False
 ) -> str:
     """Return a choice of values; `more` adds one that is typed."""
     options = []
@@ -105,7 +108,7 @@ def _select(
         options.append(f'<option value="{shown}"{chosen}>{shown}</option>')
     if more:
         options.append('<option value="" data-other>(another value)</option>')
-    return f"<select {known}>{''.join(options)}</select>"
+    return f"<select {attributes}>{''.join(options)}</select>"
 
 
 def _hint(column: Column) -> str:
@@ -136,12 +139,12 @@ def _number(value: Any) -> str:
 def typical(model: Model) -> dict[str, str]:
     """Return what each field is filled with, by column; none where nothing fits."""
     rows = [entry["row"] for entry in model.manifest["golden"][:REFERENCE]]
-    hidden, found = {*model.contract.get("sensitive", [])}, {}
+    hidden, defaults = {*model.contract.get("sensitive", [])}, {}
     for name, column in model.contract["columns"].items():
         values = [row[name] for row in rows if row.get(name) not in (None, "")]
         if name not in hidden and 2 * len(values) > len(rows):
-            found[name] = _middle(values, column["type"])
-    return found
+            defaults[name] = _middle(values, column["type"])
+    return defaults
 
 
 def _middle(values: list[Any], kind: str) -> str:

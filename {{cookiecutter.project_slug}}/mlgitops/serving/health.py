@@ -17,8 +17,8 @@ def health(counts: Counts, info: Mapping[str, Any], seconds: float) -> str:
     mark = "good" if info["ready"] else "bad"
     rows = [
         *_requests(counts),
-        *_found("Unknown categories", counts.unknown),
-        *_found("Numbers out of range", counts.outside),
+        *_unseen("Unknown categories", counts.unknown),
+        *_unseen("Numbers out of range", counts.outside),
         *_log(info["log"]),
     ]
     cells = "".join(
@@ -38,44 +38,46 @@ def health(counts: Counts, info: Mapping[str, Any], seconds: float) -> str:
 
 def _requests(counts: Counts) -> list[Cells]:
     """Return how requests were answered, and how fast."""
-    answered, refused, failed = _statuses(counts, "/predict")
-    tried, not_tried, broken = _statuses(counts, "/explain")
+    served, refused, failed = _statuses(counts, "/predict")
+    explained, not_explained, broken = _statuses(counts, "/explain")
     durations = counts.durations
     rows = [
-        ("Predictions", f"{answered:,} requests, {counts.rows:,} rows", False),
-        ("Refused", f"{refused:,} requests", refused > answered),
+        ("Predictions", f"{served:,} requests, {counts.rows:,} rows", False),
+        ("Refused", f"{refused:,} requests", refused > served),
         ("Failed", f"{failed + broken:,} requests", failed + broken > 0),
     ]
     if sum(durations):
-        half, most = (_within(durations, share) for share in (0.5, 0.99))
+        half, high = (_within(durations, share) for share in (0.5, 0.99))
         mean = counts.seconds / sum(durations) * 1e3
-        text = f"mean {mean:.2g} ms; half within {half}, 99% within {most}"
+        text = f"mean {mean:.2g} ms; half within {half}, 99% within {high}"
         rows.append(("Time of a prediction", text, False))
-    rows.append(("Explained", f"{tried:,} requests, {not_tried:,} refused", False))
+    rows.append(
+        ("Explained", f"{explained:,} requests, {not_explained:,} refused", False)
+    )
     return rows
 
 
 def _statuses(counts: Counts, path: str) -> tuple[int, int, int]:
     """Return how many requests were answered, refused, and failed."""
-    found = [0, 0, 0]
-    for (where, status), number in [*counts.responses.items()]:
-        if where == path:
-            found[min(max(status // 100 - 3, 0), 2)] += number
-    return found[0], found[1], found[2]
+    totals = [0, 0, 0]
+    for (route, status), number in [*counts.responses.items()]:
+        if route == path:
+            totals[min(max(status // 100 - 3, 0), 2)] += number
+    return totals[0], totals[1], totals[2]
 
 
 def _within(durations: Sequence[int], share: float) -> str:
     """Return the bound of the bucket that a share of the durations is within."""
-    wanted, bounds = share * sum(durations), (*BUCKETS, inf)
+    least, bounds = share * sum(durations), (*BUCKETS, inf)
     totals = zip(bounds, accumulate(durations), strict=True)
-    bound = next(bound for bound, total in totals if total >= wanted)
+    bound = next(bound for bound, total in totals if total >= least)
     return "more than 10 s" if bound == inf else f"{bound * 1e3:g} ms"
 
 
-def _found(name: str, found: Mapping[str, int]) -> list[Cells]:
+def _unseen(name: str, numbers: Mapping[str, int]) -> list[Cells]:
     """Return what training never saw, by column."""
-    seen = [f"{column}: {number:,}" for column, number in sorted(found.items())]
-    return [(name, ", ".join(seen) or "none", bool(seen))]
+    parts = [f"{column}: {number:,}" for column, number in sorted(numbers.items())]
+    return [(name, ", ".join(parts) or "none", bool(parts))]
 
 
 def _log(state: Mapping[str, int] | None) -> list[Cells]:

@@ -1,5 +1,5 @@
 "use strict";
-const form = document.getElementById("form");
+let token = ""; // where the server wants one; never stored
 const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
 const SHOWN = 12; // reasons; the rest are one line
 
@@ -57,7 +57,7 @@ const point = (control, message) => {
   if (hidden) hidden.open = true;
 };
 
-const controls = () => [...form.querySelectorAll("[data-column]")];
+const controls = () => [...document.querySelectorAll("#form [data-column]")];
 
 const read = () => {
   const row = Object.create(null), wrong = [];
@@ -170,10 +170,31 @@ const show = (answer, row) => {
   result.scrollIntoView({ block: "nearest" });
 };
 
+const ask = (path, options = {}) => fetch(path, {
+  ...options,
+  headers: { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) },
+});
+
+const page = async () => new DOMParser().parseFromString(await (await ask("/")).text(), "text/html");
+
 const refresh = async () => {
-  const text = await (await fetch("/")).text();
-  const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("health");
+  const fresh = (await page()).getElementById("health");
   if (fresh) document.getElementById("health").replaceWith(fresh);
+};
+
+const enter = async () => {
+  token = document.getElementById("token").value.trim();
+  if (!/^[\x21-\x7e]+$/.test(token)) token = "";
+  const fresh = await page();
+  if (!fresh.getElementById("health")) {
+    token = "";
+    problem("This is not a token of this server.");
+    document.getElementById("token").focus();
+    return;
+  }
+  document.title = fresh.title;
+  document.querySelector("main").replaceWith(fresh.querySelector("main"));
+  document.querySelector("h1").focus();
 };
 
 const submit = async () => {
@@ -185,7 +206,7 @@ const submit = async () => {
     typed(wrong[0]).focus();
     return;
   }
-  const response = await fetch("/explain", {
+  const response = await ask("/explain", {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ rows: [row] }),
@@ -196,27 +217,24 @@ const submit = async () => {
   await refresh();
 };
 
-if (form) {
-  const button = form.querySelector("button");
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (button.getAttribute("aria-disabled") === "true") return;
-    button.setAttribute("aria-disabled", "true");
-    try {
-      await submit();
-    } catch (error) {
-      problem(`The server did not answer: ${error.message}`);
-    }
-    button.removeAttribute("aria-disabled");
-  });
-  form.addEventListener("change", ({ target }) => {
-    const other = document.getElementById(`${target.id}-other`);
-    if (other) {
-      other.hidden = typed(target) !== other;
-      if (!other.hidden) other.focus();
-    }
-  });
-}
+document.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = event.target.querySelector("button");
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await (event.target.id === "gate" ? enter() : submit());
+  } catch (error) {
+    problem(`The server did not answer: ${error.message}`);
+  }
+  button.removeAttribute("aria-disabled");
+});
+document.addEventListener("change", ({ target }) => {
+  const other = document.getElementById(`${target.id}-other`);
+  if (!other) return;
+  other.hidden = typed(target) !== other;
+  if (!other.hidden) other.focus();
+});
 document.addEventListener("click", async ({ target }) => {
   if (target.id !== "refresh") return;
   try {

@@ -14,25 +14,31 @@ import ipaddress
 import socket
 from base64 import b64encode
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import cache, lru_cache
 from html import escape
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlgitops.serving.form import form
 from mlgitops.serving.health import health
-from mlgitops.serving.routes import Header, Message, Receive, Response
+from mlgitops.serving.routes import Header, Message, Receive, RefusalError, Response
 
 if TYPE_CHECKING:
     from mlgitops.serving.app import App
     from mlgitops.serving.model import Model
 
 TYPE = b"text/html; charset=utf-8"
-TRIED = (
+NOT_LOGGED = (
     "A row that is tried here is not logged, and not counted as traffic: the monitor "
     "does not see it. Decisions about real cases go through <code>/predict</code>."
 )
+GATE = """<h1>Model server</h1>
+<form novalidate id="gate"><div class="field"><label for="token">Access token</label>
+<input id="token" type="password" autocomplete="off" aria-describedby="token-hint">
+<p class="hint" id="token-hint">It is kept until this page is closed.</p></div>
+<p><button type="submit">Open</button></p>
+<p class="error" id="problem" role="alert"></p></form>"""
 Facts = Iterable[tuple[str, object]]
 
 
@@ -42,28 +48,42 @@ class Page:
     def __init__(self, app: App) -> None:
         """The server's time starts now."""
         self.app, self._start = app, monotonic()
-        self._form = cache(partial(_form, app))
+        self._form = lru_cache(maxsize=1)(_form)
 
-    async def answer(self, _scope: Message, _receive: Receive) -> Response:
-        """Return the page."""
-        page = await asyncio.to_thread(self._page)
+    async def respond(self, scope: Message, _receive: Receive) -> Response:
+        """Return the page; without the token that the server wants, a field for it."""
+        tokens: Any = getattr(self.app, "tokens", None)
+        try:
+            if tokens is not None:
+                tokens.check(scope["headers"])
+            page = await asyncio.to_thread(self._page)
+        except RefusalError:
+            page = _document("Model server", GATE)
         return Response(page.encode("utf-8", "replace"), TYPE, _headers())
 
     def _page(self) -> str:
-        app, style, script = self.app, *_files()
-        seconds = monotonic() - self._start
+        app, seconds = self.app, monotonic() - self._start
         name = escape(app.model.name if app.model else "No model")
         version = f" <small>{escape(app.version)}</small>" if app.version else ""
-        return (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-            '<meta name="color-scheme" content="light dark">\n'
-            f'<title>{name}</title>\n<link rel="icon" href="data:,">\n'
-            f"<style>{style}</style>\n</head>\n<body>\n<main>\n"
-            f"<h1>{name}{version}</h1>\n{self._form()}\n"
-            f"{health(app.counts, app.info(), seconds)}\n{versions(app)}\n</main>\n"
-            f"<script>{script}</script>\n</body>\n</html>\n"
+        body = (
+            f'<h1 tabindex="-1">{name}{version}</h1>\n'
+            f"{self._form(app.model, app.reason)}\n"
+            f"{health(app.counts, app.info(), seconds)}\n{versions(app)}"
         )
+        return _document(name, body)
+
+
+def _document(title: str, body: str) -> str:
+    """Return the whole file; title and body are escaped already."""
+    style, script = _files()
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f'<title>{title}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"<script>{script}</script>\n</body>\n</html>\n"
+    )
 
 
 def is_private(listening: socket.socket) -> bool:
@@ -73,17 +93,17 @@ def is_private(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
-def _form(app: App) -> str:
+def _form(model: Model | None, reason: str) -> str:
     """Return what the model is and the form; without a model, the reason."""
-    if app.model is None:
-        return f'<p class="alarm"><b>Not ready:</b> {escape(app.reason)}</p>'
+    if model is None:
+        return f'<p class="alarm"><b>Not ready:</b> {escape(reason)}</p>'
     return (
-        f"<p>{_purpose(app.model)}</p>\n"
+        f"<p>{_purpose(model)}</p>\n"
         '<section aria-labelledby="try"><h2 id="try">Try a row</h2>\n'
-        f'<p class="hint">{TRIED} It starts with typical values.</p>\n'
+        f'<p class="hint">{NOT_LOGGED} It starts with typical values.</p>\n'
         "<noscript><p>The form needs JavaScript; <code>curl</code> does not.</p>"
         '</noscript>\n<div class="sides"><form novalidate id="form">\n'
-        f"{form(app.model)}\n"
+        f"{form(model)}\n"
         '<p><button type="submit">Predict and explain</button></p>\n'
         '<p class="error" id="problem" role="alert"></p></form>\n'
         '<p class="unseen" id="status" role="status"></p>'

@@ -52,21 +52,23 @@ def values(
 
 
 def _exact(score: Score, row: Feeds, reference: Feeds, ends: Any) -> Values:
-    """Try each set of known columns; the value of a set is the mean output."""
+    """Try each set of known columns, its members; its value is the mean output."""
     columns, rows = len(row), len(ends[1])
     sets = np.arange(2**columns)
-    known = (sets[:, None] >> np.arange(columns) & 1).astype(bool)
-    inner = known[1:-1].repeat(rows, axis=0)
-    which = np.tile(np.arange(rows), len(known) - 2)
-    means = _outputs(score, row, reference, inner, which).reshape(-1, rows).mean(axis=1)
+    members = (sets[:, None] >> np.arange(columns) & 1).astype(bool)
+    inner = members[1:-1].repeat(rows, axis=0)
+    starts = np.tile(np.arange(rows), len(members) - 2)
+    means = (
+        _outputs(score, row, reference, inner, starts).reshape(-1, rows).mean(axis=1)
+    )
     worth = np.array([ends[1].mean(), *means, ends[0]])
     weight = np.array([1 / (columns * comb(columns - 1, n)) for n in range(columns)])
-    sizes, found = known.sum(axis=1), []
+    sizes, contributions = members.sum(axis=1), []
     for column in range(columns):
-        without = sets[~known[:, column]]
+        without = sets[~members[:, column]]
         gains = worth[without | 1 << column] - worth[without]
-        found.append(float((weight[sizes[without]] * gains).sum()))
-    return Values(np.array(found), None, exact=True)
+        contributions.append(float((weight[sizes[without]] * gains).sum()))
+    return Values(np.array(contributions), None, exact=True)
 
 
 def _sampled(
@@ -83,36 +85,36 @@ def _sampled(
     for index, start in enumerate(ends[1]):
         orders = random.permuted(np.tile(np.arange(columns), (pairs, 1)), axis=1)
         orders = np.stack([orders, orders[:, ::-1]], axis=1)  # [pairs, 2, columns]
-        known = np.argsort(orders)[:, :, None, :] < steps[:, None]
-        known = known.reshape(-1, columns)
-        which = np.full(len(known), index)
+        members = np.argsort(orders)[:, :, None, :] < steps[:, None]
+        members = members.reshape(-1, columns)
+        starts = np.full(len(members), index)
         path = np.empty((pairs, 2, columns + 1))
         path[..., 0], path[..., -1] = start, ends[0]
-        inner = _outputs(score, row, reference, known, which)
+        inner = _outputs(score, row, reference, members, starts)
         path[..., 1:-1] = inner.reshape(pairs, 2, columns - 1)
         gains = np.empty((pairs, 2, columns))
         np.put_along_axis(gains, orders, np.diff(path), axis=-1)
         by_pair.append(gains.mean(axis=1))
-    found = np.array(by_pair)  # [reference rows, pairs, columns]
+    gains_by_pair = np.array(by_pair)  # [reference rows, pairs, columns]
     errors = None
     if pairs > 1:
-        variance = found.var(axis=1, ddof=1).sum(axis=0) / pairs
-        errors = np.sqrt(variance) / len(found)
-    return Values(found.mean(axis=(0, 1)), errors, exact=False)
+        variance = gains_by_pair.var(axis=1, ddof=1).sum(axis=0) / pairs
+        errors = np.sqrt(variance) / len(gains_by_pair)
+    return Values(gains_by_pair.mean(axis=(0, 1)), errors, exact=False)
 
 
 def _outputs(
-    score: Score, row: Feeds, reference: Feeds, known: Flags, which: Array
+    score: Score, row: Feeds, reference: Feeds, members: Flags, starts: Array
 ) -> Floats:
     """Return the outputs, [n], of reference rows with the known columns of the row.
 
-    `known` is [n, columns], `which` the number of each reference row, [n].
+    `members`, [n, columns], are the known ones; `starts`, [n], the reference rows.
     """
     parts = [np.empty(0)]
-    for part in _batches(len(known)):
+    for part in _batches(len(members)):
         mixed = {
             name: np.where(
-                known[part, index, None], value, reference[name][which[part]]
+                members[part, index, None], value, reference[name][starts[part]]
             )
             for index, (name, value) in enumerate(row.items())
         }
