@@ -177,9 +177,9 @@ class Explainer:
         """Say that the model takes too long."""
         limits = self.limits
         return (
-            f"the reasons took more than {limits.seconds:g} seconds: the model is slow "
-            f"for {limits.evaluations} rows; start the server with fewer "
-            "(--explain-evaluations)."
+            f"the reasons took more than {limits.seconds:g} seconds, as the model is slow "
+            "or has very many columns; --explain-evaluations (now "
+            f"{limits.evaluations}) lets it predict fewer rows for them."
         )
 
 
