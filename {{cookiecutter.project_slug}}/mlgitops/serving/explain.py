@@ -177,7 +177,7 @@ class Explainer:
         """Say that the model takes too long."""
         limits = self.limits
         return (
-            f"the reasons took more than {limits.seconds:g} seconds, as the model is slow "
+            f"the reasons took more than {limits.seconds:g} seconds: the model is slow "
             "or has very many columns; --explain-evaluations (now "
             f"{limits.evaluations}) lets it predict fewer rows for them."
         )
