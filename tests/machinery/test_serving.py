@@ -153,7 +153,7 @@ def test_odd_but_allowed_input_is_answered(port: int, body: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "method", "status"),
     [
-        ("/", "GET", 404),
+        ("/page", "GET", 404),
         ("/predict/", "POST", 404),
         ("/predict", "GET", 405),
         ("/info", "POST", 405),

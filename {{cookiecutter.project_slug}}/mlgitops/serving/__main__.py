@@ -21,15 +21,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
 
+from mlgitops.serving import explain
 from mlgitops.serving.app import App
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
+from mlgitops.serving.page import is_private
 from mlgitops.serving.routes import LIMITS, Limits
 from mlgitops.serving.verify import VerifyError
 
@@ -175,6 +178,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _amount(text: str) -> float:
+    """Parse a number that is not negative."""
+    if not 0 <= float(text) < inf:
+        raise ValueError
+    return float(text)
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = _Parser("python -m mlgitops.serving", description="Serve a model.")
@@ -194,6 +204,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
+    text = "the page at /; without either, where only this machine can reach it"
+    page, switch = env("MODEL_PAGE") or None, argparse.BooleanOptionalAction
+    if page not in (None, "on", "off"):
+        parser.error(f"MODEL_PAGE must be on or off, got '{page}'.")
+    add("--page", action=switch, default=page and page == "on", help=text)
+    text = "rows a second that /explain gives reasons for; 0 for none"
+    add("--explain-rate", type=_amount, default=explain.LIMITS.rate, help=text)
+    text = "rows that the model gets for the reasons of one"
+    evaluations = explain.LIMITS.evaluations
+    add("--explain-evaluations", type=int, default=evaluations, help=text)
     return parser.parse_args(arguments)
 
 
@@ -217,7 +237,13 @@ def main() -> None:
         ) from None
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
-    app = App(model, reason, options.version, limits, server_sha256)
+    reasons = explain.Limits(
+        options.explain_rate, evaluations=max(1, options.explain_evaluations)
+    )
+    app = App(model, reason, options.version, limits, server_sha256, reasons)
+    private = options.page is None and is_private(shared or own)
+    if not (options.page or private):
+        del app.routes["/"]
     log = options.log and partial(PredictionLog, options.log, options.log_wait)
     if shared is None and log is not None:
         app.log = log()

@@ -18,10 +18,11 @@ import msgspec
 from mlgitops import prediction_log
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
-from mlgitops.serving import metrics
+from mlgitops.serving import explain, metrics
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
+from mlgitops.serving.page import Page
 from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.routes import (
     LIMITS,
@@ -46,7 +47,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class App:
-    """Answers /predict, /health/live, /health/ready, /info and /metrics."""
+    """Answers the paths of `routes`."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class App:
         version: str | None = None,
         limits: Limits = LIMITS,
         server_sha256: str | None = None,
+        reasons: explain.Limits = explain.LIMITS,
     ) -> None:
         """`reason` says why there is no model; `server_sha256` identifies this code."""
         self.model, self.reason, self.version = model, reason, version
@@ -64,8 +66,11 @@ class App:
         self.draining = False
         self.refused = 0  # requests for predictions
         self.counts = Counts(model.contract["columns"] if model else {})
+        reasoned = explain.Explainer(self, reasons).respond
         self.routes = {
             "/predict": Route(self._predict, ("POST",)),
+            "/explain": Route(reasoned, ("POST",)),
+            "/": Route(Page(self).respond),
             "/health/live": Route(self._live),
             "/health/ready": Route(self._ready, refusal="reason"),
             "/info": Route(self._info),
