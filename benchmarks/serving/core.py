@@ -45,6 +45,7 @@ class Speed(NamedTuple):
     """What a server does at a number of connections."""
 
     rate: float  # requests/s
+    cpu: float  # microseconds of the processor per request, which others change less
     p50: float  # ms
     p99: float  # ms
 
@@ -56,8 +57,8 @@ def free() -> int:
 
 
 @contextmanager
-def started(command: list[str], folder: Path, port: int) -> Iterator[None]:
-    """Run a server on the first core until the block ends."""
+def started(command: list[str], folder: Path, port: int) -> Iterator[int]:
+    """Run a server on the first core until the block ends; yield its number."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
     process = subprocess.Popen(
         ["taskset", "-c", "0", sys.executable, *command],
@@ -71,16 +72,23 @@ def started(command: list[str], folder: Path, port: int) -> Iterator[None]:
                 if client.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(20)
 
 
-def speed(script: Path, port: int, connections: int) -> Speed:
+def used(process: int) -> float:
+    """Return the seconds of the processor that a process took."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def speed(script: Path, port: int, process: int, connections: int) -> Speed:
     """Return what `wrk` on the second core sees; SystemExit where a request fails."""
     command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s"]
     address = f"http://127.0.0.1:{port}/predict"
+    before = used(process)
     ran = subprocess.run(
         [*command, "--latency", "-s", str(script), address],
         capture_output=True,
@@ -91,7 +99,8 @@ def speed(script: Path, port: int, connections: int) -> Speed:
     if not found or found[5] != "0":
         raise SystemExit(f"requests failed:\n{ran.stdout}")
     count, duration, p50, p99, _ = map(int, found.groups())
-    return Speed(count / duration * 1e6, p50 / 1000, p99 / 1000)
+    cpu = (used(process) - before) / count * 1e6
+    return Speed(count / duration * 1e6, cpu, p50 / 1000, p99 / 1000)
 
 
 def body(repository: Path) -> str:
@@ -121,9 +130,9 @@ def measure(repositories: list[Path]) -> dict[tuple[str, int], list[Speed]]:
                 port = free()
                 own = [str(HERE / "empty.py"), str(port)]
                 command = [*options, "--port", str(port)] if options else own
-                with started(command, folder, port):
+                with started(command, folder, port) as process:
                     for connections in CONNECTIONS:
-                        found = speed(script, port, connections)
+                        found = speed(script, port, process, connections)
                         speeds.setdefault((server, connections), []).append(found)
     return speeds
 
@@ -140,14 +149,15 @@ def main() -> None:
         raise SystemExit("usage: python -m benchmarks.serving.core REPOSITORY ...")
     speeds = {key: median(rounds) for key, rounds in measure(repositories).items()}
     print(f"{os.cpu_count()} cores, {ROUNDS} rounds of {SECONDS} s, one row, log on")
-    print(f"{'server':<24}{'connections':>12}{'requests/s':>12}{'p50 ms':>8}"
-          f"{'p99 ms':>8}{'of empty':>10}{'p99 of empty':>14}")  # fmt: skip
+    print(f"{'':<20}{'connections':>12}{'requests/s':>11}{'CPU us':>8}{'p50 ms':>8}"
+          f"{'p99 ms':>8}   of empty: rate, CPU, p99")  # fmt: skip
     for (server, connections), found in speeds.items():
         empty = speeds["empty", connections]
         print(
-            f"{Path(server).name:<24}{connections:>12}{found.rate:>12.0f}"
-            f"{found.p50:>8.2f}{found.p99:>8.2f}{found.rate / empty.rate:>10.2f}"
-            f"{found.p99 / empty.p99:>14.1f}"
+            f"{Path(server).name:<20}{connections:>12}{found.rate:>11.0f}"
+            f"{found.cpu:>8.1f}{found.p50:>8.2f}{found.p99:>8.2f}"
+            f"{found.rate / empty.rate:>17.2f}{empty.cpu / found.cpu:>6.2f}"
+            f"{found.p99 / empty.p99:>6.1f}"
         )
     for repository in repositories:
         print(

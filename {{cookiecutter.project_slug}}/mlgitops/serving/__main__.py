@@ -192,6 +192,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--expect", default=env("MODEL_SHA256"), help="expected sha256 of the manifest")
     add("--max-rows", type=int, default=LIMITS.rows, help="rows in one request")
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
+    text = 'read "12" as a number, 1 as true, and say so in the response'
+    coerce = env("MODEL_COERCE", "") not in ("", "0", "false")
+    add("--coerce", action="store_true", default=coerce, help=text)
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
     return parser.parse_args(arguments)
@@ -217,7 +220,7 @@ def main() -> None:
         ) from None
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
-    app = App(model, reason, options.version, limits, server_sha256)
+    app = App(model, reason, options.version, limits, server_sha256, options.coerce)
     log = options.log and partial(PredictionLog, options.log, options.log_wait)
     if shared is None and log is not None:
         app.log = log()

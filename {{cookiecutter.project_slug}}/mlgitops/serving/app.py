@@ -15,7 +15,7 @@ import msgspec
 
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
-from mlgitops.serving import metrics
+from mlgitops.serving import coercion, metrics
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
@@ -52,8 +52,13 @@ class App:
         version: str | None = None,
         limits: Limits = LIMITS,
         server_sha256: str | None = None,
+        coerce: bool = False,
     ) -> None:
-        """`reason` says why there is no model; `server_sha256` identifies this code."""
+        """`reason` says why there is no model; `server_sha256` identifies this code.
+
+        With `coerce`, texts of numbers and the like are read as the contract's types.
+        """
+        self.coerce = coerce
         self.model, self.reason, self.version = model, reason, version
         self.limits, self.server_sha256 = limits, server_sha256
         self.log: PredictionLog | None = None  # without it nothing is recorded
@@ -164,14 +169,23 @@ class App:
         if not 0 < count <= limit:
             message = f"the body has {count} rows; 1 to {limit} are allowed."
             raise RefusalError(413 if rows else 422, message)
-        names = (self.model.id, self.model.time)
+        roles = (self.model.id, self.model.time)
+        changed = self._coerced(self.model, rows)
         try:
-            named = [metadata(n, row, *names) for n, row in enumerate(rows)]
+            named = [metadata(n, row, *roles) for n, row in enumerate(rows)]
             ids, times = zip(*named, strict=True)
             predictions = await self.turn.predict(rows, ids, times)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
         self.counts.predicted(rows)
+        for prediction, names in zip(predictions, changed, strict=False):
+            prediction["coerced"] = names
         manifest = self.model.manifest_sha256
         content = {"manifest_sha256": manifest, "predictions": predictions}
         return Response(self._encode(content))
+
+    def _coerced(self, model: Model, rows: list[dict[str, Value]]) -> list[list[str]]:
+        """Return the columns of each row that were changed, if that was asked for."""
+        if not self.coerce:
+            return []
+        return [coercion.coerced(row, model.columns) for row in rows]
