@@ -18,6 +18,7 @@ from mlgitops.judge import edges
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.prediction_log import metadata
 from mlgitops.serving import rows as plain
+from mlgitops.serving.metrics import Counts
 from mlgitops.serving.rows import RowError
 from mlgitops.serving.typed import Typed
 
@@ -203,3 +204,30 @@ def test_the_judge_asks_what_the_policy_lets_through() -> None:
     asked = [*edges.cases(lenient, ["mode", "area"], sample, ([], ["a", "zz"]))]
     with pytest.raises(RowError):  # the control: these would be refused
         plain.inputs([dict(case.row) for case in asked], schema, [*schema])
+
+
+counted = st.fixed_dictionaries(
+    {},
+    optional={
+        "area": st.sampled_from(["n", "s", "zz", "", None]),
+        "size": st.integers(-3, 12) | st.floats(-2, 11) | st.sampled_from(EDGES),
+        "other": st.just("x"),
+    },
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
+@given(counted, st.sampled_from([{}, {"min": -1.5}, {"min": 0, "max": 10.5}]))
+def test_what_is_usual_has_nothing_to_count(row: Any, ends: dict[str, float]) -> None:
+    """The short way of counting gives the numbers of the long one."""
+    area = {"type": "category", "categories": ["n", "s"]}
+    columns = {"area": area, "size": {"type": "number"} | ends}
+    if row.get("size") is not None and type(row["size"]) not in (int, float):
+        return  # such a row gets no prediction
+    short, long = Counts(columns), Counts(columns)
+    long._usual = lambda row: False
+    short.predicted([row])
+    long.predicted([row])
+    assert (short.unknown, short.outside) == (long.unknown, long.outside)
+    plain = row.get("area") != "zz" and row.get("size") in (None, 1, 2, 3)
+    assert not plain or short._usual(row)

@@ -6,7 +6,9 @@ here that are fine there (a whole number beyond 2^53, 1.0 in a rare spelling). T
 bundle has no msgspec, and checks with `rows` alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import ceil, floor
+from sys import float_info
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,6 +21,7 @@ from mlgitops.serving.words import words
 LARGEST = float(np.finfo(np.float32).max)
 DATETIME = "datetime"
 TEXTS = ("category", "text")
+FINITE = float_info.max
 EXACT = 2**53  # up to here each whole number has its own float64
 
 
@@ -85,6 +88,39 @@ class Typed:
             if name in self._words:
                 texts = [*map(words, texts)]
             arrays[name] = np.array(texts, dtype=object).reshape(-1, 1)
+
+
+class Usual:
+    """Tells of most rows at once that they hold only what training saw."""
+
+    def __init__(
+        self,
+        known: Mapping[str, Collection[str]],
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> None:
+        """`known` are the categories of columns, `ranges` the ends of numbers."""
+        fields: list[tuple[str, Any]] = [
+            (name, Literal[tuple(sorted({*texts, ""}))])
+            for name, texts in known.items()
+        ]
+        for name, (low, high) in ranges.items():
+            whole = Meta(ge=ceil(max(low, -EXACT)), le=floor(min(high, EXACT)))
+            number = Annotated[float, Meta(ge=max(low, -FINITE), le=min(high, FINITE))]
+            fields.append((name, Annotated[int, whole] | number))
+        self._row = msgspec.defstruct(
+            "Usual",
+            [(f"c{n}", kind | None, None) for n, (_, kind) in enumerate(fields)],
+            rename={f"c{n}": name for n, (name, _) in enumerate(fields)},
+            gc=False,
+        )
+
+    def __call__(self, row: Mapping[str, object]) -> bool:
+        """Return whether a row is one of these; one of the others may be, too."""
+        try:
+            msgspec.convert(row, self._row)
+        except msgspec.ValidationError:
+            return False
+        return True
 
 
 def _type(column: Column) -> Any:
