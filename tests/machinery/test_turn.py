@@ -21,6 +21,7 @@ from mlgitops.serving.app import App
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model
 from mlgitops.serving.routes import Limits
+from mlgitops.serving.rows import RowError
 from mlgitops.serving.rowwise import rowwise
 from mlgitops.testing import Project
 
@@ -336,3 +337,29 @@ def test_whatever_is_asked_is_predicted_or_refused_by_a_sentence(
 ) -> None:
     body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
     sentence(*RUNNER.run(ask(apps[coerce], body)))
+
+
+def test_server_files_and_devices_refuse_an_unknown_category_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the contract says so; `Model.typed` is what an edge bundle has not."""
+    text = tiny.CONTRACT.replace(
+        "missing: false}", "missing: false, unknown: refuse}", 1
+    )
+    hashes = tiny.contract_hashes(text)
+    tiny.version(tmp_path, contract=hashes)
+    (tmp_path / "contract.yaml").write_text(text)
+    strict = Model(tmp_path)
+    row = {"seat": None} | tiny.ROW
+    assert post(App(strict), row)[0] == 200
+    status, answer = post(App(strict), row | {"carrier": "ZZ"})
+    assert status == 422
+    assert "row 0: column 'carrier' has the unknown value 'ZZ'" in answer["error"]
+    columns = {name: [value, value] for name, value in row.items()}
+    with pytest.raises(RowError, match="row 1: column 'carrier'.*'ZZ'"):
+        strict.predict_columns(columns | {"carrier": ["UA", "ZZ"]})
+    expected = strict.predict([row])
+    monkeypatch.setattr(strict, "typed", None)
+    assert strict.predict([row]).tobytes() == expected.tobytes()
+    with pytest.raises(RowError, match="row 0: column 'carrier'.*'ZZ'"):
+        strict.predict([row | {"carrier": "ZZ"}])
