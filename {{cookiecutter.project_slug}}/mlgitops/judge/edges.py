@@ -102,13 +102,17 @@ def cases(
             yield Case(f"a row with {name} = {shown}", next(others) | {name: value})
         if column.missing:
             yield Case(f"a row without {name}", next(others) | {name: None})
-        if column.type == "category":
+        if column.type == "category" and column.unknown == "predict":
             for text in UNKNOWN:
                 words = f"a row with the unknown {name} {text[:20]!r}"
                 yield Case(words, next(others) | {name: text})
     missing: Row = {n: None for n in names if contract.columns[n].missing}
     kinds = {n: contract.columns[n].type for n in names}
-    unknown: Row = {n: UNKNOWN[0] for n in names if kinds[n] == "category"}
+    unknown: Row = {
+        n: UNKNOWN[0]
+        for n in names
+        if kinds[n] == "category" and contract.columns[n].unknown == "predict"
+    }
     for words, changed in (
         ("every column at its minimum", lows),
         ("every column at its maximum", highs),
@@ -135,6 +139,8 @@ def _values(
     numbers, texts = constants
     if column.type == "category":
         own, longest = column.categories, max_text(column.categories)
+        if column.unknown == "refuse":  # so that none of them reaches the model
+            return own
         return [*own, *(t for t in texts if t and t not in own and len(t) <= longest)]
     if column.type == "text":
         return _texts(column.max_length, texts)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from mlgitops.pipeline.schema import (
     PARAMS,
@@ -38,6 +38,9 @@ LATEST = datetime(2199, 12, 31, tzinfo=UTC)  # server's, do not go much further
 FLOATS = ("number", "integer", "boolean")  # what a model takes as float32
 
 
+Unknown = Literal["predict", "refuse"]
+
+
 @dataclass(frozen=True)
 class Column:
     """One column that a request carries.
@@ -51,6 +54,7 @@ class Column:
     min: float = -float("inf")
     max: float = float("inf")
     max_length: int = 0  # characters of a text
+    unknown: Unknown = "predict"  # what a request with another category gets
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Contract:
     classes: Annotated[tuple[Annotated[str, OrInteger()], ...], Distinct()] = ()
     entity: str = ""  # a column whose rows belong together, such as a customer's
     part: str = ""  # a column that says which rows are held out (prepare.split: column)
+    unknown: Unknown = "predict"  # of the columns that do not say it
 
     @classmethod
     def read(cls, text: str | bytes) -> Contract:
@@ -79,7 +84,10 @@ class Contract:
         """Return what the parsed contract.yaml says, or raise ContractError."""
         columns = document.get("columns")
         if isinstance(columns, Mapping):
-            columns = {name: _column(name, entry) for name, entry in columns.items()}
+            default = document.get("unknown", "predict")
+            columns = {
+                name: _column(name, entry, default) for name, entry in columns.items()
+            }
             document = {**document, "columns": columns}
         contract = convert(cls, document, FILE)
         if not re.fullmatch(r"[a-z][a-z0-9-]*[a-z0-9]", contract.name):
@@ -161,6 +169,7 @@ class _Category:
     type: Literal["category"]
     missing: bool
     categories: Annotated[tuple[str, ...], Distinct(1)]
+    unknown: Unknown
 
 
 @dataclass(frozen=True)
@@ -187,8 +196,8 @@ def plain(document: object) -> bytes:
     return json.dumps(document, indent=1, default=str).encode()
 
 
-def _column(name: str, entry: object) -> Column:
-    """Return a column of the parsed contract.yaml."""
+def _column(name: str, entry: object, unknown: object = "predict") -> Column:
+    """Return a column of the parsed contract.yaml; `unknown` where it does not say."""
     location = FILE.key("columns").key(name)
     if not isinstance(entry, Mapping):
         raise location.wrong("entries such as {type: number, missing: false}", entry)
@@ -200,6 +209,8 @@ def _column(name: str, entry: object) -> Column:
         raise location.key("type").wrong(types, kind)
     if kind == "category":
         _check_categories(entry.get("categories"), location)
+        sound = unknown if unknown in get_args(Unknown) else "predict"  # refused later
+        entry = {"unknown": sound, **entry}
     ends: dict[str, object] = {"min": 0.0, "max": 1.0} if kind == "boolean" else {}
     fields = vars(convert(KINDS[kind], entry, location))
     if kind == "datetime":

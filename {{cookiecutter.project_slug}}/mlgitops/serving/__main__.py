@@ -202,6 +202,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--expect", default=env("MODEL_SHA256"), help="expected sha256 of the manifest")
     add("--max-rows", type=int, default=LIMITS.rows, help="rows in one request")
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
+    text = 'read "12" as a number, 1 as true, and say so in the response'
+    coerce = env("MODEL_COERCE", "") not in ("", "0", "false")
+    add("--coerce", action="store_true", default=coerce, help=text)
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
     text = "the page at /; without either, where only this machine can reach it"
@@ -240,7 +243,7 @@ def main() -> None:
     reasons = explain.Limits(
         options.explain_rate, evaluations=max(1, options.explain_evaluations)
     )
-    app = App(model, reason, options.version, limits, server_sha256, reasons)
+    app = App(model, reason, options.version, limits, server_sha256, reasons, options.coerce)
     private = options.page is None and is_private(shared or own)
     if not (options.page or private):
         del app.routes["/"]

@@ -9,21 +9,17 @@ import asyncio
 import os
 import sys
 import traceback
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from time import perf_counter
 
 import msgspec
 
-from mlgitops import prediction_log
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
-from mlgitops.serving import explain, metrics
+from mlgitops.serving import coercion, explain, metrics
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
 from mlgitops.serving.page import Page
-from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.routes import (
     LIMITS,
     Limits,
@@ -36,6 +32,7 @@ from mlgitops.serving.routes import (
     read_body,
 )
 from mlgitops.serving.rows import RowError, metadata
+from mlgitops.serving.turn import Turn
 
 JSON = b"application/json"
 
@@ -57,11 +54,17 @@ class App:
         limits: Limits = LIMITS,
         server_sha256: str | None = None,
         reasons: explain.Limits = explain.LIMITS,
+        coerce: bool = False,
     ) -> None:
-        """`reason` says why there is no model; `server_sha256` identifies this code."""
+        """`reason` says why there is no model; `server_sha256` identifies this code.
+
+        With `coerce`, texts of numbers and the like are read as the contract's types.
+        """
+        self.coerce = coerce
         self.model, self.reason, self.version = model, reason, version
         self.limits, self.server_sha256 = limits, server_sha256
         self.log: PredictionLog | None = None  # without it nothing is recorded
+        self.turn = Turn(model, version, lambda: self.log) if model else None
         self.machinery = str(machinery(part=True))
         self.draining = False
         self.refused = 0  # requests for predictions
@@ -159,7 +162,7 @@ class App:
         }
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:
-        if self.model is None:
+        if self.model is None or self.turn is None:
             raise RefusalError(503, self.reason, (b"retry-after", b"1"))
         body = await read_body(scope, receive, self.limits)
         try:
@@ -171,33 +174,23 @@ class App:
         if not 0 < count <= limit:
             message = f"the body has {count} rows; 1 to {limit} are allowed."
             raise RefusalError(413 if rows else 422, message)
+        roles = (self.model.id, self.model.time)
+        changed = self._coerced(self.model, rows)
         try:
-            names = (self.model.id, self.model.time)
-            named = [metadata(n, row, *names) for n, row in enumerate(rows)]
+            named = [metadata(n, row, *roles) for n, row in enumerate(rows)]
             ids, times = zip(*named, strict=True)
-            predictions = self.model.predictions(rows, ids)
-            self.counts.predicted(rows)
+            predictions = await self.turn.predict(rows, ids, times)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
-        if self.log is not None:
-            entries = zip(rows, times, predictions, strict=True)
-            await self.log.write(self._lines(self.model, entries))
+        self.counts.predicted(rows)
+        for prediction, names in zip(predictions, changed, strict=False):
+            prediction["coerced"] = names
         manifest = self.model.manifest_sha256
         content = {"manifest_sha256": manifest, "predictions": predictions}
         return Response(self._encode(content))
 
-    def _lines(
-        self,
-        model: Model,
-        entries: Iterable[tuple[dict[str, Value], datetime | None, Prediction]],
-    ) -> list[bytes]:
-        """Return one line of the log per predicted row."""
-        logged_at = datetime.now(UTC).isoformat()
-        hidden = {model.id, model.time, *model.contract.get("sensitive", [])}
-        lines = []
-        for row, time, prediction in entries:
-            visible = {name: row[name] for name in row if name not in hidden}
-            names = (model.manifest_sha256, self.version, logged_at)
-            line = prediction_log.line(prediction, time, *names, visible)
-            lines.append(self._encode(line) + b"\n")
-        return lines
+    def _coerced(self, model: Model, rows: list[dict[str, Value]]) -> list[list[str]]:
+        """Return the columns of each row that were changed, if that was asked for."""
+        if not self.coerce:
+            return []
+        return [coercion.coerced(row, model.columns) for row in rows]

@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -50,9 +50,7 @@ class Batch:
         """Let the responses go that wait."""
         if self.timer is not None:
             self.timer.cancel()
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        release(self.waiters)
         self.waiters.clear()
 
 
@@ -85,11 +83,18 @@ class PredictionLog:
 
     async def write(self, lines: list[bytes]) -> None:
         """Return when whole lines are written, or when a response should not wait."""
+        waiter = asyncio.get_running_loop().create_future()
+        self.put(lines, [waiter])
+        await waiter
+
+    def put(self, lines: list[bytes], waiters: list[asyncio.Future[None]]) -> None:
+        """Write whole lines; whoever waits is let go then, or earlier if too slow."""
         size = sum(map(len, lines))
         if self._accepted_bytes - self._written_bytes + size > self.max_queue:
             self._since = self._since or time.time()
             self.dropped += len(lines)
             self._store()
+            release(waiters)
             return
         self.accepted += len(lines)
         self._accepted_bytes += size
@@ -102,10 +107,9 @@ class PredictionLog:
         batch.size += size
         if self._behind:
             self._send_early(batch, len(lines))
+            release(waiters)
         else:
-            waiter = batch.loop.create_future()
-            batch.waiters.append(waiter)
-            await waiter
+            batch.waiters += waiters
 
     def state(self) -> dict[str, int]:
         """Return how many lines are written, queued, dropped, and lost earlier."""
@@ -247,6 +251,13 @@ class PredictionLog:
         with contextlib.suppress(OSError):  # with the next batch, then
             self._record()
         return True
+
+
+def release(waiters: Iterable[asyncio.Future[None]]) -> None:
+    """Let go whoever waits."""
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 def _call(batch: Batch, function: Callable[..., None], *arguments: object) -> None:

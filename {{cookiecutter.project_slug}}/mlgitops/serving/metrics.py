@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.prediction_log import Value
+from mlgitops.serving.typed import Usual
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -43,6 +44,7 @@ class Counts:
             for name, column in columns.items()
             if column["type"] in ("number", "integer")
         }
+        self._usual = _usual(self._known, self._ranges)
 
     def responded(self, path: str, status: int, seconds: float) -> None:
         """Count a response; `path` is one that the server knows, or "other"."""
@@ -55,6 +57,8 @@ class Counts:
         """Count rows that got a prediction, and what training never saw in them."""
         self.rows += len(rows)
         for row in rows:
+            if self._usual(row):
+                continue
             for name, known in self._known.items():
                 value = row.get(name)
                 if value is not None and value != "" and value not in known:
@@ -68,6 +72,16 @@ class Counts:
     def columns(self) -> tuple[list[str], list[str]]:
         """The columns with categories, and those with a range."""
         return [*self._known], [*self._ranges]
+
+
+def _usual(
+    known: Mapping[str, frozenset[str]], ranges: Mapping[str, tuple[float, float]]
+) -> Callable[[Mapping[str, Value]], bool]:
+    """Return what tells of most rows that there is nothing to count in them."""
+    try:
+        return Usual(known, ranges)
+    except ValueError:  # a name with a quote, which msgspec refuses
+        return lambda row: False
 
 
 def load() -> None:

@@ -5,6 +5,7 @@ The server and the edge bundle look up `TASKS[manifest["task"]]`. The names are 
 """
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,15 @@ class Task(NamedTuple):
 
     valid: Callable[[Scores], npt.NDArray[np.bool_]]  # -> [n]
     named: Callable[[Scores, Manifest], list[Prediction]]
+    holds: Callable[[float], bool]  # `valid` of one number, without numpy's overhead
     output: str  # what the model lacks for a row that is refused
     beside: Callable[[Prediction, Manifest], None]  # adds an interval or a set
+
+    def accepts(self, scores: Scores) -> bool:
+        """Return whether the output of every row is valid."""
+        if scores.size == 1:
+            return self.holds(scores.item())
+        return bool(self.valid(scores).all())
 
     def predictions(self, scores: Scores, manifest: Manifest) -> list[Prediction]:
         """Return what the server says of each row."""
@@ -37,6 +45,11 @@ def _probabilities(scores: Scores) -> npt.NDArray[np.bool_]:
     """Return which rows hold probabilities only."""
     valid = (scores >= 0) & (scores <= 1)
     return valid if valid.ndim == 1 else np.all(valid, axis=1)
+
+
+def _probable(number: float) -> bool:
+    """Return whether a number is a probability."""
+    return 0 <= number <= 1
 
 
 def _binary(scores: Scores, manifest: Manifest) -> list[Prediction]:
@@ -97,9 +110,11 @@ def _beside_regression(row: Prediction, manifest: Manifest) -> None:
 
 
 TASKS: Mapping[str, Task] = {
-    "binary": Task(_probabilities, _binary, "probability", _beside_binary),
+    "binary": Task(_probabilities, _binary, _probable, "probability", _beside_binary),
     "multiclass": Task(
-        _probabilities, _multiclass, "probabilities", _beside_multiclass
+        _probabilities, _multiclass, _probable, "probabilities", _beside_multiclass
     ),
-    "regression": Task(np.isfinite, _regression, "finite value", _beside_regression),
+    "regression": Task(
+        np.isfinite, _regression, isfinite, "finite value", _beside_regression
+    ),
 }

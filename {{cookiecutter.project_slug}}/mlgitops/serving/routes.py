@@ -58,6 +58,13 @@ async def read_body(scope: Message, receive: Receive, limits: Limits) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-length" and _exceeds(value, limit):
             raise RefusalError(413, too_large)
+    if is_whole(receive):  # as most are: nothing to wait for, and no timer to set
+        message = await receive()
+        if len(body := message.get("body", b"")) > limit:
+            raise RefusalError(413, too_large)
+        if message["type"] == "http.disconnect":
+            raise ConnectionError
+        return bytes(body)
     body, more = bytearray(), True
     try:
         async with asyncio.timeout(limits.seconds):
@@ -73,6 +80,12 @@ async def read_body(scope: Message, receive: Receive, limits: Limits) -> bytes:
         late = f"the body did not arrive within {limits.seconds:g} seconds."
         raise RefusalError(408, late, (b"connection", b"close")) from None
     return bytes(body)
+
+
+def is_whole(receive: Receive) -> bool:
+    """Return whether uvicorn has the whole body already."""
+    cycle = getattr(receive, "__self__", None)
+    return getattr(cycle, "more_body", True) is False
 
 
 def _exceeds(digits: bytes, limit: int) -> bool:

@@ -2,12 +2,13 @@
 
 A type that is not the contract's, NaN, infinity, an unknown column and a missing
 required one are refused, and so is a text that is much longer than any category. A
-category never seen in training and a number outside the contract's range get a
-prediction: the monitor reports that the data changed.
+category never seen in training gets a prediction unless the contract says `unknown:
+refuse`, and so does a number outside the contract's range: the monitor reports that the
+data changed.
 """
 
+import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ MOMENT = re.compile(  # of a datetime; what else Python reads, a table does not
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+UNKNOWN = ("predict", "refuse")  # what a category gets that training never saw
 MAX_ID = 200  # characters of a row's id
 WHOLE = 2**24  # up to here each whole number has its own float32
 NUMBERS = frozenset({int, float})
@@ -51,16 +53,23 @@ class Column(NamedTuple):
     type: str
     missing: bool
     max_text: int  # characters of a category or a text
+    known: frozenset[str] | None = None  # categories, where others are refused
 
 
 def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
     """Return the columns of a parsed contract by name; ValueError if it is broken."""
     parsed: dict[str, Column] = {}
     for name, column in dict(contract["columns"]).items():
-        if column["type"] not in TYPES:
-            raise ValueError(f"column '{name}' has the unknown type '{column['type']}'")
-        longest = column.get("max_length") or max_text(column.get("categories") or ())
-        parsed[name] = Column(name, column["type"], bool(column["missing"]), longest)
+        kind, categories = column["type"], column.get("categories") or ()
+        if kind not in TYPES:
+            raise ValueError(f"column '{name}' has the unknown type '{kind}'")
+        longest = column.get("max_length") or max_text(categories)
+        unknown = column.get("unknown", contract.get("unknown", "predict"))
+        if unknown not in UNKNOWN:
+            raise ValueError(f"column '{name}' has unknown: '{unknown}'")
+        strict = kind == "category" and unknown == "refuse"
+        known = frozenset(map(str, categories)) if strict else None
+        parsed[name] = Column(name, kind, bool(column["missing"]), longest, known)
     return parsed
 
 
@@ -110,7 +119,7 @@ def metadata(
     row_id = row.get(id_name)
     time = row.get(time_name) if time_name else None
     if row_id is None:
-        row_id = uuid.uuid4().hex
+        row_id = os.urandom(16).hex()
     elif type(row_id) not in (str, int) or not 0 < len(str(row_id)) <= MAX_ID:
         raise RowError(
             f"row {index}: '{id_name}' must be text of 1 to {MAX_ID} characters."
@@ -147,10 +156,11 @@ def _array(values: Sequence[Any], column: Column) -> Array:
                     f"row {index}: column '{column.name}' has {len(text)} characters; "
                     f"at most {column.max_text} are allowed."
                 )
+        _check_known(texts, column)
         texts = [*map(words, texts)] if column.type == "text" else texts
         return np.array(texts, dtype=object).reshape(-1, 1)
     if column.type == "datetime":
-        moments = [_seconds(n, text, column.name) for n, text in enumerate(values)]
+        moments = [seconds(n, text, column.name) for n, text in enumerate(values)]
         return np.array(moments, dtype=np.float64).reshape(-1, 1)
     if column.type == "integer":
         _check_whole(values, column)
@@ -166,6 +176,18 @@ def _array(values: Sequence[Any], column: Column) -> Array:
                 f"row {index}: column '{column.name}' is not a finite 32-bit number."
             )
     return array.reshape(-1, 1)
+
+
+def _check_known(texts: Sequence[str], column: Column) -> None:
+    """Refuse a category that the contract does not list, where it says so."""
+    if column.known is None:
+        return
+    for index, text in enumerate(texts):
+        if text and text not in column.known:
+            raise RowError(
+                f"row {index}: column '{column.name}' has the unknown value "
+                f"{text[:80]!r}; contract.yaml lists what is allowed (unknown: refuse)."
+            )
 
 
 def _check_whole(values: Sequence[Any], column: Column) -> None:
@@ -185,7 +207,7 @@ def _check_whole(values: Sequence[Any], column: Column) -> None:
             )
 
 
-def _seconds(index: int, text: str | None, name: str) -> float:
+def seconds(index: int, text: str | None, name: str) -> float:
     """Return a time as seconds since 1970, UTC where it does not say; NaN for None."""
     if text is None:
         return np.nan

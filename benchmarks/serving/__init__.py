@@ -1,0 +1,1 @@
+"""What the server costs, beside an empty handler on the same stack."""

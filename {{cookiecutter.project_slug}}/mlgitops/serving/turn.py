@@ -1,0 +1,119 @@
+"""Predictions with their lines in the log, for all requests of one turn of the loop.
+
+Requests that arrive together share what costs the same for one row and for many: one
+run of the model, where a row gets the same bits alone and among others (`rowwise`), the
+time of logging, one append. Each is answered as if it were alone: a row that the
+contract or the model refuses is its own request's refusal.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from mlgitops import prediction_log
+from mlgitops.prediction_log import Value
+from mlgitops.serving.log import PredictionLog, release
+from mlgitops.serving.model import Model, ModelError
+from mlgitops.serving.predictions import Prediction
+from mlgitops.serving.rows import RowError
+
+SHARED = 64  # rows of one run of the model for several requests
+Row = Mapping[str, Value]
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request that waits for its predictions, and for its lines to be written."""
+
+    rows: Sequence[Row]
+    ids: Sequence[str | int]
+    times: Sequence[datetime | None]
+    future: asyncio.Future[None]
+    predictions: list[Prediction] = field(default_factory=list)
+
+
+class Turn:
+    """Predicts and logs what was asked in one turn of the event loop."""
+
+    def __init__(
+        self,
+        model: Model,
+        version: str | None,
+        log: Callable[[], PredictionLog | None],
+    ) -> None:
+        """Begin with nothing asked; `version` goes into the log, if there is one."""
+        self.model, self.version, self.log = model, version, log
+        self._hidden = {model.id, model.time, *model.contract.get("sensitive", [])}
+        self._asked: list[Asked] = []
+        self._encode = msgspec.json.Encoder().encode
+
+    async def predict(
+        self,
+        rows: Sequence[Row],
+        ids: Sequence[str | int],
+        times: Sequence[datetime | None],
+    ) -> list[Prediction]:
+        """Return the predictions of a request once its lines are in the log.
+
+        Raises RowError, and ModelError where the model fails.
+        """
+        loop = asyncio.get_running_loop()
+        asked = Asked(rows, ids, times, loop.create_future())
+        if not self._asked:
+            loop.call_soon(self._run)
+        self._asked.append(asked)
+        await asked.future
+        return asked.predictions
+
+    def _run(self) -> None:
+        """Answer what was asked; whatever fails is an error of its request."""
+        asked, self._asked = self._asked, []
+        single = [one for one in asked if len(one.rows) == 1]
+        if self.model.rowwise and len(single) > 1:
+            for start in range(0, len(single), SHARED):
+                self._together(single[start : start + SHARED])
+        log, now = self.log(), datetime.now(UTC).isoformat()
+        lines, waiters = list[bytes](), list[asyncio.Future[None]]()
+        for one in asked:
+            try:
+                if not one.predictions:
+                    one.predictions = self.model.predictions(one.rows, one.ids)
+                if log is not None:
+                    lines += [*self._lines(one, now)]  # all of them, or none
+            except Exception as error:
+                _fail(one.future, error)
+            else:
+                waiters.append(one.future)
+        if log is not None and lines:
+            log.put(lines, waiters)  # which lets them go when it has written
+        else:
+            release(waiters)
+
+    def _together(self, asked: Sequence[Asked]) -> None:
+        """Predict the rows of several requests in one run, unless one is refused."""
+        rows, ids = [one.rows[0] for one in asked], [one.ids[0] for one in asked]
+        try:
+            predictions = self.model.predictions(rows, ids)
+        except (RowError, ModelError):
+            return  # whose it is, each alone will say
+        for one, prediction in zip(asked, predictions, strict=True):
+            one.predictions.append(prediction)
+
+    def _lines(self, asked: Asked, logged_at: str) -> Iterator[bytes]:
+        """Yield one line of the log per row."""
+        hidden, names = self._hidden, (self.model.manifest_sha256, self.version)
+        for row, time, prediction in zip(
+            asked.rows, asked.times, asked.predictions, strict=True
+        ):
+            shown = {name: row[name] for name in row if name not in hidden}
+            line = prediction_log.line(prediction, time, *names, logged_at, shown)
+            yield self._encode(line) + b"\n"
+
+
+def _fail(future: asyncio.Future[None], error: Exception) -> None:
+    """Let a request end with an error, unless nobody waits for it."""
+    if not future.done():
+        future.set_exception(error)
