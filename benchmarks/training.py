@@ -110,6 +110,7 @@ def main() -> None:
         for command, cost in measured(ROWS, settings).items():
             numbers = f"{cost.cpu:>7,.0f} {cost.wall:>7,.0f} {cost.peak:>6,.0f}"
             page.say(f"{name:>12} {command:>9} {numbers}")
+            page.write()  # what was measured so far
     page.say(f"limits of validate: {SECONDS} s, {PEAK:,} MB")
     page.write()
 

@@ -378,3 +378,9 @@ def test_a_weighted_column_is_sorted_once_and_cut_as_before(
     assert np.array_equal(fitted[0][0], fitted[1][0])
     assert fitted[0][1] == 2 * 254 and fitted[1][1] - fitted[0][1] == 2
     assert getattr(bins, binning.NAME) is counted, "it is as it was"
+
+
+def test_the_time_of_the_contract_is_no_input() -> None:
+    """Whoever wants its hour is told how, not that there is no such column."""
+    with pytest.raises(ContractError, match=r"'at', the time .* copy it"):
+        terms().kind("number", ["size", "at"])
