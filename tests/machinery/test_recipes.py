@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import yaml
@@ -384,3 +385,43 @@ def test_the_time_of_the_contract_is_no_input() -> None:
     """Whoever wants its hour is told how, not that there is no such column."""
     with pytest.raises(ContractError, match=r"'at', the time .* copy it"):
         terms().kind("number", ["size", "at"])
+
+
+def off_in_one_row(exported: bytes, size: float) -> bytes:
+    """Return a file whose prediction of the rows of one size is a hundredth less."""
+    model = onnx.load_from_string(exported)
+    graph, node = model.graph, onnx.helper.make_node
+    graph.node[-1].output[0] = "as_it_was"
+    for name, value, shape in (
+        ("that", size, []),
+        ("less", 0.99, []),
+        ("flat", -1, [1]),
+    ):
+        kind = onnx.TensorProto.INT64 if name == "flat" else onnx.TensorProto.FLOAT
+        graph.initializer.append(onnx.helper.make_tensor(name, kind, shape, [value]))
+    graph.node.extend(
+        [
+            node("Equal", [graph.input[0].name, "that"], ["is"]),
+            node("Reshape", ["is", "flat"], ["row"]),
+            node("Mul", ["as_it_was", "less"], ["other"]),
+            node("Where", ["row", "other", "as_it_was"], ["probability"]),
+        ]
+    )
+    return bytes(model.SerializeToString())
+
+
+def test_a_converter_that_is_off_in_one_row_is_refused_with_the_row(
+    choose: Choose,
+) -> None:
+    """Of 2,000, planted in the graph: 1,999 that agree do not hide it."""
+    frame, recipe = table(count=2000), choose(LogisticRegression())
+    fitted = fitting.fit(frame, terms(), recipe)
+    exported = fitting.export(fitted, terms(), INPUTS)
+    arrays, ids = data.inputs(frame, terms(), INPUTS), list(frame["row"])
+    parity.demand(parity.parity(fitted, exported, arrays, terms()), 1e-5, "")
+    planted = off_in_one_row(exported, float(arrays["size"][1234, 0]))
+    scores = [fitting.score(f, arrays, "probability") for f in (exported, planted)]
+    assert np.flatnonzero(scores[0] != scores[1]).tolist() == [1234]
+    where = parity.where(fitted, planted, arrays, terms(), 1e-5, ids)
+    with pytest.raises(ContractError, match="row r0-1234, "):
+        parity.demand(parity.parity(fitted, planted, arrays, terms()), 1e-5, where)
