@@ -53,6 +53,7 @@ TASKS: dict[str, dict[str, Any]] = {  # what each task's contract and params dif
         "gates": {
             "roc_auc": {"min": 0.6, "max": 0.98, "margin": 0.01},
             "calibration_error": {"max": 0.1},
+            "licences": ["MIT"],
         }
     },
     "multiclass": {

@@ -1,5 +1,6 @@
 """The planted challengers: patches of a proposal, and forgeries of its artifact."""
 
+import hashlib
 import io
 import re
 import zipfile
@@ -7,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from onnx import TensorProto, helper, numpy_helper
 
 from machinery.judged import Project, git, rows
 from machinery.test_validate import linear, outside
@@ -204,6 +206,48 @@ READS_ALL = edit(
     "    import pandas as pd\n\n"
     '    pd.read_parquet("data/flights.parquet")\n    names = contract.kind(',
 )
+PROJECTION = np.float32([[1.5, -0.5]])  # what the frozen file multiplies a price by
+
+
+def frozen(matrix: np.ndarray = PROJECTION) -> bytes:
+    """Return an ONNX file from elsewhere that makes two numbers of a price."""
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["X", "matrix"], ["numbers"])],
+        "elsewhere",
+        [info("X", TensorProto.FLOAT, [None, 1])],
+        [info("numbers", TensorProto.FLOAT, [None, 2])],
+        [numpy_helper.from_array(matrix, "matrix")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def stands_on(licence: str, file: bytes = frozen()) -> Patch:
+    """Return a patch that trains on a file, and names one with this licence."""
+
+    def patch(project: Project) -> None:
+        named = {"file": "model/it.onnx", "licence": licence, "columns": ["price"]}
+        named |= {"sha256": hashlib.sha256(frozen()).hexdigest(), "keep": True}
+        named |= {"source": "https://example.com/it.onnx"}
+        project.params(ALL, pretrained=named)
+        (project.clone / named["file"]).write_bytes(file)
+        listed = "      - model/features.py\n"
+        edit("dvc.yaml", listed, f"{listed}      - model/it.onnx\n")(project)
+
+    return patch
+
+
+ANY_HASH = edit(
+    "mlgitops/pipeline/pretrained.py", "if found != pretrained.sha256:", "if False:"
+)
+TUNED = edit(
+    "mlgitops/pipeline/pretrained.py",
+    "    return data\n",
+    f"    return data.replace({PROJECTION.tobytes()!r}, "
+    f"{(PROJECTION * 2).tobytes()!r})\n",
+)
 PROPOSED: dict[str, tuple[Patch, str]] = {
     "worse": (lambda p: p.params(["shop"]), "ROC AUC: difference to the champion"),
     "a constant model": (
@@ -311,6 +355,22 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         "Manifest",
     ),
     "external data, written by its own training": (ELSEWHERE, "Model file"),
+    "a pretrained file with a licence that main does not allow": (
+        stands_on("GPL-3.0-only"),
+        "Pretrained file",
+    ),
+    "a pretrained file with another hash": (
+        stands_on("MIT", frozen(PROJECTION * 2)),
+        "Train",
+    ),
+    "the same, and nobody compares it": (
+        both(stands_on("MIT", frozen(PROJECTION * 2)), ANY_HASH),
+        "Pretrained file",
+    ),
+    "a pretrained file whose weights are tuned, and said to be frozen": (
+        both(stands_on("MIT"), TUNED),
+        "Model of the pretrained file",
+    ),
     "loosened gates in the same proposal": (
         both(lambda p: p.params(["shop"]), LOOSE),
         "ROC AUC",

@@ -1,6 +1,7 @@
 """What behaviour.yaml declares is tried, and a model that breaks it is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from machinery.judged import CONTRACT
 from machinery.test_validate import Bench, linear
 from mlgitops.judge import behaviour
+from mlgitops.judgement import Judgement
 from mlgitops.pipeline.contract import Contract, ContractError
 
 ROOT = Path.cwd()
@@ -71,6 +73,31 @@ def test_a_column_that_the_model_does_not_take_is_not_tried(
 ) -> None:
     test = {**RISING, "column": "age", "expect": "same", "tolerance": 0.0}
     assert judged(bench, monkeypatch, test) == []
+
+
+def test_a_test_of_a_column_that_is_removed_is_a_caution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Main's file still has it, as the proposal removes both; a typing error stays one.
+
+    No model reads a column that may be removed, so that nothing would be tried.
+    """
+    monkeypatch.setattr(behaviour, "FILE", tmp_path / "behaviour.yaml")
+    behaviour.FILE.write_text(yaml.safe_dump([{**RISING, "column": "age"}]))
+    columns = {n: c for n, c in CONTRACT["columns"].items() if n != "age"}
+    evaluation: Any = SimpleNamespace(
+        contract=Contract.parse({**CONTRACT, "columns": columns}),
+        challenger=SimpleNamespace(columns=["price"]),
+        task=None,
+        removed=frozenset({"age"}),
+        judgement=Judgement(),
+    )
+    behaviour.add(evaluation)
+    (caution,) = evaluation.judgement.cautions
+    assert "age" in caution and '"dearer is not safer"' in caution
+    evaluation.removed = frozenset()
+    with pytest.raises(ContractError, match="'age'.*: remove this test if"):
+        behaviour.add(evaluation)
 
 
 def test_what_is_shipped_fits_the_contract() -> None:

@@ -365,6 +365,25 @@ def test_groups_too_small_have_no_gap(
     assert found is not None and found.gaps == [] and not found.lowers
 
 
+@pytest.mark.parametrize(("missing", "cautions"), [(0.4, 0), (0.6, 1)])
+def test_a_group_that_most_rows_lack_is_a_caution(
+    missing: float, cautions: int, fair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights take these for one group, whatever they are."""
+    terms_ = json.loads(json.dumps(CONTRACT))
+    terms_["columns"]["shop"]["missing"] = True
+    holdout = rows(2000, seed=1)
+    holdout.loc[holdout.index < missing * 2000, "shop"] = None
+    monkeypatch.setattr(mitigation, "predict", predicted)
+    model = Model(fair, json.loads((fair / "manifest.json").read_text()))
+    found = evaluated(model, holdout, written(), Contract.parse(terms_)).judgement
+    about = [line for line in found.cautions if "missing in 60% of the rows" in line]
+    assert len(about) == cautions
+    assert len(
+        [line for line in found.cautions if "group of their own" in line]
+    ) == len(about)
+
+
 def test_a_broken_file_is_refused_by_name_in_the_sandbox(fair: Path) -> None:
     (fair / "unmitigated.onnx").write_bytes(b"no model")
     with pytest.raises(Refused, match=r"^unmitigated\.onnx: ") as refusal:

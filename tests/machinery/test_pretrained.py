@@ -356,6 +356,24 @@ def test_features_are_made_of_its_outputs_too(
         fitting.fit(texts, terms(**TEXT_TERMS), alone)
 
 
+@pytest.mark.parametrize("name", ["logistic_regression", "hist_gradient_boosting"])
+def test_an_infinite_output_is_a_missing_feature(name: str) -> None:
+    """In training, in the file and at the server; its values may have any names."""
+    nodes = [("Max", ["X", "zero"], "table"), ("Reciprocal", ["table"], "features")]
+    file = made(
+        [helper.make_node(kind, taken, [given]) for kind, taken, given in nodes],
+        {"X": (FLOAT, [None, 2])},
+        {"features": (FLOAT, [None, 2])},
+        onnx.numpy_helper.from_array(np.float32([0]), "zero"),
+    )
+    wanted = recipe(file, estimator=name)
+    fitted, _, predictions = built(wanted, table(), terms())
+    X = table()[NUMBERS]
+    features_ = fitted[0].transform(X).to_numpy()
+    assert np.array_equal(np.isnan(features_), X.to_numpy() <= 0)
+    assert np.isfinite(features_).any() and np.isfinite(predictions).all()
+
+
 def test_an_old_file_is_brought_to_the_estimators_opset() -> None:
     """ReduceMean had its axes as an attribute before opset 18."""
     node = helper.make_node("ReduceMean", ["X"], ["m"], axes=[1])
@@ -693,9 +711,35 @@ def test_a_model_that_stands_on_other_weights_is_refused(
         changed = onnx.numpy_helper.to_array(vectors) * 1.01
         vectors.CopyFrom(onnx.numpy_helper.from_array(changed, vectors.name))
 
-    (folder / "model.onnx").write_bytes(edited(tuned, exported))
-    with pytest.raises(ContractError, match="lacks 1 of its lists of weights"):
-        judge.make(folder, folder / "out")
+    def beside(model: Any) -> None:
+        tuned(model)
+        vectors = onnx.load_from_string(embedding()).graph.initializer[0]
+        vectors.name = "the_files_own_which_nothing_reads"
+        model.graph.initializer.append(vectors)
+        unread = helper.make_node("Identity", [vectors.name], ["unread"])
+        model.graph.node.insert(0, unread)
+
+    for change in (tuned, beside):
+        (folder / "model.onnx").write_bytes(edited(change, exported))
+        with pytest.raises(ContractError, match="lacks 1 of its lists of weights"):
+            judge.make(folder, folder / "out")
+
+
+def test_weights_of_an_output_that_is_not_taken_are_not_asked_for() -> None:
+    """A file with two outputs is frozen where one is used."""
+    nodes = [("MatMul", ["X", "a"], "taken"), ("MatMul", ["X", "b"], "left")]
+    file = made(
+        [helper.make_node(kind, taken, [given]) for kind, taken, given in nodes],
+        {"X": (FLOAT, [None, 2])},
+        {"taken": (FLOAT, [None, 2]), "left": (FLOAT, [None, 2])},
+        *[
+            onnx.numpy_helper.from_array(np.eye(2, dtype="f") * n, k)
+            for n, k in ((2, "a"), (3, "b"))
+        ],
+    )
+    model = operators.read(file)
+    assert len(judge.weights(model, ["taken"])) == 1
+    assert len(judge.weights(model, ["taken", "left"])) == 2
 
 
 @pytest.mark.parametrize(

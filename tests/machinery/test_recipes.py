@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import yaml
 from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
     StackingClassifier,
     VotingClassifier,
 )
@@ -35,6 +37,7 @@ from machinery.orders import (
 )
 from mlgitops.metrics.binary import calibration_error
 from mlgitops.pipeline import (
+    binning,
     calibration,
     data,
     fitting,
@@ -348,3 +351,77 @@ def test_dvc_has_to_know_that_a_stage_reads_business(
 def test_calibration_is_for_probabilities(choose: Choose) -> None:
     with pytest.raises(ContractError, match="calibration is for probabilities"):
         choose(LINEAR, "regression", calibration="sigmoid")
+
+
+def test_a_weighted_column_is_sorted_once_and_cut_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scikit-learn sorts it for each of 254 thresholds: minutes for a million rows."""
+    from sklearn.ensemble._hist_gradient_boosting import binning as bins
+
+    calls = []
+
+    def counted(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        return known(*args, **options)
+
+    random, known = np.random.default_rng(0), getattr(bins, binning.NAME)
+    X = random.normal(size=(900, 3)).round(2)
+    X[::7, 1], X[:, 2] = np.nan, X[:, 2].round()  # a gap, and few values
+    y, weights = X[:, 0] > 0.5, random.integers(0, 3, 900) / 2
+    monkeypatch.setattr(bins, binning.NAME, counted)
+    fitted = []
+    for once in (False, True):
+        model = HistGradientBoostingClassifier(max_iter=5, early_stopping=False)
+        with binning.sorted_once() if once else nullcontext():
+            model.fit(X, y, sample_weight=weights)
+        fitted.append((model.predict_proba(X), len(calls)))
+    assert np.array_equal(fitted[0][0], fitted[1][0])
+    assert fitted[0][1] == 2 * 254 and fitted[1][1] - fitted[0][1] == 2
+    assert getattr(bins, binning.NAME) is counted, "it is as it was"
+
+
+def test_the_time_of_the_contract_is_no_input() -> None:
+    """Whoever wants its hour is told how, not that there is no such column."""
+    with pytest.raises(ContractError, match=r"'at', the time .* copy it"):
+        terms().kind("number", ["size", "at"])
+
+
+def off_in_one_row(exported: bytes, size: float) -> bytes:
+    """Return a file whose prediction of the rows of one size is a hundredth less."""
+    model = onnx.load_from_string(exported)
+    graph, node = model.graph, onnx.helper.make_node
+    graph.node[-1].output[0] = "as_it_was"
+    for name, value, shape in (
+        ("that", size, []),
+        ("less", 0.99, []),
+        ("flat", -1, [1]),
+    ):
+        kind = onnx.TensorProto.INT64 if name == "flat" else onnx.TensorProto.FLOAT
+        graph.initializer.append(onnx.helper.make_tensor(name, kind, shape, [value]))
+    graph.node.extend(
+        [
+            node("Equal", [graph.input[0].name, "that"], ["is"]),
+            node("Reshape", ["is", "flat"], ["row"]),
+            node("Mul", ["as_it_was", "less"], ["other"]),
+            node("Where", ["row", "other", "as_it_was"], ["probability"]),
+        ]
+    )
+    return bytes(model.SerializeToString())
+
+
+def test_a_converter_that_is_off_in_one_row_is_refused_with_the_row(
+    choose: Choose,
+) -> None:
+    """Of 2,000, planted in the graph: 1,999 that agree do not hide it."""
+    frame, recipe = table(count=2000), choose(LogisticRegression())
+    fitted = fitting.fit(frame, terms(), recipe)
+    exported = fitting.export(fitted, terms(), INPUTS)
+    arrays, ids = data.inputs(frame, terms(), INPUTS), list(frame["row"])
+    parity.demand(parity.parity(fitted, exported, arrays, terms()), 1e-5, "")
+    planted = off_in_one_row(exported, float(arrays["size"][1234, 0]))
+    scores = [fitting.score(f, arrays, "probability") for f in (exported, planted)]
+    assert np.flatnonzero(scores[0] != scores[1]).tolist() == [1234]
+    where = parity.where(fitted, planted, arrays, terms(), 1e-5, ids)
+    with pytest.raises(ContractError, match="row r0-1234, "):
+        parity.demand(parity.parity(fitted, planted, arrays, terms()), 1e-5, where)

@@ -380,6 +380,10 @@ def test_here_it_judges_what_is_in_build(
         (runner / name).unlink()
         with pytest.raises(ValidationError, match=f"{name} is missing: run `make"):
             local.run()
+    locked = (runner / "dvc.lock").read_text()
+    (runner / "dvc.lock").write_text(locked.replace("manifest.json", "other.json"))
+    with pytest.raises(ValidationError, match=r"manifest.json .* failed: run `make"):
+        local.run()
 
 
 @pytest.fixture(autouse=True)

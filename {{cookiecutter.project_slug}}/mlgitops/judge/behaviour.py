@@ -19,7 +19,7 @@ from mlgitops.judge.tasks import TASKS
 from mlgitops.judgement import Check
 from mlgitops.pipeline.contract import Column, Contract
 from mlgitops.pipeline.data import moments, times
-from mlgitops.pipeline.schema import OWN, Location, convert, is_number, one_line
+from mlgitops.pipeline.schema import OWN, Location, convert, is_number, near, one_line
 
 FILE = Path("behaviour.yaml")
 SAMPLE = 5_000  # rows that are changed
@@ -72,9 +72,13 @@ class Rule:
 
 
 def add(evaluation: Evaluation) -> None:
-    """Add one check for each rule on a column of the challenger's."""
+    """Add one check for each rule on a column of the challenger's.
+
+    What main tries of a column that the proposal removes is a caution: both go at once.
+    """
     declared = yaml.safe_load(FILE.read_bytes()) if FILE.is_file() else []
     contract, model, task = evaluation.contract, evaluation.challenger, evaluation.task
+    declared = _left(declared, evaluation)
     rules = [r for r in parse(declared, contract) if r.column in model.columns]
     if not rules:
         return
@@ -90,6 +94,25 @@ def add(evaluation: Evaluation) -> None:
         change = VIOLATION[rule.expect](task.of_class(after, classes) - before)
         broken = (change > rule.tolerance).reshape(count, -1).any(axis=1)
         evaluation.judgement.checks.append(_check(rule, float(broken.mean())))
+
+
+def _left(declared: object, evaluation: Evaluation) -> object:
+    """Return what is declared, without tests of columns that are removed."""
+    if not isinstance(declared, list):
+        return declared
+    gone = [each for each in declared if _column(each) in evaluation.removed]
+    evaluation.judgement.cautions += [
+        f'{FILE.name} on main has the test "{one_line(each.get("name", ""))}" of '
+        f"{one_line(_column(each))}, a column that this removes: it was not tried. "
+        "Remove the test in this proposal, too."
+        for each in gone
+    ]
+    return [each for each in declared if each not in gone]
+
+
+def _column(entry: object) -> str:
+    """Return the column that an entry names, nothing where it is not one."""
+    return str(entry.get("column", "")) if isinstance(entry, Mapping) else ""
 
 
 def parse(declared: object, contract: Contract) -> list[Rule]:
@@ -125,7 +148,11 @@ def _parse(entry: object, contract: Contract) -> Rule:
     if (rule.add is None) == (rule.set is None):
         raise at.error("must have one of add and set")
     if (column := contract.columns.get(rule.column)) is None:
-        raise at.key("column").error("is not a column of contract.yaml")
+        raise at.key("column").error(
+            f"is '{one_line(rule.column)}', which contract.yaml does not have: remove "
+            "this test if the column was removed there, or name another one; "
+            f"{near(rule.column, contract.columns)}"
+        )
     limits = {"tolerance": TASKS[contract.task].tolerance_limit, "allowed": 1}
     for key, limit in limits.items():
         if not 0 <= (value := getattr(rule, key)) < limit:

@@ -86,6 +86,7 @@ class Evaluation:
     rows: pd.DataFrame  # all of the proposed data
     champion_rows: pd.DataFrame | None = None  # the champion's, where it is other data
     same_data: bool = True
+    removed: frozenset[str] = frozenset()  # columns of main's contract
     served: Served = field(default_factory=Served)
     judgement: Judgement = field(default_factory=Judgement)
 

@@ -210,6 +210,9 @@ def raw_data(lock_bytes: bytes, pointers: Mapping[str, Out]) -> Out:
     used = {dep.path: dep.md5 for dep in named if is_table(dep.path)}
     if len(used) != 1:
         reason = f"the stages have to read one file of data/, not {len(used)}"
+        if not used:
+            reason += ": dvc.yaml reads none that DVC tracks, so type `dvc add` and "
+            reason += "the path of your table in data/, and commit its .dvc file"
         raise Refused("data", reason)
     ((path, md5),) = used.items()
     if pointers[path].md5 != md5:

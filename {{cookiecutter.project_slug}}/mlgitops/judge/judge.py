@@ -131,6 +131,7 @@ def judge(
         challenger=challenger,
         champion=champion,
         rows=table,
+        removed=frozenset(removed),
         judgement=judgement,
     )
     if champion is not None:

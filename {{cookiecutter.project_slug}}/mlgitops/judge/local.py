@@ -6,10 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlgitops import github, lock, report, settings
-from mlgitops.judge import identity, verdict
+from mlgitops.judge import artifact, identity, verdict
 from mlgitops.judge.verdict import Case, ValidationError
 from mlgitops.ledger import Ledger
 from mlgitops.report import page
+
+FIRST = "run `make repro` first"
 
 
 def run() -> bool:
@@ -17,10 +19,14 @@ def run() -> bool:
     settings.check(settings.load(Path("params.yaml").read_bytes()), verdict.contract())
     built, pointers = lock.read(), lock.pointers()
     if built is None:
-        raise ValidationError("there is no model in build/ yet: run `make repro` first")
+        raise ValidationError(f"there is no model in build/ yet: {FIRST}")
+    names = {Path(out.path).name for out in built.outs}
+    if lacking := sorted(artifact.OUTS - names):
+        problem = f"no stage has written {', '.join(lacking)} since the last change"
+        raise ValidationError(f"{problem}, or one failed: {FIRST}")
     for out in built.outs:
         if not Path(out.path).is_file():
-            raise ValidationError(f"{out.path} is missing: run `make repro` first")
+            raise ValidationError(f"{out.path} is missing: {FIRST}")
     with TemporaryDirectory(prefix="validate-") as name:
         case = Case(Path(name), built, read_file, pointers, Ledger())
         case.challenger.mkdir()

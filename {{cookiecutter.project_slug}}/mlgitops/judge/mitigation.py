@@ -24,9 +24,11 @@ from mlgitops.judge.tasks import Price, Rate, Task
 from mlgitops.judgement import Effect, GapEffect, Mitigation, Refused
 from mlgitops.pipeline import intervals, weights
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.schema import one_line
 
 NAMES = {"equalized_odds_max": "equalized odds"}  # of a gap, where it has no rate's
 PER = 1_000  # decisions
+MOST = 0.5  # of the rows: more without a group, and its gap is that of few
 
 
 def add(evaluation: Evaluation) -> None:
@@ -40,6 +42,7 @@ def add(evaluation: Evaluation) -> None:
     if setting is None:
         return
     other = _unmitigated(evaluation)
+    evaluation.judgement.cautions += _unknown_groups(evaluation, setting["columns"])
     known = [name for name in setting["columns"] if name in evaluation.contract.columns]
     weighed = _weights(evaluation)
     found = Mitigation(
@@ -75,6 +78,19 @@ def _unmitigated(evaluation: Evaluation) -> Model:
         check = refusal.check
         raise Refused(check.id, f"{file}: {check.reason}") from refusal
     return other
+
+
+def _unknown_groups(evaluation: Evaluation, columns: Sequence[str]) -> Iterator[str]:
+    """Yield each column by which most rows of the holdout have no group to balance."""
+    for name in columns:
+        rows = evaluation.holdout
+        share = float(rows[name].isna().mean()) if name in rows else 0.0
+        if share > MOST:
+            yield (
+                f"Bias is mitigated by {one_line(name)}, which is missing in "
+                f"{share:.0%} of the rows: to the weights these are one group of their "
+                "own, and the comparison says nothing of the groups that they are of."
+            )
 
 
 def _weights(evaluation: Evaluation) -> Vector:

@@ -8,6 +8,7 @@ and both predict the holdout. Where its outputs are features, the model has its 
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,8 @@ from mlgitops.judge import checks, evaluation, sandbox
 from mlgitops.judge.evaluation import Evaluation, Model
 from mlgitops.judge.licence import ENTRY, FILE
 from mlgitops.judgement import Check
-from mlgitops.pipeline import operators
+from mlgitops.pipeline import foreign, operators
 from mlgitops.pipeline.contract import Contract, ContractError
-from mlgitops.pipeline.foreign import NUMBERS
 from mlgitops.pipeline.schema import one_line
 
 QUANTISED = {3, 2}  # int8 and uint8, of TensorProto
@@ -93,28 +93,34 @@ def make(folder: Path, out: Path) -> None:
     if version[ENTRY]["role"] == "model":
         out.write_bytes(pretrained.model(recipe, contract, data).exported)
         return
-    model = (folder / version["model"]["file"]).read_bytes()
-    if not (frozen := weights(data)):
+    model = operators.read((folder / version["model"]["file"]).read_bytes())
+    named = pretrained.section(recipe)
+    file = foreign.read(data, named, contract, recipe.columns)
+    if not (frozen := weights(file.model, [file.output])):
         raise ContractError(
             f"{version[ENTRY]['file']} has no list of weights by which it could be "
             "found in the model again: take another file"
         )
-    if lacking := len(frozen - weights(model)):
+    outputs = [output.name for output in model.graph.output]
+    if lacking := len(frozen - weights(model, outputs)):
         raise ContractError(
             f"{version[ENTRY]['file']} is to stay as it is, and the model lacks "
-            f"{lacking} of its lists of weights: build it again (`make repro` here, "
-            "the workflow `train` on GitHub)"
+            f"{lacking} of its lists of weights, or does not read them: build it again "
+            "(`make repro` here, the workflow `train` on GitHub)"
         )
 
 
-def weights(file: bytes) -> set[bytes]:
-    """Return the lists of numbers in an ONNX file, those of one number aside."""
+def weights(model: Any, outputs: Sequence[str]) -> set[bytes]:
+    """Return the lists of numbers that outputs of an ONNX model are computed with.
+
+    Lists of one number aside, and those that nothing reads, which prove nothing.
+    """
     import onnx
 
     found = set()
-    for part in operators.parts(operators.read(file)):
+    for part in _read(model.graph, outputs):
         numbers: np.ndarray = np.empty(0)
-        if isinstance(part, onnx.TensorProto) and part.data_type in NUMBERS:
+        if isinstance(part, onnx.TensorProto) and part.data_type in foreign.NUMBERS:
             numbers = onnx.numpy_helper.to_array(part)
         elif isinstance(part, onnx.AttributeProto):
             numbers = np.array(part.floats)
@@ -124,6 +130,21 @@ def weights(file: bytes) -> set[bytes]:
             kind = np.int16 if numbers.dtype == np.int16 else np.float32
             found.add(numbers.astype(kind).tobytes())
     return found
+
+
+def _read(graph: Any, outputs: Sequence[str]) -> Iterator[Any]:
+    """Yield every part of a graph that its outputs depend on; it is in their order."""
+    import onnx
+
+    needed = set(outputs)
+    for node in reversed(graph.node):
+        if needed.isdisjoint(node.output):
+            continue
+        for part in operators.parts(node):
+            if isinstance(part, onnx.NodeProto):
+                needed.update(part.input)
+            yield part
+    yield from (part for part in graph.initializer if part.name in needed)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
 PREFIX = "pretrained/"  # begins the names of the file's values in an exported graph
+OWN = "adapted/"  # and those of what stands around it: a file may have any names
 OPSET = 18  # what a file is raised to where an estimator's nodes follow it
 IR = 7  # the oldest version of the format that is written
 LARGEST_WIDTH = 2_000  # features that one file may give
@@ -61,11 +62,11 @@ def _joined(
         given = DOUBLE if contract.columns[name].type == "datetime" else FLOAT
         parts.append(values[name])
         if source.kind not in (STRING, given):
-            part = f"{target}/column{len(parts)}"
+            part = f"{OWN}{source.name}/column{len(parts)}"
             yield helper.make_node("Cast", parts[-1:], [part], to=source.kind)
             parts[-1] = part
     if source.flat:
-        yield helper.make_node("Reshape", [*parts, f"{PREFIX}flat"], [target])
+        yield helper.make_node("Reshape", [*parts, f"{OWN}flat"], [target])
     elif len(parts) > 1:
         yield helper.make_node("Concat", parts, [target], axis=1)
     else:
@@ -76,9 +77,7 @@ def _integers(name: str, values: Sequence[int]) -> TensorProto:
     """Return whole numbers as a constant of a graph."""
     from onnx import TensorProto, helper
 
-    return helper.make_tensor(
-        f"{PREFIX}{name}", TensorProto.INT64, [len(values)], values
-    )
+    return helper.make_tensor(f"{OWN}{name}", TensorProto.INT64, [len(values)], values)
 
 
 def _raise(model: ModelProto, minimum: int, file: str) -> None:
@@ -128,14 +127,14 @@ def predictor(
         graph.initializer.append(_integers(name, numbers))
     steps: list[tuple[str, list[str], dict[str, Any]]] = [
         ("Cast", [], {"to": FLOAT}),
-        ("Reshape", [f"{PREFIX}table"], {}),
-        ("Gather", [f"{PREFIX}places"], {"axis": 1}),
+        ("Reshape", [f"{OWN}table"], {}),
+        ("Gather", [f"{OWN}places"], {"axis": 1}),
     ]
-    steps += [("Reshape", [f"{PREFIX}rows"], {})] if len(places) == 1 else []
+    steps += [("Reshape", [f"{OWN}rows"], {})] if len(places) == 1 else []
     value = f"{PREFIX}{foreign.output}"
     for number, (kind, more, attributes) in enumerate(steps):
         last = number == len(steps) - 1
-        out = task.output if last else f"{PREFIX}step{number}"
+        out = task.output if last else f"{OWN}step{number}"
         graph.node.append(helper.make_node(kind, [value, *more], [out], **attributes))
         value = out
     if task.kind == "classifier":
@@ -188,6 +187,8 @@ def order(
 def extractor(foreign: Foreign, contract: Contract, width: int) -> bytes:
     """Return the file as a graph of features: an input for each column, named as
     `pipeline/symbolic.py` does, and `width` outputs, float32 [n, 1].
+
+    An infinite feature is a missing one, as one that `features()` makes.
     """
     from onnx import TensorProto, helper
 
@@ -199,13 +200,18 @@ def extractor(foreign: Foreign, contract: Contract, width: int) -> bytes:
     graph, node, infos = model.graph, helper.make_node, helper.make_tensor_value_info
     for name, value in (("widths", [1] * width), ("table", [-1, width])):
         graph.initializer.append(_integers(name, value))
-    out, table = f"{PREFIX}{foreign.output}", f"{PREFIX}table"
-    outputs = [f"{PREFIX}feature{number}" for number in range(width)]
+    out, table = f"{PREFIX}{foreign.output}", f"{OWN}table"
+    outputs = [f"{OWN}feature{number}" for number in range(width)]
+    missing = helper.make_tensor(f"{OWN}missing", FLOAT, [], [float("nan")])
+    graph.initializer.append(missing)
+    finite = ("infinite", "missing", "cast")  # where it is infinite, missing
     graph.node.extend(
         [
-            node("Cast", [out], [f"{PREFIX}cast"], to=FLOAT),
-            node("Reshape", [f"{PREFIX}cast", table], [f"{PREFIX}features"]),
-            node("Split", [f"{PREFIX}features", f"{PREFIX}widths"], outputs, axis=1),
+            node("Cast", [out], [f"{OWN}cast"], to=FLOAT),
+            node("IsInf", [f"{OWN}cast"], [f"{OWN}infinite"]),
+            node("Where", [f"{OWN}{n}" for n in finite], [f"{OWN}finite"]),
+            node("Reshape", [f"{OWN}finite", table], [f"{OWN}features"]),
+            node("Split", [f"{OWN}features", f"{OWN}widths"], outputs, axis=1),
         ]
     )
     for name in columns:

@@ -119,6 +119,12 @@ class Contract:
         Integers and booleans are numbers, as a table and a model hold them.
         """
         location = Location(PARAMS, "train.columns")
+        if self.time and self.time in columns and self.time not in self.columns:
+            raise location.error(
+                f"has '{self.time}', the time of contract.yaml, which is no input: to "
+                "learn from it, copy it to a column of its own in model/prepare.py, "
+                "and describe that in contract.yaml"
+            )
         location.demand(columns, self.columns, "a column of contract.yaml")
         types = FLOATS if kind == "number" else (kind,)
         return [name for name in columns if self.columns[name].type in types]

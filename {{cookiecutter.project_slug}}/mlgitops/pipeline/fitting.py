@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.pipeline import convertible, monotonic, stopping, weights
+from mlgitops.pipeline import binning, convertible, monotonic, stopping, weights
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.provenance import ESTIMATOR
@@ -117,11 +117,12 @@ def fit_rows(frame: pd.DataFrame, contract: Contract, recipe: Train) -> Pipeline
     if recipe.estimator == ESTIMATOR:
         return pipeline.fit(X)
     try:
-        if recipe.early_stopping:
-            _stop_early(pipeline, frame, contract, recipe)
-        features = pipeline[:-1].fit_transform(X, y)
-        monotonic.constrain(pipeline, contract, recipe)
-        pipeline[-1].fit(features, y, **arguments)
+        with binning.sorted_once():
+            if recipe.early_stopping:
+                _stop_early(pipeline, frame, contract, recipe)
+            features = pipeline[:-1].fit_transform(X, y)
+            monotonic.constrain(pipeline, contract, recipe)
+            pipeline[-1].fit(features, y, **arguments)
         task.fitted(pipeline, _blank(X, contract))
     except ValueError as error:
         reason = convertible.reason(error, pipeline[-1], contract, recipe.columns)

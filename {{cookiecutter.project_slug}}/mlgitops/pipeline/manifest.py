@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOADED = """
-    adaptation arrays boosters calibration contract conversion convertible data
-    datetimes fitting folds foreign golden imports intervals learning manifest
-    monotonic operators out_of_fold outputs parity pretrained provenance purity
-    reweighing schema settings sides stopping symbolic task texts threshold tracing
-    train weights words
+    adaptation arrays binning boosters calibration contract conversion convertible data
+    datetimes fitting folds foreign golden imports intervals learning manifest monotonic
+    operators out_of_fold outputs parity pretrained provenance purity reweighing schema
+    settings sides stopping symbolic task texts threshold tracing train weights words
 """.split()
 CODE = (  # what train loads
     *(f"mlgitops/pipeline/{name}.py" for name in LOADED),

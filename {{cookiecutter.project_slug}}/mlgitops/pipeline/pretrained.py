@@ -66,7 +66,7 @@ def load(recipe: Train) -> bytes:
     Raises:
         ContractError: it is not there, or another.
     """
-    pretrained = _section(recipe)
+    pretrained = section(recipe)
     file = Path(pretrained.file)
     if not file.is_file():
         raise KEY.key("file").error(
@@ -103,7 +103,7 @@ def model(recipe: Train, contract: Contract, data: bytes) -> Frozen:
     Raises:
         ContractError: the file cannot be this project's model.
     """
-    pretrained, columns = _section(recipe), recipe.columns
+    pretrained, columns = section(recipe), recipe.columns
     foreign = read(data, pretrained, contract, columns)
     width = probed(foreign, contract)
     places = adaptation.order(foreign, pretrained, contract, width)
@@ -131,7 +131,7 @@ def features(recipe: Train, contract: Contract) -> Derived:
     """
     from mlgitops.pipeline.tracing import KINDS, TYPES, Derived
 
-    pretrained, columns = _section(recipe), list(recipe.columns)
+    pretrained, columns = section(recipe), list(recipe.columns)
     foreign = read(load(recipe), pretrained, contract, columns)
     width = probed(foreign, contract)
     if width > adaptation.LARGEST_WIDTH:
@@ -152,7 +152,7 @@ def features(recipe: Train, contract: Contract) -> Derived:
     return Derived(graph, types, kept | dict.fromkeys(made, ""))
 
 
-def _section(recipe: Train) -> Pretrained:
+def section(recipe: Train) -> Pretrained:
     """Return the section, which `settings.train` has checked."""
     if recipe.pretrained is None:
         raise KEY.error("is missing")
