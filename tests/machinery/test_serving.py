@@ -385,7 +385,7 @@ def test_sigterm_under_load_loses_nothing(model: Path, tmp_path: Path) -> None:
 def test_a_pod_that_is_deleted_under_load_loses_nothing(
     model: Path, tmp_path: Path
 ) -> None:
-    """In a kubelet's order, with the manifest's numbers: pause, SIGTERM, drain, SIGKILL.
+    """In a kubelet's order and the manifest's times: pause, SIGTERM, drain, SIGKILL.
 
     Callers come until the server says that it leaves; each answer is in the log.
     """

@@ -261,6 +261,10 @@ def settings_of(home: Path) -> Settings:
     try:
         data = load(home / "settings.json")
         return Settings(**{**data, "sources": tuple(data["sources"])})
+    except FileNotFoundError:
+        raise RefusedError(
+            "this device is not set up: type `python3 update.py setup --help`"
+        ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RefusedError(
             f"{home / 'settings.json'} cannot be read ({error}): type "
