@@ -264,6 +264,10 @@ BUNDLES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: packed(files(2) | {f"f{n}": b"" for n in range(update.MAX_FILES)}),
         "files",
     ),
+    "a list without end": (
+        lambda: packed(files(2), listed={"x" * update.MAX_TEXT_BYTES: b""}),
+        "no list",
+    ),
     "another version": (lambda: packed(files(3)), "another version"),
     "other bytes than listed": (
         lambda: packed(files(2), listed=files(2) | {"run.py": b""}),
@@ -578,6 +582,8 @@ def test_an_index_that_is_none_is_refused(box: Box, shop: Shop, index: bytes) ->
         ({"bundle_bytes": 10**12}, "bytes"),
         ({"bundle_bytes": 10}, "longer than"),
         ({"withdrawn": ["x"]}, "no index"),
+        ({"version": "\x1b[2J"}, "no index"),
+        ({"version": 1}, "no index"),
     ],
 )
 def test_an_altered_index_is_refused(
@@ -587,6 +593,12 @@ def test_an_altered_index_is_refused(
     report = box.look()
     assert report["state"] == "refused" and words in report["reason"], report
     assert box.runs() == "v1.0.1"
+
+
+def test_a_pipe_on_a_stick_holds_nobody(box: Box, shop: Shop) -> None:
+    (shop.folder / "production.json").unlink()
+    os.mkfifo(shop.folder / "production.json")
+    assert "is not a file" in box.look()["reason"]
 
 
 def test_no_clock_decides(

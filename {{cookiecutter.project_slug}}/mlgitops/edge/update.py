@@ -49,6 +49,7 @@ READ_SECONDS = 20.0  # of silence in the middle of an answer
 DOWNLOAD_SECONDS = 3_600.0  # for a bundle, on a slow line
 CHECK_SECONDS = 300.0  # for a new version to answer its golden rows, on a slow device
 MAX_INDEX_BYTES = 1_000_000  # an index is one record
+MAX_TEXT_BYTES = 4_000_000  # of a manifest, or a list of checksums
 MAX_BUNDLE_BYTES = 2_000_000_000  # what GitHub allows for one asset
 MAX_FILES = 500  # of a bundle, which has about 15
 MAX_WAIT = 64  # looks until a version that failed here is tried again
@@ -56,6 +57,8 @@ ROOM_BYTES = 1_000_000  # left free beside what is unpacked
 BLOCK = 1_000_000
 HASH = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # of an environment
+VERSION = re.compile(r"[\w.+-]{1,100}")
+TAG = re.compile(r"[^\s-]\S{0,200}|")
 DEVICE = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 FILE = re.compile(r"[\w.-]+(/[\w.-]+)*")  # in a bundle
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -240,6 +243,15 @@ def only_one(home: Path) -> Iterator[None]:
         raise LaterError(explain(error, home)) from None
 
 
+def small(path: Path) -> bytes:
+    """Return the bytes of a file that is text; ValueError if it is too long."""
+    with path.open("rb") as file:
+        data = file.read(MAX_TEXT_BYTES + 1)
+    if len(data) > MAX_TEXT_BYTES:
+        raise ValueError(f"{path.name} is too long")
+    return data
+
+
 # What this device knows
 
 
@@ -322,7 +334,7 @@ def damage(home: Path, version: Installed) -> str:
     """Return which file of an installed version is not the one that was checked."""
     folder = folder_of(home, version)
     try:
-        sums = (folder / "SHA256SUMS").read_bytes()
+        sums = small(folder / "SHA256SUMS")
         if hashlib.sha256(sums).hexdigest() != version.sums_sha256:
             return "SHA256SUMS is altered"
         listed = listing(sums)
@@ -400,7 +412,7 @@ class Source:
             hashes = (offer.manifest_sha256, offer.bundle_sha256, *withdrawn)
             valid = index["schema"] == 1 and type(offer.seq) is int
             valid = valid and all(HASH.fullmatch(h) for h in hashes)
-            valid = valid and type(offer.size) is int and isinstance(offer.version, str)
+            valid = valid and type(offer.size) is int and is_named(offer)
         except (ValueError, KeyError, TypeError, RecursionError):
             valid = False
         if not valid:
@@ -426,6 +438,11 @@ class Source:
         raise NotImplementedError
 
 
+def is_named(offer: Offer) -> bool:
+    """Tell whether an offer's version and tag are names; TypeError if no texts."""
+    return bool(VERSION.fullmatch(offer.version) and TAG.fullmatch(offer.tag))
+
+
 def statement(index: Record) -> bytes:
     """Return the bytes that the signature of an index's order is about."""
     fields = {name: index[name] for name in index if name != "order_signature"}
@@ -438,8 +455,11 @@ class Folder(Source):
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[Reader]:
         """Open one file of the folder."""
+        path = Path(self.address, name)
         try:
-            file = Path(self.address, name).open("rb")
+            if path.exists() and not path.is_file():  # a pipe would never answer
+                raise SilentError(f"{path} is not a file")
+            file = path.open("rb")
         except OSError as error:
             raise SilentError(f"{error.filename}: {error.strerror}") from None
         with file:
@@ -477,7 +497,7 @@ class GitHub(Source):
                 withdrawn=taken_back(release),
                 deployment_id=release["deployment_id"],
             )
-            valid = type(offer.seq) is int and isinstance(offer.tag, str)
+            valid = type(offer.seq) is int and is_named(offer)
             valid = valid and HASH.fullmatch(offer.manifest_sha256) is not None
             valid = valid and release["environment"] == environment
         except (ValueError, KeyError, TypeError):
@@ -687,13 +707,16 @@ def signed(key: Path, signature: bytes, data: bytes | Path) -> bool:
         path = f"/dev/fd/{file.fileno()}"
         command = ["openssl", "dgst", "-sha256", "-verify", str(key)]
         command += ["-signature", path]
-        done = subprocess.run(
-            [*command, str(data)] if isinstance(data, Path) else command,
-            input=b"" if isinstance(data, Path) else data,
-            capture_output=True,
-            pass_fds=[file.fileno()],
-            timeout=CHECK_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                [*command, str(data)] if isinstance(data, Path) else command,
+                input=b"" if isinstance(data, Path) else data,
+                capture_output=True,
+                pass_fds=[file.fileno()],
+                timeout=CHECK_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise LaterError(f"openssl took over {CHECK_SECONDS:g} s") from None
     return done.returncode == 0
 
 
@@ -821,7 +844,7 @@ def check(folder: Path, manifest_sha256: str) -> None:
     if not manifest.is_file() or sha256(manifest) != manifest_sha256:
         raise RefusedError("the bundle has another version than its record names")
     try:
-        row = json.loads(manifest.read_bytes())["golden"][0]["row"]
+        row = json.loads(small(manifest))["golden"][0]["row"]
         rows = json.dumps({"rows": [row]}).encode()
         done = start(folder, rows, capture_output=True, timeout=CHECK_SECONDS)
         output = json.loads(done.stdout) if done.returncode == 0 else {}
@@ -932,7 +955,7 @@ def bring(home: Path, settings: Settings, offer: Offer) -> Installed:
     remove(part)
     unpack(home, bundle, part)
     try:
-        sums = (part / "SHA256SUMS").read_bytes()
+        sums = small(part / "SHA256SUMS")
         listed = listing(sums)
     except (OSError, ValueError):
         raise RefusedError("the bundle has no list of its files") from None
