@@ -4,7 +4,6 @@ A field that is not known here is an error: a test that ignored it would say tha
 image runs under a context that nobody tried.
 """
 
-import os
 import time
 import urllib.error
 import urllib.request
@@ -37,8 +36,8 @@ def seconds(pod: Pod) -> tuple[float, float, float]:
     return float(pause), float(drain), float(pod["terminationGracePeriodSeconds"])
 
 
-def options(pod: Pod, folder: Path, uid: int | None = None) -> list[str]:
-    """Return the options of `docker run` for a pod; its volumes are in a folder.
+def options(pod: Pod, uid: int | None = None) -> list[str]:
+    """Return the options of `docker run` for a pod.
 
     `uid` is another user than the pod's, as a cluster may choose one.
     """
@@ -61,14 +60,12 @@ def options(pod: Pod, folder: Path, uid: int | None = None) -> list[str]:
     chosen += [f"--memory={memory}", f"--memory-swap={memory}"]
     cpu = server["resources"]["requests"]["cpu"]  # what it gets on a busy node
     chosen += [f"--cpus={int(cpu.removesuffix('m')) / 1000}"]
-    names = {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
-    for mount in server["volumeMounts"]:
-        assert mount["name"] in names
-        path = folder / mount["name"]
-        path.mkdir(parents=True)
-        os.chown(path, 0, volumes)  # as a kubelet does for fsGroup
-        path.chmod(0o2770)
-        chosen.append(f"--volume={path}:{mount['mountPath']}")
+    sizes = {v["name"]: v["emptyDir"]["sizeLimit"] for v in pod["volumes"]}
+    for mount in server["volumeMounts"]:  # with the group that a kubelet gives it
+        size = sizes[mount["name"]].removesuffix("i").lower()
+        chosen.append(
+            f"--tmpfs={mount['mountPath']}:mode=2770,gid={volumes},size={size}"
+        )
     return chosen
 
 
