@@ -86,7 +86,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     },
     "mlgitops/commands": PARTS
     | {"mlgitops.pipeline.folds"}
-    | {f"mlgitops.{part}" for part in ("batch", "judge", "release", "monitor")}
+    | {f"mlgitops.{part}" for part in ("batch", "edge", "judge", "release")}
+    | {"mlgitops.monitor"}
     | {f"mlgitops.{part}" for part in ("search", "table")},
 }
 
@@ -232,7 +233,7 @@ def test_serving_needs_little(path: Path) -> None:
 
 
 ANYWHERE = ("__init__", "__main__", "machinery", "prediction_log")
-ANYWHERE += ("serving/verify", "host/agent")
+ANYWHERE += ("serving/verify", "host/agent", "edge/update", "edge/devices")
 
 
 @pytest.mark.parametrize("name", ANYWHERE)

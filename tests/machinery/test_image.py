@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from machinery import tiny
+from machinery import engine, pod, tiny
 from machinery.conftest import Engine
 from machinery.world import World, world
 from mlgitops.commands import image as program
 from mlgitops.ledger import Ledger
 from mlgitops.machinery import machinery
-from mlgitops.release import ReleaseError, image, package, server
+from mlgitops.release import ReleaseError, image, package, server, target
 from mlgitops.release.image import docker as run
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import sha256_file
@@ -97,6 +97,70 @@ def test_a_stopped_container_leaves_without_being_killed(built: str) -> None:
         assert run("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
     finally:
         run("rm", "--force", container)
+
+
+@pytest.mark.skipif(not pod.FOLDER.is_dir(), reason=f"there is no {pod.FOLDER}")
+@pytest.mark.parametrize(
+    "uid", [None, 1_000_680_000], ids=["its user", "a random user"]
+)
+def test_it_runs_as_its_pod_says(
+    built: str, manifest: dict[str, Any], identity: str, uid: int | None
+) -> None:
+    """User, groups, limits, volumes, probes and arguments as the manifest has them."""
+    spec, port = pod.specification(), engine.free_port()
+    options = pod.options(spec, uid)
+    started = ("run", "--detach", "--network=host", *options, built)
+    container = run(*started, *pod.arguments(spec, port))
+    try:
+        for name in ("startup", "readiness", "liveness"):
+            pod.probe(spec, name, port)
+        url = f"http://127.0.0.1:{port}"
+        assert target.identify(url, identity, "")[1]
+        assert not target.ask_golden(url, manifest["golden"], identity)
+        log = run(
+            "exec", container, "python", "-c", "import os; print(os.listdir('/log'))"
+        )
+        assert "predictions-" in log  # the volume is its to write
+        status = run("exec", container, "cat", "/proc/1/status")
+        for line in ("CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+            assert line in status, status
+        user = uid or spec["securityContext"]["runAsUser"]
+        assert f"Uid:\t{user}\t" in status
+        limit = spec["containers"][0]["resources"]["limits"]["memory"]
+        found = int(run("inspect", "--format", "{{.HostConfig.Memory}}", container))
+        assert found == int(limit.removesuffix("Mi")) * 2**20
+        _, drain, grace = pod.seconds(spec)
+        begun = time.monotonic()
+        run("stop", f"--time={int(grace)}", container)
+        assert time.monotonic() - begun < drain + 10
+        assert run("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
+        assert not json.loads(
+            run("inspect", "--format", "{{.State.OOMKilled}}", container)
+        )
+    finally:
+        run("rm", "--force", container)
+
+
+@pytest.mark.skipif(not pod.FOLDER.is_dir(), reason=f"there is no {pod.FOLDER}")
+def test_what_the_pod_does_not_allow_fails(built: str) -> None:
+    """The context is really there: nothing can be written, and no memory beyond it."""
+    options = pod.options(pod.specification())
+    wrong = {"/srv/x": False, "/tmp/x": False, "/log/x": True}
+    code = f"""if True:
+        for path, allowed in {wrong}.items():
+            try:
+                open(path, "w").close()
+                assert allowed, path
+            except OSError:
+                assert not allowed, path
+        print("as it should be", flush=True)
+        held = [b"x" * 2**26 for _ in range(16)]
+    """
+    entry = ("--rm", "--network=none", "--entrypoint=python", built, "-c", code)
+    command = ("docker", "run", *options, *entry)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "as it should be" in done.stdout, done.stderr
+    assert done.returncode == 137, "1 GB was held within a limit of 512 MiB"
 
 
 def test_it_carries_the_version_and_nothing_to_build_with(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from machinery import tiny
+from machinery import pod, tiny
 from mlgitops.machinery import machinery
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
@@ -325,7 +325,8 @@ def test_each_answer_is_logged_once_under_the_day_of_writing(
 class Load:
     """Callers that keep their connections and note what was answered and lost."""
 
-    def __init__(self, port: int, callers: int = 8) -> None:
+    def __init__(self, port: int, callers: int = 8, pause: float = 0.0) -> None:
+        self.pause = pause  # of a caller between two requests, in seconds
         self.port, self.answered, self.lost = port, Counter[str](), list[str]()
         self.stop = threading.Event()
         self.threads = [
@@ -357,6 +358,7 @@ class Load:
             if answer.headers.get("Connection") == "close":
                 connection.close()
                 return  # a load balancer would go elsewhere now
+            self.stop.wait(self.pause)
         if connection is not None:
             connection.close()
 
@@ -376,6 +378,36 @@ def test_sigterm_under_load_loses_nothing(model: Path, tmp_path: Path) -> None:
         load.end()
     assert load.lost == [] and sum(load.answered.values()) > 200
     assert Counter(r["id"] for r in tiny.logged(log)) == load.answered
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not pod.FOLDER.is_dir(), reason="there are no manifests here")
+def test_a_pod_that_is_deleted_under_load_loses_nothing(
+    model: Path, tmp_path: Path
+) -> None:
+    """In a kubelet's order and the manifest's times: pause, SIGTERM, drain, SIGKILL.
+
+    Callers come until the server says that it leaves; each answer is in the log.
+    """
+    spec, log = pod.specification(), tmp_path / "log"
+    pause, drain, grace = pod.seconds(spec)
+    args = pod.arguments(spec, 0)
+    args[args.index("--log") + 1] = str(log)
+    with tiny.server(model, *args) as (port, process):
+        load, deleted = Load(port, callers=6, pause=0.02), time.monotonic()
+        time.sleep(pause)  # preStop: balancers learn of it, the server does not
+        assert tiny.call(port, "/health/ready")[0] == 200
+        during = sum(load.answered.values())
+        process.terminate()
+        late = Load(port, callers=2, pause=0.02)  # a balancer that has not heard of it
+        assert process.wait(grace - pause) == 0
+        assert time.monotonic() - deleted < pause + drain + 5 < grace
+        load.end()
+        late.end()
+    answered = load.answered + late.answered
+    assert load.lost == late.lost == [] and during > 200
+    assert sum(load.answered.values()) > during and late.answered
+    assert Counter(r["id"] for r in tiny.logged(log)) == answered
 
 
 def test_ready_says_that_the_server_is_leaving(model: Path) -> None:

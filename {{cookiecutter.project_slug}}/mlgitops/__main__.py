@@ -28,7 +28,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "register": ("commands.register", "register the version on main"),
         "deploy": ("commands.deploy", "deploy a version to an environment"),
         "rollback": ("commands.rollback", "deploy an earlier version again"),
-        "edge": ("edge.build", "build a bundle of a version for a device"),
+        "edge": ("commands.edge", "build and publish bundles, count devices"),
         "edge-measure": ("edge.measure", "measure such a bundle's size and start"),
         "kubernetes": ("kubernetes.render", "print the manifests of a release"),
     },

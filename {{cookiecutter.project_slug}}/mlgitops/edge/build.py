@@ -3,7 +3,8 @@
     python -m mlgitops edge build flights-edge.zip
 
 Run it in the root of the repository. The bundle contains the model, its manifest and
-contract, the verifier, the runner, two pinned requirements and a list of checksums.
+contract, the verifier, the runner, the launcher that updates a device, two pinned
+requirements and a list of checksums.
 The same version gives the same bytes.
 """
 
@@ -45,6 +46,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     lock = (ROOT / "requirements/serving.txt").read_text()
     files = {
         "run.py": (FOLDER / "run.py").read_bytes(),
+        "update.py": (FOLDER / "update.py").read_bytes(),
         "README.md": (FOLDER / "README.md").read_bytes(),
         "requirements.txt": requirements(lock).encode(),
         f"model/{MANIFEST}": (folder / MANIFEST).read_bytes(),

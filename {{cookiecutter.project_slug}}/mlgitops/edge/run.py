@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlgitops.serving.model import Model
 
 FOLDER = Path(__file__).resolve().parent
+sys.dont_write_bytecode = True  # a bundle has the files that it lists, and no others
 
 
 class BundleError(Exception):

@@ -122,7 +122,7 @@ def bring(version: Version, folder: Path) -> Record:
                 f"`gh release upload {version.tag} {name}`"
             )
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        contents = pool.map(_download, [present[name] for name in FILES])
+        contents = pool.map(download, [present[name] for name in FILES])
         for name, data in zip(FILES, contents, strict=True):
             (folder / name).write_bytes(data)
     try:
@@ -185,10 +185,10 @@ def _sha256(asset: Asset) -> str:
     digest = asset.get("digest") or ""
     if digest.startswith("sha256:"):
         return digest.removeprefix("sha256:")
-    return hashlib.sha256(_download(asset)).hexdigest()
+    return hashlib.sha256(download(asset)).hexdigest()
 
 
-def _download(asset: Asset) -> bytes:
+def download(asset: Asset) -> bytes:
     """Download one file of a release."""
     path = f"releases/assets/{asset['id']}"
     return bytes(github.api(path, raw=True, accept="application/octet-stream"))
