@@ -243,7 +243,9 @@ def main() -> None:
     reasons = explain.Limits(
         options.explain_rate, evaluations=max(1, options.explain_evaluations)
     )
-    app = App(model, reason, options.version, limits, server_sha256, reasons, options.coerce)
+    app = App(
+        model, reason, options.version, limits, server_sha256, reasons, options.coerce
+    )
     private = options.page is None and is_private(shared or own)
     if not (options.page or private):
         del app.routes["/"]
