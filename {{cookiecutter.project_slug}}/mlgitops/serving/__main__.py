@@ -27,6 +27,7 @@ from typing import NoReturn
 import uvicorn
 
 from mlgitops.serving.app import App
+from mlgitops.serving.bulk import SIZE, Size
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
@@ -48,7 +49,7 @@ class Server(uvicorn.Server):
         log: Callable[[], PredictionLog] | None,
     ) -> None:
         """`drain` is in seconds; with `shared`, `log` is opened from then."""
-        request = app.limits.request
+        request = max(app.limits.request, app.bulk.limits.request)
         total = max(Bounds().total, 4 * request)
         bounds = Bounds(max_connections(), request=request, total=total)
         config = uvicorn.Config(
@@ -192,6 +193,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--expect", default=env("MODEL_SHA256"), help="expected sha256 of the manifest")
     add("--max-rows", type=int, default=LIMITS.rows, help="rows in one request")
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
+    text = "rows in one Arrow or Parquet body"
+    add("--max-bulk-rows", type=int, default=SIZE.rows, help=text)
+    text = "bytes of one Arrow or Parquet body"
+    add("--max-bulk-bytes", type=int, default=SIZE.bytes, help=text)
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
     return parser.parse_args(arguments)
@@ -217,7 +222,8 @@ def main() -> None:
         ) from None
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
-    app = App(model, reason, options.version, limits, server_sha256)
+    size = Size(options.max_bulk_rows, options.max_bulk_bytes)
+    app = App(model, reason, options.version, limits, server_sha256, size)
     log = options.log and partial(PredictionLog, options.log, options.log_wait)
     if shared is None and log is not None:
         app.log = log()
