@@ -117,8 +117,10 @@ class _Reader:
         field = next((f for f in self.fields if f.dictionary == number), None)
         if field is None:
             raise ValueError(f"no column has the dictionary {number}")
-        plain = [field._replace(dictionary=None)]
-        (self.dictionaries[number],) = self._columns(_table(flat, 1), body, plain)
+        batch, plain = _table(flat, 1), [field._replace(dictionary=None)]
+        if _get(batch, 0, "<q") > self.most:
+            raise ArrowError(f"a dictionary may have at most {self.most} values.")
+        (self.dictionaries[number],) = self._columns(batch, body, plain)
 
     def _columns(
         self, flat: Flat, body: memoryview, fields: Sequence[Field]
@@ -127,7 +129,7 @@ class _Reader:
         if _table_or_none(flat, 3) is not None:
             raise ArrowError("the buffers are compressed: send them uncompressed.")
         length, nodes, buffers = _get(flat, 0, "<q"), _pairs(flat, 1), _pairs(flat, 2)
-        if not 0 <= length <= max(self.most, len(body)):
+        if not 0 <= length <= self.most:
             raise ValueError("a batch has no such length")
         unread = len(body)
 
@@ -202,6 +204,8 @@ def _messages(data: memoryview) -> Iterator[tuple[int, Flat, memoryview]]:
         if mark != 0xFFFFFFFF:
             raise ValueError(f"no message begins at byte {position}")
         if length == 0:
+            if position + 8 != len(data):
+                raise ValueError("bytes follow its end")
             return
         number += 1
         if number > MESSAGES:
@@ -218,6 +222,7 @@ def _messages(data: memoryview) -> Iterator[tuple[int, Flat, memoryview]]:
             raise ValueError(f"the message at byte {position} is cut off")
         yield _get(message, 1, "B"), _table(message, 2), data[end : end + size]
         position = end + size
+    raise ArrowError("the stream has no end, so rows may be lost: close its writer.")
 
 
 def _fields(schema: Flat, allowed: Sequence[str]) -> list[Field]:
