@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
 import random
 import resource
@@ -429,3 +430,30 @@ def test_what_training_never_saw_is_counted_in_columns_with_gaps() -> None:
     }
     unknown, outside = vectors.unseen(counts, vectors.Table(3, columns))
     assert (unknown, outside) == ({"a": 1}, {"b": 1})
+
+
+def test_only_a_bulk_body_may_be_as_large_as_one(tmp_path: Path) -> None:
+    """A real server: its connections have bounds of their own."""
+    tiny.version(tmp_path)
+    many = pa.table({"carrier": ["UA"] * 30_000, "distance": [1.0] * 30_000})
+    out = io.BytesIO()
+    with pa.ipc.new_stream(out, many.schema) as writer:
+        writer.write_table(many)
+    assert len(out.getvalue()) > 400_000
+    options = ("--max-bytes", "1000", "--max-bulk-bytes", "700000")
+    cases: list[tuple[bytes, dict[str, str], int]] = [
+        (out.getvalue(), SENT, 200),
+        (bytes(1_000_000), SENT, 413),
+        (out.getvalue(), {}, 413),
+    ]
+    with tiny.server(tmp_path, *options) as (port, _):
+        for body, headers, status in cases:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            try:
+                connection.request("POST", "/predict", body, headers)
+                answer = connection.getresponse()
+                found = answer.status, len(answer.read()) > 1_000_000
+            except OSError:  # it hung up while this was sent
+                found = 413, False
+            assert found == (status, status == 200)
+            connection.close()

@@ -7,7 +7,6 @@ these tests are skipped. What the server answers is tested in test_open_inferenc
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -49,9 +49,9 @@ class Server(uvicorn.Server):
         log: Callable[[], PredictionLog] | None,
     ) -> None:
         """`drain` is in seconds; with `shared`, `log` is opened from then."""
-        request = max(app.limits.request, app.bulk.limits.request)
-        total = max(Bounds().total, 4 * request)
-        bounds = Bounds(max_connections(), request=request, total=total)
+        request, large = app.limits.request, app.bulk.limits.request
+        total = max(Bounds().total, 4 * request, 4 * large)
+        bounds = Bounds(max_connections(), request=request, bulk=large, total=total)
         config = uvicorn.Config(
             app,
             http=Connections(bounds).connect,  # type: ignore[arg-type]

@@ -22,11 +22,14 @@ from mlgitops.serving import arrow_reader, arrow_writer, parquet, vectors
 from mlgitops.serving.arrow_reader import ArrowError, TooManyError
 from mlgitops.serving.model import Model
 from mlgitops.serving.routes import (
+    ARROW,
     LIMITS,
+    PARQUET,
     Message,
     Receive,
     RefusalError,
     Response,
+    media_type,
     read_body,
 )
 from mlgitops.serving.rows import RowError
@@ -35,8 +38,6 @@ from mlgitops.serving.vectors import Scored, Table
 if TYPE_CHECKING:
     from mlgitops.serving.app import App
 
-ARROW = b"application/vnd.apache.arrow.stream"
-PARQUET = b"application/vnd.apache.parquet"
 ROWS = 100_000  # of one bulk body
 BYTES = 32_000_000  # of one bulk body, and of its rows when they are read
 PARQUET_SECONDS = 2.0 * parquet.SECONDS  # for a Parquet file to be read
@@ -104,7 +105,7 @@ def reader(scope: Message) -> Read | None:
     """Return what reads a request's body; None where that is JSON."""
     for key, value in scope["headers"]:
         if key == b"content-type":
-            return READERS.get(value.partition(b";")[0].strip().lower())
+            return READERS.get(media_type(value))
     return None
 
 
