@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
+import json
 import random
 import resource
 import struct
@@ -160,6 +161,14 @@ def test_counts_and_lines_are_those_of_json(
         {"distance": 1, "temp": 1},
     ]
     assert all("seat" not in line["row"] for line in seen["arrow"][0]), "sensitive"
+
+
+@pytest.mark.parametrize("name", ["a", 'a "b"', "a\\b", "a\nb", "ü", "class", ""])
+def test_a_row_is_logged_by_its_names_whatever_they_are(name: str) -> None:
+    values = Vector("number", np.array([1.5, 2.0]), np.array([True, False]))
+    scored = vectors.Scored(vectors.Table(2, {"x": values, name: values}), [], [])
+    found = [bulk.ENCODE(row) for row in scored.rows(0, 2, {"x"})]
+    assert [json.loads(row) for row in found] == [{name: 1.5}, {name: None}]
 
 
 TYPES = [
