@@ -74,4 +74,4 @@ def test_machinery_with_a_client_of_the_open_inference_protocol(
     python = beside(generated, lock, tmp_path / "venv")
     file = "test_open_inference_client.py"
     said = generated.run(python, *machinery(template, file), "-v")
-    assert re.search(r"\b4 passed", said) and "SKIPPED" not in said
+    assert re.search(r"\b5 passed", said) and "SKIPPED" not in said

@@ -6,7 +6,9 @@ these tests are skipped. What the server answers is tested in test_open_inferenc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,3 +89,12 @@ def test_the_client_says_what_the_server_refuses(server: Any) -> None:
         server.infer("flights", [tensor])
     with pytest.raises(client.InferenceServerException, match="compressed|gzip"):
         server.infer("flights", inputs(True), request_compression_algorithm="gzip")
+
+
+def test_the_page_shows_what_works(port: int) -> None:
+    """The block of docs/serving.md that sends tensors."""
+    page = Path(__file__).parents[2] / "docs" / "serving.md"
+    block = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)[1]
+    names: dict[str, Any] = {}
+    exec(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}"), names)
+    assert names["probabilities"].shape == (2,)
