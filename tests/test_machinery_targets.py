@@ -39,25 +39,39 @@ def test_machinery_of_another_target(
     assert not re.search(rf"test_{target}\.py.* SKIPPED", said)
 
 
+def beside(project: Project, lock: Path, venv: Path) -> str:
+    """Return an interpreter that has a lock's packages beside the project's own."""
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    python = str(venv / "bin" / "python")
+    project.run(
+        ".venv/bin/uv", "venv", "--quiet", "--python", ".venv/bin/python", str(venv)
+    )
+    own = project.run(".venv/bin/python", "-c", where)
+    Path(project.run(python, "-c", where).strip(), "beside.pth").write_text(own)
+    uv = str(project.folder / ".venv" / "bin" / "uv")
+    install = (uv, "pip", "install", "--quiet", "--require-hashes", "-r", str(lock))
+    project.run(*install, "--python", python)
+    return python
+
+
 def test_machinery_with_the_optional_libraries(
     generated: Project, template: Path, tmp_path: Path
 ) -> None:
     """XGBoost, LightGBM and CatBoost, by a lock with hashes, beside what is there."""
-    venv, where = (
-        tmp_path / "venv",
-        "import sysconfig; print(sysconfig.get_path('purelib'))",
-    )
-    python = str(venv / "bin" / "python")
-    generated.run(
-        ".venv/bin/uv", "venv", "--quiet", "--python", ".venv/bin/python", str(venv)
-    )
-    beside = generated.run(".venv/bin/python", "-c", where)
-    Path(generated.run(python, "-c", where).strip(), "beside.pth").write_text(beside)
-    lock = str(template / "requirements" / "boosters.txt")
-    uv = str(generated.folder / ".venv" / "bin" / "uv")
-    install = (uv, "pip", "install", "--quiet", "--require-hashes", "-r", lock)
-    generated.run(*install, "--python", python)
+    lock = template / "requirements" / "boosters.txt"
+    python = beside(generated, lock, tmp_path / "venv")
     files = ("test_libraries.py", "test_estimators.py")
     named = "libraries or XGB or LGBM or CatBoost"
     said = generated.run(python, *machinery(template, *files), "-v", "-k", named)
     assert re.search(r"\b18 passed", said) and "SKIPPED" not in said
+
+
+def test_machinery_with_a_client_of_the_open_inference_protocol(
+    generated: Project, template: Path, tmp_path: Path
+) -> None:
+    """That of NVIDIA's Triton, by a lock with hashes."""
+    lock = template / "requirements" / "clients.txt"
+    python = beside(generated, lock, tmp_path / "venv")
+    file = "test_open_inference_client.py"
+    said = generated.run(python, *machinery(template, file), "-v")
+    assert re.search(r"\b5 passed", said) and "SKIPPED" not in said

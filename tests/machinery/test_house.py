@@ -18,10 +18,12 @@ IO = {"os", "pathlib", "shutil", "socket", "subprocess", "sys", "tempfile", "url
 CLOCK = {"datetime", "random", "time"}
 PICKLE = {"pickle", "joblib", "cloudpickle", "skops"}
 SERVING = {
+    "flatbuffers",
     "msgspec",
     "numpy",
     "onnxruntime",
     "prometheus_client",
+    "pyarrow",  # where it is installed: Parquet bodies, read in a process of their own
     "uvicorn",
     "uvloop",
     "httptools",

@@ -29,6 +29,7 @@ import uvicorn
 
 from mlgitops.serving import explain
 from mlgitops.serving.app import App
+from mlgitops.serving.bulk import SIZE, Size
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
@@ -51,9 +52,9 @@ class Server(uvicorn.Server):
         log: Callable[[], PredictionLog] | None,
     ) -> None:
         """`drain` is in seconds; with `shared`, `log` is opened from then."""
-        request = app.limits.request
-        total = max(Bounds().total, 4 * request)
-        bounds = Bounds(max_connections(), request=request, total=total)
+        request, large = app.limits.request, app.bulk.limits.request
+        total = max(Bounds().total, 4 * request, 4 * large)
+        bounds = Bounds(max_connections(), request=request, bulk=large, total=total)
         config = uvicorn.Config(
             app,
             http=Connections(bounds).connect,  # type: ignore[arg-type]
@@ -205,6 +206,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     text = 'read "12" as a number, 1 as true, and say so in the response'
     coerce = env("MODEL_COERCE", "") not in ("", "0", "false")
     add("--coerce", action="store_true", default=coerce, help=text)
+    text = "rows in one Arrow or Parquet body"
+    add("--max-bulk-rows", type=int, default=SIZE.rows, help=text)
+    text = "bytes of one Arrow or Parquet body"
+    add("--max-bulk-bytes", type=int, default=SIZE.bytes, help=text)
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
     text = "the page at /; without either, where only this machine can reach it"
@@ -243,8 +248,16 @@ def main() -> None:
     reasons = explain.Limits(
         options.explain_rate, evaluations=max(1, options.explain_evaluations)
     )
+    size = Size(options.max_bulk_rows, options.max_bulk_bytes)
     app = App(
-        model, reason, options.version, limits, server_sha256, reasons, options.coerce
+        model,
+        reason,
+        options.version,
+        limits,
+        server_sha256,
+        reasons,
+        options.coerce,
+        size,
     )
     private = options.page is None and is_private(shared or own)
     if not (options.page or private):

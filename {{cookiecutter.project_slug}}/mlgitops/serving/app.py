@@ -15,7 +15,7 @@ import msgspec
 
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
-from mlgitops.serving import coercion, explain, metrics
+from mlgitops.serving import bulk, coercion, explain, metrics, open_inference
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
@@ -55,6 +55,7 @@ class App:
         server_sha256: str | None = None,
         reasons: explain.Limits = explain.LIMITS,
         coerce: bool = False,
+        bulk_size: bulk.Size = bulk.SIZE,
     ) -> None:
         """`reason` says why there is no model; `server_sha256` identifies this code.
 
@@ -79,6 +80,8 @@ class App:
             "/info": Route(self._info),
             "/metrics": Route(self._metrics),
         }
+        self.routes |= open_inference.routes(self)
+        self.bulk = bulk.Bulk(self, bulk_size)
         self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
 
@@ -92,7 +95,7 @@ class App:
         try:
             body, kind, headers = await self._respond(route, scope, receive)
         except RefusalError as refusal:
-            self.refused += path == "/predict"
+            self.refused += path in self.counts.timed
             status, kind, headers = refusal.status, JSON, refusal.headers
             field = route.refusal if route else "error"
             body = self._encode({field: str(refusal)})
@@ -162,6 +165,8 @@ class App:
         }
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:
+        if (read := bulk.reader(scope)) is not None:
+            return await self.bulk.answer(read, scope, receive)
         if self.model is None or self.turn is None:
             raise RefusalError(503, self.reason, (b"retry-after", b"1"))
         body = await read_body(scope, receive, self.limits)

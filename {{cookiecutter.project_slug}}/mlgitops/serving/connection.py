@@ -17,6 +17,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from mlgitops.serving.routes import BULK, media_type
+
 # A server may ignore it (RFC 9110, 7.8); the parser would skip the body that follows.
 UPGRADE = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
 UNSENT = 16_384  # bytes of responses that wait for a client before it counts as slow
@@ -29,6 +31,7 @@ class Bounds(NamedTuple):
     head: int = 65_536  # bytes of request line and headers
     fields: int = 100  # headers of one request
     request: int = 1_500_000  # bytes of one request with its framing and trailers
+    bulk: int = 1_500_000  # the same, where the body is Arrow or Parquet
     total: int = 128_000_000  # bytes of all requests and responses under way
     seconds: float = 10.0  # for a head to arrive, from the connection or its first byte
     send_seconds: float = 20.0  # for a client to take a response
@@ -139,6 +142,7 @@ class Connection(HttpToolsProtocol):
         """Belong to all connections of a server; the rest is uvicorn's."""
         super().__init__(*arguments)
         self.all, self.bounds = connections, connections.bounds
+        self.most = self.bounds.request  # bytes of this request
         self.buffer = bytearray()  # not parsed yet
 
     @property
@@ -261,7 +265,7 @@ class Connection(HttpToolsProtocol):
         data = bytes(self.buffer[:size])
         del self.buffer[:size]
         self.parsed += size
-        if self.parsed > self.bounds.request:
+        if self.parsed > self.most:
             self.refuse(413)
             return
         self.in_head = not self.in_body
@@ -297,6 +301,8 @@ class Connection(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"content-length":
                 self.left = int(value.strip().lstrip(b"0")[:20] or b"0")
+            elif name == b"content-type" and media_type(value) in BULK:
+                self.most = self.bounds.bulk
         super().on_headers_complete()
         self.headers = DROPPED  # of trailers
 
@@ -328,4 +334,4 @@ class Connection(HttpToolsProtocol):
     def _release(self) -> None:
         """Stop counting the bytes of a request."""
         self.all.held -= self.parsed
-        self.parsed = 0
+        self.parsed, self.most = 0, self.bounds.request

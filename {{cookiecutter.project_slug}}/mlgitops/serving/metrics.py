@@ -31,25 +31,26 @@ class Counts:
         self.responses: Counter[tuple[str, int]] = Counter()  # by path and status
         self.durations = [0] * (len(BUCKETS) + 1)  # of predictions, by bucket
         self.seconds = 0.0
+        self.timed = {"/predict"}  # paths that predict
         self.rows = 0
         self.unknown: Counter[str] = Counter()  # categories that training never saw
         self.outside: Counter[str] = Counter()  # numbers outside the contract's range
-        self._known = {
+        self.known = {
             name: frozenset(map(str, column.get("categories") or ()))
             for name, column in columns.items()
             if column["type"] == "category"
         }
-        self._ranges = {
+        self.ranges = {
             name: (float(column.get("min", -inf)), float(column.get("max", inf)))
             for name, column in columns.items()
             if column["type"] in ("number", "integer")
         }
-        self._usual = _usual(self._known, self._ranges)
+        self._usual = _usual(self.known, self.ranges)
 
     def responded(self, path: str, status: int, seconds: float) -> None:
         """Count a response; `path` is one that the server knows, or "other"."""
         self.responses[path, status] += 1
-        if path == "/predict" and status == 200:
+        if path in self.timed and status == 200:
             self.durations[bisect_left(BUCKETS, seconds)] += 1
             self.seconds += seconds
 
@@ -59,19 +60,27 @@ class Counts:
         for row in rows:
             if self._usual(row):
                 continue
-            for name, known in self._known.items():
+            for name, known in self.known.items():
                 value = row.get(name)
                 if value is not None and value != "" and value not in known:
                     self.unknown[name] += 1
-            for name, (low, high) in self._ranges.items():
+            for name, (low, high) in self.ranges.items():
                 number: Any = row.get(name)
                 if number is not None and not low <= number <= high:
                     self.outside[name] += 1
 
+    def predicted_columns(
+        self, rows: int, unknown: Counter[str], outside: Counter[str]
+    ) -> None:
+        """Count rows that came as columns, and what training never saw in them."""
+        self.rows += rows
+        self.unknown.update(unknown)
+        self.outside.update(outside)
+
     @property
     def columns(self) -> tuple[list[str], list[str]]:
         """The columns with categories, and those with a range."""
-        return [*self._known], [*self._ranges]
+        return [*self.known], [*self.ranges]
 
 
 def _usual(
@@ -118,7 +127,7 @@ def _families(counts: Counts, info: Mapping[str, Any]) -> Iterator[Metric]:
     yield responses
     yield HistogramMetricFamily(
         "model_prediction_seconds",
-        "Time from the request to the response of /predict, where it was 200.",
+        "Time from the request to the response of a prediction, where it was 200.",
         buckets=_cumulative(counts.durations),
         sum_value=counts.seconds,
     )

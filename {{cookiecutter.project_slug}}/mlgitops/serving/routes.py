@@ -8,6 +8,9 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+ARROW = b"application/vnd.apache.arrow.stream"
+PARQUET = b"application/vnd.apache.parquet"
+BULK = (ARROW, PARQUET)  # bodies with a limit of their own
 
 
 class Limits(NamedTuple):
@@ -49,6 +52,11 @@ class Route(NamedTuple):
     answer: Callable[[Message, Receive], Awaitable[Response]]
     methods: tuple[str, ...] = ("GET", "HEAD")
     refusal: str = "error"  # the field of a refusal that has the sentence
+
+
+def media_type(value: bytes) -> bytes:
+    """Return the type that the header content-type names."""
+    return value.partition(b";")[0].strip().lower()
 
 
 async def read_body(scope: Message, receive: Receive, limits: Limits) -> bytes:
