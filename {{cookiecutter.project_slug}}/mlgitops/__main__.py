@@ -30,6 +30,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "rollback": ("commands.rollback", "deploy an earlier version again"),
         "edge": ("edge.build", "build a bundle of a version for a device"),
         "edge-measure": ("edge.measure", "measure such a bundle's size and start"),
+        "openapi": ("serving.openapi", "describe what a version takes and returns"),
         "kubernetes": ("kubernetes.render", "print the manifests of a release"),
     },
     "watch it": {

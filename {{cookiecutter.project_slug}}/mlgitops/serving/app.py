@@ -19,6 +19,7 @@ from mlgitops import prediction_log
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
 from mlgitops.serving import metrics
+from mlgitops.serving.docs import Description
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
@@ -46,7 +47,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class App:
-    """Answers /predict, /health/live, /health/ready, /info and /metrics."""
+    """Answers /predict and the other paths of its table `routes`."""
 
     def __init__(
         self,
@@ -64,12 +65,15 @@ class App:
         self.draining = False
         self.refused = 0  # requests for predictions
         self.counts = Counts(model.contract["columns"] if model else {})
-        self.routes = {
+        description = Description(self)
+        self.routes = {  # each path is described in openapi.py too
             "/predict": Route(self._predict, ("POST",)),
             "/health/live": Route(self._live),
             "/health/ready": Route(self._ready, refusal="reason"),
             "/info": Route(self._info),
             "/metrics": Route(self._metrics),
+            "/openapi.json": Route(description.document),
+            "/docs": Route(description.page),
         }
         self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
