@@ -38,7 +38,7 @@ VALUES = {  # of a golden row
     "integer": 3,
     "boolean": True,
     "datetime": "2020-02-29T12:00:00Z",
-    "text": "it's \"quoted\" \\ $(id) `id` </script> é",
+    "text": 'it\'s "quoted" \\ $(id) `id` </script> é',
 }
 TYPES = {"category": TensorProto.STRING, "text": TensorProto.STRING}
 TYPES["datetime"] = TensorProto.DOUBLE
@@ -48,7 +48,7 @@ OUTPUTS: dict[str, dict[str, Any]] = {  # by task: what a manifest has of its ow
     "regression": {},
 }
 PREDICTED: dict[str, Any] = {"binary": 0.25, "regression": -2.5}
-PREDICTED["multiclass"] = dict(zip(OUTPUTS["multiclass"]["classes"], (0.25, 0.5, 0.25)))
+PREDICTED["multiclass"] = {"none": 0.25, "some 'x'": 0.5, "<b>": 0.25}
 BESIDE = {"method": "least ambiguous sets", "coverage": 0.9, "rows": 100}
 ABSTAINS = {**BESIDE, "by_class": False, "abstain": True}
 INTERVALS: dict[str, dict[str, Any]] = {
@@ -108,8 +108,7 @@ def version(
     values = [*predicted.values()] if isinstance(predicted, dict) else [predicted]
     data = model(columns, name, values)
     row = {
-        name: (entry.get("categories") or [None])[0]
-        or VALUES[entry["type"]]
+        name: (entry.get("categories") or [None])[0] or VALUES[entry["type"]]
         if entry["type"] != "text"
         else VALUES["text"][: entry["max_length"]]
         for name, entry in columns.items()

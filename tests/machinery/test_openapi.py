@@ -46,7 +46,9 @@ def get(port: int, path: str) -> tuple[http.client.HTTPResponse, bytes]:
 
 def whole(document: dict[str, Any], schema: dict[str, Any]) -> Any:
     """Return a validator of one schema of a document."""
-    return jsonschema.Draft202012Validator(schema | {"components": document["components"]})
+    return jsonschema.Draft202012Validator(
+        schema | {"components": document["components"]}
+    )
 
 
 def test_every_path_of_the_server_is_described(folder: Path) -> None:
@@ -255,7 +257,9 @@ def test_the_page_names_everything_and_runs_nothing(port: int, folder: Path) -> 
         assert (attributes.get("href") or "#")[0] in "#o", "nothing of elsewhere"
     ids = [a["id"] for _, a in page.tags if "id" in a]
     targets = {a["href"] for _, a in page.tags if "href" in a} - {"openapi.json"}
-    assert len(ids) == len(set(ids)) and targets == {f"#{name}" for name in ids} & targets
+    assert (
+        len(ids) == len(set(ids)) and targets == {f"#{name}" for name in ids} & targets
+    )
     assert targets <= {f"#{name}" for name in ids}
     names = document["components"]["schemas"]["Row"]["properties"]
     for name in (*document["paths"], *names, "422", "503"):

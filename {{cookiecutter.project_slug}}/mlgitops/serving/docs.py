@@ -25,7 +25,8 @@ CSS = """\
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--paper:#0d1117;\
 --rule:#3d444d;--link:#4493f8;--tint:#151b23}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+body{margin:0;background:var(--paper);color:var(--ink);\
+font:16px/1.5 system-ui,sans-serif}
 main{max-width:960px;margin:0 auto;padding:24px 20px 64px;overflow-wrap:anywhere}
 h1{margin:0 0 8px;font-size:28px;line-height:1.25}
 h2{margin:40px 0 8px;padding-top:16px;border-top:1px solid var(--rule);font-size:21px}

@@ -10,7 +10,7 @@ in one of the functions of `DESCRIBED`; a test finds the one that does not.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mlgitops.serving import examples, schemas
 from mlgitops.serving.schemas import Schema, Version
 from mlgitops.serving.verify import (
     MANIFEST,
+    Manifest,
     VerifyError,
     contract_path,
     read_verified,
@@ -25,6 +26,7 @@ from mlgitops.serving.verify import (
     verify,
 )
 
+FILE = "openapi.json"
 Paths = dict[str, dict[str, Any]]  # by path, then by method
 JSON = "application/json"
 ABOUT = (
@@ -41,10 +43,10 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def content(schema: Schema, kind: str = JSON, **examples: Any) -> Schema:
-    """Return the content of a body: its type, its schema and named examples."""
-    named = {name: {"value": value} for name, value in examples.items()}
-    return {kind: {"schema": schema} | ({"examples": named} if named else {})}
+def content(schema: Schema, kind: str = JSON, golden: Any = None) -> Schema:
+    """Return the content of a body: its type, its schema and perhaps an example."""
+    example = {} if golden is None else {"examples": {"golden": {"value": golden}}}
+    return {kind: {"schema": schema, **example}}
 
 
 REFUSED = content(ref("Error"))
@@ -93,11 +95,10 @@ def get(
 
 def predictions(version: Version) -> Paths:
     """Describe POST /predict."""
-    answered = examples.response(version)
-    known = {"golden": answered} if answered else {}
+    answered = content(ref("Predictions"), golden=examples.response(version))
     ok = {
         "description": "A prediction for each row, in their order.",
-        "content": content(ref("Predictions"), **known),
+        "content": answered,
     }
     operation = {
         "operationId": "predict",
@@ -216,14 +217,20 @@ def text(version: Version) -> bytes:
     return json.dumps(document(version), indent=1, allow_nan=False).encode() + b"\n"
 
 
-def read(folder: Path, version: str | None = None) -> Version:
-    """Return what a folder with a whole version says; VerifyError if it is not intact."""
-    import yaml
+def of(
+    contract: bytes, manifest: Manifest, manifest_sha256: str, version: str | None
+) -> Version:
+    """Return what is described, of the bytes of contract.yaml."""
+    import yaml  # not at the top: a server has its contract, and needs none for this
 
+    return Version(yaml.safe_load(contract), manifest, manifest_sha256, version)
+
+
+def read(folder: Path, version: str | None = None) -> Version:
+    """Return what a folder with a whole version says; VerifyError if it is altered."""
     manifest = verify(folder)
     contract = read_verified(contract_path(folder), manifest["contract"]["sha256"])
-    parsed: Mapping[str, Any] = yaml.safe_load(contract)
-    return Version(parsed, manifest, sha256_file(folder / MANIFEST), version)
+    return of(contract, manifest, sha256_file(folder / MANIFEST), version)
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """JSON Schemas of what a version takes and returns; pure, standard library only.
 
-What `rows.py` checks with code is said here in the words of JSON Schema 2020-12, so that
-clients can be generated and tested. A test holds the two to the same rows.
+What `rows.py` checks with code is said here in the words of JSON Schema 2020-12, so
+that clients can be generated and tested. A test holds the two to the same rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from mlgitops.prediction_log import max_text, metadata
@@ -110,7 +110,7 @@ def _text(entry: Mapping[str, Any]) -> Schema:
     return {"type": "string", "maxLength": longest}
 
 
-TYPES = {  # of contract.yaml
+TYPES: dict[str, Callable[[Mapping[str, Any]], Schema]] = {  # of contract.yaml
     "number": _number,
     "integer": lambda _: {"type": "integer", "minimum": -WHOLE, "maximum": WHOLE},
     "boolean": lambda _: {"type": "boolean"},
@@ -121,7 +121,7 @@ TYPES = {  # of contract.yaml
 
 
 def about(entry: Mapping[str, Any]) -> str:
-    """Say what training knows of a column; beyond it a row is predicted all the same."""
+    """Say what training knows of a column; beyond it a row is predicted too."""
     categories = [str(category) for category in entry.get("categories") or ()]
     parts = []
     if categories:
@@ -154,7 +154,7 @@ def prediction(version: Version) -> Schema:
 
 
 def _decided(manifest: Mapping[str, Any], name: str, schema: Schema) -> Schema:
-    """A decision; null where a version that abstains has none, and its set beside it."""
+    """A decision, null where a version abstains, and its set beside it."""
     stated = manifest.get("intervals")
     if not stated:
         return {name: schema}
