@@ -123,9 +123,11 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 	@cat requirements/*.txt '$(TEMPLATE)'/requirements/*.txt \
 		'$(MACHINERY)'/requirements/*.txt > .venv/lock/all.txt
 	@cd .venv/lock && $(COMPILE) $(UPGRADE) --group ../../pyproject.toml:dev \
+		--group ../../pyproject.toml:schemathesis \
 		--group pipeline --group dev $(BOOSTERS) --all-extras mlgitops/pyproject.toml \
 		storage.in -o all.txt
-	@$(COMPILE) --group dev -c .venv/lock/all.txt -o requirements/dev.txt
+	@for group in dev schemathesis; do $(COMPILE) --group $$group \
+		-c .venv/lock/all.txt -o requirements/$$group.txt || exit 1; done
 	@cd .venv/lock && $(COMPILE) $(BOOSTERS) -c all.txt -o ../../requirements/boosters.txt
 	@for group in pipeline dev; do \
 		$(COMPILE) --group .venv/lock/pyproject.toml:$$group -c .venv/lock/all.txt \

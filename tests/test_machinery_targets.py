@@ -39,25 +39,38 @@ def test_machinery_of_another_target(
     assert not re.search(rf"test_{target}\.py.* SKIPPED", said)
 
 
-def test_machinery_with_the_optional_libraries(
-    generated: Project, template: Path, tmp_path: Path
-) -> None:
-    """XGBoost, LightGBM and CatBoost, by a lock with hashes, beside what is there."""
-    venv, where = (
-        tmp_path / "venv",
-        "import sysconfig; print(sysconfig.get_path('purelib'))",
-    )
+def beside(generated: Project, venv: Path, lock: Path) -> str:
+    """Install a lock with hashes beside what is there; return the interpreter."""
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     python = str(venv / "bin" / "python")
     generated.run(
         ".venv/bin/uv", "venv", "--quiet", "--python", ".venv/bin/python", str(venv)
     )
-    beside = generated.run(".venv/bin/python", "-c", where)
-    Path(generated.run(python, "-c", where).strip(), "beside.pth").write_text(beside)
-    lock = str(template / "requirements" / "boosters.txt")
+    there = generated.run(".venv/bin/python", "-c", where)
+    Path(generated.run(python, "-c", where).strip(), "beside.pth").write_text(there)
     uv = str(generated.folder / ".venv" / "bin" / "uv")
-    install = (uv, "pip", "install", "--quiet", "--require-hashes", "-r", lock)
+    install = (uv, "pip", "install", "--quiet", "--require-hashes", "-r", str(lock))
     generated.run(*install, "--python", python)
+    return python
+
+
+def test_machinery_with_the_optional_libraries(
+    generated: Project, template: Path, tmp_path: Path
+) -> None:
+    """XGBoost, LightGBM and CatBoost, by a lock with hashes, beside what is there."""
+    lock = template / "requirements" / "boosters.txt"
+    python = beside(generated, tmp_path / "venv", lock)
     files = ("test_libraries.py", "test_estimators.py")
     named = "libraries or XGB or LGBM or CatBoost"
     said = generated.run(python, *machinery(template, *files), "-v", "-k", named)
     assert re.search(r"\b18 passed", said) and "SKIPPED" not in said
+
+
+def test_machinery_with_schemathesis(
+    generated: Project, template: Path, tmp_path: Path
+) -> None:
+    """The server does what its description says, by a lock of its own as well."""
+    lock = template / "requirements" / "schemathesis.txt"
+    python = beside(generated, tmp_path / "venv", lock)
+    said = generated.run(python, *machinery(template, "test_openapi_fuzz.py"), "-v")
+    assert re.search(r"\b4 passed", said)

@@ -53,7 +53,7 @@ def whole(document: dict[str, Any], schema: dict[str, Any]) -> Any:
 
 def test_every_path_of_the_server_is_described(folder: Path) -> None:
     """And what is described is a path, with its methods."""
-    paths = openapi.document(openapi.read(folder))["paths"]
+    paths = openapi.document(openapi.from_folder(folder))["paths"]
     routes = App(Model(folder)).routes
     assert set(paths) == set(routes), "describe a path in openapi.py"
     for path, route in routes.items():
@@ -66,7 +66,7 @@ def test_the_server_serves_the_bytes_of_the_file(port: int, folder: Path) -> Non
     assert answer.headers["content-type"] == "application/json"
     command = (sys.executable, "-m", "mlgitops", "openapi", str(folder))
     written = subprocess.check_output((*command, "--version", "v1.2.0"))
-    assert body == written == openapi.text(openapi.read(folder, "v1.2.0"))
+    assert body == written == openapi.text(openapi.from_folder(folder, "v1.2.0"))
     done = subprocess.run(
         (*command[:-1], str(folder / "none")), capture_output=True, text=True
     )
@@ -75,7 +75,7 @@ def test_the_server_serves_the_bytes_of_the_file(port: int, folder: Path) -> Non
 
 
 def test_it_is_openapi_with_unique_names_and_sound_schemas(folder: Path) -> None:
-    document = openapi.document(openapi.read(folder))
+    document = openapi.document(openapi.from_folder(folder))
     assert document["openapi"] == "3.1.0"
     operations = [
         operation for item in document["paths"].values() for operation in item.values()
@@ -94,7 +94,7 @@ def test_examples_are_what_the_model_says(
     task: str, beside: bool, tmp_path: Path
 ) -> None:
     described.version(tmp_path, described.AWKWARD.replace("[born]", "[]"), task, beside)
-    version, model = openapi.read(tmp_path), Model(tmp_path)
+    version, model = openapi.from_folder(tmp_path), Model(tmp_path)
     body, expected = examples.body(version), examples.response(version)
     assert expected is not None
     predictions = model.predictions(body["rows"], [r["row_id"] for r in body["rows"]])
@@ -107,7 +107,7 @@ def test_examples_are_what_the_model_says(
 
 
 def test_what_is_sensitive_is_in_no_example(folder: Path) -> None:
-    version = openapi.read(folder)
+    version = openapi.from_folder(folder)
     (row,) = examples.body(version)["rows"]
     assert row["born"] is None and version.manifest["golden"][0]["row"]["born"]
     assert examples.response(version) is None, "it would be another row's"
@@ -163,7 +163,7 @@ def changes() -> Iterator[tuple[str, Any, bool]]:
 
 def test_a_row_is_valid_where_the_server_takes_it(folder: Path) -> None:
     """Value by value: the schema and `rows.py` say the same."""
-    version, model = openapi.read(folder), Model(folder)
+    version, model = openapi.from_folder(folder), Model(folder)
     document = openapi.document(version)
     valid = whole(document, openapi.ref("Row")).is_valid
     base = version.manifest["golden"][0]["row"]
@@ -180,12 +180,12 @@ def test_a_row_is_valid_where_the_server_takes_it(folder: Path) -> None:
     for name, entry in model.columns.items():  # each absent in its turn
         row = {key: value for key, value in base.items() if key != name}
         assert valid(row) is entry.missing
-    assert (schemas.MAX_ID, schemas.WHOLE) == (rows.MAX_ID, rows.WHOLE)
+    assert (schemas.MAX_ID, schemas.MAX_INTEGER) == (rows.MAX_ID, rows.WHOLE)
 
 
 def test_without_a_time_no_row_has_one(tmp_path: Path) -> None:
     text = re.sub("time: moment\n", "", described.AWKWARD)
-    version = openapi.read(described.version(tmp_path, text))
+    version = openapi.from_folder(described.version(tmp_path, text))
     properties = schemas.row(version)["properties"]
     assert "row_id" in properties and "row_time" not in properties
     assert "row_time" not in examples.body(version)["rows"][0]
@@ -249,7 +249,7 @@ class Page(HTMLParser):
 
 def test_the_page_names_everything_and_runs_nothing(port: int, folder: Path) -> None:
     answer, body = get(port, "/docs")
-    page, document = Page(body.decode()), openapi.document(openapi.read(folder))
+    page, document = Page(body.decode()), openapi.document(openapi.from_folder(folder))
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "img", "link", "iframe", "b", "form", "object"}
     for _, attributes in page.tags:
@@ -288,8 +288,8 @@ def test_a_client_gets_the_prediction(client: str, port: int, folder: Path) -> N
     """Of a row whose names and values would break out of careless quotes."""
     program = {"JavaScript": "node", "curl": "curl"}.get(client)
     if program and not shutil.which(program):
-        pytest.skip(f"there is no {program}: apt-get install {program}")
-    version = openapi.read(folder)
+        pytest.skip(f"there is no {program}, which .ci/run installs")
+    version = openapi.from_folder(folder)
     sources = {each["label"]: each["source"] for each in examples.clients(version)}
     printed = run(client, sources[client], port)
     if client == "curl":
@@ -309,6 +309,6 @@ def test_the_curl_of_the_readme_is_a_request_of_its_contract(tmp_path: Path) -> 
     found = re.search(r"curl \S+/predict -H '[^']+' -d '([^']+)'", text)
     if not found:
         pytest.skip("README was made for a table: its request is of the manifest")
-    version = openapi.read(described.version(tmp_path, FLIGHTS))
+    version = openapi.from_folder(described.version(tmp_path, FLIGHTS))
     document = openapi.document(version)
     whole(document, openapi.ref("Rows")).validate(json.loads(found[1]))

@@ -119,7 +119,7 @@ def test_a_release_has_the_description_that_its_server_serves(
     found = released(here)
     for name in assets.FILES:
         (tmp_path / name).write_bytes(found[name])
-    served = openapi.text(openapi.read(tmp_path, "v1.0.0"))  # test_openapi.py
+    served = openapi.text(openapi.from_folder(tmp_path, "v1.0.0"))  # test_openapi.py
     assert found[openapi.FILE] == served
     assert json.loads(served)["info"]["version"] == "v1.0.0"
 

@@ -77,13 +77,13 @@ class Description:
 
     async def document(self, _scope: Message, _receive: Receive) -> Response:
         """Return the description."""
-        return Response((await self._both())[0])
+        return Response((await self._contents())[0])
 
     async def page(self, _scope: Message, _receive: Receive) -> Response:
         """Return the description as a page."""
-        return Response((await self._both())[1], HTML, HEADERS)
+        return Response((await self._contents())[1], HTML, HEADERS)
 
-    async def _both(self) -> tuple[bytes, bytes]:
+    async def _contents(self) -> tuple[bytes, bytes]:
         app, model = self._app, self._app.model
         if model is None:
             raise RefusalError(503, app.reason, (b"retry-after", b"1"))
@@ -218,20 +218,20 @@ def _type(schema: Schema) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(_code(json.dumps(v)) for v in schema["enum"])
     kinds = schema.get("type", "anything")
-    words = escape(kinds if isinstance(kinds, str) else " or ".join(kinds))
+    label = escape(kinds if isinstance(kinds, str) else " or ".join(kinds))
     bounds = [w.format(_bound(schema[k])) for k, w in BOUNDS.items() if k in schema]
     if "pattern" in schema:
         bounds.append("ISO 8601")
-    words += f" ({escape(', '.join(bounds))})" if bounds else ""
+    label += f" ({escape(', '.join(bounds))})" if bounds else ""
     if "items" in schema:
-        words += f" of {_type(schema['items'])}"
-    return words
+        label += f" of {_type(schema['items'])}"
+    return label
 
 
 def _bound(number: float) -> str:
     """Return a bound as short as can be."""
-    whole = isinstance(number, int) and abs(number) < 1e15
-    return f"{number:,}" if whole else f"{number:.6g}"
+    is_short = isinstance(number, int) and abs(number) < 1e15
+    return f"{number:,}" if is_short else f"{number:.6g}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -64,12 +64,12 @@ def response(version: Version) -> dict[str, Any] | None:
     if hidden & set(manifest["columns"]):
         return None
     golden = manifest["golden"][0]
-    said = DECIDED[manifest["task"]](golden, manifest)
-    beside = {name: golden[name] for name in BESIDE if name in golden}
-    prediction = {"id": "example-1", **said, **beside}
+    decided = DECIDED[manifest["task"]](golden, manifest)
+    extra = {name: golden[name] for name in BESIDE if name in golden}
+    prediction = {"id": "example-1", **decided, **extra}
     stated = manifest.get("intervals") or {}
     if stated.get("abstain") and len(golden.get("set", ())) != 1:
-        prediction["class" if "class" in said else "decision"] = None
+        prediction["class" if "class" in decided else "decision"] = None
     return {"manifest_sha256": version.manifest_sha256, "predictions": [prediction]}
 
 

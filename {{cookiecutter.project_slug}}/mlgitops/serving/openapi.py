@@ -29,7 +29,7 @@ from mlgitops.serving.verify import (
 FILE = "openapi.json"
 Paths = dict[str, dict[str, Any]]  # by path, then by method
 JSON = "application/json"
-ABOUT = (
+OVERVIEW = (
     "The description of one version of a model and of the server that answers for it. "
     "A path that is not here is answered with 404, another method of a path that is "
     "with 405 and the header `allow`. Each refusal is one sentence. Where bytes are "
@@ -95,10 +95,10 @@ def get(
 
 def predictions(version: Version) -> Paths:
     """Describe POST /predict."""
-    answered = content(ref("Predictions"), golden=examples.response(version))
+    body = content(ref("Predictions"), golden=examples.response(version))
     ok = {
         "description": "A prediction for each row, in their order.",
-        "content": answered,
+        "content": body,
     }
     operation = {
         "operationId": "predict",
@@ -158,11 +158,13 @@ def components(version: Version) -> Schema:
     """Return the schemas that the paths refer to."""
     rows = {"minItems": 1, "maxItems": version.limits.rows, "items": ref("Row")}
     sha256 = {"const": version.manifest_sha256}
-    answered = {"type": "array", "items": ref("Prediction")}
+    rows_predicted = {"type": "array", "items": ref("Prediction")}
     return {
         "Rows": closed({"rows": {"type": "array", **rows}}),
         "Row": schemas.row(version),
-        "Predictions": closed({"manifest_sha256": sha256, "predictions": answered}),
+        "Predictions": closed(
+            {"manifest_sha256": sha256, "predictions": rows_predicted}
+        ),
         "Prediction": schemas.prediction(version),
         "Error": sentence("error"),
         "Reason": sentence("reason"),
@@ -174,20 +176,20 @@ def components(version: Version) -> Schema:
 def info(version: Version) -> Schema:
     """Return the schema of /info."""
     manifest = version.manifest
-    whole = {"type": "integer", "minimum": 0}
-    lines = closed(dict.fromkeys(("written", "queued", "dropped", "lost"), whole))
+    count = {"type": "integer", "minimum": 0}
+    lines = closed(dict.fromkeys(("written", "queued", "dropped", "lost"), count))
     text, maybe = {"type": "string"}, {"type": ["string", "null"]}
-    known = ("name", "task", "threshold", "classes", "intervals", "pretrained")
+    constant = ("name", "task", "threshold", "classes", "intervals", "pretrained")
     return closed(
         {
             "manifest_sha256": {"const": version.manifest_sha256},
-            **{name: {"const": manifest.get(name)} for name in known},
+            **{name: {"const": manifest.get(name)} for name in constant},
             "version": maybe,
             "server_sha256": maybe,
             "environment": maybe,
             "machinery": text,
             "ready": {"type": "boolean"},
-            "refused": whole,
+            "refused": count,
             "log": {"anyOf": [lines, schemas.NULL]},
         }
     )
@@ -203,7 +205,7 @@ def document(version: Version) -> dict[str, Any]:
         "info": {
             "title": version.manifest["name"],
             "version": version.version or version.manifest_sha256[:12],
-            "description": ABOUT,
+            "description": OVERVIEW,
             "x-manifest-sha256": version.manifest_sha256,
         },
         "servers": [{"url": "/"}],
@@ -226,7 +228,7 @@ def of(
     return Version(yaml.safe_load(contract), manifest, manifest_sha256, version)
 
 
-def read(folder: Path, version: str | None = None) -> Version:
+def from_folder(folder: Path, version: str | None = None) -> Version:
     """Return what a folder with a whole version says; VerifyError if it is altered."""
     manifest = verify(folder)
     contract = read_verified(contract_path(folder), manifest["contract"]["sha256"])
@@ -241,7 +243,7 @@ def main() -> None:
     add("--version", help="its name, such as v1.0.0")
     options = parser.parse_args()
     try:
-        version = read(options.folder, options.version)
+        version = from_folder(options.folder, options.version)
     except VerifyError as error:
         raise SystemExit(f"no description: {error} Type `make repro` first.") from None
     sys.stdout.buffer.write(text(version))

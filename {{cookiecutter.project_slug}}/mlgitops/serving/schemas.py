@@ -12,7 +12,7 @@ from mlgitops.serving.routes import LIMITS, Limits
 
 Schema = dict[str, Any]
 MAX_ID = 200  # characters of a row's id, as in rows.py
-WHOLE = 2**24  # of an integer, as in rows.py
+MAX_INTEGER = 2**24  # of an integer, as in rows.py
 FLOAT32 = float(2**128 - 2**103)  # from here on a number rounds to infinity
 SHOWN = 12  # categories that a description lists; contract.yaml has all
 # A time that every calendar has, of years that no zone moves out of 1700 to 2200.
@@ -90,8 +90,8 @@ def column(entry: Mapping[str, Any]) -> Schema:
         schema["minLength"] = 1
     if missing:
         schema["type"] = [schema["type"], "null"]
-    if known := about(entry):
-        schema["description"] = known
+    if description := ranges(entry):
+        schema["description"] = description
     return schema
 
 
@@ -112,7 +112,11 @@ def _text(entry: Mapping[str, Any]) -> Schema:
 
 TYPES: dict[str, Callable[[Mapping[str, Any]], Schema]] = {  # of contract.yaml
     "number": _number,
-    "integer": lambda _: {"type": "integer", "minimum": -WHOLE, "maximum": WHOLE},
+    "integer": lambda _: {
+        "type": "integer",
+        "minimum": -MAX_INTEGER,
+        "maximum": MAX_INTEGER,
+    },
     "boolean": lambda _: {"type": "boolean"},
     "category": _text,
     "text": _text,
@@ -120,7 +124,7 @@ TYPES: dict[str, Callable[[Mapping[str, Any]], Schema]] = {  # of contract.yaml
 }
 
 
-def about(entry: Mapping[str, Any]) -> str:
+def ranges(entry: Mapping[str, Any]) -> str:
     """Say what training knows of a column; beyond it a row is predicted too."""
     categories = [str(category) for category in entry.get("categories") or ()]
     parts = []
@@ -129,7 +133,7 @@ def about(entry: Mapping[str, Any]) -> str:
         more = len(categories) - SHOWN
         rest = f" and {more} more in contract.yaml" if more > 0 else ""
         parts.append(f"Known: {names}{rest}; another one is predicted and counted.")
-    ends = [f"{word} {entry[key]}" for key, word in ENDS.items() if key in entry]
+    ends = [f"{label} {entry[key]}" for key, label in ENDS.items() if key in entry]
     if ends:
         parts.append(f"Known {' '.join(ends)}; beyond, it is predicted and counted.")
     if entry["missing"]:
@@ -161,7 +165,7 @@ def _decided(manifest: Mapping[str, Any], name: str, schema: Schema) -> Schema:
     if stated["abstain"]:
         schema = {"anyOf": [schema, NULL]}
     members = manifest.get("classes") or [0, 1]
-    said = f"What the truth is to be among, with the chance {stated['coverage']:g}."
+    meaning = f"What the truth is to be among, with the chance {stated['coverage']:g}."
     items = {"enum": [*members]}
     return {
         name: schema,
@@ -169,7 +173,7 @@ def _decided(manifest: Mapping[str, Any], name: str, schema: Schema) -> Schema:
             "type": "array",
             "items": items,
             "uniqueItems": True,
-            "description": said,
+            "description": meaning,
         },
     }
 
@@ -201,9 +205,9 @@ def _regression(manifest: Mapping[str, Any]) -> Schema:
     """The number, and between which numbers the truth is to be."""
     fields: Schema = {"value": {"type": "number"}}
     if stated := manifest.get("intervals"):
-        said = f"Where the truth is to be, with the chance {stated['coverage']:g}."
+        meaning = f"Where the truth is to be, with the chance {stated['coverage']:g}."
         ends = {"items": {"type": "number"}, "minItems": 2, "maxItems": 2}
-        fields["interval"] = {"type": "array", **ends, "description": said}
+        fields["interval"] = {"type": "array", **ends, "description": meaning}
     return fields
 
 
