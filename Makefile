@@ -127,8 +127,8 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 		--group ../../pyproject.toml:clients \
 		--group pipeline --group dev $(BOOSTERS) --all-extras mlgitops/pyproject.toml \
 		storage.in -o all.txt
-	@$(COMPILE) --group dev -c .venv/lock/all.txt -o requirements/dev.txt
-	@$(COMPILE) --group clients -c .venv/lock/all.txt -o requirements/clients.txt
+	@for group in dev clients; do $(COMPILE) --group $$group \
+		-c .venv/lock/all.txt -o requirements/$$group.txt || exit 1; done
 	@cd .venv/lock && $(COMPILE) $(BOOSTERS) -c all.txt -o ../../requirements/boosters.txt
 	@for group in pipeline dev; do \
 		$(COMPILE) --group .venv/lock/pyproject.toml:$$group -c .venv/lock/all.txt \

@@ -17,7 +17,7 @@ from rehearsal.play import Play, PlayError, Step, expect
 from rehearsal.targets import Target
 
 MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
-RELEASE_FILES = {"report.html", "README.md", "model.cdx.json"}
+RELEASE_FILES = {"report.html", "README.md", "model.cdx.json", "openapi.json"}
 RELEASE_FILES |= {"verdict.json", "manifest.json"}
 TRICKS = {  # branches, and the titles of their pull requests
     "swallowed": "Let the build carry on",

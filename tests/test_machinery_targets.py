@@ -66,12 +66,12 @@ def test_machinery_with_the_optional_libraries(
     assert re.search(r"\b18 passed", said) and "SKIPPED" not in said
 
 
-def test_machinery_with_a_client_of_the_open_inference_protocol(
+def test_machinery_with_clients_of_others(
     generated: Project, template: Path, tmp_path: Path
 ) -> None:
-    """That of NVIDIA's Triton, by a lock with hashes."""
+    """NVIDIA's Triton client asks, and schemathesis holds the server to its words."""
     lock = template / "requirements" / "clients.txt"
     python = beside(generated, lock, tmp_path / "venv")
-    file = "test_open_inference_client.py"
-    said = generated.run(python, *machinery(template, file), "-v")
-    assert re.search(r"\b5 passed", said) and "SKIPPED" not in said
+    files = ("test_open_inference_client.py", "test_openapi_fuzz.py")
+    said = generated.run(python, *machinery(template, *files), "-v")
+    assert re.search(r"\b9 passed", said) and "SKIPPED" not in said

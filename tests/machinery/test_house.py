@@ -56,7 +56,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     | {f"mlgitops.pipeline.{name}" for name in ("foreign", "operators", "pretrained")}
     # It asks a challenger as the server does.
     | {f"mlgitops.serving.{name}" for name in ("model", "predictions", "rows")},
-    "mlgitops/release": PARTS,
+    "mlgitops/release": PARTS | {"mlgitops.serving.openapi"},  # of a version's release
     "mlgitops/monitor": PARTS  # and what newer rows bring
     | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds"},
     "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},

@@ -18,6 +18,7 @@ from mlgitops.ledger import Ledger
 from mlgitops.release import ReleaseError, assets, bom, manifests, package
 from mlgitops.release.registry import Version
 from mlgitops.release.server import Server
+from mlgitops.serving import openapi
 
 VERSION = Version("v1.2.0", "flights@v1.2.0", "c" * 40, "a" * 64)
 SERVER = Server("d" * 40, "b" * 64)
@@ -103,11 +104,24 @@ def test_a_release_is_whole_without_a_key(here: World) -> None:
     shutil.copy(tiny.ROOT / "mlgitops/requirements/serving.txt", pins)
     found = released(here)
     wanted = {*assets.FILES, "verdict.json", "README.md", "model.cdx.json"}
+    wanted.add(openapi.FILE)
     assert wanted <= set(found)
     assert [name for name in found if name.startswith("server-")]
     (release,) = here.hub.kept["releases"]
     assert tiny.sha256(found["manifest.json"]) in release["body"]
     assert not [name for name in found if name.endswith(".sig")]
+
+
+def test_a_release_has_the_description_that_its_server_serves(
+    here: World, tmp_path: Path
+) -> None:
+    """Byte for byte."""
+    found = released(here)
+    for name in assets.FILES:
+        (tmp_path / name).write_bytes(found[name])
+    served = openapi.text(openapi.from_folder(tmp_path, "v1.0.0"))  # test_openapi.py
+    assert found[openapi.FILE] == served
+    assert json.loads(served)["info"]["version"] == "v1.0.0"
 
 
 def test_a_release_has_the_report_that_was_reviewed(here: World) -> None:

@@ -30,7 +30,12 @@ from mlgitops.release import registry
 
 Record = dict[str, Any]
 HEAD = "c" * 40  # of every pull request, unless it is told
-CONTRACT = "name: flights\ntarget: late\n"
+CONTRACT = """\
+name: flights
+target: late
+columns:
+  distance: {type: number, missing: false}
+"""
 ALONE = threading.Lock()  # files come and go several at once
 GOLDEN = [{"row": {"distance": n}, "probability": n / 10} for n in range(3)]
 

@@ -30,6 +30,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "rollback": ("commands.rollback", "deploy an earlier version again"),
         "edge": ("commands.edge", "build and publish bundles, count devices"),
         "edge-measure": ("edge.measure", "measure such a bundle's size and start"),
+        "openapi": ("serving.openapi", "describe what a version takes and returns"),
         "kubernetes": ("kubernetes.render", "print the manifests of a release"),
     },
     "watch it": {

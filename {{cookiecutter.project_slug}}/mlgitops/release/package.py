@@ -22,6 +22,7 @@ from mlgitops.release import (
 )
 from mlgitops.release.eligibility import Candidate
 from mlgitops.release.registry import Version
+from mlgitops.serving import openapi
 
 EDGE = Path("deploy/edge")
 REPORT = "report.html"
@@ -55,9 +56,11 @@ def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -
 def described(
     version: Version, candidate: Candidate, verdict: Record, contract: bytes
 ) -> dict[str, bytes]:
-    """Return the model card and the bills of materials."""
+    """Return the model card, the server's description and the bills of materials."""
     manifest, code = candidate.manifest, server.at("HEAD")
+    served = openapi.of(contract, manifest, version.manifest_sha256, version.version)
     files = {
+        openapi.FILE: openapi.text(served),
         card.FILE: card.card(version, manifest, verdict, contract).encode(),
         "model.cdx.json": bom.model(version, manifest, verdict),
     }

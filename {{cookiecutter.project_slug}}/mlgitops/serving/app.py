@@ -16,6 +16,7 @@ import msgspec
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
 from mlgitops.serving import bulk, coercion, explain, metrics, open_inference
+from mlgitops.serving.docs import Description
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
@@ -71,7 +72,8 @@ class App:
         self.refused = 0  # requests for predictions
         self.counts = Counts(model.contract["columns"] if model else {})
         reasoned = explain.Explainer(self, reasons).respond
-        self.routes = {
+        description = Description(self)
+        self.routes = {  # each path is described in openapi.py too
             "/predict": Route(self._predict, ("POST",)),
             "/explain": Route(reasoned, ("POST",)),
             "/": Route(Page(self).respond),
@@ -79,6 +81,8 @@ class App:
             "/health/ready": Route(self._ready, refusal="reason"),
             "/info": Route(self._info),
             "/metrics": Route(self._metrics),
+            "/openapi.json": Route(description.document),
+            "/docs": Route(description.page),
         }
         self.routes |= open_inference.routes(self)
         self.bulk = bulk.Bulk(self, bulk_size)

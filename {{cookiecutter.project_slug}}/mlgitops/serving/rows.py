@@ -117,6 +117,8 @@ def metadata(
     Where the contract has no time, no row has one. Raises RowError.
     """
     row_id = row.get(id_name)
+    if type(row_id) is float and row_id.is_integer():
+        row_id = int(row_id)  # as JSON has one kind of number: 7.0 is 7
     time = row.get(time_name) if time_name else None
     if row_id is None:
         row_id = os.urandom(16).hex()
