@@ -17,6 +17,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,15 +27,19 @@ from typing import NoReturn
 
 import uvicorn
 
+from mlgitops.serving import access
+from mlgitops.serving.access import Access, AccessError
 from mlgitops.serving.app import App
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.routes import LIMITS, Limits
+from mlgitops.serving.tls import Listener, maker
 from mlgitops.serving.verify import VerifyError
 
 DESCRIPTORS = 256  # of open files beside those of connections
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection
+OPEN = Access()
 
 
 class Server(uvicorn.Server):
@@ -46,14 +51,19 @@ class Server(uvicorn.Server):
         drain: float,
         shared: socket.socket | None,
         log: Callable[[], PredictionLog] | None,
+        allowed: Access = OPEN,
     ) -> None:
-        """`drain` is in seconds; with `shared`, `log` is opened from then."""
+        """`drain` is in seconds; with `shared`, `log` is opened from then.
+
+        So are tokens and TLS: until then its parent asks, on a port of this machine.
+        """
         request = app.limits.request
         total = max(Bounds().total, 4 * request)
         bounds = Bounds(max_connections(), request=request, total=total)
+        self.connections = Connections(bounds)
         config = uvicorn.Config(
             app,
-            http=Connections(bounds).connect,  # type: ignore[arg-type]
+            http=self.connections.connect,  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_level="warning",
@@ -64,6 +74,28 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.app, self.drain, self.shared, self.log = app, drain, shared, log
+        self.allowed = allowed
+        self.context: Callable[[], ssl.SSLContext] | None = None
+        if shared is None:
+            self._guard()
+
+    def _guard(self) -> None:
+        """From now on want what lets a client in."""
+        self.app.tokens = self.allowed.tokens
+        self.context = self.allowed.context
+
+    async def _listen(self, sockets: list[socket.socket]) -> None:
+        """Accept connections, encrypted where that is asked for."""
+        if self.context is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        arguments = (self.config, self.server_state, self.lifespan.state)
+        make = maker(self.connections, *arguments)
+        listeners = [
+            Listener(each, self.connections, self.context, make) for each in sockets
+        ]
+        self.servers = listeners  # type: ignore[assignment]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -77,11 +109,12 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then print the address: from that line on a signal is a drain."""
-        await super().startup(sockets)
         assert sockets is not None
+        await self._listen(sockets)
         host, port = sockets[0].getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        print(f"serving on http://{host}:{port}", flush=True)
+        secure = self.context is not None
+        print(f"serving on http{'s' * secure}://{host}:{port}", flush=True)
 
     def _stop(self, number: int = signal.SIGTERM) -> None:
         if number == signal.SIGINT:
@@ -100,10 +133,11 @@ class Server(uvicorn.Server):
         """Leave the private port and take requests from the shared socket."""
         if self.log is not None:
             self.app.log = self.log()
+        self._guard()
         for server in self.servers:
             server.close()
         assert self.shared is not None
-        await super().startup([self.shared])
+        await self._listen([self.shared])
         with contextlib.suppress(BrokenPipeError):  # its parent is gone: it stops next
             os.write(sys.stdout.fileno(), b"accepting\n")
 
@@ -194,20 +228,39 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
     add("--threads", type=int, default=1, help="threads for one prediction")
+    access.add_options(add)
     return parser.parse_args(arguments)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket of this address, on which nobody listens yet; OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    own = socket.socket(family)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        own.bind((host, port))
+    except OSError:
+        own.close()
+        raise
+    return own
 
 
 def main() -> None:
     """Run the server until it is told to stop."""
     options = parse()
-    model, reason = load(options.model, options.expect or None, options.threads)
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     shared = None if options.fd is None else socket.socket(fileno=options.fd)
     try:
+        allowed = access.of(options)
         if options.sockets:
             own, shared = receive(options.sockets)
         else:
-            own = socket.create_server((options.host, options.port), family=family)
+            own = bind(options.host, options.port)
+        for listener in filter(None, (own, shared)):
+            access.check_address(listener, allowed)
+    except AccessError as error:
+        raise SystemExit(f"nothing was started: {error}") from None
     except OSError as error:
         address = options.sockets or f"port {options.port} on {options.host}"
         why = error.strerror or error
@@ -215,13 +268,14 @@ def main() -> None:
             f"{address} cannot be used: {why}; choose another with --port "
             "(make serve PORT=8080)."
         ) from None
+    model, reason = load(options.model, options.expect or None, options.threads)
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
     app = App(model, reason, options.version, limits, server_sha256)
     log = options.log and partial(PredictionLog, options.log, options.log_wait)
     if shared is None and log is not None:
         app.log = log()
-    server = Server(app, options.drain, shared, log)
+    server = Server(app, options.drain, shared, log, allowed)
     server.run(sockets=[own])
     if app.log is not None:
         app.log.close()

@@ -19,6 +19,7 @@ from mlgitops import prediction_log
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
 from mlgitops.serving import metrics
+from mlgitops.serving.access import UNGUARDED, Tokens
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
@@ -60,6 +61,7 @@ class App:
         self.model, self.reason, self.version = model, reason, version
         self.limits, self.server_sha256 = limits, server_sha256
         self.log: PredictionLog | None = None  # without it nothing is recorded
+        self.tokens: Tokens | None = None  # without them nobody is asked for one
         self.machinery = str(machinery(part=True))
         self.draining = False
         self.refused = 0  # requests for predictions
@@ -109,6 +111,8 @@ class App:
     async def _respond(
         self, route: Route | None, scope: Message, receive: Receive
     ) -> Response:
+        if self.tokens is not None and not scope["path"].startswith(UNGUARDED):
+            self.tokens.check(scope["headers"])
         if route is None:
             raise RefusalError(404, f"the paths are {', '.join(self.routes)}.")
         if scope["method"] not in route.methods:
