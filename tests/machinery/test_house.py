@@ -63,6 +63,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
         "mlgitops.prediction_log",
         *(f"mlgitops.serving.{n}" for n in ("model", "predictions", "rows", "verify")),
     },
+    "mlgitops/shipping": {"mlgitops.prediction_log", "mlgitops.storage"},
     "mlgitops/host": set(),
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),
@@ -84,7 +85,10 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     },
     "mlgitops/commands": PARTS
     | {"mlgitops.pipeline.folds"}
-    | {f"mlgitops.{part}" for part in ("batch", "judge", "release", "monitor")}
+    | {
+        f"mlgitops.{part}"
+        for part in ("batch", "judge", "release", "monitor", "shipping")
+    }
     | {f"mlgitops.{part}" for part in ("search", "table")},
 }
 

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import signal
 import socket
@@ -209,6 +210,16 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    """Parse the share of a sample."""
+    share = float(text) if re.fullmatch(r"[01]?\.?\d{1,9}", text) else 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(
+            f"the sample must be above 0 and at most 1, got '{text}'; 0.1 logs a tenth"
+        )
+    return share
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = _Parser("python -m mlgitops.serving", description="Serve a model.")
@@ -219,6 +230,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
     add("--sockets", help="Unix socket that passes a private and the shared one")
     add("--log", type=Path, help="folder of the prediction log")
+    text = "bytes of the log's folder; beyond them lines are dropped and counted"
+    add("--log-max-bytes", type=int, default=0, help=text)
+    text = "share of rows that are logged, by the hash of their ids"
+    add("--log-sample", type=_share, default=1.0, help=text)
     env = os.environ.get  # an image carries its version and its identity
     text = "seconds that a response waits for its line; what a crash then loses counts"
     add("--log-wait", type=float, default=WAIT_SECONDS, help=text)
@@ -272,7 +287,8 @@ def main() -> None:
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
     app = App(model, reason, options.version, limits, server_sha256)
-    log = options.log and partial(PredictionLog, options.log, options.log_wait)
+    keep = {"max_bytes": options.log_max_bytes, "sample": options.log_sample}
+    log = options.log and partial(PredictionLog, options.log, options.log_wait, **keep)
     if shared is None and log is not None:
         app.log = log()
     server = Server(app, options.drain, shared, log, allowed)
