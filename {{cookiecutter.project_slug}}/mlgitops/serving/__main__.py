@@ -35,11 +35,14 @@ from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.routes import LIMITS, Limits
+from mlgitops.serving.team import Team
 from mlgitops.serving.tls import Listener, maker
 from mlgitops.serving.verify import VerifyError
+from mlgitops.serving.workers import WorkerError, Workers
 
 DESCRIPTORS = 256  # of open files beside those of connections
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection
+PUBLISH_SECONDS = 0.5  # between two times that a worker tells what it counted
 OPEN = Access()
 
 
@@ -112,6 +115,9 @@ class Server(uvicorn.Server):
         """Listen, then print the address: from that line on a signal is a drain."""
         assert sockets is not None
         await self._listen(sockets)
+        if not sockets:  # a worker, which is told when to listen
+            print("loaded", flush=True)
+            return
         host, port = sockets[0].getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         secure = self.context is not None
@@ -135,6 +141,8 @@ class Server(uvicorn.Server):
         if self.log is not None:
             self.app.log = self.log()
         self._guard()
+        if self.app.team is not None:
+            self._publishing = asyncio.create_task(self._publish())
         for server in self.servers:
             server.close()
         assert self.shared is not None
@@ -142,19 +150,26 @@ class Server(uvicorn.Server):
         with contextlib.suppress(BrokenPipeError):  # its parent is gone: it stops next
             os.write(sys.stdout.fileno(), b"accepting\n")
 
+    async def _publish(self) -> None:
+        """Tell the other workers now and then what was counted here."""
+        while True:
+            self.app.publish()
+            await asyncio.sleep(PUBLISH_SECONDS)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let busy clients leave with their next response, then close idle ones.
 
-        A shared socket is left at once, its queue is the successor's; an own one
-        stays open while load balancers learn that this server stops.
+        A shared socket is left at once, its queue is the successor's; an own one, and
+        that of workers, stays open while load balancers learn that this server stops.
         """
-        if self.shared is not None:
+        alone = self.shared is not None and self.app.team is None
+        if alone and self.shared is not None:
             for server in self.servers:
                 server.close()
             self.shared.close()
         deadline = time.monotonic() + self.drain
         while time.monotonic() < deadline:
-            if self.shared is not None and not self.server_state.connections:
+            if alone and not self.server_state.connections:
                 break
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
@@ -210,6 +225,15 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    """Parse the number of workers."""
+    if not re.fullmatch(r"[1-9]\d{0,2}", text):
+        raise argparse.ArgumentTypeError(
+            f"the number of workers must be 1 to 999, got '{text}'; 2 for two processes"
+        )
+    return int(text)
+
+
 def _share(text: str) -> float:
     """Parse the share of a sample."""
     share = float(text) if re.fullmatch(r"[01]?\.?\d{1,9}", text) else 0.0
@@ -228,6 +252,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=_port, default=8080, help="0 takes a free one")
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
+    text = "processes that share the port, and count as one"
+    add("--workers", type=_workers, default=1, help=text)
+    add("--team", help=argparse.SUPPRESS)  # of a worker: its numbers' file, its own
     add("--sockets", help="Unix socket that passes a private and the shared one")
     add("--log", type=Path, help="folder of the prediction log")
     text = "bytes of the log's folder; beyond them lines are dropped and counted"
@@ -267,6 +294,10 @@ def main() -> None:
     options = parse()
     shared = None if options.fd is None else socket.socket(fileno=options.fd)
     try:
+        if options.workers > 1 and (shared or options.sockets):
+            raise AccessError(
+                "--workers needs a port of its own, not --fd or --sockets."
+            )
         allowed = access.of(options)
         if options.sockets:
             own, shared = receive(options.sockets)
@@ -283,6 +314,9 @@ def main() -> None:
             f"{address} cannot be used: {why}; choose another with --port "
             "(make serve PORT=8080)."
         ) from None
+    if options.workers > 1:
+        manage(options, own, allowed)
+        return
     model, reason = load(options.model, options.expect or None, options.threads)
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
@@ -291,10 +325,26 @@ def main() -> None:
     log = options.log and partial(PredictionLog, options.log, options.log_wait, **keep)
     if shared is None and log is not None:
         app.log = log()
+    if options.team:
+        app.team = Team(*map(int, options.team.split(":")))
+        own.close()
     server = Server(app, options.drain, shared, log, allowed)
-    server.run(sockets=[own])
+    server.run(sockets=[] if options.team else [own])
     if app.log is not None:
         app.log.close()
+    app.publish()
+
+
+def manage(options: argparse.Namespace, own: socket.socket, allowed: Access) -> None:
+    """Run workers until a signal; exit 1 where they do not stay."""
+    host, port = own.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    scheme = "http" if allowed.context is None else "https"
+    try:
+        workers = Workers(sys.argv[1:], own, options.workers)
+        workers.run(f"{scheme}://{host}:{port}", options.drain)
+    except WorkerError as error:
+        raise SystemExit(f"stopped: {error}") from None
 
 
 if __name__ == "__main__":

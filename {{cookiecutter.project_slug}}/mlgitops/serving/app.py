@@ -36,6 +36,7 @@ from mlgitops.serving.routes import (
     read_body,
 )
 from mlgitops.serving.rows import RowError, metadata
+from mlgitops.serving.team import Team
 
 JSON = b"application/json"
 
@@ -61,6 +62,7 @@ class App:
         self.model, self.reason, self.version = model, reason, version
         self.limits, self.server_sha256 = limits, server_sha256
         self.log: PredictionLog | None = None  # without it nothing is recorded
+        self.team: Team | None = None  # of workers that count together
         self.tokens: Tokens | None = None  # without them nobody is asked for one
         self.machinery = str(machinery(part=True))
         self.draining = False
@@ -135,11 +137,25 @@ class App:
 
     async def _metrics(self, _scope: Message, _receive: Receive) -> Response:
         await asyncio.to_thread(metrics.load)  # while others are answered
-        return Response(metrics.text(self.counts, self.info()), metrics.TYPE)
+        return Response(metrics.text(self._counted()[0], self.info()), metrics.TYPE)
+
+    def _counted(self) -> tuple[Counts, int, dict[str, int] | None]:
+        """Return what was counted, refused and logged, by all workers together."""
+        log = None if self.log is None else self.log.state()
+        if self.team is None:
+            return self.counts, self.refused, log
+        return self.team.all(self.counts, self.refused, log)
+
+    def publish(self) -> None:
+        """Tell the other workers what was counted here, where there are any."""
+        if self.team is not None:
+            log = None if self.log is None else self.log.state()
+            self.team.publish(self.counts, self.refused, log)
 
     def info(self) -> Message:
         """Return which version answers here."""
         model = self.model
+        _, refused, log = self._counted()
         return {
             "manifest_sha256": model and model.manifest_sha256,
             "name": model and model.name,
@@ -153,8 +169,8 @@ class App:
             "intervals": model and model.manifest.get("intervals"),
             "pretrained": model and model.manifest.get("pretrained"),
             "ready": model is not None and not self.draining,
-            "refused": self.refused,
-            "log": self.log and self.log.state(),
+            "refused": refused,
+            "log": log,
         }
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:
