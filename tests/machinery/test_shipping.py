@@ -346,7 +346,7 @@ def test_a_sink_needs_no_folders_where_there_are_none(log: Path) -> None:
     """And a file is whole there, or not there."""
     assert ship(log, "memory://bucket/log").lines == 3
     sink = Sink("memory://bucket/log")
-    assert sink.whole and len([*sink._parts()]) == 2
+    assert sink.atomic and len([*sink._parts()]) == 2
     assert ids("memory://bucket/log") == ["0", "1", "2"]
     assert sink.expire(1) == 2
     sink.system.cat = None

@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("address", help="a folder, or an address such as s3://a/log")
     text = "delete what was logged longer ago there (never by default)"
     parser.add_argument("--keep-days", type=int, metavar="N", help=text)
-    given = parser.parse_args()
-    if given.keep_days is not None and given.keep_days < 1:
-        raise SystemExit(f"ship: --keep-days must be 1 or more, got {given.keep_days}")
+    args = parser.parse_args()
+    if args.keep_days is not None and args.keep_days < 1:
+        raise SystemExit(f"ship: --keep-days must be 1 or more, got {args.keep_days}")
     with expected_errors("ship: ", ShipError):
-        print(ship(given.source, given.address, given.keep_days))
+        print(ship(args.source, args.address, args.keep_days))

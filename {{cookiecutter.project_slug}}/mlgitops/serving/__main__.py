@@ -315,8 +315,10 @@ def main() -> None:
             "(make serve PORT=8080)."
         ) from None
     if options.workers > 1:
-        manage(options, own, allowed)
-        return
+        try:
+            return manage(options, own, allowed)
+        except WorkerError as error:
+            raise SystemExit(f"stopped: {error}") from None
     model, reason = load(options.model, options.expect or None, options.threads)
     limits = Limits(options.max_rows, options.max_bytes)
     server_sha256 = os.environ.get("SERVER_SHA256") or None
@@ -336,15 +338,12 @@ def main() -> None:
 
 
 def manage(options: argparse.Namespace, own: socket.socket, allowed: Access) -> None:
-    """Run workers until a signal; exit 1 where they do not stay."""
+    """Run workers until a signal; WorkerError where they do not stay."""
     host, port = own.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     scheme = "http" if allowed.context is None else "https"
-    try:
-        workers = Workers(sys.argv[1:], own, options.workers)
-        workers.run(f"{scheme}://{host}:{port}", options.drain)
-    except WorkerError as error:
-        raise SystemExit(f"stopped: {error}") from None
+    workers = Workers(sys.argv[1:], own, options.workers)
+    workers.run(f"{scheme}://{host}:{port}", options.drain)
 
 
 if __name__ == "__main__":

@@ -39,20 +39,20 @@ class AccessError(Exception):
 class Watched(Generic[T]):
     """What is made of files, made again when one of them has changed."""
 
-    def __init__(self, paths: Sequence[Path], read: Callable[[], T]) -> None:
+    def __init__(self, paths: Sequence[Path], make: Callable[[], T]) -> None:
         """Read now; AccessError where that fails."""
-        self.paths, self._read = paths, read
+        self.paths, self._make = paths, make
         self._state, self._look_at = self._stat(), time.monotonic() + LOOK_SECONDS
-        self._value = read()
+        self._value = make()
 
     def get(self) -> T:
         """Return the value, of the files as they are, or as they could last be used."""
-        if (now := time.monotonic()) >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
+        if (moment := time.monotonic()) >= self._look_at:
+            self._look_at = moment + LOOK_SECONDS
             if (state := self._stat()) != self._state:
                 self._state = state
                 try:
-                    self._value = self._read()
+                    self._value = self._make()
                 except AccessError as error:
                     print(
                         f"access: {error} What was read before stays.", file=sys.stderr
@@ -61,14 +61,14 @@ class Watched(Generic[T]):
 
     def _stat(self) -> list[tuple[int, ...]]:
         """Return what changes when a file does; nothing where there is none."""
-        found = list[tuple[int, ...]]()
+        states = list[tuple[int, ...]]()
         for path in self.paths:
             try:
                 stat = os.stat(path)
-                found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+                states.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
             except OSError:
-                found.append(())
-        return found
+                states.append(())
+        return states
 
 
 class Tokens:
@@ -84,9 +84,9 @@ class Tokens:
         if not sent:
             raise RefusalError(401, f"this server wants a token: {HOW}", CHALLENGE)
         kind, _, token = sent[0].strip().partition(b" ")
-        found = hashlib.sha256(token.strip()).digest()
+        digest = hashlib.sha256(token.strip()).digest()
         # Each is compared, in constant time: how long it takes says nothing.
-        equal = [hmac.compare_digest(found, known) for known in self._hashes.get()]
+        equal = [hmac.compare_digest(digest, allowed) for allowed in self._hashes.get()]
         if len(sent) > 1 or kind.lower() != b"bearer" or not any(equal):
             name, value = CHALLENGE
             header = (name, value + b', error="invalid_token"')
@@ -103,21 +103,21 @@ def read_tokens(path: Path) -> list[bytes]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise AccessError(f"the tokens of {path} cannot be read: {reason}.") from None
-    found = []
+    hashes = []
     for number, line in enumerate(text.splitlines(), 1):
-        word = line.partition("#")[0].strip()
-        if match := HASHED.fullmatch(word):
-            found.append(bytes.fromhex(match[1]))
-        elif TOKEN.fullmatch(word) and not word.startswith("sha256"):
-            found.append(hashlib.sha256(word.encode()).digest())
-        elif word:
+        entry = line.partition("#")[0].strip()
+        if match := HASHED.fullmatch(entry):
+            hashes.append(bytes.fromhex(match[1]))
+        elif TOKEN.fullmatch(entry) and not entry.startswith("sha256"):
+            hashes.append(hashlib.sha256(entry.encode()).digest())
+        elif entry:
             raise AccessError(
                 f"{path}, line {number}, is not a token: it has 16 or more letters, "
                 "digits and ._~+/-, or is `sha256:` and 64 hexadecimal digits."
             )
-    if not found:
+    if not hashes:
         raise AccessError(f"{path} has no token: write one a line.")
-    return found
+    return hashes
 
 
 class Access(NamedTuple):

@@ -228,8 +228,8 @@ class PredictionLog:
         """Look whether there is room, until the end; not in the event loop."""
         while self._stop_at is None:
             with contextlib.suppress(OSError):  # nobody has made it yet, say
-                found = [file.stat().st_size for file in self.folder.glob("*.jsonl")]
-                full = sum(found) >= self.max_bytes
+                sizes = [file.stat().st_size for file in self.folder.glob("*.jsonl")]
+                full = sum(sizes) >= self.max_bytes
                 if full and not self.full:
                     print(
                         f"prediction log: {self.folder} has {self.max_bytes} bytes "
@@ -300,8 +300,7 @@ def sampled(lines: list[bytes], share: float) -> list[bytes]:
     """
     kept, limit = [], share * 2**64
     for line in lines:
-        found = ID.match(line)
-        name = found[1] if found else line
+        name = match[1] if (match := ID.match(line)) else line
         hashed = hashlib.blake2b(name, digest_size=8, person=b"sample").digest()
         if int.from_bytes(hashed, "big") < limit:
             kept.append(line.rstrip()[:-1] + b',"sample":%r}\n' % share)

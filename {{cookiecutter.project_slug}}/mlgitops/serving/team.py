@@ -21,7 +21,7 @@ from mlgitops.serving.metrics import Counts
 SLOT = 2**20  # bytes
 HEAD = Struct("<II")  # length and CRC-32 of what follows
 TRIES = 5  # reads of a slot while it is written
-NOW = ("queued",)  # a state of the log that a dead worker does not leave behind
+PENDING = ("queued",)  # a state of the log that a dead worker does not leave behind
 
 Numbers = dict[str, Any]
 
@@ -46,8 +46,8 @@ class Team:
         self.file, self.number = file, number
         self.workers = os.fstat(file).st_size // SLOT
         self._seen: dict[int, Numbers] = {}
-        self.before = self._read(number)
-        for name in NOW:
+        self.before = self._slot(number)
+        for name in PENDING:
             self.before.get("log", {}).pop(name, None)
 
     def publish(self, counts: Counts, refused: int, log: dict[str, int] | None) -> None:
@@ -63,8 +63,8 @@ class Team:
         """Return the numbers of all workers together, given this one's own."""
         own = self._own(counts, refused, log)
         others = [n for n in range(self.workers) if n != self.number]
-        for other in others:
-            own = _sum(own, self._read(other))
+        for number in others:
+            own = _sum(own, self._slot(number))
         return _counts(counts, own["counts"]), own["refused"], own.get("log")
 
     def _own(self, counts: Counts, refused: int, log: dict[str, int] | None) -> Numbers:
@@ -74,7 +74,7 @@ class Team:
         total: Numbers = _sum(numbers, self.before)
         return total
 
-    def _read(self, number: int) -> Numbers:
+    def _slot(self, number: int) -> Numbers:
         """Return a worker's numbers; the last that could be read, while it writes."""
         for _ in range(TRIES):
             size, crc = HEAD.unpack(os.pread(self.file, HEAD.size, number * SLOT))
@@ -94,14 +94,14 @@ def _plain(counts: Counts) -> Numbers:
     }
 
 
-def _counts(like: Counts, numbers: Numbers) -> Counts:
+def _counts(counts: Counts, numbers: Numbers) -> Counts:
     """Return numbers as what a server counts."""
-    made = copy(like)
+    total = copy(counts)
     for name, value in numbers.items():
-        if _pairs(getattr(like, name, None)):
+        if _pairs(getattr(counts, name, None)):
             value = Counter({_key(key): n for key, n in value})
-        setattr(made, name, value)
-    return made
+        setattr(total, name, value)
+    return total
 
 
 def _sum(first: Any, second: Any) -> Any:

@@ -97,8 +97,10 @@ class Workers:
         for number, process in enumerate(self.processes):
             if (status := process.poll()) is None:
                 continue
-            now = time.monotonic()
-            self.deaths = [t for t in self.deaths if now - t < DEATH_SECONDS] + [now]
+            moment = time.monotonic()
+            self.deaths = [t for t in self.deaths if moment - t < DEATH_SECONDS] + [
+                moment
+            ]
             print(f"worker {number} ended with status {status}", file=sys.stderr)
             if len(self.deaths) >= DEATHS:
                 raise WorkerError(

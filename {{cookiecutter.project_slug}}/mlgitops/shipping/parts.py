@@ -63,7 +63,7 @@ def counts(lines: Iterable[Line]) -> tuple[Part, Part]:
 def _sorted(
     lines: Iterable[Line],
     schema: pa.Schema,
-    read: Callable[[str], dict[str, object] | None],
+    row_of: Callable[[str], dict[str, object] | None],
 ) -> tuple[Part, Part]:
     good, bad = Part(schema), Part(UNREADABLE)
     pending: tuple[list[dict[str, object]], ...] = ([], [])
@@ -71,7 +71,7 @@ def _sorted(
         row = None
         if line.size < LONGEST and line.data.endswith(b"\n"):
             try:
-                row = read(line.data.decode())
+                row = row_of(line.data.decode())
             except UnicodeError:
                 row = None
         if row is None:

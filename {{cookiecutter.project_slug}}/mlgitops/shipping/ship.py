@@ -32,8 +32,8 @@ class Shipped:
         """Say it in a line."""
         more = f", {self.unreadable:,} that cannot be read" if self.unreadable else ""
         more += f", {self.counts:,} counts of lost rows" if self.counts else ""
-        old = f"; {self.expired:,} old parts deleted" if self.expired else ""
-        return f"shipped {self.lines:,} lines{more} in {self.parts:,} parts{old}"
+        expired = f"; {self.expired:,} old parts deleted" if self.expired else ""
+        return f"shipped {self.lines:,} lines{more} in {self.parts:,} parts{expired}"
 
 
 def ship(folder: Path, address: str, keep_days: int | None = None) -> Shipped:
@@ -65,8 +65,8 @@ def _send(segment: Path, sink: Sink, shipped: Shipped) -> None:
     kind, *date, taken, number = named.split("-")
     day = "-".join(date)
     counted = kind == UNLOGGED.split("-")[0]
-    read = parts.counts if counted else parts.entries
-    good, bad = read(segments.lines(segment))
+    sort = parts.counts if counted else parts.entries
+    good, bad = sort(segments.lines(segment))
     for end, part in (("-unreadable", bad), ("", good)):
         if part.file is not None:
             name = f"{kind}-{day}-{taken}-{number}{end}.parquet"

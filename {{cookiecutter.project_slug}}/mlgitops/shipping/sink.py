@@ -11,7 +11,7 @@ from mlgitops import storage
 from mlgitops.prediction_log import DAY, SHIPPED
 
 BLOCK = 2**20  # bytes
-WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # or nothing
+ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # or nothing
 
 
 class SinkError(Exception):
@@ -29,15 +29,15 @@ class Sink:
             self.system, self.root = storage.filesystem(url)
         except Exception as error:  # each kind of storage has its own
             raise SinkError(f"{address} cannot be opened: {error}") from error
-        self.whole = bool(WHOLE.intersection(_protocols(self.system)))
+        self.atomic = bool(ATOMIC.intersection(_protocols(self.system)))
 
     def put(self, day: str, name: str, file: IO[bytes]) -> None:
         """Bring a file there, in place of one of that name; SinkError if in vain."""
         folder = f"{self.root}/{DAY}{day}"
         path = f"{folder}/{name}"
-        hidden = path if self.whole else f"{folder}/.{name}.sent"
+        hidden = path if self.atomic else f"{folder}/.{name}.sent"
         try:
-            if not self.whole:  # others have no folders
+            if not self.atomic:  # others have no folders
                 self.system.makedirs(folder, exist_ok=True)
             with self.system.open(hidden, "wb") as target:
                 shutil.copyfileobj(file, target, BLOCK)
@@ -54,12 +54,12 @@ class Sink:
         """Delete parts of days that are longer ago; return how many."""
         oldest = (datetime.now(UTC) - timedelta(days=keep_days)).date().isoformat()
         try:
-            old = [path for day, path in self._parts() if day < oldest]
-            for path in old:
+            expired = [path for day, path in self._parts() if day < oldest]
+            for path in expired:
                 self.system.rm_file(path)
         except Exception as error:  # each kind of storage has its own
             raise SinkError(f"{self.address}: nothing was deleted: {error}") from error
-        return len(old)
+        return len(expired)
 
     def _parts(self) -> Iterator[tuple[str, str]]:
         """Yield (day, path) of each part."""
@@ -70,10 +70,10 @@ class Sink:
     def _verify(self, path: str, file: IO[bytes]) -> None:
         """Raise SinkError unless what is there are the bytes that were sent."""
         self.system.invalidate_cache()
-        with self.system.open(path, "rb") as there:
-            found = _sha256(there)
+        with self.system.open(path, "rb") as copy:
+            digest = _sha256(copy)
         file.seek(0)
-        if found != _sha256(file):
+        if digest != _sha256(file):
             raise SinkError(f"{path} has other bytes than were sent")
         file.seek(0)
 
