@@ -125,3 +125,32 @@ def test_a_login_that_cannot_be_read_is_not_printed(project: Project) -> None:
     said = python(project, READ_LOG, STORAGE_LOGIN="secret_access_key = opensesame")
     assert said.startswith("refused:") and "STORAGE_LOGIN" in said
     assert "opensesame" not in said
+
+
+SHIP = """
+import json
+from pathlib import Path
+from mlgitops import prediction_log, production_data
+from mlgitops.shipping.ship import ShipError, ship
+lines = [json.dumps({"id": str(n), "time": None, "manifest_sha256": "a" * 64,
+                     "value": n, "row": {}}) + "\\n" for n in range(3)]
+log = Path("build/log")
+log.mkdir(parents=True, exist_ok=True)
+(log / prediction_log.file_name("2026-01-02")).write_text("".join(lines))
+try:
+    ship(log, "s3://no-such-bucket/log")
+except ShipError as error:
+    assert "1 files stay in build/log" in str(error), error
+print(ship(log, "s3://models/shipped"))
+read = production_data.lines("s3://models/shipped", prediction_log.PATTERN)
+assert [*read] == lines
+print(ship(log, "s3://models/shipped", keep_days=1))
+"""
+
+
+def test_the_log_is_shipped_with_the_same_login(project: Project, address: str) -> None:
+    printed = python(project, SHIP, STORAGE_LOGIN=LOGIN.format(address=address))
+    assert printed.splitlines() == [
+        "shipped 3 lines in 1 parts",
+        "shipped 0 lines in 0 parts; 1 old parts deleted",
+    ]

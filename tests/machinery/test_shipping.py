@@ -336,6 +336,20 @@ def test_a_log_of_a_sample_counts_what_it_leaves_out(tmp_path: Path) -> None:
     for share in ("0", "1.5", "-1", "x", "", "nan", "1e3"):
         with pytest.raises(SystemExit, match="must be above 0 and at most 1"):
             options(["--model", "x", f"--log-sample={share}"])
+    with pytest.raises(SystemExit, match="number of bytes"):
+        options(["--model", "x", "--log-max-bytes=1GB"])
+
+
+def test_an_agents_server_takes_the_settings_of_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOG_SAMPLE", "0.5")
+    monkeypatch.setenv("LOG_MAX_BYTES", "7000")
+    made = options(["--model", "x"])
+    assert (made.log_sample, made.log_max_bytes) == (0.5, 7000)
+    monkeypatch.setenv("LOG_SAMPLE", "half")
+    with pytest.raises(SystemExit, match="at most 1"):
+        options(["--model", "x"])
 
 
 def lines_of(source: Path) -> list[str]:

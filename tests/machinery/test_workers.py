@@ -21,6 +21,16 @@ from mlgitops.serving.team import Team, memory
 COLUMNS = {"carrier": {"type": "category", "categories": ["AA"]}}
 
 
+def test_what_cannot_be_added_stays_with_its_worker() -> None:
+    file = memory(2)
+    counts = counted(2)
+    counts.label = object()  # type: ignore[attr-defined]
+    Team(file, 0).publish(counts, 0, None)
+    sums = Team(file, 1).all(counted(1), 0, None)[0]
+    assert sums.rows == 3 and not hasattr(sums, "label")
+    os.close(file)
+
+
 def counted(rows: int, seconds: float = 0.001) -> Counts:
     counts = Counts(COLUMNS)
     for _ in range(rows):

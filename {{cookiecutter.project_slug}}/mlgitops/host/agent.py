@@ -885,7 +885,8 @@ class Container(Server):
         group = os.getgid() or 10001
         command = ["docker", "run", "--rm", "--interactive", f"--name={self.name}"]
         command += [f"--label={LABEL}={options.home}", "--pull=never", *HARDENING]
-        command += ["--env=MODEL_ENVIRONMENT"]
+        names = ("MODEL_ENVIRONMENT", "LOG_SAMPLE", "LOG_MAX_BYTES")
+        command += [f"--env={name}" for name in names]  # as here, where they are set
         command += [f"--user={user}:{group}"]
         command += [f"--mount=type=bind,src={self.folder},dst=/run/agent"]
         if options.log:

@@ -234,9 +234,18 @@ def _workers(text: str) -> int:
     return int(text)
 
 
+def _bytes(text: str) -> int:
+    """Parse a number of bytes; 0 is any number."""
+    if not re.fullmatch(r"\d{1,15}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"a number of bytes is expected, got '{text}'; 1000000000 is a gigabyte"
+        )
+    return int(text)
+
+
 def _share(text: str) -> float:
     """Parse the share of a sample."""
-    share = float(text) if re.fullmatch(r"[01]?\.?\d{1,9}", text) else 0.0
+    share = float(text) if re.fullmatch(r"[01]?\.?\d{1,9}", text, re.ASCII) else 0.0
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(
             f"the sample must be above 0 and at most 1, got '{text}'; 0.1 logs a tenth"
@@ -257,11 +266,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--team", help=argparse.SUPPRESS)  # of a worker: its numbers' file, its own
     add("--sockets", help="Unix socket that passes a private and the shared one")
     add("--log", type=Path, help="folder of the prediction log")
-    text = "bytes of the log's folder; beyond them lines are dropped and counted"
-    add("--log-max-bytes", type=int, default=0, help=text)
-    text = "share of rows that are logged, by the hash of their ids"
-    add("--log-sample", type=_share, default=1.0, help=text)
     env = os.environ.get  # an image carries its version and its identity
+    text = "bytes of the log's folder; beyond them lines are dropped and counted"
+    limit = env("LOG_MAX_BYTES", "0")
+    add("--log-max-bytes", type=_bytes, default=limit, help=text)
+    text = "share of rows that are logged, by the hash of their ids"
+    add("--log-sample", type=_share, default=env("LOG_SAMPLE", "1"), help=text)
     text = "seconds that a response waits for its line; what a crash then loses counts"
     add("--log-wait", type=float, default=WAIT_SECONDS, help=text)
     add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")

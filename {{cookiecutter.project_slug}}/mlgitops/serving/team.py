@@ -86,11 +86,14 @@ class Team:
 
 
 def _plain(counts: Counts) -> Numbers:
-    """Return what a server counted, as JSON has it: a Counter as pairs."""
+    """Return what a server counted, as JSON has it: a Counter as pairs.
+
+    That is each number, list of numbers and Counter; what else there is stays at home.
+    """
     return {
         name: [[key, n] for key, n in value.items()] if _pairs(value) else value
         for name, value in vars(counts).items()
-        if not name.startswith("_")
+        if not name.startswith("_") and type(value) in (int, float, list, Counter)
     }
 
 
