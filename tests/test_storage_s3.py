@@ -153,3 +153,32 @@ def test_rows_to_score_come_from_there_and_predictions_go_there(
     assert read == "4 ['r1', 'x', 'r2', 'x'] [100.5, None, 100.5, None]"
     assert marks.count("a.parquet") == 2
     assert refusal.startswith("refused: s3://nowhere/rows.parquet cannot be written")
+
+
+SHIP = """
+import json
+from pathlib import Path
+from mlgitops import prediction_log, production_data
+from mlgitops.shipping.ship import ShipError, ship
+lines = [json.dumps({"id": str(n), "time": None, "manifest_sha256": "a" * 64,
+                     "value": n, "row": {}}) + "\\n" for n in range(3)]
+log = Path("build/log")
+log.mkdir(parents=True, exist_ok=True)
+(log / prediction_log.file_name("2026-01-02")).write_text("".join(lines))
+try:
+    ship(log, "s3://no-such-bucket/log")
+except ShipError as error:
+    assert "1 files stay in build/log" in str(error), error
+print(ship(log, "s3://models/shipped"))
+read = production_data.lines("s3://models/shipped", prediction_log.PATTERN)
+assert [*read] == lines
+print(ship(log, "s3://models/shipped", keep_days=1))
+"""
+
+
+def test_the_log_is_shipped_with_the_same_login(project: Project, address: str) -> None:
+    printed = python(project, SHIP, STORAGE_LOGIN=LOGIN.format(address=address))
+    assert printed.splitlines() == [
+        "shipped 3 lines in 1 parts",
+        "shipped 0 lines in 0 parts; 1 old parts deleted",
+    ]

@@ -681,7 +681,8 @@ def test_the_units_name_what_exists() -> None:
     assert options and all(f"{option} " in usage.stdout for option in options)
     assert "agent.socket" in unit and "KillMode=mixed" in unit
     socket_unit = (tiny.ROOT / "deploy/agent.socket").read_text()
-    assert "ListenStream=8080" in socket_unit
+    assert "ListenStream=127.0.0.1:8080" in socket_unit
+    assert unit.replace("\\\n", " ").partition("ExecStart=")[2].count(" $ACCESS") == 1
 
 
 def test_systemd_may_hold_the_port(world: World) -> None:

@@ -67,6 +67,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
         "mlgitops.prediction_log",
         *(f"mlgitops.serving.{n}" for n in ("model", "predictions", "rows", "verify")),
     },
+    "mlgitops/shipping": {"mlgitops.prediction_log", "mlgitops.storage"},
     "mlgitops/host": set(),
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),
@@ -89,7 +90,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/commands": PARTS
     | {"mlgitops.pipeline.folds"}
     | {f"mlgitops.{part}" for part in ("batch", "edge", "judge", "release")}
-    | {"mlgitops.monitor"}
+    | {"mlgitops.monitor", "mlgitops.shipping"}
     | {f"mlgitops.{part}" for part in ("search", "table")},
 }
 

@@ -34,6 +34,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "kubernetes": ("kubernetes.render", "print the manifests of a release"),
     },
     "watch it": {
+        "ship": ("commands.ship", "bring a server's prediction log to an address"),
         "monitor": ("commands.monitor", "compare production with the training data"),
         "retrain": ("commands.retrain", "open a pull request with newer training data"),
         "simulate": ("commands.simulate", "send rows of a table as traffic"),

@@ -4,7 +4,8 @@ The server writes one JSON object per predicted row into `predictions-<day>.json
 the UTC day on which it writes, whatever time the row names (`line`, `file_name`). The
 monitor, the judge and the audit read lines here and nowhere else (`parse`). Beside
 these files lie `unlogged-<day>.jsonl`, where there is reason to: how many responses
-have no line, and since when (`Unlogged`).
+have no line, and since when (`Unlogged`). What is shipped (`shipping/`) becomes Parquet
+by day; its readers get the same lines.
 """
 
 import json
@@ -17,6 +18,12 @@ from typing import Any, NamedTuple
 
 PATTERN = "predictions-*.jsonl"
 UNLOGGED = "unlogged-*.jsonl"
+SEGMENT = "shipping-*.jsonl"  # a file of these that is on its way (`shipping/`)
+DAY = "day="  # a folder for each day, of the parts that were shipped
+SHIPPED = {  # where what such a file held is found then
+    PATTERN: f"{DAY}*/predictions-*.parquet",
+    UNLOGGED: f"{DAY}*/unlogged-*.parquet",  # both also `...-unreadable.parquet`
+}
 MAX_TEXT = 256  # characters of a category; more where the contract lists a longer one
 LONGEST = 2**20  # characters of a line; a longer one is not the server's
 EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)  # of an event; a table's times, in
@@ -39,6 +46,7 @@ class Entry:
     decision: bool | str | None  # P(1) >= threshold; the likeliest class; None
     logged_at: str
     row: dict[str, Value]
+    sample: float = 1.0  # of the rows of that time, the share that was logged
 
     @property
     def event_time(self) -> datetime:
@@ -147,6 +155,7 @@ def parse(text: str) -> Entry | None:
             _shared(decision),
             _shared(str(fields.get("logged_at") or "")),
             {_shared(name): _value(value) for name, value in fields["row"].items()},
+            _sample(fields.get("sample", 1.0)),
         )
     except (ArithmeticError, ValueError, LookupError, TypeError):
         return None
@@ -174,6 +183,13 @@ def moment(text: Any) -> datetime:
     if not EARLIEST < time < LATEST:
         raise ValueError("not a time that a table can hold")
     return time
+
+
+def _sample(share: Any) -> float:
+    """Return the share of rows that are logged; ValueError or TypeError if none."""
+    if not 0 < (share := float(share)) <= 1:
+        raise ValueError("not a share")
+    return float(share)
 
 
 def _value(value: Any) -> Value:

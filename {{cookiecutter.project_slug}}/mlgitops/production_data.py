@@ -1,5 +1,6 @@
 """Opens the prediction log and the labels: a file, a folder, or a URL for fsspec.
 
+What `shipping/` has made of a log is read as the files that it was made of.
 Files are text as people have it: UTF-8 or UTF-16, with or without its mark, compressed
 by gzip or not. Whatever a file holds, memory is bounded: a line that is too long is
 skipped, and something stands in its place that nobody can take for a line.
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from mlgitops import storage
-from mlgitops.prediction_log import LONGEST, PATTERN
+from mlgitops.prediction_log import LONGEST, PATTERN, SHIPPED
 from mlgitops.settings import Monitor
 
 GZIP = b"\x1f\x8b"  # how such a file begins
@@ -29,7 +30,9 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 TOO_LONG = "\0\n"  # stands for a line of more than `LONGEST` characters
-UNREADABLE = (OSError, EOFError, UnicodeError, zlib.error)
+PARQUET = ".parquet"
+PART_ROWS = 1_000  # of a part that are in memory
+UNREADABLE_FILE = (OSError, EOFError, UnicodeError, zlib.error)
 
 
 class ProductionDataError(Exception):
@@ -57,7 +60,9 @@ def files(
         paths, opened = _remote_files(source, pattern)
     else:
         paths = [str(path) for path in local_files(source, pattern)]
+        paths += [str(path) for path in _parts_here(source, pattern)]
         opened = _local_file
+    paths.sort(key=_by_day)
     for path in reversed(paths) if newest_first else paths:
         try:
             file: IO[bytes] = opened(path)
@@ -65,7 +70,8 @@ def files(
             raise ProductionDataError(f"{path} cannot be read: {error}") from error
         with file:
             name = path.rsplit("/", 1)[-1]
-            yield name, _lines(file, name)
+            read = _shipped if name.endswith(PARQUET) else _lines
+            yield name, read(file, name)
 
 
 def local_files(source: str, pattern: str) -> list[Path]:
@@ -136,6 +142,8 @@ def _remote_files(
                 if entry["type"] == "file"
                 and fnmatchcase(name.removesuffix(".gz"), f"*/{pattern}")
             )
+            if pattern in SHIPPED:
+                paths += system.glob(f"{path}/{SHIPPED[pattern]}")
     except Exception as error:  # each kind of storage has its own
         raise ProductionDataError(f"{source} cannot be read: {error}") from error
     return paths, partial(system.open, mode="rb")
@@ -151,7 +159,33 @@ def _lines(file: IO[bytes], name: str) -> Iterator[str]:
                     pass
                 line = TOO_LONG
             yield line
-    except UNREADABLE as error:
+    except UNREADABLE_FILE as error:
+        raise ProductionDataError(f"{name} cannot be read: {error}") from error
+
+
+def _parts_here(source: str, pattern: str) -> list[Path]:
+    """Return the shipped files of a folder on this machine; none of a file."""
+    return [*Path(source).glob(SHIPPED[pattern])] if pattern in SHIPPED else []
+
+
+def _by_day(path: str) -> tuple[str, str]:
+    """Return what orders files: the day and time in their names, then the names."""
+    name = path.rsplit("/", 1)[-1]
+    return name.partition("-")[2], name
+
+
+def _shipped(file: IO[bytes], name: str) -> Iterator[str]:
+    """Yield the lines of a part, as they were in the file that a server wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(PART_ROWS, columns=["line"]):
+            for line in batch.column(0).to_pylist():
+                if isinstance(line, bytes):
+                    line = line.decode("utf-8", "replace")
+                yield TOO_LONG if len(line) >= LONGEST else line
+    except (*UNREADABLE_FILE, pa.ArrowException) as error:
         raise ProductionDataError(f"{name} cannot be read: {error}") from error
 
 

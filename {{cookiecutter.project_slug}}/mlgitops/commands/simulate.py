@@ -40,6 +40,8 @@ from mlgitops.pipeline import golden, settings
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import check, moments, split
 from mlgitops.prediction_log import metadata
+from mlgitops.release import ReleaseError
+from mlgitops.release.target import authorization
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,7 +193,7 @@ def main() -> None:
         contract = Contract.read(file.read_bytes()) if file.exists() else None
         timed = contract is None or bool(contract.time)
         _simulate(_arguments(timed, own=not EXAMPLE.parent.exists()))
-    except (SimulateError, ContractError) as error:
+    except (SimulateError, ContractError, ReleaseError) as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; no label was written") from None
@@ -285,6 +287,7 @@ def _post(
     for attempt in range(TRIES):
         try:
             head = {"Content-Type": "application/json"}
+            head |= authorization(url)
             connection.request("POST", path, body, head)
             response = connection.getresponse()
             text = response.read()

@@ -40,6 +40,7 @@ import urllib.request
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
 from http.client import HTTPResponse
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
@@ -83,6 +84,7 @@ HARDENING = (
     *("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512"),
     "--security-opt=no-new-privileges",
 )
+FILES = ("tokens", "certificate", "key", "client_ca")  # that say who may ask a server
 LEDGER, FETCHED, MAIN = "refs/heads/ledger", "refs/fetched/ledger", "refs/heads/main"
 DEFAULT = re.compile(r"ref: (refs/heads/\S+)\tHEAD\n")  # as `git ls-remote` has it
 KEY = "signing.pub"  # on main: whose signature a release has to carry
@@ -852,8 +854,22 @@ def start_process(
     public = options.listen.fileno()
     command = [str(python), "-m", "mlgitops.serving", "--model", str(folder / "model")]
     command += ["--host", "127.0.0.1", "--port", "0", "--fd", str(public)]
+    command += access(options)
     log, code = options.log, folder / "code"
     return Server(release, options.environment, command, log, code, (public,))
+
+
+def access(options: argparse.Namespace, mounted: Path | None = None) -> list[str]:
+    """Return the options that say to a server who may ask.
+
+    In a container the folder of each file is below ``mounted``.
+    """
+    given = list[str]()
+    for name in FILES:
+        if path := getattr(options, name):
+            seen = mounted / name / path.name if mounted else path.absolute()
+            given += [f"--{name.replace('_', '-')}", str(seen)]
+    return given + ["--open-to-anyone"] * options.open_to_anyone
 
 
 class Container(Server):
@@ -869,14 +885,22 @@ class Container(Server):
         group = os.getgid() or 10001
         command = ["docker", "run", "--rm", "--interactive", f"--name={self.name}"]
         command += [f"--label={LABEL}={options.home}", "--pull=never", *HARDENING]
-        command += ["--env=MODEL_ENVIRONMENT"]
+        names = ("MODEL_ENVIRONMENT", "LOG_SAMPLE", "LOG_MAX_BYTES")
+        command += [f"--env={name}" for name in names]  # as here, where they are set
         command += [f"--user={user}:{group}"]
         command += [f"--mount=type=bind,src={self.folder},dst=/run/agent"]
         if options.log:
             options.log.mkdir(parents=True, exist_ok=True)
             command += [f"--mount=type=bind,src={options.log},dst=/log"]
         self._listen(user, group)
+        mounted = Path("/access")
+        for name in FILES:
+            if path := getattr(options, name):  # its folder: a file may be replaced
+                folder = path.absolute().parent
+                target = mounted / name
+                command += [f"--mount=type=bind,src={folder},dst={target},readonly"]
         command += [release["image"], "--sockets", "/run/agent/sockets"]
+        command += access(options, mounted)
         log = options.log and Path("/log")
         super().__init__(release, options.environment, command, log)
 
@@ -1498,6 +1522,15 @@ def listen(host: str, port: int) -> socket.socket:
             time.sleep(0.2)
 
 
+def guarded(options: argparse.Namespace) -> bool:
+    """Return whether strangers cannot ask, or are meant to."""
+    told = options.tokens or options.client_ca or options.open_to_anyone
+    if told or options.listen.family == socket.AF_UNIX:
+        return True
+    host = str(options.listen.getsockname()[0]).partition("%")[0]
+    return ip_address(host).is_loopback
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser("agent.py", description=__doc__.split("\n")[0])
@@ -1505,7 +1538,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--git", required=True, help="address of the repository")
     add("--environment", default="production", help="which release.json to follow")
     add("--home", type=Path, required=True, help="folder for releases and state.json")
-    add("--host", default="0.0.0.0", help="public address")  # noqa: S104
+    add("--host", default="127.0.0.1", help="public address")
     add("--port", type=int, default=8080, help="public port")
     add("--log", type=Path, help="folder of the prediction log")
     add("--poll", type=float, default=15.0, help="seconds between looks at the ledger")
@@ -1514,6 +1547,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--python", help="interpreter for the servers, in place of an own environment")
     add("--api-url", default="https://api.github.com", help="GitHub's REST API")
     add("--repository", help="OWNER/NAME, when --git does not end with it")
+    add("--tokens", type=Path, help="file with a token a line that servers ask for")
+    add("--certificate", type=Path, help="PEM file, for TLS")
+    add("--key", type=Path, help="PEM file with the certificate's key")
+    add("--client-ca", type=Path, help="PEM file: clients need a certificate of these")
+    text = "take requests from other machines without tokens or --client-ca"
+    add("--open-to-anyone", action="store_true", help=text)
     return parser.parse_args(arguments)
 
 
@@ -1574,6 +1613,12 @@ def main() -> None:
                 "use --runtime process."
             ) from None
     options.listen = listen(options.host, options.port)
+    if not guarded(options):
+        raise SystemExit(
+            "other machines reach this address, and anyone there could ask: choose who "
+            "may with --tokens FILE or --client-ca FILE, say that anyone may with "
+            "--open-to-anyone, or listen on this machine only with --host 127.0.0.1."
+        )
     token = os.environ.get("AGENT_TOKEN", "")
     source = Source(options.git, options.api_url, options.repository, token)
     agent = Agent(options, source)

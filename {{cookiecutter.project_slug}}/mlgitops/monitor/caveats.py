@@ -60,6 +60,17 @@ def trained(ids: pd.Series, known: pd.Series) -> list[str]:
     ]
 
 
+def sampled(share: float) -> list[str]:
+    """Return a sentence where servers logged a share of their rows only."""
+    if share >= 1:
+        return []
+    return [
+        f"Servers logged about {share:.1%} of the rows that they answered, by the hash "
+        "of their ids (--log-sample): numbers of rows are estimates, and fewer rows "
+        "were compared than were answered."
+    ]
+
+
 def _without_time(
     contract: Contract, arrivals: pd.Series, limits: Monitor
 ) -> list[str]:

@@ -96,6 +96,7 @@ def inspect(
     evidence.used = [*used, *comparable.names(contract, used)]
     evidence.caveats = [
         *caveats.trained(valid[contract.id], reference.train[contract.id]),
+        *caveats.sampled(log.sample),
         *caveats.of(contract, valid, limits, reference.sensitive),
     ]
     if emptied := data_quality.emptied_columns(table, reference.rows, contract):
@@ -160,7 +161,7 @@ def _unlogged(log: window.Log, entries: list[Entry]) -> Unlogged | None:
         return None
     arrivals = (entry.arrival for entry in log.entries)
     logged = sum(first is None or (a is not None and a >= first) for a in arrivals)
-    rows = sum(count.rows for count in counted)
+    rows = round(sum(count.rows for count in counted) / log.sample)  # each is a line
     since, until = min(c.since for c in counted), max(c.until for c in counted)
     answered = rows + log.estimated(logged)
     return Unlogged(rows, answered, since.isoformat(), until.isoformat())

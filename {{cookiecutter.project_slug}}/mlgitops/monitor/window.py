@@ -62,6 +62,7 @@ class Log:
     share: float = 1.0  # of the log's lines that were looked at
     unlogged: list[Unlogged] = field(default_factory=list)  # by the hour of counting
     by_arrival: bool = False  # an entry's time is that of its arrival
+    sample: float = 1.0  # of the answered rows, the share that servers logged
 
     def estimated(self, entries: int) -> int:
         """Return how many entries of the log so many entries here stand for."""
@@ -146,7 +147,14 @@ def read_log(
     else:
         log = _parsed(source, limits, days, by_arrival)
     log.unlogged = read_unlogged(source)
+    log.sample = sample_share(log.entries)
+    log.share *= log.sample
     return log
+
+
+def sample_share(entries: Sequence[Entry]) -> float:
+    """Return which share of the rows of that time was logged: 1 but for a sample."""
+    return len(entries) / sum(1 / e.sample for e in entries) if entries else 1.0
 
 
 def read_unlogged(source: str) -> list[Unlogged]:

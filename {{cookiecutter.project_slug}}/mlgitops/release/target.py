@@ -3,6 +3,7 @@
 Where the target of ``staging`` is, the variable ``STAGING_URL`` says, and so on: an
 address to ask, ``agent`` for one that reports by deployment status, nothing for none.
 A workflow hands over all of GitHub's variables at once, as it cannot know their names.
+Where a server wants a token, it is the secret ``SERVER_TOKEN`` of the environment.
 """
 
 import json
@@ -175,6 +176,21 @@ def refuses(url: str, body: object) -> bool:
     return False
 
 
+def authorization(url: str) -> dict[str, str]:
+    """Return the header with SERVER_TOKEN, where there is one.
+
+    Raises:
+        ReleaseError: it would cross the network unencrypted.
+    """
+    token = os.environ.get("SERVER_TOKEN", "").strip()
+    here = ("https://", "http://127.0.0.1:", "http://localhost:")
+    if token and not url.startswith(here):
+        raise ReleaseError(
+            f"{url} would get SERVER_TOKEN unencrypted: it must begin with https://"
+        )
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def _silent(url: str) -> bool:
     """Tell whether nothing at all answers at an address."""
     try:
@@ -193,5 +209,7 @@ def _get(url: str, body: object = None) -> dict[str, object]:
     data = None if body is None else json.dumps(body).encode()
     head = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, data, head)  # noqa: S310 (checked above)
+    for name, value in authorization(url).items():
+        request.add_unredirected_header(name, value)
     with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
         return dict(json.loads(response.read(10_000_000)))

@@ -14,9 +14,11 @@ import argparse
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +29,8 @@ from typing import NoReturn
 
 import uvicorn
 
-from mlgitops.serving import explain
+from mlgitops.serving import access, explain
+from mlgitops.serving.access import Access, AccessError
 from mlgitops.serving.app import App
 from mlgitops.serving.bulk import SIZE, Size
 from mlgitops.serving.connection import Bounds, Connections
@@ -35,10 +38,15 @@ from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.page import is_private
 from mlgitops.serving.routes import LIMITS, Limits
+from mlgitops.serving.team import Team
+from mlgitops.serving.tls import Listener, maker
 from mlgitops.serving.verify import VerifyError
+from mlgitops.serving.workers import WorkerError, Workers
 
 DESCRIPTORS = 256  # of open files beside those of connections
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection
+PUBLISH_SECONDS = 0.5  # between two times that a worker tells what it counted
+OPEN = Access()
 
 
 class Server(uvicorn.Server):
@@ -50,14 +58,19 @@ class Server(uvicorn.Server):
         drain: float,
         shared: socket.socket | None,
         log: Callable[[], PredictionLog] | None,
+        allowed: Access = OPEN,
     ) -> None:
-        """`drain` is in seconds; with `shared`, `log` is opened from then."""
+        """`drain` is in seconds; with `shared`, `log` is opened from then.
+
+        So are tokens and TLS: until then its parent asks, on a port of this machine.
+        """
         request, large = app.limits.request, app.bulk.limits.request
         total = max(Bounds().total, 4 * request, 4 * large)
         bounds = Bounds(max_connections(), request=request, bulk=large, total=total)
+        self.connections = Connections(bounds)
         config = uvicorn.Config(
             app,
-            http=Connections(bounds).connect,  # type: ignore[arg-type]
+            http=self.connections.connect,  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_level="warning",
@@ -68,6 +81,28 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.app, self.drain, self.shared, self.log = app, drain, shared, log
+        self.allowed = allowed
+        self.context: Callable[[], ssl.SSLContext] | None = None
+        if shared is None:
+            self._guard()
+
+    def _guard(self) -> None:
+        """From now on want what lets a client in."""
+        self.app.tokens = self.allowed.tokens
+        self.context = self.allowed.context
+
+    async def _listen(self, sockets: list[socket.socket]) -> None:
+        """Accept connections, encrypted where that is asked for."""
+        if self.context is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        arguments = (self.config, self.server_state, self.lifespan.state)
+        make = maker(self.connections, *arguments)
+        listeners = [
+            Listener(each, self.connections, self.context, make) for each in sockets
+        ]
+        self.servers = listeners  # type: ignore[assignment]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -81,11 +116,15 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then print the address: from that line on a signal is a drain."""
-        await super().startup(sockets)
         assert sockets is not None
+        await self._listen(sockets)
+        if not sockets:  # a worker, which is told when to listen
+            print("loaded", flush=True)
+            return
         host, port = sockets[0].getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        print(f"serving on http://{host}:{port}", flush=True)
+        secure = self.context is not None
+        print(f"serving on http{'s' * secure}://{host}:{port}", flush=True)
 
     def _stop(self, number: int = signal.SIGTERM) -> None:
         if number == signal.SIGINT:
@@ -104,26 +143,36 @@ class Server(uvicorn.Server):
         """Leave the private port and take requests from the shared socket."""
         if self.log is not None:
             self.app.log = self.log()
+        self._guard()
+        if self.app.team is not None:
+            self._publishing = asyncio.create_task(self._publish())
         for server in self.servers:
             server.close()
         assert self.shared is not None
-        await super().startup([self.shared])
+        await self._listen([self.shared])
         with contextlib.suppress(BrokenPipeError):  # its parent is gone: it stops next
             os.write(sys.stdout.fileno(), b"accepting\n")
+
+    async def _publish(self) -> None:
+        """Tell the other workers now and then what was counted here."""
+        while True:
+            self.app.publish()
+            await asyncio.sleep(PUBLISH_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let busy clients leave with their next response, then close idle ones.
 
-        A shared socket is left at once, its queue is the successor's; an own one
-        stays open while load balancers learn that this server stops.
+        A shared socket is left at once, its queue is the successor's; an own one, and
+        that of workers, stays open while load balancers learn that this server stops.
         """
-        if self.shared is not None:
+        alone = self.shared is not None and self.app.team is None
+        if alone and self.shared is not None:
             for server in self.servers:
                 server.close()
             self.shared.close()
         deadline = time.monotonic() + self.drain
         while time.monotonic() < deadline:
-            if self.shared is not None and not self.server_state.connections:
+            if alone and not self.server_state.connections:
                 break
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
@@ -186,6 +235,34 @@ def _amount(text: str) -> float:
     return float(text)
 
 
+def _workers(text: str) -> int:
+    """Parse the number of workers."""
+    if not re.fullmatch(r"[1-9]\d{0,2}", text):
+        raise argparse.ArgumentTypeError(
+            f"the number of workers must be 1 to 999, got '{text}'; 2 for two processes"
+        )
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    """Parse a number of bytes; 0 is any number."""
+    if not re.fullmatch(r"\d{1,15}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"a number of bytes is expected, got '{text}'; 1000000000 is a gigabyte"
+        )
+    return int(text)
+
+
+def _share(text: str) -> float:
+    """Parse the share of a sample."""
+    share = float(text) if re.fullmatch(r"[01]?\.?\d{1,9}", text, re.ASCII) else 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(
+            f"the sample must be above 0 and at most 1, got '{text}'; 0.1 logs a tenth"
+        )
+    return share
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = _Parser("python -m mlgitops.serving", description="Serve a model.")
@@ -194,9 +271,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=_port, default=8080, help="0 takes a free one")
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
+    text = "processes that share the port, and count as one"
+    add("--workers", type=_workers, default=1, help=text)
+    add("--team", help=argparse.SUPPRESS)  # of a worker: its numbers' file, its own
     add("--sockets", help="Unix socket that passes a private and the shared one")
     add("--log", type=Path, help="folder of the prediction log")
     env = os.environ.get  # an image carries its version and its identity
+    text = "bytes of the log's folder; beyond them lines are dropped and counted"
+    limit = env("LOG_MAX_BYTES", "0")
+    add("--log-max-bytes", type=_bytes, default=limit, help=text)
+    text = "share of rows that are logged, by the hash of their ids"
+    add("--log-sample", type=_share, default=env("LOG_SAMPLE", "1"), help=text)
     text = "seconds that a response waits for its line; what a crash then loses counts"
     add("--log-wait", type=float, default=WAIT_SECONDS, help=text)
     add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
@@ -222,20 +307,43 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     text = "rows that the model gets for the reasons of one"
     evaluations = explain.LIMITS.evaluations
     add("--explain-evaluations", type=int, default=evaluations, help=text)
+    access.add_options(add)
     return parser.parse_args(arguments)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket of this address, on which nobody listens yet; OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    own = socket.socket(family)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        own.bind((host, port))
+    except OSError:
+        own.close()
+        raise
+    return own
 
 
 def main() -> None:
     """Run the server until it is told to stop."""
     options = parse()
-    model, reason = load(options.model, options.expect or None, options.threads)
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     shared = None if options.fd is None else socket.socket(fileno=options.fd)
     try:
+        if options.workers > 1 and (shared or options.sockets):
+            raise AccessError(
+                "--workers needs a port of its own, not --fd or --sockets."
+            )
+        allowed = access.of(options)
         if options.sockets:
             own, shared = receive(options.sockets)
         else:
-            own = socket.create_server((options.host, options.port), family=family)
+            own = bind(options.host, options.port)
+        for listener in filter(None, (own, shared)):
+            access.check_address(listener, allowed)
+    except AccessError as error:
+        raise SystemExit(f"nothing was started: {error}") from None
     except OSError as error:
         address = options.sockets or f"port {options.port} on {options.host}"
         why = error.strerror or error
@@ -243,32 +351,53 @@ def main() -> None:
             f"{address} cannot be used: {why}; choose another with --port "
             "(make serve PORT=8080)."
         ) from None
-    limits = Limits(options.max_rows, options.max_bytes)
-    server_sha256 = os.environ.get("SERVER_SHA256") or None
-    reasons = explain.Limits(
-        options.explain_rate, evaluations=max(1, options.explain_evaluations)
-    )
-    size = Size(options.max_bulk_rows, options.max_bulk_bytes)
+    if options.workers > 1:
+        try:
+            return manage(options, own, allowed)
+        except WorkerError as error:
+            raise SystemExit(f"stopped: {error}") from None
+    guarded = allowed.tokens is not None or allowed.clients
+    app = application(options, guarded or is_private(shared or own))
+    keep = {"max_bytes": options.log_max_bytes, "sample": options.log_sample}
+    log = options.log and partial(PredictionLog, options.log, options.log_wait, **keep)
+    if shared is None and log is not None:
+        app.log = log()
+    if options.team:
+        app.team = Team(*map(int, options.team.split(":")))
+        own.close()
+    server = Server(app, options.drain, shared, log, allowed)
+    server.run(sockets=[] if options.team else [own])
+    if app.log is not None:
+        app.log.close()
+    app.publish()
+
+
+def application(options: argparse.Namespace, private: bool) -> App:
+    """Return what answers; `private` is where not everybody can ask."""
+    model, reason = load(options.model, options.expect or None, options.threads)
+    evaluations = max(1, options.explain_evaluations)
     app = App(
         model,
         reason,
         options.version,
-        limits,
-        server_sha256,
-        reasons,
-        options.coerce,
-        size,
+        limits=Limits(options.max_rows, options.max_bytes),
+        server_sha256=os.environ.get("SERVER_SHA256") or None,
+        reasons=explain.Limits(options.explain_rate, evaluations=evaluations),
+        coerce=options.coerce,
+        bulk_size=Size(options.max_bulk_rows, options.max_bulk_bytes),
     )
-    private = options.page is None and is_private(shared or own)
-    if not (options.page or private):
+    if not (private if options.page is None else options.page):
         del app.routes["/"]
-    log = options.log and partial(PredictionLog, options.log, options.log_wait)
-    if shared is None and log is not None:
-        app.log = log()
-    server = Server(app, options.drain, shared, log)
-    server.run(sockets=[own])
-    if app.log is not None:
-        app.log.close()
+    return app
+
+
+def manage(options: argparse.Namespace, own: socket.socket, allowed: Access) -> None:
+    """Run workers until a signal; WorkerError where they do not stay."""
+    host, port = own.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    scheme = "http" if allowed.context is None else "https"
+    workers = Workers(sys.argv[1:], own, options.workers)
+    workers.run(f"{scheme}://{host}:{port}", options.drain)
 
 
 if __name__ == "__main__":

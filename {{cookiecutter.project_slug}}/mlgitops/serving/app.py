@@ -16,6 +16,7 @@ import msgspec
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
 from mlgitops.serving import bulk, coercion, explain, metrics, open_inference
+from mlgitops.serving.access import UNGUARDED, Tokens
 from mlgitops.serving.docs import Description
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
@@ -33,6 +34,7 @@ from mlgitops.serving.routes import (
     read_body,
 )
 from mlgitops.serving.rows import RowError, metadata
+from mlgitops.serving.team import Team
 from mlgitops.serving.turn import Turn
 
 JSON = b"application/json"
@@ -67,6 +69,8 @@ class App:
         self.limits, self.server_sha256 = limits, server_sha256
         self.log: PredictionLog | None = None  # without it nothing is recorded
         self.turn = Turn(model, version, lambda: self.log) if model else None
+        self.team: Team | None = None  # of workers that count together
+        self.tokens: Tokens | None = None  # without them nobody is asked for one
         self.machinery = str(machinery(part=True))
         self.draining = False
         self.refused = 0  # requests for predictions
@@ -124,6 +128,9 @@ class App:
     async def _respond(
         self, route: Route | None, scope: Message, receive: Receive
     ) -> Response:
+        open_to_all = scope["path"].startswith(UNGUARDED) or scope["path"] == "/"
+        if self.tokens is not None and not open_to_all:  # the page asks by itself
+            self.tokens.check(scope["headers"])
         if route is None:
             raise RefusalError(404, f"the paths are {', '.join(self.routes)}.")
         if scope["method"] not in route.methods:
@@ -146,11 +153,25 @@ class App:
 
     async def _metrics(self, _scope: Message, _receive: Receive) -> Response:
         await asyncio.to_thread(metrics.load)  # while others are answered
-        return Response(metrics.text(self.counts, self.info()), metrics.TYPE)
+        return Response(metrics.text(self.counted()[0], self.info()), metrics.TYPE)
+
+    def counted(self) -> tuple[Counts, int, dict[str, int] | None]:
+        """Return what was counted, refused and logged, by all workers together."""
+        log = None if self.log is None else self.log.state()
+        if self.team is None:
+            return self.counts, self.refused, log
+        return self.team.all(self.counts, self.refused, log)
+
+    def publish(self) -> None:
+        """Tell the other workers what was counted here, where there are any."""
+        if self.team is not None:
+            log = None if self.log is None else self.log.state()
+            self.team.publish(self.counts, self.refused, log)
 
     def info(self) -> Message:
         """Return which version answers here."""
         model = self.model
+        _, refused, log = self.counted()
         return {
             "manifest_sha256": model and model.manifest_sha256,
             "name": model and model.name,
@@ -164,8 +185,8 @@ class App:
             "intervals": model and model.manifest.get("intervals"),
             "pretrained": model and model.manifest.get("pretrained"),
             "ready": model is not None and not self.draining,
-            "refused": self.refused,
-            "log": self.log and self.log.state(),
+            "refused": refused,
+            "log": log,
         }
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:

@@ -10,7 +10,7 @@ decides what bytes mean; this module decides when it gets them, and who has to l
 import asyncio
 import re
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import httptools
 from uvicorn.config import Config
@@ -37,6 +37,32 @@ class Bounds(NamedTuple):
     send_seconds: float = 20.0  # for a client to take a response
 
 
+class Client(Protocol):
+    """Who is counted: a connection, or a handshake of TLS (`tls.py`)."""
+
+    loop: asyncio.AbstractEventLoop
+    buffer: bytearray
+    parsed: int
+    unsent: int
+
+    @property
+    def held(self) -> int:
+        """Bytes that it keeps in memory."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it leaves."""
+
+    def check(self, now: float) -> None:
+        """Leave if it is too slow."""
+
+    def refuse(self, status: int) -> None:
+        """Respond with a status, and close."""
+
+    def evict(self) -> None:
+        """Leave, and release at once what is held."""
+
+
 class Dropped(list[tuple[bytes, bytes]]):
     """Keeps nothing."""
 
@@ -57,10 +83,10 @@ class Connections:
     def __init__(self, bounds: Bounds) -> None:
         """Begin with none."""
         self.bounds = bounds
-        self.open: set[Connection] = set()
+        self.open: set[Client] = set()
         # Of whom a request is due, and who had a response: since when, oldest first.
-        self.arriving: dict[Connection, float] = {}
-        self.idle: dict[Connection, float] = {}
+        self.arriving: dict[Client, float] = {}
+        self.idle: dict[Client, float] = {}
         self.held = 0  # bytes of requests and responses
         self._timer: asyncio.TimerHandle | None = None
 
@@ -74,10 +100,10 @@ class Connections:
         """Return the protocol of a new connection, as uvicorn asks for it."""
         return Connection(self, config, server_state, app_state, _loop)
 
-    def admit(self, connection: "Connection") -> None:
+    def admit(self, connection: Client) -> None:
         """Take a connection; if there are too many, the longest silent one leaves."""
         if len(self.open) >= self.bounds.connections:
-            slow = (c for c in self.open if c.unsent or c.transport.is_closing())
+            slow = (c for c in self.open if c.unsent or c.is_closing)
             silent = next(chain(self.arriving, self.idle, slow), None)
             if silent is None:  # all others have a response coming
                 connection.refuse(503)
@@ -87,13 +113,13 @@ class Connections:
         self.expect(connection)
         self._watch(connection.loop)
 
-    def expect(self, connection: "Connection") -> None:
+    def expect(self, connection: Client) -> None:
         """Note that a request is due, unless that is known."""
         if connection not in self.arriving:
             self.idle.pop(connection, None)
             self.arriving[connection] = connection.loop.time()
 
-    def rest(self, connection: "Connection") -> None:
+    def rest(self, connection: Client) -> None:
         """Note that nothing is due."""
         self.idle[connection] = connection.loop.time()
 
@@ -105,7 +131,7 @@ class Connections:
             if slow:
                 max(slow, key=lambda connection: connection.held).evict()
 
-    def forget(self, connection: "Connection") -> None:
+    def forget(self, connection: Client) -> None:
         """Release what a connection holds."""
         self.open.discard(connection)
         self.arriving.pop(connection, None)
@@ -149,6 +175,11 @@ class Connection(HttpToolsProtocol):
     def held(self) -> int:
         """Bytes that this connection keeps in memory."""
         return self.parsed + len(self.buffer) + self.unsent
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it leaves."""
+        return self.transport.is_closing()
 
     @property
     def responding(self) -> bool:
@@ -220,7 +251,12 @@ class Connection(HttpToolsProtocol):
 
     def evict(self) -> None:
         """Leave, and release at once what is held."""
-        if self.transport.get_write_buffer_size() or self.transport.is_closing():
+        encrypted = self.scheme == "https"  # a close waits for the client's
+        if (
+            encrypted
+            or self.transport.get_write_buffer_size()
+            or self.transport.is_closing()
+        ):
             self.transport.abort()
         elif self in self.all.idle:
             self.transport.close()

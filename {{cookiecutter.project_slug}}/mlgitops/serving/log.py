@@ -15,7 +15,9 @@ disk takes it, the count is in a file beside the log, for the monitor (`_record`
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
+import re
 import sys
 import threading
 import time
@@ -32,6 +34,8 @@ WAIT_SECONDS = 0.5  # that a response waits for its lines
 APPEND_BYTES = 4_000_000  # about as much goes into one append
 RETRY_SECONDS = 0.5  # pause after a failed append
 FLUSH_SECONDS = 10.0  # at stop: how long to go on trying
+ID = re.compile(rb'\{"id": ?("(?:[^"\\]|\\.)*")')  # of a line: it is first
+ROOM_SECONDS = 1.0  # between two looks at the size of the folder
 TURN_SECONDS = 0.0002  # of the writer, while responses do not wait for it
 
 
@@ -62,9 +66,18 @@ class PredictionLog:
         folder: Path | str,
         wait: float = WAIT_SECONDS,
         max_queue: int = MAX_QUEUE,
+        max_bytes: int = 0,
+        sample: float = 1.0,
     ) -> None:
-        """Start the writer; `wait` is in seconds, `max_queue` in bytes."""
+        """Start the writer; `wait` is in seconds, `max_queue` in bytes.
+
+        `max_bytes` of files may lie in the folder (0: any number); of rows, the share
+        `sample` is logged, by the hash of their ids.
+        """
         self.folder, self.wait, self.max_queue = Path(folder), wait, max_queue
+        self.max_bytes, self.sample = max_bytes, sample
+        self.left_out = 0  # rows that are not of the sample
+        self.full = False  # the folder has too many bytes
         self.accepted = self.written = self.dropped = 0
         self.lost = 0  # by earlier servers in this folder
         self._recorded = 0  # of those lost and dropped
@@ -80,6 +93,10 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._run, name="prediction-log")
         self._thread.daemon = True
         self._thread.start()
+        if max_bytes:
+            watch = threading.Thread(target=self._watch, name="prediction-log-room")
+            watch.daemon = True
+            watch.start()
 
     async def write(self, lines: list[bytes]) -> None:
         """Return when whole lines are written, or when a response should not wait."""
@@ -89,8 +106,14 @@ class PredictionLog:
 
     def put(self, lines: list[bytes], waiters: list[asyncio.Future[None]]) -> None:
         """Write whole lines; whoever waits is let go then, or earlier if too slow."""
+        if self.sample < 1:
+            count, lines = len(lines), sampled(lines, self.sample)
+            self.left_out += count - len(lines)
         size = sum(map(len, lines))
-        if self._accepted_bytes - self._written_bytes + size > self.max_queue:
+        if (
+            self.full
+            or self._accepted_bytes - self._written_bytes + size > self.max_queue
+        ):
             self._since = self._since or time.time()
             self.dropped += len(lines)
             self._store()
@@ -118,7 +141,7 @@ class PredictionLog:
             "queued": self.accepted - self.written,
             "dropped": self.dropped,
             "lost": self.lost,
-        }
+        } | ({"left_out": self.left_out} if self.sample < 1 else {})
 
     def close(self) -> None:
         """Write what is queued, for a bounded time; count and report lost lines."""
@@ -205,6 +228,21 @@ class PredictionLog:
         self._recorded += count
         self._store()
 
+    def _watch(self) -> None:
+        """Look whether there is room, until the end; not in the event loop."""
+        while self._stop_at is None:
+            with contextlib.suppress(OSError):  # nobody has made it yet, say
+                sizes = [file.stat().st_size for file in self.folder.glob("*.jsonl")]
+                full = sum(sizes) >= self.max_bytes
+                if full and not self.full:
+                    print(
+                        f"prediction log: {self.folder} has {self.max_bytes} bytes "
+                        "that nobody has shipped; further lines are dropped",
+                        file=sys.stderr,
+                    )
+                self.full = full
+            time.sleep(ROOM_SECONDS)
+
     def _run(self) -> None:
         """Append batches until there are no more, or no time."""
         self._count_losses()
@@ -266,15 +304,28 @@ def _call(batch: Batch, function: Callable[..., None], *arguments: object) -> No
         batch.loop.call_soon_threadsafe(function, *arguments)
 
 
+def sampled(lines: list[bytes], share: float) -> list[bytes]:
+    """Return the lines of a share of all ids, always the same; each says the share.
+
+    The hash is not the one by which the monitor thins a log.
+    """
+    kept, limit = [], share * 2**64
+    for line in lines:
+        name = match[1] if (match := ID.match(line)) else line
+        hashed = hashlib.blake2b(name, digest_size=8, person=b"sample").digest()
+        if int.from_bytes(hashed, "big") < limit:
+            kept.append(line.rstrip()[:-1] + b',"sample":%r}\n' % share)
+    return kept
+
+
 def append(path: Path, data: bytes) -> None:
     """Append complete lines to a file: all of them, or none and OSError.
 
     A partial line that a killed writer left at the end is removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    file = _locked(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
         end = _trim(file)
         try:
             rest, position = memoryview(data), end
@@ -285,6 +336,22 @@ def append(path: Path, data: bytes) -> None:
             os.ftruncate(file, end)
             raise
     finally:
+        os.close(file)
+
+
+def _locked(path: Path) -> int:
+    """Open a file and lock it; not one that a shipper took away meanwhile."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(file)
+            raise
         os.close(file)
 
 

@@ -18,7 +18,7 @@ from functools import cache, lru_cache
 from html import escape
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlgitops.serving.form import form
 from mlgitops.serving.health import health
@@ -52,7 +52,7 @@ class Page:
 
     async def respond(self, scope: Message, _receive: Receive) -> Response:
         """Return the page; without the token that the server wants, a field for it."""
-        tokens: Any = getattr(self.app, "tokens", None)
+        tokens = self.app.tokens
         try:
             if tokens is not None:
                 tokens.check(scope["headers"])
@@ -68,7 +68,7 @@ class Page:
         body = (
             f'<h1 tabindex="-1">{name}{version}</h1>\n'
             f"{self._form(app.model, app.reason)}\n"
-            f"{health(app.counts, app.info(), seconds)}\n{versions(app)}"
+            f"{health(app.counted()[0], app.info(), seconds)}\n{versions(app)}"
         )
         return _document(name, body)
 

@@ -1,0 +1,373 @@
+"""The log on its way: each line once at the sink, whatever fails; the same verdict."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from machinery import tiny, traffic
+from machinery.traffic import MONITOR, PARAMS, SHA
+from mlgitops import production_data
+from mlgitops.commands import ship as command
+from mlgitops.monitor import caveats, decide, inspect, record
+from mlgitops.monitor.window import read_log, read_unlogged
+from mlgitops.prediction_log import (
+    LONGEST,
+    PATTERN,
+    UNLOGGED,
+    Unlogged,
+    file_name,
+    line,
+    parse,
+)
+from mlgitops.serving.__main__ import parse as options
+from mlgitops.serving.log import PredictionLog, append, sampled
+from mlgitops.shipping import segments
+from mlgitops.shipping.ship import ShipError, _alone, ship
+from mlgitops.shipping.sink import Sink, SinkError
+
+DAY = "2026-01-02"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def entry(number: int | str) -> bytes:
+    prediction = {"id": str(number), "probability": 0.5, "decision": True}
+    fields = line(prediction, NOW, SHA, "v1", NOW.isoformat(), {"temp": 1})
+    return f"{json.dumps(fields)}\n".encode()
+
+
+def ids(source: Path | str) -> list[str]:
+    """Return the ids of a log, in its order; None of a line that is none."""
+    found = [parse(each) for each in production_data.lines(str(source), PATTERN)]
+    return [each.id if each else "none" for each in found]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Return a log of three lines and a count."""
+    folder = tmp_path / "log"
+    append(folder / file_name(DAY), b"".join(map(entry, range(3))))
+    count = f"{Unlogged(7, NOW, NOW).line()}\n".encode()
+    append(folder / file_name(DAY, UNLOGGED), count)
+    return folder
+
+
+def test_what_is_shipped_is_read_as_it_was(log: Path, tmp_path: Path) -> None:
+    sink = tmp_path / "sink"
+    before = [*production_data.lines(str(log), PATTERN)]
+    counts = read_unlogged(str(log))
+    shipped = ship(log, str(sink))
+    assert (shipped.lines, shipped.counts, shipped.parts) == (3, 1, 2)
+    assert [*production_data.lines(str(sink), PATTERN)] == before
+    assert [*production_data.lines(f"file://{sink}", PATTERN)] == before
+    assert read_unlogged(str(sink)) == read_unlogged(f"file://{sink}") == counts
+    assert [path.name for path in log.iterdir()] == ["shipping.lock"]
+    (part,) = sink.glob(f"day={DAY}/predictions-*.parquet")
+    table = pq.read_table(part)
+    assert table["id"].to_pylist() == ["0", "1", "2"]
+    append(log / file_name(DAY), entry(3))
+    assert ship(log, f"file://{sink}").lines == 1
+    assert ids(sink) == ["0", "1", "2", "3"]
+    assert str(ship(log, str(sink))) == "shipped 0 lines in 0 parts"
+
+
+def test_a_line_that_cannot_be_read_is_kept_apart(tmp_path: Path) -> None:
+    """As bytes, counted, and corrupt to the monitor as it was before."""
+    log, sink = tmp_path / "log", tmp_path / "sink"
+    log.mkdir()
+    odd = [b"{}\n", b"\xff\xfe\n", b"x" * (LONGEST + 5) + b"\n", entry("torn")[:-9]]
+    (log / file_name(DAY)).write_bytes(entry(0) + b"\n" + b"".join(odd))
+    before = ids(log)
+    assert before == ["0", "none", "none", "none", "none"]
+    shipped = ship(log, str(sink))
+    assert (shipped.lines, shipped.unreadable) == (1, 4)
+    assert ", 4 that cannot be read" in str(shipped)
+    assert Counter(ids(sink)) == Counter(before)
+    (apart,) = sink.glob("day=*/predictions-*-unreadable.parquet")
+    rows = pq.read_table(apart).to_pylist()
+    assert [row["line"] for row in rows] == [*odd[:2], b"x" * LONGEST, odd[3]]
+    assert rows[2]["size"] == LONGEST + 6
+
+
+class Stop(BaseException):
+    """The process ends here."""
+
+
+def test_killed_anywhere_each_line_is_there_once(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after every step that others can see: the next run makes it good."""
+    sink, left = tmp_path / "sink", [0]
+
+    def stopping(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Stop
+            result = function(*arguments, **named)
+            left[0] -= 1
+            if left[0] == 0:
+                raise Stop
+            return result
+
+        monkeypatch.setattr(owner, name, wrapped)
+
+    for name in ("rename", "unlink"):
+        stopping(Path, name)
+    for name in ("makedirs", "mv", "open"):
+        stopping(LocalFileSystem, name)
+    for step in range(1, 200):
+        append(log / file_name(DAY), entry(f"step {step}"))
+        left[0] = step
+        try:
+            ship(log, str(sink))
+        except Stop:
+            continue
+        break
+    assert 20 < step < 200
+    left[0] = 0
+    ship(log, str(sink))
+    expected = ["0", "1", "2", *(f"step {n}" for n in range(1, step + 1))]
+    assert sorted(ids(sink)) == sorted(expected)
+    assert [count.rows for count in read_unlogged(str(sink))] == [7]
+
+
+def test_a_sink_that_fails_keeps_what_it_did_not_take(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full, down, or giving back other bytes."""
+    blocked = tmp_path / "sink"
+    blocked.write_text("no folder")
+    with pytest.raises(ShipError, match="2 files stay in"):
+        ship(log, str(blocked))
+    blocked.unlink()
+    with pytest.raises(ShipError, match="cannot be opened"):
+        ship(log, "no-such-protocol://x/y")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mlgitops.shipping.sink._sha256", lambda _: os.urandom(4).hex())
+        with pytest.raises(ShipError, match="other bytes than were sent"):
+            ship(log, str(blocked))
+    assert ids(blocked) == []
+    append(log / file_name(DAY), entry(3))
+    ship(log, str(blocked))
+    assert ids(blocked) == ["0", "1", "2", "3"]
+
+
+def test_a_server_that_waits_for_the_lock_writes_into_the_new_file(log: Path) -> None:
+    """Not into the one that was taken: nobody would read it again."""
+    path = log / file_name(DAY)
+    writer = threading.Thread(target=append, args=(path, entry("late")))
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        writer.start()
+        writer.join(0.1)
+        assert writer.is_alive()
+        path.rename(taken := log / "shipping-x.jsonl")
+    writer.join(5)
+    assert path.read_bytes() == entry("late")
+    assert taken.read_bytes() == b"".join(map(entry, range(3)))
+
+
+def test_two_shippers_do_not_meet(log: Path, tmp_path: Path) -> None:
+    with _alone(log), pytest.raises(ShipError, match="another process ships"):
+        ship(log, str(tmp_path / "sink"))
+
+
+def test_days_are_kept_as_long_as_the_setting_says(log: Path, tmp_path: Path) -> None:
+    sink = tmp_path / "sink"
+    today = datetime.now(UTC).date()
+    days = [today - timedelta(days=n) for n in (0, 30, 31)]
+    for day in days:
+        append(log / file_name(day.isoformat()), entry(day.isoformat()))
+    foreign = sink / f"day={DAY}/notes.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    assert ship(log, str(sink), keep_days=30).expired == 3
+    assert ids(sink) == [day.isoformat() for day in (days[1], days[0])]
+    assert foreign.exists()
+
+
+def test_the_command_says_what_it_did(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    given = ["ship", str(log), str(tmp_path / "sink")]
+    monkeypatch.setattr(sys, "argv", given)
+    command.main()
+    assert (
+        "shipped 3 lines, 1 counts of lost rows in 2 parts" in capsys.readouterr().out
+    )
+    for wrong in (["--keep-days", "0"], []):
+        monkeypatch.setattr(sys, "argv", ["ship", "nowhere", "x", *wrong])
+        with pytest.raises(SystemExit) as error:
+            command.main()
+        assert error.value.code
+
+
+KILLER = """
+import sys
+from mlgitops.shipping.ship import ship
+from pathlib import Path
+while True:
+    ship(Path(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_kill_9_while_a_server_logs(tmp_path: Path) -> None:
+    """A real process, killed again and again, beside one that appends."""
+    log, sink = tmp_path / "log", tmp_path / "sink"
+    number, stop = [0], threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.001):
+            append(log / file_name(DAY), entry(number[0]))
+            number[0] += 1
+
+    log.mkdir()
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for wait in (1.2, 1.35, 1.5):
+            process = subprocess.Popen(
+                [sys.executable, "-c", KILLER, str(log), str(sink)], cwd=tiny.ROOT
+            )
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(wait)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    finally:
+        stop.set()
+        writer.join()
+    ship(log, str(sink))
+    assert number[0] > 100
+    assert sorted(map(int, ids(sink))) == list(range(number[0]))
+
+
+def judge(source: Path | str) -> tuple[Any, record.Record]:
+    read = read_log(str(source), MONITOR, days=120)
+    found = inspect.inspect(traffic.reference(), read, None, PARAMS)
+    decision = decide.decide(found.evidence, MONITOR)
+    return decision, record.build("v1", SHA, found, decision, MONITOR)
+
+
+def test_the_monitor_gives_the_same_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # keeps its cache out of the repository
+    log, sink = tmp_path / "log", tmp_path / "sink"
+    traffic.write(log, traffic.flights(3000, 80, 28))
+    name = log / file_name("2020-01-01")
+    text = name.read_text().splitlines(keepends=True)
+    name.write_text("".join([*text[:1500], text[7], "{}\n", *text[1500:]]))
+    expected = judge(log)
+    ship(log, str(sink))
+    assert judge(sink) == expected
+    there, here = (read_log(f"{a}{sink}", MONITOR) for a in ("file://", ""))
+    assert there == here and there.counts == read_log(str(sink), MONITOR).counts
+
+
+def test_a_sample_is_known_to_the_monitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are estimated from what the lines themselves say, and the page says so."""
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "log"
+    traffic.write(log, traffic.flights(4000, 80, 28))
+    name = log / file_name("2020-01-01")
+    before = name.read_bytes().splitlines(keepends=True)
+    kept = sampled(before, 0.5)
+    assert kept == sampled(before, 0.5) and 1800 < len(kept) < 2200
+    assert [json.loads(each)["sample"] for each in kept] == [0.5] * len(kept)
+    some = {json.loads(each)["id"] for each in sampled(before, 0.25)}
+    assert some < {json.loads(each)["id"] for each in kept}
+    name.write_bytes(b"".join(kept))
+    decision, made = judge(log)
+    assert decision.decision == "none" and made["window"]["rows"] == 2 * len(kept)
+    assert any("50.0% of the rows" in caveat for caveat in made["caveats"])
+    name.write_bytes(b"".join(before))
+    assert read_log(str(log), MONITOR).sample == 1.0 and not caveats.sampled(1.0)
+
+
+def test_a_folder_that_nobody_ships_does_not_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound rows are dropped and counted, until there is room again."""
+    monkeypatch.setattr("mlgitops.serving.log.ROOM_SECONDS", 0.01)
+    writer = PredictionLog(tmp_path / "log", max_bytes=2000)
+
+    async def play() -> int:
+        for number in range(100):
+            await writer.write([entry(number)])
+            await asyncio.sleep(0.005)
+        ship(tmp_path / "log", str(tmp_path / "sink"))
+        dropped = writer.dropped
+        await asyncio.sleep(0.1)
+        await writer.write([entry("last")])
+        return dropped
+
+    dropped = asyncio.run(play())
+    writer.close()
+    assert 50 < dropped < 100 and writer.written == 101 - dropped
+    ship(tmp_path / "log", str(tmp_path / "sink"))
+    assert len(ids(tmp_path / "sink")) == 101 - dropped
+    assert sum(c.rows for c in read_unlogged(str(tmp_path / "sink"))) == dropped
+
+
+def test_a_log_of_a_sample_counts_what_it_leaves_out(tmp_path: Path) -> None:
+    writer = PredictionLog(tmp_path, sample=0.25)
+    asyncio.run(writer.write([entry(number) for number in range(400)]))
+    writer.close()
+    state = writer.state()
+    assert state["written"] + state["left_out"] == 400 and 60 < state["written"] < 140
+    assert {parse(each).sample for each in lines_of(tmp_path)} == {0.25}
+    for share in ("0", "1.5", "-1", "x", "", "nan", "1e3"):
+        with pytest.raises(SystemExit, match="must be above 0 and at most 1"):
+            options(["--model", "x", f"--log-sample={share}"])
+    with pytest.raises(SystemExit, match="number of bytes"):
+        options(["--model", "x", "--log-max-bytes=1GB"])
+
+
+def test_an_agents_server_takes_the_settings_of_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOG_SAMPLE", "0.5")
+    monkeypatch.setenv("LOG_MAX_BYTES", "7000")
+    made = options(["--model", "x"])
+    assert (made.log_sample, made.log_max_bytes) == (0.5, 7000)
+    monkeypatch.setenv("LOG_SAMPLE", "half")
+    with pytest.raises(SystemExit, match="at most 1"):
+        options(["--model", "x"])
+
+
+def lines_of(source: Path) -> list[str]:
+    return [*production_data.lines(str(source), PATTERN)]
+
+
+def test_a_sink_needs_no_folders_where_there_are_none(log: Path) -> None:
+    """And a file is whole there, or not there."""
+    assert ship(log, "memory://bucket/log").lines == 3
+    sink = Sink("memory://bucket/log")
+    assert sink.atomic and len([*sink._parts()]) == 2
+    assert ids("memory://bucket/log") == ["0", "1", "2"]
+    assert sink.expire(1) == 2
+    sink.system.cat = None
+    with pytest.raises(SinkError, match="cannot be opened"):
+        Sink("nothing://")
+
+
+def test_segments_are_taken_once(log: Path) -> None:
+    first = segments.take(log)
+    assert len(first) == 2 and segments.take(log) == first

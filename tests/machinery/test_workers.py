@@ -1,0 +1,151 @@
+"""Several workers on one port: one log, one set of numbers, and no request lost."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinery import tiny
+from mlgitops.serving.__main__ import parse
+from mlgitops.serving.metrics import Counts
+from mlgitops.serving.team import Team, memory
+
+COLUMNS = {"carrier": {"type": "category", "categories": ["AA"]}}
+
+
+def test_what_cannot_be_added_stays_with_its_worker() -> None:
+    file = memory(2)
+    counts = counted(2)
+    counts.label = object()  # type: ignore[attr-defined]
+    Team(file, 0).publish(counts, 0, None)
+    sums = Team(file, 1).all(counted(1), 0, None)[0]
+    assert sums.rows == 3 and not hasattr(sums, "label")
+    os.close(file)
+
+
+def counted(rows: int, seconds: float = 0.001) -> Counts:
+    counts = Counts(COLUMNS)
+    for _ in range(rows):
+        counts.responded("/predict", 200, seconds)
+        counts.predicted([{"carrier": "??"}])
+    return counts
+
+
+def test_numbers_of_all_workers_are_added() -> None:
+    """Those of a dead one stay, but for what it had not done yet."""
+    file = memory(3)
+    log = {"written": 5, "queued": 2, "dropped": 0, "lost": 0}
+    one, two = Team(file, 0), Team(file, 1)
+    one.publish(counted(5), 1, log)
+    two.publish(counted(7, seconds=3.0), 2, None)
+    sums, refused, logged = Team(file, 2).all(counted(1), 0, log)
+    assert (sums.rows, refused, sums.unknown) == (13, 3, Counter(carrier=13))
+    assert sums.responses == Counter({("/predict", 200): 13})
+    assert sum(sums.durations) == 13 and sums.seconds == pytest.approx(21.006)
+    assert logged == {"written": 10, "queued": 4, "dropped": 0, "lost": 0}
+    assert sums.columns == (["carrier"], [])
+    again = Team(file, 0)
+    sums, refused, logged = again.all(counted(1), 0, {"written": 1, "queued": 0})
+    assert (sums.rows, refused) == (13, 3)
+    assert logged is not None and (logged["written"], logged["queued"]) == (6, 0)
+    again.publish(counted(1), 0, {"written": 1, "queued": 0})
+    assert two.all(counted(7), 2, None)[0].rows == 13
+    os.close(file)
+
+
+def test_a_slot_that_is_being_written_does_not_mislead() -> None:
+    file = memory(2)
+    one, two = Team(file, 0), Team(file, 1)
+    assert two.all(counted(0), 0, None)[0].rows == 0
+    one.publish(counted(5), 0, None)
+    assert two.all(counted(0), 0, None)[0].rows == 5
+    os.pwrite(file, b"torn", 20)
+    assert two.all(counted(0), 0, None)[0].rows == 5
+    os.close(file)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1000", "1.5"])
+def test_odd_numbers_of_workers_get_a_sentence(number: str) -> None:
+    with pytest.raises(SystemExit, match="must be 1 to 999"):
+        parse(["--model", "x", f"--workers={number}"])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Any, Path]]:
+    folder = tmp_path_factory.mktemp("workers")
+    tiny.version(folder / "model")
+    options = ("--workers", "2", "--log", str(folder / "log"))
+    errors = folder / "errors"
+    with tiny.server(folder / "model", *options, errors=errors) as (port, process):
+        yield port, process, folder
+
+
+def workers(process: subprocess.Popen[str]) -> list[int]:
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [*map(int, path.read_text().split())]
+
+
+def metric(port: int, name: str) -> float:
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=9).read()
+    (number,) = re.findall(rf"^{re.escape(name)} ([\d.]+)$", text.decode(), re.M)
+    return float(number)
+
+
+def ask(port: int, count: int) -> None:
+    for _ in range(count):
+        assert tiny.call(port, "/predict", {"rows": [tiny.ROW]})[0] == 200
+
+
+def until(port: int, rows: float) -> None:
+    """Wait until the workers have told one another."""
+    end = time.monotonic() + 10
+    while metric(port, "model_rows_total") != rows:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_workers_count_as_one_die_and_stop(served: tuple[int, Any, Path]) -> None:
+    """In one go, as a start costs: kill -9 of one loses no line and no number."""
+    port, process, folder = served
+    ask(port, 20)
+    until(port, 20)
+    first = workers(process)
+    assert len(first) == 2
+    assert tiny.call(port, "/info")[1]["log"]["written"] == 20
+    os.kill(first[0], signal.SIGKILL)
+    ask(port, 10)  # by the other
+    end = time.monotonic() + 20
+    while "was started again" not in (folder / "errors").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    ask(port, 10)
+    until(port, 40)
+    assert len(tiny.logged(folder / "log")) == 40
+    assert "worker 0 ended with status -9" in (folder / "errors").read_text()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert not list((folder / "log").glob("losses-*"))
+
+
+def test_workers_that_die_again_and_again_end_the_server(tmp_path: Path) -> None:
+    tiny.version(tmp_path / "model")
+    errors = tmp_path / "errors"
+    options = ("--workers", "2")
+    with tiny.server(tmp_path / "model", *options, errors=errors) as (_, process):
+        end = time.monotonic() + 60
+        while process.poll() is None:
+            assert time.monotonic() < end
+            for worker in workers(process):
+                os.kill(worker, signal.SIGKILL)
+            time.sleep(0.05)
+        assert process.returncode == 1
+    assert "stopped: " in errors.read_text()
+    assert "Traceback" not in errors.read_text()
