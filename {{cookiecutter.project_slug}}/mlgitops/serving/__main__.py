@@ -31,6 +31,7 @@ from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.routes import LIMITS, Limits
+from mlgitops.serving.shadow import SHARE, Challenger, Shadow
 from mlgitops.serving.verify import VerifyError
 
 DESCRIPTORS = 256  # of open files beside those of connections
@@ -175,6 +176,20 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    """Parse a share of a core."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(
+            f"the share of a core must be above 0 and at most 1, got '{text}'; choose "
+            f"one with --shadow-share {SHARE}"
+        )
+    return share
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = _Parser("python -m mlgitops.serving", description="Serve a model.")
@@ -193,8 +208,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--max-rows", type=int, default=LIMITS.rows, help="rows in one request")
     add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
+    text = "folder of a challenger that predicts the same rows for its own log"
+    add("--shadow", type=Path, help=text)
+    add("--shadow-version", help="its name, for /info and its log")
+    add("--shadow-expect", help="expected sha256 of its manifest")
+    add("--shadow-share", type=_share, default=SHARE, help="of one core that it takes")
     add("--threads", type=int, default=1, help="threads for one prediction")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.shadow and not options.log:
+        parser.error("--shadow needs --log: its log lies beside the champion's")
+    return options
+
+
+def shadow(options: argparse.Namespace) -> Shadow | None:
+    """Start the challenger that the command line names."""
+    if options.shadow is None:
+        return None
+    about = (options.shadow_version, options.shadow_expect, options.shadow_share)
+    return Shadow(Challenger(options.shadow, options.log, *about))
 
 
 def main() -> None:
@@ -221,10 +252,13 @@ def main() -> None:
     log = options.log and partial(PredictionLog, options.log, options.log_wait)
     if shared is None and log is not None:
         app.log = log()
+    app.shadow = shadow(options)
     server = Server(app, options.drain, shared, log)
     server.run(sockets=[own])
     if app.log is not None:
         app.log.close()
+    if app.shadow is not None:
+        app.shadow.close()
 
 
 if __name__ == "__main__":

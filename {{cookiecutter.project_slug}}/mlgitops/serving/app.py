@@ -35,6 +35,7 @@ from mlgitops.serving.routes import (
     read_body,
 )
 from mlgitops.serving.rows import RowError, metadata
+from mlgitops.serving.shadow import Shadow
 
 JSON = b"application/json"
 
@@ -60,6 +61,7 @@ class App:
         self.model, self.reason, self.version = model, reason, version
         self.limits, self.server_sha256 = limits, server_sha256
         self.log: PredictionLog | None = None  # without it nothing is recorded
+        self.shadow: Shadow | None = None  # gets what was answered and logged
         self.machinery = str(machinery(part=True))
         self.draining = False
         self.refused = 0  # requests for predictions
@@ -105,6 +107,8 @@ class App:
             sent.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": sent})
         await send({"type": "http.response.body", "body": body})
+        if self.shadow is not None and "logged" in scope:
+            self.shadow.offer(*scope["logged"])
 
     async def _respond(
         self, route: Route | None, scope: Message, receive: Receive
@@ -151,7 +155,7 @@ class App:
             "ready": model is not None and not self.draining,
             "refused": self.refused,
             "log": self.log and self.log.state(),
-        }
+        } | ({"shadow": self.shadow.state()} if self.shadow else {})
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:
         if self.model is None:
@@ -177,6 +181,7 @@ class App:
         if self.log is not None:
             entries = zip(rows, times, predictions, strict=True)
             await self.log.write(self._lines(self.model, entries))
+            scope["logged"] = (ids, body)  # for the shadow, after the response
         manifest = self.model.manifest_sha256
         content = {"manifest_sha256": manifest, "predictions": predictions}
         return Response(self._encode(content))
