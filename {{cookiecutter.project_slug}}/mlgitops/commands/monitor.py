@@ -71,7 +71,8 @@ def examine(
         version = _reference(release, Path(folder))
         try:
             by_arrival = not version.contract.time
-            log = read_log(source, allowed, days, bool(labels), by_arrival)
+            classes = version.contract.classes
+            log = read_log(source, allowed, days, bool(labels), by_arrival, classes)
             window = inspect(version, log, labels, params)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
             metric = primary_metric.of(version.contract, version.holdout)

@@ -19,6 +19,7 @@ from mlgitops.monitor import (
     estimate,
     performance,
     primary_metric,
+    shadow,
     slices,
     window,
 )
@@ -44,6 +45,7 @@ class Window:
     by_arrival: bool = False  # these are times of arrival: events have none
     compared_with: str = ""
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None  # as Evidently sees them
+    shadows: list[shadow.Comparison] = field(default_factory=list)
 
 
 @dataclass
@@ -118,6 +120,7 @@ def inspect(
             evidence.label_counts = inputs.labels.facts(entries[-1].id, log.share)
     _add_drift(result, valid, inputs)
     _add_performance(evidence, valid, inputs)
+    _add_shadows(result, entries, valid, inputs)
     return result
 
 
@@ -243,6 +246,21 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
             evidence.no_gain = gain
         else:
             evidence.gain = gain
+
+
+def _add_shadows(
+    result: Window, entries: list[Entry], valid: pd.DataFrame, inputs: _Inputs
+) -> None:
+    """Compare the champion with each challenger that predicted the same rows."""
+    limits, contract = inputs.limits, inputs.contract
+    rules = (limits.min_group, limits.min_labels, limits.confidence)
+    labels, metric = inputs.labels.by_id, result.evidence.metric
+    for answers in inputs.log.shadows:
+        about = (answers, entries, valid, labels, contract, metric)
+        groups = inputs.labels.group_by_id
+        result.shadows.append(shadow.compare(*about, *rules, groups))
+    if unread := inputs.log.unread_shadow:
+        result.evidence.caveats.append(f"how a shadow predicts: {unread}")
 
 
 def _rare(

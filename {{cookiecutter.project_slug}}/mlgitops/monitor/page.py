@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlgitops.monitor import shadow
 from mlgitops.monitor.wording import plural
 from mlgitops.report import table, text
 from mlgitops.report.document import document
 
 STATES = {True: "passed", False: "failed", None: "–"}
+FACTS = ("on real requests", "value", "note")  # of a challenger
 COLUMNS = ("check", "state", "value", "limit", "note")
 STYLE = Path(__file__).with_name("page.css")
 CAVEATS = "What this run cannot tell"
@@ -25,6 +27,10 @@ def markdown(record: Record) -> str:
     parts = [f"# {_title(record)}", text(record["sentence"], LONG)]
     parts += [text(_examined(record), LONG), evidence(record)]
     parts += [text(line(record), LONG) for line in (_counts, false_alarms)]
+    for comparison in record.get("shadow", ()):
+        rows = [[text(c, LONG) for c in row] for row in shadow.rows(comparison)]
+        title = text(_challenger(comparison), LONG)
+        parts.append(f"## {title}\n\n{table(FACTS, rows)}")
     if caveats := record.get("caveats"):
         items = "\n".join(f"- {text(caveat, LONG)}" for caveat in caveats)
         parts.append(f"## {CAVEATS}\n\n{items}")
@@ -35,6 +41,12 @@ def _title(record: Record) -> str:
     """Return the decision as a title."""
     decision = record["decision"]
     return f"Monitoring: {'nothing to do' if decision == 'none' else decision}"
+
+
+def _challenger(comparison: Mapping[str, Any]) -> str:
+    """Return the title of a challenger's comparison."""
+    version = comparison["version"] or "a challenger"
+    return f"Shadow: {version} ({comparison['manifest_sha256'][:12]})"
 
 
 def evidence(record: Record) -> str:
@@ -73,6 +85,7 @@ def page(record: Record, evidently: str) -> str:
     summary = (
         f'<section class="monitor-summary"><h1>{html.escape(title)}</h1>{paragraphs}'
         f"<table><tr>{head}</tr>{rows}</table>"
+        + "".join(map(_shadow, record.get("shadow", ())))
         + (f"<h2>{CAVEATS}</h2><ul>{caveats}</ul>" if caveats else "")
         + "</section>"
     )
@@ -82,6 +95,17 @@ def page(record: Record, evidently: str) -> str:
     named = f"<title>{html.escape(title)}</title>{style}"
     with_title = evidently.replace("</head>", f"{named}</head>", 1)
     return with_title.replace("<body>", f"<body>{summary}", 1)
+
+
+def _shadow(comparison: Mapping[str, Any]) -> str:
+    """Return a challenger's comparison as HTML."""
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in shadow.rows(comparison)
+    )
+    head = "".join(f"<th>{name}" for name in FACTS)
+    title = html.escape(_challenger(comparison))
+    return f"<h2>{title}</h2><table><tr>{head}</tr>{rows}</table>"
 
 
 def _cells(check: Record) -> list[str]:
