@@ -362,7 +362,7 @@ def test_metrics_name_what_became_of_the_rows(model: Model) -> None:
 @pytest.mark.parametrize("share", ["0", "1.5", "nan", "much"])
 def test_a_share_that_is_none_is_refused(share: str) -> None:
     arguments = ["--model", "a", "--log", "l", "--shadow", "b", "--shadow-share", share]
-    with pytest.raises(SystemExit, match="share of a core"):
+    with pytest.raises(SystemExit, match="the share must be above 0"):
         parse(arguments)
 
 

@@ -412,6 +412,11 @@ class Source:
         main = default[1] if default else MAIN
         return tips, self._read(home, environment, main) if LEDGER in tips else None
 
+    def also(self, home: Path, environment: str) -> Release | None:
+        """Return the release of another environment, by the tips seen last."""
+        default = DEFAULT.search(self.cache[0])
+        return self._read(home, environment, default[1] if default else MAIN)
+
     def _read(self, home: Path, environment: str, main: str) -> Release | None:
         """Fetch the ledger and return its release of an environment."""
         path = f"environments/{environment}/release.json"
@@ -706,6 +711,7 @@ class Server:
         """Start a command in the folder `code`; `log` is the prediction log's."""
         self.release, self.environment = release, environment
         self.used: list[Path] = []  # the folders that it runs from
+        self.challenger: Release | None = None  # predicts beside it
         command = [*command, "--version", release["version"]]
         command += ["--expect", release["manifest_sha256"]]
         command += ["--log", str(log)] if log else []
@@ -783,6 +789,17 @@ class Server:
                 "the checked server did not take the public port: does another program "
                 "use it?"
             )
+
+    def challenge(self, release: Release | None, folder: Path) -> None:
+        """Name the version that predicts beside this one, for a log of its own."""
+        about: Release = {}
+        if release is not None:
+            names = ("version", "manifest_sha256")
+            about = {name: release[name] for name in names}
+            about["folder"] = str(folder / "model")
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"shadow " + json.dumps(about).encode() + b"\n")
+        self.process.stdin.flush()
 
     def stop(self) -> None:
         """Ask the server to drain and end; it may be killed from `kill_at` on."""
@@ -1032,6 +1049,8 @@ class Agent:
         self.failures, self.resume_at = 0, 0.0
         self.poll_at, self.retry_at, self.warn_at = 0.0, 0.0, 0.0
         self.succeeded, self.saved, self.pruned = True, True, True
+        self.challenged: tuple[str, Server | None] = ("", None)  # with which tips
+        self.shadow_at = 0.0  # when a shadow is tried again
         self.state = read_state(self.home / "state.json")
 
     def run(self, stop: Callable[[float, list[int]], bool]) -> bool:
@@ -1088,6 +1107,7 @@ class Agent:
             if unread:
                 raise unread
             yield from self.warn()
+            yield from self.shadow()
             if not self.pruned:
                 yield self.task("removing old releases", RUN_SECONDS, self.prune)
                 self.pruned = True
@@ -1247,6 +1267,43 @@ class Agent:
             look = lambda: self.source.monitor_warning(self.home)  # noqa: E731
             if warning := (yield self.task("reading the ledger", LOOK_SECONDS, look)):
                 say(warning)
+
+    def shadow(self) -> Steps:
+        """Let what another environment runs predict beside the server of this one.
+
+        Whatever goes wrong here is tried again after a while; what runs stays.
+        """
+        server, tips = self.server, self.source.cache[0]
+        if not self.options.shadow or server is None or self.options.once:
+            return
+        if self.challenged == (tips, server) or time.monotonic() < self.shadow_at:
+            return
+        try:
+            look = lambda: self.source.also(self.home, self.options.shadow)  # noqa: E731
+            release = yield self.task("reading the ledger", LOOK_SECONDS, look)
+            if (
+                release
+                and release["manifest_sha256"] == server.release["manifest_sha256"]
+            ):
+                release = None  # it answers itself
+            self.challenged = (tips, server)
+            if release == server.challenger:
+                return
+            folder = self.home
+            if release is not None:
+                bring = lambda: str(self.fetch(release))  # noqa: E731
+                name = f"fetching {release['version']}"
+                folder = Path((yield self.task(name, FETCH_SECONDS, bring)))
+                path = folder.relative_to(self.home).as_posix()
+                others = [name for name in self.state["used"] if name != path]
+                self.save(used=[path, *others])
+            server.challenge(release, folder)
+            server.challenger = release
+            say(f"shadow: {release['version'] if release else 'none'}")
+        except Exception as error:
+            self.challenged = ("", None)
+            self.shadow_at = time.monotonic() + MAX_RETRY_SECONDS
+            say(f"shadow: {self.describe(error)}; what runs is not touched")
 
     def switch(self, release: Release) -> Steps:
         """Bring a release; a check that it fails counts against it only with a control.
@@ -1512,9 +1569,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--once", action="store_true", help="check the release, serve nothing, leave")
     add("--runtime", choices=("process", "docker"), default="process")
     add("--python", help="interpreter for the servers, in place of an own environment")
+    text = "environment whose release predicts beside this one, for its own log"
+    add("--shadow", metavar="ENVIRONMENT", help=text)
     add("--api-url", default="https://api.github.com", help="GitHub's REST API")
     add("--repository", help="OWNER/NAME, when --git does not end with it")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.shadow and (options.runtime == "docker" or not options.log):
+        parser.error("--shadow needs --log and --runtime process")
+    if options.shadow == options.environment:
+        parser.error("--shadow names the environment that this agent follows")
+    return options
 
 
 def stopper() -> Callable[[float, list[int]], bool]:

@@ -4,20 +4,23 @@
 
 Starts even when the model is missing or corrupt: alive, not ready, and /health/ready
 says why. With `--fd N` it first listens on its own port only, unlogged, so that its
-parent can check it; the line `accept` on standard input then moves it to the shared
-listening socket N (it prints the line `accepting`), and the end of standard input, like
-SIGTERM, stops it. Before it stops it answers the requests in flight, tells clients to
-reconnect, and writes the rest of the log.
+parent can check it. On standard input the line `accept` then moves it to the shared
+listening socket N (it prints the line `accepting`), and a line `shadow {...}` names the
+challenger that predicts beside it. The end of standard input, like SIGTERM, stops it.
+Before it stops it answers the requests in flight, tells clients to reconnect, and
+writes the rest of the log.
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,6 +30,7 @@ from typing import NoReturn
 import uvicorn
 
 from mlgitops.serving.app import App
+from mlgitops.serving.canary import Canary
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
@@ -47,8 +51,12 @@ class Server(uvicorn.Server):
         drain: float,
         shared: socket.socket | None,
         log: Callable[[], PredictionLog] | None,
+        folder: Path | None = None,
     ) -> None:
-        """`drain` is in seconds; with `shared`, `log` is opened from then."""
+        """`drain` is in seconds; with `shared`, `log` is opened from then.
+
+        `folder` is that of the log.
+        """
         request = app.limits.request
         total = max(Bounds().total, 4 * request)
         bounds = Bounds(max_connections(), request=request, total=total)
@@ -65,6 +73,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.app, self.drain, self.shared, self.log = app, drain, shared, log
+        self.folder = folder
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -90,12 +99,24 @@ class Server(uvicorn.Server):
         self.app.draining = self.should_exit = True
 
     def _obey(self) -> None:
-        line = os.read(sys.stdin.fileno(), 100)
-        if line.strip() == b"accept":
-            self._moving = asyncio.create_task(self._accept())
-        elif not line:
+        data = os.read(sys.stdin.fileno(), 4096)
+        for line in data.splitlines():
+            word, _, rest = line.strip().partition(b" ")
+            if word == b"accept":
+                self._moving = asyncio.create_task(self._accept())
+            elif word == b"shadow" and self.folder is not None:
+                self.challenge(rest, self.folder)
+        if not data:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self._stop()
+
+    def challenge(self, about: bytes, log: Path) -> None:
+        """Let another challenger predict from now on; none where none is named."""
+        before = self.app.shadow
+        challenger = named(about, log)
+        self.app.shadow = challenger and Shadow(challenger)
+        if before is not None:  # it ends while requests are answered
+            threading.Thread(target=before.close).start()
 
     async def _accept(self) -> None:
         """Leave the private port and take requests from the shared socket."""
@@ -177,15 +198,14 @@ def _port(text: str) -> int:
 
 
 def _share(text: str) -> float:
-    """Parse a share of a core."""
+    """Parse a share of a core, or of the rows."""
     try:
         share = float(text)
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(
-            f"the share of a core must be above 0 and at most 1, got '{text}'; choose "
-            f"one with --shadow-share {SHARE}"
+            f"the share must be above 0 and at most 1, got '{text}', such as {SHARE}"
         )
     return share
 
@@ -213,11 +233,28 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--shadow-version", help="its name, for /info and its log")
     add("--shadow-expect", help="expected sha256 of its manifest")
     add("--shadow-share", type=_share, default=SHARE, help="of one core that it takes")
+    add("--canary", type=Path, help="folder of a challenger that answers a share")
+    add("--canary-version", help="its name, for /info, answers and the log")
+    add("--canary-expect", help="expected sha256 of its manifest")
+    add("--canary-share", type=_share, default=0.1, help="of the rows, by their ids")
     add("--threads", type=int, default=1, help="threads for one prediction")
     options = parser.parse_args(arguments)
     if options.shadow and not options.log:
         parser.error("--shadow needs --log: its log lies beside the champion's")
+    if options.canary and not options.log:
+        parser.error("--canary needs --log: nobody could compare it otherwise")
     return options
+
+
+def named(about: bytes, log: Path) -> Challenger | None:
+    """Return the challenger that a line of the agent names; None where it has none."""
+    try:
+        fields = dict(json.loads(about))
+        names = ("version", "manifest_sha256")
+        version, sha256 = (str(fields[name]) for name in names)
+        return Challenger(Path(str(fields["folder"])), log, version, sha256)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def shadow(options: argparse.Namespace) -> Shadow | None:
@@ -252,13 +289,18 @@ def main() -> None:
     log = options.log and partial(PredictionLog, options.log, options.log_wait)
     if shared is None and log is not None:
         app.log = log()
+    if options.canary is not None and model is not None:
+        about = (options.canary_version, options.canary_expect)
+        app.canary = Canary(options.canary, options.canary_share, model, *about)
     app.shadow = shadow(options)
-    server = Server(app, options.drain, shared, log)
+    server = Server(app, options.drain, shared, log, options.log)
     server.run(sockets=[own])
     if app.log is not None:
         app.log.close()
     if app.shadow is not None:
         app.shadow.close()
+    if app.canary is not None and app.canary.hangs:
+        os._exit(0)  # nothing else ends its thread
 
 
 if __name__ == "__main__":

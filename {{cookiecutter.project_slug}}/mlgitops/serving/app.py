@@ -19,6 +19,7 @@ from mlgitops import prediction_log
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
 from mlgitops.serving import metrics
+from mlgitops.serving.canary import Canary
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
@@ -61,6 +62,7 @@ class App:
         self.model, self.reason, self.version = model, reason, version
         self.limits, self.server_sha256 = limits, server_sha256
         self.log: PredictionLog | None = None  # without it nothing is recorded
+        self.canary: Canary | None = None  # answers a share of the rows
         self.shadow: Shadow | None = None  # gets what was answered and logged
         self.machinery = str(machinery(part=True))
         self.draining = False
@@ -155,7 +157,9 @@ class App:
             "ready": model is not None and not self.draining,
             "refused": self.refused,
             "log": self.log and self.log.state(),
-        } | ({"shadow": self.shadow.state()} if self.shadow else {})
+            **({"canary": self.canary.state()} if self.canary else {}),
+            **({"shadow": self.shadow.state()} if self.shadow else {}),
+        }
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:
         if self.model is None:
@@ -178,6 +182,8 @@ class App:
             self.counts.predicted(rows)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
+        if self.canary is not None:
+            await self.canary.answer(rows, ids, predictions)
         if self.log is not None:
             entries = zip(rows, times, predictions, strict=True)
             await self.log.write(self._lines(self.model, entries))

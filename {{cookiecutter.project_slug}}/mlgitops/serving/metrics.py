@@ -149,6 +149,13 @@ def _families(counts: Counts, info: Mapping[str, Any]) -> Iterator[Metric]:
         yield rows
         about = "Seconds of CPU that the challenger took."
         yield CounterMetricFamily("model_shadow_cpu", about, shadow["cpu_seconds"])
+    if canary := info.get("canary"):
+        about = "Rows that the canary answered; its share is in /info."
+        yield CounterMetricFamily("model_canary_rows", about, canary["rows"])
+        about = "Requests with rows that the champion answered in its place."
+        yield CounterMetricFamily("model_canary_faults", about, canary["faults"])
+        about = "1 while the canary answers."
+        yield GaugeMetricFamily("model_canary_answers", about, float(canary["answers"]))
     ready = GaugeMetricFamily(
         "model_ready",
         "1 where predictions are answered; the labels say by which version.",
