@@ -410,16 +410,17 @@ class Source:
             return self.cache
         default = DEFAULT.search(tips)
         main = default[1] if default else MAIN
-        return tips, self._read(home, environment, main) if LEDGER in tips else None
+        name = f"{environment}/release.json"
+        return tips, self._read(home, name, main) if LEDGER in tips else None
 
-    def also(self, home: Path, environment: str) -> Release | None:
-        """Return the release of another environment, by the tips seen last."""
+    def also(self, home: Path, path: str) -> Release | None:
+        """Return another release of the ledger, by the tips seen last."""
         default = DEFAULT.search(self.cache[0])
-        return self._read(home, environment, default[1] if default else MAIN)
+        return self._read(home, path, default[1] if default else MAIN)
 
-    def _read(self, home: Path, environment: str, main: str) -> Release | None:
-        """Fetch the ledger and return its release of an environment."""
-        path = f"environments/{environment}/release.json"
+    def _read(self, home: Path, name: str, main: str) -> Release | None:
+        """Fetch the ledger and return one of its releases."""
+        path = f"environments/{name}"
 
         def show() -> bytes:
             self._fetch_ledger(home)
@@ -711,7 +712,7 @@ class Server:
         """Start a command in the folder `code`; `log` is the prediction log's."""
         self.release, self.environment = release, environment
         self.used: list[Path] = []  # the folders that it runs from
-        self.challenger: Release | None = None  # predicts beside it
+        self.challengers: dict[str, Release | None] = {}  # beside it, by their role
         command = [*command, "--version", release["version"]]
         command += ["--expect", release["manifest_sha256"]]
         command += ["--log", str(log)] if log else []
@@ -790,16 +791,20 @@ class Server:
                 "use it?"
             )
 
-    def challenge(self, release: Release | None, folder: Path) -> None:
-        """Name the version that predicts beside this one, for a log of its own."""
+    def challenge(self, role: str, release: Release | None, folder: Path) -> None:
+        """Name the version that predicts or answers beside this one."""
         about: Release = {}
         if release is not None:
-            names = ("version", "manifest_sha256")
-            about = {name: release[name] for name in names}
+            names = ("version", "manifest_sha256", "share")
+            about = {name: release[name] for name in names if name in release}
             about["folder"] = str(folder / "model")
+        if release is not None and role == "canary":
+            about["until"] = datetime.fromisoformat(release["until"]).timestamp()
         assert self.process.stdin is not None
-        self.process.stdin.write(b"shadow " + json.dumps(about).encode() + b"\n")
+        line = f"{role} {json.dumps(about)}\n"
+        self.process.stdin.write(line.encode())
         self.process.stdin.flush()
+        self.challengers[role] = release
 
     def stop(self) -> None:
         """Ask the server to drain and end; it may be killed from `kill_at` on."""
@@ -1049,8 +1054,8 @@ class Agent:
         self.failures, self.resume_at = 0, 0.0
         self.poll_at, self.retry_at, self.warn_at = 0.0, 0.0, 0.0
         self.succeeded, self.saved, self.pruned = True, True, True
-        self.challenged: tuple[str, Server | None] = ("", None)  # with which tips
-        self.shadow_at = 0.0  # when a shadow is tried again
+        self.challenged: dict[str, tuple[str, Server]] = {}  # by role, with which tips
+        self.challenge_at: dict[str, float] = {}  # when it is tried again
         self.state = read_state(self.home / "state.json")
 
     def run(self, stop: Callable[[float, list[int]], bool]) -> bool:
@@ -1107,7 +1112,12 @@ class Agent:
             if unread:
                 raise unread
             yield from self.warn()
-            yield from self.shadow()
+            if self.options.shadow:
+                path = f"{self.options.shadow}/release.json"
+                yield from self.challenge("shadow", path)
+            if self.options.canary:
+                path = f"{self.options.environment}/canary.json"
+                yield from self.challenge("canary", path)
             if not self.pruned:
                 yield self.task("removing old releases", RUN_SECONDS, self.prune)
                 self.pruned = True
@@ -1268,42 +1278,44 @@ class Agent:
             if warning := (yield self.task("reading the ledger", LOOK_SECONDS, look)):
                 say(warning)
 
-    def shadow(self) -> Steps:
-        """Let what another environment runs predict beside the server of this one.
+    def challenge(self, role: str, path: str) -> Steps:
+        """Let another release of the ledger predict, or answer, beside the server.
 
         Whatever goes wrong here is tried again after a while; what runs stays.
         """
         server, tips = self.server, self.source.cache[0]
-        if not self.options.shadow or server is None or self.options.once:
+        if server is None or self.options.once:
             return
-        if self.challenged == (tips, server) or time.monotonic() < self.shadow_at:
+        waits = time.monotonic() < self.challenge_at.get(role, 0.0)
+        if self.challenged.get(role) == (tips, server) or waits:
             return
         try:
-            look = lambda: self.source.also(self.home, self.options.shadow)  # noqa: E731
+            look = lambda: self.source.also(self.home, path)  # noqa: E731
             release = yield self.task("reading the ledger", LOOK_SECONDS, look)
-            if (
-                release
-                and release["manifest_sha256"] == server.release["manifest_sha256"]
-            ):
+            running = server.release["manifest_sha256"]
+            if release is not None and release["manifest_sha256"] == running:
                 release = None  # it answers itself
-            self.challenged = (tips, server)
-            if release == server.challenger:
+            if release is not None and role == "canary":
+                release = release if release.get("state") == "running" else None
+            self.challenged[role] = (tips, server)
+            if release == server.challengers.get(role):
                 return
             folder = self.home
             if release is not None:
                 bring = lambda: str(self.fetch(release))  # noqa: E731
                 name = f"fetching {release['version']}"
                 folder = Path((yield self.task(name, FETCH_SECONDS, bring)))
-                path = folder.relative_to(self.home).as_posix()
-                others = [name for name in self.state["used"] if name != path]
-                self.save(used=[path, *others])
-            server.challenge(release, folder)
-            server.challenger = release
-            say(f"shadow: {release['version'] if release else 'none'}")
+                used = folder.relative_to(self.home).as_posix()
+                others = [name for name in self.state["used"] if name != used]
+                self.save(used=[used, *others])
+            server.challenge(role, release, folder)
+            say(f"{role}: {release['version'] if release else 'none'}")
         except Exception as error:
-            self.challenged = ("", None)
-            self.shadow_at = time.monotonic() + MAX_RETRY_SECONDS
-            say(f"shadow: {self.describe(error)}; what runs is not touched")
+            self.challenged.pop(role, None)
+            self.challenge_at[role] = time.monotonic() + MAX_RETRY_SECONDS
+            if role == "canary":  # rather none than one that was taken back
+                server.challenge(role, None, self.home)
+            say(f"{role}: {self.describe(error)}; what runs is not touched")
 
     def switch(self, release: Release) -> Steps:
         """Bring a release; a check that it fails counts against it only with a control.
@@ -1571,11 +1583,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--python", help="interpreter for the servers, in place of an own environment")
     text = "environment whose release predicts beside this one, for its own log"
     add("--shadow", metavar="ENVIRONMENT", help=text)
+    text = "let the canary of this environment answer its share, as the ledger says"
+    add("--canary", action="store_true", help=text)
     add("--api-url", default="https://api.github.com", help="GitHub's REST API")
     add("--repository", help="OWNER/NAME, when --git does not end with it")
     options = parser.parse_args(arguments)
-    if options.shadow and (options.runtime == "docker" or not options.log):
-        parser.error("--shadow needs --log and --runtime process")
+    beside = options.shadow or options.canary
+    if beside and (options.runtime == "docker" or not options.log):
+        parser.error("--shadow and --canary need --log and --runtime process")
     if options.shadow == options.environment:
         parser.error("--shadow names the environment that this agent follows")
     return options

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlgitops import settings
 from mlgitops.monitor import (
+    canary,
     caveats,
     comparable,
     coverage,
@@ -46,6 +47,7 @@ class Window:
     compared_with: str = ""
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None  # as Evidently sees them
     shadows: list[shadow.Comparison] = field(default_factory=list)
+    canary: canary.Comparison | None = None
 
 
 @dataclass
@@ -64,12 +66,17 @@ class _Inputs:
 
 
 def inspect(
-    reference: Reference, log: window.Log, labels_source: str | None, params: Params
+    reference: Reference,
+    log: window.Log,
+    labels_source: str | None,
+    params: Params,
+    canary_sha256: str | None = None,
 ) -> Window:
     """Examine the newest ``monitor.window_days`` of the reference's version.
 
     ``log`` may hold more: older rows and other versions' rows, once they have labels,
-    are what a retrained model would learn from too.
+    are what a retrained model would learn from too. ``canary_sha256`` is the manifest
+    of the version that answers a share of the rows now.
 
     Raises:
         ProductionDataError: the labels cannot be trusted.
@@ -121,6 +128,13 @@ def inspect(
     _add_drift(result, valid, inputs)
     _add_performance(evidence, valid, inputs)
     _add_shadows(result, entries, valid, inputs)
+    if canary_sha256:
+        tests = performance.gates(params, contract.task)
+        about = (log.entries, reference.manifest_sha256, canary_sha256)
+        known = inputs.labels.by_id
+        result.canary = canary.compare(
+            *about, known, contract, evidence.metric, tests, limits
+        )
     return result
 
 

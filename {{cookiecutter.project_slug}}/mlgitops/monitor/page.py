@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlgitops.monitor import shadow
+from mlgitops.monitor import canary, shadow
 from mlgitops.monitor.wording import plural
 from mlgitops.report import table, text
 from mlgitops.report.document import document
@@ -27,9 +27,9 @@ def markdown(record: Record) -> str:
     parts = [f"# {_title(record)}", text(record["sentence"], LONG)]
     parts += [text(_examined(record), LONG), evidence(record)]
     parts += [text(line(record), LONG) for line in (_counts, false_alarms)]
-    for comparison in record.get("shadow", ()):
-        rows = [[text(c, LONG) for c in row] for row in shadow.rows(comparison)]
-        title = text(_challenger(comparison), LONG)
+    for title, facts in _challengers(record):
+        rows = [[text(cell, LONG) for cell in row] for row in facts]
+        title = text(title, LONG)
         parts.append(f"## {title}\n\n{table(FACTS, rows)}")
     if caveats := record.get("caveats"):
         items = "\n".join(f"- {text(caveat, LONG)}" for caveat in caveats)
@@ -43,10 +43,18 @@ def _title(record: Record) -> str:
     return f"Monitoring: {'nothing to do' if decision == 'none' else decision}"
 
 
-def _challenger(comparison: Mapping[str, Any]) -> str:
-    """Return the title of a challenger's comparison."""
-    version = comparison["version"] or "a challenger"
-    return f"Shadow: {version} ({comparison['manifest_sha256'][:12]})"
+def _challengers(record: Record) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return the title and the rows of each challenger that saw real requests."""
+    found = [("Shadow", each, shadow.rows(each)) for each in record.get("shadow", ())]
+    if each := record.get("canary"):
+        found.append(("Canary", each, canary.rows(each)))
+    return [
+        (
+            f"{kind}: {c['version'] or 'a challenger'} ({c['manifest_sha256'][:12]})",
+            rows,
+        )
+        for kind, c, rows in found
+    ]
 
 
 def evidence(record: Record) -> str:
@@ -85,7 +93,7 @@ def page(record: Record, evidently: str) -> str:
     summary = (
         f'<section class="monitor-summary"><h1>{html.escape(title)}</h1>{paragraphs}'
         f"<table><tr>{head}</tr>{rows}</table>"
-        + "".join(map(_shadow, record.get("shadow", ())))
+        + "".join(_html(*challenger) for challenger in _challengers(record))
         + (f"<h2>{CAVEATS}</h2><ul>{caveats}</ul>" if caveats else "")
         + "</section>"
     )
@@ -97,15 +105,14 @@ def page(record: Record, evidently: str) -> str:
     return with_title.replace("<body>", f"<body>{summary}", 1)
 
 
-def _shadow(comparison: Mapping[str, Any]) -> str:
-    """Return a challenger's comparison as HTML."""
+def _html(title: str, facts: Iterable[Iterable[str]]) -> str:
+    """Return what is known of a challenger as HTML."""
     rows = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in shadow.rows(comparison)
+        for row in facts
     )
     head = "".join(f"<th>{name}" for name in FACTS)
-    title = html.escape(_challenger(comparison))
-    return f"<h2>{title}</h2><table><tr>{head}</tr>{rows}</table>"
+    return f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{rows}</table>"
 
 
 def _cells(check: Record) -> list[str]:

@@ -76,6 +76,8 @@ def build(
         entry["window"]["by"] = "arrival"
     if window.shadows:
         entry["shadow"] = [comparison.record() for comparison in window.shadows]
+    if window.canary:
+        entry["canary"] = window.canary.record()
     if evidence.caveats:
         entry["caveats"] = evidence.caveats
     return entry

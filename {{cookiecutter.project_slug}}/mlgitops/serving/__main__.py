@@ -5,8 +5,8 @@
 Starts even when the model is missing or corrupt: alive, not ready, and /health/ready
 says why. With `--fd N` it first listens on its own port only, unlogged, so that its
 parent can check it. On standard input the line `accept` then moves it to the shared
-listening socket N (it prints the line `accepting`), and a line `shadow {...}` names the
-challenger that predicts beside it. The end of standard input, like SIGTERM, stops it.
+listening socket N (it prints the line `accepting`), and lines `shadow {...}` and
+`canary {...}` name challengers. The end of standard input, like SIGTERM, stops it.
 Before it stops it answers the requests in flight, tells clients to reconnect, and
 writes the rest of the log.
 """
@@ -106,6 +106,10 @@ class Server(uvicorn.Server):
                 self._moving = asyncio.create_task(self._accept())
             elif word == b"shadow" and self.folder is not None:
                 self.challenge(rest, self.folder)
+            elif word == b"canary" and self.app.model is not None:
+                self._trying = asyncio.create_task(
+                    self.let_answer(rest, self.app.model)
+                )
         if not data:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self._stop()
@@ -117,6 +121,22 @@ class Server(uvicorn.Server):
         self.app.shadow = challenger and Shadow(challenger)
         if before is not None:  # it ends while requests are answered
             threading.Thread(target=before.close).start()
+
+    async def let_answer(self, about: bytes, champion: Model) -> None:
+        """Let another canary answer its share from now on; none where none is named."""
+        self.app.canary, self._about = None, about
+        try:
+            fields = dict(json.loads(about))
+            names = ("version", "manifest_sha256")
+            version, sha256 = (str(fields[name]) for name in names)
+            share, until = float(fields["share"]), float(fields["until"])
+            folder = Path(str(fields["folder"]))
+        except (KeyError, TypeError, ValueError):
+            return
+        load = partial(Canary, folder, share, champion, version, sha256, until)
+        canary = await asyncio.to_thread(load)
+        if self._about is about:  # nothing else was named meanwhile
+            self.app.canary = canary
 
     async def _accept(self) -> None:
         """Leave the private port and take requests from the shared socket."""

@@ -8,6 +8,7 @@ prediction is the answer. After a few such faults, or one that is late, the cana
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,9 +33,14 @@ class Canary:
         champion: Model,
         version: str | None = None,
         expected_sha256: str | None = None,
+        until: float | None = None,
     ) -> None:
-        """Verify and load the challenger; `reason` says why it does not answer."""
+        """Verify and load the challenger; `reason` says why it does not answer.
+
+        `until` is when it ends by itself, in seconds since 1970.
+        """
         self.share, self.version, self.reason = share, version, ""
+        self.until = until
         self.rows = self.faults = 0  # answered; requests that it could not answer
         self.hangs = False
         self.model: Model | None = None
@@ -63,6 +69,8 @@ class Canary:
         self, rows: Rows, ids: Sequence[object], predictions: list[Prediction]
     ) -> None:
         """Put the challenger's predictions in the place of the champion's."""
+        if self.until is not None and time.time() > self.until:
+            self.reason = self.reason or "its hours are over."
         if self.model is None or self.reason:
             return
         chosen = [index for index, row_id in enumerate(ids) if self.chooses(row_id)]
