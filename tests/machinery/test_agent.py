@@ -767,3 +767,114 @@ def test_a_change_of_the_server_alone_is_switched_to(world: World) -> None:
         world.name("v1.0.0", one, server=missing)
         world.until(lambda: "which is not on main" in world.words())
         assert told() == "5" * 64
+
+
+def test_what_staging_runs_is_a_shadow_of_production(world: World) -> None:
+    """It follows staging without a restart; altered bytes cost the champion nothing."""
+
+    def stage(version: str, identity: str) -> None:
+        about = {"version": version, "tag": f"flights@{version}"}
+        release = first | about | {"manifest_sha256": identity}
+        path = world.work / "environments/staging/release.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(release))
+        world.git("add", "-A")
+        world.git("commit", "-qm", f"staging: {version}")
+        world.git("push", "-q", str(world.bare), "ledger")
+
+    def shadow() -> dict[str, Any]:
+        info = tiny.call(world.port, "/info")[1]
+        return dict(info.get("shadow") or {"manifest_sha256": None, "state": None})
+
+    first = world.release("v1.0.0", 0.001)
+    one, folder = first["manifest_sha256"], world.home / "published/v1.1.0"
+    two = tiny.version(folder, 0.002)
+    world.api.releases["flights@v1.1.0"] = folder
+    with world.agent("--shadow", "staging"):
+        world.until(lambda: world.settled(one))
+        assert shadow()["state"] is None  # staging has nothing
+        stage("v1.1.0", two)
+        world.until(lambda: shadow()["state"] == "ready")
+        assert shadow()["manifest_sha256"] == two and world.serves() == one
+        status, _ = tiny.call(world.port, "/predict", {"rows": [tiny.ROW]})
+        assert status == 200
+        world.until(lambda: shadow()["rows"] == 1)
+        stage("v1.0.0", one)  # the same as production: nothing to compare
+        world.until(lambda: shadow()["state"] is None)
+        stage("v1.1.0", two)
+        world.until(lambda: shadow()["state"] == "ready")
+        whole = (folder / "model.onnx").read_bytes()
+        (folder / "model.onnx").write_bytes(whole[:-1] + b"x")
+        shutil.rmtree(next((world.home / "agent/releases").glob(f"{two[:16]}*")))
+        world.api.releases["flights@v1.2.0"] = folder
+        stage("v1.2.0", two)  # as another release
+        world.until(lambda: "what runs is not touched" in world.words())
+        assert world.serves() == one and shadow()["manifest_sha256"] == two
+    own, others = world.home / "log", world.home / "log/shadow"
+    assert [line["id"] for line in tiny.logged(own)] == [
+        line["id"] for line in tiny.logged(others)
+    ]
+    assert world.state()["failed"] is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--runtime", "docker", "--log", "l"), (), ("--log", "l", "--environment", "a")],
+)
+def test_a_shadow_that_cannot_be_is_refused(options: tuple[str, ...]) -> None:
+    given = ["--git", "g", "--home", "h", "--shadow", "a"]
+    with pytest.raises(SystemExit):
+        agent.parse([*given, *options])
+    assert agent.parse([*given, "--log", "l"]).shadow == "a"
+
+
+def test_a_canary_answers_until_the_ledger_takes_it_back(world: World) -> None:
+    """The host follows canary.json; an altered one, or one that is over, is none."""
+
+    def tell(**changes: Any) -> None:
+        path = world.work / "environments/production/canary.json"
+        path.write_text(json.dumps(first | about | changes))
+        world.git("add", "-A")
+        world.git("commit", "-qm", "canary")
+        world.git("push", "-q", str(world.bare), "ledger")
+
+    def canary() -> dict[str, Any]:
+        info = tiny.call(world.port, "/info")[1]
+        return dict(info.get("canary") or {"answers": None})
+
+    first = world.release("v1.0.0", 0.001)
+    one, folder = first["manifest_sha256"], world.home / "published/v1.1.0"
+    two = tiny.version(folder, 0.002)
+    world.api.releases["flights@v1.1.0"] = folder
+    about = {
+        "version": "v1.1.0",
+        "tag": "flights@v1.1.0",
+        "manifest_sha256": two,
+        "share": 0.5,
+        "until": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+        "state": "running",
+    }
+    rows = [tiny.ROW | {"id": f"r{n}"} for n in range(100)]
+    with world.agent("--canary"):
+        world.until(lambda: world.settled(one))
+        tell()
+        world.until(lambda: canary()["answers"])
+        answer = tiny.call(world.port, "/predict", {"rows": rows})[1]
+        assert answer["manifest_sha256"] == world.serves() == one
+        named = [row.get("manifest_sha256") for row in answer["predictions"]]
+        assert 20 < named.count(two) < 80 and named.count(None) == 100 - named.count(
+            two
+        )
+        tell(state="taken back")
+        world.until(lambda: canary()["answers"] is None)
+        answer = tiny.call(world.port, "/predict", {"rows": rows})[1]
+        assert all("manifest_sha256" not in row for row in answer["predictions"])
+        tell(until="2020-01-01T00:00:00+00:00")
+        world.until(lambda: canary()["answers"])  # until it is asked
+        tiny.call(world.port, "/predict", {"rows": rows})
+        assert canary()["reason"] == "its hours are over."
+        tell(commit="f" * 40)
+        world.until(lambda: "canary: the ledger names commit" in world.words())
+        world.until(lambda: canary()["answers"] is None)
+        assert world.serves() == one
+    assert world.state()["failed"] is None

@@ -1,8 +1,9 @@
 """The ledger: an orphan branch that records verdicts and deployments.
 
 It is append-only: a record is never changed or removed. Only
-``environments/<name>/release.json`` and the manifests beside it, which targets follow,
-are replaced; each release is also kept in ``environments/<name>/history/``. Records are
+``environments/<name>/release.json``, ``canary.json`` and the manifests beside them,
+which targets follow, are replaced; each release is also kept in
+``environments/<name>/history/``, each state of a canary in ``canaries/``. Records are
 ordered by ``seq``, the number of commits before them, never by a clock.
 """
 
@@ -19,7 +20,7 @@ from mlgitops import git
 BRANCH = "ledger"
 SPEC = f"+refs/heads/{BRANCH}*:refs/remotes/origin/{BRANCH}*"  # it may not exist yet
 REPLACED = re.compile(
-    r"environments/[a-z0-9-]+/(release\.json|kubernetes/manifests\.yaml)"
+    r"environments/[a-z0-9-]+/((release|canary)\.json|kubernetes/manifests\.yaml)"
 )
 TRIES = 20
 CHAMPION = "production"  # the environment whose release is the champion

@@ -191,12 +191,21 @@ class Retrain:
 
 
 @dataclass(frozen=True)
+class Canary:
+    """Which share of production's rows the next release answers first, and how long."""
+
+    share: Annotated[float, Between(0.001, 0.5)]
+    hours: Annotated[float, Between(0.1, 8_760)]
+
+
+@dataclass(frozen=True)
 class Deploy:
     """Where a release goes, how it is numbered, and how long a target may take."""
 
     environments: Annotated[tuple[str, ...], Distinct(1)] = ("staging", "production")
     bump: Literal["major", "minor", "patch"] = "minor"
     timeout_seconds: Annotated[float, Between(1, 86_400)] = 300
+    canary: Canary | None = None
 
 
 Worth = BinaryWorth | MulticlassWorth | RegressionWorth

@@ -20,6 +20,7 @@ from mlgitops.release import (
     Record,
     ReleaseError,
     assets,
+    canary,
     eligibility,
     environments,
     model_name,
@@ -64,9 +65,11 @@ def deploy(environment: str, version: str) -> Record:
         preparing = pool.submit(promotion, ledger, name, environment, registered)
         way_back(ledger, name, environment, registered)
         planned = preparing.result()
-    return revert.promote_or_put_back(
+    record = revert.promote_or_put_back(
         ledger, planned, lambda latest: check(latest, registered, environment)
     )
+    canary.follow(ledger, record)
+    return record
 
 
 def promotion(

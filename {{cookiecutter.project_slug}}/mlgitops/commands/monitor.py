@@ -35,6 +35,8 @@ from mlgitops.monitor.inspect import Window, inspect
 from mlgitops.monitor.window import read_log
 from mlgitops.pipeline.contract import ContractError
 from mlgitops.production_data import ProductionDataError
+from mlgitops.release import ReleaseError
+from mlgitops.release import canary as canaries
 from mlgitops.report import plain
 from mlgitops.serving.verify import VerifyError
 
@@ -44,6 +46,7 @@ MISTAKES = (
     EvidentlyError,
     LedgerError,
     ProductionDataError,
+    ReleaseError,
     VerifyError,
     git.GitError,
     lock.LockError,
@@ -71,8 +74,11 @@ def examine(
         version = _reference(release, Path(folder))
         try:
             by_arrival = not version.contract.time
-            log = read_log(source, allowed, days, bool(labels), by_arrival)
-            window = inspect(version, log, labels, params)
+            classes = version.contract.classes
+            log = read_log(source, allowed, days, bool(labels), by_arrival, classes)
+            canary = canaries.running(ledger)
+            tried = str(canary["manifest_sha256"]) if canary else None
+            window = inspect(version, log, labels, params, tried)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
             metric = primary_metric.of(version.contract, version.holdout)
             window = Window(Evidence(0, metric, broken=str(error)))
@@ -145,6 +151,8 @@ def main() -> None:
         summarise(page.markdown(entry))
         if args.record:
             print(append(entry, ledger, settings.monitor(_params()).every_days))
+            if reason := (entry.get("canary") or {}).get("take_back"):
+                print(canaries.end(ledger, "taken back", reason))
         history.publish(ledger, entry)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()

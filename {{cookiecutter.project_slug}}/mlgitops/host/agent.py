@@ -412,11 +412,17 @@ class Source:
             return self.cache
         default = DEFAULT.search(tips)
         main = default[1] if default else MAIN
-        return tips, self._read(home, environment, main) if LEDGER in tips else None
+        name = f"{environment}/release.json"
+        return tips, self._read(home, name, main) if LEDGER in tips else None
 
-    def _read(self, home: Path, environment: str, main: str) -> Release | None:
-        """Fetch the ledger and return its release of an environment."""
-        path = f"environments/{environment}/release.json"
+    def also(self, home: Path, path: str) -> Release | None:
+        """Return another release of the ledger, by the tips seen last."""
+        default = DEFAULT.search(self.cache[0])
+        return self._read(home, path, default[1] if default else MAIN)
+
+    def _read(self, home: Path, name: str, main: str) -> Release | None:
+        """Fetch the ledger and return one of its releases."""
+        path = f"environments/{name}"
 
         def show() -> bytes:
             self._fetch_ledger(home)
@@ -708,6 +714,7 @@ class Server:
         """Start a command in the folder `code`; `log` is the prediction log's."""
         self.release, self.environment = release, environment
         self.used: list[Path] = []  # the folders that it runs from
+        self.challengers: dict[str, Release | None] = {}  # beside it, by their role
         command = [*command, "--version", release["version"]]
         command += ["--expect", release["manifest_sha256"]]
         command += ["--log", str(log)] if log else []
@@ -785,6 +792,21 @@ class Server:
                 "the checked server did not take the public port: does another program "
                 "use it?"
             )
+
+    def challenge(self, role: str, release: Release | None, folder: Path) -> None:
+        """Name the version that predicts or answers beside this one."""
+        about: Release = {}
+        if release is not None:
+            names = ("version", "manifest_sha256", "share")
+            about = {name: release[name] for name in names if name in release}
+            about["folder"] = str(folder / "model")
+        if release is not None and role == "canary":
+            about["until"] = datetime.fromisoformat(release["until"]).timestamp()
+        assert self.process.stdin is not None
+        line = f"{role} {json.dumps(about)}\n"
+        self.process.stdin.write(line.encode())
+        self.process.stdin.flush()
+        self.challengers[role] = release
 
     def stop(self) -> None:
         """Ask the server to drain and end; it may be killed from `kill_at` on."""
@@ -1056,6 +1078,8 @@ class Agent:
         self.failures, self.resume_at = 0, 0.0
         self.poll_at, self.retry_at, self.warn_at = 0.0, 0.0, 0.0
         self.succeeded, self.saved, self.pruned = True, True, True
+        self.challenged: dict[str, tuple[str, Server]] = {}  # by role, with which tips
+        self.challenge_at: dict[str, float] = {}  # when it is tried again
         self.state = read_state(self.home / "state.json")
 
     def run(self, stop: Callable[[float, list[int]], bool]) -> bool:
@@ -1112,6 +1136,12 @@ class Agent:
             if unread:
                 raise unread
             yield from self.warn()
+            if self.options.shadow:
+                path = f"{self.options.shadow}/release.json"
+                yield from self.challenge("shadow", path)
+            if self.options.canary:
+                path = f"{self.options.environment}/canary.json"
+                yield from self.challenge("canary", path)
             if not self.pruned:
                 yield self.task("removing old releases", RUN_SECONDS, self.prune)
                 self.pruned = True
@@ -1271,6 +1301,45 @@ class Agent:
             look = lambda: self.source.monitor_warning(self.home)  # noqa: E731
             if warning := (yield self.task("reading the ledger", LOOK_SECONDS, look)):
                 say(warning)
+
+    def challenge(self, role: str, path: str) -> Steps:
+        """Let another release of the ledger predict, or answer, beside the server.
+
+        Whatever goes wrong here is tried again after a while; what runs stays.
+        """
+        server, tips = self.server, self.source.cache[0]
+        if server is None or self.options.once:
+            return
+        waits = time.monotonic() < self.challenge_at.get(role, 0.0)
+        if self.challenged.get(role) == (tips, server) or waits:
+            return
+        try:
+            look = lambda: self.source.also(self.home, path)  # noqa: E731
+            release = yield self.task("reading the ledger", LOOK_SECONDS, look)
+            running = server.release["manifest_sha256"]
+            if release is not None and release["manifest_sha256"] == running:
+                release = None  # it answers itself
+            if release is not None and role == "canary":
+                release = release if release.get("state") == "running" else None
+            self.challenged[role] = (tips, server)
+            if release == server.challengers.get(role):
+                return
+            folder = self.home
+            if release is not None:
+                bring = lambda: str(self.fetch(release))  # noqa: E731
+                name = f"fetching {release['version']}"
+                folder = Path((yield self.task(name, FETCH_SECONDS, bring)))
+                used = folder.relative_to(self.home).as_posix()
+                others = [name for name in self.state["used"] if name != used]
+                self.save(used=[used, *others])
+            server.challenge(role, release, folder)
+            say(f"{role}: {release['version'] if release else 'none'}")
+        except Exception as error:
+            self.challenged.pop(role, None)
+            self.challenge_at[role] = time.monotonic() + MAX_RETRY_SECONDS
+            if role == "canary":  # rather none than one that was taken back
+                server.challenge(role, None, self.home)
+            say(f"{role}: {self.describe(error)}; what runs is not touched")
 
     def switch(self, release: Release) -> Steps:
         """Bring a release; a check that it fails counts against it only with a control.
@@ -1545,6 +1614,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--once", action="store_true", help="check the release, serve nothing, leave")
     add("--runtime", choices=("process", "docker"), default="process")
     add("--python", help="interpreter for the servers, in place of an own environment")
+    text = "environment whose release predicts beside this one, for its own log"
+    add("--shadow", metavar="ENVIRONMENT", help=text)
+    text = "let the canary of this environment answer its share, as the ledger says"
+    add("--canary", action="store_true", help=text)
     add("--api-url", default="https://api.github.com", help="GitHub's REST API")
     add("--repository", help="OWNER/NAME, when --git does not end with it")
     add("--tokens", type=Path, help="file with a token a line that servers ask for")
@@ -1553,7 +1626,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--client-ca", type=Path, help="PEM file: clients need a certificate of these")
     text = "take requests from other machines without tokens or --client-ca"
     add("--open-to-anyone", action="store_true", help=text)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    beside = options.shadow or options.canary
+    if beside and (options.runtime == "docker" or not options.log):
+        parser.error("--shadow and --canary need --log and --runtime process")
+    if options.shadow == options.environment:
+        parser.error("--shadow names the environment that this agent follows")
+    return options
 
 
 def stopper() -> Callable[[float, list[int]], bool]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlgitops import settings
 from mlgitops.monitor import (
+    canary,
     caveats,
     comparable,
     coverage,
@@ -19,6 +20,7 @@ from mlgitops.monitor import (
     estimate,
     performance,
     primary_metric,
+    shadow,
     slices,
     window,
 )
@@ -44,6 +46,8 @@ class Window:
     by_arrival: bool = False  # these are times of arrival: events have none
     compared_with: str = ""
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None  # as Evidently sees them
+    shadows: list[shadow.Comparison] = field(default_factory=list)
+    canary: canary.Comparison | None = None
 
 
 @dataclass
@@ -62,12 +66,17 @@ class _Inputs:
 
 
 def inspect(
-    reference: Reference, log: window.Log, labels_source: str | None, params: Params
+    reference: Reference,
+    log: window.Log,
+    labels_source: str | None,
+    params: Params,
+    canary_sha256: str | None = None,
 ) -> Window:
     """Examine the newest ``monitor.window_days`` of the reference's version.
 
     ``log`` may hold more: older rows and other versions' rows, once they have labels,
-    are what a retrained model would learn from too.
+    are what a retrained model would learn from too. ``canary_sha256`` is the manifest
+    of the version that answers a share of the rows now.
 
     Raises:
         ProductionDataError: the labels cannot be trusted.
@@ -119,6 +128,14 @@ def inspect(
             evidence.label_counts = inputs.labels.facts(entries[-1].id, log.share)
     _add_drift(result, valid, inputs)
     _add_performance(evidence, valid, inputs)
+    _add_shadows(result, entries, valid, inputs)
+    if canary_sha256:
+        tests = performance.gates(params, contract.task)
+        about = (log.entries, reference.manifest_sha256, canary_sha256)
+        known = inputs.labels.by_id
+        result.canary = canary.compare(
+            *about, known, contract, evidence.metric, tests, limits
+        )
     return result
 
 
@@ -244,6 +261,21 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
             evidence.no_gain = gain
         else:
             evidence.gain = gain
+
+
+def _add_shadows(
+    result: Window, entries: list[Entry], valid: pd.DataFrame, inputs: _Inputs
+) -> None:
+    """Compare the champion with each challenger that predicted the same rows."""
+    limits, contract = inputs.limits, inputs.contract
+    rules = (limits.min_group, limits.min_labels, limits.confidence)
+    labels, metric = inputs.labels.by_id, result.evidence.metric
+    for answers in inputs.log.shadows:
+        about = (answers, entries, valid, labels, contract, metric)
+        groups = inputs.labels.group_by_id
+        result.shadows.append(shadow.compare(*about, *rules, groups))
+    if unread := inputs.log.unread_shadow:
+        result.evidence.caveats.append(f"how a shadow predicts: {unread}")
 
 
 def _rare(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mlgitops.monitor import canary, shadow
 from mlgitops.monitor.wording import plural
 from mlgitops.report import table, text
 from mlgitops.report.document import document
 
 STATES = {True: "passed", False: "failed", None: "–"}
+FACTS = ("on real requests", "value", "note")  # of a challenger
 COLUMNS = ("check", "state", "value", "limit", "note")
 STYLE = Path(__file__).with_name("page.css")
 CAVEATS = "What this run cannot tell"
@@ -25,6 +27,10 @@ def markdown(record: Record) -> str:
     parts = [f"# {_title(record)}", text(record["sentence"], LONG)]
     parts += [text(_examined(record), LONG), evidence(record)]
     parts += [text(line(record), LONG) for line in (_counts, false_alarms)]
+    for title, facts in _challengers(record):
+        rows = [[text(cell, LONG) for cell in row] for row in facts]
+        title = text(title, LONG)
+        parts.append(f"## {title}\n\n{table(FACTS, rows)}")
     if caveats := record.get("caveats"):
         items = "\n".join(f"- {text(caveat, LONG)}" for caveat in caveats)
         parts.append(f"## {CAVEATS}\n\n{items}")
@@ -35,6 +41,20 @@ def _title(record: Record) -> str:
     """Return the decision as a title."""
     decision = record["decision"]
     return f"Monitoring: {'nothing to do' if decision == 'none' else decision}"
+
+
+def _challengers(record: Record) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return the title and the rows of each challenger that saw real requests."""
+    found = [("Shadow", each, shadow.rows(each)) for each in record.get("shadow", ())]
+    if each := record.get("canary"):
+        found.append(("Canary", each, canary.rows(each)))
+    return [
+        (
+            f"{kind}: {c['version'] or 'a challenger'} ({c['manifest_sha256'][:12]})",
+            rows,
+        )
+        for kind, c, rows in found
+    ]
 
 
 def evidence(record: Record) -> str:
@@ -73,6 +93,7 @@ def page(record: Record, evidently: str) -> str:
     summary = (
         f'<section class="monitor-summary"><h1>{html.escape(title)}</h1>{paragraphs}'
         f"<table><tr>{head}</tr>{rows}</table>"
+        + "".join(_html(*challenger) for challenger in _challengers(record))
         + (f"<h2>{CAVEATS}</h2><ul>{caveats}</ul>" if caveats else "")
         + "</section>"
     )
@@ -82,6 +103,16 @@ def page(record: Record, evidently: str) -> str:
     named = f"<title>{html.escape(title)}</title>{style}"
     with_title = evidently.replace("</head>", f"{named}</head>", 1)
     return with_title.replace("<body>", f"<body>{summary}", 1)
+
+
+def _html(title: str, facts: Iterable[Iterable[str]]) -> str:
+    """Return what is known of a challenger as HTML."""
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in facts
+    )
+    head = "".join(f"<th>{name}" for name in FACTS)
+    return f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{rows}</table>"
 
 
 def _cells(check: Record) -> list[str]:

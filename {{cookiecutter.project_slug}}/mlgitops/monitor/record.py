@@ -74,6 +74,10 @@ def build(
         entry["no_expectation"] = evidence.no_gain
     if window.by_arrival:
         entry["window"]["by"] = "arrival"
+    if window.shadows:
+        entry["shadow"] = [comparison.record() for comparison in window.shadows]
+    if window.canary:
+        entry["canary"] = window.canary.record()
     if evidence.caveats:
         entry["caveats"] = evidence.caveats
     return entry

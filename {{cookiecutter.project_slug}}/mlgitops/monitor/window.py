@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlgitops.monitor import sample
+from mlgitops.monitor import sample, shadow
 from mlgitops.monitor.reference import class_names, outputs
 from mlgitops.monitor.wording import plural
 from mlgitops.prediction_log import (
@@ -34,7 +34,12 @@ from mlgitops.prediction_log import (
     parse,
     parse_unlogged,
 )
-from mlgitops.production_data import check_shares, folder_of, lines
+from mlgitops.production_data import (
+    ProductionDataError,
+    check_shares,
+    folder_of,
+    lines,
+)
 from mlgitops.settings import Monitor
 
 if TYPE_CHECKING:
@@ -63,6 +68,8 @@ class Log:
     unlogged: list[Unlogged] = field(default_factory=list)  # by the hour of counting
     by_arrival: bool = False  # an entry's time is that of its arrival
     sample: float = 1.0  # of the answered rows, the share that servers logged
+    shadows: list[shadow.Answers] = field(default_factory=list)  # of the same ids
+    unread_shadow: str = ""  # why a challenger's log cannot be read
 
     def estimated(self, entries: int) -> int:
         """Return how many entries of the log so many entries here stand for."""
@@ -129,13 +136,14 @@ def read_log(
     days: float | None = None,
     labelled: bool = True,
     by_arrival: bool = False,
+    classes: Sequence[str] = (),
 ) -> Log:
     """Return the entries of the newest ``days``, of every version.
 
     An id that the same version predicted before is a duplicate and skipped; the first
     entry stays, as far as the window goes back. An entry whose event has no time
     belongs to no window and is counted. With ``by_arrival``, for a contract without a
-    time, an entry's time is that of its arrival.
+    time, an entry's time is that of its arrival. ``classes`` are the contract's.
 
     Raises:
         ProductionDataError: too many lines are corrupt or repeated, or there is nothing
@@ -149,6 +157,11 @@ def read_log(
     log.unlogged = read_unlogged(source)
     log.sample = sample_share(log.entries)
     log.share *= log.sample
+    ids = {entry.id for entry in log.entries}
+    try:
+        log.shadows = shadow.read(source, ids, classes)
+    except ProductionDataError as error:  # what the champion answered is no worse
+        log.unread_shadow = str(error)
     return log
 
 

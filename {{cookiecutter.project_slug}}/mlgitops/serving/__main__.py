@@ -4,15 +4,17 @@
 
 Starts even when the model is missing or corrupt: alive, not ready, and /health/ready
 says why. With `--fd N` it first listens on its own port only, unlogged, so that its
-parent can check it; the line `accept` on standard input then moves it to the shared
-listening socket N (it prints the line `accepting`), and the end of standard input, like
-SIGTERM, stops it. Before it stops it answers the requests in flight, tells clients to
-reconnect, and writes the rest of the log.
+parent can check it. On standard input the line `accept` then moves it to the shared
+listening socket N (it prints the line `accepting`), and lines `shadow {...}` and
+`canary {...}` name challengers. The end of standard input, like SIGTERM, stops it.
+Before it stops it answers the requests in flight, tells clients to reconnect, and
+writes the rest of the log.
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import re
 import resource
@@ -20,6 +22,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -33,11 +36,13 @@ from mlgitops.serving import access, explain
 from mlgitops.serving.access import Access, AccessError
 from mlgitops.serving.app import App
 from mlgitops.serving.bulk import SIZE, Size
+from mlgitops.serving.canary import Canary
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.page import is_private
 from mlgitops.serving.routes import LIMITS, Limits
+from mlgitops.serving.shadow import SHARE, Challenger, Shadow
 from mlgitops.serving.team import Team
 from mlgitops.serving.tls import Listener, maker
 from mlgitops.serving.verify import VerifyError
@@ -59,10 +64,12 @@ class Server(uvicorn.Server):
         shared: socket.socket | None,
         log: Callable[[], PredictionLog] | None,
         allowed: Access = OPEN,
+        folder: Path | None = None,
     ) -> None:
-        """`drain` is in seconds; with `shared`, `log` is opened from then.
+        """`drain` is in seconds, `folder` that of the log.
 
-        So are tokens and TLS: until then its parent asks, on a port of this machine.
+        With `shared`, `log` is opened from then. So are tokens and TLS: until then its
+        parent asks, on a port of this machine.
         """
         request, large = app.limits.request, app.bulk.limits.request
         total = max(Bounds().total, 4 * request, 4 * large)
@@ -81,6 +88,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.app, self.drain, self.shared, self.log = app, drain, shared, log
+        self.folder = folder
         self.allowed = allowed
         self.context: Callable[[], ssl.SSLContext] | None = None
         if shared is None:
@@ -132,12 +140,44 @@ class Server(uvicorn.Server):
         self.app.draining = self.should_exit = True
 
     def _obey(self) -> None:
-        line = os.read(sys.stdin.fileno(), 100)
-        if line.strip() == b"accept":
-            self._moving = asyncio.create_task(self._accept())
-        elif not line:
+        data = os.read(sys.stdin.fileno(), 4096)
+        for line in data.splitlines():
+            word, _, rest = line.strip().partition(b" ")
+            if word == b"accept":
+                self._moving = asyncio.create_task(self._accept())
+            elif word == b"shadow" and self.folder is not None:
+                self.challenge(rest, self.folder)
+            elif word == b"canary" and self.app.model is not None:
+                self._trying = asyncio.create_task(
+                    self.let_answer(rest, self.app.model)
+                )
+        if not data:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self._stop()
+
+    def challenge(self, about: bytes, log: Path) -> None:
+        """Let another challenger predict from now on; none where none is named."""
+        before = self.app.shadow
+        challenger = named(about, log)
+        self.app.shadow = challenger and Shadow(challenger)
+        if before is not None:  # it ends while requests are answered
+            threading.Thread(target=before.close).start()
+
+    async def let_answer(self, about: bytes, champion: Model) -> None:
+        """Let another canary answer its share from now on; none where none is named."""
+        self.app.canary, self._about = None, about
+        try:
+            fields = dict(json.loads(about))
+            names = ("version", "manifest_sha256")
+            version, sha256 = (str(fields[name]) for name in names)
+            share, until = float(fields["share"]), float(fields["until"])
+            folder = Path(str(fields["folder"]))
+        except (KeyError, TypeError, ValueError):
+            return
+        load = partial(Canary, folder, share, champion, version, sha256, until)
+        canary = await asyncio.to_thread(load)
+        if self._about is about:  # nothing else was named meanwhile
+            self.app.canary = canary
 
     async def _accept(self) -> None:
         """Leave the private port and take requests from the shared socket."""
@@ -254,11 +294,14 @@ def _bytes(text: str) -> int:
 
 
 def _share(text: str) -> float:
-    """Parse the share of a sample."""
-    share = float(text) if re.fullmatch(r"[01]?\.?\d{1,9}", text, re.ASCII) else 0.0
+    """Parse a share of a core, or of the rows."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(
-            f"the sample must be above 0 and at most 1, got '{text}'; 0.1 logs a tenth"
+            f"the share must be above 0 and at most 1, got '{text}', such as {SHARE}"
         )
     return share
 
@@ -296,6 +339,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     text = "bytes of one Arrow or Parquet body"
     add("--max-bulk-bytes", type=int, default=SIZE.bytes, help=text)
     add("--drain", type=float, default=2.0, help="seconds to let clients leave")
+    text = "folder of a challenger that predicts the same rows for its own log"
+    add("--shadow", type=Path, help=text)
+    add("--shadow-version", help="its name, for /info and its log")
+    add("--shadow-expect", help="expected sha256 of its manifest")
+    add("--shadow-share", type=_share, default=SHARE, help="of one core that it takes")
+    add("--canary", type=Path, help="folder of a challenger that answers a share")
+    add("--canary-version", help="its name, for /info, answers and the log")
+    add("--canary-expect", help="expected sha256 of its manifest")
+    add("--canary-share", type=_share, default=0.1, help="of the rows, by their ids")
     add("--threads", type=int, default=1, help="threads for one prediction")
     text = "the page at /; without either, where only this machine can reach it"
     page, switch = env("MODEL_PAGE") or None, argparse.BooleanOptionalAction
@@ -308,7 +360,31 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     evaluations = explain.LIMITS.evaluations
     add("--explain-evaluations", type=int, default=evaluations, help=text)
     access.add_options(add)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.shadow and not options.log:
+        parser.error("--shadow needs --log: its log lies beside the champion's")
+    if options.canary and not options.log:
+        parser.error("--canary needs --log: nobody could compare it otherwise")
+    return options
+
+
+def named(about: bytes, log: Path) -> Challenger | None:
+    """Return the challenger that a line of the agent names; None where it has none."""
+    try:
+        fields = dict(json.loads(about))
+        names = ("version", "manifest_sha256")
+        version, sha256 = (str(fields[name]) for name in names)
+        return Challenger(Path(str(fields["folder"])), log, version, sha256)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def shadow(options: argparse.Namespace) -> Shadow | None:
+    """Start the challenger that the command line names."""
+    if options.shadow is None:
+        return None
+    about = (options.shadow_version, options.shadow_expect, options.shadow_share)
+    return Shadow(Challenger(options.shadow, options.log, *about))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -365,11 +441,19 @@ def main() -> None:
     if options.team:
         app.team = Team(*map(int, options.team.split(":")))
         own.close()
-    server = Server(app, options.drain, shared, log, allowed)
+    if options.canary is not None and app.model is not None:
+        about = (options.canary_version, options.canary_expect)
+        app.canary = Canary(options.canary, options.canary_share, app.model, *about)
+    app.shadow = shadow(options)
+    server = Server(app, options.drain, shared, log, allowed, options.log)
     server.run(sockets=[] if options.team else [own])
     if app.log is not None:
         app.log.close()
+    if app.shadow is not None:
+        app.shadow.close()
     app.publish()
+    if app.canary is not None and app.canary.hangs:
+        os._exit(0)  # nothing else ends its thread
 
 
 def application(options: argparse.Namespace, private: bool) -> App:

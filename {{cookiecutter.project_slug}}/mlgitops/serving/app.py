@@ -17,6 +17,7 @@ from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
 from mlgitops.serving import bulk, coercion, explain, metrics, open_inference
 from mlgitops.serving.access import UNGUARDED, Tokens
+from mlgitops.serving.canary import Canary
 from mlgitops.serving.docs import Description
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
@@ -34,6 +35,7 @@ from mlgitops.serving.routes import (
     read_body,
 )
 from mlgitops.serving.rows import RowError, metadata
+from mlgitops.serving.shadow import Shadow
 from mlgitops.serving.team import Team
 from mlgitops.serving.turn import Turn
 
@@ -71,6 +73,8 @@ class App:
         self.turn = Turn(model, version, lambda: self.log) if model else None
         self.team: Team | None = None  # of workers that count together
         self.tokens: Tokens | None = None  # without them nobody is asked for one
+        self.canary: Canary | None = None  # answers a share of the rows
+        self.shadow: Shadow | None = None  # gets what was answered and logged
         self.machinery = str(machinery(part=True))
         self.draining = False
         self.refused = 0  # requests for predictions
@@ -124,6 +128,8 @@ class App:
             sent.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": sent})
         await send({"type": "http.response.body", "body": body})
+        if self.shadow is not None and "logged" in scope:
+            self.shadow.offer(*scope["logged"])
 
     async def _respond(
         self, route: Route | None, scope: Message, receive: Receive
@@ -187,6 +193,8 @@ class App:
             "ready": model is not None and not self.draining,
             "refused": refused,
             "log": log,
+            **({"canary": self.canary.state()} if self.canary else {}),
+            **({"shadow": self.shadow.state()} if self.shadow else {}),
         }
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:
@@ -209,12 +217,16 @@ class App:
         try:
             named = [metadata(n, row, *roles) for n, row in enumerate(rows)]
             ids, times = zip(*named, strict=True)
-            predictions = await self.turn.predict(rows, ids, times)
+            predictions = await self.turn.predict(rows, ids, times, self.canary)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
         self.counts.predicted(rows)
         for prediction, names in zip(predictions, changed, strict=False):
             prediction["coerced"] = names
+        if self.log is not None and self.shadow is not None:
+            if self.coerce:
+                body = self._encode({"rows": rows})
+            scope["logged"] = (ids, body)  # for the shadow, after the response
         manifest = self.model.manifest_sha256
         content = {"manifest_sha256": manifest, "predictions": predictions}
         return Response(self._encode(content))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)  # s
 TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+OUTCOMES = ("rows", "refused", "failed", "unlogged", "skipped", "queued")  # of a shadow
 STATES = ("written", "queued", "dropped", "lost")  # of lines of the prediction log
 
 
@@ -159,6 +160,25 @@ def _families(counts: Counts, info: Mapping[str, Any]) -> Iterator[Metric]:
     for state in STATES if info["log"] else ():
         lines.add_metric((state,), info["log"][state])
     yield lines
+    if shadow := info.get("shadow"):
+        rows = GaugeMetricFamily(
+            "model_shadow_rows",
+            "Answered rows that a challenger was to predict too, by outcome.",
+            labels=("outcome", "manifest_sha256"),
+        )
+        for outcome in OUTCOMES:
+            names = (outcome, str(shadow["manifest_sha256"] or ""))
+            rows.add_metric(names, shadow[outcome])
+        yield rows
+        about = "Seconds of CPU that the challenger took."
+        yield CounterMetricFamily("model_shadow_cpu", about, shadow["cpu_seconds"])
+    if canary := info.get("canary"):
+        about = "Rows that the canary answered; its share is in /info."
+        yield CounterMetricFamily("model_canary_rows", about, canary["rows"])
+        about = "Requests with rows that the champion answered in its place."
+        yield CounterMetricFamily("model_canary_faults", about, canary["faults"])
+        about = "1 while the canary answers."
+        yield GaugeMetricFamily("model_canary_answers", about, float(canary["answers"]))
     ready = GaugeMetricFamily(
         "model_ready",
         "1 where predictions are answered; the labels say by which version.",

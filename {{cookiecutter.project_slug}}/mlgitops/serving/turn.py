@@ -15,6 +15,7 @@ import msgspec
 
 from mlgitops import prediction_log
 from mlgitops.prediction_log import Value
+from mlgitops.serving.canary import Canary
 from mlgitops.serving.log import PredictionLog, release
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.predictions import Prediction
@@ -33,6 +34,7 @@ class Asked:
     times: Sequence[datetime | None]
     future: asyncio.Future[None]
     predictions: list[Prediction] = field(default_factory=list)
+    revised: bool = False  # its lines wait for a canary
 
 
 class Turn:
@@ -55,17 +57,25 @@ class Turn:
         rows: Sequence[Row],
         ids: Sequence[str | int],
         times: Sequence[datetime | None],
+        canary: Canary | None = None,
     ) -> list[Prediction]:
         """Return the predictions of a request once its lines are in the log.
 
+        A canary may put its own in their place before.
         Raises RowError, and ModelError where the model fails.
         """
         loop = asyncio.get_running_loop()
-        asked = Asked(rows, ids, times, loop.create_future())
+        asked = Asked(
+            rows, ids, times, loop.create_future(), revised=canary is not None
+        )
         if not self._asked:
             loop.call_soon(self._run)
         self._asked.append(asked)
         await asked.future
+        if canary is not None:
+            await canary.answer(rows, ids, asked.predictions)
+            if (log := self.log()) is not None:
+                await log.write([*self._lines(asked, datetime.now(UTC).isoformat())])
         return asked.predictions
 
     def _run(self) -> None:
@@ -81,7 +91,7 @@ class Turn:
             try:
                 if not one.predictions:
                     one.predictions = self.model.predictions(one.rows, one.ids)
-                if log is not None:
+                if log is not None and not one.revised:
                     lines += [*self._lines(one, now)]  # all of them, or none
             except Exception as error:
                 _fail(one.future, error)

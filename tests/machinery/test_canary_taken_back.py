@@ -1,0 +1,172 @@
+"""A canary that is worse is taken back, a good one stays, and the ledger says so."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from machinery import traffic
+from machinery.traffic import MONITOR, PARAMS, SHA
+from machinery.world import World, world
+from mlgitops import settings
+from mlgitops.ledger import Ledger
+from mlgitops.monitor import decide, inspect, page, record
+from mlgitops.monitor.window import read_log
+from mlgitops.release import Record, canary
+
+TRIED = "c" * 64  # the canary's manifest
+TABLE = traffic.flights(12_000, 80, 28)
+CHOSEN = np.random.default_rng(3).random(len(TABLE)) < 0.2
+
+
+def judge(tmp_path: Path, probability: pd.Series, labelled: bool = True) -> Record:
+    """Return the record of a window in which a canary answered a fifth of the rows."""
+    log = tmp_path / "log"
+    traffic.write(log, TABLE[~CHOSEN])
+    traffic.write(log, TABLE.assign(probability=probability)[CHOSEN], TRIED)
+    labels = traffic.label(tmp_path / "labels.csv", TABLE) if labelled else None
+    read = read_log(str(log), MONITOR, days=120)
+    params = PARAMS | {"gates": {"brier": {"max": 0.16}}}
+    found = inspect.inspect(traffic.reference(), read, labels, params, TRIED)
+    decision = decide.decide(found.evidence, MONITOR)
+    made = record.build("v1", SHA, found, decision, MONITOR)
+    return dict(json.loads(json.dumps(made)))
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the cache of thresholds out of the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_good_canary_stays(tmp_path: Path) -> None:
+    """The negative control: the same model, and the champion's window is its own."""
+    made = judge(tmp_path, TABLE["probability"])
+    found = made["canary"]
+    assert found["take_back"] == "" and found["rows"] == int(CHOSEN.sum())
+    assert found["champion_rows"] == made["window"]["rows"] == int((~CHOSEN).sum())
+    assert found["low"] < 0 < found["high"]
+    assert made["decision"] == "none" and "no reason to" in page.page(made, "")
+
+
+def test_a_bad_canary_is_taken_back(tmp_path: Path) -> None:
+    made = judge(tmp_path, 1 - TABLE["probability"])
+    assert made["canary"]["take_back"].startswith("ROC AUC is 0.1")
+    assert made["decision"] == "none"  # the champion is as it was
+    for text in (page.page(made, ""), page.markdown(made)):
+        assert "Canary" in text and "taken back" in text
+
+
+def test_one_that_ranks_well_and_misstates_is_taken_back(tmp_path: Path) -> None:
+    """The area is the same: a gate on another metric sees it."""
+    made = judge(tmp_path, TABLE["probability"] ** 6)
+    assert made["canary"]["take_back"].startswith("Brier score is")
+
+
+def test_without_labels_nothing_is_taken_back(tmp_path: Path) -> None:
+    made = judge(tmp_path, 1 - TABLE["probability"], labelled=False)
+    assert made["canary"]["take_back"] == ""
+    assert "both need 500" in made["canary"]["unmeasured"]
+    assert "not known" in page.page(made, "")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Stand in a repository whose production waits for a person."""
+    monkeypatch.setenv("PRODUCTION_BY_DISPATCH", "true")
+    with world(tmp_path, monkeypatch) as made:
+        made.through("staging", "production")
+        champion = release(environment="production") | {"manifest_sha256": SHA}
+        ledger = Ledger()
+        ledger.append({"environments/production/release.json": champion}, "champion")
+        yield made
+
+
+def rules(canary: bool = True) -> None:
+    """Set or remove the one setting, in the working tree."""
+    path = Path("params.yaml")
+    params = yaml.safe_load(path.read_text())
+    params["deploy"].pop("canary", None)
+    if canary:
+        params["deploy"]["canary"] = {"share": 0.2, "hours": 24}
+    path.write_text(yaml.safe_dump(params))
+
+
+def state() -> object:
+    """Return the state of production's canary."""
+    return (Ledger().read(canary.FILE) or {}).get("state")
+
+
+def release(state: str = "active", environment: str = "staging") -> Record:
+    """Return a release of an environment, as a deployment ends with it."""
+    return {
+        "environment": environment,
+        "state": state,
+        "tag": "flights@v1.1.0",
+        "version": "v1.1.0",
+        "manifest_sha256": TRIED,
+    }
+
+
+def test_the_ledger_has_its_life(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started after staging, taken back for good, every state kept."""
+    ledger = Ledger()
+    rules(canary=False)
+    canary.follow(ledger, release())
+    assert state() is None  # off by default
+    rules()
+    canary.follow(ledger, release(state="failed"))
+    assert state() is None
+    monkeypatch.setenv("PRODUCTION_BY_DISPATCH", "false")
+    canary.follow(ledger, release())
+    assert state() is None  # production gets it whole, next
+    monkeypatch.setenv("PRODUCTION_BY_DISPATCH", "true")
+    canary.follow(ledger, release())
+    begun = canary.running(ledger)
+    assert begun is not None and begun["share"] == 0.2
+    assert (begun["environment"], begun["manifest_sha256"]) == ("production", TRIED)
+    champion = ledger.release("production") or {}
+    assert champion["manifest_sha256"] == SHA  # nothing else has changed
+    assert "worse" in canary.end(ledger, "taken back", "worse")
+    assert state() == "taken back" and canary.running(ledger) is None
+    canary.follow(ledger, release())
+    assert state() == "taken back"  # the same version does not come again
+    assert canary.end(ledger, "taken back", "again") == "no canary answers"
+    canary.follow(ledger, release() | {"manifest_sha256": "d" * 64})
+    assert state() == "running"
+    canary.follow(ledger, release(environment="production"))
+    assert state() == "replaced"
+    history = ledger.paths("environments/production/canaries/")
+    states = [(ledger.read(path) or {})["state"] for path in history]
+    assert states == ["running", "taken back", "running", "replaced"]
+
+
+def test_its_hours_end_it(here: World) -> None:
+    rules()
+    ledger = Ledger()
+    canary.follow(ledger, release())
+    record = ledger.read(canary.FILE)
+    assert record is not None
+    past = {**record, "until": "2020-01-01T00:00:00+00:00"}
+    ledger.append({canary.FILE: past}, "a clock")
+    assert canary.running(ledger) is None
+
+
+def test_the_setting_is_checked() -> None:
+    section = {"environments": ["staging", "production"]}
+    for entry in (
+        {"share": 0.6, "hours": 1},
+        {"share": 0.1},
+        {"shar": 0.1, "hours": 1},
+    ):
+        with pytest.raises(settings.SettingsError):
+            settings.deploy({"deploy": section | {"canary": entry}})
+    given = settings.deploy(
+        {"deploy": section | {"canary": {"share": 0.1, "hours": 2}}}
+    )
+    assert given.canary == settings.Canary(0.1, 2)
+    assert settings.deploy({"deploy": section}).canary is None

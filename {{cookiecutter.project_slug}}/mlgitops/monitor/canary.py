@@ -1,0 +1,147 @@
+"""Says whether a canary is to be taken back: the monitor's rules, on its rows.
+
+Which rows a canary answers is decided by a hash of their ids, so that its rows and the
+champion's of the same time are two random samples of the same requests. What the
+monitor asks of a window against its holdout is asked of the canary's rows against the
+champion's: the primary metric, and each gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlgitops.monitor import data_quality, performance
+from mlgitops.monitor.evidence import Fall, GatedMetric
+from mlgitops.monitor.performance import PERFORMANCE, ProductionGate
+from mlgitops.monitor.primary_metric import PrimaryMetric
+from mlgitops.monitor.wording import plural
+from mlgitops.pipeline.contract import Contract
+from mlgitops.prediction_log import Entry
+from mlgitops.settings import Monitor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass
+class Comparison:
+    """A canary's rows beside those of the champion since it began."""
+
+    manifest_sha256: str
+    version: str | None = None
+    rows: int = 0
+    champion_rows: int = 0
+    labels: int = 0
+    champion_labels: int = 0
+    metric: str = ""
+    fall: Fall | None = None  # `window` is the canary, `holdout` the champion
+    gated: list[GatedMetric] = field(default_factory=list)
+    unmeasured: str = ""  # why there is no verdict yet
+    take_back: str = ""  # why it is to be taken back
+
+    def record(self) -> dict[str, Any]:
+        """Return it as the ledger keeps it."""
+        entry = {n: v for n, v in vars(self).items() if n not in ("fall", "gated")}
+        if self.fall is not None:
+            numbers = ("window", "holdout", "difference", "low", "high", "confidence")
+            entry |= {name: round(getattr(self.fall, name), 6) for name in numbers}
+        return entry
+
+
+def compare(
+    entries: Sequence[Entry],
+    champion_sha256: str,
+    canary_sha256: str,
+    labels: Mapping[str, Any],
+    contract: Contract,
+    metric: PrimaryMetric,
+    gates: Sequence[ProductionGate],
+    limits: Monitor,
+) -> Comparison:
+    """Compare what both versions answered since the canary's first row."""
+    tried = [e for e in entries if e.manifest_sha256 == canary_sha256]
+    result = Comparison(canary_sha256, metric=metric.label)
+    if not tried:
+        result.unmeasured = "the prediction log has no row that it answered"
+        return result
+    since = min(entry.logged_at for entry in tried)
+    others = [
+        entry
+        for entry in entries
+        if entry.manifest_sha256 == champion_sha256 and entry.logged_at >= since
+    ]
+    result.version = tried[0].version
+    result.rows, result.champion_rows = len(tried), len(others)
+    canary_rows, champion_rows = (
+        _labelled(part, labels, contract) for part in (tried, others)
+    )
+    result.labels, result.champion_labels = len(canary_rows), len(champion_rows)
+    if min(len(canary_rows), len(champion_rows)) < limits.min_labels:
+        counts = f"{result.labels:,} and {result.champion_labels:,} labels"
+        result.unmeasured = f"{counts}, both need {limits.min_labels:,}"
+    elif not (metric.defined(canary_rows) and metric.defined(champion_rows)):
+        result.unmeasured = "the labels lack a class, or are all the same"
+    else:
+        _measure(result, canary_rows, champion_rows, metric, gates, limits)
+    return result
+
+
+def _measure(
+    result: Comparison,
+    tried: pd.DataFrame,
+    others: pd.DataFrame,
+    metric: PrimaryMetric,
+    gates: Sequence[ProductionGate],
+    limits: Monitor,
+) -> None:
+    """Fill in the metrics of both, and why the canary is to be taken back, if so."""
+    rate = limits.false_alarm_rate * PERFORMANCE / (2 if gates else 1)
+    result.fall = fall = performance.fall(tried, others, metric, 1 - 2 * rate)
+    result.gated = performance.gated(tried, others, metric, gates, rate)
+    if fall.high < -limits.max_fall:
+        result.take_back = (
+            f"{metric.label} is {fall.window:.3f} beside the champion's "
+            f"{fall.holdout:.3f}, difference {fall.difference:+.3f} "
+            f"[{fall.low:+.3f}, {fall.high:+.3f}], limit {-limits.max_fall:+g}"
+        )
+        return
+    for gate in result.gated:
+        if gate.passed is False:
+            result.take_back = (
+                f"{gate.label} is {gate.window:.4g} beside the champion's "
+                f"{gate.holdout:.4g}, limit {gate.limit:.4g}"
+            )
+            return
+
+
+def rows(comparison: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return a comparison, as the ledger has it, as rows: name, value, note."""
+    answered = f"{comparison['rows']:,}, champion {comparison['champion_rows']:,}"
+    found = [("rows answered since it began", answered, "")]
+    if "difference" in comparison:
+        low, high = comparison["low"], comparison["high"]
+        value = f"{comparison['window']:.4f}, champion {comparison['holdout']:.4f}"
+        value += (
+            f", difference {comparison['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        )
+        labels = plural(comparison["labels"], "label")
+        note = f"of {labels}, champion {comparison['champion_labels']:,}"
+        found.append((comparison["metric"], value, note))
+    else:
+        found.append((comparison["metric"], "not known", comparison["unmeasured"]))
+    state = comparison["take_back"] or "no reason to"
+    return [*found, ("taken back", state, "")]
+
+
+def _labelled(
+    entries: Sequence[Entry], labels: Mapping[str, Any], contract: Contract
+) -> pd.DataFrame:
+    """Return the entries that keep the contract and have a label, as a table."""
+    from mlgitops.monitor import window
+
+    fitting = [e for e in entries if e.id in labels and window.fits(e, contract)]
+    return data_quality.quarantine(
+        window.frame(fitting, labels, contract), contract
+    ).valid
