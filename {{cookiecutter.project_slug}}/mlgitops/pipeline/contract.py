@@ -210,9 +210,9 @@ def _column(name: str, entry: object, unknown: object = "predict") -> Column:
     if kind == "category":
         _check_categories(entry.get("categories"), location)
     ends: dict[str, object] = {"min": 0.0, "max": 1.0} if kind == "boolean" else {}
-    fields = vars(convert(KINDS[kind], entry, location))
+    fields = dict(vars(convert(KINDS[kind], entry, location)))
     if kind == "category" and "unknown" not in entry and unknown in get_args(Unknown):
-        fields = {**fields, "unknown": unknown}  # another word is refused later
+        fields["unknown"] = unknown  # another word is refused later
     if kind == "datetime":
         ends = {end: _seconds(fields[end], location.key(end)) for end in ("min", "max")}
     column = Column(**{**fields, **ends})
