@@ -175,7 +175,7 @@ class _Category:
     type: Literal["category"]
     missing: bool
     categories: Annotated[tuple[str, ...], Distinct(1)]
-    unknown: Unknown
+    unknown: Unknown = "predict"
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,10 @@ def _column(name: str, entry: object, unknown: object = "predict") -> Column:
         raise location.key("type").wrong(types, kind)
     if kind == "category":
         _check_categories(entry.get("categories"), location)
-        sound = unknown if unknown in get_args(Unknown) else "predict"  # refused later
-        entry = {"unknown": sound, **entry}
     ends: dict[str, object] = {"min": 0.0, "max": 1.0} if kind == "boolean" else {}
-    fields = vars(convert(KINDS[kind], entry, location))
+    fields = dict(vars(convert(KINDS[kind], entry, location)))
+    if kind == "category" and "unknown" not in entry and unknown in get_args(Unknown):
+        fields["unknown"] = unknown  # another word is refused later
     if kind == "datetime":
         ends = {end: _seconds(fields[end], location.key(end)) for end in ("min", "max")}
     column = Column(**{**fields, **ends})

@@ -27,9 +27,9 @@ def coerced(row: dict[str, Any], schema: Mapping[str, Column]) -> list[str]:
         column = schema.get(name)
         if column is None or value is None:
             continue
-        read = READ[column.type](value)
-        if read is not None:
-            row[name] = read
+        parsed = PARSERS[column.type](value)
+        if parsed is not None:
+            row[name] = parsed
             changed.append(name)
     return changed
 
@@ -57,7 +57,7 @@ def _nothing(_value: object) -> None:
     """Return None: a number is no time, as it does not say of what unit."""
 
 
-READ: Mapping[str, Callable[[object], Any]] = {
+PARSERS: Mapping[str, Callable[[object], Any]] = {
     "number": _number,
     "integer": _number,
     "boolean": _boolean,

@@ -85,11 +85,11 @@ class Counts:
 
 
 def _usual(
-    known: Mapping[str, frozenset[str]], ranges: Mapping[str, tuple[float, float]]
+    categories: Mapping[str, frozenset[str]], ranges: Mapping[str, tuple[float, float]]
 ) -> Callable[[Mapping[str, Value]], bool]:
     """Return what tells of most rows that there is nothing to count in them."""
     try:
-        return Usual(known, ranges)
+        return Usual(categories, ranges)
     except ValueError:  # a name with a quote, which msgspec refuses
         return lambda row: False
 

@@ -53,7 +53,7 @@ class Column(NamedTuple):
     type: str
     missing: bool
     max_text: int  # characters of a category or a text
-    known: frozenset[str] | None = None  # categories, where others are refused
+    allowed: frozenset[str] | None = None  # categories, where others are refused
 
 
 def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
@@ -68,8 +68,8 @@ def columns(contract: Mapping[str, Any]) -> dict[str, Column]:
         if unknown not in UNKNOWN:
             raise ValueError(f"column '{name}' has unknown: '{unknown}'")
         strict = kind == "category" and unknown == "refuse"
-        known = frozenset(map(str, categories)) if strict else None
-        parsed[name] = Column(name, kind, bool(column["missing"]), longest, known)
+        allowed = frozenset(map(str, categories)) if strict else None
+        parsed[name] = Column(name, kind, bool(column["missing"]), longest, allowed)
     return parsed
 
 
@@ -158,7 +158,7 @@ def _array(values: Sequence[Any], column: Column) -> Array:
                     f"row {index}: column '{column.name}' has {len(text)} characters; "
                     f"at most {column.max_text} are allowed."
                 )
-        _check_known(texts, column)
+        _check_category(texts, column)
         texts = [*map(words, texts)] if column.type == "text" else texts
         return np.array(texts, dtype=object).reshape(-1, 1)
     if column.type == "datetime":
@@ -180,12 +180,12 @@ def _array(values: Sequence[Any], column: Column) -> Array:
     return array.reshape(-1, 1)
 
 
-def _check_known(texts: Sequence[str], column: Column) -> None:
+def _check_category(texts: Sequence[str], column: Column) -> None:
     """Refuse a category that the contract does not list, where it says so."""
-    if column.known is None:
+    if column.allowed is None:
         return
     for index, text in enumerate(texts):
-        if text and text not in column.known:
+        if text and text not in column.allowed:
             raise RowError(
                 f"row {index}: column '{column.name}' has the unknown value "
                 f"{text[:80]!r}; contract.yaml lists what is allowed (unknown: refuse)."

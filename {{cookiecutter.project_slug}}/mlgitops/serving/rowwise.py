@@ -25,16 +25,16 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 def rowwise(model: bytes) -> bool:
     """Return whether every operator of an ONNX file is one of `OPERATORS`."""
     try:
-        found = [
+        listed = [
             _text(node, DOMAIN) in DOMAINS and _text(node, OPERATOR) in OPERATORS
             for field, graph in _fields(memoryview(model))
             for kind, node in _fields(graph if field == GRAPH else memoryview(b""))
             if kind == NODE
         ]
-        own = any(field == FUNCTIONS for field, _ in _fields(memoryview(model)))
+        functions = any(field == FUNCTIONS for field, _ in _fields(memoryview(model)))
     except (IndexError, ValueError):
         return False
-    return bool(found) and all(found) and not own
+    return bool(listed) and all(listed) and not functions
 
 
 def _text(message: memoryview, wanted: int) -> str:

@@ -26,7 +26,7 @@ Row = Mapping[str, Value]
 
 
 @dataclass(slots=True)
-class Asked:
+class Request:
     """A request that waits for its predictions, and for its lines to be written."""
 
     rows: Sequence[Row]
@@ -34,7 +34,7 @@ class Asked:
     times: Sequence[datetime | None]
     future: asyncio.Future[None]
     predictions: list[Prediction] = field(default_factory=list)
-    revised: bool = False  # its lines wait for a canary
+    replaced: bool = False  # its lines wait for a canary
 
 
 class Turn:
@@ -49,7 +49,7 @@ class Turn:
         """Begin with nothing asked; `version` goes into the log, if there is one."""
         self.model, self.version, self.log = model, version, log
         self._hidden = {model.id, model.time, *model.contract.get("sensitive", [])}
-        self._asked: list[Asked] = []
+        self._waiting: list[Request] = []
         self._encode = msgspec.json.Encoder().encode
 
     async def predict(
@@ -65,58 +65,59 @@ class Turn:
         Raises RowError, and ModelError where the model fails.
         """
         loop = asyncio.get_running_loop()
-        asked = Asked(
-            rows, ids, times, loop.create_future(), revised=canary is not None
-        )
-        if not self._asked:
+        future = loop.create_future()
+        request = Request(rows, ids, times, future, replaced=canary is not None)
+        if not self._waiting:
             loop.call_soon(self._run)
-        self._asked.append(asked)
-        await asked.future
+        self._waiting.append(request)
+        await future
         if canary is not None:
-            await canary.answer(rows, ids, asked.predictions)
+            await canary.answer(rows, ids, request.predictions)
             if (log := self.log()) is not None:
-                await log.write([*self._lines(asked, datetime.now(UTC).isoformat())])
-        return asked.predictions
+                await log.write([*self._lines(request, datetime.now(UTC).isoformat())])
+        return request.predictions
 
     def _run(self) -> None:
         """Answer what was asked; whatever fails is an error of its request."""
-        asked, self._asked = self._asked, []
-        single = [one for one in asked if len(one.rows) == 1]
+        requests, self._waiting = self._waiting, []
+        single = [r for r in requests if len(r.rows) == 1]
         if self.model.rowwise and len(single) > 1:
             for start in range(0, len(single), SHARED):
                 self._together(single[start : start + SHARED])
         log, now = self.log(), datetime.now(UTC).isoformat()
         lines, waiters = list[bytes](), list[asyncio.Future[None]]()
-        for one in asked:
+        for request in requests:
             try:
-                if not one.predictions:
-                    one.predictions = self.model.predictions(one.rows, one.ids)
-                if log is not None and not one.revised:
-                    lines += [*self._lines(one, now)]  # all of them, or none
+                if not request.predictions:
+                    request.predictions = self.model.predictions(
+                        request.rows, request.ids
+                    )
+                if log is not None and not request.replaced:
+                    lines += [*self._lines(request, now)]  # all of them, or none
             except Exception as error:
-                _fail(one.future, error)
+                _fail(request.future, error)
             else:
-                waiters.append(one.future)
+                waiters.append(request.future)
         if log is not None and lines:
             log.put(lines, waiters)  # which lets them go when it has written
         else:
             release(waiters)
 
-    def _together(self, asked: Sequence[Asked]) -> None:
+    def _together(self, requests: Sequence[Request]) -> None:
         """Predict the rows of several requests in one run, unless one is refused."""
-        rows, ids = [one.rows[0] for one in asked], [one.ids[0] for one in asked]
+        rows, ids = [r.rows[0] for r in requests], [r.ids[0] for r in requests]
         try:
             predictions = self.model.predictions(rows, ids)
         except (RowError, ModelError):
             return  # whose it is, each alone will say
-        for one, prediction in zip(asked, predictions, strict=True):
-            one.predictions.append(prediction)
+        for request, prediction in zip(requests, predictions, strict=True):
+            request.predictions.append(prediction)
 
-    def _lines(self, asked: Asked, logged_at: str) -> Iterator[bytes]:
+    def _lines(self, request: Request, logged_at: str) -> Iterator[bytes]:
         """Yield one line of the log per row."""
         hidden, names = self._hidden, (self.model.manifest_sha256, self.version)
         for row, time, prediction in zip(
-            asked.rows, asked.times, asked.predictions, strict=True
+            request.rows, request.times, request.predictions, strict=True
         ):
             shown = {name: row[name] for name in row if name not in hidden}
             line = prediction_log.line(prediction, time, *names, logged_at, shown)

@@ -65,8 +65,10 @@ class Typed:
             for row in rows:
                 msgspec.convert(row, self._row)
             for name in self._times:
-                found = [seconds(n, row.get(name), name) for n, row in enumerate(rows)]
-                arrays[name] = np.array(found, dtype=np.float64).reshape(-1, 1)
+                moments = [
+                    seconds(n, row.get(name), name) for n, row in enumerate(rows)
+                ]
+                arrays[name] = np.array(moments, dtype=np.float64).reshape(-1, 1)
         except (msgspec.ValidationError, RowError):
             return None
         self._add_numbers(arrays, rows)
@@ -95,13 +97,13 @@ class Usual:
 
     def __init__(
         self,
-        known: Mapping[str, Collection[str]],
+        categories: Mapping[str, Collection[str]],
         ranges: Mapping[str, tuple[float, float]],
     ) -> None:
-        """`known` are the categories of columns, `ranges` the ends of numbers."""
+        """`categories` are those of columns, `ranges` the ends of numbers."""
         fields: list[tuple[str, Any]] = [
             (name, Literal[tuple(sorted({*texts, ""}))])
-            for name, texts in known.items()
+            for name, texts in categories.items()
         ]
         for name, (low, high) in ranges.items():
             whole = Meta(ge=ceil(max(low, -EXACT)), le=floor(min(high, EXACT)))
@@ -134,9 +136,9 @@ def _type(column: Column) -> Any:
         "boolean": bool,
         "datetime": Annotated[str, Meta(min_length=1)],
     }
-    if column.known is not None:
-        allowed = [*column.known, *([""] if column.missing else [])]
-        kind: Any = Literal[tuple(sorted(allowed))]
+    if column.allowed is not None:
+        texts = [*column.allowed, *([""] if column.missing else [])]
+        kind: Any = Literal[tuple(sorted(texts))]
     else:
         length = Meta(min_length=least, max_length=column.max_text)
         kind = kinds.get(column.type) or Annotated[str, length]
