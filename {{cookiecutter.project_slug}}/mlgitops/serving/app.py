@@ -199,7 +199,7 @@ class App:
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:
         if (read := bulk.reader(scope)) is not None:
-            return await self.bulk.answer(read, scope, receive)
+            return await self.bulk.predict(read, scope, receive)
         if self.model is None or self.turn is None:
             raise RefusalError(503, self.reason, (b"retry-after", b"1"))
         body = await read_body(scope, receive, self.limits)

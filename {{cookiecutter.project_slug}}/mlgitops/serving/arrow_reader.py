@@ -74,7 +74,7 @@ class _Reader:
     """Reads the messages of one stream, one after the other."""
 
     def __init__(self, allowed: Sequence[str], rows: int, size: int) -> None:
-        self.allowed, self.most, self.left = allowed, rows, size
+        self.allowed, self.max_rows, self.left = allowed, rows, size
         self.fields: list[Field] = []
         self.dictionaries: dict[int, Vector] = {}
         self.parts: list[list[Vector]] = []
@@ -94,7 +94,7 @@ class _Reader:
             else:
                 raise ValueError(f"it has a message of kind {kind}")
         if not self.rows:
-            raise ArrowError(f"the body has 0 rows; 1 to {self.most} are allowed.")
+            raise ArrowError(f"the body has 0 rows; 1 to {self.max_rows} are allowed.")
         names = [field.name for field in self.fields]
         columns = zip(*self.parts, strict=True)
         return Table(self.rows, dict(zip(names, map(_together, columns), strict=True)))
@@ -103,9 +103,9 @@ class _Reader:
         """Read the rows of one batch."""
         length = _get(flat, 0, "<q")
         self.rows += length
-        if not 0 <= length <= self.rows <= self.most:
+        if not 0 <= length <= self.rows <= self.max_rows:
             raise TooManyError(
-                f"the body has too many rows; 1 to {self.most} are allowed."
+                f"the body has too many rows; 1 to {self.max_rows} are allowed."
             )
         self.parts.append(self._columns(flat, body, self.fields))
 
@@ -118,8 +118,8 @@ class _Reader:
         if field is None:
             raise ValueError(f"no column has the dictionary {number}")
         batch, plain = _table(flat, 1), [field._replace(dictionary=None)]
-        if _get(batch, 0, "<q") > self.most:
-            raise ArrowError(f"a dictionary may have at most {self.most} values.")
+        if _get(batch, 0, "<q") > self.max_rows:
+            raise ArrowError(f"a dictionary may have at most {self.max_rows} values.")
         (self.dictionaries[number],) = self._columns(batch, body, plain)
 
     def _columns(
@@ -129,7 +129,7 @@ class _Reader:
         if _table_or_none(flat, 3) is not None:
             raise ArrowError("the buffers are compressed: send them uncompressed.")
         length, nodes, buffers = _get(flat, 0, "<q"), _pairs(flat, 1), _pairs(flat, 2)
-        if not 0 <= length <= self.most:
+        if not 0 <= length <= self.max_rows:
             raise ValueError("a batch has no such length")
         unread = len(body)
 
@@ -144,8 +144,8 @@ class _Reader:
         columns = []
         try:
             for field in fields:
-                found, nulls = next(nodes)
-                if found != length:
+                count, nulls = next(nodes)
+                if count != length:
                     raise ValueError(f"column '{field.name}' has another length")
                 columns.append(self._column(field, length, nulls, take))
         except StopIteration:
@@ -178,22 +178,26 @@ class _Reader:
         """Return the values of a column's dictionary at positions."""
         if field.dictionary not in self.dictionaries:
             raise ValueError(f"the dictionary of column '{field.name}' is missing")
-        found = self.dictionaries[field.dictionary]
+        dictionary = self.dictionaries[field.dictionary]
         used = indices if valid is None else indices[valid]
         if not len(used):
             return missing(len(indices))
-        if not 0 <= used.min() <= used.max() < len(found.values):
+        if not 0 <= used.min() <= used.max() < len(dictionary.values):
             raise ValueError(f"column '{field.name}' points beyond its dictionary")
-        if found.kind == "text":
-            lengths = np.array([*map(len, found.values)])
+        if dictionary.kind == "text":
+            lengths = np.array([*map(len, dictionary.values)])
             self.left -= int(lengths[used].sum())
             if self.left < 0:
                 raise ArrowError("the texts are too long together; send fewer rows.")
         safe = indices if valid is None else np.where(valid, indices, used[0])
-        there = valid
-        if found.valid is not None:
-            there = found.valid[safe] if valid is None else found.valid[safe] & valid
-        return Vector(found.kind, found.values[safe], there)
+        present = valid
+        if dictionary.valid is not None:
+            present = (
+                dictionary.valid[safe]
+                if valid is None
+                else dictionary.valid[safe] & valid
+            )
+        return Vector(dictionary.kind, dictionary.values[safe], present)
 
 
 def _messages(data: memoryview) -> Iterator[tuple[int, Flat, memoryview]]:
@@ -246,13 +250,13 @@ def _fields(schema: Flat, allowed: Sequence[str]) -> list[Field]:
 def _field(flat: Flat) -> Field:
     """Return one column's name and type."""
     name, kind = _text(flat, 0), _get(flat, 2, "B")
-    dtype, word = _type(kind, _table(flat, 3), name)
+    dtype, values = _type(kind, _table(flat, 3), name)
     encoding = _table_or_none(flat, 4)
     if encoding is None:
-        return Field(name, kind, dtype, word)
+        return Field(name, kind, dtype, values)
     index = _table_or_none(encoding, 1)
     indices = "<i4" if index is None else _type(INT, index, name)[0]
-    return Field(name, kind, dtype, word, _get(encoding, 0, "<q"), indices)
+    return Field(name, kind, dtype, values, _get(encoding, 0, "<q"), indices)
 
 
 def _type(kind: int, flat: Flat, name: str) -> tuple[str, str]:
@@ -307,14 +311,14 @@ def _texts(name: str, offsets: Array, data: memoryview, valid: Array | None) -> 
         raise ValueError(f"the texts of column '{name}' are not in their buffer")
     ends, content = pairwise(offsets.tolist()), bytes(data)
     if content.isascii():
-        whole = content.decode("ascii")
-        texts[:] = [whole[start:end] for start, end in ends]
+        characters = content.decode("ascii")
+        texts[:] = [characters[start:end] for start, end in ends]
         return texts
-    there = [True] * len(texts) if valid is None else valid.tolist()
+    present = [True] * len(texts) if valid is None else valid.tolist()
     try:
         texts[:] = [
             content[start:end].decode() if ok else ""
-            for (start, end), ok in zip(ends, there, strict=True)
+            for (start, end), ok in zip(ends, present, strict=True)
         ]
     except UnicodeDecodeError:
         raise ArrowError(f"column '{name}' has a text that is not UTF-8.") from None
@@ -324,8 +328,8 @@ def _texts(name: str, offsets: Array, data: memoryview, valid: Array | None) -> 
 def _microseconds(field: Field, values: Array) -> Array:
     """Return times as datetime64[us]; one beyond what that holds is no time."""
     unit = np.datetime_data(values.dtype)[0]
-    most = {"D": 10**6, "s": 10**11, "ms": 10**14}.get(unit)
-    if most is not None and (np.abs(values.astype(np.int64)) > most).any():
+    limit = {"D": 10**6, "s": 10**11, "ms": 10**14}.get(unit)
+    if limit is not None and (np.abs(values.astype(np.int64)) > limit).any():
         raise ArrowError(f"column '{field.name}' has a time before 1700 or after 2200.")
     return values.astype("M8[us]")
 
@@ -334,19 +338,19 @@ def _together(parts: Sequence[Vector]) -> Vector:
     """Return the values of all batches of one column."""
     if len(parts) == 1:
         return parts[0]
-    known = next((part for part in parts if part.kind != MISSING), parts[0])
-    dtype = known.values.dtype
+    typed = next((part for part in parts if part.kind != MISSING), parts[0])
+    dtype = typed.values.dtype
     values = [
-        p.values if p.kind == known.kind else np.zeros(len(p.values), dtype)
+        p.values if p.kind == typed.kind else np.zeros(len(p.values), dtype)
         for p in parts
     ]
     valid = [
         np.ones(len(p.values), bool) if p.valid is None else p.valid for p in parts
     ]
-    return Vector(known.kind, np.concatenate(values), np.concatenate(valid))
+    return Vector(typed.kind, np.concatenate(values), np.concatenate(valid))
 
 
-def _at(flat: Flat, slot: int) -> int:
+def _position(flat: Flat, slot: int) -> int:
     """Return where a table's field lies; 0 where it has its default."""
     offset = flat.Offset(4 + 2 * slot)
     return int(offset) and int(flat.Pos + offset)
@@ -354,7 +358,7 @@ def _at(flat: Flat, slot: int) -> int:
 
 def _get(flat: Flat, slot: int, code: str, default: int = 0) -> int:
     """Return a number."""
-    position = _at(flat, slot)
+    position = _position(flat, slot)
     return (
         int(struct.unpack_from(code, flat.Bytes, position)[0]) if position else default
     )
@@ -362,22 +366,22 @@ def _get(flat: Flat, slot: int, code: str, default: int = 0) -> int:
 
 def _text(flat: Flat, slot: int) -> str:
     """Return a text."""
-    position = _at(flat, slot)
+    position = _position(flat, slot)
     return bytes(flat.String(position)).decode() if position else ""
 
 
 def _table_or_none(flat: Flat, slot: int) -> Flat | None:
     """Return a table within a table, if it is there."""
-    position = _at(flat, slot)
+    position = _position(flat, slot)
     return Flat(flat.Bytes, flat.Indirect(position)) if position else None
 
 
 def _table(flat: Flat, slot: int) -> Flat:
     """Return a table within a table."""
-    found = _table_or_none(flat, slot)
-    if found is None:
+    table = _table_or_none(flat, slot)
+    if table is None:
         raise ValueError("a message lacks a part")
-    return found
+    return table
 
 
 def _vector(flat: Flat, slot: int) -> tuple[int, int]:

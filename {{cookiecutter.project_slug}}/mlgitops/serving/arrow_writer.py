@@ -31,18 +31,18 @@ class Output(NamedTuple):
 
 def stream(predictions: Sequence[Prediction], facts: Mapping[str, str]) -> bytes:
     """Return predictions, at least one, as a stream; `facts` stand in its schema."""
-    found = [_output(*column) for column in outputs(predictions)]
-    buffers = [data for output in found for data in output.buffers]
+    columns = [_output(*column) for column in outputs(predictions)]
+    buffers = [data for output in columns for data in output.buffers]
     body = b"".join(data + b"\0" * (-len(data) % 8) for data in buffers)
-    batch = _batch(found, len(predictions), len(body))
-    return _schema(found, facts) + batch + body + END
+    batch = _batch(columns, len(predictions), len(body))
+    return _schema(columns, facts) + batch + body + END
 
 
 def _output(name: str, kind: str, values: list[Any]) -> Output:
     """Return a column's buffers."""
-    there = np.array([value is not None for value in values])
-    nulls = len(values) - int(there.sum())
-    valid = np.packbits(there, bitorder="little").tobytes() if nulls else b""
+    present = np.array([value is not None for value in values])
+    nulls = len(values) - int(present.sum())
+    valid = np.packbits(present, bitorder="little").tobytes() if nulls else b""
     if kind == "text":
         texts = [(value or "").encode() for value in values]
         ends = np.cumsum([0, *map(len, texts)]).astype("<i4")
@@ -90,11 +90,11 @@ def _field(builder: Any, output: Output) -> int:
 
 def _batch(columns: Sequence[Output], rows: int, size: int) -> bytes:
     """Return the message that says where in the body each column lies."""
-    builder, start, places = flatbuffers.Builder(256), 0, []
+    builder, start, regions = flatbuffers.Builder(256), 0, []
     for data in (data for output in columns for data in output.buffers):
-        places.append((start, len(data)))
+        regions.append((start, len(data)))
         start += len(data) + -len(data) % 8
-    buffers = _pairs(builder, places)
+    buffers = _pairs(builder, regions)
     nodes = _pairs(builder, [(rows, output.nulls) for output in columns])
     builder.StartObject(5)
     builder.PrependInt64Slot(0, rows, 0)

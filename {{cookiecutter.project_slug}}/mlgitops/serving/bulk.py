@@ -69,7 +69,7 @@ class Bulk:
         yields = partial(sys.setswitchinterval, TURN_SECONDS)
         self._pool = ThreadPoolExecutor(1, "bulk", yields)
 
-    async def answer(self, read: Read, scope: Message, receive: Receive) -> Response:
+    async def predict(self, read: Read, scope: Message, receive: Receive) -> Response:
         """Predict the rows of a body."""
         model = self.app.model
         if model is None:
@@ -127,11 +127,11 @@ def lines(
         scored.rows(start, end, hidden),
         strict=True,
     )
-    found = (
+    records = (
         prediction_log.line(prediction, time, *names, row)
         for prediction, time, row in entries
     )
-    return ENCODER.encode_lines(found).splitlines(keepends=True)
+    return ENCODER.encode_lines(records).splitlines(keepends=True)
 
 
 def _scored(read: Read, body: bytes, model: Model, size: Size) -> Scored:

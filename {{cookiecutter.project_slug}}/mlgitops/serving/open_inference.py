@@ -85,26 +85,26 @@ def routes(app: App) -> dict[str, Route]:
     """Return the protocol's paths, those of the model where there is one."""
     extensions = ["binary_tensor_data"]
     server = {"name": "mlgitops", "version": app.machinery, "extensions": extensions}
-    found = {
+    paths = {
         "/v2": Route(partial(_say, server)),
         "/v2/health/live": Route(partial(_say, {"live": True})),
         "/v2/health/ready": Route(partial(_ready, app, {"ready": True})),
     }
     model = app.model
     if model is None:
-        return found
+        return paths
     names = [f"/v2/models/{model.name}"]
     if app.version:
         names.append(f"{names[0]}/versions/{app.version}")
     ready = {"name": model.name, "ready": True}
     for name in names:
-        found |= {
+        paths |= {
             name: Route(partial(_say, metadata(model, app.version))),
             f"{name}/ready": Route(partial(_ready, app, ready)),
-            f"{name}/infer": Route(Infer(app, model).answer, ("POST",)),
+            f"{name}/infer": Route(Infer(app, model).infer, ("POST",)),
         }
         app.counts.timed.add(f"{name}/infer")
-    return found
+    return paths
 
 
 def metadata(model: Model, version: str | None) -> dict[str, Any]:
@@ -112,9 +112,9 @@ def metadata(model: Model, version: str | None) -> dict[str, Any]:
     inputs = []
     for name, column in model.columns.items():
         # NaN is what a missing number is: whole numbers have none.
-        whole = column.type == "integer"
+        is_integer = column.type == "integer"
         number = "FP64" if column.missing else "INT64"
-        datatype = number if whole else TYPES.get(column.type, "BYTES")
+        datatype = number if is_integer else TYPES.get(column.type, "BYTES")
         inputs.append({"name": name, "datatype": datatype, "shape": [-1]})
     for name in filter(None, (model.id, model.time)):
         inputs.append({"name": name, "datatype": "BYTES", "shape": [-1]})
@@ -158,7 +158,7 @@ class Infer:
         self.app, self.model = app, model
         self.names = vectors.allowed(model)
 
-    async def answer(self, scope: Message, receive: Receive) -> Response:
+    async def infer(self, scope: Message, receive: Receive) -> Response:
         """Predict the rows of a request's tensors."""
         body = await read_body(scope, receive, self.app.limits)
         if encoding := bulk.header(scope, b"content-encoding"):
@@ -283,20 +283,20 @@ def _from_json(tensor: Input, data: list[Any], rows: int) -> Vector:
             raise TensorError(
                 f"row {row}: input '{tensor.name}' is not {tensor.datatype}."
             )
-    there = np.array([value is not None for value in data])
+    present = np.array([value is not None for value in data])
     if tensor.datatype == "BYTES":
         values = np.empty(rows, dtype=object)
         values[:] = ["" if value is None else value for value in data]
-        return _text(values, there)
+        return _text(values, present)
     filled = [0 if value is None else value for value in data]
     if tensor.datatype == "BOOL":
-        return Vector("true or false", np.array(filled, np.bool_), there)
-    return _number(tensor, filled, there)
+        return Vector("true or false", np.array(filled, np.bool_), present)
+    return _number(tensor, filled, present)
 
 
 def _from_bytes(tensor: Input, data: bytes, rows: int) -> Vector:
     """Return the values of a binary tensor."""
-    name, there = tensor.name, np.ones(rows, np.bool_)
+    name, present = tensor.name, np.ones(rows, np.bool_)
     if tensor.datatype == "BYTES":
         values = np.empty(rows, dtype=object)
         try:
@@ -305,7 +305,7 @@ def _from_bytes(tensor: Input, data: bytes, rows: int) -> Vector:
             raise TensorError(
                 f"input '{name}' is not {rows} texts in UTF-8, each behind its length."
             ) from None
-        return _text(values, there)
+        return _text(values, present)
     dtype = np.dtype(NUMBERS.get(tensor.datatype, "u1"))
     if len(data) != rows * dtype.itemsize:
         raise TensorError(
@@ -315,8 +315,8 @@ def _from_bytes(tensor: Input, data: bytes, rows: int) -> Vector:
     if tensor.datatype == "BOOL":
         if (numbers > 1).any():
             raise TensorError(f"input '{name}' has a byte that is neither 0 nor 1.")
-        return Vector("true or false", numbers.astype(np.bool_), there)
-    return _number(tensor, numbers, there)
+        return Vector("true or false", numbers.astype(np.bool_), present)
+    return _number(tensor, numbers, present)
 
 
 def _elements(data: bytes, rows: int) -> Iterator[bytes]:
@@ -332,12 +332,12 @@ def _elements(data: bytes, rows: int) -> Iterator[bytes]:
         raise ValueError("bytes are left")
 
 
-def _text(values: Array, there: Array) -> Vector:
+def _text(values: Array, present: Array) -> Vector:
     """Return texts; "" is a missing one."""
-    return Vector("text", values, there & np.array([*map(bool, values)]))
+    return Vector("text", values, present & np.array([*map(bool, values)]))
 
 
-def _number(tensor: Input, values: Any, there: Array) -> Vector:
+def _number(tensor: Input, values: Any, present: Array) -> Vector:
     """Return numbers; NaN is a missing one."""
     try:
         with np.errstate(over="ignore"):
@@ -347,8 +347,8 @@ def _number(tensor: Input, values: Any, there: Array) -> Vector:
             f"input '{tensor.name}' has a number that is not {tensor.datatype}."
         ) from None
     if array.dtype.kind == "f":
-        there = there & ~np.isnan(array)
-    return Vector("number", array, there)
+        present = present & ~np.isnan(array)
+    return Vector("number", array, present)
 
 
 def _datatype(model: Model, name: str, kind: str) -> str:
@@ -361,23 +361,23 @@ def _outputs(
     request: Request, model: Model, predictions: Sequence[Prediction]
 ) -> list[tuple[dict[str, Any], bytes | None]]:
     """Return each output that is wanted: its JSON, and its bytes if they are wanted."""
-    found = {
+    columns = {
         name: (kind, values) for name, kind, values in vectors.outputs(predictions)
     }
-    wanted = request.outputs or [Requested(name) for name in found]
+    requested = request.outputs or [Requested(name) for name in columns]
     usual = request.parameters.get("binary_data_output") is True
     outputs: list[tuple[dict[str, Any], bytes | None]] = []
-    for output in wanted:
-        if output.name not in found:
+    for output in requested:
+        if output.name not in columns:
             raise TensorError(
                 f"the output {output.name[:80]!r} is unknown; there are "
-                f"{', '.join(found)}."
+                f"{', '.join(columns)}."
             )
         if odd := output.parameters.keys() - {"binary_data"}:
             raise TensorError(
                 f"output '{output.name}' has the unknown parameter {min(odd)[:80]!r}."
             )
-        kind, values = found[output.name]
+        kind, values = columns[output.name]
         datatype = _datatype(model, output.name, kind)
         if datatype == "BYTES":
             values = [TEXTS.get(value, value) for value in values]

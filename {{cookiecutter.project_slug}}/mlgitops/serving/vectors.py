@@ -59,11 +59,11 @@ class Vector(NamedTuple):
         values = self.values[start:end]
         if self.kind == "a time":
             values = np.datetime_as_string(values, "us").astype(object)
-        found: list[Any] = values.tolist()
+        listed: list[Any] = values.tolist()
         if self.valid is None:
-            return found
-        there = self.valid[start:end].tolist()
-        return [value if ok else None for value, ok in zip(found, there, strict=True)]
+            return listed
+        valid = self.valid[start:end].tolist()
+        return [value if ok else None for value, ok in zip(listed, valid, strict=True)]
 
 
 class Table(NamedTuple):
@@ -142,43 +142,43 @@ def outputs(
     These are the columns that `make score` writes: classes and the ends of an interval
     have one each, a set is its list as JSON.
     """
-    found: list[tuple[str, str, list[Any]]] = []
+    columns: list[tuple[str, str, list[Any]]] = []
     for name in predictions[0]:
         values: list[Any] = [prediction[name] for prediction in predictions]
         if name == "id":
-            found.append((name, "text", [*map(str, values)]))
+            columns.append((name, "text", [*map(str, values)]))
         elif name == "interval":  # as the server computes it, beyond float32
             for end, index in (("low", 0), ("high", 1)):
-                found.append((f"{name}.{end}", "<f8", [v[index] for v in values]))
+                columns.append((f"{name}.{end}", "<f8", [v[index] for v in values]))
         elif name == "set":
             texts = [json.dumps(value, ensure_ascii=False) for value in values]
-            found.append((name, "text", texts))
+            columns.append((name, "text", texts))
         elif isinstance(values[0], dict):
-            found += [
+            columns += [
                 (f"{name}.{key}", "<f4", [value[key] for value in values])
                 for key in values[0]
             ]
         elif name in ("decision", "class"):
             kind = "bool" if name == "decision" else "text"
-            found.append((name, kind, values))
+            columns.append((name, kind, values))
         else:
-            found.append((name, "<f4", values))
-    return found
+            columns.append((name, "<f4", values))
+    return columns
 
 
 def unseen(counts: Counts, table: Table) -> tuple[Counter[str], Counter[str]]:
     """Return how many values of each column training never saw, as JSON rows count."""
     unknown, outside = Counter[str](), Counter[str]()
-    for name, known in counts.known.items():
+    for name, categories in counts.known.items():
         if (vector := table.columns.get(name)) and vector.kind == "text":
-            found = Counter(vector.part(0, table.rows))
-            odd = found.keys() - known - {None, ""}
-            unknown[name] += sum(found[text] for text in odd)
+            texts = Counter(vector.part(0, table.rows))
+            odd = texts.keys() - categories - {None, ""}
+            unknown[name] += sum(texts[text] for text in odd)
     for name, (low, high) in counts.ranges.items():
         if (vector := table.columns.get(name)) and vector.kind == "number":
             far = ~((low <= vector.values) & (vector.values <= high))
-            there = far if vector.valid is None else far & vector.valid
-            outside[name] += int(there.sum())
+            outliers = far if vector.valid is None else far & vector.valid
+            outside[name] += int(outliers.sum())
     return unknown, outside
 
 
@@ -189,22 +189,22 @@ def _later(sentence: str, start: int) -> str:
 
 def _metadata(model: Model, table: Table) -> tuple[list[str | int], Times]:
     """Return each row's id, a new one if it has none, and its time."""
-    known = {n: table.columns[n] for n in (model.id, model.time) if n in table.columns}
-    if not known:
+    named = {n: table.columns[n] for n in (model.id, model.time) if n in table.columns}
+    if not named:
         text = os.urandom(16 * table.rows).hex()
         return [text[n : n + 32] for n in range(0, len(text), 32)], [None] * table.rows
-    for name, vector in known.items():
+    for name, vector in named.items():
         kinds = {"text", MISSING, "number" if name == model.id else "a time"}
         is_float = name == model.id and vector.values.dtype.kind == "f"
         if vector.kind not in kinds or is_float:
             needed = "text or a whole number" if name == model.id else "a time or text"
             raise RowError(f"the column '{name}' must be {needed}.")
-    parts = [vector.part(0, table.rows) for vector in known.values()]
+    parts = [vector.part(0, table.rows) for vector in named.values()]
     rows = (
-        dict(zip(known, values, strict=True)) for values in zip(*parts, strict=True)
+        dict(zip(named, values, strict=True)) for values in zip(*parts, strict=True)
     )
-    named = [metadata(n, row, model.id, model.time) for n, row in enumerate(rows)]
-    return [i for i, _ in named], [time for _, time in named]
+    pairs = [metadata(n, row, model.id, model.time) for n, row in enumerate(rows)]
+    return [i for i, _ in pairs], [time for _, time in pairs]
 
 
 def _checked(vector: Vector, column: Column) -> Array:
@@ -226,39 +226,39 @@ def _checked(vector: Vector, column: Column) -> Array:
 def _numbers(vector: Vector, column: Column) -> Array | None:
     """Return float32 [n], NaN for missing; None where a value is not allowed."""
     wide = vector.values.astype(np.float64)
-    there = _there(vector, column)
-    if there is None:
+    present = _present(vector, column)
+    if present is None:
         return None
     with np.errstate(over="ignore"):
         array = wide.astype(np.float32)
-    if not np.isfinite(array[there]).all():
+    if not np.isfinite(array[present]).all():
         return None
     if column.type == "integer":
-        known = wide[there]
-        if (known % 1).any() or (np.abs(known) > WHOLE).any():
+        numbers = wide[present]
+        if (numbers % 1).any() or (np.abs(numbers) > WHOLE).any():
             return None
-    array[~there] = np.nan
+    array[~present] = np.nan
     return array
 
 
 def _seconds(vector: Vector, column: Column) -> Array | None:
     """Return float64 seconds since 1970 [n]; None where a value is not allowed."""
-    there = _there(vector, column)
-    if there is None:
+    present = _present(vector, column)
+    if present is None:
         return None
     first, last = (
         np.datetime64(bound.replace(tzinfo=None), "us")
         for bound in (prediction_log.EARLIEST, prediction_log.LATEST)
     )
-    known = vector.values[there]
-    if not ((first < known) & (known < last)).all():
+    numbers = vector.values[present]
+    if not ((first < numbers) & (numbers < last)).all():
         return None
     seconds = vector.values.astype(np.int64) / 1_000_000  # exact below 2**53
-    seconds[~there] = np.nan
+    seconds[~present] = np.nan
     return seconds
 
 
-def _there(vector: Vector, column: Column) -> Array | None:
+def _present(vector: Vector, column: Column) -> Array | None:
     """Return which values are there; None where one is missing and may not be."""
     if vector.valid is None:
         return np.ones(len(vector.values), np.bool_)
