@@ -19,7 +19,7 @@ from mlgitops import prediction_log
 from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
 from mlgitops.serving import metrics
-from mlgitops.serving.docs import Description
+from mlgitops.serving.description import Description
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
