@@ -202,6 +202,9 @@ def test_responses_are_what_their_schemas_say(port: int, folder: Path) -> None:
             assert answer.headers["content-type"].split(";")[0] == kind
             said = json.loads(body) if kind == openapi.JSON else body.decode()
             whole(document, media["schema"]).validate(said)
+    ready = document["paths"]["/health/ready"]["get"]["responses"]
+    names = [str(ready[status]["content"]) for status in ("500", "503")]
+    assert ["Error" in names[0], "Reason" in names[1]] == [True, True]
     refused = {
         400: b"[", 422: {"rows": [{}]}, 413: {"rows": [{}] * 1_001}
     }  # fmt: skip

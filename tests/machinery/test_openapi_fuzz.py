@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -19,7 +19,7 @@ from machinery import described, tiny
 
 pytest.importorskip("schemathesis")
 PROOF = bool(os.environ.get("PROOF"))
-CASES = 5_000 if PROOF else 40  # of POST /predict, of each contract, beside some 180
+CASES = 5_000 if PROOF else 20  # of POST /predict, of each contract, beside some 180
 CONFIG = """\
 [checks]
 negative_data_rejection.expected-statuses = ["400", "413", "422"]
@@ -92,37 +92,25 @@ def test_the_server_is_as_described(target: Target) -> None:
     assert tiny.call(target.port, "/health/ready")[0] == 200
 
 
-def _refusals(document: dict[str, Any]) -> None:
-    """Say that a column may be absent, and that no row is refused."""
-    document["components"]["schemas"]["Row"]["required"].remove("kind")
-    del document["paths"]["/predict"]["post"]["responses"]["422"]
+WRONG = (
+    "Undocumented status code",
+    "Schema-valid request rejected",
+    "Response violates schema",
+)
 
 
-def _type(document: dict[str, Any]) -> None:
-    """Say that a decision is text."""
-    wrong = {"type": "string"}
-    document["components"]["schemas"]["Prediction"]["properties"]["decision"] = wrong
-
-
-REJECTED = ("Undocumented status code", "Schema-valid request rejected")
-WRONG = {
-    "coverage": (_refusals, REJECTED),
-    "examples": (_type, ("Response violates schema",)),
-}
-
-
-@pytest.mark.parametrize("phase", WRONG)
-def test_a_wrong_description_is_found(
-    phase: str, target: Target, tmp_path: Path
-) -> None:
+def test_a_wrong_description_is_found(target: Target, tmp_path: Path) -> None:
+    """That a column may be absent, that no row is refused, that a decision is text."""
     if not target.whole:
         pytest.skip("one contract is enough")
-    change, words = WRONG[phase]
     document = tiny.call(target.port, "/openapi.json")[1]
-    change(document)
+    schemas = document["components"]["schemas"]
+    schemas["Row"]["required"].remove("kind")
+    schemas["Prediction"]["properties"]["decision"] = {"type": "string"}
+    del document["paths"]["/predict"]["post"]["responses"]["422"]
     file = tmp_path / "wrong.json"
     file.write_text(json.dumps(document))
-    only = ("--phases", phase, "--include-path", "/predict")
+    only = ("--phases", "coverage", "--include-path", "/predict")
     code, printed = target.run(file, *only)
     assert code == 1, printed[-3000:]
-    assert all(word in printed for word in words), printed[-3000:]
+    assert not [words for words in WRONG if words not in printed], printed[-3000:]

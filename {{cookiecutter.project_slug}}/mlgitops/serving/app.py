@@ -18,7 +18,7 @@ from mlgitops.prediction_log import Value
 from mlgitops.serving import bulk, coercion, explain, metrics, open_inference
 from mlgitops.serving.access import UNGUARDED, Tokens
 from mlgitops.serving.canary import Canary
-from mlgitops.serving.docs import Description
+from mlgitops.serving.description import Description
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model

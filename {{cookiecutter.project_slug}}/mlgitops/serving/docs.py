@@ -1,23 +1,17 @@
-"""The description as a page: /openapi.json and /docs; standard library only.
+"""The description as a page, /docs; standard library only.
 
 What is absent: scripts, fonts, pictures, anything from another address. The page works
 with the keyboard alone, as it has links and details only, and on a phone.
 """
 
-import asyncio
 import base64
 import hashlib
 import json
 from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mlgitops.serving import openapi
-from mlgitops.serving.routes import Message, Receive, RefusalError, Response
-from mlgitops.serving.schemas import Schema, Version
-
-if TYPE_CHECKING:
-    from mlgitops.serving.app import App
+from mlgitops.serving.schemas import Schema
 
 CSS = """\
 :root{color-scheme:light dark;--ink:#1f2328;--soft:#59636e;--paper:#fff;--rule:#d1d9e0;\
@@ -55,7 +49,6 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-HTML = b"text/html; charset=utf-8"
 PAGE = """\
 <!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -65,44 +58,6 @@ PAGE = """\
 {body}
 </main></body></html>
 """
-
-
-class Description:
-    """Answers /openapi.json and /docs; made when it is first asked for."""
-
-    def __init__(self, app: "App") -> None:
-        """Describe what this application serves."""
-        self._app = app
-        self._made: tuple[bytes, bytes] | None = None
-
-    async def document(self, _scope: Message, _receive: Receive) -> Response:
-        """Return the description."""
-        return Response((await self._contents())[0])
-
-    async def page(self, _scope: Message, _receive: Receive) -> Response:
-        """Return the description as a page."""
-        return Response((await self._contents())[1], HTML, HEADERS)
-
-    async def _contents(self) -> tuple[bytes, bytes]:
-        app, model = self._app, self._app.model
-        if model is None:
-            raise RefusalError(503, app.reason, (b"retry-after", b"1"))
-        if self._made is None:
-            version = Version(
-                model.contract,
-                model.manifest,
-                model.manifest_sha256,
-                app.version,
-                app.limits,
-            )
-            self._made = await asyncio.to_thread(make, version)
-        return self._made
-
-
-def make(version: Version) -> tuple[bytes, bytes]:
-    """Return the description of a version, and its page."""
-    text = openapi.text(version)
-    return text, page(json.loads(text)).encode()
 
 
 def page(document: Mapping[str, Any]) -> str:

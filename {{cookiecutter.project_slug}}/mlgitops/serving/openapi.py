@@ -61,16 +61,16 @@ STATUSES: dict[int, Schema] = {  # of refusals
     500: {"description": "The server failed; its log says why."},
     503: {"description": "There is no model, or too much to do.", "headers": RETRY},
 }
-BARE = {431}  # always without a body
 ANY = (431, 500, 503)  # can come from any path
 BODY = (400, 408, 413)  # from any path that reads a body
 
 
 def refusals(*statuses: int, schema: Schema | None = None) -> dict[str, Schema]:
     """Return the responses of these statuses and of those that any path can have."""
-    body = content(schema) if schema else REFUSED
+    bodies: dict[int, Schema] = {431: {}, 500: {"content": REFUSED}}  # of any path
+    body = {"content": content(schema) if schema else REFUSED}
     return {
-        str(status): STATUSES[status] | ({} if status in BARE else {"content": body})
+        str(status): STATUSES[status] | bodies.get(status, body)
         for status in sorted({*statuses, *ANY})
     }
 
