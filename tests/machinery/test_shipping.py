@@ -101,6 +101,16 @@ def test_a_line_that_cannot_be_read_is_kept_apart(tmp_path: Path) -> None:
     assert rows[2]["size"] == LONGEST + 6
 
 
+def test_the_lines_of_a_scored_file_are_there_once(log: Path, tmp_path: Path) -> None:
+    """A run of `make score` that was killed at its end writes its lines again."""
+    name, sink = log / file_name(f"{DAY}-0123456789ab"), tmp_path / "sink"
+    for _ in range(2):
+        name.write_bytes(entry("scored"))
+        ship(log, str(sink))
+    assert ids(sink) == ["scored", "0", "1", "2"]
+    assert len([*sink.glob(f"day={DAY}/predictions-{DAY}-0123456789ab.parquet")]) == 1
+
+
 class Stop(BaseException):
     """The process ends here."""
 
