@@ -101,6 +101,31 @@ def test_a_line_that_cannot_be_read_is_kept_apart(tmp_path: Path) -> None:
     assert rows[2]["size"] == LONGEST + 6
 
 
+def test_the_lines_of_a_scored_file_are_there_once(log: Path, tmp_path: Path) -> None:
+    """A run of `make score` that was killed at its end writes its lines again."""
+    name, sink = log / file_name(f"{DAY}-0123456789ab"), tmp_path / "sink"
+    for _ in range(2):
+        name.write_bytes(entry("scored"))
+        ship(log, str(sink))
+    assert ids(sink) == ["scored", "0", "1", "2"]
+    assert len([*sink.glob(f"day={DAY}/predictions-{DAY}-0123456789ab.parquet")]) == 1
+
+
+def test_whatever_reads_as_an_entry_has_a_row(tmp_path: Path) -> None:
+    """A line of another program, or another year: it holds nothing up."""
+    fields, log = json.loads(entry(0)), tmp_path / "log"
+    odd = [{"version": v} for v in (7, None, [1], {"a": 1}, True, "\u0000", "é")]
+    odd += [{"id": v} for v in (None, [1], 10**40, "\u2028", "")]
+    odd += [{"logged_at": v} for v in (7, None, "soon")] + [{"row": {"\u0000": "é"}}]
+    odd += [{"manifest_sha256": [None]}, {"time": None}, {"more": {"x": [1]}}]
+    lines = [json.dumps(fields | change, ensure_ascii=False) + "\n" for change in odd]
+    log.mkdir()
+    (log / file_name(DAY)).write_text("".join(lines), encoding="utf-8")
+    before = lines_of(log)
+    shipped = ship(log, str(tmp_path / "sink"))
+    assert shipped.lines == len(lines) and lines_of(tmp_path / "sink") == before
+
+
 class Stop(BaseException):
     """The process ends here."""
 

@@ -23,6 +23,8 @@ ENTRIES = pa.schema([*((name, pa.string()) for name in NAMES), ("line", pa.strin
 UNREADABLE = pa.schema([("line", pa.binary()), ("size", pa.int64())])
 COUNTS = pa.schema([("line", pa.string())])
 
+Row = tuple[object, ...]  # a value for each column
+
 
 @dataclass
 class Part:
@@ -33,14 +35,16 @@ class Part:
     file: IO[bytes] | None = None
     writer: Any = None
 
-    def add(self, rows: list[dict[str, object]]) -> None:
+    def add(self, rows: list[Row]) -> None:
         """Write a row group."""
         if not rows:
             return
         if self.writer is None:
             self.file = SpooledTemporaryFile(max_size=IN_MEMORY)
             self.writer = pq.ParquetWriter(self.file, self.schema, compression="zstd")
-        self.writer.write_table(pa.Table.from_pylist(rows, self.schema))
+        columns = zip(zip(*rows, strict=True), self.schema.types, strict=True)
+        arrays = [pa.array(values, kind) for values, kind in columns]
+        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
         self.rows += len(rows)
 
     def close(self) -> None:
@@ -63,10 +67,10 @@ def counts(lines: Iterable[Line]) -> tuple[Part, Part]:
 def _sorted(
     lines: Iterable[Line],
     schema: pa.Schema,
-    row_of: Callable[[str], dict[str, object] | None],
+    row_of: Callable[[str], Row | None],
 ) -> tuple[Part, Part]:
     good, bad = Part(schema), Part(UNREADABLE)
-    pending: tuple[list[dict[str, object]], ...] = ([], [])
+    pending: tuple[list[Row], list[Row]] = ([], [])
     for line in lines:
         row = None
         if line.size < LONGEST and line.data.endswith(b"\n"):
@@ -75,7 +79,7 @@ def _sorted(
             except UnicodeError:
                 row = None
         if row is None:
-            pending[1].append({"line": line.data, "size": line.size})
+            pending[1].append((line.data, line.size))
         else:
             pending[0].append(row)
         for part, rows in zip((good, bad), pending, strict=True):
@@ -88,16 +92,17 @@ def _sorted(
     return good, bad
 
 
-def _entry(text: str) -> dict[str, object] | None:
+def _entry(text: str) -> Row | None:
     """Return the row of an entry's line."""
     entry = parse(text)
     if entry is None:
         return None
     time = entry.time and entry.time.isoformat()
-    values = (entry.id, time, entry.logged_at, entry.manifest_sha256, entry.version)
-    return {**dict(zip(NAMES, values, strict=True)), "line": text}
+    logged_at, sha256 = entry.logged_at, entry.manifest_sha256
+    version = None if entry.version is None else str(entry.version)  # a line's own
+    return entry.id, time, logged_at, sha256, version, text
 
 
-def _count(text: str) -> dict[str, object] | None:
+def _count(text: str) -> Row | None:
     """Return the row of a count's line."""
-    return None if parse_unlogged(text) is None else {"line": text}
+    return None if parse_unlogged(text) is None else (text,)

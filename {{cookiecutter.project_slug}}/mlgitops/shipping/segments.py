@@ -3,7 +3,9 @@
 A segment is a file of the log that the shipper has renamed, under the lock with which
 servers append: they go on in a new file, and nobody writes to this one again. Its name
 says its day and when it was taken, and is that of the part that it becomes. So a
-shipper that is killed begins again with the same segments and the same names.
+shipper that is killed begins again with the same segments and the same names. The file
+of a run of `make score` has a name of its own, which stays: a run that was killed
+writes it again.
 """
 
 import fcntl
@@ -52,6 +54,8 @@ def _rename(path: Path, pattern: str) -> None:
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_size:
-            taken = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
-            kind = pattern.split("-")[0]
-            path.rename(path.with_name(file_name(f"{kind}-{day}-{taken}", SEGMENT)))
+            name = f"{pattern.split('-')[0]}-{day}"
+            if len(day) == len("2026-01-02"):  # of a server, which goes on in a new one
+                moment = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+                name += f"-{moment}-{uuid.uuid4().hex[:12]}"
+            path.rename(path.with_name(file_name(name, SEGMENT)))

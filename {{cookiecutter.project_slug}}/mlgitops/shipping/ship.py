@@ -62,16 +62,15 @@ def ship(folder: Path, address: str, keep_days: int | None = None) -> Shipped:
 def _send(segment: Path, sink: Sink, shipped: Shipped) -> None:
     """Bring a segment to the sink; delete it when its parts were read back there."""
     named = segment.name.removeprefix(SEGMENT.split("*")[0]).removesuffix(".jsonl")
-    kind, *date, taken, number = named.split("-")
-    day = "-".join(date)
+    kind, _, rest = named.partition("-")
+    day = rest[: len("2026-01-02")]
     counted = kind == UNLOGGED.split("-")[0]
     sort = parts.counts if counted else parts.entries
     good, bad = sort(segments.lines(segment))
     for end, part in (("-unreadable", bad), ("", good)):
         if part.file is not None:
-            name = f"{kind}-{day}-{taken}-{number}{end}.parquet"
             with part.file:
-                sink.put(day, name, part.file)
+                sink.put(day, f"{named}{end}.parquet", part.file)
             shipped.parts += 1
     segment.unlink()
     shipped.unreadable += bad.rows
