@@ -89,6 +89,16 @@ def test_a_group_is_guessed_where_it_is_clear(split: str, seen) -> None:
     assert tables.params("binary")["prepare"]["split"] == (split or "group")
 
 
+@pytest.mark.parametrize(("name", "group"), [("patient", True), ("town", False)])
+def test_whose_rows_they_are_may_be_the_whole_name(
+    name: str, group: bool, seen
+) -> None:
+    """No "id" stands behind it; a column of as many places is none."""
+    owners = [f"p{n}" for n in RANDOM.integers(0, 90, 800)]
+    seen(tables.frame(800, **{name: owners}))
+    assert tables.contract().get("entity") == (name if group else None)
+
+
 @pytest.mark.parametrize("values", [30, 700])
 def test_a_group_that_is_not_clear_is_offered(values: int, seen) -> None:
     """Few values may be categories; of two columns no one knows which it is."""

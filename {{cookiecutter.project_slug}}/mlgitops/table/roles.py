@@ -19,6 +19,9 @@ YEAR = re.compile(r"(18|19|20)\d\d")
 ROW = "row_id"
 HELD = re.compile(r"test|hold-?_? ?out|eval(uation)?|val(id(ation)?)?", re.I)
 MOST_PARTS = 20
+OWNERS = re.compile(  # names of who or what has several rows, without an "id" behind it
+    r"(^|[^a-z])(patient|customer|client|user|person|subject|student|device)s?$", re.I
+)
 FEWEST_GROUPS = 20  # different values of a column that is guessed to be the group
 NEW = 0.05  # of the rows have another value: production brings new ones
 NO_GROUP = "rows are taken as independent of one another"
@@ -190,8 +193,11 @@ def repeats(guess: Guess) -> str:
     count = f"about {facts.distinct:,} different values in {facts.rows:,} rows"
     if guess.type == "identifier" and facts.distinct < 0.5 * facts.filled:
         return count
-    named = IDLIKE.search(facts.name) and facts.distinct < 0.9 * facts.filled
-    return f"{count}, by its name an id" if named else ""
+    if facts.distinct >= 0.9 * facts.filled:
+        return ""
+    if OWNERS.search(facts.name) and guess.type != "number":
+        return f"{count}, by its name who or what has them"
+    return f"{count}, by its name an id" if IDLIKE.search(facts.name) else ""
 
 
 def _group(guesses: Sequence[Guess], identifier: str) -> tuple[str, str]:
