@@ -93,6 +93,12 @@ def test_a_worse_challenger_is_seen_where_it_is_worse(
     assert "changed where carrier is UA" in document
 
 
+def test_the_server_and_the_monitor_mean_the_same_folder() -> None:
+    from mlgitops.serving.shadow import FOLDER
+
+    assert FOLDER == shadow.FOLDER
+
+
 def test_few_rows_say_nothing(log: Path) -> None:
     traffic.write(log / shadow.FOLDER, predicted()[:20], OTHER)
     (found,) = judge(log)["shadow"]

@@ -1296,7 +1296,9 @@ class Agent:
             if release is not None and release["manifest_sha256"] == running:
                 release = None  # it answers itself
             if release is not None and role == "canary":
-                release = release if release.get("state") == "running" else None
+                goes_on = release.get("state") == "running"  # beside this champion
+                same = release.get("champion") == running
+                release = release if goes_on and same else None
             self.challenged[role] = (tips, server)
             if release == server.challengers.get(role):
                 return

@@ -20,9 +20,14 @@ RUNNING = "running"
 
 
 def running(ledger: Ledger) -> Record | None:
-    """Return the canary that answers now, or None."""
-    record = ledger.read(FILE)
-    if record is None or record["state"] != RUNNING:
+    """Return the canary that answers now, or None.
+
+    It was begun beside one champion: where another one runs, it answers no more.
+    """
+    record, champion = ledger.read(FILE), ledger.champion()
+    if record is None or record["state"] != RUNNING or champion is None:
+        return None
+    if record["champion"] != champion["manifest_sha256"]:
         return None
     over = datetime.fromisoformat(record["until"]) < datetime.now(UTC)
     return None if over else record
@@ -33,7 +38,8 @@ def follow(ledger: Ledger, release: Record) -> None:
     if release["state"] == "failed":
         return
     if release["environment"] == CHAMPION:
-        if canary := running(ledger):
+        canary = ledger.read(FILE)
+        if canary and canary["state"] == RUNNING:
             same = canary["manifest_sha256"] == release["manifest_sha256"]
             github.tell(end(ledger, "promoted" if same else "replaced", release["tag"]))
         return
