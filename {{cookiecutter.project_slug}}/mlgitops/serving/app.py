@@ -183,7 +183,7 @@ class App:
         except RowError as error:
             raise RefusalError(422, str(error)) from None
         if self.canary is not None:
-            await self.canary.answer(rows, ids, predictions)
+            await self.canary.replace(rows, ids, predictions)
         if self.log is not None:
             entries = zip(rows, times, predictions, strict=True)
             await self.log.write(self._lines(self.model, entries))
