@@ -850,6 +850,7 @@ def test_a_canary_answers_until_the_ledger_takes_it_back(world: World) -> None:
         "version": "v1.1.0",
         "tag": "flights@v1.1.0",
         "manifest_sha256": two,
+        "champion": one,
         "share": 0.5,
         "until": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
         "state": "running",
@@ -869,6 +870,10 @@ def test_a_canary_answers_until_the_ledger_takes_it_back(world: World) -> None:
         world.until(lambda: canary()["answers"] is None)
         answer = tiny.call(world.port, "/predict", {"rows": rows})[1]
         assert all("manifest_sha256" not in row for row in answer["predictions"])
+        tell()
+        world.until(lambda: canary()["answers"])
+        tell(champion="0" * 64)  # it was begun beside another
+        world.until(lambda: canary()["answers"] is None)
         tell(until="2020-01-01T00:00:00+00:00")
         world.until(lambda: canary()["answers"])  # until it is asked
         tiny.call(world.port, "/predict", {"rows": rows})

@@ -151,6 +151,13 @@ def test_its_hours_end_it(here: World) -> None:
     canary.follow(ledger, release())
     record = ledger.read(canary.FILE)
     assert record is not None
+    name = "environments/production/release.json"
+    other = {**(ledger.release("production") or {}), "manifest_sha256": "e" * 64}
+    assert canary.running(ledger)
+    ledger.append({name: other}, "a rollback")
+    assert canary.running(ledger) is None  # it was begun beside another champion
+    ledger.append({name: {**other, "manifest_sha256": SHA}}, "and back")
+    assert canary.running(ledger)
     past = {**record, "until": "2020-01-01T00:00:00+00:00"}
     ledger.append({canary.FILE: past}, "a clock")
     assert canary.running(ledger) is None

@@ -62,6 +62,7 @@ def test_the_same_model_changes_nothing(log: Path) -> None:
     assert (found["rows"], found["pairs"], found["changed"]) == (3000, 3000, 0)
     assert found["moved"] == found["distance"] == 0 and found["slices"] == []
     assert found["unmeasured"] == "0 labels of 500"
+    assert ("ROC AUC", "not known", "0 labels of 500") in shadow.rows(found)
 
 
 def test_a_worse_challenger_is_seen_where_it_is_worse(
@@ -91,6 +92,12 @@ def test_a_worse_challenger_is_seen_where_it_is_worse(
     for word in ("Shadow: v1.0.0 (bbbbbbbbbbbb)", "2,000 of 3,000 rows (66.7%)"):
         assert word in html.unescape(text) and word in document
     assert "changed where carrier is UA" in document
+
+
+def test_the_server_and_the_monitor_mean_the_same_folder() -> None:
+    from mlgitops.serving.shadow import FOLDER
+
+    assert FOLDER == shadow.FOLDER
 
 
 def test_few_rows_say_nothing(log: Path) -> None:
@@ -139,9 +146,9 @@ def test_probabilities_are_put_in_the_contracts_order(tmp_path: Path) -> None:
     ]
     text = "".join(f"{json.dumps(entry)}\n" for entry in lines)
     (folder / PATTERN.replace("*", "2031-01-01")).write_text(text)
-    (found,) = shadow.read(str(tmp_path), {"a", "b"}, ("x", "y"))
+    (found,) = shadow.read_answers(str(tmp_path), {"a", "b"}, ("x", "y"))
     assert {key: e.prediction for key, e in found.by_id.items()} == {"a": [0.3, 0.7]}
-    assert not shadow.read(str(tmp_path), {"a", "b"})
+    assert not shadow.read_answers(str(tmp_path), {"a", "b"})
 
 
 def test_numbers_have_distances_and_no_decisions() -> None:

@@ -322,16 +322,16 @@ def test_each_fault_is_counted_as_what_it_is(
     scorer.score(["a"], body())
     scorer.score(["a", "b"], body(2, distance=None))  # another contract, say
     assert counts.numbers[:4] == (1, 2, 0, 0)
-    assert "lacks the column" in counts.told()["reason"]
+    assert "lacks the column" in counts.status()["reason"]
     broken: Any = Broken(model, RuntimeError("of its own"))
     scorer.model = broken
     scorer.score(["a"], body())
-    assert counts.numbers[:4] == (1, 2, 1, 0) and "its own" in counts.told()["reason"]
+    assert counts.numbers[:4] == (1, 2, 1, 0) and "its own" in counts.status()["reason"]
     (tmp_path / "file").touch()
     scorer.model, scorer.log = model, tmp_path / "file" / "log"
     scorer.score(["a"], body())
     assert counts.numbers[:4] == (1, 2, 1, 1)
-    assert "not written" in counts.told()["reason"]
+    assert "not written" in counts.status()["reason"]
 
 
 def test_a_version_that_returns_no_number_is_counted(
@@ -343,7 +343,7 @@ def test_a_version_that_returns_no_number_is_counted(
     scorer = Scorer(Model(tmp_path / "nan"), "v2", tmp_path / "log", counts)
     scorer.score(["a"], body())
     assert counts.numbers[:4] == (0, 1, 0, 0)
-    assert "has no probability" in counts.told()["reason"]
+    assert "has no probability" in counts.status()["reason"]
 
 
 def test_metrics_name_what_became_of_the_rows(model: Model) -> None:

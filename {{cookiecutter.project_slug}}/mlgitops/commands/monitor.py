@@ -77,8 +77,8 @@ def examine(
             classes = version.contract.classes
             log = read_log(source, allowed, days, bool(labels), by_arrival, classes)
             canary = canaries.running(ledger)
-            tried = str(canary["manifest_sha256"]) if canary else None
-            window = inspect(version, log, labels, params, tried)
+            canary_sha256 = str(canary["manifest_sha256"]) if canary else None
+            window = inspect(version, log, labels, params, canary_sha256)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
             metric = primary_metric.of(version.contract, version.holdout)
             window = Window(Evidence(0, metric, broken=str(error)))

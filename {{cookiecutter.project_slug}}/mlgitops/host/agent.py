@@ -795,15 +795,15 @@ class Server:
 
     def challenge(self, role: str, release: Release | None, folder: Path) -> None:
         """Name the version that predicts or answers beside this one."""
-        about: Release = {}
+        fields: Release = {}
         if release is not None:
             names = ("version", "manifest_sha256", "share")
-            about = {name: release[name] for name in names if name in release}
-            about["folder"] = str(folder / "model")
+            fields = {name: release[name] for name in names if name in release}
+            fields["folder"] = str(folder / "model")
         if release is not None and role == "canary":
-            about["until"] = datetime.fromisoformat(release["until"]).timestamp()
+            fields["until"] = datetime.fromisoformat(release["until"]).timestamp()
         assert self.process.stdin is not None
-        line = f"{role} {json.dumps(about)}\n"
+        line = f"{role} {json.dumps(fields)}\n"
         self.process.stdin.write(line.encode())
         self.process.stdin.flush()
         self.challengers[role] = release
@@ -1320,7 +1320,9 @@ class Agent:
             if release is not None and release["manifest_sha256"] == running:
                 release = None  # it answers itself
             if release is not None and role == "canary":
-                release = release if release.get("state") == "running" else None
+                goes_on = release.get("state") == "running"  # beside this champion
+                goes_on &= release.get("champion") == running
+                release = release if goes_on else None
             self.challenged[role] = (tips, server)
             if release == server.challengers.get(role):
                 return
@@ -1627,8 +1629,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     text = "take requests from other machines without tokens or --client-ca"
     add("--open-to-anyone", action="store_true", help=text)
     options = parser.parse_args(arguments)
-    beside = options.shadow or options.canary
-    if beside and (options.runtime == "docker" or not options.log):
+    challenger = options.shadow or options.canary
+    if challenger and (options.runtime == "docker" or not options.log):
         parser.error("--shadow and --canary need --log and --runtime process")
     if options.shadow == options.environment:
         parser.error("--shadow names the environment that this agent follows")

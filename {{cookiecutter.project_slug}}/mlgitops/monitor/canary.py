@@ -61,21 +61,21 @@ def compare(
     limits: Monitor,
 ) -> Comparison:
     """Compare what both versions answered since the canary's first row."""
-    tried = [e for e in entries if e.manifest_sha256 == canary_sha256]
+    entries_of_canary = [e for e in entries if e.manifest_sha256 == canary_sha256]
     result = Comparison(canary_sha256, metric=metric.label)
-    if not tried:
+    if not entries_of_canary:
         result.unmeasured = "the prediction log has no row that it answered"
         return result
-    since = min(entry.logged_at for entry in tried)
+    since = min(entry.logged_at for entry in entries_of_canary)
     others = [
         entry
         for entry in entries
         if entry.manifest_sha256 == champion_sha256 and entry.logged_at >= since
     ]
-    result.version = tried[0].version
-    result.rows, result.champion_rows = len(tried), len(others)
+    result.version = entries_of_canary[0].version
+    result.rows, result.champion_rows = len(entries_of_canary), len(others)
     canary_rows, champion_rows = (
-        _labelled(part, labels, contract) for part in (tried, others)
+        _labelled(part, labels, contract) for part in (entries_of_canary, others)
     )
     result.labels, result.champion_labels = len(canary_rows), len(champion_rows)
     if min(len(canary_rows), len(champion_rows)) < limits.min_labels:
@@ -90,16 +90,16 @@ def compare(
 
 def _measure(
     result: Comparison,
-    tried: pd.DataFrame,
-    others: pd.DataFrame,
+    canary: pd.DataFrame,
+    champion: pd.DataFrame,
     metric: PrimaryMetric,
     gates: Sequence[ProductionGate],
     limits: Monitor,
 ) -> None:
     """Fill in the metrics of both, and why the canary is to be taken back, if so."""
     rate = limits.false_alarm_rate * PERFORMANCE / (2 if gates else 1)
-    result.fall = fall = performance.fall(tried, others, metric, 1 - 2 * rate)
-    result.gated = performance.gated(tried, others, metric, gates, rate)
+    result.fall = fall = performance.fall(canary, champion, metric, 1 - 2 * rate)
+    result.gated = performance.gated(canary, champion, metric, gates, rate)
     if fall.high < -limits.max_fall:
         result.take_back = (
             f"{metric.label} is {fall.window:.3f} beside the champion's "
@@ -118,8 +118,8 @@ def _measure(
 
 def rows(comparison: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return a comparison, as the ledger has it, as rows: name, value, note."""
-    answered = f"{comparison['rows']:,}, champion {comparison['champion_rows']:,}"
-    found = [("rows answered since it began", answered, "")]
+    counts = f"{comparison['rows']:,}, champion {comparison['champion_rows']:,}"
+    facts = [("rows answered since it began", counts, "")]
     if "difference" in comparison:
         low, high = comparison["low"], comparison["high"]
         value = f"{comparison['window']:.4f}, champion {comparison['holdout']:.4f}"
@@ -128,11 +128,11 @@ def rows(comparison: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         )
         labels = plural(comparison["labels"], "label")
         note = f"of {labels}, champion {comparison['champion_labels']:,}"
-        found.append((comparison["metric"], value, note))
+        facts.append((comparison["metric"], value, note))
     else:
-        found.append((comparison["metric"], "not known", comparison["unmeasured"]))
+        facts.append((comparison["metric"], "not known", comparison["unmeasured"]))
     state = comparison["take_back"] or "no reason to"
-    return [*found, ("taken back", state, "")]
+    return [*facts, ("taken back", state, "")]
 
 
 def _labelled(

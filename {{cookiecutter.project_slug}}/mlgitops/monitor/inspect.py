@@ -131,10 +131,10 @@ def inspect(
     _add_shadows(result, entries, valid, inputs)
     if canary_sha256:
         tests = performance.gates(params, contract.task)
-        about = (log.entries, reference.manifest_sha256, canary_sha256)
-        known = inputs.labels.by_id
+        versions = (log.entries, reference.manifest_sha256, canary_sha256)
+        labels = inputs.labels.by_id
         result.canary = canary.compare(
-            *about, known, contract, evidence.metric, tests, limits
+            *versions, labels, contract, evidence.metric, tests, limits
         )
     return result
 
@@ -271,9 +271,9 @@ def _add_shadows(
     rules = (limits.min_group, limits.min_labels, limits.confidence)
     labels, metric = inputs.labels.by_id, result.evidence.metric
     for answers in inputs.log.shadows:
-        about = (answers, entries, valid, labels, contract, metric)
+        tables = (answers, entries, valid, labels, contract, metric)
         groups = inputs.labels.group_by_id
-        result.shadows.append(shadow.compare(*about, *rules, groups))
+        result.shadows.append(shadow.compare(*tables, *rules, groups))
     if unread := inputs.log.unread_shadow:
         result.evidence.caveats.append(f"how a shadow predicts: {unread}")
 

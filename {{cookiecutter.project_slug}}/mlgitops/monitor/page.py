@@ -45,15 +45,17 @@ def _title(record: Record) -> str:
 
 def _challengers(record: Record) -> list[tuple[str, list[tuple[str, str, str]]]]:
     """Return the title and the rows of each challenger that saw real requests."""
-    found = [("Shadow", each, shadow.rows(each)) for each in record.get("shadow", ())]
+    sections = [
+        ("Shadow", each, shadow.rows(each)) for each in record.get("shadow", ())
+    ]
     if each := record.get("canary"):
-        found.append(("Canary", each, canary.rows(each)))
+        sections.append(("Canary", each, canary.rows(each)))
     return [
         (
             f"{kind}: {c['version'] or 'a challenger'} ({c['manifest_sha256'][:12]})",
             rows,
         )
-        for kind, c, rows in found
+        for kind, c, rows in sections
     ]
 
 

@@ -84,7 +84,9 @@ class Comparison:
         return entry
 
 
-def read(source: str, ids: set[str], classes: Sequence[str] = ()) -> list[Answers]:
+def read_answers(
+    source: str, ids: set[str], classes: Sequence[str] = ()
+) -> list[Answers]:
     """Return what challengers predicted of these ids, the newest challenger first.
 
     Probabilities are put in the order of ``classes``; a line with other classes, like
@@ -93,19 +95,19 @@ def read(source: str, ids: set[str], classes: Sequence[str] = ()) -> list[Answer
     folder = f"{folder_of(source).rstrip('/')}/{FOLDER}"
     if "://" not in source and not Path(folder).is_dir():
         return []
-    found = dict[str, Answers]()
+    by_manifest = dict[str, Answers]()
     for _, lines in files(folder, PATTERN):
         for line in lines:
             entry = parse(line)
             if entry is None or not _in_order(entry, line, classes):
                 continue
             key, version = entry.manifest_sha256, entry.version
-            answers = found.setdefault(key, Answers(key, version))
+            answers = by_manifest.setdefault(key, Answers(key, version))
             answers.since = min(answers.since, entry.logged_at)
             answers.until = max(answers.until, entry.logged_at)
             if entry.id in ids:
                 answers.by_id.setdefault(entry.id, entry)
-    newest_first = sorted(found.values(), key=lambda a: a.until, reverse=True)
+    newest_first = sorted(by_manifest.values(), key=lambda a: a.until, reverse=True)
     return [answers for answers in newest_first if answers.by_id][:VERSIONS]
 
 
@@ -148,8 +150,8 @@ def compare(
         result.changed = int(changes.sum())
         result.slices = slices(table, changes, contract, fewest)
     target = table[contract.id].map(labels)
-    known = target.notna().to_numpy()
-    labelled = table[known].assign(**{contract.target: target[known]})
+    has_label = target.notna().to_numpy()
+    labelled = table[has_label].assign(**{contract.target: target[has_label]})
     result.labels = len(labelled)
     if len(labelled) < min_labels:
         result.unmeasured = f"{len(labelled):,} labels of {min_labels:,}"
@@ -158,7 +160,9 @@ def compare(
     else:
         y, _ = metric.truth_and_predictions(labelled)
         codes = _codes(labelled[contract.id], groups or {})
-        compared = PAIRED[contract.task](y, p[known], q[known], confidence, codes)
+        compared = PAIRED[contract.task](
+            y, p[has_label], q[has_label], confidence, codes
+        )
         result.difference = compared
     return result
 
@@ -169,7 +173,7 @@ def slices(
     """Return the categories with the largest share of changed decisions."""
     import pandas as pd
 
-    found = []
+    result = []
     for name, column in contract.columns.items():
         if column.type not in ("category", "boolean") or name in contract.sensitive:
             continue
@@ -178,31 +182,31 @@ def slices(
         for value, (size, changed) in counts.iterrows():
             if size >= fewest and changed:
                 text = shown(str(value))
-                found.append(Disagreement(name, text, int(size), int(changed)))
-    found.sort(key=lambda d: (-d.changed / d.rows, d.column, d.value))
-    return found[:SHOWN]
+                result.append(Disagreement(name, text, int(size), int(changed)))
+    result.sort(key=lambda d: (-d.changed / d.rows, d.column, d.value))
+    return result[:SHOWN]
 
 
 def rows(comparison: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return a comparison, as the ledger has it, as rows: name, value, note."""
-    pairs, answered = comparison["pairs"], comparison["rows"]
-    share = pairs / answered if answered else 0.0
-    text = f"{pairs:,} of {plural(answered, 'row')} ({share:.1%})"
+    pairs, total = comparison["pairs"], comparison["rows"]
+    share = pairs / total if total else 0.0
+    text = f"{pairs:,} of {plural(total, 'row')} ({share:.1%})"
     note = "the others it skipped or refused, or they broke the contract"
-    found = [("predicted by both", text, note if pairs < answered else "")]
+    facts = [("predicted by both", text, note if pairs < total else "")]
     if comparison["few"]:
-        return [*found, ("compared", "no", comparison["few"])]
+        return [*facts, ("compared", "no", comparison["few"])]
     if (changed := comparison["changed"]) is not None:
-        found.append(("changed decisions", f"{changed:,} ({changed / pairs:.2%})", ""))
+        facts.append(("changed decisions", f"{changed:,} ({changed / pairs:.2%})", ""))
     moved = f"{comparison['moved']:.4g} on average"
-    found.append(("distance of a row's two predictions", moved, ""))
+    facts.append(("distance of a row's two predictions", moved, ""))
     value = f"{comparison['distance']:.3f} ({comparison['method']})"
-    found.append(("distance of the distributions", value, ""))
+    facts.append(("distance of the distributions", value, ""))
     for each in comparison["slices"]:
         value = f"{each['changed'] / each['rows']:.1%} of {plural(each['rows'], 'row')}"
         name = f"changed where {each['column']} is {each['value']}"
-        found.append((name, value, ""))
-    return [*found, _measured(comparison)]
+        facts.append((name, value, ""))
+    return [*facts, _measured(comparison)]
 
 
 def _measured(comparison: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -159,7 +159,7 @@ def read_log(
     log.share *= log.sample
     ids = {entry.id for entry in log.entries}
     try:
-        log.shadows = shadow.read(source, ids, classes)
+        log.shadows = shadow.read_answers(source, ids, classes)
     except ProductionDataError as error:  # what the champion answered is no worse
         log.unread_shadow = str(error)
     return log

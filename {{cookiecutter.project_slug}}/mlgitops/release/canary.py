@@ -20,9 +20,14 @@ RUNNING = "running"
 
 
 def running(ledger: Ledger) -> Record | None:
-    """Return the canary that answers now, or None."""
-    record = ledger.read(FILE)
-    if record is None or record["state"] != RUNNING:
+    """Return the canary that answers now, or None.
+
+    It was begun beside one champion: where another one runs, it answers no more.
+    """
+    record, champion = ledger.read(FILE), ledger.champion()
+    if record is None or record["state"] != RUNNING or champion is None:
+        return None
+    if record["champion"] != champion["manifest_sha256"]:
         return None
     over = datetime.fromisoformat(record["until"]) < datetime.now(UTC)
     return None if over else record
@@ -33,9 +38,11 @@ def follow(ledger: Ledger, release: Record) -> None:
     if release["state"] == "failed":
         return
     if release["environment"] == CHAMPION:
-        if canary := running(ledger):
-            same = canary["manifest_sha256"] == release["manifest_sha256"]
-            github.tell(end(ledger, "promoted" if same else "replaced", release["tag"]))
+        canary = ledger.read(FILE)
+        if canary and canary["state"] == RUNNING:
+            promoted = canary["manifest_sha256"] == release["manifest_sha256"]
+            state = "promoted" if promoted else "replaced"
+            github.tell(end(ledger, state, release["tag"]))
         return
     rules, before = settings().canary, environments.before(CHAMPION)
     if rules is None or before != release["environment"]:
@@ -43,16 +50,16 @@ def follow(ledger: Ledger, release: Record) -> None:
     if not environments.waits(CHAMPION):
         return  # production gets the release next, whole
     champion, latest = ledger.champion(), ledger.read(FILE) or {}
-    seen = (champion or release)["manifest_sha256"], latest.get("manifest_sha256")
-    if release["manifest_sha256"] in seen:
+    excluded = (champion or release)["manifest_sha256"], latest.get("manifest_sha256")
+    if release["manifest_sha256"] in excluded:
         return  # it answers all rows, or was a canary: one taken back stays so
     until = datetime.now(UTC) + timedelta(hours=rules.hours)
-    about = {
+    terms = {
         "share": rules.share,
         "until": until.isoformat(timespec="seconds"),
         "champion": champion and champion["manifest_sha256"],
     }
-    github.tell(_write(ledger, {**release, **about}, RUNNING, None))
+    github.tell(_write(ledger, {**release, **terms}, RUNNING, None))
 
 
 def end(ledger: Ledger, state: str, reason: str) -> str:
@@ -63,7 +70,7 @@ def end(ledger: Ledger, state: str, reason: str) -> str:
     return _write(ledger, record, state, reason)
 
 
-def _write(ledger: Ledger, about: Record, state: str, reason: str | None) -> str:
+def _write(ledger: Ledger, fields: Record, state: str, reason: str | None) -> str:
     """Put a canary's state on the ledger, for targets and as history."""
     changed: dict[str, Any] = {
         "environment": CHAMPION,
@@ -75,10 +82,10 @@ def _write(ledger: Ledger, about: Record, state: str, reason: str | None) -> str
     }
 
     def files(seq: int) -> dict[str, Record | bytes]:
-        record = {**about, **changed, "seq": seq}
+        record = {**fields, **changed, "seq": seq}
         return {FILE: record, f"{FOLDER}/canaries/{seq:08d}.json": record}
 
-    share = f"{about['share']:.0%} of the rows"
-    message = f"{about['tag']} as a canary of {CHAMPION}, {share}: {state}"
+    share = f"{fields['share']:.0%} of the rows"
+    message = f"{fields['tag']} as a canary of {CHAMPION}, {share}: {state}"
     ledger.append(files, message)
     return f"{message} ({reason})" if reason else message

@@ -142,12 +142,12 @@ class Server(uvicorn.Server):
     def _obey(self) -> None:
         data = os.read(sys.stdin.fileno(), 4096)
         for line in data.splitlines():
-            word, _, rest = line.strip().partition(b" ")
-            if word == b"accept":
+            command, _, rest = line.strip().partition(b" ")
+            if command == b"accept":
                 self._moving = asyncio.create_task(self._accept())
-            elif word == b"shadow" and self.folder is not None:
+            elif command == b"shadow" and self.folder is not None:
                 self.challenge(rest, self.folder)
-            elif word == b"canary" and self.app.model is not None:
+            elif command == b"canary" and self.app.model is not None:
                 self._trying = asyncio.create_task(
                     self.let_answer(rest, self.app.model)
                 )
@@ -155,19 +155,19 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self._stop()
 
-    def challenge(self, about: bytes, log: Path) -> None:
+    def challenge(self, fields: bytes, log: Path) -> None:
         """Let another challenger predict from now on; none where none is named."""
         before = self.app.shadow
-        challenger = named(about, log)
+        challenger = named(fields, log)
         self.app.shadow = challenger and Shadow(challenger)
         if before is not None:  # it ends while requests are answered
             threading.Thread(target=before.close).start()
 
-    async def let_answer(self, about: bytes, champion: Model) -> None:
+    async def let_answer(self, line: bytes, champion: Model) -> None:
         """Let another canary answer its share from now on; none where none is named."""
-        self.app.canary, self._about = None, about
+        self.app.canary, self._named = None, line
         try:
-            fields = dict(json.loads(about))
+            fields = dict(json.loads(line))
             names = ("version", "manifest_sha256")
             version, sha256 = (str(fields[name]) for name in names)
             share, until = float(fields["share"]), float(fields["until"])
@@ -176,7 +176,7 @@ class Server(uvicorn.Server):
             return
         load = partial(Canary, folder, share, champion, version, sha256, until)
         canary = await asyncio.to_thread(load)
-        if self._about is about:  # nothing else was named meanwhile
+        if self._named is line:  # nothing else was named meanwhile
             self.app.canary = canary
 
     async def _accept(self) -> None:
@@ -368,10 +368,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def named(about: bytes, log: Path) -> Challenger | None:
+def named(line: bytes, log: Path) -> Challenger | None:
     """Return the challenger that a line of the agent names; None where it has none."""
     try:
-        fields = dict(json.loads(about))
+        fields = dict(json.loads(line))
         names = ("version", "manifest_sha256")
         version, sha256 = (str(fields[name]) for name in names)
         return Challenger(Path(str(fields["folder"])), log, version, sha256)
@@ -383,8 +383,8 @@ def shadow(options: argparse.Namespace) -> Shadow | None:
     """Start the challenger that the command line names."""
     if options.shadow is None:
         return None
-    about = (options.shadow_version, options.shadow_expect, options.shadow_share)
-    return Shadow(Challenger(options.shadow, options.log, *about))
+    settings = (options.shadow_version, options.shadow_expect, options.shadow_share)
+    return Shadow(Challenger(options.shadow, options.log, *settings))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -442,8 +442,8 @@ def main() -> None:
         app.team = Team(*map(int, options.team.split(":")))
         own.close()
     if options.canary is not None and app.model is not None:
-        about = (options.canary_version, options.canary_expect)
-        app.canary = Canary(options.canary, options.canary_share, app.model, *about)
+        identity = (options.canary_version, options.canary_expect)
+        app.canary = Canary(options.canary, options.canary_share, app.model, *identity)
     app.shadow = shadow(options)
     server = Server(app, options.drain, shared, log, allowed, options.log)
     server.run(sockets=[] if options.team else [own])

@@ -65,7 +65,7 @@ class Canary:
         digest = hashlib.sha256(text.encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
-    async def answer(
+    async def replace(
         self, rows: Rows, ids: Sequence[object], predictions: list[Prediction]
     ) -> None:
         """Put the challenger's predictions in the place of the champion's."""
@@ -80,7 +80,7 @@ class Canary:
         loop, predict = asyncio.get_running_loop(), self.model.predictions
         work = loop.run_in_executor(self._pool, predict, part, names)
         try:
-            answered = await asyncio.wait_for(work, SECONDS)
+            outputs = await asyncio.wait_for(work, SECONDS)
         except TimeoutError:
             self.hangs = True
             self._fault(f"it took more than {SECONDS:g} s for a request.", FAULTS)
@@ -88,9 +88,14 @@ class Canary:
         except Exception as error:  # whatever a version does, the champion answers
             self._fault(f"{FAULTS} requests failed, the last one: {error}")
             return
-        about = {"manifest_sha256": self.model.manifest_sha256, "version": self.version}
-        for index, prediction in zip(chosen, answered, strict=True):
-            predictions[index] = prediction | about  # the log's line has it from here
+        identity = {
+            "manifest_sha256": self.model.manifest_sha256,
+            "version": self.version,
+        }
+        for index, prediction in zip(chosen, outputs, strict=True):
+            predictions[index] = (
+                prediction | identity
+            )  # the log's line has it from here
         self.rows += len(chosen)
 
     def state(self) -> dict[str, Any]:

@@ -55,10 +55,10 @@ class Budget:
 
     def _excess(self) -> float:
         """Return how many seconds of CPU were used beyond the share."""
-        now, used = time.monotonic(), time.process_time()
-        excess = (used - self._used) - self.share * (now - self._since)
+        clock, used = time.monotonic(), time.process_time()
+        excess = (used - self._used) - self.share * (clock - self._since)
         if excess < -BURST_SECONDS:  # idle for long: not all of it is saved up
-            self._since, self._used = now, used + BURST_SECONDS
+            self._since, self._used = clock, used + BURST_SECONDS
         return excess
 
     def end(self, *_: object) -> None:
@@ -82,8 +82,8 @@ class Scorer:
         self.numbers[outcome] += len(ids)
         self.counts.numbers = (*self.numbers, int(time.process_time() * 1000))
         if reason:
-            about = {"manifest_sha256": self.model.manifest_sha256, "state": "ready"}
-            self.counts.tell(**about, reason=reason[:500])
+            sha256 = self.model.manifest_sha256
+            self.counts.tell(manifest_sha256=sha256, state="ready", reason=reason[:500])
 
     def _outcome(self, ids: Sequence[object], body: bytes) -> tuple[int, str]:
         """Return the index of `shadow.NAMES` for a request, and what was wrong."""

@@ -170,15 +170,19 @@ def _families(counts: Counts, info: Mapping[str, Any]) -> Iterator[Metric]:
             names = (outcome, str(shadow["manifest_sha256"] or ""))
             rows.add_metric(names, shadow[outcome])
         yield rows
-        about = "Seconds of CPU that the challenger took."
-        yield CounterMetricFamily("model_shadow_cpu", about, shadow["cpu_seconds"])
+        description = "Seconds of CPU that the challenger took."
+        yield CounterMetricFamily(
+            "model_shadow_cpu", description, shadow["cpu_seconds"]
+        )
     if canary := info.get("canary"):
-        about = "Rows that the canary answered; its share is in /info."
-        yield CounterMetricFamily("model_canary_rows", about, canary["rows"])
-        about = "Requests with rows that the champion answered in its place."
-        yield CounterMetricFamily("model_canary_faults", about, canary["faults"])
-        about = "1 while the canary answers."
-        yield GaugeMetricFamily("model_canary_answers", about, float(canary["answers"]))
+        description = "Rows that the canary answered; its share is in /info."
+        yield CounterMetricFamily("model_canary_rows", description, canary["rows"])
+        description = "Requests with rows that the champion answered in its place."
+        yield CounterMetricFamily("model_canary_faults", description, canary["faults"])
+        description = "1 while the canary answers."
+        yield GaugeMetricFamily(
+            "model_canary_answers", description, float(canary["answers"])
+        )
     ready = GaugeMetricFamily(
         "model_ready",
         "1 where predictions are answered; the labels say by which version.",

@@ -70,14 +70,14 @@ class Counts:
     def numbers(self, numbers: Sequence[int]) -> None:
         NUMBERS.pack_into(self._memory, 0, *numbers)
 
-    def tell(self, **about: object) -> None:
+    def tell(self, **status: object) -> None:
         """Write down its state, as names and values."""
-        data = msgspec.json.encode(about)[: SIZE - NUMBERS.size - LENGTH.size]
+        data = msgspec.json.encode(status)[: SIZE - NUMBERS.size - LENGTH.size]
         start = NUMBERS.size + LENGTH.size
         self._memory[start : start + len(data)] = data
         LENGTH.pack_into(self._memory, NUMBERS.size, len(data))
 
-    def told(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Return its state; nothing while it is being written."""
         (length,) = LENGTH.unpack_from(self._memory, NUMBERS.size)
         start = NUMBERS.size + LENGTH.size
@@ -131,19 +131,22 @@ class Shadow:
 
     def state(self) -> dict[str, Any]:
         """Return what it is and how many rows it did what with."""
-        told = {"manifest_sha256": None, "state": "starting", "reason": ""}
-        told |= self._counts.told()
+        status = {"manifest_sha256": None, "state": "starting", "reason": ""}
+        status |= self._counts.status()
         code = self._process.poll() if self._process else None
         if self._fault:
-            told |= {"state": "failed", "reason": self._fault}
-        elif code is not None and told["state"] != "failed":
-            told |= {"state": "ended", "reason": f"its process ended ({code})."}
+            status |= {"state": "failed", "reason": self._fault}
+        elif code is not None and status["state"] != "failed":
+            status |= {"state": "ended", "reason": f"its process ended ({code})."}
         *numbers, milliseconds = self._counts.numbers
         rest = max(0, self.offered - sum(numbers))
-        ended = told["state"] in ("failed", "ended")  # nothing of the rest will follow
+        ended = status["state"] in (
+            "failed",
+            "ended",
+        )  # nothing of the rest will follow
         skipped = rest if ended else min(self._skipped, rest)
         return {
-            **told,
+            **status,
             "version": self.challenger.version,
             "share": self.challenger.share,
             **dict(zip(NAMES, numbers, strict=True)),

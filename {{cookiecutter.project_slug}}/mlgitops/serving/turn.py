@@ -72,7 +72,7 @@ class Turn:
         self._waiting.append(request)
         await future
         if canary is not None:
-            await canary.answer(rows, ids, request.predictions)
+            await canary.replace(rows, ids, request.predictions)
             if (log := self.log()) is not None:
                 await log.write([*self._lines(request, datetime.now(UTC).isoformat())])
         return request.predictions
