@@ -21,6 +21,7 @@ from mlgitops.pipeline.golden import SPREAD
 from mlgitops.serving import explain, shapley
 from mlgitops.serving.app import App
 from mlgitops.serving.explain import Bucket, Limits
+from mlgitops.serving.log import release
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
 from mlgitops.serving.shapley import Feeds, Floats, Values
@@ -364,8 +365,9 @@ def test_no_line_is_logged(app: App) -> None:
     class Log:
         lines = 0
 
-        async def write(self, lines: list[bytes]) -> None:
+        def put(self, lines: list[bytes], waiters: list[Any]) -> None:
             self.lines += len(lines)
+            release(waiters)
 
     app.log = log = Log()  # type: ignore[assignment]
     assert ask(app, {"rows": [tiny.ROW]})[0] == 200 and log.lines == 0

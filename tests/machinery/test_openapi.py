@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from machinery import described, tiny
-from mlgitops.serving import docs, examples, openapi, rows, schemas
+from mlgitops.serving import docs, examples, openapi, operations, rows, schemas
 from mlgitops.serving.app import App
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
@@ -165,7 +165,7 @@ def test_a_row_is_valid_where_the_server_takes_it(folder: Path) -> None:
     """Value by value: the schema and `rows.py` say the same."""
     version, model = openapi.from_folder(folder), Model(folder)
     document = openapi.document(version)
-    valid = whole(document, openapi.ref("Row")).is_valid
+    valid = whole(document, operations.ref("Row")).is_valid
     base = version.manifest["golden"][0]["row"]
     assert set(GOOD) == set(document["components"]["schemas"]["Row"]["properties"])
     for name, value, good in changes():
@@ -200,7 +200,7 @@ def test_responses_are_what_their_schemas_say(port: int, folder: Path) -> None:
             ((kind, media),) = item["get"]["responses"]["200"]["content"].items()
             assert answer.status == 200
             assert answer.headers["content-type"].split(";")[0] == kind
-            said = json.loads(body) if kind == openapi.JSON else body.decode()
+            said = json.loads(body) if kind == operations.JSON else body.decode()
             whole(document, media["schema"]).validate(said)
     ready = document["paths"]["/health/ready"]["get"]["responses"]
     names = [str(ready[status]["content"]) for status in ("500", "503")]
@@ -212,7 +212,7 @@ def test_responses_are_what_their_schemas_say(port: int, folder: Path) -> None:
         given, said = tiny.call(port, "/predict", data)
         assert given == status
         answers = document["paths"]["/predict"]["post"]["responses"][str(status)]
-        whole(document, answers["content"][openapi.JSON]["schema"]).validate(said)
+        whole(document, answers["content"][operations.JSON]["schema"]).validate(said)
 
 
 def test_without_a_model_there_is_no_description() -> None:
@@ -314,4 +314,4 @@ def test_the_curl_of_the_readme_is_a_request_of_its_contract(tmp_path: Path) -> 
         pytest.skip("README was made for a table: its request is of the manifest")
     version = openapi.from_folder(described.version(tmp_path, FLIGHTS))
     document = openapi.document(version)
-    whole(document, openapi.ref("Rows")).validate(json.loads(found[1]))
+    whole(document, operations.ref("Rows")).validate(json.loads(found[1]))

@@ -14,7 +14,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlgitops.serving import examples, schemas
+from mlgitops.serving import examples, open_inference_api, schemas
+from mlgitops.serving.operations import (
+    BODY,
+    HTML,
+    Paths,
+    closed,
+    content,
+    get,
+    post,
+    ref,
+    sentence,
+    unguarded,
+)
 from mlgitops.serving.schemas import Schema, Version
 from mlgitops.serving.verify import (
     MANIFEST,
@@ -27,8 +39,6 @@ from mlgitops.serving.verify import (
 )
 
 FILE = "openapi.json"
-Paths = dict[str, dict[str, Any]]  # by path, then by method
-JSON = "application/json"
 OVERVIEW = (
     "The description of one version of a model and of the server that answers for it. "
     "A path that is not here is answered with 404, another method of a path that is "
@@ -38,89 +48,54 @@ OVERVIEW = (
 )
 
 
-def ref(name: str) -> Schema:
-    """Return a reference to a schema of the document."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def content(schema: Schema, kind: str = JSON, golden: Any = None) -> Schema:
-    """Return the content of a body: its type, its schema and perhaps an example."""
-    example = {} if golden is None else {"examples": {"golden": {"value": golden}}}
-    return {kind: {"schema": schema, **example}}
-
-
-REFUSED = content(ref("Error"))
-RETRY = {"retry-after": {"schema": {"type": "integer"}, "description": "Seconds."}}
-STATUSES: dict[int, Schema] = {  # of refusals
-    400: {"description": "The body is not what it must be, or is not JSON."},
-    408: {"description": "The body did not arrive in time."},
-    413: {"description": "More rows or bytes than one request may have."},
-    422: {"description": "A row is not one of the contract; the sentence names it."},
-    429: {"description": "Too many requests.", "headers": RETRY},
-    431: {"description": "The head is too large or has too many headers."},
-    500: {"description": "The server failed; its log says why."},
-    503: {"description": "There is no model, or too much to do.", "headers": RETRY},
-}
-ANY = (431, 500, 503)  # can come from any path
-BODY = (400, 408, 413)  # from any path that reads a body
-
-
-def refusals(*statuses: int, schema: Schema | None = None) -> dict[str, Schema]:
-    """Return the responses of these statuses and of those that any path can have."""
-    bodies: dict[int, Schema] = {431: {}, 500: {"content": REFUSED}}  # of any path
-    body = {"content": content(schema) if schema else REFUSED}
-    return {
-        str(status): STATUSES[status] | bodies.get(status, body)
-        for status in sorted({*statuses, *ANY})
-    }
-
-
-def get(
-    name: str, summary: str, ok: Schema, schema: Schema | None = None
-) -> dict[str, Any]:
-    """Return what a path says to GET, and to HEAD without the body.
-
-    `ok` is the content of a response with 200, `schema` that of a refusal.
-    """
-    responses = {"200": {"description": summary, "content": ok}}
-    responses |= refusals(schema=schema)
-    heads = {
-        status: {key: value for key, value in each.items() if key != "content"}
-        for status, each in responses.items()
-    }
-    body = {"operationId": name, "summary": summary, "responses": responses}
-    head = {"operationId": f"{name}_head", "summary": f"{summary[:-1]}: status alone."}
-    return {"get": body, "head": head | {"responses": heads}}
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 
 
 def predictions(version: Version) -> Paths:
     """Describe POST /predict."""
-    body = content(ref("Predictions"), golden=examples.response(version))
-    ok = {
-        "description": "A prediction for each row, in their order.",
-        "content": body,
-    }
-    operation = {
-        "operationId": "predict",
-        "summary": "Predict rows.",
-        "description": "All rows are predicted, or none. A prediction is in the log "
-        "before the response is sent.",
-        "requestBody": {
-            "required": True,
-            "content": content(ref("Rows"), golden=examples.body(version)),
-        },
-        "responses": {"200": ok} | refusals(*BODY, 422),
-        "x-codeSamples": examples.clients(version),
-    }
+    operation = post(
+        "predict",
+        "Predict rows.",
+        content(ref("Rows"), golden=examples.body(version)),
+        content(ref("Predictions"), golden=examples.response(version)),
+        (*BODY, 415, 422),
+    )
+    operation["description"] = (
+        "All rows are predicted, or none. A prediction is in the log before the "
+        f"response is sent. Many rows may come as {ARROW} or {PARQUET}, with a column "
+        "for each field of a row; where `accept` names the first, so do predictions."
+    )
+    operation["x-codeSamples"] = examples.clients(version)
     return {"/predict": {"post": operation}}
+
+
+def reasons(version: Version) -> Paths:
+    """Describe POST /explain and the page that asks it."""
+    some = closed({"rows": {"type": "array", "minItems": 1, "items": ref("Row")}})
+    some["properties"]["rows"]["maxItems"] = EXPLAINED
+    operation = post(
+        "explain",
+        "Say how each column moved a prediction.",
+        content(some, golden=examples.body(version)),
+        content(ref("Explanations")),
+        (*BODY, 403, 422, 429),
+    )
+    operation["description"] = (
+        "Nothing is logged, so take decisions from /predict. It has a rate of its own."
+    )
+    page = content({"type": "string"}, HTML)
+    path = get("page", "A page to try a row, where the server has one.", page)
+    return {"/explain": {"post": operation}, "/": unguarded(path)}
 
 
 def state(_version: Version) -> Paths:
     """Describe what says how the server is."""
     ok, text = content(ref("Ok")), content({"type": "string"}, "text/plain")
     return {
-        "/health/live": get("live", "The process answers.", ok),
-        "/health/ready": get("ready", "Predictions are answered.", ok, ref("Reason")),
+        "/health/live": unguarded(get("live", "The process answers.", ok)),
+        "/health/ready": unguarded(
+            get("ready", "Predictions are answered.", ok, ref("Reason"))
+        ),
         "/info": get("info", "Which version answers.", content(ref("Info"))),
         "/metrics": get("metrics", "What the server counts, for Prometheus.", text),
     }
@@ -135,23 +110,14 @@ def itself(_version: Version) -> Paths:
     }
 
 
-HTML = "text/html"
-DESCRIBED: tuple[Callable[[Version], Paths], ...] = (predictions, state, itself)
-
-
-def sentence(name: str) -> Schema:
-    """Return the schema of an object with one sentence."""
-    return closed({name: {"type": "string"}})
-
-
-def closed(properties: Schema) -> Schema:
-    """Return the schema of an object with exactly these properties."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+DESCRIBED: tuple[Callable[[Version], Paths], ...] = (
+    predictions,
+    reasons,
+    state,
+    itself,
+    open_inference_api.paths,
+)
+EXPLAINED = 5  # rows of one request for reasons, as in explain.py
 
 
 def components(version: Version) -> Schema:
@@ -166,11 +132,44 @@ def components(version: Version) -> Schema:
             {"manifest_sha256": sha256, "predictions": rows_predicted}
         ),
         "Prediction": schemas.prediction(version),
+        "Explanations": explanations(version),
+        **open_inference_api.components(),
         "Error": sentence("error"),
         "Reason": sentence("reason"),
         "Ok": closed({"status": {"const": "ok"}}),
         "Info": info(version),
     }
+
+
+def explanations(version: Version) -> Schema:
+    """Return the schema of reasons."""
+    number, text = {"type": "number"}, {"type": "string"}
+    inputs = [*version.manifest["columns"]]
+    by_column = closed(dict.fromkeys(inputs, number))
+    one = closed(
+        {
+            "prediction": ref("Prediction"),
+            "output": text,
+            "class": {"type": "string"},
+            "value": number,
+            "baseline": number,
+            "contributions": by_column,
+            "exact": {"type": "boolean"},
+            "standard_errors": {"anyOf": [by_column, schemas.NULL]},
+            "method": text,
+            "source": text,
+        }
+    )
+    if version.manifest["task"] != "multiclass":
+        one["required"].remove("class")
+    return closed(
+        {
+            "manifest_sha256": {"const": version.manifest_sha256},
+            "logged": {"const": False},
+            "reference": text,
+            "explanations": {"type": "array", "items": one},
+        }
+    )
 
 
 def info(version: Version) -> Schema:
@@ -180,7 +179,8 @@ def info(version: Version) -> Schema:
     lines = closed(dict.fromkeys(("written", "queued", "dropped", "lost"), count))
     text, maybe = {"type": "string"}, {"type": ["string", "null"]}
     constant = ("name", "task", "threshold", "classes", "intervals", "pretrained")
-    return closed(
+    lines["properties"]["left_out"] = count  # where a sample is logged
+    known = closed(
         {
             "manifest_sha256": {"const": version.manifest_sha256},
             **{name: {"const": manifest.get(name)} for name in constant},
@@ -193,6 +193,9 @@ def info(version: Version) -> Schema:
             "log": {"anyOf": [lines, schemas.NULL]},
         }
     )
+    for name in ("canary", "shadow"):  # where the server has one
+        known["properties"][name] = {"type": "object"}
+    return known
 
 
 def document(version: Version) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def row(version: Version) -> Schema:
             "say. The monitor goes by it.",
         }
     for name, entry in version.columns.items():
-        properties[name] = column(entry)
+        unknown = entry.get("unknown", version.contract.get("unknown", "predict"))
+        properties[name] = column(entry, unknown == "refuse")
     needed = [name for name, entry in version.columns.items() if not entry["missing"]]
     return {
         "type": "object",
@@ -82,15 +83,18 @@ def row(version: Version) -> Schema:
     }
 
 
-def column(entry: Mapping[str, Any]) -> Schema:
-    """Return the schema of one column of the contract."""
+def column(entry: Mapping[str, Any], closed: bool = False) -> Schema:
+    """Return the schema of one column; a closed one has no other categories."""
     kind, missing = entry["type"], bool(entry["missing"])
     schema = TYPES[kind](entry)
+    if closed and kind == "category":
+        rest = ["", None] if missing else []
+        schema["enum"] = [*map(str, entry.get("categories") or ()), *rest]
     if kind in ("category", "text") and not missing:
         schema["minLength"] = 1
     if missing:
         schema["type"] = [schema["type"], "null"]
-    if description := ranges(entry):
+    if description := ranges(entry, closed):
         schema["description"] = description
     return schema
 
@@ -124,7 +128,7 @@ TYPES: dict[str, Callable[[Mapping[str, Any]], Schema]] = {  # of contract.yaml
 }
 
 
-def ranges(entry: Mapping[str, Any]) -> str:
+def ranges(entry: Mapping[str, Any], closed: bool = False) -> str:
     """Say what training knows of a column; beyond it a row is predicted too."""
     categories = [str(category) for category in entry.get("categories") or ()]
     parts = []
@@ -132,7 +136,8 @@ def ranges(entry: Mapping[str, Any]) -> str:
         names = ", ".join(categories[:SHOWN])
         more = len(categories) - SHOWN
         rest = f" and {more} more in contract.yaml" if more > 0 else ""
-        parts.append(f"Known: {names}{rest}; another one is predicted and counted.")
+        other = "refused" if closed else "predicted and counted"
+        parts.append(f"Known: {names}{rest}; another one is {other}.")
     ends = [f"{label} {entry[key]}" for key, label in ENDS.items() if key in entry]
     if ends:
         parts.append(f"Known {' '.join(ends)}; beyond, it is predicted and counted.")
@@ -154,7 +159,21 @@ def prediction(version: Version) -> Schema:
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
-    }
+    } | {"properties": properties | BESIDE}
+
+
+BESIDE: Schema = {  # of a prediction, where the server was started with the option
+    "coerced": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Columns that were sent as another type (--coerce).",
+    },
+    "manifest_sha256": {
+        "type": "string",
+        "description": "Of the canary, if it is its.",
+    },
+    "version": {"type": ["string", "null"], "description": "Of the canary."},
+}
 
 
 def _decided(manifest: Mapping[str, Any], name: str, schema: Schema) -> Schema:
