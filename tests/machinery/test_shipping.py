@@ -388,7 +388,6 @@ def test_a_sink_needs_no_folders_where_there_are_none(log: Path) -> None:
     assert sink.atomic and len([*sink._parts()]) == 2
     assert ids("memory://bucket/log") == ["0", "1", "2"]
     assert sink.expire(1) == 2
-    sink.system.cat = None
     with pytest.raises(SinkError, match="cannot be opened"):
         Sink("nothing://")
 
