@@ -162,7 +162,7 @@ def test_a_server_with_tokens(model: Path, file: Path, tmp_path: Path) -> None:
     errors = tmp_path / "errors"
     given = ("--host", "0.0.0.0", "--tokens", str(file), "--log", f"{tmp_path}/log")
     with tiny.server(model, *given, errors=errors) as (port, process):
-        for path in ("/predict", "/info", "/metrics", "/openapi.json", "/docs", "/healthy"):
+        for path in ("/predict", "/info", "/metrics", "/docs", "/healthy"):
             code, answer, head = ask(port, path)
             assert code == 401 and "token" in answer["error"]
             assert head["www-authenticate"].startswith("Bearer")
