@@ -24,7 +24,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test picture proof benchmark validation wide table scale training search monitoring mitigation tables check lint \
+.PHONY: help setup demo test picture proof benchmark validation wide table scale training search serving monitoring mitigation tables check lint \
 	lock sums clean
 
 help: ## List the commands
@@ -60,6 +60,15 @@ validation wide table scale training search:
 		-r '$(TEMPLATE)/requirements/pipeline.txt' \
 		$(foreach g,ops data,-r '$(MACHINERY)/requirements/$(g).txt')
 	@PYTHONPATH='$(CURDIR)' .venv/validation/bin/python -W ignore -m benchmarks.$@
+
+serving: setup ## Time the server beside FastAPI, MLflow, BentoML, LitServe and MLServer
+	@command -v wrk >/dev/null || { echo 'apt-get install wrk'; exit 1; }
+	@uv venv --quiet --allow-existing .venv/validation
+	@uv pip install --quiet --python .venv/validation --require-hashes \
+		-r '$(TEMPLATE)/requirements/pipeline.txt' \
+		$(foreach g,ops data,-r '$(MACHINERY)/requirements/$(g).txt')
+	@PYTHONPATH='$(CURDIR)' .venv/validation/bin/python -W ignore \
+		-m benchmarks.serving.compare
 
 # The census is the one world here that does not drift; its packaging is used for nothing
 # else, so it is no dependency.

@@ -84,10 +84,12 @@ def used(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def speed(script: Path, port: int, process: int, connections: int) -> Speed:
+def speed(
+    script: Path, port: int, process: int, connections: int, path: str = "/predict"
+) -> Speed:
     """Return what `wrk` on the second core sees; SystemExit where a request fails."""
     command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s"]
-    address = f"http://127.0.0.1:{port}/predict"
+    address = f"http://127.0.0.1:{port}{path}"
     before = used(process)
     ran = subprocess.run(
         [*command, "--latency", "-s", str(script), address],
@@ -96,7 +98,7 @@ def speed(script: Path, port: int, process: int, connections: int) -> Speed:
         check=True,
     )
     found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", ran.stdout)
-    if not found or found[5] != "0":
+    if not found or found[5] != "0" or found[1] == "0":
         raise SystemExit(f"requests failed:\n{ran.stdout}")
     count, duration, p50, p99, _ = map(int, found.groups())
     cpu = (used(process) - before) / count * 1e6

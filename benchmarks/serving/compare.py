@@ -1,0 +1,330 @@
+"""The server beside what else serves a scikit-learn model: `make serving`.
+
+    python -m benchmarks.serving.compare [NAME ...]
+
+The same rows and the same estimator: here the exported file of a generated repository,
+with its checks and its log; there scikit-learn's pipeline, in an environment of its own
+with what each peer installs. A server and all its processes have the first core, `wrk`
+has the second. Writes benchmarks/serving/peers.md when it measured all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from benchmarks.cost import PYTHON, project, run
+from benchmarks.serving.core import (
+    CONNECTIONS,
+    HERE,
+    LUA,
+    SECONDS,
+    Speed,
+    free,
+    median,
+    speed,
+)
+
+ENVIRONMENTS = Path(".venv/peers").resolve()
+SCIKIT_LEARN = ("scikit-learn==1.9.1", "pandas==3.1.1", "joblib==1.6.0", "pyarrow")
+BULK = 1_000  # rows of a large body
+STARTS = 3
+TABLE = "data/flights.parquet"
+Rows = list[dict[str, Any]]
+
+
+class Peer(NamedTuple):
+    """How a server is installed, started and asked."""
+
+    requirements: tuple[str, ...]
+    command: tuple[str, ...]  # in a folder with model.joblib; {port} is filled in
+    path: str
+    body: str  # the name of the rows, or how a body is made of them
+
+
+PEERS = {
+    "FastAPI": Peer(
+        ("fastapi==0.165.0", "uvicorn[standard]==0.54.0"),
+        ("-m", "uvicorn", "fastapi_app:app", "--port={port}", "--no-access-log"),
+        "/predict",
+        "rows",
+    ),
+    "MLflow": Peer(
+        ("mlflow==3.17.2",),
+        ("-m", "mlflow", "models", "serve", "--model-uri=mlflow", "--port={port}",
+         "--env-manager=local", "--workers=1"),
+        "/invocations",
+        "dataframe_records",
+    ),
+    "BentoML": Peer(
+        ("bentoml==1.4.40",),
+        ("-m", "bentoml", "serve", "bentoml_service:Flights", "--port={port}"),
+        "/predict",
+        "rows",
+    ),
+    "LitServe": Peer(
+        ("litserve==0.2.19",), ("litserve_app.py", "{port}"), "/predict", "rows"
+    ),
+    "MLServer": Peer(
+        ("mlserver==1.7.1", "mlserver-sklearn==1.7.1"),
+        ("-m", "mlserver.cli", "start", "."),
+        "/v2/models/flights/infer",
+        "inputs",
+    ),
+}  # fmt: skip
+
+
+class Figures(NamedTuple):
+    """What was measured of one server."""
+
+    speeds: dict[int, Speed]  # by connections, one row a request
+    bulk: float  # rows/s of bodies with BULK rows
+    start: float  # s from the command to the first prediction
+    memory: float  # MB of all its processes, after the load
+    size: float  # MB of its environment
+    packages: int
+
+
+def environment(name: str, requirements: tuple[str, ...]) -> tuple[Path, float, int]:
+    """Install an environment; return its Python, its MB and its number of packages."""
+    home = ENVIRONMENTS / name
+    subprocess.run(("uv", "-q", "venv", "--allow-existing", str(home)), check=True)
+    install = ("uv", "-q", "pip", "install", "--python", str(home), *requirements)
+    subprocess.run(install, check=True)
+    size = sum(f.stat().st_size for f in home.rglob("*") if f.is_file()) / 1e6
+    packages = len(list(home.glob("lib/*/site-packages/*.dist-info")))
+    return home / "bin" / "python", size, packages
+
+
+def request(peer: Peer, rows: Rows) -> str:
+    """Return the body of a request for some rows."""
+    if peer.body != "inputs":
+        return json.dumps({peer.body: rows})
+    inputs = [tensor(name, [row[name] for row in rows]) for name in rows[0]]
+    frame = {"content_type": "pd"}
+    outputs = [{"name": "predict_proba"}]
+    return json.dumps({"inputs": inputs, "outputs": outputs, "parameters": frame})
+
+
+def tensor(name: str, data: list[Any]) -> dict[str, Any]:
+    """Return a column as MLServer reads it."""
+    shape = [len(data), 1]
+    if isinstance(data[0], str):
+        text = {"datatype": "BYTES", "parameters": {"content_type": "str"}}
+        return {"name": name, "shape": shape, "data": data, **text}
+    return {"name": name, "shape": shape, "data": data, "datatype": "FP64"}
+
+
+@contextmanager
+def served(
+    command: list[str], folder: Path, url: str, body: str
+) -> Iterator[tuple[int, float]]:
+    """Run a server on the first core; yield its session and seconds to an answer.
+
+    Raises:
+        SystemExit: it does not answer; with what it printed last.
+    """
+    printed = folder / "printed.txt"
+    began = time.monotonic()
+    path = f"{Path(command[0]).parent}:{os.environ['PATH']}"
+    with printed.open("w") as out:
+        process = subprocess.Popen(
+            ["taskset", "-c", "0", *command],
+            cwd=folder,
+            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        while not answers(url, body):
+            if process.poll() is not None or time.monotonic() - began > 120:
+                raise SystemExit(f"{command} fails:\n{printed.read_text()[-3000:]}")
+            time.sleep(0.02)
+        yield process.pid, time.monotonic() - began
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers(url: str, body: str) -> bool:
+    """Tell whether a server gives a prediction."""
+    asked = urllib.request.Request(  # noqa: S310
+        url, body.encode(), {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except urllib.error.HTTPError as error:
+        if error.code in (404, 503):  # not loaded yet
+            return False
+        raise SystemExit(f"{url}: {error.code} {error.read()[:2000]!r}") from None
+    except OSError:
+        return False
+
+
+def memory(session: int) -> float:
+    """Return the MB of all processes of a session; shared pages count once."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rsplit(")", 1)[1].split()[3]) != session:
+                continue
+            rollup = stat.with_name("smaps_rollup").read_text()
+        except OSError:  # it ended
+            continue
+        total += int(rollup.partition("\nPss:")[2].split()[0])
+    return total / 1000
+
+
+def measured(
+    command: list[str], folder: Path, port: int, peer: Peer, rows: Rows
+) -> tuple[dict[int, Speed], float, float, float]:
+    """Return the speeds, rows/s in bulk, seconds of a start, and MB of a server."""
+    url, one = f"http://127.0.0.1:{port}{peer.path}", request(peer, rows[:1])
+    starts = []
+    for _ in range(STARTS):
+        with served(command, folder, url, one) as (_, seconds):
+            starts.append(seconds)
+    with served(command, folder, url, one) as (session, _):
+        script, speeds = lua(folder / "one.lua", one), dict[int, Speed]()
+        for connections in CONNECTIONS:
+            where = (port, session, connections, peer.path)
+            rounds = [speed(script, *where) for _ in range(3)]
+            speeds[connections] = median(rounds[1:])  # the first warms it up
+        script = lua(folder / "bulk.lua", request(peer, rows))
+        bulk = speed(script, port, session, 1, peer.path).rate * len(rows)
+        return speeds, bulk, sorted(starts)[1], memory(session)
+
+
+def lua(path: Path, body: str) -> Path:
+    """Write what `wrk` sends."""
+    path.write_text(LUA.replace("{body}", body))
+    return path
+
+
+def figures(name: str, repository: Path, rows: Rows, scratch: Path) -> Figures:
+    """Return the figures of a peer."""
+    peer, folder, port = PEERS[name], scratch / name, free()
+    requirements = (*peer.requirements, *SCIKIT_LEARN)
+    python, size, packages = environment(name.lower(), requirements)
+    shutil.copytree(HERE / "peers", folder)
+    fit = (str(python), "fit.py", str(repository / TABLE), ".")
+    subprocess.run(fit, cwd=folder, check=True, capture_output=True)
+    settings(folder, port)
+    command = [str(python), *(word.format(port=port) for word in peer.command)]
+    return Figures(*measured(command, folder, port, peer, rows), size, packages)
+
+
+def settings(folder: Path, port: int) -> None:
+    """Write what MLServer reads."""
+    server: dict[str, Any] = {"http_port": port, "host": "127.0.0.1", "debug": False}
+    server |= {"grpc_port": free(), "metrics_port": free(), "parallel_workers": 0}
+    model = {"name": "flights", "implementation": "mlserver_sklearn.SKLearnModel"}
+    uri = {"parameters": {"uri": "./model.joblib"}}
+    (folder / "settings.json").write_text(json.dumps(server))
+    (folder / "model-settings.json").write_text(json.dumps(model | uri))
+
+
+def ours(repository: Path, rows: Rows, scratch: Path) -> Figures:
+    """Return the figures of the server of a generated repository."""
+    lock = repository / "mlgitops/requirements/serving.txt"
+    python, size, packages = environment("ours", ("--require-hashes", f"-r{lock}"))
+    folder, port = scratch / "ours", free()
+    shutil.copytree(repository / "mlgitops", folder / "mlgitops")
+    shutil.copytree(repository / "build", folder / "build")
+    shutil.copy(repository / "contract.yaml", folder / "build")
+    command = [str(python), "-m", "mlgitops.serving", "--model=build", "--log=log"]
+    command += [f"--port={port}", "--drain=0"]
+    asked = Peer((), (), "/predict", "rows")
+    return Figures(*measured(command, folder, port, asked, rows), size, packages)
+
+
+def rows_of(repository: Path) -> Rows:
+    """Return rows that every server takes, from the table of the repository."""
+    import pandas as pd
+
+    manifest = json.loads((repository / "build/manifest.json").read_bytes())
+    table = pd.read_parquet(repository / TABLE, columns=manifest["columns"])
+    rows: Rows = json.loads(table[:BULK].to_json(orient="records"))
+    return rows
+
+
+HEAD = (
+    f"{'server':<10}" + "".join(f"{f'{c} conn/s':>11}" for c in CONNECTIONS)
+    + "".join(f"{f'p99 ms {c}':>11}" for c in CONNECTIONS)
+    + f"{'bulk rows/s':>13}{'start s':>9}{'MB':>7}{'env MB':>8}{'packages':>10}"
+)  # fmt: skip
+
+
+def line(name: str, found: Figures) -> str:
+    """Return a line of the table."""
+    rates = "".join(f"{s.rate:>11,.0f}" for s in found.speeds.values())
+    late = "".join(f"{s.p99:>11.2f}" for s in found.speeds.values())
+    rest = f"{found.bulk:>13,.0f}{found.start:>9.2f}{found.memory:>7.0f}"
+    return f"{name:<10}{rates}{late}{rest}{found.size:>8.0f}{found.packages:>10}"
+
+
+def compared(own: Figures, others: dict[str, Figures]) -> list[str]:
+    """Return what the figures say, as ratios to the best of the others."""
+    rate = own.speeds[16].rate / max(f.speeds[16].rate for f in others.values())
+    bulk = max(f.bulk for f in others.values())
+    start = min(f.start for f in others.values())
+    least = min(f.memory for f in others.values())
+    return [
+        f"Requests/s at 16 connections: {rate:.1f} times the best.",
+        f"Rows/s in bodies of {BULK:,} rows: {own.bulk / bulk:.1f} times the best.",
+        f"To the first prediction: {own.start / start:.2f} of the fastest.",
+        f"Memory: {own.memory / least:.2f} of the smallest.",
+        f"Environment: {own.size:.0f} MB, {own.packages} packages.",
+    ]
+
+
+def main() -> None:
+    """Measure ours and the peers, print the table, write the page."""
+    names, others = sys.argv[1:] or [*PEERS], dict[str, Figures]()
+    with TemporaryDirectory() as name:
+        repository = project(Path(name, "project"))
+        run((PYTHON, "-m", "mlgitops", "repro"), repository)
+        rows = rows_of(repository)
+        load = os.getloadavg()[0]
+        print(f"{os.cpu_count()} cores, load {load:.1f}, {SECONDS} s each\n{HEAD}")
+        own = ours(repository, rows, Path(name))
+        print(line("ours", own), flush=True)
+        for peer in names:
+            others[peer] = figures(peer, repository, rows, Path(name))
+            print(line(peer, others[peer]), flush=True)
+    sentences = compared(own, others)
+    print("", *sentences, sep="\n")
+    if len(others) == len(PEERS):
+        table = [HEAD, line("ours", own), *(line(n, f) for n, f in others.items())]
+        about = (__doc__ or "").split("\n\n")[2].strip()
+        page = [
+            "# The server beside others",
+            "",
+            about,
+            "",
+            f"Load at start: {load:.1f}.",
+        ]
+        page += ["", "```text", *table, "", *sentences, "```", ""]
+        (HERE / "peers.md").write_text("\n".join(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
