@@ -57,8 +57,8 @@ for day in (1, 2):
     rows.to_parquet("rows.parquet")
     send(Path("rows.parquet"), f"s3://models/rows/day={day}/a.parquet")
 source = Input("s3://models/rows")
-(batch,) = source.batches({"id": "category", "distance": "number"}, 50)
-print(source.rows(), batch.values["id"], batch.values["distance"])
+(batch,) = source.batches(["id", "distance"], 50)
+print(source.rows(), *batch.table.select(["id", "distance"]).to_pydict().values())
 print(*(entry[:2] for entry in source.mark))
 try:
     send(Path("rows.parquet"), "s3://nowhere/rows.parquet")

@@ -133,3 +133,18 @@ def version(
     (folder / "contract.yaml").write_text(text, encoding="utf-8")
     (folder / "manifest.json").write_text(json.dumps(manifest, sort_keys=True))
     return folder
+
+
+def flat(prediction: dict[str, Any]) -> dict[str, Any]:
+    """Return a prediction of the server with one entry for each column."""
+    columns: dict[str, Any] = {}
+    for name, value in prediction.items():
+        if name == "interval":
+            columns |= {"interval.low": value[0], "interval.high": value[1]}
+        elif name == "set":
+            columns[name] = json.dumps(value, ensure_ascii=False)
+        elif isinstance(value, dict):
+            columns |= {f"{name}.{key}": number for key, number in value.items()}
+        else:
+            columns[name] = value
+    return columns

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from machinery import tiny
+from machinery import described, tiny
 from machinery.asked import ask, logged, send
 from mlgitops.serving import arrow_reader, arrow_writer, bulk, vectors
 from mlgitops.serving.app import App
@@ -214,7 +214,7 @@ def test_a_column_is_checked_as_that_of_json(
 
     as_json = vector.part(0, len(values))
     expected = outcome(lambda: arrays({"c": as_json}, {"c": column}, ["c"])["c"])
-    assert repr(outcome(lambda: vectors._checked(vector, column))) == repr(expected)
+    assert repr(outcome(lambda: vectors.checked(vector, column))) == repr(expected)
 
 
 def changed(name: str, values: pa.Array) -> bytes:
@@ -417,13 +417,11 @@ PREDICTIONS: list[list[dict[str, Any]]] = [
 def test_an_answer_in_arrow_has_the_columns_of_make_score(
     predictions: list[dict[str, Any]],
 ) -> None:
-    from mlgitops.batch import parts
-
     read = pa.ipc.open_stream(arrow_writer.stream(predictions, {})).read_all()
     read.validate(full=True)
-    expected = parts.table_of(predictions)
-    assert read.column_names == expected.column_names
-    assert read.to_pylist() == expected.to_pylist()
+    expected = [described.flat(p | {"id": str(p["id"])}) for p in predictions]
+    assert read.column_names == [*expected[0]]
+    assert read.to_pylist() == expected
 
 
 def test_what_training_never_saw_is_counted_in_columns_with_gaps() -> None:

@@ -66,6 +66,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
         "mlgitops.storage",
         "mlgitops.prediction_log",
         *(f"mlgitops.serving.{n}" for n in ("model", "predictions", "rows", "verify")),
+        "mlgitops.serving.vectors",
     },
     "mlgitops/shipping": {"mlgitops.prediction_log", "mlgitops.storage"},
     "mlgitops/host": set(),

@@ -14,24 +14,28 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.csv
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from machinery import tiny
+from machinery import described, tiny
 from mlgitops import lock, prediction_log, storage
-from mlgitops.batch import addresses, job, parts, tables
+from mlgitops.batch import addresses, columnar, job, tables
 from mlgitops.batch.job import Job, ScoreError
 from mlgitops.batch.parts import OutputError, Parts
 from mlgitops.batch.tables import Input, InputError
 from mlgitops.commands import score
 from mlgitops.ledger import Ledger
+from mlgitops.serving import rows as rows_module
 from mlgitops.serving.model import Model
-from mlgitops.serving.rows import RowError
+from mlgitops.serving.predictions import TASKS
+from mlgitops.serving.rows import Column, RowError
 from mlgitops.serving.verify import sha256_file
 
 COUNT = 400
@@ -467,26 +471,77 @@ def test_a_row_without_id_has_its_number(version: Path, tmp_path: Path) -> None:
     assert list(found["id"]) == [str(n) for n in range(COUNT)]
 
 
-def test_what_stands_beside_a_prediction_fits_a_file(tmp_path: Path) -> None:
-    """Sets of numbers and of names, both ends of an interval, a row not decided."""
-    binary = {"id": 1, "probability": 0.5, "decision": None, "set": [0, 1]}
-    by_class = {"id": 1, "probabilities": {"a": 0.5, "b": 0.5}, "class": "a"}
-    value = {"id": 1, "value": 0.5, "interval": [0.1, 0.9]}
-    expected: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        (binary, {"probability": 0.5, "decision": None, "set": "[0, 1]"}),
-        (
-            {**by_class, "set": ["a", "é"]},
-            {
-                **{"probabilities.a": 0.5, "probabilities.b": 0.5},
-                **{"class": "a", "set": '["a", "é"]'},
-            },
-        ),
-        (value, {"value": 0.5, "interval.low": 0.1, "interval.high": 0.9}),
-    ]
-    for prediction, columns in expected:
-        table = parts.table_of([prediction])
-        assert table.to_pylist() == [{"id": "1", **columns}]
-        pyarrow.csv.write_csv(table, tmp_path / "o.csv")
+@pytest.mark.parametrize("beside", [None, False, True])  # intervals, and abstaining
+@pytest.mark.parametrize("task", described.OUTPUTS)
+def test_a_file_has_what_the_server_answers(
+    task: str, beside: bool | None, tmp_path: Path
+) -> None:
+    """Each output as a column: classes, ends of an interval, a set as its list."""
+    manifest = {"task": task, **described.OUTPUTS[task]}
+    if beside is not None:
+        manifest["intervals"] = described.INTERVALS[task] | {"abstain": beside}
+    classes = manifest.get("classes")
+    random = np.random.default_rng(1)
+    scores = random.random((200, len(classes)) if classes else 200, dtype=np.float32)
+    model: Any = SimpleNamespace(task=task, manifest=manifest, classes=classes)
+    found = pa.table(columnar.outputs(scores, model))
+    pyarrow.csv.write_csv(found, tmp_path / "o.csv")
+    for row, served in zip(
+        found.to_pylist(), TASKS[task].predictions(scores, manifest), strict=True
+    ):
+        assert row == described.flat(served)
+
+
+MOMENT = datetime(2020, 2, 29, 12, tzinfo=UTC)
+VALUES: list[tuple[list[Any], Any]] = [  # of a column, and Arrow's type of it
+    ([1, None, 2**24, 3], pa.int64()),
+    ([1, None, 2**24 + 1, 3], pa.int64()),
+    ([1.5, None, float("nan"), 2.0], pa.float64()),
+    ([1.0, 1e300, 0.0, 2.0], pa.float64()),
+    ([0.1, 3.0, None, -1.0], pa.float32()),
+    (["1", " 2.5 ", "nan", None], pa.string()),
+    (["1", "x", "", "3"], pa.large_string()),
+    ([True, None, False, True], pa.bool_()),
+    (["yes", "0", "maybe", None], pa.string()),
+    (["a", "b", "a", None], pa.string()),
+    (["a", "zz", "", "b"], pa.string()),
+    (["a", "x" * 600, "b", "a"], pa.string()),
+    (["A  b", "b\ta", None, "A  b"], pa.dictionary(pa.int8(), pa.string())),
+    ([MOMENT, None, MOMENT, MOMENT], pa.timestamp("ns", "UTC")),
+    ([MOMENT.replace(tzinfo=None)] * 4, pa.timestamp("s")),
+    ([MOMENT, MOMENT.replace(year=1600)] * 2, pa.timestamp("us", "Europe/Oslo")),
+    ([MOMENT.date(), None] * 2, pa.date32()),
+    (["2020-02-29T12:00:00+02:00", None] * 2, pa.string()),
+    ([Decimal("1.50"), None] * 2, pa.decimal128(5, 2)),
+    ([[1], None] * 2, pa.list_(pa.int64())),
+    ([None] * 4, pa.null()),
+]
+
+
+@pytest.mark.parametrize("missing", [True, False])
+@pytest.mark.parametrize("kind", sorted(rows_module.TYPES))
+@pytest.mark.parametrize(("values", "arrow"), VALUES, ids=str)
+def test_a_column_is_checked_as_its_values_are(
+    values: list[Any], arrow: pa.DataType, kind: str, missing: bool
+) -> None:
+    """The same array or the same refusal, whole and row by row; a closed one, too."""
+    for allowed in (None, frozenset({"a", "b"})) if kind == "category" else (None,):
+        column = Column("c", kind, missing, 500, allowed)
+        model: Any = SimpleNamespace(columns={"c": column}, inputs=["c"])
+        table = pa.table({"c": pa.chunked_array([pa.array(values, arrow)])})
+        for start, end in ((0, 4), (0, 1), (1, 2), (2, 3), (3, 4)):
+            part = table.slice(start, end - start)
+            listed = columnar.values(tables.Batch(0, end - start, part), column)
+            try:
+                expected = rows_module.arrays({"c": listed}, {"c": column}, ["c"])["c"]
+            except RowError as error:
+                with pytest.raises(RowError) as refused:
+                    columnar.feeds(model, part)
+                assert end - start > 1 or str(refused.value) == str(error)
+                continue
+            found = columnar.feeds(model, part)["c"]
+            assert found.dtype == expected.dtype and found.shape == expected.shape
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_the_log_wants_ids(version: Path, tmp_path: Path) -> None:
@@ -567,8 +622,6 @@ def test_out_of_the_folder_that_is_read(version: Path, tmp_path: Path) -> None:
 
 
 def test_values_as_a_request_has_them() -> None:
-    import pyarrow as pa
-
     table = pa.table(
         {
             "n": ["1", " 2.5", None, "x"],
@@ -579,7 +632,12 @@ def test_values_as_a_request_has_them() -> None:
         }
     )
     kinds = {"n": "number", "b": "boolean", "t": "datetime", "f": "number"}
-    values = tables._batch(0, table, {**kinds, "c": "category", "none": "text"}).values
+    kinds |= {"c": "category", "none": "text"}
+    batch, one = tables.Batch(0, 4, table), Column("", "", missing=True, max_text=9)
+    values = {
+        name: columnar.values(batch, one._replace(name=name, type=kind))
+        for name, kind in kinds.items()
+    }
     assert values["n"] == [1.0, 2.5, None, "x"]
     odd = pa.chunked_array([["NaN", "1_0", "x", "3"]])
     assert tables._number(odd) == [None, "1_0", "x", 3.0], "NaN is missing, as alone"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from mlgitops.batch.addresses import AddressError, remote, send
-from mlgitops.batch.parts import OutputError, Parts, repeated_ids, table_of
-from mlgitops.batch.score import Columns, Refused, lines, score
+from mlgitops.batch.parts import OutputError, Parts, repeated_ids
+from mlgitops.batch.score import Columns, Refused, Scored, lines, score
 from mlgitops.batch.tables import Input, InputError
 from mlgitops.prediction_log import PATTERN
 from mlgitops.serving.model import Model, ModelError
@@ -81,8 +81,7 @@ class Job:
         if self.bad == "stop" and (earlier := parts.first_refused()):
             raise self._stopped(earlier, parts)
         progress = Progress(parts.done * ROWS, self.input.rows())
-        columns = {n: column.type for n, column in self.model.columns.items()}
-        columns |= {name: "category" for name in self.named if name}
+        columns = dict.fromkeys([*self.model.columns, *filter(None, self.named)])
         for batch in self.input.batches(columns, ROWS, parts.done * ROWS):
             scored = score(self.model, batch, self.named)
             if scored.refused and self.bad == "stop":
@@ -91,7 +90,7 @@ class Job:
             if self.log is not None:
                 entries = lines(self.model, batch, scored, self.version, self.named)
                 logged = b"".join(entries)
-            parts.add(scored.predictions, scored.refused, logged)
+            parts.add(scored.table(self.model), scored.refused, logged)
             progress.show(batch.start + batch.rows)
         digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
         first = parts.first_refused()
@@ -133,7 +132,8 @@ class Job:
     def _columns(self) -> pa.Schema:
         """Return the columns of predictions, by that of a golden row."""
         row = self.model.manifest["golden"][0]["row"]
-        return table_of(self.model.predictions([row], [""])).schema
+        scores = self.model.predict([row])
+        return Scored([""], [None], scores, [0], []).table(self.model).schema
 
     def _stopped(self, refused: Refused, parts: Parts) -> ScoreError:
         """Return the error that ends a run at a row without a prediction."""

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,6 @@ from pandas.util import hash_array
 
 from mlgitops.batch.score import Refused
 from mlgitops.prediction_log import file_name
-from mlgitops.serving.predictions import Prediction
 
 STATE = "state.json"
 NUMBER = "{:08d}"
@@ -79,22 +78,22 @@ class Parts:
         self.done = len(self._paths())
 
     def add(
-        self, predictions: Sequence[Prediction], refused: Sequence[Refused], log: bytes
+        self, predictions: pa.Table, refused: Sequence[Refused], log: bytes
     ) -> None:
         """Write the next part."""
         name = NUMBER.format(self.done)
         rows = [json.dumps(entry._asdict()) + "\n" for entry in refused]
         _write(self.folder / f"{name}.refused.jsonl", "".join(rows).encode())
         _write(self.folder / f"{name}.log.jsonl", log)
-        table = table_of(predictions).replace_schema_metadata(
-            {"scored": str(len(predictions)), "refused": str(len(refused))}
+        table = predictions.replace_schema_metadata(
+            {"scored": str(predictions.num_rows), "refused": str(len(refused))}
         )
         part = self.folder / f"{name}.part"
         pq.write_table(table, part, compression="zstd")
         _sync(part)
         part.replace(self.folder / f"{name}.parquet")
         self.done += 1
-        self._count(len(predictions), len(refused))
+        self._count(predictions.num_rows, len(refused))
 
     def finish(self, name: str, empty: pa.Schema) -> Path | None:
         """Put the parts together; return the file of refused rows, if there are any.
@@ -179,39 +178,6 @@ def _locked(folder: Path) -> IO[bytes]:
     except OSError:
         raise OutputError(f"another run is writing {folder}: wait for it") from None
     return file
-
-
-def table_of(predictions: Sequence[Prediction]) -> pa.Table:
-    """Return predictions as columns that CSV has, too.
-
-    Those by class have a column for each, an interval has one for each end, and a set
-    of classes is their list as JSON.
-    """
-    columns: dict[str, pa.Array] = {}
-    for name, first in (predictions[0] if predictions else {}).items():
-        values: list[Any] = [prediction[name] for prediction in predictions]
-        if name == "id":
-            columns[name] = pa.array(list(map(str, values)))
-        elif name == "interval":  # as the server computes it, beyond float32
-            for end, place in (("low", 0), ("high", 1)):
-                ends = [value[place] for value in values]
-                columns[f"{name}.{end}"] = pa.array(ends, pa.float64())
-        elif name == "set":
-            columns[name] = pa.array(
-                [json.dumps(v, ensure_ascii=False) for v in values]
-            )
-        elif isinstance(first, dict):
-            for key in first:
-                columns[f"{name}.{key}"] = _numbers([value[key] for value in values])
-        else:
-            columns[name] = _numbers(values)
-    return pa.table(columns)
-
-
-def _numbers(values: Sequence[Any]) -> pa.Array:
-    """Return a column: a model's numbers are float32, decisions what they are."""
-    first = next((value for value in values if value is not None), None)
-    return pa.array(values, pa.float32() if isinstance(first, float) else None)
 
 
 def _together(out: Path, parts: Sequence[Path], empty: pa.Schema) -> None:

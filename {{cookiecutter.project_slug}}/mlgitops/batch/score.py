@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from mlgitops import prediction_log
-from mlgitops.batch.tables import Batch, Values
+from mlgitops.batch import columnar
+from mlgitops.batch.tables import Batch
 from mlgitops.serving.model import Model
-from mlgitops.serving.predictions import TASKS, Prediction, Scores
-from mlgitops.serving.rows import RowError, metadata
+from mlgitops.serving.predictions import TASKS, Scores
+from mlgitops.serving.rows import MAX_ID, RowError, metadata
 
 ROWS = 1_000  # of one run of the model where a text makes a row large
 ENCODE = msgspec.json.Encoder().encode
+Ids = list[str | int]
+Times = list[datetime | None]
 
 
 class Refused(NamedTuple):
@@ -26,12 +32,18 @@ class Refused(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What a batch gives: predictions with ids and times, and the rows refused."""
+    """What a batch gives: the model's outputs with ids and times, and rows refused."""
 
-    predictions: list[Prediction]  # with the row's id first
-    times: list[datetime | None]
-    kept: list[int]  # positions in the batch
+    ids: Ids
+    times: Times | None  # None: those of their column
+    scores: Scores  # of the rows that are kept
+    kept: list[int]  # their positions in the batch
     refused: list[Refused]
+
+    def table(self, model: Model) -> pa.Table:
+        """Return the predictions as columns that CSV has, too; the id first."""
+        ids = pa.array([*map(str, self.ids)], pa.string())
+        return pa.table({"id": ids, **columnar.outputs(self.scores, model)})
 
 
 class Columns(NamedTuple):
@@ -43,29 +55,29 @@ class Columns(NamedTuple):
 
 def score(model: Model, batch: Batch, named: Columns) -> Scored:
     """Return the predictions of the rows that pass the server's checks."""
-    refused, kept, ids, times = [], [], list[str | int](), list[datetime | None]()
-    for index in range(batch.rows):
-        try:
-            row_id, time = _metadata(batch, named, index)
-        except RowError as error:
-            refused.append(_refused(batch.start + index, error))
-            continue
-        kept.append(index)
-        ids.append(row_id)
-        times.append(time)
-    inputs = {name: batch.values[name] for name in model.columns}
-    outputs: list[tuple[int, list[Prediction]]] = []
-    wrong: list[tuple[int, RowError]] = []
-    for found in _runs(model, inputs, kept):
-        (wrong if isinstance(found[1], RowError) else outputs).append(found)  # type: ignore[arg-type]
-    failed = {index for index, _ in wrong}
-    refused += [_refused(batch.start + kept[n], error) for n, error in wrong]
-    fields = [field for _, part in outputs for field in part]
-    good = [n for n in range(len(kept)) if n not in failed]
-    named_rows = [{"id": ids[n], **f} for n, f in zip(good, fields, strict=True)]
-    return Scored(
-        named_rows, [times[n] for n in good], [kept[n] for n in good], sorted(refused)
-    )
+    ids, times, kept, refused = _identified(batch, named)
+    table = batch.table
+    if len(kept) < batch.rows:
+        table = table.take(pa.array(kept, pa.int64()))
+    outputs, wrong = list[Scores](), dict[int, RowError]()
+    for start, found in _runs(model, table, len(kept)):
+        if isinstance(found, RowError):
+            wrong[start] = found
+        else:
+            outputs.append(found)
+    refused += [_refused(batch.start + kept[n], error) for n, error in wrong.items()]
+    good = [n for n in range(len(kept)) if n not in wrong]
+    empty = np.empty((0, len(model.classes or ())), np.float32)
+    scores = np.concatenate(outputs) if outputs else _shaped(empty, model)
+    if not wrong:
+        return Scored(ids, times, scores, kept, sorted(refused))
+    ids, times = [ids[n] for n in good], times and [times[n] for n in good]
+    return Scored(ids, times, scores, [kept[n] for n in good], sorted(refused))
+
+
+def _shaped(empty: Scores, model: Model) -> Scores:
+    """Return no outputs, in the shape that the model's have."""
+    return empty if model.classes is not None else empty.reshape(0)
 
 
 def lines(
@@ -75,51 +87,113 @@ def lines(
     logged_at = datetime.now(UTC).isoformat()
     hidden = {*named, *model.contract.get("sensitive", [])}
     shown = [name for name in model.columns if name not in hidden]
-    for index, time, prediction in zip(
-        scored.kept, scored.times, scored.predictions, strict=True
+    values = {name: columnar.values(batch, model.columns[name]) for name in shown}
+    predictions = TASKS[model.task].predictions(scored.scores, model.manifest)
+    facts = (model.manifest_sha256, version, logged_at)
+    times = _times(batch, scored, named.time)
+    for index, row_id, time, fields in zip(
+        scored.kept, scored.ids, times, predictions, strict=True
     ):
-        row = {name: batch.values[name][index] for name in shown}
-        facts = (model.manifest_sha256, version, logged_at)
-        yield ENCODE(prediction_log.line(prediction, time, *facts, row)) + b"\n"
+        row = {name: values[name][index] for name in shown}
+        line = prediction_log.line({"id": row_id, **fields}, time, *facts, row)
+        yield ENCODE(line) + b"\n"
 
 
-def _metadata(
-    batch: Batch, named: Columns, index: int
-) -> tuple[str | int, datetime | None]:
-    """Return a row's id and time; without an id, its number in the input."""
-    row = {"id": batch.values[named.id][index] if named.id else None}
+def _times(batch: Batch, scored: Scored, name: str) -> Times:
+    """Return the times of the rows with a prediction."""
+    if scored.times is not None:
+        return scored.times
+    if name not in batch.table.column_names:
+        return [None] * len(scored.kept)
+    listed: Times = _utc(batch.table[name]).to_pylist()
+    return [listed[index] for index in scored.kept]
+
+
+def _identified(
+    batch: Batch, named: Columns
+) -> tuple[Ids, Times | None, list[int], list[Refused]]:
+    """Return ids, times and positions of the rows whose id and time are allowed.
+
+    Where a look at whole columns says that all are, the times are left in theirs.
+    """
+    ids, times, kept, refused = Ids(), Times(), list[int](), list[Refused]()
+    if batch.rows and _ids_are_sound(batch, named.id) and _times_are(batch, named.time):
+        return batch.texts(named.id), None, [*range(batch.rows)], refused
+    row_ids = batch.texts(named.id) if named.id else [None] * batch.rows
+    moments = batch.texts(named.time) if named.time else [None] * batch.rows
     prefix = "row-" if named.id else ""  # beside ids, which may be numbers
-    row["id"] = f"{prefix}{batch.start + index}" if row["id"] is None else row["id"]
-    row["time"] = batch.values[named.time][index] if named.time else None
-    return metadata(0, row, "id", "time")
+    for index, (own, moment) in enumerate(zip(row_ids, moments, strict=True)):
+        row_id = f"{prefix}{batch.start + index}" if own is None else own
+        row: dict[str, Any] = {"id": row_id, "time": moment}
+        try:
+            known, time = metadata(0, row, "id", "time")
+        except RowError as error:
+            refused.append(_refused(batch.start + index, error))
+            continue
+        kept.append(index)
+        ids.append(known)
+        times.append(time)
+    return ids, times, kept, refused
+
+
+def _ids_are_sound(batch: Batch, name: str) -> bool:
+    """Tell whether all values of a column are texts or numbers that may be an id."""
+    if name not in batch.table.column_names or batch.table[name].null_count:
+        return False
+    column = batch.table[name]
+    if pa.types.is_integer(column.type):
+        return True
+    if not pa.types.is_string(column.type):
+        return False
+    ends = pc.min_max(pc.utf8_length(column)).as_py()
+    return bool(0 < ends["min"] <= ends["max"] <= MAX_ID)
+
+
+def _times_are(batch: Batch, name: str) -> bool:
+    """Tell whether there are no times, or all of them are in the years of a log."""
+    if name not in batch.table.column_names:
+        return True
+    if not pa.types.is_timestamp(batch.table[name].type):
+        return False
+    ends = pc.min_max(_utc(batch.table[name])).as_py()
+    first, last = ends["min"], ends["max"]
+    bounds = prediction_log.EARLIEST, prediction_log.LATEST
+    return first is None or bool(bounds[0] < first <= last < bounds[1])
+
+
+def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return times in UTC, with microseconds, as Python has them."""
+    if column.type.tz is None:
+        column = column.cast(pa.timestamp("us"), safe=False)
+    return column.cast(pa.timestamp("us", "UTC"), safe=False)
 
 
 def _runs(
-    model: Model, values: Values, kept: Sequence[int]
-) -> Iterator[tuple[int, list[Prediction] | RowError]]:
-    """Yield the predictions of runs of rows, or the error of one row, in order."""
-    chosen = {name: [column[n] for n in kept] for name, column in values.items()}
-    size = ROWS if any(c.type == "text" for c in model.columns.values()) else len(kept)
-    for start in range(0, len(kept), max(1, size)):
-        yield from _halves(model, chosen, start, min(start + size, len(kept)))
+    model: Model, table: pa.Table, count: int
+) -> Iterator[tuple[int, Scores | RowError]]:
+    """Yield the outputs of runs of rows, or the error of one row, in order."""
+    texts = any(column.type == "text" for column in model.columns.values())
+    size = ROWS if texts else max(1, count)
+    for start in range(0, count, size):
+        yield from _halves(model, table, start, min(start + size, count))
 
 
 def _halves(
-    model: Model, values: Mapping[str, list[Any]], start: int, end: int
-) -> Iterator[tuple[int, list[Prediction] | RowError]]:
-    """Yield predictions, or where a row is refused, those of each half."""
-    part = {name: column[start:end] for name, column in values.items()}
+    model: Model, table: pa.Table, start: int, end: int
+) -> Iterator[tuple[int, Scores | RowError]]:
+    """Yield outputs, or where a row is refused, those of each half."""
+    part = table.slice(start, end - start)
     try:
-        scores: Scores = model.predict_columns(part)
+        scores = model.predict_arrays(columnar.feeds(model, part), end - start)
     except RowError as error:
         if end - start == 1:
             yield start, error
             return
         middle = (start + end) // 2
-        yield from _halves(model, values, start, middle)
-        yield from _halves(model, values, middle, end)
+        yield from _halves(model, table, start, middle)
+        yield from _halves(model, table, middle, end)
         return
-    yield start, TASKS[model.task].predictions(scores, model.manifest)
+    yield start, scores
 
 
 def _refused(row: int, error: RowError) -> Refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -20,7 +20,6 @@ SNIFFED = 65_536  # bytes in which the delimiter is looked for
 WRONG_ROW = "CSV parse error: "
 TRUE = {"true", "yes", "y", "t", "1", "1.0", "on"}  # as `make data` reads them
 FALSE = {"false", "no", "n", "f", "0", "0.0", "off"}
-Values = dict[str, list[Any]]
 
 
 class InputError(Exception):
@@ -28,11 +27,20 @@ class InputError(Exception):
 
 
 class Batch(NamedTuple):
-    """Some rows: the position of the first, how many, and values by column."""
+    """Some rows: the position of the first, how many, and their columns."""
 
     start: int
     rows: int
-    values: Values
+    table: pa.Table
+
+    def texts(self, name: str) -> list[Any]:
+        """Return the texts of an id or a time, None for each where there is none."""
+        if name not in self.table.column_names:
+            return [None] * self.rows
+        column = self.table[name]
+        if pa.types.is_integer(column.type):
+            column = column.cast(pa.string())
+        return _text(column)
 
 
 class Input:
@@ -80,12 +88,11 @@ class Input:
         return self._data.count_rows() if self.kind == "parquet" else None
 
     def batches(
-        self, columns: Mapping[str, str], size: int, start: int = 0
+        self, columns: Iterable[str], size: int, start: int = 0
     ) -> Iterator[Batch]:
         """Yield the rows from `start` on, in their order, `size` at a time.
 
-        `columns` has the type that the contract gives each; a column that the files
-        lack has no values.
+        A column that the files lack is not in the batches either.
 
         Raises:
             InputError: the files cannot be read to their end.
@@ -96,10 +103,10 @@ class Input:
             for part in _record_batches(self._data, names):
                 for table in kept.add(part):
                     if begin >= start:
-                        yield _batch(begin, table, columns)
+                        yield Batch(begin, table.num_rows, table)
                     begin += table.num_rows
             if (table := kept.rest()).num_rows and begin >= start:
-                yield _batch(begin, table, columns)
+                yield Batch(begin, table.num_rows, table)
         except (pa.ArrowException, OSError) as error:
             where = f"after row {begin}"
             raise InputError(f"cannot be read {where}: {_first_line(error)}") from None
@@ -178,18 +185,7 @@ def _csv(files: Files) -> ds.CsvFileFormat:
     )
 
 
-def _batch(start: int, table: pa.Table, columns: Mapping[str, str]) -> Batch:
-    """Return the rows of a table as a request has them."""
-    values: Values = {}
-    for name, kind in columns.items():
-        if name in table.column_names:
-            values[name] = CONVERT.get(kind, _plain)(table[name])
-        else:
-            values[name] = [None] * table.num_rows
-    return Batch(start, table.num_rows, values)
-
-
-def _plain(column: pa.ChunkedArray) -> list[Any]:
+def plain(column: pa.ChunkedArray) -> list[Any]:
     """Return values as they are; a time as ISO 8601, NaN as none."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -214,10 +210,10 @@ def _micro(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _number(column: pa.ChunkedArray) -> list[Any]:
     """Return numbers; a text that is none stays a text, which the checks refuse."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return _plain(column)
+        return plain(column)
     trimmed = pc.utf8_trim_whitespace(column)
     try:
-        return _plain(trimmed.cast(pa.float64()))
+        return plain(trimmed.cast(pa.float64()))
     except pa.ArrowInvalid:
         return [_float(text) for text in trimmed.to_pylist()]
 
@@ -225,7 +221,7 @@ def _number(column: pa.ChunkedArray) -> list[Any]:
 def _text(column: pa.ChunkedArray) -> list[Any]:
     """Return texts; a number is one, too, as `make data` writes categories."""
     return [
-        str(value) if type(value) in (int, float) else value for value in _plain(column)
+        str(value) if type(value) in (int, float) else value for value in plain(column)
     ]
 
 
@@ -242,7 +238,7 @@ def _float(text: str | None) -> float | str | None:
 
 def _boolean(column: pa.ChunkedArray) -> list[Any]:
     """Return true and false; numbers 1 and 0 are these, as the stages have them."""
-    values = _plain(column)
+    values = plain(column)
     words = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}
     return [_truth(value, words) for value in values]
 

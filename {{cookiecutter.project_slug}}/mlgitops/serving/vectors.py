@@ -119,7 +119,7 @@ def score(model: Model, table: Table) -> Scored:
     """Return the predictions of rows that pass the checks; RowError if one does not."""
     ids, times = _metadata(model, table)
     feeds = {
-        name: _checked(table.columns.get(name) or missing(table.rows), column)
+        name: checked(table.columns.get(name) or missing(table.rows), column)
         for name, column in model.columns.items()
     }
     fields: list[Prediction] = []
@@ -207,7 +207,7 @@ def _metadata(model: Model, table: Table) -> tuple[list[str | int], Times]:
     return [i for i, _ in pairs], [time for _, time in pairs]
 
 
-def _checked(vector: Vector, column: Column) -> Array:
+def checked(vector: Vector, column: Column) -> Array:
     """Return a column as the model gets it, [rows, 1]; RowError if it is refused."""
     if vector.kind != MISSING and vector.kind not in KINDS[column.type]:
         expected = TYPES[column.type][1]
