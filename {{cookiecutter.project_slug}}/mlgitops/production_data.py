@@ -60,7 +60,7 @@ def files(
         paths, opened = _remote_files(source, pattern)
     else:
         paths = [str(path) for path in local_files(source, pattern)]
-        paths += [str(path) for path in _parts_here(source, pattern)]
+        paths += [str(path) for path in shipped_files(source, pattern)]
         opened = _local_file
     paths.sort(key=_by_day)
     for path in reversed(paths) if newest_first else paths:
@@ -163,7 +163,7 @@ def _lines(file: IO[bytes], name: str) -> Iterator[str]:
         raise ProductionDataError(f"{name} cannot be read: {error}") from error
 
 
-def _parts_here(source: str, pattern: str) -> list[Path]:
+def shipped_files(source: str, pattern: str) -> list[Path]:
     """Return the shipped files of a folder on this machine; none of a file."""
     return [*Path(source).glob(SHIPPED[pattern])] if pattern in SHIPPED else []
 
