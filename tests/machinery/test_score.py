@@ -398,6 +398,57 @@ def test_a_run_that_was_killed_at_its_end_is_done_again(
     assert len(file.read_text().splitlines()) == COUNT
 
 
+@pytest.mark.parametrize("address", ["log", "memory://twice/log"])
+def test_the_same_rows_on_another_day_are_in_the_log_once(
+    address: str, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schedule whose file nobody replaced, say, or a run that is started again."""
+    monkeypatch.chdir(tmp_path)
+    source = write(rows(), tmp_path / "rows.parquet")
+    Job(source, "scores.parquet", version, address).run()
+    system, root = addresses.system_of(address)
+    (name,) = system.ls(root, detail=False)
+    system.mv(name, re.sub(r"-\d{4}-\d\d-\d\d-", "-2013-04-01-", name))
+    Job(source, "scores.parquet", version, address).run()
+    assert [Path(n).name[:22] for n in system.ls(root, detail=False)] == [
+        "predictions-2013-04-01"
+    ]
+
+
+def test_a_file_whose_change_nobody_knows_is_another_one(tmp_path: Path) -> None:
+    """Parts of a run that was stopped are never those of other rows."""
+
+    class Silent(MemoryFileSystem):
+        def info(self, path: str, **_: object) -> dict[str, object]:
+            return {"name": path, "size": 1}
+
+    files = addresses.Files(Silent(), "/a", ["/a/day=1/x.csv"])
+    first, again = files.mark(files.names[0]), files.mark(files.names[0])
+    assert first[0] == "day=1/x.csv" and first != again
+
+
+def test_no_login_is_printed(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--in", "nosuch://me:secret@host/rows.csv", "--out", "scores.csv"]
+    arguments += ["--model", str(version)]
+    monkeypatch.setattr(sys, "argv", ["score", *arguments])
+    with pytest.raises(SystemExit, match=r"nosuch://\*\*\*@host/rows\.csv") as raised:
+        score.main()
+    assert "secret" not in str(raised.value)
+
+
+def test_an_address_of_the_rows_themselves_is_refused(
+    version: Path, tmp_path: Path
+) -> None:
+    """By whatever name; they would be written over."""
+    source = write(rows(), tmp_path / "rows.parquet")
+    for out in (f"file://{source}", f"file://{tmp_path}/x/../rows.parquet"):
+        with pytest.raises(job.ScoreError, match="is IN"):
+            Job(source, out, version)
+
+
 def test_parts_of_other_rows_are_never_taken(version: Path, tmp_path: Path) -> None:
     source, out = write(rows(), tmp_path / "rows.parquet"), tmp_path / "scores.parquet"
     run = Job(source, out, version, bad="stop")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlgitops.batch.addresses import AddressError, remote, send
+from mlgitops.batch.addresses import AddressError, named, place, remote, send
 from mlgitops.batch.parts import OutputError, Parts, repeated_ids, table_of
 from mlgitops.batch.score import Columns, Refused, lines, score
 from mlgitops.batch.tables import Input, InputError
-from mlgitops.prediction_log import PATTERN
+from mlgitops.prediction_log import PATTERN, file_name
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.verify import VerifyError
 
@@ -119,7 +119,9 @@ class Job:
         """
         if self.log is not None and self.log_address:
             for path in sorted(self.log.glob(PATTERN)):
-                send(path, f"{self.log_address.rstrip('/')}/{path.name}")
+                folder = self.log_address.rstrip("/")
+                again = file_name(f"*-{path.stem.rpartition('-')[2]}")
+                send(path, f"{folder}/{named(folder, again) or path.name}")
                 path.unlink()
         if not remote(self.address):
             return str(refused)
@@ -181,16 +183,14 @@ def _here(source: str, out: str) -> Path:
     """
     if not out.lower().endswith(OUTS):
         raise ScoreError(f"OUT={out} has to end in {' or '.join(OUTS)}")
-    inside = out.startswith(f"{source.rstrip('/')}/")
-    if remote(out):
-        if out == source:
+    if remote(out) or remote(source):
+        there, rows = place(out), place(source)
+        if there == rows:
             raise ScoreError(f"OUT={out} is IN, and would be written over")
-        if inside:
+        if there[0] == rows[0] and there[1].startswith(f"{rows[1].rstrip('/')}/"):
             raise ScoreError(INSIDE.format(out, source))
-        return _scratch(out) / out.rpartition("/")[2]
+        return _scratch(out) / out.rpartition("/")[2] if remote(out) else Path(out)
     path, read = Path(out), Path(source)
-    if remote(source):
-        return path
     if path.resolve() == read.resolve() or (path.exists() and path.samefile(read)):
         raise ScoreError(f"OUT={out} is IN, and would be written over")
     if read.is_dir() and path.resolve().is_relative_to(read.resolve()):
