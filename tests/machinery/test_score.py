@@ -405,11 +405,12 @@ def test_the_same_rows_on_another_day_are_in_the_log_once(
     """A schedule whose file nobody replaced, say, or a run that is started again."""
     monkeypatch.chdir(tmp_path)
     source = write(rows(), tmp_path / "rows.parquet")
-    Job(source, "scores.parquet", version, address).run()
+    assert "already" not in Job(source, "scores.parquet", version, address).run()
     system, root = addresses.system_of(address)
     (name,) = system.ls(root, detail=False)
     system.mv(name, re.sub(r"-\d{4}-\d\d-\d\d-", "-2013-04-01-", name))
-    Job(source, "scores.parquet", version, address).run()
+    said = Job(source, "scores.parquet", version, address).run()
+    assert "the log had these rows already" in said
     assert [Path(n).name[:22] for n in system.ls(root, detail=False)] == [
         "predictions-2013-04-01"
     ]

@@ -315,6 +315,25 @@ def test_what_was_shipped_counts_beside_a_long_file(
     assert sorted(each.id for each in found) == sorted(ids(log)) and len(found) == 4
 
 
+def test_a_disk_has_a_part_before_its_lines_are_deleted(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut could take both; an address has no file to wait for."""
+    synced, here = list[int](), segments.take(log)
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(len(list(log.iterdir()))))
+    ship(log, str(tmp_path / "sink"))
+    assert len(synced) == len(here) == 2 and synced[0] > len(list(log.iterdir()))
+    append(log / file_name(DAY), entry("later"))
+    assert ship(log, "memory://unsynced").lines == 1 and len(synced) == 2
+
+
+def test_a_folder_that_is_no_day_is_not_deleted(log: Path, tmp_path: Path) -> None:
+    part = tmp_path / "sink" / "day=1" / "predictions-mine.parquet"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    assert ship(log, str(tmp_path / "sink"), keep_days=1).expired and part.exists()
+
+
 def test_the_log_of_a_challenger_is_shipped_too(log: Path, tmp_path: Path) -> None:
     """Or the monitor would not see it there, and nobody would delete it here."""
     append(log / "shadow" / file_name(DAY), entry(0))

@@ -100,7 +100,9 @@ class Job:
         sentence = f"{self.address}: {total.scored:,} predictions of version {manifest}"
         if repeated := repeated_ids(self.out):
             sentence += f"; {repeated:,} have the id of another row"
-        where = self._sent(refused)
+        where, repeated_there = self._sent(refused)
+        if parts.repeated or repeated_there:
+            sentence += "; the log had these rows already, and has them once"
         if refused:
             sentence += f"; {total.refused:,} rows have none, see {where}"
         if total.refused and not total.scored:
@@ -108,8 +110,10 @@ class Job:
             raise ScoreError(f"{sentence}; the first is row {row}: {reason}")
         return sentence
 
-    def _sent(self, refused: Path | None) -> str:
-        """Send what was written here to its address; return where refused rows are.
+    def _sent(self, refused: Path | None) -> tuple[str, bool]:
+        """Send what was written here to its address.
+
+        Returns where refused rows are, and whether the log there had these rows.
 
         The log goes first, and what was written here goes last, so that a run that is
         stopped meanwhile does the same again.
@@ -117,20 +121,23 @@ class Job:
         Raises:
             AddressError: a file did not arrive.
         """
+        repeated = False
         if self.log is not None and self.log_address:
             for path in sorted(self.log.glob(PATTERN)):
                 folder = self.log_address.rstrip("/")
                 again = file_name(f"*-{path.stem.rpartition('-')[2]}")
-                send(path, f"{folder}/{named(folder, again) or path.name}")
+                earlier = named(folder, again)
+                repeated |= earlier is not None
+                send(path, f"{folder}/{earlier or path.name}")
                 path.unlink()
         if not remote(self.address):
-            return str(refused)
+            return str(refused), repeated
         where = f"{self.address}.refused.jsonl"
         if refused is not None:
             send(refused, where)
         send(self.out, self.address)
         shutil.rmtree(self.out.parent)
-        return where
+        return where, repeated
 
     def _columns(self) -> pa.Schema:
         """Return the columns of predictions, by that of a golden row."""

@@ -60,6 +60,7 @@ class Parts:
         self.out, self.log = out, log
         self.folder = out.with_name(f"{out.name}.parts")
         self.total, self.done = Total(), 0
+        self.repeated = False  # the log has these rows of this version already
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.folder)
         written = self.folder / STATE
@@ -136,6 +137,7 @@ class Parts:
         self.log.mkdir(parents=True, exist_ok=True)
         path = self.log / file_name(f"{self.day.isoformat()}-{name}")
         earlier = sorted(self.log.glob(file_name(f"*-{name}")))
+        self.repeated = bool(earlier)
         self._join(earlier[0] if earlier else path, "log.jsonl")
 
     def _join(self, path: Path, kind: str) -> None:
