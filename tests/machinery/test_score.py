@@ -416,6 +416,17 @@ def test_the_same_rows_on_another_day_are_in_the_log_once(
     ]
 
 
+def test_refused_rows_of_an_earlier_run_do_not_stay(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At an address as on this machine: beside new predictions they would mislead."""
+    monkeypatch.chdir(tmp_path)
+    out, system = "memory://stays/scores.parquet", MemoryFileSystem()
+    for frame, stays in ((bad(), True), (rows(), False)):
+        Job(write(frame, tmp_path / "rows.csv"), out, version).run()
+        assert system.exists("/stays/scores.parquet.refused.jsonl") == stays
+
+
 def test_a_file_whose_change_nobody_knows_is_another_one(tmp_path: Path) -> None:
     """Parts of a run that was stopped are never those of other rows."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -71,7 +71,9 @@ def place(source: str) -> tuple[str, str]:
 
 
 def named(folder: str, pattern: str) -> str | None:
-    """Return the name of the first file of a pattern at an address, if there is one.
+    """Return the name of the first file of a pattern at an address; None without one.
+
+    None either where the login may not list what is there.
 
     Raises:
         AddressError: nobody answers there.
@@ -81,6 +83,8 @@ def named(folder: str, pattern: str) -> str | None:
         found = sorted(system.glob(f"{root}/{pattern}"))
     except AddressError:
         raise
+    except PermissionError:
+        return None
     except Exception as error:  # each kind of storage has its own
         raise AddressError(f"{folder} cannot be read: {_first(error)}") from None
     return PurePosixPath(found[0]).name if found else None
@@ -143,6 +147,23 @@ def send(file: Path, target: str) -> None:
         raise AddressError(f"{target} cannot be written: {_first(error)}") from None
     if not same:
         raise AddressError(f"{target} does not hold what was sent: run it again")
+
+
+def remove(target: str) -> None:
+    """Remove a file at an address, if there is one and the login may.
+
+    Raises:
+        AddressError: nobody answers there.
+    """
+    try:
+        system, path = system_of(target)
+        with suppress(PermissionError):  # a login that only writes there
+            if system.exists(path):
+                system.rm_file(path)
+    except AddressError:
+        raise
+    except Exception as error:  # each kind of storage has its own
+        raise AddressError(f"{target} cannot be removed: {_first(error)}") from None
 
 
 def system_of(address: str) -> tuple[Any, str]:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlgitops.batch.addresses import AddressError, named, place, remote, send
+from mlgitops.batch.addresses import (
+    AddressError,
+    named,
+    place,
+    remote,
+    remove,
+    send,
+)
 from mlgitops.batch.parts import OutputError, Parts, repeated_ids, table_of
 from mlgitops.batch.score import Columns, Refused, lines, score
 from mlgitops.batch.tables import Input, InputError
@@ -135,6 +142,8 @@ class Job:
         where = f"{self.address}.refused.jsonl"
         if refused is not None:
             send(refused, where)
+        else:  # those of an earlier run are not refused rows of these predictions
+            remove(where)
         send(self.out, self.address)
         shutil.rmtree(self.out.parent)
         return where, repeated
