@@ -30,6 +30,7 @@ from mlgitops.batch.parts import OutputError, Parts
 from mlgitops.batch.tables import Input, InputError
 from mlgitops.commands import score
 from mlgitops.ledger import Ledger
+from mlgitops.production_data import ProductionDataError, files
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
 from mlgitops.serving.verify import sha256_file
@@ -231,6 +232,12 @@ def test_the_scheduled_run_takes_what_production_has(
     assert "400 predictions" in capsys.readouterr().out
     (out,) = (tmp_path / "out").iterdir()
     assert len(pd.read_parquet(out)) == COUNT
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    score.main()
+    assert "::warning::" not in capsys.readouterr().out
+    write(rows(0), tmp_path / f"{datetime.now(UTC).date()}.csv")
+    score.main()
+    assert re.search("^::warning::.* 0 predictions", capsys.readouterr().out, re.M)
     release("0" * 64)
     with pytest.raises(SystemExit, match="manifest"):
         score.main()
@@ -449,6 +456,9 @@ def test_no_login_is_printed(
     with pytest.raises(SystemExit, match=r"nosuch://\*\*\*@host/rows\.csv") as raised:
         score.main()
     assert "secret" not in str(raised.value)
+    with pytest.raises(ProductionDataError, match="cannot be read") as found:
+        [*files("nosuch://me:secret@host/log", prediction_log.PATTERN)]
+    assert "secret" not in str(found.value)
 
 
 def test_an_address_of_the_rows_themselves_is_refused(

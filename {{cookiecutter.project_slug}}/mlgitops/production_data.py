@@ -38,6 +38,10 @@ UNREADABLE_FILE = (OSError, EOFError, UnicodeError, zlib.error)
 class ProductionDataError(Exception):
     """The log or the labels cannot be used: one sentence, says what to fix."""
 
+    def __init__(self, sentence: str) -> None:
+        """No login of an address is in it: it may become a line of the ledger."""
+        super().__init__(storage.masked(sentence))
+
 
 def lines(source: str, pattern: str) -> Iterator[str]:
     """Yield the lines of every file, in the files' order, that are not empty."""

@@ -60,7 +60,7 @@ class Job:
         self.log = None if log is None else Path(log)
         if log is not None and remote(str(log)):
             self.log_address, self.log = str(log), _scratch(str(log)) / "log"
-        self.bad, self.version = bad, version
+        self.bad, self.version, self.scored = bad, version, 0
         self.model = Model(folder)
         self.model.check_golden()
         self.input = Input(self.source)
@@ -102,6 +102,7 @@ class Job:
             progress.show(batch.start + batch.rows)
         digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
         first = parts.first_refused()
+        self.scored = parts.total.scored
         total, refused = parts.total, parts.finish(digest[:12], self._columns())
         manifest = self.model.manifest_sha256[:12]
         sentence = f"{self.address}: {total.scored:,} predictions of version {manifest}"
