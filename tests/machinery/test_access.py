@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -24,6 +25,7 @@ from machinery import tiny
 from mlgitops.commands import simulate
 from mlgitops.host import agent
 from mlgitops.release import ReleaseError, target
+from mlgitops.serving import __main__ as serving
 from mlgitops.serving import access, tls
 from mlgitops.serving.__main__ import bind, parse
 from mlgitops.serving.connection import Bounds, Connections
@@ -91,6 +93,36 @@ def test_tokens_are_read_again_when_the_file_changes(
     assert status(tokens, first) == 401
     file.write_text(FIRST)
     assert status(tokens, first) == 200
+
+
+def test_a_file_that_may_be_read_again_is_read_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or a token that was taken away would go on letting in; it is said once."""
+    monkeypatch.setattr(access, "LOOK_SECONDS", 0.0)
+    tokens, first = access.Tokens(file), b"Bearer " + FIRST.encode()
+    read = access.read_tokens
+
+    def closed(path: Path) -> list[bytes]:
+        raise access.AccessError(f"{path} cannot be read.")
+
+    monkeypatch.setattr(access, "read_tokens", closed)
+    file.write_text(HASH)
+    assert status(tokens, first) == status(tokens, first) == 200
+    monkeypatch.setattr(access, "read_tokens", read)  # by an owner that changes, say
+    assert status(tokens, first) == 401
+    assert capsys.readouterr().err.count("What was read before stays") == 1
+
+
+def test_a_file_that_is_too_long_is_refused_whole(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that was cut in two would let in who knows its beginning."""
+    monkeypatch.setattr(access, "MAX_BYTES", len(file.read_bytes()))
+    assert len(access.read_tokens(file)) == 2
+    monkeypatch.setattr(access, "MAX_BYTES", len(file.read_bytes()) - 1)
+    with pytest.raises(access.AccessError, match="fewer tokens"):
+        access.read_tokens(file)
 
 
 def options(*arguments: str) -> Namespace:
@@ -161,6 +193,7 @@ def ask(
 def test_a_server_with_tokens(model: Path, file: Path, tmp_path: Path) -> None:
     errors = tmp_path / "errors"
     given = ("--host", "0.0.0.0", "--tokens", str(file), "--log", f"{tmp_path}/log")
+    given += ("--no-page",)
     with tiny.server(model, *given, errors=errors) as (port, process):
         for path in ("/predict", "/info", "/metrics", "/docs", "/healthy"):
             code, answer, head = ask(port, path)
@@ -170,6 +203,9 @@ def test_a_server_with_tokens(model: Path, file: Path, tmp_path: Path) -> None:
         assert ask(port, "/health/live")[0] == ask(port, "/health/ready")[0] == 200
         assert ask(port, "/predict", FIRST)[0] == ask(port, "/info", SECOND)[0] == 200
         assert ask(port, "/nowhere", FIRST)[0] == 404
+        for path in ("/health/x", "/v2/health/..%2f", "/health/../info", "/"):
+            code, answer, _ = ask(port, path)
+            assert code == 401 and "/v2/models" not in str(answer)
         assert len(tiny.logged(tmp_path / "log")) == 1
         process.terminate()
         assert process.wait(10) == 0
@@ -187,6 +223,19 @@ def test_a_server_does_not_listen_everywhere_untold(model: Path) -> None:
     )
     assert done.returncode == 1 and not done.stdout
     assert done.stderr.startswith("nothing was started: 0.0.0.0 is reached by")
+
+
+def test_a_private_port_is_of_this_machine_only(
+    model: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for no token: with `--fd`, `--host` is no way in."""
+    with bind("127.0.0.1", 0) as public:
+        given = ["serve", "--model", str(model), "--tokens", str(file), "--port", "0"]
+        given += ["--host", "0.0.0.0", "--fd", str(os.dup(public.fileno()))]
+        monkeypatch.setattr(sys, "argv", given)
+        monkeypatch.setattr(serving, "application", lambda *_: pytest.fail("started"))
+        with pytest.raises(SystemExit, match=r"0\.0\.0\.0 is reached by other"):
+            serving.main()
 
 
 def test_a_handed_over_socket_is_guarded_from_then_on(model: Path, file: Path) -> None:
@@ -406,5 +455,12 @@ def test_a_deployment_sends_the_environments_token(
         assert target.identify(url, "a" * 64, "b" * 64)[0].startswith("it runs ")
         with pytest.raises(ReleaseError, match="unencrypted"):
             target.identify("http://example.com", "a" * 64, "b" * 64)
+        with pytest.raises(ReleaseError, match="unencrypted"):
+            target.authorization("http://127.0.0.1:80@example.com/")
+        with monkeypatch.context() as patch:
+            patch.setenv("SERVER_TOKEN", f"{FIRST}\n{SECOND}")
+            with pytest.raises(ReleaseError, match="not one token") as raised:
+                target.identify(url, "a" * 64, "b" * 64)
+            assert FIRST not in str(raised.value)
         batches = iter([[dict(tiny.ROW)]])
         assert simulate.send(url, batches, 1, "") == 1

@@ -32,6 +32,7 @@ from mlgitops.batch.parts import OutputError, Parts
 from mlgitops.batch.tables import Input, InputError
 from mlgitops.commands import score
 from mlgitops.ledger import Ledger
+from mlgitops.production_data import ProductionDataError, files
 from mlgitops.serving import rows as rows_module
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import TASKS
@@ -235,6 +236,12 @@ def test_the_scheduled_run_takes_what_production_has(
     assert "400 predictions" in capsys.readouterr().out
     (out,) = (tmp_path / "out").iterdir()
     assert len(pd.read_parquet(out)) == COUNT
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    score.main()
+    assert "::warning::" not in capsys.readouterr().out
+    write(rows(0), tmp_path / f"{datetime.now(UTC).date()}.csv")
+    score.main()
+    assert re.search("^::warning::.* 0 predictions", capsys.readouterr().out, re.M)
     release("0" * 64)
     with pytest.raises(SystemExit, match="manifest"):
         score.main()
@@ -400,6 +407,72 @@ def test_a_run_that_was_killed_at_its_end_is_done_again(
     Job(source, out, version, log).run()
     (file,) = log.glob(prediction_log.PATTERN)
     assert len(file.read_text().splitlines()) == COUNT
+
+
+@pytest.mark.parametrize("address", ["log", "memory://twice/log"])
+def test_the_same_rows_on_another_day_are_in_the_log_once(
+    address: str, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schedule whose file nobody replaced, say, or a run that is started again."""
+    monkeypatch.chdir(tmp_path)
+    source = write(rows(), tmp_path / "rows.parquet")
+    assert "already" not in Job(source, "scores.parquet", version, address).run()
+    system, root = addresses.system_of(address)
+    (name,) = system.ls(root, detail=False)
+    system.mv(name, re.sub(r"-\d{4}-\d\d-\d\d-", "-2013-04-01-", name))
+    said = Job(source, "scores.parquet", version, address).run()
+    assert "the log had these rows already" in said
+    assert [Path(n).name[:22] for n in system.ls(root, detail=False)] == [
+        "predictions-2013-04-01"
+    ]
+
+
+def test_refused_rows_of_an_earlier_run_do_not_stay(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At an address as on this machine: beside new predictions they would mislead."""
+    monkeypatch.chdir(tmp_path)
+    out, system = "memory://stays/scores.parquet", MemoryFileSystem()
+    for frame, stays in ((bad(), True), (rows(), False)):
+        Job(write(frame, tmp_path / "rows.csv"), out, version).run()
+        assert system.exists("/stays/scores.parquet.refused.jsonl") == stays
+
+
+def test_a_file_whose_change_nobody_knows_is_another_one(tmp_path: Path) -> None:
+    """Parts of a run that was stopped are never those of other rows."""
+
+    class Silent(MemoryFileSystem):
+        def info(self, path: str, **_: object) -> dict[str, object]:
+            return {"name": path, "size": 1}
+
+    files = addresses.Files(Silent(), "/a", ["/a/day=1/x.csv"])
+    first, again = files.mark(files.names[0]), files.mark(files.names[0])
+    assert first[0] == "day=1/x.csv" and first != again
+
+
+def test_no_login_is_printed(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--in", "nosuch://me:secret@host/rows.csv", "--out", "scores.csv"]
+    arguments += ["--model", str(version)]
+    monkeypatch.setattr(sys, "argv", ["score", *arguments])
+    with pytest.raises(SystemExit, match=r"nosuch://\*\*\*@host/rows\.csv") as raised:
+        score.main()
+    assert "secret" not in str(raised.value)
+    with pytest.raises(ProductionDataError, match="cannot be read") as found:
+        [*files("nosuch://me:secret@host/log", prediction_log.PATTERN)]
+    assert "secret" not in str(found.value)
+
+
+def test_an_address_of_the_rows_themselves_is_refused(
+    version: Path, tmp_path: Path
+) -> None:
+    """By whatever name; they would be written over."""
+    source = write(rows(), tmp_path / "rows.parquet")
+    for out in (f"file://{source}", f"file://{tmp_path}/x/../rows.parquet"):
+        with pytest.raises(job.ScoreError, match="is IN"):
+            Job(source, out, version)
 
 
 def test_parts_of_other_rows_are_never_taken(version: Path, tmp_path: Path) -> None:

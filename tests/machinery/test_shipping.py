@@ -21,7 +21,7 @@ from machinery import tiny, traffic
 from machinery.traffic import MONITOR, PARAMS, SHA
 from mlgitops import production_data
 from mlgitops.commands import ship as command
-from mlgitops.monitor import caveats, decide, inspect, record
+from mlgitops.monitor import caveats, decide, inspect, record, sample
 from mlgitops.monitor.window import read_log, read_unlogged
 from mlgitops.prediction_log import (
     LONGEST,
@@ -302,6 +302,51 @@ def test_the_monitor_gives_the_same_verdict(
     assert judge(sink) == expected
     there, here = (read_log(f"{a}{sink}", MONITOR) for a in ("file://", ""))
     assert there == here and there.counts == read_log(str(sink), MONITOR).counts
+
+
+def test_what_was_shipped_counts_beside_a_long_file(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that is too long to parse is drawn from; parts have no offsets to draw."""
+    ship(log, str(log))
+    append(log / file_name(DAY), entry("new"))
+    monkeypatch.setattr(sample, "LONG", 1)
+    found = read_log(str(log), MONITOR, by_arrival=True).entries
+    assert sorted(each.id for each in found) == sorted(ids(log)) and len(found) == 4
+
+
+def test_a_disk_has_a_part_before_its_lines_are_deleted(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut could take both; an address has no file to wait for."""
+    synced, here = list[int](), segments.take(log)
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(len(list(log.iterdir()))))
+    ship(log, str(tmp_path / "sink"))
+    assert len(synced) == len(here) == 2 and synced[0] > len(list(log.iterdir()))
+    append(log / file_name(DAY), entry("later"))
+    assert ship(log, "memory://unsynced").lines == 1 and len(synced) == 2
+
+
+def test_a_folder_that_is_no_day_is_not_deleted(log: Path, tmp_path: Path) -> None:
+    part = tmp_path / "sink" / "day=1" / "predictions-mine.parquet"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    assert ship(log, str(tmp_path / "sink"), keep_days=1).expired and part.exists()
+
+
+def test_the_log_of_a_challenger_is_shipped_too(log: Path, tmp_path: Path) -> None:
+    """Or the monitor would not see it there, and nobody would delete it here."""
+    append(log / "shadow" / file_name(DAY), entry(0))
+    sink = tmp_path / "sink"
+    assert ship(log, str(sink)).lines == 4
+    assert len(ids(sink)) == 3 and ids(sink / "shadow") == ids(sink)[:1]
+    assert not list((log / "shadow").glob("*.jsonl"))
+
+
+def test_different_shares_in_one_window_are_said() -> None:
+    (mixed, _) = caveats.sampled(0.2, {1.0, 0.1})
+    assert "from 10.0% to 100.0%" in mixed
+    assert len(caveats.sampled(0.1, {0.1})) == 1 and not caveats.sampled(1.0, {1.0})
 
 
 def test_a_sample_is_known_to_the_monitor(

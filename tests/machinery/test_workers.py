@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from machinery import tiny
-from mlgitops.serving.__main__ import parse
+from mlgitops.serving.__main__ import bind, parse
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.team import Team, memory
+from mlgitops.serving.workers import WorkerError, Workers
 
 COLUMNS = {"carrier": {"type": "category", "categories": ["AA"]}}
 
@@ -82,7 +83,9 @@ def test_odd_numbers_of_workers_get_a_sentence(number: str) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Any, Path]]:
     folder = tmp_path_factory.mktemp("workers")
     tiny.version(folder / "model")
-    options = ("--workers", "2", "--log", str(folder / "log"))
+    with bind("127.0.0.1", 0) as free:  # a port that has a number, as a server's has
+        port = str(free.getsockname()[1])
+    options = ("--workers", "2", "--port", port, "--log", str(folder / "log"))
     errors = folder / "errors"
     with tiny.server(folder / "model", *options, errors=errors) as (port, process):
         yield port, process, folder
@@ -133,6 +136,29 @@ def test_workers_count_as_one_die_and_stop(served: tuple[int, Any, Path]) -> Non
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     assert not list((folder / "log").glob("losses-*"))
+
+
+def test_a_worker_that_cannot_start_is_one_death(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others go on answering; it is tried again until it is no accident."""
+    commands = [["sleep", "60"]] * 2 + [["false"]] * 9
+
+    def start(self: Workers, number: int) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(commands.pop(0), stdin=pipe, stdout=pipe)
+
+    monkeypatch.setattr(Workers, "_start", start)
+    team = Workers([], bind("127.0.0.1", 0), 2)
+    team.processes[0].kill()
+    team.processes[0].wait()
+    team._replace()
+    assert "ended at its start" in capsys.readouterr().err
+    assert team.processes[1].poll() is None
+    with pytest.raises(WorkerError, match="5 times"):
+        for _ in range(4):
+            team._replace()
+    team._end(5.0)
 
 
 def test_workers_that_die_again_and_again_end_the_server(tmp_path: Path) -> None:

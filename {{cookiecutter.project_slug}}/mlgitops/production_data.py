@@ -38,6 +38,10 @@ UNREADABLE_FILE = (OSError, EOFError, UnicodeError, zlib.error)
 class ProductionDataError(Exception):
     """The log or the labels cannot be used: one sentence, says what to fix."""
 
+    def __init__(self, sentence: str) -> None:
+        """No login of an address is in it: it may become a line of the ledger."""
+        super().__init__(storage.masked(sentence))
+
 
 def lines(source: str, pattern: str) -> Iterator[str]:
     """Yield the lines of every file, in the files' order, that are not empty."""
@@ -60,7 +64,7 @@ def files(
         paths, opened = _remote_files(source, pattern)
     else:
         paths = [str(path) for path in local_files(source, pattern)]
-        paths += [str(path) for path in _parts_here(source, pattern)]
+        paths += [str(path) for path in shipped_files(source, pattern)]
         opened = _local_file
     paths.sort(key=_by_day)
     for path in reversed(paths) if newest_first else paths:
@@ -163,7 +167,7 @@ def _lines(file: IO[bytes], name: str) -> Iterator[str]:
         raise ProductionDataError(f"{name} cannot be read: {error}") from error
 
 
-def _parts_here(source: str, pattern: str) -> list[Path]:
+def shipped_files(source: str, pattern: str) -> list[Path]:
     """Return the shipped files of a folder on this machine; none of a file."""
     return [*Path(source).glob(SHIPPED[pattern])] if pattern in SHIPPED else []
 

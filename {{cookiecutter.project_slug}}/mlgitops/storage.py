@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,11 @@ def kinds() -> list[str]:
     """Return the schemes whose packages are locked; cookiecutter.json offers them."""
     files = Path(__file__).parent.glob("requirements/storage-*.txt")
     return sorted(file.stem.removeprefix("storage-") for file in files)
+
+
+def masked(text: str) -> str:
+    """Return a sentence without the logins of the addresses in it."""
+    return re.sub(r"://[^/\s]*@", "://***@", text)
 
 
 def filesystem(address: str) -> tuple[Any, str]:

@@ -6,8 +6,9 @@ An address is opened by fsspec, with storage's login where it is of storage's ki
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -15,7 +16,10 @@ from mlgitops import storage
 from mlgitops.lock import LockError
 
 OBJECTS = frozenset({"s3", "gs", "gcs", "az", "abfs", "azure"})  # whole, or not there
-CHANGED = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified")
+CHANGED = (  # what systems say of a file's last change
+    *("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated"),
+    *("modify", "modificationTime", "created"),
+)
 BLOCK = 8_000_000  # bytes
 
 
@@ -38,18 +42,52 @@ class Files(NamedTuple):
             yield file
 
     def mark(self, name: str) -> list[object]:
-        """Return what tells a file from another: its name, size, and last change."""
+        """Return what tells a file from another: its name, size, and last change.
+
+        One whose system does not know its last change is another one each time.
+        """
+        path = str(PurePosixPath(name).relative_to(self.base))
         if self.system is None:
             stat = Path(name).stat()
-            return [Path(name).name, stat.st_size, stat.st_mtime_ns]
+            return [path, stat.st_size, stat.st_mtime_ns]
         info = self.system.info(name)
-        change = next((str(info[key]) for key in CHANGED if info.get(key)), "")
-        return [PurePosixPath(name).name, info["size"], change]
+        changes = (str(info[key]) for key in CHANGED if info.get(key))
+        return [path, info["size"], next(changes, None) or uuid.uuid4().hex]
 
 
 def remote(source: str) -> bool:
     """Tell whether this is an address, and no path of this machine."""
     return "://" in source
+
+
+def place(source: str) -> tuple[str, str]:
+    """Return what is the same for all names of a file: its system's kind, its path."""
+    if not remote(source):
+        return "file", str(Path(source).resolve())
+    system, path = system_of(source)
+    kinds = system.protocol
+    kind = kinds if isinstance(kinds, str) else kinds[0]
+    return kind, str(Path(path).resolve()) if kind == "file" else path
+
+
+def named(folder: str, pattern: str) -> str | None:
+    """Return the name of the first file of a pattern at an address; None without one.
+
+    None either where the login may not list what is there.
+
+    Raises:
+        AddressError: nobody answers there.
+    """
+    try:
+        system, root = system_of(folder)
+        found = sorted(system.glob(f"{root}/{pattern}"))
+    except AddressError:
+        raise
+    except PermissionError:
+        return None
+    except Exception as error:  # each kind of storage has its own
+        raise AddressError(f"{folder} cannot be read: {_first(error)}") from None
+    return PurePosixPath(found[0]).name if found else None
 
 
 def files(source: str) -> Files:
@@ -109,6 +147,23 @@ def send(file: Path, target: str) -> None:
         raise AddressError(f"{target} cannot be written: {_first(error)}") from None
     if not same:
         raise AddressError(f"{target} does not hold what was sent: run it again")
+
+
+def remove(target: str) -> None:
+    """Remove a file at an address, if there is one and the login may.
+
+    Raises:
+        AddressError: nobody answers there.
+    """
+    try:
+        system, path = system_of(target)
+        with suppress(PermissionError):  # a login that only writes there
+            if system.exists(path):
+                system.rm_file(path)
+    except AddressError:
+        raise
+    except Exception as error:  # each kind of storage has its own
+        raise AddressError(f"{target} cannot be removed: {_first(error)}") from None
 
 
 def system_of(address: str) -> tuple[Any, str]:

@@ -11,11 +11,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlgitops.batch.addresses import AddressError, remote, send
+from mlgitops.batch.addresses import (
+    AddressError,
+    named,
+    place,
+    remote,
+    remove,
+    send,
+)
 from mlgitops.batch.parts import OutputError, Parts, repeated_ids
 from mlgitops.batch.score import Columns, Refused, Scored, lines, score
 from mlgitops.batch.tables import Input, InputError
-from mlgitops.prediction_log import PATTERN
+from mlgitops.prediction_log import PATTERN, file_name
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.verify import VerifyError
 
@@ -53,7 +60,7 @@ class Job:
         self.log = None if log is None else Path(log)
         if log is not None and remote(str(log)):
             self.log_address, self.log = str(log), _scratch(str(log)) / "log"
-        self.bad, self.version = bad, version
+        self.bad, self.version, self.scored = bad, version, 0
         self.model = Model(folder)
         self.model.check_golden()
         self.input = Input(self.source)
@@ -94,12 +101,15 @@ class Job:
             progress.show(batch.start + batch.rows)
         digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
         first = parts.first_refused()
+        self.scored = parts.total.scored
         total, refused = parts.total, parts.finish(digest[:12], self._columns())
         manifest = self.model.manifest_sha256[:12]
         sentence = f"{self.address}: {total.scored:,} predictions of version {manifest}"
         if repeated := repeated_ids(self.out):
             sentence += f"; {repeated:,} have the id of another row"
-        where = self._sent(refused)
+        where, repeated_there = self._sent(refused)
+        if parts.repeated or repeated_there:
+            sentence += "; the log had these rows already, and has them once"
         if refused:
             sentence += f"; {total.refused:,} rows have none, see {where}"
         if total.refused and not total.scored:
@@ -107,8 +117,10 @@ class Job:
             raise ScoreError(f"{sentence}; the first is row {row}: {reason}")
         return sentence
 
-    def _sent(self, refused: Path | None) -> str:
-        """Send what was written here to its address; return where refused rows are.
+    def _sent(self, refused: Path | None) -> tuple[str, bool]:
+        """Send what was written here to its address.
+
+        Returns where refused rows are, and whether the log there had these rows.
 
         The log goes first, and what was written here goes last, so that a run that is
         stopped meanwhile does the same again.
@@ -116,18 +128,25 @@ class Job:
         Raises:
             AddressError: a file did not arrive.
         """
+        repeated = False
         if self.log is not None and self.log_address:
             for path in sorted(self.log.glob(PATTERN)):
-                send(path, f"{self.log_address.rstrip('/')}/{path.name}")
+                folder = self.log_address.rstrip("/")
+                again = file_name(f"*-{path.stem.rpartition('-')[2]}")
+                earlier = named(folder, again)
+                repeated |= earlier is not None
+                send(path, f"{folder}/{earlier or path.name}")
                 path.unlink()
         if not remote(self.address):
-            return str(refused)
+            return str(refused), repeated
         where = f"{self.address}.refused.jsonl"
         if refused is not None:
             send(refused, where)
+        else:  # those of an earlier run are not refused rows of these predictions
+            remove(where)
         send(self.out, self.address)
         shutil.rmtree(self.out.parent)
-        return where
+        return where, repeated
 
     def _columns(self) -> pa.Schema:
         """Return the columns of predictions, by that of a golden row."""
@@ -181,16 +200,14 @@ def _here(source: str, out: str) -> Path:
     """
     if not out.lower().endswith(OUTS):
         raise ScoreError(f"OUT={out} has to end in {' or '.join(OUTS)}")
-    inside = out.startswith(f"{source.rstrip('/')}/")
-    if remote(out):
-        if out == source:
+    if remote(out) or remote(source):
+        there, rows = place(out), place(source)
+        if there == rows:
             raise ScoreError(f"OUT={out} is IN, and would be written over")
-        if inside:
+        if there[0] == rows[0] and there[1].startswith(f"{rows[1].rstrip('/')}/"):
             raise ScoreError(INSIDE.format(out, source))
-        return _scratch(out) / out.rpartition("/")[2]
+        return _scratch(out) / out.rpartition("/")[2] if remote(out) else Path(out)
     path, read = Path(out), Path(source)
-    if remote(source):
-        return path
     if path.resolve() == read.resolve() or (path.exists() and path.samefile(read)):
         raise ScoreError(f"OUT={out} is IN, and would be written over")
     if read.is_dir() and path.resolve().is_relative_to(read.resolve()):

@@ -59,6 +59,7 @@ class Parts:
         self.out, self.log = out, log
         self.folder = out.with_name(f"{out.name}.parts")
         self.total, self.done = Total(), 0
+        self.repeated = False  # the log has these rows of this version already
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.folder)
         written = self.folder / STATE
@@ -105,7 +106,7 @@ class Parts:
         bad.unlink(missing_ok=True)
         if self.total.refused:
             self._join(bad, "refused.jsonl")
-        self._log(f"{self.day.isoformat()}-{name}")
+        self._log(name)
         _together(self.out, self._paths(), empty)
         done = self.folder.with_name(f".{self.folder.name}.done")
         shutil.rmtree(done, ignore_errors=True)
@@ -125,12 +126,18 @@ class Parts:
         """Remove the folder of a run that wrote no part."""
         shutil.rmtree(self.folder)
 
-    def _log(self, prefix: str) -> None:
-        """Move the lines to the prediction log: under the same name when run again."""
+    def _log(self, name: str) -> None:
+        """Move the lines to the prediction log: under the same name when run again.
+
+        That is also the name of another day, on which the same rows were scored.
+        """
         if self.log is None:
             return
         self.log.mkdir(parents=True, exist_ok=True)
-        self._join(self.log / file_name(prefix), "log.jsonl")
+        path = self.log / file_name(f"{self.day.isoformat()}-{name}")
+        earlier = sorted(self.log.glob(file_name(f"*-{name}")))
+        self.repeated = bool(earlier)
+        self._join(earlier[0] if earlier else path, "log.jsonl")
 
     def _join(self, path: Path, kind: str) -> None:
         """Write the parts' files of a kind into one."""
@@ -156,7 +163,8 @@ def repeated_ids(out: Path) -> int:
     64 bits of a hash: 8 bytes of memory a row.
     """
     hashes = [hash_array(ids) for ids in _ids(out)]
-    return sum(map(len, hashes)) - len(np.unique(np.concatenate(hashes or [EMPTY])))
+    ordered = np.sort(np.concatenate(hashes or [EMPTY]))
+    return int((ordered[1:] == ordered[:-1]).sum())
 
 
 def _ids(out: Path) -> Iterator[npt.NDArray[np.object_]]:

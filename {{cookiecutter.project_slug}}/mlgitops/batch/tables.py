@@ -220,6 +220,8 @@ def _number(column: pa.ChunkedArray) -> list[Any]:
 
 def _text(column: pa.ChunkedArray) -> list[Any]:
     """Return texts; a number is one, too, as `make data` writes categories."""
+    if pa.types.is_string(column.type):
+        return plain(column)
     return [
         str(value) if type(value) in (int, float) else value for value in plain(column)
     ]

@@ -8,7 +8,7 @@ from mlgitops.ledger import LedgerError
 from mlgitops.lock import LockError
 from mlgitops.pipeline.contract import ContractError
 from mlgitops.release import ReleaseError
-from mlgitops.storage import StorageError
+from mlgitops.storage import StorageError, masked
 
 ERRORS = (
     ContractError,
@@ -28,4 +28,4 @@ def expected_errors(prefix: str = "", *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise github.fail(" ".join(f"{prefix}{error}".split())) from error
+        raise github.fail(masked(" ".join(f"{prefix}{error}".split()))) from error

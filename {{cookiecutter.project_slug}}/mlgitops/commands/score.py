@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlgitops import git, github
+from mlgitops import git, github, storage
 from mlgitops.batch.job import ERRORS, Job
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger
@@ -52,7 +52,7 @@ def main() -> None:
     if not given.source or not given.out:
         raise SystemExit("score: type make score IN=rows.parquet OUT=scores.parquet")
     with expected_errors("score: ", *ERRORS):
-        print(job(given, Path(given.model), given.version).run())
+        print(storage.masked(job(given, Path(given.model), given.version).run()))
 
 
 def scheduled(given: argparse.Namespace) -> None:
@@ -68,7 +68,13 @@ def scheduled(given: argparse.Namespace) -> None:
         version = bring(given.environment, Path(folder))
         if version is None:
             return github.tell(f"{given.environment} has no version yet.")
-        github.tell(job(given, Path(folder), version).run())
+        run = job(given, Path(folder), version)
+        sentence = storage.masked(run.run())
+        github.tell(sentence)
+        if not run.scored and os.environ.get(
+            "GITHUB_ACTIONS"
+        ):  # green, and nothing done
+            print(f"::warning::{sentence}")
 
 
 def job(given: argparse.Namespace, folder: Path, version: str | None) -> Job:

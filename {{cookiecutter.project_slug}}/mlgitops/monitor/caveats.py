@@ -6,7 +6,7 @@ out without a word reads as one that passed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from mlgitops.monitor.comparable import TOPICS, first_time, show_weekdays
@@ -60,11 +60,20 @@ def trained(ids: pd.Series, known: pd.Series) -> list[str]:
     ]
 
 
-def sampled(share: float) -> list[str]:
-    """Return a sentence where servers logged a share of their rows only."""
+def sampled(share: float, shares: Collection[float] = ()) -> list[str]:
+    """Return a sentence where servers logged a share of their rows only.
+
+    ``shares`` are those of the rows in the window: different ones distort it.
+    """
     if share >= 1:
         return []
-    return [
+    low, high = min(shares, default=share), max(shares, default=share)
+    mixed = (
+        f"Rows of this window were logged with different shares, from {low:.1%} to "
+        f"{high:.1%}: times and servers with a larger one weigh more in every number "
+        "here, which can look like drift. Keep --log-sample as it is for a window."
+    )
+    return [mixed] * (low < high) + [
         f"Servers logged about {share:.1%} of the rows that they answered, by the hash "
         "of their ids (--log-sample): numbers of rows are estimates, and fewer rows "
         "were compared than were answered."

@@ -105,7 +105,7 @@ def inspect(
     evidence.used = [*used, *comparable.names(contract, used)]
     evidence.caveats = [
         *caveats.trained(valid[contract.id], reference.train[contract.id]),
-        *caveats.sampled(log.sample),
+        *caveats.sampled(log.sample, {entry.sample for entry in entries}),
         *caveats.of(contract, valid, limits, reference.sensitive),
     ]
     if emptied := data_quality.emptied_columns(table, reference.rows, contract):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from mlgitops.prediction_log import LONGEST
-from mlgitops.production_data import local_files
+from mlgitops.production_data import local_files, shipped_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,12 +49,12 @@ class Scan(NamedTuple):
 def partitions(source: str, pattern: str) -> list[tuple[Path, int]]:
     """Return the files of a folder on this machine and their sizes; none elsewhere.
 
-    None either where one is compressed: it has no offsets to draw.
+    None either where one is compressed, or was shipped: it has no offsets to draw.
     """
     if "://" in source or not Path(source).exists():
         return []
     paths = local_files(source, pattern)
-    if any(path.suffix == ".gz" for path in paths):
+    if any(path.suffix == ".gz" for path in paths) or shipped_files(source, pattern):
         return []
     return [(path, size) for path in paths if (size := path.stat().st_size)]
 

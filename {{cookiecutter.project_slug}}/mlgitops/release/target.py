@@ -8,10 +8,12 @@ Where a server wants a token, it is the secret ``SERVER_TOKEN`` of the environme
 
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
+from urllib.parse import urlsplit
 
 from mlgitops.github import GitHubError
 from mlgitops.prediction_log import GOLDEN, metadata
@@ -180,11 +182,15 @@ def authorization(url: str) -> dict[str, str]:
     """Return the header with SERVER_TOKEN, where there is one.
 
     Raises:
-        ReleaseError: it would cross the network unencrypted.
+        ReleaseError: it would cross the network unencrypted, or is not one token.
     """
-    token = os.environ.get("SERVER_TOKEN", "").strip()
-    here = ("https://", "http://127.0.0.1:", "http://localhost:")
-    if token and not url.startswith(here):
+    token, target = os.environ.get("SERVER_TOKEN", "").strip(), urlsplit(url)
+    here = target.hostname in ("127.0.0.1", "::1", "localhost")
+    if token and not re.fullmatch(r"[!-~]+", token):  # http.client would print it
+        raise ReleaseError(
+            "SERVER_TOKEN is not one token: it has a space or a line end"
+        )
+    if token and target.scheme != "https" and not here:
         raise ReleaseError(
             f"{url} would get SERVER_TOKEN unencrypted: it must begin with https://"
         )

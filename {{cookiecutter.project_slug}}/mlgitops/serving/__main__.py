@@ -414,10 +414,13 @@ def main() -> None:
         allowed = access.of(options)
         if options.sockets:
             own, shared = receive(options.sockets)
+        elif shared and options.team:  # others listen there already: none can bind it
+            own = shared
         else:
             own = bind(options.host, options.port)
-        for listener in filter(None, (own, shared)):
-            access.check_address(listener, allowed)
+        access.check_address(shared or own, allowed)
+        if shared:  # a private port asks for nothing
+            access.check_address(own, allowed if own is shared else OPEN)
     except AccessError as error:
         raise SystemExit(f"nothing was started: {error}") from None
     except OSError as error:
@@ -440,7 +443,6 @@ def main() -> None:
         app.log = log()
     if options.team:
         app.team = Team(*map(int, options.team.split(":")))
-        own.close()
     if options.canary is not None and app.model is not None:
         identity = (options.canary_version, options.canary_expect)
         app.canary = Canary(options.canary, options.canary_share, app.model, *identity)

@@ -23,7 +23,9 @@ from typing import Generic, NamedTuple, TypeVar
 from mlgitops.serving.routes import Header, RefusalError
 
 T = TypeVar("T")
-UNGUARDED = ("/health/", "/v2/health/")  # for probes: they say up or down
+UNGUARDED = {  # for probes, which say up or down; the page asks by itself
+    *("/", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
+}
 LOOK_SECONDS = 1.0  # between two looks at a file
 MAX_BYTES = 1_000_000  # of a file of tokens
 HASHED = re.compile(r"sha256:([0-9a-f]{64})")
@@ -43,21 +45,27 @@ class Watched(Generic[T]):
         """Read now; AccessError where that fails."""
         self.paths, self._make = paths, make
         self._state, self._look_at = self._stat(), time.monotonic() + LOOK_SECONDS
-        self._value = make()
+        self._value, self._problem = make(), ""
 
     def get(self) -> T:
         """Return the value, of the files as they are, or as they could last be used."""
         if (moment := time.monotonic()) >= self._look_at:
             self._look_at = moment + LOOK_SECONDS
-            if (state := self._stat()) != self._state:
-                self._state = state
-                try:
-                    self._value = self._make()
-                except AccessError as error:
-                    print(
-                        f"access: {error} What was read before stays.", file=sys.stderr
-                    )
+            state = self._stat()
+            if state != self._state or self._problem:  # which may end without a change
+                changed, self._state = state != self._state, state
+                self._make_again(changed)
         return self._value
+
+    def _make_again(self, changed: bool) -> None:
+        """Make the value again; where that fails, keep the old one and say so once."""
+        before, self._problem = self._problem, ""
+        try:
+            self._value = self._make()
+        except AccessError as error:
+            self._problem = str(error)
+            if changed or self._problem != before:
+                print(f"access: {error} What was read before stays.", file=sys.stderr)
 
     def _stat(self) -> list[tuple[int, ...]]:
         """Return what changes when a file does; nothing where there is none."""
@@ -65,7 +73,11 @@ class Watched(Generic[T]):
         for path in self.paths:
             try:
                 stat = os.stat(path)
-                states.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+                times = (
+                    stat.st_mtime_ns,
+                    stat.st_ctime_ns,
+                )  # the latter is of chmod, too
+                states.append((*times, stat.st_size, stat.st_ino))
             except OSError:
                 states.append(())
         return states
@@ -99,10 +111,15 @@ def read_tokens(path: Path) -> list[bytes]:
     """Return the sha256 of each token of a file; AccessError where one is none."""
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES).decode()
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise AccessError(f"the tokens of {path} cannot be read: {reason}.") from None
+    if len(data) > MAX_BYTES:  # the rest would be left out, and a token cut in two
+        raise AccessError(
+            f"{path} has more than {MAX_BYTES:,} bytes: name fewer tokens."
+        )
     hashes = []
     for number, line in enumerate(text.splitlines(), 1):
         entry = line.partition("#")[0].strip()

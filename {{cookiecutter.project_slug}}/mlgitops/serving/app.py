@@ -134,8 +134,8 @@ class App:
     async def _respond(
         self, route: Route | None, scope: Message, receive: Receive
     ) -> Response:
-        open_to_all = scope["path"].startswith(UNGUARDED) or scope["path"] == "/"
-        if self.tokens is not None and not open_to_all:  # the page asks by itself
+        guarded = route is None or scope["path"] not in UNGUARDED
+        if self.tokens is not None and guarded:
             self.tokens.check(scope["headers"])
         if route is None:
             raise RefusalError(404, f"the paths are {', '.join(self.routes)}.")

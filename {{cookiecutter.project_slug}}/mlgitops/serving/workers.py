@@ -107,10 +107,16 @@ class Workers:
                     f"workers ended {DEATHS} times within {DEATH_SECONDS:g} s."
                 )
             _close(process)
-            self.processes[number] = self._start(number)
-            self._wait(self.processes[number], "loaded")
-            self._accept(self.processes[number])
-            print(f"worker {number} was started again", file=sys.stderr, flush=True)
+            process = self.processes[number] = self._start(number)
+            try:
+                self._wait(process, "loaded")
+                self._accept(process)
+            except WorkerError as error:  # one death more; the others go on
+                print(f"worker {number}: {error}", file=sys.stderr, flush=True)
+                process.kill()
+                process.wait()
+            else:
+                print(f"worker {number} was started again", file=sys.stderr, flush=True)
 
     def _stop(self, number: int, _frame: object) -> None:
         """Note that it is time to leave, and tell the workers."""

@@ -12,6 +12,7 @@ from mlgitops.shipping import parts, segments
 from mlgitops.shipping.sink import Sink, SinkError
 
 LOCK = "shipping.lock"
+SHADOW = "shadow"  # the folder of a challenger's log, in that of the champion
 
 
 class ShipError(Exception):
@@ -45,6 +46,14 @@ def ship(folder: Path, address: str, keep_days: int | None = None) -> Shipped:
     if not folder.is_dir():
         raise ShipError(f"{folder} is not a folder with a prediction log")
     shipped = Shipped()
+    _ship(folder, address, keep_days, shipped)
+    if (shadow := folder / SHADOW).is_dir():  # a challenger's, which the monitor reads
+        _ship(shadow, f"{address.rstrip('/')}/{SHADOW}", keep_days, shipped)
+    return shipped
+
+
+def _ship(folder: Path, address: str, keep_days: int | None, shipped: Shipped) -> None:
+    """Bring what is in one folder; count it."""
     with _alone(folder):
         try:
             taken = segments.take(folder)
@@ -52,11 +61,10 @@ def ship(folder: Path, address: str, keep_days: int | None = None) -> Shipped:
             for segment in taken:
                 _send(segment, sink, shipped)
             if keep_days is not None:
-                shipped.expired = sink.expire(keep_days)
+                shipped.expired += sink.expire(keep_days)
         except (OSError, SinkError) as error:
             left = len(list(folder.glob(SEGMENT)))
             raise ShipError(f"{error}; {left} files stay in {folder}") from error
-    return shipped
 
 
 def _send(segment: Path, sink: Sink, shipped: Shipped) -> None:

@@ -1,6 +1,9 @@
 """Where parts go: a folder, or an address of fsspec's. What is sent is read back."""
 
+import contextlib
 import hashlib
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -41,6 +44,7 @@ class Sink:
                 self.system.makedirs(folder, exist_ok=True)
             with self.system.open(hidden, "wb") as target:
                 shutil.copyfileobj(file, target, BLOCK)
+                _sync(target)
             self._verify(hidden, file)
             if hidden != path:
                 self.system.mv(hidden, path)
@@ -65,7 +69,9 @@ class Sink:
         """Yield (day, path) of each part."""
         for pattern in SHIPPED.values():
             for path in self.system.glob(f"{self.root}/{pattern}"):
-                yield path.rsplit("/", 2)[-2].removeprefix(DAY), path
+                day = path.rsplit("/", 2)[-2].removeprefix(DAY)
+                if re.fullmatch(r"\d{4}-\d\d-\d\d", day):  # else somebody else's
+                    yield day, path
 
     def _verify(self, path: str, file: IO[bytes]) -> None:
         """Raise SinkError unless what is there are the bytes that were sent."""
@@ -76,6 +82,13 @@ class Sink:
         if digest != _sha256(file):
             raise SinkError(f"{path} has other bytes than were sent")
         file.seek(0)
+
+
+def _sync(file: Any) -> None:
+    """Wait until a disk has the file, where it is one of this machine."""
+    file.flush()
+    with contextlib.suppress(AttributeError, OSError):  # it is none
+        os.fsync(file.fileno())
 
 
 def _sha256(file: IO[bytes]) -> str:
