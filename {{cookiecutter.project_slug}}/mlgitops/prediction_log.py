@@ -66,8 +66,7 @@ class Entry:
     @property
     def is_golden(self) -> bool:
         """Whether a deployment asked this to check the server: nobody's request."""
-        start, number = GOLDEN[:-2], self.id.removeprefix(GOLDEN[:-2])
-        return self.time is None and self.id.startswith(start) and number.isdecimal()
+        return self.time is None and is_golden(self.id)
 
 
 class Unlogged(NamedTuple):
@@ -130,6 +129,12 @@ def line(
         "logged_at": logged_at,
         "row": row,
     }
+
+
+def is_golden(row_id: str) -> bool:
+    """Return whether an id is one that a deployment gives a golden row."""
+    start = GOLDEN[:-2]
+    return row_id.startswith(start) and row_id.removeprefix(start).isdecimal()
 
 
 def parse(text: str) -> Entry | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Comparison:
-    """A canary's rows beside those of the champion since it began."""
+    """A canary's rows beside those of the champion while it answered."""
 
     manifest_sha256: str
     version: str | None = None
@@ -60,17 +60,19 @@ def compare(
     gates: Sequence[ProductionGate],
     limits: Monitor,
 ) -> Comparison:
-    """Compare what both versions answered since the canary's first row."""
+    """Compare what both versions answered from the canary's first row to its last."""
     entries_of_canary = [e for e in entries if e.manifest_sha256 == canary_sha256]
     result = Comparison(canary_sha256, metric=metric.label)
     if not entries_of_canary:
         result.unmeasured = "the prediction log has no row that it answered"
         return result
-    since = min(entry.logged_at for entry in entries_of_canary)
+    times = [entry.logged_at for entry in entries_of_canary]
+    since, until = min(times), max(times)
     others = [
         entry
         for entry in entries
-        if entry.manifest_sha256 == champion_sha256 and entry.logged_at >= since
+        if entry.manifest_sha256 == champion_sha256
+        and since <= entry.logged_at <= until
     ]
     result.version = entries_of_canary[0].version
     result.rows, result.champion_rows = len(entries_of_canary), len(others)
@@ -119,7 +121,7 @@ def _measure(
 def rows(comparison: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return a comparison, as the ledger has it, as rows: name, value, note."""
     counts = f"{comparison['rows']:,}, champion {comparison['champion_rows']:,}"
-    facts = [("rows answered since it began", counts, "")]
+    facts = [("rows answered while it did", counts, "")]
     if "difference" in comparison:
         low, high = comparison["low"], comparison["high"]
         value = f"{comparison['window']:.4f}, champion {comparison['holdout']:.4f}"

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mlgitops.prediction_log import is_golden
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.rows import Rows
@@ -58,8 +59,12 @@ class Canary:
         self.model = model
 
     def chooses(self, row_id: object) -> bool:
-        """Return whether a row is the challenger's, by its id and the manifest."""
-        if self.model is None:
+        """Return whether a row is the challenger's, by its id and the manifest.
+
+        A golden row is not: a deployment asks it of the champion, and would take that
+        one back for the challenger's answer.
+        """
+        if self.model is None or is_golden(str(row_id)):
             return False
         text = f"{self.model.manifest_sha256}:{row_id}"
         digest = hashlib.sha256(text.encode()).digest()
