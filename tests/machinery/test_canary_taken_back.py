@@ -100,7 +100,11 @@ def test_the_champion_is_compared_while_the_canary_answers() -> None:
     metric = primary_metric.of(reference.contract, reference.holdout)
     terms = ({}, reference.contract, metric, [], MONITOR)
     found = comparison.compare(entries, SHA, TRIED, *terms)
-    assert (found.rows, found.champion_rows) == (2, 1)
+    assert (found.rows, found.champion_rows, found.missed) == (2, 1, 0)
+    found = comparison.compare(entries, SHA, TRIED, *terms, share=1.0)
+    assert found.missed == 1  # of its share, and not its answer
+    facts = comparison.rows(found.record())
+    assert any("1 of 3 rows" in value for _, value, _ in facts)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ have no line, and since when (`Unlogged`). What is shipped (`shipping/`) becomes
 by day; its readers get the same lines.
 """
 
+import hashlib
 import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -135,6 +136,12 @@ def is_golden(row_id: str) -> bool:
     """Return whether an id is one that a deployment gives a golden row."""
     start = GOLDEN[:-2]
     return row_id.startswith(start) and row_id.removeprefix(start).isdecimal()
+
+
+def in_share(manifest_sha256: str, row_id: object, share: float) -> bool:
+    """Return whether a row belongs to a share of all rows, by its id, and a version."""
+    digest = hashlib.sha256(f"{manifest_sha256}:{row_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def parse(text: str) -> Entry | None:

@@ -79,7 +79,8 @@ def examine(
             by_arrival = not version.contract.time
             classes = version.contract.classes
             log = read_log(source, allowed, days, bool(labels), by_arrival, classes)
-            window = inspect(version, log, labels, params, canary_sha256)
+            share = float(canary["share"]) if canary else 0.0
+            window = inspect(version, log, labels, params, canary_sha256, share)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
             metric = primary_metric.of(version.contract, version.holdout)
             window = Window(Evidence(0, metric, broken=str(error)))

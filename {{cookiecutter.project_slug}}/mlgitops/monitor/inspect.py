@@ -85,6 +85,7 @@ def inspect(
     labels_source: str | None,
     params: Params,
     canary_sha256: str | None = None,
+    canary_share: float = 0.0,
 ) -> Window:
     """Examine the newest ``monitor.window_days`` of the reference's version.
 
@@ -98,11 +99,13 @@ def inspect(
     inputs = _Inputs(reference, log, params, labels_source)
     result = _examine(inputs)
     if canary_sha256:
-        result.canary = _canary(result, inputs, canary_sha256)
+        result.canary = _canary(result, inputs, canary_sha256, canary_share)
     return result
 
 
-def _canary(result: Window, inputs: _Inputs, sha256: str) -> canary.Comparison:
+def _canary(
+    result: Window, inputs: _Inputs, sha256: str, share: float
+) -> canary.Comparison:
     """Compare a canary with the champion, whatever the champion's window says.
 
     What is broken or missing for one of them may be so for both: that keeps no worse
@@ -116,7 +119,7 @@ def _canary(result: Window, inputs: _Inputs, sha256: str) -> canary.Comparison:
     tests = performance.gates(inputs.params, inputs.contract.task)
     versions = (inputs.log.entries, inputs.reference.manifest_sha256, sha256)
     contract, limits = inputs.contract, inputs.limits
-    return canary.compare(*versions, labels, contract, metric, tests, limits)
+    return canary.compare(*versions, labels, contract, metric, tests, limits, share)
 
 
 def _examine(inputs: _Inputs) -> Window:
