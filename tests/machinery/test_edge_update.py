@@ -1097,6 +1097,11 @@ def test_publish_writes_what_the_ledger_says(
         assert Box(tmp_path / "k", str(shop), key=keys[0]).look()["state"] == "current"
         assert Box(tmp_path / "w", str(shop), key=keys[1]).look()["state"] == "refused"
         monkeypatch.delenv("SIGNING_KEY")
+        signed = bundle.with_name("b.zip.sig")
+        signed.write_bytes(base64.b64decode(sign(keys[0], bundle.read_bytes())))
+        with pytest.raises(ReleaseError, match="signed order"):
+            edge.publish(shop, "production", bundle)
+        signed.unlink()
         Path("signing.pub").unlink()
         here.judged("two")
         two = roll_out()
