@@ -1,6 +1,7 @@
 """The host agent against real Git, real servers and a small release API."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -826,6 +828,78 @@ def test_a_shadow_that_cannot_be_is_refused(options: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit):
         agent.parse([*given, *options])
     assert agent.parse([*given, "--log", "l"]).shadow == "a"
+
+
+class Named:
+    """A server that notes which challengers it is told."""
+
+    def __init__(self) -> None:
+        self.release = {"manifest_sha256": "a" * 64}
+        self.process = SimpleNamespace(poll=lambda: None, returncode=-11)
+        self.started_at, self.told = time.monotonic(), list[str]()
+        self.challengers: dict[str, Any] = {}
+
+    def challenge(self, role: str, release: Any, folder: Path) -> None:
+        self.challengers[role] = release
+        self.told.append(release["version"] if release else "none")
+
+
+@pytest.fixture
+def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> agent.Agent:
+    """An agent without a server whose ledger has a canary."""
+    options = ["--git", "x/y/z", "--home", str(tmp_path), "--log", str(tmp_path)]
+    made = agent.Agent(
+        agent.parse([*options, "--canary"]), agent.Source("x/y/z", "", None, "")
+    )
+    canary = {"version": "v2", "manifest_sha256": "b" * 64, "champion": "a" * 64}
+    canary |= {"state": "running"}
+    monkeypatch.setattr(made.source, "also", lambda *_: dict(canary))
+    monkeypatch.setattr(made, "fetch", lambda _: made.home / "release")
+    monkeypatch.setattr(made, "task", lambda _name, _seconds, work: work)
+    return made
+
+
+def named(follower: agent.Agent) -> list[str]:
+    """Let it look at the ledger's canary; return what its server was told so far."""
+    steps = follower.challenge("canary", "production/canary.json")
+    with contextlib.suppress(StopIteration):
+        work: Any = next(steps)
+        while True:
+            work = steps.send(work())
+    server: Any = follower.server
+    return list(server.told)
+
+
+def test_a_server_that_ended_with_a_canary_runs_without_it(
+    follower: agent.Agent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is in the server's process: it would end the next one too."""
+    first: Any = Named()
+    follower.server = first
+    assert named(follower) == ["v2"]
+    first.process.poll = lambda: -11
+    follower.supervise()
+    assert follower.server is None and "v2 is no canary" in capsys.readouterr().err
+    other: Any = Named()
+    follower.server = other
+    assert named(follower) == []
+    follower.ended_with.clear()  # the control
+    follower.challenged.clear()
+    assert named(follower) == ["v2"]
+
+
+def test_a_canary_that_nobody_can_take_back_ends(follower: agent.Agent) -> None:
+    """The ledger is out of reach; it is named again once it was read."""
+    server: Any = Named()
+    follower.server = server
+    assert named(follower) == ["v2"]
+    follower.unheard()
+    assert server.told == ["v2"]  # not for long
+    follower.heard_at -= agent.MAX_RETRY_SECONDS
+    follower.unheard()
+    follower.unheard()
+    assert server.told == ["v2", "none"]
+    assert named(follower) == ["v2", "none", "v2"]
 
 
 def test_a_canary_answers_until_the_ledger_takes_it_back(world: World) -> None:

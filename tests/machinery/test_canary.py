@@ -66,6 +66,13 @@ def test_ids_are_split_by_their_hash(app: App, model: Model, steep: Path) -> Non
     assert all(Canary(steep, 1.0, model).chooses(n) for n in range(100))
 
 
+def test_golden_rows_are_the_champions(app: App, model: Model, steep: Path) -> None:
+    """A deployment asks them, and would take the champion back for other answers."""
+    canary = Canary(steep, 1.0, model)
+    assert not any(canary.chooses(f"golden-{n}") for n in range(50))
+    assert canary.chooses("golden-x") and canary.chooses("1")
+
+
 def test_who_answered_is_in_the_answer_and_in_the_log(
     app: App, model: Model, steep: Path, tmp_path: Path
 ) -> None:

@@ -14,8 +14,10 @@ from machinery.traffic import MONITOR, PARAMS, SHA
 from machinery.world import World, world
 from mlgitops import settings
 from mlgitops.ledger import Ledger
-from mlgitops.monitor import decide, inspect, page, record
+from mlgitops.monitor import canary as comparison
+from mlgitops.monitor import decide, inspect, page, primary_metric, record
 from mlgitops.monitor.window import read_log
+from mlgitops.prediction_log import Entry
 from mlgitops.release import Record, canary
 
 TRIED = "c" * 64  # the canary's manifest
@@ -23,12 +25,17 @@ TABLE = traffic.flights(12_000, 80, 28)
 CHOSEN = np.random.default_rng(3).random(len(TABLE)) < 0.2
 
 
-def judge(tmp_path: Path, probability: pd.Series, labelled: bool = True) -> Record:
+def judge(
+    tmp_path: Path,
+    probability: pd.Series,
+    labelled: bool = True,
+    table: pd.DataFrame = TABLE,
+) -> Record:
     """Return the record of a window in which a canary answered a fifth of the rows."""
     log = tmp_path / "log"
-    traffic.write(log, TABLE[~CHOSEN])
-    traffic.write(log, TABLE.assign(probability=probability)[CHOSEN], TRIED)
-    labels = traffic.label(tmp_path / "labels.csv", TABLE) if labelled else None
+    traffic.write(log, table[~CHOSEN])
+    traffic.write(log, table.assign(probability=probability)[CHOSEN], TRIED)
+    labels = traffic.label(tmp_path / "labels.csv", table) if labelled else None
     read = read_log(str(log), MONITOR, days=120)
     params = PARAMS | {"gates": {"brier": {"max": 0.16}}}
     found = inspect.inspect(traffic.reference(), read, labels, params, TRIED)
@@ -72,6 +79,32 @@ def test_without_labels_nothing_is_taken_back(tmp_path: Path) -> None:
     assert made["canary"]["take_back"] == ""
     assert "both need 500" in made["canary"]["unmeasured"]
     assert "not known" in page.page(made, "")
+
+
+def test_a_broken_window_keeps_no_bad_canary(tmp_path: Path) -> None:
+    """Whatever the champion's own rows say, those of both are compared."""
+    emptied = TABLE.assign(temp=np.nan)
+    made = judge(tmp_path, 1 - TABLE["probability"], table=emptied)
+    assert made["decision"] == "stop"
+    assert made["canary"]["take_back"].startswith("ROC AUC is 0.1")
+
+
+def test_the_champion_is_compared_while_the_canary_answers() -> None:
+    """Rows after its last one are of another time."""
+    times = [f"2026-01-01T0{hour}:00:00+00:00" for hour in range(6)]
+    entries = [
+        Entry(f"{n}", None, TRIED if n in (1, 3) else SHA, None, 0.5, None, time, {})
+        for n, time in enumerate(times)
+    ]
+    reference = traffic.reference()
+    metric = primary_metric.of(reference.contract, reference.holdout)
+    terms = ({}, reference.contract, metric, [], MONITOR)
+    found = comparison.compare(entries, SHA, TRIED, *terms)
+    assert (found.rows, found.champion_rows, found.missed) == (2, 1, 0)
+    found = comparison.compare(entries, SHA, TRIED, *terms, share=1.0)
+    assert found.missed == 1  # of its share, and not its answer
+    facts = comparison.rows(found.record())
+    assert any("1 of 3 rows" in value for _, value, _ in facts)
 
 
 @pytest.fixture
@@ -160,7 +193,73 @@ def test_its_hours_end_it(here: World) -> None:
     assert canary.running(ledger)
     past = {**record, "until": "2020-01-01T00:00:00+00:00"}
     ledger.append({canary.FILE: past}, "a clock")
-    assert canary.running(ledger) is None
+    assert canary.running(ledger)  # its labels may come later
+    assert "worse" in canary.end(ledger, "taken back", "worse")
+
+
+def test_one_that_was_taken_back_never_returns(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also after another canary."""
+    rules()
+    ledger = Ledger()
+    canary.follow(ledger, release())
+    canary.end(ledger, "taken back", "worse")
+    canary.follow(ledger, release() | {"manifest_sha256": "d" * 64})
+    capsys.readouterr()
+    canary.follow(ledger, release())
+    assert (ledger.read(canary.FILE) or {})["manifest_sha256"] == "d" * 64
+    assert "taken back" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+@pytest.mark.parametrize("action", ["rollback", "revert"])
+def test_what_is_taken_back_elsewhere_answers_no_more(
+    here: World, environment: str, action: str
+) -> None:
+    """A rollback before production, or a promotion that did not come up."""
+    rules()
+    ledger = Ledger()
+    canary.follow(ledger, release())
+    canary.settle(ledger)
+    assert state() == "running"  # nothing has happened to it
+    name = f"environments/{environment}/release.json"
+    taken = release(environment=environment)
+    taken |= {"action": action, "previous": TRIED, "reason": "bad"}
+    taken |= {"manifest_sha256": SHA}
+    ledger.append({name: taken | {"fault": "host"}}, "its host")
+    canary.settle(ledger)
+    assert state() == "running"  # the version is not at fault
+    ledger.append({name: taken}, "itself")
+    canary.settle(ledger)
+    assert state() == "taken back"
+
+
+def test_another_champion_ends_it(here: World) -> None:
+    """It does not return with the champion that it was begun beside."""
+    rules()
+    ledger = Ledger()
+    canary.follow(ledger, release())
+    other = release(environment="production") | {"manifest_sha256": "e" * 64}
+    other |= {"action": "rollback", "previous": SHA, "reason": "bad"}
+    ledger.append({"environments/production/release.json": other}, "a rollback")
+    canary.settle(ledger)
+    assert state() == "replaced"
+
+
+def test_a_setting_that_does_nothing_says_so(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert canary.unused() == ""
+    rules()
+    assert canary.unused() == ""
+    monkeypatch.setenv("PRODUCTION_BY_DISPATCH", "")
+    assert "PRODUCTION_BY_DISPATCH" in canary.unused()
+    path = Path("params.yaml")
+    params = yaml.safe_load(path.read_text())
+    params["deploy"]["environments"] = ["production"]
+    path.write_text(yaml.safe_dump(params))
+    assert "before production" in canary.unused()
 
 
 def test_the_setting_is_checked() -> None:

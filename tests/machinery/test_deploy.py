@@ -19,6 +19,7 @@ from mlgitops.release import (
     Record,
     ReleaseError,
     TargetError,
+    canary,
     consistency,
     deployments,
     promote,
@@ -478,7 +479,11 @@ def test_what_was_taken_back_is_refused_until_validated(
     bring(here, "one", server)
     bad = here.judged("two")
     register.register()
+    promoted = {"tag": "flights@v1.1.0", "manifest_sha256": bad, "share": 0.1}
+    promoted |= {"champion": current()["manifest_sha256"], "state": "running"}
+    Ledger().append({canary.FILE: promoted}, "it is the canary")
     fails()
+    assert (Ledger().read(canary.FILE) or {})["state"] == "taken back"
     here.commit("an unrelated merge")
     with pytest.raises(ReleaseError, match="taken out of production by a revert"):
         register.register()

@@ -221,6 +221,14 @@ def test_one_record_names_one_version(box: Box, shop: Shop) -> None:
     assert "names another version" in box.look()["reason"] and box.runs() == "v1.0.1"
 
 
+def test_a_record_that_was_followed_names_one_version(box: Box, shop: Shop) -> None:
+    """Also one that came later than the version itself."""
+    shop.offer(1, 3)
+    assert box.look()["state"] == "current"
+    shop.offer(2, 3)
+    assert "names another version" in box.look()["reason"] and box.runs() == "v1.0.1"
+
+
 def test_forget_follows_a_ledger_that_was_made_anew(
     box: Box, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +348,37 @@ def test_what_runs_is_found_again_without_its_pointer(box: Box, shop: Shop) -> N
     assert box.look()["state"] == "current"
 
 
+def test_what_was_withdrawn_stays_so_when_the_pointer_is_damaged(
+    box: Box, shop: Shop
+) -> None:
+    shop.offer(2, 5)
+    box.look()
+    shop.offer(1, 6, action="rollback", withdrawn=[digest(manifest(2))])
+    box.look()
+    before = update.state_of(box.home)
+    (box.home / "state.json").write_bytes(b"{")
+    assert update.state_of(box.home) == before
+    (box.home / "state.copy.json").write_bytes(b"{")
+    assert box.runs() == "v1.0.1"
+    (box.folder() / "run.py").write_bytes(b"")
+    assert box.runs() is None
+
+
+def test_a_bundle_packed_otherwise_is_refused(box: Box, shop: Shop) -> None:
+    """A library that unpacks it may fail in ways of its own."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_LZMA) as archive:
+        for name, data in files(2).items():
+            archive.writestr(name, data)
+    at = target.getvalue().index(b"run.py") + 20
+    data = bytearray(target.getvalue())
+    data[at : at + 40] = bytes(40)
+    shop.offer(2, 5, bytes(data))
+    report = box.look()
+    assert report["state"] == "refused" and "packed" in report["reason"]
+    assert box.runs() == "v1.0.1"
+
+
 # Signatures
 
 
@@ -403,6 +442,7 @@ def test_without_openssl_it_says_so(
     [
         (["--source", "x"], "--key"),
         (["--source", "http://example.org/", "--no-key"], "https"),
+        (["--source", "x", "--no-key", "--api", "http://git.example"], "token"),
         (["--source", "x", "--no-key", "--device", "../x"], "device's name"),
         (["--source", "x", "--no-key", "--environment", "../x"], "environment's name"),
         (["--source", "x", "--key", __file__], "public key"),
@@ -655,7 +695,7 @@ def test_it_follows_the_ledger_through_a_read_token(
         (made.home / "settings.json").write_text(json.dumps(settings))
         for number, seq, changes in (
             (1, 3, {}),
-            (2, 8, {}),
+            (2, 8, {"previous": digest(manifest(1))}),
             (1, 9, {"action": "rollback", "previous": digest(manifest(2))}),
         ):
             github(tmp_path / "api", number, seq, keys[0], **changes)
@@ -670,6 +710,44 @@ def test_it_follows_the_ledger_through_a_read_token(
         assert len(kind.seen) == before + 1 and len(kind.posted) == 3  # nothing new
         github(tmp_path / "api", 3, 10, keys[0], state="failed")
         assert made.look()["state"] == "refused"
+
+
+def test_a_withdrawal_that_was_missed_is_found(
+    tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    """The device slept through the rollback of what it runs, and looks at the next."""
+    api = tmp_path / "api"
+    history = api / "repos/you/m/contents/environments/production/history"
+    with serving(api) as (url, _):
+        made = Box(tmp_path / "device", "github:you/m", key=keys[0])
+        settings = json.loads((made.home / "settings.json").read_text())
+        (made.home / "settings.json").write_text(json.dumps(settings | {"api": url}))
+
+        def look(number: int, seq: int, **changes: Any) -> None:
+            github(api, number, seq, keys[0], **changes)
+            for file in api.rglob("m@*"):
+                file.write_text(file.read_text().replace("URL", url))
+            assert made.look()["version"] == f"v1.0.{number}"
+
+        look(2, 3)
+        history.mkdir(parents=True)
+        taken = {"action": "rollback", "previous": digest(manifest(2))}
+        other = {"action": "deploy", "previous": digest(manifest(1))}
+        for seq, record in ((3, {}), (5, taken), (8, other)):
+            record = {"manifest_sha256": digest(manifest(1)), **record}
+            (history / f"{seq:08d}.json").write_text(json.dumps(record))
+        names = [{"name": path.name} for path in history.iterdir()]
+        kept = history.rename(history.with_name("kept"))
+        history.write_text(json.dumps(names))
+        broken = made.look  # until its history can be read, what runs stays
+        github(api, 3, 8, keys[0], **other)
+        assert broken()["version"] == "v1.0.2"
+        history.unlink()
+        kept.rename(history)
+        (history / "index.html").write_text(json.dumps(names))
+        look(3, 8, **other)
+        (made.folder() / "run.py").write_bytes(b"")
+        assert made.runs() is None  # the one before was withdrawn
 
 
 def test_the_token_goes_to_no_other_host(tmp_path: Path) -> None:
@@ -1019,6 +1097,11 @@ def test_publish_writes_what_the_ledger_says(
         assert Box(tmp_path / "k", str(shop), key=keys[0]).look()["state"] == "current"
         assert Box(tmp_path / "w", str(shop), key=keys[1]).look()["state"] == "refused"
         monkeypatch.delenv("SIGNING_KEY")
+        signed = bundle.with_name("b.zip.sig")
+        signed.write_bytes(base64.b64decode(sign(keys[0], bundle.read_bytes())))
+        with pytest.raises(ReleaseError, match="signed order"):
+            edge.publish(shop, "production", bundle)
+        signed.unlink()
         Path("signing.pub").unlink()
         here.judged("two")
         two = roll_out()

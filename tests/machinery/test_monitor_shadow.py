@@ -100,6 +100,20 @@ def test_the_server_and_the_monitor_mean_the_same_folder() -> None:
     assert FOLDER == shadow.FOLDER
 
 
+def test_what_it_predicts_later_is_among_the_rows(log: Path) -> None:
+    """The champion's line is older than the challenger's of the same row."""
+    lines = traffic.lines(predicted()[:100], OTHER)
+    file = log / shadow.FOLDER / file_name("2031-01-01")
+    file.parent.mkdir()
+    later = [
+        line.replace("2031-01-01T00:00:00", "2031-01-01T00:00:01") for line in lines
+    ]
+    assert later != lines
+    file.write_text("".join(f"{line}\n" for line in later))
+    (found,) = judge(log)["shadow"]
+    assert (found["pairs"], found["rows"]) == (100, 100)
+
+
 def test_few_rows_say_nothing(log: Path) -> None:
     traffic.write(log / shadow.FOLDER, predicted()[:20], OTHER)
     (found,) = judge(log)["shadow"]

@@ -13,6 +13,7 @@ from mlgitops.release import (
     HostError,
     ReleaseError,
     TargetError,
+    canary,
     registry,
     revert,
     server,
@@ -48,12 +49,16 @@ def current() -> dict[str, object]:
 
 def test_a_rollback_leaves_its_trace_everywhere(here: World) -> None:
     left = current()["manifest_sha256"]
+    beside = {"tag": "flights@v1.2.0", "manifest_sha256": "d" * 64, "share": 0.1}
+    beside |= {"champion": left, "state": "running"}
+    Ledger().append({canary.FILE: beside}, "a canary")
     sentence = rollback.rollback("production", "v1.0.0", "late | answers")
     assert "production has flights@v1.0.0 again" in sentence
     record = current()
     assert (record["action"], record["version"]) == ("rollback", "v1.0.0")
     assert (record["reason"], record["author"]) == ("late | answers", "eve")
     assert record["previous"] == left
+    assert (Ledger().read(canary.FILE) or {})["state"] == "replaced"
     assert here.hub.kept["deployments"][-1]["description"].startswith("rollback")
     assert here.hub.kept["statuses/3"][-1]["state"] == "success"
     pull = here.hub.kept["pulls"][0]

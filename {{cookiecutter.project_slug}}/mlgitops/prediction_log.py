@@ -8,6 +8,7 @@ have no line, and since when (`Unlogged`). What is shipped (`shipping/`) becomes
 by day; its readers get the same lines.
 """
 
+import hashlib
 import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -66,8 +67,7 @@ class Entry:
     @property
     def is_golden(self) -> bool:
         """Whether a deployment asked this to check the server: nobody's request."""
-        start, number = GOLDEN[:-2], self.id.removeprefix(GOLDEN[:-2])
-        return self.time is None and self.id.startswith(start) and number.isdecimal()
+        return self.time is None and is_golden(self.id)
 
 
 class Unlogged(NamedTuple):
@@ -130,6 +130,18 @@ def line(
         "logged_at": logged_at,
         "row": row,
     }
+
+
+def is_golden(row_id: str) -> bool:
+    """Return whether an id is one that a deployment gives a golden row."""
+    start = GOLDEN[:-2]
+    return row_id.startswith(start) and row_id.removeprefix(start).isdecimal()
+
+
+def in_share(manifest_sha256: str, row_id: object, share: float) -> bool:
+    """Return whether a row belongs to a share of all rows, by its id, and a version."""
+    digest = hashlib.sha256(f"{manifest_sha256}:{row_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def parse(text: str) -> Entry | None:

@@ -65,9 +65,15 @@ def deploy(environment: str, version: str) -> Record:
         preparing = pool.submit(promotion, ledger, name, environment, registered)
         way_back(ledger, name, environment, registered)
         planned = preparing.result()
-    record = revert.promote_or_put_back(
-        ledger, planned, lambda latest: check(latest, registered, environment)
-    )
+    if reason := canary.unused():
+        github.tell(reason)
+    try:
+        record = revert.promote_or_put_back(
+            ledger, planned, lambda latest: check(latest, registered, environment)
+        )
+    except ReleaseError:
+        canary.settle(ledger)  # it may be what was taken back
+        raise
     canary.follow(ledger, record)
     return record
 

@@ -63,12 +63,25 @@ def publish(folder: Path, environment: str, bundle: Path | None = None) -> Recor
     files = {"o": update.statement(index)}
     if order := signature.of_files(files, ["o"]).get("o.sig"):
         index["order_signature"] = base64.b64encode(order).decode()
+    elif signature.PUBLIC.is_file() and _ordered(folder, environment):
+        raise ReleaseError(
+            f"the index in {folder} has a signed order, and devices that saw it refuse "
+            "one without: set SIGNING_KEY"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     update.write(folder / f"{digest}.zip", data)
     update.write(folder / "update.py", Path(update.__file__).read_bytes())
     text = json.dumps(index, indent=1) + "\n"
     update.write(folder / f"{environment}.json", text.encode())
     return index
+
+
+def _ordered(folder: Path, environment: str) -> bool:
+    """Tell whether the index that is to be replaced has a signed order."""
+    try:
+        return bool(update.load(folder / f"{environment}.json").get("order_signature"))
+    except (OSError, ValueError):
+        return False
 
 
 def withdrawn(ledger: Ledger, environment: str, current: str) -> list[str]:

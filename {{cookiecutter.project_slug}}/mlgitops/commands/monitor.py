@@ -28,6 +28,7 @@ from mlgitops.monitor import (
     record,
     reference,
 )
+from mlgitops.monitor.canary import Comparison
 from mlgitops.monitor.decide import decide
 from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.evidently_report import EvidentlyError
@@ -72,16 +73,21 @@ def examine(
     release = ledger.champion()
     with TemporaryDirectory() as folder:
         version = _reference(release, Path(folder))
+        canary = canaries.running(ledger)
+        canary_sha256 = str(canary["manifest_sha256"]) if canary else None
         try:
             by_arrival = not version.contract.time
             classes = version.contract.classes
             log = read_log(source, allowed, days, bool(labels), by_arrival, classes)
-            canary = canaries.running(ledger)
-            canary_sha256 = str(canary["manifest_sha256"]) if canary else None
-            window = inspect(version, log, labels, params, canary_sha256)
+            share = float(canary["share"]) if canary else 0.0
+            window = inspect(version, log, labels, params, canary_sha256, share)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
             metric = primary_metric.of(version.contract, version.holdout)
             window = Window(Evidence(0, metric, broken=str(error)))
+            if canary_sha256:
+                window.canary = Comparison(
+                    canary_sha256, metric=metric.label, unmeasured=str(error)
+                )
     decision, sha256 = decide(window.evidence, allowed), version.manifest_sha256
     entry = record.build(version.version, sha256, window, decision, allowed)
     time = datetime.now(UTC).isoformat(timespec="seconds")  # to be read, not ordered by

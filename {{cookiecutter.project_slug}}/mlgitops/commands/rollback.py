@@ -21,6 +21,7 @@ from mlgitops.release import (
     Record,
     ReleaseError,
     assets,
+    canary,
     eligibility,
     environments,
     model_name,
@@ -104,8 +105,11 @@ def rollback(environment: str, version: str, reason: str) -> str:
     )
     current = promote.current(ledger, planned)
     record = current or before
-    if current is None or not promote.finished(current):
-        record = revert.promote_or_put_back(ledger, planned, lambda _: verdict)
+    try:
+        if current is None or not promote.finished(current):
+            record = revert.promote_or_put_back(ledger, planned, lambda _: verdict)
+    finally:
+        canary.settle(ledger)
     if record["action"] != "rollback":
         return f"Nothing to do: {environment} has {target.tag} already."
     first = _first(ledger.history(environment), record)

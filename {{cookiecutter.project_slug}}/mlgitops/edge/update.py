@@ -52,6 +52,8 @@ MAX_INDEX_BYTES = 1_000_000  # an index is one record
 MAX_TEXT_BYTES = 4_000_000  # of a manifest, or a list of checksums
 MAX_BUNDLE_BYTES = 2_000_000_000  # what GitHub allows for one asset
 MAX_FILES = 500  # of a bundle, which has about 15
+LISTED = 1000  # names of a folder, at most, that GitHub tells
+MAX_MISSED = 50  # records of the ledger between two looks that are read one by one
 MAX_WAIT = 64  # looks until a version that failed here is tried again
 ROOM_BYTES = 1_000_000  # left free beside what is unpacked
 BLOCK = 1_000_000
@@ -65,6 +67,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)
+STATES = ("state.json", "state.copy.json")  # what runs, and what was withdrawn
+SCHEMES = ("http", "https")
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as `build` packs a bundle
 BACKWARDS = ("rollback", "revert")  # actions that take a version back
 Record = dict[str, Any]
 
@@ -152,6 +157,7 @@ class Offer:
     signature: bytes = b""
     tag: str = ""
     deployment_id: int | None = None
+    previous: str = ""  # the manifest that this record replaced, on GitHub
     statement: bytes = b""  # what the signature of the index's order is about
     order: str = ""  # that signature
 
@@ -296,33 +302,42 @@ def installed_of(data: Record | None) -> Installed | None:
 
 
 def state_of(home: Path) -> State:
-    """Return what runs here; found again from the versions if its file is damaged."""
-    try:
-        data = load(home / "state.json")
-        entries = {n: installed_of(data[n]) for n in ("current", "spare")}
-        numbers = [data[name] for name in ("seq", "tries", "wait")]
-        withdrawn = tuple(data["withdrawn"])
-        if not all(type(n) is int for n in numbers) or type(data["failed"]) is not str:
-            raise ValueError("it is malformed")
-        return State(**{**data, **entries, "withdrawn": withdrawn})
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, TypeError, KeyError):
-        say(f"{home / 'state.json'} is damaged: it is made again from the versions.")
+    """Return what runs here; found again from the versions if its files are damaged.
+
+    Then the newest version alone is known to run: an older one may be withdrawn.
+    """
+    for name in STATES:
+        try:
+            return read_state(home / name)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, KeyError):
+            say(f"{home / name} is damaged.")
     versions = []
     for path in (home / "versions").glob("*.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            record = installed_of(load(path))
-            if record and not damage(home, record):
+            if record := installed_of(load(path)):
                 versions.append(record)
-    versions.sort(key=lambda record: -record.seq)
-    current, spare = (*versions[:2], None, None)[:2]
-    return State(current.seq if current else -1, current, spare)
+    current = max(versions, key=lambda record: record.seq, default=None)
+    return State(current.seq if current else -1, current)
+
+
+def read_state(path: Path) -> State:
+    """Return a state; ValueError, TypeError or KeyError if the file has none."""
+    data = load(path)
+    entries = {n: installed_of(data[n]) for n in ("current", "spare")}
+    numbers = [data[name] for name in ("seq", "tries", "wait")]
+    withdrawn = tuple(data["withdrawn"])
+    if not all(type(n) is int for n in numbers) or type(data["failed"]) is not str:
+        raise ValueError("it is malformed")
+    return State(**{**data, **entries, "withdrawn": withdrawn})
 
 
 def save(home: Path, state: State) -> None:
-    """Switch: replace the one file that says what runs."""
-    write(home / "state.json", (json.dumps(asdict(state), indent=1) + "\n").encode())
+    """Switch: replace the one file that says what runs, its copy before it."""
+    data = (json.dumps(asdict(state), indent=1) + "\n").encode()
+    for name in reversed(STATES):
+        write(home / name, data)
 
 
 def folder_of(home: Path, version: Installed) -> Path:
@@ -433,6 +448,10 @@ class Source:
         """Open the bundle of an offer; its name is its own sha256, never a path."""
         return self.open(f"{offer.bundle_sha256}.zip")
 
+    def withdrawn(self, environment: str, state: State, offer: Offer) -> set[str]:
+        """Return what records withdrew since the one that this device has followed."""
+        return set(offer.withdrawn)
+
     def open(self, name: str) -> Opened:
         """Open one file of the source; SilentError if it cannot be had."""
         raise NotImplementedError
@@ -496,6 +515,7 @@ class GitHub(Source):
                 action=release["action"],
                 withdrawn=taken_back(release),
                 deployment_id=release["deployment_id"],
+                previous=str(release["previous"] or ""),
             )
             valid = type(offer.seq) is int and is_named(offer)
             valid = valid and HASH.fullmatch(offer.manifest_sha256) is not None
@@ -505,6 +525,29 @@ class GitHub(Source):
         if not valid:
             raise RefusedError(f"{self.address} has no record of {environment}")
         return offer
+
+    def withdrawn(self, environment: str, state: State, offer: Offer) -> set[str]:
+        """Return what records withdrew, also those that this device has not seen."""
+        current, taken = state.current, set(offer.withdrawn)
+        returned = {offer.manifest_sha256}
+        if current is None or offer.previous == current.manifest_sha256:
+            return taken
+        folder = f"contents/environments/{environment}/history"
+        try:
+            listed = json.loads(self.get(f"{folder}?ref=ledger"))
+            seqs = sorted(int(entry["name"].removesuffix(".json")) for entry in listed)
+            missed = [seq for seq in seqs if state.seq < seq < offer.seq]
+            if len(missed) > MAX_MISSED or len(seqs) >= LISTED:
+                return taken | {current.manifest_sha256}  # not known: it does not run
+            for seq in reversed(missed):
+                path = f"{folder}/{seq:08d}.json?ref=ledger"
+                record = json.loads(self.get(path, "application/vnd.github.raw+json"))
+                taken |= {*taken_back(record)} - returned
+                if record.get("state") != "failed":
+                    returned.add(record["manifest_sha256"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RefusedError(f"{self.address}: no history ({error})") from None
+        return taken
 
     def complete(self, offer: Offer) -> Offer:
         """Return the offer with the bundle of its release."""
@@ -595,7 +638,7 @@ class Stream:
     def __init__(self, response: http.client.HTTPResponse, url: str) -> None:
         """Count from now."""
         self.response, self.url = response, url
-        self.left = int(response.headers.get("Content-Length", -1))
+        self.left = -1 if response.length is None else response.length
         self.deadline = time.monotonic() + DOWNLOAD_SECONDS
 
     def read(self, size: int = BLOCK) -> bytes:
@@ -625,7 +668,9 @@ def fetch(
     data: bytes | None = None,
 ) -> Iterator[Any]:
     """Open an address; SilentError when it does not answer as it should in time."""
-    request = urllib.request.Request(url, data)  # noqa: S310 (checked by `setup`)
+    if urlsplit(url).scheme not in SCHEMES:
+        raise SilentError(f"{url} is not an address of the web")
+    request = urllib.request.Request(url, data)  # noqa: S310 (checked above)
     for name, value in (headers or {}).items():
         request.add_unredirected_header(name, value)
     opener = urllib.request.build_opener(Redirects(allowed))
@@ -792,6 +837,8 @@ def unpack(home: Path, bundle: Path, folder: Path) -> None:
             if len(names) != len(entries) or not all(map(safe, names)):
                 raise RefusedError("the bundle has a file that leaves its folder")
             kinds = {entry.external_attr >> 28 for entry in entries}
+            if {entry.compress_type for entry in entries} - {*PACKED}:
+                raise RefusedError("the bundle is not packed as a bundle is")
             if kinds - {0o0, 0o10}:  # regular files only: no links, no devices
                 raise RefusedError("the bundle has an entry that is not a file")
             make_room(home, total)
@@ -899,12 +946,11 @@ def choose(state: State, offer: Offer) -> None:
         )
     if offer.manifest_sha256 in offer.withdrawn:
         raise RefusedError(f"{offer.version} was withdrawn")
-    if current and offer.seq == state.seq == current.seq:
-        if not is_offered(current, offer):
-            raise RefusedError(
-                f"record {offer.seq} names another version than it did: what runs "
-                "stays. Find out who changed the source"
-            )
+    if current and offer.seq == state.seq and not is_offered(current, offer):
+        raise RefusedError(
+            f"record {offer.seq} names another version than it did: what runs stays. "
+            "Find out who changed the source"
+        )
 
 
 def followed(state: State, offer: Offer) -> State:
@@ -1025,7 +1071,8 @@ def step(home: Path, settings: Settings, looks: int) -> tuple[str, str]:
     if state.failed == offer.key and looks < state.wait:
         raise FailedError(f"{offer.version} failed here {state.tries} times")
     try:
-        install(home, settings, state, offer)
+        taken = offer.source.withdrawn(settings.environment, state, offer)
+        install(home, settings, state, replace(offer, withdrawn=tuple(taken)))
     except FailedError as error:
         tries = state.tries + 1 if state.failed == offer.key else 1
         wait = looks + min(2**tries, MAX_WAIT)
@@ -1056,6 +1103,8 @@ def look(home: Path) -> Record:
                 outcome, reason = "behind", str(error)
             except OSError as error:
                 outcome, reason = "behind", explain(error, home)
+            except Exception as error:  # whatever a source sent: the report says so
+                outcome, reason = "behind", f"{type(error).__name__}: {error}"
             report = report_of(home, settings, outcome, reason, looks)
             deliver(home, settings, report, before)
             return report
@@ -1189,6 +1238,9 @@ def setup(home: Path, options: argparse.Namespace) -> None:
                 f"whoever is between this device and {address} could replace the "
                 "model: give an address that begins with https://, or --key"
             )
+    url = urlsplit(options.api)
+    if url.scheme != "https" and url.hostname not in LOOPBACK:
+        raise RefusedError(f"--api {options.api} would get the token unencrypted")
     if options.key:
         key = Path(options.key).read_bytes()
         if not key.startswith(b"-----BEGIN PUBLIC KEY-----"):

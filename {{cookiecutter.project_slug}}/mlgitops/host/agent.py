@@ -1080,6 +1080,8 @@ class Agent:
         self.succeeded, self.saved, self.pruned = True, True, True
         self.challenged: dict[str, tuple[str, Server]] = {}  # by role, with which tips
         self.challenge_at: dict[str, float] = {}  # when it is tried again
+        self.ended_with: set[str] = set()  # canaries with which a server ended
+        self.heard_at = time.monotonic()  # when the ledger was read last
         self.state = read_state(self.home / "state.json")
 
     def run(self, stop: Callable[[float, list[int]], bool]) -> bool:
@@ -1134,6 +1136,7 @@ class Agent:
                 unread = error
             yield from self.report()
             if unread:
+                self.unheard()
                 raise unread
             yield from self.warn()
             if self.options.shadow:
@@ -1171,6 +1174,9 @@ class Agent:
                 server.kill()
         if self.server is not None and self.server.process.poll() is not None:
             say(f"the server ended ({self.server.process.returncode})")
+            if canary := self.server.challengers.get("canary"):  # in its process
+                self.ended_with.add(canary["manifest_sha256"])
+                say(f"{canary['version']} is no canary here any more: it may be why")
             stable = time.monotonic() - self.server.started_at > STABLE_SECONDS
             self.server, self.failures = None, 0 if stable else self.failures + 1
             self.resume_at = time.monotonic() + backoff(self.failures)
@@ -1195,7 +1201,7 @@ class Agent:
         environment = self.options.environment
         look = lambda: self.source.latest(self.home, environment)  # noqa: E731
         _, release = newest = yield self.task("reading the ledger", LOOK_SECONDS, look)
-        self.source.cache = newest
+        self.source.cache, self.heard_at = newest, time.monotonic()
         running, failed = self.state["running"], self.state["failed"]
         if release is None:
             return True
@@ -1322,6 +1328,7 @@ class Agent:
             if release is not None and role == "canary":
                 goes_on = release.get("state") == "running"  # beside this champion
                 goes_on &= release.get("champion") == running
+                goes_on &= release["manifest_sha256"] not in self.ended_with
                 release = release if goes_on else None
             self.challenged[role] = (tips, server)
             if release == server.challengers.get(role):
@@ -1342,6 +1349,16 @@ class Agent:
             if role == "canary":  # rather none than one that was taken back
                 server.challenge(role, None, self.home)
             say(f"{role}: {self.describe(error)}; what runs is not touched")
+
+    def unheard(self) -> None:
+        """End a canary where nobody could have taken it back for long."""
+        server, silent = self.server, time.monotonic() - self.heard_at
+        if server is None or silent < MAX_RETRY_SECONDS:
+            return
+        if server.challengers.get("canary"):
+            self.challenged.pop("canary", None)
+            server.challenge("canary", None, self.home)
+            say(f"canary: none, as the ledger was out of reach for {silent:.0f} s")
 
     def switch(self, release: Release) -> Steps:
         """Bring a release; a check that it fails counts against it only with a control.

@@ -18,7 +18,7 @@ from mlgitops.monitor.performance import PERFORMANCE, ProductionGate
 from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.contract import Contract
-from mlgitops.prediction_log import Entry
+from mlgitops.prediction_log import Entry, in_share
 from mlgitops.settings import Monitor
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Comparison:
-    """A canary's rows beside those of the champion since it began."""
+    """A canary's rows beside those of the champion while it answered."""
 
     manifest_sha256: str
     version: str | None = None
     rows: int = 0
     champion_rows: int = 0
+    missed: int = 0  # rows of its share that the champion answered
     labels: int = 0
     champion_labels: int = 0
     metric: str = ""
@@ -59,21 +60,28 @@ def compare(
     metric: PrimaryMetric,
     gates: Sequence[ProductionGate],
     limits: Monitor,
+    share: float = 0.0,
 ) -> Comparison:
-    """Compare what both versions answered since the canary's first row."""
+    """Compare what both versions answered from the canary's first row to its last.
+
+    ``share`` is that of the rows which it was to answer.
+    """
     entries_of_canary = [e for e in entries if e.manifest_sha256 == canary_sha256]
     result = Comparison(canary_sha256, metric=metric.label)
     if not entries_of_canary:
         result.unmeasured = "the prediction log has no row that it answered"
         return result
-    since = min(entry.logged_at for entry in entries_of_canary)
+    times = [entry.logged_at for entry in entries_of_canary]
+    since, until = min(times), max(times)
     others = [
         entry
         for entry in entries
-        if entry.manifest_sha256 == champion_sha256 and entry.logged_at >= since
+        if entry.manifest_sha256 == champion_sha256
+        and since <= entry.logged_at <= until
     ]
     result.version = entries_of_canary[0].version
     result.rows, result.champion_rows = len(entries_of_canary), len(others)
+    result.missed = sum(in_share(canary_sha256, entry.id, share) for entry in others)
     canary_rows, champion_rows = (
         _labelled(part, labels, contract) for part in (entries_of_canary, others)
     )
@@ -119,7 +127,11 @@ def _measure(
 def rows(comparison: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return a comparison, as the ledger has it, as rows: name, value, note."""
     counts = f"{comparison['rows']:,}, champion {comparison['champion_rows']:,}"
-    facts = [("rows answered since it began", counts, "")]
+    facts = [("rows answered while it did", counts, "")]
+    if missed := comparison["missed"]:
+        value = f"{missed:,} of {plural(comparison['rows'] + missed, 'row')}"
+        note = "it refused them, failed, was late, or was not asked (docs/shadow.md)"
+        facts.append(("of its share, answered by the champion", value, note))
     if "difference" in comparison:
         low, high = comparison["low"], comparison["high"]
         value = f"{comparison['window']:.4f}, champion {comparison['holdout']:.4f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ from mlgitops.monitor.labels import Labels, read_labels
 from mlgitops.monitor.reference import Reference
 from mlgitops.monitor.wording import plural, shown, unlogged
 from mlgitops.prediction_log import Entry
+from mlgitops.production_data import ProductionDataError
 from mlgitops.settings import Params
 
 if TYPE_CHECKING:
@@ -57,12 +59,24 @@ class _Inputs:
     reference: Reference
     log: window.Log
     params: Params
-    labels: Labels = field(default_factory=Labels)
+    labels_source: str | None = None
 
     def __post_init__(self) -> None:
         """Read the section monitor."""
         self.limits = settings.monitor(self.params)
         self.contract = self.reference.contract
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What the labels say of the log's ids; nothing without a source.
+
+        Raises:
+            ProductionDataError: they cannot be trusted.
+        """
+        if not self.labels_source:
+            return Labels()
+        ids, contract = {e.id for e in self.log.entries}, self.reference.full_contract
+        return read_labels(self.labels_source, ids, contract, self.limits)
 
 
 def inspect(
@@ -71,6 +85,7 @@ def inspect(
     labels_source: str | None,
     params: Params,
     canary_sha256: str | None = None,
+    canary_share: float = 0.0,
 ) -> Window:
     """Examine the newest ``monitor.window_days`` of the reference's version.
 
@@ -81,7 +96,35 @@ def inspect(
     Raises:
         ProductionDataError: the labels cannot be trusted.
     """
-    inputs = _Inputs(reference, log, params)
+    inputs = _Inputs(reference, log, params, labels_source)
+    result = _examine(inputs)
+    if canary_sha256:
+        result.canary = _canary(result, inputs, canary_sha256, canary_share)
+    return result
+
+
+def _canary(
+    result: Window, inputs: _Inputs, sha256: str, share: float
+) -> canary.Comparison:
+    """Compare a canary with the champion, whatever the champion's window says.
+
+    What is broken or missing for one of them may be so for both: that keeps no worse
+    version among the answers.
+    """
+    metric = result.evidence.metric
+    try:
+        labels = inputs.labels.by_id
+    except ProductionDataError as error:
+        return canary.Comparison(sha256, metric=metric.label, unmeasured=str(error))
+    tests = performance.gates(inputs.params, inputs.contract.task)
+    versions = (inputs.log.entries, inputs.reference.manifest_sha256, sha256)
+    contract, limits = inputs.contract, inputs.limits
+    return canary.compare(*versions, labels, contract, metric, tests, limits, share)
+
+
+def _examine(inputs: _Inputs) -> Window:
+    """Examine the newest window of the version, without its canary."""
+    reference, log = inputs.reference, inputs.log
     limits, contract = inputs.limits, inputs.contract
     result, entries = _newest(inputs)
     result.by_arrival = log.by_arrival
@@ -120,22 +163,13 @@ def inspect(
         )
     if evidence.broken or evidence.undecided:
         return result
-    if labels_source:
-        ids = {entry.id for entry in log.entries}
-        inputs.labels = read_labels(labels_source, ids, reference.full_contract, limits)
+    if inputs.labels_source:
         result.counts["labels"] = inputs.labels.counts
         if "no file" not in inputs.labels.counts:
             evidence.label_counts = inputs.labels.facts(entries[-1].id, log.share)
     _add_drift(result, valid, inputs)
     _add_performance(evidence, valid, inputs)
     _add_shadows(result, entries, valid, inputs)
-    if canary_sha256:
-        tests = performance.gates(params, contract.task)
-        versions = (log.entries, reference.manifest_sha256, canary_sha256)
-        labels = inputs.labels.by_id
-        result.canary = canary.compare(
-            *versions, labels, contract, evidence.metric, tests, limits
-        )
     return result
 
 

@@ -129,7 +129,11 @@ def compare(
     than ``fewest`` pairs, or ``min_labels`` labels, are too few to say anything from.
     Rows of one of ``groups``, by id, are not independent.
     """
-    while_running = [e for e in champion if answers.since <= e.logged_at]
+    while_running = [  # its own line of a row is the later one
+        entry
+        for entry in champion
+        if answers.since <= entry.logged_at or entry.id in answers.by_id
+    ]
     decided = {entry.id: entry.decision for entry in champion}
     table = valid[valid[contract.id].isin(answers.by_id.keys())]
     entries = [answers.by_id[key] for key in table[contract.id]]

@@ -2,7 +2,8 @@
 
 ``environments/production/canary.json`` is what the agents follow: the release of the
 environment before production, with its share and its end. Each state is kept, in
-``canaries/``: running, taken back (by the monitor), promoted, replaced. To promote one
+``canaries/``: running, taken back (by the monitor, a rollback or a revert), promoted,
+replaced. To promote one
 is a person's act: `deploy` for production, started by hand. Only the way back is
 automatic.
 """
@@ -11,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlgitops import github
-from mlgitops.ledger import CHAMPION, Ledger
-from mlgitops.release import Record, environments, promote, settings
+from mlgitops.ledger import CHAMPION, Ledger, withdraws
+from mlgitops.release import Record, by_dispatch, environments, promote, settings
 
 FOLDER = f"environments/{CHAMPION}"
 FILE = f"{FOLDER}/canary.json"
@@ -20,17 +21,36 @@ RUNNING = "running"
 
 
 def running(ledger: Ledger) -> Record | None:
-    """Return the canary that answers now, or None.
+    """Return the canary that nothing has ended yet, or None.
 
-    It was begun beside one champion: where another one runs, it answers no more.
+    It was begun beside one champion: where another one runs, it answers no more. After
+    its hours no host lets it answer, but it can still be taken back: labels come late.
     """
     record, champion = ledger.read(FILE), ledger.champion()
     if record is None or record["state"] != RUNNING or champion is None:
         return None
     if record["champion"] != champion["manifest_sha256"]:
         return None
-    over = datetime.fromisoformat(record["until"]) < datetime.now(UTC)
-    return None if over else record
+    return record
+
+
+def unused() -> str:
+    """Return why ``deploy.canary`` of params.yaml does nothing; "" if it is not so.
+
+    A canary needs an environment before production, and a production that waits.
+    """
+    if settings().canary is None:
+        return ""
+    reason = ""
+    if environments.before(CHAMPION) is None:
+        reason = "no environment in deploy.environments comes before production"
+    elif not by_dispatch():
+        reason = (
+            "production gets each release next, whole. Where the variable "
+            "PRODUCTION_BY_DISPATCH is true it waits for a person: see "
+            "mlgitops/GITHUB.md"
+        )
+    return reason and f"deploy.canary in params.yaml does nothing: {reason}"
 
 
 def follow(ledger: Ledger, release: Record) -> None:
@@ -44,15 +64,18 @@ def follow(ledger: Ledger, release: Record) -> None:
             state = "promoted" if promoted else "replaced"
             github.tell(end(ledger, state, release["tag"]))
         return
-    rules, before = settings().canary, environments.before(CHAMPION)
-    if rules is None or before != release["environment"]:
+    rules = settings().canary
+    if rules is None or environments.before(CHAMPION) != release["environment"]:
         return
     if not environments.waits(CHAMPION):
         return  # production gets the release next, whole
     champion, latest = ledger.champion(), ledger.read(FILE) or {}
+    if release["manifest_sha256"] in _taken_back(ledger):
+        github.tell(f"{release['tag']} is no canary: it was one, and was taken back")
+        return
     excluded = (champion or release)["manifest_sha256"], latest.get("manifest_sha256")
     if release["manifest_sha256"] in excluded:
-        return  # it answers all rows, or was a canary: one taken back stays so
+        return  # it answers all rows, or was a canary just now
     until = datetime.now(UTC) + timedelta(hours=rules.hours)
     terms = {
         "share": rules.share,
@@ -62,12 +85,41 @@ def follow(ledger: Ledger, release: Record) -> None:
     github.tell(_write(ledger, {**release, **terms}, RUNNING, None))
 
 
+def settle(ledger: Ledger) -> None:
+    """End a canary whose version or champion was taken out of an environment.
+
+    It follows from the ledger alone, so that a rollback, a revert and a second run of
+    either all come to the same.
+    """
+    canary = ledger.read(FILE)
+    if canary is None or canary["state"] != RUNNING:
+        return
+    tried, champion = canary["manifest_sha256"], ledger.champion()
+    for name in (CHAMPION, environments.before(CHAMPION)):
+        release = (name and ledger.release(name)) or {}
+        gone = release.get("previous") == tried and withdraws(release)
+        if gone and (
+            release["manifest_sha256"] != tried or release["state"] == "failed"
+        ):
+            reason = f"{release['action']} in {name}: {release['reason']}"
+            github.tell(end(ledger, "taken back", reason))
+            return
+    if champion and champion["manifest_sha256"] != canary["champion"]:
+        github.tell(end(ledger, "replaced", champion["tag"]))
+
+
 def end(ledger: Ledger, state: str, reason: str) -> str:
     """Record that a canary answers no more; return a sentence on it."""
     record = ledger.read(FILE)
     if record is None or record["state"] != RUNNING:
         return "no canary answers"
     return _write(ledger, record, state, reason)
+
+
+def _taken_back(ledger: Ledger) -> set[str]:
+    """Return the manifests of all canaries that were ever taken back."""
+    states = (ledger.read(path) or {} for path in ledger.paths(f"{FOLDER}/canaries/"))
+    return {s["manifest_sha256"] for s in states if s.get("state") == "taken back"}
 
 
 def _write(ledger: Ledger, fields: Record, state: str, reason: str | None) -> str:

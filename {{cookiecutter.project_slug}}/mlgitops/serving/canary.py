@@ -7,13 +7,13 @@ prediction is the answer. After a few such faults, or one that is late, the cana
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mlgitops.prediction_log import in_share, is_golden
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.rows import Rows
@@ -58,12 +58,14 @@ class Canary:
         self.model = model
 
     def chooses(self, row_id: object) -> bool:
-        """Return whether a row is the challenger's, by its id and the manifest."""
-        if self.model is None:
+        """Return whether a row is the challenger's, by its id and the manifest.
+
+        A golden row is not: a deployment asks it of the champion, and would take that
+        one back for the challenger's answer.
+        """
+        if self.model is None or is_golden(str(row_id)):
             return False
-        text = f"{self.model.manifest_sha256}:{row_id}"
-        digest = hashlib.sha256(text.encode()).digest()
-        return int.from_bytes(digest[:8], "big") < self.share * 2**64
+        return in_share(self.model.manifest_sha256, row_id, self.share)
 
     async def replace(
         self, rows: Rows, ids: Sequence[object], predictions: list[Prediction]
