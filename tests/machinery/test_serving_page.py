@@ -50,7 +50,7 @@ def test_each_block_works(tmp_path: Path) -> None:
     found = blocks("serving.md")
     assert {kind for kind, _ in found} == {"console", "python", "yaml"}
     names: dict[str, Any] = {}
-    with tiny.server(tmp_path / "build", "--log", f"{tmp_path}/log") as (port, _):
+    with tiny.server(tmp_path / "build", "--log", f"{tmp_path}/build/log") as (port, _):
         for block in (b for kind, b in found if kind == "python" and OWN_TEST not in b):
             exec(block.replace(":8080", f":{port}"), names)
         pages = blocks("requests.md") + found
@@ -60,8 +60,8 @@ def test_each_block_works(tmp_path: Path) -> None:
     assert names["predictions"].column("id").to_pylist() == ["a", "b"]
     assert '"contributions"' in out and '"predictions"' in out
     assert "shipped 4 lines" in out and [*tmp_path.glob("shipped/day=*/*.parquet")]
-    assert (tmp_path / "openapi.json").stat().st_size > 10_000
-    assert (tmp_path / "tokens").read_text().startswith("sha256:")
+    assert (tmp_path / "build/openapi.json").stat().st_size > 10_000
+    assert (tmp_path / "build/tokens").read_text().startswith("sha256:")
     assert "PREDICTION_LOG" in (tmp_path / "gh.txt").read_text()
     for kind, block in found:
         if kind == "yaml":
