@@ -163,7 +163,7 @@ def test_other_machines_get_in_by_a_setting_only(file: Path) -> None:
         for told in (("--open-to-anyone",), ("--tokens", str(file))):
             access.check_address(everywhere, access.of(options(*told)))
         only_tls = access.Access(context=lambda: ssl.create_default_context())
-        with pytest.raises(access.AccessError, match="anyone who reaches it"):
+        with pytest.raises(access.AccessError, match="other machines"):
             access.check_address(everywhere, only_tls)
         access.check_address(everywhere, only_tls._replace(clients=True))
 
@@ -222,7 +222,7 @@ def test_a_server_does_not_listen_everywhere_untold(model: Path) -> None:
         timeout=30,
     )
     assert done.returncode == 1 and not done.stdout
-    assert done.stderr.startswith("nothing was started: 0.0.0.0 is reached by")
+    assert done.stderr.startswith("nothing was started: other machines can")
 
 
 def test_a_private_port_is_of_this_machine_only(
@@ -464,3 +464,12 @@ def test_a_deployment_sends_the_environments_token(
             assert FIRST not in str(raised.value)
         batches = iter([[dict(tiny.ROW)]])
         assert simulate.send(url, batches, 1, "") == 1
+
+
+@pytest.mark.parametrize(
+    "option", ["--explain-rate -1", "--drain x", "--log-wait nan", "--max-rows 0"]
+)
+def test_a_number_that_an_option_cannot_have_is_named(option: str) -> None:
+    name, value = option.split()
+    with pytest.raises(SystemExit, match=f"{name}: .*got '{value}'"):
+        parse(["--model", "build", f"{name}={value}"])

@@ -7,7 +7,6 @@ import http.client
 import io
 import json
 import random
-import re
 import resource
 import struct
 import threading
@@ -465,14 +464,3 @@ def test_only_a_bulk_body_may_be_as_large_as_one(tmp_path: Path) -> None:
                 found = 413, False
             assert found == (status, status == 200)
             connection.close()
-
-
-def test_the_page_shows_what_works(tmp_path: Path) -> None:
-    """The block of docs/serving.md that sends a stream."""
-    page = Path(__file__).parents[2] / "docs" / "serving.md"
-    block = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)[0]
-    tiny.version(tmp_path)
-    names: dict[str, Any] = {}
-    with tiny.server(tmp_path) as (port, _):
-        exec(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}"), names)
-    assert names["predictions"].column("id").to_pylist() == ["a", "b"]

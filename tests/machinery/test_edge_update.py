@@ -1072,7 +1072,7 @@ def test_publish_writes_what_the_ledger_says(
     shop = tmp_path / "shop"
     (tmp_path / "world").mkdir()
     with world(tmp_path / "world", monkeypatch) as here:
-        with pytest.raises(ReleaseError, match="no release of production"):
+        with pytest.raises(ReleaseError, match="deployed to production"):
             edge.publish(shop, "production")
         here.judged("one")
         one = roll_out()
@@ -1119,3 +1119,5 @@ def test_publish_writes_what_the_ledger_says(
         shutil.copy(box.home / "report.json", tmp_path / "reports/plain.json")
         lines = edge.count(tmp_path / "reports", "production")
         assert lines[0] == "1 devices, 1 of them run what they should"
+        with pytest.raises(ReleaseError, match="not a folder"):
+            edge.count(tmp_path / "nowhere", "production")

@@ -173,9 +173,9 @@ def test_numbers_of_the_page_are_those_that_were_counted(folder: Path) -> None:
     assert ask(app, good)[0] == 200
     rows = re.findall(r"<th scope=\"row\">(.*?)</th><td>(.*?)</td>", opened(app)[2])
     found = dict(rows)
-    assert found["Predictions"] == "1 requests, 2 rows"
-    assert (found["Refused"], found["Failed"]) == ("1 requests", "0 requests")
-    assert found["Explained"] == "1 requests, 0 refused"
+    assert found["Predictions"] == "1 request, 2 rows"
+    assert (found["Refused"], found["Failed"]) == ("1 request", "0 requests")
+    assert found["Explained"] == "1 request, 0 refused"
     assert found["Unknown categories"].endswith(": 2")
     assert found["Numbers out of range"] == "__proto__: 2"
     assert "99% within" in found["Time of a prediction"]

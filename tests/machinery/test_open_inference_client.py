@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from machinery import tiny
+from machinery import described, tiny
 from machinery.test_open_inference import ROWS
 
 client = pytest.importorskip("tritonclient.http")
@@ -91,10 +91,13 @@ def test_the_client_says_what_the_server_refuses(server: Any) -> None:
         server.infer("flights", inputs(True), request_compression_algorithm="gzip")
 
 
-def test_the_page_shows_what_works(port: int) -> None:
+def test_the_page_shows_what_works(tmp_path: Path) -> None:
     """The block of docs/serving.md that sends tensors."""
     page = Path(__file__).parents[2] / "docs" / "serving.md"
     block = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)[1]
+    contract = Path("contract.yaml").read_text(encoding="utf-8")
+    folder = described.version(tmp_path, contract)
     names: dict[str, Any] = {}
-    exec(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}"), names)
-    assert names["probabilities"].shape == (2,)
+    with tiny.server(folder) as (port, _):
+        exec(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}"), names)
+    assert names["probabilities"].tolist() == [0.25, 0.25]

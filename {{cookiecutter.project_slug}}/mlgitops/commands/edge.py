@@ -40,7 +40,10 @@ def publish(folder: Path, environment: str, bundle: Path | None = None) -> Recor
     ledger = Ledger()
     release = ledger.champion(environment)
     if release is None:
-        raise ReleaseError(f"the ledger has no release of {environment} that works")
+        raise ReleaseError(
+            f"no version was deployed to {environment} yet: merge one first "
+            "(`make audit` lists what served)"
+        )
     data, signed = _local(bundle) if bundle else _released(str(release["tag"]))
     _check_version(data, release)
     signed = signed or signature.of_files({"b": data}, ["b"]).get("b.sig", b"")
@@ -133,7 +136,13 @@ def _check_version(data: bytes, release: Record) -> None:
 
 
 def count(folder: Path, environment: str) -> list[str]:
-    """Return what the devices that report to a folder run, against the ledger."""
+    """Return what the devices that report to a folder run, against the ledger.
+
+    Raises:
+        ReleaseError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ReleaseError(f"{folder} is not a folder: name the one with the reports")
     reports, broken = devices.load(folder)
     members = [device for device in reports if device.environment == environment]
     release = Ledger().champion(environment)

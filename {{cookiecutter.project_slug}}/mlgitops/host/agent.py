@@ -1713,7 +1713,7 @@ def main() -> None:
     options.listen = listen(options.host, options.port)
     if not guarded(options):
         raise SystemExit(
-            "other machines reach this address, and anyone there could ask: choose who "
+            "other machines can reach this address and could send requests: choose who "
             "may with --tokens FILE or --client-ca FILE, say that anyone may with "
             "--open-to-anyone, or listen on this machine only with --host 127.0.0.1."
         )

@@ -270,9 +270,24 @@ def _port(text: str) -> int:
 
 def _amount(text: str) -> float:
     """Parse a number that is not negative."""
-    if not 0 <= float(text) < inf:
-        raise ValueError
-    return float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = inf
+    if not 0 <= number < inf:
+        raise argparse.ArgumentTypeError(
+            f"the number must be at least 0, got '{text}', such as 2"
+        )
+    return number
+
+
+def _count(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    if not re.fullmatch(r"[1-9]\d{0,14}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"a whole number of at least 1 is expected, got '{text}'"
+        )
+    return int(text)
 
 
 def _workers(text: str) -> int:
@@ -310,61 +325,85 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = _Parser("python -m mlgitops.serving", description="Serve a model.")
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="folder with model.onnx and manifest")
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        help="folder with model.onnx and manifest.json",
+    )
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=_port, default=8080, help="0 takes a free one")
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
-    text = "processes that share the port, and count as one"
+    text = "processes that share the port and the log"
     add("--workers", type=_workers, default=1, help=text)
     add("--team", help=argparse.SUPPRESS)  # of a worker: its numbers' file, its own
     add("--sockets", help="Unix socket that passes a private and the shared one")
     add("--log", type=Path, help="folder of the prediction log")
     env = os.environ.get  # an image carries its version and its identity
-    text = "bytes of the log's folder; beyond them lines are dropped and counted"
+    text = "largest size of the log's folder; beyond it lines are dropped and counted"
     limit = env("LOG_MAX_BYTES", "0")
     add("--log-max-bytes", type=_bytes, default=limit, help=text)
     text = "share of rows that are logged, by the hash of their ids"
     add("--log-sample", type=_share, default=env("LOG_SAMPLE", "1"), help=text)
-    text = "seconds that a response waits for its line; what a crash then loses counts"
-    add("--log-wait", type=float, default=WAIT_SECONDS, help=text)
+    text = "seconds that a response waits until its line is in the log"
+    add("--log-wait", type=_amount, default=WAIT_SECONDS, help=text)
     add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
     add("--expect", default=env("MODEL_SHA256"), help="expected sha256 of the manifest")
-    add("--max-rows", type=int, default=LIMITS.rows, help="rows in one request")
-    add("--max-bytes", type=int, default=LIMITS.bytes, help="bytes of one body")
+    add("--max-rows", type=_count, default=LIMITS.rows, help="rows in one request")
+    add("--max-bytes", type=_count, default=LIMITS.bytes, help="bytes of one body")
     text = 'read "12" as a number, 1 as true, and say so in the response'
     coerce = env("MODEL_COERCE", "") not in ("", "0", "false")
     add("--coerce", action="store_true", default=coerce, help=text)
     text = "rows in one Arrow or Parquet body"
-    add("--max-bulk-rows", type=int, default=SIZE.rows, help=text)
+    add("--max-bulk-rows", type=_count, default=SIZE.rows, help=text)
     text = "bytes of one Arrow or Parquet body"
-    add("--max-bulk-bytes", type=int, default=SIZE.bytes, help=text)
-    add("--drain", type=float, default=2.0, help="seconds to let clients leave")
+    add("--max-bulk-bytes", type=_count, default=SIZE.bytes, help=text)
+    add(
+        "--drain",
+        type=_amount,
+        default=2.0,
+        help="seconds for clients to finish, after SIGTERM",
+    )
     text = "folder of a challenger that predicts the same rows for its own log"
     add("--shadow", type=Path, help=text)
     add("--shadow-version", help="its name, for /info and its log")
     add("--shadow-expect", help="expected sha256 of its manifest")
-    add("--shadow-share", type=_share, default=SHARE, help="of one core that it takes")
+    add(
+        "--shadow-share",
+        type=_share,
+        default=SHARE,
+        help="largest share of one core that it takes",
+    )
     add("--canary", type=Path, help="folder of a challenger that answers a share")
     add("--canary-version", help="its name, for /info, answers and the log")
     add("--canary-expect", help="expected sha256 of its manifest")
-    add("--canary-share", type=_share, default=0.1, help="of the rows, by their ids")
+    add(
+        "--canary-share",
+        type=_share,
+        default=0.1,
+        help="share of the rows that it answers, by the hash of their ids",
+    )
     add("--threads", type=int, default=1, help="threads for one prediction")
-    text = "the page at /; without either, where only this machine can reach it"
+    text = "the page at /; default: on if only this machine can reach the server"
     page, switch = env("MODEL_PAGE") or None, argparse.BooleanOptionalAction
     if page not in (None, "on", "off"):
         parser.error(f"MODEL_PAGE must be on or off, got '{page}'.")
     add("--page", action=switch, default=page and page == "on", help=text)
-    text = "rows a second that /explain gives reasons for; 0 for none"
+    text = "rows explained in a second by /explain; 0 turns it off"
     add("--explain-rate", type=_amount, default=explain.LIMITS.rate, help=text)
-    text = "rows that the model gets for the reasons of one"
+    text = "rows that the model predicts to explain one row"
     evaluations = explain.LIMITS.evaluations
-    add("--explain-evaluations", type=int, default=evaluations, help=text)
+    add("--explain-evaluations", type=_count, default=evaluations, help=text)
     access.add_options(add)
     options = parser.parse_args(arguments)
     if options.shadow and not options.log:
-        parser.error("--shadow needs --log: its log lies beside the champion's")
+        parser.error(
+            "--shadow needs --log: its predictions are written to a folder in the log's"
+        )
     if options.canary and not options.log:
-        parser.error("--canary needs --log: nobody could compare it otherwise")
+        parser.error(
+            "--canary needs --log: the monitor compares both versions from the log"
+        )
     return options
 
 

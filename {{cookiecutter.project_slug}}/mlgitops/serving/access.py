@@ -94,7 +94,7 @@ class Tokens:
         """Raise RefusalError, 401, unless one of the tokens was sent."""
         sent = [value for name, value in headers if name == b"authorization"]
         if not sent:
-            raise RefusalError(401, f"this server wants a token: {HOW}", CHALLENGE)
+            raise RefusalError(401, f"this server requires a token: {HOW}", CHALLENGE)
         kind, _, token = sent[0].strip().partition(b" ")
         digest = hashlib.sha256(token.strip()).digest()
         # Each is compared, in constant time: how long it takes says nothing.
@@ -148,7 +148,9 @@ class Access(NamedTuple):
 
 def add_options(add: Callable[..., object]) -> None:
     """Add the options to a parser's `add_argument`."""
-    text = "file with a token a line, or sha256: and its hash; wanted of each request"
+    text = (
+        "file with one token, or sha256: and its hash, per line; each request needs one"
+    )
     add("--tokens", type=Path, help=text)
     add("--certificate", type=Path, help="PEM file, for TLS")
     add("--key", type=Path, help="PEM file with the certificate's key, not encrypted")
@@ -201,7 +203,7 @@ def check_address(listener: socket.socket, access: Access) -> None:
     if guarded or ip_address(host.partition("%")[0]).is_loopback:
         return
     raise AccessError(
-        f"{host} is reached by other machines, and anyone who reaches it could ask: "
-        "choose who may with --tokens FILE or --client-ca FILE, say that anyone may "
-        "with --open-to-anyone, or listen on this machine only with --host 127.0.0.1."
+        f"other machines can reach {host}, and all of them could send requests: limit "
+        "that with --tokens FILE or --client-ca FILE, allow it with --open-to-anyone, "
+        "or listen on this machine only with --host 127.0.0.1."
     )

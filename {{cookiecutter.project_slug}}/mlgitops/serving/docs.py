@@ -36,6 +36,7 @@ pre{background:var(--tint);padding:12px;overflow-x:auto;margin:8px 0}
 pre code{padding:0;background:none}
 details{border-top:1px solid var(--rule);padding:8px 0}
 summary{cursor:pointer;font-weight:600;padding:4px 0}
+@media(max-width:480px){th,td{padding:5px 6px}td:last-child{min-width:9ch}}
 a{color:var(--link)}
 :focus-visible{outline:2px solid var(--link);outline-offset:2px}
 """

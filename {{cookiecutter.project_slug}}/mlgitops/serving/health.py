@@ -30,7 +30,7 @@ def health(counts: Counts, info: Mapping[str, Any], seconds: float) -> str:
         '<section id="health" aria-labelledby="health-title">'
         '<h2 id="health-title">Health</h2>\n'
         f'<p><b class="{mark}">{state}</b>, running for {_duration(seconds)}. Numbers '
-        "of this process since its start: "
+        "of this server since its start: "
         '<button type="button" id="refresh" class="quiet">Refresh</button></p>\n'
         f"<table>{cells}</table></section>"
     )
@@ -42,19 +42,22 @@ def _requests(counts: Counts) -> list[Cells]:
     explained, not_explained, broken = _statuses(counts, "/explain")
     durations = counts.durations
     rows = [
-        ("Predictions", f"{served:,} requests, {counts.rows:,} rows", False),
-        ("Refused", f"{refused:,} requests", refused > served),
-        ("Failed", f"{failed + broken:,} requests", failed + broken > 0),
+        ("Predictions", f"{_many(served)}, {_many(counts.rows, 'row')}", False),
+        ("Refused", _many(refused), refused > served),
+        ("Failed", _many(failed + broken), failed + broken > 0),
     ]
     if sum(durations):
         half, high = (_within(durations, share) for share in (0.5, 0.99))
         mean = counts.seconds / sum(durations) * 1e3
         text = f"mean {mean:.2g} ms; half within {half}, 99% within {high}"
         rows.append(("Time of a prediction", text, False))
-    rows.append(
-        ("Explained", f"{explained:,} requests, {not_explained:,} refused", False)
-    )
+    rows.append(("Explained", f"{_many(explained)}, {not_explained:,} refused", False))
     return rows
+
+
+def _many(number: int, thing: str = "request") -> str:
+    """Return a number and what it counts."""
+    return f"{number:,} {thing}{'s' if number != 1 else ''}"
 
 
 def _statuses(counts: Counts, path: str) -> tuple[int, int, int]:
@@ -92,6 +95,5 @@ def _duration(seconds: float) -> str:
     """Return a duration in the largest unit that it fills."""
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= length:
-            number = int(seconds // length)
-            return f"{number} {unit}{'s' if number != 1 else ''}"
+            return _many(int(seconds // length), unit)
     return "less than a minute"

@@ -23,12 +23,12 @@ def paths(version: Version) -> Paths:
     server = closed({"name": {}, "version": {}, "extensions": {"type": "array"}})
     live, ready = (closed({name: {"const": True}}) for name in ("live", "ready"))
     found = {
-        "/v2": get("v2", "Which server answers.", content(server)),
+        "/v2": get("v2", "Which server runs.", content(server)),
         "/v2/health/live": unguarded(
-            get("v2_live", "The process answers.", content(live))
+            get("v2_live", "Whether the process runs.", content(live))
         ),
         "/v2/health/ready": unguarded(
-            get("v2_ready", "Predictions are answered.", content(ready))
+            get("v2_ready", "Whether the server can predict.", content(ready))
         ),
     }
     name = f"/v2/models/{version.manifest['name']}"
@@ -54,7 +54,7 @@ def model(path: str, name: str) -> Paths:
     )
     return {
         path: get(name, "What the model takes and returns.", content(ref("Model"))),
-        f"{path}/ready": get(f"{name}_ready", "The model answers.", ready),
+        f"{path}/ready": get(f"{name}_ready", "Whether the model can predict.", ready),
         f"{path}/infer": {"post": infer},
     }
 

@@ -40,11 +40,10 @@ from mlgitops.serving.verify import (
 
 FILE = "openapi.json"
 OVERVIEW = (
-    "The description of one version of a model and of the server that answers for it. "
-    "A path that is not here is answered with 404, another method of a path that is "
-    "with 405 and the header `allow`. Each refusal is one sentence. Where bytes are "
-    "not HTTP, a head is too large or a client has to leave, the response has no body "
-    "and the connection is closed."
+    "One version of a model and the server that predicts with it. A path that is not "
+    "listed here gets 404, another method of a listed path 405 and the header "
+    "`allow`. A refusal is one sentence. If the bytes are not HTTP, the head is too "
+    "large or the server has to close the connection, the response has no body."
 )
 
 
@@ -62,8 +61,8 @@ def predictions(version: Version) -> Paths:
     )
     operation["description"] = (
         "All rows are predicted, or none. A prediction is in the log before the "
-        f"response is sent. Many rows may come as {ARROW} or {PARQUET}, with a column "
-        "for each field of a row; where `accept` names the first, so do predictions."
+        f"response is sent. A body may also be {ARROW} or {PARQUET}, with a column for "
+        "each field of a row. If `accept` names the former, the response is Arrow too."
     )
     operation["x-codeSamples"] = examples.clients(version)
     return {"/predict": {"post": operation}}
@@ -75,16 +74,17 @@ def reasons(version: Version) -> Paths:
     some["properties"]["rows"]["maxItems"] = EXPLAINED
     operation = post(
         "explain",
-        "Say how each column moved a prediction.",
+        "Explain how each column moved a prediction.",
         content(some, golden=examples.body(version)),
         content(ref("Explanations")),
         (*BODY, 403, 422, 429),
     )
     operation["description"] = (
-        "Nothing is logged, so take decisions from /predict. It has a rate of its own."
+        "Nothing is logged, so take decisions from /predict. /explain has its own rate "
+        "limit."
     )
     page = content({"type": "string"}, HTML)
-    path = get("page", "A page to try a row, where the server has one.", page)
+    path = get("page", "A page to try a row, if it is turned on.", page)
     return {"/explain": {"post": operation}, "/": unguarded(path)}
 
 
@@ -92,11 +92,11 @@ def state(_version: Version) -> Paths:
     """Describe what says how the server is."""
     ok, text = content(ref("Ok")), content({"type": "string"}, "text/plain")
     return {
-        "/health/live": unguarded(get("live", "The process answers.", ok)),
+        "/health/live": unguarded(get("live", "Whether the process runs.", ok)),
         "/health/ready": unguarded(
-            get("ready", "Predictions are answered.", ok, ref("Reason"))
+            get("ready", "Whether the server can predict.", ok, ref("Reason"))
         ),
-        "/info": get("info", "Which version answers.", content(ref("Info"))),
+        "/info": get("info", "Which version runs.", content(ref("Info"))),
         "/metrics": get("metrics", "What the server counts, for Prometheus.", text),
     }
 

@@ -24,19 +24,24 @@ REFUSED = content(ref("Error"))
 RETRY = {"retry-after": {"schema": {"type": "integer"}, "description": "Seconds."}}
 STATUSES: dict[int, Schema] = {  # of refusals
     401: {
-        "description": "The server wants a token, and none of its tokens was sent.",
+        "description": "The server requires a token, and got none that is valid.",
         "headers": {"www-authenticate": {"schema": {"type": "string"}}},
     },
-    403: {"description": "The server was started without this."},
-    400: {"description": "The body is not what it must be, or is not JSON."},
+    403: {"description": "This is turned off on the server."},
+    400: {"description": "The body is not valid JSON, or lacks what it must have."},
     408: {"description": "The body did not arrive in time."},
     413: {"description": "More rows or bytes than one request may have."},
-    415: {"description": "A body of this type is not read here."},
-    422: {"description": "A row is not one of the contract; the sentence names it."},
+    415: {"description": "The server does not read a body of this type."},
+    422: {
+        "description": "A row breaks the contract; the sentence names row and column."
+    },
     429: {"description": "Too many requests.", "headers": RETRY},
     431: {"description": "The head is too large or has too many headers."},
-    500: {"description": "The server failed; its log says why."},
-    503: {"description": "There is no model, or too much to do.", "headers": RETRY},
+    500: {"description": "The server failed; its output says why."},
+    503: {
+        "description": "No version is ready, or the server is overloaded.",
+        "headers": RETRY,
+    },
 }
 ANY = (401, 431, 500, 503)  # can come from any path
 BODY = (400, 408, 413)  # from any path that reads a body

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 TYPE = b"text/html; charset=utf-8"
 NOT_LOGGED = (
-    "A row that is tried here is not logged, and not counted as traffic: the monitor "
-    "does not see it. Decisions about real cases go through <code>/predict</code>."
+    "A row that is tried here is not logged and not counted as traffic: the monitor "
+    "does not see it. For real decisions, send the row to <code>/predict</code>."
 )
 GATE = """<h1>Model server</h1>
 <form novalidate id="gate"><div class="field"><label for="token">Access token</label>
@@ -100,7 +100,7 @@ def _form(model: Model | None, reason: str) -> str:
     return (
         f"<p>{_purpose(model)}</p>\n"
         '<section aria-labelledby="try"><h2 id="try">Try a row</h2>\n'
-        f'<p class="hint">{NOT_LOGGED} It starts with typical values.</p>\n'
+        f'<p class="hint">{NOT_LOGGED} The form starts with typical values.</p>\n'
         "<noscript><p>The form needs JavaScript; <code>curl</code> does not.</p>"
         '</noscript>\n<div class="sides"><form novalidate id="form">\n'
         f"{form(model)}\n"
@@ -129,7 +129,7 @@ def versions(app: App) -> str:
     """Return which bytes answer here, and where older versions are."""
     info, model = app.info(), app.model
     facts = [
-        ("Version", info["version"] or "has no name"),
+        ("Version", info["version"] or "unnamed"),
         ("Environment", info["environment"] or "none"),
         ("Manifest", info["manifest_sha256"] or "none"),
         *(_origin(model) if model else ()),
@@ -139,9 +139,9 @@ def versions(app: App) -> str:
     return (
         '<section aria-labelledby="versions"><h2 id="versions">What runs here</h2>\n'
         f"{listed(facts)}\n"
-        '<p class="hint">Who is responsible, what it is for and how well it does '
-        "stands on the model card of the version's release; what ran when, in the "
-        "ledger (<code>make audit</code>).</p></section>"
+        '<p class="hint">The model card in the version\'s release has its owner, its '
+        "intended use and its metrics; <code>make audit</code> lists what ran when. "
+        "<code>/docs</code> has what a client needs.</p></section>"
     )
 
 

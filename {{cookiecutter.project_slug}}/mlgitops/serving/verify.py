@@ -103,7 +103,10 @@ def verify(folder: Path | str, expected_sha256: str | None = None) -> Manifest:
         )
     _compare(model, sha256_file(model), manifest["model"]["sha256"])
     contract, hashes = contract_path(folder), manifest["contract"]
-    _compare(contract, sha256_file(contract), hashes["sha256"])
+    role = "the reviewed file"
+    if contract.parent != folder:  # a work tree, where it may be edited
+        role += " of this model (if it was edited, type make repro)"
+    _compare(contract, sha256_file(contract), hashes["sha256"], role)
     if plain.exists():
         _compare(plain, sha256_file(plain), hashes["json_sha256"])
     return manifest
