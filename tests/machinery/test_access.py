@@ -234,7 +234,7 @@ def test_a_private_port_is_of_this_machine_only(
         given += ["--host", "0.0.0.0", "--fd", str(os.dup(public.fileno()))]
         monkeypatch.setattr(sys, "argv", given)
         monkeypatch.setattr(serving, "application", lambda *_: pytest.fail("started"))
-        with pytest.raises(SystemExit, match=r"0\.0\.0\.0 is reached by other"):
+        with pytest.raises(SystemExit, match=r"other machines can reach 0\.0\.0\.0"):
             serving.main()
 
 
