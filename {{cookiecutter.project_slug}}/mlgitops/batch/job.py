@@ -82,7 +82,8 @@ class Job:
             raise self._stopped(earlier, parts)
         progress = Progress(parts.done * ROWS, self.input.rows())
         columns = {n: column.type for n, column in self.model.columns.items()}
-        columns |= {name: "category" for name in self.named if name}
+        for name, kind in zip(self.named, ("id", "category"), strict=True):
+            columns |= {name: kind} if name else {}
         for batch in self.input.batches(columns, ROWS, parts.done * ROWS):
             scored = score(self.model, batch, self.named)
             if scored.refused and self.bad == "stop":

@@ -229,6 +229,15 @@ def _text(column: pa.ChunkedArray) -> list[Any]:
     ]
 
 
+def _id(column: pa.ChunkedArray) -> list[Any]:
+    """Return ids as a request's are read: 7.0, where one is missing, is 7."""
+    whole = [
+        int(value) if type(value) is float and value.is_integer() else value
+        for value in _plain(column)
+    ]
+    return [str(value) if type(value) is int else value for value in whole]
+
+
 def _float(text: str | None) -> float | str | None:
     """Return the number in a text, or the text."""
     try:
@@ -297,4 +306,5 @@ CONVERT: dict[str, Callable[[pa.ChunkedArray], list[Any]]] = {
     "integer": _number,
     "boolean": _boolean,
     "category": _text,
+    "id": _id,
 }

@@ -1,9 +1,11 @@
 """Says whether a canary is to be taken back: the monitor's rules, on its rows.
 
-Which rows a canary answers is decided by a hash of their ids, so that its rows and the
-champion's of the same time are two random samples of the same requests. What the
-monitor asks of a window against its holdout is asked of the canary's rows against the
-champion's: the primary metric, and each gate.
+Which rows a canary answers is decided by a hash of their ids, so that its rows and
+those that it could have had are two random samples of the same requests. The champion's
+lines of the latter name it (`beside`); its others, such as those of Arrow bodies, other
+hosts or the time after it, are of other requests. What the monitor asks of a
+window against its holdout is asked of the canary's rows against the champion's: the
+primary metric, and each gate.
 """
 
 from __future__ import annotations
@@ -60,17 +62,16 @@ def compare(
     gates: Sequence[ProductionGate],
     limits: Monitor,
 ) -> Comparison:
-    """Compare what both versions answered since the canary's first row."""
+    """Compare a canary's rows with those of the champion that it could have had."""
     entries_of_canary = [e for e in entries if e.manifest_sha256 == canary_sha256]
     result = Comparison(canary_sha256, metric=metric.label)
     if not entries_of_canary:
         result.unmeasured = "the prediction log has no row that it answered"
         return result
-    since = min(entry.logged_at for entry in entries_of_canary)
     others = [
         entry
         for entry in entries
-        if entry.manifest_sha256 == champion_sha256 and entry.logged_at >= since
+        if entry.manifest_sha256 == champion_sha256 and entry.beside == canary_sha256
     ]
     result.version = entries_of_canary[0].version
     result.rows, result.champion_rows = len(entries_of_canary), len(others)

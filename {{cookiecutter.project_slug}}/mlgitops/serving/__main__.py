@@ -363,6 +363,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.shadow and not options.log:
         parser.error("--shadow needs --log: its log lies beside the champion's")
+    for name in ("shadow", "canary") if options.workers > 1 else ():
+        if getattr(options, name):
+            parser.error(f"--{name} needs one process: leave --workers out")
     if options.canary and not options.log:
         parser.error("--canary needs --log: nobody could compare it otherwise")
     return options

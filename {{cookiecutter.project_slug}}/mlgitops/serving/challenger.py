@@ -115,7 +115,7 @@ class Scorer:
 
 def messages(file: IO[bytes]) -> Iterator[tuple[list[Any], bytes]]:
     """Yield (ids, body) until the end of a file."""
-    decode = msgspec.msgpack.Decoder(tuple[list[str | int], bytes]).decode
+    decode = msgspec.msgpack.Decoder(tuple[list[str], bytes]).decode
     while len(head := file.read(LENGTH.size)) == LENGTH.size:
         (length,) = LENGTH.unpack(head)
         if len(message := file.read(length)) < length:

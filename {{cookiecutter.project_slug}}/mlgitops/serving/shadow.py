@@ -180,12 +180,15 @@ class Shadow:
         """Write request after request into the process's standard input."""
         pipe = self._process.stdin if self._process else None
         while (item := self._queue.get()) is not None:
-            message = msgspec.msgpack.encode(item)
+            ids, body = (
+                item  # whole numbers of JSON have any size, those of this have not
+            )
+            message = msgspec.msgpack.encode(([*map(str, ids)], body))
             if pipe is not None and not _write(
                 pipe, LENGTH.pack(len(message)), message
             ):
                 pipe = None  # it has ended, and `state` says so
-            self._sent += len(item[1])
+            self._sent += len(body)
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
