@@ -21,8 +21,10 @@ from mlgitops.serving.canary import Canary
 from mlgitops.serving.challenger import messages
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model
-from mlgitops.serving.rows import RowError
+from mlgitops.serving.open_inference import Input, _table
+from mlgitops.serving.rows import Column, RowError
 from mlgitops.serving.shadow import LENGTH, Challenger, Shadow
+from mlgitops.serving.vectors import _checked
 
 BODY = json.dumps({"rows": [tiny.ROW]}).encode()
 STEEP = 0.002
@@ -278,3 +280,17 @@ def test_workers_have_no_challenger(
     assert options(given).workers == 1
     with pytest.raises(SystemExit, match=f"{other} needs one process"):
         options([*given, "--workers", "2"])
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(2**24 + 1, "FP32"), (2**24 + 1, "FP64")])
+def test_a_whole_number_of_a_tensor_is_not_rounded_before_it_is_checked(
+    sent: int, kept: str
+) -> None:
+    """As FP32 it would be the one below, which /predict was not asked for."""
+    column = Column("n", "integer", False, 256)
+    tensor = Input("n", [1], kept, [sent])
+    vector = _table([tensor], b"", ["n"], 9).columns["n"]
+    with pytest.raises(RowError, match="must be a whole number from"):
+        _checked(vector, column)
+    small = Input("n", [1], "FP16", [2049])  # whose nearest FP16 is 2048
+    assert _checked(_table([small], b"", ["n"], 9).columns["n"], column) == 2049
