@@ -14,7 +14,7 @@ from machinery import tiny
 from machinery.test_turn import RUNNER, SCOPE, ask, together
 from mlgitops.batch.job import Job
 from mlgitops.edge import run
-from mlgitops.prediction_log import parse
+from mlgitops.prediction_log import GOLDEN, parse
 from mlgitops.serving.__main__ import parse as options
 from mlgitops.serving.app import App
 from mlgitops.serving.canary import Canary
@@ -25,6 +25,7 @@ from mlgitops.serving.open_inference import Input, _table
 from mlgitops.serving.rows import Column, RowError
 from mlgitops.serving.shadow import LENGTH, Challenger, Shadow
 from mlgitops.serving.vectors import _checked
+from mlgitops.serving.verify import distance
 
 BODY = json.dumps({"rows": [tiny.ROW]}).encode()
 STEEP = 0.002
@@ -294,3 +295,23 @@ def test_a_whole_number_of_a_tensor_is_not_rounded_before_it_is_checked(
         _checked(vector, column)
     small = Input("n", [1], "FP16", [2049])  # whose nearest FP16 is 2048
     assert _checked(_table([small], b"", ["n"], 9).columns["n"], column) == 2049
+
+
+def test_a_deployment_that_asks_for_golden_rows_gets_the_champions(
+    app: App, model: Model, tmp_path: Path
+) -> None:
+    """Else a canary beside it would make the right version look like another one."""
+    tiny.version(tmp_path / "steep", STEEP)
+    golden = model.manifest["golden"]
+    rows = [{"id": GOLDEN.format(n), **e["row"]} for n, e in enumerate(golden)]
+    rows.append(tiny.ROW | {"id": "golden-x"})
+
+    async def serve() -> dict[str, Any]:
+        app.canary = Canary(tmp_path / "steep", 1.0, model)
+        status, body = await ask(app, json.dumps({"rows": rows}).encode())
+        assert status == 200
+        return dict(json.loads(body))
+
+    *asked, other = RUNNER.run(serve())["predictions"]
+    assert distance(golden, asked) < 1e-5
+    assert "manifest_sha256" in other and not any("version" in p for p in asked)

