@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from machinery.test_turn import RUNNER, SCOPE, ask, together
 from mlgitops.batch.job import Job
 from mlgitops.edge import run
 from mlgitops.prediction_log import GOLDEN, parse
+from mlgitops.serving.__main__ import named
 from mlgitops.serving.__main__ import parse as options
 from mlgitops.serving.app import App
 from mlgitops.serving.canary import Canary
-from mlgitops.serving.challenger import messages
+from mlgitops.serving.challenger import Scorer, messages
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model
 from mlgitops.serving.open_inference import Input, _table
 from mlgitops.serving.rows import Column, RowError
-from mlgitops.serving.shadow import LENGTH, Challenger, Shadow
+from mlgitops.serving.shadow import LENGTH, SIZE, Challenger, Counts, Shadow
 from mlgitops.serving.vectors import _checked
 from mlgitops.serving.verify import distance
 
@@ -315,3 +317,23 @@ def test_a_deployment_that_asks_for_golden_rows_gets_the_champions(
     *asked, other = RUNNER.run(serve())["predictions"]
     assert distance(golden, asked) < 1e-5
     assert "manifest_sha256" in other and not any("version" in p for p in asked)
+
+
+def test_the_log_of_a_shadow_has_the_bound_of_the_champions(
+    folder: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it fills the disk on which the champion's lines are to be."""
+    file = os.memfd_create("counts")
+    os.ftruncate(file, SIZE)
+    counts, log = Counts(file), tmp_path / "shadow"
+    scorer = Scorer(model, "v2", log, counts, max_bytes=500)
+    for _ in range(9):
+        scorer.score(["a"], BODY)
+    written, *_, unlogged = counts.numbers[:4]
+    assert written > 0 and unlogged > 0 and written + unlogged == 9
+    assert len(tiny.logged(log)) == written and scorer._bytes() <= 500
+    assert "its most bytes" in counts.status()["reason"]
+    monkeypatch.setenv("LOG_MAX_BYTES", "500")
+    fields = {"folder": str(folder), "version": "v2", "manifest_sha256": "0" * 64}
+    challenger = named(json.dumps(fields).encode(), tmp_path)
+    assert challenger is not None and "--max-bytes 500" in " ".join(challenger.command)

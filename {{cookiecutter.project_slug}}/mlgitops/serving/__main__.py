@@ -377,7 +377,9 @@ def named(line: bytes, log: Path) -> Challenger | None:
         fields = dict(json.loads(line))
         names = ("version", "manifest_sha256")
         version, sha256 = (str(fields[name]) for name in names)
-        return Challenger(Path(str(fields["folder"])), log, version, sha256)
+        most = _bytes(os.environ.get("LOG_MAX_BYTES", "0"))  # as the agent has it
+        folder = Path(str(fields["folder"]))
+        return Challenger(folder, log, version, sha256, max_bytes=most)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -387,7 +389,8 @@ def shadow(options: argparse.Namespace) -> Shadow | None:
     if options.shadow is None:
         return None
     settings = (options.shadow_version, options.shadow_expect, options.shadow_share)
-    return Shadow(Challenger(options.shadow, options.log, *settings))
+    most = options.log_max_bytes
+    return Shadow(Challenger(options.shadow, options.log, *settings, max_bytes=most))
 
 
 def bind(host: str, port: int) -> socket.socket:

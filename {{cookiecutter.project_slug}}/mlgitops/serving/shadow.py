@@ -40,6 +40,7 @@ class Challenger(NamedTuple):
     share: float = SHARE
     max_queue: int = MAX_QUEUE
     drain: float = DRAIN_SECONDS
+    max_bytes: int = 0  # of its own log; 0: any number
 
     @property
     def command(self) -> list[str]:
@@ -47,6 +48,8 @@ class Challenger(NamedTuple):
         command = [sys.executable, "-m", "mlgitops.serving.challenger"]
         command += ["--model", str(self.model), "--log", str(self.log / FOLDER)]
         command += ["--share", str(self.share)]
+        if self.max_bytes:
+            command += ["--max-bytes", str(self.max_bytes)]
         if self.version:
             command += ["--version", self.version]
         if self.expected_sha256:
