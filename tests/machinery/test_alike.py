@@ -265,13 +265,15 @@ def test_a_canary_logs_no_column_that_its_own_contract_calls_sensitive(
 
 
 def test_a_canary_whose_answers_have_other_fields_answers_nothing(
-    model: Model, tmp_path: Path
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients read what /openapi.json says, which is the champion's."""
-    intervals = {"coverage": 0.9, "abstain": False, "quantile": [0.1, 0.1]}
-    tiny.version(tmp_path / "set", STEEP, intervals=intervals)
-    canary = Canary(tmp_path / "set", 0.5, model)
-    assert canary.model is None and "intervals" in canary.reason
+    tiny.version(tmp_path / "plain", STEEP)
+    assert Canary(tmp_path / "plain", 0.5, model).model is not None
+    intervals = {"quantile": [0.1, 0.1], "abstain": False}
+    monkeypatch.setitem(model.manifest, "intervals", intervals)
+    canary = Canary(tmp_path / "plain", 0.5, model)
+    assert canary.model is None and canary.reason.startswith("its answers have")
 
 
 @pytest.mark.parametrize("other", ["--shadow", "--canary"])
