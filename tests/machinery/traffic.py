@@ -106,7 +106,7 @@ def reference(seed: int = 100) -> Reference:
     return Reference("v1.0.0", SHA, manifest, rows.small(), train, holdout, importance)
 
 
-def lines(table: pd.DataFrame, sha: str = SHA) -> list[str]:
+def lines(table: pd.DataFrame, sha: str = SHA, beside: str | None = None) -> list[str]:
     """Return the log lines of answered rows, as the server writes them."""
     made = []
     for row in table.to_dict("records"):
@@ -119,16 +119,19 @@ def lines(table: pd.DataFrame, sha: str = SHA) -> list[str]:
             "v1.0.0",
             "2031-01-01T00:00:00+00:00",
             {n: None if v != v else v for n, v in sent.items()},
+            beside,
         )
         made.append(json.dumps(fields))
     return made
 
 
-def write(folder: Path, table: pd.DataFrame, sha: str = SHA) -> str:
+def write(
+    folder: Path, table: pd.DataFrame, sha: str = SHA, beside: str | None = None
+) -> str:
     """Append rows to a log's folder and return it as a source."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / prediction_log.file_name("2020-01-01")).open("a") as file:
-        file.writelines(line + "\n" for line in lines(table, sha))
+        file.writelines(line + "\n" for line in lines(table, sha, beside))
     return str(folder)
 
 

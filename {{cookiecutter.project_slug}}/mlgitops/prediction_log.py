@@ -48,6 +48,7 @@ class Entry:
     logged_at: str
     row: dict[str, Value]
     sample: float = 1.0  # of the rows of that time, the share that was logged
+    beside: str | None = None  # the manifest of a canary that could have had the row
 
     @property
     def event_time(self) -> datetime:
@@ -114,19 +115,23 @@ def line(
     version: str | None,
     logged_at: str,
     row: Mapping[str, Value],
+    beside: str | None = None,
 ) -> dict[str, object]:
     """Return the fields of a line; ``prediction`` is the server's response for the row.
 
     That is its id, with `probability` and `decision`, or `probabilities` by class and
     `class`, or `value`. An interval or a set is not logged: it follows from these and
-    the manifest.
+    the manifest. `beside` is
+    the canary that could have had the row, of a line that is not its own.
     """
+    tried = {"beside": beside} if beside and "manifest_sha256" not in prediction else {}
     return {
         "id": str(prediction["id"]),
         "time": time and time.isoformat(),
         "manifest_sha256": manifest_sha256,
         "version": version,
         **{name: value for name, value in prediction.items() if name not in UNSAID},
+        **tried,
         "logged_at": logged_at,
         "row": row,
     }
@@ -168,6 +173,7 @@ def parse(text: str) -> Entry | None:
             _shared(str(fields.get("logged_at") or "")),
             {_shared(name): _value(value) for name, value in fields["row"].items()},
             _sample(fields.get("sample", 1.0)),
+            _shared(fields.get("beside")),
         )
     except (ArithmeticError, ValueError, LookupError, TypeError):
         return None

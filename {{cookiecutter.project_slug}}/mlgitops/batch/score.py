@@ -118,9 +118,9 @@ def _identified(
     """
     ids, times, kept, refused = Ids(), Times(), list[int](), list[Refused]()
     if batch.rows and _ids_are_sound(batch, named.id) and _times_are(batch, named.time):
-        return batch.texts(named.id), None, [*range(batch.rows)], refused
-    row_ids = batch.texts(named.id) if named.id else [None] * batch.rows
-    moments = batch.texts(named.time) if named.time else [None] * batch.rows
+        return batch.ids(named.id), None, [*range(batch.rows)], refused
+    row_ids = batch.ids(named.id) if named.id else [None] * batch.rows
+    moments = batch.times(named.time) if named.time else [None] * batch.rows
     prefix = "row-" if named.id else ""  # beside ids, which may be numbers
     for index, (own, moment) in enumerate(zip(row_ids, moments, strict=True)):
         row_id = f"{prefix}{batch.start + index}" if own is None else own

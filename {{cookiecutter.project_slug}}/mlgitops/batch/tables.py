@@ -33,14 +33,20 @@ class Batch(NamedTuple):
     rows: int
     table: pa.Table
 
-    def texts(self, name: str) -> list[Any]:
-        """Return the texts of an id or a time, None for each where there is none."""
+    def ids(self, name: str) -> list[Any]:
+        """Return the ids in a column, None for each where there is none."""
         if name not in self.table.column_names:
             return [None] * self.rows
         column = self.table[name]
         if pa.types.is_integer(column.type):
             column = column.cast(pa.string())
-        return _text(column)
+        return plain(column) if pa.types.is_string(column.type) else _id(column)
+
+    def times(self, name: str) -> list[Any]:
+        """Return the times in a column as text, None for each where there is none."""
+        if name not in self.table.column_names:
+            return [None] * self.rows
+        return _text(self.table[name])
 
 
 class Input:
@@ -225,6 +231,15 @@ def _text(column: pa.ChunkedArray) -> list[Any]:
     return [
         str(value) if type(value) in (int, float) else value for value in plain(column)
     ]
+
+
+def _id(column: pa.ChunkedArray) -> list[Any]:
+    """Return ids as a request's are read: 7.0, where one is missing, is 7."""
+    whole = [
+        int(value) if type(value) is float and value.is_integer() else value
+        for value in plain(column)
+    ]
+    return [str(value) if type(value) is int else value for value in whole]
 
 
 def _float(text: str | None) -> float | str | None:

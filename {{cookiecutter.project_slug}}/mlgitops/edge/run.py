@@ -51,7 +51,11 @@ def load(folder: Path = FOLDER) -> Model:
 
 def response(model: Model, rows: list[dict[str, object]]) -> dict[str, object]:
     """Return the server's response for these rows."""
-    predictions = model.predictions(rows, [row.get(model.id) for row in rows])
+    from mlgitops.serving.rows import metadata
+
+    names = (model.id, model.time)
+    ids = [metadata(n, row, *names)[0] for n, row in enumerate(rows)]
+    predictions = model.predictions(rows, ids)
     return {"manifest_sha256": model.manifest_sha256, "predictions": predictions}
 
 

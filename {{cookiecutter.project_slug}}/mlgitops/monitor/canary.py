@@ -1,9 +1,11 @@
 """Says whether a canary is to be taken back: the monitor's rules, on its rows.
 
-Which rows a canary answers is decided by a hash of their ids, so that its rows and the
-champion's of the same time are two random samples of the same requests. What the
-monitor asks of a window against its holdout is asked of the canary's rows against the
-champion's: the primary metric, and each gate.
+Which rows a canary answers is decided by a hash of their ids, so that its rows and
+those that it could have had are two random samples of the same requests. The champion's
+lines of the latter name it (`beside`); its others, such as those of Arrow bodies, other
+hosts or the time after it, are of other requests. What the monitor asks of a
+window against its holdout is asked of the canary's rows against the champion's: the
+primary metric, and each gate.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def compare(
     limits: Monitor,
     share: float = 0.0,
 ) -> Comparison:
-    """Compare what both versions answered from the canary's first row to its last.
+    """Compare a canary's rows with those of the champion that it could have had.
 
     ``share`` is that of the rows which it was to answer.
     """
@@ -73,15 +75,18 @@ def compare(
         return result
     times = [entry.logged_at for entry in entries_of_canary]
     since, until = min(times), max(times)
+    of_champion = [e for e in entries if e.manifest_sha256 == champion_sha256]
     others = [
         entry
-        for entry in entries
-        if entry.manifest_sha256 == champion_sha256
-        and since <= entry.logged_at <= until
+        for entry in of_champion
+        if entry.beside == canary_sha256 and since <= entry.logged_at <= until
     ]
     result.version = entries_of_canary[0].version
     result.rows, result.champion_rows = len(entries_of_canary), len(others)
-    result.missed = sum(in_share(canary_sha256, entry.id, share) for entry in others)
+    result.missed = sum(
+        since <= entry.logged_at <= until and in_share(canary_sha256, entry.id, share)
+        for entry in of_champion
+    )
     canary_rows, champion_rows = (
         _labelled(part, labels, contract) for part in (entries_of_canary, others)
     )

@@ -400,6 +400,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(
             "--shadow needs --log: its predictions are written to a folder in the log's"
         )
+    for name in ("shadow", "canary") if options.workers > 1 else ():
+        if getattr(options, name):
+            parser.error(f"--{name} needs one process: leave --workers out")
     if options.canary and not options.log:
         parser.error(
             "--canary needs --log: the monitor compares both versions from the log"
@@ -413,7 +416,9 @@ def named(line: bytes, log: Path) -> Challenger | None:
         fields = dict(json.loads(line))
         names = ("version", "manifest_sha256")
         version, sha256 = (str(fields[name]) for name in names)
-        return Challenger(Path(str(fields["folder"])), log, version, sha256)
+        most = _bytes(os.environ.get("LOG_MAX_BYTES", "0"))  # as the agent has it
+        folder = Path(str(fields["folder"]))
+        return Challenger(folder, log, version, sha256, max_bytes=most)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -423,7 +428,8 @@ def shadow(options: argparse.Namespace) -> Shadow | None:
     if options.shadow is None:
         return None
     settings = (options.shadow_version, options.shadow_expect, options.shadow_share)
-    return Shadow(Challenger(options.shadow, options.log, *settings))
+    most = options.log_max_bytes
+    return Shadow(Challenger(options.shadow, options.log, *settings, max_bytes=most))
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -213,7 +213,7 @@ class App:
             message = f"the body has {count} rows; 1 to {limit} are allowed."
             raise RefusalError(413 if rows else 422, message)
         roles = (self.model.id, self.model.time)
-        changed = self._coerced(self.model, rows)
+        changed = self.coerced(self.model, rows)
         try:
             named = [metadata(n, row, *roles) for n, row in enumerate(rows)]
             ids, times = zip(*named, strict=True)
@@ -231,7 +231,7 @@ class App:
         content = {"manifest_sha256": manifest, "predictions": predictions}
         return Response(self._encode(content))
 
-    def _coerced(self, model: Model, rows: list[dict[str, Value]]) -> list[list[str]]:
+    def coerced(self, model: Model, rows: list[dict[str, Value]]) -> list[list[str]]:
         """Return the columns of each row that were changed, if that was asked for."""
         if not self.coerce:
             return []

@@ -44,6 +44,7 @@ class Canary:
         self.rows = self.faults = 0  # answered; requests that it could not answer
         self.hangs = False
         self.model: Model | None = None
+        self.sensitive: frozenset[str] = frozenset()  # columns that no log gets
         self._pool = ThreadPoolExecutor(1, "canary")
         try:
             model = Model(folder, expected_sha256)
@@ -55,7 +56,10 @@ class Canary:
         if kinds[0] != kinds[1]:
             self.reason = "its task or its classes are not those of the champion."
             return
-        self.model = model
+        if _fields(champion) != _fields(model):
+            self.reason = "its answers have intervals, or null, where others have none."
+            return
+        self.model, self.sensitive = model, model.sensitive
 
     def chooses(self, row_id: object) -> bool:
         """Return whether a row is the challenger's, by its id and the manifest.
@@ -69,15 +73,19 @@ class Canary:
 
     async def replace(
         self, rows: Rows, ids: Sequence[object], predictions: list[Prediction]
-    ) -> None:
-        """Put the challenger's predictions in the place of the champion's."""
+    ) -> str | None:
+        """Put the challenger's predictions in the place of the champion's.
+
+        Returns its manifest's sha256 where each row that is its own got one.
+        """
         if self.until is not None and time.time() > self.until:
             self.reason = self.reason or "its hours are over."
         if self.model is None or self.reason:
-            return
+            return None
+        sha256 = self.model.manifest_sha256
         chosen = [index for index, row_id in enumerate(ids) if self.chooses(row_id)]
         if not chosen:
-            return
+            return sha256
         part, names = [rows[n] for n in chosen], [ids[n] for n in chosen]
         loop, predict = asyncio.get_running_loop(), self.model.predictions
         work = loop.run_in_executor(self._pool, predict, part, names)
@@ -86,19 +94,17 @@ class Canary:
         except TimeoutError:
             self.hangs = True
             self._fault(f"it took more than {SECONDS:g} s for a request.", FAULTS)
-            return
+            return None
         except Exception as error:  # whatever a version does, the champion answers
             self._fault(f"{FAULTS} requests failed, the last one: {error}")
-            return
-        identity = {
-            "manifest_sha256": self.model.manifest_sha256,
-            "version": self.version,
-        }
+            return None
+        identity = {"manifest_sha256": sha256, "version": self.version}
         for index, prediction in zip(chosen, outputs, strict=True):
             predictions[index] = (
                 prediction | identity
             )  # the log's line has it from here
         self.rows += len(chosen)
+        return sha256
 
     def state(self) -> dict[str, Any]:
         """Return what it is, whether it answers, and how often it did."""
@@ -106,6 +112,7 @@ class Canary:
             "manifest_sha256": self.model and self.model.manifest_sha256,
             "version": self.version,
             "share": self.share,
+            "of": "rows of /predict in JSON",
             "answers": self.model is not None and not self.reason,
             "reason": self.reason,
             "rows": self.rows,
@@ -117,3 +124,9 @@ class Canary:
         self.faults += weight
         if self.faults >= FAULTS:
             self.reason = self.reason or reason
+
+
+def _fields(model: Model) -> tuple[bool, bool]:
+    """Return what its answers have beside a prediction: an interval, null."""
+    stated = model.manifest.get("intervals") or {}
+    return bool(stated), bool(stated.get("abstain"))

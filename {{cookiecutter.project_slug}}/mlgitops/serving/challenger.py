@@ -69,8 +69,16 @@ class Budget:
 class Scorer:
     """Predicts, logs and counts."""
 
-    def __init__(self, model: Model, version: str | None, log: Path, counts: Counts):
-        """`log` is a folder of its own."""
+    def __init__(
+        self,
+        model: Model,
+        version: str | None,
+        log: Path,
+        counts: Counts,
+        max_bytes: int = 0,
+    ):
+        """`log` is a folder of its own, with `max_bytes` at most (0: any number)."""
+        self.max_bytes = max_bytes
         self.model, self.version, self.log, self.counts = model, version, log, counts
         self.numbers = [0, 0, 0, 0]  # by `shadow.NAMES`
         self._decode = msgspec.json.Decoder(Request).decode
@@ -95,10 +103,16 @@ class Scorer:
             return 2, f"rows failed: {error}"
         day = datetime.now(UTC).date().isoformat()
         try:
+            if self.max_bytes and len(lines) + self._bytes() > self.max_bytes:
+                return 3, f"lines are not written: {self.log} has its most bytes"
             append(self.log / prediction_log.file_name(day), lines)
         except OSError as error:
             return 3, f"lines are not written: {error}"
         return 0, ""
+
+    def _bytes(self) -> int:
+        """Return how many bytes the log has; OSError."""
+        return sum(file.stat().st_size for file in self.log.glob("*.jsonl"))
 
     def _lines(self, ids: Sequence[object], rows: list[dict[str, Value]]) -> bytes:
         """Return a line for each row."""
@@ -115,7 +129,7 @@ class Scorer:
 
 def messages(file: IO[bytes]) -> Iterator[tuple[list[Any], bytes]]:
     """Yield (ids, body) until the end of a file."""
-    decode = msgspec.msgpack.Decoder(tuple[list[str | int], bytes]).decode
+    decode = msgspec.msgpack.Decoder(tuple[list[str], bytes]).decode
     while len(head := file.read(LENGTH.size)) == LENGTH.size:
         (length,) = LENGTH.unpack(head)
         if len(message := file.read(length)) < length:
@@ -158,6 +172,7 @@ def parse() -> argparse.Namespace:
     add("--log", type=Path, required=True)
     add("--share", type=float, required=True)
     add("--counts", type=int, required=True)
+    add("--max-bytes", type=int, default=0)
     add("--version")
     add("--expect")
     return parser.parse_args()
@@ -176,7 +191,7 @@ def main() -> None:
         print(f"shadow: not ready: {error}", file=sys.stderr)
         counts.tell(manifest_sha256=None, state="failed", reason=str(error)[:500])
         return
-    scorer = Scorer(model, options.version, options.log, counts)
+    scorer = Scorer(model, options.version, options.log, counts, options.max_bytes)
     budget = Budget(options.share)
     signal.signal(signal.SIGTERM, budget.end)
     counts.tell(manifest_sha256=model.manifest_sha256, state="ready", reason="")

@@ -104,6 +104,7 @@ class Explainer:
         if model is None:
             raise RefusalError(503, self.app.reason, (b"retry-after", b"1"))
         rows = self._rows(await read_body(scope, receive, self.app.limits))
+        changed = self.app.coerced(model, rows)
         try:
             names = (model.id, model.time)
             ids = [metadata(n, row, *names)[0] for n, row in enumerate(rows)]
@@ -114,6 +115,8 @@ class Explainer:
         self._admit(len(rows))
         reasons = await self._reasons(model, feeds, scores)
         named = TASKS[model.task].predictions(scores, model.manifest)
+        for fields, columns in zip(named, changed, strict=False):
+            fields["coerced"] = columns
         content = {
             "manifest_sha256": model.manifest_sha256,
             "logged": False,

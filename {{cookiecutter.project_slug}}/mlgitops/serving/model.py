@@ -76,6 +76,7 @@ class Model:
         self.rowwise = threads == 1 and rowwise(data)  # a row alone or among others
         self._names = input_names(self._session, self.inputs)
         self._check_inputs()
+        self.sensitive = frozenset(self.contract.get("sensitive") or ())
         # What a request calls a row's id and its time; "" where it has none.
         self.id, self.time = metadata(self.columns, bool(self.contract.get("time")))
         self.typed = _typed(self.columns, self.inputs, (self.id, self.time))

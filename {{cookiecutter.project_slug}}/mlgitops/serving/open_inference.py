@@ -291,7 +291,8 @@ def _from_json(tensor: Input, data: list[Any], rows: int) -> Vector:
     filled = [0 if value is None else value for value in data]
     if tensor.datatype == "BOOL":
         return Vector("true or false", np.array(filled, np.bool_), present)
-    return _number(tensor, filled, present)
+    is_float = tensor.datatype.startswith("FP")  # what was sent is checked, as a number
+    return _number(tensor, filled, present, "<f8" if is_float else "")
 
 
 def _from_bytes(tensor: Input, data: bytes, rows: int) -> Vector:
@@ -337,11 +338,11 @@ def _text(values: Array, present: Array) -> Vector:
     return Vector("text", values, present & np.array([*map(bool, values)]))
 
 
-def _number(tensor: Input, values: Any, present: Array) -> Vector:
+def _number(tensor: Input, values: Any, present: Array, dtype: str = "") -> Vector:
     """Return numbers; NaN is a missing one."""
     try:
         with np.errstate(over="ignore"):
-            array = np.asarray(values, NUMBERS[tensor.datatype])
+            array = np.asarray(values, dtype or NUMBERS[tensor.datatype])
     except OverflowError:
         raise TensorError(
             f"input '{tensor.name}' has a number that is not {tensor.datatype}."

@@ -40,6 +40,7 @@ class Challenger(NamedTuple):
     share: float = SHARE
     max_queue: int = MAX_QUEUE
     drain: float = DRAIN_SECONDS
+    max_bytes: int = 0  # of its own log; 0: any number
 
     @property
     def command(self) -> list[str]:
@@ -47,6 +48,8 @@ class Challenger(NamedTuple):
         command = [sys.executable, "-m", "mlgitops.serving.challenger"]
         command += ["--model", str(self.model), "--log", str(self.log / FOLDER)]
         command += ["--share", str(self.share)]
+        if self.max_bytes:
+            command += ["--max-bytes", str(self.max_bytes)]
         if self.version:
             command += ["--version", self.version]
         if self.expected_sha256:
@@ -180,12 +183,15 @@ class Shadow:
         """Write request after request into the process's standard input."""
         pipe = self._process.stdin if self._process else None
         while (item := self._queue.get()) is not None:
-            message = msgspec.msgpack.encode(item)
+            ids, body = (
+                item  # whole numbers of JSON have any size, those of this have not
+            )
+            message = msgspec.msgpack.encode(([*map(str, ids)], body))
             if pipe is not None and not _write(
                 pipe, LENGTH.pack(len(message)), message
             ):
                 pipe = None  # it has ended, and `state` says so
-            self._sent += len(item[1])
+            self._sent += len(body)
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()

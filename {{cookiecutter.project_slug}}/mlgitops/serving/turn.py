@@ -7,7 +7,7 @@ contract or the model refuses is its own request's refusal.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,9 +17,8 @@ from mlgitops import prediction_log
 from mlgitops.prediction_log import Value
 from mlgitops.serving.canary import Canary
 from mlgitops.serving.log import PredictionLog, release
-from mlgitops.serving.model import Model, ModelError
+from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import Prediction
-from mlgitops.serving.rows import RowError
 
 SHARED = 64  # rows of one run of the model for several requests
 Row = Mapping[str, Value]
@@ -48,7 +47,7 @@ class Turn:
     ) -> None:
         """Begin with nothing asked; `version` goes into the log, if there is one."""
         self.model, self.version, self.log = model, version, log
-        self._hidden = {model.id, model.time, *model.contract.get("sensitive", [])}
+        self._hidden = {model.id, model.time, *model.sensitive}
         self._waiting: list[Request] = []
         self._encode = msgspec.json.Encoder().encode
 
@@ -72,14 +71,23 @@ class Turn:
         self._waiting.append(request)
         await future
         if canary is not None:
-            await canary.replace(rows, ids, request.predictions)
+            beside = await canary.replace(rows, ids, request.predictions)
             if (log := self.log()) is not None:
-                await log.write([*self._lines(request, datetime.now(UTC).isoformat())])
+                now, hidden = datetime.now(UTC).isoformat(), canary.sensitive
+                await log.write([*self._lines(request, now, hidden, beside)])
         return request.predictions
 
     def _run(self) -> None:
-        """Answer what was asked; whatever fails is an error of its request."""
+        """Answer what was asked; whatever fails, nobody waits for ever."""
         requests, self._waiting = self._waiting, []
+        try:
+            self._answer(requests)
+        except Exception as error:
+            for request in requests:
+                _fail(request.future, error)
+
+    def _answer(self, requests: Sequence[Request]) -> None:
+        """Predict and log; what fails for a request is an error of that request."""
         single = [r for r in requests if len(r.rows) == 1]
         if self.model.rowwise and len(single) > 1:
             for start in range(0, len(single), SHARED):
@@ -108,19 +116,30 @@ class Turn:
         rows, ids = [r.rows[0] for r in requests], [r.ids[0] for r in requests]
         try:
             predictions = self.model.predictions(rows, ids)
-        except (RowError, ModelError):
+        except Exception:
             return  # whose it is, each alone will say
         for request, prediction in zip(requests, predictions, strict=True):
             request.predictions.append(prediction)
 
-    def _lines(self, request: Request, logged_at: str) -> Iterator[bytes]:
-        """Yield one line of the log per row."""
-        hidden, names = self._hidden, (self.model.manifest_sha256, self.version)
+    def _lines(
+        self,
+        request: Request,
+        logged_at: str,
+        sensitive: Set[str] = frozenset(),
+        beside: str | None = None,
+    ) -> Iterator[bytes]:
+        """Yield one line of the log per row, `beside` that of a canary."""
+        hidden, names = (
+            self._hidden | sensitive,
+            (self.model.manifest_sha256, self.version),
+        )
         for row, time, prediction in zip(
             request.rows, request.times, request.predictions, strict=True
         ):
             shown = {name: row[name] for name in row if name not in hidden}
-            line = prediction_log.line(prediction, time, *names, logged_at, shown)
+            line = prediction_log.line(
+                prediction, time, *names, logged_at, shown, beside
+            )
             yield self._encode(line) + b"\n"
 
 
