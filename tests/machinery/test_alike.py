@@ -26,7 +26,7 @@ from mlgitops.serving.model import Model
 from mlgitops.serving.open_inference import Input, _table
 from mlgitops.serving.rows import Column, RowError
 from mlgitops.serving.shadow import LENGTH, SIZE, Challenger, Counts, Shadow
-from mlgitops.serving.vectors import _checked
+from mlgitops.serving.vectors import checked
 from mlgitops.serving.verify import distance
 
 BODY = json.dumps({"rows": [tiny.ROW]}).encode()
@@ -296,9 +296,9 @@ def test_a_whole_number_of_a_tensor_is_not_rounded_before_it_is_checked(
     tensor = Input("n", [1], kept, [sent])
     vector = _table([tensor], b"", ["n"], 9).columns["n"]
     with pytest.raises(RowError, match="must be a whole number from"):
-        _checked(vector, column)
+        checked(vector, column)
     small = Input("n", [1], "FP16", [2049])  # whose nearest FP16 is 2048
-    assert _checked(_table([small], b"", ["n"], 9).columns["n"], column) == 2049
+    assert checked(_table([small], b"", ["n"], 9).columns["n"], column) == 2049
 
 
 def test_a_deployment_that_asks_for_golden_rows_gets_the_champions(

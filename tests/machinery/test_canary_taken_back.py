@@ -109,6 +109,8 @@ def test_the_champion_is_compared_while_the_canary_answers() -> None:
         Entry(f"{n}", None, TRIED if n in (1, 3) else SHA, None, 0.5, None, time, {})
         for n, time in enumerate(times)
     ]
+    for entry in entries:
+        entry.beside = TRIED if entry.manifest_sha256 == SHA else None
     reference = traffic.reference()
     metric = primary_metric.of(reference.contract, reference.holdout)
     terms = ({}, reference.contract, metric, [], MONITOR)
