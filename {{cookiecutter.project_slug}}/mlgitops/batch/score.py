@@ -150,7 +150,7 @@ def _ids_are_sound(batch: Batch, name: str) -> bool:
 
 
 def _times_are(batch: Batch, name: str) -> bool:
-    """Tell whether there are no times, or all of them are in the years of a log."""
+    """Tell whether each time, if there are any, is one that the log can hold."""
     if name not in batch.table.column_names:
         return True
     if not pa.types.is_timestamp(batch.table[name].type):

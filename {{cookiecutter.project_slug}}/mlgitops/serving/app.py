@@ -17,6 +17,7 @@ from mlgitops.machinery import machinery
 from mlgitops.prediction_log import Value
 from mlgitops.serving import bulk, coercion, explain, metrics, open_inference
 from mlgitops.serving.access import UNGUARDED, Tokens
+from mlgitops.serving.body import rows_of
 from mlgitops.serving.canary import Canary
 from mlgitops.serving.description import Description
 from mlgitops.serving.log import PredictionLog
@@ -40,12 +41,6 @@ from mlgitops.serving.team import Team
 from mlgitops.serving.turn import Turn
 
 JSON = b"application/json"
-
-
-class Request(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /predict."""
-
-    rows: list[dict[str, Value]]
 
 
 class App:
@@ -94,7 +89,6 @@ class App:
         }
         self.routes |= open_inference.routes(self)
         self.bulk = bulk.Bulk(self, bulk_size)
-        self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -203,15 +197,7 @@ class App:
         if self.model is None or self.turn is None:
             raise RefusalError(503, self.reason, (b"retry-after", b"1"))
         body = await read_body(scope, receive, self.limits)
-        try:
-            rows = self._decode(body).rows
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            message = f'the body is not {{"rows": [{{...}}, ...]}}: {error}.'
-            raise RefusalError(400, message) from None
-        count, limit = len(rows), self.limits.rows
-        if not 0 < count <= limit:
-            message = f"the body has {count} rows; 1 to {limit} are allowed."
-            raise RefusalError(413 if rows else 422, message)
+        rows = rows_of(body, self.limits.rows)
         roles = (self.model.id, self.model.time)
         changed = self.coerced(self.model, rows)
         try:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from mlgitops.prediction_log import Value
 from mlgitops.serving import shapley
+from mlgitops.serving.body import rows_of
 from mlgitops.serving.predictions import TASKS
 from mlgitops.serving.routes import (
     Message,
@@ -60,12 +60,6 @@ class Limits(NamedTuple):
 LIMITS = Limits()
 
 
-class Request(msgspec.Struct, forbid_unknown_fields=True):
-    """The body, which is that of /predict."""
-
-    rows: list[dict[str, Value]]
-
-
 class Bucket:
     """Tokens that come at a rate, up to a number."""
 
@@ -95,7 +89,6 @@ class Explainer:
         self.app, self.limits = app, limits
         self._bucket = Bucket(limits.rate, max(limits.burst, limits.rows))
         self._busy = False
-        self._decode = msgspec.json.Decoder(Request).decode
         self._encode = msgspec.json.Encoder().encode
 
     async def respond(self, scope: Message, receive: Receive) -> Response:
@@ -103,7 +96,8 @@ class Explainer:
         model = self.app.model
         if model is None:
             raise RefusalError(503, self.app.reason, (b"retry-after", b"1"))
-        rows = self._rows(await read_body(scope, receive, self.app.limits))
+        body = await read_body(scope, receive, self.app.limits)
+        rows = rows_of(body, self.limits.rows)
         changed = self.app.coerced(model, rows)
         try:
             names = (model.id, model.time)
@@ -146,19 +140,6 @@ class Explainer:
             raise RefusalError(422, message) from None
         finally:
             self._busy = False
-
-    def _rows(self, body: bytes) -> list[dict[str, Value]]:
-        """Return the rows of a body, whose refusals are those of /predict."""
-        try:
-            rows = self._decode(body).rows
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            message = f'the body is not {{"rows": [{{...}}, ...]}}: {error}.'
-            raise RefusalError(400, message) from None
-        count, limit = len(rows), self.limits.rows
-        if not 0 < count <= limit:
-            message = f"the body has {count} rows; 1 to {limit} are allowed."
-            raise RefusalError(413 if rows else 422, message)
-        return rows
 
     def _admit(self, count: int) -> None:
         """Refuse what is more than the rate, and a second request at a time."""
