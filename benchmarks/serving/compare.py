@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -155,12 +155,24 @@ def served(
             time.sleep(0.02)
         yield process.pid, time.monotonic() - began
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
             process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for left in session(process.pid):  # children that outlive it
+            os.kill(left, signal.SIGKILL)
+        process.wait()
+        while answers(url, body):
+            time.sleep(0.1)
+
+
+def session(leader: int) -> list[int]:
+    """Return the processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended
+            if int(stat.read_text().rsplit(")", 1)[1].split()[3]) == leader:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def answers(url: str, body: str) -> bool:
@@ -172,24 +184,20 @@ def answers(url: str, body: str) -> bool:
         with urllib.request.urlopen(asked, timeout=20) as response:  # noqa: S310
             return bool(response.status == 200)
     except urllib.error.HTTPError as error:
-        if error.code in (404, 503):  # not loaded yet
+        if error.code in (404, 500, 503):  # not loaded yet
             return False
         raise SystemExit(f"{url}: {error.code} {error.read()[:2000]!r}") from None
     except OSError:
         return False
 
 
-def memory(session: int) -> float:
+def memory(leader: int) -> float:
     """Return the MB of all processes of a session; shared pages count once."""
     total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rsplit(")", 1)[1].split()[3]) != session:
-                continue
-            rollup = stat.with_name("smaps_rollup").read_text()
-        except OSError:  # it ended
-            continue
-        total += int(rollup.partition("\nPss:")[2].split()[0])
+    for process in session(leader):
+        with suppress(OSError):  # it ended
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+            total += int(rollup.partition("\nPss:")[2].split()[0])
     return total / 1000
 
 
@@ -202,15 +210,15 @@ def measured(
     for _ in range(STARTS):
         with served(command, folder, url, one) as (_, seconds):
             starts.append(seconds)
-    with served(command, folder, url, one) as (session, _):
+    with served(command, folder, url, one) as (leader, _):
         script, speeds = lua(folder / "one.lua", one), dict[int, Speed]()
         for connections in CONNECTIONS:
-            where = (port, session, connections, peer.path)
+            where = (port, leader, connections, peer.path)
             rounds = [speed(script, *where) for _ in range(3)]
             speeds[connections] = median(rounds[1:])  # the first warms it up
         script = lua(folder / "bulk.lua", request(peer, rows))
-        bulk = speed(script, port, session, 1, peer.path).rate * len(rows)
-        return speeds, bulk, sorted(starts)[1], memory(session)
+        bulk = speed(script, port, leader, 1, peer.path).rate * len(rows)
+        return speeds, bulk, sorted(starts)[1], memory(leader)
 
 
 def lua(path: Path, body: str) -> Path:
