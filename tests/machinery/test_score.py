@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -589,6 +590,41 @@ VALUES: list[tuple[list[Any], Any]] = [  # of a column, and Arrow's type of it
     ([[1], None] * 2, pa.list_(pa.int64())),
     ([None] * 4, pa.null()),
 ]
+
+
+@pytest.mark.parametrize("year", [2013, 2250, 20_000])
+def test_a_time_beyond_the_log_is_a_refused_row(
+    year: int, version: Path, tmp_path: Path
+) -> None:
+    """Also one that Python has no number for."""
+    frame = pa.Table.from_pandas(rows(), preserve_index=False)
+    times = np.full(COUNT, np.datetime64("2013-04-01T12:00", "us"))
+    times[5] = np.datetime64("1970-01-01", "us") + np.timedelta64(
+        (year - 1970) * 365, "D"
+    )
+    place = frame.schema.get_field_index("scheduled_departure")
+    table = frame.set_column(place, "scheduled_departure", pa.array(times))
+    pq.write_table(table, tmp_path / "rows.parquet")
+    said = Job(tmp_path / "rows.parquet", tmp_path / "s.parquet", version).run()
+    assert ("399 predictions" in said and "1 row has" in said) == (year != 2013)
+    assert "400 predictions" in said or year != 2013
+
+
+@pytest.mark.parametrize("more", [[], ["another"]])
+def test_categories_may_fill_their_codes(more: list[str]) -> None:
+    """128 of them fit a byte, with none left for a missing one, or for the next."""
+    names = [f"c{n}" for n in range(128)]
+    chunks = [
+        pa.DictionaryArray.from_arrays(
+            pa.array([*range(len(part)), None], pa.int8()), part
+        )
+        for part in (names, more)
+        if part
+    ]
+    column = Column("c", "category", missing=True, max_text=9)
+    model: Any = SimpleNamespace(columns={"c": column}, inputs=["c"])
+    found = columnar.feeds(model, pa.table({"c": pa.chunked_array(chunks)}))["c"]
+    assert found[:, 0].tolist() == [*names, "", *([*more, ""] if more else [])]
 
 
 @pytest.mark.parametrize("missing", [True, False])

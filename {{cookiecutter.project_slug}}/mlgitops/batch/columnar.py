@@ -64,13 +64,12 @@ def _texts(values: pa.ChunkedArray, column: Column) -> Array:
     """Return texts, each of which is checked once."""
     listed = CONVERT.get(column.type, plain)
     try:
-        if not pa.types.is_dictionary(values.type):
-            values = pc.dictionary_encode(values, null_encoding="mask")
+        if pa.types.is_dictionary(values.type):  # whose codes may have no room
+            values = values.cast(values.type.value_type)
+        values = pc.dictionary_encode(values, null_encoding="mask")
     except pa.ArrowNotImplementedError:  # nested values, which the check refuses
         return _listed(plain(values), column)
     whole = values.unify_dictionaries().combine_chunks()
-    if whole.dictionary.null_count:
-        return _listed(listed(values), column)
     texts = listed(pa.chunked_array([whole.dictionary]))
     indices, count = whole.indices, len(texts)
     used = np.unique(indices.drop_null().to_numpy(zero_copy_only=False))

@@ -106,12 +106,14 @@ class Job:
         manifest = self.model.manifest_sha256[:12]
         sentence = f"{self.address}: {total.scored:,} predictions of version {manifest}"
         if repeated := repeated_ids(self.out):
-            sentence += f"; {repeated:,} have the id of another row"
+            have = "has" if repeated == 1 else "have"
+            sentence += f"; {repeated:,} {have} the id of another row"
         where, repeated_there = self._sent(refused)
         if parts.repeated or repeated_there:
             sentence += "; the log had these rows already, and has them once"
         if refused:
-            sentence += f"; {total.refused:,} rows have none, see {where}"
+            without = "row has" if total.refused == 1 else "rows have"
+            sentence += f"; {total.refused:,} {without} none, see {where}"
         if total.refused and not total.scored:
             row, reason = first or Refused(0, "")
             raise ScoreError(f"{sentence}; the first is row {row}: {reason}")

@@ -16,7 +16,7 @@ from mlgitops.batch import columnar
 from mlgitops.batch.tables import Batch
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import TASKS, Scores
-from mlgitops.serving.rows import MAX_ID, RowError, metadata
+from mlgitops.serving.rows import EPOCH, MAX_ID, MICROSECOND, RowError, metadata
 
 ROWS = 1_000  # of one run of the model where a text makes a row large
 ENCODE = msgspec.json.Encoder().encode
@@ -155,10 +155,13 @@ def _times_are(batch: Batch, name: str) -> bool:
         return True
     if not pa.types.is_timestamp(batch.table[name].type):
         return False
-    ends = pc.min_max(_utc(batch.table[name])).as_py()
+    ends = pc.min_max(_utc(batch.table[name]).cast(pa.int64())).as_py()
     first, last = ends["min"], ends["max"]
-    bounds = prediction_log.EARLIEST, prediction_log.LATEST
-    return first is None or bool(bounds[0] < first <= last < bounds[1])
+    earliest, latest = (
+        (bound - EPOCH) // MICROSECOND
+        for bound in (prediction_log.EARLIEST, prediction_log.LATEST)
+    )
+    return first is None or bool(earliest < first <= last < latest)
 
 
 def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:

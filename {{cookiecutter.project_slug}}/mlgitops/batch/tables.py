@@ -200,7 +200,10 @@ def plain(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_duration(column.type):
         return [v and str(v) for v in column.to_pylist()]  # a text, which is refused
     if pa.types.is_temporal(column.type):
-        return [v and v.isoformat() for v in _micro(column).to_pylist()]
+        try:
+            return [v and v.isoformat() for v in _micro(column).to_pylist()]
+        except (ValueError, OverflowError):  # a year that Python lacks: a text
+            return list(column.cast(pa.string()).to_pylist())
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     return list(column.to_pylist())
