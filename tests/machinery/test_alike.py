@@ -186,7 +186,7 @@ def test_an_id_that_is_no_whole_number_has_no_prediction(
     )
     frame.to_parquet(tmp_path / "rows.parquet", index=False)
     said = Job(tmp_path / "rows.parquet", tmp_path / "o.parquet", folder).run()
-    assert "1 rows have none" in said
+    assert "1 row has none" in said
 
 
 @pytest.mark.parametrize(
