@@ -368,11 +368,12 @@ def test_the_edge_bundle_answers_the_same(version: Version, tmp_path: Path) -> N
         file.extractall(tmp_path / "edge")
     contract = version.project.contract
     sent = golden.requests(odd_rows(version).iloc[:40], contract)
-    done = test_edge.run(tmp_path / "edge", {"rows": sent})
+    ids = [f"row-{n}" for n in range(len(sent))]
+    rows = [{**row, "id": i} for row, i in zip(sent, ids, strict=True)]
+    done = test_edge.run(tmp_path / "edge", {"rows": rows})
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["predictions"]
-    expected = Model(version.folder).predictions(sent, [None] * len(sent))
-    assert found == expected
+    assert found == Model(version.folder).predictions(sent, ids)
 
 
 def test_golden_rows_hold_no_word_that_is_rare(version: Version) -> None:
