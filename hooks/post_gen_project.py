@@ -12,10 +12,7 @@ FILES = {  # the files that only these choices need
         "deploy/agent.service",
         "deploy/agent.socket",
     ],
-    ("deploy_target", "host kubernetes"): [
-        "deploy/Dockerfile",
-        "deploy/Dockerfile.dockerignore",
-    ],
+    ("deploy_target", "host kubernetes"): ["deploy/Dockerfile"],
     ("deploy_target", "kubernetes"): ["deploy/kubernetes"],
     ("deploy_target", "edge"): ["deploy/edge"],
 }

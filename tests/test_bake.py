@@ -23,7 +23,7 @@ RENDERED = {".dvc/config", "CODEOWNERS", "LICENSE", "README.md", "pyproject.toml
 ONLY = {  # a pattern of paths: the choices that keep them
     r"deploy/(README\.md|agent\..*)": "host",
     r"deploy/kubernetes/.*": "kubernetes",
-    r"deploy/Dockerfile.*": "host kubernetes",
+    r"deploy/Dockerfile": "host kubernetes",
     r"deploy/edge/.*": "edge",
 }
 LOCKS = ("requirements", "mlgitops/requirements")

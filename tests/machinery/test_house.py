@@ -69,6 +69,9 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
         "mlgitops.serving.vectors",
     },
     "mlgitops/shipping": {"mlgitops.prediction_log", "mlgitops.storage"},
+    # What still names an object, and which files have a person's rows.
+    "mlgitops/retention": PARTS
+    | {"mlgitops.monitor.labels", "mlgitops.release", "mlgitops.shipping"},
     "mlgitops/host": set(),
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),
@@ -91,7 +94,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/commands": PARTS
     | {"mlgitops.pipeline.folds"}
     | {f"mlgitops.{part}" for part in ("batch", "edge", "judge", "release")}
-    | {"mlgitops.monitor", "mlgitops.shipping"}
+    | {"mlgitops.monitor", "mlgitops.retention", "mlgitops.shipping"}
     | {f"mlgitops.{part}" for part in ("search", "table")},
 }
 

@@ -15,7 +15,6 @@ from mlgitops.lock import Out
 
 ROOT = Path.cwd()
 KEPT = (
-    ".dvc/.gitignore",
     ".dvc/config",
     ".dvcignore",
     ".gitattributes",

@@ -27,8 +27,15 @@ def to_restore(ledger: Ledger, recipe: str, number: int) -> Record | None:
     """Return the passing verdict on what a pull request has to build again, or None.
 
     One recipe has one model: that of a version, of what was merged, or of this pull
-    request, whose reviewers have seen it.
+    request, whose reviewers have seen it. A model that left storage is built anew.
     """
+    found = _to_restore(ledger, recipe, number)
+    gone = found and found["manifest_sha256"] in ledger.retired()
+    return None if gone else found
+
+
+def _to_restore(ledger: Ledger, recipe: str, number: int) -> Record | None:
+    """Return the passing verdict, whether its files are in storage or not."""
     if released := ledger.released(recipe):
         return released
     verdicts = ledger.on_recipe(recipe)

@@ -118,6 +118,19 @@ class Ledger:
         """Return the signatures of the releases of a version, oldest first."""
         return list(self._all(f"signatures/{manifest_sha256}/").values())
 
+    def retired(self) -> dict[str, Record]:
+        """Return what retired each version whose objects left storage, by manifest.
+
+        A version that passed again since then is back.
+        """
+        records = self._all("retired/").values()
+        newest = {str(record["manifest_sha256"]): record for record in records}
+        for verdict in self.judged() if newest else ():
+            record = newest.get(str(verdict.get("manifest_sha256")))
+            if record and verdict.get("passed") and verdict["seq"] > record["seq"]:
+                del newest[str(record["manifest_sha256"])]
+        return newest
+
     def release(self, environment: str) -> Record | None:
         """Return what the targets of an environment follow, or None."""
         return self.read(f"environments/{environment}/release.json")

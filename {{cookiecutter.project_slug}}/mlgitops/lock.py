@@ -41,10 +41,11 @@ class Out:
 
 @dataclass(frozen=True)
 class Lock:
-    """A dvc.lock: its own sha256 and the outputs it lists."""
+    """A dvc.lock: its own sha256, the outputs it lists, the md5 of what was read."""
 
     sha256: str
     outs: tuple[Out, ...]
+    read: frozenset[str] = frozenset()
 
     def out(self, name: str) -> Out:
         """Return the file with that name.
@@ -79,13 +80,17 @@ def parse(data: bytes) -> Lock:
     """
     stages = _mapping(_yaml(data, "dvc.lock").get("stages"), "dvc.lock")
     outs: list[Out] = []
+    deps: list[object] = []
     for stage, body in stages.items():
         entries = _list(body, "outs", "dvc.lock")
         outs += [_out(str(stage), entry, "") for entry in entries]
+        deps += _list(body, "deps", "dvc.lock")
     names = [out.name for out in outs]
     if len(names) != len(set(names)):
         raise LockError("two outputs in dvc.lock have the same file name: rename one")
-    return Lock(hashlib.sha256(data).hexdigest(), tuple(outs))
+    md5s = {str(dep.get("md5")) for dep in deps if isinstance(dep, dict)}
+    read = frozenset(md5 for md5 in md5s if MD5.fullmatch(md5))
+    return Lock(hashlib.sha256(data).hexdigest(), tuple(outs), read)
 
 
 def read(path: str | Path = "dvc.lock") -> Lock | None:

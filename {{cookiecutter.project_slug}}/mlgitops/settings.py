@@ -191,6 +191,14 @@ class Retrain:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """Which versions stay in storage: so many of the newest, and so many days."""
+
+    versions: Annotated[int, Between(2, 10**6)]
+    days: Annotated[float, Between(1, 100_000)]
+
+
+@dataclass(frozen=True)
 class Canary:
     """Which share of production's rows the next release answers first, and how long."""
 
@@ -232,6 +240,7 @@ deploy = optional(Deploy, "deploy", Deploy())
 monitor = required(Monitor, "monitor")
 override = optional(Override, "override", Override((), "admin"))  # nothing is overruled
 retrain = required(Retrain, "retrain")
+retention = required(Retention, "retention")
 
 
 def business(params: Params, contract: Contract) -> Worth | None:
@@ -309,7 +318,7 @@ def check(params: Params, contract: Contract) -> None:
     check_mitigation(recipe, contract)
     business(params, contract)
     fairness(params, contract)
-    readers = {"experiment": experiment, "retrain": retrain}
+    readers = {"experiment": experiment, "retrain": retrain, "retention": retention}
     for name, reader in readers.items():
         if name in params:
             reader(params)

@@ -194,6 +194,25 @@ def filesystem(address: str) -> tuple[Any, str]:
     return kind_of_system(**options).fs, str(path)
 
 
+def folder(cwd: Path = Path()) -> Path | None:
+    """Return the folder that holds the objects, up to date; None for an address."""
+    return _objects(cwd)
+
+
+def forget(paths: Iterable[Path], cwd: Path = Path()) -> None:
+    """Delete objects of a folder, on the storage branch too.
+
+    Raises:
+        StorageError: one could not be deleted, or the branch was not pushed.
+    """
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be deleted: {error.strerror}") from error
+    _publish(cwd)
+
+
 def _config(cwd: str | Path) -> configparser.ConfigParser:
     """Return DVC's settings for a scratch repository."""
     config = configparser.ConfigParser(interpolation=None)

@@ -52,6 +52,7 @@ def reproduce(version_name: str = "") -> str:
             return "Nothing to reproduce: production has no version yet."
         version_name = str(champion["version"])
     version = registry.get(name, version_name)
+    eligibility.refuse_retired(ledger, version.manifest_sha256, version.tag)
     eligibility.demand_merged(version)
     with TemporaryDirectory(prefix="reproduce-") as folder:
         clone, kept = Path(folder, "clone"), Path(folder, "kept")

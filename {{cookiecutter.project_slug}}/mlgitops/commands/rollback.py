@@ -86,6 +86,7 @@ def rollback(environment: str, version: str, reason: str) -> str:
         raise ReleaseError(
             f"{environment} runs nothing yet, so there is nothing to roll back"
         )
+    eligibility.refuse_retired(ledger, target.manifest_sha256, target.tag)
     verdict, manifest = verified(ledger, target)
     seconds = settings().timeout_seconds
     reason, golden = reason or "no reason given", manifest["golden"]

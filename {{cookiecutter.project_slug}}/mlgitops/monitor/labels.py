@@ -294,3 +294,8 @@ def _header(first: str, contract: Contract) -> tuple[list[str], str]:
     }
     separator = max(headers, key=lambda s: len(wanted & set(headers[s])))
     return headers[separator], separator
+
+
+def separator_of(first: str, contract: Contract) -> str:
+    """Return the separator of a file of labels, by its first line."""
+    return _header(first[:LONGEST_HEADER], contract)[1]

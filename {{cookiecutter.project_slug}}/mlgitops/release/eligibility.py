@@ -178,3 +178,17 @@ def _brought_back(ledger: Ledger, manifest_sha256: str, end: Record) -> bool:
     verdicts = ledger.verdicts(manifest_sha256)
     returns = ((v["passed"], (v.get("returns") or {}).get("seq")) for v in verdicts)
     return (True, end["seq"]) in returns
+
+
+def refuse_retired(ledger: Ledger, manifest_sha256: str, tag: str) -> None:
+    """Refuse to bring back a version whose files have left storage.
+
+    Raises:
+        ReleaseError: with the way out.
+    """
+    if record := ledger.retired().get(manifest_sha256):
+        raise ReleaseError(
+            f"{tag} was retired on {str(record['time'])[:10]} and its files left "
+            "storage: choose a newer version (`make audit` lists them), or propose its "
+            "code and data again"
+        )

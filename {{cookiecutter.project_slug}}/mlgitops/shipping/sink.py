@@ -35,9 +35,12 @@ class Sink:
         self.atomic = bool(ATOMIC.intersection(_protocols(self.system)))
 
     def put(self, day: str, name: str, file: IO[bytes]) -> None:
-        """Bring a file there, in place of one of that name; SinkError if in vain."""
-        folder = f"{self.root}/{DAY}{day}"
-        path = f"{folder}/{name}"
+        """Bring a part there, in place of one of that name; SinkError if in vain."""
+        self.write(f"{self.root}/{DAY}{day}/{name}", file)
+
+    def write(self, path: str, file: IO[bytes]) -> None:
+        """Write a file whole or not at all, and read it back; SinkError if in vain."""
+        folder, _, name = path.rpartition("/")
         hidden = path if self.atomic else f"{folder}/.{name}.sent"
         try:
             if not self.atomic:  # others have no folders

@@ -1,0 +1,251 @@
+"""`make erase` removes a person's rows, and no other byte."""
+
+import gzip
+import io
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from machinery.world import git
+from mlgitops.commands import erase as command
+from mlgitops.ledger import Ledger
+from mlgitops.pipeline.contract import Contract
+from mlgitops.retention import erase
+from mlgitops.retention.erase import EraseError
+from mlgitops.retention.person import Person, written
+from mlgitops.serving.log import append
+from mlgitops.shipping.ship import ship
+
+CONTRACT = """\
+name: visits
+task: binary
+id: visit
+target: back
+entity: patient
+columns:
+  age: {type: number, missing: false}
+  patient: {type: category, categories: [p1, p2, p3], missing: false}
+"""
+PERSON = Person(frozenset({"v1"}), frozenset({"p2"}), "patient")
+
+
+def line(row_id: str, patient: str) -> str:
+    """Return a line of the log."""
+    fields: dict[str, Any] = {"id": row_id, "time": None, "manifest_sha256": "m"}
+    fields |= {"version": "v1.0.0", "probability": 0.5, "decision": True}
+    fields |= {"logged_at": "2026-05-01T00:00:00+00:00"}
+    return json.dumps({**fields, "row": {"age": 3, "patient": patient}}) + "\n"
+
+
+LINES = [line("v1", "p1"), line("v2", "p2"), line("v3", "p3"), "torn v1\n", "torn\n"]
+STAY = [LINES[2], LINES[4]]
+
+
+@pytest.fixture
+def contract() -> Contract:
+    return Contract.read(CONTRACT)
+
+
+def test_a_log_loses_these_lines_only(tmp_path: Path) -> None:
+    for name in ("", "shadow/"):
+        file = tmp_path / f"{name}predictions-2026-05-01.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("".join(LINES))
+        file.chmod(0o640)
+    (tmp_path / "predictions-2026-05-02.jsonl").write_text(LINES[2])
+    other = tmp_path / "predictions-2026-05-02.jsonl"
+    before = other.stat().st_mtime_ns
+    packed = tmp_path / "predictions-2026-04-30.jsonl.gz"
+    packed.write_bytes(gzip.compress("".join(LINES).encode()))
+    assert erase.log(str(tmp_path), PERSON) == 9
+    for name in ("", "shadow/"):
+        file = tmp_path / f"{name}predictions-2026-05-01.jsonl"
+        assert file.read_text() == "".join(STAY)
+        assert file.stat().st_mode & 0o777 == 0o640, "the server goes on writing"
+    assert gzip.decompress(packed.read_bytes()).decode() == "".join(STAY)
+    assert other.stat().st_mtime_ns == before
+    assert erase.log(str(tmp_path), PERSON) == 0
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("address", ["memory://erase/log", "folder"])
+def test_shipped_parts_lose_them_too(address: str, tmp_path: Path) -> None:
+    log, target = tmp_path / "log", address
+    if address == "folder":
+        target = str(tmp_path / "shipped")
+    log.mkdir()
+    (log / "predictions-2026-05-01.jsonl").write_text("".join(LINES))
+    ship(log, target)
+    assert erase.log(target, PERSON) == 3
+    assert erase.log(target, PERSON) == 0
+    from mlgitops.production_data import lines
+
+    found = sorted(text.strip() for text in lines(target, "predictions-*.jsonl"))
+    assert found == sorted(text.strip() for text in STAY)
+
+
+def test_what_a_server_logs_meanwhile_is_kept(tmp_path: Path) -> None:
+    """It appends under its own lock, to the file that is there then."""
+    file = tmp_path / "predictions-2026-05-01.jsonl"
+    file.write_text("".join(LINES))
+    stop, counted = threading.Event(), [0]
+
+    def write() -> None:
+        while not stop.is_set():
+            append(file, (line(f"n{counted[0]}", "p3") + LINES[0]).encode())
+            counted[0] += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    removed = sum(erase.log(str(tmp_path), PERSON) for _ in range(20))
+    stop.set()
+    writer.join()
+    assert removed > 3
+    erase.log(str(tmp_path), PERSON)
+    text = file.read_text()
+    assert text.count('"n') == counted[0] > 0 and '"id": "v1"' not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        ("id,back\nv1,1\nv3,0\n", "id,back\nv3,0\n"),
+        ("visit;back\r\nv1;1\r\nv3;0\r\n", "visit;back\r\nv3;0\r\n"),
+        ('back,id,note\n1,v1,"two\nlines"\n0,v3,"v1"\n', 'back,id,note\n0,v3,"v1"\n'),
+        ("patient,id,back\np2,v9,1\np3,v3,0\n", "patient,id,back\np3,v3,0\n"),
+        ("id,back\nv3,0", "id,back\nv3,0"),
+        ("", ""),
+    ],
+)
+def test_labels(tmp_path: Path, contract: Contract, text: str, stays: str) -> None:
+    file = tmp_path / "labels.csv"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_bytes(text.encode(encoding))
+        erase.labels(str(file), contract, PERSON)
+        assert file.read_bytes() == stays.encode(encoding)
+
+
+def test_a_byte_that_is_no_text_stays(tmp_path: Path, contract: Contract) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_bytes(b"id,back,note\nv1,1,x\nv3,0,M\xfcller\n")
+    assert erase.labels(str(tmp_path), contract, PERSON) == 1
+    assert file.read_bytes() == b"id,back,note\nv3,0,M\xfcller\n"
+
+
+def test_an_id_is_written_as_a_request_writes_it() -> None:
+    assert (written(7.0), written(7), written(" a "), written(None)) == (
+        "7",
+        "7",
+        "a",
+        "",
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a repository with a table, a log and labels."""
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    git("init", "-q", "--bare", "-b", "main", str(origin))
+    git("clone", "-q", str(origin), str(clone))
+    monkeypatch.chdir(clone)
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "ada@example.com")
+    Path("contract.yaml").write_text(CONTRACT)
+    Path("data").mkdir()
+    rows = {
+        "visit": ["v1", "v2", "v3", "v4"],
+        "patient": ["p1", "p2", "p3", "p2"],
+        "age": [1.0, 2.0, 3.0, 4.0],
+        "back": [0, 1, 0, 1],
+    }
+    pq.write_table(pa.table(rows), "data/visits.parquet")
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("['remote \"storage\"']\n    url = ../../store\n")
+    Path("dvc.yaml").write_text(
+        "stages: {prepare: {cmd: x, deps: [data/visits.parquet]}}"
+    )
+    command.storage.add("data/visits.parquet")
+    Path("log").mkdir()
+    Path("log/predictions-2026-05-01.jsonl").write_text("".join(LINES))
+    Path("labels.csv").write_text("id,back\nv1,1\nv4,1\nv3,0\n")
+    return clone
+
+
+def test_a_person_goes_from_everywhere(here: Path) -> None:
+    """By the entity: also the ids that labels and log know it by."""
+    pointer = Path("data/visits.parquet.dvc").read_text()
+    lines = command.erase("v1", "p2", "log", "labels.csv")
+    assert pq.read_table("data/visits.parquet").column("visit").to_pylist() == ["v3"]
+    assert Path("data/visits.parquet.dvc").read_text() != pointer
+    assert Path("labels.csv").read_text() == "id,back\nv3,0\n"
+    assert Path("log/predictions-2026-05-01.jsonl").read_text() == "".join(STAY)
+    assert "3 rows removed" in lines[0] and "log: 3 lines" in lines[1]
+    (path,) = Ledger().paths("erasures/")
+    record = Ledger().read(path) or {}
+    assert record["rows"] == {"log": 3, "labels": 2, "data": 3}
+    text = json.dumps(record)
+    assert not any(who in text for who in ("v1", "v4", "p2")), "never whose"
+    command.erase("v1", "p2", "log", "labels.csv")
+    assert len(Ledger().paths("erasures/")) == 1, "nothing went the second time"
+
+
+def test_what_was_not_looked_at_is_said(here: Path) -> None:
+    lines = command.erase("v1", "", "", "")
+    assert lines[1:3] == [
+        "log: not looked at: name it",
+        "labels: not looked at: name it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ids", "entity", "change", "sentence"),
+    [
+        ("", "", "", "nobody was named"),
+        ("", "p2", "entity: patient\n", "has no `entity`"),
+        ("v1", "", "nowhere", "does not exist"),
+    ],
+)
+def test_refusals(
+    here: Path, ids: str, entity: str, change: str, sentence: str
+) -> None:
+    Path("contract.yaml").write_text(CONTRACT.replace(change or "\0", ""))
+    before = Path("data/visits.parquet").read_bytes()
+    with pytest.raises(EraseError, match=sentence):
+        command.erase(ids, entity, "nowhere", "")
+    assert Path("data/visits.parquet").read_bytes() == before
+
+
+def test_a_table_that_is_not_here_is_told(here: Path) -> None:
+    Path("data/visits.parquet").unlink()
+    with pytest.raises(EraseError, match="make pull"):
+        command.erase("v1", "", "", "")
+
+
+def test_a_write_that_fails_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "predictions-2026-05-01.jsonl"
+    file.write_text("".join(LINES))
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(erase.shutil, "copyfileobj", full)
+    with pytest.raises(EraseError, match="cannot be written.*No space"):
+        erase.log(str(tmp_path), PERSON)
+    assert file.read_text() == "".join(LINES)
+    assert [p.name for p in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_damaged_gzip_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "predictions-2026-05-01.jsonl.gz"
+    buffer = io.BytesIO(gzip.compress(b"x" * 999))
+    file.write_bytes(buffer.getvalue()[:-9])
+    with pytest.raises(EraseError, match="cannot be read"):
+        erase.log(str(tmp_path), PERSON)

@@ -1,0 +1,249 @@
+"""`make prune` retires by rule; what the ledger, a tag, a branch or we name stays."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from machinery.world import World, git, roll_out, world
+from mlgitops import settings, storage
+from mlgitops.commands import prune as command
+from mlgitops.commands import rollback
+from mlgitops.commands.prune import prune
+from mlgitops.ledger import Ledger
+from mlgitops.pipeline.schema import SettingsError
+from mlgitops.release import ReleaseError
+from mlgitops.retention import rule, stored
+from mlgitops.retention.rule import Kept
+from mlgitops.settings import Retention
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+RULES = Retention(versions=2, days=30)
+
+
+def version(number: int, days: float) -> Kept:
+    """Return a version that last served so many days ago."""
+    last = NOW - timedelta(days=days)
+    return Kept(f"m{number}", (1, number, 0), f"flights@v1.{number}.0", last)
+
+
+def retired(*versions: Kept, used: tuple[str, ...] = ()) -> list[str]:
+    """Return the manifests that retire."""
+    return [v.manifest_sha256 for v in rule.retiring(versions, used, RULES, NOW)]
+
+
+def test_the_rule() -> None:
+    old = [version(n, 400 - n) for n in range(5)]
+    assert retired(*old) == ["m0", "m1", "m2"], "the newest two stay"
+    assert retired(*old, used=("m1",)) == ["m0", "m2"], "an environment runs it"
+    assert retired(*old[:2], version(2, 29), *old[3:]) == ["m0", "m1"], "it served"
+    unmerged = replace(old[0], number=(), manifest_sha256="p")
+    assert retired(unmerged, *old[3:]) == ["p"]
+    assert retired(*old[3:]) == []
+
+
+def test_where_an_environment_would_go_back_to_stays() -> None:
+    assert rule.in_use([["a", "b", "c"], ["a"]]) == {"a", "b", "c"}
+    assert rule.in_use([["a", "b", "c", "c"], []]) == {"b", "c"}
+    assert rule.in_use([["a", "b", "a"]]) == {"a", "b"}, "rolled back: the next is b"
+
+
+def keep(here: World) -> None:
+    """Bring what CI built into storage, as objects of DVC."""
+    for file in here.objects.iterdir():
+        put(here, file.name, file.read_bytes())
+
+
+def put(here: World, md5: str, data: bytes) -> Path:
+    """Put an object into storage."""
+    path = here.home / "store/files/md5" / md5[:2] / md5[2:]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def held() -> set[str]:
+    """Return the objects in storage."""
+    return set(stored.objects())
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return a world with four releases of production, the oldest a year old."""
+    home = tmp_path_factory.mktemp("grown")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
+        (made.clone / ".dvc").mkdir()
+        config = "['remote \"storage\"']\n    url = ../../store\n"
+        (made.clone / ".dvc/config").write_text(config)
+        params = json.loads((made.clone / "params.yaml").read_text())
+        params["retention"] = {"versions": 2, "days": 30}
+        (made.clone / "params.yaml").write_text(json.dumps(params))
+        for text in ("one", "two", "three", "four"):
+            made.judged(text)
+            roll_out()
+        keep(made)
+        yield made
+
+
+@pytest.fixture
+def here(
+    grown: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Stand in a twin of that world."""
+    with world(tmp_path, monkeypatch, like=grown) as made:
+        later = datetime.now(UTC) + timedelta(days=365)
+        monkeypatch.setattr(command.plan, "newest", lambda last: later)
+        yield made
+
+
+def objects(here: World, tag: str) -> set[str]:
+    """Return the objects of a version."""
+    from mlgitops import lock
+
+    found = lock.at(tag, here.clone)
+    assert found
+    return {out.md5 for out in found.outs}
+
+
+def test_old_versions_leave_storage_and_nothing_else(here: World) -> None:
+    before = held()
+    lines = prune()
+    assert [line.split(",")[0] for line in lines[:2]] == [
+        "retire flights@v1.0.0",
+        "retire flights@v1.1.0",
+    ]
+    assert held() == before and "APPLY=1" in lines[-1], "only said so"
+    assert not Ledger().retired()
+    assert "deleted 4 objects" in prune(apply=True)[-1]
+    gone = objects(here, "flights@v1.0.0") | objects(here, "flights@v1.1.0")
+    assert len(gone) == 4 and held() == before - gone
+    assert {r["version"] for r in Ledger().retired().values()} == {
+        "flights@v1.0.0",
+        "flights@v1.1.0",
+    }
+    assert prune(apply=True) == ["deleted 0 objects, 0.0 MB"], "once"
+    with pytest.raises(ReleaseError, match="v1.0.0 was retired on 2.*newer version"):
+        rollback.rollback("production", "v1.0.0", "why not")
+
+
+def test_killed_between_ledger_and_storage_it_goes_on(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(gone: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stored, "remove", killed)
+        prune(apply=True)
+    assert len(Ledger().retired()) == 2 and len(held()) == 8
+    assert "deleted 4 objects" in prune(apply=True)[-1]
+
+
+def test_what_a_branch_names_stays(here: World) -> None:
+    """Also one that this clone never fetched."""
+    one = here.clone / "data"
+    data = b"an older table"
+    md5 = hashlib.md5(data).hexdigest()
+    put(here, md5, data)
+    one.mkdir()
+    pointer = f"outs:\n- md5: {md5}\n  size: {len(data)}\n  path: t.parquet\n"
+    (one / "t.parquet.dvc").write_text(pointer)
+    git("switch", "-q", "-c", "idea")
+    git("add", "-A")
+    git("commit", "-q", "-m", "idea")
+    git("push", "-q", "origin", "idea")
+    git("switch", "-q", "main")
+    git("branch", "-q", "-D", "idea")
+    git("update-ref", "-d", "refs/remotes/origin/idea")
+    git("config", "remote.origin.fetch", "+refs/heads/main:refs/remotes/origin/main")
+    prune(apply=True)
+    assert md5 in held()
+    git("push", "-q", "origin", ":idea")
+    prune(apply=True)
+    assert md5 in held(), "nothing here names it any more: it may be somebody else's"
+    prune(apply=True, alone=True)
+    assert md5 not in held(), "the control"
+
+
+def test_what_was_never_named_here_may_be_somebody_elses(here: World) -> None:
+    foreign = hashlib.md5(b"foreign").hexdigest()
+    put(here, foreign, b"foreign")
+    lines = prune(apply=True)
+    assert "1 objects that this repository never named" in " ".join(lines)
+    assert foreign in held()
+    prune(apply=True, alone=True)
+    assert foreign not in held()
+
+
+def test_an_unreadable_pointer_frees_nothing(here: World) -> None:
+    (here.clone / "data").mkdir()
+    (here.clone / "data/t.parquet.dvc").write_text("outs:\n- path: t\n  md5: x.dir\n")
+    here.commit("a folder")
+    before = held()
+    with pytest.raises(Exception, match="not a single file"):
+        prune(apply=True)
+    assert held() == before and not Ledger().retired()
+
+
+def test_a_version_that_passes_again_is_back(here: World) -> None:
+    prune(apply=True)
+    first = here.model("one")
+    assert first in Ledger().retired()
+    time = (datetime.now(UTC) + timedelta(days=365)).isoformat()
+    here.verdict(first, time=time)
+    keep(here)
+    assert first not in Ledger().retired()
+    prune(apply=True)
+    assert objects(here, "flights@v1.0.0") <= held()
+    assert not objects(here, "flights@v1.1.0") & held(), "the control"
+
+
+def test_a_push_in_the_meantime_is_told(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = stored.remove
+
+    def slow(gone: list[stored.Stored]) -> None:
+        remove(gone)
+        here.judged("one")
+
+    monkeypatch.setattr(stored, "remove", slow)
+    with pytest.raises(storage.StorageError, match="make push"):
+        prune(apply=True)
+
+
+def test_without_a_rule_nothing_happens(here: World) -> None:
+    params = json.loads(Path("params.yaml").read_text())
+    del params["retention"]
+    Path("params.yaml").write_text(json.dumps(params))
+    with pytest.raises(SettingsError, match="retention"):
+        prune(apply=True)
+
+
+def test_one_version_is_too_few() -> None:
+    with pytest.raises(SettingsError, match="versions"):
+        settings.retention({"retention": {"versions": 1, "days": 3}})
+
+
+def test_a_storage_that_cannot_delete_is_told(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, refused = Path.unlink, min(objects(here, "flights@v1.0.0"))
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == refused[2:]:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(storage.StorageError, match="cannot be deleted: Permission"):
+            prune(apply=True)
+    assert refused in held()
+    prune(apply=True)
+    gone = objects(here, "flights@v1.0.0") | objects(here, "flights@v1.1.0")
+    assert not gone & held()

@@ -1,0 +1,133 @@
+"""Removes a person's rows from the prediction log, the labels and the next data.
+
+    make erase ID=a-17,a-18 LOG=/var/log/model LABELS=labels.csv
+    make erase ENTITY=customer-4 LOG=s3://bucket/log LABELS=s3://bucket/labels
+
+ID are ids of rows; ENTITY is a value of the column that contract.yaml names under
+`entity`, whose rows all go. The data is written anew here and its pointer changes:
+commit it and propose it as other data. On the ledger stays that it was done and how
+many rows went, not whose. Run it again until it finds nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlgitops import git, lock, storage
+from mlgitops.commands.expected import expected_errors
+from mlgitops.ledger import Ledger
+from mlgitops.pipeline.contract import Contract
+from mlgitops.release import registry
+from mlgitops.retention import erase as remove
+from mlgitops.retention.erase import EraseError
+from mlgitops.retention.person import Person
+
+
+def main() -> None:
+    """Remove the rows, and say how many."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for option in ("id", "entity", "log", "labels"):
+        default = os.environ.get(option.upper(), "")  # make erase ID=a-17
+        parser.add_argument(f"--{option}", default=default)
+    options = parser.parse_args()
+    with expected_errors("", EraseError):
+        for line in erase(options.id, options.entity, options.log, options.labels):
+            print(line)
+
+
+def erase(ids: str, entity: str, log: str, labels: str) -> list[str]:
+    """Remove rows; return what went as lines.
+
+    Raises:
+        EraseError: nobody was named, or a file could not be read or written.
+    """
+    contract = Contract.read(Path("contract.yaml").read_bytes())
+    person = _person(ids, entity, contract)
+    tables = [out.path for out in lock.inputs() if lock.is_table(out.path)]
+    for path in tables:
+        if not Path(path).is_file():
+            raise EraseError(f"{path} is not here: type `make pull`")
+        if person.names:
+            found = remove.ids_of(Path(path), contract, person)
+            person = replace(person, ids=person.ids | found)
+    counts = {
+        "log": remove.log(log, person) if log else 0,
+        "labels": remove.labels(labels, contract, person) if labels else 0,
+        "data": 0,
+    }
+    lines = []
+    for path in tables:
+        if count := remove.table(Path(path), contract, person):
+            counts["data"] += count
+            storage.add(path)
+            lines.append(
+                f"{path}: {count:,} rows removed; commit {path}.dvc and `make push`"
+            )
+    _record(counts)
+    for name, source in (("log", log), ("labels", labels)):
+        text = f"{counts[name]:,} lines removed" if source else "not looked at: name it"
+        lines.append(f"{name}: {text}")
+    return [*lines, *_left(contract, counts["data"])]
+
+
+def _person(ids: str, entity: str, contract: Contract) -> Person:
+    """Return whose rows go.
+
+    Raises:
+        EraseError: nobody is named, or contract.yaml has no entity.
+    """
+    named, names = (
+        frozenset(part.strip() for part in text.split(",") if part.strip())
+        for text in (ids, entity)
+    )
+    if not named and not names:
+        raise EraseError(
+            "nobody was named: type `make erase ID=...`, or ENTITY= with a value of "
+            "the entity's column"
+        )
+    if names and not contract.entity:
+        raise EraseError(
+            "contract.yaml has no `entity`, so that rows have no owner: name their "
+            "ids with ID="
+        )
+    return Person(named, names, contract.entity if names else "")
+
+
+def _record(counts: dict[str, int]) -> None:
+    """Write on the ledger that rows went, and how many; never whose."""
+    if not any(counts.values()) or not git.has_remote():
+        return
+    ledger = Ledger()
+    by = git.run("config", "user.name", check=False)
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    ledger.append(
+        lambda seq: {
+            f"erasures/{seq:08d}.json": {
+                "schema": 1,
+                "seq": seq,
+                "time": time,
+                "by": by,
+                "rows": counts,
+            }
+        },
+        "erase rows",
+    )
+
+
+def _left(contract: Contract, count: int) -> list[str]:
+    """Say which versions were trained on data that had the rows."""
+    if not count:
+        return []
+    tags = [version.tag for version in registry.versions(contract.name)]
+    if not tags:
+        return []
+    return [
+        f"{len(tags)} versions up to {tags[-1]} may have been trained on them, and "
+        "storage keeps their data until they retire: `make prune`"
+    ]

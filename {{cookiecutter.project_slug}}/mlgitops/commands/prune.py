@@ -1,0 +1,129 @@
+"""Retires old versions by the rule in params.yaml, and deletes their objects.
+
+    make prune            (says what would go; changes nothing)
+    make prune APPLY=1
+
+`retention: {versions: 20, days: 730}` keeps the newest 20 versions, and each that
+served in the last 730 days. Beside them stays what an environment runs or would go
+back to, what a branch on origin names, and what lies here. A version that retires is
+recorded on the ledger; its tag, verdicts and GitHub Release stay, its data and model
+leave storage. Killed at any point, the next run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlgitops import git, settings, storage
+from mlgitops.commands.expected import expected_errors
+from mlgitops.ledger import Ledger, Record
+from mlgitops.release import model_name, registry
+from mlgitops.retention import named, plan, stored
+from mlgitops.retention.rule import Kept
+from mlgitops.retention.stored import Stored
+from mlgitops.storage import StorageError
+
+HEADS = "+refs/heads/*:refs/remotes/origin/*"  # all, in a clone of one branch too
+ALONE = (
+    "storage holds {count:,} objects that this repository never named: another one may "
+    "keep its own there, so they stay; type `make prune ALONE=1` if nobody does"
+)
+
+
+def main() -> None:
+    """Print what goes, and delete it if that is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for option, text in (
+        ("apply", "retire and delete; without it, only say what would go"),
+        ("alone", "also delete objects that this repository never named"),
+    ):
+        default = bool(os.environ.get(option.upper()))
+        parser.add_argument(
+            f"--{option}", action="store_true", default=default, help=text
+        )
+    options = parser.parse_args()
+    with expected_errors():
+        for line in prune(options.apply, options.alone):
+            print(line)
+
+
+def prune(apply: bool = False, alone: bool = False) -> list[str]:
+    """Return what went, or would go, as lines.
+
+    Raises:
+        SettingsError: params.yaml has no section `retention`.
+        ReleaseError, LockError, StorageError: something cannot be read, so that
+            nothing is known to be free; or what has to stay is missing afterwards.
+    """
+    rules = settings.retention(settings.load(Path("params.yaml").read_bytes()))
+    git.remote_run("fetch", "-q", "--prune", "origin", HEADS)
+    name, ledger = model_name(), Ledger()
+    registry.fetch(name)
+    gone = plan.retiring(ledger, name, rules)
+    retired = {*ledger.retired(), *(version.manifest_sha256 for version in gone)}
+    free, unknown = plan.free(ledger, name, retired, alone)
+    lines = [f"{'retire' if not apply else 'retired'} {_said(v)}" for v in gone]
+    if unknown and not alone:
+        lines.append(ALONE.format(count=unknown))
+    if apply:
+        _record(ledger, gone, rules)
+        _delete(free, ledger, name)
+    size = sum(each.size for each in free) / 1e6
+    verb = "deleted" if apply else "would delete"
+    lines.append(f"{verb} {len(free):,} objects, {size:,.1f} MB")
+    if apply and free and storage.branch_folder():
+        lines.append("the branch `storage` keeps deleted objects in its history")
+    if not apply and (gone or free):
+        lines.append("nothing was changed: type `make prune APPLY=1` to do it")
+    return lines
+
+
+def _record(ledger: Ledger, gone: Sequence[Kept], rules: settings.Retention) -> None:
+    """Write on the ledger which versions retire, before anything is deleted."""
+    if not gone:
+        return
+
+    def files(seq: int) -> dict[str, Record | bytes]:
+        return {
+            f"retired/{version.manifest_sha256}/{seq:08d}.json": {
+                "schema": 1,
+                "seq": seq,
+                "manifest_sha256": version.manifest_sha256,
+                "version": version.name,
+                "rule": {"versions": rules.versions, "days": rules.days},
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            for version in gone
+        }
+
+    ledger.append(files, f"retire {len(gone)} versions")
+
+
+def _delete(free: Sequence[Stored], ledger: Ledger, name: str) -> None:
+    """Delete objects, then look whether all that has to stay is there."""
+    had = stored.objects().keys()
+    stored.remove(free)
+    git.remote_run("fetch", "-q", "--prune", "origin", HEADS)
+    ledger.refresh()
+    left = stored.objects().keys()
+    if still := [each for each in free if each.md5 in left]:
+        raise StorageError(f"{len(still):,} objects are still there: run it again")
+    keep = named.kept(ledger, registry.versions(name), ledger.retired())
+    if lost := sorted(had & keep - left):
+        raise StorageError(
+            f"a proposal named {len(lost):,} objects while they were deleted, such as "
+            f"md5 {lost[0]}: type `make push` where that data is"
+        )
+
+
+def _said(version: Kept) -> str:
+    """Return a version and its last day."""
+    return (
+        f"{version.name or version.manifest_sha256[:12]}, last {version.last:%Y-%m-%d}"
+    )

@@ -1,0 +1,71 @@
+"""What `make prune` would retire, and which objects nothing names then."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+
+from mlgitops.ledger import Ledger, Record
+from mlgitops.release import canary, registry
+from mlgitops.retention import named, rule, stored
+from mlgitops.retention.rule import Kept
+from mlgitops.retention.stored import Stored
+from mlgitops.settings import Retention
+
+
+def retiring(ledger: Ledger, name: str, rules: Retention) -> list[Kept]:
+    """Return the versions that retire now."""
+    before = ledger.retired()
+    tags = {v.manifest_sha256: v for v in registry.versions(name)}
+    last: dict[str, datetime] = {}
+    proposed: dict[str, str] = {}
+    for verdict in filter(named.passed, ledger.judged()):
+        _later(last, str(verdict["manifest_sha256"]), verdict)
+        number = verdict.get("pull_request")
+        proposed[str(verdict["manifest_sha256"])] = f"#{number}, never merged"
+    histories = []
+    for environment in ledger.environments():
+        history = ledger.history(environment)
+        histories.append([str(record["manifest_sha256"]) for record in history])
+        for record, end in zip(history, [*history[1:], history[-1]], strict=True):
+            _later(last, str(record["manifest_sha256"]), end)
+    if running := ledger.read(canary.FILE):
+        histories.append([str(running["manifest_sha256"])])
+    versions = []
+    for manifest, time in last.items():
+        tag = tags.get(manifest)
+        text = tag.tag if tag else proposed.get(manifest, manifest)
+        if manifest not in before:
+            versions.append(Kept(manifest, tag.number if tag else (), text, time))
+    now = newest(last)
+    return rule.retiring(versions, rule.in_use(histories), rules, now)
+
+
+def newest(last: Mapping[str, datetime]) -> datetime:
+    """Return what days are counted from: the newest record's time, or the clock here.
+
+    The earlier one: a clock that is wrong, here or where the record was written,
+    retires nothing.
+    """
+    return min([datetime.now(UTC), *sorted(last.values())[-1:]])
+
+
+def _later(last: dict[str, datetime], manifest: str, record: Record) -> None:
+    """Note that a version was there at a record's time."""
+    if not record.get("time"):
+        return
+    time = datetime.fromisoformat(str(record["time"]))
+    last[manifest] = max(last.get(manifest, time), time)
+
+
+def free(
+    ledger: Ledger, name: str, retired: Collection[str], alone: bool
+) -> tuple[list[Stored], int]:
+    """Return the objects that nothing names, and how many were never named here."""
+    keep = named.kept(ledger, registry.versions(name), retired)
+    known = named.ever(ledger)
+    held = stored.objects()
+    unnamed = {md5: each for md5, each in held.items() if md5 not in keep}
+    unknown = sum(md5 not in known for md5 in unnamed)
+    free = [each for md5, each in unnamed.items() if alone or md5 in known]
+    return sorted(free, key=lambda each: each.path), unknown
