@@ -44,6 +44,23 @@ def test_in_place(template: Path, name: str) -> None:
     assert lint(template / name) == ""
 
 
+def test_the_one_to_copy(template: Path, tmp_path: Path) -> None:
+    """docs/fleet.md: it stands in a repository of its own."""
+    file = template / "docs" / "fleet" / "fleet.yml"
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    shutil.copy(file, folder)
+    assert lint(tmp_path) == ""
+    flow = yaml.safe_load(file.read_text())
+    assert flow["permissions"] == {}
+    actions = re.findall(r"uses: (\S+)", file.read_text())
+    used = (template / FOLDER / ".github" / "workflows").glob("*.yml")
+    known = {
+        uses for path in used for uses in re.findall(r"uses: (\S+)", path.read_text())
+    }
+    assert actions and set(actions) <= known, "one pin for each action"
+
+
 @pytest.mark.bakes
 @pytest.mark.parametrize(
     "choices", list(itertools.product(STORAGES, TARGETS)), ids="-".join

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from machinery.world import World, git, registered, roll_out, world
+from mlgitops import inventory
 from mlgitops.commands import audit, rollback
 from mlgitops.ledger import Ledger
 from mlgitops.machinery import machinery
@@ -132,6 +133,7 @@ def test_which_machinery_judged_and_deployed_is_told(here: World) -> None:
     """As the ledger holds it; the machinery of today says nothing of a year ago."""
     record = Ledger().release("production") or {}
     assert record["machinery"] == machinery().record()
+    assert record["inventory"] == inventory.stated()
     other = {"version": "0.9.0", "modified": ["judge/gates.py"]}
     here.verdict(here.model("three"), machinery=other)
     version = roll_out()

@@ -39,7 +39,7 @@ PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.rarest"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
 SHARED = {"built", "git", "github", "heartbeat", "ledger", "lock", "machine", "recipe"}
-SHARED |= {"server_code", "stages", "storage", "train_run"}
+SHARED |= {"inventory", "server_code", "stages", "storage", "train_run"}
 SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
@@ -59,6 +59,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/release": PARTS | {"mlgitops.serving.openapi"},  # of a version's release
     "mlgitops/monitor": PARTS  # and what newer rows bring
     | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds"},
+    # It reads what judge, release and monitor wrote, by the ledgers of others.
+    "mlgitops/fleet": PARTS | {"mlgitops.release"},
     "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},
     # It asks a version as the server does, and opens addresses with storage's login.
     "mlgitops/batch": {
@@ -95,7 +97,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     | {"mlgitops.pipeline.folds"}
     | {f"mlgitops.{part}" for part in ("batch", "edge", "judge", "release")}
     | {"mlgitops.monitor", "mlgitops.retention", "mlgitops.shipping"}
-    | {f"mlgitops.{part}" for part in ("search", "table")},
+    | {f"mlgitops.{part}" for part in ("fleet", "search", "table")},
 }
 
 

@@ -41,6 +41,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
     },
     "explain it": {
         "audit": ("commands.audit", "list what served when, and who approved it"),
+        "fleet": ("commands.fleet", "put many models on one page, by their ledgers"),
         "reproduce": ("commands.reproduce", "build a version again, compare the bytes"),
         "verify": ("serving.verify", "check the files of a version"),
         "smoke": ("serving.smoke", "load a version and check its golden rows"),

@@ -216,6 +216,15 @@ class Deploy:
     canary: Canary | None = None
 
 
+@dataclass(frozen=True)
+class Inventory:
+    """What a list of all models says of this one, in the organisation's own words."""
+
+    owner: str = ""
+    risk: str = ""
+    licence: str = ""
+
+
 Worth = BinaryWorth | MulticlassWorth | RegressionWorth
 WORTH: dict[str, type[Worth]] = {
     "binary": BinaryWorth,
@@ -237,6 +246,7 @@ def optional(kind: type[T], name: str, default: D) -> Callable[[Params], T | D]:
 
 compute = optional(Compute, "compute", None)
 deploy = optional(Deploy, "deploy", Deploy())
+inventory = optional(Inventory, "inventory", Inventory())
 monitor = required(Monitor, "monitor")
 override = optional(Override, "override", Override((), "admin"))  # nothing is overruled
 retrain = required(Retrain, "retrain")
@@ -310,7 +320,7 @@ def metric_bounds(entries: object, location: Location) -> Bounds:
 def check(params: Params, contract: Contract) -> None:
     """Refuse a file of which any section is wrong, the gates aside."""
     refuse_misspelt(params)
-    for read in (evaluate, override, compute, deploy):
+    for read in (evaluate, override, compute, deploy, inventory):
         read(params)
     check_split(prepare(params), contract)
     recipe = train(params, contract.task)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from mlgitops import git, github, lock, report, storage
+from mlgitops import git, github, inventory, lock, report, storage
 from mlgitops.judge.artifact import BuildRecord
 from mlgitops.judge.proposal import Proposal, has_newer_head
 from mlgitops.judge.verdict import Case, summary
@@ -53,6 +53,7 @@ def record(case: Case, proposal: Proposal, build: BuildRecord, html: str) -> int
         "build": {"seconds": build.seconds, "restored": build.restored},
         "rules_sha": git.run("rev-parse", "HEAD"),
         "machinery": machinery().record(),
+        "inventory": inventory.stated(),
         "run_id": run,
         "run_url": github.run_url(),
         **{name: msgspec.to_builtins(getattr(case.judgement, name)) for name in JUDGED},

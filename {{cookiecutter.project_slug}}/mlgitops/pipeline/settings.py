@@ -31,7 +31,7 @@ FILE = Location(PARAMS)
 BEST = "best"  # the threshold that decisions on rows left out are worth most with
 SECTIONS = (
     *("prepare", "train", "evaluate", "experiment", "gates", "business", "fairness"),
-    *("override", "compute", "monitor", "retrain", "retention", "deploy"),
+    *("override", "compute", "monitor", "retrain", "retention", "deploy", "inventory"),
 )
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ from mlgitops.ledger import HOST, REPLACED, Ledger
 from mlgitops.release import MAIN, Record, eligibility, registry, signature
 
 NUMBERED = re.compile(
-    r"(?:environments/[^/]+/history|(?:verdicts|reports|signatures)/[^/]+)/(\d{8})\D"
+    r"(?:environments/[^/]+/(?:history|canaries)|(?:verdicts|reports|signatures)/[^/]+"
+    r"|monitoring(?:/reports)?|proposals)/(\d{8})\D"
 )
 
 
@@ -24,7 +25,7 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
     sentences += registry.differences(
         versions, [record for record in history if record["tag"] not in broken_tags]
     )
-    sentences += _rewritten(ledger)
+    sentences += rewritten(ledger)
     for record in history:
         sentences += _verdict(ledger, record)
     for environment in ledger.environments():
@@ -53,7 +54,7 @@ def _named(ledger: Ledger, champion: Record) -> Iterator[str]:
         yield f"main does not name what production runs ({champion['tag']}): {advice}"
 
 
-def _rewritten(ledger: Ledger) -> Iterator[str]:
+def rewritten(ledger: Ledger) -> Iterator[str]:
     """Yield where the ledger's own history contradicts that it only grows."""
     if ledger.commit is None:
         return

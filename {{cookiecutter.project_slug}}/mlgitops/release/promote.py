@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from mlgitops import github
+from mlgitops import github, inventory
 from mlgitops.ledger import Ledger
 from mlgitops.machinery import machinery
 from mlgitops.release import (
@@ -180,6 +180,7 @@ def record_of(
         "verdict": verdict["path"],
         "server": asdict(promotion.server),
         "machinery": machinery().record(),
+        "inventory": inventory.stated(),
         "image": promotion.image,
         "signature": promotion.signature,
         "deployment_id": deployment,

@@ -13,7 +13,7 @@ from mlgitops import report
 from mlgitops.judgement import Check, checks
 from mlgitops.ledger import Ledger
 from mlgitops.machinery import Machinery
-from mlgitops.release import ReleaseError, facts
+from mlgitops.release import Record, ReleaseError, facts
 from mlgitops.release.facts import Period
 
 PERIOD = ("environment", "version", "manifest_sha256", "began", "until", "verdict")
@@ -60,12 +60,16 @@ def held(ledger: Ledger, date: str | None) -> list[Threshold]:
     ]
     if not periods:
         raise ReleaseError(f"nothing was deployed {f'in {date}' if date else 'yet'}")
-    return [threshold for period in periods for threshold in _of(ledger, period)]
+    read = ((p, ledger.read(p.verdict) if p.verdict else None) for p in periods)
+    return [threshold for pair in read for threshold in of(*pair)]
 
 
-def _of(ledger: Ledger, period: Period) -> Iterator[Threshold]:
-    """Give the checks of the verdict that allowed a deployment."""
-    verdict = ledger.read(period.verdict) if period.verdict else None
+def of(period: Period, verdict: Record | None) -> Iterator[Threshold]:
+    """Give the checks of the verdict that allowed a deployment.
+
+    Raises:
+        ReleaseError: there is none, or it cannot be read.
+    """
     if verdict is None:
         raise ReleaseError(
             f"the ledger lacks the verdict of {period.version} in {period.environment}"
