@@ -42,6 +42,8 @@ SECTIONS: dict[str, dict[str, type[Any]]] = {  # section: {of which task: its ty
     "compute": {"": settings.Compute},
     "monitor": {"": settings.Monitor},
     "retrain": {"": settings.Retrain},
+    "retention": {"": settings.Retention},
+    "inventory": {"": settings.Inventory},
     "deploy": {"": settings.Deploy},
 }
 INTRODUCTIONS = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mlgitops.pipeline.settings import SECTIONS
 from mlgitops.settings import Monitor
 
 pytest.importorskip("sklearn")
@@ -18,6 +19,10 @@ SPEC.loader.exec_module(reference)
 def test_the_page_is_what_the_code_says() -> None:
     text = (DOCS / "reference.md").read_text(encoding="utf-8")
     assert text == reference.page(), "type `make docs`"
+
+
+def test_no_section_is_left_out() -> None:
+    assert set(reference.SECTIONS) == set(SECTIONS)
 
 
 def test_a_setting_has_its_limits_and_reason() -> None:
