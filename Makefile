@@ -24,7 +24,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test picture proof benchmark validation wide table scale training search serving monitoring mitigation tables docs check lint \
+.PHONY: help setup demo test picture proof benchmark validation wide table scale training search serving monitoring mitigation tables docs check lint score \
 	lock sums clean
 
 help: ## List the commands
@@ -53,8 +53,9 @@ wide: setup ## Time the judge on tables of up to 1,000 columns (WIDTHS=)
 table: setup ## Time `make data` of a CSV beside DuckDB alone (PROOF=1 for 2 GB; ROWS=)
 scale: setup ## Time data, repro and validate from 10 thousand rows to a million (ROWS=)
 training: setup ## Time 20 features and all settings of training on a million rows (ROWS=)
+score: setup ## Time `make score` beside pandas and scikit-learn, and onnxruntime alone (ROWS=)
 search: setup ## Time a search beside its fits, and choose among noise by each way (PARTS=)
-validation wide table scale training search:
+validation wide table scale training score search:
 	@uv venv --quiet --allow-existing .venv/validation
 	@uv pip install --quiet --python .venv/validation --require-hashes \
 		-r '$(TEMPLATE)/requirements/pipeline.txt' \

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import errno
 import hashlib
 import http.server
 import io
@@ -466,6 +467,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     fault = ""
     posted: ClassVar[list[dict[str, Any]]] = []
     seen: ClassVar[list[str]] = []
+    asked: ClassVar[list[str]] = []  # the ranges of bundles
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -498,6 +500,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data[: len(data) // 2])
+        elif self.fault in RANGES and self.path.endswith(".zip"):
+            self.asked.append(self.headers.get("Range", ""))
+            RANGES[self.fault](self, Path(self.translate_path(self.path)).read_bytes())
         elif self.fault == "no length" and self.path.endswith(".zip"):
             data = Path(self.translate_path(self.path)).read_bytes()
             self.send_response(200)
@@ -513,9 +518,51 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
 
 
+def ranged(
+    handler: Handler, data: bytes, sent: int = 1_500, named: bool = True
+) -> None:
+    """Answer with the bytes that were asked for, and stop after some of them."""
+    start = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+    if start >= len(data):
+        return handler.send_error(416)
+    handler.send_response(206 if start else 200)
+    if start and named:
+        handler.send_header("Content-Range", f"bytes {start}-/{len(data)}")
+    handler.send_header("Content-Length", str(len(data) - start))
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        handler.wfile.write(data[start : start + sent])
+
+
+def whole(handler: Handler, data: bytes, sent: int = 1_500) -> None:
+    """Answer with all bytes, whatever was asked for, and stop after some of them."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        handler.wfile.write(data[:sent])
+
+
+def flipped(data: bytes) -> bytes:
+    """Return the bytes with one bit in their middle changed."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+RANGES: dict[str, Callable[[Handler, bytes], None]] = {
+    "cut": ranged,
+    "range": lambda handler, data: ranged(handler, data, len(data)),
+    "unnamed": lambda handler, data: ranged(handler, data, len(data), named=False),
+    "late": lambda handler, data: ranged(handler, data[:1_000], 1_000),
+    "whole": lambda handler, data: whole(handler, data, len(data)),
+    "altered": lambda handler, data: whole(handler, bytes(len(data))),
+    "bit": lambda handler, data: whole(handler, flipped(data), len(data)),
+}
+
+
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, type[Handler]]]:
-    kind = type("Own", (Handler,), {"fault": "", "posted": [], "seen": []})
+    kind = type("Own", (Handler,), {"fault": "", "posted": [], "seen": [], "asked": []})
 
     def handler(*arguments: Any) -> Handler:
         return kind(*arguments, directory=str(folder))
@@ -563,7 +610,126 @@ def test_an_address_that_fails_leaves_what_runs(
         assert web.runs() == "v1.0.1"
         kind.fault = ""
         assert web.look()["version"] == "v1.0.2"
-        assert not (box.home / "bundle.part").exists()
+        assert not parts(box)
+
+
+def parts(box: Box) -> dict[int, str]:
+    """Return what has arrived of bundles: the bytes of each file, and its name."""
+    return {p.stat().st_size: p.name for p in box.home.glob("*.part")}
+
+
+def noise(number: int) -> bytes:
+    """Return a bundle of several thousand bytes."""
+    return packed(files(number) | {"noise": os.urandom(4_000)})
+
+
+@pytest.mark.parametrize("fault", ["range", "whole", "unnamed"])
+def test_a_download_goes_on_where_it_was_cut_off(
+    box: Box, shop: Shop, fault: str
+) -> None:
+    """Also over several looks; a server that sends no range gives all of it again."""
+    data = noise(2)
+    name = shop.offer(2, 5, data)["bundle_sha256"]
+    with serving(shop.folder) as (url, kind):
+        web = Box(box.home, url)
+        kind.fault = "cut"
+        for arrived in (1_500, 3_000):
+            report = web.look()
+            assert report["state"] == "offline" and "cut off" in report["reason"]
+            assert parts(box) == {arrived: f"bundle-{name}.part"}
+            assert web.runs() == "v1.0.1"
+        kind.fault = fault
+        assert web.look()["version"] == "v1.0.2" and not parts(box)
+        rest = ["bytes=3000-"] + ([""] if fault == "unnamed" else [])
+        assert kind.asked == ["", "bytes=1500-", *rest]
+
+
+def test_a_part_of_other_bytes_is_fetched_anew(box: Box, shop: Shop) -> None:
+    """Whoever altered the first half, or a disk: the sha256 of the whole decides."""
+    data = noise(2)
+    name = shop.offer(2, 5, data)["bundle_sha256"]
+    part = box.home / f"bundle-{name}.part"
+    with serving(shop.folder) as (url, kind):
+        web = Box(box.home, url)
+        kind.fault = "altered"
+        assert web.look()["state"] == "offline" and parts(box) == {1_500: part.name}
+        kind.fault = "range"
+        assert web.look()["version"] == "v1.0.2" and kind.asked[1:] == [
+            "bytes=1500-",
+            "",
+        ]
+        for number, wrong in ((3, bytes(9_999)), (4, b"x"), (5, None)):
+            data = noise(number)
+            name = shop.offer(number, number + 5, data)["bundle_sha256"]
+            wrong = bytes(len(data)) if wrong is None else wrong
+            (box.home / f"bundle-{name}.part").write_bytes(wrong)
+            assert web.look()["version"] == f"v1.0.{number}" and not parts(box)
+        kind.fault = "late"  # whose file is shorter than what is here already
+        name = shop.offer(6, 12, data := noise(6))["bundle_sha256"]
+        (box.home / f"bundle-{name}.part").write_bytes(data[:2_000])
+        report = web.look()
+        assert "cut off after 1000" in report["reason"] and web.runs() == "v1.0.5"
+        kind.fault = "range"
+        assert web.look()["version"] == "v1.0.6"
+
+
+def test_a_part_belongs_to_one_bundle_and_frees_a_full_disk(
+    box: Box, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.offer(2, 5, noise(2))
+    with serving(shop.folder) as (url, kind):
+        web, kind.fault = Box(box.home, url), "cut"
+        web.look()
+        shop.offer(3, 6, noise(3))
+        web.look()
+        assert [*parts(box)] == [1_500], "the part of the version before is gone"
+        assert forked(lambda: small_files(web, 2_000)) == 0
+        assert not parts(box) and web.runs() == "v1.0.1"
+        web.look()
+        monkeypatch.setattr(update, "ROOM_BYTES", 10**18)
+        assert "disk is full" in web.look()["reason"]
+        assert [*parts(box)] == [1_500], "nothing was written: it goes on later"
+        monkeypatch.undo()
+        shop.offer(1, 7, action="rollback")
+        assert web.look()["version"] == "v1.0.1" and not parts(box)
+
+
+def test_a_bundle_is_copied_from_a_stick_in_several_goes(
+    box: Box, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is pulled out in the middle: the next copy begins there."""
+    data = noise(2)
+    shop.offer(2, 5, data)
+    position, read = [0], io.BufferedReader.read1
+
+    class Stick:
+        """A file that ends with an error after some bytes."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def tell(self) -> int:
+            position[0] = self.file.tell()
+            return position[0]
+
+        def read1(self, size: int) -> bytes:
+            if self.file.tell() >= 3_000:
+                raise OSError(errno.EIO, "Input/output error", "stick")
+            return read(self.file, min(size, 3_000))
+
+    opened = update.Folder.open
+
+    @contextlib.contextmanager
+    def pulled(self: Any, name: str, start: int = 0) -> Iterator[Any]:
+        with opened(self, name, start) as file:
+            yield Stick(file) if name.endswith(".zip") else file
+
+    monkeypatch.setattr(update.Folder, "open", pulled)
+    report = box.look()
+    assert report["state"] == "behind" and "Input/output" in report["reason"]
+    assert [*parts(box)] == [3_000] and box.runs() == "v1.0.1"
+    monkeypatch.setattr(update.Folder, "open", opened)
+    assert box.look()["version"] == "v1.0.2" and not parts(box)
 
 
 def test_a_silent_middle_of_a_download_ends(
@@ -945,55 +1111,96 @@ def test_a_device_that_is_not_set_up_says_so(tmp_path: Path) -> None:
 # A fleet
 
 
-def test_twenty_devices_over_three_versions_and_a_rollback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Some offline, some with a full disk: each runs what it could, or says why."""
-    monkeypatch.setattr(update, "check", in_process)
-    shop, reports = Shop(tmp_path / "shop"), tmp_path / "reports"
-    reports.mkdir()
-    with serving(shop.folder) as (url, _):
-        boxes = []
-        for n in range(20):
-            box = Box(tmp_path / f"device-{n:02d}", url)
-            settings = json.loads((box.home / "settings.json").read_text())
-            settings["report"] = str(reports)
-            (box.home / "settings.json").write_text(json.dumps(settings))
-            boxes.append(box)
-        offline, full = set(range(3)), set(range(3, 6))
+FLEET = {  # what is wrong with each of twenty devices
+    "offline": range(3),
+    "full": range(3, 6),
+    "forged": range(6, 8),  # its source has bundles of another key
+    "altered": range(8, 10),  # one bit on the way
+    "clock": range(10, 12),
+    "stick": range(12, 14),
+    "slow": range(14, 16),  # the line breaks after some thousand bytes
+    "well": range(16, 20),
+}
+REASONS = {  # what a device that does not run what it should says of it
+    "offline": ("offline", "does not answer"),
+    "full": ("behind", "disk is full"),
+    "forged": ("refused", "another key"),
+    "altered": ("refused", "is altered"),
+}
 
-        def round(number: int, seq: int, late: bool, **changes: Any) -> None:
-            shop.offer(number, seq, packed(big(number)), **changes)
-            for n, box in enumerate(boxes):
-                if late and n in offline:
-                    continue
-                if late and n in full:
-                    assert forked(lambda box=box: small_files(box, 2_000)) == 0
-                else:
+
+def test_twenty_devices_over_three_versions_and_a_rollback(
+    tmp_path: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each runs what it could, or says why; nobody runs what it should not."""
+    monkeypatch.setattr(update, "check", in_process)
+    reports, moment = tmp_path / "reports", time.time
+    reports.mkdir()
+    shop, forged = Shop(tmp_path / "shop", keys[0]), Shop(tmp_path / "forged", keys[1])
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    with contextlib.ExitStack() as stack:
+        urls, kinds = {}, {}
+        for fault in ("offline", "forged", "altered", "slow", ""):
+            folder = forged.folder if fault == "forged" else shop.folder
+            urls[fault], kinds[fault] = stack.enter_context(serving(folder))
+        sources = {**urls, "stick": str(stick)}
+        boxes = {}
+        for fault, numbers in FLEET.items():
+            for n in numbers:
+                source = sources.get(fault, urls[""])
+                boxes[n] = Box(tmp_path / f"device-{n:02d}", source, key=keys[0])
+                settings = json.loads((boxes[n].home / "settings.json").read_text())
+                settings["report"] = str(reports)
+                (boxes[n].home / "settings.json").write_text(json.dumps(settings))
+
+        def look(box: Box, fault: str) -> None:
+            if fault == "full":
+                assert forked(lambda: small_files(box, 2_000)) == 0
+            elif fault == "clock":
+                now = 0.0 if box.home.name.endswith("0") else 4e9
+                monkeypatch.setattr(time, "time", lambda: now)
+                box.look()
+                monkeypatch.setattr(time, "time", moment)
+            else:
+                for _ in range(3 if fault == "slow" else 1):
                     box.look()
 
+        def round(number: int, seq: int, late: bool, **changes: Any) -> None:
+            bundle = packed(big(number))
+            shop.offer(number, seq, bundle, **changes)
+            mirror = forged if late else Shop(forged.folder, keys[0])
+            mirror.offer(number, seq, bundle)
+            shutil.copytree(shop.folder, stick, dirs_exist_ok=True)
+            for fault, numbers in FLEET.items():
+                for n in numbers:
+                    if not late:
+                        boxes[n].look()
+                    elif fault != "offline":
+                        look(boxes[n], fault)
+
         round(1, 1, late=False)
+        kinds["altered"].fault, kinds["slow"].fault = "bit", "cut"
         round(2, 2, late=True)
         round(3, 3, late=True)
         taken = {"action": "rollback", "withdrawn": [digest(manifest(3))]}
         round(2, 4, late=True, **taken)
-    for n in offline:
+        assert {"bytes=1500-", "bytes=3000-"} <= {*kinds["slow"].asked}
+    for n in FLEET["offline"]:
         boxes[n].look()  # the server is gone
     expected = digest(manifest(2))
     found, broken = devices.load(reports)
     assert len(found) == 20 and not broken
-    assert all(box.runs() for box in boxes)
-    right = {d.name for d in found if d.manifest_sha256 == expected}
-    assert right == {f"device-{n:02d}" for n in range(6, 20)}
-    reasons = {d.name: (d.state, d.reason) for d in found if d.name not in right}
-    for n in offline:
-        assert reasons[f"device-{n:02d}"][0] == "offline"
-    for n in full:
-        state, reason = reasons[f"device-{n:02d}"]
-        assert state == "behind" and "disk is full" in reason
+    for number, device in enumerate(found):
+        (fault,) = (name for name in FLEET if number in FLEET[name])
+        state, words = REASONS.get(fault, ("current", ""))
+        assert device.state == state and words in device.reason, device
+        assert (device.manifest_sha256 == expected) == (state == "current"), device
+        runs = "v1.0.2" if state == "current" else "v1.0.1"
+        assert boxes[number].runs() == device.version == runs
     lines = devices.summary(found, broken, expected)
-    assert lines[0] == "20 devices, 14 of them run what they should"
-    assert "  v1.0.1: 6" in lines and "  v1.0.2: 14" in lines and len(lines) == 9
+    assert lines[0] == "20 devices, 10 of them run what they should"
+    assert "  v1.0.1: 10" in lines and "  v1.0.2: 10" in lines and len(lines) == 13
 
 
 def big(number: int) -> dict[str, bytes]:

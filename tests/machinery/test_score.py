@@ -30,6 +30,7 @@ from mlgitops import lock, prediction_log, storage
 from mlgitops.batch import addresses, columnar, job, tables
 from mlgitops.batch.job import Job, ScoreError
 from mlgitops.batch.parts import OutputError, Parts
+from mlgitops.batch.repeated import Repeated
 from mlgitops.batch.tables import Input, InputError
 from mlgitops.commands import score
 from mlgitops.ledger import Ledger
@@ -339,6 +340,43 @@ def test_the_log_is_the_servers(version: Path, tmp_path: Path) -> None:
     assert first.event_time == pd.Timestamp("2013-04-01T17:00Z")
     assert first.row == {"carrier": "UA", "distance": 115.0, "temp": None}  # no seat
     assert [e and e.prediction for e in entries] == served(version, rows())
+    answer = {"id": "f5", "probability": 0.5, "decision": True}
+    line = prediction_log.line(answer, first.time, "", "", "", first.row)
+    assert list(json.loads(lines[5])) == list(line), "its fields, in their order"
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """Whoever scores is slower than whoever reads, who must not read all of it."""
+    source, count = tmp_path / "rows.parquet", 200_000
+    random = np.random.default_rng(4)
+    frame = pd.DataFrame({f"n{n}": random.random(count) for n in range(20)})
+    frame.to_parquet(source, row_group_size=5_000)
+    size, before, most = source.stat().st_size, pa.total_allocated_bytes(), 0
+    for batch in Input(str(source)).batches(frame.columns, 5_000):
+        time.sleep(0.01)
+        most = max(most, pa.total_allocated_bytes() - before)
+        assert batch.rows == 5_000
+    assert 800_000 < most < size / 4 < 10_000_000
+
+
+def test_ids_in_several_buckets_are_counted(tmp_path: Path) -> None:
+    random, counted = np.random.default_rng(5), Repeated(tmp_path)
+    numbers = random.integers(0, 3_000, (4, 1_000))
+    for part in numbers:
+        counted.add(pa.chunked_array([[*map(str, part)]]))
+    assert counted.count() == numbers.size - len(np.unique(numbers)) > 900
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_without_a_prediction_is_none(tmp_path: Path) -> None:
+    """Also where a version answers with sets, of which no row says the columns."""
+    tiny.version(tmp_path / "v", intervals=described.INTERVALS["binary"])
+    frame = rows().astype({"distance": object})
+    frame.loc[100:199, "distance"] = "far"
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    said = Job(tmp_path / "rows.csv", tmp_path / "s.parquet", tmp_path / "v").run()
+    assert "300 predictions" in said
+    assert pd.read_parquet(tmp_path / "s.parquet")["set"].notna().sum() == 300
 
 
 @pytest.mark.parametrize("parts", [0, 1, 3])
@@ -511,7 +549,7 @@ def test_killed_at_random_moments_it_loses_and_repeats_no_row(
 
 
 def _parts(folder: Path) -> list[Path]:
-    return list((folder / "scores.parquet.parts").glob("*.parquet"))
+    return list((folder / "scores.parquet.parts").glob("*.arrow"))
 
 
 @pytest.mark.parametrize(

@@ -70,15 +70,12 @@ def _texts(values: pa.ChunkedArray, column: Column) -> Array:
     except pa.ArrowNotImplementedError:  # nested values, which the check refuses
         return _listed(plain(values), column)
     whole = values.unify_dictionaries().combine_chunks()
-    texts = listed(pa.chunked_array([whole.dictionary]))
-    indices, count = whole.indices, len(texts)
-    used = np.unique(indices.drop_null().to_numpy(zero_copy_only=False))
-    last = [None] if indices.null_count else []
-    found = np.empty((count + 1, 1), dtype=object)
-    found[[*used, *([count] if last else [])]] = _listed(
-        [*(texts[n] for n in used), *last], column
-    )
-    array: Array = found[indices.fill_null(count).to_numpy(zero_copy_only=False)]
+    texts, indices = listed(pa.chunked_array([whole.dictionary])), whole.indices
+    if indices.null_count:
+        indices, texts = indices.fill_null(len(texts)), [*texts, None]
+    if not texts:
+        return np.empty((0, 1), dtype=object)
+    array: Array = _listed(texts, column)[indices.to_numpy(zero_copy_only=False)]
     return array
 
 
@@ -91,10 +88,13 @@ def _number(values: pa.ChunkedArray) -> Vector | None:
             return None
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return None
-    valid = pc.is_valid(values)
     if pa.types.is_floating(values.type):
-        valid = pc.and_(valid, pc.invert(pc.is_nan(pc.fill_null(values, 0.0))))
-    return _vector("number", pc.fill_null(values, 0), valid)
+        numbers = values.to_numpy()  # with NaN for none
+        missing = np.isnan(numbers)
+        return Vector("number", numbers, ~missing if missing.any() else None)
+    if not values.null_count:
+        return Vector("number", values.to_numpy())
+    return _vector("number", pc.fill_null(values, 0), pc.is_valid(values))
 
 
 def _boolean(values: pa.ChunkedArray) -> Vector | None:

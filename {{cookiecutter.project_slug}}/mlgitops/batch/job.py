@@ -19,7 +19,7 @@ from mlgitops.batch.addresses import (
     remove,
     send,
 )
-from mlgitops.batch.parts import OutputError, Parts, repeated_ids
+from mlgitops.batch.parts import OutputError, Parts
 from mlgitops.batch.score import Columns, Refused, Scored, lines, score
 from mlgitops.batch.tables import Input, InputError
 from mlgitops.prediction_log import PATTERN, file_name
@@ -95,8 +95,7 @@ class Job:
                 raise self._stopped(scored.refused[0], parts)
             logged = b""
             if self.log is not None:
-                entries = lines(self.model, batch, scored, self.version, self.named)
-                logged = b"".join(entries)
+                logged = lines(self.model, batch, scored, self.version, self.named)
             parts.add(scored.table(self.model), scored.refused, logged)
             progress.show(batch.start + batch.rows)
         digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
@@ -105,7 +104,7 @@ class Job:
         total, refused = parts.total, parts.finish(digest[:12], self._columns())
         manifest = self.model.manifest_sha256[:12]
         sentence = f"{self.address}: {total.scored:,} predictions of version {manifest}"
-        if repeated := repeated_ids(self.out):
+        if repeated := parts.repeated_ids:
             have = "has" if repeated == 1 else "have"
             sentence += f"; {repeated:,} {have} the id of another row"
         where, repeated_there = self._sent(refused)
@@ -154,7 +153,11 @@ class Job:
         """Return the columns of predictions, by that of a golden row."""
         row = self.model.manifest["golden"][0]["row"]
         scores = self.model.predict([row])
-        return Scored([""], [None], scores, [0], []).table(self.model).schema
+        return (
+            Scored(pa.chunked_array([[""]]), [None], scores, [0], [])
+            .table(self.model)
+            .schema
+        )
 
     def _stopped(self, refused: Refused, parts: Parts) -> ScoreError:
         """Return the error that ends a run at a row without a prediction."""

@@ -11,28 +11,22 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pandas.util import hash_array
 
+from mlgitops.batch.repeated import Repeated
 from mlgitops.batch.score import Refused
 from mlgitops.prediction_log import file_name
 
 STATE = "state.json"
 NUMBER = "{:08d}"
-EMPTY = np.empty(0, np.uint64)
-_CSV = ds.CsvFileFormat(
-    convert_options=pyarrow.csv.ConvertOptions(column_types={"id": pa.string()})
-)
+BLOCK = 8_000_000  # bytes that are copied at once
 
 
 class OutputError(Exception):
@@ -60,6 +54,7 @@ class Parts:
         self.folder = out.with_name(f"{out.name}.parts")
         self.total, self.done = Total(), 0
         self.repeated = False  # the log has these rows of this version already
+        self.repeated_ids = 0  # predictions with the id of an earlier row, at the end
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.folder)
         written = self.folder / STATE
@@ -74,7 +69,7 @@ class Parts:
             _write(written, json.dumps(state).encode())
         self.day = datetime.fromtimestamp(written.stat().st_mtime, UTC).date()
         for path in self._paths():
-            facts = pq.read_metadata(path).metadata or {}
+            facts = _read(path).schema.metadata
             self._count(int(facts[b"scored"]), int(facts[b"refused"]))
         self.done = len(self._paths())
 
@@ -84,15 +79,18 @@ class Parts:
         """Write the next part."""
         name = NUMBER.format(self.done)
         rows = [json.dumps(entry._asdict()) + "\n" for entry in refused]
-        _write(self.folder / f"{name}.refused.jsonl", "".join(rows).encode())
-        _write(self.folder / f"{name}.log.jsonl", log)
+        files = {"refused.jsonl": "".join(rows).encode(), "log.jsonl": log}
+        for kind, data in files.items():
+            if data:
+                _write(self.folder / f"{name}.{kind}", data)
         table = predictions.replace_schema_metadata(
             {"scored": str(predictions.num_rows), "refused": str(len(refused))}
         )
         part = self.folder / f"{name}.part"
-        pq.write_table(table, part, compression="zstd")
+        with pa.ipc.new_file(part, table.schema) as file:
+            file.write_table(table)
         _sync(part)
-        part.replace(self.folder / f"{name}.parquet")
+        part.replace(self.folder / f"{name}.arrow")
         self.done += 1
         self._count(predictions.num_rows, len(refused))
 
@@ -107,7 +105,7 @@ class Parts:
         if self.total.refused:
             self._join(bad, "refused.jsonl")
         self._log(name)
-        _together(self.out, self._paths(), empty)
+        self.repeated_ids = _together(self.out, self._paths(), empty)
         done = self.folder.with_name(f".{self.folder.name}.done")
         shutil.rmtree(done, ignore_errors=True)
         self.folder.replace(done)  # at once: what is half removed has no state
@@ -117,9 +115,11 @@ class Parts:
     def first_refused(self) -> Refused | None:
         """Return the first row without a prediction, of those that were written."""
         for path in self._paths():
-            text = path.with_suffix(".refused.jsonl").read_text(encoding="utf-8")
-            if text:
-                return Refused(**json.loads(text.splitlines()[0]))
+            refused = path.with_suffix(".refused.jsonl")
+            if refused.exists():
+                with refused.open(encoding="utf-8") as lines:
+                    for line in lines:
+                        return Refused(**json.loads(line))
         return None
 
     def forget(self) -> None:
@@ -144,34 +144,17 @@ class Parts:
         new = path.with_name(f".{path.name}.new")
         with new.open("wb") as out:
             for part in self._paths():
-                with part.with_suffix(f".{kind}").open("rb") as lines:
-                    shutil.copyfileobj(lines, out)
+                if (file := part.with_suffix(f".{kind}")).exists():
+                    with file.open("rb") as lines:
+                        shutil.copyfileobj(lines, out, BLOCK)
         _sync(new)
         new.replace(path)
 
     def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("*.parquet"))
+        return sorted(self.folder.glob("*.arrow"))
 
     def _count(self, scored: int, refused: int) -> None:
         self.total = Total(self.total.scored + scored, self.total.refused + refused)
-
-
-def repeated_ids(out: Path) -> int:
-    """Return how many predictions have an id that an earlier row has.
-
-    Labels find a row by its id, so that these cannot be told apart. Ids are compared by
-    64 bits of a hash: 8 bytes of memory a row.
-    """
-    hashes = [hash_array(ids) for ids in _ids(out)]
-    ordered = np.sort(np.concatenate(hashes or [EMPTY]))
-    return int((ordered[1:] == ordered[:-1]).sum())
-
-
-def _ids(out: Path) -> Iterator[npt.NDArray[np.object_]]:
-    """Yield the ids of a file of predictions, some at a time."""
-    kind = "parquet" if out.suffix.lower() == ".parquet" else _CSV
-    for batch in ds.dataset(out, format=kind).to_batches(columns=["id"]):
-        yield np.array(batch["id"].to_pylist(), dtype=object)
 
 
 def _locked(folder: Path) -> IO[bytes]:
@@ -188,21 +171,38 @@ def _locked(folder: Path) -> IO[bytes]:
     return file
 
 
-def _together(out: Path, parts: Sequence[Path], empty: pa.Schema) -> None:
-    """Write all parts into one file, which has its name when it is whole."""
-    new = out.with_name(f".{out.name}.new")
-    filled = [path for path in parts if pq.read_metadata(path).num_columns]
-    found = [pq.read_schema(path).remove_metadata() for path in filled]
-    schema = empty
-    if found:
-        schema = pa.unify_schemas(found, promote_options="permissive")
-    csv = out.suffix.lower() == ".csv"
-    open_ = pa.csv.CSVWriter if csv else pq.ParquetWriter
-    with open_(str(new), schema) as writer:
-        for path in filled:
-            writer.write_table(pq.read_table(path).cast(schema))
+def _together(out: Path, parts: Sequence[Path], empty: pa.Schema) -> int:
+    """Write all parts into one file, which has its name when it is whole.
+
+    Returns how many predictions have an id that an earlier row has: labels find a row
+    by its id, so that these cannot be told apart.
+    """
+    new, repeated = out.with_name(f".{out.name}.new"), Repeated(out.parent)
+    found = [
+        table.schema.remove_metadata() for table in map(_read, parts) if len(table)
+    ]
+    schema = pa.unify_schemas(found or [empty], promote_options="permissive")
+    with _writer(new, schema, out.suffix.lower() == ".csv") as writer:
+        for table in filter(len, map(_read, parts)):
+            repeated.add(table["id"])
+            writer.write_table(table.cast(schema))
     _sync(new)
     new.replace(out)
+    return repeated.count()
+
+
+def _writer(path: Path, schema: pa.Schema, csv: bool) -> Any:
+    """Return what writes tables into one file; a text that repeats is there once."""
+    if csv:
+        return pa.csv.CSVWriter(str(path), schema)
+    texts = [f.name for f in schema if f.type == pa.string() and f.name != "id"]
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=texts)
+
+
+def _read(path: Path) -> pa.Table:
+    """Return a part, which is read from the disk where it is looked at."""
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,10 +20,12 @@ from mlgitops.batch.tables import Batch
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import TASKS, Scores
 from mlgitops.serving.rows import EPOCH, MAX_ID, MICROSECOND, RowError, metadata
+from mlgitops.serving.vectors import record
 
-ROWS = 1_000  # of one run of the model where a text makes a row large
-ENCODE = msgspec.json.Encoder().encode
-Ids = list[str | int]
+ROWS = 4_000  # of one run of the model: more of them leave the processor's cache
+TEXT_ROWS = 1_000  # the same where a text makes a row large
+LINES = 500  # of the log that are objects at once
+ENCODER = msgspec.json.Encoder()
 Times = list[datetime | None]
 
 
@@ -34,16 +39,15 @@ class Refused(NamedTuple):
 class Scored(NamedTuple):
     """What a batch gives: the model's outputs with ids and times, and rows refused."""
 
-    ids: Ids
+    ids: pa.ChunkedArray  # texts
     times: Times | None  # None: those of their column
     scores: Scores  # of the rows that are kept
-    kept: list[int]  # their positions in the batch
+    kept: Sequence[int]  # their positions in the batch
     refused: list[Refused]
 
     def table(self, model: Model) -> pa.Table:
         """Return the predictions as columns that CSV has, too; the id first."""
-        ids = pa.array([*map(str, self.ids)], pa.string())
-        return pa.table({"id": ids, **columnar.outputs(self.scores, model)})
+        return pa.table({"id": self.ids, **columnar.outputs(self.scores, model)})
 
 
 class Columns(NamedTuple):
@@ -60,18 +64,19 @@ def score(model: Model, batch: Batch, named: Columns) -> Scored:
     if len(kept) < batch.rows:
         table = table.take(pa.array(kept, pa.int64()))
     outputs, wrong = list[Scores](), dict[int, RowError]()
-    for start, found in _runs(model, table, len(kept)):
+    for start, found in _runs(model, table, 0, len(kept)):
         if isinstance(found, RowError):
             wrong[start] = found
         else:
             outputs.append(found)
     refused += [_refused(batch.start + kept[n], error) for n, error in wrong.items()]
-    good = [n for n in range(len(kept)) if n not in wrong]
     empty = np.empty((0, len(model.classes or ())), np.float32)
     scores = np.concatenate(outputs) if outputs else _shaped(empty, model)
     if not wrong:
         return Scored(ids, times, scores, kept, sorted(refused))
-    ids, times = [ids[n] for n in good], times and [times[n] for n in good]
+    good = [n for n in range(len(kept)) if n not in wrong]
+    times = times and [times[n] for n in good]
+    ids = ids.take(pa.array(good, pa.int64()))
     return Scored(ids, times, scores, [kept[n] for n in good], sorted(refused))
 
 
@@ -82,21 +87,40 @@ def _shaped(empty: Scores, model: Model) -> Scores:
 
 def lines(
     model: Model, batch: Batch, scored: Scored, version: str | None, named: Columns
-) -> Iterator[bytes]:
-    """Yield a line of the prediction log for each row, as the server writes it."""
-    logged_at = datetime.now(UTC).isoformat()
-    hidden = {*named, *model.contract.get("sensitive", [])}
-    shown = [name for name in model.columns if name not in hidden]
-    values = {name: columnar.values(batch, model.columns[name]) for name in shown}
+) -> bytes:
+    """Return a line of the prediction log for each row, as the server writes it."""
+    if not len(scored.kept):
+        return b""
     predictions = TASKS[model.task].predictions(scored.scores, model.manifest)
+    logged_at = datetime.now(UTC).isoformat()
     facts = (model.manifest_sha256, version, logged_at)
+    line = prediction_log.line({"id": "", **predictions[0]}, None, *facts, {})
     times = _times(batch, scored, named.time)
-    for index, row_id, time, fields in zip(
-        scored.kept, scored.ids, times, predictions, strict=True
-    ):
-        row = {name: values[name][index] for name in shown}
-        line = prediction_log.line({"id": row_id, **fields}, time, *facts, row)
-        yield ENCODE(line) + b"\n"
+    columns: dict[str, Any] = {
+        name: [fields[name] for fields in predictions]
+        for name in line.keys() & predictions[0].keys()
+    }
+    columns["id"] = scored.ids.to_pylist()
+    columns["time"] = [time and time.isoformat() for time in times]
+    columns["row"] = _rows(model, batch, scored, {*named})
+    values = [columns.get(name, repeat(value)) for name, value in line.items()]
+    objects = map(record(tuple(line)), *values)
+    parts = iter(lambda: ENCODER.encode_lines(list(islice(objects, LINES))), b"")
+    return b"".join(parts)
+
+
+def _rows(
+    model: Model, batch: Batch, scored: Scored, names: set[str]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the values of each row with a prediction that a log may have."""
+    hidden = {*names, *model.contract.get("sensitive", [])}
+    shown = tuple(name for name in model.columns if name not in hidden)
+    if not shown:
+        return repeat({}, len(scored.kept))
+    columns = [columnar.values(batch, model.columns[name]) for name in shown]
+    if len(scored.kept) < batch.rows:
+        columns = [[values[n] for n in scored.kept] for values in columns]
+    return map(record(shown), *columns)
 
 
 def _times(batch: Batch, scored: Scored, name: str) -> Times:
@@ -106,19 +130,20 @@ def _times(batch: Batch, scored: Scored, name: str) -> Times:
     if name not in batch.table.column_names:
         return [None] * len(scored.kept)
     listed: Times = _utc(batch.table[name]).to_pylist()
-    return [listed[index] for index in scored.kept]
+    whole = len(scored.kept) == batch.rows
+    return listed if whole else [listed[index] for index in scored.kept]
 
 
 def _identified(
     batch: Batch, named: Columns
-) -> tuple[Ids, Times | None, list[int], list[Refused]]:
+) -> tuple[pa.ChunkedArray, Times | None, Sequence[int], list[Refused]]:
     """Return ids, times and positions of the rows whose id and time are allowed.
 
     Where a look at whole columns says that all are, the times are left in theirs.
     """
-    ids, times, kept, refused = Ids(), Times(), list[int](), list[Refused]()
+    ids, times, kept, refused = list[str](), Times(), list[int](), list[Refused]()
     if batch.rows and _ids_are_sound(batch, named.id) and _times_are(batch, named.time):
-        return batch.ids(named.id), None, [*range(batch.rows)], refused
+        return batch.texts(named.id), None, range(batch.rows), refused
     row_ids = batch.ids(named.id) if named.id else [None] * batch.rows
     moments = batch.times(named.time) if named.time else [None] * batch.rows
     prefix = "row-" if named.id else ""  # beside ids, which may be numbers
@@ -131,9 +156,9 @@ def _identified(
             refused.append(_refused(batch.start + index, error))
             continue
         kept.append(index)
-        ids.append(known)
+        ids.append(str(known))
         times.append(time)
-    return ids, times, kept, refused
+    return pa.chunked_array([ids], pa.string()), times, kept, refused
 
 
 def _ids_are_sound(batch: Batch, name: str) -> bool:
@@ -172,31 +197,45 @@ def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _runs(
-    model: Model, table: pa.Table, count: int
-) -> Iterator[tuple[int, Scores | RowError]]:
-    """Yield the outputs of runs of rows, or the error of one row, in order."""
-    texts = any(column.type == "text" for column in model.columns.values())
-    size = ROWS if texts else max(1, count)
-    for start in range(0, count, size):
-        yield from _halves(model, table, start, min(start + size, count))
-
-
-def _halves(
     model: Model, table: pa.Table, start: int, end: int
 ) -> Iterator[tuple[int, Scores | RowError]]:
-    """Yield outputs, or where a row is refused, those of each half."""
-    part = table.slice(start, end - start)
+    """Yield the outputs of runs of rows, or the error of one row, in order.
+
+    Where a row is refused, each half is tried.
+    """
+    if start == end:
+        return
     try:
-        scores = model.predict_arrays(columnar.feeds(model, part), end - start)
+        scores = _scores(model, columnar.feeds(model, table.slice(start, end - start)))
     except RowError as error:
         if end - start == 1:
             yield start, error
             return
         middle = (start + end) // 2
-        yield from _halves(model, table, start, middle)
-        yield from _halves(model, table, middle, end)
+        yield from _runs(model, table, start, middle)
+        yield from _runs(model, table, middle, end)
         return
     yield start, scores
+
+
+def _scores(model: Model, feeds: columnar.Feeds) -> Scores:
+    """Return the model's outputs for checked rows, some rows at a time."""
+    texts = any(model.columns[name].type == "text" for name in feeds)
+    size, count = TEXT_ROWS if texts else ROWS, len(next(iter(feeds.values())))
+
+    def run(start: int) -> Scores:
+        part = {name: array[start : start + size] for name, array in feeds.items()}
+        return model.predict_arrays(part, min(size, count - start))
+
+    with ThreadPoolExecutor(_cores()) as pool:  # a run of the model has one thread
+        return np.concatenate(list(pool.map(run, range(0, count, size))))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _refused(row: int, error: RowError) -> Refused:

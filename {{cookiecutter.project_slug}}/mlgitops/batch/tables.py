@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -38,9 +39,12 @@ class Batch(NamedTuple):
         if name not in self.table.column_names:
             return [None] * self.rows
         column = self.table[name]
-        if pa.types.is_integer(column.type):
-            column = column.cast(pa.string())
-        return plain(column) if pa.types.is_string(column.type) else _id(column)
+        whole = pa.types.is_integer(column.type) or pa.types.is_string(column.type)
+        return plain(self.texts(name)) if whole else _id(column)
+
+    def texts(self, name: str) -> pa.ChunkedArray:
+        """Return the ids in a column of texts, or of whole numbers, as texts."""
+        return self.table[name].cast(pa.string())
 
     def times(self, name: str) -> list[Any]:
         """Return the times in a column as text, None for each where there is none."""
@@ -65,7 +69,9 @@ class Input:
         if kinds == {"csv"} or kinds == {"tsv"}:
             self.kind, format_ = "csv", _csv(self.files)
         elif kinds == {"parquet"}:
-            self.kind, format_ = "parquet", ds.ParquetFileFormat()
+            options = ds.ParquetFragmentScanOptions(pre_buffer=False)  # not the whole
+            format_ = ds.ParquetFileFormat(default_fragment_scan_options=options)
+            self.kind = "parquet"
         else:
             raise InputError(
                 f"{source} has {', '.join(sorted(kinds))} files: bring CSV or "
@@ -146,7 +152,7 @@ def _record_batches(data: ds.Dataset, names: Sequence[str]) -> Iterator[pa.Recor
             schema=data.schema,
             columns=list(names),
             use_threads=False,
-            batch_readahead=2,
+            batch_readahead=0,  # else a slow model has ever more rows waiting for it
             fragment_readahead=0,
         )
 
@@ -205,7 +211,13 @@ def plain(column: pa.ChunkedArray) -> list[Any]:
         except (ValueError, OverflowError):  # a year that Python lacks: a text
             return list(column.cast(pa.string()).to_pylist())
     if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)
+        numbers = column.to_numpy()  # with NaN for none
+        listed: list[Any] = numbers.tolist()
+        for index in np.flatnonzero(np.isnan(numbers)).tolist():
+            listed[index] = None
+        return listed
+    if pa.types.is_integer(column.type) and not column.null_count:
+        return list(column.to_numpy().tolist())
     return list(column.to_pylist())
 
 

@@ -58,6 +58,7 @@ MAX_WAIT = 64  # looks until a version that failed here is tried again
 ROOM_BYTES = 1_000_000  # left free beside what is unpacked
 BLOCK = 1_000_000
 HASH = re.compile(r"[0-9a-f]{64}")
+RANGE = re.compile(r"bytes (\d{1,15})-")  # Content-Range: where a part begins
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # of an environment
 VERSION = re.compile(r"[\w.+-]{1,100}")
 TAG = re.compile(r"[^\s-]\S{0,200}|")
@@ -78,7 +79,13 @@ class Reader(Protocol):
     """What bytes are read from: a file, or an answer."""
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; nothing at the end."""
+        """Return `size` bytes, fewer only at the end."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Return some bytes, as they arrive, at most `size`; nothing at the end."""
+
+    def tell(self) -> int:
+        """Return the position of the next byte in the file that is read."""
 
 
 Opened = contextlib.AbstractContextManager[Reader]
@@ -444,15 +451,18 @@ class Source:
         """Return an offer that names its bundle."""
         return offer
 
-    def bundle(self, offer: Offer) -> Opened:
-        """Open the bundle of an offer; its name is its own sha256, never a path."""
-        return self.open(f"{offer.bundle_sha256}.zip")
+    def bundle(self, offer: Offer, start: int) -> Opened:
+        """Open the bundle of an offer, from byte `start` on if the source can do that.
+
+        Its name is its own sha256, never a path.
+        """
+        return self.open(f"{offer.bundle_sha256}.zip", start)
 
     def withdrawn(self, environment: str, state: State, offer: Offer) -> set[str]:
         """Return what records withdrew since the one that this device has followed."""
         return set(offer.withdrawn)
 
-    def open(self, name: str) -> Opened:
+    def open(self, name: str, start: int = 0) -> Opened:
         """Open one file of the source; SilentError if it cannot be had."""
         raise NotImplementedError
 
@@ -472,13 +482,14 @@ class Folder(Source):
     """A folder: a USB stick, a share."""
 
     @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[Reader]:
+    def open(self, name: str, start: int = 0) -> Iterator[Reader]:
         """Open one file of the folder."""
         path = Path(self.address, name)
         try:
             if path.exists() and not path.is_file():  # a pipe would never answer
                 raise SilentError(f"{path} is not a file")
             file = path.open("rb")
+            file.seek(start)
         except OSError as error:
             raise SilentError(f"{error.filename}: {error.strerror}") from None
         with file:
@@ -488,9 +499,9 @@ class Folder(Source):
 class Web(Source):
     """The same folder behind an address."""
 
-    def open(self, name: str) -> Opened:
+    def open(self, name: str, start: int = 0) -> Opened:
         """Open one file of the address."""
-        return fetch(f"{self.address.rstrip('/')}/{name}", same_origin)
+        return fetch(f"{self.address.rstrip('/')}/{name}", same_origin, start=start)
 
 
 class GitHub(Source):
@@ -573,19 +584,22 @@ class GitHub(Source):
         except (ValueError, KeyError, TypeError) as error:
             raise RefusedError(f"{self.address}: no release ({error})") from None
 
-    def bundle(self, offer: Offer) -> Opened:
+    def bundle(self, offer: Offer, start: int) -> Opened:
         """Open the bundle, which GitHub sends from another host."""
-        return self.open(self.url)
+        return self.open(self.url, start)
 
     def get(self, path: str, accept: str = "application/vnd.github+json") -> bytes:
         """Return a small answer of the API."""
-        with self.open(path, accept) as stream:
+        with self.open(path, accept=accept) as stream:
             return stream.read(10 * MAX_INDEX_BYTES)
 
-    def open(self, name: str, accept: str = "application/octet-stream") -> Opened:
+    def open(
+        self, name: str, start: int = 0, accept: str = "application/octet-stream"
+    ) -> Opened:
         """Open an address of the API; the token goes to its host only."""
         url = name if "://" in name else f"{self.repository}/{name}"
-        return fetch(url, encrypted, self.headers(url) | {"Accept": accept})
+        headers = self.headers(url) | {"Accept": accept}
+        return fetch(url, encrypted, headers, start=start)
 
     def headers(self, url: str) -> dict[str, str]:
         """Return the login, for the API's own host."""
@@ -637,27 +651,44 @@ class Stream:
 
     def __init__(self, response: http.client.HTTPResponse, url: str) -> None:
         """Count from now."""
-        self.response, self.url = response, url
+        self.response, self.url, self.position = response, url, begins(response)
         self.left = -1 if response.length is None else response.length
         self.deadline = time.monotonic() + DOWNLOAD_SECONDS
+
+    def tell(self) -> int:
+        """Return the position of the next byte in the file that is read."""
+        return self.position
 
     def read(self, size: int = BLOCK) -> bytes:
         """Return up to `size` bytes, fewer only at the end; SilentError if cut off."""
         data = b""
-        while len(data) < size and self.left:
-            if time.monotonic() > self.deadline:
-                raise SilentError(f"{self.url} took over {DOWNLOAD_SECONDS:g} s")
-            try:
-                block = self.response.read1(min(size - len(data), BLOCK))
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                raise SilentError(f"{self.url} was cut off: {error}") from None
-            if not block:
-                if self.left > 0:
-                    raise SilentError(f"{self.url} was cut off")
-                break
-            self.left -= len(block) if self.left > 0 else 0
+        while len(data) < size and (block := self.read1(size - len(data))):
             data += block
         return data
+
+    def read1(self, size: int = BLOCK) -> bytes:
+        """Return what has arrived, up to `size` bytes; SilentError if cut off."""
+        if not self.left:
+            return b""
+        if time.monotonic() > self.deadline:
+            raise SilentError(f"{self.url} took over {DOWNLOAD_SECONDS:g} s")
+        try:
+            block = self.response.read1(min(size, BLOCK))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise SilentError(f"{self.url} was cut off: {error}") from None
+        if not block and self.left > 0:
+            raise SilentError(f"{self.url} was cut off")
+        self.left -= len(block) if self.left > 0 else 0
+        self.position += len(block)
+        return block
+
+
+def begins(response: http.client.HTTPResponse) -> int:
+    """Return at which byte of a file an answer begins; -1 where it does not say."""
+    if response.status != http.client.PARTIAL_CONTENT:
+        return 0
+    match = RANGE.match(response.headers.get("Content-Range") or "")
+    return int(match[1]) if match else -1
 
 
 @contextlib.contextmanager
@@ -666,13 +697,20 @@ def fetch(
     allowed: Callable[[str, str], bool],
     headers: dict[str, str] | None = None,
     data: bytes | None = None,
+    start: int = 0,
 ) -> Iterator[Any]:
-    """Open an address; SilentError when it does not answer as it should in time."""
+    """Open an address; SilentError when it does not answer as it should in time.
+
+    It is asked for the bytes from `start` on (RFC 9110, 14.2), or for all of them where
+    it does not send these.
+    """
     if urlsplit(url).scheme not in SCHEMES:
         raise SilentError(f"{url} is not an address of the web")
     request = urllib.request.Request(url, data)  # noqa: S310 (checked above)
     for name, value in (headers or {}).items():
         request.add_unredirected_header(name, value)
+    if start:  # also of the host to which it is sent
+        request.add_header("Range", f"bytes={start}-")
     opener = urllib.request.build_opener(Redirects(allowed))
 
     def call() -> Any:
@@ -682,13 +720,21 @@ def fetch(
         response = within(OPEN_SECONDS, call)
     except HTTPError as error:
         error.close()
-        raise SilentError(f"{url} answers {error.code} {error.reason}") from None
+        if not start or error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise SilentError(f"{url} answers {error.code} {error.reason}") from None
+        response = None
     except TimeoutError:
         raise SilentError(f"{url} did not answer within {OPEN_SECONDS:g} s") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         clock = "; is the clock right?" if "certificate" in str(reason) else ""
         raise SilentError(f"{url} does not answer: {reason}{clock}") from None
+    if response is None or not 0 <= begins(response) <= start:
+        if response is not None:
+            response.close()
+        with fetch(url, allowed, headers, data) as stream:
+            yield stream
+        return
     with response:
         yield Stream(response, url)
 
@@ -797,19 +843,73 @@ def download(home: Path, settings: Settings, offer: Offer) -> tuple[Path, str]:
         raise RefusedError(f"the bundle has {offer.size} bytes")
     if settings.signed and not offer.signature:
         raise RefusedError(f"{offer.version} is not signed, and this device has a key")
-    make_room(home, offer.size)
-    path, digest, size = home / "bundle.part", hashlib.sha256(), 0
-    with offer.source.bundle(offer) as stream, path.open("wb") as file:
-        while block := stream.read(BLOCK):
+    path = part_of(home, offer)
+    forget_parts(home, path)
+    try:
+        resumed = receive(home, offer, path)
+        if resumed and sha256(path) != offer.bundle_sha256:  # then the part is at fault
+            remove(path)
+            receive(home, offer, path)
+        return path, verified(home, settings, offer, path)
+    except RefusedError:
+        remove(path)
+        raise
+    except OSError as error:
+        if error.errno in FULL:  # others need the disk, too
+            remove(path)
+        raise
+
+
+def part_of(home: Path, offer: Offer) -> Path:
+    """Return where the bundle of an offer arrives; the name says which bundle it is."""
+    return home / f"bundle-{offer.bundle_sha256 or 'unknown'}.part"
+
+
+def forget_parts(home: Path, kept: Path | None = None) -> None:
+    """Remove what arrived of bundles, but for one that can go on."""
+    for path in home.glob("bundle*.part"):
+        if path != kept or path.name == "bundle-unknown.part":
+            remove(path)
+
+
+def receive(home: Path, offer: Offer, path: Path) -> bool:
+    """Bring the bytes of a bundle that are not here yet; return whether some were.
+
+    A download that was cut off leaves them here. Whether they are the right ones, the
+    sha256 of the whole says.
+
+    Raises:
+        RefusedError: there are more bytes than the record says.
+        LaterError: not all arrived, or the disk is full.
+    """
+    present = path.stat().st_size if path.exists() else 0
+    if present > offer.size:
+        remove(path)
+        present = 0
+    make_room(home, offer.size - present)
+    if present == offer.size:
+        return True
+    with offer.source.bundle(offer, present) as stream, path.open("ab") as file:
+        begin = size = stream.tell()  # 0 where the source sends all of it
+        file.truncate(begin)
+        while block := stream.read1(BLOCK):
             size += file.write(block)
-            digest.update(block)
             if size > offer.size:
                 raise RefusedError(f"the bundle is longer than {offer.size} bytes")
         file.flush()
         os.fsync(file.fileno())
     if size != offer.size:
         raise LaterError(f"the bundle was cut off after {size} of {offer.size} bytes")
-    actual = digest.hexdigest()
+    return begin > 0
+
+
+def verified(home: Path, settings: Settings, offer: Offer, path: Path) -> str:
+    """Return the sha256 of a bundle that is whole.
+
+    Raises:
+        RefusedError: its bytes are not the ones that were released.
+    """
+    actual = sha256(path)
     if offer.bundle_sha256 and actual != offer.bundle_sha256:
         raise RefusedError(
             f"the bundle of {offer.version} is altered: its sha256 is {actual}, "
@@ -817,7 +917,7 @@ def download(home: Path, settings: Settings, offer: Offer) -> tuple[Path, str]:
         )
     if settings.signed and not signed(home / "signing.pub", offer.signature, path):
         raise RefusedError(f"{offer.version} is signed with another key than this one")
-    return path, actual
+    return actual
 
 
 def unpack(home: Path, bundle: Path, folder: Path) -> None:
@@ -990,6 +1090,7 @@ def install(home: Path, settings: Settings, state: State, offer: Offer) -> None:
     switched = replace(followed(state, offer), current=version, spare=before)
     switched = replace(switched, failed="", tries=0, wait=0)
     save(home, switched)
+    forget_parts(home)
     clean(home, switched)
 
 
@@ -997,6 +1098,15 @@ def bring(home: Path, settings: Settings, offer: Offer) -> Installed:
     """Download, verify and unpack a bundle, check its golden rows; return it."""
     offer = offer.source.complete(offer)
     bundle, digest = download(home, settings, offer)
+    try:
+        return unpacked(home, offer, bundle, digest)
+    except RefusedError:  # else it would go on where nothing is missing
+        remove(bundle)
+        raise
+
+
+def unpacked(home: Path, offer: Offer, bundle: Path, digest: str) -> Installed:
+    """Unpack a verified bundle, check its files and golden rows; return it."""
     part = home / "versions" / "part"
     remove(part)
     unpack(home, bundle, part)
@@ -1035,7 +1145,6 @@ def describe(home: Path, version: Installed) -> None:
 def clean(home: Path, state: State) -> None:
     """Remove what killed updates left, and versions that are neither of the two."""
     (home / "versions").mkdir(exist_ok=True)
-    remove(home / "bundle.part")
     kept = {v.bundle_sha256 for v in (state.current, state.spare) if v}
     for path in (home / "versions").iterdir():
         if path.name.removesuffix(".json") not in kept:
@@ -1067,6 +1176,7 @@ def step(home: Path, settings: Settings, looks: int) -> tuple[str, str]:
     if is_offered(state.current, offer) and not broken:
         if (following := followed(state, offer)) != state:
             save(home, following)
+        forget_parts(home)
         return "current", "; ".join(problems)
     if state.failed == offer.key and looks < state.wait:
         raise FailedError(f"{offer.version} failed here {state.tries} times")

@@ -91,16 +91,16 @@ class Scored(NamedTuple):
         if not names:
             return repeat({}, end - start)
         parts = [self.table.columns[name].part(start, end) for name in names]
-        return map(_row(names), *parts)
+        return map(record(names), *parts)
 
 
 @lru_cache(maxsize=16)
-def _row(names: tuple[str, ...]) -> Callable[..., Any]:
+def record(names: tuple[str, ...]) -> Callable[..., Any]:
     """Return what makes a row with these names: if it can, faster than a dict."""
     fields = [f"value_{n}" for n in range(len(names))]
     renamed = dict(zip(fields, names, strict=True))
     try:
-        return msgspec.defstruct("Row", fields, rename=renamed)
+        return msgspec.defstruct("Row", fields, rename=renamed, gc=False)
     except ValueError:  # a name has a quote, say
         return lambda *values: dict(zip(names, values, strict=True))
 
@@ -225,13 +225,13 @@ def checked(vector: Vector, column: Column) -> Array:
 
 def _numbers(vector: Vector, column: Column) -> Array | None:
     """Return float32 [n], NaN for missing; None where a value is not allowed."""
-    wide = vector.values.astype(np.float64)
+    wide = vector.values.astype(np.float64, copy=False)
     present = _present(vector, column)
     if present is None:
         return None
     with np.errstate(over="ignore"):
         array = wide.astype(np.float32)
-    if not np.isfinite(array[present]).all():
+    if not (np.isfinite(array) | ~present).all():
         return None
     if column.type == "integer":
         numbers = wide[present]
