@@ -126,7 +126,19 @@ def test_each_schedule_has_a_file_of_its_own_and_runs_one_at_a_time(
             found[path.stem] = len(triggers["schedule"])
             assert set(triggers) == {"schedule", "workflow_dispatch"}, path
             assert document["concurrency"]["group"] == path.stem
-    assert found == {"monitor": 1, "reproduce": 1, "score": 1, "update": 1}
+    assert found == {"monitor": 2, "reproduce": 1, "score": 1, "update": 1}
+
+
+def test_each_line_of_the_monitors_schedule_starts_one_job(template: Path) -> None:
+    """A canary is looked at often, and only where there can be one."""
+    path = template / FOLDER / ".github" / "workflows" / "monitor.yml"
+    flow = yaml.safe_load(path.read_text())
+    often = flow[True]["schedule"][1]["cron"]
+    weekly, canary = (flow["jobs"][name] for name in ("monitor", "canary"))
+    assert weekly["if"] == f"github.event.schedule != '{often}'"
+    assert canary["if"].startswith(f"github.event.schedule == '{often}' && ")
+    assert canary["if"].endswith("vars.PRODUCTION_BY_DISPATCH == 'true'")
+    assert canary["permissions"] == {"contents": "write"}
 
 
 def test_workflow_fits_the_gap_between_act_and_github(template: Path) -> None:

@@ -1,6 +1,7 @@
 """The host agent under load and under kill -9: no request lost, nothing half.
 
-A share of the swaps and kills here; fifty swaps and a hundred kills with PROOF=1.
+A share of the swaps and kills here; 1,000 swaps, fifty of them to bad versions, and a
+hundred kills with PROOF=1 (`lengths.py`).
 """
 
 import json
@@ -18,14 +19,16 @@ from typing import Any
 import pytest
 
 from machinery import tiny
-from machinery.test_agent import Api, World, children, gone
+from machinery.lengths import times
+from machinery.test_agent import Api, Callers, World, children, gone
+from mlgitops.host.agent import children as processes
 from mlgitops.serving.verify import sha256_file, verify
 
 pytestmark = pytest.mark.slow
 
-PROOF = bool(os.environ.get("PROOF"))
-SWAPS, BAD = (50, 5) if PROOF else (6, 1)
-KILLS = 100 if PROOF else 3
+SWAPS, BAD = times(1_000, 6), times(50, 1)
+KILLS = times(100, 3)
+WORKER_SWAPS = times(100, 1)
 CONNECTIONS = 16
 # One row, again and again, a moment apart; answers are counted by model and value.
 SCRIPT = """
@@ -67,7 +70,7 @@ def wrk(port: int, folder: Path) -> Iterator[Path]:
     script, said = folder / "ask.lua", folder / "wrk.txt"
     script.write_text(SCRIPT % json.dumps({"rows": [tiny.ROW]}))
     place = f"http://127.0.0.1:{port}/predict"
-    command = ("wrk", "-t1", f"-c{CONNECTIONS}", "-d900s", "--timeout", "20s")
+    command = ("wrk", "-t1", f"-c{CONNECTIONS}", "-d20000s", "--timeout", "20s")
     with said.open("w") as output:
         load = subprocess.Popen((*command, "-s", str(script), place), stdout=output)
         try:
@@ -88,7 +91,7 @@ def test_f29_swaps_under_load_lose_no_request(world: World) -> None:
         world.until(lambda: world.settled(next(iter(slopes))))
         with wrk(world.port, world.home) as said:
             for number in range(1, SWAPS + 1):
-                slope = 0.001 + number / 10_000
+                slope = 0.0005 + number / 1_000_000
                 wrong = {"golden": [{"row": tiny.ROW, "probability": 0.01}]}
                 changes: dict[str, Any] = wrong if number in bad else {}
                 found = world.release(f"v1.{number}.0", slope, **changes)
@@ -118,8 +121,40 @@ def test_f29_swaps_under_load_lose_no_request(world: World) -> None:
     assert {identity for _, identity, _, _ in seen} == set(slopes)
     (total,) = [int(line[1]) for line in lines if line[:1] == ["requests"]]
     assert answered == total > 100 * SWAPS
-    assert len(tiny.logged(world.home / "log")) >= answered
+    paths = [*(world.home / "log").glob("predictions-*")]
+    assert sum(path.read_bytes().count(b"\n") for path in paths) >= answered
     print(f"{SWAPS} swaps, {BAD} bad, {total} requests, 0 lost")
+
+
+def test_workers_are_swapped_and_replaced_under_load(world: World) -> None:
+    """Two processes a server: they come and go as one does, and one may die."""
+    one = world.release("v0.1.0", 0.001)["manifest_sha256"]
+    with world.agent("--workers", "2") as agent:
+        world.until(lambda: world.settled(one), 60)
+        callers = Callers(world.port)
+        expected = {one}
+        try:
+            for number in range(1, WORKER_SWAPS + 1):
+                slope = 0.001 + number / 100_000
+                new = world.release(f"v1.{number}.0", slope)["manifest_sha256"]
+                world.until(lambda new=new: world.settled(new), 60)
+                expected.add(new)
+            golden = [{"row": tiny.ROW, "probability": 0.01}]
+            world.release("v2.0.0", 0.004, golden=golden)
+            world.until(lambda: world.state()["failed"], 60)
+            time.sleep(0.5)
+        finally:
+            callers.end()
+        (server,) = [pid for pid in children(agent) if len(processes(pid)) == 2]
+        os.kill(processes(server)[0], signal.SIGKILL)
+        world.until(lambda: "was started again" in world.words(), 30)
+        assert world.serves() in expected and world.state()["running"]
+    assert callers.errors == [] and set(callers.seen) == expected
+    assert len(tiny.logged(world.home / "log")) == sum(callers.seen.values())
+    assert "golden rows differ" in world.words()
+    assert (
+        "Traceback" not in world.words() and "the server ended (" not in world.words()
+    )
 
 
 def test_killed_at_random_moments_it_resumes_whole(world: World) -> None:

@@ -1,8 +1,10 @@
 """A canary that is worse is taken back, a good one stays, and the ledger says so."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from machinery import traffic
 from machinery.traffic import MONITOR, PARAMS, SHA
 from machinery.world import World, world
 from mlgitops import settings
+from mlgitops.commands import monitor as command
 from mlgitops.ledger import Ledger
 from mlgitops.monitor import canary as comparison
 from mlgitops.monitor import decide, inspect, page, primary_metric, record
@@ -191,6 +194,39 @@ def test_the_ledger_has_its_life(here: World, monkeypatch: pytest.MonkeyPatch) -
     history = ledger.paths("environments/production/canaries/")
     states = [(ledger.read(path) or {})["state"] for path in history]
     assert states == ["running", "taken back", "running", "replaced"]
+
+
+def test_a_look_at_the_canary_alone(
+    here: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between two runs of the monitor: it records a canary taken back, or nothing."""
+    ledger, outcomes = Ledger(), list[Record]()
+    looks = list[str]()
+
+    def examine(*_: Any) -> tuple[Record, str]:
+        looks.append("examined")
+        return {"decision": "none", "sentence": "-", "canary": outcomes[-1]}, "<html>"
+
+    monkeypatch.setattr(command, "examine", examine)
+    monkeypatch.setattr(command.page, "markdown", lambda _: "")
+    monkeypatch.setattr(command.history, "publish", lambda *_: looks.append("history"))
+    monkeypatch.setattr(sys, "argv", ["monitor", "--canary"])
+    monkeypatch.setenv("PREDICTION_LOG", "log")
+    command.main()
+    assert "No canary" in capsys.readouterr().out and not looks
+    rules()
+    canary.follow(ledger, release())
+    before = len(Ledger().paths())
+    for outcome in ({"unmeasured": "50 labels"}, {}):
+        outcomes.append(outcome)
+        command.main()
+        assert state() == "running" and len(Ledger().paths()) == before
+    outcomes.append({"take_back": "ROC AUC is 0.5"})
+    command.main()
+    assert state() == "taken back" and "ROC AUC is 0.5" in capsys.readouterr().out
+    assert set(looks) == {"examined"} and not Ledger().paths("monitoring/")
+    command.main()
+    assert "No canary" in capsys.readouterr().out
 
 
 def test_its_hours_end_it(here: World) -> None:

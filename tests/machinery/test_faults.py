@@ -153,11 +153,23 @@ FAULTS = {
         "test_serving::test_killed_hard_then_started_again_the_log_has_no_torn_line",
         "test_log_kills::test_half_a_line_of_a_killed_writer_is_removed",
     ],
+    "F30 the model is missing or corrupt at the start": [
+        "test_serving::test_a_bad_model_is_alive_but_not_ready",
+        "test_serving::test_another_version_than_expected_is_not_served",
+    ],
     "F31 the log's disk is full, slow or away": [
         "test_log_kills::test_a_disk_that_recovers_has_every_line_once",
         "test_log_kills::test_a_disk_that_hangs_holds_no_response_for_long",
         "test_log_kills::"
         "test_lines_beyond_the_bound_are_dropped_counted_and_carried_over",
+        "test_endurance::test_f31_a_sink_that_fails_is_waited_for_within_the_bound",
+        "test_shipping::test_a_folder_has_no_byte_beyond_its_bound",
+    ],
+    "F32 four times the capacity for a minute": [
+        "test_endurance::"
+        "test_f32_of_four_times_the_capacity_a_quarter_is_answered_in_time",
+        "test_endurance::test_within_the_capacity_nothing_is_refused",
+        "test_endurance::test_memory_and_descriptors_stay_as_they_are",
     ],
     "F33 a row is dated in the future; labels match no id": [
         "test_monitor_blind::test_f33_a_row_dated_in_the_future_hides_no_other",
@@ -185,6 +197,7 @@ FAULTS = {
     ],
     "F29 a new model is swapped in under load, some of them bad": [
         "test_agent_load::test_f29_swaps_under_load_lose_no_request",
+        "test_agent_load::test_workers_are_swapped_and_replaced_under_load",
         "test_agent::test_deploy_switch_refuse_roll_back_without_losing_a_request",
     ],
     "F35 the host itself is at fault: a proxy, an interpreter, a full disk": [

@@ -5,7 +5,6 @@ Two of thirty kills of each kind here; all of them with PROOF=1.
 
 import asyncio
 import fcntl
-import os
 import random
 import resource
 import signal
@@ -16,12 +15,13 @@ from typing import Any
 import pytest
 
 from machinery import tiny
+from machinery.lengths import times
 from machinery.test_serving import Load, rows
 from mlgitops.monitor.window import read_unlogged
 from mlgitops.serving.log import PredictionLog, append
 from mlgitops.serving.losses import NUMBERS, Losses
 
-KILLS = 30 if os.environ.get("PROOF") else 2
+KILLS = times(30, 2)
 CALLERS = 4
 
 

@@ -306,12 +306,25 @@ def test_a_client_gets_the_prediction(client: str, port: int, folder: Path) -> N
     assert found == {"id": "example-1", "probability": 0.25, "decision": False}
 
 
-def test_the_curl_of_the_readme_is_a_request_of_its_contract(tmp_path: Path) -> None:
-    """As long as the example is there, whose row it holds."""
+def test_the_clients_of_the_readme_get_the_prediction(tmp_path: Path) -> None:
+    """As long as the example is there, whose row they send."""
     text = Path("README.md").read_text(encoding="utf-8")
-    found = re.search(r"curl \S+/predict -H '[^']+' -d '([^']+)'", text)
-    if not found:
+    (block,) = re.findall("```\n([^`]*curl[^`]*)```", text)
+    if not (found := re.search(r"echo '([^']+)' > build/row.json", block)):
         pytest.skip("README was made for a table: its request is of the manifest")
-    version = openapi.from_folder(described.version(tmp_path, FLIGHTS))
-    document = openapi.document(version)
+    folder = described.version(tmp_path / "build", FLIGHTS)
+    document = openapi.document(openapi.from_folder(folder))
     whole(document, operations.ref("Rows")).validate(json.loads(found[1]))
+    programs = [line.split()[0] for line in block.splitlines()]
+    assert programs == ["echo", "curl", "python", "node"]
+    assert not shutil.which("node") or shutil.which("curl"), "as .ci/run installs"
+    lines = [line for line in block.splitlines() if shutil.which(line.split()[0])]
+    with tiny.server(folder) as (port, _):
+        typed = " && echo && ".join(lines).replace(":8080", f":{port}")
+        command = ("bash", "-c", typed.replace("curl", "curl -sf"))
+        printed = subprocess.check_output(command, cwd=tmp_path, text=True)
+    answers = [json.loads(line) for line in printed.splitlines() if line]
+    assert len(answers) == len(lines) - 1 >= 2
+    assert all(answer == answers[0] for answer in answers)
+    (prediction,) = answers[0]["predictions"]
+    assert (prediction["id"], prediction["probability"]) == ("a", 0.25)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from machinery import pod, tiny
+from machinery.lengths import times
 from mlgitops.machinery import machinery
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
@@ -368,15 +370,19 @@ class Load:
             thread.join(30)
 
 
-def test_sigterm_under_load_loses_nothing(model: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
+@pytest.mark.parametrize("number", range(times(100, 1)))
+def test_sigterm_under_load_loses_nothing(
+    model: Path, tmp_path: Path, number: int
+) -> None:
+    """A hundred times with PROOF=1, each at another moment."""
+    log, moment = tmp_path / "log", random.Random(number).uniform(0.6, 1)
     with tiny.server(model, "--log", str(log)) as (port, process):
         load = Load(port)
-        time.sleep(1)
+        time.sleep(moment)
         process.terminate()
         assert process.wait(15) == 0
         load.end()
-    assert load.lost == [] and sum(load.answered.values()) > 200
+    assert load.lost == [] and sum(load.answered.values()) > 100
     assert Counter(r["id"] for r in tiny.logged(log)) == load.answered
 
 

@@ -396,6 +396,21 @@ def test_a_folder_that_nobody_ships_does_not_fill_the_disk(
     assert sum(c.rows for c in read_unlogged(str(tmp_path / "sink"))) == dropped
 
 
+def test_a_folder_has_no_byte_beyond_its_bound(tmp_path: Path) -> None:
+    """However much comes between two looks at it."""
+    writer = PredictionLog(tmp_path, max_bytes=5000)
+
+    async def play() -> None:
+        for number in range(200):
+            await writer.write([entry(number)])
+
+    asyncio.run(play())
+    writer.close()
+    (path,) = tmp_path.glob(PATTERN)
+    assert 4500 < path.stat().st_size <= 5000
+    assert writer.written + writer.dropped == 200 and writer.dropped > 100
+
+
 def test_a_log_of_a_sample_counts_what_it_leaves_out(tmp_path: Path) -> None:
     writer = PredictionLog(tmp_path, sample=0.25)
     asyncio.run(writer.write([entry(number) for number in range(400)]))

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from machinery import tiny
+from machinery.test_serving import Load
+from mlgitops.host import agent
 from mlgitops.serving.__main__ import bind, parse
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.team import Team, memory
@@ -178,3 +180,68 @@ def test_workers_that_die_again_and_again_end_the_server(tmp_path: Path) -> None
         assert process.returncode == 1
     assert "stopped: " in errors.read_text()
     assert "Traceback" not in errors.read_text()
+
+
+def test_a_parent_checks_workers_on_a_private_port_first(tmp_path: Path) -> None:
+    """As one server: `accept` moves all of them, and the end is a drain."""
+    tiny.version(tmp_path / "model")
+    log, errors = tmp_path / "log", tmp_path / "errors"
+    with bind("127.0.0.1", 0) as public:
+        os.set_inheritable(number := public.fileno(), True)
+        port = public.getsockname()[1]
+        options = ("--workers", "2", "--fd", str(number), "--log", str(log))
+        given = {"shared": number, "errors": errors}
+        with tiny.server(tmp_path / "model", *options, **given) as (private, process):
+            ask(private, 4)
+            with pytest.raises(OSError):
+                ask(port, 1)
+            assert process.stdin and process.stdout
+            process.stdin.write("accept\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "accepting\n"
+            with pytest.raises(OSError):
+                ask(private, 1)
+            load = Load(port, callers=4, pause=0.005)
+            time.sleep(0.3)
+            assert load.lost == []
+            process.stdin.close()  # its parent is gone
+            assert process.wait(20) == 0
+            load.end()
+    assert load.lost == [] and load.answered
+    assert Counter(each["id"] for each in tiny.logged(log)) == load.answered
+    assert "Traceback" not in errors.read_text()
+
+
+def test_a_server_that_is_killed_takes_its_workers_along() -> None:
+    """Also those that hang, which a closed pipe would not end."""
+    server = object.__new__(agent.Server)
+    server.process = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60 & wait"])
+    end = time.monotonic() + 10
+    while len(started := agent.children(server.process.pid)) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    server.kill()
+    while any(Path(f"/proc/{pid}").exists() and running(pid) for pid in started):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert server.process.poll() is not None and not agent.children(1 << 30)
+
+
+def running(pid: int) -> bool:
+    """Return whether a process is more than its exit status."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_an_agent_refuses_what_workers_cannot_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--git", "x", "--home", "y", "--log", "z"]
+    assert agent.workers(agent.parse(given)) == []
+    assert agent.workers(agent.parse([*given, "--workers=2"])) == ["--workers", "2"]
+    for wrong in (["--workers=0"], ["--workers=2", "--canary"], ["--workers=1000"]):
+        with pytest.raises(SystemExit):
+            agent.parse([*given, *wrong])
+        assert "--workers" in capsys.readouterr().err.splitlines()[-1]

@@ -1,12 +1,13 @@
 """Compares the newest window of production with the training data, and decides.
 
-    python -m mlgitops monitor [--record] [--history]
+    python -m mlgitops monitor [--record | --canary] [--history]
 
 PREDICTION_LOG (a folder or URL with predictions-*.jsonl) and LABELS (CSV) say where
 to look. ``--record`` writes the decision to the ledger; without it nothing leaves this
-machine. The history is written to build/monitoring/ as static pages; MONITOR_PAGES=true
-puts it on the branch that GitHub Pages serves. Nothing here opens a pull request: that
-is `mlgitops.commands.retrain`.
+machine. ``--canary`` looks at the canary alone, where one answers: it is taken back by
+the same rules, and nothing else is recorded. The history is written to
+build/monitoring/ as static pages; MONITOR_PAGES=true puts it on the branch that GitHub
+Pages serves. Nothing here opens a pull request: that is `mlgitops.commands.retrain`.
 """
 
 from __future__ import annotations
@@ -133,6 +134,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--record", action="store_true", help="write to the ledger")
+    text = "only look at the canary, and take it back if it does worse"
+    parser.add_argument("--canary", action="store_true", help=text)
     parser.add_argument("--history", action="store_true", help="only write the pages")
     args = parser.parse_args()
     if args.history:
@@ -150,6 +153,9 @@ def main() -> None:
         if ledger.champion() is None and not Path("build/manifest.json").exists():
             print("No version is in production yet: there is nothing to compare with.")
             return
+        if args.canary and canaries.running(ledger) is None:
+            print("No canary answers in production: there is nothing to take back.")
+            return
         labels = os.environ.get("LABELS", "").strip() or None
         entry, text = examine(source, labels, ledger)
         PAGE.parent.mkdir(exist_ok=True)
@@ -157,8 +163,12 @@ def main() -> None:
         summarise(page.markdown(entry))
         if args.record:
             print(append(entry, ledger, settings.monitor(_params()).every_days))
+        if args.record or args.canary:
             if reason := (entry.get("canary") or {}).get("take_back"):
                 print(canaries.end(ledger, "taken back", reason))
+        if args.canary:
+            print(canary_sentence(entry))
+            return
         history.publish(ledger, entry)
         if os.environ.get("MONITOR_PAGES", "").lower() == "true":
             history.push()
@@ -169,6 +179,16 @@ def main() -> None:
         print(f"::warning::{entry['sentence']}")  # nothing will follow by itself
     if entry["decision"] == "stop":
         raise github.fail(str(entry["sentence"]))
+
+
+def canary_sentence(entry: record.Record) -> str:
+    """Return what a look at the canary alone has found, in one line."""
+    found = entry.get("canary") or {}
+    if reason := found.get("take_back"):
+        return f"The canary does worse: {reason}."
+    if reason := found.get("unmeasured"):
+        return f"The canary cannot be compared yet: {reason}."
+    return "The canary goes on: there is no reason to take it back."
 
 
 def _params() -> settings.Params:

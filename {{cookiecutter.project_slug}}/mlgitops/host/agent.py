@@ -55,6 +55,7 @@ SERVER = (  # of mlgitops/: what answers requests
     "requirements/serving.txt",
 )
 STATED = ("VERSION", "SHA256SUMS")  # with them /info names the machinery
+MAX_WORKERS = 999  # of a server
 USED = 100  # names of releases and environments kept in the order of their use
 KEEP = 2  # older releases kept on disk, ready for a rollback
 TRIES = 4  # of a release that this host cannot deploy, before GitHub is told
@@ -814,8 +815,12 @@ class Server:
         self.kill_at = time.monotonic() + DRAIN_SECONDS
 
     def kill(self) -> None:
-        """End the server now."""
+        """End the server now, with its workers: one may hang, and nobody else knows."""
+        started = children(self.process.pid)
         self.process.kill()
+        for pid in started:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(REAP_SECONDS)
 
@@ -876,7 +881,7 @@ def start_process(
     public = options.listen.fileno()
     command = [str(python), "-m", "mlgitops.serving", "--model", str(folder / "model")]
     command += ["--host", "127.0.0.1", "--port", "0", "--fd", str(public)]
-    command += access(options)
+    command += access(options) + workers(options)
     log, code = options.log, folder / "code"
     return Server(release, options.environment, command, log, code, (public,))
 
@@ -892,6 +897,19 @@ def access(options: argparse.Namespace, mounted: Path | None = None) -> list[str
             seen = mounted / name / path.name if mounted else path.absolute()
             given += [f"--{name.replace('_', '-')}", str(seen)]
     return given + ["--open-to-anyone"] * options.open_to_anyone
+
+
+def workers(options: argparse.Namespace) -> list[str]:
+    """Return the option for several processes; an old server knows none."""
+    return ["--workers", str(options.workers)] if options.workers > 1 else []
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, such as its workers."""
+    with contextlib.suppress(OSError, ValueError):
+        path = Path(f"/proc/{pid}/task/{pid}/children")
+        return [int(number) for number in path.read_text().split()]
+    return []
 
 
 class Container(Server):
@@ -922,7 +940,7 @@ class Container(Server):
                 target = mounted / name
                 command += [f"--mount=type=bind,src={folder},dst={target},readonly"]
         command += [release["image"], "--sockets", "/run/agent/sockets"]
-        command += access(options, mounted)
+        command += access(options, mounted) + workers(options)
         log = options.log and Path("/log")
         super().__init__(release, options.environment, command, log)
 
@@ -1632,6 +1650,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--poll", type=float, default=15.0, help="seconds between looks at the ledger")
     add("--once", action="store_true", help="check the release, serve nothing, leave")
     add("--runtime", choices=("process", "docker"), default="process")
+    text = "processes of a server that share the port and the log, to use more cores"
+    add("--workers", type=int, default=1, metavar="N", help=text)
     add("--python", help="interpreter for the servers, in place of an own environment")
     text = "environment whose release predicts beside this one, for its own log"
     add("--shadow", metavar="ENVIRONMENT", help=text)
@@ -1649,6 +1669,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     challenger = options.shadow or options.canary
     if challenger and (options.runtime == "docker" or not options.log):
         parser.error("--shadow and --canary need --log and --runtime process")
+    if not 1 <= options.workers <= MAX_WORKERS:
+        parser.error(f"--workers must be 1 to {MAX_WORKERS}, got {options.workers}")
+    if challenger and options.workers > 1:
+        parser.error("--shadow and --canary need one process: leave --workers out")
     if options.shadow == options.environment:
         parser.error("--shadow names the environment that this agent follows")
     return options

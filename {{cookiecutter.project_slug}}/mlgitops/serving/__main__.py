@@ -89,6 +89,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.app, self.drain, self.shared, self.log = app, drain, shared, log
         self.folder = folder
+        self.leaves = shared is not None and app.team is None  # its queue to another
         self.allowed = allowed
         self.context: Callable[[], ssl.SSLContext] | None = None
         if shared is None:
@@ -203,16 +204,15 @@ class Server(uvicorn.Server):
         """Let busy clients leave with their next response, then close idle ones.
 
         A shared socket is left at once, its queue is the successor's; an own one, and
-        that of workers, stays open while load balancers learn that this server stops.
+        that of workers alone, stays open while balancers learn that it stops.
         """
-        alone = self.shared is not None and self.app.team is None
-        if alone and self.shared is not None:
+        if self.leaves and self.shared is not None:
             for server in self.servers:
                 server.close()
             self.shared.close()
         deadline = time.monotonic() + self.drain
         while time.monotonic() < deadline:
-            if alone and not self.server_state.connections:
+            if self.leaves and not self.server_state.connections:
                 break
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
@@ -337,6 +337,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     text = "processes that share the port and the log"
     add("--workers", type=_workers, default=1, help=text)
     add("--team", help=argparse.SUPPRESS)  # of a worker: its numbers' file, its own
+    add("--private", type=int, help=argparse.SUPPRESS)  # where it is checked first
+    add("--followed", action="store_true", help=argparse.SUPPRESS)  # by another server
     add("--sockets", help="Unix socket that passes a private and the shared one")
     add("--log", type=Path, help="folder of the prediction log")
     env = os.environ.get  # an image carries its version and its identity
@@ -452,15 +454,13 @@ def main() -> None:
     options = parse()
     shared = None if options.fd is None else socket.socket(fileno=options.fd)
     try:
-        if options.workers > 1 and (shared or options.sockets):
-            raise AccessError(
-                "--workers needs a port of its own, not --fd or --sockets."
-            )
         allowed = access.of(options)
         if options.sockets:
             own, shared = receive(options.sockets)
         elif shared and options.team:  # others listen there already: none can bind it
             own = shared
+            if options.private is not None:
+                own = socket.socket(fileno=options.private)
         else:
             own = bind(options.host, options.port)
         access.check_address(shared or own, allowed)
@@ -477,11 +477,13 @@ def main() -> None:
         ) from None
     if options.workers > 1:
         try:
-            return manage(options, own, allowed)
+            return manage(options, own, shared, allowed)
         except WorkerError as error:
             raise SystemExit(f"stopped: {error}") from None
     guarded = allowed.tokens is not None or allowed.clients
     app = application(options, guarded or is_private(shared or own))
+    if options.followed and app.model is None:  # or it would refuse its share for ever
+        raise SystemExit(f"a worker cannot serve: {app.reason}")
     keep = {"max_bytes": options.log_max_bytes, "sample": options.log_sample}
     log = options.log and partial(PredictionLog, options.log, options.log_wait, **keep)
     if shared is None and log is not None:
@@ -493,7 +495,8 @@ def main() -> None:
         app.canary = Canary(options.canary, options.canary_share, app.model, *identity)
     app.shadow = shadow(options)
     server = Server(app, options.drain, shared, log, allowed, options.log)
-    server.run(sockets=[] if options.team else [own])
+    server.leaves |= options.followed
+    server.run(sockets=[] if own is shared else [own])
     if app.log is not None:
         app.log.close()
     if app.shadow is not None:
@@ -522,12 +525,18 @@ def application(options: argparse.Namespace, private: bool) -> App:
     return app
 
 
-def manage(options: argparse.Namespace, own: socket.socket, allowed: Access) -> None:
+def manage(
+    options: argparse.Namespace,
+    own: socket.socket,
+    shared: socket.socket | None,
+    allowed: Access,
+) -> None:
     """Run workers until a signal; WorkerError where they do not stay."""
     host, port = own.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
-    scheme = "http" if allowed.context is None else "https"
-    workers = Workers(sys.argv[1:], own, options.workers)
+    scheme = "http" if shared or allowed.context is None else "https"
+    private = own if shared else None
+    workers = Workers(sys.argv[1:], shared or own, options.workers, private)
     workers.run(f"{scheme}://{host}:{port}", options.drain)
 
 

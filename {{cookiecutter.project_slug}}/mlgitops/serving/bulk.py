@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from mlgitops import prediction_log
-from mlgitops.serving import arrow_reader, arrow_writer, parquet, vectors
+from mlgitops.serving import arrow_reader, arrow_writer, busy, parquet, vectors
 from mlgitops.serving.arrow_reader import ArrowError, TooManyError
 from mlgitops.serving.model import Model
 from mlgitops.serving.routes import (
@@ -75,7 +76,8 @@ class Bulk:
         if model is None:
             raise RefusalError(503, self.app.reason, (b"retry-after", b"1"))
         body = await read_body(scope, receive, self.limits)
-        scored = await self._run(_scored, read, body, model, self.size)
+        asked = perf_counter()
+        scored = await self._run(_scored, read, body, model, self.size, asked)
         del body
         counts = self.app.counts
         odd = await self._run(vectors.unseen, counts, scored.table)
@@ -134,8 +136,13 @@ def lines(
     return ENCODER.encode_lines(records).splitlines(keepends=True)
 
 
-def _scored(read: Read, body: bytes, model: Model, size: Size) -> Scored:
-    """Read a body and predict its rows; RefusalError where that is refused."""
+def _scored(read: Read, body: bytes, model: Model, size: Size, asked: float) -> Scored:
+    """Read a body and predict its rows; RefusalError where that is refused.
+
+    `asked` is when it was there, by `perf_counter`.
+    """
+    if perf_counter() - asked > busy.BULK_SECONDS:
+        raise busy.BusyError
     try:
         return vectors.score(model, read(body, model, size))
     except TooManyError as error:

@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -77,7 +78,8 @@ class PredictionLog:
         self.folder, self.wait, self.max_queue = Path(folder), wait, max_queue
         self.max_bytes, self.sample = max_bytes, sample
         self.left_out = 0  # rows that are not of the sample
-        self.full = False  # the folder has too many bytes
+        self.full = False  # lines were dropped as the folder has too many bytes
+        self._ceiling = float(max_bytes or inf)  # of `_accepted_bytes`, for that
         self.accepted = self.written = self.dropped = 0
         self.lost = 0  # by earlier servers in this folder
         self._recorded = 0  # of those lost and dropped
@@ -110,10 +112,10 @@ class PredictionLog:
             count, lines = len(lines), sampled(lines, self.sample)
             self.left_out += count - len(lines)
         size = sum(map(len, lines))
-        if (
-            self.full
-            or self._accepted_bytes - self._written_bytes + size > self.max_queue
-        ):
+        crowded = self._accepted_bytes + size > self._ceiling
+        queued = self._accepted_bytes - self._written_bytes
+        if crowded or queued + size > self.max_queue:
+            self.full |= crowded
             self._since = self._since or time.time()
             self.dropped += len(lines)
             self._store()
@@ -230,17 +232,19 @@ class PredictionLog:
 
     def _watch(self) -> None:
         """Look whether there is room, until the end; not in the event loop."""
+        before = False
         while self._stop_at is None:
+            full, self.full = self.full, False
+            if full and not before:
+                print(
+                    f"prediction log: {self.folder} has {self.max_bytes} bytes "
+                    "that nobody has shipped; further lines are dropped",
+                    file=sys.stderr,
+                )
+            before, written = full, self._written_bytes
             with contextlib.suppress(OSError):  # nobody has made it yet, say
                 sizes = [file.stat().st_size for file in self.folder.glob("*.jsonl")]
-                full = sum(sizes) >= self.max_bytes
-                if full and not self.full:
-                    print(
-                        f"prediction log: {self.folder} has {self.max_bytes} bytes "
-                        "that nobody has shipped; further lines are dropped",
-                        file=sys.stderr,
-                    )
-                self.full = full
+                self._ceiling = self.max_bytes - sum(sizes) + written
             time.sleep(ROOM_SECONDS)
 
     def _run(self) -> None:
@@ -260,6 +264,8 @@ class PredictionLog:
             last = batches[-1] is None
             if not self._write([batch for batch in batches if batch]):
                 return
+        with contextlib.suppress(OSError):  # or at the next start
+            self._record()
 
     def _write(self, batches: list[Batch]) -> bool:
         """Append the lines of batches, trying again; return whether that was done."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from mlgitops.serving import bulk, vectors
+from mlgitops.serving import bulk, busy, vectors
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.routes import (
@@ -157,6 +157,7 @@ class Infer:
     def __init__(self, app: App, model: Model) -> None:
         self.app, self.model = app, model
         self.names = vectors.allowed(model)
+        self.turn = busy.LoopTurn()
 
     async def infer(self, scope: Message, receive: Receive) -> Response:
         """Predict the rows of a request's tensors."""
@@ -165,6 +166,7 @@ class Infer:
             raise RefusalError(
                 415, f"the body is {encoding[:20].decode('latin1')}: send it as it is."
             )
+        self.turn.check()
         try:
             request, rest = _request(body, bulk.header(scope, BINARY))
             table = _table(request.inputs, rest, self.names, self.app.limits.rows)

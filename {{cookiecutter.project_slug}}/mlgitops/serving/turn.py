@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import perf_counter
 
 import msgspec
 
 from mlgitops import prediction_log
 from mlgitops.prediction_log import Value
+from mlgitops.serving import busy
 from mlgitops.serving.canary import Canary
 from mlgitops.serving.log import PredictionLog, release
 from mlgitops.serving.model import Model
@@ -49,6 +51,7 @@ class Turn:
         self.model, self.version, self.log = model, version, log
         self._hidden = {model.id, model.time, *model.sensitive}
         self._waiting: list[Request] = []
+        self._seconds = 1e-6  # of a row in the last shared run
         self._encode = msgspec.json.Encoder().encode
 
     async def predict(
@@ -61,7 +64,7 @@ class Turn:
         """Return the predictions of a request once its lines are in the log.
 
         A canary may put its own in their place before.
-        Raises RowError, and ModelError where the model fails.
+        Raises RowError, ModelError where the model fails, and BusyError.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
@@ -88,15 +91,17 @@ class Turn:
 
     def _answer(self, requests: Sequence[Request]) -> None:
         """Predict and log; what fails for a request is an error of that request."""
+        until = perf_counter() + busy.SECONDS
         single = [r for r in requests if len(r.rows) == 1]
         if self.model.rowwise and len(single) > 1:
-            for start in range(0, len(single), SHARED):
-                self._together(single[start : start + SHARED])
+            self._share(single, until)
         log, now = self.log(), datetime.now(UTC).isoformat()
         lines, waiters = list[bytes](), list[asyncio.Future[None]]()
         for request in requests:
             try:
                 if not request.predictions:
+                    if perf_counter() > until:
+                        raise busy.BusyError
                     request.predictions = self.model.predictions(
                         request.rows, request.ids
                     )
@@ -110,6 +115,15 @@ class Turn:
             log.put(lines, waiters)  # which lets them go when it has written
         else:
             release(waiters)
+
+    def _share(self, requests: Sequence[Request], until: float) -> None:
+        """Predict single rows in shared runs, as many as there is time for."""
+        start, now = 0, perf_counter()
+        while start < len(requests) and now < until:
+            count = max(1, min(SHARED, int((until - now) / self._seconds)))
+            self._together(requests[start : start + count])
+            start, began, now = start + count, now, perf_counter()
+            self._seconds = max((now - began) / count, 1e-6)
 
     def _together(self, requests: Sequence[Request]) -> None:
         """Predict the rows of several requests in one run, unless one is refused."""

@@ -4,6 +4,10 @@ They share one listening socket, so that a request waits for whichever is free, 
 is lost with a worker. Nobody listens before all of them have loaded the version. One
 that dies is started again; if they die again and again, all end and the exit status
 says so. Without this process they end: their standard input does.
+
+With a private socket they serve there first, so that the parent, such as the host
+agent, can check them; on the line `accept` all move to the shared one, where the next
+server takes over what they leave.
 """
 
 import os
@@ -21,6 +25,7 @@ STOP_SECONDS = 30.0  # beyond the drain, before a worker is killed
 DEATHS = 5  # of workers within `DEATH_SECONDS`: then it is no accident
 DEATH_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+LOADED = "loaded"  # what a worker prints that waits for the line `accept`
 
 
 class WorkerError(Exception):
@@ -30,9 +35,16 @@ class WorkerError(Exception):
 class Workers:
     """The processes of a server."""
 
-    def __init__(self, arguments: list[str], listener: socket.socket, count: int):
-        """Start them with a server's arguments, on a bound socket."""
-        self.arguments, self.listener = arguments, listener
+    def __init__(
+        self,
+        arguments: list[str],
+        listener: socket.socket,
+        count: int,
+        private: socket.socket | None = None,
+    ):
+        """Start them with a server's arguments, on a bound socket or a private one."""
+        self.arguments, self.listener, self.private = arguments, listener, private
+        self.followed = private is not None  # by another server on this socket
         self.memory = memory(count)
         self.stopping = False
         self.deaths: list[float] = []
@@ -44,21 +56,28 @@ class Workers:
             signal.signal(number, self._stop)
         try:
             for process in self.processes:
-                self._wait(process, "loaded")
-            for process in self.processes:
-                self._accept(process)
+                self._wait(process, f"serving on {address}" if self.private else LOADED)
+            if self.private is None:
+                self._accept_all()
             if not self.stopping:
                 print(f"serving on {address}", flush=True)
             while not self.stopping:
                 self._replace()
-                time.sleep(LOOK_SECONDS)
+                if self.followed:
+                    self._obey()
+                else:
+                    time.sleep(LOOK_SECONDS)
         finally:
             self._end(drain + STOP_SECONDS)
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         """Start a worker; it loads, and waits for its line."""
-        fds = (self.listener.fileno(), self.memory)
+        fds = [self.listener.fileno(), self.memory]
         own = ["--workers", "1", "--fd", str(fds[0]), "--team", f"{fds[1]}:{number}"]
+        own += ["--followed", "--sockets", ""] if self.followed else []
+        if self.private is not None:
+            fds.append(self.private.fileno())
+            own += ["--private", str(fds[2])]
         return subprocess.Popen(
             [sys.executable, "-m", "mlgitops.serving", *self.arguments, *own],
             stdin=subprocess.PIPE,
@@ -78,6 +97,24 @@ class Workers:
                 raise WorkerError("a worker ended at its start.")
         if not self.stopping:
             raise WorkerError(f"a worker did not start within {START_SECONDS:g} s.")
+
+    def _accept_all(self) -> None:
+        """Let all workers take requests."""
+        for process in self.processes:
+            self._accept(process)
+
+    def _obey(self) -> None:
+        """Wait a moment for what the parent says; without it all end."""
+        if not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+            return
+        data = os.read(sys.stdin.fileno(), 4096)
+        if not data:
+            self._stop(signal.SIGTERM, None)
+        elif b"accept" in data.split() and self.private is not None:
+            self._accept_all()
+            self.private.close()
+            self.private = None
+            print("accepting", flush=True)
 
     def _accept(self, process: subprocess.Popen[bytes]) -> None:
         """Let a worker take requests."""
@@ -109,8 +146,9 @@ class Workers:
             _close(process)
             process = self.processes[number] = self._start(number)
             try:
-                self._wait(process, "loaded")
-                self._accept(process)
+                if self.private is None:
+                    self._wait(process, LOADED)
+                    self._accept(process)
             except WorkerError as error:  # one death more; the others go on
                 print(f"worker {number}: {error}", file=sys.stderr, flush=True)
                 process.kill()

@@ -14,8 +14,7 @@ from mlgitops.table.plan import Plan
 QUESTION = "Will this flight arrive 15 minutes late or more?"  # as long as nobody asked
 REQUEST = """\
 python -c 'import json; golden = json.load(open("build/manifest.json"))["golden"]
-print(json.dumps({"rows": [golden[0]["row"]]}))' |
-  curl http://127.0.0.1:8080/predict -H 'Content-Type: application/json' -d @-
+print(json.dumps({"rows": [golden[0]["row"]]}))' > build/row.json
 """
 PASSAGES = {
     " The example is flights of 2013; `make data` brings your table.": "",
@@ -30,8 +29,8 @@ def readme(text: str, plan: Plan) -> str:
     """Return README.md without the example."""
     for passage, instead in PASSAGES.items():
         text = text.replace(passage, instead)
-    start = text.find("curl http://127.0.0.1:8080/predict")
-    end = text.find("```", start)
+    start = text.find('echo \'{"rows"')
+    end = text.find("curl http://127.0.0.1:8080/predict", start)
     if start >= 0 and '"dest": "ORD"' in text[start:end]:
         text = text[:start] + REQUEST + text[end:]
     return text.replace(f"\n{QUESTION}\n", f"\n{_purpose(plan, inert)}\n")
