@@ -1,6 +1,6 @@
 """Rows a second of JSON, Arrow and Parquet bodies, and single rows beside a bulk body.
 
-    python -m benchmarks.serving.bulk [SECONDS of each measurement]
+    python -m benchmarks.serving.bulk
 
 One server with checks and log on, one client on one connection, both on this machine;
 a linear model of 15 numbers and 5 categories, so that the figure is that of the server.
@@ -34,18 +34,24 @@ import yaml
 from onnx import TensorProto, helper
 
 TEMPLATE = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}"
-SECONDS = float(sys.argv[1]) if sys.argv[1:] else 2.0
+SECONDS = float(os.environ.get("SECONDS", "2"))  # of each measurement
 ROUNDS = 3
 SMALL, LARGE = 1_000, 100_000  # rows of a body
-NUMBERS = [f"number_{n}" for n in range(15)]
-TEXTS = [f"text_{n}" for n in range(5)]
 AREAS = ["north", "south", "east", "west"]
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 
 
-def graph() -> bytes:
+def named(numbers: int, texts: int) -> tuple[list[str], list[str]]:
+    """Return names of columns of numbers, and of categories."""
+    return [f"number_{n}" for n in range(numbers)], [f"text_{n}" for n in range(texts)]
+
+
+NUMBERS, TEXTS = named(15, 5)
+
+
+def graph(numbers: list[str], texts: list[str]) -> bytes:
     """Return a logistic regression over the columns."""
     nodes = [
         helper.make_node(
@@ -56,13 +62,13 @@ def graph() -> bytes:
             keys_strings=AREAS,
             values_floats=[-0.5, -0.1, 0.2, 0.4],
         )
-        for name in TEXTS
+        for name in texts
     ]
-    terms = [*NUMBERS, *(f"{name}_effect" for name in TEXTS)]
+    terms = [*numbers, *(f"{name}_effect" for name in texts)]
     nodes.append(helper.make_node("Sum", terms, ["z"]))
     nodes.append(helper.make_node("Sigmoid", ["z"], ["probability"]))
-    kinds = dict.fromkeys(NUMBERS, TensorProto.FLOAT)
-    kinds |= dict.fromkeys(TEXTS, TensorProto.STRING)
+    kinds = dict.fromkeys(numbers, TensorProto.FLOAT)
+    kinds |= dict.fromkeys(texts, TensorProto.STRING)
     info = helper.make_tensor_value_info
     inputs = [info(name, kind, [None, 1]) for name, kind in kinds.items()]
     output = info("probability", TensorProto.FLOAT, [None, 1])
@@ -78,17 +84,19 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def version(folder: Path) -> None:
+def version(
+    folder: Path, numbers: list[str] = NUMBERS, texts: list[str] = TEXTS
+) -> None:
     """Write the files of a version."""
-    columns: dict[str, Any] = {n: {"type": "number", "missing": False} for n in NUMBERS}
+    columns: dict[str, Any] = {n: {"type": "number", "missing": False} for n in numbers}
     columns |= {
-        n: {"type": "category", "missing": False, "categories": AREAS} for n in TEXTS
+        n: {"type": "category", "missing": False, "categories": AREAS} for n in texts
     }
     contract = {"name": "linear", "task": "binary", "target": "y", "id": "key"}
     text = yaml.safe_dump(contract | {"columns": columns}, sort_keys=False)
     plain = json.dumps(yaml.safe_load(text), indent=1, default=str)
-    row = dict.fromkeys(NUMBERS, 0.0) | dict.fromkeys(TEXTS, "??")
-    model = graph()
+    row = dict.fromkeys(numbers, 0.0) | dict.fromkeys(texts, "??")
+    model = graph(numbers, texts)
     manifest = {
         "schema": 1,
         "name": "linear",
@@ -99,7 +107,7 @@ def version(folder: Path) -> None:
             "json_sha256": sha256(plain.encode()),
         },
         "threshold": 0.5,
-        "columns": [*NUMBERS, *TEXTS],
+        "columns": [*numbers, *texts],
         "code": {"sha256": "0" * 64},
         "requirements": {"sha256": "1" * 64},
         "golden": [{"row": row, "probability": 0.5}],

@@ -4,12 +4,15 @@
 
 The same rows and the same estimator: here the exported file of a generated repository,
 with its checks and its log; there scikit-learn's pipeline, in an environment of its own
-with what each peer installs. A server and all its processes have the first core, `wrk`
-has the second. Writes benchmarks/serving/peers.md when it measured all of them.
+with what each peer installs, compiled and kept in .venv/peers for the next time. A
+server and all its processes have the first core, `wrk` has the second. Then come an
+empty ASGI handler, and what the cost of a request depends on. Each measurement takes
+SECONDS (3). Writes benchmarks/serving.md when it measured all of them.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -26,6 +29,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from benchmarks.cost import PYTHON, project, run
+from benchmarks.serving import shape
 from benchmarks.serving.core import (
     CONNECTIONS,
     HERE,
@@ -37,10 +41,12 @@ from benchmarks.serving.core import (
     speed,
 )
 
+PAGE = HERE.parent / "serving.md"
+
 ENVIRONMENTS = Path(".venv/peers").resolve()
 SCIKIT_LEARN = ("scikit-learn==1.9.1", "pandas==3.1.1", "joblib==1.6.0", "pyarrow")
 BULK = 1_000  # rows of a large body
-STARTS = 3
+STARTS, ROUNDS = 3, 2
 TABLE = "data/flights.parquet"
 Rows = list[dict[str, Any]]
 
@@ -79,7 +85,7 @@ PEERS = {
     ),
     "MLServer": Peer(
         ("mlserver==1.7.1", "mlserver-sklearn==1.7.1"),
-        ("-m", "mlserver.cli", "start", "."),
+        ("-m", "mlserver.cli.main", "start", "."),
         "/v2/models/flights/infer",
         "inputs",
     ),
@@ -97,13 +103,22 @@ class Figures(NamedTuple):
     packages: int
 
 
-def environment(name: str, requirements: tuple[str, ...]) -> tuple[Path, float, int]:
-    """Install an environment; return its Python, its MB and its number of packages."""
+def environment(
+    name: str, requirements: tuple[str, ...], wanted: str
+) -> tuple[Path, float, int]:
+    """Install an environment; return its Python, its MB and its number of packages.
+
+    One that was installed for the same text is used again.
+    """
     home = ENVIRONMENTS / name
-    subprocess.run(("uv", "-q", "venv", "--allow-existing", str(home)), check=True)
-    install = ("uv", "-q", "pip", "install", "--python", str(home), *requirements)
-    subprocess.run(install, check=True)
-    size = sum(f.stat().st_size for f in home.rglob("*") if f.is_file()) / 1e6
+    note = home / "requirements.txt"
+    if not note.is_file() or note.read_text() != wanted:
+        subprocess.run(("uv", "-q", "venv", "--clear", str(home)), check=True)
+        install = ("uv", "-q", "pip", "install", "--python", str(home), *requirements)
+        subprocess.run((*install, "--compile-bytecode"), check=True)
+        note.write_text(wanted)
+    files = (f for f in home.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    size = sum(f.stat().st_size for f in files) / 1e6
     packages = len(list(home.glob("lib/*/site-packages/*.dist-info")))
     return home / "bin" / "python", size, packages
 
@@ -134,16 +149,18 @@ def served(
     """Run a server on the first core; yield its session and seconds to an answer.
 
     Raises:
-        SystemExit: it does not answer; with what it printed last.
+        SilentError: it does not answer; with what it printed last.
     """
     printed = folder / "printed.txt"
     began = time.monotonic()
     path = f"{Path(command[0]).parent}:{os.environ['PATH']}"
+    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")  # of who measures
+    clean = {name: text for name, text in os.environ.items() if name not in unwanted}
     with printed.open("w") as out:
         process = subprocess.Popen(
             ["taskset", "-c", "0", *command],
             cwd=folder,
-            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+            env=clean | {"PATH": path, "OMP_NUM_THREADS": "1"},
             stdout=out,
             stderr=out,
             start_new_session=True,
@@ -151,7 +168,7 @@ def served(
     try:
         while not answers(url, body):
             if process.poll() is not None or time.monotonic() - began > 120:
-                raise SystemExit(f"{command} fails:\n{printed.read_text()[-3000:]}")
+                raise SilentError(f"{command} fails:\n{printed.read_text()[-3000:]}")
             time.sleep(0.02)
         yield process.pid, time.monotonic() - began
     finally:
@@ -175,6 +192,10 @@ def session(leader: int) -> list[int]:
     return found
 
 
+class SilentError(Exception):
+    """A server gives no prediction."""
+
+
 def answers(url: str, body: str) -> bool:
     """Tell whether a server gives a prediction."""
     asked = urllib.request.Request(  # noqa: S310
@@ -186,8 +207,8 @@ def answers(url: str, body: str) -> bool:
     except urllib.error.HTTPError as error:
         if error.code in (404, 500, 503):  # not loaded yet
             return False
-        raise SystemExit(f"{url}: {error.code} {error.read()[:2000]!r}") from None
-    except OSError:
+        raise SilentError(f"{url}: {error.code} {error.read()[:2000]!r}") from None
+    except (OSError, http.client.HTTPException):
         return False
 
 
@@ -207,6 +228,8 @@ def measured(
     """Return the speeds, rows/s in bulk, seconds of a start, and MB of a server."""
     url, one = f"http://127.0.0.1:{port}{peer.path}", request(peer, rows[:1])
     starts = []
+    with served(command, folder, url, one):
+        pass  # which compiles what is not yet
     for _ in range(STARTS):
         with served(command, folder, url, one) as (_, seconds):
             starts.append(seconds)
@@ -214,7 +237,7 @@ def measured(
         script, speeds = lua(folder / "one.lua", one), dict[int, Speed]()
         for connections in CONNECTIONS:
             where = (port, leader, connections, peer.path)
-            rounds = [speed(script, *where) for _ in range(3)]
+            rounds = [speed(script, *where) for _ in range(ROUNDS + 1)]
             speeds[connections] = median(rounds[1:])  # the first warms it up
         script = lua(folder / "bulk.lua", request(peer, rows))
         bulk = speed(script, port, leader, 1, peer.path).rate * len(rows)
@@ -231,7 +254,8 @@ def figures(name: str, repository: Path, rows: Rows, scratch: Path) -> Figures:
     """Return the figures of a peer."""
     peer, folder, port = PEERS[name], scratch / name, free()
     requirements = (*peer.requirements, *SCIKIT_LEARN)
-    python, size, packages = environment(name.lower(), requirements)
+    wanted = "\n".join(requirements)
+    python, size, packages = environment(name.lower(), requirements, wanted)
     shutil.copytree(HERE / "peers", folder)
     fit = (str(python), "fit.py", str(repository / TABLE), ".")
     subprocess.run(fit, cwd=folder, check=True, capture_output=True)
@@ -253,7 +277,11 @@ def settings(folder: Path, port: int) -> None:
 def ours(repository: Path, rows: Rows, scratch: Path) -> Figures:
     """Return the figures of the server of a generated repository."""
     lock = repository / "mlgitops/requirements/serving.txt"
-    python, size, packages = environment("ours", ("--require-hashes", f"-r{lock}"))
+    hashed = (("--require-hashes", f"-r{lock}"), lock.read_text())
+    python, _, _ = environment("ours", *hashed)
+    for unused in python.parent.parent.rglob("libonnxruntime.so*"):
+        unused.unlink()  # as the image does: Python loads another file
+    python, size, packages = environment("ours", *hashed)
     folder, port = scratch / "ours", free()
     shutil.copytree(repository / "mlgitops", folder / "mlgitops")
     shutil.copytree(repository / "build", folder / "build")
@@ -278,15 +306,23 @@ HEAD = (
     f"{'server':<10}" + "".join(f"{f'{c} conn/s':>11}" for c in CONNECTIONS)
     + "".join(f"{f'p99 ms {c}':>11}" for c in CONNECTIONS)
     + f"{'bulk rows/s':>13}{'start s':>9}{'MB':>7}{'env MB':>8}{'packages':>10}"
+    + f"{'ours: rate':>12}{'bulk':>7}{'start':>7}{'MB':>6}"
 )  # fmt: skip
 
 
-def line(name: str, found: Figures) -> str:
-    """Return a line of the table."""
+def line(name: str, found: Figures, own: Figures | None = None) -> str:
+    """Return a line of the table, for a peer with what ours is of it."""
     rates = "".join(f"{s.rate:>11,.0f}" for s in found.speeds.values())
     late = "".join(f"{s.p99:>11.2f}" for s in found.speeds.values())
     rest = f"{found.bulk:>13,.0f}{found.start:>9.2f}{found.memory:>7.0f}"
-    return f"{name:<10}{rates}{late}{rest}{found.size:>8.0f}{found.packages:>10}"
+    text = f"{name:<10}{rates}{late}{rest}{found.size:>8.0f}{found.packages:>10}"
+    if own is None:
+        return text
+    rate = own.speeds[16].rate / found.speeds[16].rate
+    return (
+        f"{text}{rate:>12.1f}{own.bulk / found.bulk:>7.1f}"
+        f"{own.start / found.start:>7.2f}{own.memory / found.memory:>6.2f}"
+    )
 
 
 def compared(own: Figures, others: dict[str, Figures]) -> list[str]:
@@ -304,6 +340,34 @@ def compared(own: Figures, others: dict[str, Figures]) -> list[str]:
     ]
 
 
+def beside_empty(own: Figures, scratch: Path) -> list[str]:
+    """Return what ours is of an empty ASGI handler on the same server."""
+    folder, port = scratch / "empty", free()
+    folder.mkdir()
+    command = [str(ENVIRONMENTS / "ours/bin/python"), str(HERE / "empty.py"), str(port)]
+    url, lines = f"http://127.0.0.1:{port}/", list[str]()
+    with served(command, folder, url, "{}") as (leader, _):
+        script = lua(folder / "one.lua", "{}")
+        for connections in CONNECTIONS:
+            rounds = [speed(script, port, leader, connections) for _ in range(ROUNDS)]
+            empty, ours_ = median(rounds), own.speeds[connections]
+            lines.append(
+                f"Of an empty ASGI handler, {connections:>2} connections: "
+                f"{ours_.rate / empty.rate:.2f} of its {empty.rate:,.0f} requests/s, "
+                f"{ours_.p99 / empty.p99:.1f} times its p99 of {empty.p99:.2f} ms."
+            )
+    return lines
+
+
+def write(load: float, table: list[str], below: list[str]) -> None:
+    """Write the page."""
+    about = (__doc__ or "").split("\n\n")[2].strip()
+    page = ["# The server beside others", "", "Written by `make serving`.", "", about]
+    page += ["", f"{os.cpu_count()} cores, load {load:.1f} at the start.", ""]
+    page += ["```text", *table, "", *below, "```", ""]
+    PAGE.write_text("\n".join(page), encoding="utf-8")
+
+
 def main() -> None:
     """Measure ours and the peers, print the table, write the page."""
     names, others = sys.argv[1:] or [*PEERS], dict[str, Figures]()
@@ -314,24 +378,24 @@ def main() -> None:
         load = os.getloadavg()[0]
         print(f"{os.cpu_count()} cores, load {load:.1f}, {SECONDS} s each\n{HEAD}")
         own = ours(repository, rows, Path(name))
-        print(line("ours", own), flush=True)
+        table = [HEAD, line("ours", own)]
+        print(table[-1], flush=True)
         for peer in names:
-            others[peer] = figures(peer, repository, rows, Path(name))
-            print(line(peer, others[peer]), flush=True)
-    sentences = compared(own, others)
-    print("", *sentences, sep="\n")
-    if len(others) == len(PEERS):
-        table = [HEAD, line("ours", own), *(line(n, f) for n, f in others.items())]
-        about = (__doc__ or "").split("\n\n")[2].strip()
-        page = [
-            "# The server beside others",
-            "",
-            about,
-            "",
-            f"Load at start: {load:.1f}.",
-        ]
-        page += ["", "```text", *table, "", *sentences, "```", ""]
-        (HERE / "peers.md").write_text("\n".join(page), encoding="utf-8")
+            try:
+                others[peer] = figures(peer, repository, rows, Path(name))
+                table.append(line(peer, others[peer], own))
+            except (SilentError, SystemExit) as error:
+                print(error, file=sys.stderr)
+                table.append(
+                    f"{peer:<10}    no figures: it did not answer all requests"
+                )
+            print(table[-1], flush=True)
+        python = str(ENVIRONMENTS / "ours/bin/python")
+        below = [*(compared(own, others) if others else ()), ""]
+        below += [*beside_empty(own, Path(name)), "", *shape.table(repository, python)]
+    print("", *below, sep="\n")
+    if names == [*PEERS]:
+        write(load, table, below)
 
 
 if __name__ == "__main__":

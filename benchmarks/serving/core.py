@@ -57,11 +57,17 @@ def free() -> int:
 
 
 @contextmanager
-def started(command: list[str], folder: Path, port: int) -> Iterator[int]:
+def started(
+    command: list[str],
+    folder: Path,
+    port: int,
+    cores: str = "0",
+    python: str = sys.executable,
+) -> Iterator[int]:
     """Run a server on the first core until the block ends; yield its number."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
     process = subprocess.Popen(
-        ["taskset", "-c", "0", sys.executable, *command],
+        ["taskset", "-c", cores, python, *command],
         cwd=folder,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -79,30 +85,38 @@ def started(command: list[str], folder: Path, port: int) -> Iterator[int]:
 
 
 def used(process: int) -> float:
-    """Return the seconds of the processor that a process took."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Return the seconds of the processor that a process and its children took.
+
+    The scheduler counts them to the nanosecond; those of `stat` are samples.
+    """
+    tasks = list(Path(f"/proc/{process}/task").iterdir())
+    own = sum(int((t / "schedstat").read_text().split()[0]) for t in tasks) / 1e9
+    children = " ".join((task / "children").read_text() for task in tasks).split()
+    return own + sum(used(int(child)) for child in children)
 
 
 def speed(
     script: Path, port: int, process: int, connections: int, path: str = "/predict"
 ) -> Speed:
     """Return what `wrk` on the second core sees; SystemExit where a request fails."""
-    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s"]
     address = f"http://127.0.0.1:{port}{path}"
-    before = used(process)
-    ran = subprocess.run(
-        [*command, "--latency", "-s", str(script), address],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", ran.stdout)
-    if not found or found[5] != "0" or found[1] == "0":
-        raise SystemExit(f"requests failed:\n{ran.stdout}")
-    count, duration, p50, p99, _ = map(int, found.groups())
-    cpu = (used(process) - before) / count * 1e6
-    return Speed(count / duration * 1e6, cpu, p50 / 1000, p99 / 1000)
+    for seconds in (SECONDS, 5 * SECONDS, 25 * SECONDS):  # a slow one needs longer
+        before = used(process)
+        options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=60s"]
+        ran = subprocess.run(
+            ["taskset", "-c", "1", "wrk", *options, "-s", str(script), address],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", ran.stdout)
+        if not found or found[5] != "0":
+            break
+        count, duration, p50, p99, _ = map(int, found.groups())
+        if count:
+            cpu = (used(process) - before) / count * 1e6
+            return Speed(count / duration * 1e6, cpu, p50 / 1000, p99 / 1000)
+    raise SystemExit(f"requests failed:\n{ran.stdout}")
 
 
 def body(repository: Path) -> str:

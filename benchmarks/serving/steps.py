@@ -12,12 +12,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from mlgitops import prediction_log
 from mlgitops.serving import rows
 from mlgitops.serving.app import App
+from mlgitops.serving.body import DECODE
+from mlgitops.serving.connection import Bounds, Connections
+from mlgitops.serving.direct import Direct
+from mlgitops.serving.lines import lines
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import TASKS
+from mlgitops.serving.stack import Config, ServerState
 
 TIMES, REPEATS = 1_000, 15
 SCALE = TIMES / 1e6
@@ -34,7 +38,7 @@ def steps(body: bytes) -> dict[str, Callable[[], object]]:
     """Return each step as a function."""
     model = Model("build")
     app = App(model)
-    asked = app._decode(body).rows
+    asked = DECODE(body).rows
     checked = model.predict(asked)
     inputs = rows.inputs(asked, model.columns, model.inputs)
     feed = dict(zip(model._names, inputs.values(), strict=True))
@@ -45,16 +49,15 @@ def steps(body: bytes) -> dict[str, Callable[[], object]]:
     content = {"manifest_sha256": model.manifest_sha256, "predictions": predictions}
     typed = getattr(model, "typed", None)
 
-    def line() -> bytes:
+    def line() -> list[bytes]:
         shown = {n: v for n, v in asked[0].items() if n not in names}
-        entry = prediction_log.line(predictions[0], None, *facts, shown)
-        return app._encode(entry) + b"\n"
+        return lines(predictions, [None], *facts, [shown])
 
     def slow() -> object:
         return rows.inputs(asked, model.columns, model.inputs)
 
     return {
-        "decode": lambda: app._decode(body),
+        "decode": lambda: DECODE(body),
         "id and time": lambda: rows.metadata(0, asked[0], *names),
         "check, with inputs": (lambda: typed.inputs(asked)) if typed else slow,
         "session.run": lambda: model._session.run([model.output], feed),
@@ -99,6 +102,64 @@ def whole(body: bytes, log: bool, together: int) -> float:
     return uvloop.run(times())
 
 
+class Client(asyncio.Transport):
+    """A connection that counts the responses that it gets."""
+
+    count = 0
+
+    def write(self, data: Any) -> None:
+        """Count it."""
+        self.count += 1
+
+    def is_closing(self) -> bool:
+        """Return that it stays."""
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        """Return that all is taken."""
+        return 0
+
+    def set_write_buffer_limits(
+        self, high: int | None = None, low: int | None = None
+    ) -> None:
+        """Take any."""
+
+
+def direct(body: bytes, log: bool, together: int) -> float:
+    """Return what a request takes without ASGI, from its bytes to its response's."""
+    head = b"POST /predict HTTP/1.1\r\nhost: localhost:8080\r\ncontent-length: %d"
+    data = head % len(body) + b"\r\n\r\n" + body
+
+    async def times() -> float:
+        app = App(Model("build"))
+        if log:
+            app.log = PredictionLog(tempfile.mkdtemp())
+        config = Config(app, lifespan="off", ws="none", access_log=False)
+        config.load()
+        connections = Connections(Bounds(), Direct(app))
+        clients = [Client() for _ in range(together)]
+        open_ = [connections.connect(config, ServerState(), {}) for _ in clients]
+        for client, connection in zip(clients, open_, strict=True):
+            connection.connection_made(client)
+        best = 1e9
+        for _ in range(REPEATS):
+            start = time.process_time()
+            for _ in range(TIMES // together):
+                for connection in open_:
+                    connection.data_received(data)
+                while any(connection.responding for connection in open_):
+                    await asyncio.sleep(0.0001 if log else 0)
+            best = min(best, time.process_time() - start)
+        assert all(client.count >= TIMES // together for client in clients)
+        if app.log is not None:
+            app.log.close()
+        return best / (TIMES // together * together) * 1e6
+
+    import uvloop
+
+    return uvloop.run(times())
+
+
 def main() -> None:
     """Print the steps, and whole requests."""
     body = sys.argv[1].encode()
@@ -106,8 +167,9 @@ def main() -> None:
         print(f"  {name:<36}{microseconds(step):>8.1f}")
     for together in (1, 16):
         for log in (False, True):
-            name = f"a request of {together} at once, log {'on' if log else 'off'}"
-            print(f"  {name:<36}{whole(body, log, together):>8.1f}")
+            name = f"{together} at once, log {'on' if log else 'off'}"
+            print(f"  {f'ASGI, {name}':<36}{whole(body, log, together):>8.1f}")
+            print(f"  {f'HTTP, direct, {name}':<36}{direct(body, log, together):>8.1f}")
 
 
 if __name__ == "__main__":

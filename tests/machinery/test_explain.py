@@ -365,7 +365,7 @@ def test_no_line_is_logged(app: App) -> None:
     class Log:
         lines = 0
 
-        def put(self, lines: list[bytes], waiters: list[Any]) -> None:
+        def put(self, lines: list[bytes], waiters: list[Any], last: bool) -> None:
             self.lines += len(lines)
             release(waiters)
 

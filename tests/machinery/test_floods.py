@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 from machinery import tiny
 from mlgitops.serving.app import App
 from mlgitops.serving.connection import Bounds, Connection, Connections
+from mlgitops.serving.direct import Direct
 from mlgitops.serving.model import Model
 
 SECONDS = 0.6  # of a flood
@@ -208,7 +209,7 @@ async def listening(
     app: App, **bounds: Any
 ) -> AsyncIterator[tuple[tuple[str, int], Connections]]:
     """Serve in this event loop, with other bounds."""
-    connections = Connections(Bounds(**bounds))
+    connections = Connections(Bounds(**bounds), Direct(app))
     config = configured(app)
     state, loop = ServerState(), asyncio.get_running_loop()
     listener = await loop.create_server(
@@ -417,7 +418,7 @@ class Notes(asyncio.Transport):
 
 async def play(app: App, packets: list[bytes]) -> tuple[list[int], bool]:
     """Return the statuses of all responses, and whether the connection is closed."""
-    connections = Connections(Bounds())
+    connections = Connections(Bounds(), Direct(app))
     protocol = connections.connect(configured(app), ServerState(), {})
     transport = Notes()
     protocol.connection_made(transport)

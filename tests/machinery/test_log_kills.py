@@ -18,7 +18,8 @@ from machinery import tiny
 from machinery.lengths import times
 from machinery.test_serving import Load, rows
 from mlgitops.monitor.window import read_unlogged
-from mlgitops.serving.log import PredictionLog, append
+from mlgitops.serving.appending import append
+from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.losses import NUMBERS, Losses
 
 KILLS = times(30, 2)

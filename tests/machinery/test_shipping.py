@@ -33,7 +33,8 @@ from mlgitops.prediction_log import (
     parse,
 )
 from mlgitops.serving.__main__ import parse as options
-from mlgitops.serving.log import PredictionLog, append, sampled
+from mlgitops.serving.appending import append
+from mlgitops.serving.log import PredictionLog, sampled
 from mlgitops.shipping import segments
 from mlgitops.shipping.ship import ShipError, _alone, ship
 from mlgitops.shipping.sink import Sink, SinkError

@@ -225,9 +225,9 @@ def test_what_is_usual_has_nothing_to_count(row: Any, ends: dict[str, float]) ->
     if row.get("size") is not None and type(row["size"]) not in (int, float):
         return  # such a row gets no prediction
     short, long = Counts(columns), Counts(columns)
-    long._usual = lambda row: False
+    long._usual = lambda rows: False
     short.predicted([row])
     long.predicted([row])
     assert (short.unknown, short.outside) == (long.unknown, long.outside)
     plain = row.get("area") != "zz" and row.get("size") in (None, 1, 2, 3)
-    assert not plain or short._usual(row)
+    assert not plain or short._usual([row])

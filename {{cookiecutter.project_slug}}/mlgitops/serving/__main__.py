@@ -14,6 +14,7 @@ writes the rest of the log.
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import re
@@ -30,14 +31,13 @@ from math import inf
 from pathlib import Path
 from typing import NoReturn
 
-import uvicorn
-
-from mlgitops.serving import access, explain
+from mlgitops.serving import access, explain, stack
 from mlgitops.serving.access import Access, AccessError
 from mlgitops.serving.app import App
 from mlgitops.serving.bulk import SIZE, Size
 from mlgitops.serving.canary import Canary
 from mlgitops.serving.connection import Bounds, Connections
+from mlgitops.serving.direct import Direct
 from mlgitops.serving.log import WAIT_SECONDS, PredictionLog
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.page import is_private
@@ -54,7 +54,7 @@ PUBLISH_SECONDS = 0.5  # between two times that a worker tells what it counted
 OPEN = Access()
 
 
-class Server(uvicorn.Server):
+class Server(stack.Server):
     """uvicorn with a drain before its shutdown and a move to a shared socket."""
 
     def __init__(
@@ -74,8 +74,8 @@ class Server(uvicorn.Server):
         request, large = app.limits.request, app.bulk.limits.request
         total = max(Bounds().total, 4 * request, 4 * large)
         bounds = Bounds(max_connections(), request=request, bulk=large, total=total)
-        self.connections = Connections(bounds)
-        config = uvicorn.Config(
+        self.connections = Connections(bounds, Direct(app))
+        config = stack.Config(
             app,
             http=self.connections.connect,  # type: ignore[arg-type]
             ws="none",
@@ -496,6 +496,7 @@ def main() -> None:
     app.shadow = shadow(options)
     server = Server(app, options.drain, shared, log, allowed, options.log)
     server.leaves |= options.followed
+    gc.freeze()  # what is loaded stays: no collection looks at it while it answers
     server.run(sockets=[] if own is shared else [own])
     if app.log is not None:
         app.log.close()

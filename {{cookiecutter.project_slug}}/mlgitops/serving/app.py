@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 import traceback
+from functools import cached_property
 from time import perf_counter
 
 import msgspec
@@ -24,7 +25,9 @@ from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
 from mlgitops.serving.page import Page
+from mlgitops.serving.predictions import Prediction
 from mlgitops.serving.routes import (
+    JSON,
     LIMITS,
     Limits,
     Message,
@@ -35,12 +38,10 @@ from mlgitops.serving.routes import (
     Send,
     read_body,
 )
-from mlgitops.serving.rows import RowError, metadata
+from mlgitops.serving.rows import RowError, all_metadata
 from mlgitops.serving.shadow import Shadow
 from mlgitops.serving.team import Team
 from mlgitops.serving.turn import Turn
-
-JSON = b"application/json"
 
 
 class App:
@@ -70,7 +71,6 @@ class App:
         self.tokens: Tokens | None = None  # without them nobody is asked for one
         self.canary: Canary | None = None  # answers a share of the rows
         self.shadow: Shadow | None = None  # gets what was answered and logged
-        self.machinery = str(machinery(part=True))
         self.draining = False
         self.refused = 0  # requests for predictions
         self.counts = Counts(model.contract["columns"] if model else {})
@@ -148,11 +148,23 @@ class App:
             raise RefusalError(503, reason, (b"retry-after", b"1"))
         return Response(b'{"status":"ok"}')
 
+    @cached_property
+    def machinery(self) -> str:
+        """Which machinery this is; told by a hash of each file, for who asks first."""
+        return str(machinery(part=True))
+
+    async def identify(self) -> None:
+        """See to it that `machinery` is known, while others are answered."""
+        if "machinery" not in self.__dict__:
+            await asyncio.to_thread(getattr, self, "machinery")
+
     async def _info(self, _scope: Message, _receive: Receive) -> Response:
+        await self.identify()
         return Response(self._encode(self.info()))
 
     async def _metrics(self, _scope: Message, _receive: Receive) -> Response:
         await asyncio.to_thread(metrics.load)  # while others are answered
+        await self.identify()
         return Response(metrics.text(self.counted()[0], self.info()), metrics.TYPE)
 
     def counted(self) -> tuple[Counts, int, dict[str, int] | None]:
@@ -201,8 +213,7 @@ class App:
         roles = (self.model.id, self.model.time)
         changed = self.coerced(self.model, rows)
         try:
-            named = [metadata(n, row, *roles) for n, row in enumerate(rows)]
-            ids, times = zip(*named, strict=True)
+            ids, times = all_metadata(rows, *roles)
             predictions = await self.turn.predict(rows, ids, times, self.canary)
         except RowError as error:
             raise RefusalError(422, str(error)) from None
@@ -213,9 +224,12 @@ class App:
             if self.coerce:
                 body = self._encode({"rows": rows})
             scope["logged"] = (ids, body)  # for the shadow, after the response
-        manifest = self.model.manifest_sha256
-        content = {"manifest_sha256": manifest, "predictions": predictions}
-        return Response(self._encode(content))
+        return Response(self.content(self.model, predictions))
+
+    def content(self, model: Model, predictions: list[Prediction]) -> bytes:
+        """Return the body of a response."""
+        manifest = model.manifest_sha256
+        return self._encode({"manifest_sha256": manifest, "predictions": predictions})
 
     def coerced(self, model: Model, rows: list[dict[str, Value]]) -> list[list[str]]:
         """Return the columns of each row that were changed, if that was asked for."""

@@ -19,8 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from mlgitops import prediction_log
-from mlgitops.serving import arrow_reader, arrow_writer, busy, parquet, vectors
+from mlgitops.serving import (
+    arrow_reader,
+    arrow_writer,
+    busy,
+    lines,
+    parquet,
+    vectors,
+)
 from mlgitops.serving.arrow_reader import ArrowError, TooManyError
 from mlgitops.serving.model import Model
 from mlgitops.serving.routes import (
@@ -44,8 +50,7 @@ ROWS = 100_000  # of one bulk body
 BYTES = 32_000_000  # of one bulk body, and of its rows when they are read
 TURN_SECONDS = 0.0005  # of a thread while another one waits; Python's own is 0.005
 PARQUET_SECONDS = 2.0 * parquet.SECONDS  # for a Parquet file to be read
-ENCODER = msgspec.json.Encoder()
-ENCODE = ENCODER.encode
+ENCODE = msgspec.json.Encoder().encode
 
 
 class Size(NamedTuple):
@@ -94,7 +99,7 @@ class Bulk:
             for start, end in scored.parts():
                 version = self.app.version
                 await log.write(
-                    await self._run(lines, model, version, scored, start, end)
+                    await self._run(logged, model, version, scored, start, end)
                 )
 
     async def _run(self, function: Callable[..., Any], *arguments: object) -> Any:
@@ -116,24 +121,20 @@ def reader(scope: Message) -> Read | None:
     return None
 
 
-def lines(
+def logged(
     model: Model, version: str | None, scored: Scored, start: int, end: int
 ) -> list[bytes]:
     """Return the lines of the log for some rows."""
     logged_at = datetime.now(UTC).isoformat()
     hidden = {model.id, model.time, *model.contract.get("sensitive", [])}
-    names = (model.manifest_sha256, version, logged_at)
-    entries = zip(
+    return lines.lines(
         scored.predictions[start:end],
         scored.times[start:end],
+        model.manifest_sha256,
+        version,
+        logged_at,
         scored.rows(start, end, hidden),
-        strict=True,
     )
-    records = (
-        prediction_log.line(prediction, time, *names, row)
-        for prediction, time, row in entries
-    )
-    return ENCODER.encode_lines(records).splitlines(keepends=True)
 
 
 def _scored(read: Read, body: bytes, model: Model, size: Size, asked: float) -> Scored:

@@ -22,7 +22,7 @@ import msgspec
 
 from mlgitops import prediction_log
 from mlgitops.prediction_log import Value
-from mlgitops.serving.log import append
+from mlgitops.serving.appending import append
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.rows import RowError, metadata
 from mlgitops.serving.shadow import LENGTH, Counts

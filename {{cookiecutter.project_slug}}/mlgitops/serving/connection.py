@@ -13,11 +13,15 @@ from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
 
+from mlgitops.serving import direct
 from mlgitops.serving.routes import BULK, media_type
+from mlgitops.serving.stack import (
+    STATUS_LINE,
+    Config,
+    HttpToolsProtocol,
+    ServerState,
+)
 
 # A server may ignore it (RFC 9110, 7.8); the parser would skip the body that follows.
 UPGRADE = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
@@ -80,9 +84,9 @@ class PipelinedError(Exception):
 class Connections:
     """All connections of a server: what they hold, and which of them has to leave."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        """Begin with none."""
-        self.bounds = bounds
+    def __init__(self, bounds: Bounds, taker: direct.Direct | None = None) -> None:
+        """Begin with none; `taker` takes requests before the application."""
+        self.bounds, self.taker = bounds, taker
         self.open: set[Client] = set()
         # Of whom a request is due, and who had a response: since when, oldest first.
         self.arriving: dict[Client, float] = {}
@@ -334,13 +338,41 @@ class Connection(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self.in_body = True
+        plain = not self.expect_100_continue
         for name, value in self.headers:
             if name == b"content-length":
                 self.left = int(value.strip().lstrip(b"0")[:20] or b"0")
             elif name == b"content-type" and media_type(value) in BULK:
-                self.most = self.bounds.bulk
-        super().on_headers_complete()
+                self.most, plain = self.bounds.bulk, False
+            elif name == b"transfer-encoding":
+                plain = False
+        taker = self.all.taker
+        if plain and taker is not None and self._is_direct(taker):
+            self.cycle = taker.cycle(self)  # type: ignore[assignment]
+        else:
+            super().on_headers_complete()
         self.headers = DROPPED  # of trailers
+
+    def _is_direct(self, taker: direct.Direct) -> bool:
+        """Return whether this request is one for `direct.py`."""
+        return (
+            self.url == direct.PATH
+            and 0 < self.left <= len(self.buffer)
+            and self.parser.get_method() == direct.METHOD
+            and self.parser.get_http_version() == direct.VERSION
+            and self.parser.should_keep_alive()
+            and not self.flow.write_paused
+            and not self.responding
+            and taker.takes(self.left)
+        )
+
+    def apply(self, body: bytes) -> None:
+        """Let the application answer a request with this body, which is whole."""
+        keep_alive = self.cycle.keep_alive
+        super().on_headers_complete()
+        self.cycle.keep_alive, self.cycle.more_body = keep_alive, False
+        self.cycle.body += body
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """End a request; its bytes stay counted until it has its response."""
@@ -352,12 +384,18 @@ class Connection(HttpToolsProtocol):
         if not self.responding:  # which did not wait for the body
             self._release()
             self.all.rest(self)
+        elif isinstance(self.cycle, direct.Cycle):
+            self.cycle.ask()
 
     def on_response_complete(self) -> None:
-        """Turn to what came meanwhile."""
-        super().on_response_complete()
+        """Turn to what came meanwhile.
+
+        uvicorn's own sets a timer for the next request; `check` looks instead.
+        """
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        self.flow.resume_reading()
         if self.in_body:
             self.all.expect(self)
             return

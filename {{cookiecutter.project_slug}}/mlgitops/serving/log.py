@@ -14,9 +14,7 @@ disk takes it, the count is in a file beside the log, for the monitor (`_record`
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
-import os
 import re
 import sys
 import threading
@@ -25,9 +23,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from mlgitops.prediction_log import UNLOGGED, Unlogged, file_name
+from mlgitops.serving.appending import append, let_go
 from mlgitops.serving.losses import Losses
 
 MAX_QUEUE = 32_000_000  # bytes of lines kept while the disk is slow or full
@@ -37,7 +37,21 @@ RETRY_SECONDS = 0.5  # pause after a failed append
 FLUSH_SECONDS = 10.0  # at stop: how long to go on trying
 ID = re.compile(rb'\{"id": ?("(?:[^"\\]|\\.)*")')  # of a line: it is first
 ROOM_SECONDS = 1.0  # between two looks at the size of the folder
+IDLE_SECONDS = 1.0  # without lines: then the file is closed, as a shipper may delete it
 TURN_SECONDS = 0.0002  # of the writer, while responses do not wait for it
+
+
+class Waiter(Protocol):
+    """Who waits for lines to be written: a future, say."""
+
+    def done(self) -> bool:
+        """Return whether nobody waits any more."""
+
+    def set_result(self, result: None, /) -> None:
+        """Go on: they are written, or it takes too long."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Go on with an error."""
 
 
 class Batch:
@@ -46,7 +60,7 @@ class Batch:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin without lines."""
         self.loop, self.lines, self.size = loop, list[bytes](), 0
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[Waiter] = []
         self.late = False  # it was not written in time
         self.early = 0  # lines whose responses did not wait
         self.timer: asyncio.TimerHandle | None = None
@@ -92,6 +106,7 @@ class PredictionLog:
         self._losses: Losses | None = None
         self._storing = threading.Lock()
         self._stop_at: float | None = None
+        self._day, self._file = 0, self.folder
         self._thread = threading.Thread(target=self._run, name="prediction-log")
         self._thread.daemon = True
         self._thread.start()
@@ -106,8 +121,14 @@ class PredictionLog:
         self.put(lines, [waiter])
         await waiter
 
-    def put(self, lines: list[bytes], waiters: list[asyncio.Future[None]]) -> None:
-        """Write whole lines; whoever waits is let go then, or earlier if too slow."""
+    def put(
+        self, lines: list[bytes], waiters: list[Waiter], last: bool = False
+    ) -> None:
+        """Write whole lines; whoever waits is let go then, or earlier if too slow.
+
+        Others that come in this turn of the event loop are written with them, unless
+        these are the `last`.
+        """
         if self.sample < 1:
             count, lines = len(lines), sampled(lines, self.sample)
             self.left_out += count - len(lines)
@@ -127,7 +148,8 @@ class PredictionLog:
         if batch is None:
             loop = asyncio.get_running_loop()
             batch = self._batch = Batch(loop)
-            loop.call_soon(self._submit)
+            if not last:
+                loop.call_soon(self._submit)
         batch.lines += lines
         batch.size += size
         if self._behind:
@@ -135,6 +157,8 @@ class PredictionLog:
             release(waiters)
         else:
             batch.waiters += waiters
+        if last:
+            self._submit()
 
     def state(self) -> dict[str, int]:
         """Return how many lines are written, queued, dropped, and lost earlier."""
@@ -161,7 +185,8 @@ class PredictionLog:
     def _submit(self) -> None:
         """Hand the lines of this turn to the writer."""
         batch, self._batch = self._batch, None
-        assert batch is not None
+        if batch is None:
+            return
         batch.timer = batch.loop.call_later(self.wait, self._late, batch)
         self._queue.put(batch)
         if self._behind:  # a loop that never idles can keep the interpreter for itself
@@ -254,7 +279,7 @@ class PredictionLog:
             self._record()
         last = False
         while not last:
-            batches = [self._queue.get()]
+            batches = [self._next()]
             size = batches[0].size if batches[0] else 0
             for _ in range(self._queue.qsize()):  # what came meanwhile, and no more
                 if not batches[-1] or size >= APPEND_BYTES:
@@ -263,9 +288,19 @@ class PredictionLog:
                 size += batches[-1].size if batches[-1] else 0
             last = batches[-1] is None
             if not self._write([batch for batch in batches if batch]):
-                return
-        with contextlib.suppress(OSError):  # or at the next start
-            self._record()
+                break
+        else:
+            with contextlib.suppress(OSError):  # or at the next start
+                self._record()
+        let_go()
+
+    def _next(self) -> Batch | None:
+        """Wait for a batch; the file stays open while one follows another."""
+        try:
+            return self._queue.get(timeout=IDLE_SECONDS)
+        except Empty:
+            let_go()
+            return self._queue.get()
 
     def _write(self, batches: list[Batch]) -> bool:
         """Append the lines of batches, trying again; return whether that was done."""
@@ -282,13 +317,19 @@ class PredictionLog:
             _call(batches[0], self._done, batches)
         return True
 
+    def _path(self) -> Path:
+        """Return today's file."""
+        if self._day != (day := int(time.time() // 86_400)):
+            today = datetime.fromtimestamp(day * 86_400, UTC).date()
+            self._day, self._file = day, self.folder / file_name(today.isoformat())
+        return self._file
+
     def _append(self, data: bytes) -> bool:
         """Append to today's file; return whether that worked, and print why not."""
         if self._losses is None:
             self._count_losses()
-        path = self.folder / file_name(datetime.now(UTC).date().isoformat())
         try:
-            append(path, data)
+            append(self._path(), data)
         except OSError as error:
             print(f"prediction log: {error}; trying again", file=sys.stderr)
             return False
@@ -297,7 +338,7 @@ class PredictionLog:
         return True
 
 
-def release(waiters: Iterable[asyncio.Future[None]]) -> None:
+def release(waiters: Iterable[Waiter]) -> None:
     """Let go whoever waits."""
     for waiter in waiters:
         if not waiter.done():
@@ -322,54 +363,3 @@ def sampled(lines: list[bytes], share: float) -> list[bytes]:
         if int.from_bytes(hashed, "big") < limit:
             kept.append(line.rstrip()[:-1] + b',"sample":%r}\n' % share)
     return kept
-
-
-def append(path: Path, data: bytes) -> None:
-    """Append complete lines to a file: all of them, or none and OSError.
-
-    A partial line that a killed writer left at the end is removed first.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = _locked(path)
-    try:
-        end = _trim(file)
-        try:
-            rest, position = memoryview(data), end
-            while rest:
-                count = os.pwrite(file, rest, position)
-                rest, position = rest[count:], position + count
-        except OSError:
-            os.ftruncate(file, end)
-            raise
-    finally:
-        os.close(file)
-
-
-def _locked(path: Path) -> int:
-    """Open a file and lock it; not one that a shipper took away meanwhile."""
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(file), os.stat(path)):
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)
-
-
-def _trim(file: int) -> int:
-    """Cut off a partial line at the end of a file; return where the file ends then."""
-    size = end = os.fstat(file).st_size
-    while end and os.pread(file, 1, end - 1) != b"\n":
-        start = max(0, end - 4096)
-        block = os.pread(file, end - start, start)
-        end = start + block.rfind(b"\n") + 1
-        if end > start:
-            break
-    if end != size:
-        os.ftruncate(file, end)
-    return end

@@ -58,8 +58,10 @@ class Counts:
     def predicted(self, rows: Sequence[Mapping[str, Value]]) -> None:
         """Count rows that got a prediction, and what training never saw in them."""
         self.rows += len(rows)
+        if self._usual(rows):
+            return
         for row in rows:
-            if self._usual(row):
+            if len(rows) > 1 and self._usual([row]):
                 continue
             for name, known in self.known.items():
                 value = row.get(name)
@@ -86,12 +88,12 @@ class Counts:
 
 def _usual(
     categories: Mapping[str, frozenset[str]], ranges: Mapping[str, tuple[float, float]]
-) -> Callable[[Mapping[str, Value]], bool]:
-    """Return what tells of most rows that there is nothing to count in them."""
+) -> Callable[[Sequence[Mapping[str, Value]]], bool]:
+    """Return what tells of most requests that there is nothing to count in them."""
     try:
         return Usual(categories, ranges)
     except ValueError:  # a name with a quote, which msgspec refuses
-        return lambda row: False
+        return lambda rows: False
 
 
 def load() -> None:

@@ -83,10 +83,8 @@ class TensorError(Exception):
 
 def routes(app: App) -> dict[str, Route]:
     """Return the protocol's paths, those of the model where there is one."""
-    extensions = ["binary_tensor_data"]
-    server = {"name": "mlgitops", "version": app.machinery, "extensions": extensions}
     paths = {
-        "/v2": Route(partial(_say, server)),
+        "/v2": Route(partial(_server, app)),
         "/v2/health/live": Route(partial(_say, {"live": True})),
         "/v2/health/ready": Route(partial(_ready, app, {"ready": True})),
     }
@@ -135,6 +133,13 @@ def metadata(model: Model, version: str | None) -> dict[str, Any]:
 
 async def _say(content: Message, _scope: Message, _receive: Receive) -> Response:
     return Response(ENCODE(content))
+
+
+async def _server(app: App, _scope: Message, _receive: Receive) -> Response:
+    """Return what the protocol says of the server."""
+    await app.identify()
+    names = {"name": "mlgitops", "version": app.machinery}
+    return Response(ENCODE(names | {"extensions": ["binary_tensor_data"]}))
 
 
 async def _ready(

@@ -8,6 +8,7 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+JSON = b"application/json"
 ARROW = b"application/vnd.apache.arrow.stream"
 PARQUET = b"application/vnd.apache.parquet"
 BULK = (ARROW, PARQUET)  # bodies with a limit of their own
@@ -42,7 +43,7 @@ class Response(NamedTuple):
     """A response with status 200."""
 
     body: bytes
-    type: bytes = b"application/json"
+    type: bytes = JSON
     headers: tuple[Header, ...] = ()
 
 
@@ -56,6 +57,8 @@ class Route(NamedTuple):
 
 def media_type(value: bytes) -> bytes:
     """Return the type that the header content-type names."""
+    if value == JSON:  # as most are
+        return JSON
     return value.partition(b";")[0].strip().lower()
 
 

@@ -109,6 +109,18 @@ def arrays(
     return {name: checked[name] for name in names}
 
 
+def all_metadata(
+    rows: Rows, id_name: str, time_name: str
+) -> tuple[tuple[str | int, ...], tuple[datetime | None, ...]]:
+    """Return the ids and the times of rows, as `metadata` does; RowError."""
+    if len(rows) > 1 and not any(id_name in row or time_name in row for row in rows):
+        text = os.urandom(16 * len(rows)).hex()
+        ids = tuple(text[n : n + 32] for n in range(0, len(text), 32))
+        return ids, (None,) * len(rows)
+    pairs = [metadata(n, row, id_name, time_name) for n, row in enumerate(rows)]
+    return tuple(row_id for row_id, _ in pairs), tuple(time for _, time in pairs)
+
+
 def metadata(
     index: int, row: Mapping[str, Any], id_name: str, time_name: str
 ) -> tuple[str | int, datetime | None]:

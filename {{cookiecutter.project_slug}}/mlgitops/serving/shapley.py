@@ -8,6 +8,8 @@ values are exact: Shapley (1953). With more, the columns become known in random 
 each order also backwards: Mitchell et al. (2022), JMLR 23(43).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from math import comb
 from typing import Any, NamedTuple

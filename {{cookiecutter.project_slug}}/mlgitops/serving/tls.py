@@ -11,10 +11,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.config import Config
-from uvicorn.server import ServerState
-
 from mlgitops.serving.connection import Connection, Connections
+from mlgitops.serving.stack import Config, ServerState
 
 CLOSE_SECONDS = 2.0  # for a client to say that it closes as well
 PAUSE_SECONDS = 1.0  # without a free file descriptor

@@ -18,7 +18,8 @@ from mlgitops import prediction_log
 from mlgitops.prediction_log import Value
 from mlgitops.serving import busy
 from mlgitops.serving.canary import Canary
-from mlgitops.serving.log import PredictionLog, release
+from mlgitops.serving.lines import lines
+from mlgitops.serving.log import PredictionLog, Waiter, release
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import Prediction
 
@@ -33,7 +34,7 @@ class Request:
     rows: Sequence[Row]
     ids: Sequence[str | int]
     times: Sequence[datetime | None]
-    future: asyncio.Future[None]
+    waiter: Waiter
     predictions: list[Prediction] = field(default_factory=list)
     replaced: bool = False  # its lines wait for a canary
 
@@ -66,12 +67,9 @@ class Turn:
         A canary may put its own in their place before.
         Raises RowError, ModelError where the model fails, and BusyError.
         """
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
+        future = asyncio.get_running_loop().create_future()
         request = Request(rows, ids, times, future, replaced=canary is not None)
-        if not self._waiting:
-            loop.call_soon(self._run)
-        self._waiting.append(request)
+        self.ask(request)
         await future
         if canary is not None:
             beside = await canary.replace(rows, ids, request.predictions)
@@ -80,6 +78,12 @@ class Turn:
                 await log.write([*self._lines(request, now, hidden, beside)])
         return request.predictions
 
+    def ask(self, request: Request) -> None:
+        """Let its waiter go with the predictions, or with an error, in this turn."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._waiting.append(request)
+
     def _run(self) -> None:
         """Answer what was asked; whatever fails, nobody waits for ever."""
         requests, self._waiting = self._waiting, []
@@ -87,7 +91,7 @@ class Turn:
             self._answer(requests)
         except Exception as error:
             for request in requests:
-                _fail(request.future, error)
+                _fail(request.waiter, error)
 
     def _answer(self, requests: Sequence[Request]) -> None:
         """Predict and log; what fails for a request is an error of that request."""
@@ -96,7 +100,7 @@ class Turn:
         if self.model.rowwise and len(single) > 1:
             self._share(single, until)
         log, now = self.log(), datetime.now(UTC).isoformat()
-        lines, waiters = list[bytes](), list[asyncio.Future[None]]()
+        ready, waiters = list[bytes](), list[Waiter]()
         for request in requests:
             try:
                 if not request.predictions:
@@ -106,13 +110,13 @@ class Turn:
                         request.rows, request.ids
                     )
                 if log is not None and not request.replaced:
-                    lines += [*self._lines(request, now)]  # all of them, or none
+                    ready += self._own_lines(request, now)  # all of them, or none
             except Exception as error:
-                _fail(request.future, error)
+                _fail(request.waiter, error)
             else:
-                waiters.append(request.future)
-        if log is not None and lines:
-            log.put(lines, waiters)  # which lets them go when it has written
+                waiters.append(request.waiter)
+        if log is not None and ready:
+            log.put(ready, waiters, last=True)  # lets them go when it has written
         else:
             release(waiters)
 
@@ -135,12 +139,24 @@ class Turn:
         for request, prediction in zip(requests, predictions, strict=True):
             request.predictions.append(prediction)
 
+    def _own_lines(self, request: Request, logged_at: str) -> list[bytes]:
+        """Return one line of the log per row."""
+        hidden = self._hidden
+        rows = (
+            row
+            if hidden.isdisjoint(row)
+            else {n: row[n] for n in row if n not in hidden}
+            for row in request.rows
+        )
+        names = (self.model.manifest_sha256, self.version, logged_at)
+        return lines(request.predictions, request.times, *names, rows)
+
     def _lines(
         self,
         request: Request,
         logged_at: str,
-        sensitive: Set[str] = frozenset(),
-        beside: str | None = None,
+        sensitive: Set[str],
+        beside: str | None,
     ) -> Iterator[bytes]:
         """Yield one line of the log per row, `beside` that of a canary."""
         hidden, names = (
@@ -157,7 +173,7 @@ class Turn:
             yield self._encode(line) + b"\n"
 
 
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
+def _fail(waiter: Waiter, error: Exception) -> None:
     """Let a request end with an error, unless nobody waits for it."""
-    if not future.done():
-        future.set_exception(error)
+    if not waiter.done():
+        waiter.set_exception(error)

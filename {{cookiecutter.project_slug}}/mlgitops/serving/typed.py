@@ -49,6 +49,7 @@ class Typed:
             kw_only=True,
             gc=False,
         )
+        self._rows = Sequence[self._row]  # type: ignore[name-defined]
         self._times = [name for name, c in schema.items() if c.type == "datetime"]
         kinds = [schema[name].type for name in names]
         self._names = list(names)
@@ -62,8 +63,7 @@ class Typed:
         """Return what `rows.inputs` does, or None where that has to look itself."""
         arrays: dict[str, Array] = {}
         try:
-            for row in rows:
-                msgspec.convert(row, self._row)
+            _convert(rows, self._row, self._rows)
             for name in self._times:
                 moments = [
                     seconds(n, row.get(name), name) for n, row in enumerate(rows)
@@ -93,7 +93,7 @@ class Typed:
 
 
 class Usual:
-    """Tells of most rows at once that they hold only what training saw."""
+    """Tells of most rows that they hold only what training saw."""
 
     def __init__(
         self,
@@ -115,14 +115,23 @@ class Usual:
             rename={f"c{n}": name for n, (name, _) in enumerate(fields)},
             gc=False,
         )
+        self._rows = Sequence[self._row]  # type: ignore[name-defined]
 
-    def __call__(self, row: Mapping[str, object]) -> bool:
-        """Return whether a row is one of these; one of the others may be, too."""
+    def __call__(self, rows: Sequence[Mapping[str, object]]) -> bool:
+        """Return whether all rows are of these; one of the others may be, too."""
         try:
-            msgspec.convert(row, self._row)
+            _convert(rows, self._row, self._rows)
         except msgspec.ValidationError:
             return False
         return True
+
+
+def _convert(rows: Rows, one: Any, many: Any) -> None:
+    """Raise ValidationError unless all rows are of a type; a single row costs less."""
+    if len(rows) == 1:
+        msgspec.convert(rows[0], one)
+    else:
+        msgspec.convert(rows, many)
 
 
 def _type(column: Column) -> Any:
