@@ -46,7 +46,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = args.folder.resolve()
     clear(folder)
-    for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"):
+    for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "PYTHONPYCACHEPREFIX"):
         os.environ.pop(name, None)  # of the make that started this, not of theirs
     # Runners keep the machine's own downloads, as an image of GitHub's would.
     cache = subprocess.run((TOOLS / "uv", "cache", "dir"), capture_output=True)

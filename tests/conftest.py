@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import bytecode
 from user import ROOT, Project, baked, generate
 
 RESULTS = ROOT / "build"  # what tests leave for people to read
@@ -39,14 +40,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"for people to read: {file.relative_to(ROOT)}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def packages(request: pytest.FixtureRequest) -> None:
+    """Let what sets environments up take packages with their bytecode."""
+    if any(item.get_closest_marker("slow") for item in request.session.items):
+        bytecode.use()
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> Path:
     """Give each test an empty home, and a git that knows nobody."""
     folder = tmp_path_factory.mktemp("home")
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
-    cache = os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv"
-    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+    monkeypatch.setenv("UV_CACHE_DIR", str(bytecode.user_cache()))
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     return folder

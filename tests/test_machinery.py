@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import bytecode
 from conftest import RESULTS
+from machinery import warm
 from user import Project, generate, machinery
 
 pytestmark = pytest.mark.slow  # the longest first: no file waits behind it
@@ -22,6 +24,9 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     home = tmp_path_factory.mktemp("home")
     project = generate(template, folder, home, project_name="Anna's flights")
     project.run("make", "setup")
+    libraries = ", ".join((*warm.DVC, *warm.WATCHING, "pytest"))
+    project.run(".venv/bin/python", "-c", f"import {libraries}")
+    bytecode.keep(project.folder / ".venv")
     project.run("make", "repro")
     return project
 

@@ -110,30 +110,6 @@ def heeds_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.slow
-def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
-    """Stopped in the middle of a workflow, everything that was started ends."""
-    folder = tmp_path / "demo"
-    with subprocess.Popen(
-        command(folder),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=heeds_ctrl_c,
-    ) as play:
-        assert play.stdout
-        for line in play.stdout:
-            if line.startswith(b"   4 "):
-                break
-        time.sleep(8)
-        assert alive(folder), "nothing was running, so nothing is shown"
-        os.kill(play.pid, signal.SIGINT)
-        rest = play.stdout.read().decode()
-        assert play.wait(60) == 1
-    assert "nothing is left running" in rest
-    assert alive(folder) == []
-
-
 @pytest.fixture(scope="module")
 def tool_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return what the runners keep from one play to the next."""
@@ -231,4 +207,31 @@ def test_the_page_is_there(story: tuple[Path, Facts]) -> None:
     for number in range(1, facts["revert"]["pull_request"] + 1):
         assert f"#{number}" in page
     assert 'src="http' not in page
+    assert alive(folder) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process(tmp_path: Path, tool_cache: Path) -> None:
+    """Stopped in the middle of a workflow, everything that was started ends.
+
+    The last one: what it stops half-way is used by no other play.
+    """
+    folder = tmp_path / "demo"
+    with subprocess.Popen(
+        command(folder, "--tool-cache", str(tool_cache)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heeds_ctrl_c,
+    ) as play:
+        assert play.stdout
+        for line in play.stdout:
+            if line.startswith(b"   4 "):
+                break
+        time.sleep(8)
+        assert alive(folder), "nothing was running, so nothing is shown"
+        os.kill(play.pid, signal.SIGINT)
+        rest = play.stdout.read().decode()
+        assert play.wait(60) == 1
+    assert "nothing is left running" in rest
     assert alive(folder) == []

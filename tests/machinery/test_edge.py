@@ -64,9 +64,15 @@ def run(bundle: Path, given: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_its_answers_are_the_servers(bundle: Path, packed: Path) -> None:
+def test_its_answers_are_the_servers(
+    bundle: Path, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the bundle stays the files that it lists: no bytecode comes beside them."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    files = set(bundle.rglob("*"))
     done = run(bundle, {"rows": ROWS})
     assert done.returncode == 0, done.stderr
+    assert set(bundle.rglob("*")) == files
     with tiny.server(packed.parent / "m") as (port, _):
         served = tiny.call(port, "/predict", {"rows": ROWS})[1]
     assert json.loads(done.stdout) == served

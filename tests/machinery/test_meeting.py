@@ -337,3 +337,23 @@ def test_files_of_an_environment_are_not_the_teams(
     assert imports.team() == ["c.py"]
     monkeypatch.setattr(sys, "prefix", str(tmp_path.parent))  # of all, as in an image
     assert imports.team() == ["c.py", "env/lib/a.py"]
+
+
+def test_a_file_is_the_teams_where_a_link_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link of a file, or of its folder, from here and to here."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for name in ("here/a.py", "here/in/b.py", "elsewhere/c.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (here / "linked.py").symlink_to(elsewhere / "c.py")
+    (elsewhere / "linked.py").symlink_to(here / "a.py")
+    (elsewhere / "folder").symlink_to(here / "in")
+    paths = [here / "linked.py", elsewhere / "linked.py", elsewhere / "folder/b.py"]
+    for number, path in enumerate(paths):
+        module = ModuleType(f"made_up_{number}")
+        module.__file__ = str(path)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.chdir(here)
+    assert imports.team() == ["a.py", "in/b.py"]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mlgitops.serving.model import Model
 
 FOLDER = Path(__file__).resolve().parent
-sys.dont_write_bytecode = True  # a bundle has the files that it lists, and no others
+if not __package__:  # in a bundle, which has the files that it lists and no others
+    sys.dont_write_bytecode = True
 
 
 class BundleError(Exception):

@@ -5,7 +5,9 @@ Nothing would run again when it changes, and a verdict would stand for another m
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from posixpath import normpath
 
@@ -24,15 +26,28 @@ def team() -> list[str]:
     others = [here / "mlgitops"]
     for prefix in (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()):
         others += [prefix] if here in prefix.parents else []
-    for module in list(sys.modules.values()):
-        name = getattr(module, "__file__", None)
-        file = Path(name).resolve() if name else here
-        if here not in file.parents or not file.is_file() or not file.stat().st_size:
-            continue
+    for file in _loaded(str(here)):
         inner = "site-packages" in file.parts
         if not inner and not any(other in file.parents for other in others):
             found.add(file.relative_to(here).as_posix())
     return sorted(found)
+
+
+def _loaded(root: str) -> Iterator[Path]:
+    """Yield the files below a folder, not empty ones, of which modules were loaded.
+
+    Without symbolic links; each folder is resolved once, as modules are thousands.
+    """
+    folders: dict[str, str] = {}
+    for module in list(sys.modules.values()):
+        folder, name = os.path.split(getattr(module, "__file__", None) or "")
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        path = os.path.join(folders[folder], name)
+        path = os.path.realpath(path) if os.path.islink(path) else path
+        if path.startswith(root + os.sep) and os.path.isfile(path):
+            if os.path.getsize(path):
+                yield Path(path)
 
 
 def demand_listed(stage: str, *files: str) -> None:
