@@ -188,8 +188,8 @@ def machines(world: World) -> Iterator[None]:
     command += ["--api-url", world.forge.api_url, "--poll", "1"]
     env = {"AGENT_TOKEN": token, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     try:
-        for target in (world.staging, world.production):
-            target.start(command, env)
+        world.staging.start(command, env)
+        world.production.start([*command, "--canary"], env)
         yield
     finally:
         for target in (world.staging, world.production):

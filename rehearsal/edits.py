@@ -52,6 +52,25 @@ def add_items(file: Path, keys: Keys, items: Sequence[str]) -> None:
     _write(file, keys, f"{text[:end]}{lines}{text[end:]}", [*before, *items])
 
 
+def add_key(file: Path, keys: Keys, name: str, value: str) -> None:
+    """Add a key to a mapping, on a line of its own, after the last one.
+
+    Raises:
+        EditError: there is no such mapping, or it has the key already.
+    """
+    text = file.read_text(encoding="utf-8")
+    node = _node(file, text, keys)
+    if not isinstance(node, yaml.MappingNode) or node.flow_style or not node.value:
+        raise EditError(f"{file}: {'.'.join(keys)} is not a mapping with lines")
+    if _child(node, name) is not None:
+        raise EditError(f"{file}: {'.'.join(keys)} has {name} already")
+    end = text.find("\n", node.value[-1][1].end_mark.index)
+    end = len(text) if end < 0 else end
+    line = f"\n{' ' * node.start_mark.column}{name}: {value}"
+    expected = {**read_value(file, keys), name: yaml.safe_load(value)}
+    _write(file, keys, f"{text[:end]}{line}{text[end:]}", expected)
+
+
 def read_value(file: Path, keys: Keys) -> Any:
     """Return what a file holds under a key.
 

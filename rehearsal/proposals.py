@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rehearsal.edits import add_items, read_value, set_value
+from rehearsal.edits import add_items, add_key, read_value, set_value
 
 TRAIN = Path(".github", "workflows", "train.yml")
 STEPS = ("jobs", "train", "steps")
@@ -17,6 +17,12 @@ WEATHER = (
 def weather(clone: Path) -> None:
     """Let the model see the weather at the origin: a better model."""
     add_items(clone / "params.yaml", ("train", "columns"), WEATHER)
+
+
+def canary(clone: Path) -> None:
+    """Let the next release answer half of production's rows before it gets them all."""
+    value = "{share: 0.5, hours: 24}"
+    add_key(clone / "params.yaml", ("deploy",), "canary", value)
 
 
 def linear(clone: Path) -> None:
@@ -39,5 +45,5 @@ def swallowed(clone: Path) -> None:
 
 
 PROPOSALS: dict[str, Callable[[Path], None]] = {
-    change.__name__: change for change in (weather, linear, forged, swallowed)
+    change.__name__: change for change in (weather, canary, linear, forged, swallowed)
 }

@@ -10,6 +10,14 @@ from rehearsal import proposals
 from rehearsal.play import Step, expect
 from rehearsal.world import World
 
+# Flights of the past, so that no later window of the monitor holds them; the weather of
+# each is at an end of its range, as of a feed in other units.
+BROKEN_DAYS = ("2013-02-04", "2013-02-06")
+BROKEN_FEED = ("--data=data/flights.parquet", "--batch=50", "--label-delay=0")
+BROKEN_FEED += ("--drift=temp=-80", "--drift=dewp=80", "--drift=humid=100")
+BROKEN_FEED += ("--drift=wind_speed=100", "--drift=precip=10")
+BROKEN_FEED += ("--drift=pressure=-100", "--drift=visib=-20")
+
 
 def first_model(world: World) -> None:
     """A first model is trained, proposed, judged without a champion and deployed."""
@@ -36,18 +44,54 @@ def better_model(world: World) -> None:
     with world.play.step("better model", title) as step:
         world.dana.git("switch", "-q", "-c", "weather")
         proposals.weather(world.dana.clone)
-        world.dana.git("commit", "-qam", "Use the weather at the origin")
+        proposals.canary(world.dana.clone)
+        world.dana.git("commit", "-qam", "Use the weather at the origin, as a canary")
         number = world.propose(
             "weather",
             "Use the weather at the origin",
-            "Adds eight columns of the hourly weather at the origin.",
+            "Adds eight columns of the hourly weather at the origin. It is to answer "
+            "half of production's rows first.",
         )
         step.show("pull", number=number)
         world.settle(step)
         step.note(pull_request=number)
         world.expect_status(step, number, "success")
-    with world.play.step("better deploy", "Merged and deployed") as step:
-        world.merge_and_deploy(step, number)
+    canary(world, number)
+    title = "The weather feed is mended; a person promotes the version"
+    with world.play.step("better deploy", title) as step:
+        dispatches = "actions/workflows/deploy.yml/dispatches"
+        world.rita.api(dispatches, "POST", {"ref": "main"})
+        world.deployed(step)
+        world.check_one_number(step, number)
+        world.variable("PRODUCTION_BY_DISPATCH", "false")
+
+
+def canary(world: World, number: int) -> None:
+    """A broken feed reaches the canary only; the monitor's rules take it back."""
+    champion = world.production.info()["manifest_sha256"]
+    tried = world.reviewed(number)
+    title = "Merged: a canary answers half of the rows, and is taken back"
+    with world.play.step("canary", title) as step:
+        world.variable("PRODUCTION_BY_DISPATCH", "true")
+        world.merge(number)
+        world.deployed(step)
+        answers = world.production.wait_for_canary(tried)
+        expect(answers, f"no canary answers: {world.production.info()}")
+        runs = world.release()["manifest_sha256"]
+        expect(runs == champion, "production has a release that nobody promoted")
+        step.note(sent=traffic(world, *BROKEN_DAYS, *BROKEN_FEED))
+        step.note(answered=world.production.info()["canary"]["rows"])
+        world.forge.tick(world.repo, "monitor.yml")
+        world.settle(step)
+        decided(world, step)
+        taken = world.on_ledger("environments/production/canary.json")
+        step.note(ledger=taken["state"], reason=taken["reason"])
+        expect(taken["state"] == "taken back", "the monitor left the canary there")
+        gone = world.production.wait_for_canary(None)
+        expect(gone, "the host goes on with a canary that was taken back")
+        info = world.production.info()["manifest_sha256"]
+        step.note(production=info)
+        expect(info == champion, "production changed")
 
 
 def worse_model(world: World) -> None:
@@ -237,14 +281,15 @@ def audit(world: World) -> None:
         world.finish(step)
 
 
-def traffic(world: World, since: str, until: str) -> str:
-    """Send later flights to the deployed server; their labels arrive late."""
+def traffic(world: World, since: str, until: str, *options: str) -> str:
+    """Send flights to the deployed server; their labels arrive late."""
     output = world.dana.make(
         "simulate",
         f"FROM={since}",
         f"UNTIL={until}",
         f"URL={world.production.url}",
         f"LABELS={world.folder / 'labels.csv'}",
+        f"ARGS={' '.join(options)}",
     )
     return output.splitlines()[-1]
 

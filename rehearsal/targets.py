@@ -65,6 +65,18 @@ class Target:
             time.sleep(0.2)
         return False
 
+    def wait_for_canary(
+        self, manifest_sha256: str | None, seconds: float = 30.0
+    ) -> bool:
+        """Wait until that version is the server's canary; None: until it has none."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            canary = self.info().get("canary") or {}
+            if canary.get("manifest_sha256") == manifest_sha256:
+                return manifest_sha256 is None or bool(canary["answers"])
+            time.sleep(0.2)
+        return False
+
     def stop(self) -> None:
         """End the agent and everything it started."""
         if self.agent is None or self.agent.poll() is not None:

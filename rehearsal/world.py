@@ -157,9 +157,22 @@ class World:
 
     def release(self, environment: str = "production") -> dict[str, Any]:
         """Return what the ledger says an environment runs."""
+        return self.on_ledger(f"environments/{environment}/release.json")
+
+    def on_ledger(self, path: str) -> dict[str, Any]:
+        """Return a record of the ledger."""
         self.dana.git("fetch", "-q", "origin", "+ledger:refs/remotes/origin/ledger")
-        path = f"origin/ledger:environments/{environment}/release.json"
-        return dict(json.loads(self.dana.git("show", path)))
+        return dict(json.loads(self.dana.git("show", f"origin/ledger:{path}")))
+
+    def variable(self, name: str, value: str) -> None:
+        """Let rita set a variable of the repository."""
+        path = "actions/variables"
+        known = {each["name"] for each in self.rita.api(path)["variables"]}
+        fields = {"name": name, "value": value}
+        if name in known:
+            self.rita.api(f"{path}/{name}", "PATCH", fields)
+        else:
+            self.rita.api(path, "POST", fields)
 
     def tagged(self, tag: str) -> str:
         """Return the manifest's sha256 as the version's tag names it."""

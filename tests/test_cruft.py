@@ -1,4 +1,7 @@
-"""The same project through cruft, and updates that leave alone what is the user's."""
+"""The same project through cruft, which leaves alone what is the user's.
+
+`make update` does without cruft: test_update.py.
+"""
 
 import json
 import subprocess
@@ -185,21 +188,6 @@ def test_update_brings_the_new_and_leaves_what_is_the_teams(
     assert "up to date" in cruft(project, "update", "--skip-apply-ask")
 
 
-def test_a_modified_machinery_is_merged(repository: Path, tmp_path: Path) -> None:
-    """A team may change a file behind the fence: git merges the two."""
-    project = create(repository, tmp_path / "out")
-    file = project / "mlgitops/git.py"
-    file.write_text('"""Ours."""\n' + file.read_text())
-    commit(project, "ours")
-    theirs = repository / FOLDER / "mlgitops/git.py"
-    theirs.write_text(theirs.read_text() + "# newer\n")
-    commit(repository, "newer")
-    update(project)
-    text = file.read_text()
-    assert text.startswith('"""Ours."""\n') and text.endswith("# newer\n")
-    assert "<<<<" not in text
-
-
 def history(path: str) -> list[str]:
     """Return the commits that touch a path of this repository, oldest first."""
     if git(ROOT, "rev-parse", "--is-shallow-repository") == "true":
@@ -222,25 +210,6 @@ def generated_at(start: str, folder: Path, *answers: str) -> tuple[Path, Path]:
     git(project, "init", "--quiet", "--initial-branch=main")
     commit(project, "start")
     return copy, project
-
-
-@pytest.mark.parametrize("age", ["the first fence", "the fence before"])
-def test_a_team_that_started_with_an_older_fence_takes_the_newest(
-    age: str, tmp_path: Path
-) -> None:
-    """No conflict, nothing of the team's; a step opens at most six files outside."""
-    states = history(f"{FOLDER}/mlgitops/SHA256SUMS")
-    start = states[0] if age == "the first fence" else states[-2:][0]
-    copy, project = generated_at(start, tmp_path, "deploy_target=kubernetes")
-    owned = make_own(project)
-    newest = git(copy, "rev-parse", "HEAD")
-    paths = update(project, "--checkout", newest)
-    outside = sorted(path for path in paths if not path.startswith("mlgitops/"))
-    assert all(path.startswith((".git", ".cruft.json")) for path in outside)
-    assert len(outside) <= 6 or age == "the first fence", outside
-    for path, text in owned.items():
-        assert (project / path).read_text() == text, path
-    assert not any((project / path).exists() for path in GONE)
 
 
 def test_update_from_the_first_commit_of_this_repository(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.edits import EditError, add_items, read_value, set_value
+from rehearsal.edits import EditError, add_items, add_key, read_value, set_value
 
 TEXT = """# first
 train: # why
@@ -30,6 +30,16 @@ def file(tmp_path: Path) -> Path:
 def test_a_value_is_set_and_its_comment_stays(file: Path) -> None:
     set_value(file, ("train", "estimator"), "lines")
     assert file.read_text() == TEXT.replace("estimator: trees", "estimator: lines")
+
+
+def test_a_key_is_added_below_the_last_one(file: Path) -> None:
+    add_key(file, ("train",), "seed", "{a: 1}")
+    after = TEXT.replace("  empty: []\n", "  empty: []\n  seed: {a: 1}\n")
+    assert file.read_text() == after
+    with pytest.raises(EditError, match="has seed already"):
+        add_key(file, ("train",), "seed", "2")
+    with pytest.raises(EditError, match="not a mapping"):
+        add_key(file, ("steps",), "seed", "2")
 
 
 def test_items_are_added_below_the_last_one(file: Path) -> None:

@@ -28,7 +28,14 @@ def command(folder: Path, *args: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "lines"), [("weather", 8), ("linear", 1), ("forged", 1), ("swallowed", 3)]
+    ("name", "lines"),
+    [
+        ("weather", 8),
+        ("canary", 1),
+        ("linear", 1),
+        ("forged", 1),
+        ("swallowed", 3),
+    ],
 )
 def test_a_proposal_still_applies(name: str, lines: int, tmp_path: Path) -> None:
     """A change of its file is noticed in a second, not in the middle of the play."""
@@ -161,6 +168,17 @@ def test_one_number_everywhere(story: tuple[Path, Facts]) -> None:
         assert len(set(read.values())) == 1, (step, read)
         seen |= set(read.values())
     assert len(seen) == 3, "three models were deployed"
+
+
+@pytest.mark.slow
+def test_a_canary_is_taken_back_by_the_monitor(story: tuple[Path, Facts]) -> None:
+    """It answered its share; the ledger has the reason; a person promotes it later."""
+    _, facts = story
+    canary, champion = facts["canary"], facts["first deploy"]["manifest_sha256"]
+    rows = int(canary["sent"].split()[0].replace(",", ""))
+    assert rows > 1000 and 0.4 < canary["answered"] / rows < 0.6
+    assert canary["ledger"] == "taken back" and "limit" in canary["reason"]
+    assert canary["production"] == champion["info"]
 
 
 @pytest.mark.slow

@@ -821,13 +821,15 @@ def test_what_staging_runs_is_a_shadow_of_production(world: World) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [("--runtime", "docker", "--log", "l"), (), ("--log", "l", "--environment", "a")],
+    [("--runtime", "docker"), (), ("--log", "l", "--environment", "a")],
 )
 def test_a_shadow_that_cannot_be_is_refused(options: tuple[str, ...]) -> None:
     given = ["--git", "g", "--home", "h", "--shadow", "a"]
     with pytest.raises(SystemExit):
         agent.parse([*given, *options])
-    assert agent.parse([*given, "--log", "l"]).shadow == "a"
+    for runtime in ("process", "docker"):
+        chosen = agent.parse([*given, "--log", "l", "--runtime", runtime])
+        assert chosen.shadow == "a"
 
 
 class Named:
@@ -854,7 +856,7 @@ def follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> agent.Agent:
     canary = {"version": "v2", "manifest_sha256": "b" * 64, "champion": "a" * 64}
     canary |= {"state": "running"}
     monkeypatch.setattr(made.source, "also", lambda *_: dict(canary))
-    monkeypatch.setattr(made, "fetch", lambda _: made.home / "release")
+    monkeypatch.setattr(made, "files", lambda _: made.home / "release")
     monkeypatch.setattr(made, "task", lambda _name, _seconds, work: work)
     return made
 

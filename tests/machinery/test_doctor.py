@@ -1,7 +1,6 @@
-"""doctor tells what is weaker, protect sets it up, update says when to update."""
+"""doctor tells what is weaker, and protect sets it up."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,9 +12,8 @@ import yaml
 
 from machinery import traffic
 from machinery.world import World, git, roll_out, world
-from mlgitops import git as git_module
 from mlgitops import github, heartbeat, storage
-from mlgitops.commands import doctor, protect, selftest, update
+from mlgitops.commands import doctor, protect
 from mlgitops.ledger import Ledger
 
 
@@ -522,133 +520,6 @@ def test_rulesets_name_the_required_checks() -> None:
     actions = {check["integration_id"] for check in checks["required_status_checks"]}
     assert actions == {15368}  # GitHub Actions: nobody sets them with a token of theirs
     assert checks["strict_required_status_checks_policy"]
-
-
-def linked(here: World, behind: bool) -> None:
-    """Link the repository to a template, one commit behind it or not."""
-    template = here.home / "template"
-    git("init", "-q", "-b", "main", str(template))
-    commits = []
-    for message in ("one", "two"):
-        git("commit", "-q", "--allow-empty", "-m", message, cwd=template)
-        commits.append(git("rev-parse", "HEAD", cwd=template))
-    link = {"template": "https://example.com/template", "commit": commits[not behind]}
-    Path(".cruft.json").write_text(json.dumps(link))
-    git(
-        "config", f"url.{template}.insteadOf", link["template"], cwd=here.clone
-    )  # so that the address leads to the folder
-
-
-def test_an_update_is_announced_once(here: World) -> None:
-    linked(here, behind=True)
-    for _ in range(2):
-        assert "has moved on" in update.update()
-    (issue,) = here.hub.kept["issues"]
-    assert "mlgitops update --apply" in issue["body"]
-
-
-def test_a_declined_update_stays_closed_until_the_next(here: World) -> None:
-    linked(here, behind=True)
-    update.update()
-    (issue,) = here.hub.kept["issues"]
-    issue["state"] = "closed"
-    update.update()
-    assert issue["state"] == "closed"
-    git("commit", "-q", "--allow-empty", "-m", "three", cwd=here.home / "template")
-    update.update()
-    assert issue["state"] == "open"
-    assert len(here.hub.kept["issues"]) == 1
-
-
-def test_nothing_is_announced_when_up_to_date(here: World) -> None:
-    linked(here, behind=False)
-    assert "Up to date" in update.update()
-    assert "issues" not in here.hub.kept
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "fatal: could not read Username for 'https://github.com'",
-        "ERROR: Repository not found.",
-        "git@github.com: Permission denied (publickey).",
-    ],
-)
-def test_a_private_template_is_not_red_every_monday(
-    here: World, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    linked(here, behind=True)
-
-    def refuse(*args: str, **_: Any) -> str:
-        raise git_module.GitError(f"git ls-remote failed: {words}")
-
-    monkeypatch.setattr(git_module, "run", refuse)
-    assert "is private" in update.update()
-    words = "Could not resolve host"
-    with pytest.raises(git_module.GitError):
-        update.update()
-
-
-def test_not_linked_is_green(here: World) -> None:
-    assert "Not linked" in update.update()
-
-
-def test_an_update_of_a_project_that_was_never_linked_is_one_sentence(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As plain cookiecutter makes it: cruft itself would end in a traceback."""
-    monkeypatch.setattr("sys.argv", ["update", "--apply"])
-    template = here.home / "template"
-    shutil.copytree(Path(update.__file__).parents[1], template / selftest.FENCE)
-    git("init", "-q", "-b", "main", str(template))
-    git("add", "--all", cwd=template)
-    git("commit", "-qm", "one", cwd=template)
-    generated_from = git("rev-parse", "HEAD", cwd=template)
-    (template / selftest.FENCE / "VERSION").write_text("99.0.0\n")
-    git("commit", "-qam", "two", cwd=template)
-    Path("pyproject.toml").write_text(f'[tool.mlgitops]\ntemplate = "{template}"\n')
-    with pytest.raises(SystemExit) as ended:
-        update.main()
-    link = f"cruft link {template} --checkout {generated_from}"
-    assert f"not linked to its template yet: type `.venv/bin/{link}`" in str(
-        ended.value
-    )
-    Path("pyproject.toml").unlink()
-    with pytest.raises(SystemExit, match="cruft link ADDRESS --checkout COMMIT"):
-        update.main()
-
-
-@pytest.mark.parametrize("code", [0, 1])
-def test_an_update_of_a_linked_project_is_left_to_cruft(
-    here: World,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    code: int,
-) -> None:
-    linked(here, behind=True)
-    here.commit("linked")
-    program = here.home / "programs" / "cruft"
-    program.mkdir(parents=True)
-    lines = f"import sys\nprint('cruft', *sys.argv[1:], flush=True)\nsys.exit({code})"
-    (program / "__init__.py").touch()
-    (program / "__main__.py").write_text(lines)
-    monkeypatch.setenv("PYTHONPATH", str(program.parent))
-    monkeypatch.setattr("sys.argv", ["update", "--apply"])
-    if code:
-        with pytest.raises(SystemExit, match="`cruft update` failed"):
-            update.main()
-        return
-    update.main()
-    assert capfd.readouterr().out.startswith("cruft update\nNow type `make lock setup`")
-
-
-def test_an_update_over_changes_without_a_commit_is_refused(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["update", "--apply"])
-    linked(here, behind=True)
-    with pytest.raises(SystemExit, match="commit them first"):
-        update.main()
 
 
 def test_a_monitor_that_stopped_to_run_is_named(

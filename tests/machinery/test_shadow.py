@@ -145,7 +145,9 @@ def test_the_challenger_answers_for_its_own_log(
     assert lines[0]["probability"] == pytest.approx(
         tiny.expected(tiny.ROW, STEEP), abs=1e-6
     )
-    assert {*lines[0]} == {*own[0]} and not any(line["row"] for line in lines)
+    assert {*lines[0]} == {*own[0], "cpu_ms"}
+    assert not any(line["row"] for line in lines)
+    assert all(0 <= line["cpu_ms"] < 1000 for line in lines)
 
 
 def alter(folder: Path) -> None:

@@ -20,7 +20,7 @@ IDS = (  # of the checks that are not of one metric, column or test
     *("artifact", "lock", "manifest", "merge", "train", "identity", "judge", "data"),
     *("holdout_unseen", "holdout_rows", "holdout_classes", "holdout_groups"),
     *("model_columns", "model_file", "predictions", "serving", "slices", "latency"),
-    *("model_size", "pretrained", "pretrained_model"),
+    *("model_size", "pretrained", "pretrained_model", "shadow"),
 )
 TITLES = {name: name.replace("_", " ").capitalize() for name in IDS} | {
     "no_change": "No model change",
@@ -507,6 +507,36 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[Affected] = []
 
 
+class Estimate(msgspec.Struct, frozen=True):
+    """A number and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Shadow(msgspec.Struct, kw_only=True):
+    """What a shadow of this version predicted of production's requests, or why not.
+
+    A difference is the shadow's number minus the champion's.
+    """
+
+    why: str = ""
+    rows: int = 0  # that the champion answered in this time
+    pairs: int = 0  # of these, predicted by both
+    bounded: int = 0  # lines of a log that were read, where it has more
+    since: str = ""
+    until: str = ""
+    confidence: float = 0.0
+    entity: str = ""  # whose rows count as one in the intervals
+    changed: Estimate | None = None  # share of decisions; None for numbers
+    of: str = ""  # the class, of several, whose probability moved most
+    shift: Estimate | None = None  # mean of a prediction's difference
+    moved: float = 0.0  # mean distance of a row's two predictions
+    distance: float = 0.0  # of the distributions, in the champion's deviations
+    cpu_ms: tuple[float, float] | None = None  # of a row: median and 99th percentile
+
+
 class Judgement(msgspec.Struct, kw_only=True):
     """All that the judge finds about a challenger."""
 
@@ -535,6 +565,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     texts: list[str] = []  # columns of free text, which have neither slices nor that
     flips: list[Flip] = []
     replay: Replay | None = None
+    shadow: Shadow | None = None
     changes: Changes | None = None
     footprint: ByModel[Footprint] | None = None
 

@@ -10,7 +10,7 @@ by day; its readers get the same lines.
 
 import hashlib
 import json
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 PATTERN = "predictions-*.jsonl"
 UNLOGGED = "unlogged-*.jsonl"
+SHADOW = "shadow"  # a folder beside these: what a challenger predicted
 SEGMENT = "shipping-*.jsonl"  # a file of these that is on its way (`shipping/`)
 DAY = "day="  # a folder for each day, of the parts that were shipped
 SHIPPED = {  # where what such a file held is found then
@@ -49,6 +50,7 @@ class Entry:
     row: dict[str, Value]
     sample: float = 1.0  # of the rows of that time, the share that was logged
     beside: str | None = None  # the manifest of a canary that could have had the row
+    cpu_ms: float | None = None  # of a shadow's line: processor time of the row
 
     @property
     def event_time(self) -> datetime:
@@ -174,11 +176,28 @@ def parse(text: str) -> Entry | None:
             {_shared(name): _value(value) for name, value in fields["row"].items()},
             _sample(fields.get("sample", 1.0)),
             _shared(fields.get("beside")),
+            _milliseconds(fields.get("cpu_ms")),
         )
     except (ArithmeticError, ValueError, LookupError, TypeError):
         return None
     except (AttributeError, RecursionError):
         return None
+
+
+def in_order(entry: Entry, text: str, classes: Sequence[str]) -> bool:
+    """Put an entry's probabilities into the order of classes, if it has these.
+
+    ``text`` is its line: a version may list its classes otherwise than another one.
+    """
+    if isinstance(entry.prediction, list) != bool(classes):
+        return False
+    if not classes:
+        return True
+    by_class = json.loads(text).get("probabilities")
+    if not isinstance(by_class, dict) or {*by_class} != {*classes}:
+        return False
+    entry.prediction = [float(by_class[name]) for name in classes]
+    return True
 
 
 def parse_unlogged(text: str) -> Unlogged | None:
@@ -208,6 +227,15 @@ def _sample(share: Any) -> float:
     if not 0 < (share := float(share)) <= 1:
         raise ValueError("not a share")
     return float(share)
+
+
+def _milliseconds(value: Any) -> float | None:
+    """Return a time, where a line has one; ValueError or TypeError if it is none."""
+    if value is None:
+        return None
+    if not 0 <= (number := float(value)) < 1e9:
+        raise ValueError("not a time")
+    return number
 
 
 def _value(value: Any) -> Value:

@@ -214,6 +214,7 @@ class Deploy:
     bump: Literal["major", "minor", "patch"] = "minor"
     timeout_seconds: Annotated[float, Between(1, 86_400)] = 300
     canary: Canary | None = None
+    shadow: str | None = None  # an environment, whose version a cluster's pods shadow
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from mlgitops.release import (
     ReleaseError,
     assets,
     canary,
+    challengers,
     eligibility,
     environments,
     model_name,
@@ -65,7 +66,7 @@ def deploy(environment: str, version: str) -> Record:
         preparing = pool.submit(promotion, ledger, name, environment, registered)
         way_back(ledger, name, environment, registered)
         planned = preparing.result()
-    if reason := canary.unused():
+    for reason in filter(None, (canary.unused(), challengers.unused())):
         github.tell(reason)
     try:
         record = revert.promote_or_put_back(
@@ -73,8 +74,10 @@ def deploy(environment: str, version: str) -> Record:
         )
     except ReleaseError:
         canary.settle(ledger)  # it may be what was taken back
+        challengers.follow(ledger, canary.running)
         raise
     canary.follow(ledger, record)
+    challengers.follow(ledger, canary.running)
     return record
 
 

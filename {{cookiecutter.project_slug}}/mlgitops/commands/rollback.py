@@ -22,6 +22,7 @@ from mlgitops.release import (
     ReleaseError,
     assets,
     canary,
+    challengers,
     eligibility,
     environments,
     model_name,
@@ -111,6 +112,7 @@ def rollback(environment: str, version: str, reason: str) -> str:
             record = revert.promote_or_put_back(ledger, planned, lambda _: verdict)
     finally:
         canary.settle(ledger)
+        challengers.follow(ledger, canary.running)
     if record["action"] != "rollback":
         return f"Nothing to do: {environment} has {target.tag} already."
     first = _first(ledger.history(environment), record)

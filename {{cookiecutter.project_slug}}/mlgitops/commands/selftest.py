@@ -111,7 +111,7 @@ def released(clone: Path, template: str) -> str:
     the newest with this VERSION.
     """
     names = ("VERSION", SUMS)
-    vendored = [_blob(FOLDER / name) for name in names]
+    vendored = [blob(FOLDER / name) for name in names]
     same_version = ""
     for commit in git.run("rev-list", "HEAD", "--tags", cwd=clone).split():
         paths = [f"{commit}:{FENCE}/{name}" for name in names]
@@ -162,7 +162,7 @@ def run(project: Path, tests: Path, pytest_args: list[str]) -> int:
     return subprocess.run(arguments, cwd=project, env=env).returncode
 
 
-def _blob(file: Path) -> str:
+def blob(file: Path) -> str:
     """Return the name that git gives to a file's content; "" for no file."""
     exists = file.is_file()
     return git.run("hash-object", "--no-filters", "--", str(file)) if exists else ""

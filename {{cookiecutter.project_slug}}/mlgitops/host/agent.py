@@ -81,6 +81,7 @@ LATE_PERIODS = 2  # a monitor without a run for as many of its periods is report
 DAY_SECONDS = 86_400
 TOLERANCE = 1e-5  # the same as the server's own check of the golden rows
 LABEL = "model.agent"  # on containers: the home of the agent that started them
+RELEASES = Path("/releases")  # in a container: the agent's folder of challengers
 HARDENING = (
     *("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=512"),
     "--security-opt=no-new-privileges",
@@ -800,7 +801,7 @@ class Server:
         if release is not None:
             names = ("version", "manifest_sha256", "share")
             fields = {name: release[name] for name in names if name in release}
-            fields["folder"] = str(folder / "model")
+            fields["folder"] = self.path(folder / "model")
         if release is not None and role == "canary":
             fields["until"] = datetime.fromisoformat(release["until"]).timestamp()
         assert self.process.stdin is not None
@@ -808,6 +809,10 @@ class Server:
         self.process.stdin.write(line.encode())
         self.process.stdin.flush()
         self.challengers[role] = release
+
+    def path(self, folder: Path) -> str:
+        """Return the path of a release's model, as the server sees it."""
+        return str(folder)
 
     def stop(self) -> None:
         """Ask the server to drain and end; it may be killed from `kill_at` on."""
@@ -932,6 +937,9 @@ class Container(Server):
         if options.log:
             options.log.mkdir(parents=True, exist_ok=True)
             command += [f"--mount=type=bind,src={options.log},dst=/log"]
+        if options.shadow or options.canary:  # named later, by its folder in there
+            releases = f"src={options.home / 'releases'},dst={RELEASES}"
+            command += [f"--mount=type=bind,{releases},readonly"]
         self._listen(user, group)
         mounted = Path("/access")
         for name in FILES:
@@ -956,6 +964,13 @@ class Container(Server):
             for path in filter(None, (self.folder / "sockets", self.options.log)):
                 os.chown(path, user, group)
         self.channel.listen(1)
+
+    def path(self, folder: Path) -> str:
+        """Return the path of a release's model in the container, readable there."""
+        if not os.getuid():  # the image's own user reads what root has fetched
+            for path in (folder.parent, folder, *folder.iterdir()):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+        return str(RELEASES / folder.relative_to(self.options.home / "releases"))
 
     def check(self, folder: Path) -> None:
         """Hand the sockets over, then check the server as any other."""
@@ -1353,7 +1368,7 @@ class Agent:
                 return
             folder = self.home
             if release is not None:
-                bring = lambda: str(self.fetch(release))  # noqa: E731
+                bring = lambda: str(self.files(release))  # noqa: E731
                 name = f"fetching {release['version']}"
                 folder = Path((yield self.task(name, FETCH_SECONDS, bring)))
                 used = folder.relative_to(self.home).as_posix()
@@ -1459,9 +1474,16 @@ class Agent:
         return str(folder), "" if docker else str(self.python(folder))
 
     def fetch(self, release: Release) -> Path:
-        """Return the folder of a release, fetched when needed, verified always."""
+        """Return the folder of a release, as the runtime takes it."""
         if self.options.runtime == "docker":
             return self.pull(release)
+        return self.files(release)
+
+    def files(self, release: Release) -> Path:
+        """Return the folder of a release's files, fetched when needed, verified always.
+
+        A challenger is files with either runtime: an image holds one version.
+        """
         commit = server_code(release)[0]
         name = f"{release['manifest_sha256'][:16]}-{commit[:12]}"
         folder = self.home / "releases" / name
@@ -1667,8 +1689,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--open-to-anyone", action="store_true", help=text)
     options = parser.parse_args(arguments)
     challenger = options.shadow or options.canary
-    if challenger and (options.runtime == "docker" or not options.log):
-        parser.error("--shadow and --canary need --log and --runtime process")
+    if challenger and not options.log:
+        parser.error("--shadow and --canary need --log: their predictions are compared")
     if not 1 <= options.workers <= MAX_WORKERS:
         parser.error(f"--workers must be 1 to {MAX_WORKERS}, got {options.workers}")
     if challenger and options.workers > 1:

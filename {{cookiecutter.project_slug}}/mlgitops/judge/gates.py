@@ -55,6 +55,17 @@ class CoverageRule:
 
 
 @dataclass(frozen=True)
+class ShadowRule:
+    """How many decisions may differ from the champion's on production's requests.
+
+    `max_changed` is of the upper end of the interval; `min_rows` are predicted by both.
+    """
+
+    max_changed: Annotated[float, Between(0, 1)]
+    min_rows: Annotated[float, Between(30)] = 1000
+
+
+@dataclass(frozen=True)
 class SliceRule:
     """The fewest rows of a slice, and how much worse it may be."""
 
@@ -100,6 +111,7 @@ class Rules:
     artifact_size: Size
     constant: ConstantRule = ConstantRule()
     coverage: CoverageRule | None = None
+    shadow: ShadowRule | None = None  # without it a shadow blocks nothing
     licences: Annotated[tuple[str, ...], Distinct(1)] = ()
 
 
@@ -143,6 +155,11 @@ def parse(params: settings.Params, task_name: str) -> Gates:
                 f"the metrics are {', '.join(known)}"
             )
     rules = convert(Rules, {n: v for n, v in section.items() if n in RULES}, location)
+    if rules.shadow and task_name == "regression":
+        raise location.line("shadow", section).error(
+            "is for decisions, and contract.yaml is for numbers: remove it; the report "
+            "shows how far a shadow's numbers are from the champion's"
+        )
     primary = task.primary_metric.key
     for name in section:
         if name in known and isinstance(section[name], Mapping):

@@ -20,7 +20,7 @@ from mlgitops.settings import Override, Params
 
 FAMILIES = (
     *("slices", "fairness", "behaviour", "decision_value"),
-    *("constant", "business", "latency", "model_size"),
+    *("constant", "business", "latency", "model_size", "shadow"),
 )
 ROLES = ("read", "triage", "write", "maintain", "admin")
 LONGEST = 500  # characters of a reason

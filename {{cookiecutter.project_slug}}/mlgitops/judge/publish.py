@@ -15,7 +15,16 @@ from mlgitops.machinery import machinery
 from mlgitops.report import page
 
 CONTEXT = "validate"
-JUDGED = ("task", "split", "primary", "confidence", "metrics", "business", "fairness")
+JUDGED = (
+    "task",
+    "split",
+    "primary",
+    "confidence",
+    "metrics",
+    "business",
+    "fairness",
+    "shadow",
+)
 STATES = {"ready": "success", "blocked": "failure"}
 
 

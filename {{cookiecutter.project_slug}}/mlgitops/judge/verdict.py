@@ -105,8 +105,24 @@ def consider(case: Case) -> None:
         sandbox.run("judge", "mlgitops.judge.judge", case.folder)
         case.judgement = judgement.decode((case.folder / "judgement.json").read_bytes())
         case.checks += case.judgement.checks
+        _add_shadow(case)
     except Refused as refusal:
         case.checks.append(refusal.check)
+
+
+def _add_shadow(case: Case) -> None:
+    """Add what a shadow of this version found, which nothing of it can write."""
+    from mlgitops.judge import gates, shadow  # `build` starts without their pandas
+
+    terms = contract()
+    rules = gates.parse(settings.load(Path("params.yaml").read_bytes()), terms.task)
+    case.judgement.shadow = None
+    if case.champion and case.manifest_sha256:
+        champion = case.champion["manifest_sha256"]
+        versions = (case.manifest_sha256, champion)
+        found = shadow.compare(*versions, terms, rules.rules.confidence)
+        case.judgement.shadow = found
+        case.checks += shadow.checked(found, rules.rules)
 
 
 def _identify(case: Case) -> None:

@@ -7,7 +7,6 @@ the challenger skipped or refused has no pair, which is counted and said.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,13 +20,13 @@ from mlgitops.metrics.groups import Codes
 from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.monitor.wording import plural, shown
 from mlgitops.pipeline.contract import Contract
-from mlgitops.prediction_log import PATTERN, Entry, parse
+from mlgitops.prediction_log import PATTERN, SHADOW, Entry, in_order, parse
 from mlgitops.production_data import files, folder_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = "shadow"  # as the server names it
+FOLDER = SHADOW  # in the log
 SHOWN = 5  # slices, those that change most
 VERSIONS = 3  # of challengers, the newest
 
@@ -99,7 +98,7 @@ def read_answers(
     for _, lines in files(folder, PATTERN):
         for line in lines:
             entry = parse(line)
-            if entry is None or not _in_order(entry, line, classes):
+            if entry is None or not in_order(entry, line, classes):
                 continue
             key, version = entry.manifest_sha256, entry.version
             answers = by_manifest.setdefault(key, Answers(key, version))
@@ -247,16 +246,3 @@ def _codes(ids: pd.Series, groups: Mapping[str, str]) -> Codes | None:
 def _array(predictions: Any) -> Any:
     """Return predictions as an array, [n] or [n, k]."""
     return np.array([*predictions], np.float64)
-
-
-def _in_order(entry: Entry, line: str, classes: Sequence[str]) -> bool:
-    """Put an entry's probabilities into the order of classes, if it has these."""
-    if isinstance(entry.prediction, list) != bool(classes):
-        return False
-    if not classes:
-        return True
-    by_class = json.loads(line).get("probabilities")
-    if not isinstance(by_class, dict) or {*by_class} != {*classes}:
-        return False
-    entry.prediction = [float(by_class[name]) for name in classes]
-    return True

@@ -13,7 +13,14 @@ from typing import Any
 
 from mlgitops import github
 from mlgitops.ledger import CHAMPION, Ledger, withdraws
-from mlgitops.release import Record, by_dispatch, environments, promote, settings
+from mlgitops.release import (
+    Record,
+    by_dispatch,
+    challengers,
+    environments,
+    promote,
+    settings,
+)
 
 FOLDER = f"environments/{CHAMPION}"
 FILE = f"{FOLDER}/canary.json"
@@ -135,7 +142,9 @@ def _write(ledger: Ledger, fields: Record, state: str, reason: str | None) -> st
 
     def files(seq: int) -> dict[str, Record | bytes]:
         record = {**fields, **changed, "seq": seq}
-        return {FILE: record, f"{FOLDER}/canaries/{seq:08d}.json": record}
+        kept = {FILE: record, f"{FOLDER}/canaries/{seq:08d}.json": record}
+        beside = record if state == RUNNING else None
+        return kept | challengers.changed(ledger, beside)
 
     share = f"{fields['share']:.0%} of the rows"
     message = f"{fields['tag']} as a canary of {CHAMPION}, {share}: {state}"

@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -308,6 +309,20 @@ def _bytes(text: str) -> int:
     return int(text)
 
 
+def _moment(text: str) -> float:
+    """Parse a time; returns seconds since 1970."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"a time with its zone is expected, got '{text}', such as "
+            "2026-11-29T18:00:00+00:00"
+        )
+    return moment.timestamp()
+
+
 def _share(text: str) -> float:
     """Parse a share of a core, or of the rows."""
     try:
@@ -379,6 +394,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--canary", type=Path, help="folder of a challenger that answers a share")
     add("--canary-version", help="its name, for /info, answers and the log")
     add("--canary-expect", help="expected sha256 of its manifest")
+    add("--canary-until", type=_moment, help="when it ends by itself, in ISO 8601")
     add(
         "--canary-share",
         type=_share,
@@ -491,7 +507,7 @@ def main() -> None:
     if options.team:
         app.team = Team(*map(int, options.team.split(":")))
     if options.canary is not None and app.model is not None:
-        identity = (options.canary_version, options.canary_expect)
+        identity = (options.canary_version, options.canary_expect, options.canary_until)
         app.canary = Canary(options.canary, options.canary_share, app.model, *identity)
     app.shadow = shadow(options)
     server = Server(app, options.drain, shared, log, allowed, options.log)

@@ -118,12 +118,13 @@ class Scorer:
         """Return a line for each row."""
         model, logged_at = self.model, datetime.now(UTC).isoformat()
         names = (model.manifest_sha256, self.version, logged_at)
-        lines = []
+        lines, before = [], time.process_time()
         predictions = model.predictions(rows, ids)
+        cpu_ms = round((time.process_time() - before) * 1000 / max(len(rows), 1), 4)
         for index, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):
             _, moment = metadata(index, row, model.id, model.time)
             line = prediction_log.line(prediction, moment, *names, {})
-            lines.append(self._encode(line) + b"\n")
+            lines.append(self._encode({**line, "cpu_ms": cpu_ms}) + b"\n")
         return b"".join(lines)
 
 

@@ -13,6 +13,7 @@ from mlgitops.report.sections import (
     performance,
     reasons,
     record,
+    shadow,
 )
 
 
@@ -59,6 +60,7 @@ SECTIONS = (
     ),
     Section("flips", "Decisions that would flip, and why", reasons.flips),
     Section("replay", "Production's newest requests, decided again", decisions.replay),
+    Section("shadow", "A shadow on production's requests", shadow.shadow),
     Section("footprint", "Latency and size", record.footprint),
     Section("changes", "Data changes since the champion", changes.changes),
     Section("checks", "Checks", lambda facts: record.all_checks(facts.checks)),

@@ -1,0 +1,195 @@
+"""Which versions run beside production's in a cluster, in the manifests it follows.
+
+A pod's image holds one version. A shadow (``deploy.shadow`` of params.yaml) or a canary
+is brought by an init container of that version's own image, which copies its files into
+a volume; the server verifies them, as its arguments say which manifest they must have.
+The manifests on the ledger are changed, not rendered again: what ends a canary needs no
+kubectl. On hosts the agent brings challengers, and nothing is done here.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+
+from mlgitops import github
+from mlgitops.ledger import CHAMPION, Ledger
+from mlgitops.release import Record, ReleaseError, environments, settings
+from mlgitops.release.manifests import KUBERNETES
+
+PATH = f"environments/{CHAMPION}/kubernetes/manifests.yaml"
+VOLUME = "challengers"  # its name; also that of the folder
+SERVER = "server"  # the container of `deploy/kubernetes`
+SHADOW_CPU = 250  # thousandths of a core, as the server's `--shadow-share`
+COPY = "import shutil; shutil.copytree('model', '/{}/{}', dirs_exist_ok=True)"
+Challengers = dict[str, Record]  # by role: shadow, canary
+
+
+def follow(ledger: Ledger, running: Callable[[Ledger], Record | None]) -> None:
+    """Bring production's manifests up to the ledger, in a commit where they change.
+
+    ``running`` returns the canary that the ledger names, if one runs.
+    """
+
+    def files(seq: int) -> dict[str, Record | bytes]:
+        return {**changed(ledger, running(ledger))}
+
+    if changed(ledger, running(ledger)):
+        ledger.append(files, f"the challengers of {CHAMPION}")
+        github.tell(f"the cluster of {CHAMPION} gets other challengers")
+
+
+def changed(ledger: Ledger, canary: Record | None) -> dict[str, bytes]:
+    """Return production's manifests with its challengers, by path, if they differ.
+
+    Raises:
+        ReleaseError: a challenger has no image.
+    """
+    before = ledger.read_bytes(PATH)
+    if before is None or not KUBERNETES.is_dir():
+        return {}
+    challengers = {"shadow": _shadow(ledger), "canary": canary}
+    named = {role: release for role, release in challengers.items() if release}
+    after = place(before, named)
+    return {} if _documents(after) == _documents(before) else {PATH: after}
+
+
+def unused() -> str:
+    """Return why ``deploy.shadow`` of params.yaml does nothing; "" if it is not so."""
+    name = settings().shadow
+    if name and not KUBERNETES.is_dir():
+        return (
+            "deploy.shadow in params.yaml does nothing: it is for clusters; start the "
+            f"host's agent with --shadow {name}"
+        )
+    return ""
+
+
+def place(manifests: bytes, challengers: Challengers) -> bytes:
+    """Return manifests whose server has these challengers, and no others.
+
+    Raises:
+        ReleaseError: there is no such server, or a challenger has no image.
+    """
+    documents = _documents(manifests)
+    pods = [*_pods(documents)]
+    if not pods:
+        raise ReleaseError(f"{PATH} has no Deployment with a container {SERVER!r}")
+    for pod in pods:
+        _remove(pod)
+        _add(pod, challengers)
+    text: str = yaml.safe_dump_all(documents, sort_keys=False)
+    return text.encode()
+
+
+def _documents(manifests: bytes) -> list[dict[str, Any]]:
+    """Return the documents of a YAML file that are not empty."""
+    return [document for document in yaml.safe_load_all(manifests) if document]
+
+
+def _pods(documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the pods that have the server."""
+    for document in documents:
+        if document.get("kind") != "Deployment":
+            continue
+        pod = document["spec"]["template"]["spec"]
+        if _server(pod):
+            yield pod
+
+
+def _server(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return the server's container, or nothing."""
+    return next((c for c in pod["containers"] if c["name"] == SERVER), {})
+
+
+def _remove(pod: dict[str, Any]) -> None:
+    """Take the challengers that `_add` has put there out of a pod."""
+    server, brought = _server(pod), pod.get("initContainers", [])
+    roles = [c["name"] for c in brought if c["name"] in ("shadow", "canary")]
+    if not roles:
+        return
+    others = [container for container in brought if container["name"] not in roles]
+    pod.pop("initContainers")
+    if others:
+        pod["initContainers"] = others
+    pod["volumes"] = [v for v in pod["volumes"] if v["name"] != VOLUME]
+    mounts = server["volumeMounts"]
+    server["volumeMounts"] = [m for m in mounts if m["name"] != VOLUME]
+    server["args"] = server["args"][: server["args"].index(f"--{roles[0]}")]
+    if "shadow" in roles:
+        _reserve(server, -SHADOW_CPU)
+
+
+def _add(pod: dict[str, Any], challengers: Challengers) -> None:
+    """Bring challengers into a pod: their files, then the server's arguments."""
+    if not challengers:
+        return
+    server = _server(pod)
+    mount = {"name": VOLUME, "mountPath": f"/{VOLUME}"}
+    containers = [_bring(r, each, server, mount) for r, each in challengers.items()]
+    pod["initContainers"] = [*pod.get("initContainers", []), *containers]
+    volume = {"name": VOLUME, "emptyDir": {"sizeLimit": "1Gi"}}
+    pod["volumes"] = [*pod.get("volumes", []), volume]
+    mounts = server.get("volumeMounts", [])
+    server["volumeMounts"] = [*mounts, {**mount, "readOnly": True}]
+    given = [text for role, each in challengers.items() for text in _given(role, each)]
+    server["args"] = [*server.get("args", []), *given]
+    if "shadow" in challengers:
+        _reserve(server, SHADOW_CPU)
+
+
+def _bring(
+    role: str, release: Record, server: dict[str, Any], mount: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the container that copies a challenger's files into the volume."""
+    if not release.get("image"):
+        raise ReleaseError(f"{release['tag']} has no image: a cluster cannot run it")
+    return {
+        "name": role,
+        "image": release["image"],
+        "command": ["python", "-c", COPY.format(VOLUME, role)],
+        "securityContext": server["securityContext"],
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "64Mi"},
+            "limits": {"memory": "128Mi"},
+        },
+        "volumeMounts": [mount],
+    }
+
+
+def _given(role: str, release: Record) -> list[str]:
+    """Return the arguments by which the server loads a challenger."""
+    given = [f"--{role}", f"/{VOLUME}/{role}", f"--{role}-version", release["version"]]
+    given += [f"--{role}-expect", release["manifest_sha256"]]
+    if role == "canary":
+        given += ["--canary-share", f"{release['share']:g}"]
+        given += ["--canary-until", release["until"]]
+    return given
+
+
+def _reserve(server: dict[str, Any], cpu: int) -> None:
+    """Change the processor time that a container asks for, where it does."""
+    requests = server.get("resources", {}).get("requests", {})
+    if text := str(requests.get("cpu") or ""):
+        before = float(text[:-1]) if text.endswith("m") else float(text) * 1000
+        requests["cpu"] = f"{before + cpu:g}m"
+
+
+def _shadow(ledger: Ledger) -> Record | None:
+    """Return the release that predicts beside production's, if it is another version.
+
+    Raises:
+        ReleaseError: params.yaml names an environment that is none, or production.
+    """
+    name = settings().shadow
+    if name is None:
+        return None
+    if environments.check_name(name) == CHAMPION:
+        raise ReleaseError(
+            f"deploy.shadow in params.yaml is {CHAMPION}: name an environment before it"
+        )
+    release, champion = ledger.champion(name), ledger.champion()
+    if release is None or champion is None:
+        return None
+    same = release["manifest_sha256"] == champion["manifest_sha256"]
+    return None if same else release
