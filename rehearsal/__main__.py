@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rehearsal import page, scenes, story, tricks
+from rehearsal import page, scenes, storages, story, tricks
 from rehearsal.forge import Forge
 from rehearsal.people import CommandError, Person
 from rehearsal.play import Play, PlayError, say
+from rehearsal.storages import Service
 from rehearsal.targets import Target, free_port
 from rehearsal.world import World, nobody_waits
 
@@ -24,13 +25,14 @@ OWNER, SLUG = "rita", "flight-delays"
 MARK = ".rehearsal"
 AGENT = re.compile(r"`(\S+/agent\.py)`")  # as the generated README names it
 TOOLS = Path(sys.executable).parent
+KINDS = ("branch", "local", *storages.STORAGES)
 
 
 def main() -> int:
     """Play every step, write summary.json and timeline.html, and print their paths."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".demo"))
-    parser.add_argument("--storage", choices=("branch", "local"), default="branch")
+    parser.add_argument("--storage", choices=KINDS, default="branch")
     parser.add_argument(
         "--until",
         choices=("deploy", "tricks", "end"),
@@ -86,25 +88,45 @@ def main() -> int:
 def set_up(play: Play, storage: str, tool_cache: Path, stack: ExitStack) -> World:
     """Generate the repository; start the forge, the accounts and the machines."""
     clone = play.folder / SLUG
+    service = None
+    env = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    if storage in storages.STORAGES:
+        title = f"A storage server for {storage}, and two logins to it"
+        with play.step("storage", title) as step:
+            served = storages.serving(storage, play.folder / "storage", TOOLS)
+            service = stack.enter_context(served)
+            env |= service.home(play.folder / "home")
+            step.note(storage=service.url)
     with play.step("generate", "A repository, generated with cookiecutter") as step:
-        step.note(files=generate(play.folder, storage))
+        step.note(files=generate(play.folder, storage, service))
     with play.step("set-up", "Its environment, data and first commit: make setup"):
         log = play.folder / "commands.log"
-        env = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
         Person("dana", f"{OWNER}/{SLUG}", clone, env, log).make("setup")
     with play.step("publish", "Published, with rules: make push, make github") as step:
         home = play.folder / "forge"
         forge = Forge(home, TOOLS, 2, last=nobody_waits, tool_cache=tool_cache)
         stack.enter_context(forge)
-        world = populate(play, forge, clone, log)
+        world = populate(play, forge, clone, log, env)
+        world.service = service
         stack.enter_context(machines(world))
         publish(world)
+        if service:
+            give_logins(world, service)
         world.settle(step)
         step.note(environments_for_main_only=", ".join(world.environments()))
     return world
 
 
-def generate(folder: Path, storage: str) -> int:
+def give_logins(world: World, service: Service) -> None:
+    """Set the secrets that `python -m mlgitops logins --send` sets."""
+    for name in world.environments():
+        login = service.secret(service.writer)
+        world.forge.secret(world.repo, "STORAGE_LOGIN", login, name)
+    login = service.secret(service.reader)
+    world.forge.secret(world.repo, "STORAGE_READ_LOGIN", login)
+
+
+def generate(folder: Path, storage: str, service: Service | None = None) -> int:
     """Bake the template as a user would; return how many files it has."""
     from cookiecutter.main import cookiecutter
 
@@ -115,9 +137,15 @@ def generate(folder: Path, storage: str) -> int:
     answers = {"project_slug": SLUG, "github_owner": OWNER, "storage": storage}
     if storage == "local":
         answers["storage_url"] = str(folder / "storage")
+    if service:
+        answers["storage_url"] = service.url
     project = cookiecutter(
         str(template), no_input=True, output_dir=str(folder), extra_context=answers
     )
+    if service:
+        settings = Path(project, ".dvc")
+        settings.joinpath("config.local").write_text(service.text(service.writer))
+        settings.joinpath("config.reader").write_text(service.text(service.reader))
     return sum(1 for path in Path(project).rglob("*") if path.is_file())
 
 
@@ -141,7 +169,9 @@ def source_files() -> list[str]:
     return [n for n in names if n.startswith(prefixes) and (TEMPLATE / n).is_file()]
 
 
-def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:
+def populate(
+    play: Play, forge: Forge, clone: Path, log: Path, shell: Mapping[str, str]
+) -> World:
     """Create the repository and the accounts of dana, rita and finn."""
     tokens = {"rita": forge.user("rita", admin=True)}
     tokens |= {name: forge.user(name) for name in ("dana", "finn")}
@@ -149,7 +179,7 @@ def populate(play: Play, forge: Forge, clone: Path, log: Path) -> World:
     forge.collaborator(f"{OWNER}/{SLUG}", "dana", "write")
     people = {}
     for name, token in tokens.items():
-        env = {**forge.gh_env(token), "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+        env = {**forge.gh_env(token), **shell}
         people[name] = Person(name, f"{OWNER}/{SLUG}", clone, env, log)
     people["finn"].clone = play.folder / "finn"
     machines = [

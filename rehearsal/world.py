@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from rehearsal.forge import Forge, Run
 from rehearsal.people import Person
 from rehearsal.play import Play, PlayError, Step, expect
+from rehearsal.storages import Service
 from rehearsal.targets import Target
 
 MANIFEST = re.compile(r"manifest: `([0-9a-f]{64})`")
@@ -49,6 +50,9 @@ class World:
     finn: Person  # a stranger with a fork
     staging: Target
     production: Target
+    service: Service | None = field(
+        default=None, init=False
+    )  # what storage is, where it needs a login
 
     def url(self, repo: str) -> str:
         """Return where git finds a repository."""

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from rehearsal.__main__ import KINDS as STORAGES
 from rehearsal.__main__ import copied_agent
 from rehearsal.play import PlayError
 from rehearsal.proposals import PROPOSALS, WEATHER
@@ -123,13 +125,24 @@ def tool_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tools")
 
 
+KINDS = [kind for kind in STORAGES if kind != "branch"]  # which the whole play has
+PROGRAMS = {"azure": "npm", "ssh": "/usr/sbin/sshd"}  # of a server, beside packages
+
+
 @pytest.mark.slow
-def test_storage_local_works_through_the_loop(tmp_path: Path, tool_cache: Path) -> None:
-    """A folder as storage: proposed, judged, merged, deployed, one number.
+@pytest.mark.parametrize("turn", range(len(KINDS) if os.environ.get("PROOF") else 1))
+def test_storage_works_through_the_loop(
+    turn: int, tmp_path: Path, tool_cache: Path
+) -> None:
+    """Proposed, judged, merged, deployed, one number; another kind each day.
 
     Then two proposals that play tricks on `train.yml`: the judge is not taken in.
     """
-    args = ("--storage", "local", "--until", "tricks", "--tool-cache", str(tool_cache))
+    today = datetime.now(UTC).timetuple().tm_yday
+    kind = KINDS[(today + turn) % len(KINDS)]
+    if kind in PROGRAMS and not shutil.which(PROGRAMS[kind]):
+        pytest.skip(f"there is no {PROGRAMS[kind]}, which serves {kind}")
+    args = ("--storage", kind, "--until", "tricks", "--tool-cache", str(tool_cache))
     play = command(tmp_path / "demo", *args)
     done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

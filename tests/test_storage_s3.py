@@ -3,11 +3,14 @@
 One secret, the text of .dvc/config.local, is the login for both.
 """
 
+import json
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -182,3 +185,127 @@ def test_the_log_is_shipped_with_the_same_login(project: Project, address: str) 
         "shipped 3 lines in 1 parts",
         "shipped 0 lines in 0 parts; 1 old parts deleted",
     ]
+
+
+MAKE_ROLES = """
+import json, sys, boto3
+iam = boto3.client(
+    "iam", endpoint_url=sys.argv[1], aws_access_key_id="anna",
+    aws_secret_access_key="open#sesame", region_name="us-east-1",
+)
+reads = ["s3:GetObject", "s3:ListBucket"]
+for name, actions in (("reader", reads), ("writer", [*reads, "s3:PutObject"])):
+    trust = {"Statement": [{"Effect": "Allow", "Principal": {"Federated": "github"},
+             "Action": "sts:AssumeRoleWithWebIdentity"}]}
+    may = {"Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+    for document in (trust, may):
+        document["Version"] = "2012-10-17"
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+    iam.put_role_policy(
+        RoleName=name, PolicyName="storage", PolicyDocument=json.dumps(may)
+    )
+    print(role["Role"]["Arn"])
+"""
+PROBE = """
+from mlgitops.storage import StorageError
+from mlgitops.store import rights
+tried = rights.probe()
+print(tried.write or "written", tried.read or "read", tried.denied)
+print(tried.delete or "deleted")
+try:
+    rights.demand_reader()
+    print("goes on")
+except StorageError as error:
+    print(f"refused: {error}")
+"""
+
+
+def enforce(address: str, after: str) -> None:
+    """Let the server check rights after that many calls."""
+    request = urllib.request.Request(
+        f"{address}/moto-api/reset-auth", after.encode(), {"Content-Type": "text/plain"}
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+@pytest.fixture
+def github(address: str) -> Iterator[dict[str, str]]:
+    """Hand out tokens as GitHub does, and pass on to the server who takes a role.
+
+    The server checks rights of everything but that, which nobody signs: moto fails.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(json.dumps({"value": "token.of.a.run"}).encode())
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {"Content-Type": self.headers["Content-Type"]}
+            headers["Host"] = "sts.amazonaws.com"
+            enforce(address, "inf")
+            request = urllib.request.Request(address, body, headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                text = answer.read()
+            enforce(address, "0")
+            self.answer(text)
+
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        yield {
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{here}/token?api-version=2",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "right",
+            "AWS_ENDPOINT_URL_STS": here,
+            "AWS_ENDPOINT_URL_S3": address,
+        }
+        server.shutdown()
+    enforce(address, "inf")
+
+
+def test_a_role_may_do_what_its_policy_says(
+    project: Project, address: str, github: dict[str, str]
+) -> None:
+    """Without any key: the reader cannot write, the writer cannot delete."""
+    made = project.run(".venv/bin/python", "-c", MAKE_ROLES, address)
+    reader, writer = made.split()
+    enforce(address, "0")
+    lines = python(project, PROBE, **github, STORAGE_ROLE=reader).splitlines()
+    assert lines[0] == "Access Denied read True" and lines[2] == "goes on"
+    lines = python(project, PROBE, **github, STORAGE_ROLE=writer).splitlines()
+    assert lines[0] == "written read False" and lines[1] == "Access Denied"
+    assert "STORAGE_READ_ROLE" in lines[2]
+
+
+def test_storage_moves_there_with_a_login_of_its_own(
+    project: Project, address: str, tmp_path: Path
+) -> None:
+    """From a folder: verified, the login apart, and the same command goes on."""
+    config = project.folder / ".dvc" / "config"
+    before = config.read_text()
+    config.write_text(before.replace("s3://models/flights", str(tmp_path / "store")))
+    try:
+        assert python(project, THERE_AND_BACK) == "1, 2, 3"
+        login = tmp_path / "login"
+        login.write_text(LOGIN.format(address=address))
+        move = (".venv/bin/python", "-W", "ignore", "-m", "mlgitops", "storage")
+        move = (*move, "--to", "s3://models/moved", "--login", str(login))
+        assert "1 object copied, 1 read back" in project.run(*move)
+        assert "0 objects copied, 1 read back" in project.run(*move)
+        assert "open#sesame" not in config.read_text() and address in config.read_text()
+        pull = (".venv/bin/python", "-m", "mlgitops", "pull")
+        (project.folder / "data" / "rows.txt").unlink()
+        assert "1 object" in project.run(*pull)
+        assert (project.folder / "data" / "rows.txt").read_text() == "1, 2, 3"
+    finally:
+        config.write_text(before)
+        (project.folder / ".dvc" / "config.local").unlink(missing_ok=True)
+        (project.folder / "data" / "rows.txt.dvc").unlink(missing_ok=True)

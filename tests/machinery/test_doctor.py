@@ -1,6 +1,7 @@
 """doctor tells what is weaker, and protect sets it up."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,10 @@ import yaml
 
 from machinery import traffic
 from machinery.world import World, git, roll_out, world
-from mlgitops import github, heartbeat, storage
+from mlgitops import github, heartbeat, login, storage
 from mlgitops.commands import doctor, protect
 from mlgitops.ledger import Ledger
+from mlgitops.store import rights
 
 
 @pytest.fixture
@@ -492,24 +494,40 @@ def test_doctor_says_what_the_kind_of_storage_lacks(
     assert state == "broken" and fix in text
 
 
-def test_doctor_names_the_environments_without_a_login(
+def test_doctor_names_the_logins_that_the_workflows_lack(
     here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder or a branch needs none; a bucket does in each workflow that uses it."""
-    assert not any(storage.LOGIN in line for line in lines(capsys))
+    assert not any(login.LOGIN in line for line in lines(capsys))
     monkeypatch.setattr(storage, "kind", lambda: "s3")
-    ((state, text),) = doctor.logins()
+    (state, text), (_, reader) = doctor.logins()
     assert (
         state == "weaker" and "validate, monitor, reproduce, score, staging, qa" in text
     )
-    login = {"secrets": [{"name": storage.LOGIN}]}
-    monkeypatch.setattr(github, "api", lambda path, fields: login)
+    assert login.READ_LOGIN in reader
+    known = {"secrets": [{"name": name} for name in (login.LOGIN, login.READ_LOGIN)]}
+    known["variables"] = []
+    monkeypatch.setattr(github, "api", lambda path, fields: known)
     ((state, _),) = doctor.logins()
     assert state == "ok"
-    login_file = "['remote \"storage\"']\n    credentialpath = /home/anna/key.json\n"
-    Path(".dvc", "config.local").write_text(login_file)
-    _, (state, text) = doctor.logins()
-    assert state == "weaker" and "credentialpath" in text
+
+
+def test_doctor_tries_what_the_logins_may_do(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert starting(lines(capsys), "ok", "storage took an object")
+    Path(".dvc", rights.READER).write_text("['remote \"storage\"']\n    user = a\n")
+    with pytest.raises(SystemExit):
+        doctor.main()
+    assert starting(capsys.readouterr().out.splitlines(), "broken", "may write")
+    store = Path(storage.url())
+    shutil.rmtree(store)
+    store.write_text("a file where the folder should be")
+    with suppress(SystemExit):
+        doctor.main()
+    found = capsys.readouterr().out.splitlines()
+    assert starting(found, "weaker", "cannot be written")
+    assert starting(found, "ok", f"{rights.READER} cannot write")
 
 
 def test_rulesets_name_the_required_checks() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlgitops import login
 from mlgitops.commands import act, install, secrets
 from mlgitops.release.environments import RESERVED
 
@@ -38,8 +39,8 @@ PURE |= {"mlgitops.pipeline.provenance"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.rarest"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
-SHARED = {"built", "git", "github", "heartbeat", "ledger", "lock", "machine", "recipe"}
-SHARED |= {"inventory", "server_code", "stages", "storage", "train_run"}
+SHARED = {"built", "git", "github", "heartbeat", "ledger", "lock", "login", "machine"}
+SHARED |= {"inventory", "recipe", "server_code", "stages", "storage", "train_run"}
 SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
@@ -74,6 +75,9 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     # What still names an object, and which files have a person's rows.
     "mlgitops/retention": PARTS
     | {"mlgitops.monitor.labels", "mlgitops.release", "mlgitops.shipping"},
+    "mlgitops/store": {
+        f"mlgitops.{name}" for name in ("git", "ledger", "lock", "login", "storage")
+    },
     "mlgitops/host": set(),
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),
@@ -97,7 +101,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     | {"mlgitops.pipeline.folds"}
     | {f"mlgitops.{part}" for part in ("batch", "edge", "judge", "release")}
     | {"mlgitops.monitor", "mlgitops.retention", "mlgitops.shipping"}
-    | {f"mlgitops.{part}" for part in ("fleet", "search", "table")},
+    | {f"mlgitops.{part}" for part in ("fleet", "search", "store", "table")},
 }
 
 
@@ -334,35 +338,57 @@ def test_workflow_is_thin_and_starts_from_no_rights(path: Path) -> None:
                 assert step["with"]["persist-credentials"] is False
 
 
-def test_code_of_a_proposal_never_runs_beside_a_secret_or_a_right_to_write() -> None:
+def test_code_of_a_proposal_runs_beside_no_right_to_write() -> None:
+    """The one secret, and the role, read storage only: `build` tries that first."""
     for path in WORKFLOWS:
         flow = yaml.safe_load(path.read_text())
         if "pull_request" not in flow[True]:  # YAML reads `on` as true
             continue
-        assert "secrets." not in path.read_text()
+        secret = set(re.findall(r"secrets\.(\w+)", path.read_text()))
+        roles = set(re.findall(r"vars\.(STORAGE\w+)", path.read_text()))
+        readers = path.stem == "train"
+        assert secret == ({login.READ_LOGIN} if readers else set())
+        assert roles == ({login.READ_ROLE} if readers else set())
         for job in flow["jobs"].values():
-            assert set(job["permissions"].values()) <= {"read"}
+            rights = dict(job["permissions"])
+            assert (rights.pop("id-token", None) == "write") is readers
+            assert set(rights.values()) <= {"read"}
 
 
 def test_a_secret_is_read_only_in_an_environment_that_is_closed_to_branches() -> None:
-    """`make github` closes those of RESERVED and of params.yaml."""
+    """`make github` closes those of RESERVED and of params.yaml.
+
+    A login that only reads storage is for proposals, which come from branches.
+    """
     read_in = {
         job.get("environment")
         for path in WORKFLOWS
         for job in yaml.safe_load(path.read_text())["jobs"].values()
-        if "secrets." in str(job)
+        if set(re.findall(r"secrets\.(\w+)", str(job))) - {login.READ_LOGIN}
     }
     assert read_in == {*RESERVED, "${{ inputs.environment }}"}
 
 
-def test_the_right_to_sign_never_stands_beside_a_secret() -> None:
-    signing = []
+def test_a_token_of_a_run_is_for_storage_or_to_attest() -> None:
+    """The right to attest stands beside no secret; a role comes with a token."""
+    attesting = []
     for path in WORKFLOWS:
-        for job in yaml.safe_load(path.read_text())["jobs"].values():
-            if "id-token" in job["permissions"]:
-                signing.append(job["name"])
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            token = job["permissions"].get("id-token")
+            if "attestations" in job["permissions"]:
+                attesting.append(name)
                 assert "secrets." not in str(job) and "environment" not in job
-    assert signing == ["attest"]
+            else:
+                assert (token == "write") is (login.ROLE in str(job)), name
+    assert attesting == ["attest"]
+
+
+def test_a_role_is_only_to_write_where_something_is_stored() -> None:
+    writers = {path.stem for path in WORKFLOWS if login.WRITE_ROLE in path.read_text()}
+    assert writers == {"validate", "monitor", "score"}
+    for path in WORKFLOWS:
+        text = path.read_text()
+        assert text.count("STORAGE_ROLE:") == text.count("STORAGE_LOGIN:"), path
 
 
 @pytest.mark.parametrize(

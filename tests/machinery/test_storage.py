@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from machinery.world import git
-from mlgitops import machine, storage
+from mlgitops import login, machine, storage
 from mlgitops.commands import push
 from mlgitops.lock import Out
 
@@ -304,12 +304,12 @@ def test_a_login_is_read_from_the_secret(
     """It has the text of .dvc/config.local; code of a proposal never sees it."""
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text(CONFIG.format(url="webdav://host/x"))
-    login = "['remote \"storage\"']\n    password = hunter2\n"
-    monkeypatch.setenv(storage.LOGIN, login)
+    text = "['remote \"storage\"']\n    password = hunter2\n"
+    monkeypatch.setenv(login.LOGIN, text)
     section = storage._config(tmp_path)[storage.SECTION]
     assert (section["url"], section["password"]) == ("webdav://host/x", "hunter2")
-    assert storage.LOGIN not in machine.environment()
-    monkeypatch.setenv(storage.LOGIN, "password = hunter2")
-    with pytest.raises(storage.StorageError, match=storage.LOGIN) as error:
+    assert login.LOGIN not in machine.environment()
+    monkeypatch.setenv(login.LOGIN, "password = hunter2")
+    with pytest.raises(storage.StorageError, match=login.LOGIN) as error:
         storage.url(tmp_path)
     assert "hunter2" not in str(error.value)

@@ -51,6 +51,8 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "setup": ("commands.setup", "set up git, DVC and hooks, make the first commit"),
         "github": ("commands.protect", "set up rules and environments on GitHub"),
         "doctor": ("commands.doctor", "list what is not set up, and what that weakens"),
+        "logins": ("commands.logins", "list the logins to storage, or send them"),
+        "storage": ("commands.storage", "move data and models to other storage"),
         "prune": ("commands.prune", "retire old versions, and delete their objects"),
         "erase": ("commands.erase", "remove a person's rows from log, labels and data"),
         "secrets": ("commands.secrets", "refuse a secret in .dvc/config"),

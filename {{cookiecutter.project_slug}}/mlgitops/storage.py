@@ -10,6 +10,7 @@ repository's orphan branch ``storage``: enough to try everything with no account
 Objects in a folder are copied directly: starting DVC for that takes a second.
 """
 
+import atexit
 import configparser
 import hashlib
 import io
@@ -21,20 +22,25 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from textwrap import shorten
 from typing import Any
 
-from mlgitops import git, lock
+from mlgitops import git, lock, login
 from mlgitops.lock import Out
 
 REMOTE = "storage"
 SECTION = f"'remote \"{REMOTE}\"'"
 BRANCH = "storage"
 BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns from 50
-LOGIN = "STORAGE_LOGIN"  # a secret of the workflows: the text of .dvc/config.local
+LOCAL = "config.local"  # of .dvc: the login, which is not committed
 TRIES = 20
+LOGGED_IN = Path(".dvc", "tmp", "login")  # of a scratch repository
+# An experimental part of gcsfs asks a second service, which other endpoints lack.
+PLAIN = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+EMPTY: Mapping[str, str] = {}
 UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
 OBJECTS = (  # what this machine's git changes or hides elsewhere stays as it is here
     *("-c", "core.autocrlf=false", "-c", f"core.attributesFile={os.devnull}"),
@@ -73,7 +79,7 @@ def bring(
     outs, problems, failure = list(targets.values()), {}, ""
     with _scratch(Path(cwd), outs) as scratch:
         try:
-            _dvc(scratch, "not downloaded", "pull", *_pointers(outs))
+            _transfer(scratch, "not downloaded", "pull", *_pointers(outs))
         except StorageError as error:
             failure = str(error)
         for number, (path, out) in enumerate(targets.items()):
@@ -105,7 +111,7 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
             _refuse_big(file, out, Path(cwd))
             shutil.copyfile(file, scratch / str(number) / out.name)
         for verb in (("commit", "--force"), ("push",)):
-            _dvc(scratch, "nothing was stored", *verb, *_pointers(outs))
+            _transfer(scratch, "nothing was stored", *verb, *_pointers(outs))
         _publish(Path(cwd))
     with TemporaryDirectory() as folder:
         pull(outs, Path(folder), cwd)
@@ -120,7 +126,8 @@ def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
         return [out for out in outs if not _object(folder, out).is_file()]
     with _scratch(Path(cwd), outs) as scratch:
         args = ("data", "status", "--not-in-remote", "--json")
-        status = json.loads(_dvc(scratch, "storage cannot be reached", *args) or "{}")
+        listing = _transfer(scratch, "storage cannot be reached", *args)
+        status = json.loads(listing or "{}")
     absent = {f"{path}.dvc" for path in status.get("not_in_remote") or []}
     return [
         out
@@ -173,10 +180,14 @@ def masked(text: str) -> str:
     return re.sub(r"://[^/\s]*@", "://***@", text)
 
 
-def filesystem(address: str) -> tuple[Any, str]:
+def filesystem(address: str, local: str = LOCAL) -> tuple[Any, str]:
     """Return fsspec's file system of an address, and the path of the address in it.
 
-    An address of storage's kind is opened with storage's login.
+    An address of storage's kind is opened with storage's login, which is in the file
+    ``local`` of .dvc.
+
+    Raises:
+        StorageError: the login cannot be used.
     """
     has_storage = Path(".dvc", "config").is_file()
     if not has_storage or address.partition("://")[0] != kind():
@@ -184,14 +195,38 @@ def filesystem(address: str) -> tuple[Any, str]:
 
         system, path = fsspec.core.url_to_fs(address)
         return system, str(path)
+    return connect(_config(".", local), address, local)
+
+
+def connect(
+    config: configparser.ConfigParser, address: str, login_name: str
+) -> tuple[Any, str]:
+    """Return the file system of an address by DVC's settings, and the path in it.
+
+    Raises:
+        StorageError: the login cannot be used.
+    """
+    scheme, separator, _ = address.partition("://")
+    if not separator:
+        import fsspec
+
+        return fsspec.filesystem("file"), address
     from configobj import ConfigObj  # DVC's reader: it takes the quotes off
     from dvc.fs import get_cloud_fs
 
+    folder = _login_folder(login_name)
+    _unpack(config, folder)
+    env = _environment(scheme, folder)
+    env.pop("HOME", None)  # this process keeps its own
+    os.environ.update({**PLAIN, **env})
     text = io.StringIO()
-    _config(".").write(text)
-    login = ConfigObj(text.getvalue().splitlines())[SECTION.strip("'")]
-    kind_of_system, options, path = get_cloud_fs({}, **{**login, "url": address})
-    return kind_of_system(**options).fs, str(path)
+    config.write(text)
+    settings = ConfigObj(text.getvalue().splitlines())[SECTION.strip("'")]
+    kind_of_system, options, path = get_cloud_fs({}, **{**settings, "url": address})
+    system = kind_of_system(**options)
+    if (hosts := folder / ".ssh" / login.HOSTS).is_file():
+        system.fs_args["known_hosts"] = str(hosts)
+    return system.fs, str(path)
 
 
 def folder(cwd: Path = Path()) -> Path | None:
@@ -213,16 +248,54 @@ def forget(paths: Iterable[Path], cwd: Path = Path()) -> None:
     _publish(cwd)
 
 
-def _config(cwd: str | Path) -> configparser.ConfigParser:
+@cache
+def _login_folder(local: str) -> Path:
+    """Return a folder of this process for a login's files; removed at its end."""
+    folder = mkdtemp(prefix="login-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _unpack(config: configparser.ConfigParser, folder: Path) -> None:
+    """Write the files that a stored login holds, and name them in DVC's settings."""
+    try:
+        login.unpack(config[SECTION], folder)
+    except login.LoginError as error:
+        raise StorageError(str(error)) from error
+
+
+def _environment(scheme: str, folder: Path) -> dict[str, str]:
+    """Return the variables that the login of a kind of storage needs."""
+    try:
+        return login.environment(scheme, folder)
+    except login.LoginError as error:
+        raise StorageError(f"no login to storage: {error}") from error
+
+
+def fresh(cwd: str | Path = ".") -> None:
+    """Bring the clone of the storage branch up to date, if that is storage."""
+    _sync(Path(cwd))
+
+
+def settings_in(folder: Path) -> configparser.ConfigParser:
+    """Return the settings of a storage that was in use before, from their copies."""
+    return _config(".", LOCAL, folder)
+
+
+def _config(
+    cwd: str | Path, local: str = LOCAL, folder: Path | None = None
+) -> configparser.ConfigParser:
     """Return DVC's settings for a scratch repository."""
     config = configparser.ConfigParser(interpolation=None)
+    folder = folder or Path(cwd, ".dvc")
     try:
-        config.read([Path(cwd, ".dvc", name) for name in ("config", "config.local")])
-        config.read_string(os.environ.get(LOGIN, ""), LOGIN)
+        config.read([folder / name for name in ("config", local)])
+        if local == LOCAL:
+            config.read_string(os.environ.get(login.LOGIN, ""), login.LOGIN)
     except configparser.Error:
         raise StorageError(  # configparser's own message would print a login
             "DVC's settings cannot be read: repair .dvc/config, .dvc/config.local or "
-            f"the secret {LOGIN}, which has the text of a .dvc/config.local"
+            f"the secret {login.LOGIN}, which has the text of a .dvc/config.local"
         ) from None
     if not config.has_option(SECTION, "url"):
         raise StorageError(f".dvc/config has no remote called {REMOTE}")
@@ -341,8 +414,10 @@ def _scratch(cwd: Path, outs: list[Out]) -> Iterator[Path]:
     with TemporaryDirectory(dir=home.resolve(), prefix="transfer-") as name:
         scratch = Path(name)
         (scratch / ".dvc").mkdir()
+        config = _config(cwd)
+        _unpack(config, scratch / LOGGED_IN)
         with (scratch / ".dvc" / "config").open("w") as file:
-            _config(cwd).write(file)
+            config.write(file)
         for number, out in enumerate(outs):
             (scratch / str(number)).mkdir()
             pointer = {"md5": out.md5, "size": out.size, "hash": "md5"}
@@ -356,7 +431,13 @@ def _pointers(outs: list[Out]) -> list[str]:
     return [f"{number}/{out.name}.dvc" for number, out in enumerate(outs)]
 
 
-def _dvc(cwd: Path, problem: str, *args: str) -> str:
+def _transfer(scratch: Path, problem: str, *args: str) -> str:
+    """Run DVC with the login of storage, which may last for minutes only."""
+    env = _environment(kind(scratch), scratch / LOGGED_IN)
+    return _dvc(scratch, problem, *args, more=env)
+
+
+def _dvc(cwd: Path, problem: str, *args: str, more: Mapping[str, str] = EMPTY) -> str:
     """Run DVC as a program and return what it printed.
 
     Raises:
@@ -364,6 +445,7 @@ def _dvc(cwd: Path, problem: str, *args: str) -> str:
     """
     site = cwd / ".dvc" / "tmp" / "site"
     env = {**os.environ, "DVC_SITE_CACHE_DIR": str(site), "DVC_NO_ANALYTICS": "1"}
+    env |= {**PLAIN, **more}
     command = (sys.executable, "-m", "dvc", *args)
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
     if done.returncode:

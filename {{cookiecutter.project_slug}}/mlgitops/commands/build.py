@@ -33,6 +33,7 @@ from mlgitops.judge import gates, override, sandbox
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock, LockError
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.store import rights
 
 ARTIFACT = Path("artifact")
 
@@ -76,6 +77,7 @@ def commits(event: Mapping[str, Any]) -> dict[str, object]:
 def build(base: str, number: int) -> dict[str, object]:
     """Download what was built before and the proposal's data; run what differs."""
     use_storage_of(base)
+    rights.demand_reader()
     start, restored = first_lock(number)
     needed = [*(start.outs if start else ()), *lock.inputs()]
     print(f"pulling {len(needed)} objects from storage", flush=True)

@@ -2,10 +2,10 @@
 
     python -m mlgitops doctor        (make doctor)
 
-It only reads. Exit 1 if something is broken; weaker settings are only listed.
+It only reads, but for one small object that it writes to storage and deletes. Exit 1 if
+something is broken; weaker settings are only listed.
 """
 
-import re
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mlgitops import git, github, heartbeat, lock, storage
 from mlgitops.commands.expected import ERRORS
+from mlgitops.commands.logins import lacking, secrets
 from mlgitops.commands.protect import (
     absent_rulesets,
     disabled_rulesets,
@@ -24,6 +25,7 @@ from mlgitops.commands.pull import released_lock
 from mlgitops.ledger import Ledger
 from mlgitops.release import MAIN
 from mlgitops.release.environments import CHAMPION, RESERVED, names, variable
+from mlgitops.store import rights
 
 GOOD, WEAK, BROKEN = "ok", "weaker", "broken"
 Finding = tuple[str, str]  # the state of one thing, and what to type
@@ -110,6 +112,28 @@ def objects() -> Findings:
             WEAK,
             f"{tracked} is in git, where nothing reads it and it brings conflicts: "
             "type `git rm --cached dvc.lock`",
+        )
+
+
+def access() -> Findings:
+    """Check with a small object what storage lets the logins here do."""
+    if storage.branch_folder() and not git.has_remote():
+        return
+    tried = rights.probe()
+    after = "deleted it" if not tried.delete else f"keeps it ({tried.path})"
+    yield finding(
+        not (tried.write or tried.read),
+        f"storage took an object, gave it back and {after}",
+        f"storage cannot be written and read with the login here, so `make push` would "
+        f"fail: {tried.write or tried.read}",
+    )
+    if Path(".dvc", rights.READER).is_file():
+        yield finding(
+            rights.probe(rights.READER).write,
+            f"the login in .dvc/{rights.READER} cannot write",
+            f"the login in .dvc/{rights.READER} may write, and `train` runs a "
+            "proposal's code with it: use one that only reads",
+            BROKEN,
         )
 
 
@@ -282,43 +306,20 @@ def actions() -> Findings:
     )
 
 
-def _secrets(environment: str) -> list[str]:
-    """Return the names of an environment's secrets; none if it does not exist."""
-    try:
-        secrets = github.entries(f"environments/{environment}/secrets", "secrets")
-    except github.GitHubError as error:
-        if error.status != 404:
-            raise
-        return []
-    return [str(secret["name"]) for secret in secrets]
-
-
 def logins() -> Findings:
     """Check that the workflows can log in to storage, where that needs a login."""
     if not storage.kind():
         return
-    lacking = [e for e in (*RESERVED, *names()) if storage.LOGIN not in _secrets(e)]
-    yield finding(
-        not lacking,
-        "the workflows that run main's code have a login to storage; `train`, which "
-        "runs a proposal's, reads without one",
-        f"no {storage.LOGIN} in environment {', '.join(lacking)}: the workflows cannot "
-        f"log in to storage; type `gh secret set {storage.LOGIN} --env NAME < "
-        ".dvc/config.local` for each",
-    )
-    login = Path(".dvc", "config.local")
-    text = login.read_text() if login.exists() else ""
-    for option in re.findall(r"^\s*(credentialpath|keyfile)\s*=", text, re.M):
-        yield (
-            WEAK,
-            f"{option} in .dvc/config.local names a file of this machine, which the "
-            "workflows do not have: use a login that is text",
-        )
+    problems = lacking()
+    for problem in problems:
+        yield WEAK, problem
+    if not problems:
+        yield GOOD, "the workflows have their logins to storage"
 
 
 def origins() -> Findings:
     """Check that others can verify where a version comes from."""
-    signed = "SIGNING_KEY" in _secrets("register") and Path("signing.pub").is_file()
+    signed = "SIGNING_KEY" in secrets("register") and Path("signing.pub").is_file()
     public = (github.api(f"/repos/{github.repo()}") or {}).get("visibility") == "public"
     if public:
         yield GOOD, "GitHub attests where versions come from"
@@ -333,7 +334,7 @@ def origins() -> Findings:
         )
 
 
-LOCAL = (programs, verify, packages, objects)
+LOCAL = (programs, verify, packages, objects, access)
 REMOTE = (
     remote,
     surroundings,

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlgitops import github
 from mlgitops.commands.expected import expected_errors
+from mlgitops.commands.logins import lacking
 from mlgitops.release import MAIN
 from mlgitops.release.environments import CHAMPION, RESERVED, names
 
@@ -50,6 +51,8 @@ def main() -> None:
                 print(f"refused  {name}: {weaker} ({error})")
         if problem := lacking_owner():
             print(f"weaker   code owners: {problem}")
+        for problem in without_login():
+            print(f"missing  login to storage: {problem}")
     if refused:
         raise SystemExit(
             f"{refused} of {len(parts)} refused; `make doctor` lists what is missing"
@@ -120,6 +123,16 @@ def pushers() -> list[str]:
         for person in collaborators
         if person.get("permissions", {}).get("push")
     ]
+
+
+def without_login() -> list[str]:
+    """Return which logins to storage GitHub lacks; none where it does not tell."""
+    try:
+        return lacking()
+    except github.GitHubError as error:
+        if error.status not in PLAN:
+            raise
+        return []
 
 
 class Weaker(Exception):

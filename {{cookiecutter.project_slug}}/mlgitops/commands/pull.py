@@ -13,17 +13,33 @@ from mlgitops import git, lock, recipe, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Lock, Out
+from mlgitops.release import MAIN
 
 
 def main() -> None:
     """Pull and print a summary."""
     with expected_errors():
+        use_storage_of_main()
         data = [*lock.pointers().values()]
         keep_changed(data)
         version = version_lock(Ledger())
         outs = [*data, *(version.outs if version else ())]
         storage.pull(outs)
         print(f"pull: {lock.objects(len(outs))}, storage is {storage.url()}")
+
+
+def use_storage_of_main() -> None:
+    """Where a version is checked out, read storage where main has it: it may move.
+
+    On a branch .dvc/config is what somebody works on, and is left alone.
+    """
+    at_version = git.run("tag", "--points-at", "HEAD", "--list", "*@v*", check=False)
+    if not at_version or git.run("symbolic-ref", "-q", "HEAD", check=False):
+        return
+    config, file = git.show(f"origin/{MAIN}", ".dvc/config"), Path(".dvc", "config")
+    if config is not None and file.read_bytes() != config:
+        print("storage has moved since this version: reading it where main has it")
+        file.write_bytes(config)
 
 
 def keep_changed(data: list[Out]) -> None:

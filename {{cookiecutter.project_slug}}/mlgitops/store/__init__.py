@@ -1,0 +1,1 @@
+"""What storage holds: what a login may do there, and moving it elsewhere."""

@@ -1,0 +1,150 @@
+"""The objects of one storage, by md5, in whatever kind of place they lie."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlgitops import storage
+from mlgitops.storage import StorageError
+from mlgitops.store.rights import PROBE
+
+FOLDER = "files/md5"  # of DVC 3
+OBJECT = re.compile(rf"{FOLDER}/([0-9a-f]{{2}})/([0-9a-f]{{30}})")
+PART = ".moving"  # ends the name of an object that is not whole yet
+LOG = "log/"  # where `make storage LOG=` brings the prediction log
+WHOLE_OR_NOT = {"s3", "gs", "azure"}  # an object appears when it is whole
+BLOCK = 1 << 20  # bytes
+
+
+@dataclass
+class Listing:
+    """What lies in a storage: the sizes of objects by md5, and all other paths."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """A storage that is open: its address, fsspec's system, and the path in it."""
+
+    address: str
+    system: Any
+    root: str
+
+    def path(self, md5: str) -> str:
+        """Return where an object lies."""
+        return f"{self.root}/{FOLDER}/{md5[:2]}/{md5[2:]}"
+
+    def listing(self) -> Listing:
+        """List everything; a storage that does not exist yet is empty.
+
+        Raises:
+            StorageError: it cannot be listed.
+        """
+        found = Listing()
+        for path, size in self._files():
+            name = path.removeprefix(self.root).lstrip("/")
+            if match := OBJECT.fullmatch(name):
+                found.sizes[match[1] + match[2]] = size
+            elif not (name.endswith(PART) or name.startswith((PROBE, LOG, ".git/"))):
+                found.others.append(name)
+        return found
+
+    def _files(self) -> Iterator[tuple[str, int]]:
+        """Yield the path and size of each file."""
+        with failing(f"{self.shown} cannot be listed"):
+            self.system.invalidate_cache()
+            try:
+                entries = self.system.find(self.root, detail=True)
+            except FileNotFoundError:
+                entries = {}
+            for path, entry in sorted(entries.items()):
+                yield str(path), int(entry["size"] or 0)
+
+    def fetch(self, md5: str, to: Path) -> None:
+        """Copy an object to a file and verify it.
+
+        Raises:
+            StorageError: it is missing, altered, or cannot be read.
+        """
+        with failing(f"object {md5} of {self.shown} cannot be read"):
+            with (
+                self.system.open(self.path(md5), "rb") as source,
+                to.open("wb") as file,
+            ):
+                shutil.copyfileobj(source, file, BLOCK)
+        if (digest := _md5_of(to)) != md5:
+            raise StorageError(
+                f"object {md5} of {self.shown} was altered there: its bytes have md5 "
+                f"{digest}; restore it, or delete it there if nothing needs it"
+            )
+
+    def store(self, md5: str, file: Path) -> None:
+        """Write an object, whole or not at all, and read it back.
+
+        Raises:
+            StorageError: it cannot be written, or came back otherwise.
+        """
+        path = self.path(md5)
+        whole = self.address.partition("://")[0] in WHOLE_OR_NOT
+        target = path if whole else path + PART
+        with failing(f"object {md5} cannot be written to {self.shown}"):
+            if not whole:
+                self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self.system.put_file(str(file), target)
+            if not whole:
+                if self.system.exists(path):  # of a size or bytes that are wrong
+                    self.system.rm_file(path)
+                self.system.mv(target, path)
+        if not self.has(md5):
+            raise StorageError(
+                f"object {md5} came back from {self.shown} with other bytes than were "
+                "written: nothing relies on it yet; type the same command again"
+            )
+
+    def has(self, md5: str) -> bool:
+        """Read an object and tell whether its bytes are right."""
+        digest = hashlib.md5(usedforsecurity=False)
+        self.system.invalidate_cache()
+        with failing(f"object {md5} cannot be read back from {self.shown}"):
+            try:
+                with self.system.open(self.path(md5), "rb") as source:
+                    while block := source.read(BLOCK):
+                        digest.update(block)
+            except FileNotFoundError:
+                return False
+        return digest.hexdigest() == md5
+
+    @property
+    def shown(self) -> str:
+        """The address without a login."""
+        return storage.masked(self.address)
+
+
+class failing:  # noqa: N801
+    """Turns whatever the package of a cloud raises into one sentence."""
+
+    def __init__(self, sentence: str) -> None:
+        """Keep how the sentence begins."""
+        self.sentence = sentence
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Raise StorageError in place of an error of a package's own."""
+        if isinstance(error, Exception) and not isinstance(error, StorageError):
+            text = " ".join(str(error).split())[:200] or type(error).__name__
+            problem = f"{self.sentence}: {text}"
+            raise StorageError(storage.masked(problem)) from error
+
+
+def _md5_of(file: Path) -> str:
+    """Return the md5 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
