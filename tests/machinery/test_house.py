@@ -74,7 +74,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/shipping": {"mlgitops.prediction_log", "mlgitops.storage"},
     # What still names an object, and which files have a person's rows.
     "mlgitops/retention": PARTS
-    | {"mlgitops.monitor.labels", "mlgitops.release", "mlgitops.shipping"},
+    | {"mlgitops.monitor.labels", "mlgitops.release", "mlgitops.shipping"}
+    | {"mlgitops.store"},
     "mlgitops/store": {
         f"mlgitops.{name}" for name in ("git", "ledger", "lock", "login", "storage")
     },

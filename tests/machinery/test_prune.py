@@ -17,9 +17,11 @@ from mlgitops.commands.prune import prune
 from mlgitops.ledger import Ledger
 from mlgitops.pipeline.schema import SettingsError
 from mlgitops.release import ReleaseError
-from mlgitops.retention import rule, stored
+from mlgitops.retention import rule
 from mlgitops.retention.rule import Kept
 from mlgitops.settings import Retention
+from mlgitops.store import named, objects
+from mlgitops.store.objects import Objects
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RULES = Retention(versions=2, days=30)
@@ -68,7 +70,7 @@ def put(here: World, md5: str, data: bytes) -> Path:
 
 def held() -> set[str]:
     """Return the objects in storage."""
-    return set(stored.objects())
+    return set(objects.here().listing().sizes)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def here(
         yield made
 
 
-def objects(here: World, tag: str) -> set[str]:
+def outputs(here: World, tag: str) -> set[str]:
     """Return the objects of a version."""
     from mlgitops import lock
 
@@ -119,7 +121,7 @@ def test_old_versions_leave_storage_and_nothing_else(here: World) -> None:
     assert held() == before and "APPLY=1" in lines[-1], "only said so"
     assert not Ledger().retired()
     assert "deleted 4 objects" in prune(apply=True)[-1]
-    gone = objects(here, "flights@v1.0.0") | objects(here, "flights@v1.1.0")
+    gone = outputs(here, "flights@v1.0.0") | outputs(here, "flights@v1.1.0")
     assert len(gone) == 4 and held() == before - gone
     assert {r["version"] for r in Ledger().retired().values()} == {
         "flights@v1.0.0",
@@ -133,11 +135,11 @@ def test_old_versions_leave_storage_and_nothing_else(here: World) -> None:
 def test_killed_between_ledger_and_storage_it_goes_on(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(gone: object) -> None:
+    def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stored, "remove", killed)
+        patch.setattr(Objects, "remove", killed)
         prune(apply=True)
     assert len(Ledger().retired()) == 2 and len(held()) == 8
     assert "deleted 4 objects" in prune(apply=True)[-1]
@@ -198,20 +200,28 @@ def test_a_version_that_passes_again_is_back(here: World) -> None:
     keep(here)
     assert first not in Ledger().retired()
     prune(apply=True)
-    assert objects(here, "flights@v1.0.0") <= held()
-    assert not objects(here, "flights@v1.1.0") & held(), "the control"
+    assert outputs(here, "flights@v1.0.0") <= held()
+    assert not outputs(here, "flights@v1.1.0") & held(), "the control"
+
+
+def test_a_move_of_storage_misses_nothing_of_a_retired_version(here: World) -> None:
+    gone = outputs(here, "flights@v1.0.0")
+    assert gone <= named.everywhere().keys(), "the control"
+    prune(apply=True)
+    assert not gone & named.everywhere().keys()
+    assert named.everywhere().keys() <= held()
 
 
 def test_a_push_in_the_meantime_is_told(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remove = stored.remove
+    remove = Objects.remove
 
-    def slow(gone: list[stored.Stored]) -> None:
-        remove(gone)
+    def slow(self: Objects, gone: list[str]) -> None:
+        remove(self, gone)
         here.judged("one")
 
-    monkeypatch.setattr(stored, "remove", slow)
+    monkeypatch.setattr(Objects, "remove", slow)
     with pytest.raises(storage.StorageError, match="make push"):
         prune(apply=True)
 
@@ -232,18 +242,20 @@ def test_one_version_is_too_few() -> None:
 def test_a_storage_that_cannot_delete_is_told(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unlink, refused = Path.unlink, min(objects(here, "flights@v1.0.0"))
+    refused = min(outputs(here, "flights@v1.0.0"))
+    system = type(objects.here().system)
+    rm_file = system.rm_file
 
-    def refuse(path: Path, missing_ok: bool = False) -> None:
-        if path.name == refused[2:]:
+    def refuse(self: object, path: str) -> None:
+        if path.endswith(refused[2:]):
             raise PermissionError(13, "Permission denied")
-        unlink(path, missing_ok)
+        rm_file(self, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", refuse)
-        with pytest.raises(storage.StorageError, match="cannot be deleted: Permission"):
+        patch.setattr(system, "rm_file", refuse)
+        with pytest.raises(storage.StorageError, match="were deleted.*could not be"):
             prune(apply=True)
     assert refused in held()
     prune(apply=True)
-    gone = objects(here, "flights@v1.0.0") | objects(here, "flights@v1.1.0")
+    gone = outputs(here, "flights@v1.0.0") | outputs(here, "flights@v1.1.0")
     assert not gone & held()

@@ -229,25 +229,6 @@ def connect(
     return system.fs, str(path)
 
 
-def folder(cwd: Path = Path()) -> Path | None:
-    """Return the folder that holds the objects, up to date; None for an address."""
-    return _objects(cwd)
-
-
-def forget(paths: Iterable[Path], cwd: Path = Path()) -> None:
-    """Delete objects of a folder, on the storage branch too.
-
-    Raises:
-        StorageError: one could not be deleted, or the branch was not pushed.
-    """
-    for path in paths:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(f"{path} cannot be deleted: {error.strerror}") from error
-    _publish(cwd)
-
-
 @cache
 def _login_folder(local: str) -> Path:
     """Return a folder of this process for a login's files; removed at its end."""
@@ -270,6 +251,11 @@ def _environment(scheme: str, folder: Path) -> dict[str, str]:
         return login.environment(scheme, folder)
     except login.LoginError as error:
         raise StorageError(f"no login to storage: {error}") from error
+
+
+def publish(cwd: str | Path = ".") -> None:
+    """Push the clone of the storage branch, if that is storage."""
+    _publish(Path(cwd))
 
 
 def fresh(cwd: str | Path = ".") -> None:

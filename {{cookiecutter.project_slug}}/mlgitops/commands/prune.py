@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from mlgitops import git, settings, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger, Record
 from mlgitops.release import model_name, registry
-from mlgitops.retention import named, plan, stored
+from mlgitops.retention import named, plan
 from mlgitops.retention.rule import Kept
-from mlgitops.retention.stored import Stored
 from mlgitops.storage import StorageError
+from mlgitops.store import objects
 
 HEADS = "+refs/heads/*:refs/remotes/origin/*"  # all, in a clone of one branch too
 ALONE = (
@@ -74,7 +74,7 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
     if apply:
         _record(ledger, gone, rules)
         _delete(free, ledger, name)
-    size = sum(each.size for each in free) / 1e6
+    size = sum(free.values()) / 1e6
     verb = "deleted" if apply else "would delete"
     lines.append(f"{verb} {len(free):,} objects, {size:,.1f} MB")
     if apply and free and storage.branch_folder():
@@ -105,14 +105,17 @@ def _record(ledger: Ledger, gone: Sequence[Kept], rules: settings.Retention) -> 
     ledger.append(files, f"retire {len(gone)} versions")
 
 
-def _delete(free: Sequence[Stored], ledger: Ledger, name: str) -> None:
+def _delete(free: Collection[str], ledger: Ledger, name: str) -> None:
     """Delete objects, then look whether all that has to stay is there."""
-    had = stored.objects().keys()
-    stored.remove(free)
+    if not free:
+        return
+    storage_here = objects.here()
+    had = storage_here.listing().sizes.keys()
+    storage_here.remove(free)
     git.remote_run("fetch", "-q", "--prune", "origin", HEADS)
     ledger.refresh()
-    left = stored.objects().keys()
-    if still := [each for each in free if each.md5 in left]:
+    left = objects.here().listing().sizes.keys()
+    if still := [md5 for md5 in free if md5 in left]:
         raise StorageError(f"{len(still):,} objects are still there: run it again")
     keep = named.kept(ledger, registry.versions(name), ledger.retired())
     if lost := sorted(had & keep - left):

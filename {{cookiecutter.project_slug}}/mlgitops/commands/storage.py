@@ -21,7 +21,7 @@ from mlgitops import lock, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.commands.secrets import secrets_in
 from mlgitops.storage import StorageError
-from mlgitops.store import logs, move, named, switch
+from mlgitops.store import logs, move, named, objects, switch
 from mlgitops.store.objects import Objects
 
 LOCKS = "mlgitops/requirements"
@@ -137,9 +137,7 @@ def absolute(address: str) -> str:
 def _source(again: bool) -> Objects:
     """Open the old storage: that of .dvc/config, or the one that was kept."""
     if not again:
-        storage.fresh()
-        system, root = storage.filesystem(storage.url())
-        return Objects(storage.url(), system, root.rstrip("/"))
+        return objects.here()
     if not (switch.BEFORE / "config").is_file():
         raise StorageError(
             f"storage is {storage.masked(storage.url())} already, and there are no "

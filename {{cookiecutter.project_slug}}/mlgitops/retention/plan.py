@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from mlgitops.ledger import Ledger, Record
 from mlgitops.release import canary, registry
-from mlgitops.retention import named, rule, stored
+from mlgitops.retention import named, rule
 from mlgitops.retention.rule import Kept
-from mlgitops.retention.stored import Stored
 from mlgitops.settings import Retention
+from mlgitops.store import objects
 
 
 def retiring(ledger: Ledger, name: str, rules: Retention) -> list[Kept]:
@@ -60,12 +60,15 @@ def _later(last: dict[str, datetime], manifest: str, record: Record) -> None:
 
 def free(
     ledger: Ledger, name: str, retired: Collection[str], alone: bool
-) -> tuple[list[Stored], int]:
-    """Return the objects that nothing names, and how many were never named here."""
+) -> tuple[dict[str, int], int]:
+    """Return the objects that nothing names, by md5, with their bytes.
+
+    Beside them how many of them were never named here: they are free if `alone`.
+    """
     keep = named.kept(ledger, registry.versions(name), retired)
     known = named.ever(ledger)
-    held = stored.objects()
-    unnamed = {md5: each for md5, each in held.items() if md5 not in keep}
+    sizes = objects.here().listing().sizes
+    unnamed = {md5: size for md5, size in sizes.items() if md5 not in keep}
     unknown = sum(md5 not in known for md5 in unnamed)
-    free = [each for md5, each in unnamed.items() if alone or md5 in known]
-    return sorted(free, key=lambda each: each.path), unknown
+    free = {md5: s for md5, s in unnamed.items() if alone or md5 in known}
+    return free, unknown

@@ -28,16 +28,31 @@ def everywhere() -> dict[str, tuple[Out, str]]:
 
 
 def _places() -> Iterator[tuple[str, list[Out]]]:
-    """Yield a name for each place, and what it names."""
+    """Yield a name for each place, and what it names; retired versions name nothing."""
+    ledger = Ledger()
+    retired = _retired(ledger)
     yield "the files here", list(lock.pointers().values())
     for tag in git.run("tag", "--list", "*@v*").splitlines():
-        yield tag, _at(tag)
+        locked = lock.at(tag)
+        if locked is None or locked.sha256 not in retired:
+            yield tag, _at(tag)
     for ref in _branches():
         yield ref, _at(ref)
-    ledger = Ledger()
     for path in ledger.paths("locks/"):
         sha256 = PurePosixPath(path).stem
+        if sha256 in retired:
+            continue
         yield f"the ledger's {path}", list(lock.parse(ledger.lock(sha256)).outs)
+
+
+def _retired(ledger: Ledger) -> set[str]:
+    """Return the locks that only versions have whose objects left storage."""
+    retired = ledger.retired()
+    locks: dict[bool, set[str]] = {True: set(), False: set()}
+    for verdict in ledger.judged() if retired else ():
+        gone = verdict.get("manifest_sha256") in retired
+        locks[gone].add(str(verdict.get("lock_sha256")))
+    return locks[True] - locks[False]
 
 
 def _branches() -> list[str]:

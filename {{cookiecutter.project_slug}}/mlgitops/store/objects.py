@@ -3,7 +3,8 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,19 @@ class Objects:
                 "written: nothing relies on it yet; type the same command again"
             )
 
+    def remove(self, md5s: Collection[str]) -> None:
+        """Delete objects; one that is not there counts as deleted.
+
+        Raises:
+            StorageError: one could not be deleted; those before it are gone.
+        """
+        for number, md5 in enumerate(md5s):
+            done = f"{number} of {len(md5s)} objects were deleted from {self.shown}"
+            with failing(f"{done}, then {md5} could not be"):
+                with suppress(FileNotFoundError):
+                    self.system.rm_file(self.path(md5))
+        storage.publish()
+
     def has(self, md5: str) -> bool:
         """Read an object and tell whether its bytes are right."""
         digest = hashlib.md5(usedforsecurity=False)
@@ -124,6 +138,14 @@ class Objects:
     def shown(self) -> str:
         """The address without a login."""
         return storage.masked(self.address)
+
+
+def here() -> Objects:
+    """Open the storage that .dvc/config names, up to date."""
+    storage.fresh()
+    address = storage.url()
+    system, root = storage.filesystem(address)
+    return Objects(address, system, root.rstrip("/"))
 
 
 class failing:  # noqa: N801
