@@ -44,6 +44,7 @@ SECTIONS: dict[str, dict[str, type[Any]]] = {  # section: {of which task: its ty
     "retrain": {"": settings.Retrain},
     "retention": {"": settings.Retention},
     "inventory": {"": settings.Inventory},
+    "alerts": {"": settings.Alerts},
     "deploy": {"": settings.Deploy},
 }
 INTRODUCTIONS = {

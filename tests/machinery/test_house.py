@@ -58,6 +58,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     # It asks a challenger as the server does.
     | {f"mlgitops.serving.{name}" for name in ("model", "predictions", "rows")},
     "mlgitops/release": PARTS | {"mlgitops.serving.openapi"},  # of a version's release
+    "mlgitops/alert": PARTS,
     "mlgitops/monitor": PARTS  # and what newer rows bring
     | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds"},
     # It reads what judge, release and monitor wrote, by the ledgers of others.
@@ -100,7 +101,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     },
     "mlgitops/commands": PARTS
     | {"mlgitops.pipeline.folds"}
-    | {f"mlgitops.{part}" for part in ("batch", "edge", "judge", "release")}
+    | {f"mlgitops.{part}" for part in ("alert", "batch", "edge", "judge", "release")}
     | {"mlgitops.monitor", "mlgitops.retention", "mlgitops.shipping"}
     | {f"mlgitops.{part}" for part in ("fleet", "search", "store", "table")},
 }

@@ -5,13 +5,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from machinery import tables
 
 pytest.importorskip("duckdb")  # the group `data`
 from mlgitops.commands import data
-from mlgitops.table import columns, engine, source, typed
+from mlgitops.table import columns, draft, drawn, engine, look, source
 
 ROWS = 400
 
@@ -36,13 +38,17 @@ class Recorded:
         self.asked.append(sql)
         return self.connection.execute(sql)
 
+    def sql(self, sql: str) -> Any:
+        self.asked.append(sql)
+        return self.connection.sql(sql)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.connection, name)
 
 
 def readings(asked: list[str]) -> list[str]:
     """Return what was asked of the file itself."""
-    words = ("from source", "from (select * from read_csv")
+    words = ("from source", "(select * from read_csv")
     return [sql for sql in asked if any(word in sql for word in words)]
 
 
@@ -71,7 +77,7 @@ def test_rows_unlike_the_first_make_a_column_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its texts are then as the file has them, those of the first rows too."""
-    monkeypatch.setattr(columns, "PEEK", 100)
+    monkeypatch.setattr(look, "PEEK", 100)
     mixed = ["1.50"] * 120 + list("abcd") * 70
     tables.frame(ROWS, mixed=mixed).to_csv("../t.csv", index=False)
     assert not tables.make("../t.csv", "y")
@@ -86,7 +92,7 @@ def test_rows_unlike_the_first_make_a_column_text(
 def test_values_that_are_none_are_told_with_their_texts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(columns, "PEEK", 100)
+    monkeypatch.setattr(look, "PEEK", 100)
     frame = tables.frame(ROWS, price=[f"{n}.25" for n in range(ROWS)])
     frame.loc[300:302, "price"] = ["two", "NA", "inf"]
     frame.to_csv("../t.csv", index=False)
@@ -104,16 +110,17 @@ def test_numbers_that_the_reader_reads_are_those_of_the_texts(
     """Whatever stands far down in a column; only a text costs a second reading."""
     asked, connect = Recorded.asked, engine.connect
     monkeypatch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
-    monkeypatch.setattr(columns, "PEEK", 100)
+    monkeypatch.setattr(look, "PEEK", 100)
     prices = [f"{n}.25" for n in range(ROWS)]
     prices[300] = odd
     tables.frame(ROWS, price=prices).to_csv("../t.csv", index=False)
     found, counts, scratch = [], [], Path("build", "table")
-    for reader in (columns._numbers, lambda *_: ()):
-        monkeypatch.setattr(columns, "_numbers", reader)
+    for reader in (look._numbers, lambda *_: ()):
+        monkeypatch.setattr(look, "_numbers", reader)
         asked.clear()
         table = engine.read(source.find(Path("../t.csv")), scratch)
-        read, every = columns.facts(table, {}, scratch / "read.parquet", "y")
+        seen = look.look(table, {}, "y")
+        read, every = columns.facts(table, seen, scratch / "read.parquet")
         counts.append(len(readings(asked)))
         values = read.run("", f"select c0, c1, c2 from {read.relation}")
         found.append((every, values))
@@ -127,7 +134,7 @@ def test_of_a_wide_table_fewer_rows_are_looked_at_one_by_one(
 ) -> None:
     asked, connect = Recorded.asked, engine.connect
     monkeypatch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
-    monkeypatch.setattr(columns, "CELLS", 8_000)
+    monkeypatch.setattr(look, "CELLS", 8_000)
     wide = {f"n{n}": np.arange(ROWS) / 7 for n in range(10)}
     tables.frame(ROWS, **wide).to_csv("../t.csv", index=False)
     asked.clear()
@@ -162,7 +169,7 @@ def test_what_is_sampled_is_said(
     tables.frame(ROWS).to_csv("../t.csv", index=False)
     assert not tables.make("../t.csv", "y")
     assert "hash of the id" not in capsys.readouterr().out, "every row is looked at"
-    monkeypatch.setattr(typed, "SAMPLE", 100)
+    monkeypatch.setattr(drawn, "SAMPLE", 100)
     assert not tables.make("../t.csv", "y")
     out = capsys.readouterr().out
     assert "hash of the id" in out and "hash of the id" in data.PAGE.read_text("utf-8")
@@ -184,3 +191,145 @@ def test_a_letter_may_stand_on_the_border_of_two_blocks() -> None:
     assert source.encoding(path) == ("utf-8", "")
     path.write_bytes(b"x" * 4095 + b"\xc3")
     assert source.encoding(path)[0] == "cp1252", "half a letter at the end"
+
+
+def asked_for(file: str, connection: pytest.MonkeyPatch, **given: str) -> list[str]:
+    """Return what `make data` of a file asks DuckDB."""
+    connect, asked = engine.connect, Recorded.asked
+    connection.setattr(engine, "connect", lambda path: Recorded(connect(path)))
+    asked.clear()
+    assert not tables.make(file, "y", **given)
+    connection.setattr(engine, "connect", connect)
+    return list(asked)
+
+
+def every_kind() -> pd.DataFrame:
+    """Return a table with a column of each kind, and names that SQL has to quote."""
+    random = np.random.default_rng(0)
+    frame = tables.frame(ROWS, price=np.round(random.normal(size=ROWS), 6))
+    frame.insert(0, "order_id", [f"o{n:04}" for n in range(ROWS)])
+    frame["placed"] = pd.date_range("2025-01-01", periods=ROWS, freq="h")
+    frame["a.b"] = random.integers(0, 900, ROWS)
+    frame['say "x"'] = random.choice(["Ghent ", "Bruges"], ROWS)
+    frame["Price"] = np.where(random.random(ROWS) < 0.1, np.nan, -frame["price"])
+    frame["member"] = random.choice(["yes", "no"], ROWS)
+    frame["code"] = [f"{n:04}x" for n in random.integers(0, 5000, ROWS)]
+    frame.loc[7, "a.b"] = frame.loc[8, "a.b"]
+    return pd.concat([frame, frame.tail(3).assign(order_id=["p1", "p2", "p3"])])
+
+
+def written() -> tuple[pd.DataFrame, str, str]:
+    """Return the table, and what was written of it."""
+    page = data.PAGE.read_text("utf-8")
+    return tables.table(), Path("contract.yaml").read_text("utf-8"), page
+
+
+def test_the_draft_of_the_first_rows_is_the_file_that_all_rows_ask_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Row for row, by the same types, and what is said of it is the same."""
+    every_kind().to_csv("../t.csv", index=False)
+    asked = asked_for("../t.csv", monkeypatch)
+    assert not [sql for sql in asked if sql.startswith("copy")], (
+        "drafted in one reading"
+    )
+    drafted = written()
+    monkeypatch.setattr(columns, "drafted", lambda table, *_: not_drafted())
+    assert [s for s in asked_for("../t.csv", monkeypatch) if s.startswith("copy")]
+    pd.testing.assert_frame_equal(drafted[0], written()[0])
+    assert drafted[1:] == written()[1:]
+    assert "3 rows" in drafted[2] and "repeat another" in drafted[2]
+
+
+def not_drafted() -> None:
+    """Read as texts, without a draft."""
+    raise draft.NotFiniteError
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "given", "stands"),
+    [
+        ("a.b", "0.5", {}, False),
+        ("member", "", {}, False),
+        ("y", "", {"unlabelled": "drop"}, False),
+        ("order_id", "o0005", {}, False),
+        ("Price", "-1e-320", {}, True),
+        ('say "x"', "", {}, True),
+        ("code", "", {"drop": "code"}, True),
+    ],
+    ids=["fraction", "no boolean", "no label", "no id", "less", "gap", "dropped"],
+)
+def test_rows_that_ask_for_another_file_than_the_first_get_it(
+    column: str,
+    value: str,
+    given: dict[str, str],
+    stands: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was read is not read again; the file is the one without a draft."""
+    monkeypatch.setattr(look, "PEEK", 100)
+    frame = every_kind().astype(str).replace("nan", "")
+    frame["code"] = [f"{n:04}x" for n in range(len(frame))]
+    frame.iloc[300, frame.columns.get_loc(column)] = value
+    frame.to_csv("../t.csv", index=False)
+    asked = asked_for("../t.csv", monkeypatch, **given)
+    found = written()
+    assert len(readings(asked)) == 2
+    joined = [sql for sql in asked if "positional join" in sql]
+    assert len(joined) == (not stands), "a draft that does not stand lends its numbers"
+    monkeypatch.setattr(columns, "drafted", lambda table, *_: not_drafted())
+    asked_for("../t.csv", monkeypatch, **given)
+    pd.testing.assert_frame_equal(found[0], written()[0])
+    assert found[1:] == written()[1:]
+
+
+def test_the_bytes_of_a_draft_do_not_depend_on_how_it_was_read(tmp_path: Path) -> None:
+    """Where the reader breaks off differs from one machine to another."""
+    random = np.random.default_rng(0)
+    hashes = random.integers(0, 2**64, 9_000, dtype=np.uint64)
+    columns = {
+        "drawn": hashes,
+        "f0": random.normal(size=9_000),
+        "f1": list("abc") * 3000,
+    }
+    rows, sums = pa.table(columns), set()
+    for size in (9_000, 2_048, 700):
+        beside = draft.File(tmp_path / "beside.parquet", ("x",), ())
+        file = draft.File(tmp_path / "t.parquet", ("a.b",), ("a.b",))
+        draft._split(draft.pieces(rows.to_batches(size), 4_000), beside, file)
+        assert pq.read_table(file.path)["a.b"].equals(rows["f1"])
+        assert pq.read_table(beside.path)["x"].equals(rows["f0"])
+        sums.add((file.path.read_bytes(), beside.path.read_bytes()))
+    assert len(sums) == 1
+
+
+@pytest.mark.parametrize("count", [50, 100, 101, 5_000])
+def test_a_sample_drawn_while_reading_is_that_of_all_rows(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same hashes, in the same order, and in bounded memory."""
+    monkeypatch.setattr(drawn, "SAMPLE", 100)
+    hashes = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
+    rows, found = pa.table({"hash": hashes, "n": range(count)}), drawn.Drawn()
+    for start in range(0, count, 37):
+        part = rows.slice(start, 37)
+        found.add(part, part["hash"])
+        assert sum(kept.num_rows for kept, _ in found._kept) <= 200 + 37
+    expected = np.flatnonzero(hashes <= np.uint64(drawn.highest(count)))
+    assert found.table()["n"].to_pylist() == expected.tolist()
+    assert 60 < len(expected) < 140 or len(expected) == count <= 100
+    assert drawn.Drawn().table() is None
+
+
+def test_a_draft_shows_the_rows_that_the_file_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is seen of a sample is the same, by whichever way it was drawn."""
+    monkeypatch.setattr(drawn, "SAMPLE", 150)
+    every_kind().to_csv("../t.csv", index=False)
+    assert not tables.make("../t.csv", "y")
+    found = written()
+    monkeypatch.setattr(columns, "drafted", lambda table, *_: not_drafted())
+    assert not tables.make("../t.csv", "y")
+    assert found[1:] == written()[1:]
+    assert "hash of the id" in found[2]

@@ -37,6 +37,7 @@ COMMANDS = {  # group: {command: (module, what it does)}
         "ship": ("commands.ship", "bring a server's prediction log to an address"),
         "monitor": ("commands.monitor", "compare production with the training data"),
         "retrain": ("commands.retrain", "open a pull request with newer training data"),
+        "alert": ("commands.alert", "tell a webhook what a job found, once"),
         "simulate": ("commands.simulate", "send rows of a table as traffic"),
     },
     "explain it": {

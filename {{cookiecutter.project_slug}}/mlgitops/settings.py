@@ -226,6 +226,13 @@ class Inventory:
     licence: str = ""
 
 
+@dataclass(frozen=True)
+class Alerts:
+    """How the receiver of alerts takes them; its address is a secret."""
+
+    format: Literal["slack", "teams", "json"]
+
+
 Worth = BinaryWorth | MulticlassWorth | RegressionWorth
 WORTH: dict[str, type[Worth]] = {
     "binary": BinaryWorth,
@@ -245,6 +252,7 @@ def optional(kind: type[T], name: str, default: D) -> Callable[[Params], T | D]:
     return lambda params: read_section(params) if has_section(params, name) else default
 
 
+alerts = optional(Alerts, "alerts", None)
 compute = optional(Compute, "compute", None)
 deploy = optional(Deploy, "deploy", Deploy())
 inventory = optional(Inventory, "inventory", Inventory())
@@ -321,7 +329,7 @@ def metric_bounds(entries: object, location: Location) -> Bounds:
 def check(params: Params, contract: Contract) -> None:
     """Refuse a file of which any section is wrong, the gates aside."""
     refuse_misspelt(params)
-    for read in (evaluate, override, compute, deploy, inventory):
+    for read in (alerts, evaluate, override, compute, deploy, inventory):
         read(params)
     check_split(prepare(params), contract)
     recipe = train(params, contract.task)

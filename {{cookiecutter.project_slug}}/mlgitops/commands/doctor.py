@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from mlgitops import git, github, heartbeat, lock, storage
+from mlgitops import git, github, heartbeat, lock, settings, storage
+from mlgitops.alert import webhook
 from mlgitops.commands.expected import ERRORS
 from mlgitops.commands.logins import lacking, secrets
 from mlgitops.commands.protect import (
@@ -317,6 +318,21 @@ def logins() -> Findings:
         yield GOOD, "the workflows have their logins to storage"
 
 
+def alerts() -> Findings:
+    """Check that each job that has something to tell knows where to."""
+    rules = settings.alerts(settings.load(Path("params.yaml").read_bytes()))
+    if rules is None:
+        return
+    jobs = ("monitor", "register", *names())
+    lacking = [job for job in jobs if webhook.SECRET not in _secrets(job)]
+    yield finding(
+        not lacking,
+        f"alerts go to {webhook.SECRET}, as {rules.format}",
+        f"no {webhook.SECRET} in environment {', '.join(lacking)}: its alerts are not "
+        f"sent; type `gh secret set {webhook.SECRET} --env NAME` for each",
+    )
+
+
 def origins() -> Findings:
     """Check that others can verify where a version comes from."""
     signed = "SIGNING_KEY" in secrets("register") and Path("signing.pub").is_file()
@@ -344,5 +360,6 @@ REMOTE = (
     environments,
     actions,
     logins,
+    alerts,
     origins,
 )

@@ -32,6 +32,7 @@ BEST = "best"  # the threshold that decisions on rows left out are worth most wi
 SECTIONS = (
     *("prepare", "train", "evaluate", "experiment", "gates", "business", "fairness"),
     *("override", "compute", "monitor", "retrain", "retention", "deploy", "inventory"),
+    "alerts",
 )
 
 T = TypeVar("T")

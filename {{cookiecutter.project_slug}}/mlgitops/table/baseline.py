@@ -198,16 +198,18 @@ def _trees(
 ) -> np.ndarray:
     """Return predictions [n] or [n, k] for the second half, of all columns together."""
     from sklearn import ensemble
+    from threadpoolctl import threadpool_limits
 
     X = np.column_stack(list(table.values()))
     kind = "Regressor" if target.task == "regression" else "Classifier"
     model = getattr(ensemble, f"HistGradientBoosting{kind}")(
         max_iter=TREES, early_stopping=False, random_state=1
     )
-    model.fit(X[first], y[first])
-    if target.task == "regression":
-        return np.asarray(model.predict(X[~first]))
-    found = np.asarray(model.predict_proba(X[~first]))
+    with threadpool_limits(1):  # threads that wait for one another cost more than one
+        model.fit(X[first], y[first])
+        if target.task == "regression":
+            return np.asarray(model.predict(X[~first]))
+        found = np.asarray(model.predict_proba(X[~first]))
     return found[:, 1] if target.task == "binary" else found
 
 

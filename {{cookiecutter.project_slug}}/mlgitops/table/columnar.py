@@ -10,28 +10,58 @@ file is read once more, as texts.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mlgitops.table.engine import Table, quoted
-from mlgitops.table.formats import Style
+from mlgitops.table.look import Look
 
 CELLS = 6_000_000  # of a group of rows, which is held in memory
 MOST, FEWEST = 122_880, 2_048  # rows of a group
 
 
-def odd(column: str) -> str:
-    """Return where the texts of a column are that are not as its style says."""
-    return f"odd_{column}"
+@dataclass(frozen=True)
+class Values:
+    """SQL for the columns of a table, as values c0, c1, ... with odd texts beside."""
+
+    columns: dict[str, str]  # expressions, by the name that each is to have
+    relation: str  # that they are selected from
+    odd: frozenset[int]  # columns with their odd texts beside them
+
+    @property
+    def sql(self) -> str:
+        """The query for all of them."""
+        columns = ", ".join(f"{sql} as {name}" for name, sql in self.columns.items())
+        return f"select {columns} from {self.relation}"
 
 
-def stored(
-    table: Table,
-    styles: Sequence[Style],
-    plain: Sequence[bool],
-    path: Path,
-    numbers: Collection[int] = (),
-) -> Table:
+@dataclass(frozen=True)
+class Noted:
+    """What a Parquet file's own notes say of a column: exact, and free to read."""
+
+    filled: int  # values
+    low: float | None  # None as well where the writer notes no ends, as with NaN
+    high: float | None
+
+
+def values(relation: str, look: Look, numbers: Collection[int]) -> Values:
+    """Return the values of a relation of texts, in which `numbers` are read already."""
+    inner, columns, beside = ["*"], {}, []
+    for n, (style, as_text) in enumerate(zip(look.styles, look.plain, strict=True)):
+        column, value = f"c{n}", f"v{n}"
+        if as_text or n in numbers:
+            columns[column] = column
+            continue
+        inner.append(f"{style.sql(column)} as {value}")
+        columns[column] = value
+        columns[odd(column)] = f"case when {value} is null then {column} end"
+        beside.append(n)
+    source = f"(select {', '.join(inner)} from {relation})"
+    return Values(columns, source, frozenset(beside))
+
+
+def stored(table: Table, look: Look, path: Path, numbers: Collection[int]) -> Table:
     """Return the table with values in place of texts, but for its `plain` columns.
 
     The reader of the file is to read the columns `numbers` itself.
@@ -39,30 +69,62 @@ def stored(
     Raises:
         duckdb.Error: a value of these is not a number, or the file cannot be read.
     """
-    values, parts, beside = ["*"], [], []
-    for number, (style, as_text) in enumerate(zip(styles, plain, strict=True)):
-        column, value = f"c{number}", f"v{number}"
-        if as_text or number in numbers:
-            parts.append(column)
-            continue
-        values.append(f"{style.sql(column)} as {value}")
-        parts.append(f"{value} as {column}")
-        parts.append(f"case when {value} is null then {column} end as {odd(column)}")
-        beside.append(number)
-    relation = table.relation
-    if numbers and table.numbers:
-        relation = f"({table.numbers(numbers)})"
-    inner = f"select {', '.join(values)} from {relation}"
+    found = values(as_read(table, numbers), look, numbers)
     path.parent.mkdir(parents=True, exist_ok=True)
     table.run(
         "Reading",
-        f"copy (select {', '.join(parts)} from ({inner})) to {quoted(path)} "
-        f"(format parquet, compression snappy, {grouped(len(parts))})",
+        f"copy ({found.sql}) to {quoted(path)} "
+        f"(format parquet, compression snappy, {grouped(len(found.columns))})",
     )
-    relation = f"read_parquet({quoted(path)})"
-    return replace(table, relation=relation, odd=frozenset(beside))
+    return replace(table, relation=f"read_parquet({quoted(path)})", odd=found.odd)
+
+
+def as_read(table: Table, numbers: Collection[int]) -> str:
+    """Return the relation of a file whose reader reads some columns as numbers."""
+    if numbers and table.numbers:
+        return f"({table.numbers(numbers)})"
+    return table.relation
+
+
+def noted(path: Path) -> dict[str, Noted]:
+    """Return what the writer of a file noted of each column.
+
+    Only of fractions are there ends, as a long text may be cut.
+    """
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return {
+        name: _together([group.column(index).statistics for group in groups])
+        for index, name in enumerate(metadata.schema.names)
+    }
+
+
+def _together(pieces: Sequence[Any]) -> Noted:
+    """Return the notes of a column, from those of its groups of rows.
+
+    Adding 0 takes the sign of a zero, which the notes do not tell from another.
+    """
+    filled = sum(piece.num_values for piece in pieces)
+    some = [piece for piece in pieces if piece.num_values]
+    exact = all(p.has_min_max and isinstance(p.min, float) for p in some)
+    if not (some and exact):
+        return Noted(filled, None, None)
+    low, high = min(p.min for p in some), max(p.max for p in some)
+    return Noted(filled, low + 0.0, high + 0.0)
+
+
+def odd(column: str) -> str:
+    """Return where the texts of a column are that are not as its style says."""
+    return f"odd_{column}"
+
+
+def group_rows(columns: int) -> int:
+    """Return how many rows of so many columns are held in memory together."""
+    return max(FEWEST, min(MOST, CELLS // columns))
 
 
 def grouped(columns: int) -> str:
     """Return the option that bounds how much of a wide table is held in memory."""
-    return f"row_group_size {max(FEWEST, min(MOST, CELLS // columns))}"
+    return f"row_group_size {group_rows(columns)}"

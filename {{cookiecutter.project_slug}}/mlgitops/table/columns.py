@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlgitops.table.columnar import odd, stored
+from mlgitops.table.columnar import Noted, noted, odd, stored, values
+from mlgitops.table.draft import NotFiniteError, Pairs, drafted
 from mlgitops.table.engine import Table
-from mlgitops.table.formats import NUMBER, PLAIN, TEXT, Style, prefers_comma, style
+from mlgitops.table.formats import Style
+from mlgitops.table.look import HEAD, Look
 
-PEEK = 5_000  # rows whose values are looked at one by one, to see how they are written
-CELLS = 500_000  # values that are looked at so: of a wide table, fewer rows
-FRACTION = re.compile(r"[.,]0*[1-9]\d?$|\.\d*[1-9]\d*$")  # not that of 1,200 or 3.0
 MOST = 1_500  # columns of one table
 MISTAKES = 0.5  # of the values that are written in another way; more is no mistake
-IDLIKE = re.compile(
-    r"(^|[^a-z])(id|ids|key|uuid|guid|nr|no|number|index|code)\.?$|[a-z]I[dD]$|"
-    r"(id|row|seq|case|order|account|acct|cust|patient|person|rec)_?(no|nr|num|number)$",
-    re.I,
-)
+DRAFT = "draft.parquet"
 
 
 @dataclass(frozen=True)
@@ -53,141 +47,134 @@ class Facts:
         return self.rows - self.filled
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a query, or the notes of a file, say of a column."""
+
+    filled: int
+    good: int
+    distinct: int
+    low: float | None
+    high: float | None
+    whole: int | None
+    length: float | None
+
+
+def of_head(table: Table, look: Look) -> tuple[Table, list[Facts]]:
+    """Return the first rows alone, as values, and their facts."""
+    found = values(HEAD, look, ())
+    head = replace(table, relation=f"({found.sql})", odd=found.odd)
+    columns = range(len(table.names))
+    rows, answers = _asked(head, look, columns)
+    return head, [_entry(table, look, n, rows, answers[n]) for n in columns]
+
+
 def facts(
-    table: Table, forced: dict[str, str], path: Path, texts: Collection[str] = ()
+    table: Table, look: Look, path: Path, pairs: Pairs = ()
 ) -> tuple[Table, list[Facts]]:
     """Return the table as columns of values in a file, and the facts of all columns.
 
-    `forced` are the types that a person gave; `texts` are columns whose texts count.
+    `pairs` are the columns of the typed file to draft in the same reading, if any.
     """
-    names = table.names
-    rows = min(PEEK, max(PEEK // 5, CELLS // len(names)))
-    head = table.connection.execute(
-        f"select * from {table.relation} limit {rows}"
-    ).fetchall()
-    first = [[str(r[n]) for r in head if r[n] is not None] for n in range(len(names))]
-    comma = prefers_comma(first)
-    styles = [
-        _style(values, forced.get(name, ""), comma)
-        for name, values in zip(names, first, strict=True)
-    ]
-    plain = [
-        written.kind == "text"
-        or name in texts
-        or forced.get(name) == "boolean"
-        or len(set(values)) <= 2
-        or IDLIKE.search(name) is not None
-        for name, written, values in zip(names, styles, first, strict=True)
-    ]
-    numbers = _numbers(table, styles, plain, first)
     while True:
-        read, found = _read(table, styles, plain, first, path, numbers)
-        numbers = ()
-        mistaken = [
-            f.name not in forced and f.good < MISTAKES * f.filled for f in found
-        ]
-        if not any(mistaken):
+        read, found = _read(table, look, path, pairs)
+        mistaken = {
+            n
+            for n, entry in enumerate(found)
+            if n not in look.forced and entry.good < MISTAKES * entry.filled
+        }
+        if not mistaken:
             return read, [_with_odd(read, entry) for entry in found]
-        for number, wrong in enumerate(mistaken):
-            if wrong:  # the first rows were not like the rest
-                styles[number], plain[number] = TEXT, True
-
-
-def _numbers(
-    table: Table, styles: list[Style], plain: list[bool], first: list[list[str]]
-) -> tuple[int, ...]:
-    """Return the columns whose first values are plain numbers, all of them."""
-    if table.numbers is None:
-        return ()
-    return tuple(
-        n
-        for n, (written, as_text) in enumerate(zip(styles, plain, strict=True))
-        if written == NUMBER and not as_text and all(map(PLAIN.fullmatch, first[n]))
-    )
+        look = look.as_texts(mistaken)  # the first rows were not like the rest
 
 
 def _read(
-    table: Table,
-    styles: list[Style],
-    plain: list[bool],
-    first: list[list[str]],
-    path: Path,
-    numbers: tuple[int, ...],
+    table: Table, look: Look, path: Path, pairs: Pairs
 ) -> tuple[Table, list[Facts]]:
-    """Return the table of values and its facts; read as texts if `numbers` are none."""
+    """Return the table of values and its facts; read as texts if numbers are none."""
     import duckdb
+    import pyarrow as pa
 
-    if numbers:
+    if look.numbers:
         try:
-            read = stored(table, styles, plain, path, numbers)
-            found = _facts(read, styles, plain, first)
-            ends = [end for n in numbers for end in (found[n].low, found[n].high)]
+            if pairs:
+                read = drafted(table, look, pairs, path, path.with_name(DRAFT))
+            else:
+                read = stored(table, look, path, look.numbers)
+            found = _facts(read, look, path)
+            ends = [end for n in look.numbers for end in (found[n].low, found[n].high)]
             if all(end is None or math.isfinite(end) for end in ends):
                 return read, found
-        except duckdb.Error:  # the texts say which value, in how many rows
-            pass
-    read = stored(table, styles, plain, path)
-    return read, _facts(read, styles, plain, first)
+        except (duckdb.Error, pa.ArrowException, NotFiniteError):
+            pass  # the texts say which value, in how many rows
+    read = stored(table, look, path, ())
+    return read, _facts(read, look, path)
 
 
-def _facts(
-    table: Table, styles: list[Style], plain: list[bool], first: list[list[str]]
-) -> list[Facts]:
-    """Return the facts of all columns, in one query."""
-    parts, values = [], []
-    for n, (written, as_text) in enumerate(zip(styles, plain, strict=True)):
-        column = f"c{n}"
+def _facts(table: Table, look: Look, path: Path) -> list[Facts]:
+    """Return the facts of all columns: of fractions as the files note them."""
+    notes = noted(path)
+    if draft := table.draft:
+        typed = noted(draft.path)
+        notes |= {f"c{n}": typed[draft.pairs[at][0]] for n, at in draft.only.items()}
+    rows, answers = _asked(table, look, look.others)
+    for n, fraction in enumerate(look.fraction):
+        if fraction:
+            more = notes[odd(f"c{n}")].filled if n in table.odd else 0
+            answers[n] = _of_notes(notes[f"c{n}"], more)
+    return [_entry(table, look, n, rows, answers[n]) for n in range(len(table.names))]
+
+
+def _entry(table: Table, look: Look, n: int, rows: int, answers: Answers) -> Facts:
+    """Return the facts of one column."""
+    return Facts(
+        table.names[n],
+        rows,
+        look.styles[n],
+        answers.filled,
+        answers.good,
+        min(answers.distinct, answers.filled),
+        answers.low,
+        answers.high,
+        answers.whole or 0,
+        answers.length or 0.0,
+        tuple(list(dict.fromkeys(look.first[n]))[:200]),
+        read=not look.plain[n],
+    )
+
+
+def _of_notes(found: Noted, odd_texts: int) -> Answers:
+    """Return what is known of fractions; nothing depends on how many are alike."""
+    low, high = found.low, found.high
+    if low is None and found.filled:  # values without an order
+        low = high = math.nan
+    distinct = 1 if low == high else found.filled
+    filled = found.filled + odd_texts
+    return Answers(filled, found.filled, distinct, low, high, 0, None)
+
+
+def _asked(
+    table: Table, look: Look, columns: Sequence[int]
+) -> tuple[int, dict[int, Answers]]:
+    """Return how many rows there are, and what one query says of some columns."""
+    parts, inner = ["count(*)"], ["1"]
+    for n in columns:
+        column, style = f"c{n}", look.styles[n]
+        inner.append(f"{style.sql(column) if look.plain[n] else column} as v{n}")
         filled = f"count({column})"
         if n in table.odd:
             filled += f" + count({odd(column)})"
-        values.append(f"{written.sql(column) if as_text else column} as v{n}")
-        fraction = any(map(FRACTION.search, first[n]))
-        parts += [filled, *_aggregates(f"v{n}", written, fraction=fraction)]
-    inner = f"select *, {', '.join(values)} from {table.relation}"
-    sql = f"select count(*), {', '.join(parts)} from ({inner})"
-    row = table.run("Looking at the columns", sql)[0]
-    rows, cells = row[0], iter(row[1:])
-    found = []
-    for n, (name, written) in enumerate(zip(table.names, styles, strict=True)):
-        filled, good, distinct, low, high, whole, length = (
-            next(cells) for _ in range(7)
-        )
-        entry = Facts(
-            name,
-            rows,
-            written,
-            filled,
-            good,
-            min(distinct, filled),
-            low,
-            high,
-            whole or 0,
-            length or 0.0,
-            tuple(list(dict.fromkeys(first[n]))[:200]),
-            read=not plain[n],
-        )
-        found.append(entry)
-    return found
+        parts += [filled, *_aggregates(f"v{n}", style)]
+    relation = f"select *, {', '.join(inner)} from {table.relation}"
+    sql = f"select {', '.join(parts)} from ({relation})"
+    rows, *cells = table.run("Looking at the columns", sql)[0]
+    size = len(Answers.__dataclass_fields__)
+    each = (cells[size * at : size * (at + 1)] for at in range(len(columns)))
+    return rows, {n: Answers(*few) for n, few in zip(columns, each, strict=True)}
 
 
-def _style(values: list[str], forced: str, comma: bool) -> Style:
-    """Return how a column is written, or how a person says it is."""
-    if forced in ("category", "text"):
-        return TEXT
-    if "%" in forced:
-        return Style("date", forced)
-    found = style(values, comma)
-    wanted = {"datetime": "date", "unix": "number"}.get(forced, "number")
-    if forced in ("", "boolean") or found.kind == wanted:
-        return found
-    return Style(wanted)
-
-
-def _aggregates(value: str, written: Style, fraction: bool) -> list[str]:
-    """Return six expressions: good, distinct, low, high, whole, length.
-
-    Numbers with fractions are not told apart: nothing depends on how many there are.
-    """
+def _aggregates(value: str, written: Style) -> list[str]:
+    """Return six expressions: good, distinct, low, high, whole, length."""
     good, distinct = f"count({value})", f"approx_count_distinct({value})"
     if written.kind == "text":
         return [good, distinct, "null", "null", "null", f"avg(length({value}))"]
@@ -196,9 +183,6 @@ def _aggregates(value: str, written: Style, fraction: bool) -> list[str]:
         ends = [f"min({seconds})", f"max({seconds})"]
         return [good, distinct, *ends, "null", "null"]
     ends = [f"min({value})", f"max({value})"]
-    if fraction:
-        varied = f"case when min({value}) < max({value}) then count({value}) else 1 end"
-        return [good, varied, *ends, "0", "null"]
     whole = f"count(*) filter ({value} = floor({value}))"
     return [good, distinct, *ends, whole, "null"]
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Waiting
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlgitops.pipeline.schema import one_line
 from mlgitops.table import sheet, source
 from mlgitops.table.problem import Problem, Refused, TableError
 from mlgitops.table.source import Source
+
+if TYPE_CHECKING:
+    from mlgitops.table.draft import Draft
 
 MEMORY = "1GB"
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "None")
@@ -40,6 +43,7 @@ class Table:
     say: Callable[[str], None]
     numbers: Numbers | None = None  # where the file's reader can read them itself
     odd: frozenset[int] = frozenset()  # columns with their odd texts beside them
+    draft: Draft | None = None  # the typed file, if the one reading wrote it too
 
     def column(self, name: str) -> str:
         """Return a column's name in SQL."""
@@ -56,6 +60,14 @@ class Table:
                     share = max(0.0, self.connection.query_progress()) / 100
                     bar = "█" * round(share * 20)
                     self.say(f"{step} [{bar:20}] {share:4.0%}")
+
+    def stream(self, step: str, sql: str, rows: int) -> Iterator[Any]:
+        """Yield what a query finds as Arrow batches, of some so many rows, in order."""
+        count = 0
+        for batch in self.connection.sql(sql).to_arrow_reader(rows):
+            count += batch.num_rows
+            self.say(f"{step}: {count:,} rows")
+            yield batch
 
 
 def bar(line: str) -> None:

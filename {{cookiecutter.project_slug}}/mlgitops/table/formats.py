@@ -94,11 +94,11 @@ def style(values: Sequence[str], comma: bool = False) -> Style:
     values = [v.strip() for v in values if v not in TOKENS]
     if not values:
         return TEXT
-    if any(CODE.fullmatch(v) for v in values) and not any("." in v for v in values):
+    if not any("." in v for v in values) and any(map(CODE.fullmatch, values)):
         return TEXT
 
     def most(pattern: re.Pattern[str]) -> bool:
-        fit = sum(1 for v in values if pattern.fullmatch(v))
+        fit = sum(map(bool, map(pattern.fullmatch, values)))
         return fit >= LIKELY * len(values)
 
     grouped = comma and any(v.count(".") > 1 or ONLY_COMMA.fullmatch(v) for v in values)
@@ -163,6 +163,8 @@ def _date(values: Sequence[str]) -> Style:
 def prefers_comma(columns: Sequence[Sequence[str]], delimiter: str = ",") -> bool:
     """Tell whether a table writes its decimals with a comma, by its clear values."""
     commas = points = 0
+    if not any("," in value for values in columns for value in values):
+        return False  # most tables: nothing is left to weigh
     for values in columns:
         marked = [v.strip() for v in values if "," in v]
         dotted = [v.strip() for v in values if "." in v and "," not in v]

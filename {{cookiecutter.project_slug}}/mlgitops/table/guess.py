@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import words
-from mlgitops.table.columns import IDLIKE, Facts
+from mlgitops.table.columns import Facts
 from mlgitops.table.formats import TOKENS
+from mlgitops.table.look import IDLIKE
 from mlgitops.table.options import written
 from mlgitops.table.problem import Problem
 

@@ -16,17 +16,18 @@ from mlgitops.table import (
     groups_text,
     params_text,
     source,
-    target,
     typed,
 )
 from mlgitops.table.baseline import Baseline, baseline
-from mlgitops.table.columns import MOST, facts
+from mlgitops.table.columns import MOST, Facts, facts, of_head
 from mlgitops.table.engine import Table, read, rejected
 from mlgitops.table.gates_text import Entry
-from mlgitops.table.guess import Guess, guesses, mistakes
+from mlgitops.table.guess import Guess, mistakes
+from mlgitops.table.layout import Layout, layout
+from mlgitops.table.look import look
 from mlgitops.table.options import Options
 from mlgitops.table.problem import Problem, Refused, Warned
-from mlgitops.table.roles import ROW, Roles, check_options, roles
+from mlgitops.table.roles import ROW, Roles, check_options
 from mlgitops.table.target import Target
 from mlgitops.table.typed import Measured
 
@@ -66,8 +67,7 @@ def plan(options: Options, scratch: Path) -> Plan:
         TableError: the file cannot be read.
         Refused: with all reasons at once.
     """
-    found = source.find(Path(options.file))
-    table = read(found, scratch)
+    table = read(source.find(Path(options.file)), scratch)
     problems = check_options(options, table.names)
     if len(table.names) > MOST:
         sentence = f"{len(table.names):,} columns, and {MOST:,} are the most"
@@ -78,57 +78,58 @@ def plan(options: Options, scratch: Path) -> Plan:
             line = f"{problems[0].line}; read was {sheets[0]}"
             problems[0] = replace(problems[0], line=line)
         raise Refused(problems)
-    texts = (options.target, options.id, options.group, options.part)
-    table, every = facts(table, dict(options.types), scratch / "read.parquet", texts)
+    table, every = _facts(table, options, scratch / "read.parquet")
     problems = rejected(table)
     if not every[0].rows:
         raise Refused([*problems, Problem("", "the file has no rows", "bring rows")])
-    guessed = guesses(every, options.types, options.drop)
-    by_name = {guess.name: guess for guess in guessed}
-    aim, wrong = target.target(table, by_name[options.target].facts, options)
-    problems += wrong
-    chosen, wrong = roles(table, options, guessed)
-    problems += wrong
+    found = layout(table, every, options)
+    problems += found.problems
+    chosen, inputs = found.roles, found.inputs
     for name in options.sensitive:
         if name in (chosen.id, chosen.time):
             role = "id" if name == chosen.id else "time"
             sentence = f"SENSITIVE= names it, and it is the {role}, which the log holds"
             line = "name another column, or DROP= it" if role == "id" else "DROP= it"
             problems.append(Problem(name, sentence, line))
-    taken = {options.target, chosen.id, chosen.time, chosen.group, chosen.part}
-    inputs = [g for g in guessed if g.kept and g.name not in taken]
     for guess in inputs:
         problems += mistakes(guess, guess.name in options.types)
     if chosen.time and not options.time:
-        problems += mistakes(by_name[chosen.time], False)
+        problems += mistakes(found.guess(chosen.time), False)
     if not inputs:
         sentence = "no column is left that a model could use"
         line = "the page says why each is left out; TYPES=name=category keeps one"
         problems.append(Problem("", sentence, line))
-    if not chosen.id and ROW in by_name:
+    if not chosen.id and ROW in table.names:
         sentence = f"rows are numbered in a column {ROW}, and the file has one"
         problems.append(Problem(ROW, sentence, f"ID={ROW}, or rename it in the file"))
-    if not (problems or aim is None):
-        return _complete(table, options, guessed, inputs, chosen, aim, scratch)
+    if not problems and found.target:
+        return _complete(table, options, found, found.target, scratch)
     if every[0].rows < findings.ROWS:
         sentence = f"{every[0].rows:,} rows, and {findings.ROWS} are the fewest"
         problems.append(Problem("", sentence, "bring more rows", every[0].rows))
     raise Refused(problems)
 
 
+def _facts(table: Table, options: Options, path: Path) -> tuple[Table, list[Facts]]:
+    """Return the table as values in a file, and its facts; with the file's draft.
+
+    What is wrong with the first rows is told once all of them are read.
+    """
+    texts = (options.target, options.id, options.group, options.part)
+    seen = look(table, options.types, texts)
+    head, first = of_head(table, seen)
+    return facts(table, seen, path, layout(head, first, options).pairs)
+
+
 def _complete(
-    table: Table,
-    options: Options,
-    guessed: list[Guess],
-    inputs: list[Guess],
-    chosen: Roles,
-    aim: Target,
-    scratch: Path,
+    table: Table, options: Options, found: Layout, aim: Target, scratch: Path
 ) -> Plan:
     """Write the typed table, look at it, and return the plan."""
-    path = scratch / "table.parquet"
-    time = next((g for g in guessed if g.name == chosen.time), None)
-    names = typed.write(table, chosen, time, inputs, aim, path)
+    path, guessed = scratch / "table.parquet", found.guesses
+    chosen, inputs = found.roles, found.inputs
+    unlabelled = found.guess(aim.name).facts.missing
+    table = typed.write(table, found.pairs, unlabelled, path)
+    names = [name for name, _ in found.pairs]
     measured = typed.measure(table, path, names, chosen, inputs, aim)
     if problems := findings.problems(measured, chosen, aim):
         raise Refused(problems)

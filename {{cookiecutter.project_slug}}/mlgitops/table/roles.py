@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlgitops.pipeline.schema import near, one_line
-from mlgitops.table.columns import IDLIKE
 from mlgitops.table.engine import Table
 from mlgitops.table.guess import Guess
+from mlgitops.table.look import IDLIKE
 from mlgitops.table.options import ROLES, Options, written
 from mlgitops.table.problem import Problem
 

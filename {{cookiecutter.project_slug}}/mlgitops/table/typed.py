@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.table.columnar import grouped
+from mlgitops.table.draft import LINE, line, whole
+from mlgitops.table.drawn import highest
 from mlgitops.table.engine import Table, quoted, same_but_case
 from mlgitops.table.guess import Guess
 from mlgitops.table.roles import ROW, Roles
@@ -17,7 +19,6 @@ from mlgitops.table.target import Target
 if TYPE_CHECKING:
     import pandas as pd
 
-SAMPLE = 20_000  # rows that plots, the baseline and the search for leakage use
 HOLDOUT = 0.2  # of the rows
 
 
@@ -38,38 +39,50 @@ class Measured:
     longest: dict[str, int] = field(default_factory=dict)  # characters of each text
 
 
-def write(
+def pairs(
     table: Table,
     roles: Roles,
     time: Guess | None,
     inputs: Sequence[Guess],
     target: Target,
-    path: Path,
-) -> list[str]:
-    """Write the file; return its columns: id, time, group, part, inputs, target."""
-    pairs = [(roles.id or ROW, "printf('row-%08d', row_number() over ())")]
+) -> list[tuple[str, str]]:
+    """Return name and SQL of the columns: id, time, group, part, inputs, target."""
+    found = [(roles.id or ROW, "printf('row-%08d', row_number() over ())")]
     if roles.id:
-        pairs = [(roles.id, table.column(roles.id))]
+        found = [(roles.id, table.column(roles.id))]
     if time:
-        pairs.append((time.name, time.sql(table.column(time.name))))
+        found.append((time.name, time.sql(table.column(time.name))))
     if roles.group:
-        pairs.append((roles.group, table.column(roles.group)))
+        found.append((roles.group, table.column(roles.group)))
     if roles.part:
-        pairs.append((roles.part, table.column(roles.part)))
-    pairs += [(guess.name, guess.sql(table.column(guess.name))) for guess in inputs]
-    pairs.append((target.name, target.sql))
-    columns = ", ".join(f"{sql} as {identifier(name)}" for name, sql in pairs)
-    present = f"{table.column(target.name)} is not null"
+        found.append((roles.part, table.column(roles.part)))
+    found += [(guess.name, guess.sql(table.column(guess.name))) for guess in inputs]
+    return [*found, (target.name, target.sql)]
+
+
+def write(
+    table: Table, columns: Sequence[tuple[str, str]], unlabelled: int, path: Path
+) -> Table:
+    """Write the file; return the table, with its draft only if that became the file.
+
+    Where rows are `unlabelled` it does not: they are left out, and so is their number.
+    """
+    draft = table.draft
+    if draft and draft.pairs == tuple(columns) and not unlabelled:
+        draft.path.replace(path)
+        return table
+    names = [name for name, _ in columns]
+    listed = ", ".join(f"{sql} as {identifier(name)}" for name, sql in columns)
+    present = f"{table.column(names[-1])} is not null"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.run(
         "Writing",
-        f"copy (select {columns} from {table.relation} where {present}) to "
-        f"{quoted(path)} (format parquet, compression zstd, {grouped(len(pairs))})",
+        f"copy (select {listed} from {whole(table)} where {present}) to "
+        f"{quoted(path)} (format parquet, compression zstd, {grouped(len(columns))})",
     )
-    names = [name for name, _ in pairs]
     if same_but_case(names):
         _rename(path, names)
-    return names
+    return replace(table, draft=None)
 
 
 def _rename(path: Path, names: list[str]) -> None:
@@ -125,7 +138,8 @@ def measure(
                 f"select coalesce(max(length({columns[guess.name]})), 0) from {source}"
             )
             longest[guess.name] = int(ask("Measuring texts", sql)[0][0])
-    unique, sample = _sampled(table, path, names, math.ceil(rows / SAMPLE))
+    unique = _different(table, path, names)
+    sample = _sampled(table, path, names, rows)
     groups = 0
     if roles.group:
         column = columns[roles.group]
@@ -152,28 +166,34 @@ def measure(
     )
 
 
-def _sampled(
-    table: Table, path: Path, names: list[str], every: int
-) -> tuple[int, pd.DataFrame]:
-    """Return how many rows differ, id aside, and about one in `every` row, in order.
+def _different(table: Table, path: Path, names: Sequence[str]) -> int:
+    """Return how many rows differ, id aside."""
+    hashed, source = LINE, table.relation
+    if table.draft is None:
+        columns = ", ".join(f"c{number}" for number in range(len(names)))
+        source = f"read_parquet({quoted(path)}) as t({columns})"
+        hashed = line(f"c{number}" for number in range(1, len(names)))
+    sql = f"select count(distinct {hashed}) from {source}"
+    return int(table.run("Looking for duplicates", sql)[0][0])
 
-    One reading of the file does for both.
-    """
-    columns = [f"c{number}" for number in range(len(names))]
-    aliases, packed = ", ".join(columns), ", ".join(f"{c} := {c}" for c in columns)
-    one = f"struct_pack(line := line, {packed})"
-    table.run(
-        "Looking for duplicates",
-        f"create or replace temp table looked as select count(distinct "
-        f"hash({', '.join(columns[1:])})) as found, list({one} order by line) filter "
-        f"(where hash(c0) % {max(1, every)} = 0) as sample from "
-        f"read_parquet({quoted(path)}, file_row_number = true) as t({aliases}, line)",
-    )
-    unique = table.connection.execute("select found from looked").fetchone()[0]
-    unpacked = "select unnest(sample, recursive := true) from looked"
-    sample = table.connection.execute(unpacked).df().drop(columns="line")
-    sample.columns = names
-    return int(unique), sample
+
+def _sampled(table: Table, path: Path, names: Sequence[str], rows: int) -> pd.DataFrame:
+    """Return the rows whose ids have the lowest hashes, in the file's order."""
+    columns = ", ".join(f"c{number}" for number in range(len(names)))
+    if table.draft:
+        table.connection.register("drawn", table.draft.sample)
+        sample = table.connection.execute(f"select * from drawn as t({columns})").df()
+    else:
+        table.run(
+            "Sampling",
+            f"create or replace temp table looked as select * from read_parquet("
+            f"{quoted(path)}, file_row_number = true) as t({columns}, line) "
+            f"where hash(c0) <= {highest(rows)}",
+        )
+        ordered = f"select {columns} from looked order by line"
+        sample = table.connection.execute(ordered).df()
+    sample.columns = list(names)
+    return sample
 
 
 def _held(

@@ -1,0 +1,163 @@
+"""The typed file, written in the one reading of the file, as the first rows suggest.
+
+Which types and roles the columns have is certain only once all rows are read, but
+mostly the first rows tell it already. So the typed file is drafted in that reading,
+beside what is asked of later. The draft stands if the whole table asks for the same
+columns by the same SQL; else the file is written anew, from what was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlgitops.table.columnar import as_read, group_rows, values
+from mlgitops.table.drawn import Drawn
+from mlgitops.table.engine import Table, quoted
+from mlgitops.table.look import Look
+
+DRAWN = "drawn"  # the hash of a row's id
+LINE = "line"  # the hash of a typed row, its id aside; beside what is asked of
+REPEATED = 0.5  # of the first values that differ, at most: then a dictionary is shorter
+Pairs = Sequence[tuple[str, str]]  # the name and the SQL of each column to write
+
+
+class NotFiniteError(Exception):
+    """A number is infinite or NaN: its text has to be told."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A typed file, and the SQL that it was written with."""
+
+    path: Path
+    pairs: tuple[tuple[str, str], ...]
+    sample: Any  # Arrow table of the rows to look at one by one
+    only: Mapping[int, int]  # columns that stand nowhere else: their index in the file
+
+
+def drafted(table: Table, look: Look, pairs: Pairs, path: Path, typed: Path) -> Table:
+    """Return the table as `columnar.stored` does, and write its typed file as well.
+
+    Numbers with fractions stand in the typed file only, if it takes them as they are.
+
+    Raises:
+        NotFiniteError: a number is not finite.
+        duckdb.Error: a value is not a number, or the file cannot be read.
+        pyarrow.ArrowException: the same, in the midst of the file.
+    """
+    found = values(as_read(table, look.numbers), look, look.numbers)
+    at = {sql: index for index, (_, sql) in enumerate(pairs)}
+    only = {n: at[f"c{n}"] for n in look.numbers if look.fraction[n] and f"c{n}" in at}
+    beside = [name for name in found.columns if name not in {f"c{n}" for n in only}]
+    typed_as = [f"f{index}" for index in range(len(pairs))]
+    expressions = [f"{sql} as f{index}" for index, (_, sql) in enumerate(pairs)]
+    inner = f"select {', '.join([*beside, *expressions])} from ({found.sql})"
+    wanted = [f"hash(f0) as {DRAWN}", *beside, f"{line(typed_as[1:])} as {LINE}"]
+    wanted += typed_as
+    rows = group_rows(len(wanted))
+    sql = f"select {', '.join(wanted)} from ({inner})"
+    firsts = enumerate(look.first)
+    repeated = [n for n, few in firsts if len(set(few)) <= REPEATED * len(few)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    batches = table.stream("Reading", sql, rows)
+    first = File(path, (*beside, LINE), tuple(f"c{n}" for n in repeated))
+    short = tuple(table.names[n] for n in repeated)
+    second = File(typed, tuple(name for name, _ in pairs), short)
+    sample = _split(pieces(batches, rows), first, second)
+    relation = f"read_parquet({quoted(path)})"
+    draft = Draft(typed, tuple(pairs), sample, only)
+    return replace(table, relation=relation, odd=found.odd, draft=draft)
+
+
+def line(columns: Iterable[str]) -> str:
+    """Return the expression by which two rows are told apart."""
+    return f"hash({', '.join(columns)})"
+
+
+@dataclass(frozen=True)
+class File:
+    """A Parquet file to write."""
+
+    path: Path
+    names: tuple[str, ...]
+    dictionaries: tuple[str, ...]  # columns whose values are worth a dictionary
+
+
+def pieces(batches: Iterable[Any], rows: int) -> Iterator[Any]:
+    """Yield Arrow tables of so many rows each, the last one of fewer.
+
+    The bytes of a file do not depend on where the batches that came broke off.
+    """
+    import pyarrow as pa
+
+    held: list[Any] = []
+    for batch in batches:
+        held.append(batch)
+        while sum(part.num_rows for part in held) >= rows:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, rows).combine_chunks()
+            held = table.slice(rows).to_batches()
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def _split(tables: Iterable[Any], beside: File, typed: File) -> Any:
+    """Write the columns of tables to two files, after the first, which hashes the ids.
+
+    Returns:
+        The sample of the second file's rows that this column draws.
+    """
+    drawn, writers = Drawn(), {}
+    parts = {beside: slice(1, 1 + len(beside.names))}
+    parts[typed] = slice(parts[beside].stop, None)
+    with ExitStack() as stack:
+        for table in tables:
+            for file, which in parts.items():
+                part = table.select(table.column_names[which])
+                part = part.rename_columns(file.names)
+                _check(part)
+                if file not in writers:
+                    writers[file] = stack.enter_context(_writer(file, part.schema))
+                writers[file].write_table(part, row_group_size=max(1, part.num_rows))
+            drawn.add(part, table[0])
+    return drawn.table()
+
+
+def _writer(file: File, schema: Any) -> Any:
+    """Return what writes Arrow tables to a file."""
+    import pyarrow.parquet as pq
+
+    worth = [name for name in file.dictionaries if name in file.names]
+    return pq.ParquetWriter(
+        file.path, schema, compression="zstd", use_dictionary=worth, store_schema=False
+    )
+
+
+def _check(table: Any) -> None:
+    """Refuse numbers that are not finite.
+
+    Raises:
+        NotFiniteError: a column has one.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    for column in table.columns:
+        if pa.types.is_floating(column.type):
+            if compute.all(compute.is_finite(column)).as_py() is False:  # None: none
+                raise NotFiniteError
+
+
+def whole(table: Table) -> str:
+    """Return the relation that has every column of a table, drafted or not."""
+    draft = table.draft
+    if draft is None or not draft.only:
+        return table.relation
+    names = ", ".join(f"f{index}" for index in range(len(draft.pairs)))
+    columns = ", ".join(f"f{index} as c{n}" for n, index in draft.only.items())
+    typed = f"read_parquet({quoted(draft.path)}) as t({names})"
+    return f"({table.relation} positional join (select {columns} from {typed}))"
