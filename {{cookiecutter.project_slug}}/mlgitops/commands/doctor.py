@@ -324,7 +324,7 @@ def alerts() -> Findings:
     if rules is None:
         return
     jobs = ("monitor", "register", *names())
-    lacking = [job for job in jobs if webhook.SECRET not in _secrets(job)]
+    lacking = [job for job in jobs if webhook.SECRET not in secrets(job)]
     yield finding(
         not lacking,
         f"alerts go to {webhook.SECRET}, as {rules.format}",
