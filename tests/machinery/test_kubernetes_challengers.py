@@ -179,6 +179,21 @@ def test_a_shadow_follows_the_environment_that_is_set(here: World) -> None:
             challengers.follow(ledger, canary.running)
 
 
+def test_a_shadow_that_cannot_be_keeps_no_canary(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever params.yaml says by then, what was taken back leaves the cluster."""
+    rules()
+    shadowed("staging")
+    ledger = Ledger()
+    canary.follow(ledger, OTHER)
+    assert roles() == ["shadow", "canary"]
+    shadowed("nowhere")
+    canary.end(ledger, "taken back", "worse")
+    assert roles() == [] and "nowhere" in capsys.readouterr().out
+    assert (ledger.read(canary.FILE) or {})["state"] == "taken back"
+
+
 def test_on_hosts_nothing_is_written(
     here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

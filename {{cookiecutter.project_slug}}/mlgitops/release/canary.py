@@ -143,8 +143,9 @@ def _write(ledger: Ledger, fields: Record, state: str, reason: str | None) -> st
     def files(seq: int) -> dict[str, Record | bytes]:
         record = {**fields, **changed, "seq": seq}
         kept = {FILE: record, f"{FOLDER}/canaries/{seq:08d}.json": record}
-        beside = record if state == RUNNING else None
-        return kept | challengers.changed(ledger, beside)
+        if state == RUNNING:
+            return kept | challengers.changed(ledger, record)
+        return kept | challengers.without_canary(ledger)
 
     share = f"{fields['share']:.0%} of the rows"
     message = f"{fields['tag']} as a canary of {CHAMPION}, {share}: {state}"

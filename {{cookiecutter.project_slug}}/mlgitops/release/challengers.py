@@ -54,6 +54,20 @@ def changed(ledger: Ledger, canary: Record | None) -> dict[str, bytes]:
     return {} if _documents(after) == _documents(before) else {PATH: after}
 
 
+def without_canary(ledger: Ledger) -> dict[str, bytes]:
+    """Return production's manifests without a canary, by path, if they differ.
+
+    What is wrong with its shadow keeps no canary there: then they have neither.
+    """
+    try:
+        return changed(ledger, None)
+    except ReleaseError as error:
+        github.tell(f"the cluster of {CHAMPION} has no shadow: {error}")
+        before = ledger.read_bytes(PATH) or b""
+        has_server = any(_pods(_documents(before)))
+        return {PATH: place(before, {})} if has_server else {}
+
+
 def unused() -> str:
     """Return why ``deploy.shadow`` of params.yaml does nothing; "" if it is not so."""
     name = settings().shadow
