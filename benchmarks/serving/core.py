@@ -66,6 +66,7 @@ def started(
 ) -> Iterator[int]:
     """Run a server on the first core until the block ends; yield its number."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(
         ["taskset", "-c", cores, python, *command],
         cwd=folder,
@@ -73,11 +74,13 @@ def started(
         stdout=subprocess.DEVNULL,
     )
     try:
-        for _ in range(200):
+        for _ in range(1_200):
             with socket.socket() as client:
                 if client.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
+        else:
+            raise SystemExit(f"{command} does not listen")
         yield process.pid
     finally:
         process.terminate()
