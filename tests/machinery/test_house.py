@@ -63,6 +63,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds"},
     # It reads what judge, release and monitor wrote, by the ledgers of others.
     "mlgitops/fleet": PARTS | {"mlgitops.release"},
+    # It asks a version's own file, as the server does.
+    "mlgitops/explain": PARTS | {"mlgitops.serving.model"},
     "mlgitops/serving": {"mlgitops.machinery", "mlgitops.prediction_log"},
     # It asks a version as the server does, and opens addresses with storage's login.
     "mlgitops/batch": {
@@ -103,6 +105,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     | {"mlgitops.pipeline.folds"}
     | {f"mlgitops.{part}" for part in ("alert", "batch", "edge", "judge", "release")}
     | {"mlgitops.monitor", "mlgitops.retention", "mlgitops.shipping"}
+    | {"mlgitops.explain", "mlgitops.serving.model", "mlgitops.serving.rows"}
     | {f"mlgitops.{part}" for part in ("fleet", "search", "store", "table")},
 }
 

@@ -42,6 +42,10 @@ COMMANDS = {  # group: {command: (module, what it does)}
     },
     "explain it": {
         "audit": ("commands.audit", "list what served when, and who approved it"),
+        "explain": (
+            "commands.explain",
+            "write a page on where a version fails, and why",
+        ),
         "fleet": ("commands.fleet", "put many models on one page, by their ledgers"),
         "reproduce": ("commands.reproduce", "build a version again, compare the bytes"),
         "verify": ("serving.verify", "check the files of a version"),

@@ -4,7 +4,7 @@ Whatever a ledger says is escaped where it enters a page. Without its script a p
 shows everything; with it, a part of the rows can be chosen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -156,8 +156,11 @@ def _monitor(model: Model) -> str:
     return "".join(f"<div>{line}</div>" for line in lines) or _none("never ran")
 
 
-def of_model(model: Model, date: str) -> str:
-    """Return the page of one model; thresholds in force on a date come first."""
+def of_model(model: Model, date: str, explained: Mapping[str, str]) -> str:
+    """Return the page of one model; thresholds in force on a date come first.
+
+    `explained` has the path of a page by the start of a manifest's sha256.
+    """
     facts = [
         ("repository", _link(model.address, model.address)),
         ("owner", escape(model.owner) or NOT_STATED),
@@ -170,6 +173,8 @@ def of_model(model: Model, date: str) -> str:
         ("machinery", escape(model.machinery) or NOT_STATED),
         ("ledger", f"{model.records:,} records, commit {escape(model.commit[:12])}"),
     ]
+    if links := _explained(model, explained):
+        facts.insert(-2, ("explained", links))
     listed = "".join(f"<dt>{title}<dd>{value}" for title, value in facts)
     body = (
         f'<p><a href="../index.html">Fleet</a></p><h1>{escape(model.name)}</h1>'
@@ -178,6 +183,16 @@ def of_model(model: Model, date: str) -> str:
         f"{_all_thresholds(model, date)}"
     )
     return document(f"{model.name}: fleet", f"<main>{body}</main>", STYLES, SCRIPT)
+
+
+def _explained(model: Model, pages: Mapping[str, str]) -> str:
+    """Return links to the pages that explain what serves, each version once."""
+    links = {
+        s.version: f'<a href="../{escape(path)}">{escape(s.version)}</a>'
+        for s in model.serving
+        if (path := pages.get(s.manifest_sha256[:12]))
+    }
+    return ", ".join(links.values())
 
 
 def _charts(model: Model) -> str:

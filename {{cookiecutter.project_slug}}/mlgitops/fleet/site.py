@@ -18,6 +18,8 @@ from mlgitops.machinery import machinery
 
 MARK = ".fleet"  # in a folder that may be replaced, as it was written here
 PAGES = "gh-pages"  # the branch that GitHub Pages serves
+EXPLAINED = "explain"  # the folder of pages that explain a version
+PAGE = re.compile(r"[\w.-]+-([0-9a-f]{12})\.html")  # of one of them
 
 
 def write(models: Sequence[Model], folder: Path, now: datetime, date: str) -> Path:
@@ -26,24 +28,36 @@ def write(models: Sequence[Model], folder: Path, now: datetime, date: str) -> Pa
     Raises:
         FleetError: the folder holds something that is not a fleet.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if names - {EXPLAINED} and MARK not in names:
         raise FleetError(f"{folder} holds other files: name a new folder with --out")
-    if folder.exists():
-        rmtree(folder)  # a model that has left the fleet leaves its page, too
+    if "models" in names:
+        rmtree(folder / "models")  # one that has left the fleet leaves its page, too
     (folder / "models").mkdir(parents=True)
-    made, names = now.isoformat(timespec="seconds"), file_names(models)
+    made, files = now.isoformat(timespec="seconds"), file_names(models)
+    pages = explanations(folder)
     texts = {
-        "index.html": page.index(models, names, made),
+        "index.html": page.index(models, files, made),
         "compliance.html": page.compliance(models, date),
         "compliance.csv": compliance.text(_cells(models)),
         "fleet.json": json.dumps(document(models, made), indent=1, sort_keys=True),
         MARK: "",
     }
-    for model, name in zip(models, names, strict=True):
-        texts[f"models/{name}"] = page.of_model(model, date)
+    for model, name in zip(models, files, strict=True):
+        texts[f"models/{name}"] = page.of_model(model, date, pages)
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode("utf-8", "replace"))
     return folder / "index.html"
+
+
+def explanations(folder: Path) -> dict[str, str]:
+    """Return the pages that explain a version, by the start of its manifest's sha256.
+
+    `python -m mlgitops explain --out FOLDER/explain` writes them; they are kept.
+    """
+    names = [path.name for path in sorted((folder / EXPLAINED).glob("*.html"))]
+    found = ((PAGE.fullmatch(name), name) for name in names)
+    return {match[1]: f"{EXPLAINED}/{name}" for match, name in found if match}
 
 
 def document(models: Sequence[Model], made: str) -> dict[str, Any]:

@@ -16,14 +16,8 @@ from mlgitops.report import page
 
 CONTEXT = "validate"
 JUDGED = (
-    "task",
-    "split",
-    "primary",
-    "confidence",
-    "metrics",
-    "business",
-    "fairness",
-    "shadow",
+    *("task", "split", "primary", "confidence", "metrics", "business", "fairness"),
+    *("mitigation", "slices", "importance", "dependence", "texts", "shadow"),  # for `explain`
 )
 STATES = {"ready": "success", "blocked": "failure"}
 

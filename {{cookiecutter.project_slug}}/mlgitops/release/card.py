@@ -188,5 +188,6 @@ def _origin(version: Version, verdict: Record) -> str:
     }
     return (
         f"{report.pairs(pairs)}\n\nCheck a download with "
-        "`python -m mlgitops verify FOLDER SHA256`; `make audit` says what it served."
+        "`python -m mlgitops verify FOLDER SHA256`; `make audit` says what it served, "
+        f"`make explain VERSION={version.version}` where it fails, and why."
     )

@@ -1,0 +1,356 @@
+"""The page that explains a version: planted failures are found, and none in noise."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from machinery import tiny
+from machinery.ledgers import Book, served, sha
+from machinery.test_fleet import HOSTILE, NOW, read
+from mlgitops.commands import explain
+from mlgitops.explain import ExplainError, counterfactual, find, page
+from mlgitops.explain.counterfactual import Decider, Search
+from mlgitops.explain.error_tree import LEAST, MEASURED, error_tree
+from mlgitops.explain.profile import profile
+from mlgitops.explain.subject import Explained, Watched
+from mlgitops.fleet import site
+from mlgitops.fleet.records import read as records_of
+from mlgitops.judge.publish import JUDGED
+from mlgitops.judgement import Judgement
+from mlgitops.pipeline.contract import Contract
+from mlgitops.release import ReleaseError
+from mlgitops.release.registry import Version
+
+CONTRACT = Contract.read(tiny.CONTRACT)
+
+
+def table(count: int, seed: int = 0) -> pd.DataFrame:
+    """Return rows of the tiny contract, labelled by chance."""
+    random = np.random.default_rng(seed)
+    temp = random.uniform(-20, 100, count).astype("float32")
+    return pd.DataFrame(
+        {
+            "flight_id": [f"f{n}" for n in range(count)],
+            "scheduled_departure": pd.date_range(
+                "2013-01-01", periods=count, freq="h", tz="UTC"
+            ),
+            "carrier": random.choice(["AA", "B6", "UA"], count),
+            "distance": random.uniform(100, 4000, count).astype("float32"),
+            "temp": np.where(random.random(count) < 0.2, np.nan, temp),
+            "seat": random.choice(["a", "b"], count),
+            "late": (random.random(count) < 0.4).astype("float32"),
+        }
+    )
+
+
+ROWS = table(1200)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a tiny version with both of its tables."""
+    folder = tmp_path_factory.mktemp("version")
+    tiny.version(folder)
+    table(600, 1).to_parquet(folder / find.TRAIN, index=False)
+    ROWS.to_parquet(folder / find.HOLDOUT, index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def about(folder: Path) -> Explained:
+    """Explain it."""
+    return find.explained(folder, version="v1.0.0", runs=[])
+
+
+def search(predict: Any, contract: Contract = CONTRACT) -> Search:
+    """Return a search over a function of the model's inputs, threshold 0.5."""
+    columns = ["carrier", "distance", "temp", "seat"]
+    return Search(contract, columns, ROWS, Decider(predict))
+
+
+def test_noise_has_no_leaf_that_is_worse() -> None:
+    """In 60 holdouts whose losses hang on nothing, 5 % may have one by chance."""
+    wrong = 0
+    for seed in range(60):
+        losses = np.random.default_rng(seed).exponential(0.2, len(ROWS))
+        tree = error_tree(ROWS, CONTRACT, losses)
+        assert tree.leaves and tree.grown + tree.measured == len(ROWS)
+        wrong += any(leaf.worse for leaf in tree.leaves)
+    assert wrong <= 7, "more than the 5 % that are allowed, at p = 0.01"
+
+
+def test_the_same_half_would_have_found_leaves_in_noise() -> None:
+    """The negative control: without the second half, noise looks worse."""
+    from sklearn.tree import DecisionTreeRegressor
+
+    values = ROWS[["distance", "temp"]].to_numpy("float32")
+    losses = np.random.default_rng(1).exponential(0.2, len(ROWS))
+    tree = DecisionTreeRegressor(max_leaf_nodes=8, min_samples_leaf=LEAST)
+    ends = tree.fit(values, losses).apply(values)
+    z = [
+        (losses[ends == leaf].mean() - losses[ends != leaf].mean())
+        / (losses.std() / np.sqrt((ends == leaf).sum()))
+        for leaf in np.unique(ends)
+    ]
+    assert max(z) > 2.7, "Bonferroni's border of eight leaves"
+
+
+@pytest.mark.parametrize(
+    ("planted", "words"),
+    [
+        (ROWS["temp"] > 70, "temp above"),
+        (ROWS["temp"].isna(), "temp is missing"),
+        (ROWS["carrier"] == "B6", "carrier is B6"),
+        ((ROWS["distance"] > 2500) & (ROWS["carrier"] == "UA"), "carrier is UA"),
+    ],
+)
+def test_a_planted_slice_is_found(planted: pd.Series, words: str) -> None:
+    noise = np.random.default_rng(3).exponential(0.2, len(ROWS))
+    losses = np.where(planted, noise + 0.5, noise)
+    worst = error_tree(ROWS, CONTRACT, losses, planted.to_numpy()).leaves[0]
+    assert worst.worse and worst.low > 0.2
+    assert words in page._plain_path(worst)
+    assert worst.wrong is not None and worst.wrong > 0.7, "nearly only planted rows"
+    assert worst.rows >= MEASURED
+
+
+def test_a_leafs_words_name_exactly_its_rows() -> None:
+    """Counted again from the words' numbers, on the rows of the measuring half."""
+    noise = np.random.default_rng(5).exponential(0.2, len(ROWS))
+    losses = noise + (ROWS["distance"] > 2000) + (ROWS["temp"].isna())
+    tree = error_tree(ROWS, CONTRACT, losses.to_numpy())
+    assert sum(leaf.rows for leaf in tree.leaves) == tree.measured
+    shares = np.array([*map(float, _shares())])
+    for leaf in tree.leaves:
+        inside = shares >= 0.5
+        for each in leaf.conditions:
+            values = ROWS[each.column]
+            if each.equal is not None:
+                inside &= (values == each.equal).to_numpy()
+            elif each.other_than:
+                inside &= ~values.isin(each.other_than).to_numpy()
+            else:
+                numbers = values.to_numpy("float32")
+                named = (numbers > each.above) & (numbers <= each.until)
+                inside &= named | (np.isnan(numbers) & each.missing)
+        assert int(inside.sum()) == leaf.rows, leaf.conditions
+
+
+def _shares() -> Any:
+    from mlgitops.explain.error_tree import SEED
+    from mlgitops.pipeline import sides
+
+    return sides.shares(ROWS["flight_id"], SEED)
+
+
+def test_sensitive_columns_and_few_rows_make_no_leaf() -> None:
+    losses = np.where(ROWS["seat"] == "a", 1.0, 0.0)
+    for leaf in error_tree(ROWS, CONTRACT, losses).leaves:
+        assert "seat" not in {each.column for each in leaf.conditions}
+    few = ROWS.head(2 * LEAST)
+    assert error_tree(few, CONTRACT, losses[: len(few)]).leaves == ()
+
+
+def test_the_smallest_change_is_the_border_that_is_known() -> None:
+    """Decided is distance > 2000: no other column matters, and 2001 is near enough."""
+    found = search(
+        lambda feeds: (feeds["distance"][:, 0] > 2000).astype("float32")
+    ).counterfactual(ROWS.assign(distance=np.float32(1500)).head(1))
+    (option,) = found.options
+    (change,) = option.changes
+    assert (found.decision, option.decision) == ("0", "1")
+    assert change.column == "distance" and 2000 < float(str(change.after)) < 2100
+    quartiles = ROWS["distance"].quantile([0.25, 0.75])
+    size = (float(str(change.after)) - 1500) / (quartiles[0.75] - quartiles[0.25])
+    assert option.size == pytest.approx(size)
+
+
+def test_two_columns_where_none_alone_is_enough() -> None:
+    def both(feeds: Any) -> Any:
+        far = feeds["distance"][:, 0] > 2000
+        return (0.3 * far + 0.3 * (feeds["carrier"][:, 0] == "UA")).astype("float32")
+
+    row = ROWS.assign(distance=np.float32(1500), carrier="AA").head(1)
+    (option,) = search(both).counterfactual(row).options
+    assert {c.column: c.after for c in option.changes}["carrier"] == "UA"
+    assert len(option.changes) == 2 and option.prediction == pytest.approx(0.6)
+
+
+def test_nothing_is_proposed_where_only_a_sensitive_column_decides() -> None:
+    def by_seat(feeds: Any) -> Any:
+        return (feeds["seat"][:, 0] == "a").astype("float32")
+
+    found = search(by_seat)
+    assert "seat" not in found.values
+    assert found.counterfactual(ROWS.head(1)).options == ()
+    open_ = Contract.read(tiny.CONTRACT.replace("sensitive: [seat]", "sensitive: []"))
+    (option,) = search(by_seat, open_).counterfactual(ROWS.head(1)).options
+    assert [c.column for c in option.changes] == ["seat"], "the control: it would be"
+
+
+def test_what_is_proposed_flips_the_exported_file(
+    folder: Path, about: Explained
+) -> None:
+    """Asked again with each row as a request, by the formula of the tiny model."""
+    assert about.counterfactuals and len(about.counterfactuals) == find.NEAREST
+    (named,) = find.explained(
+        folder, ["f7"], version="v1.0.0", runs=[]
+    ).counterfactuals or [None]
+    assert named is not None and named.name == "f7" and named.options
+    row = ROWS.set_index("flight_id").loc["f7"].to_dict()
+    row["temp"] = None if np.isnan(row["temp"]) else row["temp"]
+    assert named.prediction == pytest.approx(tiny.expected(row), abs=1e-5)
+    for option in named.options:
+        after = {**row, **{c.column: c.after for c in option.changes}}
+        again = tiny.expected(after)
+        assert option.prediction == pytest.approx(again, abs=1e-5)
+        assert (again >= 0.3) != (named.prediction >= 0.3)
+        for change in option.changes:
+            if isinstance(change.after, float):
+                limits = CONTRACT.columns[change.column]
+                assert limits.min <= change.after <= limits.max
+
+
+def test_the_nearest_rows_are_nearest(about: Explained) -> None:
+    rows = ROWS.astype(object).where(ROWS.notna(), None).to_dict("records")
+    margins = sorted(abs(tiny.expected(row) - 0.3) for row in rows)
+    found = [abs(each.prediction - 0.3) for each in about.counterfactuals or []]
+    assert found == pytest.approx(margins[: find.NEAREST], abs=1e-5)
+
+
+def test_classes_are_flipped_too() -> None:
+    def three(feeds: Any) -> Any:
+        far = np.clip(feeds["distance"][:, 0] / 4000, 0, 1)
+        return np.column_stack([1 - far, far, np.full(len(far), 0.1)])
+
+    decider = Decider(three, ("near", "far", "other"))
+    found = Search(CONTRACT, ["distance"], ROWS, decider)
+    row = ROWS.assign(distance=np.float32(1500)).head(1)
+    (option,) = found.counterfactual(row).options
+    assert (option.decision, option.changes[0].column) == ("far", "distance")
+    assert 2000 < float(str(option.changes[0].after)) < 2100
+
+
+def test_a_row_that_is_not_in_the_holdout_is_refused(folder: Path) -> None:
+    with pytest.raises(ExplainError, match="flight_id nobody"):
+        find.explained(folder, ["f1", "nobody"], version="", runs=[])
+
+
+def test_no_number_of_the_profile_is_about_few_rows() -> None:
+    rare = ROWS.head(400).assign(temp=1.0, carrier="AA")
+    rare.loc[:4, "temp"] = np.nan
+    rare.loc[:4, "carrier"] = "UA"
+    carrier, distance, temp, seat = profile(ROWS, rare, CONTRACT)
+    assert carrier.holdout.shares == (("AA", 395 / 400),)
+    assert carrier.holdout.others is None and temp.holdout.missing is None
+    assert temp.train.missing == pytest.approx(ROWS["temp"].isna().mean())
+    assert distance.train.quantiles == pytest.approx(
+        ROWS["distance"].astype(float).quantile([0.05, 0.5, 0.95]).tolist()
+    )
+    assert seat.sensitive and not seat.train.shares
+    (_, few, *_) = profile(ROWS, ROWS.head(30), CONTRACT)
+    assert few.holdout.quantiles[0] is None and few.holdout.quantiles[1] is not None
+
+
+def test_the_page_is_inert_and_loads_nothing(about: Explained) -> None:
+    from dataclasses import replace
+
+    runs = [Watched(HOSTILE, HOSTILE, HOSTILE, 9, 8, 0.6, 1.5)]
+    hostile = replace(about, name=HOSTILE, version=HOSTILE, runs=runs)
+    for each in (about, hostile):
+        text = page.page(each)
+        assert "<script" not in text and "default-src 'none'" in text
+        assert not re.findall(r'(?:src|href)="', text)
+    assert "No verdict" in text and "seat" in text
+
+
+def test_the_verdicts_own_numbers_are_shown(good: Book, about: Explained) -> None:
+    """What the ledger keeps of the judge's findings is read back as it was."""
+    from dataclasses import replace
+
+    records = records_of(good.ledger)
+    version = Version("v1.1.0", "", "", sha("flights v1.1.0"))
+    known = explain._known(records, version)
+    assert known["judgement"].primary_metric.challenger == 0.7
+    assert [run.drift for run in known["runs"]] == [0.4]
+    text = page.page(replace(about, **known))
+    assert "0.7000" in text and "Not kept in the verdict" in text
+    dependence = {"column": "temp", "places": ["1", "2"], "challenger": [0.1, 0.22222]}
+    (verdict,) = [
+        v for v in records.verdicts if v.manifest_sha256 == version.manifest_sha256
+    ]
+    slices = {"metric": "Brier score", "looked_at": 1, "rows": []}
+    verdict.raw |= {"dependence": [dependence], "slices": slices}
+    assert "0.222" in page.page(replace(about, **explain._known(records, version)))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    """Make the ledger of one model that is well."""
+    return served(tmp_path_factory.mktemp("good") / "flights", "flights")
+
+
+def test_the_ledger_keeps_what_the_page_shows() -> None:
+    fields = set(Judgement.__struct_fields__)
+    assert (
+        {*page.OPTIONAL, "metrics", "fairness", "mitigation"} <= set(JUDGED) <= fields
+    )
+
+
+def test_the_fleet_links_to_the_page_and_keeps_it(
+    good: Book, about: Explained, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    mine = replace(about, manifest_sha256=sha("flights v1.1.0"), version="v1.1.0")
+    other = replace(about, manifest_sha256=sha("another"))
+    fleet = tmp_path / "fleet"
+    file = explain.write(mine, fleet / "explain")
+    explain.write(other, fleet / "explain")
+    for _ in range(2):
+        site.write(read(good), fleet, NOW, "2026-06-30")
+        text = (fleet / "models" / "flights.html").read_text()
+        assert re.findall(r'href="\.\./(explain/[^"]+)"', text) == [
+            f"explain/{file.name}"
+        ]
+        assert file.is_file()
+
+
+def test_a_folder_is_explained_and_what_it_lacks_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    found = explain.of_folder(Path(), [])
+    assert found.version == "" and found.holdout == len(ROWS)
+    (tmp_path / "contract.yaml").write_text(tiny.CONTRACT)
+    with pytest.raises(ExplainError, match="type make repro"):
+        explain.of_folder(tmp_path, [])
+
+
+def test_a_file_that_is_not_the_manifests_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "v")
+    (tmp_path / "v" / "model.onnx").write_bytes(tiny.onnx_bytes(0.002))
+    with pytest.raises(explain.ERRORS):
+        find.explained(tmp_path / "v", version="", runs=[])
+    assert json.loads((folder / "manifest.json").read_text())["threshold"] == 0.3
+
+
+def test_a_version_is_asked_for_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ReleaseError, match="not a version"):
+        explain.of_version("newest", [])
+
+
+def test_the_search_is_the_same_every_time(about: Explained, folder: Path) -> None:
+    again = find.explained(folder, version="v1.0.0", runs=[])
+    assert again.counterfactuals == about.counterfactuals
+    assert again.errors == about.errors
+    assert counterfactual.SHOWN == 3
