@@ -1,7 +1,10 @@
 """The page that explains a version: planted failures are found, and none in noise."""
 
+import hashlib
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from machinery import tiny
 from machinery.ledgers import Book, served, sha
 from machinery.test_fleet import HOSTILE, NOW, read
+from machinery.world import World, world
 from mlgitops.commands import explain
 from mlgitops.explain import ExplainError, counterfactual, find, page
 from mlgitops.explain.counterfactual import Decider, Search
@@ -22,8 +26,9 @@ from mlgitops.fleet import site
 from mlgitops.fleet.records import read as records_of
 from mlgitops.judge.publish import JUDGED
 from mlgitops.judgement import Judgement
+from mlgitops.ledger import Ledger
 from mlgitops.pipeline.contract import Contract
-from mlgitops.release import ReleaseError
+from mlgitops.release import ReleaseError, registry
 from mlgitops.release.registry import Version
 
 CONTRACT = Contract.read(tiny.CONTRACT)
@@ -114,7 +119,7 @@ def test_a_planted_slice_is_found(planted: pd.Series, words: str) -> None:
     losses = np.where(planted, noise + 0.5, noise)
     worst = error_tree(ROWS, CONTRACT, losses, planted.to_numpy()).leaves[0]
     assert worst.worse and worst.low > 0.2
-    assert words in page._plain_path(worst)
+    assert words in "; ".join(map(page._words, worst.conditions))
     assert worst.wrong is not None and worst.wrong > 0.7, "nearly only planted rows"
     assert worst.rows >= MEASURED
 
@@ -142,6 +147,7 @@ def test_a_leafs_words_name_exactly_its_rows() -> None:
 
 
 def _shares() -> Any:
+    """Return which half each row is in."""
     from mlgitops.explain.error_tree import SEED
     from mlgitops.pipeline import sides
 
@@ -258,8 +264,6 @@ def test_no_number_of_the_profile_is_about_few_rows() -> None:
 
 
 def test_the_page_is_inert_and_loads_nothing(about: Explained) -> None:
-    from dataclasses import replace
-
     runs = [Watched(HOSTILE, HOSTILE, HOSTILE, 9, 8, 0.6, 1.5)]
     hostile = replace(about, name=HOSTILE, version=HOSTILE, runs=runs)
     for each in (about, hostile):
@@ -271,8 +275,6 @@ def test_the_page_is_inert_and_loads_nothing(about: Explained) -> None:
 
 def test_the_verdicts_own_numbers_are_shown(good: Book, about: Explained) -> None:
     """What the ledger keeps of the judge's findings is read back as it was."""
-    from dataclasses import replace
-
     records = records_of(good.ledger)
     version = Version("v1.1.0", "", "", sha("flights v1.1.0"))
     known = explain._known(records, version)
@@ -305,8 +307,6 @@ def test_the_ledger_keeps_what_the_page_shows() -> None:
 def test_the_fleet_links_to_the_page_and_keeps_it(
     good: Book, about: Explained, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     mine = replace(about, manifest_sha256=sha("flights v1.1.0"), version="v1.1.0")
     other = replace(about, manifest_sha256=sha("another"))
     fleet = tmp_path / "fleet"
@@ -335,13 +335,64 @@ def test_a_folder_is_explained_and_what_it_lacks_is_named(
 def test_a_file_that_is_not_the_manifests_is_refused(
     folder: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     shutil.copytree(folder, tmp_path / "v")
     (tmp_path / "v" / "model.onnx").write_bytes(tiny.onnx_bytes(0.002))
     with pytest.raises(explain.ERRORS):
         find.explained(tmp_path / "v", version="", runs=[])
     assert json.loads((folder / "manifest.json").read_text())["threshold"] == 0.3
+
+
+def test_a_version_comes_by_its_tag_verified(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All of the command: tag, storage, ledger, page; other bytes are refused."""
+    with world(tmp_path, monkeypatch) as here:
+        manifest = tagged(here, folder)
+        book = Ledger()
+        book.append({"monitoring/00000001.json": run_of(manifest)}, "monitor")
+        monkeypatch.setattr("sys.argv", ["explain", "--version", "v1.0.0"])
+        explain.main()
+        (file,) = Path("build/explain").iterdir()
+        assert str(file) in capsys.readouterr().out
+        assert file.name == f"flights-v1.0.0-{manifest[:12]}.html"
+        text = file.read_text()
+        assert "Drift of temp." in text and "No verdict on these bytes" in text
+        with pytest.raises(ReleaseError, match="--model build"):
+            explain.of_version("", [])  # nothing is in production
+        for each in here.objects.iterdir():
+            if each.read_bytes() == (folder / "model.onnx").read_bytes():
+                each.write_bytes(tiny.onnx_bytes(0.002))
+        with pytest.raises(ReleaseError, match="sha256"):
+            explain.of_version("v1.0.0", [])
+
+
+def tagged(here: World, folder: Path) -> str:
+    """Put a version on main with its lock, and tag it; return its manifest's sha256."""
+    lines = ["schema: '2.0'", "stages:", "  train:", "    outs:"]
+    for name in ("model.onnx", "manifest.json", *explain.FILES):
+        data = (folder / name).read_bytes()
+        md5 = hashlib.md5(data).hexdigest()
+        (here.objects / md5).write_bytes(data)
+        lines += [f"    - path: build/{name}", f"      md5: {md5}"]
+        lines += [f"      size: {len(data)}"]
+    (here.clone / "contract.yaml").write_text(tiny.CONTRACT)
+    (here.clone / "dvc.lock").write_text("\n".join([*lines, ""]))
+    manifest = tiny.sha256((folder / "manifest.json").read_bytes())
+    registry.register("flights", manifest, here.commit("model"))
+    return manifest
+
+
+def run_of(manifest: str) -> dict[str, Any]:
+    """Return a run of the monitor on a version."""
+    return {
+        **{"schema": 1, "seq": 1, "time": "2026-06-01T00:00:00+00:00"},
+        **{"decision": "watch", "sentence": "Drift of temp.", "version": "v1.0.0"},
+        **{"manifest_sha256": manifest, "window": {"rows": 900, "labels": 0}},
+        "measured": {"drift": 1.2},
+    }
 
 
 def test_a_version_is_asked_for_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

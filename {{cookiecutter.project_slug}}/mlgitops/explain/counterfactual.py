@@ -92,13 +92,17 @@ class Decider:
 
 
 def nearest(decider: Decider, p: Array, count: int) -> list[int]:
-    """Return the rows whose decision is nearest to another, in that order."""
+    """Return the rows whose decision is nearest to another, in that order.
+
+    Of rows with the same prediction, which are mostly alike, the first.
+    """
     decisions = decider.decide(p)
     margins = np.empty(len(p))
     for decision in np.unique(decisions):
         rows = decisions == decision
         margins[rows] = decider.margin(p[rows], int(decision))
-    return [int(index) for index in np.argsort(margins, kind="stable")[:count]]
+    _, first = np.unique(p, axis=0, return_index=True)
+    return [int(i) for i in sorted(first, key=lambda i: (margins[i], i))[:count]]
 
 
 class Search:
@@ -178,7 +182,7 @@ class Search:
         p = self._predict(feeds, tried)
         return [
             self._option(before, tried[index], p, index)
-            for index in np.flatnonzero(self.decider.decide(p) != of)
+            for index in np.flatnonzero(self.decider.decide(p) != of).tolist()
         ]
 
     def _option(self, before: Values, after: Values, p: Array, index: int) -> Option:

@@ -68,7 +68,7 @@ def explained(folder: Path, ids: Sequence[str] = (), **known: Any) -> Explained:
         loss=label,
         errors=error_tree(holdout, contract, losses(y, p), wrong),
         chosen=bool(ids),
-        counterfactuals=search and _flips(search, holdout, p, ids),
+        counterfactuals=_flips(search, holdout, p, ids) if search else None,
         unchanged=[n for n in model.inputs if search and n not in search.values],
         profiles=profile(train, holdout, contract),
         **known,

@@ -6,7 +6,9 @@ is inert there and here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,12 @@ from mlgitops.report.page import CHART, STYLES
 from mlgitops.report.sections import SECTIONS
 from mlgitops.report.text import code, details, number, rounded, table, text
 
+STYLE = Path(__file__).with_suffix(".css")
+TABLE = re.compile(r"<table>.*?</table>", re.S)
+TITLE = re.compile(r"<th>(.*?)</th>", re.S)
+ROW = re.compile(r"<tr>\s*<td>.*?</tr>", re.S)
+CELL = re.compile(r"<td>(.*?)</td>", re.S)
+TAG = re.compile(r"<[^>]*>")
 JUDGED = ("metrics", "slices", "fairness", "importance", "dependence")
 HISTORY = 30  # runs of the monitor that are listed, the newest
 OPTIONAL = {
@@ -38,9 +46,26 @@ def page(about: Explained) -> str:
     parts += [details(title, body, True) for title, body in _sections(about) if body]
     parts.append(_foot(about))
     markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
-    body = markdown.render("\n\n".join(parts))
+    body = TABLE.sub(_titled, markdown.render("\n\n".join(parts)))
     title = f"{about.name} {about.version or 'in build/'}, explained"
-    return document(title, f"<main>\n{body}</main>", STYLES)
+    return document(title, f"<main>\n{body}</main>", (*STYLES, STYLE))
+
+
+def _titled(found: re.Match[str]) -> str:
+    """Return a table whose cells know their column's title, for a narrow screen.
+
+    The renderer has escaped what the titles have of quotes and brackets.
+    """
+    titles = [
+        TAG.sub("", title).replace('"', "&quot;") for title in TITLE.findall(found[0])
+    ]
+
+    def row(line: re.Match[str]) -> str:
+        cells = zip(CELL.findall(line[0]), titles, strict=True)
+        marked = (f'<td data-title="{t}"><div>{cell}</div></td>' for cell, t in cells)
+        return f"<tr>{''.join(marked)}</tr>"
+
+    return ROW.sub(row, found[0])
 
 
 def _sections(about: Explained) -> Iterator[tuple[str, str]]:
@@ -122,21 +147,30 @@ def _errors(about: Explained) -> str:
         "worse than on all other rows.**"
     )
     decides = any(leaf.wrong is not None for leaf in tree.leaves)
-    header = ["Rows where", "Rows", "Loss", "Other rows", "Interval of the difference"]
+    header = [
+        "Leaf",
+        "Rows where",
+        "Rows",
+        "Loss",
+        "Other rows",
+        "Interval of the difference",
+    ]
     if decides:
-        header.insert(2, "Wrong decisions")
-    rows = (_leaf(leaf, decides) for leaf in tree.leaves)
+        header.insert(3, "Wrong decisions")
+    rows = (
+        [str(place), *_leaf(leaf, decides)] for place, leaf in enumerate(tree.leaves, 1)
+    )
     intervals = f"All {error_tree.CONFIDENCE:.0%} intervals hold together"
     note = "A high loss can also be what nobody could predict there."
     drawn = plots.intervals(
         [
             plots.Interval(
-                _plain_path(leaf),
+                f"leaf {place}",
                 (leaf.low, leaf.loss - leaf.rest, leaf.high),
                 f"{leaf.loss - leaf.rest:+.3f}, {leaf.rows:,} rows",
                 leaf.worse,
             )
-            for leaf in tree.leaves
+            for place, leaf in enumerate(tree.leaves, 1)
         ],
         "loss minus that on all other rows; right is worse",
     )
@@ -153,11 +187,6 @@ def _leaf(leaf: Leaf, decides: bool) -> list[str]:
         cells.insert(2, "" if leaf.wrong is None else f"{leaf.wrong:.1%}")
     mark = "⛔ worse, " if leaf.worse else ""
     return [*cells, f"{mark}{leaf.low:+.4f} to {leaf.high:+.4f}"]
-
-
-def _plain_path(leaf: Leaf) -> str:
-    """Return a leaf in words."""
-    return "; ".join(map(_words, leaf.conditions)) or "all rows"
 
 
 def _words(condition: Condition) -> str:
@@ -222,18 +251,17 @@ def _counterfactuals(about: Explained) -> str:
 def _options(index: int, about: Counterfactual) -> Iterator[list[str]]:
     """Yield the cells of each change of a row."""
     name = code(about.name) if about.name else f"nearest, {index}"
-    decision = f"{code(about.decision)}, {about.prediction:.3f}"
+    decision = f"{code(about.decision)}, {about.prediction:.4f}"
     if not about.options:
         yield [name, decision, "no change that was tried flips it", "", ""]
-    for place, option in enumerate(about.options):
-        first = [name, decision] if place == 0 else ["", ""]
-        yield [*first, *_option(option)]
+    for option in about.options:
+        yield [name, decision, *_option(option)]
 
 
 def _option(option: Option) -> list[str]:
     """Return the cells of one change."""
     changes = "<br>".join(map(_change, option.changes))
-    then = f"{code(option.decision)}, {option.prediction:.3f}"
+    then = f"{code(option.decision)}, {option.prediction:.4f}"
     return [changes, then, f"{option.size:.2f}"]
 
 
@@ -261,7 +289,8 @@ def _data(profiles: list[Profile]) -> str:
         ]
         for each in profiles
     )
-    header = ["Column", "Type", "Missing: train", "holdout", "Values: train", "holdout"]
+    header = ["Column", "Type", "Missing: train", "Missing: holdout"]
+    header += ["Values: train", "Values: holdout"]
     return (
         "Numbers and times by their 5 %, 50 % and 95 % quantiles. Nothing here is "
         f"about fewer than {profile.LEAST} rows.\n\n{table(header, rows)}"
