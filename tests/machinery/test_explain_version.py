@@ -89,6 +89,57 @@ def test_noise_has_no_leaf_that_is_worse() -> None:
     assert wrong <= 7, "more than the 5 % that are allowed, at p = 0.01"
 
 
+def test_rows_of_an_entity_count_as_one_and_few_make_no_leaf() -> None:
+    """What hangs on entities alone is noise to a column that each of them has."""
+    contract = Contract.read(f"{tiny.CONTRACT}entity: tail\n")
+    wrong = {"entities": 0, "rows": 0}
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        tail = random.integers(0, 150, len(ROWS))
+        far = random.uniform(100, 4000, 150)[tail]
+        rows = ROWS.assign(tail=tail.astype(str), distance=far.astype("float32"))
+        losses = random.exponential(0.2, 150)[tail]
+        for name, of in (("entities", contract), ("rows", CONTRACT)):
+            leaves = error_tree(rows, of, losses).leaves
+            wrong[name] += any(leaf.worse for leaf in leaves)
+    assert wrong["entities"] <= 5 < 20 <= wrong["rows"], wrong
+    few = rows.assign(tail=(rows["tail"].astype(int) % 15).astype(str))
+    assert error_tree(few, contract, losses).leaves == (), "7 or 8 in each half"
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_other_tasks_are_explained(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number decides nothing; of classes, the likeliest is decided."""
+    classes = "classes: ['0', '1']" if task == "multiclass" else ""
+    text = tiny.CONTRACT.replace("task: binary", f"task: {task}\n{classes}")
+    (tmp_path / "contract.yaml").write_text(text)
+    target = ROWS["late"] if task == "regression" else ROWS["late"].map("{:.0f}".format)
+    for name in (find.TRAIN, find.HOLDOUT):
+        ROWS.assign(late=target).to_parquet(tmp_path / name, index=False)
+
+    class Stub:
+        """A model of any task, without a file."""
+
+        inputs, threshold, manifest_sha256 = ["distance"], None, "a" * 64
+
+        def __init__(self, folder: Path, **_: Any) -> None: ...
+
+        def predict_arrays(self, feeds: Any, count: int) -> Any:
+            p = (feeds["distance"][:, 0] / 4000).astype("float32")
+            return p if task == "regression" else np.column_stack([1 - p, p])
+
+    monkeypatch.setattr(find, "Model", Stub)
+    found = find.explained(tmp_path, version="v1.0.0", runs=[])
+    shown = page.page(found)
+    if task == "regression":
+        assert found.counterfactuals is None and "nothing can flip" in shown
+    else:
+        assert found.counterfactuals and found.counterfactuals[0].options
+        assert "Wrong decisions" in shown
+
+
 def test_the_same_half_would_have_found_leaves_in_noise() -> None:
     """The negative control: without the second half, noise looks worse."""
     from sklearn.tree import DecisionTreeRegressor

@@ -25,6 +25,7 @@ LEAVES, DEPTH = 8, 3  # what a person reads
 LEAST = 40  # rows of a leaf in the half that grows it,
 SHARE = 0.02  # or this share of them
 MEASURED = 25  # rows of a leaf in the other half; with fewer it is not shown
+ENTITIES = 10  # of a leaf in that half, and outside of it: else it is not shown
 MOST = 20_000  # rows that grow the tree
 CATEGORIES = 30  # of a column, the most frequent
 CONFIDENCE = 0.95  # of all intervals together
@@ -109,12 +110,11 @@ def error_tree(
         max_leaf_nodes=LEAVES, max_depth=DEPTH, min_samples_leaf=least, random_state=0
     ).fit(table[grown], losses[grown])
     ends = tree.apply(table)[measured]
-    entity = contract.entity
-    groups = np.asarray(pd.factorize(who)[0])[measured] if entity else None
+    groups = np.asarray(pd.factorize(who)[0])[measured] if contract.entity else None
     paths = {
         leaf: path
         for leaf, path in _paths(tree, features).items()
-        if MEASURED <= int((ends == leaf).sum()) < len(measured)
+        if _enough(ends == leaf, groups)
     }
     leaves = [
         replace(
@@ -128,6 +128,16 @@ def error_tree(
     ]
     leaves.sort(key=lambda leaf: leaf.rest - leaf.loss)
     return replace(empty, leaves=tuple(leaves))
+
+
+def _enough(inside: NDArray[np.bool_], groups: Codes | None) -> bool:
+    """Tell whether both sides have enough rows, and entities, for an interval."""
+    sides_of = (inside, ~inside)
+    if groups is not None and any(
+        len(np.unique(groups[side])) < ENTITIES for side in sides_of
+    ):
+        return False
+    return all(int(side.sum()) >= MEASURED for side in sides_of)
 
 
 def _leaf(

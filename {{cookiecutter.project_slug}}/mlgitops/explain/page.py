@@ -161,7 +161,11 @@ def _errors(about: Explained) -> str:
         [str(place), *_leaf(leaf, decides)] for place, leaf in enumerate(tree.leaves, 1)
     )
     intervals = f"All {error_tree.CONFIDENCE:.0%} intervals hold together"
-    note = "A high loss can also be what nobody could predict there."
+    note = (
+        f"A leaf with fewer than {error_tree.MEASURED} of these rows (or "
+        f"{error_tree.ENTITIES} entities) is not shown. A high loss can also be what "
+        "nobody could predict there."
+    )
     drawn = plots.intervals(
         [
             plots.Interval(
