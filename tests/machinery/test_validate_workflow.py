@@ -18,6 +18,8 @@ from machinery import warm
 from machinery.judged import Hub, Project, Record, git, packed, params, rows
 from machinery.test_validate import linear
 from mlgitops import lock, recipe, report, storage
+from mlgitops.commands import explain
+from mlgitops.fleet.records import read as records_of
 from mlgitops.judge import gates, local, override, workflow
 from mlgitops.judge.verdict import ValidationError
 from mlgitops.ledger import Ledger
@@ -89,6 +91,9 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
     assert "Ready to merge" in hub.comments[1]
     (verdict,) = verdicts(project)
     assert verdict["passed"]
+    (typed,) = records_of(Ledger(project.clone)).verdicts
+    found = explain._verdict(typed)["judgement"]
+    assert found.importance and found.dependence and found.slices, "for `explain`"
     kept_lock = Ledger(project.clone).lock(verdict["lock_sha256"])
     assert kept_lock == read(data, "dvc.lock"), "the lock that CI built is kept"
     head = pull["head"]["sha"]
