@@ -17,7 +17,8 @@ from mlgitops.report import page
 CONTEXT = "validate"
 JUDGED = (
     *("task", "split", "primary", "confidence", "metrics", "business", "fairness"),
-    *("mitigation", "slices", "importance", "dependence", "texts", "shadow"),  # for `explain`
+    *("mitigation", "slices", "importance", "dependence", "texts"),  # for `explain`
+    "shadow",
 )
 STATES = {"ready": "success", "blocked": "failure"}
 
