@@ -13,10 +13,12 @@ from rehearsal.world import World
 # Flights of the past, so that no later window of the monitor holds them; the weather of
 # each is at an end of its range, as of a feed in other units.
 BROKEN_DAYS = ("2013-02-04", "2013-02-06")
-BROKEN_FEED = ("--data=data/flights.parquet", "--batch=50", "--label-delay=0")
-BROKEN_FEED += ("--drift=temp=-80", "--drift=dewp=80", "--drift=humid=100")
-BROKEN_FEED += ("--drift=wind_speed=100", "--drift=precip=10")
-BROKEN_FEED += ("--drift=pressure=-100", "--drift=visib=-20")
+BROKEN_FEED = (
+    *("--data=data/flights.parquet", "--batch=50", "--label-delay=0"),
+    *("--drift=temp=-80", "--drift=dewp=80", "--drift=humid=100"),
+    *("--drift=wind_speed=100", "--drift=precip=10"),
+    *("--drift=pressure=-100", "--drift=visib=-20"),
+)
 
 
 def first_model(world: World) -> None:
