@@ -139,7 +139,7 @@ def test_each_line_of_the_monitors_schedule_starts_one_job(template: Path) -> No
     assert weekly["if"] == f"github.event.schedule != '{often}'"
     assert canary["if"].startswith(f"github.event.schedule == '{often}' && ")
     assert canary["if"].endswith("vars.PRODUCTION_BY_DISPATCH == 'true'")
-    assert canary["permissions"] == {"contents": "write"}
+    assert canary["permissions"] == {"contents": "write", "id-token": "write"}
 
 
 def test_workflow_fits_the_gap_between_act_and_github(template: Path) -> None:

@@ -36,12 +36,12 @@ def facts(ledger: Ledger, job: str) -> Iterator[Fact]:
 
     OUTCOME is the job's own so far: whether it failed.
     """
-    found = [*_verdict(ledger)] if job == "monitor" else [*_taken_back(ledger, job)]
+    news = [*_verdict(ledger)] if job == "monitor" else [*_taken_back(ledger, job)]
     if job in ("monitor", CHAMPION):
-        found += _canary(ledger)
-    yield from found
+        news += _canary(ledger)
+    yield from news
     run = github.run_url()
-    if os.environ.get("OUTCOME") == "failure" and run not in [f.url for f in found]:
+    if os.environ.get("OUTCOME") == "failure" and run not in [f.url for f in news]:
         name = f"runs/{os.environ.get('GITHUB_RUN_ID', '')}-{job}"
         sentence = "Nothing else tells of it: the log of the run says why."
         yield Fact(name, "failure", f"The job {job} failed", sentence, run)

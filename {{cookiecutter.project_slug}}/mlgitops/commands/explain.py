@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("--rows", default=rows, help="ids of the holdout, by commas")
     parser.add_argument("--model", type=Path, help="a folder instead of a version")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the page")
-    given = parser.parse_args()
-    ids = [each.strip() for each in given.rows.split(",") if each.strip()]
+    options = parser.parse_args()
+    ids = [each.strip() for each in options.rows.split(",") if each.strip()]
     with expected_errors("explain: ", *ERRORS):
-        if given.model:
-            about = of_folder(given.model, ids)
+        if options.model:
+            about = of_folder(options.model, ids)
         else:
-            about = of_version(given.version, ids)
-        print(f"written: {write(about, given.out)}")
+            about = of_version(options.version, ids)
+        print(f"written: {write(about, options.out)}")
 
 
 def write(about: Explained, folder: Path) -> Path:
@@ -73,10 +73,10 @@ def of_folder(folder: Path, ids: list[str]) -> Explained:
     names = ("manifest.json", "model.onnx", *FILES)
     if lacking := [name for name in names if not (folder / name).is_file()]:
         raise ExplainError(f"{folder} lacks {', '.join(lacking)}: type make repro")
-    with TemporaryDirectory(prefix="explain-") as place:
+    with TemporaryDirectory(prefix="explain-") as scratch:
         for source in (*(folder / name for name in names), Path("contract.yaml")):
-            shutil.copy(source, place)
-        return find.explained(Path(place), ids, version="", runs=[])
+            shutil.copy(source, scratch)
+        return find.explained(Path(scratch), ids, version="", runs=[])
 
 
 def of_version(version_name: str, ids: list[str]) -> Explained:
@@ -100,8 +100,8 @@ def of_version(version_name: str, ids: list[str]) -> Explained:
             )
         version_name = str(champion["version"])
     version = registry.get(name, version_name)
-    with TemporaryDirectory(prefix="explain-") as place:
-        folder = Path(place)
+    with TemporaryDirectory(prefix="explain-") as scratch:
+        folder = Path(scratch)
         bring(version, folder)
         known = _known(records_of(ledger), version)
         return find.explained(folder, ids, version=version.version, **known)

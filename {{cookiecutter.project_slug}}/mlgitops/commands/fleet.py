@@ -42,22 +42,22 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="exit 1 if a model fails")
     options = parser.parse_args()
     with expected_errors("", FleetError, OSError):
-        now = datetime.now(UTC)
-        date = _date(options.date, now)
+        moment = datetime.now(UTC)
+        date = _date(options.date, moment)
         addresses = list(options.repositories)
         if options.organisation:
             addresses += of_organisation(options.organisation, options.topic)
         if addresses or not (options.publish or options.check):
-            found = read(addresses, now)
-            index = site.write(found, options.out, now, date)
-            print("\n".join([*_lines(found), f"written: {index}"]))
+            models_read = read(addresses, moment)
+            index = site.write(models_read, options.out, moment, date)
+            print("\n".join([*_lines(models_read), f"written: {index}"]))
         if options.publish:
             print(site.publish(options.out))
         if options.check and (names := site.failing(options.out)):
             raise FleetError(_printable(f"failing: {', '.join(names)}"))
 
 
-def read(addresses: list[str], now: datetime) -> list[Model]:
+def read(addresses: list[str], moment: datetime) -> list[Model]:
     """Return the model of each address, those that fail first.
 
     Raises:
@@ -69,13 +69,13 @@ def read(addresses: list[str], now: datetime) -> list[Model]:
             "--organisation: python -m mlgitops fleet ../flights ../churn"
         )
     with TemporaryDirectory(prefix="fleet-") as folder:
-        return models(fetch_all(addresses, Path(folder)), now)
+        return models(fetch_all(addresses, Path(folder)), moment)
 
 
-def _date(text: str | None, now: datetime) -> str:
+def _date(text: str | None, moment: datetime) -> str:
     """Return the date that is asked for, or today."""
     if text is None:
-        return now.date().isoformat()
+        return moment.date().isoformat()
     day = f"{text}-01" if len(text) == len("2026-03") else text
     try:
         if DATE.fullmatch(text) and datetime.fromisoformat(day):
@@ -85,11 +85,11 @@ def _date(text: str | None, now: datetime) -> str:
     raise FleetError(f"{text} is not a date: type --date 2026-03-22 or 2026-03")
 
 
-def _lines(found: list[Model]) -> list[str]:
+def _lines(models_read: list[Model]) -> list[str]:
     """Return how many models are in each state, and why some fail."""
-    counts = [(level, sum(m.level == level for m in found)) for level in LEVELS]
+    counts = [(level, sum(m.level == level for m in models_read)) for level in LEVELS]
     lines = [", ".join(f"{count} {level}" for level, count in counts)]
-    for model in found:
+    for model in models_read:
         for reason in model.reasons:
             if reason.level == "failing":
                 # Not at the start of a line, where a runner takes :: for a command.

@@ -116,8 +116,8 @@ def send() -> list[str]:
     writer, reader = text(storage.LOCAL), text(rights.READER)
     done = []
     if writer:
-        tried = rights.probe()
-        if problem := tried.write or tried.read:
+        probed = rights.probe()
+        if problem := probed.write or probed.read:
             raise StorageError(
                 f"nothing was sent: the login in .dvc/{storage.LOCAL} cannot be used "
                 f"to write and read: {problem}"

@@ -165,5 +165,5 @@ def _secret(config: switch.Config) -> set[str]:
     """Return the names of the settings that must not be committed."""
     text = io.StringIO()
     config.write(text)
-    found = secrets_in(text.getvalue())
-    return {name.rpartition(": ")[2] for name in found}
+    secret_lines = secrets_in(text.getvalue())
+    return {name.rpartition(": ")[2] for name in secret_lines}

@@ -136,11 +136,11 @@ class Search:
             for value in values
             if value != before[column]
         ]
-        found = self._flipped(feeds, before, singles, of)
-        if not found:
-            found = self._flipped(feeds, before, self._pairs(feeds, singles, of), of)
-            found = self._best(found)[:1]
-        smaller = [self._shrunk(feeds, before, each, of) for each in self._best(found)]
+        flips = self._flipped(feeds, before, singles, of)
+        if not flips:
+            flips = self._flipped(feeds, before, self._pairs(feeds, singles, of), of)
+            flips = self._best(flips)[:1]
+        smaller = [self._shrunk(feeds, before, each, of) for each in self._best(flips)]
         options = sorted(smaller, key=lambda option: option.size)[:SHOWN]
         return Counterfactual(name, prediction, decision, tuple(options))
 
@@ -165,23 +165,24 @@ class Search:
             short = float(round(value))
         return float(np.float32(min(max(short, column.min), column.max)))
 
-    def _predict(self, feeds: Feeds, tried: list[Values]) -> Array:
+    def _predict(self, feeds: Feeds, trials: list[Values]) -> Array:
         """Return the predictions of a row with each of the changes."""
-        table = {name: np.repeat(value, len(tried), 0) for name, value in feeds.items()}
-        for index, changes in enumerate(tried):
+        count = len(trials)
+        table = {name: np.repeat(value, count, 0) for name, value in feeds.items()}
+        for index, changes in enumerate(trials):
             for name, value in changes.items():
                 table[name][index, 0] = value
         return self.decider.predict(table)
 
     def _flipped(
-        self, feeds: Feeds, before: Values, tried: list[Values], of: int
+        self, feeds: Feeds, before: Values, trials: list[Values], of: int
     ) -> list[Option]:
         """Return those changes that flip the decision."""
-        if not tried:
+        if not trials:
             return []
-        p = self._predict(feeds, tried)
+        p = self._predict(feeds, trials)
         return [
-            self._option(before, tried[index], p, index)
+            self._option(before, trials[index], p, index)
             for index in np.flatnonzero(self.decider.decide(p) != of).tolist()
         ]
 
@@ -213,9 +214,9 @@ class Search:
             if column in best or len(best) < PAIRED:
                 best.setdefault(column, []).append(singles[index])
         return [
-            {**one, **other}
+            {**one, **second}
             for a, b in combinations(best, 2)
-            for one, other in product(best[a][:PAIRED], best[b][:PAIRED])
+            for one, second in product(best[a][:PAIRED], best[b][:PAIRED])
         ]
 
     def _best(self, options: list[Option]) -> list[Option]:
@@ -235,9 +236,9 @@ class Search:
             steps = np.linspace(start, end, STEPS + 1)[1:]
             values = dict.fromkeys(self._allowed(change.column, v) for v in steps)
             after = {c.column: c.after for c in option.changes}
-            tried = [{**after, change.column: v} for v in values if v != start]
-            found = self._flipped(feeds, before, tried, of)
-            option = min([option, *found], key=lambda each: each.size)
+            trials = [{**after, change.column: v} for v in values if v != start]
+            flips = self._flipped(feeds, before, trials, of)
+            option = min([option, *flips], key=lambda each: each.size)
         return option
 
 

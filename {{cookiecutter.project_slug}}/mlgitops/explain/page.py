@@ -51,13 +51,13 @@ def page(about: Explained) -> str:
     return document(title, f"<main>\n{body}</main>", (*STYLES, STYLE))
 
 
-def _titled(found: re.Match[str]) -> str:
+def _titled(match: re.Match[str]) -> str:
     """Return a table whose cells know their column's title, for a narrow screen.
 
     The renderer has escaped what the titles have of quotes and brackets.
     """
     titles = [
-        TAG.sub("", title).replace('"', "&quot;") for title in TITLE.findall(found[0])
+        TAG.sub("", title).replace('"', "&quot;") for title in TITLE.findall(match[0])
     ]
 
     def row(line: re.Match[str]) -> str:
@@ -65,7 +65,7 @@ def _titled(found: re.Match[str]) -> str:
         marked = (f'<td data-title="{t}"><div>{cell}</div></td>' for cell, t in cells)
         return f"<tr>{''.join(marked)}</tr>"
 
-    return ROW.sub(row, found[0])
+    return ROW.sub(row, match[0])
 
 
 def _sections(about: Explained) -> Iterator[tuple[str, str]]:
@@ -96,12 +96,12 @@ def _head(about: Explained) -> str:
 
 def _foot(about: Explained) -> str:
     """Of which bytes this is, made when and by what."""
-    whole = (
+    report_line = (
         f" · whole report: ledger, {code(about.report, 200)}" if about.report else ""
     )
     return (
         f"---\n\n<sub>manifest: {code(about.manifest_sha256)} · made "
-        f"{text(about.made)} · {text(about.machinery)}{whole}</sub>"
+        f"{text(about.made)} · {text(about.machinery)}{report_line}</sub>"
     )
 
 
@@ -140,7 +140,7 @@ def _errors(about: Explained) -> str:
             f"{how} It has no leaves: there are too few rows, or nothing to split by."
         )
     worse = [leaf for leaf in tree.leaves if leaf.worse]
-    found = (
+    match = (
         "**In no leaf is the model shown to be worse than on all other rows.**"
         if not worse
         else f"**In {len(worse)} of {len(tree.leaves)} leaves the model is shown to be "
@@ -179,7 +179,7 @@ def _errors(about: Explained) -> str:
         "loss minus that on all other rows; right is worse",
     )
     return "\n\n".join(
-        [f"{how} {found} {intervals}. {note}", drawn, table(header, rows)]
+        [f"{how} {match} {intervals}. {note}", drawn, table(header, rows)]
     )
 
 
@@ -333,13 +333,13 @@ def _since(about: Explained) -> str:
     if not about.runs:
         return "The monitor has not looked at this version."
     days = [run.time[:10] for run in about.runs]
-    known = any(run.drift is not None for run in about.runs)
+    has_drift = any(run.drift is not None for run in about.runs)
     alarm = [(float(n), 1.0) for n in range(len(days))]
     drawn = [
         plots.Line("largest", [(n, r.drift) for n, r in enumerate(about.runs)]),
         plots.Line("alarm", alarm, "limit"),
     ]
-    plot = plots.lines("run of the monitor", "Drift", drawn, days) if known else ""
+    plot = plots.lines("run of the monitor", "Drift", drawn, days) if has_drift else ""
     rows = [
         [
             text(run.time[:10]),

@@ -53,22 +53,22 @@ TITLES = ("model", "repository", "owner", "risk", *(f.name for f in fields(Row))
 
 def periods(records: Records) -> tuple[list[Period], list[str]]:
     """Return when which version served where, and why that is not known somewhere."""
-    found, problems = list[Period](), list[str]()
+    in_force, problems = list[Period](), list[str]()
     for name in sorted({release.environment for release in records.releases}):
         try:
-            found += facts.served([each.raw for each in records.history(name)])
+            in_force += facts.served([each.raw for each in records.history(name)])
         except (ReleaseError, KeyError, TypeError, ValueError) as error:
             problems.append(f"what served in {name} cannot be told: {error}")
-    return found, problems
+    return in_force, problems
 
 
 def rows(records: Records, served: Sequence[Period]) -> list[Row]:
     """Return every threshold of a model, oldest first; what is unknown has a row."""
-    found = [row for period in served for row in _validated(period, records)]
+    in_force = [row for period in served for row in _validated(period, records)]
     ends = [*(run.time for run in records.runs[1:]), None]
     for run, until in zip(records.runs, ends, strict=False):
-        found += [_monitored(run, until, gate) for gate in run.gates]
-    return found
+        in_force += [_monitored(run, until, gate) for gate in run.gates]
+    return in_force
 
 
 def _validated(period: Period, records: Records) -> Iterator[Row]:
@@ -86,7 +86,7 @@ def _validated(period: Period, records: Records) -> Iterator[Row]:
 
 def _of(period: Period, verdict: Record | None) -> Iterator[Row]:
     """Give the thresholds of one verdict, or why they are not known."""
-    about = (
+    identity = (
         period.environment,
         period.version,
         period.manifest_sha256,
@@ -97,13 +97,13 @@ def _of(period: Period, verdict: Record | None) -> Iterator[Row]:
     try:
         thresholds = list(held.of(period, verdict))
     except ReleaseError as error:
-        yield Row("unknown", *about, check=str(error))
+        yield Row("unknown", *identity, check=str(error))
         return
     for each in thresholds:
         check = each.check
         yield Row(
             "validation",
-            *about,
+            *identity,
             check.id,
             check.metric,
             check.statistic,

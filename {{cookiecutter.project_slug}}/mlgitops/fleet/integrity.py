@@ -19,29 +19,29 @@ def faults(ledger: Ledger, records: Records) -> list[Fault]:
 
     What was changed, removed or added later is told by `consistency.rewritten`.
     """
-    found = list(_current(records))
+    faulty = list(_current(records))
     for entry in records.all():
-        found += _numbered(entry)
+        faulty += _numbered(entry)
     for verdict in records.verdicts:
-        found += _judged(verdict)
-    return [*found, *_allowed(ledger, records)]
+        faulty += _judged(verdict)
+    return [*faulty, *_allowed(ledger, records)]
 
 
 def skewed(records: Records, now: datetime) -> list[Fault]:
     """Return the records whose clock was wrong: times are shown, never ordered by."""
-    found, latest = list[Fault](), datetime(YEARS.start, 1, 1, tzinfo=UTC)
+    faulty, latest = list[Fault](), datetime(YEARS.start, 1, 1, tzinfo=UTC)
     for entry in sorted(records.all(), key=lambda entry: (entry.seq, entry.time)):
         time = moment(entry.time)
         if time is None:
-            found.append(Fault(entry.path, f"has no time but {entry.time[:40]!r}"))
+            faulty.append(Fault(entry.path, f"has no time but {entry.time[:40]!r}"))
             continue
         if time > now + GRACE:
-            found.append(Fault(entry.path, f"is dated in the future, {entry.time}"))
+            faulty.append(Fault(entry.path, f"is dated in the future, {entry.time}"))
         elif time < latest - GRACE:
             problem = f"is dated {entry.time}, before the record that it follows"
-            found.append(Fault(entry.path, problem))
+            faulty.append(Fault(entry.path, problem))
         latest = max(latest, min(time, now))
-    return found
+    return faulty
 
 
 def moment(text: str) -> datetime | None:

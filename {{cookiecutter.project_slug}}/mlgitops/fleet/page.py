@@ -31,7 +31,7 @@ RUNS = (
 THRESHOLDS = ("check", "compared", "value", "limit", "met", "in force")
 
 
-def index(models: Sequence[Model], names: Sequence[str], made: str) -> str:
+def index(models: Sequence[Model], names: Sequence[str], written_at: str) -> str:
     """Return the first page; ``names`` are the files of the models' own pages."""
     counts = [(level, sum(m.level == level for m in models)) for level in LEVELS]
     totals = "".join(
@@ -42,7 +42,7 @@ def index(models: Sequence[Model], names: Sequence[str], made: str) -> str:
     titles = ("state", "model", "serving", "metric", "monitor", "machinery")
     body = (
         f'<h1>Fleet</h1><p>{totals}</p><p class="soft">{_plural(len(models))}, read '
-        f"from their ledgers at {escape(_minute(made))}. As data: "
+        f"from their ledgers at {escape(_minute(written_at))}. As data: "
         '<a href="fleet.json">fleet.json</a>. Thresholds in force: '
         '<a href="compliance.html">compliance.html</a>, '
         '<a href="compliance.csv">compliance.csv</a>.</p>'
@@ -81,8 +81,8 @@ def _model_row(model: Model, name: str) -> str:
     """Return one model of the first page."""
     keys = {key: str(getattr(model, key)) for key in ("level", *CHOICES)}
     data = "".join(f' data-{key}="{escape(value)}"' for key, value in keys.items())
-    about = [model.task, model.owner, model.risk and f"risk: {model.risk}"]
-    words = escape(", ".join(filter(None, about)))
+    details = [model.task, model.owner, model.risk and f"risk: {model.risk}"]
+    words = escape(", ".join(filter(None, details)))
     cells = (
         ("state", _badge(model.level)),
         (
@@ -219,8 +219,8 @@ def _charts(model: Model) -> str:
 
 def _chart(title: str, drawn: Sequence[plots.Line], days: Sequence[str]) -> str:
     """Return one chart over the runs."""
-    known = [line for line in drawn if any(y is not None for _, y in line.points)]
-    return plots.lines("run of the monitor", title, known, days, height=240)
+    with_points = [line for line in drawn if any(y is not None for _, y in line.points)]
+    return plots.lines("run of the monitor", title, with_points, days, height=240)
 
 
 def _runs(model: Model) -> str:
@@ -269,11 +269,11 @@ def compliance(models: Sequence[Model], date: str) -> str:
     ]
     for model in models:
         rows = [row for row in model.thresholds if row.covers(date)]
-        about = ", ".join(
+        details = ", ".join(
             filter(None, (model.owner, model.risk and f"risk: {model.risk}"))
         )
         parts.append(f"<h2>{escape(model.name)}</h2>")
-        parts.append(f'<p class="soft">{escape(model.address)} {escape(about)}</p>')
+        parts.append(f'<p class="soft">{escape(model.address)} {escape(details)}</p>')
         parts.append(_thresholds(filter(_shown, rows)) if rows else "<p>None.</p>")
         if model.level == "failing":
             parts.append(_reasons(model))

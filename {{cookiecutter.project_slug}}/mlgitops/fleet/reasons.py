@@ -11,7 +11,7 @@ from mlgitops.machinery import Machinery
 
 
 def about_production(
-    records: Records, release: Release | None, verdict: Verdict | None, made: Machinery
+    records: Records, release: Release | None, verdict: Verdict | None, own: Machinery
 ) -> Iterator[Reason]:
     """Give why the release of production, or the last of another one, needs a look."""
     if release is None:
@@ -29,8 +29,8 @@ def about_production(
         names = ", ".join(over.checks)
         text = f"{release.version} was let pass by {over.by} against {names}"
         yield Reason("attention", text)
-    if made.modified:
-        yield Reason("attention", f"machinery {made.state}")
+    if own.modified:
+        yield Reason("attention", f"machinery {own.state}")
     if records.canaries and records.canaries[-1].state == "taken back":
         canary = records.canaries[-1]
         text = f"the canary {canary.version} was taken back: {canary.reason}"

@@ -22,7 +22,7 @@ EXPLAINED = "explain"  # the folder of pages that explain a version
 PAGE = re.compile(r"[\w.-]+-([0-9a-f]{12})\.html")  # of one of them
 
 
-def write(models: Sequence[Model], folder: Path, now: datetime, date: str) -> Path:
+def write(models: Sequence[Model], folder: Path, moment: datetime, date: str) -> Path:
     """Write all files of a fleet; return the first page.
 
     Raises:
@@ -34,13 +34,13 @@ def write(models: Sequence[Model], folder: Path, now: datetime, date: str) -> Pa
     if "models" in names:
         rmtree(folder / "models")  # one that has left the fleet leaves its page, too
     (folder / "models").mkdir(parents=True)
-    made, files = now.isoformat(timespec="seconds"), file_names(models)
+    written, files = moment.isoformat(timespec="seconds"), file_names(models)
     pages = explanations(folder)
     texts = {
-        "index.html": page.index(models, files, made),
+        "index.html": page.index(models, files, written),
         "compliance.html": page.compliance(models, date),
         "compliance.csv": compliance.text(_cells(models)),
-        "fleet.json": json.dumps(document(models, made), indent=1, sort_keys=True),
+        "fleet.json": json.dumps(document(models, written), indent=1, sort_keys=True),
         MARK: "",
     }
     for model, name in zip(models, files, strict=True):
@@ -60,7 +60,7 @@ def explanations(folder: Path) -> dict[str, str]:
     return {match[1]: f"{EXPLAINED}/{name}" for match, name in found if match}
 
 
-def document(models: Sequence[Model], made: str) -> dict[str, Any]:
+def document(models: Sequence[Model], written: str) -> dict[str, Any]:
     """Return the fleet as JSON has it, without the thresholds: they are in the CSV."""
     listed = [
         {k: v for k, v in asdict(model).items() if k != "thresholds"}
@@ -69,7 +69,7 @@ def document(models: Sequence[Model], made: str) -> dict[str, Any]:
     ]
     record = machinery().record()
     listed = [_finite(each) for each in listed]
-    return {"schema": 1, "made": made, "machinery": record, "models": listed}
+    return {"schema": 1, "made": written, "machinery": record, "models": listed}
 
 
 def _finite(value: Any) -> Any:

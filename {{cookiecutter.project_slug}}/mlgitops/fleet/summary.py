@@ -39,14 +39,14 @@ NAMED = 5  # faults of a ledger that are named, of those there are
 
 def models(sources: Sequence[Source], now: datetime) -> list[Model]:
     """Return each source's model, those that fail first; none is left out."""
-    found = [_of(source, now) for source in sources]
+    models_read = [_of(source, now) for source in sources]
     first = dict[str, str]()
-    for number, model in enumerate(found):
+    for number, model in enumerate(models_read):
         twin = first.setdefault(model.commit or model.address, model.address)
         if twin != model.address:
-            said = Reason("attention", f"has the same ledger as {twin}")
-            found[number] = replace(model, reasons=[*model.reasons, said])
-    return sorted(found, key=lambda m: (LEVELS.index(m.level), m.name, m.address))
+            reasons_of = Reason("attention", f"has the same ledger as {twin}")
+            models_read[number] = replace(model, reasons=[*model.reasons, reasons_of])
+    return sorted(models_read, key=lambda m: (LEVELS.index(m.level), m.name, m.address))
 
 
 def _of(source: Source, now: datetime) -> Model:
@@ -56,8 +56,8 @@ def _of(source: Source, now: datetime) -> Model:
     if source.ledger is None:
         return _failing(unread, f"the ledger cannot be read: {source.problem}")
     if source.ledger.commit is None:
-        why = "has no ledger yet: nothing was ever judged or deployed"
-        return replace(unread, reasons=[Reason("attention", why)])
+        reason_text = "has no ledger yet: nothing was ever judged or deployed"
+        return replace(unread, reasons=[Reason("attention", reason_text)])
     try:
         return _read(unread, source.ledger, now)
     except git.GitError as error:
@@ -75,8 +75,8 @@ def _read(model: Model, ledger: Ledger, now: datetime) -> Model:
     faults = [*records.faults, *integrity.faults(ledger, records)]
     periods, problems = compliance.periods(records)
     rewritten = consistency.rewritten(ledger)
-    said = [*_few(rewritten), *_few(faults), *problems]
-    reasons = [Reason("failing", each) for each in said]
+    reasons_of = [*_few(rewritten), *_few(faults), *problems]
+    reasons = [Reason("failing", each) for each in reasons_of]
     clock = _few(integrity.skewed(records, now))
     reasons += [Reason("attention", f"clock: {each}") for each in clock]
     release = next(reversed(records.history(CHAMPION)), None)
@@ -186,10 +186,10 @@ def _measurement(records: Records, run: Run) -> Measurement:
 
 def _serving(periods: Sequence[Period], now: datetime) -> list[Serving]:
     """Return what each environment runs, production last."""
-    found = []
+    models_read = []
     for period in {each.environment: each for each in periods}.values():
         began, gone = moment(period.began), period.until is not None
-        found.append(
+        models_read.append(
             Serving(
                 period.environment,
                 "" if gone else period.version,
@@ -200,7 +200,7 @@ def _serving(periods: Sequence[Period], now: datetime) -> list[Serving]:
                 period.action,
             )
         )
-    return sorted(found, key=lambda s: (s.environment == CHAMPION, s.environment))
+    return sorted(models_read, key=lambda s: (s.environment == CHAMPION, s.environment))
 
 
 def _canary(records: Records, release: Release | None) -> str:

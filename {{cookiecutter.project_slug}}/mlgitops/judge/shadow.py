@@ -90,29 +90,29 @@ def compare(
         return Shadow(why=f"the log of shadows cannot be read: {error}")
     unclear = shadow.unclear | champion.unclear
     ids = [key for key in champion.by_id if key not in unclear]
-    found = Shadow(rows=rows, pairs=len(ids), since=span[0], until=span[1])
-    found.bounded = SCAN if any(scan.ended for scan in scans) else 0
+    result = Shadow(rows=rows, pairs=len(ids), since=span[0], until=span[1])
+    result.bounded = SCAN if any(scan.ended for scan in scans) else 0
     if len(ids) < FEWEST:
         predicted = f"{len(shadow.by_id):,} rows predicted by a shadow of this version"
-        found.why = (
+        result.why = (
             f"{predicted}, {len(ids):,} of them answered by this champion, at least "
             f"{FEWEST} needed"
         )
-        return found
+        return result
     pairs = [(champion.by_id[key], shadow.by_id[key]) for key in ids]
-    _measure(found, pairs, contract, confidence)
-    return found
+    _measure(result, pairs, contract, confidence)
+    return result
 
 
-def check(found: Shadow, rule: ShadowRule) -> Check:
+def check(result: Shadow, rule: ShadowRule) -> Check:
     """Return the check that a shadow ran, and that few enough decisions differ.
 
     The upper end of the interval is held against the limit.
     """
-    changed = found.changed
-    if found.pairs < rule.min_rows or changed is None:
+    changed = result.changed
+    if result.pairs < rule.min_rows or changed is None:
         reason = (
-            f"{found.why or f'{found.pairs:,} rows of both'}: gates.shadow needs "
+            f"{result.why or f'{result.pairs:,} rows of both'}: gates.shadow needs "
             f"{rule.min_rows:g} rows; run this version with "
             "--shadow (docs/shadow.md of the template), then start validate again"
         )
@@ -121,7 +121,7 @@ def check(found: Shadow, rule: ShadowRule) -> Check:
             title="Shadow",
             passed=False,
             reason=reason,
-            value=found.pairs,
+            value=result.pairs,
             operator=">=",
             limit=rule.min_rows,
             unit="rows",
@@ -144,9 +144,9 @@ def check(found: Shadow, rule: ShadowRule) -> Check:
     )
 
 
-def checked(found: Shadow, rules: Rules) -> list[Check]:
+def checked(result: Shadow, rules: Rules) -> list[Check]:
     """Return the check, where main's gates have one."""
-    return [check(found, rules.shadow)] if rules.shadow else []
+    return [check(result, rules.shadow)] if rules.shadow else []
 
 
 def _shadow(log: str, sha256: str, contract: Contract, scan: Scan) -> Logged:
@@ -217,33 +217,33 @@ def _span(entries: Iterable[Entry]) -> tuple[str, str]:
 
 
 def _measure(
-    found: Shadow,
+    result: Shadow,
     pairs: Sequence[tuple[Entry, Entry]],
     contract: Contract,
     confidence: float,
 ) -> None:
     """Fill in how the predictions of both differ, with intervals."""
     groups = _groups([champion for champion, _ in pairs], contract)
-    found.entity = contract.entity if groups is not None else ""
+    result.entity = contract.entity if groups is not None else ""
     p, q = (np.array([pair[n].prediction for pair in pairs], float) for n in (0, 1))
     if contract.task != "regression":
         differ = np.array([a.decision != b.decision for a, b in pairs], float)
         ends = coverage(differ, confidence, groups)
-        found.changed = Estimate(float(differ.mean()), *ends)
+        result.changed = Estimate(float(differ.mean()), *ends)
     columns = [(p, q)] if p.ndim == 1 else [*zip(p.T, q.T, strict=True)]
     shifts = [mean_difference(a, b, confidence, groups) for a, b in columns]
     moved = [float(np.abs(b - a).mean()) for a, b in columns]
     index = int(np.argmax(moved))
-    found.of = contract.classes[index] if contract.classes else ""
+    result.of = contract.classes[index] if contract.classes else ""
     shift = shifts[index]
-    found.shift = Estimate(shift.difference, shift.low, shift.high)
-    found.moved = moved[index]
-    found.distance = distance.wasserstein(*columns[index])
-    found.confidence = confidence
+    result.shift = Estimate(shift.difference, shift.low, shift.high)
+    result.moved = moved[index]
+    result.distance = distance.wasserstein(*columns[index])
+    result.confidence = confidence
     costs = [b.cpu_ms for _, b in pairs if b.cpu_ms is not None]
     if costs:
         p50, p99 = np.percentile(costs, [50, 99])
-        found.cpu_ms = (float(p50), float(p99))
+        result.cpu_ms = (float(p50), float(p99))
 
 
 def _groups(entries: Sequence[Entry], contract: Contract) -> Codes | None:

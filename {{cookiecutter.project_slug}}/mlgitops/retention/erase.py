@@ -84,28 +84,28 @@ def table(path: Path, contract: Contract, person: Person) -> int:
             f"{path} is not a Parquet file: remove the rows from it by hand, then "
             f"`dvc add {path}`"
         )
-    found = pq.read_table(path)
+    frame = pq.read_table(path)
     columns = [
-        name for name in (contract.id, person.column) if name in found.column_names
+        name for name in (contract.id, person.column) if name in frame.column_names
     ]
     if not columns:
         raise EraseError(f"{path} has neither {contract.id} nor {person.column}")
-    ids = _values(found, contract.id)
-    names = _values(found, person.column)
+    ids = _values(frame, contract.id)
+    names = _values(frame, person.column)
     stays = [not person.owns(i, n) for i, n in zip(ids, names, strict=True)]
     if all(stays):
         return 0
-    left = found.filter(pa.array(stays))
-    with TemporaryFile() as new:
-        pq.write_table(left, new, compression="zstd")
-        _put("", str(path), new)
-    return int(found.num_rows - left.num_rows)
+    left = frame.filter(pa.array(stays))
+    with TemporaryFile() as target:
+        pq.write_table(left, target, compression="zstd")
+        _put("", str(path), target)
+    return int(frame.num_rows - left.num_rows)
 
 
 def ids_of(path: Path, contract: Contract, person: Person) -> frozenset[str]:
     """Return the ids of a person's rows in a labelled table."""
-    found = pq.read_table(path, columns=[contract.id, person.column])
-    pairs = zip(_values(found, contract.id), _values(found, person.column), strict=True)
+    frame = pq.read_table(path, columns=[contract.id, person.column])
+    pairs = zip(_values(frame, contract.id), _values(frame, person.column), strict=True)
     return frozenset(rows.written(i) for i, n in pairs if person.owns(None, n))
 
 
@@ -128,8 +128,8 @@ def _files(source: str, ends: tuple[str, ...]) -> list[str]:
         path = Path(source)
         if not path.exists():
             raise EraseError(f"{source} does not exist")
-        found = [path] if path.is_file() else sorted(path.rglob("*"))
-        names = [str(p) for p in found if p.is_file() and not p.name.startswith(".")]
+        frame = [path] if path.is_file() else sorted(path.rglob("*"))
+        names = [str(p) for p in frame if p.is_file() and not p.name.startswith(".")]
     else:
         try:
             sink = Sink(source)
@@ -142,17 +142,17 @@ def _files(source: str, ends: tuple[str, ...]) -> list[str]:
 def _part(source: str, path: str, person: Person) -> int:
     """Remove lines of one shipped part; return how many."""
     with _opened(source, path) as file:
-        found = pq.read_table(file)
+        frame = pq.read_table(file)
     lines = [
         line.decode("utf-8", "replace") if isinstance(line, bytes) else line
-        for line in found.column("line").to_pylist()
+        for line in frame.column("line").to_pylist()
     ]
     stays = [not person.logged(line) for line in lines]
     if all(stays):
         return 0
-    with TemporaryFile() as new:
-        pq.write_table(found.filter(pa.array(stays)), new, compression="zstd")
-        _put(source, path, new)
+    with TemporaryFile() as target:
+        pq.write_table(frame.filter(pa.array(stays)), target, compression="zstd")
+        _put(source, path, target)
     return stays.count(False)
 
 
@@ -161,13 +161,13 @@ def _text(source: str, path: str, rewrite: Rewrite) -> int:
     if "://" in source:
         with _opened(source, path) as file:
             before = file.read()
-        return _replaced(before, path, rewrite, lambda new: _put(source, path, new))
+        return _replaced(before, path, rewrite, lambda file: _put(source, path, file))
     with Path(path).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # a server waits, and opens the new file
         if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
             return _text(source, path, rewrite)
         return _replaced(
-            file.read(), path, rewrite, lambda new: _put(source, path, new)
+            file.read(), path, rewrite, lambda file: _put(source, path, file)
         )
 
 
@@ -211,10 +211,10 @@ def _put_here(path: Path, file: IO[bytes]) -> None:
     """Put a file in another's place on this machine, with its owner and rights."""
     before, part = path.stat(), path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as new:
-            shutil.copyfileobj(file, new)
-            new.flush()
-            os.fsync(new.fileno())
+        with part.open("wb") as target:
+            shutil.copyfileobj(file, target)
+            target.flush()
+            os.fsync(target.fileno())
         if os.geteuid() == 0:
             os.chown(part, before.st_uid, before.st_gid)
         part.chmod(before.st_mode)

@@ -23,7 +23,7 @@ def kept(
     locks = [lock.parse(data) for data in _locks(ledger, retired)]
     commits = [v.commit for v in versions if v.manifest_sha256 not in retired]
     refs = [*commits, *branches()]
-    locks += [found for ref in refs if (found := lock.at(ref))]
+    locks += [locked for ref in refs if (locked := lock.at(ref))]
     locks += [here] if (here := lock.read()) else []
     pointers = [*(lock.pointers(ref) for ref in refs), lock.pointers()]
     return {
@@ -36,15 +36,15 @@ def kept(
 def ever(ledger: Ledger) -> set[str]:
     """Return the md5 of each object that this repository named at any time."""
     locks = [lock.parse(data) for data in _locks(ledger, ())]
-    known = {out.md5 for each in locks for out in each.outs}
-    known |= {md5 for each in locks for md5 in each.read}
+    md5s = {out.md5 for each in locks for out in each.outs}
+    md5s |= {md5 for each in locks for md5 in each.read}
     paths = [f":(glob){folder}/*.dvc" for folder in lock.FOLDERS]
     log = git.run("log", "--all", "--format=%H", "--", *paths, "dvc.lock")
     for commit in log.splitlines():
-        known |= {out.md5 for out in _readable_pointers(commit)}
-        if found := lock.at(commit):
-            known |= {*(out.md5 for out in found.outs), *found.read}
-    return known
+        md5s |= {out.md5 for out in _readable_pointers(commit)}
+        if locked := lock.at(commit):
+            md5s |= {*(out.md5 for out in locked.outs), *locked.read}
+    return md5s
 
 
 def branches() -> list[str]:

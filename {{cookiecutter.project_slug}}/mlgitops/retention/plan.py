@@ -37,8 +37,8 @@ def retiring(ledger: Ledger, name: str, rules: Retention) -> list[Kept]:
         text = tag.tag if tag else proposed.get(manifest, manifest)
         if manifest not in before:
             versions.append(Kept(manifest, tag.number if tag else (), text, time))
-    now = newest(last)
-    return rule.retiring(versions, rule.in_use(histories), rules, now)
+    moment = newest(last)
+    return rule.retiring(versions, rule.in_use(histories), rules, moment)
 
 
 def newest(last: Mapping[str, datetime]) -> datetime:
@@ -66,9 +66,9 @@ def free(
     Beside them how many of them were never named here: they are free if `alone`.
     """
     keep = named.kept(ledger, registry.versions(name), retired)
-    known = named.ever(ledger)
+    named_before = named.ever(ledger)
     sizes = objects.here().listing().sizes
     unnamed = {md5: size for md5, size in sizes.items() if md5 not in keep}
-    unknown = sum(md5 not in known for md5 in unnamed)
-    free = {md5: s for md5, s in unnamed.items() if alone or md5 in known}
+    unknown = sum(md5 not in named_before for md5 in unnamed)
+    free = {md5: s for md5, s in unnamed.items() if alone or md5 in named_before}
     return free, unknown

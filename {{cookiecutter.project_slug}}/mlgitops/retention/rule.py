@@ -39,15 +39,15 @@ def in_use(histories: Iterable[Sequence[str]]) -> set[str]:
 
 
 def retiring(
-    versions: Collection[Kept], used: Collection[str], rules: Retention, now: datetime
+    versions: Collection[Kept], used: Collection[str], rules: Retention, today: datetime
 ) -> list[Kept]:
     """Return the versions that retire, oldest number first.
 
-    `now` is what days are counted from.
+    `today` is what days are counted from.
     """
     registered = sorted((v for v in versions if v.number), key=lambda v: v.number)
     newest = {v.manifest_sha256 for v in registered[-rules.versions :]}
-    oldest = now - timedelta(days=rules.days)
+    oldest = today - timedelta(days=rules.days)
     return [
         version
         for version in sorted(versions, key=lambda v: (v.number, v.last))

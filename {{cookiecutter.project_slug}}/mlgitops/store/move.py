@@ -26,14 +26,14 @@ class Plan:
     """What a move has to copy: md5 and size; how many are there by their size."""
 
     sizes: Mapping[str, int]
-    there: int
+    stored: int
     absent: tuple[str, ...]  # named, but not in the old storage: one phrase each
 
     def __str__(self) -> str:
         """Say it in one sentence."""
         size = sum(self.sizes.values()) / 1e6
         return (
-            f"{objects(len(self.sizes))}, {size:,.1f} MB, {self.there} of them there "
+            f"{objects(len(self.sizes))}, {size:,.1f} MB, {self.stored} of them there "
             f"already by their size"
         )
 
@@ -44,22 +44,22 @@ def plan(source: Objects, target: Objects, named: Named) -> Plan:
     Raises:
         StorageError: the new storage holds something else, or one cannot be listed.
     """
-    here, there = source.listing(), target.listing()
-    foreign = [md5 for md5 in there.sizes if md5 not in here.sizes and md5 not in named]
-    if strange := [*there.others, *(f"object {md5}" for md5 in foreign)]:
+    had, stored = source.listing(), target.listing()
+    foreign = [md5 for md5 in stored.sizes if md5 not in had.sizes and md5 not in named]
+    if strange := [*stored.others, *(f"object {md5}" for md5 in foreign)]:
         raise StorageError(
             f"{target.shown} holds something else ({_some(strange)}): choose an empty "
             "folder or bucket, such as one below it"
         )
     absent = [
-        f"{out.path} of {where} (md5 {md5})"
-        for md5, (out, where) in named.items()
-        if md5 not in here.sizes and there.sizes.get(md5) != out.size
+        f"{out.path} of {origin} (md5 {md5})"
+        for md5, (out, origin) in named.items()
+        if md5 not in had.sizes and stored.sizes.get(md5) != out.size
     ]
-    kept = {md5: out.size for md5, (out, _) in named.items() if md5 in there.sizes}
-    sizes = {**kept, **here.sizes}
-    same = sum(there.sizes.get(md5) == size for md5, size in sizes.items())
-    return Plan(sizes, same, tuple(absent))
+    kept = {md5: out.size for md5, (out, _) in named.items() if md5 in stored.sizes}
+    sizes = {**kept, **had.sizes}
+    copied_already = sum(stored.sizes.get(md5) == size for md5, size in sizes.items())
+    return Plan(sizes, copied_already, tuple(absent))
 
 
 def transfer(
@@ -73,7 +73,7 @@ def transfer(
     Raises:
         StorageError: an object failed; how many are there, and how to go on.
     """
-    there = target.listing().sizes
+    stored = target.listing().sizes
     before = time.monotonic()
     with (
         TemporaryDirectory(prefix="move-") as folder,
@@ -81,7 +81,7 @@ def transfer(
     ):
 
         def bring(md5: str) -> bool:
-            if there.get(md5) == sizes[md5] and target.has(md5):
+            if stored.get(md5) == sizes[md5] and target.has(md5):
                 return False
             file = Path(folder, md5)
             source.fetch(md5, file)

@@ -47,14 +47,14 @@ class Objects:
         Raises:
             StorageError: it cannot be listed.
         """
-        found = Listing()
+        contents = Listing()
         for path, size in self._files():
             name = path.removeprefix(self.root).lstrip("/")
             if match := OBJECT.fullmatch(name):
-                found.sizes[match[1] + match[2]] = size
+                contents.sizes[match[1] + match[2]] = size
             elif not (name.endswith(PART) or name.startswith((PROBE, LOG, ".git/"))):
-                found.others.append(name)
-        return found
+                contents.others.append(name)
+        return contents
 
     def _files(self) -> Iterator[tuple[str, int]]:
         """Yield the path and size of each file."""
@@ -92,13 +92,13 @@ class Objects:
             StorageError: it cannot be written, or came back otherwise.
         """
         path = self.path(md5)
-        whole = self.address.partition("://")[0] in WHOLE_OR_NOT
-        target = path if whole else path + PART
+        atomic = self.address.partition("://")[0] in WHOLE_OR_NOT
+        target = path if atomic else path + PART
         with failing(f"object {md5} cannot be written to {self.shown}"):
-            if not whole:
+            if not atomic:
                 self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
             self.system.put_file(str(file), target)
-            if not whole:
+            if not atomic:
                 if self.system.exists(path):  # of a size or bytes that are wrong
                     self.system.rm_file(path)
                 self.system.mv(target, path)

@@ -71,13 +71,13 @@ def demand_reader() -> None:
     """
     if not login.given():
         return
-    tried = probe()
-    if tried.write and not tried.denied:
+    probed = probe()
+    if probed.write and not probed.denied:
         raise StorageError(
             "whether the login to storage that this run has may write cannot be tried, "
-            f"so nothing of the proposal was run: {tried.write}"
+            f"so nothing of the proposal was run: {probed.write}"
         )
-    if not tried.write:
+    if not probed.write:
         raise StorageError(
             "the login to storage that this run has may write, and this run executes "
             f"a proposal's code: set the variable {login.READ_ROLE} to a role, or the "

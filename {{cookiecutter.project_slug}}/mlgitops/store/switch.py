@@ -57,9 +57,9 @@ def write(config: Config, secret: set[str]) -> None:
     local = Path(".dvc", storage.LOCAL)
     local.unlink(missing_ok=True)  # of the old storage; it is kept
     if own:
-        mine = configparser.ConfigParser(interpolation=None)
-        mine.read_dict({storage.SECTION: own})
-        _replace(local, mine)
+        private = configparser.ConfigParser(interpolation=None)
+        private.read_dict({storage.SECTION: own})
+        _replace(local, private)
 
 
 def _replace(file: Path, config: Config) -> None:

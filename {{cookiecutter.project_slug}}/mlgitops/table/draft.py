@@ -49,28 +49,29 @@ def drafted(table: Table, look: Look, pairs: Pairs, path: Path, typed: Path) -> 
         duckdb.Error: a value is not a number, or the file cannot be read.
         pyarrow.ArrowException: the same, in the midst of the file.
     """
-    found = values(as_read(table, look.numbers), look, look.numbers)
-    at = {sql: index for index, (_, sql) in enumerate(pairs)}
-    only = {n: at[f"c{n}"] for n in look.numbers if look.fraction[n] and f"c{n}" in at}
-    beside = [name for name in found.columns if name not in {f"c{n}" for n in only}]
+    batch = values(as_read(table, look.numbers), look, look.numbers)
+    order = {sql: index for index, (_, sql) in enumerate(pairs)}
+    numbers = [n for n in look.numbers if look.fraction[n] and f"c{n}" in order]
+    only = {n: order[f"c{n}"] for n in numbers}
+    extra = [name for name in batch.columns if name not in {f"c{n}" for n in only}]
     typed_as = [f"f{index}" for index in range(len(pairs))]
     expressions = [f"{sql} as f{index}" for index, (_, sql) in enumerate(pairs)]
-    inner = f"select {', '.join([*beside, *expressions])} from ({found.sql})"
-    wanted = [f"hash(f0) as {DRAWN}", *beside, f"{line(typed_as[1:])} as {LINE}"]
-    wanted += typed_as
-    rows = group_rows(len(wanted))
-    sql = f"select {', '.join(wanted)} from ({inner})"
+    inner = f"select {', '.join([*extra, *expressions])} from ({batch.sql})"
+    selected = [f"hash(f0) as {DRAWN}", *extra, f"{line(typed_as[1:])} as {LINE}"]
+    selected += typed_as
+    rows = group_rows(len(selected))
+    sql = f"select {', '.join(selected)} from ({inner})"
     firsts = enumerate(look.first)
     repeated = [n for n, few in firsts if len(set(few)) <= REPEATED * len(few)]
     path.parent.mkdir(parents=True, exist_ok=True)
     batches = table.stream("Reading", sql, rows)
-    first = File(path, (*beside, LINE), tuple(f"c{n}" for n in repeated))
+    first = File(path, (*extra, LINE), tuple(f"c{n}" for n in repeated))
     short = tuple(table.names[n] for n in repeated)
     second = File(typed, tuple(name for name, _ in pairs), short)
     sample = _split(pieces(batches, rows), first, second)
     relation = f"read_parquet({quoted(path)})"
     draft = Draft(typed, tuple(pairs), sample, only)
-    return replace(table, relation=relation, odd=found.odd, draft=draft)
+    return replace(table, relation=relation, odd=batch.odd, draft=draft)
 
 
 def line(columns: Iterable[str]) -> str:
@@ -105,15 +106,15 @@ def pieces(batches: Iterable[Any], rows: int) -> Iterator[Any]:
         yield pa.Table.from_batches(held).combine_chunks()
 
 
-def _split(tables: Iterable[Any], beside: File, typed: File) -> Any:
+def _split(tables: Iterable[Any], extra: File, typed: File) -> Any:
     """Write the columns of tables to two files, after the first, which hashes the ids.
 
     Returns:
         The sample of the second file's rows that this column draws.
     """
     drawn, writers = Drawn(), {}
-    parts = {beside: slice(1, 1 + len(beside.names))}
-    parts[typed] = slice(parts[beside].stop, None)
+    parts = {extra: slice(1, 1 + len(extra.names))}
+    parts[typed] = slice(parts[extra].stop, None)
     with ExitStack() as stack:
         for table in tables:
             for file, which in parts.items():
