@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from uvicorn.server import ServerState
 
 from machinery import tiny
@@ -27,7 +28,8 @@ from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.direct import Cycle, Direct
 from mlgitops.serving.lines import lines
 from mlgitops.serving.log import PredictionLog
-from mlgitops.serving.model import Model, ModelError
+from mlgitops.serving.model import Model, ModelError, _parse
+from mlgitops.serving.verify import VerifyError
 
 ROW = tiny.ROW | {"id": "a", "time": "2013-04-01T23:30:00Z"}
 
@@ -307,3 +309,13 @@ def test_a_server_loads_no_command_line_of_uvicorn_and_the_package_stays_whole()
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded, whole = ran.stdout.splitlines()
     assert loaded == "[]" and whole.startswith("uvicorn.main True <module")
+
+
+def test_a_contract_reads_the_same_in_c() -> None:
+    odd = (
+        "a: [1, 010, 1.0, 12:30, yes, NO, ~, 'x', \"\\u00fc\", 2013-04-01]\nü: |\n  b\n"
+    )
+    for text in (Path("contract.yaml").read_text(), tiny.CONTRACT, odd):
+        assert _parse(text.encode()) == yaml.safe_load(text)
+    with pytest.raises(VerifyError):
+        _parse(b"a: [")
