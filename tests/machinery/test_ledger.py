@@ -172,3 +172,18 @@ def test_what_the_remote_refuses_is_no_lost_race(clones: list[Path]) -> None:
     hook.chmod(0o755)
     with pytest.raises(GitError, match="GH013"):
         push("HEAD:refs/heads/x", cwd=clones[0])
+
+
+def test_a_file_is_shown_whatever_its_name_and_bytes_are(tmp_path: Path) -> None:
+    """And what is absent, or a folder's path in another form, is None."""
+    files = {"a": b"", "in/b": b"x\ny\n\n", "a blob": b"\x00\xff", "new\nline": b"1"}
+    git("init", "-q", cwd=tmp_path)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    git("add", "-A", cwd=tmp_path)
+    tree = git("write-tree", cwd=tmp_path)
+    assert {n: commits.show(tree, n, tmp_path) for n in files} == files
+    for name in ("b", "./a", "in//b", "in/../a", "", "c blob", "0" * 40 + " blob 3"):
+        assert commits.show(tree, name, tmp_path) is None, name
+    assert commits.show("0" * 40, "a", tmp_path) is None

@@ -27,6 +27,7 @@ BROKE_OFF = re.compile(
     r"(?:HTTP|returned error:) (?:5\d\d|429)|early EOF|unexpected disconnect"
     r"|hung up unexpectedly|Connection reset"
 )
+BLOB = re.compile(rb"[0-9a-f]{40,64} blob \d+")  # before the bytes of a file
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before the next try
 Folder = str | os.PathLike[str]
 
@@ -84,7 +85,17 @@ def push(*args: str, cwd: Folder = ".") -> bool:
 
 
 def show(ref: str, path: str, cwd: Folder = ".") -> bytes | None:
-    """Return the bytes of a file at a commit, or None if it does not exist."""
+    """Return the bytes of a file at a commit, or None if it does not exist.
+
+    Raises:
+        GitError: something else than a file is there, such as a submodule.
+    """
+    if path == os.path.normpath(path) and "\n" not in path:
+        asked = f"{ref}:{path}\n".encode()
+        answer = _bytes(("cat-file", "--batch"), cwd, False, asked, None)
+        header, _, data = answer.partition(b"\n")
+        if BLOB.fullmatch(header):
+            return data[:-1]
     listed = run("ls-tree", "--name-only", "-z", ref, "--", path, cwd=cwd, check=False)
     if listed != f"{path}\0":
         return None

@@ -59,7 +59,7 @@ class Ledger:
 
     def read_bytes(self, path: str) -> bytes | None:
         """Return the file's bytes, or None."""
-        return git.show(self.commit, path, self.cwd) if self.commit else None
+        return _file(self.commit, path, self.cwd) if self.commit else None
 
     def read(self, path: str) -> Record | None:
         """Return the JSON record at that path, or None."""
@@ -266,3 +266,9 @@ def _paths(commit: str, cwd: Path) -> tuple[str, ...]:
     """Return the paths of a commit's files, sorted."""
     text = git.run("ls-tree", "-r", "--name-only", commit, cwd=cwd)
     return tuple(sorted(text.splitlines()))
+
+
+@lru_cache(256)
+def _file(commit: str, path: str, cwd: Path) -> bytes | None:
+    """Return the bytes of a commit's file, or None."""
+    return git.show(commit, path, cwd)
