@@ -376,6 +376,22 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         "ROC AUC",
     ),
 }
+TWINS = {  # with PROOF=1 only: what refuses it also refuses, in each run, its twin
+    "a threshold that decides no for every row": (
+        "a threshold that decides yes for every row"
+    ),
+    "the same, each a little changed": (
+        "the same, with a little noise in the numbers, and twice"
+    ),
+    "rows of the holdout put back under other ids and times": (
+        "overfit to the holdout under other ids"
+    ),
+    "the same, with its proof forged": "the same, and the comparison is forged",
+    "the same, and nobody compares": "the same, with its proof switched off",
+    "a manifest whose training ended in 2099": (
+        "a manifest with another threshold than params.yaml"
+    ),
+}
 DOUBTFUL: dict[str, tuple[Patch, str]] = {  # what the report warns of
     "a third of the holdout put back under other ids and times": (
         more(COPIED[::3]),

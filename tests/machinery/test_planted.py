@@ -1,11 +1,12 @@
 """Planted challengers: each a patch that somebody might send, judged by `validate`.
 
 The bad ones are refused, each for its own reason; the honest ones pass. The table of
-what happened is in build/planted.md.
+what happened is in build/planted.md. PROOF=1 sends those with a twin as well.
 """
 
 import html
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from machinery.judged import Hub, Project, Record, git, packed
-from machinery.planted import ALL, DOUBTFUL, FORGED, HONEST, LOCKED, PROPOSED
+from machinery.planted import (
+    ALL,
+    DOUBTFUL,
+    FORGED,
+    HONEST,
+    LOCKED,
+    PROPOSED,
+    TWINS,
+)
 from machinery.test_validate_workflow import altered, read, validate, verdicts
 from mlgitops import lock
 from mlgitops.ledger import Ledger
@@ -21,6 +30,7 @@ from mlgitops.serving.verify import sha256_file
 
 pytestmark = pytest.mark.slow
 TABLE: list[str] = []
+SENT = [name for name in PROPOSED if os.environ.get("PROOF") or name not in TWINS]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +102,12 @@ def judged(
     return hub, noted(name, hub.comments[pull["number"]])
 
 
-@pytest.mark.parametrize("name", PROPOSED)
+def test_a_twin_is_sent_in_each_run_and_refused_by_the_same_check() -> None:
+    for name, twin in TWINS.items():
+        assert twin not in TWINS and PROPOSED[twin][1] == PROPOSED[name][1]
+
+
+@pytest.mark.parametrize("name", SENT)
 def test_a_bad_proposal_is_refused_for_its_own_reason(
     name: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
