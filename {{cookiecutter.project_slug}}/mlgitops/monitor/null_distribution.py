@@ -30,6 +30,7 @@ Vector = NDArray[np.float64]
 Integers = NDArray[np.int64]
 DRAWS = 2000  # windows drawn; at a rate of 0.5 % the limit is the tenth largest
 CHUNK = 100  # of them at a time: bounded memory
+LONG = 2000  # rows of a window that are counted alone, to stay in the cache
 BINS = 256  # of a number's distribution: its values if so few, else equally full
 MOST_ROWS = 5000  # of a drawn window; a larger one varies less: on the safe side
 FEWEST_BLOCKS = 8  # below it blocks are days, and then rows
@@ -288,14 +289,9 @@ class _Sampler:
         slot = self.rng.integers(0, window_blocks, (CHUNK, rows))
         if window_blocks > rows / MOST_OF_A_BLOCK:  # of few rows each, all are there
             slot = np.broadcast_to(np.arange(rows) % window_blocks, (CHUNK, rows))
-        inside = self.rng.random((CHUNK, rows))
-        draws = zip(chosen, slot, inside, strict=True)
-        return np.stack([self._rows(blocks[slots], at) for blocks, slots, at in draws])
-
-    def _rows(self, blocks: Integers, inside: Vector) -> Integers:
-        """Return [rows] row numbers, ``inside`` their [rows] blocks from 0 to 1."""
-        offset = (inside * self.size[blocks]).astype(np.int64)
-        return np.asarray(self.order[self.start[blocks] + offset])
+        block = np.take_along_axis(chosen, slot, 1)
+        inside = (self.rng.random((CHUNK, rows)) * self.size[block]).astype(np.int64)
+        return np.asarray(self.order[self.start[block] + inside])
 
     def references(self) -> NDArray[np.float32]:
         """Return [CHUNK, count]: how often each block is in a reference drawn anew."""
@@ -312,10 +308,11 @@ def count_by_block(blocks: Integers, count: int, column: Binned) -> Integers:
 
 
 def _count_windows(windows: Integers, column: Binned) -> Vector:
-    """Return [CHUNK, bins + 1]: how many rows of each window are in which bin.
-
-    Counted window by window, which stays in the processor's cache: a third of the time.
-    """
-    width = column.bins + 1
-    counts = [np.bincount(column.codes[rows], minlength=width) for rows in windows]
-    return np.stack(counts).astype(np.float64)
+    """Return [CHUNK, bins + 1]: how many rows of each window are in which bin."""
+    codes, width = column.codes, column.bins + 1
+    if windows.shape[1] >= LONG:
+        each = [np.bincount(codes[rows], minlength=width) for rows in windows]
+        return np.stack(each).astype(np.float64)
+    flat = (codes[windows] + np.arange(CHUNK)[:, None] * width).ravel()
+    counts = np.bincount(flat, minlength=CHUNK * width)
+    return counts.reshape(CHUNK, width).astype(np.float64)
