@@ -13,7 +13,7 @@ from machinery import tables
 
 pytest.importorskip("duckdb")  # the group `data`
 from mlgitops.commands import data
-from mlgitops.table import columns, draft, drawn, engine, look, source
+from mlgitops.table import columns, draft, drawn, engine, formats, look, source
 
 ROWS = 400
 
@@ -333,3 +333,31 @@ def test_a_draft_shows_the_rows_that_the_file_would(
     assert not tables.make("../t.csv", "y")
     assert found[1:] == written()[1:]
     assert "hash of the id" in found[2]
+
+
+def test_plain_numbers_are_told_at_once_as_one_by_one() -> None:
+    plain, other = (
+        ["1", "-1.5e3", ".5", "+7.", "0"],
+        ["", "1\n2", "x", "1,5", "1 ", "e3"],
+    )
+    assert formats.are_plain(plain) and formats.are_plain([])
+    for value in other:
+        assert formats.PLAIN.fullmatch(value) is None
+        assert not formats.are_plain([*plain, value, *plain])
+    assert formats.are_plain(["1.25"] * 5_000) and not formats.are_plain(
+        ["1"] * 5000 + ["x"]
+    )
+
+
+def test_rows_that_differ_far_right_only_are_no_duplicates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A few values tell most rows apart; where they do not, all are looked at."""
+    frame = every_kind().drop(columns="order_id").head(ROWS)
+    frame = pd.concat([frame, frame.head(5)])
+    frame["last"] = [0.25] * ROWS + [0.25, 0.25, 0.5, 0.75, 1.5]
+    frame["last"] += np.arange(len(frame)) % ROWS / 1024
+    frame.to_csv("../t.csv", index=False)
+    asked = asked_for("../t.csv", monkeypatch)
+    assert sum("count(distinct" in sql for sql in asked) >= 2
+    assert "2 rows (0.5%) repeat another" in data.PAGE.read_text("utf-8")

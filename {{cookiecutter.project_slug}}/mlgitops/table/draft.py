@@ -20,7 +20,10 @@ from mlgitops.table.engine import Table, quoted
 from mlgitops.table.look import Look
 
 DRAWN = "drawn"  # the hash of a row's id
-LINE = "line"  # the hash of a typed row, its id aside; beside what is asked of
+LINE = "line"  # the hash of a few typed values of a row; beside what is asked of
+FEW = 4  # such values: rows that differ in them need no look at the others
+EXACT = 12  # letters of a number, in the mean, of which no compression makes fewer
+BATCH = 65_536  # values that are encoded together
 REPEATED = 0.5  # of the first values that differ, at most: then a dictionary is shorter
 Pairs = Sequence[tuple[str, str]]  # the name and the SQL of each column to write
 
@@ -57,7 +60,8 @@ def drafted(table: Table, look: Look, pairs: Pairs, path: Path, typed: Path) -> 
     typed_as = [f"f{index}" for index in range(len(pairs))]
     expressions = [f"{sql} as f{index}" for index, (_, sql) in enumerate(pairs)]
     inner = f"select {', '.join([*extra, *expressions])} from ({batch.sql})"
-    selected = [f"hash(f0) as {DRAWN}", *extra, f"{line(typed_as[1:])} as {LINE}"]
+    telling = [typed_as[index] for index in only.values()][:FEW] or typed_as[1:]
+    selected = [f"hash(f0) as {DRAWN}", *extra, f"{line(telling)} as {LINE}"]
     selected += typed_as
     rows = group_rows(len(selected))
     sql = f"select {', '.join(selected)} from ({inner})"
@@ -67,15 +71,24 @@ def drafted(table: Table, look: Look, pairs: Pairs, path: Path, typed: Path) -> 
     batches = table.stream("Reading", sql, rows)
     first = File(path, (*extra, LINE), tuple(f"c{n}" for n in repeated))
     short = tuple(table.names[n] for n in repeated)
-    second = File(typed, tuple(name for name, _ in pairs), short)
+    dense = tuple(table.names[n] for n in only if _is_dense(look.first[n]))
+    second = File(typed, tuple(name for name, _ in pairs), short, dense)
     sample = _split(pieces(batches, rows), first, second)
     relation = f"read_parquet({quoted(path)})"
     draft = Draft(typed, tuple(pairs), sample, only)
     return replace(table, relation=relation, odd=batch.odd, draft=draft)
 
 
+def _is_dense(values: Sequence[str]) -> bool:
+    """Tell whether numbers have so many digits that they are stored nearly as they are.
+
+    zstd takes its time to find that out.
+    """
+    return sum(map(len, values)) >= EXACT * len(values)
+
+
 def line(columns: Iterable[str]) -> str:
-    """Return the expression by which two rows are told apart."""
+    """Return the expression that tells rows apart which differ in these columns."""
     return f"hash({', '.join(columns)})"
 
 
@@ -86,6 +99,7 @@ class File:
     path: Path
     names: tuple[str, ...]
     dictionaries: tuple[str, ...]  # columns whose values are worth a dictionary
+    dense: tuple[str, ...] = ()  # columns that are hardly worth compression
 
 
 def pieces(batches: Iterable[Any], rows: int) -> Iterator[Any]:
@@ -134,7 +148,12 @@ def _writer(file: File, schema: Any) -> Any:
 
     worth = [name for name in file.dictionaries if name in file.names]
     return pq.ParquetWriter(
-        file.path, schema, compression="zstd", use_dictionary=worth, store_schema=False
+        file.path,
+        schema,
+        compression={n: "snappy" if n in file.dense else "zstd" for n in file.names},
+        use_dictionary=worth,
+        write_batch_size=BATCH,
+        store_schema=False,
     )
 
 

@@ -220,7 +220,7 @@ def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]
     done = _remove_example() if first else []
     table = _table_path(plan)
     table.parent.mkdir(exist_ok=True)
-    shutil.copyfile(plan.table, f"{table}.new")
+    shutil.move(plan.table, f"{table}.new")
     os.replace(f"{table}.new", table)
     Path("contract.yaml").write_text(decision.contract, encoding="utf-8")
     params = Path("params.yaml").read_text(encoding="utf-8")

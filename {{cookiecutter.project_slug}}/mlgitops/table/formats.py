@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+PLAIN_LINES = re.compile(rf"(?:{PLAIN.pattern}\n)*+")
 CODE = re.compile(r"[+-]?0\d+")  # 01234 is a code: as a number it would lose the zero
 POINT = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")  # 1,234.5
 COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")  # 1.234,5 or 1234,5
@@ -96,6 +97,8 @@ def style(values: Sequence[str], comma: bool = False) -> Style:
         return TEXT
     if not any("." in v for v in values) and any(map(CODE.fullmatch, values)):
         return TEXT
+    if not comma and are_plain(values):
+        return Style("number")
 
     def most(pattern: re.Pattern[str]) -> bool:
         fit = sum(map(bool, map(pattern.fullmatch, values)))
@@ -123,6 +126,13 @@ def style(values: Sequence[str], comma: bool = False) -> Style:
         if most(pattern):
             return Style("number", name)
     return _date(values)
+
+
+def are_plain(values: Sequence[str]) -> bool:
+    """Tell whether all values are plain numbers; at once, as there are many."""
+    lines = "\n".join([*values, ""])
+    one_each = lines.count("\n") == len(values)
+    return one_each and PLAIN_LINES.fullmatch(lines) is not None
 
 
 def _date(values: Sequence[str]) -> Style:

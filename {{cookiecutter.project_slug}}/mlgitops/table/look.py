@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlgitops.table.engine import Table
-from mlgitops.table.formats import NUMBER, PLAIN, TEXT, Style, prefers_comma, style
+from mlgitops.table.formats import (
+    NUMBER,
+    TEXT,
+    Style,
+    are_plain,
+    prefers_comma,
+    style,
+)
 
 PEEK = 5_000  # rows whose values are looked at one by one, to see how they are written
 CELLS = 500_000  # values that are looked at so: of a wide table, fewer rows
@@ -90,7 +97,7 @@ def _numbers(
     table: Table,
     styles: Collection[Style],
     plain: Collection[bool],
-    first: Collection[tuple[str, ...]],
+    first: Sequence[tuple[str, ...]],
 ) -> tuple[int, ...]:
     """Return the columns whose first values are plain numbers, all of them."""
     if table.numbers is None:
@@ -99,7 +106,7 @@ def _numbers(
     return tuple(
         n
         for n, (written, as_text, values) in columns
-        if written == NUMBER and not as_text and all(map(PLAIN.fullmatch, values))
+        if written == NUMBER and not as_text and are_plain(values)
     )
 
 

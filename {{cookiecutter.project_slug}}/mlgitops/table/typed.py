@@ -138,7 +138,7 @@ def measure(
                 f"select coalesce(max(length({columns[guess.name]})), 0) from {source}"
             )
             longest[guess.name] = int(ask("Measuring texts", sql)[0][0])
-    unique = _different(table, path, names)
+    unique = _different(table, path, names, rows)
     sample = _sampled(table, path, names, rows)
     groups = 0
     if roles.group:
@@ -166,15 +166,20 @@ def measure(
     )
 
 
-def _different(table: Table, path: Path, names: Sequence[str]) -> int:
-    """Return how many rows differ, id aside."""
-    hashed, source = LINE, table.relation
-    if table.draft is None:
-        columns = ", ".join(f"c{number}" for number in range(len(names)))
-        source = f"read_parquet({quoted(path)}) as t({columns})"
-        hashed = line(f"c{number}" for number in range(1, len(names)))
-    sql = f"select count(distinct {hashed}) from {source}"
-    return int(table.run("Looking for duplicates", sql)[0][0])
+def _different(table: Table, path: Path, names: Sequence[str], rows: int) -> int:
+    """Return how many rows differ, id aside.
+
+    Where a few values of each tell them all apart, the file need not be read.
+    """
+    step = "Looking for duplicates"
+    if table.draft:
+        sql = f"select count(distinct {LINE}) from {table.relation}"
+        if table.run(step, sql)[0][0] == rows:
+            return rows
+    columns = ", ".join(f"c{number}" for number in range(len(names)))
+    hashed = line(f"c{number}" for number in range(1, len(names)))
+    source = f"read_parquet({quoted(path)}) as t({columns})"
+    return int(table.run(step, f"select count(distinct {hashed}) from {source}")[0][0])
 
 
 def _sampled(table: Table, path: Path, names: Sequence[str], rows: int) -> pd.DataFrame:
