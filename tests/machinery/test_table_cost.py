@@ -13,7 +13,18 @@ from machinery import tables
 
 pytest.importorskip("duckdb")  # the group `data`
 from mlgitops.commands import data
-from mlgitops.table import columns, draft, drawn, engine, formats, look, source
+from mlgitops.table import (
+    columns,
+    draft,
+    drawn,
+    engine,
+    formats,
+    look,
+    page,
+    plan,
+    source,
+)
+from mlgitops.table.options import Options
 
 ROWS = 400
 
@@ -193,14 +204,38 @@ def test_a_letter_may_stand_on_the_border_of_two_blocks() -> None:
     assert source.encoding(path)[0] == "cp1252", "half a letter at the end"
 
 
-def asked_for(file: str, connection: pytest.MonkeyPatch, **given: str) -> list[str]:
-    """Return what `make data` of a file asks DuckDB."""
+def planned(**given: str) -> tuple[pd.DataFrame, str, str]:
+    """Return the table that would be written of a file, its contract and its page."""
+    options = {**dict.fromkeys(tables.NAMES, ""), "file": "../t.csv", "target": "y"}
+    made = plan.plan(Options.parse({**options, **given}), Path("build", "table"))
+    return pd.read_parquet(made.table), made.contract, page.page(made)
+
+
+def asked_for(
+    patch: pytest.MonkeyPatch, **given: str
+) -> tuple[list[str], tuple[pd.DataFrame, str, str]]:
+    """Return what is asked of DuckDB, and what is found."""
     connect, asked = engine.connect, Recorded.asked
-    connection.setattr(engine, "connect", lambda path: Recorded(connect(path)))
+    patch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
     asked.clear()
-    assert not tables.make(file, "y", **given)
-    connection.setattr(engine, "connect", connect)
-    return list(asked)
+    found = planned(**given)
+    patch.setattr(engine, "connect", connect)
+    return list(asked), found
+
+
+def alike(
+    found: tuple[pd.DataFrame, str, str], patch: pytest.MonkeyPatch, **given: str
+) -> None:
+    """Check that a file read as texts, without a draft, gives the same."""
+
+    def none(*_: object) -> None:
+        raise draft.NotFiniteError
+
+    patch.setattr(columns, "drafted", none)
+    asked, expected = asked_for(patch, **given)
+    assert [sql for sql in asked if sql.startswith("copy")]
+    pd.testing.assert_frame_equal(found[0], expected[0])
+    assert found[1:] == expected[1:]
 
 
 def every_kind() -> pd.DataFrame:
@@ -218,32 +253,15 @@ def every_kind() -> pd.DataFrame:
     return pd.concat([frame, frame.tail(3).assign(order_id=["p1", "p2", "p3"])])
 
 
-def written() -> tuple[pd.DataFrame, str, str]:
-    """Return the table, and what was written of it."""
-    page = data.PAGE.read_text("utf-8")
-    return tables.table(), Path("contract.yaml").read_text("utf-8"), page
-
-
 def test_the_draft_of_the_first_rows_is_the_file_that_all_rows_ask_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Row for row, by the same types, and what is said of it is the same."""
     every_kind().to_csv("../t.csv", index=False)
-    asked = asked_for("../t.csv", monkeypatch)
-    assert not [sql for sql in asked if sql.startswith("copy")], (
-        "drafted in one reading"
-    )
-    drafted = written()
-    monkeypatch.setattr(columns, "drafted", lambda table, *_: not_drafted())
-    assert [s for s in asked_for("../t.csv", monkeypatch) if s.startswith("copy")]
-    pd.testing.assert_frame_equal(drafted[0], written()[0])
-    assert drafted[1:] == written()[1:]
+    asked, drafted = asked_for(monkeypatch)
+    assert not [sql for sql in asked if sql.startswith("copy")], "in one reading"
     assert "3 rows" in drafted[2] and "repeat another" in drafted[2]
-
-
-def not_drafted() -> None:
-    """Read as texts, without a draft."""
-    raise draft.NotFiniteError
+    alike(drafted, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -272,15 +290,11 @@ def test_rows_that_ask_for_another_file_than_the_first_get_it(
     frame["code"] = [f"{n:04}x" for n in range(len(frame))]
     frame.iloc[300, frame.columns.get_loc(column)] = value
     frame.to_csv("../t.csv", index=False)
-    asked = asked_for("../t.csv", monkeypatch, **given)
-    found = written()
+    asked, found = asked_for(monkeypatch, **given)
     assert len(readings(asked)) == 2
     joined = [sql for sql in asked if "positional join" in sql]
     assert len(joined) == (not stands), "a draft that does not stand lends its numbers"
-    monkeypatch.setattr(columns, "drafted", lambda table, *_: not_drafted())
-    asked_for("../t.csv", monkeypatch, **given)
-    pd.testing.assert_frame_equal(found[0], written()[0])
-    assert found[1:] == written()[1:]
+    alike(found, monkeypatch, **given)
 
 
 def test_the_bytes_of_a_draft_do_not_depend_on_how_it_was_read(tmp_path: Path) -> None:
@@ -327,12 +341,9 @@ def test_a_draft_shows_the_rows_that_the_file_would(
     """What is seen of a sample is the same, by whichever way it was drawn."""
     monkeypatch.setattr(drawn, "SAMPLE", 150)
     every_kind().to_csv("../t.csv", index=False)
-    assert not tables.make("../t.csv", "y")
-    found = written()
-    monkeypatch.setattr(columns, "drafted", lambda table, *_: not_drafted())
-    assert not tables.make("../t.csv", "y")
-    assert found[1:] == written()[1:]
+    found = planned()
     assert "hash of the id" in found[2]
+    alike(found, monkeypatch)
 
 
 def test_plain_numbers_are_told_at_once_as_one_by_one() -> None:
@@ -358,6 +369,43 @@ def test_rows_that_differ_far_right_only_are_no_duplicates(
     frame["last"] = [0.25] * ROWS + [0.25, 0.25, 0.5, 0.75, 1.5]
     frame["last"] += np.arange(len(frame)) % ROWS / 1024
     frame.to_csv("../t.csv", index=False)
-    asked = asked_for("../t.csv", monkeypatch)
+    asked, found = asked_for(monkeypatch)
     assert sum("count(distinct" in sql for sql in asked) >= 2
-    assert "2 rows (0.5%) repeat another" in data.PAGE.read_text("utf-8")
+    assert "2 rows (0.5%) repeat another" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("null", "column", "first"),
+    [
+        ("NA", "price", False),
+        ("nan", "a.b", False),
+        ('"NULL"', 'say "x"', False),
+        ("None", "member", False),
+        ("NA", "placed", True),
+    ],
+)
+def test_a_missing_value_may_be_spelt_out_anywhere(
+    null: str, column: str, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked for in all texts; in numbers, once one was met."""
+    monkeypatch.setattr(look, "PEEK", 100)
+    monkeypatch.setattr(engine, "LOOKED_AT", 5_000)
+    frame = every_kind().astype(str).replace("nan", "")
+    for row in (3, 300) if first else (300, 320):
+        frame.iloc[row, frame.columns.get_loc(column)] = "?"
+    text = frame.to_csv(index=False).replace("?", null)
+    Path("../t.csv").write_text(text)
+    assert engine._spelt([Path("../t.csv")]) == first
+    asked, found = asked_for(monkeypatch)
+    number = column in ("price", "a.b") and not first
+    assert len(readings(asked)) == (3 if number else 2)
+    assert found[0][column].isna().sum() == 2
+    alike(found, monkeypatch)
+
+
+@pytest.mark.parametrize("text", ["NAME,a", "financial", "a,Nancy", "N/A/B", "none"])
+def test_a_word_that_only_begins_so_spells_nothing(text: str) -> None:
+    Path("t.csv").write_text(f"x,y\n{text}\n")
+    assert not engine._spelt([Path("t.csv")])
+    Path("t.csv").write_text(f"x,y\n{text}\n1,NA\r\n")
+    assert engine._spelt([Path("t.csv")])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlgitops.table.engine import Table, quoted
+from mlgitops.table.engine import NULLS, Table, quoted
 from mlgitops.table.look import Look
 
 CELLS = 6_000_000  # of a group of rows, which is held in memory
@@ -79,11 +79,33 @@ def stored(table: Table, look: Look, path: Path, numbers: Collection[int]) -> Ta
     return replace(table, relation=f"read_parquet({quoted(path)})", odd=found.odd)
 
 
-def as_read(table: Table, numbers: Collection[int]) -> str:
-    """Return the relation of a file whose reader reads some columns as numbers."""
-    if numbers and table.numbers:
-        return f"({table.numbers(numbers)})"
-    return table.relation
+def as_read(
+    table: Table, numbers: Collection[int], nulls: Sequence[str] = NULLS
+) -> str:
+    """Return the relation of a file whose reader reads some columns as numbers.
+
+    It looks for some of NULLS only; the others are no values of texts all the same.
+    """
+    if not (numbers and table.numbers):
+        return table.relation
+    relation = f"({table.numbers.sql(numbers, nulls)})"
+    if not (left := [text for text in NULLS if text not in nulls]):
+        return relation
+    names = [f"c{n}" for n in range(len(table.names))]
+    columns = [
+        name if n in numbers else f"{_without(name, left)} as {name}"
+        for n, name in enumerate(names)
+    ]
+    return f"(select {', '.join(columns)} from {relation})"
+
+
+def _without(column: str, nulls: Sequence[str]) -> str:
+    """Return the expression for a text that is none of these."""
+    # Not `in (...)`: with a long list, DuckDB lets rows lose their order.
+    none = " or ".join(f"{column} = {quoted(text)}" for text in nulls)
+    longest = max(map(len, nulls))
+    short = f"strlen({column}) <= {longest}"
+    return f"case when {short} and ({none}) then null else {column} end"
 
 
 def noted(path: Path) -> dict[str, Noted]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlgitops.table.columnar import Noted, noted, odd, stored, values
 from mlgitops.table.draft import NotFiniteError, Pairs, drafted
-from mlgitops.table.engine import Table
+from mlgitops.table.engine import NULLS, Table
 from mlgitops.table.formats import Style
 from mlgitops.table.look import HEAD, Look
 
@@ -95,20 +95,31 @@ def _read(
     import duckdb
     import pyarrow as pa
 
-    if look.numbers:
+    attempts: list[tuple[str, ...]] = []
+    if look.numbers and table.numbers:
+        attempts = [*dict.fromkeys((table.numbers.nulls, NULLS))] if pairs else [NULLS]
+    for nulls in attempts:
         try:
             if pairs:
-                read = drafted(table, look, pairs, path, path.with_name(DRAFT))
+                typed = path.with_name(DRAFT)
+                read = drafted(table, look, pairs, nulls, path, typed)
             else:
                 read = stored(table, look, path, look.numbers)
             found = _facts(read, look, path)
             ends = [end for n in look.numbers for end in (found[n].low, found[n].high)]
             if all(end is None or math.isfinite(end) for end in ends):
                 return read, found
-        except (duckdb.Error, pa.ArrowException, NotFiniteError):
-            pass  # the texts say which value, in how many rows
-    read = stored(table, look, path, ())
+        except (duckdb.Error, pa.ArrowException, NotFiniteError) as error:
+            if not _is_spelt(error):
+                break
+    read = stored(table, look, path, ())  # the texts say which value, in how many rows
     return read, _facts(read, look, path)
+
+
+def _is_spelt(error: Exception) -> bool:
+    """Tell whether a missing value, spelt out, was read as a number: NaN is one."""
+    quoted = (f'"{text}"' for text in NULLS if text)
+    return isinstance(error, NotFiniteError) or any(q in str(error) for q in quoted)
 
 
 def _facts(table: Table, look: Look, path: Path) -> list[Facts]:

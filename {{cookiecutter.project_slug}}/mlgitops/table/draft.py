@@ -42,7 +42,14 @@ class Draft:
     only: Mapping[int, int]  # columns that stand nowhere else: their index in the file
 
 
-def drafted(table: Table, look: Look, pairs: Pairs, path: Path, typed: Path) -> Table:
+def drafted(
+    table: Table,
+    look: Look,
+    pairs: Pairs,
+    nulls: Sequence[str],
+    path: Path,
+    typed: Path,
+) -> Table:
     """Return the table as `columnar.stored` does, and write its typed file as well.
 
     Numbers with fractions stand in the typed file only, if it takes them as they are.
@@ -52,7 +59,7 @@ def drafted(table: Table, look: Look, pairs: Pairs, path: Path, typed: Path) -> 
         duckdb.Error: a value is not a number, or the file cannot be read.
         pyarrow.ArrowException: the same, in the midst of the file.
     """
-    batch = values(as_read(table, look.numbers), look, look.numbers)
+    batch = values(as_read(table, look.numbers, nulls), look, look.numbers)
     order = {sql: index for index, (_, sql) in enumerate(pairs)}
     numbers = [n for n in look.numbers if look.fraction[n] and f"c{n}" in order]
     only = {n: order[f"c{n}"] for n in numbers}

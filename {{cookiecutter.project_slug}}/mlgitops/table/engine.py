@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,14 +22,31 @@ if TYPE_CHECKING:
 
 MEMORY = "1GB"
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "None")
+SPELT = re.compile(
+    rb"(?:^|[,;\t|\"\n])(?:%s)(?=[,;\t|\"\r\n])"
+    % b"|".join(re.escape(text.encode()) for text in NULLS if text)
+)
+LOOKED_AT = 1 << 22  # bytes of a file
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 REJECTED = (  # each reading notes them again
     "select count(distinct (file_id, line)), min(line), arg_min(csv_line, line) "
     "from reject_errors group by scan_id order by 1 desc limit 1"
 )
 
-Numbers = Callable[[Collection[int]], str]  # SQL that reads these columns as numbers
-# Names, SQL and sentences; and SQL that stops at the first value that is not a number.
+
+@dataclass(frozen=True)
+class Numbers:
+    """How the file's reader reads columns as numbers; it stops at a value that is none.
+
+    Each text that it takes for a missing value costs time at every value: those which
+    the first lines lack are left to SQL, for the columns of texts.
+    """
+
+    sql: Callable[[Collection[int], Sequence[str]], str]  # of these columns and nulls
+    nulls: tuple[str, ...]  # of NULLS, what it is to look for at first
+
+
+# Names, SQL and sentences; and the same SQL for numbers.
 Reading = tuple[list[str], str, list[str], Numbers | None]
 
 
@@ -156,19 +174,30 @@ def _csv(connection: Any, found: Source, scratch: Path) -> Reading:
         sentences.append(f"delimiter: {DELIMITERS.get(delim, delim)}{skipped}")
     listed = ", ".join(map(quoted, files))
 
-    def reader(numbers: Collection[int], mistakes: str) -> str:
+    def reader(numbers: Collection[int], nulls: Sequence[str], mistakes: str) -> str:
         kinds = ["DOUBLE" if n in numbers else "VARCHAR" for n in range(len(names))]
         columns = ", ".join(f"c{n}: '{kind}'" for n, kind in enumerate(kinds))
         return (
             f"select * from read_csv([{listed}], columns = {{{columns}}}, "
             f"header = true, delim = {quoted(delim)}, quote = '\"', escape = '\"', "
-            f"skip = {skip}, nullstr = [{', '.join(map(quoted, NULLS))}], "
+            f"skip = {skip}, nullstr = [{', '.join(map(quoted, nulls))}], "
             f"auto_detect = false, max_line_size = 16777216, {mistakes})"
         )
 
     noted = "ignore_errors = true, store_rejects = true, rejects_limit = 100000"
     strict = "ignore_errors = false"
-    return names, reader((), noted), sentences, lambda n: reader(n, strict)
+    nulls = NULLS if _spelt(files) else NULLS[:1]
+    numbers = Numbers(lambda columns, nulls: reader(columns, nulls, strict), nulls)
+    return names, reader((), NULLS, noted), sentences, numbers
+
+
+def _spelt(files: Sequence[Path]) -> bool:
+    """Tell whether the first lines of a file spell a missing value out, such as NA."""
+    for file in files:
+        with source.opened(file) as stream:
+            if SPELT.search(stream.read(LOOKED_AT)):
+                return True
+    return False
 
 
 def _sheet(connection: Any, found: Source, scratch: Path) -> Reading:
