@@ -132,7 +132,7 @@ def from_storage(
                 place.with_suffix("").write_bytes(coming[place.stem])
             return ""
 
-        patch.setattr(storage, "_dvc", transfer)
+        patch.setattr(storage, "_transfer", transfer)
         roads = itertools.cycle((None, home / "s"))  # DVC's, and that of a folder
         patch.setattr(storage, "_objects", lambda cwd: next(roads))
 
