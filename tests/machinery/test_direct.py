@@ -8,6 +8,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from uvicorn.server import ServerState
 from machinery import tiny
 from machinery.test_floods import Notes, configured
 from mlgitops.prediction_log import line
+from mlgitops.serving import busy
 from mlgitops.serving.access import Tokens
 from mlgitops.serving.app import App
 from mlgitops.serving.appending import append, let_go
@@ -189,6 +191,95 @@ def test_a_model_that_fails_is_answered_by_the_application(
 
     number, got = both(model, [request([ROW])], break_it)
     assert number == 0 and got.startswith(b"HTTP/1.1 500")
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("rest", ["", "half", "body"])
+def test_who_ends_only_its_own_part_gets_its_responses(
+    model: Model, direct: bool, rest: str
+) -> None:
+    """As its rows are logged; then the connection closes, whatever is left of it."""
+    more = {"": b"", "half": b"POST /pre", "body": request([ROW])[:-9]}[rest]
+
+    async def ask() -> tuple[bytes, bool]:
+        app = App(model)
+        connections = Connections(Bounds(), Direct(app) if direct else None)
+        protocol = connections.connect(configured(app), ServerState(), {})
+        transport = Notes()
+        protocol.connection_made(transport)
+        protocol.data_received(request([ROW]) * 2 + more)
+        assert protocol.eof_received(), "it stays"
+        for _ in range(20):
+            await asyncio.sleep(0)
+        got = bytes(transport.out), transport.ended
+        protocol.connection_lost(None)
+        await asyncio.sleep(0)
+        return got
+
+    got, ended = asyncio.run(ask())
+    assert got.count(b"200 OK") == 2 and ended
+
+
+def test_who_ends_before_its_request_is_whole_leaves(model: Model) -> None:
+    for packet in (b"", b"POST /pre", request([ROW])[:-9]):
+
+        async def leave(packet: bytes = packet) -> bool:
+            connections = Connections(Bounds(), None)
+            protocol = connections.connect(configured(App(model)), ServerState(), {})
+            protocol.connection_made(Notes())
+            protocol.data_received(packet)
+            stays = protocol.eof_received()
+            protocol.connection_lost(None)
+            await asyncio.sleep(0)
+            return stays
+
+        assert not asyncio.run(leave())
+
+
+def test_what_comes_too_late_is_refused_at_once(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not asked for a second time, which would double the load."""
+    monkeypatch.setattr(busy, "SECONDS", -1.0)
+    asked = list[object]()
+
+    def note(app: App) -> None:
+        assert app.turn is not None
+        ask = app.turn.ask
+        app.turn.ask = lambda request: (  # type: ignore[method-assign]
+            asked.append(request) or ask(request)  # type: ignore[func-returns-value]
+        )
+
+    number, got = both(model, [request([ROW])], note)
+    assert number == 0 and got.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in got
+    assert len(asked) == 2, "once without ASGI, once with it"
+
+
+def test_an_idle_connection_keeps_nothing_of_its_last_request(model: Model) -> None:
+    """Its rows take ten times the bytes that were counted."""
+    packet = request([tiny.ROW] * 300)
+
+    async def rest() -> float:
+        app = App(model)
+        connections, idle = Connections(Bounds(), Direct(app)), list[object]()
+        for number in range(11):
+            protocol = connections.connect(configured(app), ServerState(), {})
+            transport = Notes()
+            protocol.connection_made(transport)
+            protocol.data_received(packet)
+            await asyncio.sleep(0.01)
+            assert transport.out
+            transport.out.clear()
+            idle.append(protocol)
+            if not number:  # the first one loads what all use
+                tracemalloc.start()
+        assert connections.held == 0
+        return tracemalloc.get_traced_memory()[0] / 10
+
+    try:
+        assert asyncio.run(rest()) < len(packet)
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_lines_of_the_log_are_the_same_and_first(

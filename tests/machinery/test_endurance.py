@@ -31,6 +31,7 @@ from mlgitops.production_data import lines
 from mlgitops.serving import bulk, busy
 from mlgitops.serving.app import App
 from mlgitops.serving.connection import Bounds, Connections
+from mlgitops.serving.direct import Direct
 from mlgitops.serving.model import Model
 from mlgitops.serving.routes import RefusalError
 from mlgitops.shipping.ship import ShipError, ship
@@ -113,9 +114,10 @@ def overloaded(model: Path, times: float, length: float) -> Arrivals:
     thread = threading.Thread(target=arrivals.run)
 
     async def serve() -> None:
-        config = uvicorn.Config(App(slow), ws="none", lifespan="off", access_log=False)
+        app = App(slow)
+        config = uvicorn.Config(app, ws="none", lifespan="off", access_log=False)
         config.load()
-        connections, state = Connections(Bounds()), ServerState()
+        connections, state = Connections(Bounds(), Direct(app)), ServerState()
         loop = asyncio.get_running_loop()
         connect = lambda: connections.connect(config, state, {})  # noqa: E731
         listening = loop.create_server(connect, "127.0.0.1", 0, backlog=config.backlog)

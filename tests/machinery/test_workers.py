@@ -166,6 +166,30 @@ def test_a_worker_that_cannot_start_is_one_death(
     team._end(5.0)
 
 
+def test_a_worker_that_dies_before_the_move_moves_with_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it prints first is read before it is told to accept."""
+    code = "echo serving on here; read line; echo accepting; sleep 60"
+
+    def start(self: Workers, number: int) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(["sh", "-c", code], stdin=pipe, stdout=pipe)
+
+    monkeypatch.setattr(Workers, "_start", start)
+    team = Workers([], bind("127.0.0.1", 0), 2, bind("127.0.0.1", 0))
+    team.address = "here"
+    try:
+        for process in team.processes:
+            team._wait_ready(process)
+        team.processes[0].kill()
+        team.processes[0].wait()
+        team._replace()
+        team._accept_all()
+    finally:
+        team._end(5.0)
+
+
 def test_workers_that_die_again_and_again_end_the_server(tmp_path: Path) -> None:
     tiny.version(tmp_path / "model")
     errors = tmp_path / "errors"

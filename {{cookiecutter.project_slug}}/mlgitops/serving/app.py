@@ -204,6 +204,8 @@ class App:
         }
 
     async def _predict(self, scope: Message, receive: Receive) -> Response:
+        if (refusal := scope.get("refusal")) is not None:  # of `direct.py`
+            raise refusal
         if (read := bulk.reader(scope)) is not None:
             return await self.bulk.predict(read, scope, receive)
         if self.model is None or self.turn is None:

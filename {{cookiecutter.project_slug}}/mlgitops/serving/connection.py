@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import httptools
 
 from mlgitops.serving import direct
-from mlgitops.serving.routes import BULK, media_type
+from mlgitops.serving.routes import BULK, RefusalError, media_type
 from mlgitops.serving.stack import (
     STATUS_LINE,
     Config,
@@ -166,6 +166,7 @@ class Connection(HttpToolsProtocol):
     scanned = 0  # bytes of the buffer in which no head ends
     unsent = 0  # bytes of responses that the client does not take
     ended = False  # no further request is read
+    half_closed = False  # the client sends no more, and waits for responses
     slow_since = 0.0  # when the client stopped taking responses
 
     def __init__(self, connections: Connections, *arguments: Any) -> None:
@@ -213,6 +214,14 @@ class Connection(HttpToolsProtocol):
             self.all.expect(self)
         self.all.hold(len(data))
         self._parse()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Stay for the responses that are due: they are in the log, or will be.
+
+        Returns whether to stay. TLS cannot be closed on one side.
+        """
+        self.half_closed = self.scheme == "http" and self.responding
+        return self.half_closed and not self.in_body
 
     def pause_writing(self) -> None:
         """Count the response that the client does not take."""
@@ -366,9 +375,13 @@ class Connection(HttpToolsProtocol):
             and taker.takes(self.left)
         )
 
-    def apply(self, body: bytes) -> None:
-        """Let the application answer a request with this body, which is whole."""
+    def apply(self, body: bytes, refusal: RefusalError | None) -> None:
+        """Let the application answer a request with this body, which is whole.
+
+        A `refusal` that is known already is its answer.
+        """
         keep_alive = self.cycle.keep_alive
+        self.scope["refusal"] = refusal  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
         self.cycle.keep_alive, self.cycle.more_body = keep_alive, False
         self.cycle.body += body
@@ -404,6 +417,8 @@ class Connection(HttpToolsProtocol):
         if self.buffer:
             self.all.expect(self)
             self._parse()
+        if self.half_closed and (self.in_body or not self.responding):
+            self.transport.close()
 
     def _release(self) -> None:
         """Stop counting the bytes of a request."""

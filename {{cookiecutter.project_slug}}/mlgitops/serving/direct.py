@@ -2,8 +2,9 @@
 
 A request is taken where its whole body came with its head and nothing else is to be
 done with it than to check, predict, log and respond. All others go through the
-application, and so do those that turn out to be refused: it has the sentence. What a
-request that is taken gets is the same, byte for byte; a test holds both together.
+application, and so do those that turn out to be refused: it has the sentence. One that
+came too late is not asked for again there. What a request that is taken gets is the
+same, byte for byte; a test holds both together.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from mlgitops.serving.body import rows_of
+from mlgitops.serving.routes import RefusalError
 from mlgitops.serving.rows import all_metadata
 from mlgitops.serving.turn import Request
 
@@ -36,8 +38,8 @@ class Connection(Protocol):
     flow: FlowControl
     server_state: ServerState
 
-    def apply(self, body: bytes) -> None:
-        """Let the application answer a request with this body."""
+    def apply(self, body: bytes, refusal: RefusalError | None) -> None:
+        """Let the application answer a request with this body, or refuse it."""
 
     def on_response_complete(self) -> None:
         """Turn to what came meanwhile."""
@@ -98,12 +100,13 @@ class Cycle:
         "request", "response_complete", "response_started", "since",
     )  # fmt: skip
     message_event = _Unheard()
+    request: Request | None
 
     def __init__(self, direct: Direct, connection: Connection) -> None:
         """Begin without the body."""
         self.direct, self.connection = direct, connection
         self.since = perf_counter()
-        self.body, self.more_body = b"", True
+        self.body, self.more_body, self.request = b"", True, None
         self.keep_alive, self.disconnected = True, False
         self.response_started = self.response_complete = False
 
@@ -123,11 +126,12 @@ class Cycle:
         """Return whether it has its response."""
         return self.response_complete
 
-    def set_exception(self, _: BaseException) -> None:
+    def set_exception(self, error: BaseException) -> None:
         """Let the application say what is wrong."""
         self.response_complete = True
         if not self.disconnected:
-            self.connection.apply(self.body)
+            refusal = error if isinstance(error, RefusalError) else None
+            self.connection.apply(self.body, refusal)
 
     def set_result(self, _: None) -> None:
         """Send the predictions: they are in the log."""
@@ -136,11 +140,13 @@ class Cycle:
         except Exception:  # whoever let it go has others to let go
             traceback.print_exc(file=sys.stderr)
             self.connection.transport.close()
+        finally:  # an idle connection keeps this, and nobody counts its rows
+            self.body, self.request = b"", None
 
     def _respond(self) -> None:
         """Write the response, and count it."""
         app, connection, request = self.direct.app, self.connection, self.request
-        assert app.model is not None
+        assert app.model is not None and request is not None
         app.counts.predicted(request.rows)
         body = app.content(app.model, request.predictions)
         app.counts.responded("/predict", 200, perf_counter() - self.since)

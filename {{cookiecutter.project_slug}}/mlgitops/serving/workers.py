@@ -45,6 +45,7 @@ class Workers:
         """Start them with a server's arguments, on a bound socket or a private one."""
         self.arguments, self.listener, self.private = arguments, listener, private
         self.followed = private is not None  # by another server on this socket
+        self.address = ""
         self.memory = memory(count)
         self.stopping = False
         self.deaths: list[float] = []
@@ -52,11 +53,12 @@ class Workers:
 
     def run(self, address: str, drain: float) -> None:
         """Serve until a signal; WorkerError where the workers do not stay."""
+        self.address = address
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
             for process in self.processes:
-                self._wait(process, f"serving on {address}" if self.private else LOADED)
+                self._wait_ready(process)
             if self.private is None:
                 self._accept_all()
             if not self.stopping:
@@ -85,6 +87,10 @@ class Workers:
             pass_fds=fds,
             start_new_session=True,  # Ctrl-C comes to this process, which tells them
         )
+
+    def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until a worker can be told to accept."""
+        self._wait(process, f"serving on {self.address}" if self.private else LOADED)
 
     def _wait(self, process: subprocess.Popen[bytes], line: str) -> None:
         """Wait for a worker's line."""
@@ -146,8 +152,8 @@ class Workers:
             _close(process)
             process = self.processes[number] = self._start(number)
             try:
+                self._wait_ready(process)
                 if self.private is None:
-                    self._wait(process, LOADED)
                     self._accept(process)
             except WorkerError as error:  # one death more; the others go on
                 print(f"worker {number}: {error}", file=sys.stderr, flush=True)
