@@ -31,6 +31,7 @@ from mlgitops.serving.direct import Cycle, Direct
 from mlgitops.serving.lines import lines
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model, ModelError, _parse
+from mlgitops.serving.routes import Limits
 from mlgitops.serving.verify import VerifyError
 
 ROW = tiny.ROW | {"id": "a", "time": "2013-04-01T23:30:00Z"}
@@ -172,12 +173,38 @@ def coerce(app: App) -> None:
     app.coerce = True
 
 
-@pytest.mark.parametrize("change", [guard, drain, coerce])
+def shade(app: App) -> None:
+    """Have a challenger beside it."""
+    app.shadow = object()  # type: ignore[assignment]
+
+
+class Beside:
+    """A canary without a row."""
+
+    async def replace(self, *_: object) -> None:
+        """Replace nothing."""
+
+
+def try_out(app: App) -> None:
+    """Have a canary."""
+    app.canary = Beside()  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("change", [guard, drain, coerce, shade, try_out])
 def test_what_needs_the_application_gets_it(
     model: Model, change: Callable[[App], None]
 ) -> None:
     number, got = both(model, [request([ROW])], change)
     assert number == 0 and got.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("limits", [Limits(bytes=50), Limits(rows=1)])
+def test_the_limits_of_a_server_hold_without_asgi(model: Model, limits: Limits) -> None:
+    def bound(app: App) -> None:
+        app.limits = limits
+
+    number, got = both(model, [request([ROW, ROW])], bound)
+    assert number == 0 and got.startswith(b"HTTP/1.1 413")
 
 
 def test_a_model_that_fails_is_answered_by_the_application(

@@ -236,6 +236,24 @@ def test_a_parent_checks_workers_on_a_private_port_first(tmp_path: Path) -> None
     assert "Traceback" not in errors.read_text()
 
 
+def test_a_container_can_read_a_challenger_whatever_the_umask_of_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each folder of the way there, as the container mounts the first of them."""
+    model = tmp_path / "releases/name/model"
+    model.mkdir(parents=True)
+    (model / "model.onnx").touch()
+    paths = [model.parent.parent, model.parent, model, model / "model.onnx"]
+    for path in paths:
+        path.chmod(0o700)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    container = object.__new__(agent.Container)
+    container.options = agent.argparse.Namespace(home=tmp_path)
+    assert container.path(model) == "/releases/name/model"
+    modes = [path.stat().st_mode & 0o777 for path in paths]
+    assert modes == [0o755, 0o755, 0o755, 0o644]
+
+
 def test_a_server_that_is_killed_takes_its_workers_along() -> None:
     """Also those that hang, which a closed pipe would not end."""
     server = object.__new__(agent.Server)

@@ -968,7 +968,8 @@ class Container(Server):
     def path(self, folder: Path) -> str:
         """Return the path of a release's model in the container, readable there."""
         if not os.getuid():  # the image's own user reads what root has fetched
-            for path in (folder.parent, folder, *folder.iterdir()):
+            way = folder.parent.parent, folder.parent, folder
+            for path in (*way, *folder.iterdir()):
                 path.chmod(0o755 if path.is_dir() else 0o644)
         return str(RELEASES / folder.relative_to(self.options.home / "releases"))
 
