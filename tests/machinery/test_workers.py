@@ -64,6 +64,20 @@ def test_numbers_of_all_workers_are_added() -> None:
     os.close(file)
 
 
+def test_lines_that_the_next_log_counts_are_not_counted_twice() -> None:
+    """A worker that died while the disk was full has left their number there."""
+    file = memory(2)
+    log = {"written": 5, "queued": 2, "dropped": 3, "lost": 1, "unrecorded": 3}
+    Team(file, 0).publish(counted(1), 0, log)
+    again, other = Team(file, 0), Team(file, 1)
+    taken = {"written": 0, "queued": 0, "dropped": 0, "lost": 3 + 2}  # and two queued
+    expected = {"written": 5, "queued": 0, "dropped": 1, "lost": 5}
+    assert again.all(counted(0), 0, taken)[2] == expected
+    again.publish(counted(0), 0, taken | {"unrecorded": 5})
+    assert other.all(counted(0), 0, None)[2] == expected
+    os.close(file)
+
+
 def test_a_slot_that_is_being_written_does_not_mislead() -> None:
     file = memory(2)
     one, two = Team(file, 0), Team(file, 1)

@@ -40,7 +40,7 @@ from mlgitops.serving.routes import (
 )
 from mlgitops.serving.rows import RowError, all_metadata
 from mlgitops.serving.shadow import Shadow
-from mlgitops.serving.team import Team
+from mlgitops.serving.team import AGAIN, Team
 from mlgitops.serving.turn import Turn
 
 
@@ -177,7 +177,9 @@ class App:
     def publish(self) -> None:
         """Tell the other workers what was counted here, where there are any."""
         if self.team is not None:
-            log = None if self.log is None else self.log.state()
+            log = None
+            if self.log is not None:
+                log = self.log.state() | {AGAIN: self.log.unrecorded}
             self.team.publish(self.counts, self.refused, log)
 
     def info(self) -> Message:

@@ -205,7 +205,7 @@ class PredictionLog:
             self._unwritten -= batch.early
         if not batches[-1].late or self.accepted == self.written:
             self._behind = False
-        if not self._unwritten and not self._unrecorded:
+        if not self._unwritten and not self.unrecorded:
             self._since = 0.0
         self._store()
 
@@ -217,7 +217,7 @@ class PredictionLog:
         self._store()
 
     @property
-    def _unrecorded(self) -> int:
+    def unrecorded(self) -> int:
         """How many lines are lost or dropped, and in no file yet."""
         return self.lost + self.dropped - self._recorded
 
@@ -226,7 +226,7 @@ class PredictionLog:
         if self._losses is None:
             return
         with self._storing:  # or an older number would replace a newer one
-            self._losses.store(self._unwritten, self._unrecorded, self._since)
+            self._losses.store(self._unwritten, self.unrecorded, self._since)
 
     def _count_losses(self) -> None:
         """Begin to count losses; without the folder there is nowhere to do so."""
@@ -246,7 +246,7 @@ class PredictionLog:
 
     def _record(self) -> None:
         """Write down beside the log what it lost; OSError where that cannot be."""
-        if not (count := self._unrecorded):
+        if not (count := self.unrecorded):
             return
         now = datetime.now(UTC)
         since = datetime.fromtimestamp(self._since, UTC)

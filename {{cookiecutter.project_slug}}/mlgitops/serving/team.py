@@ -22,6 +22,7 @@ SLOT = 2**20  # bytes
 HEAD = Struct("<II")  # length and CRC-32 of what follows
 TRIES = 5  # reads of a slot while it is written
 PENDING = ("queued",)  # a state of the log that a dead worker does not leave behind
+AGAIN = "unrecorded"  # lines, lost or dropped, that the next log in the folder counts
 
 Numbers = dict[str, Any]
 
@@ -47,8 +48,14 @@ class Team:
         self.workers = os.fstat(file).st_size // SLOT
         self._seen: dict[int, Numbers] = {}
         self.before = self._slot(number)
+        log = self.before.get("log", {})
         for name in PENDING:
-            self.before.get("log", {}).pop(name, None)
+            log.pop(name, None)
+        again = log.pop(AGAIN, 0)
+        for name in ("lost", "dropped"):  # or they would be counted twice
+            part = min(again, log.get(name, 0))
+            again -= part
+            log[name] = log.get(name, 0) - part
 
     def publish(self, counts: Counts, refused: int, log: dict[str, int] | None) -> None:
         """Write this worker's numbers for the others."""
@@ -65,6 +72,7 @@ class Team:
         others = [n for n in range(self.workers) if n != self.number]
         for number in others:
             own = _sum(own, self._slot(number))
+        own.get("log", {}).pop(AGAIN, None)
         return _counts(counts, own["counts"]), own["refused"], own.get("log")
 
     def _own(self, counts: Counts, refused: int, log: dict[str, int] | None) -> Numbers:
