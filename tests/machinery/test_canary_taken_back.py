@@ -229,6 +229,22 @@ def test_a_look_at_the_canary_alone(
     assert "No canary" in capsys.readouterr().out
 
 
+def test_who_ends_a_canary_late_ends_no_other(here: World) -> None:
+    """A look takes minutes, in which a deployment may end it and begin another."""
+    rules()
+    late, other = Ledger(), release() | {"manifest_sha256": "d" * 64}
+    canary.follow(late, release())
+    canary.follow(Ledger(), other)  # while the look goes on
+    assert "meanwhile" in canary.end(late, "taken back", "worse")
+    found = Ledger().read(canary.FILE) or {}
+    assert (found["state"], found["manifest_sha256"]) == ("running", "d" * 64)
+    late.refresh()
+    assert "another" in canary.end(late, "taken back", "worse", TRIED)
+    assert state() == "running"
+    assert "worse" in canary.end(late, "taken back", "worse", "d" * 64)
+    assert state() == "taken back"
+
+
 def test_its_hours_end_it(here: World) -> None:
     rules()
     ledger = Ledger()

@@ -89,6 +89,22 @@ def test_what_a_team_has_in_its_pod_stays() -> None:
     assert removed["containers"][1] == {"name": "proxy", "image": "y"}
 
 
+def test_what_a_pod_asks_for_stays_within_its_limits() -> None:
+    """A cluster refuses a request above the limit, and production with it."""
+    own = list(yaml.safe_load_all(manifests()))
+    (deployment,) = [each for each in own if each["kind"] == "Deployment"]
+    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    server["resources"] = {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}
+    text = yaml.safe_dump_all(own).encode()
+    (placed,) = specification(challengers.place(text, BOTH))["containers"]
+    assert {a["cpu"] for a in placed["resources"].values()} == {"1250m"}
+    server["resources"]["claims"] = [{"name": "gpu"}]
+    (bare,) = specification(challengers.place(yaml.safe_dump_all(own).encode(), BOTH))[
+        "containers"
+    ]
+    assert bare["resources"]["claims"] == [{"name": "gpu"}]
+
+
 def test_what_cannot_be_placed_is_refused() -> None:
     with pytest.raises(ReleaseError, match="image"):
         challengers.place(manifests(), {"shadow": OTHER | {"image": None}})

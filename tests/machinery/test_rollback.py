@@ -14,6 +14,7 @@ from mlgitops.release import (
     ReleaseError,
     TargetError,
     canary,
+    challengers,
     registry,
     revert,
     server,
@@ -65,6 +66,19 @@ def test_a_rollback_leaves_its_trace_everywhere(here: World) -> None:
     assert pull["head"] == f"rollback/v1.0.0-{record['seq']}"
     assert "late | answers" in pull["body"]
     assert "Approve workflows to run" in pull["body"]
+
+
+def test_no_fault_of_a_challenger_stops_a_rollback(
+    here: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as a `deploy.shadow` that names no environment: main is reverted as well."""
+
+    def refuse(*_: object) -> None:
+        raise ReleaseError("there is no environment nowhere")
+
+    monkeypatch.setattr(challengers, "follow", refuse)
+    assert "has flights@v1.0.0 again" in rollback.rollback("production", "v1.0.0", "-")
+    assert here.hub.kept["pulls"] and "nowhere" in capsys.readouterr().out
 
 
 def test_a_rollback_that_the_host_could_not_do_is_done_again(

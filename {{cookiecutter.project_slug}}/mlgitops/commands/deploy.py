@@ -74,7 +74,7 @@ def deploy(environment: str, version: str) -> Record:
         )
     except ReleaseError:
         canary.settle(ledger)  # it may be what was taken back
-        challengers.follow(ledger, canary.running)
+        challengers.try_to_follow(ledger, canary.running)
         raise
     canary.follow(ledger, record)
     challengers.follow(ledger, canary.running)

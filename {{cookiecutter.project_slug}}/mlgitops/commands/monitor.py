@@ -164,8 +164,10 @@ def main() -> None:
         if args.record:
             print(append(entry, ledger, settings.monitor(_params()).every_days))
         if args.record or args.canary:
-            if reason := (entry.get("canary") or {}).get("take_back"):
-                print(canaries.end(ledger, "taken back", reason))
+            found = entry.get("canary") or {}
+            if reason := found.get("take_back"):
+                judged = found.get("manifest_sha256")
+                print(canaries.end(ledger, "taken back", reason, judged))
         if args.canary:
             print(canary_sentence(entry))
             return

@@ -112,7 +112,7 @@ def rollback(environment: str, version: str, reason: str) -> str:
             record = revert.promote_or_put_back(ledger, planned, lambda _: verdict)
     finally:
         canary.settle(ledger)
-        challengers.follow(ledger, canary.running)
+        challengers.try_to_follow(ledger, canary.running)
     if record["action"] != "rollback":
         return f"Nothing to do: {environment} has {target.tag} already."
     first = _first(ledger.history(environment), record)

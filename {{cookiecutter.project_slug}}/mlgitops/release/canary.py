@@ -27,6 +27,10 @@ FILE = f"{FOLDER}/canary.json"
 RUNNING = "running"
 
 
+class EndedError(Exception):
+    """Another writer ended the canary, or began another one, since it was read."""
+
+
 def running(ledger: Ledger) -> Record | None:
     """Return the canary that nothing has ended yet, or None.
 
@@ -115,12 +119,20 @@ def settle(ledger: Ledger) -> None:
         github.tell(end(ledger, "replaced", champion["tag"]))
 
 
-def end(ledger: Ledger, state: str, reason: str) -> str:
-    """Record that a canary answers no more; return a sentence on it."""
+def end(ledger: Ledger, state: str, reason: str, judged: str | None = None) -> str:
+    """Record that a canary answers no more; return a sentence on it.
+
+    ``judged`` is the manifest that the reason is about: another canary goes on.
+    """
     record = ledger.read(FILE)
     if record is None or record["state"] != RUNNING:
         return "no canary answers"
-    return _write(ledger, record, state, reason)
+    if judged not in (None, record["manifest_sha256"]):
+        return "another canary answers now"
+    try:
+        return _write(ledger, record, state, reason)
+    except EndedError:
+        return "the canary was ended meanwhile"
 
 
 def _taken_back(ledger: Ledger) -> set[str]:
@@ -130,7 +142,11 @@ def _taken_back(ledger: Ledger) -> set[str]:
 
 
 def _write(ledger: Ledger, fields: Record, state: str, reason: str | None) -> str:
-    """Put a canary's state on the ledger, for targets and as history."""
+    """Put a canary's state on the ledger, for targets and as history.
+
+    Raises:
+        EndedError: it is to be ended, and is not the one that the ledger names now.
+    """
     changed: dict[str, Any] = {
         "environment": CHAMPION,
         "action": "canary",
@@ -141,6 +157,8 @@ def _write(ledger: Ledger, fields: Record, state: str, reason: str | None) -> st
     }
 
     def files(seq: int) -> dict[str, Record | bytes]:
+        if state != RUNNING and ledger.read(FILE) != fields:
+            raise EndedError
         record = {**fields, **changed, "seq": seq}
         kept = {FILE: record, f"{FOLDER}/canaries/{seq:08d}.json": record}
         if state == RUNNING:

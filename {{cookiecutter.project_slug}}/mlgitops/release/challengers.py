@@ -39,6 +39,14 @@ def follow(ledger: Ledger, running: Callable[[Ledger], Record | None]) -> None:
         github.tell(f"the cluster of {CHAMPION} gets other challengers")
 
 
+def try_to_follow(ledger: Ledger, running: Callable[[Ledger], Record | None]) -> None:
+    """Do the same after a way back, which no fault of a challenger may stop."""
+    try:
+        follow(ledger, running)
+    except ReleaseError as error:
+        github.tell(f"the cluster of {CHAMPION} keeps its challengers: {error}")
+
+
 def changed(ledger: Ledger, canary: Record | None) -> dict[str, bytes]:
     """Return production's manifests with its challengers, by path, if they differ.
 
@@ -182,11 +190,15 @@ def _given(role: str, release: Record) -> list[str]:
 
 
 def _reserve(server: dict[str, Any], cpu: int) -> None:
-    """Change the processor time that a container asks for, where it does."""
-    requests = server.get("resources", {}).get("requests", {})
-    if text := str(requests.get("cpu") or ""):
-        before = float(text[:-1]) if text.endswith("m") else float(text) * 1000
-        requests["cpu"] = f"{before + cpu:g}m"
+    """Change the processor time that a container asks for, where it does.
+
+    Its limit changes alike: a cluster refuses a request above it.
+    """
+    for kind in ("requests", "limits"):
+        amounts = server.get("resources", {}).get(kind, {})
+        if text := str(amounts.get("cpu") or ""):
+            before = float(text[:-1]) if text.endswith("m") else float(text) * 1000
+            amounts["cpu"] = f"{before + cpu:g}m"
 
 
 def _shadow(ledger: Ledger) -> Record | None:
