@@ -218,6 +218,19 @@ def test_rows_of_one_entity_count_as_one(log: Path) -> None:
     assert widths[1] > widths[0] and "by carrier" in said(grouped)
 
 
+def test_a_few_entities_that_agree_prove_little(log: Path) -> None:
+    """However many rows they have: the gate needs others as well."""
+    write(log / SHADOW, TABLE, THIS)
+    terms = small()
+    by_carrier = type(terms)(**{**vars(terms), "entity": "carrier"})
+    found = shadow.compare(THIS, SHA, by_carrier, 0.95)
+    carriers = TABLE["carrier"].nunique()
+    assert found.changed and found.changed.value == 0
+    assert found.changed.high == pytest.approx(1 - 0.025 ** (1 / carriers))
+    (failed,) = shadow.checked(found, _rules(LIMIT))
+    assert not failed.passed
+
+
 def _rules(rule: ShadowRule | None) -> gates.Rules:
     """Return rules with a gate on a shadow, or none."""
     params = judged.params(["price"])

@@ -167,6 +167,26 @@ def test_it_is_proposed_once_as_one_commit_on_main(
     assert "already (closed)" in update.propose()
 
 
+def test_nothing_else_is_proposed_under_the_name_of_an_update(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a writer has pushed there before; but what an earlier run left is taken."""
+    made, newest = pulls(here, monkeypatch), move_on(here, "2")
+    branch = f"refs/heads/update/2.0.0-{newest[:12]}"
+    other = git_module.commit({"mlgitops/a.py": b"theirs\n"}, "x", "x", "HEAD")
+    git("push", "-q", "origin", f"{other}:{branch}")
+    with pytest.raises(update.UpdateError, match="something else"):
+        update.propose()
+    assert made == []
+    git("push", "-q", "origin", f":{branch}")
+    opened = update._open
+    monkeypatch.setattr(update, "_open", lambda *_: "the line broke")
+    update.propose()
+    monkeypatch.setattr(update, "_open", opened)
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2031-01-01T00:00:00Z")  # a week later
+    assert "opened #1" in update.propose()
+
+
 def test_a_conflict_is_proposed_by_nobody(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +221,37 @@ def test_what_is_not_the_templates_is_never_changed(
     assert git("rev-parse", "HEAD") == before
     assert git("branch", "--show-current") == branch
     assert "update/" not in git("branch")
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_commit_that_cannot_be_made_leaves_all_as_it_was(
+    here: World, detached: bool
+) -> None:
+    """Such as one that nobody can sign; the reason is git's."""
+    move_on(here, "2")
+    git("config", "commit.gpgsign", "true")
+    git("config", "gpg.program", "false")
+    if detached:
+        git("switch", "-q", "--detach")
+    before, branch = git("rev-parse", "HEAD"), git("branch", "--show-current")
+    with pytest.raises(git_module.GitError, match="sign"):
+        update.apply(str(here.home / "template"))
+    assert git("rev-parse", "HEAD") == before
+    assert git("branch", "--show-current") == branch
+    assert "update/" not in git("branch") and git("status", "--porcelain") == ""
+    assert not Path(".git/CHERRY_PICK_HEAD").exists()
+
+
+def test_a_login_of_the_template_is_not_in_the_commit(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is pushed, and an issue is read by more people than may read the template."""
+    address = "https://me:hidden@example.com/template"
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", address)
+    move_on(here, "2")
+    update.apply(address)
+    message = git("log", "-1", "--format=%B")
+    assert "https://***@example.com/template" in message and "hidden" not in message
 
 
 def test_a_broken_link_of_cruft_is_not_needed(here: World) -> None:

@@ -26,6 +26,7 @@ from mlgitops.commands import changelog, selftest
 from mlgitops.commands.expected import expected_errors
 from mlgitops.commands.selftest import FENCE, SelftestError
 from mlgitops.machinery import SUMS
+from mlgitops.storage import masked
 
 MARKER = "<!-- template update -->"
 TITLE = "The template has moved on"
@@ -108,11 +109,14 @@ def apply(template: str = "", base: str = "", to: str = "HEAD") -> str:
                 f"with `git branch -D {newer.branch}`"
             )
         picked = bring(newer, Path(name, "template"))
+        start = git.run("symbolic-ref", "-q", "--short", "HEAD", check=False)
+        back = (start,) if start else ("--detach", git.run("rev-parse", "HEAD"))
         git.run("switch", "--quiet", "--create", newer.branch)
         try:
             conflicts = merge(newer, picked, Path())
-        except git.GitError:
-            git.run("switch", "--quiet", "-")
+        except git.GitError:  # a signature or a name is missing, say
+            git.run("cherry-pick", "--abort", check=False)
+            git.run("switch", "--quiet", "--discard-changes", *back)
             git.run("branch", "-D", newer.branch)
             raise
     print(f"{newer.changes or 'CHANGELOG.md has nothing new.'}\n")
@@ -120,7 +124,8 @@ def apply(template: str = "", base: str = "", to: str = "HEAD") -> str:
         raise UpdateError(
             f"both this repository and the template changed {', '.join(conflicts)}: "
             "choose the lines, then `git add` these files and `git cherry-pick "
-            "--continue`; or `git cherry-pick --abort` and `git switch -`"
+            "--continue`; or `git cherry-pick --abort` and `git switch "
+            f"{' '.join(back)}`"
         )
     return (
         f"{newer.branch} has the update, as one commit. {NEXT} "
@@ -135,7 +140,7 @@ def propose(template: str = "", base: str = "", to: str = "HEAD") -> str:
     One that a person closed is not opened again for the same commit.
 
     Raises:
-        UpdateError: both sides changed the same lines.
+        UpdateError: both sides changed the same lines, or the branch has others.
         SelftestError: the template cannot be fetched, or its commit is not known.
     """
     with TemporaryDirectory(prefix="template-") as name:
@@ -161,7 +166,7 @@ def propose(template: str = "", base: str = "", to: str = "HEAD") -> str:
             made = git.run("rev-parse", "HEAD", cwd=folder)
         finally:
             git.run("worktree", "remove", "--force", str(folder))
-    git.push(f"{made}:refs/heads/{newer.branch}")
+    _push(made, newer.branch)
     return _open(newer, [pull for pull in pulls if pull["state"] == "open"])
 
 
@@ -185,7 +190,7 @@ def fetch(template: str, base: str, to: str, clone: Path) -> Newer | None:
     logs = (git.show(c, "CHANGELOG.md", clone) or b"" for c in (start, commit))
     before, after = (log.decode(errors="replace") for log in logs)
     changes = changelog.newer(before, after)
-    return Newer(template, start, commit, version.decode().strip(), changes)
+    return Newer(masked(template), start, commit, version.decode().strip(), changes)
 
 
 def bring(newer: Newer, clone: Path) -> str:
@@ -307,6 +312,24 @@ def _proposals() -> list[dict[str, Any]]:
     ]
 
 
+def _push(made: str, branch: str) -> None:
+    """Push the update; a branch that an earlier run left is as good.
+
+    Raises:
+        UpdateError: a branch of this name has something else.
+    """
+    if git.push(f"{made}:refs/heads/{branch}"):
+        return
+    found = git.fetch_branch(branch)
+    trees = {git.run("rev-parse", f"{commit}^{{tree}}") for commit in (made, found)}
+    if len(trees) > 1:
+        raise UpdateError(
+            f"origin has a branch {branch} already, with something else than the "
+            "update: open a pull request from it, or delete it with `git push origin "
+            f"--delete {branch}`"
+        )
+
+
 def _open(newer: Newer, others: list[dict[str, Any]]) -> str:
     """Open the pull request, in place of open ones with an older state."""
     fields = {
@@ -337,10 +360,11 @@ def update() -> str:
     """Return the result as a sentence, after writing the issue if one is needed."""
     try:
         template = selftest.address()
+        shown = masked(template)
     except SelftestError:
         return "Not compared: the template's address is not recorded."
     if not template.startswith(("https://", "http://", "git@", "ssh://", "gh:", "gl:")):
-        return f"Not checked: the template is a folder ({template}), not an address."
+        return f"Not checked: the template is a folder ({shown}), not an address."
     try:
         with TemporaryDirectory(prefix="template-") as name:
             newer = fetch(template, "", "HEAD", Path(name, "template"))
@@ -348,7 +372,7 @@ def update() -> str:
         if not PRIVATE.search(str(error)):
             raise
         return (
-            f"Not checked: {template} is private, and this workflow has no login; "
+            f"Not checked: {shown} is private, and this workflow has no login; "
             "type `make update` where you have one."
         )
     if newer is None:

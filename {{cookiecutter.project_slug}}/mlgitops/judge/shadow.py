@@ -228,8 +228,9 @@ def _measure(
     p, q = (np.array([pair[n].prediction for pair in pairs], float) for n in (0, 1))
     if contract.task != "regression":
         differ = np.array([a.decision != b.decision for a, b in pairs], float)
-        ends = coverage(differ, confidence, groups)
-        result.changed = Estimate(float(differ.mean()), *ends)
+        result.changed = Estimate(
+            float(differ.mean()), *_ends(differ, confidence, groups)
+        )
     columns = [(p, q)] if p.ndim == 1 else [*zip(p.T, q.T, strict=True)]
     shifts = [mean_difference(a, b, confidence, groups) for a, b in columns]
     moved = [float(np.abs(b - a).mean()) for a, b in columns]
@@ -244,6 +245,18 @@ def _measure(
     if costs:
         p50, p99 = np.percentile(costs, [50, 99])
         result.cpu_ms = (float(p50), float(p99))
+
+
+def _ends(
+    differ: Array, confidence: float, groups: Codes | None
+) -> tuple[float, float]:
+    """Return the interval of the share of decisions that differ.
+
+    Where all rows are alike nothing varies between entities, and each counts as one.
+    """
+    if groups is not None and len(np.unique(differ)) == 1:
+        return coverage(differ[: len(np.unique(groups))], confidence)
+    return coverage(differ, confidence, groups)
 
 
 def _groups(entries: Sequence[Entry], contract: Contract) -> Codes | None:
