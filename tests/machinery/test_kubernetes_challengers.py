@@ -110,6 +110,15 @@ def test_what_cannot_be_placed_is_refused() -> None:
         challengers.place(manifests(), {"shadow": OTHER | {"image": None}})
     with pytest.raises(ReleaseError, match="Deployment"):
         challengers.place(b"kind: Namespace\n", BOTH)
+    drain = b'"--drain", "5"'
+    assert drain in manifests() and b'"--log", "/log", ' in manifests()
+    for text, why in (
+        (manifests().replace(drain, b'"--workers", "2"'), "--workers"),
+        (manifests().replace(b'"--log", "/log", ', b""), "no --log"),
+    ):
+        challengers.place(text, {})
+        with pytest.raises(ReleaseError, match=why):
+            challengers.place(text, BOTH)
 
 
 def test_it_fits_the_schemas_of_the_newest_version() -> None:

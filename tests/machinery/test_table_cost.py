@@ -1,5 +1,6 @@
 """What `make data` costs: a file of text is read once, and no answer is lost by it."""
 
+import errno
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -262,6 +263,21 @@ def test_the_draft_of_the_first_rows_is_the_file_that_all_rows_ask_for(
     assert not [sql for sql in asked if sql.startswith("copy")], "in one reading"
     assert "3 rows" in drafted[2] and "repeat another" in drafted[2]
     alike(drafted, monkeypatch)
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the one reading, which writes two files beside the table."""
+    every_kind().to_csv("../t.csv", index=False)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(draft, "_writer", full)
+    monkeypatch.setattr("sys.argv", ["data", "--file=../t.csv", "--target=y"])
+    with pytest.raises(SystemExit, match="make data: .* No space left"):
+        data.main()
+    assert not data.SCRATCH.exists()
+
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,14 @@ def main() -> None:
     given = vars(parser.parse_args())
     force = given.pop("force") not in ("", "0")
     try:
-        import duckdb  # noqa: F401  # locked in a group of its own
+        import duckdb  # locked in a group of its own
     except ImportError:
         raise SystemExit(
             "make data needs the packages of the group `data`: type `make setup`."
         ) from None
+    full = (OSError, duckdb.IOException, duckdb.OutOfMemoryException)
     try:
-        with expected_errors("make data: ", TableError):
+        with expected_errors("make data: ", TableError, *full):
             run(given, force)
     finally:
         shutil.rmtree(SCRATCH, ignore_errors=True)

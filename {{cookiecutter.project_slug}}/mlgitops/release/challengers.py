@@ -91,7 +91,8 @@ def place(manifests: bytes, challengers: Challengers) -> bytes:
     """Return manifests whose server has these challengers, and no others.
 
     Raises:
-        ReleaseError: there is no such server, or a challenger has no image.
+        ReleaseError: there is no such server, it takes no challenger, or one has no
+            image.
     """
     documents = _documents(manifests)
     pods = [*_pods(documents)]
@@ -147,6 +148,7 @@ def _add(pod: dict[str, Any], challengers: Challengers) -> None:
     if not challengers:
         return
     server = _server(pod)
+    _demand_takes(server)
     mount = {"name": VOLUME, "mountPath": f"/{VOLUME}"}
     containers = [_bring(r, each, server, mount) for r, each in challengers.items()]
     pod["initContainers"] = [*pod.get("initContainers", []), *containers]
@@ -158,6 +160,21 @@ def _add(pod: dict[str, Any], challengers: Challengers) -> None:
     server["args"] = [*server.get("args", []), *given]
     if "shadow" in challengers:
         _reserve(server, SHADOW_CPU)
+
+
+def _demand_takes(server: dict[str, Any]) -> None:
+    """Refuse a server that would not start with a challenger.
+
+    Raises:
+        ReleaseError: what its arguments lack, or have.
+    """
+    given = [str(text).partition("=")[0] for text in server.get("args", [])]
+    for option, wanted in (("--log", True), ("--workers", False)):
+        if (option in given) is not wanted:
+            raise ReleaseError(
+                f"the server in {PATH} has {'no ' if wanted else ''}{option}, and so "
+                "starts with no shadow or canary: change its args in deploy/kubernetes"
+            )
 
 
 def _bring(
