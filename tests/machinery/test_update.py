@@ -263,6 +263,15 @@ def test_a_broken_link_of_cruft_is_not_needed(here: World) -> None:
     assert json.loads(Path(".cruft.json").read_text())["commit"] == newest
 
 
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_link_that_nobody_can_read_stays(here: World, text: str) -> None:
+    move_on(here, "2")
+    Path(".cruft.json").write_text(text)
+    here.commit("torn")
+    assert "as one commit" in update.apply(ADDRESS)
+    assert Path(".cruft.json").read_text() == text
+
+
 def test_only_what_is_new_in_the_changelog_is_told() -> None:
     before = "# Log\n\n## [2]\n\n### Added\n\n- One\n  more.\n- Two.\n"
     after = before.replace("- Two.", "- Two.\n- Three\n  lines.").replace(

@@ -239,11 +239,15 @@ def merge(newer: Newer, picked: str, folder: Path) -> list[str]:
 
 
 def _record(newer: Newer, folder: Path) -> bool:
-    """Write the commit into the file by which cruft would update; False without it."""
+    """Write the commit into the file by which cruft would update.
+
+    False where there is none, or one that nobody can read.
+    """
     file = folder / CRUFT
-    if not file.is_file():
+    try:
+        link = json.loads(file.read_text(encoding="utf-8")) | {"commit": newer.commit}
+    except (OSError, ValueError, TypeError):
         return False
-    link = json.loads(file.read_text(encoding="utf-8")) | {"commit": newer.commit}
     file.write_text(json.dumps(link, indent=2) + "\n", encoding="utf-8")
     git.run("add", "--", CRUFT, cwd=folder)
     return True
@@ -265,7 +269,7 @@ def _base(clone: Path, template: str) -> str:
             "not known what came since: name the commit that this repository came "
             "from, `python -m mlgitops update --apply --base COMMIT`"
         )
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         recorded = str(json.loads(Path(CRUFT).read_text(encoding="utf-8"))["commit"])
         if recorded in same:
             return recorded
