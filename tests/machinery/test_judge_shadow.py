@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -229,6 +230,17 @@ def test_a_few_entities_that_agree_prove_little(log: Path) -> None:
     assert found.changed.high == pytest.approx(1 - 0.025 ** (1 / carriers))
     (failed,) = shadow.checked(found, _rules(LIMIT))
     assert not failed.passed
+
+
+def test_no_number_is_without_end_where_all_rows_are_one_entitys(log: Path) -> None:
+    """The ledger is JSON, which has no word for infinity."""
+    one = TABLE[TABLE["carrier"] == TABLE["carrier"].iloc[0]]
+    write(log / SHADOW, one, THIS)
+    terms = small()
+    by_carrier = type(terms)(**{**vars(terms), "entity": "carrier"})
+    result = shadow.compare(THIS, SHA, by_carrier, 0.95)
+    assert result.pairs and result.shift is None
+    json.dumps(msgspec.to_builtins(result), allow_nan=False)
 
 
 def _rules(rule: ShadowRule | None) -> gates.Rules:

@@ -279,7 +279,6 @@ def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not data.SCRATCH.exists()
 
 
-
 @pytest.mark.parametrize(
     ("column", "value", "given", "stands"),
     [

@@ -237,7 +237,8 @@ def _measure(
     index = int(np.argmax(moved))
     result.of = contract.classes[index] if contract.classes else ""
     shift = shifts[index]
-    result.shift = Estimate(shift.difference, shift.low, shift.high)
+    if np.isfinite([shift.low, shift.high]).all():  # else too few count apart
+        result.shift = Estimate(shift.difference, shift.low, shift.high)
     result.moved = moved[index]
     result.distance = distance.wasserstein(*columns[index])
     result.confidence = confidence

@@ -12,7 +12,7 @@ def shadow(facts: Facts) -> str:
     result = facts.judgement.shadow
     if result is None:
         return ""
-    if result.shift is None:
+    if result.why or not result.pairs:
         return f"Not known: {text(result.why, 300)}."
     share = f" ({result.pairs / result.rows:.1%})" if result.rows else ""
     grouped = f" by {text(result.entity, 40)}" if result.entity else ""
