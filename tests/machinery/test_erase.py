@@ -19,7 +19,7 @@ from mlgitops.retention import erase
 from mlgitops.retention.erase import EraseError
 from mlgitops.retention.person import Person, written
 from mlgitops.serving.log import append
-from mlgitops.shipping.ship import ship
+from mlgitops.shipping.ship import alone, ship
 
 CONTRACT = """\
 name: visits
@@ -137,6 +137,75 @@ def test_a_byte_that_is_no_text_stays(tmp_path: Path, contract: Contract) -> Non
     assert file.read_bytes() == b"id,back,note\nv3,0,M\xfcller\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        ("\n\nid,back\nv1,1\nv3,0\n", "\n\nid,back\nv3,0\n"),
+        ("id,note\nv1,a\u2028b\nv3,c\u2028d\n", "id,note\nv3,c\u2028d\n"),
+        ("id,back\nv3,0\nv1,1", "id,back\nv3,0\n"),
+        ("id,back\n7.0,1\n17,0\n", "id,back\n17,0\n"),
+    ],
+)
+def test_labels_as_people_have_them(
+    tmp_path: Path, contract: Contract, text: str, stays: str
+) -> None:
+    for name, packed in (("labels.csv", False), ("labels.txt", True)):
+        file = tmp_path / name
+        data = text.encode()
+        file.write_bytes(gzip.compress(data) if packed else data)
+        person = Person(frozenset({"v1", "7"}))
+        assert erase.labels(str(file), contract, person) == 1
+        read = file.read_bytes()
+        assert (gzip.decompress(read) if packed else read).decode() == stays
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.txt", "log", "empty"])
+def test_nothing_found_is_not_nothing_there(
+    tmp_path: Path, contract: Contract, name: str
+) -> None:
+    """A file that it cannot read as the monitor does is told, not passed over."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "labels.csv").write_text("number,back\nv1,1\n")
+    (tmp_path / "labels.txt").write_text("number,back\nv1,1\n")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/predictions-2026-05-01.parquet").write_text("v1")
+    with pytest.raises(EraseError, match="no column|no file|cannot be read"):
+        if name.startswith("labels"):
+            erase.labels(str(tmp_path / name), contract, PERSON)
+        else:
+            erase.log(str(tmp_path / name), PERSON)
+
+
+def test_what_counts_lost_rows_is_nobodys(tmp_path: Path) -> None:
+    count = '{"rows": 7, "since": "2026-05-01T00:00:00+00:00", "until": '
+    count += '"2026-05-01T07:00:00+00:00"}\n'
+    file = tmp_path / "unlogged-2026-05-01.jsonl"
+    file.write_text(count)
+    (tmp_path / "predictions-2026-05-01.jsonl").write_text('{"id": "17", "tor\n')
+    assert erase.log(str(tmp_path), Person(frozenset({"7", "2026"}))) == 0
+    assert file.read_text() == count
+    assert erase.log(str(tmp_path), Person(frozenset({"17"}))) == 1, "the control"
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "volume").write_text("".join(LINES))
+    link = tmp_path / "predictions-2026-05-01.jsonl"
+    link.symlink_to("volume")
+    assert erase.log(str(link), PERSON) == 3
+    assert link.is_symlink()
+    assert (tmp_path / "volume").read_text() == "".join(STAY)
+
+
+def test_a_shipper_is_not_overtaken(tmp_path: Path) -> None:
+    """It has read lines that it is about to send."""
+    file = tmp_path / "predictions-2026-05-01.jsonl"
+    file.write_text("".join(LINES))
+    with alone(tmp_path), pytest.raises(EraseError, match="ships.*nothing was removed"):
+        erase.log(str(tmp_path), PERSON)
+    assert file.read_text() == "".join(LINES)
+    assert erase.log(str(tmp_path), PERSON) == 3, "the control"
+
+
 def test_an_id_is_written_as_a_request_writes_it() -> None:
     assert (written(7.0), written(7), written(" a "), written(None)) == (
         "7",
@@ -193,6 +262,95 @@ def test_a_person_goes_from_everywhere(here: Path) -> None:
     assert not any(who in text for who in ("v1", "v4", "p2")), "never whose"
     command.erase("v1", "p2", "log", "labels.csv")
     assert len(Ledger().paths("erasures/")) == 1, "nothing went the second time"
+
+
+def test_the_entity_is_found_where_only_one_of_both_names_it(here: Path) -> None:
+    """Rows that were answered since the data was taken: log or labels know whose."""
+    log = Path("log/predictions-2026-05-01.jsonl")
+    log.write_text(line("new1", "p2") + line("new3", "p3"))
+    Path("labels.csv").write_text("id,back\nnew1,1\nnew3,0\n")
+    command.erase("", "p2", "log", "labels.csv")
+    assert Path("labels.csv").read_text() == "id,back\nnew3,0\n"
+    assert log.read_text() == line("new3", "p3")
+    log.write_text(line("new1", "") + line("new3", ""))
+    Path("labels.csv").write_text("id,back,patient\nnew1,1,p2\nnew3,0,p3\n")
+    command.erase("", "p2", "log", "labels.csv")
+    assert log.read_text() == line("new3", "")
+
+
+@pytest.mark.parametrize(
+    ("served", "lost"), [(True, "labels"), (True, "log"), (False, "labels")]
+)
+def test_killed_in_between_it_finds_the_rest(
+    here: Path, served: bool, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Path("log/predictions-2026-05-01.jsonl")
+    log.write_text(line("new1", "p2" if served else ""))
+    with_entity = "id,back,patient\nnew1,1,p2\n"
+    Path("labels.csv").write_text("id,back\nnew1,1\n" if served else with_entity)
+    if not served:
+        text = CONTRACT.rpartition("  patient")[0]
+        Path("contract.yaml").write_text(text)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(erase, lost, killed)
+        command.erase("", "p2", "log", "labels.csv")
+    command.erase("", "p2", "log", "labels.csv")
+    assert log.read_text() == ""
+    assert Path("labels.csv").read_text() in ("id,back\n", "id,back,patient\n")
+
+
+def test_a_row_without_an_id_is_not_everybodys(here: Path) -> None:
+    rows = {"visit": [None, "v2", None, "v4"], "patient": ["p2", "p1", "p3", "p3"]}
+    pq.write_table(pa.table(rows), "data/visits.parquet")
+    Path("labels.csv").write_text("id,back\n,1\nv3,0\n")
+    log = Path("log/predictions-2026-05-01.jsonl")
+    log.write_text("".join(STAY) + "torn\n")
+    command.erase("", "p2", "log", "labels.csv")
+    left = pq.read_table("data/visits.parquet").column("patient").to_pylist()
+    assert left == ["p1", "p3", "p3"]
+    assert Path("labels.csv").read_text() == "id,back\n,1\nv3,0\n"
+    assert log.read_text() == "".join(STAY) + "torn\n"
+
+
+def test_a_name_with_a_comma_is_one_name(here: Path) -> None:
+    rows = {"visit": ["v1", "v2", "v3"], "patient": ["Lee, Ann", "Lee", "Ann"]}
+    pq.write_table(pa.table(rows), "data/visits.parquet")
+    command.erase("", "Lee, Ann", "", "")
+    assert pq.read_table("data/visits.parquet").column("visit").to_pylist() == [
+        "v2",
+        "v3",
+    ]
+
+
+def test_killed_before_the_pointer_is_written_it_writes_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pointer = Path("data/visits.parquet.dvc").read_text()
+
+    def killed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(command.storage, "add", killed)
+        command.erase("v1", "", "", "")
+    assert Path("data/visits.parquet.dvc").read_text() == pointer, "the control"
+    command.erase("v1", "", "", "")
+    assert Path("data/visits.parquet.dvc").read_text() != pointer
+
+
+def test_a_table_of_another_kind_is_told_before_anything_goes(here: Path) -> None:
+    Path("data/visits.parquet").rename("data/visits.csv")
+    Path("data/visits.parquet.dvc").unlink()
+    Path("dvc.yaml").write_text("stages: {prepare: {cmd: x, deps: [data/visits.csv]}}")
+    command.storage.add("data/visits.csv")
+    log = Path("log/predictions-2026-05-01.jsonl").read_text()
+    with pytest.raises(EraseError, match="not a Parquet file, and nothing"):
+        command.erase("v1", "p2", "log", "labels.csv")
+    assert Path("log/predictions-2026-05-01.jsonl").read_text() == log
 
 
 def test_what_was_not_looked_at_is_said(here: Path) -> None:

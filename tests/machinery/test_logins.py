@@ -328,5 +328,9 @@ def test_only_logins_that_were_tried_are_sent(
         logins.send()
     assert sent == []
     Path(".dvc", storage.LOCAL).unlink()
+    with pytest.raises(StorageError, match="not sent.*cannot be tried: denied"):
+        logins.send()
+    assert sent == [], "what fails for another reason says nothing"
+    writing = rights.Rights(write="denied", denied=True)
     assert logins.send() == [f"{login.READ_LOGIN}: sent; it cannot write"]
     assert sent == [(login.READ_LOGIN,)]

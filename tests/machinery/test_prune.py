@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -169,6 +170,101 @@ def test_what_a_branch_names_stays(here: World) -> None:
     assert md5 in held(), "nothing here names it any more: it may be somebody else's"
     prune(apply=True, alone=True)
     assert md5 not in held(), "the control"
+
+
+def test_work_that_is_only_here_stays(here: World) -> None:
+    """A branch that nobody pushed yet, whose data is in storage already."""
+    md5 = hashlib.md5(b"my table").hexdigest()
+    put(here, md5, b"my table")
+    (here.clone / "data").mkdir()
+    pointer = f"outs:\n- md5: {md5}\n  size: 8\n  path: t.parquet\n"
+    (here.clone / "data/t.parquet.dvc").write_text(pointer)
+    git("switch", "-q", "-c", "mine")
+    git("add", "-A")
+    git("commit", "-q", "-m", "mine")
+    git("switch", "-q", "main")
+    prune(apply=True, alone=True)
+    assert md5 in held()
+    git("branch", "-q", "-D", "mine")
+    prune(apply=True, alone=True)
+    assert md5 not in held(), "the control"
+
+
+def test_an_open_proposal_that_passed_long_ago_stays(here: World) -> None:
+    """Its branch is there, its status is green, and it can be merged any day."""
+    before = git("rev-parse", "HEAD")
+    manifest = here.model("open")
+    git("push", "-q", "origin", "HEAD:open")
+    head = git("rev-parse", "HEAD")
+    time = "2025-01-01T00:00:00+00:00"
+    here.verdict(manifest, head_sha=head, time=time)
+    keep(here)
+    git("reset", "-q", "--hard", before)
+    git("push", "-q", "-f", "origin", "main")
+    prune(apply=True)
+    assert manifest not in Ledger().retired()
+    git("push", "-q", "origin", ":open")
+    prune(apply=True)
+    assert manifest in Ledger().retired(), "the control"
+
+
+def test_what_failed_is_no_way_back(here: World) -> None:
+    """Two releases that were taken back stand between production and its way back."""
+    first, second, third, fourth = (
+        str(record["manifest_sha256"]) for record in Ledger().history("production")
+    )
+    release = Ledger().release("production") or {}
+
+    def write(manifest: str, action: str, previous: str) -> None:
+        record = {**release, "manifest_sha256": manifest, "action": action}
+        record |= {"previous": previous, "time": "2025-01-01T00:00:00+00:00"}
+        Ledger().append(
+            lambda seq: {
+                f"environments/production/history/{seq:08d}.json": {
+                    **record,
+                    "seq": seq,
+                }
+            },
+            "x",
+        )
+
+    write(second, "revert", fourth)
+    write(third, "deploy", second)
+    write(second, "revert", third)
+    prune(apply=True)
+    assert first not in Ledger().retired(), "production would go back to it"
+
+
+def test_what_is_deployed_in_the_meantime_stays(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback between the choice and the record."""
+    before, free = held(), command.plan.free
+
+    def slow(*args: object) -> object:
+        monkeypatch.setattr(command.plan, "free", free)
+        rollback.rollback("production", "v1.0.0", "why not")
+        return free(*args)
+
+    monkeypatch.setattr(command.plan, "free", slow)
+    with pytest.raises(ReleaseError, match="in use since.*make prune"):
+        prune(apply=True)
+    assert held() == before and not Ledger().retired()
+
+
+@pytest.mark.parametrize("text", ["0", "no", "false"])
+def test_a_variable_that_says_no_deletes_nothing(
+    here: World, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = held()
+    monkeypatch.setattr("sys.argv", ["prune"])
+    monkeypatch.setenv("APPLY", text)
+    with suppress(SystemExit):
+        command.main()
+    assert held() == before
+    monkeypatch.setenv("APPLY", "1")
+    command.main()
+    assert held() < before, "the control"
 
 
 def test_what_was_never_named_here_may_be_somebody_elses(here: World) -> None:

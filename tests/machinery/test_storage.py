@@ -267,6 +267,24 @@ def test_two_clones_fill_one_branch(tmp_path: Path) -> None:
     assert storage.missing(named, tmp_path / "one") == []
 
 
+def test_what_was_deleted_on_a_branch_is_not_brought_back(tmp_path: Path) -> None:
+    """By the next push of another clone, which had it (`make prune`, then a push)."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    one, two = (clone(tmp_path, name, "branch") for name in ("one", "two"))
+    named = []
+    for here, name in ((one, "gone"), (two, "late"), (two, "new")):
+        file = tmp_path / name
+        file.write_text(name)
+        named.append(out(file, name))
+        storage.push({file: named[-1]}, here)
+        if name == "late":
+            gone = named[0]
+            storage.fresh(one)
+            (one / ".dvc/branch/files/md5" / gone.md5[:2] / gone.md5[2:]).unlink()
+            storage.publish(one)
+    assert storage.missing(named, one) == [gone]
+
+
 def test_a_push_names_what_is_neither_here_nor_in_storage(
     place: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -352,7 +352,17 @@ def _sync(cwd: Path) -> None:
 
 
 def _join(folder: Path, newest: str) -> None:
-    """Keep local objects on top of origin's branch; objects never conflict."""
+    """Keep local objects on top of origin's branch; objects never conflict.
+
+    What origin had and has no more (`make prune`) goes here too: the next push would
+    bring it back.
+    """
+    base = git.run("merge-base", "HEAD", newest, cwd=folder, check=False)
+    if base:
+        names = ("diff-tree", "-r", "--name-only", "--diff-filter=D", "-z")
+        for name in git.run(*names, base, newest, cwd=folder).split("\0"):
+            if name:
+                Path(folder, name).unlink(missing_ok=True)
     git.run(*OBJECTS, "reset", "-q", newest, cwd=folder)
     deleted = git.run("ls-files", "--deleted", cwd=folder).splitlines()
     if deleted:

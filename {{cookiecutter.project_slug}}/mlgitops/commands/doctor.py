@@ -129,8 +129,16 @@ def access() -> Findings:
         f"fail: {tried.write or tried.read}",
     )
     if Path(".dvc", rights.READER).is_file():
+        reader = rights.probe(rights.READER)
+        if reader.write and not reader.denied:
+            yield (
+                WEAK,
+                f"whether the login in .dvc/{rights.READER} may write cannot be tried: "
+                f"{reader.write}",
+            )
+            return
         yield finding(
-            rights.probe(rights.READER).write,
+            reader.denied,
             f"the login in .dvc/{rights.READER} cannot write",
             f"the login in .dvc/{rights.READER} may write, and `train` runs a "
             "proposal's code with it: use one that only reads",

@@ -36,7 +36,7 @@ def main() -> None:
         default = os.environ.get(option.upper(), "")  # make erase ID=a-17
         parser.add_argument(f"--{option}", default=default)
     options = parser.parse_args()
-    with expected_errors("", EraseError):
+    with expected_errors("", EraseError, OSError):
         for line in erase(options.id, options.entity, options.log, options.labels):
             print(line)
 
@@ -49,22 +49,25 @@ def erase(ids: str, entity: str, log: str, labels: str) -> list[str]:
     """
     contract = Contract.read(Path("contract.yaml").read_bytes())
     person = _person(ids, entity, contract)
-    tables = [out.path for out in lock.inputs() if lock.is_table(out.path)]
+    tables = {out.path: out for out in lock.inputs() if lock.is_table(out.path)}
     for path in tables:
         if not Path(path).is_file():
             raise EraseError(f"{path} is not here: type `make pull`")
-        if person.names:
-            found = remove.ids_of(Path(path), contract, person)
-            person = replace(person, ids=person.ids | found)
-    counts = {
-        "log": remove.log(log, person) if log else 0,
-        "labels": remove.labels(labels, contract, person) if labels else 0,
-        "data": 0,
-    }
+        remove.readable(Path(path), contract, person)
+    person = _known(person, contract, [*tables], log, labels)
+    counts = {"log": 0, "labels": 0, "data": 0}
+    # What names whose a row is goes last: a run that broke off can begin again.
+    log_first = contract.entity in contract.labelled_only
+    for name in ("log", "labels") if log_first else ("labels", "log"):
+        if name == "log" and log:
+            counts[name] = remove.log(log, person)
+        elif name == "labels" and labels:
+            counts[name] = remove.labels(labels, contract, person)
     lines = []
-    for path in tables:
-        if count := remove.table(Path(path), contract, person):
-            counts["data"] += count
+    for path, out in tables.items():
+        count = remove.table(Path(path), contract, person)
+        counts["data"] += count
+        if count or not storage.unchanged(out):  # a run before may have broken off
             storage.add(path)
             lines.append(
                 f"{path}: {count:,} rows removed; commit {path}.dvc and `make push`"
@@ -76,16 +79,34 @@ def erase(ids: str, entity: str, log: str, labels: str) -> list[str]:
     return [*lines, *_left(contract, counts["data"])]
 
 
+def _known(
+    person: Person, contract: Contract, tables: list[str], log: str, labels: str
+) -> Person:
+    """Return the person with the ids that data, log and labels know it by.
+
+    All are read before anything goes: a line of the log may have the id only, and the
+    labels whose it is, or the other way round.
+    """
+    if not person.names:
+        return person
+    ids = set(person.ids)
+    for path in tables:
+        ids |= remove.ids_of(Path(path), contract, person)
+    if log:
+        ids |= remove.log_ids(log, person)
+    if labels:
+        ids |= remove.label_ids(labels, contract, person)
+    return replace(person, ids=frozenset(ids))
+
+
 def _person(ids: str, entity: str, contract: Contract) -> Person:
     """Return whose rows go.
 
     Raises:
         EraseError: nobody is named, or contract.yaml has no entity.
     """
-    named, names = (
-        frozenset(part.strip() for part in text.split(",") if part.strip())
-        for text in (ids, entity)
-    )
+    named = frozenset(part.strip() for part in ids.split(",") if part.strip())
+    names = frozenset([entity.strip()] if entity.strip() else [])
     if not named and not names:
         raise EraseError(
             "nobody was named: type `make erase ID=...`, or ENTITY= with a value of "

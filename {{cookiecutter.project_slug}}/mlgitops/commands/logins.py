@@ -126,7 +126,13 @@ def send() -> list[str]:
             _set(login.LOGIN, writer, "--env", environment)
         done.append(f"{login.LOGIN}: sent to {', '.join((*RESERVED, *names()))}")
     if reader:
-        if not rights.probe(rights.READER).write:
+        probed = rights.probe(rights.READER)
+        if probed.write and not probed.denied:
+            raise StorageError(
+                f"{login.READ_LOGIN} was not sent: whether the login in "
+                f".dvc/{rights.READER} may write cannot be tried: {probed.write}"
+            )
+        if not probed.write:
             raise StorageError(
                 f"{login.READ_LOGIN} was not sent: the login in .dvc/{rights.READER} "
                 "may write, and `train` runs a proposal's code with it"

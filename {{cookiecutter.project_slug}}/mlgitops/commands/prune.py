@@ -5,9 +5,9 @@
 
 `retention: {versions: 20, days: 730}` keeps the newest 20 versions, and each that
 served in the last 730 days. Beside them stays what an environment runs or would go
-back to, what a branch on origin names, and what lies here. A version that retires is
-recorded on the ledger; its tag, verdicts and GitHub Release stay, its data and model
-leave storage. Killed at any point, the next run goes on.
+back to, what a branch names (here or on origin), and what lies here. A version that
+retires is recorded on the ledger; its tag, verdicts and GitHub Release stay, its data
+and model leave storage. Killed at any point, the next run goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from mlgitops import git, settings, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger, Record
-from mlgitops.release import model_name, registry
+from mlgitops.release import ReleaseError, model_name, registry
 from mlgitops.retention import named, plan
 from mlgitops.retention.rule import Kept
 from mlgitops.storage import StorageError
@@ -30,7 +30,8 @@ from mlgitops.store import objects
 HEADS = "+refs/heads/*:refs/remotes/origin/*"  # all, in a clone of one branch too
 ALONE = (
     "storage holds {count:,} objects that this repository never named: another one may "
-    "keep its own there, so they stay; type `make prune ALONE=1` if nobody does"
+    "keep its own there, so they stay; type `make prune ALONE=1` if nobody does. An "
+    "object that both name goes: see docs/retention.md"
 )
 
 
@@ -39,18 +40,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for option, text in (
-        ("apply", "retire and delete; without it, only say what would go"),
-        ("alone", "also delete objects that this repository never named"),
-    ):
-        default = bool(os.environ.get(option.upper()))
-        parser.add_argument(
-            f"--{option}", action="store_true", default=default, help=text
-        )
-    options = parser.parse_args()
     with expected_errors():
+        for option, text in (
+            ("apply", "retire and delete; without it, only say what would go"),
+            ("alone", "also delete objects that this repository never named"),
+        ):
+            default = _asked(option.upper())
+            parser.add_argument(
+                f"--{option}", action="store_true", default=default, help=text
+            )
+        options = parser.parse_args()
         for line in prune(options.apply, options.alone):
             print(line)
+
+
+def _asked(name: str) -> bool:
+    """Tell whether a variable is 1; `APPLY=0` and `APPLY=no` delete nothing.
+
+    Raises:
+        StorageError: it is neither 1 nor 0.
+    """
+    text = os.environ.get(name, "").strip() or "0"
+    if text not in ("0", "1"):
+        raise StorageError(f"{name} is {text!r}: type {name}=1, or leave it out")
+    return text == "1"
 
 
 def prune(apply: bool = False, alone: bool = False) -> list[str]:
@@ -72,7 +85,9 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
     if unknown and not alone:
         lines.append(ALONE.format(count=unknown))
     if apply:
-        _record(ledger, gone, rules)
+        _record(ledger, gone, rules, name)
+        ledger.refresh()  # what was judged since stays
+        free, _ = plan.free(ledger, name, ledger.retired(), alone)
         _delete(free, ledger, name)
     size = sum(free.values()) / 1e6
     verb = "deleted" if apply else "would delete"
@@ -84,12 +99,25 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
     return lines
 
 
-def _record(ledger: Ledger, gone: Sequence[Kept], rules: settings.Retention) -> None:
-    """Write on the ledger which versions retire, before anything is deleted."""
+def _record(
+    ledger: Ledger, gone: Sequence[Kept], rules: settings.Retention, name: str
+) -> None:
+    """Write on the ledger which versions retire, before anything is deleted.
+
+    Raises:
+        ReleaseError: one of them was deployed or judged again since it was chosen.
+    """
     if not gone:
         return
 
     def files(seq: int) -> dict[str, Record | bytes]:
+        still = {v.manifest_sha256 for v in plan.retiring(ledger, name, rules)}
+        for version in gone:
+            if version.manifest_sha256 not in still:
+                raise ReleaseError(
+                    f"{version.name} is in use since a moment ago: nothing was "
+                    "retired or deleted; type `make prune` again"
+                )
         return {
             f"retired/{version.manifest_sha256}/{seq:08d}.json": {
                 "schema": 1,

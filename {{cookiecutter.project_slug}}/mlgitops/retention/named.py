@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 
 from mlgitops import git, lock
 from mlgitops.ledger import Ledger, Record, lock_path
 from mlgitops.release.registry import Version
+
+WORK = ("refs/heads", "refs/remotes", "refs/stash")
+NO_WORK = re.compile(r"refs/(heads|remotes/[^/]+)/(HEAD|ledger|storage)")
 
 
 def kept(
@@ -15,7 +19,7 @@ def kept(
     """Return the md5 of each object that has to stay.
 
     Those of verdicts and versions that are not retired, with the data they were built
-    from; of every branch on origin; and of the files here.
+    from; of every branch, on origin or only here; and of the files here.
 
     Raises:
         LockError: one of them cannot be read, so that nothing is known to be free.
@@ -34,12 +38,16 @@ def kept(
 
 
 def ever(ledger: Ledger) -> set[str]:
-    """Return the md5 of each object that this repository named at any time."""
+    """Return the md5 of each object that origin named at any time.
+
+    What only this clone names may be work that is not pushed yet.
+    """
     locks = [lock.parse(data) for data in _locks(ledger, ())]
     md5s = {out.md5 for each in locks for out in each.outs}
     md5s |= {md5 for each in locks for md5 in each.read}
     paths = [f":(glob){folder}/*.dvc" for folder in lock.FOLDERS]
-    log = git.run("log", "--all", "--format=%H", "--", *paths, "dvc.lock")
+    pushed = ("--remotes=origin", "--tags")
+    log = git.run("log", *pushed, "--format=%H", "--", *paths, "dvc.lock")
     for commit in log.splitlines():
         md5s |= {out.md5 for out in _readable_pointers(commit)}
         if locked := lock.at(commit):
@@ -48,14 +56,17 @@ def ever(ledger: Ledger) -> set[str]:
 
 
 def branches() -> list[str]:
-    """Return the branches on origin that hold work; the ledger and storage do not."""
-    names = git.run("for-each-ref", "--format=%(refname)", "refs/remotes/origin")
-    own = ("HEAD", "ledger", "storage")
-    return [
-        name
-        for name in names.splitlines()
-        if name.removeprefix("refs/remotes/origin/") not in own
-    ]
+    """Return the branches that hold work, and the stash: what is only here counts too.
+
+    The ledger and storage hold none.
+    """
+    names = git.run("for-each-ref", "--format=%(refname)", *WORK)
+    return [name for name in names.splitlines() if not NO_WORK.fullmatch(name)]
+
+
+def heads() -> set[str]:
+    """Return the newest commit of each of these branches."""
+    return {*git.run("rev-parse", *branches()).splitlines()} if branches() else set()
 
 
 def _locks(ledger: Ledger, retired: Collection[str]) -> Iterator[bytes]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from mlgitops.prediction_log import parse
+from mlgitops.prediction_log import parse, parse_unlogged
+
+WHOLE = re.compile(r"(-?\d+)\.0+")  # a whole number that has become a fraction
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,12 @@ class Person:
     names: frozenset[str] = frozenset()
     column: str = ""  # of the entity; "" where only ids are named
 
+    def __post_init__(self) -> None:
+        """Write ids and names as requests do; nothing is nobody's id or name."""
+        for field in ("ids", "names"):
+            texts = {written(value) for value in getattr(self, field)} - {""}
+            object.__setattr__(self, field, frozenset(texts))
+
     def owns(self, row_id: object, name: object = None) -> bool:
         """Tell whether a row of that id, and of that entity, goes."""
         return written(row_id) in self.ids or written(name) in self.names
@@ -24,11 +33,22 @@ class Person:
     def logged(self, line: str) -> bool:
         """Tell whether a line of the log goes.
 
-        One that cannot be read goes where it holds one of the ids.
+        One that cannot be read goes where it holds one of the ids as a word; one that
+        counts what was not logged is nobody's.
         """
         if entry := parse(line):
             return self.owns(entry.id, entry.row.get(self.column))
-        return any(text in line for text in self.ids | self.names)
+        if parse_unlogged(line):
+            return False
+        words = "|".join(map(re.escape, self.ids | self.names))
+        return bool(words and re.search(rf"(?<!\w)(?:{words})(?!\w)", line))
+
+    def id_in(self, line: str) -> str:
+        """Return the id that a line of the log has, if it is of one of the names."""
+        entry = parse(line)
+        if entry and written(entry.row.get(self.column)) in self.names:
+            return entry.id
+        return ""
 
     def without(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the lines of a log that stay, byte for byte."""
@@ -39,9 +59,9 @@ class Person:
 
 def written(value: object) -> str:
     """Return an id as a request writes it: 7.0, which pandas makes of 7, is 7."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value).strip()
+    text = "" if value is None else str(value).strip()
+    whole = WHOLE.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def labels(
@@ -51,15 +71,43 @@ def labels(
 
     `keys` are what its column of ids may be called. A record of several lines goes
     whole.
+
+    Raises:
+        ValueError: there is no such column.
     """
-    reader = csv.reader(lines, delimiter=separator)
-    header = [cell.strip().lstrip("\ufeff") for cell in next(reader, [])]
-    end = reader.line_num
-    kept = lines[:end]
-    for record in reader:
-        begin, end = end, reader.line_num
-        cells = dict(zip(header, record, strict=False))
+    first, records = _records(lines, separator, keys)
+    kept = lines[:first]
+    for cells, begin, end in records:
         ids = [cells[key] for key in keys if key in cells]
         if not any(person.owns(i, cells.get(person.column)) for i in ids):
             kept += lines[begin:end]
     return kept
+
+
+def label_ids(
+    lines: list[str], separator: str, keys: Collection[str], person: Person
+) -> set[str]:
+    """Return the ids of a CSV's records that are of one of the names."""
+    return {
+        cells[key]
+        for cells, _, _ in _records(lines, separator, keys)[1]
+        for key in keys
+        if key in cells and written(cells.get(person.column)) in person.names
+    }
+
+
+def _records(
+    lines: list[str], separator: str, keys: Collection[str]
+) -> tuple[int, list[tuple[dict[str, str], int, int]]]:
+    """Return the header's lines, and each record's cells with where its lines are."""
+    blank = next((n for n, line in enumerate(lines) if line.strip("\ufeff \t\r\n")), 0)
+    reader = csv.reader(lines[blank:], delimiter=separator)
+    header = [cell.strip().lstrip("\ufeff") for cell in next(reader, [])]
+    if not set(keys) & set(header):
+        raise ValueError(f"it has no column {' or '.join(sorted(keys))}")
+    first = end = blank + reader.line_num
+    records = []
+    for record in reader:
+        begin, end = end, blank + reader.line_num
+        records.append((dict(zip(header, record, strict=False)), begin, end))
+    return first, records

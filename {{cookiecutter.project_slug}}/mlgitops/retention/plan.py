@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from mlgitops.ledger import Ledger, Record
+from mlgitops.ledger import Ledger, Record, withdraws
 from mlgitops.release import canary, registry
 from mlgitops.retention import named, rule
 from mlgitops.retention.rule import Kept
@@ -19,14 +19,17 @@ def retiring(ledger: Ledger, name: str, rules: Retention) -> list[Kept]:
     tags = {v.manifest_sha256: v for v in registry.versions(name)}
     last: dict[str, datetime] = {}
     proposed: dict[str, str] = {}
+    heads, open_ = named.heads(), set()
     for verdict in filter(named.passed, ledger.judged()):
         _later(last, str(verdict["manifest_sha256"]), verdict)
         number = verdict.get("pull_request")
         proposed[str(verdict["manifest_sha256"])] = f"#{number}, never merged"
+        if verdict.get("head_sha") in heads:  # its branch is there: it can be merged
+            open_.add(str(verdict["manifest_sha256"]))
     histories = []
     for environment in ledger.environments():
         history = ledger.history(environment)
-        histories.append([str(record["manifest_sha256"]) for record in history])
+        histories += [_manifests(history), _manifests(_good(history))]
         for record, end in zip(history, [*history[1:], history[-1]], strict=True):
             _later(last, str(record["manifest_sha256"]), end)
     if running := ledger.read(canary.FILE):
@@ -35,10 +38,25 @@ def retiring(ledger: Ledger, name: str, rules: Retention) -> list[Kept]:
     for manifest, time in last.items():
         tag = tags.get(manifest)
         text = tag.tag if tag else proposed.get(manifest, manifest)
-        if manifest not in before:
+        if manifest not in before and (tag or manifest not in open_):
             versions.append(Kept(manifest, tag.number if tag else (), text, time))
     moment = newest(last)
     return rule.retiring(versions, rule.in_use(histories), rules, moment)
+
+
+def _manifests(history: Sequence[Record]) -> list[str]:
+    """Return the manifests of releases."""
+    return [str(record["manifest_sha256"]) for record in history]
+
+
+def _good(history: Sequence[Record]) -> list[Record]:
+    """Return the releases that one would go back to: neither failed nor taken back."""
+    taken = {record.get("previous") for record in history if withdraws(record)}
+    return [
+        record
+        for record in history
+        if record.get("state") != "failed" and record["manifest_sha256"] not in taken
+    ]
 
 
 def newest(last: Mapping[str, datetime]) -> datetime:

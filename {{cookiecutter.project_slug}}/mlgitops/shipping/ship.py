@@ -54,7 +54,7 @@ def ship(folder: Path, address: str, keep_days: int | None = None) -> Shipped:
 
 def _ship(folder: Path, address: str, keep_days: int | None, shipped: Shipped) -> None:
     """Bring what is in one folder; count it."""
-    with _alone(folder):
+    with alone(folder):
         try:
             taken = segments.take(folder)
             sink = Sink(address)
@@ -89,7 +89,7 @@ def _send(segment: Path, sink: Sink, shipped: Shipped) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Keep another shipper of the same folder out; ShipError where one is in."""
     file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
