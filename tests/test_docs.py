@@ -59,5 +59,5 @@ def test_a_dead_link_is_found() -> None:
 
 def test_each_page_is_in_the_list() -> None:
     listed = links((ROOT / "docs" / "README.md").read_text(encoding="utf-8"))
-    names = {path.name for path in ROOT.glob("docs/*.md")} - {"README.md"}
-    assert names <= set(listed)
+    own = ROOT / "docs" / "README.md"  # `make docs` refuses a page without a place
+    assert {*PAGES} - {own} <= {(own.parent / link).resolve() for link in listed}

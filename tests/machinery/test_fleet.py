@@ -480,7 +480,8 @@ def test_main_states_owner_risk_and_licence(tmp_path: Path) -> None:
     assert "owners" in inventory.stated(tmp_path)["problem"]
 
 
-VALUES = (None, -1, 0, 2**70, 1e308, float("nan"), "", "x", [], {}, True, [{}], HOSTILE)
+NAN, INF = float("nan"), float("inf")
+VALUES = (None, -1, 0, 2**70, 1e308, NAN, INF, "", "x", [], {}, True, [{}], HOSTILE)
 VALUES += ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "\ud800", "revert")
 
 
@@ -517,6 +518,19 @@ def test_no_value_of_a_record_hides_the_rest(
         assert found[0].records > 0
         assert "alert(1)</script>" not in (folder / "index.html").read_text()
         json.loads((folder / "fleet.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("number", [INF, -INF, NAN, 1e308])
+def test_a_number_that_no_axis_holds_is_a_gap(
+    number: float, twin: Book, tmp_path: Path
+) -> None:
+    """One ledger with it would leave every model without a page."""
+    twin.run("v1.1.0", measured={"performance": number, "drift": -number})
+    twin.run("v1.1.0", measured={"performance": 0.6, "drift": number})
+    site.write(read(twin), tmp_path / "site", NOW, "2026-06-30")
+    (text,) = [path.read_text() for path in tmp_path.glob("site/models/*.html")]
+    (drawn, _) = re.findall("<figure>.*?</figure>", text)
+    assert not re.search(r"\b(nan|inf)\b", drawn)
 
 
 @pytest.mark.slow

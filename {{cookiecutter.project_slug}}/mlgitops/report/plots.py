@@ -19,6 +19,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 32, 76
 ROW, LETTER = 40, 7.5  # the height of a row of intervals; the usual width of a letter
 LONGEST = 14  # letters of a label that are written
 MARKED = 12  # points up to which each has its mark
+LARGEST = 1e100  # a number beyond it, or none, is a gap: no axis could hold it
 MARKS = {
     "main": '<circle class="dot main" cx="{:.1f}" cy="{:.1f}" r="4"/>',
     "other": '<rect class="dot other" x="{:.1f}" y="{:.1f}" width="8" height="8"/>',
@@ -65,6 +66,7 @@ def lines(
     Both axes go from 0 to 1 if they are `shares`, else around the points. `events` are
     marked at an x, with their words as a hint.
     """
+    drawn = [line._replace(points=[*map(_drawable, line.points)]) for line in drawn]
     xs = [x for line in drawn for x, _ in line.points]
     ys = [y for line in drawn for _, y in line.points if y is not None]
     if not ys:
@@ -91,6 +93,12 @@ def lines(
         parts.append(_text(key + 36, height - 10, name, "start"))
         key += 50 + LETTER * len(name)
     return _svg(height, f"{up} by {across}", parts)
+
+
+def _drawable(point: Point) -> Point:
+    """Return a point; one that no axis could hold is a gap."""
+    x, y = point
+    return x, y if y is not None and abs(y) < LARGEST else None
 
 
 class _Axis(NamedTuple):
