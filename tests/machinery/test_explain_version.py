@@ -298,6 +298,14 @@ def test_a_row_that_is_not_in_the_holdout_is_refused(folder: Path) -> None:
         find.explained(folder, ["f1", "nobody"], version="", runs=[])
 
 
+def test_two_numbers_that_differ_read_differently() -> None:
+    """As the model reads them, in 32 bits."""
+    values = (1234567.0, 1234568.0, 0.1, 2500.0, 1e-7, 16777216.0)
+    words = [page._value(value) for value in values]
+    assert words[2:4] == ["0.1", "2500"]
+    assert [float(word) for word in words] == list(values)
+
+
 def test_no_number_of_the_profile_is_about_few_rows() -> None:
     rare = ROWS.head(400).assign(temp=1.0, carrier="AA")
     rare.loc[:4, "temp"] = np.nan
@@ -417,6 +425,10 @@ def test_a_version_comes_by_its_tag_verified(
             if each.read_bytes() == (folder / "model.onnx").read_bytes():
                 each.write_bytes(tiny.onnx_bytes(0.002))
         with pytest.raises(ReleaseError, match="sha256"):
+            explain.of_version("v1.0.0", [])
+        gone = {"manifest_sha256": manifest, "seq": 2, "time": "2026-06-30"}
+        book.append({f"retired/{manifest}/00000002.json": gone}, "retired")
+        with pytest.raises(ReleaseError, match="was retired on 2026-06-30"):
             explain.of_version("v1.0.0", [])
 
 

@@ -23,7 +23,7 @@ from machinery.world import git
 from mlgitops import inventory
 from mlgitops.commands import fleet
 from mlgitops.fleet import FleetError, records, site, sources, summary
-from mlgitops.fleet.model import Model
+from mlgitops.fleet.model import LEVELS, Model
 from mlgitops.ledger import Ledger
 
 RELEASE = "environments/production/release.json"
@@ -38,7 +38,7 @@ class Clock(datetime):
         return cls.fromisoformat(NOW.isoformat())
 
 
-HOSTILE = "<script>alert(1)</script>\"'&"
+HOSTILE = "<script>alert(1)</script>\"'&\u202e  x"  # and turns what follows it
 
 
 def read(*books: Book) -> list[Model]:
@@ -394,8 +394,12 @@ def test_a_page_is_inert_whatever_a_ledger_says(
         text = path.read_text()
         assert text.count("<script>") == 1 and "alert(1)</script>" not in text
         assert "script-src 'sha256-" in text and "src=" not in text
+        assert "\u202e" not in text.split("<body>")[1]
         for target in re.findall(r'(?:href|src)="([^"]+)"', text):
             assert (path.parent / unescape(target)).is_file(), target
+    text = (folder / "index.html").read_text()
+    chosen = set(re.findall("<option>([^<]*)</option>", text)) - {*LEVELS}
+    assert chosen == set(re.findall(r'data-(?:owner|risk|task)="([^"]*)"', text))
     rows = list(csv.DictReader((folder / "compliance.csv").open(newline="")))
     assert rows and {row["model"][:2] for row in rows} == {"'="}, "no formula"
     assert len(rows) == sum(len(model.thresholds) for model in found)
@@ -415,6 +419,35 @@ def test_only_a_fleet_is_written_over(
         site.write(found, tmp_path / "mine", NOW, "2026-06")
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_a_fleet_that_broke_off_is_not_used_and_is_written_again(
+    place: int,
+    written: tuple[Path, list[Model]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full disk, at any file; also over an older one, whose result is not taken."""
+    _, found = written
+    site.write([], tmp_path, NOW, "2026-06-30")
+    assert site.failing(tmp_path) == []
+    write, count = Path.write_bytes, iter(range(99))
+
+    def full(path: Path, data: bytes) -> int:
+        if next(count) == place:
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            site.write(found, tmp_path, NOW, "2026-06-30")
+    for use in (site.failing, site.publish):
+        with pytest.raises(FleetError, match="no whole fleet"):
+            use(tmp_path)
+    site.write(found, tmp_path, NOW, "2026-06-30")
+    assert site.failing(tmp_path) == [] and not [*tmp_path.rglob("*.part")]
+
+
 def test_the_machinery_alone_is_enough(good: Book, tmp_path: Path) -> None:
     """As the workflow has it: a repository with the folder mlgitops/ and no model."""
     (tmp_path / "mlgitops").symlink_to(Path("mlgitops").resolve())
@@ -428,7 +461,7 @@ def test_the_machinery_alone_is_enough(good: Book, tmp_path: Path) -> None:
         return done.returncode, done.stdout + done.stderr
 
     code, text = typed("--check")
-    assert code == 1 and "holds no fleet: name its repositories first" in text
+    assert code == 1 and "holds no whole fleet: name its repositories first" in text
     code, text = typed(str(good.folder), "::error::x/lost", "--date", "2026-06")
     assert code == 0 and "written: build/fleet/index.html" in text
     assert "- lost (::error::x/lost): the ledger cannot be read" in text

@@ -100,6 +100,7 @@ def of_version(version_name: str, ids: list[str]) -> Explained:
             )
         version_name = str(champion["version"])
     version = registry.get(name, version_name)
+    eligibility.refuse_retired(ledger, version.manifest_sha256, version.tag)
     with TemporaryDirectory(prefix="explain-") as scratch:
         folder = Path(scratch)
         bring(version, folder)

@@ -222,7 +222,7 @@ def _border(condition: Condition, value: float) -> str:
         return f"{pd.Timestamp(value, unit='D'):%Y-%m-%d %H:%M}"
     if condition.kind == "integer":
         return f"{np.floor(value):.0f}"
-    return f"{value:.6g}"
+    return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.9g}"
 
 
 def _counterfactuals(about: Explained) -> str:
@@ -279,7 +279,9 @@ def _value(value: object) -> str:
     """Return a value of the model's input."""
     if value is None:
         return "missing"
-    return f"{value:.6g}" if isinstance(value, float) else code(value)
+    if not isinstance(value, float):
+        return code(value)
+    return str(np.float32(value)).removesuffix(".0")  # as the model reads it, exactly
 
 
 def _data(profiles: list[Profile]) -> str:

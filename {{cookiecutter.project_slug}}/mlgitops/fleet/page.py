@@ -4,8 +4,8 @@ Whatever a ledger says is escaped where it enters a page. Without its script a p
 shows everything; with it, a part of the rows can be chosen.
 """
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 from mlgitops.fleet.compliance import Row
@@ -338,6 +338,12 @@ def _cells(cells: Iterable[str], titles: Iterable[str]) -> str:
         f'<td data-title="{title}"><div>{cell}</div></td>'
         for cell, title in zip(cells, titles, strict=True)
     )
+
+
+def escape(text: str) -> str:
+    """Return text so that nothing in it is markup, hidden, or turns what follows."""
+    line = " ".join(text.split())
+    return html.escape("".join(c if c.isprintable() else "\ufffd" for c in line))
 
 
 def _badge(level: str) -> str:

@@ -17,6 +17,7 @@ from mlgitops.fleet.model import LEVELS, Model
 from mlgitops.machinery import machinery
 
 MARK = ".fleet"  # in a folder that may be replaced, as it was written here
+DATA = "fleet.json"  # written last: without it a fleet is not whole
 PAGES = "gh-pages"  # the branch that GitHub Pages serves
 EXPLAINED = "explain"  # the folder of pages that explain a version
 PAGE = re.compile(r"[\w.-]+-([0-9a-f]{12})\.html")  # of one of them
@@ -25,28 +26,34 @@ PAGE = re.compile(r"[\w.-]+-([0-9a-f]{12})\.html")  # of one of them
 def write(models: Sequence[Model], folder: Path, moment: datetime, date: str) -> Path:
     """Write all files of a fleet; return the first page.
 
+    One that breaks off is neither published nor checked, and can be written again.
+
     Raises:
         FleetError: the folder holds something that is not a fleet.
     """
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if names - {EXPLAINED} and MARK not in names:
         raise FleetError(f"{folder} holds other files: name a new folder with --out")
-    if "models" in names:
-        rmtree(folder / "models")  # one that has left the fleet leaves its page, too
-    (folder / "models").mkdir(parents=True)
     written, files = moment.isoformat(timespec="seconds"), file_names(models)
     pages = explanations(folder)
     texts = {
         "index.html": page.index(models, files, written),
         "compliance.html": page.compliance(models, date),
         "compliance.csv": compliance.text(_cells(models)),
-        "fleet.json": json.dumps(document(models, written), indent=1, sort_keys=True),
-        MARK: "",
     }
     for model, name in zip(models, files, strict=True):
         texts[f"models/{name}"] = page.of_model(model, date, pages)
+    texts[DATA] = json.dumps(document(models, written), indent=1, sort_keys=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    (folder / DATA).unlink(missing_ok=True)
+    if "models" in names:
+        rmtree(folder / "models")  # one that has left the fleet leaves its page, too
+    (folder / "models").mkdir()
     for name, text in texts.items():
-        (folder / name).write_bytes(text.encode("utf-8", "replace"))
+        part = folder / f"{name}.part"
+        part.write_bytes(text.encode("utf-8", "replace"))
+        part.replace(folder / name)
     return folder / "index.html"
 
 
@@ -112,9 +119,9 @@ def failing(folder: Path) -> list[str]:
 
 def _written(folder: Path) -> Path:
     """Return the JSON of a fleet that was written."""
-    if not (folder / MARK).is_file():
-        raise FleetError(f"{folder} holds no fleet: name its repositories first")
-    return folder / "fleet.json"
+    if not (folder / MARK).is_file() or not (folder / DATA).is_file():
+        raise FleetError(f"{folder} holds no whole fleet: name its repositories first")
+    return folder / DATA
 
 
 def publish(folder: Path) -> str:
