@@ -368,6 +368,17 @@ def test_each_receiver_gets_what_it_takes() -> None:
     assert set(formats) == set(message.FORMATS)
 
 
+def test_a_title_of_two_lines_is_no_command_of_the_runner(told: Any) -> None:
+    """A line that begins with `::` would be one."""
+    verdict("stop\n::set-output name=x::y")
+    with receiver() as there:
+        said = told("", "monitor") + told(there.url, "monitor")
+        said += told(there.url, "monitor")
+    assert "not sent" in said and "Sent: " in said and "Sent before: " in said
+    lines = [line for line in said.splitlines() if line.startswith("::")]
+    assert all(line.startswith("::warning::") for line in lines)
+
+
 def test_a_long_sentence_is_cut() -> None:
     found = facts._fact("p.json", "monitor", "t", "x" * 9_999, {"run_url": "u"})
     assert len(found.sentence) == facts.LONGEST

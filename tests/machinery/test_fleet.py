@@ -354,6 +354,35 @@ def test_an_organisation_names_its_fleet_by_a_topic(
         sources.of_organisation("acme", "models")
 
 
+def test_a_persons_fleet_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitHub knows no organisation of that name, and says 404; other errors stay."""
+
+    def pages(path: str) -> list[dict[str, Any]]:
+        if path != "/users/ada/repos":
+            raise sources.github.GitHubError(404 if "ada" in path else 403, path)
+        return [{"clone_url": "a.git", "topics": ["ml"], "archived": False}]
+
+    monkeypatch.setattr(sources.github, "pages", pages)
+    assert sources.of_organisation("ada", "ml") == ["a.git"]
+    with pytest.raises(sources.github.GitHubError, match="/orgs/acme"):
+        sources.of_organisation("acme", "ml")
+
+
+def test_a_merge_hides_no_change(twin: Book) -> None:
+    """Git lists no changes of a merge: one into the ledger is never ours."""
+    tip, (path, *_) = twin.ledger.commit, twin.ledger.paths("verdicts/")
+    assert not read(twin)[0].reasons
+    twin.overwrite(path, b"{}")
+    tree = git("rev-parse", f"{twin.ledger.commit}^{{tree}}", cwd=twin.folder)
+    person = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+    parents = ("-p", str(tip), "-p", f"{tip}^")
+    merge = git(*person, "commit-tree", tree, *parents, "-m", "lie", cwd=twin.folder)
+    spec = f"+{merge}:refs/heads/ledger"
+    git("push", "-q", "origin", spec, cwd=twin.folder)
+    twin.ledger.refresh()
+    assert "is a merge, which can hide a change" in str(read(twin)[0].reasons)
+
+
 def test_a_token_is_for_github_alone(
     good: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,9 +39,9 @@ def main() -> None:
         parser.error("needs a job, or --heartbeat")
     try:
         for sentence in alert(arguments.job):
-            print(sentence)
+            print(" ".join(sentence.split()))
     except UNKNOWN as error:  # a record of another version of the machinery, say
-        warn(f"alerts were not sent: {' '.join(str(error).split())}")
+        warn(f"alerts were not sent: {error}")
 
 
 def alert(job: str) -> Iterator[str]:
@@ -88,5 +88,5 @@ def _send(ledger: Ledger, fact: facts.Fact, path: str, form: str, address: str) 
 
 def warn(sentence: str) -> None:
     """Print a warning; in a workflow, annotate the run with it."""
-    in_job = os.environ.get("GITHUB_ACTIONS")
-    print(f"{'::warning::' if in_job else 'warning: '}{sentence}", flush=True)
+    in_job, line = os.environ.get("GITHUB_ACTIONS"), " ".join(sentence.split())
+    print(f"{'::warning::' if in_job else 'warning: '}{line}", flush=True)

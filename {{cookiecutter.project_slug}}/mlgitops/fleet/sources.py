@@ -60,13 +60,18 @@ def fetch(address: str, scratch: Path) -> Source:
 def of_organisation(name: str, topic: str) -> list[str]:
     """Return the addresses of an organisation's repositories with a topic, sorted.
 
-    Archived ones are left out: nothing of theirs runs any more.
+    Of a person's account GitHub lists the public ones. Archived ones are left out: nothing of theirs runs any more.
 
     Raises:
         GitHubError: GitHub did not list them.
         FleetError: none has the topic.
     """
-    listed = github.pages(f"/orgs/{name}/repos")
+    try:
+        listed = github.pages(f"/orgs/{name}/repos")
+    except github.GitHubError as error:
+        if error.status != 404:
+            raise
+        listed = github.pages(f"/users/{name}/repos")
     chosen = [r for r in listed if topic in r["topics"] and not r["archived"]]
     if not chosen:
         raise FleetError(

@@ -58,10 +58,16 @@ def rewritten(ledger: Ledger) -> Iterator[str]:
     """Yield where the ledger's own history contradicts that it only grows."""
     if ledger.commit is None:
         return
-    args = ("log", "--reverse", "--no-renames", "--name-status", "--format=%x01")
+    args = ("log", "--reverse", "--no-renames", "--name-status", "--format=%x01%P")
     log = git.run(*args, ledger.commit, cwd=ledger.cwd)
     for seq, commit in enumerate(log.split("\1")[1:]):
-        for line in filter(None, commit.splitlines()):
+        parents, *changes = commit.splitlines()
+        if " " in parents:  # git lists no changes of it
+            yield (
+                f"the ledger's commit {seq} is a merge, which can hide a change: find "
+                "out who pushed it"
+            )
+        for line in filter(None, changes):
             change, path = line.split("\t", 1)
             number = NUMBERED.match(path)
             if change != "A" and not REPLACED.fullmatch(path):
