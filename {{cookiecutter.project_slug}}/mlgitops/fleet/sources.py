@@ -60,7 +60,8 @@ def fetch(address: str, scratch: Path) -> Source:
 def of_organisation(name: str, topic: str) -> list[str]:
     """Return the addresses of an organisation's repositories with a topic, sorted.
 
-    Of a person's account GitHub lists the public ones. Archived ones are left out: nothing of theirs runs any more.
+    Of a person's account GitHub lists the public ones. Archived ones are left out:
+    nothing of theirs runs any more.
 
     Raises:
         GitHubError: GitHub did not list them.
