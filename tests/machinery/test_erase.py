@@ -337,6 +337,8 @@ def test_killed_before_the_pointer_is_written_it_writes_it(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(command.storage, "add", killed)
         command.erase("v1", "", "", "")
+    (path,) = Ledger().paths("erasures/")
+    assert (Ledger().read(path) or {})["rows"]["data"] == 1, "what went is recorded"
     assert Path("data/visits.parquet.dvc").read_text() == pointer, "the control"
     command.erase("v1", "", "", "")
     assert Path("data/visits.parquet.dvc").read_text() != pointer

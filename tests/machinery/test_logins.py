@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
 from machinery.world import git
 from mlgitops import github, login, machine, storage
@@ -21,6 +23,8 @@ from mlgitops.store import rights
 CONFIG = """['remote "storage"']
     url = {url}
 """
+ROOT = Path.cwd()
+DEPLOYED = ("staging", "production")
 AWS = "arn:aws:iam::123456789012:role/flights-reader"
 POOL = "projects/12/locations/global/workloadIdentityPools/github/providers/flights"
 TENANT, CLIENT = (f"{n}{n}000000-0000-0000-0000-000000000000" for n in (1, 2))
@@ -334,3 +338,25 @@ def test_only_logins_that_were_tried_are_sent(
     writing = rights.Rights(write="denied", denied=True)
     assert logins.send() == [f"{login.READ_LOGIN}: sent; it cannot write"]
     assert sent == [(login.READ_LOGIN,)]
+
+
+@pytest.mark.parametrize(
+    ("role", "file"), [("READ", "reader-trust.json"), ("WRITE", "writer-trust.json")]
+)
+def test_each_job_may_have_the_role_that_it_asks_for(role: str, file: str) -> None:
+    """The subjects that docs/storage.md lists are those of the workflows' jobs."""
+    asked = set()
+    for path in Path(ROOT, ".github/workflows").glob("*.yml"):
+        for job in yaml.safe_load(path.read_text())["jobs"].values():
+            steps = job.get("steps", [])
+            roles = [step.get("env", {}).get(login.ROLE, "") for step in steps]
+            if any(f"STORAGE_{role}_ROLE" in text for text in roles):
+                name = str(job.get("environment", "pull_request"))
+                asked |= {*DEPLOYED} if "inputs." in name else {name}
+    guide = (Path(__file__).parents[2] / "docs/storage.md").read_text()
+    listed = guide.partition(f"`{file}`")[2]
+    if role == "READ":
+        named = set(re.findall(r"repo:OWNER/NAME:(?:environment:)?(\w+)", listed))
+    else:
+        named = set(re.findall(r"`(\w+)`", listed.partition(", without")[0]))
+    assert asked and asked <= named

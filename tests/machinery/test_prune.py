@@ -322,6 +322,16 @@ def test_a_push_in_the_meantime_is_told(
         prune(apply=True)
 
 
+def test_a_copy_without_the_ledger_deletes_nothing(here: World) -> None:
+    """A fork of main only: its settings name the storage of the original."""
+    before = held()
+    git("push", "-q", "origin", ":ledger")
+    git("push", "-q", "origin", *(f":{tag}" for tag in here.tags()))
+    with pytest.raises(ReleaseError, match="no ledger"):
+        prune(apply=True, alone=True)
+    assert held() == before
+
+
 def test_without_a_rule_nothing_happens(here: World) -> None:
     params = json.loads(Path("params.yaml").read_text())
     del params["retention"]

@@ -36,7 +36,7 @@ from mlgitops.serving.__main__ import parse as options
 from mlgitops.serving.appending import append
 from mlgitops.serving.log import PredictionLog, sampled
 from mlgitops.shipping import segments
-from mlgitops.shipping.ship import ShipError, _alone, ship
+from mlgitops.shipping.ship import ShipError, alone, ship
 from mlgitops.shipping.sink import Sink, SinkError
 
 DAY = "2026-01-02"
@@ -209,7 +209,7 @@ def test_a_server_that_waits_for_the_lock_writes_into_the_new_file(log: Path) ->
 
 
 def test_two_shippers_do_not_meet(log: Path, tmp_path: Path) -> None:
-    with _alone(log), pytest.raises(ShipError, match="another process ships"):
+    with alone(log), pytest.raises(ShipError, match="another process ships"):
         ship(log, str(tmp_path / "sink"))
 
 

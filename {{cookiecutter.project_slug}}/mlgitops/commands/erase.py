@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 from mlgitops import git, lock, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger
+from mlgitops.lock import Out
 from mlgitops.pipeline.contract import Contract
 from mlgitops.release import registry
 from mlgitops.retention import erase as remove
@@ -56,6 +58,29 @@ def erase(ids: str, entity: str, log: str, labels: str) -> list[str]:
         remove.readable(Path(path), contract, person)
     person = _known(person, contract, [*tables], log, labels)
     counts = {"log": 0, "labels": 0, "data": 0}
+    try:
+        changed = _remove(person, contract, tables, log, labels, counts)
+    finally:  # what went is recorded, whatever could not go after it
+        _record(counts)
+    lines = [
+        f"{path}: {count:,} rows removed; commit {path}.dvc and `make push`"
+        for path, count in changed.items()
+    ]
+    for name, source in (("log", log), ("labels", labels)):
+        text = f"{counts[name]:,} lines removed" if source else "not looked at: name it"
+        lines.append(f"{name}: {text}")
+    return [*lines, *_left(contract, counts["data"])]
+
+
+def _remove(
+    person: Person,
+    contract: Contract,
+    tables: Mapping[str, Out],
+    log: str,
+    labels: str,
+    counts: dict[str, int],
+) -> dict[str, int]:
+    """Remove the rows and count them; return the tables that changed, with how many."""
     # What names whose a row is goes last: a run that broke off can begin again.
     log_first = contract.entity in contract.labelled_only
     for name in ("log", "labels") if log_first else ("labels", "log"):
@@ -63,20 +88,14 @@ def erase(ids: str, entity: str, log: str, labels: str) -> list[str]:
             counts[name] = remove.log(log, person)
         elif name == "labels" and labels:
             counts[name] = remove.labels(labels, contract, person)
-    lines = []
+    changed = {}
     for path, out in tables.items():
         count = remove.table(Path(path), contract, person)
         counts["data"] += count
         if count or not storage.unchanged(out):  # a run before may have broken off
             storage.add(path)
-            lines.append(
-                f"{path}: {count:,} rows removed; commit {path}.dvc and `make push`"
-            )
-    _record(counts)
-    for name, source in (("log", log), ("labels", labels)):
-        text = f"{counts[name]:,} lines removed" if source else "not looked at: name it"
-        lines.append(f"{name}: {text}")
-    return [*lines, *_left(contract, counts["data"])]
+            changed[path] = count
+    return changed
 
 
 def _known(

@@ -71,13 +71,19 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
 
     Raises:
         SettingsError: params.yaml has no section `retention`.
-        ReleaseError, LockError, StorageError: something cannot be read, so that
+        ReleaseError, LockError, StorageError: there is no ledger, as in a copy of
+            another repository; or something cannot be read, so that
             nothing is known to be free; or what has to stay is missing afterwards.
     """
     rules = settings.retention(settings.load(Path("params.yaml").read_bytes()))
     git.remote_run("fetch", "-q", "--prune", "origin", HEADS)
     name, ledger = model_name(), Ledger()
     registry.fetch(name)
+    if ledger.commit is None:
+        raise ReleaseError(
+            "origin has no ledger, so that nothing is known of what runs: nothing was "
+            "deleted; in a copy of a repository, storage is the original's"
+        )
     gone = plan.retiring(ledger, name, rules)
     retired = {*ledger.retired(), *(version.manifest_sha256 for version in gone)}
     free, unknown = plan.free(ledger, name, retired, alone)
