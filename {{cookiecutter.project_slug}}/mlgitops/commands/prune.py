@@ -79,7 +79,7 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
     git.remote_run("fetch", "-q", "--prune", "origin", HEADS)
     name, ledger = model_name(), Ledger()
     registry.fetch(name)
-    if ledger.commit is None:
+    if apply and ledger.commit is None:
         raise ReleaseError(
             "origin has no ledger, so that nothing is known of what runs: nothing was "
             "deleted; in a copy of a repository, storage is the original's"
