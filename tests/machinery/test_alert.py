@@ -411,7 +411,7 @@ def test_doctor_says_which_job_lacks_the_address(
     Path("params.yaml").write_text(yaml.safe_dump(text))
     known = {"monitor", "register", "production"}
     monkeypatch.setattr(
-        doctor, "_secrets", lambda name: [webhook.SECRET] if name in known else []
+        doctor, "secrets", lambda name: [webhook.SECRET] if name in known else []
     )
     ((state, said),) = doctor.alerts()
     assert state == doctor.WEAK and "in environment staging:" in said

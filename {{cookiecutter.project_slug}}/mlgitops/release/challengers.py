@@ -58,6 +58,8 @@ def changed(ledger: Ledger, canary: Record | None) -> dict[str, bytes]:
         return {}
     challengers = {"shadow": _shadow(ledger), "canary": canary}
     named = {role: release for role, release in challengers.items() if release}
+    if not named and not any(_pods(_documents(before))):
+        return {}  # a server of the team's own kind, which nothing is to be added to
     after = place(before, named)
     return {} if _documents(after) == _documents(before) else {PATH: after}
 
@@ -113,7 +115,7 @@ def _documents(manifests: bytes) -> list[dict[str, Any]]:
 def _pods(documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the pods that have the server."""
     for document in documents:
-        if document.get("kind") != "Deployment":
+        if not isinstance(document, dict) or document.get("kind") != "Deployment":
             continue
         pod = document["spec"]["template"]["spec"]
         if _server(pod):
