@@ -105,7 +105,7 @@ def test_a_gate_on_a_known_metric_is_one_line_of_one_file(
     assert (found["operator"], found["limit"]) == (">=", 0.25)
     assert found["metric"] == "average_precision" and found["value"] > 0.25
     assert verdict["machinery"]["version"] and "average_precision.margin" in checks
-    assert verdict["inventory"]["name"] == "flights"
+    assert verdict["inventory"]["name"] == "demand"
     assert report.code("average_precision.min") in hub.comments[1]
     assert watched(project, tmp_path / "as before", 0)["average_precision"]
     fallen = watched(project, tmp_path / "rarer", 0.8)
