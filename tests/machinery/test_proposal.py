@@ -1,14 +1,12 @@
 """Which pull request a run is about, and whose comment a workflow may change."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from machinery.world import GitHub, Record, World, git, world
+from machinery.world import GitHub, Record, git, world
 from mlgitops import github, report
-from mlgitops.commands import update
 from mlgitops.judge import proposal, publish
 from mlgitops.judge.proposal import NothingToJudge
 from mlgitops.judgement import Refused
@@ -147,29 +145,3 @@ def test_a_comment_with_the_marker_of_somebody_else_is_left_alone(
     assert own["user"]["login"] == github.BOT
     assert hub.made("PATCH", "issues/comments/2") == 1
     assert hub.made("PATCH", "issues/comments/1") == 0
-
-
-def test_an_issue_with_the_marker_of_somebody_else_hides_no_update(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with world(tmp_path, monkeypatch) as here:
-        newest = template(here)
-        body = f"{update.MARKER}\nThe newest commit is {newest}."
-        here.hub.add("issues", {"body": body, "user": {"login": "mallory"}})
-        for _ in range(2):
-            assert "has moved on" in update.update()
-        assert len(here.hub.kept["issues"]) == 2
-
-
-def template(here: World) -> str:
-    """Link a template that has a newer commit; return that."""
-    folder = here.home / "template"
-    folder.mkdir()
-    git("init", "-q", cwd=folder)
-    for message in ("one", "two"):
-        git("commit", "-q", "--allow-empty", "-m", message, cwd=folder)
-    old, newest = (git("rev-parse", r, cwd=folder) for r in ("HEAD^", "HEAD"))
-    link = {"template": "https://example.com/t", "commit": old}
-    Path(".cruft.json").write_text(json.dumps(link))
-    git("config", f"url.{folder}.insteadOf", link["template"])
-    return newest

@@ -87,6 +87,15 @@ def test_a_declined_update_stays_closed_until_the_next(here: World) -> None:
     assert len(here.hub.kept["issues"]) == 1
 
 
+def test_an_issue_with_the_marker_of_somebody_else_hides_no_update(here: World) -> None:
+    newest = move_on(here, "2")
+    body = f"{update.MARKER}\nThe newest commit is {newest}."
+    here.hub.add("issues", {"body": body, "user": {"login": "mallory"}})
+    for _ in range(2):
+        assert "has moved on" in update.update()
+    assert len(here.hub.kept["issues"]) == 2
+
+
 @pytest.mark.parametrize(
     "words",
     [
