@@ -35,7 +35,7 @@ class Stay(urllib.request.HTTPRedirectHandler):
 
 
 def send(address: str, body: Body) -> None:
-    """Send an alert; again, a few times, where the receiver surely took nothing.
+    """Send an alert; again, a few times, where the receiver took nothing.
 
     Raises:
         WebhookError: it was not taken, or nobody knows whether it was.

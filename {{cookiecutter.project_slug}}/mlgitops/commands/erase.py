@@ -81,7 +81,8 @@ def _remove(
     counts: dict[str, int],
 ) -> dict[str, int]:
     """Remove the rows and count them; return the tables that changed, with how many."""
-    # What names whose a row is goes last: a run that broke off can begin again.
+    # The file that names the owner of a row goes last, so that a broken-off run can
+    # begin again.
     log_first = contract.entity in contract.labelled_only
     for name in ("log", "labels") if log_first else ("labels", "log"):
         if name == "log" and log:
@@ -104,7 +105,7 @@ def _known(
     """Return the person with the ids that data, log and labels know it by.
 
     All are read before anything goes: a line of the log may have the id only, and the
-    labels whose it is, or the other way round.
+    labels its owner, or the other way round.
     """
     if not person.names:
         return person

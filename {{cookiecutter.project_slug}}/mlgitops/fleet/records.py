@@ -226,7 +226,7 @@ def _wanted(ledger: Ledger) -> Iterator[tuple[str, tuple[str, type[Entry]]]]:
 
 
 def _record(path: str, data: bytes, type_: type[T]) -> T:
-    """Return one record; ValueError with a sentence if it is none of this kind."""
+    """Return one record; ValueError with a sentence if it is of another kind."""
     try:
         raw = json.loads(data)
     except (ValueError, RecursionError) as error:

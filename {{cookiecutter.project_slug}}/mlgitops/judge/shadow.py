@@ -35,7 +35,7 @@ NONE = "no shadow of this version has predicted requests of production"
 
 @dataclass
 class Logged:
-    """The lines of one version, by id; an id with two predictions is none of it."""
+    """The lines of one version, by id; ids with two predictions are left out."""
 
     by_id: dict[str, Entry] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)

@@ -100,7 +100,7 @@ def as_read(
 
 
 def _without(column: str, nulls: Sequence[str]) -> str:
-    """Return the expression for a text that is none of these."""
+    """Return the expression for a text that is not one of these."""
     # Not `in (...)`: with a long list, DuckDB lets rows lose their order.
     none = " or ".join(f"{column} = {quoted(text)}" for text in nulls)
     longest = max(map(len, nulls))

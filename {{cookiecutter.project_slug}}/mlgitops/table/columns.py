@@ -117,7 +117,7 @@ def _read(
 
 
 def _is_spelt(error: Exception) -> bool:
-    """Tell whether a missing value, spelt out, was read as a number: NaN is one."""
+    """Tell whether a missing value that is written out was read as the number NaN."""
     quoted = (f'"{text}"' for text in NULLS if text)
     return isinstance(error, NotFiniteError) or any(q in str(error) for q in quoted)
 
