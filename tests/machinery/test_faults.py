@@ -320,7 +320,7 @@ FAULTS = {
     ],
     "T23 a stranger takes over the judge's comment, an issue or the revert": [
         "test_proposal::test_a_comment_with_the_marker_of_somebody_else_is_left_alone",
-        "test_proposal::test_an_issue_with_the_marker_of_somebody_else_hides_no_update",
+        "test_update::test_an_issue_with_the_marker_of_somebody_else_hides_no_update",
         "test_rollback::test_a_strangers_pull_request_of_that_name_is_not_the_revert",
     ],
     "T24 what is proposed crashes or hangs the privileged job": [
