@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from mlgitops import settings
 from mlgitops.commands import monitor as command
 from mlgitops.ledger import Ledger
 from mlgitops.monitor import canary as comparison
-from mlgitops.monitor import decide, inspect, page, primary_metric, record
+from mlgitops.monitor import decide, inspect, page, performance, primary_metric, record
 from mlgitops.monitor.window import read_log
 from mlgitops.prediction_log import Entry
 from mlgitops.release import Record, canary
 
+ROOT = Path.cwd()
 TRIED = "c" * 64  # the canary's manifest
 TABLE = traffic.flights(12_000, 80, 28)
 CHOSEN = np.random.default_rng(3).random(len(TABLE)) < 0.2
@@ -46,7 +48,8 @@ def judge(
         traffic.label(tmp_path / "labels.csv", other)
     read = read_log(str(log), MONITOR, days=120)
     params = PARAMS | {"gates": {"brier": {"max": 0.16}}}
-    found = inspect.inspect(traffic.reference(), read, labels, params, TRIED)
+    tried = comparison.Canary(TRIED)
+    found = inspect.inspect(traffic.reference(), read, labels, params, tried)
     decision = decide.decide(found.evidence, MONITOR)
     made = record.build("v1", SHA, found, decision, MONITOR)
     return dict(json.loads(json.dumps(made)))
@@ -117,12 +120,45 @@ def test_the_champion_is_compared_while_the_canary_answers() -> None:
     reference = traffic.reference()
     metric = primary_metric.of(reference.contract, reference.holdout)
     terms = ({}, reference.contract, metric, [], MONITOR)
-    found = comparison.compare(entries, SHA, TRIED, *terms)
+    tried = comparison.Canary(TRIED)
+    found = comparison.compare(entries, SHA, tried, *terms)
     assert (found.rows, found.champion_rows, found.missed) == (2, 1, 0)
-    found = comparison.compare(entries, SHA, TRIED, *terms, share=1.0)
+    tried = comparison.Canary(TRIED, share=1.0)
+    found = comparison.compare(entries, SHA, tried, *terms)
     assert found.missed == 1  # of its share, and not its answer
     facts = comparison.rows(found.record())
     assert any("1 of 3 rows" in value for _, value, _ in facts)
+
+
+def test_many_looks_raise_no_more_alarms_than_one(tmp_path: Path) -> None:
+    """The interval grows with each look, and no sum of the chances passes the rate."""
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    record = {"manifest_sha256": TRIED, "share": 0.2, "since": begun.isoformat()}
+    hours = [0, 2.9, 3, 24, -1]
+    looks = [comparison.Canary.of(record, begun + timedelta(hours=h)) for h in hours]
+    assert [found.look for found in looks] == [1, 1, 2, 9, 1]
+    reference, rate = traffic.reference(), MONITOR.false_alarm_rate
+    metric = primary_metric.of(reference.contract, reference.holdout)
+    traffic.write(tmp_path / "log", TABLE[~CHOSEN][:2_000], beside=TRIED)
+    traffic.write(tmp_path / "log", TABLE[CHOSEN][:2_000], TRIED)
+    entries = read_log(str(tmp_path / "log"), MONITOR, days=120).entries
+    labels = {str(row.flight_id): row.late for row in TABLE.itertuples()}
+    terms = (labels, reference.contract, metric, [], MONITOR)
+    spent = []
+    for look in range(1, 40):
+        tried = comparison.Canary(TRIED, look=look)
+        fall = comparison.compare(entries, SHA, tried, *terms).fall
+        assert fall is not None
+        spent.append((1 - fall.confidence) / 2)
+    assert spent == sorted(spent, reverse=True)
+    assert rate * performance.PERFORMANCE * 0.97 < sum(spent)
+    assert sum(spent) < rate * performance.PERFORMANCE
+
+
+def test_the_schedule_is_that_of_the_looks() -> None:
+    """The number of a look follows from the hours between two."""
+    text = Path(ROOT, ".github/workflows/monitor.yml").read_text()
+    assert f'cron: "53 */{comparison.LOOK_HOURS} * * *"' in text
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from mlgitops.monitor import (
     record,
     reference,
 )
-from mlgitops.monitor.canary import Comparison
+from mlgitops.monitor.canary import Canary, Comparison
 from mlgitops.monitor.decide import decide
 from mlgitops.monitor.evidence import Evidence
 from mlgitops.monitor.evidently_report import EvidentlyError
@@ -74,20 +74,20 @@ def examine(
     release = ledger.champion()
     with TemporaryDirectory() as folder:
         version = _reference(release, Path(folder))
-        canary = canaries.running(ledger)
-        canary_sha256 = str(canary["manifest_sha256"]) if canary else None
+        begun = canaries.running(ledger)
+        canary = Canary.of(begun, datetime.now(UTC)) if begun else None
         try:
             by_arrival = not version.contract.time
             classes = version.contract.classes
             log = read_log(source, allowed, days, bool(labels), by_arrival, classes)
-            share = float(canary["share"]) if canary else 0.0
-            window = inspect(version, log, labels, params, canary_sha256, share)
+            window = inspect(version, log, labels, params, canary)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
             metric = primary_metric.of(version.contract, version.holdout)
             window = Window(Evidence(0, metric, broken=str(error)))
-            if canary_sha256:
+            if canary:
+                sha256, reason = canary.manifest_sha256, str(error)
                 window.canary = Comparison(
-                    canary_sha256, metric=metric.label, unmeasured=str(error)
+                    sha256, metric=metric.label, unmeasured=reason
                 )
     decision, sha256 = decide(window.evidence, allowed), version.manifest_sha256
     entry = record.build(version.version, sha256, window, decision, allowed)

@@ -6,12 +6,18 @@ lines of the latter name it (`beside`); its others, such as those of Arrow bodie
 hosts or the time after it, are of other requests. What the monitor asks of a
 window against its holdout is asked of the canary's rows against the champion's: the
 primary metric, and each gate.
+
+It is looked at again and again, while its rows and labels grow. The chance that any
+look takes a good canary back stays that of one run of the monitor, however many looks
+there are: the k-th has 1 / (k (k + 1)) of it, and these shares sum to 1 (alpha
+spending: Lan and DeMets 1983, Biometrika 70, 659-663; the bound is Bonferroni's).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.monitor import data_quality, performance
@@ -25,6 +31,24 @@ from mlgitops.settings import Monitor
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LOOK_HOURS = 3  # from one look to the next: the schedule of monitor.yml
+
+
+@dataclass(frozen=True)
+class Canary:
+    """The version that answers a share of the rows, as the ledger has it."""
+
+    manifest_sha256: str
+    share: float = 0.0  # of the rows that it is to answer
+    look: int = 1  # the number of this look at it, from 1
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], now: datetime) -> Canary:
+        """Return the canary of a record of the ledger, at its next look."""
+        age = now - datetime.fromisoformat(record["since"])
+        look = 1 + max(0, age // timedelta(hours=LOOK_HOURS))
+        return cls(str(record["manifest_sha256"]), float(record["share"]), look)
 
 
 @dataclass
@@ -56,18 +80,15 @@ class Comparison:
 def compare(
     entries: Sequence[Entry],
     champion_sha256: str,
-    canary_sha256: str,
+    canary: Canary,
     labels: Mapping[str, Any],
     contract: Contract,
     metric: PrimaryMetric,
     gates: Sequence[ProductionGate],
     limits: Monitor,
-    share: float = 0.0,
 ) -> Comparison:
-    """Compare a canary's rows with those of the champion that it could have had.
-
-    ``share`` is that of the rows which it was to answer.
-    """
+    """Compare a canary's rows with those of the champion that it could have had."""
+    canary_sha256 = canary.manifest_sha256
     entries_of_canary = [e for e in entries if e.manifest_sha256 == canary_sha256]
     result = Comparison(canary_sha256, metric=metric.label)
     if not entries_of_canary:
@@ -84,7 +105,8 @@ def compare(
     result.version = entries_of_canary[0].version
     result.rows, result.champion_rows = len(entries_of_canary), len(others)
     result.missed = sum(
-        since <= entry.logged_at <= until and in_share(canary_sha256, entry.id, share)
+        since <= entry.logged_at <= until
+        and in_share(canary_sha256, entry.id, canary.share)
         for entry in of_champion
     )
     canary_rows, champion_rows = (
@@ -97,6 +119,8 @@ def compare(
     elif not (metric.defined(canary_rows) and metric.defined(champion_rows)):
         result.unmeasured = "the labels lack a class, or are all the same"
     else:
+        rate = limits.false_alarm_rate / (canary.look * (canary.look + 1))
+        limits = replace(limits, false_alarm_rate=rate)
         _measure(result, canary_rows, champion_rows, metric, gates, limits)
     return result
 

@@ -84,27 +84,26 @@ def inspect(
     log: window.Log,
     labels_source: str | None,
     params: Params,
-    canary_sha256: str | None = None,
-    canary_share: float = 0.0,
+    running: canary.Canary | None = None,
 ) -> Window:
     """Examine the newest ``monitor.window_days`` of the reference's version.
 
     ``log`` may hold more: older rows and other versions' rows, once they have labels,
-    are what a retrained model would learn from too. ``canary_sha256`` is the manifest
-    of the version that answers a share of the rows now.
+    are what a retrained model would learn from too. ``running`` is the canary, where a
+    version answers a share of the rows.
 
     Raises:
         ProductionDataError: the labels cannot be trusted.
     """
     inputs = _Inputs(reference, log, params, labels_source)
     result = _examine(inputs)
-    if canary_sha256:
-        result.canary = _canary(result, inputs, canary_sha256, canary_share)
+    if running:
+        result.canary = _canary(result, inputs, running)
     return result
 
 
 def _canary(
-    result: Window, inputs: _Inputs, sha256: str, share: float
+    result: Window, inputs: _Inputs, running: canary.Canary
 ) -> canary.Comparison:
     """Compare a canary with the champion, whatever the champion's window says.
 
@@ -115,11 +114,12 @@ def _canary(
     try:
         labels = inputs.labels.by_id
     except ProductionDataError as error:
-        return canary.Comparison(sha256, metric=metric.label, unmeasured=str(error))
+        sha256, reason = running.manifest_sha256, str(error)
+        return canary.Comparison(sha256, metric=metric.label, unmeasured=reason)
     tests = performance.gates(inputs.params, inputs.contract.task)
-    versions = (inputs.log.entries, inputs.reference.manifest_sha256, sha256)
+    versions = (inputs.log.entries, inputs.reference.manifest_sha256, running)
     contract, limits = inputs.contract, inputs.limits
-    return canary.compare(*versions, labels, contract, metric, tests, limits, share)
+    return canary.compare(*versions, labels, contract, metric, tests, limits)
 
 
 def _examine(inputs: _Inputs) -> Window:

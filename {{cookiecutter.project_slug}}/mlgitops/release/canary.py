@@ -87,9 +87,11 @@ def follow(ledger: Ledger, release: Record) -> None:
     excluded = (champion or release)["manifest_sha256"], latest.get("manifest_sha256")
     if release["manifest_sha256"] in excluded:
         return  # it answers all rows, or was a canary just now
-    until = datetime.now(UTC) + timedelta(hours=rules.hours)
+    since = datetime.now(UTC)
+    until = since + timedelta(hours=rules.hours)
     terms = {
         "share": rules.share,
+        "since": since.isoformat(timespec="seconds"),
         "until": until.isoformat(timespec="seconds"),
         "champion": champion and champion["manifest_sha256"],
     }
