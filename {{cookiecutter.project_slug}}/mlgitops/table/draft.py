@@ -87,9 +87,9 @@ def drafted(
 
 
 def _is_dense(values: Sequence[str]) -> bool:
-    """Tell whether numbers have so many digits that they are stored nearly as they are.
+    """Tell whether numbers have so many digits that compression makes none fewer.
 
-    zstd takes its time to find that out.
+    zstd and snappy take their time to find that out.
     """
     return sum(map(len, values)) >= EXACT * len(values)
 
@@ -106,7 +106,7 @@ class File:
     path: Path
     names: tuple[str, ...]
     dictionaries: tuple[str, ...]  # columns whose values are worth a dictionary
-    dense: tuple[str, ...] = ()  # columns that are hardly worth compression
+    dense: tuple[str, ...] = ()  # columns that are not worth compression
 
 
 def pieces(batches: Iterable[Any], rows: int) -> Iterator[Any]:
@@ -157,7 +157,7 @@ def _writer(file: File, schema: Any) -> Any:
     return pq.ParquetWriter(
         file.path,
         schema,
-        compression={n: "snappy" if n in file.dense else "zstd" for n in file.names},
+        compression={n: "none" if n in file.dense else "zstd" for n in file.names},
         use_dictionary=worth,
         write_batch_size=BATCH,
         store_schema=False,
