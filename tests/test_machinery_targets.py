@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Bake
+from machinery import postgres
 from user import Project, machinery
 
 pytestmark = pytest.mark.slow
@@ -75,3 +76,15 @@ def test_machinery_with_clients_of_others(
     files = ("test_open_inference_client.py", "test_openapi_fuzz.py")
     said = generated.run(python, *machinery(template, *files), "-v")
     assert re.search(r"\b8 passed, 1 skipped", said)  # one contract is enough
+
+
+def test_machinery_with_a_database(
+    generated: Project, template: Path, tmp_path: Path
+) -> None:
+    """Rows out of a real PostgreSQL, by the driver that the machinery locks."""
+    if why := postgres.missing():
+        pytest.skip(why)
+    lock = generated.folder / "mlgitops" / "requirements" / "database.txt"
+    python = beside(generated, lock, tmp_path / "venv")
+    said = generated.run(python, *machinery(template, "test_table_database.py"), "-v")
+    assert re.search(r"\b32 passed, 1 skipped", said)  # memory: PROOF=1

@@ -235,6 +235,12 @@ def _out(stage: str, entry: object, folder: str) -> Out:
         raise LockError(f"{stage}: {path} is outside the repository")
     if len(path.name.encode()) > LONGEST:
         raise LockError(f"{stage}: the name {path.name[:40]}... is too long")
+    if isinstance(md5, str) and md5.endswith(".dir"):
+        raise LockError(
+            f"{stage}: {path} is a folder, not a single file: keep it "
+            f"elsewhere, such as raw/{path.name}, and type `make data FILE=raw/"
+            f"{path.name}`, which makes one file of it"
+        )
     known = isinstance(md5, str) and MD5.fullmatch(md5)
     if not known or type(size) is not int or not 0 <= size < LARGEST:
         raise LockError(f"{stage}: {path} is not a single file with md5 and size")

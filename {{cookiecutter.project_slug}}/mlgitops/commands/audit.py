@@ -24,8 +24,10 @@ from mlgitops.commands.expected import expected_errors
 from mlgitops.judgement import checks
 from mlgitops.ledger import Ledger
 from mlgitops.machinery import Machinery
+from mlgitops.pipeline.schema import ContractError
 from mlgitops.release import ReleaseError, consistency, facts, model_name, registry
 from mlgitops.release import thresholds as held
+from mlgitops.table import origin
 
 DAY = re.compile(r"\d{4}-\d\d(-\d\d(T\d\d(:\d\d){0,2})?)?")
 
@@ -113,12 +115,25 @@ def audit(
         "asked": {"date": date, "version": version, "id": prediction_id},
         "answers": predictions,
         "periods": [asdict(p) for p in periods if p.manifest_sha256 in manifests],
-        "versions": [facts.explain(ledger, record) for record in chosen],
+        "versions": [_with_origin(facts.explain(ledger, v), v.commit) for v in chosen],
         "disagreements": [
             *_unexplained(predictions, {v.manifest_sha256 for v in versions}),
             *consistency.disagreements(ledger, name),
         ],
     }
+
+
+def _with_origin(version: dict[str, Any], commit: str) -> dict[str, Any]:
+    """Add where a version's rows came from, if its commit has a record of its data."""
+    text = git.show(commit, origin.RECORD.as_posix())
+    try:
+        found = origin.parse(text) if text is not None else None
+    except ContractError:
+        return version
+    trained = version["made_from"].get("data") or {}
+    if found is None or found.table_sha256 != trained.get("sha256"):
+        return version
+    return {**version, "rows_from": origin.facts(found)}
 
 
 def _is_date(text: str) -> bool:
@@ -198,6 +213,8 @@ def _facts(version: dict[str, Any]) -> list[str]:
     for out in version["data_files"]:
         size = f"{out['size']} bytes"
         lines.append(f"- data: `{out['path']}`, md5 `{out['md5']}`, {size}")
+    for key, value in version.get("rows_from", {}).items():
+        lines.append(f"- rows, {key}: `{value}`")
     for key, value in inputs.items():
         if value is None:  # only a binary task has a threshold
             continue

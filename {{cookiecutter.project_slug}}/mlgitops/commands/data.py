@@ -2,11 +2,12 @@
 
     make data FILE=customers.csv TARGET=churned
 
-Reads CSV of any common shape, Parquet, Feather, JSON lines, gz, a sheet of Excel, or a
-folder of one kind. It says what it saw (here and in build/data.html), with the line
-that changes each guess, and writes data/NAME.parquet, contract.yaml, and the lines of
-params.yaml that follow. A table is refused for all its problems at once, and then
-nothing is written. What you wrote since is not overwritten unless FORCE=1 says so.
+Reads CSV of any common shape, Parquet, Feather, JSON lines, gz, a sheet of Excel, a
+folder of one kind, or a query of a database (FILE=postgresql://host/name QUERY=a.sql).
+It says what it saw (here and in build/data.html), with the line that changes each
+guess, and writes data/NAME.parquet, contract.yaml, and the lines of params.yaml that
+follow. A table is refused for all its problems at once, and then nothing is written.
+What you wrote since is not overwritten unless FORCE=1 says so.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mlgitops.table.problem import Refused, TableError
 SCRATCH = Path("build", "table")
 PAGE = Path("build", "data.html")
 HELP = {
-    "file": "a file, or a folder of files of one kind",
+    "file": "a file, a folder of files of one kind, or a database",
     "target": "the column to predict",
     "name": "of the model (default: the file's)",
     "id": "what identifies a row (default: a column by its name, or the row's number)",
@@ -39,6 +40,7 @@ HELP = {
     "split": "time, random, group or column (with part)",
     "types": "types of columns, as zip=category,seen=unix,day=%%d/%%m/%%Y",
     "unlabelled": "drop: leave rows without a target out",
+    "query": "of a database: a file with one SELECT, such as data/query.sql",
 }
 
 
@@ -77,7 +79,7 @@ def run(given: dict[str, str], force: bool) -> None:
     Raises:
         TableError: an option or the file cannot be used.
     """
-    from mlgitops.table import files, page, propose, words
+    from mlgitops.table import bring, database, files, origin, page, propose, words
     from mlgitops.table.plan import plan
 
     noted = files.record()
@@ -90,10 +92,14 @@ def run(given: dict[str, str], force: bool) -> None:
         own = Options.parse(asked)
         own = replace(own, file=given["file"], target=given["target"])
         given = own.over(noted.options)
+        if own.file and not database.is_one(own.file):
+            given["query"] = own.query  # an earlier one was of a database
     options = Options.parse(given)
     options = replace(options, types={**files.own_types(noted), **options.types})
+    named, options = options.file, replace(options, file=bring.address(options))
     try:
-        made = plan(files.own_roles(noted, options), SCRATCH)
+        found, came_from = bring.bring(options, named, SCRATCH)
+        made = plan(files.own_roles(noted, options), SCRATCH, found)
         made = replace(made, options=options)
     except Refused as refused:
         PAGE.parent.mkdir(exist_ok=True)
@@ -101,8 +107,10 @@ def run(given: dict[str, str], force: bool) -> None:
         PAGE.write_text(text, encoding="utf-8")
         _ignored(options.file)
         raise SystemExit(words.problems(refused.problems, options.file)) from None
-    mark = files.fingerprint(Path(options.file))
+    mark = came_from.sha256
     made, decision = files.decide(made, noted, mark, force)
+    moved = origin.changes(origin.record(), came_from)
+    decision = replace(decision, changes=(*moved, *decision.changes))
     PAGE.write_text(page.page(made), encoding="utf-8")
     print(words.terminal(made))
     if decision.changes:
@@ -127,6 +135,9 @@ def run(given: dict[str, str], force: bool) -> None:
         print(f"With plots: {PAGE}")
         return
     done = files.write(made, noted, mark, decision)
+    came_from = replace(came_from, rows=made.rows)
+    if origin.write(came_from, files.table_path(made)):
+        done.append(f"{origin.RECORD}: where the rows came from")
     print("\nWritten: " + "; ".join(done))
     print(f"With plots: {PAGE}. Next: make repro && make check && make test")
     if decision.judged and decision.changes:

@@ -12,6 +12,7 @@ are removed. Proposed code never shares an environment with main's.
 import configparser
 import fcntl
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -32,7 +33,7 @@ def main() -> None:
     groups = [argument for argument in sys.argv[1:] if argument != "--list"]
     if not groups:
         raise SystemExit("Type: python -m mlgitops install GROUP..., such as ops")
-    files = [*map(lock, groups), *storage()]
+    files = [*map(lock, groups), *storage(), *(database() if "data" in groups else ())]
     if "--list" in sys.argv:
         print(*(shlex.quote(str(file)) for file in files))
         return
@@ -83,6 +84,19 @@ def storage(config: Path = Path(".dvc/config")) -> list[Path]:
     url = parsed.get(f"'remote \"{name}\"'", "url", fallback="")
     file = MACHINERY / "requirements" / f"storage-{url.partition('://')[0]}.txt"
     return [file] if file.is_file() else []
+
+
+def database(record: Path = Path("data", "source.json")) -> list[Path]:
+    """Return the locked requirements of the database that the rows came from, if any.
+
+    Only a laptop reads it: no workflow installs the group `data`.
+    """
+    try:
+        address = str(json.loads(record.read_bytes())["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    file = MACHINERY / "requirements" / "database.txt"
+    return [file] if address.startswith("postgres") and file.is_file() else []
 
 
 def install(home: Path, files: list[Path]) -> None:

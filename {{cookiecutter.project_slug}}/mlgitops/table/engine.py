@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.pipeline.schema import one_line
-from mlgitops.table import sheet, source
+from mlgitops.table import partitions, sheet, source
 from mlgitops.table.problem import Problem, Refused, TableError
 from mlgitops.table.source import Source
 
@@ -147,7 +147,7 @@ def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Tabl
         )
         files = "" if len(found.files) == 1 else f"{len(found.files):,} files, "
         size = f"{files}{found.size / 1e6:,.1f} MB"
-        sentences = [f"{found.path}: {size}", *sentences]
+        sentences = [f"{found.title or found.path}: {size}", *found.notes, *sentences]
         connection.execute(f"create view source as {relation}")
         said = tuple(sentences)
         return Table(connection, tuple(names), "source", said, say, numbers)
@@ -167,7 +167,7 @@ def _csv(connection: Any, found: Source, scratch: Path) -> Reading:
         files.append(file)
     delim, skip = source.dialect(files[0])
     first = source.names(files[0], delim, skip)
-    _same_columns({f: source.names(f, delim, skip) for f in files})
+    _same_columns({f: source.names(f, delim, skip) for f in files}, found.path)
     names = source.check_names(first, found.path)
     if delim != "," or skip:
         skipped = f", {skip} lines above the names skipped" if skip else ""
@@ -232,7 +232,7 @@ def rejected(table: Table) -> list[Problem]:
     ]
 
 
-def _same_columns(columns: dict[Path, list[str]]) -> None:
+def _same_columns(columns: dict[Path, list[str]], root: Path) -> None:
     """Refuse files of one table whose columns differ."""
     expected = next(iter(columns.values()))
     problems = []
@@ -245,7 +245,8 @@ def _same_columns(columns: dict[Path, list[str]]) -> None:
             )
             difference = f"has also {', '.join(more)}" if more else difference
             advice = "write the same columns, in the same order, to every file"
-            problems.append(Problem("", f"{file.name} {difference}", advice))
+            name = partitions.below(file, root)
+            problems.append(Problem("", f"{name} {difference}", advice))
     if problems:
         raise Refused(problems)
 
@@ -260,14 +261,37 @@ def _texts(names: Sequence[str], relation: str) -> str:
 
 
 def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
-    """Return the same of Parquet files."""
+    """Return the same of Parquet files, and of the columns in their folders' names."""
     import pyarrow.parquet as pq
 
-    columns = {f: [str(n) for n in pq.read_schema(f).names] for f in found.files}
-    _same_columns(columns)
+    schemas = {file: pq.read_schema(file) for file in found.files}
+    columns = {file: [str(n) for n in schema.names] for file, schema in schemas.items()}
+    _same_columns(columns, found.path)
     names = columns[found.files[0]]
+    keys = partitions.columns(found, names)
+    options = "hive_partitioning = false"
+    if partitions.check(schemas, found.path):
+        if alike := same_but_case(names):
+            sentence = f"{' and '.join(alike)} differ only in the case of letters"
+            line = "rename one, as the files' types differ; or write one type to each"
+            raise Refused([Problem("", sentence, line)])
+        options += ", union_by_name = true"  # whole numbers and fractions are both read
     listed = ", ".join(map(quoted, found.files))
-    return names, _texts(names, f"read_parquet([{listed}])"), [], None
+    if not keys:
+        return names, _texts(names, f"read_parquet([{listed}], {options})"), [], None
+    path = f"c{len(names) + len(keys)}"
+    values = ", ".join(
+        f"{partitions.value(found.path, key, path)} as c{len(names) + n}"
+        for n, key in enumerate(keys)
+    )
+    aliases = ", ".join([*(f"c{n}" for n in range(len(names))), path])
+    relation = (
+        f"(select * exclude {path}, {values} from read_parquet([{listed}], {options}, "
+        f"filename = '{partitions.PATH}') as t({aliases}))"
+    )
+    sentence = f"from the folders' names: {', '.join(keys)}"
+    names = [*names, *keys]
+    return names, _texts(names, relation), [sentence], None
 
 
 def _feather(connection: Any, found: Source, scratch: Path) -> Reading:

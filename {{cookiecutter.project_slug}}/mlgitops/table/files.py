@@ -103,16 +103,6 @@ def record() -> Record:
         ) from error
 
 
-def fingerprint(file: Path) -> str:
-    """Return the sha256 of a file, or of the files of a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(file.rglob("*")) if file.is_dir() else [file]:
-        if path.is_file():
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
 def own_types(noted: Record) -> dict[str, str]:
     """Return the types that somebody changed in contract.yaml since the last run."""
     columns = _contract().get("columns", {}) if noted.sums else {}
@@ -180,7 +170,7 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
     if plan.measured.rows != noted.rows:
         changes.append(f"rows: {noted.rows:,} → {plan.measured.rows:,}")
     if not (same_source or plan.roles.id):
-        changes += numbered.moved(_table_path(plan), plan.table)
+        changes += numbered.moved(table_path(plan), plan.table)
     edited = () if untouched else ("contract.yaml",)
     may = force or (same_source and untouched)
     before_rows = {propose.CONTRACT: first} if first not in ("", text) else {}
@@ -197,8 +187,9 @@ def _inputs(params: str) -> list[str]:
 
 
 def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run without the file that it read."""
-    return {name: value for name, value in options.items() if name != "file"}
+    """Return the options of a run without those that say what it read."""
+    source = ("file", "query")
+    return {name: value for name, value in options.items() if name not in source}
 
 
 def _roles(old: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
@@ -218,7 +209,7 @@ def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]
     """Write everything; return a line for each thing that was done."""
     first = not noted.sums
     done = _remove_example() if first else []
-    table = _table_path(plan)
+    table = table_path(plan)
     table.parent.mkdir(exist_ok=True)
     shutil.move(plan.table, f"{table}.new")
     os.replace(f"{table}.new", table)
@@ -256,8 +247,8 @@ def keep_out(file: Path) -> str:
 
     What comes next is a commit of everything, and a table may hold personal data.
     """
-    inside = file.resolve().is_relative_to(Path.cwd().resolve())
-    if not (inside and Path(".git").exists()):
+    inside = file.exists() and file.resolve().is_relative_to(Path.cwd().resolve())
+    if not (inside and Path(".git").exists()):  # the address of a database is no file
         return ""
     name = file.resolve().relative_to(Path.cwd().resolve()).as_posix()
     if git.run("check-ignore", "--", name, check=False):
@@ -287,7 +278,7 @@ def _note(plan: Plan, noted: Record, mark: str, entries: list[Any]) -> None:
     RECORD.write_text(text, encoding="utf-8")
 
 
-def _table_path(plan: Plan) -> Path:
+def table_path(plan: Plan) -> Path:
     """Return where the table is written: the second time, where dvc.yaml says.
 
     It is never written over the file that it comes from.

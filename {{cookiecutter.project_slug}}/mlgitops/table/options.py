@@ -33,6 +33,7 @@ class Options:
     split: str = ""
     types: Mapping[str, str] = field(default_factory=dict)
     unlabelled: str = ""  # "drop" leaves rows without a target out
+    query: str = ""  # of a database: a file with one SELECT, or its text
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Options:

@@ -60,14 +60,16 @@ class Plan:
         )
 
 
-def plan(options: Options, scratch: Path) -> Plan:
-    """Return what would be written.
+def plan(
+    options: Options, scratch: Path, found_files: source.Source | None = None
+) -> Plan:
+    """Return what would be written, of these files or those that FILE= names.
 
     Raises:
         TableError: the file cannot be read.
         Refused: with all reasons at once.
     """
-    table = read(source.find(Path(options.file)), scratch)
+    table = read(found_files or source.find(Path(options.file)), scratch)
     problems = check_options(options, table.names)
     if len(table.names) > MOST:
         sentence = f"{len(table.names):,} columns, and {MOST:,} are the most"
@@ -165,7 +167,8 @@ def _complete(
 
 def slug(file: str) -> str:
     """Return a model's name for a file: lower-case letters, digits and hyphens."""
-    stem = Path(file).name.split(".")[0].casefold()
+    path = file.partition("?")[0] if "://" in file else file
+    stem = Path(path).name.split(".")[0].casefold()
     # An accent is dropped, not the letter: Gewässer is gewasser.
     stem = re.sub(r"[\u0300-\u036f]", "", unicodedata.normalize("NFKD", stem))
     name = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")

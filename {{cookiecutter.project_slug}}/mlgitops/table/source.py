@@ -25,6 +25,11 @@ KINDS = {
     "json": (".jsonl", ".ndjson", ".json"),
     "sheet": sheet.SUFFIXES,
 }
+LAKEHOUSES = {  # what lies in a folder of which only some files count
+    "_delta_log/*.json": "Delta Lake",
+    "metadata/*.metadata.json": "Iceberg",
+    ".hoodie": "Hudi",
+}
 BOMS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -44,6 +49,8 @@ class Source:
     path: Path
     kind: str
     files: tuple[Path, ...]
+    title: str = ""  # what it is called, where that is not its path
+    notes: tuple[str, ...] = ()  # what is said beside its name
 
     @property
     def size(self) -> int:
@@ -63,15 +70,36 @@ def find(path: Path) -> Source:
         raise TableError(f"{path} does not exist: {advice}")
     files = [path]
     if path.is_dir():
+        _refuse_lakehouse(path)
         seen = (p for p in path.rglob("*") if p.is_file())
-        files = sorted(
-            p for p in seen if p.name[0] not in "._" and p.suffix not in (".dvc", ".md")
-        )
+        files = sorted(p for p in seen if _is_data(p.relative_to(path)))
     kinds = {kind_of(file) for file in files}
     if len(kinds) != 1:
         held = "no file" if not files else "files of several kinds"
         raise TableError(f"{path} holds {held}: name a folder of files of one kind")
     return Source(path, kinds.pop(), tuple(files))
+
+
+def _is_data(file: Path) -> bool:
+    """Tell whether a file of a folder is data: not hidden, unfinished or beside it."""
+    hidden = any(
+        part[0] == "." or (part[0] == "_" and "=" not in part) for part in file.parts
+    )
+    return not hidden and file.suffix not in (".dvc", ".md")
+
+
+def _refuse_lakehouse(folder: Path) -> None:
+    """Refuse a folder in which files of removed rows lie beside the others.
+
+    Raises:
+        TableError: it is a table of Delta Lake, Iceberg or Hudi.
+    """
+    for pattern, kind in LAKEHOUSES.items():
+        if any(folder.glob(pattern)):
+            raise TableError(
+                f"{folder} is a table of {kind}, whose folder holds files of removed "
+                "rows, too: export the rows that count, such as to Parquet"
+            )
 
 
 def kind_of(file: Path) -> str:

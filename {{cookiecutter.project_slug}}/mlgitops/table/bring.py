@@ -1,0 +1,132 @@
+"""Brings the rows that `make data` is to read: files as they lie, or a query's rows.
+
+A query's rows are written to one Parquet file in the scratch folder, whole or not at
+all, which is then read as any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from mlgitops.storage import masked
+from mlgitops.table import database, partitions, source
+from mlgitops.table.options import Options
+from mlgitops.table.origin import Origin
+from mlgitops.table.problem import TableError
+from mlgitops.table.source import Source
+
+ROWS = "query.parquet"  # in the scratch folder
+
+
+def address(options: Options) -> str:
+    """Return FILE= as it may be kept: an address of a database has no login.
+
+    Raises:
+        TableError: it holds a password, or is of a kind that is not read.
+    """
+    if not database.is_one(options.file):
+        if options.query:
+            raise TableError(
+                f"QUERY= is of a database, and FILE={options.file} is none: known are "
+                "postgresql:// addresses, and files of DuckDB and SQLite"
+            )
+        return options.file
+    if not options.query:
+        raise TableError(
+            "FILE= is a database, and QUERY= is missing: name a file with one SELECT "
+            "in it, such as QUERY=data/query.sql"
+        )
+    return database.shown(options.file)
+
+
+def bring(options: Options, file: str, scratch: Path) -> tuple[Source, Origin]:
+    """Return the files to read, and where they come from; `file` may have a user name.
+
+    Raises:
+        TableError: they cannot be read.
+        Refused: the query's columns cannot be read, for all reasons at once.
+    """
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if database.is_one(file):
+        return _queried(options, file, scratch / ROWS, now)
+    found = source.find(Path(file))
+    found = replace(found, notes=partitions.unread(found))
+    sums = _sums(found)
+    mark = _mark(sums, named=bool(partitions.columns(found)))
+    if found.path.is_dir():
+        read = {f.relative_to(found.path).as_posix() for f in found.files}
+        listed = {name: digest for name, digest in sums.items() if name in read}
+        origin = Origin(
+            "folder", file, mark, now, imported=imported(found.path), files=listed
+        )
+    else:
+        origin = Origin("file", file, mark, now, imported=imported(found.path))
+    return found, origin
+
+
+def _queried(
+    options: Options, file: str, path: Path, now: str
+) -> tuple[Source, Origin]:
+    """Return the file with a query's rows, and where they come from."""
+    query = database.query(options.query)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = database.read(file, query.text, path)
+    if not rows.count:
+        path.unlink()
+        raise TableError(
+            f"the query gives no rows: nothing was written; try {query.name} in the "
+            "database's own shell"
+        )
+    with path.open("rb") as stream:
+        mark = hashlib.file_digest(stream, "sha256").hexdigest()
+    origin = Origin(
+        "query",
+        options.file,
+        mark,
+        rows.taken or now,
+        query=query.name,
+        query_sha256=hashlib.sha256(query.text.encode()).hexdigest(),
+        snapshot=rows.snapshot,
+        columns=rows.types,
+    )
+    title = f"{options.file}, {query.name}, as of {origin.read}"
+    notes = () if query.is_ordered else (database.UNORDERED,)
+    return Source(path, "parquet", (path,), title, notes), origin
+
+
+def _sums(found: Source) -> dict[str, str]:
+    """Return the sha256 of a file, or of all files of a folder by their paths in it."""
+    root = found.path
+    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    sums = {}
+    for file in files:
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            sums[file.relative_to(root).as_posix()] = digest
+    return sums
+
+
+def _mark(sums: Mapping[str, str], *, named: bool) -> str:
+    """Return one sha256 of all files; of their names, too, where these hold values."""
+    digest = hashlib.sha256()
+    for name, one in sums.items():
+        digest.update(name.encode() if named else b"")
+        digest.update(bytes.fromhex(one))
+    return digest.hexdigest()
+
+
+def imported(path: Path) -> str:
+    """Return from where `dvc import-url` brought a file or folder; "" if it did not."""
+    pointer = path.with_name(f"{path.name}.dvc")
+    try:
+        document = yaml.safe_load(pointer.read_text(encoding="utf-8"))
+        return masked(str(document["deps"][0]["path"]))
+    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):
+        return ""

@@ -1,0 +1,164 @@
+"""A query's rows out of a database: which kind, whose login, and what is refused.
+
+PostgreSQL by its address; a file of DuckDB or SQLite by its first bytes. One SELECT is
+read, in one state of the database, and nothing can be written by it. A password is
+never part of an address: it comes from the environment or from ~/.pgpass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from mlgitops.pipeline.schema import one_line
+from mlgitops.table.problem import Problem, Refused, TableError
+from mlgitops.table.snapshot import Rows
+
+POSTGRESQL = ("postgresql", "postgres")
+SQLITE = b"SQLite format 3\0"
+DUCKDB = b"DUCK"  # from the ninth byte on
+PASSWORDS = ("password", "sslpassword")  # parameters of an address
+LOGINS = ("user", *PASSWORDS, "passfile")
+UNORDERED = (
+    "the query has no ORDER BY: the same rows may come in another order the next time, "
+    "which is another version of the data"
+)
+ASIDE = re.compile(r"'[^']*'|--[^\n]*|/\*.*?\*/", re.S)  # texts and comments
+INNER = re.compile(r"\([^()]*\)")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One statement, and what it is called: its file, or its own text."""
+
+    text: str
+    name: str
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether it says itself, not in a part of it, how its rows are ordered."""
+        outer, count = ASIDE.sub(" ", self.text), 1
+        while count:
+            outer, count = INNER.subn(" ", outer)
+        return re.search(r"\border\s+by\b", outer, re.I) is not None
+
+
+def is_one(file: str) -> bool:
+    """Tell whether FILE= is a database."""
+    return "://" in file or _kind(file) != ""
+
+
+def _kind(file: str) -> str:
+    """Return the kind of a file that is a database, by its first bytes; "" if none."""
+    try:
+        with Path(file).open("rb") as stream:
+            head = stream.read(len(SQLITE))
+    except (OSError, ValueError):
+        return ""
+    if head == SQLITE:
+        return "sqlite"
+    return "duckdb" if head[8:12] == DUCKDB else ""
+
+
+def shown(file: str) -> str:
+    """Return the address of a database without its login; a file is as it is.
+
+    Raises:
+        TableError: it holds a password, or is of a kind that is not read.
+    """
+    scheme, separator, rest = file.partition("://")
+    if not separator:
+        return file
+    if scheme not in POSTGRESQL:
+        raise TableError(
+            f"{scheme}:// is not read: known are postgresql:// addresses; bring files "
+            f"from elsewhere with `dvc import-url {scheme}://...`"
+        )
+    authority, _, tail = rest.partition("/")
+    path, _, parameters = tail.partition("?")
+    login, _, hosts = authority.rpartition("@")
+    pairs = [pair for pair in parameters.split("&") if pair]
+    names = [unquote(pair.partition("=")[0]) for pair in pairs]
+    if ":" in login or {*names} & {*PASSWORDS}:
+        raise TableError(
+            f"FILE={scheme}://{hosts}/{path} has a password in it, which would be kept "
+            "in the repository and the shell's history: leave it out; it is read from "
+            "PGPASSWORD or ~/.pgpass"
+        )
+    if not path:
+        raise TableError(
+            f"FILE={scheme}://{hosts} names no database: add it, as in "
+            f"{scheme}://{hosts or 'host'}/sales"
+        )
+    named = zip(names, pairs, strict=True)
+    kept = "&".join(pair for name, pair in named if name not in LOGINS)
+    return f"{scheme}://{hosts}/{path}{'?' if kept else ''}{kept}"
+
+
+def query(option: str) -> Query:
+    """Return the query that QUERY= is, or that its file holds.
+
+    Raises:
+        TableError: there is none.
+    """
+    text, name = option, option
+    if option.endswith(".sql"):
+        try:
+            text = Path(option).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            problem = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise TableError(f"QUERY={option} cannot be read: {problem}") from error
+    text = text.strip().rstrip(";").rstrip()
+    if not ASIDE.sub("", text).strip():
+        raise TableError(f"QUERY={option} holds no query: write one SELECT into it")
+    return Query(text, name if name.endswith(".sql") else one_line(text))
+
+
+def read(file: str, text: str, path: Path) -> Rows:
+    """Write a query's rows to a Parquet file; return what they are.
+
+    Raises:
+        TableError: the database cannot be read, or the query is not one SELECT.
+        Refused: columns have the same name, or a type that no table can have.
+    """
+    if "://" in file:
+        from mlgitops.table import postgresql
+
+        return postgresql.read(file, text, path)
+    from mlgitops.table import warehouse
+
+    reader = {"duckdb": warehouse.duckdb_rows, "sqlite": warehouse.sqlite_rows}
+    return reader[_kind(file)](Path(file), text, path)
+
+
+def check(names: Sequence[str], refused: dict[int, Problem]) -> None:
+    """Refuse columns that have no name or that of another, and what is `refused`.
+
+    Raises:
+        Refused: with all reasons at once.
+    """
+    problems = list(refused.values())
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            sentence = f"{names.count(name)} columns of the query have this name"
+            problems.append(Problem(name, sentence, "name each: `... as other_name`"))
+        elif name in ("", "?column?"):
+            sentence = "a column of the query has no name"
+            problems.append(Problem("", sentence, "name it: `... as a_name`"))
+    if problems:
+        raise Refused(problems)
+
+
+def unread(name: str, kind: str) -> Problem:
+    """Return the reason why a column of this type is not read."""
+    line = f"leave it out, or cast it in the query: `{name}::text as {name}`"
+    if "json" in kind.lower():
+        line = f"take what the model needs out of it: `{name} ->> 'key' as key`"
+    elif kind == "money":
+        line = f"cast it in the query: `{name}::numeric as {name}`"
+    elif "[]" in kind or kind.startswith(("STRUCT", "MAP")):
+        line = f"take what the model needs out of it: `{name}[1] as first`"
+    return Problem(name, f"the type {kind} of the database is not read", line)
