@@ -24,7 +24,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test picture proof benchmark validation wide table scale training search serving monitoring mitigation tables docs check lint score \
+.PHONY: help setup demo test picture proof benchmark validation wide table scale training search cluster serving monitoring mitigation tables docs check lint score \
 	lock sums clean
 
 help: ## List the commands
@@ -55,11 +55,12 @@ scale: setup ## Time data, repro and validate from 10 thousand rows to a million
 training: setup ## Time 20 features and all settings of training on a million rows (ROWS=)
 score: setup ## Time `make score` beside pandas and scikit-learn, and onnxruntime alone (ROWS=)
 search: setup ## Time a search beside its fits, and choose among noise by each way (PARTS=)
-validation wide table scale training score search:
+cluster: setup ## Time a search and a file on Dask beside one process (ROWS= SCORED=)
+validation wide table scale training score search cluster:
 	@uv venv --quiet --allow-existing .venv/validation
 	@uv pip install --quiet --python .venv/validation --require-hashes \
 		-r '$(TEMPLATE)/requirements/pipeline.txt' \
-		$(foreach g,ops data,-r '$(MACHINERY)/requirements/$(g).txt')
+		$(foreach g,ops data $(filter dask,$(@:cluster=dask)),-r '$(MACHINERY)/requirements/$(g).txt')
 	@PYTHONPATH='$(CURDIR)' .venv/validation/bin/python -W ignore -m benchmarks.$@
 
 serving: setup ## Time the server beside FastAPI, MLflow, BentoML, LitServe and MLServer

@@ -117,6 +117,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("override.checks", ["Slices", "Slices"], "checks[1] is 'Slices' again"),
     ("override.checks", "Slices", "list such as"),
     ("compute.price_per_minute", "free", "number of 0 or more, got 'free'"),
+    ("compute.backend", "dsk", "local or dask, got 'dsk'"),
     ("compute.currency", None, "required key 'compute.currency' is missing"),
     ("monitor.window_days", 0, "number between 0.01 and 10000, got 0"),
     ("monitor.window_day", 28, "did you mean window_days?"),

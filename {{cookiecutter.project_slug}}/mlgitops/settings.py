@@ -119,10 +119,11 @@ class Override:
 
 @dataclass(frozen=True)
 class Compute:
-    """What a build costs."""
+    """What a build costs, and where fits and batches run."""
 
     price_per_minute: Positive
     currency: str
+    backend: Literal["local", "dask"] = "local"  # where searches and files run
 
 
 @dataclass(frozen=True)
@@ -260,6 +261,12 @@ monitor = required(Monitor, "monitor")
 override = optional(Override, "override", Override((), "admin"))  # nothing is overruled
 retrain = required(Retrain, "retrain")
 retention = required(Retention, "retention")
+
+
+def backend(params: Params) -> str:
+    """Return where tasks run: this process, without a section `compute`, too."""
+    section = compute(params)
+    return section.backend if section else "local"
 
 
 def business(params: Params, contract: Contract) -> Worth | None:

@@ -7,6 +7,8 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,14 +21,17 @@ from mlgitops.batch.addresses import (
     remove,
     send,
 )
+from mlgitops.batch.part import PACKAGES, Part, Slice, Version, score_part
 from mlgitops.batch.parts import OutputError, Parts
-from mlgitops.batch.score import Columns, Refused, Scored, lines, score
+from mlgitops.batch.score import Columns, Refused, Scored
 from mlgitops.batch.tables import Input, InputError
+from mlgitops.cluster.backend import ClusterError, opened
 from mlgitops.prediction_log import PATTERN, file_name
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.verify import VerifyError
 
 ROWS = 50_000  # of a part: a killed run does at most these again
+AHEAD = 2  # parts that a cluster has for each of its threads: one waits
 EVERY = 0.5  # seconds between two states of the progress
 OUTS = (".parquet", ".csv")
 SCRATCH = Path("build", "score")  # for what goes to an address
@@ -48,8 +53,9 @@ class Job:
         log: Path | str | None = None,
         bad: str = "keep",
         version: str | None = None,
+        backend: str = "local",
     ) -> None:
-        """Load the version and find the rows.
+        """Load the version and find the rows; `backend` says where they are scored.
 
         Raises:
             ScoreError, InputError, AddressError: with what to type next.
@@ -61,6 +67,7 @@ class Job:
         if log is not None and remote(str(log)):
             self.log_address, self.log = str(log), _scratch(str(log)) / "log"
         self.bad, self.version, self.scored = bad, version, 0
+        self.backend, self.folder = backend, folder
         self.model = Model(folder)
         self.model.check_golden()
         self.input = Input(self.source)
@@ -81,23 +88,18 @@ class Job:
         """Score the rows that no earlier run did; return what was done.
 
         Raises:
-            ScoreError, InputError, OutputError: with what to type next.
+            ScoreError, InputError, OutputError, ClusterError: with what to type next.
         """
         print(_said(self.model, self.input.names, self.named), file=sys.stderr)
         parts = Parts(self.out, self.state, self.log)
         if self.bad == "stop" and (earlier := parts.first_refused()):
             raise self._stopped(earlier, parts)
         progress = Progress(parts.done * ROWS, self.input.rows())
-        columns = dict.fromkeys([*self.model.columns, *filter(None, self.named)])
-        for batch in self.input.batches(columns, ROWS, parts.done * ROWS):
-            scored = score(self.model, batch, self.named)
+        for scored, logged, end in self._scored(parts.done * ROWS):
             if scored.refused and self.bad == "stop":
                 raise self._stopped(scored.refused[0], parts)
-            logged = b""
-            if self.log is not None:
-                logged = lines(self.model, batch, scored, self.version, self.named)
             parts.add(scored.table(self.model), scored.refused, logged)
-            progress.show(batch.start + batch.rows)
+            progress.show(end)
         digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
         first = parts.first_refused()
         self.scored = parts.total.scored
@@ -117,6 +119,18 @@ class Job:
             row, reason = first or Refused(0, "")
             raise ScoreError(f"{sentence}; the first is row {row}: {reason}")
         return sentence
+
+    def _scored(self, start: int) -> Iterator[Part]:
+        """Yield the predictions of the rows from `start` on, a part at a time."""
+        columns = dict.fromkeys([*self.model.columns, *filter(None, self.named)])
+        logged = self.log is not None
+        facts = (self.model, self.folder, self.named, logged, self.version)
+        with opened(self.backend, PACKAGES) as backend:
+            parts = backend.over(score_part, Version(*facts), AHEAD)
+            yield from parts(
+                Slice(batch, datetime.now(UTC).isoformat())
+                for batch in self.input.batches(columns, ROWS, start)
+            )
 
     def _sent(self, refused: Path | None) -> tuple[str, bool]:
         """Send what was written here to its address.
@@ -268,5 +282,6 @@ ERRORS = (
     OutputError,
     VerifyError,
     ModelError,
+    ClusterError,
     OSError,
 )

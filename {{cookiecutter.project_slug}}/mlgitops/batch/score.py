@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice, repeat
 from typing import Any, NamedTuple
 
@@ -86,13 +86,20 @@ def _shaped(empty: Scores, model: Model) -> Scores:
 
 
 def lines(
-    model: Model, batch: Batch, scored: Scored, version: str | None, named: Columns
+    model: Model,
+    batch: Batch,
+    scored: Scored,
+    version: str | None,
+    named: Columns,
+    logged_at: str,
 ) -> bytes:
-    """Return a line of the prediction log for each row, as the server writes it."""
+    """Return a line of the prediction log for each row, as the server writes it.
+
+    `logged_at` is an ISO 8601 time.
+    """
     if not len(scored.kept):
         return b""
     predictions = TASKS[model.task].predictions(scored.scores, model.manifest)
-    logged_at = datetime.now(UTC).isoformat()
     facts = (model.manifest_sha256, version, logged_at)
     line = prediction_log.line({"id": "", **predictions[0]}, None, *facts, {})
     times = _times(batch, scored, named.time)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +19,8 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from mlgitops import git, lock, settings
+from mlgitops.cluster.backend import Backend, ClusterError, Each, Local, opened
+from mlgitops.cluster.shipment import locked
 from mlgitops.commands.expected import expected_errors
 from mlgitops.metrics import METRICS, Metric
 from mlgitops.pipeline.contract import Contract, ContractError
@@ -50,6 +53,24 @@ class Search:
     start: float = field(default_factory=lambda: time.monotonic())
     made: dict[str, Trial] = field(default_factory=dict)  # by key
     current: Trial = field(default_factory=lambda: Trial(CURRENT, {}))
+    score_folds: Each[tuple[Trial, int], score.FoldScore] = field(init=False)
+    begun: dict[str, Iterator[score.FoldScore]] = field(default_factory=dict)  # by key
+
+    def __post_init__(self) -> None:
+        """Score in this process."""
+        self.use(Local())
+
+    def use(self, backend: Backend) -> None:
+        """Score the folds of trials there."""
+        task = score.Task(self.params, self.rows, self.what.options.resource)
+        self.score_folds = backend.over(score.score_fold, task)
+
+    def announce(self, trials: Sequence[Trial]) -> None:
+        """Let a cluster begin trials; this process begins one when it is run."""
+        for trial in trials:
+            key = self.journal.key(trial)
+            if key not in self.begun and not self.journal.trial(trial):
+                self.begun[key] = self.score_folds(score.fits(trial, self.rows))
 
     def begin(self) -> None:
         """Score the current settings, with which all others are compared.
@@ -86,8 +107,10 @@ class Search:
             minutes = self.what.options.minutes
             if minutes and time.monotonic() - self.start > 60 * minutes and self.made:
                 raise OutOfTimeError
+            self.announce([trial])
+            begun = self.begun.pop(self.journal.key(trial))
             resource = self.what.options.resource
-            found = score.make(trial, self.params, self.rows, resource)
+            found = score.make(trial, self.params, self.rows, resource, begun)
             self.journal.add(found)
         return found
 
@@ -205,9 +228,11 @@ def search() -> Outcome:
     """Make the trials, print the table, write the page; return what was found."""
     now, note, stopped = started(), "", False
     try:
-        now.begin()
-        seed = int(now.params["train"]["seed"])
-        strategies.search(now.what, seed, now.run)
+        with opened(settings.backend(now.params), locked("pipeline")) as backend:
+            now.use(backend)
+            now.begin()
+            seed = int(now.params["train"]["seed"])
+            strategies.search(now.what, seed, now.run, now.announce)
     except OutOfTimeError:
         note = f"Its {now.what.options.minutes:g} minutes are over after "
     except KeyboardInterrupt:
@@ -231,7 +256,8 @@ def search() -> Outcome:
 def main() -> None:
     """Run the search on one thread, as the stage train; a mistake is one sentence."""
     try:
-        with expected_errors("experiment: ", OSError), threadpool_limits(1):
+        expected = expected_errors("experiment: ", OSError, ClusterError)
+        with expected, threadpool_limits(1):
             search()
     except KeyboardInterrupt:  # before the first trial, or after the last
         raise SystemExit(130) from None

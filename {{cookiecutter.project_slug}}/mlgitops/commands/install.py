@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,16 +25,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MACHINERY = Path(os.path.relpath(Path(__file__).parent.parent))
+DASK = re.compile(r"\bbackend: *[\"']?dask\b")
 UNUSED = 14 * 24 * 3600.0  # seconds after which an environment is removed
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 def main() -> None:
-    """Install the groups and what the storage needs; put it on the runner's PATH."""
+    """Install the groups, and what storage and cluster need; put it on PATH."""
     groups = [argument for argument in sys.argv[1:] if argument != "--list"]
     if not groups:
         raise SystemExit("Type: python -m mlgitops install GROUP..., such as ops")
-    files = [*map(lock, groups), *storage(), *(database() if "data" in groups else ())]
+    files = [*map(lock, groups), *storage(), *cluster()]
+    files += database() if "data" in groups else []
     if "--list" in sys.argv:
         print(*(shlex.quote(str(file)) for file in files))
         return
@@ -97,6 +100,20 @@ def database(record: Path = Path("data", "source.json")) -> list[Path]:
         return []
     file = MACHINERY / "requirements" / "database.txt"
     return [file] if address.startswith("postgres") and file.is_file() else []
+
+
+def cluster(params: Path = Path("params.yaml")) -> list[Path]:
+    """Return the locked requirements of Dask, if params.yaml computes on it."""
+    file, inside = MACHINERY / "requirements" / "dask.txt", False
+    if not file.is_file() or not params.is_file():
+        return []
+    for line in params.read_text(encoding="utf-8").splitlines():
+        code = line.partition("#")[0]
+        if code[:1].strip():  # the first line of a section
+            inside = code.startswith("compute:")
+        if inside and DASK.search(code):
+            return [file]
+    return []
 
 
 def install(home: Path, files: list[Path]) -> None:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlgitops import git, github, storage
+from mlgitops import git, github, settings, storage
 from mlgitops.batch.job import ERRORS, Job
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger
@@ -84,7 +84,11 @@ def job(given: argparse.Namespace, folder: Path, version: str | None) -> Job:
         name and name.replace("{date}", day)
         for name in (given.source, given.out, given.log)
     )
-    return Job(source, out, folder, log, given.bad, version)
+    params = Path("params.yaml")
+    backend = "local"
+    if params.is_file():
+        backend = settings.backend(settings.load(params.read_bytes()))
+    return Job(source, out, folder, log, given.bad, version, backend)
 
 
 def bring(environment: str, folder: Path) -> str | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,9 +33,36 @@ class Rows:
 
     contract: Contract
     seed: int  # of the folds, whatever seed a trial has
-    folds: Sequence[tuple[pd.DataFrame, pd.DataFrame]]  # to fit on, and left out
+    count: int  # of the folds
     searched: pd.DataFrame  # all rows of the folds
     confirming: pd.DataFrame  # no trial reads them
+
+    @cached_property
+    def folds(self) -> Sequence[tuple[pd.DataFrame, pd.DataFrame]]:
+        """Rows to fit on, and those left out."""
+        parts = folds.folds(self.searched, self.contract, self.count, self.seed)
+        return [_pair(self.searched, fold) for fold in parts]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a trial needs elsewhere: it cuts the folds there, from less."""
+        state = {n: v for n, v in vars(self).items() if n != "folds"}
+        return {**state, "confirming": self.confirming.iloc[:0]}
+
+
+class Task(NamedTuple):
+    """What all fits of a search share."""
+
+    params: Params
+    rows: Rows
+    resource: str = ROWS  # what successive halving gives a part of
+
+
+class FoldScore(NamedTuple):
+    """What the fit of one fold gave."""
+
+    score: float
+    problem: str  # "" where there is none
+    seconds: float
 
 
 def divide(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> Rows:
@@ -48,9 +77,8 @@ def divide(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> Row
     """
     apart = folds.one_fold(rows, contract, 1 / (count + 1), seed)
     searched, confirming = _taken(rows, apart.fit), _taken(rows, apart.left_out)
-    parts = folds.folds(searched, contract, count, seed)
-    pairs = [_pair(searched, fold) for fold in parts]
-    for _, left_out in (*pairs, (searched, confirming)):
+    divided = Rows(contract, seed, count, searched, confirming)
+    for _, left_out in (*divided.folds, (searched, confirming)):
         if lack := TASKS[contract.task].lacking(
             left_out[contract.target], contract.classes
         ):
@@ -58,7 +86,7 @@ def divide(rows: pd.DataFrame, contract: Contract, count: int, seed: int) -> Row
                 f"a fold of the training rows has {len(left_out):,} rows and {lack} "
                 f'of "{contract.target}": take fewer folds (experiment.folds)'
             )
-    return Rows(contract, seed, pairs, searched, confirming)
+    return divided
 
 
 def _pair(rows: pd.DataFrame, fold: Fold) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -73,27 +101,60 @@ def _taken(rows: pd.DataFrame, positions: folds.Positions) -> pd.DataFrame:
     return part
 
 
-def make(trial: Trial, params: Params, rows: Rows, resource: str = ROWS) -> Trial:
-    """Return the trial with its scores, or with the problem of its fits."""
-    start = time.perf_counter()
-    changes = dict(trial.changes)
+def make(
+    trial: Trial,
+    params: Params,
+    rows: Rows,
+    resource: str = ROWS,
+    begun: Iterable[FoldScore] | None = None,
+) -> Trial:
+    """Return the trial with its scores, or with the problem of its fits.
+
+    `begun` gives what `score_fold` does for each fold, where others compute that.
+    """
+    if begun is None:
+        task = Task(params, rows, resource)
+        begun = map(partial(score_fold, task), fits(trial, rows))
+    scores, seconds, problem = list[float](), 0.0, ""
+    try:
+        for found in begun:
+            seconds, problem = seconds + found.seconds, found.problem
+            if problem:
+                break
+            scores.append(found.score)
+    except MemoryError:
+        problem = "it needs more memory than there is"
+    if not problem and not all(map(np.isfinite, scores)):
+        problem = "its score is not a number"
+    kept = () if problem else tuple(scores)
+    return replace(trial, scores=kept, seconds=seconds, problem=problem)
+
+
+def fits(trial: Trial, rows: Rows) -> list[tuple[Trial, int]]:
+    """Return what a trial takes: itself with the number of each fold."""
+    return [(trial, number) for number in range(rows.count)]
+
+
+def score_fold(task: Task, fit: tuple[Trial, int]) -> FoldScore:
+    """Return the primary metric of a trial on one fold, or the problem of its fit."""
+    start, (trial, number), rows = time.perf_counter(), fit, task.rows
+    changes, resource = dict(trial.changes), task.resource
     if resource != ROWS and trial.part < 1:
-        whole = current(params, resource)
+        whole = current(task.params, resource)
         assert isinstance(whole, int)
         changes[resource] = max(1, round(whole * trial.part))
     part = trial.part if resource == ROWS else 1.0
+    fitted_on, left_out = rows.folds[number]
+    found, problem = float("nan"), ""
     try:
-        recipe = settings.train(changed(params, changes), rows.contract.task)
-        found = tuple(
-            _score(_share(fit, rows.contract, part, rows.seed), left_out, rows, recipe)
-            for fit, left_out in rows.folds
-        )
-        problem = "" if all(map(np.isfinite, found)) else "its score is not a number"
+        recipe = settings.train(changed(task.params, changes), rows.contract.task)
+        shared = _share(fitted_on, rows.contract, part, rows.seed)
+        found = _score(shared, left_out, rows, recipe)
+    except MemoryError:  # a worker says that of itself
+        raise
     except Exception as error:  # libraries have errors of their own
-        found, problem = (), one_line(error)
-    seconds = time.perf_counter() - start
-    scores = () if problem else found
-    return replace(trial, scores=scores, seconds=seconds, problem=problem)
+        problem = one_line(error) or type(error).__name__
+    return FoldScore(found, problem, time.perf_counter() - start)
 
 
 def _share(

@@ -19,24 +19,32 @@ FACTOR = 3  # one in so many goes on, with so many times as much: scikit-learn's
 DIGITS = 3  # of a number that is drawn: more would only look exact
 
 Run = Callable[[Trial], Trial]  # makes a trial, unless it was made before
+Announce = Callable[[Sequence[Trial]], None]  # says which trials come next
 
 
-def search(what: Experiment, seed: int, run: Run) -> None:
+def search(
+    what: Experiment, seed: int, run: Run, announce: Announce | None = None
+) -> None:
     """Make all trials; with the same seed the same ones.
+
+    Those of which none depends on another are announced first, so that a cluster makes
+    them at once.
 
     Raises:
         ContractError: Optuna is not installed.
     """
+    announce = announce or (lambda trials: None)
+    if what.options.search == "optuna":
+        return with_optuna(what, seed, run)
     if what.options.search == "grid":
-        for trial in grid(what.space):
-            run(trial)
-    elif what.options.search == "random":
-        for trial in drawn(what.space, what.options.count, seed):
-            run(trial)
-    elif what.options.search == "halving":
-        halve(drawn(what.space, what.options.count, seed), run)
+        trials = grid(what.space)
     else:
-        with_optuna(what, seed, run)
+        trials = drawn(what.space, what.options.count, seed)
+    if what.options.search == "halving":
+        return halve(trials, run, announce)
+    announce(trials)
+    for trial in trials:
+        run(trial)
 
 
 def planned(what: Experiment) -> int:
@@ -130,10 +138,12 @@ def rungs(count: int) -> list[tuple[int, float]]:
     ]
 
 
-def halve(trials: Sequence[Trial], run: Run) -> None:
+def halve(trials: Sequence[Trial], run: Run, announce: Announce) -> None:
     """Make all trials with a part of the resource, and the best again with more."""
     for size, part in rungs(len(trials)):
-        made = [run(trial.at(part)) for trial in trials[:size]]
+        rung = [trial.at(part) for trial in trials[:size]]
+        announce(rung)
+        made = [run(trial) for trial in rung]
         order = np.argsort([-trial.mean for trial in made], kind="stable")
         trials = [made[index] for index in order if made[index].scores]
 

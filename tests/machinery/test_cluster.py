@@ -1,0 +1,328 @@
+"""On a cluster the results are those of this process, whatever happens to a worker."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from machinery import dask_cluster, searched, test_score, tiny
+from machinery.dask_cluster import Workers, waited
+from mlgitops import settings
+from mlgitops.batch import job
+from mlgitops.batch.job import Job
+from mlgitops.cluster import backend, shipment
+from mlgitops.cluster.backend import ClusterError, Local, opened
+from mlgitops.commands import experiment, install
+from mlgitops.pipeline.contract import ContractError
+from mlgitops.search.outcome import Outcome
+
+ROOT = Path.cwd()
+COMPUTE = "compute: {{price_per_minute: 0, currency: euros, backend: {}}}\n"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Yield two workers, which every test of this module uses."""
+    with dask_cluster.workers(tmp_path_factory.mktemp("cluster"), 2) as started:
+        yield started
+
+
+@pytest.fixture
+def dask(
+    cluster: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
+    """Return the tasks in a folder with a `model/`; the address is that of workers."""
+    from mlgitops.cluster import scheduler
+
+    monkeypatch.setattr(scheduler, "POLL", 0.2)
+    monkeypatch.setenv(scheduler.ADDRESS, cluster.address)
+    monkeypatch.chdir(tmp_path)
+    return dask_cluster.tasks(tmp_path)
+
+
+@pytest.mark.slow
+def test_results_are_in_order_and_those_of_this_process(dask: ModuleType) -> None:
+    shared = np.random.default_rng(1).normal(size=100)
+    items = [float(n) for n in range(12)]
+    local = list(Local().over(dask.scaled, shared)(items))
+    with opened("dask", ["numpy"]) as there:
+        found = list(there.over(dask.scaled, shared)(items))
+        few = list(there.over(dask.scaled, shared, ahead=1)(iter(items)))
+    assert [a.tobytes() for a in found] == [a.tobytes() for a in local]
+    assert [a.tobytes() for a in few] == [a.tobytes() for a in local]
+
+
+@pytest.mark.slow
+def test_an_error_of_a_task_is_raised_as_here(dask: ModuleType) -> None:
+    with opened("dask", []) as there:
+        with pytest.raises(ValueError, match="7 is wrong"):
+            list(there.over(dask.wrong, 0)([7]))
+        assert list(there.over(dask.scaled, 2)([3])) == [12], "the control"
+
+
+@pytest.mark.slow
+def test_two_versions_of_the_code_never_mix(dask: ModuleType, tmp_path: Path) -> None:
+    """Not on one cluster, and not where both runs go on at once."""
+    with opened("dask", []) as first:
+        old = first.over(dask.scaled, 2)
+        assert list(old([1])) == [4]
+        new = dask_cluster.tasks(tmp_path, dask_cluster.TASKS.replace("= 2", "= 3"))
+        with opened("dask", []) as second:
+            later = second.over(new.scaled, 2)
+            assert list(later([1, 2])) == [6, 12]
+            assert list(old([1, 2, 3])) == [4, 8, 12]
+
+
+@pytest.mark.slow
+def test_a_worker_with_another_package_is_refused(
+    dask: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for found, words in (("0.0.1", "numpy.*0.0.1"), (None, "no package nothere")):
+        packages = {"numpy": found} if found else {"nothere": "1"}
+        with monkeypatch.context() as patch:
+            patch.setattr(shipment, "installed", lambda _, found=packages: found)
+            with opened("dask", []) as there, pytest.raises(ClusterError) as error:
+                list(there.over(dask.scaled, 1)([1]))
+        assert "tcp://127.0.0.1" in str(error.value)
+        pytest.importorskip("re").search(words, str(error.value))
+        assert all(word in str(error.value) for word in packages)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_no_result(dask: ModuleType, cluster: Workers) -> None:
+    """Nor does the process that ran its task stay."""
+    killed = cluster.worker()
+    with opened("dask", []) as there:
+        assert waited(lambda: there._threads() == 3)  # type: ignore[attr-defined]
+        results = there.over(dask.where, 0.1)(range(30))
+        found = [next(results) for _ in range(6)]
+        children = {child for child, parent, _ in found if parent == killed.pid}
+        assert children, "it had some of the tasks"
+        killed.kill()
+        killed.wait()
+        found += results
+    assert [item for _, _, item in found] == list(range(30))
+    for child in children:
+        assert waited(lambda child=child: not Path("/proc", str(child)).exists())
+
+
+@pytest.mark.slow
+def test_a_slow_worker_changes_no_result(dask: ModuleType, cluster: Workers) -> None:
+    """The other one takes most of the tasks."""
+    slow = cluster.processes[1].pid
+    start = time.monotonic()
+    with opened("dask", []) as there:
+        found = list(there.over(dask.slow_in_one, slow)(range(24)))
+    assert [item for item, _ in found] == list(range(24))
+    assert sum(late for _, late in found) < 8
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.slow
+def test_too_little_memory_is_a_sentence(dask: ModuleType) -> None:
+    with opened("dask", []) as there:
+        with pytest.raises(ClusterError, match="memory"):
+            list(there.over(dask.large, 0)([4 * dask_cluster.MEMORY]))
+        with pytest.raises(ClusterError, match="SIGKILL"):
+            list(there.over(dask.dies, 0)([1]))
+        assert list(there.over(dask.large, 0)([1_000])) == [1_000], "the control"
+
+
+@pytest.mark.slow
+def test_without_an_address_it_is_started_in_the_job(
+    dask: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlgitops.cluster import scheduler
+
+    monkeypatch.delenv(scheduler.ADDRESS)
+    with opened("dask", ["numpy"]) as there:
+        results = list(there.over(dask.where, 0)(range(4)))
+    assert [item for _, _, item in results] == list(range(4))
+    for child, _, _ in results:
+        assert child != os.getpid()
+        assert waited(lambda child=child: not Path("/proc", str(child)).exists())
+
+
+# What runs there.
+
+
+def searches(folder: Path, kind: str, where: str) -> Outcome:
+    """Return what a search of 150 rows of noise finds, in a repository of its own."""
+    what = {
+        "search": kind,
+        "folds": 2,
+        "train.columns": [["x1"], ["x2"], ["x1", "x2"]],
+        "train.logistic_regression.C": [-1.0, 0.1],
+    }
+    folder.mkdir()
+    os.chdir(folder)
+    shutil.copytree(ROOT / "model", "model")
+    searched.write(folder, searched.table(150, 1), what)
+    text = Path("params.yaml").read_text() + COMPUTE.format(where)
+    Path("params.yaml").write_text(text)
+    searched.git.run("add", ".")
+    person = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    searched.git.run(*person, "commit", "-qm", "compute")
+    return experiment.search()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["grid", "halving"])
+def test_a_search_finds_the_same(
+    kind: str, dask: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "prepared", searched.prepared)
+    local = searches(tmp_path / "local", kind, "local")
+    there = searches(tmp_path / "there", kind, "dask")
+
+    def facts(found: Outcome) -> object:
+        rows = [(row.trial.name, row.trial.scores, row.low) for row in found.rows]
+        failed = [(trial.name, trial.problem) for trial in found.failed]
+        return found.current.scores, rows, failed, found.confirmed
+
+    assert facts(there) == facts(local)
+    assert len(there.rows) == 3 or kind == "halving"
+    lines = Path("build", "search.jsonl").read_text().split()
+    assert lines, "each trial is in the journal, so that a stopped search goes on"
+
+
+def log_lines(folder: Path) -> list[dict[str, object]]:
+    (file,) = folder.iterdir()
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{**line, "logged_at": ""} for line in found]
+
+
+@pytest.mark.slow
+def test_rows_are_scored_the_same(
+    dask: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows without a prediction, the log and the bytes of the file as well."""
+    monkeypatch.setattr(job, "ROWS", 100)
+    (tmp_path / "version").mkdir()
+    tiny.version(tmp_path / "version")
+    source = test_score.write(test_score.bad(), tmp_path / "rows.csv")
+    said = []
+    for where in ("local", "dask"):
+        out, log = tmp_path / f"{where}.parquet", tmp_path / f"{where}.log"
+        facts = (source, out, tmp_path / "version", log)
+        said.append(Job(*facts, version="v1.0.0", backend=where).run())
+    assert said[0].replace("local", "dask") == said[1]
+    local, there = (tmp_path / f"{name}.parquet" for name in ("local", "dask"))
+    assert there.read_bytes() == local.read_bytes()
+    refused = [Path(f"{file}.refused.jsonl").read_bytes() for file in (local, there)]
+    assert refused[0] == refused[1]
+    assert log_lines(tmp_path / "dask.log") == log_lines(tmp_path / "local.log")
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_lost_is_a_sentence_and_loses_nothing(
+    dask: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First its last worker, in the middle of a file; then its scheduler."""
+    from mlgitops.cluster import scheduler
+
+    monkeypatch.setattr(job, "ROWS", 20)
+    (tmp_path / "version").mkdir()
+    tiny.version(tmp_path / "version")
+    source = test_score.write(test_score.rows(), tmp_path / "rows.parquet")
+    whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    Job(source, whole, tmp_path / "version").run()
+    with dask_cluster.workers(tmp_path / "another", 1) as other:
+        monkeypatch.setenv(scheduler.ADDRESS, other.address)
+        run = Job(source, out, tmp_path / "version", backend="dask")
+        with opened("dask", []) as there:
+            waiting = there.over(dask.where, 0.2)(range(20))
+            assert next(waiting)[2] == 0
+            results = run._scored(0)
+
+            def stopped(start: int) -> Iterator[object]:
+                yield next(results)
+                other.processes[1].kill()
+                with monkeypatch.context() as patch:
+                    patch.setattr(scheduler, "ALONE", 1.0)
+                    yield from results
+
+            monkeypatch.setattr(run, "_scored", stopped)
+            with pytest.raises(ClusterError, match="no worker"):
+                run.run()
+            other.scheduler.kill()
+            with pytest.raises(ClusterError, match="gone"):
+                list(waiting)
+        monkeypatch.setattr(scheduler, "GONE", 1.0)
+        with pytest.raises(ClusterError, match="no scheduler"), opened("dask", []):
+            pass
+    assert not out.exists() and list(tmp_path.glob("out.parquet.parts/*.arrow"))
+    del run  # and its hold on the parts
+    assert "400 predictions" in Job(source, out, tmp_path / "version").run()
+    assert out.read_bytes() == whole.read_bytes()
+
+
+# Without a cluster.
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    for name, words in (("dsk", "local or dask, got 'dsk'"), ("4", "local or dask")):
+        params = settings.load(COMPUTE.format(name).encode())
+        with pytest.raises(ContractError, match=words):
+            settings.backend(params)
+    assert settings.backend(settings.load(COMPUTE.format("dask").encode())) == "dask"
+    plain = b"compute: {price_per_minute: 0, currency: euros}"
+    for text in (plain, b"train: {}"):
+        assert settings.backend(settings.load(text)) == "local"
+
+
+def test_without_dask_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "mlgitops.cluster.scheduler", raising=False)
+    monkeypatch.setitem(sys.modules, "dask", None)
+    with pytest.raises(ClusterError, match="dask is not installed"):
+        with opened("dask", []):
+            pass
+    with opened("local", []) as here:
+        assert list(here.over(pow, 2)([3])) == [8], "the control"
+
+
+def test_this_process_begins_an_item_when_it_is_asked_for() -> None:
+    begun = list[int]()
+    results = backend.Local().over(lambda shared, item: begun.append(item), None)(
+        [1, 2]
+    )
+    assert begun == []
+    next(results)
+    assert begun == [1]
+
+
+def test_dask_is_installed_where_the_settings_name_it(tmp_path: Path) -> None:
+    params, there = tmp_path / "params.yaml", {}
+    cases = {
+        "compute:\n  currency: x # backend: dask\n": False,
+        "compute:\n  backend: dask # a reason\n": True,
+        "compute: {backend: 'dask'}\n": True,
+        "compute:\n  backend: local\nother:\n  backend: dask\n": False,
+        "# compute: {backend: dask}\n": False,
+    }
+    lock = install.MACHINERY / "requirements" / "dask.txt"
+    for text, wanted in cases.items():
+        params.write_text(text)
+        there[text] = install.cluster(params) == [lock]
+        assert there[text] == (wanted and lock.is_file()), text
+
+
+def test_the_same_code_has_the_same_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "model" / "rates.csv"
+    file.parent.mkdir()
+    hashes = []
+    for text in ("1", "1", "2"):
+        file.write_text(text)
+        os.utime(file, (len(hashes), len(hashes)))
+        hashes.append(shipment.shipment([]).sha256)
+    assert hashes[0] == hashes[1] != hashes[2]

@@ -1,0 +1,1 @@
+"""Tasks in this process, or on a cluster: params.yaml's `compute.backend`."""
