@@ -303,6 +303,28 @@ def test_whole_numbers_and_fractions_are_united() -> None:
     assert table["n"].isna().sum() == 200
 
 
+def test_types_that_cannot_be_united_are_refused() -> None:
+    """DuckDB unites by names, and x and X are one name to it."""
+    frame = tables.frame(200).assign(X=1)
+    folder = differing(pa.table(frame), pa.table(frame.assign(X=1.5)))
+    assert "x and X differ only in the case" in tables.make(folder, "y")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_folders_of_others_say_that_their_names_are_no_columns(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Path("..", "parts", "year=2024")
+    home.mkdir(parents=True)
+    if kind == "csv":
+        tables.frame(200).to_csv(home / "rows.csv", index=False)
+    else:
+        tables.frame(200).to_json(home / "rows.jsonl", orient="records", lines=True)
+    assert not tables.make(Path("../parts"), "y")
+    assert "are folders' names columns: not year" in capsys.readouterr().out
+    assert list(tables.table()) == ["row_id", "x", "y"]
+
+
 def test_a_folder_above_names_no_column_of_the_files() -> None:
     """DuckDB alone would take the folder's value for that of each row."""
     frame = tables.frame(200, year=[2020 + n % 3 for n in range(200)])

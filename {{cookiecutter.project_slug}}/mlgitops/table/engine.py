@@ -181,7 +181,8 @@ def _csv(connection: Any, found: Source, scratch: Path) -> Reading:
             f"select * from read_csv([{listed}], columns = {{{columns}}}, "
             f"header = true, delim = {quoted(delim)}, quote = '\"', escape = '\"', "
             f"skip = {skip}, nullstr = [{', '.join(map(quoted, nulls))}], "
-            f"auto_detect = false, max_line_size = 16777216, {mistakes})"
+            f"auto_detect = false, hive_partitioning = false, "
+            f"max_line_size = 16777216, {mistakes})"
         )
 
     noted = "ignore_errors = true, store_rejects = true, rejects_limit = 100000"
@@ -311,7 +312,10 @@ def _json(connection: Any, found: Source, scratch: Path) -> Reading:
         sentence = f"{' and '.join(alike)} differ only in the case of letters"
         line = "write it as CSV or Parquet, or rename one: JSON is read without case"
         raise Refused([Problem("", sentence, line)])
-    relation = f"read_json([{listed}], union_by_name = true, sample_size = 100000)"
+    relation = (
+        f"read_json([{listed}], union_by_name = true, sample_size = 100000, "
+        "hive_partitioning = false)"
+    )
     described = connection.execute(f"describe select * from {relation}").fetchall()
     names = [row[0] for row in described]
     return names, _texts(names, relation), [], None
