@@ -3,8 +3,7 @@
 A search of 12 settings by 3 folds, and a file that `make score` predicts, each in this
 process and on Dask with a scheduler and 1 or 2 workers on loopback, which this program
 starts and ends. Every way has to give the same: the scores of each fold, the bytes of
-the predictions. `first task` is what a run waits for before it computes: the worker
-starts a child, unpacks the code and imports its packages.
+the predictions. `empty run` is what a run waits for where there is nothing to compute.
 
 Two cores cannot show how it scales: with 2 workers the program itself, the scheduler
 and the workers share them. What it shows is the price, and from how long a fit on a
@@ -14,6 +13,7 @@ cluster of more cores would pay. ROWS= and SCORED= choose other sizes.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -47,6 +47,7 @@ def cluster(home: Path, workers: int) -> Iterator[str]:
     }
     host = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
     own = ("--nthreads", "1", "--memory-limit", MEMORY, "--no-dashboard")
+    own += ("--dashboard-address", "127.0.0.1:0")
     dask = (PYTHON, "-m", "dask")
     commands = [(*dask, "scheduler", *host)]
     commands += [(*dask, "worker", address, "--no-nanny", *own)] * workers
@@ -59,8 +60,8 @@ def cluster(home: Path, workers: int) -> Iterator[str]:
             process.wait()
 
 
-def search(address: str) -> tuple[object, float, float]:
-    """Return the scores of every trial, seconds until the first, and until the last."""
+def search(address: str) -> tuple[object, float]:
+    """Return the scores of every trial, and how many seconds they took."""
     import numpy as np
     import pandas as pd
 
@@ -93,14 +94,13 @@ def search(address: str) -> tuple[object, float, float]:
         task = score.Task({"train": section}, rows)
         folds = backend.over(score.score_fold, task)
         begun = [folds(score.fits(trial, rows)) for trial in trials]
-        found, first = [], 0.0
+        found = []
         for trial, each in zip(trials, begun, strict=True):
             made = score.make(trial, task.params, rows, begun=each)
-            first = first or time.perf_counter() - start
             if made.problem:
                 raise SystemExit(made.problem)
             found.append(made.scores)
-    return found, first, time.perf_counter() - start
+    return found, time.perf_counter() - start
 
 
 def scored(address: str, source: Path, version: Path) -> tuple[object, float]:
@@ -142,7 +142,7 @@ def measure(home: Path, page: Page) -> None:
         with cluster(home, count) if count else _here() as address:
             os.environ["DASK_SCHEDULER_ADDRESS"] = address
             idle = empty(address)
-            found, _, seconds = search(address)
+            found, seconds = search(address)
             file, took = scored(address, source, version)
         searches.append(found)
         files.append(file)
@@ -164,6 +164,7 @@ def _here() -> Iterator[str]:
 
 def main() -> None:
     """Measure in a repository of its own and write the page."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers end, too
     page = Page("cluster.md", "A cluster of Dask beside one process", "make cluster")
     with TemporaryDirectory(prefix="cluster-") as name:
         home = Path(name)
