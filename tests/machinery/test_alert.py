@@ -223,6 +223,22 @@ def test_a_failed_job_is_sent_once_a_run_unless_the_ledger_tells_it(
     assert there.got[0]["url"] == "https://github.com/o/r/actions/runs/77"
 
 
+def test_a_job_that_took_too_long_is_sent_once(
+    told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub cancels a job at its `timeout-minutes`; what is skipped did not run."""
+    monkeypatch.setenv("OUTCOME", "cancelled")
+    with receiver() as there:
+        assert "Sent: The job staging was cancelled" in told(there.url, "staging")
+        assert "Sent before" in told(there.url, "staging")
+        release(77, run_url="https://github.com/o/r/actions/runs/77")
+        assert told(there.url, "production").count("Sent") == 1, "the ledger tells it"
+        monkeypatch.setenv("OUTCOME", "skipped")
+        assert told(there.url, "staging") == ""
+    assert [body["kind"] for body in there.got] == ["failure", "deployment"]
+    assert "timeout-minutes" in there.got[0]["sentence"]
+
+
 def test_a_monitor_that_stopped_is_sent_once_for_each_silence(told: Any) -> None:
     with receiver() as there:
         assert told(there.url, "--heartbeat") == "", "it never ran"
@@ -312,6 +328,27 @@ def test_an_address_that_could_be_read_on_its_way_is_refused(
     verdict()
     assert "https://" in told(address, "monitor")
     assert Ledger().paths("alerts/") == []
+
+
+def test_a_trial_arrives_and_is_noted_nowhere(
+    told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with the address is an error here, not a warning."""
+    with receiver() as there:
+        assert "Sent, as json" in told(there.url, "--trial")
+        assert "Sent" in told(there.url, "--trial"), "each time"
+        there.answers = [404]
+        with pytest.raises(SystemExit, match="webhook was removed"):
+            told(there.url, "--trial")
+    assert [body["kind"] for body in there.got] == ["trial"] * 3
+    assert Ledger().paths("alerts/") == []
+    with pytest.raises(SystemExit):
+        told("", "--trial")
+    Path("params.yaml").write_text(yaml.safe_dump({"monitor": traffic.SECTION}))
+    with pytest.raises(SystemExit):
+        told(there.url, "--trial")
+    with pytest.raises(SystemExit):
+        told(there.url, "--trial", "--heartbeat")
 
 
 def test_without_the_section_or_the_secret_nothing_is_sent(

@@ -16,19 +16,20 @@ from machinery import tiny
 from machinery.ledgers import Book, served, sha
 from machinery.test_fleet import HOSTILE, NOW, read
 from machinery.world import World, world
-from mlgitops.commands import explain
+from mlgitops.commands import explain, release_page
 from mlgitops.explain import ExplainError, counterfactual, find, page
 from mlgitops.explain.counterfactual import Decider, Search
 from mlgitops.explain.error_tree import LEAST, MEASURED, error_tree
 from mlgitops.explain.profile import profile
 from mlgitops.explain.subject import Explained, Watched
 from mlgitops.fleet import site
+from mlgitops.fleet.page import of_model
 from mlgitops.fleet.records import read as records_of
 from mlgitops.judge.publish import JUDGED
 from mlgitops.judgement import Judgement
 from mlgitops.ledger import Ledger
 from mlgitops.pipeline.contract import Contract
-from mlgitops.release import ReleaseError, registry
+from mlgitops.release import ReleaseError, eligibility, package, registry
 from mlgitops.release.registry import Version
 
 CONTRACT = Contract.read(tiny.CONTRACT)
@@ -336,7 +337,7 @@ def test_the_verdicts_own_numbers_are_shown(good: Book, about: Explained) -> Non
     """What the ledger keeps of the judge's findings is read back as it was."""
     records = records_of(good.ledger)
     version = Version("v1.1.0", "", "", sha("flights v1.1.0"))
-    known = explain._known(records, version)
+    known = explain.known(records, version)
     assert known["judgement"].primary_metric.challenger == 0.7
     assert [run.drift for run in known["runs"]] == [0.4]
     text = page.page(replace(about, **known))
@@ -347,7 +348,7 @@ def test_the_verdicts_own_numbers_are_shown(good: Book, about: Explained) -> Non
     ]
     slices = {"metric": "Brier score", "looked_at": 1, "rows": []}
     verdict.raw |= {"dependence": [dependence], "slices": slices}
-    assert "0.222" in page.page(replace(about, **explain._known(records, version)))
+    assert "0.222" in page.page(replace(about, **explain.known(records, version)))
 
 
 @pytest.fixture(scope="module")
@@ -378,6 +379,32 @@ def test_the_fleet_links_to_the_page_and_keeps_it(
             f"explain/{file.name}"
         ]
         assert file.is_file()
+
+
+def test_the_fleet_links_to_the_release_where_it_has_no_page(good: Book) -> None:
+    (model,) = read(good)
+    there = replace(model, address="https://github.com/acme/flights.git")
+    start = "https://github.com/acme/flights/releases/tag/flights@"
+    text = of_model(there, "2026-06-30", {})
+    assert f'href="{start}v1.1.0"' in text and f'href="{start}v1.0.0"' in text
+    for address in ("/srv/flights", "https://***@github.com/acme/flights.git"):
+        mine = replace(model, address=address)
+        assert "releases/tag" not in of_model(mine, "2026-06-30", {})
+
+
+def test_the_page_of_a_release_has_no_single_row_and_is_the_same_every_time(
+    folder: Path, about: Explained
+) -> None:
+    """Who sees a release may not be one who may read storage."""
+    public, again = (
+        find.explained(folder, public=True, version="v1.0.0", runs=[]) for _ in range(2)
+    )
+    text = page.page(public)
+    assert public == again and text == page.page(again)
+    assert public.counterfactuals is None and about.counterfactuals
+    assert "nearest, 1" in page.page(about) and "nearest, 1" not in text
+    assert "Single rows are not" in text and "made when the version" in text
+    assert public.errors == about.errors and public.profiles == about.profiles
 
 
 def test_a_folder_is_explained_and_what_it_lacks_is_named(
@@ -430,6 +457,30 @@ def test_a_version_comes_by_its_tag_verified(
         book.append({f"retired/{manifest}/00000002.json": gone}, "retired")
         with pytest.raises(ReleaseError, match="was retired on 2026-06-30"):
             explain.of_version("v1.0.0", [])
+
+
+def test_a_release_gets_the_page_or_a_reason(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From the version's own tables; what goes wrong stops no release."""
+    lost = f"the release has no {package.EXPLAINED}: "
+    with world(tmp_path, monkeypatch) as here:
+        manifest = tagged(here, folder)
+        version = registry.get("flights", "v1.0.0")
+        candidate = eligibility.bring(version.commit, tmp_path / "v", manifest)
+        found = release_page.files(Ledger(), version, candidate)
+        assert b"Single rows are not" in found.pop(package.EXPLAINED) and not found
+        with monkeypatch.context() as patch:
+            patch.setattr(release_page, "MOST_BYTES", 10)
+            assert release_page.files(Ledger(), version, candidate) == {}
+            assert f"{lost}0 MB of tables" in capsys.readouterr().out
+        for each in here.objects.iterdir():
+            each.unlink()
+        assert release_page.files(Ledger(), version, candidate) == {}
+        assert f"{lost}build/train.parquet is not in storage" in capsys.readouterr().out
 
 
 def tagged(here: World, folder: Path) -> str:

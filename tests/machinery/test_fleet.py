@@ -22,7 +22,7 @@ from machinery.ledgers import NOW, Book, fifty, served, sha
 from machinery.world import git
 from mlgitops import inventory
 from mlgitops.commands import fleet
-from mlgitops.fleet import FleetError, records, site, sources, summary
+from mlgitops.fleet import FleetError, page, records, site, sources, summary
 from mlgitops.fleet.model import LEVELS, Model
 from mlgitops.ledger import Ledger
 
@@ -434,6 +434,13 @@ def test_a_page_is_inert_whatever_a_ledger_says(
     assert len(rows) == sum(len(model.thresholds) for model in found)
     data = json.loads((folder / "fleet.json").read_text())
     assert data["models"][0]["reasons"] == [asdict(r) for r in found[0].reasons]
+
+
+def test_paper_is_no_phone() -> None:
+    """A sheet of A4 is as narrow as a small tablet: rows would become cards on it."""
+    text = page.STYLES[0].read_text(encoding="utf-8")
+    assert "@media screen and (max-width" in text and "@media(max-width" not in text
+    assert "@media print" in text
 
 
 def test_only_a_fleet_is_written_over(

@@ -13,7 +13,7 @@ import pytest
 
 from machinery import tiny
 from machinery.world import World, registered, world
-from mlgitops.commands import register
+from mlgitops.commands import register, release_page
 from mlgitops.ledger import Ledger
 from mlgitops.release import ReleaseError, assets, bom, manifests, package
 from mlgitops.release.registry import Version
@@ -109,6 +109,8 @@ def test_a_release_is_whole_without_a_key(here: World) -> None:
     assert [name for name in found if name.startswith("server-")]
     (release,) = here.hub.kept["releases"]
     assert tiny.sha256(found["manifest.json"]) in release["body"]
+    assert package.EXPLAINED not in found, "its tables are not in storage"
+    assert package.EXPLAINED not in release["body"] + found["README.md"].decode()
     assert not [name for name in found if name.endswith(".sig")]
 
 
@@ -131,6 +133,20 @@ def test_a_release_has_the_report_that_was_reviewed(here: World) -> None:
     named = json.loads(found["verdict.json"])["report"]
     assert named["sha256"] == tiny.sha256(found[package.REPORT])
     assert Ledger().read_bytes(named["path"]) == found[package.REPORT]
+
+
+def test_a_release_and_its_card_link_to_the_page_that_explains_it(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And to nothing that is not there."""
+    monkeypatch.setattr(release_page, "files", lambda *_: {package.EXPLAINED: b"why"})
+    found = released(here)
+    (release,) = here.hub.kept["releases"]
+    url = "https://github.com/o/r/releases/download/flights@v1.0.0"
+    for name in package.DOCUMENTS:
+        assert name in found and f"[{name}]({url}/{name})" in release["body"]
+    assert found[package.EXPLAINED] == b"why"
+    assert b"[explained.html](explained.html)" in found["README.md"]
 
 
 @pytest.mark.parametrize("path", ["reports/none.html", "reports/other.html"])

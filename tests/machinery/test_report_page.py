@@ -185,6 +185,17 @@ def test_any_numbers_can_be_drawn(points: list[tuple[float, float]]) -> None:
     ElementTree.fromstring(drawn.strip().removeprefix("<figure>")[: -len("</figure>")])
 
 
+def test_a_limit_is_drawn_beside_a_single_point() -> None:
+    """Of the first run of a monitor, too; a label at the end is not cut."""
+    limit = plots.Line("floor", [(0, 0.5)], "limit")
+    drawn = plots.lines("run", "y", [plots.Line("auc", [(0, 0.6)]), limit], ["day"])
+    width = plots.WIDTH - plots.RIGHT
+    assert re.search(rf'class="line limit" d="M{plots.LEFT}\.0 \S+L{width}\.0 ', drawn)
+    line = plots.Line("auc", [(0, 0.6), (1, 0.7)])
+    drawn = plots.lines("run", "y", [line], ["2026-06-22", "2026-06-23"])
+    assert f'x="{plots.WIDTH}.0"' in drawn and 'end">2026-06-23' in drawn
+
+
 def test_without_facts_nothing_is_drawn() -> None:
     assert plots.lines("x", "y", []) == plots.intervals([], "x") == ""
     assert "<figure>" not in page.page(facts(curves=None, metrics=[]))
@@ -214,6 +225,6 @@ def test_words_stay_in_the_plot_and_apart(drawn: str) -> None:
     for x, y, anchor, words in sorted(texts, key=lambda t: float(t[0])):
         width = len(words) * plots.LETTER
         start = float(x) - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
-        assert start + width <= plots.WIDTH + plots.RIGHT, words
+        assert start + width <= plots.WIDTH + plots.RIGHT / 2, words
         assert start >= max(taken.get(y, -plots.RIGHT), -plots.RIGHT)
         taken[y] = start + width

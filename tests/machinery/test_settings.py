@@ -134,6 +134,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("deploy.bump", "big", "major or minor or patch, got 'big'"),
     ("deploy.timeout_second", 5, "did you mean timeout_seconds?"),
     ("deploy.timeout_seconds", 0, "number between 1 and 86400"),
+    ("deploy.environments", ["staging"], "must end with 'production'"),
+    ("deploy.environments", ["monitor", "production"], "holds logins on GitHub"),
+    ("deploy.shadow", "stagin", "deploy.shadow is 'stagin', which is not"),
+    ("deploy.shadow", "stagin", "did you mean staging?"),
+    ("deploy.shadow", "production", "not an environment before production"),
     ("moniter", {}, "moniter is not known; did you mean monitor?"),
 ]
 
@@ -205,6 +210,17 @@ def refusal(text: str) -> str:
         settings.check(params, contract)
         gates.parse(params, contract.task)
     return str(refused.value)
+
+
+def test_a_canary_needs_an_environment_before_production() -> None:
+    """Told at the proposal: a deployment would only say that it does nothing."""
+    contract, canary = Contract.read(CONTRACT), {"share": 0.1, "hours": 24}
+    rules = {**PARAMS["deploy"], "canary": canary, "shadow": "staging"}
+    settings.check({**PARAMS, "deploy": rules}, contract)
+    rules = {"environments": ["production"], "canary": canary}
+    with pytest.raises(settings.SettingsError, match="canary needs an environment"):
+        settings.check({**PARAMS, "deploy": rules}, contract)
+    settings.check({**PARAMS, "deploy": {"environments": ["production"]}}, contract)
 
 
 def test_a_shift_of_a_column_that_there_is_none_is_refused() -> None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mlgitops import git
+from mlgitops import environment_order, git
 
 BRANCH = "ledger"
 SPEC = f"+refs/heads/{BRANCH}*:refs/remotes/origin/{BRANCH}*"  # it may not exist yet
@@ -23,7 +23,7 @@ REPLACED = re.compile(
     r"environments/[a-z0-9-]+/((release|canary)\.json|kubernetes/manifests\.yaml)"
 )
 TRIES = 20
-CHAMPION = "production"  # the environment whose release is the champion
+CHAMPION = environment_order.CHAMPION
 HOST = "host"  # the `fault` for which a release left that is not withdrawn
 Record = dict[str, Any]
 Files = Mapping[str, Record | bytes]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeVar
 
+from mlgitops import environment_order
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.schema import (
     Between,
@@ -336,8 +337,11 @@ def metric_bounds(entries: object, location: Location) -> Bounds:
 def check(params: Params, contract: Contract) -> None:
     """Refuse a file of which any section is wrong, the gates aside."""
     refuse_misspelt(params)
-    for read in (alerts, evaluate, override, compute, deploy, inventory):
+    for read in (alerts, evaluate, override, compute, inventory):
         read(params)
+    to = deploy(params)
+    order, section = to.environments, FILE.key("deploy")
+    environment_order.check(order, to.shadow, to.canary is not None, section)
     check_split(prepare(params), contract)
     recipe = train(params, contract.task)
     _check_columns(recipe.columns, "train", contract)

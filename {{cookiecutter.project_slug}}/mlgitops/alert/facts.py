@@ -18,6 +18,14 @@ NEWS = timedelta(days=7)  # what is older tells nobody anything who hears of it 
 QUIET = ("none", "not enough data")  # decisions of the monitor that ask for nothing
 BACK = ("revert", "rollback")  # actions that take a release out of an environment
 LONGEST = 1_000  # letters of a sentence
+ENDED = {  # how GitHub calls the end of a job that did not do its work
+    "failure": ("failed", "Nothing else tells of it: the log of the run says why."),
+    "cancelled": (
+        "was cancelled",
+        "It took longer than its `timeout-minutes`, or somebody cancelled it: the log "
+        "of the run says which. What it had begun is finished by running it again.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -34,17 +42,17 @@ class Fact:
 def facts(ledger: Ledger, job: str) -> Iterator[Fact]:
     """Yield what a job has to tell: `monitor`, `register`, or an environment's name.
 
-    OUTCOME is the job's own so far: whether it failed.
+    OUTCOME is the job's own so far: whether it failed, or was cancelled.
     """
     news = [*_verdict(ledger)] if job == "monitor" else [*_taken_back(ledger, job)]
     if job in ("monitor", CHAMPION):
         news += _canary(ledger)
     yield from news
     run = github.run_url()
-    if os.environ.get("OUTCOME") == "failure" and run not in [f.url for f in news]:
+    ended = ENDED.get(os.environ.get("OUTCOME", ""))
+    if ended and run not in [f.url for f in news]:
         name = f"runs/{os.environ.get('GITHUB_RUN_ID', '')}-{job}"
-        sentence = "Nothing else tells of it: the log of the run says why."
-        yield Fact(name, "failure", f"The job {job} failed", sentence, run)
+        yield Fact(name, "failure", f"The job {job} {ended[0]}", ended[1], run)
 
 
 def _verdict(ledger: Ledger) -> Iterator[Fact]:

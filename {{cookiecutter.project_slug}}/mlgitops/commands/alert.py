@@ -2,6 +2,7 @@
 
     python -m mlgitops alert monitor | register | ENVIRONMENT
     python -m mlgitops alert --heartbeat
+    python -m mlgitops alert --trial        to see that the address works
 
 `alerts` in params.yaml says in which format, the secret ALERT_WEBHOOK to which address.
 What was sent stands in the ledger's folder `alerts/`, so that a second run sends it no
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from mlgitops import git, github, settings
 from mlgitops.alert import facts, message, webhook
-from mlgitops.commands.expected import ERRORS
+from mlgitops.commands.expected import ERRORS, expected_errors
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.release import promote
 
@@ -34,14 +35,49 @@ def main() -> None:
     parser.add_argument(
         "--heartbeat", action="store_true", help="tell if the monitor has stopped"
     )
+    parser.add_argument(
+        "--trial", action="store_true", help="send a message now, that tells nothing"
+    )
     arguments = parser.parse_args()
-    if bool(arguments.job) == arguments.heartbeat:
-        parser.error("needs a job, or --heartbeat")
+    if bool(arguments.job) + arguments.heartbeat + arguments.trial != 1:
+        parser.error("needs a job, or --heartbeat, or --trial")
+    if arguments.trial:
+        with expected_errors("", webhook.WebhookError, OSError):
+            trial()
+        return
     try:
         for sentence in alert(arguments.job):
             print(" ".join(sentence.split()))
     except UNKNOWN as error:  # a record of another version of the machinery, say
         warn(f"alerts were not sent: {error}")
+
+
+def trial() -> None:
+    """Send a message that tells nothing, and note it nowhere.
+
+    Raises:
+        WebhookError, SettingsError, OSError: why it was not sent.
+    """
+    rules = settings.alerts(settings.load(Path("params.yaml").read_bytes()))
+    address = os.environ.get(webhook.SECRET, "").strip()
+    if rules is None:
+        raise webhook.WebhookError(
+            "params.yaml has no section `alerts`: write `alerts: {format: slack}` there"
+        )
+    if not address:
+        raise webhook.WebhookError(
+            f"{webhook.SECRET} is not set: put the webhook's address into it, for this "
+            "command only"
+        )
+    sentence = "Somebody typed `python -m mlgitops alert --trial`; nothing happened."
+    fact = facts.Fact("trial", "trial", "Alerts arrive here", sentence, "")
+    webhook.send(address, message.FORMATS[rules.format](fact, name()))
+    print(f"Sent, as {rules.format}")
+
+
+def name() -> str:
+    """Return whose alerts these are: the repository's name, here the folder's."""
+    return os.environ.get("GITHUB_REPOSITORY") or Path.cwd().name
 
 
 def alert(job: str) -> Iterator[str]:

@@ -139,7 +139,9 @@ def run(given: dict[str, str], force: bool) -> None:
     if origin.write(came_from, files.table_path(made)):
         done.append(f"{origin.RECORD}: where the rows came from")
     print("\nWritten: " + "; ".join(done))
-    print(f"With plots: {PAGE}. Next: make repro && make check && make test")
+    commands = ("repro", "check", "test", "validate")
+    steps = " && ".join(f"make {command}" for command in commands)
+    print(f"With plots: {PAGE}. Next: {steps}")
     if decision.judged and decision.changes:
         grown = ""
         if decision.first:

@@ -8,6 +8,8 @@ importance, partial dependence, fairness, the data, and drift since. Without a v
 it is the one in production. Its files come by its tag from storage, verified; --model
 takes what `make repro` wrote, which has no verdict yet. The page is one HTML file that
 loads nothing; the page of a fleet links to it when --out is its folder `explain`.
+
+The release of a version has such a page without single rows: `register` makes it.
 """
 
 import argparse
@@ -104,8 +106,15 @@ def of_version(version_name: str, ids: list[str]) -> Explained:
     with TemporaryDirectory(prefix="explain-") as scratch:
         folder = Path(scratch)
         bring(version, folder)
-        known = _known(records_of(ledger), version)
-        return find.explained(folder, ids, version=version.version, **known)
+        facts = known(records_of(ledger), version)
+        return find.explained(folder, ids, version=version.version, **facts)
+
+
+def public(ledger: Ledger, version: Version, folder: Path) -> str:
+    """Return the page of a version, whose files and tables are in a folder, for all."""
+    facts = {**known(records_of(ledger), version), "runs": []}
+    about = find.explained(folder, public=True, version=version.version, **facts)
+    return page.page(about)
 
 
 def bring(version: Version, folder: Path) -> None:
@@ -120,7 +129,7 @@ def bring(version: Version, folder: Path) -> None:
     storage.pull(map(locked.out, FILES), folder)
 
 
-def _known(records: Records, version: Version) -> dict[str, Any]:
+def known(records: Records, version: Version) -> dict[str, Any]:
     """Return what the ledger says of a version: its verdict, and the monitor's runs."""
     verdict = records.measured(version.manifest_sha256)
     runs = [

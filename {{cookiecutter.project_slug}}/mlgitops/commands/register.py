@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlgitops import git, github, recipe
+from mlgitops.commands import release_page
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import SPEC, Ledger
 from mlgitops.release import (
@@ -86,7 +87,8 @@ def register() -> Version | str:
         candidate = eligibility.bring(commit, Path(folder), sha256, lock_bytes)
         verdict = allowed(ledger, name, candidate)
         version = tag(candidate)
-        package.publish(version, candidate, ledger, verdict["path"])
+        page = release_page.files(ledger, version, candidate)
+        package.publish(version, candidate, ledger, verdict["path"], page)
     return version
 
 

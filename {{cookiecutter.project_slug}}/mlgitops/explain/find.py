@@ -35,10 +35,13 @@ BATCH = 50_000  # rows of one call of the runtime
 TRAIN, HOLDOUT = "train.parquet", "holdout.parquet"
 
 
-def explained(folder: Path, ids: Sequence[str] = (), **known: Any) -> Explained:
+def explained(
+    folder: Path, ids: Sequence[str] = (), *, public: bool = False, **known: Any
+) -> Explained:
     """Return the facts about a version, whose files and both tables are in a folder.
 
-    `known` are what the ledger says of it.
+    `known` are what the ledger says of it. Public ones have no single row and no time
+    of their own, so that the same version and machinery give the same page.
 
     Raises:
         ExplainError: a row is not in the holdout, or a table is not the version's.
@@ -56,12 +59,14 @@ def explained(folder: Path, ids: Sequence[str] = (), **known: Any) -> Explained:
     losses, label = metrics.LOSSES[contract.task]
     decides = contract.task != "regression"
     wrong = decider.decide(p) != y if decides else None
-    search = Search(contract, model.inputs, train, decider) if decides else None
+    search = None
+    if decides and not public:
+        search = Search(contract, model.inputs, train, decider)
     return Explained(
         name=contract.name,
         manifest_sha256=model.manifest_sha256,
         task=contract.task,
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        made="" if public else datetime.now(UTC).isoformat(timespec="seconds"),
         machinery=str(machinery()),
         train=len(train),
         holdout=len(holdout),
@@ -71,6 +76,7 @@ def explained(folder: Path, ids: Sequence[str] = (), **known: Any) -> Explained:
         counterfactuals=_flips(search, holdout, p, ids) if search else None,
         unchanged=[n for n in model.inputs if search and n not in search.values],
         profiles=profile(train, holdout, contract),
+        public=public,
         **known,
     )
 

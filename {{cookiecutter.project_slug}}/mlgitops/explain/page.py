@@ -99,9 +99,10 @@ def _foot(about: Explained) -> str:
     report_line = (
         f" · whole report: ledger, {code(about.report, 200)}" if about.report else ""
     )
+    made = f" · made {text(about.made)}" if about.made else ""
     return (
-        f"---\n\n<sub>manifest: {code(about.manifest_sha256)} · made "
-        f"{text(about.made)} · {text(about.machinery)}{report_line}</sub>"
+        f"---\n\n<sub>manifest: {code(about.manifest_sha256)}{made} · "
+        f"{text(about.machinery)}{report_line}</sub>"
     )
 
 
@@ -227,6 +228,11 @@ def _border(condition: Condition, value: float) -> str:
 
 def _counterfactuals(about: Explained) -> str:
     """What flips the decision on a few rows."""
+    if about.public and about.task != "regression":
+        return (
+            "Single rows are not on the page of a release: whoever may read storage "
+            f"types {code(f'make explain VERSION={about.version}')}."
+        )
     if about.counterfactuals is None:
         return "The model predicts a number and decides nothing: nothing can flip."
     which = (
@@ -332,6 +338,12 @@ def _quantile(kind: str, value: float | None) -> str:
 
 def _since(about: Explained) -> str:
     """What the monitor found since it serves."""
+    if about.public:
+        return (
+            "This page was made when the version was registered. "
+            f"{code(f'make explain VERSION={about.version}')} has what the monitor "
+            "found since, and so has the fleet's page."
+        )
     if not about.runs:
         return "The monitor has not looked at this version."
     days = [run.time[:10] for run in about.runs]

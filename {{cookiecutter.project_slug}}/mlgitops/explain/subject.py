@@ -42,6 +42,7 @@ class Explained:
     errors: ErrorTree
     chosen: bool  # whether a person chose the rows, by their ids
     counterfactuals: list[Counterfactual] | None  # None: nothing is decided
+    public: bool = False  # for all who see the release: no single row, no later run
     unchanged: list[str]  # columns that a counterfactual may not change
     profiles: list[Profile]
     runs: list[Watched]

@@ -7,6 +7,7 @@ shows everything; with it, a part of the rows can be chosen.
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from mlgitops.fleet.compliance import Row
 from mlgitops.fleet.model import LEVELS, Measurement, Model, Serving
@@ -82,6 +83,8 @@ def _model_row(model: Model, name: str) -> str:
     keys = {key: str(getattr(model, key)) for key in ("level", *CHOICES)}
     data = "".join(f' data-{key}="{escape(value)}"' for key, value in keys.items())
     details = [model.task, model.owner, model.risk and f"risk: {model.risk}"]
+    if model.licence:
+        details.append(f"licence: {model.licence}")
     words = escape(", ".join(filter(None, details)))
     cells = (
         ("state", _badge(model.level)),
@@ -186,12 +189,19 @@ def of_model(model: Model, date: str, explained: Mapping[str, str]) -> str:
 
 
 def _explained(model: Model, pages: Mapping[str, str]) -> str:
-    """Return links to the pages that explain what serves, each version once."""
-    links = {
-        s.version: f'<a href="../{escape(path)}">{escape(s.version)}</a>'
-        for s in model.serving
-        if (path := pages.get(s.manifest_sha256[:12]))
-    }
+    """Return links to the pages that explain what serves, each version once.
+
+    Without one here, a link to the version's release, which has the public one.
+    """
+    links = dict[str, str]()
+    on_github = model.address.startswith("https://") and "@" not in model.address
+    for s in (serving for serving in model.serving if serving.version):
+        if path := pages.get(s.manifest_sha256[:12]):
+            links[s.version] = f'<a href="../{escape(path)}">{escape(s.version)}</a>'
+        elif on_github:
+            tag = quote(f"{model.name}@{s.version}", safe="@")
+            url = f"{model.address.removesuffix('.git')}/releases/tag/{tag}"
+            links[s.version] = _link(f"release {s.version}", url)
     return ", ".join(links.values())
 
 

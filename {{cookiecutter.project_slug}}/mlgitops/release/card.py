@@ -19,8 +19,13 @@ from mlgitops.release.registry import Version
 FILE = "README.md"
 
 
-def card(version: Version, manifest: Record, verdict: Record, contract: bytes) -> str:
-    """Return the card: YAML header and Markdown; the same facts give the same text."""
+def card(
+    version: Version, manifest: Record, verdict: Record, contract: bytes, page: str = ""
+) -> str:
+    """Return the card: YAML header and Markdown; the same facts give the same text.
+
+    ``page`` is the file beside it that explains the version, if there is one.
+    """
     terms = yaml.safe_load(contract)
     header = yaml.safe_dump(_header(manifest, verdict, terms), sort_keys=False)
     parts = [
@@ -33,7 +38,7 @@ def card(version: Version, manifest: Record, verdict: Record, contract: bytes) -
         _fairness(verdict),
         f"## What it passed\n\n{report.all_checks(checks(verdict['checks']))}",
         f"## What it learnt from\n\n{_training(manifest)}",
-        f"## Where it comes from\n\n{_origin(version, verdict)}",
+        f"## Where it comes from\n\n{_origin(version, verdict, page)}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -175,8 +180,9 @@ def _training(manifest: Record) -> str:
     )
 
 
-def _origin(version: Version, verdict: Record) -> str:
+def _origin(version: Version, verdict: Record, page: str) -> str:
     """Where it comes from, and how to check that."""
+    where = f"[{page}]({page}) and " if page else ""
     pairs = {
         "version": version.tag,
         "manifest, sha256": version.manifest_sha256,
@@ -189,5 +195,5 @@ def _origin(version: Version, verdict: Record) -> str:
     return (
         f"{report.pairs(pairs)}\n\nCheck a download with "
         "`python -m mlgitops verify FOLDER SHA256`; `make audit` says what it served, "
-        f"`make explain VERSION={version.version}` where it fails, and why."
+        f"{where}`make explain VERSION={version.version}` where it fails, and why."
     )

@@ -9,15 +9,10 @@ true when the list changes. What ran in an environment that is gone is still on 
 ledger: history is read from there, not from this list.
 """
 
-import re
-
-from mlgitops import ledger
+from mlgitops import environment_order
 from mlgitops.release import ReleaseError, by_dispatch, dispatched, settings
 
-CHAMPION = ledger.CHAMPION
-# On GitHub these hold storage's login, or the App's key, and run for main only.
-RESERVED = ("register", "validate", "monitor", "reproduce", "score")
-NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # of a namespace, a path, a tag
+CHAMPION, RESERVED = environment_order.CHAMPION, environment_order.RESERVED
 KEY = "deploy.environments in params.yaml"
 WAITS = (
     "production waits: somebody who may push starts it with "
@@ -32,22 +27,8 @@ def names() -> tuple[str, ...]:
         ReleaseError: one of the names cannot be used.
     """
     order = settings().environments
-    for name in order:
-        if not NAME.fullmatch(name):
-            raise ReleaseError(
-                f"{KEY}: a name has at most 40 lower-case letters, digits and hyphens "
-                f"and begins with a letter, got {name!r}"
-            )
-        if name in RESERVED:
-            raise ReleaseError(
-                f"{KEY}: {name!r} is the name of an environment that holds logins on "
-                "GitHub: choose another"
-            )
-    if order[-1] != CHAMPION:
-        raise ReleaseError(
-            f"{KEY} must end with {CHAMPION!r}, whose version is the champion, got "
-            f"{order[-1]!r}"
-        )
+    if problem := environment_order.problem(order):
+        raise ReleaseError(f"{KEY} {problem}")
     return order
 
 

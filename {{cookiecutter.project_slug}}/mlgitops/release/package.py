@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 from mlgitops import github
 from mlgitops.ledger import Ledger
@@ -26,19 +27,32 @@ from mlgitops.serving import openapi
 
 EDGE = Path("deploy/edge")
 REPORT = "report.html"
+EXPLAINED = "explained.html"  # for all who see the release: it has no single row
+DOCUMENTS = {  # that the notes link to
+    "README.md": "the model card",
+    REPORT: "what the reviewer saw",
+    EXPLAINED: "where it fails, whom it treats differently, what it learnt from",
+}
 
 
-def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -> str:
+def publish(
+    version: Version,
+    candidate: Candidate,
+    ledger: Ledger,
+    path: str,
+    page: assets.Files,
+) -> str:
     """Put everything that belongs to a version on its GitHub Release; its address.
 
-    ``path`` is where the ledger holds the verdict that allows it.
+    ``path`` is where the ledger holds the verdict that allows it, ``page`` what
+    explains it, if there is one.
     """
     files = {name: (candidate.folder / name).read_bytes() for name in assets.FILES}
     signed = ["manifest.json"]
     files["verdict.json"] = ledger.read_bytes(path) or b"{}"
     verdict = json.loads(files["verdict.json"])
-    files |= described(version, candidate, verdict, files["contract.yaml"])
-    files |= {REPORT: reviewed(ledger, verdict)}
+    files |= described(version, candidate, verdict, files["contract.yaml"], bool(page))
+    files |= {REPORT: reviewed(ledger, verdict), **page}
     if EDGE.is_dir():
         name = f"{candidate.manifest['name']}-{version.version}-edge.zip"
         files[name] = edge(candidate.folder)
@@ -50,18 +64,31 @@ def publish(version: Version, candidate: Candidate, ledger: Ledger, path: str) -
         f"built from {version.commit}. Check a download with "
         "`python -m mlgitops verify FOLDER SHA256`."
     )
+    for name, title in DOCUMENTS.items():
+        if name in files:
+            tag = quote(version.tag, safe="@")
+            url = github.page_url(f"releases/download/{tag}/{name}")
+            notes += f"\n\n[{name}]({url}): {title}"
     return assets.put(version, files, notes)
 
 
 def described(
-    version: Version, candidate: Candidate, verdict: Record, contract: bytes
+    version: Version,
+    candidate: Candidate,
+    verdict: Record,
+    contract: bytes,
+    explained: bool,
 ) -> dict[str, bytes]:
-    """Return the model card, the server's description and the bills of materials."""
+    """Return the model card, the server's description and the bills of materials.
+
+    The card links to the page that explains the version, if it is `explained`.
+    """
     manifest, code = candidate.manifest, server.at("HEAD")
     served = openapi.of(contract, manifest, version.manifest_sha256, version.version)
+    page = EXPLAINED if explained else ""
     files = {
         openapi.FILE: openapi.text(served),
-        card.FILE: card.card(version, manifest, verdict, contract).encode(),
+        card.FILE: card.card(version, manifest, verdict, contract, page).encode(),
         "model.cdx.json": bom.model(version, manifest, verdict),
     }
     pins = Path("mlgitops/requirements/serving.txt")

@@ -85,6 +85,8 @@ def lines(
         for drawable, group in groupby(points, lambda point: point[1] is not None):
             if drawable:
                 piece = [(right.at(x), upward.at(y)) for x, y in group if y is not None]
+                if kind == "limit" and len(piece) == 1:  # it holds beside the point
+                    piece = [(end, piece[0][1]) for end in (right.start, right.end)]
                 path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in piece)
                 parts.append(f'<path class="line {kind}" d="{path}"/>')
                 if kind in MARKS and (len(points) <= MARKED or len(piece) == 1):
@@ -124,11 +126,14 @@ def _scales(right: _Axis, upward: _Axis, labels: Sequence[str] | None) -> list[s
         parts.append(_text(LEFT - 8, y + 4, f"{tick:,g}", "end"))
     numbers = [(tick, f"{tick:,g}") for tick in _ticks(right.low, right.high)]
     ticks = list(enumerate(labels)) if labels else numbers
-    longest = max(min(len(label), LONGEST) for _, label in ticks) + 1
-    room = max(1, int((WIDTH - RIGHT - LEFT) / (longest * LETTER)))
+    longest = max(min(len(label), LONGEST) for _, label in ticks)
+    apart = (1.5 * longest + 1) * LETTER  # the last one may move by half of it
+    room = max(1, int((WIDTH - RIGHT - LEFT) / apart))
     for tick, label in ticks[:: math.ceil(len(ticks) / room)]:
-        x, y = right.at(tick), upward.start + 18
-        parts.append(_text(x, y, label[:LONGEST], "middle"))
+        x, y, label = right.at(tick), upward.start + 18, label[:LONGEST]
+        is_cut = x + len(label) * LETTER / 2 > WIDTH - RIGHT / 2
+        x, anchor = (WIDTH, "end") if is_cut else (x, "middle")
+        parts.append(_text(x, y, label, anchor))
     return parts
 
 
