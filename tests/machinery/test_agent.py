@@ -728,12 +728,16 @@ def test_the_agent_says_that_the_monitor_stopped(
     if days is not None:
         made = datetime.now(UTC) - timedelta(days=days)
         record = {"time": made.isoformat(), "every_days": 7}
-        place = world.work / "monitoring"
+        place = world.work / "blocks" / "00001" / "monitoring"
         (place / "reports").mkdir(parents=True)
-        (place / "00000002.json").write_text(json.dumps(record))
+        (place / "00001002.json").write_text(json.dumps(record))
         old = {"time": "2020-01-01T00:00:00+00:00", "every_days": 7}
-        (place / "00000001.json").write_text(json.dumps(old))
-        (place / "reports" / "00000002.md").write_text("# fine")
+        (place / "00001001.json").write_text(json.dumps(old))
+        (place / "reports" / "00001002.md").write_text("# fine")
+        (world.work / "blocks" / "00002" / "locks").mkdir(parents=True)
+        (world.work / "blocks" / "00002" / "locks" / "a.lock").write_text("")
+        (world.work / "monitoring").mkdir()
+        (world.work / "monitoring" / "00000009.json").write_text(json.dumps(old))
     identity = world.release("v1.0.0", 0.001)["manifest_sha256"]
     with world.agent():
         world.until(lambda: world.settled(identity))

@@ -461,3 +461,20 @@ def test_make_passes_its_variables_on(
     assert "## flights@v1.1.0" in capsys.readouterr().out
     assert Path("build/audit.md").is_file()
     assert json.loads(Path("build/audit.json").read_text())["asked"]["date"] is None
+
+
+def test_of_many_versions_the_newest_are_explained_and_the_others_counted(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are in build/audit.json as periods; one that is named is explained."""
+    monkeypatch.setattr(audit, "EXPLAINED", 1)
+    monkeypatch.setattr(audit, "LISTED", 1)
+    document = audit.audit()
+    assert [v["version"] for v in document["versions"]] == ["v1.1.0"]
+    text = audit.report(document)
+    assert "Older versions, not explained here: 1." in text
+    older = len(document["periods"]) - 1
+    assert older and f"in build/audit.json alone: {older}." in text
+    named = audit.audit(version="v1.0.0")
+    assert [v["version"] for v in named["versions"]] == ["v1.0.0"]
+    assert named["left_out"] == 0

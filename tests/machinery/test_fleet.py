@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta, tzinfo
 from html import unescape
@@ -22,7 +22,7 @@ from machinery.ledgers import NOW, Book, fifty, served, sha
 from machinery.world import git
 from mlgitops import inventory
 from mlgitops.commands import fleet
-from mlgitops.fleet import FleetError, page, records, site, sources, summary
+from mlgitops.fleet import FleetError, page, site, sources, summary
 from mlgitops.fleet.model import LEVELS, Model
 from mlgitops.ledger import Ledger
 
@@ -569,16 +569,16 @@ def test_no_value_of_a_record_hides_the_rest(
 ) -> None:
     """Whatever stands in it, there is a page; times are no reason to end in."""
     sources_ = sources.fetch_all([str(good.folder)], tmp_path)
-    show_all, rng = records.git.show_all, Random(8)
+    each, rng = Ledger.each, Random(8)
 
-    def spoilt(*args: Any) -> dict[str, bytes]:
-        files = dict(show_all(*args))
+    def spoilt(*args: Any) -> Iterable[tuple[str, bytes]]:
+        files = dict(each(*args))
         for _ in range(rng.choice((1, 1, 3))):
             path = rng.choice(sorted(files))
             files[path] = json.dumps(_spoil(json.loads(files[path]), rng)).encode()
-        return files
+        return files.items()
 
-    monkeypatch.setattr(records.git, "show_all", spoilt)
+    monkeypatch.setattr(Ledger, "each", spoilt)
     monkeypatch.setattr(summary.consistency, "rewritten", lambda _: ())
     for number in range(int(os.environ.get("PROOF", "0")) * 5000 or 50):
         found = summary.models(sources_, NOW)
@@ -600,6 +600,31 @@ def test_a_number_that_no_axis_holds_is_a_gap(
     (text,) = [path.read_text() for path in tmp_path.glob("site/models/*.html")]
     (drawn, _) = re.findall("<figure>.*?</figure>", text)
     assert not re.search(r"\b(nan|inf)\b", drawn)
+
+
+def test_a_page_of_many_runs_is_bounded_and_says_what_it_leaves_out(
+    twin: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest are on it; fleet.json and compliance.csv have them all."""
+    monkeypatch.setattr(page, "MOST", 2)
+    for number in range(3):
+        twin.run("v1.1.0", measured={"performance": 0.6, "drift": number})
+    found = read(twin)
+    site.write(found, tmp_path / "site", NOW, "2026-06-30")
+    (text,) = [path.read_text() for path in tmp_path.glob("site/models/*.html")]
+    runs, rows = (
+        len(found[0].history),
+        [r for r in found[0].thresholds if page._shown(r)],
+    )
+    assert text.count('data-title="drift"') == 2 < runs
+    assert text.count("data-began=") == 2 < len(rows)
+    assert (
+        f'Older runs, in <a href="../fleet.json">fleet.json</a> alone: {runs - 2}.'
+        in text
+    )
+    assert f"compliance.csv</a> alone: {len(rows) - 2}." in text
+    (model,) = json.loads((tmp_path / "site" / "fleet.json").read_text())["models"]
+    assert len(model["history"]) == runs
 
 
 @pytest.mark.slow

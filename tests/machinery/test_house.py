@@ -40,7 +40,17 @@ PURE |= {"mlgitops.pipeline.provenance"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.rarest", "mlgitops.environment_order"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
-SHARED = {"built", "git", "github", "heartbeat", "ledger", "lock", "login", "machine"}
+SHARED = {
+    "built",
+    "git",
+    "git_tree",
+    "github",
+    "heartbeat",
+    "ledger",
+    "lock",
+    "login",
+    "machine",
+}
 SHARED |= {"inventory", "recipe", "server_code", "stages", "storage", "train_run"}
 SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}

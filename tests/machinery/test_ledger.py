@@ -1,5 +1,6 @@
 """The ledger grows, never changes, and survives writers that race."""
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import pytest
 
 from machinery.world import git, sha
 from mlgitops import git as commits
+from mlgitops import ledger as ledgers
 from mlgitops.git import GitError, complete, push
 from mlgitops.ledger import SPEC, Ledger, LedgerError, lock_path
+from mlgitops.release import consistency
 
 
 @pytest.fixture
@@ -87,21 +90,33 @@ def test_what_a_recipe_builds_is_found(clones: list[Path]) -> None:
     assert Ledger(clones[1]).released("t") is None
 
 
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the git commands that were started since; to be cleared by the test."""
+    started, popen = list[str](), subprocess.Popen
+
+    class Counted(popen):  # type: ignore[type-arg]
+        def __init__(self, args: Any, *rest: Any, **options: Any) -> None:
+            started.append(args[1])
+            super().__init__(args, *rest, **options)
+
+    monkeypatch.setattr(commits.subprocess, "Popen", Counted)
+    return started
+
+
 def test_records_are_read_by_one_process(
-    clones: list[Path], monkeypatch: pytest.MonkeyPatch
+    clones: list[Path], commands: list[str]
 ) -> None:
     """A project has thousands of them in the end, and each part asks for all."""
-    ledger, run, commands = Ledger(clones[0]), commits._bytes, list[str]()
+    ledger = Ledger(clones[0])
     many = {f"verdicts/m/{seq}.json": {"recipe": "r", "seq": seq} for seq in range(50)}
     ledger.append(many, "verdicts")
-
-    def count(args: tuple[str, ...], *rest: Any) -> bytes:
-        commands.append(args[0])
-        return run(args, *rest)
-
-    monkeypatch.setattr(commits, "_bytes", count)
+    commands.clear()
     assert [v["seq"] for v in ledger.on_recipe("r")] == list(range(50))
     assert commands == ["ls-tree", "cat-file"]
+    newest = next(ledger.judged(newest_first=True))
+    assert (newest["seq"], newest["path"]) == (49, "verdicts/m/49.json")
+    assert next(ledger.judged(having="no such text"), None) is None
     with pytest.raises(GitError, match=r"has no verdicts/m/50\.json"):
         commits.show_all(str(ledger.commit), ["verdicts/m/50.json"], clones[0])
 
@@ -187,3 +202,136 @@ def test_a_file_is_shown_whatever_its_name_and_bytes_are(tmp_path: Path) -> None
     for name in ("b", "./a", "in//b", "in/../a", "", "c blob", "0" * 40 + " blob 3"):
         assert commits.show(tree, name, tmp_path) is None, name
     assert commits.show("0" * 40, "a", tmp_path) is None
+
+
+def test_a_commit_starts_as_many_processes_whatever_it_holds(
+    clones: list[Path], commands: list[str]
+) -> None:
+    """Neither its files nor those before it: an append to 100,000 records is one."""
+    counts, parent = list[int](), None
+    for files in (1, 1, 60):
+        some = {f"a/b/{len(counts)}-{n}": b"x" for n in range(files)}
+        commands.clear()
+        parent = commits.commit(some, "m", "x", parent, clones[0])
+        counts.append(len(commands))
+    assert counts[1] == counts[2] <= 9
+    listed = git("ls-tree", "-r", "--name-only", str(parent), cwd=clones[0])
+    assert len(listed.splitlines()) == 62
+
+
+def test_a_commit_has_the_tree_that_git_itself_would_write(tmp_path: Path) -> None:
+    """Whatever modes, names and folders there were before; blobs byte for byte."""
+    git("init", "-q", cwd=tmp_path)
+    before = {
+        "a": b"1",
+        "a.b/c": b"2",
+        "in/x y/\u00e9": b"3",
+        "in/run": b"#!",
+        "z/z": b"",
+    }
+    for name, content in before.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "in/run").chmod(0o755)
+    git("add", "-A", cwd=tmp_path)
+    git("commit", "-q", "-m", "before", cwd=tmp_path)
+    new = {
+        "in/x y/new\nline": b"a\r\n\0",
+        "a.b/c": b"changed",
+        "n/e/w": b"",
+        "a0": b"4",
+    }
+    commit = commits.commit(new, "m", "x", "HEAD", tmp_path)
+    for name, content in new.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    git("add", "-A", cwd=tmp_path)
+    assert git("rev-parse", f"{commit}^{{tree}}", cwd=tmp_path) == git(
+        "write-tree", cwd=tmp_path
+    )
+    git("fsck", "--strict", commit, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../x", "a/../b", "/x", "a//b", "a/", "", ".git/x", "a/.GIT/y", "in", "a/b"],
+)
+def test_no_commit_has_a_file_where_none_can_be(path: str, tmp_path: Path) -> None:
+    """In a folder's place, inside a file, or outside of the repository."""
+    git("init", "-q", cwd=tmp_path)
+    parent = commits.commit({"a": b"1", "in/b": b"2"}, "m", "x", cwd=tmp_path)
+    with pytest.raises(GitError):
+        commits.commit({path: b"3"}, "m", "x", parent, tmp_path)
+
+
+@pytest.fixture
+def blocks(clones: list[Path], monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """Give a ledger of eight records; from the third on they lie in blocks of two."""
+    monkeypatch.setattr(ledgers, "BLOCK", 2)
+    ledger = Ledger(clones[0])
+    for seq in range(4):
+        record = {"seq": 2 * seq, "recipe": "r", "manifest_sha256": "m"}
+        path = f"verdicts/m/{2 * seq:08}-7.json"
+        ledger.append({path: record, f"locks/{seq}.lock": b"x"}, "verdict")
+        release = {"seq": 2 * seq + 1, "verdict": path, "manifest_sha256": "m"}
+        names = ("release.json", f"history/{2 * seq + 1:08}.json")
+        ledger.append({f"environments/a/{n}": release for n in names}, "release")
+    return ledger
+
+
+def test_later_records_lie_in_blocks_and_are_read_as_before(blocks: Ledger) -> None:
+    """So that no folder grows with the ledger; the first ones stay where they are."""
+    listed = git("ls-tree", "-r", "--name-only", str(blocks.commit), cwd=blocks.cwd)
+    assert [path for path in listed.split() if path.startswith("blocks/00003/")] == [
+        "blocks/00003/environments/a/history/00000007.json",
+        "blocks/00003/locks/3.lock",
+        "blocks/00003/verdicts/m/00000006-7.json",
+    ]
+    assert "verdicts/m/00000000-7.json" in listed.split()
+    for ledger in (blocks, Ledger(blocks.cwd.parent / "two")):
+        assert [v["seq"] for v in ledger.verdicts("m")] == [0, 2, 4, 6]
+        assert [v["seq"] for v in ledger.on_recipe("r")] == [0, 2, 4, 6]
+        assert [v["seq"] for v in ledger.judged(newest_first=True)] == [6, 4, 2, 0]
+        assert [r["seq"] for r in ledger.history("a")] == [1, 3, 5, 7]
+        assert ledger.environments() == ["a"]
+        release = ledger.release("a")
+        assert release is not None and release["seq"] == 7
+        path = "verdicts/m/00000006-7.json"
+        assert (ledger.read(path) or {})["seq"] == 6
+        assert ledger.where(path) == f"blocks/00003/{path}"
+        assert ledger.read("verdicts/m/00000008-7.json") is None
+        assert ledger.paths("locks/") == [f"locks/{n}.lock" for n in range(4)]
+    assert list(consistency.rewritten(blocks)) == []
+
+
+def test_no_block_hides_a_record_that_is_there_or_was_changed(blocks: Ledger) -> None:
+    """A name without a number is unique in all blocks; the audit reads into them."""
+    for path in ("locks/0.lock", "locks/2.lock", "verdicts/m/00000006-7.json"):
+        with pytest.raises(LedgerError, match="never replaced"):
+            blocks.append({path: b"y"}, "again")
+    path = "blocks/00003/verdicts/m/00000006-7.json"
+    commit = commits.commit({path: b"{}"}, "lie", "x", blocks.commit, blocks.cwd)
+    late = {"blocks/00009/monitoring/00000005.json": b"{}"}
+    commit = commits.commit(late, "lie", "x", commit, blocks.cwd)
+    found = list(consistency.rewritten(Ledger.at(commit, blocks.cwd)))
+    assert len(found) == 2
+    assert f"record {path} was changed" in found[0]
+    assert "names commit 5, but is in commit 9" in found[1]
+
+
+def test_look_ups_start_as_many_processes_whatever_there_is(
+    blocks: Ledger, commands: list[str]
+) -> None:
+    """One to list and one to read, of four records as of 100,000."""
+    for look_up in (
+        lambda ledger: ledger.releases(),
+        lambda ledger: list(ledger.locks([])),
+        lambda ledger: ledger.retired(),
+        lambda ledger: list(ledger.judged()),
+        lambda ledger: ledger.withdrawal("m", "s") if not ledger.releases() else None,
+    ):
+        ledgers._paths.cache_clear()
+        ledgers._records.cache_clear()
+        commands.clear()
+        look_up(Ledger.at(blocks.commit, blocks.cwd))
+        assert len(commands) <= 2

@@ -86,6 +86,27 @@ def test_a_thousand_runs_are_one_small_page() -> None:
     assert time.monotonic() - started < 1 and len(text) < 1_000_000
 
 
+def test_a_history_shows_the_newest_runs_and_says_how_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "SHOWN", 2)
+    with world(tmp_path, monkeypatch):
+        ledger = Ledger()
+        files: dict[str, Any] = {
+            f"monitoring/{seq:08}.json": run(seq) for seq in (1, 3, 4, 6)
+        }
+        for seq in (2, 5):
+            proposal = {"pull": seq, "action": "opened", "seq": seq}
+            files[f"proposals/{seq:08}.json"] = proposal
+        ledger.append(files, "what happened")
+        place = history.publish(ledger)
+        text = place.read_text()
+        assert "Older runs, in the ledger alone: 2." in text
+        assert "pull request #5" in text and "pull request #2" not in text
+        pages = sorted(page.name for page in (place.parent / "runs").iterdir())
+        assert pages == ["00000004.html", "00000006.html"]
+
+
 def test_a_history_without_runs_says_where_the_newest_is() -> None:
     assert "build/monitor.html" in timeline.index([], [])
 

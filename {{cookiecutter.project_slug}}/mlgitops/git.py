@@ -4,8 +4,11 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
-from tempfile import TemporaryDirectory
+from collections.abc import Iterable, Iterator, Mapping
+from tempfile import TemporaryFile
+from typing import IO, cast
+
+from mlgitops import git_tree
 
 # The token stays in the environment: it is never on a command line or in a file.
 CREDENTIALS = (
@@ -104,17 +107,41 @@ def show(ref: str, path: str, cwd: Folder = ".") -> bytes | None:
 
 def show_all(ref: str, paths: Iterable[str], cwd: Folder = ".") -> dict[str, bytes]:
     """Return the bytes of many files of a commit by path, read by one process."""
+    return dict(each(ref, paths, cwd))
+
+
+def each(
+    ref: str, paths: Iterable[str], cwd: Folder = "."
+) -> Iterator[tuple[str, bytes]]:
+    """Yield (path, bytes) of many files of a commit, in their order, by one process.
+
+    Memory holds one file at a time, however many there are.
+
+    Raises:
+        GitError: the commit lacks one of them.
+    """
     names = list(paths)
-    asked = "".join(f"{ref}:{name}\n" for name in names).encode()
-    data, found, start = _bytes(("cat-file", "--batch"), cwd, True, asked, None), {}, 0
-    for name in names:
-        end = data.index(b"\n", start)
-        header, start = data[start:end].split(), end + 1
-        if header[-1] == b"missing":
-            raise GitError(f"{ref} has no {name}")
-        found[name] = data[start : start + int(header[-1])]
-        start += int(header[-1]) + 1
-    return found
+    if not names:
+        return
+    with TemporaryFile() as asked:
+        asked.writelines(f"{ref}:{name}\n".encode() for name in names)
+        asked.seek(0)
+        with subprocess.Popen(
+            ("git", "cat-file", "--batch"),
+            cwd=cwd,
+            env=_environment(),
+            stdin=asked,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            output = cast("IO[bytes]", process.stdout)
+            for name in names:
+                header = output.readline().split()
+                if not header or header[-1] == b"missing":
+                    raise GitError(f"{ref} has no {name}")
+                data = output.read(int(header[-1]))
+                output.read(1)  # the end of its line
+                yield name, data
 
 
 def commit(
@@ -129,6 +156,9 @@ def commit(
 
     The working tree, the index and every branch stay as they are. With a date of its
     own, the same call always makes the same commit. The author "" is who git says.
+
+    Raises:
+        GitError: git refused, or a path cannot be that of a file there.
     """
     person = {
         f"GIT_{role}_{key}": value
@@ -138,17 +168,16 @@ def commit(
     }
     if date:
         person |= {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-    with TemporaryDirectory() as folder:
-        env = {**person, "GIT_INDEX_FILE": os.path.join(folder, "index")}
-        if parent:
-            run("read-tree", parent, cwd=cwd, env=env)
-        for path, content in files.items():
-            blob = run("hash-object", "-w", "--stdin", cwd=cwd, data=content)
-            entry = f"100644,{blob},{path}"
-            run("update-index", "--add", "--cacheinfo", entry, cwd=cwd, env=env)
-        tree = run("write-tree", cwd=cwd, env=env)
-        base = ("-p", parent) if parent else ()
-        return run("commit-tree", tree, *base, "-m", message, cwd=cwd, env=env)
+
+    def command(args: tuple[str, ...], data: bytes) -> bytes:
+        return _bytes(args, cwd, True, data, None)
+
+    try:
+        tree = git_tree.write(files, parent, command)
+    except git_tree.PathError as error:
+        raise GitError(str(error)) from error
+    base = ("-p", parent) if parent else ()
+    return run("commit-tree", tree, *base, "-m", message, cwd=cwd, env=person)
 
 
 def has_remote(cwd: Folder = ".", name: str = "origin") -> bool:
@@ -199,8 +228,7 @@ def _bytes(
     env: dict[str, str] | None,
 ) -> bytes:
     """Run git and return its raw output."""
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}  # errors in English
-    surroundings = {**os.environ, **quiet, **(env or {})}
+    surroundings = {**_environment(), **(env or {})}
     done = subprocess.run(
         ("git", *args), cwd=cwd, input=data, capture_output=True, env=surroundings
     )
@@ -209,3 +237,8 @@ def _bytes(
         verb = next((a for a in args if not a.startswith("-") and "=" not in a), "")
         raise GitError(f"git {verb} failed: {' '.join(lines) or done.returncode}")
     return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Return what git is started with: it asks nothing, its errors are in English."""
+    return {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}

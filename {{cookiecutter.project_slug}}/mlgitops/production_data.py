@@ -31,6 +31,8 @@ MARKS = {
 }
 TOO_LONG = "\0\n"  # stands for a line of more than `LONGEST` characters
 PARQUET = ".parquet"
+APART = "-unreadable"  # ends the name of a part whose lines are none
+Opened = Callable[[str], IO[bytes]]
 PART_ROWS = 1_000  # of a part that are in memory
 UNREADABLE_FILE = (OSError, EOFError, UnicodeError, zlib.error)
 
@@ -60,22 +62,47 @@ def files(
     Raises:
         ProductionDataError: there is no such file or folder, or it cannot be read.
     """
+    paths, opened = located(source, pattern)
+    for path in reversed(paths) if newest_first else paths:
+        with opened(path) as file:
+            name = path.rsplit("/", 1)[-1]
+            read = _shipped if name.endswith(PARQUET) else _lines
+            yield name, read(file, name)
+
+
+def located(source: str, pattern: str) -> tuple[list[str], Opened]:
+    """Return the paths of a log's files in their order, and what opens one.
+
+    Raises:
+        ProductionDataError: there is no such file or folder, or it cannot be read.
+    """
     if "://" in source:
         paths, opened = _remote_files(source, pattern)
     else:
         paths = [str(path) for path in local_files(source, pattern)]
         paths += [str(path) for path in shipped_files(source, pattern)]
         opened = _local_file
-    paths.sort(key=_by_day)
-    for path in reversed(paths) if newest_first else paths:
-        try:
-            file: IO[bytes] = opened(path)
-        except Exception as error:  # each kind of storage has its own
-            raise ProductionDataError(f"{path} cannot be read: {error}") from error
-        with file:
-            name = path.rsplit("/", 1)[-1]
-            read = _shipped if name.endswith(PARQUET) else _lines
-            yield name, read(file, name)
+    return sorted(paths, key=_by_day), partial(_opened, opened)
+
+
+def lines_of(path: str, opened: Opened) -> Iterator[str]:
+    """Yield the lines of one of these files."""
+    with opened(path) as file:
+        name = path.rsplit("/", 1)[-1]
+        yield from (_shipped if name.endswith(PARQUET) else _lines)(file, name)
+
+
+def has_columns(path: str) -> bool:
+    """Tell whether a file has what is looked for in columns beside its lines."""
+    return path.endswith(PARQUET) and not path.endswith(APART + PARQUET)
+
+
+def _opened(opened: Opened, path: str) -> IO[bytes]:
+    """Open a file, or say that it cannot be read."""
+    try:
+        return opened(path)
+    except Exception as error:  # each kind of storage has its own
+        raise ProductionDataError(f"{path} cannot be read: {error}") from error
 
 
 def local_files(source: str, pattern: str) -> list[Path]:
@@ -130,9 +157,7 @@ def _local_file(path: str) -> IO[bytes]:
     return Path(path).open("rb")
 
 
-def _remote_files(
-    source: str, pattern: str
-) -> tuple[list[str], Callable[[str], IO[bytes]]]:
+def _remote_files(source: str, pattern: str) -> tuple[list[str], Opened]:
     """Return the paths of the files of a URL in their order, and how to open one."""
     try:
         system, path = storage.filesystem(source)

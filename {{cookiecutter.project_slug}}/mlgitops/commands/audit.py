@@ -29,6 +29,8 @@ from mlgitops.release import ReleaseError, consistency, facts, model_name, regis
 from mlgitops.release import thresholds as held
 from mlgitops.table import origin
 
+EXPLAINED = 50  # versions, the newest, where neither a version nor a date is named
+LISTED = 500  # periods, the newest, in the report; build/audit.json has all
 DAY = re.compile(r"\d{4}-\d\d(-\d\d(T\d\d(:\d\d){0,2})?)?")
 
 
@@ -109,13 +111,18 @@ def audit(
     elif predictions:
         manifests = {prediction["manifest_sha256"] for prediction in predictions}
     chosen = [v for v in versions if v.manifest_sha256 in manifests]
+    named = bool(date or version or predictions)
+    explained = chosen if named else chosen[-EXPLAINED:]
     for prediction in predictions:
         prediction["served"] = facts.served_then(prediction, everything)
     return {
         "asked": {"date": date, "version": version, "id": prediction_id},
         "answers": predictions,
         "periods": [asdict(p) for p in periods if p.manifest_sha256 in manifests],
-        "versions": [_with_origin(facts.explain(ledger, v), v.commit) for v in chosen],
+        "versions": [
+            _with_origin(facts.explain(ledger, v), v.commit) for v in explained
+        ],
+        "left_out": len(chosen) - len(explained),
         "disagreements": [
             *_unexplained(predictions, {v.manifest_sha256 for v in versions}),
             *consistency.disagreements(ledger, name),
@@ -175,12 +182,19 @@ def report(document: dict[str, Any]) -> str:
         ]
     titles = ("where", "version", "from", "until", "how", "by", "approved by", "state")
     lines += [_row(*titles, "machinery"), f"|{'---|' * 9}"]
-    for p in document["periods"]:
+    for p in document["periods"][-LISTED:]:
         how = p["action"] + (f": {p['reason']}" if p["reason"] else "")
         until = f"{p['until']}, {p['ended_by']}" if p["until"] else "now"
         cells = (p["environment"], p["version"], p["began"], until, how, p["author"])
         approvers = ", ".join(p["approvers"]) or "nobody"
         lines.append(_row(*cells, approvers, p["state"], _machinery(p["machinery"])))
+    if (older := len(document["periods"]) - LISTED) > 0:
+        lines += ["", f"Earlier periods, in build/audit.json alone: {older:,}."]
+    if left_out := document["left_out"]:
+        lines += [
+            "",
+            f"Older versions, not explained here: {left_out:,}. Name VERSION= or DATE=",
+        ]
     for version in document["versions"]:
         lines += ["", f"## {version['tag']}", "", *_facts(version)]
     lines += ["", "## Agreement", ""]
@@ -224,8 +238,8 @@ def _facts(version: dict[str, Any]) -> list[str]:
         proposal = f"#{verdict['pull_request']} by {verdict['author']}"
         subject = f"Verdict {verdict['seq']} on {proposal}, {passed}"
         lines += ["", f"{subject}: {verdict['summary']}", ""]
-        if kept := verdict.get("report"):
-            show = f"git show origin/ledger:{kept['path']}"
+        if where := verdict.get("report_at"):
+            show = f"git show origin/ledger:{where}"
             lines += [f"The report that was reviewed: `{show}`", ""]
         if over := verdict.get("override"):
             names = ", ".join(over["checks"])

@@ -76,8 +76,7 @@ def _validated(period: Period, records: Records) -> Iterator[Row]:
 
     Where it found the model unchanged, those follow that were held against its bytes.
     """
-    verdicts = {verdict.path: verdict for verdict in records.verdicts}
-    verdict = verdicts.get(period.verdict or "")
+    verdict = records.verdict(period.verdict)
     yield from _of(period, verdict.raw if verdict else None)
     if verdict and not verdict.metrics:
         if earlier := records.measured(period.manifest_sha256):

@@ -103,7 +103,7 @@ def _allowed(ledger: Ledger, records: Records) -> Iterator[Fault]:
     release = history[-1]
     if any(fault.path == release.verdict for fault in records.faults):
         return  # said already
-    verdict = next((v for v in records.verdicts if v.path == release.verdict), None)
+    verdict = records.verdict(release.verdict)
     if verdict is None:
         yield Fault(release.path, f"names a verdict that is missing: {release.verdict}")
         return

@@ -19,6 +19,7 @@ SCRIPT = Path(__file__).with_name("page.js")
 NOT_STATED = '<span class="soft">not stated</span>'
 CHOICES = ("owner", "risk", "task")  # what models are filtered by, beside their state
 SHOWN = 60  # runs of the monitor in a chart, the newest
+MOST = 1_000  # rows of a table on a model's page
 RUNS = (
     "run",
     "version",
@@ -237,8 +238,18 @@ def _runs(model: Model) -> str:
     """Return the runs of the monitor, the newest first."""
     if not model.history:
         return ""
-    rows = "".join(map(_run, reversed(model.history)))
-    return f"<h2>Runs of the monitor</h2>{_table(RUNS, rows)}"
+    newest_first = model.history[::-1]
+    rows = "".join(map(_run, newest_first[:MOST]))
+    rest = _rest(newest_first, "Older runs", "fleet.json")
+    return f"<h2>Runs of the monitor</h2>{_table(RUNS, rows)}{rest}"
+
+
+def _rest(rows: Sequence[object], noun: str, file: str) -> str:
+    """Return how many rows a page leaves out, and where they are."""
+    if len(rows) <= MOST:
+        return ""
+    link = f'<a href="../{file}">{file}</a>'
+    return f'<p class="soft">{noun}, in {link} alone: {len(rows) - MOST:,}.</p>'
 
 
 def _run(run: Measurement) -> str:
@@ -260,13 +271,15 @@ def _all_thresholds(model: Model, date: str) -> str:
     """Return every threshold of a model; those that are in force on a date first."""
     if not model.thresholds:
         return ""
-    rows = sorted(filter(_shown, model.thresholds), key=lambda r: not r.covers(date))
+    shown = [row for row in model.thresholds if _shown(row)]
+    rows = sorted(shown[::-1], key=lambda row: not row.covers(date))
     day = escape(date[:10])
     field = (
         '<div class="filters" id="filters" hidden><label>In force on <input id="date" '
         f'type="date" value="{day}"></label><output id="count"></output></div>'
     )
-    return f"<h2>Thresholds in force</h2>{field}{_thresholds(rows)}"
+    table = f"<h2>Thresholds in force</h2>{field}{_thresholds(rows[:MOST])}"
+    return table + _rest(rows, "Thresholds of other dates", "compliance.csv")
 
 
 def compliance(models: Sequence[Model], date: str) -> str:

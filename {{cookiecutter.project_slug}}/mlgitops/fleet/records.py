@@ -8,20 +8,24 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
 
-from mlgitops import git
 from mlgitops.judgement import Check, MetricResult
 from mlgitops.ledger import Ledger, Record
 
+RAW = ("checks", "machinery", "override", "report", "rules_sha")  # of a verdict
 SCHEMA = 1  # the newest that is known here
 T = TypeVar("T", bound="Entry")
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """What every record has; ``raw`` is the whole of it, ``path`` where it stands."""
+    """What every record has; ``path`` is where it stands, ``raw`` what it says.
+
+    Of a verdict that is only what is shown later: there may be tens of thousands.
+    """
 
     seq: int
     time: str
@@ -177,8 +181,21 @@ class Records:
 
         A proposal that leaves the model alone is judged as well, without any.
         """
-        passed = (v for v in reversed(self.verdicts) if v.passed and v.metrics)
-        return next((v for v in passed if v.manifest_sha256 == manifest_sha256), None)
+        return self._measured.get(manifest_sha256)
+
+    def verdict(self, path: str | None) -> Verdict | None:
+        """Return the verdict at a path of the ledger, if it can be read."""
+        return self._by_path.get(path or "")
+
+    @cached_property
+    def _measured(self) -> dict[str | None, Verdict]:
+        """The newest such verdict of each manifest; asked once all were read."""
+        return {v.manifest_sha256: v for v in self.verdicts if v.passed and v.metrics}
+
+    @cached_property
+    def _by_path(self) -> dict[str, Verdict]:
+        """The verdicts by their paths; asked once all were read."""
+        return {verdict.path: verdict for verdict in self.verdicts}
 
     def history(self, environment: str) -> list[Release]:
         """Return what happened to one environment, oldest first."""
@@ -202,11 +219,8 @@ def read(ledger: Ledger) -> Records:
         GitError: the ledger itself cannot be read.
     """
     records = Records()
-    if ledger.commit is None:
-        return records
     wanted = {path: kind for path, kind in _wanted(ledger)}
-    files = git.show_all(ledger.commit, wanted, ledger.cwd)
-    for path, data in files.items():
+    for path, data in ledger.each(wanted):
         name, type_ = wanted[path]
         try:
             getattr(records, name).append(_record(path, data, type_))
@@ -241,5 +255,6 @@ def _record(path: str, data: bytes, type_: type[T]) -> T:
         record = msgspec.convert(raw, type_)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(f"lacks what such a record has: {error}") from error
-    record.path, record.raw = path, raw
+    record.path = path
+    record.raw = {k: raw[k] for k in RAW if k in raw} if type_ is Verdict else raw
     return record

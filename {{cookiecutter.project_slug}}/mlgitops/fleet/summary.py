@@ -147,8 +147,7 @@ def _inventory(records: Records) -> Inventory:
 
 def _verdict(records: Records, release: Release | None) -> Verdict | None:
     """Return the verdict that let a release pass, if it can be read."""
-    path = release and release.verdict
-    return next((v for v in records.verdicts if v.path == path), None)
+    return records.verdict(release.verdict if release else None)
 
 
 def _primary(verdict: Verdict | None) -> tuple[str, float | None]:

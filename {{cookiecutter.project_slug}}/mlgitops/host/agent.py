@@ -541,10 +541,8 @@ class Source:
 
     def monitor_warning(self, home: Path) -> str:
         """Return a warning if the monitor's newest record is too old, else ""."""
-        listing = ("ls-tree", "--name-only", LEDGER, "monitoring/")
         try:
-            names = self._git(home, *listing).decode().split()
-            newest = max(name for name in names if name.endswith(".json"))
+            newest = max(self._monitored(home), key=lambda name: name.split("/")[-1])
             record = json.loads(self._git(home, "show", f"{LEDGER}:{newest}"))
             age = datetime.now(UTC) - datetime.fromisoformat(record["time"])
             days, period = age.total_seconds() / DAY_SECONDS, record["every_days"]
@@ -556,6 +554,20 @@ class Source:
             f"the monitor last ran {days:.0f} days ago by this host's clock and should "
             f"run every {period:g} days: see `make doctor` in the repository"
         )
+
+    def _monitored(self, home: Path) -> list[str]:
+        """Return the paths of the monitor's records, of the newest block that has one.
+
+        From some record on, the ledger has them in `blocks/`, each with its own.
+        """
+        folders = self._git(home, "ls-tree", "--name-only", LEDGER, "blocks/")
+        for folder in (*sorted(folders.decode().split(), reverse=True), ""):
+            path = f"{folder}/monitoring/".lstrip("/")
+            listed = self._git(home, "ls-tree", "--name-only", LEDGER, path)
+            names = [n for n in listed.decode().split() if n.endswith(".json")]
+            if names:
+                return names
+        return []
 
     def fetch_code(self, home: Path, commit: str, target: Path) -> None:
         """Put the server's code and its requirements at a commit into a folder."""

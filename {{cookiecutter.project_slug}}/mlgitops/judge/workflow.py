@@ -174,9 +174,10 @@ def _decide(
 
 def built_before(case: Case) -> float | None:
     """Return the seconds of the run that built what this one restored, if known."""
-    for record in reversed(case.ledger.judged()):
+    sha256 = case.built.sha256
+    for record in case.ledger.judged(newest_first=True, having=sha256):
         build = record.get("build") or {}
-        if record.get("lock_sha256") == case.built.sha256 and not build.get("restored"):
+        if record.get("lock_sha256") == sha256 and not build.get("restored"):
             return float(build["seconds"]) if build else None
     return None
 

@@ -1,12 +1,14 @@
 """Publishes the ledger's monitoring history as a folder of static pages.
 
-Every run, every version and every proposal; aggregates only, as the records are.
+The newest runs, and every version and proposal since the first of them; aggregates
+only, as the records are. How many older runs the ledger holds is said.
 Evidently's page is not among them: its plots count groups of one row, and weigh 4 MB.
 The pages need no script, no font and no network.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from mlgitops.monitor.page import page
 from mlgitops.monitor.timeline import file_name
 
 FOLDER = Path("build", "monitoring")
+SHOWN = 1_000  # runs, the newest, which have a page and a place in the charts
 PAGES = "gh-pages"  # the branch that GitHub Pages serves
 
 Record = Mapping[str, Any]
@@ -30,15 +33,16 @@ def publish(
 
     ``newest`` is a run that the ledger does not hold (yet).
     """
-    records = _all(ledger, "monitoring/")
+    records, left_out = _newest(ledger)
     if newest is not None and not any(record.equal(r, newest) for r in records[-1:]):
         records.append({**newest, "seq": None})
-    events = _events(ledger)
+    events = _events(ledger, int(records[0]["seq"]) if left_out else 0)
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     for run in records:
         (folder / "runs" / file_name(run)).write_text(page(run, ""), encoding="utf-8")
     index = folder / "index.html"
-    index.write_text(timeline.index(records, events), encoding="utf-8")
+    text = timeline.index(records, events, left_out)
+    index.write_text(text, encoding="utf-8")
     return index
 
 
@@ -52,8 +56,19 @@ def push(folder: Path = FOLDER) -> None:
     git.remote_run("push", "-q", "--force", "origin", f"{commit}:refs/heads/{PAGES}")
 
 
-def _events(ledger: Ledger) -> list[dict[str, Any]]:
-    """Return what happened to production and to proposals, in the ledger's order."""
+def _newest(ledger: Ledger) -> tuple[list[dict[str, Any]], int]:
+    """Return the newest runs, oldest first, and how many older ones there are."""
+    paths = [path for path in ledger.paths("monitoring/") if path.endswith(".json")]
+    shown = paths[-SHOWN:]
+    runs = [json.loads(data) for _, data in ledger.each(shown)]
+    return runs, len(paths) - len(shown)
+
+
+def _events(ledger: Ledger, since: int) -> list[dict[str, Any]]:
+    """Return what happened to production and to proposals, in the ledger's order.
+
+    ``since`` is the record from which on there are runs beside it.
+    """
     events: list[dict[str, Any]] = []
     for entry in ledger.history("production"):
         event = f"{entry.get('version')} in production ({entry.get('state')})"
@@ -64,9 +79,13 @@ def _events(ledger: Ledger) -> list[dict[str, Any]]:
             events.append({**entry, "what": event, "url": run, "pull": _pull(entry)})
     events += [
         {**r, "what": f"retraining pull request #{r['pull']} {r['action']}", "pull": ""}
-        for r in _all(ledger, "proposals/")
+        for r in ledger.records("proposals/")
     ]
-    ordered = [{"time": "", "url": "", **event} for event in events if "seq" in event]
+    ordered = [
+        {"time": "", "url": "", **event}
+        for event in events
+        if "seq" in event and int(event["seq"]) >= since
+    ]
     return sorted(ordered, key=lambda event: int(event["seq"]))
 
 
@@ -75,9 +94,3 @@ def _pull(entry: Record) -> str:
     url, run, _ = str(entry.get("run_url") or "").partition("/actions/runs/")
     number = entry.get("pull_request")
     return f"{url}/pull/{int(number)}" if run and number else ""
-
-
-def _all(ledger: Ledger, prefix: str) -> list[dict[str, Any]]:
-    """Return the JSON records under a prefix, oldest first."""
-    paths = [path for path in ledger.paths(prefix) if path.endswith(".json")]
-    return [record for path in paths if (record := ledger.read(path)) is not None]

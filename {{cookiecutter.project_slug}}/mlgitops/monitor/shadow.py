@@ -17,11 +17,12 @@ import numpy as np
 from mlgitops import distance
 from mlgitops.metrics import PAIRED, Difference
 from mlgitops.metrics.groups import Codes
+from mlgitops.monitor import columns
 from mlgitops.monitor.primary_metric import PrimaryMetric
 from mlgitops.monitor.wording import plural, shown
 from mlgitops.pipeline.contract import Contract
 from mlgitops.prediction_log import PATTERN, SHADOW, Entry, in_order, parse
-from mlgitops.production_data import files, folder_of
+from mlgitops.production_data import folder_of, has_columns, lines_of, located
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,10 +96,18 @@ def read_answers(
     if "://" not in source and not Path(folder).is_dir():
         return []
     by_manifest = dict[str, Answers]()
-    for _, lines in files(folder, PATTERN):
-        for line in lines:
-            entry = parse(line)
-            if entry is None or not in_order(entry, line, classes):
+    paths, opened = located(folder, PATTERN)
+
+    def read(line: str) -> Entry | None:
+        entry = parse(line)
+        return entry if entry and in_order(entry, line, classes) else None
+
+    for path in paths:
+        told = None
+        if has_columns(path):
+            told = columns.candidates(path, opened, ids, lambda line: bool(read(line)))
+        for line in lines_of(path, opened) if told is None else told:
+            if (entry := read(line)) is None:
                 continue
             key, version = entry.manifest_sha256, entry.version
             answers = by_manifest.setdefault(key, Answers(key, version))

@@ -17,6 +17,11 @@ STYLES = (Path(__file__).with_name("history.css"), plots.STYLE)
 CLASSES = {"not enough data": "few", "no verdict": "few"}
 RUNS = "<th>window until<th>decision<th>version<th>rows<th>reason<th>"
 UNRECORDED = 10**9  # the number of a run that is not in the ledger yet: the newest
+OLDER = (
+    "Older runs, in the ledger alone: {:,}. "
+    "<code>git ls-tree -r --name-only origin/ledger | grep monitoring/</code> lists "
+    "them, <code>git show origin/ledger:PATH</code> shows one."
+)
 NO_RUN = (
     "No run is recorded in the ledger yet: the monitor on GitHub records each of its "
     "own. The newest run on this machine is build/monitor.html."
@@ -25,8 +30,13 @@ NO_RUN = (
 Record = Mapping[str, Any]
 
 
-def index(records: Sequence[Record], events: Sequence[Record]) -> str:
-    """Return the first page: current state, charts, runs, versions and proposals."""
+def index(
+    records: Sequence[Record], events: Sequence[Record], left_out: int = 0
+) -> str:
+    """Return the first page: current state, charts, runs, versions and proposals.
+
+    ``left_out`` is how many older runs the ledger holds.
+    """
     body = "<h1>Monitoring</h1>"
     body += _newest(records[-1]) if records else f"<p>{NO_RUN}</p>"
     if records:
@@ -36,6 +46,8 @@ def index(records: Sequence[Record], events: Sequence[Record]) -> str:
             '<h2>Runs</h2><div class="scroll"><table class="runs"><thead><tr>'
             f"{RUNS}</thead><tbody>{rows}</tbody></table></div>"
         )
+    if left_out:
+        body += f'<p class="soft">{OLDER.format(left_out)}</p>'
     if events:
         rows = "".join(map(_event, reversed(events)))
         body += '<h2>Versions and proposals</h2><div class="scroll"><table>'

@@ -6,7 +6,8 @@ entry is its arrival, by the server's clock (``by_arrival``). Lines that cannot 
 are skipped and counted; above a share the log is not trusted. Memory is bounded: what
 fell out of the window is dropped, beyond `MAX_ENTRIES` or `MAX_CHARACTERS` those whose
 ids have the smallest hashes stay, and a log on this machine that is longer than
-`sample.LONG` is drawn from.
+`sample.LONG` is drawn from. Of what was shipped the columns are read, and the lines of
+what stays (`columns`): with the same counts and entries as by line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlgitops.monitor import sample, shadow
+from mlgitops.monitor import columns, sample, shadow
 from mlgitops.monitor.reference import class_names, outputs
 from mlgitops.monitor.wording import plural
 from mlgitops.prediction_log import (
@@ -38,7 +39,10 @@ from mlgitops.production_data import (
     ProductionDataError,
     check_shares,
     folder_of,
+    has_columns,
     lines,
+    lines_of,
+    located,
 )
 from mlgitops.settings import Monitor
 
@@ -228,32 +232,65 @@ def frame(
 
 
 def _parsed(source: str, limits: Monitor, days: float | None, by_arrival: bool) -> Log:
-    """Return the entries of a log that is parsed line by line."""
-    log, keys = Log(by_arrival=by_arrival), set[tuple[str, str]]()
-    max_hash, prune_at, size = 2**32, PRUNE, 0.0
-    for line in lines(source, PATTERN):
-        entry = _counted(log, line)
-        if entry is None:
+    """Return the entries of a log that is read whole: by lines, or by columns."""
+    log = Log(by_arrival=by_arrival)
+    kept, (paths, opened) = _Kept(log, days), located(source, PATTERN)
+    for path in paths:
+        known = has_columns(path)
+        if known and columns.offer(path, opened, kept, log.counts, by_arrival):
             continue
-        if _hash(entry.id) >= max_hash:
+        for line in lines_of(path, opened):
+            if line.strip() and (entry := _counted(log, line)):
+                kept.offer(entry, len(line))
+    log.share = kept.max_hash / 2**32
+    log.keep_newest(days)
+    log.entries, corrupt = columns.filled(log.entries, opened)
+    if corrupt:
+        log.counts["corrupt"] += corrupt
+    check_shares(LOG, log.counts, limits)
+    return log
+
+
+@dataclass
+class _Kept:
+    """The entries of a log that are kept while it is read, at most `MAX_ENTRIES`."""
+
+    log: Log
+    days: float | None
+    max_hash: int = 2**32  # an entry with such a hash of its id is not looked at
+    keys: set[tuple[str, str]] = field(default_factory=set)
+    prune_at: int = field(default_factory=lambda: PRUNE)
+    size: float = 0.0  # characters of their lines
+
+    def thinned(self, ids: Sequence[str]) -> Sequence[int]:
+        """Return which of these ids may still be looked at."""
+        if self.max_hash == 2**32:
+            return range(len(ids))
+        return [n for n, row_id in enumerate(ids) if _hash(row_id) < self.max_hash]
+
+    def offer(self, entry: Entry, size: int) -> None:
+        """Keep an entry, or count why not; ``size`` is that of its line."""
+        log, key = self.log, _key(entry)
+        if self.max_hash < 2**32 and _hash(entry.id) >= self.max_hash:
             log.counts["not looked at"] += 1
-        elif _key(entry) in keys:
+        elif key in self.keys:
             log.counts["duplicate"] += 1
         else:
-            keys.add(_key(entry))
+            self.keys.add(key)
             log.entries.append(entry)
-            size += len(line)
-            if len(log.entries) >= min(prune_at, MAX_ENTRIES) or size > MAX_CHARACTERS:
-                mean_size = size / len(log.entries)
-                log.keep_newest(days)
-                max_hash = _thin(log, max_hash, mean_size)
-                keys = set(map(_key, log.entries))
-                prune_at = max(PRUNE, 2 * len(log.entries))
-                size = mean_size * len(log.entries)
-    log.share = max_hash / 2**32
-    check_shares(LOG, log.counts, limits)
-    log.keep_newest(days)
-    return log
+            self.size += size
+            full = len(log.entries) >= min(self.prune_at, MAX_ENTRIES)
+            if full or self.size > MAX_CHARACTERS:
+                self._prune()
+
+    def _prune(self) -> None:
+        """Drop what fell out of the window, and thin what is too much for memory."""
+        log, mean_size = self.log, self.size / len(self.log.entries)
+        log.keep_newest(self.days)
+        self.max_hash = _thin(log, self.max_hash, mean_size)
+        self.keys = set(map(_key, log.entries))
+        self.prune_at = max(PRUNE, 2 * len(log.entries))
+        self.size = mean_size * len(log.entries)
 
 
 def _thin(log: Log, max_hash: int, mean_size: float) -> int:

@@ -139,7 +139,7 @@ def end(ledger: Ledger, state: str, reason: str, judged: str | None = None) -> s
 
 def _taken_back(ledger: Ledger) -> set[str]:
     """Return the manifests of all canaries that were ever taken back."""
-    states = (ledger.read(path) or {} for path in ledger.paths(f"{FOLDER}/canaries/"))
+    states = ledger.records(f"{FOLDER}/canaries/")
     return {s["manifest_sha256"] for s in states if s.get("state") == "taken back"}
 
 

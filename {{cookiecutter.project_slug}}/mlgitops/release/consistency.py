@@ -4,17 +4,20 @@ Each disagreement is a sentence. The ledger only grows, and a record carries the
 of commits before it: one that was changed, removed or added later contradicts it.
 """
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mlgitops import git, github
-from mlgitops.ledger import HOST, REPLACED, Ledger
+from mlgitops.ledger import HOST, REPLACED, Ledger, without_block
 from mlgitops.release import MAIN, Record, eligibility, registry, signature
 
 NUMBERED = re.compile(
     r"(?:environments/[^/]+/(?:history|canaries)|(?:verdicts|reports|signatures)/[^/]+"
     r"|monitoring(?:/reports)?|proposals)/(\d{8})\D"
 )
+
+SAID = ("passed", "manifest_sha256")  # in a verdict, of what may be deployed
 
 
 def disagreements(ledger: Ledger, name: str) -> list[str]:
@@ -26,8 +29,9 @@ def disagreements(ledger: Ledger, name: str) -> list[str]:
         versions, [record for record in history if record["tag"] not in broken_tags]
     )
     sentences += rewritten(ledger)
+    verdicts = _named_verdicts(ledger, history)
     for record in history:
-        sentences += _verdict(ledger, record)
+        sentences += _verdict(verdicts.get(str(record["verdict"])), record)
     for environment in ledger.environments():
         sentences += _followed(ledger, environment)
     if champion := ledger.champion():
@@ -69,7 +73,7 @@ def rewritten(ledger: Ledger) -> Iterator[str]:
             )
         for line in filter(None, changes):
             change, path = line.split("\t", 1)
-            number = NUMBERED.match(path)
+            number = NUMBERED.match(without_block(path))
             if change != "A" and not REPLACED.fullmatch(path):
                 verb = "removed" if change == "D" else "changed"
                 yield f"the ledger's record {path} was {verb} after it was written"
@@ -81,9 +85,16 @@ def rewritten(ledger: Ledger) -> Iterator[str]:
                 )
 
 
-def _verdict(ledger: Ledger, record: Record) -> Iterator[str]:
+def _named_verdicts(ledger: Ledger, history: Sequence[Record]) -> dict[str, Record]:
+    """Return what the verdicts that releases name say of them, by path."""
+    named = {str(record["verdict"]) for record in history}
+    there = sorted(named.intersection(ledger.paths("verdicts/")))
+    verdicts = ((path, json.loads(data)) for path, data in ledger.each(there))
+    return {path: {name: each[name] for name in SAID} for path, each in verdicts}
+
+
+def _verdict(verdict: Record | None, record: Record) -> Iterator[str]:
     """Yield why a deployment was not allowed by the verdict that it names."""
-    verdict = ledger.read(str(record["verdict"]))
     subject = f"{record['tag']} in {record['environment']}"
     if verdict is None:
         yield f"{subject}: the ledger lacks its verdict {record['verdict']}"

@@ -151,7 +151,12 @@ def versions(ledger: Ledger, registered: list[Version]) -> list[Version]:
 
 def explain(ledger: Ledger, version: Version) -> dict[str, object]:
     """Return what a version was made from, who proposed it and what the gates said."""
-    verdicts = ledger.verdicts(version.manifest_sha256)
+    verdicts = [
+        {**verdict, "report_at": ledger.where(report["path"])}
+        if (report := verdict.get("report"))
+        else verdict
+        for verdict in ledger.verdicts(version.manifest_sha256)
+    ]
     deployed = [
         record
         for record in ledger.releases()

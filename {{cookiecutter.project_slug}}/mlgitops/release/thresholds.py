@@ -5,6 +5,8 @@ numbers: what was compared, with which operator, with which limit, by which mach
 """
 
 import csv
+import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +62,16 @@ def held(ledger: Ledger, date: str | None) -> list[Threshold]:
     ]
     if not periods:
         raise ReleaseError(f"nothing was deployed {f'in {date}' if date else 'yet'}")
-    read = ((p, ledger.read(p.verdict) if p.verdict else None) for p in periods)
-    return [threshold for pair in read for threshold in of(*pair)]
+    numbers, there = defaultdict[str, list[int]](list), set(ledger.paths("verdicts/"))
+    for number, period in enumerate(periods):
+        numbers[period.verdict or ""].append(number)
+    by_number = dict[int, list[Threshold]]()
+    for path, data in ledger.each(path for path in numbers if path in there):
+        verdict = json.loads(data)
+        by_number |= {n: list(of(periods[n], verdict)) for n in numbers[path]}
+    unread = (n for n in range(len(periods)) if n not in by_number)
+    by_number |= {n: list(of(periods[n], None)) for n in unread}
+    return [threshold for n in range(len(periods)) for threshold in by_number[n]]
 
 
 def of(period: Period, verdict: Record | None) -> Iterator[Threshold]:

@@ -76,9 +76,9 @@ def _locks(ledger: Ledger, retired: Collection[str]) -> Iterator[bytes]:
         for verdict in ledger.judged()
         if passed(verdict) and verdict["manifest_sha256"] not in retired
     }
-    for sha256 in sorted(hashes):
-        if ledger.read_bytes(lock_path(sha256)) is not None:
-            yield ledger.lock(sha256)
+    there = set(ledger.paths("locks/"))
+    kept = [sha256 for sha256 in hashes if lock_path(sha256) in there]
+    yield from (data for _, data in ledger.locks(kept))
 
 
 def passed(verdict: Record) -> bool:

@@ -19,7 +19,13 @@ from mlgitops.shipping.segments import Line
 BATCH = 20_000  # lines in memory, and of a row group
 IN_MEMORY = 32_000_000  # bytes of a part; a larger one is put together on the disk
 NAMES = ("id", "time", "logged_at", "manifest_sha256", "version")
-ENTRIES = pa.schema([*((name, pa.string()) for name in NAMES), ("line", pa.string())])
+ENTRIES = pa.schema(
+    [
+        *((name, pa.string()) for name in NAMES),
+        ("line", pa.string()),
+        ("size", pa.int32()),  # characters of the line; earlier parts lack it
+    ]
+)
 UNREADABLE = pa.schema([("line", pa.binary()), ("size", pa.int64())])
 COUNTS = pa.schema([("line", pa.string())])
 
@@ -100,7 +106,7 @@ def _entry(text: str) -> Row | None:
     time = entry.time and entry.time.isoformat()
     logged_at, sha256 = entry.logged_at, entry.manifest_sha256
     version = None if entry.version is None else str(entry.version)  # a line's own
-    return entry.id, time, logged_at, sha256, version, text
+    return entry.id, time, logged_at, sha256, version, text, len(text)
 
 
 def _count(text: str) -> Row | None:

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from mlgitops import git, lock
 from mlgitops.ledger import BRANCH as LEDGER
-from mlgitops.ledger import Ledger
+from mlgitops.ledger import Ledger, lock_path
 from mlgitops.lock import LockError, Out
 from mlgitops.storage import BRANCH as STORAGE
 
@@ -38,11 +38,10 @@ def _places() -> Iterator[tuple[str, list[Out]]]:
             yield tag, _at(tag)
     for ref in _branches():
         yield ref, _at(ref)
-    for path in ledger.paths("locks/"):
-        sha256 = PurePosixPath(path).stem
-        if sha256 in retired:
-            continue
-        yield f"the ledger's {path}", list(lock.parse(ledger.lock(sha256)).outs)
+    hashes = {PurePosixPath(path).stem for path in ledger.paths("locks/")} - retired
+    for sha256, data in ledger.locks(hashes):
+        where = f"the ledger's {lock_path(sha256)}"
+        yield where, list(lock.parse(data).outs)
 
 
 def _retired(ledger: Ledger) -> set[str]:
