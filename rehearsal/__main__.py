@@ -18,7 +18,7 @@ from rehearsal.people import CommandError, Person
 from rehearsal.play import Play, PlayError, say
 from rehearsal.storages import Service
 from rehearsal.targets import Target, free_port
-from rehearsal.world import World, nobody_waits
+from rehearsal.world import World, nobody_waits, repeats
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 OWNER, SLUG = "rita", "flight-delays"
@@ -44,6 +44,11 @@ def main() -> int:
         type=Path,
         help="where runners keep what they installed, perhaps in an earlier play",
     )
+    parser.add_argument(
+        "--brief",
+        action="store_true",
+        help="leave out what tests main again, or what is never merged",
+    )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = args.folder.resolve()
@@ -58,7 +63,7 @@ def main() -> int:
     with ExitStack() as stack:
         try:
             tool_cache = (args.tool_cache or folder / "tool-cache").resolve()
-            world = set_up(play, args.storage, tool_cache, stack)
+            world = set_up(play, args.storage, tool_cache, stack, args.brief)
             perform(world, args.until)
         except (CommandError, PlayError) as error:
             problem = f"\nThe rehearsal stopped: {error}"
@@ -85,7 +90,9 @@ def main() -> int:
     return 0 if play.ok and not problem else 1
 
 
-def set_up(play: Play, storage: str, tool_cache: Path, stack: ExitStack) -> World:
+def set_up(
+    play: Play, storage: str, tool_cache: Path, stack: ExitStack, brief: bool = False
+) -> World:
     """Generate the repository; start the forge, the accounts and the machines."""
     clone = play.folder / SLUG
     service = None
@@ -104,7 +111,8 @@ def set_up(play: Play, storage: str, tool_cache: Path, stack: ExitStack) -> Worl
         Person("dana", f"{OWNER}/{SLUG}", clone, env, log).make("setup")
     with play.step("publish", "Published, with rules: make push, make github") as step:
         home = play.folder / "forge"
-        forge = Forge(home, TOOLS, 2, last=nobody_waits, tool_cache=tool_cache)
+        left_out = repeats if brief else lambda _: False
+        forge = Forge(home, TOOLS, 2, nobody_waits, tool_cache, left_out)
         stack.enter_context(forge)
         world = populate(play, forge, clone, log, env)
         world.service = service

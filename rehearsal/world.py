@@ -38,6 +38,11 @@ def nobody_waits(run: Run) -> bool:
     return is_test(run) and (run.pull is None or trick)
 
 
+def repeats(run: Run) -> bool:
+    """Return whether nobody waits for a run of a workflow that has run before."""
+    return nobody_waits(run) and run.number > 1
+
+
 @dataclass
 class World:
     """A repository on the forge, with the people and machines around it."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import bytecode
+from machinery import lengths
 from user import ROOT, Project, baked, generate
 
 RESULTS = ROOT / "build"  # what tests leave for people to read
@@ -35,7 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say where the tables are that tests left for people."""
+    """Say which variants were played, and where tables are that tests left."""
+    terminalreporter.write_line(lengths.said())
     for file in sorted(RESULTS.glob("*.md")):
         terminalreporter.write_line(f"for people to read: {file.relative_to(ROOT)}")
 

@@ -7,17 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
+from machinery import lengths
 from rehearsal.__main__ import KINDS as STORAGES
 from rehearsal.__main__ import copied_agent
 from rehearsal.play import PlayError
 from rehearsal.proposals import PROPOSALS, WEATHER
+from rehearsal.world import repeats
+from runners import warmed
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
@@ -98,6 +101,24 @@ def test_a_step_that_fails_says_what_and_where(tmp_path: Path) -> None:
     assert json.loads((folder / "summary.json").read_text())["ok"] is False
 
 
+@pytest.mark.parametrize(
+    ("file", "pull", "branch", "number", "left_out"),
+    [
+        ("ci.yml", None, "main", 1, False),  # once on main
+        ("ci.yml", None, "main", 2, True),
+        ("ci.yml", 3, "weather", 4, False),  # the merge waits for it
+        ("ci.yml", 3, "forged", 4, True),  # never merged
+        ("deploy.yml", None, "main", 2, False),
+    ],
+)
+def test_a_brief_play_leaves_out_only_tests_that_nobody_waits_for(
+    file: str, pull: int | None, branch: str, number: int, left_out: bool
+) -> None:
+    path = f".github/workflows/{file}"
+    run: Any = SimpleNamespace(path=path, pull=pull, head_branch=branch, number=number)
+    assert repeats(run) == left_out
+
+
 def alive(marker: Path) -> list[str]:
     """Return the processes that still name a folder, on their line or in their env."""
     found = []
@@ -126,25 +147,25 @@ def tool_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 KINDS = [kind for kind in STORAGES if kind != "branch"]  # which the whole play has
+BRIEF = () if lengths.PROOF else ("--brief",)  # what was tested is not tested again
 PROGRAMS = {"azure": "npm", "ssh": "/usr/sbin/sshd"}  # of a server, beside packages
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("turn", range(len(KINDS) if os.environ.get("PROOF") else 1))
+@pytest.mark.parametrize("kind", lengths.turn(KINDS, days=len(KINDS)))
 def test_storage_works_through_the_loop(
-    turn: int, tmp_path: Path, tool_cache: Path
+    kind: str, tmp_path: Path, tool_cache: Path
 ) -> None:
     """Proposed, judged, merged, deployed, one number; another kind each day.
 
     Then two proposals that play tricks on `train.yml`: the judge is not taken in.
     """
-    today = datetime.now(UTC).timetuple().tm_yday
-    kind = KINDS[(today + turn) % len(KINDS)]
     if kind in PROGRAMS and not shutil.which(PROGRAMS[kind]):
         pytest.skip(f"there is no {PROGRAMS[kind]}, which serves {kind}")
-    args = ("--storage", kind, "--until", "tricks", "--tool-cache", str(tool_cache))
-    play = command(tmp_path / "demo", *args)
-    done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
+    args = ("--storage", kind, "--until", "tricks", *BRIEF)
+    play = command(tmp_path / "demo", *args, "--tool-cache", str(tool_cache))
+    with warmed(tool_cache):
+        done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     *_, deploy, tricks = (step["facts"] for step in summary["steps"])
@@ -160,8 +181,9 @@ def story(
 ) -> tuple[Path, Facts]:
     """Play everything once; return the folder and the facts of each step."""
     folder = tmp_path_factory.mktemp("play") / "demo"
-    play = command(folder, "--tool-cache", str(tool_cache))
-    done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
+    play = command(folder, *BRIEF, "--tool-cache", str(tool_cache))
+    with warmed(tool_cache):
+        done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "set-up" in done.stdout and "play" in done.stdout
     summary = json.loads((folder / "summary.json").read_text())
@@ -257,10 +279,13 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path, tool_cache: Path) -> None:
     ) as play:
         assert play.stdout
         for line in play.stdout:
-            if line.startswith(b"   4 "):
+            if line.startswith(b"   3 "):
                 break
-        time.sleep(8)
-        assert alive(folder), "nothing was running, so nothing is shown"
+        end = time.monotonic() + 120
+        while not any(line.startswith("act ") for line in alive(folder)):
+            assert time.monotonic() < end, "nothing was running, so nothing is shown"
+            time.sleep(0.2)
+        time.sleep(2)  # into the steps of its job
         os.kill(play.pid, signal.SIGINT)
         rest = play.stdout.read().decode()
         assert play.wait(60) == 1

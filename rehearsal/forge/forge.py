@@ -39,6 +39,7 @@ class Forge:
     ``tools`` is the folder put first on every runner's PATH: act, gh, python, uv.
     ``workers`` is how many runs may be in progress at a time; those that come ``last``
     start when no other is left: GitHub gives each a machine, here they share one.
+    Those that are ``left_out`` end as skipped.
     ``tool_cache`` is for all its runners, and may be an earlier forge's; without it
     each has one of its own.
     """
@@ -50,6 +51,7 @@ class Forge:
         workers: int = 1,
         last: Callable[[Run], bool] = lambda run: False,
         tool_cache: Path | None = None,
+        left_out: Callable[[Run], bool] = lambda run: False,
     ) -> None:
         """Start both servers and the workers."""
         self.home = Path(home).absolute()
@@ -66,7 +68,7 @@ class Forge:
         mark = uuid.uuid4().hex[:12]
         shared = (self.tools, runners, tool_cache)
         runner = Runner(self.state, *shared, self._gh_config, mark)
-        self.queue = Queue(runner, workers, self._ended, last)
+        self.queue = Queue(runner, workers, self._ended, last, left_out)
         self._servers = Servers(self.state, self.queue, self.socket)
         self.state.url = self._servers.url
         for thread in self.queue.threads:

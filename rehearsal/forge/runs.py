@@ -28,10 +28,11 @@ class Queue:
         workers: int,
         ended: Callable[[Run], None],
         last: Callable[[Run], bool] = lambda run: False,
+        left_out: Callable[[Run], bool] = lambda run: False,
     ) -> None:
         """``ended`` is called with each run that has a conclusion."""
         self.state, self.runner = runner.state, runner
-        self.ended, self.last = ended, last
+        self.ended, self.last, self.left_out = ended, last, left_out
         self.workflows: dict[int, Workflow] = {}
         self.approved: dict[int, set[str]] = {}
         self.stopped = False
@@ -47,6 +48,7 @@ class Queue:
         """
         self.workflows[run.id] = workflow
         self.approved.setdefault(run.id, set())
+        held = held or ("skipped" if self.left_out(run) else "")
         names = {} if held == "startup_failure" else workflow.job_names()
         repository = self.state.repositories[run.repository]
         repository.checks += [

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from machinery import engine, tiny, warm
+from machinery import engine, lengths, tiny, warm
 from mlgitops.serving.verify import VerifyError, verify
 
 os.environ["PYTHONPATH"] = f"{Path.cwd()}{os.pathsep}{Path(__file__).parent.parent}"
@@ -22,6 +22,17 @@ os.environ["PATH"] = warm.path(
     os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 )
 sys.executable = warm.python()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files with slow tests first, so that no process is left with one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_report_header() -> str:
+    """Say which variants are played."""
+    return lengths.said()
 
 
 class Engine(NamedTuple):

@@ -61,6 +61,9 @@ KINDS = {"binary": "classifier", "multiclass": "classifier", "regression": "regr
 Features = Callable[[Contract, Sequence[str]], ColumnTransformer]
 
 
+known_estimators = cache(all_estimators)  # each call imports all of scikit-learn
+
+
 @cache
 def contract(task: str) -> Contract:
     """Return a contract of all types of columns, for a task."""
@@ -248,7 +251,7 @@ def classes() -> dict[str, type]:
     """Return every class that an entry may name."""
     from sklearn import decomposition, feature_selection, preprocessing
 
-    known = dict(all_estimators())
+    known = dict(known_estimators())
     for module in (decomposition, feature_selection, preprocessing):
         known |= {name: getattr(module, name) for name in module.__all__}
     for name, (prefix, _) in LIBRARIES.items():
@@ -267,7 +270,7 @@ def make(text: str) -> BaseEstimator:
 def entries() -> Iterator[Entry]:
     """Yield every estimator that is not refused by its name."""
     for kind, tasks in (("classifier", BOTH), ("regressor", REGRESSION)):
-        for name, _ in all_estimators(type_filter=kind):
+        for name, _ in known_estimators(type_filter=kind):
             if name in convertible.REFUSED or name in ("SVC",):
                 continue
             trees = name.removesuffix(kind.capitalize()) in TREES
@@ -287,7 +290,7 @@ def entries() -> Iterator[Entry]:
 def refused() -> Iterator[tuple[str, str, str]]:
     """Yield each that is refused by name: as it is written, and for which task."""
     for name in convertible.REFUSED:
-        known = dict(all_estimators(type_filter="classifier"))
+        known = dict(known_estimators(type_filter="classifier"))
         text = WRITTEN.get(name, f"{name}{INNER.get(name, '()')}")
         yield name, text, "binary" if name in known else "regression"
     for task, name in convertible.OF_TASK:

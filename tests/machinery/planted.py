@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -376,22 +377,31 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         "ROC AUC",
     ),
 }
-TWINS = {  # with PROOF=1 only: what refuses it also refuses, in each run, its twin
-    "a threshold that decides no for every row": (
-        "a threshold that decides yes for every row"
+ALIKE = (  # one thing by several ways, refused by one check: they have their turns
+    (
+        "a threshold that decides yes for every row",
+        "a threshold that decides no for every row",
     ),
-    "the same, each a little changed": (
-        "the same, with a little noise in the numbers, and twice"
+    (
+        "overfit to the holdout under other ids",
+        "the same, each a little changed",
+        "rows of the holdout put back under other ids and times",
+        "the same, with a little noise in the numbers, and twice",
     ),
-    "rows of the holdout put back under other ids and times": (
-        "overfit to the holdout under other ids"
+    ("trained on the holdout", "on the wrong side of main's split"),
+    (
+        "the same, with its proof switched off",
+        "the same, and nobody compares",
     ),
-    "the same, with its proof forged": "the same, and the comparison is forged",
-    "the same, and nobody compares": "the same, with its proof switched off",
-    "a manifest whose training ended in 2099": (
-        "a manifest with another threshold than params.yaml"
+    (
+        "the same, with its proof forged",
+        "the same, and the comparison is forged",
     ),
-}
+    (
+        "a manifest with another threshold than params.yaml",
+        "a manifest whose training ended in 2099",
+    ),
+)
 DOUBTFUL: dict[str, tuple[Patch, str]] = {  # what the report warns of
     "a third of the holdout put back under other ids and times": (
         more(COPIED[::3]),
@@ -471,13 +481,17 @@ def with_file(name: str, content: bytes) -> Forge:
 
 
 def bomb(artifact: bytes) -> bytes:
-    """Return an artifact with five gigabytes of nothing in a few megabytes."""
+    """Return an artifact with five gigabytes of nothing in a few megabytes.
+
+    The same block of a stream again and again: what it unpacks to is never made here.
+    """
+    block, size = zlib.compressobj(1, zlib.DEFLATED, -15), 50_000_000
+    part = block.compress(bytes(size)) + block.flush(zlib.Z_FULL_FLUSH)
     target = io.BytesIO(artifact)
-    with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with archive.open("zeros", "w", force_zip64=True) as file:
-            block = bytes(50_000_000)
-            for _ in range(100):
-                file.write(block)
+    with zipfile.ZipFile(target, "a", zipfile.ZIP_STORED) as archive:
+        archive.writestr("zeros", part * 100 + block.flush())
+        entry = archive.getinfo("zeros")
+        entry.compress_type, entry.file_size = zipfile.ZIP_DEFLATED, 100 * size
     return target.getvalue()
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from machinery import rows, test_monitor_tasks, traffic
+from machinery import lengths, rows, test_monitor_tasks, traffic
 from machinery.traffic import MONITOR, SHA
 from mlgitops.monitor import decide, inspect, page, performance, primary_metric, record
 from mlgitops.monitor.evidence import Evidence
@@ -169,7 +169,7 @@ def test_gates_of_other_tasks_are_watched_too(task: str, tmp_path: Path) -> None
     assert gated.passed is False and gated.low > gated.limit > gated.holdout
 
 
-@pytest.mark.parametrize("size", [500, 3000])
+@pytest.mark.parametrize("size", lengths.turn([500, 3000]))
 def test_f18_gates_keep_their_share_of_the_false_alarms(size: int) -> None:
     """The worst case: no margin at all, metrics whose value depends on the rows too."""
     names = "average_precision", "calibration_error", "log_loss"

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from machinery import timeless
+from machinery import lengths, timeless
 from mlgitops import settings
 from mlgitops.commands import retrain
 from mlgitops.monitor import (
@@ -535,7 +535,7 @@ def alarms(found: drift.Comparison) -> bool:
     return any(d.detected for d in every)
 
 
-@pytest.mark.parametrize("size", [100, 1000])
+@pytest.mark.parametrize("size", lengths.turn([100, 1000]))
 def test_f18_false_alarms_stay_within_the_setting(size: int) -> None:
     """A stable world without a time: over all checks together, no floor."""
     rate = 0.05
@@ -578,7 +578,7 @@ def test_f18_days_that_differ_by_themselves_are_no_drift() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("requested", [True, False])
+@pytest.mark.parametrize("requested", lengths.turn([True, False]))
 def test_f18_rows_of_an_entity_count_as_one(requested: bool) -> None:
     """Whether requests carry it or only labelled rows do."""
     rate, count = 0.05, 2000 if WINDOWS > 1000 else 40

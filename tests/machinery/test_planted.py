@@ -1,27 +1,28 @@
 """Planted challengers: each a patch that somebody might send, judged by `validate`.
 
 The bad ones are refused, each for its own reason; the honest ones pass. The table of
-what happened is in build/planted.md. PROOF=1 sends those with a twin as well.
+what happened is in build/planted.md. Those that are one thing by several ways have
+their turns.
 """
 
 import html
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from machinery import lengths
 from machinery.judged import Hub, Project, Record, git, packed
 from machinery.planted import (
+    ALIKE,
     ALL,
     DOUBTFUL,
     FORGED,
     HONEST,
     LOCKED,
     PROPOSED,
-    TWINS,
 )
 from machinery.test_validate_workflow import altered, read, validate, verdicts
 from mlgitops import lock
@@ -30,7 +31,8 @@ from mlgitops.serving.verify import sha256_file
 
 pytestmark = pytest.mark.slow
 TABLE: list[str] = []
-SENT = [name for name in PROPOSED if os.environ.get("PROOF") or name not in TWINS]
+KIND = {name: kind for kind in ALIKE for name in kind}
+SENT = lengths.turn(PROPOSED, lambda name: KIND.get(name, name))
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +104,11 @@ def judged(
     return hub, noted(name, hub.comments[pull["number"]])
 
 
-def test_a_twin_is_sent_in_each_run_and_refused_by_the_same_check() -> None:
-    for name, twin in TWINS.items():
-        assert twin not in TWINS and PROPOSED[twin][1] == PROPOSED[name][1]
+def test_every_check_has_a_plant_in_each_run() -> None:
+    for kind in ALIKE:
+        assert len({PROPOSED[name][1] for name in kind}) == 1, kind
+    checks = {check for _, check in PROPOSED.values()}
+    assert {PROPOSED[name][1] for name in SENT} == checks
 
 
 @pytest.mark.parametrize("name", SENT)

@@ -5,7 +5,6 @@ and the report says what a holdout of that kind cannot show.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import pytest
 import yaml
 from scipy.stats import binomtest
 
-from machinery import judged, tiny
+from machinery import judged, lengths, tiny
 from machinery.judged import CONTRACT, params, rows
 from machinery.test_validate import Bench, linear, predicted
 from machinery.test_validate_workflow import read, validate, verdicts
@@ -575,8 +574,8 @@ def test_the_gates_have_safe_defaults() -> None:
     assert rules.min_class_rows == 10 and rules.min_groups == 2
 
 
-# A random split goes by the hash of an id as one by group does; PROOF=1 plays it, too.
-PLAYED = ["group", "column"] + ["random"] * bool(os.environ.get("PROOF"))
+# Main's rule decides of each alike; by time it is in test_validate_workflow.
+PLAYED = lengths.turn(["group", "column", "random"])
 
 
 @pytest.mark.slow

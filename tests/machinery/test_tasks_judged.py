@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from machinery import judged
+from machinery import judged, lengths
 from machinery.judged import Hub, Project, git, params, rows
 from machinery.planted import edit
 from machinery.test_validate_workflow import validate, verdicts
@@ -48,11 +48,11 @@ NEW = ["multiclass", "regression"]
 CONSTANT = edit("params.yaml", "learning_rate: 0.1", "learning_rate: 1.0e-30")
 
 
-@pytest.fixture(scope="module", params=NEW)
+@pytest.fixture(scope="module", params=lengths.turn(NEW))
 def reigning(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Project, str]:
-    """A project of each task whose first model was judged, merged and released."""
+    """A project of another task whose first model was judged, merged and released."""
     project = Project(tmp_path_factory.mktemp(request.param), task=request.param)
     pull = project.propose("first")
     artifact = project.built(pull)

@@ -99,7 +99,7 @@ case "$1 $2 $3 " in
 "-m mlgitops.serving.smoke "* | "-m mlgitops build "* | \\
 "-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "* | \\
 "-m mlgitops data "* | "-m mlgitops edge "* | "-m mlgitops monitor "* | \\
-"-m mlgitops validate "*)
+"-m mlgitops retrain "* | "-m mlgitops validate "*)
     exec {python} -IS {ask} {address} "$0" "$@" ;;
 esac
 exec {python} "$@"
@@ -115,18 +115,9 @@ def path(programs: str) -> str:
 def python() -> str:
     """Start the process to fork, once; return the program that asks it."""
     folder = tempfile.TemporaryDirectory(prefix="warm-")
-    address = Path(folder.name) / "socket"
-    server = subprocess.Popen(
-        (COLD, __file__, str(address)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout and server.stdout.readline() == "ready\n"
+    server, text = serving(COLD, Path(folder.name))
     programs = Path(folder.name) / "bin"
     shutil.copytree(Path(COLD).parent, programs, copy_function=os.symlink)
-    words = {"python": COLD, "ask": ASK, "address": address}
-    text = PROGRAM.format(**{k: shlex.quote(str(v)) for k, v in words.items()})
     for name in ("python", "python3"):
         program = programs / name
         program.unlink(missing_ok=True)
@@ -135,6 +126,27 @@ def python() -> str:
     atexit.register(folder.cleanup)
     atexit.register(server.communicate)  # its stdin ends, so it ends
     return str(programs / "python")
+
+
+def serving(
+    python: str, folder: Path, root: Path | None = None
+) -> "tuple[subprocess.Popen[str], str]":
+    """Start the process to fork; return it, and the text of the program that asks it.
+
+    ``root`` has the repository whose files it compiles once, if not this folder.
+    """
+    address = folder / "socket"
+    server = subprocess.Popen(
+        (python, __file__, str(address)),
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout and server.stdout.readline() == "ready\n"
+    words = {"python": python, "ask": ASK, "address": address}
+    text = PROGRAM.format(**{k: shlex.quote(str(v)) for k, v in words.items()})
+    return server, text
 
 
 def compiled(root: Path) -> dict[bytes, CodeType]:
@@ -166,6 +178,7 @@ class Server:
     def __init__(self, address: str) -> None:
         self.running: dict[int, socket.socket] = {}  # who waits, by process
         self.codes: dict[bytes, CodeType] = {}  # of this repository, as it is now
+        self.loaded: set[str] = set()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(address)
         self.listener.listen()
@@ -211,8 +224,10 @@ class Server:
         folder, arguments, environment = marshal.loads(data)
         module, command = arguments[2], " ".join(arguments[2:4])
         for name in LIBRARIES.get(module) or LIBRARIES.get(command, LEARNING):
-            if name not in sys.modules:
-                importlib.import_module(name)
+            if name not in self.loaded:
+                self.loaded.add(name)
+                with suppress(ModuleNotFoundError):  # a smaller environment's
+                    importlib.import_module(name)
                 gc.freeze()  # a fork need not copy them to look for garbage
         if not self.codes:
             self.codes = compiled(Path.cwd())
@@ -246,6 +261,7 @@ def _run(
     ]
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # another TMPDIR
     sys.executable, _, module, *rest = arguments
     sys.argv = ["-m", *rest]
     code: object = 0
