@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument(
         "--brief",
         action="store_true",
-        help="leave out what tests main again, or what is never merged",
+        help="test nothing again that is on main, and look seldom for releases",
     )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -116,7 +116,7 @@ def set_up(
         stack.enter_context(forge)
         world = populate(play, forge, clone, log, env)
         world.service = service
-        stack.enter_context(machines(world))
+        stack.enter_context(machines(world, 3 if brief else 1))
         publish(world)
         if service:
             give_logins(world, service)
@@ -217,13 +217,13 @@ def publish(world: World) -> None:
 
 
 @contextmanager
-def machines(world: World) -> Iterator[None]:
-    """Start the agents of both environments; stop them in any case."""
+def machines(world: World, seconds: int) -> Iterator[None]:
+    """Start both environments' agents, which look so often; stop them in any case."""
     agent = copied_agent(world.folder / SLUG, world.folder / "hosts")
     rights = {"contents": "read", "deployments": "write"}
     token = world.forge.machine(world.repo, "host", rights)
     command = [sys.executable, str(agent), "--git", world.url(world.repo)]
-    command += ["--api-url", world.forge.api_url, "--poll", "1"]
+    command += ["--api-url", world.forge.api_url, "--poll", str(seconds)]
     env = {"AGENT_TOKEN": token, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     try:
         world.staging.start(command, env)

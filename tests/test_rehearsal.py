@@ -271,7 +271,7 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path, tool_cache: Path) -> None:
     """
     folder = tmp_path / "demo"
     with subprocess.Popen(
-        command(folder, "--tool-cache", str(tool_cache)),
+        command(folder, *BRIEF, "--tool-cache", str(tool_cache)),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         start_new_session=True,
