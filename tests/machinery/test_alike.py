@@ -16,6 +16,7 @@ from machinery.test_turn import RUNNER, SCOPE, ask, together
 from mlgitops.batch.job import Job
 from mlgitops.edge import run
 from mlgitops.prediction_log import GOLDEN, parse
+from mlgitops.serving import room
 from mlgitops.serving.__main__ import named
 from mlgitops.serving.__main__ import parse as options
 from mlgitops.serving.app import App
@@ -333,7 +334,7 @@ def test_the_log_of_a_shadow_has_the_bound_of_the_champions(
         scorer.score(["a"], BODY)
     written, *_, unlogged = counts.numbers[:4]
     assert written > 0 and unlogged > 0 and written + unlogged == 9
-    assert len(tiny.logged(log)) == written and scorer._bytes() <= 500
+    assert len(tiny.logged(log)) == written and room.size(log) <= 500
     assert "its most bytes" in counts.status()["reason"]
     monkeypatch.setenv("LOG_MAX_BYTES", "500")
     fields = {"folder": str(folder), "version": "v2", "manifest_sha256": "0" * 64}

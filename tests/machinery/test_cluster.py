@@ -102,14 +102,17 @@ def test_a_killed_worker_loses_no_result(dask: ModuleType, cluster: Workers) -> 
     killed = cluster.worker()
     with opened("dask", []) as there:
         assert waited(lambda: there._threads() == 3)  # type: ignore[attr-defined]
-        results = there.over(dask.where, 0.1)(range(30))
-        found = [next(results) for _ in range(6)]
-        children = {child for child, parent, _ in found if parent == killed.pid}
-        assert children, "it had some of the tasks"
+        results, found = there.over(dask.where, 0.1)(range(60)), []
+        children: set[int] = set()
+        while not children:  # it has had one of the tasks, and has others
+            child, parent, item = next(results)
+            found.append(item)
+            children = {child} if parent == killed.pid else set()
+        assert len(found) < 50
         killed.kill()
         killed.wait()
-        found += results
-    assert [item for _, _, item in found] == list(range(30))
+        found += [item for _, _, item in results]
+    assert found == list(range(60))
     for child in children:
         assert waited(lambda child=child: not Path("/proc", str(child)).exists())
 

@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import threading
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from machinery.world import git
 from mlgitops.commands import erase as command
 from mlgitops.ledger import Ledger
 from mlgitops.pipeline.contract import Contract
-from mlgitops.retention import erase
+from mlgitops.retention import erase, rewrite
 from mlgitops.retention.erase import EraseError
 from mlgitops.retention.person import Person, written
 from mlgitops.serving.log import append
@@ -99,6 +101,7 @@ def test_what_a_server_logs_meanwhile_is_kept(tmp_path: Path) -> None:
         while not stop.is_set():
             append(file, (line(f"n{counted[0]}", "p3") + LINES[0]).encode())
             counted[0] += 1
+            time.sleep(0.001)  # as fast as it can, it would outgrow any reader
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -396,7 +399,7 @@ def test_a_write_that_fails_loses_nothing(
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(erase.shutil, "copyfileobj", full)
+    monkeypatch.setattr(rewrite.os, "fsync", full)
     with pytest.raises(EraseError, match="cannot be written.*No space"):
         erase.log(str(tmp_path), PERSON)
     assert file.read_text() == "".join(LINES)
@@ -409,3 +412,89 @@ def test_a_damaged_gzip_is_told(tmp_path: Path) -> None:
     file.write_bytes(buffer.getvalue()[:-9])
     with pytest.raises(EraseError, match="cannot be read"):
         erase.log(str(tmp_path), PERSON)
+
+
+def test_a_file_is_never_in_memory_whole(
+    tmp_path: Path, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Log, its compressed twin, a shipped part, labels and a table of one row group."""
+    monkeypatch.setattr(erase, "ROWS", 1_000)
+    monkeypatch.setattr(erase, "BATCH", 200)
+    note = "x" * 3_000
+    text = "".join(line(f"n{n}", note) for n in range(1_500)) + LINES[0]
+    log = tmp_path / "log/predictions-2026-05-01.jsonl"
+    log.parent.mkdir()
+    log.write_text(text)
+    log.with_name(f"{log.name}.gz").write_bytes(gzip.compress(text.encode(), 1))
+    lines = pa.table({"line": text.splitlines(keepends=True)})
+    pq.write_table(lines, log.with_suffix(".parquet"), use_dictionary=False)
+    labelled = "".join(f"n{n},1,{note}\n" for n in range(1_500))
+    (tmp_path / "labels.csv").write_text(f"id,back,note\n{labelled}v1,1,x\n")
+    ids = [f"n{n}" for n in range(40_000)] + ["v1"]
+    table = pa.table({"visit": ids, "patient": [note[:99] + i for i in ids]})
+    pq.write_table(table, tmp_path / "t.parquet", use_dictionary=False)
+    del lines, table, ids, labelled
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        assert erase.log(str(log.parent), PERSON) == 3
+        assert erase.labels(str(tmp_path / "labels.csv"), contract, PERSON) == 1
+        assert erase.table(tmp_path / "t.parquet", contract, PERSON) == 1
+        python = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(before)
+    assert python < 3_500_000 < len(text)
+    assert (
+        (pool.max_memory() or 0) < 3_500_000 < (tmp_path / "t.parquet").stat().st_size
+    )
+    left = text.removesuffix(LINES[0])
+    assert log.read_text() == left
+    assert gzip.open(log.with_name(f"{log.name}.gz"), "rt").read() == left
+    assert pq.read_table(tmp_path / "t.parquet").num_rows == 40_000
+
+
+@pytest.mark.parametrize("at", ["begin", "cut", "end", "nowhere"])
+def test_a_line_that_is_too_long_goes_by_any_piece(tmp_path: Path, at: str) -> None:
+    """Zeros that a crash left, say, with a line behind them."""
+    size = erase.LONGEST
+    blank = b"\0" * (size - 3)
+    text = {"begin": b"v1 ", "cut": blank + b" v1", "end": blank * 2 + b" v1"}
+    file = tmp_path / "predictions-2026-05-01.jsonl"
+    long = text.get(at, b"nobody ") + b" " + blank
+    file.write_bytes(LINES[2].encode() + long + b"\n" + LINES[2].encode())
+    removed = erase.log(str(tmp_path), PERSON)
+    assert removed == (at != "nowhere")
+    left = b"" if removed else long + b"\n"
+    assert file.read_bytes() == LINES[2].encode() + left + LINES[2].encode()
+
+
+def test_labels_without_lines_are_told(
+    tmp_path: Path, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erase, "LONGEST", 50)
+    (tmp_path / "labels.csv").write_text("id,back\nv1," + "1" * 50 + "\n")
+    with pytest.raises(EraseError, match="a line of it has 50 characters"):
+        erase.labels(str(tmp_path), contract, PERSON)
+
+
+def test_a_server_waits_for_the_newest_lines_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It appends while what was there before is copied."""
+    file = tmp_path / "predictions-2026-05-01.jsonl"
+    file.write_text("".join(LINES))
+    without, calls = erase._without, []
+
+    def slow(source: Any, write: Any, until: int | None, person: Person) -> int:
+        calls.append(until)
+        if until is not None:
+            append(file, (line("late", "p3") + LINES[0]).encode())
+        return without(source, write, until, person)
+
+    monkeypatch.setattr(erase, "_without", slow)
+    assert erase.log(str(tmp_path), PERSON) == 4
+    assert len(calls) == 3 and calls[1] == len("".join(LINES))
+    assert file.read_text() == "".join(STAY) + line("late", "p3")

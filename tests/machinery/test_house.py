@@ -40,18 +40,9 @@ PURE |= {"mlgitops.pipeline.provenance"}
 PURE |= {"mlgitops.metrics", "mlgitops.distance", "mlgitops.machinery"}
 PURE |= {"mlgitops.rarest", "mlgitops.environment_order"}
 PURE |= {"mlgitops.judgement"}  # what the judge finds, as numbers
-SHARED = {
-    "built",
-    "git",
-    "git_tree",
-    "github",
-    "heartbeat",
-    "ledger",
-    "lock",
-    "login",
-    "machine",
-}
-SHARED |= {"inventory", "recipe", "server_code", "stages", "storage", "train_run"}
+SHARED = {"built", "git", "git_tree", "github", "heartbeat", "inventory", "ledger"}
+SHARED |= {"lock", "login", "machine", "patience", "recipe", "server_code", "stages"}
+SHARED |= {"storage", "train_run"}
 SHARED = {f"mlgitops.{name}" for name in (*SHARED, "report")}
 SHARED |= {"mlgitops.prediction_log", "mlgitops.production_data"}
 PARTS = PURE | SHARED | {"mlgitops.serving.verify"}  # the one verifier
@@ -64,6 +55,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/report": {"mlgitops.judgement"},
     "mlgitops/judge": PARTS
     | {"model.prepare", "model.metrics"}
+    | {"mlgitops.store.owner"}  # whose storage it is
     # What a model file may hold, and what main makes of a pretrained one.
     | {f"mlgitops.pipeline.{name}" for name in ("foreign", "operators", "pretrained")}
     # It asks a challenger as the server does.

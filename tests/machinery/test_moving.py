@@ -18,7 +18,7 @@ from mlgitops.commands import pull
 from mlgitops.commands import storage as command
 from mlgitops.ledger import Ledger, lock_path
 from mlgitops.storage import StorageError
-from mlgitops.store import move, objects
+from mlgitops.store import move, objects, owner, switch
 
 CONFIG = """[core]
     remote = storage
@@ -86,9 +86,11 @@ def relocate(to: Path | str, login: Path | None = None, **more: Any) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return what lies in a folder."""
+    """Return what lies in a folder, but the names of repositories."""
     found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+    paths = {str(path.relative_to(folder)): path for path in found}
+    whose = objects.OWNERS
+    return {n: p.read_bytes() for n, p in paths.items() if not n.startswith(whose)}
 
 
 def test_every_object_moves_and_old_versions_are_still_there(here: Path) -> None:
@@ -344,3 +346,83 @@ def test_the_prediction_log_comes_along(here: Path) -> None:
     assert files(here / "new" / "log") == files(log)
     with pytest.raises(StorageError, match="no prediction log"):
         relocate("../new", log=str(here / "nowhere"))
+
+
+@pytest.mark.parametrize("step", range(5))
+@pytest.mark.parametrize("login", [True, False])
+def test_killed_while_it_writes_the_settings_it_goes_on(
+    here: Path, step: int, login: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files: nobody reads the new address with the old login, or none."""
+    local, file = Path(".dvc/config.local"), here / "login"
+    local.write_text("['remote \"storage\"']\n    user = old\n")
+    file.write_text("['remote \"storage\"']\n    keyfile = /home/anna/key\n")
+    given = file if login else None
+    replace, left = Path.replace, [step]
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name.startswith(("config", "storage-next")) and not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= self.name.startswith(("config", "storage-next"))
+        return replace(self, target)
+
+    keep = switch.keep
+    monkeypatch.setattr(switch, "keep", lambda: None)  # another test's
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        keep()
+        patch.setattr(Path, "replace", killed)
+        relocate("../new", given)
+        raise KeyboardInterrupt  # fewer steps without a login
+    if storage.UNFINISHED.is_dir():
+        with pytest.raises(StorageError, match="interrupted.*same command again"):
+            storage.url()
+    elif storage.url() == str(here / "store"):
+        assert "user = old" in local.read_text(), "all as it was"
+    said = relocate("../new", given)
+    assert "5 read back" in said and storage.url() == str(here / "new")
+    assert local.exists() == login
+    if login:
+        assert "anna" in local.read_text() and "old" not in local.read_text()
+        assert local.stat().st_mode & 0o777 == 0o600
+    kept = Path(".dvc/tmp/storage-before")
+    assert "old" in (kept / "config.local").read_text()
+    assert "../../store" in (kept / "config").read_text()
+    assert {path.name for path in Path(".dvc/tmp").iterdir()} == {"storage-before"}
+
+
+def test_what_was_kept_of_an_older_move_is_not_mixed_in(here: Path) -> None:
+    Path(".dvc/config.local").write_text("['remote \"storage\"']\n    user = old\n")
+    relocate("../new")
+    relocate("../newer")
+    kept = Path(".dvc/tmp/storage-before")
+    assert "../new" in (kept / "config").read_text()
+    assert not (kept / "config.local").exists()
+
+
+def test_a_storage_of_another_repository_is_no_target(here: Path) -> None:
+    relocate("../new")
+    assert (here / "new/repositories" / owner.name()).is_file()
+    Path(".dvc/config").write_text(CONFIG)
+    (here / "new/repositories/octo").mkdir(parents=True)
+    (here / "new/repositories/octo/other").write_text("octo/other")
+    with pytest.raises(StorageError, match="something else.*octo/other"):
+        relocate("../new")
+    (here / "new/repositories/octo/other").unlink()
+    relocate("../new")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://github.com/Octo/Flights.git", "octo/flights"),
+        ("https://x:y@github.com/octo/flights/", "octo/flights"),
+        ("git@github.com:octo/flights.git", "octo/flights"),
+        ("ssh://git@github.com:22/octo/my.model", "octo/my.model"),
+        ("/srv/git/fl ights", "git/fl-ights"),
+        ("/srv/../..", "srv"),
+        ("..", ""),
+    ],
+)
+def test_a_repository_has_one_name(here: Path, url: str, expected: str) -> None:
+    git("remote", "set-url", "origin", url)
+    assert owner.name() == expected

@@ -2,26 +2,31 @@
 
 import hashlib
 import json
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from machinery.world import World, git, roll_out, world
-from mlgitops import settings, storage
+from mlgitops import lock, settings, storage
 from mlgitops.commands import prune as command
 from mlgitops.commands import rollback
 from mlgitops.commands.prune import prune
+from mlgitops.judge import publish
 from mlgitops.ledger import Ledger
 from mlgitops.pipeline.schema import SettingsError
 from mlgitops.release import ReleaseError
 from mlgitops.retention import rule
 from mlgitops.retention.rule import Kept
 from mlgitops.settings import Retention
-from mlgitops.store import named, objects
+from mlgitops.store import named, objects, owner
 from mlgitops.store.objects import Objects
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -62,10 +67,12 @@ def keep(here: World) -> None:
 
 
 def put(here: World, md5: str, data: bytes) -> Path:
-    """Put an object into storage."""
+    """Put an object into storage, two days ago."""
     path = here.home / "store/files/md5" / md5[:2] / md5[2:]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+    moment = time.time() - 2 * 86_400
+    os.utime(path, (moment, moment))
     return path
 
 
@@ -105,8 +112,6 @@ def here(
 
 def outputs(here: World, tag: str) -> set[str]:
     """Return the objects of a version."""
-    from mlgitops import lock
-
     found = lock.at(tag, here.clone)
     assert found
     return {out.md5 for out in found.outs}
@@ -196,8 +201,7 @@ def test_an_open_proposal_that_passed_long_ago_stays(here: World) -> None:
     manifest = here.model("open")
     git("push", "-q", "origin", "HEAD:open")
     head = git("rev-parse", "HEAD")
-    time = "2025-01-01T00:00:00+00:00"
-    here.verdict(manifest, head_sha=head, time=time)
+    here.verdict(manifest, head_sha=head, time="2025-01-01T00:00:00+00:00")
     keep(here)
     git("reset", "-q", "--hard", before)
     git("push", "-q", "-f", "origin", "main")
@@ -277,6 +281,85 @@ def test_what_was_never_named_here_may_be_somebody_elses(here: World) -> None:
     assert foreign not in held()
 
 
+def test_what_may_be_on_its_way_stays(here: World) -> None:
+    """Data that somebody has just pushed, for a branch that is not on origin yet."""
+    foreign = hashlib.md5(b"foreign").hexdigest()
+    path = put(here, foreign, b"foreign")
+    os.utime(path)
+    assert "less than a day old" in " ".join(prune(apply=True, alone=True))
+    later = time.time() + 365 * 86_400
+    os.utime(path, (later, later))  # a clock that is wrong
+    prune(apply=True, alone=True)
+    assert foreign in held()
+    put(here, foreign, b"foreign")
+    prune(apply=True, alone=True)
+    assert foreign not in held(), "the control"
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_open_proposal_from_a_fork_stays(here: World, asked: bool) -> None:
+    """Its head is on no branch of origin; neither its version nor its data goes."""
+    before = git("rev-parse", "HEAD")
+    table = hashlib.md5(b"a fork's table").hexdigest()
+    put(here, table, b"a fork's table")
+    (here.clone / "data").mkdir()
+    pointer = f"outs:\n- md5: {table}\n  size: 14\n  path: t.parquet\n"
+    (here.clone / "data/t.parquet.dvc").write_text(pointer)
+    git("add", "-A")
+    manifest = here.model("of a fork")
+    git("push", "-q", "origin", "HEAD:refs/pull/7/head")
+    head = git("rev-parse", "HEAD")
+    here.verdict(manifest, head_sha=head, time="2025-01-01T00:00:00+00:00")
+    keep(here)
+    git("reset", "-q", "--hard", before)
+    git("push", "-q", "-f", "origin", "main")
+    git("reflog", "expire", "--expire=now", "--all")
+    if asked:
+        here.hub.kept["pulls"] = [{"number": 7}]
+    else:
+        here.hub.refused["GET", "pulls"] = 502
+    said = " ".join(prune(apply=True, alone=True))
+    assert manifest not in Ledger().retired() and table in held()
+    assert ("what they name stays" in said) is not asked
+    here.hub.kept["pulls"], here.hub.refused = [], {}
+    prune(apply=True, alone=True)
+    assert manifest in Ledger().retired() and table not in held(), "the control"
+
+
+def test_where_another_repository_keeps_objects_nothing_goes(here: World) -> None:
+    before = held()
+    objects_here = objects.here()
+    owner.claim(objects_here)
+    other = here.home / "store/repositories/octo/fork"
+    other.parent.mkdir()
+    other.write_text("octo/fork\n")
+    for options in ({}, {"apply": True}, {"apply": True, "alone": True}):
+        with pytest.raises(storage.StorageError, match="octo/fork keeps objects.*TO="):
+            prune(**options)
+    assert held() == before and not Ledger().retired()
+    other.unlink()
+    prune(apply=True)
+    assert held() < before, "the control"
+
+
+def test_what_is_judged_while_it_is_deleted_is_sent_again(
+    here: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`validate` found it there, and the ledger did not name it yet."""
+    tag = lock.at("flights@v1.0.0", here.clone)
+    assert tag
+    case = SimpleNamespace(built=tag, challenger=tmp_path / "challenger")
+    case.challenger.mkdir()
+    for out in tag.outs:
+        shutil.copyfile(here.objects / out.md5, case.challenger / out.name)
+    publish.keep(case)  # type: ignore[arg-type]
+    prune(apply=True)
+    gone = outputs(here, "flights@v1.0.0")
+    assert not gone & held()
+    publish.keep(case)  # type: ignore[arg-type]
+    assert gone <= held()
+
+
 def test_an_unreadable_pointer_frees_nothing(here: World) -> None:
     (here.clone / "data").mkdir()
     (here.clone / "data/t.parquet.dvc").write_text("outs:\n- path: t\n  md5: x.dir\n")
@@ -291,8 +374,8 @@ def test_a_version_that_passes_again_is_back(here: World) -> None:
     prune(apply=True)
     first = here.model("one")
     assert first in Ledger().retired()
-    time = (datetime.now(UTC) + timedelta(days=365)).isoformat()
-    here.verdict(first, time=time)
+    later = (datetime.now(UTC) + timedelta(days=365)).isoformat()
+    here.verdict(first, time=later)
     keep(here)
     assert first not in Ledger().retired()
     prune(apply=True)

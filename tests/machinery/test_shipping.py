@@ -32,6 +32,7 @@ from mlgitops.prediction_log import (
     line,
     parse,
 )
+from mlgitops.serving import room
 from mlgitops.serving.__main__ import parse as options
 from mlgitops.serving.appending import append
 from mlgitops.serving.log import PredictionLog, sampled
@@ -410,6 +411,47 @@ def test_a_folder_has_no_byte_beyond_its_bound(tmp_path: Path) -> None:
     (path,) = tmp_path.glob(PATTERN)
     assert 4500 < path.stat().st_size <= 5000
     assert writer.written + writer.dropped == 200 and writer.dropped > 100
+
+
+def test_nor_with_several_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sees what the others have written, and what they still may write."""
+    monkeypatch.setattr("mlgitops.serving.log.ROOM_SECONDS", 0.01)
+    writers = [PredictionLog(tmp_path, max_bytes=20_000, writers=3) for _ in range(3)]
+
+    async def play() -> None:
+        for number in range(300):
+            busy = writers if number % 3 else writers[:1]
+            await asyncio.gather(*(w.write([entry(number)]) for w in busy))
+            await asyncio.sleep(0.001)
+
+    asyncio.run(play())
+    for writer in writers:
+        writer.close()
+    size = sum(path.stat().st_size for path in tmp_path.glob(PATTERN))
+    assert 17_000 < size <= 20_000
+    assert all(w.written and w.dropped for w in writers)
+    assert sum(w.written + w.dropped for w in writers) == 700
+    assert not list(tmp_path.glob(f"{room.PREFIX}*"))
+
+
+def test_a_worker_that_starts_finds_room(tmp_path: Path) -> None:
+    """Before the others look again; what a dead one had claimed is free."""
+    first = room.Room(tmp_path, 16_000)
+    assert first.share(0) == 15_000
+    second, third = room.Room(tmp_path, 16_000), room.Room(tmp_path, 16_000)
+    assert (second.share(0), third.share(0)) == (500, 250)
+    assert first.share(15_000) == 5_000, "the first gives back"
+    assert second.share(500) == 375, "when it has used up what it had"
+    first.share(5_000)
+    assert second.share(500) == 5_000
+    os.close(first._file)  # as it was killed
+    second.close()
+    assert third.share(250) == 15_000
+    with pytest.raises(OSError):
+        second.share(0)
+    third.close()
 
 
 def test_a_log_of_a_sample_counts_what_it_leaves_out(tmp_path: Path) -> None:

@@ -140,8 +140,10 @@ class GitHub:
                 self.kept["issues"][int(number) - 1].update(fields)
                 return {"html_url": "u"}
             case ("GET", "pulls"):
-                branch = str(fields["head"]).split(":")[-1]
                 pulls = self.kept.get("pulls", [])
+                if "head" not in fields:
+                    return pulls
+                branch = str(fields["head"]).split(":")[-1]
                 return [self.side(p) for p in pulls if p["head"] == branch]
             case ("POST", kind):
                 return self.add(kind, {"assets": [], **fields})

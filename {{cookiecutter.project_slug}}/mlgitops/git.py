@@ -32,6 +32,7 @@ BROKE_OFF = re.compile(
 )
 BLOB = re.compile(rb"[0-9a-f]{40,64} blob \d+")  # before the bytes of a file
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before the next try
+SILENT = 120  # seconds without a byte over http, after which a command fails
 Folder = str | os.PathLike[str]
 
 
@@ -241,4 +242,5 @@ def _bytes(
 
 def _environment() -> dict[str, str]:
     """Return what git is started with: it asks nothing, its errors are in English."""
-    return {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}
+    waits = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(SILENT)}
+    return {**waits, **os.environ, "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}

@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from textwrap import shorten
 from typing import Any
 
-from mlgitops import git, lock, login
+from mlgitops import git, lock, login, patience
 from mlgitops.lock import Out
 
 REMOTE = "storage"
@@ -36,12 +36,14 @@ SECTION = f"'remote \"{REMOTE}\"'"
 BRANCH = "storage"
 BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns from 50
 LOCAL = "config.local"  # of .dvc: the login, which is not committed
+UNFINISHED = Path(".dvc", "tmp", "storage-next")  # of `make storage`: store/switch.py
 TRIES = 20
 LOGGED_IN = Path(".dvc", "tmp", "login")  # of a scratch repository
 # An experimental part of gcsfs asks a second service, which other endpoints lack.
 PLAIN = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 EMPTY: Mapping[str, str] = {}
 UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
+CHANGED = ", found "  # in the message for other bytes: before what they are
 OBJECTS = (  # what this machine's git changes or hides elsewhere stays as it is here
     *("-c", "core.autocrlf=false", "-c", f"core.attributesFile={os.devnull}"),
     *("-c", f"core.excludesFile={os.devnull}"),
@@ -73,9 +75,10 @@ def bring(
     """Download objects to these paths in one go; return the errors by path."""
     if not targets:
         return {}
+    address = masked(url(cwd))
     if folder := _objects(Path(cwd)):
-        copies = ((path, _copied(folder, out, path)) for path, out in targets.items())
-        return {path: problem for path, problem in copies if problem}
+        copies = {p: _copied(folder, out, p, address) for p, out in targets.items()}
+        return {path: problem for path, problem in copies.items() if problem}
     outs, problems, failure = list(targets.values()), {}, ""
     with _scratch(Path(cwd), outs) as scratch:
         try:
@@ -86,10 +89,10 @@ def bring(
             download = scratch / str(number) / out.name
             try:
                 if not download.is_file():
-                    raise StorageError(_absent(out, failure))
+                    raise StorageError(failure or UNKNOWN)
                 _verify(download, out)
             except StorageError as error:
-                problems[path] = error
+                problems[path] = StorageError(_absent(out, address, str(error)))
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(download, path)
@@ -111,10 +114,46 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
             _refuse_big(file, out, Path(cwd))
             shutil.copyfile(file, scratch / str(number) / out.name)
         for verb in (("commit", "--force"), ("push",)):
-            _transfer(scratch, "nothing was stored", *verb, *_pointers(outs))
+            try:
+                _transfer(scratch, "not stored", *verb, *_pointers(outs))
+            except StorageError as error:
+                raise StorageError(
+                    _unsent(outs, masked(url(cwd)), str(error))
+                ) from error
         _publish(Path(cwd))
     with TemporaryDirectory() as folder:
-        pull(outs, Path(folder), cwd)
+        targets = {Path(folder, str(n), o.name): o for n, o in enumerate(outs)}
+        if altered := bring(targets, cwd):
+            wrong = {targets[path].md5 for path in altered}
+            _overwrite({f: o for f, o in files.items() if o.md5 in wrong}, Path(cwd))
+            pull(outs, Path(folder), cwd)
+
+
+def _overwrite(files: Mapping[Path, Out], cwd: Path) -> None:
+    """Write objects in place of altered ones, which DVC takes for stored ones."""
+    address = url(cwd)
+    system, root = connect(_config(cwd), address, LOCAL)
+    try:
+        for file, out in files.items():
+            path = f"{root.rstrip('/')}/files/md5/{out.md5[:2]}/{out.md5[2:]}"
+            if "://" not in address:  # it may be read-only
+                Path(path).unlink(missing_ok=True)
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            system.put_file(str(file), path)
+    except Exception as error:  # each kind of storage has its own
+        problem = f"not stored: {shorten(str(error), 200, placeholder=' …')}"
+        outs = list(files.values())
+        raise StorageError(_unsent(outs, masked(address), problem)) from error
+    _publish(cwd)
+
+
+def _unsent(outs: list[Out], address: str, failure: str) -> str:
+    """Return the message for objects that did not reach storage."""
+    more = f" and {len(outs) - 1} more objects" if outs[1:] else ""
+    return (
+        f"{outs[0].path} (md5 {outs[0].md5}){more} {'were' if more else 'was'} "
+        f"{failure}: when {address} takes {'them' if more else 'it'}, run this again"
+    )
 
 
 def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
@@ -219,6 +258,7 @@ def connect(
     env = _environment(scheme, folder)
     env.pop("HOME", None)  # this process keeps its own
     os.environ.update({**PLAIN, **env})
+    patience.apply(scheme)
     text = io.StringIO()
     config.write(text)
     settings = ConfigObj(text.getvalue().splitlines())[SECTION.strip("'")]
@@ -273,6 +313,11 @@ def _config(
 ) -> configparser.ConfigParser:
     """Return DVC's settings for a scratch repository."""
     config = configparser.ConfigParser(interpolation=None)
+    if folder is None and Path(cwd, UNFINISHED).is_dir():
+        raise StorageError(
+            "`make storage` was interrupted while it wrote .dvc/config: type the same "
+            "command again, which writes the rest"
+        )
     folder = folder or Path(cwd, ".dvc")
     try:
         config.read([folder / name for name in ("config", local)])
@@ -291,7 +336,9 @@ def _config(
     for section in set(config.sections()) - {SECTION}:
         config.remove_section(section)
     core = {"no_scm": "true", "remote": REMOTE}
-    config.read_dict({SECTION: {"url": address}, "core": core})
+    waits = patience.settings(address.partition("://")[0])
+    remote = {**waits, **config[SECTION], "url": address}
+    config.read_dict({SECTION: remote, "core": core})
     return config
 
 
@@ -309,7 +356,7 @@ def _object(folder: Path, out: Out) -> Path:
     return folder / out.md5[:2] / out.md5[2:]
 
 
-def _copied(folder: Path, out: Out, target: Path) -> StorageError | None:
+def _copied(folder: Path, out: Out, target: Path, where: str) -> StorageError | None:
     """Copy an object to its path, whole or not at all; return the error, if any."""
     part = target.with_name(f"{target.name}.part")
     try:
@@ -318,11 +365,11 @@ def _copied(folder: Path, out: Out, target: Path) -> StorageError | None:
         _verify(part, out)
         part.replace(target)
     except (FileNotFoundError, NotADirectoryError):
-        return StorageError(_absent(out, ""))
+        return StorageError(_absent(out, where, UNKNOWN))
     except OSError as error:
         return StorageError(f"{out.path} cannot be written: {error.strerror}")
     except StorageError as error:
-        return error
+        return StorageError(_absent(out, where, str(error)))
     finally:
         part.unlink(missing_ok=True)
     return None
@@ -347,7 +394,14 @@ def _sync(cwd: Path) -> None:
         origin = git.run("remote", "get-url", "origin", cwd=cwd)
         verb = "set-url" if git.has_remote(folder) else "add"
         git.run("remote", verb, "origin", origin, cwd=folder)
-        if newest := git.fetch_branch(BRANCH, folder):
+        try:
+            newest = git.fetch_branch(BRANCH, folder)
+        except git.GitError as error:
+            raise StorageError(
+                f"the storage branch cannot be read: {error}: when origin answers, run "
+                "this again"
+            ) from error
+        if newest:
             _join(folder, newest)
 
 
@@ -383,7 +437,10 @@ def _publish(cwd: Path) -> None:
             if git.push(f"HEAD:{BRANCH}", cwd=folder):
                 return
         except git.GitError as error:
-            raise StorageError(f"the storage branch: {error}") from error
+            raise StorageError(
+                f"the storage branch cannot be written: {error}: when origin takes it, "
+                "run this again"
+            ) from error
         _sync(cwd)
     raise StorageError(
         f"other writers were faster {TRIES} times: run the command again"
@@ -429,11 +486,18 @@ def _pointers(outs: list[Out]) -> list[str]:
 
 def _transfer(scratch: Path, problem: str, *args: str) -> str:
     """Run DVC with the login of storage, which may last for minutes only."""
-    env = _environment(kind(scratch), scratch / LOGGED_IN)
-    return _dvc(scratch, problem, *args, more=env)
+    scheme = kind(scratch)
+    env = _environment(scheme, scratch / LOGGED_IN)
+    return _dvc(scratch, problem, *args, more=env, scheme=scheme)
 
 
-def _dvc(cwd: Path, problem: str, *args: str, more: Mapping[str, str] = EMPTY) -> str:
+def _dvc(
+    cwd: Path,
+    problem: str,
+    *args: str,
+    more: Mapping[str, str] = EMPTY,
+    scheme: str = "",
+) -> str:
     """Run DVC as a program and return what it printed.
 
     Raises:
@@ -442,7 +506,8 @@ def _dvc(cwd: Path, problem: str, *args: str, more: Mapping[str, str] = EMPTY) -
     site = cwd / ".dvc" / "tmp" / "site"
     env = {**os.environ, "DVC_SITE_CACHE_DIR": str(site), "DVC_NO_ANALYTICS": "1"}
     env |= {**PLAIN, **more}
-    command = (sys.executable, "-m", "dvc", *args)
+    program = (patience.PROGRAM, scheme, str(patience.SILENT))
+    command = (sys.executable, "-P", *program, *args)
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
@@ -453,14 +518,16 @@ def _dvc(cwd: Path, problem: str, *args: str, more: Mapping[str, str] = EMPTY) -
     return done.stdout
 
 
-def _absent(out: Out, failure: str) -> str:
-    """Return the message for an object that is missing or was not downloaded."""
-    if failure and UNKNOWN not in failure:
-        return f"{out.path} (md5 {out.md5}) was {failure}"
-    return (
-        f"{out.path} (md5 {out.md5}) is not in storage, or was altered there: run "
-        "`make push` where the file is, then run this again"
-    )
+def _absent(out: Out, address: str, failure: str) -> str:
+    """Return the message for an object that did not arrive from storage, and why."""
+    name = f"{out.path} (md5 {out.md5})"
+    push = "run `make push` where the file is, then run this again"
+    if UNKNOWN in failure:
+        return f"{name} is not in storage, {address}, or was altered there: {push}"
+    if CHANGED in failure:
+        found = failure.rpartition(CHANGED)[2]
+        return f"{name} was altered in storage, {address}, which has {found}: {push}"
+    return f"{name} was {failure}: when {address} answers, run this again"
 
 
 def _verify(file: Path, out: Out) -> None:
@@ -471,5 +538,5 @@ def _verify(file: Path, out: Out) -> None:
         size = file.stat().st_size
         raise StorageError(
             f"{out.path} is not the expected file: expected md5 {out.md5} "
-            f"({out.size} bytes), found {md5} ({size} bytes)"
+            f"({out.size} bytes){CHANGED}{md5} ({size} bytes)"
         )

@@ -55,7 +55,7 @@ def erase(ids: str, entity: str, log: str, labels: str) -> list[str]:
     for path in tables:
         if not Path(path).is_file():
             raise EraseError(f"{path} is not here: type `make pull`")
-        remove.readable(Path(path), contract, person)
+        remove.check_table(Path(path), contract, person)
     person = _known(person, contract, [*tables], log, labels)
     counts = {"log": 0, "labels": 0, "data": 0}
     try:

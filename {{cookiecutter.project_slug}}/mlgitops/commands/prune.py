@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlgitops import git, settings, storage
+from mlgitops import settings, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger, Record
 from mlgitops.release import ReleaseError, model_name, registry
@@ -27,11 +27,13 @@ from mlgitops.retention.rule import Kept
 from mlgitops.storage import StorageError
 from mlgitops.store import objects
 
-HEADS = "+refs/heads/*:refs/remotes/origin/*"  # all, in a clone of one branch too
 ALONE = (
     "storage holds {count:,} objects that this repository never named: another one may "
-    "keep its own there, so they stay; type `make prune ALONE=1` if nobody does. An "
-    "object that both name goes: see docs/retention.md"
+    "keep its own there, so they stay; type `make prune ALONE=1` if nobody does"
+)
+YOUNG = (
+    "{count:,} objects that this repository never named are less than a day old: they "
+    "may be on their way, so they stay"
 )
 
 
@@ -76,7 +78,7 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
             nothing is known to be free; or what has to stay is missing afterwards.
     """
     rules = settings.retention(settings.load(Path("params.yaml").read_bytes()))
-    git.remote_run("fetch", "-q", "--prune", "origin", HEADS)
+    remark = named.fetch()
     name, ledger = model_name(), Ledger()
     registry.fetch(name)
     if apply and ledger.commit is None:
@@ -88,8 +90,9 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
     retired = {*ledger.retired(), *(version.manifest_sha256 for version in gone)}
     free, unknown = plan.free(ledger, name, retired, alone)
     lines = [f"{'retire' if not apply else 'retired'} {_said(v)}" for v in gone]
-    if unknown and not alone:
-        lines.append(ALONE.format(count=unknown))
+    lines += [remark] if remark else []
+    if unknown:
+        lines.append((YOUNG if alone else ALONE).format(count=unknown))
     if apply:
         _record(ledger, gone, rules, name)
         ledger.refresh()  # what was judged since stays
@@ -146,7 +149,7 @@ def _delete(free: Collection[str], ledger: Ledger, name: str) -> None:
     storage_here = objects.here()
     had = storage_here.listing().sizes.keys()
     storage_here.remove(free)
-    git.remote_run("fetch", "-q", "--prune", "origin", HEADS)
+    named.fetch()
     ledger.refresh()
     left = objects.here().listing().sizes.keys()
     if still := [md5 for md5 in free if md5 in left]:
@@ -155,7 +158,8 @@ def _delete(free: Collection[str], ledger: Ledger, name: str) -> None:
     if lost := sorted(had & keep - left):
         raise StorageError(
             f"a proposal named {len(lost):,} objects while they were deleted, such as "
-            f"md5 {lost[0]}: type `make push` where that data is"
+            f"md5 {lost[0]}: type `make push` where that data is, and run `validate` "
+            "of that proposal again if it built them"
         )
 
 

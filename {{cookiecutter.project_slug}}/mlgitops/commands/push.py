@@ -14,6 +14,7 @@ from mlgitops.commands.pull import released_lock
 from mlgitops.ledger import Ledger
 from mlgitops.lock import Out
 from mlgitops.storage import StorageError
+from mlgitops.store import owner
 
 
 def main() -> None:
@@ -46,6 +47,8 @@ def send(outs: list[Out]) -> str:
             "and commit what that changes, then `make push` again"
         )
     present = {Path(out.path): out for out in outs if Path(out.path).is_file()}
+    if present:
+        owner.claim_here()
     storage.push(present)
     elsewhere = [out for out in outs if Path(out.path) not in present]
     if lost := storage.missing(elsewhere):

@@ -21,7 +21,7 @@ from mlgitops import lock, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.commands.secrets import secrets_in
 from mlgitops.storage import StorageError
-from mlgitops.store import logs, move, named, objects, switch
+from mlgitops.store import logs, move, named, objects, owner, switch
 from mlgitops.store.objects import Objects
 
 LOCKS = "mlgitops/requirements"
@@ -60,6 +60,7 @@ def relocate(
         StorageError: what failed; storage is then still the old one.
     """
     address = checked(to)
+    finished = switch.finish()
     config = switch.settings(address, login_file)
     again = absolute(address) == storage.url()
     if again and login_file is None:
@@ -80,10 +81,12 @@ def relocate(
             f"prediction log: {files} files copied; type `gh variable set "
             f"PREDICTION_LOG --body {place}`"
         )
-    if again:
+    owner.claim(target)
+    if again and not finished:
         return said
-    switch.keep()
-    switch.write(config, _secret(config))
+    if not again:
+        switch.keep()
+        switch.write(config, _secret(config))
     return [
         *said,
         f".dvc/config names {target.shown} now; the old settings are in "

@@ -13,6 +13,7 @@ from mlgitops.judge.verdict import Case, summary
 from mlgitops.ledger import Record, lock_path
 from mlgitops.machinery import machinery
 from mlgitops.report import page
+from mlgitops.store import owner
 
 CONTEXT = "validate"
 JUDGED = (
@@ -25,12 +26,23 @@ STATES = {"ready": "success", "blocked": "failure"}
 
 def store(case: Case) -> None:
     """Send the objects of a passing challenger to storage, those that it lacks."""
+    owner.claim_here()
     champion = lock.at(case.champion["commit"]) if case.champion else None
     stored = {out.md5 for out in champion.outs} if champion else set()
     outs = [out for out in case.built.outs if out.md5 not in stored]
     if case.ledger.paths(lock_path(case.built.sha256)):
         outs = storage.missing(outs)
     storage.push({case.challenger / out.name: out for out in outs})
+
+
+def keep(case: Case) -> None:
+    """Send again what `make prune` deleted before the ledger named it.
+
+    That looks at the ledger after it has deleted, and this at storage after the ledger
+    was written: one of both sees the other.
+    """
+    gone = storage.missing(case.built.outs)
+    storage.push({case.challenger / out.name: out for out in gone})
 
 
 def record(case: Case, proposal: Proposal, build: BuildRecord, html: str) -> int:

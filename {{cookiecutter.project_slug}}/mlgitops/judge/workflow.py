@@ -106,6 +106,8 @@ def _judge(proposed: Proposal) -> None:
             verdict.consider(case)
             facts = _decide(case, proposed, build, tree, gated, params)
         publish.record(case, proposed, build, page.page(facts))
+        if case.passed:
+            publish.keep(case)
         publish.announce(proposed, facts, publish.is_newest(proposed))
 
 

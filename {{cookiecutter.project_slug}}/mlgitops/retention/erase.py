@@ -1,20 +1,14 @@
 """Removes a person's rows from log, labels and data; every other byte stays.
 
-A file is written anew beside itself, read back, and takes the old one's place. Where
-nothing of a file goes, nobody touches it. A server that logs meanwhile waits for its
-lock and goes on in the new file; a shipper is kept out.
+A server that logs meanwhile waits for its lock and goes on in the new file; a shipper
+is kept out.
 """
 
 from __future__ import annotations
 
-import csv
-import fcntl
-import gzip
 import io
 import os
-import shutil
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,21 +19,25 @@ import pyarrow.parquet as pq
 
 from mlgitops.monitor.labels import id_column, separator_of
 from mlgitops.pipeline.contract import Contract
-from mlgitops.retention import person as rows
+from mlgitops.prediction_log import LONGEST
+from mlgitops.retention import person as records
+from mlgitops.retention import rewrite
 from mlgitops.retention.person import Person
+from mlgitops.retention.rewrite import EraseError, Write
+from mlgitops.shipping.parts import BATCH
 from mlgitops.shipping.ship import LOCK, SHADOW, ShipError, alone
-from mlgitops.shipping.sink import Sink, SinkError
+from mlgitops.shipping.sink import Sink
 
-GZIP = b"\x1f\x8b"  # how such a file begins, whatever its name
-MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+__all__ = ["EraseError", "Person"]
 
+MARKS = {  # of a file's encoding, which is read and written without the mark
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+    b"\xef\xbb\xbf": "utf-8",
+}
 LOG, LABELS = (".jsonl", ".parquet"), (".csv",)  # of the files in a folder
-
-Rewrite = Callable[[bytes], bytes]
-
-
-class EraseError(Exception):
-    """Rows could not be removed: one sentence."""
+ROWS = 131_072  # of a table, in memory and in a row group
+OVERLAP = 1_000  # bytes of a line that is too long: an id may be cut between two pieces
 
 
 def log(source: str, person: Person) -> int:
@@ -48,13 +46,20 @@ def log(source: str, person: Person) -> int:
     Raises:
         EraseError: a file could not be read or written; those before it are done.
     """
+
+    def copy(file: IO[bytes], write: Write, until: int | None) -> int:
+        return _without(file, write, until, person)
+
+    def stays(batch: pa.RecordBatch) -> list[bool]:
+        return [not person.logged(line) for line in _lines_of(batch)]
+
     count = 0
     with _no_shipper(source):
         for path in _files(source, LOG):
-            if path.endswith(".parquet"):
-                count += _part(source, path, person)
-            else:
-                count += _text(source, path, lambda text: b"".join(_kept(text, person)))
+            if not path.endswith(".parquet"):
+                count += rewrite.text(source, path, copy, grows=True)
+            elif "line" in _columns(source, path):  # else it is somebody else's
+                count += rewrite.rows(source, path, stays, ["line"], BATCH)
     return count
 
 
@@ -62,12 +67,12 @@ def log_ids(source: str, person: Person) -> frozenset[str]:
     """Return the ids of the lines of a log that are of one of the person's names."""
     ids: set[str] = set()
     for path in _files(source, LOG):
-        if path.endswith(".parquet"):
-            lines = _lines_of(_parquet(source, path))
-        else:
-            text = _unpacked(_read(source, path), path)
-            lines = [line.decode("utf-8", "replace") for line in io.BytesIO(text)]
-        ids.update(map(person.id_in, lines))
+        with rewrite.reading(path), rewrite.opened(source, path) as file:
+            if not path.endswith(".parquet"):
+                ids.update(map(person.id_in, _lines(rewrite.unpacked(file))))
+            elif "line" in _columns(source, path):
+                for batch in rewrite.batches(file, BATCH, ["line"]):
+                    ids.update(map(person.id_in, _lines_of(batch)))
     return frozenset(ids)
 
 
@@ -77,41 +82,29 @@ def labels(source: str, contract: Contract, person: Person) -> int:
     Raises:
         EraseError: a file could not be read or written; those before it are done.
     """
-    keys = {id_column(contract), contract.id}
 
-    def kept(data: bytes) -> bytes:
-        lines, encoding, errors = _text_lines(data)
-        if not any(map(str.strip, lines)):
-            return data
-        left = rows.labels(lines, _separator(lines, contract), keys, person)
-        return "".join(left).encode(encoding, errors) if left != lines else data
+    def copy(file: IO[bytes], write: Write, _: int | None) -> int:
+        mark, encoding, errors = _encoding(file)
+        went = 0
+        write(mark)
+        for lines, cells in _records(file, contract):
+            if records.has_label(cells, _keys(contract), person):
+                went += len(lines)
+            else:
+                write("".join(lines).encode(encoding, errors))
+        return went
 
-    return sum(_text(source, path, kept) for path in _files(source, LABELS))
+    return sum(rewrite.text(source, path, copy) for path in _files(source, LABELS))
 
 
 def label_ids(source: str, contract: Contract, person: Person) -> frozenset[str]:
     """Return the ids of the records of labels that are of one of the person's names."""
-    keys, ids = {id_column(contract), contract.id}, set()
+    ids: set[str] = set()
     for path in _files(source, LABELS):
-        with _reading(path):
-            lines, *_ = _text_lines(_unpacked(_read(source, path), path))
-            if any(map(str.strip, lines)):
-                separator = _separator(lines, contract)
-                ids |= rows.label_ids(lines, separator, keys, person)
+        with rewrite.reading(path), rewrite.opened(source, path) as file:
+            for _, cells in _records(rewrite.unpacked(file), contract):
+                ids |= records.label_ids(cells, _keys(contract), person)
     return frozenset(ids)
-
-
-def _text_lines(data: bytes) -> tuple[list[str], str, str]:
-    """Return a file's lines as CSV has them, its encoding, and how it was decoded."""
-    mark = next((m for m in MARKS if data.startswith(m)), b"")
-    encoding, errors = MARKS.get(mark, "utf-8"), "strict" if mark else "surrogateescape"
-    lines = io.StringIO(data.decode(encoding, errors), newline="")
-    return [*lines], encoding, errors
-
-
-def _separator(lines: list[str], contract: Contract) -> str:
-    """Return what separates the fields, by the first line that is not blank."""
-    return separator_of(next(line for line in lines if line.strip()), contract)
 
 
 def table(path: Path, contract: Contract, person: Person) -> int:
@@ -120,21 +113,16 @@ def table(path: Path, contract: Contract, person: Person) -> int:
     Raises:
         EraseError: it cannot be read, or has not the columns that tell whose rows go.
     """
-    frame = readable(path, contract, person)
-    ids = _values(frame, contract.id)
-    names = _values(frame, person.column)
-    stays = [not person.owns(i, n) for i, n in zip(ids, names, strict=True)]
-    if all(stays):
-        return 0
-    left = frame.filter(pa.array(stays))
-    with TemporaryFile() as target:
-        pq.write_table(left, target, compression="zstd")
-        _put("", str(path), target)
-    return int(frame.num_rows - left.num_rows)
+    check_table(path, contract, person)
+
+    def stays(batch: pa.RecordBatch) -> list[bool]:
+        return [not person.owns(i, n) for i, n in _owners(batch, contract, person)]
+
+    return rewrite.rows("", str(path), stays, _wanted(contract, person), ROWS)
 
 
-def readable(path: Path, contract: Contract, person: Person) -> pa.Table:
-    """Return a labelled table in which a person's rows can be found.
+def check_table(path: Path, contract: Contract, person: Person) -> None:
+    """Refuse a table in which a person's rows cannot be found.
 
     Raises:
         EraseError: it is not a Parquet file, or lacks a column that tells whose rows
@@ -145,31 +133,120 @@ def readable(path: Path, contract: Contract, person: Person) -> pa.Table:
             f"{path} is not a Parquet file, and nothing was removed: remove the rows "
             f"from it by hand, then `dvc add {path}`"
         )
-    frame = _parquet("", str(path))
-    wanted = dict.fromkeys((contract.id, person.column or contract.id))
-    if absent := [name for name in wanted if name not in frame.column_names]:
+    columns = _columns("", str(path))
+    if absent := [n for n in _wanted(contract, person) if n not in columns]:
         raise EraseError(f"{path} has no column {' and '.join(absent)}")
-    return frame
 
 
 def ids_of(path: Path, contract: Contract, person: Person) -> frozenset[str]:
     """Return the ids of a person's rows in a labelled table."""
-    frame = readable(path, contract, person)
-    pairs = zip(_values(frame, contract.id), _values(frame, person.column), strict=True)
-    return frozenset(rows.written(i) for i, n in pairs if person.owns(None, n))
+    check_table(path, contract, person)
+    with rewrite.reading(str(path)), path.open("rb") as file:
+        return frozenset(
+            records.written(i)
+            for batch in rewrite.batches(file, ROWS, _wanted(contract, person))
+            for i, n in _owners(batch, contract, person)
+            if person.owns(None, n)
+        )
 
 
-def _values(table: pa.Table, name: str) -> list[Any]:
-    """Return a column, or nothing for each row where there is none."""
-    if name not in table.column_names:
-        return [None] * table.num_rows
-    values: list[Any] = table.column(name).to_pylist()
-    return values
+def _wanted(contract: Contract, person: Person) -> list[str]:
+    """Return the columns of a table by which a person's rows are found."""
+    return [*dict.fromkeys((contract.id, person.column or contract.id))]
 
 
-def _kept(data: bytes, person: Person) -> list[bytes]:
-    """Return the lines of a log that stay."""
-    return [*person.without(io.BytesIO(data))]
+def _owners(
+    batch: pa.RecordBatch, contract: Contract, person: Person
+) -> Iterator[tuple[Any, Any]]:
+    """Return each row's id, and whose it is, or nothing where that is not told."""
+    ids = batch.column(contract.id).to_pylist()
+    names = batch.column(person.column).to_pylist() if person.column else [None]
+    return zip(ids, names if person.column else names * len(ids), strict=True)
+
+
+def _without(source: IO[bytes], write: Write, until: int | None, person: Person) -> int:
+    """Copy the lines of a log that stay, byte for byte; return how many go."""
+    went = 0
+    while until is None or source.tell() < until:
+        if not (data := source.readline(LONGEST)):
+            break
+        if len(data) == LONGEST and not data.endswith(b"\n"):
+            went += _too_long(data, source, write, person)
+        elif person.logged(data.decode("utf-8", "replace")):
+            went += 1
+        else:
+            write(data)
+    return went
+
+
+def _too_long(data: bytes, source: IO[bytes], write: Write, person: Person) -> bool:
+    """Copy a line that is longer than any of a server's, unless a piece of it goes."""
+    goes, before = False, b""
+    with TemporaryFile() as line:
+        while data:
+            line.write(data)
+            goes |= person.logged((before + data).decode("utf-8", "replace"))
+            before = data[-OVERLAP:]
+            data = b"" if data.endswith(b"\n") else source.readline(LONGEST)
+        line.seek(0)
+        while not goes and (data := line.read(LONGEST)):
+            write(data)
+    return goes
+
+
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    """Yield the lines of a log, of a bounded size each."""
+    while line := file.readline(LONGEST):
+        yield line.decode("utf-8", "replace")
+
+
+def _keys(contract: Contract) -> set[str]:
+    """Return what the column of ids may be called in a file of labels."""
+    return {id_column(contract), contract.id}
+
+
+def _encoding(file: IO[bytes]) -> tuple[bytes, str, str]:
+    """Return how a file begins, its encoding, how it is decoded; be behind the mark."""
+    head = file.read(max(map(len, MARKS)))
+    mark = next((m for m in MARKS if head.startswith(m)), b"")
+    file.seek(len(mark))
+    return mark, MARKS.get(mark, "utf-8"), "strict" if mark else "surrogateescape"
+
+
+def _records(
+    file: IO[bytes], contract: Contract
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield the lines of each record of a CSV, with its cells."""
+    file.seek(0)
+    _, encoding, errors = _encoding(file)
+    text = io.TextIOWrapper(file, encoding, errors, newline="")
+    try:
+        separator = lambda line: separator_of(line, contract)  # noqa: E731
+        yield from records.of_csv(_short(text), separator, _keys(contract))
+    finally:
+        text.detach()  # or it would close the file
+
+
+def _short(text: io.TextIOWrapper) -> Iterator[str]:
+    """Yield lines; ValueError at one that is longer than lines of labels are."""
+    while line := text.readline(LONGEST):
+        if len(line) == LONGEST:
+            raise ValueError(f"a line of it has {LONGEST:,} characters or more")
+        yield line
+
+
+def _columns(source: str, path: str) -> list[str]:
+    """Return the names of the columns of a Parquet file."""
+    with rewrite.reading(path), rewrite.opened(source, path) as file:
+        return list(pq.ParquetFile(file).schema_arrow.names)
+
+
+def _lines_of(batch: pa.RecordBatch) -> list[str]:
+    """Return the lines of a part."""
+    return [
+        line.decode("utf-8", "replace") if isinstance(line, bytes) else line or ""
+        for line in batch.column("line").to_pylist()
+    ]
 
 
 def _files(source: str, ends: tuple[str, ...]) -> list[str]:
@@ -214,115 +291,3 @@ def _no_shipper(source: str) -> Iterator[None]:
                         "command again when it has ended"
                     ) from error
         yield
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Say which file it is that cannot be read."""
-    try:
-        yield
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, csv.Error) as error:
-        raise EraseError(f"{path} cannot be read: {error}") from error
-
-
-def _read(source: str, path: str) -> bytes:
-    """Return the bytes of a file of a source."""
-    with _reading(path), _opened(source, path) as file:
-        return file.read()
-
-
-def _parquet(source: str, path: str) -> pa.Table:
-    """Return a Parquet file of a source."""
-    with _reading(path), _opened(source, path) as file:
-        return pq.read_table(file)
-
-
-def _lines_of(frame: pa.Table) -> list[str]:
-    """Return the lines of a part; a part of somebody else's has none."""
-    if "line" not in frame.column_names:
-        return []
-    return [
-        line.decode("utf-8", "replace") if isinstance(line, bytes) else line or ""
-        for line in frame.column("line").to_pylist()
-    ]
-
-
-def _unpacked(data: bytes, path: str) -> bytes:
-    """Return the text of a file that may be compressed."""
-    with _reading(path):
-        return gzip.decompress(data) if data.startswith(GZIP) else data
-
-
-def _part(source: str, path: str, person: Person) -> int:
-    """Remove lines of one shipped part; return how many."""
-    frame = _parquet(source, path)
-    stays = [not person.logged(line) for line in _lines_of(frame)]
-    if all(stays):
-        return 0
-    with TemporaryFile() as target:
-        pq.write_table(frame.filter(pa.array(stays)), target, compression="zstd")
-        _put(source, path, target)
-    return stays.count(False)
-
-
-def _text(source: str, path: str, rewrite: Rewrite) -> int:
-    """Rewrite one file of text; return how many lines went."""
-    if "://" in source:
-        before = _read(source, path)
-        return _replaced(before, path, rewrite, lambda file: _put(source, path, file))
-    with _reading(path), Path(path).open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # a server waits, and opens the new file
-        if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-            return _text(source, path, rewrite)
-        return _replaced(
-            file.read(), path, rewrite, lambda file: _put(source, path, file)
-        )
-
-
-def _replaced(
-    before: bytes, path: str, rewrite: Rewrite, put: Callable[[IO[bytes]], None]
-) -> int:
-    """Write what stays of a file's bytes, if something goes; return how much went."""
-    text = _unpacked(before, path)
-    with _reading(path):
-        left = rewrite(text)
-    if left == text:
-        return 0
-    put(io.BytesIO(gzip.compress(left) if before.startswith(GZIP) else left))
-    return max(text.count(b"\n") - left.count(b"\n"), 1)  # the last may not end
-
-
-def _opened(source: str, path: str) -> IO[bytes]:
-    """Open a file of a source."""
-    if "://" not in source:
-        return Path(path).open("rb")
-    opened: IO[bytes] = Sink(source).system.open(path, "rb")
-    return opened
-
-
-def _put(source: str, path: str, file: IO[bytes]) -> None:
-    """Put a file in another's place, whole or not at all."""
-    file.seek(0)
-    try:
-        if "://" in source:
-            Sink(source).write(path, file)
-        else:
-            _put_here(Path(path), file)
-    except (SinkError, OSError) as error:
-        raise EraseError(f"{path} cannot be written: {error}") from error
-
-
-def _put_here(path: Path, file: IO[bytes]) -> None:
-    """Put a file in another's place on this machine, with its owner and rights."""
-    before, part = path.stat(), path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as target:
-            shutil.copyfileobj(file, target)
-            target.flush()
-            os.fsync(target.fileno())
-        if os.geteuid() == 0:
-            os.chown(part, before.st_uid, before.st_gid)
-        part.chmod(before.st_mode)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

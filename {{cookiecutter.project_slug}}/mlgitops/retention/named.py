@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from mlgitops import git, lock
+from mlgitops import git, github, lock
 from mlgitops.ledger import Ledger, Record, lock_path
 from mlgitops.release.registry import Version
 
-WORK = ("refs/heads", "refs/remotes", "refs/stash")
+HEADS = "+refs/heads/*:refs/remotes/origin/*"  # all, in a clone of one branch too
+PROPOSALS = "refs/proposals"  # in this clone: the heads of those that are open
+WORK = ("refs/heads", "refs/remotes", "refs/stash", PROPOSALS)
 NO_WORK = re.compile(r"refs/(heads|remotes/[^/]+)/(HEAD|ledger|storage)")
 
 
@@ -53,6 +55,36 @@ def ever(ledger: Ledger) -> set[str]:
         if locked := lock.at(commit):
             md5s |= {*(out.md5 for out in locked.outs), *locked.read}
     return md5s
+
+
+def fetch() -> str:
+    """Fetch every branch of origin, and open proposals; return what has to be said.
+
+    The head of a proposal from a fork is on no branch of origin. Where GitHub does not
+    say which ones are open, all count as open.
+    """
+    numbers, remark = _open()
+    for ref in git.run("for-each-ref", "--format=%(refname)", PROPOSALS).splitlines():
+        git.run("update-ref", "-d", ref)
+    specs = [f"+refs/pull/{n}/head:{PROPOSALS}/{n}" for n in numbers]
+    git.remote_run("fetch", "-q", "--prune", "origin", HEADS, *specs)
+    return remark
+
+
+def _open() -> tuple[list[int], str]:
+    """Return the numbers of open proposals, and a remark where GitHub was not asked."""
+    try:
+        return [int(p["number"]) for p in github.pages("pulls", {"state": "open"})], ""
+    except github.GitHubError as error:
+        problem = error
+    listed = git.remote_run("ls-remote", "origin", "refs/pull/*/head")
+    numbers = [int(n) for n in re.findall(r"refs/pull/(\d+)/head", listed)]
+    if not numbers:
+        return [], ""
+    return numbers, (
+        f"GitHub does not say which of {len(numbers)} proposals are open ({problem}): "
+        "what they name stays"
+    )
 
 
 def branches() -> list[str]:

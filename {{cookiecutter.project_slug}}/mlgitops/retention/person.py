@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from mlgitops.prediction_log import parse, parse_unlogged
 
@@ -50,12 +51,6 @@ class Person:
             return entry.id
         return ""
 
-    def without(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the lines of a log that stay, byte for byte."""
-        for line in lines:
-            if not self.logged(line.decode("utf-8", "replace")):
-                yield line
-
 
 def written(value: object) -> str:
     """Return an id as a request writes it: 7.0, which pandas makes of 7, is 7."""
@@ -64,50 +59,52 @@ def written(value: object) -> str:
     return whole[1] if whole else text
 
 
-def labels(
-    lines: list[str], separator: str, keys: Collection[str], person: Person
-) -> list[str]:
-    """Return the lines of a CSV with labels that stay, the header among them.
-
-    `keys` are what its column of ids may be called. A record of several lines goes
-    whole.
-
-    Raises:
-        ValueError: there is no such column.
-    """
-    first, records = _records(lines, separator, keys)
-    kept = lines[:first]
-    for cells, begin, end in records:
-        ids = [cells[key] for key in keys if key in cells]
-        if not any(person.owns(i, cells.get(person.column)) for i in ids):
-            kept += lines[begin:end]
-    return kept
+def has_label(cells: Mapping[str, str], keys: Collection[str], person: Person) -> bool:
+    """Tell whether a record of labels goes; `keys` are what its id may be called."""
+    name = cells.get(person.column)
+    return any(person.owns(cells[key], name) for key in keys if key in cells)
 
 
 def label_ids(
-    lines: list[str], separator: str, keys: Collection[str], person: Person
+    cells: Mapping[str, str], keys: Collection[str], person: Person
 ) -> set[str]:
-    """Return the ids of a CSV's records that are of one of the names."""
-    return {
-        cells[key]
-        for cells, _, _ in _records(lines, separator, keys)[1]
-        for key in keys
-        if key in cells and written(cells.get(person.column)) in person.names
-    }
+    """Return the ids of a record of labels that is of one of the names."""
+    if written(cells.get(person.column)) not in person.names:
+        return set()
+    return {cells[key] for key in keys if key in cells}
 
 
-def _records(
-    lines: list[str], separator: str, keys: Collection[str]
-) -> tuple[int, list[tuple[dict[str, str], int, int]]]:
-    """Return the header's lines, and each record's cells with where its lines are."""
-    blank = next((n for n, line in enumerate(lines) if line.strip("\ufeff \t\r\n")), 0)
-    reader = csv.reader(lines[blank:], delimiter=separator)
-    header = [cell.strip().lstrip("\ufeff") for cell in next(reader, [])]
-    if not set(keys) & set(header):
+def of_csv(
+    lines: Iterator[str], separator: Callable[[str], str], keys: Collection[str]
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield the lines of each record, with its cells by column.
+
+    The first are the header's, with blank ones before it, and have no cells. A record
+    may have several lines. `separator` tells what is between cells from the header.
+
+    Raises:
+        ValueError: no column of ids is called as one of `keys`.
+    """
+    read: list[str] = []
+    header = next((h for h in _noted(lines, read) if h.strip("\ufeff \t\r\n")), None)
+    if header is None:
+        yield read, {}
+        return
+    reader = csv.reader(
+        chain([header], _noted(lines, read)), delimiter=separator(header)
+    )
+    names = [cell.strip().lstrip("\ufeff") for cell in next(reader, [])]
+    if not set(keys) & set(names):
         raise ValueError(f"it has no column {' or '.join(sorted(keys))}")
-    first = end = blank + reader.line_num
-    records = []
+    yield [*read], {}
+    read.clear()
     for record in reader:
-        begin, end = end, blank + reader.line_num
-        records.append((dict(zip(header, record, strict=False)), begin, end))
-    return first, records
+        yield [*read], dict(zip(names, record, strict=False))
+        read.clear()
+
+
+def _noted(lines: Iterator[str], read: list[str]) -> Iterator[str]:
+    """Yield lines, and note them."""
+    for line in lines:
+        read.append(line)
+        yield line

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from mlgitops import storage
 from mlgitops.ledger import Ledger, Record, withdraws
 from mlgitops.release import canary, registry
 from mlgitops.retention import named, rule
 from mlgitops.retention.rule import Kept
 from mlgitops.settings import Retention
-from mlgitops.store import objects
+from mlgitops.store import objects, owner
+
+YOUNG = timedelta(days=1)  # an object that nobody named may be on its way: a push
 
 
 def retiring(ledger: Ledger, name: str, rules: Retention) -> list[Kept]:
@@ -81,12 +84,22 @@ def free(
 ) -> tuple[dict[str, int], int]:
     """Return the objects that nothing names, by md5, with their bytes.
 
-    Beside them how many of them were never named here: they are free if `alone`.
+    Beside them how many stay that were never named here: they are free if `alone`, and
+    if they are not `YOUNG`.
+
+    Raises:
+        StorageError: another repository keeps objects there.
     """
     keep = named.kept(ledger, registry.versions(name), retired)
-    named_before = named.ever(ledger)
-    sizes = objects.here().listing().sizes
-    unnamed = {md5: size for md5, size in sizes.items() if md5 not in keep}
-    unknown = sum(md5 not in named_before for md5 in unnamed)
-    free = {md5: s for md5, s in unnamed.items() if alone or md5 in named_before}
-    return free, unknown
+    ours = named.ever(ledger)
+    here = objects.here()
+    contents = here.listing()
+    owner.refuse_others(here, contents)
+    unnamed = {md5: s for md5, s in contents.sizes.items() if md5 not in keep}
+    if alone:
+        since = datetime.now(UTC) - YOUNG
+        branch = storage.branch_folder()  # whose files are as old as the clone
+        times = {} if branch else contents.times
+        ours |= {md5 for md5 in unnamed if md5 not in times or times[md5] < since}
+    free = {md5: s for md5, s in unnamed.items() if md5 in ours}
+    return free, len(unnamed) - len(free)

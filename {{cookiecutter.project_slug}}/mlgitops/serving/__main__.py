@@ -500,12 +500,13 @@ def main() -> None:
     app = application(options, guarded or is_private(shared or own))
     if options.followed and app.model is None:  # or it would refuse its share for ever
         raise SystemExit(f"a worker cannot serve: {app.reason}")
+    if options.team:
+        app.team = Team(*map(int, options.team.split(":")))
     keep = {"max_bytes": options.log_max_bytes, "sample": options.log_sample}
+    keep["writers"] = app.team.workers if app.team else 1
     log = options.log and partial(PredictionLog, options.log, options.log_wait, **keep)
     if shared is None and log is not None:
         app.log = log()
-    if options.team:
-        app.team = Team(*map(int, options.team.split(":")))
     if options.canary is not None and app.model is not None:
         identity = (options.canary_version, options.canary_expect, options.canary_until)
         app.canary = Canary(options.canary, options.canary_share, app.model, *identity)

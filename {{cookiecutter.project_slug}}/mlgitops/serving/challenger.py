@@ -22,6 +22,7 @@ import msgspec
 
 from mlgitops import prediction_log
 from mlgitops.prediction_log import Value
+from mlgitops.serving import room
 from mlgitops.serving.appending import append
 from mlgitops.serving.model import Model, ModelError
 from mlgitops.serving.rows import RowError, metadata
@@ -103,16 +104,23 @@ class Scorer:
             return 2, f"rows failed: {error}"
         day = datetime.now(UTC).date().isoformat()
         try:
-            if self.max_bytes and len(lines) + self._bytes() > self.max_bytes:
+            if not self._append(self.log / prediction_log.file_name(day), lines):
                 return 3, f"lines are not written: {self.log} has its most bytes"
-            append(self.log / prediction_log.file_name(day), lines)
         except OSError as error:
             return 3, f"lines are not written: {error}"
         return 0, ""
 
-    def _bytes(self) -> int:
-        """Return how many bytes the log has; OSError."""
-        return sum(file.stat().st_size for file in self.log.glob("*.jsonl"))
+    def _append(self, path: Path, lines: bytes) -> bool:
+        """Append lines where there is room; OSError. Each worker has a challenger."""
+        if not self.max_bytes:
+            append(path, lines)
+            return True
+        self.log.mkdir(parents=True, exist_ok=True)
+        with room.alone(self.log):
+            there_is = room.size(self.log) + len(lines) <= self.max_bytes
+            if there_is:
+                append(path, lines)
+            return there_is
 
     def _lines(self, ids: Sequence[object], rows: list[dict[str, Value]]) -> bytes:
         """Return a line for each row."""

@@ -29,6 +29,7 @@ from typing import Protocol
 from mlgitops.prediction_log import UNLOGGED, Unlogged, file_name
 from mlgitops.serving.appending import append, let_go
 from mlgitops.serving.losses import Losses
+from mlgitops.serving.room import Room
 
 MAX_QUEUE = 32_000_000  # bytes of lines kept while the disk is slow or full
 WAIT_SECONDS = 0.5  # that a response waits for its lines
@@ -83,17 +84,21 @@ class PredictionLog:
         max_queue: int = MAX_QUEUE,
         max_bytes: int = 0,
         sample: float = 1.0,
+        writers: int = 1,
     ) -> None:
         """Start the writer; `wait` is in seconds, `max_queue` in bytes.
 
-        `max_bytes` of files may lie in the folder (0: any number); of rows, the share
-        `sample` is logged, by the hash of their ids.
+        `max_bytes` of files may lie in the folder (0: any number), whoever writes
+        there: so many `writers` at least. Of rows, the share `sample` is logged, by the
+        hash of their ids.
         """
         self.folder, self.wait, self.max_queue = Path(folder), wait, max_queue
         self.max_bytes, self.sample = max_bytes, sample
         self.left_out = 0  # rows that are not of the sample
         self.full = False  # lines were dropped as the folder has too many bytes
-        self._ceiling = float(max_bytes or inf)  # of `_accepted_bytes`, for that
+        self._ceiling = 0.0 if max_bytes else inf  # of `_accepted_bytes`, for that
+        self.writers = writers
+        self._room: Room | None = None
         self.accepted = self.written = self.dropped = 0
         self.lost = 0  # by earlier servers in this folder
         self._recorded = 0  # of those lost and dropped
@@ -111,6 +116,9 @@ class PredictionLog:
         self._thread.daemon = True
         self._thread.start()
         if max_bytes:
+            self._look()
+            if self._room is None:  # the folder cannot be made now; lines are kept
+                self._ceiling = max_bytes
             watch = threading.Thread(target=self._watch, name="prediction-log-room")
             watch.daemon = True
             watch.start()
@@ -179,6 +187,8 @@ class PredictionLog:
         self._store()
         if self._losses is not None:
             self._losses.close()
+        if self._room is not None:
+            self._room.close()
         if self.dropped:
             print(f"prediction log: {self.dropped} lines dropped", file=sys.stderr)
 
@@ -266,11 +276,23 @@ class PredictionLog:
                     "that nobody has shipped; further lines are dropped",
                     file=sys.stderr,
                 )
-            before, written = full, self._written_bytes
-            with contextlib.suppress(OSError):  # nobody has made it yet, say
-                sizes = [file.stat().st_size for file in self.folder.glob("*.jsonl")]
-                self._ceiling = self.max_bytes - sum(sizes) + written
+            before = full
             time.sleep(ROOM_SECONDS)
+            if self._stop_at is None:
+                self._look()
+
+    def _look(self) -> None:
+        """See how much room the folder has, and claim a share of it.
+
+        What was claimed before is given back one look after the ceiling was lowered: a
+        request may just have passed under the higher one.
+        """
+        with contextlib.suppress(OSError):  # a disk that is away, say
+            if self._room is None:
+                self._room = Room(self.folder, self.max_bytes, self.writers)
+            written = self._written_bytes
+            held = max(int(self._ceiling), self._accepted_bytes) - written
+            self._ceiling = written + self._room.share(held)
 
     def _run(self) -> None:
         """Append batches until there are no more, or no time."""

@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 
 from mlgitops.lock import Out, objects
 from mlgitops.storage import StorageError
-from mlgitops.store.objects import Objects
+from mlgitops.store import owner
+from mlgitops.store.objects import OWNERS, Objects
 
 AT_ONCE = 4  # objects; a login of ssh often has no more than 10 sessions
 EVERY = 5.0  # seconds between two lines of progress
@@ -46,7 +47,8 @@ def plan(source: Objects, target: Objects, named: Named) -> Plan:
     """
     had, stored = source.listing(), target.listing()
     foreign = [md5 for md5 in stored.sizes if md5 not in had.sizes and md5 not in named]
-    if strange := [*stored.others, *(f"object {md5}" for md5 in foreign)]:
+    owners = [f"{OWNERS}{name}" for name in sorted(stored.owners - {owner.name()})]
+    if strange := [*stored.others, *owners, *(f"object {md5}" for md5 in foreign)]:
         raise StorageError(
             f"{target.shown} holds something else ({_some(strange)}): choose an empty "
             "folder or bucket, such as one below it"

@@ -3,9 +3,10 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mlgitops.store.rights import PROBE
 FOLDER = "files/md5"  # of DVC 3
 OBJECT = re.compile(rf"{FOLDER}/([0-9a-f]{{2}})/([0-9a-f]{{30}})")
 PART = ".moving"  # ends the name of an object that is not whole yet
+OWNERS = "repositories/"  # where each repository's name is a file: `owner.py`
 LOG = "log/"  # where `make storage LOG=` brings the prediction log
 WHOLE_OR_NOT = {"s3", "gs", "azure"}  # an object appears when it is whole
 BLOCK = 1 << 20  # bytes
@@ -23,9 +25,11 @@ BLOCK = 1 << 20  # bytes
 
 @dataclass
 class Listing:
-    """What lies in a storage: the sizes of objects by md5, and all other paths."""
+    """What lies in a storage: objects by md5, repositories, and all other paths."""
 
     sizes: dict[str, int] = field(default_factory=dict)
+    times: dict[str, datetime] = field(default_factory=dict)  # of writing, where known
+    owners: set[str] = field(default_factory=set)
     others: list[str] = field(default_factory=list)
 
 
@@ -48,16 +52,23 @@ class Objects:
             StorageError: it cannot be listed.
         """
         contents = Listing()
-        for path, size in self._files():
+        for path, entry in self._files():
             name = path.removeprefix(self.root).lstrip("/")
+            if not name:
+                raise StorageError(f"{self.shown} is a file, not a folder of objects")
             if match := OBJECT.fullmatch(name):
-                contents.sizes[match[1] + match[2]] = size
+                md5 = match[1] + match[2]
+                contents.sizes[md5] = int(entry["size"] or 0)
+                if time := _written(entry):
+                    contents.times[md5] = time
+            elif name.startswith(OWNERS):
+                contents.owners.add(name.removeprefix(OWNERS))
             elif not (name.endswith(PART) or name.startswith((PROBE, LOG, ".git/"))):
                 contents.others.append(name)
         return contents
 
-    def _files(self) -> Iterator[tuple[str, int]]:
-        """Yield the path and size of each file."""
+    def _files(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the path of each file, and what the file system says of it."""
         with failing(f"{self.shown} cannot be listed"):
             self.system.invalidate_cache()
             try:
@@ -65,7 +76,7 @@ class Objects:
             except FileNotFoundError:
                 entries = {}
             for path, entry in sorted(entries.items()):
-                yield str(path), int(entry["size"] or 0)
+                yield str(path), entry
 
     def fetch(self, md5: str, to: Path) -> None:
         """Copy an object to a file and verify it.
@@ -164,6 +175,20 @@ class failing:  # noqa: N801
             text = " ".join(str(error).split())[:200] or type(error).__name__
             problem = f"{self.sentence}: {text}"
             raise StorageError(storage.masked(problem)) from error
+
+
+def _written(entry: Mapping[str, Any]) -> datetime | None:
+    """Return when a file was written, as each kind of storage says it; None if none."""
+    for name in ("LastModified", "last_modified", "updated", "mtime"):
+        value = entry.get(name)
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str):
+            with suppress(ValueError):
+                value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return None
 
 
 def _md5_of(file: Path) -> str:

@@ -1,12 +1,19 @@
-"""Writes DVC's settings for another storage: the login apart from what is committed."""
+"""Writes DVC's settings for another storage: the login apart from what is committed.
+
+They are two files, which nothing replaces at once. So both are written beside first,
+in a folder that takes its name when it is whole; from then on a run that was killed is
+finished by the next one, and until it is, nobody reads half of the settings.
+"""
 
 import configparser
+import os
 import shutil
 from pathlib import Path
 
 from mlgitops import login, storage
 from mlgitops.storage import StorageError
 
+NEXT = storage.UNFINISHED  # both files as they are to be
 BEFORE = Path(".dvc", "tmp", "storage-before")  # the settings of the old storage
 Config = configparser.ConfigParser
 SETTINGS = ("config", storage.LOCAL)  # the names of both files
@@ -36,11 +43,10 @@ def settings(address: str, file: Path | None) -> Config:
 
 
 def keep() -> None:
-    """Keep the settings of the old storage, unless they are kept already."""
+    """Keep the settings of the old storage; none stay of one before it."""
     BEFORE.mkdir(parents=True, exist_ok=True)
     for name in SETTINGS:
-        if (file := Path(".dvc", name)).is_file():
-            shutil.copyfile(file, BEFORE / name)
+        _same(Path(".dvc", name), BEFORE / name)
 
 
 def write(config: Config, secret: set[str]) -> None:
@@ -48,27 +54,45 @@ def write(config: Config, secret: set[str]) -> None:
     shared, own = dict(config[storage.SECTION]), {}
     for name in [n for n in shared if n in secret or n in login.FILES]:
         own[name] = shared.pop(name)
-    file = Path(".dvc", "config")
     kept = configparser.ConfigParser(interpolation=None)
-    kept.read(file)
+    kept.read(Path(".dvc", "config"))
     kept.remove_section(storage.SECTION)
     kept.read_dict({storage.SECTION: shared})
-    _replace(file, kept)
-    local = Path(".dvc", storage.LOCAL)
-    local.unlink(missing_ok=True)  # of the old storage; it is kept
-    if own:
-        private = configparser.ConfigParser(interpolation=None)
-        private.read_dict({storage.SECTION: own})
-        _replace(local, private)
+    private = configparser.ConfigParser(interpolation=None)
+    private.read_dict({storage.SECTION: own})
+    part = NEXT.with_name(f"{NEXT.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True, mode=0o700)
+    for name, contents in zip(SETTINGS, (kept, private), strict=True):
+        if name != storage.LOCAL or own:
+            with (part / name).open("w") as stream:
+                contents.write(stream)
+    part.replace(NEXT)
+    finish()
 
 
-def _replace(file: Path, config: Config) -> None:
-    """Write settings, whole or not at all, for this user only."""
+def finish() -> bool:
+    """Put settings that were written beside in their place; tell whether there were."""
+    if not NEXT.is_dir():
+        return False
+    for name in SETTINGS:  # without a file of its own, that of the old storage goes
+        _same(NEXT / name, Path(".dvc", name))
+    done = NEXT.with_name(f"{NEXT.name}.done")
+    shutil.rmtree(done, ignore_errors=True)
+    NEXT.replace(done)
+    shutil.rmtree(done, ignore_errors=True)
+    return True
+
+
+def _same(source: Path, file: Path) -> None:
+    """Make a file the same as another, whole or not at all; none if that is none."""
+    if not source.is_file():
+        file.unlink(missing_ok=True)
+        return
     part = file.with_name(f"{file.name}.part")
-    with part.open("w") as stream:
-        config.write(stream)
-    if file.exists():
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_WRONLY, 0o600))  # it may hold a login
+    shutil.copyfile(source, part)
+    if file.exists() and file.name != storage.LOCAL:
         shutil.copymode(file, part)
-    else:
-        part.chmod(0o600)
     part.replace(file)

@@ -1,0 +1,67 @@
+"""How long storage may be silent before a transfer has failed, whatever its kind.
+
+The packages of the clouds wait for minutes or for ever, and DVC has a setting for S3
+only. The others are told where their file systems are made, in this process (`apply`)
+and in that of DVC: run as a program, this file does so and then is DVC. What
+.dvc/config says for S3 comes first.
+"""
+
+import os
+import sys
+from typing import Any
+
+SILENT = 20  # seconds without a byte, or without a connection
+TRIES = 3  # of a request to a cloud
+PROGRAM = __file__
+
+
+def settings(kind: str) -> dict[str, str]:
+    """Return DVC's settings of a remote of this kind."""
+    names = ("connect_timeout", "read_timeout") if kind == "s3" else ()
+    return dict.fromkeys(names, str(SILENT))
+
+
+def apply(kind: str, silent: int | None = None) -> None:
+    """Let the file systems of a kind of storage, opened from now on, be told."""
+    from fsspec.config import conf
+
+    silent = SILENT if silent is None else silent
+    if kind == "s3":
+        os.environ.setdefault("AWS_MAX_ATTEMPTS", str(TRIES))
+    elif kind == "azure":
+        azure = {"connection_timeout": silent, "read_timeout": silent}
+        conf.setdefault("abfs", {}).update(azure)
+    elif kind == "gs":
+        from aiohttp import ClientTimeout
+
+        wait = ClientTimeout(total=None, sock_connect=silent, sock_read=silent)
+        conf.setdefault("gs", {})["requests_timeout"] = wait
+    elif kind == "ssh":
+        _ssh(silent)
+
+
+def _ssh(silent: int) -> None:
+    """Let ssh ask a silent host whether it is there; fsspec has no name for it."""
+    from dvc_ssh import SSHFileSystem
+
+    told = {"keepalive_interval": silent / 2, "keepalive_count_max": 2}
+    told |= {"connect_timeout": silent, "login_timeout": silent}
+    prepare = SSHFileSystem._prepare_credentials
+
+    def patient(self: Any, **config: Any) -> dict[str, Any]:
+        return {**prepare(self, **config), **told}
+
+    if prepare.__name__ != patient.__name__:
+        SSHFileSystem._prepare_credentials = patient
+
+
+def main() -> None:
+    """Be DVC, for a kind of storage and a number of seconds, the first arguments."""
+    apply(sys.argv.pop(1), int(sys.argv.pop(1)))
+    from dvc.cli import main as dvc
+
+    sys.exit(dvc(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
