@@ -24,7 +24,8 @@ T = TypeVar("T", bound="Entry")
 class Entry(msgspec.Struct, kw_only=True):
     """What every record has; ``path`` is where it stands, ``raw`` what it says.
 
-    Of a verdict that is only what is shown later: there may be tens of thousands.
+    That is all of a release, what is shown later of a verdict, and nothing of the
+    others: there may be tens of thousands.
     """
 
     seq: int
@@ -256,5 +257,8 @@ def _record(path: str, data: bytes, type_: type[T]) -> T:
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(f"lacks what such a record has: {error}") from error
     record.path = path
-    record.raw = {k: raw[k] for k in RAW if k in raw} if type_ is Verdict else raw
+    if type_ is Release:
+        record.raw = raw
+    elif type_ is Verdict:
+        record.raw = {name: raw[name] for name in RAW if name in raw}
     return record
