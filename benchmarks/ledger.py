@@ -32,7 +32,7 @@ sys.path.insert(0, str(TEMPLATE))
 from mlgitops.ledger import REPLACED, block
 
 SIZES = tuple(map(int, os.environ.get("RECORDS", "1000,10000,100000").split(",")))
-FLAT = (2_500, 5_000, 10_000, 20_000)
+FLAT = (2_000, 4_000, 8_000)
 START = datetime(2016, 1, 1, tzinfo=UTC)
 STEP = timedelta(minutes=50)  # between records: 100,000 of them are 9.5 years
 CHECKS = 24  # of a verdict
