@@ -29,7 +29,7 @@ def write(files: Mapping[str, bytes], parent: str | None, git: Git) -> str:
         PathError: a path is not one inside a folder, or a folder has its name.
     """
     blobs = dict(zip(map(_split, files), _blobs(files.values(), git), strict=True))
-    folders = _read(blobs, parent, git)
+    folders = _entries_of(blobs, parent, git)
     for path, blob in blobs.items():
         _put(folders, path, FILE, blob)
     tree = ""
@@ -56,20 +56,20 @@ def _blobs(contents: Iterable[bytes], git: Git) -> list[str]:
         for number, content in enumerate(contents):
             paths.append(Path(name, str(number)))
             paths[-1].write_bytes(content)
-        asked = "".join(f"{path}\n" for path in paths).encode()
+        request = "".join(f"{path}\n" for path in paths).encode()
         command = ("hash-object", "-w", "--no-filters", "--stdin-paths")
-        return git(command, asked).decode().split()
+        return git(command, request).decode().split()
 
 
-def _read(
+def _entries_of(
     paths: Iterable[Folder], parent: str | None, git: Git
 ) -> dict[Folder, Entries]:
     """Return the entries of each folder on the way to these paths; {} of a new one."""
-    wanted = {path[:depth] for path in paths for depth in range(len(path))} | {()}
+    on_the_way = {path[:depth] for path in paths for depth in range(len(path))} | {()}
     objects: dict[Folder, str] = {(): f"{parent}^{{tree}}"} if parent else {}
     folders = dict[Folder, Entries]()
-    for depth in range(max(map(len, wanted)) + 1):
-        level = sorted(folder for folder in wanted if len(folder) == depth)
+    for depth in range(max(map(len, on_the_way)) + 1):
+        level = sorted(folder for folder in on_the_way if len(folder) == depth)
         for folder in level if depth else ():
             mode, tree = folders[folder[:-1]].get(folder[-1], (FOLDER, ""))
             if mode != FOLDER:
@@ -77,24 +77,26 @@ def _read(
                 raise PathError(f"{path} is a file, and no folder for another one")
             if tree:
                 objects[folder] = tree
-        there = [folder for folder in level if folder in objects]
-        found = _entries([objects[folder] for folder in there], git) if there else []
+        existing = [folder for folder in level if folder in objects]
+        entries = (
+            _entries([objects[folder] for folder in existing], git) if existing else []
+        )
         folders |= {folder: {} for folder in level}
-        folders |= dict(zip(there, found, strict=True))
+        folders |= dict(zip(existing, entries, strict=True))
     return folders
 
 
 def _entries(trees: list[str], git: Git) -> list[Entries]:
     """Return what trees hold, read by one process."""
-    asked = "".join(f"{tree}\n" for tree in trees).encode()
-    data, start, found = git(("cat-file", "--batch"), asked), 0, []
+    request = "".join(f"{tree}\n" for tree in trees).encode()
+    data, start, entries = git(("cat-file", "--batch"), request), 0, []
     for _ in trees:
         end = data.index(b"\n", start)
         name, _, size = data[start:end].split()
         start = end + 1
-        found.append(_parse(data[start : start + int(size)], len(name) // 2))
+        entries.append(_parse(data[start : start + int(size)], len(name) // 2))
         start += int(size) + 1
-    return found
+    return entries
 
 
 def _parse(tree: bytes, width: int) -> Entries:

@@ -50,8 +50,8 @@ class Child:
             ChildProcessError: the child has ended.
         """
         assert self.process.stdin and self.process.stdout
-        known = None if digest == self.shared else shared
-        request = (name, digest, known, item, memory)
+        unsent = None if digest == self.shared else shared
+        request = (name, digest, unsent, item, memory)
         try:
             pickle.dump(request, self.process.stdin)
             self.process.stdin.flush()
@@ -67,11 +67,11 @@ class Child:
         code = self.process.returncode
         self.errors.seek(0)
         last = self.errors.read()[-2000:].decode(errors="replace").strip()
-        said = last.splitlines()[-1][:200] if last else "it said nothing"
+        message = last.splitlines()[-1][:200] if last else "it said nothing"
         if code and code < 0:
             name = signal.Signals(-code).name
-            return f"ended with {name}, mostly for lack of memory: {said}"
-        return f"ended with exit code {code}: {said}"
+            return f"ended with {name}, mostly for lack of memory: {message}"
+        return f"ended with exit code {code}: {message}"
 
     def end(self) -> None:
         """End the process and wait for it."""
@@ -100,25 +100,25 @@ def run(facts: str, item: bytes, code: bytes, shared: bytes) -> Ended:
     """
     from distributed import get_worker
 
-    worker, wanted = get_worker(), json.loads(facts)
-    if problem := unlike(wanted["python"], wanted["packages"]):
+    worker, required = get_worker(), json.loads(facts)
+    if problem := unlike(required["python"], required["packages"]):
         return "refused", f"the worker {worker.address} {problem}".encode()
     kept = worker.__dict__.setdefault(KEPT, {})
-    idle = kept.setdefault(wanted["code"], [])
-    for other in [digest for digest in list(kept) if digest != wanted["code"]]:
-        end(kept[other])
-    child = _taken(idle) or Child(_unpacked(worker, wanted["code"], code))
+    idle = kept.setdefault(required["code"], [])
+    for digest in [digest for digest in list(kept) if digest != required["code"]]:
+        end(kept[digest])
+    child = _taken(idle) or Child(_unpacked(worker, required["code"], code))
     memory = _memory(worker)
     try:
-        named = (wanted["function"], wanted["shared"])
+        named = (required["function"], required["shared"])
         kind, data = child.run(*named, shared, item, memory)
     except ChildProcessError as error:
         raise ChildProcessError(f"the worker {worker.address}: {error}") from None
     if kind == "memory":
         child.end()
         size = f"{memory / 1e6:,.0f} MB" if memory else "the memory it has"
-        said = f"the worker {worker.address} needs more than {size} for a task"
-        raise MemoryError(f"{said} ({data.decode()})")
+        message = f"the worker {worker.address} needs more than {size} for a task"
+        raise MemoryError(f"{message} ({data.decode()})")
     idle.append(child)
     return kind, data
 
@@ -128,13 +128,13 @@ def unlike(python: str, packages: dict[str, str]) -> str:
     own = ".".join(map(str, sys.version_info[:2]))
     if own != python:
         return f"has Python {own}, and the run was started with {python}"
-    for name, wanted in packages.items():
+    for name, required in packages.items():
         try:
-            found = version(name)
+            installed = version(name)
         except PackageNotFoundError:
-            return f"has no package {name}, and the run was started with {wanted}"
-        if found != wanted:
-            return f"has {name} {found}, and the run was started with {wanted}"
+            return f"has no package {name}, and the run was started with {required}"
+        if installed != required:
+            return f"has {name} {installed}, and the run was started with {required}"
     return ""
 
 
@@ -163,11 +163,11 @@ def _unpacked(worker: Any, name: str, code: bytes) -> Path:
     home = Path(worker.local_directory)
     folder = home / f"mlgitops-{name}"
     if not folder.is_dir():
-        new = Path(tempfile.mkdtemp(dir=home))
+        unpacked = Path(tempfile.mkdtemp(dir=home))
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
-            archive.extractall(new)
+            archive.extractall(unpacked)
         try:
-            new.rename(folder)
+            unpacked.rename(folder)
         except OSError:  # another thread was faster
             if not folder.is_dir():
                 raise

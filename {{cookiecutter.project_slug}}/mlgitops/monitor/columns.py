@@ -82,23 +82,23 @@ def filled(entries: list[Entry], opened: Opened) -> tuple[list[Entry], int]:
     Raises:
         ProductionDataError: a part cannot be read, or a line is not that of its row.
     """
-    whole, corrupt = list[Entry](), 0
+    complete, corrupt = list[Entry](), 0
     for path, group in groupby(entries, key=lambda each: getattr(each, "path", "")):
         rows = list(group)
         if not path:
-            whole += rows
+            complete += rows
             continue
         pending = [row for row in rows if isinstance(row, Pending)]
         lines = _lines(path, opened, [row.index for row in pending])
         for row, line in zip(pending, lines, strict=True):
             if (entry := parse(line)) is None:  # to an earlier machinery it was one
                 corrupt += 1
-            elif not _same(row, entry):
+            elif not _is_line_of(row, entry):
                 raise _changed(path)
             else:
                 entry.time = row.time
-                whole.append(entry)
-    return whole, corrupt
+                complete.append(entry)
+    return complete, corrupt
 
 
 def candidates(
@@ -129,21 +129,21 @@ def _telling(
     times, lines = batch["logged_at"].to_pylist(), batch["line"]
     ends = dict[str, list[int]]()  # by manifest: the first row, the earliest, the last
     for n, sha256 in enumerate(batch["manifest_sha256"].to_pylist()):
-        found = ends.setdefault(sha256, [n, n, n])
-        if times[n] < times[found[1]]:
-            found[1] = n
-        elif times[n] > times[found[2]]:
-            found[2] = n
-    marked = {n for found in ends.values() for n in found}
+        span = ends.setdefault(sha256, [n, n, n])
+        if times[n] < times[span[1]]:
+            span[1] = n
+        elif times[n] > times[span[2]]:
+            span[2] = n
+    marked = {n for span in ends.values() for n in span}
     if not all(fits(lines[n].as_py()) for n in marked):
         yield from lines.to_pylist()
         return
-    wanted = (n for n, row_id in enumerate(batch["id"].to_pylist()) if row_id in ids)
-    for n in sorted(marked.union(wanted)):
+    of_ids = (n for n, row_id in enumerate(batch["id"].to_pylist()) if row_id in ids)
+    for n in sorted(marked.union(of_ids)):
         yield lines[n].as_py()
 
 
-def _same(row: Pending, entry: Entry) -> bool:
+def _is_line_of(row: Pending, entry: Entry) -> bool:
     """Tell whether columns are those of a line."""
     known = (row.id, row.manifest_sha256, row.logged_at)
     line = (entry.id, entry.manifest_sha256, entry.logged_at)
@@ -156,7 +156,7 @@ def _timed(batch: pa.Table, ids: list[str], counts: Counter[str]) -> list[int]:
     if not missing:
         return list(range(len(ids)))
     counts["without a time"] += missing  # golden rows of a deployment, say
-    return [n for n, there in enumerate(batch["time"].is_valid().to_pylist()) if there]
+    return [n for n, valid in enumerate(batch["time"].is_valid().to_pylist()) if valid]
 
 
 def _arrived(batch: pa.Table, ids: list[str], counts: Counter[str]) -> list[int]:
@@ -181,11 +181,11 @@ def _rows(
 
     if not chosen:
         return
-    some = batch.take(chosen) if len(chosen) < len(batch) else batch
+    taken = batch.take(chosen) if len(chosen) < len(batch) else batch
     sizes = (
-        some["size"] if "size" in some.column_names else pc.utf8_length(some["line"])
+        taken["size"] if "size" in taken.column_names else pc.utf8_length(taken["line"])
     )
-    columns = [some[name].to_pylist() for name in NAMES]
+    columns = [taken[name].to_pylist() for name in NAMES]
     table = zip(chosen, *columns, sizes.to_pylist(), strict=True)
     for n, row_id, time, logged_at, sha256, size in table:
         sha256 = intern(sha256)  # one object for all rows
@@ -229,17 +229,17 @@ def _lines(path: str, opened: Opened, indices: list[int]) -> Iterator[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    first = at = 0
+    first = position = 0
     try:
         with opened(path) as file, pq.ParquetFile(file) as part:
             for group in range(part.num_row_groups):
                 end = first + part.metadata.row_group(group).num_rows
-                until = bisect_left(indices, end, at)
-                if until > at:
+                until = bisect_left(indices, end, position)
+                if until > position:
                     column = part.read_row_group(group, columns=["line"])["line"]
-                    chosen = [index - first for index in indices[at:until]]
+                    chosen = [index - first for index in indices[position:until]]
                     yield from column.take(chosen).to_pylist()
-                first, at = end, until
+                first, position = end, until
     except (*UNREADABLE_FILE, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
 

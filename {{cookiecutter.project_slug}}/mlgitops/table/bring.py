@@ -55,19 +55,18 @@ def bring(options: Options, file: str, scratch: Path) -> tuple[Source, Origin]:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if database.is_one(file):
         return _queried(options, file, scratch / ROWS, now)
-    found = source.find(Path(file))
-    found = replace(found, notes=partitions.unread(found))
-    sums = _sums(found)
-    mark = _mark(sums, named=bool(partitions.columns(found)))
-    if found.path.is_dir():
-        read = {f.relative_to(found.path).as_posix() for f in found.files}
-        listed = {name: digest for name, digest in sums.items() if name in read}
-        origin = Origin(
-            "folder", file, mark, now, imported=imported(found.path), files=listed
-        )
+    files = source.find(Path(file))
+    files = replace(files, notes=partitions.unread(files))
+    sums = _sums(files.path)
+    mark = _mark(sums, named=bool(partitions.columns(files)))
+    if files.path.is_dir():
+        chosen = {f.relative_to(files.path).as_posix() for f in files.files}
+        listed = {name: digest for name, digest in sums.items() if name in chosen}
+        from_where = imported(files.path)
+        origin = Origin("folder", file, mark, now, imported=from_where, files=listed)
     else:
-        origin = Origin("file", file, mark, now, imported=imported(found.path))
-    return found, origin
+        origin = Origin("file", file, mark, now, imported=imported(files.path))
+    return files, origin
 
 
 def _queried(
@@ -100,25 +99,24 @@ def _queried(
     return Source(path, "parquet", (path,), title, notes), origin
 
 
-def _sums(found: Source) -> dict[str, str]:
+def _sums(root: Path) -> dict[str, str]:
     """Return the sha256 of a file, or of all files of a folder by their paths in it."""
-    root = found.path
-    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    paths = sorted(root.rglob("*")) if root.is_dir() else [root]
     sums = {}
-    for file in files:
-        if file.is_file():
-            with file.open("rb") as stream:
+    for path in paths:
+        if path.is_file():
+            with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            sums[file.relative_to(root).as_posix()] = digest
+            sums[path.relative_to(root).as_posix()] = digest
     return sums
 
 
 def _mark(sums: Mapping[str, str], *, named: bool) -> str:
     """Return one sha256 of all files; of their names, too, where these hold values."""
     digest = hashlib.sha256()
-    for name, one in sums.items():
+    for name, file_sha256 in sums.items():
         digest.update(name.encode() if named else b"")
-        digest.update(bytes.fromhex(one))
+        digest.update(bytes.fromhex(file_sha256))
     return digest.hexdigest()
 
 

@@ -36,15 +36,15 @@ DEFAULTS = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
-READ = re.compile(
+READABLE_TYPES = re.compile(
     r"boolean|smallint|integer|bigint|real|double precision|numeric(\(.*\))?|text|name|"
     r'"char"|character( varying)?(\(.*\))?|date|timestamp(\(.*\))? with(out)? time zone'
 )
 LOGIN = re.compile(r"authentication|password|role .* does not exist|pg_hba", re.I)
-ONE = "QUERY= has to be one SELECT"
+ONE_SELECT = "QUERY= has to be one SELECT"
 CORRECT = "correct QUERY=, or the rows that it reads"
 CANCELLED = "canceling statement"  # by Ctrl-C, which the driver tells the server
-MOST = 400  # letters of what a server says
+MESSAGE_LENGTH = 400  # letters of what a server says
 NOISE = re.compile(r"^.*?(ERROR|FATAL): |\[libpq\]|Query was:.*|SQLSTATE: \w+|\^", re.S)
 LOST = re.compile(r"connection|terminat|server closed|network|EOF", re.I)
 
@@ -63,15 +63,15 @@ def read(address: str, text: str, path: Path) -> Rows:
         )
     from adbc_driver_postgresql import dbapi
 
-    where, text = database.shown(address), f"{text}\n"  # it may end with a comment
-    with _said(where):
+    shown, text = database.shown(address), f"{text}\n"  # it may end with a comment
+    with _reported(shown):
         connection = dbapi.connect(_complete(address))
-    with connection, connection.cursor() as cursor, _said(where):
+    with connection, connection.cursor() as cursor, _reported(shown):
         cursor.execute(BEGIN)
         level, read_only, taken, state = cursor.execute(STATE).fetchone()
         if (level, read_only) != ("repeatable read", "on"):
             raise TableError(
-                f"{where} does not read in one state: it answers {level}, read only "
+                f"{shown} does not read in one state: it answers {level}, read only "
                 f"{read_only}; ask the server itself, without a proxy"
             )
         cursor.execute("set local synchronize_seqscans = off")  # rows keep their order
@@ -80,7 +80,7 @@ def read(address: str, text: str, path: Path) -> Rows:
         reader = cursor.execute(text).fetch_record_batch()
         schema = _plain(reader.schema)
         padded = [kind == "character" for kind in types.values()]
-        batches = _batches(reader, schema, where, padded)
+        batches = _batches(reader, schema, shown, padded)
         count = snapshot.write(batches, schema, path)
     return Rows(count, types, taken, state)
 
@@ -88,9 +88,9 @@ def read(address: str, text: str, path: Path) -> Rows:
 def _complete(address: str) -> str:
     """Return an address with DEFAULTS where neither it nor the environment says so."""
     own = address.partition("?")[2]
-    said = {pair.partition("=")[0] for pair in own.split("&")}
-    said |= {"connect_timeout"} if "PGCONNECT_TIMEOUT" in os.environ else set()
-    more = [f"{n}={quote(v)}" for n, v in DEFAULTS.items() if n not in said]
+    already = {pair.partition("=")[0] for pair in own.split("&")}
+    already |= {"connect_timeout"} if "PGCONNECT_TIMEOUT" in os.environ else set()
+    more = [f"{n}={quote(v)}" for n, v in DEFAULTS.items() if n not in already]
     between = "" if address.endswith("?") else "&" if "?" in address else "?"
     return f"{address}{between}{'&'.join(more)}"
 
@@ -107,26 +107,26 @@ def _types(cursor: Any, text: str, names: list[str]) -> dict[str, str]:
     from adbc_driver_postgresql import dbapi
 
     if not names:
-        raise TableError(f"the query gives no columns: {ONE}")
+        raise TableError(f"the query gives no columns: {ONE_SELECT}")
     columns = [f"c{n}" for n in range(len(names))]
     oids = ", ".join(f"pg_typeof({column})::oid" for column in columns)
-    found = (
+    oids = (
         f"select array[{oids}] from (select 1) as one left join (\n{text}) "
         f"as asked({', '.join(columns)}) on false"
     )
     try:
         cursor.execute(
             "select format_type(coalesce(nullif(typbasetype, 0), pg_type.oid), null), "
-            f"typtype::text from unnest(({found})) with ordinality as listed(oid, n) "
+            f"typtype::text from unnest(({oids})) with ordinality as listed(oid, n) "
             "join pg_type using (oid) order by n"
         )
     except dbapi.Error as error:
-        raise TableError(f"{ONE}: {_sentence(error)}") from error
+        raise TableError(f"{ONE_SELECT}: {_sentence(error)}") from error
     kinds = cursor.fetchall()
     refused = {
         n: database.unread(names[n], kind)
         for n, (kind, category) in enumerate(kinds)
-        if not (category == "e" or READ.fullmatch(kind))
+        if not (category == "e" or READABLE_TYPES.fullmatch(kind))
     }
     database.check(names, refused)
     return dict(zip(names, (kind for kind, _ in kinds), strict=True))
@@ -143,7 +143,7 @@ def _plain(schema: Any) -> Any:
 
 
 def _batches(
-    reader: Any, schema: Any, where: str, padded: Sequence[bool]
+    reader: Any, schema: Any, shown: str, padded: Sequence[bool]
 ) -> Iterator[Any]:
     """Yield the rows in this schema; an error says how many came before it.
 
@@ -169,7 +169,7 @@ def _batches(
             again = LOST.search(sentence) or CANCELLED in sentence
             advice = "type the same again" if again else CORRECT
             raise TableError(
-                f"{where} {ended} after {count:,} rows, and nothing was written: "
+                f"{shown} {ended} after {count:,} rows, and nothing was written: "
                 f"{sentence}; {advice}"
             ) from error
         count += batch.num_rows
@@ -185,7 +185,7 @@ def _batches(
 
 
 @contextmanager
-def _said(where: str) -> Iterator[None]:
+def _reported(shown: str) -> Iterator[None]:
     """Turn an error of the server or the login into one sentence.
 
     Raises:
@@ -204,10 +204,10 @@ def _said(where: str) -> Iterator[None]:
                 "; the login comes from PGUSER and PGPASSWORD, or ~/.pgpass; in the "
                 "address a user may stand before the host, as in anna@host"
             )
-        raise TableError(f"{where}: {sentence}{advice}") from error
+        raise TableError(f"{shown}: {sentence}{advice}") from error
 
 
 def _sentence(error: BaseException) -> str:
     """Return what the server said, on one line, without what the driver adds."""
     lines = NOISE.sub(" ", str(error)).split()
-    return " ".join(lines)[:MOST].rstrip(" .,;")
+    return " ".join(lines)[:MESSAGE_LENGTH].rstrip(" .,;")
