@@ -88,3 +88,13 @@ def test_machinery_with_a_database(
     python = beside(generated, lock, tmp_path / "venv")
     said = generated.run(python, *machinery(template, "test_table_database.py"), "-v")
     assert re.search(r"\b32 passed, 1 skipped", said)  # memory: PROOF=1
+
+
+def test_machinery_with_a_cluster(
+    generated: Project, template: Path, tmp_path: Path
+) -> None:
+    """A scheduler and workers of Dask, by the lock that the machinery has for them."""
+    lock = generated.folder / "mlgitops" / "requirements" / "dask.txt"
+    python = beside(generated, lock, tmp_path / "venv")
+    said = generated.run(python, *machinery(template, "test_cluster.py"), "-v")
+    assert re.search(r"\d+ passed", said) and "SKIPPED" not in said
