@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -463,6 +465,29 @@ def test_a_parent_that_dies_while_it_moves_leaves_no_traceback(
             process.stdin.close()
             assert process.wait(10) == 0
     assert "BrokenPipeError" not in words.read_text()
+
+
+def test_a_server_whose_parent_died_at_its_start_leaves_no_traceback(
+    model: Path, tmp_path: Path
+) -> None:
+    """Nobody reads its first line; its standard input ends, so it ends as well."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = tmp_path / "words"
+    command = [sys.executable, "-m", "mlgitops.serving", "--model", str(model)]
+    with socket.socket() as public, words.open("w") as errors:
+        public.bind(("127.0.0.1", 0))
+        os.set_inheritable(shared := public.fileno(), True)
+        done = subprocess.run(
+            [*command, "--port", "0", "--fd", str(shared)],
+            input=b"",
+            stdout=writer,
+            stderr=errors,
+            pass_fds=(shared,),
+            timeout=60,
+        )
+    os.close(writer)
+    assert done.returncode == 0 and "Error" not in words.read_text()
 
 
 def test_killed_hard_then_started_again_the_log_has_no_torn_line(

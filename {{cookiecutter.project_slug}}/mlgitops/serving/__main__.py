@@ -47,7 +47,7 @@ from mlgitops.serving.shadow import SHARE, Challenger, Shadow
 from mlgitops.serving.team import Team
 from mlgitops.serving.tls import Listener, maker
 from mlgitops.serving.verify import VerifyError
-from mlgitops.serving.workers import WorkerError, Workers
+from mlgitops.serving.workers import LOADED, WorkerError, Workers, announce
 
 DESCRIPTORS = 256  # of open files beside those of connections
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection
@@ -129,12 +129,12 @@ class Server(stack.Server):
         assert sockets is not None
         await self._listen(sockets)
         if not sockets:  # a worker, which is told when to listen
-            print("loaded", flush=True)
+            announce(LOADED)
             return
         host, port = sockets[0].getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         secure = self.context is not None
-        print(f"serving on http{'s' * secure}://{host}:{port}", flush=True)
+        announce(f"serving on http{'s' * secure}://{host}:{port}")
 
     def _stop(self, number: int = signal.SIGTERM) -> None:
         if number == signal.SIGINT:
@@ -192,8 +192,7 @@ class Server(stack.Server):
             server.close()
         assert self.shared is not None
         await self._listen([self.shared])
-        with contextlib.suppress(BrokenPipeError):  # its parent is gone: it stops next
-            os.write(sys.stdout.fileno(), b"accepting\n")
+        announce("accepting")
 
     async def _publish(self) -> None:
         """Tell the other workers now and then what was counted here."""

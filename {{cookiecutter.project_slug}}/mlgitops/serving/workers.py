@@ -10,6 +10,7 @@ agent, can check them; on the line `accept` all move to the shared one, where th
 server takes over what they leave.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -30,6 +31,12 @@ LOADED = "loaded"  # what a worker prints that waits for the line `accept`
 
 class WorkerError(Exception):
     """The workers cannot go on: one sentence."""
+
+
+def announce(line: str) -> None:
+    """Tell whoever started this server; nobody need be there to read it."""
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 class Workers:
@@ -62,7 +69,7 @@ class Workers:
             if self.private is None:
                 self._accept_all()
             if not self.stopping:
-                print(f"serving on {address}", flush=True)
+                announce(f"serving on {address}")
             while not self.stopping:
                 self._replace()
                 if self.followed:
@@ -120,7 +127,7 @@ class Workers:
             self._accept_all()
             self.private.close()
             self.private = None
-            print("accepting", flush=True)
+            announce("accepting")
 
     def _accept(self, process: subprocess.Popen[bytes]) -> None:
         """Let a worker take requests."""
