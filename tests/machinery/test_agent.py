@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from machinery import tiny
+from mlgitops import git
 from mlgitops.host import agent
 from mlgitops.machinery import sums
 from mlgitops.release import signature
@@ -745,6 +746,27 @@ def test_the_agent_says_that_the_monitor_stopped(
     assert world.words().count("the monitor last ran") == late
     if late:
         assert re.search("last ran 15 days ago .* every 7", world.words())
+
+
+@pytest.mark.parametrize(
+    ("paths", "newest"),
+    [
+        (("monitoring/00000009.json",), 0),
+        (("monitoring/00000009.json", "blocks/00001/monitoring/00001001.json"), 1),
+        (("monitoring/00001002.json", "blocks/00001/monitoring/00001001.json"), 0),
+        (("blocks/00001/monitoring/00001999.json", "blocks/00002/locks/a.lock"), 0),
+    ],
+)
+def test_the_monitors_newest_record_is_found_wherever_it_lies(
+    paths: tuple[str, ...], newest: int, tmp_path: Path
+) -> None:
+    """An earlier machinery writes it outside of blocks, whatever its number."""
+    git.run("init", "-q", "--bare", "git", cwd=tmp_path)
+    clone = tmp_path / "git"
+    commit = git.commit(dict.fromkeys(paths, b"{}"), "m", "x", cwd=clone)
+    git.run("update-ref", agent.LEDGER, commit, cwd=clone)
+    names = agent.Source("", "", "you/m", "")._monitored(tmp_path)
+    assert max(names, key=lambda name: name.split("/")[-1]) == paths[newest]
 
 
 def test_a_change_of_the_server_alone_is_switched_to(world: World) -> None:

@@ -916,6 +916,44 @@ def test_a_withdrawal_that_was_missed_is_found(
         assert made.runs() is None  # the one before was withdrawn
 
 
+@pytest.mark.parametrize(
+    "homes", [("", "", ""), ("", "blocks/00001/", "blocks/00002/")]
+)
+def test_a_withdrawal_that_lies_in_a_block_is_found(
+    homes: tuple[str, ...],
+    tmp_path: Path,
+    keys: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the ledger has records from some number on; a folder may not be there."""
+    monkeypatch.setattr(update, "RECORDS", 4)
+    with serving(tmp_path / "api") as (url, _):
+        made = Box(tmp_path / "device", "github:you/m", key=keys[0])
+        settings = json.loads((made.home / "settings.json").read_text())
+        (made.home / "settings.json").write_text(json.dumps(settings | {"api": url}))
+        taken = {"action": "rollback", "previous": digest(manifest(2))}
+        for number, seq, changes in (
+            (2, 3, {}),
+            (3, 8, {"previous": digest(manifest(1))}),
+        ):
+            github(tmp_path / "api", number, seq, keys[0], **changes)
+            for file in (tmp_path / "api").rglob("m@*"):
+                file.write_text(file.read_text().replace("URL", url))
+            contents = tmp_path / "api/repos/you/m/contents"
+            for home, each in zip(homes, (3, 5, 8), strict=True):
+                history = contents / home / "environments/production/history"
+                history.mkdir(parents=True, exist_ok=True)
+                record = {"action": "deploy", "manifest_sha256": digest(manifest(1))}
+                record |= taken if each == 5 else {}
+                (history / f"{each:08d}.json").write_text(json.dumps(record))
+                names = [{"name": path.name} for path in history.glob("*.json")]
+                (history / "index.html").write_text(json.dumps(names))
+            if homes[0] != homes[1]:  # an environment that is younger than blocks
+                shutil.rmtree(contents / "environments/production/history")
+            assert made.look()["version"] == f"v1.0.{number}"
+        assert update.state_of(made.home).withdrawn == (digest(manifest(2)),)
+
+
 def test_the_token_goes_to_no_other_host(tmp_path: Path) -> None:
     source = update.GitHub("github:you/m", "https://api.github.com", "secret")
     assert source.headers("https://api.github.com/x")["Authorization"]

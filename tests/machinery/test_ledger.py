@@ -335,3 +335,26 @@ def test_look_ups_start_as_many_processes_whatever_there_is(
         commands.clear()
         look_up(Ledger.at(blocks.commit, blocks.cwd))
         assert len(commands) <= 2
+
+
+def test_what_a_block_repeats_hides_nothing(blocks: Ledger) -> None:
+    """Whoever may push can add to a block: each reader takes what lay there before."""
+    verdict, release = "verdicts/m/00000000-7.json", "environments/a/release.json"
+    forged = {f"blocks/00002/{path}": b'{"seq": 0}' for path in (verdict, release)}
+    forged["blocks/00002/environments/b/release.json"] = b"{}"
+    commit = commits.commit(forged, "lie", "x", blocks.commit, blocks.cwd)
+    ledger = Ledger.at(commit, blocks.cwd)
+    for path in (verdict, release):
+        assert ledger.where(path) == path
+        assert dict(ledger.each([path]))[path] == ledger.read_bytes(path) != b"{}"
+        assert ledger.read(path) == blocks.read(path) != {"seq": 0}
+    assert ledger.paths() == blocks.paths() and ledger.environments() == ["a"]
+
+
+def test_a_name_of_two_lines_gives_nobody_another_files_bytes(tmp_path: Path) -> None:
+    git("init", "-q", cwd=tmp_path)
+    names = ["a", "x\nHEAD:a", "z"]
+    commit = commits.commit({n: n.encode() for n in names}, "m", "x", cwd=tmp_path)
+    assert commits.show_all(commit, ["a", "z"], tmp_path) == {"a": b"a", "z": b"z"}
+    with pytest.raises(GitError, match="several lines"):
+        commits.show_all(commit, names, tmp_path)

@@ -16,7 +16,7 @@ from machinery.traffic import MONITOR, SHA, limits
 from mlgitops.monitor import columns, window
 from mlgitops.monitor.window import Log, read_log
 from mlgitops.prediction_log import LONGEST, PATTERN, Entry, file_name, line, parse
-from mlgitops.production_data import ProductionDataError, lines
+from mlgitops.production_data import ProductionDataError, _local_file, lines
 from mlgitops.shipping.ship import ship
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -208,6 +208,35 @@ def test_columns_that_are_not_of_their_lines_are_refused(
     altered = rewrite(Path(sink), tmp_path, changed)
     with pytest.raises(ProductionDataError, match="was changed since it was shipped"):
         read_log(altered, ALL, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("logged_at", None), ("logged_at", 3), ("id", 7), ("manifest_sha256", 1.5)],
+)
+def test_columns_that_are_no_texts_are_refused(
+    name: str, value: Any, sink: str, tmp_path: Path
+) -> None:
+    """By every reader of them, before a value of theirs is compared with a text."""
+
+    def changed(table: pa.Table) -> pa.Table:
+        values = [value] * len(table)
+        return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+    altered = Path(rewrite(Path(sink), tmp_path, changed))
+    with pytest.raises(ProductionDataError, match="was changed since it was shipped"):
+        read_log(str(altered), ALL, None, by_arrival=True)
+    part = str(next(p for p in altered.rglob("*.parquet") if "-unr" not in p.name))
+    with pytest.raises(ProductionDataError, match="was changed since it was shipped"):
+        list(columns.candidates(part, _local_file, "", bool) or ())
+
+
+def test_a_part_that_got_shorter_meanwhile_is_a_sentence(sink: str) -> None:
+    """Rows of it were erased between the two readings."""
+    part = str(next(p for p in Path(sink).rglob("*.parquet") if "-unr" not in p.name))
+    row = columns.Pending("a", NOW, SHA, None, 0.0, None, "", {}, path=part, index=9999)
+    with pytest.raises(ProductionDataError, match="was changed since it was shipped"):
+        columns.filled([row], _local_file)
 
 
 def test_a_part_that_is_torn_is_a_sentence(sink: str, tmp_path: Path) -> None:

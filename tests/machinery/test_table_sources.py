@@ -54,6 +54,12 @@ WRONG = {
     "postgresql://db/shop?password=sesame": "PGPASSWORD",
     "postgresql://db/shop?pass%77ord=sesame": "PGPASSWORD",
     "postgresql://db/shop?sslpassword=sesame": "PGPASSWORD",
+    "postgresql://db/shop?oauth_client_secret=sesame": "PGPASSWORD",
+    "postgresql://db/shop?PASSWORD=sesame": "PGPASSWORD",
+    "postgresql://db?password=sesame": "PGPASSWORD",
+    "postgresql://db?password=sesame/1&dbname=shop": "PGPASSWORD",
+    "postgresql://anna:12/sesame@db/shop": "PGPASSWORD",
+    "postgresql://anna:sesame/1@db/shop": "PGPASSWORD",
     "postgresql://anna@db": "names no database",
     "mysql://db/shop": "is not read",
     "s3://bucket/rows.parquet": "dvc import-url",
@@ -73,6 +79,7 @@ def test_a_query_needs_its_database_and_its_file() -> None:
     for given, word in (
         ({"file": "../a.csv", "query": "select 1"}, "of a database"),
         ({"file": "postgresql://db/shop"}, "QUERY= is missing"),
+        ({"file": "gone.duckdb", "query": "select 1"}, "does not exist"),
     ):
         options = Options.parse({"target": "y", **given})
         with pytest.raises(TableError, match=word):
@@ -249,6 +256,31 @@ def test_what_changed_in_a_folder_is_said(capsys: pytest.CaptureFixture[str]) ->
     assert not origin.RECORD.exists()  # one file that lies here needs no record
 
 
+@pytest.mark.parametrize("pulled", [True, False])
+def test_rows_that_were_erased_do_not_come_back_unasked(
+    pulled: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The source still has them; in a new clone only the pointer tells."""
+    orders().to_csv("../orders.csv", index=False)
+    assert not tables.make("../orders.csv", "y")
+    table = tables.path()
+    assert not tables.make("", "")
+    assert "make erase" not in capsys.readouterr().out, "the control"
+    tables.table().iloc[1:].to_parquet(table)
+    erased, pointer = table.read_bytes(), table.with_name(f"{table.name}.dvc")
+    if not pulled:
+        table.unlink()
+        entry = f"- md5: {'f' * 32}\n  size: 1\n  hash: md5\n  path: {table.name}\n"
+        pointer.write_text(f"outs:\n{entry}")
+    assert not tables.make("", "")
+    said = capsys.readouterr().out
+    assert "such as after `make erase`" in said and "Nothing was written" in said
+    assert table.read_bytes() == erased if pulled else not table.exists()
+    pointer.unlink(missing_ok=True)
+    assert not tables.make("", "", force=True)
+    assert len(tables.table()) == 400
+
+
 def differing(first: pa.Table, second: pa.Table, name: str = "b") -> Path:
     """Write two files of one table that are not alike."""
     for part, table in (("a", first), (name, second)):
@@ -411,7 +443,8 @@ def test_a_folder_that_dvc_tracks_in_data_is_refused_with_advice() -> None:
 
 
 def test_a_record_that_was_altered_is_refused() -> None:
-    for text in ("{", '{"kind": "query"}', '{"kind": "file", "who": 1}'):
+    texts = ("{", '{"kind": "query"}', '{"kind": "file", "who": 1}', "[" * 100_000)
+    for text in texts:
         origin.RECORD.write_text(text)
         with pytest.raises(TableError, match="git checkout"):
             origin.record()
@@ -451,6 +484,7 @@ def test_make_setup_keeps_the_package_of_the_database(
     monkeypatch.chdir(tables.ROOT)
     record = tmp_path / "source.json"
     assert install.database(record) == []
-    for address, count in (("postgresql://db/shop", 1), ("w.duckdb", 0)):
+    cases = (("postgresql://db/shop", 1), ("w.duckdb", 0), ("postgres-dump/day", 0))
+    for address, count in cases:
         record.write_text(json.dumps({"address": address}))
         assert len(install.database(record)) == count

@@ -119,11 +119,13 @@ def each(
     Memory holds one file at a time, however many there are.
 
     Raises:
-        GitError: the commit lacks one of them.
+        GitError: the commit lacks one of them, or its name has a line's end.
     """
     names = list(paths)
     if not names:
         return
+    if torn := next((name for name in names if "\n" in name), None):
+        raise GitError(f"{ref} has a file with a name of several lines: {torn!r}")
     with TemporaryFile() as asked:
         asked.writelines(f"{ref}:{name}\n".encode() for name in names)
         asked.seek(0)

@@ -355,11 +355,16 @@ def _order(path: str) -> tuple[int, str]:
 
 @lru_cache(2)  # what a commit contains never changes
 def _paths(commit: str, cwd: Path) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the paths of a commit's records, sorted, and where those in blocks are."""
+    """Return the paths of a commit's records, sorted, and where those in blocks are.
+
+    No block hides what lies outside, or has what is replaced, whoever pushed it there.
+    """
     listed = git.run(*LISTING, "-r", commit, cwd=cwd).split("\0")
-    in_blocks = {without_block(p): p for p in listed if p.startswith("blocks/")}
-    others = (path for path in listed if path and not path.startswith("blocks/"))
-    return tuple(sorted({*others, *in_blocks})), in_blocks
+    others = {path for path in listed if path and not path.startswith("blocks/")}
+    inside = {without_block(p): p for p in listed if p.startswith("blocks/")}
+    for path in others.intersection(inside) | {*filter(REPLACED.fullmatch, inside)}:
+        del inside[path]
+    return tuple(sorted({*others, *inside})), inside
 
 
 @lru_cache(8)

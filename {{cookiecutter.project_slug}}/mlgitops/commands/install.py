@@ -96,10 +96,11 @@ def database(record: Path = Path("data", "source.json")) -> list[Path]:
     """
     try:
         address = str(json.loads(record.read_bytes())["address"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
     file = MACHINERY / "requirements" / "database.txt"
-    return [file] if address.startswith("postgres") and file.is_file() else []
+    is_one = address.startswith(("postgresql://", "postgres://"))
+    return [file] if is_one and file.is_file() else []
 
 
 def cluster(params: Path = Path("params.yaml")) -> list[Path]:

@@ -54,6 +54,8 @@ MAX_BUNDLE_BYTES = 2_000_000_000  # what GitHub allows for one asset
 MAX_FILES = 500  # of a bundle, which has about 15
 LISTED = 1000  # names of a folder, at most, that GitHub tells
 MAX_MISSED = 50  # records of the ledger between two looks that are read one by one
+RECORDS = 1_000  # of the ledger in a folder `blocks/00012`, from that record on
+MAX_BLOCKS = 10  # such folders between two looks that are looked into
 MAX_WAIT = 64  # looks until a version that failed here is tried again
 ROOM_BYTES = 1_000_000  # left free beside what is unpacked
 BLOCK = 1_000_000
@@ -105,6 +107,8 @@ class LaterError(UpdateError):
 
 class SilentError(LaterError):
     """A source does not answer."""
+
+    status = 0  # of HTTP, where it answers with an error
 
 
 class FailedError(RefusedError):
@@ -543,15 +547,11 @@ class GitHub(Source):
         returned = {offer.manifest_sha256}
         if current is None or offer.previous == current.manifest_sha256:
             return taken
-        folder = f"contents/environments/{environment}/history"
         try:
-            listed = json.loads(self.get(f"{folder}?ref=ledger"))
-            seqs = sorted(int(entry["name"].removesuffix(".json")) for entry in listed)
-            missed = [seq for seq in seqs if state.seq < seq < offer.seq]
-            if len(missed) > MAX_MISSED or len(seqs) >= LISTED:
+            missed = self._missed(environment, state.seq, offer.seq)
+            if missed is None:
                 return taken | {current.manifest_sha256}  # not known: it does not run
-            for seq in reversed(missed):
-                path = f"{folder}/{seq:08d}.json?ref=ledger"
+            for path in reversed(missed):
                 record = json.loads(self.get(path, "application/vnd.github.raw+json"))
                 taken |= {*taken_back(record)} - returned
                 if record.get("state") != "failed":
@@ -559,6 +559,37 @@ class GitHub(Source):
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RefusedError(f"{self.address}: no history ({error})") from None
         return taken
+
+    def _missed(self, environment: str, seen: int, newest: int) -> list[str] | None:
+        """Return the paths of the records between two; None where they are not known.
+
+        From record `RECORDS` on, the ledger has them in blocks of so many, but for
+        those that an earlier machinery wrote.
+        """
+        blocks = range(max(seen // RECORDS, 1), newest // RECORDS + 1)
+        if len(blocks) > MAX_BLOCKS:
+            return None
+        paths = dict[int, str]()
+        for home in ("", *(f"blocks/{number:05d}/" for number in blocks)):
+            folder = f"contents/{home}environments/{environment}/history"
+            seqs = self._numbers(folder)
+            if len(seqs) >= LISTED:
+                return None
+            paths |= {seq: f"{folder}/{seq:08d}.json?ref=ledger" for seq in seqs}
+        missed = [seq for seq in sorted(paths) if seen < seq < newest]
+        if newest not in paths or len(missed) > MAX_MISSED:
+            return None
+        return [paths[seq] for seq in missed]
+
+    def _numbers(self, folder: str) -> list[int]:
+        """Return the numbers of the records in a folder of the ledger, if it has it."""
+        try:
+            listed = json.loads(self.get(f"{folder}?ref=ledger"))
+        except SilentError as error:
+            if error.status == http.client.NOT_FOUND:
+                return []
+            raise
+        return [int(entry["name"].removesuffix(".json")) for entry in listed]
 
     def complete(self, offer: Offer) -> Offer:
         """Return the offer with the bundle of its release."""
@@ -721,7 +752,9 @@ def fetch(
     except HTTPError as error:
         error.close()
         if not start or error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise SilentError(f"{url} answers {error.code} {error.reason}") from None
+            silent = SilentError(f"{url} answers {error.code} {error.reason}")
+            silent.status = error.code
+            raise silent from None
         response = None
     except TimeoutError:
         raise SilentError(f"{url} did not answer within {OPEN_SECONDS:g} s") from None

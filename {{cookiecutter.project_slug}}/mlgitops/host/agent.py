@@ -556,18 +556,19 @@ class Source:
         )
 
     def _monitored(self, home: Path) -> list[str]:
-        """Return the paths of the monitor's records, of the newest block that has one.
+        """Return the paths of the monitor's newest records, and of some before them.
 
-        From some record on, the ledger has them in `blocks/`, each with its own.
+        From some record on, the ledger has them in `blocks/`, each with its own, but
+        for those that an earlier machinery wrote.
         """
-        folders = self._git(home, "ls-tree", "--name-only", LEDGER, "blocks/")
-        for folder in (*sorted(folders.decode().split(), reverse=True), ""):
-            path = f"{folder}/monitoring/".lstrip("/")
-            listed = self._git(home, "ls-tree", "--name-only", LEDGER, path)
-            names = [n for n in listed.decode().split() if n.endswith(".json")]
-            if names:
-                return names
-        return []
+        listing = ("ls-tree", "--name-only", LEDGER)
+
+        def listed(folder: str) -> list[str]:
+            return self._git(home, *listing, folder).decode().split()
+
+        blocks = (listed(f"{b}/monitoring/") for b in sorted(listed("blocks/"))[::-1])
+        names = [*listed("monitoring/"), *next(filter(None, blocks), [])]
+        return [name for name in names if name.endswith(".json")]
 
     def fetch_code(self, home: Path, commit: str, target: Path) -> None:
         """Put the server's code and its requirements at a commit into a folder."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BATCH = 20_000  # rows in memory, as of a row group
 NAMES = ("id", "time", "logged_at", "manifest_sha256")
+ALWAYS = ("id", "logged_at", "manifest_sha256")  # in each row
 Opened = Callable[[str], IO[bytes]]
 
 
@@ -90,7 +91,9 @@ def filled(entries: list[Entry], opened: Opened) -> tuple[list[Entry], int]:
             continue
         pending = [row for row in rows if isinstance(row, Pending)]
         lines = _lines(path, opened, [row.index for row in pending])
-        for row, line in zip(pending, lines, strict=True):
+        for row in pending:
+            if (line := next(lines, None)) is None:  # another part took its place
+                raise _changed(path)
             if (entry := parse(line)) is None:  # to an earlier machinery it was one
                 corrupt += 1
             elif not _is_line_of(row, entry):
@@ -214,11 +217,22 @@ def _batches(
             columns = list(dict.fromkeys([*NAMES, *(others or [size])]))
             for batch in part.iter_batches(BATCH, columns=columns):
                 table = pa.Table.from_batches([batch])
-                if table["id"].null_count or table["manifest_sha256"].null_count:
+                texts = all(_is_text(table[name].type) for name in NAMES)
+                if not texts or any(table[name].null_count for name in ALWAYS):
                     raise _changed(path)
                 yield table
     except (*UNREADABLE_FILE, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Tell whether values of a column are texts, or missing."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    known = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
+    return kind in known
 
 
 def _lines(path: str, opened: Opened, indices: list[int]) -> Iterator[str]:

@@ -90,7 +90,7 @@ def _named_verdicts(ledger: Ledger, history: Sequence[Record]) -> dict[str, Reco
     named = {str(record["verdict"]) for record in history}
     there = sorted(named.intersection(ledger.paths("verdicts/")))
     verdicts = ((path, json.loads(data)) for path, data in ledger.each(there))
-    return {path: {name: each[name] for name in SAID} for path, each in verdicts}
+    return {path: {name: each.get(name) for name in SAID} for path, each in verdicts}
 
 
 def _verdict(verdict: Record | None, record: Record) -> Iterator[str]:

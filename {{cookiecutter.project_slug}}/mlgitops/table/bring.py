@@ -31,6 +31,8 @@ def address(options: Options) -> str:
         TableError: it holds a password, or is of a kind that is not read.
     """
     if not database.is_one(options.file):
+        if options.query and not Path(options.file).exists():
+            raise TableError(f"{options.file} does not exist: check the path")
         if options.query:
             raise TableError(
                 f"QUERY= is of a database, and FILE={options.file} is none: known are "
@@ -126,5 +128,5 @@ def imported(path: Path) -> str:
     try:
         document = yaml.safe_load(pointer.read_text(encoding="utf-8"))
         return masked(str(document["deps"][0]["path"]))
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
         return ""

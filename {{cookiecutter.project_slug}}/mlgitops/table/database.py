@@ -20,8 +20,8 @@ from mlgitops.table.snapshot import Rows
 POSTGRESQL = ("postgresql", "postgres")
 SQLITE = b"SQLite format 3\0"
 DUCKDB = b"DUCK"  # from the ninth byte on
-PASSWORDS = ("password", "sslpassword")  # parameters of an address
-LOGINS = ("user", *PASSWORDS, "passfile")
+SECRET = re.compile(r"password|secret|token|scram")  # names of an address's parameters
+LOGINS = ("user", "passfile")
 UNORDERED = (
     "the query has no ORDER BY: the same rows may come in another order the next time, "
     "which is another version of the data"
@@ -77,15 +77,16 @@ def shown(file: str) -> str:
             f"{scheme}:// is not read: known are postgresql:// addresses; bring files "
             f"from elsewhere with `dvc import-url {scheme}://...`"
         )
-    authority, _, tail = rest.partition("/")
-    path, _, parameters = tail.partition("?")
+    authority, slash, tail = rest.partition("/")  # a login is looked for up to here
     login, _, hosts = authority.rpartition("@")
+    place, _, parameters = f"{hosts}{slash}{tail}".partition("?")
+    hosts, _, path = place.partition("/")
     pairs = [pair for pair in parameters.split("&") if pair]
-    names = [unquote(pair.partition("=")[0]) for pair in pairs]
-    if ":" in login or {*names} & {*PASSWORDS}:
+    names = [unquote(pair.partition("=")[0]).lower() for pair in pairs]
+    if ":" in login or "@" in path or any(map(SECRET.search, names)):
         raise TableError(
-            f"FILE={scheme}://{hosts}/{path} has a password in it, which would be kept "
-            "in the repository and the shell's history: leave it out; it is read from "
+            f"FILE={scheme}://... has a password in it, which would be kept in the "
+            "repository and the shell's history: leave it out; it is read from "
             "PGPASSWORD or ~/.pgpass"
         )
     if not path:

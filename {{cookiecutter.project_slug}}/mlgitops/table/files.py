@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ EXAMPLE += ("example/README.md",)
 COMMENTS = (
     "contract.yaml: written anew, and its comments are lost, as it has not the form of "
     "nested blocks in which a run can edit it",
+)
+OTHER = (
+    "{}: has other rows than the last run wrote, such as after `make erase`: FORCE=1 "
+    "brings back all that the source has"
 )
 BEHAVIOUR = """\
 # What any good model does, whatever its score: tried on the exported file, by main's
@@ -148,7 +153,8 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
     contract, first, judged = plan.contract, "", propose.judged(text)
     gone: tuple[str, ...] = ()
     comments: tuple[str, ...] = ()
-    same_source = mark == noted.fingerprint
+    moved = _is_other(table_path(plan), noted)
+    same_source = mark == noted.fingerprint and not moved
     untouched = _sum("contract.yaml") == noted.sums.get("contract.yaml")
     alike = (
         old.get("target") == plan.target.name and old.get("task") == plan.target.task
@@ -167,6 +173,8 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
         if judged and _asked(plan.options.plain()) == _asked(noted.options):
             plan = replace(plan, params=())  # a gate does not move with its rows
     changes = [*growth.changes(old, plan, plan.columns, judged), *comments]
+    if moved:
+        changes.append(OTHER.format(table_path(plan)))
     if plan.measured.rows != noted.rows:
         changes.append(f"rows: {noted.rows:,} → {plan.measured.rows:,}")
     if not (same_source or plan.roles.id):
@@ -264,18 +272,36 @@ def keep_out(file: Path) -> str:
 
 def _note(plan: Plan, noted: Record, mark: str, entries: list[Any]) -> None:
     """Write down what this run read and wrote, for the next."""
+    table = table_path(plan)
     document = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     written = {".".join(e.path): value(document, e.path) for e in entries}
     content = {
         "fingerprint": mark,
         "rows": plan.measured.rows,
         "options": plan.options.plain(),
-        "sums": {name: _sum(name) for name in FILES},
+        "sums": {name: _sum(name) for name in FILES} | {table.as_posix(): _md5(table)},
         "params": {**noted.params, **written},
         "types": {name: e["type"] for name, e in plan.columns.items()},
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     RECORD.write_text(text, encoding="utf-8")
+
+
+def _is_other(table: Path, noted: Record) -> bool:
+    """Tell whether the table has other rows than the last run wrote."""
+    written = noted.sums.get(table.as_posix(), "")
+    if not written:
+        return False
+    with suppress(lock.LockError):
+        if tracked := lock.pointers().get(table.as_posix()):
+            return tracked.md5 != written
+    return table.exists() and _md5(table) != written
+
+
+def _md5(table: Path) -> str:
+    """Return the md5 of a table, by which its pointer names it."""
+    with table.open("rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
 
 
 def table_path(plan: Plan) -> Path:

@@ -53,7 +53,7 @@ def parse(text: str | bytes, name: str = RECORD.as_posix()) -> Origin:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ContractError(f"{name} is not valid JSON") from error
     return convert(Origin, document, Location(name))
 
