@@ -281,6 +281,23 @@ def test_rows_that_were_erased_do_not_come_back_unasked(
     assert len(tables.table()) == 400
 
 
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_no_sign_in_a_name_stands_for_another_file(kind: str) -> None:
+    """A browser, or a person, calls a second copy orders[1]; DuckDB reads orders1."""
+    for folder, rows in (("year=2[0]", 200), ("year=20", 300)):
+        for name in ("orders[1]", "orders1"):
+            path = Path("..", folder, f"{name}.{kind}")
+            path.parent.mkdir(exist_ok=True)
+            frame = tables.frame(rows + (name == "orders1"))
+            write = {"csv": frame.to_csv, "parquet": frame.to_parquet}
+            if kind == "json":
+                frame.to_json(path, orient="records", lines=True)
+            else:
+                write[kind](path, index=False)
+    assert not tables.make(f"../year=2[0]/orders[1].{kind}", "y")
+    assert len(tables.table()) == 200
+
+
 def differing(first: pa.Table, second: pa.Table, name: str = "b") -> Path:
     """Write two files of one table that are not alike."""
     for part, table in (("a", first), (name, second)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Waiting
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ SPELT = re.compile(
     rb"(?:^|[,;\t|\"\n])(?:%s)(?=[,;\t|\"\r\n])"
     % b"|".join(re.escape(text.encode()) for text in NULLS if text)
 )
+GLOB = re.compile(r"[*?\[]")  # in a path, to DuckDB: other files, too
 LOOKED_AT = 1 << 22  # bytes of a file
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 REJECTED = (  # each reading notes them again
@@ -127,6 +128,11 @@ def quoted(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def _listed(files: Iterable[Path]) -> str:
+    """Return files as SQL lists them: no sign in a name, such as *, names others."""
+    return ", ".join(quoted(GLOB.sub(r"[\g<0>]", str(file))) for file in files)
+
+
 def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Table:
     """Return the table of some files.
 
@@ -172,7 +178,7 @@ def _csv(connection: Any, found: Source, scratch: Path) -> Reading:
     if delim != "," or skip:
         skipped = f", {skip} lines above the names skipped" if skip else ""
         sentences.append(f"delimiter: {DELIMITERS.get(delim, delim)}{skipped}")
-    listed = ", ".join(map(quoted, files))
+    listed = _listed(files)
 
     def reader(numbers: Collection[int], nulls: Sequence[str], mistakes: str) -> str:
         kinds = ["DOUBLE" if n in numbers else "VARCHAR" for n in range(len(names))]
@@ -277,7 +283,7 @@ def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
             line = "rename one, as the files' types differ; or write one type to each"
             raise Refused([Problem("", sentence, line)])
         options += ", union_by_name = true"  # whole numbers and fractions are both read
-    listed = ", ".join(map(quoted, found.files))
+    listed = _listed(found.files)
     if not keys:
         return names, _texts(names, f"read_parquet([{listed}], {options})"), [], None
     path = f"c{len(names) + len(keys)}"
@@ -307,7 +313,7 @@ def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
 
 def _json(connection: Any, found: Source, scratch: Path) -> Reading:
     """Return the same of files with one JSON object a line, or a list of them."""
-    listed = ", ".join(map(quoted, found.files))
+    listed = _listed(found.files)
     if alike := same_but_case(list(source.first_object(found.files[0]))):
         sentence = f"{' and '.join(alike)} differ only in the case of letters"
         line = "write it as CSV or Parquet, or rename one: JSON is read without case"
