@@ -1,9 +1,9 @@
-"""Runners on which Python starts in a moment, from an environment's second job on.
+"""Runners on which Python starts in a moment, once an environment is installed.
 
 The jobs of a play start some three hundred programs, and each loads libraries for a
-second or two. The first job of each environment does so, as on GitHub and in
-`make demo`; from then on the environment's `python` is a fork of a process that has the
-libraries loaded (`machinery/warm.py`). What runs, and every file of it, is the same.
+second or two. Here an environment's `python` is a fork of a process that has them
+loaded (`machinery/warm.py`). What runs, and every file of it, is the same; what only a
+cold start shows, such as an import that is missing, is for `make demo`, a job of CI.
 """
 
 import os

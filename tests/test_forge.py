@@ -863,6 +863,25 @@ def test_what_comes_last_starts_when_no_other_run_is_left(
     assert told == [(name, status) for name in "ba" for status in went]
 
 
+def test_what_is_left_out_is_skipped_and_holds_no_merge_up(
+    tmp_path: Path, tools: Path
+) -> None:
+    """Its checks, too: nothing waits for them, so that another refusal is seen."""
+    job = JOB_OF.replace("STEP", "true")
+    flows = {f".github/workflows/{n}.yml": f"name: {n}{job}" for n in "ab"}
+    home = tmp_path / "forge"
+    with Forge(home, tools, left_out=lambda run: run.workflow == "a") as forge:
+        world = World(forge, tmp_path, ())
+        world.write("boss", flows)
+        world.git("boss", "push", "-q", "origin", "HEAD:main")
+        forge.wait()
+        ended = {run.workflow: run.conclusion for run in forge.runs}
+        (repository,) = forge.state.repositories.values()
+        checks = [check["conclusion"] for check in repository.checks]
+    assert ended == {"a": "skipped", "b": "success"}
+    assert sorted(checks) == ["skipped", "success"]
+
+
 JOB_OF = """
 on: push
 jobs:

@@ -184,7 +184,9 @@ def story(
     play = command(folder, *BRIEF, "--tool-cache", str(tool_cache))
     with warmed(tool_cache):
         done = subprocess.run(play, cwd=ROOT, capture_output=True, text=True)
+        left = alive(folder)  # while a fork still has who asked for it
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert left == []
     assert "set-up" in done.stdout and "play" in done.stdout
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["ok"] and all(step["ok"] for step in summary["steps"])

@@ -48,11 +48,12 @@ class Queue:
         """
         self.workflows[run.id] = workflow
         self.approved.setdefault(run.id, set())
-        held = held or ("skipped" if self.left_out(run) else "")
+        skipped = None if held or not self.left_out(run) else "skipped"
+        held = held or skipped or ""
         names = {} if held == "startup_failure" else workflow.job_names()
         repository = self.state.repositories[run.repository]
         repository.checks += [
-            {"name": name, "head_sha": run.head_sha, "conclusion": None,
+            {"name": name, "head_sha": run.head_sha, "conclusion": skipped,
              "run": run.id, "job": job, "app": ACTIONS_APP}
             for job, name in names.items()
         ]  # fmt: skip

@@ -17,12 +17,14 @@ from types import ModuleType
 import pytest
 
 MEMORY = 1_000_000_000  # bytes of a worker
+ALONE = "10 minutes"  # after which it ends, if the tests were killed
 NO_PAGE = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 TASKS = '''\
 """Tasks of a test."""
 
 import os
 import signal
+import subprocess
 import time
 
 FACTOR = 2
@@ -46,6 +48,14 @@ def wrong(shared, item):
     raise ValueError(f"{item} is wrong")
 
 
+def leaves(shared, item):
+    raise SystemExit(shared)
+
+
+def reads(shared, item):
+    return subprocess.run(["cat"], capture_output=True).stdout
+
+
 def large(shared, item):
     return len(bytearray(item)) and len(bytes(item))
 
@@ -65,8 +75,11 @@ class Workers:
             port = free.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{port}"
         host = ("--host", "127.0.0.1", "--port", str(port), "--no-show")
+        host += ("--idle-timeout", ALONE)
         self.scheduler = self._start("scheduler", *host, *NO_PAGE)
-        assert waited(partial(_answers, port)), "no scheduler on loopback"
+        if not waited(partial(_answers, port)):
+            self.end()
+            raise AssertionError("no scheduler on loopback")
 
     def worker(self, memory: int = MEMORY) -> subprocess.Popen[bytes]:
         """Start one more worker, in an empty folder and without the repository."""

@@ -1,23 +1,29 @@
 """On a cluster the results are those of this process, whatever happens to a worker."""
 
+import io
 import json
 import os
+import pickle
 import re
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from machinery import dask_cluster, searched, test_score, tiny
 from machinery.dask_cluster import Workers, waited
-from mlgitops import settings
+from mlgitops import git, settings
 from mlgitops.batch import job
 from mlgitops.batch.job import Job
+from mlgitops.batch.part import Slice
+from mlgitops.batch.tables import Batch
 from mlgitops.cluster import backend, shipment
 from mlgitops.cluster.backend import ClusterError, Local, opened
 from mlgitops.commands import experiment, install
@@ -65,7 +71,16 @@ def test_an_error_of_a_task_is_raised_as_here(dask: ModuleType) -> None:
     with opened("dask", []) as there:
         with pytest.raises(ValueError, match="7 is wrong"):
             list(there.over(dask.wrong, 0)([7]))
+        with pytest.raises(SystemExit, match="enough"):
+            list(there.over(dask.leaves, "enough")([1]))
         assert list(there.over(dask.scaled, 2)([3])) == [12], "the control"
+
+
+@pytest.mark.slow
+def test_a_task_reads_no_request(dask: ModuleType) -> None:
+    """Nor does a program that it starts."""
+    with opened("dask", []) as there:
+        assert list(there.over(dask.reads, 0)([1, 2, 3])) == [b"", b"", b""]
 
 
 @pytest.mark.slow
@@ -146,12 +161,66 @@ def test_without_an_address_it_is_started_in_the_job(
     from mlgitops.cluster import scheduler
 
     monkeypatch.delenv(scheduler.ADDRESS)
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # a Python that looks into no folder
     with opened("dask", ["numpy"]) as there:
         results = list(there.over(dask.where, 0)(range(4)))
     assert [item for _, _, item in results] == list(range(4))
     for child, _, _ in results:
         assert child != os.getpid()
         assert waited(lambda child=child: not Path("/proc", str(child)).exists())
+
+
+def children() -> list[int]:
+    """Return the processes of tasks that this one has started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes()
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if int(parent) == os.getpid() and b"mlgitops.cluster.child" in line:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_long_fit(
+    dask: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlgitops.cluster import scheduler
+
+    monkeypatch.delenv(scheduler.ADDRESS)
+    with pytest.raises(KeyboardInterrupt), opened("dask", []) as there:
+        waiting = there.over(dask.where, 600)(range(9))
+        assert waited(lambda: len(children()) > 0)
+        start = time.monotonic()
+        raise KeyboardInterrupt
+    del waiting
+    assert time.monotonic() - start < 15
+    assert children() == []
+
+
+@pytest.mark.slow
+def test_a_client_that_was_closed_is_a_sentence(
+    dask: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is when the scheduler was gone for a while in which nobody asked."""
+    from mlgitops.cluster import scheduler
+
+    with opened("dask", []) as there:
+        each = there.over(dask.scaled, 1)
+        there.client.close()  # type: ignore[attr-defined]
+        for begin in (
+            lambda: each([1]),
+            lambda: there.over(dask.scaled, 2),
+            lambda: there.over(dask.scaled, 1, ahead=1),
+        ):
+            with pytest.raises(ClusterError, match="gone"):
+                begin()
+    monkeypatch.setenv(scheduler.ADDRESS, "tls://127.0.0.1:9")  # and no certificate
+    with pytest.raises(ClusterError, match="no scheduler"), opened("dask", []):
+        pass
 
 
 # What runs there.
@@ -310,12 +379,21 @@ def test_dask_is_installed_where_the_settings_name_it(tmp_path: Path) -> None:
         "compute: {backend: 'dask'}\n": True,
         "compute:\n  backend: local\nother:\n  backend: dask\n": False,
         "# compute: {backend: dask}\n": False,
+        'compute: {currency: "#", backend: dask}\n': True,
+        'compute: {currency: "a # b", backend: dask}\n': True,
+        '"compute" :\n  "backend" : dask\n': True,
+        "compute:\n  backend:\n    dask\n": True,
+        '{\n  "compute": {"backend": "dask"}\n}\n': True,
+        "\ufeffcompute:\n  backend: dask\n": True,
+        "compute:\n  currency: x#y # backend: dask\n": False,
     }
     lock = install.MACHINERY / "requirements" / "dask.txt"
     for text, wanted in cases.items():
-        params.write_text(text)
+        params.write_text(text, encoding="utf-8")
         there[text] = install.cluster(params) == [lock]
         assert there[text] == (wanted and lock.is_file()), text
+    params.write_bytes(b"# caf\xe9\ncompute:\n  backend: dask\n")
+    assert bool(install.cluster(params)) == lock.is_file(), "no traceback"
 
 
 def test_the_same_code_has_the_same_hash(
@@ -330,3 +408,43 @@ def test_the_same_code_has_the_same_hash(
         os.utime(file, (len(hashes), len(hashes)))
         hashes.append(shipment.shipment([]).sha256)
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_part_is_sent_without_what_was_read_with_it() -> None:
+    """A file's rows are read by the hundred thousand, and sent by fewer."""
+    count = 200_000
+    names = pa.array([str(n) for n in range(count)])
+    table = pa.table({"n": pa.array(range(count)), "name": names}).slice(500, 100)
+    sent = pickle.dumps(Slice(Batch(500, 100, table), "now"))
+    assert len(sent) < 10_000
+    start, rows, found = pickle.loads(sent).batch
+    assert (start, rows) == (500, 100) and found.equals(table)
+
+
+def test_what_git_ignores_does_not_go_to_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what a link names elsewhere; what DVC brings goes, which Git ignores, too."""
+    home = tmp_path / "home"
+    (home / "model").mkdir(parents=True)
+    monkeypatch.chdir(home)
+    git.run("init", "-q")
+    (tmp_path / "outside").write_text("a login")
+    Path("model", "link").symlink_to(tmp_path / "outside")
+    Path(".gitignore").write_text(".env\nlogin.json\n")
+    Path("model", ".gitignore").write_text("/it.onnx\n")
+    for name in (".env", "login.json", "it.onnx", "it.onnx.dvc", "features.py"):
+        Path("model", name).write_text(name)
+
+    def sent() -> set[str]:
+        with zipfile.ZipFile(io.BytesIO(shipment.shipment([]).code)) as archive:
+            names = archive.namelist()
+        assert len(names) == len(set(names))
+        return {name for name in names if name.startswith("model/")}
+
+    known = {"model/features.py", "model/it.onnx", "model/it.onnx.dvc"}
+    assert sent() == known
+    git.run("add", ".")
+    assert sent() == known
+    shutil.rmtree(".git")
+    assert "model/.env" not in sent() and sent() >= known

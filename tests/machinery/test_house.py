@@ -86,7 +86,7 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/store": {
         f"mlgitops.{name}" for name in ("git", "ledger", "lock", "login", "storage")
     },
-    "mlgitops/cluster": set(),  # it knows no task; one brings its function
+    "mlgitops/cluster": {"mlgitops.git"},  # it knows no task; one brings its function
     "mlgitops/host": set(),
     "mlgitops/edge": {"mlgitops.serving", "mlgitops.pipeline.contract"},
     "mlgitops/kubernetes": set(),

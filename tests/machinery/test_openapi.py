@@ -21,10 +21,6 @@ from mlgitops.serving.app import App
 from mlgitops.serving.model import Model
 from mlgitops.serving.rows import RowError
 
-# Of addresses, which no schema here has: its grammars take four CPU seconds to make.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
-import jsonschema  # noqa: E402
-
 TASKS = [(task, beside) for task in described.OUTPUTS for beside in (False, True)]
 FLIGHTS = Path("contract.yaml").read_text(encoding="utf-8")
 
@@ -49,6 +45,8 @@ def get(port: int, path: str) -> tuple[http.client.HTTPResponse, bytes]:
 
 def whole(document: dict[str, Any], schema: dict[str, Any]) -> Any:
     """Return a validator of one schema of a document."""
+    import jsonschema  # four CPU seconds, in the one process that needs it
+
     return jsonschema.Draft202012Validator(
         schema | {"components": document["components"]}
     )
@@ -78,6 +76,8 @@ def test_the_server_serves_the_bytes_of_the_file(port: int, folder: Path) -> Non
 
 
 def test_it_is_openapi_with_unique_names_and_sound_schemas(folder: Path) -> None:
+    import jsonschema
+
     document = openapi.document(openapi.from_folder(folder))
     assert document["openapi"] == "3.1.0"
     operations = [

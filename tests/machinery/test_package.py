@@ -64,6 +64,9 @@ def test_the_bills_fit_the_schema(manifest: dict[str, Any]) -> None:
         wrong = json.loads(bill)
         wrong["components"][0]["type"] = "thing"
         assert validator.validate_str(json.dumps(wrong)) is not None
+    wrong = json.loads(bills[1])
+    wrong["components"][-1]["externalReferences"][0]["url"] = "no address"
+    assert validator.validate_str(json.dumps(wrong)) is not None
 
 
 def test_the_models_bill_says_what_it_is(manifest: dict[str, Any]) -> None:

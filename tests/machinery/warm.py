@@ -6,7 +6,8 @@ their arguments, folder, environment and files to a fork of one such process. It
 the machinery and `model/` anew from that folder, and what confines it, it sets itself;
 only the libraries are there already. A file of them that is byte for byte one of this
 repository's, as in a clone, is not compiled again. Every other command goes to the real
-Python.
+Python, and so does one with a seed of hashes or more threads than one, which a process
+reads when it starts, and which a fork would not heed.
 
 `sys.executable` and PATH lead to it in all tests (`conftest.py`). A test that needs the
 real one takes `COLD`: the wheel, confinement, and what limits a child from outside.
@@ -94,6 +95,11 @@ LIBRARIES = {"dvc": DVC, "mlgitops monitor": WATCHING}  # of a module, or its co
 OURS = ("mlgitops", "model")  # what each program loads anew
 PROGRAM = """\
 #!/bin/sh
+# What Python and its libraries read only when they start.
+case "${{PYTHONHASHSEED-}} ${{OMP_NUM_THREADS-1}}" in
+" 1") ;;
+*) exec {python} "$@" ;;
+esac
 case "$1 $2 $3 " in
 "-m dvc "* | "-m pytest "* | "-m mlgitops.judge."[a-z]*" "* | \\
 "-m mlgitops.serving.smoke "* | "-m mlgitops build "* | \\
@@ -139,6 +145,7 @@ def serving(
     server = subprocess.Popen(
         (python, __file__, str(address)),
         cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -268,7 +275,7 @@ def _run(
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as error:
-        code = error.code or 0
+        code = 0 if error.code is None else error.code
     except BaseException:
         traceback.print_exc()
         code = 1

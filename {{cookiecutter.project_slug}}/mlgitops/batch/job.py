@@ -7,7 +7,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,11 +96,12 @@ class Job:
         if self.bad == "stop" and (earlier := parts.first_refused()):
             raise self._stopped(earlier, parts)
         progress = Progress(parts.done * ROWS, self.input.rows())
-        for scored, logged, end in self._scored(parts.done * ROWS):
-            if scored.refused and self.bad == "stop":
-                raise self._stopped(scored.refused[0], parts)
-            parts.add(scored.table(self.model), scored.refused, logged)
-            progress.show(end)
+        with closing(self._scored(parts.done * ROWS)) as found:  # and its cluster
+            for scored, logged, end in found:
+                if scored.refused and self.bad == "stop":
+                    raise self._stopped(scored.refused[0], parts)
+                parts.add(scored.table(self.model), scored.refused, logged)
+                progress.show(end)
         digest = hashlib.sha256(json.dumps(self.state).encode()).hexdigest()
         first = parts.first_refused()
         self.scored = parts.total.scored
@@ -120,7 +122,7 @@ class Job:
             raise ScoreError(f"{sentence}; the first is row {row}: {reason}")
         return sentence
 
-    def _scored(self, start: int) -> Iterator[Part]:
+    def _scored(self, start: int) -> Generator[Part, None, None]:
         """Yield the predictions of the rows from `start` on, a part at a time."""
         columns = dict.fromkeys([*self.model.columns, *filter(None, self.named)])
         logged = self.log is not None

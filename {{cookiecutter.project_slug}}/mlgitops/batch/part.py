@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from mlgitops.batch.score import Columns, Scored, lines, score
 from mlgitops.batch.tables import Batch
 from mlgitops.serving.model import Model
@@ -43,6 +45,14 @@ class Slice(NamedTuple):
     batch: Batch
     time: str
 
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Return these rows alone: a pickle of a slice has all that was read."""
+        start, rows, table = self.batch
+        sent = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sent, table.schema) as stream:
+            stream.write_table(table)
+        return _sliced, (start, rows, sent.getvalue().to_pybytes(), self.time)
+
 
 class Part(NamedTuple):
     """What a slice gives: predictions, lines of the log, and the row after its last."""
@@ -60,6 +70,11 @@ def score_part(version: Version, rows: Slice) -> Part:
         facts = (version.name, version.named, rows.time)
         logged = lines(version.model, batch, scored, *facts)
     return Part(scored, logged, batch.start + batch.rows)
+
+
+def _sliced(start: int, rows: int, data: bytes, time: str) -> Slice:
+    """Return rows on a worker."""
+    return Slice(Batch(start, rows, pa.ipc.open_stream(data).read_all()), time)
 
 
 def _loaded(

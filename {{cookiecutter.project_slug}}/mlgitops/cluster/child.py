@@ -20,13 +20,12 @@ LEAST = 16_000_000  # bytes that a task may take, whatever the packages took
 
 
 def main() -> None:
-    """Answer each request; print nothing of a task into the replies."""
-    replies = os.fdopen(os.dup(1), "wb")
+    """Answer each request; a task reads none of them, and prints into no reply."""
+    stream, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     requests: Queue[Any] = Queue()
-    threading.Thread(
-        target=_read, args=(sys.stdin.buffer, requests), daemon=True
-    ).start()
+    threading.Thread(target=_read, args=(stream, requests), daemon=True).start()
     kept: tuple[str, Any] = ("", None)
     while True:
         name, digest, shared, item, memory = requests.get()
@@ -41,7 +40,7 @@ def main() -> None:
             reply = ("value", pickle.dumps(function(kept[1], pickle.loads(item)), 5))
         except MemoryError as error:
             reply = ("memory", (str(error) or "out of memory").encode())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reply = ("raised", _dumped(error))
         pickle.dump(reply, replies)
         replies.flush()
@@ -56,7 +55,7 @@ def _read(stream: BinaryIO, requests: Queue[Any]) -> None:
             os._exit(0)
 
 
-def _dumped(error: Exception) -> bytes:
+def _dumped(error: Exception | SystemExit) -> bytes:
     """Return an error as a pickle; one that cannot be read back as its text."""
     try:
         data = pickle.dumps(error, 5)

@@ -30,13 +30,14 @@ from distributed.scheduler import KilledWorker
 
 from mlgitops.cluster.backend import ClusterError, Each
 from mlgitops.cluster.shipment import Shipment, shipment
-from mlgitops.cluster.worker import KEPT, end
+from mlgitops.cluster.worker import BUSY, KEPT, end
 
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
 RETRIES = 3  # of a task whose process died, or had too little memory
 ALONE = 60.0  # seconds without any worker, after which a run ends
 POLL = 2.0  # seconds between two looks whether the scheduler still answers
 GONE = 20.0  # seconds that it may take to answer
+ENDS = 5.0  # seconds in which tasks that nobody waits for have to end
 LARGE = "100MB"  # of what all tasks share, above which Dask warns
 NOISY = ("distributed", "distributed.client", "distributed.worker", "tornado")
 WORKER = Path(__file__).with_name("worker.py")
@@ -87,7 +88,7 @@ def _client(address: str) -> Iterator[Client]:
         return
     try:
         client = Client(address, timeout=f"{GONE:g}s", set_as_default=False)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:  # TypeError: of TLS
         raise ClusterError(
             f"no scheduler of Dask answers at {ADDRESS}={address}: start one (dask "
             f"scheduler), or remove the variable to start one in this job ({error})"
@@ -100,9 +101,17 @@ def _client(address: str) -> Iterator[Client]:
 
 
 def _end_children(started: LocalCluster) -> None:
-    """End the processes of workers that are threads of this one."""
-    for worker in started.workers.values():
-        for idle in worker.__dict__.get(KEPT, {}).values():
+    """End the processes of workers that are threads of this one, busy ones too."""
+    workers = [worker.__dict__ for worker in started.workers.values()]
+    until = time.monotonic() + ENDS
+    while busy := [child for kept in workers for child in kept.get(BUSY, ())]:
+        for child in busy:
+            child.process.kill()
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)  # the next task of a worker may begin until it is told
+    for kept in workers:
+        for idle in kept.get(KEPT, {}).values():
             end(idle)
 
 
@@ -143,7 +152,8 @@ class Cluster:
     def _kept(self, data: bytes) -> Future:
         """Return bytes that any worker can have, as long as this is referred to."""
         key = f"mlgitops-bytes-{sha256(data).hexdigest()}"
-        return self.client.submit(bytes, data, key=key)
+        with self._answers():
+            return self.client.submit(bytes, data, key=key)
 
     def _submitted(self, facts: str, shared: Future, item: object) -> Future:
         """Return a task that has begun, or waits for a worker."""
@@ -242,7 +252,10 @@ class Cluster:
                 f"{error}: give the workers more memory (dask worker --memory-limit), "
                 "or make the data smaller"
             ) from None
-        except (CancelledError, CommClosedError, OSError) as error:
+        except Exception as error:
+            gone = (CancelledError, CommClosedError, OSError)
+            if self.client.status == "running" and not isinstance(error, gone):
+                raise
             raise ClusterError(
                 f"the scheduler {self.address} is gone or does not answer; what was "
                 f"finished is kept, type the command again ({type(error).__name__})"

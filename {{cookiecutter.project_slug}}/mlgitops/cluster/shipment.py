@@ -11,9 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from mlgitops import git
+
 PACKAGE = Path(__file__).parents[1]
 MODEL = Path("model")  # the team's, with files that it reads
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date of a ZIP: the same files, the same bytes
+LISTED = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==")
 
 
@@ -32,19 +35,42 @@ def shipment(packages: Sequence[str]) -> Shipment:
     """
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in sorted(_files()):
+        for name, path in sorted(dict(_files()).items()):
             archive.writestr(zipfile.ZipInfo(name, EPOCH), path.read_bytes())
     code = file.getvalue()
     return Shipment(code, sha256(code).hexdigest(), installed(packages))
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    """Yield the machinery's modules, and all of `model/`, by their names in it."""
+    """Yield the machinery's modules, and the team's files, by their names in it."""
     for path in PACKAGE.rglob("*.py"):
         yield f"mlgitops/{path.relative_to(PACKAGE).as_posix()}", path
-    for path in MODEL.rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
+    for path in _model():
+        hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
+        if path.is_file() and not hidden:
             yield path.as_posix(), path
+
+
+def _model() -> Iterator[Path]:
+    """Yield what Git has of `model/` or would take, and data that DVC brings there.
+
+    What Git ignores stays here, as it may be a login, and so does what a link names
+    that leads out of the repository.
+
+    Raises:
+        GitError: Git cannot say it.
+    """
+    if not Path(".git").exists():
+        yield from MODEL.rglob("*")
+        return
+    home = Path.cwd().resolve()
+    for name in filter(None, git.run(*LISTED, "--", MODEL.name).split("\0")):
+        path = Path(name)
+        if path.resolve().is_relative_to(home):
+            yield path
+        if path.suffix == ".dvc":  # its data may be a link into a cache elsewhere
+            data = path.with_suffix("")
+            yield from (data, *data.rglob("*"))
 
 
 def installed(packages: Sequence[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from typing import Any
 Ended = tuple[str, bytes]  # value, raised or refused, and with what
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 KEPT = "mlgitops_children"  # of a worker: its idle children, by the hash of their code
+BUSY = "mlgitops_busy"  # of a worker: those that have a task
 
 
 class Child:
@@ -31,10 +32,11 @@ class Child:
 
     def __init__(self, folder: Path) -> None:
         self.shared, self.errors = "", tempfile.TemporaryFile()
+        path = {"PYTHONPATH": str(folder)}  # also with PYTHONSAFEPATH
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlgitops.cluster.child"],
             cwd=folder,
-            env={**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": ""},
+            env={**os.environ, **dict.fromkeys(ONE_THREAD, "1"), **path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -108,12 +110,15 @@ def run(facts: str, item: bytes, code: bytes, shared: bytes) -> Ended:
     for digest in [digest for digest in list(kept) if digest != required["code"]]:
         end(kept[digest])
     child = _taken(idle) or Child(_unpacked(worker, required["code"], code))
-    memory = _memory(worker)
+    memory, busy = _memory(worker), worker.__dict__.setdefault(BUSY, [])
+    busy.append(child)
     try:
         named = (required["function"], required["shared"])
         kind, data = child.run(*named, shared, item, memory)
     except ChildProcessError as error:
         raise ChildProcessError(f"the worker {worker.address}: {error}") from None
+    finally:
+        busy.remove(child)
     if kind == "memory":
         child.end()
         size = f"{memory / 1e6:,.0f} MB" if memory else "the memory it has"

@@ -25,7 +25,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MACHINERY = Path(os.path.relpath(Path(__file__).parent.parent))
-DASK = re.compile(r"\bbackend: *[\"']?dask\b")
+CODE = re.compile(r"""((?:"[^"]*"|'[^']*'|[^#]|(?<=\S)#)*).*""")  # and its comment
+COMPUTE = re.compile(r"[{ ]*[\"']?compute[\"']?\s*:")
+DASK = re.compile(r"\bbackend[\"']?\s*:\s*[\"']?dask\b")
 UNUSED = 14 * 24 * 3600.0  # seconds after which an environment is removed
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
@@ -105,16 +107,16 @@ def database(record: Path = Path("data", "source.json")) -> list[Path]:
 
 def cluster(params: Path = Path("params.yaml")) -> list[Path]:
     """Return the locked requirements of Dask, if params.yaml computes on it."""
-    file, inside = MACHINERY / "requirements" / "dask.txt", False
+    file, inside, section = MACHINERY / "requirements" / "dask.txt", False, ""
     if not file.is_file() or not params.is_file():
         return []
-    for line in params.read_text(encoding="utf-8").splitlines():
-        code = line.partition("#")[0]
-        if code[:1].strip():  # the first line of a section
-            inside = code.startswith("compute:")
-        if inside and DASK.search(code):
-            return [file]
-    return []
+    text = params.read_text(encoding="utf-8-sig", errors="replace")
+    for line in text.splitlines():
+        code = CODE.sub(r"\1", line, count=1)
+        if code[:1].strip():  # the first line of a section, or all is one of JSON
+            inside = code.startswith("{") or bool(COMPUTE.match(code))
+        section += f"{code}\n" * inside
+    return [file] * bool(DASK.search(section))
 
 
 def install(home: Path, files: list[Path]) -> None:
