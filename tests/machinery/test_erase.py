@@ -1,5 +1,6 @@
 """`make erase` removes a person's rows, and no other byte."""
 
+import fcntl
 import gzip
 import io
 import json
@@ -490,7 +491,7 @@ def test_a_server_waits_for_the_newest_lines_only(
 
     def slow(source: Any, write: Any, until: int | None, person: Person) -> int:
         calls.append(until)
-        if until is not None:
+        if len(calls) == 2:  # the first one only looks
             append(file, (line("late", "p3") + LINES[0]).encode())
         return without(source, write, until, person)
 
@@ -498,3 +499,74 @@ def test_a_server_waits_for_the_newest_lines_only(
     assert erase.log(str(tmp_path), PERSON) == 4
     assert len(calls) == 3 and calls[1] == len("".join(LINES))
     assert file.read_text() == "".join(STAY) + line("late", "p3")
+
+
+def test_two_runs_never_write_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one would put a mixture of both in the log's place."""
+    file = tmp_path / "predictions-2026-05-01.jsonl"
+    part, text = tmp_path / f".{file.name}.part", "".join(LINES)
+    file.write_text(text)
+    with part.open("wb", buffering=0) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(b"half")
+        with pytest.raises(EraseError, match="another run writes .*again"):
+            erase.log(str(tmp_path), PERSON)
+        assert file.read_text() == text and part.read_bytes() == b"half"
+    taken, flock = tmp_path / "taken", fcntl.flock
+
+    def late(target: Any, how: int) -> None:
+        part.rename(taken)  # the other run has just put it in its place
+        flock(target, how)
+
+    with monkeypatch.context() as patch, pytest.raises(EraseError, match="another run"):
+        patch.setattr(rewrite.fcntl, "flock", late)
+        erase.log(str(tmp_path), PERSON)
+    assert file.read_text() == text and taken.read_bytes() == b"half"
+    part.write_bytes(b"what a run that was killed has left, longer than the log" * 99)
+    assert erase.log(str(tmp_path), PERSON) == 3, "the control"
+    assert file.read_text() == "".join(STAY) and not part.exists()
+
+
+def test_what_went_before_a_file_that_fails_is_recorded(here: Path) -> None:
+    """By the ledger, too: those lines are gone."""
+    Path("log/predictions-2026-05-02.jsonl.gz").write_bytes(rewrite.GZIP + b"torn")
+    with pytest.raises(EraseError, match="05-02.jsonl.gz cannot be read"):
+        command.erase("v1", "", "log", "labels.csv")
+    (path,) = Ledger().paths("erasures/")
+    rows = (Ledger().read(path) or {})["rows"]
+    assert rows["log"] == 2 and rows["labels"] == 1
+
+
+@pytest.mark.parametrize("size", [9, 4_000, erase.LONGEST + 9])
+def test_a_line_that_a_server_cuts_off_meanwhile_takes_no_other_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A crash left it without an end; then the server is back."""
+    file = tmp_path / "predictions-2026-05-01.jsonl"
+    file.write_bytes((LINES[0] + LINES[2]).encode() + b"\0" * size)
+    without, calls = erase._without, []
+
+    def slow(source: Any, write: Any, until: int | None, person: Person) -> int:
+        went = without(source, write, until, person)
+        calls.append(until)
+        if len(calls) == 2:  # all but the newest lines are copied
+            append(file, line("late", "p3").encode())
+        return went
+
+    monkeypatch.setattr(erase, "_without", slow)
+    assert erase.log(str(tmp_path), PERSON) == 1
+    assert file.read_text() == LINES[2] + line("late", "p3")
+
+
+@pytest.mark.parametrize("last", [LINES[0][:-1], LINES[0][:15], "torn v1"])
+def test_a_last_line_without_an_end_goes_too(tmp_path: Path, last: str) -> None:
+    """No server comes back to the file of a day that is over."""
+    file = tmp_path / "predictions-2026-05-01.jsonl"
+    file.write_text(LINES[2] + last)
+    assert erase.log(str(tmp_path), PERSON) == 1
+    assert file.read_text() == LINES[2]
+    file.write_text(last)
+    assert erase.log(str(tmp_path), PERSON) == 1
+    assert file.read_text() == ""

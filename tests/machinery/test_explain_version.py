@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -19,15 +20,16 @@ from machinery.world import World, world
 from mlgitops.commands import explain, release_page
 from mlgitops.explain import ExplainError, counterfactual, find, page
 from mlgitops.explain.counterfactual import Decider, Search
-from mlgitops.explain.error_tree import LEAST, MEASURED, error_tree
+from mlgitops.explain.error_tree import LEAST, MEASURED, SEED, error_tree
 from mlgitops.explain.profile import profile
 from mlgitops.explain.subject import Explained, Watched
 from mlgitops.fleet import site
 from mlgitops.fleet.page import of_model
-from mlgitops.fleet.records import read as records_of
+from mlgitops.judge import sandbox
 from mlgitops.judge.publish import JUDGED
 from mlgitops.judgement import Judgement
 from mlgitops.ledger import Ledger
+from mlgitops.pipeline import sides
 from mlgitops.pipeline.contract import Contract
 from mlgitops.release import ReleaseError, eligibility, package, registry
 from mlgitops.release.registry import Version
@@ -200,9 +202,6 @@ def test_a_leafs_words_name_exactly_its_rows() -> None:
 
 def _shares() -> Any:
     """Return which half each row is in."""
-    from mlgitops.explain.error_tree import SEED
-    from mlgitops.pipeline import sides
-
     return sides.shares(ROWS["flight_id"], SEED)
 
 
@@ -323,6 +322,29 @@ def test_no_number_of_the_profile_is_about_few_rows() -> None:
     assert few.holdout.quantiles[0] is None and few.holdout.quantiles[1] is not None
 
 
+def test_the_page_says_nothing_of_few_entities_nor_who_they_are() -> None:
+    """Many rows may be one customer's; who sees a release may know no customer."""
+    names = [f"c{number}" for number in range(300)]
+    mine = names[int(np.argmax(np.array(sides.shares(names, SEED)) < 0.5))]
+    rows = ROWS.assign(carrier="AA", who=names * 4)
+    rows.loc[rows["who"] == mine, "carrier"] = "UA"
+    rows = pd.concat([rows, *[rows[rows["who"] == mine]] * 9], ignore_index=True)
+    who = "  who: {type: category, categories: [c1], missing: false}\n"
+    own = Contract.read(f"{tiny.CONTRACT}{who}entity: who\n")
+    carrier, distance, _, _, entity = profile(rows, rows.head(150), own)
+    assert carrier.train.shares == (("AA", 1196 / len(rows)),)
+    assert carrier.train.others is None and not entity.train.shares
+    assert distance.train.quantiles[0] and entity.sensitive
+    assert distance.holdout.quantiles[0] is None
+    rare = profile(rows, rows, CONTRACT)[0]
+    assert dict(rare.train.shares).keys() == {"AA", "UA"}, "the control: 40 rows"
+    losses = np.where(rows["who"] == mine, 9.0, rows["distance"] > 2000)
+    tree = error_tree(rows, own, losses)
+    conditions = [each for leaf in tree.leaves for each in leaf.conditions]
+    words = " ".join(map(page._words, conditions))
+    assert "distance" in words and not re.search(r"\b(who|UA)\b", words)
+
+
 def test_the_page_is_inert_and_loads_nothing(about: Explained) -> None:
     runs = [Watched(HOSTILE, HOSTILE, HOSTILE, 9, 8, 0.6, 1.5)]
     hostile = replace(about, name=HOSTILE, version=HOSTILE, runs=runs)
@@ -333,22 +355,22 @@ def test_the_page_is_inert_and_loads_nothing(about: Explained) -> None:
     assert "No verdict" in text and "seat" in text
 
 
-def test_the_verdicts_own_numbers_are_shown(good: Book, about: Explained) -> None:
+def test_the_verdicts_own_numbers_are_shown(
+    good: Book, about: Explained, tmp_path: Path
+) -> None:
     """What the ledger keeps of the judge's findings is read back as it was."""
-    records = records_of(good.ledger)
     version = Version("v1.1.0", "", "", sha("flights v1.1.0"))
-    known = explain.known(records, version)
+    known = explain.known(good.ledger, version)
     assert known["judgement"].primary_metric.challenger == 0.7
     assert [run.drift for run in known["runs"]] == [0.4]
     text = page.page(replace(about, **known))
     assert "0.7000" in text and "Not kept in the verdict" in text
     dependence = {"column": "temp", "places": ["1", "2"], "challenger": [0.1, 0.22222]}
-    (verdict,) = [
-        v for v in records.verdicts if v.manifest_sha256 == version.manifest_sha256
-    ]
     slices = {"metric": "Brier score", "looked_at": 1, "rows": []}
-    verdict.raw |= {"dependence": [dependence], "slices": slices}
-    assert "0.222" in page.page(replace(about, **explain.known(records, version)))
+    book = served(tmp_path / "again", "flights")
+    book.verdict("v1.1.0", dependence=[dependence], slices=slices)
+    known = explain.known(book.ledger, version)
+    assert "0.222" in page.page(replace(about, **known)), "as the ledger has it"
 
 
 @pytest.fixture(scope="module")
@@ -471,8 +493,20 @@ def test_a_release_gets_the_page_or_a_reason(
         manifest = tagged(here, folder)
         version = registry.get("flights", "v1.0.0")
         candidate = eligibility.bring(version.commit, tmp_path / "v", manifest)
-        found = release_page.files(Ledger(), version, candidate)
-        assert b"Single rows are not" in found.pop(package.EXPLAINED) and not found
+        paths = {"PYTHONPATH": os.environ["PYTHONPATH"]}  # no machinery is in the clone
+        made = sandbox.environment
+        monkeypatch.setattr(sandbox, "environment", lambda: {**made(), **paths})
+        with monkeypatch.context() as patch:  # the model is asked in a child alone
+            patch.setattr(find, "explained", None)
+            found = release_page.files(Ledger(), version, candidate)
+        text = found.pop(package.EXPLAINED, b"").decode()
+        assert "Single rows are not" in text and not found, capsys.readouterr().out
+        again = find.explained(folder, public=True, version="v1.0.0", runs=[])
+        assert text == page.page(again), "the same bytes here"
+        with monkeypatch.context() as patch:
+            patch.setattr(release_page, "SECONDS", 0.01)
+            assert release_page.files(Ledger(), version, candidate) == {}
+            assert f"{lost}it took longer than 0.01 s" in capsys.readouterr().out
         with monkeypatch.context() as patch:
             patch.setattr(release_page, "MOST_BYTES", 10)
             assert release_page.files(Ledger(), version, candidate) == {}

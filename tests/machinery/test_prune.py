@@ -326,6 +326,28 @@ def test_an_open_proposal_from_a_fork_stays(here: World, asked: bool) -> None:
     assert manifest in Ledger().retired() and table not in held(), "the control"
 
 
+@pytest.mark.parametrize("broken", ["<<<<<<< ours\n", "folder"])
+def test_what_a_stranger_proposes_cannot_stop_it(here: World, broken: str) -> None:
+    """Nor what somebody committed once; a branch that cannot be read still does."""
+    before = git("rev-parse", "HEAD")
+    if broken == "folder":  # a submodule: neither a file nor nothing
+        git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},dvc.lock")
+    else:
+        (here.clone / "dvc.lock").write_text(broken)
+        git("add", "dvc.lock")
+    git("commit", "-qm", "a lock that cannot be read")
+    git("push", "-q", "origin", "HEAD:refs/pull/9/head", "HEAD:refs/heads/mine")
+    here.hub.kept["pulls"] = [{"number": 9}]
+    git("reset", "-q", "--hard", before)
+    held_before = held()
+    with pytest.raises(lock.LockError, match="^refs/remotes/origin/mine: "):
+        prune(apply=True)
+    assert held() == held_before, "the control"
+    revert = git("commit-tree", "-p", "origin/mine", "-m", "back", f"{before}^{{tree}}")
+    git("push", "-q", "origin", f"{revert}:refs/heads/mine")
+    assert "deleted 4 objects" in prune(apply=True)[-1]
+
+
 def test_where_another_repository_keeps_objects_nothing_goes(here: World) -> None:
     before = held()
     objects_here = objects.here()
@@ -334,8 +356,11 @@ def test_where_another_repository_keeps_objects_nothing_goes(here: World) -> Non
     other.parent.mkdir()
     other.write_text("octo/fork\n")
     for options in ({}, {"apply": True}, {"apply": True, "alone": True}):
-        with pytest.raises(storage.StorageError, match="octo/fork keeps objects.*TO="):
+        with pytest.raises(
+            storage.StorageError, match="octo/fork keeps objects.*TO="
+        ) as e:
             prune(**options)
+        assert f"this repository is {owner.name()}: if it was renamed" in str(e.value)
     assert held() == before and not Ledger().retired()
     other.unlink()
     prune(apply=True)

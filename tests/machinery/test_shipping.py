@@ -398,6 +398,32 @@ def test_a_folder_that_nobody_ships_does_not_fill_the_disk(
     assert sum(c.rows for c in read_unlogged(str(tmp_path / "sink"))) == dropped
 
 
+def test_a_disk_that_is_full_at_the_start_loses_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait, as without a bound; nobody knows the room before it can be claimed."""
+    monkeypatch.setattr("mlgitops.serving.log.RETRY_SECONDS", 0.01)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        writer = PredictionLog(tmp_path, wait=0.01, max_bytes=5000)
+        asyncio.run(writer.write([entry(1)]))
+        assert writer.state()["queued"] == 1 and not writer.dropped
+        assert not list(tmp_path.glob(f"{room.PREFIX}[0-9a-f]*"))
+    writer.close()
+    assert (writer.written, writer.dropped) == (1, 0)
+
+
+def test_the_room_of_a_folder_that_is_shipped_is_known(tmp_path: Path) -> None:
+    """A file may go between two looks at it."""
+    (tmp_path / "gone.jsonl").symlink_to("nowhere")
+    (tmp_path / "here.jsonl").write_bytes(bytes(7))
+    assert room.size(tmp_path) == 7
+
+
 def test_a_folder_has_no_byte_beyond_its_bound(tmp_path: Path) -> None:
     """However much comes between two looks at it."""
     writer = PredictionLog(tmp_path, max_bytes=5000)

@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from machinery.world import git
 from mlgitops import login, machine, storage
 from mlgitops.commands import push
+from mlgitops.judge import publish
 from mlgitops.lock import Out
+from mlgitops.store import objects, owner
 
 ROOT = Path.cwd()
 CONFIG = """[core]
@@ -331,3 +335,97 @@ def test_a_login_is_read_from_the_secret(
     with pytest.raises(storage.StorageError, match=login.LOGIN) as error:
         storage.url(tmp_path)
     assert "hunter2" not in str(error.value)
+
+
+def test_what_cannot_be_opened_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some packages log in, or connect, as soon as they are made; some are absent."""
+
+    def refuse(**_: object) -> None:
+        raise ConnectionRefusedError("ssh://anna:secret@host\n refuses")
+
+    made = SimpleNamespace(get_cloud_fs=lambda *_, **__: (refuse, {}, "folder"))
+    modules: dict[str, Any] = {"dvc.fs": made, "dvc_ssh": None}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text(CONFIG.format(url="ssh://host/folder"))
+    said = "ssh://host/folder cannot be opened: ssh://...@host refuses; when .* again"
+    with pytest.raises(storage.StorageError, match=f"^{said}$"):
+        objects.here()
+
+
+def test_a_bucket_is_neither_looked_for_nor_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A writer of objects may have no right to either."""
+    written: dict[str, bytes] = {}
+    bucket = SimpleNamespace(exists=written.__contains__, pipe_file=written.__setitem__)
+    monkeypatch.setattr(owner, "name", lambda: "octo/flights")
+    for _ in range(2):
+        owner.claim(objects.Objects("s3://bucket/folder", bucket, "bucket/folder"))
+    path = "bucket/folder/repositories/octo/flights"
+    assert written == {path: b"octo/flights\n"}
+    with pytest.raises(storage.StorageError, match="makedirs"):
+        owner.claim(objects.Objects("/folder", bucket, "/folder"))
+
+
+def test_only_what_was_altered_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object that cannot be read back just now may be right, and another's too."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    named = out(file)
+    storage.push({file: named}, here)
+    stored = tmp_path / "store/files/md5" / named.md5[:2] / named.md5[2:]
+    inode, copied = stored.stat().st_ino, storage._copied
+
+    def full(*_: Any) -> storage.StorageError:
+        return storage.StorageError("it cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "_copied", full)
+        with pytest.raises(storage.StorageError, match="No space"):
+            storage.push({file: named}, here)
+    assert stored.stat().st_ino == inode and storage._copied is copied
+    stored.chmod(0o644)
+    stored.write_bytes(b"other")
+    storage.push({file: named}, here)
+    assert stored.read_bytes() == b"model", "the control"
+    assert [path.name for path in stored.parent.iterdir()] == [stored.name]
+
+
+def test_who_stores_nothing_needs_no_right_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there already is no reason to write a repository's name."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    monkeypatch.chdir(clone(tmp_path, "here", "../../store"))
+    Path("build").mkdir()
+    file = Path("build/model.onnx")
+    file.write_bytes(b"model")
+    named = out(file)
+    push.send([named])
+    assert (tmp_path / "store/repositories" / owner.name()).is_file()
+
+    def refuse() -> None:
+        raise storage.StorageError("the name cannot be written")
+
+    monkeypatch.setattr(owner, "claim_here", refuse)
+    assert "1 object sent" in push.send([named])
+    ledger = SimpleNamespace(paths=lambda path: [path])
+    built = SimpleNamespace(outs=[named], sha256="0" * 64)
+    case: Any = SimpleNamespace(champion=None, built=built, ledger=ledger)
+    case.challenger = file.parent
+    publish.store(case)
+    publish.keep(case)
+    file.write_bytes(b"another model")
+    built.outs = [out(file)]
+    for store in (publish.store, publish.keep, lambda case: push.send(case.built.outs)):
+        with pytest.raises(storage.StorageError, match="the name cannot be written"):
+            store(case)

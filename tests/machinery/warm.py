@@ -102,7 +102,8 @@ case "${{PYTHONHASHSEED-}} ${{OMP_NUM_THREADS-1}}" in
 esac
 case "$1 $2 $3 " in
 "-m dvc "* | "-m pytest "* | "-m mlgitops.judge."[a-z]*" "* | \\
-"-m mlgitops.serving.smoke "* | "-m mlgitops build "* | \\
+"-m mlgitops.serving.smoke "* | "-m mlgitops.commands.release_page "* | \\
+"-m mlgitops build "* | \\
 "-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "* | \\
 "-m mlgitops data "* | "-m mlgitops edge "* | "-m mlgitops monitor "* | \\
 "-m mlgitops retrain "* | "-m mlgitops validate "*)

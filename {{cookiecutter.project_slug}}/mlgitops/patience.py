@@ -6,6 +6,7 @@ and in that of DVC: run as a program, this file does so and then is DVC. What
 .dvc/config says for S3 comes first.
 """
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -22,10 +23,18 @@ def settings(kind: str) -> dict[str, str]:
 
 
 def apply(kind: str, silent: int | None = None) -> None:
-    """Let the file systems of a kind of storage, opened from now on, be told."""
+    """Let the file systems of a kind of storage, opened from now on, be told.
+
+    Where its packages are not installed, DVC says so, and how to install them.
+    """
+    with contextlib.suppress(ImportError):
+        _tell(kind, SILENT if silent is None else silent)
+
+
+def _tell(kind: str, silent: int) -> None:
+    """Tell the packages of a kind of storage; ImportError without them."""
     from fsspec.config import conf
 
-    silent = SILENT if silent is None else silent
     if kind == "s3":
         os.environ.setdefault("AWS_MAX_ATTEMPTS", str(TRIES))
     elif kind == "azure":

@@ -44,6 +44,7 @@ PLAIN = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 EMPTY: Mapping[str, str] = {}
 UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
 CHANGED = ", found "  # in the message for other bytes: before what they are
+ALTERED = "was altered"  # in those for objects that may be written over
 OBJECTS = (  # what this machine's git changes or hides elsewhere stays as it is here
     *("-c", "core.autocrlf=false", "-c", f"core.attributesFile={os.devnull}"),
     *("-c", f"core.excludesFile={os.devnull}"),
@@ -123,9 +124,10 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
         _publish(Path(cwd))
     with TemporaryDirectory() as folder:
         targets = {Path(folder, str(n), o.name): o for n, o in enumerate(outs)}
-        if altered := bring(targets, cwd):
-            wrong = {targets[path].md5 for path in altered}
-            _overwrite({f: o for f, o in files.items() if o.md5 in wrong}, Path(cwd))
+        if failed := bring(targets, cwd):
+            altered = {targets[p].md5 for p, e in failed.items() if ALTERED in str(e)}
+            if wrong := {f: o for f, o in files.items() if o.md5 in altered}:
+                _overwrite(wrong, Path(cwd))
             pull(outs, Path(folder), cwd)
 
 
@@ -136,10 +138,13 @@ def _overwrite(files: Mapping[Path, Out], cwd: Path) -> None:
     try:
         for file, out in files.items():
             path = f"{root.rstrip('/')}/files/md5/{out.md5[:2]}/{out.md5[2:]}"
-            if "://" not in address:  # it may be read-only
-                Path(path).unlink(missing_ok=True)
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-            system.put_file(str(file), path)
+            if "://" in address:
+                system.put_file(str(file), path)
+                continue
+            part = Path(f"{path}.moving")  # no version of it: see store/objects.py
+            part.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, part)
+            part.replace(path)
     except Exception as error:  # each kind of storage has its own
         problem = f"not stored: {shorten(str(error), 200, placeholder=' …')}"
         outs = list(files.values())
@@ -243,13 +248,31 @@ def connect(
     """Return the file system of an address by DVC's settings, and the path in it.
 
     Raises:
-        StorageError: the login cannot be used.
+        StorageError: the login cannot be used, or the address cannot be opened: some
+            packages of clouds ask for a login, or connect, as soon as they are made.
     """
     scheme, separator, _ = address.partition("://")
     if not separator:
         import fsspec
 
         return fsspec.filesystem("file"), address
+    try:
+        return _connected(config, address, scheme, login_name)
+    except StorageError:
+        raise
+    except Exception as error:  # each kind of storage has its own
+        problem = masked(" ".join(str(error).split()) or type(error).__name__)
+        raise StorageError(
+            f"{masked(address)} cannot be opened: "
+            f"{shorten(problem, 200, placeholder=' …')}; when it answers, run this "
+            "again"
+        ) from error
+
+
+def _connected(
+    config: configparser.ConfigParser, address: str, scheme: str, login_name: str
+) -> tuple[Any, str]:
+    """Return the file system of a cloud or a host, and the path in it."""
     from configobj import ConfigObj  # DVC's reader: it takes the quotes off
     from dvc.fs import get_cloud_fs
 
@@ -523,10 +546,10 @@ def _absent(out: Out, address: str, failure: str) -> str:
     name = f"{out.path} (md5 {out.md5})"
     push = "run `make push` where the file is, then run this again"
     if UNKNOWN in failure:
-        return f"{name} is not in storage, {address}, or was altered there: {push}"
+        return f"{name} is not in storage, {address}, or {ALTERED} there: {push}"
     if CHANGED in failure:
         found = failure.rpartition(CHANGED)[2]
-        return f"{name} was altered in storage, {address}, which has {found}: {push}"
+        return f"{name} {ALTERED} in storage, {address}, which has {found}: {push}"
     return f"{name} was {failure}: when {address} answers, run this again"
 
 

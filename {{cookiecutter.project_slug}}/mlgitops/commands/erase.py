@@ -85,10 +85,14 @@ def _remove(
     # begin again.
     log_first = contract.entity in contract.labelled_only
     for name in ("log", "labels") if log_first else ("labels", "log"):
+
+        def done(count: int, name: str = name) -> None:
+            counts[name] += count
+
         if name == "log" and log:
-            counts[name] = remove.log(log, person)
+            remove.log(log, person, done)
         elif name == "labels" and labels:
-            counts[name] = remove.labels(labels, contract, person)
+            remove.labels(labels, contract, person, done)
     changed = {}
     for path, out in tables.items():
         count = remove.table(Path(path), contract, person)

@@ -26,10 +26,10 @@ from mlgitops import git, storage
 from mlgitops.commands.expected import expected_errors
 from mlgitops.explain import ExplainError, find, page
 from mlgitops.explain.subject import Explained, Watched
-from mlgitops.fleet.records import Records, Verdict
+from mlgitops.fleet.records import Verdict
 from mlgitops.fleet.records import read as records_of
 from mlgitops.judgement import Judgement
-from mlgitops.ledger import Ledger
+from mlgitops.ledger import Ledger, Record
 from mlgitops.release import ReleaseError, eligibility, model_name, registry
 from mlgitops.release.registry import Version
 from mlgitops.serving.model import ModelError
@@ -106,15 +106,8 @@ def of_version(version_name: str, ids: list[str]) -> Explained:
     with TemporaryDirectory(prefix="explain-") as scratch:
         folder = Path(scratch)
         bring(version, folder)
-        facts = known(records_of(ledger), version)
+        facts = known(ledger, version)
         return find.explained(folder, ids, version=version.version, **facts)
-
-
-def public(ledger: Ledger, version: Version, folder: Path) -> str:
-    """Return the page of a version, whose files and tables are in a folder, for all."""
-    facts = {**known(records_of(ledger), version), "runs": []}
-    about = find.explained(folder, public=True, version=version.version, **facts)
-    return page.page(about)
 
 
 def bring(version: Version, folder: Path) -> None:
@@ -129,8 +122,9 @@ def bring(version: Version, folder: Path) -> None:
     storage.pull(map(locked.out, FILES), folder)
 
 
-def known(records: Records, version: Version) -> dict[str, Any]:
+def known(ledger: Ledger, version: Version) -> dict[str, Any]:
     """Return what the ledger says of a version: its verdict, and the monitor's runs."""
+    records = records_of(ledger)
     verdict = records.measured(version.manifest_sha256)
     runs = [
         Watched(
@@ -145,14 +139,15 @@ def known(records: Records, version: Version) -> dict[str, Any]:
         for run in records.runs
         if run.manifest_sha256 == version.manifest_sha256
     ]
-    return {"runs": runs, **(_verdict(verdict) if verdict else {})}
+    judged = _verdict(verdict, ledger.read(verdict.path) or {}) if verdict else {}
+    return {"runs": runs, **judged}
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    """Return what a verdict kept of the judge's findings."""
+def _verdict(verdict: Verdict, whole: Record) -> dict[str, Any]:
+    """Return what the record of a verdict kept of the judge's findings."""
     names = {field.name for field in msgspec.structs.fields(Judgement)}
-    kept = {n: v for n, v in verdict.raw.items() if n in names and v is not None}
-    report = verdict.raw.get("report")
+    kept = {n: v for n, v in whole.items() if n in names and v is not None}
+    report = whole.get("report")
     try:
         judgement = msgspec.convert(kept, Judgement)
     except msgspec.ValidationError as error:

@@ -22,6 +22,7 @@ def main() -> None:
     with expected_errors():
         print(send([*lock.pointers().values()]))
         if restored := lost(Ledger()):
+            _claim(restored)
             storage.push({Path(out.path): out for out in restored})
             print(f"push: {lock.objects(len(restored))} of a version sent back")
 
@@ -32,6 +33,20 @@ def lost(ledger: Ledger) -> list[Out]:
     outs = lock.parse(data).outs if data else ()
     here = [out for out in outs if Path(out.path).is_file() and storage.unchanged(out)]
     return storage.missing(here)
+
+
+def _claim(outs: list[Out]) -> None:
+    """Write this repository's name into storage, unless it has all of this already.
+
+    Raises:
+        StorageError: it cannot be written, as with a login that only reads.
+    """
+    try:
+        if outs:
+            owner.claim_here()
+    except StorageError:
+        if storage.missing(outs):
+            raise
 
 
 def send(outs: list[Out]) -> str:
@@ -47,8 +62,7 @@ def send(outs: list[Out]) -> str:
             "and commit what that changes, then `make push` again"
         )
     present = {Path(out.path): out for out in outs if Path(out.path).is_file()}
-    if present:
-        owner.claim_here()
+    _claim([*present.values()])
     storage.push(present)
     elsewhere = [out for out in outs if Path(out.path) not in present]
     if lost := storage.missing(elsewhere):

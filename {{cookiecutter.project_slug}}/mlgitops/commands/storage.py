@@ -152,15 +152,7 @@ def _source(again: bool) -> Objects:
 
 def _opened(config: switch.Config, address: str, name: str) -> Objects:
     """Open a storage by its settings."""
-    try:
-        system, root = storage.connect(config, address, name)
-    except StorageError:
-        raise
-    except Exception as error:  # each kind of storage has its own
-        problem = " ".join(str(error).split())[:200]
-        raise StorageError(
-            f"{storage.masked(address)} cannot be opened: {problem}"
-        ) from error
+    system, root = storage.connect(config, address, name)
     return Objects(address, system, root.rstrip("/"))
 
 

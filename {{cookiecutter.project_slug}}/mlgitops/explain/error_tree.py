@@ -93,8 +93,9 @@ def error_tree(
 ) -> ErrorTree:
     """Return where the losses [n] of a holdout's rows are high.
 
-    Texts have no range, and the groups of sensitive columns are compared by fairness:
-    neither is split by. `wrong` [n] tells which decisions are wrong.
+    Texts have no range, the groups of sensitive columns are compared by fairness, and
+    an entity is a person, say: none of these is split by. `wrong` [n] tells which
+    decisions are wrong.
     """
     who = rows[contract.entity or contract.id]
     shares = sides.shares(map(sides.text, who), SEED)
@@ -158,7 +159,7 @@ def _features(
     """Return what the tree may split by."""
     features = []
     for name, column in contract.columns.items():
-        if name in contract.sensitive or name not in rows:
+        if name in (*contract.sensitive, contract.entity) or name not in rows:
             continue
         if column.type in FLOATS:
             values = rows[name].to_numpy(np.float32, na_value=np.nan)
@@ -169,6 +170,9 @@ def _features(
         elif column.type == "category":
             texts = rows[name].astype(object).where(rows[name].notna(), "").map(str)
             counts = texts.iloc[grown].value_counts()
+            if contract.entity:  # a name that few have can tell who they are
+                entities = rows[contract.entity].iloc[grown].groupby(texts.iloc[grown])
+                counts = counts[entities.nunique().reindex(counts.index) >= ENTITIES]
             names = sorted(counts[counts >= least].index[:CATEGORIES])
             features += [
                 _Feature(name, column.type, (texts == each).to_numpy(np.float32), each)

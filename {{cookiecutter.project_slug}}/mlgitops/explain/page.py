@@ -305,7 +305,7 @@ def _data(profiles: list[Profile]) -> str:
     header += ["Values: train", "Values: holdout"]
     return (
         "Numbers and times by their 5 %, 50 % and 95 % quantiles. Nothing here is "
-        f"about fewer than {profile.LEAST} rows.\n\n{table(header, rows)}"
+        f"about fewer than {profile.LEAST} rows, or entities.\n\n{table(header, rows)}"
     )
 
 

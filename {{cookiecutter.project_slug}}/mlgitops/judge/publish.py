@@ -26,13 +26,12 @@ STATES = {"ready": "success", "blocked": "failure"}
 
 def store(case: Case) -> None:
     """Send the objects of a passing challenger to storage, those that it lacks."""
-    owner.claim_here()
     champion = lock.at(case.champion["commit"]) if case.champion else None
     stored = {out.md5 for out in champion.outs} if champion else set()
     outs = [out for out in case.built.outs if out.md5 not in stored]
     if case.ledger.paths(lock_path(case.built.sha256)):
         outs = storage.missing(outs)
-    storage.push({case.challenger / out.name: out for out in outs})
+    _send(case, outs)
 
 
 def keep(case: Case) -> None:
@@ -41,8 +40,14 @@ def keep(case: Case) -> None:
     That looks at the ledger after it has deleted, and this at storage after the ledger
     was written: one of both sees the other.
     """
-    gone = storage.missing(case.built.outs)
-    storage.push({case.challenger / out.name: out for out in gone})
+    _send(case, storage.missing(case.built.outs))
+
+
+def _send(case: Case, outs: list[lock.Out]) -> None:
+    """Send objects of a challenger; where there are none, no right to write is used."""
+    if outs:
+        owner.claim_here()
+        storage.push({case.challenger / out.name: out for out in outs})
 
 
 def record(case: Case, proposal: Proposal, build: BuildRecord, html: str) -> int:

@@ -27,13 +27,16 @@ LARGEST = 1_000_000_000  # bytes of any one file it may write
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 
-def run(check: str, module: str, *arguments: str | Path) -> None:
+def run(check: str, module: str, *arguments: str | Path, seconds: float = 0) -> None:
     """Run ``python -m module`` from main's code; ``check`` is the check that fails.
+
+    It may take so many `seconds`; 0 is as many as any part of the judge.
 
     Raises:
         Refused: it was stopped by a limit, crashed, or ended with its own refusal.
     """
     seal()
+    seconds = seconds or SECONDS
     command = [sys.executable, "-m", module, *map(str, arguments)]
     try:
         done = subprocess.run(
@@ -41,10 +44,10 @@ def run(check: str, module: str, *arguments: str | Path) -> None:
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired as error:
-        reason = f"it took longer than {SECONDS} seconds"
+        reason = f"it took longer than {seconds} seconds"
         raise Refused(check, reason) from error
     if done.returncode:
         raise Refused(check, _ending(done.returncode, done.stderr))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -38,10 +38,17 @@ MARKS = {  # of a file's encoding, which is read and written without the mark
 LOG, LABELS = (".jsonl", ".parquet"), (".csv",)  # of the files in a folder
 ROWS = 131_072  # of a table, in memory and in a row group
 OVERLAP = 1_000  # bytes of a line that is too long: an id may be cut between two pieces
+Done = Callable[[int], object]  # is told how many lines of a file went
 
 
-def log(source: str, person: Person) -> int:
+def _nobody(_: int) -> None:
+    """Tell nobody."""
+
+
+def log(source: str, person: Person, done: Done = _nobody) -> int:
     """Remove lines of a prediction log, shipped or not; return how many.
+
+    `done` is told so after each file.
 
     Raises:
         EraseError: a file could not be read or written; those before it are done.
@@ -53,14 +60,24 @@ def log(source: str, person: Person) -> int:
     def stays(batch: pa.RecordBatch) -> list[bool]:
         return [not person.logged(line) for line in _lines_of(batch)]
 
-    count = 0
+    def each(path: str) -> int:
+        if not path.endswith(".parquet"):
+            return rewrite.text(source, path, copy, grows=True)
+        if "line" in _columns(source, path):  # else it is somebody else's
+            return rewrite.rows(source, path, stays, ["line"], BATCH)
+        return 0
+
     with _no_shipper(source):
-        for path in _files(source, LOG):
-            if not path.endswith(".parquet"):
-                count += rewrite.text(source, path, copy, grows=True)
-            elif "line" in _columns(source, path):  # else it is somebody else's
-                count += rewrite.rows(source, path, stays, ["line"], BATCH)
-    return count
+        return _sum(map(each, _files(source, LOG)), done)
+
+
+def _sum(counts: Iterable[int], done: Done) -> int:
+    """Return the sum of counts, each of which is told when it is known."""
+    total = 0
+    for count in counts:
+        done(count)
+        total += count
+    return total
 
 
 def log_ids(source: str, person: Person) -> frozenset[str]:
@@ -76,8 +93,12 @@ def log_ids(source: str, person: Person) -> frozenset[str]:
     return frozenset(ids)
 
 
-def labels(source: str, contract: Contract, person: Person) -> int:
+def labels(
+    source: str, contract: Contract, person: Person, done: Done = _nobody
+) -> int:
     """Remove records of CSV files with labels; return how many lines went.
+
+    `done` is told so after each file.
 
     Raises:
         EraseError: a file could not be read or written; those before it are done.
@@ -94,7 +115,8 @@ def labels(source: str, contract: Contract, person: Person) -> int:
                 write("".join(lines).encode(encoding, errors))
         return went
 
-    return sum(rewrite.text(source, path, copy) for path in _files(source, LABELS))
+    counts = (rewrite.text(source, path, copy) for path in _files(source, LABELS))
+    return _sum(counts, done)
 
 
 def label_ids(source: str, contract: Contract, person: Person) -> frozenset[str]:

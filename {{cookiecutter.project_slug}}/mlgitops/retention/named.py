@@ -28,15 +28,45 @@ def kept(
     """
     locks = [lock.parse(data) for data in _locks(ledger, retired)]
     commits = [v.commit for v in versions if v.manifest_sha256 not in retired]
-    refs = [*commits, *branches()]
-    locks += [locked for ref in refs if (locked := lock.at(ref))]
     locks += [here] if (here := lock.read()) else []
-    pointers = [*(lock.pointers(ref) for ref in refs), lock.pointers()]
-    return {
-        *(out.md5 for each in locks for out in each.outs),
-        *(md5 for each in locks for md5 in each.read),
-        *(out.md5 for outs in pointers for out in outs.values()),
-    }
+    md5s = {md5 for each in locks for md5 in _md5s(each)}
+    md5s |= {out.md5 for out in lock.pointers().values()}
+    for ref in [*commits, *branches()]:
+        md5s.update(_of_commit(ref, strict=not ref.startswith(PROPOSALS)))
+    return md5s
+
+
+def _of_commit(ref: str, strict: bool) -> Iterator[str]:
+    """Yield the md5s that a commit names.
+
+    Where it is not `strict`, a file that cannot be read names nothing: anybody may
+    propose such a file, or have committed one once, and nothing could go from then on.
+
+    Raises:
+        LockError: a file of it cannot be read.
+    """
+    for read in (_locked, _pointed):
+        try:
+            yield from read(ref)
+        except (lock.LockError, git.GitError) as error:
+            if strict:
+                raise lock.LockError(f"{ref}: {error}") from error
+
+
+def _locked(ref: str) -> set[str]:
+    """Return the md5s of a commit's dvc.lock, if it has one."""
+    locked = lock.at(ref)
+    return _md5s(locked) if locked else set()
+
+
+def _pointed(ref: str) -> set[str]:
+    """Return the md5s of a commit's pointers."""
+    return {out.md5 for out in lock.pointers(ref).values()}
+
+
+def _md5s(locked: lock.Lock) -> set[str]:
+    """Return the md5s of what a lock wrote and read."""
+    return {*(out.md5 for out in locked.outs), *locked.read}
 
 
 def ever(ledger: Ledger) -> set[str]:
@@ -45,15 +75,12 @@ def ever(ledger: Ledger) -> set[str]:
     What only this clone names may be work that is not pushed yet.
     """
     locks = [lock.parse(data) for data in _locks(ledger, ())]
-    md5s = {out.md5 for each in locks for out in each.outs}
-    md5s |= {md5 for each in locks for md5 in each.read}
+    md5s = {md5 for each in locks for md5 in _md5s(each)}
     paths = [f":(glob){folder}/*.dvc" for folder in lock.FOLDERS]
     pushed = ("--remotes=origin", "--tags")
     log = git.run("log", *pushed, "--format=%H", "--", *paths, "dvc.lock")
     for commit in log.splitlines():
-        md5s |= {out.md5 for out in _readable_pointers(commit)}
-        if locked := lock.at(commit):
-            md5s |= {*(out.md5 for out in locked.outs), *locked.read}
+        md5s.update(_of_commit(commit, strict=False))
     return md5s
 
 
@@ -116,11 +143,3 @@ def _locks(ledger: Ledger, retired: Collection[str]) -> Iterator[bytes]:
 def passed(verdict: Record) -> bool:
     """Tell whether a verdict let its version into storage."""
     return bool(verdict.get("passed") and verdict.get("manifest_sha256"))
-
-
-def _readable_pointers(commit: str) -> list[lock.Out]:
-    """Return what a commit of the past tracks; nothing where that cannot be read."""
-    try:
-        return [*lock.pointers(commit).values()]
-    except lock.LockError:
-        return []

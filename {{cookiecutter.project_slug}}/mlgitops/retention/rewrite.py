@@ -11,6 +11,7 @@ import csv
 import fcntl
 import gzip
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,7 +80,8 @@ def text(source: str, path: str, copy: Copy, grows: bool = False) -> int:
     """
     grows = grows and "://" not in source
     with reading(path), opened(source, path) as file:
-        end = _whole_lines(file) if grows and not _is_packed(file) else None
+        size = os.fstat(file.fileno()).st_size if grows else 0
+        end = size if size and not _is_packed(file) else None
         if not copy(unpacked(file), _drop, end):  # to what is there by now: it grows
             return 0
     with writing(path):
@@ -151,14 +153,20 @@ def _text_here(path: Path, copy: Copy, grows: bool) -> int | None:
     A server waits for the lock, and opens the new file then.
     """
     with path.open("rb") as file, _beside(path) as target:
-        first = 0
+        first = end = 0
         if grows and not _is_packed(file):
             end = _whole_lines(file)
             first = copy(file, target.write, end)
+            if file.tell() != end:  # behind the last whole line, as one is too long
+                first = end = 0
+                target.seek(0)
+                target.truncate()
         fcntl.flock(file, fcntl.LOCK_EX)
-        if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+        if not _is(file, path):
             return None
-        if grows and file.tell():
+        file.seek(0, os.SEEK_END)  # what was read ahead may have been cut off since
+        file.seek(end)
+        if end:
             went = first + copy(file, target.write, None)
         else:
             went = _packed_alike(file, target, copy)
@@ -191,13 +199,54 @@ def _filtered(file: IO[bytes], target: IO[bytes], stays: Stays, batch: int) -> i
 
 @contextmanager
 def _beside(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a new file beside another; what is not put in its place is deleted."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as target:
+    """Yield a new file beside another; what is not put in its place is deleted.
+
+    Its lock is held meanwhile: two runs that write one file would put a mixture of
+    both in place.
+
+    Raises:
+        EraseError: another run writes it just now.
+    """
+    part = _part(path)
+    with open(part, "wb", opener=_kept) as target:
+        if not _alone(target, part):
+            raise EraseError(
+                f"another run writes {path} anew just now: type the same command again "
+                "when it has ended"
+            )
+        target.truncate()
+        try:
             yield target
-    finally:
-        part.unlink(missing_ok=True)
+        finally:
+            if _is(target, part):
+                part.unlink()
+
+
+def _part(path: Path) -> Path:
+    """Return where the file is written that takes another's place."""
+    return path.with_name(f".{path.name}.part")
+
+
+def _kept(path: str, flags: int) -> int:
+    """Open a file to write it, and leave what it has until its lock is held."""
+    return os.open(path, flags & ~os.O_TRUNC, 0o600)
+
+
+def _alone(file: IO[bytes], path: Path) -> bool:
+    """Tell whether the lock of the file of that name is held here now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return _is(file, path)  # else another run has just put it in its place
+
+
+def _is(file: IO[bytes], path: Path) -> bool:
+    """Tell whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _replace(part: IO[bytes], path: Path) -> None:
@@ -206,6 +255,6 @@ def _replace(part: IO[bytes], path: Path) -> None:
     part.flush()
     os.fsync(part.fileno())
     if os.geteuid() == 0:
-        os.chown(part.name, before.st_uid, before.st_gid)
-    Path(part.name).chmod(before.st_mode)
-    Path(part.name).replace(path)
+        os.fchown(part.fileno(), before.st_uid, before.st_gid)
+    os.fchmod(part.fileno(), stat.S_IMODE(before.st_mode))
+    _part(path).replace(path)

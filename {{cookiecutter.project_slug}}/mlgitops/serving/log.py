@@ -116,8 +116,7 @@ class PredictionLog:
         self._thread.daemon = True
         self._thread.start()
         if max_bytes:
-            self._look()
-            if self._room is None:  # the folder cannot be made now; lines are kept
+            if not self._look():  # a disk that is full or away: lines are kept
                 self._ceiling = max_bytes
             watch = threading.Thread(target=self._watch, name="prediction-log-room")
             watch.daemon = True
@@ -281,18 +280,21 @@ class PredictionLog:
             if self._stop_at is None:
                 self._look()
 
-    def _look(self) -> None:
-        """See how much room the folder has, and claim a share of it.
+    def _look(self) -> bool:
+        """See how much room the folder has, and claim a share of it, if that works.
 
         What was claimed before is given back one look after the ceiling was lowered: a
         request may just have passed under the higher one.
         """
-        with contextlib.suppress(OSError):  # a disk that is away, say
+        try:
             if self._room is None:
                 self._room = Room(self.folder, self.max_bytes, self.writers)
             written = self._written_bytes
             held = max(int(self._ceiling), self._accepted_bytes) - written
             self._ceiling = written + self._room.share(held)
+        except OSError:  # a disk that is away, say
+            return False
+        return True
 
     def _run(self) -> None:
         """Append batches until there are no more, or no time."""

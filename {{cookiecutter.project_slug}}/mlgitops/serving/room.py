@@ -36,7 +36,13 @@ class Room:
             self._file = os.open(
                 self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640
             )
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                os.pwrite(self._file, CLAIM.pack(0), 0)  # or the disk is full
+            except OSError:
+                os.close(self._file)
+                self.path.unlink()
+                raise
 
     def share(self, held: int) -> int:
         """Return how many bytes may be added now, and claim them.
@@ -81,7 +87,11 @@ class Room:
 
 def size(folder: Path) -> int:
     """Return how many bytes of lines a folder has; OSError."""
-    return sum(file.stat().st_size for file in folder.glob("*.jsonl"))
+    total = 0
+    for file in folder.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # it was shipped just now
+            total += file.stat().st_size
+    return total
 
 
 @contextlib.contextmanager

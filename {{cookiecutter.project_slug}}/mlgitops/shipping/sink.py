@@ -30,6 +30,8 @@ class Sink:
         try:
             url = address if "://" in address else f"file://{Path(address).resolve()}"
             self.system, self.root = storage.filesystem(url)
+        except storage.StorageError as error:
+            raise SinkError(str(error)) from error
         except Exception as error:  # each kind of storage has its own
             raise SinkError(f"{address} cannot be opened: {error}") from error
         self.atomic = bool(ATOMIC.intersection(_protocols(self.system)))

@@ -103,13 +103,12 @@ class Objects:
             StorageError: it cannot be written, or came back otherwise.
         """
         path = self.path(md5)
-        atomic = self.address.partition("://")[0] in WHOLE_OR_NOT
-        target = path if atomic else path + PART
+        target = path + PART if self.has_folders else path
         with failing(f"object {md5} cannot be written to {self.shown}"):
-            if not atomic:
+            if self.has_folders:
                 self.system.makedirs(path.rpartition("/")[0], exist_ok=True)
             self.system.put_file(str(file), target)
-            if not atomic:
+            if self.has_folders:
                 if self.system.exists(path):  # of a size or bytes that are wrong
                     self.system.rm_file(path)
                 self.system.mv(target, path)
@@ -144,6 +143,11 @@ class Objects:
             except FileNotFoundError:
                 return False
         return digest.hexdigest() == md5
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether folders have to be made, and a file is there before it is whole."""
+        return self.address.partition("://")[0] not in WHOLE_OR_NOT
 
     @property
     def shown(self) -> str:

@@ -47,7 +47,8 @@ def claim(place: Objects) -> None:
     with failing(f"{path} cannot be written to {place.shown}"):
         if place.system.exists(path):
             return
-        place.system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        if place.has_folders:  # a cloud would look for its bucket, or make one
+            place.system.makedirs(path.rpartition("/")[0], exist_ok=True)
         place.system.pipe_file(path, f"{own}\n".encode())
 
 
@@ -57,10 +58,13 @@ def refuse_others(place: Objects, contents: Listing) -> None:
     Raises:
         StorageError: which repository it is, and what can be done.
     """
-    if others := sorted(contents.owners - {name()}):
+    own = name()
+    if others := sorted(contents.owners - {own}):
         raise StorageError(
             f"{others[0]} keeps objects in {place.shown}, too: what both name is one "
             "object there, so nothing is deleted. Give one of them storage of its own "
-            f"(`make storage TO=...`); then, or if {others[0]} is what this repository "
-            f"was called before, delete the file {OWNERS}{others[0]} there"
+            f"(`make storage TO=...`), then delete the file {OWNERS}{others[0]} there. "
+            f"By the address of `origin` this repository is {own or 'nameless'}: if "
+            "it was renamed, type `git remote set-url origin` with its address of "
+            "now, and delete the file with its name of before"
         )
