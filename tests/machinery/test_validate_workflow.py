@@ -92,7 +92,7 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
     (verdict,) = verdicts(project)
     assert verdict["passed"]
     (typed,) = records_of(Ledger(project.clone)).verdicts
-    found = explain._verdict(typed)["judgement"]
+    found = explain._verdict(typed, verdict)["judgement"]
     assert found.importance and found.dependence and found.slices, "for `explain`"
     kept_lock = Ledger(project.clone).lock(verdict["lock_sha256"])
     assert kept_lock == read(data, "dvc.lock"), "the lock that CI built is kept"

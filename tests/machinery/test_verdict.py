@@ -159,7 +159,7 @@ def test_the_ledger_tells_what_the_run_that_built_a_lock_took(
     records: list[tuple[str, object]], seconds: float | None
 ) -> None:
     judged = [{"lock_sha256": lock, "build": build} for lock, build in records]
-    ledger = SimpleNamespace(judged=lambda: judged)
+    ledger = SimpleNamespace(judged=lambda newest_first, having: judged[::-1])
     case = SimpleNamespace(ledger=ledger, built=SimpleNamespace(sha256="lock"))
     assert workflow.built_before(cast(Case, case)) == seconds
 
