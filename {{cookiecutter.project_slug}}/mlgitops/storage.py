@@ -260,6 +260,10 @@ def connect(
         return _connected(config, address, scheme, login_name)
     except StorageError:
         raise
+    except ImportError as error:
+        raise StorageError(
+            f"a package for {scheme} is not installed ({error}): type `make setup`"
+        ) from error
     except Exception as error:  # each kind of storage has its own
         problem = masked(" ".join(str(error).split()) or type(error).__name__)
         raise StorageError(
