@@ -215,7 +215,7 @@ def test_codes_texts_and_gaps_in_the_folders_names() -> None:
     names = ["store=007/when=2024-01-03/kind=a%20b", "store=042/when=2024-02-01/kind=c"]
     names += ["store=100/when=2024-02-09/kind=__HIVE_DEFAULT_PARTITION__"]
     for number, name in enumerate(names):
-        home = Path("..", "in=1", "lake", name)  # a folder above is none of the table's
+        home = Path("..", "in=1", "lake", name)  # not part of the table
         home.mkdir(parents=True)
         frame[number * 100 :][:100].to_parquet(home / "x.parquet")
     assert not tables.make(Path("../in=1/lake"), "y", split="random")

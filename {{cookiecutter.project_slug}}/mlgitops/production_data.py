@@ -60,7 +60,7 @@ def files(
     `.gz` as well.
 
     Raises:
-        ProductionDataError: there is no such file or folder, or it cannot be read.
+        ProductionDataError: the file or folder does not exist, or cannot be read.
     """
     paths, opened = located(source, pattern)
     for path in reversed(paths) if newest_first else paths:
@@ -74,7 +74,7 @@ def located(source: str, pattern: str) -> tuple[list[str], Opened]:
     """Return the paths of a log's files in their order, and what opens one.
 
     Raises:
-        ProductionDataError: there is no such file or folder, or it cannot be read.
+        ProductionDataError: the file or folder does not exist, or cannot be read.
     """
     if "://" in source:
         paths, opened = _remote_files(source, pattern)
