@@ -13,7 +13,7 @@ from mlgitops.table.draft import pieces
 from mlgitops.table.engine import bar
 from mlgitops.table.problem import Problem, Refused
 
-YEARS = (1, 9999)  # that a date may be of; `infinity` of PostgreSQL is none of them
+YEARS = (1, 9999)  # that a date can have; PostgreSQL's `infinity` has none
 
 
 @dataclass(frozen=True)
