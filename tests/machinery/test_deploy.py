@@ -524,7 +524,7 @@ def test_an_altered_release_is_refused_before_anything(
 ) -> None:
     here.judged("one")
     register.register()
-    here.hub.data[2] = here.hub.data[2] + b"x"
+    here.hub.alter("model.onnx", b"onex")
     assert "the release flights@v1.0.0 is altered" in fails("v1.0.0")
     assert current() == {}
 

@@ -175,8 +175,8 @@ def from_release(
             identity = sha(good["manifest.json"])
             named = registry.Version("v1.0.0", "flights@v1.0.0", "c" * 40, identity)
             assets.put(named, good, "")
-            for number, name in enumerate(good, start=1):
-                here.hub.data[number] = bad[name]
+            for name in good:
+                here.hub.alter(name, bad[name])
             try:
                 assets.bring(named, home / "brought")
             except ReleaseError as error:

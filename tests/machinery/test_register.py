@@ -370,9 +370,7 @@ def test_a_foreign_tag_is_a_hard_stop(here: World) -> None:
 def test_a_release_with_other_bytes_is_a_hard_stop(here: World) -> None:
     here.judged("one")
     register.register()
-    for asset in here.hub.kept["releases"][0]["assets"]:
-        if asset["name"] == "model.onnx":
-            here.hub.data[asset["id"]] = b"other"
+    here.hub.alter("model.onnx", b"other")
     assert "holds another model.onnx" in refusal()
 
 
