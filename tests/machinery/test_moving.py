@@ -399,6 +399,26 @@ def test_what_was_kept_of_an_older_move_is_not_mixed_in(here: Path) -> None:
     assert not (kept / "config.local").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "is_ours"),
+    [
+        ("files/md5/e8/.1kXL8rezzwLbJwtVC0XgMA.tmp", True),
+        ("files/md5/e8/c6bc34f0.moving", True),
+        ("files/md5/e8/.notes.tmp", False),
+        (".1kXL8rezzwLbJwtVC0XgMA.tmp", False),
+    ],
+)
+def test_what_a_broken_upload_left_is_nobody_elses(
+    name: str, is_ours: bool, tmp_path: Path
+) -> None:
+    """Else the same command would refuse its own storage for ever."""
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("half")
+    place = objects.Objects(str(tmp_path), *storage.filesystem(str(tmp_path)))
+    assert place.listing().others == ([] if is_ours else [name])
+
+
 def test_a_storage_of_another_repository_is_no_target(here: Path) -> None:
     relocate("../new")
     assert (here / "new/repositories" / owner.name()).is_file()

@@ -17,10 +17,13 @@ from mlgitops.store.rights import PROBE
 FOLDER = "files/md5"  # of DVC 3
 OBJECT = re.compile(rf"{FOLDER}/([0-9a-f]{{2}})/([0-9a-f]{{30}})")
 PART = ".moving"  # ends the name of an object that is not whole yet
+# What DVC and its ssh leave of an upload that broke off: dvc_objects, `tmp_fname`.
+BROKEN_OFF = re.compile(rf"{FOLDER}/[0-9a-f]{{2}}/[^/]*\.[\w-]{{22}}\.tmp", re.ASCII)
 OWNERS = "repositories/"  # where each repository's name is a file: `owner.py`
 LOG = "log/"  # where `make storage LOG=` brings the prediction log
 WHOLE_OR_NOT = {"s3", "gs", "azure"}  # an object appears when it is whole
 BLOCK = 1 << 20  # bytes
+AGAIN = "; when that is mended, type the same command again"
 
 
 @dataclass
@@ -63,13 +66,13 @@ class Objects:
                     contents.times[md5] = time
             elif name.startswith(OWNERS):
                 contents.owners.add(name.removeprefix(OWNERS))
-            elif not (name.endswith(PART) or name.startswith((PROBE, LOG, ".git/"))):
+            elif not (_unfinished(name) or name.startswith((PROBE, LOG, ".git/"))):
                 contents.others.append(name)
         return contents
 
     def _files(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the path of each file, and what the file system says of it."""
-        with failing(f"{self.shown} cannot be listed"):
+        with failing(f"{self.shown} cannot be listed", AGAIN):
             self.system.invalidate_cache()
             try:
                 entries = self.system.find(self.root, detail=True)
@@ -126,7 +129,7 @@ class Objects:
         """
         for number, md5 in enumerate(md5s):
             done = f"{number} of {len(md5s)} objects were deleted from {self.shown}"
-            with failing(f"{done}, then {md5} could not be"):
+            with failing(f"{done}, then {md5} could not be", AGAIN):
                 with suppress(FileNotFoundError):
                     self.system.rm_file(self.path(md5))
         storage.publish()
@@ -166,9 +169,9 @@ def here() -> Objects:
 class failing:  # noqa: N801
     """Turns whatever the package of a cloud raises into one sentence."""
 
-    def __init__(self, sentence: str) -> None:
-        """Keep how the sentence begins."""
-        self.sentence = sentence
+    def __init__(self, sentence: str, way_out: str = "") -> None:
+        """Keep how the sentence begins, and how it ends."""
+        self.sentence, self.way_out = sentence, way_out
 
     def __enter__(self) -> None:
         """Begin."""
@@ -177,8 +180,13 @@ class failing:  # noqa: N801
         """Raise StorageError in place of an error of a package's own."""
         if isinstance(error, Exception) and not isinstance(error, StorageError):
             text = " ".join(str(error).split())[:200] or type(error).__name__
-            problem = f"{self.sentence}: {text}"
+            problem = f"{self.sentence}: {text}{self.way_out}"
             raise StorageError(storage.masked(problem)) from error
+
+
+def _unfinished(name: str) -> bool:
+    """Tell whether a file is what an interrupted transfer of an object left."""
+    return name.endswith(PART) or bool(BROKEN_OFF.fullmatch(name))
 
 
 def _written(entry: Mapping[str, Any]) -> datetime | None:
