@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from machinery import tables
+from mlgitops.table import files
 
 pytest.importorskip("duckdb")  # the group `data`
 ROWS = 600
@@ -200,6 +201,35 @@ def test_the_raw_file_is_kept_out_of_git(name: str) -> None:
     before = Path(".gitignore").read_text(encoding="utf-8")
     assert not tables.make(name, "y", force=True)
     assert Path(".gitignore").read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        (b"SQLite format 3\0", {"shop.db-wal", "shop.db-shm", "shop.db-journal"}),
+        (b"12345678DUCK 123", {"shop.db.wal", "shop.db.tmp"}),
+        (b"id,y\n1,2\n", set()),  # no database: nothing is beside it
+    ],
+)
+def test_what_a_database_writes_beside_its_file_is_kept_out_of_git(
+    head: bytes, names: set[str]
+) -> None:
+    """It has rows that are not in the file yet; a file that git has stays as it is."""
+    git("init", "--quiet")
+    file = Path("shop.db")
+    for tracked in (False, True):
+        file.write_bytes(head)
+        if tracked:
+            Path(".gitignore").unlink()
+            git("add", "shop.db")
+        assert bool(files.keep_out(file)) == bool(names or not tracked)
+        assert files.keep_out(file) == ""
+        for name in names | {"shop.db.csv"}:
+            Path(name).write_bytes(b"rows")
+        git("add", "--all")
+        staged = set(git("ls-files", "-z")[0].split("\0"))
+        assert "shop.db.csv" in staged and not names & staged
+        assert ("shop.db" in staged) == tracked
 
 
 def test_a_file_that_git_tracks_or_has_elsewhere_changes_no_gitignore() -> None:

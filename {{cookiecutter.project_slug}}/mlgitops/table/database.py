@@ -20,6 +20,10 @@ from mlgitops.table.snapshot import Rows
 POSTGRESQL = ("postgresql", "postgres")
 SQLITE = b"SQLite format 3\0"
 DUCKDB = b"DUCK"  # from the ninth byte on
+BESIDE = {  # what a database writes beside its file: rows of it, too
+    "sqlite": ("-wal", "-shm", "-journal"),
+    "duckdb": (".wal", ".tmp"),
+}
 SECRET = re.compile(r"password|secret|token|scram")  # names of an address's parameters
 LOGINS = ("user", "passfile")
 UNORDERED = (
@@ -61,6 +65,11 @@ def _kind(file: str) -> str:
     if head == SQLITE:
         return "sqlite"
     return "duckdb" if head[8:12] == DUCKDB else ""
+
+
+def beside(file: str) -> list[str]:
+    """Return the names of what a database may write beside its file, now or later."""
+    return [file + ending for ending in BESIDE.get(_kind(file), ())]
 
 
 def shown(file: str) -> str:

@@ -18,6 +18,7 @@ import yaml
 from mlgitops import git, lock, storage
 from mlgitops.table import (
     amend,
+    database,
     dictionary,
     growth,
     numbered,
@@ -253,21 +254,27 @@ def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]
 def keep_out(file: Path) -> str:
     """Keep the file that a person brought out of git, and say so; "" if git has it.
 
-    What comes next is a commit of everything, and a table may hold personal data.
+    What comes next is a commit of everything, and a table may hold personal data; so
+    may what a database writes beside its file.
     """
     inside = file.exists() and file.resolve().is_relative_to(Path.cwd().resolve())
     if not (inside and Path(".git").exists()):  # the address of a database is no file
         return ""
     name = file.resolve().relative_to(Path.cwd().resolve()).as_posix()
-    if git.run("check-ignore", "--", name, check=False):
+    new = [path for path in (name, *database.beside(name)) if not _is_known(path)]
+    if not new:
         return ""
-    if git.run("ls-files", "--", f":(literal){name}", check=False):
-        return ""
-    escaped = re.sub(r"([\\*?\[\]!# ])", r"\\\1", name)
-    line = f"/{escaped}/" if file.is_dir() else f"/{escaped}"
+    escaped = [re.sub(r"([\\*?\[\]!# ])", r"\\\1", path) for path in new]
+    lines = "\n".join(f"/{path}/" if file.is_dir() else f"/{path}" for path in escaped)
     with Path(".gitignore").open("a", encoding="utf-8") as stream:
-        stream.write(f"\n# The table as it came: `make data` wrote its own\n{line}\n")
-    return f"{name} is kept out of git"
+        stream.write(f"\n# The table as it came: `make data` wrote its own\n{lines}\n")
+    return f"{new[0]} is kept out of git"
+
+
+def _is_known(path: str) -> bool:
+    """Tell whether git ignores a path, or has it."""
+    ignored = git.run("check-ignore", "--", path, check=False)
+    return bool(ignored or git.run("ls-files", "--", f":(literal){path}", check=False))
 
 
 def _note(plan: Plan, noted: Record, mark: str, entries: list[Any]) -> None:
