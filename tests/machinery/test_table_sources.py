@@ -18,6 +18,7 @@ from machinery import tables
 from machinery.world import git
 from mlgitops import lock
 from mlgitops.commands import audit, install
+from mlgitops.storage import masked
 from mlgitops.table import bring, database, origin
 from mlgitops.table.options import Options
 from mlgitops.table.problem import TableError
@@ -150,6 +151,55 @@ def test_a_query_of_a_file_that_is_a_database(
     capsys.readouterr()
     assert not tables.make("", "")
     assert "rows: 400 → 420" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("where", "word"),
+    [
+        ("password = 'hunter2'", "password or key"),
+        ("u.API_KEY=E'hunter2'", "password or key"),
+        ("x in (select * from dblink('host=h password=hunter2', 'q'))", "password"),
+        ("x in (select * from dblink(password => 'hunter2'))", "password"),
+        ("x in (from 'https://anna:hunter2@host/a.csv')", "password or key"),
+        ("x in (from 'https://h/a.csv?X-Amz-Signature=hunter2')", "password or key"),
+        ("name = 'hunter2@example.org'", "e-mail"),
+    ],
+)
+def test_a_query_with_a_login_or_a_person_is_refused(where: str, word: str) -> None:
+    """Its text is committed in data/source.json, a file of it as data/query.sql."""
+    text = f"select * from users u where {where} -- it's here"
+    with pytest.raises(TableError, match=word) as caught:
+        database.query(text)
+    assert "hunter2" not in str(caught.value)
+    Path("data", "query.sql").write_text(text)
+    if word == "e-mail":  # only the file's name is kept
+        assert database.query("data/query.sql").text == text
+        return
+    with pytest.raises(TableError, match=word):
+        database.query("data/query.sql")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "u.password = o.password and city = 'Bonn'",
+        "password is not null and password <> ''",
+        "password_changed = 'yes' and token = 'word'",
+        "email not like '%@example.org'",
+        "link like 'https://host/%?page=2'",
+        "x in (from 'https://host/a@b.csv')",
+    ],
+)
+def test_a_query_about_such_columns_is_read(where: str) -> None:
+    """The control: none of them holds a password or a person."""
+    text = f"select * from users where {where}"
+    assert database.query(text).text == text
+
+
+def test_an_address_is_kept_without_login_and_signature() -> None:
+    address = "https://anna:hunter2@h/a.csv?page=2&sig=hunter2&X-Amz-Signature=hunter2"
+    kept = "https://***@h/a.csv?page=2&sig=***&X-Amz-Signature=***"
+    assert masked(address) == kept and masked(kept) == kept
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "sqlite"])

@@ -41,6 +41,7 @@ TRIES = 20
 LOGGED_IN = Path(".dvc", "tmp", "login")  # of a scratch repository
 # An experimental part of gcsfs asks a second service, which other endpoints lack.
 PLAIN = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+SIGNED = re.compile(r"([?&][^=&\s]*(?i:sig|signature|token|secret|password)=)[^&\s]+")
 EMPTY: Mapping[str, str] = {}
 UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
 CHANGED = ", found "  # in the message for other bytes: before what they are
@@ -220,8 +221,9 @@ def kinds() -> list[str]:
 
 
 def masked(text: str) -> str:
-    """Return a sentence without the logins of the addresses in it."""
-    return re.sub(r"://[^/\s]*@", "://***@", text)
+    """Return a sentence without the logins and signatures of the addresses in it."""
+    text = re.sub(r"://[^/\s]*@", "://***@", text)
+    return SIGNED.sub(r"\1***", text)
 
 
 def filesystem(address: str, local: str = LOCAL) -> tuple[Any, str]:

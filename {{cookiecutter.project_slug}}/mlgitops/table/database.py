@@ -26,6 +26,15 @@ BESIDE = {  # what a database writes beside its file: rows of it, too
 }
 SECRET = re.compile(r"password|secret|token|scram")  # names of an address's parameters
 LOGINS = ("user", "passfile")
+CREDENTIAL = (
+    r"(?i:\w*(?:passw(?:or)?d|passphrase|pwd|secret|(?:api|access|account)_?key))"
+)
+COMPARED = re.compile(rf"\b{CREDENTIAL}[\"\]]?\s*(?:=>|:=|=)\s*(?=E?'[^'])")
+INSIDE = re.compile(  # of a text: a login of an address, a setting, a signed address
+    rf"://[^/@\s]*:[^/@\s]*@|\b{CREDENTIAL}\s*=\s*\S|[?&][\w-]*(?i:sig|signature|token)="
+)
+EMAIL = re.compile(r"(?<![/\w.+-])[\w.+-]+@[\w-]+\.\w")
+TEXT = re.compile(r"'((?:[^']|'')*)'|--[^\n]*|/\*.*?\*/", re.S)
 UNORDERED = (
     "the query has no ORDER BY: the same rows may come in another order the next time, "
     "which is another version of the data"
@@ -112,7 +121,7 @@ def query(option: str) -> Query:
     """Return the query that QUERY= is, or that its file holds.
 
     Raises:
-        TableError: there is none.
+        TableError: there is none, or it holds what must not be kept.
     """
     text, name = option, option
     if option.endswith(".sql"):
@@ -124,7 +133,30 @@ def query(option: str) -> Query:
     text = text.strip().rstrip(";").rstrip()
     if not ASIDE.sub("", text).strip():
         raise TableError(f"QUERY={option} holds no query: write one SELECT into it")
-    return Query(text, name if name.endswith(".sql") else one_line(text))
+    is_file = name.endswith(".sql")
+    refuse_secret(f"QUERY={name}" if is_file else "QUERY=", text, is_file)
+    return Query(text, name if is_file else one_line(text))
+
+
+def refuse_secret(title: str, text: str, is_file: bool) -> None:
+    """Refuse a query with a login in it; one that is kept as typed, with a person, too.
+
+    Raises:
+        TableError: what is in it, and where it belongs.
+    """
+    texts = [match[1] or "" for match in TEXT.finditer(text)]
+    if COMPARED.search(text) or any(map(INSIDE.search, texts)):
+        raise TableError(
+            f"{title} has a password or key in it, which would be kept in the "
+            "repository: leave it out; a login comes from PGPASSWORD or ~/.pgpass, "
+            "and one for another server belongs in a view of the database"
+        )
+    if not is_file and any(map(EMAIL.search, texts)):
+        raise TableError(
+            f"{title} has an e-mail address in it, and is kept in the repository as "
+            "it is typed: write it to a file that git ignores, and name that, as in "
+            "QUERY=build/query.sql"
+        )
 
 
 def read(file: str, text: str, path: Path) -> Rows:
