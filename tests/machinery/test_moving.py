@@ -122,6 +122,20 @@ def test_a_dry_run_says_what_it_would_copy(here: Path) -> None:
     assert not (here / "new").exists() and storage.url() == str(here / "store")
 
 
+def test_a_dry_run_finishes_no_move_that_broke_off(here: Path) -> None:
+    """The settings that wait are another run's; the control: the command finishes."""
+    relocate("../new")
+    waiting = switch.NEXT / "config"
+    waiting.parent.mkdir(parents=True)
+    waiting.write_text(Path(".dvc/config").read_text())
+    before = files(here / ".dvc")
+    with pytest.raises(StorageError, match="DRY=1"):
+        relocate("../new", dry_run=True)
+    assert files(here / ".dvc") == before and waiting.is_file()
+    relocate("../new")
+    assert not waiting.exists()
+
+
 def test_what_came_in_between_is_brought_by_the_same_command(here: Path) -> None:
     relocate("../new")
     stored(here / "store", "stored meanwhile")

@@ -60,6 +60,11 @@ def relocate(
         StorageError: what failed; storage is then still the old one.
     """
     address = checked(to)
+    if dry_run and switch.NEXT.is_dir():
+        raise StorageError(
+            "an earlier move broke off while it wrote .dvc/config, and --dry-run "
+            "changes nothing: type the command of that move again, without DRY=1"
+        )
     finished = switch.finish()
     config = switch.settings(address, login_file)
     again = absolute(address) == storage.url()
