@@ -21,6 +21,7 @@ from mlgitops.commands import retrain
 from mlgitops.ledger import Ledger
 from mlgitops.monitor import reference, training_data
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.store import owner
 
 Record = dict[str, Any]
 CONTRACT = rows.small()
@@ -334,6 +335,21 @@ def test_f15_newer_rows_update_the_one_that_is_open(
     (pull,) = world.hub.pulls
     assert pull["title"].endswith("until 2020-04-19") and "more" in pull["body"]
     assert not any("merge" in path for _, path in world.hub.calls), "a person merges"
+
+
+def test_new_data_is_stored_under_this_repositorys_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `make prune` of another repository would take it; the control: no news."""
+    did: list[str] = []
+    monkeypatch.setattr(storage, "missing", lambda outs: outs)
+    monkeypatch.setattr(storage, "push", lambda files: did.append("push"))
+    monkeypatch.setattr(owner, "claim_here", lambda: did.append("claim"))
+    old = lock.Out("data", "data/a.parquet", "0" * 32, 3)
+    out = retrain.store(b"new", old, tmp_path)
+    assert did == ["claim", "push"]
+    retrain.store(b"new", out, tmp_path)
+    assert did == ["claim", "push"]
 
 
 def test_the_data_are_what_the_stages_read_whatever_the_model_is_called(

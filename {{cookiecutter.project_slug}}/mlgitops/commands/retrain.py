@@ -31,6 +31,7 @@ from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.settings import train
 from mlgitops.production_data import ProductionDataError
 from mlgitops.report import plain, text
+from mlgitops.store import owner
 
 MISTAKES = (
     ContractError,
@@ -130,6 +131,7 @@ def store(data: bytes, pointer: lock.Out, folder: Path) -> lock.Out:
         file = folder / "new" / out.name
         file.parent.mkdir()
         file.write_bytes(data)
+        owner.claim_here()
         storage.push({file: out})
     return out
 
