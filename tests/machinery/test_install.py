@@ -1,6 +1,8 @@
 """Where a job installs: never where code of a proposal installs on the same runner."""
 
 import os
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -91,3 +93,24 @@ def test_runners_that_share_a_tool_cache_install_one_after_the_other(
     for thread in threads:
         thread.join()
     assert most == [1] * 8
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_setup_fails_with_the_reason_why_packages_cannot_be_listed(
+    tmp_path: Path, *, fails: bool
+) -> None:
+    """It would install fewer of them, and say nothing; the control: it goes on."""
+    shutil.copy("Makefile", tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("python", "uv"):
+        program = tmp_path / ".venv" / "bin" / name
+        program.write_text(f"#!/bin/sh\ntest {name} = uv || exec {sys.executable} $*\n")
+        program.chmod(0o755)
+    (tmp_path / "mlgitops").mkdir()
+    (tmp_path / "mlgitops" / "__init__.py").touch()
+    crash = "import sys\nif '--list' in sys.argv: raise OSError('no such lock')\n"
+    (tmp_path / "mlgitops" / "__main__.py").write_text(crash if fails else "")
+    command = ("make", "setup", f"PYTHON={sys.executable}")
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert bool(made.returncode) == fails, made.stderr
+    assert ("OSError: no such lock" in made.stderr) == fails
