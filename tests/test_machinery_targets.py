@@ -35,9 +35,24 @@ def test_machinery_of_another_target(
     other.env["PATH"] = f"{bin}:{other.env['PATH']}"
     # With files of that target in all three.
     files = (f"test_{target}.py", "test_handovers.py", "test_package.py")
-    said = other.run(f"{bin}/python", *machinery(template, *files), "-v", "-k", named)
+    command = (f"{bin}/python", *machinery(template, *files), "-rs", "-k", named)
+    said = other.run(*command)
     assert re.search(r"\d+ passed", said)
-    assert not re.search(rf"test_{target}\.py.* SKIPPED", said)
+    assert not of_another_target(said)
+
+
+def of_another_target(said: str) -> list[str]:
+    """Return the lines of `-rs` about tests that take this for another target."""
+    return re.findall(r"^SKIPPED .*: (?:another deploy|this) target.*", said, re.M)
+
+
+def test_a_test_that_takes_this_for_another_target_is_seen(
+    generated: Project, template: Path
+) -> None:
+    """The control: what is only for Kubernetes, where the target is a server."""
+    command = (*machinery(template, "test_kubernetes.py"), "-rs")
+    said = generated.run(".venv/bin/python", *command)
+    assert of_another_target(said)
 
 
 def beside(project: Project, lock: Path, venv: Path) -> str:
