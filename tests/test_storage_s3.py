@@ -5,7 +5,6 @@ One secret, the text of .dvc/config.local, is the login for both.
 
 import json
 import re
-import socket
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from machinery import ports
 from user import ROOT, Project, generate
 
 pytestmark = pytest.mark.slow
@@ -97,9 +97,7 @@ def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
 @pytest.fixture(scope="module")
 def address(project: Project) -> Iterator[str]:
     """Run the server; yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.free()
     url = f"http://127.0.0.1:{port}"
     command = (".venv/bin/moto_server", "-H", "127.0.0.1", "-p", str(port))
     with (project.folder.parent / "server.log").open("wb") as log:

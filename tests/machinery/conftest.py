@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from machinery import engine, lengths, tiny, warm
 from mlgitops.serving.verify import VerifyError, verify
@@ -22,6 +23,15 @@ os.environ["PATH"] = warm.path(
     os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 )
 sys.executable = warm.python()
+# A busy machine fails no example, and a run tries those that every run tries.
+settings.register_profile(
+    "alike",
+    deadline=None,
+    derandomize=not lengths.PROOF,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("alike")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,8 @@ from types import ModuleType
 
 import pytest
 
+from machinery import ports
+
 MEMORY = 1_000_000_000  # bytes of a worker
 ALONE = "10 minutes"  # after which it ends, if the tests were killed
 NO_PAGE = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
@@ -70,9 +72,7 @@ class Workers:
 
     def __init__(self, home: Path) -> None:
         self.home, self.processes = home, list[subprocess.Popen[bytes]]()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = ports.free()
         self.address = f"tcp://127.0.0.1:{port}"
         host = ("--host", "127.0.0.1", "--port", str(port), "--no-show")
         host += ("--idle-timeout", ALONE)

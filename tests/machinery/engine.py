@@ -7,13 +7,14 @@ engine that answers is used, with the base that the Dockerfile names.
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from machinery import ports
 
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
 # `usr-is-merged` and its hook stand for `usrmerge`, which would bring all of Perl: what
@@ -48,13 +49,6 @@ def answers(env: dict[str, str]) -> bool:
     return not subprocess.run(
         command, env=os.environ | env, capture_output=True
     ).returncode
-
-
-def free_port() -> int:
-    """Return a port of loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -112,7 +106,7 @@ def base(home: Path, env: dict[str, str]) -> str:
 @contextmanager
 def registry(home: Path) -> Iterator[str]:
     """Run a registry on loopback; yield its host and port."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{ports.free()}"
     text = REGISTRY.replace("ROOT", str(home / "registry")).replace("ADDRESS", address)
     (home / "registry.yml").write_text(text)
     with (home / "registry.log").open("wb") as log:
@@ -122,7 +116,7 @@ def registry(home: Path) -> Iterator[str]:
             stderr=log,
         )
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while True:
             try:
                 urllib.request.urlopen(f"http://{address}/v2/", timeout=2).close()

@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+
+from machinery import ports
 
 PROGRAMS = Path("/usr/lib/postgresql")
 USER = "postgres"
@@ -63,12 +64,6 @@ def missing() -> str:
     return ""
 
 
-def _free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
 @contextmanager
 def server() -> Iterator[Server]:
     """Yield a server with an empty database `shop`, and a user `reader` of it."""
@@ -87,7 +82,7 @@ def server() -> Iterator[Server]:
         options = (f"--pwfile={secret}", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run((*made, *options), check=True, cwd=home, **quiet, **as_user)
-        port = _free_port()
+        port = ports.free()
         settings = [*FAST, f"port={port}", f"unix_socket_directories={home}"]
         settings += ["listen_addresses=127.0.0.1"]
         command = [bins / "postgres", "-D", home / "data"]
@@ -110,7 +105,7 @@ def server() -> Iterator[Server]:
 
 def _wait(running: Server) -> None:
     """Wait until the server answers."""
-    for _ in range(200):
+    for _ in range(1_000):
         try:
             running.run("select 1", "postgres")
             return

@@ -208,7 +208,7 @@ def test_a_server_with_tokens(model: Path, file: Path, tmp_path: Path) -> None:
             assert code == 401 and "/v2/models" not in str(answer)
         assert len(tiny.logged(tmp_path / "log")) == 1
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
     assert FIRST not in errors.read_text()
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from machinery import tiny
+from machinery import ports, tiny
 from mlgitops import git
 from mlgitops.host import agent
 from mlgitops.machinery import sums
@@ -105,7 +105,7 @@ class World:
     def __init__(self, home: Path, api: Api) -> None:
         self.home, self.api, self.seq = home, api, 0
         self.bare, self.work = home / "me/flights.git", home / "work"
-        self.port = free_port()
+        self.port = ports.free()
         self.git("init", "--quiet", "--bare", str(self.bare), at=home)
         self.git("init", "--quiet", "-b", "main", str(self.work), at=home)
         for name in (*agent.SERVER, *agent.STATED):
@@ -182,7 +182,7 @@ class World:
             finally:
                 process.terminate()
                 try:
-                    process.wait(20)
+                    process.wait(120)
                 finally:
                     process.kill()
 
@@ -207,17 +207,11 @@ class World:
         recorded = running.get("manifest_sha256") == identity
         return recorded and self.serves() == identity
 
-    def until(self, true: Callable[[], Any], seconds: float = 20) -> None:
+    def until(self, true: Callable[[], Any], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < deadline, self.words()
             time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -707,7 +701,7 @@ def test_systemd_may_hold_the_port(world: World) -> None:
             assert world.serves() == one
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from machinery import engine, pod, test_agent, tiny
+from machinery import pod, ports, test_agent, tiny
 from machinery import test_kubernetes_challengers as pods
 from machinery.conftest import Engine
 from machinery.test_agent import Callers, World
@@ -192,7 +192,7 @@ def test_a_container_engine_runs_what_the_pod_says(
         program, *rest = container["command"]
         entry = ("--rm", "--network=none", f"--entrypoint={program}", f"--user={user}")
         run("run", *entry, *hard, mounted, container["image"], *rest)
-    port, (server,) = engine.free_port(), spec["containers"]
+    port, (server,) = ports.free(), spec["containers"]
     arguments = pod.arguments(spec, port)
     logged = f"--mount=type=bind,src={log},dst=/log"
     started = ("run", "--detach", "--network=host", f"--user={user}", *hard)

@@ -380,7 +380,7 @@ def test_single_rows_are_answered_while_a_bulk_body_is_read(
 
     def slow(*arguments: Any) -> Any:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(120)
         return bulk._arrow(*arguments)
 
     monkeypatch.setitem(bulk.READERS, ARROW, slow)

@@ -141,7 +141,7 @@ def test_a_slow_worker_changes_no_result(dask: ModuleType, cluster: Workers) -> 
         found = list(there.over(dask.slow_in_one, slow)(range(24)))
     assert [item for item, _ in found] == list(range(24))
     assert sum(late for _, late in found) < 8
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_ctrl_c_does_not_wait_for_a_long_fit(
         start = time.monotonic()
         raise KeyboardInterrupt
     del waiting
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 120, "a task sleeps for 600"
     assert children() == []
 
 

@@ -315,7 +315,7 @@ def test_one_at_a_time_beside_the_event_loop(
 
     def slow(*arguments: Any) -> Values:
         started.set()
-        assert end.wait(20)
+        assert end.wait(120)
         return real(*arguments)
 
     monkeypatch.setattr(shapley, "values", slow)

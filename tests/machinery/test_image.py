@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from machinery import engine, pod, tiny
+from machinery import pod, ports, tiny
 from machinery.conftest import Engine
 from machinery.world import World, world
 from mlgitops.commands import image as program
@@ -107,7 +107,7 @@ def test_it_runs_as_its_pod_says(
     built: str, manifest: dict[str, Any], identity: str, uid: int | None
 ) -> None:
     """User, groups, limits, volumes, probes and arguments as the manifest has them."""
-    spec, port = pod.specification(), engine.free_port()
+    spec, port = pod.specification(), ports.free()
     options = pod.options(spec, uid)
     started = ("run", "--detach", "--network=host", *options, built)
     container = run(*started, *pod.arguments(spec, port))

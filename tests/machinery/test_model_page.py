@@ -308,7 +308,7 @@ class Person:
         return self.browser.evaluate(script)
 
     def until(self, script: str) -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 120
         while not self.sees(script):
             state = "document.querySelector('#problem').innerText"
             assert time.monotonic() < end, (script, self.sees(state))

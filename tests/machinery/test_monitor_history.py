@@ -81,9 +81,9 @@ def test_a_thousand_runs_are_one_small_page() -> None:
     runs = [
         run(n % 28 + 1, performance=0.7 + n % 7 / 100, drift=0.5) for n in range(1000)
     ]
-    started = time.monotonic()
+    started = time.process_time()
     text = timeline.index(runs, [])
-    assert time.monotonic() - started < 1 and len(text) < 1_000_000
+    assert time.process_time() - started < 1 and len(text) < 1_000_000
 
 
 def test_a_history_shows_the_newest_runs_and_says_how_many_there_are(

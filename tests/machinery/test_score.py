@@ -221,7 +221,10 @@ def test_the_scheduled_run_takes_what_production_has(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its bytes come from storage; other bytes than the ledger's are refused."""
-    write(rows(), tmp_path / f"{datetime.now(UTC).date()}.csv")
+    day = datetime.now(UTC)
+    clock = type("Clock", (), {"now": lambda _: day})  # it may be midnight soon
+    monkeypatch.setattr(score, "datetime", clock)
+    write(rows(), tmp_path / f"{day.date()}.csv")
     made = production(tmp_path / "repository", version)
     monkeypatch.chdir(made)
     for name in [n for n in os.environ if n.startswith(("GITHUB_", "GH_"))]:
@@ -241,7 +244,7 @@ def test_the_scheduled_run_takes_what_production_has(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     score.main()
     assert "::warning::" not in capsys.readouterr().out
-    write(rows(0), tmp_path / f"{datetime.now(UTC).date()}.csv")
+    write(rows(0), tmp_path / f"{day.date()}.csv")
     score.main()
     assert re.search("^::warning::.* 0 predictions", capsys.readouterr().out, re.M)
     release("0" * 64)

@@ -313,7 +313,7 @@ def test_each_answer_is_logged_once_under_the_day_of_writing(
         answer = tiny.call(port, "/predict", {"rows": asked})[1]["predictions"]
         tiny.call(port, "/predict", rows(distance="bad"))
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
     records = tiny.logged(log)
     assert [r["id"] for r in records] == [str(a["id"]) for a in answer]
     assert [r["probability"] for r in records] == [a["probability"] for a in answer]
@@ -366,6 +366,13 @@ class Load:
         if connection is not None:
             connection.close()
 
+    def until(self, count: int) -> None:
+        """Wait until so many were answered, as a busy machine takes its time."""
+        end = time.monotonic() + 120
+        while sum(self.answered.values()) < count:
+            assert time.monotonic() < end, self.lost
+            time.sleep(0.005)
+
     def end(self) -> None:
         self.stop.set()
         for thread in self.threads:
@@ -377,12 +384,13 @@ def test_sigterm_under_load_loses_nothing(
     model: Path, tmp_path: Path, number: int
 ) -> None:
     """A hundred times with PROOF=1, each at another moment."""
-    log, moment = tmp_path / "log", random.Random(number).uniform(0.6, 1)
+    log, moment = tmp_path / "log", random.Random(number).uniform(0, 0.4)
     with tiny.server(model, "--log", str(log)) as (port, process):
         load = Load(port)
+        load.until(101)
         time.sleep(moment)
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(120) == 0
         load.end()
     assert load.lost == [] and sum(load.answered.values()) > 100
     assert Counter(r["id"] for r in tiny.logged(log)) == load.answered
@@ -402,7 +410,9 @@ def test_a_pod_that_is_deleted_under_load_loses_nothing(
     args = pod.arguments(spec, 0)
     args[args.index("--log") + 1] = str(log)
     with tiny.server(model, *args) as (port, process):
-        load, deleted = Load(port, callers=6, pause=0.02), time.monotonic()
+        load = Load(port, callers=6, pause=0.02)
+        load.until(201)
+        deleted = time.monotonic()
         time.sleep(pause)  # preStop: balancers learn of it, the server does not
         assert tiny.call(port, "/health/ready")[0] == 200
         during = sum(load.answered.values())
@@ -446,7 +456,7 @@ def test_private_first_then_the_shared_socket(model: Path, tmp_path: Path) -> No
         with pytest.raises(OSError):
             tiny.call(private, "/health/live")
         process.stdin.close()  # its parent is gone
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
     assert [r["id"] for r in tiny.logged(log)] == ["real"]
 
 
@@ -463,7 +473,7 @@ def test_a_parent_that_dies_while_it_moves_leaves_no_traceback(
             process.stdout.close()
             process.stdin.write("accept\n")
             process.stdin.close()
-            assert process.wait(10) == 0
+            assert process.wait(120) == 0
     assert "BrokenPipeError" not in words.read_text()
 
 
@@ -496,7 +506,7 @@ def test_killed_hard_then_started_again_the_log_has_no_torn_line(
     log = tmp_path / "log"
     with tiny.server(model, "--log", str(log)) as (port, process):
         load = Load(port, callers=4)
-        time.sleep(0.6)
+        load.until(100)
         process.send_signal(signal.SIGKILL)
         load.end()
     written = {r["id"] for r in tiny.logged(log)}
@@ -504,7 +514,7 @@ def test_killed_hard_then_started_again_the_log_has_no_torn_line(
     with tiny.server(model, "--log", str(log)) as (port, process):
         tiny.call(port, "/predict", rows(id="after"))
         process.terminate()
-        process.wait(10)
+        process.wait(120)
     records = Counter(r["id"] for r in tiny.logged(log))
     assert "after" in records and set(records.values()) == {1}
 

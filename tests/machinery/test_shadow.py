@@ -66,7 +66,7 @@ def ask(app: App, data: bytes, then: Callable[[], None] = lambda: None) -> list[
     return sent
 
 
-def until(done: Callable[[], bool], seconds: float = 20) -> None:
+def until(done: Callable[[], bool], seconds: float = 120) -> None:
     """Wait for something that another process does."""
     end = time.monotonic() + seconds
     while not done():
@@ -222,7 +222,9 @@ def test_a_challenger_that_fails_touches_no_response(
         state = shadow.state()
         assert state["skipped"] > 0 and balanced(state, 3000)
         began = time.monotonic()
-    assert time.monotonic() - began < 5  # the stop is bounded as well
+    assert (
+        time.monotonic() - began < 60
+    )  # it would sleep for 600: the stop is bounded as well
     assert shadow.state()["skipped"] == 3000 and shadow.state()["queued"] == 0
     assert len(tiny.logged(tmp_path)) == 3000
 
@@ -252,7 +254,7 @@ def test_a_server_runs_it(champion: Path, steep: Path, tmp_path: Path) -> None:
         until(lambda: state() == "ready")
         assert tiny.call(port, "/predict", body(20))[0] == 200
         process.terminate()
-        process.wait(10)
+        process.wait(120)
     ids = [line["id"] for line in tiny.logged(tmp_path)]
     assert ids == [line["id"] for line in tiny.logged(tmp_path / FOLDER)]
     assert len(ids) == 20

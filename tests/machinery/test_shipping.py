@@ -214,9 +214,13 @@ def test_two_shippers_do_not_meet(log: Path, tmp_path: Path) -> None:
         ship(log, str(tmp_path / "sink"))
 
 
-def test_days_are_kept_as_long_as_the_setting_says(log: Path, tmp_path: Path) -> None:
-    sink = tmp_path / "sink"
-    today = datetime.now(UTC).date()
+def test_days_are_kept_as_long_as_the_setting_says(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, now = tmp_path / "sink", datetime.now(UTC)
+    clock = type("Clock", (), {"now": lambda _: now})  # it may be midnight soon
+    monkeypatch.setattr("mlgitops.shipping.sink.datetime", clock)
+    today = now.date()
     days = [today - timedelta(days=n) for n in (0, 30, 31)]
     for day in days:
         append(log / file_name(day.isoformat()), entry(day.isoformat()))

@@ -60,7 +60,7 @@ def test_f20_rows_go_out_in_order_and_labels_come_late(
         play(monkeypatch, port, "2020-01-07", "2020-01-09", "--label-delay", "0")
         assert len(labels()) == int((day <= 9).sum())
         process.terminate()
-        process.wait(20)
+        process.wait(120)
     sent = [row for row in tiny.logged(log) if row["time"] < "2020-01-05"]
     assert [row["id"] for row in sent] == table[day <= 4]["flight_id"].tolist()
     assert sent[0]["time"] == table["scheduled_departure"].iloc[0].isoformat()
@@ -79,7 +79,7 @@ def test_the_chosen_drift_is_sent_and_labelled(
         with pytest.raises(SystemExit, match="--drift carrier=XX: type a column"):
             play(monkeypatch, port, "2020-01-01", "2020-01-06", "--drift", "carrier=XX")
         process.terminate()
-        process.wait(20)
+        process.wait(120)
     sent = {row["id"]: row["row"] for row in tiny.logged(log)}
     warmer = [
         row["temp"] - table["temp"][key]
@@ -106,7 +106,7 @@ def test_a_sample_is_sent_and_labelled(
             capsys.readouterr().out
         )
         process.terminate()
-        process.wait(20)
+        process.wait(120)
     ids = {row["id"] for row in tiny.logged(log)}
     assert len(ids) == 40 and set(labels()) <= ids and len(labels()) > 20
 
@@ -160,7 +160,7 @@ def test_without_a_time_all_rows_go_out_and_no_day_is_named(
         with pytest.raises(SystemExit, match="contract.yaml has no time, leave days"):
             play(monkeypatch, port, "2020-01-01", "2020-01-04")
         process.terminate()
-        process.wait(20)
+        process.wait(120)
     assert status == 422 and "unknown column 'time'; allowed are id, carr" in str(body)
     lines = tiny.logged(log)
     assert [line["id"] for line in lines] == table["flight_id"].tolist()

@@ -138,7 +138,7 @@ def play(monkeypatch: pytest.MonkeyPatch, name: str, *more: str) -> None:
         monkeypatch.setattr(sys, "argv", ["simulate", *line])
         simulate.main()
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, name: str, labels: str = "") -> None:

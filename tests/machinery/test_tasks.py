@@ -180,7 +180,7 @@ def test_the_server_answers_and_logs(built: Built, tmp_path: Path) -> None:
         status, said = tiny.call(port, "/predict", {"rows": [{"id": "a", **ROW}]})
         info = tiny.call(port, "/info")[1]
         process.terminate()
-        process.wait(20)
+        process.wait(120)
     (answer,) = said["predictions"]
     assert status == 200 and answer["id"] == "a" and info["task"] == task
     assert info["classes"] == (list(built.contract.classes) or None)

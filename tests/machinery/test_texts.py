@@ -110,9 +110,9 @@ def test_no_text_takes_long() -> None:
     marks = ("a" + "\u0315\u0300" * trained.LONGEST)[: trained.LONGEST]
     others = ("a " * trained.LONGEST, "漢" * trained.LONGEST, "ﷺ" * trained.LONGEST)
     for text in (marks, *others):
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(words(text[: trained.LONGEST]).split()) <= trained.MOST
-        assert time.perf_counter() - start < 0.5
+        assert time.process_time() - start < 0.5
 
 
 def unicode_texts(count: int, seed: int = 0) -> list[str]:
