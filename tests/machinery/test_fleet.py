@@ -24,6 +24,7 @@ from mlgitops import inventory
 from mlgitops.commands import fleet
 from mlgitops.fleet import FleetError, page, site, sources, summary
 from mlgitops.fleet.model import LEVELS, Model
+from mlgitops.fleet.trend import trend
 from mlgitops.ledger import Ledger
 
 RELEASE = "environments/production/release.json"
@@ -625,6 +626,32 @@ def test_a_page_of_many_runs_is_bounded_and_says_what_it_leaves_out(
     assert f"compliance.csv</a> alone: {len(rows) - 2}." in text
     (model,) = json.loads((tmp_path / "site" / "fleet.json").read_text())["models"]
     assert len(model["history"]) == runs
+
+
+def test_the_trend_of_a_model_has_the_figures_of_its_ledger(twin: Book) -> None:
+    """Recomputed from the raw records; a single run is no trend."""
+    (before,) = read(twin)
+    assert not trend(before), "one run"
+    for value in (0.58, None, 0.66):
+        twin.run("v1.1.0", measured={"performance": value, "drift": 0.4})
+    (model,) = read(twin)
+    listed = git("ls-tree", "--name-only", "origin/ledger:monitoring", cwd=twin.folder)
+    runs = [raw(twin, f"monitoring/{name}") for name in listed.splitlines()]
+    found = [run["measured"]["performance"] for run in runs]
+    values = [value for value in found if value is not None]
+    drawn = page.index([model], ["flights.html"], NOW.isoformat())
+    (svg,) = re.findall('<svg class="small".*?</svg>', drawn)
+    assert (
+        f"3 runs, {runs[0]['time'][:10]} to {runs[-1]['time'][:10]}: first "
+        f"{values[0]}, lowest {min(values)}, highest {max(values)}, newest "
+        f"{values[-1]}; floor 0.6" in svg
+    )
+    heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', svg)]
+    limit = float(re.findall(r'line limit" d="M[\d.]+ ([\d.]+)', svg)[0])
+    assert [y > limit for y in heights] == [value < 0.6 for value in values]
+    share = (heights[1] - heights[2]) / (heights[1] - heights[0])
+    expected = (values[2] - values[1]) / (values[0] - values[1])
+    assert share == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.slow

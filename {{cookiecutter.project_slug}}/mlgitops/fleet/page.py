@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from mlgitops.fleet.compliance import Row
 from mlgitops.fleet.model import LEVELS, Measurement, Model, Serving
+from mlgitops.fleet.trend import trend
 from mlgitops.report import plots
 from mlgitops.report.document import document
 
@@ -139,7 +140,9 @@ def _metric(model: Model) -> str:
         for name, value in numbers
         if value is not None
     ]
-    return f"<div>{escape(model.metric)}</div>{''.join(lines)}" if lines else _none("–")
+    if not lines:
+        return _none("–")
+    return f"<div>{escape(model.metric)}</div>{''.join(lines)}{trend(model)}"
 
 
 def _monitor(model: Model) -> str:

@@ -82,19 +82,43 @@ def lines(
         parts.append(f"{path}<title>{_inert(event)}</title></path>")
     key = 8.0
     for name, points, kind in drawn:
-        for drawable, group in groupby(points, lambda point: point[1] is not None):
-            if drawable:
-                piece = [(right.at(x), upward.at(y)) for x, y in group if y is not None]
-                if kind == "limit" and len(piece) == 1:  # it holds beside the point
-                    piece = [(end, piece[0][1]) for end in (right.start, right.end)]
-                path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in piece)
-                parts.append(f'<path class="line {kind}" d="{path}"/>')
-                if kind in MARKS and (len(points) <= MARKED or len(piece) == 1):
-                    parts += [MARKS[kind].format(x, y) for x, y in piece]
+        parts.append(_strokes(points, kind, right, upward))
         parts.append(f'<path class="line {kind}" d="M{key} {height - 14}h28"/>')
         parts.append(_text(key + 36, height - 10, name, "start"))
         key += 50 + LETTER * len(name)
     return _svg(height, f"{up} by {across}", parts)
+
+
+def _strokes(points: Sequence[Point], kind: str, right: "_Axis", up: "_Axis") -> str:
+    """Return one line with its marks, in pieces between its gaps."""
+    parts = []
+    for drawable, group in groupby(points, lambda point: point[1] is not None):
+        if drawable:
+            piece = [(right.at(x), up.at(y)) for x, y in group if y is not None]
+            if kind == "limit" and len(piece) == 1:  # it holds beside the point
+                piece = [(end, piece[0][1]) for end in (right.start, right.end)]
+            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in piece)
+            parts.append(f'<path class="line {kind}" d="{path}"/>')
+            if kind in MARKS and (len(points) <= MARKED or len(piece) == 1):
+                parts += [MARKS[kind].format(x, y) for x, y in piece]
+    return "".join(parts)
+
+
+def small(words: str, drawn: Sequence[Line], width: int = 140, height: int = 36) -> str:
+    """Return lines without axes for a cell of a table; `words` say what they show."""
+    drawn = [line._replace(points=[*map(_drawable, line.points)]) for line in drawn]
+    xs = [x for line in drawn for x, _ in line.points]
+    ys = [y for line in drawn for _, y in line.points if y is not None]
+    if not ys:
+        return ""
+    right = _Axis(*_ends(xs), 2, width - 2)
+    upward = _Axis(*_ends(ys), height - 4, 4)
+    parts = [_strokes(line.points, line.kind, right, upward) for line in drawn]
+    label = _inert(words)
+    return (
+        f'<svg class="small" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{label}"><title>{label}</title>{"".join(parts)}</svg>'
+    )
 
 
 def _drawable(point: Point) -> Point:
