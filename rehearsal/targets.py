@@ -96,7 +96,10 @@ def free_port() -> int:
 
     It is below those that connections get, as one of these would take it meanwhile.
     """
-    below = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    file = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    below = int(file.read_text().split()[0]) if file.is_file() else 0
+    if below < 11_000:  # connections may have all, or this is not Linux
+        below = 65_536
     for port in random.SystemRandom().sample(range(10_000, below), 1_000):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))

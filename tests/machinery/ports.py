@@ -9,14 +9,17 @@ import socket
 from pathlib import Path
 
 LOWEST = 10_000  # below are those of services
+MANY = 1_000  # ports that are tried
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _held = list[socket.socket]()  # names of ports that this process has, until it ends
 
 
 def free() -> int:
     """Return a port that nothing listens on, once in all processes of this machine."""
-    below = int(RANGE.read_text().split()[0])
-    for port in random.SystemRandom().sample(range(LOWEST, below), 1_000):
+    below = int(RANGE.read_text().split()[0]) if RANGE.is_file() else 0
+    if below < LOWEST + MANY:  # connections may have all, or this is not Linux
+        below = 65_536
+    for port in random.SystemRandom().sample(range(LOWEST, below), MANY):
         with socket.socket() as probe:
             name = socket.socket(socket.AF_UNIX)
             try:

@@ -222,9 +222,8 @@ def test_a_challenger_that_fails_touches_no_response(
         state = shadow.state()
         assert state["skipped"] > 0 and balanced(state, 3000)
         began = time.monotonic()
-    assert (
-        time.monotonic() - began < 60
-    )  # it would sleep for 600: the stop is bounded as well
+    # It would sleep for 600: the stop is bounded as well.
+    assert time.monotonic() - began < 60
     assert shadow.state()["skipped"] == 3000 and shadow.state()["queued"] == 0
     assert len(tiny.logged(tmp_path)) == 3000
 
