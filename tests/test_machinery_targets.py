@@ -43,7 +43,9 @@ def test_machinery_of_another_target(
 
 def of_another_target(said: str) -> list[str]:
     """Return the lines of `-rs` about tests that take this for another target."""
-    return re.findall(r"^SKIPPED .*: (?:another deploy|this) target.*", said, re.M)
+    return re.findall(
+        r"^SKIPPED .*: (?:another deploy target|this target .*)$", said, re.M
+    )
 
 
 def test_a_test_that_takes_this_for_another_target_is_seen(
