@@ -8,11 +8,14 @@ and in that of DVC: run as a program, this file does so and then is DVC. What
 
 import contextlib
 import os
+import socket
 import sys
 from typing import Any
 
 SILENT = 20  # seconds without a byte, or without a connection
-TRIES = 3  # of a request to a cloud
+# Tries of S3's two packages, the one around the other: by themselves they make 25.
+BOTOCORE, S3FS = 2, 2  # what S3 refuses, what breaks off
+HTTP = {"s3", "gs", "azure"}  # kinds whose packages speak it through aiohttp
 PROGRAM = __file__
 
 
@@ -35,8 +38,13 @@ def _tell(kind: str, silent: int) -> None:
     """Tell the packages of a kind of storage; ImportError without them."""
     from fsspec.config import conf
 
+    if kind in HTTP:
+        _http(silent)
     if kind == "s3":
-        os.environ.setdefault("AWS_MAX_ATTEMPTS", str(TRIES))
+        os.environ.setdefault("AWS_MAX_ATTEMPTS", str(BOTOCORE))
+        from s3fs import S3FileSystem
+
+        S3FileSystem.retries = S3FS
     elif kind == "azure":
         azure = {"connection_timeout": silent, "read_timeout": silent}
         conf.setdefault("abfs", {}).update(azure)
@@ -47,6 +55,28 @@ def _tell(kind: str, silent: int) -> None:
         conf.setdefault("gs", {})["requests_timeout"] = wait
     elif kind == "ssh":
         _ssh(silent)
+
+
+def _http(silent: int) -> None:
+    """Let Linux end a connection whose other side takes nothing; aiohttp has no name.
+
+    aiohttp counts the seconds of a read only once a request is written: an upload to a
+    server that reads no further would wait for ever. See TCP_USER_TIMEOUT in tcp(7).
+    """
+    from aiohttp.client_proto import ResponseHandler
+
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    protocol: Any = ResponseHandler
+    made = protocol.connection_made
+
+    def impatient(self: Any, transport: Any) -> None:
+        made(self, transport)
+        connection = transport.get_extra_info("socket")
+        if option is not None and connection is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, silent * 1000)
+
+    if made.__name__ != impatient.__name__:
+        protocol.connection_made = impatient
 
 
 def _ssh(silent: int) -> None:
