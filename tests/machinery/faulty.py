@@ -313,7 +313,7 @@ def _prune(ground: Ground, fault: str) -> str:
 
     with ground.fail(fault, 0):
         place = ground.url if ground.kind != "branch" else "branch"
-        sentence = _fails(delete, place, "again")
+        sentence = _fails(delete, place)
     delete()
     assert out.md5 not in objects.here().listing().sizes
     return sentence
