@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import shutil
 import signal
@@ -29,7 +30,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from benchmarks.cost import PYTHON, project, run
-from benchmarks.serving import shape
+from benchmarks.serving import bulk, shape
 from benchmarks.serving.core import (
     CONNECTIONS,
     HERE,
@@ -96,11 +97,13 @@ class Figures(NamedTuple):
     """What was measured of one server."""
 
     speeds: dict[int, Speed]  # by connections, one row a request
-    bulk: float  # rows/s of bodies with BULK rows
+    bulk: float  # rows/s of JSON bodies with BULK rows
     start: float  # s from the command to the first prediction
     memory: float  # MB of all its processes, after the load
     size: float  # MB of its environment
     packages: int
+    arrow: float = math.nan  # rows/s of Arrow bodies with BULK rows
+    alone: float = math.nan  # rows/s of the model, without a server
 
 
 def environment(
@@ -240,14 +243,54 @@ def measured(
             rounds = [speed(script, *where) for _ in range(ROUNDS + 1)]
             speeds[connections] = median(rounds[1:])  # the first warms it up
         script = lua(folder / "bulk.lua", request(peer, rows))
-        bulk = speed(script, port, leader, 1, peer.path).rate * len(rows)
-        return speeds, bulk, sorted(starts)[1], memory(leader)
+        rate = in_bulk(script, port, leader, peer.path)
+        return speeds, rate, sorted(starts)[1], memory(leader)
+
+
+def in_bulk(script: Path, port: int, leader: int, path: str) -> float:
+    """Return the rows/s of bodies with BULK rows, on one connection."""
+    where = (port, leader, 1, path)
+    return median([speed(script, *where) for _ in range(ROUNDS + 1)][1:]).rate * BULK
 
 
 def lua(path: Path, body: str) -> Path:
     """Write what `wrk` sends."""
     path.write_text(LUA.replace("{body}", body))
     return path
+
+
+def stream(path: Path, rows: Rows) -> Path:
+    """Write what `wrk` sends as an Arrow stream, and asks for."""
+    import pyarrow as pa
+
+    table, sink = pa.Table.from_pylist(rows), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    body = path.with_suffix(".arrow")
+    body.write_bytes(sink.getvalue())
+    text = LUA.replace("[==[{body}]==]", f'io.open("{body}", "rb"):read("*a")')
+    asks = f'wrk.headers["Accept"] = "{bulk.ARROW}"\n'
+    path.write_text(asks + text.replace("application/json", bulk.ARROW))
+    return path
+
+
+def bare(python: Path, folder: Path, rows: Rows) -> float:
+    """Return the rows/s of the model alone."""
+    (folder / "rows.json").write_text(json.dumps(rows))
+    command = (str(python), "-P", str(HERE / "bare.py"), "rows.json")
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, check=True, capture_output=True
+    )
+    return float(done.stdout)
+
+
+def arrow(command: list[str], folder: Path, port: int, rows: Rows) -> float:
+    """Return the rows/s of Arrow bodies, which only ours takes."""
+    url, one = f"http://127.0.0.1:{port}/predict", json.dumps({"rows": rows[:1]})
+    with served(command, folder, url, one) as (leader, _):
+        script = stream(folder / "arrow.lua", rows)
+        return in_bulk(script, port, leader, "/predict")
 
 
 def figures(name: str, repository: Path, rows: Rows, scratch: Path) -> Figures:
@@ -289,7 +332,9 @@ def ours(repository: Path, rows: Rows, scratch: Path) -> Figures:
     command = [str(python), "-m", "mlgitops.serving", "--model=build", "--log=log"]
     command += [f"--port={port}", "--drain=0"]
     asked = Peer((), (), "/predict", "rows")
-    return Figures(*measured(command, folder, port, asked, rows), size, packages)
+    found = measured(command, folder, port, asked, rows)
+    in_arrow, alone = arrow(command, folder, port, rows), bare(python, folder, rows)
+    return Figures(*found, size, packages, in_arrow, alone)
 
 
 def rows_of(repository: Path) -> Rows:
@@ -328,12 +373,15 @@ def line(name: str, found: Figures, own: Figures | None = None) -> str:
 def compared(own: Figures, others: dict[str, Figures]) -> list[str]:
     """Return what the figures say, as ratios to the best of the others."""
     rate = own.speeds[16].rate / max(f.speeds[16].rate for f in others.values())
-    bulk = max(f.bulk for f in others.values())
+    most = max(f.bulk for f in others.values())
     start = min(f.start for f in others.values())
     least = min(f.memory for f in others.values())
     return [
         f"Requests/s at 16 connections: {rate:.1f} times the best.",
-        f"Rows/s in bodies of {BULK:,} rows: {own.bulk / bulk:.1f} times the best.",
+        f"Rows/s in bodies of {BULK:,} rows: {own.bulk / most:.1f} times the best; "
+        f"in Arrow bodies {own.arrow:,.0f}, {own.arrow / most:.1f} times.",
+        f"The model alone, on a core: {own.alone:,.0f} rows/s, "
+        f"{own.alone / most:.1f} times the best.",
         f"To the first prediction: {own.start / start:.2f} of the fastest.",
         f"Memory: {own.memory / least:.2f} of the smallest.",
         f"Environment: {own.size:.0f} MB, {own.packages} packages.",
