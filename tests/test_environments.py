@@ -141,7 +141,8 @@ def drill(tmp_path: Path, tools: Path, template: Path) -> Iterator[Drill]:
 def test_a_merge_goes_through_qa_and_waits_before_production(drill: Drill) -> None:
     for name in ("STAGING_URL", "QA_URL", "PRODUCTION_URL"):
         drill.forge.variable("acme/flights", name, f"http://{name[:2].lower()}")
-    drill.forge.variable("acme/flights", "RUNNER", "our-own-runner")
+    labels = '["Self-Hosted", "our-own-runner"]'
+    drill.forge.variable("acme/flights", "RUNNER_TRUSTED", labels)
     add(drill.folder / "boss")
     run = drill.push()
     assert drill.changed() == ["params.yaml"]

@@ -158,16 +158,34 @@ def test_machinery_is_tested_only_where_it_was_modified(template: Path) -> None:
     assert runs[-2:] == ["make test", "python -m mlgitops machinery || make selftest"]
 
 
-def test_one_variable_names_the_runner_of_every_job(template: Path) -> None:
-    """A job that is called runs where the called file says."""
-    jobs = {
-        f"{path.stem}.{name}": job
-        for path in (template / FOLDER / ".github" / "workflows").glob("*.yml")
-        for name, job in yaml.safe_load(path.read_text())["jobs"].items()
-    }
-    own = {name: job["runs-on"] for name, job in jobs.items() if "uses" not in job}
-    assert len(own) >= 12
-    assert set(own.values()) == {"${{ vars.RUNNER || 'ubuntu-latest' }}"}
+def test_each_class_of_jobs_has_a_variable_for_its_runners(template: Path) -> None:
+    """What runs a proposal's code never asks for a runner of jobs that may write.
+
+    A job that is called runs where the called file says.
+    """
+    asking: dict[str, set[str]] = {}
+    proposals = set()
+    for path in (template / FOLDER / ".github" / "workflows").glob("*.yml"):
+        document = yaml.safe_load(path.read_text())
+        for name, job in document["jobs"].items():
+            if "pull_request" in document[True]:  # YAML reads the key `on` as yes
+                proposals.add(f"{path.stem}.{name}")
+            if "uses" not in job:
+                for variable in runner_variables(job["runs-on"]):
+                    asking.setdefault(variable, set()).add(f"{path.stem}.{name}")
+    assert asking.pop("RUNNER_TRAIN") == {"train.train"}
+    assert asking.pop("RUNNER_CHECK") == proposals - {"train.train"}
+    assert asking.pop("RUNNER_REPRODUCE") == {"reproduce.reproduce"}
+    trusted = asking.pop("RUNNER_TRUSTED")
+    assert len(trusted) >= 12 and not trusted & proposals and not asking
+
+
+def runner_variables(expression: str) -> list[str]:
+    """Return the variables that may have the labels, a JSON list; the first decides."""
+    form = r"""\$\{\{ fromJSON\(((?:vars\.\w+ \|\| )+)'\["ubuntu-latest"\]'\) \}\}"""
+    found = re.fullmatch(form, expression)
+    assert found, f"{expression} is of another form"
+    return re.findall(r"vars\.(\w+)", found[1])
 
 
 @pytest.mark.parametrize("name", [".", FOLDER])

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -73,7 +74,7 @@ def _command(call: Call, secrets: int) -> list[str]:
     pairs = [("--local-repository", f"{k}={v}") for k, v in call.actions.items()]
     pairs += [("--env", f"{k}={v}") for k, v in call.github.items()]
     pairs += [("--var", f"{k}={v}") for k, v in call.variables.items()]
-    labels = {"ubuntu-latest", call.variables.get("RUNNER", "ubuntu-latest")}
+    labels = {"ubuntu-latest", *_own_labels(call.variables)}
     pairs += [("--platform", f"{label}=-self-hosted") for label in sorted(labels)]
     pairs += [("--matrix", f"environment:{call.leg}")] if call.leg else []
     return [
@@ -84,6 +85,13 @@ def _command(call: Call, secrets: int) -> list[str]:
         "--no-skip-checkout", "--no-cache-server", "--concurrent-jobs", "1", "--json",
         *itertools.chain.from_iterable(pairs),
     ]  # fmt: skip
+
+
+def _own_labels(variables: dict[str, str]) -> Iterator[str]:
+    """Yield the labels of runners of one's own, which this machine is, too."""
+    for name, value in variables.items():
+        if name.startswith("RUNNER_"):
+            yield from json.loads(value)
 
 
 def _quoted(value: str) -> str:

@@ -249,9 +249,13 @@ class Project:
             git("merge", "-q", "--no-ff", "--no-edit", head, cwd=folder)
         return folder
 
-    def train(self, pull: Record) -> "subprocess.CompletedProcess[str]":
+    def train(
+        self, pull: Record, *, clean: bool = True
+    ) -> "subprocess.CompletedProcess[str]":
         """Run the program of `train` as its workflow does; its folder is `runner`."""
-        runner = self.checkout("runner", pull["head"]["sha"])
+        runner = self.home / "runner"
+        if clean:
+            self.checkout("runner", pull["head"]["sha"])
         event = self.home / "event.json"
         event.write_text(json.dumps({"pull_request": pull}))
         env = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}

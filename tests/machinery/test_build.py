@@ -5,12 +5,15 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from machinery import warm
 from machinery.judged import Project, Record, git, rows
 from mlgitops import github, lock, recipe
 from mlgitops.commands import build
@@ -239,13 +242,39 @@ def test_outside_of_a_pull_request_it_says_what_to_type(
         build.main()
 
 
+def killed(project: Project, pull: Record) -> str:
+    """Let the program of `train` die as it begins to fit; return what is left."""
+    event = project.home / "event.json"
+    event.write_text(json.dumps({"pull_request": pull}))
+    runner = project.checkout("runner", pull["head"]["sha"])
+    programs = os.pathsep.join([str(Path(warm.COLD).parent), os.environ["PATH"]])
+    with subprocess.Popen(
+        (warm.COLD, "-m", "mlgitops", "build"),
+        cwd=runner,
+        env={**os.environ, "PATH": programs, "GITHUB_EVENT_PATH": str(event)},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as build:
+        assert any("Running stage 'train'" in line for line in build.stdout or ())
+        os.killpg(build.pid, signal.SIGKILL)
+    return (runner / "dvc.lock").read_text()
+
+
 @pytest.mark.slow
 def test_two_builds_of_one_proposal_give_the_same_bytes(project: Project) -> None:
+    """Also where an earlier one died between two stages, on a runner that keeps files.
+
+    It is built from its first stage: what lies there may be another proposal's.
+    """
     pull = project.propose("twice")
     artifact = project.home / "runner" / "artifact"
+    left = killed(project, pull)
+    assert "prepare:" in left and "train:" not in left
     seen = []
-    for _ in range(2):
-        project.built(pull)
+    for clean in (False, True):
+        done = project.train(pull, clean=clean)
+        assert done.returncode == 0, done.stdout + done.stderr
         files = {p.name: p.read_bytes() for p in artifact.iterdir()}
         facts = json.loads(files.pop("build.json"))
         assert facts["stages_run"] == ["prepare", "train", "evaluate"]

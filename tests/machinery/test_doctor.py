@@ -84,9 +84,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                 case "POST", "actions":
                     return variables.append(fields)
                 case "GET", "actions":
-                    return {"variables": variables, **settings}
+                    known = {"variables": variables, "runners": made.runners}  # type: ignore
+                    return {**known, **settings}
             if path == "/repos/o/r":
                 return made.repository  # type: ignore[attr-defined]
+            if path.startswith("/orgs/"):
+                return {"runners": []}
             if path == "/meta":
                 return made.meta  # type: ignore[attr-defined]
             return {"id": 9} if path == "/user" else keep(path, method, fields, **more)
@@ -94,6 +97,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setattr(github, "api", api)
         monkeypatch.setattr(storage, "missing", lambda outs: [])
         made.variables = variables  # type: ignore[attr-defined]
+        made.runners = []  # type: ignore[attr-defined]
         made.repository = {"visibility": "private"}  # type: ignore[attr-defined]
         made.repository["default_branch"] = "main"  # type: ignore[attr-defined]
         made.errors, made.rules, made.meta = [], [], {}  # type: ignore[attr-defined]
@@ -105,6 +109,14 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Return what the doctor says."""
     doctor.main()
     return capsys.readouterr().out.splitlines()
+
+
+def see_the_folder(here: Any) -> None:
+    """Give both kinds of jobs runners that see storage, which is a folder."""
+    for name, label in (("RUNNER_TRAIN", "gpu"), ("RUNNER_TRUSTED", "inner")):
+        here.variables.append({"name": name, "value": json.dumps([label])})
+        runner = {"name": label, "status": "online", "ephemeral": True}
+        here.runners.append({**runner, "labels": [{"name": label}]})
 
 
 def starting(found: list[str], state: str, what: str) -> bool:
@@ -164,6 +176,7 @@ def test_protect_makes_the_doctor_content(
     names.append("IMAGE_REGISTRY")
     here.repository["visibility"] = "public"  # type: ignore[attr-defined]
     here.variables += [{"name": n, "value": "agent"} for n in names]  # type: ignore
+    see_the_folder(here)
     capsys.readouterr()
     found = lines(capsys)
     assert [line for line in found if not line.startswith("ok")] == []
@@ -370,12 +383,52 @@ def test_only_rulesets_of_our_own_that_are_on_count(
     assert starting(lines(capsys), "weaker", "switched off")
 
 
-def test_doctor_says_what_runners_of_ones_own_have_to_be(
+def test_doctor_says_which_runners_jobs_have(
+    here: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Any = here
+    assert starting(lines(capsys), "ok", "every job is on a runner of GitHub's own")
+    made.variables.append({"name": "RUNNER", "value": "ours"})
+    assert starting(lines(capsys), "weaker", "no workflow reads the variable RUNNER:")
+    made.variables[0] = {"name": "RUNNER_TRAIN", "value": '["gpu"]'}
+    assert starting(lines(capsys), "weaker", "is not registered here")
+    assert "weaker   runners: RUNNER_TRAIN" in protected(capsys)
+    labels = [{"name": "gpu"}, {"name": "inner"}]
+    runner = {"name": "a", "status": "online", "ephemeral": True, "labels": labels}
+    made.runners.append(runner)
+    found = lines(capsys)
+    assert starting(found, "ok", "RUNNER_TRAIN is gpu: train")
+    assert not starting(found, "weaker", "RUNNER_TRAIN")
+    made.variables.append({"name": "RUNNER_TRUSTED", "value": '["inner"]'})
+    with pytest.raises(SystemExit, match="1 finding"):
+        doctor.main()
+    assert starting(
+        capsys.readouterr().out.splitlines(), "broken", "the runner a takes"
+    )
+    made.variables[1]["value"] = "gpu"
+    with pytest.raises(SystemExit, match="1 finding"):
+        doctor.main()
+    assert "has to be a JSON list" in capsys.readouterr().out
+
+
+def test_runners_that_share_a_label_are_found_by_whoever_asks(
     here: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not starting(lines(capsys), "weaker", "ephemeral")
-    here.variables.append({"name": "RUNNER", "value": "ours"})  # type: ignore
-    assert starting(lines(capsys), "weaker", "RUNNER is ours")
+    """Only an administrator may list them."""
+    here.hub.refused["GET", "actions/runners"] = 403
+    for name in ("RUNNER_CHECK", "RUNNER_TRUSTED"):
+        here.variables.append({"name": name, "value": '["gpu"]'})  # type: ignore
+    with pytest.raises(SystemExit, match="1 finding"):
+        doctor.main()
+    found = capsys.readouterr().out.splitlines()
+    assert starting(found, "broken", "takes the jobs of RUNNER_CHECK")
+    assert starting(found, "weaker", "not known (runners)")
+
+
+def protected(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what `make github` says."""
+    protect.main()
+    return capsys.readouterr().out
 
 
 def test_doctor_reads_every_page_of_the_variables(
@@ -391,7 +444,7 @@ def test_doctor_reads_every_page_of_the_variables(
         return {"total_count": 40, "variables": many[start : start + size]}
 
     monkeypatch.setattr(github, "api", paged)
-    assert set(doctor._variables()) == {entry["name"] for entry in many}
+    assert set(github.variables()) == {entry["name"] for entry in many}
 
 
 def test_without_reviewers_production_waits_for_a_dispatch(

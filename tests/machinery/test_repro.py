@@ -15,9 +15,15 @@ ROOT = Path.cwd()
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the stages, of which there is one."""
-    stage = {"cmd": command, "outs": ["out"]}
-    text = yaml.safe_dump({"stages": {"train": stage}})
+    """Run the one stage."""
+    return run_all({"train": {"cmd": command, "outs": ["out"]}}, folder)
+
+
+def run_all(
+    stages: dict[str, dict[str, object]], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run the stages, in a group of processes that can be killed."""
+    text = yaml.safe_dump({"stages": stages})
     (folder / "dvc.yaml").write_text(text)
     return subprocess.run(
         (sys.executable, "-m", "mlgitops", "repro"),
@@ -29,6 +35,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         },
         capture_output=True,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -51,6 +58,21 @@ def test_nobody_is_told_to_commit_the_lock_or_to_push(folder: Path) -> None:
     assert done.stdout.endswith(f"\n\n{repro.NEXT}\n")
     again = run("echo fitted; echo 1 > out", folder)
     assert "up to date" in again.stdout and repro.NEXT not in again.stdout
+
+
+def test_what_was_killed_goes_on_with_the_stage_in_which_it_died(folder: Path) -> None:
+    """As on a machine that was taken away, and came back with its disk."""
+    fit = "echo train >> ran; test -e again || kill -9 0; cp rows out"
+    stages: dict[str, dict[str, object]] = {
+        "prepare": {"cmd": "echo prepare >> ran; echo 1 > rows", "outs": ["rows"]},
+        "train": {"cmd": fit, "deps": ["rows"], "outs": ["out"]},
+    }
+    assert run_all(stages, folder).returncode == -9
+    Path("again").touch()
+    done = run_all(stages, folder)
+    assert done.returncode == 0, done.stderr
+    assert Path("ran").read_text().split() == ["prepare", "train", "train"]
+    assert Path("out").read_text() == "1\n"
 
 
 def test_a_stage_that_fails_fails_the_command(folder: Path) -> None:

@@ -162,6 +162,18 @@ def pages(path: str, fields: Mapping[str, object] | None = None) -> list[Any]:
     return items
 
 
+def variables() -> dict[str, str]:
+    """Return the variables that workflows see: the repository's own come first."""
+    listed = entries("actions/variables", "variables")
+    try:
+        shared = entries("actions/organization-variables", "variables")
+    except GitHubError as error:
+        if error.status != 404:  # it belongs to a person
+            raise
+        shared = []
+    return {str(entry["name"]): str(entry["value"]) for entry in (*shared, *listed)}
+
+
 def remove(path: str) -> None:
     """Delete something; what is gone already counts as deleted."""
     try:

@@ -8,6 +8,7 @@ nothing runs. Storage is that of the base branch.
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from mlgitops import (
     lock,
     machine,
     recipe,
+    runners,
     settings,
     stages,
     storage,
@@ -45,6 +47,7 @@ def main() -> None:
     with expected_errors():
         facts = commits(event)
         number = int(str(facts["pull_request"]))
+        runners.demand_apart(os.environ.get("VARIABLES", ""))
         check()
         try:
             facts |= build(str(facts["base_sha"]), number)

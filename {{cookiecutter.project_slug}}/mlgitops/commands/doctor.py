@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from mlgitops import git, github, heartbeat, lock, settings, storage
+from mlgitops import (
+    git,
+    github,
+    heartbeat,
+    lock,
+    registered_runners,
+    settings,
+    storage,
+)
+from mlgitops import runners as own_runners
 from mlgitops.alert import webhook
 from mlgitops.commands.expected import ERRORS
 from mlgitops.commands.logins import lacking, secrets
@@ -208,7 +217,7 @@ def environments() -> Findings:
         yield GOOD, "production waits for a reviewer"
         return
     yield finding(
-        _variables().get("PRODUCTION_BY_DISPATCH", "").lower() == "true",
+        github.variables().get("PRODUCTION_BY_DISPATCH", "").lower() == "true",
         "production waits for `gh workflow run deploy.yml`",
         "nobody approves production: type `make github`; where the plan has no "
         "required reviewers, production then waits for a dispatch of `deploy`",
@@ -265,12 +274,6 @@ def queue() -> Findings:
     )
 
 
-def _variables() -> dict[str, str]:
-    """Return the variables of the repository."""
-    variables = github.entries("actions/variables", "variables")
-    return {str(entry["name"]): str(entry["value"]) for entry in variables}
-
-
 def actions() -> Findings:
     """Check that Actions may open pull requests, and the repository's variables."""
     may = github.api("actions/permissions/workflow")
@@ -279,20 +282,13 @@ def actions() -> Findings:
         "Actions may open pull requests",
         "Actions may not open pull requests: type `make github`",
     )
-    values = _variables()
+    values = github.variables()
     yield finding(
         values.get("APP_CLIENT_ID"),
         "checks start by themselves on the pull request that the monitor opens",
         "no App: a pull request made by a workflow waits for "
         '"Approve workflows to run"',
     )
-    if runner := values.get("RUNNER"):
-        yield (
-            WEAK,
-            f"jobs run on runners of your own (RUNNER is {runner}): each has to be "
-            "fresh for its job (ephemeral); on one that is kept, what a proposal "
-            "leaves behind could change what judges it",
-        )
     for name in map(variable, names()):
         yield finding(
             values.get(name),
@@ -313,6 +309,25 @@ def actions() -> Findings:
         "no PREDICTION_LOG: the monitor has nothing to read; type `gh variable set "
         "PREDICTION_LOG --body URL`",
     )
+
+
+def runners() -> Findings:
+    """Check where jobs run, and that proposed code meets no job that may write."""
+    variables = github.variables()
+    labels = own_runners.own_labels(variables)
+    for problem in (*own_runners.unknown(variables), *own_runners.unseen(labels)):
+        yield WEAK, problem
+    if not labels:
+        yield GOOD, "every job is on a runner of GitHub's own"
+        return
+    for name, own in labels.items():
+        jobs = own_runners.CLASSES[name]
+        yield GOOD, f"{name} is {', '.join(sorted(own))}: {jobs}"
+    present, refusal = registered_runners.listed()
+    yield from ((BROKEN, text) for text in own_runners.shared(labels, present))
+    if refusal:
+        raise refusal
+    yield from ((WEAK, text) for text in own_runners.weaknesses(labels, present))
 
 
 def logins() -> Findings:
@@ -367,6 +382,7 @@ REMOTE = (
     owners,
     environments,
     actions,
+    runners,
     logins,
     alerts,
     origins,

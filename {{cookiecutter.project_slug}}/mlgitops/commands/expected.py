@@ -8,6 +8,7 @@ from mlgitops.ledger import LedgerError
 from mlgitops.lock import LockError
 from mlgitops.pipeline.contract import ContractError
 from mlgitops.release import ReleaseError
+from mlgitops.runners import RunnerError
 from mlgitops.storage import StorageError, masked
 
 ERRORS = (
@@ -15,6 +16,7 @@ ERRORS = (
     LedgerError,
     LockError,
     ReleaseError,
+    RunnerError,
     StorageError,
     git.GitError,
     github.GitHubError,

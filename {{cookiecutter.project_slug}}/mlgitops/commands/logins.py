@@ -52,8 +52,7 @@ def lacking() -> list[str]:
     kind = storage.kind()
     if not kind:
         return []
-    entries = github.entries("actions/variables", "variables")
-    variables = {str(entry["name"]) for entry in entries if entry["value"]}
+    variables = {name for name, value in github.variables().items() if value}
     roles = {login.READ_ROLE, login.WRITE_ROLE} & variables
     absent = {login.READ_ROLE, login.WRITE_ROLE} - roles
     if roles and kind not in login.ROLES:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlgitops import github
+from mlgitops import github, registered_runners, runners
 from mlgitops.commands.expected import expected_errors
 from mlgitops.commands.logins import lacking
 from mlgitops.release import MAIN
@@ -53,6 +53,8 @@ def main() -> None:
             print(f"weaker   code owners: {problem}")
         for problem in without_login():
             print(f"missing  login to storage: {problem}")
+        for problem in runner_problems():
+            print(f"weaker   runners: {problem}")
     if refused:
         raise SystemExit(
             f"{refused} of {len(parts)} refused; `make doctor` lists what is missing"
@@ -133,6 +135,23 @@ def without_login() -> list[str]:
         if error.status not in PLAN:
             raise
         return []
+
+
+def runner_problems() -> list[str]:
+    """Return what is wrong with the runners; nothing where GitHub does not tell."""
+    try:
+        variables = github.variables()
+    except github.GitHubError as error:
+        if error.status not in PLAN:
+            raise
+        return []
+    own = runners.own_labels(variables)
+    problems = [*runners.unknown(variables), *runners.unseen(own)]
+    if own:
+        present, _ = registered_runners.listed()
+        problems += runners.shared(own, present)
+        problems += runners.weaknesses(own, present)
+    return problems
 
 
 class Weaker(Exception):
