@@ -152,9 +152,10 @@ lock: setup ## Resolve all requirements again (UPGRADE=--upgrade for newer ones)
 		'$(MACHINERY)'/requirements/*.txt > .venv/lock/all.txt
 	@cd .venv/lock && $(COMPILE) $(UPGRADE) --group ../../pyproject.toml:dev \
 		--group ../../pyproject.toml:clients --group ../../pyproject.toml:docs \
+		--group ../../pyproject.toml:clouds \
 		--group pipeline --group dev $(BOOSTERS) --all-extras mlgitops/pyproject.toml \
 		storage.in -o all.txt
-	@for group in dev clients docs; do $(COMPILE) --group $$group \
+	@for group in dev clients clouds docs; do $(COMPILE) --group $$group \
 		-c .venv/lock/all.txt -o requirements/$$group.txt || exit 1; done
 	@cd .venv/lock && $(COMPILE) $(BOOSTERS) -c all.txt -o ../../requirements/boosters.txt
 	@for group in pipeline dev; do \
