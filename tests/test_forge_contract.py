@@ -133,6 +133,8 @@ def _people_and_settings(call: Caller) -> None:
     call("POST", "actions/variables", name="A", value="1")
     call("PATCH", "actions/variables/A", value="2")
     assert call("GET", "actions/variables")["variables"][0]["value"] == "2"
+    assert call("GET", "actions/organization-variables")["variables"] == []
+    assert call("GET", "actions/runners")["runners"] == []
     reviewers = [{"type": "User", "id": me["id"]}]
     call("PUT", "environments/production", reviewers=reviewers)
     rules = call("GET", "environments/production")["protection_rules"]

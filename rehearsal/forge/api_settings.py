@@ -170,6 +170,20 @@ def list_variables(request: Request) -> Reply:
     return {"total_count": len(variables), "variables": variables}
 
 
+@route(
+    "GET", "actions/organization-variables", "variables:read", "write", pages=(10, 30)
+)
+def list_shared_variables(request: Request) -> Reply:
+    """List the variables that the organisation shares: a person has none."""
+    return {"total_count": 0, "variables": []}
+
+
+@route("GET", "actions/runners", "administration:read", "admin")
+def list_runners(request: Request) -> Reply:
+    """List runners of the owner's own: those of the forge are GitHub's."""
+    return {"total_count": 0, "runners": []}
+
+
 @route("POST", "actions/variables", "variables:write", status=201)
 def make_variable(request: Request) -> Reply:
     """Make a variable; one that exists is refused."""
