@@ -18,6 +18,8 @@ from machinery import engine, lengths, tiny, warm
 from mlgitops.serving.verify import VerifyError, verify
 
 os.environ["PYTHONPATH"] = f"{Path.cwd()}{os.pathsep}{Path(__file__).parent.parent}"
+# In the place of this machine's.
+os.environ["GIT_CONFIG_SYSTEM"] = str(Path(__file__).with_name("gitconfig"))
 # However pytest was started: programs find those of this environment first.
 os.environ["PATH"] = warm.path(
     os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))

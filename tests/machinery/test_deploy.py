@@ -1,7 +1,9 @@
 """A deployment ends confirmed, or with the last good version back."""
 
+import contextlib
+import functools
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -28,19 +30,14 @@ from mlgitops.release import (
     target,
 )
 
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Stand in a repository; look for answers quickly."""
-    monkeypatch.setattr(target, "POLL", 0.05)
-    with world(tmp_path, monkeypatch) as made:
-        yield made
+Grow = Callable[[World, Target | None], None]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    """Give a production server that the deployment asks."""
+def server(here: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """Give a production server that the deployment asks; it has what runs already."""
     with serve() as made:
+        made.manifest = getattr(here, "runs", "")
         monkeypatch.setenv("PRODUCTION_URL", made.url + "/")
         yield made
 
@@ -52,6 +49,55 @@ def bring(here: World, text: str, server: Target | None = None) -> str:
         server.manifest = manifest
     roll_out()
     return manifest
+
+
+def one(made: World, server: Target | None) -> None:
+    """Let production run v1.0.0."""
+    made.runs = bring(made, "one", server)  # type: ignore[attr-defined]
+
+
+def two(made: World, server: Target | None) -> None:
+    """Let production run v1.0.0, and a second version be registered."""
+    one(made, server)
+    made.judged("two")
+    register.register()
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., World]:
+    """Return a function that gives the world after what takes long, made once."""
+
+    @functools.cache
+    def after(grow: Grow, asked: bool) -> World:
+        with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+            made = stack.enter_context(world(tmp_path_factory.mktemp("grown"), patch))
+            server = stack.enter_context(serve()) if asked else None
+            if server:
+                patch.setenv("PRODUCTION_URL", server.url + "/")
+            grow(made, server)
+            return made
+
+    return after
+
+
+@pytest.fixture
+def here(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    grown: Callable[..., World],
+) -> Iterator[World]:
+    """Stand in a repository, a new one or a grown one; look for answers quickly."""
+    monkeypatch.setattr(target, "POLL", 0.05)
+    like = grown(*request.param) if hasattr(request, "param") else None
+    with world(tmp_path, monkeypatch, like) as made:
+        yield made
+
+
+def after(grow: Grow, asked: bool = True) -> pytest.MarkDecorator:
+    """Let a test begin after something; the server is asked whether it came up."""
+    names = [grow.__name__]
+    return pytest.mark.parametrize("here", [(grow, asked)], indirect=True, ids=names)
 
 
 def current() -> dict[str, object]:
@@ -158,8 +204,8 @@ def test_approvers_come_from_reviews_and_the_run(
     assert current()["author"] == "ann"
 
 
+@after(one)
 def test_running_it_again_changes_nothing(here: World, server: Target) -> None:
-    bring(here, "one", server)
     before = Ledger().commit, here.tags()
     deploy.deploy("production", "v1.0.0")
     assert (Ledger().commit, here.tags()) == before
@@ -167,11 +213,11 @@ def test_running_it_again_changes_nothing(here: World, server: Target) -> None:
     assert len(here.hub.kept["statuses/1"]) == 1
 
 
+@after(one)
 def test_a_confirmed_version_is_not_taken_back_by_a_rerun(
     here: World, server: Target
 ) -> None:
-    manifest = bring(here, "one", server)
-    server.manifest = "down"
+    manifest, server.manifest = server.manifest, "down"
     deploy.deploy("production", "v1.0.0")
     assert current()["manifest_sha256"] == manifest
 
@@ -213,10 +259,11 @@ def fails(version: str = "v1.1.0", environment: str = "production") -> str:
     return str(caught.value)
 
 
+@after(one)
 def test_a_version_that_does_not_come_up_is_taken_back(
     here: World, server: Target
 ) -> None:
-    good = bring(here, "one", server)
+    good = server.manifest
     for name in ("mlgitops/pipeline", "mlgitops/serving"):
         (here.clone / name).mkdir(parents=True)
         (here.clone / name / "fitting.py").write_text("# bad\n")
@@ -245,10 +292,10 @@ def test_a_version_that_does_not_come_up_is_taken_back(
 
 
 @pytest.mark.parametrize("stages", [False, True], ids=["judge", "stages"])
+@after(one)
 def test_a_newer_judge_stays_unless_the_stages_changed_too(
     here: World, server: Target, stages: bool
 ) -> None:
-    bring(here, "one", server)
     for name in ("judge", "pipeline") if stages else ("judge",):
         (here.clone / "mlgitops" / name).mkdir(parents=True)
         (here.clone / "mlgitops" / name / "newer.py").write_text("# newer\n")
@@ -261,11 +308,11 @@ def test_a_newer_judge_stays_unless_the_stages_changed_too(
     assert newer == ([] if stages else ["mlgitops/judge/newer.py"])
 
 
+@after(two)
 def test_wrong_answers_are_taken_back_at_once(here: World, server: Target) -> None:
-    good = bring(here, "one", server)
-    server.manifest = here.judged("two")
+    good = server.manifest
+    server.manifest = here.manifest
     server.shift = 0.001
-    register.register()
     assert "away from what was reviewed" in fails()
     assert current()["manifest_sha256"] == good
 
@@ -283,13 +330,13 @@ def test_what_should_be_refused_and_is_not_shows(
         assert target.refuses(f"http://127.0.0.1:{port}", bad)
 
 
+@after(two)
 def test_the_version_before_may_answer_while_they_are_switched(
     here: World, server: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both hold the socket for a moment: /info is the new one's, /predict the old's."""
-    old = bring(here, "one", server)
-    server.manifest = here.judged("two")
-    register.register()
+    old = server.manifest
+    server.manifest = here.manifest
     asked, answer = [], server.answer
 
     def switching(path: str, body: Record) -> Record:
@@ -306,12 +353,10 @@ def test_the_version_before_may_answer_while_they_are_switched(
     assert len(asked) == 3 and current()["manifest_sha256"] == server.manifest
 
 
+@after(two)
 def test_an_agents_failure_is_taken_back_at_once(
     here: World, server: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bring(here, "one", server)
-    here.judged("two")
-    register.register()
     published = promote.publish
 
     def agent(*args: Any) -> dict[str, Any]:
@@ -341,13 +386,13 @@ def agent_says(patch: pytest.MonkeyPatch, here: World, state: str) -> None:
 
 @pytest.mark.parametrize("merge", [False, True], ids=["again", "next merge"])
 @pytest.mark.parametrize("state", ["error", ""], ids=["reported", "silent"])
+@after(two, asked=False)
 def test_a_fault_of_the_host_withdraws_nothing(
     here: World, monkeypatch: pytest.MonkeyPatch, state: str, merge: bool
 ) -> None:
     """Production gets the old version back, the run is red, and that is all."""
-    good = bring(here, "one")
-    bad = here.judged("two")
-    version = registered()
+    good, bad = current()["manifest_sha256"], here.manifest
+    version = registry.get("flights", "v1.1.0")
     with monkeypatch.context() as patch:
         agent_says(patch, here, state)
         sentence = fails()
@@ -374,13 +419,12 @@ def test_a_fault_of_the_host_withdraws_nothing(
     assert consistency.disagreements(Ledger(), "flights") == []
 
 
+@after(two, asked=False)
 def test_a_fault_of_the_release_withdraws_it(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the agent refused it for what it is."""
-    bring(here, "one")
-    bad = here.judged("two")
-    register.register()
+    bad = here.manifest
     agent_says(monkeypatch, here, "failure")
     sentence = fails()
     assert "reported a failure: the disk is full" in sentence
@@ -405,13 +449,12 @@ def test_a_first_version_may_come_once_its_host_is_mended(
     assert current()["manifest_sha256"] == manifest
 
 
+@after(two, asked=False)
 def test_an_own_fault_before_is_not_forgiven_by_a_hosts(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was taken back, returned on purpose, and was stopped by its host."""
-    bring(here, "one")
-    bad = here.judged("two")
-    register.register()
+    bad = here.manifest
     with monkeypatch.context() as patch:
         agent_says(patch, here, "failure")
         fails()
@@ -473,12 +516,11 @@ def test_a_first_version_that_fails_leaves_no_champion(
         register.register()
 
 
+@after(two)
 def test_what_was_taken_back_is_refused_until_validated(
     here: World, server: Target
 ) -> None:
-    bring(here, "one", server)
-    bad = here.judged("two")
-    register.register()
+    bad = here.manifest
     promoted = {"tag": "flights@v1.1.0", "manifest_sha256": bad, "share": 0.1}
     promoted |= {"champion": current()["manifest_sha256"], "state": "running"}
     Ledger().append({canary.FILE: promoted}, "it is the canary")
@@ -529,12 +571,10 @@ def test_an_altered_release_is_refused_before_anything(
     assert current() == {}
 
 
+@after(two)
 def test_actions_that_may_not_open_pull_requests_get_a_link(
     here: World, server: Target
 ) -> None:
-    bring(here, "one", server)
-    here.judged("two")
-    register.register()
     here.hub.refused["POST", "pulls"] = 403
     assert "/compare/main...rollback/v1.0.0-" in fails()
 
@@ -565,13 +605,12 @@ def test_who_starts_a_run_approves_nothing_where_reviewers_do(
 
 
 @pytest.mark.parametrize("gone", [True, False])
+@after(two, asked=False)
 def test_f14_without_a_verified_way_back_nothing_is_replaced(
     here: World, gone: bool
 ) -> None:
     """The release of what runs is altered or gone: deploy says so, and stops."""
-    good = bring(here, "one")
-    here.judged("two")
-    register.register()
+    good = current()["manifest_sha256"]
     release = here.hub.kept["releases"][0]
     (model,) = [a for a in release["assets"] if a["name"] == "model.onnx"]
     if gone:
@@ -640,12 +679,11 @@ TAKING_BACK = {
 
 
 @pytest.mark.parametrize("step", TAKING_BACK)
+@after(two)
 def test_killed_while_taking_back_a_rerun_finishes(
     step: str, here: World, server: Target
 ) -> None:
-    good = bring(here, "one", server)
-    here.judged("two")
-    register.register()
+    good = server.manifest
     with pytest.MonkeyPatch.context() as patch:
         wait = target.wait
 

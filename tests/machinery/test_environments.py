@@ -23,13 +23,33 @@ from mlgitops.release import (
 CHAIN = ("staging", "qa", "production")
 
 
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, World]:
+    """Return repositories with three environments: without a version, and with one."""
+    home = tmp_path_factory.mktemp("chain")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
+        made.through(*CHAIN)
+        bare = made.twin(tmp_path_factory.mktemp("bare"))
+        made.judged("one")
+        register.register()
+        return {"bare": bare, "released": made}
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def here(
+    request: pytest.FixtureRequest,
+    worlds: dict[str, World],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[World]:
     """Stand in a repository with three environments; look for answers quickly."""
     monkeypatch.setattr(target, "POLL", 0.05)
-    with world(tmp_path, monkeypatch) as made:
-        made.through(*CHAIN)
+    like = worlds[getattr(request, "param", "bare")]
+    with world(tmp_path, monkeypatch, like) as made:
         yield made
+
+
+RELEASED = pytest.mark.parametrize("here", ["released"], indirect=True)
 
 
 @pytest.fixture
@@ -87,10 +107,9 @@ def test_without_a_list_it_is_staging_then_production(here: World) -> None:
     assert environments.names() == ("staging", "production")
 
 
+@RELEASED
 def test_none_can_be_skipped(here: World) -> None:
     """The negative control is the same order, kept."""
-    here.judged("one")
-    register.register()
     assert "staging runs nothing" in refused("v1.0.0", "qa")
     assert "qa runs nothing" in refused("v1.0.0", "production")
     deploy.deploy("staging", "v1.0.0")
@@ -108,9 +127,8 @@ def test_none_can_be_skipped(here: World) -> None:
     assert all(Ledger().champion(e)["version"] == "v1.1.0" for e in CHAIN)  # type: ignore[index]
 
 
+@RELEASED
 def test_another_server_has_to_come_the_same_way(here: World) -> None:
-    here.judged("one")
-    register.register()
     for environment in CHAIN[:2]:
         deploy.deploy(environment, "v1.0.0")
     (here.clone / "deploy").mkdir()
@@ -139,12 +157,11 @@ def test_what_an_environment_did_not_take_comes_no_further(
     assert "qa runs flights@v1.0.0" in refused("v1.1.0", "production")
 
 
+@RELEASED
 def test_what_is_not_confirmed_comes_no_further(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job of qa died while it waited for its target."""
-    here.judged("one")
-    register.register()
     deploy.deploy("staging", "v1.0.0")
     with monkeypatch.context() as patch:
         patch.setattr(target, "wait", lambda *_: 1 / 0)
@@ -206,10 +223,9 @@ def test_a_way_back_leads_to_each(here: World) -> None:
         rollback.rollback("moon", "v1.0.0", "slow")
 
 
+@RELEASED
 def test_history_outlives_the_list(here: World) -> None:
     """What ran in an environment that is gone is still explained and compared."""
-    here.judged("one")
-    register.register()
     for environment in CHAIN:
         deploy.deploy(environment, "v1.0.0")
     here.through("production")

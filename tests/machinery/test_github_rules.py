@@ -35,15 +35,25 @@ exit 1
 """
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Stand in a repository with workflows and two versions, the newer one deployed."""
-    monkeypatch.setattr(target, "POLL", 0.05)
-    with world(tmp_path, monkeypatch) as made:
+@pytest.fixture(scope="module")
+def two_versions(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return a repository with workflows and two versions, the newer one deployed."""
+    home = tmp_path_factory.mktemp("two")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
         workflow(made, "on: push")
         for text in ("one", "two"):
             made.judged(text)
             roll_out()
+        return made
+
+
+@pytest.fixture
+def here(
+    two_versions: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Stand in a copy of it."""
+    monkeypatch.setattr(target, "POLL", 0.05)
+    with world(tmp_path, monkeypatch, two_versions) as made:
         yield made
 
 

@@ -21,17 +21,28 @@ def asked() -> Iterator[Target]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return a world where production runs a version with its first server."""
+    home = tmp_path_factory.mktemp("running")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
+        with serve() as asked:
+            patch.setenv("PRODUCTION_URL", asked.url)
+            code(made, "one")
+            asked.manifest, asked.server = made.judged("a"), server.at("HEAD").sha256
+            roll_out()
+        return made
+
+
 @pytest.fixture
 def here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Target
+    running: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Target
 ) -> Iterator[World]:
-    """Stand where production runs a version with its first server."""
+    """Stand in a copy of it."""
     monkeypatch.setattr(target, "POLL", 0.05)
-    with world(tmp_path, monkeypatch) as made:
+    with world(tmp_path, monkeypatch, running) as made:
         monkeypatch.setenv("PRODUCTION_URL", asked.url)
-        code(made, "one")
-        asked.manifest, asked.server = made.judged("a"), server.at("HEAD").sha256
-        roll_out()
+        asked.manifest, asked.server = made.manifest, server.at("HEAD").sha256
         yield made
 
 

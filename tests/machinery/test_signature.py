@@ -33,12 +33,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Stand in a repository with a judged model."""
-    monkeypatch.delenv("SIGNING_KEY", raising=False)
-    with world(tmp_path, monkeypatch) as made:
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return a repository with a judged model."""
+    home = tmp_path_factory.mktemp("judged")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
         made.judged("one")
+        return made
+
+
+@pytest.fixture
+def here(
+    judged: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Stand in a copy of it."""
+    monkeypatch.delenv("SIGNING_KEY", raising=False)
+    with world(tmp_path, monkeypatch, judged) as made:
         yield made
 
 

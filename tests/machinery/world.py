@@ -5,12 +5,14 @@ answers are kept in memory behind the one function that talks to it.
 """
 
 import copy
+import functools
 import hashlib
 import json
 import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -223,8 +225,9 @@ class World:
         self.objects.mkdir()
         self.pulled = 0
         self.lock, self.manifest = b"", ""  # that CI built for the newest model
-        git("init", "-q", "--bare", "-b", "main", "origin", cwd=home)
-        git("clone", "-q", "origin", "clone", cwd=home)
+        plain = "--template="  # no samples of hooks, which each twin would copy
+        git("init", "-q", plain, "--bare", "-b", "main", "origin", cwd=home)
+        git("clone", "-q", plain, "origin", "clone", cwd=home)
         (self.clone / "contract.yaml").write_text(CONTRACT)
         self.through("production")
 
@@ -240,7 +243,8 @@ class World:
         other = copy.copy(self)
         other.home, other.hub = home, copy.deepcopy(self.hub)
         other.clone, other.objects = home / "clone", home / "objects"
-        git("remote", "set-url", "origin", str(home / "origin"), cwd=other.clone)
+        config = other.clone / ".git/config"
+        config.write_text(config.read_text().replace(str(self.home), str(home)))
         return other
 
     def commit(self, message: str) -> str:
@@ -360,6 +364,7 @@ class World:
         log, hook = self.home / "pushes", self.home / "origin/hooks/pre-receive"
         log.write_text("")
         text = f"#!/bin/sh\necho push >> {shlex.quote(str(log))}\n{script}"
+        hook.parent.mkdir(exist_ok=True)
         hook.write_text(text)
         hook.chmod(0o755)
         return log
@@ -439,19 +444,28 @@ def target() -> Iterator[Target]:
         server.server_close()
 
 
+@functools.cache
+def beginning() -> tuple[World, tempfile.TemporaryDirectory[str]]:
+    """Return a world with a main branch and no model, made once, and its folder."""
+    folder = tempfile.TemporaryDirectory(prefix="world-")
+    return World(Path(folder.name).resolve(), GitHub()), folder
+
+
 @contextmanager
 def world(
     home: Path, patch: pytest.MonkeyPatch, like: World | None = None
 ) -> Iterator[World]:
     """Give a world, a new one or a twin of another, and stand in its clone."""
-    for name in [n for n in os.environ if n.startswith(("GITHUB_", "GH_", "GIT_"))]:
-        patch.delenv(name)
+    starts = ("GITHUB_", "GH_", "GIT_")
+    for name in [name for name in os.environ if name.startswith(starts)]:
+        if name != "GIT_CONFIG_SYSTEM":
+            patch.delenv(name)
     for name in ("STAGING_URL", "PRODUCTION_URL", "VARIABLES"):
         patch.delenv(name, raising=False)
     patch.setenv("GITHUB_REPOSITORY", "o/r")
     patch.setenv("GITHUB_ACTOR", "eve")
     patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    made = like.twin(home) if like else World(home, GitHub())
+    made = (like or beginning()[0]).twin(home)
     patch.chdir(made.clone)
     patch.setattr(github, "api", made.hub.api)
     patch.setattr(storage, "pull", made.pull)
