@@ -1,16 +1,20 @@
 """The host agent against real Git, real servers and a small release API."""
 
 import base64
+import compileall
 import contextlib
+import functools
 import http.client
 import json
 import os
+import py_compile
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -99,6 +103,50 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def run_git(*arguments: str, at: Path) -> str:
+    """Run git as a person with a name."""
+    config = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    done = subprocess.run(
+        ["git", *config, *arguments],
+        cwd=at,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+@functools.cache
+def repository() -> tuple[tempfile.TemporaryDirectory[str], str]:
+    """Return a folder with the server's code in a repository, and its commit.
+
+    It is made once. Each module has its bytecode beside it, found by the hash of its
+    source: no server has to compile what all of them have.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="flights-")
+    bare, work = (Path(folder.name) / name for name in ("flights.git", "work"))
+    run_git("init", "--quiet", "--bare", str(bare), at=work.parent)
+    run_git("init", "--quiet", "-b", "main", str(work), at=work.parent)
+    for name in (*agent.SERVER, *agent.STATED):
+        source, goal = tiny.ROOT / "mlgitops" / name, work / "mlgitops" / name
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, goal, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, goal)
+    (work / "mlgitops/requirements/serving.txt").write_text("# none\n")
+    (work / "mlgitops/SHA256SUMS").write_text(sums(work / "mlgitops"))
+    by_hash = py_compile.PycInvalidationMode.CHECKED_HASH
+    assert compileall.compile_dir(work, quiet=1, invalidation_mode=by_hash)
+    run_git("add", "-A", "--force", at=work)
+    run_git("commit", "-qm", "code", at=work)
+    run_git("push", "-q", str(bare), "main", at=work)
+    commit = run_git("rev-parse", "HEAD", at=work)
+    run_git("checkout", "-q", "--orphan", "ledger", at=work)
+    run_git("rm", "-rfq", ".", at=work)
+    return folder, commit
+
+
 class World:
     """A repository with a ledger, its releases, and a home for the agent."""
 
@@ -106,35 +154,12 @@ class World:
         self.home, self.api, self.seq = home, api, 0
         self.bare, self.work = home / "me/flights.git", home / "work"
         self.port = ports.free()
-        self.git("init", "--quiet", "--bare", str(self.bare), at=home)
-        self.git("init", "--quiet", "-b", "main", str(self.work), at=home)
-        for name in (*agent.SERVER, *agent.STATED):
-            source, goal = tiny.ROOT / "mlgitops" / name, self.work / "mlgitops" / name
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                bare = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, goal, ignore=bare)
-            else:
-                shutil.copy(source, goal)
-        (self.work / "mlgitops/requirements/serving.txt").write_text("# none\n")
-        (self.work / "mlgitops/SHA256SUMS").write_text(sums(self.work / "mlgitops"))
-        self.git("add", "-A")
-        self.git("commit", "-qm", "code")
-        self.commit = self.git("rev-parse", "HEAD")
-        self.git("push", "-q", str(self.bare), "main")
-        self.git("checkout", "-q", "--orphan", "ledger")
-        self.git("rm", "-rfq", ".")
+        made, self.commit = repository()
+        shutil.copytree(Path(made.name, "flights.git"), self.bare)
+        shutil.copytree(Path(made.name, "work"), self.work)
 
     def git(self, *arguments: str, at: Path | None = None) -> str:
-        config = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-        done = subprocess.run(
-            ["git", *config, *arguments],
-            cwd=at or self.work,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return done.stdout.strip()
+        return run_git(*arguments, at=at or self.work)
 
     def release(self, version: str, slope: float, **changes: Any) -> dict[str, Any]:
         """Publish a version and name it in the ledger."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from machinery import ports, test_agent, tiny
+from machinery import lengths, ports, test_agent, tiny
 from machinery.test_agent import Handler, World, children
 from mlgitops.host import agent
 from mlgitops.release import target
@@ -351,26 +351,35 @@ DAMAGE = {
 }
 
 
+WAYS = (
+    "the ledger moved",  # and the agent looks
+    "it did not",  # as where an agent has just started
+    "code",  # is asked for
+)
+
+
 @pytest.mark.slow
 def test_a_damaged_clone_is_made_again(world: World) -> None:
+    """Each damage is found in one of three ways, the next day in another."""
     home = world.home / "agent"
     home.mkdir()
     release = world.release("v1.0.0", 0.001)
     source = agent.Source(str(world.bare), world.api.url, None, "")
     assert source.latest(home, "production")[1] == release
     for number, (name, damage) in enumerate(DAMAGE.items()):
-        for newer in (True, False):  # a ledger that moved, or an agent that started
+        first = number % len(WAYS)
+        for way in lengths.turn(WAYS[first:] + WAYS[:first]):
             damage(home / "git")
+            if way == "code":
+                code = world.home / f"code{number}"
+                code.mkdir()
+                source.fetch_code(home, world.commit, code)
+                assert (code / "mlgitops/serving/verify.py").is_file(), name
+                continue
             damage(home / "main/git")
-            if newer:
-                manifest = release["manifest_sha256"]
-                release = world.name("v1.0.0", manifest)
-            assert source.latest(home, "production")[1] == release, name
-        damage(home / "git")
-        code = world.home / f"code{number}"
-        code.mkdir()
-        source.fetch_code(home, world.commit, code)
-        assert (code / "mlgitops/serving/verify.py").is_file(), name
+            if way == "the ledger moved":
+                release = world.name("v1.0.0", release["manifest_sha256"])
+            assert source.latest(home, "production")[1] == release, (name, way)
 
 
 def test_a_damaged_note_of_the_ledger_is_written_again(world: World) -> None:

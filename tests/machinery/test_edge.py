@@ -53,10 +53,14 @@ def bundle(packed: Path, tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def run(bundle: Path, given: Any) -> subprocess.CompletedProcess[str]:
-    code = GUARD + "import runpy; runpy.run_path('run.py', run_name='__main__')"
+ONCE = "import runpy; runpy.run_path('run.py', run_name='__main__')"
+
+
+def run(
+    bundle: Path, given: Any, program: str = ONCE
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", GUARD + program],
         cwd=bundle,
         input=given if isinstance(given, str) else json.dumps(given),
         capture_output=True,
@@ -78,18 +82,39 @@ def test_its_answers_are_the_servers(
     assert json.loads(done.stdout) == served
 
 
+# Runs the program of a bundle for each input, in one process.
+EACH = """
+import contextlib, io, json, runpy
+said = []
+for given in json.load(sys.stdin):
+    sys.stdin, out, err = io.StringIO(given), io.StringIO(), ""
+    with contextlib.redirect_stdout(out):
+        try:
+            runpy.run_path("run.py", run_name="__main__")
+        except SystemExit as error:
+            err = str(error)
+    said.append((err, out.getvalue()))
+print(json.dumps(said))
+"""
+
+
 def test_it_refuses_what_the_server_refuses(bundle: Path) -> None:
-    for given, words in (
+    refused: list[tuple[Any, str]] = [
         ({"rows": [ROWS[0] | {"distance": "far"}]}, "must be a number, not text"),
         ({"rows": [ROWS[0] | {"x": 1}]}, "unknown column 'x'"),
         ({"rows": [{"carrier": "AA"}]}, "lacks the column 'distance'"),
         ('{"rows": [{"carrier": "AA", "distance": NaN}]}', "not a finite"),
         ([], "the input is not"),
         ("{", "the input is not"),
-    ):
-        done = run(bundle, given)
-        assert done.returncode == 1 and words in done.stderr
-        assert "Traceback" not in done.stderr and done.stdout == ""
+    ]
+    texts = [g if isinstance(g, str) else json.dumps(g) for g, _ in refused]
+    done = run(bundle, texts, EACH)
+    assert done.returncode == 0, done.stderr
+    for (_, words), (err, out) in zip(refused, json.loads(done.stdout), strict=True):
+        assert words in err and "\n" not in err and out == ""
+    done = run(bundle, "{")  # and as a program of its own
+    assert done.returncode == 1 and "the input is not" in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -150,9 +175,10 @@ def test_in_a_clean_environment_its_answers_are_the_servers(
     env = tmp_path / "env"
     subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
     python = str(env / "bin/python")
-    pip = (python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes")
-    pins = str(bundle / "requirements.txt")
-    done = subprocess.run((*pip, "-r", pins), capture_output=True, text=True)
+    # Compiled is what is imported, and no more.
+    pip = (python, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps")
+    pins = ("--require-hashes", "-r", str(bundle / "requirements.txt"))
+    done = subprocess.run((*pip, *pins), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     listed = subprocess.run(
         (python, "-m", "pip", "list", "--format=json"), capture_output=True, text=True
