@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 import bytecode
-from machinery import lengths
+from machinery import hypothesis_profile, lengths
 from user import ROOT, Project, baked, generate
 
 RESULTS = ROOT / "build"  # what tests leave for people to read
@@ -19,15 +18,7 @@ FOLDER = "{{cookiecutter.project_slug}}"
 ORDER = ("slow", "bakes")
 # The two that take longest run side by side: each file has one process.
 LONGEST = ("test_machinery", "test_rehearsal")
-# A busy machine fails no example, and a run tries those that every run tries.
-settings.register_profile(
-    "alike",
-    deadline=None,
-    derandomize=not lengths.PROOF,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("alike")
+hypothesis_profile.load()
 collect_ignore = ["machinery"]  # runs in a generated repository: test_machinery.py
 
 Bake = Callable[..., Path]

@@ -12,9 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-from machinery import engine, lengths, tiny, warm
+from machinery import engine, hypothesis_profile, lengths, tiny, warm
 from mlgitops.serving.verify import VerifyError, verify
 
 os.environ["PYTHONPATH"] = f"{Path.cwd()}{os.pathsep}{Path(__file__).parent.parent}"
@@ -25,15 +24,7 @@ os.environ["PATH"] = warm.path(
     os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 )
 sys.executable = warm.python()
-# A busy machine fails no example, and a run tries those that every run tries.
-settings.register_profile(
-    "alike",
-    deadline=None,
-    derandomize=not lengths.PROOF,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("alike")
+hypothesis_profile.load()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
