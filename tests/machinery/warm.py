@@ -92,6 +92,13 @@ LEARNING = (
 )
 WATCHING = (*LEARNING, "evidently")  # which alone takes six CPU seconds
 LIBRARIES = {"dvc": DVC, "mlgitops monitor": WATCHING}  # of a module, or its command
+STORAGES = {  # what DVC loads for a kind of storage, if it is installed
+    "azure": ("adlfs", "azure.identity.aio", "dvc_azure"),
+    "gs": ("dvc_gs", "gcsfs"),
+    "s3": ("dvc_s3", "s3fs"),
+    "ssh": ("dvc_ssh", "sshfs"),
+}
+PLAIN = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}  # as storage has it
 OURS = ("mlgitops", "model")  # what each program loads anew
 PROGRAM = """\
 #!/bin/sh
@@ -106,7 +113,8 @@ case "$1 $2 $3 " in
 "-m mlgitops build "* | \\
 "-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "* | \\
 "-m mlgitops data "* | "-m mlgitops edge "* | "-m mlgitops monitor "* | \\
-"-m mlgitops retrain "* | "-m mlgitops validate "*)
+"-m mlgitops retrain "* | "-m mlgitops validate "* | \\
+"-P "*"/mlgitops/patience.py "*)
     exec {python} -IS {ask} {address} "$0" "$@" ;;
 esac
 exec {python} "$@"
@@ -146,7 +154,7 @@ def serving(
     server = subprocess.Popen(
         (python, __file__, str(address)),
         cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **PLAIN},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -175,6 +183,14 @@ def reuse(codes: dict[bytes, CodeType]) -> None:
 
     SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign]
     sys.dont_write_bytecode = True
+
+
+def libraries(arguments: list[str]) -> tuple[str, ...]:
+    """Return what a program loads that its fork is to have already."""
+    module, command = arguments[2], " ".join(arguments[2:4])
+    if arguments[1] == "-P":  # DVC, for a kind of storage
+        return (*DVC, *STORAGES.get(arguments[3], ()))
+    return LIBRARIES.get(module) or LIBRARIES.get(command, LEARNING)
 
 
 class Server:
@@ -230,8 +246,7 @@ class Server:
         """Return the process that runs a program."""
         data, files, _, _ = socket.recv_fds(asked, 1_000_000, 3)
         folder, arguments, environment = marshal.loads(data)
-        module, command = arguments[2], " ".join(arguments[2:4])
-        for name in LIBRARIES.get(module) or LIBRARIES.get(command, LEARNING):
+        for name in libraries(arguments):
             if name not in self.loaded:
                 self.loaded.add(name)
                 with suppress(ModuleNotFoundError):  # a smaller environment's
@@ -256,25 +271,30 @@ class Server:
 def _run(
     files: list[int], folder: str, arguments: list[str], environment: dict[str, str]
 ) -> int:
-    """Run a module as `python -m` does; return its exit code."""
+    """Run a module as `python -m` does, or a file; return its exit code."""
     for target, file in enumerate(files):
         os.dup2(file, target)
         os.close(file)
     os.chdir(folder)
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.executable, flag, program, *rest = arguments
+    is_file = flag == "-P"
     sys.path[:] = [
-        *(folder, *filter(None, paths)),
+        *(() if is_file else (folder,)),
+        *filter(None, paths),
         *(each for each in sys.path[1:] if each not in before),
     ]
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # another TMPDIR
-    sys.executable, _, module, *rest = arguments
-    sys.argv = ["-m", *rest]
+    sys.argv = [program if is_file else flag, *rest]
     code: object = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if is_file:
+            runpy.run_path(program, run_name="__main__")
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
     except SystemExit as error:
         code = 0 if error.code is None else error.code
     except BaseException:
