@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,35 +146,41 @@ def test_f1_storage_that_breaks_in_the_middle_of_a_push(tmp_path: Path) -> None:
     assert [path.read_text() for path in found] == ["model.onnx", "manifest.json"]
 
 
-KILLS = 30 if os.environ.get("PROOF") else 1
+KILLS = 30 if os.environ.get("PROOF") else 2
 
 
 @pytest.mark.parametrize("number", range(KILLS))
 def test_f3_a_push_that_was_killed_is_complete_or_red(
     tmp_path: Path, number: int
 ) -> None:
-    """Kill -9 at a random moment: what is missing is named, a re-run completes it."""
+    """Kill -9 at a random moment: what is missing is named, a re-run completes it.
+
+    Every other one goes to a branch.
+    """
     git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
-    here = clone(tmp_path, "here", "../../store")
+    url = "branch" if number % 2 else "../../store"
+    here = clone(tmp_path, "here", url)
     files = {}
     for at in range(3):
         file = tmp_path / f"{at}.bin"
         file.write_bytes(bytes([at]) * 100_000)
         files[file] = out(file, file.name)
     script = (
-        "import sys; from pathlib import Path; from ops import storage; "
+        "import sys; from pathlib import Path; from mlgitops import storage; "
         "from mlgitops.lock import Out; from machinery.test_storage import out; "
         "files = [Path(name) for name in sys.argv[2:]]; "
         "storage.push({file: out(file, file.name) for file in files}, sys.argv[1])"
     )
     command = [sys.executable, "-c", script, str(here), *map(str, files)]
     push = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    while push.poll() is None and not [*here.glob(".dvc/tmp/transfer-*")]:
+        time.sleep(0.01)
     try:
-        push.wait(random.Random(number).uniform(0.5, 6))
+        push.wait(random.Random(number + 5).uniform(0, 1.2))
     except subprocess.TimeoutExpired:
         os.killpg(push.pid, signal.SIGKILL)  # the push and DVC, which it started
-    push.wait()
-    there = clone(tmp_path, "there", "../../store")
+    assert push.wait() in (0, -signal.SIGKILL), "it did not begin"
+    there = clone(tmp_path, "there", url)
     gone = storage.missing(files.values(), there)
     if push.returncode == 0:
         assert gone == []
