@@ -5,6 +5,7 @@ One secret, the text of .dvc/config.local, is the login for both.
 
 import json
 import re
+import socketserver
 import subprocess
 import threading
 import time
@@ -170,7 +171,7 @@ log.mkdir(parents=True, exist_ok=True)
 try:
     ship(log, "s3://no-such-bucket/log")
 except ShipError as error:
-    assert "1 files stay in build/log" in str(error), error
+    assert "1 file stays in build/log" in str(error), error
 print(ship(log, "s3://models/shipped"))
 read = production_data.lines("s3://models/shipped", prediction_log.PATTERN)
 assert [*read] == lines
@@ -184,6 +185,34 @@ def test_the_log_is_shipped_with_the_same_login(project: Project, address: str) 
         "shipped 3 lines in 1 parts",
         "shipped 0 lines in 0 parts; 1 old parts deleted",
     ]
+
+
+ASKED = """
+from mlgitops.store import objects
+try:
+    objects.here().has("0" * 32)
+except objects.StorageError as error:
+    print(f"refused: {error}")
+"""
+
+
+def test_a_silent_server_is_asked_four_times(project: Project) -> None:
+    """By itself one of its packages asks five times, and the other that again."""
+    asked = list[bytes]()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.request.recv(65_536))
+            self.request.recv(1)  # until who asked hangs up
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        login = LOGIN.format(address=f"http://127.0.0.1:{server.server_address[1]}")
+        login += "    read_timeout = 1\n"
+        said = python(project, ASKED, STORAGE_LOGIN=login)
+        server.shutdown()
+    assert said.startswith("refused: object 0")
+    assert len(asked) == 4
 
 
 MAKE_ROLES = """

@@ -2,14 +2,17 @@
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from mlgitops import patience
+from mlgitops import patience, storage
+from mlgitops.store import switch
 
 BODY = bytes(30_000_000)  # more than Linux keeps for a connection
 
@@ -53,3 +56,26 @@ def test_without_patience_it_would_wait_on(unread: str) -> None:
     """The control: what aiohttp itself counts does not end it."""
     with pytest.raises(TimeoutError):
         asyncio.run(upload(unread, 4))
+
+
+@pytest.mark.parametrize("own", [{}, {"read_timeout": "5"}], ids=["ours", "theirs"])
+def test_storage_that_is_not_in_dvcs_settings_yet_waits_no_longer(
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make storage` opens S3 by the settings of a login; those there come first."""
+    opened = dict[str, str]()
+
+    def get_cloud_fs(_: object, **settings: str) -> tuple[object, dict[str, str], str]:
+        opened.update(settings)
+        return lambda: SimpleNamespace(fs=None), {}, "bucket/folder"
+
+    monkeypatch.setitem(
+        sys.modules, "dvc.fs", SimpleNamespace(get_cloud_fs=get_cloud_fs)
+    )
+    monkeypatch.setattr(patience, "apply", lambda kind: None)
+    address = "s3://bucket/folder"
+    config = switch.settings(address, None)
+    config[storage.SECTION].update(own)
+    storage.connect(config, address, "target")
+    waits = {**patience.settings("s3"), **own}
+    assert waits.items() <= opened.items() and opened["url"] == address

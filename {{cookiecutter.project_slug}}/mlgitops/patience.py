@@ -7,6 +7,7 @@ and in that of DVC: run as a program, this file does so and then is DVC. What
 """
 
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -46,15 +47,23 @@ def _tell(kind: str, silent: int) -> None:
 
         S3FileSystem.retries = S3FS
     elif kind == "azure":
-        azure = {"connection_timeout": silent, "read_timeout": silent}
-        conf.setdefault("abfs", {}).update(azure)
+        _azure(silent)
     elif kind == "gs":
         from aiohttp import ClientTimeout
 
         wait = ClientTimeout(total=None, sock_connect=silent, sock_read=silent)
         conf.setdefault("gs", {})["requests_timeout"] = wait
+        # It logs a traceback for each failure, which its caller tells in a sentence.
+        logging.getLogger("gcsfs").addHandler(logging.NullHandler())
     elif kind == "ssh":
         _ssh(silent)
+
+
+def _azure(silent: int) -> None:
+    """Let each request end; adlfs hands its own settings on to uploads only."""
+    from azure.storage.blob._shared import base_client_async as client
+
+    client.CONNECTION_TIMEOUT = client.READ_TIMEOUT = silent
 
 
 def _http(silent: int) -> None:

@@ -25,7 +25,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from textwrap import shorten
 from typing import Any
 
 from mlgitops import git, lock, login, patience
@@ -46,6 +45,7 @@ EMPTY: Mapping[str, str] = {}
 UNKNOWN = "Checkout failed for"  # DVC's whole message for a missing object
 CHANGED = ", found "  # in the message for other bytes: before what they are
 ALTERED = "was altered"  # in those for objects that may be written over
+BARE = re.compile(r"(?:^|(?<= - ))Failure(?=$| ERROR: )")  # of ssh, on a full disk
 OBJECTS = (  # what this machine's git changes or hides elsewhere stays as it is here
     *("-c", "core.autocrlf=false", "-c", f"core.attributesFile={os.devnull}"),
     *("-c", f"core.excludesFile={os.devnull}"),
@@ -147,7 +147,7 @@ def _overwrite(files: Mapping[Path, Out], cwd: Path) -> None:
             shutil.copyfile(file, part)
             part.replace(path)
     except Exception as error:  # each kind of storage has its own
-        problem = f"not stored: {shorten(str(error), 200, placeholder=' …')}"
+        problem = f"not stored: {reason(error)}"
         outs = list(files.values())
         raise StorageError(_unsent(outs, masked(address), problem)) from error
     _publish(cwd)
@@ -226,6 +226,15 @@ def masked(text: str) -> str:
     return SIGNED.sub(r"\1***", text)
 
 
+def reason(error: object, longest: int = 200) -> str:
+    """Return why storage failed, as one line without a login in it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = BARE.sub(
+        "Failure (all that sftp says of a full disk or quota)", masked(text)
+    )
+    return text if len(text) <= longest else f"{text[: longest - 2]} …"
+
+
 def filesystem(address: str, local: str = LOCAL) -> tuple[Any, str]:
     """Return fsspec's file system of an address, and the path of the address in it.
 
@@ -267,11 +276,9 @@ def connect(
             f"a package for {scheme} is not installed ({error}): type `make setup`"
         ) from error
     except Exception as error:  # each kind of storage has its own
-        problem = masked(" ".join(str(error).split()) or type(error).__name__)
         raise StorageError(
-            f"{masked(address)} cannot be opened: "
-            f"{shorten(problem, 200, placeholder=' …')}; when it answers, run this "
-            "again"
+            f"{masked(address)} cannot be opened: {reason(error)}; when it answers, "
+            "run this again"
         ) from error
 
 
@@ -291,6 +298,7 @@ def _connected(
     text = io.StringIO()
     config.write(text)
     settings = ConfigObj(text.getvalue().splitlines())[SECTION.strip("'")]
+    settings = {**patience.settings(scheme), **settings}
     kind_of_system, options, path = get_cloud_fs({}, **{**settings, "url": address})
     system = kind_of_system(**options)
     if (hosts := folder / ".ssh" / login.HOSTS).is_file():
@@ -543,7 +551,7 @@ def _dvc(
         errors = [line for line in lines if line.startswith("ERROR: ")] or lines
         text = " ".join(errors).removeprefix("ERROR: ")
         text = text or f"DVC ended with {done.returncode} and said nothing"
-        raise StorageError(f"{problem}: {shorten(text, 400, placeholder=' …')}")
+        raise StorageError(f"{problem}: {reason(text, 400)}")
     return done.stdout
 
 

@@ -64,7 +64,11 @@ def _ship(folder: Path, address: str, keep_days: int | None, shipped: Shipped) -
                 shipped.expired += sink.expire(keep_days)
         except (OSError, SinkError) as error:
             left = len(list(folder.glob(SEGMENT)))
-            raise ShipError(f"{error}; {left} files stay in {folder}") from error
+            files = "file stays" if left == 1 else "files stay"
+            raise ShipError(
+                f"{error}; {left} {files} in {folder}: when that is mended, run this "
+                "again"
+            ) from error
 
 
 def _send(segment: Path, sink: Sink, shipped: Shipped) -> None:

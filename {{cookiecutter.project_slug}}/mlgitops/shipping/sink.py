@@ -33,7 +33,8 @@ class Sink:
         except storage.StorageError as error:
             raise SinkError(str(error)) from error
         except Exception as error:  # each kind of storage has its own
-            raise SinkError(f"{address} cannot be opened: {error}") from error
+            problem = storage.reason(error)
+            raise SinkError(f"{address} cannot be opened: {problem}") from error
         self.atomic = bool(ATOMIC.intersection(_protocols(self.system)))
 
     def put(self, day: str, name: str, file: IO[bytes]) -> None:
@@ -57,7 +58,8 @@ class Sink:
         except SinkError:
             raise
         except Exception as error:  # each kind of storage has its own
-            raise SinkError(f"{path} cannot be written: {error}") from error
+            problem = storage.reason(error)
+            raise SinkError(f"{path} cannot be written: {problem}") from error
 
     def expire(self, keep_days: int) -> int:
         """Delete parts of days that are longer ago; return how many."""
@@ -67,7 +69,8 @@ class Sink:
             for path in expired:
                 self.system.rm_file(path)
         except Exception as error:  # each kind of storage has its own
-            raise SinkError(f"{self.address}: nothing was deleted: {error}") from error
+            problem = storage.reason(error)
+            raise SinkError(f"{self.address}: old parts remain: {problem}") from error
         return len(expired)
 
     def _parts(self) -> Iterator[tuple[str, str]]:

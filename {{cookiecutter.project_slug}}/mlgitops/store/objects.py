@@ -58,7 +58,10 @@ class Objects:
         for path, entry in self._files():
             name = path.removeprefix(self.root).lstrip("/")
             if not name:
-                raise StorageError(f"{self.shown} is a file, not a folder of objects")
+                raise StorageError(
+                    f"{self.shown} is a file, not a folder of objects: move it away, "
+                    "then type the same command again"
+                )
             if match := OBJECT.fullmatch(name):
                 md5 = match[1] + match[2]
                 contents.sizes[md5] = int(entry["size"] or 0)
@@ -179,8 +182,7 @@ class failing:  # noqa: N801
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Raise StorageError in place of an error of a package's own."""
         if isinstance(error, Exception) and not isinstance(error, StorageError):
-            text = " ".join(str(error).split())[:200] or type(error).__name__
-            problem = f"{self.sentence}: {text}{self.way_out}"
+            problem = f"{self.sentence}: {storage.reason(error)}{self.way_out}"
             raise StorageError(storage.masked(problem)) from error
 
 
