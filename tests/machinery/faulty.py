@@ -1,11 +1,11 @@
-"""A storage that fails on purpose, and what each command does then: one table.
+"""A storage that fails on purpose, and what each command does then.
 
-`play` goes through the table for one storage: each fault is set, the operation must end
-with one sentence that names what and where, leave nothing wrong behind, and succeed
-when it is done again without the fault. It runs in this process, or as a program in an
-environment that has the packages of a cloud:
+`play` goes through `storage_cases.py` for one storage: each fault is set, the operation
+must end with one sentence that names what and where, leave nothing wrong behind, and
+succeed when it is done again without the fault. It runs in this process, or as a
+program in an environment that has the packages of a cloud:
 
-    python faulty.py SETTINGS.json      (prints one line of JSON for each case)
+    python -m machinery.faulty SETTINGS.json    (prints a line of JSON for each case)
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import struct
 import sys
@@ -21,12 +22,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fsspec.spec import AbstractFileSystem
 
+from machinery.storage_cases import Case, cases, impossible
 from mlgitops import git, patience, prediction_log, storage
 from mlgitops.commands import storage as command
 from mlgitops.lock import Out
@@ -36,16 +38,6 @@ from mlgitops.store import objects
 
 SIZE = 300_000  # bytes of an object: several pieces on their way
 LIMIT = 240.0  # seconds within which a silent storage has to be told
-# Which operations are tried with which fault, whatever the kind.
-CASES = {
-    "interrupted": ("push", "pull", "move", "ship"),
-    "altered": ("pull", "move"),
-    "missing": ("pull", "move", "prune"),
-    "read-only": ("push", "move", "prune", "ship"),
-    "full": ("push", "move", "ship"),
-    "slow": ("push", "pull", "move", "prune", "ship"),
-    "down": ("push", "pull", "move", "prune", "ship"),
-}
 
 
 class Proxy:
@@ -54,6 +46,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         """Listen on a free port of loopback."""
         self.to, self.fault, self.left = port, "", 0
+        self.silent = threading.Event()  # the bytes are used up
         self.own = socket.create_server(("127.0.0.1", 0))
         self.port = self.own.getsockname()[1]
         self.open: list[socket.socket] = []
@@ -62,6 +55,7 @@ class Proxy:
     def set(self, fault: str, after: int = 0) -> None:
         """Fail so from now on, after so many bytes; "" does not."""
         self.left, self.fault = after, fault
+        self.silent.clear()
         for each in self.open:  # none goes on as it was
             _reset(each)
         self.open.clear()
@@ -85,6 +79,7 @@ class Proxy:
                 if self.fault in ("interrupted", "slow") and self.left < len(data):
                     target.sendall(data[: self.left])
                     if self.fault == "slow":
+                        self.silent.set()
                         while self.fault == "slow":
                             time.sleep(0.05)
                     _reset(source)
@@ -118,8 +113,8 @@ def _refuse(client: socket.socket, server: socket.socket) -> None:
     )
     client.sendall(body)
     time.sleep(0.1)
-    for each in (client, server):
-        each.close()
+    client.close()
+    _reset(server)  # while another thread reads it, close() alone ends nothing
 
 
 @dataclass
@@ -132,8 +127,8 @@ class Ground:
     fail: Callable[[str, int], Any]  # a context in which storage has a fault
     url: str
     login: str = ""  # the text of .dvc/config.local
+    silent: threading.Event | None = None  # storage is, in the middle of a command
     number: int = 0
-    places: dict[str, Path] = field(default_factory=dict)
 
     def object(self) -> tuple[Path, Out]:
         """Return a new file, and its name as an object."""
@@ -143,6 +138,10 @@ class Ground:
         file.write_bytes(data)
         md5 = hashlib.md5(data).hexdigest()
         return file, Out("train", f"build/{file.name}", md5, SIZE)
+
+    def end(self, fault: str) -> dict[str, Any]:
+        """Return how a command ends: by itself, or killed once storage is silent."""
+        return {"killed_when": self.silent} if fault == "killed" else {}
 
     def names(self, url: str, login: str = "") -> None:
         """Let .dvc/config name a storage."""
@@ -155,16 +154,11 @@ class Ground:
             (self.here / ".dvc/config.local").write_text(login)
 
 
-def cells() -> list[tuple[str, str]]:
-    """Return each fault with each operation that is tried with it."""
-    return [(f, operation) for f, ops in CASES.items() for operation in ops]
-
-
 def play(
-    ground: Ground, cases: Iterable[tuple[str, str]] | None = None
+    ground: Ground, chosen: Iterable[Case] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Go through the table, or some cases of it; yield what each case did."""
-    for fault, operation in cells() if cases is None else cases:
+    for fault, operation in cases() if chosen is None else chosen:
         case = _named(ground, fault, operation)
         if problem := impossible(ground.kind, fault, operation):
             yield {**case, "not": problem}
@@ -178,23 +172,16 @@ def play(
         yield {**case, "seconds": round(time.monotonic() - begun, 1)}
 
 
-def impossible(kind: str, fault: str, operation: str) -> str:
-    """Say why a kind has not this fault; nothing where it has."""
-    if kind == "local" and fault in ("slow", "interrupted"):
-        return "a folder is read and written by this machine itself"
-    if kind == "branch" and operation == "ship":
-        return "a log is not shipped to a branch"
-    if kind == "branch" and operation == "move" and fault not in ("altered", "missing"):
-        return "storage does not move to a branch"
-    return ""
-
-
 def _named(ground: Ground, fault: str, operation: str) -> dict[str, str]:
     return {"kind": ground.kind, "fault": fault, "operation": operation}
 
 
-def _fails(call: Callable[[], Any], *needed: str) -> str:
-    """Return the one sentence with which a call fails."""
+def _fails(
+    call: Callable[[], Any], *needed: str, killed_when: threading.Event | None = None
+) -> str:
+    """Return the one sentence with which a call fails, or let a process be killed."""
+    if killed_when:
+        return _killed(call, killed_when)
     begun = time.monotonic()
     try:
         call()
@@ -209,6 +196,23 @@ def _fails(call: Callable[[], Any], *needed: str) -> str:
     return sentence
 
 
+def _killed(call: Callable[[], Any], reached: threading.Event) -> str:
+    """Kill a process, and what it started, in the middle of a call."""
+    process = os.fork()
+    if not process:
+        os.setsid()
+        with contextlib.suppress(BaseException):
+            call()
+        os._exit(0)
+    try:
+        assert reached.wait(LIMIT), "it never came to the middle"
+    finally:
+        os.killpg(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, "it ended by itself"
+    return "killed"
+
+
 def _names(ground: Ground, out: Out) -> tuple[str, ...]:
     """Return what a sentence has to name; a branch is fetched and pushed whole."""
     if ground.kind == "branch":
@@ -219,7 +223,9 @@ def _names(ground: Ground, out: Out) -> tuple[str, ...]:
 def _push(ground: Ground, fault: str) -> str:
     file, out = ground.object()
     with ground.fail(fault, SIZE // 2):
-        sentence = _fails(lambda: storage.push({file: out}), *_names(ground, out))
+        sentence = _fails(
+            lambda: storage.push({file: out}), *_names(ground, out), **ground.end(fault)
+        )
     storage.push({file: out})
     assert storage.missing([out]) == []
     return sentence
@@ -232,7 +238,7 @@ def _pull(ground: Ground, fault: str) -> str:
     harmed = fault in ("altered", "missing")
     with _harmed(out, fault) if harmed else ground.fail(fault, SIZE // 2):
         needed = _names(ground, out) if not harmed else (out.path, out.md5, "again")
-        sentence = _fails(lambda: storage.pull([out]), *needed)
+        sentence = _fails(lambda: storage.pull([out]), *needed, **ground.end(fault))
         assert not target.exists(), "nothing wrong is there"
     if harmed:  # as the message says
         storage.push({file: out})
@@ -286,7 +292,7 @@ def _move(ground: Ground, fault: str) -> str:
     before = (ground.here / ".dvc/config").read_text()
     with _harmed(out, fault) if harmed else ground.fail(fault, SIZE // 2):
         needed = (out.md5,) if harmed else (place, "again")
-        sentence = _fails(relocate, *needed)
+        sentence = _fails(relocate, *needed, **ground.end(fault))
         assert (ground.here / ".dvc/config").read_text() == before
     if harmed:
         _store(file, out)
@@ -313,7 +319,7 @@ def _prune(ground: Ground, fault: str) -> str:
 
     with ground.fail(fault, 0):
         place = ground.url if ground.kind != "branch" else "branch"
-        sentence = _fails(delete, place)
+        sentence = _fails(delete, place, "again")
     delete()
     assert out.md5 not in objects.here().listing().sizes
     return sentence
@@ -330,7 +336,8 @@ def _ship(ground: Ground, fault: str) -> str:
     (folder / day).write_text(line)
     address = f"{ground.url.rstrip('/')}/shipped-{ground.number}"
     with ground.fail(fault, SIZE // 4):
-        sentence = _fails(lambda: ship(folder, address), "1 files stay in")
+        needed = ("1 file stays in", "again")
+        sentence = _fails(lambda: ship(folder, address), *needed, **ground.end(fault))
     assert ship(folder, address).lines == 1
     system, root = storage.filesystem(address)
     assert len(system.find(root)) == 1 and not [*folder.glob("*.jsonl")]
@@ -349,7 +356,7 @@ OPERATIONS = {
 @contextmanager
 def through(proxy: Proxy, fault: str, after: int) -> Iterator[None]:
     """Let a proxy have a fault."""
-    proxy.set(fault, after)
+    proxy.set("slow" if fault == "killed" else fault, after)
     try:
         yield
     finally:
@@ -359,6 +366,7 @@ def through(proxy: Proxy, fault: str, after: int) -> Iterator[None]:
 def main(settings: dict[str, Any]) -> None:
     """Play for a cloud whose server runs, and print each case."""
     patience.SILENT = 3
+    sys.executable = settings["python"]  # which starts DVC
     AbstractFileSystem.cachable = False  # each command is a process of its own
     here = Path.cwd()
     proxy = Proxy(settings["port"])
@@ -378,7 +386,7 @@ def main(settings: dict[str, Any]) -> None:
             finally:
                 for path, text in zip(files, before, strict=True):
                     path.write_text(text)
-        elif fault == "full" and settings.get("disk"):
+        elif fault == "full" and settings["disk"]:
             filler = Path(settings["disk"], "filler")
             with contextlib.suppress(OSError), filler.open("wb") as file:
                 while True:
@@ -392,8 +400,10 @@ def main(settings: dict[str, Any]) -> None:
             with through(proxy, fault, after):
                 yield
 
-    ground = Ground(settings["kind"], here, here / "other", fail, url, login)
-    for record in play(ground, settings.get("cases")):
+    ground = Ground(
+        settings["kind"], here, here / "other", fail, url, login, proxy.silent
+    )
+    for record in play(ground, settings["cases"]):
         print(json.dumps(record), flush=True)
 
 

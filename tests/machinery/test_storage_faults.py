@@ -1,6 +1,7 @@
 """Storage that fails: one sentence, nothing wrong left, and the same command again.
 
-The table is `faulty.CASES`; a folder and a branch are tried here.
+A folder and a branch are tried here; what needs a server, in
+`tests/test_storage_faults.py` of the template.
 """
 
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from machinery import faulty
+from machinery import faulty, storage_cases
 from machinery.world import git
 from mlgitops import git as machinery_git
 
@@ -111,6 +112,6 @@ def test_a_branch(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def check(records: list[dict[str, Any]]) -> None:
     """Look that each case of the table was tried, or is told why not."""
     tried = {(r["fault"], r["operation"]) for r in records}
-    assert tried == {(f, o) for f, ops in faulty.CASES.items() for o in ops}
+    assert tried == set(storage_cases.cases())
     assert not [record for record in records if "wrong" in record]
     assert all(record.get("not") or record["sentence"] for record in records)
