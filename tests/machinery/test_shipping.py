@@ -12,6 +12,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -188,6 +189,16 @@ def test_a_sink_that_fails_keeps_what_it_did_not_take(
         patched.setattr("mlgitops.shipping.sink._sha256", lambda _: os.urandom(4).hex())
         with pytest.raises(ShipError, match="other bytes than were sent"):
             ship(log, str(blocked))
+    refusal = "Access Denied\nErrorCode:1\nhttps://anna:secret@host/x?sig=secret"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LocalFileSystem, "makedirs", Mock(side_effect=OSError(refusal)))
+        with pytest.raises(ShipError) as error:
+            ship(log, str(blocked))
+    sentence = str(error.value)
+    assert "Access Denied ErrorCode:1 https" in sentence and "secret" not in sentence
+    assert sentence.endswith(
+        f"; 2 files stay in {log}: when that is mended, run this again"
+    )
     assert ids(blocked) == []
     append(log / file_name(DAY), entry(3))
     ship(log, str(blocked))

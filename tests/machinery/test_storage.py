@@ -364,6 +364,23 @@ def test_what_cannot_be_opened_is_told_in_one_sentence(
         objects.here()
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("Failure"), "Failure (all that sftp says of a full disk or quota)"),
+        ("not sent - Failure ERROR: 1 failed", "Failure (all that"),
+        (OSError("Failure to connect"), "Failure to connect"),
+        (OSError(), "OSError"),
+        (OSError("Access\n  Denied"), "Access Denied"),
+        (OSError("x" * 300), f"{'x' * 198} …"),
+    ],
+    ids=["sftp", "by DVC", "another", "without a word", "two lines", "long"],
+)
+def test_why_storage_failed_is_one_line(error: object, said: str) -> None:
+    assert said in storage.reason(error)
+    assert "\n" not in storage.reason(error) and len(storage.reason(error)) <= 200
+
+
 def test_a_bucket_is_neither_looked_for_nor_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
