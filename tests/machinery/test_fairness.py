@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from scipy.stats import binomtest
 from sklearn.metrics import recall_score
 
@@ -12,6 +13,8 @@ from machinery.judged import params
 from machinery.test_compare import evaluation, good
 from mlgitops.judge import compare, fairness
 from mlgitops.judgement import failed
+from mlgitops.report import Facts
+from mlgitops.report.sections import groups
 from mlgitops.settings import SettingsError
 
 RULES = {**params(["price"])["fairness"], "columns": ["shop"]}
@@ -55,6 +58,21 @@ def test_an_even_model_passes_whatever_the_champion_did() -> None:
     rates = ["selection rate", "true positive rate", "false positive rate"]
     assert [gap.rate for gap in column.gaps] == rates
     assert all(gap.champion > gap.challenger for gap in column.gaps)
+
+
+def test_a_first_version_is_shown_without_a_column_of_a_champion() -> None:
+    """It would say "none" in each row, as if something had not been found."""
+    judgement = judged(harsh, fair).judgement
+    shown = groups.fairness(Facts(state="ready", verdict="", judgement=judgement))
+    assert "Champion" in shown, "the control"
+    (column,) = judgement.fairness
+    gaps, rates = (
+        [replace(part, champion=None) for part in parts]
+        for parts in (column.gaps, column.groups)
+    )
+    alone = replace(judgement, fairness=[replace(column, gaps=gaps, groups=rates)])
+    shown = groups.fairness(Facts(state="ready", verdict="", judgement=alone))
+    assert "hampion" not in shown and "none" not in shown
 
 
 def test_rates_are_those_of_scikit_learn() -> None:

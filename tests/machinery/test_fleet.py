@@ -26,7 +26,9 @@ from mlgitops.fleet import FleetError, page, site, sources, summary
 from mlgitops.fleet.model import LEVELS, Model
 from mlgitops.fleet.trend import trend
 from mlgitops.ledger import Ledger
+from mlgitops.report import plots
 
+PAPER = Path(plots.__file__).with_name("page.css")  # of a report, and of `explain`
 RELEASE = "environments/production/release.json"
 
 
@@ -442,6 +444,18 @@ def test_paper_is_no_phone() -> None:
     text = page.STYLES[0].read_text(encoding="utf-8")
     assert "@media screen and (max-width" in text and "@media(max-width" not in text
     assert "@media print" in text
+
+
+def test_what_is_printed_is_whole(good: Book) -> None:
+    """A model's thresholds stay below its name, and a row on its sheet."""
+    text = page.compliance(read(good) * 2, NOW.date().isoformat())
+    assert text.count("<section><h2>flights</h2>") == text.count("</section>") == 2
+    for style in (page.STYLES[0], PAPER):
+        _, _, print_rules = style.read_text(encoding="utf-8").partition("@media print")
+        kept = re.findall(r"([\w,]+){break-inside:avoid}", print_rules)
+        assert kept and "tr" in kept[0].split(","), style
+        assert "details" not in kept[0], "one that is longer leaves its sheet empty"
+        assert "counter(pages)" in print_rules
 
 
 def test_only_a_fleet_is_written_over(

@@ -281,6 +281,46 @@ def test_a_link_that_nobody_can_read_stays(here: World, text: str) -> None:
     assert Path(".cruft.json").read_text() == text
 
 
+@pytest.fixture
+def before_the_fence(here: World) -> str:
+    """Give the template an older state without `mlgitops/`; return its commit."""
+    template = here.home / "template"
+    git("switch", "-q", "--orphan", "old", cwd=template)
+    file = template / update.PROJECT / ".github/workflows/ci.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text("name: old\n")
+    git("add", "--all", cwd=template)
+    git("commit", "-qm", "before the fence", cwd=template)
+    commit = git("rev-parse", "HEAD", cwd=template)
+    git("switch", "-q", "main", cwd=template)
+    return commit
+
+
+@pytest.mark.parametrize("base", [False, True])
+def test_a_repository_from_before_the_fence_is_told_what_to_do(
+    here: World, before_the_fence: str, base: bool
+) -> None:
+    """Its own code is where the old machinery is: nothing that an update may touch."""
+    git("rm", "-rq", "mlgitops")
+    here.commit("as it was before the fence")
+    before, address = git("rev-parse", "HEAD"), str(here.home / "template")
+    with pytest.raises(update.UpdateError, match=r"docs/update\.md"):
+        update.apply(address, before_the_fence if base else "")
+    assert git("rev-parse", "HEAD") == before and git("status", "--porcelain") == ""
+    assert "update/" not in git("branch")
+
+
+@pytest.mark.parametrize("role", ["base", "to"])
+def test_a_state_of_the_template_before_the_fence_is_refused(
+    here: World, before_the_fence: str, role: str
+) -> None:
+    move_on(here, "2")
+    address = str(here.home / "template")
+    with pytest.raises(SelftestError, match="later commit"):
+        update.apply(address, **{role: before_the_fence})
+    assert "as one commit" in update.apply(address), "the control"
+
+
 def test_only_what_is_new_in_the_changelog_is_told() -> None:
     before = "# Log\n\n## [2]\n\n### Added\n\n- One\n  more.\n- Two.\n"
     after = before.replace("- Two.", "- Two.\n- Three\n  lines.").replace(

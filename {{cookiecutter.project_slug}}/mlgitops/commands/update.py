@@ -39,6 +39,11 @@ LONGEST = 50_000  # characters of the CHANGELOG in an issue or a pull request
 PRIVATE = re.compile(r"could not read Username|Authentication failed|not found|denied")
 BOT = ("-c", "user.name=mlgitops", "-c", "user.email=mlgitops@localhost")
 NEXT = "Type `make lock setup`, and commit what changes."
+BEFORE = (
+    f"there is no mlgitops/{SUMS} here, so an update has nothing to replace; if this "
+    "repository is from before that folder, what is yours moves to a new repository "
+    'by hand: docs/update.md of the template, "From before mlgitops/"'
+)
 
 
 class UpdateError(Exception):
@@ -174,9 +179,12 @@ def fetch(template: str, base: str, to: str, clone: Path) -> Newer | None:
     """Clone the template; return what it has that is newer, or None.
 
     Raises:
+        UpdateError: this repository has no machinery in `mlgitops/`.
         SelftestError: it cannot be fetched, or which of its commits is here is not
             known.
     """
+    if not Path("mlgitops", SUMS).is_file():
+        raise UpdateError(BEFORE)
     template = template or selftest.address()
     selftest.fetch(template, clone)
     try:
@@ -302,8 +310,18 @@ def _files(folder: Path, commit: str, start: str = "") -> set[tuple[str, str]]:
 
 
 def _tree(clone: Path, commit: str, part: str) -> str:
-    """Return the tree of a part of what the template generates."""
-    return git.run("rev-parse", f"{commit}:{PROJECT}/{part}", cwd=clone)
+    """Return the tree of a part of what the template generates.
+
+    Raises:
+        SelftestError: the commit is from before there was such a part.
+    """
+    (tree,) = _objects(clone, [f"{commit}:{PROJECT}/{part}"])
+    if not tree:
+        raise SelftestError(
+            f"the template has no {part}/ at its commit {commit[:12]}: name a later "
+            "commit, as --base or --to"
+        )
+    return tree
 
 
 def _proposals() -> list[dict[str, Any]]:

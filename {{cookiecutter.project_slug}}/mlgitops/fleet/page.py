@@ -96,7 +96,7 @@ def _model_row(model: Model, name: str) -> str:
             f'<div class="soft">{words}</div>{_reasons(model)}',
         ),
         ("serving", _serving(model)),
-        ("metric", _metric(model)),
+        ("metric", _metric(model) + trend(model)),
         ("monitor", _monitor(model)),
         ("machinery", escape(model.machinery) or _none("not recorded")),
     )
@@ -142,7 +142,7 @@ def _metric(model: Model) -> str:
     ]
     if not lines:
         return _none("–")
-    return f"<div>{escape(model.metric)}</div>{''.join(lines)}{trend(model)}"
+    return f"<div>{escape(model.metric)}</div>{''.join(lines)}"
 
 
 def _monitor(model: Model) -> str:
@@ -298,11 +298,13 @@ def compliance(models: Sequence[Model], date: str) -> str:
         details = ", ".join(
             filter(None, (model.owner, model.risk and f"risk: {model.risk}"))
         )
-        parts.append(f"<h2>{escape(model.name)}</h2>")
-        parts.append(f'<p class="soft">{escape(model.address)} {escape(details)}</p>')
-        parts.append(_thresholds(filter(_shown, rows)) if rows else "<p>None.</p>")
-        if model.level == "failing":
-            parts.append(_reasons(model))
+        where = f"{escape(model.address)} {escape(details)}"
+        table = _thresholds(filter(_shown, rows)) if rows else "<p>None.</p>"
+        why = _reasons(model) if model.level == "failing" else ""
+        parts.append(
+            f'<section><h2>{escape(model.name)}</h2><p class="soft">{where}</p>'
+            f"{table}{why}</section>"
+        )
     return document(
         f"Thresholds on {date}", f"<main>{''.join(parts)}</main>", STYLES, SCRIPT
     )

@@ -82,12 +82,14 @@ def _column(column: Fairness) -> list[str]:
     gaps = [
         [
             text(gap.rate),
-            *map(number, (gap.champion, gap.challenger)),
+            *([] if alone else [number(gap.champion)]),
+            number(gap.challenger),
             interval(gap),
             f"{gap.limit:g}",
             " above ".join(map(code, gap.pair)),
         ]
         for gap in column.gaps
     ]
-    columns = ["Gap", "Champion", "Challenger", "Interval", "Limit", "Between"]
+    models = ["Challenger"] if alone else ["Champion", "Challenger"]
+    columns = ["Gap", *models, "Interval", "Limit", "Between"]
     return [f"{code(column.column)}\n\n{table(header, groups)}", table(columns, gaps)]
