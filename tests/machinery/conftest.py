@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from machinery import engine, hypothesis_profile, lengths, tiny, warm
+from machinery import drawn, engine, hypothesis_profile, lengths, tiny, warm
 from mlgitops.serving.verify import VerifyError, verify
 
 os.environ["PYTHONPATH"] = f"{Path.cwd()}{os.pathsep}{Path(__file__).parent.parent}"
@@ -25,6 +25,7 @@ os.environ["PATH"] = warm.path(
 )
 sys.executable = warm.python()
 hypothesis_profile.load()
+drawn.share()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

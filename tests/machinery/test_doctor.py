@@ -19,11 +19,21 @@ from mlgitops.ledger import Ledger
 from mlgitops.store import rights
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Stand in a repository on a GitHub that knows its settings."""
-    with world(tmp_path, monkeypatch) as made:
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return a repository with three environments."""
+    home = tmp_path_factory.mktemp("chained")
+    with pytest.MonkeyPatch.context() as patch, world(home, patch) as made:
         made.through("staging", "qa", "production")
+        return made
+
+
+@pytest.fixture
+def here(
+    chained: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Stand in a copy of it, on a GitHub that knows its settings."""
+    with world(tmp_path, monkeypatch, chained) as made:
         Path(".dvc").mkdir()
         remote = "['remote \"storage\"']\n    url = ../../store\n"
         Path(".dvc/config").write_text(f"{remote}    verify = true\n")

@@ -17,7 +17,7 @@ from mlgitops.monitor.evidence import Evidence
 from model import metrics as team
 
 GATE = {"average_precision": {"min": 0.25, "margin": 0.02}}
-WINDOWS = 1000 if os.environ.get("PROOF") else 20
+WINDOWS = 1000 if os.environ.get("PROOF") else 10
 
 
 def monitored(

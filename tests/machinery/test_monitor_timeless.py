@@ -43,7 +43,7 @@ from mlgitops.prediction_log import Entry
 PARAMS = timeless.PARAMS
 METRIC = PrimaryMetric("binary", "renewed")
 LIMITS = settings.monitor(PARAMS)
-WINDOWS = 2000 if os.environ.get("PROOF") else 60
+WINDOWS = 2000 if os.environ.get("PROOF") else 30
 
 
 @pytest.fixture(autouse=True)
@@ -560,7 +560,7 @@ def days(table: pd.DataFrame, size: float, seed: int) -> pd.DataFrame:
 @pytest.mark.slow
 def test_f18_days_that_differ_by_themselves_are_no_drift() -> None:
     """Their rows look like many, and are few causes: the window's own days tell."""
-    rate, count = 0.05, 2000 if WINDOWS > 1000 else 40
+    rate, count = 0.05, 2000 if WINDOWS > 1000 else 20
     past = days(timeless.rows(9000, -120, 120, seed=99), 6, seed=99)
     known = replace(timeless.version(), train=past.iloc[::2], holdout=past.iloc[1::2])
     said = {0.0: 0, 7.0: 0}
@@ -581,7 +581,7 @@ def test_f18_days_that_differ_by_themselves_are_no_drift() -> None:
 @pytest.mark.parametrize("requested", lengths.turn([True, False]))
 def test_f18_rows_of_an_entity_count_as_one(requested: bool) -> None:
     """Whether requests carry it or only labelled rows do."""
-    rate, count = 0.05, 2000 if WINDOWS > 1000 else 40
+    rate, count = 0.05, 2000 if WINDOWS > 1000 else 20
 
     def grouped(table: pd.DataFrame) -> pd.DataFrame:
         """Twenty rows each, in any order, of the same age and plan."""
@@ -618,10 +618,12 @@ def test_f18_rows_of_an_entity_count_as_one(requested: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "decision", "words"),
-    [
-        ({}, "nothing to do", "performance holds"),
-        ({"later": 6}, "watch", "joined (hour) drift"),
-    ],
+    lengths.turn(
+        [
+            ({}, "nothing to do", "performance holds"),
+            ({"later": 6}, "watch", "joined (hour) drift"),
+        ]
+    ),
 )
 def test_the_command_and_evidently_say_the_same(
     change: dict[str, float], decision: str, words: str, tmp_path: Path
