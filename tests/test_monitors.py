@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from conftest import FOLDER
 from machinery import lengths
 from rehearsal.forge import Forge
 from rehearsal.page.browser import Browser, program
+from runners import Warm
 from user import ROOT, Project
 
 pytestmark = pytest.mark.slow
@@ -151,8 +153,8 @@ def test_f18_without_drift_alarms_are_as_rare_as_the_setting_says(
         if os.environ.get("PROOF"):
             assert row["windows"] == "2,000" and row["Evidently's windows"] == "200"
             assert float(row["95 % bound"]) <= 0.02, row
-        else:  # chance allows no more than 5 of 100 at 1 %, 999 times in a thousand
-            assert float(row["alarms"]) <= 0.05, row
+        else:  # chance allows no more than 4 of 50 at 1 %, 999 times in a thousand
+            assert float(row["alarms"]) <= 0.08, row
     assert float(rows[0]["Evidently: data set drifted"]) > 0.5
     assert float(rows[0]["Evidently: any column"]) > 0.9
 
@@ -218,6 +220,15 @@ def look_at_hostile_pages(folder: Path) -> None:
         }
 
 
+@pytest.fixture
+def warm(project: Path) -> Iterator[None]:
+    """Let the repository's Python be a fork of a process that has its libraries."""
+    made = Warm(project / ".venv" / "bin")
+    yield
+    made.cool()
+
+
+@pytest.mark.usefixtures("warm")
 def test_f15_three_monitors_at_once_leave_one_pull_request(
     project: Path, tmp_path: Path
 ) -> None:

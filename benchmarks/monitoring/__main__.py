@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="where nannyml lies")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    where, windows = args.data.resolve(), 2000 if PROOF else 100
-    shares = (windows, 200, 20) if PROOF else (windows, 10, 2)
+    where, windows = args.data.resolve(), 2000 if PROOF else 50
+    shares = (windows, 200, 20) if PROOF else (windows, 6, 2)
     parts: dict[str, Callable[[], Rows]] = {
         "false-flights": lambda: false_alarms.by_size(data.flights_pool(), *shares),
         "false-census": lambda: false_alarms.by_size(data.census_pool(where), *shares),
