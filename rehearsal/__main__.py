@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rehearsal import page, scenes, storages, story, tricks
+from rehearsal import page, ports, scenes, storages, story, tricks
 from rehearsal.forge import Forge
 from rehearsal.people import CommandError, Person
 from rehearsal.play import Play, PlayError, say
 from rehearsal.storages import Service
-from rehearsal.targets import Target, free_port
+from rehearsal.targets import Target
 from rehearsal.world import World, nobody_waits, repeats
 
 TEMPLATE = Path(__file__).resolve().parent.parent
@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument(
         "--brief",
         action="store_true",
-        help="test nothing again that is on main, and look seldom for releases",
+        help="test no files and no data twice, and look seldom for releases",
     )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -191,7 +191,7 @@ def populate(
         people[name] = Person(name, f"{OWNER}/{SLUG}", clone, env, log)
     people["finn"].clone = play.folder / "finn"
     machines = [
-        Target(name, play.folder / "hosts" / name, free_port())
+        Target(name, play.folder / "hosts" / name, ports.free())
         for name in ("staging", "production")
     ]
     staging, production = machines

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
 
+from rehearsal import ports
 from rehearsal.play import PlayError
 from rehearsal.reading import only_reading
-from rehearsal.targets import free_port
 
 BUCKET = "models"
 PACKAGES = {"s3": "moto[server]==5.2.2", "gs": "gcp-storage-emulator==2026.7.19"}
@@ -74,7 +74,7 @@ def serving(kind: str, folder: Path, tools: Path) -> Iterator[Service]:
     """Run the server of a kind of storage in a folder, with uv from ``tools``."""
     folder.mkdir(parents=True, exist_ok=True)
     start = {"s3": _s3, "gs": _gs, "azure": _azure, "ssh": _ssh}[kind]
-    port = free_port()
+    port = ports.free()
     command, service = start(folder, tools, port)
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(

@@ -2,14 +2,11 @@
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,19 +86,3 @@ class Target:
         except subprocess.TimeoutExpired:
             os.killpg(self.agent.pid, signal.SIGKILL)
             self.agent.wait()
-
-
-def free_port() -> int:
-    """Return a port of loopback that nothing listens on.
-
-    It is below those that connections get, as one of these would take it meanwhile.
-    """
-    file = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    below = int(file.read_text().split()[0]) if file.is_file() else 0
-    if below < 11_000:  # connections may have all, or this is not Linux
-        below = 65_536
-    for port in random.SystemRandom().sample(range(10_000, below), 1_000):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no port of loopback is free")

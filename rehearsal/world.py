@@ -24,6 +24,7 @@ TRICKS = {  # branches, and the titles of their pull requests
     "swallowed": "Let the build carry on",
     "forged": "Bring the verdict along",
 }
+TESTED = ("first-model", "retrain/")  # branches that even a brief play tests
 REPORT = "<!-- validation report -->"  # how the comment with the report begins
 
 
@@ -39,8 +40,12 @@ def nobody_waits(run: Run) -> bool:
 
 
 def repeats(run: Run) -> bool:
-    """Return whether nobody waits for a run of a workflow that has run before."""
-    return nobody_waits(run) and run.number > 1
+    """Return whether a run tests what another has: the same files, or other settings.
+
+    Left are the first on main, that of the first proposal, and those of other data.
+    """
+    first = run.number == 1 or run.head_branch.startswith(TESTED)
+    return is_test(run) and not first
 
 
 @dataclass

@@ -97,7 +97,7 @@ class Drill(World):
         for name, body in COMMANDS.items():
             (commands / f"{name}.py").write_text(stand_in(body))
         self.gh("boss", "environments/production", "PUT", reviewers=[self.me()])
-        self.decide(self.push())  # until then, the next one waits
+        self.push()
 
     def me(self) -> dict[str, object]:
         """Return the owner as a reviewer."""
@@ -130,10 +130,15 @@ class Drill(World):
         return re.findall(r"\| v1\.0\.0 to (.+)", run.log_path.read_text())
 
 
+def begins(run: Run) -> bool:
+    """Return whether a run is the first of `deploy`, with which nothing changes."""
+    return run.path.endswith("deploy.yml") and run.number == 1
+
+
 @pytest.fixture
 def drill(tmp_path: Path, tools: Path, template: Path) -> Iterator[Drill]:
-    """Return a fresh drill."""
-    with Forge(tmp_path / "the forge", tools) as forge:
+    """Return a fresh drill; its first push, that of the files, is not deployed."""
+    with Forge(tmp_path / "the forge", tools, left_out=begins) as forge:
         yield Drill(forge, tmp_path, template)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runners import warmed
 from user import Project
 
 pytestmark = pytest.mark.slow
@@ -77,7 +78,8 @@ def test_first_model_is_built_judged_and_built_again_by_act(
     generated.run("git", "commit", "--quiet", "--allow-empty", "-m", "Commit all")
     assert generated.state()[1] == noted, "a hook left it out"
     generated.run("make", "push")
-    with socket.socket() as other:
+    tools = Path(generated.env["HOME"], ".cache", "act", "tool_cache")
+    with socket.socket() as other, warmed(tools):
         with suppress(OSError):  # another act's server for artifacts, if none is there
             other.bind(("127.0.0.1", 34567))
             other.listen()

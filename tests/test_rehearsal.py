@@ -106,12 +106,14 @@ def test_a_step_that_fails_says_what_and_where(tmp_path: Path) -> None:
     [
         ("ci.yml", None, "main", 1, False),  # once on main
         ("ci.yml", None, "main", 2, True),
-        ("ci.yml", 3, "weather", 4, False),  # the merge waits for it
+        ("ci.yml", 1, "first-model", 2, False),  # the merge waits for it
+        ("ci.yml", 3, "weather", 4, True),  # other settings of the same files
+        ("ci.yml", 6, "retrain/2013-07-01-v1.1.0", 9, False),  # other data
         ("ci.yml", 3, "forged", 4, True),  # never merged
         ("deploy.yml", None, "main", 2, False),
     ],
 )
-def test_a_brief_play_leaves_out_only_tests_that_nobody_waits_for(
+def test_a_brief_play_leaves_out_only_tests_of_what_was_tested(
     file: str, pull: int | None, branch: str, number: int, left_out: bool
 ) -> None:
     path = f".github/workflows/{file}"

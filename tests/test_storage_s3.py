@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from machinery import ports
+from rehearsal import ports
 from user import ROOT, Project, generate
 
 pytestmark = pytest.mark.slow

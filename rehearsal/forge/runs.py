@@ -48,12 +48,10 @@ class Queue:
         """
         self.workflows[run.id] = workflow
         self.approved.setdefault(run.id, set())
-        skipped = None if held or not self.left_out(run) else "skipped"
-        held = held or skipped or ""
         names = {} if held == "startup_failure" else workflow.job_names()
         repository = self.state.repositories[run.repository]
         repository.checks += [
-            {"name": name, "head_sha": run.head_sha, "conclusion": skipped,
+            {"name": name, "head_sha": run.head_sha, "conclusion": None,
              "run": run.id, "job": job, "app": ACTIONS_APP}
             for job, name in names.items()
         ]  # fmt: skip
@@ -70,6 +68,8 @@ class Queue:
         Another that waits for the same is cancelled: the newest goes next. One that is
         on its way is, if the workflow says so; also one that waits for an approval.
         """
+        if self.left_out(run):
+            return self._skip(run)
         workflow = self.workflows[run.id]
         run.status, run.conclusion = "queued", None
         run.group = workflow.group(run)
@@ -78,6 +78,14 @@ class Queue:
                 self.cancel(other)
         if self._group(run):
             run.status = "pending"
+        self.record(run)
+
+    def _skip(self, run: Run) -> None:
+        """End a run that is left out, and its checks."""
+        run.status, run.conclusion = "completed", "skipped"
+        for check in self.state.repositories[run.repository].checks:
+            if check["run"] == run.id:
+                check["conclusion"] = run.conclusion
         self.record(run)
 
     def _group(self, run: Run) -> list[Run]:

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from machinery import ports
+from rehearsal import ports
 
 MEMORY = 1_000_000_000  # bytes of a worker
 ALONE = "10 minutes"  # after which it ends, if the tests were killed

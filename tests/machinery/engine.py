@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from machinery import ports
+from rehearsal import ports
 
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
 # `usr-is-merged` and its hook stand for `usrmerge`, which would bring all of Perl: what

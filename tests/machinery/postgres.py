@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from machinery import ports
+from rehearsal import ports
 
 PROGRAMS = Path("/usr/lib/postgresql")
 USER = "postgres"

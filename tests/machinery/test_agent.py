@@ -28,11 +28,12 @@ from typing import Any
 
 import pytest
 
-from machinery import ports, tiny
+from machinery import tiny
 from mlgitops import git
 from mlgitops.host import agent
 from mlgitops.machinery import sums
 from mlgitops.release import signature
+from rehearsal import ports
 
 TOKEN = "t0ken"
 

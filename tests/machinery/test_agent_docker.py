@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from machinery import pod, ports, test_agent, tiny
+from machinery import pod, test_agent, tiny
 from machinery import test_kubernetes_challengers as pods
 from machinery.conftest import Engine
 from machinery.test_agent import Callers, World
 from mlgitops.release import challengers, image
 from mlgitops.release.image import docker as run
+from rehearsal import ports
 
 pytestmark = [
     pytest.mark.slow,

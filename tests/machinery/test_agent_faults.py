@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from machinery import lengths, ports, test_agent, tiny
+from machinery import lengths, test_agent, tiny
 from machinery.test_agent import Handler, World, children
 from mlgitops.host import agent
 from mlgitops.release import target
+from rehearsal import ports
 
 world = test_agent.world
 YEAR = 365 * 86_400

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from machinery import pod, ports, tiny
+from machinery import pod, tiny
 from machinery.conftest import Engine
 from machinery.world import World, world
 from mlgitops.commands import image as program
@@ -21,6 +21,7 @@ from mlgitops.release import ReleaseError, image, package, server, target
 from mlgitops.release.image import docker as run
 from mlgitops.release.registry import Version
 from mlgitops.serving.verify import sha256_file
+from rehearsal import ports
 
 pytestmark = [
     pytest.mark.slow,

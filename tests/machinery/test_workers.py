@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from machinery import ports, tiny
+from machinery import tiny
 from machinery.test_serving import Load
 from mlgitops.host import agent
 from mlgitops.serving.__main__ import bind, parse
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.team import Team, memory
 from mlgitops.serving.workers import WorkerError, Workers
+from rehearsal import ports
 
 COLUMNS = {"carrier": {"type": "category", "categories": ["AA"]}}
 
