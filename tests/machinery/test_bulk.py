@@ -109,7 +109,8 @@ def test_a_stream_gets_the_predictions_of_json(table: pa.Table, app: App) -> Non
     found = ask(app, "/predict", stream(table), SENT)
     assert found.headers["content-type"] == "application/json"
     assert found.json.keys() == expected.json.keys()
-    assert found.json["manifest_sha256"] == expected.json["manifest_sha256"]
+    for name in ("manifest_sha256", "version"):
+        assert found.json[name] == expected.json[name]
     predictions = without_new_id(found.json["predictions"])
     assert predictions == without_new_id(expected.json["predictions"])
     answer = ask(app, "/predict", stream(table), BOTH)
@@ -117,7 +118,8 @@ def test_a_stream_gets_the_predictions_of_json(table: pa.Table, app: App) -> Non
     read = pa.ipc.open_stream(answer.body).read_all()
     read.validate(full=True)
     assert without_new_id(read.to_pylist()) == predictions
-    facts = {b"manifest_sha256": expected.json["manifest_sha256"].encode()}
+    names = ("manifest_sha256", "version")
+    facts = {name.encode(): expected.json[name].encode() for name in names}
     assert read.schema.metadata == facts
     assert read.schema.field("probability").type == pa.float32()
 
@@ -188,6 +190,7 @@ TYPES = [
     ("datetime", [-(2**60)]),
     ("datetime", ["2013-04-01T12:00:00Z", "2013-04-01"]),
     ("datetime", ["yesterday"]),
+    *((kind, [None, None]) for kind in ("number", "boolean", "category", "datetime")),
 ]
 
 

@@ -113,7 +113,7 @@ def test_the_champion_answers_where_the_canary_cannot(
     error: Exception, app: App, model: Model
 ) -> None:
     canary: Any = app.canary
-    plain = answer(App(model), body(200))
+    plain = answer(App(model, version="v1.0.0"), body(200))
     canary.model = Broken(canary.model, error)
     for _ in range(FAULTS - 1):
         assert answer(app, body(200)) == plain
@@ -139,7 +139,7 @@ def test_one_that_is_late_ends(
     monkeypatch.setattr(canary_module, "SECONDS", 0.25)
 
     canary: Any = app.canary
-    plain = answer(App(model), body(200))
+    plain = answer(App(model, version="v1.0.0"), body(200))
     canary.model = Slow(canary.model, ValueError())
     assert answer(app, body(200)) == plain
     assert not canary.state()["answers"] and canary.hangs
@@ -171,6 +171,24 @@ def test_metrics_have_it(app: App) -> None:
     assert app.canary is not None
     assert f"model_canary_rows_total {float(app.canary.rows)}" in text
     assert "model_canary_answers 1.0" in text
+
+
+@pytest.mark.parametrize(
+    "words", ["--canary-share 0.5", "--shadow-share 1", "--shadow-version v2"]
+)
+def test_a_challengers_option_without_a_challenger_is_refused(words: str) -> None:
+    """It would do nothing, and nobody would know."""
+    option, value = words.split()
+    with pytest.raises(SystemExit, match=f"{option} needs {option[:8]}, the chall"):
+        parse(["--model", "a", "--log", "l", option, value])
+
+
+def test_a_log_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """Each prediction would be dropped when the server stops."""
+    (tmp_path / "log").touch()
+    with pytest.raises(SystemExit, match=r"--log: a folder is expected, and .* a file"):
+        parse(["--model", "a", "--log", str(tmp_path / "log")])
+    assert parse(["--model", "a", "--log", str(tmp_path / "new")]).log
 
 
 def test_a_canary_needs_a_log() -> None:

@@ -211,10 +211,14 @@ def test_responses_are_what_their_schemas_say(port: int, folder: Path) -> None:
     refused = {
         400: b"[", 422: {"rows": [{}]}, 413: {"rows": [{}] * 1_001}
     }  # fmt: skip
-    for status, data in refused.items():
-        given, said = tiny.call(port, "/predict", data)
-        assert given == status
-        answers = document["paths"]["/predict"]["post"]["responses"][str(status)]
+    example = examples.body(openapi.from_folder(folder))
+    posts = [("/predict", status, data) for status, data in refused.items()]
+    posts += [("/predict", 200, example), ("/explain", 200, example)]
+    for path, status, data in posts:
+        given, said = tiny.call(port, path, data)
+        assert given == status, said
+        assert status != 200 or said["version"] == "v1.2.0"
+        answers = document["paths"][path]["post"]["responses"][str(status)]
         whole(document, answers["content"][operations.JSON]["schema"]).validate(said)
 
 

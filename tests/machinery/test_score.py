@@ -348,6 +348,29 @@ def test_the_log_is_the_servers(version: Path, tmp_path: Path) -> None:
     assert list(json.loads(lines[5])) == list(line), "its fields, in their order"
 
 
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.csv.gz"])
+def test_a_terminal_sees_how_far_it_is(
+    name: str,
+    version: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody knows how many rows a packed CSV has; its rate is known."""
+    monkeypatch.setattr(job, "EVERY", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    source = write(rows(), tmp_path / name)
+    about = Input(str(source)).about()
+    assert (about is None) == name.endswith("gz")
+    assert about is None or abs(about - COUNT) < 0.02 * COUNT
+    Job(source, tmp_path / "scores.csv", version).run()
+    *_, last = [
+        line for line in capsys.readouterr().err.split("\r") if "400 rows" in line
+    ]
+    assert re.search(r"400 rows, [\d,]+ in a second", last)
+    assert (re.search(r"\[█{20}\] .*, about 0 s left", last) is None) == (about is None)
+
+
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     """Whoever scores is slower than whoever reads, who must not read all of it."""
     source, count = tmp_path / "rows.parquet", 200_000

@@ -41,6 +41,12 @@ class Files(NamedTuple):
         with opened or self.system.open(name, "rb") as file:
             yield file
 
+    def size(self, name: str) -> int:
+        """Return the bytes of one."""
+        if self.system is None:
+            return Path(name).stat().st_size
+        return int(self.system.info(name)["size"])
+
     def mark(self, name: str) -> list[object]:
         """Return what tells a file from another: its name, size, and last change.
 

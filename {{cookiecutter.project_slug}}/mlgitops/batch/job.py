@@ -95,7 +95,7 @@ class Job:
         parts = Parts(self.out, self.state, self.log)
         if self.bad == "stop" and (earlier := parts.first_refused()):
             raise self._stopped(earlier, parts)
-        progress = Progress(parts.done * ROWS, self.input.rows())
+        progress = Progress(parts.done * ROWS, self.input.about())
         with closing(self._scored(parts.done * ROWS)) as found:  # and its cluster
             for scored, logged, end in found:
                 if scored.refused and self.bad == "stop":
@@ -192,7 +192,7 @@ class Progress:
     """How far a run is, on a terminal."""
 
     def __init__(self, start: int, total: int | None) -> None:
-        """Begin; `total` rows are to be scored, or nobody knows how many."""
+        """Begin; about `total` rows are to be scored, or nobody knows how many."""
         self.first, self.total = start, total
         self.began = self.shown = time.monotonic()
         if start:
@@ -207,9 +207,9 @@ class Progress:
         rate = (rows - self.first) / (now - self.began)
         line = f"{rows:,} rows, {rate:,.0f} in a second"
         if self.total:
-            bar = "█" * round(20 * rows / self.total)
-            left = (self.total - rows) / max(rate, 1)
-            line = f"[{bar:20}] {line}, {left:,.0f} s left"
+            bar = "█" * min(round(20 * rows / self.total), 20)
+            left = max(self.total - rows, 0) / max(rate, 1)
+            line = f"[{bar:20}] {line}, about {left:,.0f} s left"
         print(f"\r{line:70}", end="\r", file=sys.stderr, flush=True)
 
 

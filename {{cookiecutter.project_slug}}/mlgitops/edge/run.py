@@ -3,7 +3,8 @@
     python run.py < rows.json
 
 `rows.json` is a body of the server's /predict, {"rows": [{...}, ...]}; the output is
-the server's response, bit for bit. Every file is verified first.
+the server's response, bit for bit, without the version's name. Every file is verified
+first.
 """
 
 from __future__ import annotations

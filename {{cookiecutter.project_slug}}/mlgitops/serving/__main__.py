@@ -308,6 +308,15 @@ def _bytes(text: str) -> int:
     return int(text)
 
 
+def _folder(text: str) -> Path:
+    """Parse a folder, which may be made later; a file is a mistake, not an outage."""
+    if os.path.exists(text) and not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(
+            f"a folder is expected, and {text} is a file: name another one"
+        )
+    return Path(text)
+
+
 def _moment(text: str) -> float:
     """Parse a time; returns seconds since 1970."""
     try:
@@ -354,7 +363,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--private", type=int, help=argparse.SUPPRESS)  # where it is checked first
     add("--followed", action="store_true", help=argparse.SUPPRESS)  # by another server
     add("--sockets", help="Unix socket that passes a private and the shared one")
-    add("--log", type=Path, help="folder of the prediction log")
+    add("--log", type=_folder, help="folder of the prediction log")
     env = os.environ.get  # an image carries its version and its identity
     text = "largest size of the log's folder; beyond it lines are dropped and counted"
     limit = env("LOG_MAX_BYTES", "0")
@@ -417,6 +426,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(
             "--shadow needs --log: its predictions are written to a folder in the log's"
         )
+    for key, value in vars(options).items():
+        role, _, part = key.partition("_")  # one alone would do nothing
+        alone = role in ("shadow", "canary") and part and not getattr(options, role)
+        if alone and value != parser.get_default(key):
+            parser.error(f"--{role}-{part} needs --{role}, the challenger's folder")
     for name in ("shadow", "canary") if options.workers > 1 else ():
         if getattr(options, name):
             parser.error(f"--{name} needs one process: leave --workers out")

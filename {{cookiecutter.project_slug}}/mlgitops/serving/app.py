@@ -232,8 +232,12 @@ class App:
 
     def content(self, model: Model, predictions: list[Prediction]) -> bytes:
         """Return the body of a response."""
-        manifest = model.manifest_sha256
-        return self._encode({"manifest_sha256": manifest, "predictions": predictions})
+        return self._encode({**self.identity(model), "predictions": predictions})
+
+    def identity(self, model: Model) -> dict[str, str]:
+        """Return what every response says of the version: its manifest and its name."""
+        named = {"version": self.version} if self.version else {}
+        return {"manifest_sha256": model.manifest_sha256, **named}
 
     def coerced(self, model: Model, rows: list[dict[str, Value]]) -> list[list[str]]:
         """Return the columns of each row that were changed, if that was asked for."""

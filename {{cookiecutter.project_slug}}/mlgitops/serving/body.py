@@ -1,5 +1,8 @@
 """The body of a request with rows in JSON, which /predict and /explain read alike."""
 
+import json
+from math import isfinite
+
 import msgspec
 
 from mlgitops.prediction_log import Value
@@ -20,10 +23,26 @@ def rows_of(body: bytes, limit: int) -> list[dict[str, Value]]:
     try:
         rows = DECODE(body).rows
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        message = f'the body is not {{"rows": [{{...}}, ...]}}: {error}.'
-        raise RefusalError(400, message) from None
+        raise _refusal(body, error) from None
     count = len(rows)
     if not 0 < count <= limit:
         message = f"the body has {count} rows; 1 to {limit} are allowed."
         raise RefusalError(413 if rows else 422, message)
     return rows
+
+
+def _refusal(body: bytes, error: Exception) -> RefusalError:
+    """Return what is wrong with a body: a number that is none, by its row and column.
+
+    NaN, Infinity, and a number without end, as Python's and JavaScript's writers and
+    readers know them, are not in JSON; so the decoder only knows the byte.
+    """
+    try:
+        for index, row in enumerate(json.loads(body, parse_int=float)["rows"]):
+            for name, value in row.items():
+                if isinstance(value, float) and not isfinite(value):
+                    column = f"row {index}: column {name!r:.80}"
+                    return RefusalError(422, f"{column} is not a finite 32-bit number.")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass  # something else is wrong, or with something else than a row
+    return RefusalError(400, f'the body is not {{"rows": [{{...}}, ...]}}: {error}.')

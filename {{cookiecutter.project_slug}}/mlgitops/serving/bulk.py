@@ -89,7 +89,7 @@ class Bulk:
         counts.predicted_columns(scored.table.rows, *odd)
         await self.log(model, scored)
         kind = ARROW if ARROW in header(scope, b"accept").lower() else b""
-        content = await self._run(_content, model, scored, kind)
+        content = await self._run(_content, self.app.identity(model), scored, kind)
         return Response(content, *(kind and (kind,)))
 
     async def log(self, model: Model, scored: Scored) -> None:
@@ -154,9 +154,8 @@ def _scored(read: Read, body: bytes, model: Model, size: Size, asked: float) -> 
         raise RefusalError(422, str(error)) from None
 
 
-def _content(model: Model, scored: Scored, kind: bytes) -> bytes:
-    """Return the body of the response."""
-    facts = {"manifest_sha256": model.manifest_sha256}
+def _content(facts: dict[str, str], scored: Scored, kind: bytes) -> bytes:
+    """Return the body of the response; `facts` say which version it is of."""
     if kind == ARROW:
         return arrow_writer.stream(scored.predictions, facts)
     parts = [ENCODE(scored.predictions[a:b])[1:-1] for a, b in scored.parts()]

@@ -70,7 +70,7 @@ def response(version: Version) -> dict[str, Any] | None:
     stated = manifest.get("intervals") or {}
     if stated.get("abstain") and len(golden.get("set", ())) != 1:
         prediction["class" if "class" in decided else "decision"] = None
-    return {"manifest_sha256": version.manifest_sha256, "predictions": [prediction]}
+    return {**version.identity, "predictions": [prediction]}
 
 
 def _single(number: float) -> float:

@@ -112,7 +112,7 @@ class Explainer:
         for fields, columns in zip(named, changed, strict=False):
             fields["coerced"] = columns
         content = {
-            "manifest_sha256": model.manifest_sha256,
+            **self.app.identity(model),
             "logged": False,
             "reference": f"{len(model.manifest['golden'][:REFERENCE])} rows of the "
             "training data (the golden rows of the manifest)",

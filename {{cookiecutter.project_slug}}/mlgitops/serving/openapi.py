@@ -123,14 +123,11 @@ EXPLAINED = 5  # rows of one request for reasons, as in explain.py
 def components(version: Version) -> Schema:
     """Return the schemas that the paths refer to."""
     rows = {"minItems": 1, "maxItems": version.limits.rows, "items": ref("Row")}
-    sha256 = {"const": version.manifest_sha256}
     rows_predicted = {"type": "array", "items": ref("Prediction")}
     return {
         "Rows": closed({"rows": {"type": "array", **rows}}),
         "Row": schemas.row(version),
-        "Predictions": closed(
-            {"manifest_sha256": sha256, "predictions": rows_predicted}
-        ),
+        "Predictions": closed({**identity(version), "predictions": rows_predicted}),
         "Prediction": schemas.prediction(version),
         "Explanations": explanations(version),
         **open_inference_api.components(),
@@ -139,6 +136,11 @@ def components(version: Version) -> Schema:
         "Ok": closed({"status": {"const": "ok"}}),
         "Info": info(version),
     }
+
+
+def identity(version: Version) -> Schema:
+    """Return the properties that say which version responds: as `App.identity`."""
+    return {name: {"const": value} for name, value in version.identity.items()}
 
 
 def explanations(version: Version) -> Schema:
@@ -164,7 +166,7 @@ def explanations(version: Version) -> Schema:
         one["required"].remove("class")
     return closed(
         {
-            "manifest_sha256": {"const": version.manifest_sha256},
+            **identity(version),
             "logged": {"const": False},
             "reference": text,
             "explanations": {"type": "array", "items": one},

@@ -44,6 +44,12 @@ class Version(NamedTuple):
         return {str(name): c for name, c in self.contract["columns"].items()}
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What every response says of the version: its manifest and its name."""
+        named = {"version": self.version} if self.version else {}
+        return {"manifest_sha256": self.manifest_sha256, **named}
+
+    @property
     def names(self) -> tuple[str, str]:
         """What a row calls its id, and its time: "" where rows have none."""
         return metadata(self.columns, bool(self.contract.get("time")))

@@ -44,6 +44,7 @@ KINDS = {  # of values, by the type in the contract
     "datetime": {"a time", "text"},
 }
 MISSING = "nothing"  # the kind of a column that has no value at all
+BLANK = {"number": "f4", "integer": "f4", "boolean": "f4", "datetime": "f8"}
 Times = list[datetime | None]
 
 
@@ -213,6 +214,8 @@ def checked(vector: Vector, column: Column) -> Array:
         expected = TYPES[column.type][1]
         raise RowError(f"column '{column.name}' must be {expected}, not {vector.kind}.")
     array = None
+    if vector.kind == MISSING and column.missing and column.type in BLANK:
+        return np.full((len(vector.values), 1), np.nan, BLANK[column.type])
     if vector.kind in ("number", "true or false"):
         array = _numbers(vector, column)
     elif vector.kind == "a time":
