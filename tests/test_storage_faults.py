@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import bytecode
 from machinery import lengths, storage_cases, warm
 from rehearsal import storages
 from rehearsal.__main__ import KINDS
@@ -139,6 +140,7 @@ def test_each_fault_is_one_sentence_and_the_same_command_goes_on(
             cases = [case for case in cases if case[0] != "full"]
         settings = {"cases": cases, "disk": disk, "python": str(python)}
         records = played(project, ground(project, tmp_path), service, settings)
+    bytecode.keep(project.folder / ".venv")
     assert [(r["fault"], r["operation"]) for r in records] == cases
     assert not [record for record in records if "wrong" in record]
     assert all(record["sentence"] for record in records)
