@@ -26,7 +26,7 @@ BIN = ROOT / ".venv" / "bin"
 PARTS = 5  # of the cases, one a day; no multiple of the kinds, so that all pairs come
 PROGRAMS = {"azure": "npm", "ssh": "/usr/sbin/sshd"}  # of a server, beside packages
 LIMIT = 300  # seconds for a case
-# Packages of the clouds wait for up to a minute between two tries; a proof waits, too.
+# Packages of the clouds wait for up to a minute between two tries.
 HURRY = """\
 import asyncio
 
@@ -78,7 +78,7 @@ def forking(project: Project, folder: Path) -> Iterator[Path]:
     """Yield a program that is the repository's Python, and starts DVC in a moment."""
     python = str(project.folder / ".venv" / "bin" / "python")
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("" if lengths.PROOF else HURRY)
+    (folder / "sitecustomize.py").write_text(HURRY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         server, text = warm.serving(python, folder, project.folder)
