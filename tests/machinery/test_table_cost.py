@@ -1,7 +1,10 @@
 """What `make data` costs: a file of text is read once, and no answer is lost by it."""
 
 import errno
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +17,14 @@ from machinery import tables
 
 pytest.importorskip("duckdb")  # the group `data`
 from mlgitops.commands import data
+from mlgitops.lock import Out
 from mlgitops.table import (
+    bring,
     columns,
     draft,
     drawn,
     engine,
+    files,
     formats,
     look,
     page,
@@ -323,7 +329,7 @@ def test_the_bytes_of_a_draft_do_not_depend_on_how_it_was_read(tmp_path: Path) -
     }
     rows, sums = pa.table(columns), set()
     for size in (9_000, 2_048, 700):
-        beside = draft.File(tmp_path / "beside.parquet", ("x",), ())
+        beside = draft.File(tmp_path / "beside.parquet", ("drawn", "x"), ())
         file = draft.File(tmp_path / "t.parquet", ("a.b",), ("a.b",))
         draft._split(draft.pieces(rows.to_batches(size), 4_000), beside, file)
         assert pq.read_table(file.path)["a.b"].equals(rows["f1"])
@@ -424,3 +430,115 @@ def test_a_word_that_only_begins_so_spells_nothing(text: str) -> None:
     assert not engine._spelt([Path("t.csv")])
     Path("t.csv").write_text(f"x,y\n{text}\n1,NA\r\n")
     assert engine._spelt([Path("t.csv")])
+
+
+def test_the_table_is_hashed_by_dvc_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it finds is noted; where it fails, the rest is, and the next run goes on."""
+    tables.frame(ROWS).to_csv("../t.csv", index=False)
+    Path(".git").mkdir()
+    out, found = (
+        Out("data", "data/t-model.parquet", "5" * 32, 1),
+        [files.storage.StorageError],
+    )
+
+    def add(_: str) -> Out:
+        for error in found:
+            raise error("disk full")
+        return out
+
+    monkeypatch.setattr(files.storage, "add", add)
+    monkeypatch.setattr(files, "_md5", lambda _: pytest.fail("hashed once more"))
+    with pytest.raises(files.storage.StorageError):
+        tables.make("../t.csv", "y")
+    assert files.record().sums["contract.yaml"]
+    found.clear()
+    assert not tables.make("../t.csv", "y"), "needs no FORCE=1"
+    assert files.record().sums[out.path] == out.md5
+
+
+def test_the_file_is_summed_up_while_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The record has its sum all the same."""
+    read, sums, begun = engine.read, bring._sums, Event()
+
+    def reading(*given: Any) -> engine.Table:
+        begun.set()
+        return read(*given)
+
+    def waiting(root: Path) -> dict[str, str]:
+        assert begun.wait(60), "nothing is read before the sum is known"
+        return sums(root)
+
+    monkeypatch.setattr(plan, "read", reading)
+    monkeypatch.setattr(bring, "_sums", waiting)
+    tables.frame(ROWS).to_csv("../t.csv", index=False)
+    assert not tables.make("../t.csv", "y")
+    digest = hashlib.sha256(Path("../t.csv").read_bytes()).digest()
+    assert files.record().fingerprint == hashlib.sha256(digest).hexdigest()
+
+
+def test_a_file_that_cannot_be_summed_up_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_: Path) -> dict[str, str]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(bring, "_sums", broken)
+    tables.frame(ROWS).to_csv("../t.csv", index=False)
+    monkeypatch.setattr("sys.argv", ["data", "--file=../t.csv", "--target=y"])
+    with pytest.raises(SystemExit, match="make data: .* Input/output error"):
+        data.main()
+    assert not files.RECORD.exists(), "nothing was written"
+
+
+def test_rows_are_read_while_others_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, asked = draft._writer, Event()
+    part = pa.table({"drawn": pa.array([1, 2], pa.uint64()), "f0": [0.5, 1.5]})
+
+    def waiting(*given: Any) -> Any:
+        assert asked.wait(60), "the next rows are not asked for"
+        return writer(*given)
+
+    def parts() -> Iterator[pa.Table]:
+        yield part
+        asked.set()
+        yield part
+
+    monkeypatch.setattr(draft, "_writer", waiting)
+    beside = draft.File(tmp_path / "beside.parquet", ("drawn",), ())
+    file = draft.File(tmp_path / "t.parquet", ("x",), ())
+    draft._split(parts(), beside, file)
+    assert pq.read_table(file.path)["x"].to_pylist() == [0.5, 1.5, 0.5, 1.5]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_ids_are_told_apart_by_their_hashes(
+    twice: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The texts are looked at only where two of them have the same."""
+    frame = every_kind()
+    if twice:
+        frame.iloc[300, 0] = frame.iloc[299, 0]
+    frame.to_csv("../t.csv", index=False)
+    asked, found = asked_for(monkeypatch)
+    read = [sql for sql in asked if "having count(*) > 1" in sql]
+    assert any("read.parquet" in sql for sql in read) == twice
+    assert ("order_id" in found[0]) == (not twice)
+    alike(found, monkeypatch)
+
+
+def test_a_long_line_is_read_wherever_it_stands(tmp_path: Path) -> None:
+    """Little of the file is held in memory, and no line is cut where that ends."""
+    count = engine.LONGEST - 1_000
+    path = tmp_path / "t.csv"
+    with path.open("w") as stream:
+        stream.write("a,b\n")
+        for number in range(3):
+            stream.write(f'{number},"{"x" * (count - number)}"\n')
+    table = engine.read(source.find(path), tmp_path / "scratch")
+    rows = table.run("", f"select c0, length(c1) from {table.relation}")
+    assert rows == [(str(n), count - n) for n in range(3)]
+    assert f"buffer_size = {2 * engine.LONGEST}" in table.numbers.sql((), ("",))

@@ -98,7 +98,7 @@ def run(given: dict[str, str], force: bool) -> None:
     options = replace(options, types={**files.own_types(noted), **options.types})
     named, options = options.file, replace(options, file=bring.address(options))
     try:
-        found, came_from = bring.bring(options, named, SCRATCH)
+        found, origin_of = bring.bring(options, named, SCRATCH)
         made = plan(files.own_roles(noted, options), SCRATCH, found)
         made = replace(made, options=options)
     except Refused as refused:
@@ -107,6 +107,7 @@ def run(given: dict[str, str], force: bool) -> None:
         PAGE.write_text(text, encoding="utf-8")
         _ignored(options.file)
         raise SystemExit(words.problems(refused.problems, options.file)) from None
+    came_from = origin_of()
     mark = came_from.sha256
     made, decision = files.decide(made, noted, mark, force)
     moved = origin.changes(origin.record(), came_from)

@@ -7,10 +7,12 @@ all, which is then read as any other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import yaml
 
@@ -47,8 +49,12 @@ def address(options: Options) -> str:
     return database.shown(options.file)
 
 
-def bring(options: Options, file: str, scratch: Path) -> tuple[Source, Origin]:
-    """Return the files to read, and where they come from; `file` may have a user name.
+def bring(
+    options: Options, file: str, scratch: Path
+) -> tuple[Source, Callable[[], Origin]]:
+    """Return the files to read, and what waits for their sums: where they come from.
+
+    `file` may have a user name.
 
     Raises:
         TableError: they cannot be read.
@@ -56,19 +62,39 @@ def bring(options: Options, file: str, scratch: Path) -> tuple[Source, Origin]:
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if database.is_one(file):
-        return _queried(options, file, scratch / ROWS, now)
+        rows, origin = _queried(options, file, scratch / ROWS, now)
+        return rows, lambda: origin
     files = source.find(Path(file))
     files = replace(files, notes=partitions.unread(files))
-    sums = _sums(files.path)
-    mark = _mark(sums, named=bool(partitions.columns(files)))
-    if files.path.is_dir():
-        chosen = {f.relative_to(files.path).as_posix() for f in files.files}
-        listed = {name: digest for name, digest in sums.items() if name in chosen}
-        from_where = imported(files.path)
-        origin = Origin("folder", file, mark, now, imported=from_where, files=listed)
-    else:
-        origin = Origin("file", file, mark, now, imported=imported(files.path))
-    return files, origin
+    sums = _meanwhile(lambda: _sums(files.path))
+    named = bool(partitions.columns(files))
+    return files, lambda: _found(files, file, sums.result(), named, now)
+
+
+def _meanwhile(sums: Callable[[], dict[str, str]]) -> Future[dict[str, str]]:
+    """Return the sums as a thread makes them; a command that ends does not wait."""
+    future: Future[dict[str, str]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(sums())
+        except Exception as error:  # told where the sums are asked for
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
+def _found(
+    files: Source, file: str, sums: Mapping[str, str], named: bool, now: str
+) -> Origin:
+    """Return where files come from, by the sums of each; `named`: so do their names."""
+    mark, from_where = _mark(sums, named=named), imported(files.path)
+    if not files.path.is_dir():
+        return Origin("file", file, mark, now, imported=from_where)
+    chosen = {f.relative_to(files.path).as_posix() for f in files.files}
+    listed = {name: digest for name, digest in sums.items() if name in chosen}
+    return Origin("folder", file, mark, now, imported=from_where, files=listed)
 
 
 def _queried(

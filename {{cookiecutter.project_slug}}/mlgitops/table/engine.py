@@ -28,6 +28,8 @@ SPELT = re.compile(
 )
 GLOB = re.compile(r"[*?\[]")  # in a path, to DuckDB: other files, too
 LOOKED_AT = 1 << 22  # bytes of a file
+LONGEST = 1 << 24  # bytes of a line of a CSV
+BUFFER = 2 * LONGEST  # bytes read at once; by itself DuckDB takes 16 such lines
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 REJECTED = (  # each reading notes them again
     "select count(distinct (file_id, line)), min(line), arg_min(csv_line, line) "
@@ -188,7 +190,7 @@ def _csv(connection: Any, found: Source, scratch: Path) -> Reading:
             f"header = true, delim = {quoted(delim)}, quote = '\"', escape = '\"', "
             f"skip = {skip}, nullstr = [{', '.join(map(quoted, nulls))}], "
             f"auto_detect = false, hive_partitioning = false, "
-            f"max_line_size = 16777216, {mistakes})"
+            f"max_line_size = {LONGEST}, buffer_size = {BUFFER}, {mistakes})"
         )
 
     noted = "ignore_errors = true, store_rejects = true, rejects_limit = 100000"

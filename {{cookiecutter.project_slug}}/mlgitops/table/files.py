@@ -240,9 +240,12 @@ def write(plan: Plan, noted: Record, mark: str, decision: Decision) -> list[str]
         if first and file.exists():
             text = without(file.read_text(encoding="utf-8"), plan)
             file.write_text(text, encoding="utf-8")
-    _note(plan, noted, mark, entries)
     if Path(".dvc").is_dir() and Path(".git").exists():
-        storage.add(table.as_posix())
+        _note(plan, noted, mark, entries, "")  # for the next run, if DVC fails
+        md5 = storage.add(table.as_posix()).md5
+    else:
+        md5 = _md5(table)
+    _note(plan, noted, mark, entries, md5)
     if sentence := keep_out(Path(plan.options.file)):
         done.append(f"{sentence} (.gitignore)")
     size = table.stat().st_size / 1e6
@@ -277,16 +280,16 @@ def _is_known(path: str) -> bool:
     return bool(ignored or git.run("ls-files", "--", f":(literal){path}", check=False))
 
 
-def _note(plan: Plan, noted: Record, mark: str, entries: list[Any]) -> None:
-    """Write down what this run read and wrote, for the next."""
-    table = table_path(plan)
+def _note(plan: Plan, noted: Record, mark: str, entries: list[Any], md5: str) -> None:
+    """Write down what this run read and wrote, for the next; `md5` is the table's."""
+    table = table_path(plan).as_posix()
     document = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     written = {".".join(e.path): value(document, e.path) for e in entries}
     content = {
         "fingerprint": mark,
         "rows": plan.measured.rows,
         "options": plan.options.plain(),
-        "sums": {name: _sum(name) for name in FILES} | {table.as_posix(): _md5(table)},
+        "sums": {name: _sum(name) for name in FILES} | {table: md5},
         "params": {**noted.params, **written},
         "types": {name: e["type"] for name, e in plan.columns.items()},
     }

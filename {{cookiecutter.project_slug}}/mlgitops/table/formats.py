@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,22 +101,25 @@ def style(values: Sequence[str], comma: bool = False) -> Style:
     if not comma and are_plain(values):
         return Style("number")
 
+    counts = Counter(values)  # each is looked at once, however often it stands there
+
+    def rows(pattern: re.Pattern[str]) -> int:
+        return sum(n for value, n in counts.items() if pattern.fullmatch(value))
+
     def most(pattern: re.Pattern[str]) -> bool:
-        fit = sum(map(bool, map(pattern.fullmatch, values)))
-        return fit >= LIKELY * len(values)
+        return rows(pattern) >= LIKELY * len(values)
 
     grouped = comma and any(v.count(".") > 1 or ONLY_COMMA.fullmatch(v) for v in values)
     if most(PLAIN) and not grouped:
-        dotted = [v for v in values if "." in v]
+        dotted = [v for v in counts if "." in v]
         thousands = comma and dotted and all(COMMA.fullmatch(v) for v in dotted)
         return Style("number", "comma" if thousands else "")
     if most(SPACE) or (
         most(re.compile(f"{SPACE.pattern}|{PLAIN.pattern}|\\d+,\\d+"))
-        and any(SPACE.fullmatch(v) for v in values)
+        and any(SPACE.fullmatch(v) for v in counts)
     ):
         return Style("number", "space")
-    points = sum(1 for v in values if ONLY_POINT.fullmatch(v))
-    commas = sum(1 for v in values if ONLY_COMMA.fullmatch(v))
+    points, commas = rows(ONLY_POINT), rows(ONLY_COMMA)
     either = re.compile(f"({POINT.pattern})|({PLAIN.pattern})")
     first = (
         ("comma", COMMA)

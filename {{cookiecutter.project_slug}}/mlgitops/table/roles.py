@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlgitops.pipeline.schema import near, one_line
+from mlgitops.table.draft import DRAWN
 from mlgitops.table.engine import Table
 from mlgitops.table.guess import Guess
 from mlgitops.table.look import IDLIKE
@@ -238,9 +239,13 @@ def _unnamed_id(table: Table, guesses: Sequence[Guess], group: str) -> str:
 
 def _repeated(table: Table, name: str) -> tuple[int, str]:
     """Return how many values stand in more than one row, and one of them."""
-    column = table.column(name)
+    column, step = table.column(name), "Looking for repeated ids"
+    if table.draft and table.draft.pairs[0] == (name, column):
+        sql = f"select count(distinct {DRAWN}) = count(*) from {table.relation}"
+        if table.run(step, sql)[0][0]:  # no two hashes are the same: nor are two ids
+            return 0, ""
     count, example = table.run(
-        "Looking for repeated ids",
+        step,
         f"select count(*), min(v) from (select {column} as v from {table.relation} "
         f"where {column} is not null group by 1 having count(*) > 1)",
     )[0]
