@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from machinery import warm
-from machinery.judged import Project, Record, git, rows
+from machinery.judged import Project, Record, git, new, rows
 from mlgitops import github, lock, recipe
 from mlgitops.commands import build
 from mlgitops.ledger import Ledger, lock_path
@@ -25,7 +25,7 @@ FORK = {"full_name": "eve/r", "clone_url": "https://github.com/eve/r.git"}
 @pytest.fixture(scope="session")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project without a model; nobody changes this one."""
-    return Project(tmp_path_factory.mktemp("origin"))
+    return new(tmp_path_factory.mktemp("origin"))
 
 
 @pytest.fixture

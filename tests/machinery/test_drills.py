@@ -20,7 +20,7 @@ import yaml
 from sklearn.metrics import average_precision_score
 
 from machinery import traffic
-from machinery.judged import Hub, Project, Record, git, params
+from machinery.judged import Hub, Project, Record, first, git, params
 from machinery.test_compare import bad_in_one_shop, evaluation, good
 from machinery.test_monitor_gates import monitored, rarer
 from machinery.test_validate_workflow import validate, verdicts
@@ -42,21 +42,14 @@ NETWORK = (
 Given = tuple[Project, Record, bytes]
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Given:
-    """A first model, built by `train`; nobody changes this one."""
-    project = Project(tmp_path_factory.mktemp("drill"))
-    pull = project.propose("first")
-    built = project.built(pull)
+@pytest.fixture
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
+    """A first model, built by `train`, in a folder of the test's own."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    made, pull, built = first()
+    project = made.copy(tmp_path / "home")
     git("switch", "-q", "main", cwd=project.clone)
     return project, pull, built
-
-
-@pytest.fixture
-def given(first: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
-    """The same in a folder of the test's own."""
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    return first[0].copy(tmp_path / "home"), first[1], first[2]
 
 
 def settle(project: Project, gate: Record, **files: str) -> set[str]:

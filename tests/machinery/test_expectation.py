@@ -57,7 +57,7 @@ def test_the_record_is_the_one_that_the_newest_commit_names(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of this repository's branch only; commits of people in between do not matter."""
-    project = judged.Project(tmp_path)
+    project = judged.new(tmp_path / "home")
     monkeypatch.chdir(project.clone)
     base = git.run("rev-parse", "HEAD")
     for number, low in ((1, 0.5), (2, 0.02)):

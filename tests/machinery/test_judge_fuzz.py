@@ -25,7 +25,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from machinery.judged import Hub, Project, git
+from machinery.judged import Hub, first, git
 from machinery.test_hostile_input import YAML
 from mlgitops import github, storage
 from mlgitops.judge import (
@@ -80,9 +80,8 @@ class Judge:
     """A proposal that passes, and a judge that is asked about altered ones."""
 
     def __init__(self, home: Path, patch: pytest.MonkeyPatch) -> None:
-        self.project = Project(home)
-        self.pull = self.project.propose("first")
-        self.data = self.project.built(self.pull)
+        made, self.pull, self.data = first()
+        self.project = made.copy(home)
         with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
             self.files: Files = {n: archive.read(n) for n in archive.namelist()}
         self.hub = Hub(self.pull, self.data)

@@ -22,6 +22,7 @@ DOCS = TEMPLATE / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if "```sh" in path.read_text())
 BLOCK = re.compile(r"^```(sh refused|sh|text)\n(.*?)^```$", re.M | re.S)
 TABLES = {"churn.md", "events.md", "prices.md", "text.md"}  # up to a proposal
+BUILT = {"explain.md", "fairness.md", "yours.md"}  # where the tutorial has been typed
 TYPED = lengths.turn(PAGES, lambda page: page in TABLES or page)
 GH = '#!/bin/sh\necho "$@" >> "$HOME/gh"\n'
 
@@ -31,18 +32,37 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a repository that is set up, its origin, and a `gh`."""
-    new = tables.copy(tmp_path / "new")
+    folder = tmp_path_factory.mktemp("started")
+    new = tables.copy(folder / "new")
     unneeded = shutil.ignore_patterns("__pycache__")
     shutil.copytree(tables.ROOT / "mlgitops", new / "mlgitops", ignore=unneeded)
     (new / ".venv").symlink_to(Path(warm.python()).parents[1])
-    programs = tmp_path / "programs"
+    programs = folder / "programs"
     programs.mkdir()
     (programs / "gh").write_text(GH)
     (programs / "gh").chmod(0o755)
-    return tmp_path
+    typed(folder, "git init -q --bare -b main ../origin")
+    typed(folder, ".venv/bin/python -m mlgitops setup")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(started: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same with the example's model in build/."""
+    folder = copied(started, tmp_path_factory.mktemp("built") / "home")
+    typed(folder, "make repro")
+    return folder
+
+
+def copied(folder: Path, home: Path) -> Path:
+    """Return a copy of a folder with a repository, which pushes to its own origin."""
+    shutil.copytree(folder, home, symlinks=True)
+    name = "git remote remove origin 2>/dev/null || true"
+    typed(home, f'{name}; git remote add origin "$PWD/../origin"')
+    return home
 
 
 def typed(home: Path, block: str, *, fails: bool = False) -> str:
@@ -85,9 +105,11 @@ def test_there_is_a_page_for_each_kind_of_table() -> None:
 
 
 @pytest.mark.parametrize("page", TYPED)
-def test_every_command_of_a_page_does_what_it_says(page: str, home: Path) -> None:
-    start = "git init -q --bare -b main ../origin && .venv/bin/python -m mlgitops setup"
-    typed(home, f'{start} && git remote add origin "$PWD/../origin"')
+def test_every_command_of_a_page_does_what_it_says(
+    page: str, started: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before = request.getfixturevalue("built") if page in BUILT else started
+    home = copied(before, tmp_path / "home")
     proposals = 0
     for kind, block, expected in blocks(page):
         if not os.environ.get("PROOF"):  # what these two do is tested elsewhere

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from machinery import lengths
-from machinery.judged import Hub, Project, Record, git, packed
+from machinery.judged import Hub, Project, Record, first, git, packed
 from machinery.planted import (
     ALIKE,
     ALL,
@@ -38,9 +38,8 @@ SENT = lengths.turn(PROPOSED, lambda name: KIND.get(name, name))
 @pytest.fixture(scope="module")
 def reigning(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose champion was judged, merged and released."""
-    project = Project(tmp_path_factory.mktemp("reigning"))
-    pull = project.propose("first")
-    artifact = project.built(pull)
+    made, pull, artifact = first()
+    project = made.copy(tmp_path_factory.mktemp("reigning"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "dont_write_bytecode", True)
         hub = validate(project, pull, artifact, patch)

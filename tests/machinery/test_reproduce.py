@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from machinery.judged import ROOT, WHO, Project, git, rows
+from machinery.judged import ROOT, WHO, Project, git, new, rows
 from mlgitops import lock, machine, storage
 from mlgitops.commands import reproduce
 from mlgitops.ledger import Ledger
@@ -24,7 +24,7 @@ CPU = "x86_64 one"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Make a project whose first version was built, judged and registered."""
-    project = Project(tmp_path_factory.mktemp("built"))
+    project = new(tmp_path_factory.mktemp("built"))
     where = project.clone
     command = (sys.executable, "-m", "dvc", "repro", "--no-run-cache")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -585,7 +585,7 @@ def test_from_a_pull_request_to_the_champion_and_the_next_one(
 ) -> None:
     """Trained, stored, released, and a second model judged against it; all real."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    project = judged.Project(tmp_path)
+    project = judged.new(tmp_path / "home")
     wanted = {**params(["shop", "price"]), "prepare": RULES[split]}
     for name, document in (("contract", TERMS[split]), ("params", wanted)):
         text = yaml.safe_dump(document, sort_keys=False)

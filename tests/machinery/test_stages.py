@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from machinery import warm
-from machinery.judged import Project, git
+from machinery.judged import first, git, new
 from machinery.planted import edit
 from mlgitops import lock, machine, stages, storage
 
@@ -107,7 +107,7 @@ def test_code_that_reads_the_raw_table_while_it_fits_is_not_built(
     tmp_path: Path,
 ) -> None:
     """Red before: it fitted on the holdout, and the build passed."""
-    project = Project(tmp_path)
+    project = new(tmp_path / "home")
     edit(
         "model/features.py",
         "    names = contract.kind(",
@@ -124,9 +124,8 @@ def test_the_bytes_are_those_of_dvc_repro(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a laptop nothing is hidden, and the lock is the same."""
-    project = Project(tmp_path)
-    pull = project.propose("first")
-    project.built(pull)
+    made, pull, _ = first()
+    project = made.copy(tmp_path / "home")
     built = (project.home / "runner" / "dvc.lock").read_bytes()
     monkeypatch.chdir(project.checkout("laptop", pull["head"]["sha"]))
     storage.pull(lock.inputs())

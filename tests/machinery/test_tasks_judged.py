@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from machinery import judged, lengths
-from machinery.judged import Hub, Project, git, params, rows
+from machinery.judged import Hub, Project, git, new, params, rows
 from machinery.planted import edit
 from machinery.test_validate_workflow import validate, verdicts
 from mlgitops import judgement, metrics, report
@@ -53,7 +53,7 @@ def reigning(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Project, str]:
     """A project of another task whose first model was judged, merged and released."""
-    project = Project(tmp_path_factory.mktemp(request.param), task=request.param)
+    project = new(tmp_path_factory.mktemp(request.param), request.param)
     pull = project.propose("first")
     artifact = project.built(pull)
     with pytest.MonkeyPatch.context() as patch:
@@ -183,13 +183,13 @@ def test_every_difference_has_an_interval(task: str) -> None:
 def test_intervals_agree_with_a_plain_loop_over_resamples(task: str) -> None:
     """Every measure, on both models.
 
-    By 120 resamples an end of the interval is known to 6 % of its width.
+    By 60 resamples an end of the interval is known to 9 % of its width.
     """
     frame = rows(1500, task=task)
     y, random = truth(frame, task), np.random.default_rng(5)
     old, new = good(frame, task), bad_in_one_shop(frame, task)
     drawn: dict[str, list[float]] = {}
-    for _ in range(120):
+    for _ in range(60):
         at = random.integers(0, len(y), len(y))
         for m in metrics.METRICS[task]:
             gap = m.value(y[at], new[at]) - m.value(y[at], old[at])

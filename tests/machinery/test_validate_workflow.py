@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from machinery import warm
-from machinery.judged import Hub, Project, Record, git, packed, params, rows
+from machinery.judged import Hub, Project, Record, first, git, packed, params, rows
 from machinery.test_validate import linear
 from mlgitops import lock, recipe, report, storage
 from mlgitops.commands import explain
@@ -29,19 +29,12 @@ pytestmark = pytest.mark.slow
 Given = tuple[Project, Record, bytes]
 
 
-@pytest.fixture(scope="session")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Given:
-    """A first model, built by `train`; nobody changes this one."""
-    project = Project(tmp_path_factory.mktemp("first"))
-    pull = project.propose("first")
-    return project, pull, project.built(pull)
-
-
 @pytest.fixture
-def given(first: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
-    """The same in a folder of the test's own, judged from a clone of main."""
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
+    """A first model, in a folder of the test's own, judged from a clone of main."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    return first[0].copy(tmp_path / "home"), first[1], first[2]
+    project, pull, data = first()
+    return project.copy(tmp_path / "home"), pull, data
 
 
 def validate(

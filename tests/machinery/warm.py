@@ -39,6 +39,7 @@ from typing import Any
 
 COLD = sys.executable
 ASK = Path(__file__).with_name("warm_ask.py")
+STARTED = "WARM_PYTHON"  # the variable that tells workers who is asked, and for whom
 DVC = (  # and what it loads when a command runs
     "dulwich.ignore",
     "dulwich.worktree",
@@ -112,7 +113,8 @@ case "$1 $2 $3 " in
 "-m mlgitops.serving.smoke "* | "-m mlgitops.commands.release_page "* | \\
 "-m mlgitops build "* | \\
 "-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "* | \\
-"-m mlgitops data "* | "-m mlgitops edge "* | "-m mlgitops monitor "* | \\
+"-m mlgitops data "* | "-m mlgitops edge "* | "-m mlgitops explain "* | \\
+"-m mlgitops monitor "* | \\
 "-m mlgitops retrain "* | "-m mlgitops validate "* | \\
 "-P "*"/mlgitops/patience.py "*)
     exec {python} -IS {ask} {address} "$0" "$@" ;;
@@ -128,7 +130,13 @@ def path(programs: str) -> str:
 
 @functools.cache
 def python() -> str:
-    """Start the process to fork, once; return the program that asks it."""
+    """Start the process to fork, once; return the program that asks it.
+
+    Workers of pytest-xdist ask that of the process which started them.
+    """
+    known, _, program = os.environ.get(STARTED, "").rpartition(os.pathsep)
+    if known == COLD and "PYTEST_XDIST_WORKER" in os.environ:
+        return program
     folder = tempfile.TemporaryDirectory(prefix="warm-")
     server, text = serving(COLD, Path(folder.name))
     programs = Path(folder.name) / "bin"
@@ -140,7 +148,9 @@ def python() -> str:
         program.chmod(0o755)
     atexit.register(folder.cleanup)
     atexit.register(server.communicate)  # its stdin ends, so it ends
-    return str(programs / "python")
+    program = str(programs / "python")
+    os.environ[STARTED] = os.pathsep.join((COLD, program))
+    return program
 
 
 def serving(

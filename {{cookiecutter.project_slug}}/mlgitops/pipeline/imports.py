@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from posixpath import normpath
 
@@ -36,18 +37,32 @@ def team() -> list[str]:
 def _loaded(root: str) -> Iterator[Path]:
     """Yield the files below a folder, not empty ones, of which modules were loaded.
 
-    Without symbolic links; each folder is resolved once, as modules are thousands.
+    Without symbolic links.
     """
-    folders: dict[str, str] = {}
+    here = os.getcwd()
     for module in list(sys.modules.values()):
-        folder, name = os.path.split(getattr(module, "__file__", None) or "")
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        path = os.path.join(folders[folder], name)
-        path = os.path.realpath(path) if os.path.islink(path) else path
-        if path.startswith(root + os.sep) and os.path.isfile(path):
+        path = getattr(module, "__file__", None)
+        path = path and _resolved(os.path.join(here, path))
+        if path and path.startswith(root + os.sep) and os.path.isfile(path):
             if os.path.getsize(path):
                 yield Path(path)
+
+
+@cache
+def _resolved(path: str) -> str:
+    """Return an absolute path as `os.path.realpath` does.
+
+    Each folder and link is looked at once: modules are thousands, and `train` asks
+    three times.
+    """
+    folder, name = os.path.split(path)
+    if not name or name == "..":
+        return os.path.realpath(path)
+    whole = os.path.join(_resolved(folder), name)
+    if not os.path.islink(whole):
+        return whole
+    target = os.path.join(os.path.dirname(whole), os.readlink(whole))
+    return os.path.realpath(target) if os.path.islink(target) else _resolved(target)
 
 
 def demand_listed(stage: str, *files: str) -> None:
