@@ -133,6 +133,20 @@ def test_personal_data(seen) -> None:
     assert "area" not in found
 
 
+def test_groups_of_people_are_pointed_out_until_they_are_compared(seen) -> None:
+    """By whole words: nobody's sex is in Essex, nor a race in a trace."""
+    yes_no = RANDOM.integers(0, 2, 800)
+    others = {"Essex": yes_no, "trace": yes_no, "black_box_age": RANDOM.random(800)}
+    frame = tables.frame(800, isFemale=yes_no, Race=RANDOM.choice(["a", "b"], 800))
+    frame = frame.assign(**others)
+    found = seen(frame)
+    assert re.search(r"isFemale, Race +perhaps groups of people", found)
+    assert "SENSITIVE='isFemale,Race'" in found
+    assert not re.search("Essex|trace|black_box", found)
+    assert "perhaps groups" not in seen(frame, sensitive="isFemale,Race")
+    assert "fairness" in tables.params("binary")
+
+
 def test_the_age_of_an_account_is_no_personal_data(seen) -> None:
     numbers = [f"A-{n}" for n in RANDOM.integers(0, 90, 800)]
     frame = tables.frame(800, **{"Account no.": numbers})

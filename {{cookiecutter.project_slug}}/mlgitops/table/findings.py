@@ -10,6 +10,7 @@ from mlgitops.pipeline.words import LONGEST
 from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline, left_out
 from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
+from mlgitops.table.people import people
 from mlgitops.table.problem import Problem, Warned
 from mlgitops.table.roles import OTHER_TIME, Roles, repeats
 from mlgitops.table.target import FEWEST, Target
@@ -92,6 +93,7 @@ def warned(
         *_years(roles, inputs),
         *_few(measured, target, found),
         *_personal(guesses, options),
+        *people(inputs, options),
         *_texts(inputs, options),
         *_odd(measured, roles, inputs),
     ]
