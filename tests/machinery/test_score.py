@@ -723,9 +723,13 @@ def test_the_log_wants_ids(version: Path, tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match="id of each row"):
         Job(source, tmp_path / "scores.parquet", version, tmp_path / "log")
     frame = rows().assign(flight_id=np.where(np.arange(COUNT) == 5, None, "5"))
-    write(frame, source)
-    Job(source, tmp_path / "scores.parquet", version, tmp_path / "log").run()
-    assert pd.read_parquet(tmp_path / "scores.parquet")["id"][5] == "row-5"
+    for name in ("one.csv", "two.csv"):  # a row without an id in each
+        source, out = write(frame, tmp_path / name), tmp_path / f"{name}.parquet"
+        Job(source, out, version, tmp_path / "log").run()
+        assert pd.read_parquet(out)["id"][5] == "row-5"
+    ids = [record["id"] for record in tiny.logged(tmp_path / "log")]
+    odd = {name for name in ids if name != "5"}
+    assert len(odd) == 2, "nobody takes the second for the first"
 
 
 @pytest.mark.parametrize("change", ["name", "lack", "delimiter"])

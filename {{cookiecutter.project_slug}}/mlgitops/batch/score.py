@@ -107,13 +107,29 @@ def lines(
         name: [fields[name] for fields in predictions]
         for name in line.keys() & predictions[0].keys()
     }
-    columns["id"] = scored.ids.to_pylist()
+    columns["id"] = _log_ids(batch, scored, named.id, logged_at)
     columns["time"] = [time and time.isoformat() for time in times]
     columns["row"] = _rows(model, batch, scored, {*named})
     values = [columns.get(name, repeat(value)) for name, value in line.items()]
     objects = map(record(tuple(line)), *values)
     parts = iter(lambda: ENCODER.encode_lines(list(islice(objects, LINES))), b"")
     return b"".join(parts)
+
+
+def _log_ids(batch: Batch, scored: Scored, name: str, logged_at: str) -> list[str]:
+    """Return the ids of the rows with a prediction; one of a row without is its own.
+
+    Its number alone would be that of a row of the next file, and one of them a
+    repetition for all who read the log.
+    """
+    ids: list[str] = scored.ids.to_pylist()
+    if scored.times is None:  # all have one
+        return ids
+    own = batch.ids(name)
+    return [
+        known if own[index] is not None else f"{known}@{logged_at}"
+        for known, index in zip(ids, scored.kept, strict=True)
+    ]
 
 
 def _rows(
