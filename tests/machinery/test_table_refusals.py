@@ -106,6 +106,19 @@ def test_a_target_that_cannot_be_learnt(values: list[str], noun: str) -> None:
     assert any(noun in problem for problem in refusal(frame))
 
 
+@pytest.mark.parametrize("time", ["", "day"])
+def test_a_line_with_the_total_is_no_row(time: str) -> None:
+    """A model of it explains that one row, and no other."""
+    frame = tables.frame()
+    frame["day"] = pd.date_range("2024-01-01", periods=len(frame)).strftime("%Y-%m-%d")
+    frame["price"] = (3 * frame["x"] + frame.pop("y") + 20).round(2)
+    last = {"day": frame["day"].iloc[-1] if time else None}
+    total = pd.DataFrame([{**last, "price": frame["price"].sum()}])
+    found = pd.concat([frame, total])
+    (problem,) = refusal(found, "price", time=time, types="" if time else "day=text")
+    assert "a total" in problem and "take that line out" in problem.casefold()
+
+
 def test_three_rows() -> None:
     text = "\n".join(refusal(tables.frame(3)))
     assert "3 rows" in text and "100 are the fewest" in text

@@ -112,6 +112,17 @@ def test_a_sheet_gives_the_table_that_csv_gives(
     assert "the sheet orders (not more" in out
 
 
+def test_the_sheet_with_the_target_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = tables.frame(150)
+    values = [list(frame), *(list(row) for row in frame.itertuples(index=False))]
+    notes = [["source", "Ada"], ["made in", "2024"], ["licence", "CC0"]]
+    book(Path("../two.xlsx"), notes=notes, rows=values, more=values)
+    assert not tables.make("../two.xlsx", "y")
+    assert "the sheet rows (not notes, more" in capsys.readouterr().out
+    refusal = tables.make("../two.xlsx", "z", force=True)
+    assert "read was two.xlsx: the sheet notes (not rows, more" in refusal
+
+
 def test_what_cannot_be_read_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("../broken.xlsx").write_bytes(b"PK")
     book(Path("../empty.xlsx"), a=[], b=[["x"]])

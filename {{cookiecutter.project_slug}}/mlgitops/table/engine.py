@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.pipeline.schema import one_line
-from mlgitops.table import partitions, sheet, source
+from mlgitops.table import nested, partitions, sheet, source
 from mlgitops.table.problem import Problem, Refused, TableError
 from mlgitops.table.source import Source
 
@@ -213,7 +213,7 @@ def _sheet(connection: Any, found: Source, scratch: Path) -> Reading:
     """Return the same of sheets, by way of CSV."""
     files, sentences = [], []
     for number, file in enumerate(found.files):
-        copy, said = sheet.as_csv(file, scratch / f"sheet-{number}.csv")
+        copy, said = sheet.as_csv(file, scratch / f"sheet-{number}.csv", found.column)
         files.append(copy)
         sentences += said
     as_text = replace(found, kind="csv", files=tuple(files))
@@ -260,15 +260,6 @@ def _same_columns(columns: dict[Path, list[str]], root: Path) -> None:
         raise Refused(problems)
 
 
-def _texts(names: Sequence[str], relation: str) -> str:
-    """Return a query that has every column as text, by its number."""
-    aliases = ", ".join(f"c{n}" for n in range(len(names)))
-    cast = ", ".join(
-        f"nullif(cast(c{n} as varchar), '') as c{n}" for n in range(len(names))
-    )
-    return f"select {cast} from {relation} as t({aliases})"
-
-
 def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
     """Return the same of Parquet files, and of the columns in their folders' names."""
     import pyarrow.parquet as pq
@@ -287,7 +278,8 @@ def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
         options += ", union_by_name = true"  # whole numbers and fractions are both read
     listed = _listed(found.files)
     if not keys:
-        return names, _texts(names, f"read_parquet([{listed}], {options})"), [], None
+        relation = f"read_parquet([{listed}], {options})"
+        return *nested.flat(connection, names, relation), None
     path = f"c{len(names) + len(keys)}"
     values = ", ".join(
         f"{partitions.value(found.path, key, path)} as c{len(names) + n}"
@@ -299,8 +291,8 @@ def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
         f"filename = '{partitions.PATH}') as t({aliases}))"
     )
     sentence = f"from the folders' names: {', '.join(keys)}"
-    names = [*names, *keys]
-    return names, _texts(names, relation), [sentence], None
+    names, relation, said = nested.flat(connection, [*names, *keys], relation)
+    return names, relation, [sentence, *said], None
 
 
 def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
@@ -310,13 +302,14 @@ def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
     data = ds.dataset([str(f) for f in found.files], format="feather")
     names = list(map(str, data.schema.names))
     connection.register("arrow_files", data)
-    return names, _texts(names, "arrow_files"), [], None
+    return *nested.flat(connection, names, "arrow_files"), None
 
 
 def _json(connection: Any, found: Source, scratch: Path) -> Reading:
     """Return the same of files with one JSON object a line, or a list of them."""
     listed = _listed(found.files)
-    if alike := same_but_case(list(source.first_object(found.files[0]))):
+    objects = nested.objects(source.first_object(found.files[0]))
+    if alike := [name for names in objects for name in same_but_case(names)]:
         sentence = f"{' and '.join(alike)} differ only in the case of letters"
         line = "write it as CSV or Parquet, or rename one: JSON is read without case"
         raise Refused([Problem("", sentence, line)])
@@ -326,4 +319,4 @@ def _json(connection: Any, found: Source, scratch: Path) -> Reading:
     )
     described = connection.execute(f"describe select * from {relation}").fetchall()
     names = [row[0] for row in described]
-    return names, _texts(names, relation), [], None
+    return *nested.flat(connection, names, relation), None

@@ -65,6 +65,16 @@ def problems(measured: Measured, roles: Roles, target: Target) -> list[Problem]:
                     f"{one_line(value)}"
                 )
                 found.append(Problem(target.name, sentence, "SPLIT=random", held))
+    if measured.total is not None:
+        found.append(
+            Problem(
+                target.name,
+                "one row has the sum of all others: it is a total, not a row",
+                "take that line out of the file",
+                1,
+                f"{measured.total:,.10g}",
+            )
+        )
     for name, length in measured.longest.items():
         if length > LONGEST:
             sentence = f"a text has {length:,} characters, and {LONGEST:,} are the most"

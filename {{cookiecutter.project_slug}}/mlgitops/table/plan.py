@@ -69,7 +69,8 @@ def plan(
         TableError: the file cannot be read.
         Refused: with all reasons at once.
     """
-    table = read(found_files or source.find(Path(options.file)), scratch)
+    found_files = found_files or source.find(Path(options.file))
+    table = read(replace(found_files, column=options.target), scratch)
     problems = check_options(options, table.names)
     if len(table.names) > MOST:
         sentence = f"{len(table.names):,} columns, and {MOST:,} are the most"

@@ -20,8 +20,10 @@ FULL = 0.5  # of a line's cells: the first such line has the columns' names
 LINES = 50  # among which it is looked for
 
 
-def as_csv(file: Path, target: Path) -> tuple[Path, list[str]]:
-    """Write the first sheet that has rows as CSV; return the copy, and what was read.
+def as_csv(file: Path, target: Path, column: str = "") -> tuple[Path, list[str]]:
+    """Write a sheet as CSV; return the copy, and what was read.
+
+    It is the first one with this column; without one, the first that has rows.
 
     Raises:
         TableError: the file is not a workbook, has no rows, or cannot be read here.
@@ -36,8 +38,7 @@ def as_csv(file: Path, target: Path) -> tuple[Path, list[str]]:
     try:
         book = python_calamine.CalamineWorkbook.from_path(str(file))
         filled = [n for n in book.sheet_names if book.get_sheet_by_name(n).height > 1]
-        rows = book.get_sheet_by_name(filled[0]).iter_rows() if filled else ()
-        lines = _from_names(list(rows))
+        chosen, lines = _chosen(book, filled, column)
     except python_calamine.CalamineError as error:
         problem = one_line(str(error))
         advice = "save the sheet as CSV"
@@ -47,11 +48,24 @@ def as_csv(file: Path, target: Path) -> tuple[Path, list[str]]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows(map(_written, lines))
-    sentence = f"{file.name}: the sheet {one_line(filled[0])}"
-    if others := filled[1:]:
+    sentence = f"{file.name}: the sheet {one_line(chosen)}"
+    if others := [name for name in filled if name != chosen]:
         names = ", ".join(map(one_line, others))
         sentence += f" (not {names}: save what you mean as a file of its own)"
     return target, [sentence]
+
+
+def _chosen(
+    book: Any, names: Sequence[str], column: str
+) -> tuple[str, Sequence[Sequence[Any]]]:
+    """Return the sheet to read, and its rows from the columns' names on."""
+    for name in names:
+        rows = _from_names(list(book.get_sheet_by_name(name).iter_rows()))
+        if column in [" ".join(text.split()) for text in _written(rows[0])]:
+            return name, rows
+    if not names:
+        return "", ()
+    return names[0], _from_names(list(book.get_sheet_by_name(names[0]).iter_rows()))
 
 
 def _from_names(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:

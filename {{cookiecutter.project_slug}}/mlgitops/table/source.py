@@ -51,6 +51,7 @@ class Source:
     files: tuple[Path, ...]
     title: str = ""  # what it is called, where that is not its path
     notes: tuple[str, ...] = ()  # what is said beside its name
+    column: str = ""  # of a workbook the first sheet that has it is read, if one does
 
     @property
     def size(self) -> int:

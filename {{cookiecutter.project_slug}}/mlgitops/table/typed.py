@@ -37,6 +37,7 @@ class Measured:
     stray: int = 0  # rows so much later than the others that they alone are held out
     groups: int = 0
     longest: dict[str, int] = field(default_factory=dict)  # characters of each text
+    total: float | None = None  # the target that is the sum of all others, if one is
 
 
 def pairs(
@@ -147,8 +148,10 @@ def measure(
             ask("Groups", f"select count(distinct {column}) from {source}")[0][0]
         )
     timed: dict[str, Any] = {}
+    if target.task == "regression":
+        timed["total"] = _total(ask, source, columns[target.name])
     if roles.time:
-        timed = _timed(ask, source, columns[roles.time], columns[target.name], target)
+        timed |= _timed(ask, source, columns[roles.time], columns[target.name], target)
     if roles.split == "column":
         listed = ", ".join(quoted(value) for value in roles.held)
         part = f"cast({columns[roles.part]} as varchar) in ({listed})"
@@ -164,6 +167,17 @@ def measure(
         longest=longest,
         **timed,
     )
+
+
+def _total(ask: Any, source: str, value: str) -> float | None:
+    """Return the largest target if it is the sum of all others, as below a bill."""
+    sql = (
+        f"select max({value}), sum({value}), count(*) from {source} where {value} <> 0"
+    )
+    high, every, count = ask("Looking for a total", sql)[0]
+    if count < 3 or not math.isclose(high, every - high, rel_tol=1e-6):
+        return None
+    return float(high)
 
 
 def _different(table: Table, path: Path, names: Sequence[str], rows: int) -> int:
