@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from machinery import free_text, tables
-from mlgitops.table import bars
+from mlgitops.table import bars, findings
 
 pytest.importorskip("duckdb")  # the group `data`
 RANDOM = np.random.default_rng(2)
@@ -145,6 +145,23 @@ def test_groups_of_people_are_pointed_out_until_they_are_compared(seen) -> None:
     assert not re.search("Essex|trace|black_box", found)
     assert "perhaps groups" not in seen(frame, sensitive="isFemale,Race")
     assert "fairness" in tables.params("binary")
+
+
+@pytest.mark.parametrize(
+    ("name", "personal"),
+    [
+        ("Straße & Ort", True),
+        ("Geburtsdatum", True),
+        ("Prénom", True),
+        ("date_naissance", True),
+        ("e_mail", True),
+        ("Straßenbelag", False),
+        ("nombre de pièces", False),
+        ("Adressierbarkeit", False),
+    ],
+)
+def test_a_name_says_so_in_other_languages(name: str, personal: bool) -> None:
+    assert bool(findings.NAMES.search(name)) is personal
 
 
 def test_the_age_of_an_account_is_no_personal_data(seen) -> None:

@@ -20,10 +20,13 @@ ROWS = 100  # the fewest that a model is trained and judged with
 SMALL = 1000  # rows held out: with fewer the gates can hardly tell two models apart
 RARE = 50  # rows of a class held out
 NAMES = re.compile(  # `name` alone, or of a person: region_name is none
-    r"^name(?=$)|(^|[^a-z])((first|last|middle|maiden|given|family|full|nick|user|"
+    r"^(name|nom)(?=$)|(^|[^a-z])((first|last|middle|maiden|given|family|full|nick|user|"
     r"customer|client|patient|person|employee|passenger|contact)[^a-z]?names?|"
     r"e?mail|phone|mobile|fax|surname|forename|address|street|birth\w*|"
-    r"dob|ssn|passport|iban|account(?=$|[^a-z]*(no|nr|num|number|id|name|holder)\b)|licen[cs]e|plate|ip|lat|latitude|lon|longitude)"
+    r"dob|ssn|passport|iban|account(?=$|[^a-z]*(no|nr|num|number|id|name|holder)\b)|licen[cs]e|plate|ip|lat|latitude|lon|longitude|"
+    r"vorname|nachname|familienname|stra(ss|ß)e|anschrift|geburt\w*|telefon\w*|handy|"
+    r"pr[ée]nom|adresse|naissance|courriel|apellidos?|direcci[óo]n|nacimiento|correo|"
+    r"cognome|indirizzo|nascita|tel[ée]fono|achternaam|voornaam|adres)"
     r"($|[^a-z])",
     re.I,
 )
