@@ -186,11 +186,18 @@ def evaluation(frame: pd.DataFrame, old: Any, new: Any, **changes: Any) -> Evalu
     )
 
 
-def frame(random: np.random.Generator, rows: int = 2_400) -> pd.DataFrame:
-    """Return rows whose columns say nothing about their target."""
-    words = {name: random.choice(list("abcdef"), rows) for name in ("first", "second")}
-    y = (random.random(rows) < 0.5).astype("int8")
-    return pd.DataFrame({**words, "size": random.normal(size=rows), "y": y})
+ROWS = 2_400
+LETTERS = np.random.default_rng(0).choice(list("abcdef"), (2, ROWS))
+WORDS = pd.DataFrame({"first": LETTERS[0], "second": LETTERS[1]})
+
+
+def frame(random: np.random.Generator) -> pd.DataFrame:
+    """Return rows whose columns say nothing about their target.
+
+    Their words are always the same: to make columns of text takes longer than to judge.
+    """
+    y = (random.random(ROWS) < 0.5).astype("int8")
+    return WORDS.assign(size=random.normal(size=ROWS), y=y)
 
 
 def test_no_slice_is_refused_too_often() -> None:
@@ -231,7 +238,7 @@ def test_no_group_is_refused_too_often() -> None:
 # --- the decision value -------------------------------------------------------------
 
 
-def decided(seed: int, rows: int, late: float, champion: bool) -> Evaluation:
+def decided(seed: int, late: float, champion: bool) -> Evaluation:
     """Return an evaluation of a model that decides yes where y is 1 half of the time.
 
     And no on a fifth of the rows, of which a third are 1: by the worth of `PARAMS` that
@@ -239,11 +246,11 @@ def decided(seed: int, rows: int, late: float, champion: bool) -> Evaluation:
     champion does not.
     """
     random = np.random.default_rng(seed)
-    table = frame(random, rows)
-    rest = random.random(rows) < 0.2
-    table["y"] = (random.random(rows) < np.where(rest, 1 / 3, 0.5)).astype("int8")
+    table = frame(random)
+    rest = random.random(ROWS) < 0.2
+    table["y"] = (random.random(ROWS) < np.where(rest, 1 / 3, 0.5)).astype("int8")
     old = np.where(rest, 0.0, 1.0)
-    new = np.where(random.random(rows) < late, 0.0, old)
+    new = np.where(random.random(ROWS) < late, 0.0, old)
     found = evaluation(table, old, new)
     found.champion = found.champion if champion else None
     return found
@@ -255,7 +262,7 @@ def test_decisions_worse_by_the_margin_seldom_pass() -> None:
     rules = replace(RULES, decision_value=gates.DecisionRule(margin))
 
     def passes(seed: int) -> bool:
-        evaluated = decided(seed, 2_400, 0.1, True)
+        evaluated = decided(seed, 0.1, True)
         evaluated.gates = replace(GATES, rules=rules)
         decision_value.add(evaluated)
         return not failed(evaluated.judgement.checks)
@@ -265,7 +272,7 @@ def test_decisions_worse_by_the_margin_seldom_pass() -> None:
 
 def test_a_first_version_worth_as_much_as_one_decision_is_seldom_refused() -> None:
     def refused(seed: int) -> bool:
-        evaluated = decided(seed, 2_400, 0.0, False)
+        evaluated = decided(seed, 0.0, False)
         decision_value.add(evaluated)
         return bool(failed(evaluated.judgement.checks))
 
