@@ -216,3 +216,13 @@ def test_a_project_of_an_earlier_commit_takes_the_newest(
         assert (project / path).read_text() == text, path
     git(project, "revert", "--no-edit", "HEAD")
     assert contents(project) == files
+
+
+def test_a_project_from_before_the_fence_is_told_what_to_do(tmp_path: Path) -> None:
+    """What is its team's was where the old machinery was: no update may rewrite it."""
+    start = history(f"{FOLDER}/mlgitops")[0]
+    copy, project = generated_at(f"{start}~1", tmp_path)
+    assert not (project / "mlgitops").exists()
+    files = contents(project)
+    assert "From before mlgitops/" in update(project, copy, fails=True)
+    assert contents(project) == files and branches(project) == []
