@@ -210,7 +210,7 @@ def test_a_challenger_that_fails_touches_no_response(
     monkeypatch.setattr(
         Challenger, "command", [sys.executable, "-c", PROGRAM.format(program)]
     )
-    expected = ask(App(model), body(10))
+    expected = ask(App(model, version="v1.0.0"), body(10))
     options = {"max_queue": 100_000, "drain": 0.3}
     with serving(model, tmp_path, steep, **options) as app:
         shadow = app.shadow
