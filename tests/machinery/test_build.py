@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from machinery import warm
+from machinery import process_group, warm
 from machinery.judged import Project, Record, git, new, rows
 from mlgitops import github, lock, recipe
 from mlgitops.commands import build
@@ -258,6 +258,7 @@ def killed(project: Project, pull: Record) -> str:
     ) as build:
         assert any("Running stage 'train'" in line for line in build.stdout or ())
         os.killpg(build.pid, signal.SIGKILL)
+    process_group.gone(build.pid)
     return (runner / "dvc.lock").read_text()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from machinery import process_group
 from machinery.judged import git
 from mlgitops.commands import repro
 
@@ -25,18 +26,23 @@ def run_all(
     """Run the stages, in a group of processes that can be killed."""
     text = yaml.safe_dump({"stages": stages})
     (folder / "dvc.yaml").write_text(text)
-    return subprocess.run(
-        (sys.executable, "-m", "mlgitops", "repro"),
+    command = (sys.executable, "-m", "mlgitops", "repro")
+    with subprocess.Popen(
+        command,
         cwd=folder,
         env={
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "DVC_SITE_CACHE_DIR": str(folder / "site"),
         },
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
+    ) as process:
+        said, complaint = process.communicate()
+    process_group.gone(process.pid)
+    return subprocess.CompletedProcess(command, process.returncode, said, complaint)
 
 
 @pytest.fixture
