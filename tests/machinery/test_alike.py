@@ -168,7 +168,10 @@ def test_reasons_are_given_for_what_is_coerced(model: Model) -> None:
 def test_whole_ids_of_a_file_are_those_of_a_request(
     ids: list[Any], named: list[str], folder: Path, tmp_path: Path
 ) -> None:
-    """pandas makes 7.0 of 7 where an id is missing; labels know 7."""
+    """pandas makes 7.0 of 7 where an id is missing; labels know 7.
+
+    In the log a row without an id is not that of the next file, which has a row 1, too.
+    """
     frame = pd.DataFrame(
         {"flight_id": ids, **{n: [v] * 3 for n, v in tiny.ROW.items()}}
     )
@@ -176,7 +179,9 @@ def test_whole_ids_of_a_file_are_those_of_a_request(
     log = tmp_path / "log"
     Job(tmp_path / "rows.parquet", tmp_path / "o.parquet", folder, log).run()
     assert pd.read_parquet(tmp_path / "o.parquet")["id"].tolist() == named
-    assert [line["id"] for line in tiny.logged(log)] == named
+    logged = [line["id"].split("@") for line in tiny.logged(log)]
+    assert [first for first, *_ in logged] == named
+    assert [bool(moment) for _, *moment in logged] == [each is None for each in ids]
 
 
 def test_an_id_that_is_no_whole_number_has_no_prediction(

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from machinery import free_text, tables
+from machinery import free_text, lengths, tables
+from machinery.test_table_monitor import asked, play, watch
 from mlgitops.pipeline import golden
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import check
@@ -145,6 +146,9 @@ SHAPES: dict[str, tuple[Callable[[], Frame], str, dict[str, str], str]] = {
 }
 
 
+FURTHER = lengths.turn(SHAPES)  # go on to the server and the monitor
+
+
 def run(*command: str, code: int = 0) -> str:
     """Run a program of the repository; return what it says."""
     done = subprocess.run(
@@ -173,19 +177,24 @@ def judged(code: int = 0) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_table_gives_a_judged_model_that_answers(shape: str) -> None:
+def test_a_table_gives_a_judged_model_that_answers(
+    shape: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     make, target, options, task = SHAPES[shape]
     make().to_csv("../table.csv", index=False)
     assert not tables.make("../table.csv", target, **options)
     assert tables.contract()["task"] == task
     split = "time" if "time" in options else "group" if options else "random"
     assert tables.params(task)["prepare"]["split"] == options.get("split", split)
+    for path in (p for f in ("model", "tests") for p in Path(f).rglob("*.py")):
+        code = (tables.ROOT / path).read_bytes()
+        assert path.read_bytes() == code, "what `make check` looks at is as it was"
     report = judged()
     assert "Passes here" in report
     if shape in ("reviews", "tickets", "flats"):
         assert "Free text" in report and "no partial dependence" in report
         assert "don't waste" not in report and "Dachgeschoß" not in report
-    if shape == "tickets":  # the team's own tests know every type
+    if shape == "tickets" or shape in FURTHER:
         run(sys.executable, "-m", "pytest", "-q", "-x", "tests")
     contract = Contract.read(Path("contract.yaml").read_bytes())
     rows = check(tables.table(), contract)[:5]
@@ -194,6 +203,12 @@ def test_a_table_gives_a_judged_model_that_answers(shape: str) -> None:
     )
     assert [prediction["id"] for prediction in predictions] == list(range(5))
     assert json.dumps(predictions)
+    if shape in FURTHER:
+        assert len(asked()["predictions"]) == 1
+        play(monkeypatch, "quiet")
+        capsys.readouterr()
+        watch(monkeypatch, "quiet")
+        assert "# Monitoring: nothing to do" in capsys.readouterr().out
 
 
 def test_one_in_a_thousand_is_refused_for_what_the_model_cannot_tell() -> None:
