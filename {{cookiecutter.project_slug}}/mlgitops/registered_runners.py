@@ -20,7 +20,8 @@ class Runner:
 def listed() -> tuple[list[Runner], github.GitHubError | None]:
     """Return the runners of repository and organisation, and why some are unknown.
 
-    Only an administrator may look; who is none of the organisation sees the others.
+    Only an administrator may look. One of the repository who is not one of the
+    organisation sees the repository's runners alone.
     """
     owner = github.repo().split("/")[0]
     runners, refusal = list[Runner](), None

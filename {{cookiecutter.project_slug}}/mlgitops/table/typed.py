@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HOLDOUT = 0.2  # of the rows
+ADDED = 10  # values; of fewer, as 1, 1 and 2, one is the sum of others by chance
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _total(ask: Any, source: str, value: str) -> float | None:
         f"select max({value}), sum({value}), count(*) from {source} where {value} <> 0"
     )
     high, every, count = ask("Looking for a total", sql)[0]
-    if count < 3 or not math.isclose(high, every - high, rel_tol=1e-6):
+    if count < ADDED or not math.isclose(high, every - high, rel_tol=1e-6):
         return None
     return float(high)
 
