@@ -105,6 +105,19 @@ def test_a_reason_of_dvc_is_shown(here: Path) -> None:
         setup.track_data()
 
 
+def test_a_new_repository_says_what_to_type_next(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of one's own, or the example; not once there is a commit."""
+    monkeypatch.setattr(setup, "track_data", list)
+    monkeypatch.setattr(setup, "install_hooks", bool)
+    setup.main()
+    said = capsys.readouterr().out
+    assert "make data FILE=" in said and "make repro" in said
+    setup.main()
+    assert "make data" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("autocrlf", ["true", "input"])
 def test_a_commit_has_the_same_bytes_on_every_machine(
     here: Path, home: Path, tmp_path: Path, autocrlf: str

@@ -79,6 +79,8 @@ def test_nothing_of_the_example_is_left() -> None:
         "shop.parquet"
     ]
     assert yaml.safe_load(Path("behaviour.yaml").read_text()) == []
+    first = Path("README.md").read_text(encoding="utf-8").split("```")[1]
+    assert "make data FILE=" in first and "example" not in first
 
 
 def test_what_was_built_from_the_example_goes_too() -> None:

@@ -12,6 +12,10 @@ from mlgitops import git, lock, storage
 from mlgitops.commands.expected import expected_errors
 
 MAIN = "main"
+NEXT = (
+    "Next: `make data FILE=customers.csv TARGET=churned` with a table of yours and the "
+    "column to predict, or `make repro` to build the example's model."
+)
 # For the first commit only, and only where git has no user.name and user.email.
 NOBODY = ("-c", "user.name=setup", "-c", "user.email=setup@localhost")
 
@@ -105,10 +109,12 @@ def main() -> None:
             "git initialised" if start_git() else "",
             f"branch called {MAIN}" if name_main() else "",
             f"tracked {', '.join(names)}" if (names := track_data()) else "",
-            "first commit made" if first_commit() else "",
+            "first commit made" if (new := first_commit()) else "",
             "commit hooks installed" if install_hooks() else "",
         ]
         absent = [path for path in lock.pointers() if not Path(path).exists()]
     print("; ".join(filter(None, done)) or "Everything is already set up.")
     if absent:
         print(f"Missing data: {', '.join(absent)}. Type `make pull` to download it.")
+    if new:
+        print(NEXT)

@@ -17,6 +17,9 @@ python -c 'import json; golden = json.load(open("build/manifest.json"))["golden"
 print(json.dumps({"rows": [golden[0]["row"]]}))' > build/row.json
 """
 PASSAGES = {
+    "  # your table; without it, the example stays": (
+        "  # a newer file: what it would change"
+    ),
     " The example is flights of 2013; `make data` brings your table.": "",
     "## From flights to your data": "## From your table to this model",
     " The flights are US government data: `data/README.md`.": (
