@@ -24,7 +24,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.venv/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.venv/cache/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test picture proof benchmark validation wide table scale training search cluster serving ledger logs paper monitoring mitigation tables docs check lint score \
+.PHONY: help setup demo test picture minutes proof benchmark validation wide table scale training search cluster serving ledger logs paper monitoring mitigation tables docs check lint score \
 	lock sums clean
 
 help: ## List the commands
@@ -41,6 +41,9 @@ test: setup ## Run every test; the fast ones first
 
 picture: setup ## Take README's picture: the report of the last demo's better model
 	@python -m rehearsal.page.picture .demo/reports/pull-2.md docs/report.png
+
+minutes: setup ## Write benchmarks/push.md: from push to merge, as the last demo timed it
+	@python -m rehearsal.minutes .demo/summary.json
 
 proof: setup ## Run the tests with thousands of trials instead of tens
 	@PROOF=1 $(TEST) $(ARGS)

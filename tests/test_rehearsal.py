@@ -9,17 +9,18 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from machinery import lengths
+from rehearsal import minutes
 from rehearsal.__main__ import KINDS as STORAGES
 from rehearsal.__main__ import copied_agent
-from rehearsal.play import PlayError
+from rehearsal.play import PlayError, Step
 from rehearsal.proposals import PROPOSALS, WEATHER
-from rehearsal.world import repeats
+from rehearsal.world import World, repeats
 from runners import warmed
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +122,42 @@ def test_a_brief_play_leaves_out_only_tests_of_what_was_tested(
     assert repeats(run) == left_out
 
 
+def played(**facts: Facts) -> Facts:
+    """Return a summary with steps of these names and facts."""
+    steps = [{"name": name.replace("_", " "), **f} for name, f in facts.items()]
+    return {"ok": True, "steps": [{"name": s.pop("name"), "facts": s} for s in steps]}
+
+
+def test_a_play_notes_when_a_proposal_has_its_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the push, as its author waits for it; not for what a workflow opened."""
+    world = World(*cast("list[Any]", [None] * 8))
+    monkeypatch.setattr(World, "status", lambda *_: "success")
+    world.pushed[3] = time.monotonic() - 90
+    step, other = Step("better model", ""), Step("retrained", "")
+    world.expect_status(step, 3, "success")
+    world.expect_status(other, 4, "success")
+    assert 89 < step.facts["seconds_from_push"] < 99
+    assert other.facts == {"validate": "success"}
+
+
+def test_the_page_of_minutes_has_those_of_the_play() -> None:
+    """Before, a proposal whose lock was not CI's waited for two rounds."""
+    summary = played(
+        first_model={"seconds_from_push": 120.0},
+        first_deploy={"seconds_to_merge": 6.0, "seconds_from_merge": 30.0},
+        better_model={"seconds_from_push": 90.0},
+        worse_model={"validate": "failure"},
+    )
+    page = minutes.page(summary)
+    assert "| first model | 4.0 | 2.0 | 0.1 | 0.5 |" in page
+    assert "| better model | 3.0 | 1.5 | | |" in page
+    assert "worse" not in page
+    with pytest.raises(SystemExit, match="make demo"):
+        minutes.page(played(first_model={}))
+
+
 def alive(marker: Path) -> list[str]:
     """Return the processes that still name a folder, on their line or in their env."""
     found = []
@@ -198,7 +235,7 @@ def story(
 @pytest.mark.slow
 def test_one_number_everywhere(story: tuple[Path, Facts]) -> None:
     """Promise 1: comment, ledger, tag and /info name the same manifest, each time."""
-    _, facts = story
+    folder, facts = story
     seen = set()
     for step in ("first deploy", "better deploy", "retrained deploy"):
         read = facts[step]["manifest_sha256"]
@@ -207,6 +244,8 @@ def test_one_number_everywhere(story: tuple[Path, Facts]) -> None:
         assert len(set(read.values())) == 1, (step, read)
         seen |= set(read.values())
     assert len(seen) == 3, "three models were deployed"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert "| better model |" in minutes.page(summary)
 
 
 @pytest.mark.slow
