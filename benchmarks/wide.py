@@ -1,8 +1,8 @@
 """Time what explains models of wide tables: two real ones of up to 1,000 columns.
 
-Prints a table: columns, seconds to train both, CPU seconds of the whole judge and of
-its importance and dependence, the largest file that these hand to a child, and the peak
-memory of a process. `WIDTHS=100,1000` chooses other widths.
+Writes benchmarks/wide.md: columns, seconds to train both, CPU seconds of the whole
+judge and of what explains (importance and dependence), the largest file that these hand
+to a child, and the peak memory of a process. `WIDTHS=100,1000` chooses other widths.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import yaml
 
+from benchmarks.cost import Page
 from benchmarks.validation import project, side, table
 
 WIDTHS = [int(n) for n in os.environ.get("WIDTHS", "100,300,1000").split(",")]
 TRAINED, HELD_OUT = 4_000, 2_800  # rows
+GOAL = "goal: explain at 1,000 columns within 60 s"
+TITLE = "The judge on wide tables"
+HEAD = " columns  train s    CPU s explain s  file MB  peak MB"
 JUDGE = """
 import os, sys
 from mlgitops.judge import columns, explain, judge
@@ -40,8 +44,8 @@ judge.main()
 """
 
 
-def measure(width: int) -> None:
-    """Print a row of the table."""
+def measure(width: int) -> str:
+    """Return a row of the table."""
     with TemporaryDirectory(prefix="wide-") as name:
         folder = Path(name)
         home = folder / "project"
@@ -72,14 +76,20 @@ def measure(width: int) -> None:
         cpu -= before.children_user + before.children_system
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
         row = f"{width:>8,} {trained:>8.1f} {cpu:>8.1f} {float(said[0]):>9.1f}"
-        print(f"{row} {int(said[1]) / 1e6:>8.1f} {peak:>8,.0f}", flush=True)
+        return f"{row} {int(said[1]) / 1e6:>8.1f} {peak:>8,.0f}"
 
 
 def main() -> None:
-    """Print the table."""
-    print(" columns  train s    CPU s explain s  file MB  peak MB")
+    """Print the table; write benchmarks/wide.md."""
+    widths = os.environ.get("WIDTHS")
+    page = Page("wide.md", TITLE, "make wide" + (f" WIDTHS={widths}" if widths else ""))
+    page.say(f"{TRAINED:,} rows trained on, {HELD_OUT:,} held out; CPU seconds of")
+    page.say("the whole judge, and of importance and dependence (explain)")
+    page.say(HEAD)
     for width in WIDTHS:
-        measure(width)
+        page.say(measure(width))
+    page.say(GOAL)
+    page.write()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
@@ -132,7 +132,8 @@ def test_a_play_notes_when_a_proposal_has_its_verdict(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From the push, as its author waits for it; not for what a workflow opened."""
-    world = World(*cast("list[Any]", [None] * 8))
+    nobody: list[Any] = [None] * 8
+    world = World(*nobody)
     monkeypatch.setattr(World, "status", lambda *_: "success")
     world.pushed[3] = time.monotonic() - 90
     step, other = Step("better model", ""), Step("retrained", "")
