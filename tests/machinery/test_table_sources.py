@@ -387,6 +387,63 @@ def test_a_column_of_files_and_of_folders_is_refused() -> None:
     )
 
 
+def two(kind: str, first: pd.DataFrame, second: pd.DataFrame) -> Path:
+    """Write two files of one table into a folder."""
+    folder = Path("..", kind)
+    folder.mkdir()
+    for name, frame in (("a", first), ("b", second)):
+        path = folder / f"{name}.{kind}"
+        if kind == "feather":
+            frame.to_feather(path)
+        else:
+            frame.to_json(path, orient="records", lines=True)
+    return folder
+
+
+def test_what_a_file_of_json_lacks_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A key may be left out where it has no value, so nothing is refused."""
+    frame = tables.frame(200)
+    frame["user"] = [{"age": n % 40, "kind": "ab"[n % 2]} for n in range(200)]
+    other = frame.assign(user=[{"age": n % 40} for n in range(200)], late=frame["x"])
+    assert not tables.make(two("jsonl", frame, other), "y")
+    said = capsys.readouterr().out
+    assert "a.jsonl lacks late" in said and "b.jsonl lacks user.kind" in said
+    assert not tables.make(two("json", frame, frame), "y", force=True)
+    assert "lacks" not in capsys.readouterr().out, "the control"
+
+
+def test_names_of_json_files_that_differ_in_case_are_refused() -> None:
+    """They would be two columns, each of them half empty."""
+    frame = tables.frame(200)
+    said = tables.make(two("jsonl", frame, frame.rename(columns={"x": "X"})), "y")
+    assert "x and X differ only in the case" in said
+
+
+def test_feather_files_that_differ_are_refused() -> None:
+    """Arrow alone takes the columns of the first, and leaves the others out."""
+    frame = tables.frame(200)
+    assert "b.feather has also z" in tables.make(
+        two("feather", frame, frame.assign(z=1)), "y"
+    )
+
+
+def test_feather_files_of_whole_numbers_and_fractions_are_united() -> None:
+    whole = tables.frame(200).assign(n=[n % 7 for n in range(200)])
+    fractions = whole.assign(n=whole["n"] + 0.5)
+    assert not tables.make(two("feather", whole, fractions), "y")
+    assert set(tables.table()["n"]) == {n + f for n in range(7) for f in (0.0, 0.5)}
+
+
+def test_a_key_that_comes_late_in_a_file_is_a_column() -> None:
+    """Of more rows than a reader looks at by itself before it begins."""
+    path = Path("../late.jsonl")
+    rows = [f'{{"x": {n % 97}, "y": {n % 2}}}' for n in range(100_001)]
+    more = [f'{{"x": {n % 97}, "y": {n % 2}, "late": {n % 5}}}' for n in range(500)]
+    path.write_text("\n".join([*rows, *more]))
+    assert not tables.make(path, "y")
+    assert tables.table()["late"].notna().sum() == 500
+
+
 def test_whole_numbers_and_fractions_are_united() -> None:
     """The type of the first file alone would round the fractions of the second."""
     frame = tables.frame(200)

@@ -297,26 +297,41 @@ def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
 
 def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
     """Return the same of Feather files, which Arrow reads piece by piece."""
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
-    data = ds.dataset([str(f) for f in found.files], format="feather")
-    names = list(map(str, data.schema.names))
-    connection.register("arrow_files", data)
+    schemas = {f: ds.dataset(str(f), format="feather").schema for f in found.files}
+    columns = {file: [str(n) for n in schema.names] for file, schema in schemas.items()}
+    _same_columns(columns, found.path)
+    schema = schemas[found.files[0]]  # Arrow alone takes that of the first file for all
+    if partitions.check(schemas, found.path):
+        schema = pa.unify_schemas([*schemas.values()], promote_options="permissive")
+    files = [str(f) for f in found.files]
+    connection.register("arrow_files", ds.dataset(files, schema, format="feather"))
+    names = columns[found.files[0]]
     return *nested.flat(connection, names, "arrow_files"), None
 
 
 def _json(connection: Any, found: Source, scratch: Path) -> Reading:
-    """Return the same of files with one JSON object a line, or a list of them."""
-    listed = _listed(found.files)
-    objects = nested.objects(source.first_object(found.files[0]))
+    """Return the same of files with one JSON object a line, or a list of them.
+
+    Each file is read to its end for its keys: by itself DuckDB leaves one out that
+    comes after the first rows.
+    """
+    options = "sample_size = -1, hive_partitioning = false"
+    objects = [*nested.objects(source.first_object(found.files[0]))]
+    columns = {}
+    if len(found.files) > 1:
+        for file in found.files:
+            one = f"read_json([{_listed([file])}], {options})"
+            columns[file] = nested.names(connection, one)
+        objects.append([*dict.fromkeys(n for names in columns.values() for n in names)])
     if alike := [name for names in objects for name in same_but_case(names)]:
         sentence = f"{' and '.join(alike)} differ only in the case of letters"
         line = "write it as CSV or Parquet, or rename one: JSON is read without case"
         raise Refused([Problem("", sentence, line)])
-    relation = (
-        f"read_json([{listed}], union_by_name = true, sample_size = 100000, "
-        "hive_partitioning = false)"
-    )
+    relation = f"read_json([{_listed(found.files)}], union_by_name = true, {options})"
     described = connection.execute(f"describe select * from {relation}").fetchall()
     names = [row[0] for row in described]
-    return *nested.flat(connection, names, relation), None
+    names, query, said = nested.flat(connection, names, relation)
+    return names, query, [*partitions.lacking(columns, found.path), *said], None

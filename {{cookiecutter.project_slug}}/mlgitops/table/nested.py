@@ -39,6 +39,13 @@ def flat(
     return found, query, _said(names, leaves)
 
 
+def names(connection: Any, relation: str) -> list[str]:
+    """Return the names of a relation's columns, and of the fields of its objects."""
+    empty = connection.sql(f"select * from {relation} limit 0")
+    pairs = zip(empty.columns, empty.types, strict=True)
+    return [leaf for name, kind in pairs for leaf, *_ in _leaves(name, "", kind)]
+
+
 Leaf = tuple[str, str, bool]  # a name, its value as text in SQL, and whether a list
 
 

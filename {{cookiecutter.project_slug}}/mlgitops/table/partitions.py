@@ -1,4 +1,4 @@
-"""Folders of Parquet files: columns in the folders' names, and files that differ.
+"""Folders of files: columns in the folders' names of Parquet, and files that differ.
 
 A folder year=2024/month=01 is a column year and a column month of all files below it,
 as Hive, Spark, Arrow and DuckDB write them.
@@ -7,13 +7,14 @@ as Hive, Spark, Arrow and DuckDB write them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlgitops.table.problem import Problem, Refused
 from mlgitops.table.source import Source
 
+SHOWN = 5  # files of which something is said
 PATH = "path of the file"  # a column beside those of the files
 MISSING = "__HIVE_DEFAULT_PARTITION__"  # how a missing value is written
 # Numbers, whatever zeros they begin with; elsewhere 01 is a code, and stays a text.
@@ -103,6 +104,18 @@ def check(schemas: Mapping[Path, Any], root: Path) -> bool:
     if problems:
         raise Refused(problems)
     return differ
+
+
+def lacking(columns: Mapping[Path, Sequence[str]], root: Path) -> list[str]:
+    """Return what is said of files without a column that others have, of the first."""
+    every = dict.fromkeys(name for names in columns.values() for name in names)
+    said = []
+    for file, names in columns.items():
+        if missing := [name for name in every if name not in names]:
+            listed = ", ".join(missing)
+            said.append(f"{below(file, root)} lacks {listed}: missing in its rows")
+    more = f"and {len(said) - SHOWN:,} more files lack some"
+    return [*said[:SHOWN], *([more] if len(said) > SHOWN else [])]
 
 
 def below(file: Path, root: Path) -> str:
