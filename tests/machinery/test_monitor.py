@@ -27,7 +27,7 @@ from mlgitops.monitor import (
     window,
 )
 from mlgitops.monitor.decide import Decision
-from mlgitops.monitor.evidence import Drift, Evidence, Fall
+from mlgitops.monitor.evidence import Drift, Evidence, Fall, GatedMetric
 from mlgitops.monitor.evidently_report import EvidentlyError
 from mlgitops.monitor.inspect import Window, inspect
 from mlgitops.monitor.labels import read_labels
@@ -477,6 +477,21 @@ def test_late_labels_are_told_and_the_estimate_is_scored(tmp_path: Path) -> None
         measured = record.measured(found.evidence)
         assert measured["observed_labelled"] == round(scored.observed, 6)
         assert measured["label_delay_days"] == pytest.approx(9, abs=0.1)
+
+
+def test_calibration_for_the_estimate_names_the_limit_of_the_gate() -> None:
+    """Two limits of one number: which of them is the model's is said beside it."""
+    gated = GatedMetric(
+        "calibration_error", "Calibration error", "lower", "", 0.18, 400, 0.1, 0.1, 0, 0
+    )
+    for gates, note in (([gated], "calibration_error allows 0.18"), ([], "")):
+        evidence = Evidence(
+            2000, traffic.METRIC, columns=MOVED, calibration=0.1, gated=gates
+        )
+        told = {c["name"]: c for c in record.checks(evidence, MONITOR)}
+        check = told["calibration"]
+        assert not check["passed"] and "estimate" in check["limit"]
+        assert note in check["note"] and bool(check["note"]) == bool(note)
 
 
 def test_groups_that_labels_bring_along_are_told_from_the_smallest_size_on(

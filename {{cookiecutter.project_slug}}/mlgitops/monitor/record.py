@@ -349,12 +349,19 @@ def _few(evidence: Evidence, limits: Monitor) -> list[Check]:
 
 
 def _calibration(evidence: Evidence) -> list[Check]:
-    """Return the check of calibration; it raises no alarm."""
+    """Return the check of calibration as an estimate needs it; it raises no alarm.
+
+    The model's own limit is that of its gate, which is another check.
+    """
     error = evidence.calibration
     if error is None:
         return []
-    value, limit = f"calibration error {error:.3f}", f"at most {CALIBRATED:g}"
-    return [_check("calibration", error <= CALIBRATED, value, limit)]
+    value = f"calibration error {error:.3f}"
+    limit = f"at most {CALIBRATED:g} for an estimate without labels"
+    gates = {gate.key: gate.limit for gate in evidence.gated}
+    allowed = gates.get("calibration_error")
+    note = f"the gate calibration_error allows {allowed:.4g}" if allowed else ""
+    return [_check("calibration", error <= CALIBRATED, value, limit, note)]
 
 
 def _slices(evidence: Evidence, limits: Monitor) -> list[Check]:
