@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from machinery import tables
+from mlgitops.table import typed
 
-pytest.importorskip("duckdb")  # the group `data`
+duckdb = pytest.importorskip("duckdb")  # the group `data`
 WATCHED = ("contract.yaml", "params.yaml", "dvc.yaml", "behaviour.yaml", "data")
 
 
@@ -104,6 +105,21 @@ def test_a_target_that_cannot_be_learnt(values: list[str], noun: str) -> None:
     frame = tables.frame()
     frame["y"] = values
     assert any(noun in problem for problem in refusal(frame))
+
+
+@pytest.mark.parametrize(("others", "is_total"), [(9, True), (8, False)])
+def test_a_total_is_one_among_ten_values_or_more(others: int, is_total: bool) -> None:
+    """Of fewer, as 1, 1 and 2, one is the sum of others by chance; zeros add none."""
+    values = [*range(1, others + 1), *[0] * 50]
+    total = sum(values)
+    listed = ", ".join(f"({value})" for value in [*values, total])
+    connection = duckdb.connect()
+    found = typed._total(
+        lambda _, sql: connection.execute(sql).fetchall(),
+        f"(values {listed}) as t(v)",
+        "v",
+    )
+    assert found == (total if is_total else None)
 
 
 @pytest.mark.parametrize("time", ["", "day"])
