@@ -92,6 +92,7 @@ def both(
         got = asyncio.run(play(app, taker if direct else None, packets))
         counts = app.counts
         facts = (counts.responses, counts.rows, counts.unknown, counts.outside)
+        facts += (counts.reasons,)
         played.append((got, facts, app.refused, sum(counts.durations)))
     assert played[0] == played[1]
     return taker.answered, played[0][0]
@@ -141,6 +142,9 @@ ODD = {
             "POST /predict HTTP/1.1",
             "content-type: application/vnd.apache.arrow.stream",
         )
+    ],
+    "gzip": [
+        request([ROW], "POST /predict HTTP/1.1", "content-encoding: gzip"),
     ],
     "chunked": [
         b"POST /predict HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"

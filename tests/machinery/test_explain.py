@@ -23,6 +23,7 @@ from mlgitops.serving.app import App
 from mlgitops.serving.explain import Bucket, Limits
 from mlgitops.serving.log import release
 from mlgitops.serving.model import Model
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.rows import RowError
 from mlgitops.serving.shapley import Feeds, Floats, Values
 
@@ -345,7 +346,9 @@ def test_a_mixture_without_an_output_has_no_reasons(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: Any) -> Values:
-        raise RowError("row 3: the model has no probability for it.")
+        raise RowError(
+            Reason.NO_PREDICTION, "row 3: the model has no probability for it."
+        )
 
     monkeypatch.setattr(shapley, "values", none)
     status, answer = ask(app, {"rows": [tiny.ROW]})

@@ -11,6 +11,7 @@ from machinery import tiny
 from mlgitops.serving import metrics
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
+from mlgitops.serving.reasons import Reason
 
 GOOD = {"carrier": "UA", "distance": 1400, "temp": 40.5}
 
@@ -48,6 +49,9 @@ def test_requests_and_rows_are_counted(port: int, tmp_path: Path) -> None:
     assert found["model_responses_total,path=/predict,status=200"] == 1
     assert found["model_responses_total,path=/predict,status=422"] == 1
     assert found["model_responses_total,path=other,status=404"] == 1
+    assert found["model_refusals_total,reason=missing_field"] == 1
+    assert found["model_refusals_total,reason=not_found"] == 1
+    assert found["model_refusals_total,reason=wrong_type"] == 0
     assert found["model_rows_total"] == 3
     assert found["model_unknown_categories_total,column=carrier"] == 1
     assert found["model_unknown_categories_total,column=seat"] == 0
@@ -64,8 +68,8 @@ def test_requests_and_rows_are_counted(port: int, tmp_path: Path) -> None:
 def test_a_bucket_counts_what_is_at_most_its_bound() -> None:
     counts = Counts({})
     for seconds in (0.0005, 0.0006, 0.5, 20.0):
-        counts.responded("/predict", 200, seconds)
-    counts.responded("/predict", 422, 0.1)
+        counts.responded("/predict", seconds)
+    counts.refused("/predict", 422, Reason.WRONG_TYPE)
     info = {"log": None, "ready": False, "name": None, "version": None}
     found = values(metrics.text(counts, info | {"manifest_sha256": None}).decode())
     buckets = [

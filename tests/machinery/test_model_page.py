@@ -28,6 +28,7 @@ from mlgitops.serving.app import App
 from mlgitops.serving.health import health
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import RefusalError
 
 EVIL = "</script><b onclick=alert(1)>\"'&amp;`${1}` <img src=x onerror=alert(2)>"
@@ -186,12 +187,12 @@ def test_trouble_is_marked() -> None:
     info = {"ready": True, "log": log}
     assert "attention" not in health(counts, info, 4_000)
     assert "1 hour" in health(counts, info, 4_000)
-    counts.responded("/predict", 500, 1)
+    counts.refused("/predict", 500, Reason.FAILED)
     assert health(counts, info, 1).count("class=attention") == 1
     log["lost"] = 1
     assert health(counts, info, 1).count("class=attention") == 2
     for seconds in (0.0001, 0.0001, 30):
-        counts.responded("/predict", 200, seconds)
+        counts.responded("/predict", seconds)
     assert "half within 0.5 ms, 99% within more than 10 s" in health(counts, info, 1)
 
 
@@ -233,7 +234,7 @@ class Token:
 
     def check(self, headers: list[tuple[bytes, bytes]]) -> None:
         if (b"authorization", b"Bearer right") not in headers:
-            raise RefusalError(401, "this server wants a token.")
+            raise RefusalError(401, Reason.UNAUTHORIZED, "it wants a token.")
 
 
 def test_who_has_no_token_sees_nothing_of_the_model(folder: Path) -> None:

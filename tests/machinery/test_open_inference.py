@@ -171,6 +171,13 @@ def test_outputs_are_those_that_are_wanted(app: App) -> None:
     assert [*outputs(ask(app, f"{PATH}/infer", body))] == ["decision"]
 
 
+def text(old: str, new: str) -> bytes:
+    """Return a request with a part replaced."""
+    body = json.dumps({"inputs": tensors()})
+    assert old in body
+    return body.replace(old, new, 1).encode()
+
+
 REFUSED = [
     (400, changed("distance", name="distanze"), "'distanze' is unknown; allowed are"),
     (400, changed("distance", name="temp"), "two inputs are called 'temp'"),
@@ -197,6 +204,11 @@ REFUSED = [
         changed("temp", parameters={"binary_data_size": 8}),
         "in the JSON and behind",
     ),
+    (400, text("1400", "NaN"), "row 0: input 'distance' is not a finite number"),
+    (400, text("7000.0", "-Infinity"), "row 1: input 'distance' is not a finite"),
+    (400, text("0.1", "1e999"), "row 2: input 'temp' is not a finite number"),
+    (400, text("[1400, 7000.0, 5]", "[[1], [NaN], [2]]"), "row 1: input 'distance'"),
+    (400, text('"BYTES"', "NaN"), "not a request of the protocol"),
     (400, {"inputs": []}, "no inputs"),
     (400, {"rows": []}, "not a request of the protocol"),
     (400, b"{", "not a request of the protocol"),

@@ -280,6 +280,16 @@ def sentence(status: int, body: bytes) -> None:
     assert status != 422 or text.startswith(("row ", "the body has 0 rows")), text
 
 
+@pytest.mark.parametrize("name", [b"gzip", b"BR", b"gzip, identity"])
+def test_a_compressed_body_is_refused_by_a_sentence(model: Model, name: bytes) -> None:
+    header = ((b"content-encoding", name),)
+    status, body = RUNNER.run(ask(App(model), b"\x1f\x8b\x08", header))
+    assert status == 415 and name.lower() in body and b"as it is" in body
+    plain = json.dumps({"rows": [tiny.ROW]}).encode()
+    header = ((b"content-encoding", b"identity"),)
+    assert RUNNER.run(ask(App(model), plain, header))[0] == 200
+
+
 def test_of_a_key_that_comes_twice_the_last_value_counts(model: Model) -> None:
     body = b'{"rows": [' + ROW.replace("1400", '"x", "distance": 7').encode() + b"]}"
     assert RUNNER.run(ask(App(model), body))[0] == 200

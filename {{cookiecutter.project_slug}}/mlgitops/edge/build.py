@@ -19,7 +19,8 @@ from mlgitops.serving.verify import MANIFEST, VerifyError, contract_path, verify
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent  # of the machinery
-SERVING = ("__init__", "verify", "rows", "words", "predictions", "rowwise", "model")
+NAMES = "__init__ verify reasons rows words predictions rowwise model"
+SERVING = tuple(NAMES.split())
 CODE = ("__init__.py", "prediction_log.py", *(f"serving/{n}.py" for n in SERVING))
 NEEDS = ("numpy", "onnxruntime")
 STAMP = (1980, 1, 1, 0, 0, 0)  # no time in the bundle

@@ -20,6 +20,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import Header, RefusalError
 
 T = TypeVar("T")
@@ -94,7 +95,8 @@ class Tokens:
         """Raise RefusalError, 401, unless one of the tokens was sent."""
         sent = [value for name, value in headers if name == b"authorization"]
         if not sent:
-            raise RefusalError(401, f"this server requires a token: {HOW}", CHALLENGE)
+            sentence = f"this server requires a token: {HOW}"
+            raise RefusalError(401, Reason.UNAUTHORIZED, sentence, CHALLENGE)
         kind, _, token = sent[0].strip().partition(b" ")
         digest = hashlib.sha256(token.strip()).digest()
         # Each is compared, in constant time: how long it takes says nothing.
@@ -102,9 +104,8 @@ class Tokens:
         if len(sent) > 1 or kind.lower() != b"bearer" or not any(equal):
             name, value = CHALLENGE
             header = (name, value + b', error="invalid_token"')
-            raise RefusalError(
-                401, f"this is not a token of this server: {HOW}", header
-            )
+            sentence = f"this is not a token of this server: {HOW}"
+            raise RefusalError(401, Reason.UNAUTHORIZED, sentence, header)
 
 
 def read_tokens(path: Path) -> list[bytes]:

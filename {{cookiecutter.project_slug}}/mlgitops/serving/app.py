@@ -26,6 +26,7 @@ from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
 from mlgitops.serving.page import Page
 from mlgitops.serving.predictions import Prediction
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import (
     JSON,
     LIMITS,
@@ -37,6 +38,7 @@ from mlgitops.serving.routes import (
     Route,
     Send,
     read_body,
+    unavailable,
 )
 from mlgitops.serving.rows import RowError, all_metadata
 from mlgitops.serving.shadow import Shadow
@@ -95,7 +97,7 @@ class App:
         """Answer one request; never raises."""
         if scope["type"] != "http":
             return
-        status, path = 200, scope["path"]
+        status, path, reason = 200, scope["path"], None
         route = self.routes.get(path)
         began = perf_counter()
         try:
@@ -103,16 +105,20 @@ class App:
         except RefusalError as refusal:
             self.refused += path in self.counts.timed
             status, kind, headers = refusal.status, JSON, refusal.headers
+            reason = refusal.reason
             field = route.refusal if route else "error"
             body = self._encode({field: str(refusal)})
         except ConnectionError:
             return
         except Exception:
             traceback.print_exc(file=sys.stderr)
-            status, kind, headers = 500, JSON, ()
+            status, kind, headers, reason = 500, JSON, (), Reason.FAILED
             body = b'{"error":"the server failed; see its log."}'
         label = path if route else "other"
-        self.counts.responded(label, status, perf_counter() - began)
+        if reason is None:
+            self.counts.responded(label, perf_counter() - began)
+        else:
+            self.counts.refused(label, status, reason)
         sent = [
             (b"content-type", kind),
             *headers,
@@ -132,21 +138,32 @@ class App:
         if self.tokens is not None and guarded:
             self.tokens.check(scope["headers"])
         if route is None:
-            raise RefusalError(404, f"the paths are {', '.join(self.routes)}.")
+            sentence = f"the paths are {', '.join(self.routes)}."
+            raise RefusalError(404, Reason.NOT_FOUND, sentence)
         if scope["method"] not in route.methods:
             header = (b"allow", ", ".join(route.methods).encode())
             methods = " and ".join(route.methods)
-            raise RefusalError(405, f"{scope['path']} takes {methods} only.", header)
+            sentence = f"{scope['path']} takes {methods} only."
+            raise RefusalError(405, Reason.METHOD, sentence, header)
         return await route.answer(scope, receive)
 
     async def _live(self, _scope: Message, _receive: Receive) -> Response:
         return Response(b'{"status":"ok"}')
 
     async def _ready(self, _scope: Message, _receive: Receive) -> Response:
-        if self.model is None or self.draining:
-            reason = self.reason or "the server is stopping."
-            raise RefusalError(503, reason, (b"retry-after", b"1"))
+        self.demand_ready()
         return Response(b'{"status":"ok"}')
+
+    def demand_ready(self) -> None:
+        """Raise RefusalError, 503, where there is no model, or the server stops."""
+        if self.model is None:
+            raise self.without_model()
+        if self.draining:
+            raise unavailable(Reason.STOPPING, "the server is stopping.")
+
+    def without_model(self) -> RefusalError:
+        """Return what is said where no version can predict."""
+        return unavailable(Reason.NO_MODEL, self.reason)
 
     @cached_property
     def machinery(self) -> str:
@@ -211,7 +228,7 @@ class App:
         if (read := bulk.reader(scope)) is not None:
             return await self.bulk.predict(read, scope, receive)
         if self.model is None or self.turn is None:
-            raise RefusalError(503, self.reason, (b"retry-after", b"1"))
+            raise self.without_model()
         body = await read_body(scope, receive, self.limits)
         rows = rows_of(body, self.limits.rows)
         roles = (self.model.id, self.model.time)
@@ -220,7 +237,7 @@ class App:
             ids, times = all_metadata(rows, *roles)
             predictions = await self.turn.predict(rows, ids, times, self.canary)
         except RowError as error:
-            raise RefusalError(422, str(error)) from None
+            raise RefusalError(422, error.reason, str(error)) from None
         self.counts.predicted(rows)
         for prediction, names in zip(predictions, changed, strict=False):
             prediction["coerced"] = names

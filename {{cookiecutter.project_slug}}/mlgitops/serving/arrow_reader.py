@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from flatbuffers.table import Table as Flat
 
+from mlgitops.serving.reasons import Reason, RefusedError
 from mlgitops.serving.rows import Array
 from mlgitops.serving.vectors import MISSING, Table, Vector, missing
 
@@ -34,7 +35,7 @@ UNITS = ("s", "ms", "us", "ns")
 BROKEN = (struct.error, TypeError, ValueError, IndexError, OverflowError)
 
 
-class ArrowError(Exception):
+class ArrowError(RefusedError):
     """The bytes are not a stream that is read here: one sentence."""
 
 
@@ -67,7 +68,9 @@ def read(data: bytes, allowed: Sequence[str], rows: int, size: int) -> Table:
         return _Reader(allowed, rows, size).read(memoryview(data))
     except BROKEN as error:
         message = str(error)[:100]
-        raise ArrowError(f"the body is not an Arrow IPC stream: {message}.") from None
+        raise ArrowError(
+            Reason.MALFORMED, f"the body is not an Arrow IPC stream: {message}."
+        ) from None
 
 
 class _Reader:
@@ -94,7 +97,10 @@ class _Reader:
             else:
                 raise ValueError(f"it has a message of kind {kind}")
         if not self.rows:
-            raise ArrowError(f"the body has 0 rows; 1 to {self.max_rows} are allowed.")
+            raise ArrowError(
+                Reason.MALFORMED,
+                f"the body has 0 rows; 1 to {self.max_rows} are allowed.",
+            )
         names = [field.name for field in self.fields]
         columns = zip(*self.parts, strict=True)
         return Table(self.rows, dict(zip(names, map(_together, columns), strict=True)))
@@ -105,7 +111,8 @@ class _Reader:
         self.rows += length
         if not 0 <= length <= self.rows <= self.max_rows:
             raise TooManyError(
-                f"the body has too many rows; 1 to {self.max_rows} are allowed."
+                Reason.TOO_LARGE,
+                f"the body has too many rows; 1 to {self.max_rows} are allowed.",
             )
         self.parts.append(self._columns(flat, body, self.fields))
 
@@ -113,13 +120,19 @@ class _Reader:
         """Read the values that positions of a column point to."""
         number = _get(flat, 0, "<q")
         if _get(flat, 2, "B"):
-            raise ArrowError("the stream adds to a dictionary: write each one whole.")
+            raise ArrowError(
+                Reason.MALFORMED,
+                "the stream adds to a dictionary: write each one whole.",
+            )
         field = next((f for f in self.fields if f.dictionary == number), None)
         if field is None:
             raise ValueError(f"no column has the dictionary {number}")
         batch, plain = _table(flat, 1), [field._replace(dictionary=None)]
         if _get(batch, 0, "<q") > self.max_rows:
-            raise ArrowError(f"a dictionary may have at most {self.max_rows} values.")
+            raise ArrowError(
+                Reason.TOO_LARGE,
+                f"a dictionary may have at most {self.max_rows} values.",
+            )
         (self.dictionaries[number],) = self._columns(batch, body, plain)
 
     def _columns(
@@ -127,7 +140,9 @@ class _Reader:
     ) -> list[Vector]:
         """Return the values of each column of one batch."""
         if _table_or_none(flat, 3) is not None:
-            raise ArrowError("the buffers are compressed: send them uncompressed.")
+            raise ArrowError(
+                Reason.MEDIA_TYPE, "the buffers are compressed: send them uncompressed."
+            )
         length, nodes, buffers = _get(flat, 0, "<q"), _pairs(flat, 1), _pairs(flat, 2)
         if not 0 <= length <= self.max_rows:
             raise ValueError("a batch has no such length")
@@ -188,7 +203,10 @@ class _Reader:
             lengths = np.array([*map(len, dictionary.values)])
             self.left -= int(lengths[used].sum())
             if self.left < 0:
-                raise ArrowError("the texts are too long together; send fewer rows.")
+                raise ArrowError(
+                    Reason.TOO_LARGE,
+                    "the texts are too long together; send fewer rows.",
+                )
         safe = indices if valid is None else np.where(valid, indices, used[0])
         present = valid
         if dictionary.valid is not None:
@@ -214,7 +232,8 @@ def _messages(data: memoryview) -> Iterator[tuple[int, Flat, memoryview]]:
         number += 1
         if number > MESSAGES:
             raise ArrowError(
-                f"the stream has more than {MESSAGES} messages: send larger batches."
+                Reason.TOO_LARGE,
+                f"the stream has more than {MESSAGES} messages: send larger batches.",
             )
         start, end = position + 8, position + 8 + length
         if not 0 < length <= METADATA or end > len(data):
@@ -226,23 +245,31 @@ def _messages(data: memoryview) -> Iterator[tuple[int, Flat, memoryview]]:
             raise ValueError(f"the message at byte {position} is cut off")
         yield _get(message, 1, "B"), _table(message, 2), data[end : end + size]
         position = end + size
-    raise ArrowError("the stream has no end, so rows may be lost: close its writer.")
+    raise ArrowError(
+        Reason.MALFORMED,
+        "the stream has no end, so rows may be lost: close its writer.",
+    )
 
 
 def _fields(schema: Flat, allowed: Sequence[str]) -> list[Field]:
     """Return the columns; ArrowError for one that is not allowed."""
     if _get(schema, 0, "<h"):
-        raise ArrowError("the stream is big-endian: send it little-endian.")
+        raise ArrowError(
+            Reason.MEDIA_TYPE, "the stream is big-endian: send it little-endian."
+        )
     fields: list[Field] = []
     for flat in _tables(schema, 1):
         field = _field(flat)
         if field.name not in allowed:
             raise ArrowError(
+                Reason.UNKNOWN_FIELD,
                 f"the body has the unknown column {field.name[:80]!r}; "
-                f"allowed are {', '.join(allowed)}."
+                f"allowed are {', '.join(allowed)}.",
             )
         if field.name in (other.name for other in fields):
-            raise ArrowError(f"two columns are called '{field.name}'.")
+            raise ArrowError(
+                Reason.MALFORMED, f"two columns are called '{field.name}'."
+            )
         fields.append(field)
     return fields
 
@@ -273,8 +300,9 @@ def _type(kind: int, flat: Flat, name: str) -> tuple[str, str]:
     plain |= {UTF8: ("<i4", "text"), LARGE_UTF8: ("<i8", "text")}
     if kind not in plain:
         raise ArrowError(
+            Reason.WRONG_TYPE,
             f"column '{name}' is of the Arrow type {NAMES.get(kind, kind)}; a column "
-            "may have numbers, bool, utf8, timestamps, or a dictionary of these."
+            "may have numbers, bool, utf8, timestamps, or a dictionary of these.",
         )
     return plain[kind]
 
@@ -321,7 +349,9 @@ def _texts(name: str, offsets: Array, data: memoryview, valid: Array | None) -> 
             for (start, end), ok in zip(ends, present, strict=True)
         ]
     except UnicodeDecodeError:
-        raise ArrowError(f"column '{name}' has a text that is not UTF-8.") from None
+        raise ArrowError(
+            Reason.MALFORMED, f"column '{name}' has a text that is not UTF-8."
+        ) from None
     return texts
 
 
@@ -330,7 +360,10 @@ def _microseconds(field: Field, values: Array) -> Array:
     unit = np.datetime_data(values.dtype)[0]
     limit = {"D": 10**6, "s": 10**11, "ms": 10**14}.get(unit)
     if limit is not None and (np.abs(values.astype(np.int64)) > limit).any():
-        raise ArrowError(f"column '{field.name}' has a time before 1700 or after 2200.")
+        raise ArrowError(
+            Reason.OUT_OF_CONTRACT,
+            f"column '{field.name}' has a time before 1700 or after 2200.",
+        )
     return values.astype("M8[us]")
 
 

@@ -6,6 +6,7 @@ from math import isfinite
 import msgspec
 
 from mlgitops.prediction_log import Value
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import RefusalError
 
 
@@ -27,7 +28,9 @@ def rows_of(body: bytes, limit: int) -> list[dict[str, Value]]:
     count = len(rows)
     if not 0 < count <= limit:
         message = f"the body has {count} rows; 1 to {limit} are allowed."
-        raise RefusalError(413 if rows else 422, message)
+        if rows:
+            raise RefusalError(413, Reason.TOO_LARGE, message)
+        raise RefusalError(422, Reason.MALFORMED, message)
     return rows
 
 
@@ -42,7 +45,9 @@ def _refusal(body: bytes, error: Exception) -> RefusalError:
             for name, value in row.items():
                 if isinstance(value, float) and not isfinite(value):
                     column = f"row {index}: column {name!r:.80}"
-                    return RefusalError(422, f"{column} is not a finite 32-bit number.")
+                    sentence = f"{column} is not a finite 32-bit number."
+                    return RefusalError(422, Reason.NOT_FINITE, sentence)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass  # something else is wrong, or with something else than a row
-    return RefusalError(400, f'the body is not {{"rows": [{{...}}, ...]}}: {error}.')
+    sentence = f'the body is not {{"rows": [{{...}}, ...]}}: {error}.'
+    return RefusalError(400, Reason.MALFORMED, sentence)

@@ -29,6 +29,7 @@ from mlgitops.serving import (
 )
 from mlgitops.serving.arrow_reader import ArrowError, TooManyError
 from mlgitops.serving.model import Model
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import (
     ARROW,
     LIMITS,
@@ -79,7 +80,7 @@ class Bulk:
         """Predict the rows of a body."""
         model = self.app.model
         if model is None:
-            raise RefusalError(503, self.app.reason, (b"retry-after", b"1"))
+            raise self.app.without_model()
         body = await read_body(scope, receive, self.limits)
         asked = perf_counter()
         scored = await self._run(_scored, read, body, model, self.size, asked)
@@ -147,11 +148,11 @@ def _scored(read: Read, body: bytes, model: Model, size: Size, asked: float) -> 
     try:
         return vectors.score(model, read(body, model, size))
     except TooManyError as error:
-        raise RefusalError(413, str(error)) from None
+        raise RefusalError(413, error.reason, str(error)) from None
     except ArrowError as error:
-        raise RefusalError(400, str(error)) from None
+        raise RefusalError(400, error.reason, str(error)) from None
     except RowError as error:
-        raise RefusalError(422, str(error)) from None
+        raise RefusalError(422, error.reason, str(error)) from None
 
 
 def _content(facts: dict[str, str], scored: Scored, kind: bytes) -> bytes:
@@ -172,6 +173,7 @@ def _parquet(body: bytes, model: Model, size: Size) -> Table:
     if find_spec("pyarrow") is None:
         raise RefusalError(
             415,
+            Reason.MEDIA_TYPE,
             "this server does not read Parquet: install pyarrow beside it, or send "
             f"{ARROW.decode()}.",
         )
@@ -181,14 +183,16 @@ def _parquet(body: bytes, model: Model, size: Size) -> Table:
             command, input=body, capture_output=True, timeout=PARQUET_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise ArrowError("the body is a Parquet file that takes too long.") from None
+        sentence = "the body is a Parquet file that takes too long."
+        raise ArrowError(Reason.TOO_LARGE, sentence) from None
     if done.returncode:
         last = done.stderr.decode(errors="replace").splitlines()[-1:]
         sentence = last[0] if done.returncode == 1 and last else ""
         if not sentence.startswith("the body"):
             sentence = "the body is a Parquet file that cannot be read."
-        is_size = sentence.startswith("the body has")
-        raise (TooManyError if is_size else ArrowError)(sentence)
+        if sentence.startswith("the body has"):
+            raise TooManyError(Reason.TOO_LARGE, sentence)
+        raise ArrowError(Reason.MALFORMED, sentence)
     return _arrow(done.stdout, model, size)
 
 

@@ -9,6 +9,7 @@ left. So work whose turn comes too late is not done: 503 and Retry-After.
 import asyncio
 from time import perf_counter
 
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import RefusalError
 
 SECONDS = 0.25  # that a request may wait for others of its turn of the event loop
@@ -21,7 +22,7 @@ class BusyError(RefusalError):
     def __init__(self) -> None:
         """Say when to come again."""
         sentence = "the server has more requests than it can answer; try again later."
-        super().__init__(503, sentence, (b"retry-after", b"1"))
+        super().__init__(503, Reason.OVERLOADED, sentence, (b"retry-after", b"1"))
 
 
 class LoopTurn:

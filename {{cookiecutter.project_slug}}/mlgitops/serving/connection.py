@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import httptools
 
 from mlgitops.serving import direct
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import BULK, RefusalError, media_type
 from mlgitops.serving.stack import (
     STATUS_LINE,
@@ -25,6 +26,7 @@ from mlgitops.serving.stack import (
 
 # A server may ignore it (RFC 9110, 7.8); the parser would skip the body that follows.
 UPGRADE = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
+ENCODED = frozenset({b"transfer-encoding", b"content-encoding"})  # what has to be read
 UNSENT = 16_384  # bytes of responses that wait for a client before it counts as slow
 
 
@@ -60,8 +62,8 @@ class Client(Protocol):
     def check(self, now: float) -> None:
         """Leave if it is too slow."""
 
-    def refuse(self, status: int) -> None:
-        """Respond with a status, and close."""
+    def refuse(self, status: int, reason: Reason) -> None:
+        """Respond with a status, and close; the reason is counted."""
 
     def evict(self) -> None:
         """Leave, and release at once what is held."""
@@ -110,7 +112,7 @@ class Connections:
             slow = (c for c in self.open if c.unsent or c.is_closing)
             silent = next(chain(self.arriving, self.idle, slow), None)
             if silent is None:  # all others have a response coming
-                connection.refuse(503)
+                connection.refuse(503, Reason.OVERLOADED)
                 return
             silent.evict()
         self.open.add(connection)
@@ -134,6 +136,11 @@ class Connections:
             slow = [c for c in self.open if c in self.arriving or c.unsent]
             if slow:
                 max(slow, key=lambda connection: connection.held).evict()
+
+    def refused(self, status: int, reason: Reason) -> None:
+        """Count a response that the application knows nothing of."""
+        if self.taker is not None:
+            self.taker.app.counts.refused("other", status, reason)
 
     def forget(self, connection: Client) -> None:
         """Release what a connection holds."""
@@ -251,12 +258,13 @@ class Connection(HttpToolsProtocol):
         ):
             self.transport.close()
 
-    def refuse(self, status: int) -> None:
+    def refuse(self, status: int, reason: Reason) -> None:
         """Respond with a status, unless a response has begun, and close."""
         retry = b"retry-after: 1\r\n" if status == 503 else b""
         headers = retry + b"content-length: 0\r\nconnection: close\r\n\r\n"
         if not self.responding or not self.cycle.response_started:
             self.transport.write(STATUS_LINE[status] + headers)
+            self.all.refused(status, reason)
         if self.responding:  # the application stops waiting for the body
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -274,7 +282,7 @@ class Connection(HttpToolsProtocol):
         elif self in self.all.idle:
             self.transport.close()
         else:
-            self.refuse(503)
+            self.refuse(503, Reason.OVERLOADED)
             if self.transport.get_write_buffer_size():
                 self.transport.abort()  # nobody would wait for it to be read
         self.connections.discard(self)
@@ -298,14 +306,14 @@ class Connection(HttpToolsProtocol):
         if size < 4:
             self.scanned = max(len(self.buffer) - 3, 0)
             if len(self.buffer) > self.bounds.head:
-                self.refuse(431)
+                self.refuse(431, Reason.TOO_LARGE)
             elif not re.match(rb"[A-Za-z\r\n]", self.buffer):
-                self.refuse(400)  # another protocol, such as TLS
+                self.refuse(400, Reason.MALFORMED)  # another protocol, such as TLS
             return 0
         self.scanned = 0
         fields = self.buffer.count(b"\r\n", 0, size) - 2
         if size > self.bounds.head or fields > self.bounds.fields:
-            self.refuse(431)
+            self.refuse(431, Reason.TOO_LARGE)
             return 0
         return size
 
@@ -315,7 +323,7 @@ class Connection(HttpToolsProtocol):
         del self.buffer[:size]
         self.parsed += size
         if self.parsed > self.most:
-            self.refuse(413)
+            self.refuse(413, Reason.TOO_LARGE)
             return
         self.in_head = not self.in_body
         if self.in_body:
@@ -326,7 +334,7 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self.ended and not self.transport.is_closing():
-                self.refuse(400)
+                self.refuse(400, Reason.MALFORMED)
 
     def on_message_begin(self) -> None:
         """Begin a request; one whose head was not looked at is not read."""
@@ -343,7 +351,7 @@ class Connection(HttpToolsProtocol):
         """Start the application, which caps the body that follows."""
         self.in_head = False
         if self.parser.should_upgrade():  # the method CONNECT
-            self.refuse(400)
+            self.refuse(400, Reason.MALFORMED)
             return
         self._unset_keepalive_if_required()
         self.in_body = True
@@ -353,7 +361,7 @@ class Connection(HttpToolsProtocol):
                 self.left = int(value.strip().lstrip(b"0")[:20] or b"0")
             elif name == b"content-type" and media_type(value) in BULK:
                 self.most, plain = self.bounds.bulk, False
-            elif name == b"transfer-encoding":
+            elif name in ENCODED:
                 plain = False
         taker = self.all.taker
         if plain and taker is not None and self._is_direct(taker):

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from mlgitops.serving.routes import Message, Receive, RefusalError, Response
+from mlgitops.serving.routes import Message, Receive, Response
 
 if TYPE_CHECKING:
     from mlgitops.serving.app import App
@@ -34,7 +34,7 @@ class Description:
     async def _contents(self) -> tuple[bytes, bytes]:
         app, model = self._app, self._app.model
         if model is None:
-            raise RefusalError(503, app.reason, (b"retry-after", b"1"))
+            raise app.without_model()
         if self._made is None:
             facts = (model.contract, model.manifest, model.manifest_sha256)
             self._made = await asyncio.to_thread(make, *facts, app.version, app.limits)

@@ -149,7 +149,7 @@ class Cycle:
         assert app.model is not None and request is not None
         app.counts.predicted(request.rows)
         body = app.content(app.model, request.predictions)
-        app.counts.responded("/predict", 200, perf_counter() - self.since)
+        app.counts.responded("/predict", perf_counter() - self.since)
         self.response_started = self.response_complete = True
         if self.disconnected:
             return

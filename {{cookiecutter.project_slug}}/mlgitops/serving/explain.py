@@ -21,6 +21,7 @@ import numpy as np
 from mlgitops.serving import shapley
 from mlgitops.serving.body import rows_of
 from mlgitops.serving.predictions import TASKS
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import (
     Message,
     Receive,
@@ -95,7 +96,7 @@ class Explainer:
         """Return the reasons of each row of a request."""
         model = self.app.model
         if model is None:
-            raise RefusalError(503, self.app.reason, (b"retry-after", b"1"))
+            raise self.app.without_model()
         body = await read_body(scope, receive, self.app.limits)
         rows = rows_of(body, self.limits.rows)
         changed = self.app.coerced(model, rows)
@@ -105,7 +106,7 @@ class Explainer:
             feeds = inputs(rows, model.columns, model.inputs, bool(model.time))
             scores = model.scores(feeds)
         except RowError as error:
-            raise RefusalError(422, str(error)) from None
+            raise RefusalError(422, error.reason, str(error)) from None
         self._admit(len(rows))
         reasons = await self._reasons(model, feeds, scores)
         named = TASKS[model.task].predictions(scores, model.manifest)
@@ -131,13 +132,13 @@ class Explainer:
         try:
             return await asyncio.to_thread(explain, model, feeds, scores, self.limits)
         except TimeoutError:
-            raise RefusalError(503, self._too_slow()) from None
+            raise RefusalError(503, Reason.OVERLOADED, self._too_slow()) from None
         except RowError:
             message = (
                 "the model has no output for this row's values beside those of a "
                 "reference row, so there are no reasons; /predict answers it."
             )
-            raise RefusalError(422, message) from None
+            raise RefusalError(422, Reason.NO_PREDICTION, message) from None
         finally:
             self._busy = False
 
@@ -145,17 +146,20 @@ class Explainer:
         """Refuse what is more than the rate, and a second request at a time."""
         if not self.limits.rate:
             message = "this server gives no reasons: it has --explain-rate 0."
-            raise RefusalError(403, message)
+            raise RefusalError(403, Reason.TURNED_OFF, message)
         if self._busy:
             message = "another row is being explained, one at a time; ask again."
-            raise RefusalError(429, message, (b"retry-after", b"1"))
+            raise RefusalError(
+                429, Reason.RATE_LIMITED, message, (b"retry-after", b"1")
+            )
         if wait := self._bucket.take(count):
             seconds = int(wait) + 1
             message = (
                 f"reasons are limited to {self.limits.rate:g} rows a second "
                 f"(--explain-rate); ask again in {seconds} s."
             )
-            raise RefusalError(429, message, (b"retry-after", b"%d" % seconds))
+            header = (b"retry-after", b"%d" % seconds)
+            raise RefusalError(429, Reason.RATE_LIMITED, message, header)
 
     def _too_slow(self) -> str:
         """Say that the model takes too long."""

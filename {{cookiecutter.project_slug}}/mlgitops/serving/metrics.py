@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mlgitops.prediction_log import Value
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.typed import Usual
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Counts:
     def __init__(self, columns: Mapping[str, Mapping[str, Any]]) -> None:
         """`columns` are those of the contract; none where there is no model."""
         self.responses: Counter[tuple[str, int]] = Counter()  # by path and status
+        self.reasons: Counter[str] = Counter()  # of those that are not 200
         self.durations = [0] * (len(BUCKETS) + 1)  # of predictions, by bucket
         self.seconds = 0.0
         self.timed = {"/predict"}  # paths that predict
@@ -48,12 +50,17 @@ class Counts:
         }
         self._usual = _usual(self.known, self.ranges)
 
-    def responded(self, path: str, status: int, seconds: float) -> None:
-        """Count a response; `path` is one that the server knows, or "other"."""
-        self.responses[path, status] += 1
-        if path in self.timed and status == 200:
+    def responded(self, path: str, seconds: float) -> None:
+        """Count a response with status 200; `path` is one that the server knows."""
+        self.responses[path, 200] += 1
+        if path in self.timed:
             self.durations[bisect_left(BUCKETS, seconds)] += 1
             self.seconds += seconds
+
+    def refused(self, path: str, status: int, reason: Reason) -> None:
+        """Count another response; `path` is one that the server knows, or "other"."""
+        self.responses[path, status] += 1
+        self.reasons[reason] += 1
 
     def predicted(self, rows: Sequence[Mapping[str, Value]]) -> None:
         """Count rows that got a prediction, and what training never saw in them."""
@@ -128,6 +135,14 @@ def _families(counts: Counts, info: Mapping[str, Any]) -> Iterator[Metric]:
     for (path, status), number in sorted(counts.responses.items()):
         responses.add_metric((path, str(status)), number)
     yield responses
+    refusals = CounterMetricFamily(
+        "model_refusals",
+        "Responses with another status than 200, by reason.",
+        labels=("reason",),
+    )
+    for reason in Reason:
+        refusals.add_metric((reason.value,), counts.reasons[reason])
+    yield refusals
     yield HistogramMetricFamily(
         "model_prediction_seconds",
         "Time from the request to the response of a prediction, where it was 200.",

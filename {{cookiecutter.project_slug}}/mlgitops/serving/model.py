@@ -9,6 +9,7 @@ import onnxruntime
 
 from mlgitops.prediction_log import metadata
 from mlgitops.serving.predictions import TASKS, Prediction, Scores
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.rows import (
     Column,
     RowError,
@@ -120,7 +121,8 @@ class Model:
         task = TASKS[self.task]
         if not task.accepts(scores):
             index = int(np.flatnonzero(~task.valid(scores))[0])
-            raise RowError(f"row {index}: the model has no {task.output} for it.")
+            sentence = f"row {index}: the model has no {task.output} for it."
+            raise RowError(Reason.NO_PREDICTION, sentence)
         return scores
 
     def scores(self, feeds: Mapping[str, Any]) -> Scores:

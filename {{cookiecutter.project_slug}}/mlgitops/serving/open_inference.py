@@ -10,9 +10,11 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +23,7 @@ import numpy as np
 from mlgitops.serving import bulk, busy, vectors
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import Prediction
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.routes import (
     Message,
     Receive,
@@ -77,8 +80,12 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
 DECODE = msgspec.json.Decoder(Request).decode
 
 
-class TensorError(Exception):
-    """A request that cannot be read: one sentence."""
+class TensorError(RefusalError):
+    """A request that cannot be read."""
+
+    def __init__(self, reason: Reason, sentence: str) -> None:
+        """The protocol has one status for all of them."""
+        super().__init__(400, reason, sentence)
 
 
 def routes(app: App) -> dict[str, Route]:
@@ -145,15 +152,8 @@ async def _server(app: App, _scope: Message, _receive: Receive) -> Response:
 async def _ready(
     app: App, content: Message, _scope: Message, _receive: Receive
 ) -> Response:
-    _demand_ready(app)
+    app.demand_ready()
     return Response(ENCODE(content))
-
-
-def _demand_ready(app: App) -> None:
-    """Refuse where there is no model, or the server stops."""
-    if app.model is None or app.draining:
-        reason = app.reason or "the server is stopping."
-        raise RefusalError(503, reason, (b"retry-after", b"1"))
 
 
 class Infer:
@@ -167,20 +167,14 @@ class Infer:
     async def infer(self, scope: Message, receive: Receive) -> Response:
         """Predict the rows of a request's tensors."""
         body = await read_body(scope, receive, self.app.limits)
-        if encoding := bulk.header(scope, b"content-encoding"):
-            raise RefusalError(
-                415, f"the body is {encoding[:20].decode('latin1')}: send it as it is."
-            )
         self.turn.check()
         try:
             request, rest = _request(body, bulk.header(scope, BINARY))
             table = _table(request.inputs, rest, self.names, self.app.limits.rows)
             scored = vectors.score(self.model, table)
             outputs = _outputs(request, self.model, scored.predictions)
-        except TensorError as error:
-            raise RefusalError(400, str(error)) from None
         except RowError as error:
-            raise RefusalError(400, str(error)) from None
+            raise TensorError(error.reason, str(error)) from None
         odd = vectors.unseen(self.app.counts, table)
         self.app.counts.predicted_columns(table.rows, *odd)
         await self.app.bulk.log(self.model, scored)
@@ -209,14 +203,38 @@ def _request(body: bytes, length: bytes) -> tuple[Request, bytes]:
     """Return the JSON of a body, and the tensors behind it."""
     if length and not (length.isdigit() and int(length[:20]) <= len(body)):
         name = BINARY.decode()
-        raise TensorError(f"the header {name} must be a length within the body.")
+        raise TensorError(
+            Reason.MALFORMED, f"the header {name} must be a length within the body."
+        )
     end = int(length) if length else len(body)
     try:
         return DECODE(body[:end]), body[end:]
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        if (odd := _not_finite(body[:end])) is not None:
+            raise odd from None
         raise TensorError(
-            f"the body is not a request of the protocol: {error}."
+            Reason.MALFORMED, f"the body is not a request of the protocol: {error}."
         ) from None
+
+
+def _not_finite(text: bytes) -> TensorError | None:
+    """Return what is wrong where a value is NaN, infinite or a number without end.
+
+    JSON has none of these, so that its decoder only knows the byte.
+    """
+    try:
+        for tensor in json.loads(text, parse_int=float)["inputs"]:
+            for row, value in enumerate(tensor["data"]):
+                number = value[0] if isinstance(value, list) else value
+                if isinstance(number, float) and not isfinite(number):
+                    sentence = (
+                        f"row {row}: input {tensor['name']!r:.80} is not a finite "
+                        "number; a missing value is null in JSON."
+                    )
+                    return TensorError(Reason.NOT_FINITE, sentence)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass  # something else is wrong, or with something else than a value
+    return None
 
 
 def _table(
@@ -230,28 +248,36 @@ def _table(
         if name not in names:
             allowed = ", ".join(names)
             raise TensorError(
-                f"the input {name[:80]!r} is unknown; allowed are {allowed}."
+                Reason.UNKNOWN_FIELD,
+                f"the input {name[:80]!r} is unknown; allowed are {allowed}.",
             )
         if name in columns:
-            raise TensorError(f"two inputs are called '{name}'.")
+            raise TensorError(Reason.MALFORMED, f"two inputs are called '{name}'.")
         if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ([], [1]):
-            raise TensorError(f"the shape of input '{name}' must be [n] or [n, 1].")
+            raise TensorError(
+                Reason.MALFORMED, f"the shape of input '{name}' must be [n] or [n, 1]."
+            )
         rows = tensor.shape[0] if rows is None else rows
         if tensor.shape[0] != rows:
-            raise TensorError(f"the input '{name}' has another number of rows.")
+            raise TensorError(
+                Reason.MALFORMED, f"the input '{name}' has another number of rows."
+            )
         if not 0 < rows <= limit:
             message = f"the body has {rows} rows; 1 to {limit} are allowed."
-            raise RefusalError(413, message)
+            raise RefusalError(413, Reason.TOO_LARGE, message)
         if tensor.datatype not in JSON:
             raise TensorError(
+                Reason.WRONG_TYPE,
                 f"input '{name}' has the datatype {tensor.datatype[:80]!r}; "
-                f"one of {', '.join(JSON)} is allowed."
+                f"one of {', '.join(JSON)} is allowed.",
             )
         columns[name], rest = _vector(tensor, rows, rest)
     if rows is None:
-        raise TensorError("the request has no inputs.")
+        raise TensorError(Reason.MALFORMED, "the request has no inputs.")
     if rest:
-        raise TensorError(f"{len(rest)} bytes behind the JSON belong to no input.")
+        raise TensorError(
+            Reason.MALFORMED, f"{len(rest)} bytes behind the JSON belong to no input."
+        )
     return Table(rows, columns)
 
 
@@ -261,16 +287,22 @@ def _vector(tensor: Input, rows: int, rest: bytes) -> tuple[Vector, bytes]:
     size = parameters.get("binary_data_size")
     if odd := parameters.keys() - {"binary_data_size"}:
         raise TensorError(
-            f"input '{name}' has the unknown parameter {min(odd)[:80]!r}."
+            Reason.UNKNOWN_FIELD,
+            f"input '{name}' has the unknown parameter {min(odd)[:80]!r}.",
         )
     if size is None:
         if tensor.data is None:
-            raise TensorError(f"input '{name}' has no data.")
+            raise TensorError(Reason.MISSING_FIELD, f"input '{name}' has no data.")
         return _from_json(tensor, tensor.data, rows), rest
     if tensor.data is not None:
-        raise TensorError(f"input '{name}' has data in the JSON and behind it.")
+        raise TensorError(
+            Reason.MALFORMED, f"input '{name}' has data in the JSON and behind it."
+        )
     if type(size) is not int or not 0 <= size <= len(rest):
-        raise TensorError(f"the binary_data_size of input '{name}' is not in the body.")
+        raise TensorError(
+            Reason.MALFORMED,
+            f"the binary_data_size of input '{name}' is not in the body.",
+        )
     return _from_bytes(tensor, rest[:size], rows), rest[size:]
 
 
@@ -278,17 +310,22 @@ def _from_json(tensor: Input, data: list[Any], rows: int) -> Vector:
     """Return the values of a JSON list, which may be nested as its shape is."""
     if len(tensor.shape) == 2 and all(type(value) is list for value in data):
         if any(len(value) != 1 for value in data):
-            raise TensorError(f"the data of input '{tensor.name}' is not of its shape.")
+            raise TensorError(
+                Reason.MALFORMED,
+                f"the data of input '{tensor.name}' is not of its shape.",
+            )
         data = [value[0] for value in data]
     if len(data) != rows:
         raise TensorError(
-            f"input '{tensor.name}' has {len(data)} values for {rows} rows."
+            Reason.MALFORMED,
+            f"input '{tensor.name}' has {len(data)} values for {rows} rows.",
         )
     kinds = JSON[tensor.datatype] | {type(None)}
     for row, value in enumerate(data):
         if type(value) not in kinds:
             raise TensorError(
-                f"row {row}: input '{tensor.name}' is not {tensor.datatype}."
+                Reason.WRONG_TYPE,
+                f"row {row}: input '{tensor.name}' is not {tensor.datatype}.",
             )
     present = np.array([value is not None for value in data])
     if tensor.datatype == "BYTES":
@@ -311,18 +348,22 @@ def _from_bytes(tensor: Input, data: bytes, rows: int) -> Vector:
             values[:] = [text.decode() for text in _elements(data, rows)]
         except (struct.error, ValueError):
             raise TensorError(
-                f"input '{name}' is not {rows} texts in UTF-8, each behind its length."
+                Reason.MALFORMED,
+                f"input '{name}' is not {rows} texts in UTF-8, each behind its length.",
             ) from None
         return _text(values, present)
     dtype = np.dtype(NUMBERS.get(tensor.datatype, "u1"))
     if len(data) != rows * dtype.itemsize:
         raise TensorError(
-            f"input '{name}' has {len(data)} bytes for {rows} {tensor.datatype}."
+            Reason.MALFORMED,
+            f"input '{name}' has {len(data)} bytes for {rows} {tensor.datatype}.",
         )
     numbers = np.frombuffer(data, dtype)
     if tensor.datatype == "BOOL":
         if (numbers > 1).any():
-            raise TensorError(f"input '{name}' has a byte that is neither 0 nor 1.")
+            raise TensorError(
+                Reason.WRONG_TYPE, f"input '{name}' has a byte that is neither 0 nor 1."
+            )
         return Vector("true or false", numbers.astype(np.bool_), present)
     return _number(tensor, numbers, present)
 
@@ -352,7 +393,8 @@ def _number(tensor: Input, values: Any, present: Array, dtype: str = "") -> Vect
             array = np.asarray(values, dtype or NUMBERS[tensor.datatype])
     except OverflowError:
         raise TensorError(
-            f"input '{tensor.name}' has a number that is not {tensor.datatype}."
+            Reason.OUT_OF_CONTRACT,
+            f"input '{tensor.name}' has a number that is not {tensor.datatype}.",
         ) from None
     if array.dtype.kind == "f":
         present = present & ~np.isnan(array)
@@ -378,12 +420,14 @@ def _outputs(
     for output in requested:
         if output.name not in columns:
             raise TensorError(
+                Reason.UNKNOWN_FIELD,
                 f"the output {output.name[:80]!r} is unknown; there are "
-                f"{', '.join(columns)}."
+                f"{', '.join(columns)}.",
             )
         if odd := output.parameters.keys() - {"binary_data"}:
             raise TensorError(
-                f"output '{output.name}' has the unknown parameter {min(odd)[:80]!r}."
+                Reason.UNKNOWN_FIELD,
+                f"output '{output.name}' has the unknown parameter {min(odd)[:80]!r}.",
             )
         kind, values = columns[output.name]
         datatype = _datatype(model, output.name, kind)

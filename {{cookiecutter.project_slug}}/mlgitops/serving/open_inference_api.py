@@ -46,7 +46,7 @@ def model(path: str, name: str) -> Paths:
         "Predict the rows of tensors.",
         content(ref("Tensors")),
         content(ref("Inferred")),
-        (*BODY, 415),
+        BODY,
     )
     infer["description"] = (
         "Each column is a tensor of its name, all of one length; binary tensors are "

@@ -57,7 +57,7 @@ def predictions(version: Version) -> Paths:
         "Predict rows.",
         content(ref("Rows"), golden=examples.body(version)),
         content(ref("Predictions"), golden=examples.response(version)),
-        (*BODY, 415, 422),
+        (*BODY, 422),
     )
     operation["description"] = (
         "All rows are predicted, or none. A prediction is in the log before the "

@@ -31,7 +31,7 @@ STATUSES: dict[int, Schema] = {  # of refusals
     400: {"description": "The body is not valid JSON, or lacks what it must have."},
     408: {"description": "The body did not arrive in time."},
     413: {"description": "More rows or bytes than one request may have."},
-    415: {"description": "The server does not read a body of this type."},
+    415: {"description": "The server does not read a body of this type or encoding."},
     422: {
         "description": "A row breaks the contract; the sentence names row and column."
     },
@@ -44,7 +44,7 @@ STATUSES: dict[int, Schema] = {  # of refusals
     },
 }
 ANY = (401, 431, 500, 503)  # can come from any path
-BODY = (400, 408, 413)  # from any path that reads a body
+BODY = (400, 408, 413, 415)  # from any path that reads a body
 
 
 def refusals(*statuses: int, schema: Schema | None = None) -> dict[str, Schema]:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from mlgitops.serving.reasons import Reason, RefusedError
+
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -30,13 +32,20 @@ class Limits(NamedTuple):
 LIMITS = Limits()
 
 
-class RefusalError(Exception):
-    """A response that is not 200: its status and one sentence."""
+class RefusalError(RefusedError):
+    """A response that is not 200: its status, its reason and one sentence."""
 
-    def __init__(self, status: int, sentence: str, *headers: Header):
-        """`headers` are sent beside the sentence."""
-        super().__init__(sentence)
+    def __init__(
+        self, status: int, reason: Reason, sentence: str, *headers: Header
+    ) -> None:
+        """`headers` are sent beside the sentence, the reason is counted."""
+        super().__init__(reason, sentence)
         self.status, self.headers = status, headers
+
+
+def unavailable(reason: Reason, sentence: str) -> RefusalError:
+    """Return what is said while there is no prediction to be had: come again."""
+    return RefusalError(503, reason, sentence, (b"retry-after", b"1"))
 
 
 class Response(NamedTuple):
@@ -68,11 +77,13 @@ async def read_body(scope: Message, receive: Receive, limits: Limits) -> bytes:
     too_large = f"the body has more than {limit} bytes; send fewer rows."
     for name, value in scope["headers"]:
         if name == b"content-length" and _exceeds(value, limit):
-            raise RefusalError(413, too_large)
+            raise RefusalError(413, Reason.TOO_LARGE, too_large)
+        if name == b"content-encoding":
+            _check_encoding(value)
     if is_whole(receive):  # as most are: nothing to wait for, and no timer to set
         message = await receive()
         if len(body := message.get("body", b"")) > limit:
-            raise RefusalError(413, too_large)
+            raise RefusalError(413, Reason.TOO_LARGE, too_large)
         if message["type"] == "http.disconnect":
             raise ConnectionError
         return bytes(body)
@@ -85,11 +96,12 @@ async def read_body(scope: Message, receive: Receive, limits: Limits) -> bytes:
                     raise ConnectionError
                 body += message.get("body", b"")
                 if len(body) > limit:
-                    raise RefusalError(413, too_large)
+                    raise RefusalError(413, Reason.TOO_LARGE, too_large)
                 more = message.get("more_body", False)
     except TimeoutError:
         late = f"the body did not arrive within {limits.seconds:g} seconds."
-        raise RefusalError(408, late, (b"connection", b"close")) from None
+        header = (b"connection", b"close")
+        raise RefusalError(408, Reason.TOO_SLOW, late, header) from None
     return bytes(body)
 
 
@@ -97,6 +109,14 @@ def is_whole(receive: Receive) -> bool:
     """Return whether uvicorn has the whole body already."""
     cycle = getattr(receive, "__self__", None)
     return getattr(cycle, "more_body", True) is False
+
+
+def _check_encoding(value: bytes) -> None:
+    """Refuse a body that is packed: it could be of any size."""
+    name = value.strip().lower()
+    if name not in (b"", b"identity"):
+        sentence = f"the body is {name[:20].decode('latin1')}: send it as it is."
+        raise RefusalError(415, Reason.MEDIA_TYPE, sentence)
 
 
 def _exceeds(digits: bytes, limit: int) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 
 from mlgitops import prediction_log
 from mlgitops.prediction_log import max_text
+from mlgitops.serving.reasons import Reason, RefusedError
 from mlgitops.serving.words import words
 
 MOMENT = re.compile(  # of a datetime; what else Python reads, a table does not
@@ -42,7 +43,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 JSON_TYPES = {bool: "true or false", str: "text", int: "a number", float: "a number"}
 
 
-class RowError(Exception):
+class RowError(RefusedError):
     """A row that the contract does not allow: one sentence for the caller."""
 
 
@@ -92,8 +93,9 @@ def inputs(
         if not row.keys() <= allowed:
             unknown = min(map(repr, row.keys() - allowed))
             raise RowError(
+                Reason.UNKNOWN_FIELD,
                 f"row {index} has the unknown column {unknown[:80]}; "
-                f"allowed are {', '.join((*names_of_row, *schema))}."
+                f"allowed are {', '.join((*names_of_row, *schema))}.",
             )
     values = {name: [row.get(name) for row in rows] for name in schema}
     return arrays(values, schema, names)
@@ -136,7 +138,8 @@ def metadata(
         row_id = os.urandom(16).hex()
     elif type(row_id) not in (str, int) or not 0 < len(str(row_id)) <= MAX_ID:
         raise RowError(
-            f"row {index}: '{id_name}' must be text of 1 to {MAX_ID} characters."
+            Reason.OUT_OF_CONTRACT if type(row_id) is str else Reason.WRONG_TYPE,
+            f"row {index}: '{id_name}' must be text of 1 to {MAX_ID} characters.",
         )
     if time is None:
         return row_id, None
@@ -147,8 +150,9 @@ def metadata(
             raise ValueError("beyond what the log holds")
     except (TypeError, ValueError, OverflowError):
         raise RowError(
+            Reason.OUT_OF_CONTRACT,
             f"row {index}: '{time_name}' must be an ISO 8601 time from 1700 to 2200, "
-            "e.g. 2013-04-01T12:00:00Z."
+            "e.g. 2013-04-01T12:00:00Z.",
         ) from None
     return row_id, moment
 
@@ -161,14 +165,16 @@ def _array(values: Sequence[Any], column: Column) -> Array:
         raise _type_error(values, column, allowed)
     if not column.missing and (type(None) in kinds or "" in values):
         index = next(i for i, value in enumerate(values) if value in (None, ""))
-        raise RowError(f"row {index} lacks the column '{column.name}'.")
+        sentence = f"row {index} lacks the column '{column.name}'."
+        raise RowError(Reason.MISSING_FIELD, sentence)
     if column.type in ("category", "text"):
         texts = ["" if value is None else value for value in values]
         for index, text in enumerate(texts):
             if len(text) > column.max_text:
                 raise RowError(
+                    Reason.OUT_OF_CONTRACT,
                     f"row {index}: column '{column.name}' has {len(text)} characters; "
-                    f"at most {column.max_text} are allowed."
+                    f"at most {column.max_text} are allowed.",
                 )
         _check_category(texts, column)
         texts = [*map(words, texts)] if column.type == "text" else texts
@@ -187,7 +193,8 @@ def _array(values: Sequence[Any], column: Column) -> Array:
     for index in np.flatnonzero(~np.isfinite(array)).tolist():
         if values[index] is not None:
             raise RowError(
-                f"row {index}: column '{column.name}' is not a finite 32-bit number."
+                Reason.NOT_FINITE,
+                f"row {index}: column '{column.name}' is not a finite 32-bit number.",
             )
     return array.reshape(-1, 1)
 
@@ -199,8 +206,10 @@ def _check_category(texts: Sequence[str], column: Column) -> None:
     for index, text in enumerate(texts):
         if text and text not in column.allowed:
             raise RowError(
+                Reason.OUT_OF_CONTRACT,
                 f"row {index}: column '{column.name}' has the unknown value "
-                f"{text[:80]!r}; contract.yaml lists what is allowed (unknown: refuse)."
+                f"{text[:80]!r}; contract.yaml lists what is allowed "
+                "(unknown: refuse).",
             )
 
 
@@ -211,13 +220,15 @@ def _check_whole(values: Sequence[Any], column: Column) -> None:
             continue
         if value % 1:
             raise RowError(
+                Reason.WRONG_TYPE,
                 f"row {index}: column '{column.name}' must be a whole number, not "
-                f"{value}."
+                f"{value}.",
             )
         if not -WHOLE <= value <= WHOLE:
             raise RowError(
+                Reason.OUT_OF_CONTRACT,
                 f"row {index}: column '{column.name}' must be a whole number from "
-                f"-{WHOLE} to {WHOLE}."
+                f"-{WHOLE} to {WHOLE}.",
             )
 
 
@@ -231,8 +242,9 @@ def seconds(index: int, text: str | None, name: str) -> float:
         return (prediction_log.moment(text) - EPOCH) // MICROSECOND / 1_000_000
     except (ValueError, OverflowError):
         raise RowError(
+            Reason.OUT_OF_CONTRACT,
             f"row {index}: column '{name}' must be an ISO 8601 time from 1700 to 2200, "
-            "e.g. 2013-04-01T12:00:00Z."
+            "e.g. 2013-04-01T12:00:00Z.",
         ) from None
 
 
@@ -244,5 +256,6 @@ def _type_error(
     expected = TYPES[column.type][1]
     actual = JSON_TYPES.get(type(values[index]), "a list or an object")
     return RowError(
-        f"row {index}: column '{column.name}' must be {expected}, not {actual}."
+        Reason.WRONG_TYPE,
+        f"row {index}: column '{column.name}' must be {expected}, not {actual}.",
     )

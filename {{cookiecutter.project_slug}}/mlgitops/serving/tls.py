@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlgitops.serving.connection import Connection, Connections
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.stack import Config, ServerState
 
 CLOSE_SECONDS = 2.0  # for a client to say that it closes as well
@@ -53,7 +54,7 @@ class Handshake:
     def check(self, now: float) -> None:
         """Nothing: the handshake has its own timer."""
 
-    def refuse(self, _status: int) -> None:
+    def refuse(self, _status: int, _reason: Reason) -> None:
         """Close: without TLS there is no status to be sent."""
         self.refused = True
         self.socket.close()

@@ -24,6 +24,7 @@ from mlgitops import prediction_log
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
 from mlgitops.serving.predictions import TASKS, Prediction
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.rows import (
     TYPES,
     WHOLE,
@@ -129,7 +130,7 @@ def score(model: Model, table: Table) -> Scored:
         try:
             scores = model.predict_arrays(part, min(ROWS, table.rows - start))
         except RowError as error:
-            raise RowError(_later(str(error), start)) from None
+            raise RowError(error.reason, _later(str(error), start)) from None
         fields += TASKS[model.task].predictions(scores, model.manifest)
     named = [{"id": i, **field} for i, field in zip(ids, fields, strict=True)]
     return Scored(table, times, named)
@@ -199,7 +200,8 @@ def _metadata(model: Model, table: Table) -> tuple[list[str | int], Times]:
         is_float = name == model.id and vector.values.dtype.kind == "f"
         if vector.kind not in kinds or is_float:
             needed = "text or a whole number" if name == model.id else "a time or text"
-            raise RowError(f"the column '{name}' must be {needed}.")
+            sentence = f"the column '{name}' must be {needed}."
+            raise RowError(Reason.WRONG_TYPE, sentence)
     parts = [vector.part(0, table.rows) for vector in named.values()]
     rows = (
         dict(zip(named, values, strict=True)) for values in zip(*parts, strict=True)
@@ -212,7 +214,8 @@ def checked(vector: Vector, column: Column) -> Array:
     """Return a column as the model gets it, [rows, 1]; RowError if it is refused."""
     if vector.kind != MISSING and vector.kind not in KINDS[column.type]:
         expected = TYPES[column.type][1]
-        raise RowError(f"column '{column.name}' must be {expected}, not {vector.kind}.")
+        sentence = f"column '{column.name}' must be {expected}, not {vector.kind}."
+        raise RowError(Reason.WRONG_TYPE, sentence)
     array = None
     if vector.kind == MISSING and column.missing and column.type in BLANK:
         return np.full((len(vector.values), 1), np.nan, BLANK[column.type])
