@@ -11,11 +11,12 @@ import pytest
 from machinery import tiny
 from machinery.test_shadow import STEEP, Broken, ask, body
 from mlgitops.serving import canary as canary_module
-from mlgitops.serving.__main__ import parse
+from mlgitops.serving.__main__ import canary_of, parse
 from mlgitops.serving.app import App
 from mlgitops.serving.canary import FAULTS, Canary
 from mlgitops.serving.log import PredictionLog
 from mlgitops.serving.model import Model
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.rows import RowError
 
 
@@ -107,7 +108,11 @@ def test_who_answered_is_in_the_answer_and_in_the_log(
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("of its own"), RowError("row 0 lacks the column 'x'.")]
+    "error",
+    [
+        RuntimeError("of its own"),
+        RowError(Reason.MISSING_FIELD, "row 0 lacks the column 'x'."),
+    ],
 )
 def test_the_champion_answers_where_the_canary_cannot(
     error: Exception, app: App, model: Model
@@ -161,6 +166,23 @@ def test_what_cannot_be_loaded_answers_nothing(model: Model, tmp_path: Path) -> 
         app.canary = Canary(tmp_path / name, 1.0, model)
         assert reason in app.canary.state()["reason"]
         assert answer(app, body(50)) == plain
+
+
+def test_the_champion_is_no_canary(model: Model, tmp_path: Path) -> None:
+    """It would cost a second run of the model, and nothing could be compared."""
+    tiny.version(tmp_path)
+    canary = Canary(tmp_path, 1.0, model)
+    assert "the champion's own version" in canary.state()["reason"]
+    assert not canary.state()["answers"] and not canary.chooses("a")
+
+
+def test_why_a_canary_does_not_answer_is_said_at_the_start(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", "a", "--log", "l", "--canary", str(tmp_path / "none")]
+    made = canary_of(parse(options), model)
+    assert made is not None and made.reason in capsys.readouterr().err
+    assert canary_of(parse(options[:4]), model) is None
 
 
 def test_metrics_have_it(app: App) -> None:

@@ -18,6 +18,7 @@ from machinery.test_serving import Load
 from mlgitops.host import agent
 from mlgitops.serving.__main__ import bind, parse
 from mlgitops.serving.metrics import Counts
+from mlgitops.serving.reasons import Reason
 from mlgitops.serving.team import Team, memory
 from mlgitops.serving.workers import WorkerError, Workers
 from rehearsal import ports
@@ -38,8 +39,9 @@ def test_what_cannot_be_added_stays_with_its_worker() -> None:
 def counted(rows: int, seconds: float = 0.001) -> Counts:
     counts = Counts(COLUMNS)
     for _ in range(rows):
-        counts.responded("/predict", 200, seconds)
+        counts.responded("/predict", seconds)
         counts.predicted([{"carrier": "??"}])
+    counts.refused("other", 404, Reason.NOT_FOUND)
     return counts
 
 
@@ -52,7 +54,8 @@ def test_numbers_of_all_workers_are_added() -> None:
     two.publish(counted(7, seconds=3.0), 2, None)
     sums, refused, logged = Team(file, 2).all(counted(1), 0, log)
     assert (sums.rows, refused, sums.unknown) == (13, 3, Counter(carrier=13))
-    assert sums.responses == Counter({("/predict", 200): 13})
+    assert sums.responses == Counter({("/predict", 200): 13, ("other", 404): 3})
+    assert sums.reasons == Counter({Reason.NOT_FOUND: 3})
     assert sum(sums.durations) == 13 and sums.seconds == pytest.approx(21.006)
     assert logged == {"written": 10, "queued": 4, "dropped": 0, "lost": 0}
     assert sums.columns == (["carrier"], [])
@@ -92,8 +95,26 @@ def test_a_slot_that_is_being_written_does_not_mislead() -> None:
 
 @pytest.mark.parametrize("number", ["0", "-1", "two", "1000", "1.5"])
 def test_odd_numbers_of_workers_get_a_sentence(number: str) -> None:
-    with pytest.raises(SystemExit, match="must be 1 to 999"):
-        parse(["--model", "x", f"--workers={number}"])
+    for option in ("workers", "threads"):
+        with pytest.raises(SystemExit, match=f"--{option}: .* 1 to 999"):
+            parse(["--model", "x", f"--{option}={number}"])
+
+
+@pytest.mark.parametrize("sha256", ["zz", "", "0" * 63, "0" * 65, "G" * 64, "٣" * 64])
+def test_what_is_no_sha256_is_not_expected(sha256: str) -> None:
+    """Nothing could be it: the server would never be ready."""
+    for option in ("--expect", "--shadow-expect", "--canary-expect"):
+        challenger = ["--log", "l", "--shadow", "b", "--canary", "b"]
+        with pytest.raises(SystemExit, match=f"{option}: .* 64 hexadecimal digits"):
+            parse(["--model", "a", *challenger, option, sha256])
+    assert parse(["--model", "a", "--expect", "a" * 64]).expect == "a" * 64
+
+
+def test_an_image_without_an_identity_expects_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODEL_SHA256", "")
+    assert parse(["--model", "a"]).expect is None
 
 
 @pytest.fixture(scope="module")

@@ -290,13 +290,23 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _workers(text: str) -> int:
-    """Parse the number of workers."""
-    if not re.fullmatch(r"[1-9]\d{0,2}", text):
+def _few(text: str) -> int:
+    """Parse the number of workers, or of threads."""
+    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
         raise argparse.ArgumentTypeError(
-            f"the number of workers must be 1 to 999, got '{text}'; 2 for two processes"
+            f"the number must be 1 to 999, got '{text}', such as 2"
         )
     return int(text)
+
+
+def _sha256(text: str) -> str:
+    """Parse the sha256 of a manifest."""
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(
+            f"a sha256 of 64 hexadecimal digits is expected, got '{text}'; "
+            "sha256sum of the version's manifest.json prints it"
+        )
+    return text
 
 
 def _bytes(text: str) -> int:
@@ -358,7 +368,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--port", type=_port, default=8080, help="0 takes a free one")
     add("--fd", type=int, help="a listening socket, used after the line `accept`")
     text = "processes that share the port and the log"
-    add("--workers", type=_workers, default=1, help=text)
+    add("--workers", type=_few, default=1, help=text)
     add("--team", help=argparse.SUPPRESS)  # of a worker: its numbers' file, its own
     add("--private", type=int, help=argparse.SUPPRESS)  # where it is checked first
     add("--followed", action="store_true", help=argparse.SUPPRESS)  # by another server
@@ -373,7 +383,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     text = "seconds that a response waits until its line is in the log"
     add("--log-wait", type=_amount, default=WAIT_SECONDS, help=text)
     add("--version", default=env("MODEL_VERSION"), help="name, for /info and the log")
-    add("--expect", default=env("MODEL_SHA256"), help="expected sha256 of the manifest")
+    text, identity = "expected sha256 of the manifest", env("MODEL_SHA256") or None
+    add("--expect", type=_sha256, default=identity, help=text)
     add("--max-rows", type=_count, default=LIMITS.rows, help="rows in one request")
     add("--max-bytes", type=_count, default=LIMITS.bytes, help="bytes of one body")
     text = 'read "12" as a number, 1 as true, and say so in the response'
@@ -392,7 +403,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     text = "folder of a challenger that predicts the same rows for its own log"
     add("--shadow", type=Path, help=text)
     add("--shadow-version", help="its name, for /info and its log")
-    add("--shadow-expect", help="expected sha256 of its manifest")
+    text = "expected sha256 of its manifest"
+    add("--shadow-expect", type=_sha256, help=text)
     add(
         "--shadow-share",
         type=_share,
@@ -401,7 +413,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--canary", type=Path, help="folder of a challenger that answers a share")
     add("--canary-version", help="its name, for /info, answers and the log")
-    add("--canary-expect", help="expected sha256 of its manifest")
+    add("--canary-expect", type=_sha256, help="expected sha256 of its manifest")
     add("--canary-until", type=_moment, help="when it ends by itself, in ISO 8601")
     add(
         "--canary-share",
@@ -409,7 +421,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=0.1,
         help="share of the rows that it answers, by the hash of their ids",
     )
-    add("--threads", type=int, default=1, help="threads for one prediction")
+    add("--threads", type=_few, default=1, help="threads for one prediction")
     text = "the page at /; default: on if only this machine can reach the server"
     page, switch = env("MODEL_PAGE") or None, argparse.BooleanOptionalAction
     if page not in (None, "on", "off"):
@@ -461,6 +473,17 @@ def shadow(options: argparse.Namespace) -> Shadow | None:
     settings = (options.shadow_version, options.shadow_expect, options.shadow_share)
     most = options.log_max_bytes
     return Shadow(Challenger(options.shadow, options.log, *settings, max_bytes=most))
+
+
+def canary_of(options: argparse.Namespace, champion: Model) -> Canary | None:
+    """Load the canary that the command line names, and say why it does not answer."""
+    if options.canary is None:
+        return None
+    identity = (options.canary_version, options.canary_expect, options.canary_until)
+    canary = Canary(options.canary, options.canary_share, champion, *identity)
+    if canary.reason:
+        print(f"the canary does not answer: {canary.reason}", file=sys.stderr)
+    return canary
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -520,9 +543,8 @@ def main() -> None:
     log = options.log and partial(PredictionLog, options.log, options.log_wait, **keep)
     if shared is None and log is not None:
         app.log = log()
-    if options.canary is not None and app.model is not None:
-        identity = (options.canary_version, options.canary_expect, options.canary_until)
-        app.canary = Canary(options.canary, options.canary_share, app.model, *identity)
+    if app.model is not None:
+        app.canary = canary_of(options, app.model)
     app.shadow = shadow(options)
     server = Server(app, options.drain, shared, log, allowed, options.log)
     server.leaves |= options.followed
@@ -539,7 +561,7 @@ def main() -> None:
 
 def application(options: argparse.Namespace, private: bool) -> App:
     """Return what answers; `private` is where not everybody can ask."""
-    model, reason = load(options.model, options.expect or None, options.threads)
+    model, reason = load(options.model, options.expect, options.threads)
     evaluations = max(1, options.explain_evaluations)
     app = App(
         model,

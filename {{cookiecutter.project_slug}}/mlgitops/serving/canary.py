@@ -52,6 +52,9 @@ class Canary:
         except (VerifyError, ModelError) as error:
             self.reason = str(error)
             return
+        if model.manifest_sha256 == champion.manifest_sha256:
+            self.reason = "it is the champion's own version: name a challenger."
+            return
         kinds = [(m.task, m.classes) for m in (champion, model)]
         if kinds[0] != kinds[1]:
             self.reason = "its task or its classes are not those of the champion."
