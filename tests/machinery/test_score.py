@@ -114,6 +114,19 @@ def test_each_row_is_answered_as_by_the_server(
     assert not [p for p in tmp_path.iterdir() if ".parts" in p.name]
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_of_a_table_without_rows_that_is_said(
+    name: str, version: Path, tmp_path: Path
+) -> None:
+    """It is no fault: a night may have no rows, and who reads OUT finds its columns."""
+    source, out = write(rows(0), tmp_path / name), tmp_path / "scores.csv"
+    said = Job(source, out, version).run()
+    assert f"{source} has no rows" in said and "0 predictions" in said
+    assert out.read_text().split() == ['"id","probability","decision"']
+    write(rows(1), source)
+    assert "no rows" not in Job(source, tmp_path / "others.csv", version).run()
+
+
 def test_a_csv_may_be_written(version: Path, tmp_path: Path) -> None:
     source = write(rows(), tmp_path / "rows.parquet")
     Job(source, tmp_path / "scores.csv", version).run()

@@ -108,6 +108,8 @@ class Job:
         total, refused = parts.total, parts.finish(digest[:12], self._columns())
         manifest = self.model.manifest_sha256[:12]
         sentence = f"{self.address}: {total.scored:,} predictions of version {manifest}"
+        if not total.scored and not total.refused:
+            sentence += f", as {self.source} has no rows: only its columns"
         if repeated := parts.repeated_ids:
             have = "has" if repeated == 1 else "have"
             sentence += f"; {repeated:,} {have} the id of another row"
