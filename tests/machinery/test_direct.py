@@ -411,7 +411,7 @@ def test_lines_of_many_rows_are_those_of_each(prediction: dict[str, Any]) -> Non
         msgspec.json.encode(line(p, time, "sha", None, "now", row)) + b"\n"
         for p, time, row in zip(named, times, rows, strict=True)
     ]
-    assert lines(named, times, "sha", None, "now", rows) == each
+    assert b"".join(lines(named, times, "sha", None, "now", rows)) == b"".join(each)
 
 
 # The start

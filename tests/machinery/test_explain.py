@@ -368,8 +368,10 @@ def test_no_line_is_logged(app: App) -> None:
     class Log:
         lines = 0
 
-        def put(self, lines: list[bytes], waiters: list[Any], last: bool) -> None:
-            self.lines += len(lines)
+        def put(
+            self, lines: list[bytes], waiters: list[Any], count: int, last: bool
+        ) -> None:
+            self.lines += count
             release(waiters)
 
     app.log = log = Log()  # type: ignore[assignment]

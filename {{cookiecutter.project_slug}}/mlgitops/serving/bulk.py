@@ -99,9 +99,8 @@ class Bulk:
         if log is not None:
             for start, end in scored.parts():
                 version = self.app.version
-                await log.write(
-                    await self._run(logged, model, version, scored, start, end)
-                )
+                part = await self._run(logged, model, version, scored, start, end)
+                await log.write(part, end - start)
 
     async def _run(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Call a function in the thread for bulk."""

@@ -7,6 +7,7 @@ faster than a dict. A test holds both to the same bytes.
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import repeat, starmap
 from typing import Any
 
 import msgspec
@@ -25,29 +26,28 @@ def lines(
     logged_at: str,
     rows: Iterable[Any],
 ) -> list[bytes]:
-    """Return the line of each row, as `prediction_log.line` has its fields.
+    """Return the lines of all rows, as `prediction_log.line` has their fields.
 
-    All predictions are the version's own and have the same names.
+    All predictions are the version's own and have the same names. Lines of many rows
+    come together, as to split them costs a quarter of what it costs to write them.
     """
     if len(predictions) == 1:  # for which to make a record takes longer
         (row,) = rows
         facts = (manifest_sha256, version, logged_at)
         return [ENCODER.encode(line(predictions[0], times[0], *facts, row)) + b"\n"]
     names = tuple(name for name in predictions[0] if name not in UNSAID)
-    record = _record(names)
-    records = [
-        record(
-            str(prediction["id"]),
-            time and time.isoformat(),
-            manifest_sha256,
-            version,
-            *[prediction[name] for name in names],
-            logged_at,
-            row,
-        )
-        for prediction, time, row in zip(predictions, times, rows, strict=True)
-    ]
-    return ENCODER.encode_lines(records).splitlines(keepends=True)
+    count = len(predictions)
+    fields = zip(
+        [str(prediction["id"]) for prediction in predictions],
+        [time and time.isoformat() for time in times],
+        repeat(manifest_sha256, count),
+        repeat(version, count),
+        *([prediction[name] for prediction in predictions] for name in names),
+        repeat(logged_at, count),
+        rows,
+        strict=True,
+    )
+    return [ENCODER.encode_lines(starmap(_record(names), fields))]
 
 
 @lru_cache(maxsize=16)

@@ -60,7 +60,8 @@ class Batch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin without lines."""
-        self.loop, self.lines, self.size = loop, list[bytes](), 0
+        self.loop, self.size, self.count = loop, 0, 0
+        self.lines: list[bytes] = []  # `count` of them; several may be together
         self.waiters: list[Waiter] = []
         self.late = False  # it was not written in time
         self.early = 0  # lines whose responses did not wait
@@ -122,34 +123,40 @@ class PredictionLog:
             watch.daemon = True
             watch.start()
 
-    async def write(self, lines: list[bytes]) -> None:
+    async def write(self, lines: list[bytes], count: int = 0) -> None:
         """Return when whole lines are written, or when a response should not wait."""
         waiter = asyncio.get_running_loop().create_future()
-        self.put(lines, [waiter])
+        self.put(lines, [waiter], count or len(lines))
         await waiter
 
     def put(
-        self, lines: list[bytes], waiters: list[Waiter], last: bool = False
+        self,
+        lines: list[bytes],
+        waiters: list[Waiter],
+        count: int,
+        last: bool = False,
     ) -> None:
         """Write whole lines; whoever waits is let go then, or earlier if too slow.
 
-        Others that come in this turn of the event loop are written with them, unless
-        these are the `last`.
+        There are `count` of them; several may be together. Others that come in this
+        turn of the event loop are written with them, unless these are the `last`.
         """
         if self.sample < 1:
-            count, lines = len(lines), sampled(lines, self.sample)
+            each = b"".join(lines).splitlines(keepends=True)
+            lines = sampled(each, self.sample)
             self.left_out += count - len(lines)
+            count = len(lines)
         size = sum(map(len, lines))
         crowded = self._accepted_bytes + size > self._ceiling
         queued = self._accepted_bytes - self._written_bytes
         if crowded or queued + size > self.max_queue:
             self.full |= crowded
             self._since = self._since or time.time()
-            self.dropped += len(lines)
+            self.dropped += count
             self._store()
             release(waiters)
             return
-        self.accepted += len(lines)
+        self.accepted += count
         self._accepted_bytes += size
         batch = self._batch
         if batch is None:
@@ -159,8 +166,9 @@ class PredictionLog:
                 loop.call_soon(self._submit)
         batch.lines += lines
         batch.size += size
+        batch.count += count
         if self._behind:
-            self._send_early(batch, len(lines))
+            self._send_early(batch, count)
             release(waiters)
         else:
             batch.waiters += waiters
@@ -204,7 +212,7 @@ class PredictionLog:
     def _late(self, batch: Batch) -> None:
         """Let the responses of a batch go before it is written."""
         self._behind = batch.late = True
-        self._send_early(batch, len(batch.lines) - batch.early)
+        self._send_early(batch, batch.count - batch.early)
         batch.release()
 
     def _done(self, batches: list[Batch]) -> None:
@@ -335,7 +343,7 @@ class PredictionLog:
             for batch in batches:
                 _call(batch, self._late, batch)
             time.sleep(RETRY_SECONDS)
-        self.written += sum(len(batch.lines) for batch in batches)
+        self.written += sum(batch.count for batch in batches)
         self._written_bytes += len(data)
         if batches:
             _call(batches[0], self._done, batches)

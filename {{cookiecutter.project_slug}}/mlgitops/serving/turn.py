@@ -100,7 +100,7 @@ class Turn:
         if self.model.rowwise and len(single) > 1:
             self._share(single, until)
         log, now = self.log(), datetime.now(UTC).isoformat()
-        ready, waiters = list[bytes](), list[Waiter]()
+        ready, waiters, count = list[bytes](), list[Waiter](), 0
         for request in requests:
             try:
                 if not request.predictions:
@@ -111,12 +111,15 @@ class Turn:
                     )
                 if log is not None and not request.replaced:
                     ready += self._own_lines(request, now)  # all of them, or none
+                    count += len(request.rows)
             except Exception as error:
                 _fail(request.waiter, error)
             else:
                 waiters.append(request.waiter)
         if log is not None and ready:
-            log.put(ready, waiters, last=True)  # lets them go when it has written
+            log.put(
+                ready, waiters, count, last=True
+            )  # lets them go when it has written
         else:
             release(waiters)
 
@@ -140,14 +143,8 @@ class Turn:
             request.predictions.append(prediction)
 
     def _own_lines(self, request: Request, logged_at: str) -> list[bytes]:
-        """Return one line of the log per row."""
-        hidden = self._hidden
-        rows = (
-            row
-            if hidden.isdisjoint(row)
-            else {n: row[n] for n in row if n not in hidden}
-            for row in request.rows
-        )
+        """Return the lines of the log, one per row."""
+        rows = (_without(row, self._hidden) for row in request.rows)
         names = (self.model.manifest_sha256, self.version, logged_at)
         return lines(request.predictions, request.times, *names, rows)
 
@@ -166,11 +163,21 @@ class Turn:
         for row, time, prediction in zip(
             request.rows, request.times, request.predictions, strict=True
         ):
-            shown = {name: row[name] for name in row if name not in hidden}
+            shown = _without(row, hidden)
             line = prediction_log.line(
                 prediction, time, *names, logged_at, shown, beside
             )
             yield self._encode(line) + b"\n"
+
+
+def _without(row: Row, hidden: Set[str]) -> Row:
+    """Return a row without some columns; a copy with fewer is made faster in C."""
+    if hidden.isdisjoint(row):
+        return row
+    shown = dict(row)
+    for name in hidden:
+        shown.pop(name, None)
+    return shown
 
 
 def _fail(waiter: Waiter, error: Exception) -> None:
