@@ -45,7 +45,9 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "train": stage(["d/train"], "d/model"),
         "prepare": stage(["data/raw"], "d/train"),
     }
-    named["prepare"]["cmd"] = [named["prepare"]["cmd"], "echo rows > d/holdout"]
+    reads = "timeout 9 cat > d/holdout"  # what DVC is asked next is not its stdin
+    also = f"{reads} && printf 'no end of a line'"
+    named["prepare"]["cmd"] = [named["prepare"]["cmd"], also]
     named["prepare"]["outs"] = ["d/train", {"d/holdout": {"cache": False}}]
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": named}, sort_keys=False))
     return tmp_path

@@ -92,7 +92,11 @@ LEARNING = (
     "yaml",
 )
 WATCHING = (*LEARNING, "evidently")  # which alone takes six CPU seconds
-LIBRARIES = {"dvc": DVC, "mlgitops monitor": WATCHING}  # of a module, or its command
+LIBRARIES = {  # of a module, or its command
+    "dvc": DVC,
+    "mlgitops.dvc_session": DVC,
+    "mlgitops monitor": WATCHING,
+}
 STORAGES = {  # what DVC loads for a kind of storage, if it is installed
     "azure": ("adlfs", "azure.identity.aio", "dvc_azure"),
     "gs": ("dvc_gs", "gcsfs"),
@@ -111,7 +115,7 @@ esac
 case "$1 $2 $3 " in
 "-m dvc "* | "-m pytest "* | "-m mlgitops.judge."[a-z]*" "* | \\
 "-m mlgitops.serving.smoke "* | "-m mlgitops.commands.release_page "* | \\
-"-m mlgitops build "* | \\
+"-m mlgitops build "* | "-m mlgitops.dvc_session "* | \\
 "-m mlgitops prepare "* | "-m mlgitops train "* | "-m mlgitops evaluate "* | \\
 "-m mlgitops data "* | "-m mlgitops edge "* | "-m mlgitops explain "* | \\
 "-m mlgitops monitor "* | \\

@@ -6,12 +6,14 @@ from the tree, and this process keeps their bytes. Only where the build is: on a
 `dvc repro` runs as ever, and gives the same bytes.
 """
 
+import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 
@@ -34,15 +36,16 @@ def reproduce(env: Mapping[str, str]) -> list[str]:
         StageError: one failed.
     """
     stages, ran = lock.stages(), list[str]()
-    if not all(stage.plain for stage in stages):
-        print("dvc.yaml has templates: each stage sees all data, not only its deps")
-        _repro((), env, ran, "")
-        return ran
-    for stage in order(stages):
-        with hidden(unnamed(stage, stages)) as names:
-            away = f"; the stage {stage.name} sees only its deps, not {names}"
-            only = ("--single-item", stage.name)
-            _repro(only, env, ran, away if names else "")
+    with _dvc(env) as repro:
+        if not all(stage.plain for stage in stages):
+            print("dvc.yaml has templates: each stage sees all data, not only its deps")
+            ran += repro((), "")
+            return ran
+        for stage in order(stages):
+            with hidden(unnamed(stage, stages)) as names:
+                away = f"; the stage {stage.name} sees only its deps, not {names}"
+                only = ("--single-item", stage.name)
+                ran += repro(only, away if names else "")
     return ran
 
 
@@ -92,22 +95,43 @@ def hidden(paths: Iterable[Path]) -> Iterator[str]:
                 shutil.copyfileobj(file, copy, 1 << 20)
 
 
+@contextmanager
+def _dvc(env: Mapping[str, str]) -> Iterator[Callable[[Iterable[str], str], list[str]]]:
+    """Yield `dvc repro` of some stages, with what to say if it fails; DVC loads once.
+
+    It returns the stages that had to run, or raises StageError.
+    """
+    command = (sys.executable, "-m", "mlgitops.dvc_session")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=dict(env), stdin=pipe, stdout=pipe, text=True
+    ) as session:
+        yield lambda only, note: _repro(session, only, note)
+
+
 def _repro(
-    only: Iterable[str], env: Mapping[str, str], ran: list[str], note: str
-) -> None:
-    """Run `dvc repro`; add the stages that had to run to `ran`.
+    session: "subprocess.Popen[str]", only: Iterable[str], note: str
+) -> list[str]:
+    """Run `dvc repro`; return the stages that had to run.
 
     Raises:
         StageError: it failed; the message ends with the note.
     """
-    command = (sys.executable, "-m", "dvc", "repro", *OPTIONS, *only)
-    run = subprocess.Popen(command, env=dict(env), stdout=subprocess.PIPE, text=True)
-    for line in run.stdout or ():
-        print(line, end="", flush=True)
-        if match := re.match(r"Running stage '([^']+)'", line):
+    assert session.stdin and session.stdout
+    word, ran, code = f"{secrets.token_hex()}:", list[str](), ""
+    request = "\t".join((word, "repro", *OPTIONS, *only)) + "\n"
+    with suppress(BrokenPipeError):  # it has ended: so has its output
+        os.write(session.stdin.fileno(), request.encode())
+    for line in session.stdout:
+        said, ended, code = line.partition(word)  # a stage may end within a line
+        print(said, end="", flush=True)
+        if match := re.match(r"Running stage '([^']+)'", said):
             ran.append(match[1])
-    if run.wait():
+        if ended:
+            break
+    if code.strip() != "0":
         raise StageError(f"`dvc repro` failed: see the error above{note}")
+    return ran
 
 
 def _meets(path: str, others: Iterable[str]) -> bool:
