@@ -14,6 +14,7 @@ from machinery import hypothesis_profile, lengths
 from user import ROOT, Project, baked, generate
 
 RESULTS = ROOT / "build"  # what tests leave for people to read
+SLOWEST = RESULTS / "slowest.txt"  # of the machinery's tests
 FOLDER = "{{cookiecutter.project_slug}}"
 ORDER = ("slow", "bakes")
 # The two that take longest run side by side: each file has one process.
@@ -37,8 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say which variants were played, and where tables are that tests left."""
+    """Say which variants were played, what took long, where tables are for people."""
     terminalreporter.write_line(lengths.said())
+    if SLOWEST.exists():
+        terminalreporter.section("slowest of the machinery's tests, in test_machinery")
+        terminalreporter.write_line(SLOWEST.read_text())
+        SLOWEST.unlink()  # of this run only
     for file in sorted(RESULTS.glob("*.md")):
         terminalreporter.write_line(f"for people to read: {file.relative_to(ROOT)}")
 

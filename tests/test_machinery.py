@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import bytecode
-from conftest import RESULTS
+from conftest import RESULTS, SLOWEST
 from machinery import warm
 from user import Project, generate, machinery
 
@@ -34,12 +34,17 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_machinery(built: Project, template: Path) -> None:
     """Its tests pass in what a user gets, with the environment that `make setup` made.
 
-    How the judge did, on planted and on drawn models, is kept.
+    How the judge did, on planted and on drawn models, is kept; so is what took longest.
     """
     # What a file has set up serves all of its tests; those that take longest go first.
     cores = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
     said = built.run(".venv/bin/python", *machinery(template), *cores)
     assert re.search(r"\d+ passed", said) and not re.search(r"\d (failed|error)", said)
     RESULTS.mkdir(exist_ok=True)
+    slowest = re.search(
+        r"=+ slowest \d+ durations =+\n(.*?)\n(?=\d+ passed|=)", said, re.S
+    )
+    assert slowest, "nothing says where the time goes"
+    SLOWEST.write_text(slowest[1])
     for name in ("planted.md", "calibration.md"):
         shutil.copyfile(built.folder / "build" / name, RESULTS / name)

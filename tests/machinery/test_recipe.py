@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlgitops import lock, recipe
+from mlgitops import git, lock, recipe
 from mlgitops.lock import LockError
 
 POINTER = "outs:\n- md5: {md5}\n  size: 3\n  hash: md5\n  path: {name}.parquet\n"
@@ -287,3 +287,16 @@ def test_without_stages_there_is_a_recipe_too(here: Repository) -> None:
     """A repository before its first stage is not an error."""
     (here.home / "dvc.yaml").unlink()
     assert here.recipe()
+
+
+def test_a_commit_is_read_once(
+    here: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command asks for it again and again; HEAD may mean another one by then."""
+    first = here.recipe()
+    commit = here.git("rev-parse", "HEAD")
+    here.write("model/train.py", "other")
+    assert here.recipe() != first
+    for name in ("run", "show"):
+        monkeypatch.setattr(git, name, None)
+    assert recipe.at(commit, here.home) == first

@@ -33,6 +33,9 @@ BROKE_OFF = re.compile(
 BLOB = re.compile(rb"[0-9a-f]{40,64} blob \d+")  # before the bytes of a file
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before the next try
 SILENT = 120  # seconds without a byte over http, after which a command fails
+FULL = re.compile(
+    r"[0-9a-f]{40}|[0-9a-f]{64}"
+)  # a name that never means another object
 Folder = str | os.PathLike[str]
 
 
@@ -181,6 +184,15 @@ def commit(
         raise GitError(str(error)) from error
     base = ("-p", parent) if parent else ()
     return run("commit-tree", tree, *base, "-m", message, cwd=cwd, env=person)
+
+
+def resolve(ref: str, cwd: Folder = ".") -> str:
+    """Return the full name of a commit or tree: what it contains never changes.
+
+    Raises:
+        GitError: there is no such commit here.
+    """
+    return ref if FULL.fullmatch(ref) else run("rev-parse", "--verify", ref, cwd=cwd)
 
 
 def has_remote(cwd: Folder = ".", name: str = "origin") -> bool:

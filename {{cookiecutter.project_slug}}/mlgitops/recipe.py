@@ -14,6 +14,7 @@ too little would let one verdict stand for two models.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
@@ -44,6 +45,12 @@ def at(ref: str, cwd: str | Path = ".") -> str:
         LockError: dvc.yaml, params.yaml or a pointer is not valid there, or a stage
             reads what is outside of the repository.
     """
+    return _of(git.resolve(ref, cwd), cwd)
+
+
+@lru_cache(16)  # a command asks several times, each for six processes of git
+def _of(ref: str, cwd: str | Path) -> str:
+    """Return the recipe at a commit or tree, named in full."""
     digest = hashlib.sha256()
     for part in _parts(_described(ref, cwd)):
         digest.update(part.encode())

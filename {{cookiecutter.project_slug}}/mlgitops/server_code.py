@@ -1,6 +1,7 @@
 """Which files are a server's, and the hash by which its code is known."""
 
 import hashlib
+from functools import lru_cache
 
 from mlgitops import git
 
@@ -16,6 +17,12 @@ PATHS = (  # a change of one of these is another server
 
 def files(commit: str) -> str:
     """Return the files of a server at a commit or tree, each with its hash."""
+    return _listed(git.resolve(commit))
+
+
+@lru_cache(16)
+def _listed(commit: str) -> str:
+    """Return the files of a server at a commit or tree, named in full."""
     return git.run("ls-tree", commit, "--", *PATHS)
 
 

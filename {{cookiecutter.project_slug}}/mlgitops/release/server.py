@@ -30,10 +30,10 @@ class Server:
 
 def at(commit: str) -> Server:
     """Return the server at a commit, under the newest commit that changed it."""
-    newest = git.run("log", "-1", "--format=%H", commit, "--", *PATHS)
-    unchanged = newest and server_code.files(newest) == server_code.files(commit)
-    found = newest if unchanged else git.run("rev-parse", commit)
-    return Server(found, server_code.sha256(commit))
+    here = git.resolve(commit)
+    newest = git.run("log", "-1", "--format=%H", here, "--", *PATHS)
+    unchanged = newest and server_code.files(newest) == server_code.files(here)
+    return Server(newest if unchanged else here, server_code.sha256(here))
 
 
 def of(record: Record) -> Server:
