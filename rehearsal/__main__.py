@@ -18,7 +18,7 @@ from rehearsal.people import CommandError, Person
 from rehearsal.play import Play, PlayError, say
 from rehearsal.storages import Service
 from rehearsal.targets import Target
-from rehearsal.world import World, nobody_waits, repeats
+from rehearsal.world import World, is_test, nobody_waits, repeats
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 OWNER, SLUG = "rita", "flight-delays"
@@ -47,7 +47,8 @@ def main() -> int:
     parser.add_argument(
         "--brief",
         action="store_true",
-        help="test no files and no data twice, and look seldom for releases",
+        help="test no files and no data twice, and nothing in a play that ends early; "
+        "look seldom for releases; let uv begin the environment",
     )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -63,7 +64,7 @@ def main() -> int:
     with ExitStack() as stack:
         try:
             tool_cache = (args.tool_cache or folder / "tool-cache").resolve()
-            world = set_up(play, args.storage, tool_cache, stack, args.brief)
+            world = set_up(play, args, tool_cache, stack)
             perform(world, args.until)
         except (CommandError, PlayError) as error:
             problem = f"\nThe rehearsal stopped: {error}"
@@ -91,10 +92,10 @@ def main() -> int:
 
 
 def set_up(
-    play: Play, storage: str, tool_cache: Path, stack: ExitStack, brief: bool = False
+    play: Play, args: argparse.Namespace, tool_cache: Path, stack: ExitStack
 ) -> World:
     """Generate the repository; start the forge, the accounts and the machines."""
-    clone = play.folder / SLUG
+    clone, storage, brief = play.folder / SLUG, args.storage, args.brief
     service = None
     env = {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
     if storage in storages.STORAGES:
@@ -107,11 +108,14 @@ def set_up(
     with play.step("generate", "A repository, generated with cookiecutter") as step:
         step.note(files=generate(play.folder, storage, service))
     with play.step("set-up", "Its environment, data and first commit: make setup"):
+        if brief:
+            begin_environment(clone)
         log = play.folder / "commands.log"
         Person("dana", f"{OWNER}/{SLUG}", clone, env, log).make("setup")
     with play.step("publish", "Published, with rules: make push, make github") as step:
         home = play.folder / "forge"
-        left_out = repeats if brief else lambda _: False
+        tested = repeats if args.until == "end" else is_test
+        left_out = tested if brief else lambda _: False
         forge = Forge(home, TOOLS, 2, nobody_waits, tool_cache, left_out)
         stack.enter_context(forge)
         world = populate(play, forge, clone, log, env)
@@ -123,6 +127,15 @@ def set_up(
         world.settle(step)
         step.note(environments_for_main_only=", ".join(world.environments()))
     return world
+
+
+def begin_environment(clone: Path) -> None:
+    """Make .venv and put uv there, as `make setup` does with venv and pip in longer."""
+    venv, lock = clone / ".venv", clone / "mlgitops" / "requirements" / "uv.txt"
+    uv, python = (TOOLS / "uv", "--quiet"), ("--python", sys.executable)
+    subprocess.run((*uv, "venv", *python, venv), check=True)
+    install = ("pip", "install", "--python", venv, "--require-hashes", "-r", lock)
+    subprocess.run((*uv, *install), check=True)
 
 
 def give_logins(world: World, service: Service) -> None:

@@ -42,10 +42,9 @@ def nobody_waits(run: Run) -> bool:
 def repeats(run: Run) -> bool:
     """Return whether a run tests what another has: the same files, or other settings.
 
-    Left are the first on main, that of the first proposal, and those of other data.
+    Left are that of the first proposal, whose files are main's, and those of other data.
     """
-    first = run.number == 1 or run.head_branch.startswith(TESTED)
-    return is_test(run) and not first
+    return is_test(run) and not run.head_branch.startswith(TESTED)
 
 
 @dataclass

@@ -105,7 +105,7 @@ def test_a_step_that_fails_says_what_and_where(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "pull", "branch", "number", "left_out"),
     [
-        ("ci.yml", None, "main", 1, False),  # once on main
+        ("ci.yml", None, "main", 1, True),  # the first proposal has the same files
         ("ci.yml", None, "main", 2, True),
         ("ci.yml", 1, "first-model", 2, False),  # the merge waits for it
         ("ci.yml", 3, "weather", 4, True),  # other settings of the same files

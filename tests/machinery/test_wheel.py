@@ -147,9 +147,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def both(
     rows: pd.DataFrame, wheel: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Repository, Repository]:
-    """The repository with the folder, and without it; both have run their stages."""
+    """The repository with the folder, and without it; both have run their stages.
+
+    Only what is installed has to start by itself: the other's Python is a fork.
+    """
     made = []
-    for place, python in (("folder", Path(warm.COLD)), ("wheel", wheel)):
+    for place, python in (("folder", Path(warm.python())), ("wheel", wheel)):
         folder = tmp_path_factory.mktemp(place) / "repository"
         shutil.copytree(ROOT, folder, ignore=LEFT)
         repository = Repository(folder, python)

@@ -92,10 +92,12 @@ LEARNING = (
     "yaml",
 )
 WATCHING = (*LEARNING, "evidently")  # which alone takes six CPU seconds
+RELEASING = (*LEARNING, "cryptography.hazmat.primitives.serialization", "gto.api")
 LIBRARIES = {  # of a module, or its command
     "dvc": DVC,
     "mlgitops.dvc_session": DVC,
     "mlgitops monitor": WATCHING,
+    "mlgitops register": RELEASING,
 }
 STORAGES = {  # what DVC loads for a kind of storage, if it is installed
     "azure": ("adlfs", "azure.identity.aio", "dvc_azure"),
@@ -120,6 +122,8 @@ case "$1 $2 $3 " in
 "-m mlgitops data "* | "-m mlgitops edge "* | "-m mlgitops explain "* | \\
 "-m mlgitops monitor "* | \\
 "-m mlgitops retrain "* | "-m mlgitops validate "* | \\
+"-m mlgitops register "* | "-m mlgitops deploy "* | "-m mlgitops rollback "* | \\
+"-m mlgitops alert "* | "-m mlgitops image "* | \\
 "-P "*"/mlgitops/patience.py "*)
     exec {python} -IS {ask} {address} "$0" "$@" ;;
 esac
