@@ -96,6 +96,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("prepare.split", "random", "holdout_days is for the split time, not random"),
     ("prepare.holdout_share", 0.2, "is for the split random and group, not time"),
     ("prepare.holdout", ["test"], "holdout is for the split column, not time"),
+    ("prepare.batch", 10, "a whole number between 1000"),
     ("prepare.holdout_day", 3, "did you mean holdout_days?"),
     ("prepare", None, "required key 'prepare' is missing"),
     ("prepare", [], "entries such as"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,11 +31,40 @@ ADVICE = "correct the data or edit contract.yaml"
 STRAY = 0.01  # of all rows; fewer, at the newest end, are taken for a mistake
 
 
-def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
+RULES = ("not_nullable", "field_uniqueness")  # pandera's, in its order; then checks
+
+
+class BrokenColumn(ContractError):
+    """A column with values that the contract does not allow: how many, of so many rows.
+
+    ``order`` is where `check` finds it: of all that is wrong it tells the first.
+    """
+
+    def __init__(
+        self, order: tuple[int, ...], column: str, count: int, rows: int, problem: str
+    ) -> None:
+        super().__init__(
+            f'Column "{column}": {count:,} of {rows:,} values are {problem}.'
+        )
+        self.order, self.column, self.count = order, column, count
+        self.problem = problem
+
+
+class Newest(NamedTuple):
+    """The last row of a table by time: its time and id, and how many rows there are."""
+
+    time: pd.Timestamp
+    id: object
+    rows: int
+
+
+def schema(
+    contract: Contract, target: bool = True, unique: bool = True
+) -> pa.DataFrameSchema:
     """Return the pandera schema of a table as `check` returns it."""
     import pandera.pandas as pa
 
-    columns = {contract.id: pa.Column(unique=True)}
+    columns = {contract.id: pa.Column(unique=unique)}
     columns |= {contract.time: pa.Column()} if contract.time else {}
     columns |= {name: pa.Column() for name in contract.labelled_only if target}
     for name, column in contract.columns.items():
@@ -62,16 +92,18 @@ def schema(contract: Contract, target: bool = True) -> pa.DataFrameSchema:
     return pa.DataFrameSchema(columns, strict=True)
 
 
-def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.DataFrame:
+def check(
+    frame: pd.DataFrame, contract: Contract, target: bool = True, unique: bool = True
+) -> pd.DataFrame:
     """Return the rows typed and in the contract's column order, or raise ContractError.
 
     Numbers, integers and booleans become float32, times UTC. Without `target`, as in a
     request, the columns of the target, and of an entity or a part that is not an input,
-    are left out.
+    are left out. Without `unique`, as for a part of the rows, ids are not compared.
     """
     from pandera.errors import SchemaErrors
 
-    rules = schema(contract, target)
+    rules = schema(contract, target, unique)
     expected = list(rules.columns)
     allowed = (*expected, contract.target, *contract.labelled_only)
     missing = [c for c in expected if c not in frame.columns]
@@ -87,8 +119,7 @@ def check(frame: pd.DataFrame, contract: Contract, target: bool = True) -> pd.Da
     try:
         rules.validate(typed, lazy=True)
     except SchemaErrors as errors:
-        sentence = _sentence(errors.failure_cases, len(typed), contract)
-        raise ContractError(sentence) from errors
+        raise _broken(errors.failure_cases, expected, len(typed), contract) from errors
     return typed
 
 
@@ -129,8 +160,8 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     datetimes = {contract.time, *contract.kind("datetime", columns)}
     categories = contract.kind("category", columns) + contract.kind("text", columns)
     texts, cast = {*categories, *contract.labelled_only}, {}
-    for name in frame.columns:
-        values = frame[name]
+    for place, name in enumerate(frame.columns):
+        values, finite = frame[name], 0
         if name in datetimes:
             typed = times(values)
         elif name in texts:
@@ -152,14 +183,14 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         if name in contract.columns and name not in {*texts, *datetimes}:
             column = contract.columns[name]
             if not broken.any():  # a range without an end would let these pass
+                finite = 1
                 broken = np.isinf(typed) & typed.between(column.min, column.max)
                 kind = "finite 32-bit numbers"
         if broken.any():
-            raise ContractError(
-                f'Column "{name}": {broken.sum():,} of {len(frame):,} values are not '
-                f"{kind} (such as {one_line(values[broken].iloc[0])}); correct the "
-                "data."
-            )
+            example = one_line(values[broken].iloc[0])
+            problem = f"not {kind} (such as {example}); correct the data"
+            count = int(broken.sum())
+            raise BrokenColumn((0, place, finite), name, count, len(frame), problem)
         cast[name] = typed
     target = cast.get(contract.target)
     if target is not None and set(target.unique()) <= {0, 1}:
@@ -223,13 +254,27 @@ def seconds(moments: pd.Series) -> np.ndarray:
     return np.where(known, micro.astype(np.int64) / 1e6, np.nan)
 
 
-def _sentence(failures: pd.DataFrame, rows: int, contract: Contract) -> str:
+def _broken(
+    failures: pd.DataFrame, names: list[str], rows: int, contract: Contract
+) -> BrokenColumn:
     """Return the first failed rule: column, number of values, problem, example."""
     rule, name, value = failures[["check", "column", "failure_case"]].iloc[0]
-    cases = (failures["column"] == name) & (failures["check"] == rule)
+    count = int(((failures["column"] == name) & (failures["check"] == rule)).sum())
+    return breach(str(rule), str(name), names, value, (count, rows), contract)
+
+
+def breach(
+    rule: str,
+    name: str,
+    names: list[str],
+    value: object,
+    counts: tuple[int, int],
+    contract: Contract,
+) -> BrokenColumn:
+    """Return a failed rule of a column of `names`; `counts` are values and rows."""
     wording = {"not_nullable": "missing", "field_uniqueness": "repeated"}
-    problem = wording.get(str(rule), str(rule))
-    column = contract.columns.get(str(name))
+    problem = wording.get(rule, rule)
+    column = contract.columns.get(name)
     if problem != "missing" and not (column and column.type == "text"):
         problem += f" (such as {one_line(value)})"
     if column and (twin := _same_text(value, column.categories)):
@@ -237,9 +282,9 @@ def _sentence(failures: pd.DataFrame, rows: int, contract: Contract) -> str:
             f", written as {_codes(str(value))}, while the contract has {_codes(twin)} "
             '(`.str.normalize("NFC")` in model/prepare.py makes such texts one)'
         )
-    return (
-        f'Column "{name}": {cases.sum():,} of {rows:,} values are {problem}; {ADVICE}.'
-    )
+    rank = RULES.index(rule) if rule in RULES else len(RULES)
+    order = (1, names.index(name), rank)
+    return BrokenColumn(order, name, *counts, f"{problem}; {ADVICE}")
 
 
 def split(
@@ -252,60 +297,105 @@ def split(
     so that the order of the input does not matter.
     """
     check_split(rules, contract)
-    if not len(frame):
-        raise ContractError("The data have 0 rows; correct the data.")
-    for name in contract.columns:
-        if frame[name].isna().all():
-            raise ContractError(
-                f'Column "{name}" is missing in all {len(frame):,} rows; correct the '
-                "data, or remove it from contract.yaml."
-            )
-    order = [name for name in (contract.time, contract.id) if name]
+    refuse_empty(len(frame), (n for n in frame if frame[n].notna().any()), contract)
+    order = sort_keys(contract)
     table = frame.sort_values(order, ignore_index=True)
+    last = table.iloc[-1]
+    newest = Newest(last.get(contract.time), last[contract.id], len(table))
     if rules.split == "time":
-        parts = _by_time(table, contract, rules)
-    else:
-        held = sides.held_out(table, contract, rules)
-        parts = {"train": table[~held], "holdout": table[held]}
-    for name, part in parts.items():
-        target = part[contract.target]
-        if lack := TASKS[contract.task].lacking(target, contract.classes):
-            about = f'has {len(part):,} rows and {lack} of "{contract.target}"'
-            raise ContractError(_advice(table, contract, rules, name, about))
-    train, holdout = (part.reset_index(drop=True) for part in parts.values())
+        refuse_stray(table[contract.time], contract, rules, newest)
+    parts = [table[rows] for rows in in_parts(table, contract, rules, newest)]
+    for name, part in zip(("train", "holdout"), parts, strict=True):
+        values = partial(_different, table, sides.column(contract, rules))
+        refuse_lacking(name, part[contract.target], contract, rules, newest, values)
+    train, holdout = (part.reset_index(drop=True) for part in parts)
     return train, holdout
 
 
-def _by_time(
-    table: pd.DataFrame, contract: Contract, days: Prepare
-) -> dict[str, pd.DataFrame]:
-    """Return the windows of rows that are sorted by time."""
+def sort_keys(contract: Contract) -> list[str]:
+    """Return the columns that rows are sorted by."""
+    return [name for name in (contract.time, contract.id) if name]
+
+
+def _different(table: pd.DataFrame, column: str) -> Iterable[object]:
+    """Return the different values of a column."""
+    return list(table[column].unique())
+
+
+def refuse_empty(rows: int, filled: Iterable[str], contract: Contract) -> None:
+    """Refuse a table without rows, or a column without a value.
+
+    Raises:
+        ContractError: with what to do.
+    """
+    if not rows:
+        raise ContractError("The data have 0 rows; correct the data.")
+    known = set(filled)
+    for name in contract.columns:
+        if name not in known:
+            raise ContractError(
+                f'Column "{name}" is missing in all {rows:,} rows; correct the '
+                "data, or remove it from contract.yaml."
+            )
+
+
+def in_parts(
+    table: pd.DataFrame, contract: Contract, rules: Prepare, newest: Newest
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows are trained on, and which held out, each [n]."""
     import pandas as pd
 
-    _refuse_stray(table, contract, pd.Timedelta(days=days.holdout_days))
-    border = table[contract.time].max() - pd.Timedelta(days=days.holdout_days)
-    oldest = border - pd.Timedelta(days=days.train_days)
-    train = table[(table[contract.time] <= border) & (table[contract.time] > oldest)]
-    return {"train": train, "holdout": table[table[contract.time] > border]}
+    if rules.split != "time":
+        held = sides.held_out(table, contract, rules)
+        return ~held, held
+    times = table[contract.time]
+    border = newest.time - pd.Timedelta(days=rules.holdout_days)
+    oldest = border - pd.Timedelta(days=rules.train_days)
+    late = (times > border).to_numpy()
+    return ~late & (times > oldest).to_numpy(), late
+
+
+def refuse_lacking(
+    name: str,
+    target: pd.Series,
+    contract: Contract,
+    rules: Prepare,
+    newest: Newest,
+    values: Callable[[], Iterable[object]],
+) -> None:
+    """Refuse a part of the split that lacks a class, and say what to do.
+
+    `values` gives the different ones of the column that the split goes by.
+
+    Raises:
+        ContractError: it does.
+    """
+    if lack := TASKS[contract.task].lacking(target, contract.classes):
+        about = f'has {len(target):,} rows and {lack} of "{contract.target}"'
+        raise ContractError(_advice(name, about, contract, rules, newest, values))
 
 
 def _advice(
-    table: pd.DataFrame, contract: Contract, rules: Prepare, name: str, about: str
+    name: str,
+    about: str,
+    contract: Contract,
+    rules: Prepare,
+    newest: Newest,
+    values: Callable[[], Iterable[object]],
 ) -> str:
     """Say that a part of the split lacks a class, and what to do."""
     if rules.split == "time":
-        newest = table.iloc[-1]
         return (
             f"The {name} window {about}. The newest row, "
-            f"{one_line(newest[contract.id])}, is of "
-            f"{newest[contract.time]:%Y-%m-%d %H:%M}, and windows end there: "
+            f"{one_line(newest.id)}, is of "
+            f"{newest.time:%Y-%m-%d %H:%M}, and windows end there: "
             "correct its time, add data, or change prepare.holdout_days or "
             "prepare.train_days."
         )
-    column = sides.column(contract, rules)
-    count = table[column].nunique()
+    column, different = sides.column(contract, rules), list(values())
+    count = len(different)
     if rules.split == "column":
-        known = ", ".join(sorted(map(sides.text, table[column].unique()))[:5])
+        known = ", ".join(sorted(map(sides.text, different))[:5])
         return (
             f'The {name} part {about}. Rows are held out where "{column}" is '
             f"{' or '.join(rules.holdout)}, and the data have {count:,} values of it "
@@ -319,23 +409,37 @@ def _advice(
     )
 
 
-def _refuse_stray(
-    table: pd.DataFrame, contract: Contract, holdout: pd.Timedelta
+def refuse_stray(
+    times: pd.Series,
+    contract: Contract,
+    rules: Prepare,
+    newest: Newest,
+    start: int = 0,
+    before: pd.Timestamp | None = None,
 ) -> None:
     """Refuse a few rows so much later than all others that they alone are held out.
 
-    Their times are wrong, as a rule: no clock is needed to see that.
+    Their times are wrong, as a rule: no clock is needed to see that. `times` are sorted
+    and are all of the table's, or those from the row `start` on; `before` is the last
+    one before them.
+
+    Raises:
+        ContractError: there are such rows.
     """
-    time, count = contract.time, len(table)
-    after_a_gap = np.flatnonzero(table[time].diff() > holdout)
+    import pandas as pd
+
+    gaps = times.diff()
+    if before is not None:
+        gaps.iloc[0] = times.iloc[0] - before
+    wide = gaps > pd.Timedelta(days=rules.holdout_days)
+    after_a_gap, count = start + np.flatnonzero(wide), newest.rows
     for position in after_a_gap[count - after_a_gap < STRAY * count][:1]:
-        stray, newest = count - position, table.iloc[-1]
-        gap = table[time].diff().iloc[position]
+        gap = gaps.iloc[position - start]
         raise ContractError(
-            f'Column "{time}": {stray:,} of {count:,} rows are {gap.days:,} days later '
-            f"than all others (such as {newest[time]:%Y-%m-%d %H:%M} of "
-            f"{one_line(newest[contract.id])}), and would be held out alone; correct "
-            "their times, or raise prepare.holdout_days."
+            f'Column "{contract.time}": {count - position:,} of {count:,} rows are '
+            f"{gap.days:,} days later than all others (such as "
+            f"{newest.time:%Y-%m-%d %H:%M} of {one_line(newest.id)}), and would be "
+            "held out alone; correct their times, or raise prepare.holdout_days."
         )
 
 

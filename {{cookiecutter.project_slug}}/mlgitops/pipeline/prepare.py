@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlgitops.pipeline import folds, imports, purity, settings
+from mlgitops.pipeline import by_batch, folds, imports, purity, row_groups, settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import check, split
+from mlgitops.pipeline.settings import check_split
 from mlgitops.pipeline.task import TASKS
 from model.prepare import prepare as clean
 
@@ -29,17 +30,46 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
     params = settings.load(Path("params.yaml").read_bytes())
     rules = settings.prepare(params)
     purity.demand(clean, JOINED)
+    if rules.batch:
+        _by_batch(source, (train, holdout), contract, rules)
+        return
     rows = check(clean(_table(source)), contract)
     imports.demand_listed("prepare")
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    attrs = _attributes(source, rules)
     for part, path in zip(split(rows, contract, rules), (train, holdout), strict=True):
-        part.attrs = {"source_sha256": digest, folds.SPLIT: rules.split}
+        part.attrs = attrs
         path.parent.mkdir(parents=True, exist_ok=True)
         part.to_parquet(path, index=False, compression="zstd")
         print(f"{path}: {summary(part, contract)}")
 
 
-def summary(part: pd.DataFrame, contract: Contract) -> str:
+def _by_batch(
+    source: Path, outs: tuple[Path, Path], contract: Contract, rules: settings.Prepare
+) -> None:
+    """Write both parts with no more than `rules.batch` rows in memory."""
+    check_split(rules, contract)
+    by_batch.demand_by_batch(clean)
+    size = int(rules.batch or 0)
+    with by_batch.scratch(outs[0]) as folder:
+        try:
+            rows = row_groups.Rows(source, size)
+        except ValueError as error:
+            raise _unreadable(source) from error
+        table = by_batch.read(rows, clean, contract, folder)
+        imports.demand_listed("prepare")
+        by_batch.write(table, rules, outs, _attributes(source, rules))
+    for path in outs:
+        print(f"{path}: {summary(row_groups.Rows(path, size), contract)}")
+
+
+def _attributes(source: Path, rules: settings.Prepare) -> dict[str, str]:
+    """Return the attributes of both parts: the source's sha256, and the split."""
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"source_sha256": digest, folds.SPLIT: rules.split}
+
+
+def summary(part: pd.DataFrame | row_groups.Rows, contract: Contract) -> str:
     """Say how many rows a part has, of when, of how many entities, and its target."""
     facts = [f"{len(part):,} rows"]
     if contract.time:
@@ -56,9 +86,14 @@ def _table(source: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(source)
     except ValueError as error:
-        raise ContractError(
-            f"{source} cannot be read as Parquet; type make pull, or write it again."
-        ) from error
+        raise _unreadable(source) from error
+
+
+def _unreadable(source: Path) -> ContractError:
+    """Return what to do with a file that is not Parquet."""
+    return ContractError(
+        f"{source} cannot be read as Parquet; type make pull, or write it again."
+    )
 
 
 def main() -> None:

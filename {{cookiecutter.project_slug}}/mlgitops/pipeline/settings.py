@@ -46,6 +46,7 @@ KEYS = {  # of the section `prepare`, by the split that they are for
     "group": ("holdout_share", "seed"),
     "column": ("holdout",),
 }
+ANY_SPLIT = ("split", "batch")
 LEARNT = ("weights", "calibration", "monotonic", "early_stopping", "mitigation")
 ROLES = {  # what a split needs of contract.yaml, and which column that is
     "time": ("time", "the column with the time of each row's event"),
@@ -56,7 +57,10 @@ ROLES = {  # what a split needs of contract.yaml, and which column that is
 
 @dataclass(frozen=True)
 class Prepare:
-    """How the rows are split; a key of another split has its default."""
+    """How the rows are split; a key of another split has its default.
+
+    With `batch` no more than so many rows are in memory at once.
+    """
 
     split: Literal["time", "random", "group", "column"]
     holdout_days: Days = 0
@@ -64,6 +68,7 @@ class Prepare:
     holdout_share: Annotated[float, Between(0.001, 0.9)] = 0
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     holdout: Annotated[tuple[Annotated[str, OrInteger()], ...], Distinct(1)] = ()
+    batch: Annotated[int, Between(1_000, 10**9)] | None = None  # rows held at once
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,7 @@ def prepare(params: Params) -> Prepare:
         )
     rules = convert(Prepare, entries, location)
     for name in entries:
-        if name != "split" and name not in KEYS[rules.split]:
+        if name not in (*ANY_SPLIT, *KEYS[rules.split]):
             owner = " and ".join(kind for kind, names in KEYS.items() if name in names)
             problem = f"is for the split {owner}, not {rules.split}: remove the line"
             raise location.key(name).error(problem)

@@ -1,0 +1,343 @@
+"""A table that is prepared by batch has the rows, the order and the errors of a whole.
+
+And holds no more than a batch, whatever the table's size.
+"""
+
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from machinery import test_splits
+from machinery.judged import rows
+from machinery.test_splits import RULES, TERMS, terms
+from mlgitops.pipeline import by_batch, data, repeated, row_groups, sorted_runs
+from mlgitops.pipeline import prepare as stage
+from mlgitops.pipeline.contract import ContractError
+
+BATCH = 1_000
+Clean = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a part of a few hundred rows have several blocks."""
+    monkeypatch.setattr(sorted_runs, "LEAST", 7)
+
+
+def function(clean: Clean, says: object = True) -> Clean:
+    """Return a function as model/prepare.py has it, which may say `BY_BATCH`."""
+    module = ModuleType("team_prepare")
+    if says is not None:
+        setattr(module, by_batch.SAYS, says)
+    sys.modules[module.__name__] = module
+
+    def prepare(frame: pd.DataFrame) -> pd.DataFrame:
+        return clean(frame)
+
+    prepare.__module__ = module.__name__
+    return prepare
+
+
+def same(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows as they are."""
+    return frame
+
+
+def prepared(
+    folder: Path,
+    table: pa.Table | pd.DataFrame,
+    split: str,
+    batch: int | None = BATCH,
+    clean: Clean = same,
+    says: object = True,
+) -> list[pd.DataFrame]:
+    """Run the stage in a folder; return both parts as they are read."""
+    folder.mkdir(exist_ok=True)
+    (folder / "contract.yaml").write_text(yaml.safe_dump(TERMS[split]))
+    section = RULES[split] | ({"batch": batch} if batch else {})
+    (folder / "params.yaml").write_text(yaml.safe_dump({"prepare": section}))
+    source = folder / "raw.parquet"
+    if isinstance(table, pd.DataFrame):
+        table = pa.Table.from_pandas(table)
+    pq.write_table(table, source, row_group_size=700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(stage, "clean", function(clean, says))
+        patch.setattr(stage.purity, "demand", lambda *_: None)
+        outs = [folder / "build" / f"{name}.parquet" for name in ("train", "holdout")]
+        stage.prepare(source, *outs)
+    assert sorted(p.name for p in (folder / "build").iterdir()) == [
+        "holdout.parquet",
+        "train.parquet",
+    ]
+    return [pd.read_parquet(path) for path in outs]
+
+
+def table(split: str, count: int = 2500) -> pd.DataFrame:
+    """Return rows in no order, some of the same time."""
+    frame = test_splits.table(split, count)
+    if "placed" in frame:
+        frame["placed"] = frame["placed"].dt.floor("D")
+    return frame.sample(frac=1, random_state=0, ignore_index=True)
+
+
+@pytest.mark.parametrize("split", RULES)
+@pytest.mark.parametrize("order", ["mixed", "sorted"])
+def test_both_parts_are_those_of_the_whole_table(
+    split: str, order: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same rows in the same order, types, attributes and summary."""
+    frame = table(split)
+    if order == "sorted":
+        frame = frame.sort_values(data.sort_keys(terms(split)), ignore_index=True)
+    whole = prepared(tmp_path / "whole", frame, split, None)
+    said = capsys.readouterr().out.replace("whole", "batch")
+    batch = prepared(tmp_path / "batch", frame, split)
+    for one, other in zip(whole, batch, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+        assert one.attrs["split"] == other.attrs["split"] == split
+    assert capsys.readouterr().out == said
+    files = [
+        tmp_path / "batch" / "build" / f"{n}.parquet" for n in ("train", "holdout")
+    ]
+    for path in files:
+        sizes = [
+            pq.ParquetFile(path).metadata.row_group(n).num_rows
+            for n in range(pq.ParquetFile(path).num_row_groups)
+        ]
+        assert set(sizes[:-1]) <= {BATCH} and sizes[-1] <= BATCH
+    assert len(sizes) > 0
+
+
+def spread(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
+    """Return the rows with a value in every 600th."""
+    frame = frame.copy()
+    frame.loc[::600, column] = value
+    return frame
+
+
+BROKEN: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "outside": lambda f: spread(f, "price", 10.5),
+    "infinite": lambda f: spread(f, "price", np.inf),
+    "missing": lambda f: spread(f, "price", np.nan),
+    "category": lambda f: spread(f, "shop", "z"),
+    "blank": lambda f: spread(f, "shop", ""),
+    "texts": lambda f: f.assign(
+        price=spread(f.astype({"price": str}), "price", "x")["price"]
+    ),
+    "target": lambda f: spread(f, "returned", 2),
+    "no target": lambda f: spread(f.astype({"returned": float}), "returned", np.nan),
+    "no time": lambda f: spread(f, "placed", pd.NaT),
+    "no id": lambda f: spread(f, "order", None),
+    "repeated": lambda f: spread(f, "order", "twice"),
+    "two pairs": lambda f: f.assign(
+        order=f["order"].where(
+            f.index % 1100 != 7, f["order"].shift(-1200).fillna("o0-1")
+        )
+    ),
+    "a later column in an earlier batch": lambda f: spread(f, "returned", 2).assign(
+        price=f["price"].where(f.index < 2200, 11)
+    ),
+    "repeated, and a column before": lambda f: spread(
+        spread(f, "order", "twice"), "price", 11
+    ),
+    "a type in the last batch": lambda f: spread(f, "price", 11).assign(
+        placed=f["placed"].astype(str).where(f.index < 2400, "soon")
+    ),
+    "empty column": lambda f: f.assign(age=np.nan),
+    "no column": lambda f: f.drop(columns="age"),
+    "unknown column": lambda f: f.assign(more=1),
+    "no rows": lambda f: f[:0],
+    "stray": lambda f: f.assign(
+        placed=f["placed"].where(
+            f.index % 1200 != 3, pd.Timestamp("2099-01-01", tz="UTC")
+        )
+    ),
+    "one class": lambda f: f.assign(returned=(f["placed"] < "2025-01-20").astype(int)),
+    "index": lambda f: f.set_index("order"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_wrong_is_told_as_of_the_whole_table(name: str, tmp_path: Path) -> None:
+    """Column, count over all batches, problem, example, advice."""
+    frame = BROKEN[name](table("time"))
+    said = []
+    for batch in (None, BATCH):
+        with pytest.raises(ContractError) as refused:
+            prepared(tmp_path, frame, "time", batch)
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+    assert list(tmp_path.glob("build/*")) == []
+
+
+@pytest.mark.parametrize("split", ["group", "column"])
+def test_a_part_without_a_class_is_told_as_of_the_whole_table(
+    split: str, tmp_path: Path
+) -> None:
+    frame = table(split).assign(returned=0)
+    said = []
+    for batch in (None, BATCH):
+        with pytest.raises(ContractError) as refused:
+            prepared(tmp_path, frame, split, batch)
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+
+
+ARROW = {  # columns that pandas reads otherwise in a batch without a gap
+    "whole numbers": lambda f: f.set_column(
+        3, "price", pa.array([None if n == 2400 else n % 9 for n in range(len(f))])
+    ),
+    "categories": lambda f: f.set_column(
+        2, "shop", f.column("shop").dictionary_encode()
+    ),
+    "no gap": lambda f: f,
+}
+
+
+@pytest.mark.parametrize("name", ARROW)
+def test_a_batch_is_typed_as_the_whole_table(name: str, tmp_path: Path) -> None:
+    arrow = ARROW[name](pa.Table.from_pandas(table("time"), preserve_index=False))
+    pq.write_table(arrow, tmp_path / "raw.parquet", row_group_size=700)
+    whole = pd.read_parquet(tmp_path / "raw.parquet")
+    batches = list(row_groups.Rows(tmp_path / "raw.parquet", BATCH).batches())
+    assert [len(b) for b in batches] == [1000, 1000, 500]
+    if name == "categories":
+        whole = whole.astype({"shop": "str"})
+    for batch in batches:
+        assert (batch.dtypes == whole.dtypes).all()
+    pd.testing.assert_frame_equal(pd.concat(batches, ignore_index=True), whole)
+    # Negative control: as Arrow alone reads them.
+    raw = [
+        b.to_pandas().dtypes
+        for b in pq.ParquetFile(tmp_path / "raw.parquet").iter_batches(BATCH)
+    ]
+    assert all((r == whole.dtypes).all() for r in raw) == (name == "no gap")
+
+
+def test_a_function_has_to_say_that_it_takes_a_part(tmp_path: Path) -> None:
+    for says in (None, False, "yes"):
+        with pytest.raises(ContractError, match="BY_BATCH = True"):
+            prepared(tmp_path, table("time"), "time", says=says)
+    assert len(prepared(tmp_path / "whole", table("time"), "time", None, says=None)[0])
+
+
+DEPENDENT: dict[str, Clean] = {
+    "a mean": lambda f: f.assign(price=f["price"].fillna(0) - f["price"].mean()),
+    "a row before": lambda f: f.assign(age=f["age"].shift()),
+    "duplicates": lambda f: f.drop_duplicates("placed"),
+    "a share": lambda f: f.head(len(f) * 9 // 10),
+    "a position": lambda f: f.assign(price=(f.index % 7).astype(float)),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+def test_a_function_that_looks_at_other_rows_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ContractError, match="makes other rows of the first 1,000"):
+        prepared(tmp_path, table("time"), "time", clean=DEPENDENT[name])
+
+
+def test_a_function_of_a_row_may_change_and_remove_rows(tmp_path: Path) -> None:
+    """Rows of several batches wholly gone are no mistake."""
+
+    def clean(frame: pd.DataFrame) -> pd.DataFrame:
+        frame["price"] = frame["price"].clip(-1, 1)
+        return frame[
+            (frame["shop"] != "b") & (frame["order"].str[3:].astype(int) > 900)
+        ]
+
+    frame = table("time").sort_values("order", ignore_index=True)
+    frame["order"] = [f"o0-{n}" for n in range(len(frame))]
+    whole, batch = (
+        prepared(tmp_path, frame, "time", batch, clean) for batch in (None, BATCH)
+    )
+    for one, other in zip(whole, batch, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_ids_that_share_a_hash_are_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = repeated.hashes
+    monkeypatch.setattr(repeated, "hashes", lambda ids: exact(ids) % 200_000)
+    frame = table("time")
+    assert len(prepared(tmp_path, frame, "time")[0])
+    frame.loc[[30, 2400], "order"] = "twice"
+    with pytest.raises(ContractError, match=r"2 of 2,500 .*repeated \(such as twice"):
+        prepared(tmp_path, frame, "time")
+
+
+def test_so_many_repeated_ids_are_counted_by_their_hashes(tmp_path: Path) -> None:
+    frame = table("time")
+    frame["order"] = [f"o{n % 1200}" for n in range(len(frame))]
+    with pytest.raises(ContractError, match=r"2,500 of 2,500 .* \(such as o0\)"):
+        prepared(tmp_path, frame, "time")
+
+
+def test_a_refusal_leaves_the_files_of_before(tmp_path: Path) -> None:
+    """Of a part that is refused at the end, too. A killed stage leaves a folder."""
+    before = prepared(tmp_path, table("time"), "time")
+    with pytest.raises(ContractError, match="not both values"):
+        prepared(tmp_path, BROKEN["one class"](table("time")), "time")
+    after = [
+        pd.read_parquet(tmp_path / "build" / f"{n}.parquet")
+        for n in ("train", "holdout")
+    ]
+    for one, other in zip(before, after, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    left = tmp_path / "build" / "train.scratch"
+    left.mkdir()
+    (left / "0.arrow").write_bytes(b"torn")
+    prepared(tmp_path, table("time"), "time")
+
+
+class Held:
+    """Counts the rows of all tables that are in memory at once, and their most."""
+
+    def __init__(self) -> None:
+        self.rows = self.most = 0
+
+    def add(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Count a table until it is gone."""
+        self.rows += len(frame)
+        self.most = max(self.most, self.rows)
+        weakref.finalize(frame, self.drop, len(frame))
+        return frame
+
+    def drop(self, rows: int) -> None:
+        """Count a table no more."""
+        self.rows -= rows
+
+
+@pytest.mark.parametrize("order", ["mixed", "sorted"])
+def test_memory_is_that_of_a_batch(
+    order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three times the rows no more are in memory; as a whole, all are."""
+    blocks = sorted_runs._blocks
+    most = {}
+    for count in (3_000, 9_000):
+        frame = rows(count)
+        if order == "mixed":
+            frame = frame.sample(frac=1, random_state=0, ignore_index=True)
+        for batch in (BATCH, None):
+            held = Held()
+            monkeypatch.setattr(
+                sorted_runs, "_blocks", lambda path, h=held: map(h.add, blocks(path))
+            )
+            prepared(tmp_path, frame, "time", batch, held.add)
+            most[count, batch] = held.most
+    for count in (3_000, 9_000):
+        assert most[count, None] == count
+        assert BATCH <= most[count, BATCH] <= 2 * BATCH

@@ -1,0 +1,109 @@
+"""Sorts a table that does not fit in memory: sorted parts on disk, merged.
+
+Knuth, The Art of Computer Programming, vol. 3, 5.4: external sorting.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+
+LEAST = 1_000  # rows that are read of a part at once; fewer cost more than they save
+OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+Key = tuple[object, ...]
+
+
+class Run(NamedTuple):
+    """A sorted part in a file of its own, and the key of its first row."""
+
+    file: Path
+    first: Key
+
+
+class Runs:
+    """The parts of a table that is sorted by the columns `keys`, no row twice.
+
+    `parts` says how many there will be: so many blocks are in memory at once, of about
+    `size` rows together.
+    """
+
+    def __init__(self, folder: Path, keys: list[str], size: int, parts: int) -> None:
+        self.keys, self.folder, self._runs = keys, folder, list[Run]()
+        self._block = max(LEAST, size // max(parts, 1))
+        self._schemas: list[pa.Schema] = []
+        self.last: pd.Series | None = None  # of all rows
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Sort rows and write them as one part."""
+        frame = frame.sort_values(self.keys, ignore_index=True)
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        run = Run(self.folder / f"{len(self._runs)}.arrow", self._key(frame, 0))
+        with pa.ipc.new_file(run.file, table.schema, options=OPTIONS) as writer:
+            writer.write_table(table, max_chunksize=self._block)
+        self._runs.append(run)
+        self._schemas.append(table.schema)
+        if self.last is None or self._key(frame, -1) > tuple(self.last[self.keys]):
+            self.last = frame.iloc[-1].copy()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The types that all parts together have; one may hold no text, or no float."""
+        schema = pa.unify_schemas(self._schemas, promote_options="permissive")
+        empty = schema.empty_table().to_pandas()
+        return pa.Table.from_pandas(empty, schema=schema, preserve_index=False).schema
+
+    def different(self, name: str) -> list[object]:
+        """Return the different values of a column."""
+        values: set[object] = set()
+        for run in self._runs:
+            for block in _blocks(run.file):
+                values |= set(block[name].unique())
+        return list(values)
+
+    def merged(self) -> Iterator[pd.DataFrame]:
+        """Yield all rows in their order, a block at a time."""
+        waiting = sorted(self._runs, key=lambda run: run.first, reverse=True)
+        heads: list[tuple[pd.DataFrame, Iterator[pd.DataFrame]]] = []
+        while waiting or heads:
+            while waiting and (not heads or waiting[-1].first <= self._end(heads)):
+                blocks = _blocks(waiting.pop().file)
+                heads.append((next(blocks), blocks))
+            end, due, left = self._end(heads), [], []
+            for head, blocks in heads:
+                until = self._until(head, end)
+                due.append(head.iloc[:until])
+                rest = head.iloc[until:] if until < len(head) else next(blocks, None)
+                if rest is not None:
+                    left.append((rest, blocks))
+            heads = left
+            block = pd.concat(due) if len(due) > 1 else due[0]
+            yield block.sort_values(self.keys, ignore_index=True)
+
+    def _end(self, heads: list[tuple[pd.DataFrame, Iterator[pd.DataFrame]]]) -> Key:
+        """Return the key up to which the blocks in memory have all rows."""
+        return min(self._key(head, -1) for head, _ in heads)
+
+    def _until(self, frame: pd.DataFrame, end: Key) -> int:
+        """Return how many rows of a sorted table are not after a key."""
+        rows = range(len(frame))
+        return bisect_right(rows, end, key=lambda row: self._key(frame, row))
+
+    def _key(self, frame: pd.DataFrame, row: int) -> Key:
+        """Return what one row is sorted by."""
+        return tuple(frame[name].iloc[row] for name in self.keys)
+
+
+def _blocks(path: Path) -> Iterator[pd.DataFrame]:
+    """Yield the blocks of a part in their order; the file is closed between two."""
+    index, count = 0, 1
+    while index < count:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+            count = reader.num_record_batches
+            frame = reader.get_batch(index).to_pandas()
+        yield frame
+        index += 1
