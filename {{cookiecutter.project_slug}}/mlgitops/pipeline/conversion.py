@@ -6,7 +6,7 @@ may lie on the other side of a tree's threshold than in the graph's float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain
@@ -135,6 +135,20 @@ def _with_lower_thresholds(write: Callable[..., None]) -> Callable[..., None]:
     return exact
 
 
+def refuse_missing(missing: Mapping[str, bool], rows: int) -> None:
+    """Refuse a column that is missing in all of so many rows.
+
+    Raises:
+        ContractError: with the first one.
+    """
+    for name, nowhere in missing.items():
+        if nowhere:
+            raise ContractError(
+                f'"{one_line(name)}" is missing in all {rows:,} rows to train '
+                "on; leave it out of train.columns, or correct model/features.py"
+            )
+
+
 class GraphFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no types
     """Features as the exported file computes them: float32, held in float64.
 
@@ -163,15 +177,14 @@ class GraphFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # n
         Raises:
             ContractError: a column, or a computed feature, is missing in all rows.
         """
+        refuse_missing({name: X[name].isna().all() for name in X}, len(X))
+        return self.fit_on(X, y)
+
+    def fit_on(self, X: pd.DataFrame, y: object = None) -> Self:
+        """Fit on rows of which a column may be missing in all, and load the graph."""
         import onnxruntime
         from scipy.sparse import issparse
 
-        for name in X:
-            if X[name].isna().all():
-                raise ContractError(
-                    f'"{one_line(name)}" is missing in all {len(X):,} rows to train '
-                    "on; leave it out of train.columns, or correct model/features.py"
-                )
         self.features_ = clone(self.features).fit(X, y)
         graph = convert(self.features_, self.contract, self.columns)
         options = onnxruntime.SessionOptions()

@@ -27,6 +27,11 @@ STRANGE = (  # a text of what Unicode makes difficult; cut to what a column may 
 COMMON, SEEN = 5, 2_000  # a word of golden rows is in so many of so many texts
 
 
+def positions(count: int) -> np.ndarray:
+    """Return which of so many rows are golden ones, in order, int [18]."""
+    return np.linspace(0, count - 1, SPREAD).round().astype(int)
+
+
 def rows(frame: pd.DataFrame, contract: Contract) -> list[Row]:
     """Return rows spread over a table, and two more.
 
@@ -36,8 +41,8 @@ def rows(frame: pd.DataFrame, contract: Contract) -> list[Row]:
     """
     import pandas as pd
 
-    spread = np.linspace(0, len(frame) - 1, SPREAD).round().astype(int)
-    chosen = frame.iloc[spread][list(contract.columns)].astype(object)
+    chosen = frame.iloc[positions(len(frame))]
+    chosen = chosen[list(contract.columns)].astype(object)
     texts = contract.kind("text", list(contract.columns))
     for name in texts:
         chosen[name] = _shared_words(frame[name], chosen[name])

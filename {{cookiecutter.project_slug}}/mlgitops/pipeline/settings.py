@@ -47,6 +47,7 @@ KEYS = {  # of the section `prepare`, by the split that they are for
     "column": ("holdout",),
 }
 ANY_SPLIT = ("split", "batch")
+AT_ONCE = ("calibration", "early_stopping", "intervals", "mitigation", "pretrained")
 LEARNT = ("weights", "calibration", "monotonic", "early_stopping", "mitigation")
 ROLES = {  # what a split needs of contract.yaml, and which column that is
     "time": ("time", "the column with the time of each row's event"),
@@ -135,6 +136,7 @@ class Train:
     early_stopping: EarlyStopping | None = None
     worth: BinaryWorth | None = field(default=None, metadata=OWN)
     pretrained: Pretrained | None = None  # a file that was not trained here
+    batch: Annotated[int, Between(1, 10**9)] | None = None  # rows held at once
     arguments: Mapping[str, Params] = field(default_factory=dict, metadata=OWN)
     section: Params = field(default_factory=dict, metadata=OWN)  # as it was written
 
@@ -199,7 +201,19 @@ def train(params: Params, task: str) -> Train:
                 problem = "is for an estimator that is trained here, and "
                 problem += f"train.estimator is {recipe.estimator}: remove the line"
                 raise location.key(name).error(problem)
+    if recipe.batch:
+        _refuse_at_once(recipe, worth, location)
     return replace(recipe, arguments=arguments, section=entries, worth=worth)
+
+
+def _refuse_at_once(recipe: Train, worth: BinaryWorth | None, train: Location) -> None:
+    """Refuse settings that need all training rows at once, beside `batch`."""
+    lines = [name for name in AT_ONCE if getattr(recipe, name)]
+    for name in [*lines, *(["threshold"] if worth else [])]:
+        raise train.key(name).error(
+            f"{'is best, which ' if name == 'threshold' else ''}needs all training "
+            f"rows at once, and train.batch holds {recipe.batch:,} of them: remove one"
+        )
 
 
 def trained(manifest: Mapping[str, Any], task: str) -> Train:

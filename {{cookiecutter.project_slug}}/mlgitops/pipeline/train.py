@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
@@ -21,13 +21,18 @@ from mlgitops.pipeline import (
     intervals,
     learning,
     manifest,
+    out_of_core,
     outputs,
     parity,
     pretrained,
     settings,
+    training_rows,
 )
 from mlgitops.pipeline.provenance import ESTIMATOR
 from mlgitops.pipeline.task import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def train(source: Path, onnx: Path, out: Path) -> None:
@@ -41,16 +46,14 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     mitigated = recipe.mitigation is not None
     outputs.demand_listed("train", unmitigated, "train.mitigation", mitigated)
     imports.demand_listed("train", *pretrained.files(recipe))
-    rows, columns = pd.read_parquet(source), recipe.columns
-    fitted_on, calibration = intervals.parts(rows, terms, recipe)
     if recipe.worth:
         imports.demand_params("train", "business", "train.threshold is best")
-    fitted, recipe, chosen = learning.learn(fitted_on, terms, recipe)
+    rows, learned = _learn(source, terms, recipe, onnx.parent)
+    (fitted, recipe, chosen), columns = learned, recipe.columns
     exported = fitting.export(fitted, terms, columns)
-    sample = rows.iloc[:: max(1, len(rows) // 10_000)]
-    proof = _proof(fitted, exported, sample, terms, recipe)
-    entries = _intervals(exported, calibration, terms, recipe)
-    other = _unmitigated(fitted_on, sample, terms, recipe)
+    proof = _proof(fitted, exported, rows.sample, terms, recipe)
+    entries = _intervals(exported, rows.calibration, terms, recipe)
+    other = _unmitigated(rows.fitted_on, rows.sample, terms, recipe)
     requirements = Path("requirements/pipeline.txt").read_bytes()
     imports.demand_listed("train")
     loaded = (*manifest.CODE, *imports.team())
@@ -63,11 +66,11 @@ def train(source: Path, onnx: Path, out: Path) -> None:
             "sha256": manifest.sha256(contract_bytes),
             "json_sha256": manifest.sha256(contract.plain(document)),
         },
-        data=manifest.trained_on(rows, terms, source.read_bytes()),
+        data=rows.trained_on,
         code=manifest.code(code),
         requirements={"sha256": manifest.sha256(requirements)},
         claimed={"parity": proof, **chosen},
-        golden=parity.golden(exported, rows, terms, columns, **entries),
+        golden=parity.golden(exported, rows.golden, terms, columns, **entries),
         **entries,
         **manifest.unmitigated(other),
     )
@@ -81,6 +84,19 @@ def train(source: Path, onnx: Path, out: Path) -> None:
     if recipe.worth:
         facts.append(f"threshold {recipe.threshold}")
     print(f"{onnx}: {', '.join(facts)}")
+
+
+def _learn(
+    source: Path, terms: contract.Contract, recipe: settings.Train, folder: Path
+) -> tuple[training_rows.Survey, learning.Learned]:
+    """Return what is needed of the training rows, and what they give."""
+    if recipe.batch is None:
+        rows = training_rows.whole(source, terms, recipe)
+        return rows, learning.learn(rows.fitted_on, terms, recipe)
+    out_of_core.refuse(terms, recipe)
+    batches = training_rows.Batches(source, recipe.batch)
+    rows = training_rows.survey(batches, terms, recipe)
+    return rows, out_of_core.learn(batches, rows, terms, recipe, folder)
 
 
 def _unmitigated(

@@ -60,6 +60,22 @@ def _stated(rows: pd.DataFrame, contract: Contract, recipe: Train) -> Weights | 
     return _balanced(rows, contract)
 
 
+def of_part(
+    rows: pd.DataFrame, contract: Contract, recipe: Train, classes: Weights
+) -> Weights | None:
+    """Return the weights of a part of all rows, [n], or None where all count the same.
+
+    `classes` has how many rows of each class there are in all. The faults of a column
+    were looked for before.
+    """
+    if recipe.weights is None:
+        return None
+    if recipe.weights in contract.columns:
+        return numbers(rows, recipe.weights)
+    each = classes.sum() / (np.count_nonzero(classes) * np.maximum(classes, 1))
+    return np.asarray(each[truth(rows, contract).astype(int)], np.float64)
+
+
 def check_setting(contract: Contract, recipe: Train) -> None:
     """Refuse what is neither `balanced` nor a column of numbers beside the inputs.
 
@@ -128,21 +144,47 @@ def _balanced(rows: pd.DataFrame, contract: Contract) -> Weights:
 
 def _column(rows: pd.DataFrame, contract: Contract, name: str) -> Weights:
     """Return the weights of a column."""
-    weights = rows[name].to_numpy(np.float64, na_value=np.nan)
-    for wrong, what in ((np.isnan(weights), "missing"), (weights < 0, "negative")):
-        if wrong.any():
-            row = one_line(rows[contract.id].iloc[int(wrong.argmax())])
+    faults, weights = Faults(name), numbers(rows, name)
+    faults.look(weights, rows[contract.id])
+    faults.demand_none()
+    return weights
+
+
+def numbers(rows: pd.DataFrame, name: str) -> Weights:
+    """Return a column of weights as it is."""
+    return np.asarray(rows[name].to_numpy(np.float64, na_value=np.nan))
+
+
+class Faults:
+    """What is wrong with a column of weights, seen in all parts of its rows."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.rows, self.positive = name, 0, False
+        self.counts = {"missing": 0, "negative": 0}
+        self.first: dict[str, object] = {}
+
+    def look(self, weights: Weights, ids: pd.Series) -> None:
+        """Count the faults of some rows."""
+        for what, wrong in (("missing", np.isnan(weights)), ("negative", weights < 0)):
+            if wrong.any():
+                self.first.setdefault(what, ids.iloc[int(wrong.argmax())])
+                self.counts[what] += int(wrong.sum())
+        self.rows += len(weights)
+        self.positive |= bool(weights.any())
+
+    def demand_none(self) -> None:
+        """Raise ContractError for what was seen, with the first row."""
+        start = f'Column "{self.name}" (train.weights): the weight is'
+        for what, row in sorted(self.first.items()):  # what is missing comes first
             raise ContractError(
-                f'Column "{name}" (train.weights): the weight is {what} in '
-                f"{int(wrong.sum()):,} of {len(rows):,} rows, the first is {row}; "
-                "correct the data, or set it in model/prepare.py"
+                f"{start} {what} in {self.counts[what]:,} of {self.rows:,} rows, the "
+                f"first is {one_line(row)}; correct the data, or set it in "
+                "model/prepare.py"
             )
-    if not weights.any():
-        raise ContractError(
-            f'Column "{name}" (train.weights): the weight is 0 in all {len(rows):,} '
-            "rows; correct the data"
-        )
-    return np.asarray(weights)
+        if not self.positive:
+            raise ContractError(
+                f"{start} 0 in all {self.rows:,} rows; correct the data"
+            )
 
 
 def _deciding(estimator: BaseEstimator) -> Iterator[BaseEstimator]:
