@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from machinery import tables
+from mlgitops.table import formats
+from mlgitops.table.look import IDLIKE
 
 pytest.importorskip("duckdb")  # the group `data`
 RANDOM = np.random.default_rng(1)
@@ -114,6 +116,66 @@ def test_other_files_give_the_same_table(kind: str) -> None:
             part.to_csv(path / f"{number}.csv", index=False)
     assert not tables.make(path, "y")
     expected_of_people()
+
+
+def priced(count: int = 400) -> pd.DataFrame:
+    """Return columns of numbers that a sheet shows with signs, and the numbers."""
+    frame = tables.frame(count)
+    share = (RANDOM.normal(size=count) * 20).round(1)
+    paid = (RANDOM.gamma(3, 900, count)).round(2)
+    frame["share"] = [f"{value} %".replace(".", ",") for value in share]
+    frame["paid"] = [
+        f"-${v:,.2f}" if n % 9 == 0 else f"${v:,.2f}" for n, v in enumerate(paid)
+    ]
+    frame["true share"] = share
+    frame["true paid"] = np.where(np.arange(count) % 9 == 0, -paid, paid)
+    return frame
+
+
+def test_signs_of_percent_and_currency_can_be_read_as_numbers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are texts at first; the page says what to type, and that is exact."""
+    path = csv(priced())
+    assert not tables.make(path, "y")
+    said = capsys.readouterr().out
+    assert "TYPES=share=number" in said and "TYPES=paid=number" in said
+    assert not tables.make(path, "y", types="share=number,paid=number", force=True)
+    table = tables.table()
+    for name in ("share", "paid"):
+        assert table[name].to_list() == table[f"true {name}"].to_list()
+    assert "with %" in capsys.readouterr().out
+
+
+def test_a_word_that_ends_in_id_is_no_id() -> None:
+    names = {"paid": 0, "amount_paid": 0, "is valid": 0, "customerid": 1, "orderID": 1}
+    names |= {"id": 1, "user_id": 1, "Id": 1, "idea": 0}
+    assert {name: bool(IDLIKE.search(name)) for name in names} == names
+
+
+def test_a_target_with_a_sign_says_what_to_type() -> None:
+    path = csv(priced().drop(columns="true paid"))
+    assert "TYPES=paid=number" in tables.make(path, "paid")
+    assert not tables.make(path, "paid", types="paid=number")
+    assert tables.contract()["task"] == "regression"
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["7,5 %", "8%"], "%"),
+        (["€ 5", "€1.000,50"], "€"),
+        (["5 €", "$ 6"], ""),
+        (["7 %", "7"], ""),  # one of them a share, perhaps
+        (["7 %", "seven %"], ""),
+        (["%5%", "6 %"], ""),
+        (["5$ 6", "$7"], ""),
+        (["7 %", "n.a."], "%"),
+        (["7", "8"], ""),
+    ],
+)
+def test_one_sign_stands_beside_each_number(values: list[str], found: str) -> None:
+    assert formats.sign(values) == found
 
 
 def test_settings_follow_from_the_table() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from mlgitops.table.columnar import Noted, noted, odd, stored, values
 from mlgitops.table.draft import NotFiniteError, Pairs, drafted
 from mlgitops.table.engine import NULLS, Table
-from mlgitops.table.formats import Style
+from mlgitops.table.formats import Style, sign
 from mlgitops.table.look import HEAD, Look
 
 MOST = 1_500  # columns of one table
@@ -45,6 +45,11 @@ class Facts:
     def missing(self) -> int:
         """How many rows have no value."""
         return self.rows - self.filled
+
+    @property
+    def sign(self) -> str:
+        """The sign of percent or a currency beside each number; "" is none."""
+        return sign(self.first)
 
 
 @dataclass(frozen=True)

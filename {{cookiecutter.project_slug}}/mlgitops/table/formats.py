@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import category
 
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 PLAIN_LINES = re.compile(rf"(?:{PLAIN.pattern}\n)*+")
@@ -42,6 +43,7 @@ TOKENS = {
     "nil",
     "NIL",
 }
+ANY = re.compile("|".join(f"({p.pattern})" for p in (PLAIN, POINT, COMMA, SPACE)))
 LIKELY = 0.9  # of the first values: then the rest is taken for mistakes
 
 
@@ -52,6 +54,7 @@ class Style:
     kind: str  # number, date or text
     name: str = ""  # of a number: point, comma, space; of a date: its form
     also: str = ""  # another form that fits all first values as well
+    sign: str = ""  # of percent or a currency, before or after each number
 
     def sql(self, column: str) -> str:
         """Return the expression that reads a value, or gives null."""
@@ -63,6 +66,8 @@ class Style:
                 if not self.name
                 else (f"timezone('UTC', try_strptime({column}, '{self.name}'))")
             )
+        if self.sign:
+            column = f"regexp_replace(trim({column}), '{_beside(self.sign)}', '\\1')"
         text = {
             "": column,
             "point": f"replace({column}, ',', '')",
@@ -84,7 +89,8 @@ class Style:
         }
         if self.kind == "date":
             return f"dates written as {self.name or 'ISO 8601'}"
-        return forms.get(self.name, f"{self.kind}s")
+        beside = f" with {self.sign}" if self.sign else ""
+        return forms.get(self.name, f"{self.kind}s") + beside
 
 
 TEXT = Style("text")
@@ -130,6 +136,31 @@ def style(values: Sequence[str], comma: bool = False) -> Style:
         if most(pattern):
             return Style("number", name)
     return _date(values)
+
+
+def _beside(sign: str) -> str:
+    """Return the pattern of a sign before or after a number, its own sign in \\1."""
+    return rf"^([+-]?)\s*{re.escape(sign)}\s*|\s*{re.escape(sign)}$"
+
+
+def sign(values: Sequence[str]) -> str:
+    """Return the sign of percent or a currency that each value has beside a number.
+
+    "" is none: a number alone may be a share where another is a percentage.
+    """
+    values = [v.strip() for v in values if v not in TOKENS]
+    signs = {c for v in values for c in v if c in "%‰" or category(c) == "Sc"}
+    if len(signs) != 1:
+        return ""
+    (found,) = signs
+    bare = bares(values, found)
+    alone = all(v.count(found) == 1 for v in values)
+    return found if alone and all(map(ANY.fullmatch, bare)) else ""
+
+
+def bares(values: Sequence[str], sign: str) -> list[str]:
+    """Return values without the sign beside them."""
+    return [re.sub(_beside(sign), r"\1", value.strip()) for value in values]
 
 
 def are_plain(values: Sequence[str]) -> bool:

@@ -89,7 +89,8 @@ def guess(facts: Facts, forced: str = "") -> Guess:
         why = f"TYPES says that these are {unit} since 1970"
         return Guess(facts, "datetime", why, unit=0.001 if large else 1.0)
     if forced:
-        return Guess(facts, forced, "TYPES says so")
+        beside = f", numbers with {facts.style.sign}" if facts.style.sign else ""
+        return Guess(facts, forced, f"TYPES says so{beside}")
     if facts.distinct <= 1 and len(set(facts.first)) <= 1:
         value = one_line(facts.first[0]) if facts.first else ""
         gap = " or nothing" if facts.missing else ""
@@ -181,7 +182,16 @@ def _large(facts: Facts, low: float, high: float, unique: bool) -> Guess:
 
 
 def _text(facts: Facts) -> Guess:
-    """Return the guess of a column of texts."""
+    """Return the guess of a column of texts, which may be numbers with a sign."""
+    found = _words_or_codes(facts)
+    if not facts.sign:
+        return found
+    why = f"{found.why}; each is a number with {facts.sign}"
+    return replace(found, why=why, line=_line(facts, "number"))
+
+
+def _words_or_codes(facts: Facts) -> Guess:
+    """Return the guess of a column of texts, whatever they say."""
     count, rows = facts.distinct, max(1, facts.filled)
     share = rows / max(1, count)
     if (count <= FEW and share >= 2) or (count <= MANY and share >= EACH):

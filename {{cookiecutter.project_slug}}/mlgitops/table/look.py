@@ -12,7 +12,9 @@ from mlgitops.table.formats import (
     TEXT,
     Style,
     are_plain,
+    bares,
     prefers_comma,
+    sign,
     style,
 )
 
@@ -21,7 +23,8 @@ CELLS = 500_000  # values that are looked at so: of a wide table, fewer rows
 FRACTION = re.compile(r"[.,]0*[1-9]\d?$|\.\d*[1-9]\d*$")  # not that of 1,200 or 3.0
 HEAD = "head"  # where the first rows are, as texts
 IDLIKE = re.compile(
-    r"(^|[^a-z])(id|ids|key|uuid|guid|nr|no|number|index|code)\.?$|[a-z]I[dD]$|"
+    r"(^|[^a-z])(id|ids|key|uuid|guid|nr|no|number|index|code)\.?$|"
+    r"^(?!.*(paid|bid|valid|grid|fluid|liquid|acid|humid|solid|covid)$).*[a-z]id$|"
     r"(id|row|seq|case|order|account|acct|cust|patient|person|rec)_?(no|nr|num|number)$",
     re.I,
 )
@@ -120,4 +123,7 @@ def _style(values: Collection[str], forced: str, comma: bool) -> Style:
     wanted = {"datetime": "date", "unix": "number"}.get(forced, "number")
     if forced in ("", "boolean") or found.kind == wanted:
         return found
+    if forced in ("number", "integer") and (beside := sign([*values])):
+        bare = bares([*values], beside)
+        return replace(style(bare, comma or prefers_comma([bare])), sign=beside)
     return Style(wanted)

@@ -220,6 +220,7 @@ def _id(table: Table, guesses: Sequence[Guess], group: str) -> str:
     for guess in guesses:
         facts = guess.facts
         near_unique = facts.distinct >= 0.9 * facts.rows and not facts.missing
+        near_unique = near_unique and not facts.sign  # 7.5 % names no row
         if near_unique and IDLIKE.search(facts.name) and facts.name != group:
             if guess.type in ("identifier", "integer", "text", "category"):
                 if not _repeated(table, facts.name)[0]:
@@ -231,7 +232,8 @@ def _unnamed_id(table: Table, guesses: Sequence[Guess], group: str) -> str:
     """Return the first column that could be an id by its values, not by its name."""
     for guess in guesses:
         facts = guess.facts
-        if guess.type == "identifier" and not facts.missing and facts.name != group:
+        could_be = guess.type == "identifier" and not facts.missing and not facts.sign
+        if could_be and facts.name != group:
             if not _repeated(table, facts.name)[0]:
                 return facts.name
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from mlgitops.pipeline.schema import near, one_line
 from mlgitops.table.columns import Facts
 from mlgitops.table.engine import Table, quoted
 from mlgitops.table.guess import FALSE, TRUE
-from mlgitops.table.options import Options
+from mlgitops.table.options import Options, written
 from mlgitops.table.problem import Problem
 
 CLASSES = 50  # of a multiclass target; more are refused
@@ -159,6 +160,9 @@ def _multiclass(
         sentence = f"the target has more than {CLASSES} different values"
         shown = ", ".join(map(one_line, texts[:3]))
         advice = "put rare ones together in the file, or TASK=regression for numbers"
+        if facts.sign:
+            typed = shlex.quote(written({facts.name: "number"}))
+            advice = f"TYPES={typed} reads them as numbers"
         return None, [Problem(facts.name, sentence, advice, len(texts), shown)]
     if len(texts) == 2:
         sentence, advice = "a target with two values is binary", "leave TASK= out"
