@@ -87,11 +87,11 @@ def write(folder: Path, rows: int) -> tuple[float, float]:
 def read(folder: str, kind: str) -> None:
     """Read the log here, and print what it cost and what was found as JSON."""
     from mlgitops import settings
-    from mlgitops.monitor import window
+    from mlgitops.monitor import scan, window
 
     window.MAX_ENTRIES = KEPT
     if kind == "line":
-        window.has_columns = lambda path: False
+        scan.has_columns = lambda path: False
     params = settings.load((TEMPLATE / "params.yaml").read_bytes())
     start = time.perf_counter()
     log = window.read_log(folder, settings.monitor(params), WINDOW)

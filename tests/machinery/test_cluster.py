@@ -4,20 +4,24 @@ import io
 import json
 import os
 import pickle
+import random
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from machinery import dask_cluster, searched, test_score, tiny
+from machinery import dask_cluster, searched, test_score, tiny, traffic
 from machinery.dask_cluster import Workers, waited
 from mlgitops import git, settings
 from mlgitops.batch import job
@@ -27,8 +31,15 @@ from mlgitops.batch.tables import Batch
 from mlgitops.cluster import backend, shipment
 from mlgitops.cluster.backend import ClusterError, Local, opened
 from mlgitops.commands import experiment, install
+from mlgitops.monitor import record, scan, window
+from mlgitops.monitor.decide import decide
+from mlgitops.monitor.inspect import inspect
 from mlgitops.pipeline.contract import ContractError
+from mlgitops.prediction_log import file_name
 from mlgitops.search.outcome import Outcome
+from mlgitops.shipping.ship import ship
+
+T = TypeVar("T")
 
 ROOT = Path.cwd()
 COMPUTE = "compute: {{price_per_minute: 0, currency: euros, backend: {}}}\n"
@@ -335,6 +346,68 @@ def test_a_cluster_that_is_lost_is_a_sentence_and_loses_nothing(
     del run  # and its hold on the parts
     assert "400 predictions" in Job(source, out, tmp_path / "version").run()
     assert out.read_bytes() == whole.read_bytes()
+
+
+def a_log(folder: Path) -> str:
+    """Ship rows, repeated, late, torn and ahead ones too, in 12 parts; say where."""
+    days, now = folder / "log", traffic.flights(1_800)
+    days.mkdir(parents=True)
+    late = traffic.flights(60, day=-40, days=3, seed=1)
+    ahead = traffic.flights(20, day=9_000, seed=2)
+    odd = [*traffic.lines(late), *traffic.lines(ahead), "{", "\xff", "{}"]
+    odd += traffic.lines(traffic.flights(50, seed=3), sha="b" * 64)
+    good, repeated = traffic.lines(now), traffic.lines(now[::9])
+    texts = random.Random(0).sample([*good, *odd, *repeated], k=2_133)
+    for part in range(12):
+        text = "\n".join(texts[part::12]) + "\n" * (part < 11)
+        (days / file_name(f"2020-01-{1 + part // 2:02}")).write_text(text)
+        ship(days, str(folder / "sink"))
+    return str(folder / "sink")
+
+
+def recorded(source: str, where: str) -> bytes:
+    """Return the record of a look at a log, as the ledger has it."""
+    limits = traffic.limits(max_corrupt=1.0, max_duplicate=1.0)
+    log = window.read_log(source, limits, 28, backend=where)
+    seen = inspect(traffic.reference(), log, None, traffic.PARAMS)
+    found = decide(seen.evidence, limits)
+    entry = record.build("v1.0.0", traffic.SHA, seen, found, limits)
+    return json.dumps(entry, indent=1).encode()
+
+
+@pytest.mark.slow
+def test_a_log_gives_the_same_record_while_a_worker_is_killed(
+    dask: ModuleType, cluster: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops with parts that it has begun, is killed then, and others read these."""
+    source = a_log(tmp_path / "made")
+    local = recorded(source, "local")
+    monkeypatch.setattr(scan, "FEW", 2)
+    monkeypatch.setattr(scan, "TOGETHER", 1)
+    killed, waited_for, ended = cluster.worker(), list[bool](), threading.Event()
+    monkeypatch.setattr(window, "_parsed", _told(window._parsed, ended))
+    with opened("dask", []) as there:
+        assert waited(lambda: there._threads() == 3)  # type: ignore[attr-defined]
+    killed.send_signal(signal.SIGSTOP)
+
+    def kill() -> None:
+        waited_for.append(not ended.wait(2))
+        killed.kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    assert recorded(source, "dask") == local
+    killing.join()
+    assert waited_for == [True], "it had parts"
+
+
+def _told(function: Callable[..., T], ended: threading.Event) -> Callable[..., T]:
+    def called(*args: Any) -> T:
+        found = function(*args)
+        ended.set()
+        return found
+
+    return called
 
 
 # Without a cluster.

@@ -1,10 +1,13 @@
 """A shipped log read by its columns: every figure as when it is read by line."""
 
 import json
+import pickle
 import random
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from machinery.traffic import MONITOR, SHA, limits
-from mlgitops.monitor import columns, window
+from mlgitops.monitor import columns, scan, window
 from mlgitops.monitor.window import Log, read_log
 from mlgitops.prediction_log import LONGEST, PATTERN, Entry, file_name, line, parse
 from mlgitops.production_data import ProductionDataError, _local_file, lines
@@ -74,6 +77,33 @@ def sink(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(place / "sink")
 
 
+class Pickled:
+    """A cluster as tasks see it: they begin early, and all is a pickle on its way."""
+
+    def over(self, function: Any, shared: Any, ahead: int | None = None) -> Any:
+        def run(item: Any) -> Any:
+            sent = pickle.loads(pickle.dumps((function, shared, item)))
+            return pickle.dumps(sent[0](*sent[1:]))
+
+        def each(items: Iterable[Any]) -> Iterator[Any]:
+            rest = map(run, items)
+            begun = deque(islice(rest, ahead and 2 * ahead))
+            while begun:
+                result = begun.popleft()
+                begun.extend(islice(rest, 1))
+                yield pickle.loads(result)
+
+        return each
+
+
+@pytest.fixture
+def pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the parts of any log on such a cluster, where `backend` is not local."""
+    monkeypatch.setattr(scan, "FEW", 0)
+    monkeypatch.setattr(scan, "TOGETHER", 2)
+    monkeypatch.setattr(scan, "connected", lambda *_: nullcontext(Pickled()))
+
+
 def by_line(
     source: str, days: float | None, by_arrival: bool
 ) -> tuple[list[Entry], Counter[str], float]:
@@ -93,7 +123,7 @@ def by_line(
         key = entry.id, entry.manifest_sha256
         if entry.time is None:
             log.counts["without a time"] += 1
-        elif window._hash(entry.id) >= max_hash:
+        elif columns.id_hash(entry.id) >= max_hash:
             log.counts["not looked at"] += 1
         elif key in keys:
             log.counts["duplicate"] += 1
@@ -109,7 +139,7 @@ def by_line(
                 while len(log.entries) > window.ROOM * most:
                     max_hash //= 2
                     log.entries = [
-                        e for e in log.entries if window._hash(e.id) < max_hash
+                        e for e in log.entries if columns.id_hash(e.id) < max_hash
                     ]
                 keys = {(e.id, e.manifest_sha256) for e in log.entries}
                 prune_at = max(window.PRUNE, 2 * len(log.entries))
@@ -130,14 +160,16 @@ def test_a_hostile_log_has_every_figure_as_by_line(
     days: float | None,
     by_arrival: bool,
     sink: str,
+    pickled: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Entries, their order, every count, and the share that was looked at."""
+    """Entries, their order, every count, and the share; on a cluster, too."""
     for name, value in bounds.items():
         monkeypatch.setattr(window, name, value)
     expected = by_line(sink, days, by_arrival)
-    for source in (sink, f"file://{sink}"):
-        log = read_log(source, ALL, days, by_arrival=by_arrival)
+    sources = ((sink, "local"), (f"file://{sink}", "local"), (sink, "dask"))
+    for source, where in sources:
+        log = read_log(source, ALL, days, by_arrival=by_arrival, backend=where)
         share = log.share / log.sample
         assert log.entries == expected[0]
         assert [type(entry) for entry in log.entries] == [Entry] * len(log.entries)
@@ -168,6 +200,70 @@ def test_only_lines_of_rows_that_stay_are_parsed(
     log = read_log(sink, ALL, 28)
     assert parsed["rows"] == len(log.entries) <= 90
     assert parsed["lines"] < 100 < log.counts["lines"]
+
+
+@pytest.mark.parametrize("fails", [0, 3])
+@pytest.mark.parametrize("function", ["_pieces", "_entries"])
+def test_what_a_worker_cannot_read_is_read_here(
+    function: str,
+    fails: int,
+    sink: str,
+    pickled: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is said, and every figure is the same; no more parts go to the workers."""
+    begun, original = list[str](), getattr(scan, function)
+
+    def without_a_login(log: scan.Log, part: scan.Part) -> Any:
+        begun.append(part.path)
+        return "no login" if len(begun) > fails else original(log, part)
+
+    monkeypatch.setattr(Pickled, "over", _unpickled)
+    monkeypatch.setattr(scan, function, without_a_login)
+    log = read_log(sink, ALL, 28, backend="dask")
+    entries, counts, _ = by_line(sink, 28, False)
+    assert log.entries == entries and log.counts == counts
+    assert capsys.readouterr().err.count("no login") == 1
+    assert len(begun) <= fails + scan.TOGETHER
+
+
+def _unpickled(self: Pickled, function: Any, shared: Any, ahead: int) -> Any:
+    return lambda items: (function(shared, item) for item in items)
+
+
+def test_another_file_by_the_name_of_a_part_is_told(
+    sink: str, pickled: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker on another machine may have a log of its own in the same folder."""
+    other = Path(rewrite(Path(sink), tmp_path / "other", lambda table: table[::-1]))
+    original = scan.opener
+
+    def elsewhere(address: str) -> Callable[[str], Any]:
+        return lambda path: original(address)(path.replace(sink, str(other)))
+
+    monkeypatch.setattr(scan, "opener", elsewhere)
+    part = next(
+        p for p in sorted(Path(sink).rglob("*.parquet")) if "-unr" not in p.name
+    )
+    mark = scan.marked(sink, str(part), _local_file)
+    log, known = scan.Log(sink, False), scan.Part(str(part), mark)
+    assert "another file" in scan.read_pieces(log, [known])[0]
+    monkeypatch.setattr(scan, "opener", original)
+    assert isinstance(scan.read_pieces(log, [known])[0], list), "the control"
+
+
+def test_a_short_log_connects_to_no_cluster(
+    sink: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connected(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(scan, "connected", connected)
+    read_log(sink, ALL, backend="dask")
+    monkeypatch.setattr(scan, "FEW", 2)
+    with pytest.raises(ZeroDivisionError):
+        read_log(sink, ALL, backend="dask")
 
 
 def rewrite(source: Path, target: Path, change: Callable[[pa.Table], pa.Table]) -> str:
@@ -236,7 +332,8 @@ def test_a_part_that_got_shorter_meanwhile_is_a_sentence(sink: str) -> None:
     part = str(next(p for p in Path(sink).rglob("*.parquet") if "-unr" not in p.name))
     row = columns.Pending("a", NOW, SHA, None, 0.0, None, "", {}, path=part, index=9999)
     with pytest.raises(ProductionDataError, match="was changed since it was shipped"):
-        columns.filled([row], _local_file)
+        read = (columns.entries_of(p, _local_file, n) for p, n in [(part, [9999])])
+        columns.filled([row], lambda wanted: read)
 
 
 def test_a_part_that_is_torn_is_a_sentence(sink: str, tmp_path: Path) -> None:

@@ -85,6 +85,21 @@ def located(source: str, pattern: str) -> tuple[list[str], Opened]:
     return sorted(paths, key=_by_day), partial(_opened, opened)
 
 
+def opener(source: str) -> Opened:
+    """Return what opens a file of a log as `located` does, without a list of them.
+
+    Raises:
+        ProductionDataError: there is no way to its address here.
+    """
+    if "://" not in source:
+        return partial(_opened, _local_file)
+    try:
+        system, _ = storage.filesystem(source)
+    except Exception as error:  # each kind of storage has its own
+        raise ProductionDataError(f"{source} cannot be read: {error}") from error
+    return partial(_opened, partial(system.open, mode="rb"))
+
+
 def lines_of(path: str, opened: Opened) -> Iterator[str]:
     """Yield the lines of one of these files."""
     with opened(path) as file:

@@ -124,7 +124,7 @@ class Compute:
 
     price_per_minute: Positive
     currency: str
-    backend: Literal["local", "dask"] = "local"  # where searches and files run
+    backend: Literal["local", "dask"] = "local"  # where searches, files and scans run
 
 
 @dataclass(frozen=True)

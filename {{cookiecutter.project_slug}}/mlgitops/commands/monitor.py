@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlgitops import git, github, heartbeat, lock, settings, storage
+from mlgitops.cluster.backend import ClusterError
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.monitor import (
     evidently_report,
@@ -44,6 +45,7 @@ from mlgitops.serving.verify import VerifyError
 
 PAGE = Path("build", "monitor.html")
 MISTAKES = (
+    ClusterError,
     ContractError,
     EvidentlyError,
     LedgerError,
@@ -79,7 +81,9 @@ def examine(
         try:
             by_arrival = not version.contract.time
             classes = version.contract.classes
-            log = read_log(source, allowed, days, bool(labels), by_arrival, classes)
+            where = settings.backend(params)
+            facts = (bool(labels), by_arrival, classes, where)
+            log = read_log(source, allowed, days, *facts)
             window = inspect(version, log, labels, params, canary)
         except ProductionDataError as error:  # a log that is mostly corrupt, say
             metric = primary_metric.of(version.contract, version.holdout)

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from mlgitops import git, github, heartbeat, lock, settings, storage
+from mlgitops.cluster.backend import ClusterError
 from mlgitops.ledger import Ledger, LedgerError
 from mlgitops.monitor import proposal, training_data, window
 from mlgitops.monitor.labels import read_labels
@@ -34,6 +35,7 @@ from mlgitops.report import plain, text
 from mlgitops.store import owner
 
 MISTAKES = (
+    ClusterError,
     ContractError,
     LedgerError,
     git.GitError,
@@ -69,7 +71,10 @@ def collect(
 
     allowed, keep = settings.monitor(params), settings.retrain(params).keep_days
     source, by_arrival = os.environ["PREDICTION_LOG"], not contract.time
-    log = window.read_log(source, allowed, days=keep, by_arrival=by_arrival)
+    where = settings.backend(params)
+    log = window.read_log(
+        source, allowed, days=keep, by_arrival=by_arrival, backend=where
+    )
     ids = {entry.id for entry in log.entries}
     labels = read_labels(os.environ["LABELS"], ids, contract, allowed)
     due = log.due()  # a row dated in the future would make all others too old to keep

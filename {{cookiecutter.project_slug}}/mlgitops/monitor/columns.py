@@ -7,13 +7,14 @@ a part, is read and parsed for the rows that stay. Whatever is counted is as by 
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from sys import intern
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mlgitops.prediction_log import Entry, moment, parse
 from mlgitops.production_data import UNREADABLE_FILE, ProductionDataError
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
 BATCH = 20_000  # rows in memory, as of a row group
 NAMES = ("id", "time", "logged_at", "manifest_sha256")
 ALWAYS = ("id", "logged_at", "manifest_sha256")  # in each row
+EVERY = 2**32  # of ids: no hash is as large
+GONE: Any = object()  # in the place of a line that a part has no more
 Opened = Callable[[str], IO[bytes]]
+Thinned = Callable[[Sequence[str]], Sequence[int]]  # of ids, those to look at
+Wanted = tuple[str, list[int]]  # rows of a part
+Read = Callable[[Iterable[Wanted]], Iterable[Iterable[Entry | None]]]  # their lines
 
 
 class Kept(Protocol):
-    """What takes entries, and says which ids it takes none of any more."""
-
-    def thinned(self, ids: Sequence[str]) -> Sequence[int]:
-        """Return which of these ids may still be looked at."""
-        ...
+    """What takes entries."""
 
     def offer(self, entry: Entry, size: int) -> None:
         """Take an entry with so many characters, or count why not."""
@@ -47,12 +49,43 @@ class Pending(Entry):
     index: int = 0  # of the row in the part
 
 
-def offer(
-    path: str, opened: Opened, kept: Kept, counts: Counter[str], by_arrival: bool
-) -> bool:
-    """Offer each row of a part that can belong to a window; count the others.
+class Piece(NamedTuple):
+    """Rows of a part that may belong to a window, and how many others were what."""
 
-    Returns False for a part without these columns, which is not one of ours.
+    counts: Counter[str]
+    rows: pa.Table  # the columns `NAMES`, and the size of each line in characters
+    indices: list[int]  # of these rows in the part
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Return these rows alone: a pickle of a slice has all that was read."""
+        import pyarrow as pa
+
+        sent = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_stream(sent, self.rows.schema, options=options) as stream:
+            stream.write_table(self.rows)
+        return _received, (self.counts, sent.getvalue().to_pybytes(), self.indices)
+
+
+def id_hash(row_id: str) -> int:
+    """Return 32 bits of an id, the same on every machine."""
+    digest = hashlib.blake2b(row_id.encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big")
+
+
+def below(max_hash: int, ids: Sequence[str]) -> Sequence[int]:
+    """Return which of these ids have a smaller hash."""
+    if max_hash == EVERY:
+        return range(len(ids))
+    return [n for n, row_id in enumerate(ids) if id_hash(row_id) < max_hash]
+
+
+def pieces(
+    path: str, opened: Opened, by_arrival: bool, thinned: Thinned
+) -> Iterator[Piece | None]:
+    """Yield a part by pieces, in its order; None if it lacks the columns.
+
+    Such a part is not one of ours. ``thinned`` is asked once for each piece.
 
     Raises:
         ProductionDataError: the part cannot be read.
@@ -60,47 +93,76 @@ def offer(
     first = 0
     for batch in _batches(path, opened):
         if batch is None:
-            return False
-        counts["lines"] += len(batch)
+            yield None
+            return
+        counts = Counter(lines=len(batch))
         ids = batch["id"].to_pylist()
         chosen = (_arrived if by_arrival else _timed)(batch, ids, counts)
-        looked_at = kept.thinned([ids[n] for n in chosen])
+        looked_at = thinned([ids[n] for n in chosen])
         if left_out := len(chosen) - len(looked_at):
-            counts["not looked at"] += left_out
+            counts["not looked at"] = left_out
+        rows = [chosen[n] for n in looked_at]
+        yield Piece(counts, _taken(batch, rows), [first + n for n in rows])
+        first += len(batch)
+
+
+def offer(
+    path: str,
+    found: Iterable[Piece | None],
+    kept: Kept,
+    counts: Counter[str],
+    by_arrival: bool,
+) -> bool:
+    """Offer each row of a part's pieces, and count the others; False if it has none.
+
+    Raises:
+        ProductionDataError: the part cannot be read.
+    """
+    for piece in found:
+        if piece is None:
+            return False
+        counts.update(piece.counts)
         try:
-            for row, size in _rows(batch, [chosen[n] for n in looked_at], by_arrival):
-                row.path, row.index = path, first + row.index
+            for row, size in _rows(piece, by_arrival):
+                row.path = path
                 kept.offer(row, size)
         except (TypeError, ValueError) as error:
             raise _changed(path) from error
-        first += len(batch)
     return True
 
 
-def filled(entries: list[Entry], opened: Opened) -> tuple[list[Entry], int]:
+def entries_of(
+    path: str, opened: Opened, indices: Sequence[int]
+) -> Iterator[Entry | None]:
+    """Yield what the lines of these rows of a part are, which ascend.
+
+    Raises:
+        ProductionDataError: the part cannot be read.
+    """
+    return map(parse, _lines(path, opened, indices))
+
+
+def filled(entries: list[Entry], read: Read) -> tuple[list[Entry], int]:
     """Return the entries as their lines have them, and how many lines are none now.
 
     Raises:
         ProductionDataError: a part cannot be read, or a line is not that of its row.
     """
     complete, corrupt = list[Entry](), 0
-    for path, group in groupby(entries, key=lambda each: getattr(each, "path", "")):
-        rows = list(group)
-        if not path:
-            complete += rows
-            continue
-        pending = [row for row in rows if isinstance(row, Pending)]
-        lines = _lines(path, opened, [row.index for row in pending])
-        for row in pending:
-            if (line := next(lines, None)) is None:  # another part took its place
-                raise _changed(path)
-            if (entry := parse(line)) is None:  # to an earlier machinery it was one
-                corrupt += 1
-            elif not _is_line_of(row, entry):
-                raise _changed(path)
-            else:
-                entry.time = row.time
-                complete.append(entry)
+    pending = (entry for entry in entries if isinstance(entry, Pending))
+    by_part = groupby(pending, lambda row: row.path)
+    wanted = ((path, [row.index for row in rows]) for path, rows in by_part)
+    lines = chain.from_iterable(read(wanted))
+    for row in entries:
+        if not isinstance(row, Pending):
+            complete.append(row)
+        elif (entry := next(lines, GONE)) is None:  # to an earlier machinery it was one
+            corrupt += 1
+        elif entry is GONE or not _is_line_of(row, entry):  # of another part now
+            raise _changed(row.path)
+        else:
+            entry.time = row.time
+            complete.append(entry)
     return complete, corrupt
 
 
@@ -176,21 +238,30 @@ def _arrived(batch: pa.Table, ids: list[str], counts: Counter[str]) -> list[int]
     return chosen
 
 
-def _rows(
-    batch: pa.Table, chosen: list[int], by_arrival: bool
-) -> Iterator[tuple[Pending, int]]:
-    """Yield rows of a batch, each with the size of its line."""
+def _taken(batch: pa.Table, chosen: list[int]) -> pa.Table:
+    """Return the columns of some rows, with the size of each line."""
     import pyarrow.compute as pc
 
-    if not chosen:
-        return
     taken = batch.take(chosen) if len(chosen) < len(batch) else batch
-    sizes = (
-        taken["size"] if "size" in taken.column_names else pc.utf8_length(taken["line"])
-    )
-    columns = [taken[name].to_pylist() for name in NAMES]
-    table = zip(chosen, *columns, sizes.to_pylist(), strict=True)
-    for n, row_id, time, logged_at, sha256, size in table:
+    if "size" in taken.column_names:
+        return taken
+    sizes = pc.utf8_length(taken["line"])
+    return taken.select(NAMES).append_column("size", sizes)
+
+
+def _received(counts: Counter[str], rows: bytes, indices: list[int]) -> Piece:
+    """Return a piece that another process has read."""
+    import pyarrow as pa
+
+    return Piece(counts, pa.ipc.open_stream(rows).read_all(), indices)
+
+
+def _rows(piece: Piece, by_arrival: bool) -> Iterator[tuple[Pending, int]]:
+    """Yield rows of a piece, each with the size of its line."""
+    columns = [piece.rows[name].to_pylist() for name in (*NAMES, "size")]
+    for n, row_id, time, logged_at, sha256, size in zip(
+        piece.indices, *columns, strict=True
+    ):
         sha256 = intern(sha256)  # one object for all rows
         row = Pending(row_id, None, sha256, None, 0.0, None, logged_at, {}, index=n)
         row.time = row.arrival if by_arrival else moment(time)
@@ -235,7 +306,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return kind in known
 
 
-def _lines(path: str, opened: Opened, indices: list[int]) -> Iterator[str]:
+def _lines(path: str, opened: Opened, indices: Sequence[int]) -> Iterator[str]:
     """Yield the lines of these rows of a part, which ascend.
 
     Row groups without one of them are not read.

@@ -12,7 +12,6 @@ what stays (`columns`): with the same counts and entries as by line.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlgitops.monitor import columns, sample, shadow
+from mlgitops.monitor import columns, sample, scan, shadow
 from mlgitops.monitor.reference import class_names, outputs
 from mlgitops.monitor.wording import plural
 from mlgitops.prediction_log import (
@@ -39,7 +38,6 @@ from mlgitops.production_data import (
     ProductionDataError,
     check_shares,
     folder_of,
-    has_columns,
     lines,
     lines_of,
     located,
@@ -141,6 +139,7 @@ def read_log(
     labelled: bool = True,
     by_arrival: bool = False,
     classes: Sequence[str] = (),
+    backend: str = "local",
 ) -> Log:
     """Return the entries of the newest ``days``, of every version.
 
@@ -148,8 +147,10 @@ def read_log(
     entry stays, as far as the window goes back. An entry whose event has no time
     belongs to no window and is counted. With ``by_arrival``, for a contract without a
     time, an entry's time is that of its arrival. ``classes`` are the contract's.
+    ``backend`` says where the parts of a shipped log are read (`scan`).
 
     Raises:
+        ClusterError: the cluster cannot read them.
         ProductionDataError: too many lines are corrupt or repeated, or there is nothing
             to read.
     """
@@ -157,7 +158,7 @@ def read_log(
     if sum(size for _, size in files) > sample.LONG:
         log = _drawn(files, limits, days, labelled, by_arrival)
     else:
-        log = _parsed(source, limits, days, by_arrival)
+        log = _parsed(source, limits, days, by_arrival, backend)
     log.unlogged = read_unlogged(source)
     log.sample = sample_share(log.entries)
     log.share *= log.sample
@@ -231,20 +232,22 @@ def frame(
     return pd.DataFrame(table)
 
 
-def _parsed(source: str, limits: Monitor, days: float | None, by_arrival: bool) -> Log:
+def _parsed(
+    source: str, limits: Monitor, days: float | None, by_arrival: bool, backend: str
+) -> Log:
     """Return the entries of a log that is read whole: by lines, or by columns."""
     log = Log(by_arrival=by_arrival)
     kept, (paths, opened) = _Kept(log, days), located(source, PATTERN)
-    for path in paths:
-        known = has_columns(path)
-        if known and columns.offer(path, opened, kept, log.counts, by_arrival):
-            continue
-        for line in lines_of(path, opened):
-            if line.strip() and (entry := _counted(log, line)):
-                kept.offer(entry, len(line))
-    log.share = kept.max_hash / 2**32
-    log.keep_newest(days)
-    log.entries, corrupt = columns.filled(log.entries, opened)
+    with scan.reader(backend, source, paths, opened, by_arrival) as parts:
+        for path, found in parts.pieces(kept):
+            if found and columns.offer(path, found, kept, log.counts, by_arrival):
+                continue
+            for line in lines_of(path, opened):
+                if line.strip() and (entry := _counted(log, line)):
+                    kept.offer(entry, len(line))
+        log.share = kept.max_hash / columns.EVERY
+        log.keep_newest(days)
+        log.entries, corrupt = columns.filled(log.entries, parts.entries)
     if corrupt:
         log.counts["corrupt"] += corrupt
     check_shares(LOG, log.counts, limits)
@@ -257,21 +260,17 @@ class _Kept:
 
     log: Log
     days: float | None
-    max_hash: int = 2**32  # an entry with such a hash of its id is not looked at
+    max_hash: int = (
+        columns.EVERY
+    )  # an entry with such a hash of its id is not looked at
     keys: set[tuple[str, str]] = field(default_factory=set)
     prune_at: int = field(default_factory=lambda: PRUNE)
     size: float = 0.0  # characters of their lines
 
-    def thinned(self, ids: Sequence[str]) -> Sequence[int]:
-        """Return which of these ids may still be looked at."""
-        if self.max_hash == 2**32:
-            return range(len(ids))
-        return [n for n, row_id in enumerate(ids) if _hash(row_id) < self.max_hash]
-
     def offer(self, entry: Entry, size: int) -> None:
         """Keep an entry, or count why not; ``size`` is that of its line."""
         log, key = self.log, _key(entry)
-        if self.max_hash < 2**32 and _hash(entry.id) >= self.max_hash:
+        if self.max_hash < columns.EVERY and columns.id_hash(entry.id) >= self.max_hash:
             log.counts["not looked at"] += 1
         elif key in self.keys:
             log.counts["duplicate"] += 1
@@ -297,7 +296,9 @@ def _thin(log: Log, max_hash: int, mean_size: float) -> int:
     """Keep the entries with the smallest hashes; return the limit of these."""
     while len(log.entries) > ROOM * min(MAX_ENTRIES, MAX_CHARACTERS / mean_size):
         max_hash //= 2
-        log.entries = [entry for entry in log.entries if _hash(entry.id) < max_hash]
+        log.entries = [
+            entry for entry in log.entries if columns.id_hash(entry.id) < max_hash
+        ]
     return max_hash
 
 
@@ -369,8 +370,3 @@ def _counted(log: Log, line: str) -> Entry | None:
 def _key(entry: Entry) -> tuple[str, str]:
     """Return what makes two entries the same prediction."""
     return entry.id, entry.manifest_sha256
-
-
-def _hash(key: str) -> int:
-    """Return 32 bits of an id, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big")
