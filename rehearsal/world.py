@@ -42,7 +42,8 @@ def nobody_waits(run: Run) -> bool:
 def repeats(run: Run) -> bool:
     """Return whether a run tests what another has: the same files, or other settings.
 
-    Left are that of the first proposal, whose files are main's, and those of other data.
+    Left are that of the first proposal, with the files of main, and those of other
+    data.
     """
     return is_test(run) and not run.head_branch.startswith(TESTED)
 

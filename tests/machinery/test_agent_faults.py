@@ -283,8 +283,9 @@ def test_a_download_that_fails_is_told_and_tried_again(
     fault: str, reason: str, world: World, faulty: type[Faulty]
 ) -> None:
     one = world.release("v1.0.0", 0.001)["manifest_sha256"]
-    command = limited(world, DOWNLOAD_SECONDS=1, FETCH_SECONDS=2, MAX_RETRY_SECONDS=1)
-    with running(world, command) as process:
+    fetching = 2 if fault == "hang" else 20  # a slow machine must not run into it
+    limits = {"DOWNLOAD_SECONDS": 1, "FETCH_SECONDS": fetching, "MAX_RETRY_SECONDS": 1}
+    with running(world, limited(world, **limits)) as process:
         world.until(lambda: world.settled(one))
         faulty.fault = fault
         two = world.release("v1.1.0", 0.002)["manifest_sha256"]
