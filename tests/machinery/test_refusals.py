@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ from machinery.test_direct import ODD, both, play, request
 from machinery.test_floods import Notes, configured
 from machinery.test_open_inference import PATH, changed, tensors
 from machinery.test_serving import REFUSED
-from mlgitops.serving import busy, explain, metrics
+from mlgitops.serving import explain, metrics
 from mlgitops.serving.access import Tokens
 from mlgitops.serving.app import App
 from mlgitops.serving.arrow_reader import ArrowError
+from mlgitops.serving.busy import BusyError
 from mlgitops.serving.connection import Bounds, Connections
 from mlgitops.serving.direct import Direct
 from mlgitops.serving.metrics import Counts
 from mlgitops.serving.model import Model
-from mlgitops.serving.reasons import Reason
+from mlgitops.serving.open_inference import TensorError
+from mlgitops.serving.reasons import Reason, RefusedError
 from mlgitops.serving.routes import RefusalError
 from mlgitops.serving.rows import RowError
 
@@ -136,7 +138,7 @@ def turned_off(app: App) -> None:
 
 def too_late(app: App) -> None:
     """Wait for others for too long."""
-    _in_place_of_a_turn(app, busy.BusyError())
+    _in_place_of_a_turn(app, BusyError())
 
 
 def broken(app: App) -> None:
@@ -211,11 +213,29 @@ def test_each_reason_is_tried_here() -> None:
     assert {*Reason} == {*OTHERS, *(reason for reason, _, _ in ASKED)}
 
 
-@pytest.mark.parametrize("error", [RefusalError, RowError, ArrowError])
-def test_no_refusal_can_be_made_without_a_reason(error: type[Exception]) -> None:
-    parameter = inspect.signature(error.__init__).parameters["reason"]
-    assert parameter.default is inspect.Parameter.empty
-    assert "Reason" in str(parameter.annotation)
+def all_of(error: type[RefusedError]) -> Iterator[type[RefusedError]]:
+    """Yield an error and all that are made of it."""
+    yield error
+    for narrower in error.__subclasses__():
+        yield from all_of(narrower)
+
+
+def test_no_refusal_can_be_made_without_a_reason() -> None:
+    """One that takes no reason, such as BusyError, gives its own."""
+    errors = {*all_of(RefusedError)}
+    assert {RefusalError, RowError, ArrowError, TensorError, BusyError} <= errors
+    for error in errors - {BusyError}:
+        parameter = inspect.signature(error).parameters["reason"]
+        assert parameter.default is inspect.Parameter.empty, error
+        with pytest.raises(TypeError):
+            error("a sentence.")  # type: ignore[call-arg]
+    assert BusyError().reason is Reason.OVERLOADED
+
+
+def test_a_response_without_a_reason_would_be_found(app: App) -> None:
+    app.counts.responses["/predict", 422] += 1
+    with pytest.raises(AssertionError):
+        reasons(app)
 
 
 def test_sums_agree_whatever_is_refused(app: App) -> None:
