@@ -42,13 +42,21 @@ def cruft(folder: Path, *args: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def repository(template: Path, tmp_path: Path) -> Path:
-    """Return a git repository that holds the template."""
-    folder = tmp_path / "template"
+@pytest.fixture(scope="session")
+def committed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a git repository that holds the template; tests take copies of it."""
+    folder = tmp_path_factory.mktemp("committed") / "template"
     subprocess.run(("cp", "-r", str(template), str(folder)), check=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     commit(folder, "the template")
+    return folder
+
+
+@pytest.fixture
+def repository(committed: Path, tmp_path: Path) -> Path:
+    """Return a git repository that holds the template."""
+    folder = tmp_path / "template"
+    subprocess.run(("cp", "-a", str(committed), str(folder)), check=True)
     return folder
 
 

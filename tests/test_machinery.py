@@ -12,6 +12,7 @@ import pytest
 import bytecode
 from conftest import RESULTS, SLOWEST
 from machinery import warm
+from rehearsal.__main__ import begin_environment
 from user import Project, generate, machinery
 
 pytestmark = pytest.mark.slow  # the longest first: no file waits behind it
@@ -23,6 +24,7 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("it's a folder")
     home = tmp_path_factory.mktemp("home")
     project = generate(template, folder, home, project_name="Anna's flights")
+    begin_environment(project.folder)  # test_generated.py has all by `make setup`
     project.run("make", "setup")
     libraries = ", ".join((*warm.DVC, *warm.WATCHING, "pytest"))
     project.run(".venv/bin/python", "-c", f"import {libraries}")

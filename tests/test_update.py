@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from conftest import FOLDER
+from machinery import lengths
 from test_cruft import (
     GONE,
     ROOT,
     changed,
     commit,
+    committed,
     contents,
     create,
     cruft,
@@ -26,7 +28,7 @@ from test_cruft import (
 )
 from user import baked
 
-__all__ = ["repository"]  # the fixture
+__all__ = ["committed", "repository"]  # the fixtures
 pytestmark = pytest.mark.bakes
 PARTS = ("mlgitops/", ".github/")
 
@@ -194,7 +196,7 @@ def test_the_workflows_tell_states_with_one_machinery_apart(
     assert (project / ".github/workflows/ci.yml").read_text().endswith("# newer\n")
 
 
-@pytest.mark.parametrize("age", ["the first fence", "the fence before"])
+@pytest.mark.parametrize("age", lengths.turn(["the first fence", "the fence before"]))
 def test_a_project_of_an_earlier_commit_takes_the_newest(
     age: str, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from machinery import tiny
+from machinery import lengths, tiny
 from mlgitops import git
 from mlgitops.host import agent
 from mlgitops.machinery import sums
@@ -36,6 +36,7 @@ from mlgitops.release import signature
 from rehearsal import ports
 
 TOKEN = "t0ken"
+PAUSE = 0.002 if lengths.PROOF else 0.01  # seconds of a caller between two requests
 
 
 class Api(ThreadingHTTPServer):
@@ -278,7 +279,7 @@ class Callers:
                 connection.close()
                 continue
             self.answers.append(found["manifest_sha256"])
-            time.sleep(0.002)
+            time.sleep(PAUSE)
         connection.close()
 
     @property

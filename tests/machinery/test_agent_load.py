@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from machinery import tiny
-from machinery.lengths import times
+from machinery.lengths import PROOF, times
 from machinery.test_agent import Api, Callers, World, children, gone
 from mlgitops.host.agent import children as processes
 from mlgitops.serving.verify import sha256_file, verify
@@ -30,13 +30,14 @@ SWAPS, BAD = times(1_000, 6), times(50, 1)
 KILLS = times(100, 3)
 WORKER_SWAPS = times(100, 1)
 CONNECTIONS = 16
+PAUSE = 10 if PROOF else 40  # ms of a connection between two requests
 # One row, again and again, a moment apart; answers are counted by model and value.
 SCRIPT = """
 wrk.method = "POST"
 wrk.body = [[%s]]
 seen = {}
 function setup(thread) worker = thread end
-function delay() return 10 end
+function delay() return %d end
 function response(status, headers, body)
   local model = body:match('"manifest_sha256": ?"(%%x+)"') or "nobody"
   local answer = body:match('"probability": ?([%%d.e-]+)') or "nothing"
@@ -68,7 +69,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def wrk(port: int, folder: Path) -> Iterator[Path]:
     """Ask a server from sixteen connections; what was seen is in a file afterwards."""
     script, said = folder / "ask.lua", folder / "wrk.txt"
-    script.write_text(SCRIPT % json.dumps({"rows": [tiny.ROW]}))
+    script.write_text(SCRIPT % (json.dumps({"rows": [tiny.ROW]}), PAUSE))
     place = f"http://127.0.0.1:{port}/predict"
     command = ("wrk", "-t1", f"-c{CONNECTIONS}", "-d20000s", "--timeout", "20s")
     with said.open("w") as output:
