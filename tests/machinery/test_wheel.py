@@ -147,10 +147,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def both(
     rows: pd.DataFrame, wheel: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Repository, Repository]:
-    """The repository with the folder, and without it; both have run their stages.
-
-    Only what is installed has to start by itself: the other's Python is a fork.
-    """
+    """The repository with the folder, and without it; both have run their stages."""
     made = []
     for place, python in (("folder", Path(warm.python())), ("wheel", wheel)):
         folder = tmp_path_factory.mktemp(place) / "repository"

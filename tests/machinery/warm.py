@@ -71,6 +71,7 @@ DVC = (  # and what it loads when a command runs
     "scmrepo.git.backend.pygit2",
 )
 LEARNING = (
+    "gto.api",
     "markdown_it",
     "msgspec",
     "narwhals._pandas_like.namespace",
@@ -92,12 +93,10 @@ LEARNING = (
     "yaml",
 )
 WATCHING = (*LEARNING, "evidently")  # which alone takes six CPU seconds
-RELEASING = (*LEARNING, "cryptography.hazmat.primitives.serialization", "gto.api")
 LIBRARIES = {  # of a module, or its command
     "dvc": DVC,
     "mlgitops.dvc_session": DVC,
     "mlgitops monitor": WATCHING,
-    "mlgitops register": RELEASING,
 }
 STORAGES = {  # what DVC loads for a kind of storage, if it is installed
     "azure": ("adlfs", "azure.identity.aio", "dvc_azure"),
