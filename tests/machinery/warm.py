@@ -71,7 +71,6 @@ DVC = (  # and what it loads when a command runs
     "scmrepo.git.backend.pygit2",
 )
 LEARNING = (
-    "gto.api",
     "markdown_it",
     "msgspec",
     "narwhals._pandas_like.namespace",
