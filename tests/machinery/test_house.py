@@ -58,6 +58,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     | {"mlgitops.store.owner"}  # whose storage it is
     # What a model file may hold, and what main makes of a pretrained one.
     | {f"mlgitops.pipeline.{name}" for name in ("foreign", "operators", "pretrained")}
+    # Main's way to prepare a table that does not fit in memory.
+    | {f"mlgitops.pipeline.{name}" for name in ("by_batch", "repeated", "row_groups")}
     # It asks a challenger as the server does.
     | {f"mlgitops.serving.{name}" for name in ("model", "predictions", "rows")},
     "mlgitops/release": PARTS | {"mlgitops.serving.openapi"},  # of a version's release

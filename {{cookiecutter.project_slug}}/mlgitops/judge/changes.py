@@ -11,10 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlgitops import distance
+from mlgitops.judge import large
 from mlgitops.judge.evaluation import Evaluation
+from mlgitops.judge.large import Table
 from mlgitops.judgement import Changes, ColumnChange, RowChanges
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.data import seconds
+from mlgitops.pipeline.repeated import hashes
 from mlgitops.pipeline.schema import one_line
 
 SHOWN = 5  # new categories named per column
@@ -63,15 +66,15 @@ def add(evaluation: Evaluation) -> None:
     judgement.cautions += _rewritten(moved, before, after, contract, days)
 
 
-def _moved(before: pd.DataFrame, after: pd.DataFrame, contract: Contract) -> _Moved:
+def _moved(before: Table, after: Table, contract: Contract) -> _Moved:
     """Return which rows were added, removed and changed."""
-    hashes, after_hashes = (_hashes(table, contract) for table in (before, after))
-    removed = ~hashes.index.isin(after_hashes.index)
-    shared = hashes.index[~removed]
+    earlier, later = (_hashes(table, contract) for table in (before, after))
+    removed = ~earlier.index.isin(later.index)
+    shared = earlier.index[~removed]
     added_inside, removed_inside = np.zeros(len(after), bool), removed
     changed = np.zeros(len(before), bool)
-    changed[~removed] = hashes[shared].to_numpy() != after_hashes[shared].to_numpy()
-    added = ~after_hashes.index.isin(hashes.index)
+    changed[~removed] = earlier[shared].to_numpy() != later[shared].to_numpy()
+    added = ~later.index.isin(earlier.index)
     if contract.time:
         times, after_times = before[contract.time], after[contract.time]
         added_inside = added & (after_times <= times.max()).to_numpy()
@@ -87,8 +90,8 @@ def _moved(before: pd.DataFrame, after: pd.DataFrame, contract: Contract) -> _Mo
 
 def _rewritten(
     moved: _Moved,
-    before: pd.DataFrame,
-    after: pd.DataFrame,
+    before: Table,
+    after: Table,
     contract: Contract,
     days: float,
 ) -> list[str]:
@@ -138,10 +141,10 @@ def _late(late: Rows, days: float) -> str:
 
 
 def _some(
-    table: pd.DataFrame, rows: Rows, contract: Contract, first: Rows | None = None
+    table: Table, rows: Rows, contract: Contract, first: Rows | None = None
 ) -> str:
     """Return how many rows these are, with the first of them as an example."""
-    example = table.iloc[int(np.argmax(rows if first is None else first))]
+    example = large.row(table, int(np.argmax(rows if first is None else first)))
     count = int(rows.sum())
     of = f" of {example[contract.time]:%Y-%m-%d}" if contract.time else ""
     return (
@@ -150,24 +153,39 @@ def _some(
     )
 
 
-def _hashes(table: pd.DataFrame, contract: Contract) -> pd.Series:
-    """Return one number per id for all the other values of its row."""
-    values = table.drop(columns=[contract.id])
-    hashes = pd.util.hash_pandas_object(values, index=False)
-    return pd.Series(hashes.to_numpy(), index=table[contract.id].astype(object))
+def _hashes(table: Table, contract: Contract) -> pd.Series:
+    """Return one number per id for all the other values of its row.
+
+    Of a large table an id is 64 bits of it.
+    """
+
+    def values(rows: pd.DataFrame) -> pd.Series:
+        rest = rows.drop(columns=[contract.id])
+        return pd.util.hash_pandas_object(rest, index=False)
+
+    numbers, name = large.by_row(table, values), contract.id
+    if isinstance(table, pd.DataFrame):
+        return pd.Series(numbers, index=table[name].astype(object))
+    ids = large.by_row(table, lambda rows: hashes(rows[name]), [name])
+    return pd.Series(numbers, index=ids)
 
 
 def _texts_measured(
-    name: str, before: pd.DataFrame, after: pd.DataFrame, contract: Contract
+    name: str, before: Table, after: Table, contract: Contract
 ) -> tuple[pd.Series, pd.Series, bool]:
     """Return a column of both tables, and whether its values may be shown.
 
     Of a text it is the number of characters.
     """
-    tables = [table[name] for table in (before, after)]
-    if contract.columns[name].type == "text":
-        tables = [texts.str.len().astype(np.float64) for texts in tables]
-    return tables[0], tables[1], name not in contract.sensitive
+    shown = name not in contract.sensitive
+    if contract.columns[name].type != "text":
+        return before[name], after[name], shown
+
+    def lengths(rows: pd.DataFrame) -> pd.Series:
+        return rows[name].str.len().astype(np.float64)
+
+    old, new = (large.by_row(table, lengths, [name]) for table in (before, after))
+    return pd.Series(old), pd.Series(new), shown
 
 
 def _column(

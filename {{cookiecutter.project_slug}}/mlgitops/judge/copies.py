@@ -8,17 +8,19 @@ their standard deviation. Values count once, however many rows have them: a sens
 is off makes many rows alike, and nobody has copied them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mlgitops.judge import checks
+from mlgitops.judge import checks, large
 from mlgitops.judge.compare import Codes, difference_of_shares
+from mlgitops.judge.large import Table
 from mlgitops.judgement import Check
 from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.repeated import hashes
 from mlgitops.pipeline.schema import one_line
 
 Keys = NDArray[np.uint64]
@@ -55,11 +57,11 @@ class Copies(NamedTuple):
 
 
 def find(
-    train: pd.DataFrame,
+    train: Table,
     holdout: pd.DataFrame,
     contract: Contract,
     inputs: list[str],
-    known: pd.DataFrame | None,
+    known: Table | None,
     split: str = "time",
 ) -> Copies | None:
     """Return the most striking copies of the holdout in the training table, if any.
@@ -72,8 +74,7 @@ def find(
     sets = {(*contract.columns, contract.target), (*read, contract.target)}
     own = np.ones(len(train), bool)
     if known is not None:
-        ids = train[contract.id].astype(object)
-        own = ids.isin(known[contract.id].astype(object)).to_numpy()
+        own = _with_known_id(train, known, contract.id)
         if own.sum() < len(holdout):  # too few to measure on: all may have a new id
             own = np.ones(len(train), bool)
     groups = None
@@ -89,9 +90,14 @@ def find(
     blocks = order[own[order]]
     foreign_first = np.argsort(own, kind="stable")
     found = []
-    for keys in _keys(pd.concat([holdout, train], ignore_index=True), sets):
+
+    def column(name: str) -> pd.Series:
+        return pd.concat([holdout[name], train[name]], ignore_index=True)
+
+    for keys in _keys(column, sets):
         shares, pair = _compare(keys, len(holdout), blocks, foreign_first, groups)
-        ids = (holdout[contract.id].iloc[pair[0]], train[contract.id].iloc[pair[1]])
+        copy = large.row(train, pair[1])
+        ids = (holdout[contract.id].iloc[pair[0]], copy[contract.id])
         found.append(Copies(*shares, *ids))
     striking = [copies for copies in found if copies.least > LEAST * len(holdout)]
     return max(striking, key=lambda c: (c.sure, c.least)) if striking else None
@@ -161,15 +167,32 @@ def _present(codes: Codes, count: int) -> NDArray[np.bool_]:
     return present
 
 
-def _keys(table: pd.DataFrame, sets: set[tuple[str, ...]]) -> Iterator[Keys]:
-    """Yield, by set of columns and step, a number per row, [n]: the same for twins."""
+def _with_known_id(train: Table, known: Table, name: str) -> NDArray[np.bool_]:
+    """Return which rows of a table have an id that another has, [n]."""
+    if isinstance(train, pd.DataFrame) and isinstance(known, pd.DataFrame):
+        ids = train[name].astype(object)
+        return np.asarray(ids.isin(known[name].astype(object)))
+    theirs = large.by_row(known, lambda rows: hashes(rows[name]), [name])
+    return large.by_row(train, lambda rows: np.isin(hashes(rows[name]), theirs), [name])
+
+
+def _keys(
+    column: Callable[[str], pd.Series], sets: set[tuple[str, ...]]
+) -> Iterator[Keys]:
+    """Yield, by set of columns and step, a number per row, [n]: the same for twins.
+
+    One column is in memory at a time.
+    """
     for step in STEPS:
-        keys, random = {}, np.random.default_rng(0)
+        keys: dict[tuple[str, ...], Keys] = {}
+        random = np.random.default_rng(0)
         for name in sorted({name for columns in sets for name in columns}):
             factor = random.integers(1, 2**63, dtype=np.uint64) | np.uint64(1)
-            keys[name] = _codes(table[name], step).astype(np.uint64) * factor
-        for columns in sets:
-            yield np.asarray(sum(keys[name] for name in columns))
+            key = _codes(column(name), step).astype(np.uint64) * factor
+            for columns in sets:
+                if name in columns:
+                    keys[columns] = keys[columns] + key if columns in keys else key
+        yield from (keys[columns] for columns in sets)
 
 
 def _codes(column: pd.Series, step: float) -> Codes:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mlgitops import metrics
+from mlgitops.judge import large
 from mlgitops.judge.compare import Array, Codes
 from mlgitops.judge.evaluation import Evaluation, inputs, new_to, predict
 from mlgitops.judgement import Refused
@@ -26,9 +27,13 @@ def add(evaluation: Evaluation) -> None:
     contract, holdout = evaluation.contract, evaluation.holdout
     if champion is None or before is None:
         return
-    ids = holdout[contract.id].astype(object)
-    new = ~ids.isin(set(before[contract.id].astype(object))).to_numpy()
-    old = before[new_to(champion, before, contract, evaluation.split.split)]
+    ids, new = holdout[contract.id].astype(object), np.ones(len(holdout), bool)
+    for rows in large.batches(before, [contract.id]):
+        new &= ~ids.isin(set(rows[contract.id].astype(object))).to_numpy()
+    unknown = new_to(
+        champion, before, contract, evaluation.split.split, evaluation.split.batch
+    )
+    old = large.some(before, np.ones(len(before), bool) if unknown is None else unknown)
     if min(new.sum(), len(old)) < FEWEST:
         return
     try:

@@ -15,14 +15,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlgitops import settings
-from mlgitops.judge import columns, sandbox
+from mlgitops.judge import columns, large, sandbox
 from mlgitops.judge.artifact import TRAINED
 from mlgitops.judge.compare import Array, Codes
 from mlgitops.judge.gates import Gates, Rules
+from mlgitops.judge.large import Table
 from mlgitops.judge.tasks import TASKS, Task
 from mlgitops.judgement import Judgement, Refused
 from mlgitops.pipeline import data, sides, task
 from mlgitops.pipeline.contract import Contract, ContractError
+from mlgitops.pipeline.repeated import hashes
 from mlgitops.serving import predictions as serving
 from mlgitops.serving.verify import distance
 
@@ -83,8 +85,8 @@ class Evaluation:
     holdout: pd.DataFrame  # rows that neither model was trained on
     challenger: Model
     champion: Model | None
-    rows: pd.DataFrame  # all of the proposed data
-    champion_rows: pd.DataFrame | None = None  # the champion's, where it is other data
+    rows: Table  # all of the proposed data
+    champion_rows: Table | None = None  # the champion's, where it is other data
     same_data: bool = True
     removed: frozenset[str] = frozenset()  # columns of main's contract
     served: Served = field(default_factory=Served)
@@ -144,7 +146,11 @@ def read_model(folder: Path) -> Model | None:
 
 
 def new_to(
-    champion: Model, table: pd.DataFrame, contract: Contract, split: str
+    champion: Model,
+    table: Table,
+    contract: Contract,
+    split: str,
+    size: int | None = None,
 ) -> NDArray[np.bool_] | None:
     """Return which rows the champion was not trained on, [n]; None if nobody knows.
 
@@ -152,11 +158,12 @@ def new_to(
     by it, is not in it; else, by time, those newer than all that it was trained on.
     """
     if (file := champion.folder / TRAINED).is_file():
-        trained = pd.read_parquet(file)
-        if contract.id not in trained:
+        trained: pd.DataFrame | large.File
+        trained = large.File(file, size) if size else pd.read_parquet(file)
+        if contract.id not in list(trained.columns):
             return None
         seen = _shared(table, trained, contract.id)
-        if split == "group" and contract.entity in trained:
+        if split == "group" and contract.entity in list(trained.columns):
             seen = seen | _shared(table, trained, contract.entity)
         return ~seen
     until = champion.data.get("train_until")
@@ -165,12 +172,23 @@ def new_to(
     return np.asarray(table[contract.time] > pd.Timestamp(until))
 
 
-def _shared(table: pd.DataFrame, other: pd.DataFrame, name: str) -> NDArray[np.bool_]:
-    """Return whose value in a column another table has, [n], whatever its type."""
-    values, others = (
-        frame[name].astype(object).map(sides.text) for frame in (table, other)
-    )
-    return np.asarray(values.isin(set(others)))
+def _shared(table: Table, other: Table, name: str) -> NDArray[np.bool_]:
+    """Return whose value in a column another table has, [n], whatever its type.
+
+    Of a large table 64 bits of each are held.
+    """
+
+    def texts(rows: pd.DataFrame) -> pd.Series:
+        return rows[name].astype(object).map(sides.text).astype(object)
+
+    def seen(rows: pd.DataFrame) -> NDArray[np.bool_]:
+        return np.isin(hashes(texts(rows)), known)
+
+    if isinstance(other, pd.DataFrame):
+        values = set(texts(other))
+        return large.by_row(table, lambda rows: texts(rows).isin(values), [name])
+    known = large.by_row(other, lambda rows: hashes(texts(rows)), [name])
+    return large.by_row(table, seen, [name])
 
 
 def score(model: Model, rows: pd.DataFrame, contract: Contract) -> None:

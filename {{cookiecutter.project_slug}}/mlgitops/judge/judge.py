@@ -32,6 +32,7 @@ from mlgitops.judge import (
     flips,
     gates,
     intervals,
+    large,
     latency,
     mitigation,
     online,
@@ -44,8 +45,9 @@ from mlgitops.judge import (
     slices,
 )
 from mlgitops.judge.evaluation import Evaluation, Model
+from mlgitops.judge.large import Table
 from mlgitops.judgement import Check, Judgement, Refused, Rows
-from mlgitops.pipeline import data, task
+from mlgitops.pipeline import task
 from mlgitops.pipeline.contract import Contract, ContractError
 
 PARTS = (
@@ -105,14 +107,16 @@ def judge(
     table, contract = rows.proposed(folder, read, contract, params, judgement)
     removed = before.keys() - contract.columns.keys()
     split = settings.prepare(params)
-    train, holdout = data.split(table, contract, split)
+    train, holdout = large.split(table, contract, split)
     judgement.cautions += rows.thin_end(table, holdout, contract, split)
     judgement.cautions += rows.on_both_sides(train, holdout, contract, split)
-    known = rows.champion(champion.folder, contract, removed) if champion else None
+    known = None
+    if champion:
+        known = rows.champion(champion.folder, contract, split, removed)
     unseen = _unseen(challenger, holdout, contract, split, known, judgement)
     judgement.checks.append(unseen)
     if unseen.passed:
-        rows.check_manifest(challenger.folder, challenger.manifest)
+        rows.check_manifest(challenger.folder, challenger.manifest, split.batch)
     judgement.split = rows.described(holdout, contract, split)
     new = _new(holdout, champion, contract, split, judgement)
     if new is None:
@@ -151,7 +155,7 @@ def _unseen(
     holdout: pd.DataFrame,
     contract: Contract,
     split: settings.Prepare,
-    known: pd.DataFrame | None,
+    known: Table | None,
     judgement: Judgement,
 ) -> Check:
     """Return the check that no row of the holdout, or copy of it, was trained on.
@@ -161,7 +165,7 @@ def _unseen(
     unseen = rows.unseen(challenger.folder, holdout, contract, split)
     if not unseen.passed:
         return unseen
-    train = rows.trained(challenger.folder, holdout, contract)
+    train = rows.trained(challenger.folder, holdout, contract, split.batch)
     columns, kind = challenger.columns, split.split
     copied = copies.find(train, holdout, contract, columns, known, kind)
     if copied is None:
@@ -184,7 +188,7 @@ def _new(
     """Return which rows the champion was not trained on, [n]; None if nobody knows."""
     if champion is None:
         return np.ones(len(holdout), bool)
-    new = evaluation.new_to(champion, holdout, contract, split.split)
+    new = evaluation.new_to(champion, holdout, contract, split.split, split.batch)
     if new is None:
         judgement.cautions.append(
             "Nothing is compared: which rows the champion was trained on is not known, "
@@ -195,7 +199,7 @@ def _new(
 
 
 def _describe(
-    table: pd.DataFrame,
+    table: Table,
     holdout: pd.DataFrame,
     compared: pd.DataFrame,
     contract: Contract,

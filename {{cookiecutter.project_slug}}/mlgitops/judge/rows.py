@@ -3,18 +3,18 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mlgitops import settings
-from mlgitops.judge import checks
+from mlgitops.judge import checks, large
 from mlgitops.judge.gates import Rules
 from mlgitops.judge.identity import TIMES
+from mlgitops.judge.large import Table
 from mlgitops.judgement import Check, Judgement, Refused, Split
-from mlgitops.pipeline import data, golden, manifest, sides, task
+from mlgitops.pipeline import by_batch, data, golden, manifest, sides, task
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.schema import one_line, shown
 from mlgitops.pipeline.settings import Prepare
@@ -22,7 +22,9 @@ from mlgitops.rarest import rarest
 from model.prepare import prepare
 
 END = 0.25  # of the days held out, the newest, that should have
+Source: TypeAlias = pd.DataFrame | large.File
 FEW = 0.02  # of its rows at least
+SAMPLE = 1_000  # rows that show which columns main's `prepare` leaves
 
 
 def proposed(
@@ -31,7 +33,7 @@ def proposed(
     contract: Contract,
     params: settings.Params,
     judgement: Judgement,
-) -> tuple[pd.DataFrame, Contract]:
+) -> tuple[Table, Contract]:
     """Return the proposal's rows, prepared and checked by main's rules, and these.
 
     A contract can grow by a pull request: first a column, then its use. It can shrink
@@ -40,9 +42,11 @@ def proposed(
     Raises:
         Refused, ContractError: the rows or the model's columns break the contract.
     """
-    table, model_columns = _table(folder / "raw.parquet"), read["challenger"]
+    size = settings.prepare(params).batch
+    source, model_columns = _source(folder / "raw.parquet", size), read["challenger"]
+    names = list(source.columns)
     own = folder / "challenger" / "contract.yaml"
-    if added := _added(own, table, contract):
+    if added := _added(own, names, contract):
         judgement.cautions.append(
             f"New in this contract: {', '.join(added)}. Main's contract has no rule "
             "for it: its values are not judged, and no model may use it before this "
@@ -54,13 +58,20 @@ def proposed(
                 "not have: propose contract and data first, the model after that"
             )
             raise Refused("model_columns", reason)
-    cleaned = prepare(table.drop(columns=added))
-    if removed := _removed(own, cleaned, contract):
+    if isinstance(source, pd.DataFrame):
+        source = prepare(source.drop(columns=added))
+        kept = list(source)
+    else:
+        by_batch.demand_by_batch(prepare)
+        sample = next(source.batches()).head(SAMPLE)
+        kept = list(prepare(sample.drop(columns=added)))
+    if removed := _removed(own, kept, contract):
         contract = _without(removed, read, contract, params, judgement)
     try:
-        rows = data.check(cleaned, contract)
+        rows = _checked(source, contract, folder / "rows", added)
     except ContractError as error:
-        if not (set(contract.columns) <= set(table) and _allowed(own, table)):
+        raw = folder / "raw.parquet"
+        if not (set(contract.columns) <= set(names) and _allowed(own, raw, size)):
             raise
         problem = str(error).removesuffix(f"; {data.ADVICE}.")
         raise Refused(
@@ -74,12 +85,34 @@ def proposed(
     return rows, contract
 
 
-def _removed(file: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
+def _checked(
+    source: Source,
+    contract: Contract,
+    folder: Path,
+    added: Collection[str] = (),
+    removed: Collection[str] = (),
+) -> Table:
+    """Return rows that are prepared, or a file that is not, checked.
+
+    A file is prepared without what was `added`, and what was `removed` is dropped then.
+    """
+    if isinstance(source, pd.DataFrame):
+        return data.check(source, contract)
+
+    def clean(batch: pd.DataFrame) -> pd.DataFrame:
+        rows = prepare(batch.drop(columns=list(added)))
+        return rows.drop(columns=list(removed), errors="ignore")
+
+    folder.mkdir()
+    return by_batch.read(source, clean, contract, folder)
+
+
+def _removed(file: Path, columns: list[str], contract: Contract) -> list[str]:
     """Return the columns that neither the proposal's contract nor its rows have."""
     if not file.is_file():
         return []
     roles = {contract.id, contract.time, contract.target}
-    kept = {*Contract.read(file.read_bytes()).columns, *table, *roles}
+    kept = {*Contract.read(file.read_bytes()).columns, *columns, *roles}
     kept |= {contract.entity, contract.part}
     return [name for name in contract.columns if name not in kept]
 
@@ -122,15 +155,17 @@ def _without(
 
 
 def champion(
-    folder: Path, contract: Contract, removed: Collection[str] = ()
-) -> pd.DataFrame | None:
+    folder: Path, contract: Contract, rules: Prepare, removed: Collection[str] = ()
+) -> Table | None:
     """Return the champion's rows, where they are known and match today's contract."""
     file = folder / "raw.parquet"
     try:
         if not file.is_file():
             return None
-        rows = prepare(_table(file)).drop(columns=list(removed), errors="ignore")
-        return data.check(rows, contract)
+        source = _source(file, rules.batch)
+        if isinstance(source, pd.DataFrame):
+            source = prepare(source).drop(columns=list(removed), errors="ignore")
+        return _checked(source, contract, folder / "rows", removed=removed)
     except (ContractError, Refused):
         return None
 
@@ -147,18 +182,21 @@ def unseen(
     Raises:
         Refused: the training table cannot be compared with the holdout.
     """
-    train = trained(folder, holdout, contract)
-    ids = [table[contract.id].astype(object) for table in (holdout, train)]
+    train = trained(folder, holdout, contract, split.batch)
+    seen, wrong = np.zeros(len(holdout), bool), 0
+    # As objects: pandas would compare Arrow's strings one by one.
+    ids, own = holdout[contract.id].astype(object), _values(holdout, contract)
     try:
-        # As objects: pandas would compare Arrow's strings one by one.
-        seen = ids[0].isin(ids[1]).to_numpy()
-        if split.split == "time":
-            seen = seen | _same_values(holdout, train, contract)
-            times = pd.to_datetime(train[contract.time], utc=True, errors="coerce")
-            # A time that is missing is wrong, too.
-            wrong = ~(times < holdout[contract.time].min()).to_numpy()
-        else:
-            wrong = sides.held_out(train, contract, split)
+        for rows in large.batches(train):
+            seen |= ids.isin(rows[contract.id].astype(object)).to_numpy()
+            if split.split == "time":
+                seen |= own.isin(_values(rows[list(holdout)], contract)).to_numpy()
+                times = pd.to_datetime(rows[contract.time], utc=True, errors="coerce")
+                # A time that is missing is wrong, too.
+                early = (times < holdout[contract.time].min()).to_numpy()
+                wrong += int((~early).sum())
+            else:
+                wrong += int(sides.held_out(rows, contract, split).sum())
     except TypeError as error:
         reason = "train.parquet holds lists or records where values belong"
         raise Refused("holdout_unseen", reason) from error
@@ -166,45 +204,44 @@ def unseen(
         "the challenger was not trained on the holdout",
         "the challenger was trained on rows of the holdout that main's split gives",
     )
-    count = max(int(seen.sum()), int(wrong.sum()))
+    count = max(int(seen.sum()), wrong)
     return checks.held(
         "holdout_unseen", count, "<=", 0, reasons, unit="rows", gate=False
     )
 
 
-def _same_values(
-    holdout: pd.DataFrame, train: pd.DataFrame, contract: Contract
-) -> NDArray[np.bool_]:
-    """Return which rows of the holdout are in another table but for their id, [n]."""
-    values = [name for name in holdout.columns if name != contract.id]
-    hashes = [
-        pd.util.hash_pandas_object(table[values], index=False)
-        for table in (holdout, train)
-    ]
-    return np.asarray(hashes[0].isin(hashes[1]))
+def _values(table: pd.DataFrame, contract: Contract) -> pd.Series:
+    """Return a hash of each row without its id, [n]."""
+    values = table.drop(columns=[contract.id])
+    return pd.util.hash_pandas_object(values, index=False)
 
 
-def trained(folder: Path, holdout: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+def trained(
+    folder: Path, holdout: pd.DataFrame, contract: Contract, size: int | None = None
+) -> Table:
     """Return the training table, typed as the holdout where that is possible.
 
     Raises:
         Refused: it has no rows, or lacks a column.
     """
-    train = _table(folder / "train.parquet")
+    train = _source(folder / "train.parquet", size)
     if not len(train):
         raise Refused("holdout_unseen", "train.parquet holds no rows")
-    if missing := [name for name in holdout.columns if name not in train]:
+    columns = list(train.columns)
+    if missing := [name for name in holdout.columns if name not in columns]:
         raise Refused(
             "holdout_unseen",
             f"train.parquet has no column {missing[0]}, which main's contract.yaml "
             "demands: a proposal takes a column out of contract.yaml and of its rows",
         )
     types = holdout.dtypes.drop(contract.id).to_dict()
-    return train[list(holdout.columns)].astype(types, errors="ignore")
+    if isinstance(train, pd.DataFrame):
+        return train[list(holdout.columns)].astype(types, errors="ignore")
+    return train.typed(list(holdout.columns), types)
 
 
 def thin_end(
-    table: pd.DataFrame, holdout: pd.DataFrame, contract: Contract, days: Prepare
+    table: Table, holdout: pd.DataFrame, contract: Contract, days: Prepare
 ) -> list[str]:
     """Return a caution where a few rows at the newest end move the split."""
     if days.split != "time":
@@ -285,19 +322,19 @@ def enough(
     return found
 
 
-def check_manifest(folder: Path, version: Mapping[str, Any]) -> None:
+def check_manifest(
+    folder: Path, version: Mapping[str, Any], size: int | None = None
+) -> None:
     """Refuse a training window or golden rows that the training table does not give.
 
     Raises:
         Refused: with the first that differs.
     """
     contract = Contract.read((folder / "contract.yaml").read_bytes())
-    train = _table(folder / "train.parquet")
+    train = _source(folder / "train.parquet", size)
     try:
-        window, expected = (
-            manifest.window(train, contract),
-            golden.rows(train, contract),
-        )
+        window = manifest.window(train, contract)
+        expected = golden.rows(_spread(train, contract), contract)
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         reason = "train.parquet does not hold the rows that contract.yaml describes"
         raise Refused("manifest", reason) from error
@@ -317,6 +354,17 @@ def check_manifest(folder: Path, version: Mapping[str, Any]) -> None:
         )
 
 
+def _spread(train: Source, contract: Contract) -> pd.DataFrame:
+    """Return a table that has the golden rows of the training table."""
+    if isinstance(train, pd.DataFrame):
+        return train
+    if contract.kind("text", list(contract.columns)) or len(train) < golden.SPREAD:
+        return pd.concat(large.batches(train), ignore_index=True)  # the words of all
+    chosen = np.zeros(len(train), bool)
+    chosen[golden.positions(len(train))] = True
+    return large.some(train, chosen)
+
+
 def require_every_class(compared: pd.DataFrame, contract: Contract) -> None:
     """Refuse rows whose targets cannot tell two models apart."""
     target, rules = compared[contract.target], task.TASKS[contract.task]
@@ -328,7 +376,7 @@ def require_every_class(compared: pd.DataFrame, contract: Contract) -> None:
         raise Refused("holdout_rows", reason, value=len(compared), unit="rows")
 
 
-def _added(file: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
+def _added(file: Path, columns: list[str], contract: Contract) -> list[str]:
     """Return the table's columns that only the proposal's contract has."""
     if not file.is_file():
         return []
@@ -336,23 +384,32 @@ def _added(file: Path, table: pd.DataFrame, contract: Contract) -> list[str]:
     roles = {contract.id, contract.time, contract.target}
     own = {*contract.columns, *roles, contract.entity, contract.part}
     added = {*proposal.columns, proposal.time, proposal.entity, proposal.part} - own
-    return [name for name in table if name in added]
+    return [name for name in columns if name in added]
 
 
-def _allowed(file: Path, table: pd.DataFrame) -> bool:
+def _allowed(file: Path, raw: Path, size: int | None) -> bool:
     """Tell whether the proposal's own contract allows its rows."""
     try:
-        data.check(prepare(table), Contract.read(file.read_bytes()))
+        source = _source(raw, size)
+        if isinstance(source, pd.DataFrame):
+            source = prepare(source)
+        contract = Contract.read(file.read_bytes())
+        _checked(source, contract, raw.parent / "allowed")
     except (ContractError, OSError):
         return False
     return True
 
 
+def _source(path: Path, size: int | None) -> Source:
+    """Return the table of a file: all of its rows, or so many at a time.
+
+    Raises:
+        Refused: it is not a table that can be read.
+    """
+    return large.File(path, size) if size else _table(path)
+
+
 def _table(path: Path) -> pd.DataFrame:
     """Read a Parquet file that may be anything."""
-    try:
+    with large.refused(path):
         return pd.read_parquet(path)
-    except Exception as error:  # pyarrow's errors have no common class
-        cause = " ".join(str(error).split())[:200]
-        reason = f"{path.name} is not a table that can be read: {cause}"
-        raise Refused("data", reason) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +56,20 @@ class Table:
     def __len__(self) -> int:
         """Return how many rows there are."""
         return self.newest.rows
+
+    def __getitem__(self, name: str) -> pd.Series:
+        """Return one column [n], its rows as `batches` has them."""
+        parts = [batch[name] for batch in self.batches([name])]
+        return pd.concat(parts, ignore_index=True)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns."""
+        return list(self.runs.schema.names)
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Yield all rows, or some columns of them, sorted within a batch only."""
+        return self.runs.batches(columns)
 
     def parts(self, rules: Prepare) -> Iterator[Parts]:
         """Yield rows to train on and rows to hold out, both in their order.

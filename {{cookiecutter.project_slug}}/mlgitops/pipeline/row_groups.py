@@ -25,7 +25,7 @@ class Rows:
         self.path, self.size = path, size
         with self._file() as file:
             self._count, schema = file.metadata.num_rows, file.schema_arrow
-        self.columns = list(schema.names)
+        self.columns = list(schema.empty_table().to_pandas().columns)
         whole = (pa.types.is_integer, pa.types.is_boolean)
         typed = [f.name for f in schema if any(kind(f.type) for kind in whole)]
         self._with_gaps = self._missing(typed)

@@ -6,7 +6,8 @@ Knuth, The Art of Computer Programming, vol. 3, 5.4: external sorting.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,19 +51,26 @@ class Runs:
         if self.last is None or self._key(frame, -1) > tuple(self.last[self.keys]):
             self.last = frame.iloc[-1].copy()
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
-        """The types that all parts together have; one may hold no text, or no float."""
+        """The types that all parts together have; one may hold no text, or no float.
+
+        To be asked when all parts are there.
+        """
         schema = pa.unify_schemas(self._schemas, promote_options="permissive")
         empty = schema.empty_table().to_pandas()
         return pa.Table.from_pandas(empty, schema=schema, preserve_index=False).schema
 
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Yield all rows, or some columns of them, in the order of the parts."""
+        for run in self._runs:
+            yield from self._blocks(run.file, columns)
+
     def different(self, name: str) -> list[object]:
         """Return the different values of a column."""
         values: set[object] = set()
-        for run in self._runs:
-            for block in _blocks(run.file):
-                values |= set(block[name].unique())
+        for block in self.batches([name]):
+            values |= set(block[name].unique())
         return list(values)
 
     def merged(self) -> Iterator[pd.DataFrame]:
@@ -71,7 +79,7 @@ class Runs:
         heads: list[tuple[pd.DataFrame, Iterator[pd.DataFrame]]] = []
         while waiting or heads:
             while waiting and (not heads or waiting[-1].first <= self._end(heads)):
-                blocks = _blocks(waiting.pop().file)
+                blocks = self._blocks(waiting.pop().file)
                 heads.append((next(blocks), blocks))
             end, due, left = self._end(heads), [], []
             for head, blocks in heads:
@@ -97,13 +105,21 @@ class Runs:
         """Return what one row is sorted by."""
         return tuple(frame[name].iloc[row] for name in self.keys)
 
-
-def _blocks(path: Path) -> Iterator[pd.DataFrame]:
-    """Yield the blocks of a part in their order; the file is closed between two."""
-    index, count = 0, 1
-    while index < count:
-        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
-            count = reader.num_record_batches
-            frame = reader.get_batch(index).to_pandas()
-        yield frame
-        index += 1
+    def _blocks(
+        self, path: Path, columns: Sequence[str] | None = None
+    ) -> Iterator[pd.DataFrame]:
+        """Yield the blocks of a part in their order; the file is closed between two."""
+        names = list(columns or self.schema.names)
+        schema = pa.schema([self.schema.field(name) for name in names])
+        places = sorted(self.schema.get_field_index(name) for name in names)
+        options = pa.ipc.IpcReadOptions(included_fields=places)
+        index, count = 0, 1
+        while index < count:
+            with (
+                pa.OSFile(str(path)) as source,
+                pa.ipc.open_file(source, options=options) as reader,
+            ):
+                count = reader.num_record_batches
+                block = pa.Table.from_batches([reader.get_batch(index)])
+            yield block.select(names).cast(schema).to_pandas()
+            index += 1
