@@ -72,11 +72,15 @@ class Table(NamedTuple):
         return yaml.safe_dump(self.contract, sort_keys=False, allow_unicode=True)
 
 
+MARKS = (" ", ", ", "! ", " ")
+
+
 def sentence(random: np.random.Generator, words: Sequence[str], count: int) -> str:
     """Return words in a row, some of them in capitals, with some punctuation."""
-    chosen = [str(word) for word in random.choice(words, count)]
-    chosen = [w.upper() if random.random() < 0.1 else w for w in chosen]
-    return "".join(w + str(random.choice([" ", ", ", "! ", " "])) for w in chosen)
+    chosen = random.choice(words, count).tolist()
+    loud, marks = random.random(count) < 0.1, random.integers(len(MARKS), size=count)
+    said = zip(chosen, loud, marks, strict=True)
+    return "".join((word.upper() if up else word) + MARKS[m] for word, up, m in said)
 
 
 def contract(name: str, task: str, columns: dict[str, Any], **more: Any) -> Any:

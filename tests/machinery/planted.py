@@ -118,6 +118,15 @@ then("MatMul", ["middle", "left"], "right")
 then("ReduceMax", ["right"], "less", keepdims=0)
 then("Add", ["plain", "less"], "probability")
 """)
+
+
+def briefly(project: Project) -> None:
+    """Let main's judge ask a slow model for two seconds, not for twenty."""
+    edit("mlgitops/judge/serve.py", "BUDGET = 10.0", "BUDGET = 1.0")(project)
+    project.commit("ask briefly")
+    git("push", "-q", "origin", "main", cwd=project.clone)
+
+
 BIG = edit(
     "mlgitops/pipeline/fitting.py",
     "    graph.node.append(pick)\n",
@@ -339,7 +348,7 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         both(data(price=lambda t: t["shop"]), edit("contract.yaml", PRICE, OTHER)),
         "Data",
     ),
-    "too slow": (SLOW, "Latency"),
+    "too slow": (both(briefly, SLOW), "Latency"),
     "too big": (BIG, "Model size"),
     "no answer beyond the prices it has seen (NaN)": (
         both(BLIND, HUSH, LIE, FILL),
@@ -401,6 +410,17 @@ ALIKE = (  # one thing by several ways, refused by one check: they have their tu
         "a manifest with another threshold than params.yaml",
         "a manifest whose training ended in 2099",
     ),
+    # What `train` itself refuses: why, is in tests of fitting, stages and data.
+    (
+        "code that reads the raw table while it fits",
+        "a converter that flips labels",
+        "a feature that training computes otherwise",
+        "a broken schema",
+        "a pretrained file with another hash",
+    ),
+    ("a model put in after training", "a model with external data put in"),
+    ("a hand-edited lock", "a lock that names no file as it is"),
+    ("equal, with cleaner code", "a feature with code"),  # these pass
 )
 DOUBTFUL: dict[str, tuple[Patch, str]] = {  # what the report warns of
     "a third of the holdout put back under other ids and times": (
@@ -420,11 +440,8 @@ DOUBTFUL: dict[str, tuple[Patch, str]] = {  # what the report warns of
         "have 1 row of",
     ),
     "rows at the newest end that are easier": (more(EASY), "are easier than"),
-    "other code that trains": (
-        edit("model/features.py", "UNKNOWN = -1", "UNKNOWN: int = -1"),
-        "It changes the code that trains",
-    ),
 }
+CODE = "It changes the code that trains"  # a doubt about an honest proposal
 HONEST: dict[str, tuple[Patch, str, list[str]]] = {
     "better": (
         lambda p: p.params(ALL),

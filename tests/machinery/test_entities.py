@@ -6,7 +6,6 @@ of a holdout, customer by customer.
 """
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy.stats import binomtest
 
 from machinery import judged, traffic
 from machinery import rows as small_rows
-from machinery.test_validate_workflow import validate, verdicts
 from mlgitops import metrics, report
 from mlgitops.commands import retrain, simulate
 from mlgitops.judge import compare, entities, fairness, gates, performance, slices
@@ -428,31 +425,3 @@ def test_what_newer_rows_bring_is_estimated_by_entity() -> None:
     assert known and known.difference != rows.difference, "on the rows that are known"
     nobody = gain(*args, named, settings, metric)
     assert isinstance(nobody, str) and 'have "customer"' in nobody
-
-
-@pytest.mark.slow
-def test_a_better_model_is_judged_by_customer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The whole way: trained, released, and a second model judged against it."""
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    project = judged.new(tmp_path / "home")
-    project.write("contract.yaml", yaml.safe_dump(NAMED, sort_keys=False))
-    table = judged.rows()
-    project.data(table.assign(customer=[f"c{n % 500}" for n in range(len(table))]))
-    project.commit("whose a row is")
-    judged.git("push", "-q", "origin", "main", cwd=project.clone)
-    pull = project.propose("first")
-    artifact = project.built(pull)
-    hub = validate(project, pull, artifact, monkeypatch)
-    assert "customer" not in hub.comments[1].split("<details>")[0]
-    commit = project.merge(pull)
-    project.release(verdicts(project)[0]["manifest_sha256"], commit)
-    judged.git("switch", "-q", "main", cwd=project.clone)
-    project.params(["shop", "price", "age"])
-    pull = project.propose("better")
-    hub = validate(project, pull, project.built(pull), monkeypatch)
-    comment = hub.comments[2]
-    assert "(95% interval by customer, " in comment and "⛔" not in comment
-    assert "the rows of each of 500 count as one" in comment
-    assert "better than the champion" in comment

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from machinery import rows, warm
+from machinery import lengths, rows, warm
 from mlgitops.metrics import METRICS
 from mlgitops.pipeline import contract as terms
 from mlgitops.pipeline import manifest, parity
@@ -191,7 +191,7 @@ def test_evaluate_measures_the_exported_model(built: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator", ["hist_gradient_boosting", LINEAR])
+@pytest.mark.parametrize("estimator", lengths.turn(["hist_gradient_boosting", LINEAR]))
 def test_training_twice_gives_the_same_bytes(
     built: Path, tmp_path: Path, estimator: str
 ) -> None:

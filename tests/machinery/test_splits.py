@@ -396,8 +396,11 @@ def test_by_time_the_report_says_what_it_said(bench: Callable[..., Table]) -> No
     assert "Held out:**" not in text and "held out from" in text
 
 
-@pytest.mark.parametrize("split", ["random", "group", "column"])
-@pytest.mark.parametrize("fault", ["another seed", "one row", "all under other ids"])
+FAULTS = ("another seed", "one row", "all under other ids")
+SEEN = [(fault, split) for fault in FAULTS for split in ("random", "group", "column")]
+
+
+@pytest.mark.parametrize(("fault", "split"), lengths.turn(SEEN, lambda one: one[0]))
 def test_a_model_that_saw_mains_holdout_is_refused(
     split: str, fault: str, bench: Callable[..., Table]
 ) -> None:
@@ -614,6 +617,9 @@ def test_from_a_pull_request_to_the_champion_and_the_next_one(
     assert "better than the champion" in comment and "⛔" not in comment, comment
     assert "**Held out:**" in comment and "600 added, 0 removed" in comment
     assert "new to</td>" not in comment and "rows both models are new to" not in comment
+    # The contract of the split by group names whose a row is.
+    assert ("(95% interval by customer, " in comment) == (split == "group")
+    assert ("count as one" in comment) == (split == "group")
 
 
 # --- how often a holdout has been used ----------------------------------------------

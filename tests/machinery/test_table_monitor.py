@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from machinery import tables, tiny
+from machinery import lengths, tables, tiny
 from machinery.test_retrain import Folder, Hub, World, named
 from machinery.world import git
 from mlgitops import github, lock, storage
@@ -90,6 +90,7 @@ SHAPES: dict[str, Shape] = {
     "awkward": (awkward, "y", {}, "weight=10", "weight drifted"),
     "time": (timed, "y", {}, "weight=10", "weight drifted"),
 }
+TIMED = {"awkward", "time"}
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +151,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, name: str, labels: str = "") -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", lengths.turn(SHAPES, TIMED.__contains__))
 def test_a_table_is_monitored_without_an_edit(
     shape: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,28 +184,24 @@ NAMES = ["id", "time", "label", "part", "weight", "value", "target", "arrival"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_a_target_or_a_group_may_have_any_name(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("n", lengths.turn(range(len(NAMES)), days=4))
+def test_a_target_and_a_group_may_have_any_name(
+    n: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of a label, of a request, of the log: none is taken for another."""
-    frame = groups()
-    for table, target, group in (
-        (frame.rename(columns={"cured": name}), name, "patient"),
-        (frame.rename(columns={"patient": name}), "cured", name),
-    ):
-        table.to_csv("../table.csv", index=False)
-        assert not tables.make("../table.csv", target, force=True, group=group)
-        build()
-        log = f"{target} {group}"
-        play(monkeypatch, log)
-        capsys.readouterr()
-        watch(monkeypatch, log)
-        out = capsys.readouterr().out
-        assert "# Monitoring: nothing to do" in out and "performance holds" in out
-        labels = pd.read_csv(f"build/{log}.csv")
-        assert {target, group} < set(labels)
-        assert labels[target].isin([0, 1]).all() and labels[group].str.match("p").all()
+    target, group = NAMES[n], NAMES[n - 1]
+    frame = groups().rename(columns={"cured": target, "patient": group})
+    frame.to_csv("../table.csv", index=False)
+    assert not tables.make("../table.csv", target, group=group)
+    build()
+    play(monkeypatch, "log")
+    capsys.readouterr()
+    watch(monkeypatch, "log")
+    out = capsys.readouterr().out
+    assert "# Monitoring: nothing to do" in out and "performance holds" in out
+    labels = pd.read_csv("build/log.csv")
+    assert {target, group} < set(labels)
+    assert labels[target].isin([0, 1]).all() and labels[group].str.match("p").all()
 
 
 def later(count: int) -> Frame:

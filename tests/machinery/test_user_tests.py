@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from machinery import warm
+from machinery import lengths, warm
 
 ROOT = Path.cwd()
 LEFT = shutil.ignore_patterns(
@@ -154,8 +154,8 @@ def run(folder: Path, *more: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("contract", "table"),
-    [(WAGES, wages()), (PENGUINS, penguins())],
-    ids=["wages", "penguins"],
+    lengths.turn([(WAGES, wages()), (PENGUINS, penguins())]),
+    ids=lambda given: given["name"] if isinstance(given, dict) else "rows",
 )
 def test_green_after_data_contract_and_model_were_replaced(
     contract: dict[str, Any], table: pd.DataFrame, tmp_path: Path
@@ -166,7 +166,7 @@ def test_green_after_data_contract_and_model_were_replaced(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", ["random", "group", "column"])
+@pytest.mark.parametrize("split", lengths.turn(["random", "group", "column"]))
 def test_green_without_a_time_by_any_split(split: str, tmp_path: Path) -> None:
     table, contract = wages().drop(columns="interviewed"), dict(WAGES)
     del contract["time"]
