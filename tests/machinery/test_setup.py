@@ -81,9 +81,12 @@ def test_what_a_gitignore_of_the_machine_hides_is_committed_all_the_same(
     hidden = ["data/", "*.dvc", "*.lock", "*.txt", "deploy", ".github", "tests/"]
     hidden += ["*.yaml", "requirements", "junk"]
     (home / "ignore").write_text("\n".join(hidden))
+    (here / "example").mkdir()
+    (here / "example/later.parquet").write_bytes(DATA)
     set_up(dvc=True)
     expected = {name for name in KEPT if (here / name).exists()}
     expected |= {"data/flights.parquet.dvc", "data/.gitignore"}
+    expected |= {"example/later.parquet.dvc", "example/.gitignore"}
     assert committed() == expected
     assert lock.pointers()["data/flights.parquet"].size == len(DATA)
 
@@ -95,6 +98,23 @@ def test_what_a_gitignore_of_the_machine_hides_is_committed_all_the_same(
     (here / "junk").write_text("mine")
     git("add", "--all")
     assert "junk" not in committed(), "what the project does not need stays hidden"
+
+
+def test_one_process_of_dvc_tracks_all_data(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each more would take the second or two of its start."""
+    started = list[tuple[str, ...]]()
+    monkeypatch.setattr(
+        storage, "_dvc", lambda cwd, problem, *args: started.append(args)
+    )
+    assert setup.track_data() == ["flights.parquet"]
+    (here / "data/more.parquet").write_bytes(DATA)
+    assert setup.track_data() == ["flights.parquet", "more.parquet"]
+    assert [args[2:] for args in started] == [
+        ("data/flights.parquet",),
+        ("data/flights.parquet", "data/more.parquet"),
+    ]
 
 
 def test_a_reason_of_dvc_is_shown(here: Path) -> None:

@@ -68,8 +68,7 @@ def track_data() -> list[str]:
     """Let DVC track each data file without a pointer; return their names."""
     files = [f for name in lock.FOLDERS for f in sorted(Path(name).glob("*.parquet"))]
     untracked = [file for file in files if not Path(f"{file}.dvc").exists()]
-    for file in untracked:
-        storage.add(file)
+    storage.add_all(untracked)
     return [file.name for file in untracked]
 
 
