@@ -5,9 +5,10 @@ And holds no more than a batch, whatever the table's size.
 
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -325,7 +326,7 @@ def test_memory_is_that_of_a_batch(
     order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of three times the rows no more are in memory; as a whole, all are."""
-    blocks = sorted_runs._blocks
+    blocks = sorted_runs.Runs._blocks
     most = {}
     for count in (3_000, 9_000):
         frame = rows(count)
@@ -333,9 +334,11 @@ def test_memory_is_that_of_a_batch(
             frame = frame.sample(frac=1, random_state=0, ignore_index=True)
         for batch in (BATCH, None):
             held = Held()
-            monkeypatch.setattr(
-                sorted_runs, "_blocks", lambda path, h=held: map(h.add, blocks(path))
-            )
+
+            def counted(*args: Any, held: Held = held) -> Iterator[pd.DataFrame]:
+                return map(held.add, blocks(*args))
+
+            monkeypatch.setattr(sorted_runs.Runs, "_blocks", counted)
             prepared(tmp_path, frame, "time", batch, held.add)
             most[count, batch] = held.most
     for count in (3_000, 9_000):

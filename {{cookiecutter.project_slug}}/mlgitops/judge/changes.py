@@ -184,8 +184,8 @@ def _texts_measured(
     def lengths(rows: pd.DataFrame) -> pd.Series:
         return rows[name].str.len().astype(np.float64)
 
-    old, new = (large.by_row(table, lengths, [name]) for table in (before, after))
-    return pd.Series(old), pd.Series(new), shown
+    columns = [large.by_row(table, lengths, [name]) for table in (before, after)]
+    return pd.Series(columns[0]), pd.Series(columns[1]), shown
 
 
 def _column(

@@ -33,7 +33,9 @@ def add(evaluation: Evaluation) -> None:
     unknown = new_to(
         champion, before, contract, evaluation.split.split, evaluation.split.batch
     )
-    old = large.some(before, np.ones(len(before), bool) if unknown is None else unknown)
+    old = large.where(
+        before, np.ones(len(before), bool) if unknown is None else unknown
+    )
     if min(new.sum(), len(old)) < FEWEST:
         return
     try:

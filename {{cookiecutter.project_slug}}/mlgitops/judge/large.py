@@ -99,13 +99,13 @@ def by_row(
     return np.concatenate([np.asarray(function(b)) for b in batches(table, columns)])
 
 
-def some(table: Table, rows: NDArray[np.bool_]) -> pd.DataFrame:
+def where(table: Table, rows: NDArray[np.bool_]) -> pd.DataFrame:
     """Return some rows of a table."""
-    start, found = 0, []
+    start, parts = 0, []
     for batch in batches(table):
-        found.append(batch[rows[start : start + len(batch)]])
+        parts.append(batch[rows[start : start + len(batch)]])
         start += len(batch)
-    return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
+    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
 
 
 def row(table: Table, number: int) -> pd.Series:
@@ -132,8 +132,8 @@ def split(
     kept = [contract.target, *([contract.entity] if contract.entity else [])]
     parts = [(train[kept], held) for train, held in large.parts(rules)]
     train, holdout = (
-        pd.concat([*filter(len, some)] or [*some], ignore_index=True)
-        for some in map(list, zip(*parts, strict=True))
+        pd.concat([*filter(len, blocks)] or [*blocks], ignore_index=True)
+        for blocks in map(list, zip(*parts, strict=True))
     )
     for name, part in (("train", train), ("holdout", holdout)):
         large.refuse_lacking(name, part[contract.target], rules)

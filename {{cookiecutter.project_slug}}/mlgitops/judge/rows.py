@@ -104,7 +104,7 @@ def _checked(
         return rows.drop(columns=list(removed), errors="ignore")
 
     folder.mkdir()
-    return by_batch.read(source, clean, contract, folder)
+    return by_batch.prepared(source, clean, contract, folder)
 
 
 def _removed(file: Path, columns: list[str], contract: Contract) -> list[str]:
@@ -362,7 +362,7 @@ def _spread(train: Source, contract: Contract) -> pd.DataFrame:
         return pd.concat(large.batches(train), ignore_index=True)  # the words of all
     chosen = np.zeros(len(train), bool)
     chosen[golden.positions(len(train))] = True
-    return large.some(train, chosen)
+    return large.where(train, chosen)
 
 
 def require_every_class(compared: pd.DataFrame, contract: Contract) -> None:

@@ -72,7 +72,7 @@ class Table:
         return self.runs.batches(columns)
 
     def parts(self, rules: Prepare) -> Iterator[Parts]:
-        """Yield rows to train on and rows to hold out, both in their order.
+        """Yield rows to train on and rows to hold out, joined in their order.
 
         Raises:
             ContractError: a few rows are so much later that they alone are held out.
@@ -105,7 +105,7 @@ def demand_by_batch(clean: Clean) -> None:
         raise ContractError(UNDECLARED)
 
 
-def read(source: Rows, clean: Clean, contract: Contract, folder: Path) -> Table:
+def prepared(source: Rows, clean: Clean, contract: Contract, folder: Path) -> Table:
     """Clean and check all rows of a file, and leave them in a folder, sorted.
 
     Raises:
@@ -129,9 +129,9 @@ def read(source: Rows, clean: Clean, contract: Contract, folder: Path) -> Table:
                 runs.add(typed)
         if len(frame):
             ids.add(frame[contract.id])
-    if found := ids.repeated():
+    if repeated := ids.repeated():
         names = list(data.schema(contract).columns)
-        rule, (count, example) = data.RULES[1], found
+        rule, (count, example) = data.RULES[1], repeated
         counts = (count, rows)
         broken.append(data.breach(rule, contract.id, names, example, counts, contract))
     if broken:
@@ -161,19 +161,19 @@ def probe(clean: Clean, rows: pd.DataFrame, contract: Contract) -> None:
         ContractError: it does.
     """
     try:
-        whole = _checked(clean, rows, contract)
+        table = _checked(clean, rows, contract)
     except ContractError:
         return  # whatever is wrong is told of all rows
     number = np.arange(len(rows))
     for first in (number % 2 == 0, number < len(rows) // 2):
         try:
             halves = [_checked(clean, rows[half], contract) for half in (first, ~first)]
-            both = pd.concat([half for half in halves if len(half)] or halves)
-            both = both.astype(whole.dtypes)
-            same = both.sort_values(data.sort_keys(contract), ignore_index=True)
+            joined = pd.concat([half for half in halves if len(half)] or halves)
+            joined = joined.astype(table.dtypes)
+            again = joined.sort_values(data.sort_keys(contract), ignore_index=True)
         except (ContractError, LookupError, TypeError, ValueError):
-            same = whole.head(-1)  # a half is another table
-        if not same.equals(whole):
+            again = table.head(-1)  # a half is another table
+        if not again.equals(table):
             raise ContractError(DEPENDENT.format(rows=len(rows)))
 
 
@@ -185,9 +185,9 @@ def _checked(clean: Clean, rows: pd.DataFrame, contract: Contract) -> pd.DataFra
 
 
 @contextmanager
-def scratch(beside: Path) -> Iterator[Path]:
+def scratch(out: Path) -> Iterator[Path]:
     """Yield an empty folder on the disk of a file, and remove it at the end."""
-    folder = beside.parent / f"{beside.stem}.scratch"
+    folder = out.parent / f"{out.stem}.scratch"
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir(parents=True)
     try:
@@ -199,7 +199,7 @@ def scratch(beside: Path) -> Iterator[Path]:
 def write(
     table: Table, rules: Prepare, outs: tuple[Path, Path], attrs: dict[str, Any]
 ) -> None:
-    """Write both parts, by row groups of `batch` rows; all of them or nothing.
+    """Write each part, by row groups of `batch` rows; all of them or nothing.
 
     Raises:
         ContractError: a part lacks a class, or a few rows are too late.
@@ -208,8 +208,8 @@ def write(
     schema = table.runs.schema
     parts = [Part(folder / f"{n}.parquet", schema, attrs, size) for n in names]
     for rows in table.parts(rules):
-        for part, some in zip(parts, rows, strict=True):
-            part.add(some)
+        for part, own in zip(parts, rows, strict=True):
+            part.add(own)
     for part, name in zip(parts, names, strict=True):
         part.close()
         target = Rows(part.path, size)[table.contract.target]

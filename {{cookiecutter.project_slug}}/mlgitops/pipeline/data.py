@@ -160,7 +160,7 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     datetimes = {contract.time, *contract.kind("datetime", columns)}
     categories = contract.kind("category", columns) + contract.kind("text", columns)
     texts, cast = {*categories, *contract.labelled_only}, {}
-    for place, name in enumerate(frame.columns):
+    for position, name in enumerate(frame.columns):
         values, finite = frame[name], 0
         if name in datetimes:
             typed = times(values)
@@ -190,7 +190,7 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             example = one_line(values[broken].iloc[0])
             problem = f"not {kind} (such as {example}); correct the data"
             count = int(broken.sum())
-            raise BrokenColumn((0, place, finite), name, count, len(frame), problem)
+            raise BrokenColumn((0, position, finite), name, count, len(frame), problem)
         cast[name] = typed
     target = cast.get(contract.target)
     if target is not None and set(target.unique()) <= {0, 1}:
@@ -330,9 +330,9 @@ def refuse_empty(rows: int, filled: Iterable[str], contract: Contract) -> None:
     """
     if not rows:
         raise ContractError("The data have 0 rows; correct the data.")
-    known = set(filled)
+    present = set(filled)
     for name in contract.columns:
-        if name not in known:
+        if name not in present:
             raise ContractError(
                 f'Column "{name}" is missing in all {rows:,} rows; correct the '
                 "data, or remove it from contract.yaml."

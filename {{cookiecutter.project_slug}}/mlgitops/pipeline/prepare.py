@@ -55,7 +55,7 @@ def _by_batch(
             rows = row_groups.Rows(source, size)
         except ValueError as error:
             raise _unreadable(source) from error
-        table = by_batch.read(rows, clean, contract, folder)
+        table = by_batch.prepared(rows, clean, contract, folder)
         imports.demand_listed("prepare")
         by_batch.write(table, rules, outs, _attributes(source, rules))
     for path in outs:

@@ -19,54 +19,57 @@ Hashes = NDArray[np.uint64]
 class Ids:
     """The ids of a table, added in its order; on disk, and so are their hashes.
 
-    More than `most` rows with a repeated hash are not looked up: so many do not share
+    More than `limit` rows with a repeated hash are not looked up: so many do not share
     one by chance.
     """
 
-    def __init__(self, folder: Path, most: int) -> None:
-        self._folder, self._most, self._parts = folder, most, 0
-        self._hashes = folder / "ids.hashes"
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder, self._limit, self._parts = folder, limit, 0
+        self._rows = 0
 
     def add(self, ids: pd.Series) -> None:
         """Add the ids of the next rows."""
-        with self._hashes.open("ab") as file:
-            hashes(ids).tofile(file)
+        hashes(ids).tofile(self._folder / f"ids-{self._parts}.hashes")
         table = pa.Table.from_pandas(ids.to_frame("id"), preserve_index=False)
         path = self._folder / f"ids-{self._parts}.arrow"
         with pa.ipc.new_file(path, table.schema) as writer:
             writer.write_table(table)
         self._parts += 1
+        self._rows += len(ids)
 
     def repeated(self) -> tuple[int, object] | None:
         """Return how many rows have the id of another one, and the first such id."""
         if not self._parts:
             return None
-        found = np.fromfile(self._hashes, np.uint64)
-        found.sort()
-        twice = np.unique(found[1:][found[1:] == found[:-1]])
+        ordered, start = np.empty(self._rows, np.uint64), 0
+        for number in range(self._parts):
+            part = np.fromfile(self._folder / f"ids-{number}.hashes", np.uint64)
+            ordered[start : (start := start + len(part))] = part
+        ordered.sort()
+        twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
         if not len(twice):
             return None
-        starts = np.searchsorted(found, twice, "left")
-        ends = np.searchsorted(found, twice, "right")
+        starts = np.searchsorted(ordered, twice, "left")
+        ends = np.searchsorted(ordered, twice, "right")
         count = int((ends - starts).sum())
-        del found
-        if count > self._most:
+        del ordered
+        if count > self._limit:
             return count, next(iter(next(self._with_hash(twice))))
         ids = pd.concat(list(self._with_hash(twice)), ignore_index=True)
         ids = ids[ids.duplicated(keep=False)]
         return (len(ids), ids.iloc[0]) if len(ids) else None
 
-    def _with_hash(self, wanted: Hashes) -> Iterator[pd.Series]:
+    def _with_hash(self, chosen: Hashes) -> Iterator[pd.Series]:
         """Yield the ids whose hash is wanted, in the order of the table."""
         for number in range(self._parts):
             path = self._folder / f"ids-{number}.arrow"
             with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
                 ids = reader.read_all().to_pandas()["id"]
-            if len(chosen := ids[np.isin(hashes(ids), wanted)]):
-                yield chosen
+            if len(matches := ids[np.isin(hashes(ids), chosen)]):
+                yield matches
 
 
 def hashes(ids: pd.Series) -> Hashes:
     """Return 64 bits per id, [n]: the same for the same id, whatever batch it is in."""
-    found = pd.util.hash_pandas_object(ids, index=False)
-    return np.asarray(found, np.uint64)
+    numbers = pd.util.hash_pandas_object(ids, index=False)
+    return np.asarray(numbers, np.uint64)

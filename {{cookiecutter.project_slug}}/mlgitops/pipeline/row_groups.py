@@ -26,8 +26,8 @@ class Rows:
         with self._file() as file:
             self._count, schema = file.metadata.num_rows, file.schema_arrow
         self.columns = list(schema.empty_table().to_pandas().columns)
-        whole = (pa.types.is_integer, pa.types.is_boolean)
-        typed = [f.name for f in schema if any(kind(f.type) for kind in whole)]
+        kinds = (pa.types.is_integer, pa.types.is_boolean)
+        typed = [f.name for f in schema if any(kind(f.type) for kind in kinds)]
         self._with_gaps = self._missing(typed)
 
     def __len__(self) -> int:
@@ -59,8 +59,8 @@ class Rows:
                     count -= self.size
             if count or not self._count:
                 empty = schema.empty_table().select(names or schema.names)
-                whole = pa.Table.from_batches(waiting) if waiting else empty
-                yield self._frame(whole)
+                table = pa.Table.from_batches(waiting) if waiting else empty
+                yield self._frame(table)
 
     def _file(self) -> pq.ParquetFile:
         """Open the file, to be read in pieces."""
@@ -68,11 +68,11 @@ class Rows:
 
     def _missing(self, names: list[str]) -> set[str]:
         """Return which of these columns have a missing value anywhere."""
-        found: set[str] = set()
+        gaps: set[str] = set()
         with self._file() as file:
             for batch in file.iter_batches(self.size, columns=names) if names else ():
-                found |= {n for n in names if batch.column(n).null_count}
-        return found
+                gaps |= {n for n in names if batch.column(n).null_count}
+        return gaps
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
         """Return a table in pandas, its columns with gaps as those of the whole."""

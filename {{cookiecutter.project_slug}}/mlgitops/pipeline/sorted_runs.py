@@ -111,8 +111,8 @@ class Runs:
         """Yield the blocks of a part in their order; the file is closed between two."""
         names = list(columns or self.schema.names)
         schema = pa.schema([self.schema.field(name) for name in names])
-        places = sorted(self.schema.get_field_index(name) for name in names)
-        options = pa.ipc.IpcReadOptions(included_fields=places)
+        fields = sorted(self.schema.get_field_index(name) for name in names)
+        options = pa.ipc.IpcReadOptions(included_fields=fields)
         index, count = 0, 1
         while index < count:
             with (
