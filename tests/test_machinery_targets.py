@@ -85,11 +85,12 @@ def test_machinery_with_the_optional_libraries(
     """
     lock = template / "requirements" / "boosters.txt"
     python = beside(generated, lock, tmp_path / "venv")
-    files = ("test_libraries.py", "test_estimators.py")
+    files = ("test_libraries.py", "test_estimators.py", "test_out_of_core.py")
     names = lengths.turn(["xgboost or XGB", "lightgbm or LGBM", "CatBoost"])
-    named = ("-v", "-k", " or ".join(names))
+    named = ("-v", "-k", " or ".join([*names, "out_of_core"]))
     said = generated.run(python, *machinery(template, *files), *named)
-    assert re.search(rf"\b{6 * len(names)} passed", said) and "SKIPPED" not in said
+    assert re.search(rf"\b{27 + 6 * len(names)} passed", said)
+    assert "SKIPPED" not in said
 
 
 def test_machinery_with_clients_of_others(

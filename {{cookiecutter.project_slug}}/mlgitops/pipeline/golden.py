@@ -27,11 +27,6 @@ STRANGE = (  # a text of what Unicode makes difficult; cut to what a column may 
 COMMON, SEEN = 5, 2_000  # a word of golden rows is in so many of so many texts
 
 
-def positions(count: int) -> np.ndarray:
-    """Return which of so many rows are golden ones, in order, int [18]."""
-    return np.linspace(0, count - 1, SPREAD).round().astype(int)
-
-
 def rows(frame: pd.DataFrame, contract: Contract) -> list[Row]:
     """Return rows spread over a table, and two more.
 
@@ -41,8 +36,7 @@ def rows(frame: pd.DataFrame, contract: Contract) -> list[Row]:
     """
     import pandas as pd
 
-    chosen = frame.iloc[positions(len(frame))]
-    chosen = chosen[list(contract.columns)].astype(object)
+    chosen = frame.iloc[spread(len(frame))][list(contract.columns)].astype(object)
     texts = contract.kind("text", list(contract.columns))
     for name in texts:
         chosen[name] = _shared_words(frame[name], chosen[name])
@@ -53,6 +47,11 @@ def rows(frame: pd.DataFrame, contract: Contract) -> list[Row]:
     for name in texts:
         strange[name] = STRANGE[: contract.columns[name].max_length]
     return requests(pd.concat([chosen, blank, strange]), contract)
+
+
+def spread(rows: int) -> np.ndarray:
+    """Return the positions of the rows that are evenly over a table."""
+    return np.linspace(0, rows - 1, SPREAD).round().astype(int)
 
 
 def _shared_words(column: pd.Series, texts: pd.Series) -> pd.Series:

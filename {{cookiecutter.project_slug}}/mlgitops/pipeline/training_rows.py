@@ -7,11 +7,10 @@ there: their hash and window, the rows for the parity check and the golden rows.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -48,14 +47,11 @@ class Batches:
     """The rows of a Parquet file, of which at most `size` are held at once."""
 
     def __init__(self, path: Path, size: int) -> None:
-        from pyarrow import parquet
+        import pandas as pd
 
-        path.stat()  # whose error names the file
+        nothing = pd.read_parquet(path, columns=[])  # what the file says of itself
         self.path, self.size = path, size
-        with parquet.ParquetFile(path) as file:
-            self.count = int(file.metadata.num_rows)
-            stated = (file.schema_arrow.metadata or {}).get(b"PANDAS_ATTRS", b"{}")
-        self.attrs: dict[str, Any] = json.loads(stated)
+        self.count, self.attrs = len(nothing), nothing.attrs
 
     def read(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """Yield the rows in their order, all columns or some."""
@@ -91,7 +87,7 @@ def survey(rows: Batches, contract: Contract, recipe: Train) -> Survey:
     faults = _faults(contract, recipe)
     classes = np.zeros(_count_of_classes(contract), np.int64)
     sample, chosen, times, start = [], [], [], 0
-    spread, step = golden.positions(rows.count), _step(rows.count)
+    spread, step = golden.spread(rows.count), _step(rows.count)
     for part in rows.read():
         stop = start + len(part)
         sample.append(part.iloc[np.arange(-start % step, len(part), step)])
