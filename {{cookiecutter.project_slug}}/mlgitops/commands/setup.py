@@ -108,12 +108,12 @@ def main() -> None:
             "git initialised" if start_git() else "",
             f"branch called {MAIN}" if name_main() else "",
             f"tracked {', '.join(names)}" if (names := track_data()) else "",
-            "first commit made" if (new := first_commit()) else "",
+            "first commit made" if (committed := first_commit()) else "",
             "commit hooks installed" if install_hooks() else "",
         ]
         absent = [path for path in lock.pointers() if not Path(path).exists()]
     print("; ".join(filter(None, done)) or "Everything is already set up.")
     if absent:
         print(f"Missing data: {', '.join(absent)}. Type `make pull` to download it.")
-    if new:
+    if committed:
         print(NEXT)

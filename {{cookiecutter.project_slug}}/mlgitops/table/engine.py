@@ -333,5 +333,6 @@ def _json(connection: Any, found: Source, scratch: Path) -> Reading:
     relation = f"read_json([{_listed(found.files)}], union_by_name = true, {options})"
     described = connection.execute(f"describe select * from {relation}").fetchall()
     names = [row[0] for row in described]
-    names, query, said = nested.flat(connection, names, relation)
-    return names, query, [*partitions.lacking(columns, found.path), *said], None
+    names, query, sentences = nested.flat(connection, names, relation)
+    lacking = partitions.lacking(columns, found.path)
+    return names, query, [*lacking, *sentences], None

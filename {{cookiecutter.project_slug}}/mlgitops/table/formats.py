@@ -67,7 +67,7 @@ class Style:
                 else (f"timezone('UTC', try_strptime({column}, '{self.name}'))")
             )
         if self.sign:
-            column = f"regexp_replace(trim({column}), '{_beside(self.sign)}', '\\1')"
+            column = f"regexp_replace(trim({column}), '{_signed(self.sign)}', '\\1')"
         text = {
             "": column,
             "point": f"replace({column}, ',', '')",
@@ -89,8 +89,8 @@ class Style:
         }
         if self.kind == "date":
             return f"dates written as {self.name or 'ISO 8601'}"
-        beside = f" with {self.sign}" if self.sign else ""
-        return forms.get(self.name, f"{self.kind}s") + beside
+        suffix = f" with {self.sign}" if self.sign else ""
+        return forms.get(self.name, f"{self.kind}s") + suffix
 
 
 TEXT = Style("text")
@@ -138,7 +138,7 @@ def style(values: Sequence[str], comma: bool = False) -> Style:
     return _date(values)
 
 
-def _beside(sign: str) -> str:
+def _signed(sign: str) -> str:
     """Return the pattern of a sign before or after a number, its own sign in \\1."""
     return rf"^([+-]?)\s*{re.escape(sign)}\s*|\s*{re.escape(sign)}$"
 
@@ -152,15 +152,15 @@ def sign(values: Sequence[str]) -> str:
     signs = {c for v in values for c in v if c in "%‰" or category(c) == "Sc"}
     if len(signs) != 1:
         return ""
-    (found,) = signs
-    bare = bares(values, found)
-    alone = all(v.count(found) == 1 for v in values)
-    return found if alone and all(map(ANY.fullmatch, bare)) else ""
+    (symbol,) = signs
+    bare = bares(values, symbol)
+    alone = all(v.count(symbol) == 1 for v in values)
+    return symbol if alone and all(map(ANY.fullmatch, bare)) else ""
 
 
 def bares(values: Sequence[str], sign: str) -> list[str]:
     """Return values without the sign beside them."""
-    return [re.sub(_beside(sign), r"\1", value.strip()) for value in values]
+    return [re.sub(_signed(sign), r"\1", value.strip()) for value in values]
 
 
 def are_plain(values: Sequence[str]) -> bool:

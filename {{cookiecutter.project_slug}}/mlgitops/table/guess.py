@@ -89,8 +89,8 @@ def guess(facts: Facts, forced: str = "") -> Guess:
         why = f"TYPES says that these are {unit} since 1970"
         return Guess(facts, "datetime", why, unit=0.001 if large else 1.0)
     if forced:
-        beside = f", numbers with {facts.style.sign}" if facts.style.sign else ""
-        return Guess(facts, forced, f"TYPES says so{beside}")
+        suffix = f", numbers with {facts.style.sign}" if facts.style.sign else ""
+        return Guess(facts, forced, f"TYPES says so{suffix}")
     if facts.distinct <= 1 and len(set(facts.first)) <= 1:
         value = one_line(facts.first[0]) if facts.first else ""
         gap = " or nothing" if facts.missing else ""
@@ -183,11 +183,11 @@ def _large(facts: Facts, low: float, high: float, unique: bool) -> Guess:
 
 def _text(facts: Facts) -> Guess:
     """Return the guess of a column of texts, which may be numbers with a sign."""
-    found = _words_or_codes(facts)
+    guess = _words_or_codes(facts)
     if not facts.sign:
-        return found
-    why = f"{found.why}; each is a number with {facts.sign}"
-    return replace(found, why=why, line=_line(facts, "number"))
+        return guess
+    reason = f"{guess.why}; each is a number with {facts.sign}"
+    return replace(guess, why=reason, line=_line(facts, "number"))
 
 
 def _words_or_codes(facts: Facts) -> Guess:

@@ -123,7 +123,7 @@ def _style(values: Collection[str], forced: str, comma: bool) -> Style:
     wanted = {"datetime": "date", "unix": "number"}.get(forced, "number")
     if forced in ("", "boolean") or found.kind == wanted:
         return found
-    if forced in ("number", "integer") and (beside := sign([*values])):
-        bare = bares([*values], beside)
-        return replace(style(bare, comma or prefers_comma([bare])), sign=beside)
+    if forced in ("number", "integer") and (symbol := sign([*values])):
+        bare = bares([*values], symbol)
+        return replace(style(bare, comma or prefers_comma([bare])), sign=symbol)
     return Style(wanted)

@@ -109,13 +109,13 @@ def check(schemas: Mapping[Path, Any], root: Path) -> bool:
 def lacking(columns: Mapping[Path, Sequence[str]], root: Path) -> list[str]:
     """Return what is said of files without a column that others have, of the first."""
     every = dict.fromkeys(name for names in columns.values() for name in names)
-    said = []
+    sentences = []
     for file, names in columns.items():
         if missing := [name for name in every if name not in names]:
             listed = ", ".join(missing)
-            said.append(f"{below(file, root)} lacks {listed}: missing in its rows")
-    more = f"and {len(said) - SHOWN:,} more files lack some"
-    return [*said[:SHOWN], *([more] if len(said) > SHOWN else [])]
+            sentences.append(f"{below(file, root)} lacks {listed}: missing in its rows")
+    more = f"and {len(sentences) - SHOWN:,} more files lack some"
+    return [*sentences[:SHOWN], *([more] if len(sentences) > SHOWN else [])]
 
 
 def below(file: Path, root: Path) -> str:
