@@ -64,8 +64,8 @@ def laid_out(home: Path, rows: int) -> None:
     number = {"type": "number", "min": -99, "max": 99, "missing": False}
     kinds = {"type": "category", "categories": ["a", "b", "c"], "missing": False}
     columns = {"kind": kinds, **{f"n{n}": dict(number) for n in range(WIDTH)}}
-    contract = {"name": "big", "task": "binary", "id": "row", "time": "at"}
-    contract |= {"target": "y", "sensitive": [], "columns": columns}
+    contract: dict[str, Any] = {"name": "big", "task": "binary", "id": "row"}
+    contract |= {"time": "at", "target": "y", "sensitive": [], "columns": columns}
     (home / "contract.yaml").write_text(yaml.safe_dump(contract, sort_keys=False))
     with (home / "model" / "estimator.py").open("a") as file:
         file.write(ESTIMATOR)
