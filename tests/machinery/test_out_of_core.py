@@ -139,6 +139,7 @@ def test_batches_give_the_bytes_of_all_rows(
 
     With a computed feature, and a column that is missing in all of the first batch.
     """
+    monkeypatch.setattr(training_rows, "PARITY_ROWS", 130)  # each 23rd row
     made_of: dict[str, Any] = {}
     exec(RATIO, made_of)  # a file of its own, which asks for nothing
     monkeypatch.setattr("model.features.features", made_of["features"])
@@ -220,9 +221,11 @@ def test_a_killed_fit_leaves_no_model(
             own(args[0], args[1], 1)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        monkeypatch.setattr("xgboost.train", killed)
-        train.train(*words)
-        os._exit(0)
+        try:
+            monkeypatch.setattr("xgboost.train", killed)
+            train.train(*words)
+        finally:
+            os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert [path.name for path in build.iterdir()] == [out_of_core.CACHE]
     assert any((build / out_of_core.CACHE).iterdir())
