@@ -54,19 +54,19 @@ benchmark: setup ## Time a bake beside a copy of the same files
 validation: setup ## Time the judge on a million rows beside a plain bootstrap loop (ROWS=)
 wide: setup ## Time the judge on tables of up to 1,000 columns (WIDTHS=)
 table: setup ## Time `make data` of a CSV beside DuckDB alone (PROOF=1 for 2 GB; ROWS=)
-scale: setup ## Time data, repro and validate from 10 thousand rows to a million (ROWS=)
+scale: setup ## Time each command from 10 thousand rows to a million (ROWS=; PROOF=1: 100 M)
 training: setup ## Time 20 features and all settings of training on a million rows (ROWS=)
 boosting: setup ## Time XGBoost on all rows at once, and on batches of them (ROWS=)
 score: setup ## Time `make score` beside pandas and scikit-learn, and onnxruntime alone (ROWS=)
 search: setup ## Time a search beside its fits, and choose among noise by each way (PARTS=)
-cluster: setup ## Time a search and a file on Dask beside one process (ROWS= SCORED=)
+cluster: setup ## Time a search, a file and a log on 1, 2, 4 Dask workers (ROWS=; PROOF=1)
 ledger: setup ## Time append, audit and pages of a ledger of 100,000 records (RECORDS=)
 logs: setup ## Time the monitor's reading of a shipped log, by columns and by line (ROWS=)
 validation wide table scale training boosting score search cluster ledger logs:
 	@uv venv --quiet --allow-existing .venv/validation
 	@uv pip install --quiet --python .venv/validation --require-hashes \
 		-r '$(TEMPLATE)/requirements/pipeline.txt' \
-		$(foreach g,ops data $(filter dask,$(@:cluster=dask)),-r '$(MACHINERY)/requirements/$(g).txt') \
+		$(foreach g,ops data $(filter dask,$(@:cluster=dask)) $(filter monitor,$(@:scale=monitor)),-r '$(MACHINERY)/requirements/$(g).txt') \
 		$(if $(filter boosting,$@),-r requirements/boosters.txt)
 	@PYTHONPATH='$(CURDIR)' .venv/validation/bin/python -W ignore -m benchmarks.$@
 
