@@ -361,7 +361,7 @@ def _spread(train: Source, contract: Contract) -> pd.DataFrame:
     if contract.kind("text", list(contract.columns)) or len(train) < golden.SPREAD:
         return pd.concat(large.batches(train), ignore_index=True)  # the words of all
     chosen = np.zeros(len(train), bool)
-    chosen[golden.positions(len(train))] = True
+    chosen[golden.spread(len(train))] = True
     return large.where(train, chosen)
 
 
