@@ -74,7 +74,7 @@ def main() -> None:
         peak = max(cost.peak for cost in costs)
         page.say(f"{kind:10} {cpu[kind]:>7.1f} {wall:>7.1f} {peak:>8,.0f}")
     for kind in ("read", "write"):
-        page.say(f"{cpu['make data'] / cpu[kind]:.1f} times the CPU of {kind}")
+        page.say(f"{cpu['make data'] / cpu[kind]:.2f} times the CPU of {kind}")
     page.say(f"goal: {FACTOR} times the CPU of read, {PEAK:,} MB (mean of {RUNS} runs)")
     page.write()
 
