@@ -21,8 +21,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
+from pyarrow import parquet
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -201,6 +203,28 @@ def test_no_more_than_a_batch_is_held(
     assert max(held) == 2000 and sum(held) >= 2 * 50_000
     assert peaks[4, 2000] < 1.1 * peaks[1, 2000]
     assert peaks[4, None] > 2 * peaks[1, None], "the control"
+
+
+def test_a_file_is_not_kept_in_memory_as_it_is_read(tmp_path: Path) -> None:
+    """pyarrow alone keeps the bytes of every row group up to the last."""
+    numbers = np.random.default_rng(0).normal(size=(200_000, 2))
+    path = tmp_path / "train.parquet"
+    frame = pd.DataFrame(numbers, columns=["a", "b"])
+    frame.to_parquet(path, row_group_size=5_000)
+    pool, kept = pa.default_memory_pool(), {}
+    start = pool.bytes_allocated()
+    for size in (4_000, 5_000, 12_000):
+        rows, seen, parts = training_rows.Batches(path, size), [], []
+        for part in rows.read():
+            parts.append(len(part))
+            seen.append(pool.bytes_allocated() - start)
+        assert max(parts) <= size and sum(parts) == rows.count == len(frame)
+        kept[size] = max(seen)
+    file = parquet.ParquetFile(path)
+    alone = max(pool.bytes_allocated() - start for _ in file.iter_batches(5_000))
+    assert max(kept.values()) < 1_000_000 < 2_000_000 < alone
+    together = training_rows._together([3, 3, 3, 9, 1], 6)
+    assert list(together) == [[0, 1], [2], [3], [4]]
 
 
 @installed

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PARITY_ROWS = 10_000  # as many, or up to twice, are compared with the exported file
-READ = 1 << 20  # bytes of a column that are read ahead of a batch
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,31 @@ class Batches:
         from pyarrow import parquet
 
         names = None if columns is None else list(dict.fromkeys(columns))
-        with parquet.ParquetFile(self.path, buffer_size=READ) as file:
-            parts = file.iter_batches(self.size, columns=names, use_threads=False)
-            yield from (part.to_pandas() for part in parts if len(part))
+        with parquet.ParquetFile(self.path) as file:
+            counts = file.metadata.row_group
+            for groups in _together(
+                [counts(n).num_rows for n in range(file.num_row_groups)], self.size
+            ):
+                parts = file.iter_batches(
+                    self.size, groups, columns=names, use_threads=False
+                )
+                yield from (part.to_pandas() for part in parts if len(part))
+
+
+def _together(counts: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yield positions of row groups that have at most `size` rows together, or are one.
+
+    They are read one list after the other: pyarrow keeps in memory what it has read of
+    a file until the last of its row groups that were asked for.
+    """
+    groups: list[int] = []
+    for position, count in enumerate(counts):
+        if groups and sum(counts[n] for n in groups) + count > size:
+            yield groups
+            groups = []
+        groups.append(position)
+    if groups:
+        yield groups
 
 
 def whole(path: Path, contract: Contract, recipe: Train) -> Survey:
