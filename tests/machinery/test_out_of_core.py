@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from machinery.orders import COLUMNS, INPUTS, WORTH, Choose, choosing, table
-from mlgitops.pipeline import out_of_core, settings, train, training_rows
+from mlgitops.pipeline import (
+    out_of_core,
+    row_groups,
+    settings,
+    train,
+    training_rows,
+)
 from mlgitops.pipeline.contract import Contract
 from mlgitops.pipeline.schema import ContractError, SettingsError
 from model import estimator as choices
@@ -213,17 +220,21 @@ def test_a_file_is_not_kept_in_memory_as_it_is_read(tmp_path: Path) -> None:
     frame.to_parquet(path, row_group_size=5_000)
     pool, kept = pa.default_memory_pool(), {}
     start = pool.bytes_allocated()
-    for size in (4_000, 5_000, 12_000):
-        rows, seen, parts = training_rows.Batches(path, size), [], []
-        for part in rows.read():
+    readers = (
+        (lambda n: training_rows.Batches(path, n).read()),
+        (lambda n: row_groups.Rows(path, n).batches()),
+    )
+    for size, (place, reader) in product((4_000, 5_000, 12_000), enumerate(readers)):
+        seen, parts = [], []
+        for part in reader(size):
             parts.append(len(part))
             seen.append(pool.bytes_allocated() - start)
-        assert max(parts) <= size and sum(parts) == rows.count == len(frame)
-        kept[size] = max(seen)
+        assert max(parts) <= size and sum(parts) == len(frame)
+        kept[size, place] = max(seen)
     file = parquet.ParquetFile(path)
     alone = max(pool.bytes_allocated() - start for _ in file.iter_batches(5_000))
     assert max(kept.values()) < 1_000_000 < 2_000_000 < alone
-    together = training_rows._together([3, 3, 3, 9, 1], 6)
+    together = row_groups.together([3, 3, 3, 9, 1], 6)
     assert list(together) == [[0, 1], [2], [3], [4]]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlgitops.pipeline import golden, intervals, manifest, weights
+from mlgitops.pipeline import golden, intervals, manifest, row_groups, weights
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.data import truth
 from mlgitops.pipeline.settings import Train
@@ -58,30 +58,8 @@ class Batches:
 
         names = None if columns is None else list(dict.fromkeys(columns))
         with parquet.ParquetFile(self.path) as file:
-            counts = file.metadata.row_group
-            for groups in _together(
-                [counts(n).num_rows for n in range(file.num_row_groups)], self.size
-            ):
-                parts = file.iter_batches(
-                    self.size, groups, columns=names, use_threads=False
-                )
-                yield from (part.to_pandas() for part in parts if len(part))
-
-
-def _together(counts: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Yield positions of row groups that have at most `size` rows together, or are one.
-
-    They are read one list after the other: pyarrow keeps in memory what it has read of
-    a file until the last of its row groups that were asked for.
-    """
-    groups: list[int] = []
-    for position, count in enumerate(counts):
-        if groups and sum(counts[n] for n in groups) + count > size:
-            yield groups
-            groups = []
-        groups.append(position)
-    if groups:
-        yield groups
+            parts = row_groups.read(file, self.size, names)
+            yield from (part.to_pandas() for part in parts if len(part))
 
 
 def whole(path: Path, contract: Contract, recipe: Train) -> Survey:
