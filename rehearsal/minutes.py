@@ -57,7 +57,9 @@ def page(summary: dict[str, Any]) -> str:
             rows.append(f"| {proposed} |{'|'.join(map(_minutes, cells))}|\n")
     if not rows:
         raise SystemExit("no proposal was timed: type make demo, then make minutes")
-    return TEXT + "".join(rows) + NOTE
+    machine = "On {cores} cores at a load of {load}.\n"
+    about = "\n" + machine.format(**summary["machine"]) if "machine" in summary else ""
+    return TEXT + "".join(rows) + about + NOTE
 
 
 def _minutes(seconds: float | None) -> str:

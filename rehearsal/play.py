@@ -1,6 +1,7 @@
 """Steps with facts: printed as they happen, written to summary.json at the end."""
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -83,7 +84,13 @@ class Play:
             {"name": s.name, "ok": s.ok, "seconds": s.seconds, "facts": s.facts}
             for s in self.steps
         ]
-        body = {"ok": self.ok, "seconds": self.seconds(), "steps": steps}
+        load = round(os.getloadavg()[2], 1)  # of a quarter of an hour
+        body = {
+            "ok": self.ok,
+            "seconds": self.seconds(),
+            "machine": {"cores": os.cpu_count(), "load": load},
+            "steps": steps,
+        }
         path = self.folder / "summary.json"
         path.write_text(json.dumps(body, indent=2, default=str) + "\n")
         return path

@@ -18,7 +18,7 @@ from machinery import lengths
 from rehearsal import minutes
 from rehearsal.__main__ import KINDS as STORAGES
 from rehearsal.__main__ import copied_agent
-from rehearsal.play import PlayError, Step
+from rehearsal.play import Play, PlayError, Step
 from rehearsal.proposals import PROPOSALS, WEATHER
 from rehearsal.world import World, repeats
 from runners import warmed
@@ -143,6 +143,11 @@ def test_a_play_notes_when_a_proposal_has_its_verdict(
     assert other.facts == {"validate": "success"}
 
 
+def test_a_play_notes_how_busy_the_machine_was(tmp_path: Path) -> None:
+    machine = json.loads(Play(tmp_path).write_summary().read_text())["machine"]
+    assert machine["cores"] >= 1 and machine["load"] >= 0
+
+
 def test_the_page_of_minutes_has_those_of_the_play() -> None:
     """Before, a proposal whose lock was not CI's waited for two rounds."""
     summary = played(
@@ -154,7 +159,9 @@ def test_the_page_of_minutes_has_those_of_the_play() -> None:
     page = minutes.page(summary)
     assert "| first model | 4.0 | 2.0 | 0.1 | 0.5 |" in page
     assert "| better model | 3.0 | 1.5 | | |" in page
-    assert "worse" not in page
+    assert "worse" not in page and "load" not in page
+    busy = minutes.page({**summary, "machine": {"cores": 2, "load": 7.5}})
+    assert "On 2 cores at a load of 7.5." in busy
     with pytest.raises(SystemExit, match="make demo"):
         minutes.page(played(first_model={}))
 
