@@ -1,7 +1,7 @@
 """Is DVC for one `dvc repro` after another: DVC takes half a second to load.
 
-Each line of stdin is a request: a word that nobody else knows, then arguments of
-`dvc`. When that command has ended, the word and its exit code are written to stdout.
+Each line of stdin is a request: a token that nobody else knows, then arguments of
+`dvc`. When that command has ended, the token and its exit code are written to stdout.
 A stage reads nothing here: its stdin is empty.
 """
 
@@ -18,10 +18,10 @@ def main() -> None:
     from dvc.cli import main as dvc
 
     for line in requests:
-        word, *arguments = line.rstrip("\n").split("\t")
+        token, *arguments = line.rstrip("\n").split("\t")
         code = dvc(arguments)
         sys.stderr.flush()
-        print(f"{word}{code}", flush=True)
+        print(f"{token}{code}", flush=True)
 
 
 if __name__ == "__main__":

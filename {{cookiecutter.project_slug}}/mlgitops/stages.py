@@ -118,14 +118,14 @@ def _repro(
         StageError: it failed; the message ends with the note.
     """
     assert session.stdin and session.stdout
-    word, ran, code = f"{secrets.token_hex()}:", list[str](), ""
-    request = "\t".join((word, "repro", *OPTIONS, *only)) + "\n"
+    token, ran, code = f"{secrets.token_hex()}:", list[str](), ""
+    request = "\t".join((token, "repro", *OPTIONS, *only)) + "\n"
     with suppress(BrokenPipeError):  # it has ended: so has its output
         os.write(session.stdin.fileno(), request.encode())
     for line in session.stdout:
-        said, ended, code = line.partition(word)  # a stage may end within a line
-        print(said, end="", flush=True)
-        if match := re.match(r"Running stage '([^']+)'", said):
+        output, ended, code = line.partition(token)  # a stage may end within a line
+        print(output, end="", flush=True)
+        if match := re.match(r"Running stage '([^']+)'", output):
             ran.append(match[1])
         if ended:
             break
