@@ -344,3 +344,22 @@ def test_memory_is_that_of_a_batch(
     for count in (3_000, 9_000):
         assert most[count, None] == count
         assert BATCH <= most[count, BATCH] <= 2 * BATCH
+
+
+def test_what_was_read_of_a_file_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow keeps all of a file that it reads ahead, unless it is told not to."""
+    numbers = np.random.default_rng(0).normal(size=400_000)
+    file = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"x": numbers}), file, row_group_size=10_000)
+
+    def most() -> int:
+        start, held = pa.total_allocated_bytes(), []
+        for _ in row_groups.Rows(file, 10_000).batches():
+            held.append(pa.total_allocated_bytes() - start)
+        return max(held)
+
+    assert most() < numbers.nbytes / 3
+    monkeypatch.setitem(row_groups.IN_PIECES, "pre_buffer", True)
+    assert most() > numbers.nbytes / 2

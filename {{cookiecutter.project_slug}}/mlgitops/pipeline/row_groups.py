@@ -15,7 +15,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PIECE = 1 << 20  # bytes of the file that are read at once
+IN_PIECES: dict[str, Any] = {
+    "buffer_size": 1 << 20,  # bytes of the file that are read at once
+    "pre_buffer": False,  # else what was read is held until the file is closed
+}
 
 
 class Rows:
@@ -36,8 +39,7 @@ class Rows:
 
     def __getitem__(self, name: str) -> pd.Series:
         """Return one column [n]; of texts each different one is held once."""
-        options = {"buffer_size": PIECE, "read_dictionary": [name]}
-        with pq.ParquetFile(self.path, **options) as file:
+        with pq.ParquetFile(self.path, read_dictionary=[name], **IN_PIECES) as file:
             column = file.read([name]).column(name)
         return column.to_pandas().rename(name)
 
@@ -64,7 +66,7 @@ class Rows:
 
     def _file(self) -> pq.ParquetFile:
         """Open the file, to be read in pieces."""
-        return pq.ParquetFile(self.path, buffer_size=PIECE)
+        return pq.ParquetFile(self.path, **IN_PIECES)
 
     def _missing(self, names: list[str]) -> set[str]:
         """Return which of these columns have a missing value anywhere."""

@@ -84,6 +84,9 @@ class Runs:
             end, due, left = self._end(heads), [], []
             for head, blocks in heads:
                 until = self._until(head, end)
+                if not until:
+                    left.append((head, blocks))
+                    continue
                 due.append(head.iloc[:until])
                 rest = head.iloc[until:] if until < len(head) else next(blocks, None)
                 if rest is not None:
