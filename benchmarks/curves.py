@@ -59,6 +59,8 @@ def _panel(panel: Panel, colours: Mapping[str, str], left: float) -> str:
         points = [point(rows, value) for rows, value in sorted(curve.items())]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" stroke="{colours[name]}"/>')
+        dots = (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+        parts.append(f'<g fill="{colours[name]}">{"".join(dots)}</g>')
         x, y = left + EDGE + step * number, HEIGHT + 34
         text = f'<text x="{x:.0f}" y="{y}" style="fill:{colours[name]}">{name}</text>'
         parts.append(text)

@@ -81,8 +81,8 @@ def examine(
         try:
             by_arrival = not version.contract.time
             classes = version.contract.classes
-            where = settings.backend(params)
-            facts = (bool(labels), by_arrival, classes, where)
+            backend = settings.backend(params)
+            facts = (bool(labels), by_arrival, classes, backend)
             log = read_log(source, allowed, days, *facts)
             window = inspect(version, log, labels, params, canary)
         except ProductionDataError as error:  # a log that is mostly corrupt, say

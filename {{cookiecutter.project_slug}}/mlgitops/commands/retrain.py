@@ -71,9 +71,9 @@ def collect(
 
     allowed, keep = settings.monitor(params), settings.retrain(params).keep_days
     source, by_arrival = os.environ["PREDICTION_LOG"], not contract.time
-    where = settings.backend(params)
+    backend = settings.backend(params)
     log = window.read_log(
-        source, allowed, days=keep, by_arrival=by_arrival, backend=where
+        source, allowed, days=keep, by_arrival=by_arrival, backend=backend
     )
     ids = {entry.id for entry in log.entries}
     labels = read_labels(os.environ["LABELS"], ids, contract, allowed)

@@ -29,8 +29,8 @@ EVERY = 2**32  # of ids: no hash is as large
 GONE: Any = object()  # in the place of a line that a part has no more
 Opened = Callable[[str], IO[bytes]]
 Thinned = Callable[[Sequence[str]], Sequence[int]]  # of ids, those to look at
-Wanted = tuple[str, list[int]]  # rows of a part
-Read = Callable[[Iterable[Wanted]], Iterable[Iterable[Entry | None]]]  # their lines
+Lookup = tuple[str, list[int]]  # rows of a part
+Load = Callable[[Iterable[Lookup]], Iterable[Iterable[Entry | None]]]  # their lines
 
 
 class Kept(Protocol):
@@ -108,7 +108,7 @@ def pieces(
 
 def offer(
     path: str,
-    found: Iterable[Piece | None],
+    content: Iterable[Piece | None],
     kept: Kept,
     counts: Counter[str],
     by_arrival: bool,
@@ -118,7 +118,7 @@ def offer(
     Raises:
         ProductionDataError: the part cannot be read.
     """
-    for piece in found:
+    for piece in content:
         if piece is None:
             return False
         counts.update(piece.counts)
@@ -142,7 +142,7 @@ def entries_of(
     return map(parse, _lines(path, opened, indices))
 
 
-def filled(entries: list[Entry], read: Read) -> tuple[list[Entry], int]:
+def filled(entries: list[Entry], load: Load) -> tuple[list[Entry], int]:
     """Return the entries as their lines have them, and how many lines are none now.
 
     Raises:
@@ -151,8 +151,8 @@ def filled(entries: list[Entry], read: Read) -> tuple[list[Entry], int]:
     complete, corrupt = list[Entry](), 0
     pending = (entry for entry in entries if isinstance(entry, Pending))
     by_part = groupby(pending, lambda row: row.path)
-    wanted = ((path, [row.index for row in rows]) for path, rows in by_part)
-    lines = chain.from_iterable(read(wanted))
+    lookups = ((path, [row.index for row in rows]) for path, rows in by_part)
+    lines = chain.from_iterable(load(lookups))
     for row in entries:
         if not isinstance(row, Pending):
             complete.append(row)

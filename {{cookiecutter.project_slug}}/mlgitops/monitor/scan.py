@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from mlgitops.cluster.backend import Backend
 from mlgitops.cluster.backend import opened as connected
 from mlgitops.monitor import columns
-from mlgitops.monitor.columns import Piece, Wanted
+from mlgitops.monitor.columns import Lookup, Piece
 from mlgitops.prediction_log import Entry
 from mlgitops.production_data import Opened, ProductionDataError, has_columns, opener
 
@@ -63,7 +63,7 @@ class Part(NamedTuple):
     indices: tuple[int, ...] = ()
 
 
-class Here:
+class InProcess:
     """Reads parts in this process."""
 
     def __init__(self, log: Log, paths: Sequence[str], opened: Opened) -> None:
@@ -74,9 +74,9 @@ class Here:
         for path in self.paths:
             yield path, self._pieces(path, kept) if has_columns(path) else None
 
-    def entries(self, wanted: Iterable[Wanted]) -> Iterator[Iterable[Entry | None]]:
+    def entries(self, lookups: Iterable[Lookup]) -> Iterator[Iterable[Entry | None]]:
         """Yield the entries of these rows of each part."""
-        for path, indices in wanted:
+        for path, indices in lookups:
             yield columns.entries_of(path, self.opened, indices)
 
     def _pieces(self, path: str, kept: Kept) -> Pieces:
@@ -86,7 +86,7 @@ class Here:
         return columns.pieces(path, self.opened, self.log.by_arrival, thinned)
 
 
-class There(Here):
+class OnCluster(InProcess):
     """Reads parts as tasks of a cluster, until a worker cannot open one."""
 
     def __init__(
@@ -97,28 +97,28 @@ class There(Here):
         self.parts = dict[str, Part]()
 
     def pieces(self, kept: Kept) -> Iterator[tuple[str, Pieces | None]]:
-        """Yield what `Here.pieces` does."""
+        """Yield what `InProcess.pieces` does."""
         sent = (self._part(p, kept) for p in self.paths if has_columns(p))
         results = self._read(read_pieces, sent)
         for path in self.paths:
             if not has_columns(path):
                 yield path, None
-            elif (found := self._next(results)) is None:
+            elif (content := self._next(results)) is None:
                 yield path, self._pieces(path, kept)
             else:
-                yield path, iter(found)
+                yield path, iter(content)
 
-    def entries(self, wanted: Iterable[Wanted]) -> Iterator[Iterable[Entry | None]]:
-        """Yield what `Here.entries` does."""
-        rows = [*wanted]
+    def entries(self, lookups: Iterable[Lookup]) -> Iterator[Iterable[Entry | None]]:
+        """Yield what `InProcess.entries` does."""
+        rows = [*lookups]
         sent = (self.parts[p]._replace(indices=tuple(n)) for p, n in rows)
         parts = () if self.unread else sent
         results = self._read(read_entries, parts)
         for path, indices in rows:
-            if (found := self._next(results)) is None:
+            if (content := self._next(results)) is None:
                 yield columns.entries_of(path, self.opened, indices)
             else:
-                yield (Entry(*fields) if fields else None for fields in found)
+                yield (Entry(*fields) if fields else None for fields in content)
 
     def _part(self, path: str, kept: Kept) -> Part:
         """Return a part as workers get it."""
@@ -126,8 +126,8 @@ class There(Here):
             mark = marked(self.log.address, path, self.opened)
         except ProductionDataError:  # said where its turn comes
             mark = ""
-        known = path if "://" in self.log.address else str(Path(path).resolve())
-        self.parts[path] = Part(known, mark, kept.max_hash)
+        absolute = path if "://" in self.log.address else str(Path(path).resolve())
+        self.parts[path] = Part(absolute, mark, kept.max_hash)
         return self.parts[path]
 
     def _read(
@@ -141,13 +141,13 @@ class There(Here):
 
     def _next(self, results: Iterator[list[T] | str]) -> list[T] | None:
         """Return what the next task has read; None once one of them could not."""
-        found = self.unread or next(results)
-        if isinstance(found, list):
-            return found
+        result = self.unread or next(results)
+        if isinstance(result, list):
+            return result
         if not self.unread:
-            self.unread = found
+            self.unread = result
             print(
-                f"A worker cannot read the log, which is read here: {found}",
+                f"A worker cannot read the log, which is read here: {result}",
                 file=sys.stderr,
             )
         return None
@@ -156,7 +156,7 @@ class There(Here):
 @contextmanager
 def reader(
     backend: str, address: str, paths: Sequence[str], opened: Opened, by_arrival: bool
-) -> Iterator[Here]:
+) -> Iterator[InProcess]:
     """Yield what reads these files of a log.
 
     Raises:
@@ -164,10 +164,10 @@ def reader(
     """
     log = Log(address, by_arrival)
     if backend == "local" or sum(map(has_columns, paths)) < FEW:
-        yield Here(log, paths, opened)
+        yield InProcess(log, paths, opened)
         return
     with connected(backend, PACKAGES) as cluster:
-        yield There(log, paths, opened, cluster)
+        yield OnCluster(log, paths, opened, cluster)
 
 
 def read_pieces(log: Log, parts: list[Part]) -> list[list[Piece | None] | str]:
@@ -191,8 +191,8 @@ def _pieces(log: Log, part: Part) -> list[Piece | None] | str:
 
 def _entries(log: Log, part: Part) -> list[Fields | None] | str:
     try:
-        found = columns.entries_of(part.path, _same(log, part), part.indices)
-        return [FIELDS(entry) if entry else None for entry in found]
+        entries = columns.entries_of(part.path, _same(log, part), part.indices)
+        return [FIELDS(entry) if entry else None for entry in entries]
     except ProductionDataError as error:
         return str(error)
 

@@ -239,8 +239,8 @@ def _parsed(
     log = Log(by_arrival=by_arrival)
     kept, (paths, opened) = _Kept(log, days), located(source, PATTERN)
     with scan.reader(backend, source, paths, opened, by_arrival) as parts:
-        for path, found in parts.pieces(kept):
-            if found and columns.offer(path, found, kept, log.counts, by_arrival):
+        for path, content in parts.pieces(kept):
+            if content and columns.offer(path, content, kept, log.counts, by_arrival):
                 continue
             for line in lines_of(path, opened):
                 if line.strip() and (entry := _counted(log, line)):
