@@ -354,7 +354,8 @@ def page(runs: Runs, left_out: list[str], load: float) -> str:
     lines = [
         "# A cluster of Dask beside one process",
         "",
-        f"Written by `make cluster ROWS={LARGEST}` on {cores} cores at load {load:.1f},",
+        f"Written by `make cluster ROWS={LARGEST}` on {cores} cores at load"
+        f" {load:.1f},",
         "which the program, the scheduler and all workers share:",
         f"{most} workers on {cores} cores show what more workers cost, not",
         "what they gain. Workers have run this code before; the empty run is the",
