@@ -340,7 +340,7 @@ def farther(runs: Runs, task: str) -> str:
         return high + max(high - low, 0.0) * (rows - many) / (many - few)
 
     cells = []
-    for rows in (many, FARTHEST):
+    for rows in (many,) if task == "search" else (many, FARTHEST):
         here, there = at(rows, 1, "here"), at(rows, 1, "there")
         likely = [f"{max(here, there / count):,.0f}" for count in (1, 4, 16)]
         cells.append(f"{rows:,} | {at(rows, 0, 'seconds'):,.0f} | {' | '.join(likely)}")
