@@ -234,8 +234,6 @@ def test_a_file_is_not_kept_in_memory_as_it_is_read(tmp_path: Path) -> None:
     file = parquet.ParquetFile(path)
     alone = max(pool.bytes_allocated() - start for _ in file.iter_batches(5_000))
     assert max(kept.values()) < 1_000_000 < 2_000_000 < alone
-    together = row_groups.together([3, 3, 3, 9, 1], 6)
-    assert list(together) == [[0, 1], [2], [3], [4]]
 
 
 @installed

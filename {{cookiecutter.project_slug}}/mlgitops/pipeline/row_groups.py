@@ -51,7 +51,7 @@ class Rows:
         with self._file() as file:
             schema, names = file.schema_arrow, columns and list(columns)
             waiting, count = [], 0
-            for batch in read(file, self.size, names):
+            for batch in file.iter_batches(self.size, columns=names):
                 waiting.append(batch)
                 count += batch.num_rows
                 while count >= self.size:
@@ -72,7 +72,7 @@ class Rows:
         """Return which of these columns have a missing value anywhere."""
         gaps: set[str] = set()
         with self._file() as file:
-            for batch in read(file, self.size, names) if names else ():
+            for batch in file.iter_batches(self.size, columns=names) if names else ():
                 gaps |= {n for n in names if batch.column(n).null_count}
         return gaps
 
@@ -90,31 +90,6 @@ class Rows:
             if pd.api.types.is_bool_dtype(frame[name]):
                 frame[name] = frame[name].astype(object)
         return frame
-
-
-def read(
-    file: pq.ParquetFile, size: int, columns: Sequence[str] | None
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of an open file in their order, at most `size` at a time."""
-    counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-    for groups in together(counts, size):
-        yield from file.iter_batches(size, groups, columns, use_threads=False)
-
-
-def together(counts: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Yield positions of row groups that have at most `size` rows together, or are one.
-
-    They are read one list after the other: pyarrow keeps in memory what it has read of
-    a file until the last of its row groups that were asked for.
-    """
-    groups: list[int] = []
-    for position, count in enumerate(counts):
-        if groups and sum(counts[n] for n in groups) + count > size:
-            yield groups
-            groups = []
-        groups.append(position)
-    if groups:
-        yield groups
 
 
 class Part:

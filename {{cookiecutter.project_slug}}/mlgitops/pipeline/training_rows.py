@@ -57,8 +57,8 @@ class Batches:
         from pyarrow import parquet
 
         names = None if columns is None else list(dict.fromkeys(columns))
-        with parquet.ParquetFile(self.path) as file:
-            parts = row_groups.read(file, self.size, names)
+        with parquet.ParquetFile(self.path, **row_groups.IN_PIECES) as file:
+            parts = file.iter_batches(self.size, columns=names, use_threads=False)
             yield from (part.to_pandas() for part in parts if len(part))
 
 
