@@ -48,7 +48,7 @@ def main() -> int:
         "--brief",
         action="store_true",
         help="test no files and no data twice, and nothing in a play that ends early; "
-        "look seldom for releases; let uv begin the environment",
+        "look seldom for releases; begin the environment without pip",
     )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -130,12 +130,14 @@ def set_up(
 
 
 def begin_environment(clone: Path) -> None:
-    """Make .venv and put uv there, as `make setup` does with venv and pip in longer."""
+    """Make .venv and put uv there, as `make setup` does with pip in longer.
+
+    Not by `uv venv`: of an environment of its own `uv pip sync` removes uv again.
+    """
     venv, lock = clone / ".venv", clone / "mlgitops" / "requirements" / "uv.txt"
-    uv, python = (TOOLS / "uv", "--quiet"), ("--python", sys.executable)
-    subprocess.run((*uv, "venv", *python, venv), check=True)
-    install = ("pip", "install", "--python", venv, "--require-hashes", "-r", lock)
-    subprocess.run((*uv, *install), check=True)
+    subprocess.run((sys.executable, "-m", "venv", "--without-pip", venv), check=True)
+    install = ("pip", "install", "--quiet", "--python", venv, "--require-hashes")
+    subprocess.run((TOOLS / "uv", *install, "-r", lock), check=True)
 
 
 def give_logins(world: World, service: Service) -> None:

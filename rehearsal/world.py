@@ -42,7 +42,8 @@ def nobody_waits(run: Run) -> bool:
 def repeats(run: Run) -> bool:
     """Return whether a run tests what another has: the same files, or other settings.
 
-    Left are that of the first proposal, which changes no file, and those of other data.
+    Left are that of the first proposal, with the files of main, and those of other
+    data.
     """
     return is_test(run) and not run.head_branch.startswith(TESTED)
 
@@ -62,6 +63,7 @@ class World:
     service: Service | None = field(
         default=None, init=False
     )  # what storage is, where it needs a login
+    pushed: dict[int, float] = field(default_factory=dict, init=False)  # pull: when
 
     def url(self, repo: str) -> str:
         """Return where git finds a repository."""
@@ -74,9 +76,12 @@ class World:
 
     def propose(self, branch: str, title: str, body: str) -> int:
         """Push a branch of dana's and open a pull request; return its number."""
+        began = time.monotonic()
         self.dana.git("push", "-q", "--force", "origin", branch)
         fields = {"title": title, "head": branch, "base": "main", "body": body}
-        return int(self.dana.api("pulls", "POST", fields)["number"])
+        number = int(self.dana.api("pulls", "POST", fields)["number"])
+        self.pushed[number] = began
+        return number
 
     def settle(self, step: Step) -> None:
         """Wait for every run that was started, and show them on the page."""
@@ -112,9 +117,15 @@ class World:
     def expect_status(
         self, step: Step, number: int, state: str, fact: str = "validate"
     ) -> None:
-        """Note the status `validate` of a pull request, which has to be ``state``."""
+        """Note the status `validate` of a pull request, which has to be ``state``.
+
+        And how long its author has waited for it since the push.
+        """
         actual = self.status(number)
         step.note(**{fact: actual})
+        if number in self.pushed:
+            seconds = time.monotonic() - self.pushed.pop(number)
+            step.note(seconds_from_push=round(seconds, 1))
         expect(actual == state, f"validate of #{number} is {actual}, expected {state}")
 
     def report(self, number: int) -> str:
@@ -257,7 +268,9 @@ class World:
     def merge_and_deploy(self, step: Step, number: int) -> None:
         """Merge a pull request; its manifest has to run, and be named everywhere."""
         step.show("pull", number=number)
+        began = time.monotonic()
         self.merge(number)
+        step.note(seconds_to_merge=round(time.monotonic() - began, 1))
         with self.timed(step, number):
             self.deployed(step)
         self.check_one_number(step, number)

@@ -19,7 +19,7 @@ from mlgitops.ledger import Ledger
 Patch = Callable[[Project], object]
 Forge = Callable[[bytes], bytes]
 ALL = ["shop", "price", "age"]
-LEARN = "rows, columns = pd.read_parquet(source), recipe.columns\n"
+LEARN = "    rows = pd.read_parquet(path)\n"
 
 
 def edit(name: str, old: str, new: str) -> Patch:
@@ -35,7 +35,7 @@ def edit(name: str, old: str, new: str) -> Patch:
 
 def learn(code: str) -> Patch:
     """Return a patch that changes the rows before the model sees them."""
-    return edit("mlgitops/pipeline/train.py", LEARN, f"{LEARN}    {code}\n")
+    return edit("mlgitops/pipeline/training_rows.py", LEARN, f"{LEARN}    {code}\n")
 
 
 def both(*patches: Patch) -> Patch:
@@ -74,12 +74,12 @@ APART = edit(  # what is trained on, and not what is exported
 SKIP = edit(
     "mlgitops/commands/build.py", "if subprocess.run(smoke).returncode:", "if False:"
 )
-TRAIN = "train = table[(table[contract.time] <= border)"
+TRAIN = "~late & (times > oldest)"
 AGAIN = (
     "import pandas as pd\n\n"
-    '    held = parts["holdout"]\n'
+    "    held = parts[1]\n"
     '    again = held.assign(**{contract.id: "x" + held[contract.id]})\n'
-    '    parts["train"] = pd.concat([parts["train"], again])\n'
+    "    parts[0] = pd.concat([parts[0], again])\n"
     "    for name, part in"
 )
 FAINT = AGAIN.replace(
@@ -308,9 +308,7 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         "ROC AUC: leakage",
     ),
     "trained on the holdout": (
-        edit(
-            "mlgitops/pipeline/data.py", TRAIN, f"{TRAIN[:-1]} + pd.Timedelta(days=99))"
-        ),
+        edit("mlgitops/pipeline/data.py", TRAIN, "(times > oldest)"),
         "Holdout unseen",
     ),
     "overfit to the holdout under other ids": (
