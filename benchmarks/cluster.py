@@ -52,6 +52,7 @@ DEPTHS = (15, 31)
 STEPS = (0.05, 0.1)
 FOLDS = 3
 KINDS = ["number", "price", "price", "count", "area", "gap", "member"]
+NOISE = 0.05  # of the seconds: a busy machine takes so much more or less
 MEMORY = "2GB"
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs" / "cluster.md"
@@ -318,10 +319,13 @@ def pays(runs: Runs, task: str) -> list[str]:
         of = sorted(rows for name, rows, n in runs if (name, n) == (task, count))
         first = None
         for rows in reversed(of):
-            if runs[task, rows, count].seconds >= runs[task, rows, 0].seconds:
+            local = runs[task, rows, 0].seconds
+            if runs[task, rows, count].seconds >= (1 - NOISE) * local:
                 break
             first = rows
         where = f"from {first:,} rows on" if first else f"at no size up to {of[-1]:,}"
+        if first == of[-1]:
+            where = f"at {first:,} rows, no more were measured"
         lines.append(f"{NAMES[count]} {where}")
     return lines
 

@@ -25,8 +25,12 @@ def runs(local: list[float], there: list[float]) -> cluster.Runs:
 
 def test_from_which_size_a_cluster_is_sooner() -> None:
     """From there on at every size: one lucky run among small ones does not count."""
-    sooner = cluster.pays(runs([1, 1, 10], [0.5, 2, 5]), "scan")
-    assert sooner[0] == "1 worker from 1,000 rows on"
+    sooner = cluster.pays(runs([1, 10, 10], [2, 5, 5]), "scan")
+    assert sooner[0] == "1 worker from 100 rows on"
+    lucky = cluster.pays(runs([1, 1, 4], [0.5, 2, 3.9]), "scan")
+    assert lucky[0] == "1 worker at no size up to 1,000", "the noise of a busy machine"
+    largest = cluster.pays(runs([1, 1, 4], [0.5, 2, 3]), "scan")
+    assert largest[0] == "1 worker at 1,000 rows, no more were measured"
     never = cluster.pays(runs([1, 1, 4], [0.5, 2, 5]), "scan")
     assert never[-1] == "4 workers at no size up to 1,000"
 

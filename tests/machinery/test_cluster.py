@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -411,6 +412,17 @@ def _told(function: Callable[..., T], ended: threading.Event) -> Callable[..., T
 
 
 # Without a cluster.
+
+
+def test_workers_must_have_what_reads_a_part() -> None:
+    """What they lack is a sentence then, and not an import that fails."""
+    code = "import sys, mlgitops.monitor.scan; print(*sys.modules)"
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    asked = [sys.executable, "-S", "-c", code]
+    told = subprocess.check_output(asked, env=path, text=True)
+    loaded = {n.partition(".")[0] for n in told.split() if "cython" not in n}
+    others = loaded - sys.stdlib_module_names - {"mlgitops", "_yaml", "__main__"}
+    assert {{"yaml": "pyyaml"}.get(name, name) for name in others} <= {*scan.PACKAGES}
 
 
 def test_an_unknown_backend_is_refused() -> None:

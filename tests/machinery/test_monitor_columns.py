@@ -336,6 +336,17 @@ def test_a_part_that_got_shorter_meanwhile_is_a_sentence(sink: str) -> None:
         columns.filled([row], lambda wanted: read)
 
 
+def test_a_piece_of_which_no_row_counts_is_read(sink: str) -> None:
+    """Of an hour in which only deployments asked, or whose ids are thinned out."""
+    part = next(
+        p for p in sorted(Path(sink).rglob("*.parquet")) if "-unr" not in p.name
+    )
+    (piece,) = columns.pieces(str(part), _local_file, False, lambda ids: [])
+    assert piece is not None and piece.counts["lines"] and not piece.indices
+    sent = pickle.loads(pickle.dumps(piece))
+    assert sent.rows.schema == piece.rows.schema and not sent.rows.num_rows
+
+
 def test_a_part_that_is_torn_is_a_sentence(sink: str, tmp_path: Path) -> None:
     """As it is for a file of lines."""
     torn = Path(rewrite(Path(sink), tmp_path, lambda table: table))

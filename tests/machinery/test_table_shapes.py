@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from machinery import tables
-from mlgitops.table import formats
+from mlgitops.table import formats, look
 from mlgitops.table.look import IDLIKE
 
-pytest.importorskip("duckdb")  # the group `data`
+duckdb = pytest.importorskip("duckdb")  # the group `data`
 RANDOM = np.random.default_rng(1)
 
 
@@ -145,6 +145,87 @@ def test_signs_of_percent_and_currency_can_be_read_as_numbers(
     for name in ("share", "paid"):
         assert table[name].to_list() == table[f"true {name}"].to_list()
     assert "with %" in capsys.readouterr().out
+
+
+SIGNED = {
+    "blanks that break no line": (
+        ["7,5\u00a0%", "-8\u202f%", "+9 %", "\u00a010%\t"],
+        [7.5, -8, 9, 10],
+    ),
+    "before": (["$1,200.50", "-$3", "$-4", " $\u00a05 "], [1200.5, -3, -4, 5]),
+    "after": (["1.234,5 €", "-1.000,25€", "3 €"], [1234.5, -1000.25, 3]),
+    "zeros before": (["05 %", "00%", "10 %"], [5, 0, 10]),
+    "groups": (["1 234,5 €", "12 €", "-2\u00a0000 €"], [1234.5, 12, -2000]),
+}
+
+
+@pytest.mark.parametrize("kind", SIGNED)
+def test_a_number_beside_its_sign_is_exact(kind: str) -> None:
+    """Python sees the sign, and DuckDB reads it: neither knows more."""
+    texts, numbers = SIGNED[kind]
+    written = look._style(texts, "number", False)
+    assert written.sign
+    ask = f"select {written.sql('v')} from (select unnest(?) as v)"
+    assert duckdb.execute(ask, [texts]).fetchall() == [(n,) for n in numbers]
+    alone = [bare.replace(written.sign, "") for bare in texts]
+    assert {value for (value,) in duckdb.execute(ask, [alone]).fetchall()} == {None}
+
+
+MIXED = {
+    "another currency": "€5.00",
+    "no sign": "0.05",
+    "in parentheses": "($5.00)",
+    "a dash": "\u2212$5.00",
+}
+
+
+@pytest.mark.parametrize("peek", [300, 5_000])
+@pytest.mark.parametrize("kind", MIXED)
+def test_a_number_with_another_sign_is_not_taken_for_missing(
+    kind: str, peek: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among the first rows or later: what is lost would be one kind of row."""
+    monkeypatch.setattr(look, "PEEK", peek)
+    frame = tables.frame(400)
+    frame["paid"] = [f"${n}.50" for n in range(400)]
+    frame.loc[390:, "paid"] = MIXED[kind]
+    said = tables.make(csv(frame), "y", types="paid=number")
+    assert "with another sign" in said
+
+
+def test_words_among_numbers_with_a_sign_are_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The control: TYPES= counts them so, and says how many."""
+    frame = tables.frame(400)
+    frame["paid"] = [f"${n}.50" for n in range(400)]
+    frame.loc[:9, "paid"] = "n.a."
+    frame["rate"] = [f"{n % 97}" for n in range(400)]
+    frame.loc[390:, "rate"] = "10% off"
+    assert not tables.make(csv(frame), "y", types="paid=number,rate=number")
+    assert tables.table()["paid"].isna().sum() == 10
+    assert tables.table()["rate"].isna().sum() == 10
+    assert "a request and `make score` have the number" in capsys.readouterr().out
+
+
+def test_a_newer_file_in_another_currency_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    frame = tables.frame(400)
+    frame["paid"] = [f"€{n}.50" for n in range(400)]
+    assert not tables.make(csv(frame), "y", types="paid=number")
+    assert "paid: numbers with" not in capsys.readouterr().out, "the control"
+    for sign, now in (("$", "with $"), ("", "with no sign")):
+        newer = frame.assign(paid=frame["paid"].str.replace("€", sign))
+        assert not tables.make(csv(newer), "")
+        assert f"paid: numbers with € → {now}" in capsys.readouterr().out
+
+
+def test_a_target_of_few_numbers_with_a_sign_has_classes() -> None:
+    frame = tables.frame(400)
+    frame["y"] = [f"{5 * (n % 4)} %" for n in range(400)]
+    assert not tables.make(csv(frame), "y", types="y=number")
+    assert tables.contract()["classes"] == ["0 %", "10 %", "15 %", "5 %"]
 
 
 def test_a_word_that_ends_in_id_is_no_id() -> None:

@@ -19,7 +19,7 @@ from machinery.world import git
 from mlgitops import lock
 from mlgitops.commands import audit, install
 from mlgitops.storage import masked
-from mlgitops.table import bring, database, origin
+from mlgitops.table import bring, database, origin, partitions
 from mlgitops.table.options import Options
 from mlgitops.table.problem import TableError
 
@@ -410,6 +410,21 @@ def test_what_a_file_of_json_lacks_is_said(capsys: pytest.CaptureFixture[str]) -
     assert "a.jsonl lacks late" in said and "b.jsonl lacks user.kind" in said
     assert not tables.make(two("json", frame, frame), "y", force=True)
     assert "lacks" not in capsys.readouterr().out, "the control"
+    Path("../jsonl/c.jsonl").write_text("", encoding="utf-8")  # a day without rows
+    assert not tables.make("../jsonl", "y", force=True)
+    said = capsys.readouterr().out
+    assert "c.jsonl lacks x, y" in said and "lacks json" not in said
+
+
+def test_an_object_that_is_a_text_elsewhere_is_lacking_nowhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    frame = tables.frame(200)
+    user = [{"age": n % 40} for n in range(200)]
+    texts = [f"{n % 9}" for n in range(200)]
+    folder = two("json", frame.assign(user=user), frame.assign(user=texts))
+    assert not tables.make(folder, "y")
+    assert "lacks" not in capsys.readouterr().out
 
 
 def test_names_of_json_files_that_differ_in_case_are_refused() -> None:
@@ -432,6 +447,39 @@ def test_feather_files_of_whole_numbers_and_fractions_are_united() -> None:
     fractions = whole.assign(n=whole["n"] + 0.5)
     assert not tables.make(two("feather", whole, fractions), "y")
     assert set(tables.table()["n"]) == {n + f for n in range(7) for f in (0.0, 0.5)}
+
+
+def test_ids_stay_exact_beside_a_file_that_has_them_as_floats() -> None:
+    """pandas makes floats of whole numbers where one is missing."""
+    frame = tables.frame(200)
+    large = frame.assign(user_id=[2**60 + 2 * n + 1 for n in range(200)])
+    small = frame.assign(user_id=[n + 0.0 for n in range(200)])
+    assert not tables.make(two("feather", large, small), "y", id="user_id")
+    assert str(2**60 + 1) in set(tables.table()["user_id"])
+
+
+@pytest.mark.parametrize("kind", ["texts", "codes", "times"])
+def test_feather_files_of_categories_and_texts_are_united(kind: str) -> None:
+    """pandas writes a category with as few bytes as it needs, file by file."""
+    frame = tables.frame(200).assign(city=["ab"[n % 2] for n in range(200)])
+    first = frame.astype({"city": "category"})
+    second = frame
+    if kind == "codes":
+        many = [f"c{n}" for n in range(200)]
+        second = frame.assign(city=pd.Categorical(frame["city"], ["a", "b", *many]))
+    if kind == "times":
+        first = first.assign(at=pd.date_range("2026-01-01", periods=200))
+        second = second.assign(at=first["at"].astype("datetime64[ms]"))
+    assert not tables.make(two("feather", first, second), "y")
+    assert tables.table()["city"].value_counts().to_dict() == {"a": 200, "b": 200}
+
+
+def test_types_that_cannot_be_united_are_a_sentence() -> None:
+    kinds = {
+        Path(str(n)): pa.schema([("n", k)]) for n, k in enumerate(("bool", "utf8"))
+    }
+    with pytest.raises(TableError, match="cannot be united"):
+        partitions.united(kinds, Path("folder"))
 
 
 def test_a_key_that_comes_late_in_a_file_is_a_column() -> None:

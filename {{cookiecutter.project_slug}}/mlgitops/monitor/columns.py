@@ -240,9 +240,11 @@ def _arrived(batch: pa.Table, ids: list[str], counts: Counter[str]) -> list[int]
 
 def _taken(batch: pa.Table, chosen: list[int]) -> pa.Table:
     """Return the columns of some rows, with the size of each line."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    taken = batch.take(chosen) if len(chosen) < len(batch) else batch
+    rows = pa.array(chosen, pa.int64())  # of none, too
+    taken = batch.take(rows) if len(chosen) < len(batch) else batch
     if "size" in taken.column_names:
         return taken
     sizes = pc.utf8_length(taken["line"])

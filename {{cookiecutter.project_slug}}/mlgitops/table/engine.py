@@ -297,7 +297,6 @@ def _parquet(connection: Any, found: Source, scratch: Path) -> Reading:
 
 def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
     """Return the same of Feather files, which Arrow reads piece by piece."""
-    import pyarrow as pa
     import pyarrow.dataset as ds
 
     schemas = {f: ds.dataset(str(f), format="feather").schema for f in found.files}
@@ -305,7 +304,7 @@ def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
     _same_columns(columns, found.path)
     schema = schemas[found.files[0]]  # Arrow alone takes that of the first file for all
     if partitions.check(schemas, found.path):
-        schema = pa.unify_schemas([*schemas.values()], promote_options="permissive")
+        schema = partitions.united(schemas, found.path)
     files = [str(f) for f in found.files]
     connection.register("arrow_files", ds.dataset(files, schema, format="feather"))
     names = columns[found.files[0]]
@@ -334,5 +333,5 @@ def _json(connection: Any, found: Source, scratch: Path) -> Reading:
     described = connection.execute(f"describe select * from {relation}").fetchall()
     names = [row[0] for row in described]
     names, query, sentences = nested.flat(connection, names, relation)
-    lacking = partitions.lacking(columns, found.path)
+    lacking = partitions.lacking(columns, names, found.path)
     return names, query, [*lacking, *sentences], None

@@ -75,6 +75,7 @@ class Record:
     sums: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    signs: Mapping[str, str] = field(default_factory=dict)  # beside numbers
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
         changes.append(OTHER.format(table_path(plan)))
     if plan.measured.rows != noted.rows:
         changes.append(f"rows: {noted.rows:,} → {plan.measured.rows:,}")
+    changes += _signs(noted, plan)
     if not (same_source or plan.roles.id):
         changes += numbered.moved(table_path(plan), plan.table)
     edited = () if untouched else ("contract.yaml",)
@@ -187,6 +189,23 @@ def decide(plan: Plan, noted: Record, mark: str, force: bool) -> tuple[Plan, Dec
         before_rows |= propose.trained_without(gone)
     rules = (contract, before_rows, gone, judged)
     return plan, Decision(may, tuple(changes), edited, tuple(kept), *rules)
+
+
+def signs(plan: Plan) -> dict[str, str]:
+    """Return the sign of percent or a currency beside the numbers of each column."""
+    facts = (guess.facts for guess in plan.guesses)
+    return {entry.name: entry.style.sign for entry in facts if entry.style.sign}
+
+
+def _signs(noted: Record, plan: Plan) -> list[str]:
+    """Return the columns whose numbers have another sign: they mean something else."""
+    told, now, none = list[str](), signs(plan), "no sign"
+    for name, entries in plan.columns.items():
+        before, after = noted.signs.get(name, none), now.get(name, none)
+        numbers = {noted.types.get(name), entries["type"]} <= growth.NUMBERS
+        if numbers and before != after:
+            told.append(f"{name}: numbers with {before} → with {after}")
+    return told
 
 
 def _inputs(params: str) -> list[str]:
@@ -292,6 +311,7 @@ def _note(plan: Plan, noted: Record, mark: str, entries: list[Any], md5: str) ->
         "sums": {name: _sum(name) for name in FILES} | {table: md5},
         "params": {**noted.params, **written},
         "types": {name: e["type"] for name, e in plan.columns.items()},
+        "signs": signs(plan),
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     RECORD.write_text(text, encoding="utf-8")

@@ -43,6 +43,7 @@ TOKENS = {
     "nil",
     "NIL",
 }
+BLANKS = " \t\u00a0\u202f"  # beside a sign; a sheet writes one that breaks no line
 ANY = re.compile("|".join(f"({p.pattern})" for p in (PLAIN, POINT, COMMA, SPACE)))
 LIKELY = 0.9  # of the first values: then the rest is taken for mistakes
 
@@ -54,7 +55,7 @@ class Style:
     kind: str  # number, date or text
     name: str = ""  # of a number: point, comma, space; of a date: its form
     also: str = ""  # another form that fits all first values as well
-    sign: str = ""  # of percent or a currency, before or after each number
+    sign: str = ""  # of percent or a currency, beside each number
 
     def sql(self, column: str) -> str:
         """Return the expression that reads a value, or gives null."""
@@ -67,7 +68,7 @@ class Style:
                 else (f"timezone('UTC', try_strptime({column}, '{self.name}'))")
             )
         if self.sign:
-            column = f"regexp_replace(trim({column}), '{_signed(self.sign)}', '\\1')"
+            column = _bare(column, self.sign)
         text = {
             "": column,
             "point": f"replace({column}, ',', '')",
@@ -140,16 +141,32 @@ def style(values: Sequence[str], comma: bool = False) -> Style:
 
 def _signed(sign: str) -> str:
     """Return the pattern of a sign before or after a number, its own sign in \\1."""
-    return rf"^([+-]?)\s*{re.escape(sign)}\s*|\s*{re.escape(sign)}$"
+    gap = f"[{BLANKS}]*"
+    return rf"^([+-]?){gap}{re.escape(sign)}{gap}|{gap}{re.escape(sign)}$"
+
+
+def _bare(column: str, sign: str) -> str:
+    """Return the expression for a text without its sign; null without one.
+
+    A number alone may be a share where another is a percentage.
+    """
+    trimmed = f"trim({column}, '{BLANKS}')"
+    bare = f"regexp_replace({trimmed}, '{_signed(sign)}', '\\1')"
+    return f"case when contains({column}, '{sign}') then {bare} end"
+
+
+def is_sign(letter: str) -> bool:
+    """Tell whether a letter is the sign of percent or of a currency."""
+    return letter in "%‰" or category(letter) == "Sc"
 
 
 def sign(values: Sequence[str]) -> str:
     """Return the sign of percent or a currency that each value has beside a number.
 
-    "" is none: a number alone may be a share where another is a percentage.
+    "" is none, also where they have different ones, or some have none.
     """
-    values = [v.strip() for v in values if v not in TOKENS]
-    signs = {c for v in values for c in v if c in "%‰" or category(c) == "Sc"}
+    values = [v.strip(BLANKS) for v in values if v not in TOKENS]
+    signs = set(filter(is_sign, set[str]().union(*values)))
     if len(signs) != 1:
         return ""
     (symbol,) = signs
@@ -160,7 +177,21 @@ def sign(values: Sequence[str]) -> str:
 
 def bares(values: Sequence[str], sign: str) -> list[str]:
     """Return values without the sign beside them."""
-    return [re.sub(_signed(sign), r"\1", value.strip()) for value in values]
+    return [re.sub(_signed(sign), r"\1", value.strip(BLANKS)) for value in values]
+
+
+def signed_otherwise(values: Sequence[str], sign: str) -> list[str]:
+    """Return values that are numbers to a reader: of another sign, or of none.
+
+    Whoever takes them for missing loses one currency of two, or what is negative.
+    """
+    found = []
+    for value in values:
+        letters = [c for c in value if not (c.isspace() or c in "()\u2212")]
+        bare = "".join(c for c in letters if not is_sign(c))
+        if (sign or len(bare) < len(letters)) and ANY.fullmatch(bare):
+            found.append(value)
+    return found
 
 
 def are_plain(values: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import words
 from mlgitops.table.columns import Facts
-from mlgitops.table.formats import TOKENS
+from mlgitops.table.formats import TOKENS, signed_otherwise
 from mlgitops.table.look import IDLIKE
 from mlgitops.table.options import written
 from mlgitops.table.problem import Problem
@@ -89,8 +89,11 @@ def guess(facts: Facts, forced: str = "") -> Guess:
         why = f"TYPES says that these are {unit} since 1970"
         return Guess(facts, "datetime", why, unit=0.001 if large else 1.0)
     if forced:
-        suffix = f", numbers with {facts.style.sign}" if facts.style.sign else ""
-        return Guess(facts, forced, f"TYPES says so{suffix}")
+        if sign := facts.style.sign:
+            why = f"TYPES says so, numbers with {sign}"
+            note = f"a request and `make score` have the number without {sign}"
+            return Guess(facts, forced, why, note=note)
+        return Guess(facts, forced, "TYPES says so")
     if facts.distinct <= 1 and len(set(facts.first)) <= 1:
         value = one_line(facts.first[0]) if facts.first else ""
         gap = " or nothing" if facts.missing else ""
@@ -244,6 +247,19 @@ def mistakes(guess: Guess, forced: bool) -> list[Problem]:
                 f"DROP='{guess.name}'",
                 odd,
                 ", ".join(one_line(v) for v in facts.odd[:3]),
+            )
+        )
+    other = signed_otherwise(facts.odd, facts.style.sign) if forced else []
+    if other and guess.type in ("number", "integer"):
+        problems.append(
+            Problem(
+                guess.name,
+                f"{odd:,} of {facts.filled:,} values are not {facts.style.words}; some "
+                "are numbers with another sign, or without one",
+                "write all of them with one sign, or none, and what is negative as -5; "
+                f"or {_line(facts, 'category')}, or DROP='{guess.name}'",
+                odd,
+                ", ".join(one_line(v) for v in other[:3]),
             )
         )
     if guess.type in ("number", "integer"):

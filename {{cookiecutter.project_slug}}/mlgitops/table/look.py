@@ -125,5 +125,6 @@ def _style(values: Collection[str], forced: str, comma: bool) -> Style:
         return found
     if forced in ("number", "integer") and (symbol := sign([*values])):
         bare = bares([*values], symbol)
-        return replace(style(bare, comma or prefers_comma([bare])), sign=symbol)
+        written = style(bare, comma or prefers_comma([bare]))  # 05 alone is a code
+        return replace(written if written.kind == "number" else NUMBER, sign=symbol)
     return Style(wanted)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlgitops.table.problem import Problem, Refused
+from mlgitops.table.problem import Problem, Refused, TableError
 from mlgitops.table.source import Source
 
 SHOWN = 5  # files of which something is said
@@ -106,12 +106,48 @@ def check(schemas: Mapping[Path, Any], root: Path) -> bool:
     return differ
 
 
-def lacking(columns: Mapping[Path, Sequence[str]], root: Path) -> list[str]:
-    """Return what is said of files without a column that others have, of the first."""
-    every = dict.fromkeys(name for names in columns.values() for name in names)
+def united(schemas: Mapping[Path, Any], root: Path) -> Any:
+    """Return the schema that holds the values of all files, exactly.
+
+    Categories are their texts; so are numbers of several types, as 2^60 is no float.
+
+    Raises:
+        TableError: there is none.
+    """
+    import pyarrow as pa
+
+    types: dict[str, set[Any]] = {}
+    for field in (field for schema in schemas.values() for field in schema):
+        types.setdefault(field.name, set()).add(field.type)
+    plain = []
+    for schema in schemas.values():
+        for n, field in enumerate(schema):
+            kind = field.type
+            if pa.types.is_dictionary(kind):
+                schema = schema.set(n, field.with_type(kind.value_type))
+            elif len(types[field.name]) > 1 and _kind(kind) == "number":
+                schema = schema.set(n, field.with_type(pa.string()))
+        plain.append(schema.remove_metadata())
+    try:
+        return pa.unify_schemas(plain, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise TableError(
+            f"{root}: a column has types that cannot be united ({error}): write it "
+            "with one type to every file"
+        ) from None
+
+
+def lacking(
+    columns: Mapping[Path, Sequence[str]], every: Sequence[str], root: Path
+) -> list[str]:
+    """Return what is said of files without one of all columns, of the first.
+
+    An object is no column of its own where its fields are.
+    """
     sentences = []
     for file, names in columns.items():
-        if missing := [name for name in every if name not in names]:
+        has = {*names, *(name.partition(".")[0] for name in names)}
+        if missing := [name for name in every if name not in has]:
             listed = ", ".join(missing)
             sentences.append(f"{below(file, root)} lacks {listed}: missing in its rows")
     more = f"and {len(sentences) - SHOWN:,} more files lack some"

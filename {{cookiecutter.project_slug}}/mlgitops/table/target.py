@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from mlgitops.pipeline.schema import near, one_line
 from mlgitops.table.columns import Facts
 from mlgitops.table.engine import Table, quoted
+from mlgitops.table.formats import are_plain
 from mlgitops.table.guess import FALSE, TRUE
 from mlgitops.table.options import Options, written
 from mlgitops.table.problem import Problem
@@ -111,6 +112,8 @@ def _regression(
         sentence = f"{odd:,} of {facts.filled:,} values of the target are not numbers"
         example = ", ".join(one_line(v) for v in (facts.odd or facts.first)[:3])
         advice = "correct them, or TASK=multiclass"
+        if facts.sign and not facts.style.sign:
+            advice = _as_numbers(facts)
         return None, [Problem(facts.name, sentence, advice, odd, example)]
     why = "TASK says so" if given else "numbers, of more values than classes have"
     sql = facts.sql(column)
@@ -161,16 +164,20 @@ def _multiclass(
         shown = ", ".join(map(one_line, texts[:3]))
         advice = "put rare ones together in the file, or TASK=regression for numbers"
         if facts.sign:
-            typed = shlex.quote(written({facts.name: "number"}))
-            advice = f"TYPES={typed} reads them as numbers"
+            advice = _as_numbers(facts)
         return None, [Problem(facts.name, sentence, advice, len(texts), shown)]
     if len(texts) == 2:
         sentence, advice = "a target with two values is binary", "leave TASK= out"
         return None, [Problem(facts.name, sentence, advice)]
     number = facts.style.kind == "number" and facts.good == facts.filled
-    classes = tuple(sorted(texts, key=float if number else str))
+    classes = tuple(sorted(texts, key=float if are_plain(texts) else str))
     why = f"{len(texts)} values" if not given else "TASK says so"
     line = "TASK=regression" if number else ""
     sql = f"nullif(trim({column}), '')"
     found = Target(facts.name, "multiclass", sql, why, line, classes)
     return replace(found, counts=tuple(values)), []
+
+
+def _as_numbers(facts: Facts) -> str:
+    """Return what to type for numbers with a sign."""
+    return f"TYPES={shlex.quote(written({facts.name: 'number'}))} reads them as numbers"
