@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from machinery.traffic import MONITOR, SHA, limits
+from mlgitops.cluster.backend import ClusterError
 from mlgitops.monitor import columns, scan, window
 from mlgitops.monitor.window import Log, read_log
 from mlgitops.prediction_log import LONGEST, PATTERN, Entry, file_name, line, parse
@@ -230,6 +231,39 @@ def test_what_a_worker_cannot_read_is_read_here(
 
 def _unpickled(self: Pickled, function: Any, shared: Any, ahead: int) -> Any:
     return lambda items: (function(shared, item) for item in items)
+
+
+@pytest.mark.parametrize("lost_at", [None, 0, 2])
+def test_a_cluster_that_is_lost_leaves_the_log_to_be_read_here(
+    lost_at: int | None,
+    sink: str,
+    pickled: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before it begins, or later: a monitor, or a canary, waits for no cluster."""
+
+    def connected(*_: object) -> None:
+        raise ClusterError("no scheduler answers")
+
+    def over(self: Pickled, function: Any, shared: Any, ahead: int) -> Any:
+        def each(items: Iterable[Any]) -> Iterator[Any]:
+            for n, item in enumerate(items):
+                if n == lost_at:
+                    raise ClusterError("the scheduler is gone")
+                yield function(shared, item)
+
+        return each
+
+    monkeypatch.setattr(Pickled, "over", over)
+    if lost_at is None:
+        monkeypatch.setattr(scan, "connected", connected)
+    log = read_log(sink, ALL, 28, backend="dask")
+    entries, counts, _ = by_line(sink, 28, False)
+    assert log.entries == entries and log.counts == counts
+    assert capsys.readouterr().err.count("the scheduler is gone") == (
+        lost_at is not None
+    )
 
 
 def test_another_file_by_the_name_of_a_part_is_told(

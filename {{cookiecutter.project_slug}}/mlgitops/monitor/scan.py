@@ -6,8 +6,8 @@ the rest; a second task returns the entries of the rows that stay. Which these a
 and which ids are repeated, is decided here, part after part in the log's order: so
 every figure is that of a scan in this process.
 
-A worker opens the part itself. If it has no login, or another file by this name, that
-is said, and the parts are read here.
+A worker opens the part itself. If it has no login, or another file by this name, or is
+gone with its cluster, that is said, and the parts are read here.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import hashlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from mlgitops.cluster.backend import Backend
+from mlgitops import storage
+from mlgitops.cluster.backend import Backend, ClusterError
 from mlgitops.cluster.backend import opened as connected
 from mlgitops.monitor import columns
 from mlgitops.monitor.columns import Lookup, Piece
@@ -87,7 +88,7 @@ class InProcess:
 
 
 class OnCluster(InProcess):
-    """Reads parts as tasks of a cluster, until a worker cannot open one."""
+    """Reads parts as tasks of a cluster, until one of them fails."""
 
     def __init__(
         self, log: Log, paths: Sequence[str], opened: Opened, cluster: Backend
@@ -136,20 +137,21 @@ class OnCluster(InProcess):
         """Yield what the workers have read of each part."""
         rest = iter(parts)
         tasks = iter(lambda: [*islice(rest, TOGETHER)], [])
-        results = self.cluster.over(function, self.log, AHEAD)(tasks)
-        return chain.from_iterable(results)
+        yield from chain.from_iterable(
+            self.cluster.over(function, self.log, AHEAD)(tasks)
+        )
 
     def _next(self, results: Iterator[list[T] | str]) -> list[T] | None:
         """Return what the next task has read; None once one of them could not."""
-        result = self.unread or next(results)
+        try:
+            result = self.unread or next(results)
+        except ClusterError as error:  # a monitor looks, whoever is gone
+            result = str(error)
         if isinstance(result, list):
             return result
         if not self.unread:
             self.unread = result
-            print(
-                f"A worker cannot read the log, which is read here: {result}",
-                file=sys.stderr,
-            )
+            _say(result)
         return None
 
 
@@ -157,17 +159,23 @@ class OnCluster(InProcess):
 def reader(
     backend: str, address: str, paths: Sequence[str], opened: Opened, by_arrival: bool
 ) -> Iterator[InProcess]:
-    """Yield what reads these files of a log.
-
-    Raises:
-        ClusterError: no cluster answers.
-    """
+    """Yield what reads these files of a log: here, too, where no cluster answers."""
     log = Log(address, by_arrival)
-    if backend == "local" or sum(map(has_columns, paths)) < FEW:
-        yield InProcess(log, paths, opened)
-        return
-    with connected(backend, PACKAGES) as cluster:
-        yield OnCluster(log, paths, opened, cluster)
+    with ExitStack() as stack:
+        found = InProcess(log, paths, opened)
+        if backend != "local" and sum(map(has_columns, paths)) >= FEW:
+            try:
+                cluster = stack.enter_context(connected(backend, PACKAGES))
+                found = OnCluster(log, paths, opened, cluster)
+            except ClusterError as error:
+                _say(str(error))
+        yield found
+
+
+def _say(reason: str) -> None:
+    """Say why workers do not read a log."""
+    sentence = f"The log is read here, as workers cannot read it: {reason}"
+    print(storage.masked(sentence), file=sys.stderr)
 
 
 def read_pieces(log: Log, parts: list[Part]) -> list[list[Piece | None] | str]:

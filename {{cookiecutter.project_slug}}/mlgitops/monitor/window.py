@@ -150,7 +150,6 @@ def read_log(
     ``backend`` says where the parts of a shipped log are read (`scan`).
 
     Raises:
-        ClusterError: the cluster cannot read them.
         ProductionDataError: too many lines are corrupt or repeated, or there is nothing
             to read.
     """
