@@ -20,7 +20,14 @@ import yaml
 from machinery import test_splits
 from machinery.judged import rows
 from machinery.test_splits import RULES, TERMS, terms
-from mlgitops.pipeline import by_batch, data, repeated, row_groups, sorted_runs
+from mlgitops.pipeline import (
+    by_batch,
+    data,
+    repeated,
+    row_groups,
+    sorted_runs,
+    training_rows,
+)
 from mlgitops.pipeline import prepare as stage
 from mlgitops.pipeline.contract import ContractError
 
@@ -103,13 +110,16 @@ def test_both_parts_are_those_of_the_whole_table(
     whole = prepared(tmp_path / "whole", frame, split, None)
     said = capsys.readouterr().out.replace("whole", "batch")
     batch = prepared(tmp_path / "batch", frame, split)
-    for one, other in zip(whole, batch, strict=True):
+    names = ("train", "holdout")
+    for name, one, other in zip(names, whole, batch, strict=True):
         pd.testing.assert_frame_equal(one, other)
         assert one.attrs["split"] == other.attrs["split"] == split
+        seen = training_rows.Batches(
+            tmp_path / "batch" / "build" / f"{name}.parquet", 99
+        )
+        assert (seen.count, seen.attrs) == (len(one), one.attrs)
     assert capsys.readouterr().out == said
-    files = [
-        tmp_path / "batch" / "build" / f"{n}.parquet" for n in ("train", "holdout")
-    ]
+    files = [tmp_path / "batch" / "build" / f"{n}.parquet" for n in names]
     for path in files:
         sizes = [
             pq.ParquetFile(path).metadata.row_group(n).num_rows
@@ -181,6 +191,16 @@ def test_what_is_wrong_is_told_as_of_the_whole_table(name: str, tmp_path: Path) 
     assert list(tmp_path.glob("build/*")) == []
 
 
+def test_a_repeated_id_is_told_where_rows_have_no_time(tmp_path: Path) -> None:
+    """Rows of one id have no order: that is no fault of the function."""
+    frame = table("random")
+    frame.loc[frame.index % 100 < 2, "order"] = "twice"
+    frame["price"] = np.arange(len(frame)) / len(frame)
+    for batch in (None, BATCH):
+        with pytest.raises(ContractError, match="50 of 2,500 values are repeated"):
+            prepared(tmp_path, frame, "random", batch)
+
+
 @pytest.mark.parametrize("split", ["group", "column"])
 def test_a_part_without_a_class_is_told_as_of_the_whole_table(
     split: str, tmp_path: Path
@@ -200,6 +220,12 @@ ARROW = {  # columns that pandas reads otherwise in a batch without a gap
     ),
     "categories": lambda f: f.set_column(
         2, "shop", f.column("shop").dictionary_encode()
+    ),
+    "types with gaps": lambda f: pa.Table.from_pandas(
+        f.to_pandas().assign(
+            price=pd.array([None, *range(1, len(f))], "Int64"),
+            age=pd.array([None, *[True] * (len(f) - 1)], "boolean"),
+        )
     ),
     "no gap": lambda f: f,
 }
@@ -222,7 +248,9 @@ def test_a_batch_is_typed_as_the_whole_table(name: str, tmp_path: Path) -> None:
         b.to_pandas().dtypes
         for b in pq.ParquetFile(tmp_path / "raw.parquet").iter_batches(BATCH)
     ]
-    assert all((r == whole.dtypes).all() for r in raw) == (name == "no gap")
+    assert all((r == whole.dtypes).all() for r in raw) == (
+        name in ("no gap", "types with gaps")
+    )
 
 
 def test_a_function_has_to_say_that_it_takes_a_part(tmp_path: Path) -> None:
@@ -277,6 +305,94 @@ def test_ids_that_share_a_hash_are_not_taken_for_one(
     frame.loc[[30, 2400], "order"] = "twice"
     with pytest.raises(ContractError, match=r"2 of 2,500 .*repeated \(such as twice"):
         prepared(tmp_path, frame, "time")
+
+
+def test_equal_ids_have_one_hash_whatever_their_type() -> None:
+    """As Python compares them: 3 is 3.0, and no text."""
+    numbers = [0, 3, -7, 2**53 + 2]
+    whole = repeated.hashes(pd.Series(numbers))
+    for kind in ("float64", "object", "Int64"):
+        other = pd.Series(numbers, dtype=kind)
+        if kind == "object":
+            assert not (repeated.hashes(other.map(str)) == whole).any()
+            continue
+        assert (repeated.hashes(other) == whole).all(), kind
+    small = pd.Series([0, 3, -7, 5])
+    assert (repeated.hashes(small.astype("int8")) == repeated.hashes(small)).all()
+    parts = [3.5, float("nan"), float("inf"), 2.0**63, 1e300]
+    found = np.concatenate([whole, repeated.hashes(pd.Series(parts))])
+    assert len(set(found)) == len(found)
+    texts = pd.Series(["a", "b"])
+    assert (repeated.hashes(texts) == repeated.hashes(texts.astype(object))).all()
+
+
+def test_an_id_of_another_type_in_a_later_batch_is_found(tmp_path: Path) -> None:
+    """The function makes numbers of a batch whole, where they are."""
+
+    def clean(frame: pd.DataFrame) -> pd.DataFrame:
+        whole = (frame["order"] % 1 == 0).all()
+        return frame.astype({"order": "int64"}) if whole else frame
+
+    frame = table("time").assign(order=np.arange(2500.0))
+    frame.loc[2450, "order"] = 2449.5
+    assert len(prepared(tmp_path, frame, "time", clean=clean)[0])
+    frame.loc[2400, "order"] = 3.0
+    with pytest.raises(ContractError, match="2 of 2,500 values are repeated"):
+        prepared(tmp_path, frame, "time", clean=clean)
+
+
+def test_ids_that_nothing_orders_are_one_sentence(tmp_path: Path) -> None:
+    def texts(frame: pd.DataFrame) -> pd.DataFrame:
+        late = len(frame) < BATCH
+        return frame.astype({"order": "str"}) if late else frame
+
+    frame = table("time").assign(order=np.arange(2500))
+    with pytest.raises(ContractError, match="values of several types"):
+        prepared(tmp_path, frame, "time", clean=texts)
+
+
+def test_a_file_that_is_not_what_it_says_is_refused(tmp_path: Path) -> None:
+    """Two columns of one name; more or fewer rows than its footer has."""
+    file = tmp_path / "raw.parquet"
+    for count in (2, 4):
+        pq.write_table(pa.table({"x": [1, 2, 3]}), file)
+        rows = row_groups.Rows(file, BATCH)
+        assert len(list(rows.batches())) == 1
+        rows._count = count
+        with pytest.raises(ValueError, match=f"says that it has {count} rows, and has"):
+            list(rows.batches())
+    pq.write_table(pa.table([[1], ["b"]], ["x", "x"]), file)
+    with pytest.raises(ValueError, match="two columns x"):
+        row_groups.Rows(file, BATCH)
+
+
+def test_categories_of_a_batch_are_merged_as_values(tmp_path: Path) -> None:
+    """Arrow gives 200 of them another type than 100, and pandas another order."""
+    runs = sorted_runs.Runs(tmp_path, ["order"], BATCH, 2)
+    frames = []
+    for count in (100, 200):
+        names = [f"c{n}" for n in range(count)][::-1]
+        kind = pd.CategoricalDtype(names)
+        frames.append(pd.DataFrame({"order": names, "shop": names}, dtype=kind))
+        frames[-1]["order"] = (frames[-1]["order"].astype(str) + f"-{count}").astype(
+            "category"
+        )
+        runs.add(frames[-1])
+    found = pd.concat(list(runs.merged()), ignore_index=True)
+    whole = pd.concat([frame.astype(str) for frame in frames])
+    pd.testing.assert_frame_equal(found, whole.sort_values("order", ignore_index=True))
+    assert sorted(runs.came()) == list(range(300))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is full")
+@pytest.mark.parametrize("name", ["ids-0.hashes", "ids-0.arrow", "0.came", "0.arrow"])
+def test_a_full_disk_is_told(name: str, tmp_path: Path) -> None:
+    """Of the few bytes that are written as a file is closed, too."""
+    (tmp_path / name).symlink_to("/dev/full")
+    frame = pd.DataFrame({"order": ["a", "b"]})
+    with pytest.raises(OSError, match="No space|write|Error"):
+        repeated.Ids(tmp_path, BATCH).add(frame["order"])
+        sorted_runs.Runs(tmp_path, ["order"], BATCH, 1).add(frame)
 
 
 def test_so_many_repeated_ids_are_counted_by_their_hashes(tmp_path: Path) -> None:

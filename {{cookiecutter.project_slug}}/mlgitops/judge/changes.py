@@ -144,7 +144,7 @@ def _some(
     table: Table, rows: Rows, contract: Contract, first: Rows | None = None
 ) -> str:
     """Return how many rows these are, with the first of them as an example."""
-    example = large.row(table, int(np.argmax(rows if first is None else first)))
+    example = large.row(table, large.first(table, rows if first is None else first))
     count = int(rows.sum())
     of = f" of {example[contract.time]:%Y-%m-%d}" if contract.time else ""
     return (

@@ -96,7 +96,7 @@ def find(
 
     for keys in _keys(column, sets):
         shares, pair = _compare(keys, len(holdout), blocks, foreign_first, groups)
-        copy = large.row(train, pair[1])
+        copy = large.row(train, pair[1], [contract.id])
         ids = (holdout[contract.id].iloc[pair[0]], copy[contract.id])
         found.append(Copies(*shares, *ids))
     striking = [copies for copies in found if copies.least > LEAST * len(holdout)]

@@ -52,6 +52,8 @@ class File(Rows):
 
     def __getitem__(self, name: str) -> pd.Series:
         """Return one column [n]."""
+        if name not in self.columns:
+            raise KeyError(name)
         return pd.concat([b[name] for b in self.batches([name])], ignore_index=True)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
@@ -108,14 +110,22 @@ def where(table: Table, rows: NDArray[np.bool_]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
 
 
-def row(table: Table, number: int) -> pd.Series:
-    """Return one row of a table."""
+def row(table: Table, number: int, columns: Sequence[str] | None = None) -> pd.Series:
+    """Return one row of a table, or some columns of it."""
     start = 0
-    for batch in batches(table):
+    for batch in batches(table, columns):
         if number < start + len(batch):
-            return batch.iloc[number - start]
+            one = batch.iloc[[number - start]].astype(object)  # an id stays what it is
+            return one.iloc[0]
         start += len(batch)
     raise IndexError(number)
+
+
+def first(table: Table, rows: NDArray[np.bool_]) -> int:
+    """Return the number of the first of some rows, in the order of the table's file."""
+    if isinstance(table, by_batch.Table):
+        return table.first(rows)
+    return int(np.argmax(rows))
 
 
 def split(

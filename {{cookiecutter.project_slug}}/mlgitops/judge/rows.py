@@ -14,7 +14,7 @@ from mlgitops.judge.gates import Rules
 from mlgitops.judge.identity import TIMES
 from mlgitops.judge.large import Table
 from mlgitops.judgement import Check, Judgement, Refused, Split
-from mlgitops.pipeline import by_batch, data, golden, manifest, sides, task
+from mlgitops.pipeline import by_batch, data, golden, manifest, row_groups, sides, task
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.schema import one_line, shown
 from mlgitops.pipeline.settings import Prepare
@@ -412,4 +412,6 @@ def _source(path: Path, size: int | None) -> Source:
 def _table(path: Path) -> pd.DataFrame:
     """Read a Parquet file that may be anything."""
     with large.refused(path):
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
+        row_groups.refuse_twins(path, list(table.columns))
+        return table

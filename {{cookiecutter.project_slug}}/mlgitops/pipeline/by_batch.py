@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mlgitops.pipeline import data, sides
 from mlgitops.pipeline.contract import Contract, ContractError
@@ -31,6 +32,7 @@ Clean = Callable[[pd.DataFrame], pd.DataFrame]
 Parts = tuple[pd.DataFrame, pd.DataFrame]
 PROBED = 100_000  # rows that show whether `prepare` looks at others
 SAYS = "BY_BATCH"  # the line of model/prepare.py
+HOME = "model.prepare"  # its module, which may take the function from another
 UNDECLARED = (
     "prepare.batch calls prepare() of model/prepare.py with some of the rows at a "
     "time, and that file does not say that it may: where each row comes out the same "
@@ -52,6 +54,7 @@ class Table:
     runs: Runs
     newest: data.Newest
     contract: Contract
+    filled: frozenset[str]  # columns with a value
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -71,12 +74,18 @@ class Table:
         """Yield all rows, or some columns of them, sorted within a batch only."""
         return self.runs.batches(columns)
 
+    def first(self, rows: NDArray[np.bool_]) -> int:
+        """Return the number of that of some rows which came first."""
+        return int(np.flatnonzero(rows)[np.argmin(self.runs.came()[rows])])
+
     def parts(self, rules: Prepare) -> Iterator[Parts]:
         """Yield rows to train on and rows to hold out, joined in their order.
 
         Raises:
-            ContractError: a few rows are so much later that they alone are held out.
+            ContractError: a column is empty, or a few rows are so much later than all
+                others that they alone are held out.
         """
+        data.refuse_empty(len(self), self.filled, self.contract)
         contract, time, start = self.contract, self.contract.time, 0
         before: pd.Timestamp | None = None
         for block in self.runs.merged():
@@ -100,8 +109,8 @@ def demand_by_batch(clean: Clean) -> None:
     Raises:
         ContractError: its file does not say that it needs one row only.
     """
-    module = sys.modules.get(clean.__module__)
-    if getattr(module, SAYS, False) is not True:
+    modules = map(sys.modules.get, (clean.__module__, HOME))
+    if not any(getattr(module, SAYS, False) is True for module in modules):
         raise ContractError(UNDECLARED)
 
 
@@ -136,12 +145,11 @@ def prepared(source: Rows, clean: Clean, contract: Contract, folder: Path) -> Ta
         broken.append(data.breach(rule, contract.id, names, example, counts, contract))
     if broken:
         raise _of_all(broken, rows)
-    data.refuse_empty(rows, filled, contract)
     last = runs.last
-    assert last is not None  # there are rows
-    return Table(
-        runs, data.Newest(last.get(contract.time), last[contract.id], rows), contract
-    )
+    if last is None:
+        raise ContractError(data.NO_ROWS)
+    newest = data.Newest(last.get(contract.time), last[contract.id], rows)
+    return Table(runs, newest, contract, frozenset(filled))
 
 
 def _of_all(broken: list[data.BrokenColumn], rows: int) -> data.BrokenColumn:
@@ -162,8 +170,10 @@ def probe(clean: Clean, rows: pd.DataFrame, contract: Contract) -> None:
     """
     try:
         table = _checked(clean, rows, contract)
-    except ContractError:
+    except (ContractError, TypeError):
         return  # whatever is wrong is told of all rows
+    if table[contract.id].duplicated().any():
+        return  # so is this; and equal ids have no order
     number = np.arange(len(rows))
     for first in (number % 2 == 0, number < len(rows) // 2):
         try:

@@ -29,6 +29,7 @@ NOUNS = {  # what values of a type are called
 }
 ADVICE = "correct the data or edit contract.yaml"
 STRAY = 0.01  # of all rows; fewer, at the newest end, are taken for a mistake
+NO_ROWS = "The data have 0 rows; correct the data."
 
 
 RULES = ("not_nullable", "field_uniqueness")  # pandera's, in its order; then checks
@@ -329,7 +330,7 @@ def refuse_empty(rows: int, filled: Iterable[str], contract: Contract) -> None:
         ContractError: with what to do.
     """
     if not rows:
-        raise ContractError("The data have 0 rows; correct the data.")
+        raise ContractError(NO_ROWS)
     present = set(filled)
     for name in contract.columns:
         if name not in present:

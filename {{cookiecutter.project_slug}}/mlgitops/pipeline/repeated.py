@@ -29,7 +29,8 @@ class Ids:
 
     def add(self, ids: pd.Series) -> None:
         """Add the ids of the next rows."""
-        hashes(ids).tofile(self._folder / f"ids-{self._parts}.hashes")
+        file = self._folder / f"ids-{self._parts}.hashes"
+        file.write_bytes(hashes(ids).tobytes())  # unlike NumPy it tells of a full disk
         table = pa.Table.from_pandas(ids.to_frame("id"), preserve_index=False)
         path = self._folder / f"ids-{self._parts}.arrow"
         with pa.ipc.new_file(path, table.schema) as writer:
@@ -70,6 +71,16 @@ class Ids:
 
 
 def hashes(ids: pd.Series) -> Hashes:
-    """Return 64 bits per id, [n]: the same for the same id, whatever batch it is in."""
-    numbers = pd.util.hash_pandas_object(ids, index=False)
-    return np.asarray(numbers, np.uint64)
+    """Return 64 bits per id, [n]: the same for equal ids, whatever table they are in.
+
+    There 3 may be 3.0: one has a missing value somewhere, or another type of number.
+    """
+    values = ids.to_numpy() if ids.dtype.kind in "iubf" else np.empty(0, object)
+    if values.dtype.kind == "f":
+        numbers = values.astype(np.float64)
+        whole = (numbers == np.trunc(numbers)) & (np.abs(numbers) < 2.0**63)
+        values = numbers.view(np.int64)
+        values[whole] = numbers[whole].astype(np.int64)
+    if values.dtype.kind in "iub":
+        return np.asarray(pd.util.hash_array(values.astype(np.int64)), np.uint64)
+    return np.asarray(pd.util.hash_pandas_object(ids, index=False), np.uint64)

@@ -15,6 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlgitops.pipeline.schema import one_line
+
 IN_PIECES: dict[str, Any] = {
     "buffer_size": 1 << 20,  # bytes of the file that are read at once
     "pre_buffer": False,  # else what was read is held until the file is closed
@@ -28,9 +30,12 @@ class Rows:
         self.path, self.size = path, size
         with self._file() as file:
             self._count, schema = file.metadata.num_rows, file.schema_arrow
-        self.columns = list(schema.empty_table().to_pandas().columns)
-        kinds = (pa.types.is_integer, pa.types.is_boolean)
-        typed = [f.name for f in schema if any(kind(f.type) for kind in kinds)]
+        refuse_twins(path, schema.names)
+        empty = schema.empty_table().to_pandas()
+        self.columns = list(empty.columns)
+        refuse_twins(path, self.columns)
+        own = {n for n, kind in empty.dtypes.items() if _holds_gaps(kind)}
+        typed = [f.name for f in schema if _loses_gaps(f.type) and f.name not in own]
         self._with_gaps = self._missing(typed)
 
     def __len__(self) -> int:
@@ -50,15 +55,19 @@ class Rows:
         """
         with self._file() as file:
             schema, names = file.schema_arrow, columns and list(columns)
-            waiting, count = [], 0
+            waiting, count, seen = [], 0, 0
             for batch in file.iter_batches(self.size, columns=names):
                 waiting.append(batch)
                 count += batch.num_rows
+                seen += batch.num_rows
                 while count >= self.size:
                     table = pa.Table.from_batches(waiting)
                     yield self._frame(table.slice(0, self.size))
                     waiting = table.slice(self.size).to_batches()
                     count -= self.size
+            if seen != self._count:
+                problem = f"says that it has {self._count:,} rows, and has {seen:,}"
+                raise ValueError(f"{self.path.name} {problem}")
             if count or not self._count:
                 empty = schema.empty_table().select(names or schema.names)
                 table = pa.Table.from_batches(waiting) if waiting else empty
@@ -90,6 +99,28 @@ class Rows:
             if pd.api.types.is_bool_dtype(frame[name]):
                 frame[name] = frame[name].astype(object)
         return frame
+
+
+def refuse_twins(path: Path, columns: Sequence[object]) -> None:
+    """Refuse a table with two columns of one name: which one is meant?
+
+    Raises:
+        ValueError: it has.
+    """
+    names = pd.Series(list(columns), dtype=object)
+    if (twins := names[names.duplicated()]).size:
+        raise ValueError(f"{path.name} has two columns {one_line(twins.iloc[0])}")
+
+
+def _loses_gaps(kind: pa.DataType) -> bool:
+    """Tell whether pandas has another type for such values where some are missing."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+
+
+def _holds_gaps(kind: Any) -> bool:
+    """Tell whether a type of pandas has missing values of its own, as Int64 has."""
+    known = isinstance(kind, pd.api.extensions.ExtensionDtype)
+    return known and not isinstance(kind, pd.CategoricalDtype)
 
 
 class Part:

@@ -11,11 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlgitops.pipeline.contract import ContractError
+from mlgitops.pipeline.schema import one_line
 
 LEAST = 1_000  # rows that are read of a part at once; fewer cost more than they save
 OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+MIXED = (
+    "prepare() of model/prepare.py gives a column values of several types ({cause}); "
+    "let it give one type, whatever the rows"
+)
 Key = tuple[object, ...]
 
 
@@ -36,18 +45,30 @@ class Runs:
     def __init__(self, folder: Path, keys: list[str], size: int, parts: int) -> None:
         self.keys, self.folder, self._runs = keys, folder, list[Run]()
         self._block = max(LEAST, size // max(parts, 1))
-        self._schemas: list[pa.Schema] = []
+        self._schemas: list[pa.Schema] = []  # one, of all parts
+        self._count = 0  # rows
         self.last: pd.Series | None = None  # of all rows
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Sort rows and write them as one part."""
-        frame = frame.sort_values(self.keys, ignore_index=True)
-        table = pa.Table.from_pandas(frame, preserve_index=False)
+        """Sort rows and write them as one part.
+
+        Raises:
+            ContractError: a column has values of types that nothing orders, or holds.
+        """
+        try:
+            frame = _plain(frame.reset_index(drop=True)).sort_values(self.keys)
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            types = [*self._schemas, table.schema]
+            self._schemas = [pa.unify_schemas(types, promote_options="permissive")]
+        except (TypeError, pa.ArrowInvalid) as error:
+            raise ContractError(MIXED.format(cause=one_line(error))) from error
+        came = self._count + frame.index.to_numpy(np.int64)
+        (self.folder / f"{len(self._runs)}.came").write_bytes(came.tobytes())
+        self._count += len(frame)
         run = Run(self.folder / f"{len(self._runs)}.arrow", self._key(frame, 0))
         with pa.ipc.new_file(run.file, table.schema, options=OPTIONS) as writer:
             writer.write_table(table, max_chunksize=self._block)
         self._runs.append(run)
-        self._schemas.append(table.schema)
         if self.last is None or self._key(frame, -1) > tuple(self.last[self.keys]):
             self.last = frame.iloc[-1].copy()
 
@@ -57,7 +78,7 @@ class Runs:
 
         To be asked when all parts are there.
         """
-        schema = pa.unify_schemas(self._schemas, promote_options="permissive")
+        (schema,) = self._schemas
         empty = schema.empty_table().to_pandas()
         return pa.Table.from_pandas(empty, schema=schema, preserve_index=False).schema
 
@@ -65,6 +86,11 @@ class Runs:
         """Yield all rows, or some columns of them, in the order of the parts."""
         for run in self._runs:
             yield from self._blocks(run.file, columns)
+
+    def came(self) -> NDArray[np.int64]:
+        """Return where each row was before it was sorted, [n]."""
+        files = [run.file.with_suffix(".came") for run in self._runs]
+        return np.concatenate([np.fromfile(file, np.int64) for file in files])
 
     def different(self, name: str) -> list[object]:
         """Return the different values of a column."""
@@ -126,3 +152,10 @@ class Runs:
                 block = pa.Table.from_batches([reader.get_batch(index)])
             yield block.select(names).cast(schema).to_pandas()
             index += 1
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose categories, which each batch has of its own, are values."""
+    kinds = frame.dtypes.items()
+    names = [n for n, kind in kinds if isinstance(kind, pd.CategoricalDtype)]
+    return frame.astype(dict.fromkeys(names, object))
