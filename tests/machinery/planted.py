@@ -19,11 +19,13 @@ from mlgitops.ledger import Ledger
 Patch = Callable[[Project], object]
 Forge = Callable[[bytes], bytes]
 ALL = ["shop", "price", "age"]
-LEARN = "    rows = pd.read_parquet(path)\n"
+PLACES: list[tuple[str, str]] = []  # files, and the text in them that is changed
+LEARN = "rows = pd.read_parquet(path)\n"
 
 
 def edit(name: str, old: str, new: str) -> Patch:
     """Return a patch of one file of the proposal."""
+    PLACES.append((name, old))
 
     def patch(project: Project) -> None:
         text = (project.clone / name).read_text()
@@ -74,7 +76,7 @@ APART = edit(  # what is trained on, and not what is exported
 SKIP = edit(
     "mlgitops/commands/build.py", "if subprocess.run(smoke).returncode:", "if False:"
 )
-TRAIN = "~late & (times > oldest)"
+LATE = "return ~late & (times > oldest)"  # what is trained on: not what is held out
 AGAIN = (
     "import pandas as pd\n\n"
     "    held = parts[1]\n"
@@ -308,7 +310,7 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         "ROC AUC: leakage",
     ),
     "trained on the holdout": (
-        edit("mlgitops/pipeline/data.py", TRAIN, "(times > oldest)"),
+        edit("mlgitops/pipeline/data.py", LATE, "return (times > oldest)"),
         "Holdout unseen",
     ),
     "overfit to the holdout under other ids": (
